@@ -1,0 +1,1 @@
+"""Controlled studies of detectors with plain Vision Transformer backbones."""

@@ -1,0 +1,32 @@
+"""The front door: ``cli.py analyze ...`` and ``cli.py ablate ...``, installed as ``detablate``."""
+
+import sys
+
+import typer
+
+from ablate.commands import app as ablate_app
+from analysis.commands import app as analyze_app
+from analysis.refusal import Refusal
+
+app = typer.Typer(
+    name="detablate",
+    help="Ablation studies and exact error analysis for object detectors.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(analyze_app, name="analyze")
+app.add_typer(ablate_app, name="ablate")
+
+
+def main() -> None:
+    """Run one command; a refusal becomes one sentence on standard error and its exit code."""
+    try:
+        app()
+    except Refusal as refusal:
+        print(f"error: {refusal}", file=sys.stderr)
+        sys.exit(refusal.exit_code)
+
+
+if __name__ == "__main__":
+    main()
