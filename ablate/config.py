@@ -1,0 +1,312 @@
+"""What a run is: ``RunConfig`` and its parts, frozen and validated; everything that changes a result is a field here.
+
+Files are read and written by ``ablate.config_yaml``, hashed by ``ablate.identity``. No field holds a name, a machine or
+a number of workers: those change nothing. A missing treatment is spelled ``none``. Sources: the paper is "Benchmarking
+Detection Transfer Learning with Vision Transformers" (arXiv 2111.11429), ViTDet is arXiv 2203.16527.
+
+Constructing a part checks it alone; ``RunConfig`` checks what lies between the parts. A bad value raises ``ValueError``
+(through ``config_yaml``: ``BadInput``) with one sentence that names the field and the remedy.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+
+def _about(text: str) -> Meta:
+    return Meta(description=text)
+
+
+Count = Annotated[int, Meta(ge=1)]
+Positive = Annotated[float, Meta(gt=0)]
+NonNegative = Annotated[float, Meta(ge=0)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Rate = Annotated[float, Meta(ge=0, lt=1)]
+Nothing = Literal["none"]
+Blocks = tuple[Annotated[int, Meta(ge=0)], ...]  # 0-based block numbers
+
+
+class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A group of fields; a description in the annotation becomes the comment beside the value in a written YAML."""
+
+
+class Attention(Part, frozen=True, kw_only=True):
+    """Where the blocks look, and how it is computed (paper, section 2; ViTDet, section 3)."""
+
+    pattern: Annotated[
+        Literal["window", "hybrid", "global"], _about("hybrid: windows, with a few global blocks between them")
+    ] = "hybrid"
+    window_size: Annotated[Count, _about("side of a window in tokens")] = 14
+    global_blocks: Annotated[
+        Literal["even", "first", "last"] | Blocks, _about("place of the global (or convolution) blocks")
+    ] = "even"
+    global_count: Annotated[Count, _about("how many of them, unless listed")] = 4
+    propagation: Annotated[
+        Literal["none", "shift", "conv_naive", "conv_basic", "conv_bottleneck"],
+        _about("between windows, where no block is global"),
+    ] = "none"
+    kernel: Annotated[Literal["naive", "fused"], _about("naive materialises the logits, as the paper did")] = "fused"
+    checkpoint: Annotated[Literal["none", "all"] | Blocks, _about("blocks recomputed in the backward pass")] = "none"
+
+
+class Position(Part, frozen=True, kw_only=True):
+    """Treatment of the two kinds of positional information (paper, table 4): pre-trained, random, zero or none."""
+
+    relative: Annotated[Literal["pt", "rand", "zero", "none"], _about("bias tables, shared among blocks")] = "zero"
+    absolute: Annotated[Literal["pt", "rand", "zero", "none"], _about("embedding added to the patches")] = "rand"
+    absolute_grid: Annotated[Count, _about("side of the stored embedding in tokens; resized to the image")] = 14
+
+
+class ViT(Part, frozen=True, kw_only=True, tag_field="type", tag="vit"):
+    """A plain Vision Transformer."""
+
+    width: Annotated[Count, _about("channels of a token")]
+    depth: Annotated[Count, _about("blocks")]
+    heads: Annotated[Count, _about("attention heads; they divide the width")]
+    image_size: Annotated[Count, _about("side of the square input in pixels")]
+    patch_size: Annotated[Count, _about("side of a patch in pixels")] = 16
+    mlp_ratio: Annotated[Positive, _about("hidden width of an MLP over width")] = 4.0
+    attention: Attention = Attention()
+    position: Position = Position()
+    layer_scale: Annotated[Positive | Nothing, _about("initial value; only BEiT weights use it")] = "none"
+    drop_path: Annotated[Rate, _about("rate of the last block; rises linearly from 0")] = 0.0
+    qkv_bias: bool = True
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            divisors = [heads for heads in range(1, min(self.width, 32) + 1) if self.width % heads == 0]
+            raise ValueError(f"heads {self.heads} does not divide width {self.width}; these do: {divisors}")
+        if self.image_size % self.patch_size:
+            fit = max(1, round(self.image_size / self.patch_size)) * self.patch_size
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}; nearest is {fit}"
+            )
+        attention, grid = self.attention, self.image_size // self.patch_size
+        if attention.pattern != "global" and attention.window_size > grid:
+            raise ValueError(
+                f"attention.window_size {attention.window_size} is larger than the grid of {grid} x {grid} tokens; "
+                f"choose at most {grid}, or attention.pattern=global"
+            )
+        if attention.propagation != "none" and attention.pattern != "window":
+            raise ValueError(
+                f"attention.propagation {attention.propagation} stands in for global blocks and needs "
+                f"attention.pattern=window, not {attention.pattern}"
+            )
+        if attention.global_count > self.depth and not isinstance(attention.global_blocks, tuple):
+            raise ValueError(f"attention.global_count {attention.global_count} exceeds depth {self.depth}")
+        for name in ("global_blocks", "checkpoint"):
+            self._check_blocks(name, getattr(attention, name))
+
+    def _check_blocks(self, name: str, blocks: str | tuple[int, ...]) -> None:
+        if isinstance(blocks, str):
+            return
+        if list(blocks) != sorted(set(blocks)) or not blocks or blocks[-1] >= self.depth:
+            raise ValueError(
+                f"attention.{name} {list(blocks)} must list blocks in rising order, from 0 to {self.depth - 1}"
+            )
+
+
+class ResNet(Part, frozen=True, kw_only=True, tag_field="type", tag="resnet"):
+    """A residual network, the convolutional comparison."""
+
+    depth: Annotated[Literal[50, 101], _about("layers")]
+    image_size: Annotated[Count, _about("side of the square input in pixels")]
+
+    def __post_init__(self) -> None:
+        if self.image_size % 32:
+            fit = max(1, round(self.image_size / 32)) * 32
+            raise ValueError(f"image_size {self.image_size} is not a multiple of the stride 32; nearest is {fit}")
+
+
+class Pyramid(Part, frozen=True, kw_only=True):
+    """Feature maps for the detector: the paper's four modules and FPN, one map, or ViTDet's variants."""
+
+    type: Annotated[
+        Literal["multi_scale", "single_scale", "simple", "last_map", "fpn"], _about("fpn belongs to the resnet")
+    ]
+    channels: Annotated[Count, _about("of every map")] = 256
+
+
+class Anchors(Part, frozen=True, kw_only=True):
+    """RPN anchors, unrounded."""
+
+    sizes: Annotated[
+        tuple[Positive, ...], _about("sqrt(area) in pixels: one a level (four and a pooled fifth); single_scale: all")
+    ] = (32.0, 64.0, 128.0, 256.0, 512.0)
+    aspect_ratios: Annotated[tuple[Positive, ...], _about("height / width")] = (0.5, 1.0, 2.0)
+
+    def __post_init__(self) -> None:
+        if not self.sizes or not self.aspect_ratios:
+            raise ValueError("anchors need at least one of sizes and one of aspect_ratios")
+
+
+class Proposals(Part, frozen=True, kw_only=True):
+    """How many boxes the RPN hands on: before NMS a level, after NMS an image (detectron2's values)."""
+
+    train_before_nms: Count = 2000
+    train_after_nms: Count = 1000
+    test_before_nms: Count = 1000
+    test_after_nms: Count = 1000
+    nms_threshold: Annotated[Fraction, _about("IoU")] = 0.7
+
+
+class Detector(Part, frozen=True, kw_only=True):
+    """Mask R-CNN, or Faster R-CNN without masks."""
+
+    head: Annotated[
+        Literal["paper", "plain"], _about("paper: BN, 2 RPN convs, 4 conv + 1 fc box head; plain: the original heads")
+    ] = "paper"
+    masks: Annotated[bool, _about("false: boxes only")] = True
+    box_conv_channels: Annotated[Count, _about("of the box head's 4 convolutions (head: paper)")] = 256
+    box_fc: Annotated[Count, _about("units of the box head's fully connected layers")] = 1024
+    mask_conv_channels: Annotated[Count, _about("of the mask head's 4 convolutions")] = 256
+    anchors: Anchors = Anchors()
+    proposals: Proposals = Proposals()
+    rpn_anchors_per_image: Annotated[Count, _about("sampled for the RPN loss")] = 256
+    rois_per_image: Annotated[Count, _about("sampled for the head losses, a quarter of them positive")] = 512
+
+
+class Model(Part, frozen=True, kw_only=True):
+    """Backbone, pyramid and detector."""
+
+    backbone: ViT | ResNet
+    pyramid: Pyramid
+    detector: Detector = Detector()
+    pixel_mean: Annotated[tuple[float, float, float], _about("RGB, 0..1")] = (0.485, 0.456, 0.406)
+    pixel_std: Annotated[tuple[Positive, Positive, Positive], _about("RGB, 0..1")] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        kind, backbone = self.pyramid.type, self.backbone
+        if isinstance(backbone, ResNet) != (kind == "fpn"):
+            valid = "fpn" if isinstance(backbone, ResNet) else "multi_scale, single_scale, simple, last_map"
+            raise ValueError(f"pyramid.type {kind} does not fit this backbone; choose {valid}")
+        if isinstance(backbone, ViT):
+            if kind == "multi_scale" and backbone.depth % 4:
+                raise ValueError(
+                    f"backbone.depth {backbone.depth} is not divisible by 4, which pyramid.type=multi_scale needs to "
+                    "tap every quarter; change the depth, or choose single_scale, simple or last_map"
+                )
+            if kind != "single_scale" and backbone.patch_size % 4:
+                raise ValueError(
+                    f"backbone.patch_size {backbone.patch_size} is not divisible by 4, which pyramid.type={kind} needs "
+                    "for its finest map; choose single_scale or another patch_size"
+                )
+            grid = backbone.image_size // backbone.patch_size
+            if kind != "single_scale" and grid % 2:
+                raise ValueError(
+                    f"backbone.image_size {backbone.image_size} gives an odd grid of {grid} tokens, which cannot be "
+                    f"halved for pyramid.type={kind}; choose a multiple of {2 * backbone.patch_size}"
+                )
+        sizes = len(self.detector.anchors.sizes)
+        if kind != "single_scale" and sizes != 5:
+            raise ValueError(f"detector.anchors.sizes has {sizes} entries; pyramid.type={kind} needs 5, one a level")
+
+
+class Init(Part, frozen=True, kw_only=True):
+    """Where the first weights come from."""
+
+    scheme: Annotated[Literal["random"], _about("BEiT's, depth-scaled")] = "random"
+    weights: Nothing = "none"
+
+
+class Shapes(Part, frozen=True, kw_only=True, tag_field="type", tag="shapes"):
+    """The embedded synthetic data set (``ablate.data.shapes``)."""
+
+    split: Literal["train", "validation"]
+    images: Annotated[Count | Literal["all"], _about("use only the first so many")] = "all"
+
+
+class Coco(Part, frozen=True, kw_only=True, tag_field="type", tag="coco"):
+    """A COCO-style data set on disk; relative paths in a file count from that file."""
+
+    annotations: Annotated[str, _about("instances JSON")]
+    images: Annotated[str, _about("folder of the file names")]
+
+
+class Data(Part, frozen=True, kw_only=True):
+    """What is learned and what is measured."""
+
+    train: Shapes | Coco
+    validation: Shapes | Coco
+    images_without_boxes: Annotated[Literal["drop", "keep"], _about("in training")] = "drop"
+
+
+class Train(Part, frozen=True, kw_only=True):
+    """AdamW, large-scale jitter and the schedule (paper, appendix)."""
+
+    epochs: Annotated[Positive | Nothing, _about("either epochs or iterations")] = "none"
+    iterations: Annotated[Count | Nothing, _about("optimizer steps")] = "none"
+    batch_size: Annotated[Count, _about("images an optimizer step, over all devices and accumulation steps")]
+    images_per_norm: Annotated[Count, _about("images a BatchNorm statistic; divides batch_size")]
+    lr: Annotated[Positive, _about("peak learning rate")]
+    weight_decay: Annotated[NonNegative, _about("not on norms, positions and biases of tables")]
+    betas: tuple[Rate, Rate] = (0.9, 0.999)
+    warmup_epochs: Annotated[NonNegative, _about("linear from 0")] = 0.25
+    schedule: Annotated[Literal["cosine", "step"], _about("cosine: half a period down to 0")] = "cosine"
+    step_milestones: Annotated[tuple[Rate, ...], _about("of the schedule; each divides lr by 10")] = (8 / 9, 26 / 27)
+    jitter_scale: Annotated[tuple[Positive, Positive], _about("range of large-scale jitter")] = (0.1, 2.0)
+    flip: Annotated[Fraction, _about("probability")] = 0.5
+    clip_norm: Annotated[Positive | Nothing, _about("largest gradient norm")] = "none"
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16", "auto"], _about("auto is resolved on the machine before the identity is taken")
+    ] = "fp32"
+    memory_cap_gib: Annotated[Positive | Nothing, _about("answer for a smaller device")] = "none"
+
+    def __post_init__(self) -> None:
+        if (self.epochs == "none") == (self.iterations == "none"):
+            raise ValueError("exactly one of epochs and iterations must be a number, the other none")
+        if self.batch_size % self.images_per_norm:
+            raise ValueError(
+                f"images_per_norm {self.images_per_norm} does not divide batch_size {self.batch_size}; "
+                "set it to the images that share one BatchNorm statistic (devices x images on each)"
+            )
+        if self.jitter_scale[0] > self.jitter_scale[1]:
+            raise ValueError(f"jitter_scale {list(self.jitter_scale)} must be [smallest, largest]")
+        if list(self.step_milestones) != sorted(set(self.step_milestones)):
+            raise ValueError(f"step_milestones {list(self.step_milestones)} must rise")
+        if isinstance(self.epochs, float) and self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs {self.warmup_epochs} is not shorter than epochs {self.epochs}")
+
+    def total_iterations(self, images: int) -> int:
+        """Optimizer steps of the whole schedule on a training set of ``images`` (those kept)."""
+        if isinstance(self.iterations, int):
+            return self.iterations
+        assert isinstance(self.epochs, float)
+        return max(1, round(self.epochs * images / self.batch_size))
+
+    def warmup_iterations(self, images: int) -> int:
+        """Optimizer steps of the warm-up on a training set of ``images``; shorter than the schedule."""
+        return min(round(self.warmup_epochs * images / self.batch_size), self.total_iterations(images) - 1)
+
+
+class Evaluate(Part, frozen=True, kw_only=True):
+    """How the last checkpoint predicts."""
+
+    score_threshold: Annotated[Fraction, _about("boxes below it are dropped")] = 0.05
+    nms_threshold: Annotated[Fraction, _about("IoU, per class")] = 0.5
+    max_detections: Annotated[Count, _about("an image")] = 100
+    padding: Annotated[
+        Literal["full", "least"], _about("full: to the square, as the paper; least: to a multiple of the stride")
+    ] = "full"
+
+
+class RunConfig(Part, frozen=True, kw_only=True):
+    """One run. Field by field it maps onto the keyword arguments of what it configures."""
+
+    engine: Literal["vision"] = "vision"
+    model: Model
+    init: Init = Init()
+    data: Data
+    train: Train
+    evaluate: Evaluate = Evaluate()
+    seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0
+
+    def __post_init__(self) -> None:
+        backbone = self.model.backbone
+        if isinstance(backbone, ViT) and self.init.weights == "none":
+            for name in ("relative", "absolute"):
+                if getattr(backbone.position, name) == "pt":
+                    raise ValueError(
+                        f"model.backbone.position.{name}=pt needs pre-trained weights, but init.weights is none; "
+                        "choose rand, zero or none"
+                    )
