@@ -1,0 +1,75 @@
+"""The two identities of a run: what was learned, and what was measured of it.
+
+Both are SHA-256 over canonical JSON of parsed values, so the order of keys, comments, the spelling of numbers, names,
+paths, the machine and the launcher do not enter. A field at its default is left out: a field that is added later, with
+the old behaviour as its default, changes no identity. Data sets enter as digests (``ablate.data.annotations``).
+"""
+
+import hashlib
+
+import msgspec
+
+from ablate.config import Part, RunConfig
+
+# Raised by hand when the same config starts to train to something else: a fixed bug, another order of images.
+TRAINING_REVISION = 1
+SHORT = 12  # hex digits: 48 bits, a clash among a million runs has a chance of 1 in 500
+
+
+def training_identity(config: RunConfig, training_data: str) -> str:
+    """Hash (64 hex digits) of everything that determines the trained weights.
+
+    Args:
+        config: the resolved config; ``train.precision`` must not be ``auto`` any more.
+        training_data: digest of the training set.
+
+    Raises:
+        ValueError: where precision is still ``auto``, because two machines would share an identity and not a result.
+    """
+    if config.train.precision == "auto":
+        raise ValueError("resolve train.precision=auto before taking an identity")
+    values = _without_defaults(config)
+    values.pop("evaluate", None)
+    rules = {key: value for key, value in _without_defaults(config.data).items() if key not in ("train", "validation")}
+    return _hash({**values, "data": {"train": training_data, **rules}, "revision": TRAINING_REVISION})
+
+
+def evaluation_identity(config: RunConfig, training_data: str, validation_data: str) -> str:
+    """Hash (64 hex digits) of everything that determines the predictions and their analysis.
+
+    Args:
+        config: as in ``training_identity``.
+        training_data: digest of the training set.
+        validation_data: digest of the validation set.
+
+    Raises:
+        ValueError: as ``training_identity``.
+    """
+    return _hash(
+        {
+            "training": training_identity(config, training_data),
+            "evaluate": _without_defaults(config.evaluate),
+            "validation": validation_data,
+        }
+    )
+
+
+def short(identity: str) -> str:
+    """The first 12 hex digits, which name a run's folder."""
+    return identity[:SHORT]
+
+
+def _hash(values: dict[str, object]) -> str:
+    return hashlib.sha256(msgspec.json.encode(values, order="sorted")).hexdigest()
+
+
+def _without_defaults(part: Part) -> dict[str, object]:
+    """Field by field; a part that is all default is left out as a whole, the tag of a union stays."""
+    config = part.__struct_config__
+    values: dict[str, object] = {} if config.tag is None else {str(config.tag_field): config.tag}
+    for field in msgspec.structs.fields(part):
+        value = getattr(part, field.name)
+        if not field.required and value == field.default:
+            continue
+        values[field.name] = _without_defaults(value) if isinstance(value, Part) else value
+    return values
