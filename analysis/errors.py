@@ -1,0 +1,380 @@
+"""The six error types of TIDE (arXiv 2008.08115): labels, fixes, and what each costs in AP, in two exact conventions.
+
+This file alone knows the types. ``docs/conventions.md`` says where the conventions differ.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.average_precision import (
+    AREA_RANGES,
+    COCO_RECALLS,
+    Ranking,
+    cap_per_group,
+    match_coco,
+    precision_at_recalls,
+    rank,
+    recall_steps,
+    score_order,
+)
+from analysis.detections import Detections
+from analysis.ground_truth import GroundTruth
+from analysis.matching import candidates, match_greedily
+from analysis.pairs import Pairs, build_pairs
+from analysis.refusal import BadInput
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+ERRORS = ("cls", "loc", "both", "dup", "bg", "miss")
+SPECIAL = ("fp", "fn")
+CONVENTIONS = ("coco", "tidecv")
+IOU_TYPES = ("bbox", "segm")
+
+# Labels of a detection; the first five are the indices of ERRORS.
+CLS, LOC, BOTH, DUP, BG = range(5)
+TRUE_POSITIVE, IGNORED, OVER_CAP = 5, 6, 7
+LABEL_NAMES = ("cls", "loc", "both", "dup", "bg", "tp", "ignored", "over-cap")
+
+TIDE_RECALLS: Floats = np.array([x / 100 for x in range(101)])  # ten of them differ from COCO's by one ulp
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the numbers besides the two files."""
+
+    iou_type: str = "bbox"
+    iou: float = 0.5  # t_f: a detection is right from this IoU on
+    background_iou: float = 0.1  # t_b: up to this IoU a detection is on nothing
+    max_dets: int = 100  # an image; the `coco` convention: of each category
+    convention: str = "coco"
+
+    def __post_init__(self) -> None:
+        if self.iou_type not in IOU_TYPES:
+            raise BadInput(f"iou_type {self.iou_type!r} is unknown; choose one of {', '.join(IOU_TYPES)}")
+        if self.convention not in CONVENTIONS:
+            raise BadInput(f"convention {self.convention!r} is unknown; choose one of {', '.join(CONVENTIONS)}")
+        if not 0 < self.background_iou <= self.iou <= 1:
+            raise BadInput(
+                f"background_iou {self.background_iou} and iou {self.iou} must satisfy 0 < background_iou <= iou <= 1"
+            )
+        if self.max_dets < 1:
+            raise BadInput(f"max_dets {self.max_dets} must be at least 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The verdict on every detection (rows of the file's arrays) and every object."""
+
+    error: NDArray[np.int8]  # [N] CLS .. BG, TRUE_POSITIVE, IGNORED, OVER_CAP
+    ignored: Bools  # [N] left out of the AP by a crowd (the `tidecv` convention labels those too)
+    iou: Floats  # [N] with the target; where there is none, the best with any object of the image
+    target: Ints  # [N] the object it took or points at, -1 for none
+    fixes: Bools  # [N] a cls or loc error that wins its object when fixed
+    missed: Bools  # [M] objects that no detection took and no cls or loc error points at
+    matched: Bools  # [M] objects that a detection took
+
+
+@dataclass(frozen=True, eq=False)
+class Breakdown:
+    """Where the AP went, in points (0..100).
+
+    ``raw`` are the unclamped differences of AP when one type of error is fixed; ``delta_ap`` is what to show, which
+    the ``tidecv`` convention clamps at 0 for the six main types.
+    """
+
+    settings: Settings
+    ap: float
+    raw: dict[str, float]  # cls, loc, both, dup, bg, miss, fp, fn
+    count: dict[str, int]  # cls, loc, both, dup, bg, miss
+    true_positives: int
+    positives: int  # objects that count
+    labels: Labels
+    never_detected: tuple[int, ...]  # category indices with objects and without any detection
+
+    @property
+    def delta_ap(self) -> dict[str, float]:
+        """Points of AP to gain by fixing each type of error alone."""
+        if self.settings.convention == "coco":
+            return dict(self.raw)
+        return {name: max(value, 0.0) if name in ERRORS else value for name, value in self.raw.items()}
+
+
+def break_down(
+    ground_truth: GroundTruth,
+    detections: Detections,
+    *,
+    iou: float = 0.5,
+    background_iou: float = 0.1,
+    max_dets: int = 100,
+    convention: str = "coco",
+    iou_type: str = "bbox",
+) -> Breakdown:
+    """Label every detection and measure what each type of error costs.
+
+    Args:
+        ground_truth: from :func:`analysis.read_ground_truth`.
+        detections: from :func:`analysis.read_detections`.
+        iou: the IoU from which a detection is right; 0 < ``background_iou`` <= ``iou`` <= 1.
+        background_iou: the IoU up to which a detection is on nothing.
+        max_dets: detections considered an image, in the ``coco`` convention of each category.
+        convention: ``coco`` (the AP is pycocotools') or ``tidecv`` (every number is tidecv 1.0.1's).
+        iou_type: ``bbox`` or ``segm``.
+
+    Raises:
+        BadInput: a setting is out of range, or masks are asked for and a record has none.
+
+    >>> from analysis import read_detections, read_ground_truth
+    >>> from analysis.synthetic import write_example
+    >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
+    >>> gt = read_ground_truth(truth)
+    >>> result = break_down(gt, read_detections(predictions["confused-classes"], gt))
+    >>> max(result.delta_ap, key=result.delta_ap.get), result.count["cls"] > result.count["dup"]
+    ('cls', True)
+    """
+    settings = Settings(iou_type, iou, background_iou, max_dets, convention)
+    if convention == "coco":
+        return _break_down_coco(ground_truth, detections, settings)
+    return _break_down_tidecv(ground_truth, detections, settings)
+
+
+def _prepare(
+    ground_truth: GroundTruth, detections: Detections, settings: Settings, by_score: Ints
+) -> tuple[Ints, Pairs, Bools]:
+    """Rows by image and then score, their overlapping pairs, and which pairs agree in category."""
+    order = by_score[np.argsort(detections.image[by_score], kind="stable")]
+    # What is ignored in the tidecv convention is a region, of which a detection has a share inside.
+    inside = ground_truth.crowd if settings.convention == "coco" else ground_truth.ignore
+    pairs = build_pairs(ground_truth, detections, order, settings.iou_type, inside)
+    same = detections.category[order][pairs.detection] == ground_truth.category[pairs.truth]
+    return order, pairs, same
+
+
+def _break_down_coco(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Breakdown:
+    classes = len(ground_truth.category_id)
+    by_score = score_order(detections, np.arange(len(ground_truth.image_id)))
+    by_score = cap_per_group(by_score, detections.image * classes + detections.category, settings.max_dets)
+    order, pairs, same = _prepare(ground_truth, detections, settings, by_score)
+    area = ground_truth.area_of(settings.iou_type)
+    low, high = AREA_RANGES["all"]
+    ignored_truth = ground_truth.ignore | (area < low) | (area > high)
+    dt_area = detections.area_of(settings.iou_type)[order]
+    found = candidates(pairs, same, min(settings.iou, 1 - 1e-10), prefer_last=True)
+    taken, dropped = match_coco(found, settings.iou, ignored_truth, ground_truth.crowd, (dt_area < low) | (dt_area > high))
+    labels = _label(detections, order, pairs, same, ignored_truth, taken, dropped, settings)
+    category, score_rank = _categories(detections, order, by_score)
+    positives = np.bincount(ground_truth.category[~ignored_truth], minlength=classes)
+    labelled = labels.error[order]
+    right, counted = labelled == TRUE_POSITIVE, labelled != IGNORED
+    missed = np.bincount(ground_truth.category[labels.missed], minlength=classes)
+    unmatched = np.bincount(ground_truth.category[~labels.matched & ~ignored_truth], minlength=classes)
+    with_objects = positives > 0
+    steps = recall_steps(positives, COCO_RECALLS)
+    ranking = rank(score_rank, category, classes)
+
+    def ap(ranking: Ranking, right: Bools, counted: Bools, steps: Ints) -> float:
+        curve = precision_at_recalls(ranking, right[ranking.rows], counted[ranking.rows], steps)[with_objects]
+        return float(np.mean(curve.T.ravel())) * 100 if curve.size else 0.0  # recall by recall, as COCOeval sums
+
+    base = ap(ranking, right, counted, steps)
+    raw: dict[str, float] = {}
+    fixes = labels.fixes[order]
+    for error, name in enumerate(ERRORS[:5]):
+        wrong = labelled == error
+        wins = wrong & fixes
+        fixed_ranking = ranking
+        if error == CLS and wins.any():
+            moved = np.where(wins, ground_truth.category[labels.target[order]], category)
+            fixed_ranking = rank(score_rank, moved, classes)
+        raw[name] = ap(fixed_ranking, right | wins, counted & ~(wrong & ~wins), steps) - base
+    raw["miss"] = ap(ranking, right, counted, _fewer(steps, positives, missed, COCO_RECALLS)) - base
+    raw["fp"] = ap(ranking, right, right, steps) - base
+    raw["fn"] = ap(ranking, right, counted, _fewer(steps, positives, unmatched, COCO_RECALLS)) - base
+    return _breakdown(ground_truth, settings, base, raw, labels, positives, detections)
+
+
+def _fewer(steps: Ints, positives: Ints, removed: Ints, recalls: Floats) -> Ints:
+    """The recall steps when some objects of each category no longer count."""
+    changed = removed > 0
+    steps = steps.copy()
+    steps[changed] = recall_steps((positives - removed)[changed], recalls)
+    return steps
+
+
+def _break_down_tidecv(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Breakdown:
+    classes = len(ground_truth.category_id)
+    place = np.empty(len(ground_truth.image_id), dtype=np.int64)
+    place[:] = ground_truth.image_rank
+    by_score = cap_per_group(score_order(detections, place), detections.image, settings.max_dets)
+    order, pairs, same = _prepare(ground_truth, detections, settings, by_score)
+    ignored_truth = ground_truth.ignore
+    counts = ~ignored_truth[pairs.truth]
+    found = candidates(pairs, same & counts, settings.iou, prefer_last=False)
+    everything = np.ones(len(found.detection), dtype=np.bool_)
+    taken = match_greedily(found, everything, len(order), len(ground_truth))
+    # Strictly above the threshold, unlike COCOeval.
+    over = np.unique(pairs.detection[same & ~counts & (pairs.iou > settings.iou)])
+    left_out = np.zeros(len(order), dtype=np.bool_)
+    left_out[over] = True
+    left_out &= taken < 0
+
+    labels = _label(detections, order, pairs, same, ignored_truth, taken, left_out, settings)
+    category, score_rank = _categories(detections, order, by_score)
+    positives = np.bincount(ground_truth.category[~ignored_truth], minlength=classes)
+    labelled = labels.error[order]
+    right, counted = labelled == TRUE_POSITIVE, ~left_out
+    missed = np.bincount(ground_truth.category[labels.missed], minlength=classes)
+    unmatched = np.bincount(ground_truth.category[~labels.matched & ~ignored_truth], minlength=classes)
+
+    def ap(ranking: Ranking, right: Bools, counted: Bools, positives: Ints) -> float:
+        curve = precision_at_recalls(
+            ranking, right[ranking.rows], counted[ranking.rows], recall_steps(positives, TIDE_RECALLS), epsilon=0.0
+        )
+        curve[positives == 0] = 0
+        seen = np.bincount(ranking.category[counted[ranking.rows]], minlength=classes) > 0
+        known = seen | (positives > 0)
+        # tidecv divides by zero where a fix leaves nothing to average; AP was 0 then, and stays 0.
+        return float((curve[known].sum(axis=1) / 101 * 100).mean()) if known.any() else 0.0
+
+    base = ap(rank(score_rank, category, classes), right, counted, positives)
+    # The fixed curves are filled with the errors first, then the true positives, each in the order found (by image in
+    # the order of the file, then by score), and only then sorted by score: ties come out wrong before right.
+    scores = detections.score[order]
+    found_order = np.lexsort((np.arange(len(order)), place[detections.image[order]]))
+    filled = np.concatenate([found_order[~right[found_order]], found_order[right[found_order]]])
+    filled = filled[np.argsort(-scores[filled], kind="stable")]
+    ranking = rank(filled, category, classes)
+    fixes = labels.fixes[order]
+    raw: dict[str, float] = {}
+    for error, name in enumerate(ERRORS[:5]):
+        wrong = labelled == error
+        wins = wrong & fixes
+        fixed_ranking = ranking
+        if error == CLS and wins.any():
+            fixed_ranking = rank(filled, np.where(wins, ground_truth.category[labels.target[order]], category), classes)
+        raw[name] = ap(fixed_ranking, right | wins, (counted & ~wrong) | wins, positives) - base
+    raw["miss"] = ap(ranking, right, counted, positives - missed) - base
+    best_first = np.concatenate([filled[right[filled]], filled[~right[filled]]])
+    raw["fp"] = ap(rank(best_first, category, classes), right, counted, positives) - base
+    raw["fn"] = ap(ranking, right, counted, positives - unmatched) - base
+    return _breakdown(ground_truth, settings, base, raw, labels, positives, detections)
+
+
+def _categories(detections: Detections, order: Ints, by_score: Ints) -> tuple[Ints, Ints]:
+    """The category i64[n] of each position of ``order``, and the positions i64[n] by descending score."""
+    position = np.empty(len(detections), dtype=np.int64)
+    position[order] = np.arange(len(order))
+    return detections.category[order], position[by_score]
+
+
+def _label(
+    detections: Detections,
+    order: Ints,
+    pairs: Pairs,
+    same: Bools,
+    ignored_truth: Bools,
+    taken: Ints,
+    left_out: Bools,
+    settings: Settings,
+) -> Labels:
+    """Give every unmatched detection the first label that holds: loc, cls, dup, bg, both (TIDE, section 2.2)."""
+    count, truths = len(order), len(ignored_truth)
+    matched = np.zeros(truths, dtype=np.bool_)
+    matched[taken[taken >= 0]] = True
+    judged = (taken < 0) & ~left_out if settings.convention == "coco" else taken < 0
+    use = np.flatnonzero(judged[pairs.detection] & ~ignored_truth[pairs.truth])
+    d, g, iou, agrees = pairs.detection[use], pairs.truth[use], pairs.iou[use], same[use]
+    best_same, same_target = _best(d[agrees], g[agrees], iou[agrees], count)
+    best_other, other_target = _best(d[~agrees], g[~agrees], iou[~agrees], count)
+    used = agrees & matched[g]
+    best_used, used_target = _best(d[used], g[used], iou[used], count)
+
+    t_f, t_b = settings.iou, settings.background_iou
+    best_any = np.maximum(best_same, best_other)
+    conditions = (
+        ((best_same >= t_b) & (best_same <= t_f), LOC),
+        (best_other >= t_f, CLS),
+        (best_used >= t_f, DUP),
+        (best_any <= t_b, BG),
+    )
+    error = np.select([c for c, _ in conditions], [label for _, label in conditions], BOTH).astype(np.int8)
+    target = np.select(
+        [error == LOC, error == CLS, error == DUP], [same_target, other_target, used_target], np.int64(-1)
+    )
+    overlap = np.select([error == LOC, error == CLS, error == DUP], [best_same, best_other, best_used], best_any)
+    claims = judged & ((error == LOC) | (error == CLS)) & ~matched[target]
+    fixes = np.zeros(count, dtype=np.bool_)
+    claimants = np.flatnonzero(claims)
+    winner = np.full(truths, -1, dtype=np.int64)
+    winner[target[claimants[::-1]]] = claimants[::-1]  # positions run by descending score: the first one stays
+    fixes[winner[winner >= 0]] = True
+
+    error[~judged] = IGNORED
+    hit = taken >= 0
+    error[hit], target[hit] = TRUE_POSITIVE, taken[hit]
+    of_match = np.flatnonzero(taken[pairs.detection] == pairs.truth)
+    overlap[pairs.detection[of_match]] = pairs.iou[of_match]
+    return _scatter(detections, order, error, left_out, overlap, target, fixes, matched, winner, ignored_truth)
+
+
+def _scatter(
+    detections: Detections, order: Ints, error: NDArray[np.int8], left_out: Bools, overlap: Floats, target: Ints,
+    fixes: Bools, matched: Bools, winner: Ints, ignored_truth: Bools,
+) -> Labels:  # fmt: skip
+    """From positions back to the rows of the file; what is not in ``order`` is over the cap."""
+    total = len(detections)
+    labels = np.full(total, OVER_CAP, dtype=np.int8)
+    labels[order] = error
+    columns = {
+        "ignored": (np.zeros(total, dtype=np.bool_), left_out),
+        "iou": (np.full(total, np.nan), overlap),
+        "target": (np.full(total, -1, dtype=np.int64), target),
+        "fixes": (np.zeros(total, dtype=np.bool_), fixes),
+    }
+    for whole, part in columns.values():
+        whole[order] = part
+    return Labels(
+        error=labels,
+        missed=~ignored_truth & ~matched & (winner < 0),
+        matched=matched,
+        **{name: whole for name, (whole, _) in columns.items()},
+    )
+
+
+def _best(d: Ints, g: Ints, iou: Floats, count: int) -> tuple[Floats, Ints]:
+    """The highest IoU f64[count] of each detection and the first object i64[count] that has it (0 and -1: none)."""
+    best, target = np.zeros(count), np.full(count, -1, dtype=np.int64)
+    if len(d):
+        start = np.flatnonzero(np.diff(d, prepend=-1))
+        highest = np.maximum.reduceat(iou, start)
+        best[d[start]] = highest
+        equal = np.flatnonzero(iou == np.repeat(highest, np.diff(np.concatenate([start, [len(d)]]))))
+        target[d[equal[::-1]]] = g[equal[::-1]]
+    return best, target
+
+
+def _breakdown(
+    ground_truth: GroundTruth,
+    settings: Settings,
+    ap: float,
+    raw: dict[str, float],
+    labels: Labels,
+    positives: Ints,
+    detections: Detections,
+) -> Breakdown:
+    count = {name: int((labels.error == error).sum()) for error, name in enumerate(ERRORS[:5])}
+    count["miss"] = int(labels.missed.sum())
+    seen = np.bincount(detections.category, minlength=len(positives)) > 0
+    return Breakdown(
+        settings=settings,
+        ap=ap,
+        raw={name: raw[name] for name in (*ERRORS, *SPECIAL)},
+        count=count,
+        true_positives=int((labels.error == TRUE_POSITIVE).sum()),
+        positives=int(positives.sum()),
+        labels=labels,
+        never_detected=tuple(np.flatnonzero((positives > 0) & ~seen).tolist()),
+    )

@@ -1,0 +1,121 @@
+"""All overlapping (detection, object) pairs of an image with their IoU, as flat arrays, built in blocks of images."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.detections import Detections
+from analysis.ground_truth import GroundTruth
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+BLOCK = 1 << 16  # candidate pairs at a time: half a MB a column, which stays in the cache and bounds the memory
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs with IoU > 0, by detection in ascending order, then by object in the order of the file.
+
+    ``detection`` counts in the order that the pairs were built for (see :func:`build_pairs`), ``truth`` is a row of
+    the ground truth. Against a crowd the IoU is the share of the detection inside it, as COCO defines it.
+    """
+
+    detection: Ints  # [P]
+    truth: Ints  # [P]
+    iou: Floats  # [P]
+
+
+def build_pairs(
+    ground_truth: GroundTruth, detections: Detections, order: Ints, iou_type: str, inside: NDArray[np.bool_]
+) -> Pairs:
+    """Pairs of the detections ``order`` (rows, image by image in ascending order) with the objects of their images.
+
+    Args:
+        ground_truth: the objects.
+        detections: the detections.
+        order: i64[N] rows of ``detections`` to pair, sorted by image index.
+        iou_type: ``bbox`` or ``segm``.
+        inside: bool[M] the objects for which IoU is the share of the detection inside them (crowds).
+    """
+    by_image = np.argsort(ground_truth.image, kind="stable")
+    images = len(ground_truth.image_id)
+    truth_start = np.concatenate([[0], np.cumsum(np.bincount(ground_truth.image, minlength=images))])
+    image = detections.image[order]
+    detection_start = np.concatenate([[0], np.cumsum(np.bincount(image, minlength=images))])
+    if iou_type == "segm":
+        parts = list(_mask_blocks(ground_truth, detections, order, by_image, truth_start, detection_start, inside))
+    else:
+        parts = list(_box_blocks(ground_truth, detections, order, by_image, truth_start, detection_start, inside))
+    return Pairs(
+        np.concatenate([p[0] for p in parts] or [np.empty(0, np.int64)]),
+        np.concatenate([p[1] for p in parts] or [np.empty(0, np.int64)]),
+        np.concatenate([p[2] for p in parts] or [np.empty(0)]),
+    )
+
+
+def _box_blocks(
+    ground_truth: GroundTruth,
+    detections: Detections,
+    order: Ints,
+    by_image: Ints,
+    truth_start: Ints,
+    detection_start: Ints,
+    inside: NDArray[np.bool_],
+) -> Iterator[tuple[Ints, Ints, Floats]]:
+    """Box IoU with the arithmetic of COCO's bbIou, operation by operation, so that every bit agrees."""
+    dx, dy, dw, dh = np.ascontiguousarray(detections.box[order].T)
+    gx, gy, gw, gh = np.ascontiguousarray(ground_truth.box[by_image].T)
+    dx2, dy2, darea = dw + dx, dh + dy, dw * dh
+    gx2, gy2, garea = gw + gx, gh + gy, gw * gh
+    crowd = inside[by_image]
+    some_crowd = bool(crowd.any())
+    image = detections.image[order]
+    objects = np.diff(truth_start)[image]  # of the detection's image
+    first = truth_start[image]
+    ends = np.cumsum(objects)
+    total = int(ends[-1]) if len(ends) else 0
+    cuts = np.searchsorted(ends, np.arange(BLOCK, total, BLOCK))
+    edges = np.unique(np.concatenate([[0], cuts, [len(order)]]))
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        many = objects[low:high]
+        d = np.repeat(np.arange(low, high), many)
+        start = ends[low:high] - many
+        g = np.arange(len(d)) + np.repeat(first[low:high] - (start - (start[0] if len(start) else 0)), many)
+        w = np.minimum(dx2[d], gx2[g]) - np.maximum(dx[d], gx[g])
+        keep = np.flatnonzero(w > 0)
+        d, g, w = d[keep], g[keep], w[keep]
+        h = np.minimum(dy2[d], gy2[g]) - np.maximum(dy[d], gy[g])
+        keep = np.flatnonzero(h > 0)
+        d, g = d[keep], g[keep]
+        intersection = w[keep] * h[keep]
+        union = darea[d] + garea[g] - intersection
+        if some_crowd:
+            union = np.where(crowd[g], darea[d], union)
+        yield d, by_image[g], intersection / union
+
+
+def _mask_blocks(
+    ground_truth: GroundTruth,
+    detections: Detections,
+    order: Ints,
+    by_image: Ints,
+    truth_start: Ints,
+    detection_start: Ints,
+    inside: NDArray[np.bool_],
+) -> Iterator[tuple[Ints, Ints, Floats]]:
+    """Mask IoU by pycocotools, image by image."""
+    from pycocotools import mask
+
+    for image in np.flatnonzero((np.diff(truth_start) > 0) & (np.diff(detection_start) > 0)):
+        low, high = detection_start[image], detection_start[image + 1]
+        truths = by_image[truth_start[image] : truth_start[image + 1]]
+        iou = mask.iou(
+            [detections.masks.rle(int(row)) for row in order[low:high]],
+            [ground_truth.masks.rle(int(row)) for row in truths],
+            inside[truths].astype(np.uint8).tolist(),
+        )
+        d, g = np.nonzero(iou > 0)
+        yield d + low, truths[g], iou[d, g]
