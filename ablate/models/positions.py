@@ -1,0 +1,112 @@
+"""What tells a token where it is: the absolute embedding and the relative bias tables, and how they are resized."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Treatment = Literal["pt", "rand", "zero", "none"]
+TREATMENTS: tuple[Treatment, ...] = ("pt", "rand", "zero", "none")
+Grid = tuple[int, int]
+
+
+def check_treatment(kind: str, treatment: str) -> None:
+    """Raises ValueError where ``treatment`` is none of the four."""
+    if treatment not in TREATMENTS:
+        raise ValueError(f"{kind} position {treatment!r} is unknown; choose one of {', '.join(TREATMENTS)}")
+
+
+def position_parameter(shape: tuple[int, ...], treatment: Treatment) -> nn.Parameter:
+    """A learned tensor that starts as its treatment says: zeros, or normal with std 0.02.
+
+    ``pt`` is to be overwritten by pre-trained values; until then it is as ``rand``.
+    """
+    parameter = nn.Parameter(torch.zeros(shape))
+    if treatment in ("pt", "rand"):
+        nn.init.trunc_normal_(parameter, std=0.02)
+    return parameter
+
+
+def resize_embedding(embedding: Tensor, grid: Grid) -> Tensor:
+    """Absolute embedding [1, g*g, C] of a square grid, resized bicubically -> [1, h, w, C] (paper, Appendix)."""
+    side = round(embedding.shape[1] ** 0.5)
+    square = embedding.reshape(1, side, side, -1)
+    if grid == (side, side):
+        return square
+    resized = F.interpolate(square.permute(0, 3, 1, 2), size=grid, mode="bicubic", align_corners=False)
+    return resized.permute(0, 2, 3, 1)
+
+
+def _toeplitz(x: Tensor, n: int) -> Tensor:
+    """[..., 2n-1] -> [..., n, n] with ``out[q, k] = x[q - k + n - 1]``.
+
+    Made of flip, pad, expand and slices alone, so that the backward pass is sums in a fixed order without an
+    index tensor.
+    """
+    lead = x.shape[:-1]
+    repeated = F.pad(x.flip(-1), (0, 1)).unsqueeze(-2).expand(*lead, n, 2 * n).reshape(*lead, 2 * n * n)
+    return repeated[..., : n * (2 * n - 1)].reshape(*lead, n, 2 * n - 1)[..., n - 1 :]
+
+
+def relative_bias(table: Tensor, grid: Grid, dtype: torch.dtype | None = None) -> Tensor:
+    """BEiT's relative position bias as attention adds it to its logits.
+
+    Args:
+        table: [(2h-1)(2w-1), heads]; row (dy + h - 1)(2w - 1) + dx + w - 1 holds the bias of a query that lies
+            (dy, dx) = query - key tokens away from its key.
+        grid: h, w in tokens.
+        dtype: of the result; the table itself stays as precise as it is, which keeps its gradient precise.
+
+    Returns:
+        [1, heads, h*w, h*w]; the rows lie a multiple of 8 elements apart, as the fused kernels want them.
+    """
+    height, width = grid
+    offsets = table.t().reshape(-1, 2 * height - 1, 2 * width - 1)
+    columns = _toeplitz(offsets, width).to(dtype or table.dtype)  # [heads, 2h-1, w, w]
+    both = _toeplitz(columns.permute(0, 2, 3, 1), height)  # [heads, w, w, h, h]
+    bias = both.permute(0, 3, 1, 4, 2).reshape(1, -1, height * width, height * width)
+    spare = -(height * width) % 8
+    return F.pad(bias, (0, spare))[..., : height * width] if spare else bias
+
+
+def _fit_axis(offsets: Tensor, side: int) -> Tensor:
+    """[heads, n, 2g-1] -> [heads, n, 2*side-1]: a smaller grid's offsets are cut out, a larger grid's interpolated."""
+    have = (offsets.shape[-1] + 1) // 2
+    if side <= have:
+        return offsets[..., have - side : have + side - 1]
+    size = (offsets.shape[-2], 2 * side - 1)
+    return F.interpolate(offsets[None], size=size, mode="bicubic", align_corners=True)[0]
+
+
+def fit_table(table: Tensor, old: Grid, new: Grid) -> Tensor:
+    """The bias table of one grid, used on another.
+
+    Offsets in tokens keep their learned bias on a smaller grid (the table is cropped); on a larger one, where
+    offsets occur that were never learned, the table is stretched bicubically, its ends and its centre held.
+    """
+    if old == new:
+        return table
+    offsets = table.t().reshape(-1, 2 * old[0] - 1, 2 * old[1] - 1)
+    offsets = _fit_axis(offsets, new[1])
+    offsets = _fit_axis(offsets.transpose(1, 2), new[0]).transpose(1, 2)
+    return offsets.reshape(offsets.shape[0], -1).t()
+
+
+class RelativeBias(nn.Module):
+    """One table of relative position biases, shared by every block that is handed its bias.
+
+    Args:
+        heads: attention heads.
+        grid: h, w in tokens on which it is learned.
+        treatment: how it starts.
+    """
+
+    def __init__(self, heads: int, grid: Grid, treatment: Treatment) -> None:
+        super().__init__()
+        self.grid = grid
+        self.table = position_parameter(((2 * grid[0] - 1) * (2 * grid[1] - 1), heads), treatment)
+
+    def forward(self, grid: Grid, dtype: torch.dtype) -> Tensor:
+        """The bias [1, heads, h*w, h*w] for a grid, built once and shared by all blocks of a forward pass."""
+        return relative_bias(fit_table(self.table, self.grid, grid), grid, dtype)

@@ -1,0 +1,305 @@
+"""The plain vision transformer as a detection backbone (paper, section 2; ViTDet)."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recompute
+
+from ablate.models.attention import KERNELS, Attention, Kernel, shift_mask, shift_of
+from ablate.models.positions import (
+    Grid,
+    RelativeBias,
+    Treatment,
+    check_treatment,
+    position_parameter,
+    resize_embedding,
+)
+from ablate.models.propagation import ConvPropagation
+
+Pattern = Literal["window", "hybrid", "global"]
+Placement = Literal["even", "first", "last"]
+Propagation = Literal["none", "shift", "conv_naive", "conv_basic", "conv_bottleneck"]
+PATTERNS: tuple[Pattern, ...] = ("window", "hybrid", "global")
+PROPAGATIONS: tuple[Propagation, ...] = ("none", "shift", "conv_naive", "conv_basic", "conv_bottleneck")
+
+
+def placed(depth: int, blocks: str | Sequence[int], count: int) -> tuple[int, ...]:
+    """Which blocks (0-based, sorted) pass information between windows, by global attention or a convolution after them.
+
+    ``even`` takes the last block of each of ``count`` equal parts; with 4 these are the tapped ones (paper, section 2).
+
+    Raises:
+        ValueError: unknown placement, a count that does not fit, blocks out of range.
+    """
+    if not isinstance(blocks, str):
+        wrong = sorted(block for block in set(blocks) if not 0 <= block < depth)
+        if wrong or not blocks or len(set(blocks)) != len(blocks):
+            raise ValueError(f"global_blocks {list(blocks)} must name different blocks between 0 and {depth - 1}")
+        return tuple(sorted(blocks))
+    if not 1 <= count <= depth:
+        raise ValueError(f"global_count {count} must lie between 1 and the depth {depth}")
+    if blocks == "first":
+        return tuple(range(count))
+    if blocks == "last":
+        return tuple(range(depth - count, depth))
+    if blocks != "even":
+        raise ValueError(f"global_blocks {blocks!r} is unknown; choose even, first, last or a list of block numbers")
+    if depth % count:
+        raise ValueError(f"depth {depth} is not divisible by global_count {count}: no even placement of global blocks")
+    part = depth // count
+    return tuple(range(part - 1, depth, part))
+
+
+class MLP(nn.Module):
+    """Linear, GELU, Linear on the last axis."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., C] -> [..., C]."""
+        return self.fc2(self.act(self.fc1(x)))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: attention, then MLP, each a residual branch with layer scale and drop path."""
+
+    def __init__(self, attention: Attention, width: int, hidden: int, layer_scale: float | None) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = attention
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = MLP(width, hidden)
+        self.gamma_1 = None if layer_scale is None else nn.Parameter(torch.full((width,), layer_scale))
+        self.gamma_2 = None if layer_scale is None else nn.Parameter(torch.full((width,), layer_scale))
+
+    def forward(self, x: Tensor, bias: Tensor | None, keep: Tensor | None) -> Tensor:
+        """Tokens [B, H, W, C] -> [B, H, W, C]; ``keep`` [2, B] scales the two branches of each image."""
+        x = _add(x, self.attn(self.norm1(x), bias), self.gamma_1, None if keep is None else keep[0])
+        return _add(x, self.mlp(self.norm2(x)), self.gamma_2, None if keep is None else keep[1])
+
+
+def _add(x: Tensor, branch: Tensor, gamma: Tensor | None, keep: Tensor | None) -> Tensor:
+    """The sum x + keep * gamma * branch in one pass over the tokens."""
+    if keep is None:
+        return x + branch if gamma is None else torch.addcmul(x, branch, gamma)
+    scale = keep[:, None, None, None]
+    return torch.addcmul(x, branch, scale if gamma is None else scale * gamma)
+
+
+class ViT(nn.Module):
+    """A plain ViT whose maps feed a pyramid; images of any size that is a multiple of the patch.
+
+    Args:
+        width: channels C of the tokens.
+        depth: number of blocks d.
+        heads: attention heads; must divide ``width``.
+        image_size: side of the square training images in pixels; sets the grid of the global bias table.
+        patch_size: side of a patch in pixels, the stride of the maps.
+        mlp_ratio: hidden channels of the MLP over ``width``.
+        pattern: ``window`` (all blocks), ``global`` (all blocks) or ``hybrid``.
+        window_size: side of the windows in tokens; the map is zero-padded to a multiple of it.
+        global_blocks: of the hybrid: ``even``, ``first``, ``last`` or block numbers.
+        global_count: of the hybrid: how many are global, where they are not listed.
+        propagation: what stands in for global blocks where all are windowed: ``none``, ``shift`` (every second block's
+            windows moved by half a window), or a convolution block after each block that the two fields above name.
+        kernel: ``naive`` or ``fused`` attention, see ``attention.attend``.
+        checkpoint: blocks that recompute their activations in the backward pass: ``none``, ``all`` or block numbers.
+        relative: treatment of the two relative bias tables, one for windowed and one for global blocks.
+        absolute: treatment of the absolute embedding ``pos_embed``.
+        absolute_grid: side in tokens on which ``pos_embed`` is stored; None takes the image's grid.
+        layer_scale: initial value of the branch scales, None leaves them out.
+        drop_path: rate of the last block; the first has 0, linear between.
+        qkv_bias: see ``attention.Attention``.
+        taps: ``quarters`` returns the map after each d/4 blocks, ``last`` the final one.
+
+    Raises:
+        ValueError: settings that do not fit together, in one sentence.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: int,
+        depth: int,
+        heads: int,
+        image_size: int,
+        patch_size: int = 16,
+        mlp_ratio: float = 4.0,
+        pattern: Pattern = "hybrid",
+        window_size: int = 14,
+        global_blocks: Placement | Sequence[int] = "even",
+        global_count: int = 4,
+        propagation: Propagation = "none",
+        kernel: Kernel = "fused",
+        checkpoint: Literal["none", "all"] | Sequence[int] = "none",
+        relative: Treatment = "zero",
+        absolute: Treatment = "rand",
+        absolute_grid: int | None = None,
+        layer_scale: float | None = None,
+        drop_path: float = 0.0,
+        qkv_bias: bool = True,
+        taps: Literal["quarters", "last"] = "quarters",
+    ) -> None:
+        super().__init__()
+        _check(width, depth, heads, image_size, patch_size, drop_path)
+        check_treatment("relative", relative)
+        check_treatment("absolute", absolute)
+        if kernel not in KERNELS:
+            raise ValueError(f"attention kernel {kernel!r} is unknown; choose one of {', '.join(KERNELS)}")
+        if pattern not in PATTERNS:
+            raise ValueError(f"attention pattern {pattern!r} is unknown; choose one of {', '.join(PATTERNS)}")
+        if propagation not in PROPAGATIONS:
+            raise ValueError(f"propagation {propagation!r} is unknown; choose one of {', '.join(PROPAGATIONS)}")
+        if propagation != "none" and pattern != "window":
+            raise ValueError(
+                f"propagation {propagation} stands in for global blocks: it needs pattern window, not {pattern}"
+            )
+        if depth % 4 and taps == "quarters":
+            raise ValueError(f"a multi-scale pyramid needs a depth divisible by 4, but the depth is {depth}")
+        side = image_size // patch_size
+        chosen = (
+            placed(depth, global_blocks, global_count) if pattern == "hybrid" or propagation.startswith("conv") else ()
+        )
+        is_global = {"window": (), "hybrid": chosen, "global": tuple(range(depth))}[pattern]
+        if len(is_global) < depth and not 1 <= window_size <= side:
+            raise ValueError(
+                f"window_size {window_size} must lie between 1 and {side}, the side of the grid "
+                f"({image_size} px in patches of {patch_size} px)"
+            )
+        self.width, self.depth, self.heads = width, depth, heads
+        self.patch_size, self.window_size = patch_size, window_size
+        self.global_blocks = is_global
+        self.recomputed = _recomputed(depth, checkpoint)
+        self.tapped = tuple(range(depth // 4 - 1, depth, depth // 4)) if taps == "quarters" else (depth - 1,)
+
+        self.patch_embed = nn.Conv2d(3, width, patch_size, stride=patch_size)
+        grid_side = side if absolute_grid is None else absolute_grid
+        self.pos_embed = None if absolute == "none" else position_parameter((1, grid_side**2, width), absolute)
+        windowed, related = len(is_global) < depth, relative != "none"
+        self.window_bias = RelativeBias(heads, (window_size, window_size), relative) if related and windowed else None
+        self.global_bias = RelativeBias(heads, (side, side), relative) if related and is_global else None
+        self.blocks = nn.ModuleList(
+            Block(
+                Attention(
+                    width,
+                    heads,
+                    window=0 if index in is_global else window_size,
+                    shifted=propagation == "shift" and index % 2 == 1,
+                    qkv_bias=qkv_bias,
+                    kernel=kernel,
+                ),
+                width,
+                int(width * mlp_ratio),
+                layer_scale,
+            )
+            for index in range(depth)
+        )
+        self.propagation = nn.ModuleDict()
+        if propagation.startswith("conv"):
+            for block in chosen:
+                self.propagation[str(block)] = ConvPropagation(width, propagation)  # type: ignore[arg-type]
+        self.register_buffer("drop_rates", torch.linspace(0, drop_path, depth), persistent=False)
+        self.drop_path = drop_path
+        self._initialise()
+
+    @property
+    def no_decay(self) -> frozenset[str]:
+        """Names of the parameters that, besides norms, take no weight decay (detectron2, MIMDet)."""
+        names = (name for name, _ in self.named_parameters())
+        return frozenset(name for name in names if name == "pos_embed" or name.endswith("_bias.table"))
+
+    def _initialise(self) -> None:
+        """BEiT's random init: weights normal with std 0.02, the last layer of each branch of block l over sqrt(2 l)."""
+        for module in (self.patch_embed, *self.blocks.modules()):
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            for number, block in enumerate(self.blocks, start=1):
+                block.attn.proj.weight.div_((2 * number) ** 0.5)  # type: ignore[union-attr, operator]
+                block.mlp.fc2.weight.div_((2 * number) ** 0.5)  # type: ignore[union-attr, operator]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Images [B, 3, H, W], normalised and padded -> maps [B, C, H/patch, W/patch] of the tapped blocks, in order.
+
+        Raises:
+            ValueError: H or W is no multiple of the patch.
+        """
+        batch, _, height, width = images.shape
+        if height % self.patch_size or width % self.patch_size:
+            raise ValueError(
+                f"{height} x {width} px do not divide into patches of {self.patch_size} px; pad the images first"
+            )
+        x = self.patch_embed(images).permute(0, 2, 3, 1)
+        grid = (x.shape[1], x.shape[2])
+        if self.pos_embed is not None:
+            x = x + resize_embedding(self.pos_embed, grid)
+        biases = self._biases(grid, x)
+        keep = self._keep(batch)
+        maps = []
+        for index, block in enumerate(self.blocks):
+            attention: Attention = block.attn  # type: ignore[assignment]
+            arguments = (x, biases[attention.window, attention.shifted], None if keep is None else keep[index])
+            if index in self.recomputed and torch.is_grad_enabled():
+                # Nothing inside a block is random (drop path is drawn above), so no random state needs keeping.
+                x = recompute(block, *arguments, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = block(*arguments)
+            if str(index) in self.propagation:
+                x = self.propagation[str(index)](x)
+            if index in self.tapped:
+                maps.append(x.permute(0, 3, 1, 2))
+        return maps
+
+    def _biases(self, grid: Grid, x: Tensor) -> dict[tuple[int, bool], Tensor | None]:
+        """What each kind of block, (window or 0, shifted), adds to its logits; built once for all such blocks."""
+        device = x.device.type
+        mixed = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        dtype = torch.get_autocast_dtype(device) if mixed else x.dtype
+        window = (self.window_size, self.window_size)
+        own = None if self.window_bias is None else self.window_bias(window, dtype)
+        biases: dict[tuple[int, bool], Tensor | None] = {(self.window_size, False): own, (self.window_size, True): own}
+        biases[0, False] = None if self.global_bias is None else self.global_bias(grid, dtype)
+        shift = shift_of(grid, self.window_size)
+        if any(shift) and any(block.attn.shifted for block in self.blocks):  # type: ignore[union-attr]
+            mask = shift_mask(grid, self.window_size, shift, x.device, dtype)[:, None]
+            masked = mask.expand(-1, self.heads, -1, -1) if own is None else mask + own  # [nW, heads, n, n]
+            biases[self.window_size, True] = masked.flatten(0, 1)[None]
+        return biases
+
+    def _keep(self, batch: int) -> Tensor | None:
+        """Drop path of all blocks in one draw -> [depth, 2, B], 0 (dropped) or 1 / (1 - rate); None if unused."""
+        if not self.training or not self.drop_path:
+            return None
+        kept = 1 - self.drop_rates[:, None, None]  # type: ignore[index]
+        return (torch.rand(self.depth, 2, batch, device=kept.device) < kept) / kept
+
+
+def _check(width: int, depth: int, heads: int, image_size: int, patch_size: int, drop_path: float) -> None:
+    if min(width, depth, heads, patch_size) < 1:
+        raise ValueError(f"width {width}, depth {depth}, heads {heads} and patch_size {patch_size} must be positive")
+    if width % heads:
+        raise ValueError(f"{heads} heads do not divide the width {width}")
+    if image_size < patch_size or image_size % patch_size:
+        raise ValueError(f"image_size {image_size} is no multiple of patch_size {patch_size}")
+    if not 0 <= drop_path < 1:
+        raise ValueError(f"drop_path {drop_path} must be at least 0 and below 1")
+
+
+def _recomputed(depth: int, checkpoint: str | Sequence[int]) -> frozenset[int]:
+    """The blocks that recompute their activations."""
+    if isinstance(checkpoint, str):
+        if checkpoint not in ("none", "all"):
+            raise ValueError(f"checkpoint {checkpoint!r} is unknown; choose none, all or a list of block numbers")
+        return frozenset(range(depth) if checkpoint == "all" else ())
+    wrong = [block for block in checkpoint if not 0 <= block < depth]
+    if wrong:
+        raise ValueError(f"checkpoint names block {wrong[0]}, but blocks are numbered 0 to {depth - 1}")
+    return frozenset(checkpoint)
