@@ -1,0 +1,271 @@
+"""The run folder: the whole contract between the commands, which prepare and read it, and an engine, which fills it.
+
+``<root>/results/runs/<identity>/`` (``root``: ``--root``, default the current directory; identity: ``identity.short``
+of the run's evaluation identity) holds
+
+==================== ================================================================================================
+``config.yaml``      the resolved ``RunConfig``, every field written out, data paths absolute; written once, before all
+``manifest.json``    what it ran on and from (``ablate.manifest.Manifest``); written once; holds both identities
+``status.json``      ``Status``, rewritten whole at every step of the run; the last word on how it went
+``events.jsonl``     one object a line: ``time`` (UTC), ``event`` and its fields; what a person wants to be told later
+``metrics.jsonl``    one object a line: ``iteration`` and numbers; the training curves
+``checkpoints/``     ``<iteration, 8 digits>.pt``; a file with this name is complete
+``predictions.json`` COCO results, a list: ``image_id, category_id, bbox`` (xywh, pixels), ``score``, ``segmentation``
+                     (compressed RLE; absent for a detector without masks)
+``evaluation.json``  metrics and error breakdown of these predictions, with ``schema``
+==================== ================================================================================================
+
+An engine gets the folder, reads ``config.yaml``, continues from the newest checkpoint that can be read, and leaves with
+a status in a final state. Every file but the two ``.jsonl`` appears whole or not at all; a line that a kill cut short
+is skipped by the reader and ended by the next writer.
+"""
+
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, Any, Literal, TypeVar
+
+import msgspec
+
+from ablate.config import Coco, RunConfig, Shapes
+from ablate.config_yaml import dump_config, parse, read_yaml
+from analysis.refusal import BadInput
+
+SCHEMA = 1
+FINAL = ("finished", "failed", "out_of_memory", "diverged")
+State = Literal["prepared", "running", "interrupted", "finished", "failed", "out_of_memory", "diverged", "damaged"]
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def now() -> str:
+    """The time, UTC, ISO 8601 to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run stands. ``damaged`` is never written: it is what an unreadable status is read as."""
+
+    state: State
+    phase: Literal["training", "predicting", "analysing"] | None = None
+    iteration: int = 0  # optimizer steps done
+    iterations: int = 0  # of the whole schedule
+    message: str = ""  # for a person: the reason of a failure, the peak memory reached
+    updated: str = msgspec.field(default_factory=now)
+    pid: int = msgspec.field(default_factory=os.getpid)
+    host: str = msgspec.field(default_factory=socket.gethostname)
+    schema: int = SCHEMA
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that takes the place of ``path`` when the block ends well, and vanishes when it does not.
+
+    The content is on the disk before the name changes, so after a kill or a power cut ``path`` is the old file or the
+    new one. The folder must exist.
+    """
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False) as file:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchmod(file.fileno(), 0o666 & ~_umask())  # else 0600, which hides results from the rest of a lab
+            os.replace(file.name, path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a value as JSON, atomically."""
+    with replacing(path) as file:
+        file.write(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+
+
+def read_json(path: Path, into: type[S]) -> S:
+    """A file of this store as a struct that has a ``schema`` field.
+
+    Raises:
+        BadInput: the file is missing, torn, not what it should be, or written by a newer version.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
+    try:
+        schema = msgspec.json.decode(content, type=_Versioned).schema
+        if schema > SCHEMA:
+            raise BadInput(
+                f"{path}: has schema {schema}, this version reads up to {SCHEMA}; update detablate to read it"
+            )
+        return msgspec.json.decode(content, type=into)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: is damaged ({error}); delete it to start this run afresh") from None
+
+
+class _Versioned(msgspec.Struct):
+    schema: int
+
+
+class _Identified(_Versioned):
+    training: str
+
+
+class RunFolder:
+    """The files of one run; see the module for what they hold."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.manifest = path / "manifest.json"
+        self.status = path / "status.json"
+        self.events = path / "events.jsonl"
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.predictions = path / "predictions.json"
+        self.evaluation = path / "evaluation.json"
+
+    def prepare(self, config: RunConfig, manifest: msgspec.Struct) -> None:
+        """Make the folder and its first files; where they are already, check that they are of the same config.
+
+        Raises:
+            BadInput: the folder holds another config, or cannot be written.
+        """
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"{self.path}: cannot be made ({error.strerror}); choose another --root") from None
+        if self.manifest.exists() and self.config.exists():
+            self._check_same(config)
+            return
+        with replacing(self.config) as file:
+            file.write(dump_config(_with_absolute_paths(config)).encode())
+        write_json(self.manifest, manifest)  # last: with it the folder counts as prepared
+        self.write_status(Status(state="prepared"))
+
+    def _check_same(self, config: RunConfig) -> None:
+        # Data enters the identity by its content, so a moved data set continues the same run.
+        stored = msgspec.structs.replace(self.read_config(), data=config.data)
+        if stored != config:
+            raise BadInput(f"{self.config}: differs from the config asked for; move this folder away to run again")
+
+    def read_config(self) -> RunConfig:
+        """The config of this run."""
+        return parse(read_yaml(self.config), RunConfig, str(self.config))
+
+    def write_status(self, status: Status) -> None:
+        """Replace the status."""
+        write_json(self.status, status)
+
+    def read_status(self) -> Status | None:
+        """The status; None before there is one, state ``damaged`` with the reason where it cannot be read."""
+        if not self.status.exists():
+            return None
+        try:
+            return read_json(self.status, Status)
+        except BadInput as error:
+            return Status(state="damaged", message=str(error), updated="", pid=0, host="")
+
+    def append_event(self, event: str, **fields: object) -> None:
+        """Add a line to the events."""
+        _append(self.events, {"time": now(), "event": event, **fields})
+
+    def append_metrics(self, iteration: int, values: Mapping[str, float]) -> None:
+        """Add a line to the training curves."""
+        _append(self.metrics, {"iteration": iteration, **values})
+
+    def read_events(self) -> list[dict[str, Any]]:
+        """The events in order."""
+        return list(_lines(self.events))
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The training curves in order; values that were not finite are None."""
+        return list(_lines(self.metrics))
+
+    def rewind_metrics(self, iteration: int) -> None:
+        """Drop what was measured after ``iteration``, from which a resumed run trains again."""
+        kept = [line for line in _lines(self.metrics) if line["iteration"] <= iteration]
+        with replacing(self.metrics) as file:
+            file.writelines(msgspec.json.encode(line) + b"\n" for line in kept)
+
+    def checkpoint(self, iteration: int) -> Path:
+        """Where the checkpoint taken after ``iteration`` steps belongs (write it through ``replacing``)."""
+        return self.checkpoints / f"{iteration:08d}.pt"
+
+    def checkpoints_newest_first(self) -> list[Path]:
+        """The complete checkpoints."""
+        return sorted(self.checkpoints.glob("[0-9]*.pt"), key=lambda path: int(path.stem), reverse=True)
+
+    def write_predictions(self, records: Sequence[Mapping[str, object]]) -> None:
+        """Write COCO results, one record a line."""
+        encoder = msgspec.json.Encoder()
+        with replacing(self.predictions) as file:
+            file.write(b"[\n" + b",\n".join(map(encoder.encode, records)) + b"\n]\n")
+
+
+def run_folder(root: Path, identity: str) -> RunFolder:
+    """The folder of a run under a root, whether it exists or not."""
+    return RunFolder(root / "results" / "runs" / identity)
+
+
+def run_folders(root: Path, training: str | None = None) -> list[RunFolder]:
+    """The prepared runs under a root, by name; with ``training`` (64 digits), those that share this training.
+
+    Runs that differ in evaluation alone share their training: the weights of one serve the others.
+    """
+    found = [RunFolder(path.parent) for path in sorted((root / "results" / "runs").glob("*/manifest.json"))]
+    return found if training is None else [run for run in found if _training_of(run) == training]
+
+
+def _training_of(run: RunFolder) -> str | None:
+    try:
+        return read_json(run.manifest, _Identified).training
+    except BadInput:
+        return None
+
+
+def _with_absolute_paths(config: RunConfig) -> RunConfig:
+    def absolute(source: Shapes | Coco) -> Shapes | Coco:
+        if isinstance(source, Shapes):
+            return source
+        return Coco(annotations=str(Path(source.annotations).absolute()), images=str(Path(source.images).absolute()))
+
+    data = msgspec.structs.replace(
+        config.data, train=absolute(config.data.train), validation=absolute(config.data.validation)
+    )
+    return msgspec.structs.replace(config, data=data)
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def _append(path: Path, value: Mapping[str, object]) -> None:
+    """One line in one write; begins a new line where a kill cut the last one short."""
+    line = msgspec.json.encode(value) + b"\n"
+    with path.open("ab+") as file:
+        if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+            line = b"\n" + line
+        file.write(line)
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.exists():
+        return
+    for line in path.read_bytes().splitlines():
+        try:
+            value = msgspec.json.decode(line)
+        except msgspec.DecodeError:
+            continue  # cut short by a kill
+        if isinstance(value, dict):
+            yield value
