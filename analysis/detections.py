@@ -20,12 +20,15 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
+_NOTHING = msgspec.Raw()  # a field that is not there
+
+
 class _Record(msgspec.Struct, gc=False):
     image_id: int
     category_id: int
     score: float
     bbox: tuple[float, float, float, float] | None = None
-    segmentation: msgspec.Raw | None = None
+    segmentation: msgspec.Raw = _NOTHING
 
 
 class _StringIdRecord(msgspec.Struct, gc=False):
@@ -33,7 +36,7 @@ class _StringIdRecord(msgspec.Struct, gc=False):
     category_id: int
     score: float
     bbox: tuple[float, float, float, float] | None = None
-    segmentation: msgspec.Raw | None = None
+    segmentation: msgspec.Raw = _NOTHING
 
 
 _DECODER = msgspec.json.Decoder(list[_Record])

@@ -188,12 +188,18 @@ def _break_down_coco(ground_truth: GroundTruth, detections: Detections, settings
         fixed_ranking = ranking
         if error == CLS and wins.any():
             moved = np.where(wins, ground_truth.category[labels.target[order]], category)
-            fixed_ranking = rank(score_rank, moved, classes)
+            fixed_ranking = rank(_moved_last(score_rank, wins, detections.score[order]), moved, classes)
         raw[name] = ap(fixed_ranking, right | wins, counted & ~(wrong & ~wins), steps) - base
     raw["miss"] = ap(ranking, right, counted, _fewer(steps, positives, missed, COCO_RECALLS)) - base
     raw["fp"] = ap(ranking, right, right, steps) - base
     raw["fn"] = ap(ranking, right, counted, _fewer(steps, positives, unmatched, COCO_RECALLS)) - base
     return _breakdown(ground_truth, settings, base, raw, labels, positives, detections)
+
+
+def _moved_last(by_score: Ints, moved: Bools, score: Floats) -> Ints:
+    """The positions by descending score, those that change category behind the others of equal score."""
+    stay, go = by_score[~moved[by_score]], by_score[moved[by_score]]
+    return np.insert(stay, np.searchsorted(-score[stay], -score[go], side="right"), go)
 
 
 def _fewer(steps: Ints, positives: Ints, removed: Ints, recalls: Floats) -> Ints:

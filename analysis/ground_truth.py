@@ -19,13 +19,16 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
+_NOTHING = msgspec.Raw()  # a field that is not there
+
+
 class _Image(msgspec.Struct, gc=False):
     id: int | str
     width: int | None = None
     height: int | None = None
     file_name: str | None = None
-    neg_category_ids: msgspec.Raw | None = None
-    not_exhaustive_category_ids: msgspec.Raw | None = None
+    neg_category_ids: msgspec.Raw = _NOTHING
+    not_exhaustive_category_ids: msgspec.Raw = _NOTHING
 
 
 class _Annotation(msgspec.Struct, gc=False):
@@ -36,7 +39,7 @@ class _Annotation(msgspec.Struct, gc=False):
     area: float | None = None
     iscrowd: bool | int = 0
     ignore: bool | int = 0
-    segmentation: msgspec.Raw | None = None
+    segmentation: msgspec.Raw = _NOTHING
 
 
 class _Category(msgspec.Struct, gc=False):
@@ -128,7 +131,7 @@ def read_ground_truth(path: str | Path, *, respect_ignore: bool = False) -> Grou
         raise BadInput(f"{path}: has no images; an analysis needs at least one")
     if not document.categories:
         raise BadInput(f"{path}: has no categories; list them under 'categories' with id and name")
-    if any(i.neg_category_ids is not None or i.not_exhaustive_category_ids is not None for i in document.images):
+    if any(bytes(i.neg_category_ids) or bytes(i.not_exhaustive_category_ids) for i in document.images):
         raise BadInput(
             f"{path}: is an LVIS file: its federated rules (neg_category_ids, not_exhaustive_category_ids) are not "
             "supported, and ignoring them would give wrong numbers; use COCO-style exhaustive annotations"

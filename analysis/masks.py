@@ -17,6 +17,7 @@ class _Rle(msgspec.Struct, gc=False):
     counts: str | list[int]
 
 
+_ABSENT = (b"", b"null", b"[]")  # no field, or the ways to write that there is no mask
 _DECODER = msgspec.json.Decoder(list[list[float]] | _Rle)
 
 
@@ -30,7 +31,7 @@ class Masks:
         self,
         path: Path,
         kind: str,
-        raw: list[msgspec.Raw | None],
+        raw: list[msgspec.Raw],
         image: NDArray[np.int64],
         image_size: NDArray[np.int64],
     ) -> None:
@@ -39,7 +40,9 @@ class Masks:
         self._image, self._image_size = image, image_size
         self._decoded: dict[int, dict[str, Any]] = {}
         self._row = np.arange(len(raw))
-        self.present: NDArray[np.bool_] = np.fromiter((r is not None for r in raw), np.bool_, len(raw))
+        self.present: NDArray[np.bool_] = np.fromiter(
+            (bytes(r) not in _ABSENT for r in raw), np.bool_, len(raw)
+        )
 
     def rle(self, row: int) -> dict[str, Any]:
         """One mask as compressed RLE.
@@ -56,7 +59,7 @@ class Masks:
         """f64[N] number of pixels of each mask."""
         from pycocotools import mask
 
-        return np.asarray(mask.area([self.rle(row) for row in range(len(self._raw))]), dtype=np.float64)
+        return np.array([mask.area(self.rle(row)) for row in range(len(self._raw))], dtype=np.float64)
 
     def box(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """f64[rows, 4] tight boxes xywh of the masks of some rows."""
@@ -74,21 +77,20 @@ class Masks:
 
     def canonical(self) -> bytes:
         """The segmentations in one spelling, for a digest: numbers as floats, no white space."""
-        values = [None if raw is None or not bytes(raw).strip() else self._parse(row) for row, raw in enumerate(self._raw)]
+        values = [self._parse(row) if self.present[row] else None for row in range(len(self._raw))]
         return msgspec.json.encode(values)
 
     def _place(self, row: int) -> str:
         return f"{self._path}: the segmentation of {self._kind}[{self._row[row]}]"
 
     def _parse(self, row: int) -> list[list[float]] | _Rle:
-        raw = self._raw[row]
-        if raw is None:
+        if not self.present[row]:
             raise BadInput(
                 f"{self._path}: {self._kind}[{self._row[row]}] has no segmentation, so masks cannot be compared; "
                 "use --iou-type bbox, or a file with masks"
             )
         try:
-            return _DECODER.decode(raw)
+            return _DECODER.decode(self._raw[row])
         except msgspec.ValidationError as error:
             raise BadInput(explain(self._path, error).replace(f"{self._path}: ", f"{self._place(row)}: ")) from None
 

@@ -1,0 +1,136 @@
+"""The same numbers from independent programs: tidecv and hotcoco for the breakdown, pycocotools for the AP."""
+
+import contextlib
+import io
+from typing import Any
+
+import numpy as np
+
+from analysis.detections import Detections
+from analysis.ground_truth import GroundTruth
+
+TIDE_NAMES = {
+    "cls": "Cls", "loc": "Loc", "both": "Both", "dup": "Dupe", "bg": "Bkg", "miss": "Miss",
+    "fp": "FalsePos", "fn": "FalseNeg",
+}  # fmt: skip
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+
+def tidecv_breakdown(
+    ground_truth: GroundTruth,
+    detections: Detections,
+    *,
+    iou: float = 0.5,
+    background_iou: float = 0.1,
+    max_dets: int = 100,
+    iou_type: str = "bbox",
+) -> tuple[float, dict[str, float], dict[str, int]]:
+    """AP, the eight delta-APs and the six counts of tidecv 1.0.1, fed record by record (its readers fail on some files).
+
+    Raises:
+        ImportError: tidecv is not installed.
+        ZeroDivisionError: tidecv has nothing to average.
+    """
+    from tidecv import TIDE, Data
+
+    masks = iou_type == "segm"
+    truth, result = Data("ground truth", max_dets=max_dets), Data("detections", max_dets=max_dets)
+    ids = ground_truth.image_id
+    for image in np.argsort(ground_truth.image_rank).tolist():
+        truth.add_image(ids[image], str(ids[image]))
+    for row in range(len(ground_truth)):
+        add = truth.add_ignore_region if ground_truth.ignore[row] else truth.add_ground_truth
+        add(
+            ids[ground_truth.image[row]],
+            int(ground_truth.category[row]),
+            ground_truth.box[row].tolist(),
+            ground_truth.masks.rle(row) if masks else None,
+        )
+    for row in range(len(detections)):
+        result.add_detection(
+            ids[detections.image[row]],
+            int(detections.category[row]),
+            float(detections.score[row]),
+            detections.box[row].tolist(),
+            detections.masks.rle(row) if masks else None,
+        )
+    tide = TIDE(pos_threshold=iou, background_threshold=background_iou, mode=TIDE.MASK if masks else TIDE.BOX)
+    run = tide.evaluate(truth, result, name="detections")
+    errors = tide.get_all_errors()
+    found = {**errors["main"]["detections"], **errors["special"]["detections"]}
+    counts = {error.short_name: count for error, count in run.count_errors().items()}
+    return (
+        float(run.ap),
+        {name: float(found[theirs]) for name, theirs in TIDE_NAMES.items()},
+        {name: counts[theirs] for name, theirs in TIDE_NAMES.items() if theirs in counts},
+    )
+
+
+def pycocotools_metrics(
+    ground_truth: GroundTruth, detections: Detections, *, iou_type: str = "bbox", iou: float | None = None
+) -> dict[str, float]:
+    """pycocotools' 12 numbers in points, or with ``iou`` the AP at that threshold alone (key ``AP``)."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    masks = iou_type == "segm"
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = _dataset(ground_truth, masks)
+        coco.createIndex()
+        result = COCO()
+        result.dataset = {**coco.dataset, "annotations": _results(ground_truth, detections, iou_type)}
+        result.createIndex()
+        evaluation = COCOeval(coco, result, iou_type)
+        if iou is not None:
+            evaluation.params.iouThrs = np.array([iou])
+        evaluation.evaluate()
+        evaluation.accumulate()
+        if iou is not None:
+            precision = evaluation.eval["precision"][:, :, :, 0, 2]
+            known = precision[precision > -1]
+            return {"AP": float(np.mean(known)) * 100 if known.size else 0.0}
+        evaluation.summarize()
+    return {
+        name: float(value) * 100 if value > -1 else -1.0 for name, value in zip(METRICS, evaluation.stats, strict=True)
+    }
+
+
+def _dataset(ground_truth: GroundTruth, masks: bool) -> dict[str, Any]:
+    area = ground_truth.area_of("segm" if masks else "bbox")
+    return {
+        "images": [
+            {"id": image, "height": int(height), "width": int(width)}
+            for image, (height, width) in zip(ground_truth.image_id, ground_truth.image_size, strict=True)
+        ],
+        "categories": [{"id": category} for category in ground_truth.category_id],
+        "annotations": [
+            {
+                "id": row + 1,  # never 0, which COCOeval takes for "not matched"
+                "image_id": ground_truth.image_id[ground_truth.image[row]],
+                "category_id": ground_truth.category_id[ground_truth.category[row]],
+                "bbox": ground_truth.box[row].tolist(),
+                "area": float(area[row]),
+                "iscrowd": int(ground_truth.crowd[row]),
+                **({"segmentation": ground_truth.masks.rle(row)} if masks else {}),
+            }
+            for row in range(len(ground_truth))
+        ],
+    }
+
+
+def _results(ground_truth: GroundTruth, detections: Detections, iou_type: str) -> list[dict[str, Any]]:
+    area = detections.area_of(iou_type)
+    return [
+        {
+            "id": row + 1,
+            "image_id": ground_truth.image_id[detections.image[row]],
+            "category_id": ground_truth.category_id[detections.category[row]],
+            "bbox": detections.box[row].tolist(),
+            "score": float(detections.score[row]),
+            "area": float(area[row]),
+            "iscrowd": 0,
+            **({"segmentation": detections.masks.rle(row)} if iou_type == "segm" else {}),
+        }
+        for row in range(len(detections))
+    ]
