@@ -1,0 +1,231 @@
+"""COCO-style data sets for training and for prediction, over the ground truth that the analysis reads."""
+
+import os
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from pycocotools import mask as coco_mask
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ablate.data.transforms import Placement, boxes_of_masks, fit, jitter, large_enough
+from analysis import GroundTruth
+from analysis.refusal import BadInput
+
+Key = tuple[int, int]  # epoch, index of a training image
+
+
+@dataclass
+class Target:
+    """The objects of one training image, in pixels of the square."""
+
+    boxes: Tensor  # f32[n, 4] xyxy
+    labels: Tensor  # i64[n], index into GroundTruth.category_id, from 0: no background here
+    masks: Tensor | None  # u8[n, side, side], 0 or 1
+    image_id: int | str
+
+
+@dataclass
+class Sample:
+    """One training image at the top left of the square, zeros elsewhere."""
+
+    image: Tensor  # u8[3, side, side] RGB
+    size: tuple[int, int]  # height, width of the content
+    target: Target
+
+
+@dataclass
+class View:
+    """One image to predict on."""
+
+    image: Tensor  # u8[3, H, W] RGB, content at the top left, zeros elsewhere
+    placement: Placement  # for the way back to the original image
+    image_id: int | str
+
+
+@dataclass
+class TrainingSet(Dataset[Sample]):
+    """Images with usable objects, jittered; indexed by (epoch, index), which with the seed determine the sample.
+
+    Crowds are no training targets; images without a usable box are left out unless ``keep_without_boxes``
+    (detectron2's rule). With ``masks`` the boxes are those of the cropped masks, as in detectron2.
+    """
+
+    truth: GroundTruth
+    folder: Path
+    side: int  # of the square, pixels
+    scale: tuple[float, float]  # large-scale jitter
+    flip: float  # probability
+    masks: bool
+    seed: int
+    keep_without_boxes: bool = False
+    images: NDArray[np.int64] = field(init=False)  # [len] index into truth.image_id
+    _rows: dict[int, NDArray[np.int64]] = field(init=False, repr=False)  # image -> its usable annotations
+
+    def __post_init__(self) -> None:
+        truth = self.truth
+        usable = np.flatnonzero(~truth.crowd & large_enough(_clipped(truth)))
+        if self.masks and not truth.masks.present[usable].all():
+            missing = usable[~truth.masks.present[usable]]
+            raise BadInput(
+                f"{truth.path}: {len(missing):,} of {len(usable):,} objects have no segmentation (first: annotation id "
+                f"{truth.annotation_id[missing[0]]}), so no masks can be learned; set model.detector.masks=false"
+            )
+        rows: defaultdict[int, list[int]] = defaultdict(list)
+        for row in usable.tolist():
+            rows[int(truth.image[row])].append(row)
+        self._rows = {image: np.array(found, dtype=np.int64) for image, found in rows.items()}
+        kept = range(len(truth.image_id)) if self.keep_without_boxes else sorted(rows)
+        self.images = np.fromiter(kept, dtype=np.int64)
+        if not rows:
+            raise BadInput(f"{truth.path}: no image has an object to learn (crowds and empty boxes do not count)")
+        check_files(truth, self.folder, self.images)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: Key) -> Sample:
+        epoch, index = key
+        number = int(self.images[index])
+        rng = np.random.default_rng([self.seed, epoch, index])
+        image = read_image(self.truth, self.folder, number)
+        placement = jitter((image.height, image.width), self.side, self.scale, self.flip, rng)
+        rows = self._rows.get(number, np.zeros(0, dtype=np.int64))
+        boxes = placement.boxes(_clipped(self.truth, rows))
+        seen = large_enough(boxes)
+        rows, boxes, masks = rows[seen], boxes[seen], None
+        if self.masks:
+            cut = _decode(self.truth, rows, placement)
+            boxes = boxes_of_masks(cut)
+            seen = large_enough(boxes)
+            rows, boxes = rows[seen], boxes[seen]
+            masks = torch.zeros((len(rows), self.side, self.side), dtype=torch.uint8)
+            masks[:, : placement.kept[0], : placement.kept[1]] = torch.from_numpy(cut[seen])
+        return Sample(
+            image=_canvas(placement.image(image), (self.side, self.side)),
+            size=placement.kept,
+            target=Target(
+                boxes=torch.from_numpy(boxes.astype(np.float32)),
+                labels=torch.from_numpy(self.truth.category[rows]),
+                masks=masks,
+                image_id=self.truth.image_id[number],
+            ),
+        )
+
+
+@dataclass
+class EvaluationSet(Dataset[View]):
+    """All images of a ground truth in order of their ids, resized and padded."""
+
+    truth: GroundTruth
+    folder: Path
+    side: int  # of the longer side of the content, pixels
+    multiple: int | None = None  # pad to the next multiple of this; None: to the square (the paper)
+
+    def __post_init__(self) -> None:
+        check_files(self.truth, self.folder, np.arange(len(self.truth.image_id)))
+
+    def __len__(self) -> int:
+        return len(self.truth.image_id)
+
+    def __getitem__(self, index: int) -> View:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        image = read_image(self.truth, self.folder, index)
+        placement = fit((image.height, image.width), self.side)
+        height, width = placement.kept
+        room = (self.side, self.side)
+        if self.multiple is not None:
+            room = (-(-height // self.multiple) * self.multiple, -(-width // self.multiple) * self.multiple)
+        return View(_canvas(placement.image(image), room), placement, self.truth.image_id[index])
+
+
+def read_image(truth: GroundTruth, folder: Path, index: int) -> Image.Image:
+    """The RGB image ``index`` of a ground truth, in the orientation in which it was annotated.
+
+    The EXIF orientation is applied where the stored pixels do not have the annotated size and the turned ones do.
+
+    Raises:
+        BadInput: the file is missing, no image, damaged, or of another size than the annotations say.
+    """
+    path = folder / str(truth.file_name[index])
+    try:
+        with Image.open(path) as file:
+            image = file.convert("RGB")
+            turned = file.getexif().get(0x0112, 1)
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such image, though {truth.path} lists it; check the images folder") from None
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise BadInput(f"{path}: cannot be decoded ({error}); replace it") from None
+    height, width = truth.image_size[index].tolist()
+    if (height, width) == (-1, -1) or (image.height, image.width) == (height, width):
+        return image
+    if turned in (5, 6, 7, 8) and (image.width, image.height) == (height, width):
+        return _turn(image, turned)
+    raise BadInput(
+        f"{path}: is {image.width} x {image.height} pixels, but {truth.path} says {width} x {height} for image id "
+        f"{truth.image_id[index]}; annotations and images do not belong together"
+    )
+
+
+def check_files(truth: GroundTruth, folder: Path, images: NDArray[np.int64]) -> None:
+    """Refuse a data set whose image files are not all there, by listing folders instead of asking file by file."""
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: no such folder of images")
+    present: dict[str, set[str]] = {}
+    missing = []
+    for index in images.tolist():
+        name = truth.file_name[index]
+        if not name:
+            raise BadInput(f"{truth.path}: image id {truth.image_id[index]} has no file_name; add it")
+        parent, base = os.path.split(os.path.join(folder, name))
+        if parent not in present:
+            present[parent] = set(os.listdir(parent)) if os.path.isdir(parent) else set()
+        if base not in present[parent]:
+            missing.append(name)
+    if missing:
+        raise BadInput(
+            f"{folder}: {len(missing):,} of {len(images):,} images of {truth.path} are missing (first: {missing[0]}); "
+            "check the images folder"
+        )
+
+
+def _turn(image: Image.Image, orientation: int) -> Image.Image:
+    """Undo an EXIF orientation that swaps the sides."""
+    return image.transpose(
+        {
+            5: Image.Transpose.TRANSPOSE,
+            6: Image.Transpose.ROTATE_270,
+            7: Image.Transpose.TRANSVERSE,
+            8: Image.Transpose.ROTATE_90,
+        }[orientation]
+    )
+
+
+def _clipped(truth: GroundTruth, rows: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
+    """Boxes f64[n, 4] xyxy of annotations, clipped to their image where its size is known."""
+    boxes = truth.box[rows].copy()
+    boxes[:, 2:] += boxes[:, :2]
+    size = truth.image_size[truth.image[rows]].astype(np.float64)
+    size[size < 0] = np.inf
+    clipped: NDArray[np.float64] = np.clip(boxes, 0, size[:, [1, 0, 1, 0]])
+    return clipped
+
+
+def _decode(truth: GroundTruth, rows: NDArray[np.int64], placement: Placement) -> NDArray[np.uint8]:
+    """Masks u8[n, kept height, kept width] of annotations."""
+    if not len(rows):
+        return np.zeros((0, *placement.kept), dtype=np.uint8)
+    return placement.masks(coco_mask.decode([truth.masks.rle(row) for row in rows.tolist()]))
+
+
+def _canvas(pixels: NDArray[np.uint8], room: tuple[int, int]) -> Tensor:
+    """u8[h, w, 3] -> u8[3, *room], the content at the top left."""
+    canvas = torch.zeros((3, *room), dtype=torch.uint8)
+    canvas[:, : pixels.shape[0], : pixels.shape[1]] = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+    return canvas

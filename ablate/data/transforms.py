@@ -1,0 +1,120 @@
+"""Geometry of training and evaluation images: large-scale jitter, flip, resize and pad, and the way back.
+
+Large-scale jitter is detectron2's (``ResizeScale`` then ``FixedSizeCrop``; the paper's training formula): the image is
+scaled so that it just fits a square of ``side * scale``, cropped to ``side`` at a random place where it is larger, and
+padded at the right and bottom where it is smaller. Crop and resize are one step, so only what is kept is computed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+MIN_SIDE = 1.0  # pixels; a box that a crop leaves thinner than this is dropped
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How an image lands in the square: resized to ``scaled``, of which the window at ``corner`` is kept, then flipped.
+
+    All in pixels, (height, width) or (top, left). The kept window ends up at the top left of the square.
+    """
+
+    original: tuple[int, int]
+    scaled: tuple[int, int]
+    corner: tuple[int, int]
+    kept: tuple[int, int]
+    flip: bool = False
+
+    def image(self, image: Image.Image) -> NDArray[np.uint8]:
+        """An RGB image -> u8[kept height, kept width, 3]; bilinear, antialiased where it shrinks."""
+        (height, width), (tall, wide) = self.original, self.scaled
+        (top, left), (rows, columns) = self.corner, self.kept
+        region = (
+            left * width / wide,
+            top * height / tall,
+            min(width, (left + columns) * width / wide),
+            min(height, (top + rows) * height / tall),
+        )
+        pixels = np.asarray(image.resize((columns, rows), Image.Resampling.BILINEAR, box=region))
+        return pixels[:, ::-1] if self.flip else pixels
+
+    def boxes(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """f64[n, 4] xyxy of the original -> f64[n, 4] xyxy in the square, clipped to the kept window."""
+        (height, width), (tall, wide) = self.original, self.scaled
+        (top, left), (rows, columns) = self.corner, self.kept
+        moved = boxes.astype(np.float64)
+        moved[:, 0::2] = np.clip(moved[:, 0::2] * (wide / width) - left, 0, columns)
+        moved[:, 1::2] = np.clip(moved[:, 1::2] * (tall / height) - top, 0, rows)
+        if self.flip:
+            moved[:, 0::2] = columns - moved[:, 2::-2]
+        return moved
+
+    def masks(self, masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """u8[height, width, n] of the original -> u8[n, kept height, kept width], by the nearest pixel."""
+        rows, columns = (self._nearest(axis) for axis in (0, 1))
+        if self.flip:
+            columns = columns[::-1]
+        return np.ascontiguousarray(masks[rows[:, None], columns[None, :]].transpose(2, 0, 1))
+
+    def _nearest(self, axis: int) -> NDArray[np.intp]:
+        """The original row (axis 0) or column (1) whose area holds the centre of each kept one."""
+        centre = self.corner[axis] + np.arange(self.kept[axis]) + 0.5
+        index = np.floor(centre * self.original[axis] / self.scaled[axis]).astype(np.intp)
+        return np.minimum(index, self.original[axis] - 1)
+
+
+def jitter(
+    size: tuple[int, int], side: int, scale: tuple[float, float], flip: float, rng: np.random.Generator
+) -> Placement:
+    """Draw a training placement of an image of ``size`` (height, width) in a square of ``side`` pixels.
+
+    Args:
+        size: of the image.
+        side: of the square.
+        scale: range of the uniform jitter.
+        flip: probability of a horizontal flip.
+        rng: drawn from four times, whatever the outcome.
+    """
+    drawn = rng.uniform(*scale)
+    place = rng.uniform(size=2)
+    flipped = bool(rng.uniform() < flip)
+    factor = min(side * drawn / size[0], side * drawn / size[1])
+    scaled = (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))
+    kept = (min(scaled[0], side), min(scaled[1], side))
+    corner = (round((scaled[0] - kept[0]) * place[0]), round((scaled[1] - kept[1]) * place[1]))
+    return Placement(size, scaled, corner, kept, flipped)
+
+
+def fit(size: tuple[int, int], side: int) -> Placement:
+    """The evaluation placement: the longer side becomes ``side``, nothing is cut."""
+    factor = side / max(size)
+    scaled = (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))
+    return Placement(size, scaled, (0, 0), scaled)
+
+
+def restore_boxes(boxes: NDArray[np.float64], placement: Placement) -> NDArray[np.float64]:
+    """f64[n, 4] xyxy in an evaluation square -> f64[n, 4] xyxy in the original image, clipped to it."""
+    height, width = placement.original
+    restored = boxes.astype(np.float64)
+    restored[:, 0::2] = np.clip(restored[:, 0::2] * (width / placement.scaled[1]), 0, width)
+    restored[:, 1::2] = np.clip(restored[:, 1::2] * (height / placement.scaled[0]), 0, height)
+    return restored
+
+
+def boxes_of_masks(masks: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Tight boxes f64[n, 4] xyxy of masks u8[n, h, w]; zeros for an empty mask."""
+    boxes = np.zeros((len(masks), 4))
+    for axis, (low, high) in ((2, (1, 3)), (1, (0, 2))):
+        occupied: NDArray[np.bool_] = np.any(masks, axis=axis)
+        some = np.any(occupied, axis=1)
+        boxes[:, low] = np.where(some, occupied.argmax(axis=1), 0)
+        boxes[:, high] = np.where(some, occupied.shape[1] - occupied[:, ::-1].argmax(axis=1), 0)
+    return boxes
+
+
+def large_enough(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which boxes f64[n, 4] xyxy have sides of at least ``MIN_SIDE``."""
+    large: NDArray[np.bool_] = np.all(boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE, axis=1)
+    return large
