@@ -1,5 +1,226 @@
 """The verbs of ``analyze``: parse the command line, call the library, show the result."""
 
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
-app = typer.Typer(help="Where a detector's average precision went.", no_args_is_help=True)
+from analysis.refusal import BadInput
+
+if TYPE_CHECKING:
+    from analysis.errors import Settings
+    from analysis.ground_truth import GroundTruth
+    from analysis.runs import Run
+
+app = typer.Typer(help="Where a detector's average precision went, from its prediction files.", no_args_is_help=True)
+
+
+class IouType(StrEnum):
+    """What is compared."""
+
+    bbox = "bbox"
+    segm = "segm"
+
+
+class Convention(StrEnum):
+    """Whose rules; docs/conventions.md lists the differences."""
+
+    coco = "coco"
+    tidecv = "tidecv"
+
+
+Predictions = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME=]PREDICTIONS...", help="COCO results files, .json or .json.gz.", show_default=False),
+]
+Truth = Annotated[
+    Path | None, typer.Option("--gt", metavar="GT", help="COCO instances file, .json or .json.gz.", show_default=False)
+]
+Kind = Annotated[IouType, typer.Option("--iou-type", help="Compare boxes or masks.")]
+RespectIgnore = Annotated[
+    bool, typer.Option("--respect-ignore", help="Leave out objects marked ignore=1 (VOC's difficult).")
+]
+DropUnknown = Annotated[
+    bool, typer.Option("--drop-unknown", help="Leave out detections on images or categories the ground truth lacks.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Recompute with tidecv and pycocotools; show the differences.")]
+
+
+@app.command()
+def errors(
+    predictions: Predictions = None,
+    gt: Truth = None,
+    iou_type: Kind = IouType.bbox,
+    iou: Annotated[float, typer.Option(help="IoU from which a detection is right.")] = 0.5,
+    background_iou: Annotated[float, typer.Option(help="IoU up to which a detection is on nothing.")] = 0.1,
+    max_dets: Annotated[int, typer.Option(help="Detections an image (coco: and category).", min=1)] = 100,
+    convention: Annotated[Convention, typer.Option(help="Rules of COCOeval or of tidecv.")] = Convention.coco,
+    respect_ignore: RespectIgnore = False,
+    drop_unknown: DropUnknown = False,
+    out: Annotated[Path | None, typer.Option(help="Also write tables, a figure and every detection's label here.")] = None,
+    as_json: AsJson = False,
+    verify: Verify = False,
+) -> None:
+    """Break the AP down into six types of error: what each costs, how often it happens, where to look.
+
+    Several prediction files are compared on one ground truth: analyze errors a.json vit=b.json --gt gt.json
+    """
+    from analysis.errors import Settings
+    from analysis.tables import as_json as encode
+    from analysis.tables import errors_document
+    from analysis.terminal import errors_screen, print_warnings, print_whole
+
+    if not 0 < background_iou <= iou <= 1:
+        raise typer.BadParameter("needs 0 < --background-iou <= --iou <= 1", param_hint="--iou")
+    settings = Settings(iou_type.value, iou, background_iou, max_dets, convention.value)
+    ground_truth, runs = _analyze(predictions, gt, settings, respect_ignore, drop_unknown)
+    document = errors_document(ground_truth, settings, runs) if as_json or out else {}
+    checks = _verify_errors(ground_truth, runs) if verify else []
+    if out:
+        _write(out, ground_truth, settings, runs, encode(document))
+    if as_json:
+        if verify:
+            document["verify"] = [{"run": run, "check": check, "result": result} for run, check, result in checks]
+        typer.echo(encode(document).decode(), nl=False)
+        return
+    print_warnings(_warnings(ground_truth, [(run.name, run.detections.warnings) for run in runs]))
+    print_whole(*errors_screen(ground_truth, settings, runs))
+    for run_name, check, result in checks:
+        typer.echo(f"verify {run_name}: {check}: {result}")
+    if out:
+        typer.echo(f"\nwritten to {out}: " + ", ".join(OUTPUTS))
+
+
+@app.command()
+def ap(
+    predictions: Predictions = None,
+    gt: Truth = None,
+    iou_type: Kind = IouType.bbox,
+    respect_ignore: RespectIgnore = False,
+    drop_unknown: DropUnknown = False,
+    as_json: AsJson = False,
+    verify: Verify = False,
+) -> None:
+    """COCO's 12 numbers, equal to pycocotools' and many times faster."""
+    from analysis.average_precision import coco_metrics
+    from analysis.detections import read_detections
+    from analysis.ground_truth import read_ground_truth
+    from analysis.tables import ap_document
+    from analysis.tables import as_json as encode
+    from analysis.terminal import ap_screen, print_warnings, print_whole
+
+    named, truth_path = _inputs(predictions, gt)
+    ground_truth = read_ground_truth(truth_path, respect_ignore=respect_ignore)
+    metrics = []
+    for name, path in named:
+        detections = read_detections(path, ground_truth, drop_unknown=drop_unknown)
+        metrics.append((name, detections, coco_metrics(ground_truth, detections, iou_type=iou_type.value)))
+    checks = []
+    if verify:
+        from analysis.verify import compare_metrics
+
+        checks = [(name, compare_metrics(ground_truth, dt, numbers, iou_type.value)) for name, dt, numbers in metrics]
+    if as_json:
+        document = ap_document(ground_truth, iou_type.value, metrics)
+        if verify:
+            document["verify"] = [{"run": name, "check": "pycocotools", "result": result} for name, result in checks]
+        typer.echo(encode(document).decode(), nl=False)
+        return
+    print_warnings(_warnings(ground_truth, [(name, dt.warnings) for name, dt, _ in metrics]))
+    print_whole(*ap_screen(ground_truth, iou_type.value, metrics))
+    for name, result in checks:
+        typer.echo(f"verify {name}: {result}")
+
+
+@app.command()
+def example(
+    out: Annotated[Path, typer.Option(help="Folder for the generated files.")] = Path("results/example"),
+    images: Annotated[int, typer.Option(help="Number of images.", min=1)] = 400,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is random.")] = 1,
+) -> None:
+    """Generate ground truth and two simulated detectors with known flaws, and analyze them."""
+    from analysis.synthetic import write_example
+
+    truth, files = write_example(out, images=images, seed=seed)
+    typer.echo(
+        f"Simulated detectors on simulated objects, written to {out}: they show the tool and are no evidence.\n"
+        "The same analysis of your own files:\n"
+        f"  analyze errors {' '.join(map(str, files.values()))} --gt {truth}\n"
+    )
+    errors([f"{name}={path}" for name, path in files.items()], truth, out=out / "analysis")
+
+
+OUTPUTS = ("errors.csv", "errors.json", "errors.md", "errors.png", "errors.pdf", "detections.csv.gz")
+
+
+def _inputs(predictions: list[str] | None, gt: Path | None) -> tuple[list[tuple[str, Path]], Path]:
+    from analysis.runs import name_runs
+
+    if predictions and gt is None:
+        raise typer.BadParameter("is needed: the ground truth to compare with", param_hint="--gt")
+    if not predictions or gt is None:
+        raise BadInput(
+            "no prediction file was named and there is no finished run to analyze; name one (analyze errors "
+            "PREDICTIONS --gt GT), or make one: ablate run tiny-shapes trains a small detector, analyze example "
+            "simulates two"
+        )
+    return name_runs(predictions), gt
+
+
+def _analyze(
+    predictions: list[str] | None, gt: Path | None, settings: "Settings", respect_ignore: bool, drop_unknown: bool
+) -> "tuple[GroundTruth, list[Run]]":
+    from analysis.detections import read_detections
+    from analysis.errors import break_down
+    from analysis.ground_truth import read_ground_truth
+    from analysis.runs import Run
+
+    named, truth_path = _inputs(predictions, gt)
+    ground_truth = read_ground_truth(truth_path, respect_ignore=respect_ignore)
+    runs = []
+    for name, path in named:
+        detections = read_detections(path, ground_truth, drop_unknown=drop_unknown)
+        breakdown = break_down(
+            ground_truth,
+            detections,
+            iou=settings.iou,
+            background_iou=settings.background_iou,
+            max_dets=settings.max_dets,
+            convention=settings.convention,
+            iou_type=settings.iou_type,
+        )
+        runs.append(Run(name, detections, breakdown))
+    return ground_truth, runs
+
+
+def _warnings(
+    ground_truth: "GroundTruth", runs: list[tuple[str, tuple[str, ...]]]
+) -> list[tuple[str, str]]:
+    return [(ground_truth.path.name, w) for w in ground_truth.warnings] + [(name, w) for name, ws in runs for w in ws]
+
+
+def _verify_errors(ground_truth: "GroundTruth", runs: "list[Run]") -> list[tuple[str, str, str]]:
+    from analysis.verify import compare_breakdown
+
+    return [(run.name, *check) for run in runs for check in compare_breakdown(ground_truth, run)]
+
+
+def _write(out: Path, ground_truth: "GroundTruth", settings: "Settings", runs: "list[Run]", document: bytes) -> None:
+    """Everything is made before the first file is written, and every file appears whole."""
+    from analysis.atomic import write_bytes
+    from analysis.plots import errors_figure
+    from analysis.tables import detections_frame, errors_frame, errors_markdown, gzipped_csv
+
+    pictures = errors_figure(runs)
+    contents = {
+        "errors.csv": errors_frame(runs).to_csv(index=False).encode(),
+        "errors.json": document,
+        "errors.md": errors_markdown(ground_truth, settings, runs).encode(),
+        "errors.png": pictures["png"],
+        "errors.pdf": pictures["pdf"],
+        "detections.csv.gz": gzipped_csv(detections_frame(ground_truth, runs)),
+    }
+    for name in OUTPUTS:
+        write_bytes(out / name, contents[name])

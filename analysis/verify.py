@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from analysis.detections import Detections
+from analysis.errors import break_down
 from analysis.ground_truth import GroundTruth
+from analysis.runs import Run
 
 TIDE_NAMES = {
     "cls": "Cls", "loc": "Loc", "both": "Both", "dup": "Dupe", "bg": "Bkg", "miss": "Miss",
@@ -67,7 +69,12 @@ def tidecv_breakdown(
 
 
 def pycocotools_metrics(
-    ground_truth: GroundTruth, detections: Detections, *, iou_type: str = "bbox", iou: float | None = None
+    ground_truth: GroundTruth,
+    detections: Detections,
+    *,
+    iou_type: str = "bbox",
+    iou: float | None = None,
+    max_dets: int = 100,
 ) -> dict[str, float]:
     """pycocotools' 12 numbers in points, or with ``iou`` the AP at that threshold alone (key ``AP``)."""
     from pycocotools.coco import COCO
@@ -84,10 +91,11 @@ def pycocotools_metrics(
         evaluation = COCOeval(coco, result, iou_type)
         if iou is not None:
             evaluation.params.iouThrs = np.array([iou])
+            evaluation.params.maxDets = [max_dets]
         evaluation.evaluate()
         evaluation.accumulate()
         if iou is not None:
-            precision = evaluation.eval["precision"][:, :, :, 0, 2]
+            precision = evaluation.eval["precision"][:, :, :, 0, 0]
             known = precision[precision > -1]
             return {"AP": float(np.mean(known)) * 100 if known.size else 0.0}
         evaluation.summarize()
@@ -134,3 +142,32 @@ def _results(ground_truth: GroundTruth, detections: Detections, iou_type: str) -
         }
         for row in range(len(detections))
     ]
+
+
+def compare_metrics(
+    ground_truth: GroundTruth, detections: Detections, metrics: dict[str, float], iou_type: str
+) -> str:
+    """The largest difference of the 12 numbers to pycocotools', as a sentence."""
+    theirs = pycocotools_metrics(ground_truth, detections, iou_type=iou_type)
+    name = max(metrics, key=lambda key: abs(metrics[key] - theirs[key]))
+    return f"pycocotools' 12 numbers: largest difference {abs(metrics[name] - theirs[name]):.1e} points ({name})"
+
+
+def compare_breakdown(ground_truth: GroundTruth, run: Run) -> list[tuple[str, str]]:
+    """(check, result) sentences: the breakdown in the ``tidecv`` convention against tidecv, the AP against pycocotools."""
+    settings = run.breakdown.settings
+    shared = {"iou": settings.iou, "iou_type": settings.iou_type}
+    theirs = pycocotools_metrics(ground_truth, run.detections, max_dets=settings.max_dets, **shared)["AP"]
+    coco = break_down(ground_truth, run.detections, max_dets=settings.max_dets, **shared)
+    checks = [("pycocotools", f"AP differs by {abs(coco.ap - theirs):.1e} points")]
+    shared |= {"background_iou": settings.background_iou, "max_dets": settings.max_dets}
+    ours = break_down(ground_truth, run.detections, convention="tidecv", **shared)
+    try:
+        ap, delta, count = tidecv_breakdown(ground_truth, run.detections, **shared)
+    except ImportError:
+        return [*checks, ("tidecv", "not installed: pip install 'detablate[verify]'")]
+    except ZeroDivisionError:
+        return [*checks, ("tidecv", "divides by zero on this input, so there is nothing to compare")]
+    worst = max(abs(ap - ours.ap), *(abs(delta[name] - ours.delta_ap[name]) for name in delta))
+    counts = "equal" if count == ours.count else f"different: {count} there, {ours.count} here"
+    return [*checks, ("tidecv", f"AP and deltas differ by at most {worst:.1e} points, counts are {counts}")]
