@@ -1,0 +1,1 @@
+"""Engines: whatever turns a run folder's ``config.yaml`` into checkpoints, events and predictions."""

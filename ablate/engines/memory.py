@@ -1,0 +1,123 @@
+"""Memory of training: the peak reached, and a cap that makes a large device answer for a smaller one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+GIB = 2**30
+
+
+class OutOfMemoryError(Exception):
+    """The device, or the cap on it, holds no more."""
+
+
+class SavedForBackward:
+    """Bytes that autograd keeps for the backward pass: the measure of training memory on a CPU.
+
+    Resident memory would not show activation checkpointing. Each storage counts once, and until its last user lets go
+    of it. Weights do not count.
+
+    Args:
+        model: whose parameters and buffers are not counted.
+        cap: bytes at which `OutOfMemoryError` is raised.
+    """
+
+    def __init__(self, model: nn.Module, cap: float | None) -> None:
+        self.cap = cap
+        self.bytes = 0
+        self.peak = 0
+        self._users: dict[int, int] = {}
+        self._weights = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
+
+    def counting(self) -> Any:
+        """The context in which tensors are counted; the backward pass belongs inside too."""
+        return torch.autograd.graph.saved_tensors_hooks(self._pack, _unpack)
+
+    def _pack(self, tensor: Tensor) -> "Tensor | _Kept":
+        storage = tensor.untyped_storage()
+        key, size = storage.data_ptr(), storage.nbytes()
+        if key in self._weights or size == 0:
+            return tensor
+        users = self._users.get(key, 0)
+        self._users[key] = users + 1
+        if users == 0:
+            self.bytes += size
+            self.peak = max(self.peak, self.bytes)
+        kept = _Kept(tensor, self, key, size)
+        if self.cap is not None and self.bytes > self.cap:
+            raise OutOfMemoryError
+        return kept
+
+    def release(self, key: int, size: int) -> None:
+        """One user of a storage is gone."""
+        self._users[key] -= 1
+        if not self._users[key]:
+            del self._users[key]
+            self.bytes -= size
+
+
+class _Kept:
+    """A saved tensor that says when autograd drops it."""
+
+    __slots__ = ("count", "key", "size", "tensor")
+
+    def __init__(self, tensor: Tensor, count: SavedForBackward, key: int, size: int) -> None:
+        self.tensor, self.count, self.key, self.size = tensor, count, key, size
+
+    def __del__(self) -> None:
+        self.count.release(self.key, self.size)
+
+
+def _unpack(packed: Tensor | _Kept) -> Tensor:
+    return packed.tensor if isinstance(packed, _Kept) else packed
+
+
+class MemoryMeter:
+    """Peak memory of training, GiB, and the cap: allocated bytes on CUDA, bytes saved for backward on a CPU.
+
+    Args:
+        model: that is trained, on its device.
+        device: where.
+        cap_gib: largest memory, or none.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device, cap_gib: float | None) -> None:
+        self.device = device
+        self.saved: SavedForBackward | None = None
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            if cap_gib is not None:
+                total = torch.cuda.get_device_properties(device).total_memory
+                torch.cuda.set_per_process_memory_fraction(min(1.0, cap_gib * GIB / total), device)
+        else:
+            self.saved = SavedForBackward(model, None if cap_gib is None else cap_gib * GIB)
+
+    @property
+    def peak_gib(self) -> float:
+        """The peak so far."""
+        if self.saved is not None:
+            return self.saved.peak / GIB
+        return torch.cuda.max_memory_allocated(self.device) / GIB
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Measure what runs inside.
+
+        Raises:
+            OutOfMemoryError: for every way in which PyTorch reports that memory ran out.
+        """
+        try:
+            if self.saved is None:
+                yield
+            else:
+                with self.saved.counting():
+                    yield
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemoryError(str(error).splitlines()[0]) from None
+        except RuntimeError as error:
+            if "can't allocate memory" not in str(error):  # what the CPU allocator says
+                raise
+            raise OutOfMemoryError(str(error).splitlines()[0]) from None

@@ -1,0 +1,95 @@
+"""Batch normalisation whose statistic covers the processes of a group, and that survives a batch of no RoIs."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+class _SumOverGroup(torch.autograd.Function):
+    """All-reduced sum, differentiable: the gradient of a sum over processes is the sum of their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, group: dist.ProcessGroup) -> Tensor:
+        ctx.group = group
+        total = value.clone()
+        dist.all_reduce(total, group=group)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        total = gradients[0].clone()
+        dist.all_reduce(total, group=ctx.group)
+        return total, None
+
+
+def sum_over_group(value: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+    """The sum of value over the processes of a group, differentiable; value itself without a group."""
+    if group is None:
+        return value
+    total: Tensor = _SumOverGroup.apply(value, group)
+    return total
+
+
+class GroupBatchNorm2d(nn.BatchNorm2d):
+    """`torch.nn.BatchNorm2d` over all samples of a process group, each sample weighing the same.
+
+    A process may bring no sample at all (an image without RoIs): detectron2's NaiveSyncBatchNorm with
+    stats_mode "N" is for the same case. Where the whole group has none, the running statistic is left as it is.
+    """
+
+    group: dist.ProcessGroup | None = None
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name is torch's)
+        """Normalise f[n, C, h, w]; n may be 0."""
+        if not self.training:
+            return super().forward(input) if input.numel() else self._scaled(input)
+        if self.group is None:
+            values_per_channel = input.numel() // self.num_features
+            if values_per_channel > 1:
+                return super().forward(input)
+            return self._scaled(input)
+        value = input.float()
+        local = torch.cat(
+            [
+                value.sum(dim=(0, 2, 3)),
+                (value * value).sum(dim=(0, 2, 3)),
+                value.new_full((1,), value.numel() / self.num_features),
+            ]
+        )
+        total = sum_over_group(local, self.group)
+        count = total[-1].detach()
+        sums, squares = total[:-1].chunk(2)
+        mean = sums / count.clamp(min=1)
+        variance = (squares / count.clamp(min=1) - mean * mean).clamp(min=0)
+        if count > 1:
+            self._update(mean.detach(), variance.detach() * count / (count - 1))
+        scale = torch.rsqrt(variance + self.eps) * self.weight
+        shift = self.bias - mean * scale
+        return (value * scale[:, None, None] + shift[:, None, None]).to(input.dtype)
+
+    def _update(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        momentum = 0.1 if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance, momentum)
+        self.num_batches_tracked.add_(1)
+
+    def _scaled(self, value: Tensor) -> Tensor:
+        """The affine part and the running statistic alone; keeps the gradients of weight and bias defined (zero)."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        scale = torch.rsqrt(self.running_var + self.eps) * self.weight
+        shift = self.bias - self.running_mean * scale
+        return value * scale[:, None, None] + shift[:, None, None]
+
+
+def use_group_batch_norm(module: nn.Module, group: dist.ProcessGroup | None) -> None:
+    """Turn every BatchNorm2d inside module, in place, into one whose statistic covers a process group."""
+    for child in module.modules():
+        if isinstance(child, nn.BatchNorm2d):
+            child.__class__ = GroupBatchNorm2d
+            child.group = group  # type: ignore[assignment]

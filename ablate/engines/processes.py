@@ -1,0 +1,111 @@
+"""One process or many: who computes which images, and which of them share a BatchNorm statistic."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from analysis.refusal import BadInput
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a global batch is cut up.
+
+    Attributes:
+        processes: that train together.
+        images: of one forward pass of one process.
+        group: processes that share a statistic; images * group is `train.images_per_norm`.
+        passes: forward and backward passes before each optimizer step.
+    """
+
+    processes: int
+    images: int
+    group: int
+    passes: int
+
+
+def lay_out(batch_size: int, images_per_norm: int, processes: int) -> Layout:
+    """Cut a batch for a number of processes.
+
+    Raises:
+        BadInput: where the processes cannot share the work evenly.
+    """
+    if images_per_norm % processes == 0:
+        return Layout(processes, images_per_norm // processes, processes, batch_size // images_per_norm)
+    if processes % images_per_norm == 0 and batch_size % processes == 0:
+        return Layout(processes, 1, images_per_norm, batch_size // processes)
+    fitting = [n for n in range(1, batch_size + 1) if images_per_norm % n == 0]
+    raise BadInput(
+        f"{processes} processes cannot share batches of {batch_size} in which {images_per_norm} images share a "
+        f"BatchNorm statistic; start {', '.join(map(str, fitting))} of them, or change train.images_per_norm"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """This process among those that torchrun started; alone without torchrun."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes the files and talks to the person."""
+        return self.rank == 0
+
+    def norm_group(self, layout: Layout) -> dist.ProcessGroup | None:
+        """The processes that share statistics with this one; none where it is alone. All processes must call this."""
+        if layout.group == 1:
+            return None
+        own = None
+        for start in range(0, self.count, layout.group):
+            ranks = list(range(start, start + layout.group))
+            group = dist.new_group(ranks)
+            if isinstance(group, dist.ProcessGroup) and self.rank in ranks:
+                own = group
+        return own
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """The mean of a tensor over all processes; not finite if it is not finite in any of them."""
+        if self.count > 1:
+            dist.all_reduce(values)
+            values /= self.count
+        return values
+
+    def wait(self) -> None:
+        """Until every process has come here."""
+        if self.count > 1:
+            dist.barrier()
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Processes]:
+    """Join the processes that torchrun started (it sets RANK, WORLD_SIZE and LOCAL_RANK), and leave them in the end.
+
+    Args:
+        device: auto, cpu or cuda.
+
+    Raises:
+        BadInput: a GPU is demanded and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BadInput("--device cuda: no CUDA device is visible to PyTorch; choose --device cpu or auto")
+    gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0"))
+    chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if gpu else torch.device("cpu")
+    if gpu:
+        torch.cuda.set_device(chosen)
+    if count == 1:
+        yield Processes(0, 1, chosen)
+        return
+    dist.init_process_group("nccl" if gpu else "gloo")
+    try:
+        yield Processes(rank, count, chosen)
+    finally:
+        dist.destroy_process_group()
