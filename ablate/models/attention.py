@@ -1,10 +1,12 @@
 """Multi-head attention over a grid of tokens: global or in windows, with two kernels that give the same numbers."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ablate.models.positions import Grid
 
@@ -14,6 +16,8 @@ KERNELS: tuple[Kernel, ...] = ("naive", "fused")
 # Added to the logits of forbidden pairs: exp() of it is exactly 0 in every precision, and no kernel makes NaN of it,
 # as some do of -inf.
 FORBIDDEN = -1e4
+
+CUDNN_RIGHT = 92600  # pytorch/pytorch issue 196678
 
 
 def padded(side: int, window: int) -> int:
@@ -79,12 +83,21 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, kernel: Kernel)
     Returns:
         [B, heads, n, d].
     """
-    if kernel == "fused":
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    if kernel == "fused" and not (q.device.type == "cpu" and bias is not None and bias.requires_grad):
+        # On the CPU no fused kernel differentiates a bias: torch would fall back on slower steps than those below.
+        with _backends(q):
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     logits: Tensor = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     if bias is not None:
         logits = logits + bias
     return logits.softmax(dim=-1) @ v
+
+
+def _backends(q: Tensor) -> AbstractContextManager[object]:
+    """All of torch's kernels, but cuDNN's where its gradient of q can be NaN (before 9.26, n = 64 modulo 128)."""
+    if q.is_cuda and q.shape[-2] % 128 == 64 and (torch.backends.cudnn.version() or 0) < CUDNN_RIGHT:
+        return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
+    return nullcontext()
 
 
 class Attention(nn.Module):
