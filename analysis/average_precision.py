@@ -131,7 +131,7 @@ def coco_metrics(ground_truth: GroundTruth, detections: Detections, *, iou_type:
     pairs = build_pairs(ground_truth, detections, order, iou_type, ground_truth.crowd)
     same = detections.category[order][pairs.detection] == ground_truth.category[pairs.truth]
     found = candidates(pairs, same, min(COCO_IOUS[0], 1 - 1e-10), prefer_last=True)
-    category, dt_area = detections.category[order], detections.area_of(iou_type)[order]
+    category, dt_area = detections.category[order], detections.area[order]
     gt_area = ground_truth.area_of(iou_type)
     ranking = rank(position[by_score], category, classes)
     place_in_group = _place_in_group(order, detections, classes)[ranking.rows]

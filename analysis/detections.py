@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
@@ -63,14 +64,14 @@ class Detections:
     def __len__(self) -> int:
         return len(self.score)
 
-    def area_of(self, iou_type: str) -> Floats:
+    @cached_property
+    def area(self) -> Floats:
         """f64[N] square pixels by which COCO's size ranges judge a detection.
 
-        As in pycocotools' ``loadRes``: the box's area wherever the file has boxes, also when masks are compared.
+        As in pycocotools' ``loadRes``: the box's area wherever the file has boxes, else the mask's, whichever of the
+        two is compared.
         """
-        if self.has_box or iou_type == "bbox":
-            return self.box[:, 2] * self.box[:, 3]
-        return self.masks.area
+        return self.box[:, 2] * self.box[:, 3] if self.has_box else self.masks.area
 
 
 def read_detections(path: str | Path, ground_truth: GroundTruth, *, drop_unknown: bool = False) -> Detections:

@@ -161,7 +161,7 @@ def _break_down_coco(ground_truth: GroundTruth, detections: Detections, settings
     area = ground_truth.area_of(settings.iou_type)
     low, high = AREA_RANGES["all"]
     ignored_truth = ground_truth.ignore | (area < low) | (area > high)
-    dt_area = detections.area_of(settings.iou_type)[order]
+    dt_area = detections.area[order]
     found = candidates(pairs, same, min(settings.iou, 1 - 1e-10), prefer_last=True)
     taken, dropped = match_coco(found, settings.iou, ignored_truth, ground_truth.crowd, (dt_area < low) | (dt_area > high))
     labels = _label(detections, order, pairs, same, ignored_truth, taken, dropped, settings)

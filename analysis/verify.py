@@ -128,7 +128,7 @@ def _dataset(ground_truth: GroundTruth, masks: bool) -> dict[str, Any]:
 
 
 def _results(ground_truth: GroundTruth, detections: Detections, iou_type: str) -> list[dict[str, Any]]:
-    area = detections.area_of(iou_type)
+    area = detections.area
     return [
         {
             "id": row + 1,

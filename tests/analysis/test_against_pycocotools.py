@@ -1,0 +1,69 @@
+"""The base AP of the `coco` convention equals pycocotools' bit for bit, the 12 numbers to 1e-12."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from analysis import break_down, coco_metrics, read_detections, read_ground_truth
+from analysis.verify import pycocotools_metrics as verify_metrics
+from tests.analysis import real_pairs
+from tests.analysis.peers import load, plain, pycocotools_ap, pycocotools_metrics
+from tests.analysis.real_pairs import RealPair
+
+
+@pytest.mark.parametrize("pair", real_pairs.ALL, ids=str)
+def test_twelve_numbers_and_base_ap_on_real_predictions(pair: RealPair, tmp_path: Path) -> None:
+    truth, results = pair.paths()
+    gt = read_ground_truth(truth)
+    dt = read_detections(results, gt)
+    expected = pycocotools_metrics(plain(truth, tmp_path), plain(results, tmp_path), iou_type=pair.iou_type)
+    found = coco_metrics(gt, dt, iou_type=pair.iou_type)
+    assert found == pytest.approx(expected, rel=0, abs=1e-12)
+    assert break_down(gt, dt, iou_type=pair.iou_type).ap == expected["AP50"]  # to the last bit
+
+
+def test_verify_feeds_pycocotools_the_same(tmp_path: Path) -> None:
+    for pair in (real_pairs.FAKE_BOXES, real_pairs.FAKE_MASKS, real_pairs.FAKE_MASKS_BOXES):
+        truth, results = pair.paths()
+        gt = read_ground_truth(truth)
+        found = verify_metrics(gt, read_detections(results, gt), iou_type=pair.iou_type)
+        assert found == pycocotools_metrics(truth, plain(results, tmp_path), iou_type=pair.iou_type)
+
+
+@pytest.mark.parametrize(("iou", "max_dets"), [(0.3, 100), (0.75, 100), (0.5, 10), (0.5, 1), (0.6, 10)])
+@pytest.mark.parametrize("pair", [real_pairs.EFFICIENTDET, real_pairs.FAKE_MASKS], ids=str)
+def test_base_ap_at_other_thresholds_and_caps(pair: RealPair, iou: float, max_dets: int, tmp_path: Path) -> None:
+    truth, results = pair.paths()
+    gt = read_ground_truth(truth)
+    found = break_down(gt, read_detections(results, gt), iou=iou, max_dets=max_dets, iou_type=pair.iou_type)
+    expected = pycocotools_ap(truth, plain(results, tmp_path), iou=iou, max_dets=max_dets, iou_type=pair.iou_type)
+    assert found.ap == expected
+
+
+@pytest.mark.parametrize("decimals", [1, 2])
+def test_tied_scores(decimals: int, tmp_path: Path) -> None:
+    truth, results = real_pairs.EFFICIENTDET.paths()
+    copy = tmp_path / "rounded.json"
+    copy.write_text(json.dumps([{**record, "score": round(record["score"], decimals)} for record in load(results)]))
+    gt = read_ground_truth(truth)
+    dt = read_detections(copy, gt)
+    expected = pycocotools_metrics(truth, copy)
+    assert coco_metrics(gt, dt) == pytest.approx(expected, rel=0, abs=1e-12)
+    assert break_down(gt, dt).ap == expected["AP50"]
+
+
+def test_ignore_is_respected_on_request(tmp_path: Path) -> None:
+    """VOC's difficult objects: pycocotools overwrites their `ignore`, unless it is patched not to."""
+    document, records = (load(path) for path in real_pairs.VOC.paths())
+    some = {image["id"] for image in document["images"][:400]}
+    document["images"] = document["images"][:400]
+    document["annotations"] = [a for a in document["annotations"] if a["image_id"] in some]
+    truth, results = tmp_path / "gt.json", tmp_path / "dt.json"
+    truth.write_text(json.dumps(document))
+    results.write_text(json.dumps([r for r in records if r["image_id"] in some]))
+    gt = read_ground_truth(truth, respect_ignore=True)
+    dt = read_detections(results, gt)
+    expected = pycocotools_metrics(truth, results, respect_ignore=True)
+    assert coco_metrics(gt, dt) == pytest.approx(expected, rel=0, abs=1e-12)
+    assert break_down(gt, dt).ap == expected["AP50"]
