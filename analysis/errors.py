@@ -24,6 +24,7 @@ from analysis.ground_truth import GroundTruth
 from analysis.matching import candidates, match_greedily
 from analysis.pairs import Pairs, build_pairs
 from analysis.refusal import BadInput
+from analysis.sorting import order_by_index, order_by_score
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -145,7 +146,7 @@ def _prepare(
     ground_truth: GroundTruth, detections: Detections, settings: Settings, by_score: Ints
 ) -> tuple[Ints, Pairs, Bools]:
     """Rows by image and then score, their overlapping pairs, and which pairs agree in category."""
-    order = by_score[np.argsort(detections.image[by_score], kind="stable")]
+    order = by_score[order_by_index(detections.image[by_score], len(ground_truth.image_id))]
     # What is ignored in the tidecv convention is a region, of which a detection has a share inside.
     inside = ground_truth.crowd if settings.convention == "coco" else ground_truth.ignore
     pairs = build_pairs(ground_truth, detections, order, settings.iou_type, inside)
@@ -212,8 +213,7 @@ def _fewer(steps: Ints, positives: Ints, removed: Ints, recalls: Floats) -> Ints
 
 def _break_down_tidecv(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Breakdown:
     classes = len(ground_truth.category_id)
-    place = np.empty(len(ground_truth.image_id), dtype=np.int64)
-    place[:] = ground_truth.image_rank
+    place = ground_truth.image_rank
     by_score = cap_per_group(score_order(detections, place), detections.image, settings.max_dets)
     order, pairs, same = _prepare(ground_truth, detections, settings, by_score)
     ignored_truth = ground_truth.ignore
@@ -249,9 +249,9 @@ def _break_down_tidecv(ground_truth: GroundTruth, detections: Detections, settin
     # The fixed curves are filled with the errors first, then the true positives, each in the order found (by image in
     # the order of the file, then by score), and only then sorted by score: ties come out wrong before right.
     scores = detections.score[order]
-    found_order = np.lexsort((np.arange(len(order)), place[detections.image[order]]))
+    found_order = order_by_index(place[detections.image[order]], len(place))
     filled = np.concatenate([found_order[~right[found_order]], found_order[right[found_order]]])
-    filled = filled[np.argsort(-scores[filled], kind="stable")]
+    filled = filled[order_by_score(scores[filled])]
     ranking = rank(filled, category, classes)
     fixes = labels.fixes[order]
     raw: dict[str, float] = {}
@@ -311,9 +311,9 @@ def _label(
         [error == LOC, error == CLS, error == DUP], [same_target, other_target, used_target], np.int64(-1)
     )
     overlap = np.select([error == LOC, error == CLS, error == DUP], [best_same, best_other, best_used], best_any)
-    claims = judged & ((error == LOC) | (error == CLS)) & ~matched[target]
     fixes = np.zeros(count, dtype=np.bool_)
-    claimants = np.flatnonzero(claims)
+    claimants = np.flatnonzero(judged & ((error == LOC) | (error == CLS)))
+    claimants = claimants[~matched[target[claimants]]]
     winner = np.full(truths, -1, dtype=np.int64)
     winner[target[claimants[::-1]]] = claimants[::-1]  # positions run by descending score: the first one stays
     fixes[winner[winner >= 0]] = True
