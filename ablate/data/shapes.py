@@ -1,0 +1,259 @@
+"""*shapes*, the embedded data set: 800 training and 240 validation images of flat figures, made from a seed.
+
+Six classes, of which several look alike (circle and ellipse, square and rectangle), from 8 to 180 pixels, in any
+orientation, behind one another and cut by the border. Colour hints at the class and sometimes misleads; figures of no
+class, stray lines and clouds are clutter; some images hold a crowd. So all six error types occur. It shows the tool and
+is no evidence about detectors. One fixed data set: change what is drawn and raise ``REVISION``.
+"""
+
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from ablate.data.drawing import Colour, Figure, Floats, Stamp, background, hue, paint
+
+REVISION = 1
+CLASSES = ("circle", "ellipse", "square", "rectangle", "triangle", "star")
+STRANGERS = ("cross", "half disc", "crescent")  # of no class
+Split = Literal["train", "val"]
+COUNTS: dict[Split, int] = {"train": 800, "val": 240}
+SIZES = ((144, 192), (192, 144), (160, 160), (176, 176))  # height, width
+VISIBLE = 0.4  # part of a figure that what lies on top must leave, and of it that must lie on the canvas
+SMALLEST = 30  # visible pixels of an object
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One picture and its objects."""
+
+    pixels: NDArray[np.uint8]  # [h, w, 3]
+    masks: list[NDArray[np.bool_]]  # [h, w] each, what is visible
+    labels: list[int]  # index into CLASSES
+    crowd: list[bool]
+
+
+def draw_scene(split: Split, number: int) -> Scene:
+    """Picture ``number`` (from 0) of a split; the same on every platform."""
+    rng = np.random.default_rng([REVISION, list(COUNTS).index(split), number])
+    size = SIZES[_below(rng, len(SIZES))]
+    first, second = _backdrop(rng)
+    canvas = background(size, first, second, rng.random(), rng.random(size))
+    for stroke in _clutter(rng, size, first):
+        _blend(canvas, paint(stroke, size))
+    figures = _figures(rng, size)
+    layers: list[tuple[Figure, NDArray[np.bool_], float]] = []  # what is visible of each, and its area when alone
+    for figure in figures:
+        stamp = paint(figure, size)
+        own = np.zeros(size, dtype=bool)
+        own[stamp.rows, stamp.columns] = stamp.cover > 0.5
+        alone = np.pi / 4 * figure.diameter**2 * _filling(figure)
+        if own.sum() < max(SMALLEST, VISIBLE * alone):
+            continue
+        if any((seen & ~own).sum() < max(SMALLEST, VISIBLE * area) for _, seen, area in layers):
+            continue
+        _blend(canvas, stamp)
+        layers = [(other, seen & ~own, area) for other, seen, area in layers]
+        layers.append((figure, own, float(own.sum())))
+    scene = Scene(np.zeros(0, dtype=np.uint8), [], [], [])
+    for figure, seen, _ in layers:
+        if figure.kind in CLASSES:
+            scene.masks.append(seen)
+            scene.labels.append(CLASSES.index(figure.kind))
+            scene.crowd.append(False)
+    if rng.random() < 0.05:
+        _add_crowd(rng, canvas, scene)
+    return replace(scene, pixels=np.clip(canvas * 255 + 0.5, 0, 255).astype(np.uint8))
+
+
+def write_shapes(folder: Path) -> None:
+    """Write the data set: ``annotations/instances_{train,val}.json`` and ``{train,val}/NNNNNN.png``.
+
+    The folder appears whole or not at all; where it is already, nothing happens.
+    """
+    from PIL import Image
+
+    if folder.exists():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
+    try:
+        work.chmod(0o755)
+        (work / "annotations").mkdir()
+        for split in COUNTS:
+            (work / split).mkdir()
+            document = _document(split)
+            for number, image in enumerate(document["images"]):
+                scene = draw_scene(split, number)
+                Image.fromarray(scene.pixels).save(work / split / image["file_name"], compress_level=1)
+                _annotate(document, image, scene)
+            content = msgspec.json.encode(document)
+            (work / "annotations" / f"instances_{split}.json").write_bytes(content)
+        try:
+            work.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another process was faster, with the same content
+                raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _document(split: Split) -> dict[str, Any]:
+    start = 0 if split == "train" else 100_000
+    images = []
+    for number in range(COUNTS[split]):
+        height, width = draw_size(split, number)
+        images.append({"id": start + number + 1, "file_name": f"{number:06d}.png", "width": width, "height": height})
+    return {
+        "info": {"description": f"shapes, revision {REVISION}: synthetic, made by detablate"},
+        "images": images,
+        "annotations": [],
+        "categories": [{"id": index + 1, "name": name} for index, name in enumerate(CLASSES)],
+    }
+
+
+def draw_size(split: Split, number: int) -> tuple[int, int]:
+    """Height and width of a picture."""
+    return SIZES[_below(np.random.default_rng([REVISION, list(COUNTS).index(split), number]), len(SIZES))]
+
+
+def _annotate(document: dict[str, Any], image: dict[str, Any], scene: Scene) -> None:
+    from pycocotools import mask as coco_mask
+
+    for seen, label, crowd in zip(scene.masks, scene.labels, scene.crowd, strict=True):
+        rle = coco_mask.encode(np.asfortranarray(seen.astype(np.uint8)))
+        document["annotations"].append(
+            {
+                "id": len(document["annotations"]) + 1,
+                "image_id": image["id"],
+                "category_id": label + 1,
+                "bbox": [float(side) for side in coco_mask.toBbox(rle)],
+                "area": int(seen.sum()),
+                "iscrowd": int(crowd),
+                "segmentation": {"size": list(rle["size"]), "counts": rle["counts"].decode()},
+            }
+        )
+
+
+def _figures(rng: np.random.Generator, size: tuple[int, int]) -> list[Figure]:
+    """What to place, from the bottom to the top; large ones tend to lie low."""
+    figures = []
+    for _ in range(2 + _below(rng, 6)):
+        kind = CLASSES[_below(rng, len(CLASSES))]
+        figure = _figure(rng, size, kind, _diameter(rng), _centre(rng, size))
+        figures.append(figure)
+        if rng.random() < 0.2:  # company: the same kind close by
+            shift = figure.diameter * _between(rng, 0.6, 1.0)
+            turn = 2 * np.pi * rng.random()
+            centre = (figure.centre[0] + shift * np.cos(turn), figure.centre[1] + shift * np.sin(turn))
+            figures.append(_figure(rng, size, kind, figure.diameter * _between(rng, 0.8, 1.2), centre))
+    for _ in range(_below(rng, 3)):
+        kind = STRANGERS[_below(rng, len(STRANGERS))]
+        figures.append(_figure(rng, size, kind, min(_diameter(rng), 60), _centre(rng, size)))
+    return sorted(figures, key=lambda figure: -figure.diameter * _between(rng, 0.6, 1.4))
+
+
+def _figure(
+    rng: np.random.Generator, size: tuple[int, int], kind: str, diameter: float, centre: tuple[float, float]
+) -> Figure:
+    own = kind in CLASSES and rng.random() < 0.55
+    turn = CLASSES.index(kind) / len(CLASSES) + _between(rng, -0.05, 0.05) if own else rng.random()
+    aspect = {"circle": 1.0, "square": 1.0, "star": 0.45, "cross": 0.34}.get(kind, _between(rng, 0.45, 0.68))
+    return Figure(
+        kind=kind,
+        centre=centre,
+        diameter=min(diameter, 0.95 * min(size)),
+        turn=rng.random(),
+        aspect=aspect,
+        colour=hue(turn % 1, _between(rng, 0.5, 0.85), _between(rng, 0.7, 0.98)),
+        rim=_between(rng, 0.8, 1.8),
+        stripes=_between(rng, 4, 9) if rng.random() < 0.25 else 0.0,
+    )
+
+
+def _filling(figure: Figure) -> float:
+    """About the part of its circle that a figure fills."""
+    return {"circle": 1.0, "ellipse": figure.aspect, "square": 0.64, "rectangle": 0.52}.get(figure.kind, 0.42)
+
+
+def _clutter(rng: np.random.Generator, size: tuple[int, int], first: Colour) -> list[Figure]:
+    """Stray lines, faint against the background."""
+    strokes = []
+    for _ in range(2 + _below(rng, 5)):
+        colour = tuple(min(max(part + _between(rng, -0.18, 0.18), 0), 1) for part in first)
+        strokes.append(
+            Figure(
+                kind="rectangle",
+                centre=_centre(rng, size),
+                diameter=_between(rng, 20, 90),
+                turn=rng.random(),
+                aspect=_between(rng, 0.02, 0.06),
+                colour=(colour[0], colour[1], colour[2]),
+                rim=0.0,
+                stripes=0.0,
+            )
+        )
+    return strokes
+
+
+def _add_crowd(rng: np.random.Generator, canvas: Floats, scene: Scene) -> None:
+    """A swarm of tiny figures of one class, annotated as one crowd region."""
+    size = canvas.shape[0], canvas.shape[1]
+    label = _below(rng, len(CLASSES))
+    middle = _centre(rng, size)
+    region = np.zeros(size, dtype=bool)
+    for _ in range(8 + _below(rng, 8)):
+        spot = (middle[0] + _between(rng, -22, 22), middle[1] + _between(rng, -14, 14))
+        if not (5 < spot[0] < size[1] - 5 and 5 < spot[1] < size[0] - 5):
+            continue
+        stamp = paint(_figure(rng, size, CLASSES[label], _between(rng, 7, 10), spot), size)
+        own = np.zeros(size, dtype=bool)
+        own[stamp.rows, stamp.columns] = stamp.cover > 0.5
+        if any((seen & own).any() for seen in scene.masks):
+            continue  # on free ground only, so that no object loses pixels
+        _blend(canvas, stamp)
+        region |= own
+    if region.sum() >= SMALLEST:
+        scene.masks.append(region)
+        scene.labels.append(label)
+        scene.crowd.append(True)
+
+
+def _backdrop(rng: np.random.Generator) -> tuple[Colour, Colour]:
+    dark = rng.random() < 0.3
+    turn = rng.random()
+    value = (0.2, 0.38) if dark else (0.78, 0.96)
+    saturation = (0.2, 0.45) if dark else (0.06, 0.22)
+    first = hue(turn, _between(rng, *saturation), _between(rng, *value))
+    second = hue((turn + _between(rng, -0.15, 0.15)) % 1, _between(rng, *saturation), _between(rng, *value))
+    return first, second
+
+
+def _blend(canvas: Floats, stamp: Stamp) -> None:
+    cover = stamp.cover[:, :, None]
+    area = canvas[stamp.rows, stamp.columns]
+    canvas[stamp.rows, stamp.columns] = area * (1 - cover) + stamp.paint * cover
+
+
+def _diameter(rng: np.random.Generator) -> float:
+    """Pixels: 40 % small, 35 % medium, 25 % large; log-uniform within."""
+    draw = rng.random()
+    low, high = (14, 28) if draw < 0.4 else (28, 64) if draw < 0.75 else (80, 180)
+    return float(low * (high / low) ** rng.random())
+
+
+def _centre(rng: np.random.Generator, size: tuple[int, int]) -> tuple[float, float]:
+    return size[1] * _between(rng, 0.04, 0.96), size[0] * _between(rng, 0.04, 0.96)
+
+
+def _between(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(low + (high - low) * rng.random())
+
+
+def _below(rng: np.random.Generator, count: int) -> int:
+    return int(rng.random() * count)

@@ -1,0 +1,132 @@
+"""From an address of data to files: what a config or a command line names, found, made or refused."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from ablate.config import Coco, Data, Shapes
+from ablate.config_yaml import parse, read_yaml
+from analysis.refusal import BadInput
+
+FORMS = "shapes, COCO_ROOT, FILE.yaml, or TRAIN.json TRAIN_IMAGES VALIDATION.json VALIDATION_IMAGES"
+
+
+@dataclass(frozen=True)
+class Files:
+    """A data set on disk."""
+
+    annotations: Path
+    images: Path
+
+
+def data_from(arguments: Sequence[str]) -> Data:
+    """What ``--data`` names: ``shapes``, a COCO root, a YAML file with ``train`` and ``validation``, or four paths.
+
+    A COCO root holds ``annotations/instances_train2017.json`` (or ``instances_train.json``) and its ``val`` twin, and
+    the images in ``train2017`` (or ``train``, ``images/train2017``, ``images/train``, ``images``).
+
+    Raises:
+        BadInput: the form is unknown or a file is missing.
+    """
+    if len(arguments) == 4:
+        first, second, third, fourth = (str(Path(argument).expanduser()) for argument in arguments)
+        data = Data(
+            train=Coco(annotations=first, images=second),
+            validation=Coco(annotations=third, images=fourth),
+        )
+        for source in (data.train, data.validation):
+            _check(source)
+        return data
+    if len(arguments) != 1:
+        raise BadInput(f"--data takes {FORMS}; got {len(arguments)} values")
+    (name,) = arguments
+    path = Path(name).expanduser()
+    if name == "shapes":
+        return Data(train=Shapes(split="train"), validation=Shapes(split="validation"))
+    if path.is_dir():
+        return Data(train=_in_root(path, "train"), validation=_in_root(path, "val"))
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return _from_yaml(path)
+    raise BadInput(f"--data {name}: no such folder or YAML file; give {FORMS}")
+
+
+def locate(source: Shapes | Coco, root: Path) -> Files:
+    """The files of a source; the embedded data set is made under ``root`` where it is not there yet.
+
+    Raises:
+        BadInput: they are missing, or the data set cannot be written.
+    """
+    if isinstance(source, Coco):
+        _check(source)
+        return Files(Path(source.annotations), Path(source.images))
+    from ablate.data.shapes import REVISION, write_shapes
+
+    folder = root / "results" / "data" / f"shapes-{REVISION}"
+    try:
+        write_shapes(folder)
+        split = "train" if source.split == "train" else "val"
+        annotations = folder / "annotations" / f"instances_{split}.json"
+        if source.images != "all":
+            annotations = _first_images(annotations, source.images)
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be written ({error.strerror}); choose another --root") from None
+    return Files(annotations, folder / split)
+
+
+def _first_images(annotations: Path, count: int) -> Path:
+    """A file with the first ``count`` images of another, beside it."""
+    from ablate.store import replacing
+
+    part = annotations.with_name(f"{annotations.stem}_first_{count}.json")
+    if not part.exists():
+        document = msgspec.json.decode(annotations.read_bytes())
+        if count > len(document["images"]):
+            raise BadInput(f"shapes has {len(document['images'])} images in this split, not {count}; use all")
+        document["images"] = document["images"][:count]
+        kept = {image["id"] for image in document["images"]}
+        document["annotations"] = [record for record in document["annotations"] if record["image_id"] in kept]
+        with replacing(part) as file:
+            file.write(msgspec.json.encode(document))
+    return part
+
+
+def _in_root(root: Path, split: str) -> Coco:
+    tried = [root / "annotations" / f"instances_{split}{year}.json" for year in ("2017", "")]
+    annotations = next((path for path in tried if path.is_file()), None)
+    if annotations is None:
+        raise BadInput(f"{root}: is no COCO root: {' or '.join(map(str, tried))} is missing; give {FORMS}")
+    folders = [root / name for name in (f"{split}2017", split, f"images/{split}2017", f"images/{split}", "images")]
+    images = next((path for path in folders if path.is_dir()), None)
+    if images is None:
+        names = ", ".join(os.path.relpath(path, root) for path in folders)
+        raise BadInput(f"{root}: has no folder of {split} images (looked for {names})")
+    return Coco(annotations=str(annotations), images=str(images))
+
+
+def _from_yaml(path: Path) -> Data:
+    tree = read_yaml(path)
+    data = parse(tree, Data, str(path))
+
+    def anchored(source: Shapes | Coco) -> Shapes | Coco:
+        if isinstance(source, Shapes):
+            return source
+        annotations, images = (
+            str(path.parent / Path(name).expanduser()) for name in (source.annotations, source.images)
+        )
+        return Coco(annotations=annotations, images=images)
+
+    anchored_data = msgspec.structs.replace(data, train=anchored(data.train), validation=anchored(data.validation))
+    for source in (anchored_data.train, anchored_data.validation):
+        _check(source)
+    return anchored_data
+
+
+def _check(source: Shapes | Coco) -> None:
+    if isinstance(source, Coco):
+        if not Path(source.annotations).is_file():
+            raise BadInput(f"{source.annotations}: no such file of annotations")
+        if not Path(source.images).is_dir():
+            raise BadInput(f"{source.images}: no such folder of images")
