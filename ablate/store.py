@@ -133,6 +133,11 @@ class RunFolder:
         self.predictions = path / "predictions.json"
         self.evaluation = path / "evaluation.json"
 
+    @property
+    def root(self) -> Path:
+        """The root under which the run lies, and beside it the embedded data set."""
+        return self.path.parents[2]
+
     def prepare(self, config: RunConfig, manifest: msgspec.Struct) -> None:
         """Make the folder and its first files; where they are already, check that they are of the same config.
 

@@ -13,11 +13,13 @@ from torch.utils.data import DataLoader, Subset
 
 from ablate.config import Evaluate
 from ablate.data.coco import EvaluationSet, View
+from ablate.data.loading import refusal_of_worker
 from ablate.data.transforms import restore_boxes
 from ablate.engines.detector import Detector
 from ablate.engines.precision import Precision, autocast
 from ablate.engines.processes import Processes
 from ablate.engines.roi_heads import Detections
+from analysis.refusal import BadInput
 
 Record = dict[str, Any]
 
@@ -30,7 +32,6 @@ def predict(
     precision: Precision,
     processes: Processes,
     workers: int,
-    images: int | None = None,
 ) -> list[Record]:
     """COCO results of all images, in the order of the data set; the first process gets all, the others none.
 
@@ -41,16 +42,20 @@ def predict(
         precision: of the forward pass, the one it was trained in.
         processes: that share the images among them.
         workers: processes that load images for each of them.
-        images: look at the first so many only.
     """
-    count = len(views) if images is None else min(images, len(views))
-    own = range(processes.rank, count, processes.count)
+    own = range(processes.rank, len(views), processes.count)
     loader: DataLoader[View] = DataLoader(
         Subset(views, own), batch_size=None, num_workers=workers, pin_memory=processes.device.type == "cuda"
     )
     was_training = detector.training
     detector.eval()
-    found = [(place, _records(detector, view, views, settings, precision, processes)) for place, view in zip(own, loader, strict=True)]
+    try:
+        found = [
+            (place, _records(detector, view, views, settings, precision, processes))
+            for place, view in zip(own, loader, strict=True)
+        ]
+    except BadInput as error:
+        raise refusal_of_worker(error) from None
     detector.train(was_training)
     if processes.count > 1:
         gathered: list[list[tuple[int, list[Record]]]] | None = [[]] * processes.count if processes.first else None

@@ -58,6 +58,12 @@ class Processes:
         """Whether this process writes the files and talks to the person."""
         return self.rank == 0
 
+    def workers(self, wanted: int | None) -> int:
+        """Processes that load images for this one: as wanted, else as the machine has cores to feed a GPU."""
+        if wanted is not None:
+            return wanted
+        return min(8, max(1, (os.cpu_count() or 1) // self.count)) if self.device.type == "cuda" else 0
+
     def norm_group(self, layout: Layout) -> dist.ProcessGroup | None:
         """The processes that share statistics with this one; none where it is alone. All processes must call this."""
         if layout.group == 1:
@@ -87,6 +93,8 @@ class Processes:
 def joined(device: str) -> Iterator[Processes]:
     """Join the processes that torchrun started (it sets RANK, WORLD_SIZE and LOCAL_RANK), and leave them in the end.
 
+    Contexts may be nested: the outermost one joins and leaves.
+
     Args:
         device: auto, cpu or cuda.
 
@@ -101,8 +109,8 @@ def joined(device: str) -> Iterator[Processes]:
     chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if gpu else torch.device("cpu")
     if gpu:
         torch.cuda.set_device(chosen)
-    if count == 1:
-        yield Processes(0, 1, chosen)
+    if count == 1 or dist.is_initialized():
+        yield Processes(rank, count, chosen)
         return
     dist.init_process_group("nccl" if gpu else "gloo")
     try:

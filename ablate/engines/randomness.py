@@ -2,6 +2,9 @@
 
 import torch
 
+# What is drawn: the first number of a place.
+WEIGHTS, MODEL, SAMPLES = 1, 2, 3
+
 
 def derived(seed: int, *place: int) -> int:
     """A 63-bit seed that belongs to a place, such as (iteration, step, rank); other places give unrelated ones."""

@@ -252,7 +252,7 @@ class RoIHeads(nn.Module):
         boxes = decode(deltas, torch.cat(list(proposals)), DELTA_WEIGHTS).reshape(-1, self.classes, 4)
         counts = [len(p) for p in proposals]
         found = []
-        for box, score, size in zip(boxes.split(counts), scores.split(counts), sizes, strict=True):
+        for box, score, size in zip(torch.split(boxes, counts), torch.split(scores, counts), sizes, strict=True):
             row, label = torch.where(score > score_threshold)
             chosen, certainty = clip(box[row, label], size), score[row, label]
             kept = (chosen[:, 2:] > chosen[:, :2]).all(dim=1).nonzero()[:, 0]
@@ -263,5 +263,5 @@ class RoIHeads(nn.Module):
         mask = self.mask_head(self.mask_pooler(features, [b for b, _, _ in found]))
         label = torch.cat([k for _, _, k in found])
         mask = mask[torch.arange(len(label), device=mask.device), label].sigmoid()
-        parts = torch.split(mask, [len(k) for _, _, k in found])
+        parts = mask.tensor_split(torch.tensor([len(k) for _, _, k in found]).cumsum(0)[:-1])
         return [Detections(b, s, k, m) for (b, s, k), m in zip(found, parts, strict=True)]

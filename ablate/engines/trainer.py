@@ -1,0 +1,295 @@
+"""The training loop: any number of processes, any precision, stopped and continued at any iteration."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from ablate.config import RunConfig
+from ablate.data.coco import TrainingSet
+from ablate.data.loading import Batch, TrainingOrder, collate, refusal_of_worker
+from ablate.engines.base import Diverged, Habits, Interrupted, RanOutOfMemory
+from ablate.engines.checkpoint import load_newest, save_checkpoint
+from ablate.engines.curves import Curves
+from ablate.engines.detector import Detector, join_group
+from ablate.engines.memory import MemoryMeter, OutOfMemoryError
+from ablate.engines.optimizer import build_optimizer, set_lr
+from ablate.engines.precision import Precision, autocast, build_scaler
+from ablate.engines.processes import Processes, lay_out
+from ablate.engines.randomness import MODEL, SAMPLES, derived, generator
+from ablate.engines.schedule import lr_factor
+from ablate.engines.signals import StopRequest
+from ablate.store import RunFolder, Status
+from analysis.refusal import BadInput
+
+LOG_EVERY = 20  # iterations
+STATUS_SECONDS = 5.0
+SHORTEST_EPOCH_TO_SAVE = 60.0  # seconds
+
+Validate = Callable[[], dict[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training cost."""
+
+    iterations: int
+    seconds: float  # of all the sessions that led here
+    peak_gib: float  # the highest of them
+
+
+class Trainer:
+    """One run's training.
+
+    Args:
+        config: of the run; precision is resolved.
+        detector: with its initial weights; is moved to the device.
+        data: the training images.
+        folder: of the run.
+        processes: that train together.
+        habits: what changes no result.
+        validate: measures the validation set for the curves.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        detector: Detector,
+        data: TrainingSet,
+        folder: RunFolder,
+        processes: Processes,
+        habits: Habits,
+        validate: Validate,
+    ) -> None:
+        settings = config.train
+        self.config, self.settings, self.data, self.folder = config, settings, data, folder
+        self.processes, self.habits, self.validate = processes, habits, validate
+        self.layout = lay_out(settings.batch_size, settings.images_per_norm, processes.count)
+        self.device = processes.device
+        self.detector = detector.to(self.device)
+        join_group(self.detector, processes.norm_group(self.layout))
+        self.model: torch.nn.Module = self.detector
+        if processes.count > 1:
+            self.model = DistributedDataParallel(self.detector, broadcast_buffers=False)
+        assert settings.precision != "auto"
+        self.precision: Precision = settings.precision
+        self.optimizer = build_optimizer(self.detector, settings)
+        self.scaler = build_scaler(self.precision, self.device)
+        self.iterations = settings.total_iterations(len(data))
+        self.warmup = settings.warmup_iterations(len(data))
+        self.epoch = max(1, len(data) // settings.batch_size)  # iterations, for the checkpoints
+        cap = settings.memory_cap_gib
+        self.meter = MemoryMeter(self.detector, self.device, None if cap == "none" else cap)
+        self.iteration = 0
+        self._seconds_before, self._peak_before, self._began = 0.0, 0.0, 0.0
+
+    def train(self) -> Trained:
+        """Go on from the newest checkpoint to the last iteration, and save it.
+
+        Raises:
+            Diverged: a loss is not finite; the weights of the last finite one are in a checkpoint.
+            RanOutOfMemory: with the peak reached.
+            Interrupted: after a signal, with everything saved.
+            BadInput: damaged data or checkpoints.
+        """
+        self._resume()
+        self._began = time.monotonic()
+        self.detector.train()
+        first = self.iteration
+        try:
+            with (
+                StopRequest() as stop,
+                Curves(
+                    self.folder if self.processes.first else None, first, self.iterations, self.habits.say
+                ) as curves,
+                _reproducible(self.device),
+            ):
+                self._loop(stop, curves)
+        except OutOfMemoryError as error:
+            raise RanOutOfMemory(self._memory_sentence(error)) from None
+        return Trained(self.iterations, self._seconds(), self._peak_gib())
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._began
+
+    def _peak_gib(self) -> float:
+        return max(self._peak_before, self.meter.peak_gib)
+
+    def _loop(self, stop: StopRequest, curves: Curves) -> None:
+        batches = iter(self._loader())
+        saved = told = logged = time.monotonic()
+        sums: dict[str, float] = {}
+        since = self.iteration
+        while self.iteration < self.iterations:
+            losses, asked_to_stop = self._step(batches, bool(stop.name))
+            self.iteration += 1
+            done, now = self.iteration, time.monotonic()
+            sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
+            curves.advance(done)
+            if done % LOG_EVERY == 0 or done == self.iterations:
+                means = {name: value / (done - since) for name, value in sums.items()}
+                speed = (now - logged) / (done - since)
+                extra = {"lr": self._lr(done - 1), "seconds_per_iteration": speed, "peak_gib": self._peak_gib()}
+                curves.add(done, {"loss": sum(means.values()), **means, **extra})
+                sums, since, logged = {}, done, now
+            if self.habits.curve_iterations and done % self.habits.curve_iterations == 0 and done < self.iterations:
+                values = self.validate()
+                curves.add(done, values)
+            wanted = self.habits.checkpoint_iterations and done % self.habits.checkpoint_iterations == 0
+            epoch_ends = done % self.epoch == 0 and now - saved > SHORTEST_EPOCH_TO_SAVE
+            if (
+                wanted
+                or epoch_ends
+                or asked_to_stop
+                or done == self.iterations
+                or (now - saved > self.habits.checkpoint_seconds)
+            ):
+                self._save()
+                saved = time.monotonic()
+            if now - told > STATUS_SECONDS:
+                self._tell()
+                told = now
+            if asked_to_stop and done < self.iterations:
+                raise Interrupted(
+                    f"{self.folder.path}: stopped by {stop.name or 'a signal to another process'} after iteration "
+                    f"{done} of {self.iterations}, everything is saved; the same command continues"
+                )
+
+    def _step(self, batches: Iterator[Batch], stop: bool) -> tuple[dict[str, float], bool]:
+        """One optimizer step -> the losses, averaged over its images, and whether any process was asked to stop."""
+        set_lr(self.optimizer, self._lr(self.iteration))
+        passes, totals, names = self.layout.passes, torch.zeros(0, device=self.device), []
+        for number in range(passes):
+            batch = self._next(batches)
+            last = number == passes - 1
+            with nullcontext() if last or self.processes.count == 1 else self.model.no_sync():  # type: ignore[operator]
+                losses = self._forward_backward(batch, number)
+            names = list(losses)
+            values = torch.stack(list(losses.values()))
+            totals = values / passes if number == 0 else totals + values / passes
+        flagged = torch.cat([totals, totals.new_tensor([float(stop)])])
+        *means, stopping = self.processes.mean(flagged).tolist()
+        found = dict(zip(names, means, strict=True))
+        if not all(-float("inf") < value < float("inf") for value in means):
+            listed = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+            raise Diverged(
+                f"{self.folder.path}: the loss is not finite in iteration {self.iteration + 1} of {self.iterations} "
+                f"({listed}); lower train.lr, lengthen train.warmup_epochs or set train.clip_norm"
+            )
+        if self.settings.clip_norm != "none":
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.detector.parameters(), self.settings.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return found, stopping > 0
+
+    def _next(self, batches: Iterator[Batch]) -> Batch:
+        try:
+            return next(batches).to(self.device)
+        except BadInput as error:
+            raise refusal_of_worker(error) from None
+
+    def _forward_backward(self, batch: Batch, number: int) -> dict[str, Tensor]:
+        """Add the gradient of one forward pass -> its losses."""
+        seed, rank, images = self.config.seed, self.processes.rank, len(batch.targets)
+        # What the model draws (drop path) depends on the place in the run alone, so a resumed run draws the same.
+        torch.manual_seed(derived(seed, MODEL, self.iteration, number, rank))
+        start = (number * self.processes.count + rank) * images
+        generators = [generator(self.device, seed, SAMPLES, self.iteration, start + row) for row in range(images)]
+        with self.meter.watching():
+            with autocast(self.precision, self.device):
+                losses: dict[str, Tensor] = self.model(batch.images, batch.sizes, batch.targets, generators)
+            total = torch.stack(list(losses.values())).sum() / self.layout.passes
+            self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _loader(self) -> DataLoader[Any]:
+        order = TrainingOrder(
+            images=len(self.data),
+            batch_size=self.settings.batch_size,
+            per_pass=self.layout.images,
+            seed=self.config.seed,
+            first=self.iteration,
+            last=self.iterations,
+            rank=self.processes.rank,
+            world=self.processes.count,
+        )
+        return DataLoader(
+            self.data,
+            batch_sampler=order,
+            collate_fn=collate,
+            num_workers=self.processes.workers(self.habits.workers),
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def _lr(self, iteration: int) -> float:
+        settings = self.settings
+        return settings.lr * lr_factor(
+            iteration,
+            iterations=self.iterations,
+            warmup=self.warmup,
+            schedule=settings.schedule,
+            milestones=settings.step_milestones,
+        )
+
+    def _resume(self) -> None:
+        state = load_newest(self.folder, self.device, self._warn)
+        if state is not None:
+            self.detector.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.iteration = state["iteration"]
+            self._seconds_before, self._peak_before = state["seconds"], state["peak_gib"]
+            if self.processes.first and self.iteration < self.iterations:
+                self.folder.append_event("resumed", iteration=self.iteration)
+                self.habits.say(f"continuing after iteration {self.iteration} of {self.iterations}")
+        self.processes.wait()
+
+    def _save(self) -> None:
+        if self.processes.first:
+            state = {
+                "model": self.detector.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "seconds": self._seconds(),
+                "peak_gib": self._peak_gib(),
+            }
+            save_checkpoint(self.folder, self.iteration, state)
+
+    def _tell(self) -> None:
+        if self.processes.first:
+            self.folder.write_status(
+                Status(state="running", phase="training", iteration=self.iteration, iterations=self.iterations)
+            )
+
+    def _warn(self, line: str) -> None:
+        if self.processes.first:
+            self.folder.append_event("warning", message=line)
+            self.habits.say(f"warning: {line}")
+
+    def _memory_sentence(self, error: OutOfMemoryError) -> str:
+        cap = self.settings.memory_cap_gib
+        limit = f"the cap of {cap} GiB" if cap != "none" else "the device"
+        detail = f" ({error})" if str(error) else ""
+        return (
+            f"{self.folder.path}: {limit} is full in iteration {self.iteration + 1} of {self.iterations}, "
+            f"{self.meter.peak_gib:.2f} GiB reached{detail}"
+        )
+
+
+@contextmanager
+def _reproducible(device: torch.device) -> Iterator[None]:
+    """On a CPU deterministic algorithms alone, so that a resumed run ends with the same weights, bit by bit."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(before or device.type == "cpu")
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

@@ -1,0 +1,107 @@
+"""The project's own engine: torchvision's parts, our backbones, one loop."""
+
+import tempfile
+from pathlib import Path
+
+import msgspec
+import torch
+
+from ablate.config import RunConfig
+from ablate.data.coco import EvaluationSet, TrainingSet
+from ablate.data.sources import Files, locate
+from ablate.engines.base import Habits
+from ablate.engines.detector import Detector, build_detector
+from ablate.engines.predict import Record, predict
+from ablate.engines.processes import Processes, joined
+from ablate.engines.randomness import WEIGHTS, derived
+from ablate.engines.trainer import Trainer
+from ablate.store import RunFolder, Status
+from analysis import GroundTruth, coco_metrics, read_detections, read_ground_truth
+from analysis.refusal import BadInput
+
+
+class VisionEngine:
+    """Mask R-CNN in pure PyTorch, on a CPU or GPUs, in one process or as many as torchrun starts."""
+
+    def run(self, folder: RunFolder, habits: Habits) -> None:
+        """See `Engine.run`."""
+        with joined(habits.device) as processes:
+            config = folder.read_config()
+            training, validation = _files(config, folder.root, processes)
+            data = _training_set(config, read_ground_truth(training.annotations), training)
+            torch.manual_seed(derived(config.seed, WEIGHTS))
+            detector = build_detector(config.model, len(data.truth.category_id))
+            views = _views(config, read_ground_truth(validation.annotations), validation, detector)
+            if views.truth.category_id != data.truth.category_id:
+                raise BadInput(
+                    f"{validation.annotations}: its category ids differ from those of {training.annotations}, "
+                    "so what is learned on one cannot be measured on the other"
+                )
+
+            def predictions() -> list[Record]:
+                return _predict(config, detector, views, processes, habits)
+
+            def measure_curve() -> dict[str, float]:
+                return _box_ap(predictions(), views.truth)
+
+            trained = Trainer(config, detector, data, folder, processes, habits, measure_curve).train()
+            if processes.first:
+                folder.append_event("trained", **msgspec.to_builtins(trained))
+                steps = trained.iterations
+                folder.write_status(Status(state="running", phase="predicting", iteration=steps, iterations=steps))
+            records = predictions()
+            if processes.first:
+                folder.write_predictions(records)
+                folder.append_event("predicted", detections=len(records))
+
+
+def _files(config: RunConfig, root: Path, processes: Processes) -> tuple[Files, Files]:
+    """Training and validation files; the first process makes what has to be made."""
+    if not processes.first:
+        processes.wait()
+    files = locate(config.data.train, root), locate(config.data.validation, root)
+    if processes.first:
+        processes.wait()
+    return files
+
+
+def _training_set(config: RunConfig, truth: GroundTruth, files: Files) -> TrainingSet:
+    return TrainingSet(
+        truth=truth,
+        folder=files.images,
+        side=config.model.backbone.image_size,
+        scale=config.train.jitter_scale,
+        flip=config.train.flip,
+        masks=config.model.detector.masks,
+        seed=config.seed,
+        keep_without_boxes=config.data.images_without_boxes == "keep",
+    )
+
+
+def _views(config: RunConfig, truth: GroundTruth, files: Files, detector: Detector) -> EvaluationSet:
+    full = config.evaluate.padding == "full"
+    multiple = None if full else detector.heads.box_pooler.strides[-1]
+    return EvaluationSet(truth=truth, folder=files.images, side=config.model.backbone.image_size, multiple=multiple)
+
+
+def _predict(
+    config: RunConfig, detector: Detector, views: EvaluationSet, processes: Processes, habits: Habits
+) -> list[Record]:
+    assert config.train.precision != "auto"
+    return predict(
+        detector,
+        views,
+        settings=config.evaluate,
+        precision=config.train.precision,
+        processes=processes,
+        workers=processes.workers(habits.workers),
+    )
+
+
+def _box_ap(records: list[Record], truth: GroundTruth) -> dict[str, float]:
+    """AP and AP50 of boxes, for the curves."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "predictions.json"
+        path.write_bytes(msgspec.json.encode(records))
+        metrics = coco_metrics(truth, read_detections(path, truth))
+    return {f"box_{name}": metrics[name] for name in ("AP", "AP50")}
