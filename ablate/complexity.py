@@ -93,7 +93,7 @@ def _layer_cost(layer: nn.Module, inputs: Tensor, output: Tensor) -> Cost | None
 
 @contextmanager
 def counting(module: nn.Module) -> Iterator[dict[str, Cost]]:
-    """While open, adds up what every layer inside ``module`` computes, by its qualified name (parameters are left 0)."""
+    """While open, adds up what every layer inside ``module`` computes, by its qualified name; parameters stay 0."""
     from ablate.models.attention import Attention
 
     counts: dict[str, Cost] = {}

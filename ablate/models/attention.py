@@ -95,7 +95,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, kernel: Kernel)
 
 def _backends(q: Tensor) -> AbstractContextManager[object]:
     """All of torch's kernels, but cuDNN's where its gradient of q can be NaN (before 9.26, n = 64 modulo 128)."""
-    if q.is_cuda and q.shape[-2] % 128 == 64 and (torch.backends.cudnn.version() or 0) < CUDNN_RIGHT:
+    if q.is_cuda and q.shape[-2] % 128 == 64 and (torch.backends.cudnn.version() or 0) < CUDNN_RIGHT:  # type: ignore[no-untyped-call]
         return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
     return nullcontext()
 
