@@ -38,6 +38,12 @@ def resize_embedding(embedding: Tensor, grid: Grid) -> Tensor:
     return resized.permute(0, 2, 3, 1)
 
 
+def aligned(bias: Tensor) -> Tensor:
+    """The same bias [..., n], its rows a multiple of 8 elements apart: fused kernels read it without a copy."""
+    n = bias.shape[-1]
+    return F.pad(bias, (0, -n % 8))[..., :n] if n % 8 else bias
+
+
 def _toeplitz(x: Tensor, n: int) -> Tensor:
     """[..., 2n-1] -> [..., n, n] with ``out[q, k] = x[q - k + n - 1]``.
 
@@ -59,15 +65,13 @@ def relative_bias(table: Tensor, grid: Grid, dtype: torch.dtype | None = None) -
         dtype: of the result; the table itself stays as precise as it is, which keeps its gradient precise.
 
     Returns:
-        [1, heads, h*w, h*w]; the rows lie a multiple of 8 elements apart, as the fused kernels want them.
+        [1, heads, h*w, h*w], ``aligned``.
     """
     height, width = grid
     offsets = table.t().reshape(-1, 2 * height - 1, 2 * width - 1)
     columns = _toeplitz(offsets, width).to(dtype or table.dtype)  # [heads, 2h-1, w, w]
     both = _toeplitz(columns.permute(0, 2, 3, 1), height)  # [heads, w, w, h, h]
-    bias = both.permute(0, 3, 1, 4, 2).reshape(1, -1, height * width, height * width)
-    spare = -(height * width) % 8
-    return F.pad(bias, (0, spare))[..., : height * width] if spare else bias
+    return aligned(both.permute(0, 3, 1, 4, 2).reshape(1, -1, height * width, height * width))
 
 
 def _fit_axis(offsets: Tensor, side: int) -> Tensor:

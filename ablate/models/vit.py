@@ -12,6 +12,7 @@ from ablate.models.positions import (
     Grid,
     RelativeBias,
     Treatment,
+    aligned,
     check_treatment,
     position_parameter,
     resize_embedding,
@@ -204,7 +205,6 @@ class ViT(nn.Module):
         if propagation.startswith("conv"):
             for block in chosen:
                 self.propagation[str(block)] = ConvPropagation(width, propagation)  # type: ignore[arg-type]
-        self.register_buffer("drop_rates", torch.linspace(0, drop_path, depth), persistent=False)
         self.drop_path = drop_path
         self._initialise()
 
@@ -237,12 +237,13 @@ class ViT(nn.Module):
             raise ValueError(
                 f"{height} x {width} px do not divide into patches of {self.patch_size} px; pad the images first"
             )
-        x = self.patch_embed(images).permute(0, 2, 3, 1)
+        # Mixed precision would halve the residual stream, but only where no pos_embed widens it again.
+        x = self.patch_embed(images).permute(0, 2, 3, 1).to(images.dtype)
         grid = (x.shape[1], x.shape[2])
         if self.pos_embed is not None:
             x = x + resize_embedding(self.pos_embed, grid)
         biases = self._biases(grid, x)
-        keep = self._keep(batch)
+        keep = self._keep(batch, x.device)
         maps = []
         for index, block in enumerate(self.blocks):
             attention: Attention = block.attn  # type: ignore[assignment]
@@ -271,15 +272,15 @@ class ViT(nn.Module):
         if any(shift) and any(block.attn.shifted for block in self.blocks):  # type: ignore[union-attr]
             mask = shift_mask(grid, self.window_size, shift, x.device, dtype)[:, None]
             masked = mask.expand(-1, self.heads, -1, -1) if own is None else mask + own  # [nW, heads, n, n]
-            biases[self.window_size, True] = masked.flatten(0, 1)[None]
+            biases[self.window_size, True] = aligned(masked.flatten(0, 1)[None])
         return biases
 
-    def _keep(self, batch: int) -> Tensor | None:
+    def _keep(self, batch: int, device: torch.device) -> Tensor | None:
         """Drop path of all blocks in one draw -> [depth, 2, B], 0 (dropped) or 1 / (1 - rate); None if unused."""
         if not self.training or not self.drop_path:
             return None
-        kept = 1 - self.drop_rates[:, None, None]  # type: ignore[index]
-        return (torch.rand(self.depth, 2, batch, device=kept.device) < kept) / kept
+        kept = 1 - torch.linspace(0, self.drop_path, self.depth, device=device)[:, None, None]
+        return (torch.rand(self.depth, 2, batch, device=device) < kept) / kept
 
 
 def _check(width: int, depth: int, heads: int, image_size: int, patch_size: int, drop_path: float) -> None:
