@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from analysis.detections import Detections
 from analysis.ground_truth import GroundTruth
+from analysis.grouping import order_by_index, place_in_group
 from analysis.matching import Candidates, candidates, match_greedily
 from analysis.pairs import build_pairs
 
@@ -36,8 +37,7 @@ class Ranking:
 
 def rank(order: Ints, category: Ints, categories: int) -> Ranking:
     """Split an order by score ``i64[N]`` (positions) into categories, keeping it within each."""
-    small = category[order].astype(np.uint16 if categories < 2**16 else np.int64)  # 16 bits: numpy sorts by radix
-    rows = order[np.argsort(small, kind="stable")]
+    rows = order[order_by_index(category[order], categories)]
     count = np.bincount(category, minlength=categories)
     return Ranking(rows, category[rows], np.concatenate([[0], np.cumsum(count)]))
 
@@ -89,8 +89,7 @@ def precision_at_recalls(
 
 def score_order(detections: Detections, image_order: Ints) -> Ints:
     """Rows by descending score; ties by image in the given order (i64[images] rank), then by place in the file."""
-    rank_of_image = image_order[detections.image]
-    start = np.argsort(rank_of_image, kind="stable")
+    start = order_by_index(image_order[detections.image], len(image_order))
     return start[np.argsort(-detections.score[start], kind="stable")]
 
 
@@ -99,15 +98,9 @@ def cap_per_group(order: Ints, group: Ints, cap: int) -> Ints:
 
     ``group`` i64[N] is the image, or image and category, of each row.
     """
-    if not len(order):
+    if not len(order) or np.bincount(group).max() <= cap:
         return order
-    by_group = np.argsort(group[order], kind="stable")
-    sorted_group = group[order][by_group]
-    fresh = np.flatnonzero(np.diff(sorted_group, prepend=sorted_group[0] - 1))
-    place = np.arange(len(order)) - np.repeat(fresh, np.diff(np.concatenate([fresh, [len(order)]])))
-    keep = np.zeros(len(order), dtype=np.bool_)
-    keep[by_group[place < cap]] = True
-    return order[keep]
+    return order[place_in_group(group[order]) < cap]
 
 
 def coco_metrics(ground_truth: GroundTruth, detections: Detections, *, iou_type: str = "bbox") -> dict[str, float]:
@@ -124,7 +117,7 @@ def coco_metrics(ground_truth: GroundTruth, detections: Detections, *, iou_type:
     classes, images = len(ground_truth.category_id), len(ground_truth.image_id)
     by_score = score_order(detections, np.arange(images))
     by_score = cap_per_group(by_score, detections.image * classes + detections.category, 100)
-    order = by_score[np.argsort(detections.image[by_score], kind="stable")]
+    order = by_score[order_by_index(detections.image[by_score], images)]
     position = np.empty(len(detections), dtype=np.int64)
     position[order] = np.arange(len(order))
 
@@ -134,7 +127,7 @@ def coco_metrics(ground_truth: GroundTruth, detections: Detections, *, iou_type:
     category, dt_area = detections.category[order], detections.area[order]
     gt_area = ground_truth.area_of(iou_type)
     ranking = rank(position[by_score], category, classes)
-    place_in_group = _place_in_group(order, detections, classes)[ranking.rows]
+    place = place_in_group((detections.image * classes + detections.category)[order])[ranking.rows]
 
     precision = np.full((len(AREA_RANGES), len(COCO_IOUS), classes, len(COCO_RECALLS)), -1.0)
     recall = np.full((len(AREA_RANGES), 3, len(COCO_IOUS), classes), -1.0)
@@ -151,7 +144,7 @@ def coco_metrics(ground_truth: GroundTruth, detections: Detections, *, iou_type:
             for m, cap in enumerate((1, 10, 100)):
                 if a and cap < 100:
                     continue
-                hits = np.bincount(ranking.category[right & counted & (place_in_group < cap)], minlength=classes)
+                hits = np.bincount(ranking.category[right & counted & (place < cap)], minlength=classes)
                 recall[a, m, t, has_objects] = hits[has_objects] / positives[has_objects]
             curve = precision_at_recalls(ranking, right, counted, steps)
             precision[a, t, has_objects] = curve[has_objects]
@@ -175,16 +168,6 @@ def _mean(values: Floats) -> float:
     """COCOeval's mean, in its order of summation: over what is above -1; in points."""
     known = values[values > -1]
     return float(np.mean(known)) * 100 if len(known) else -1.0
-
-
-def _place_in_group(order: Ints, detections: Detections, classes: int) -> Ints:
-    """i64[N] how many better detections of the same category each has in its image, for rows sorted by image."""
-    group = (detections.image * classes + detections.category)[order]
-    by_group = np.argsort(group, kind="stable")
-    fresh = np.flatnonzero(np.diff(group[by_group], prepend=-1))
-    place = np.empty(len(order), dtype=np.int64)
-    place[by_group] = np.arange(len(order)) - np.repeat(fresh, np.diff(np.concatenate([fresh, [len(order)]])))
-    return place
 
 
 def match_coco(

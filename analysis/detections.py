@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.ground_truth import GroundTruth, check_boxes
+from analysis.grouping import best_in_group, index_of, order_by_index
 from analysis.json_files import decode, explain, is_list, read_bytes
 from analysis.masks import Masks
 from analysis.refusal import BadInput
@@ -99,7 +100,7 @@ def read_detections(path: str | Path, ground_truth: GroundTruth, *, drop_unknown
     count = len(records)
     notes: list[str] = []
     image = _image_index(path, records, ground_truth, notes)
-    category = _look_up(_column(path, records, "category_id"), ground_truth.category_id)
+    category = index_of(_column(path, records, "category_id"), np.array(ground_truth.category_id))
     known = (image >= 0) & (category >= 0)
     if not known.all():
         message = _explain_unknown(path, records, image, category, ground_truth)
@@ -159,18 +160,11 @@ def _column(path: Path, records: list[Any], name: str) -> Ints:
         raise BadInput(f"{path}: {name} of record {place} does not fit 64 bits") from None
 
 
-def _look_up(values: Ints, ascending: list[int]) -> Ints:
-    """Index of each value in an ascending list of ids, -1 where it is not there."""
-    ids = np.array(ascending, dtype=np.int64)
-    place = np.minimum(np.searchsorted(ids, values), len(ids) - 1)
-    return np.where(ids[place] == values, place, -1)
-
-
 def _image_index(path: Path, records: list[Any], ground_truth: GroundTruth, notes: list[str]) -> Ints:
     strings = bool(records) and isinstance(records[0], _StringIdRecord)
     integer_ids = not ground_truth.image_id or isinstance(ground_truth.image_id[0], int)
     if not strings and integer_ids:
-        return _look_up(_column(path, records, "image_id"), ground_truth.image_id)  # type: ignore[arg-type]
+        return index_of(_column(path, records, "image_id"), np.array(ground_truth.image_id))
     values = [r.image_id for r in records]
     if not integer_ids:
         position = {value: index for index, value in enumerate(ground_truth.image_id)}
@@ -259,7 +253,7 @@ def suspicions(box: Floats, score: Floats, image: Ints, category: Ints, ground_t
         found.append("all box coordinates are at most 1: are they normalised instead of in pixels?")
     else:
         found += _past_the_edge(box, image, ground_truth)
-    unseen = len(ground_truth.image_id) - len(np.unique(image))
+    unseen = int((np.bincount(image, minlength=len(ground_truth.image_id)) == 0).sum())
     if unseen > len(ground_truth.image_id) / 2:
         found.append(
             f"{unseen:,} of {len(ground_truth.image_id):,} images have no detection at all: was the detector run on a "
@@ -290,8 +284,8 @@ def _shifted_categories(box_score: Floats, category: Ints, image: Ints, ground_t
     ids = np.array(ground_truth.category_id)
     classes = len(ids)
     present = np.unique(ground_truth.image * classes + ground_truth.category)
-    order = np.lexsort((-box_score, image))
-    best = order[np.flatnonzero(np.diff(image[order], prepend=-1))]
+    order = order_by_index(image, len(ground_truth.image_id))
+    best = order[best_in_group(image[order], box_score[order])[1]]
     if not len(present) or len(best) < 20:
         return []
 

@@ -21,10 +21,10 @@ from analysis.average_precision import (
 )
 from analysis.detections import Detections
 from analysis.ground_truth import GroundTruth
+from analysis.grouping import best_in_group, order_by_index
 from analysis.matching import candidates, match_greedily
 from analysis.pairs import Pairs, build_pairs
 from analysis.refusal import BadInput
-from analysis.sorting import order_by_index, order_by_score
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -251,7 +251,7 @@ def _break_down_tidecv(ground_truth: GroundTruth, detections: Detections, settin
     scores = detections.score[order]
     found_order = order_by_index(place[detections.image[order]], len(place))
     filled = np.concatenate([found_order[~right[found_order]], found_order[right[found_order]]])
-    filled = filled[order_by_score(scores[filled])]
+    filled = filled[np.argsort(-scores[filled], kind="stable")]
     ranking = rank(filled, category, classes)
     fixes = labels.fixes[order]
     raw: dict[str, float] = {}
@@ -353,12 +353,8 @@ def _scatter(
 def _best(d: Ints, g: Ints, iou: Floats, count: int) -> tuple[Floats, Ints]:
     """The highest IoU f64[count] of each detection and the first object i64[count] that has it (0 and -1: none)."""
     best, target = np.zeros(count), np.full(count, -1, dtype=np.int64)
-    if len(d):
-        start = np.flatnonzero(np.diff(d, prepend=-1))
-        highest = np.maximum.reduceat(iou, start)
-        best[d[start]] = highest
-        equal = np.flatnonzero(iou == np.repeat(highest, np.diff(np.concatenate([start, [len(d)]]))))
-        target[d[equal[::-1]]] = g[equal[::-1]]
+    detection, row = best_in_group(d, iou)
+    best[detection], target[detection] = iou[row], g[row]
     return best, target
 
 

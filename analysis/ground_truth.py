@@ -192,8 +192,8 @@ def _annotation_columns(
     path: Path, annotations: list[_Annotation], image_index: dict[Any, int], category_index: dict[Any, int]
 ) -> dict[str, Any]:
     count = len(annotations)
-    image = np.fromiter((image_index.get(a.image_id, -1) for a in annotations), np.int64, count)
-    category = np.fromiter((category_index.get(a.category_id, -1) for a in annotations), np.int64, count)
+    image = np.array([image_index.get(a.image_id, -1) for a in annotations], dtype=np.int64)
+    category = np.array([category_index.get(a.category_id, -1) for a in annotations], dtype=np.int64)
     for column, kind, attribute in ((image, "images", "image_id"), (category, "categories", "category_id")):
         unknown = np.flatnonzero(column < 0)
         if len(unknown):
@@ -222,8 +222,8 @@ def _annotation_columns(
         "image": image,
         "category": category,
         "id": annotation_id,
-        "crowd": np.fromiter((bool(a.iscrowd) for a in annotations), np.bool_, count),
-        "ignore": np.fromiter((bool(a.ignore) for a in annotations), np.bool_, count),
+        "crowd": np.array([a.iscrowd for a in annotations], dtype=np.bool_),
+        "ignore": np.array([a.ignore for a in annotations], dtype=np.bool_),
     }
 
 

@@ -40,9 +40,11 @@ class Masks:
         self._image, self._image_size = image, image_size
         self._decoded: dict[int, dict[str, Any]] = {}
         self._row = np.arange(len(raw))
-        self.present: NDArray[np.bool_] = np.fromiter(
-            (bytes(r) not in _ABSENT for r in raw), np.bool_, len(raw)
-        )
+
+    @cached_property
+    def present(self) -> NDArray[np.bool_]:
+        """bool[N] which rows have a mask."""
+        return np.fromiter((bytes(raw) not in _ABSENT for raw in self._raw), np.bool_, len(self._raw))
 
     def rle(self, row: int) -> dict[str, Any]:
         """One mask as compressed RLE.

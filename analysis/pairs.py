@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from analysis.detections import Detections
 from analysis.ground_truth import GroundTruth
+from analysis.grouping import order_by_index
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -40,8 +41,8 @@ def build_pairs(
         iou_type: ``bbox`` or ``segm``.
         inside: bool[M] the objects for which IoU is the share of the detection inside them (crowds).
     """
-    by_image = np.argsort(ground_truth.image, kind="stable")
     images = len(ground_truth.image_id)
+    by_image = order_by_index(ground_truth.image, images)
     truth_start = np.concatenate([[0], np.cumsum(np.bincount(ground_truth.image, minlength=images))])
     image = detections.image[order]
     detection_start = np.concatenate([[0], np.cumsum(np.bincount(image, minlength=images))])

@@ -1,0 +1,135 @@
+"""Reading and breaking down, against hotcoco and tidecv in the same run: ``python benchmarks/breakdown.py``.
+
+Prints a Markdown table of medians and ratios (ours / theirs). The workload is generated from a seed: 5,000 images,
+80 categories, about 37,000 objects and 200,000 detections; ``--voc`` and ``--masks`` add real data where it is there.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import msgspec
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from analysis import break_down, read_detections, read_ground_truth  # noqa: E402
+from analysis.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene  # noqa: E402
+
+
+def ours(truth: Path, predictions: Path, kind: str) -> None:
+    gt = read_ground_truth(truth)
+    break_down(gt, read_detections(predictions, gt), iou_type=kind)
+
+
+def hotcoco(truth: Path, predictions: Path, kind: str) -> None:
+    from hotcoco import COCO, COCOeval
+
+    gt = COCO(str(truth))
+    evaluation = COCOeval(gt, gt.loadRes(str(predictions)), kind)
+    evaluation.evaluate()
+    evaluation.tide_errors()
+
+
+def tidecv(truth: Path, predictions: Path, kind: str) -> None:
+    from analysis.verify import tidecv_breakdown
+
+    gt = read_ground_truth(truth)
+    tidecv_breakdown(gt, read_detections(predictions, gt), iou_type=kind)
+
+
+def in_turn(ours: Callable[[], None], theirs: Callable[[], None], runs: int) -> tuple[float, float, float]:
+    """Median seconds of both, run in turn A B A B ... after a warm-up, and the median of the ratios pair by pair."""
+    pairs = []
+    for number in range(runs + 1):
+        times = []
+        for work in (ours, theirs):
+            start = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - start)
+        if number:
+            pairs.append(times)
+    return median(a for a, _ in pairs), median(b for _, b in pairs), median(a / b for a, b in pairs)
+
+
+def process(command: list[str]) -> Callable[[], None]:
+    """A whole command as a child process."""
+    return lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # type: ignore[return-value]
+
+
+def peak_megabytes(command: list[str]) -> float:
+    """Peak resident memory of a command's process."""
+    script = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, "
+        "stderr=subprocess.DEVNULL); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *command], check=True, capture_output=True, text=True)
+    return float(done.stdout)
+
+
+def generate(folder: Path, images: int) -> tuple[Path, Path]:
+    scene = simulate_scene(images, 80, seed=0)
+    truth, predictions = folder / f"gt{images}.json", folder / f"dt{images}.json"
+    truth.write_bytes(msgspec.json.encode(ground_truth_document(scene)))
+    predictions.write_bytes(msgspec.json.encode(simulate_detector(scene, Flaws(), seed=1)))
+    return truth, predictions
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--tidecv", action="store_true", help="also tidecv (slow)")
+    parser.add_argument("--voc", type=Path, nargs=2, metavar=("GT", "PREDICTIONS"))
+    parser.add_argument("--masks", type=Path, nargs=2, metavar=("GT", "PREDICTIONS"))
+    arguments = parser.parse_args()
+    print("| work | ours | theirs | ratio |\n|---|---:|---:|---:|")
+
+    def row(work: str, a: float, b: float, ratio: float, unit: str = "s") -> None:
+        print(f"| {work} | {a:.3g} {unit} | {b:.3g} {unit} | {ratio:.2f} |", flush=True)
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        truth, predictions = generate(folder, 5000)
+        cases = [("5,000 images, boxes", truth, predictions, "bbox")]
+        if arguments.voc:
+            cases.append(("VOC2007, boxes", *(_unpacked(path, folder) for path in arguments.voc), "bbox"))
+        if arguments.masks:
+            cases.append(("masks", *(_unpacked(path, folder) for path in arguments.masks), "segm"))
+        for title, gt, dt, kind in cases:
+            a, b, ratio = in_turn(lambda: ours(gt, dt, kind), lambda: hotcoco(gt, dt, kind), arguments.runs)
+            row(f"{title}: reading + breakdown in one process, hotcoco", a, b, ratio)
+        command = [sys.executable, str(ROOT / "cli.py"), "analyze", "errors", str(predictions), "--gt", str(truth)]
+        peer = [str(Path(sys.executable).parent / "coco"), "eval", "--gt", str(truth), "--dt", str(predictions), "--tide"]
+        a, b, ratio = in_turn(process(command), process(peer), arguments.runs)
+        row("whole command, `coco eval --tide`", a, b, ratio)
+        a, b = peak_megabytes(command), peak_megabytes(peer)
+        row("peak memory, `coco eval --tide`", a, b, a / b, "MB")
+        if arguments.tidecv:
+            a, b, ratio = in_turn(lambda: ours(truth, predictions, "bbox"), lambda: tidecv(truth, predictions, "bbox"), 1)
+            row("reading + breakdown in one process, tidecv", a, b, ratio)
+        ten = generate(folder, 50_000)
+        work = [sys.executable, str(ROOT / "cli.py"), "analyze", "errors", str(ten[1]), "--gt", str(ten[0])]
+        a, b, ratio = in_turn(lambda: ours(*ten, "bbox"), lambda: ours(truth, predictions, "bbox"), 2)
+        row("ten times the images against one time, both ours", a, b, ratio)
+        a, b = peak_megabytes(work), peak_megabytes(command)
+        row("the same, peak memory", a, b, a / b, "MB")
+
+
+def _unpacked(path: Path, folder: Path) -> Path:
+    """A gzipped file unpacked, so that every tool reads the same bytes."""
+    import gzip
+
+    if path.suffix != ".gz":
+        return path
+    target = folder / path.stem
+    target.write_bytes(gzip.decompress(path.read_bytes()))
+    return target
+
+
+if __name__ == "__main__":
+    main()
