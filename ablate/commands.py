@@ -1,5 +1,88 @@
 """The verbs of ``ablate``: parse the command line, call the library, show the result."""
 
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 app = typer.Typer(help="Make and run controlled studies.", no_args_is_help=True)
+
+
+class Device(StrEnum):
+    """Where to compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file or the name of a preset.")]
+Root = Annotated[Path, typer.Option("--root", help="The folder that holds results/.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field, such as train.lr=8e-5.")
+]
+OnDevice = Annotated[Device, typer.Option("--device", help="auto takes a GPU where there is one.")]
+
+
+@app.command()
+def run(
+    config: Config,
+    root: Root = Path(),
+    changes: Changes = None,
+    device: OnDevice = Device.auto,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that load images.", min=0, show_default="as the machine has cores")
+    ] = None,
+    checkpoint_minutes: Annotated[float, typer.Option(help="Time between checkpoints.", min=0)] = 10.0,
+    checkpoint_iterations: Annotated[
+        int, typer.Option(help="Iterations between checkpoints; 0: by time and epoch.", min=0)
+    ] = 0,
+    curve_iterations: Annotated[
+        int, typer.Option(help="Measure the validation set this often, for the curves alone; 0: never.", min=0)
+    ] = 0,
+) -> None:
+    """Train, predict and analyse one run; the same command continues it after a kill, or shows it when it is done.
+
+    On several GPUs: torchrun --nproc-per-node 8 cli.py ablate run CONFIG
+    """
+    from ablate.config_yaml import load_config
+    from ablate.engines.base import Habits
+    from ablate.execution import execute
+    from ablate.run_screen import run_screen
+    from analysis.terminal import print_whole
+
+    habits = Habits(
+        device=device.value,
+        workers=workers,
+        checkpoint_seconds=checkpoint_minutes * 60,
+        checkpoint_iterations=checkpoint_iterations,
+        curve_iterations=curve_iterations,
+        say=lambda line: typer.echo(line, err=True),
+    )
+    executed = execute(load_config(config, changes or ()), root, habits)
+    if executed.first_process:
+        print_whole(*run_screen(executed.folder))
+
+
+@app.command()
+def describe(
+    config: Config,
+    root: Root = Path(),
+    changes: Changes = None,
+    device: OnDevice = Device.auto,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+) -> None:
+    """Show what a config comes to: every field, parameters and cost by part, levels, identities."""
+    import msgspec
+
+    from ablate.config_yaml import load_config
+    from ablate.describe import describe as describe_config
+    from ablate.describe import description_screen
+    from analysis.terminal import print_whole
+
+    description = describe_config(load_config(config, changes or ()), root, device.value)
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(description), indent=2).decode())
+    else:
+        print_whole(*description_screen(description))

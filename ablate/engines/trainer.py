@@ -42,6 +42,7 @@ class Trained:
     iterations: int
     seconds: float  # of all the sessions that led here
     peak_gib: float  # the highest of them
+    device: str  # cpu or cuda; decides what the peak is of
 
 
 class Trainer:
@@ -113,7 +114,7 @@ class Trainer:
                 self._loop(stop, curves)
         except OutOfMemoryError as error:
             raise RanOutOfMemory(self._memory_sentence(error)) from None
-        return Trained(self.iterations, self._seconds(), self._peak_gib())
+        return Trained(self.iterations, self._seconds(), self._peak_gib(), self.device.type)
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._began
@@ -287,9 +288,11 @@ class Trainer:
 @contextmanager
 def _reproducible(device: torch.device) -> Iterator[None]:
     """On a CPU deterministic algorithms alone, so that a resumed run ends with the same weights, bit by bit."""
-    before = torch.are_deterministic_algorithms_enabled()
+    before, filling = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(before or device.type == "cpu")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
+        torch.utils.deterministic.fill_uninitialized_memory = filling

@@ -28,7 +28,7 @@ class VisionEngine:
         with joined(habits.device) as processes:
             config = folder.read_config()
             training, validation = _files(config, folder.root, processes)
-            data = _training_set(config, read_ground_truth(training.annotations), training)
+            data = training_set(config, read_ground_truth(training.annotations), training)
             torch.manual_seed(derived(config.seed, WEIGHTS))
             detector = build_detector(config.model, len(data.truth.category_id))
             views = _views(config, read_ground_truth(validation.annotations), validation, detector)
@@ -65,7 +65,8 @@ def _files(config: RunConfig, root: Path, processes: Processes) -> tuple[Files, 
     return files
 
 
-def _training_set(config: RunConfig, truth: GroundTruth, files: Files) -> TrainingSet:
+def training_set(config: RunConfig, truth: GroundTruth, files: Files) -> TrainingSet:
+    """The training images of a config."""
     return TrainingSet(
         truth=truth,
         folder=files.images,
