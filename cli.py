@@ -5,6 +5,7 @@ import sys
 import typer
 
 from ablate.commands import app as ablate_app
+from ablate.data.commands import app as data_app
 from analysis.commands import app as analyze_app
 from analysis.refusal import Refusal
 
@@ -17,6 +18,7 @@ app = typer.Typer(
 )
 app.add_typer(analyze_app, name="analyze")
 app.add_typer(ablate_app, name="ablate")
+app.add_typer(data_app, name="data")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from ablate.config import Part, RunConfig
-from ablate.preset_files import preset_names, preset_path
+from ablate.preset_files import preset_names, preset_path, presets_folder
 from analysis.refusal import BadInput
 
 P = TypeVar("P", bound=Part)
@@ -26,7 +26,8 @@ PATH_KEYS = ("annotations", "images")  # of a data set of type coco
 def load_config(source: str | Path, changes: Sequence[str] = ()) -> RunConfig:
     """The config of a preset's name or a YAML file, with ``changes`` such as ``train.lr=8e-5`` on top.
 
-    Relative paths of data count from the file that holds them; in presets and changes, from the current directory.
+    Relative paths of data count from the file that holds them; in presets, by name or by path, and in changes, from the
+    current directory.
     """
     tree = _with_base(*_locate(str(source), Path()), seen=())
     for change in changes:
@@ -140,7 +141,7 @@ def _locate(source: str, folder: Path) -> tuple[Path, bool]:
     """The file behind a name or path, and whether it is a preset."""
     path = folder / Path(source).expanduser()
     if path.is_file():
-        return path, False
+        return path, path.resolve().parent == presets_folder()
     if source in preset_names():
         return preset_path(source), True
     near = difflib.get_close_matches(source, preset_names(), n=1)

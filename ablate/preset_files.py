@@ -6,7 +6,7 @@ _HERE = Path(__file__).resolve().parent
 
 
 def presets_folder() -> Path:
-    """The folder of the presets, whatever the working directory."""
+    """The folder of the presets, absolute and without links, whatever the working directory."""
     installed = _HERE / "presets"
     return installed if installed.is_dir() else _HERE.parent / "configs" / "base"
 

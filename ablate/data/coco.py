@@ -2,19 +2,21 @@
 
 import os
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from pycocotools import mask as coco_mask
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ablate.data.transforms import Placement, boxes_of_masks, fit, jitter, large_enough
 from analysis import GroundTruth
+from analysis.masks import run_lengths
 from analysis.refusal import BadInput
 
 Key = tuple[int, int]  # epoch, index of a training image
@@ -217,11 +219,20 @@ def _clipped(truth: GroundTruth, rows: NDArray[np.int64] | slice = slice(None)) 
     return clipped
 
 
+def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.uint8]:
+    """COCO's compressed RLE -> u8[height, width], 0 or 1 (pycocotools' own decoder warns under NumPy 2)."""
+    height, width = rle["size"]
+    runs = run_lengths(rle["counts"].decode())
+    pixels = np.repeat(np.arange(len(runs), dtype=np.uint8) & 1, runs)
+    return pixels.reshape(width, height).T
+
+
 def _decode(truth: GroundTruth, rows: NDArray[np.int64], placement: Placement) -> NDArray[np.uint8]:
     """Masks u8[n, kept height, kept width] of annotations."""
-    if not len(rows):
-        return np.zeros((0, *placement.kept), dtype=np.uint8)
-    return placement.masks(coco_mask.decode([truth.masks.rle(row) for row in rows.tolist()]))
+    masks = np.zeros((len(rows), *placement.kept), dtype=np.uint8)
+    for mask, row in zip(masks, rows.tolist(), strict=True):
+        mask[:] = placement.mask(decode_rle(truth.masks.rle(row)))
+    return masks
 
 
 def _canvas(pixels: NDArray[np.uint8], room: tuple[int, int]) -> Tensor:

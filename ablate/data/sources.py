@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from ablate.config import Coco, Data, Shapes
-from ablate.config_yaml import parse, read_yaml
+from ablate.config_yaml import load_config, parse, read_yaml
 from analysis.refusal import BadInput
 
 FORMS = "shapes, COCO_ROOT, FILE.yaml, or TRAIN.json TRAIN_IMAGES VALIDATION.json VALIDATION_IMAGES"
@@ -23,7 +23,9 @@ class Files:
 
 
 def data_from(arguments: Sequence[str]) -> Data:
-    """What ``--data`` names: ``shapes``, a COCO root, a YAML file with ``train`` and ``validation``, or four paths.
+    """What ``--data`` names: ``shapes``, a COCO root, a YAML file, or four paths.
+
+    The file holds ``train`` and ``validation`` as in the ``data`` of a run's config, or is such a config.
 
     A COCO root holds ``annotations/instances_train2017.json`` (or ``instances_train.json``) and its ``val`` twin, and
     the images in ``train2017`` (or ``train``, ``images/train2017``, ``images/train``, ``images``).
@@ -53,6 +55,22 @@ def data_from(arguments: Sequence[str]) -> Data:
     raise BadInput(f"--data {name}: no such folder or YAML file; give {FORMS}")
 
 
+def files_of(arguments: Sequence[str], root: Path) -> dict[str, Files]:
+    """The data sets that a command line names: those of ``data_from``, or one as ``ANNOTATIONS IMAGES``."""
+    if len(arguments) == 2:
+        path = Path(arguments[0]).expanduser()
+        return {path.name: locate(Coco(annotations=str(path), images=str(Path(arguments[1]).expanduser())), root)}
+    data = data_from(arguments)
+    return {"train": locate(data.train, root), "validation": locate(data.validation, root)}
+
+
+def shapes_folder(root: Path) -> Path:
+    """Where the embedded data set is kept under a root."""
+    from ablate.data.shapes import REVISION
+
+    return root / "results" / "data" / f"shapes-{REVISION}"
+
+
 def locate(source: Shapes | Coco, root: Path) -> Files:
     """The files of a source; the embedded data set is made under ``root`` where it is not there yet.
 
@@ -62,9 +80,9 @@ def locate(source: Shapes | Coco, root: Path) -> Files:
     if isinstance(source, Coco):
         _check(source)
         return Files(Path(source.annotations), Path(source.images))
-    from ablate.data.shapes import REVISION, write_shapes
+    from ablate.data.shapes import write_shapes
 
-    folder = root / "results" / "data" / f"shapes-{REVISION}"
+    folder = shapes_folder(root)
     try:
         write_shapes(folder)
         split = "train" if source.split == "train" else "val"
@@ -108,6 +126,8 @@ def _in_root(root: Path, split: str) -> Coco:
 
 def _from_yaml(path: Path) -> Data:
     tree = read_yaml(path)
+    if tree.keys() & {"base", "data"}:  # a run's config
+        return load_config(path).data
     data = parse(tree, Data, str(path))
 
     def anchored(source: Shapes | Coco) -> Shapes | Coco:

@@ -51,18 +51,16 @@ class Placement:
             moved[:, 0::2] = columns - moved[:, 2::-2]
         return moved
 
-    def masks(self, masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """u8[height, width, n] of the original -> u8[n, kept height, kept width], by the nearest pixel."""
+    def mask(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """u8[height, width] of the original -> u8[kept height, kept width], by the nearest pixel."""
         rows, columns = (self._nearest(axis) for axis in (0, 1))
-        if self.flip:
-            columns = columns[::-1]
-        return np.ascontiguousarray(masks[rows[:, None], columns[None, :]].transpose(2, 0, 1))
+        # Columns first: a decoded mask lies in memory column by column, as COCO counts its pixels.
+        return mask.T.take(columns[::-1] if self.flip else columns, axis=0).take(rows, axis=1).T
 
     def _nearest(self, axis: int) -> NDArray[np.intp]:
         """The original row (axis 0) or column (1) whose area holds the centre of each kept one."""
-        centre = self.corner[axis] + np.arange(self.kept[axis]) + 0.5
-        index = np.floor(centre * self.original[axis] / self.scaled[axis]).astype(np.intp)
-        return np.minimum(index, self.original[axis] - 1)
+        centre = 2 * (self.corner[axis] + np.arange(self.kept[axis])) + 1  # in halves of a scaled pixel
+        return centre * self.original[axis] // (2 * self.scaled[axis])
 
 
 def jitter(

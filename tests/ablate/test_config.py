@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ablate.config import Attention, Data, Pyramid, RunConfig, Train, ViT
 from ablate.config_yaml import dump_config, load_config, merge, parse, parse_yaml, with_changes
-from ablate.preset_files import preset_names
+from ablate.preset_files import preset_names, preset_path
 from analysis.refusal import BadInput
 
 
@@ -29,6 +29,7 @@ def test_presets_load_from_anywhere_and_survive_the_way_through_yaml(
     assert parse(parse_yaml(text, "dump"), RunConfig, "dump") == config
     assert dump_config(config) == text
     assert "# side of a patch in pixels" in text
+    assert load_config(preset_path(name)) == config
 
 
 def test_the_presets_hold_the_papers_formula(base: RunConfig) -> None:

@@ -1,0 +1,260 @@
+"""What is wrong with a COCO-style data set, all of it at once, before training finds it one by one.
+
+An *error* makes training or evaluation wrong or impossible; a *warning* is unusual, and handled as its text says.
+"""
+
+import math
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from ablate.data.sources import Files
+from analysis.json_files import decode, read_bytes
+from analysis.masks import run_lengths
+
+Record = dict[str, Any]
+Level = Literal["error", "warning"]
+Found = tuple[Level, str, str]  # level, kind, sentence
+EXAMPLES = 5
+OUTSIDE = 1.0  # pixels that a box may reach past its image, as rounding does
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One kind of trouble in one data set."""
+
+    level: Level
+    kind: str
+    count: int
+    examples: tuple[str, ...]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """All trouble of one data set, errors first."""
+
+    name: str
+    annotations: str
+    folder: str
+    images: int
+    objects: int
+    crowds: int
+    categories: int
+    images_without_objects: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def errors(self) -> int:
+        """How many errors were found."""
+        return sum(finding.count for finding in self.findings if finding.level == "error")
+
+
+def check(name: str, files: Files, tick: Callable[[], None] = lambda: None) -> Report:
+    """Read the annotations and decode every image of a data set; ``tick`` is called after each image.
+
+    Raises:
+        BadInput: the annotations are no JSON at all.
+    """
+    document = decode(files.annotations, read_bytes(files.annotations), msgspec.json.Decoder())
+    images, annotations, categories, found = _tables(document)
+    found += _check_ids("image", images) + _check_ids("annotation", annotations) + _check_ids("category", categories)
+    by_id = {image["id"]: image for image in images if _hashable(image.get("id"))}
+    names = {category["id"] for category in categories if _hashable(category.get("id"))}
+    for place, annotation in enumerate(annotations):
+        found += _check_annotation(place, annotation, by_id, names)
+    found += _check_names(images, categories)
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        for trouble in pool.map(lambda image: list(_check_file(image, files.images)), images):
+            found += trouble
+            tick()
+    objects = [record for record in annotations if not record.get("iscrowd")]
+    if not objects:
+        found.append(("error", "nothing to learn", f"{files.annotations} holds no object that is no crowd"))
+    busy = {record.get("image_id") for record in objects if _hashable(record.get("image_id"))}
+    return Report(
+        name=name,
+        annotations=str(files.annotations),
+        folder=str(files.images),
+        images=len(images),
+        objects=len(objects),
+        crowds=len(annotations) - len(objects),
+        categories=len(categories),
+        images_without_objects=len(by_id.keys() - busy),
+        findings=_grouped(found),
+    )
+
+
+def check_overlap(train: Files, validation: Files) -> Finding | None:
+    """Images that stand in both sets, by their path: what is measured on them is memory."""
+    sets = []
+    for files in (train, validation):
+        document = decode(files.annotations, read_bytes(files.annotations), msgspec.json.Decoder())
+        folder = files.images.resolve()
+        sets.append({str(folder / str(image.get("file_name"))) for image in _tables(document)[0]})
+    shared = sorted(sets[0] & sets[1])
+    if not shared:
+        return None
+    return Finding("warning", "train and validation overlap", len(shared), tuple(shared[:EXAMPLES]))
+
+
+def _tables(document: object) -> tuple[list[Record], list[Record], list[Record], list[Found]]:
+    found: list[Found] = []
+    tables = []
+    for key in ("images", "annotations", "categories"):
+        rows = document.get(key) if isinstance(document, dict) else None
+        if not isinstance(rows, list):
+            found.append(("error", "not a COCO document", f"'{key}' is missing or no list"))
+            rows = []
+        good = [row for row in rows if isinstance(row, dict)]
+        if len(good) < len(rows):
+            found.append(("error", "not a COCO document", f"{len(rows) - len(good)} entries of '{key}' are no records"))
+        tables.append(good)
+    return tables[0], tables[1], tables[2], found
+
+
+def _check_ids(kind: str, records: list[Record]) -> list[Found]:
+    found: list[Found] = []
+    for place, record in enumerate(records):
+        if not isinstance(record.get("id"), int | str):
+            found.append(("error", f"{kind} without id", f"entry {place} has id {record.get('id')!r}"))
+    times = Counter(record["id"] for record in records if isinstance(record.get("id"), int | str))
+    for identity, count in times.items():
+        if count > 1:
+            found.append(("error", f"{kind} ids clash", f"{kind} id {identity!r} stands {count} times"))
+    return found
+
+
+def _check_names(images: list[Record], categories: list[Record]) -> list[Found]:
+    found: list[Found] = []
+    for name, count in Counter(str(image.get("file_name")) for image in images if image.get("file_name")).items():
+        if count > 1:
+            found.append(("warning", "one file for several images", f"{name} is listed {count} times"))
+    for name, count in Counter(str(category.get("name")) for category in categories).items():
+        if count > 1:
+            found.append(("warning", "category names clash", f"{name} names {count} categories"))
+    return found
+
+
+def _check_annotation(place: int, record: Record, images: dict[Any, Record], categories: set[Any]) -> Iterator[Found]:
+    who = f"annotation id {record['id']}" if "id" in record else f"annotations[{place}]"
+    image_id, category_id = record.get("image_id"), record.get("category_id")
+    if not _hashable(image_id) or image_id not in images:
+        yield "error", "unknown image", f"{who} is on image id {image_id!r}, which is not listed"
+    if not _hashable(category_id) or category_id not in categories:
+        yield "error", "unknown category", f"{who} has category id {category_id!r}, which is not listed"
+    if record.get("iscrowd", 0) not in (0, 1):
+        yield "error", "bad crowd flag", f"{who} has iscrowd {record['iscrowd']!r}; it must be 0 or 1"
+    image = images.get(image_id, {}) if _hashable(image_id) else {}
+    size = (image.get("height"), image.get("width"))
+    known = (size[0], size[1]) if all(isinstance(side, int) and side > 0 for side in size) else None
+    yield from _check_box(who, record.get("bbox"), known)
+    if record.get("segmentation") is not None:
+        yield from _check_mask(who, record["segmentation"], known)
+
+
+def _check_box(who: str, box: object, size: tuple[Any, Any] | None) -> Iterator[Found]:
+    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(side) for side in box):
+        yield "error", "bad box", f"{who} has bbox {box!r}; it must be [x, y, width, height] in pixels"
+        return
+    x, y, width, height = box
+    if width < 0 or height < 0:
+        yield "error", "bad box", f"{who} has the negative-sided bbox {box}; boxes are [x, y, width, height]"
+        return
+    if width == 0 or height == 0:
+        yield "warning", "empty box", f"{who} has bbox {box}, which is left out of training"
+    if size is None:
+        return
+    right, bottom = size[1], size[0]
+    if x >= right or y >= bottom or x + width <= 0 or y + height <= 0:
+        if width and height:
+            yield "error", "box outside its image", f"{who} has bbox {box} on an image of {right} x {bottom} pixels"
+    elif min(x, y) < -OUTSIDE or x + width > right + OUTSIDE or y + height > bottom + OUTSIDE:
+        yield "warning", "box past the edge", f"{who} has bbox {box} on {right} x {bottom} pixels; it is clipped"
+
+
+def _check_mask(who: str, value: object, size: tuple[Any, Any] | None) -> Iterator[Found]:
+    if isinstance(value, list):
+        if not value:
+            yield "warning", "no mask", f"{who} has an empty segmentation: only its box can be learned"
+        for polygon in value:
+            if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+                yield "error", "bad polygon", f"{who} has a polygon that is not x1, y1, x2, y2, x3, y3, ..."
+            elif not all(_is_number(part) and abs(part) < 1e7 for part in polygon):
+                yield "error", "bad polygon", f"{who} has a polygon whose coordinates are no pixels"
+        return
+    if not isinstance(value, dict) or not {"size", "counts"} <= value.keys():
+        yield "error", "bad RLE", f"{who} has a segmentation that is neither polygons nor RLE"
+        return
+    height, width = value["size"] if isinstance(value["size"], list) and len(value["size"]) == 2 else (0, 0)
+    if not all(isinstance(side, int) and 0 < side < 2**16 for side in (height, width)):
+        yield "error", "bad RLE", f"{who} has an RLE of size {value['size']!r}; it must be [height, width]"
+        return
+    if size is not None and (height, width) != tuple(size):
+        yield "error", "bad RLE", f"{who} has an RLE of {height} x {width} pixels on an image of {size[0]} x {size[1]}"
+        return
+    runs = value["counts"]
+    if isinstance(runs, str):
+        runs = run_lengths(runs).tolist()
+    if not isinstance(runs, list) or not all(isinstance(run, int) and run >= 0 for run in runs):
+        yield "error", "bad RLE", f"{who} has an RLE whose counts cannot be decoded"
+    elif sum(runs) != height * width:
+        yield "error", "bad RLE", f"{who} has an RLE whose runs add up to {sum(runs)}, not {height} x {width}"
+    elif sum(runs[1::2]) == 0:
+        yield "warning", "empty mask", f"{who} has a mask without a pixel, which is left out of training"
+
+
+def _check_file(image: Record, folder: Path) -> Iterator[Found]:
+    from PIL import Image
+
+    name, width, height = image.get("file_name"), image.get("width"), image.get("height")
+    who = f"image id {image.get('id')!r}"
+    if not isinstance(name, str) or not name or "\0" in name:
+        yield "error", "image without file name", f"{who} has file_name {name!r}"
+        return
+    stated = all(isinstance(side, int) and side > 0 for side in (width, height))
+    if not stated:
+        yield "error", "image without size", f"{who} ({name}) has width {width!r} and height {height!r}"
+    try:
+        with Image.open(folder / name) as file:
+            turned = file.getexif().get(0x0112, 1)
+            file.load()
+            actual = file.size
+    except FileNotFoundError:
+        yield "error", "missing image", f"{name}: no such file in {folder}"
+        return
+    except Exception as error:  # decoders raise whatever a damaged file leads them to
+        yield "error", "broken image", f"{name}: cannot be decoded ({str(error) or type(error).__name__})"
+        return
+    if not stated or actual == (width, height):
+        if turned != 1:
+            yield (
+                "warning",
+                "turned image",
+                f"{name}: its EXIF orientation {turned} is not applied: sizes agree without",
+            )
+    elif turned in (5, 6, 7, 8) and actual == (height, width):
+        yield "warning", "turned image", f"{name}: its EXIF orientation {turned} is applied: sizes agree with it"
+    else:
+        sizes = f"is {actual[0]} x {actual[1]} pixels, annotated as {width} x {height}"
+        yield "error", "size differs", f"{name}: {sizes}"
+
+
+def _grouped(found: list[Found]) -> tuple[Finding, ...]:
+    groups: defaultdict[tuple[Level, str], list[str]] = defaultdict(list)
+    for level, kind, sentence in found:
+        groups[level, kind].append(sentence)
+    return tuple(
+        Finding(level, kind, len(groups[level, kind]), tuple(groups[level, kind][:EXAMPLES]))
+        for level, kind in sorted(groups)
+    )
+
+
+def _hashable(value: object) -> bool:
+    return isinstance(value, int | str)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,273 @@
+"""`data check` against hostile data sets, and data addresses."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from ablate.config import Coco, Shapes
+from ablate.data.check import check, check_overlap
+from ablate.data.commands import app
+from ablate.data.sources import Files, data_from, files_of, locate
+from analysis import read_ground_truth
+from analysis.refusal import BadInput
+from tests.shared_data import shared_data
+
+Writer = Callable[..., Files]
+Document = dict[str, Any]
+
+
+def kinds(files: Files) -> set[tuple[str, str]]:
+    return {(finding.level, finding.kind) for finding in check("x", files).findings}
+
+
+def test_a_sound_data_set_has_no_findings(small: Writer) -> None:
+    report = check("train", small())
+    assert report.findings == ()
+    assert (report.images, report.objects, report.crowds, report.categories) == (3, 2, 1, 2)
+    assert report.images_without_objects == 1
+
+
+@pytest.mark.parametrize("name", ["coco_train2017_208/gt_masks_180.json", "coco_val2017_206/gt_bbox_206.json"])
+def test_real_data_has_no_findings(name: str) -> None:
+    folder = name.split("/")[0]
+    ticks = []
+    report = check("x", Files(shared_data(*name.split("/")), shared_data(folder, "images")), lambda: ticks.append(1))
+    assert report.findings == ()
+    assert len(ticks) == report.images > 100
+
+
+def set_annotation(**fields: object) -> Callable[[Document], None]:
+    return lambda document: document["annotations"][0].update(fields)
+
+
+def set_image(**fields: object) -> Callable[[Document], None]:
+    return lambda document: document["images"][0].update(fields)
+
+
+HOSTILE: list[tuple[Callable[[Document], None], tuple[str, str]]] = [
+    (lambda d: d.pop("categories"), ("error", "not a COCO document")),
+    (lambda d: d.update(images={}), ("error", "not a COCO document")),
+    (lambda d: d["annotations"].append(None), ("error", "not a COCO document")),
+    (lambda d: d["annotations"][0].pop("id"), ("error", "annotation without id")),
+    (set_image(id=None), ("error", "image without id")),
+    (set_image(id=7), ("error", "image ids clash")),
+    (set_annotation(id=6), ("error", "annotation ids clash")),
+    (lambda d: d["categories"][0].update(id=90), ("error", "category ids clash")),
+    (lambda d: d["categories"][0].update(name="neunzig"), ("warning", "category names clash")),
+    (
+        lambda d: d["images"][0].update(file_name="7.png", width=30, height=40),
+        ("warning", "one file for several images"),
+    ),
+    (set_annotation(image_id=4), ("error", "unknown image")),
+    (set_annotation(image_id=[4]), ("error", "unknown image")),
+    (set_annotation(category_id=3), ("error", "unknown category")),
+    (set_annotation(category_id={}), ("error", "unknown category")),
+    (set_annotation(iscrowd=2), ("error", "bad crowd flag")),
+    (set_annotation(bbox=None), ("error", "bad box")),
+    (set_annotation(bbox=[1, 2, 3]), ("error", "bad box")),
+    (set_annotation(bbox=[1, 2, 3, "4"]), ("error", "bad box")),
+    (set_annotation(bbox=[10, 5, -2, 10]), ("error", "bad box")),
+    (set_annotation(bbox=[10, 5, 0, 10]), ("warning", "empty box")),
+    (set_annotation(bbox=[40, 5, 3, 10]), ("error", "box outside its image")),
+    (set_annotation(bbox=[-9, 5, 9, 10]), ("error", "box outside its image")),
+    (set_annotation(bbox=[30, 5, 12, 10]), ("warning", "box past the edge")),
+    (set_annotation(segmentation=[]), ("warning", "no mask")),
+    (set_annotation(segmentation=[[1, 2, 3, 4]]), ("error", "bad polygon")),
+    (set_annotation(segmentation=[[1, 2, 3, 4, 5, 6, 7]]), ("error", "bad polygon")),
+    (set_annotation(segmentation=[[1, 2, 3, 4, 5, 1e9]]), ("error", "bad polygon")),
+    (set_annotation(segmentation=[["a"] * 6]), ("error", "bad polygon")),
+    (set_annotation(segmentation="mask"), ("error", "bad RLE")),
+    (set_annotation(segmentation={"size": [40, 30], "counts": [1200]}), ("error", "bad RLE")),
+    (set_annotation(segmentation={"size": 3, "counts": [1200]}), ("error", "bad RLE")),
+    (set_annotation(segmentation={"size": [30, 40], "counts": [1, 2]}), ("error", "bad RLE")),
+    (set_annotation(segmentation={"size": [30, 40], "counts": [-1, 1201]}), ("error", "bad RLE")),
+    (set_annotation(segmentation={"size": [30, 40], "counts": "\u00e4!"}), ("error", "bad RLE")),
+    (set_annotation(segmentation={"size": [30, 40], "counts": [1200]}), ("warning", "empty mask")),
+    (set_image(file_name=None), ("error", "image without file name")),
+    (set_image(file_name="a\0b"), ("error", "image without file name")),
+    (set_image(file_name="gone.png"), ("error", "missing image")),
+    (set_image(file_name="."), ("error", "broken image")),
+    (set_image(width=None), ("error", "image without size")),
+    (set_image(height=29), ("error", "size differs")),
+    (lambda d: d.update(annotations=[]), ("error", "nothing to learn")),
+]
+
+
+@pytest.mark.parametrize(("change", "expected"), HOSTILE)
+def test_every_kind_of_trouble_is_found(
+    change: Callable[[Document], None], expected: tuple[str, str], small: Writer
+) -> None:
+    files = small(change)
+    assert expected in kinds(files)
+    report = check("x", files)
+    assert report.errors == sum(f.count for f in report.findings if f.level == "error")
+    assert all(finding.count >= len(finding.examples) > 0 for finding in report.findings)
+
+
+def test_damaged_images_are_found(small: Writer) -> None:
+    files = small()
+    whole = (files.images / "3.png").read_bytes()
+    for content in (b"", b"GIF89a", whole[:-40], whole[:20]):
+        (files.images / "3.png").write_bytes(content)
+        assert kinds(files) == {("error", "broken image")}
+
+
+def test_exif_orientation_is_a_warning(small: Writer) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    files = small(set_image(file_name="turned.jpg"))
+    for size in ((30, 40), (40, 30)):
+        Image.fromarray(np.zeros((*size, 3), dtype=np.uint8)).save(files.images / "turned.jpg", exif=exif)
+        assert kinds(files) == {("warning", "turned image")}
+
+
+def test_the_same_image_in_both_sets_is_a_warning(small: Writer, tmp_path: Path) -> None:
+    files = small()
+    other = tmp_path / "other.json"
+    document = json.loads(files.annotations.read_text())
+    document["images"] = document["images"][:1]
+    other.write_text(json.dumps(document))
+    finding = check_overlap(files, Files(other, files.images))
+    assert finding is not None
+    assert finding.count == 1
+    assert check_overlap(files, Files(other, tmp_path)) is None
+
+
+def test_the_command_speaks_to_people_and_to_programs(small: Writer) -> None:
+    files = small(set_annotation(bbox=[10, 5, -2, 10]))
+    arguments = ["check", str(files.annotations), str(files.images)]
+    told = CliRunner().invoke(app, arguments)
+    assert isinstance(told.exception, BadInput)
+    assert told.exception.exit_code == 4
+    assert "annotations.json: 3 images (1 without objects), 2 objects, 1 crowds, 2 categories" in told.stdout
+    assert "  error: bad box (1)\n    annotation id 5 has the negative-sided bbox [10, 5, -2, 10]" in told.stdout
+    document = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    assert (document["schema"], document["errors"]) == (1, 1)
+    assert document["sets"][0]["findings"][0]["kind"] == "bad box"
+    sound = small()
+    done = CliRunner().invoke(app, ["check", str(sound.annotations), str(sound.images)])
+    assert done.exit_code == 0
+    assert "nothing wrong" in done.stdout
+
+
+def test_both_sets_are_checked(small: Writer) -> None:
+    files = small()
+    both = [str(files.annotations), str(files.images)] * 2
+    done = CliRunner().invoke(app, ["check", *both])
+    assert done.exit_code == 0
+    assert "warning: train and validation overlap (3)" in done.stdout
+
+
+def test_the_front_door_refuses_with_exit_code_4(tmp_path: Path) -> None:
+    cli = Path(__file__).parents[3] / "cli.py"
+    done = subprocess.run(
+        [sys.executable, str(cli), "data", "check", str(tmp_path / "no ne")], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 4
+    assert done.stderr.startswith("error: --data ")
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_heavy_packages_are_not_imported_for_help() -> None:
+    code = "import sys, cli; sys.exit(any(m in sys.modules for m in ('torch', 'PIL', 'ruamel', 'pycocotools')))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], timeout=60, check=False)
+    assert done.returncode == 0
+
+
+def coco_root(folder: Path, names: tuple[str, str], images: tuple[str, str]) -> Path:
+    (folder / "annotations").mkdir(parents=True)
+    for name in names:
+        (folder / "annotations" / name).write_text("{}")
+    for name in images:
+        (folder / name).mkdir(parents=True)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("names", "images"),
+    [
+        (("instances_train2017.json", "instances_val2017.json"), ("train2017", "val2017")),
+        (("instances_train2017.json", "instances_val2017.json"), ("images/train2017", "images/val2017")),
+        (("instances_train.json", "instances_val.json"), ("train", "val")),
+    ],
+)
+def test_a_coco_root_is_understood(names: tuple[str, str], images: tuple[str, str], tmp_path: Path) -> None:
+    root = coco_root(tmp_path / "r oot", names, images)
+    data = data_from([str(root)])
+    assert data.train == Coco(annotations=str(root / "annotations" / names[0]), images=str(root / images[0]))
+    assert data.validation == Coco(annotations=str(root / "annotations" / names[1]), images=str(root / images[1]))
+
+
+def test_other_addresses_are_understood(small: Writer, tmp_path: Path) -> None:
+    files = small()
+    four = data_from([str(files.annotations), str(files.images)] * 2)
+    assert locate(four.train, tmp_path) == files
+    assert data_from(["shapes"]).train == Shapes(split="train")
+    (tmp_path / "data.yaml").write_text(
+        f"train: {{type: shapes, split: train, images: 10}}\n"
+        f"validation: {{type: coco, annotations: annotations.json, images: '{files.images.name}'}}\n"
+    )
+    data = data_from([str(tmp_path / "data.yaml")])
+    assert data.train == Shapes(split="train", images=10)
+    assert locate(data.validation, tmp_path) == files
+    (tmp_path / "run.yaml").write_text("base: tiny-shapes\ndata: {train: {images: 20}}\n")
+    assert data_from([str(tmp_path / "run.yaml")]).train == Shapes(split="train", images=20)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nothing"], "no such folder or YAML file; give shapes, COCO_ROOT"),
+        (["a", "b", "c"], "got 3 values"),
+        (["{root}/annotations.json", "{root}", "{root}/no.json", "{root}"], "no.json: no such file of annotations"),
+        (["{root}/annotations.json", "{root}/no", "{root}/annotations.json", "{root}"], "no: no such folder of images"),
+        (["{root}"], "is no COCO root: .*instances_train2017.json or .*instances_train.json is missing"),
+        (["{root}/bad.yaml"], "bad.yaml: train.anotations: unknown key; did you mean annotations"),
+        (["{root}/half.yaml"], "half.yaml: validation: is missing"),
+    ],
+)
+def test_other_addresses_are_refused(arguments: list[str], sentence: str, small: Writer, tmp_path: Path) -> None:
+    small()
+    (tmp_path / "bad.yaml").write_text("train: {type: coco, anotations: x, images: y}\nvalidation: {}\n")
+    (tmp_path / "half.yaml").write_text("train: {type: shapes, split: train}\n")
+    with pytest.raises(BadInput, match=sentence):
+        data_from([argument.format(root=tmp_path) for argument in arguments])
+
+
+def test_a_root_without_images_is_refused(tmp_path: Path) -> None:
+    root = coco_root(tmp_path / "x", ("instances_train.json", "instances_val.json"), ("train", "elsewhere"))
+    with pytest.raises(BadInput, match=r"has no folder of val images \(looked for val2017, val, "):
+        data_from([str(root)])
+
+
+def test_the_first_images_of_shapes_are_a_data_set(shapes_root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "data"
+    folder.mkdir(parents=True)
+    (folder / "shapes-1").symlink_to(shapes_root)
+    files = locate(Shapes(split="validation", images=5), tmp_path)
+    few, all_of_them = read_ground_truth(files.annotations), locate(Shapes(split="validation"), tmp_path)
+    assert few.image_id == read_ground_truth(all_of_them.annotations).image_id[:5]
+    assert files.images == all_of_them.images
+    assert len(few) > 5
+    assert locate(Shapes(split="validation", images=5), tmp_path) == files
+    with pytest.raises(BadInput, match="shapes has 240 images in this split, not 241"):
+        locate(Shapes(split="validation", images=241), tmp_path)
+
+
+def test_shapes_is_checked_and_written_where_it_is_told(shapes_root: Path, tmp_path: Path) -> None:
+    assert set(files_of([str(shapes_root)], tmp_path)) == {"train", "validation"}
+    refused = CliRunner().invoke(app, ["shapes", "--out", str(shapes_root)])
+    assert isinstance(refused.exception, BadInput)
+    assert "exists already" in str(refused.exception)
+    (tmp_path / "file").write_text("")
+    refused = CliRunner().invoke(app, ["shapes", "--out", str(tmp_path / "file" / "x")])
+    assert "cannot be written" in str(refused.exception)

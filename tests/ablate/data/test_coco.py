@@ -1,0 +1,261 @@
+"""The data sets against pycocotools and torch's loader, and their refusals."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from torch._utils import ExceptionWrapper  # what the loader carries exceptions in
+from torch.utils.data import DataLoader
+from torchvision.ops import box_iou
+
+from ablate.data.coco import EvaluationSet, Sample, TrainingSet, read_image
+from ablate.data.loading import TrainingOrder, collate, refusal_of_worker
+from ablate.data.sources import Files
+from analysis import read_ground_truth
+from analysis.refusal import BadInput
+from tests.shared_data import shared_data
+
+# pycocotools decodes masks with a call that NumPy 2 has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+Writer = Callable[..., Files]
+
+
+def training_set(files: Files, *, side: int = 40, masks: bool = True, **settings: Any) -> TrainingSet:
+    chosen = {"scale": (1.0, 1.0), "flip": 0.0, "seed": 0, **settings}
+    return TrainingSet(read_ground_truth(files.annotations), files.images, side=side, masks=masks, **chosen)
+
+
+def same(first: Sample, second: Sample) -> bool:
+    tensors = [(first.image, second.image), (first.target.boxes, second.target.boxes)]
+    tensors.append((first.target.labels, second.target.labels))
+    if first.target.masks is not None and second.target.masks is not None:
+        tensors.append((first.target.masks, second.target.masks))
+    return all(torch.equal(a, b) for a, b in tensors) and first.target.image_id == second.target.image_id
+
+
+def test_a_sample_is_what_the_file_says(small: Writer) -> None:
+    files = small()
+    data = training_set(files)
+    assert len(data) == 2  # image 11 has no object
+    first, second = data[0, 0], data[0, 1]
+    assert (first.target.image_id, second.target.image_id) == (3, 7)
+    assert first.size == (30, 40)
+    assert first.image.shape == (3, 40, 40)
+    pixels = np.asarray(Image.open(files.images / "3.png"))
+    np.testing.assert_array_equal(first.image[:, :30].permute(1, 2, 0).numpy(), pixels)
+    assert not first.image[:, 30:].any()
+    assert first.target.boxes.tolist() == [[10, 5, 30, 15]]
+    assert first.target.labels.tolist() == [1]  # index among the sorted ids 2, 90
+    assert first.target.masks is not None
+    expected = torch.zeros(40, 40, dtype=torch.uint8)
+    expected[5:15, 10:30] = 1
+    assert torch.equal(first.target.masks[0], expected)
+    assert second.target.boxes.tolist() == [[0, 0, 30, 1]]  # the crowd is no target
+    assert second.target.labels.tolist() == [0]
+
+
+def test_images_without_boxes_are_kept_on_demand(small: Writer) -> None:
+    data = training_set(small(), keep_without_boxes=True)
+    assert len(data) == 3
+    empty = data[0, 2].target
+    assert empty.boxes.shape == (0, 4)
+    assert empty.labels.shape == (0,)
+    assert empty.masks is not None
+    assert empty.masks.shape == (0, 40, 40)
+
+
+@pytest.mark.parametrize(
+    "name", ["coco_train2017_208/gt_masks_180.json", "coco_val2017_206/gt_tiny80_original_instances.json"]
+)
+def test_masks_of_real_data_are_pycocotools(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    files = Files(shared_data(*name.split("/")), shared_data(name.split("/")[0], "images"))
+    reference = COCO(str(files.annotations))
+    capsys.readouterr()
+    data = training_set(files, side=640)
+    compared = 0
+    for index in range(0, len(data), 5):
+        sample = data[0, index]
+        record = reference.imgs[sample.target.image_id]
+        if max(record["height"], record["width"]) != 640 or sample.target.masks is None:
+            continue
+        assert sample.size == (record["height"], record["width"])  # the scale is exactly 1
+        records = reference.loadAnns(reference.getAnnIds([sample.target.image_id], iscrowd=False))
+        expected = [reference.annToMask(annotation) for annotation in records]
+        kept = [mask for mask in expected if mask.any()]
+        assert len(sample.target.masks) == len(kept)
+        labels = [data.truth.category_id[label] for label in sample.target.labels.tolist()]
+        assert labels == [a["category_id"] for a, mask in zip(records, expected, strict=True) if mask.any()]
+        for mask, box, wanted in zip(sample.target.masks.numpy(), sample.target.boxes.numpy(), kept, strict=True):
+            np.testing.assert_array_equal(mask[: sample.size[0], : sample.size[1]], wanted)
+            x, y, width, height = coco_mask.toBbox(coco_mask.encode(np.asfortranarray(wanted)))
+            np.testing.assert_array_equal(box, [x, y, x + width, y + height])
+            compared += 1
+    assert compared > 50
+
+
+def test_jittered_targets_stay_inside_and_fit_their_masks() -> None:
+    folder = shared_data("coco_train2017_208")
+    files = Files(folder / "gt_masks_180.json", folder / "images")
+    data = training_set(files, side=160, scale=(0.1, 2.0), flip=0.5)
+    for index in range(0, len(data), 9):
+        sample = data[2, index]
+        target = sample.target
+        assert target.masks is not None
+        boxes = target.boxes.numpy()
+        assert (boxes[:, 2:] - boxes[:, :2] >= 1).all()
+        assert (boxes[:, 2:] <= [sample.size[1], sample.size[0]]).all()
+        assert not sample.image[:, sample.size[0] :].any()
+        assert not target.masks[:, :, sample.size[1] :].any()
+        for mask, (x1, y1, x2, y2) in zip(target.masks, boxes.astype(int).tolist(), strict=True):
+            assert mask[y1:y2, x1:x2].sum() == mask.sum() > 0
+
+
+def test_boxes_alone_agree_with_boxes_of_masks_on_shapes(shapes_root: Path) -> None:
+    files = Files(shapes_root / "annotations/instances_val.json", shapes_root / "val")
+    settings: dict[str, Any] = {"side": 160, "scale": (0.9, 1.1), "flip": 0.5, "seed": 4}
+    with_masks, alone = training_set(files, **settings), training_set(files, masks=False, **settings)
+    assert len(with_masks) == len(alone)
+    ious = []
+    for index in range(40):
+        first, second = with_masks[1, index].target, alone[1, index].target
+        assert second.masks is None
+        if len(first.boxes) == len(second.boxes):  # a cut may leave less of a mask than of its box
+            assert torch.equal(first.labels, second.labels)
+            ious += box_iou(first.boxes, second.boxes).diag().tolist()
+    assert len(ious) > 150
+    assert np.quantile(ious, 0.1) > 0.75  # thin tips fall between the pixels of a smaller mask
+
+
+def test_a_sample_depends_on_seed_epoch_and_index_alone(shapes_root: Path) -> None:
+    files = Files(shapes_root / "annotations/instances_val.json", shapes_root / "val")
+    settings: dict[str, Any] = {"side": 64, "scale": (0.5, 2.0), "flip": 0.5}
+    data = training_set(files, **settings)
+    copy = pickle.loads(pickle.dumps(data))
+    first = data[1, 7]
+    data[3, 4]
+    assert same(data[1, 7], first)
+    assert same(copy[1, 7], first)
+    assert not same(data[2, 7], first)
+    assert not same(training_set(files, **{**settings, "seed": 1})[1, 7], first)
+
+
+def test_the_loader_gives_the_same_with_workers(shapes_root: Path) -> None:
+    files = Files(shapes_root / "annotations/instances_val.json", shapes_root / "val")
+    data = training_set(files, side=64, scale=(0.5, 2.0), flip=0.5)
+    order = TrainingOrder(len(data), batch_size=4, per_pass=2, seed=5, first=3, last=5)
+    alone = list(DataLoader(data, batch_sampler=order, collate_fn=collate))
+    helped = list(DataLoader(data, batch_sampler=order, collate_fn=collate, num_workers=1))
+    assert len(alone) == len(helped) == 4
+    for first, second in zip(alone, helped, strict=True):
+        assert torch.equal(first.images, second.images)
+        assert torch.equal(first.sizes, second.sizes)
+        for one, other in zip(first.targets, second.targets, strict=True):
+            assert torch.equal(one.boxes, other.boxes)
+
+
+def test_a_refusal_of_a_worker_is_one_sentence(small: Writer) -> None:
+    files = small()
+    data = training_set(files)
+    (files.images / "7.png").write_bytes(b"\x89PNG\r\n\x1a\n damaged")
+
+    def in_a_worker() -> None:
+        try:
+            data[0, 1]
+        except BadInput:
+            ExceptionWrapper(where="in DataLoader worker process 0").reraise()  # type: ignore[no-untyped-call]
+
+    with pytest.raises(BadInput, match="Original Traceback") as refusal:
+        in_a_worker()
+    sentence = str(refusal_of_worker(refusal.value))
+    assert sentence.startswith(str(files.images / "7.png") + ": cannot be decoded (")
+    assert "\n" not in sentence
+
+
+def test_evaluation_shows_every_image_whole(small: Writer) -> None:
+    files = small()
+    truth = read_ground_truth(files.annotations)
+    square = EvaluationSet(truth, files.images, side=80)
+    assert [view.image_id for view in (square[i] for i in range(len(square)))] == [3, 7, 11]
+    view = square[0]
+    assert view.image.shape == (3, 80, 80)
+    assert view.placement.kept == (60, 80)
+    assert not view.image[:, 60:].any()
+    least = EvaluationSet(truth, files.images, side=80, multiple=32)
+    assert least[0].image.shape == (3, 64, 96)
+    assert torch.equal(least[0].image[:, :60, :80], view.image[:, :60, :80])
+    with pytest.raises(IndexError):
+        square[3]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda d: d["annotations"][0].pop("segmentation"), "1 of 2 objects have no segmentation"),
+        (lambda d: d.update(annotations=d["annotations"][2:]), "no image has an object to learn"),
+        (lambda d: d.update(annotations=[]), "no image has an object to learn"),
+        (lambda d: d["images"][0].update(file_name="gone.png"), "1 of 2 images of"),
+        (lambda d: d["images"][0].update(file_name="no/where.png"), r"are missing \(first: no/where.png\)"),
+        (lambda d: d["images"][0].pop("file_name"), "image id 3 has no file_name"),
+    ],
+)
+def test_unusable_data_is_refused_at_once(
+    change: Callable[[dict[str, Any]], None], sentence: str, small: Writer
+) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        training_set(small(change))
+
+
+def test_a_missing_folder_is_refused(small: Writer) -> None:
+    files = small()
+    with pytest.raises(BadInput, match="no such folder of images"):
+        training_set(Files(files.annotations, files.images / "none"))
+
+
+def test_a_box_without_area_is_no_target(small: Writer) -> None:
+    data = training_set(small(lambda d: d["annotations"][0].update(bbox=[10, 5, 0, 10])))
+    assert len(data) == 1
+
+
+def test_broken_images_are_named(small: Writer) -> None:
+    files = small(lambda d: d["images"][0].update(height=31))
+    truth = read_ground_truth(files.annotations)
+    with pytest.raises(BadInput, match=r"3.png: is 40 x 30 pixels, but .* says 40 x 31 for image id 3"):
+        read_image(truth, files.images, 0)
+    path = files.images / "7.png"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(BadInput, match=r"7.png: cannot be decoded"):
+        read_image(truth, files.images, 1)
+    path.unlink()
+    with pytest.raises(BadInput, match="no such image, though"):
+        read_image(truth, files.images, 1)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1"])
+def test_every_mode_becomes_rgb(mode: str, small: Writer) -> None:
+    files = small(lambda d: d["images"][0].update(file_name="x.tiff"))
+    Image.open(files.images / "3.png").convert(mode).save(files.images / "x.tiff")
+    assert training_set(files)[0, 0].image.shape == (3, 40, 40)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 5, 6, 7, 8])
+def test_exif_orientation_is_applied_where_the_sizes_say_so(orientation: int, small: Writer) -> None:
+    from PIL import ImageOps
+
+    files = small(lambda d: d["images"][0].update(file_name="turned.png"))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    upright = orientation in (1, 3)  # sides not swapped
+    stored = Image.fromarray(np.arange(30 * 40 * 3, dtype=np.uint8).reshape((30, 40, 3) if upright else (40, 30, 3)))
+    stored.save(files.images / "turned.png", exif=exif)
+    got = read_image(read_ground_truth(files.annotations), files.images, 0)
+    with Image.open(files.images / "turned.png") as file:
+        wanted = file.convert("RGB") if upright else ImageOps.exif_transpose(file)
+    np.testing.assert_array_equal(np.asarray(got), np.asarray(wanted))
