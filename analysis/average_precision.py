@@ -1,6 +1,7 @@
 """Precision-recall and 101-point average precision from flags, and COCO's 12 numbers."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +77,7 @@ def precision_at_recalls(
     number = np.arange(1, len(hit) + 1) - place[category]  # 1, 2, ... within the category
     tp = number.astype(np.float64)
     precision = tp / ((seen[hit] - before[category] - number).astype(np.float64) + tp + epsilon)
-    for low, high in zip(place[:-1], place[1:], strict=True):
+    for low, high in pairwise(place.tolist()):
         part = precision[low:high][::-1]
         np.maximum.accumulate(part, out=part)
     hits = np.diff(place)

@@ -59,7 +59,7 @@ def errors(
     convention: Annotated[Convention, typer.Option(help="Rules of COCOeval or of tidecv.")] = Convention.coco,
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
-    out: Annotated[Path | None, typer.Option(help="Also write tables, a figure and every detection's label here.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for tables, a figure, every detection's label.")] = None,
     as_json: AsJson = False,
     verify: Verify = False,
 ) -> None:
@@ -173,7 +173,7 @@ def _analyze(
     predictions: list[str] | None, gt: Path | None, settings: "Settings", respect_ignore: bool, drop_unknown: bool
 ) -> "tuple[GroundTruth, list[Run]]":
     from analysis.detections import read_detections
-    from analysis.errors import break_down
+    from analysis.errors import break_down_as
     from analysis.ground_truth import read_ground_truth
     from analysis.runs import Run
 
@@ -182,16 +182,7 @@ def _analyze(
     runs = []
     for name, path in named:
         detections = read_detections(path, ground_truth, drop_unknown=drop_unknown)
-        breakdown = break_down(
-            ground_truth,
-            detections,
-            iou=settings.iou,
-            background_iou=settings.background_iou,
-            max_dets=settings.max_dets,
-            convention=settings.convention,
-            iou_type=settings.iou_type,
-        )
-        runs.append(Run(name, detections, breakdown))
+        runs.append(Run(name, detections, break_down_as(ground_truth, detections, settings)))
     return ground_truth, runs
 
 

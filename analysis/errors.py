@@ -136,8 +136,12 @@ def break_down(
     >>> max(result.delta_ap, key=result.delta_ap.get), result.count["cls"] > result.count["dup"]
     ('cls', True)
     """
-    settings = Settings(iou_type, iou, background_iou, max_dets, convention)
-    if convention == "coco":
+    return break_down_as(ground_truth, detections, Settings(iou_type, iou, background_iou, max_dets, convention))
+
+
+def break_down_as(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Breakdown:
+    """:func:`break_down` with its settings in one piece."""
+    if settings.convention == "coco":
         return _break_down_coco(ground_truth, detections, settings)
     return _break_down_tidecv(ground_truth, detections, settings)
 
@@ -164,7 +168,8 @@ def _break_down_coco(ground_truth: GroundTruth, detections: Detections, settings
     ignored_truth = ground_truth.ignore | (area < low) | (area > high)
     dt_area = detections.area[order]
     found = candidates(pairs, same, min(settings.iou, 1 - 1e-10), prefer_last=True)
-    taken, dropped = match_coco(found, settings.iou, ignored_truth, ground_truth.crowd, (dt_area < low) | (dt_area > high))
+    out_of_range = (dt_area < low) | (dt_area > high)
+    taken, dropped = match_coco(found, settings.iou, ignored_truth, ground_truth.crowd, out_of_range)
     labels = _label(detections, order, pairs, same, ignored_truth, taken, dropped, settings)
     category, score_rank = _categories(detections, order, by_score)
     positives = np.bincount(ground_truth.category[~ignored_truth], minlength=classes)

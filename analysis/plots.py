@@ -25,7 +25,8 @@ def errors_figure(runs: Sequence[Run], formats: Sequence[str] = ("png", "pdf")) 
     frame["run"] = frame["run"].map(labels)
     palette = sns.color_palette("colorblind", len(runs))
     pictures = {}
-    with mpl.rc_context({**sns.axes_style("whitegrid"), **sns.plotting_context("paper", font_scale=1.1), "pdf.fonttype": 42, "grid.color": "0.92"}):
+    style = {**sns.axes_style("whitegrid"), **sns.plotting_context("paper", font_scale=1.1)}
+    with mpl.rc_context({**style, "pdf.fonttype": 42, "grid.color": "0.92"}):
         figure = Figure(figsize=(7.2, 3.0 + 0.22 * len(runs)), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots(1, 2, width_ratios=[3, 1.25])
@@ -42,7 +43,7 @@ def errors_figure(runs: Sequence[Run], formats: Sequence[str] = ("png", "pdf")) 
             axis.grid(visible=False, axis="x")
             if len(runs) <= 3:
                 for bars in axis.containers:
-                    axis.bar_label(bars, fmt="%.1f", fontsize=7, padding=1)  # type: ignore[arg-type]
+                    axis.bar_label(bars, fmt="%.1f", fontsize=7, padding=1)
         axes[0].set_title("one type of error fixed", fontsize=9, loc="left")
         axes[1].set_title("all of a kind", fontsize=9, loc="left")
         handles, names = axes[0].get_legend_handles_labels()

@@ -105,6 +105,10 @@ def _what_was_read(
     return grid
 
 
+def _error_name(error: str) -> Text:
+    return Text(error if error in ERRORS else error.upper(), style=COLORS.get(error, ""))
+
+
 def _bar(value: float, most: float, color: str) -> Text:
     eighths = round(max(value, 0.0) / most * BAR_WIDTH * 8) if most > 0 else 0
     full, part = divmod(eighths, 8)
@@ -132,11 +136,10 @@ def _columns(settings: Settings, runs: Sequence[Run]) -> Table:
         cells: list[Text] = []
         for run in runs:
             value = run.breakdown.delta_ap[error]
-            color = COLORS.get(error, "white")
+            color = COLORS.get(error, "")
             count = f"{run.breakdown.count[error]:,}" if main else ""
             cells += [Text(f"{value:.2f}"), _bar(value, most, color) if main else Text(""), Text(count, style="dim")]
-        label = Text(error if main else error.upper(), style=COLORS.get(error, "white"))
-        table.add_row(label, MEANINGS[error], *cells)
+        table.add_row(_error_name(error), MEANINGS[error], *cells)
     return table
 
 
@@ -147,7 +150,7 @@ def _rows(settings: Settings, runs: Sequence[Run]) -> Table:
     table.add_column("run")
     table.add_column(name, justify="right")
     for error in (*ERRORS, *SPECIAL):
-        table.add_column(Text(error if error in ERRORS else error.upper(), style=COLORS.get(error, "")), justify="right")
+        table.add_column(_error_name(error), justify="right")
     best_ap = max(run.breakdown.ap for run in runs)
     least = {e: min(run.breakdown.delta_ap[e] for run in runs) for e in (*ERRORS, *SPECIAL)}
     for run in runs:
@@ -160,18 +163,17 @@ def _rows(settings: Settings, runs: Sequence[Run]) -> Table:
 def _legend() -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     for error, meaning in MEANINGS.items():
-        grid.add_row(Text(error if error in ERRORS else error.upper(), style=COLORS.get(error, "")), meaning)
+        grid.add_row(_error_name(error), meaning)
     return Padding(grid, (1, 0, 0, 0))
 
 
 def _reading_aid(settings: Settings) -> Text:
     name = ap_name(settings.iou)
     lines = [
-        f"Each number is the {name} gained when that one error is fixed everywhere: a wrong category or box is put right, "
-        "a spurious",
-        "detection is removed, a missed object is no longer asked for. They do not add up to 100: fixing one changes what "
-        "the others cost.",
-        "miss counts objects nothing points at; FN all objects not found, also those that a cls or loc error points at.",
+        f"Each number is the {name} gained when that one error is fixed everywhere: a wrong category or box is put",
+        "right, a spurious detection is removed, a missed object is no longer asked for. They do not add up to 100:",
+        "fixing one changes what the others cost. miss counts the objects that nothing points at; FN all objects that",
+        "were not found, also those that a cls or loc error points at.",
     ]
     return Text("\n".join(lines), style="dim")
 

@@ -2,12 +2,13 @@
 
 import contextlib
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from analysis.detections import Detections
-from analysis.errors import break_down
+from analysis.errors import Settings, break_down_as
 from analysis.ground_truth import GroundTruth
 from analysis.runs import Run
 
@@ -19,15 +20,9 @@ METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "A
 
 
 def tidecv_breakdown(
-    ground_truth: GroundTruth,
-    detections: Detections,
-    *,
-    iou: float = 0.5,
-    background_iou: float = 0.1,
-    max_dets: int = 100,
-    iou_type: str = "bbox",
+    ground_truth: GroundTruth, detections: Detections, settings: Settings
 ) -> tuple[float, dict[str, float], dict[str, int]]:
-    """AP, the eight delta-APs and the six counts of tidecv 1.0.1, fed record by record (its readers fail on some files).
+    """AP, the eight delta-APs and the six counts of tidecv 1.0.1, fed record by record: its readers fail on some files.
 
     Raises:
         ImportError: tidecv is not installed.
@@ -35,8 +30,8 @@ def tidecv_breakdown(
     """
     from tidecv import TIDE, Data
 
-    masks = iou_type == "segm"
-    truth, result = Data("ground truth", max_dets=max_dets), Data("detections", max_dets=max_dets)
+    masks = settings.iou_type == "segm"
+    truth, result = (Data(name, max_dets=settings.max_dets) for name in ("ground truth", "detections"))
     ids = ground_truth.image_id
     for image in np.argsort(ground_truth.image_rank).tolist():
         truth.add_image(ids[image], str(ids[image]))
@@ -56,7 +51,8 @@ def tidecv_breakdown(
             detections.box[row].tolist(),
             detections.masks.rle(row) if masks else None,
         )
-    tide = TIDE(pos_threshold=iou, background_threshold=background_iou, mode=TIDE.MASK if masks else TIDE.BOX)
+    mode = TIDE.MASK if masks else TIDE.BOX
+    tide = TIDE(pos_threshold=settings.iou, background_threshold=settings.background_iou, mode=mode)
     run = tide.evaluate(truth, result, name="detections")
     errors = tide.get_all_errors()
     found = {**errors["main"]["detections"], **errors["special"]["detections"]}
@@ -76,7 +72,7 @@ def pycocotools_metrics(
     iou: float | None = None,
     max_dets: int = 100,
 ) -> dict[str, float]:
-    """pycocotools' 12 numbers in points, or with ``iou`` the AP at that threshold alone (key ``AP``)."""
+    """The 12 numbers of pycocotools in points, or with ``iou`` the AP at that threshold alone (key ``AP``)."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -154,16 +150,18 @@ def compare_metrics(
 
 
 def compare_breakdown(ground_truth: GroundTruth, run: Run) -> list[tuple[str, str]]:
-    """(check, result) sentences: the breakdown in the ``tidecv`` convention against tidecv, the AP against pycocotools."""
+    """Pairs (check, result): the breakdown in the ``tidecv`` convention against tidecv, the AP against pycocotools."""
     settings = run.breakdown.settings
-    shared = {"iou": settings.iou, "iou_type": settings.iou_type}
-    theirs = pycocotools_metrics(ground_truth, run.detections, max_dets=settings.max_dets, **shared)["AP"]
-    coco = break_down(ground_truth, run.detections, max_dets=settings.max_dets, **shared)
+    theirs = pycocotools_metrics(
+        ground_truth, run.detections, iou_type=settings.iou_type, iou=settings.iou, max_dets=settings.max_dets
+    )["AP"]
+    coco, ours = (
+        break_down_as(ground_truth, run.detections, replace(settings, convention=convention))
+        for convention in ("coco", "tidecv")
+    )
     checks = [("pycocotools", f"AP differs by {abs(coco.ap - theirs):.1e} points")]
-    shared |= {"background_iou": settings.background_iou, "max_dets": settings.max_dets}
-    ours = break_down(ground_truth, run.detections, convention="tidecv", **shared)
     try:
-        ap, delta, count = tidecv_breakdown(ground_truth, run.detections, **shared)
+        ap, delta, count = tidecv_breakdown(ground_truth, run.detections, settings)
     except ImportError:
         return [*checks, ("tidecv", "not installed: pip install 'detablate[verify]'")]
     except ZeroDivisionError:

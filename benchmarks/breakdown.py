@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -18,7 +19,7 @@ import msgspec
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from analysis import break_down, read_detections, read_ground_truth  # noqa: E402
+from analysis import Settings, break_down, read_detections, read_ground_truth  # noqa: E402
 from analysis.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene  # noqa: E402
 
 
@@ -40,7 +41,7 @@ def tidecv(truth: Path, predictions: Path, kind: str) -> None:
     from analysis.verify import tidecv_breakdown
 
     gt = read_ground_truth(truth)
-    tidecv_breakdown(gt, read_detections(predictions, gt), iou_type=kind)
+    tidecv_breakdown(gt, read_detections(predictions, gt), Settings(kind))
 
 
 def in_turn(ours: Callable[[], None], theirs: Callable[[], None], runs: int) -> tuple[float, float, float]:
@@ -94,27 +95,28 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        truth, predictions = generate(folder, 5000)
+        truth, predictions = files = generate(folder, 5000)
         cases = [("5,000 images, boxes", truth, predictions, "bbox")]
         if arguments.voc:
             cases.append(("VOC2007, boxes", *(_unpacked(path, folder) for path in arguments.voc), "bbox"))
         if arguments.masks:
             cases.append(("masks", *(_unpacked(path, folder) for path in arguments.masks), "segm"))
         for title, gt, dt, kind in cases:
-            a, b, ratio = in_turn(lambda: ours(gt, dt, kind), lambda: hotcoco(gt, dt, kind), arguments.runs)
+            a, b, ratio = in_turn(partial(ours, gt, dt, kind), partial(hotcoco, gt, dt, kind), arguments.runs)
             row(f"{title}: reading + breakdown in one process, hotcoco", a, b, ratio)
         command = [sys.executable, str(ROOT / "cli.py"), "analyze", "errors", str(predictions), "--gt", str(truth)]
-        peer = [str(Path(sys.executable).parent / "coco"), "eval", "--gt", str(truth), "--dt", str(predictions), "--tide"]
+        coco = str(Path(sys.executable).parent / "coco")
+        peer = [coco, "eval", "--gt", str(truth), "--dt", str(predictions), "--tide"]
         a, b, ratio = in_turn(process(command), process(peer), arguments.runs)
         row("whole command, `coco eval --tide`", a, b, ratio)
         a, b = peak_megabytes(command), peak_megabytes(peer)
         row("peak memory, `coco eval --tide`", a, b, a / b, "MB")
         if arguments.tidecv:
-            a, b, ratio = in_turn(lambda: ours(truth, predictions, "bbox"), lambda: tidecv(truth, predictions, "bbox"), 1)
+            a, b, ratio = in_turn(partial(ours, *files, "bbox"), partial(tidecv, *files, "bbox"), 1)
             row("reading + breakdown in one process, tidecv", a, b, ratio)
         ten = generate(folder, 50_000)
         work = [sys.executable, str(ROOT / "cli.py"), "analyze", "errors", str(ten[1]), "--gt", str(ten[0])]
-        a, b, ratio = in_turn(lambda: ours(*ten, "bbox"), lambda: ours(truth, predictions, "bbox"), 2)
+        a, b, ratio = in_turn(partial(ours, *ten, "bbox"), partial(ours, *files, "bbox"), 2)
         row("ten times the images against one time, both ours", a, b, ratio)
         a, b = peak_megabytes(work), peak_megabytes(command)
         row("the same, peak memory", a, b, a / b, "MB")
