@@ -41,7 +41,7 @@ def decode(deltas: Tensor, references: Tensor, weights: Weights) -> Tensor:
         f32[..., 4] or f32[..., k * 4], as deltas: xyxy in pixels.
     """
     references = references.float().unsqueeze(-2)
-    deltas = deltas.float().reshape(*deltas.shape[:-1], -1, 4) / references.new_tensor(weights)
+    deltas = deltas.float().reshape(*deltas.shape[:-1], deltas.shape[-1] // 4, 4) / references.new_tensor(weights)
     size = references[..., 2:] - references[..., :2]
     centre = references[..., :2] + 0.5 * size + deltas[..., :2] * size
     half = 0.5 * size * torch.exp(deltas[..., 2:].clamp(max=LARGEST_LOG_SCALE))

@@ -288,11 +288,9 @@ class Trainer:
 @contextmanager
 def _reproducible(device: torch.device) -> Iterator[None]:
     """On a CPU deterministic algorithms alone, so that a resumed run ends with the same weights, bit by bit."""
-    before, filling = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(before or device.type == "cpu")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
-        torch.utils.deterministic.fill_uninitialized_memory = filling
