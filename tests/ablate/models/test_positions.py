@@ -50,11 +50,12 @@ def test_views_give_the_gathered_gradient(height: int, width: int) -> None:
 
 
 def test_a_precise_table_keeps_a_precise_gradient_under_bf16() -> None:
+    torch.manual_seed(0)
     table = torch.randn(27 * 27, 2, requires_grad=True)
     weight = torch.randn(1, 2, 196, 196).bfloat16()
     exact = torch.autograd.grad((relative_bias(table, (14, 14)).double() * weight).sum(), table)[0]
     ours = torch.autograd.grad((relative_bias(table, (14, 14), torch.bfloat16) * weight).sum(), table)[0]
-    assert (ours - exact).norm() < 0.01 * exact.norm()
+    assert (ours - exact).norm() < 0.002 * exact.norm()  # 0.0016; a table that is cast first gives 0.0023
 
 
 @given(old=st.tuples(sides, sides), data=st.data())

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
+from torchvision.models.swin_transformer import shifted_window_attention
 
 from ablate.models import ViT
 from ablate.models.vit import placed
@@ -236,6 +237,28 @@ def test_convolutions_carry_information_across_the_border_of_windows() -> None:
     assert all(count > 16 for count in reach.values()), reach
 
 
+@pytest.mark.parametrize("relative", ["rand", "none"])
+def test_shifted_blocks_take_the_table_and_the_mask(relative: str) -> None:
+    """Against torchvision's, which masks and adds the bias itself."""
+    model = tiny(pattern="window", propagation="shift", relative=relative)
+    attention, x = model.blocks[1].attn, torch.randn(2, 10, 10, 16)
+    bias = model.window_bias((4, 4), torch.float32) if relative == "rand" else torch.zeros(1, 2, 16, 16)
+    expected = shifted_window_attention(
+        x,
+        attention.qkv.weight,
+        attention.proj.weight,
+        bias,
+        [4, 4],
+        2,
+        [2, 2],
+        qkv_bias=attention.qkv.bias,
+        proj_bias=attention.proj.bias,
+        training=False,
+    )
+    found = attention(x, model._biases((10, 10), x)[4, True])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_every_bias_is_aligned_for_fused_kernels() -> None:
     model = tiny(pattern="window", propagation="shift", window_size=3)
     shapes = set()
@@ -346,9 +369,10 @@ def test_parameters_of_the_paper_models_term_by_term(width: int, depth: int, hea
 
 
 @pytest.mark.parametrize("absolute", ["rand", "none"])
+@pytest.mark.parametrize("drop_path", [0.0, 0.2])
 @pytest.mark.parametrize("kernel", ["naive", "fused"])
-def test_bf16_autocast_stays_close_to_full_precision(kernel: str, absolute: str) -> None:
-    model = tiny(kernel=kernel, absolute=absolute, drop_path=0.2, layer_scale=0.1, checkpoint=[1]).train()
+def test_bf16_autocast_stays_close_to_full_precision(kernel: str, drop_path: float, absolute: str) -> None:
+    model = tiny(kernel=kernel, absolute=absolute, drop_path=drop_path, checkpoint=[1]).train()
     images, results = torch.randn(1, 3, 40, 40), []
     for mixed in (False, True):
         torch.manual_seed(0)
