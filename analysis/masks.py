@@ -28,7 +28,7 @@ _LIST_DECODER = msgspec.json.Decoder(list[_Value])
 
 MOST_PIXELS = 2**32  # of an image, exclusive: COCO's C code counts pixels in 32 bits
 LONGEST_NUMBER = 7  # characters: 35 bits, more than any difference of two runs needs
-BLOCK = 1 << 20  # characters of compressed RLE checked at a time: bounds the memory
+BLOCK = 1 << 16  # characters of compressed RLE checked at a time: bounds the memory
 
 
 class Masks:
@@ -77,7 +77,8 @@ class Masks:
         """f64[N] number of pixels of each mask."""
         from pycocotools import mask
 
-        return np.asarray(mask.area(self.rles(range(len(self._raw)))), dtype=np.float64).reshape(-1)
+        # One by one: for a list, pycocotools 2.0 puts the areas into 8 bits.
+        return np.array([mask.area(rle) for rle in self.rles(range(len(self._raw)))], dtype=np.float64)
 
     def box(self, rows: Ints) -> NDArray[np.float64]:
         """f64[rows, 4] tight boxes xywh of the masks of some rows."""
