@@ -16,6 +16,7 @@ from analysis.runs import Run
 from analysis.tables import ap_name, settings_sentence
 
 BAR_WIDTH = 16
+PROSE_WIDTH = 110
 SIDE_BY_SIDE = 3  # up to so many runs stand as columns, with bars; more stand as rows
 COLORS = {"cls": "magenta", "loc": "cyan", "both": "blue", "dup": "yellow", "bg": "red", "miss": "green"}
 
@@ -26,8 +27,9 @@ def print_whole(*parts: RenderableType) -> None:
     if console.is_terminal:
         console.print(*parts, sep="\n")
         return
-    width = max(Measurement.get(console, console.options.update(max_width=10_000), part).maximum for part in parts)
-    console = Console(highlight=False, width=max(width, 80), color_system=None)
+    tables = [part for part in parts if not isinstance(part, Text)]  # prose wraps, tables must not
+    widths = (Measurement.get(console, console.options.update(max_width=10_000), part).maximum for part in tables)
+    console = Console(highlight=False, width=max(PROSE_WIDTH, *widths), color_system=None)
     with console.capture() as capture:
         console.print(*parts, sep="\n")
     print("\n".join(line.rstrip() for line in capture.get().splitlines()))
@@ -41,14 +43,16 @@ def print_warnings(warnings: Sequence[tuple[str, str]]) -> None:
 
 
 def errors_screen(ground_truth: GroundTruth, settings: Settings, runs: Sequence[Run]) -> list[RenderableType]:
-    """Everything that ``analyze errors`` shows."""
-    table = _columns(settings, runs) if len(runs) <= SIDE_BY_SIDE else _rows(settings, runs)
+    """Everything that ``analyze errors`` shows: runs as columns with bars where there is room, else as rows."""
+    console = Console()
+    table = _columns(settings, runs)
+    fits = not console.is_terminal or Measurement.get(console, console.options, table).maximum < console.width
+    as_columns = len(runs) <= SIDE_BY_SIDE and fits
     return [
         _what_was_read(ground_truth, settings, [(run.name, len(run.detections)) for run in runs]),
         Text(""),
-        table,
-        *(() if len(runs) <= SIDE_BY_SIDE else (_legend(),)),
-        Padding(_reading_aid(settings), (1, 0, 0, 0)),
+        *((table,) if as_columns else (_rows(settings, runs), _legend())),
+        _reading_aid(settings),
         Padding(_next(ground_truth, runs), (1, 0, 0, 0)),
     ]
 
@@ -80,8 +84,8 @@ def ap_screen(
         table,
         Text(
             f"\nCOCO's numbers for {what}, in points. AP: mean over IoU 0.50 to 0.95; s, m, l: objects up to 32 x 32, "
-            "up to 96 x 96\nand larger, in pixels; AR: recall with at most 1, 10 or 100 detections an image and category."
-            "\n- : no object to measure.",
+            "up to 96 x 96 and larger, in pixels; AR: recall with at most 1, 10 or 100 detections an image and category; "
+            "-: no object to measure.",
             style="dim",
         ),
     ]
@@ -169,13 +173,13 @@ def _legend() -> RenderableType:
 
 def _reading_aid(settings: Settings) -> Text:
     name = ap_name(settings.iou)
-    lines = [
-        f"Each number is the {name} gained when that one error is fixed everywhere: a wrong category or box is put",
-        "right, a spurious detection is removed, a missed object is no longer asked for. They do not add up to 100:",
-        "fixing one changes what the others cost. miss counts the objects that nothing points at; FN all objects that",
-        "were not found, also those that a cls or loc error points at.",
-    ]
-    return Text("\n".join(lines), style="dim")
+    return Text(
+        f"\nEach number is the {name} gained when that one error is fixed everywhere: a wrong category or box is put "
+        "right, a spurious detection is removed, a missed object is no longer asked for. They do not add up to 100: "
+        "fixing one changes what the others cost. miss: objects that nothing points at; FN: all objects that were not "
+        "found, also those that a cls or loc error points at.",
+        style="dim",
+    )
 
 
 def _next(ground_truth: GroundTruth, runs: Sequence[Run]) -> RenderableType:
