@@ -218,7 +218,7 @@ class ViT(nn.Module):
         """BEiT's random init: weights normal with std 0.02, the last layer of each branch of block l over sqrt(2 l)."""
         for module in (self.patch_embed, *self.blocks.modules()):
             if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.normal_(module.weight, std=0.02)  # see position_parameter on "trunc_normal"
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         with torch.no_grad():
