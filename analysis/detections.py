@@ -41,6 +41,7 @@ class _StringIdRecord(msgspec.Struct, gc=False):
     segmentation: msgspec.Raw = _NOTHING
 
 
+_REMEDY = "a record is written as {image_id, category_id, score, bbox [x, y, width, height] or segmentation}"
 _DECODER = msgspec.json.Decoder(list[_Record])
 _STRING_ID_DECODER = msgspec.json.Decoder(list[_StringIdRecord])
 
@@ -76,8 +77,10 @@ class Detections:
 
 
 def read_detections(path: str | Path, ground_truth: GroundTruth, *, drop_unknown: bool = False) -> Detections:
-    """Read a COCO results file (``.json`` or ``.json.gz``): a list of ``image_id, category_id, score`` and ``bbox``
-    (x, y, width, height in pixels) or ``segmentation`` or both, as detectron2, mmdetection and Ultralytics write it.
+    """Read a COCO results file (``.json`` or ``.json.gz``), as detectron2, mmdetection and Ultralytics write it.
+
+    It is a list of ``image_id, category_id, score`` and ``bbox`` (x, y, width, height in pixels) or ``segmentation``
+    or both.
 
     ``drop_unknown`` leaves out detections on images or categories that the ground truth does not have, and says so
     in ``warnings``; otherwise they are an error.
@@ -107,15 +110,12 @@ def read_detections(path: str | Path, ground_truth: GroundTruth, *, drop_unknown
         if not drop_unknown:
             raise BadInput(f"{message}; --drop-unknown leaves them out" + _shift_hint(records, ground_truth))
         notes.append(message.removeprefix(f"{path}: ") + ": left out, as asked")
-    masks = Masks(path, "record", [r.segmentation for r in records], np.maximum(image, 0), ground_truth.image_size)
-    box, has_box = _boxes(path, records, masks)
-    score = np.fromiter(map(attrgetter("score"), records), np.float64, count)
-    _check_scores(path, score)
-    row = np.arange(count, dtype=np.int64)
-    if not known.all():
-        keep = np.flatnonzero(known)
-        image, category, box, score, row = image[keep], category[keep], box[keep], score[keep], row[keep]
-        masks = masks.take(keep)
+    row = np.flatnonzero(known)
+    if len(row) < count:
+        records, image, category = [records[i] for i in row.tolist()], image[row], category[row]
+    masks = Masks(path, "record", [r.segmentation for r in records], image, ground_truth.image_size, row)
+    box, has_box = _boxes(path, records, masks, row)
+    score = np.fromiter(map(attrgetter("score"), records), np.float64, len(records))
     notes += suspicions(box, score, image, category, ground_truth)
     return Detections(path, box, score, category, image, row, masks, has_box, tuple(notes))
 
@@ -126,22 +126,22 @@ def _decode(path: Path, content: bytes) -> list[Any]:
     except msgspec.ValidationError as error:
         text = str(error)
         if text.endswith(".image_id`") and "got `str`" in text:
-            return decode(path, content, _STRING_ID_DECODER)
+            return decode(path, content, _STRING_ID_DECODER, _REMEDY)
         if "missing required field `score`" in text and b'"iscrowd"' in content:
             raise BadInput(
-                f"{path}: its records have no score but iscrowd: these are annotations; give the ground truth with --gt "
-                "and the detector's output here"
+                f"{path}: its records have no score but iscrowd: these are annotations; give the ground truth with "
+                "--gt and the detector's output here"
             ) from None
-        raise BadInput(explain(path, error)) from None
+        raise BadInput(explain(str(path), error, _REMEDY)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return decode(path, content, _DECODER)
+        return decode(path, content, _DECODER, _REMEDY)
 
 
 def _explain_not_a_list(path: Path, content: bytes) -> str:
     try:
         keys = list(msgspec.json.decode(content, type=dict[str, msgspec.Raw]))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        decode(path, content, _DECODER)
+        decode(path, content, _DECODER, _REMEDY)
         keys = []
     if {"images", "annotations"} <= set(keys):
         return (
@@ -176,11 +176,13 @@ def _image_index(path: Path, records: list[Any], ground_truth: GroundTruth, note
         position = {name(file): index for index, file in enumerate(ground_truth.file_name) if file is not None}
         unique = len(position) == sum(file is not None for file in ground_truth.file_name)
         if position and unique and all(value in position for value in values):
-            notes.append(f"image ids are strings: all {len(values):,} were matched to the {what} of the ground truth's images")
+            notes.append(
+                f"image ids are strings: all {len(values):,} were matched to the {what} of the ground truth's images"
+            )
             return np.array([position[value] for value in values], dtype=np.int64)
     raise BadInput(
-        f"{path}: image_id of record {place} is the string {values[place]!r}, and not all of these strings are file names "
-        "(with or without ending) of the ground truth's images; write the ground truth's image ids"
+        f"{path}: image_id of record {place} is the string {values[place]!r}, and not all of these strings are file "
+        "names (with or without ending) of the ground truth's images; write the ground truth's image ids"
     )
 
 
@@ -210,32 +212,26 @@ def _shift_hint(records: list[Any], ground_truth: GroundTruth) -> str:
     ids = ground_truth.category_id
     if len(used) > 1 and used <= set(range(len(ids) + 1)):
         return (
-            f" (these category ids run from {min(used)} to {max(used)}, as class indices do, while the ground truth's run from "
-            f"{ids[0]} to {ids[-1]}: map each index to its category id first)"
+            f" (these category ids run from {min(used)} to {max(used)}, as class indices do, while the ground truth's "
+            f"run from {ids[0]} to {ids[-1]}: map each index to its category id first)"
         )
     return ""
 
 
-def _boxes(path: Path, records: list[Any], masks: Masks) -> tuple[Floats, bool]:
+def _boxes(path: Path, records: list[Any], masks: Masks, row: Ints) -> tuple[Floats, bool]:
     count = len(records)
     boxes = list(map(attrgetter("bbox"), records))
     if None not in boxes:
         box = np.fromiter(chain.from_iterable(boxes), np.float64, 4 * count).reshape(count, 4)
-        check_boxes(path, "record", box)
+        check_boxes(path, "record", box, row)
         return box, True
     place = boxes.index(None)
     if any(box is not None for box in boxes):
-        raise BadInput(f"{path}: record {place} has no bbox while others have; give all of them one or none")
+        raise BadInput(f"{path}: record {row[place]} has no bbox while others have; give all of them one or none")
     empty = np.flatnonzero(~masks.present)
     if len(empty):
-        raise BadInput(f"{path}: record {empty[0]} has neither bbox nor segmentation; give it a bbox [x, y, w, h]")
+        raise BadInput(f"{path}: record {row[empty[0]]} has neither bbox nor segmentation; give it a bbox [x, y, w, h]")
     return masks.box(np.arange(count)), False
-
-
-def _check_scores(path: Path, score: Floats) -> None:
-    bad = np.flatnonzero(~np.isfinite(score))
-    if len(bad):
-        raise BadInput(f"{path}: score of record {bad[0]} is not finite ({len(bad):,} such records); repair or remove it")
 
 
 def suspicions(box: Floats, score: Floats, image: Ints, category: Ints, ground_truth: GroundTruth) -> list[str]:
@@ -269,8 +265,8 @@ def _past_the_edge(box: Floats, image: Ints, ground_truth: GroundTruth) -> list[
     share = float((past & sized).sum()) / max(1, int(sized.sum()))
     if share > 0.5:
         return [
-            f"{100 * share:.0f} % of the boxes reach past their image's edge: is bbox written as x1, y1, x2, y2 instead "
-            "of x, y, width, height?"
+            f"{100 * share:.0f} % of the boxes reach past their image's edge: is bbox written as x1, y1, x2, y2 "
+            "instead of x, y, width, height?"
         ]
     return []
 
@@ -300,7 +296,7 @@ def _shifted_categories(box_score: Floats, category: Ints, image: Ints, ground_t
         if as_index > max(0.3, 2 * as_read):
             return [
                 f"category ids look shifted: the best detection of an image is of a category it contains in "
-                f"{100 * as_read:.0f} % of the images, but in {100 * as_index:.0f} % if the ids are class indices counted "
-                f"from {first}; the ground truth's ids run from {ids[0]} to {ids[-1]}"
+                f"{100 * as_read:.0f} % of the images, but in {100 * as_index:.0f} % if the ids are class indices "
+                f"counted from {first}; the ground truth's ids run from {ids[0]} to {ids[-1]}"
             ]
     return []

@@ -1,8 +1,9 @@
-"""COCO instances JSON -> :class:`GroundTruth`: columnar, checked, with masks kept undecoded until they are asked for."""
+"""COCO instances JSON -> :class:`GroundTruth`: columnar, checked; masks stay undecoded until they are asked for."""
 
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,15 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 
+FURTHEST = 1e100  # pixels: coordinates whose products are still numbers
+LARGEST_SIDE = 2**31  # pixels, exclusive
 _NOTHING = msgspec.Raw()  # a field that is not there
+
+
+_REMEDY = (
+    "write a COCO instances file: images (id), categories (id) and annotations (id, image_id, category_id, "
+    "bbox [x, y, width, height])"
+)
 
 
 class _Image(msgspec.Struct, gc=False):
@@ -67,7 +76,8 @@ class GroundTruth:
     image: Ints  # [M] index into image_id
     area: Floats  # [M] square pixels: the file's, else the box's (or the mask's, see `area_of`)
     crowd: Bools  # [M]
-    ignore: Bools  # [M] crowds, and what `ignore` marks where that is respected
+    marked: Bools  # [M] the file says `ignore` (VOC's difficult), respected or not
+    ignore: Bools  # [M] crowds, and what is marked where that is respected
     annotation_id: Ints  # [M]
     masks: Masks
     image_id: list[int] | list[str]  # ascending
@@ -91,13 +101,17 @@ class GroundTruth:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the decoded content: the same for the same annotations whatever the spelling of the file."""
+        names = (self.image_id, self.file_name, self.category_id, self.category_name, self.has_area)
+        flags = self.crowd + 2 * self.marked.astype(np.uint8)
+        columns = (self.image_rank, self.image_size, self.box, self.category, self.image, self.area, flags)
         digest = hashlib.sha256()
-        for part in (self.image_id, self.file_name, self.category_id, self.category_name):
-            digest.update(msgspec.json.encode(part))
-        columns = (self.image_size, self.box, self.category, self.image, self.area, self.crowd, self.ignore)
-        for column in (*columns, self.annotation_id):
-            digest.update(np.ascontiguousarray(column).tobytes())
-        digest.update(self.masks.canonical())
+        for part in (
+            msgspec.json.encode(names),
+            *(np.ascontiguousarray(column).tobytes() for column in (*columns, self.annotation_id)),
+            self.masks.canonical(),
+        ):
+            digest.update(len(part).to_bytes(8, "little"))
+            digest.update(part)
         return digest.hexdigest()
 
 
@@ -126,7 +140,7 @@ def read_ground_truth(path: str | Path, *, respect_ignore: bool = False) -> Grou
             f"{path}: is a list of records, as prediction files are, but --gt needs a COCO instances document with "
             "images, annotations and categories; were the two files swapped?"
         )
-    document = decode(path, content, _DECODER)
+    document = decode(path, content, _DECODER, _REMEDY)
     if not document.images:
         raise BadInput(f"{path}: has no images; an analysis needs at least one")
     if not document.categories:
@@ -137,17 +151,16 @@ def read_ground_truth(path: str | Path, *, respect_ignore: bool = False) -> Grou
             "supported, and ignoring them would give wrong numbers; use COCO-style exhaustive annotations"
         )
     image_id, image_rank, image_index = _index(path, "images", [image.id for image in document.images])
-    category_id, order, category_index = _index(path, "categories", [c.id for c in document.categories])
-    by_id = sorted(document.images, key=lambda image: image.id)  # type: ignore[arg-type,return-value]
+    category_id, _, category_index = _index(path, "categories", [c.id for c in document.categories])
+    by_id = [document.images[place] for place in image_rank.tolist()]
     names = {c.id: c.name if c.name is not None else f"category {c.id}" for c in document.categories}
-    del order
     columns = _annotation_columns(path, document.annotations, image_index, category_index)
-    size = np.array([(i.height or -1, i.width or -1) for i in by_id], dtype=np.int64).reshape(-1, 2)
+    size = _image_sizes(path, document.images)[image_rank]
     masks = Masks(path, "annotations", [a.segmentation for a in document.annotations], columns["image"], size)
     box, missing_box = _boxes(path, document.annotations, masks)
     area, has_area = _areas(path, document.annotations, box)
     crowd = columns["crowd"]
-    ignore = crowd | columns["ignore"] if respect_ignore else crowd
+    ignore = crowd | columns["marked"] if respect_ignore else crowd
     warnings = _warnings(path, columns, box, by_id, respect_ignore)
     if missing_box:
         warnings.append(f"{missing_box:,} annotations have no bbox: theirs was taken from their masks")
@@ -158,6 +171,7 @@ def read_ground_truth(path: str | Path, *, respect_ignore: bool = False) -> Grou
         image=columns["image"],
         area=area,
         crowd=crowd,
+        marked=columns["marked"],
         ignore=ignore,
         annotation_id=columns["id"],
         masks=masks,
@@ -180,12 +194,26 @@ def _index(path: Path, kind: str, ids: list[Any]) -> tuple[list[Any], Ints, dict
     ascending = [ids[place] for place in order]
     index = {value: position for position, value in enumerate(ascending)}
     if len(index) < len(ids):
-        twice = next(a for a, b in zip(ascending, ascending[1:], strict=False) if a == b)
+        twice = next(a for a, b in pairwise(ascending) if a == b)
         raise BadInput(
             f"{path}: {kind} holds id {twice!r} more than once ({len(ids) - len(index)} clashes in all); "
             "give every record an id of its own"
         )
+    if isinstance(ascending[0], int) and not -(2**63) <= ascending[0] <= ascending[-1] < 2**63:
+        raise BadInput(f"{path}: {kind} holds an id that does not fit 64 bits; renumber them")
     return ascending, np.array(order, dtype=np.int64), index
+
+
+def _image_sizes(path: Path, images: list[_Image]) -> Ints:
+    """Height and width i64[images, 2] in pixels, -1 where the file does not say (or says 0, as some do)."""
+    sizes = [(image.height or -1, image.width or -1) for image in images]
+    for place, (image, size) in enumerate(zip(images, sizes, strict=True)):
+        if not all(side == -1 or 0 < side < LARGEST_SIDE for side in size) or -1 in (image.height, image.width):
+            raise BadInput(
+                f"{path}: images[{place}] is {image.width} x {image.height} pixels (width x height); repair it, or "
+                "leave both out"
+            )
+    return np.array(sizes, dtype=np.int64)
 
 
 def _annotation_columns(
@@ -223,7 +251,7 @@ def _annotation_columns(
         "category": category,
         "id": annotation_id,
         "crowd": np.array([a.iscrowd for a in annotations], dtype=np.bool_),
-        "ignore": np.array([a.ignore for a in annotations], dtype=np.bool_),
+        "marked": np.array([a.ignore for a in annotations], dtype=np.bool_),
     }
 
 
@@ -240,17 +268,22 @@ def _boxes(path: Path, annotations: list[_Annotation], masks: Masks) -> tuple[Fl
     return box, len(missing)
 
 
-def check_boxes(path: Path, kind: str, box: Floats) -> None:
-    """Refuse boxes f64[N, 4] xywh that are not finite or have a negative side."""
-    for bad, what, remedy in (
-        (~np.isfinite(box).all(axis=1), "is not finite", "remove or repair it"),
-        ((box[:, 2:] < 0).any(axis=1), "has a negative side", "write boxes as [x, y, width, height] in pixels"),
+def check_boxes(path: Path, kind: str, box: Floats, row: Ints | None = None) -> None:
+    """Refuse boxes f64[N, 4] xywh that cannot be pixels; ``row`` i64[N] are their places in the file."""
+    side = box[:, 2:]
+    if bool((np.abs(box) <= FURTHEST).all()) and bool(((side == 0) | (side >= 1 / FURTHEST)).all()):
+        return
+    for bad, what in (
+        (~(np.abs(box) <= FURTHEST).all(axis=1), "is out of all proportion"),
+        ((side < 0).any(axis=1), "has a negative side"),
+        (((side > 0) & (side < 1 / FURTHEST)).any(axis=1), "has a side too small to measure"),
     ):
-        rows = np.flatnonzero(bad)
-        if len(rows):
+        places = np.flatnonzero(bad)
+        if len(places):
+            first = places[0]
             raise BadInput(
-                f"{path}: the bbox {box[rows[0]].tolist()} of {kind}[{rows[0]}] {what} ({len(rows):,} such records); "
-                f"{remedy}"
+                f"{path}: the bbox {box[first].tolist()} of {kind}[{first if row is None else row[first]}] {what} "
+                f"({len(places):,} such records); write boxes as [x, y, width, height] in pixels"
             )
 
 
@@ -263,7 +296,9 @@ def _areas(path: Path, annotations: list[_Annotation], box: Floats) -> tuple[Flo
     area = np.array([a.area for a in annotations], dtype=np.float64)
     bad = np.flatnonzero(~(np.isfinite(area) & (area >= 0)))
     if len(bad):
-        raise BadInput(f"{path}: the area {area[bad[0]]} of annotations[{bad[0]}] is not a size in square pixels")
+        raise BadInput(
+            f"{path}: the area {area[bad[0]]} of annotations[{bad[0]}] is not a size in square pixels; repair it"
+        )
     return area, True
 
 
@@ -272,16 +307,20 @@ def _warnings(
 ) -> list[str]:
     found = []
     if (columns["id"] == 0).any():
-        found.append("annotation id 0 is used: pycocotools counts the detection that matches it as wrong; here it counts as right")
+        found.append(
+            "annotation id 0 is used: pycocotools counts the detection that matches it as wrong; here it is right"
+        )
     flat = int((box[:, 2:] == 0).any(axis=1).sum())
     if flat:
         found.append(f"{flat:,} annotations have a zero-size box: nothing can match them, so each is a miss")
-    marked = int((columns["ignore"] & ~columns["crowd"]).sum())
+    marked = int((columns["marked"] & ~columns["crowd"]).sum())
     if marked and not respect_ignore:
         found.append(
             f"{marked:,} annotations carry ignore=1 (VOC's difficult?) and are counted as normal objects, "
             "as pycocotools counts them; --respect-ignore leaves them out"
         )
     if len(box) and len(images) and box.max() <= 1:
-        found.append("all coordinates of the ground truth are at most 1: are its boxes normalised instead of in pixels?")
+        found.append(
+            "all coordinates of the ground truth are at most 1: are its boxes normalised instead of in pixels?"
+        )
     return found

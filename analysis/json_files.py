@@ -14,6 +14,10 @@ from analysis.refusal import BadInput
 
 T = TypeVar("T")
 
+REMEDY = "write it as COCO's format has it"
+_GZIP = b"\x1f\x8b"
+_UTF8_MARK = b"\xef\xbb\xbf"  # some editors put it at the start
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _LOCATION = re.compile(r" - at `\$?(?P<place>[^`]*)`$")
 
 
@@ -27,13 +31,16 @@ def read_bytes(path: Path) -> bytes:
         raise BadInput(f"{path}: is a folder; name the JSON file inside it") from None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
-    if content[:2] == b"\x1f\x8b":
+    if content[:2] == _GZIP:
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error):
             raise BadInput(f"{path}: the gzip data is damaged or cut short; copy the file again") from None
+    if content[:2] in _UTF16:
+        raise BadInput(f"{path}: is text in UTF-16; write it again in UTF-8")
+    content = content.removeprefix(_UTF8_MARK)
     if not content.strip():
-        raise BadInput(f"{path}: the file is empty; it may have been cut short while it was written")
+        raise BadInput(f"{path}: the file is empty; it may have been cut short while it was written, so write it again")
     return content
 
 
@@ -42,8 +49,8 @@ def is_list(content: bytes) -> bool:
     return content.lstrip()[:1] == b"["
 
 
-def decode(path: Path, content: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
-    """Parse and validate in one pass.
+def decode(path: Path, content: bytes, decoder: "msgspec.json.Decoder[T]", remedy: str = REMEDY) -> T:
+    """Parse and validate in one pass; ``remedy`` says what a record should look like.
 
     Raises:
         BadInput: malformed JSON, a NaN or Infinity literal, or a value of the wrong type; names the record.
@@ -51,22 +58,24 @@ def decode(path: Path, content: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
     try:
         return decoder.decode(content)
     except msgspec.ValidationError as error:
-        raise BadInput(explain(path, error)) from None
+        raise BadInput(explain(str(path), error, remedy)) from None
     except msgspec.DecodeError as error:
         raise BadInput(_explain_malformed(path, content, str(error))) from None
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise BadInput(f"{path}: not readable as JSON ({error})") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{path}: holds text that is not UTF-8; write the file again in UTF-8") from None
+    except RecursionError:
+        raise BadInput(f"{path}: nests lists or objects far too deep; {remedy}") from None
 
 
-def explain(path: Path, error: msgspec.ValidationError) -> str:
-    """A validation error as a sentence that names the record."""
+def explain(place: str, error: msgspec.ValidationError, remedy: str) -> str:
+    """A validation error as a sentence that names the record, counted from 0."""
     text = str(error)
     location = _LOCATION.search(text)
-    place = location["place"].lstrip(".") if location else ""
+    inside = location["place"].lstrip(".") if location else ""
     what = _LOCATION.sub("", text).replace("`", "")
     what = what[:1].lower() + what[1:]
-    record = f"record {place}" if place.startswith("[") else place
-    return f"{path}: {record + ': ' if record else ''}{what} (records are counted from 0)"
+    record = f"record {inside}" if inside.startswith("[") else inside
+    return f"{place}: {record + ': ' if record else ''}{what}; {remedy}"
 
 
 def _explain_malformed(path: Path, content: bytes, reason: str) -> str:
@@ -79,18 +88,24 @@ def _explain_malformed(path: Path, content: bytes, reason: str) -> str:
         cut = "truncated" in reason or (position is not None and int(position[1]) >= len(content) - 1)
         remedy = "the file is cut short; copy or write it again" if cut else "write it with a JSON library"
         return f"{path}: not valid JSON{where}: {remedy}"
-    place = _find_non_finite(document, "")
-    return f"{path}: {place} is NaN or infinite, which JSON and AP have no place for; remove or repair that record"
+    place = _find_non_finite(document)
+    if place:
+        return f"{path}: {place} is NaN or infinite, which JSON and AP have no place for; remove or repair that record"
+    return f"{path}: holds a string with a damaged character escape; write the file with a JSON library"
 
 
-def _find_non_finite(value: object, place: str) -> str:
+def _find_non_finite(document: object) -> str:
     """The path of the first NaN or infinite number of a document, ``""`` where there is none."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return place
-    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, child in children:
-        inside = f"{place}[{key}]" if isinstance(value, list) else f"{place}.{key}".lstrip(".")
-        found = _find_non_finite(child, inside if place or isinstance(value, dict) else f"record [{key}]")
-        if found:
-            return found
+    waiting: list[tuple[str, object]] = [("", document)]  # no recursion: a document may be nested deeper than a stack
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            return place
+        if isinstance(value, dict):
+            children = [(f"{place}.{key}".lstrip("."), child) for key, child in value.items()]
+        elif isinstance(value, list):
+            children = [(f"{place or 'record '}[{key}]", child) for key, child in enumerate(value)]
+        else:
+            continue
+        waiting += reversed(children)
     return ""

@@ -21,6 +21,7 @@ class _Rle(msgspec.Struct, gc=False):
 
 
 _Value = list[list[float]] | _Rle
+REMEDY = "write polygons as [[x1, y1, x2, y2, ...], ...] or an RLE as {size: [height, width], counts}"
 _ABSENT = (b"", b"null", b"[]")  # no field, or the ways to write that there is no mask
 _DECODER = msgspec.json.Decoder(_Value)
 _ANY_DECODER = msgspec.json.Decoder()
@@ -44,12 +45,16 @@ class Masks:
         raw: list[msgspec.Raw],
         image: Ints,
         image_size: Ints,
+        row: Ints | None = None,
     ) -> None:
-        """Keep undecoded ``segmentation`` values, the image index i64[N] of each, and height, width i64[images, 2]."""
+        """Keep undecoded ``segmentation`` values, the image index i64[N] of each, and height, width i64[images, 2].
+
+        ``row`` i64[N] are their places in the file, for messages.
+        """
         self._path, self._kind, self._raw = path, kind, raw
         self._image, self._image_size = image, image_size
         self._decoded: dict[int, dict[str, Any]] = {}
-        self._row = np.arange(len(raw))
+        self._row = np.arange(len(raw)) if row is None else row
 
     @cached_property
     def present(self) -> NDArray[np.bool_]:
@@ -86,12 +91,6 @@ class Masks:
 
         return np.asarray(mask.toBbox(self.rles(rows.tolist())), dtype=np.float64).reshape(-1, 4)
 
-    def take(self, rows: Ints) -> "Masks":
-        """The masks of some rows, which keep their places in the file for messages."""
-        part = Masks(self._path, self._kind, [self._raw[int(row)] for row in rows], self._image[rows], self._image_size)
-        part._row = self._row[rows]
-        return part
-
     def canonical(self) -> bytes:
         """The segmentations in one spelling, for a digest: numbers as floats, no white space; never fails."""
         return b"\n".join(_respell(raw) if here else b"" for raw, here in zip(self._raw, self.present, strict=True))
@@ -116,7 +115,7 @@ class Masks:
         try:
             value: _Value = _DECODER.decode(self._raw[row])
         except msgspec.ValidationError as error:
-            raise BadInput(explain(self._path, error).replace(f"{self._path}: ", f"{self._place(row)}: ")) from None
+            raise BadInput(explain(self._place(row), error, REMEDY)) from None
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise BadInput(f"{self._place(row)} is not valid JSON; write it with a JSON library") from None
         return value

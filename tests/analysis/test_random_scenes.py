@@ -39,9 +39,7 @@ def check_tidecv(scene: SceneFiles, threshold: tuple[float, float], max_dets: in
         )
     found = ours(result)
     try:
-        expected = tidecv_numbers(
-            scene.truth, scene.results, iou=iou, background_iou=background_iou, max_dets=max_dets
-        )
+        expected = tidecv_numbers(scene.truth, scene.results, iou=iou, background_iou=background_iou, max_dets=max_dets)
     except ZeroDivisionError:
         # It has nothing to average: no detection and no object counts, at first or after a fix.
         assert found.ap == 0
