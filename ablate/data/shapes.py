@@ -1,6 +1,6 @@
 """*shapes*, the embedded data set: 800 training and 240 validation images of flat figures, made from a seed.
 
-Six classes, of which several look alike (circle and ellipse, square and rectangle), from 8 to 180 pixels, in any
+Six classes, of which several look alike (circle and ellipse, square and rectangle), from 20 to 165 pixels, in any
 orientation, behind one another and cut by the border. Colour hints at the class and sometimes misleads; figures of no
 class, stray lines and clouds are clutter; some images hold a crowd. So all six error types occur. It shows the tool and
 is no evidence about detectors. One fixed data set: change what is drawn and raise ``REVISION``.
@@ -143,7 +143,7 @@ def _annotate(document: dict[str, Any], image: dict[str, Any], scene: Scene) -> 
 def _figures(rng: np.random.Generator, size: tuple[int, int]) -> list[Figure]:
     """What to place, from the bottom to the top; large ones tend to lie low."""
     figures = []
-    for _ in range(2 + _below(rng, 6)):
+    for _ in range(2 + _below(rng, 4)):
         kind = CLASSES[_below(rng, len(CLASSES))]
         figure = _figure(rng, size, kind, _diameter(rng), _centre(rng, size))
         figures.append(figure)
@@ -152,16 +152,16 @@ def _figures(rng: np.random.Generator, size: tuple[int, int]) -> list[Figure]:
             turn = 2 * np.pi * rng.random()
             centre = (figure.centre[0] + shift * np.cos(turn), figure.centre[1] + shift * np.sin(turn))
             figures.append(_figure(rng, size, kind, figure.diameter * _between(rng, 0.8, 1.2), centre))
-    for _ in range(_below(rng, 3)):
+    for _ in range(_below(rng, 2)):
         kind = STRANGERS[_below(rng, len(STRANGERS))]
-        figures.append(_figure(rng, size, kind, min(_diameter(rng), 60), _centre(rng, size)))
+        figures.append(_figure(rng, size, kind, min(_diameter(rng), 80), _centre(rng, size)))
     return sorted(figures, key=lambda figure: -figure.diameter * _between(rng, 0.6, 1.4))
 
 
 def _figure(
     rng: np.random.Generator, size: tuple[int, int], kind: str, diameter: float, centre: tuple[float, float]
 ) -> Figure:
-    own = kind in CLASSES and rng.random() < 0.55
+    own = kind in CLASSES and rng.random() < 0.85
     turn = CLASSES.index(kind) / len(CLASSES) + _between(rng, -0.05, 0.05) if own else rng.random()
     aspect = {"circle": 1.0, "square": 1.0, "star": 0.45, "cross": 0.34}.get(kind, _between(rng, 0.45, 0.68))
     return Figure(
@@ -172,7 +172,7 @@ def _figure(
         aspect=aspect,
         colour=hue(turn % 1, _between(rng, 0.5, 0.85), _between(rng, 0.7, 0.98)),
         rim=_between(rng, 0.8, 1.8),
-        stripes=_between(rng, 4, 9) if rng.random() < 0.25 else 0.0,
+        stripes=_between(rng, 4, 9) if rng.random() < 0.15 else 0.0,
     )
 
 
@@ -241,9 +241,9 @@ def _blend(canvas: Floats, stamp: Stamp) -> None:
 
 
 def _diameter(rng: np.random.Generator) -> float:
-    """Pixels: 40 % small, 35 % medium, 25 % large; log-uniform within."""
+    """Pixels: 30 % small, 45 % medium, 25 % large; log-uniform within."""
     draw = rng.random()
-    low, high = (14, 28) if draw < 0.4 else (28, 64) if draw < 0.75 else (80, 180)
+    low, high = (20, 36) if draw < 0.3 else (36, 76) if draw < 0.75 else (90, 180)
     return float(low * (high / low) ** rng.random())
 
 
