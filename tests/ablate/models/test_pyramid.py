@@ -84,6 +84,14 @@ def test_levels_of_the_simple_pyramid_stand_alone() -> None:
     assert {name for name in before if not torch.equal(before[name], after[name])} == {"p5", "p6"}
 
 
+def test_the_simple_pyramid_is_vitdets_stages_with_layer_norms() -> None:
+    pyramid = SimplePyramid(32, 16, 8)
+    up, tail = nn.ConvTranspose2d, [nn.Conv2d, ChannelNorm, nn.Conv2d, ChannelNorm]
+    expected = [[up, ChannelNorm, nn.GELU, up, *tail], [up, *tail], tail, [nn.MaxPool2d, *tail]]
+    assert [[type(layer) for layer in stage] for stage in pyramid.stages] == expected
+    assert [stage[-4].in_channels for stage in pyramid.stages] == [8, 16, 32, 32]
+
+
 def test_channel_norm_is_detectron2s_formula() -> None:
     norm, x = ChannelNorm(6, eps=1e-6), torch.randn(2, 6, 3, 5) * 4 + 1
     nn.init.normal_(norm.weight)
