@@ -201,7 +201,7 @@ def _explain_unknown(path: Path, records: list[Any], image: Ints, category: Ints
             ids = list(dict.fromkeys(repr(getattr(records[i], attribute)) for i in rows[:1000]))
             more = ", ..." if len(ids) > 3 else ""
             parts.append(
-                f"{len(rows):,} of {len(records):,} detections name an {attribute} that the ground truth does not have "
+                f"the {attribute} of {len(rows):,} of {len(records):,} detections is not in the ground truth "
                 f"(first at record {rows[0]}: {', '.join(ids[:3])}{more})"
             )
     return f"{path}: " + " and ".join(parts)

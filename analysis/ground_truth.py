@@ -227,7 +227,7 @@ def _annotation_columns(
         if len(unknown):
             first = ", ".join(repr(getattr(annotations[i], attribute)) for i in unknown[:3])
             raise BadInput(
-                f"{path}: {len(unknown):,} annotations name an {attribute} that is not among the {kind} "
+                f"{path}: the {attribute} of {len(unknown):,} annotations is not among the {kind} "
                 f"(first at annotations[{unknown[0]}]: {first}); add those {kind} or remove the annotations"
             )
     ids = [a.id for a in annotations]

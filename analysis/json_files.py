@@ -67,14 +67,14 @@ def decode(path: Path, content: bytes, decoder: "msgspec.json.Decoder[T]", remed
         raise BadInput(f"{path}: nests lists or objects far too deep; {remedy}") from None
 
 
-def explain(place: str, error: msgspec.ValidationError, remedy: str) -> str:
-    """A validation error as a sentence that names the record, counted from 0."""
+def explain(place: str, error: msgspec.ValidationError, remedy: str, item: str = "record") -> str:
+    """A validation error as a sentence that names the record (or other ``item`` of a list), counted from 0."""
     text = str(error)
     location = _LOCATION.search(text)
     inside = location["place"].lstrip(".") if location else ""
     what = _LOCATION.sub("", text).replace("`", "")
     what = what[:1].lower() + what[1:]
-    record = f"record {inside}" if inside.startswith("[") else inside
+    record = f"{item} {inside}" if inside.startswith("[") else inside
     return f"{place}: {record + ': ' if record else ''}{what}; {remedy}"
 
 

@@ -115,7 +115,7 @@ class Masks:
         try:
             value: _Value = _DECODER.decode(self._raw[row])
         except msgspec.ValidationError as error:
-            raise BadInput(explain(self._place(row), error, REMEDY)) from None
+            raise BadInput(explain(self._place(row), error, REMEDY, "polygon")) from None
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise BadInput(f"{self._place(row)} is not valid JSON; write it with a JSON library") from None
         return value
