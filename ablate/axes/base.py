@@ -1,0 +1,78 @@
+"""The contract of an axis: one factor, its variants, and the only keys that it may change."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from ablate.config import RunConfig, ViT
+from analysis.refusal import BadInput
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person adds for the variants: weights by name (``mae``, ``mae@400``), each a file."""
+
+    weights: Mapping[str, str] = {}
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """One setting of the factor.
+
+    Attributes:
+        name: short, unique on its axis.
+        changes: dotted key of the config -> value, on top of the base.
+        note: what a reader should know, in one sentence.
+        needs: names of run folders that must be finished before.
+        blocked: why it cannot run yet, as advice; none where it can.
+        number: where it stands, on a numeric axis.
+    """
+
+    name: str
+    changes: Mapping[str, Any]
+    note: str = ""
+    needs: tuple[str, ...] = ()
+    blocked: str | None = None
+    number: float | None = None
+
+
+class Axis(msgspec.Struct, frozen=True, kw_only=True):
+    """A factor to study.
+
+    Attributes:
+        name: on the command line.
+        title: what is varied, as a heading.
+        source: who asked the question.
+        touches: the only keys, or groups of keys, that its variants may change.
+        variants: from the base config and the options to the variants, in the order of the tables.
+        baseline: the variant to compare with; none: the one that changes nothing of the base, or else the first.
+        unit: of the numbers of a numeric axis, such as epochs; empty: the variants are no numbers.
+    """
+
+    name: str
+    title: str
+    source: str
+    touches: frozenset[str]
+    variants: Callable[[RunConfig, Options], tuple[Variant, ...]]
+    baseline: str | None = None
+    unit: str = ""
+
+
+def vit_of(base: RunConfig, axis: str) -> ViT:
+    """The ViT of a base config.
+
+    Raises:
+        BadInput: it has another backbone.
+    """
+    backbone = base.model.backbone
+    if not isinstance(backbone, ViT):
+        raise BadInput(f"axis {axis} varies a ViT, and the base has a ResNet; choose another --base")
+    return backbone
+
+
+def is_within(key: str, touches: frozenset[str]) -> bool:
+    """Whether a dotted key is one of the keys touched, or lies in a group that is.
+
+    >>> is_within("train.lr", frozenset({"train"})), is_within("training", frozenset({"train"}))
+    (True, False)
+    """
+    return any(key == touched or key.startswith(f"{touched}.") for touched in touches)
