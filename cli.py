@@ -20,6 +20,9 @@ app.add_typer(analyze_app, name="analyze")
 app.add_typer(ablate_app, name="ablate")
 app.add_typer(data_app, name="data")
 
+TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil")
+MISSING_ENGINE = 5
+
 
 def main() -> None:
     """Run one command; a refusal becomes one sentence on standard error and its exit code."""
@@ -28,6 +31,14 @@ def main() -> None:
     except Refusal as refusal:
         print(f"error: {refusal}", file=sys.stderr)
         sys.exit(refusal.exit_code)
+    except ModuleNotFoundError as missing:
+        if missing.name not in TRAINING_PACKAGES:
+            raise
+        print(
+            f"error: this command needs {missing.name}, which the analysis does not: pip install 'detablate[train]'",
+            file=sys.stderr,
+        )
+        sys.exit(MISSING_ENGINE)
 
 
 if __name__ == "__main__":
