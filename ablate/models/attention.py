@@ -17,7 +17,7 @@ KERNELS: tuple[Kernel, ...] = ("naive", "fused")
 # as some do of -inf.
 FORBIDDEN = -1e4
 
-CUDNN_RIGHT = 92600  # pytorch/pytorch issue 196678
+CUDNN_RIGHT = 92600  # the version that mended pytorch/pytorch issue 196678
 
 
 def padded(side: int, window: int) -> int:
@@ -85,7 +85,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, kernel: Kernel)
     """
     if kernel == "fused" and not (q.device.type == "cpu" and bias is not None and bias.requires_grad):
         # On the CPU no fused kernel differentiates a bias: torch would fall back on slower steps than those below.
-        with _backends(q):
+        with _backends(q, bias):
             return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     logits: Tensor = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     if bias is not None:
@@ -93,9 +93,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, kernel: Kernel)
     return logits.softmax(dim=-1) @ v
 
 
-def _backends(q: Tensor) -> AbstractContextManager[object]:
-    """All of torch's kernels, but cuDNN's where its gradient of q can be NaN (before 9.26, n = 64 modulo 128)."""
-    if q.is_cuda and q.shape[-2] % 128 == 64 and (torch.backends.cudnn.version() or 0) < CUDNN_RIGHT:  # type: ignore[no-untyped-call]
+def _backends(q: Tensor, bias: Tensor | None) -> AbstractContextManager[object]:
+    """All of torch's kernels, but not cuDNN's where its gradient of q can be NaN (with a mask, n = 64 modulo 128)."""
+    cudnn = torch.backends.cudnn.version() or 0  # type: ignore[no-untyped-call]
+    if bias is not None and q.is_cuda and q.shape[-2] % 128 == 64 and cudnn < CUDNN_RIGHT:
         return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
     return nullcontext()
 

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ablate.models.table_growth import growth
+
 Treatment = Literal["pt", "rand", "zero", "none"]
 TREATMENTS: tuple[Treatment, ...] = ("pt", "rand", "zero", "none")
 Grid = tuple[int, int]
@@ -80,15 +82,14 @@ def _fit_axis(offsets: Tensor, side: int) -> Tensor:
     have = (offsets.shape[-1] + 1) // 2
     if side <= have:
         return offsets[..., have - side : have + side - 1]
-    size = (offsets.shape[-2], 2 * side - 1)
-    return F.interpolate(offsets[None], size=size, mode="bicubic", align_corners=True)[0]
+    return offsets @ growth(have, side).T.to(offsets)
 
 
 def fit_table(table: Tensor, old: Grid, new: Grid) -> Tensor:
     """The bias table of one grid, used on another.
 
-    Offsets in tokens keep their learned bias on a smaller grid (the table is cropped); on a larger one, where
-    offsets occur that were never learned, the table is stretched bicubically, its ends and its centre held.
+    On a smaller grid offsets keep the bias that was learned for them (the table is cropped). On a larger one, where
+    offsets occur that were never learned, it is stretched as BEiT does, near offsets little and far ones much.
     """
     if old == new:
         return table

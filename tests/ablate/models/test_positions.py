@@ -11,7 +11,6 @@ from torch import Tensor
 from ablate.models.positions import (
     RelativeBias,
     check_treatment,
-    fit_table,
     position_parameter,
     relative_bias,
     resize_embedding,
@@ -67,15 +66,6 @@ def test_a_smaller_grid_keeps_the_bias_of_every_pair_it_contains(old: tuple[int,
     kept = inside.flatten().nonzero()[:, 0]
     expected = module(old, torch.float32)[..., kept[:, None], kept]
     assert torch.equal(module(new, torch.float32), expected)
-
-
-def test_a_larger_grid_stretches_the_table_between_its_held_ends() -> None:
-    table = torch.linspace(-3, 3, 7)[:, None, None].expand(7, 5, 2).reshape(35, 2)  # a ramp over dy of a 4 x 3 grid
-    stretched = fit_table(table, (4, 3), (6, 5)).view(11, 9, 2)
-    assert stretched.shape == (11, 9, 2)
-    torch.testing.assert_close(stretched[[0, 5, 10]], torch.tensor([-3.0, 0, 3]).view(3, 1, 1).expand(3, 9, 2))
-    assert (stretched[1:] > stretched[:-1]).all()
-    assert fit_table(table, (4, 3), (4, 3)) is table
 
 
 def cubic(values: list[float], size: int) -> list[float]:
