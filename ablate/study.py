@@ -91,11 +91,20 @@ def slug(name: str) -> str:
     >>> slug("attention-tiny"), slug("Müller's 2nd try")
     ('attention-tiny', 'muller-s-2nd-try-b1b19b')
     """
-    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-    safe = re.sub(r"[^a-z0-9._]+", "-", ascii_name).strip("-.")[:LONGEST_SLUG]
+    safe = legible(name)
     if safe == name:
         return safe
     return "-".join(part for part in (safe, hashlib.sha256(name.encode()).hexdigest()[:6]) if part)
+
+
+def legible(name: str) -> str:
+    """What of a name can stand in a file's name everywhere; two names may come to the same.
+
+    >>> legible("global, naive kernel")
+    'global-naive-kernel'
+    """
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9._=]+", "-", ascii_name).strip("-.")[:LONGEST_SLUG].strip("-.")
 
 
 def study_folder(root: Path, name: str) -> Path:

@@ -21,7 +21,7 @@ def run_text(study: Study, run: StudyRun) -> str:
         ("Careful", f"not controlled, it also changes {', '.join(run.uncontrolled)}" if run.uncontrolled else ""),
         ("Source", study.source),
         ("Command", f"cli.py ablate run {json.dumps(run.config_path) if ' ' in run.config_path else run.config_path}"),
-        ("Results", f"results/runs/{run.identity}"),
+        ("Results", f"results/runs/{run.identity}" if run.identity else ""),
     ]
     lines = [f"# {key + ':':9} {_one_line(text)}" for key, text in head if text]
     lines += ["", f"base: {scalar(study.base)}", ""]
@@ -64,12 +64,13 @@ def plan_text(study: Study) -> str:
         own = [run for run in study.runs if run.variant == variant and run.blocked is None]
         if own:
             lines.append("    runs:")
-            lines += [
-                f"      - {{seed: {run.seed}, config: {scalar(run.config_path.rpartition('/')[2])}, "
-                f"results: {scalar(f'results/runs/{run.identity}')}}}"
-                for run in own
-            ]
+            lines += [f"      - {scalar(_run(run))}" for run in own]
     return "".join(line + "\n" for line in lines)
+
+
+def _run(run: StudyRun) -> dict[str, object]:
+    file = {"seed": run.seed, "config": run.config_path.rpartition("/")[2]}
+    return {**file, "results": f"results/runs/{run.identity}"} if run.identity else file
 
 
 def nested(changes: Mapping[str, Any]) -> Tree:

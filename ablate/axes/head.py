@@ -1,0 +1,23 @@
+"""Detector heads: with the paper's changes to Mask R-CNN, or plain."""
+
+from ablate.axes.base import Axis, Options, Variant
+from ablate.config import RunConfig
+
+KEY = "model.detector.head"
+
+
+def _variants(_base: RunConfig, _options: Options) -> tuple[Variant, ...]:
+    return (
+        Variant(name="paper", changes={KEY: "paper"}, note="BN after convolutions, 2 RPN and 4 box convolutions"),
+        Variant(name="plain", changes={KEY: "plain"}, note="1 RPN convolution, 2-layer box head, no norm"),
+    )
+
+
+AXIS = Axis(
+    name="head",
+    title="Heads of Mask R-CNN",
+    source="arXiv 2111.11429, section 2",
+    touches=frozenset({KEY}),
+    baseline="paper",
+    variants=_variants,
+)

@@ -1,0 +1,31 @@
+"""Feature maps for the detector: the paper's multi-scale FPN, one map alone, and ViTDet's two pyramids."""
+
+from ablate.axes.base import Axis, Options, Variant, vit_of
+from ablate.config import RunConfig
+
+KEY = "model.pyramid.type"
+
+
+PYRAMIDS = (
+    ("multi-scale FPN", "multi_scale", "a tap every quarter of the blocks, then FPN"),
+    ("single-scale", "single_scale", "proposals and heads on the final map alone"),
+    ("simple pyramid", "simple", "four scales of the final map, without FPN"),
+    ("FPN on last map", "last_map", "four scales of the final map, then FPN"),
+)
+
+
+def _variants(base: RunConfig, _: Options) -> tuple[Variant, ...]:
+    vit_of(base, "scale")
+    # Another type would take the number of channels back to its default.
+    held = {"model.pyramid.channels": base.model.pyramid.channels}
+    return tuple(Variant(name=name, changes={KEY: kind, **held}, note=note) for name, kind, note in PYRAMIDS)
+
+
+AXIS = Axis(
+    name="scale",
+    title="Feature pyramids for a plain backbone",
+    source="arXiv 2111.11429, Table 2; arXiv 2203.16527, Table 1",
+    touches=frozenset({KEY}),
+    baseline="multi-scale FPN",
+    variants=_variants,
+)
