@@ -1,0 +1,82 @@
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from ablate.config import Coco
+from ablate.engines.checkpoint import load_checkpoint, load_newest, save_checkpoint
+from ablate.store import RunFolder
+from analysis.refusal import BadInput
+from tests.ablate.engines.tiny import prepared, tiny_config
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, data: Coco) -> RunFolder:
+    return prepared(tmp_path, tiny_config(data))
+
+
+def save(folder: RunFolder, *iterations: int) -> None:
+    for iteration in iterations:
+        save_checkpoint(folder, iteration, {"model": {"weight": torch.full((100,), float(iteration))}})
+
+
+def damage(path: Path, place: float) -> None:
+    content = bytearray(path.read_bytes())
+    content[int(len(content) * place)] ^= 0x10
+    path.write_bytes(content)
+
+
+def test_two_deep(folder: RunFolder) -> None:
+    save(folder, 1, 2, 10, 9)
+    assert [path.name for path in folder.checkpoints_newest_first()] == ["00000010.pt", "00000009.pt"]
+    state = load_newest(folder, CPU, pytest.fail)
+    assert state is not None
+    assert state["iteration"] == 10
+    assert state["model"]["weight"].tolist() == [10] * 100
+
+
+def test_none_yet(folder: RunFolder) -> None:
+    assert load_newest(folder, CPU, pytest.fail) is None
+
+
+def test_a_flipped_bit_falls_back_and_says_so(folder: RunFolder) -> None:
+    save(folder, 1, 2)
+    content = folder.checkpoint(2).read_bytes()
+    place = content.index(torch.full((100,), 2.0).numpy().tobytes()) / len(content)
+    damage(folder.checkpoint(2), place)
+    said: list[str] = []
+    state = load_newest(folder, CPU, said.append)
+    assert state is not None
+    assert state["iteration"] == 1
+    assert "00000002.pt: is damaged" in said[0]
+    assert "falling back" in said[0]
+
+
+@pytest.mark.parametrize("size", [0, 10, 500])
+def test_a_cut_file_falls_back(folder: RunFolder, size: int) -> None:
+    save(folder, 1, 2)
+    folder.checkpoint(2).write_bytes(folder.checkpoint(2).read_bytes()[:size])
+    state = load_newest(folder, CPU, lambda _: None)
+    assert state is not None
+    assert state["iteration"] == 1
+
+
+def test_all_damaged_is_an_error_not_a_new_start(folder: RunFolder) -> None:
+    save(folder, 1)
+    folder.checkpoint(1).write_bytes(b"nothing")
+    with pytest.raises(BadInput, match="every checkpoint is damaged"):
+        load_newest(folder, CPU, lambda _: None)
+
+
+def test_nothing_in_a_checkpoint_is_executed(folder: RunFolder) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (folder.path / "sprung",))
+
+    torch.save({"schema": 1, "iteration": 1, "model": Trap()}, folder.checkpoint(1), pickle_module=pickle)
+    with pytest.raises(BadInput, match="damaged"):
+        load_checkpoint(folder.checkpoint(1), CPU)
+    assert not (folder.path / "sprung").exists()

@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from ablate.engines.precision import resolve
+from ablate.engines.processes import Layout, joined, lay_out
+from ablate.engines.randomness import derived, generator
+from analysis.refusal import BadInput
+
+
+@pytest.mark.parametrize(
+    ("batch", "norm", "processes", "expected"),
+    [
+        (64, 64, 1, Layout(1, 64, 1, 1)),
+        (64, 64, 8, Layout(8, 8, 8, 1)),
+        (64, 8, 8, Layout(8, 1, 8, 8)),
+        (64, 8, 1, Layout(1, 8, 1, 8)),
+        (64, 8, 16, Layout(16, 1, 8, 4)),
+        (8, 1, 2, Layout(2, 1, 1, 4)),
+    ],
+)
+def test_a_batch_is_cut_by_statistics_and_processes(batch: int, norm: int, processes: int, expected: Layout) -> None:
+    layout = lay_out(batch, norm, processes)
+    assert layout == expected
+    assert layout.processes * layout.images * layout.passes == batch
+    assert layout.images * layout.group == norm
+
+
+def test_processes_that_do_not_divide_the_work_are_refused() -> None:
+    with pytest.raises(BadInput, match=r"3 processes cannot share batches of 64 .* start 1, 2, 4, 8 of them"):
+        lay_out(64, 8, 3)
+
+
+def test_alone_without_torchrun() -> None:
+    with joined("cpu") as processes:
+        assert (processes.rank, processes.count, processes.first) == (0, 1, True)
+        values = torch.tensor([1.0, 2.0])
+        assert processes.mean(values).tolist() == [1, 2]
+        assert processes.workers(None) == 0
+        assert processes.workers(3) == 3
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(BadInput, match="no CUDA device"), joined("cuda"):
+        pass
+
+
+def test_precision_is_resolved_for_the_device() -> None:
+    cpu = torch.device("cpu")
+    assert resolve("auto", cpu) == "fp32"
+    assert resolve("bf16", cpu) == "bf16"
+    with pytest.raises(BadInput, match="fp16 needs a CUDA device"):
+        resolve("fp16", cpu)
+
+
+def test_places_have_unrelated_seeds() -> None:
+    seeds = {derived(seed, *place) for seed in (0, 1) for place in [(0,), (1,), (0, 0), (0, 1), (1, 0), (0, 0, 0)]}
+    assert len(seeds) == 12
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    first = torch.rand(3, generator=generator(torch.device("cpu"), 5, 1, 2))
+    assert torch.equal(first, torch.rand(3, generator=generator(torch.device("cpu"), 5, 1, 2)))
+    bits = [bin(derived(0, number) ^ derived(0, number + 1)).count("1") for number in range(100)]
+    assert 28 < sum(bits) / len(bits) < 35
