@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.ground_truth import GroundTruth, check_boxes
 from analysis.grouping import best_in_group, index_of, order_by_index
-from analysis.json_files import decode, explain, is_list, read_bytes
+from analysis.json_files import decode, explain, is_list, parse, read_bytes
 from analysis.masks import Masks
 from analysis.refusal import BadInput
 
@@ -122,7 +122,7 @@ def read_detections(path: str | Path, ground_truth: GroundTruth, *, drop_unknown
 
 def _decode(path: Path, content: bytes) -> list[Any]:
     try:
-        return _DECODER.decode(content)
+        return parse(content, _DECODER)
     except msgspec.ValidationError as error:
         text = str(error)
         if text.endswith(".image_id`") and "got `str`" in text:

@@ -1,5 +1,6 @@
 """JSON files from disk, plain or gzipped, with one clear sentence for everything that can be wrong with them."""
 
+import gc
 import gzip
 import json
 import math
@@ -49,6 +50,17 @@ def is_list(content: bytes) -> bool:
     return content.lstrip()[:1] == b"["
 
 
+def parse(content: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
+    """Parse without the garbage collector, which would walk the millions of new records again and again."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return decoder.decode(content)
+    finally:
+        if collecting:
+            gc.enable()
+
+
 def decode(path: Path, content: bytes, decoder: "msgspec.json.Decoder[T]", remedy: str = REMEDY) -> T:
     """Parse and validate in one pass; ``remedy`` says what a record should look like.
 
@@ -56,7 +68,7 @@ def decode(path: Path, content: bytes, decoder: "msgspec.json.Decoder[T]", remed
         BadInput: malformed JSON, a NaN or Infinity literal, or a value of the wrong type; names the record.
     """
     try:
-        return decoder.decode(content)
+        return parse(content, decoder)
     except msgspec.ValidationError as error:
         raise BadInput(explain(str(path), error, remedy)) from None
     except msgspec.DecodeError as error:
