@@ -84,8 +84,8 @@ def ap_screen(
         table,
         Text(
             f"\nCOCO's numbers for {what}, in points. AP: mean over IoU 0.50 to 0.95; s, m, l: objects up to 32 x 32, "
-            "up to 96 x 96 and larger, in pixels; AR: recall with at most 1, 10 or 100 detections an image and category; "
-            "-: no object to measure.",
+            "up to 96 x 96 and larger, in pixels; AR: recall with at most 1, 10 or 100 detections an image and "
+            "category; -: no object to measure.",
             style="dim",
         ),
     ]
