@@ -208,12 +208,6 @@ class ViT(nn.Module):
         self.drop_path = drop_path
         self._initialise()
 
-    @property
-    def no_decay(self) -> frozenset[str]:
-        """Names of the parameters that, besides norms, take no weight decay (detectron2, MIMDet)."""
-        names = (name for name, _ in self.named_parameters())
-        return frozenset(name for name in names if name == "pos_embed" or name.endswith("_bias.table"))
-
     def _initialise(self) -> None:
         """BEiT's random init: weights normal with std 0.02, the last layer of each branch of block l over sqrt(2 l)."""
         for module in (self.patch_embed, *self.blocks.modules()):

@@ -342,10 +342,14 @@ def test_random_init_is_beits() -> None:
     assert model.patch_embed.weight.std().item() == pytest.approx(0.02, rel=0.03)
 
 
-def test_parameters_without_decay_and_without_positions() -> None:
-    assert tiny().no_decay == {"pos_embed", "window_bias.table", "global_bias.table"}
-    assert tiny(pattern="window").no_decay == {"pos_embed", "window_bias.table"}
-    assert tiny(relative="none", absolute="none").no_decay == frozenset()
+def test_positions_are_the_parameters_that_the_settings_ask_for() -> None:
+    def positions(**changes: Any) -> set[str]:
+        return {name for name, _ in tiny(**changes).named_parameters() if not name.startswith(("blocks", "patch"))}
+
+    assert positions() == {"pos_embed", "window_bias.table", "global_bias.table"}
+    assert positions(pattern="window") == {"pos_embed", "window_bias.table"}
+    assert positions(pattern="global", absolute="none") == {"global_bias.table"}
+    assert positions(relative="none", absolute="none") == set()
     assert not any("qkv.bias" in name for name, _ in tiny(qkv_bias=False).named_parameters())
 
 
