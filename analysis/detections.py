@@ -157,7 +157,7 @@ def _column(path: Path, records: list[Any], name: str) -> Ints:
         return np.fromiter(map(attrgetter(name), records), np.int64, len(records))
     except OverflowError:
         place = next(i for i, r in enumerate(records) if not -(2**63) <= getattr(r, name) < 2**63)
-        raise BadInput(f"{path}: {name} of record {place} does not fit 64 bits") from None
+        raise BadInput(f"{path}: {name} of record {place} does not fit 64 bits; write the ground truth's ids") from None
 
 
 def _image_index(path: Path, records: list[Any], ground_truth: GroundTruth, notes: list[str]) -> Ints:
