@@ -6,16 +6,24 @@ import typer
 
 from ablate.commands import app as ablate_app
 from ablate.data.commands import app as data_app
+from ablate.newest import newest_predictions
 from analysis.commands import app as analyze_app
 from analysis.refusal import Refusal
 
 app = typer.Typer(
     name="detablate",
-    help="Ablation studies and exact error analysis for object detectors.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def front_door(context: typer.Context) -> None:
+    """Ablation studies and exact error analysis for object detectors."""
+    context.obj = newest_predictions  # the analysis knows no studies: what to analyze by default is told to it
+
+
 app.add_typer(analyze_app, name="analyze")
 app.add_typer(ablate_app, name="ablate")
 app.add_typer(data_app, name="data")

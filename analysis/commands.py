@@ -48,8 +48,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document an
 Verify = Annotated[bool, typer.Option("--verify", help="Recompute with tidecv and pycocotools; show the differences.")]
 
 
+Root = Annotated[Path, typer.Option("--root", help="The folder that holds results/, to find the newest study in.")]
+
+
 @app.command()
 def errors(
+    context: typer.Context,
     predictions: Predictions = None,
     gt: Truth = None,
     iou_type: Kind = IouType.bbox,
@@ -62,20 +66,37 @@ def errors(
     out: Annotated[Path | None, typer.Option(help="Folder for tables, a figure, every detection's label.")] = None,
     as_json: AsJson = False,
     verify: Verify = False,
+    root: Root = Path(),
 ) -> None:
     """Break the AP down into six types of error: what each costs, how often it happens, where to look.
 
     Several prediction files are compared on one ground truth: analyze errors a.json vit=b.json --gt gt.json
+    Without any, the newest study's are.
     """
     from analysis.errors import Settings
-    from analysis.tables import as_json as encode
-    from analysis.tables import errors_document
-    from analysis.terminal import errors_screen, print_warnings, print_whole
 
     if not 0 < background_iou <= iou <= 1:
         raise typer.BadParameter("needs 0 < --background-iou <= --iou <= 1", param_hint="--iou")
     settings = Settings(iou_type.value, iou, background_iou, max_dets, convention.value)
-    ground_truth, runs = _analyze(predictions, gt, settings, respect_ignore, drop_unknown)
+    named, truth = _inputs(context, predictions, gt, root)
+    _errors(named, truth, settings, respect_ignore, drop_unknown, out, as_json, verify)
+
+
+def _errors(
+    named: list[tuple[str, Path]],
+    truth: Path,
+    settings: "Settings",
+    respect_ignore: bool = False,
+    drop_unknown: bool = False,
+    out: Path | None = None,
+    as_json: bool = False,
+    verify: bool = False,
+) -> None:
+    from analysis.tables import as_json as encode
+    from analysis.tables import errors_document
+    from analysis.terminal import errors_screen, print_warnings, print_whole
+
+    ground_truth, runs = _analyze(named, truth, settings, respect_ignore, drop_unknown)
     document = errors_document(ground_truth, settings, runs) if as_json or out else {}
     checks = _verify_errors(ground_truth, runs) if verify else []
     if out:
@@ -95,6 +116,7 @@ def errors(
 
 @app.command()
 def ap(
+    context: typer.Context,
     predictions: Predictions = None,
     gt: Truth = None,
     iou_type: Kind = IouType.bbox,
@@ -102,6 +124,7 @@ def ap(
     drop_unknown: DropUnknown = False,
     as_json: AsJson = False,
     verify: Verify = False,
+    root: Root = Path(),
 ) -> None:
     """COCO's 12 numbers, equal to pycocotools' and many times faster."""
     from analysis.average_precision import coco_metrics
@@ -111,7 +134,7 @@ def ap(
     from analysis.tables import as_json as encode
     from analysis.terminal import ap_screen, print_warnings, print_whole
 
-    named, truth_path = _inputs(predictions, gt)
+    named, truth_path = _inputs(context, predictions, gt, root)
     ground_truth = read_ground_truth(truth_path, respect_ignore=respect_ignore)
     metrics = []
     for name, path in named:
@@ -141,6 +164,7 @@ def example(
     seed: Annotated[int, typer.Option(help="Seed of everything that is random.")] = 1,
 ) -> None:
     """Generate ground truth and two simulated detectors with known flaws, and analyze them."""
+    from analysis.errors import Settings
     from analysis.synthetic import write_example
 
     truth, files = write_example(out, images=images, seed=seed)
@@ -149,36 +173,41 @@ def example(
         "The same analysis of your own files:\n"
         f"  analyze errors {' '.join(map(str, files.values()))} --gt {truth}\n"
     )
-    errors([f"{name}={path}" for name, path in files.items()], truth, out=out / "analysis")
+    _errors(list(files.items()), truth, Settings(), out=out / "analysis")
 
 
 OUTPUTS = ("errors.csv", "errors.json", "errors.md", "errors.png", "errors.pdf", "detections.csv.gz")
 
 
-def _inputs(predictions: list[str] | None, gt: Path | None) -> tuple[list[tuple[str, Path]], Path]:
+def _inputs(
+    context: typer.Context, predictions: list[str] | None, gt: Path | None, root: Path
+) -> tuple[list[tuple[str, Path]], Path]:
+    """What was named, or else what the front door finds under the root."""
     from analysis.runs import name_runs
 
-    if predictions and gt is None:
-        raise typer.BadParameter("is needed: the ground truth to compare with", param_hint="--gt")
-    if not predictions or gt is None:
+    if predictions:
+        if gt is None:
+            raise typer.BadParameter("is needed: the ground truth to compare with", param_hint="--gt")
+        return name_runs(predictions), gt
+    newest: tuple[list[tuple[str, Path]], Path] | None = context.obj(root) if context.obj else None
+    if newest is None:
         raise BadInput(
             "no prediction file was named and there is no finished run to analyze; name one (analyze errors "
-            "PREDICTIONS --gt GT), or make one: ablate run tiny-shapes trains a small detector, analyze example "
-            "simulates two"
+            "PREDICTIONS --gt GT), or make one: ablate attention --launch runs a small study, ablate run tiny-shapes "
+            "trains one detector, analyze example simulates two"
         )
-    return name_runs(predictions), gt
+    return newest
 
 
 def _analyze(
-    predictions: list[str] | None, gt: Path | None, settings: "Settings", respect_ignore: bool, drop_unknown: bool
+    named: list[tuple[str, Path]], truth: Path, settings: "Settings", respect_ignore: bool, drop_unknown: bool
 ) -> "tuple[GroundTruth, list[Run]]":
     from analysis.detections import read_detections
     from analysis.errors import break_down_as
     from analysis.ground_truth import read_ground_truth
     from analysis.runs import Run
 
-    named, truth_path = _inputs(predictions, gt)
-    ground_truth = read_ground_truth(truth_path, respect_ignore=respect_ignore)
+    ground_truth = read_ground_truth(truth, respect_ignore=respect_ignore)
     runs = []
     for name, path in named:
         detections = read_detections(path, ground_truth, drop_unknown=drop_unknown)

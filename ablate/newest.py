@@ -1,0 +1,49 @@
+"""The predictions of the newest study: what `analyze` works on when it is given nothing."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ablate.store import RunFolder
+
+Inputs = tuple[list[tuple[str, Path]], Path]  # (name, prediction file) of each run, and the ground truth of all
+
+
+def newest_predictions(root: Path) -> Inputs | None:
+    """The finished runs of the newest study under a root, or the newest finished run where there is no study.
+
+    Runs are called by their variants, with the seed where a variant has several. None: nothing is finished.
+    """
+    from ablate.store import run_folder, run_folders
+    from ablate.study import list_studies
+
+    for study in reversed(list_studies(root)):
+        runs = [run for run in study.runs if run.blocked is None and _finished(run_folder(root, run.identity))]
+        if runs:
+            several = len({run.seed for run in runs}) > 1
+            named = [
+                (f"{run.variant}, seed {run.seed}" if several else run.variant, run_folder(root, run.identity))
+                for run in runs
+            ]
+            return [(name, folder.predictions) for name, folder in named], _truth(named[0][1])
+    finished = [folder for folder in run_folders(root) if _finished(folder)]
+    if not finished:
+        return None
+    folder = max(finished, key=lambda folder: folder.predictions.stat().st_mtime)
+    return [(folder.path.name, folder.predictions)], _truth(folder)
+
+
+def _finished(folder: "RunFolder") -> bool:
+    from analysis.refusal import BadInput
+
+    try:
+        status = folder.read_status()
+    except BadInput:
+        return False
+    return status is not None and status.state == "finished" and folder.predictions.exists()
+
+
+def _truth(folder: "RunFolder") -> Path:
+    from ablate.data.sources import locate
+
+    return locate(folder.read_config().data.validation, folder.root).annotations
