@@ -33,7 +33,7 @@ def _all(base: RunConfig) -> Iterator[Variant]:
 AXIS = Axis(
     name="attention",
     title="Windowed, hybrid and global attention",
-    source="arXiv 2111.11429, Table 3; arXiv 2203.16527, Table 3",
+    source="arXiv 2111.11429, Table 3; arXiv 2203.16527",
     touches=frozenset({f"{KEY}.pattern", f"{KEY}.kernel", f"{KEY}.checkpoint", f"{KEY}.propagation"}),
     baseline="hybrid",
     variants=_variants,

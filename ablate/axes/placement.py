@@ -31,7 +31,7 @@ def _all(base: RunConfig) -> Iterator[Variant]:
 AXIS = Axis(
     name="placement",
     title="Place and number of global blocks",
-    source="arXiv 2203.16527, Table 2",
+    source="arXiv 2203.16527",
     touches=frozenset({f"{KEY}.pattern", f"{KEY}.global_blocks", f"{KEY}.global_count"}),
     variants=_variants,
 )

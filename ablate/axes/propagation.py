@@ -26,7 +26,7 @@ def _variants(base: RunConfig, _: Options) -> tuple[Variant, ...]:
 AXIS = Axis(
     name="propagation",
     title="Propagation between windows",
-    source="arXiv 2203.16527, Table 2",
+    source="arXiv 2203.16527",
     touches=frozenset({f"{KEY}.pattern", f"{KEY}.propagation"}),
     baseline="global blocks",
     variants=_variants,

@@ -24,7 +24,7 @@ def _variants(base: RunConfig, _: Options) -> tuple[Variant, ...]:
 AXIS = Axis(
     name="scale",
     title="Feature pyramids for a plain backbone",
-    source="arXiv 2111.11429, Table 2; arXiv 2203.16527, Table 1",
+    source="arXiv 2111.11429, Table 2; arXiv 2203.16527",
     touches=frozenset({KEY}),
     baseline="multi-scale FPN",
     variants=_variants,

@@ -1,0 +1,80 @@
+"""Published numbers, ``results/paper/<axis>.yaml``, each with its source, and when a run may stand beside one."""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from ablate.axes.sizes import model_size
+from ablate.config import Coco, Part, RunConfig
+from ablate.config_yaml import parse, read_yaml
+
+_HERE = Path(__file__).resolve().parent
+# COCO 2017: images and annotations of the validation set, by which it is known again.
+COCO_VALIDATION = (5_000, 36_781)
+
+
+class Finding(Part, frozen=True, kw_only=True):
+    """One published result, on COCO 2017. What the source does not say is left out, and matches no run."""
+
+    variant: str  # as the axis calls it
+    size: str  # as `ablate.axes.sizes` calls it
+    source: Annotated[str, Meta(min_length=1)]  # paper and table
+    init: str = ""  # random, supervised, MoCo v3, BEiT, MAE
+    epochs: float | None = None
+    schedule: str = ""  # cosine, step
+    box_ap: float | None = None
+    mask_ap: float | None = None
+    out_of_memory: bool = False
+    note: str = ""
+
+    @property
+    def training(self) -> str:
+        """Initialisation and schedule in words."""
+        length = "" if self.epochs is None else f"{self.epochs:g} epochs"
+        memory = "out of memory" if self.out_of_memory else ""
+        return ", ".join(part for part in (self.init, length, self.schedule, memory, self.note) if part)
+
+
+class Findings(Part, frozen=True, kw_only=True):
+    """A file."""
+
+    findings: tuple[Finding, ...]
+
+
+def published_folder() -> Path:
+    """``results/paper`` in a source tree, ``ablate/paper`` in an installed package."""
+    installed = _HERE / "paper"
+    return installed if installed.is_dir() else _HERE.parent / "results" / "paper"
+
+
+@cache
+def findings_of(axis: str) -> tuple[Finding, ...]:
+    """What was published of an axis; nothing where there is no file of its name."""
+    path = published_folder() / f"{axis}.yaml"
+    return parse(read_yaml(path), Findings, str(path)).findings if path.is_file() else ()
+
+
+def matches(finding: Finding, config: RunConfig, validation: tuple[int, int]) -> bool:
+    """Whether a run may stand beside a published number: same data, size, initialisation and schedule.
+
+    Args:
+        finding: of the variant that the run is.
+        config: of the run.
+        validation: its validation set, images and annotations.
+    """
+    train = config.data.train
+    on_coco = validation == COCO_VALIDATION and isinstance(train, Coco) and "train2017" in Path(train.annotations).name
+    return (
+        on_coco
+        and finding.size == model_size(config.model)
+        and finding.init == initialisation(config)
+        and finding.epochs == config.train.epochs
+        and finding.schedule == config.train.schedule
+    )
+
+
+def initialisation(config: RunConfig) -> str:
+    """What a run starts from, as the published lines call it; empty where the config does not tell."""
+    return "random" if config.init.weights == "none" else ""

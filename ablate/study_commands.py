@@ -1,0 +1,266 @@
+"""The verbs that make and read studies: one for every axis, ``vary``, ``axes``, ``probe`` and ``table``."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ablate.axes import AXES
+from ablate.axes.custom import COMMAND
+from ablate.commands import Device, OnDevice, Root, app
+from analysis.refusal import BadInput
+
+if TYPE_CHECKING:
+    from ablate.axes import Axis
+    from ablate.planning import Request
+    from ablate.study import Study
+
+
+class IouType(StrEnum):
+    """What is compared."""
+
+    bbox = "bbox"
+    segm = "segm"
+
+
+Base = Annotated[str, typer.Option("--base", metavar="CONFIG", help="Preset or YAML file that all variants share.")]
+DataFrom = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        help="shapes, a COCO root or a YAML file; or four times: train JSON, its images, the same of validation.",
+        show_default="the base's",
+    ),
+]
+Name = Annotated[str, typer.Option("--name", help="Of the study.", show_default="AXIS-BASE")]
+Seeds = Annotated[
+    str, typer.Option("--seeds", metavar="0,1,...", help="Every variant runs under each.", show_default="the base's")
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field in all runs: train.lr=8e-5.")
+]
+Only = Annotated[
+    list[str] | None, typer.Option("--only", metavar="VARIANT", help="This one, and the baseline; repeat for more.")
+]
+Product = Annotated[str, typer.Option("--product", metavar="AXIS", help="Cross with another axis (or its YAML file).")]
+Weights = Annotated[
+    list[str] | None, typer.Option("--weights", metavar="NAME=FILE", help="For variants that need them: mae=FILE.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")]
+Launch = Annotated[bool, typer.Option("--launch", help="Run what is not done, and end with the table.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Launch without asking, whatever it costs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+StudyName = Annotated[str, typer.Argument(metavar="[STUDY]", help="Its name.", show_default="the newest")]
+
+
+def _command_of(axis: "Axis") -> Callable[..., None]:
+    def command(
+        base: Base = "tiny-shapes",
+        data: DataFrom = None,
+        name: Name = "",
+        seeds: Seeds = "",
+        changes: Set = None,
+        only: Only = None,
+        product: Product = "",
+        weights: Weights = None,
+        root: Root = Path(),
+        device: OnDevice = Device.auto,
+        dry_run: DryRun = False,
+        launch: Launch = False,
+        yes: Yes = False,
+        as_json: AsJson = False,
+    ) -> None:
+        request = _request(base, data, name, seeds, changes, only, weights, device)
+        _make(axis, request, product, root, dry_run=dry_run, launch=launch, yes=yes, as_json=as_json)
+
+    command.__doc__ = f"{axis.title}. Plans a study; --launch runs it."
+    return command
+
+
+for _axis in AXES.values():
+    app.command(_axis.name, rich_help_panel="Axes")(_command_of(_axis))
+
+
+@app.command(COMMAND, rich_help_panel="Axes")
+def vary(
+    file: Annotated[str, typer.Argument(metavar="[AXIS.yaml]", help="An axis of your own.", show_default=False)] = "",
+    keys: Annotated[
+        list[str] | None,
+        typer.Option("--vary", metavar="KEY=V1,V2,...", help="A key and its values; more keys are varied one by one."),
+    ] = None,
+    base: Base = "tiny-shapes",
+    data: DataFrom = None,
+    name: Name = "",
+    seeds: Seeds = "",
+    changes: Set = None,
+    only: Only = None,
+    product: Product = "",
+    weights: Weights = None,
+    root: Root = Path(),
+    device: OnDevice = Device.auto,
+    dry_run: DryRun = False,
+    launch: Launch = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Any key of the config, or a YAML file, as the axis: ablate vary --vary train.lr=5e-4,1e-3,2e-3."""
+    from ablate.axes.custom import axis_from_file, axis_from_keys
+
+    if bool(file) == bool(keys):
+        raise BadInput("name one: a YAML file with an axis, or --vary KEY=VALUE,VALUE,...")
+    axis = axis_from_file(Path(file)) if file else axis_from_keys(keys or ())
+    request = _request(base, data, name, seeds, changes, only, weights, device)
+    _make(axis, request, product, root, dry_run=dry_run, launch=launch, yes=yes, as_json=as_json)
+
+
+@app.command()
+def axes(
+    axis: Annotated[str, typer.Argument(metavar="[AXIS]", help="Show this one in full.", show_default=False)] = "",
+    base: Base = "tiny-shapes",
+    as_json: AsJson = False,
+) -> None:
+    """Show what can be studied: axes, their variants, who asked, and what was found."""
+    import msgspec
+
+    from ablate.axes import Options
+    from ablate.config_yaml import load_config
+    from ablate.plan_screen import axes_screen, axis_document, axis_screen
+    from analysis.terminal import print_whole
+
+    config = load_config(base)
+    chosen = [_axis(axis)] if axis else list(AXES.values())
+    if as_json:
+        documents = [axis_document(one, one.variants(config, Options())) for one in chosen]
+        typer.echo(msgspec.json.format(msgspec.json.encode({"schema": 1, "axes": documents}), indent=2).decode())
+    elif axis:
+        print_whole(*axis_screen(chosen[0], chosen[0].variants(config, Options()), base))
+    else:
+        print_whole(*axes_screen([(one, one.variants(config, Options())) for one in chosen]))
+
+
+@app.command()
+def probe(
+    study: StudyName = "",
+    root: Root = Path(),
+    device: OnDevice = Device.auto,
+    again: Annotated[bool, typer.Option("--again", help="Measure also what was measured on this machine.")] = False,
+) -> None:
+    """Measure what each variant of a study costs: peak memory, seconds an iteration and an image; run it alone."""
+    from ablate.probe import probe_study
+
+    probe_study(
+        root, _study(root, study), device=device.value, again=again, say=lambda line: typer.echo(line, err=True)
+    )
+
+
+@app.command()
+def table(
+    study: StudyName = "",
+    root: Root = Path(),
+    iou_type: Annotated[IouType, typer.Option("--iou-type", help="Errors of boxes or of masks.")] = IouType.bbox,
+    out: Annotated[Path | None, typer.Option(help="Folder for CSV, Markdown, LaTeX, JSON and figures.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The answer: AP, errors and cost of every variant of a study, with published findings where there are any."""
+    from ablate.summary import summarise
+    from ablate.summary_files import as_json as encode
+    from ablate.summary_files import write_files
+    from ablate.summary_screen import summary_screen
+    from analysis.terminal import print_whole
+
+    summary = summarise(root, _study(root, study), iou_type.value)
+    if out:
+        write_files(out, summary)
+    if as_json:
+        typer.echo(encode(summary).decode(), nl=False)
+    else:
+        print_whole(*summary_screen(summary))
+
+
+def _axis(name: str) -> "Axis":
+    if name not in AXES:
+        raise BadInput(f"there is no axis {name!r}; there are {', '.join(AXES)}, and ablate vary makes any other")
+    return AXES[name]
+
+
+def _study(root: Path, name: str) -> "Study":
+    from ablate.study import newest_study, read_study
+
+    return read_study(root, name) if name else newest_study(root, lambda line: typer.echo(f"warning: {line}", err=True))
+
+
+def _request(
+    base: str,
+    data: Sequence[str] | None,
+    name: str,
+    seeds: str,
+    changes: Sequence[str] | None,
+    only: Sequence[str] | None,
+    weights: Sequence[str] | None,
+    device: Device,
+) -> "Request":
+    from ablate.planning import Request
+
+    files = dict(weight.partition("=")[::2] for weight in weights or ())
+    for kind, file in files.items():
+        if not Path(file).expanduser().is_file():
+            raise BadInput(f"--weights {kind}={file}: no such file; write NAME=FILE, for example mae=mae_base.pth")
+    return Request(
+        base=base,
+        data=data or (),
+        name=name,
+        seeds=_numbers(seeds),
+        settings=changes or (),
+        only=only or (),
+        weights={kind: str(Path(file).expanduser().absolute()) for kind, file in files.items()},
+        device=device.value,
+    )
+
+
+def _numbers(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdecimal() for part in parts):
+        raise BadInput(f"--seeds {text}: must be whole numbers with commas between them, such as 0,1,2")
+    return list(dict.fromkeys(map(int, parts)))
+
+
+def _make(
+    axis: "Axis",
+    request: "Request",
+    product: str,
+    root: Path,
+    *,
+    dry_run: bool,
+    launch: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    import msgspec
+
+    from ablate.axes.custom import axis_from_file
+    from ablate.plan_screen import plan_document, plan_screen
+    from ablate.planning import plan
+    from ablate.study import write_study
+    from analysis.terminal import print_whole
+
+    if dry_run and launch:
+        raise typer.BadParameter("choose one of --dry-run and --launch", param_hint="--launch")
+    crossed = None
+    if product:
+        crossed = axis_from_file(Path(product)) if Path(product).is_file() else _axis(product)
+    study = plan(axis, request, root, crossed=crossed, write=not dry_run)
+    if not dry_run:
+        write_study(root, study)
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(plan_document(study)), indent=2).decode())
+    else:
+        print_whole(*plan_screen(study, root, written=not dry_run))
+    if launch:
+        from ablate.launch.commands import launch_study
+
+        launch_study(root, study, device=request.device, yes=yes)
+    elif not dry_run and not as_json:
+        typer.echo(f"\nRun it: cli.py ablate launch {shlex.quote(study.name)}")
