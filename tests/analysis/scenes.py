@@ -11,6 +11,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from analysis.masks import run_lengths
+
 
 @dataclass(frozen=True)
 class SceneFiles:
@@ -29,8 +31,8 @@ class SceneFiles:
             yield paths
 
 
-# With these sides IoUs of exactly 1/10, 1/5, 1/2 and 1 are common. 0 gives boxes without area.
-_SIDES = st.sampled_from([10, 10, 10, 20, 20, 50, 100, 0])
+# With these sides IoUs of exactly 1/10, 1/5, 1/2 and 1 are common, and areas on COCO's limits. 0: boxes without area.
+_SIDES = st.sampled_from([10, 10, 10, 20, 20, 50, 100, 32, 96, 0])
 _OFFSETS = st.sampled_from([0, 0, 0, 10, 20, 50])
 _SCORES = st.sampled_from([0.9, 0.9, 0.5, 0.5, 0.25, 0.1, 1.0, 0.0])
 
@@ -51,6 +53,33 @@ def loose_boxes(draw: st.DrawFn) -> list[float]:
 
 
 @st.composite
+def clustered_boxes(draw: st.DrawFn) -> list[float]:
+    """Boxes xywh about two places, so that many of them claim the same object."""
+    unit = st.floats(-1, 1, allow_subnormal=False)
+    left = draw(st.sampled_from([20.0, 80.0]))
+    return [left + 12 * draw(unit), 20 + 12 * draw(unit), 40 + 12 * draw(unit), 40 + 12 * draw(unit)]
+
+
+@st.composite
+def mask_scenes(draw: st.DrawFn) -> SceneFiles:
+    """Scenes whose masks are the box and a second rectangle, in all three spellings."""
+    from pycocotools import mask
+
+    scene = draw(scenes(max_images=2, max_objects=5, max_detections=8, scales=(1,)))
+    for record in (*scene.truth["annotations"], *scene.results):
+        (x, y, w, h), (x2, y2, w2, h2) = record["bbox"], draw(grid_boxes())
+        polygons = [
+            [left, top, left + width, top, left + width, top + height, left, top + height]
+            for left, top, width, height in ((x, y, w, h), (x2, y2, w2, h2))
+        ]
+        rle = mask.merge(mask.frPyObjects(polygons, 200, 200))
+        rle["counts"] = rle["counts"].decode()
+        runs = {"size": [200, 200], "counts": run_lengths(rle["counts"]).tolist()}
+        record["segmentation"] = draw(st.sampled_from([polygons, rle, runs]))
+    return scene
+
+
+@st.composite
 def scenes(
     draw: st.DrawFn,
     boxes: st.SearchStrategy[list[float]] = grid_boxes(),  # noqa: B008
@@ -59,11 +88,12 @@ def scenes(
     max_images: int = 3,
     max_objects: int = 8,
     max_detections: int = 14,
+    scales: tuple[int, ...] = (1, 1, 4),
 ) -> SceneFiles:
     """Images out of order of their ids, some empty; categories that may lack objects or detections."""
     images = draw(st.lists(st.integers(1, 50), min_size=1, max_size=max_images, unique=True))
     categories = draw(st.lists(st.integers(0, 9), min_size=1, max_size=3, unique=True))
-    scale = draw(st.sampled_from([1, 1, 4]))  # 4 moves objects over COCO's limits of size
+    scale = draw(st.sampled_from(scales))  # 4 moves objects over COCO's limits of size
     ids = itertools.count(draw(st.sampled_from([1, 100])))
     image, category = st.sampled_from(images), st.sampled_from(categories)
     annotations = []

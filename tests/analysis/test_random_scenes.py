@@ -15,7 +15,7 @@ from tests.analysis.peers import (
     pycocotools_metrics,
     tidecv_numbers,
 )
-from tests.analysis.scenes import SceneFiles, loose_boxes, scenes
+from tests.analysis.scenes import SceneFiles, clustered_boxes, loose_boxes, mask_scenes, scenes
 
 SAMPLE = settings(
     max_examples=150, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
@@ -25,7 +25,9 @@ thresholds = st.sampled_from([(0.5, 0.1), (0.5, 0.1), (0.5, 0.5), (0.75, 0.1), (
 caps = st.sampled_from([100, 100, 1, 2, 3])
 
 
-def check_tidecv(scene: SceneFiles, threshold: tuple[float, float], max_dets: int) -> None:
+def check_tidecv(
+    scene: SceneFiles, threshold: tuple[float, float] = (0.5, 0.1), max_dets: int = 100, iou_type: str = "bbox"
+) -> None:
     iou, background_iou = threshold
     with scene.written() as (truth, results):
         gt = read_ground_truth(truth)
@@ -36,10 +38,13 @@ def check_tidecv(scene: SceneFiles, threshold: tuple[float, float], max_dets: in
             iou=iou,
             background_iou=background_iou,
             max_dets=max_dets,
+            iou_type=iou_type,
         )
     found = ours(result)
     try:
-        expected = tidecv_numbers(scene.truth, scene.results, iou=iou, background_iou=background_iou, max_dets=max_dets)
+        expected = tidecv_numbers(
+            scene.truth, scene.results, iou=iou, background_iou=background_iou, max_dets=max_dets, iou_type=iou_type
+        )
     except ZeroDivisionError:
         # It has nothing to average: no detection and no object counts, at first or after a fix.
         assert found.ap == 0
@@ -49,13 +54,13 @@ def check_tidecv(scene: SceneFiles, threshold: tuple[float, float], max_dets: in
     assert largest_difference(found, expected) < 1e-9, (found, expected)
 
 
-def check_pycocotools(scene: SceneFiles) -> None:
+def check_pycocotools(scene: SceneFiles, iou_type: str = "bbox") -> None:
     with scene.written() as (truth, results):
         gt = read_ground_truth(truth)
         dt = read_detections(results, gt)
-        expected = pycocotools_metrics(truth, results)
-    assert coco_metrics(gt, dt) == pytest.approx(expected, rel=0, abs=1e-12)
-    assert break_down(gt, dt).ap == max(expected["AP50"], 0)
+        expected = pycocotools_metrics(truth, results, iou_type=iou_type)
+    assert coco_metrics(gt, dt, iou_type=iou_type) == pytest.approx(expected, rel=0, abs=1e-12)
+    assert break_down(gt, dt, iou_type=iou_type).ap == max(expected["AP50"], 0)
 
 
 def check_pycocotools_at(scene: SceneFiles, iou: float, max_dets: int) -> None:
@@ -92,7 +97,23 @@ def check_hotcoco(scene: SceneFiles) -> None:
     assert largest_difference(found, expected) < 1e-9, (found, expected)
 
 
-crowd_free = st.one_of(scenes(boxes=loose_boxes(), crowds=False), scenes(crowds=False, max_objects=4))
+def check_low_scores(scene: SceneFiles) -> None:
+    """No error with a score of -1 or less can win an object in tidecv (KeyError); only the order should matter."""
+    raised = SceneFiles(scene.truth, [{**record, "score": record["score"] + 10} for record in scene.results])
+    with scene.written() as (truth, results):
+        gt = read_ground_truth(truth)
+        found = ours(break_down(gt, read_detections(results, gt), convention="tidecv"))
+    with raised.written() as (truth, results):
+        assert ours(break_down(gt, read_detections(results, gt), convention="tidecv")) == found
+    check_tidecv(raised)
+
+
+crowd_free = st.one_of(
+    scenes(boxes=loose_boxes(), crowds=False),
+    scenes(boxes=clustered_boxes(), crowds=False, max_images=2, max_objects=3),
+    scenes(crowds=False, max_objects=4),
+)
+low_scores = st.sampled_from([-1.0, -1.0, -2.0, -3.5, 0.5])
 
 
 @given(scenes(), thresholds, caps)
@@ -117,6 +138,27 @@ def test_pycocotools_at_other_thresholds(scene: SceneFiles, threshold: tuple[flo
 @SAMPLE
 def test_hotcoco(scene: SceneFiles) -> None:
     check_hotcoco(scene)
+
+
+@given(mask_scenes())
+@SAMPLE
+def test_masks(scene: SceneFiles) -> None:
+    check_pycocotools(scene, "segm")
+    check_tidecv(scene, iou_type="segm")
+
+
+@given(st.one_of(scenes(scores=low_scores), scenes(boxes=clustered_boxes(), scores=low_scores)))
+@SAMPLE
+def test_scores_of_minus_one_and_below(scene: SceneFiles) -> None:
+    check_low_scores(scene)
+
+
+@pytest.mark.campaign
+@given(mask_scenes())
+@settings(CAMPAIGN, max_examples=2000)
+def test_masks_campaign(scene: SceneFiles) -> None:
+    check_pycocotools(scene, "segm")
+    check_tidecv(scene, iou_type="segm")
 
 
 @pytest.mark.campaign
