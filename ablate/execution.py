@@ -1,10 +1,8 @@
 """One run from its config to its evaluation; the same call continues it after a kill, and reads it when it is done."""
 
-import fcntl
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +12,9 @@ from ablate.config import RunConfig
 from ablate.engines.base import Engine, Habits, Interrupted, RanOutOfMemory, RunFailed
 from ablate.evaluation import evaluate
 from ablate.identity import evaluation_identity, short, training_identity
-from ablate.manifest import make_manifest
-from ablate.store import RunFolder, Status, run_folder, run_folders
+from ablate.lease import holding
+from ablate.manifest import Manifest, make_manifest
+from ablate.store import RunFolder, Status, read_json, run_folder, run_folders
 from analysis.refusal import BadInput
 
 
@@ -35,46 +34,59 @@ class Executed:
     first_process: bool
 
 
-def execute(config: RunConfig, root: Path, habits: Habits) -> Executed:
+def execute(config: RunConfig, root: Path, habits: Habits, identity: str = "") -> Executed:
     """Prepare the folder of a run, and train, predict and analyse as far as that is not done yet.
 
     Under torchrun all processes call this; the first one writes. Running out of memory is a result: it is in the
     status of the folder, and nothing is raised.
 
+    Args:
+        config: of the run.
+        root: above `results/`.
+        habits: what changes no result.
+        identity: the name that the folder must have, where a study has planned the run.
+
     Raises:
-        BadInput: config or data that cannot be used, or another process is at this run.
+        BadInput: config or data that cannot be used, or other data than were planned with.
+        Held: another process is at this run.
         RunFailed: diverged or interrupted; the status says so too.
     """
     from ablate.engines.processes import joined
 
-    with joined(habits.device) as processes:
+    with joined(habits.device) as processes, ExitStack() as stack:
+        if not processes.first:
+            processes.wait()
+        folder = prepare(config, root, processes.device.type, identity)
         if processes.first:
-            folder = prepare(config, root, processes.device.type)
+            if not _is_finished(folder):
+                stack.enter_context(holding(folder.path, str(folder.path)))
+                _adopt_weights(folder)
             processes.wait()
-        else:
-            processes.wait()
-            folder = prepare(config, root, processes.device.type)
-        status = folder.read_status()
-        done = status is not None and status.state == "finished"
+        done = _is_finished(folder)  # from here on only the holder changes it
         processes.wait()
         if not done and processes.first:
-            with _alone(folder):
-                _carry_out(folder, habits)
+            _carry_out(folder, habits)
         elif not done:
             engine_of(folder.read_config()).run(folder, habits)
         return Executed(folder, processes.first)
 
 
-def prepare(config: RunConfig, root: Path, device: str) -> RunFolder:
-    """The folder of a run, with its config and manifest; where it is already, nothing changes.
+def _is_finished(folder: RunFolder) -> bool:
+    status = folder.read_status()
+    return status is not None and status.state == "finished"
 
-    Weights that another run with the same training has are taken over, so that settings of evaluation alone do not
-    train anew.
+
+def prepare(config: RunConfig, root: Path, device: str, identity: str = "") -> RunFolder:
+    """The folder of a run, with its config and manifest; where it is already, nothing changes.
 
     Args:
         config: whose precision may still be `auto`.
         root: above `results/`.
         device: cpu or cuda; resolves the precision.
+        identity: the name that the folder must have; empty for whatever it comes to.
+
+    Raises:
+        BadInput: config or data that cannot be used, or other data than were planned with.
     """
     import torch
 
@@ -86,6 +98,11 @@ def prepare(config: RunConfig, root: Path, device: str) -> RunFolder:
     config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, precision=precision))
     data = [read_ground_truth(locate(s, root).annotations).digest for s in (config.data.train, config.data.validation)]
     training, evaluation = training_identity(config, data[0]), evaluation_identity(config, data[0], data[1])
+    if identity and identity != short(evaluation):
+        raise BadInput(
+            f"run {identity}: its data or this program changed since it was planned (it comes to {short(evaluation)} "
+            "now); plan the study again under another --name"
+        )
     folder = run_folder(root, short(evaluation))
     folder.prepare(
         config,
@@ -97,13 +114,17 @@ def prepare(config: RunConfig, root: Path, device: str) -> RunFolder:
             validation_data=data[1],
         ),
     )
-    if not folder.checkpoints_newest_first():
-        _adopt_weights(folder, training)
     return folder
 
 
-def _adopt_weights(folder: RunFolder, training: str) -> None:
-    """Link the newest checkpoint of a run that trains, or trained, the same."""
+def _adopt_weights(folder: RunFolder) -> None:
+    """Where there is no checkpoint, link the newest one of a run that trains, or trained, the same.
+
+    So settings of evaluation alone do not train anew.
+    """
+    if folder.checkpoints_newest_first():
+        return
+    training = read_json(folder.manifest, Manifest).training
     others = [other for other in run_folders(folder.root, training) if other.path != folder.path]
     found = [path for other in others for path in other.checkpoints_newest_first()[:1]]
     if found:
@@ -125,11 +146,15 @@ def _carry_out(folder: RunFolder, habits: Habits) -> None:
         folder.append_event(state, message=message, seconds=round(time.monotonic() - began, 1))
 
     before = folder.read_status() or Status(state="prepared")
-    folder.write_status(
-        Status(state="running", phase="training", iteration=before.iteration, iterations=before.iterations)
-    )
-    folder.append_event("started")
     try:
+        folder.write_status(
+            Status(state="running", phase="training", iteration=before.iteration, iterations=before.iterations)
+        )
+        folder.append_event("started")
+        if before.iteration and not folder.checkpoints_newest_first():
+            lost = f"its checkpoints are gone (it had come to iteration {before.iteration}); training from the start"
+            folder.append_event("warning", message=lost)
+            habits.say(f"warning: {folder.path}: {lost}")
         engine_of(folder.read_config()).run(folder, habits)
         last = folder.read_status() or before
         folder.write_status(
@@ -144,19 +169,17 @@ def _carry_out(folder: RunFolder, habits: Habits) -> None:
     except RunFailed as error:
         tell("diverged", str(error))
         raise
+    except OSError as error:
+        # The machine's trouble, not the run's: it may go on when there is space again.
+        message = (
+            f"{error.filename or folder.path}: {error.strerror or error}; what was saved is not lost: put that right, "
+            "and the same command continues"
+        )
+        with suppress(OSError):
+            tell("interrupted", message)
+        raise Interrupted(message) from error
     except BaseException as error:
         tell("failed", f"{type(error).__name__}: {error}")
         raise
     else:
         tell("finished")
-
-
-@contextmanager
-def _alone(folder: RunFolder) -> Iterator[None]:
-    """Hold the folder against other processes on this machine; the lock ends with the process, however it ends."""
-    with (folder.path / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BadInput(f"{folder.path}: another process is at this run; wait for it, or stop it first") from None
-        yield

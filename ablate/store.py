@@ -146,15 +146,17 @@ class RunFolder:
         """
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
+            if self.manifest.exists() and self.config.exists():
+                self._check_same(config)
+                return
+            with replacing(self.config) as file:
+                file.write(dump_config(_with_absolute_paths(config)).encode())
+            write_json(self.manifest, manifest)  # last: with it the folder counts as prepared
+            self.write_status(Status(state="prepared"))
         except OSError as error:
-            raise BadInput(f"{self.path}: cannot be made ({error.strerror}); choose another --root") from None
-        if self.manifest.exists() and self.config.exists():
-            self._check_same(config)
-            return
-        with replacing(self.config) as file:
-            file.write(dump_config(_with_absolute_paths(config)).encode())
-        write_json(self.manifest, manifest)  # last: with it the folder counts as prepared
-        self.write_status(Status(state="prepared"))
+            raise BadInput(
+                f"{self.path}: cannot be written ({error.strerror}); free space or choose another --root"
+            ) from None
 
     def _check_same(self, config: RunConfig) -> None:
         # Data enters the identity by its content, so a moved data set continues the same run.

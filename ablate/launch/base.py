@@ -1,0 +1,116 @@
+"""The contract of a launcher: it starts `python -m ablate.launch.worker JOB` for the runs of a study that are not done.
+
+A worker takes the lease of its run folder, so however many launchers there are, a run is never carried out twice; and a
+launcher learns how a run went from the run folder, not from the worker. A worker stops politely when its launcher dies.
+"""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from ablate.lease import Owner
+from ablate.launch.standing import Standing
+from ablate.study import Study
+from analysis.refusal import Refusal
+
+BUSY = 75  # exit code of a worker that did nothing, because another process is at the run or at the device
+LOG = "log.txt"  # of a run folder: what its workers said
+
+
+class SomeFailed(Refusal):
+    """Not every run of the study came to a result."""
+
+    exit_code = 3
+
+
+class Stopped(Refusal):
+    """Somebody asked the launcher to stop."""
+
+    exit_code = 130
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker is told, as one JSON argument."""
+
+    root: str  # absolute
+    study: str
+    run: str  # the name of its folder
+    launcher: Owner | None = None  # the worker stops when this process dies
+    slots: tuple[str, ...] = ()  # devices of this machine that the worker needs for itself
+    device: str = "auto"  # auto, cpu or cuda
+    loaders: int | None = None  # processes that load images
+    checkpoint_minutes: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a study is launched; nothing here changes a result.
+
+    Attributes:
+        device: auto, cpu or cuda.
+        gpus_per_run: GPUs that train one run together.
+        retry: run again what failed, diverged or ran out of memory.
+        fail_fast: stop everything at the first failure.
+        loaders: processes that load images, for each that trains; none leaves it to the engine.
+        checkpoint_minutes: between checkpoints.
+    """
+
+    device: str = "auto"
+    gpus_per_run: int = 1
+    retry: bool = False
+    fail_fast: bool = False
+    loaders: int | None = None
+    checkpoint_minutes: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a launch ended.
+
+    Attributes:
+        standings: of every run of the study.
+        failed: sentences, one for each run that came to no result and is not blocked.
+        stopped: who asked to stop: a signal's name, or a command; empty where all was done.
+    """
+
+    standings: list[Standing]
+    failed: list[str]
+    stopped: str
+
+
+class View(Protocol):
+    """Shows a launch to the person who waits."""
+
+    def update(self, found: list[Standing], stopping: str) -> None:
+        """How every run stands now; ``stopping`` says who asked to stop."""
+
+    def say(self, line: str) -> None:
+        """One line that stays."""
+
+
+class Launcher(Protocol):
+    """Runs a study; one file each: this machine's processes, a cluster's queue."""
+
+    def launch(self, root: Path, study: Study, options: Options, view: View) -> Outcome:
+        """Run what is not done, and return when nothing is left to do or somebody asked to stop.
+
+        Raises:
+            BadInput: nothing can be run at all.
+        """
+
+
+def worker_command(job: Job, processes: int) -> list[str]:
+    """The command line of a worker; torchrun's where several processes train together."""
+    runner = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    return [sys.executable, *runner, "-m", "ablate.launch.worker", msgspec.json.encode(job).decode()]
+
+
+def worker_environment() -> dict[str, str]:
+    """Our environment, in which Python finds this package and nothing of the current folder."""
+    package = str(Path(__file__).resolve().parents[2])
+    paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONSAFEPATH": "1"}

@@ -1,0 +1,41 @@
+"""The devices of this machine, each of which one run at a time has for itself."""
+
+import os
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+
+from ablate.lease import owners
+from analysis.refusal import BadInput
+
+CPU = "cpu"
+
+
+def slot_folder(slot: str) -> Path:
+    """Where the processes of this machine, and of this user, that want a device for themselves see each other."""
+    return Path(tempfile.gettempdir()) / f"detablate-{os.getuid()}" / slot.replace("/", "_")
+
+
+def slots_of(device: str, gpus_per_run: int) -> tuple[str, ...]:
+    """The names of the devices to run on: visible GPUs, as CUDA_VISIBLE_DEVICES takes them, or the CPU as one.
+
+    Raises:
+        BadInput: GPUs are demanded that are not there.
+    """
+    gpus: tuple[str, ...] = ()
+    if device != "cpu":
+        import torch
+
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        named = os.environ.get("CUDA_VISIBLE_DEVICES")
+        gpus = tuple(named.split(",") if named is not None else map(str, range(count)))[:count]
+    if device == "cuda" and not gpus:
+        raise BadInput("--device cuda: no CUDA device is visible to PyTorch; choose --device cpu or auto")
+    if gpus_per_run > max(1, len(gpus)):
+        raise BadInput(f"--gpus-per-run {gpus_per_run}: {len(gpus)} GPUs are visible here; choose at most that many")
+    return gpus or (CPU,)
+
+
+def free_slots(slots: Collection[str], taken: Collection[str]) -> list[str]:
+    """Those that neither this launch nor another process uses."""
+    return [slot for slot in slots if slot not in taken and not owners(slot_folder(slot))]

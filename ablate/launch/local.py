@@ -1,0 +1,260 @@
+"""Runs a study with processes of this machine: a run on each free GPU, or on several; without a GPU one by one."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+import msgspec
+
+from ablate.launch.base import BUSY, LOG, Job, Options, Outcome, View, worker_command, worker_environment
+from ablate.launch.cancel import Cancelled, launchers_folder
+from ablate.launch.devices import CPU, free_slots, slots_of
+from ablate.launch.queue import CAN_FAIL, Queue, queue
+from ablate.launch.standing import DONE, FAILED, Observer, Standing, State
+from ablate.lease import Held, holding, joining, this_process
+from ablate.store import Status, now, run_folder
+from ablate.study import Study, StudyRun
+from analysis.refusal import BadInput
+
+TICK_SECONDS = 0.05  # between two looks at the processes
+LOOK_SECONDS = 0.5  # between two looks at the files
+PATIENCE_SECONDS = 2.0  # before a run or a device that another process took is tried again
+
+Command = Callable[[Job, int], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Child:
+    run: StudyRun
+    slots: tuple[str, ...]
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+
+
+@dataclass
+class _Stop:
+    """Who asked to stop, and how often; a context around the launch."""
+
+    reason: str = ""
+    times: int = 0
+    _before: dict[int, object] = field(default_factory=dict)
+
+    def __enter__(self) -> "_Stop":
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.ask("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
+
+    def ask(self, reason: str) -> None:
+        """Ask to stop; the second time at once."""
+        self.reason = self.reason or reason
+        self.times += 1
+
+
+class LocalLauncher:
+    """See `ablate.launch.base.Launcher`.
+
+    Args:
+        command: from a job and a number of processes to the command line of a worker.
+    """
+
+    def __init__(self, command: Command = worker_command) -> None:
+        self._command = command
+
+    def launch(self, root: Path, study: Study, options: Options, view: View) -> Outcome:
+        """See `Launcher.launch`."""
+        slots = slots_of(options.device, options.gpus_per_run)
+        folder = launchers_folder(root, study.name)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"{folder}: cannot be made ({error.strerror}); choose another --root") from None
+        with joining(folder), _Stop() as stop:
+            return _Launch(self._command, root.absolute(), study, options, view, slots, stop).run()
+
+
+class _Launch:
+    """One launch of one study."""
+
+    def __init__(
+        self,
+        command: Command,
+        root: Path,
+        study: Study,
+        options: Options,
+        view: View,
+        slots: tuple[str, ...],
+        stop: _Stop,
+    ) -> None:
+        self._command, self._root, self._study, self._options = command, root, study, options
+        self._view, self._slots, self._stop = view, slots, stop
+        self._observer = Observer(root, study)
+        self._cancelled = Cancelled(root, study.name)
+        self._children: dict[str, _Child] = {}
+        self._tried: set[str] = set()
+        self._not_before: dict[str, float] = {}
+        self._failures: dict[str, str] = {}  # of this launch: name of the folder -> a sentence
+
+    def run(self) -> Outcome:
+        """Until nothing is left to do, or everything has stopped."""
+        found = self._look()
+        again = {s.identity for s in found if s.state in CAN_FAIL} if self._options.retry else set[str]()
+        asked = 0
+        looked = time.monotonic()
+        while True:
+            if self._stop.times > asked:
+                asked = self._stop.times
+                self._signal(signal.SIGTERM if asked == 1 else signal.SIGKILL)
+            todo = self._queue(found, again)
+            if not self._stop.reason:
+                self._start(todo)
+            if not self._children and (self._stop.reason or not (todo.ready or todo.later)):
+                return self._outcome(found, todo)
+            ended = self._reap()
+            if ended or time.monotonic() - looked > LOOK_SECONDS:
+                if self._cancelled():
+                    self._stop.ask("ablate cancel")
+                found, looked = self._look(), time.monotonic()
+            else:
+                time.sleep(TICK_SECONDS)
+
+    def _look(self) -> list[Standing]:
+        found = [
+            msgspec.structs.replace(s, state="running", phase=s.phase or "starting")
+            if s.identity in self._children and s.state != "running"
+            else s
+            for s in self._observer.look()
+        ]
+        self._view.update(found, self._stop.reason)
+        return found
+
+    def _queue(self, found: list[Standing], again: set[str]) -> Queue:
+        own = {run.identity for run in self._study.runs}
+        needed = {need for run in self._study.runs for need in run.needs} - own
+        elsewhere = {need: self._state_elsewhere(need) for need in needed}
+        return queue(self._study.runs, found, set_aside=self._tried, again=again, elsewhere=elsewhere)
+
+    def _state_elsewhere(self, identity: str) -> State | None:
+        status = run_folder(self._root, identity).read_status()
+        return None if status is None else msgspec.convert(_as_state(status), State)
+
+    def _start(self, todo: Queue) -> None:
+        taken = {slot for child in self._children.values() for slot in child.slots}
+        each = self._options.gpus_per_run
+        if len(self._slots) - len(taken) < each:
+            return
+        for run in todo.ready:
+            if self._not_before.get(run.identity, 0.0) > time.monotonic() or run.identity in self._children:
+                continue
+            free = free_slots(self._slots, taken)[:each]
+            if len(free) < each:
+                return
+            self._start_worker(run, tuple(free))
+            taken |= set(free)
+
+    def _start_worker(self, run: StudyRun, slots: tuple[str, ...]) -> None:
+        on_gpus = slots != (CPU,)
+        job = Job(
+            root=str(self._root),
+            study=self._study.name,
+            run=run.identity,
+            launcher=this_process(),
+            slots=tuple(f"gpu-{slot}" for slot in slots) if on_gpus else slots,
+            device="cuda" if on_gpus else "cpu",
+            loaders=self._options.loaders,
+            checkpoint_minutes=self._options.checkpoint_minutes,
+        )
+        environment = worker_environment() | ({"CUDA_VISIBLE_DEVICES": ",".join(slots)} if on_gpus else {})
+        folder = run_folder(self._root, run.identity)
+        try:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            log = (folder.path / LOG).open("ab")
+            log.write(f"{now()} {self._study.name}: {run.variant}, seed {run.seed}, on {', '.join(slots)}\n".encode())
+            log.flush()
+        except OSError as error:
+            self._fail(run, f"{folder.path}: cannot be written ({error.strerror}); free space, and launch again")
+            return
+        process = subprocess.Popen(
+            self._command(job, len(slots)),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # Ctrl-C reaches us alone, and we ask the worker politely
+        )
+        self._children[run.identity] = _Child(run, slots, process, log)
+
+    def _reap(self) -> bool:
+        """Take note of the workers that have ended -> whether there were any."""
+        ended = [child for child in self._children.values() if child.process.poll() is not None]
+        for child in ended:
+            identity = child.run.identity
+            del self._children[identity]
+            child.log.close()
+            if child.process.returncode == BUSY:
+                self._not_before[identity] = time.monotonic() + PATIENCE_SECONDS
+                continue
+            self._tried.add(identity)
+            if not self._stop.reason:
+                self._judge(child)
+        return bool(ended)
+
+    def _judge(self, child: _Child) -> None:
+        """Whether a worker that ended by itself came to a result; one that could not say why not is spoken for."""
+        folder, code = run_folder(self._root, child.run.identity), child.process.returncode
+        status = folder.read_status()
+        if status is not None and status.state in DONE:
+            return
+        if status is not None and status.state in (*FAILED, "interrupted"):
+            self._fail(child.run, status.message)
+            return
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        message = f"its worker {how} without a word; see {folder.path / LOG}; launch again to go on"
+        with suppress(OSError, Held, BadInput), holding(folder.path, str(folder.path)):
+            last = folder.read_status() or Status(state="prepared")
+            folder.write_status(
+                Status(state="interrupted", message=message, iteration=last.iteration, iterations=last.iterations)
+            )
+            folder.append_event("interrupted", message=message)
+        self._fail(child.run, message)
+
+    def _fail(self, run: StudyRun, message: str) -> None:
+        self._tried.add(run.identity)
+        self._failures[run.identity] = message
+        self._view.say(f"{run.variant}, seed {run.seed}: {message}")
+        if self._options.fail_fast and not self._stop.reason:
+            self._stop.ask("--fail-fast")
+
+    def _signal(self, number: signal.Signals) -> None:
+        for child in self._children.values():
+            if number == signal.SIGTERM:
+                child.process.send_signal(number)
+            else:
+                with suppress(ProcessLookupError):
+                    os.killpg(child.process.pid, number)  # what it started too
+
+    def _outcome(self, found: list[Standing], todo: Queue) -> Outcome:
+        messages: Mapping[str, str] = todo.hopeless | self._failures
+        failed = {}
+        for standing in found:
+            message = messages.get(standing.identity) or (standing.message if standing.state in FAILED else "")
+            if message and standing.state not in DONE:
+                failed[standing.identity] = f"{standing.variant}, seed {standing.seed}: {message}"
+        return Outcome(found, list(failed.values()), self._stop.reason)
+
+
+def _as_state(status: Status) -> str:
+    return {"prepared": "waiting", "damaged": "interrupted"}.get(status.state, status.state)

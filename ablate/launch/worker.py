@@ -1,0 +1,99 @@
+"""What a launcher starts for every run: carries it out alone on its devices, and stops when the launcher is gone."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import msgspec
+
+from ablate.launch.base import BUSY, Job
+from ablate.launch.devices import slot_folder
+from ablate.lease import Held, Owner, holding, is_alive, owners
+from ablate.store import FINAL, Status, run_folder
+from ablate.study import StudyRun, read_study
+from analysis.refusal import BadInput, Refusal
+
+LOOK_SECONDS = 1.0  # between two looks at the launcher
+
+
+def carry_out(job: Job) -> int:
+    """Run a job to its end -> the exit code: 0 for a result, `BUSY` where others are at it, else the refusal's.
+
+    What stopped it stands in the status of the run folder, if that can be written.
+    """
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one speaks and locks
+    folder = run_folder(Path(job.root), job.run)
+    try:
+        with ExitStack() as stack:
+            if first:
+                for slot in job.slots:
+                    slot_folder(slot).mkdir(parents=True, exist_ok=True)
+                    stack.enter_context(holding(slot_folder(slot), slot))
+                if job.launcher is not None:
+                    _stop_with(job.launcher)
+            _execute(job)
+    except Held as held:
+        print(f"{held}", flush=True)
+        return BUSY
+    except Refusal as refusal:
+        print(f"error: {refusal}", flush=True)
+        if first and isinstance(refusal, BadInput):
+            _note_failure(job, str(refusal))
+        return refusal.exit_code
+    except OSError as error:
+        print(f"error: {error.filename or folder.path}: {error.strerror}", flush=True)
+        return 3
+    return 0
+
+
+def _execute(job: Job) -> None:
+    run = _run_of(job)
+    if run.config is None:
+        raise BadInput(f"{run.variant}: {run.blocked}")
+    from ablate.engines.base import Habits
+    from ablate.execution import execute
+
+    habits = Habits(
+        device=job.device,
+        workers=job.loaders,
+        checkpoint_seconds=60 * job.checkpoint_minutes,
+        say=lambda line: print(line, flush=True),
+    )
+    execute(run.config, Path(job.root), habits, run.identity)
+
+
+def _run_of(job: Job) -> StudyRun:
+    for run in read_study(Path(job.root), job.study).runs:
+        if run.identity == job.run:
+            return run
+    raise BadInput(f"study {job.study} has no run {job.run} any more; launch it again")
+
+
+def _note_failure(job: Job, message: str) -> None:
+    """Where the run could not even begin, and so did not say why itself, say it."""
+    folder = run_folder(Path(job.root), job.run)
+    status = folder.read_status()
+    if (status is None or status.state not in FINAL) and not owners(folder.path):
+        with suppress(OSError):
+            folder.path.mkdir(parents=True, exist_ok=True)
+            folder.write_status(Status(state="failed", message=message))
+
+
+def _stop_with(launcher: Owner) -> None:
+    """Ask this process to stop, as by SIGTERM, when another one of this machine has ended."""
+
+    def watch() -> None:
+        while is_alive(launcher.pid, launcher.born):
+            time.sleep(LOOK_SECONDS)
+        print("the launcher has ended: stopping, the same command continues", flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="launcher watch", daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(carry_out(msgspec.json.decode(sys.argv[1], type=Job)))
