@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.ground_truth import GroundTruth, check_boxes
 from analysis.grouping import best_in_group, index_of, order_by_index
-from analysis.json_files import decode, explain, is_list, parse, read_bytes
+from analysis.json_files import decode, explain, is_list, no_collector, read_bytes
 from analysis.masks import Masks
 from analysis.refusal import BadInput
 
@@ -76,6 +76,7 @@ class Detections:
         return self.box[:, 2] * self.box[:, 3] if self.has_box else self.masks.area
 
 
+@no_collector()
 def read_detections(path: str | Path, ground_truth: GroundTruth, *, drop_unknown: bool = False) -> Detections:
     """Read a COCO results file (``.json`` or ``.json.gz``), as detectron2, mmdetection and Ultralytics write it.
 
@@ -113,7 +114,7 @@ def read_detections(path: str | Path, ground_truth: GroundTruth, *, drop_unknown
     row = np.flatnonzero(known)
     if len(row) < count:
         records, image, category = [records[i] for i in row.tolist()], image[row], category[row]
-    masks = Masks(path, "record", [r.segmentation for r in records], image, ground_truth.image_size, row)
+    masks = Masks(path, "record", list(map(attrgetter("segmentation"), records)), image, ground_truth.image_size, row)
     box, has_box = _boxes(path, records, masks, row)
     score = np.fromiter(map(attrgetter("score"), records), np.float64, len(records))
     notes += suspicions(box, score, image, category, ground_truth)
@@ -122,7 +123,7 @@ def read_detections(path: str | Path, ground_truth: GroundTruth, *, drop_unknown
 
 def _decode(path: Path, content: bytes) -> list[Any]:
     try:
-        return parse(content, _DECODER)
+        return _DECODER.decode(content)
     except msgspec.ValidationError as error:
         text = str(error)
         if text.endswith(".image_id`") and "got `str`" in text:
@@ -219,19 +220,23 @@ def _shift_hint(records: list[Any], ground_truth: GroundTruth) -> str:
 
 
 def _boxes(path: Path, records: list[Any], masks: Masks, row: Ints) -> tuple[Floats, bool]:
-    count = len(records)
     boxes = list(map(attrgetter("bbox"), records))
-    if None not in boxes:
-        box = np.fromiter(chain.from_iterable(boxes), np.float64, 4 * count).reshape(count, 4)
-        check_boxes(path, "record", box, row)
-        return box, True
-    place = boxes.index(None)
-    if any(box is not None for box in boxes):
-        raise BadInput(f"{path}: record {row[place]} has no bbox while others have; give all of them one or none")
-    empty = np.flatnonzero(~masks.present)
-    if len(empty):
-        raise BadInput(f"{path}: record {row[empty[0]]} has neither bbox nor segmentation; give it a bbox [x, y, w, h]")
-    return masks.box(np.arange(count)), False
+    try:
+        box = np.fromiter(chain.from_iterable(boxes), np.float64, 4 * len(boxes)).reshape(-1, 4)
+    except TypeError:  # None is not iterable
+        place = boxes.index(None)
+        if any(box is not None for box in boxes):
+            raise BadInput(
+                f"{path}: record {row[place]} has no bbox while others have; give all of them one or none"
+            ) from None
+        empty = np.flatnonzero(~masks.present)
+        if len(empty):
+            raise BadInput(
+                f"{path}: record {row[empty[0]]} has neither bbox nor segmentation; give it a bbox [x, y, w, h]"
+            ) from None
+        return masks.box(np.arange(len(boxes))), False
+    check_boxes(path, "record", box, row)
+    return box, True
 
 
 def suspicions(box: Floats, score: Floats, image: Ints, category: Ints, ground_truth: GroundTruth) -> list[str]:

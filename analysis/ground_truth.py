@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.json_files import decode, is_list, read_bytes
+from analysis.json_files import decode, is_list, no_collector, read_bytes
 from analysis.masks import Masks
 from analysis.refusal import BadInput
 
@@ -118,6 +118,7 @@ class GroundTruth:
 _DECODER = msgspec.json.Decoder(_Document)
 
 
+@no_collector()
 def read_ground_truth(path: str | Path, *, respect_ignore: bool = False) -> GroundTruth:
     """Read a COCO instances file (``.json`` or ``.json.gz``).
 

@@ -6,6 +6,8 @@ import json
 import math
 import re
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -50,12 +52,13 @@ def is_list(content: bytes) -> bool:
     return content.lstrip()[:1] == b"["
 
 
-def parse(content: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
-    """Parse without the garbage collector, which would walk the millions of new records again and again."""
+@contextmanager
+def no_collector() -> Iterator[None]:
+    """Work without the garbage collector, which would walk the millions of new records again and again."""
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return decoder.decode(content)
+        yield
     finally:
         if collecting:
             gc.enable()
@@ -68,7 +71,7 @@ def decode(path: Path, content: bytes, decoder: "msgspec.json.Decoder[T]", remed
         BadInput: malformed JSON, a NaN or Infinity literal, or a value of the wrong type; names the record.
     """
     try:
-        return parse(content, decoder)
+        return decoder.decode(content)
     except msgspec.ValidationError as error:
         raise BadInput(explain(str(path), error, remedy)) from None
     except msgspec.DecodeError as error:
