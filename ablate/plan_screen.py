@@ -113,8 +113,7 @@ def axis_screen(axis: Axis, variants: Sequence[Variant], base: str) -> "list[Ren
         note = Text(variant.note)
         if variant.blocked is not None:
             note.append(f"{'; ' if variant.note else ''}{variant.blocked}", style="yellow")
-        name = Text(variant.name, style="bold" if variant.name == axis.baseline else "")
-        table.add_row(name, sets, note)
+        table.add_row(Text(variant.name, style="bold" if variant.name == axis.baseline else ""), sets, note)
     return [grid, Text(""), table, *_findings(findings_of(axis.name))]
 
 

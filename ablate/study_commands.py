@@ -80,8 +80,8 @@ def _command_of(axis: "Axis") -> Callable[..., None]:
     return command
 
 
-for _axis in AXES.values():
-    app.command(_axis.name, rich_help_panel="Axes")(_command_of(_axis))
+for _one in AXES.values():
+    app.command(_one.name, rich_help_panel="Axes")(_command_of(_one))
 
 
 @app.command(COMMAND, rich_help_panel="Axes")

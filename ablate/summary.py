@@ -1,0 +1,296 @@
+"""The answer of a study: AP, errors and cost of each variant over its seeds, and what was published about it."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from ablate.axes.base import is_within
+from ablate.config import Evaluate
+from ablate.estimate import Estimate, estimate
+from ablate.evaluation import Evaluation, Measured, read_evaluation
+from ablate.manifest import Manifest
+from ablate.probe import Cost, costs_of
+from ablate.published import Finding, findings_of, matches
+from ablate.store import SCHEMA, Status, read_json, run_folder
+from ablate.study import Size, Study, StudyRun
+from analysis.refusal import BadInput
+
+IouType = Literal["bbox", "segm"]
+Kind = Callable[[Evaluation], Measured | None]
+METRICS = ("AP", "AP50", "AP75")
+ERRORS = ("cls", "loc", "both", "dup", "bg", "miss", "fp", "fn")
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One variant. AP and its differences in points; what was not measured is none."""
+
+    variant: str
+    levels: tuple[str, ...]
+    number: float | None
+    baseline: bool
+    state: str  # finished, 2 of 3 finished, out of memory, to run ...
+    message: str  # why it is not finished, for a person
+    uncontrolled: tuple[str, ...]
+    n: int  # finished seeds
+    metrics: dict[str, Estimate]  # AP, AP50, AP75 of the kind asked for
+    other_ap: Estimate | None  # AP of the other kind: of masks beside boxes
+    difference: Estimate | None  # AP against the baseline, seed by seed
+    errors: dict[str, Estimate]  # AP to gain by fixing one type alone
+    peak_gib: float | None
+    seconds_per_iteration: float | None
+    seconds_per_image: float | None
+    cost_message: str
+    size: Size | None
+    published: Finding | None  # of the same data, size, initialisation and schedule
+
+
+class Published(msgspec.Struct, frozen=True, kw_only=True):
+    """A published number that no run may stand beside, and its difference to the same source's baseline."""
+
+    finding: Finding
+    box_difference: float | None
+    mask_difference: float | None
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """``table --json``."""
+
+    study: str
+    title: str
+    source: str
+    axis: str
+    product: str | None
+    unit: str
+    base: str
+    baseline: str
+    seeds: tuple[int, ...]
+    synthetic: bool
+    iou_type: IouType
+    iou: float | None  # of the errors; none while nothing is finished
+    images: int | None
+    objects: int | None
+    validation_data: str
+    cost_place: str  # where the cost was measured; empty where it was not, or not in one place
+    cost_memory: str  # what the memory is of
+    rows: tuple[Row, ...]
+    published: tuple[Published, ...]
+    notes: tuple[str, ...]
+    schema: int = SCHEMA
+
+
+class _Run(msgspec.Struct, frozen=True):
+    """A run as its folder tells it."""
+
+    run: StudyRun
+    state: str
+    message: str
+    evaluation: Evaluation | None
+    manifest: Manifest | None
+
+
+def summarise(root: Path, study: Study, iou_type: IouType = "bbox") -> Summary:
+    """The table of a study, from files alone.
+
+    Raises:
+        BadInput: its finished runs were trained or measured on different data, or measured under different settings.
+    """
+    runs = [_read(root, run) for run in study.runs]
+    finished = [run for run in runs if run.evaluation is not None]
+    _check_comparable(study, finished)
+    measured, other = (_boxes, _masks) if iou_type == "bbox" else (_masks, _boxes)
+    if iou_type == "segm" and finished and all(run.evaluation.mask is None for run in finished if run.evaluation):
+        raise BadInput(f"study {study.name!r} has no masks to compare; leave --iou-type away")
+    costs, notes = _comparable_costs(dict(costs_of(root, study)))
+    base_ap = {run.run.seed: _ap(run, measured) for run in finished if run.run.variant == study.baseline}
+    first = finished[0].evaluation if finished else None
+    validation = (first.images, first.objects) if first else (0, 0)
+    findings = findings_of(study.axis)
+    rows = tuple(
+        _row(study, variant, runs, (measured, other), base_ap, costs.get(variant), findings, validation)
+        for variant in study.variants
+    )
+    beside = [row.published for row in rows if row.published is not None]
+    place = next((cost for cost in costs.values()), None)
+    if finished and not base_ap:
+        notes.append(f"The baseline {study.baseline} is not finished, so there are no differences yet.")
+    if finished and len(study.seeds) == 1:
+        notes.append("n = 1: one run a variant, no interval.")
+    return Summary(
+        study=study.name,
+        title=study.title,
+        source=study.source,
+        axis=study.axis,
+        product=study.product,
+        unit=study.unit,
+        base=study.base,
+        baseline=study.baseline,
+        seeds=study.seeds,
+        synthetic=study.synthetic,
+        iou_type=iou_type,
+        iou=first.iou if first else None,
+        images=first.images if first else None,
+        objects=first.objects if first else None,
+        validation_data=study.validation_data,
+        cost_place=place.place if place else "",
+        cost_memory=("" if place is None else "allocated" if place.device == "cuda" else "kept for the backward pass"),
+        rows=rows,
+        published=_published(study, [finding for finding in findings if finding not in beside]),
+        notes=tuple(notes),
+    )
+
+
+def _read(root: Path, run: StudyRun) -> _Run:
+    if run.blocked is not None:
+        return _Run(run, "blocked", run.blocked, None, None)
+    if not run.identity:
+        return _Run(run, "to run", "", None, None)
+    folder = run_folder(root, run.identity)
+    status = folder.read_status() or Status(state="prepared")
+    if status.state != "finished":
+        state = "to run" if status.state == "prepared" else status.state.replace("_", " ")
+        return _Run(run, state, status.message, None, None)
+    try:
+        return _Run(run, "finished", "", read_evaluation(folder.evaluation), read_json(folder.manifest, Manifest))
+    except BadInput as error:
+        return _Run(run, "damaged", str(error), None, None)
+
+
+def _check_comparable(study: Study, finished: Sequence[_Run]) -> None:
+    """Refuse what would compare numbers of different exams."""
+    touches = frozenset(study.touches)
+
+    def refuse_unless_one(what: str, value_of: Callable[[_Run], object]) -> None:
+        values: dict[bytes, str] = {}
+        for run in finished:
+            values.setdefault(msgspec.json.encode(value_of(run)), run.run.variant)
+        if len(values) > 1:
+            raise BadInput(
+                f"study {study.name!r}: {' and '.join(list(values.values())[:2])} differ in {what}, so their numbers "
+                "cannot stand in one table"
+            )
+
+    refuse_unless_one("their validation data", lambda run: run.manifest and run.manifest.validation_data)
+    if not is_within("data.train", touches) and not any(is_within(key, frozenset({"data.train"})) for key in touches):
+        refuse_unless_one("their training data", lambda run: run.manifest and run.manifest.training_data)
+    refuse_unless_one("the IoU of the errors", lambda run: run.evaluation and run.evaluation.iou)
+    refuse_unless_one("the convention of the errors", lambda run: run.evaluation and run.evaluation.convention)
+    for field in msgspec.structs.fields(Evaluate):
+        if not is_within(f"evaluate.{field.name}", touches):
+            refuse_unless_one(f"evaluate.{field.name}", partial(_setting, name=field.name))
+
+
+def _setting(run: _Run, name: str) -> object:
+    """A setting of the evaluation of a run."""
+    return run.run.config and getattr(run.run.config.evaluate, name)
+
+
+def _boxes(evaluation: Evaluation) -> Measured | None:
+    return evaluation.box
+
+
+def _masks(evaluation: Evaluation) -> Measured | None:
+    return evaluation.mask
+
+
+def _ap(run: _Run, measured: Kind) -> float | None:
+    found = measured(run.evaluation) if run.evaluation else None
+    return None if found is None else found.metrics["AP"]
+
+
+def _row(
+    study: Study,
+    variant: str,
+    all_runs: Sequence[_Run],
+    kinds: tuple[Kind, Kind],
+    base_ap: dict[int, float | None],
+    cost: Cost | None,
+    findings: Sequence[Finding],
+    validation: tuple[int, int],
+) -> Row:
+    measured, other = kinds
+    runs = [run for run in all_runs if run.run.variant == variant]
+    evaluations = [run.evaluation for run in runs if run.evaluation is not None]
+    found = [one for evaluation in evaluations if (one := measured(evaluation)) is not None]
+    others = [other(evaluation) for evaluation in evaluations]
+    pairs = [(_ap(run, measured), base_ap.get(run.run.seed)) for run in runs]
+    differences = [own - base for own, base in pairs if own is not None and base is not None]
+    first = runs[0].run
+    config = first.config
+    return Row(
+        variant=variant,
+        levels=first.levels,
+        number=first.number,
+        baseline=variant == study.baseline,
+        state=_state([run.state for run in runs]),
+        message="; ".join(dict.fromkeys(run.message for run in runs if run.message)),
+        uncontrolled=first.uncontrolled,
+        n=len(evaluations),
+        metrics={name: mean for name in METRICS if (mean := estimate([one.metrics[name] for one in found]))},
+        other_ap=estimate([one.metrics["AP"] for one in others if one is not None]),
+        difference=None if variant == study.baseline else estimate(differences),
+        errors={name: mean for name in ERRORS if (mean := estimate([one.delta_ap[name] for one in found]))},
+        peak_gib=cost.peak_gib if cost else None,
+        seconds_per_iteration=cost.seconds_per_iteration if cost else None,
+        seconds_per_image=cost.seconds_per_image if cost else None,
+        cost_message=cost.message if cost else "",
+        size=first.size,
+        published=next(
+            (
+                finding
+                for finding in findings
+                if config is not None and finding.variant == variant and matches(finding, config, validation)
+            ),
+            None,
+        ),
+    )
+
+
+def _state(states: Sequence[str]) -> str:
+    counts = Counter(states)
+    if len(counts) == 1:
+        return states[0]
+    return ", ".join(f"{count} of {len(states)} {state}" for state, count in counts.items())
+
+
+def _comparable_costs(costs: dict[str, Cost]) -> tuple[dict[str, Cost], list[str]]:
+    """Costs of one place and precision, or none and the reason."""
+    places = dict.fromkeys(f"{cost.place}" for cost in costs.values())
+    if len(places) < 2:
+        return costs, []
+    listed = "; ".join(
+        f"{place} ({', '.join(name for name, cost in costs.items() if cost.place == place)})" for place in places
+    )
+    sentence = (
+        f"Cost was measured on different machines and is not compared: {listed}. One of them: ablate probe --again."
+    )
+    return {}, [sentence]
+
+
+def _published(study: Study, findings: Sequence[Finding]) -> tuple[Published, ...]:
+    """Findings with their difference to the baseline of the same source, size and training."""
+
+    def difference(finding: Finding, name: Literal["box_ap", "mask_ap"]) -> float | None:
+        group = (finding.source, finding.size, finding.note)
+        own = getattr(finding, name)
+        for other in findings:
+            if (
+                other.variant == study.baseline
+                and (other.source, other.size, other.note) == group
+                and other is not finding
+            ):
+                base = getattr(other, name)
+                return None if own is None or base is None else round(own - base, 6)
+        return None
+
+    return tuple(
+        Published(
+            finding=finding,
+            box_difference=difference(finding, "box_ap"),
+            mask_difference=difference(finding, "mask_ap"),
+        )
+        for finding in findings
+    )

@@ -1,0 +1,165 @@
+"""The answer of a study as figures: errors per variant as in the paper's Figure 4, and curves for numeric axes."""
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ablate.summary import ERRORS, Row, Summary
+from ablate.summary_screen import banner, kinds
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS = ("png", "pdf")
+TYPES, TOTALS = ERRORS[:6], ERRORS[6:]
+
+
+def errors_figure(summary: Summary) -> dict[str, bytes]:
+    """Points lost to each type of error, a colour a variant; with several seeds a dot each.
+
+    Returns the encoded picture for each of the formats; nothing if no run is finished.
+    """
+    rows = [row for row in summary.rows if row.errors]
+    if not rows:
+        return {}
+    import pandas as pd
+    import seaborn as sns
+
+    kind, _ = kinds(summary)
+    records = [
+        {"variant": _label(row, kind), "error": name.upper() if name in TOTALS else name, "points": value}
+        for row in rows
+        for name in ERRORS
+        for value in row.errors[name].each
+    ]
+    frame = pd.DataFrame(records)
+    labels = list(dict.fromkeys(frame["variant"]))
+    palette = _palette(len(labels))
+    figure, style = _figure(7.6, 2.9 + 0.2 * ((len(labels) + 2) // 3))
+    with style:
+        axes = figure.subplots(1, 2, width_ratios=[3, 1.15])
+        for axis, names in zip(axes, (TYPES, tuple(name.upper() for name in TOTALS)), strict=True):
+            part = frame[frame["error"].isin(names)]
+            sns.barplot(
+                part, x="error", y="points", hue="variant", order=list(names), hue_order=labels, palette=palette,
+                ax=axis, legend=axis is axes[0], width=0.8, saturation=0.9, errorbar=None,
+            )  # fmt: skip
+            if any(row.n > 1 for row in rows):
+                sns.stripplot(
+                    part, x="error", y="points", hue="variant", order=list(names), hue_order=labels, dodge=True,
+                    palette=["0.15"] * len(labels), ax=axis, legend=False, size=2.4, jitter=False,
+                )  # fmt: skip
+            axis.set(xlabel="", ylabel=f"{kind} AP{_percent(summary)} to gain (points)" if axis is axes[0] else "")
+            axis.set_ylim(bottom=min(0.0, part["points"].min() * 1.1), top=max(part["points"].max() * 1.12, 0.1))
+            sns.despine(ax=axis, left=True)
+            axis.grid(visible=False, axis="x")
+            axis.tick_params(length=0)
+        axes[0].set_title("one type of error fixed", fontsize=9, loc="left", color="0.35")
+        axes[1].set_title("all of a kind", fontsize=9, loc="left", color="0.35")
+        handles, names = axes[0].get_legend_handles_labels()
+        axes[0].get_legend().remove()
+        figure.legend(
+            handles[: len(labels)], names[: len(labels)], loc="outside upper left", ncols=min(len(labels), 3),
+            frameon=False, fontsize=8.5, columnspacing=1.4, handlelength=1.2,
+        )  # fmt: skip
+        _footer(figure, summary)
+        return _encoded(figure)
+
+
+def curves_figure(summary: Summary) -> dict[str, bytes]:
+    """AP against the number of a numeric axis, a line for each variant of the second axis; nothing for other axes."""
+    rows = [row for row in summary.rows if row.number is not None and "AP" in row.metrics]
+    if not summary.unit or len(rows) < 2:
+        return {}
+    import seaborn as sns
+
+    kind, _ = kinds(summary)
+    figure, style = _figure(4.8, 3.3)
+    with style:
+        axis = figure.subplots()
+        lines = _lines_of(rows)
+        for (name, line), colour in zip(lines.items(), _palette(len(lines)), strict=True):
+            numbers = [row.number or 0.0 for row in line]
+            found = [row.metrics["AP"] for row in line]
+            axis.plot(
+                numbers, [one.mean for one in found], "o-", color=colour, label=name, markersize=4.5, linewidth=1.6
+            )
+            if any(one.half is not None for one in found):
+                low, high = ([one.mean + sign * (one.half or 0) for one in found] for sign in (-1, 1))
+                axis.fill_between(numbers, low, high, color=colour, alpha=0.18, linewidth=0)
+        ticks = sorted({row.number for row in rows if row.number is not None})
+        if ticks[0] > 0 and ticks[-1] / ticks[0] >= 4:
+            axis.set_xscale("log", base=2)
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.minorticks_off()
+        axis.set(xlabel=_unit(summary), ylabel=f"{kind} AP (points)")
+        if len(lines) > 1:
+            axis.legend(frameon=False, fontsize=8.5)
+        sns.despine(ax=axis)
+        _footer(figure, summary)
+        return _encoded(figure)
+
+
+def _lines_of(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each line: those that differ on the numeric axis alone, by number."""
+    lines: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row.number or 0.0):
+        levels = [level for level in row.levels if level != _numeric_level(row, rows)]
+        lines.setdefault(", ".join(levels), []).append(row)
+    return lines
+
+
+def _numeric_level(row: Row, rows: Sequence[Row]) -> str:
+    """The level of a row on the numeric axis: the one that all rows of the same number share."""
+    same = [set(other.levels) for other in rows if other.number == row.number]
+    shared = set.intersection(*same)
+    return next((level for level in row.levels if level in shared), "")
+
+
+def _unit(summary: Summary) -> str:
+    train = {row.variant.rpartition(" ")[2] for row in summary.rows} if summary.product is None else set()
+    return f"{summary.unit} ({train.pop()})" if len(train) == 1 and summary.axis == "schedule" else summary.unit
+
+
+def _label(row: Row, kind: str) -> str:
+    return f"{row.variant}  ({kind} AP {row.metrics['AP'].mean:.1f})"
+
+
+def _percent(summary: Summary) -> int:
+    return round((summary.iou or 0) * 100)
+
+
+def _palette(count: int) -> "list[Any]":
+    import seaborn as sns
+
+    return list(sns.color_palette("colorblind", count) if count <= 10 else sns.color_palette("husl", count))
+
+
+def _figure(width: float, height: float) -> "tuple[Figure, Any]":
+    import matplotlib as mpl
+    import seaborn as sns
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    look = {**sns.axes_style("whitegrid"), **sns.plotting_context("paper", font_scale=1.1)}
+    style = mpl.rc_context({**look, "pdf.fonttype": 42, "grid.color": "0.92", "axes.edgecolor": "0.6"})
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, style
+
+
+def _footer(figure: "Figure", summary: Summary) -> None:
+    """What must not get lost when the picture travels alone."""
+    n = f"n = {len(summary.seeds)}"
+    data = f"{summary.images:,} images, digest {summary.validation_data[:12]}" if summary.images is not None else ""
+    text = " | ".join(part for part in (summary.study, data, banner(summary) or n) if part)
+    figure.supxlabel(text, fontsize=6.5, color="0.45")
+
+
+def _encoded(figure: "Figure") -> dict[str, bytes]:
+    pictures = {}
+    for kind in FORMATS:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=200, metadata={"CreationDate": None} if kind == "pdf" else None)
+        pictures[kind] = buffer.getvalue()
+    return pictures
