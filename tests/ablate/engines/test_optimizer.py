@@ -22,7 +22,6 @@ def test_norms_and_positions_have_no_weight_decay(data: Coco) -> None:
     assert {names[p] for p in without} == norms | positions
     assert len(with_decay) + len(without) == len(names)
     assert "backbone.blocks.0.attn.qkv.bias" in {names[p] for p in with_decay}
-    assert {names[p].removeprefix("backbone.") for p in without} >= model.backbone.no_decay  # type: ignore[operator]
 
     optimizer = build_optimizer(model, config.train)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.05, 0]

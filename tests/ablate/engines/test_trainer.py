@@ -248,11 +248,11 @@ def with_sgd(folder: RunFolder, processes: Processes) -> Trainer:
 
 
 def test_two_processes_train_as_one(tmp_path: Path, data: Coco) -> None:
-    """With statistics over both processes, and over one; with accumulation and without."""
+    """With statistics over both processes, and over one; each step accumulates two passes of one image a process."""
     folders = {}
-    for images_per_norm in (4, 2, 1):
+    for images_per_norm in (2, 1):
         config = tiny_config(
-            data, train__iterations=3, train__batch_size=4, train__images_per_norm=images_per_norm, train__lr=0.02
+            data, train__iterations=2, train__batch_size=4, train__images_per_norm=images_per_norm, train__lr=0.02
         )
         folders[images_per_norm] = [prepared(tmp_path, config, f"{n} processes, {images_per_norm}") for n in (1, 2)]
         with_sgd(folders[images_per_norm][0], ALONE).train()
