@@ -14,7 +14,7 @@ from ablate.evaluation import evaluate
 from ablate.identity import evaluation_identity, short, training_identity
 from ablate.lease import holding
 from ablate.manifest import Manifest, make_manifest
-from ablate.store import RunFolder, Status, read_json, run_folder, run_folders
+from ablate.store import RunFolder, State, Status, read_json, run_folder, run_folders
 from analysis.refusal import BadInput
 
 
@@ -65,9 +65,9 @@ def execute(config: RunConfig, root: Path, habits: Habits, identity: str = "") -
         done = _is_finished(folder)  # from here on only the holder changes it
         processes.wait()
         if not done and processes.first:
-            _carry_out(folder, habits)
+            _carry_out(folder, habits, alone=processes.count == 1)
         elif not done:
-            engine_of(folder.read_config()).run(folder, habits)
+            _take_part(folder, habits)
         return Executed(folder, processes.first)
 
 
@@ -136,14 +136,27 @@ def _adopt_weights(folder: RunFolder) -> None:
         folder.append_event("weights taken over", source=str(newest))
 
 
-def _carry_out(folder: RunFolder, habits: Habits) -> None:
+def _tell(folder: RunFolder, began: float, state: State, message: str = "") -> None:
+    last = folder.read_status() or Status(state="prepared")
+    folder.write_status(Status(state=state, message=message, iteration=last.iteration, iterations=last.iterations))
+    folder.append_event(state, message=message, seconds=round(time.monotonic() - began, 1))
+
+
+def _take_part(folder: RunFolder, habits: Habits) -> None:
+    """What a process but the first does; it records only what the first cannot know: that memory ran out here."""
+    began = time.monotonic()
+    try:
+        engine_of(folder.read_config()).run(folder, habits)
+    except RanOutOfMemory as error:
+        _tell(folder, began, "out_of_memory", str(error))
+        raise RunFailed(str(error)) from None  # so that torchrun ends the others, which wait for this one
+
+
+def _carry_out(folder: RunFolder, habits: Habits, *, alone: bool) -> None:
     began = time.monotonic()
 
-    def tell(state: str, message: str = "") -> None:
-        last = folder.read_status() or Status(state="prepared")
-        status = Status(state=state, message=message, iteration=last.iteration, iterations=last.iterations)  # type: ignore[arg-type]
-        folder.write_status(status)
-        folder.append_event(state, message=message, seconds=round(time.monotonic() - began, 1))
+    def tell(state: State, message: str = "") -> None:
+        _tell(folder, began, state, message)
 
     before = folder.read_status() or Status(state="prepared")
     try:
@@ -163,6 +176,8 @@ def _carry_out(folder: RunFolder, habits: Habits) -> None:
         evaluate(folder)
     except RanOutOfMemory as error:
         tell("out_of_memory", str(error))
+        if not alone:
+            raise RunFailed(str(error)) from None  # so that torchrun ends the others, which wait for this one
     except Interrupted as error:
         tell("interrupted", str(error))
         raise
@@ -178,8 +193,14 @@ def _carry_out(folder: RunFolder, habits: Habits) -> None:
         with suppress(OSError):
             tell("interrupted", message)
         raise Interrupted(message) from error
+    except KeyboardInterrupt:
+        tell("interrupted", "stopped by SIGINT; the same command continues")
+        raise
     except BaseException as error:
-        tell("failed", f"{type(error).__name__}: {error}")
+        if (
+            folder.read_status() or before
+        ).state != "out_of_memory":  # else the process that this one lost has said why
+            tell("failed", f"{type(error).__name__}: {error}")
         raise
     else:
         tell("finished")
