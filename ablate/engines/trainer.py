@@ -94,7 +94,7 @@ class Trainer:
         """Go on from the newest checkpoint to the last iteration, and save it.
 
         Raises:
-            Diverged: a loss is not finite; the weights of the last finite one are in a checkpoint.
+            Diverged: a loss is not finite; its step is not taken.
             RanOutOfMemory: with the peak reached.
             Interrupted: after a signal, with everything saved.
             BadInput: damaged data or checkpoints.
@@ -112,7 +112,7 @@ class Trainer:
                 _reproducible(self.device),
             ):
                 self._loop(stop, curves)
-        except OutOfMemoryError as error:
+        except (OutOfMemoryError, torch.OutOfMemoryError) as error:
             raise RanOutOfMemory(self._memory_sentence(error)) from None
         return Trained(self.iterations, self._seconds(), self._peak_gib(), self.device.type)
 
@@ -275,10 +275,10 @@ class Trainer:
             self.folder.append_event("warning", message=line)
             self.habits.say(f"warning: {line}")
 
-    def _memory_sentence(self, error: OutOfMemoryError) -> str:
+    def _memory_sentence(self, error: Exception) -> str:
         cap = self.settings.memory_cap_gib
         limit = f"the cap of {cap} GiB" if cap != "none" else "the device"
-        detail = f" ({error})" if str(error) else ""
+        detail = f" ({str(error).splitlines()[0]})" if str(error) else ""
         return (
             f"{self.folder.path}: {limit} is full in iteration {self.iteration + 1} of {self.iterations}, "
             f"{self.meter.peak_gib:.2f} GiB reached{detail}"

@@ -9,7 +9,7 @@ import torch
 from ablate.config import RunConfig
 from ablate.data.coco import EvaluationSet, TrainingSet
 from ablate.data.sources import Files, locate
-from ablate.engines.base import Habits
+from ablate.engines.base import Habits, RanOutOfMemory
 from ablate.engines.detector import Detector, build_detector
 from ablate.engines.predict import Record, predict
 from ablate.engines.processes import Processes, joined
@@ -25,6 +25,12 @@ class VisionEngine:
 
     def run(self, folder: RunFolder, habits: Habits) -> None:
         """See `Engine.run`."""
+        try:
+            self._run(folder, habits)
+        except torch.OutOfMemoryError as error:  # before or after training, which tells its own
+            raise RanOutOfMemory(f"{folder.path}: {str(error).splitlines()[0]}") from None
+
+    def _run(self, folder: RunFolder, habits: Habits) -> None:
         with joined(habits.device) as processes:
             config = folder.read_config()
             training, validation = _files(config, folder.root, processes)
