@@ -233,3 +233,42 @@ def test_schedule_lengths() -> None:
     assert (train.total_iterations(100), train.warmup_iterations(100)) == (6, 3)
     short = Train(iterations=1, batch_size=8, images_per_norm=8, lr=1e-3, weight_decay=0.1)
     assert (short.total_iterations(10_000), short.warmup_iterations(10_000)) == (1, 0)
+
+
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.integers(-3, 70),
+    st.floats(),
+    st.text("abc\"'\\#:-{ é", max_size=5),
+    st.sampled_from(["none", "all", "vit", "global", "window", "shift", "even", "single_scale", "fpn"]),
+    st.lists(st.integers(-1, 20) | st.floats(), max_size=5),
+    st.dictionaries(st.sampled_from(["type", "width", "epochs", "x"]), st.integers() | st.just("resnet"), max_size=2),
+)
+
+
+def places(tree: dict[str, Any], prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = []
+    for key, value in tree.items():
+        found.append((*prefix, key))
+        if isinstance(value, dict):
+            found += places(value, (*prefix, key))
+    return found
+
+
+PLACES = places(msgspec.to_builtins(load_config("vit-b-coco")))
+
+
+@given(st.lists(st.tuples(st.sampled_from(PLACES), ODD), min_size=1, max_size=3))
+def test_any_value_anywhere_is_taken_or_refused_in_one_sentence(changes: list[tuple[tuple[str, ...], object]]) -> None:
+    base = load_config("vit-b-coco")
+    try:
+        config = base
+        for place, value in changes:
+            config = with_changes(config, {".".join(place): value})
+    except BadInput as refusal:
+        sentence = str(refusal)
+        assert "\n" not in sentence
+        return
+    assert parse(parse_yaml(dump_config(config), "dump"), RunConfig, "dump") == config
