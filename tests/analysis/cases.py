@@ -12,7 +12,7 @@ Record = dict[str, Any]
 
 
 def object_(category: int, box: Box, image: int = 1, **more: Any) -> Record:
-    return {"image_id": image, "category_id": category, "bbox": list(box), "area": box[2] * box[3], **more}
+    return {"image_id": image, "category_id": category, "bbox": list(box), "area": box[2] * box[3], "iscrowd": 0} | more
 
 
 def found(category: int, box: Box, score: float, image: int = 1, **more: Any) -> Record:

@@ -1,7 +1,11 @@
 """The pairs of ground truth and real predictions in the shared data."""
 
+import gzip
+import json
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from tests.shared_data import shared_data
 
@@ -36,3 +40,17 @@ FAKE_MASKS_BOXES = RealPair(_FAKE, "instances_val2014_100.json", "instances_val2
 
 SMALL = (EFFICIENTDET, FAKE_BOXES, FAKE_MASKS, FAKE_MASKS_BOXES)
 ALL = (*SMALL, YOLOV8N, YOLOV8M, YOLOV5S, MASKS_BOXES, MASKS, VOC)
+# For the slow peers: the default tier compares a part of VOC, the campaign all of it.
+ALL_IN_TWO_TIERS = (*ALL[:-1], pytest.param(VOC, marks=pytest.mark.campaign))
+
+
+def part_of_voc(folder: Path, images: int = 600) -> tuple[Path, Path]:
+    """The first images of VOC2007, written into a folder."""
+    truth, results = (json.loads(gzip.decompress(path.read_bytes())) for path in VOC.paths())
+    truth["images"] = truth["images"][:images]
+    some = {image["id"] for image in truth["images"]}
+    truth["annotations"] = [a for a in truth["annotations"] if a["image_id"] in some]
+    paths = folder / "voc_gt.json", folder / "voc_dt.json"
+    paths[0].write_text(json.dumps(truth))
+    paths[1].write_text(json.dumps([r for r in results if r["image_id"] in some]))
+    return paths

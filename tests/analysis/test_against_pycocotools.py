@@ -12,15 +12,23 @@ from tests.analysis.peers import load, plain, pycocotools_ap, pycocotools_metric
 from tests.analysis.real_pairs import RealPair
 
 
-@pytest.mark.parametrize("pair", real_pairs.ALL, ids=str)
-def test_twelve_numbers_and_base_ap_on_real_predictions(pair: RealPair, tmp_path: Path) -> None:
-    truth, results = pair.paths()
-    gt = read_ground_truth(truth)
+def check(truth: Path, results: Path, iou_type: str = "bbox", respect_ignore: bool = False) -> None:
+    """Compare on two plain files."""
+    gt = read_ground_truth(truth, respect_ignore=respect_ignore)
     dt = read_detections(results, gt)
-    expected = pycocotools_metrics(plain(truth, tmp_path), plain(results, tmp_path), iou_type=pair.iou_type)
-    found = coco_metrics(gt, dt, iou_type=pair.iou_type)
-    assert found == pytest.approx(expected, rel=0, abs=1e-12)
-    assert break_down(gt, dt, iou_type=pair.iou_type).ap == expected["AP50"]  # to the last bit
+    expected = pycocotools_metrics(truth, results, iou_type=iou_type, respect_ignore=respect_ignore)
+    assert coco_metrics(gt, dt, iou_type=iou_type) == pytest.approx(expected, rel=0, abs=1e-12)
+    assert break_down(gt, dt, iou_type=iou_type).ap == expected["AP50"]  # to the last bit
+
+
+@pytest.mark.parametrize("pair", real_pairs.ALL_IN_TWO_TIERS, ids=str)
+def test_twelve_numbers_and_base_ap_on_real_predictions(pair: RealPair, tmp_path: Path) -> None:
+    truth, results = (plain(path, tmp_path) for path in pair.paths())
+    check(truth, results, pair.iou_type)
+
+
+def test_twelve_numbers_and_base_ap_on_a_part_of_voc(tmp_path: Path) -> None:
+    check(*real_pairs.part_of_voc(tmp_path))
 
 
 def test_verify_feeds_pycocotools_the_same(tmp_path: Path) -> None:
@@ -46,24 +54,9 @@ def test_tied_scores(decimals: int, tmp_path: Path) -> None:
     truth, results = real_pairs.EFFICIENTDET.paths()
     copy = tmp_path / "rounded.json"
     copy.write_text(json.dumps([{**record, "score": round(record["score"], decimals)} for record in load(results)]))
-    gt = read_ground_truth(truth)
-    dt = read_detections(copy, gt)
-    expected = pycocotools_metrics(truth, copy)
-    assert coco_metrics(gt, dt) == pytest.approx(expected, rel=0, abs=1e-12)
-    assert break_down(gt, dt).ap == expected["AP50"]
+    check(truth, copy)
 
 
 def test_ignore_is_respected_on_request(tmp_path: Path) -> None:
     """VOC's difficult objects: pycocotools overwrites their `ignore`, unless it is patched not to."""
-    document, records = (load(path) for path in real_pairs.VOC.paths())
-    some = {image["id"] for image in document["images"][:400]}
-    document["images"] = document["images"][:400]
-    document["annotations"] = [a for a in document["annotations"] if a["image_id"] in some]
-    truth, results = tmp_path / "gt.json", tmp_path / "dt.json"
-    truth.write_text(json.dumps(document))
-    results.write_text(json.dumps([r for r in records if r["image_id"] in some]))
-    gt = read_ground_truth(truth, respect_ignore=True)
-    dt = read_detections(results, gt)
-    expected = pycocotools_metrics(truth, results, respect_ignore=True)
-    assert coco_metrics(gt, dt) == pytest.approx(expected, rel=0, abs=1e-12)
-    assert break_down(gt, dt).ap == expected["AP50"]
+    check(*real_pairs.part_of_voc(tmp_path, images=400), respect_ignore=True)
