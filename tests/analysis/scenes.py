@@ -85,21 +85,22 @@ def scenes(
     boxes: st.SearchStrategy[list[float]] = grid_boxes(),  # noqa: B008
     scores: st.SearchStrategy[float] = _SCORES,
     crowds: bool = True,
-    max_images: int = 3,
+    max_images: int = 2,
+    max_categories: int = 2,
     max_objects: int = 8,
     max_detections: int = 14,
     scales: tuple[float, ...] = (1, 3.2, 9.6),
 ) -> SceneFiles:
     """Images out of order of their ids, some empty; categories that may lack objects or detections."""
     images = draw(st.lists(st.integers(1, 50), min_size=1, max_size=max_images, unique=True))
-    categories = draw(st.lists(st.integers(0, 9), min_size=1, max_size=3, unique=True))
+    categories = draw(st.lists(st.integers(0, 9), min_size=1, max_size=max_categories, unique=True))
     scale = draw(st.sampled_from(scales))  # 3.2 and 9.6 put the side 10 on COCO's limits of size, 32 and 96
     ids = itertools.count(draw(st.sampled_from([1, 100])))
     image, category = st.sampled_from(images), st.sampled_from(categories)
     annotations = []
     for _ in range(draw(st.integers(0, max_objects))):
         box = [scale * side for side in draw(boxes)]
-        crowd = int(crowds and draw(st.integers(0, 5)) == 0)
+        crowd = int(crowds and draw(st.integers(0, 3)) == 0)
         area = box[2] * box[3] * draw(st.sampled_from([1, 1, 0.5, 2]))
         annotations.append(
             {"id": next(ids), "image_id": draw(image), "category_id": draw(category), "bbox": box, "area": area}

@@ -47,6 +47,15 @@ def test_an_unmatched_detection_out_of_range_is_left_out(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("side", [32, 96])
+def test_an_unmatched_detection_on_a_limit_counts_in_both_ranges(side: int, tmp_path: Path) -> None:
+    stray, other = (100, 90, side, side), SMALL if side == 32 else LARGE
+    objects = [object_(1, MEDIUM), object_(2, other)]
+    results = [found(c, stray, 0.9) for c in (1, 2)] + [found(1, MEDIUM, 0.5), found(2, other, 0.5)]
+    result = metrics(tmp_path, objects, results)
+    assert result["APm"] == result["APs" if side == 32 else "APl"] == pytest.approx(50)
+
+
+@pytest.mark.parametrize("side", [32, 96])
 def test_an_area_on_a_limit_belongs_to_both_ranges(side: int, tmp_path: Path) -> None:
     box = (0, 0, side, side)
     result = metrics(tmp_path, [object_(1, box)], [found(1, box, 0.9)])

@@ -20,7 +20,7 @@ from tests.analysis.scenes import SceneFiles, clustered_boxes, loose_boxes, mask
 SAMPLE = settings(
     max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
-CAMPAIGN = settings(SAMPLE, max_examples=10_000, derandomize=False)
+CAMPAIGN = settings(SAMPLE, max_examples=4_000, derandomize=False)
 thresholds = st.sampled_from([(0.5, 0.1), (0.5, 0.1), (0.5, 0.5), (0.75, 0.1), (0.2, 0.1), (0.5, 0.2), (1.0, 0.1)])
 caps = st.sampled_from([100, 100, 1, 2, 3])
 
@@ -162,14 +162,14 @@ def test_masks_campaign(scene: SceneFiles) -> None:
 
 
 @pytest.mark.campaign
-@given(scenes(max_images=5, max_objects=20, max_detections=40), thresholds, caps)
+@given(scenes(max_images=5, max_categories=4, max_objects=20, max_detections=40), thresholds, caps)
 @CAMPAIGN
 def test_tidecv_campaign(scene: SceneFiles, threshold: tuple[float, float], max_dets: int) -> None:
     check_tidecv(scene, threshold, max_dets)
 
 
 @pytest.mark.campaign
-@given(scenes(max_images=5, max_objects=20, max_detections=40))
+@given(scenes(max_images=5, max_categories=4, max_objects=20, max_detections=40))
 @CAMPAIGN
 def test_pycocotools_campaign(scene: SceneFiles) -> None:
     check_pycocotools(scene)
