@@ -2,7 +2,7 @@
 
 Both are SHA-256 over canonical JSON of parsed values, so the order of keys, comments, the spelling of numbers, names,
 paths, the machine and the launcher do not enter. A field at its default is left out: a field that is added later, with
-the old behaviour as its default, changes no identity. Data sets enter as digests (``ablate.data.annotations``).
+the old behaviour as its default, changes no identity. Data sets enter as ``analysis.GroundTruth.digest``.
 """
 
 import hashlib
