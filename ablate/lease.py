@@ -3,8 +3,8 @@
 Whoever wants a folder's work alone writes a claim, ``lease-<token>.json``, and then looks for others: of two that come
 at once at least one sees the other and withdraws. No name is used twice, so anybody may delete a claim that he knows to
 be dead. Dead is a claim whose process is gone, where that process could be seen from here (the same boot of the same
-machine, the same container); elsewhere one whose file has not been touched for `SILENCE_SECONDS` while somebody watched.
-No two clocks are compared and no clock has to be right: the watcher counts on his own monotonic one.
+machine, the same container); elsewhere one whose file has not been touched for `SILENCE_SECONDS` of watching. No two
+clocks are compared and no clock has to be right: the watcher counts on his own monotonic one.
 """
 
 import os
@@ -12,6 +12,7 @@ import random
 import secrets
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from analysis.refusal import BadInput
 BEAT_SECONDS = 5.0  # between two touches of a claim
 SILENCE_SECONDS = 60.0  # after which an owner that cannot be seen counts as dead; also bridges caches of network disks
 PREFIX, SUFFIX = "lease-", ".json"
+ENDED = "ZX"  # states of a process: a zombie has ended, only nobody has asked it how
 COLLISIONS = 20  # withdrawals before others in the same moment; each halves the chance of another
 
 
@@ -145,20 +147,22 @@ def is_alive(pid: int, born: str) -> bool:
 
 def birth(pid: int) -> str | None:
     """When a process of this machine started, in some unit that no change of the clock touches; None: it has ended."""
-    if Path("/proc/self/stat").exists():
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return None
-        state, *numbers = stat.rpartition(")")[2].split()  # the name before it may hold anything
-        return None if state in "ZX" else numbers[18]  # a zombie has ended, only nobody asked it how
-    import psutil
+    return _birth_from_proc(pid) if Path("/proc/self/stat").exists() else _birth_from_ps(pid)
 
+
+def _birth_from_proc(pid: int) -> str | None:
     try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
-    except psutil.Error:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
         return None
+    state, *numbers = stat.rpartition(")")[2].split()  # the name before it may hold anything
+    return None if state in ENDED else numbers[18]
+
+
+def _birth_from_ps(pid: int) -> str | None:
+    asked = ["ps", "-o", "stat=", "-o", "lstart=", "-p", str(pid)]
+    words = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()
+    return None if not words or words[0][0] in ENDED else " ".join(words[1:])
 
 
 @cache

@@ -12,8 +12,8 @@ from typing import Protocol
 
 import msgspec
 
-from ablate.lease import Owner
 from ablate.launch.standing import Standing
+from ablate.lease import Owner
 from ablate.study import Study
 from analysis.refusal import Refusal
 
@@ -104,9 +104,14 @@ class Launcher(Protocol):
 
 
 def worker_command(job: Job, processes: int) -> list[str]:
-    """The command line of a worker; torchrun's where several processes train together."""
+    """The command line of a worker."""
+    return module_command("ablate.launch.worker", msgspec.json.encode(job).decode(), processes)
+
+
+def module_command(module: str, argument: str, processes: int) -> list[str]:
+    """The command line of one of our modules; torchrun's where several processes train together."""
     runner = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    return [sys.executable, *runner, "-m", "ablate.launch.worker", msgspec.json.encode(job).decode()]
+    return [sys.executable, *runner, "-m", module, argument]
 
 
 def worker_environment() -> dict[str, str]:

@@ -2,18 +2,28 @@
 
 import os
 import tempfile
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from ablate.lease import owners
+from ablate.lease import Held, holding, owners
 from analysis.refusal import BadInput
 
 CPU = "cpu"
+PATIENCE_SECONDS = 1.0  # between two looks for a device that is free
 
 
 def slot_folder(slot: str) -> Path:
-    """Where the processes of this machine, and of this user, that want a device for themselves see each other."""
-    return Path(tempfile.gettempdir()) / f"detablate-{os.getuid()}" / slot.replace("/", "_")
+    """Where the processes of this machine, and of this user, that want a device for themselves see each other.
+
+    Args:
+        slot: `CPU`, or a GPU as CUDA_VISIBLE_DEVICES names it.
+    """
+    name = slot if slot == CPU else f"gpu-{slot.replace('/', '_')}"
+    folder = Path(tempfile.gettempdir()) / f"detablate-{os.getuid()}" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def slots_of(device: str, gpus_per_run: int) -> tuple[str, ...]:
@@ -39,3 +49,47 @@ def slots_of(device: str, gpus_per_run: int) -> tuple[str, ...]:
 def free_slots(slots: Collection[str], taken: Collection[str]) -> list[str]:
     """Those that neither this launch nor another process uses."""
     return [slot for slot in slots if slot not in taken and not owners(slot_folder(slot))]
+
+
+@contextmanager
+def holding_slots(slots: Collection[str]) -> Iterator[None]:
+    """Have devices of this machine for oneself.
+
+    Raises:
+        Held: another process has one of them.
+    """
+    with ExitStack() as stack:
+        for slot in slots:
+            stack.enter_context(holding(slot_folder(slot), f"device {slot}"))
+        yield
+
+
+@contextmanager
+def first_free_slot(device: str) -> Iterator[str]:
+    """Have a device for oneself, and wait until one is free.
+
+    Args:
+        device: auto, cpu or cuda.
+
+    Yields:
+        cpu or cuda; the GPU is the current device of torch.
+    """
+    slots = slots_of(device, 1)
+    while True:
+        for number, slot in enumerate(slots):
+            try:
+                with ExitStack() as stack:
+                    stack.enter_context(holding_slots([slot]))
+                    kept = stack.pop_all()
+            except Held:
+                continue
+            with kept:
+                if slot == CPU:
+                    yield CPU
+                    return
+                import torch
+
+                with torch.cuda.device(number):
+                    yield "cuda"
+                return
+        time.sleep(PATIENCE_SECONDS)

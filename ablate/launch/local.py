@@ -172,7 +172,7 @@ class _Launch:
             study=self._study.name,
             run=run.identity,
             launcher=this_process(),
-            slots=tuple(f"gpu-{slot}" for slot in slots) if on_gpus else slots,
+            slots=slots,
             device="cuda" if on_gpus else "cpu",
             loaders=self._options.loaders,
             checkpoint_minutes=self._options.checkpoint_minutes,

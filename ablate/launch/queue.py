@@ -42,7 +42,9 @@ def queue(
         again: those to be run although they failed.
         elsewhere: states of runs that are needed and are not of this study; none where they do not exist.
     """
-    state = {run.identity: standing.state for run, standing in zip(runs, found, strict=True) if run.identity}
+    state: dict[str, State] = {
+        run.identity: standing.state for run, standing in zip(runs, found, strict=True) if run.identity
+    }
     unique = {run.identity: run for run in runs if run.identity}
     hopeless: dict[str, str] = {}
 
@@ -53,6 +55,9 @@ def queue(
             and (state[identity] in CAN_START or (identity in again and state[identity] in CAN_FAIL))
         )
 
+    def is_there(need: str) -> bool:
+        return state.get(need, elsewhere.get(need)) == "finished"
+
     def is_coming(need: str) -> bool:
         return need in state and (is_open(need) or state[need] == "running")
 
@@ -61,10 +66,11 @@ def queue(
         changed = False
         for identity, run in unique.items():
             for need in run.needs:
-                if is_open(identity) and (state | elsewhere).get(need) != "finished" and not is_coming(need):
+                if is_open(identity) and not is_there(need) and not is_coming(need):
                     hopeless[identity] = f"needs run {need}, which {_what_became(need, state, elsewhere)}"
                     changed = True
-    ready, later = [], []
+    ready: list[StudyRun] = []
+    later: list[StudyRun] = []
     training: set[str] = set()  # one at a time of those that train the same: the others take over its weights
     for identity, run in unique.items():
         if state[identity] == "running":
@@ -73,7 +79,7 @@ def queue(
         if state[identity] == "running" and identity not in set_aside:
             later.append(run)
         elif is_open(identity):
-            needed = all((state | elsewhere).get(need) == "finished" for need in run.needs)
+            needed = all(map(is_there, run.needs))
             (ready if needed and run.training not in training else later).append(run)
             training.add(run.training)
     return Queue(ready, later, hopeless)

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 
 from ablate.launch.base import BUSY, Job
-from ablate.launch.devices import slot_folder
-from ablate.lease import Held, Owner, holding, is_alive, owners
+from ablate.launch.devices import holding_slots
+from ablate.lease import Held, Owner, is_alive, owners
 from ablate.store import FINAL, Status, run_folder
 from ablate.study import StudyRun, read_study
 from analysis.refusal import BadInput, Refusal
@@ -30,9 +30,7 @@ def carry_out(job: Job) -> int:
     try:
         with ExitStack() as stack:
             if first:
-                for slot in job.slots:
-                    slot_folder(slot).mkdir(parents=True, exist_ok=True)
-                    stack.enter_context(holding(slot_folder(slot), slot))
+                stack.enter_context(holding_slots(job.slots))
                 if job.launcher is not None:
                     _stop_with(job.launcher)
             _execute(job)

@@ -1,0 +1,48 @@
+"""What comes after the last run: the cost of every variant, the table, and a word about what is missing."""
+
+import sys
+from pathlib import Path
+
+from ablate.launch.base import Options, Outcome, SomeFailed, Stopped
+from ablate.launch.devices import first_free_slot
+from ablate.launch.standing import counts
+from ablate.study import Study
+from analysis.refusal import BadInput
+
+
+def finish(root: Path, study: Study, options: Options, outcome: Outcome) -> None:
+    """Measure, show, and say what failed.
+
+    Raises:
+        SomeFailed: not every run came to a result.
+        Stopped: somebody asked to stop.
+    """
+    numbers = counts(outcome.standings)
+    if outcome.stopped and not (outcome.failed and outcome.stopped == "--fail-fast"):
+        done = numbers.get("finished", 0) + numbers.get("out_of_memory", 0)
+        raise Stopped(
+            f"stopped by {outcome.stopped} with {done} of {sum(numbers.values())} runs done, everything is saved; "
+            "the same command continues"
+        )
+    if numbers.get("finished") or numbers.get("out_of_memory"):
+        from ablate.probe import probe_study
+        from ablate.summary_screen import show_table
+
+        with first_free_slot(options.device) as device:
+            probe_study(root, study, device=device, say=_say)
+        show_table(root, study)
+    if outcome.failed:
+        listed = "".join(f"\n  {sentence}" for sentence in outcome.failed)
+        raise SomeFailed(
+            f"{len(outcome.failed)} of {sum(numbers.values())} runs came to no result; the others are not affected; "
+            f"when the reason is gone, launch again with --retry:{listed}"
+        )
+    if not numbers.get("finished") and not numbers.get("out_of_memory"):
+        raise BadInput(
+            f"study {study.name}: nothing of it can run: "
+            + "; ".join(dict.fromkeys(standing.message for standing in outcome.standings))
+        )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

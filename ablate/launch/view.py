@@ -1,0 +1,188 @@
+"""A study on the screen while it runs: a table that lives on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from ablate.launch.standing import DONE, FAILED, Standing, counts
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+SECONDS_BETWEEN_LINES = 30.0
+BAR_WIDTH = 16
+STYLES = {"finished": "green", "running": "cyan", "failed": "red", "diverged": "red", "out_of_memory": "yellow"}
+URGENCY = ("running", "failed", "diverged", "interrupted", "waiting", "out_of_memory", "blocked", "finished")
+
+
+class PlainView:
+    """Lines: one when a run changes its state, and of running ones every `SECONDS_BETWEEN_LINES`.
+
+    Args:
+        write: takes a line.
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._write, self._clock = write, clock
+        self._states: dict[tuple[str, int], str] = {}
+        self._said = clock()
+        self._stopping = ""
+
+    def __enter__(self) -> "PlainView":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing to close."""
+
+    def update(self, found: list[Standing], stopping: str) -> None:
+        """See `View.update`."""
+        if stopping and not self._stopping:
+            self._stopping = stopping
+            self._write(stopping_words(stopping))
+        if not self._states:
+            self._write(", ".join(f"{number} {state_words(state)}" for state, number in counts(found).items()))
+        due = self._clock() - self._said > SECONDS_BETWEEN_LINES
+        for standing in found:
+            key = (standing.variant, standing.seed)
+            # Before the first look nothing has changed.
+            changed = self._states.get(key, standing.state) != standing.state
+            self._states[key] = standing.state
+            if changed or (standing.state == "running" and due):
+                self._write(f"{standing.variant}, seed {standing.seed}: {line_words(standing)}")
+        if due:
+            self._said = self._clock()
+
+    def say(self, line: str) -> None:
+        """See `View.say`."""
+        self._write(line)
+
+
+class LiveView:
+    """A table that is redrawn in place, on standard error."""
+
+    def __init__(self, title: str) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._title, self._began = title, time.monotonic()
+        self._console = Console(stderr=True, highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> "LiveView":
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def update(self, found: list[Standing], stopping: str) -> None:
+        """See `View.update`."""
+        from rich.console import Group
+        from rich.text import Text
+
+        head = f"{self._title}: {summary_words(found)}, {clock(time.monotonic() - self._began)} so far"
+        foot = stopping_words(stopping) if stopping else "Ctrl-C stops cleanly, the same command continues"
+        table = runs_table(found, self._console.height - 4)
+        self._live.update(Group(Text(head, style="bold"), table, Text(foot, style="dim")), refresh=True)
+
+    def say(self, line: str) -> None:
+        """See `View.say`."""
+        self._console.print(line, markup=False)
+
+
+def view_for(title: str) -> "PlainView | LiveView":
+    """The view that fits standard error."""
+    return LiveView(title) if sys.stderr.isatty() else PlainView(lambda line: print(line, file=sys.stderr, flush=True))
+
+
+def runs_table(found: Sequence[Standing], height: int = 10**9) -> "Table":
+    """A row a run; where they are more than ``height`` lines, the ones that matter now and a count of the others."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("variant")
+    table.add_column("seed", justify="right")
+    table.add_column("state", no_wrap=True)
+    table.add_column("iterations", no_wrap=True)
+    table.add_column("loss", justify="right")
+    table.add_column("left", justify="right", no_wrap=True)
+    table.add_column("", overflow="ellipsis", no_wrap=True)
+    shown = list(found)
+    if len(shown) > max(3, height):
+        first = sorted(found, key=lambda standing: URGENCY.index(standing.state))[: max(3, height) - 1]
+        shown = [standing for standing in found if standing in first][: len(first)]
+    for standing in shown:
+        state = standing.phase if standing.state == "running" and standing.phase else state_words(standing.state)
+        table.add_row(
+            Text(standing.variant),
+            str(standing.seed),
+            Text(state, style=STYLES.get(standing.state, "dim")),
+            _progress(standing),
+            "" if standing.loss is None or standing.state != "running" else f"{standing.loss:.3f}",
+            clock(standing.remaining) if standing.remaining is not None and standing.state == "running" else "",
+            Text(_note(standing), style="dim"),
+        )
+    if len(shown) < len(found):
+        table.add_row(Text(f"and {len(found) - len(shown)} more", style="dim"))
+    return table
+
+
+def summary_words(found: Sequence[Standing]) -> str:
+    """How many runs are done, and how many are in every other state."""
+    numbers = counts(found)
+    done = sum(numbers.get(state, 0) for state in DONE)
+    others = [f"{number} {state_words(state)}" for state, number in numbers.items() if state not in DONE]
+    return ", ".join([f"{done} of {sum(numbers.values())} runs done", *others])
+
+
+def line_words(standing: Standing) -> str:
+    """A run in one line."""
+    if standing.state != "running":
+        return ": ".join(part for part in (state_words(standing.state), standing.message) if part)
+    if standing.phase != "training" or not standing.iterations:
+        return standing.phase or "running"
+    loss = "" if standing.loss is None else f", loss {standing.loss:.3f}"
+    left = "" if standing.remaining is None else f", {clock(standing.remaining)} left"
+    return f"iteration {standing.iteration} of {standing.iterations}{loss}{left}"
+
+
+def stopping_words(who: str) -> str:
+    """What happens after somebody asked to stop."""
+    return f"stopping ({who}): every run saves what it has; once more stops at once"
+
+
+def state_words(state: str) -> str:
+    """A state as people say it."""
+    return state.replace("_", " ")
+
+
+def clock(seconds: float) -> str:
+    """A duration in two units at most."""
+    minutes, rest = divmod(round(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _progress(standing: Standing) -> str:
+    if not standing.iterations or standing.state in ("blocked", "waiting"):
+        return ""
+    share = min(1.0, standing.iteration / standing.iterations)
+    full = round(share * BAR_WIDTH)
+    bar = "" if standing.state in DONE else f"{'━' * full}{' ' * (BAR_WIDTH - full)} "
+    return f"{bar}{standing.iteration:,}/{standing.iterations:,}"
+
+
+def _note(standing: Standing) -> str:
+    if standing.owner is not None and standing.state == "running":
+        return f"{standing.owner.host}, process {standing.owner.pid}"
+    return standing.message if standing.state in (*FAILED, "interrupted", "blocked", "out_of_memory") else ""

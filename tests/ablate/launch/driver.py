@@ -1,0 +1,20 @@
+"""A launcher of players: ROOT STUDY OPTIONS -> one JSON line with how it ended."""
+
+import json
+import sys
+from pathlib import Path
+
+from ablate.launch import local
+from ablate.launch.base import Options
+from ablate.launch.view import PlainView
+from ablate.study import read_study
+from tests.ablate.launch.studies import player_command
+
+if __name__ == "__main__":
+    root, name, given = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
+    gpus = given.pop("gpus", None)
+    if gpus:
+        local.slots_of = lambda device, each: tuple(gpus)
+    options = Options(**({"device": "cpu"} | given))
+    outcome = local.LocalLauncher(player_command).launch(root, read_study(root, name), options, PlainView(print))
+    print(json.dumps({"failed": outcome.failed, "stopped": outcome.stopped}))
