@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from analysis.detections import Detections
 from analysis.ground_truth import GroundTruth
 from analysis.grouping import order_by_index
+from analysis.refusal import BadInput
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -41,7 +42,12 @@ def build_pairs(
         order: i64[N] rows of ``detections`` to pair, sorted by image index.
         iou_type: ``bbox`` or ``segm``.
         inside: bool[M] the objects for which IoU is the share of the detection inside them (crowds).
+
+    Raises:
+        BadInput: another ``iou_type``, or masks are asked for and a record has none.
     """
+    if iou_type not in ("bbox", "segm"):
+        raise BadInput(f"iou_type {iou_type!r} is unknown; choose bbox or segm")
     images = len(ground_truth.image_id)
     by_image = order_by_index(ground_truth.image, images)
     truth_start = np.concatenate([[0], np.cumsum(np.bincount(ground_truth.image, minlength=images))])

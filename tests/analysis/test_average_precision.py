@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis import break_down, coco_metrics
+from analysis import BadInput, break_down, coco_metrics
 from analysis.average_precision import COCO_RECALLS, recall_steps
 from tests.analysis.cases import found, object_, read
 from tests.analysis.peers import pycocotools_metrics
@@ -84,6 +84,19 @@ def test_several_detections_may_lie_in_one_crowd(tmp_path: Path) -> None:
     objects = [object_(1, LARGE, iscrowd=1), object_(1, SMALL)]
     results = [found(1, (10, 70, 40, 40), 0.9), found(1, (20, 80, 40, 40), 0.8), found(1, SMALL, 0.5)]
     assert metrics(tmp_path, objects, results)["AP"] == pytest.approx(100)
+
+
+def test_an_area_beyond_all_ranges_is_left_out(tmp_path: Path) -> None:
+    giant = (0, 0, 2e5, 1e5)
+    objects = [object_(1, giant), object_(1, MEDIUM, image=2)]
+    result = metrics(tmp_path, objects, [found(1, giant, 0.9), found(1, MEDIUM, 0.8, image=2)], images=(1, 2))
+    assert result["AP"] == pytest.approx(100)
+
+
+def test_an_unknown_kind_of_overlap_is_refused(tmp_path: Path) -> None:
+    gt, dt = read(tmp_path, [object_(1, MEDIUM)], [found(1, MEDIUM, 0.9)])
+    with pytest.raises(BadInput, match="iou_type 'keypoints' is unknown"):
+        coco_metrics(gt, dt, iou_type="keypoints")
 
 
 def test_undefined_numbers_are_minus_one(tmp_path: Path) -> None:

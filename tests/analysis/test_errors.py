@@ -288,6 +288,16 @@ class TestWhereTheConventionsDiffer:
         coco, tidecv = (break_down(gt, dt, convention=c) for c in CONVENTIONS)
         assert (coco.ap, tidecv.ap) == pytest.approx((50, 100))
 
+    def test_an_area_beyond_coco_s_range(self, tmp_path: Path) -> None:
+        """COCO's range "all" ends at 1e5 squared: what is larger is left out there."""
+        giant = (0, 0, 2e5, 1e5)
+        gt, dt = read(tmp_path, [object_(1, giant), object_(1, FAR, image=2)],
+                      [found(1, giant, 0.9), found(1, FAR, 0.8, image=2)], images=(1, 2))  # fmt: skip
+        coco, tidecv = (break_down(gt, dt, convention=c) for c in CONVENTIONS)
+        assert (coco.positives, tidecv.positives) == (1, 2)
+        assert (coco.true_positives, tidecv.true_positives) == (1, 2)
+        assert coco.labels.error[0] == IGNORED
+
     def test_objects_marked_difficult_count_unless_respected(self, tmp_path: Path) -> None:
         objects = [object_(1, WHOLE), object_(1, FAR, ignore=1)]
         results = [found(1, WHOLE, 0.9)]
