@@ -14,7 +14,7 @@ from ablate.evaluation import evaluate
 from ablate.identity import evaluation_identity, short, training_identity
 from ablate.lease import holding
 from ablate.manifest import Manifest, make_manifest
-from ablate.store import RunFolder, State, Status, read_json, run_folder, run_folders
+from ablate.store import FINAL, RunFolder, State, Status, read_json, run_folder, run_folders
 from analysis.refusal import BadInput
 
 
@@ -34,7 +34,7 @@ class Executed:
     first_process: bool
 
 
-def execute(config: RunConfig, root: Path, habits: Habits, identity: str = "") -> Executed:
+def execute(config: RunConfig, root: Path, habits: Habits, *, identity: str = "", again: bool = True) -> Executed:
     """Prepare the folder of a run, and train, predict and analyse as far as that is not done yet.
 
     Under torchrun all processes call this; the first one writes. Running out of memory is a result: it is in the
@@ -45,6 +45,7 @@ def execute(config: RunConfig, root: Path, habits: Habits, identity: str = "") -
         root: above `results/`.
         habits: what changes no result.
         identity: the name that the folder must have, where a study has planned the run.
+        again: also where it failed, diverged or ran out of memory before.
 
     Raises:
         BadInput: config or data that cannot be used, or other data than were planned with.
@@ -58,11 +59,11 @@ def execute(config: RunConfig, root: Path, habits: Habits, identity: str = "") -
             processes.wait()
         folder = prepare(config, root, processes.device.type, identity)
         if processes.first:
-            if not _is_finished(folder):
+            if not _is_done(folder, again):
                 stack.enter_context(holding(folder.path, str(folder.path)))
                 _adopt_weights(folder)
             processes.wait()
-        done = _is_finished(folder)  # from here on only the holder changes it
+        done = _is_done(folder, again)  # from here on only the holder changes it
         processes.wait()
         if not done and processes.first:
             _carry_out(folder, habits, alone=processes.count == 1)
@@ -71,9 +72,9 @@ def execute(config: RunConfig, root: Path, habits: Habits, identity: str = "") -
         return Executed(folder, processes.first)
 
 
-def _is_finished(folder: RunFolder) -> bool:
+def _is_done(folder: RunFolder, again: bool) -> bool:
     status = folder.read_status()
-    return status is not None and status.state == "finished"
+    return status is not None and (status.state == "finished" if again else status.state in FINAL)
 
 
 def prepare(config: RunConfig, root: Path, device: str, identity: str = "") -> RunFolder:

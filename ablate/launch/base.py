@@ -39,6 +39,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     root: str  # absolute
     study: str
     run: str  # the name of its folder
+    again: bool = False  # also where it failed, diverged or ran out of memory before
     launcher: Owner | None = None  # the worker stops when this process dies
     slots: tuple[str, ...] = ()  # devices of this machine that the worker needs for itself
     device: str = "auto"  # auto, cpu or cuda

@@ -18,6 +18,7 @@ from ablate.launch.cancel import Cancelled, launchers_folder
 from ablate.launch.devices import CPU, free_slots, slots_of
 from ablate.launch.queue import CAN_FAIL, Queue, queue
 from ablate.launch.standing import DONE, FAILED, Observer, Standing, State
+from ablate.launch.view import state_words
 from ablate.lease import Held, holding, joining, this_process
 from ablate.store import Status, now, run_folder
 from ablate.study import Study, StudyRun
@@ -106,19 +107,21 @@ class _Launch:
         self._children: dict[str, _Child] = {}
         self._tried: set[str] = set()
         self._not_before: dict[str, float] = {}
+        self._again: set[str] = set()
         self._failures: dict[str, str] = {}  # of this launch: name of the folder -> a sentence
 
     def run(self) -> Outcome:
         """Until nothing is left to do, or everything has stopped."""
         found = self._look()
-        again = {s.identity for s in found if s.state in CAN_FAIL} if self._options.retry else set[str]()
+        if self._options.retry:
+            self._again = {standing.identity for standing in found if standing.state in CAN_FAIL}
         asked = 0
         looked = time.monotonic()
         while True:
             if self._stop.times > asked:
                 asked = self._stop.times
                 self._signal(signal.SIGTERM if asked == 1 else signal.SIGKILL)
-            todo = self._queue(found, again)
+            todo = self._queue(found)
             if not self._stop.reason:
                 self._start(todo)
             if not self._children and (self._stop.reason or not (todo.ready or todo.later)):
@@ -141,11 +144,11 @@ class _Launch:
         self._view.update(found, self._stop.reason)
         return found
 
-    def _queue(self, found: list[Standing], again: set[str]) -> Queue:
+    def _queue(self, found: list[Standing]) -> Queue:
         own = {run.identity for run in self._study.runs}
         needed = {need for run in self._study.runs for need in run.needs} - own
         elsewhere = {need: self._state_elsewhere(need) for need in needed}
-        return queue(self._study.runs, found, set_aside=self._tried, again=again, elsewhere=elsewhere)
+        return queue(self._study.runs, found, set_aside=self._tried, again=self._again, elsewhere=elsewhere)
 
     def _state_elsewhere(self, identity: str) -> State | None:
         status = run_folder(self._root, identity).read_status()
@@ -171,6 +174,7 @@ class _Launch:
             root=str(self._root),
             study=self._study.name,
             run=run.identity,
+            again=run.identity in self._again,
             launcher=this_process(),
             slots=slots,
             device="cuda" if on_gpus else "cpu",
@@ -250,7 +254,9 @@ class _Launch:
         messages: Mapping[str, str] = todo.hopeless | self._failures
         failed = {}
         for standing in found:
-            message = messages.get(standing.identity) or (standing.message if standing.state in FAILED else "")
+            message = messages.get(standing.identity)
+            if standing.state in FAILED:
+                message = message or standing.message or state_words(standing.state)
             if message and standing.state not in DONE:
                 failed[standing.identity] = f"{standing.variant}, seed {standing.seed}: {message}"
         return Outcome(found, list(failed.values()), self._stop.reason)

@@ -51,7 +51,7 @@ def carry_out(job: Job) -> int:
 def _execute(job: Job) -> None:
     run = _run_of(job)
     if run.config is None:
-        raise BadInput(f"{run.variant}: {run.blocked}")
+        raise BadInput(f"{run.variant}: {run.blocked or 'has no config'}")
     from ablate.engines.base import Habits
     from ablate.execution import execute
 
@@ -61,7 +61,7 @@ def _execute(job: Job) -> None:
         checkpoint_seconds=60 * job.checkpoint_minutes,
         say=lambda line: print(line, flush=True),
     )
-    execute(run.config, Path(job.root), habits, run.identity)
+    execute(run.config, Path(job.root), habits, identity=run.identity, again=job.again)
 
 
 def _run_of(job: Job) -> StudyRun:

@@ -175,7 +175,7 @@ def test_who_lost_the_lease_is_asked_to_stop(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BadInput, match="none: cannot be written .*free space or choose another --root"):
+    with pytest.raises(BadInput, match=r"none: cannot be written .*free space or choose another --root"):
         holding(tmp_path / "none", "it").__enter__()
 
     def full(*_: object) -> bytes:

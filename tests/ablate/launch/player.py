@@ -13,7 +13,7 @@ from ablate.engines.base import Diverged, Interrupted
 from ablate.launch import worker
 from ablate.launch.base import Job
 from ablate.lease import holding
-from ablate.store import Status, run_folder
+from ablate.store import FINAL, Status, run_folder
 from analysis.refusal import BadInput
 
 
@@ -29,6 +29,9 @@ def run_as_told(job: Job) -> None:
     if told["ends"] == "refused":
         raise BadInput("images/: no such folder of images")
     with holding(folder.path, "the run"):
+        status = folder.read_status()
+        if status is not None and (status.state == "finished" or (status.state in FINAL and not job.again)):
+            return
         stopped: list[int] = []
         signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")

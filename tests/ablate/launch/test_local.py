@@ -1,0 +1,355 @@
+"""The queue over this machine's devices, with players in place of training."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ablate.launch import local
+from ablate.launch.base import LOG, Options, Outcome
+from ablate.launch.cancel import cancel
+from ablate.launch.standing import Standing
+from ablate.lease import holding
+from ablate.store import Status
+from ablate.study import Study, study_folder
+from analysis.refusal import BadInput
+from tests.ablate.launch.studies import (
+    a_run,
+    a_study,
+    begun,
+    digest,
+    folder_of,
+    play,
+    played,
+    player_command,
+    start_launcher,
+    state_of,
+    wait_until,
+)
+
+THREE = [a_run("window"), a_run("hybrid"), a_run("global")]
+
+
+class Witness:
+    """A view that remembers."""
+
+    def __init__(self) -> None:
+        self.looks: list[list[Standing]] = []
+        self.lines: list[str] = []
+        self.stopping = ""
+
+    def update(self, found: list[Standing], stopping: str) -> None:
+        self.looks.append(found)
+        self.stopping = stopping
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def launch(root: Path, study: Study, view: Witness | None = None, **options: object) -> Outcome:
+    given = {"device": "cpu"} | options
+    return local.LocalLauncher(player_command).launch(root, study, Options(**given), view or Witness())  # type: ignore[arg-type]
+
+
+def ended(process: subprocess.Popen[str]) -> dict[str, object]:
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    outcome: dict[str, object] = json.loads(output.splitlines()[-1])
+    return outcome
+
+
+def states(root: Path, study: Study) -> list[str]:
+    return [state_of(root, run) for run in study.runs]
+
+
+def begun_variants(root: Path, study: Study) -> list[str]:
+    names = {run.identity: run.variant for run in study.runs}
+    return [names[identity] for identity in begun(root)]
+
+
+def test_runs_go_one_after_another_on_a_cpu_and_only_once(tmp_path: Path) -> None:
+    study = a_study(tmp_path, THREE)
+    view = Witness()
+    outcome = launch(tmp_path, study, view)
+    assert (outcome.failed, outcome.stopped) == ([], "")
+    assert [standing.state for standing in outcome.standings] == ["finished"] * 3
+    notes = played(tmp_path)
+    assert [note["what"] for note in notes] == ["began", "ended"] * 3, "one at a time"
+    assert begun_variants(tmp_path, study) == ["window", "hybrid", "global"]
+    assert {note["device"] for note in notes if note["what"] == "began"} == {"cpu"}
+    assert [standing.state for standing in view.looks[0]] == ["waiting"] * 3
+    log = (folder_of(tmp_path, study.runs[0]).path / LOG).read_text()
+    assert "a study: window, seed 0, on cpu\nplaying\n" in log
+    assert launch(tmp_path, study).failed == []
+    assert len(begun(tmp_path)) == 3, "what is done is not done again"
+
+
+@pytest.mark.parametrize("each", [1, 2])
+def test_runs_are_packed_on_gpus_that_each_has_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, each: int
+) -> None:
+    study = a_study(tmp_path, [a_run("x", seed) for seed in range(5)])
+    for run in study.runs:
+        play(tmp_path, run, seconds=0.3)
+    monkeypatch.setattr(local, "slots_of", lambda device, each: ("0", "2", "GPU-a/1", "7"))
+    outcome = launch(tmp_path, study, device="auto", gpus_per_run=each)
+    assert [standing.state for standing in outcome.standings] == ["finished"] * 5
+    using: dict[object, set[str]] = {}
+    together = 0
+    for note in played(tmp_path):
+        if note["what"] == "ended":
+            del using[note["run"]]
+            continue
+        mine = set(str(note["gpus"]).split(","))
+        assert len(mine) == each
+        assert (note["device"], note["processes"]) == ("cuda", str(each))
+        assert all(mine.isdisjoint(others) for others in using.values())
+        using[note["run"]] = mine
+        together = max(together, len(using))
+    assert together == 4 // each, "all GPUs were busy at once"
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ("diverged", "the loss is not finite"),
+        ("killed", "was killed by SIGKILL without a word"),
+        ("refused", "no such folder of images"),
+        ("full", "ended with exit code 3 without a word"),
+    ],
+)
+def test_a_failing_run_stops_no_other(tmp_path: Path, ends: str, said: str) -> None:
+    study = a_study(tmp_path, THREE)
+    play(tmp_path, study.runs[0], ends)
+    view = Witness()
+    outcome = launch(tmp_path, study, view)
+    (failed,) = outcome.failed
+    assert failed.startswith("window, seed 0: ")
+    assert said in failed
+    assert said in "".join(view.lines)
+    assert [standing.state for standing in outcome.standings][1:] == ["finished"] * 2
+
+    play(tmp_path, study.runs[0], "finished")
+    again = launch(tmp_path, study)
+    if ends in ("killed", "full"):  # the machine's fault: the same command continues
+        assert again.failed == []
+        return
+    assert again.failed == [failed], "what failed runs again on request alone"
+    assert launch(tmp_path, study, retry=True).failed == []
+    assert begun(tmp_path)[-1] == study.runs[0].identity
+    assert states(tmp_path, study) == ["finished"] * 3
+
+
+def test_out_of_memory_is_a_result_and_is_tried_again_on_request(tmp_path: Path) -> None:
+    study = a_study(tmp_path, THREE)
+    play(tmp_path, study.runs[0], "out_of_memory")
+    assert launch(tmp_path, study).failed == []
+    assert launch(tmp_path, study).failed == []
+    assert len(begun(tmp_path)) == 3
+    outcome = launch(tmp_path, study, retry=True)
+    assert (len(begun(tmp_path)), outcome.failed) == (4, [])
+
+
+def test_a_retry_that_fails_again_is_not_repeated(tmp_path: Path) -> None:
+    study = a_study(tmp_path, THREE[:1])
+    play(tmp_path, study.runs[0], "failed")
+    launch(tmp_path, study)
+    assert len(launch(tmp_path, study, retry=True).failed) == 1
+    assert len(begun(tmp_path)) == 2
+
+
+def test_fail_fast_stops_at_the_first_failure(tmp_path: Path) -> None:
+    study = a_study(tmp_path, THREE)
+    play(tmp_path, study.runs[0], "diverged")
+    outcome = launch(tmp_path, study, fail_fast=True)
+    assert (len(outcome.failed), outcome.stopped) == (1, "--fail-fast")
+    assert begun_variants(tmp_path, study) == ["window"]
+
+
+def test_needs_come_first_and_what_needs_a_failure_is_named(tmp_path: Path) -> None:
+    first, second = a_run("pretrained"), a_run("broken")
+    runs = [
+        a_run("tuned", needs=(first.identity,)),
+        a_run("lost", needs=(second.identity,)),
+        a_run("lost too", needs=(a_run("lost").identity,)),
+        a_run("alone", needs=("0123456789ab",)),
+        first,
+        second,
+    ]
+    study = a_study(tmp_path, runs)
+    play(tmp_path, second, "diverged")
+    outcome = launch(tmp_path, study)
+    assert begun_variants(tmp_path, study) == ["pretrained", "tuned", "broken"]
+    assert sorted(outcome.failed) == [
+        "alone, seed 0: needs run 0123456789ab, which is not part of this study and was never run",
+        "broken, seed 0: the loss is not finite",
+        f"lost too, seed 0: needs run {a_run('lost').identity}, which came to no result",
+        f"lost, seed 0: needs run {second.identity}, which came to no result",
+    ]
+
+
+def test_runs_that_train_the_same_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [a_run(name, training=digest("same")) for name in ("full", "least")] + [a_run("other")]
+    study = a_study(tmp_path, runs)
+    for run in runs:
+        play(tmp_path, run, seconds=0.2)
+    monkeypatch.setattr(local, "slots_of", lambda device, each: ("0", "1", "2"))
+    launch(tmp_path, study, device="auto")
+    assert sorted(begun_variants(tmp_path, study)[:2]) == ["full", "other"]
+    notes = [note["what"] for note in played(tmp_path) if note["run"] != runs[2].identity]
+    assert notes == ["began", "ended"] * 2
+
+
+def test_one_folder_is_run_once_and_a_blocked_run_never(tmp_path: Path) -> None:
+    shared = digest("shared")
+    runs = [
+        a_run("mae", config=None, evaluation="", blocked="pass --weights mae=FILE"),
+        *(a_run(name, evaluation=shared) for name in ("a", "the same")),
+    ]
+    outcome = launch(tmp_path, a_study(tmp_path, runs))
+    assert [standing.state for standing in outcome.standings] == ["blocked", "finished", "finished"]
+    assert (len(begun(tmp_path)), outcome.failed) == (1, [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_is_clean_and_the_same_command_continues(tmp_path: Path, number: signal.Signals) -> None:
+    study = a_study(tmp_path, THREE)
+    play(tmp_path, study.runs[1], seconds=60)
+    process = start_launcher(tmp_path, study)
+    wait_until(lambda: len(begun(tmp_path)) == 2)
+    process.send_signal(number)
+    outcome = ended(process)
+    assert outcome["stopped"] == ("Ctrl-C" if number == signal.SIGINT else number.name)
+    assert outcome["failed"] == []
+    assert states(tmp_path, study) == ["finished", "interrupted", "none"]
+    play(tmp_path, study.runs[1])
+    assert launch(tmp_path, study).failed == []
+    assert begun_variants(tmp_path, study) == ["window", "hybrid", "hybrid", "global"]
+
+
+def test_cancel_stops_a_launch_and_none_that_comes_later(tmp_path: Path) -> None:
+    study = a_study(tmp_path, THREE)
+    assert cancel(tmp_path, study.name) == []
+    play(tmp_path, study.runs[0], seconds=60)
+    process = start_launcher(tmp_path, study)
+    wait_until(lambda: begun(tmp_path))
+    (asked,) = cancel(tmp_path, study.name)
+    assert asked.pid == process.pid
+    assert ended(process)["stopped"] == "ablate cancel"
+    assert states(tmp_path, study)[0] == "interrupted"
+    play(tmp_path, study.runs[0])
+    assert launch(tmp_path, study).stopped == ""
+    assert states(tmp_path, study) == ["finished"] * 3
+
+
+def test_workers_stop_when_the_launcher_is_killed(tmp_path: Path) -> None:
+    study = a_study(tmp_path, THREE[:1])
+    play(tmp_path, study.runs[0], seconds=60)
+    process = start_launcher(tmp_path, study)
+    wait_until(lambda: begun(tmp_path))
+    process.kill()
+    process.communicate()
+    wait_until(lambda: state_of(tmp_path, study.runs[0]) == "interrupted")
+    play(tmp_path, study.runs[0])
+    assert launch(tmp_path, study).failed == []
+
+
+def test_two_launches_at_once_share_the_work(tmp_path: Path) -> None:
+    study = a_study(tmp_path, [a_run("x", seed) for seed in range(6)])
+    for run in study.runs:
+        play(tmp_path, run, seconds=0.05)
+    outcomes = [ended(process) for process in [start_launcher(tmp_path, study) for _ in range(2)]]
+    assert outcomes == [{"failed": [], "stopped": ""}] * 2
+    assert sorted(begun(tmp_path)) == sorted(run.identity for run in study.runs), "each exactly once"
+    assert [note["what"] for note in played(tmp_path)] == ["began", "ended"] * 6, "and one at a time on one CPU"
+
+
+def test_a_run_that_somebody_else_is_at_is_waited_for(tmp_path: Path) -> None:
+    study = a_study(tmp_path, THREE[:2])
+    folder = folder_of(tmp_path, study.runs[0])
+    folder.path.mkdir(parents=True)
+    folder.write_status(Status(state="running", iteration=3, iterations=9))
+    with holding(folder.path, "it"):
+        process = start_launcher(tmp_path, study)
+        wait_until(lambda: state_of(tmp_path, study.runs[1]) == "finished")
+        assert process.poll() is None, "it waits for the other process"
+        folder.write_status(Status(state="finished", iteration=9, iterations=9))
+    assert ended(process)["failed"] == []
+    assert begun_variants(tmp_path, study) == ["hybrid"]
+
+
+def test_a_device_that_somebody_else_uses_is_waited_for(tmp_path: Path) -> None:
+    from ablate.launch.devices import holding_slots
+
+    study = a_study(tmp_path, THREE[:1])
+    with holding_slots(["cpu"]):
+        process = start_launcher(tmp_path, study)
+        wait_until(lambda: (study_folder(tmp_path, study.name) / "launchers").exists())
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.5)
+        assert begun(tmp_path) == []
+    assert ended(process)["failed"] == []
+
+
+@pytest.mark.parametrize("cut", [0, 20])
+def test_a_status_cut_in_half_loses_nothing(tmp_path: Path, cut: int) -> None:
+    study = a_study(tmp_path, THREE[:1])
+    launch(tmp_path, study)
+    status = folder_of(tmp_path, study.runs[0]).status
+    status.write_bytes(status.read_bytes()[:cut])
+    view = Witness()
+    assert launch(tmp_path, study, view).failed == []
+    assert view.looks[0][0].state == "interrupted"
+    assert "status.json: is damaged" in view.looks[0][0].message
+    assert states(tmp_path, study) == ["finished"]
+
+
+@pytest.mark.parametrize("where", ["launchers", "runs"])
+def test_a_root_that_cannot_be_written_is_refused(tmp_path: Path, where: str) -> None:
+    study = a_study(tmp_path, THREE[:1])
+    blocked = tmp_path / "results" / "runs" if where == "runs" else study_folder(tmp_path, study.name) / "launchers"
+    blocked.write_text("a file where a folder should be")
+    if where == "launchers":
+        with pytest.raises(BadInput, match=r"cannot be made .*choose another --root"):
+            launch(tmp_path, study)
+        return
+    (failed,) = launch(tmp_path, study).failed
+    assert "cannot be written" in failed
+
+
+def test_a_second_stop_kills(tmp_path: Path) -> None:
+    study = a_study(tmp_path, THREE[:1])
+    deaf = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid()); time.sleep(60)"
+    launcher = local.LocalLauncher(lambda job, processes: ["python3", "-uc", deaf])
+    log = folder_of(tmp_path, study.runs[0]).path / LOG
+
+    class Impatient(Witness):
+        def update(self, found: list[Standing], stopping: str) -> None:
+            if log.exists() and len(log.read_text().splitlines()) == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    outcome = launcher.launch(tmp_path, study, Options(device="cpu"), Impatient())
+    assert outcome.stopped == "Ctrl-C"
+    assert not Path(f"/proc/{log.read_text().split()[-1]}").exists()
+
+
+def test_workers_find_the_package_and_nothing_of_the_folder_they_start_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "analysis").mkdir()
+    (tmp_path / "analysis" / "__init__.py").write_text("raise SystemExit('shadowed')")
+    monkeypatch.chdir(tmp_path)
+    study = a_study(tmp_path, THREE[:1])
+    launcher = local.LocalLauncher()  # the real worker: the run has no config, so it refuses at once
+    (failed,) = launcher.launch(Path(), study, Options(device="cpu"), Witness()).failed
+    assert "shadowed" not in (folder_of(tmp_path, study.runs[0]).path / LOG).read_text()
+    assert failed == "window, seed 0: window: has no config"
+
+
+def test_gpus_that_are_not_there_are_refused(tmp_path: Path) -> None:
+    study = a_study(tmp_path, THREE[:1])
+    with pytest.raises(BadInput, match="--gpus-per-run 2: 0 GPUs are visible here"):
+        launch(tmp_path, study, gpus_per_run=2)
