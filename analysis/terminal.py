@@ -29,7 +29,7 @@ def print_whole(*parts: RenderableType) -> None:
         return
     tables = [part for part in parts if not isinstance(part, Text)]  # prose wraps, tables must not
     widths = (Measurement.get(console, console.options.update(max_width=10_000), part).maximum for part in tables)
-    console = Console(highlight=False, width=max(PROSE_WIDTH, *widths), color_system=None)
+    console = Console(highlight=False, width=max([PROSE_WIDTH, *widths]), color_system=None)
     with console.capture() as capture:
         console.print(*parts, sep="\n")
     print("\n".join(line.rstrip() for line in capture.get().splitlines()))

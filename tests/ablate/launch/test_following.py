@@ -1,0 +1,232 @@
+"""What other terminals see: all from files."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ablate.launch.base import LOG
+from ablate.launch.cancel import launchers_folder
+from ablate.launch.logs import Logs
+from ablate.launch.standing import Observer, Standing, counts, standings
+from ablate.launch.view import PlainView, clock, runs_table, summary_words
+from ablate.lease import holding, joining
+from ablate.store import Status
+from ablate.study import Study
+from tests.ablate.launch.studies import PROJECT, a_run, a_study, folder_of
+from tests.command_line import run
+
+NAME = 'it\'s "the" ünïcode / study'
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return a_study(
+        tmp_path,
+        [
+            a_run("window"),
+            a_run("hybrid"),
+            a_run("global"),
+            a_run("naive"),
+            a_run("late"),
+            a_run("mae", evaluation="", blocked="pass --weights mae=FILE"),
+        ],
+        NAME,
+    )
+
+
+@pytest.fixture
+def on_the_way(tmp_path: Path, study: Study) -> Iterator[Study]:
+    """One run finished, one running, one whose process is gone, one out of memory, one not begun, one blocked."""
+    window, hybrid, whole, naive, _, _ = (folder_of(tmp_path, run) for run in study.runs)
+    for folder in (window, hybrid, whole, naive):
+        folder.path.mkdir(parents=True)
+    window.write_status(Status(state="finished", iteration=400, iterations=400))
+    hybrid.write_status(Status(state="running", phase="training", iteration=90, iterations=400))
+    hybrid.append_metrics(80, {"loss": 2.0, "seconds_per_iteration": 0.5})
+    hybrid.append_metrics(100, {"loss": 1.5, "seconds_per_iteration": 0.25})
+    hybrid.append_metrics(100, {"box_AP50": 3.0})
+    with hybrid.metrics.open("ab") as file:
+        file.write(b'{"iteration": 120, "lo')
+    whole.write_status(Status(state="running", phase="training", iteration=7, iterations=400))
+    naive.write_status(Status(state="out_of_memory", iteration=0, iterations=400, message="31.9 GiB reached"))
+    launchers_folder(tmp_path, study.name).mkdir()
+    with holding(hybrid.path, "it"), joining(launchers_folder(tmp_path, study.name)):
+        yield study
+
+
+def test_states_and_progress_come_from_files(tmp_path: Path, on_the_way: Study) -> None:
+    found = standings(tmp_path, on_the_way)
+    assert [s.state for s in found] == [
+        "finished",
+        "running",
+        "interrupted",
+        "out_of_memory",
+        "waiting",
+        "blocked",
+    ]
+    running = found[1]
+    assert (running.iteration, running.iterations, running.loss, running.remaining) == (100, 400, 1.5, 75.0)
+    assert running.owner is not None
+    assert counts(found) == dict.fromkeys(
+        ["blocked", "waiting", "running", "interrupted", "finished", "out_of_memory"], 1
+    )
+
+
+def test_what_is_done_is_read_once(tmp_path: Path, on_the_way: Study) -> None:
+    observer = Observer(tmp_path, on_the_way)
+    first = observer.look()
+    folder_of(tmp_path, on_the_way.runs[0]).status.unlink()
+    folder_of(tmp_path, on_the_way.runs[3]).status.unlink()
+    again = observer.look()
+    assert again[0] == first[0]
+    assert again[3].state == "waiting", "what ran out of memory may be tried again"
+
+
+def test_status_shows_every_run(
+    tmp_path: Path, on_the_way: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "ablate", "status", NAME, "--root", tmp_path) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{NAME}: 2 of 6 runs done, 1 blocked, 1 waiting, 1 running, 1 interrupted\nlaunched by")
+    rows = {line.split()[0]: line for line in shown.splitlines()[4:]}
+    assert "100/400" in rows["hybrid"]
+    assert "1.500" in rows["hybrid"]
+    assert "1 min 15 s" in rows["hybrid"]
+    assert "pass --weights mae=FILE" in rows["mae"]
+    assert "31.9 GiB reached" in rows["naive"]
+
+
+def test_json_is_one_document(
+    tmp_path: Path, on_the_way: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "ablate", "status", "--root", tmp_path, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["schema"], document["study"]) == (1, NAME)
+    assert [record["state"] for record in document["runs"]][:2] == ["finished", "running"]
+    assert document["runs"][1]["seconds_left"] == 75.0
+    assert len(document["launchers"]) == 1
+    assert run(monkeypatch, "ablate", "list", "--root", tmp_path, "--json") == 0
+    (listed,) = json.loads(capsys.readouterr().out)["studies"]
+    assert (listed["name"], listed["runs"]["running"]) == (NAME, 1)
+
+
+def test_list_and_its_absence(
+    tmp_path: Path, on_the_way: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "ablate", "list", "--root", tmp_path) == 0
+    assert NAME in capsys.readouterr().out
+    assert run(monkeypatch, "ablate", "list", "--root", tmp_path / "none") == 0
+    assert "no study under" in capsys.readouterr().out
+    assert run(monkeypatch, "ablate", "status", "--root", tmp_path / "none") == 4
+    assert run(monkeypatch, "ablate", "status", "nonesuch", "--root", tmp_path) == 4
+    assert f"there are: {NAME}" in capsys.readouterr().err
+
+
+def test_watching_and_json_exclude_each_other(tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, "ablate", "status", "--root", tmp_path, "--json", "--watch") == 2
+
+
+def test_cancel_says_when_nobody_runs(
+    tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "ablate", "cancel", "--root", tmp_path) == 0
+    assert capsys.readouterr().out == f"nobody is running study {NAME}\n"
+
+
+def test_logs_are_whole_lines_after_their_runs(tmp_path: Path, study: Study) -> None:
+    first, second = (folder_of(tmp_path, chosen).path for chosen in study.runs[:2])
+    first.mkdir(parents=True)
+    (first / LOG).write_text("one\ntwo\nthr")
+    logs = Logs(tmp_path, study.runs[:2])
+    assert list(logs.last(1)) == ["window: two"]
+    assert list(logs.new()) == []
+    second.mkdir()
+    (second / LOG).write_text("begun\n")
+    with (first / LOG).open("a") as file:
+        file.write("ee\n")
+    assert list(logs.new()) == ["window: three", "hybrid: begun"]
+    assert list(Logs(tmp_path, study.runs[:1]).last(0)) == []
+    assert list(Logs(tmp_path, study.runs[:1]).last(9)) == ["one", "two", "three"]
+
+
+def test_logs_of_one_run(
+    tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = folder_of(tmp_path, study.runs[0]).path
+    folder.mkdir(parents=True)
+    (folder / LOG).write_text("said\n")
+    for name in ("window", "window:0", study.runs[0].identity):
+        assert run(monkeypatch, "ablate", "logs", "--root", tmp_path, "--run", name) == 0
+        assert capsys.readouterr().out == "said\n"
+    assert run(monkeypatch, "ablate", "logs", "--root", tmp_path, "--run", "window:1") == 4
+    assert "has no such run; there are window, hybrid" in capsys.readouterr().err
+
+
+def test_plain_lines_tell_changes_and_from_time_to_time_progress() -> None:
+    lines: list[str] = []
+    now = 0.0
+    view = PlainView(lines.append, clock=lambda: now)
+    waiting = Standing(variant="window", seed=0, identity="x", state="waiting")
+    running = Standing(
+        variant="window",
+        seed=0,
+        identity="x",
+        state="running",
+        phase="training",
+        iteration=10,
+        iterations=40,
+        loss=1.25,
+        seconds_per_iteration=2.0,
+    )
+    view.update([waiting], "")
+    view.update([running], "")
+    now = 10.0
+    view.update([running], "")
+    now = 31.0
+    view.update([running], "")
+    view.update([running], "Ctrl-C")
+    view.update([Standing(variant="window", seed=0, identity="x", state="diverged", message="no number")], "Ctrl-C")
+    progress = "window, seed 0: iteration 10 of 40, loss 1.250, 1 min 00 s left"
+    assert lines == [
+        "1 waiting",
+        progress,
+        progress,
+        "stopping (Ctrl-C): every run saves what it has; once more stops at once",
+        "window, seed 0: diverged: no number",
+    ]
+
+
+def test_a_long_table_shows_what_matters_now() -> None:
+    found = [
+        Standing(variant=f"v{number}", seed=0, identity=str(number), state="finished" if number < 490 else "running")
+        for number in range(500)
+    ]
+    table = runs_table(found, 8)
+    assert table.row_count == 8
+    assert [str(cell) for cell in table.columns[0].cells] == [
+        *(f"v{number}" for number in range(490, 497)),
+        "and 493 more",
+    ]
+    assert summary_words(found) == "490 of 500 runs done, 10 running"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(-5, "0 s"), (59.6, "1 min 00 s"), (61, "1 min 01 s"), (3600 * 30 + 61, "30 h 01 min")]
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert clock(seconds) == words
+
+
+def test_following_needs_no_torch(tmp_path: Path, study: Study) -> None:
+    code = (
+        "import sys; sys.argv = ['cli.py', 'ablate', 'status', '--root', sys.argv[1]]\n"
+        "import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'pandas', 'matplotlib'} & set(sys.modules), 'slow to start'"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=PROJECT, check=True, capture_output=True)
