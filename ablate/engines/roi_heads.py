@@ -71,7 +71,8 @@ class RoIPooler(nn.Module):
         for index, (feature, stride) in enumerate(zip(features, self.strides, strict=True)):
             rows = torch.where(level == index)[0]
             # A level without RoIs is pooled too, so that its feature map has a gradient in every process.
-            part = roi_align(feature, rois[rows].to(feature.dtype), self.grid, 1 / stride, aligned=True)
+            # RoIs stay float32: at 900 px a bfloat16 has steps of 4 px. Under autocast roi_align takes both dtypes.
+            part = roi_align(feature, rois[rows], self.grid, 1 / stride, aligned=True)
             pooled = pooled.index_copy(0, rows, part.to(pooled.dtype))
         return pooled
 

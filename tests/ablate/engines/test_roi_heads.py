@@ -38,6 +38,17 @@ def generators() -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in (1, 2)]
 
 
+def test_mixed_precision_does_not_round_the_rois() -> None:
+    """Between 512 and 1024 a bfloat16 can say every fourth pixel only."""
+    ramp = (torch.arange(256.0) - 228).expand(1, 1, 256, 256)  # small whole numbers, exact in bfloat16
+    boxes = torch.tensor([[901.0, 901, 929, 929], [903, 901, 931, 929]])
+    with torch.autocast("cpu", torch.bfloat16):
+        pooled = RoIPooler((4,), 7)([ramp.bfloat16()], [boxes])
+    assert pooled.dtype == torch.bfloat16
+    moved = (pooled[1].float() - pooled[0].float()).mean()
+    torch.testing.assert_close(moved, torch.tensor(0.5), rtol=0.1, atol=0)  # 2 px on a map of stride 4
+
+
 @pytest.mark.parametrize(
     ("side", "stride"), [(10, 4), (111, 4), (112, 8), (223, 8), (224, 16), (447, 16), (448, 32), (2000, 32)]
 )
