@@ -18,6 +18,7 @@ def _about(text: str) -> Meta:
 
 
 Count = Annotated[int, Meta(ge=1)]
+Size = Annotated[int, Meta(ge=1, le=2**16)]  # of a tensor's side: far beyond use, and products stay in 64 bits
 Positive = Annotated[float, Meta(gt=0)]
 NonNegative = Annotated[float, Meta(ge=0)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -36,7 +37,7 @@ class Attention(Part, frozen=True, kw_only=True):
     pattern: Annotated[
         Literal["window", "hybrid", "global"], _about("hybrid: windows, with a few global blocks between them")
     ] = "hybrid"
-    window_size: Annotated[Count, _about("side of a window in tokens")] = 14
+    window_size: Annotated[Size, _about("side of a window in tokens")] = 14
     global_blocks: Annotated[
         Literal["even", "first", "last"] | Blocks, _about("place of the global (or convolution) blocks")
     ] = "even"
@@ -54,18 +55,18 @@ class Position(Part, frozen=True, kw_only=True):
 
     relative: Annotated[Literal["pt", "rand", "zero", "none"], _about("bias tables, shared among blocks")] = "zero"
     absolute: Annotated[Literal["pt", "rand", "zero", "none"], _about("embedding added to the patches")] = "rand"
-    absolute_grid: Annotated[Count, _about("side of the stored embedding in tokens; resized to the image")] = 14
+    absolute_grid: Annotated[Size, _about("side of the stored embedding in tokens; resized to the image")] = 14
 
 
 class ViT(Part, frozen=True, kw_only=True, tag_field="type", tag="vit"):
     """A plain Vision Transformer."""
 
-    width: Annotated[Count, _about("channels of a token")]
-    depth: Annotated[Count, _about("blocks")]
-    heads: Annotated[Count, _about("attention heads; they divide the width")]
-    image_size: Annotated[Count, _about("side of the square input in pixels")]
-    patch_size: Annotated[Count, _about("side of a patch in pixels")] = 16
-    mlp_ratio: Annotated[Positive, _about("hidden width of an MLP over width")] = 4.0
+    width: Annotated[Size, _about("channels of a token")]
+    depth: Annotated[int, Meta(ge=1, le=1000), _about("blocks")]
+    heads: Annotated[Size, _about("attention heads; they divide the width")]
+    image_size: Annotated[Size, _about("side of the square input in pixels")]
+    patch_size: Annotated[Size, _about("side of a patch in pixels")] = 16
+    mlp_ratio: Annotated[float, Meta(gt=0, le=1000), _about("hidden width of an MLP over width")] = 4.0
     attention: Attention = Attention()
     position: Position = Position()
     layer_scale: Annotated[Positive | Nothing, _about("initial value; only BEiT weights use it")] = "none"
@@ -92,10 +93,27 @@ class ViT(Part, frozen=True, kw_only=True, tag_field="type", tag="vit"):
                 f"attention.propagation {attention.propagation} stands in for global blocks and needs "
                 f"attention.pattern=window, not {attention.pattern}"
             )
-        if attention.global_count > self.depth and not isinstance(attention.global_blocks, tuple):
-            raise ValueError(f"attention.global_count {attention.global_count} exceeds depth {self.depth}")
+        if int(self.width * self.mlp_ratio) < 1:
+            raise ValueError(f"mlp_ratio {self.mlp_ratio} leaves no hidden channel at width {self.width}")
+        if attention.propagation == "conv_bottleneck" and self.width < 2:
+            raise ValueError("attention.propagation conv_bottleneck halves the width and needs a width of at least 2")
+        self._check_count()
         for name in ("global_blocks", "checkpoint"):
             self._check_blocks(name, getattr(attention, name))
+
+    def _check_count(self) -> None:
+        attention = self.attention
+        used = attention.pattern == "hybrid" or attention.propagation.startswith("conv")
+        if not used or isinstance(attention.global_blocks, tuple):
+            return
+        if attention.global_count > self.depth:
+            raise ValueError(f"attention.global_count {attention.global_count} exceeds depth {self.depth}")
+        if attention.global_blocks == "even" and self.depth % attention.global_count:
+            divisors = [count for count in range(1, self.depth + 1) if self.depth % count == 0]
+            raise ValueError(
+                f"attention.global_count {attention.global_count} does not divide depth {self.depth}, which "
+                f"attention.global_blocks=even needs; these do: {divisors}"
+            )
 
     def _check_blocks(self, name: str, blocks: str | tuple[int, ...]) -> None:
         if isinstance(blocks, str):
@@ -110,7 +128,7 @@ class ResNet(Part, frozen=True, kw_only=True, tag_field="type", tag="resnet"):
     """A residual network, the convolutional comparison."""
 
     depth: Annotated[Literal[50, 101], _about("layers")]
-    image_size: Annotated[Count, _about("side of the square input in pixels")]
+    image_size: Annotated[Size, _about("side of the square input in pixels")]
 
     def __post_init__(self) -> None:
         if self.image_size % 32:
@@ -124,7 +142,7 @@ class Pyramid(Part, frozen=True, kw_only=True):
     type: Annotated[
         Literal["multi_scale", "single_scale", "simple", "last_map", "fpn"], _about("fpn belongs to the resnet")
     ]
-    channels: Annotated[Count, _about("of every map")] = 256
+    channels: Annotated[Size, _about("of every map")] = 256
 
 
 class Anchors(Part, frozen=True, kw_only=True):
@@ -157,9 +175,9 @@ class Detector(Part, frozen=True, kw_only=True):
         Literal["paper", "plain"], _about("paper: BN, 2 RPN convs, 4 conv + 1 fc box head; plain: the original heads")
     ] = "paper"
     masks: Annotated[bool, _about("false: boxes only")] = True
-    box_conv_channels: Annotated[Count, _about("of the box head's 4 convolutions (head: paper)")] = 256
-    box_fc: Annotated[Count, _about("units of the box head's fully connected layers")] = 1024
-    mask_conv_channels: Annotated[Count, _about("of the mask head's 4 convolutions")] = 256
+    box_conv_channels: Annotated[Size, _about("of the box head's 4 convolutions (head: paper)")] = 256
+    box_fc: Annotated[Size, _about("units of the box head's fully connected layers")] = 1024
+    mask_conv_channels: Annotated[Size, _about("of the mask head's 4 convolutions")] = 256
     anchors: Anchors = Anchors()
     proposals: Proposals = Proposals()
     rpn_anchors_per_image: Annotated[Count, _about("sampled for the RPN loss")] = 256
@@ -185,6 +203,11 @@ class Model(Part, frozen=True, kw_only=True):
                 raise ValueError(
                     f"backbone.depth {backbone.depth} is not divisible by 4, which pyramid.type=multi_scale needs to "
                     "tap every quarter; change the depth, or choose single_scale, simple or last_map"
+                )
+            if kind == "simple" and backbone.width % 4:
+                raise ValueError(
+                    f"backbone.width {backbone.width} is not divisible by 4, which pyramid.type=simple needs for its "
+                    "finest map; choose multi_scale, single_scale, last_map or another width"
                 )
             if kind != "single_scale" and backbone.patch_size % 4:
                 raise ValueError(

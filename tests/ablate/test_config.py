@@ -5,11 +5,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ablate.config import Attention, Data, Pyramid, RunConfig, Train, ViT
 from ablate.config_yaml import dump_config, load_config, merge, parse, parse_yaml, with_changes
+from ablate.engines.detector import build_detector
 from ablate.preset_files import preset_names, preset_path
 from analysis.refusal import BadInput
 
@@ -122,9 +124,14 @@ def test_yaml_is_read_as_1_2(text: str, value: object) -> None:
         ("model.backbone.attention.window_size=65", "larger than the grid of 64 x 64 tokens"),
         ("model.backbone.attention.propagation=shift", "needs attention.pattern=window, not hybrid"),
         ("model.backbone.attention.global_count=13", "exceeds depth 12"),
+        ("model.backbone.attention.global_count=5", "does not divide depth 12, which attention.global_blocks=even"),
+        ("model.backbone.width=65537", "width: must be a whole number at least 1 and at most 65536, not 65537"),
+        ("model.backbone.depth=1000000", "at most 1000"),
+        ("model.backbone.mlp_ratio=1e-4", "mlp_ratio 0.0001 leaves no hidden channel at width 768"),
+        ("model.backbone.mlp_ratio=1e300", "at most 1000"),
         ("model.backbone.attention.global_blocks=[2, 12]", "rising order, from 0 to 11"),
         ("model.backbone.attention.checkpoint=[2, 2]", "rising order"),
-        ("model.backbone.depth=10", "not divisible by 4"),
+        ("model.backbone={depth: 10, attention: {pattern: global}}", "not divisible by 4"),
         ("model.backbone.patch_size=2", "patch_size 2 is not divisible by 4"),
         ("model.backbone.position.absolute=pt", "init.weights is none; choose rand, zero or none"),
         ("model.pyramid.type=fpn", "choose multi_scale, single_scale, simple, last_map"),
@@ -146,6 +153,22 @@ def test_what_cannot_be_is_refused_in_one_sentence(change: str, sentence: str) -
     assert sentence in message
     assert "\n" not in message
     assert refusal.value.exit_code == 4
+
+
+def test_what_widths_do_not_allow_is_refused() -> None:
+    odd = ["model.backbone.width=66", "model.backbone.heads=6"]
+    with pytest.raises(BadInput, match=r"width 66 is not divisible by 4, which pyramid\.type=simple needs"):
+        load_config("vit-b-coco", [*odd, "model.pyramid.type=simple"])
+    thin = ["model.backbone={width: 1, heads: 1, attention: {pattern: window, propagation: conv_bottleneck}}"]
+    with pytest.raises(BadInput, match="conv_bottleneck halves the width"):
+        load_config("vit-b-coco", thin)
+
+
+@pytest.mark.parametrize("pattern", ["global", "window"])
+def test_an_unused_count_of_global_blocks_is_no_matter(pattern: str) -> None:
+    for count in (5, 13):
+        changes = [f"attention.pattern={pattern}", f"attention.global_count={count}"]
+        build_on_meta(load_config("vit-b-coco", [f"model.backbone.{change}" for change in changes]))
 
 
 @pytest.mark.parametrize(
@@ -260,6 +283,28 @@ def places(tree: dict[str, Any], prefix: tuple[str, ...] = ()) -> list[tuple[str
 PLACES = places(msgspec.to_builtins(load_config("vit-b-coco")))
 
 
+def build_on_meta(config: RunConfig) -> None:
+    torch.set_num_threads(1)
+    with torch.device("meta"):
+        build_detector(config.model, classes=3)
+
+
+# The largest of each size at once: what is taken one by one is built together, too.
+LARGEST = """
+width: 65536, heads: 65536, image_size: 65536, patch_size: 4, depth: 4, mlp_ratio: 1000,
+attention: {pattern: global}, position: {absolute_grid: 65536}
+"""
+
+
+def test_the_largest_sizes_are_built() -> None:
+    heads = "head: paper, box_conv_channels: 65536, box_fc: 65536, mask_conv_channels: 65536"
+    changes = [f"model.backbone={{{LARGEST}}}", "model.pyramid.channels=65536", f"model.detector={{{heads}}}"]
+    build_on_meta(load_config("vit-b-coco", changes))
+
+
+@settings(deadline=None)
+@example([(("model", "backbone", "attention", "global_count"), 5)])
+@example([(("model", "backbone", "mlp_ratio"), 1e-6)])
 @given(st.lists(st.tuples(st.sampled_from(PLACES), ODD), min_size=1, max_size=3))
 def test_any_value_anywhere_is_taken_or_refused_in_one_sentence(changes: list[tuple[tuple[str, ...], object]]) -> None:
     base = load_config("vit-b-coco")
@@ -271,4 +316,5 @@ def test_any_value_anywhere_is_taken_or_refused_in_one_sentence(changes: list[tu
         sentence = str(refusal)
         assert "\n" not in sentence
         return
+    build_on_meta(config)
     assert parse(parse_yaml(dump_config(config), "dump"), RunConfig, "dump") == config
