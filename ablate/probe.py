@@ -4,7 +4,7 @@ Training: one image an iteration, the same for every variant, as the paper measu
 optimizer step, median over iterations, warm-up dropped. Memory is what CUDA allocated at most (weights, gradients and
 optimizer state among it), or, on a CPU, the bytes kept for the backward pass, because resident memory would not show
 activation checkpointing. Prediction: the first validation images with the trained weights, boxes and masks included,
-loading of files left out.
+loading of files left out; median over them.
 """
 
 import statistics
@@ -139,7 +139,7 @@ class Prober:
         gpu = device.type == "cuda"
         self.name = torch.cuda.get_device_name(device) if gpu else self.hardware.processor
         self.threads = torch.get_num_threads()
-        self.version = torch.__version__
+        self.version = str(torch.__version__)
         self._truths: dict[Shapes | Coco, GroundTruth] = {}
 
     @property
@@ -168,7 +168,7 @@ class Prober:
             if trained:
                 self._load(detector, folder)  # the iterations above moved the weights
                 spent = self._predict(detector, config)
-                images, per_image = len(spent), statistics.mean(spent)
+                images, per_image = len(spent), statistics.median(spent)
         except (OutOfMemoryError, torch.OutOfMemoryError) as error:
             peak = seconds = per_image = None
             message = str(error).splitlines()[0] if str(error) else "the device holds no more"

@@ -124,7 +124,7 @@ def _metric(name: str, row: Row) -> str:
 
 
 def _error(name: str, row: Row) -> str:
-    return interval(row.errors.get(name), 2)
+    return interval(row.errors.get(name), 1 if row.n > 1 else 2)
 
 
 def _published_ap(row: Row, kind: str) -> float | None:
@@ -224,18 +224,18 @@ def as_latex(summary: Summary) -> str:
         r"\toprule",
         " & ".join(["", *heads]) + r" \\",
         " ".join(rule for rule in rules if rule),
-        " & ".join(["variant", *(_tex(column.name) for column in shown)]) + r" \\",
+        " & ".join(["variant", *(_tex_head(column.name) for column in shown)]) + r" \\",
         r"\midrule",
     ]
     for row in summary.rows:
         name = (
             _tex(row.variant) + (r" (baseline)" if row.baseline else "") + (r"$^\dagger$" if row.uncontrolled else "")
         )
-        if row.n:
-            cells = [_tex_number(column.cell(row)) for column in shown]
-            lines.append(" & ".join([name, *cells]) + r" \\")
-        else:
-            lines.append(rf"{name} & \multicolumn{{{len(shown)}}}{{c}}{{{_tex(_state(row))}}} \\")
+        cells = [_tex_number(column.cell(row)) for column in shown]
+        if not row.n:  # a word in the place of all that was not measured, the cost stays
+            width = next((at for at, column in enumerate(shown) if column.group == "cost"), len(shown))
+            cells[:width] = [rf"\multicolumn{{{width}}}{{c}}{{{_tex(_state(row))}}}"]
+        lines.append(" & ".join([name, *cells]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}}"]
     lines += [r"\par\footnotesize $^\dagger$ not controlled" for row in summary.rows if row.uncontrolled][:1]
     lines += [r"\end{table*}"]
@@ -244,6 +244,10 @@ def as_latex(summary: Summary) -> str:
 
 def _tex(text: str) -> str:
     return "".join(LATEX.get(character, character) for character in text)
+
+
+def _tex_head(name: str) -> str:
+    return r"$\Delta$" if name == "against baseline" else _tex(name)
 
 
 def _tex_number(text: str) -> str:

@@ -1,6 +1,7 @@
 """The answer of a study as figures: errors per variant as in the paper's Figure 4, and curves for numeric axes."""
 
 import io
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +59,9 @@ def errors_figure(summary: Summary) -> dict[str, bytes]:
         axes[1].set_title("all of a kind", fontsize=9, loc="left", color="0.35")
         handles, names = axes[0].get_legend_handles_labels()
         axes[0].get_legend().remove()
+        across = math.ceil(len(labels) / math.ceil(len(labels) / 3))
         figure.legend(
-            handles[: len(labels)], names[: len(labels)], loc="outside upper left", ncols=min(len(labels), 3),
+            handles[: len(labels)], names[: len(labels)], loc="outside upper left", ncols=across,
             frameon=False, fontsize=8.5, columnspacing=1.4, handlelength=1.2,
         )  # fmt: skip
         _footer(figure, summary)

@@ -1,12 +1,13 @@
 """The answer of a study in a terminal: what each variant scores, where the rest of the AP went, what it costs."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablate.estimate import Estimate
 from ablate.study import Study
-from ablate.summary import ERRORS, METRICS, IouType, Row, Summary, summarise
+from ablate.summary import ERRORS, METRICS, IouType, Published, Row, Summary, summarise
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -35,7 +36,7 @@ def summary_screen(summary: Summary) -> "list[RenderableType]":
     if any(row.size for row in summary.rows):
         parts += [Text(""), _cost(summary)]
     if summary.published:
-        parts += [Text(""), _published(summary)]
+        parts += [Text(""), *_published(summary)]
     parts += [Text(f"\n{_legend(summary)}", style="dim"), *(Text(note) for note in _notes(summary))]
     return parts
 
@@ -94,9 +95,8 @@ def _heading(summary: Summary) -> "Table":
 def _table(title: str, first: str) -> "Table":
     from rich.table import Table
 
-    table = Table(
-        box=None, padding=(0, 2, 0, 0), header_style="bold", title=title, title_justify="left", title_style="bold"
-    )
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.title, table.title_justify, table.title_style = title or None, "left", "bold"
     table.add_column(first, no_wrap=True)
     return table
 
@@ -144,7 +144,7 @@ def _scores(summary: Summary) -> "Table":
     unfinished = any(row.state != "finished" for row in summary.rows)
     if unfinished:
         table.add_column("state")
-    columns = [_styled(summary.rows, lambda row, name=name: row.metrics.get(name)) for name in METRICS]  # type: ignore[misc]
+    columns = [_styled(summary.rows, partial(_metric, name)) for name in METRICS]
     columns.append(_styled(summary.rows, lambda row: row.other_ap))
     for row, *cells in zip(summary.rows, *columns, strict=True):
         difference = Text("" if row.baseline else interval(row.difference, sign=True) or "-")
@@ -157,6 +157,14 @@ def _scores(summary: Summary) -> "Table":
             extra.append(_state(row))
         table.add_row(_name(row), *cells, difference, *extra)
     return table
+
+
+def _metric(name: str, row: Row) -> Estimate | None:
+    return row.metrics.get(name)
+
+
+def _error(name: str, row: Row) -> Estimate | None:
+    return row.errors.get(name)
 
 
 def _beside(row: Row, kind: str) -> str:
@@ -180,14 +188,13 @@ def _errors(summary: Summary) -> "Table":
 
     kind, _ = kinds(summary)
     percent = round((summary.iou or 0) * 100)
-    table = _table(
-        f"Where the rest of the {kind} AP{percent} went: points to gain if one type of error were fixed", "variant"
-    )
+    table = _table(f"Where the rest of the {kind} AP{percent} went: points to gain by fixing one type", "variant")
     for name in ERRORS:
         header = Text(name.upper() if name in ("fp", "fn") else name, style=f"bold {COLORS.get(name, '')}")
         table.add_column(header, justify="right")
     rows = [row for row in summary.rows if row.errors]
-    columns = [_styled(rows, lambda row, name=name: row.errors.get(name), low=True, digits=2) for name in ERRORS]  # type: ignore[misc]
+    digits = 1 if any(row.n > 1 for row in rows) else 2
+    columns = [_styled(rows, partial(_error, name), low=True, digits=digits) for name in ERRORS]
     for row, *cells in zip(rows, *columns, strict=True):
         table.add_row(_name(row), *cells)
     return table
@@ -196,7 +203,7 @@ def _errors(summary: Summary) -> "Table":
 def _cost(summary: Summary) -> "Table":
     table = _table("What it costs", "variant")
     measured = bool(summary.cost_place)
-    names = ["peak memory", "s/iteration", "s/image"] if measured else []
+    names = ["peak memory", "s/iter.", "s/image"] if measured else []
     for name in (*names, "param. M", "GMAC", "activ. M"):
         table.add_column(name, justify="right")
     for row in summary.rows:
@@ -210,37 +217,61 @@ def _cost(summary: Summary) -> "Table":
     return table
 
 
-def _published(summary: Summary) -> "Table":
+def _published(summary: Summary) -> "list[RenderableType]":
+    """A column a source and size; what each stands for below."""
     from rich.text import Text
 
-    table = _table("Published, on other data or under another formula: read the differences", "variant")
-    for name, right in (
-        ("size", False),
-        ("box AP", True),
-        ("difference", True),
-        ("mask AP", True),
-        ("difference", True),
+    kind, _ = kinds(summary)
+    columns: dict[tuple[str, str, str], list[Published]] = {}
+    for one in summary.published:
+        columns.setdefault((one.finding.source, one.finding.size, one.finding.note), []).append(one)
+    title = f"Published on COCO under other conditions: {kind} AP, and difference to {summary.baseline}"
+    table = _table("", "variant")
+    for number in range(1, len(columns) + 1):
+        table.add_column(f"[{number}]", justify="right")
+        table.add_column("")
+    own = [row.variant for row in summary.rows]
+    names = dict.fromkeys([one.finding.variant for one in summary.published])
+    for name in sorted(names, key=lambda name: own.index(name) if name in own else len(own)):
+        cells: list[str | Text] = []
+        for column in columns.values():
+            found = next((one for one in column if one.finding.variant == name), None)
+            cells += _points(found, kind)
+        table.add_row(name, *cells)
+    about = [
+        f"[{number}] {', '.join(part for part in (source, size, *_shared(column)) if part)}"
+        for number, ((source, size, _), column) in enumerate(columns.items(), 1)
+    ]
+    return [Text(title, style="bold"), table, Text("\n".join(about), style="dim")]
+
+
+def _points(published: Published | None, kind: str) -> "tuple[str, Text]":
+    """A published AP and its difference."""
+    from rich.text import Text
+
+    if published is None:
+        return "", Text("")
+    finding = published.finding
+    if finding.out_of_memory:
+        return "OOM", Text("")
+    value, difference = (
+        (finding.box_ap, published.box_difference) if kind == "box" else (finding.mask_ap, published.mask_difference)
+    )
+    return "" if value is None else f"{value:.1f}", Text(
+        "" if difference is None else f"{difference:+.1f}", style="dim"
+    )
+
+
+def _shared(column: Sequence[Published]) -> Iterator[str]:
+    """What all numbers of a column were trained with."""
+    for values in (
+        {one.finding.init for one in column},
+        {"" if one.finding.epochs is None else f"{one.finding.epochs:g} epochs" for one in column},
+        {one.finding.schedule for one in column},
+        {one.finding.note for one in column},
     ):
-        table.add_column(name, justify="right" if right else "left")
-    table.add_column("trained")
-    table.add_column("source")
-
-    def points(value: float | None, sign: str = "") -> str:
-        return "" if value is None else f"{value:{sign}.1f}"
-
-    for published in summary.published:
-        finding = published.finding
-        table.add_row(
-            finding.variant,
-            finding.size,
-            points(finding.box_ap),
-            points(published.box_difference, "+"),
-            points(finding.mask_ap),
-            points(published.mask_difference, "+"),
-            finding.training,
-            Text(finding.source, style="dim"),
-        )
-    return table
+        if len(values) == 1:
+            yield values.pop()
 
 
 def _legend(summary: Summary) -> str:

@@ -18,6 +18,5 @@ AXIS = Axis(
     title="Heads of Mask R-CNN",
     source="arXiv 2111.11429, section 2",
     touches=frozenset({KEY}),
-    baseline="paper",
     variants=_variants,
 )

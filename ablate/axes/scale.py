@@ -26,6 +26,5 @@ AXIS = Axis(
     title="Feature pyramids for a plain backbone",
     source="arXiv 2111.11429, Table 2; arXiv 2203.16527",
     touches=frozenset({KEY}),
-    baseline="multi-scale FPN",
     variants=_variants,
 )

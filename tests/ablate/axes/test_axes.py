@@ -1,0 +1,172 @@
+"""Every axis changes what it says it studies, and nothing else; baselines meet."""
+
+import msgspec
+import pytest
+
+from ablate.axes import AXES, Axis, Options, Variant
+from ablate.axes.base import is_within
+from ablate.axes.sizes import model_size
+from ablate.config import ResNet, RunConfig, ViT
+from ablate.config_yaml import load_config, with_changes
+from ablate.identity import training_identity
+from ablate.planning import beyond
+from ablate.study_text import leaves
+from analysis.refusal import BadInput
+
+BASES = ("tiny-shapes", "vit-b-coco", "vit-l-coco")
+TINY, VIT_B = load_config("tiny-shapes"), load_config("vit-b-coco")
+
+
+def variants(axis: str, base: RunConfig = TINY, **weights: str) -> dict[str, Variant]:
+    made = AXES[axis].variants(base, Options(weights=weights))
+    assert len({variant.name for variant in made}) == len(made)
+    return {variant.name: variant for variant in made}
+
+
+def configs(axis: str, base: RunConfig) -> dict[str, RunConfig]:
+    return {
+        name: with_changes(base, dict(variant.changes))
+        for name, variant in variants(axis, base).items()
+        if variant.blocked is None
+    }
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("axis", AXES.values(), ids=list(AXES))
+def test_only_what_the_axis_touches_differs(axis: Axis, base: str) -> None:
+    config = load_config(base)
+    made = configs(axis.name, config)
+    reference = made[axis.baseline] if axis.baseline else config
+    assert made
+    for name, variant in made.items():
+        assert beyond(reference, variant, axis.touches) == (), name
+    # The same with the identity as the witness: undo what may differ, and the same run is left.
+    for name, variant in made.items():
+        undone = undo(variant, reference, axis.touches)
+        assert training_identity(undone, "data") == training_identity(reference, "data"), name
+        if variant != reference:
+            assert training_identity(variant, "data") != training_identity(reference, "data"), name
+
+
+def undo(config: RunConfig, reference: RunConfig, touches: frozenset[str]) -> RunConfig:
+    tree, source = msgspec.to_builtins(config), msgspec.to_builtins(reference)
+    for key in touches:
+        *path, last = key.split(".")
+        here, there = tree, source
+        for part in path:
+            here, there = here[part], there[part]
+        here[last] = there[last]
+    return msgspec.convert(tree, RunConfig)
+
+
+def test_a_key_that_is_not_touched_is_found() -> None:
+    faster = with_changes(TINY, {"train.lr": 0.5, "seed": 9, "model.backbone.attention.pattern": "window"})
+    assert beyond(TINY, faster, AXES["attention"].touches) == ("train.lr",)
+    assert beyond(TINY, faster, frozenset({"train", "model"})) == ()
+    assert not is_within("model.backbone.attention.patterns", AXES["attention"].touches)
+
+
+def test_the_baselines_of_all_axes_are_one_run() -> None:
+    baselines = set()
+    for name, axis in AXES.items():
+        made = configs(name, TINY)
+        own = made[axis.baseline] if axis.baseline else next(config for config in made.values() if config == TINY)
+        baselines.add(training_identity(own, "data"))
+    assert baselines == {training_identity(TINY, "data")}
+
+
+def test_attention_has_the_rows_of_the_paper() -> None:
+    made = configs("attention", VIT_B)
+    assert [
+        (c.model.backbone.attention.pattern, c.model.backbone.attention.checkpoint, c.model.backbone.attention.kernel)  # type: ignore[union-attr]
+        for c in made.values()
+    ] == [
+        ("window", "none", "fused"),
+        ("hybrid", "none", "fused"),
+        ("global", "all", "fused"),
+        ("global", "none", "fused"),
+        ("global", "none", "naive"),
+    ]
+    naive = with_changes(VIT_B, {"model.backbone.attention.kernel": "naive"})
+    assert len(configs("attention", naive)) == 4  # all of them naive, none of them twice
+
+
+def test_initialisations_take_the_papers_settings() -> None:
+    files = {kind: f"{kind}.pth" for kind in ("supervised", "mocov3", "beit", "mae")}
+    made = {name: dict(variant.changes) for name, variant in variants("init", VIT_B, **files).items()}
+    settings = {name: (changes["train.lr"], changes["train.weight_decay"]) for name, changes in made.items()}
+    assert settings == {
+        "random": (1.6e-4, 0.2),
+        "supervised": (8e-5, 0.1),
+        "MoCo v3": (1.6e-4, 0.1),
+        "BEiT": (8e-5, 0.1),
+        "MAE": (8e-5, 0.1),
+    }
+    place = {
+        name: (changes["model.backbone.position.relative"], changes["model.backbone.position.absolute"])
+        for name, changes in made.items()
+    }
+    assert place["BEiT"] == ("pt", "rand")
+    assert place["MAE"] == place["supervised"] == ("zero", "pt")
+    assert made["BEiT"]["model.pixel_mean"] == (0.5, 0.5, 0.5)
+    assert made["BEiT"]["model.backbone.layer_scale"] == 0.1
+    assert made["MAE"]["init.weights"] == "mae.pth"
+    large = variants("init", load_config("vit-l-coco"), beit="b.pth")["BEiT"].changes
+    assert large["model.backbone.layer_scale"] == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("axis", "base", "variant", "advice"),
+    [
+        ("init", "vit-b-coco", "MAE", "pass --weights mae=FILE"),
+        ("init", "vit-l-coco", "MoCo v3", "no public weights (none were released); pass --weights mocov3=FILE"),
+        ("init", "vit-l-coco", "supervised", "no public weights (the paper's were never released)"),
+        ("init", "tiny-shapes", "MAE", "no public weights (there are none of size vit-64x4)"),
+        ("pretrain", "vit-l-coco", "400 epochs", "no public weights; pass --weights mae@400=FILE"),
+        ("pretrain", "vit-l-coco", "1600 epochs", "pass --weights mae@1600=FILE"),
+        ("position", "vit-b-coco", "rel zero, abs pt", "needs pre-trained weights"),
+    ],
+)
+def test_what_needs_weights_says_what_to_pass(axis: str, base: str, variant: str, advice: str) -> None:
+    blocked = variants(axis, load_config(base))[variant].blocked
+    assert blocked is not None
+    assert blocked.startswith(advice)
+
+
+def test_every_length_of_training_is_its_own_schedule() -> None:
+    made = configs("schedule", VIT_B)
+    assert [config.train.epochs for config in made.values()] == [25, 50, 100, 200, 400]
+    assert {config.train.schedule for config in made.values()} == {"cosine"}
+    tiny = with_changes(TINY, {"train.iterations": 400})
+    assert [config.train.iterations for config in configs("schedule", tiny).values()] == [50, 100, 200, 400, 800]
+    odd = with_changes(VIT_B, {"train.epochs": 36})
+    assert list(configs("schedule", odd)) == [f"{n} epochs" for n in (25, 36, 50, 100, 200, 400)]
+    numbers = [variant.number for variant in variants("schedule", VIT_B).values()]
+    assert numbers == [25, 50, 100, 200, 400]
+
+
+def test_a_residual_backbone_replaces_the_whole_vit() -> None:
+    made = configs("backbone", VIT_B)
+    resnet = made["ResNet-101"].model
+    assert resnet.backbone == ResNet(depth=101, image_size=1024)
+    assert (resnet.pyramid.type, resnet.pyramid.channels) == ("fpn", 256)
+    assert [model_size(config.model) for config in made.values()] == ["vit-b", "vit-l", "resnet-50", "resnet-101"]
+    back = configs("backbone", made["ResNet-50"])["ViT-L"].model
+    assert isinstance(back.backbone, ViT)
+    assert (back.backbone.width, back.backbone.depth, back.pyramid.type) == (1024, 24, "multi_scale")
+    for axis in ("attention", "scale", "position", "init", "propagation", "placement"):
+        with pytest.raises(BadInput, match="has a ResNet; choose another --base"):
+            variants(axis, made["ResNet-50"])
+
+
+def test_pyramids_keep_the_channels_of_the_base() -> None:
+    assert {config.model.pyramid.channels for config in configs("scale", TINY).values()} == {
+        TINY.model.pyramid.channels
+    }
+
+
+def test_no_axis_bears_the_name_of_a_verb() -> None:
+    verbs = {"axes", "list", "launch", "run", "describe", "status", "logs", "cancel", "table", "compare", "report"}
+    assert not verbs & set(AXES)
+    assert all(axis.name == name for name, axis in AXES.items())
+    assert leaves({"a": {"b": 1}}) == {"a.b": 1}

@@ -1,0 +1,109 @@
+"""Axes of a person's own: keys on the command line, and files."""
+
+from pathlib import Path
+
+import pytest
+
+from ablate.axes import Options
+from ablate.axes.custom import axis_from_file, axis_from_keys
+from ablate.config_yaml import load_config
+from ablate.planning import Request, plan
+from analysis.refusal import BadInput
+
+BASE = load_config("tiny-shapes")
+WINDOW = "model.backbone.attention.window_size"
+
+
+def test_a_key_and_its_values() -> None:
+    axis = axis_from_keys([f"{WINDOW}=4,8"])
+    made = axis.variants(BASE, Options())
+    assert [(variant.name, variant.changes, variant.number) for variant in made] == [
+        ("window_size=4", {WINDOW: 4}, 4.0),
+        ("window_size=8", {WINDOW: 8}, 8.0),
+    ]
+    assert axis.touches == {WINDOW}
+    assert axis.unit == "window size"
+
+
+def test_lists_words_and_scientific_numbers_are_values() -> None:
+    axis = axis_from_keys(["train.betas=[0.9, 0.99],[0.9, 0.999]"])
+    assert [variant.changes["train.betas"] for variant in axis.variants(BASE, Options())] == [[0.9, 0.99], [0.9, 0.999]]
+    assert axis.unit == ""
+    rates = axis_from_keys(["train.lr=5e-4,1e-3", "train.lr=1e-3,2e-3"])
+    assert [variant.name for variant in rates.variants(BASE, Options())] == ["lr=0.0005", "lr=0.001", "lr=0.002"]
+    words = axis_from_keys(["model.pyramid.type=simple,last_map"])
+    assert [variant.number for variant in words.variants(BASE, Options())] == [None, None]
+
+
+def test_two_keys_are_varied_one_by_one() -> None:
+    axis = axis_from_keys(["train.lr=1e-4", "train.weight_decay=0.1,0.2"])
+    made = {variant.name: variant.changes for variant in axis.variants(BASE, Options())}
+    assert made == {
+        "base": {},
+        "lr=0.0001": {"train.lr": 1e-4},
+        "weight_decay=0.1": {"train.weight_decay": 0.1},
+        "weight_decay=0.2": {"train.weight_decay": 0.2},
+    }
+
+
+@pytest.mark.parametrize(
+    ("requests", "sentence"),
+    [
+        (["train.lr"], "varies nothing"),
+        (["train.lr="], "varies nothing"),
+        (["train.lr=1e-4"], "is given one value"),
+        (["train.lr=[1"], "not valid YAML"),
+    ],
+)
+def test_what_varies_nothing_is_refused(requests: list[str], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        axis_from_keys(requests)
+
+
+@pytest.mark.parametrize(
+    ("request_", "sentence"),
+    [("train.lrr=1,2", "did you mean lr"), ("train.lr=1e-4,fast", "must be a number"), ("train.lr=1,-1", "above 0")],
+)
+def test_a_key_or_value_that_does_not_exist_is_refused_before_anything_is_planned(
+    request_: str, sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        plan(axis_from_keys([request_]), Request(), tmp_path, write=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+FILE = """\
+name: windows
+touches: [model.backbone.attention.window_size]
+baseline: large
+unit: tokens
+variants:
+  small: {model.backbone.attention.window_size: 4}
+  large: {model.backbone.attention.window_size: 8}
+  cheat: {model.backbone.attention.window_size: 2, train.lr: 0.002}
+"""
+
+
+def test_a_file_is_an_axis_and_what_it_smuggles_in_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "axis.yaml"
+    path.write_text(FILE)
+    axis = axis_from_file(path)
+    assert axis.baseline == "large"
+    study = plan(axis, Request(), tmp_path, write=False)
+    assert {run.variant: run.uncontrolled for run in study.runs} == {"small": (), "large": (), "cheat": ("train.lr",)}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("baseline: large", "baseline: huge", "baseline: must be one of small, large, cheat, not huge"),
+        ("touches: [model.backbone.attention.window_size]\n", "", "touches: is missing"),
+        ("name: windows", "nam: windows", "did you mean name"),
+        (FILE[FILE.index("  large:") :], "", "baseline|compares two or more"),
+    ],
+)
+def test_a_file_that_is_no_axis_is_refused(old: str, new: str, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "axis.yaml"
+    path.write_text(FILE.replace(old, new))
+    with pytest.raises(BadInput, match=sentence):
+        axis_from_file(path)

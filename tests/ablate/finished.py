@@ -1,0 +1,94 @@
+"""Run folders as a finished study leaves them, made by hand: no training, numbers that a test chooses."""
+
+from pathlib import Path
+
+import msgspec
+
+from ablate.evaluation import Evaluation, Measured
+from ablate.manifest import Hardware, Manifest
+from ablate.probe import FILE, Cost
+from ablate.store import RunFolder, Status, run_folder, write_json
+from ablate.study import Study, StudyRun
+from ablate.summary import ERRORS
+
+MACHINE = Hardware(system="Linux", processor="Test CPU", cores=2, memory_gib=8.0, gpus=())
+
+
+def measured(ap: float, shift: float = 0.0) -> Measured:
+    """Box or mask results around an AP."""
+    gains = {name: round(1.0 + place + shift, 4) for place, name in enumerate(ERRORS)}
+    return Measured(
+        metrics={"AP": ap, "AP50": ap + 20, "AP75": ap + 5, "APs": -1.0, "APm": ap, "APl": ap, "AR100": ap + 10},
+        ap=ap + 20,
+        delta_ap=gains,
+        raw_delta_ap=gains,
+        count={name: 10 for name in ERRORS[:6]},
+    )
+
+
+def finish(
+    root: Path, study: Study, run: StudyRun, ap: float, *, images: int = 240, objects: int = 900, shift: float = 0.0
+) -> RunFolder:
+    """A finished run with this box AP; the mask AP is 2 points lower."""
+    folder = begin(root, study, run, Status(state="finished", iteration=10, iterations=10))
+    evaluation = Evaluation(
+        detections=1234,
+        images=images,
+        objects=objects,
+        iou=0.5,
+        convention="coco",
+        box=measured(ap, shift),
+        mask=measured(ap - 2, shift),
+    )
+    write_json(folder.evaluation, evaluation)
+    folder.predictions.write_text("[]")
+    return folder
+
+
+def begin(root: Path, study: Study, run: StudyRun, status: Status) -> RunFolder:
+    """A run folder in some state."""
+    folder = run_folder(root, run.identity)
+    folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    manifest = Manifest(
+        training=run.training,
+        evaluation=run.evaluation,
+        seed=run.seed,
+        training_data=study.training_data,
+        validation_data=study.validation_data,
+        weights=None,
+        git=None,
+        packages={},
+        python="3.11",
+        hardware=MACHINE,
+        argv=(),
+        started="2026-01-01T00:00:00.000+00:00",
+    )
+    write_json(folder.manifest, manifest)
+    folder.write_status(status)
+    return folder
+
+
+def probed(folder: RunFolder, *, peak_gib: float | None = 0.5, name: str = "Test CPU", seconds: float = 0.1) -> None:
+    """A cost as the probe would have written it."""
+    cost = Cost(
+        device="cpu",
+        device_name=name,
+        threads=2,
+        hardware=MACHINE,
+        torch="2.11.0",
+        precision="fp32",
+        peak_gib=peak_gib,
+        seconds_per_iteration=None if peak_gib is None else seconds,
+        seconds_per_image=None if peak_gib is None else seconds / 4,
+        iterations=10,
+        images=16,
+        message="" if peak_gib is not None else "the device is full",
+        measured="2026-01-01T00:00:00.000+00:00",
+    )
+    write_json(folder.path / FILE, cost)
+
+
+def altered(path: Path, into: type[msgspec.Struct], **fields: object) -> None:
+    """Change fields of a JSON file of a run."""
+    value = msgspec.json.decode(path.read_bytes(), type=into)
+    write_json(path, msgspec.structs.replace(value, **fields))
