@@ -2,9 +2,12 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ablate.config import RunConfig
 
 app = typer.Typer(help="Make and run controlled studies.", no_args_is_help=True)
 
@@ -22,12 +25,21 @@ Root = Annotated[Path, typer.Option("--root", help="The folder that holds result
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field, such as train.lr=8e-5.")
 ]
+DataFrom = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        help="shapes, a COCO root or a YAML file; or four times: train JSON, its images, the same of validation.",
+        show_default="the config's",
+    ),
+]
 OnDevice = Annotated[Device, typer.Option("--device", help="auto takes a GPU where there is one.")]
 
 
 @app.command()
 def run(
     config: Config,
+    data: DataFrom = None,
     root: Root = Path(),
     changes: Changes = None,
     device: OnDevice = Device.auto,
@@ -46,7 +58,6 @@ def run(
 
     On several GPUs: torchrun --nproc-per-node 8 cli.py ablate run CONFIG
     """
-    from ablate.config_yaml import load_config
     from ablate.engines.base import Habits
     from ablate.execution import execute
     from ablate.run_screen import run_screen
@@ -60,7 +71,7 @@ def run(
         curve_iterations=curve_iterations,
         say=lambda line: typer.echo(line, err=True),
     )
-    executed = execute(load_config(config, changes or ()), root, habits)
+    executed = execute(_config(config, data, changes), root, habits)
     if executed.first_process:
         print_whole(*run_screen(executed.folder))
 
@@ -68,6 +79,7 @@ def run(
 @app.command()
 def describe(
     config: Config,
+    data: DataFrom = None,
     root: Root = Path(),
     changes: Changes = None,
     device: OnDevice = Device.auto,
@@ -76,13 +88,19 @@ def describe(
     """Show what a config comes to: every field, parameters and cost by part, levels, identities."""
     import msgspec
 
-    from ablate.config_yaml import load_config
     from ablate.describe import describe as describe_config
     from ablate.describe import description_screen
     from analysis.terminal import print_whole
 
-    description = describe_config(load_config(config, changes or ()), root, device.value)
+    description = describe_config(_config(config, data, changes), root, device.value)
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(description), indent=2).decode())
     else:
         print_whole(*description_screen(description))
+
+
+def _config(source: str, data: list[str] | None, changes: list[str] | None) -> "RunConfig":
+    from ablate.config_yaml import load_config
+    from ablate.data.sources import data_from
+
+    return load_config(source, changes or (), data_from(data) if data else None)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ablate.config import Part, RunConfig
+from ablate.config import Data, Part, RunConfig
 from ablate.preset_files import preset_names, preset_path, presets_folder
 from analysis.refusal import BadInput
 
@@ -23,13 +23,17 @@ Tree = dict[str, Any]
 PATH_KEYS = ("annotations", "images")  # of a data set of type coco
 
 
-def load_config(source: str | Path, changes: Sequence[str] = ()) -> RunConfig:
+def load_config(source: str | Path, changes: Sequence[str] = (), data: Data | None = None) -> RunConfig:
     """The config of a preset's name or a YAML file, with ``changes`` such as ``train.lr=8e-5`` on top.
+
+    The sets of ``data`` take the place of the file's; what the file says of their use stays.
 
     Relative paths of data count from the file that holds them; in presets, by name or by path, and in changes, from the
     current directory.
     """
     tree = _with_base(*_locate(str(source), Path()), seen=())
+    for name in () if data is None else ("train", "validation"):
+        tree = merge(tree, _nested(f"data.{name}", msgspec.to_builtins(getattr(data, name))))
     for change in changes:
         key, sign, text = change.partition("=")
         if not sign or not key.strip():

@@ -10,7 +10,7 @@ import typer
 
 from ablate.axes import AXES
 from ablate.axes.custom import COMMAND
-from ablate.commands import Device, OnDevice, Root, app
+from ablate.commands import DataFrom, Device, OnDevice, Root, app
 from analysis.refusal import BadInput
 
 if TYPE_CHECKING:
@@ -27,14 +27,6 @@ class IouType(StrEnum):
 
 
 Base = Annotated[str, typer.Option("--base", metavar="CONFIG", help="Preset or YAML file that all variants share.")]
-DataFrom = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--data",
-        help="shapes, a COCO root or a YAML file; or four times: train JSON, its images, the same of validation.",
-        show_default="the base's",
-    ),
-]
 Name = Annotated[str, typer.Option("--name", help="Of the study.", show_default="AXIS-BASE")]
 Seeds = Annotated[
     str, typer.Option("--seeds", metavar="0,1,...", help="Every variant runs under each.", show_default="the base's")
