@@ -56,15 +56,18 @@ def describe(config: RunConfig, root: Path, device: str = "auto") -> Description
         config: whose precision may be `auto`.
         root: above `results/`, where the embedded data set lies.
         device: auto, cpu or cuda; resolves the precision.
+
+    Raises:
+        BadInput: the data cannot be used, or the device or precision is not there.
     """
     import torch
 
     from ablate.complexity import detector_costs, total
     from ablate.engines.detector import build_detector
     from ablate.engines.precision import resolve
+    from ablate.engines.processes import device_of
 
-    gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    precision = resolve(config.train.precision, torch.device("cuda" if gpu else "cpu"))
+    precision = resolve(config.train.precision, device_of(device))
     config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, precision=precision))
     data = _read_data(config, root)
     with torch.device("meta"):

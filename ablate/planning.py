@@ -210,12 +210,10 @@ def _settings(request: Request) -> dict[str, Any]:
 def _resolved_precision(base: RunConfig, device: str) -> dict[str, Any]:
     if base.train.precision != "auto":
         return {}
-    import torch
-
     from ablate.engines.precision import resolve
+    from ablate.engines.processes import device_of
 
-    gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-    return {"train.precision": resolve("auto", torch.device("cuda" if gpu else "cpu"))}
+    return {"train.precision": resolve("auto", device_of(device))}
 
 
 def _located(base: RunConfig) -> dict[str, Any]:

@@ -89,6 +89,29 @@ class Processes:
             dist.barrier()
 
 
+def device_of(wanted: str) -> torch.device:
+    """The device of this process: under torchrun, the GPU of its LOCAL_RANK.
+
+    Args:
+        wanted: auto, cpu or cuda.
+
+    Raises:
+        BadInput: a GPU is demanded and there is none, or more processes than GPUs were started here.
+    """
+    visible = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "cuda" and not visible:
+        raise BadInput("--device cuda: no CUDA device is visible to PyTorch; choose --device cpu or auto")
+    if wanted == "cpu" or not visible:
+        return torch.device("cpu")
+    own = int(os.environ.get("LOCAL_RANK", "0"))
+    if own >= visible:
+        raise BadInput(
+            f"process {own} (LOCAL_RANK) has no GPU: {visible} visible here; "
+            f"start torchrun with --nproc-per-node {visible}, or choose --device cpu"
+        )
+    return torch.device("cuda", own)
+
+
 @contextmanager
 def joined(device: str) -> Iterator[Processes]:
     """Join the processes that torchrun started (it sets RANK, WORLD_SIZE and LOCAL_RANK), and leave them in the end.
@@ -99,14 +122,12 @@ def joined(device: str) -> Iterator[Processes]:
         device: auto, cpu or cuda.
 
     Raises:
-        BadInput: a GPU is demanded and there is none.
+        BadInput: as `device_of`.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise BadInput("--device cuda: no CUDA device is visible to PyTorch; choose --device cpu or auto")
-    gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    chosen = device_of(device)
+    gpu = chosen.type == "cuda"
     count = int(os.environ.get("WORLD_SIZE", "1"))
     rank = int(os.environ.get("RANK", "0"))
-    chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if gpu else torch.device("cpu")
     if gpu:
         torch.cuda.set_device(chosen)
     if count == 1 or dist.is_initialized():

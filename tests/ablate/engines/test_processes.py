@@ -1,9 +1,15 @@
+from pathlib import Path
+
 import pytest
 import torch
 
+from ablate.axes import AXES
+from ablate.config_yaml import load_config
+from ablate.describe import describe
 from ablate.engines.precision import resolve
-from ablate.engines.processes import Layout, joined, lay_out
+from ablate.engines.processes import Layout, device_of, joined, lay_out
 from ablate.engines.randomness import derived, generator
+from ablate.planning import Request, plan
 from analysis.refusal import BadInput
 
 
@@ -43,6 +49,28 @@ def test_alone_without_torchrun() -> None:
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     with pytest.raises(BadInput, match="no CUDA device"), joined("cuda"):
         pass
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert device_of("auto") == device_of("cuda") == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    for wanted in ("auto", "cuda"):
+        with pytest.raises(BadInput, match=r"process 2 \(LOCAL_RANK\) has no GPU: 2 visible"), joined(wanted):
+            pass
+    assert device_of("cpu") == torch.device("cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("precision", ["fp32", "auto", "bf16"])
+def test_describing_for_a_gpu_that_is_not_there_is_refused(precision: str, tmp_path: Path) -> None:
+    config = load_config("tiny-shapes", [f"train.precision={precision}"])
+    with pytest.raises(BadInput, match="no CUDA device"):
+        describe(config, tmp_path, "cuda")
+    with pytest.raises(BadInput, match="no CUDA device"):
+        plan(AXES["head"], Request(settings=["train.precision=auto"], device="cuda"), tmp_path, write=False)
 
 
 def test_precision_is_resolved_for_the_device() -> None:
