@@ -1,11 +1,11 @@
-"""A launcher of players: ROOT STUDY OPTIONS -> one JSON line with how it ended."""
+"""A launcher of players, or of real workers: ROOT STUDY OPTIONS -> one JSON line with how it ended."""
 
 import json
 import sys
 from pathlib import Path
 
 from ablate.launch import local
-from ablate.launch.base import Options
+from ablate.launch.base import Options, worker_command
 from ablate.launch.view import PlainView
 from ablate.study import read_study
 from tests.ablate.launch.studies import player_command
@@ -15,6 +15,7 @@ if __name__ == "__main__":
     gpus = given.pop("gpus", None)
     if gpus:
         local.slots_of = lambda device, each: tuple(gpus)
+    command = worker_command if given.pop("real", False) else player_command
     options = Options(**({"device": "cpu"} | given))
-    outcome = local.LocalLauncher(player_command).launch(root, read_study(root, name), options, PlainView(print))
+    outcome = local.LocalLauncher(command).launch(root, read_study(root, name), options, PlainView(print))
     print(json.dumps({"failed": outcome.failed, "stopped": outcome.stopped}))
