@@ -152,7 +152,7 @@ class Prober:
         import torch
 
         from ablate.engines.detector import build_detector
-        from ablate.engines.memory import OutOfMemoryError
+        from ablate.engines.memory import OutOfMemoryError, is_out_of_memory
 
         training = self._truth(config.data.train)
         assert config.train.precision != "auto"
@@ -169,7 +169,9 @@ class Prober:
                 self._load(detector, folder)  # the iterations above moved the weights
                 spent = self._predict(detector, config)
                 images, per_image = len(spent), statistics.median(spent)
-        except (OutOfMemoryError, torch.OutOfMemoryError) as error:
+        except (OutOfMemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             peak = seconds = per_image = None
             message = str(error).splitlines()[0] if str(error) else "the device holds no more"
         finally:
@@ -215,7 +217,7 @@ class Prober:
         from ablate.engines.checkpoint import load_newest
 
         try:
-            state = load_newest(folder, self.device, _ignore)
+            state = load_newest(folder, _ignore)
         except BadInput:
             return False
         if state is not None:

@@ -25,8 +25,11 @@ def save_checkpoint(folder: RunFolder, iteration: int, state: dict[str, Any]) ->
     return path
 
 
-def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """Read a checkpoint, data only: nothing in the file is executed.
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint into main memory, data only: nothing in the file is executed.
+
+    Not straight onto a device: there it would lie beside what it is copied into, and AdamW's step counters, which belong
+    on the CPU, would cost a wait for the device each.
 
     Raises:
         BadInput: damaged, or of another version.
@@ -37,7 +40,7 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
             broken = archive.testzip()
         if broken is not None:
             raise BadInput(f"{path}: is damaged ({broken} does not match its check sum)")
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, zipfile.BadZipFile, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
         raise BadInput(f"{path}: is damaged ({str(error).splitlines()[0]})") from None
     if not isinstance(state, dict) or state.get("schema") != SCHEMA:
@@ -45,7 +48,7 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     return state
 
 
-def load_newest(folder: RunFolder, device: torch.device, say: Callable[[str], None]) -> dict[str, Any] | None:
+def load_newest(folder: RunFolder, say: Callable[[str], None]) -> dict[str, Any] | None:
     """The newest checkpoint that can be read, or none where there is none; damaged ones are named through say.
 
     Raises:
@@ -54,7 +57,7 @@ def load_newest(folder: RunFolder, device: torch.device, say: Callable[[str], No
     found = folder.checkpoints_newest_first()
     for path in found:
         try:
-            state = load_checkpoint(path, device)
+            state = load_checkpoint(path)
         except BadInput as error:
             say(f"{error}; falling back to the checkpoint before it")
             continue

@@ -10,8 +10,6 @@ from ablate.store import RunFolder
 from analysis.refusal import BadInput
 from tests.ablate.engines.tiny import prepared, tiny_config
 
-CPU = torch.device("cpu")
-
 
 @pytest.fixture
 def folder(tmp_path: Path, data: Coco) -> RunFolder:
@@ -32,14 +30,14 @@ def damage(path: Path, place: float) -> None:
 def test_two_deep(folder: RunFolder) -> None:
     save(folder, 1, 2, 10, 9)
     assert [path.name for path in folder.checkpoints_newest_first()] == ["00000010.pt", "00000009.pt"]
-    state = load_newest(folder, CPU, pytest.fail)
+    state = load_newest(folder, pytest.fail)
     assert state is not None
     assert state["iteration"] == 10
     assert state["model"]["weight"].tolist() == [10] * 100
 
 
 def test_none_yet(folder: RunFolder) -> None:
-    assert load_newest(folder, CPU, pytest.fail) is None
+    assert load_newest(folder, pytest.fail) is None
 
 
 def test_a_flipped_bit_falls_back_and_says_so(folder: RunFolder) -> None:
@@ -48,7 +46,7 @@ def test_a_flipped_bit_falls_back_and_says_so(folder: RunFolder) -> None:
     place = content.index(torch.full((100,), 2.0).numpy().tobytes()) / len(content)
     damage(folder.checkpoint(2), place)
     said: list[str] = []
-    state = load_newest(folder, CPU, said.append)
+    state = load_newest(folder, said.append)
     assert state is not None
     assert state["iteration"] == 1
     assert "00000002.pt: is damaged" in said[0]
@@ -59,7 +57,7 @@ def test_a_flipped_bit_falls_back_and_says_so(folder: RunFolder) -> None:
 def test_a_cut_file_falls_back(folder: RunFolder, size: int) -> None:
     save(folder, 1, 2)
     folder.checkpoint(2).write_bytes(folder.checkpoint(2).read_bytes()[:size])
-    state = load_newest(folder, CPU, lambda _: None)
+    state = load_newest(folder, lambda _: None)
     assert state is not None
     assert state["iteration"] == 1
 
@@ -68,7 +66,7 @@ def test_all_damaged_is_an_error_not_a_new_start(folder: RunFolder) -> None:
     save(folder, 1)
     folder.checkpoint(1).write_bytes(b"nothing")
     with pytest.raises(BadInput, match="every checkpoint is damaged"):
-        load_newest(folder, CPU, lambda _: None)
+        load_newest(folder, lambda _: None)
 
 
 def test_nothing_in_a_checkpoint_is_executed(folder: RunFolder) -> None:
@@ -78,5 +76,5 @@ def test_nothing_in_a_checkpoint_is_executed(folder: RunFolder) -> None:
 
     torch.save({"schema": 1, "iteration": 1, "model": Trap()}, folder.checkpoint(1), pickle_module=pickle)
     with pytest.raises(BadInput, match="damaged"):
-        load_checkpoint(folder.checkpoint(1), CPU)
+        load_checkpoint(folder.checkpoint(1))
     assert not (folder.path / "sprung").exists()
