@@ -8,10 +8,19 @@ import torch
 from torch import Tensor, nn
 
 GIB = 2**30
+# What the allocators of CUDA, cuDNN, cuBLAS and the CPU say in errors that have no class of their own.
+SAYINGS = ("CUDA error: out of memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
 
 
 class OutOfMemoryError(Exception):
     """The device, or the cap on it, holds no more."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error is one of the many ways in which PyTorch reports that memory ran out."""
+    if isinstance(error, OutOfMemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(saying in str(error) for saying in SAYINGS)
 
 
 class SavedForBackward:
@@ -89,9 +98,9 @@ class MemoryMeter:
         self.saved: SavedForBackward | None = None
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-            if cap_gib is not None:
-                total = torch.cuda.get_device_properties(device).total_memory
-                torch.cuda.set_per_process_memory_fraction(min(1.0, cap_gib * GIB / total), device)
+            total = torch.cuda.get_device_properties(device).total_memory
+            fraction = 1.0 if cap_gib is None else min(1.0, cap_gib * GIB / total)  # 1: undoes the cap of a run before
+            torch.cuda.set_per_process_memory_fraction(fraction, device)
         else:
             self.saved = SavedForBackward(model, None if cap_gib is None else cap_gib * GIB)
 
@@ -115,9 +124,7 @@ class MemoryMeter:
             else:
                 with self.saved.counting():
                     yield
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemoryError(str(error).splitlines()[0]) from None
         except RuntimeError as error:
-            if "can't allocate memory" not in str(error):  # what the CPU allocator says
+            if not is_out_of_memory(error):
                 raise
             raise OutOfMemoryError(str(error).splitlines()[0]) from None

@@ -11,6 +11,7 @@ from ablate.data.coco import EvaluationSet, TrainingSet
 from ablate.data.sources import Files, locate
 from ablate.engines.base import Habits, RanOutOfMemory
 from ablate.engines.detector import Detector, build_detector
+from ablate.engines.memory import is_out_of_memory
 from ablate.engines.predict import Record, predict
 from ablate.engines.processes import Processes, joined
 from ablate.engines.randomness import WEIGHTS, derived
@@ -27,7 +28,9 @@ class VisionEngine:
         """See `Engine.run`."""
         try:
             self._run(folder, habits)
-        except torch.OutOfMemoryError as error:  # before or after training, which tells its own
+        except RuntimeError as error:  # before or after training, which tells its own
+            if not is_out_of_memory(error):
+                raise
             raise RanOutOfMemory(f"{folder.path}: {str(error).splitlines()[0]}") from None
 
     def _run(self, folder: RunFolder, habits: Habits) -> None:

@@ -65,6 +65,13 @@ def test_what_pytorch_says_about_memory_is_understood() -> None:
     meter = MemoryMeter(nn.Linear(1, 1), torch.device("cpu"), None)
     with pytest.raises(OutOfMemoryError, match="CUDA out of memory"), meter.watching():
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB\nmore")
+    for saying in (
+        "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    ):
+        with pytest.raises(OutOfMemoryError, match="_FAILED|out of memory"), meter.watching():
+            raise torch.AcceleratorError(saying) if "kernel" in saying else RuntimeError(saying)
     with pytest.raises(OutOfMemoryError), meter.watching():
         torch.empty(2**62, dtype=torch.uint8)
     with pytest.raises(RuntimeError, match="something else"), meter.watching():
