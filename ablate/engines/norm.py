@@ -87,6 +87,17 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
         return value * scale[:, None, None] + shift[:, None, None]
 
 
+def share_statistics(module: nn.Module) -> None:
+    """Give the running statistics of the first process to all: where groups are smaller than all processes they differ.
+
+    A checkpoint has those of the first, so only with them live predictions are those of the checkpoint.
+    """
+    for child in module.modules():
+        if isinstance(child, nn.BatchNorm2d):
+            for statistic in child.buffers():
+                dist.broadcast(statistic, src=0)
+
+
 def use_group_batch_norm(module: nn.Module, group: dist.ProcessGroup | None) -> None:
     """Turn every BatchNorm2d inside module, in place, into one whose statistic covers a process group."""
     for child in module.modules():

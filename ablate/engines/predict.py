@@ -16,9 +16,11 @@ from ablate.data.coco import EvaluationSet, View
 from ablate.data.loading import refusal_of_worker
 from ablate.data.transforms import restore_boxes
 from ablate.engines.detector import Detector
+from ablate.engines.norm import share_statistics
 from ablate.engines.precision import Precision, autocast
 from ablate.engines.processes import Processes
 from ablate.engines.roi_heads import Detections
+from ablate.engines.signals import outlive_a_polite_stop
 from analysis.refusal import BadInput
 
 Record = dict[str, Any]
@@ -45,8 +47,14 @@ def predict(
     """
     own = range(processes.rank, len(views), processes.count)
     loader: DataLoader[View] = DataLoader(
-        Subset(views, own), batch_size=None, num_workers=workers, pin_memory=processes.device.type == "cuda"
+        Subset(views, own),
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=processes.device.type == "cuda",
+        worker_init_fn=outlive_a_polite_stop,
     )
+    if processes.count > 1:
+        share_statistics(detector)
     was_training = detector.training
     detector.eval()
     try:

@@ -1,10 +1,27 @@
 """A polite stop: the first signal lets the running step end and be saved, the second one acts at once."""
 
+import os
 import signal
 import threading
 from types import FrameType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+def outlive_a_polite_stop(_: int = 0) -> None:
+    """For a process that loads images: a stop that goes to the whole process group is its parent's to act on.
+
+    A second SIGTERM ends it: torch and multiprocessing end with it those who do not end otherwise.
+    """
+
+    def end(_: int, __: FrameType | None) -> None:
+        os._exit(0)
+
+    def spare(_: int, __: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, end)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, spare)
 
 
 class StopRequest:

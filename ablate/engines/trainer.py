@@ -14,17 +14,17 @@ from torch.utils.data import DataLoader
 from ablate.config import RunConfig
 from ablate.data.coco import TrainingSet
 from ablate.data.loading import Batch, TrainingOrder, collate, refusal_of_worker
-from ablate.engines.base import Diverged, Habits, Interrupted, RanOutOfMemory
+from ablate.engines.base import Diverged, Habits, Interrupted, RanOutOfMemory, RunFailed
 from ablate.engines.checkpoint import load_newest, save_checkpoint
 from ablate.engines.curves import Curves
 from ablate.engines.detector import Detector, join_group
-from ablate.engines.memory import MemoryMeter, OutOfMemoryError
+from ablate.engines.memory import MemoryMeter, OutOfMemoryError, is_out_of_memory
 from ablate.engines.optimizer import build_optimizer, set_lr
 from ablate.engines.precision import Precision, autocast, build_scaler
 from ablate.engines.processes import Processes, lay_out
 from ablate.engines.randomness import MODEL, SAMPLES, derived, generator
 from ablate.engines.schedule import lr_factor
-from ablate.engines.signals import StopRequest
+from ablate.engines.signals import StopRequest, outlive_a_polite_stop
 from ablate.store import RunFolder, Status
 from analysis.refusal import BadInput
 
@@ -112,7 +112,13 @@ class Trainer:
                 _reproducible(self.device),
             ):
                 self._loop(stop, curves)
-        except (OutOfMemoryError, torch.OutOfMemoryError) as error:
+        except RunFailed:
+            self._tell()  # how far it came
+            raise
+        except (OutOfMemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self._tell()
             raise RanOutOfMemory(self._memory_sentence(error)) from None
         return Trained(self.iterations, self._seconds(), self._peak_gib(), self.device.type)
 
@@ -228,6 +234,7 @@ class Trainer:
             collate_fn=collate,
             num_workers=self.processes.workers(self.habits.workers),
             pin_memory=self.device.type == "cuda",
+            worker_init_fn=outlive_a_polite_stop,
         )
 
     def _lr(self, iteration: int) -> float:
@@ -241,7 +248,7 @@ class Trainer:
         )
 
     def _resume(self) -> None:
-        state = load_newest(self.folder, self.device, self._warn)
+        state = load_newest(self.folder, self._warn)
         if state is not None:
             self.detector.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])

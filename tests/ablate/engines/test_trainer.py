@@ -1,4 +1,5 @@
 import copy
+import json
 import os
 import random
 import signal
@@ -14,11 +15,12 @@ import torch
 from torch import Tensor
 
 from ablate.config import Coco, RunConfig
-from ablate.data.coco import TrainingSet
+from ablate.data.coco import EvaluationSet, TrainingSet
 from ablate.data.loading import TrainingOrder, collate
 from ablate.engines.base import Diverged, Habits, Interrupted, RanOutOfMemory
 from ablate.engines.checkpoint import load_checkpoint
-from ablate.engines.detector import build_detector
+from ablate.engines.detector import Detector, build_detector
+from ablate.engines.predict import predict
 from ablate.engines.processes import Processes
 from ablate.engines.randomness import SAMPLES, generator
 from ablate.engines.trainer import Trainer
@@ -53,7 +55,7 @@ def trainer_of(folder: RunFolder, habits: Habits = HABITS, processes: Processes 
 
 def weights(folder: RunFolder) -> dict[str, Tensor]:
     newest = folder.checkpoints_newest_first()[0]
-    model: dict[str, Tensor] = load_checkpoint(newest, CPU)["model"]
+    model: dict[str, Tensor] = load_checkpoint(newest)["model"]
     return model
 
 
@@ -131,6 +133,30 @@ KILLED = """
     trainer._step = told
     trainer.train()
 """
+
+
+def test_a_stop_of_the_whole_process_group_is_polite_too(tmp_path: Path, data: Coco) -> None:
+    """As Ctrl-C and the time limits of clusters send it: to the processes that load images as well."""
+    folder = prepared(tmp_path, tiny_config(data, train__iterations=500))
+    script = textwrap.dedent(KILLED).replace("checkpoint_iterations=2", "workers=1")
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(ROOT), str(folder.path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as child:
+        assert child.stdout is not None
+        while child.stdout.readline().strip() != "step 3":
+            pass
+        os.killpg(child.pid, signal.SIGTERM)
+        _, errors = child.communicate(timeout=120)
+    assert "Interrupted: " in errors.splitlines()[-1]
+    assert "stopped by SIGTERM" in errors.splitlines()[-1]
+    (saved,) = folder.checkpoints_newest_first()
+    status = folder.read_status()
+    assert status is not None
+    assert 3 < status.iteration == int(saved.stem) < 500
 
 
 def run_and_kill(folder: RunFolder, step: int, seconds: float) -> None:
@@ -256,11 +282,22 @@ PARTNERS = """
     torch.set_num_threads(1)
     from ablate.engines.processes import joined
     from ablate.store import RunFolder
-    from tests.ablate.engines.test_trainer import with_sgd
+    from tests.ablate.engines.test_trainer import predictions, with_sgd
     with joined("cpu") as processes:
         for path in sys.argv[2:]:
-            with_sgd(RunFolder(Path(path)), processes).train()
+            trainer = with_sgd(RunFolder(Path(path)), processes)
+            trainer.train()
+            records = predictions(trainer.detector, trainer.config, processes)
+            if processes.first:
+                trainer.folder.write_predictions(records)
 """
+
+
+def predictions(detector: Detector, config: RunConfig, processes: Processes) -> list[dict[str, Any]]:
+    source = config.data.validation
+    assert isinstance(source, Coco)
+    views = EvaluationSet(read_ground_truth(source.annotations), Path(source.images), 32)
+    return predict(detector, views, settings=config.evaluate, precision="fp32", processes=processes, workers=0)
 
 
 def with_sgd(folder: RunFolder, processes: Processes) -> Trainer:
@@ -299,6 +336,15 @@ def test_two_processes_train_as_one(tmp_path: Path, data: Coco) -> None:
             )
         torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-5)
         assert two.read_metrics()[-1]["loss"] == pytest.approx(one.read_metrics()[-1]["loss"], rel=1e-4)
+        config = two.read_config()
+        reloaded = build_detector(config.model, 2)
+        reloaded.load_state_dict(weights(two))
+        expected = predictions(reloaded, config, ALONE)
+        found = json.loads(two.predictions.read_text())
+        assert len({record["image_id"] for record in found}) == 6
+        assert [(r["image_id"], r["score"]) for r in found] == [
+            (r["image_id"], pytest.approx(r["score"], rel=1e-6)) for r in expected
+        ]
 
 
 def free_port() -> int:
