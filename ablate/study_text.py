@@ -109,6 +109,8 @@ def scalar(value: object) -> str:
         return "{" + ", ".join(f"{scalar(key)}: {scalar(item)}" for key, item in value.items()) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ", ".join(map(scalar, value)) + "]"
+    if isinstance(value, float):
+        return re.sub(r"e([+-])0+", r"e\1", json.dumps(value))
     plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./+ -]*[\w+]|[A-Za-z]", value, re.ASCII)
     if isinstance(value, str) and plain and parse_yaml(value, "a value") == value:
         return value

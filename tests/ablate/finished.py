@@ -22,7 +22,7 @@ def measured(ap: float, shift: float = 0.0) -> Measured:
         ap=ap + 20,
         delta_ap=gains,
         raw_delta_ap=gains,
-        count={name: 10 for name in ERRORS[:6]},
+        count=dict.fromkeys(ERRORS[:6], 10),
     )
 
 

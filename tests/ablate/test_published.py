@@ -1,0 +1,46 @@
+"""The shipped numbers: every one has a source, a variant that exists, and none of what is only remembered."""
+
+import pytest
+
+from ablate.axes import AXES, Options
+from ablate.axes.sizes import SIZES
+from ablate.config_yaml import load_config
+from ablate.published import COCO_VALIDATION, Finding, findings_of, matches, published_folder
+
+FILES = sorted(path.stem for path in published_folder().glob("*.yaml"))
+
+
+@pytest.mark.parametrize("axis", FILES)
+def test_every_number_has_its_source_and_a_place(axis: str) -> None:
+    known = {variant.name for variant in AXES[axis].variants(load_config("vit-b-coco"), Options())}
+    found = findings_of(axis)
+    assert found
+    for finding in found:
+        assert finding.variant in known, finding
+        assert "arXiv" in finding.source or "github.com" in finding.source or "model zoo" in finding.source
+        assert finding.size in (*SIZES, "resnet-50", "resnet-101")
+        assert finding.out_of_memory or 30 < (finding.box_ap or 0) < 60
+        assert finding.mask_ap is None or finding.mask_ap < (finding.box_ap or 0)
+    assert len(set(found)) == len(found)
+
+
+def test_numbers_that_nobody_verified_are_not_shipped() -> None:
+    tables = {(f.variant, f.size, f.source): f.box_ap for f in findings_of("attention") if "Table 3" in f.source}
+    assert not any("checkpointed" in variant for variant, _, _ in tables)
+    assert all(f.mask_ap is None for f in findings_of("init") if f.variant == "random" and "Table 1" in f.source)
+    assert {f.box_ap for f in findings_of("position") if f.init == "BEiT"} == {49.8, 53.3}
+    assert findings_of("head") == ()
+    assert findings_of("no such axis") == ()
+
+
+@pytest.mark.parametrize(
+    "difference",
+    [{"size": "vit-l"}, {"init": "MAE"}, {"epochs": 100.0}, {"epochs": None}, {"schedule": "step"}, {"schedule": ""}],
+)
+def test_one_difference_is_enough_to_stand_apart(difference: dict[str, object]) -> None:
+    config = load_config("vit-b-coco")
+    same = {"variant": "x", "size": "vit-b", "source": "s", "init": "random", "epochs": 200.0, "schedule": "cosine"}
+    assert matches(Finding(**same), config, COCO_VALIDATION)  # type: ignore[arg-type]
+    assert not matches(Finding(**{**same, **difference}), config, COCO_VALIDATION)  # type: ignore[arg-type]
+    assert not matches(Finding(**same), config, (206, 1000))  # type: ignore[arg-type]
+    assert not matches(Finding(**same), load_config("tiny-shapes"), COCO_VALIDATION)  # type: ignore[arg-type]
