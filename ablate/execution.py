@@ -91,13 +91,17 @@ def prepare(config: RunConfig, root: Path, device: str, identity: str = "") -> R
     """
     import torch
 
+    from ablate.data.coco import check_masks
     from ablate.data.sources import locate
     from ablate.engines.precision import resolve
     from analysis import read_ground_truth
 
     precision = resolve(config.train.precision, torch.device(device))
     config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, precision=precision))
-    data = [read_ground_truth(locate(s, root).annotations).digest for s in (config.data.train, config.data.validation)]
+    truths = [read_ground_truth(locate(s, root).annotations) for s in (config.data.train, config.data.validation)]
+    if config.model.detector.masks:
+        check_masks(truths[1])
+    data = [truth.digest for truth in truths]
     training, evaluation = training_identity(config, data[0]), evaluation_identity(config, data[0], data[1])
     if identity and identity != short(evaluation):
         raise BadInput(

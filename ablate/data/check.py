@@ -65,6 +65,7 @@ def check(name: str, files: Files, tick: Callable[[], None] = lambda: None) -> R
     names = {category["id"] for category in categories if _hashable(category.get("id"))}
     for place, annotation in enumerate(annotations):
         found += _check_annotation(place, annotation, by_id, names)
+    found += _check_masks_are_there(annotations)
     found += _check_names(images, categories)
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         for trouble in pool.map(lambda image: list(_check_file(image, files.images)), images):
@@ -138,8 +139,30 @@ def _check_names(images: list[Record], categories: list[Record]) -> list[Found]:
     return found
 
 
+def _check_masks_are_there(annotations: list[Record]) -> Iterator[Found]:
+    """Boxes alone are sound; some with masks and some without are not."""
+    if not any(map(_has_mask, annotations)):
+        return
+    for place, record in enumerate(annotations):
+        if _has_mask(record):
+            continue
+        told = f"{_who(place, record)} has no segmentation, though others have"
+        if record.get("iscrowd"):
+            yield "warning", "no mask", f"{told}; to validate on this crowd, set model.detector.masks=false"
+        else:
+            yield "error", "no mask", f"{told}: masks are neither learned nor measured; set model.detector.masks=false"
+
+
+def _has_mask(record: Record) -> bool:
+    return record.get("segmentation") not in (None, [])
+
+
+def _who(place: int, record: Record) -> str:
+    return f"annotation id {record['id']}" if "id" in record else f"annotations[{place}]"
+
+
 def _check_annotation(place: int, record: Record, images: dict[Any, Record], categories: set[Any]) -> Iterator[Found]:
-    who = f"annotation id {record['id']}" if "id" in record else f"annotations[{place}]"
+    who = _who(place, record)
     image_id, category_id = record.get("image_id"), record.get("category_id")
     if not _hashable(image_id) or image_id not in images:
         yield "error", "unknown image", f"{who} is on image id {image_id!r}, which is not listed"
@@ -150,8 +173,11 @@ def _check_annotation(place: int, record: Record, images: dict[Any, Record], cat
     image = images.get(image_id, {}) if _hashable(image_id) else {}
     size = (image.get("height"), image.get("width"))
     known = (size[0], size[1]) if all(isinstance(side, int) and side > 0 for side in size) else None
-    yield from _check_box(who, record.get("bbox"), known)
-    if record.get("segmentation") is not None:
+    if record.get("bbox") is None and _has_mask(record):
+        yield "warning", "no box", f"{who} has no bbox: its mask's is taken"
+    else:
+        yield from _check_box(who, record.get("bbox"), known)
+    if _has_mask(record):
         yield from _check_mask(who, record["segmentation"], known)
 
 
@@ -177,8 +203,6 @@ def _check_box(who: str, box: object, size: tuple[Any, Any] | None) -> Iterator[
 
 def _check_mask(who: str, value: object, size: tuple[Any, Any] | None) -> Iterator[Found]:
     if isinstance(value, list):
-        if not value:
-            yield "warning", "no mask", f"{who} has an empty segmentation: only its box can be learned"
         for polygon in value:
             if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
                 yield "error", "bad polygon", f"{who} has a polygon that is not x1, y1, x2, y2, x3, y3, ..."

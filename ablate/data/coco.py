@@ -175,6 +175,20 @@ def read_image(truth: GroundTruth, folder: Path, index: int) -> Image.Image:
     )
 
 
+def check_masks(truth: GroundTruth) -> None:
+    """Refuse a validation set on which masks cannot be measured: some annotations have one, crowds counted, some not.
+
+    A set without any mask is measured by its boxes alone.
+    """
+    present = truth.masks.present
+    if present.any() and not present.all():
+        missing = np.flatnonzero(~present)
+        raise BadInput(
+            f"{truth.path}: {len(missing):,} of {len(present):,} annotations have no segmentation (first: annotation "
+            f"id {truth.annotation_id[missing[0]]}), so masks cannot be measured; set model.detector.masks=false"
+        )
+
+
 def check_files(truth: GroundTruth, folder: Path, images: NDArray[np.int64]) -> None:
     """Refuse a data set whose image files are not all there, by listing folders instead of asking file by file."""
     if not folder.is_dir():
