@@ -1,8 +1,9 @@
 """Geometry of training and evaluation images: large-scale jitter, flip, resize and pad, and the way back.
 
-Large-scale jitter is detectron2's (``ResizeScale`` then ``FixedSizeCrop``; the paper's training formula): the image is
-scaled so that it just fits a square of ``side * scale``, cropped to ``side`` at a random place where it is larger, and
-padded at the right and bottom where it is smaller. Crop and resize are one step, so only what is kept is computed.
+Large-scale jitter is the paper's training formula: the image is scaled so that it just fits a square of ``side *
+scale``, cropped to ``side`` at a random place where it is larger, and padded at the right and bottom where it is
+smaller. Crop and resize are one step, so only what is kept is computed. detectron2's ``ResizeScale`` and
+``FixedSizeCrop`` draw and pad otherwise in part: ``docs/engine-differences.md``.
 """
 
 from dataclasses import dataclass
