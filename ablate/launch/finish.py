@@ -25,12 +25,7 @@ def finish(root: Path, study: Study, options: Options, outcome: Outcome) -> None
             "the same command continues"
         )
     if numbers.get("finished") or numbers.get("out_of_memory"):
-        from ablate.probe import probe_study
-        from ablate.summary_screen import show_table
-
-        with first_free_slot(options.device) as device:
-            probe_study(root, study, device=device, say=_say)
-        show_table(root, study)
+        measure_and_show(root, study, options)
     if outcome.failed:
         listed = "".join(f"\n  {sentence}" for sentence in outcome.failed)
         raise SomeFailed(
@@ -42,6 +37,16 @@ def finish(root: Path, study: Study, options: Options, outcome: Outcome) -> None
             f"study {study.name}: nothing of it can run: "
             + "; ".join(dict.fromkeys(standing.message for standing in outcome.standings))
         )
+
+
+def measure_and_show(root: Path, study: Study, options: Options) -> None:
+    """What every variant costs, measured while nothing else is on the device, and the table."""
+    from ablate.probe import probe_study
+    from ablate.summary_screen import show_table
+
+    with first_free_slot(options.device) as device:
+        probe_study(root, study, device=device, say=_say)
+    show_table(root, study)
 
 
 def _say(line: str) -> None:

@@ -1,0 +1,196 @@
+"""From the verb to the table: exit codes, the question before, the words after."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+import typer
+
+from ablate.config import RunConfig
+from ablate.launch import finish as finishing
+from ablate.launch import forecast, local
+from ablate.launch.base import Job, Options, Outcome, SomeFailed, module_command, worker_command, worker_environment
+from ablate.launch.finish import finish
+from ablate.launch.forecast import Pace, Trial, agree
+from ablate.launch.standing import standings
+from ablate.launch.trial import time_passes
+from ablate.store import Status
+from ablate.study import Study, StudyRun
+from analysis.refusal import BadInput
+from tests.ablate.engines.tiny import tiny_config, write_data
+from tests.ablate.launch.studies import PROJECT, a_run, a_study, folder_of, play, player_command, state_of
+from tests.command_line import run
+
+TWO = [a_run("window"), a_run("global")]
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Players in place of training, and a note in place of cost and table, which have tests of their own."""
+    notes: list[str] = []
+    monkeypatch.setattr(local.LocalLauncher.__init__, "__defaults__", (player_command,))
+    monkeypatch.setattr(finishing, "measure_and_show", lambda root, study, options: notes.append(study.name))
+    return notes
+
+
+def test_all_done_ends_with_the_table_and_0(
+    tmp_path: Path, shown: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = a_study(tmp_path, TWO)
+    assert run(monkeypatch, "ablate", "launch", "--root", tmp_path, "--device", "cpu") == 0
+    assert shown == [study.name]
+    said = capsys.readouterr().err
+    assert said.startswith("2 waiting\nwindow, seed 0: ")
+    assert said.endswith("global, seed 0: finished\n")
+
+
+def test_some_failed_shows_the_table_and_ends_with_3(
+    tmp_path: Path, shown: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = a_study(tmp_path, TWO)
+    play(tmp_path, study.runs[0], "diverged")
+    assert run(monkeypatch, "ablate", "launch", study.name, "--root", tmp_path, "--device", "cpu") == 3
+    assert shown == [study.name]
+    assert "error: 1 of 2 runs came to no result; " in capsys.readouterr().err
+    assert run(monkeypatch, "ablate", "launch", "--root", tmp_path, "--device", "cpu", "--fail-fast") == 3
+    play(tmp_path, study.runs[0])
+    assert run(monkeypatch, "ablate", "launch", "--root", tmp_path, "--device", "cpu", "--retry") == 0
+
+
+def test_a_stop_shows_no_table_and_ends_with_130(
+    tmp_path: Path, shown: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_study(tmp_path, TWO)
+    monkeypatch.setattr(local.Cancelled, "__call__", lambda self: True)
+    assert run(monkeypatch, "ablate", "launch", "--root", tmp_path, "--device", "cpu") == 130
+    assert shown == []
+    assert "error: stopped by ablate cancel with " in capsys.readouterr().err
+
+
+def test_a_study_of_which_nothing_can_run_says_what_is_missing(
+    tmp_path: Path, shown: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_study(tmp_path, [a_run("mae", evaluation="", blocked="pass --weights mae=FILE")])
+    assert run(monkeypatch, "ablate", "launch", "--root", tmp_path, "--device", "cpu") == 4
+    assert "nothing of it can run: pass --weights mae=FILE" in capsys.readouterr().err
+    assert shown == []
+
+
+def dear(root: Path, **changes: object) -> Study:
+    """A study whose base is not the tiny preset: 100 iterations of 4 images, 2 a pass, from 6 images."""
+    config = tiny_config(write_data(root / "data"), train__iterations=100, train__batch_size=4, **changes)
+    wide = tiny_config(config.data.train, train__iterations=50, train__batch_size=4)  # type: ignore[arg-type]
+    runs: list[StudyRun] = [
+        a_run("a", config=config),
+        a_run("a", 1, config=msgspec.structs.replace(config, seed=1)),
+        a_run("b", config=wide),
+    ]
+    study = a_study(root, runs)
+    return msgspec.structs.replace(study, base="vit-b-coco")
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
+    """Paces without timing."""
+    asked: list[RunConfig] = []
+
+    def time(root: Path, config: RunConfig, slots: Sequence[str]) -> Pace:
+        asked.append(config)
+        return Pace(images=6, seconds=36.0, peak_gib=1.5)
+
+    monkeypatch.setattr(forecast, "_time", time)
+    return asked
+
+
+def test_hours_and_memory_are_said_and_the_answer_counts(
+    tmp_path: Path, timed: list[RunConfig], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = dear(tmp_path)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr(typer, "confirm", lambda *_, **__: True)
+    agree(tmp_path, study, Options(device="cpu"))
+    assert len(timed) == 1, "what costs the same is timed once"
+    assert capsys.readouterr().err.splitlines() == [
+        "timing a few iterations of a ...",
+        "a, seed 0: 100 iterations of 72.00 s, 2 h 00 min on this CPU, 1.50 GiB",
+        "a, seed 1: 100 iterations of 72.00 s, 2 h 00 min on this CPU, 1.50 GiB",
+        "b, seed 0: 50 iterations of 72.00 s, 1 h 00 min on this CPU, 1.50 GiB",
+        "in all about 5 h 00 min of training for 3 runs; predicting comes on top",
+    ]
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
+    with pytest.raises(BadInput, match=r"3 runs to do .*--yes"):
+        agree(tmp_path, study, Options(device="cpu"))
+
+
+def test_what_is_done_and_the_tiny_preset_need_no_question(tmp_path: Path, timed: list[RunConfig]) -> None:
+    study = dear(tmp_path)
+    for one in study.runs:
+        folder_of(tmp_path, one).path.mkdir(parents=True)
+        folder_of(tmp_path, one).write_status(Status(state="finished"))
+    agree(tmp_path, study, Options(device="cpu"))
+    agree(tmp_path, a_study(tmp_path, TWO, "tiny"), Options(device="cpu"))
+    assert timed == []
+
+
+def test_a_few_real_iterations_are_timed(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    config = tiny_config(write_data(tmp_path / "data"), train__iterations="none", train__epochs=2.0)
+    (tmp_path / "trial").mkdir()
+    trial = Trial(config=config, root=str(tmp_path), folder=str(tmp_path / "trial"), device="cpu")
+    time_passes(trial)
+    pace = msgspec.json.decode((tmp_path / "trial" / "pace.json").read_bytes(), type=Pace)
+    assert pace.images == 6
+    assert 0 < pace.seconds < 60
+    assert pace.peak_gib > 0
+    assert pace.message == ""
+
+
+def test_a_trial_that_runs_out_of_memory_says_so(tmp_path: Path) -> None:
+    config = tiny_config(write_data(tmp_path / "data"), train__memory_cap_gib=1e-4)
+    (tmp_path / "trial").mkdir()
+    time_passes(Trial(config=config, root=str(tmp_path), folder=str(tmp_path / "trial"), device="cpu"))
+    pace = msgspec.json.decode((tmp_path / "trial" / "pace.json").read_bytes(), type=Pace)
+    assert "out of memory, which is a result too" in pace.message
+
+
+def test_a_trial_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    study = dear(tmp_path)
+    config = study.runs[0].config
+    assert config is not None
+    (tmp_path / "data" / "instances.json").unlink()
+    with pytest.raises(BadInput, match=r"could not be timed: .*instances.json: no such file"):
+        forecast._time(tmp_path, config, ["cpu"])
+
+
+def test_several_processes_are_started_by_torchrun() -> None:
+    job = Job(root="/r", study="s", run="x")
+    alone = worker_command(job, 1)
+    together = worker_command(job, 4)
+    assert alone == [sys.executable, "-m", "ablate.launch.worker", msgspec.json.encode(job).decode()]
+    assert together[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4"]
+    assert together[5:] == alone[1:]
+
+
+@pytest.mark.campaign
+def test_a_run_under_torchrun_ends_well(tmp_path: Path) -> None:
+    from tests.ablate.launch.test_kills import a_real_study
+
+    study = a_real_study(tmp_path, iterations=4, seeds=(0,))
+    job = Job(root=str(tmp_path), study=study.name, run=study.runs[0].identity, device="cpu", slots=("cpu",), loaders=0)
+    command = module_command("ablate.launch.worker", msgspec.json.encode(job).decode(), 2)
+    done = subprocess.run(
+        command, cwd=PROJECT, env=dict(worker_environment()), capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert state_of(tmp_path, study.runs[0]) == "finished"
+
+
+def test_the_table_is_not_shown_of_nothing(tmp_path: Path, shown: list[str]) -> None:
+    study = a_study(tmp_path, TWO)
+    with pytest.raises(SomeFailed, match="1 of 2 runs"):
+        finish(tmp_path, study, Options(), Outcome(standings(tmp_path, study), ["window: broken"], ""))
+    assert shown == []
