@@ -88,7 +88,7 @@ class Trainer:
         cap = settings.memory_cap_gib
         self.meter = MemoryMeter(self.detector, self.device, None if cap == "none" else cap)
         self.iteration = 0
-        self._seconds_before, self._peak_before, self._began = 0.0, 0.0, 0.0
+        self._seconds_before, self._peak_before, self._began, self._stood = 0.0, 0.0, 0.0, 0.0
 
     def train(self) -> Trained:
         """Go on from the newest checkpoint to the last iteration, and save it.
@@ -123,14 +123,24 @@ class Trainer:
         return Trained(self.iterations, self._seconds(), self._peak_gib(), self.device.type)
 
     def _seconds(self) -> float:
-        return self._seconds_before + time.monotonic() - self._began
+        return self._seconds_before + time.monotonic() - self._began - self._stood
+
+    @contextmanager
+    def _clock_stopped(self) -> Iterator[None]:
+        """What runs inside is no training, and costs none of its seconds."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._stood += time.monotonic() - began
 
     def _peak_gib(self) -> float:
         return max(self._peak_before, self.meter.peak_gib)
 
     def _loop(self, stop: StopRequest, curves: Curves) -> None:
         batches = iter(self._loader())
-        saved = told = logged = time.monotonic()
+        saved = told = time.monotonic()
+        logged = self._seconds()
         sums: dict[str, float] = {}
         since = self.iteration
         while self.iteration < self.iterations:
@@ -141,13 +151,14 @@ class Trainer:
             curves.advance(done)
             if done % LOG_EVERY == 0 or done == self.iterations:
                 means = {name: value / (done - since) for name, value in sums.items()}
-                speed = (now - logged) / (done - since)
+                seconds = self._seconds()
+                speed = (seconds - logged) / (done - since)
                 extra = {"lr": self._lr(done - 1), "seconds_per_iteration": speed, "peak_gib": self._peak_gib()}
                 curves.add(done, {"loss": sum(means.values()), **means, **extra})
-                sums, since, logged = {}, done, now
+                sums, since, logged = {}, done, seconds
             if self.habits.curve_iterations and done % self.habits.curve_iterations == 0 and done < self.iterations:
-                values = self.validate()
-                curves.add(done, values)
+                with self._clock_stopped():
+                    curves.add(done, self.validate())
             wanted = self.habits.checkpoint_iterations and done % self.habits.checkpoint_iterations == 0
             epoch_ends = done % self.epoch == 0 and now - saved > SHORTEST_EPOCH_TO_SAVE
             if (
@@ -157,7 +168,8 @@ class Trainer:
                 or done == self.iterations
                 or (now - saved > self.habits.checkpoint_seconds)
             ):
-                self._save()
+                with self._clock_stopped():
+                    self._save()
                 saved = time.monotonic()
             if now - told > STATUS_SECONDS:
                 self._tell()

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from torch import Tensor
 from ablate.config import Coco, RunConfig
 from ablate.data.coco import EvaluationSet, TrainingSet
 from ablate.data.loading import TrainingOrder, collate
+from ablate.engines import trainer as trainer_module
 from ablate.engines.base import Diverged, Habits, Interrupted, RanOutOfMemory
 from ablate.engines.checkpoint import load_checkpoint
 from ablate.engines.detector import Detector, build_detector
@@ -122,7 +124,8 @@ KILLED = """
     from pathlib import Path
     sys.path.insert(0, sys.argv[1])
     torch.set_num_threads(1)
-    from ablate.engines.base import Habits
+    from ablate.engines import trainer as trainer_module
+from ablate.engines.base import Habits
     from ablate.store import RunFolder
     from tests.ablate.engines.test_trainer import trainer_of
     trainer = trainer_of(RunFolder(Path(sys.argv[2])), Habits(checkpoint_iterations=2))
@@ -224,6 +227,9 @@ def test_not_a_number_stops_the_run(tmp_path: Path, data: Coco) -> None:
         Diverged, match=r"not finite in iteration 4 of 6 .*rpn_objectness nan, rpn_box \d.*lower train.lr"
     ):
         trainer.train()
+    status = folder.read_status()
+    assert status is not None
+    assert (status.iteration, status.iterations) == (3, 6)
     assert all(value.isfinite().all() for value in weights(folder).values())
     assert folder.checkpoints_newest_first()[0].name == "00000003.pt"
 
@@ -232,6 +238,28 @@ def test_a_full_memory_is_told_with_the_peak(tmp_path: Path, data: Coco) -> None
     folder = prepared(tmp_path, tiny_config(data, train__memory_cap_gib=1e-4))
     with pytest.raises(RanOutOfMemory, match=r"the cap of 0\.0001 GiB is full in iteration 1 of 6, 0\.00 GiB reached"):
         trainer_of(folder).train()
+
+
+def test_seconds_are_those_of_training(tmp_path: Path, data: Coco, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a clock by which a step takes a second, the validation set 100 and a checkpoint 1000."""
+    clock = [0.0]
+
+    def taking(seconds: float, act: Any) -> Any:
+        def timed(*arguments: Any) -> Any:
+            clock[0] += seconds
+            return act(*arguments)
+
+        return timed
+
+    folder = prepared(tmp_path, tiny_config(data, train__iterations=40))
+    trainer = trainer_of(folder, Habits(curve_iterations=5, checkpoint_iterations=10))
+    monkeypatch.setattr(trainer_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(trainer_module, "save_checkpoint", taking(1000, trainer_module.save_checkpoint))
+    monkeypatch.setattr(trainer, "validate", taking(100, trainer.validate))
+    monkeypatch.setattr(trainer, "_step", taking(1, trainer._step))
+    assert trainer.train().seconds == 40
+    assert [line["seconds_per_iteration"] for line in folder.read_metrics() if "loss" in line] == [1, 1]
+    assert clock[0] > 4000
 
 
 def test_activation_checkpointing_changes_memory_alone(tmp_path: Path, data: Coco) -> None:
