@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
+from ablate.manifest import usable_cores
 from analysis.refusal import BadInput
 
 
@@ -62,7 +63,10 @@ class Processes:
         """Processes that load images for this one: as wanted, else as the machine has cores to feed a GPU."""
         if wanted is not None:
             return wanted
-        return min(8, max(1, (os.cpu_count() or 1) // self.count)) if self.device.type == "cuda" else 0
+        if self.device.type != "cuda":
+            return 0
+        on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
+        return min(8, max(1, usable_cores() // on_this_machine))
 
     def norm_group(self, layout: Layout) -> dist.ProcessGroup | None:
         """The processes that share statistics with this one; none where it is alone. All processes must call this."""
@@ -133,7 +137,7 @@ def joined(device: str) -> Iterator[Processes]:
     if count == 1 or dist.is_initialized():
         yield Processes(rank, count, chosen)
         return
-    dist.init_process_group("nccl" if gpu else "gloo")
+    dist.init_process_group("nccl" if gpu else "gloo", device_id=chosen if gpu else None)
     try:
         yield Processes(rank, count, chosen)
     finally:

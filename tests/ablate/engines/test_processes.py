@@ -7,7 +7,7 @@ from ablate.axes import AXES
 from ablate.config_yaml import load_config
 from ablate.describe import describe
 from ablate.engines.precision import resolve
-from ablate.engines.processes import Layout, device_of, joined, lay_out
+from ablate.engines.processes import Layout, Processes, device_of, joined, lay_out
 from ablate.engines.randomness import derived, generator
 from ablate.planning import Request, plan
 from analysis.refusal import BadInput
@@ -89,3 +89,11 @@ def test_places_have_unrelated_seeds() -> None:
     assert torch.equal(first, torch.rand(3, generator=generator(torch.device("cpu"), 5, 1, 2)))
     bits = [bin(derived(0, number) ^ derived(0, number + 1)).count("1") for number in range(100)]
     assert 28 < sum(bits) / len(bits) < 35
+
+
+def test_loaders_share_the_cores_that_this_machine_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two machines of eight GPUs each; of this one's cores 24 may be used."""
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    monkeypatch.setattr("ablate.engines.processes.usable_cores", lambda: 24)
+    assert Processes(0, 16, torch.device("cuda", 0)).workers(None) == 3
+    assert Processes(0, 16, torch.device("cpu")).workers(None) == 0
