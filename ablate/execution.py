@@ -15,7 +15,7 @@ from ablate.identity import evaluation_identity, short, training_identity
 from ablate.lease import holding
 from ablate.manifest import Manifest, make_manifest
 from ablate.store import FINAL, RunFolder, State, Status, read_json, run_folder, run_folders
-from analysis.refusal import BadInput
+from analysis.refusal import BadInput, Refusal
 
 
 def engine_of(config: RunConfig) -> Engine:
@@ -61,6 +61,7 @@ def execute(config: RunConfig, root: Path, habits: Habits, *, identity: str = ""
         if processes.first:
             if not _is_done(folder, again):
                 stack.enter_context(holding(folder.path, str(folder.path)))
+                folder.sweep()
                 _adopt_weights(folder)
             processes.wait()
         done = _is_done(folder, again)  # from here on only the holder changes it
@@ -123,7 +124,7 @@ def prepare(config: RunConfig, root: Path, device: str, identity: str = "") -> R
 
 
 def _adopt_weights(folder: RunFolder) -> None:
-    """Where there is no checkpoint, link the newest one of a run that trains, or trained, the same.
+    """Where there is no checkpoint, link those of the run that trains, or trained, the same and has come farthest.
 
     So settings of evaluation alone do not train anew.
     """
@@ -131,13 +132,16 @@ def _adopt_weights(folder: RunFolder) -> None:
         return
     training = read_json(folder.manifest, Manifest).training
     others = [other for other in run_folders(folder.root, training) if other.path != folder.path]
-    found = [path for other in others for path in other.checkpoints_newest_first()[:1]]
+    found = [paths for paths in (other.checkpoints_newest_first() for other in others) if paths]
     if found:
-        newest = max(found, key=lambda path: int(path.stem))
+        newest, *older = max(found, key=lambda paths: int(paths[0].stem))
         try:
             os.link(newest, folder.checkpoint(int(newest.stem)))
         except OSError:
             return  # gone in the meantime, or a file system without links: it is trained here
+        for path in older:  # to fall back to, where the newest is damaged
+            with suppress(OSError):
+                os.link(path, folder.checkpoint(int(path.stem)))
         folder.append_event("weights taken over", source=str(newest))
 
 
@@ -148,13 +152,18 @@ def _tell(folder: RunFolder, began: float, state: State, message: str = "") -> N
 
 
 def _take_part(folder: RunFolder, habits: Habits) -> None:
-    """What a process but the first does; it records only what the first cannot know: that memory ran out here."""
+    """What a process but the first does; it records only what the first cannot know: what went wrong here alone."""
     began = time.monotonic()
     try:
         engine_of(folder.read_config()).run(folder, habits)
     except RanOutOfMemory as error:
         _tell(folder, began, "out_of_memory", str(error))
         raise RunFailed(str(error)) from None  # so that torchrun ends the others, which wait for this one
+    except RunFailed:
+        raise  # diverged or interrupted, in all processes at once
+    except Refusal as error:
+        _tell(folder, began, "failed", str(error))
+        raise
 
 
 def _carry_out(folder: RunFolder, habits: Habits, *, alone: bool) -> None:
@@ -202,10 +211,9 @@ def _carry_out(folder: RunFolder, habits: Habits, *, alone: bool) -> None:
         tell("interrupted", "stopped by SIGINT; the same command continues")
         raise
     except BaseException as error:
-        if (
-            folder.read_status() or before
-        ).state != "out_of_memory":  # else the process that this one lost has said why
-            tell("failed", f"{type(error).__name__}: {error}")
+        if (folder.read_status() or before).state not in ("out_of_memory", "failed"):
+            # else the process that this one lost has said why
+            tell("failed", str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}")
         raise
     else:
         tell("finished")

@@ -10,6 +10,8 @@ of the run's evaluation identity) holds
 ``events.jsonl``     one object a line: ``time`` (UTC), ``event`` and its fields; what a person wants to be told later
 ``metrics.jsonl``    one object a line: ``iteration`` and numbers; the training curves
 ``checkpoints/``     ``<iteration, 8 digits>.pt``; a file with this name is complete
+``tensorboard/``     the training curves again, for TensorBoard
+``lease-*.json``     who is at the run now (``ablate.lease``); only its holder writes here
 ``predictions.json`` COCO results, a list: ``image_id, category_id, bbox`` (xywh, pixels), ``score``, ``segmentation``
                      (compressed RLE; absent for a detector without masks)
 ``evaluation.json``  metrics and error breakdown of these predictions, with ``schema``
@@ -210,6 +212,11 @@ class RunFolder:
     def checkpoints_newest_first(self) -> list[Path]:
         """The complete checkpoints."""
         return sorted(self.checkpoints.glob("[0-9]*.pt"), key=lambda path: int(path.stem), reverse=True)
+
+    def sweep(self) -> None:
+        """Remove what a kill left of checkpoints; only for the holder of the run, who alone writes them."""
+        for path in self.checkpoints.glob(".*.part"):
+            path.unlink(missing_ok=True)
 
     def write_predictions(self, records: Sequence[Mapping[str, object]]) -> None:
         """Write COCO results, one record a line."""
