@@ -159,13 +159,11 @@ class Anchors(Part, frozen=True, kw_only=True):
 
 
 class Proposals(Part, frozen=True, kw_only=True):
-    """How many boxes the RPN hands on: before NMS a level, after NMS an image (detectron2's values)."""
+    """How many boxes the RPN hands on in training (detectron2's values); in prediction: ``Evaluate``."""
 
-    train_before_nms: Count = 2000
-    train_after_nms: Count = 1000
-    test_before_nms: Count = 1000
-    test_after_nms: Count = 1000
-    nms_threshold: Annotated[Fraction, _about("IoU")] = 0.7
+    train_before_nms: Annotated[Count, _about("a level")] = 2000
+    train_after_nms: Annotated[Count, _about("an image")] = 1000
+    nms_threshold: Annotated[Fraction, _about("IoU; also in prediction")] = 0.7
 
 
 class Detector(Part, frozen=True, kw_only=True):
@@ -306,6 +304,8 @@ class Evaluate(Part, frozen=True, kw_only=True):
     """How the last checkpoint predicts."""
 
     score_threshold: Annotated[Fraction, _about("boxes below it are dropped")] = 0.05
+    proposals_before_nms: Annotated[Count, _about("a level; what the RPN hands on")] = 1000
+    proposals_after_nms: Annotated[Count, _about("an image")] = 1000
     nms_threshold: Annotated[Fraction, _about("IoU, per class")] = 0.5
     max_detections: Annotated[Count, _about("an image")] = 100
     padding: Annotated[

@@ -72,7 +72,8 @@ class Detector(nn.Module):
         """Detections in u8[B, 3, H, W] images whose content has sizes i64[B, 2], in pixels of the input."""
         inner = _inner(sizes)
         levels = self._levels(images, sizes)
-        proposals, _ = self.rpn(levels, inner)
+        counts = ProposalCounts(settings.proposals_before_nms, settings.proposals_after_nms)
+        proposals, _ = self.rpn(levels, inner, counts=counts)
         return self.heads.detect(
             self._pooled(levels),
             proposals,
@@ -121,7 +122,6 @@ def build_detector(model: cfg.Model, classes: int) -> Detector:
         ratios=settings.anchors.aspect_ratios,
         convs=RPN_CONVS if paper else 1,
         training_counts=ProposalCounts(settings.proposals.train_before_nms, settings.proposals.train_after_nms),
-        test_counts=ProposalCounts(settings.proposals.test_before_nms, settings.proposals.test_after_nms),
         nms_threshold=settings.proposals.nms_threshold,
         sample_size=settings.rpn_anchors_per_image,
     )

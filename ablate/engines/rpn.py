@@ -36,7 +36,7 @@ class RegionProposals(nn.Module):
         anchor_sizes: of each level: the sides of its square anchors, in pixels.
         ratios: height / width of the anchors of every place.
         convs: hidden 3x3 convolutions, with ReLU and without norm (the paper has 2, the plain head 1).
-        training_counts, test_counts: proposals kept.
+        training_counts: proposals kept in training.
         nms_threshold: IoU above which the worse of two proposals of a level is dropped.
         sample_size: anchors of an image that the losses see.
     """
@@ -50,7 +50,6 @@ class RegionProposals(nn.Module):
         ratios: Sequence[float],
         convs: int,
         training_counts: ProposalCounts,
-        test_counts: ProposalCounts,
         nms_threshold: float,
         sample_size: int,
     ) -> None:
@@ -58,7 +57,6 @@ class RegionProposals(nn.Module):
         self.strides = tuple(strides)
         self.head = RPNHead(channels, len(anchor_sizes[0]) * len(ratios), conv_depth=convs)
         self.training_counts = training_counts
-        self.test_counts = test_counts
         self.nms_threshold = nms_threshold
         self.sample_size = sample_size
         self.matcher = Matcher(POSITIVE_IOU, NEGATIVE_IOU, allow_low_quality_matches=True)
@@ -83,6 +81,7 @@ class RegionProposals(nn.Module):
         sizes: Sequence[tuple[int, int]],
         targets: Sequence[Target] | None = None,
         generators: Sequence[torch.Generator] = (),
+        counts: ProposalCounts | None = None,
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Propose boxes, and with targets also the two losses.
 
@@ -91,6 +90,7 @@ class RegionProposals(nn.Module):
             sizes: (height, width) of each image without its padding.
             targets: one an image, for training.
             generators: one an image, for the random sample of anchors.
+            counts: proposals kept; none: as many as in training.
 
         Returns:
             Proposals f32[n, 4] of each image, best first; losses `rpn_objectness` and `rpn_box`.
@@ -101,7 +101,7 @@ class RegionProposals(nn.Module):
         logits = [x.permute(0, 2, 3, 1).flatten(1).float() for x in logits]
         deltas = [x.unflatten(1, (-1, 4)).permute(0, 3, 4, 1, 2).flatten(1, 3).float() for x in deltas]
         with torch.no_grad():
-            proposals = self._proposals(anchors, logits, deltas, sizes)
+            proposals = self._proposals(anchors, logits, deltas, sizes, counts or self.training_counts)
         if targets is None:
             return proposals, {}
         losses = self._losses(torch.cat(anchors), torch.cat(logits, 1), torch.cat(deltas, 1), targets, generators)
@@ -113,8 +113,8 @@ class RegionProposals(nn.Module):
         logits: Sequence[Tensor],
         deltas: Sequence[Tensor],
         sizes: Sequence[tuple[int, int]],
+        counts: ProposalCounts,
     ) -> list[Tensor]:
-        counts = self.training_counts if self.training else self.test_counts
         boxes, scores, levels = [], [], []
         for level, (anchor, logit, delta) in enumerate(zip(anchors, logits, deltas, strict=True)):
             score, order = logit.topk(min(counts.before, logit.shape[1]), dim=1)  # [B, k]

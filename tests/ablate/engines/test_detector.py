@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ablate.config import Coco, RunConfig
-from ablate.config_yaml import load_config
+from ablate.config_yaml import load_config, with_changes
 from ablate.data.coco import TrainingSet
 from ablate.data.loading import Batch, collate
 from ablate.engines.detector import Detector, build_detector
@@ -184,6 +184,16 @@ def test_what_lies_in_the_padding_changes_no_loss_and_no_prediction(data: Coco) 
     assert torch.equal(found[0].boxes, again[0].boxes)
     assert torch.equal(found[0].scores, again[0].scores)
     assert found[0].boxes[:, [1, 3]].max() <= height
+
+
+def test_predictions_keep_the_proposals_that_evaluation_asks_for(data: Coco) -> None:
+    config = tiny_config(data, evaluate__score_threshold=0.0, evaluate__proposals_after_nms=1)
+    detector = build_detector(config.model, 2).eval()
+    batch = batch_of(config, data)
+    more = with_changes(config, {"evaluate.proposals_after_nms": 10}).evaluate
+    few, many = (detector.predict(batch.images, batch.sizes, evaluate) for evaluate in (config.evaluate, more))
+    assert max(len(found.boxes) for found in few) <= 2  # one proposal, two classes
+    assert max(len(found.boxes) for found in many) > 2
 
 
 def test_weights_follow_the_seed(data: Coco) -> None:

@@ -16,7 +16,6 @@ def make_rpn(convs: int = 2) -> RegionProposals:
         ratios=(0.5, 1.0, 2.0),
         convs=convs,
         training_counts=ProposalCounts(30, 20),
-        test_counts=ProposalCounts(10, 5),
         nms_threshold=0.7,
         sample_size=16,
     )
@@ -45,7 +44,7 @@ def test_the_paper_has_two_hidden_convolutions_without_norm() -> None:
 def test_proposals_lie_in_the_image_without_padding_best_first() -> None:
     rpn = make_rpn().eval()
     sizes = [(32, 32), (20, 12)]
-    proposals, losses = rpn(make_features(), sizes)
+    proposals, losses = rpn(make_features(), sizes, counts=ProposalCounts(10, 5))
     assert losses == {}
     for boxes, (height, width) in zip(proposals, sizes, strict=True):
         assert 1 <= len(boxes) <= 5

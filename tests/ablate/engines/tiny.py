@@ -12,6 +12,7 @@ from ablate.config import (
     Coco,
     Data,
     Detector,
+    Evaluate,
     Model,
     Position,
     Proposals,
@@ -81,7 +82,7 @@ def tiny_config(data: Coco, **changes: object) -> RunConfig:
                 box_fc=16,
                 mask_conv_channels=8,
                 anchors=Anchors(sizes=(4.0, 8.0, 16.0, 32.0, 64.0)),
-                proposals=Proposals(train_before_nms=20, train_after_nms=10, test_before_nms=20, test_after_nms=10),
+                proposals=Proposals(train_before_nms=20, train_after_nms=10),
                 rpn_anchors_per_image=16,
                 rois_per_image=8,
             ),
@@ -90,6 +91,7 @@ def tiny_config(data: Coco, **changes: object) -> RunConfig:
         train=Train(
             iterations=6, batch_size=2, images_per_norm=2, lr=1e-3, weight_decay=0.05, jitter_scale=(0.8, 1.25)
         ),
+        evaluate=Evaluate(proposals_before_nms=20, proposals_after_nms=10),
     )
     return with_changes(config, {key.replace("__", "."): value for key, value in changes.items()})
 
