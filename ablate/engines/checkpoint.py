@@ -28,8 +28,8 @@ def save_checkpoint(folder: RunFolder, iteration: int, state: dict[str, Any]) ->
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint into main memory, data only: nothing in the file is executed.
 
-    Not straight onto a device: there it would lie beside what it is copied into, and AdamW's step counters, which belong
-    on the CPU, would cost a wait for the device each.
+    Not straight onto a device: there it would lie beside what it is copied into, and AdamW's step counters, which
+    belong on the CPU, would cost a wait for the device each.
 
     Raises:
         BadInput: damaged, or of another version.

@@ -9,7 +9,12 @@ from torch import Tensor, nn
 
 GIB = 2**30
 # What the allocators of CUDA, cuDNN, cuBLAS and the CPU say in errors that have no class of their own.
-SAYINGS = ("CUDA error: out of memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
+SAYINGS = (
+    "CUDA error: out of memory",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "can't allocate memory",
+)
 
 
 class OutOfMemoryError(Exception):

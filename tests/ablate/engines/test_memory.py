@@ -70,7 +70,7 @@ def test_what_pytorch_says_about_memory_is_understood() -> None:
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
     ):
-        with pytest.raises(OutOfMemoryError, match="_FAILED|out of memory"), meter.watching():
+        with pytest.raises(OutOfMemoryError, match=r"_FAILED|out of memory"), meter.watching():
             raise torch.AcceleratorError(saying) if "kernel" in saying else RuntimeError(saying)
     with pytest.raises(OutOfMemoryError), meter.watching():
         torch.empty(2**62, dtype=torch.uint8)

@@ -20,7 +20,7 @@ from ablate.data.coco import EvaluationSet, TrainingSet
 from ablate.data.loading import TrainingOrder, collate
 from ablate.engines import trainer as trainer_module
 from ablate.engines.base import Diverged, Habits, Interrupted, RanOutOfMemory
-from ablate.engines.checkpoint import load_checkpoint
+from ablate.engines.checkpoint import load_checkpoint, save_checkpoint
 from ablate.engines.detector import Detector, build_detector
 from ablate.engines.predict import predict
 from ablate.engines.processes import Processes
@@ -254,7 +254,7 @@ def test_seconds_are_those_of_training(tmp_path: Path, data: Coco, monkeypatch: 
     folder = prepared(tmp_path, tiny_config(data, train__iterations=40))
     trainer = trainer_of(folder, Habits(curve_iterations=5, checkpoint_iterations=10))
     monkeypatch.setattr(trainer_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(trainer_module, "save_checkpoint", taking(1000, trainer_module.save_checkpoint))
+    monkeypatch.setattr(trainer_module, "save_checkpoint", taking(1000, save_checkpoint))
     monkeypatch.setattr(trainer, "validate", taking(100, trainer.validate))
     monkeypatch.setattr(trainer, "_step", taking(1, trainer._step))
     assert trainer.train().seconds == 40
@@ -293,7 +293,7 @@ def test_a_step_takes_the_mean_gradient_of_its_passes(tmp_path: Path, data: Coco
         batch = collate([trainer.data[keys[row]] for row in rows])
         generators = [generator(CPU, 0, SAMPLES, 0, row) for row in rows]
         losses = detector(batch.images, batch.sizes, batch.targets, generators)
-        (torch.stack(list(losses.values())).sum() * images_per_norm / 4).backward()
+        (torch.stack(list(losses.values())).sum() * images_per_norm / 4).backward()  # type: ignore[no-untyped-call]
     trainer.train()
     found = weights(folder)
     for name, parameter in detector.named_parameters():
