@@ -127,7 +127,7 @@ def write_study(root: Path, study: Study) -> None:
 
     path = study_folder(root, study.name) / "study.json"
     if path.exists():
-        _check_same(read_json(path, Study), study)
+        _check_same(_read(path), study)
     texts = {configs_folder(root, study.name) / "plan.yaml": plan_text(study)}
     texts |= {root / run.config_path: run_text(study, run) for run in study.runs if run.blocked is None}
     try:
@@ -152,7 +152,7 @@ def read_study(root: Path, name: str) -> Study:
     folders = [study_folder(root, name), root / "results" / "studies" / name]
     for folder in folders:
         if name and folder.parent == folders[0].parent and (folder / "study.json").exists():
-            return read_json(folder / "study.json", Study)
+            return _read(folder / "study.json")
     names = [study.name for study in list_studies(root)]
     there = f"there are: {', '.join(names)}" if names else "make one: ablate attention"
     raise BadInput(f"there is no study {name!r} under {root.absolute()}; {there}")
@@ -163,7 +163,7 @@ def list_studies(root: Path, warn: Callable[[str], None] = _ignore) -> list[Stud
     found = []
     for path in sorted((root / "results" / "studies").glob("*/study.json")):
         try:
-            found.append(read_json(path, Study))
+            found.append(_read(path))
         except BadInput as error:
             warn(str(error))
     return sorted(found, key=lambda study: study.planned)
@@ -179,6 +179,14 @@ def newest_study(root: Path, warn: Callable[[str], None] = _ignore) -> Study:
     if not studies:
         raise BadInput(f"there is no study under {root.absolute()}; make one: ablate attention")
     return studies[-1]
+
+
+def _read(path: Path) -> Study:
+    try:
+        return read_json(path, Study)
+    except BadInput as error:
+        reason = str(error).rpartition("; ")[0]
+        raise BadInput(f"{reason}; delete {path.parent} and plan the study again, its runs are kept") from None
 
 
 def _check_same(old: Study, new: Study) -> None:

@@ -138,7 +138,7 @@ def summarise(root: Path, study: Study, iou_type: IouType = "bbox") -> Summary:
         cost_place=place.place if place else "",
         cost_memory=("" if place is None else "allocated" if place.device == "cuda" else "kept for the backward pass"),
         rows=rows,
-        published=_published(study, [finding for finding in findings if finding not in beside]),
+        published=_published(study, findings, beside),
         notes=tuple(notes),
     )
 
@@ -270,18 +270,15 @@ def _comparable_costs(costs: dict[str, Cost]) -> tuple[dict[str, Cost], list[str
     return {}, [sentence]
 
 
-def _published(study: Study, findings: Sequence[Finding]) -> tuple[Published, ...]:
-    """Findings with their difference to the baseline of the same source, size and training."""
+def _published(study: Study, findings: Sequence[Finding], beside: Sequence[Finding]) -> tuple[Published, ...]:
+    """The findings that stand beside no run, with their difference to the baseline of the same source and size."""
+    baseline = next((run.levels[0] for run in study.runs if run.variant == study.baseline and run.levels), "")
 
     def difference(finding: Finding, name: Literal["box_ap", "mask_ap"]) -> float | None:
         group = (finding.source, finding.size, finding.note)
         own = getattr(finding, name)
         for other in findings:
-            if (
-                other.variant == study.baseline
-                and (other.source, other.size, other.note) == group
-                and other is not finding
-            ):
+            if other.variant == baseline and (other.source, other.size, other.note) == group and other is not finding:
                 base = getattr(other, name)
                 return None if own is None or base is None else round(own - base, 6)
         return None
@@ -293,4 +290,5 @@ def _published(study: Study, findings: Sequence[Finding]) -> tuple[Published, ..
             mask_difference=difference(finding, "mask_ap"),
         )
         for finding in findings
+        if finding not in beside
     )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("png", "pdf")
+LEGEND_WIDTH = 108  # letters across the figure of the errors
 TYPES, TOTALS = ERRORS[:6], ERRORS[6:]
 
 
@@ -36,7 +37,9 @@ def errors_figure(summary: Summary) -> dict[str, bytes]:
     frame = pd.DataFrame(records)
     labels = list(dict.fromkeys(frame["variant"]))
     palette = _palette(len(labels))
-    figure, style = _figure(7.6, 2.9 + 0.2 * ((len(labels) + 2) // 3))
+    most = min(3, max(1, LEGEND_WIDTH // (max(map(len, labels)) + 7)))
+    lines = math.ceil(len(labels) / most)
+    figure, style = _figure(7.6, 2.9 + 0.19 * lines)
     with style:
         axes = figure.subplots(1, 2, width_ratios=[3, 1.15])
         for axis, names in zip(axes, (TYPES, tuple(name.upper() for name in TOTALS)), strict=True):
@@ -59,10 +62,9 @@ def errors_figure(summary: Summary) -> dict[str, bytes]:
         axes[1].set_title("all of a kind", fontsize=9, loc="left", color="0.35")
         handles, names = axes[0].get_legend_handles_labels()
         axes[0].get_legend().remove()
-        across = math.ceil(len(labels) / math.ceil(len(labels) / 3))
         figure.legend(
-            handles[: len(labels)], names[: len(labels)], loc="outside upper left", ncols=across,
-            frameon=False, fontsize=8.5, columnspacing=1.4, handlelength=1.2,
+            handles[: len(labels)], names[: len(labels)], loc="outside upper left",
+            ncols=math.ceil(len(labels) / lines), frameon=False, fontsize=8.5, columnspacing=1.4, handlelength=1.2,
         )  # fmt: skip
         _footer(figure, summary)
         return _encoded(figure)
@@ -94,7 +96,7 @@ def curves_figure(summary: Summary) -> dict[str, bytes]:
             axis.set_xscale("log", base=2)
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axis.minorticks_off()
-        axis.set(xlabel=_unit(summary), ylabel=f"{kind} AP (points)")
+        axis.set(xlabel=_unit(summary, rows), ylabel=f"{kind} AP (points)")
         if len(lines) > 1:
             axis.legend(frameon=False, fontsize=8.5)
         sns.despine(ax=axis)
@@ -118,9 +120,11 @@ def _numeric_level(row: Row, rows: Sequence[Row]) -> str:
     return next((level for level in row.levels if level in shared), "")
 
 
-def _unit(summary: Summary) -> str:
-    train = {row.variant.rpartition(" ")[2] for row in summary.rows} if summary.product is None else set()
-    return f"{summary.unit} ({train.pop()})" if len(train) == 1 and summary.axis == "schedule" else summary.unit
+def _unit(summary: Summary, rows: Sequence[Row]) -> str:
+    """What the numbers count; a word that all levels end with, such as iterations, is added."""
+    words = {_numeric_level(row, rows).rpartition(" ")[2] for row in rows}
+    word = words.pop() if len(words) == 1 else ""
+    return f"{summary.unit} ({word})" if word and word not in summary.unit else summary.unit
 
 
 def _label(row: Row, kind: str) -> str:
@@ -154,7 +158,8 @@ def _footer(figure: "Figure", summary: Summary) -> None:
     """What must not get lost when the picture travels alone."""
     n = f"n = {len(summary.seeds)}"
     data = f"{summary.images:,} images, digest {summary.validation_data[:12]}" if summary.images is not None else ""
-    text = " | ".join(part for part in (summary.study, data, banner(summary) or n) if part)
+    break_at = "\n" if figure.get_figwidth() < 6 else " | "
+    text = break_at.join([" | ".join(part for part in (summary.study, data) if part), banner(summary) or n])
     figure.supxlabel(text, fontsize=6.5, color="0.45")
 
 

@@ -225,7 +225,9 @@ def _published(summary: Summary) -> "list[RenderableType]":
     columns: dict[tuple[str, str, str], list[Published]] = {}
     for one in summary.published:
         columns.setdefault((one.finding.source, one.finding.size, one.finding.note), []).append(one)
-    title = f"Published on COCO under other conditions: {kind} AP, and difference to {summary.baseline}"
+    baseline = next((row.levels[0] for row in summary.rows if row.baseline and row.levels), summary.baseline)
+    differences = any(one.box_difference is not None for one in summary.published)
+    title = f"Published on COCO under other conditions: {kind} AP{f', and difference to {baseline}' * differences}"
     table = _table("", "variant")
     for number in range(1, len(columns) + 1):
         table.add_column(f"[{number}]", justify="right")

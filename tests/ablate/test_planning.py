@@ -158,6 +158,7 @@ def test_a_damaged_study_is_named_and_hides_no_other(base: str, root: Path) -> N
     assert [study.axis for study in list_studies(root, said.append)] == ["head"]
     assert len(said) == 1
     assert "study.json: is damaged" in said[0]
+    assert "plan the study again, its runs are kept" in said[0]
 
 
 @pytest.mark.parametrize(
