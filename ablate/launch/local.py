@@ -105,6 +105,7 @@ class _Launch:
         self._observer = Observer(root, study)
         self._cancelled = Cancelled(root, study.name)
         self._children: dict[str, _Child] = {}
+        self._at_work: set[str] = set()  # those of the children that have begun
         self._tried: set[str] = set()
         self._not_before: dict[str, float] = {}
         self._again: set[str] = set()
@@ -135,14 +136,18 @@ class _Launch:
                 time.sleep(TICK_SECONDS)
 
     def _look(self) -> list[Standing]:
-        found = [
-            msgspec.structs.replace(s, state="running", phase=s.phase or "starting")
-            if s.identity in self._children and s.state != "running"
-            else s
-            for s in self._observer.look()
-        ]
-        self._view.update(found, self._stop.reason)
-        return found
+        found = self._observer.look()
+        self._at_work |= {s.identity for s in found if s.state == "running"} & self._children.keys()
+        shown = [self._with_worker(standing) for standing in found]
+        self._view.update(shown, self._stop.reason)
+        return shown
+
+    def _with_worker(self, standing: Standing) -> Standing:
+        """A run whose worker has not taken it yet, or has given it back, is running all the same."""
+        if standing.identity not in self._children or standing.state == "running":
+            return standing
+        phase = "ending" if standing.identity in self._at_work else "starting"
+        return msgspec.structs.replace(standing, state="running", phase=phase)
 
     def _queue(self, found: list[Standing]) -> Queue:
         own = {run.identity for run in self._study.runs}
@@ -207,6 +212,7 @@ class _Launch:
         for child in ended:
             identity = child.run.identity
             del self._children[identity]
+            self._at_work.discard(identity)
             child.log.close()
             if child.process.returncode == BUSY:
                 self._not_before[identity] = time.monotonic() + PATIENCE_SECONDS

@@ -48,6 +48,13 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
             return None
         return (self.iterations - self.iteration) * self.seconds_per_iteration
 
+    @property
+    def share(self) -> float:
+        """How much of it is done, 0 to 1."""
+        if self.state in DONE:
+            return 1.0
+        return min(1.0, self.iteration / self.iterations) if self.iterations else 0.0
+
 
 class Observer:
     """Looks at the runs of a study again and again; what is done is read once.
@@ -122,10 +129,16 @@ def _from_status(run: StudyRun, status: Status, state: Any, owner: Owner | None 
         state=state,
         phase=status.phase if state == "running" else None,
         iteration=status.iteration,
-        iterations=status.iterations,
+        iterations=status.iterations or _planned_iterations(run),
         message=status.message,
         owner=owner,
     )
+
+
+def _planned_iterations(run: StudyRun) -> int:
+    """What the config says, until the run has said it; 0 where it counts in epochs."""
+    planned = "none" if run.config is None else run.config.train.iterations
+    return planned if isinstance(planned, int) else 0
 
 
 def _with_curves(standing: Standing, folder: RunFolder) -> Standing:

@@ -7,12 +7,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ablate.launch.standing import DONE, FAILED, Standing, counts
+from ablate.lease import machine
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 SECONDS_BETWEEN_LINES = 30.0
+LEAST_SHARE = 0.02  # of a study, before its end can be guessed
 BAR_WIDTH = 16
+NOTE_WIDTH = 30  # of a table that must not grow while one looks
 STYLES = {"finished": "green", "running": "cyan", "failed": "red", "diverged": "red", "out_of_memory": "yellow"}
 URGENCY = ("running", "failed", "diverged", "interrupted", "waiting", "out_of_memory", "blocked", "finished")
 
@@ -70,6 +73,7 @@ class LiveView:
         from rich.live import Live
 
         self._title, self._began = title, time.monotonic()
+        self._share_before: float | None = None
         self._console = Console(stderr=True, highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
@@ -87,9 +91,14 @@ class LiveView:
         from rich.console import Group
         from rich.text import Text
 
-        head = f"{self._title}: {summary_words(found)}, {clock(time.monotonic() - self._began)} so far"
+        spent, share = time.monotonic() - self._began, _share(found)
+        if self._share_before is None:
+            self._share_before = share
+        head = f"{self._title}: {summary_words(found)}, {clock(spent)} so far"
+        if share - self._share_before >= LEAST_SHARE:
+            head += f", about {clock(spent * (1 - share) / (share - self._share_before))} to go"
         foot = stopping_words(stopping) if stopping else "Ctrl-C stops cleanly, the same command continues"
-        table = runs_table(found, self._console.height - 4)
+        table = runs_table(found, self._console.height - 4, NOTE_WIDTH)
         self._live.update(Group(Text(head, style="bold"), table, Text(foot, style="dim")), refresh=True)
 
     def say(self, line: str) -> None:
@@ -102,19 +111,15 @@ def view_for(title: str) -> "PlainView | LiveView":
     return LiveView(title) if sys.stderr.isatty() else PlainView(lambda line: print(line, file=sys.stderr, flush=True))
 
 
-def runs_table(found: Sequence[Standing], height: int = 10**9) -> "Table":
+def runs_table(found: Sequence[Standing], height: int = 10**9, note_width: int = 10**9) -> "Table":
     """A row a run; where they are more than ``height`` lines, the ones that matter now and a count of the others."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("variant")
-    table.add_column("seed", justify="right")
-    table.add_column("state", no_wrap=True)
-    table.add_column("iterations", no_wrap=True)
-    table.add_column("loss", justify="right")
-    table.add_column("left", justify="right", no_wrap=True)
-    table.add_column("", overflow="ellipsis", no_wrap=True)
+    for name in ("variant", "seed", "state", "iterations", "loss", "left"):
+        table.add_column(name, justify="right" if name in ("seed", "loss", "left") else "left", no_wrap=True)
+    table.add_column("")  # the only one that gives way on a narrow terminal
     shown = list(found)
     if len(shown) > max(3, height):
         first = sorted(found, key=lambda standing: URGENCY.index(standing.state))[: max(3, height) - 1]
@@ -128,7 +133,7 @@ def runs_table(found: Sequence[Standing], height: int = 10**9) -> "Table":
             _progress(standing),
             "" if standing.loss is None or standing.state != "running" else f"{standing.loss:.3f}",
             clock(standing.remaining) if standing.remaining is not None and standing.state == "running" else "",
-            Text(_note(standing), style="dim"),
+            Text(_cut(_note(standing), note_width), style="dim"),
         )
     if len(shown) < len(found):
         table.add_row(Text(f"and {len(found) - len(shown)} more", style="dim"))
@@ -146,7 +151,7 @@ def summary_words(found: Sequence[Standing]) -> str:
 def line_words(standing: Standing) -> str:
     """A run in one line."""
     if standing.state != "running":
-        return ": ".join(part for part in (state_words(standing.state), standing.message) if part)
+        return ": ".join(part for part in (state_words(standing.state), _message(standing)) if part)
     if standing.phase != "training" or not standing.iterations:
         return standing.phase or "running"
     loss = "" if standing.loss is None else f", loss {standing.loss:.3f}"
@@ -173,16 +178,30 @@ def clock(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
+def _share(found: Sequence[Standing]) -> float:
+    """How much of what can be run is done, 0 to 1."""
+    able = {standing.identity: standing for standing in found if standing.state not in (*FAILED, "blocked")}
+    return sum(standing.share for standing in able.values()) / max(1, len(able))
+
+
 def _progress(standing: Standing) -> str:
-    if not standing.iterations or standing.state in ("blocked", "waiting"):
+    if not standing.iterations or (not standing.iteration and standing.state != "running"):
         return ""
-    share = min(1.0, standing.iteration / standing.iterations)
-    full = round(share * BAR_WIDTH)
+    full = round(standing.share * BAR_WIDTH)
     bar = "" if standing.state in DONE else f"{'━' * full}{' ' * (BAR_WIDTH - full)} "
     return f"{bar}{standing.iteration:,}/{standing.iterations:,}"
 
 
 def _note(standing: Standing) -> str:
     if standing.owner is not None and standing.state == "running":
-        return f"{standing.owner.host}, process {standing.owner.pid}"
-    return standing.message if standing.state in (*FAILED, "interrupted", "blocked", "out_of_memory") else ""
+        return "" if standing.owner.machine == machine() else f"on {standing.owner.host}"
+    return _message(standing) if standing.state in (*FAILED, "interrupted", "blocked", "out_of_memory") else ""
+
+
+def _message(standing: Standing) -> str:
+    """What the status says, without the folder, which is known."""
+    return standing.message.rpartition(f"/{standing.identity}: ")[2] if standing.identity else standing.message
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ablate.launch.base import LOG
 from ablate.launch.cancel import launchers_folder
 from ablate.launch.logs import Logs
 from ablate.launch.standing import Observer, Standing, counts, standings
-from ablate.launch.view import PlainView, clock, runs_table, summary_words
+from ablate.launch.view import LiveView, PlainView, clock, runs_table, summary_words
 from ablate.lease import holding, joining
 from ablate.store import Status
 from ablate.study import Study
@@ -230,3 +231,33 @@ def test_following_needs_no_torch(tmp_path: Path, study: Study) -> None:
         "assert not {'torch', 'pandas', 'matplotlib'} & set(sys.modules), 'slow to start'"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=PROJECT, check=True, capture_output=True)
+
+
+def test_the_live_view_is_redrawn_in_place(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    done = Standing(variant="window", seed=0, identity="x", state="finished", iteration=40, iterations=40)
+    half = Standing(variant="global", seed=0, identity="y", state="running", phase="training", iterations=40)
+    with LiveView("study") as view:
+        view.update([done, half], "")
+        first = capsys.readouterr().err
+        view.update([done, msgspec.structs.replace(half, iteration=20, loss=1.5)], "Ctrl-C")
+        second = capsys.readouterr().err
+        view.say("[not markup]")
+    assert "study: 1 of 2 runs done, 1 running, 0 s so far" in first
+    assert "to go" not in first, "nothing has moved yet"
+    assert "\x1b[1A" in second, "the cursor goes up: the table is redrawn"
+    assert "about 0 s to go" in second
+    assert "━━━━━━━━         20/40" in second
+    assert "1.500" in second
+    assert "stopping (Ctrl-C)" in second
+    assert "[not markup]" in capsys.readouterr().err
+
+
+def test_a_note_says_why_without_the_folder() -> None:
+    failed = Standing(variant="a", seed=0, identity="ab", state="failed", message="/x/runs/ab: no space: free some")
+    blocked = Standing(variant="b", seed=0, identity="", state="blocked", message="pass --weights mae=FILE: now")
+    notes = [str(cell) for cell in runs_table([failed, blocked]).columns[-1].cells]
+    assert notes == ["no space: free some", "pass --weights mae=FILE: now"]
+    assert str(next(iter(runs_table([failed], note_width=8).columns[-1].cells))) == "no spac…"
