@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("png", "pdf")
+MOST_WITH_NUMBERS = 3  # variants whose bars have room for them
 LEGEND_WIDTH = 108  # letters across the figure of the errors
 TYPES, TOTALS = ERRORS[:6], ERRORS[6:]
 
@@ -48,7 +49,10 @@ def errors_figure(summary: Summary) -> dict[str, bytes]:
                 part, x="error", y="points", hue="variant", order=list(names), hue_order=labels, palette=palette,
                 ax=axis, legend=axis is axes[0], width=0.8, saturation=0.9, errorbar=None,
             )  # fmt: skip
-            if any(row.n > 1 for row in rows):
+            several = any(row.n > 1 for row in rows)
+            for bars in axis.containers if len(labels) <= MOST_WITH_NUMBERS and not several else ():
+                axis.bar_label(bars, fmt="%.1f", fontsize=6.5, padding=1)
+            if several:
                 sns.stripplot(
                     part, x="error", y="points", hue="variant", order=list(names), hue_order=labels, dodge=True,
                     palette=["0.15"] * len(labels), ax=axis, legend=False, size=2.4, jitter=False,

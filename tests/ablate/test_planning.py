@@ -38,10 +38,9 @@ def base(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "röot with space"
-    folder.mkdir()
-    return folder
+def root(shapes_root: Path) -> Path:
+    """Where studies are written."""
+    return shapes_root
 
 
 def attention(base: str, root: Path, **wishes: object) -> Study:
@@ -91,9 +90,9 @@ def test_a_base_on_the_embedded_data_says_so_and_shares_its_baseline(root: Path)
     assert "" not in baselines
 
 
-def test_a_dry_run_writes_nothing_and_knows_no_identity(root: Path) -> None:
-    study = plan(AXES["attention"], Request(), root, write=False)
-    assert list(root.iterdir()) == []
+def test_a_dry_run_writes_nothing_and_knows_no_identity(tmp_path: Path) -> None:
+    study = plan(AXES["attention"], Request(), tmp_path, write=False)
+    assert list(tmp_path.iterdir()) == []
     assert {run.identity for run in study.runs} == {""}
     assert all(run.size is not None and run.size.parameters > 100_000 for run in study.runs)
     assert "results" not in run_text(study, study.runs[0])

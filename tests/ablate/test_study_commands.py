@@ -26,20 +26,20 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
 
 
 def test_planning_then_the_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shapes_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = ("--root", tmp_path)
+    root = ("--root", shapes_root)
     assert run(monkeypatch, "ablate", "head", "--seeds", "0,1", *TINY, *root) == 0
     out = capsys.readouterr().out
     assert "2 to run" in out
     assert "Run it: cli.py ablate launch head-tiny-shapes" in out
-    (study,) = list_studies(tmp_path)
+    (study,) = list_studies(shapes_root)
     assert [(r.variant, r.seed) for r in study.runs] == [("paper", 0), ("paper", 1), ("plain", 0), ("plain", 1)]
     for planned in study.runs:
-        finish(tmp_path, study, planned, 40.0 + planned.seed)
-    assert run(monkeypatch, "ablate", "table", *root, "--out", tmp_path / "out") == 0
+        finish(shapes_root, study, planned, 40.0 + planned.seed)
+    assert run(monkeypatch, "ablate", "table", *root, "--out", shapes_root / "out") == 0
     assert "40.5" in capsys.readouterr().out
-    assert (tmp_path / "out" / "table.tex").exists()
+    assert (shapes_root / "out" / "table.tex").exists()
     assert run(monkeypatch, "ablate", "table", "head-tiny-shapes", "--json", *root) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["rows"][0]["metrics"]["AP"]["each"] == [40.0, 41.0]
@@ -48,25 +48,36 @@ def test_planning_then_the_table(
 
 
 def test_json_of_a_plan_is_one_document(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shapes_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ("ablate", "vary", "--vary", "train.lr=1e-3,2e-3", *TINY, "--root", tmp_path, "--json", "--name", "ü 1")
+    arguments = (
+        "ablate",
+        "vary",
+        "--vary",
+        "train.lr=1e-3,2e-3",
+        *TINY,
+        "--root",
+        shapes_root,
+        "--json",
+        "--name",
+        "ü 1",
+    )
     assert run(monkeypatch, *arguments) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["name"] == "ü 1"
     assert document["unit"] == "lr"
     assert [record["changes"] for record in document["runs"]] == [{"train.lr": 0.001}, {"train.lr": 0.002}]
-    assert document["runs"][0]["identity"] == read_study(tmp_path, "ü 1").runs[0].identity
+    assert document["runs"][0]["identity"] == read_study(shapes_root, "ü 1").runs[0].identity
 
 
 def test_a_file_is_an_axis_and_can_be_crossed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shapes_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    axis = tmp_path / "rates.yaml"
+    axis = shapes_root / "rates.yaml"
     axis.write_text("name: rates\ntouches: [train.lr]\nvariants: {low: {train.lr: 1e-4}, high: {train.lr: 1e-2}}\n")
-    assert run(monkeypatch, "ablate", "vary", axis, "--dry-run", "--root", tmp_path) == 0
+    assert run(monkeypatch, "ablate", "vary", axis, "--dry-run", "--root", shapes_root) == 0
     assert "lr 0.01" in capsys.readouterr().out
-    assert run(monkeypatch, "ablate", "head", "--product", axis, "--dry-run", "--root", tmp_path) == 0
+    assert run(monkeypatch, "ablate", "head", "--product", axis, "--dry-run", "--root", shapes_root) == 0
     assert "paper x low" in capsys.readouterr().out
 
 

@@ -31,14 +31,19 @@ PNG = b"\x89PNG"
 
 
 @pytest.fixture(scope="session")
-def planned(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def planned(shapes_data: Path) -> Study:
     """Attention on the embedded data under three seeds."""
-    return plan(AXES["attention"], Request(seeds=(0, 1, 2)), tmp_path_factory.mktemp("planned"))
+    return plan(AXES["attention"], Request(seeds=(0, 1, 2)), shapes_data.parent.parent)
 
 
 @pytest.fixture
-def study(planned: Study, tmp_path: Path) -> Study:
-    write_study(tmp_path, planned)
+def root(shapes_root: Path) -> Path:
+    return shapes_root
+
+
+@pytest.fixture
+def study(planned: Study, root: Path) -> Study:
+    write_study(root, planned)
     return planned
 
 
@@ -58,9 +63,9 @@ def text_of(root: Path, study: Study, capsys: pytest.CaptureFixture[str]) -> str
     return capsys.readouterr().out
 
 
-def test_means_intervals_and_paired_differences(study: Study, tmp_path: Path) -> None:
-    fill(tmp_path, study)
-    rows = {row.variant: row for row in summarise(tmp_path, study).rows}
+def test_means_intervals_and_paired_differences(study: Study, root: Path) -> None:
+    fill(root, study)
+    rows = {row.variant: row for row in summarise(root, study).rows}
     ap = rows["window"].metrics["AP"]
     assert (ap.mean, ap.n, ap.each) == (31.0, 3, (30.0, 31.0, 32.0))
     assert ap.half == pytest.approx(4.302653 * 1.0 / 3**0.5, rel=1e-6)  # a printed table of Student's t
@@ -78,96 +83,96 @@ def test_means_intervals_and_paired_differences(study: Study, tmp_path: Path) ->
     assert rows["global, naive kernel"].n == 0
 
 
-def test_masks_are_compared_when_asked_for(study: Study, tmp_path: Path) -> None:
-    fill(tmp_path, study)
-    rows = {row.variant: row for row in summarise(tmp_path, study, "segm").rows}
+def test_masks_are_compared_when_asked_for(study: Study, root: Path) -> None:
+    fill(root, study)
+    rows = {row.variant: row for row in summarise(root, study, "segm").rows}
     assert rows["window"].metrics["AP"].mean == pytest.approx(29.0)
     assert rows["window"].other_ap is not None
     assert rows["window"].other_ap.mean == pytest.approx(31.0)
 
 
-def test_a_study_without_masks_says_so(study: Study, tmp_path: Path) -> None:
+def test_a_study_without_masks_says_so(study: Study, root: Path) -> None:
     for run in study.runs[:3]:
-        altered(finish(tmp_path, study, run, 30).evaluation, Evaluation, mask=None)
-    assert summarise(tmp_path, study).rows[0].other_ap is None
+        altered(finish(root, study, run, 30).evaluation, Evaluation, mask=None)
+    assert summarise(root, study).rows[0].other_ap is None
     with pytest.raises(BadInput, match="has no masks to compare"):
-        summarise(tmp_path, study, "segm")
+        summarise(root, study, "segm")
 
 
-def test_one_seed_has_no_interval(tmp_path: Path) -> None:
-    study = plan(AXES["head"], Request(), tmp_path)
+def test_one_seed_has_no_interval(root: Path) -> None:
+    study = plan(AXES["head"], Request(), root)
     for run in study.runs:
-        finish(tmp_path, study, run, 40.0)
-    summary = summarise(tmp_path, study)
+        finish(root, study, run, 40.0)
+    summary = summarise(root, study)
     assert summary.rows[0].metrics["AP"].half is None
     assert "n = 1: one run a variant, no interval." in summary.notes
     assert banner(summary) == "synthetic data, n = 1: shows the tool, is no evidence"
     assert interval(summary.rows[0].metrics["AP"]) == "40.0"
 
 
-def test_different_validation_data_is_refused(study: Study, tmp_path: Path) -> None:
-    fill(tmp_path, study)
-    altered(run_folder(tmp_path, study.runs[0].identity).manifest, Manifest, validation_data="other")
+def test_different_validation_data_is_refused(study: Study, root: Path) -> None:
+    fill(root, study)
+    altered(run_folder(root, study.runs[0].identity).manifest, Manifest, validation_data="other")
     with pytest.raises(BadInput, match=r"window and .* differ in their validation data.*one table"):
-        summarise(tmp_path, study)
+        summarise(root, study)
 
 
-def test_different_training_data_is_refused_unless_it_is_the_factor(study: Study, tmp_path: Path) -> None:
-    fill(tmp_path, study)
-    altered(run_folder(tmp_path, study.runs[0].identity).manifest, Manifest, training_data="other")
+def test_different_training_data_is_refused_unless_it_is_the_factor(study: Study, root: Path) -> None:
+    fill(root, study)
+    altered(run_folder(root, study.runs[0].identity).manifest, Manifest, training_data="other")
     with pytest.raises(BadInput, match="differ in their training data"):
-        summarise(tmp_path, study)
-    summarise(tmp_path, msgspec.structs.replace(study, touches=(*study.touches, "data.train.images")))
+        summarise(root, study)
+    summarise(root, msgspec.structs.replace(study, touches=(*study.touches, "data.train.images")))
 
 
 @pytest.mark.parametrize(("field", "value"), [("iou", 0.6), ("convention", "tidecv")])
-def test_different_error_settings_are_refused(field: str, value: object, study: Study, tmp_path: Path) -> None:
-    fill(tmp_path, study)
-    altered(run_folder(tmp_path, study.runs[0].identity).evaluation, Evaluation, **{field: value})
+def test_different_error_settings_are_refused(field: str, value: object, study: Study, root: Path) -> None:
+    fill(root, study)
+    altered(run_folder(root, study.runs[0].identity).evaluation, Evaluation, **{field: value})
     with pytest.raises(BadInput, match=f"differ in the {'IoU' if field == 'iou' else field} of the errors"):
-        summarise(tmp_path, study)
+        summarise(root, study)
 
 
-def test_different_evaluation_settings_are_refused_unless_they_are_the_factor(tmp_path: Path) -> None:
-    study = plan(axis_from_keys(["evaluate.max_detections=50,100"]), Request(), tmp_path)
+def test_different_evaluation_settings_are_refused_unless_they_are_the_factor(root: Path) -> None:
+    study = plan(axis_from_keys(["evaluate.max_detections=50,100"]), Request(), root)
     for run in study.runs:
-        finish(tmp_path, study, run, 40.0)
-    assert len(summarise(tmp_path, study).rows) == 2
+        finish(root, study, run, 40.0)
+    assert len(summarise(root, study).rows) == 2
     with pytest.raises(BadInput, match=r"max_detections=50 and .* differ in evaluate\.max_detections"):
-        summarise(tmp_path, msgspec.structs.replace(study, touches=("train.lr",)))
+        summarise(root, msgspec.structs.replace(study, touches=("train.lr",)))
 
 
-def test_cost_of_different_machines_is_not_compared(study: Study, tmp_path: Path) -> None:
-    fill(tmp_path, study)
-    assert summarise(tmp_path, study).cost_place == "Test CPU, 2 threads, torch 2.11.0"
-    probed(run_folder(tmp_path, study.runs[0].identity), name="Another CPU")
-    summary = summarise(tmp_path, study)
+def test_cost_of_different_machines_is_not_compared(study: Study, root: Path) -> None:
+    fill(root, study)
+    assert summarise(root, study).cost_place == "Test CPU, 2 threads, torch 2.11.0"
+    probed(run_folder(root, study.runs[0].identity), name="Another CPU")
+    summary = summarise(root, study)
     assert summary.cost_place == ""
     assert all(row.peak_gib is None for row in summary.rows)
     assert any("different machines and is not compared" in note for note in summary.notes)
     assert all(row.metrics for row in summary.rows if row.variant in AP)  # AP is still there
 
 
-def test_rows_that_ran_out_of_memory_say_so(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fill(tmp_path, study)
+def test_rows_that_ran_out_of_memory_say_so(study: Study, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(root, study)
     for run in study.runs:
         if run.variant == "global, naive kernel":
             status = Status(state="out_of_memory", message="the cap of 1 GiB is full in iteration 1 of 300")
-            probed(begin(tmp_path, study, run, status), peak_gib=None)
-    row = summarise(tmp_path, study).rows[-1]
+            probed(begin(root, study, run, status), peak_gib=None)
+    row = summarise(root, study).rows[-1]
     assert (row.state, row.n, row.metrics) == ("out of memory", 0, {})
     assert row.message == "the cap of 1 GiB is full in iteration 1 of 300"
-    assert "out of memory" in as_latex(summarise(tmp_path, study))
-    out = text_of(tmp_path, study, capsys)
+    assert "out of memory" in as_latex(summarise(root, study))
+    out = text_of(root, study, capsys)
     assert out.count("out of memory") == 2
     assert "global, naive kernel: the cap of 1 GiB is full" in out
 
 
-def test_some_seeds_may_be_missing(study: Study, tmp_path: Path) -> None:
-    fill(tmp_path, study)
+def test_some_seeds_may_be_missing(study: Study, root: Path) -> None:
+    fill(root, study)
     window = [run for run in study.runs if run.variant == "window"]
-    run_folder(tmp_path, window[1].identity).write_status(Status(state="diverged", message="the loss is not finite"))
-    row = summarise(tmp_path, study).rows[0]
+    run_folder(root, window[1].identity).write_status(Status(state="diverged", message="the loss is not finite"))
+    row = summarise(root, study).rows[0]
     assert row.state == "2 of 3 finished, 1 of 3 diverged"
     assert row.n == 2
     assert row.difference is not None
@@ -175,43 +180,39 @@ def test_some_seeds_may_be_missing(study: Study, tmp_path: Path) -> None:
     assert row.message == "the loss is not finite"
 
 
-def test_without_the_baseline_there_are_no_differences(study: Study, tmp_path: Path) -> None:
+def test_without_the_baseline_there_are_no_differences(study: Study, root: Path) -> None:
     for run in study.runs[:3]:
-        finish(tmp_path, study, run, 30.0)
-    summary = summarise(tmp_path, study)
+        finish(root, study, run, 30.0)
+    summary = summarise(root, study)
     assert summary.rows[0].difference is None
     assert "The baseline hybrid is not finished, so there are no differences yet." in summary.notes
 
 
-def test_nothing_finished_is_a_table_of_states(
-    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = text_of(tmp_path, study, capsys)
+def test_nothing_finished_is_a_table_of_states(study: Study, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = text_of(root, study, capsys)
     assert out.count("to run") == 5
     assert "What it costs" in out  # parameters and multiply-adds are known
 
 
-def test_a_damaged_result_is_a_row_with_the_reason(study: Study, tmp_path: Path) -> None:
-    fill(tmp_path, study)
-    path = run_folder(tmp_path, study.runs[0].identity).evaluation
+def test_a_damaged_result_is_a_row_with_the_reason(study: Study, root: Path) -> None:
+    fill(root, study)
+    path = run_folder(root, study.runs[0].identity).evaluation
     path.write_bytes(path.read_bytes()[:200])
-    row = summarise(tmp_path, study).rows[0]
+    row = summarise(root, study).rows[0]
     assert row.state == "1 of 3 damaged, 2 of 3 finished"
     assert "evaluation.json: is damaged" in row.message
-    (run_folder(tmp_path, study.runs[1].identity).status).write_text("{")
-    assert summarise(tmp_path, study).rows[0].n == 1
+    (run_folder(root, study.runs[1].identity).status).write_text("{")
+    assert summarise(root, study).rows[0].n == 1
 
 
-def test_uncontrolled_rows_are_marked_everywhere(
-    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    fill(tmp_path, study)
+def test_uncontrolled_rows_are_marked_everywhere(study: Study, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(root, study)
     cheat = msgspec.structs.replace(study.runs[0], uncontrolled=("train.lr",))
     marked = msgspec.structs.replace(study, runs=(cheat, *study.runs[1:]))
-    out = text_of(tmp_path, marked, capsys)
+    out = text_of(root, marked, capsys)
     assert "window †" in out
     assert "† not controlled: window also changes train.lr." in out
-    summary = summarise(tmp_path, marked)
+    summary = summarise(root, marked)
     assert "not controlled: train.lr" in as_markdown(summary)
     assert r"window$^\dagger$" in as_latex(summary)
     assert next(csv.DictReader(io.StringIO(as_csv(summary))))["not_controlled"] == "train.lr"
@@ -229,9 +230,9 @@ def on_coco(study: Study, **train: object) -> Study:
     return msgspec.structs.replace(study, runs=tuple(runs), synthetic=False)
 
 
-def test_published_numbers_stand_in_a_row_only_where_all_is_the_same(tmp_path: Path) -> None:
+def test_published_numbers_stand_in_a_row_only_where_all_is_the_same(root: Path) -> None:
     images, objects = COCO_VALIDATION
-    tiny = plan(AXES["backbone"], Request(only=["ResNet-50"]), tmp_path)
+    tiny = plan(AXES["backbone"], Request(only=["ResNet-50"]), root)
     first = tiny.runs[0]
     study = on_coco(
         msgspec.structs.replace(
@@ -241,24 +242,24 @@ def test_published_numbers_stand_in_a_row_only_where_all_is_the_same(tmp_path: P
             runs=(msgspec.structs.replace(first, variant="ViT-B", changes={}),),
         )
     )
-    folder = finish(tmp_path, study, study.runs[0], 48.7, images=images, objects=objects)
-    summary = summarise(tmp_path, study)
+    folder = finish(root, study, study.runs[0], 48.7, images=images, objects=objects)
+    summary = summarise(root, study)
     row = summary.rows[0]
     assert row.published is not None
     assert (row.published.box_ap, row.published.epochs) == (48.9, 200)
     assert row.published not in [one.finding for one in summary.published]
     assert "48.9" in as_latex(summary)
     altered(folder.evaluation, Evaluation, images=206)  # a part of COCO is other data
-    summary = summarise(tmp_path, study)
+    summary = summarise(root, study)
     assert summary.rows[0].published is None
     assert any(one.finding.box_ap == 48.9 for one in summary.published)
     shorter = on_coco(study, epochs=100)
-    finish(tmp_path, shorter, shorter.runs[0], 46.0, images=images, objects=objects)
-    assert summarise(tmp_path, shorter).rows[0].published is None
+    finish(root, shorter, shorter.runs[0], 46.0, images=images, objects=objects)
+    assert summarise(root, shorter).rows[0].published is None
 
 
-def test_published_differences_are_those_of_one_source(study: Study, tmp_path: Path) -> None:
-    published = summarise(tmp_path, study).published
+def test_published_differences_are_those_of_one_source(study: Study, root: Path) -> None:
+    published = summarise(root, study).published
     found = {(one.finding.variant, one.finding.size, one.finding.source[6:16]): one.box_difference for one in published}
     assert found["window", "vit-l", "2111.11429"] == pytest.approx(-2.6)
     assert found["window", "vit-l", "2203.16527"] == pytest.approx(-1.7)
@@ -267,12 +268,12 @@ def test_published_differences_are_those_of_one_source(study: Study, tmp_path: P
 
 
 def test_every_format_carries_the_warning_and_the_numbers(
-    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    study: Study, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fill(tmp_path, study)
-    summary = summarise(tmp_path, study)
+    fill(root, study)
+    summary = summarise(root, study)
     warning = "synthetic data, n = 3: shows the tool, is no evidence"
-    assert warning in text_of(tmp_path, study, capsys)
+    assert warning in text_of(root, study, capsys)
     assert warning in as_markdown(summary)
     assert warning in as_latex(summary).replace("Synthetic", "synthetic")
     document = json.loads(as_json(summary))
@@ -291,11 +292,11 @@ def test_every_format_carries_the_warning_and_the_numbers(
     assert len(widths) == 1
 
 
-def test_names_cannot_break_a_table(study: Study, tmp_path: Path) -> None:
-    fill(tmp_path, study)
+def test_names_cannot_break_a_table(study: Study, root: Path) -> None:
+    fill(root, study)
     hostile = "50% & a_b | {x} \\ ~^#$"
     runs = tuple(msgspec.structs.replace(r, variant=hostile) if r.variant == "window" else r for r in study.runs)
-    summary = summarise(tmp_path, msgspec.structs.replace(study, runs=runs))
+    summary = summarise(root, msgspec.structs.replace(study, runs=runs))
     (line,) = [line for line in as_latex(summary).splitlines() if line.startswith("50")]
     assert line.startswith(r"50\% \& a\_b | \{x\} \textbackslash{} \textasciitilde{}\textasciicircum{}\#\$ & $31.0")
     row = next(line for line in as_markdown(summary).splitlines() if line.startswith("| 50"))
@@ -303,23 +304,23 @@ def test_names_cannot_break_a_table(study: Study, tmp_path: Path) -> None:
     assert next(csv.DictReader(io.StringIO(as_csv(summary))))["variant"] == hostile
 
 
-def test_files_and_figures_are_written(study: Study, tmp_path: Path) -> None:
-    fill(tmp_path, study)
-    out = tmp_path / "out"
-    names = {path.name for path in write_files(out, summarise(tmp_path, study))}
+def test_files_and_figures_are_written(study: Study, root: Path) -> None:
+    fill(root, study)
+    out = root / "out"
+    names = {path.name for path in write_files(out, summarise(root, study))}
     assert names == {"table.csv", "table.md", "table.tex", "table.json", "errors.png", "errors.pdf"}
     assert (out / "errors.png").read_bytes().startswith(PNG)
     assert (out / "errors.pdf").read_bytes().startswith(b"%PDF")
     assert not [path for path in out.iterdir() if path.name.endswith(".part")]
 
 
-def test_a_numeric_axis_is_a_curve_with_a_line_for_each_of_the_other(tmp_path: Path) -> None:
-    study = plan(AXES["schedule"], Request(), tmp_path, crossed=AXES["head"])
+def test_a_numeric_axis_is_a_curve_with_a_line_for_each_of_the_other(root: Path) -> None:
+    study = plan(AXES["schedule"], Request(), root, crossed=AXES["head"])
     for run in study.runs:
-        finish(tmp_path, study, run, 30.0 + (run.number or 0) / 100)
+        finish(root, study, run, 30.0 + (run.number or 0) / 100)
     from ablate.summary_plots import _lines_of
 
-    summary = summarise(tmp_path, study)
+    summary = summarise(root, study)
     lines = _lines_of(summary.rows)
     assert {name: [row.number for row in line] for name, line in lines.items()} == {
         name: sorted({run.number for run in study.runs if run.number}) for name in ("paper", "plain")
@@ -328,10 +329,10 @@ def test_a_numeric_axis_is_a_curve_with_a_line_for_each_of_the_other(tmp_path: P
     assert curves_figure(msgspec.structs.replace(summary, unit="")) == {}
 
 
-def test_a_deleted_neighbour_changes_no_table(study: Study, tmp_path: Path) -> None:
-    other = plan(AXES["head"], Request(seeds=(0, 1, 2)), tmp_path)
-    write_study(tmp_path, other)
-    fill(tmp_path, study)
-    before = as_json(summarise(tmp_path, study))
-    shutil.rmtree(study_folder(tmp_path, other.name))
-    assert as_json(summarise(tmp_path, study)) == before
+def test_a_deleted_neighbour_changes_no_table(study: Study, root: Path) -> None:
+    other = plan(AXES["head"], Request(seeds=(0, 1, 2)), root)
+    write_study(root, other)
+    fill(root, study)
+    before = as_json(summarise(root, study))
+    shutil.rmtree(study_folder(root, other.name))
+    assert as_json(summarise(root, study)) == before
