@@ -63,20 +63,21 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
         sums, squares = total[:-1].chunk(2)
         mean = sums / count.clamp(min=1)
         variance = (squares / count.clamp(min=1) - mean * mean).clamp(min=0)
-        if count > 1:
-            self._update(mean.detach(), variance.detach() * count / (count - 1))
+        self._update(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1), count > 1)
         scale = torch.rsqrt(variance + self.eps) * self.weight
         shift = self.bias - mean * scale
         return (value * scale[:, None, None] + shift[:, None, None]).to(input.dtype)
 
-    def _update(self, mean: Tensor, variance: Tensor) -> None:
+    def _update(self, mean: Tensor, variance: Tensor, some: Tensor) -> None:
+        """Blend a statistic in where there is one; some: bool[], left on the device, so that nothing waits for it."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         momentum = 0.1 if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean, momentum)
-        self.running_var.lerp_(variance, momentum)
-        self.num_batches_tracked.add_(1)
+        weight = torch.where(some, momentum, 0.0)
+        self.running_mean.lerp_(mean, weight)
+        self.running_var.lerp_(variance, weight)
+        self.num_batches_tracked.add_(some)
 
     def _scaled(self, value: Tensor) -> Tensor:
         """The affine part and the running statistic alone; keeps the gradients of weight and bias defined (zero)."""

@@ -233,7 +233,7 @@ class RoIHeads(nn.Module):
 
     def _mean_count(self, rows: Tensor) -> Tensor:
         """Rows of this process, averaged over the group, at least 1 / its size."""
-        count = torch.tensor(float(len(rows)), device=rows.device)
+        count = torch.full((), float(len(rows)), device=rows.device)
         size = 1 if self.group is None else dist.get_world_size(self.group)
         return sum_over_group(count, self.group).clamp(min=1) / size
 
