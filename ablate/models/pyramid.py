@@ -61,7 +61,6 @@ class FPN(Pyramid):
         strides: of each map in pixels, each twice the one before.
         channels: of every level.
         norm: after all convolutions; the paper's FPN has ``batch``, the plain one ``none``.
-        extra: adds the level p6 by max pooling.
     """
 
     def __init__(
@@ -71,12 +70,11 @@ class FPN(Pyramid):
         channels: int = 256,
         *,
         norm: Norm = "batch",
-        extra: bool = True,
     ) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(_conv(width, channels, 1, norm) for width in inputs)
         self.output = nn.ModuleList(_conv(channels, channels, 3, norm) for _ in inputs)
-        self._levels(strides, channels, extra)
+        self._levels(strides, channels, extra=True)
 
     def forward(self, maps: Sequence[Tensor]) -> dict[str, Tensor]:
         """Maps [B, inputs[i], h_i, w_i], fine to coarse -> levels [B, channels, h, w] by name."""

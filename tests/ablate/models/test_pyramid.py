@@ -105,7 +105,6 @@ def test_channel_norm_is_detectron2s_formula() -> None:
 def test_the_extra_level_is_every_second_position_of_the_coarsest() -> None:
     levels = FPN([4, 4], [8, 16], 4)([torch.randn(1, 4, 6, 6), torch.randn(1, 4, 3, 3)])
     assert torch.equal(levels["p4"], levels["p3"][..., ::2, ::2])
-    assert "p4" not in FPN([4, 4], [8, 16], 4, extra=False).strides
 
 
 def count(module: nn.Module) -> int:
@@ -135,7 +134,7 @@ def test_a_patch_that_cannot_be_quartered_is_refused() -> None:
 
 
 def test_fpn_adds_coarse_to_fine() -> None:
-    pyramid = FPN([4, 4], [8, 16], 4, norm="none", extra=False)
+    pyramid = FPN([4, 4], [8, 16], 4, norm="none")
 
     def changed(which: int) -> set[str]:
         maps: list[Tensor] = [torch.zeros(1, 4, 4, 4), torch.zeros(1, 4, 2, 2)]
@@ -145,4 +144,4 @@ def test_fpn_adds_coarse_to_fine() -> None:
         return {name for name in before if not torch.equal(before[name], after[name])}
 
     assert changed(0) == {"p2"}
-    assert changed(1) == {"p2", "p3"}
+    assert changed(1) == {"p2", "p3", "p4"}
