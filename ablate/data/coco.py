@@ -20,6 +20,8 @@ from analysis.masks import run_lengths
 from analysis.refusal import BadInput
 
 Key = tuple[int, int]  # epoch, index of a training image
+# What is drawn, the first number of a seed: NumPy's seeds [s, e] and [s, e, 0] are the same.
+ORDER, JITTER = 1, 2
 
 
 @dataclass
@@ -48,6 +50,10 @@ class View:
     image: Tensor  # u8[3, H, W] RGB, content at the top left, zeros elsewhere
     placement: Placement  # for the way back to the original image
     image_id: int | str
+
+    def pin_memory(self) -> "View":
+        """For torch's loader."""
+        return View(self.image.pin_memory(), self.placement, self.image_id)
 
 
 @dataclass
@@ -94,7 +100,7 @@ class TrainingSet(Dataset[Sample]):
     def __getitem__(self, key: Key) -> Sample:
         epoch, index = key
         number = int(self.images[index])
-        rng = np.random.default_rng([self.seed, epoch, index])
+        rng = np.random.default_rng([JITTER, self.seed, epoch, index])
         image = read_image(self.truth, self.folder, number)
         placement = jitter((image.height, image.width), self.side, self.scale, self.flip, rng)
         rows = self._rows.get(number, np.zeros(0, dtype=np.int64))

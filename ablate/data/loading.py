@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ablate.data.coco import Key, Sample, Target
+from ablate.data.coco import ORDER, Key, Sample, Target
 from analysis.refusal import BadInput
 
 
@@ -93,7 +93,7 @@ class TrainingOrder:
             for position in range(begin, begin + self.per_pass):
                 if position // self.images != epoch:
                     epoch = position // self.images
-                    order = np.random.default_rng([self.seed, epoch]).permutation(self.images)
+                    order = np.random.default_rng([ORDER, self.seed, epoch]).permutation(self.images)
                 keys.append((epoch, int(order[position % self.images])))
             yield keys
 

@@ -259,3 +259,29 @@ def test_exif_orientation_is_applied_where_the_sizes_say_so(orientation: int, sm
     with Image.open(files.images / "turned.png") as file:
         wanted = file.convert("RGB") if upright else ImageOps.exif_transpose(file)
     np.testing.assert_array_equal(np.asarray(got), np.asarray(wanted))
+
+
+def test_order_and_jitter_share_no_stream(small: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy takes the seeds [s, e] and [s, e, 0] for the same."""
+    data = training_set(small())
+    drawn: list[int] = []
+    make = np.random.default_rng
+
+    def noting(seed: Any) -> np.random.Generator:
+        drawn.append(int(make(seed).integers(2**62)))
+        return make(seed)
+
+    monkeypatch.setattr(np.random, "default_rng", noting)
+    for keys in TrainingOrder(images=2, batch_size=2, per_pass=2, seed=0, first=0, last=3):
+        for key in keys:
+            data[key]
+    assert len(set(drawn)) == len(drawn) == 3 + 6
+
+
+def test_a_view_is_pinned_with_its_image_alone(small: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = small()
+    view = EvaluationSet(read_ground_truth(files.annotations), files.images, 40)[0]
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)  # really pinning needs a GPU
+    pinned = view.pin_memory()
+    assert torch.equal(pinned.image, view.image + 1)
+    assert (pinned.placement, pinned.image_id) == (view.placement, view.image_id)
