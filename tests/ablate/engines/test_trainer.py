@@ -222,7 +222,7 @@ def test_not_a_number_stops_the_run(tmp_path: Path, data: Coco) -> None:
             trainer.detector.rpn.head.cls_logits.bias.data.fill_(float("nan"))
         return step(*arguments)
 
-    trainer._step = poisoned  # type: ignore[method-assign]
+    trainer._step = poisoned  # type: ignore[assignment, method-assign]
     with pytest.raises(
         Diverged, match=r"not finite in iteration 4 of 6 .*rpn_objectness nan, rpn_box \d.*lower train.lr"
     ):
