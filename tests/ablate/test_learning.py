@@ -25,14 +25,14 @@ def real(path: Path, images: Path) -> str:
 def test_tiny_shapes_learns(tmp_path: Path) -> None:
     """The preset as it is shipped: one to two minutes on two cores that have nothing else to do.
 
-    44.6 (boxes) and 44.5 (masks) were measured; other processors round differently, so there is some room.
+    57.7 (boxes) and 59.0 (masks) were measured; other processors round differently, so there is some room.
     """
     folder = run(tmp_path)
     evaluation = read_evaluation(folder.evaluation)
     assert evaluation.mask is not None
     assert evaluation.images >= 200
-    assert evaluation.box.metrics["AP50"] >= 38
-    assert evaluation.mask.metrics["AP50"] >= 38
+    assert evaluation.box.metrics["AP50"] >= 50
+    assert evaluation.mask.metrics["AP50"] >= 50
     assert all(evaluation.box.count[error] > 0 for error in ("cls", "loc", "both", "dup", "bg", "miss"))
 
 
