@@ -101,9 +101,9 @@ def test_an_owner_elsewhere_lives_as_long_as_it_beats(tmp_path: Path) -> None:
 
 
 def test_one_glance_never_buries_an_owner_elsewhere(tmp_path: Path) -> None:
-    path = claim_of(tmp_path, elsewhere())
-    os.utime(path, (0, 0))
-    assert owners(tmp_path) == [elsewhere()]
+    owner = elsewhere()
+    os.utime(claim_of(tmp_path, owner), (0, 0))
+    assert owners(tmp_path) == [owner]
 
 
 @pytest.mark.parametrize("content", [b"", b'{"host": "no'])

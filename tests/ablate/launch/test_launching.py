@@ -157,10 +157,21 @@ def test_a_trial_that_runs_out_of_memory_says_so(tmp_path: Path) -> None:
     assert "out of memory, which is a result too" in pace.message
 
 
-def test_a_trial_that_cannot_be_is_refused(tmp_path: Path) -> None:
+def test_a_trial_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = dear(tmp_path)
     config = study.runs[0].config
     assert config is not None
+    refusing = [sys.executable, "-c", "import sys; sys.exit('instances.json: no such file of annotations')"]
+    monkeypatch.setattr(forecast, "module_command", lambda *_: refusing)
+    with pytest.raises(BadInput, match=r"could not be timed: instances.json: no such file of annotations"):
+        forecast._time(tmp_path, config, ["cpu"])
+
+
+@pytest.mark.campaign
+def test_a_trial_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
+    config = dear(tmp_path).runs[0].config
+    assert config is not None
+    assert forecast._time(tmp_path, config, ["cpu"]).seconds > 0
     (tmp_path / "data" / "instances.json").unlink()
     with pytest.raises(BadInput, match=r"could not be timed: .*instances.json: no such file"):
         forecast._time(tmp_path, config, ["cpu"])
