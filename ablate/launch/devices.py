@@ -65,31 +65,18 @@ def holding_slots(slots: Collection[str]) -> Iterator[None]:
 
 
 @contextmanager
-def first_free_slot(device: str) -> Iterator[str]:
-    """Have a device for oneself, and wait until one is free.
+def waiting_for_first(device: str) -> Iterator[None]:
+    """Have the device for oneself that torch takes by itself (the first GPU, or the CPU), once it is free.
 
     Args:
         device: auto, cpu or cuda.
-
-    Yields:
-        cpu or cuda; the GPU is the current device of torch.
     """
-    slots = slots_of(device, 1)
-    while True:
-        for number, slot in enumerate(slots):
+    first = slots_of(device, 1)[:1]
+    with ExitStack() as stack:
+        while True:
             try:
-                with ExitStack() as stack:
-                    stack.enter_context(holding_slots([slot]))
-                    kept = stack.pop_all()
+                stack.enter_context(holding_slots(first))
+                break
             except Held:
-                continue
-            with kept:
-                if slot == CPU:
-                    yield CPU
-                    return
-                import torch
-
-                with torch.cuda.device(number):
-                    yield "cuda"
-                return
-        time.sleep(PATIENCE_SECONDS)
+                time.sleep(PATIENCE_SECONDS)
+        yield

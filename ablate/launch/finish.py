@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from ablate.launch.base import Options, Outcome, SomeFailed, Stopped
-from ablate.launch.devices import first_free_slot
+from ablate.launch.devices import waiting_for_first
 from ablate.launch.standing import counts
 from ablate.study import Study
 from analysis.refusal import BadInput
@@ -44,8 +44,8 @@ def measure_and_show(root: Path, study: Study, options: Options) -> None:
     from ablate.probe import probe_study
     from ablate.summary_screen import show_table
 
-    with first_free_slot(options.device) as device:
-        probe_study(root, study, device=device, say=_say)
+    with waiting_for_first(options.device):
+        probe_study(root, study, device=options.device, say=_say)
     show_table(root, study)
 
 

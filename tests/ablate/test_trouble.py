@@ -137,3 +137,18 @@ def test_a_clock_that_goes_backwards(
     assert state(folder) == "finished"
     assert [event["event"] for event in folder.read_events()] == ["started", "trained", "predicted", "finished"]
     assert_same(undisturbed, folder)
+
+
+def test_data_that_changed_since_the_plan_are_refused(config: RunConfig, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"run 0123456789ab: its data or this program changed since it was planned"):
+        execute(config, tmp_path, Habits(device="cpu"), identity="0123456789ab")
+    assert store.run_folders(tmp_path) == []
+
+
+def test_a_result_that_somebody_else_reached_first_stays(config: RunConfig, tmp_path: Path) -> None:
+    folder = carry_out(config, tmp_path)
+    folder.write_status(store.Status(state="out_of_memory", message="31.9 GiB reached"))
+    execute(config, tmp_path, Habits(device="cpu"), again=False)
+    assert state(folder) == "out_of_memory"
+    execute(config, tmp_path, Habits(device="cpu", workers=0), again=True)
+    assert state(folder) == "finished"

@@ -294,6 +294,28 @@ def test_a_device_that_somebody_else_uses_is_waited_for(tmp_path: Path) -> None:
     assert ended(process)["failed"] == []
 
 
+def test_the_first_device_is_waited_for_and_given_back() -> None:
+    import threading
+
+    from ablate.launch.devices import free_slots, holding_slots, waiting_for_first
+
+    order: list[str] = []
+
+    def measure() -> None:
+        with waiting_for_first("cpu"):
+            order.append("measured")
+            assert free_slots(["cpu"], []) == []
+
+    thread = threading.Thread(target=measure)
+    with holding_slots(["cpu"]):
+        thread.start()
+        thread.join(0.2)
+        order.append("given back")
+    thread.join()
+    assert order == ["given back", "measured"]
+    assert free_slots(["cpu"], []) == ["cpu"]
+
+
 @pytest.mark.parametrize("cut", [0, 20])
 def test_a_status_cut_in_half_loses_nothing(tmp_path: Path, cut: int) -> None:
     study = a_study(tmp_path, THREE[:1])
