@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-import ablate.launch.commands  # noqa: F401
+import ablate.launch.commands
 import ablate.study_commands  # noqa: F401  (adds its verbs to those of ablate)
 from ablate.commands import app as ablate_app
 from ablate.data.commands import app as data_app

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from ablate.config import RunConfig
 from ablate.config_yaml import dump_config
 from ablate.evaluation import read_evaluation
+from ablate.lease import holding
 from ablate.store import RunFolder
 from analysis.refusal import BadInput, Refusal
 from cli import app
@@ -127,18 +128,15 @@ def test_a_loss_that_is_no_number_fails_with_3(config_file: Path, tmp_path: Path
 
 
 def test_two_at_one_run_are_refused(config_file: Path, tmp_path: Path) -> None:
-    import fcntl
-
     run("run", config_file, "--root", tmp_path)
     folder = only_folder(tmp_path)
     status = folder.read_status()
     assert status is not None
     folder.write_status(msgspec.structs.replace(status, state="running"))
-    with (folder.path / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with holding(folder.path, "this run"):
         result = run("run", config_file, "--root", tmp_path)
         assert isinstance(result.exception, BadInput)
-        assert "another process is at this run" in str(result.exception)
+        assert "is at this; wait for it, or stop it first" in str(result.exception)
     assert run("run", config_file, "--root", tmp_path).exit_code == 0
     assert [event["event"] for event in folder.read_events()][-4:] == ["started", "trained", "predicted", "finished"]
 

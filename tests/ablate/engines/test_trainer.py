@@ -124,8 +124,7 @@ KILLED = """
     from pathlib import Path
     sys.path.insert(0, sys.argv[1])
     torch.set_num_threads(1)
-    from ablate.engines import trainer as trainer_module
-from ablate.engines.base import Habits
+    from ablate.engines.base import Habits
     from ablate.store import RunFolder
     from tests.ablate.engines.test_trainer import trainer_of
     trainer = trainer_of(RunFolder(Path(sys.argv[2])), Habits(checkpoint_iterations=2))
@@ -150,9 +149,10 @@ def test_a_stop_of_the_whole_process_group_is_polite_too(tmp_path: Path, data: C
         start_new_session=True,
     ) as child:
         assert child.stdout is not None
-        while child.stdout.readline().strip() != "step 3":
-            pass
-        os.killpg(child.pid, signal.SIGTERM)
+        for line in child.stdout:
+            if line.strip() == "step 3":
+                os.killpg(child.pid, signal.SIGTERM)
+                break
         _, errors = child.communicate(timeout=120)
     assert "Interrupted: " in errors.splitlines()[-1]
     assert "stopped by SIGTERM" in errors.splitlines()[-1]
