@@ -94,4 +94,7 @@ def _stop_with(launcher: Owner) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(carry_out(msgspec.json.decode(sys.argv[1], type=Job)))
+    code = carry_out(msgspec.json.decode(sys.argv[1], type=Job))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # everything is written and closed; taking torch's modules apart would take another second or two
