@@ -93,7 +93,7 @@ def test_runs_are_packed_on_gpus_that_each_has_for_itself(
 ) -> None:
     study = a_study(tmp_path, [a_run("x", seed) for seed in range(5)])
     for run in study.runs:
-        play(tmp_path, run, seconds=0.3)
+        play(tmp_path, run, seconds=2.0)
     monkeypatch.setattr(local, "slots_of", lambda device, each: ("0", "2", "GPU-a/1", "7"))
     outcome = launch(tmp_path, study, device="auto", gpus_per_run=each)
     assert [standing.state for standing in outcome.standings] == ["finished"] * 5
