@@ -56,7 +56,7 @@ def build_pairs(
     if iou_type == "segm":
         parts = list(_mask_blocks(ground_truth, detections, order, by_image, truth_start, detection_start, inside))
     else:
-        parts = list(_box_blocks(ground_truth, detections, order, by_image, truth_start, detection_start, inside))
+        parts = list(_box_blocks(ground_truth, detections, order, by_image, truth_start, inside))
     return Pairs(
         np.concatenate([p[0] for p in parts] or [np.empty(0, np.int64)]),
         np.concatenate([p[1] for p in parts] or [np.empty(0, np.int64)]),
@@ -70,7 +70,6 @@ def _box_blocks(
     order: Ints,
     by_image: Ints,
     truth_start: Ints,
-    detection_start: Ints,
     inside: NDArray[np.bool_],
 ) -> Iterator[tuple[Ints, Ints, Floats]]:
     """Box IoU with the arithmetic of COCO's bbIou, operation by operation, so that every bit agrees."""
