@@ -81,7 +81,7 @@ def test_whose_size_decides(convention: str, tmp_path: Path) -> None:
     }  # fmt: skip
     assert sizes.objects.tolist() == [2, 0, 1]
     assert sizes.found.tolist() == [0, 0, 0]
-    # The small loc error loses its object to the cls error; the large one is right at rank 2: precision 1/2 to recall 1/2.
+    # The small loc error loses its object to the cls error; the large one is right, at rank 2: precision 1/2
     assert sizes.raw["loc"].tolist() == pytest.approx([0, 0, 100 * 51 / 101 / 2 / 2])
     assert sizes.raw["cls"].tolist() == pytest.approx([50, 0, 0])
     assert (sizes.raw["miss"] == 0).all()
