@@ -7,17 +7,15 @@ image, so they are made once; a resample is exact nevertheless (see :mod:`analys
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.average_precision import AREA_RANGES, COCO_IOUS, match_coco
+from analysis.average_precision import COCO_IOUS
 from analysis.detections import Detections
-from analysis.errors import ERRORS, SPECIAL, Curve, Verdict, ap_name
+from analysis.errors import ERRORS, SPECIAL, Curve, Verdict, ap_name, judge_at
 from analysis.ground_truth import GroundTruth
-from analysis.matching import candidates
-from analysis.pairs import build_pairs
 from analysis.refusal import BadInput
 from analysis.weighting import WeightedCurves, weigh
 
@@ -115,7 +113,7 @@ class _Measured:
             return weigh(curves, verdict.image, ground_truth.image, ground_truth.category, images, categories)
 
         self._fixed = ready([verdict.base, *(verdict.fixed(error) for error in fixes)])
-        self._at_ious = ready(curves_at_ious(ground_truth, detections, verdict)) if mean_ap else None
+        self._at_ious = ready(_at_ious(ground_truth, detections, verdict)) if mean_ap else None
 
     def of(self, weights: Ints) -> Floats:
         """f64[numbers, K] in points."""
@@ -126,19 +124,11 @@ class _Measured:
         return np.concatenate([self._at_ious.average_precision(weights).mean(axis=0, keepdims=True), fixed])
 
 
-def curves_at_ious(ground_truth: GroundTruth, detections: Detections, verdict: Verdict) -> list[Curve]:
-    """The curves of a run at COCO's ten IoUs, with one pass over the pairs."""
-    iou_type, order = verdict.settings.iou_type, verdict.row
-    pairs = build_pairs(ground_truth, detections, order, iou_type, ground_truth.crowd)
-    same = verdict.category[pairs.detection] == ground_truth.category[pairs.truth]
-    found = candidates(pairs, same, min(COCO_IOUS[0], 1 - 1e-10), prefer_last=True)
-    low, high = AREA_RANGES["all"]
-    area = detections.area[order]
-    curves = []
-    for iou in COCO_IOUS:
-        taken, dropped = match_coco(found, float(iou), ~verdict.asked, ground_truth.crowd, (area < low) | (area > high))
-        curves.append(Curve(verdict.base.ranking, taken >= 0, ~dropped, verdict.asked))
-    return curves
+def _at_ious(ground_truth: GroundTruth, detections: Detections, verdict: Verdict) -> list[Curve]:
+    """The run as it is at COCO's ten IoUs."""
+    background = min(verdict.settings.background_iou, float(COCO_IOUS[0]))
+    settings = replace(verdict.settings, iou=float(COCO_IOUS[0]), background_iou=background)
+    return [one.base for one in judge_at(ground_truth, detections, settings, COCO_IOUS.tolist())]
 
 
 def _mean(found: Floats) -> Floats:
