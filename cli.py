@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+import ablate.comparison_commands
 import ablate.launch.commands
 import ablate.study_commands  # noqa: F401  (adds its verbs to those of ablate)
 import analysis.compare_commands  # noqa: F401  (adds its verb to those of analyze)

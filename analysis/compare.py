@@ -1,5 +1,6 @@
 """Runs against a baseline on the same images: what differs beyond noise, per class, and what became of each object."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -7,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.detections import Detections
-from analysis.errors import Breakdown, Settings, break_down_verdict, judge
+from analysis.errors import ERRORS, SPECIAL, Breakdown, Settings, break_down_verdict, judge
 from analysis.fates import FATE_NAMES, object_fates
 from analysis.fates import IGNORED as NOT_ASKED
 from analysis.ground_truth import GroundTruth
 from analysis.intervals import (
+    SIGNIFICANCE,
     Difference,
     Interval,
     difference,
@@ -134,7 +136,8 @@ def compare(
         progress: called with the number of resamples that are done.
 
     Raises:
-        BadInput: names clash, the baseline is none of them, or there is no seed in common.
+        BadInput: names clash, the baseline is none of them, there is no seed in common, or there are too few resamples
+            for anything to stand after the correction.
     """
     settings = settings or Settings()
     names = [entrant.name for entrant in entrants]
@@ -153,8 +156,13 @@ def compare(
         for dt, verdict in zip(entrant.detections, own, strict=True)
     ]
     images = len(ground_truth.image_id)
-    count = (8 + 1 + mean_ap) * (len(entrants) - 1)
+    count = (len(ERRORS) + len(SPECIAL) + 1 + mean_ap) * (len(entrants) - 1)
     resamples = resamples or enough(count)
+    if count > SIGNIFICANCE * (resamples + 1):
+        raise BadInput(
+            f"{resamples:,} resamples are too few for {count} tests: no p is below 1/{resamples + 1:,}, so nothing "
+            f"could stand after the correction; use {math.ceil(count / SIGNIFICANCE):,} or more"
+        )
     flat = iter(resample(ground_truth, runs, resamples=resamples, seed=seed, mean_ap=mean_ap, progress=progress))
     drawn = [[_or_nothing(next(flat), images) for _ in entrant.detections] for entrant in entrants]
     breakdowns = [
@@ -180,7 +188,7 @@ def compare(
         entrants=measured,
         against=tuple(_corrected(against)),
         family=_family(len(against), len(drawn[0][0].numbers)),
-        cautions=tuple(_cautions(ground_truth, images, resamples, count, entrants)),
+        cautions=tuple(_cautions(ground_truth, images, entrants)),
     )
 
 
@@ -281,20 +289,13 @@ def _family(others: int, numbers: int) -> str:
     return f"{runs} against the baseline x {numbers} numbers = {others * numbers} tests"
 
 
-def _cautions(
-    ground_truth: GroundTruth, images: int, resamples: int, tests: int, entrants: Sequence[Entrant]
-) -> list[str]:
+def _cautions(ground_truth: GroundTruth, images: int, entrants: Sequence[Entrant]) -> list[str]:
     sentences = []
     if images == 1:
         sentences.append("there is a single image, so there is nothing to resample and no interval")
     elif images < FEWEST_IMAGES:
         sentences.append(
             f"{images} images are few: below {FEWEST_IMAGES} the intervals are too narrow and cover less than 95 %"
-        )
-    if tests > 0.05 * (resamples + 1):
-        sentences.append(
-            f"with {resamples:,} resamples no p is below 1/{resamples + 1:,}, which is too coarse for {tests} tests; "
-            f"use --resamples {enough(tests)} or more"
         )
     if not (~ground_truth.ignore).any():
         sentences.append("no object counts, so there is no AP")
