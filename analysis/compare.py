@@ -222,24 +222,27 @@ def _or_nothing(drawn: Resampled, images: int) -> Resampled:
 
 def _measured(entrant: Entrant, drawn: Sequence[Resampled], breakdowns: tuple[Breakdown, ...]) -> Measured:
     values = np.array([one.value for one in drawn])
-    numbers = {}
+    numbers, first_error = {}, drawn[0].numbers.index(ERRORS[0])
     for row, name in enumerate(drawn[0].numbers):
         each = np.array([one.drawn[row] for one in drawn])
-        numbers[name] = interval(values[0, row], each[0]) if len(drawn) == 1 else over_seeds(values[:, row], each)
-    categories = {
-        name: _category(
-            np.mean([one.category_value[row] for one in drawn], axis=0),
-            np.mean([one.category_drawn[row] for one in drawn], axis=0),
-        )
-        for row, name in enumerate(drawn[0].numbers)
-    }
+        found = interval(values[0, row], each[0]) if len(drawn) == 1 else over_seeds(values[:, row], each)
+        numbers[name] = _possible(found) if row < first_error else found
+    categories = {}
+    for row, name in enumerate(drawn[0].numbers):
+        value = np.mean([one.category_value[row] for one in drawn], axis=0)
+        low, high = limits(np.mean([one.category_drawn[row] for one in drawn], axis=0).T)
+        low, high = 2 * value - high, 2 * value - low  # as analysis.intervals.interval does
+        if row < first_error:
+            low, high = low.clip(0, 100), high.clip(0, 100)
+        categories[name] = CategoryIntervals(value, low, high)
     return Measured(entrant.name, entrant.seeds, numbers, categories, breakdowns)
 
 
-def _category(value: Floats, drawn: "NDArray[np.float32]") -> CategoryIntervals:
-    """Of f64[K] and its resamples f32[R, K]."""
-    low, high = limits(drawn.T)
-    return CategoryIntervals(value, low, high)
+def _possible(found: Interval) -> Interval:
+    """An AP lies between 0 and 100."""
+    if math.isnan(found.low):
+        return found
+    return replace(found, low=min(max(found.low, 0.0), 100.0), high=min(max(found.high, 0.0), 100.0))
 
 
 def _against(
@@ -257,10 +260,11 @@ def _against(
         values = np.array([own.value[row] - theirs.value[row] for own, theirs in pairs])
         each = np.array([own.drawn[row] - theirs.drawn[row] for own, theirs in pairs])
         differences[name] = difference(values[0], each[0]) if len(pairs) == 1 else difference_over_seeds(values, each)
-        categories[name] = _category(
-            np.mean([own.category_value[row] - theirs.category_value[row] for own, theirs in pairs], axis=0),
-            np.mean([own.category_drawn[row] - theirs.category_drawn[row] for own, theirs in pairs], axis=0),
+        value = np.mean([own.category_value[row] - theirs.category_value[row] for own, theirs in pairs], axis=0)
+        low, high = limits(
+            np.mean([own.category_drawn[row] - theirs.category_drawn[row] for own, theirs in pairs], axis=0).T
         )
+        categories[name] = CategoryIntervals(value, low, high)
     moves = None
     if len(entrant.seeds) == len(base.seeds) == 1:
         moves = _moves(base_breakdowns[0], breakdowns[0])
