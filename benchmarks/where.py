@@ -45,7 +45,7 @@ def generate(folder: Path, images: int, detectors: int) -> tuple[Path, list[Path
     truth.write_bytes(msgspec.json.encode(ground_truth_document(scene)))
     predictions = []
     for number in range(detectors):
-        flaws = Flaws(box_noise=0.05 + 0.01 * number, confused=0.05 + 0.02 * (detectors - number), missed=0.1 + 0.01 * number)
+        flaws = Flaws(box_noise=0.05 + 0.01 * number, confused=0.2 - 0.02 * number, missed=0.1 + 0.01 * number)
         predictions.append(folder / f"detector-{number}.json")
         predictions[-1].write_bytes(msgspec.json.encode(simulate_detector(scene, flaws, seed=1 + number)))
     return truth, predictions
@@ -54,7 +54,7 @@ def generate(folder: Path, images: int, detectors: int) -> tuple[Path, list[Path
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--files", type=int, default=8)
+    parser.add_argument("--files", type=int, default=8, choices=range(1, 10))
     parser.add_argument("--images", type=int, default=5000)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
