@@ -69,6 +69,16 @@ class Settings:
             raise BadInput(f"max_dets {self.max_dets} must be at least 1")
 
 
+def ap_name(iou: float) -> str:
+    """``AP50`` for whole percents, else ``AP@0.333``.
+
+    >>> ap_name(0.5), ap_name(0.3), ap_name(0.333)
+    ('AP50', 'AP30', 'AP@0.333')
+    """
+    percent = round(iou * 100)
+    return f"AP{percent}" if abs(iou * 100 - percent) < 1e-9 else f"AP@{iou:g}"
+
+
 @dataclass(frozen=True, eq=False)
 class Labels:
     """The verdict on every detection (rows of the file's arrays) and every object."""
