@@ -230,11 +230,7 @@ class Verdict:
             wrong &= chosen
         wins = wrong & self.labels.fixes[self.row]
         if error == "cls" and wins.any():
-            moved = np.where(wins, self.object_category[self.labels.target[self.row]], self.category)
-            order = self.by_score_fixed
-            if self.settings.convention == "coco":
-                order = _moved_last(order, wins, self.score)
-            ranking = rank(order, moved, self.categories)
+            ranking = self._with_moved(np.flatnonzero(wins))
         return Curve(ranking, right | wins, (counted & ~wrong) | wins, self.asked)
 
     def precision(self, curve: Curve) -> Floats:
@@ -273,6 +269,48 @@ class Verdict:
         if self.by_score_fixed is self.by_score:
             return self.base.ranking
         return rank(self.by_score_fixed, self.category, self.categories)
+
+    @cached_property
+    def _place(self) -> Ints:
+        """i64[n] of each position, its place in the order by score of the fixed curves."""
+        place = np.empty(len(self.row), dtype=np.int64)
+        place[self.by_score_fixed] = np.arange(len(place))
+        return place
+
+    @cached_property
+    def _key(self) -> Ints:
+        """i64[n] ascending along the ranking of the fixed curves: by category, then by place."""
+        ranking = self._ranking_fixed
+        return ranking.category * len(self.row) + self._place[ranking.rows]
+
+    @cached_property
+    def _falling(self) -> Floats:
+        """f64[n] the scores in that order, negated."""
+        falling: Floats = -self.score[self.by_score_fixed]
+        return falling
+
+    def _with_moved(self, moved: Ints) -> Ranking:
+        """The ranking of the fixed curves when some positions are in their target's category.
+
+        Among equal scores they come in the ``coco`` convention behind those that were in that category. The few are
+        taken out and put in again: sorting all anew would take several times as long.
+        """
+        ranking, place = self._ranking_fixed, self._place
+        to = self.object_category[self.labels.target[self.row[moved]]]
+        moved, to = (values[np.lexsort((place[moved], to))] for values in (moved, to))
+        before = place[moved]
+        if self.settings.convention == "coco":
+            before = np.searchsorted(self._falling, -self.score[moved], side="right")
+        stays = np.ones(len(place), dtype=np.bool_)
+        stays[moved] = False
+        stays = stays[ranking.rows]
+        at = np.searchsorted(self._key[stays], to * len(place) + before)
+        left, joined = (np.bincount(category, minlength=self.categories) for category in (self.category[moved], to))
+        return Ranking(
+            np.insert(ranking.rows[stays], at, moved),
+            np.insert(ranking.category[stays], at, to),
+            ranking.start + np.concatenate([[0], np.cumsum(joined - left)]),
+        )
 
     def _best_first(self) -> Curve:
         """Every wrong detection below every right one: in COCO's terms, without the wrong ones."""
@@ -334,12 +372,6 @@ def _judge_coco(
         taken, dropped = match_coco(found, settings.iou, ignored_truth, ground_truth.crowd, out_of_range)
         labels = _label(detections, order, nearest, ignored_truth, taken, dropped, settings)
         yield _verdict(ground_truth, detections, settings, labels, order, ignored_truth, ranked, ranked)
-
-
-def _moved_last(by_score: Ints, moved: Bools, score: Floats) -> Ints:
-    """The positions by descending score, those that change category behind the others of equal score."""
-    stay, go = by_score[~moved[by_score]], by_score[moved[by_score]]
-    return np.insert(stay, np.searchsorted(-score[stay], -score[go], side="right"), go)
 
 
 def _judge_tidecv(
