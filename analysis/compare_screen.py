@@ -50,6 +50,19 @@ def comparison_tables(comparison: Comparison) -> list[RenderableType]:
     return [*parts[:-1], _legend(comparison)]
 
 
+def intervals_screen(comparison: Comparison) -> list[RenderableType]:
+    """How sure the numbers of each run are: what ``analyze errors --intervals`` adds."""
+    table = _table(f"How sure: 95 % intervals, {resampled_sentence(comparison)}")
+    table.add_column("")
+    for one in comparison.entrants:
+        table.add_column(one.name, justify="right")
+    for number in comparison.numbers:
+        table.add_row(_number_name(number), *(interval_text(one.numbers[number]) for one in comparison.entrants))
+    cautions = [Text(f"careful: {caution}", style="yellow") for caution in comparison.cautions]
+    note = Text("Of these models: how the choice of images moves each number. Differences are surer: analyze compare.")
+    return [Text(""), table, *cautions, note]
+
+
 def _width(console: Console, table: Table) -> int:
     return Measurement.get(console, console.options, table).maximum
 

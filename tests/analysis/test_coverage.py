@@ -15,7 +15,7 @@ import pytest
 
 from analysis import Detections, GroundTruth, Settings, read_detections, read_ground_truth
 from analysis.errors import Verdict, judge
-from analysis.intervals import Interval, difference, interval, limits
+from analysis.intervals import Interval, difference, difference_over_seeds, interval, limits
 from analysis.resample import resample
 from analysis.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene
 
@@ -81,3 +81,42 @@ def test_coverage(images: int, count: int, resamples: int) -> None:
         shape = ".1%" if "bias" not in name else "+.2f"
         print(f"| {name} | " + " | ".join(format(one, shape) for one in (*mean, mean.mean())) + " |", flush=True)
     assert np.mean(covered["difference"]) > 0.9
+
+
+def nested(values: Any, drawn: Any, rng: np.random.Generator) -> Interval:
+    """The plain alternative: seeds drawn outside, images inside, percentiles."""
+    n, resamples = drawn.shape
+    chosen = rng.integers(0, n, (resamples, n))
+    low, high = limits(drawn[chosen, np.arange(resamples)[:, None]].mean(axis=1))
+    return Interval(float(values.mean()), float(low), float(high), 0.0)
+
+
+def covered_over_seeds(n: int, ratio: float, count: int) -> tuple[float, float]:
+    """How often the interval over n seeds, and plain percentiles, cover a difference of 0.
+
+    ``ratio`` is the standard deviation between seeds over the standard error from images.
+    """
+    rng = np.random.default_rng([n, round(10 * ratio)])
+    inside = np.zeros((count, 2))
+    for trial in range(count):
+        values = rng.normal(0, 1) + rng.normal(0, ratio, n)  # the images are the same for all seeds
+        drawn = values[:, None] + rng.normal(0, 1, 200)
+        for way, found in enumerate((difference_over_seeds(values, drawn), nested(values, drawn, rng))):
+            inside[trial, way] = found.low <= 0 <= found.high
+    return inside[:, 0].mean(), inside[:, 1].mean()
+
+
+@pytest.mark.campaign
+def test_coverage_over_seeds() -> None:
+    print("\n| seeds | 0.5 | 1 | 3 | plain: 0.5 | 1 | 3 |")
+    for n in (2, 3, 5, 10):
+        found = [covered_over_seeds(n, ratio, 4000) for ratio in (0.5, 1.0, 3.0)]
+        cells = [f"{100 * one[way]:.1f}" for way in (0, 1) for one in found]
+        print(f"| {n} | " + " | ".join(cells) + " |", flush=True)
+        assert min(one[0] for one in found) > 0.93
+
+
+def test_intervals_over_seeds_cover() -> None:
+    ours, plain = covered_over_seeds(3, 1.0, 400)
+    assert ours > 0.93
+    assert plain < ours
