@@ -1,7 +1,8 @@
 """The verb ``analyze compare``."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,15 +65,16 @@ def compare(
     entrants = [
         Entrant(name, (read_detections(path, ground_truth, drop_unknown=drop_unknown),)) for name, path in named
     ]
-    comparison = compare_runs(
-        ground_truth,
-        entrants,
-        settings,
-        baseline=baseline,
-        resamples=resamples or 0,
-        seed=seed,
-        progress=progress_line(),
-    )
+    with progress_line() as progress:
+        comparison = compare_runs(
+            ground_truth,
+            entrants,
+            settings,
+            baseline=baseline,
+            resamples=resamples or 0,
+            seed=seed,
+            progress=progress,
+        )
     if out:
         write_comparison(out, ground_truth, comparison)
     if as_json:
@@ -88,15 +90,16 @@ def compare(
         typer.echo(f"\nwritten to {out}: " + ", ".join(OUTPUTS))
 
 
-def progress_line() -> Callable[[int], None] | None:
-    """Counts resamples on standard error, where somebody watches."""
+@contextmanager
+def progress_line() -> Iterator[Callable[[int], None] | None]:
+    """Counts resamples on standard error, where somebody watches, and leaves nothing behind."""
     if not sys.stderr.isatty():
-        return None
-
-    def show(done: int) -> None:
-        print(f"\r{done:,} resamples", end="", file=sys.stderr, flush=True)
-
-    return show
+        yield None
+        return
+    try:
+        yield lambda done: print(f"\r{done:,} resamples", end="", file=sys.stderr, flush=True)
+    finally:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def write_comparison(out: Path, ground_truth: "GroundTruth", comparison: "Comparison") -> None:

@@ -19,11 +19,12 @@ from analysis.resample import resample
 from analysis.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene
 
 CATEGORIES = 80
-DETECTORS = (Flaws(tail=6.0), Flaws(tail=6.0, box_noise=0.085, confused=0.08, missed=0.2))
+# Two that differ, and one that is like the first but for its random numbers.
+DETECTORS = (Flaws(tail=6.0), Flaws(tail=6.0, box_noise=0.085, confused=0.08, missed=0.2), Flaws(tail=6.0))
 
 
 def simulated(images: int, seed: int) -> tuple[GroundTruth, list[tuple[Detections, Verdict]]]:
-    """A set of fresh images and what the two detectors find on them."""
+    """A set of fresh images and what the detectors find on them."""
     scene = simulate_scene(images, CATEGORIES, seed)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "file.json")
@@ -38,13 +39,13 @@ def simulated(images: int, seed: int) -> tuple[GroundTruth, list[tuple[Detection
 
 
 def population(parts: int) -> Any:
-    """f64[2, numbers] on 20,000 images a part: what both detectors score on images without end, nearly."""
+    """f64[3, numbers] on 20,000 images a part: what the detectors score on images without end, nearly."""
     found = [resample(*simulated(20_000, 10**6 + part), resamples=1, mean_ap=False) for part in range(parts)]
     return np.mean([[one.value for one in part] for part in found], axis=0)
 
 
 def trials(images: int, count: int, resamples: int) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
-    """(names, values f64[2, numbers], draws f64[2, numbers, R]) of each of ``count`` fresh sets of images."""
+    """(names, values f64[3, numbers], draws f64[3, numbers, R]) of each of ``count`` fresh sets of images."""
     for seed in range(count):
         found = resample(*simulated(images, seed + 1), resamples=resamples, seed=seed, mean_ap=False)
         yield found[0].numbers, np.array([one.value for one in found]), np.array([one.drawn for one in found])
@@ -62,11 +63,16 @@ def test_coverage(images: int, count: int, resamples: int) -> None:
     for names, value, drawn in trials(images, count, resamples):  # noqa: B007 (names are the same in all)
         low, high = limits(drawn)
         shown = [[interval(v, d) for v, d in zip(*run, strict=True)] for run in zip(value, drawn, strict=True)]
-        paired = [difference(v, d) for v, d in zip(value[1] - value[0], drawn[1] - drawn[0], strict=True)]
+        paired, equal = (
+            [difference(v, d) for v, d in zip(value[n] - value[0], drawn[n] - drawn[0], strict=True)] for n in (1, 2)
+        )
+        apart = [interval(v, d) for v, d in zip(value[1] - value[0], drawn[1] - drawn[0], strict=True)]
         part = {
             "one run, percentiles": ((low <= truth) & (truth <= high)).mean(axis=0),
-            "one run, as shown": np.mean([covers(run, t) for run, t in zip(shown, truth, strict=True)], axis=0),
-            "difference": covers(paired, truth[1] - truth[0]),
+            "one run, turned": np.mean([covers(run, t) for run, t in zip(shown, truth, strict=True)], axis=0),
+            "difference, percentiles": covers(paired, truth[1] - truth[0]),
+            "difference, turned": covers(apart, truth[1] - truth[0]),
+            "p of equal ones below 0.05": np.array([one.p < 0.05 for one in equal]),
             "bias": (value - truth).mean(axis=0),
             "bias of the resamples": (drawn.mean(axis=-1) - value).mean(axis=0),
         }
@@ -78,7 +84,7 @@ def test_coverage(images: int, count: int, resamples: int) -> None:
         mean = np.mean(each, axis=0)
         shape = ".1%" if "bias" not in name else "+.2f"
         print(f"| {name} | " + " | ".join(format(one, shape) for one in (*mean, mean.mean())) + " |", flush=True)
-    assert np.mean(covered["difference"]) > 0.9
+    assert np.mean(covered["difference, percentiles"]) > 0.9
 
 
 def nested(values: Any, drawn: Any, rng: np.random.Generator) -> Interval:
@@ -108,7 +114,7 @@ def covered_over_seeds(n: int, ratio: float, count: int) -> tuple[float, float]:
 def test_coverage_over_seeds() -> None:
     print("\n| seeds | 0.5 | 1 | 3 | plain: 0.5 | 1 | 3 |")
     for n in (2, 3, 5, 10):
-        found = [covered_over_seeds(n, ratio, 4000) for ratio in (0.5, 1.0, 3.0)]
+        found = [covered_over_seeds(n, ratio, 1500) for ratio in (0.5, 1.0, 3.0)]
         cells = [f"{100 * one[way]:.1f}" for way in (0, 1) for one in found]
         print(f"| {n} | " + " | ".join(cells) + " |", flush=True)
         assert min(one[0] for one in found) > 0.93
