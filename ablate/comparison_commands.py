@@ -26,10 +26,9 @@ def compare(
     from analysis.terminal import print_whole
 
     chosen = chosen_study(root, study)
-    with progress_line() as progress:
-        summary, ground_truth, comparison = compare_study(
-            root, chosen, iou_type.value, resamples=resamples or 0, seed=seed, progress=progress
-        )
+    summary, ground_truth, comparison = compare_study(
+        root, chosen, iou_type.value, resamples=resamples or 0, seed=seed, progress=progress_line()
+    )
     if out:
         write_comparison(out, ground_truth, comparison)
     if as_json:

@@ -1,8 +1,7 @@
 """The verb ``analyze compare``."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,16 +64,15 @@ def compare(
     entrants = [
         Entrant(name, (read_detections(path, ground_truth, drop_unknown=drop_unknown),)) for name, path in named
     ]
-    with progress_line() as progress:
-        comparison = compare_runs(
-            ground_truth,
-            entrants,
-            settings,
-            baseline=baseline,
-            resamples=resamples or 0,
-            seed=seed,
-            progress=progress,
-        )
+    comparison = compare_runs(
+        ground_truth,
+        entrants,
+        settings,
+        baseline=baseline,
+        resamples=resamples or 0,
+        seed=seed,
+        progress=progress_line(),
+    )
     if out:
         write_comparison(out, ground_truth, comparison)
     if as_json:
@@ -90,16 +88,11 @@ def compare(
         typer.echo(f"\nwritten to {out}: " + ", ".join(OUTPUTS))
 
 
-@contextmanager
-def progress_line() -> Iterator[Callable[[int], None] | None]:
-    """Counts resamples on standard error, where somebody watches, and leaves nothing behind."""
+def progress_line() -> Callable[[int], None] | None:
+    """Counts resamples on standard error, where somebody watches, in a line that the next output writes over."""
     if not sys.stderr.isatty():
-        yield None
-        return
-    try:
-        yield lambda done: print(f"\r{done:,} resamples", end="", file=sys.stderr, flush=True)
-    finally:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        return None
+    return lambda done: print(f"\r{done:,} resamples\r", end="", file=sys.stderr, flush=True)
 
 
 def write_comparison(out: Path, ground_truth: "GroundTruth", comparison: "Comparison") -> None:
