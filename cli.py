@@ -5,8 +5,10 @@ import sys
 
 import typer
 
+import ablate.comparison_commands
 import ablate.launch.commands
 import ablate.study_commands  # noqa: F401  (adds its verbs to those of ablate)
+import analysis.compare_commands  # noqa: F401  (adds its verb to those of analyze)
 from ablate.commands import app as ablate_app
 from ablate.data.commands import app as data_app
 from ablate.newest import newest_predictions
