@@ -159,7 +159,11 @@ def _errors(
     for run_name, check, result in checks:
         typer.echo(f"verify {run_name}: {check}: {result}")
     if out:
-        typer.echo(f"\nwritten to {out}: " + ", ".join(written))
+        kinds: dict[str, list[str]] = {}
+        for name in written:
+            stem, _, kind = name.partition(".")
+            kinds.setdefault(stem, []).append(kind)
+        typer.echo(f"\nwritten to {out}: " + "; ".join(f"{stem} ({', '.join(k)})" for stem, k in kinds.items()))
 
 
 @app.command()
