@@ -4,6 +4,7 @@ This file alone knows the types. ``docs/conventions.md`` says where the conventi
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from analysis.average_precision import (
     AREA_RANGES,
     COCO_RECALLS,
+    EPSILON,
     Ranking,
     cap_per_group,
     match_coco,
@@ -90,6 +92,8 @@ class Breakdown:
     settings: Settings
     ap: float
     raw: dict[str, float]  # cls, loc, both, dup, bg, miss, fp, fn
+    category_ap: Floats  # [K] NaN: not in the mean (see CurveAP)
+    category_raw: dict[str, Floats]  # [K] as `raw`, of each category
     count: dict[str, int]  # cls, loc, both, dup, bg, miss
     true_positives: int
     positives: int  # objects that count
@@ -141,9 +145,139 @@ def break_down(
 
 def break_down_as(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Breakdown:
     """:func:`break_down` with its settings in one piece."""
+    return break_down_verdict(judge(ground_truth, detections, settings), detections)
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One evaluation whose AP is asked for: a run as it is, or with some of its errors fixed."""
+
+    ranking: Ranking  # positions by category and descending score
+    right: Bools  # [n] by position: the true positives
+    counted: Bools  # [n] by position: what is not left out
+    asked: Bools  # [M] the objects that are asked for
+
+
+@dataclass(frozen=True, eq=False)
+class CurveAP:
+    """The AP of a curve in points: what the mean comes to, and what each category adds to it."""
+
+    mean: float
+    category: Floats  # [K] NaN: not in the mean
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """A run matched and labelled, from which each of its curves is made without matching again.
+
+    A *position* is a place among the n detections within the cap, by image and then descending score.
+    """
+
+    settings: Settings
+    labels: Labels
+    categories: int  # K
+    row: Ints  # [n] of the detections, at each position
+    image: Ints  # [n] at each position
+    category: Ints  # [n] at each position
+    score: Floats  # [n] at each position
+    object_category: Ints  # [M]
+    asked: Bools  # [M] the objects that count
+    by_score: Ints  # [n] positions by descending score, for the curve as it is
+    by_score_fixed: Ints  # [n] likewise for the fixed curves: tidecv orders ties in another way there
+
+    @cached_property
+    def positives(self) -> Ints:
+        """i64[K] the objects of each category that count."""
+        return np.bincount(self.object_category[self.asked], minlength=self.categories)
+
+    @cached_property
+    def label(self) -> NDArray[np.int8]:
+        """i8[n] the label at each position."""
+        return self.labels.error[self.row]
+
+    @cached_property
+    def base(self) -> Curve:
+        """The run as it is."""
+        ranking = rank(self.by_score, self.category, self.categories)
+        return Curve(ranking, self.label == TRUE_POSITIVE, ~self.labels.ignored[self.row], self.asked)
+
+    def fixed(self, error: str, chosen: Bools | None = None) -> Curve:
+        """The run with one type of error fixed, wherever it occurs or only where it was chosen.
+
+        Args:
+            error: cls, loc, both, dup, bg, miss, fp or fn.
+            chosen: bool[n] by position, for miss and fn bool[M] by object: which of the errors to fix. fp: not asked.
+        """
+        right, counted, ranking = self.base.right, self.base.counted, self._ranking_fixed
+        if error == "fp":
+            return self._best_first()
+        if error in ("miss", "fn"):
+            gone = self.labels.missed if error == "miss" else self.asked & ~self.labels.matched
+            return Curve(ranking, right, counted, self.asked & ~(gone if chosen is None else gone & chosen))
+        wrong = self.label == ERRORS.index(error)
+        if chosen is not None:
+            wrong &= chosen
+        wins = wrong & self.labels.fixes[self.row]
+        if error == "cls" and wins.any():
+            moved = np.where(wins, self.object_category[self.labels.target[self.row]], self.category)
+            order = self.by_score_fixed
+            if self.settings.convention == "coco":
+                order = _moved_last(order, wins, self.score)
+            ranking = rank(order, moved, self.categories)
+        return Curve(ranking, right | wins, (counted & ~wrong) | wins, self.asked)
+
+    def precision(self, curve: Curve) -> Floats:
+        """f64[K, 101] the interpolated precision (0..1) of each category at the convention's recalls."""
+        coco = self.settings.convention == "coco"
+        positives = np.bincount(self.object_category[curve.asked], minlength=self.categories)
+        steps = recall_steps(positives, COCO_RECALLS if coco else TIDE_RECALLS)
+        rows = curve.ranking.rows
+        found = precision_at_recalls(
+            curve.ranking, curve.right[rows], curve.counted[rows], steps, EPSILON if coco else 0.0
+        )
+        if not coco:
+            found[positives == 0] = 0
+        return found
+
+    def average_precision(self, curve: Curve) -> CurveAP:
+        """The AP of a curve, in all and of each category; in the ``coco`` convention the second averages to the first.
+
+        In the ``tidecv`` convention too, but which categories are in the mean depends on the curve.
+        """
+        found, known = self.precision(curve), self.positives > 0
+        category = np.full(self.categories, np.nan)
+        if self.settings.convention == "coco":
+            found = found[known]
+            mean = float(np.mean(found.T.ravel())) * 100 if found.size else 0.0  # recall by recall, as COCOeval sums
+            category[known] = found.mean(axis=1) * 100
+            return CurveAP(mean, category)
+        known = np.bincount(self.object_category[curve.asked], minlength=self.categories) > 0
+        known |= np.bincount(curve.ranking.category[curve.counted[curve.ranking.rows]], minlength=len(known)) > 0
+        category[known] = found[known].sum(axis=1) / 101 * 100
+        # tidecv divides by zero where a fix leaves nothing to average; AP was 0 then, and stays 0.
+        return CurveAP(float(category[known].mean()) if known.any() else 0.0, category)
+
+    @cached_property
+    def _ranking_fixed(self) -> Ranking:
+        if self.by_score_fixed is self.by_score:
+            return self.base.ranking
+        return rank(self.by_score_fixed, self.category, self.categories)
+
+    def _best_first(self) -> Curve:
+        """Every wrong detection below every right one: in COCO's terms, without the wrong ones."""
+        right, counted = self.base.right, self.base.counted
+        if self.settings.convention == "coco":
+            return Curve(self._ranking_fixed, right, right, self.asked)
+        order = self.by_score_fixed
+        order = np.concatenate([order[right[order]], order[~right[order]]])
+        return Curve(rank(order, self.category, self.categories), right, counted, self.asked)
+
+
+def judge(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Verdict:
+    """Match and label the detections of a run."""
     if settings.convention == "coco":
-        return _break_down_coco(ground_truth, detections, settings)
-    return _break_down_tidecv(ground_truth, detections, settings)
+        return _judge_coco(ground_truth, detections, settings)
+    return _judge_tidecv(ground_truth, detections, settings)
 
 
 def _prepare(
@@ -158,7 +292,7 @@ def _prepare(
     return order, pairs, same
 
 
-def _break_down_coco(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Breakdown:
+def _judge_coco(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Verdict:
     classes = len(ground_truth.category_id)
     by_score = score_order(detections, np.arange(len(ground_truth.image_id)))
     by_score = cap_per_group(by_score, detections.image * classes + detections.category, settings.max_dets)
@@ -171,35 +305,8 @@ def _break_down_coco(ground_truth: GroundTruth, detections: Detections, settings
     out_of_range = (dt_area < low) | (dt_area > high)
     taken, dropped = match_coco(found, settings.iou, ignored_truth, ground_truth.crowd, out_of_range)
     labels = _label(detections, order, pairs, same, ignored_truth, taken, dropped, settings)
-    category, score_rank = _categories(detections, order, by_score)
-    positives = np.bincount(ground_truth.category[~ignored_truth], minlength=classes)
-    labelled = labels.error[order]
-    right, counted = labelled == TRUE_POSITIVE, labelled != IGNORED
-    missed = np.bincount(ground_truth.category[labels.missed], minlength=classes)
-    unmatched = np.bincount(ground_truth.category[~labels.matched & ~ignored_truth], minlength=classes)
-    with_objects = positives > 0
-    steps = recall_steps(positives, COCO_RECALLS)
-    ranking = rank(score_rank, category, classes)
-
-    def ap(ranking: Ranking, right: Bools, counted: Bools, steps: Ints) -> float:
-        curve = precision_at_recalls(ranking, right[ranking.rows], counted[ranking.rows], steps)[with_objects]
-        return float(np.mean(curve.T.ravel())) * 100 if curve.size else 0.0  # recall by recall, as COCOeval sums
-
-    base = ap(ranking, right, counted, steps)
-    raw: dict[str, float] = {}
-    fixes = labels.fixes[order]
-    for error, name in enumerate(ERRORS[:5]):
-        wrong = labelled == error
-        wins = wrong & fixes
-        fixed_ranking = ranking
-        if error == CLS and wins.any():
-            moved = np.where(wins, ground_truth.category[labels.target[order]], category)
-            fixed_ranking = rank(_moved_last(score_rank, wins, detections.score[order]), moved, classes)
-        raw[name] = ap(fixed_ranking, right | wins, counted & ~(wrong & ~wins), steps) - base
-    raw["miss"] = ap(ranking, right, counted, _fewer(steps, positives, missed, COCO_RECALLS)) - base
-    raw["fp"] = ap(ranking, right, right, steps) - base
-    raw["fn"] = ap(ranking, right, counted, _fewer(steps, positives, unmatched, COCO_RECALLS)) - base
-    return _breakdown(ground_truth, settings, base, raw, labels, positives, detections)
+    ranked = _positions(detections, order, by_score)
+    return _verdict(ground_truth, detections, settings, labels, order, ignored_truth, ranked, ranked)
 
 
 def _moved_last(by_score: Ints, moved: Bools, score: Floats) -> Ints:
@@ -208,16 +315,7 @@ def _moved_last(by_score: Ints, moved: Bools, score: Floats) -> Ints:
     return np.insert(stay, np.searchsorted(-score[stay], -score[go], side="right"), go)
 
 
-def _fewer(steps: Ints, positives: Ints, removed: Ints, recalls: Floats) -> Ints:
-    """The recall steps when some objects of each category no longer count."""
-    changed = removed > 0
-    steps = steps.copy()
-    steps[changed] = recall_steps((positives - removed)[changed], recalls)
-    return steps
-
-
-def _break_down_tidecv(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Breakdown:
-    classes = len(ground_truth.category_id)
+def _judge_tidecv(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Verdict:
     place = ground_truth.image_rank
     by_score = cap_per_group(score_order(detections, place), detections.image, settings.max_dets)
     order, pairs, same = _prepare(ground_truth, detections, settings, by_score)
@@ -233,52 +331,40 @@ def _break_down_tidecv(ground_truth: GroundTruth, detections: Detections, settin
     left_out &= taken < 0
 
     labels = _label(detections, order, pairs, same, ignored_truth, taken, left_out, settings)
-    category, score_rank = _categories(detections, order, by_score)
-    positives = np.bincount(ground_truth.category[~ignored_truth], minlength=classes)
-    labelled = labels.error[order]
-    right, counted = labelled == TRUE_POSITIVE, ~left_out
-    missed = np.bincount(ground_truth.category[labels.missed], minlength=classes)
-    unmatched = np.bincount(ground_truth.category[~labels.matched & ~ignored_truth], minlength=classes)
-
-    def ap(ranking: Ranking, right: Bools, counted: Bools, positives: Ints) -> float:
-        curve = precision_at_recalls(
-            ranking, right[ranking.rows], counted[ranking.rows], recall_steps(positives, TIDE_RECALLS), epsilon=0.0
-        )
-        curve[positives == 0] = 0
-        seen = np.bincount(ranking.category[counted[ranking.rows]], minlength=classes) > 0
-        known = seen | (positives > 0)
-        # tidecv divides by zero where a fix leaves nothing to average; AP was 0 then, and stays 0.
-        return float((curve[known].sum(axis=1) / 101 * 100).mean()) if known.any() else 0.0
-
-    base = ap(rank(score_rank, category, classes), right, counted, positives)
     # The fixed curves are filled with the errors first, then the true positives, each in the order found (by image in
     # the order of the file, then by score), and only then sorted by score: ties come out wrong before right.
-    scores = detections.score[order]
+    right = labels.error[order] == TRUE_POSITIVE
     found_order = order_by_index(place[detections.image[order]], len(place))
     filled = np.concatenate([found_order[~right[found_order]], found_order[right[found_order]]])
-    filled = filled[np.argsort(-scores[filled], kind="stable")]
-    ranking = rank(filled, category, classes)
-    fixes = labels.fixes[order]
-    raw: dict[str, float] = {}
-    for error, name in enumerate(ERRORS[:5]):
-        wrong = labelled == error
-        wins = wrong & fixes
-        fixed_ranking = ranking
-        if error == CLS and wins.any():
-            fixed_ranking = rank(filled, np.where(wins, ground_truth.category[labels.target[order]], category), classes)
-        raw[name] = ap(fixed_ranking, right | wins, (counted & ~wrong) | wins, positives) - base
-    raw["miss"] = ap(ranking, right, counted, positives - missed) - base
-    best_first = np.concatenate([filled[right[filled]], filled[~right[filled]]])
-    raw["fp"] = ap(rank(best_first, category, classes), right, counted, positives) - base
-    raw["fn"] = ap(ranking, right, counted, positives - unmatched) - base
-    return _breakdown(ground_truth, settings, base, raw, labels, positives, detections)
+    filled = filled[np.argsort(-detections.score[order][filled], kind="stable")]
+    ranked = _positions(detections, order, by_score)
+    return _verdict(ground_truth, detections, settings, labels, order, ignored_truth, ranked, filled)
 
 
-def _categories(detections: Detections, order: Ints, by_score: Ints) -> tuple[Ints, Ints]:
-    """The category i64[n] of each position of ``order``, and the positions i64[n] by descending score."""
+def _verdict(
+    ground_truth: GroundTruth, detections: Detections, settings: Settings, labels: Labels, order: Ints,
+    ignored_truth: Bools, by_score: Ints, by_score_fixed: Ints,
+) -> Verdict:  # fmt: skip
+    return Verdict(
+        settings=settings,
+        labels=labels,
+        categories=len(ground_truth.category_id),
+        row=order,
+        image=detections.image[order],
+        category=detections.category[order],
+        score=detections.score[order],
+        object_category=ground_truth.category,
+        asked=~ignored_truth,
+        by_score=by_score,
+        by_score_fixed=by_score_fixed,
+    )
+
+
+def _positions(detections: Detections, order: Ints, by_score: Ints) -> Ints:
+    """The positions i64[n], of rows ``order``, by descending score."""
     position = np.empty(len(detections), dtype=np.int64)
     position[order] = np.arange(len(order))
-    return detections.category[order], position[by_score]
+    return position[by_score]
 
 
 def _label(
@@ -363,22 +449,20 @@ def _best(d: Ints, g: Ints, iou: Floats, count: int) -> tuple[Floats, Ints]:
     return best, target
 
 
-def _breakdown(
-    ground_truth: GroundTruth,
-    settings: Settings,
-    ap: float,
-    raw: dict[str, float],
-    labels: Labels,
-    positives: Ints,
-    detections: Detections,
-) -> Breakdown:
+def break_down_verdict(verdict: Verdict, detections: Detections) -> Breakdown:
+    """The AP of the run as it is, and what each type of error costs."""
+    base = verdict.average_precision(verdict.base)
+    fixed = {name: verdict.average_precision(verdict.fixed(name)) for name in (*ERRORS, *SPECIAL)}
+    labels, positives = verdict.labels, verdict.positives
     count = {name: int((labels.error == error).sum()) for error, name in enumerate(ERRORS[:5])}
     count["miss"] = int(labels.missed.sum())
     seen = np.bincount(detections.category, minlength=len(positives)) > 0
     return Breakdown(
-        settings=settings,
-        ap=ap,
-        raw={name: raw[name] for name in (*ERRORS, *SPECIAL)},
+        settings=verdict.settings,
+        ap=base.mean,
+        raw={name: curve.mean - base.mean for name, curve in fixed.items()},
+        category_ap=base.category,
+        category_raw={name: curve.category - base.category for name, curve in fixed.items()},
         count=count,
         true_positives=int((labels.error == TRUE_POSITIVE).sum()),
         positives=int(positives.sum()),
