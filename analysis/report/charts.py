@@ -18,6 +18,7 @@ RUN_COLOURS = 8  # classes r0 .. r7, then again from the start
 SHADES = 7  # classes h0 .. h6 of a table's cells
 WIDTH, HEIGHT = 380, 300  # of a chart of curves, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 40, 26, 12, 40
+FRAME = (LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, TOP)  # of the axes: left, bottom, right, top
 
 
 def run_class(number: int) -> str:

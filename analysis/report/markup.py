@@ -29,7 +29,7 @@ def join(children: Iterable[Child]) -> Markup:
     return Markup("".join(map(escaped, children)))
 
 
-def tag(name: str, *children: Child, **attributes: str | float | bool | None) -> Markup:
+def tag(name: str, /, *children: Child, **attributes: str | float | bool | None) -> Markup:
     """An element. ``class_`` is class, ``aria_label`` is aria-label; True is a bare attribute, None and False none.
 
     >>> tag("td", 'a "name" <b>', class_="num", data_run=1, hidden=True, title=None)
