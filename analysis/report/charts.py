@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 RUN_COLOURS = 8  # classes r0 .. r7, then again from the start
 SHADES = 7  # classes h0 .. h6 of a table's cells
 WIDTH, HEIGHT = 380, 300  # of a chart of curves, in its own units
-LEFT, RIGHT, TOP, BOTTOM = 40, 26, 12, 40
+LEFT, RIGHT, TOP, BOTTOM = 50, 16, 12, 40
 FRAME = (LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, TOP)  # of the axes: left, bottom, right, top
 
 
@@ -147,7 +147,7 @@ def curves(
         grid.append(tag("text", f"{tick:g}", x=across(tick), y=HEIGHT - BOTTOM + 17, class_="tick middle"))
     grid += [
         tag("text", x_title, x=LEFT + inner_width / 2, y=HEIGHT - 5, class_="axis middle"),
-        tag("text", y_title, x=LEFT - 33, y=TOP + inner_height / 2, class_="axis middle turned"),
+        tag("text", y_title, x=LEFT - 40, y=TOP + inner_height / 2, class_="axis middle turned"),
     ]
     drawn, marks = [], []
     for number, line in enumerate(lines):

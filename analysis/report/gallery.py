@@ -204,12 +204,12 @@ def _drawn(material: Material, card: _Card, address: str | None, pictures_asked:
             "figure",
             tag(
                 "button", picture, _overlay(material, one, card), _labels(material, one, card),
-                type="button", class_="view", aria_label=f"Enlarge: {what}, {details}, {name}, by {one.name}",
+                type="button", class_="view", aria_label=f"Enlarge: {what}, {details}, {cost}, by {one.name}, {name}",
             ),
             tag(
-                "figcaption", tag("strong", what), tag("span", details),
+                "figcaption", tag("strong", what), tag("span", f"{details} · {cost}"),
                 tag("span", badge(card.run), tag("span", one.name, class_="name"), class_="by"),
-                tag("span", f"{name} · {cost}", class_="dim"),
+                tag("span", name, class_="dim file"),
             ),
         ),
         class_="example", data_run=card.run, data_error=card.example.error,
@@ -225,7 +225,7 @@ def _told(material: Material, one: RunMaterial, example: Example) -> tuple[str, 
         return f"{names[gt.category[example.truth]]} missed", f"{width:.0f} × {height:.0f} pixels"
     row = example.detection
     category = names[one.detections.category[row]]
-    numbers = f"score {one.detections.score[row]:.2f}, IoU {one.breakdown.labels.iou[row]:.2f}"
+    numbers = f"score {one.detections.score[row]:.2f} · IoU {one.breakdown.labels.iou[row]:.2f}"
     what = {
         "cls": lambda: f"{category}, but is {names[gt.category[example.truth]]}",
         "loc": lambda: f"{category}, box too far off",

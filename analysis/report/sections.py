@@ -24,6 +24,11 @@ def run_name(number: int, name: str) -> Markup:
     return join([badge(number), tag("span", name, class_="name", title=name)])
 
 
+def run_letter_of(number: int, name: str) -> Markup:
+    """A run in a small chart under a legend: its mark alone, for eyes."""
+    return tag("span", badge(number), tag("span", name, class_="sr"), title=name)
+
+
 def scrolling(table: Markup, label: str) -> Markup:
     """A table that may be wider than the screen, to be scrolled with keys too."""
     return tag("div", table, class_="scroll", tabindex="0", role="region", aria_label=label)
@@ -47,7 +52,7 @@ def heading(material: Material, title: str, lede: Sequence[Markup | str] = ()) -
     return tag(
         "header",
         tag("h1", title),
-        *(tag("p", line, class_="lede") for line in lede),
+        *(tag("p", line, class_="lede") for line in (*lede, opening(material))),
         tag("dl", *(join([tag("dt", term), tag("dd", text)]) for term, text in facts), class_="facts"),
         class_="title",
     )
@@ -63,7 +68,7 @@ def summary(material: Material) -> Section:
             "tr",
             tag("th", run_name(number, one.name), scope="row"),
             tag("td", bar(max(one.metrics["AP"], 0), scale, run_class(number)), class_="plot"),
-            *(_metric(one.metrics[key], key, len(material.runs) > 1 and one.metrics[key] == best[key]) for key in shown),
+            *(_metric(one.metrics[key], len(material.runs) > 1 and one.metrics[key] == best[key]) for key in shown),
             tag("td", f"{len(one.detections):,}", class_="num"),
         )
         for number, one in enumerate(material.runs)
@@ -83,9 +88,9 @@ def summary(material: Material) -> Section:
     )  # fmt: skip
 
 
-def _metric(value: float, key: str, is_best: bool) -> Markup:
+def _metric(value: float, is_best: bool) -> Markup:
     text = "–" if value < 0 else f"{value:.1f}"
-    return tag("td", tag("strong", text) if is_best else text, class_="num lead" if key == "AP" else "num")
+    return tag("td", tag("strong", text) if is_best else text, class_="num")
 
 
 def _findings(material: Material) -> Markup:
@@ -102,8 +107,30 @@ def _findings(material: Material) -> Markup:
     )  # fmt: skip
 
 
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if text.endswith(("?", ".")) else ".")
+def _sentence(text: str) -> Markup:
+    first, space, rest = text.partition(" ")
+    end = "" if text.endswith(("?", ".")) else "."
+    if first in ERRORS:
+        return join([tag("span", first, class_="code"), space, rest, end])
+    return join([text[:1].upper() + text[1:], end])
+
+
+def opening(material: Material) -> str:
+    """One sentence: who scores highest, and what costs it most."""
+    name = ap_name(material.settings.iou)
+    ranked = sorted(material.runs, key=lambda one: -one.breakdown.ap)
+    best = ranked[0]
+    delta = best.breakdown.delta_ap
+    error = max(ERRORS, key=lambda e: delta[e])
+    cost = f"what costs it most is {error}, {MEANINGS[error]} ({delta[error]:.1f} points)"
+    if delta[error] < 0.05:
+        cost = "no type of error costs it as much as 0.1 points"
+    if len(ranked) == 1:
+        return f"{best.name} scores {best.breakdown.ap:.1f} {name}; {cost}."
+    ahead = best.breakdown.ap - ranked[1].breakdown.ap
+    if ahead < 0.05:
+        return f"{best.name} and {ranked[1].name} score alike, {best.breakdown.ap:.1f} {name}."
+    return f"{best.name} scores highest, {best.breakdown.ap:.1f} {name}, {ahead:.1f} above {ranked[1].name}; {cost}."
 
 
 def errors(material: Material) -> Section:
@@ -118,6 +145,7 @@ def errors(material: Material) -> Section:
             "right, a spurious detection is removed, a missed object is no longer asked for. They do not add up to "
             "100, because fixing one changes what the others cost.",
         ),
+        legend(material.names),
         tag("div", *(_error_card(material, error, main) for error in ERRORS), class_="multiples"),
         tag("h3", "If all of a kind were fixed"),
         tag("div", *(_error_card(material, error, whole) for error in SPECIAL), class_="multiples"),
@@ -130,7 +158,7 @@ def _error_card(material: Material, error: str, scale: Scale) -> Markup:
     rows = [
         tag(
             "tr",
-            tag("th", run_name(number, one.name), scope="row"),
+            tag("th", run_letter_of(number, one.name), scope="row"),
             tag("td", bar(one.breakdown.delta_ap[error], scale, run_class(number)), class_="plot"),
             tag("td", f"{one.breakdown.delta_ap[error]:.2f}", class_="num lead"),
             *([tag("td", f"{one.breakdown.count[error]:,}", class_="num dim")] if counted else []),
@@ -177,10 +205,15 @@ def sizes(material: Material) -> Section:
         )  # fmt: skip
     body = join(
         [
+            legend(material.names),
             tag("div", *cards, class_="multiples"),
             tag("h3", f"{name} to gain by fixing the errors of one size"),
             tag("p", "The size is the object's for cls, loc and miss, the detection's for both, dup and bg."),
-            *(scrolling(table, f"Errors by size of {one.name}") for table, one in zip(tables, material.runs, strict=True)),
+            tag(
+                "div",
+                *(scrolling(t, f"Errors by size of {one.name}") for t, one in zip(tables, material.runs, strict=True)),
+                class_="pairwise",
+            ),
         ]
     )
     return Section("sizes", "Sizes", "How it depends on size", body)
@@ -201,7 +234,7 @@ def _size_card(material: Material, key: str) -> Markup:
     rows = [
         tag(
             "tr",
-            tag("th", run_name(number, one.name), scope="row"),
+            tag("th", run_letter_of(number, one.name), scope="row"),
             tag("td", bar(max(one.metrics[key], 0), Scale(0, 100), run_class(number)), class_="plot"),
             tag("td", "–" if one.metrics[key] < 0 else f"{one.metrics[key]:.1f}", class_="num lead"),
         )
