@@ -3,7 +3,8 @@
 This file alone knows the types. ``docs/conventions.md`` says where the conventions differ.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -66,6 +67,16 @@ class Settings:
             )
         if self.max_dets < 1:
             raise BadInput(f"max_dets {self.max_dets} must be at least 1")
+
+
+def ap_name(iou: float) -> str:
+    """``AP50`` for whole percents, else ``AP@0.333``.
+
+    >>> ap_name(0.5), ap_name(0.3), ap_name(0.333)
+    ('AP50', 'AP30', 'AP@0.333')
+    """
+    percent = round(iou * 100)
+    return f"AP{percent}" if abs(iou * 100 - percent) < 1e-9 else f"AP@{iou:g}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,9 +286,21 @@ class Verdict:
 
 def judge(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Verdict:
     """Match and label the detections of a run."""
-    if settings.convention == "coco":
-        return _judge_coco(ground_truth, detections, settings)
-    return _judge_tidecv(ground_truth, detections, settings)
+    return next(judge_at(ground_truth, detections, settings, [settings.iou]))
+
+
+def judge_at(
+    ground_truth: GroundTruth, detections: Detections, settings: Settings, ious: Sequence[float]
+) -> Iterator[Verdict]:
+    """A verdict for each IoU from which a detection is right, from pairs that are built once.
+
+    Raises:
+        BadInput: a threshold is out of range, or masks are asked for and a record has none.
+    """
+    each = [replace(settings, iou=iou) for iou in ious]
+    judge_each = _judge_coco if settings.convention == "coco" else _judge_tidecv
+    if each:
+        yield from judge_each(ground_truth, detections, each, min(ious))
 
 
 def _prepare(
@@ -292,21 +315,25 @@ def _prepare(
     return order, pairs, same
 
 
-def _judge_coco(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Verdict:
+def _judge_coco(
+    ground_truth: GroundTruth, detections: Detections, each: Sequence[Settings], lowest: float
+) -> Iterator[Verdict]:
     classes = len(ground_truth.category_id)
     by_score = score_order(detections, np.arange(len(ground_truth.image_id)))
-    by_score = cap_per_group(by_score, detections.image * classes + detections.category, settings.max_dets)
-    order, pairs, same = _prepare(ground_truth, detections, settings, by_score)
-    area = ground_truth.area_of(settings.iou_type)
+    by_score = cap_per_group(by_score, detections.image * classes + detections.category, each[0].max_dets)
+    order, pairs, same = _prepare(ground_truth, detections, each[0], by_score)
+    area = ground_truth.area_of(each[0].iou_type)
     low, high = AREA_RANGES["all"]
     ignored_truth = ground_truth.ignore | (area < low) | (area > high)
     dt_area = detections.area[order]
-    found = candidates(pairs, same, min(settings.iou, 1 - 1e-10), prefer_last=True)
+    found = candidates(pairs, same, min(lowest, 1 - 1e-10), prefer_last=True)
     out_of_range = (dt_area < low) | (dt_area > high)
-    taken, dropped = match_coco(found, settings.iou, ignored_truth, ground_truth.crowd, out_of_range)
-    labels = _label(detections, order, pairs, same, ignored_truth, taken, dropped, settings)
     ranked = _positions(detections, order, by_score)
-    return _verdict(ground_truth, detections, settings, labels, order, ignored_truth, ranked, ranked)
+    nearest = _nearest(pairs, same, ignored_truth, len(order))
+    for settings in each:
+        taken, dropped = match_coco(found, settings.iou, ignored_truth, ground_truth.crowd, out_of_range)
+        labels = _label(detections, order, nearest, ignored_truth, taken, dropped, settings)
+        yield _verdict(ground_truth, detections, settings, labels, order, ignored_truth, ranked, ranked)
 
 
 def _moved_last(by_score: Ints, moved: Bools, score: Floats) -> Ints:
@@ -315,30 +342,32 @@ def _moved_last(by_score: Ints, moved: Bools, score: Floats) -> Ints:
     return np.insert(stay, np.searchsorted(-score[stay], -score[go], side="right"), go)
 
 
-def _judge_tidecv(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Verdict:
+def _judge_tidecv(
+    ground_truth: GroundTruth, detections: Detections, each: Sequence[Settings], lowest: float
+) -> Iterator[Verdict]:
     place = ground_truth.image_rank
-    by_score = cap_per_group(score_order(detections, place), detections.image, settings.max_dets)
-    order, pairs, same = _prepare(ground_truth, detections, settings, by_score)
+    by_score = cap_per_group(score_order(detections, place), detections.image, each[0].max_dets)
+    order, pairs, same = _prepare(ground_truth, detections, each[0], by_score)
     ignored_truth = ground_truth.ignore
     counts = ~ignored_truth[pairs.truth]
-    found = candidates(pairs, same & counts, settings.iou, prefer_last=False)
-    everything = np.ones(len(found.detection), dtype=np.bool_)
-    taken = match_greedily(found, everything, len(order), len(ground_truth))
-    # Strictly above the threshold, unlike COCOeval.
-    over = np.unique(pairs.detection[same & ~counts & (pairs.iou > settings.iou)])
-    left_out = np.zeros(len(order), dtype=np.bool_)
-    left_out[over] = True
-    left_out &= taken < 0
-
-    labels = _label(detections, order, pairs, same, ignored_truth, taken, left_out, settings)
-    # The fixed curves are filled with the errors first, then the true positives, each in the order found (by image in
-    # the order of the file, then by score), and only then sorted by score: ties come out wrong before right.
-    right = labels.error[order] == TRUE_POSITIVE
-    found_order = order_by_index(place[detections.image[order]], len(place))
-    filled = np.concatenate([found_order[~right[found_order]], found_order[right[found_order]]])
-    filled = filled[np.argsort(-detections.score[order][filled], kind="stable")]
+    found = candidates(pairs, same & counts, lowest, prefer_last=False)
     ranked = _positions(detections, order, by_score)
-    return _verdict(ground_truth, detections, settings, labels, order, ignored_truth, ranked, filled)
+    found_order = order_by_index(place[detections.image[order]], len(place))
+    nearest = _nearest(pairs, same, ignored_truth, len(order))
+    for settings in each:
+        taken = match_greedily(found, found.iou >= settings.iou, len(order), len(ground_truth))
+        # Strictly above the threshold, unlike COCOeval.
+        over = np.unique(pairs.detection[same & ~counts & (pairs.iou > settings.iou)])
+        left_out = np.zeros(len(order), dtype=np.bool_)
+        left_out[over] = True
+        left_out &= taken < 0
+        labels = _label(detections, order, nearest, ignored_truth, taken, left_out, settings)
+        # The fixed curves are filled with the errors first, then the true positives, each in the order found (by image
+        # in the order of the file, then by score), and only then sorted by score: ties come out wrong before right.
+        right = labels.error[order] == TRUE_POSITIVE
+        filled = np.concatenate([found_order[~right[found_order]], found_order[right[found_order]]])
+        filled = filled[np.argsort(-detections.score[order][filled], kind="stable")]
+        yield _verdict(ground_truth, detections, settings, labels, order, ignored_truth, ranked, filled)
 
 
 def _verdict(
@@ -367,11 +396,28 @@ def _positions(detections: Detections, order: Ints, by_score: Ints) -> Ints:
     return position[by_score]
 
 
+@dataclass(frozen=True, eq=False)
+class _Nearest:
+    """What each detection overlaps of the objects that count, whatever the threshold."""
+
+    same: tuple[Floats, Ints]  # [n] highest IoU with its own category, and the object: 0 and -1 for none
+    other: tuple[Floats, Ints]  # [n] likewise with another category
+    pairs: Pairs  # all of its own category
+
+
+def _nearest(pairs: Pairs, same: Bools, ignored_truth: Bools, count: int) -> _Nearest:
+    counts = ~ignored_truth[pairs.truth]
+    found = []
+    for kind in (same & counts, ~same & counts):
+        use = np.flatnonzero(kind)
+        found.append(Pairs(pairs.detection[use], pairs.truth[use], pairs.iou[use]))
+    return _Nearest(_best(found[0], count), _best(found[1], count), found[0])
+
+
 def _label(
     detections: Detections,
     order: Ints,
-    pairs: Pairs,
-    same: Bools,
+    nearest: _Nearest,
     ignored_truth: Bools,
     taken: Ints,
     left_out: Bools,
@@ -382,12 +428,11 @@ def _label(
     matched = np.zeros(truths, dtype=np.bool_)
     matched[taken[taken >= 0]] = True
     judged = (taken < 0) & ~left_out if settings.convention == "coco" else taken < 0
-    use = np.flatnonzero(judged[pairs.detection] & ~ignored_truth[pairs.truth])
-    d, g, iou, agrees = pairs.detection[use], pairs.truth[use], pairs.iou[use], same[use]
-    best_same, same_target = _best(d[agrees], g[agrees], iou[agrees], count)
-    best_other, other_target = _best(d[~agrees], g[~agrees], iou[~agrees], count)
-    used = agrees & matched[g]
-    best_used, used_target = _best(d[used], g[used], iou[used], count)
+    best_same, same_target = np.where(judged, nearest.same[0], 0.0), nearest.same[1]
+    best_other, other_target = np.where(judged, nearest.other[0], 0.0), nearest.other[1]
+    own = nearest.pairs
+    used = np.flatnonzero((own.iou >= settings.iou) & matched[own.truth] & judged[own.detection])
+    best_used, used_target = _best(Pairs(own.detection[used], own.truth[used], own.iou[used]), count)
 
     t_f, t_b = settings.iou, settings.background_iou
     best_any = np.maximum(best_same, best_other)
@@ -412,8 +457,8 @@ def _label(
     error[~judged] = IGNORED
     hit = taken >= 0
     error[hit], target[hit] = TRUE_POSITIVE, taken[hit]
-    of_match = np.flatnonzero(taken[pairs.detection] == pairs.truth)
-    overlap[pairs.detection[of_match]] = pairs.iou[of_match]
+    of_match = np.flatnonzero(taken[own.detection] == own.truth)
+    overlap[own.detection[of_match]] = own.iou[of_match]
     return _scatter(detections, order, error, left_out, overlap, target, fixes, matched, winner, ignored_truth)
 
 
@@ -441,11 +486,11 @@ def _scatter(
     )
 
 
-def _best(d: Ints, g: Ints, iou: Floats, count: int) -> tuple[Floats, Ints]:
+def _best(pairs: Pairs, count: int) -> tuple[Floats, Ints]:
     """The highest IoU f64[count] of each detection and the first object i64[count] that has it (0 and -1: none)."""
     best, target = np.zeros(count), np.full(count, -1, dtype=np.int64)
-    detection, row = best_in_group(d, iou)
-    best[detection], target[detection] = iou[row], g[row]
+    detection, row = best_in_group(pairs.detection, pairs.iou)
+    best[detection], target[detection] = pairs.iou[row], pairs.truth[row]
     return best, target
 
 

@@ -156,6 +156,13 @@ def pycocotools_ap(truth: Path, results: Path, *, iou: float, max_dets: int = 10
     return float(np.mean(known)) * 100 if known.size else 0.0
 
 
+def pycocotools_class_ap(truth: Path, results: Path, *, iou: float, iou_type: str = "bbox") -> list[float]:
+    """The AP in points of each category by ascending id, NaN where undefined, from the files themselves."""
+    precision = _evaluate(truth, results, iou_type, iouThrs=np.array([iou]), maxDets=[100]).eval["precision"]
+    by_class = precision[0, :, :, 0, 0]
+    return np.where(by_class[0] > -1, by_class.mean(axis=0) * 100, np.nan).tolist()
+
+
 def hotcoco_numbers(
     truth: Path, results: Path, *, iou_type: str = "bbox", iou: float | None = None, background_iou: float | None = None
 ) -> Numbers:
