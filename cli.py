@@ -7,6 +7,7 @@ import typer
 
 import ablate.launch.commands
 import ablate.study_commands  # noqa: F401  (adds its verbs to those of ablate)
+import analysis.report_commands  # noqa: F401  (and to those of analyze)
 from ablate.commands import app as ablate_app
 from ablate.data.commands import app as data_app
 from ablate.newest import newest_predictions

@@ -139,9 +139,7 @@ def costliest(
             ]
         )
         order = _variety(cost, detections.category[rows], detections.image[rows], most)
-        found[name] = [
-            Example(name, int(rows[i]), int(labels.target[rows[i]]), float(cost[i])) for i in order.tolist()
-        ]
+        found[name] = [Example(name, int(rows[i]), int(labels.target[rows[i]]), float(cost[i])) for i in order.tolist()]
     lost = np.flatnonzero(labels.missed)
     lost = lost[np.argsort(-ground_truth.area[lost], kind="stable")]
     lost_cost = curves.of_a_miss()[ground_truth.category[lost]]

@@ -12,7 +12,7 @@ from analysis.ground_truth import GroundTruth
 from analysis.report.categories import confusion, per_class
 from analysis.report.gallery import gallery
 from analysis.report.markup import Markup
-from analysis.report.material import Material, gather
+from analysis.report.material import Material, RunMaterial, gather
 from analysis.report.page import Section, page
 from analysis.report.pictures import Album
 from analysis.report.sections import errors, footer, heading, precision_recall, sizes, summary
@@ -78,14 +78,15 @@ def build_report(
 def _data(material: Material) -> dict[str, object]:
     """What the script draws itself: the curves of each class, 101 precisions of two base-36 digits each."""
     known = np.flatnonzero(material.objects > 0).tolist()
+
+    def curve(one: RunMaterial, iou: float, category: int) -> str:
+        return "".join(map(_two_digits, np.round(1000 * one.precision[iou][category]).astype(int).tolist()))
+
     return {
         "runs": material.names,
         "categories": {c: material.ground_truth.category_name[c] for c in known},
         "curves": {
-            f"{iou:g}": [
-                {c: "".join(map(_two_digits, np.round(1000 * one.precision[iou][c]).astype(int).tolist())) for c in known}
-                for one in material.runs
-            ]
+            f"{iou:g}": [{c: curve(one, iou, c) for c in known} for one in material.runs]
             for iou in material.runs[0].precision
         },
     }

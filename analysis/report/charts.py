@@ -61,9 +61,8 @@ class Scale:
 def bar(value: float, scale: Scale, colour: str = "", interval: tuple[float, float] | None = None) -> Markup:
     """A bar from 0, with whiskers where there is an interval; as wide as what it stands in."""
     zero, end = scale.percent(0.0), scale.percent(value)
-    parts = [
-        tag("rect", x=f"{min(zero, end)}%", y="18%", width=f"{abs(end - zero):.2f}%", height="64%", rx=1.5, class_="fill")
-    ]
+    place = {"x": f"{min(zero, end)}%", "width": f"{abs(end - zero):.2f}%", "y": "18%", "height": "64%"}
+    parts = [tag("rect", **place, rx=1.5, class_="fill")]
     if scale.low < 0:
         parts.append(tag("line", x1=f"{zero}%", x2=f"{zero}%", y1="0", y2="100%", class_="zero"))
     if interval:
@@ -155,15 +154,10 @@ def curves(
         points = " ".join(f"{across(a)},{down(b)}" for a, b in zip(x.tolist(), line.y.tolist(), strict=True))
         drawn.append(tag("polyline", points=points, class_=f"curve {run_class(line.run)} d{line.run % RUN_COLOURS}"))
         # Letters stand apart from one another: each at another place along its curve.
-        place = int((len(line.y) - 1) * (0.15 + 0.7 * (number + 0.5) / len(lines)))
-        marks.append(
-            tag(
-                "g",
-                tag("circle", cx=across(x[place]), cy=down(line.y[place]), r=8, class_="mark"),
-                tag("text", run_letter(line.run), x=across(x[place]), y=down(line.y[place]) + 3.6, class_="letter middle"),
-                class_=run_class(line.run),
-            )
-        )
+        at = int((len(line.y) - 1) * (0.15 + 0.7 * (number + 0.5) / len(lines)))
+        left, top = across(x[at]), down(line.y[at])
+        letter = tag("text", run_letter(line.run), x=left, y=top + 3.6, class_="letter middle")
+        marks.append(tag("g", tag("circle", cx=left, cy=top, r=8, class_="mark"), letter, class_=run_class(line.run)))
     return tag(
         "svg", tag("g", *grid), tag("g", *drawn, class_="curves"), tag("g", *marks, class_="marks"),
         viewBox=f"0 0 {WIDTH} {HEIGHT}", class_="chart", role="img", aria_label=label,
@@ -172,18 +166,9 @@ def curves(
 
 def legend(names: Sequence[str]) -> Markup:
     """The runs with letter, colour and dashes."""
-    return tag(
-        "ul",
-        *(
-            tag(
-                "li", badge(number),
-                tag("svg", tag("line", x1=1, x2=27, y1=5, y2=5, class_=f"curve {run_class(number)} d{number % RUN_COLOURS}"),
-                    width=28, height=10, aria_hidden="true"),
-                tag("span", name, class_="name"),
-            )
-            for number, name in enumerate(names)
-        ),
-        class_="legend",
-    )  # fmt: skip
-
-
+    entries = []
+    for number, name in enumerate(names):
+        line = tag("line", x1=1, x2=27, y1=5, y2=5, class_=f"curve {run_class(number)} d{number % RUN_COLOURS}")
+        sample = tag("svg", line, width=28, height=10, aria_hidden="true")
+        entries.append(tag("li", badge(number), sample, tag("span", name, class_="name", title=name)))
+    return tag("ul", *entries, class_="legend")

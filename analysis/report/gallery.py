@@ -4,22 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from analysis.costs import Example
-from analysis.errors import ERRORS, TRUE_POSITIVE
+from analysis.errors import ERRORS, ap_name
 from analysis.findings import MEANINGS
 from analysis.report.charts import badge
 from analysis.report.markup import Markup, join, tag
 from analysis.report.material import Material, RunMaterial
-from analysis.report.outlines import outline
+from analysis.report.overlay import labels, overlay
 from analysis.report.page import Section
-from analysis.report.pictures import ASPECT, Album, Window, window_around
-from analysis.tables import ap_name
+from analysis.report.parts import code_and_text, note
+from analysis.report.pictures import Album, Window, window_around
 
-Floats = NDArray[np.float64]
-
-MOST_OTHERS = 60  # objects drawn beside those that an example is about
 AT_FIRST = 8  # examples of a type that are shown until more are asked for
 
 
@@ -48,11 +44,10 @@ def gallery(material: Material, album: Album, pictures_asked: bool) -> Section:
         places = _in_turn([cards[n].run for n in of_type])
         of_type = [of_type[place] for place in places]
         drawn = [_drawn(material, cards[n], addresses[n], pictures_asked) for n in of_type]
-        groups.append(_group(material, error, drawn))
-    return Section(
-        "gallery", "Gallery", "The errors that cost most, one by one",
-        join([_introduction(material, album, len(cards), pictures_asked), _filters(material, cards), *groups, _dialog()]),
-    )  # fmt: skip
+        groups.append(_group(error, drawn))
+    introduction = _introduction(material, album, len(cards), pictures_asked)
+    body = join([introduction, _filters(material, cards), *groups, _viewer()])
+    return Section("gallery", "Gallery", "The errors that cost most, one by one", body)
 
 
 def _in_turn(runs: Sequence[int]) -> list[int]:
@@ -109,24 +104,18 @@ def _introduction(material: Material, album: Album, count: int, pictures_asked: 
         ),
     ]
     if not pictures_asked:
-        parts.append(tag("p", "No folder of images was named (--images), so boxes stand on empty ground.", class_="note"))
+        parts.append(note("No folder of images was named (--images), so boxes stand on empty ground."))
     for trouble, what in ((album.missing, "are not in the folder of images"), (album.damaged, "cannot be read")):
         if trouble:
-            noun = "picture" if len(trouble) == 1 else "pictures"
-            parts.append(
-                tag("p", f"{len(trouble):,} {noun} of those needed {what}: their boxes stand on empty ground.",
-                    class_="note")
-            )  # fmt: skip
+            parts.append(note(f"{len(trouble):,} of the images needed {what}: boxes alone are shown for them."))
     if not count:
-        parts.append(tag("p", "There is no error to show.", class_="note"))
+        parts.append(note("There is no error to show."))
     return join(parts)
 
 
 def _key(role: str) -> Markup:
-    return tag(
-        "svg", tag("rect", x=2, y=2, width=22, height=12, class_="halo"), tag("rect", x=2, y=2, width=22, height=12, class_=role),
-        width=26, height=16, class_="overlay key", aria_hidden="true",
-    )  # fmt: skip
+    frames = [tag("rect", x=2, y=2, width=22, height=12, class_=name) for name in ("halo", role)]
+    return tag("svg", *frames, width=26, height=16, class_="overlay key", aria_hidden="true")
 
 
 def _filters(material: Material, cards: Sequence[_Card]) -> Markup:
@@ -141,45 +130,47 @@ def _filters(material: Material, cards: Sequence[_Card]) -> Markup:
         tag("label", tag("input", type="checkbox", id=f"show-{what}", checked=True), f" {label}")
         for what, label in (("marks", "boxes"), ("others", "other objects"))
     ]
+    shown = tag("p", "", id="shown", role="status", aria_live="polite")
     return tag(
-        "form", *controls, tag("div", *switches, class_="switches"),
-        tag("p", "", id="shown", role="status", aria_live="polite"),
-        class_="filters", id="filters", hidden=True, aria_label="Filter the gallery",
-    )  # fmt: skip
+        "form",
+        *controls,
+        tag("div", *switches, class_="switches"),
+        shown,
+        class_="filters",
+        id="filters",
+        hidden=True,
+        aria_label="Filter the gallery",
+    )
 
 
 def _select(name: str, label: str, everything: str, options: Sequence[tuple[str, str]]) -> Markup:
-    return tag(
-        "label", tag("span", label),
-        tag("select", tag("option", everything, value=""), *(tag("option", text, value=value) for value, text in options),
-            id=f"filter-{name}", name=name),
-    )  # fmt: skip
+    choices = [tag("option", text, value=value) for value, text in (("", everything), *options)]
+    return tag("label", tag("span", label), tag("select", *choices, id=f"filter-{name}", name=name))
 
 
-def _group(material: Material, error: str, drawn: Sequence[Markup]) -> Markup:
+def _group(error: str, drawn: Sequence[Markup]) -> Markup:
     if not drawn:
         return Markup()
     return tag(
         "section",
-        tag("h3", tag("span", error, class_="code"), f" {MEANINGS[error]}", id=f"gallery-{error}"),
+        tag("h3", code_and_text(error, MEANINGS[error]), id=f"gallery-{error}"),
         tag("ol", *drawn, class_="cards"),
         tag("button", "Show all", type="button", class_="more", hidden=True),
-        class_="group", data_error=error, data_first=AT_FIRST, aria_labelledby=f"gallery-{error}",
-    )  # fmt: skip
+        class_="group",
+        data_error=error,
+        data_first=AT_FIRST,
+        aria_labelledby=f"gallery-{error}",
+    )
 
 
-def _dialog() -> Markup:
-    return tag(
-        "dialog",
-        tag("div", id="large"),
-        tag(
-            "p",
-            tag("button", "Previous", type="button", id="previous"), tag("span", "", id="place", role="status"),
-            tag("button", "Next", type="button", id="next"), tag("button", "Close", type="button", id="close"),
-            class_="controls",
-        ),
-        id="viewer", aria_label="Example, enlarged",
-    )  # fmt: skip
+def _viewer() -> Markup:
+    """The enlarged view, filled by the script."""
+    previous, following, close = (
+        tag("button", text, type="button", id=text.lower()) for text in ("Previous", "Next", "Close")
+    )
+    place = tag("span", "", id="place", role="status")
+    controls = tag("p", previous, place, following, close, class_="controls")
+    return tag("dialog", tag("div", id="large"), controls, id="viewer", aria_label="Example, enlarged")
 
 
 def _categories(material: Material, card: _Card) -> set[int]:
@@ -195,26 +186,27 @@ def _drawn(material: Material, card: _Card, address: str | None, pictures_asked:
     if address is None:
         picture = tag("span", "picture missing" if pictures_asked else "", class_="nothing")
     else:
-        picture = tag("img", src=address, alt="", loading="lazy", decoding="async",
-                      width=card.window.width, height=card.window.height)  # fmt: skip
+        width, height = card.window.width, card.window.height
+        picture = tag("img", src=address, alt="", loading="lazy", decoding="async", width=width, height=height)
     cost = f"costs {card.example.cost:.2f} {ap_name(material.settings.iou)}"
+    label = f"Enlarge: {what}, {details}, {cost}, by {one.name}, {name}"
+    drawing = overlay(material, card.run, card.example, card.image, card.window)
+    layers = [picture, drawing, labels(material, card.run, card.example, card.window)]
+    caption = [
+        tag("strong", what),
+        tag("span", f"{details} · {cost}"),
+        tag("span", badge(card.run), tag("span", one.name, class_="name"), class_="by"),
+        tag("span", name, class_="dim file", title=name),
+    ]
+    button = tag("button", *layers, type="button", class_="view", aria_label=label)
     return tag(
         "li",
-        tag(
-            "figure",
-            tag(
-                "button", picture, _overlay(material, one, card), _labels(material, one, card),
-                type="button", class_="view", aria_label=f"Enlarge: {what}, {details}, {cost}, by {one.name}, {name}",
-            ),
-            tag(
-                "figcaption", tag("strong", what), tag("span", f"{details} · {cost}"),
-                tag("span", badge(card.run), tag("span", one.name, class_="name"), class_="by"),
-                tag("span", name, class_="dim file"),
-            ),
-        ),
-        class_="example", data_run=card.run, data_error=card.example.error,
+        tag("figure", button, tag("figcaption", *caption)),
+        class_="example",
+        data_run=card.run,
+        data_error=card.example.error,
         data_categories=" ".join(map(str, sorted(_categories(material, card)))),
-    )  # fmt: skip
+    )
 
 
 def _told(material: Material, one: RunMaterial, example: Example) -> tuple[str, str]:
@@ -234,70 +226,3 @@ def _told(material: Material, one: RunMaterial, example: Example) -> tuple[str, 
         "bg": lambda: f"{category} where nothing is annotated",
     }[example.error]()
     return what, numbers if example.truth >= 0 else f"{numbers} at best"
-
-
-def _overlay(material: Material, one: RunMaterial, card: _Card) -> Markup:
-    """Boxes, or masks where those were compared, in pixels of the image."""
-    gt, dt, example = material.ground_truth, one.detections, card.example
-    masks = material.settings.iou_type == "segm"
-    others = np.flatnonzero((gt.image == card.image) & (np.arange(len(gt)) != example.truth))[:MOST_OTHERS]
-    parts = [
-        tag("g", *(_shape(gt.masks.rle(i) if masks else None, gt.box[i], 2.0) for i in others.tolist()), class_="other")
-    ]
-    if example.error == "dup":
-        labels = one.breakdown.labels
-        taken = np.flatnonzero((labels.target == example.truth) & (labels.error == TRUE_POSITIVE))
-        parts += [
-            tag("g", _shape(dt.masks.rle(i) if masks else None, dt.box[i]), class_="winner") for i in taken.tolist()
-        ]
-    if example.truth >= 0:
-        shape = _shape(gt.masks.rle(example.truth) if masks else None, gt.box[example.truth])
-        parts.append(tag("g", tag("g", shape, class_="halo"), tag("g", shape, class_="object")))
-    if example.detection >= 0:
-        shape = _shape(dt.masks.rle(example.detection) if masks else None, dt.box[example.detection])
-        parts.append(tag("g", tag("g", shape, class_="halo"), tag("g", shape, class_="found")))
-    window = card.window
-    return tag(
-        "svg", *parts, viewBox=f"{window.x} {window.y} {window.width} {window.height}", class_="overlay",
-        aria_hidden="true",
-    )  # fmt: skip
-
-
-def _shape(rle: dict[str, object] | None, box: Floats, tolerance: float = 0.8) -> Markup:
-    if rle is None:
-        x, y, width, height = (f"{side:.1f}".removesuffix(".0") for side in box.tolist())
-        return tag("rect", x=x, y=y, width=width, height=height)
-    loops = ("M" + " ".join(f"{x:g},{y:g}" for x, y in loop.tolist()) + "z" for loop in outline(rle, tolerance))
-    return tag("path", d="".join(loops), fill_rule="evenodd")
-
-
-def _labels(material: Material, one: RunMaterial, card: _Card) -> Markup:
-    """The words on the picture, of one size however large the picture is shown."""
-    gt, dt, example = material.ground_truth, one.detections, card.example
-    names, parts = gt.category_name, []
-    if example.detection >= 0:
-        text = f"{names[dt.category[example.detection]]} {dt.score[example.detection]:.2f}"
-        parts.append(_label(text, dt.box[example.detection], card.window, "found", above=True))
-    if example.truth >= 0 and example.error in ("cls", "miss"):
-        text = names[gt.category[example.truth]]
-        parts.append(_label(text, gt.box[example.truth], card.window, "object", above=example.error == "miss"))
-    return tag("svg", *parts, class_="labels", aria_hidden="true")
-
-
-def _label(text: str, box: Floats, window: Window, role: str, above: bool) -> Markup:
-    """A word at the upper or lower edge of a box, in percents of a frame of 4 to 3 in which the window is centred."""
-    shape = window.width / window.height / ASPECT
-    across, down = min(1.0, shape), min(1.0, 1 / shape)  # the share of the frame that the window fills
-    left = (box[0] - window.x) / window.width
-    edge = (box[1] + (0 if above else box[3]) - window.y) / window.height
-    to_the_left = left > 0.62
-    x = left + (box[2] / window.width if to_the_left else 0)
-    x, y = 0.5 + (min(max(x, 0.0), 1.0) - 0.5) * across, 0.5 + (min(max(edge, 0.0), 1.0) - 0.5) * down
-    outside = y > 0.09 if above else y < 0.91
-    lift = -5 if above == outside else 13
-    return tag(
-        "text", text if len(text) <= 34 else text[:33] + "…", x=f"{100 * min(max(x, 0.012), 0.988):.1f}%", y=f"{100 * y:.1f}%",
-        dy=lift, class_=f"{role} {'end' if to_the_left else 'start'}",
-    )  # fmt: skip
-
-

@@ -1,7 +1,7 @@
 """Everything that the page tells about runs, computed once; no HTML here."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from analysis.by_size import SizeErrors, by_size
 from analysis.confusion import Confusion, category_confusion
 from analysis.costs import Example, costliest
 from analysis.detections import Detections
-from analysis.errors import ERRORS, Breakdown, Settings, Verdict, break_down_verdict, judge
+from analysis.errors import ERRORS, Breakdown, Settings, Verdict, break_down_verdict, judge_at
 from analysis.fates import Fates, object_fates
 from analysis.ground_truth import GroundTruth
 from analysis.runs import Run
@@ -80,16 +80,14 @@ def gather(
 
 
 def _gather_run(ground_truth: GroundTruth, name: str, dt: Detections, settings: Settings, most: int) -> RunMaterial:
-    verdict = judge(ground_truth, dt, settings)
+    ious = sorted({settings.iou, *(iou for iou in CURVE_IOUS if iou > settings.background_iou)})
+    verdicts = dict(zip(ious, judge_at(ground_truth, dt, settings, ious), strict=True))
+    verdict = verdicts[settings.iou]
     breakdown = break_down_verdict(verdict, dt)
-    precision = {settings.iou: _precision(verdict)}
-    for iou in CURVE_IOUS:
-        if iou not in precision and iou > settings.background_iou:
-            precision[iou] = _precision(judge(ground_truth, dt, replace(settings, iou=iou)))
     return RunMaterial(
         run=Run(name, dt, breakdown),
         metrics=coco_metrics(ground_truth, dt, iou_type=settings.iou_type),
-        precision=dict(sorted(precision.items())),
+        precision={iou: _precision(one) for iou, one in verdicts.items()},
         sizes=by_size(ground_truth, dt, verdict),
         confusion=category_confusion(ground_truth, dt, breakdown.labels),
         fates=object_fates(breakdown.labels),

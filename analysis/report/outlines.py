@@ -26,7 +26,7 @@ def outline(rle: dict[str, Any], tolerance: float = TOLERANCE) -> list[Floats]:
     if not width or not height:
         return []
     inside = mask.decode(rle)[y : y + height, x : x + width].astype(np.bool_)
-    return [_simplify(loop, tolerance) + (x, y) for loop in _loops(inside)]
+    return [np.add(_simplify(loop, tolerance), (x, y)) for loop in _loops(inside)]
 
 
 def _loops(inside: Bools) -> Iterator[Floats]:
@@ -34,9 +34,8 @@ def _loops(inside: Bools) -> Iterator[Floats]:
 
     Where two pixels touch at a corner only, either way on is right under the even-odd rule.
     """
-    height, width = inside.shape
     padded = np.pad(inside, 1)
-    stride = width + 1  # corners are numbered row by row
+    stride = inside.shape[1] + 1  # corners are numbered row by row
     here = padded[1:-1, 1:-1]
     start, end = [], []
     # Each side of a pixel at (r, c) whose neighbour is outside: from corner to corner, clockwise on the screen.

@@ -142,6 +142,7 @@
   const groups = all(".group", gallery).map((element) => ({
     element, cards: all(".example", element), more: element.querySelector(".more"), open: false,
   }));
+  const narrow = matchMedia("(max-width: 34rem)");
   const chosen = (name) => document.getElementById(`filter-${name}`).value;
   const matches = (card) =>
     (chosen("run") === "" || card.dataset.run === chosen("run")) &&
@@ -153,7 +154,7 @@
     let total = 0;
     for (const group of groups) {
       const fitting = group.cards.filter(matches);
-      const first = chosen("error") === group.element.dataset.error ? Infinity : Number(group.element.dataset.first);
+      const first = chosen("error") === group.element.dataset.error ? Infinity : narrow.matches ? 4 : Number(group.element.dataset.first);
       const visible = new Set(group.open ? fitting : fitting.slice(0, first));
       group.cards.forEach((card) => { card.hidden = !visible.has(card); });
       group.element.hidden = fitting.length === 0;

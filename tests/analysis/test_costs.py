@@ -79,7 +79,7 @@ def test_the_costliest_of_every_category_comes_first(tmp_path: Path) -> None:
     )  # fmt: skip
     examples = costliest(gt, dt, break_down(gt, dt), 4)["bg"]
     assert [one.detection for one in examples] == [4, 1, 2, 5]
-    assert [round(one.cost, 3) for one in examples] == [25.0, 4.208, 4.208, 0.0]  # (51/101)(1/2 - 1/3)/2; 1 - 1/2, halved
+    assert [round(one.cost, 3) for one in examples] == [25.0, 4.208, 4.208, 0.0]  # class 1: 51/101 (1/2 - 1/3) / 2
 
 
 def test_missed_objects_are_shown_by_size(tmp_path: Path) -> None:

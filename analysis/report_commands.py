@@ -1,0 +1,100 @@
+"""``analyze report``: everything about some runs as one HTML file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from analysis.commands import (
+    Convention,
+    DropUnknown,
+    IouType,
+    Kind,
+    Predictions,
+    RespectIgnore,
+    Root,
+    Truth,
+    _inputs,
+    _warnings,
+    app,
+)
+from analysis.refusal import BadInput
+
+if TYPE_CHECKING:
+    from analysis.report.build import Report
+
+Images = Annotated[
+    Path | None,
+    typer.Option("--images", metavar="DIR", help="Folder of the images, for the gallery.", show_default=False),
+]
+Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file to write.")]
+Pictures = Annotated[int, typer.Option(help="Examples in the gallery, of all runs and errors together.", min=0)]
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    predictions: Predictions = None,
+    gt: Truth = None,
+    images: Images = None,
+    out: Out = Path("report.html"),
+    title: Annotated[str, typer.Option(help="Of the page.")] = "Where the AP went",
+    pictures: Pictures = 300,
+    iou_type: Kind = IouType.bbox,
+    iou: Annotated[float, typer.Option(help="IoU from which a detection is right.")] = 0.5,
+    background_iou: Annotated[float, typer.Option(help="IoU up to which a detection is on nothing.")] = 0.1,
+    max_dets: Annotated[int, typer.Option(help="Detections an image (coco: and category).", min=1)] = 100,
+    convention: Annotated[Convention, typer.Option(help="Rules of COCOeval or of tidecv.")] = Convention.coco,
+    respect_ignore: RespectIgnore = False,
+    drop_unknown: DropUnknown = False,
+    root: Root = Path(),
+) -> None:
+    """One HTML file: charts, classes, sizes, curves, confusion, and a gallery of the errors that cost most.
+
+    It needs no network and can be mailed: analyze report a.json b.json --gt gt.json --images val2017
+    """
+    from analysis.detections import read_detections
+    from analysis.errors import Settings
+    from analysis.ground_truth import read_ground_truth
+    from analysis.report.build import build_report
+    from analysis.terminal import print_warnings
+
+    if not 0 < background_iou <= iou <= 1:
+        raise typer.BadParameter("needs 0 < --background-iou <= --iou <= 1", param_hint="--iou")
+    check_places(images, out)
+    settings = Settings(iou_type.value, iou, background_iou, max_dets, convention.value)
+    named, truth = _inputs(context, predictions, gt, root)
+    ground_truth = read_ground_truth(truth, respect_ignore=respect_ignore)
+    runs = [(name, read_detections(path, ground_truth, drop_unknown=drop_unknown)) for name, path in named]
+    built = build_report(ground_truth, runs, settings, title=title, images=images, pictures=pictures)
+    print_warnings(_warnings(ground_truth, [(name, dt.warnings) for name, dt in runs]))
+    write_report(out, built, images)
+
+
+def check_places(images: Path | None, out: Path) -> None:
+    """Refuse before hours of work what cannot be read or written.
+
+    Raises:
+        BadInput: there is no such folder of images, or ``out`` is a folder.
+    """
+    if images is not None and not images.is_dir():
+        raise BadInput(f"{images}: no such folder of images; name the one that holds the files of the ground truth")
+    if out.is_dir():
+        raise BadInput(f"{out}: is a folder; name the HTML file to write, such as {out / 'report.html'}")
+
+
+def write_report(out: Path, built: "Report", images: Path | None) -> None:
+    """Write the file whole, and say what it holds and what it lacks."""
+    from analysis.atomic import write_bytes
+    from analysis.terminal import print_warnings
+
+    troubles = ((built.missing, "are not there"), (built.damaged, "cannot be read"))
+    print_warnings(
+        [
+            (str(images), f"{count:,} of the images needed {what}; the report shows boxes alone for them")
+            for count, what in troubles
+            if count
+        ]
+    )
+    write_bytes(out, built.content)
+    typer.echo(f"written to {out}: {len(built.content) / 1e6:.1f} MB, {built.shown:,} examples in the gallery")
