@@ -6,6 +6,7 @@ import sys
 import typer
 
 import ablate.launch.commands
+import ablate.report_commands
 import ablate.study_commands  # noqa: F401  (adds its verbs to those of ablate)
 import analysis.report_commands  # noqa: F401  (and to those of analyze)
 from ablate.commands import app as ablate_app
