@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.masks import run_lengths
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -20,13 +22,15 @@ def outline(rle: dict[str, Any], tolerance: float = TOLERANCE) -> list[Floats]:
     >>> [polygon.tolist() for polygon in outline(mask.frPyObjects([[2, 1, 6, 1, 6, 3, 2, 3]], 9, 9)[0])]
     [[[2.0, 1.0], [6.0, 1.0], [6.0, 3.0], [2.0, 3.0]]]
     """
-    from pycocotools import mask
-
-    x, y, width, height = (int(side) for side in mask.toBbox(rle))
-    if not width or not height:
+    height, width = rle["size"]
+    runs = run_lengths(rle["counts"].decode())
+    inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T  # column by column
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    if not len(rows):
         return []
-    inside = mask.decode(rle)[y : y + height, x : x + width].astype(np.bool_)
-    return [np.add(_simplify(loop, tolerance), (x, y)) for loop in _loops(inside)]
+    x, y = int(columns[0]), int(rows[0])
+    part = inside[y : int(rows[-1]) + 1, x : int(columns[-1]) + 1]
+    return [np.add(_simplify(loop, tolerance), (x, y)) for loop in _loops(part)]
 
 
 def _loops(inside: Bools) -> Iterator[Floats]:

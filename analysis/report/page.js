@@ -91,7 +91,7 @@
   // Curves of one class, drawn over those of the mean.
   const choice = document.getElementById("curve-category");
   if (choice) {
-    const figures = all("#curves figure");
+    const figures = all("#curve-figures figure");
     const means = figures.map((figure) => ({
       lines: all("polyline", figure).map((line) => line.getAttribute("points")),
       marks: all(".marks > g", figure).map((mark) => mark.innerHTML),

@@ -59,6 +59,8 @@ def opening(material: Material) -> str:
     name = ap_name(material.settings.iou)
     ranked = sorted(material.runs, key=lambda one: -one.breakdown.ap)
     best = ranked[0]
+    if not best.breakdown.positives:
+        return "No object is annotated that counts, so there is no AP."
     delta = best.breakdown.delta_ap
     error = max(ERRORS, key=lambda e: delta[e])
     cost = f"what costs it most is {error}, {MEANINGS[error]} ({delta[error]:.1f} points)"
@@ -216,7 +218,7 @@ def precision_recall(material: Material) -> Section:
     explained = (
         "The best precision at each recall or a higher one, averaged over classes: the area under a curve is the AP."
     )
-    figures = tag("div", *charts, class_="charts", id="curves")
+    figures = tag("div", *charts, class_="charts", id="curve-figures")
     body = join([tag("p", explained), legend(material.names), choice, figures])
     return Section("curves", "Curves", "Precision against recall", body)
 
