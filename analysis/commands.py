@@ -78,7 +78,7 @@ def errors(
     if not 0 < background_iou <= iou <= 1:
         raise typer.BadParameter("needs 0 < --background-iou <= --iou <= 1", param_hint="--iou")
     settings = Settings(iou_type.value, iou, background_iou, max_dets, convention.value)
-    named, truth = _inputs(context, predictions, gt, root)
+    named, truth = inputs(context, predictions, gt, root)
     _errors(named, truth, settings, respect_ignore, drop_unknown, out, as_json, verify)
 
 
@@ -134,7 +134,7 @@ def ap(
     from analysis.tables import as_json as encode
     from analysis.terminal import ap_screen, print_warnings, print_whole
 
-    named, truth_path = _inputs(context, predictions, gt, root)
+    named, truth_path = inputs(context, predictions, gt, root)
     ground_truth = read_ground_truth(truth_path, respect_ignore=respect_ignore)
     metrics = []
     for name, path in named:
@@ -179,7 +179,7 @@ def example(
 OUTPUTS = ("errors.csv", "errors.json", "errors.md", "errors.png", "errors.pdf", "detections.csv.gz")
 
 
-def _inputs(
+def inputs(
     context: typer.Context, predictions: list[str] | None, gt: Path | None, root: Path
 ) -> tuple[list[tuple[str, Path]], Path]:
     """What was named, or else what the front door finds under the root."""
