@@ -14,9 +14,8 @@ from analysis.commands import (
     RespectIgnore,
     Root,
     Truth,
-    _inputs,
-    _warnings,
     app,
+    inputs,
 )
 from analysis.refusal import BadInput
 
@@ -63,11 +62,12 @@ def report(
         raise typer.BadParameter("needs 0 < --background-iou <= --iou <= 1", param_hint="--iou")
     check_places(images, out)
     settings = Settings(iou_type.value, iou, background_iou, max_dets, convention.value)
-    named, truth = _inputs(context, predictions, gt, root)
+    named, truth = inputs(context, predictions, gt, root)
     ground_truth = read_ground_truth(truth, respect_ignore=respect_ignore)
     runs = [(name, read_detections(path, ground_truth, drop_unknown=drop_unknown)) for name, path in named]
     built = build_report(ground_truth, runs, settings, title=title, images=images, pictures=pictures)
-    print_warnings(_warnings(ground_truth, [(name, dt.warnings) for name, dt in runs]))
+    print_warnings([(ground_truth.path.name, text) for text in ground_truth.warnings])
+    print_warnings([(name, text) for name, dt in runs for text in dt.warnings])
     write_report(out, built, images)
 
 
