@@ -8,7 +8,7 @@ import typer
 from ablate.commands import Root, app
 from ablate.study_commands import IouType, StudyName
 from analysis.refusal import BadInput
-from analysis.report_commands import Pictures
+from analysis.report_commands import Pictures, Resamples
 
 if TYPE_CHECKING:
     from ablate.study import Study, StudyRun
@@ -21,6 +21,7 @@ def report(
     iou_type: Annotated[IouType, typer.Option("--iou-type", help="Errors of boxes or of masks.")] = IouType.bbox,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file to write.")] = Path("report.html"),
     pictures: Pictures = 300,
+    resamples: Resamples = None,
 ) -> None:
     """The study as one HTML file: its table, charts, and a gallery of the errors that cost most, on its own images."""
     from ablate.data.sources import locate
@@ -29,8 +30,9 @@ def report(
     from ablate.study_report import study_facts, study_section
     from ablate.summary import summarise
     from analysis import Settings, read_detections, read_ground_truth
+    from analysis.compare_commands import progress_line
     from analysis.report.build import build_report
-    from analysis.report_commands import check_places, write_report
+    from analysis.report_commands import check_places, how_often, write_report
 
     check_places(None, out)
     warn = lambda line: typer.echo(f"warning: {line}", err=True)  # noqa: E731
@@ -51,7 +53,8 @@ def report(
         lede.append(f"Below the table stands seed {runs[0].seed} of each variant.")
     built = build_report(
         ground_truth, found, settings, title=chosen.title, lede=lede, before=[study_section(summary)],
-        images=files.images, pictures=pictures,
+        images=files.images, pictures=pictures, progress=progress_line(),
+        resamples=how_often(resamples, ground_truth, len(runs), settings),
     )  # fmt: skip
     write_report(out, built, files.images)
 

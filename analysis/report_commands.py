@@ -17,16 +17,30 @@ from analysis.commands import (
     app,
     inputs,
 )
+from analysis.compare_commands import progress_line
 from analysis.refusal import BadInput
 
 if TYPE_CHECKING:
+    from analysis.errors import Settings
+    from analysis.ground_truth import GroundTruth
     from analysis.report.build import Report
+
+MOST_BY_DEFAULT = 2500  # images in all runs together, up to which they are resampled without being asked
 
 Images = Annotated[
     Path | None,
     typer.Option("--images", metavar="DIR", help="Folder of the images, for the gallery.", show_default=False),
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file to write.")]
+Resamples = Annotated[
+    int | None,
+    typer.Option(
+        "--resamples",
+        help="How often the images are drawn for intervals; 0: never.",
+        min=0,
+        show_default="1,000 or enough for up to 2,500 images in all runs, else 0",
+    ),
+]
 Pictures = Annotated[int, typer.Option(help="Examples in the gallery, of all runs and errors together.", min=0)]
 
 
@@ -39,6 +53,7 @@ def report(
     out: Out = Path("report.html"),
     title: Annotated[str, typer.Option(help="Of the page.")] = "Where the AP went",
     pictures: Pictures = 300,
+    resamples: Resamples = None,
     iou_type: Kind = IouType.bbox,
     iou: Annotated[float, typer.Option(help="IoU from which a detection is right.")] = 0.5,
     background_iou: Annotated[float, typer.Option(help="IoU up to which a detection is on nothing.")] = 0.1,
@@ -65,10 +80,34 @@ def report(
     named, truth = inputs(context, predictions, gt, root)
     ground_truth = read_ground_truth(truth, respect_ignore=respect_ignore)
     runs = [(name, read_detections(path, ground_truth, drop_unknown=drop_unknown)) for name, path in named]
-    built = build_report(ground_truth, runs, settings, title=title, images=images, pictures=pictures)
+    built = build_report(
+        ground_truth,
+        runs,
+        settings,
+        title=title,
+        images=images,
+        pictures=pictures,
+        resamples=how_often(resamples, ground_truth, len(runs), settings),
+        progress=progress_line(),
+    )
     print_warnings([(ground_truth.path.name, text) for text in ground_truth.warnings])
     print_warnings([(name, text) for name, dt in runs for text in dt.warnings])
     write_report(out, built, images)
+
+
+def how_often(asked: int | None, ground_truth: "GroundTruth", runs: int, settings: "Settings") -> int | None:
+    """Resamples of the images: as asked, or by default (0: enough) where that takes about a minute; none: no intervals.
+
+    Raises:
+        BadInput: they are asked for and the convention has none.
+    """
+    if settings.convention != "coco":
+        if asked:
+            raise BadInput("intervals are made in the coco convention only; leave out --resamples or --convention")
+        return None
+    if asked is not None:
+        return asked or None
+    return 0 if len(ground_truth.image_id) * runs <= MOST_BY_DEFAULT else None
 
 
 def check_places(images: Path | None, out: Path) -> None:

@@ -1,6 +1,6 @@
 """From files of ground truth and predictions to the page."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +10,14 @@ from analysis.detections import Detections
 from analysis.errors import Settings
 from analysis.ground_truth import GroundTruth
 from analysis.report.categories import confusion, per_class
+from analysis.report.comparison import comparison
+from analysis.report.curves import curves
 from analysis.report.gallery import gallery
 from analysis.report.markup import Markup
 from analysis.report.material import Material, RunMaterial, gather
 from analysis.report.page import Section, page
 from analysis.report.pictures import Album
-from analysis.report.sections import errors, footer, heading, precision_recall, sizes, summary
+from analysis.report.sections import errors, footer, heading, sizes, summary
 
 PICTURES = 300  # examples in the gallery, by default
 
@@ -40,6 +42,8 @@ def build_report(
     before: Sequence[Section] = (),
     images: Path | None = None,
     pictures: int = PICTURES,
+    resamples: int | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Analyse runs and write the page.
 
@@ -52,22 +56,25 @@ def build_report(
         before: sections that come first.
         images: folder of the images; none: the gallery shows boxes without pictures.
         pictures: examples in the gallery, of all runs and types together.
+        resamples: of the images, for intervals and differences; 0: as many as it takes, none: no intervals.
+        progress: called with the number of resamples that are done.
 
     Raises:
         PillowMissing: images are named and Pillow is not installed.
         BadInput: masks are compared and a record has none.
     """
     album = Album(images, ground_truth.file_name)
-    material = gather(ground_truth, detections, settings, pictures)
+    material = gather(ground_truth, detections, settings, pictures=pictures, resamples=resamples, progress=progress)
     shown = gallery(material, album, images is not None)
     sections = [
         *before,
         summary(material),
         errors(material),
+        *comparison(material),
         per_class(material),
-        sizes(material),
-        precision_recall(material),
         confusion(material),
+        sizes(material),
+        curves(material),
         shown,
     ]
     content = page(title, heading(material, title, lede), sections, _data(material), footer(ground_truth))

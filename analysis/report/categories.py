@@ -8,7 +8,7 @@ from analysis.report.charts import Scale, bar, dots, legend, run_class, run_lett
 from analysis.report.markup import Child, Markup, join, tag
 from analysis.report.material import Material, RunMaterial
 from analysis.report.page import Section
-from analysis.report.parts import Column, note, number, plot, row_head, run_name, scrolling, table, tabs
+from analysis.report.parts import Column, note, number, plot, row_head, run_name, said, scrolling, table, tabs
 
 MOST_ROWS = 200  # classes in a table
 MATRIX_SIDE = 16  # classes in a confusion matrix
@@ -22,7 +22,7 @@ def per_class(material: Material) -> Section:
     """A table for all runs together and one for each."""
     name = ap_name(material.settings.iou)
     known = np.flatnonzero(material.objects > 0)
-    ap = np.array([np.nan_to_num(one.breakdown.category_ap[known]) for one in material.runs])
+    ap = np.array([np.nan_to_num(one.classes.ap[known]) for one in material.runs])
     panels: list[tuple[Child, Markup]] = []
     if len(material.runs) > 1:
         panels.append(("All runs", _side_by_side(material, _lowest(known, ap.min(axis=0)), name)))
@@ -32,7 +32,7 @@ def per_class(material: Material) -> Section:
         f"Sorted by {name}, the lowest first; press a column's head to sort by it. For an error: the change of the "
         f"class's own {name} when it is fixed everywhere."
     )
-    parts = [tag("p", explained)]
+    parts = [said(material, "class"), tag("p", explained)]
     if len(known) > MOST_ROWS:
         parts.append(note(f"The {MOST_ROWS} lowest of {len(known):,} classes."))
     without = len(material.objects) - len(known)
@@ -55,7 +55,7 @@ def _side_by_side(material: Material, shown: Ints, name: str) -> Markup:
     ]
     rows = []
     for c in shown.tolist():
-        values = [float(one.breakdown.category_ap[c]) for one in material.runs]
+        values = [float(one.classes.ap[c]) for one in material.runs]
         title = material.ground_truth.category_name[c]
         cells = [row_head(title), number(material.objects[c]), plot(dots(values, Scale(0, 100)))]
         rows.append([*cells, *(number(value, 1) for value in values)])
@@ -64,8 +64,9 @@ def _side_by_side(material: Material, shown: Ints, name: str) -> Markup:
 
 
 def _of_run(material: Material, place: int, shown: Ints, name: str) -> Markup:
-    breakdown = material.runs[place].breakdown
-    most = max(float(np.nanmax(breakdown.category_raw[error][shown], initial=0)) for error in ERRORS)
+    classes = material.runs[place].classes
+    delta = classes.delta_ap
+    most = max(float(np.nanmax(delta[error][shown], initial=0)) for error in ERRORS)
     columns = [
         Column("Class", sorts=True),
         Column("Objects", number=True, sorts=True),
@@ -74,11 +75,11 @@ def _of_run(material: Material, place: int, shown: Ints, name: str) -> Markup:
     ]
     rows = []
     for c in shown.tolist():
-        ap = float(breakdown.category_ap[c])
-        raw = [float(breakdown.category_raw[error][c]) for error in ERRORS]
+        ap = float(classes.ap[c])
+        gains = [float(delta[error][c]) for error in ERRORS]
         cells = [row_head(material.ground_truth.category_name[c]), number(material.objects[c])]
         cells += [plot(bar(float(np.nan_to_num(ap)), Scale(0, 100), run_class(place))), number(ap, 1, "lead")]
-        rows.append([*cells, *(number(value, 1, shade(value, most)) for value in raw)])
+        rows.append([*cells, *(number(value, 1, shade(value, most)) for value in gains)])
     content = table(columns, rows, class_="sortable shades wide")
     return scrolling(content, f"Classes of {material.runs[place].name}")
 
@@ -92,7 +93,7 @@ def confusion(material: Material) -> Section:
         f"Detections in the right place (IoU {material.settings.iou:g} or more) with the wrong class, whether or not "
         "their object was also found rightly."
     )
-    body = join([tag("p", explained), tabs("confusion", panels)])
+    body = join([tag("p", explained), said(material, "confusion"), tabs("confusion", panels)])
     return Section("confusion", "Confusion", "Which class is taken for which", body)
 
 

@@ -1,12 +1,15 @@
 """What sections are built from: tables with their heads, cards, tabs, the name of a run."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.intervals import Interval
 from analysis.report.charts import badge
 from analysis.report.markup import Child, Markup, join, tag
+from analysis.report.material import Material
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,33 @@ def number(value: float, digits: int = 0, class_: str = "") -> Markup:
     if np.isnan(value):
         return tag("td", "–", class_="num", data_value=-1e9)
     return tag("td", f"{value:,.{digits}f}", class_=f"num {class_}".strip(), data_value=round(float(value), 4))
+
+
+def limits(known: Interval | None) -> tuple[float, float] | None:
+    """The ends of an interval, none where nothing can be told."""
+    return None if known is None or math.isnan(known.low) else (known.low, known.high)
+
+
+def between(known: Interval | None, digits: int) -> Markup:
+    """An interval in brackets, to stand below its number."""
+    ends = limits(known)
+    text = "" if ends is None else f"[{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
+    return tag("span", text, class_="interval") if text else Markup()
+
+
+def said(material: Material, part: str) -> Markup:
+    """What there is to see in a part, a sentence a run."""
+    sentences = [(place, one.name, one.said[part]) for place, one in enumerate(material.runs) if part in one.said]
+    items = [
+        tag("li", badge(place), tag("span", tag("span", f"{name}: ", class_="sr"), sentence(text)))
+        for place, name, text in sentences
+    ]
+    return tag("ul", *items, class_="said") if items else Markup()
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith(("?", ".")) else ".")
 
 
 def run_name(place: int, name: str) -> Markup:

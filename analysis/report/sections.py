@@ -3,25 +3,29 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from analysis.errors import ERRORS, SPECIAL, ap_name
 from analysis.findings import MEANINGS, what_next
 from analysis.ground_truth import GroundTruth
-from analysis.report.charts import FRAME, Line, Scale, bar, curves, legend, run_class, shade
-from analysis.report.markup import Markup, join, tag
+from analysis.intervals import Interval
+from analysis.report.charts import Scale, bar, dots, legend, run_class, run_letter, shade
+from analysis.report.markup import Markup, escaped, join, tag
 from analysis.report.material import Material, RunMaterial
 from analysis.report.page import Section
 from analysis.report.parts import (
     Column,
+    between,
     card,
     code_and_text,
+    limits,
     number,
     plot,
     row_head,
     run_mark,
     run_name,
+    said,
     scrolling,
+    sentence,
     table,
 )
 from analysis.tables import settings_sentence
@@ -84,20 +88,27 @@ def summary(material: Material) -> Section:
     rows = [
         [
             row_head(run_name(place, one.name)),
-            plot(bar(max(one.metrics["AP"], 0), POINTS, run_class(place))),
-            *(_metric(one.metrics[key], several and one.metrics[key] == best[key]) for key in shown),
+            plot(bar(max(one.metrics["AP"], 0), POINTS, run_class(place), limits(one.intervals.get("AP")))),
+            *(
+                _metric(one.metrics[key], several and one.metrics[key] == best[key], one.intervals.get(key))
+                for key in shown
+            ),
             number(len(one.detections)),
         ]
         for place, one in enumerate(material.runs)
     ]
     caption = "COCO's numbers, of 100" + ("; the best of each in bold" if several else "")
+    if material.comparison:
+        caption += "; below some, where 95 % of resamples of the images lie"
     scores = scrolling(table(columns, rows, caption=caption, class_="numbers"), "COCO's numbers of every run")
     body = join([scores, tag("h3", "What to look at next"), _findings(material)])
     return Section("summary", "Summary", "What each run scores", body)
 
 
-def _metric(value: float, is_best: bool) -> Markup:
-    return number(np.nan if value < 0 else value, 1, "lead" if is_best else "")
+def _metric(value: float, is_best: bool, known: Interval | None = None) -> Markup:
+    if value < 0:
+        return number(np.nan)
+    return tag("td", f"{value:.1f}", between(known, 1), class_="num lead" if is_best else "num")
 
 
 def _findings(material: Material) -> Markup:
@@ -107,7 +118,7 @@ def _findings(material: Material) -> Markup:
             tag(
                 "li",
                 tag("p", run_name(place, one.name), class_="who"),
-                tag("ul", *(tag("li", _sentence(text)) for text in what_next(material.ground_truth, one.run))),
+                tag("ul", *(tag("li", _finding(text)) for text in what_next(material.ground_truth, one.run))),
             )
             for place, one in enumerate(material.runs)
         ),
@@ -115,24 +126,28 @@ def _findings(material: Material) -> Markup:
     )
 
 
-def _sentence(text: str) -> Markup:
+def _finding(text: str) -> Markup:
     first, space, rest = text.partition(" ")
-    end = "" if text.endswith(("?", ".")) else "."
     if first in ERRORS:
-        return join([tag("span", first, class_="code"), space, rest, end])
-    return join([text[:1].upper() + text[1:], end])
+        return join([tag("span", first, class_="code"), space, sentence(f" {rest}").strip()])
+    return escaped(sentence(text))
 
 
 def errors(material: Material) -> Section:
     """A small chart for every type of error, all six on one scale; FP and FN on another."""
     name = ap_name(material.settings.iou)
     deltas = [one.breakdown.delta_ap for one in material.runs]
-    main, whole = (Scale.over([delta[e] for delta in deltas for e in kinds]) for kinds in (ERRORS, SPECIAL))
+    highs = [one.high for run in material.runs for key, one in run.intervals.items() if key in ERRORS]
+    tops = [one.high for run in material.runs for key, one in run.intervals.items() if key in SPECIAL]
+    main = Scale.over([*(delta[e] for delta in deltas for e in ERRORS), *highs])
+    whole = Scale.over([*(delta[e] for delta in deltas for e in SPECIAL), *tops])
     explained = (
         f"Each bar is the {name} gained when that one type of error is fixed everywhere: a wrong class or box is put "
         "right, a spurious detection is removed, a missed object is no longer asked for. They do not add up to 100, "
         "because fixing one changes what the others cost. Beside it: how many there are."
     )
+    if material.comparison:
+        explained += " Whiskers and brackets: where 95 % of resamples of the images lie."
     body = [
         tag("p", explained),
         legend(material.names),
@@ -149,8 +164,9 @@ def _error_card(material: Material, error: str, scale: Scale) -> Markup:
     rows = []
     for place, one in enumerate(material.runs):
         delta = one.breakdown.delta_ap[error]
-        cells = [row_head(run_mark(place, one.name)), plot(bar(delta, scale, run_class(place)))]
-        cells.append(number(delta, 2, "lead"))
+        known = one.intervals.get(error)
+        cells = [row_head(run_mark(place, one.name)), plot(bar(delta, scale, run_class(place), limits(known)))]
+        cells.append(tag("td", f"{delta:.2f}", between(known, 1), class_="num lead"))
         rows.append([*cells, number(one.breakdown.count[error], 0, "dim")] if counted else cells)
     title = code_and_text(error if counted else error.upper(), MEANINGS[error])
     return card(table(columns + [Column("Count", number=True)] * counted, rows, caption=title, quiet=True))
@@ -170,13 +186,32 @@ def sizes(material: Material) -> Section:
         "detection's for both, dup and bg."
     )
     body = [
+        said(material, "size"),
         legend(material.names),
         tag("div", *cards, class_="multiples"),
         tag("h3", f"{name} to gain by fixing the errors of one size"),
         tag("p", explained),
         tag("div", *tables, class_="pairwise"),
+        tag("h3", "Objects found, by how crowded they stand"),
+        tag("p", "Crowding is the highest IoU of an object with another of its class in the image."),
+        said(material, "crowding"),
+        scrolling(_crowding(material), "Objects found by crowding"),
     ]
-    return Section("sizes", "Sizes", "How it depends on size", join(body))
+    return Section("sizes", "Sizes", "How it depends on size and crowding", join(body))
+
+
+def _crowding(material: Material) -> Markup:
+    bins = material.runs[0].crowding
+    rows = []
+    for place, title in enumerate(bins.names):
+        if not bins.objects[place]:
+            continue
+        shares = [float(100 * one.crowding.recall[place]) for one in material.runs]
+        cells = [row_head(title), number(bins.objects[place]), plot(dots(shares, POINTS))]
+        rows.append([*cells, *(number(share, 0) for share in shares)])
+    columns = [Column("Crowding"), Column("Objects", number=True), Column("Found, 0 to 100 %")]
+    columns += [Column(run_letter(place), number=True, hint=name) for place, name in enumerate(material.names)]
+    return table(columns, rows, class_="wide")
 
 
 def _size_table(one: RunMaterial, caption: Markup, most: float) -> Markup:
@@ -207,35 +242,6 @@ def _size_card(material: Material, key: str) -> Markup:
         for place, one in enumerate(material.runs)
     ]
     return card(table(columns, rows, caption=code_and_text(key, METRICS[key]), quiet=True))
-
-
-def precision_recall(material: Material) -> Section:
-    """Mean precision against recall at several IoUs, which the script redraws for one class."""
-    charts = [_curve_figure(material, iou) for iou in material.runs[0].precision]
-    everything = tag("option", "mean over all classes", value="")
-    select = tag("select", everything, id="curve-category")
-    choice = tag("label", tag("span", "Class"), select, class_="choice", id="curve-choice", hidden=True)
-    explained = (
-        "The best precision at each recall or a higher one, averaged over classes: the area under a curve is the AP."
-    )
-    figures = tag("div", *charts, class_="charts", id="curve-figures")
-    body = join([tag("p", explained), legend(material.names), choice, figures])
-    return Section("curves", "Curves", "Precision against recall", body)
-
-
-def _curve_figure(material: Material, iou: float) -> Markup:
-    lines = [Line(place, _mean_curve(one, iou)) for place, one in enumerate(material.runs)]
-    means = ", ".join(f"{name} {100 * line.y.mean():.1f}" for name, line in zip(material.names, lines, strict=True))
-    label = f"Precision against recall at IoU {iou:g}; {ap_name(iou)}: {means}"
-    chart = curves(lines, label=label, x_title="recall", y_title="precision")
-    caption = tag("figcaption", tag("strong", f"IoU {iou:g}"), f" {ap_name(iou)}: {means}")
-    return tag("figure", caption, chart, data_iou=f"{iou:g}", data_frame=" ".join(map(str, FRAME)))
-
-
-def _mean_curve(one: RunMaterial, iou: float) -> NDArray[np.float64]:
-    rows = one.precision[iou]
-    known = ~np.isnan(rows[:, 0])
-    return np.asarray(rows[known].mean(axis=0) if known.any() else np.zeros(rows.shape[1]))
 
 
 def footer(ground_truth: GroundTruth) -> Markup:

@@ -125,7 +125,8 @@ def test_boxes_lie_on_their_pictures_and_can_be_hidden(watched: Watched) -> None
     page = watched.page
     card = page.locator('.example[data-error="cls"]:has(img)').first
     card.scroll_into_view_if_needed()
-    page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=card.locator("img").element_handle())
+    image = card.locator("img").element_handle()
+    page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=image)
     picture, drawing = card.locator(".view").bounding_box(), card.locator(".overlay").bounding_box()
     assert picture == drawing
     found = card.locator(".overlay .found rect").bounding_box()

@@ -43,7 +43,8 @@ def test_an_exact_outline_holds_exactly_the_mask(height: int, width: int, data: 
     assert np.array_equal(filled(loops, inside.shape), inside)
     for loop in loops:  # corners only: no point lies on the line between its neighbours
         before, after = np.roll(loop, 1, axis=0), np.roll(loop, -1, axis=0)
-        assert not ((before == loop).all(axis=1) | ((before[:, 0] == after[:, 0]) | (before[:, 1] == after[:, 1]))).any()
+        straight = (before[:, 0] == after[:, 0]) | (before[:, 1] == after[:, 1])
+        assert not ((before == loop).all(axis=1) | straight).any()
 
 
 def test_a_simplified_outline_of_a_real_mask_is_close_and_short() -> None:
