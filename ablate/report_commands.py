@@ -49,10 +49,12 @@ def report(
     found = [(run.variant, read_detections(run_folder(root, run.identity).predictions, ground_truth)) for run in runs]
     settings = Settings(iou_type.value, summary.iou or 0.5)
     lede = study_facts(summary)
+    names = [run.variant for run in runs]
     if len(chosen.seeds) > 1:
         lede.append(f"Below the table stands seed {runs[0].seed} of each variant.")
     built = build_report(
         ground_truth, found, settings, title=chosen.title, lede=lede, before=[study_section(summary)],
+        baseline=chosen.baseline if chosen.baseline in names else "", verdict=not chosen.synthetic,
         images=files.images, pictures=pictures, progress=progress_line(),
         resamples=how_often(resamples, ground_truth, len(runs), settings),
     )  # fmt: skip

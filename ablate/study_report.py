@@ -16,17 +16,17 @@ def study_section(summary: Summary) -> Section:
         name = "AP" if column.group.endswith(" AP") or column.group in ("", "published") else column.group
         groups.setdefault(name, []).append(column)
     titles = {"AP": "What it scores", "cost": "What it costs"}
-    parts: list[Markup] = [tag("p", tag("strong", banner(summary)), class_="note")] if banner(summary) else []
-    parts += [_table(summary, titles.get(group, group), own) for group, own in groups.items()]
+    parts = [_table(summary, titles.get(group, group), own) for group, own in groups.items()]
     parts += [note(text) for text in _notes(summary)]
     return Section("study", "Study", "What was varied, and what it does", join(parts))
 
 
-def study_facts(summary: Summary) -> list[str]:
-    """What the study is, in sentences."""
+def study_facts(summary: Summary) -> list[Markup | str]:
+    """What the study is, in sentences, and first what must stand over every number of it."""
     seeds = ", ".join(map(str, summary.seeds))
     held = f"Everything else of {summary.base} is held; seed{'s' * (len(summary.seeds) > 1)} {seeds}."
-    return [f"Asked by {summary.source}. {held}" if summary.source else held]
+    careful = [tag("strong", f"{banner(summary).capitalize()}.")] if banner(summary) else []
+    return [*careful, f"Asked by {summary.source}. {held}" if summary.source else held]
 
 
 def _table(summary: Summary, title: str, own: list[Column]) -> Markup:

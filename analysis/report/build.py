@@ -17,7 +17,7 @@ from analysis.report.markup import Markup
 from analysis.report.material import Material, RunMaterial, gather
 from analysis.report.page import Section, page
 from analysis.report.pictures import Album
-from analysis.report.sections import errors, footer, heading, sizes, summary
+from analysis.report.sections import errors, footer, heading, opening, sizes, summary
 
 PICTURES = 300  # examples in the gallery, by default
 
@@ -40,6 +40,8 @@ def build_report(
     title: str = "Where the AP went",
     lede: Sequence[Markup | str] = (),
     before: Sequence[Section] = (),
+    baseline: str = "",
+    verdict: bool = True,
     images: Path | None = None,
     pictures: int = PICTURES,
     resamples: int | None = None,
@@ -54,6 +56,8 @@ def build_report(
         title: of the page.
         lede: paragraphs under it.
         before: sections that come first.
+        baseline: the name of the run that the others are compared with; the first, if none is named.
+        verdict: whether a sentence at the top says who scores highest.
         images: folder of the images; none: the gallery shows boxes without pictures.
         pictures: examples in the gallery, of all runs and types together.
         resamples: of the images, for intervals and differences; 0: as many as it takes, none: no intervals.
@@ -61,10 +65,12 @@ def build_report(
 
     Raises:
         PillowMissing: images are named and Pillow is not installed.
-        BadInput: masks are compared and a record has none.
+        BadInput: masks are compared and a record has none, or the baseline is none of the runs.
     """
     album = Album(images, ground_truth.file_name)
-    material = gather(ground_truth, detections, settings, pictures=pictures, resamples=resamples, progress=progress)
+    material = gather(
+        ground_truth, detections, settings, baseline=baseline, pictures=pictures, resamples=resamples, progress=progress
+    )
     shown = gallery(material, album, images is not None)
     sections = [
         *before,
@@ -77,7 +83,13 @@ def build_report(
         curves(material),
         shown,
     ]
-    content = page(title, heading(material, title, lede), sections, _data(material), footer(ground_truth))
+    content = page(
+        title,
+        heading(material, title, [*lede, opening(material)] if verdict else lede),
+        sections,
+        _data(material),
+        footer(ground_truth),
+    )
     count = sum(len(examples) for one in material.runs for examples in one.examples.values())
     return Report(content, count, len(album.missing), len(album.damaged))
 

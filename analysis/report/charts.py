@@ -18,6 +18,7 @@ RUN_COLOURS = 8  # classes r0 .. r7, then again from the start
 SHADES = 7  # classes h0 .. h6 of a table's cells
 WIDTH, HEIGHT = 380, 300  # of a chart of curves, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 50, 16, 12, 40
+LOWEST_MARK = 0.04  # of the height: letters stand on the part of a curve that is above
 FRAME = (LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, TOP)  # of the axes: left, bottom, right, top
 
 
@@ -154,7 +155,9 @@ def curves(
         points = " ".join(f"{across(a)},{down(b)}" for a, b in zip(x.tolist(), line.y.tolist(), strict=True))
         drawn.append(tag("polyline", points=points, class_=f"curve {run_class(line.run)} d{line.run % RUN_COLOURS}"))
         # Letters stand apart from one another: each at another place along its curve.
-        at = int((len(line.y) - 1) * (0.15 + 0.7 * (number + 0.5) / len(lines)))
+        high = np.flatnonzero(line.y > LOWEST_MARK * y_top)
+        high = high if len(high) else np.arange(len(line.y))
+        at = int(high[int((len(high) - 1) * (0.15 + 0.7 * (number + 0.5) / len(lines)))])
         left, top = across(x[at]), down(line.y[at])
         letter = tag("text", run_letter(line.run), x=left, y=top + 3.6, class_="letter middle")
         marks.append(tag("g", tag("circle", cx=left, cy=top, r=8, class_="mark"), letter, class_=run_class(line.run)))

@@ -1,4 +1,4 @@
-"""The section that holds every other run against the first: differences, what stands, how objects moved."""
+"""The section that holds every other run against the baseline: differences, what stands, how objects moved."""
 
 import numpy as np
 
@@ -35,14 +35,16 @@ def comparison(material: Material) -> list[Section]:
     if len(material.runs) < 2:
         return []
     found = material.comparison
-    base = material.runs[0]
+    base = material.runs[material.baseline]
+    others = [place for place in range(len(material.runs)) if place != material.baseline]
     panels: list[tuple[Child, Markup]] = []
     scale = _scale(material)
-    for place, one in enumerate(material.runs[1:], start=1):
-        parts = [_differences(material, place, scale)]
+    for turn, (place, differences) in enumerate(zip(others, _against(material), strict=True)):
+        one = material.runs[place]
+        parts = [_differences(material, place, differences, scale)]
         if found is not None:
-            against = found.against[place - 1]
-            said = sentence(findings(found)[place - 1])
+            against = found.against[turn]
+            said = findings(found)[turn]
             parts = [tag("p", said, class_="verdict"), *parts, _categories(material, against)]
         parts.append(_moves(material, one.name, moves_between(base.breakdown, one.breakdown)))
         panels.append((run_name(place, one.name), join(parts)))
@@ -75,11 +77,11 @@ def _scale(material: Material) -> Scale:
 
 
 def _against(material: Material) -> list[dict[str, Difference]]:
-    """Every difference of every run but the first; without resampling the values alone."""
+    """Every difference of every run but the baseline; without resampling the values alone."""
     if material.comparison is not None:
         return [one.differences for one in material.comparison.against]
     name, nan = ap_name(material.settings.iou), float("nan")
-    base = material.runs[0]
+    base = material.runs[material.baseline]
 
     def plain(value: float) -> Difference:
         return Difference(value, nan, nan, nan)
@@ -87,17 +89,18 @@ def _against(material: Material) -> list[dict[str, Difference]]:
     return [
         {"AP": plain(one.metrics["AP"] - base.metrics["AP"]), name: plain(one.breakdown.ap - base.breakdown.ap)}
         | {key: plain(one.breakdown.raw[key] - base.breakdown.raw[key]) for key in (*ERRORS, *SPECIAL)}
-        for one in material.runs[1:]
+        for one in material.runs
+        if one is not base
     ]
 
 
-def _differences(material: Material, place: int, scale: Scale) -> Markup:
+def _differences(material: Material, place: int, differences: dict[str, Difference], scale: Scale) -> Markup:
     name = ap_name(material.settings.iou)
     columns = [Column("Number"), Column("Difference as a line", silent=True), Column("Difference", number=True)]
     resampled = material.comparison is not None
     columns += [Column("p", number=True), Column("Stands")] if resampled else []
     rows = []
-    for key, known in _against(material)[place - 1].items():
+    for key, known in differences.items():
         meaning = MEANINGS.get(key, "mean over IoU 0.50 to 0.95" if key == "AP" else "average precision")
         cells = [row_head(code_and_text(key.upper() if key in SPECIAL else key, meaning))]
         cells.append(plot(estimate_line(known.value, limits(known), scale, run_class(place))))
@@ -108,7 +111,7 @@ def _differences(material: Material, place: int, scale: Scale) -> Markup:
                 tag("td", "●" if known.stands else "", class_="mid"),
             ]
         rows.append(cells)
-    base, other = material.names[0], material.names[place]
+    base, other = material.names[material.baseline], material.names[place]
     caption = f"{other} minus {base}, points; of an error: more of the {name} is lost to it"
     return scrolling(table(columns, rows, caption=caption, class_="wide differences"), caption)
 
@@ -139,8 +142,8 @@ def _categories(material: Material, against: Against) -> Markup:
 
 
 def _moves(material: Material, name: str, moves: Moves) -> Markup:
-    """What became of the objects: rows by the first run, columns by the other."""
-    base = material.names[0]
+    """What became of the objects: rows by the baseline, columns by the other."""
+    base = material.names[material.baseline]
     most = max(float(np.where(np.eye(len(moves.fates)), 0, moves.count).max()), 1.0)
 
     def cell(before: int, after: int) -> Markup:
@@ -156,5 +159,5 @@ def _moves(material: Material, name: str, moves: Moves) -> Markup:
         for before, fate in enumerate(moves.fates)
     ]
     listed = tag("ul", *(tag("li", sentence(text)) for text in moved(material.ground_truth, moves, name, base)))
-    content = scrolling(table(columns, rows, class_="matrix fates"), f"Fates of objects, {base} and {name}")
+    content = scrolling(table(columns, rows, class_="shades fates"), f"Fates of objects, {base} and {name}")
     return join([tag("h3", "What became of the objects"), tag("div", content, listed, class_="beside")])

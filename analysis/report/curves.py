@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.errors import ERRORS, ap_name
+from analysis.errors import ap_name
 from analysis.findings import MEANINGS
 from analysis.report.charts import FRAME, Line, legend
 from analysis.report.charts import curves as drawn
@@ -13,6 +13,7 @@ from analysis.report.page import Section
 from analysis.report.parts import code_and_text, said
 
 IOU_TICKS = (0.5, 0.6, 0.7, 0.8, 0.9)
+ALONG = ("loc", "miss")  # the errors that depend on the threshold most; tables hold the others
 
 
 def curves(material: Material) -> Section:
@@ -35,7 +36,7 @@ def curves(material: Material) -> Section:
         tag("h3", "Along the threshold"),
         tag("p", along),
         said(material, "iou"),
-        tag("div", _ap_figure(material), *_error_figures(material), class_="charts"),
+        tag("div", _ap_figure(material), *(_error_figure(material, error) for error in ALONG), class_="charts"),
     ]
     return Section("curves", "Curves", "Precision against recall", join(body))
 
@@ -56,22 +57,19 @@ def _mean_curve(one: RunMaterial, iou: float) -> NDArray[np.float64]:
 
 
 def _ap_figure(material: Material) -> Markup:
-    values = [one.ious.ap for one in material.runs]
     means = ", ".join(f"{one.name} {one.ious.mean_ap:.1f}" for one in material.runs)
-    return _along(material, values, 100.0, join([tag("strong", "AP"), f" mean: {means}"]), f"AP by IoU; mean: {means}")
+    caption = join([tag("strong", "AP"), " at each threshold"])
+    return _along(material, [one.ious.ap for one in material.runs], 100.0, caption, f"AP by IoU; mean: {means}")
 
 
-def _error_figures(material: Material) -> list[Markup]:
-    """One chart a type of error, all on one scale."""
-    top = max(1.0, *(float(one.ious.delta_ap[error].max()) for one in material.runs for error in ERRORS))
-    top = float(np.ceil(top / 5) * 5) if top > 5 else float(np.ceil(top))
-    figures = []
-    for error in ERRORS:
-        values = [np.maximum(one.ious.delta_ap[error], 0.0) for one in material.runs]
-        means = ", ".join(f"{one.name} {one.ious.mean_delta_ap[error]:.1f}" for one in material.runs)
-        caption = join([code_and_text(error, MEANINGS[error]), f"; mean: {means}"])
-        figures.append(_along(material, values, top, caption, f"AP to gain by fixing {error}, by IoU; mean: {means}"))
-    return figures
+def _error_figure(material: Material, error: str) -> Markup:
+    values = [np.maximum(one.ious.delta_ap[error], 0.0) for one in material.runs]
+    most = max(1.0, *(float(one.max()) for one in values))
+    step = 1 if most <= 4 else 20 if most > 40 else 4
+    means = ", ".join(f"{one.name} {one.ious.mean_delta_ap[error]:.1f}" for one in material.runs)
+    label = f"AP to gain by fixing {error}, by IoU; mean: {means}"
+    top = float(np.ceil(most / step) * step)
+    return _along(material, values, top, code_and_text(error, MEANINGS[error]), label)
 
 
 def _along(material: Material, values: "list[NDArray[np.float64]]", top: float, caption: Markup, label: str) -> Markup:

@@ -19,6 +19,7 @@ from analysis.errors import ERRORS, Breakdown, Settings, Verdict, break_down_ver
 from analysis.fates import object_fates
 from analysis.ground_truth import GroundTruth
 from analysis.intervals import Interval
+from analysis.refusal import BadInput
 from analysis.runs import Run
 from analysis.where import Where
 from analysis.where_findings import where_findings
@@ -67,6 +68,7 @@ class Material:
     ground_truth: GroundTruth
     settings: Settings
     runs: list[RunMaterial]
+    baseline: int  # the run that the others are compared with
     comparison: Comparison | None  # none where the images were not resampled
 
     @property
@@ -86,6 +88,7 @@ def gather(
     detections: Sequence[tuple[str, Detections]],
     settings: Settings,
     *,
+    baseline: str = "",
     pictures: int,
     resamples: int | None,
     progress: Callable[[int], None] | None = None,
@@ -94,23 +97,33 @@ def gather(
 
     Args:
         ground_truth: of all runs.
-        detections: of each run, with its name; the first is what the others are compared with.
+        detections: of each run, with its name.
         settings: of the errors.
+        baseline: the name of the run that the others are compared with; the first, if none is named.
         pictures: how many examples are chosen in all, shared evenly by runs and error types.
         resamples: of the images, for intervals and differences; 0: as many as it takes, none: no intervals.
         progress: called with the number of resamples that are done.
+
+    Raises:
+        BadInput: the baseline is none of the runs.
     """
+    names = [name for name, _ in detections]
+    if baseline and baseline not in names:
+        raise BadInput(f"baseline {baseline!r} is none of the runs; choose one of {', '.join(names)}")
+    base = names.index(baseline) if baseline else 0
     most = max(1, pictures // (len(detections) * len(ERRORS))) if pictures else 0
     comparison = None
     if resamples is not None:
         entrants = [Entrant(name, (dt,)) for name, dt in detections]
-        comparison = compare(ground_truth, entrants, settings, resamples=resamples, progress=progress)
+        comparison = compare(
+            ground_truth, entrants, settings, baseline=names[base], resamples=resamples, progress=progress
+        )
     crowding = object_crowding(ground_truth)
     runs = [
         _of_run(ground_truth, name, dt, settings, crowding, most, comparison.entrants[n].numbers if comparison else {})
         for n, (name, dt) in enumerate(detections)
     ]
-    return Material(ground_truth, settings, runs, comparison)
+    return Material(ground_truth, settings, runs, base, comparison)
 
 
 def _of_run(

@@ -121,7 +121,9 @@
         const y = decode(data.curves[figure.dataset.iou][run][choice.value]);
         const points = y.map((value, n) => place(n / (y.length - 1), value));
         line.setAttribute("points", points.map((point) => point.map((side) => side.toFixed(1)).join(",")).join(" "));
-        const [x, height] = points[Math.floor((y.length - 1) * (0.15 + 0.7 * (run + 0.5) / data.runs.length))];
+        const above = points.filter((_, n) => y[n] > 0.04);
+        const marked = above.length ? above : points;
+        const [x, height] = marked[Math.floor((marked.length - 1) * (0.15 + 0.7 * (run + 0.5) / data.runs.length))];
         mark.querySelector("circle").setAttribute("cx", x);
         mark.querySelector("circle").setAttribute("cy", height);
         mark.querySelector("text").setAttribute("x", x);

@@ -42,7 +42,7 @@ METRICS = {
 POINTS = Scale(0, 100)
 
 
-def heading(material: Material, title: str, lede: Sequence[Markup | str] = ()) -> Markup:
+def heading(material: Material, title: str, lede: Sequence[Markup | str]) -> Markup:
     """What was compared, and how."""
     gt = material.ground_truth
     crowd = int(gt.crowd.sum())
@@ -52,7 +52,7 @@ def heading(material: Material, title: str, lede: Sequence[Markup | str] = ()) -
     return tag(
         "header",
         tag("h1", title),
-        *(tag("p", line, class_="lede") for line in (*lede, opening(material))),
+        *(tag("p", line, class_="lede") for line in lede),
         tag("dl", *(join([tag("dt", term), tag("dd", text)]) for term, text in facts), class_="facts"),
         class_="title",
     )
