@@ -187,9 +187,10 @@ def _drawn(material: Material, card: _Card, address: str | None, pictures_asked:
         picture = tag("span", "picture missing" if pictures_asked else "", class_="nothing")
     else:
         width, height = card.window.width, card.window.height
-        picture = tag("img", src=address, alt="", loading="lazy", decoding="async", width=width, height=height)
+        picture = tag(
+            "img", src=address, alt=f"{name}: {what}", loading="lazy", decoding="async", width=width, height=height
+        )
     cost = f"costs {card.example.cost:.2f} {ap_name(material.settings.iou)}"
-    label = f"Enlarge: {what}, {details}, {cost}, by {one.name}, {name}"
     drawing = overlay(material, card.run, card.example, card.image, card.window)
     layers = [picture, drawing, labels(material, card.run, card.example, card.window)]
     caption = [
@@ -198,10 +199,11 @@ def _drawn(material: Material, card: _Card, address: str | None, pictures_asked:
         tag("span", badge(card.run), tag("span", one.name, class_="name"), class_="by"),
         tag("span", name, class_="dim file", title=name),
     ]
-    button = tag("button", *layers, type="button", class_="view", aria_label=label)
+    label = f"Enlarge: {what}, {details}, {cost}, by {one.name}, {name}"
+    view = tag("div", *layers, tag("button", type="button", class_="open", aria_label=label), class_="view")
     return tag(
         "li",
-        tag("figure", button, tag("figcaption", *caption)),
+        tag("figure", view, tag("figcaption", *caption)),
         class_="example",
         data_run=card.run,
         data_error=card.example.error,

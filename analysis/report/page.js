@@ -171,7 +171,7 @@
     const next = group.cards.filter(matches).find((card) => card.hidden);
     group.open = true;
     refresh();
-    next?.querySelector(".view").focus();
+    next?.querySelector(".open").focus();
   }));
   filters.addEventListener("change", () => {
     groups.forEach((group) => { group.open = false; });
@@ -191,13 +191,11 @@
     current = (number + listed.length) % listed.length;
     const copy = listed[current].querySelector("figure").cloneNode(true);
     const view = copy.querySelector(".view");
-    const frame = document.createElement("div");
-    frame.className = "view";
-    frame.append(...view.childNodes);
-    frame.setAttribute("role", "img");
-    frame.setAttribute("aria-label", view.getAttribute("aria-label").replace("Enlarge: ", ""));
-    frame.querySelector("img")?.setAttribute("loading", "eager");
-    view.replaceWith(frame);
+    const open = copy.querySelector(".open");
+    view.setAttribute("role", "img");
+    view.setAttribute("aria-label", open.getAttribute("aria-label").replace("Enlarge: ", ""));
+    view.querySelector("img")?.setAttribute("loading", "eager");
+    open.remove();
     const holder = document.createElement("div");
     holder.className = "example";
     holder.append(copy);
@@ -205,10 +203,9 @@
     document.getElementById("place").textContent = `${current + 1} of ${listed.length}`;
   };
   gallery.addEventListener("click", (event) => {
-    const card = event.target.closest(".example");
-    if (!card || !event.target.closest("button.view")) return;
-    opener = event.target.closest("button.view");
-    enlarge(listed.indexOf(card));
+    opener = event.target.closest("button.open");
+    if (!opener) return;
+    enlarge(listed.indexOf(opener.closest(".example")));
     viewer.showModal();
   });
   document.getElementById("previous").addEventListener("click", () => enlarge(current - 1));

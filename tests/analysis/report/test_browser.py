@@ -101,7 +101,7 @@ def test_filters_show_what_they_say(watched: Watched) -> None:
 
 def test_an_example_is_enlarged_and_walked_through_by_keys(watched: Watched) -> None:
     page = watched.page
-    first = page.locator(".example .view").first
+    first = page.locator(".example .open").first
     first.focus()
     page.keyboard.press("Enter")
     viewer = page.locator("#viewer")
