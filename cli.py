@@ -7,8 +7,10 @@ import typer
 
 import ablate.comparison_commands
 import ablate.launch.commands
+import ablate.report_commands
 import ablate.study_commands  # noqa: F401  (adds its verbs to those of ablate)
-import analysis.compare_commands  # noqa: F401  (adds its verb to those of analyze)
+import analysis.compare_commands
+import analysis.report_commands  # noqa: F401  (they add their verbs to those of analyze)
 from ablate.commands import app as ablate_app
 from ablate.data.commands import app as data_app
 from ablate.newest import newest_predictions
