@@ -6,10 +6,12 @@ import sys
 import typer
 
 import ablate.launch.commands
-import ablate.study_commands  # noqa: F401  (adds its verbs to those of ablate)
+import ablate.study_commands
+import ablate.weights.pretrain_command  # noqa: F401  (these three add their verbs to those of ablate and weights)
 from ablate.commands import app as ablate_app
 from ablate.data.commands import app as data_app
 from ablate.newest import newest_predictions
+from ablate.weights.commands import app as weights_app
 from analysis.commands import app as analyze_app
 from analysis.refusal import Refusal
 
@@ -30,6 +32,7 @@ def front_door(context: typer.Context) -> None:
 app.add_typer(analyze_app, name="analyze")
 app.add_typer(ablate_app, name="ablate")
 app.add_typer(data_app, name="data")
+app.add_typer(weights_app, name="weights")
 
 TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil")
 MISSING_ENGINE = 5

@@ -20,7 +20,7 @@ from analysis.refusal import BadInput
 
 P = TypeVar("P", bound=Part)
 Tree = dict[str, Any]
-PATH_KEYS = ("annotations", "images")  # of a data set of type coco
+PATH_KEYS = ("annotations", "images", "path")  # of a data set of type coco or folder
 
 
 def load_config(source: str | Path, changes: Sequence[str] = (), data: Data | None = None) -> RunConfig:
@@ -161,6 +161,8 @@ def _with_base(path: Path, is_preset: bool, seen: tuple[Path, ...]) -> Tree:
     base = tree.pop("base", None)
     if not is_preset:
         _anchor_paths(tree.get("data"), place.parent)
+        init = tree.get("init")
+        _anchor_paths(init.get("pretraining") if isinstance(init, dict) else None, place.parent)
     if base is None:
         return tree
     if not isinstance(base, str):
@@ -201,6 +203,8 @@ def _check_keys(tree: object, kind: msgspec.inspect.Type, key: str, where: str) 
     structs = [part for part in _alternatives(kind) if isinstance(part, msgspec.inspect.StructType)]
     if not structs:
         return
+    if not isinstance(tree, dict) and len(structs) < len(_alternatives(kind)):
+        return  # a word in place of the mapping, such as none; whether it is one of those is found by the conversion
     if not isinstance(tree, dict):
         raise BadInput(f"{where}: {key or 'the whole'}: must be a mapping of keys to values, not {_kind(tree)}")
     struct, prefix = structs[0], f"{key}." if key else ""

@@ -9,19 +9,39 @@ import hashlib
 
 import msgspec
 
-from ablate.config import Part, RunConfig
+from ablate.config import Part, Pretraining, RunConfig
 
 # Raised by hand when the same config starts to train to something else: a fixed bug, another order of images.
 TRAINING_REVISION = 2
+PRETRAINING_REVISION = 1
 SHORT = 12  # hex digits: 48 bits, a clash among a million runs has a chance of 1 in 500
 
 
-def training_identity(config: RunConfig, training_data: str) -> str:
+def pretraining_identity(pretraining: Pretraining, images: str) -> str:
+    """Hash (64 hex digits) of everything that determines pre-trained weights; of which epochs they are kept does not.
+
+    Args:
+        pretraining: resolved, as below.
+        images: digest of the images.
+
+    Raises:
+        ValueError: precision is still ``auto``.
+    """
+    if pretraining.pretrain.precision == "auto":
+        raise ValueError("resolve pretraining.precision=auto before taking an identity")
+    values = _without_defaults(pretraining)
+    recipe = {**_without_defaults(pretraining.pretrain), "images": images}
+    return _hash({**values, "pretrain": recipe, "revision": PRETRAINING_REVISION})
+
+
+def training_identity(config: RunConfig, training_data: str, weights: str = "") -> str:
     """Hash (64 hex digits) of everything that determines the trained weights.
 
     Args:
         config: the resolved config; ``train.precision`` must not be ``auto`` any more.
         training_data: digest of the training set.
+        weights: digest of the initial weights, or the ``pretraining_identity`` of the pre-training that makes them;
+            empty where there are none.
 
     Raises:
         ValueError: where precision is still ``auto``, because two machines would share an identity and not a result.
@@ -30,24 +50,28 @@ def training_identity(config: RunConfig, training_data: str) -> str:
         raise ValueError("resolve train.precision=auto before taking an identity")
     values = _without_defaults(config)
     values.pop("evaluate", None)
+    if weights:
+        key = "weights" if config.init.pretraining == "none" else "pretraining"
+        values["init"] = {**_without_defaults(config.init), key: weights}
     rules = {key: value for key, value in _without_defaults(config.data).items() if key not in ("train", "validation")}
     return _hash({**values, "data": {"train": training_data, **rules}, "revision": TRAINING_REVISION})
 
 
-def evaluation_identity(config: RunConfig, training_data: str, validation_data: str) -> str:
+def evaluation_identity(config: RunConfig, training_data: str, validation_data: str, weights: str = "") -> str:
     """Hash (64 hex digits) of everything that determines the predictions and their analysis.
 
     Args:
         config: as in ``training_identity``.
         training_data: digest of the training set.
         validation_data: digest of the validation set.
+        weights: as in ``training_identity``.
 
     Raises:
         ValueError: as ``training_identity``.
     """
     return _hash(
         {
-            "training": training_identity(config, training_data),
+            "training": training_identity(config, training_data, weights),
             "evaluate": _without_defaults(config.evaluate),
             "validation": validation_data,
         }

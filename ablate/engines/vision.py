@@ -11,6 +11,7 @@ from ablate.data.coco import EvaluationSet, TrainingSet
 from ablate.data.sources import Files, locate
 from ablate.engines.base import Habits, RanOutOfMemory
 from ablate.engines.detector import Detector, build_detector
+from ablate.engines.initial import load_pretrained, pretrained_weights
 from ablate.engines.memory import is_out_of_memory
 from ablate.engines.predict import Record, predict
 from ablate.engines.processes import Processes, joined
@@ -40,6 +41,8 @@ class VisionEngine:
             data = training_set(config, read_ground_truth(training.annotations), training)
             torch.manual_seed(derived(config.seed, WEIGHTS))
             detector = build_detector(config.model, len(data.truth.category_id))
+            if config.init.pretraining != "none" and not folder.checkpoints_newest_first():
+                load_pretrained(detector.backbone, config, pretrained_weights(config, folder.root))
             views = _views(config, read_ground_truth(validation.annotations), validation, detector)
             if views.truth.category_id != data.truth.category_id:
                 raise BadInput(
