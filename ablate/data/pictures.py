@@ -183,4 +183,4 @@ def read_picture(path: Path) -> Image.Image:
 
 
 def _tensor(pixels: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
