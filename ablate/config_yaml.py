@@ -35,11 +35,16 @@ def load_config(source: str | Path, changes: Sequence[str] = (), data: Data | No
     for name in () if data is None else ("train", "validation"):
         tree = merge(tree, _nested(f"data.{name}", msgspec.to_builtins(getattr(data, name))))
     for change in changes:
-        key, sign, text = change.partition("=")
-        if not sign or not key.strip():
-            raise BadInput(f"'{change}' is no change: write key=value, for example train.lr=8e-5")
-        tree = merge(tree, _nested(key.strip(), parse_yaml(text, f"the value of {key.strip()}")))
+        tree = merge(tree, _nested(*parse_change(change)))
     return parse(tree, RunConfig, str(source))
+
+
+def parse_change(change: str) -> tuple[str, Any]:
+    """The dotted key and the value of ``key=value``."""
+    key, sign, text = change.partition("=")
+    if not sign or not key.strip():
+        raise BadInput(f"'{change}' is no change: write key=value, for example train.lr=8e-5")
+    return key.strip(), parse_yaml(text, f"the value of {key.strip()}")
 
 
 def with_changes(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:

@@ -76,9 +76,7 @@ class Work(Generic[F]):
     finish: Callable[[F], None]
 
 
-def carry_through(
-    prepare: Callable[[str], F], work: Work[F], habits: Habits, done: Callable[[F], bool]
-) -> Executed[F]:
+def carry_through(prepare: Callable[[str], F], work: Work[F], habits: Habits, done: Callable[[F], bool]) -> Executed[F]:
     """Prepare a folder, and do its work as far as that is not done yet; of many processes each its part.
 
     Args:

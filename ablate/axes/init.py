@@ -7,6 +7,7 @@ The paper tuned learning rate and weight decay for each of them: 8e-5 and 0.1, b
 from typing import Any
 
 from ablate.axes.base import Axis, Options, Variant, vit_of
+from ablate.axes.in_house import made_after, recipe_of
 from ablate.axes.sizes import model_size
 from ablate.config import RunConfig
 
@@ -31,6 +32,10 @@ def _variants(base: RunConfig, options: Options) -> tuple[Variant, ...]:
 def _pretrained(kind: str, base: RunConfig, options: Options) -> Variant:
     file = options.weights.get(kind)
     changes = settings_of(kind, base)
+    recipe = recipe_of(base) if kind == "mae" and file is None else None
+    if recipe is not None:
+        made = made_after(recipe, round(recipe.epochs))
+        return Variant(name=TITLES[kind], changes={**made, **changes}, note="made in the house")
     return Variant(
         name=TITLES[kind],
         changes=changes if file is None else {"init.weights": file, **changes},
@@ -62,13 +67,15 @@ def settings_of(kind: str, base: RunConfig) -> dict[str, Any]:
         changes["model.backbone.layer_scale"] = 0.1 if vit.width < 1024 else 1e-5
     elif vit.layer_scale != "none":
         changes["model.backbone.layer_scale"] = "none"
+    if kind != "mae" and base.init.pretraining != "none":
+        changes["init.pretraining"] = "none"
     if (mean, std) != (base.model.pixel_mean, base.model.pixel_std):
         changes |= {"model.pixel_mean": mean, "model.pixel_std": std}
     return changes
 
 
 def _scaled(value: float, share: int, base: RunConfig) -> float:
-    own = 2 if base.init.weights == "none" else 1
+    own = 2 if base.init.weights == base.init.pretraining == "none" else 1
     return value * share / own
 
 

@@ -82,5 +82,3 @@ def load_pretrained(backbone: nn.Module, config: RunConfig, path: Path) -> None:
         elif not name.startswith(("norm.", "cls_token")):
             taken[name] = value
     backbone.load_state_dict({**own, **taken})
-
-

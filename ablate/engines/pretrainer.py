@@ -170,9 +170,7 @@ def build_autoencoder(pretraining: Pretraining) -> MaskedAutoencoder:
     )
 
 
-def build_pretraining_optimizer(
-    model: nn.Module, weight_decay: float, betas: tuple[float, float]
-) -> torch.optim.AdamW:
+def build_pretraining_optimizer(model: nn.Module, weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:
     """AdamW as in MAE's code: vectors (biases, norms) do not decay; the learning rate is set anew at each step."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [

@@ -16,7 +16,7 @@ from ablate.launch.devices import CPU, holding_slots, slots_of
 from ablate.launch.queue import CAN_FAIL, CAN_START
 from ablate.launch.standing import Standing, standings
 from ablate.launch.view import clock
-from ablate.study import Study, StudyRun
+from ablate.study import Job, Study, StudyRun
 from analysis.refusal import BadInput
 
 CHEAP = "tiny-shapes"  # the base of studies that are not worth asking about
@@ -49,7 +49,7 @@ def agree(root: Path, study: Study, options: Options) -> None:
         typer.Abort: the answer is no.
     """
     found = standings(root, study)
-    todo = _to_do(study.runs, found, options.retry)
+    todo = _to_do(study.jobs, found, options.retry)
     if study.base == CHEAP or not todo:
         return
     if not sys.stdin.isatty():
@@ -61,13 +61,16 @@ def agree(root: Path, study: Study, options: Options) -> None:
     typer.confirm("Begin?", abort=True, err=True)
 
 
-def forecast(root: Path, todo: Sequence[StudyRun], options: Options, say: Say) -> float | None:
+def forecast(root: Path, todo: Sequence[Job], options: Options, say: Say) -> float | None:
     """Time the runs to do and say what they will cost -> hours until all are trained; none where nothing was timed."""
     slots = slots_of(options.device, options.gpus_per_run)[: options.gpus_per_run]
     lanes = max(1, len(slots_of(options.device, options.gpus_per_run)) // options.gpus_per_run)
     total, timed = 0.0, 0
     paces: dict[bytes, Pace] = {}
     for run in todo:
+        if not isinstance(run, StudyRun):
+            say(f"{run.variant}: {run.pretraining.pretrain.epochs:g} epochs, not timed")
+            continue
         assert run.config is not None
         key = _cost_key(run.config)
         if key not in paces:
@@ -94,7 +97,7 @@ def forecast(root: Path, todo: Sequence[StudyRun], options: Options, say: Say) -
     return total / lanes / 3600
 
 
-def _to_do(runs: Sequence[StudyRun], found: Sequence[Standing], retry: bool) -> list[StudyRun]:
+def _to_do(runs: Sequence[Job], found: Sequence[Standing], retry: bool) -> list[Job]:
     states = (*CAN_START, *(CAN_FAIL if retry else ()))
     return list({run.identity: run for run, s in zip(runs, found, strict=True) if s.state in states}.values())
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ablate.pretraining_folder import PretrainingFolder
 
 EMBEDDED = "tiny-shapes-mae"  # what is pre-trained on the embedded data, and how
+RECIPE = "init.pretraining."  # what keys of the recipe begin with
 LARGE = "vit-b-coco"  # what is pre-trained on other images; the recipe is MAE's own
 
 
@@ -31,7 +32,7 @@ def pretrain(
         typer.Option(
             "--base",
             metavar="CONFIG",
-            help="A run's preset or YAML: its backbone is pre-trained, its init.pretraining is the recipe (else MAE's).",
+            help="A run's preset or YAML: its backbone is pre-trained, by its init.pretraining (else by MAE's recipe).",
             show_default=f"{LARGE}; with --data shapes {EMBEDDED}",
         ),
     ] = "",
@@ -39,7 +40,8 @@ def pretrain(
         float | None, typer.Option(help="Of the whole schedule.", min=0, show_default="the recipe's")
     ] = None,
     save_epochs: Annotated[
-        str, typer.Option("--save-epochs", metavar="100,200,...", help="Keep weights after these too, not only the last.")
+        str,
+        typer.Option("--save-epochs", metavar="100,200,...", help="Keep weights after these too, not only the last."),
     ] = "",
     changes: Annotated[
         list[str] | None,
@@ -88,17 +90,19 @@ def _pretraining(
     import msgspec
 
     from ablate.config import Folder, Pretrain, Shapes, pretraining_of
-    from ablate.config_yaml import load_config, with_changes
+    from ablate.config_yaml import load_config, parse_change, with_changes
 
     if (images is None) == (not data) or data not in ("", "shapes"):
         raise BadInput("name the images to pre-train on: --images DIR, or --data shapes for the embedded ones")
     source = Shapes(split="train") if images is None else Folder(path=str(images.expanduser().absolute()))
     base = base or (EMBEDDED if data else LARGE)
-    config = load_config(base, [change for change in changes if not change.startswith("init.pretraining.")])
+    own = [change for change in changes if change.strip().startswith(RECIPE)]
+    config = load_config(base, [change for change in changes if change not in own])
     recipe = config.init.pretraining
     tree = msgspec.to_builtins(recipe if isinstance(recipe, Pretrain) else Pretrain(images=source))
     tree |= {"images": msgspec.to_builtins(source)} | ({} if epochs is None else {"epochs": epochs})
     config = with_changes(config, {"init.weights": "none", "init.pretraining": tree})
+    config = with_changes(config, dict(parse_change(change) for change in own))
     return pretraining_of(config)
 
 
@@ -127,7 +131,10 @@ def _screen(folder: "PretrainingFolder") -> "list[RenderableType]":
         row("because", status.message)
     losses = [line for line in folder.read_metrics() if line.get("loss") is not None]
     if losses:
-        row("loss", f"{losses[0]['loss']:.4f} at first, {losses[-1]['loss']:.4f} at last ({losses[-1]['iteration']:,} it.)")
+        row(
+            "loss",
+            f"{losses[0]['loss']:.4f} at first, {losses[-1]['loss']:.4f} at last ({losses[-1]['iteration']:,} it.)",
+        )
     for path in sorted(folder.weights.glob("[0-9]*[0-9].pth")):
         row("weights", f"{path}  after {int(path.stem)} epochs")
     for path in sorted(folder.pictures.glob("[0-9]*.png"))[-1:]:
