@@ -31,7 +31,7 @@ app.add_typer(analyze_app, name="analyze")
 app.add_typer(ablate_app, name="ablate")
 app.add_typer(data_app, name="data")
 
-TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil")
+TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil", "safetensors")
 MISSING_ENGINE = 5
 
 

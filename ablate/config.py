@@ -227,7 +227,9 @@ class Init(Part, frozen=True, kw_only=True):
     """Where the first weights come from."""
 
     scheme: Annotated[Literal["random"], _about("BEiT's, depth-scaled")] = "random"
-    weights: Nothing = "none"
+    weights: Annotated[
+        str, Meta(min_length=1, description="none, or the file of a pre-trained ViT (see: weights inspect FILE)")
+    ] = "none"
 
 
 class Shapes(Part, frozen=True, kw_only=True, tag_field="type", tag="shapes"):
@@ -326,6 +328,8 @@ class RunConfig(Part, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         backbone = self.model.backbone
+        if not isinstance(backbone, ViT) and self.init.weights != "none":
+            raise ValueError("init.weights loads into a ViT, but model.backbone is a resnet; set init.weights=none")
         if isinstance(backbone, ViT) and self.init.weights == "none":
             for name in ("relative", "absolute"):
                 if getattr(backbone.position, name) == "pt":

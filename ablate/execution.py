@@ -88,13 +88,14 @@ def prepare(config: RunConfig, root: Path, device: str, identity: str = "") -> R
         identity: the name that the folder must have; empty for whatever it comes to.
 
     Raises:
-        BadInput: config or data that cannot be used, or other data than were planned with.
+        BadInput: config, data or weights that cannot be used, or others than were planned with.
     """
     import torch
 
     from ablate.data.coco import check_masks
     from ablate.data.sources import locate
     from ablate.engines.precision import resolve
+    from ablate.weights.transfer import check_weights
     from analysis import read_ground_truth
 
     precision = resolve(config.train.precision, torch.device(device))
@@ -103,11 +104,14 @@ def prepare(config: RunConfig, root: Path, device: str, identity: str = "") -> R
     if config.model.detector.masks:
         check_masks(truths[1])
     data = [truth.digest for truth in truths]
-    training, evaluation = training_identity(config, data[0]), evaluation_identity(config, data[0], data[1])
+    weights = check_weights(config)
+    digest = "" if weights is None else weights.facts.digest
+    training = training_identity(config, data[0], digest)
+    evaluation = evaluation_identity(config, data[0], data[1], digest)
     if identity and identity != short(evaluation):
         raise BadInput(
-            f"run {identity}: its data or this program changed since it was planned (it comes to {short(evaluation)} "
-            "now); plan the study again under another --name"
+            f"run {identity}: its data, weights or this program changed since it was planned (it comes to "
+            f"{short(evaluation)} now); plan the study again under another --name"
         )
     folder = run_folder(root, short(evaluation))
     folder.prepare(
@@ -118,6 +122,8 @@ def prepare(config: RunConfig, root: Path, device: str, identity: str = "") -> R
             seed=config.seed,
             training_data=data[0],
             validation_data=data[1],
+            weights=digest or None,
+            initialisation="random" if weights is None else weights.facts.published_as,
         ),
     )
     return folder

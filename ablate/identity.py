@@ -2,7 +2,8 @@
 
 Both are SHA-256 over canonical JSON of parsed values, so the order of keys, comments, the spelling of numbers, names,
 paths, the machine and the launcher do not enter. A field at its default is left out: a field that is added later, with
-the old behaviour as its default, changes no identity. Data sets enter as ``analysis.GroundTruth.digest``.
+the old behaviour as its default, changes no identity. Data sets enter as ``analysis.GroundTruth.digest``, initial
+weights as ``ablate.weights.digest``.
 """
 
 import hashlib
@@ -16,38 +17,45 @@ TRAINING_REVISION = 2
 SHORT = 12  # hex digits: 48 bits, a clash among a million runs has a chance of 1 in 500
 
 
-def training_identity(config: RunConfig, training_data: str) -> str:
+def training_identity(config: RunConfig, training_data: str, weights: str = "") -> str:
     """Hash (64 hex digits) of everything that determines the trained weights.
 
     Args:
         config: the resolved config; ``train.precision`` must not be ``auto`` any more.
         training_data: digest of the training set.
+        weights: digest of the initial weights; empty where there are none.
 
     Raises:
-        ValueError: where precision is still ``auto``, because two machines would share an identity and not a result.
+        ValueError: where precision is still ``auto``, because two machines would share an identity and not a result;
+            where the config names weights and their digest is missing, or the other way round.
     """
     if config.train.precision == "auto":
         raise ValueError("resolve train.precision=auto before taking an identity")
+    if (config.init.weights == "none") == bool(weights):
+        raise ValueError("an identity takes the digest of the weights that init.weights names")
     values = _without_defaults(config)
+    if weights:
+        values["init"] = {**_without_defaults(config.init), "weights": weights}
     values.pop("evaluate", None)
     rules = {key: value for key, value in _without_defaults(config.data).items() if key not in ("train", "validation")}
     return _hash({**values, "data": {"train": training_data, **rules}, "revision": TRAINING_REVISION})
 
 
-def evaluation_identity(config: RunConfig, training_data: str, validation_data: str) -> str:
+def evaluation_identity(config: RunConfig, training_data: str, validation_data: str, weights: str = "") -> str:
     """Hash (64 hex digits) of everything that determines the predictions and their analysis.
 
     Args:
         config: as in ``training_identity``.
         training_data: digest of the training set.
         validation_data: digest of the validation set.
+        weights: as in ``training_identity``.
 
     Raises:
         ValueError: as ``training_identity``.
     """
     return _hash(
         {
-            "training": training_identity(config, training_data),
+            "training": training_identity(config, training_data, weights),
             "evaluate": _without_defaults(config.evaluate),
             "validation": validation_data,
         }

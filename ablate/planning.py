@@ -9,7 +9,7 @@ import msgspec
 
 from ablate.axes.base import Axis, Options, Variant, is_within
 from ablate.config import Coco, Model, RunConfig, Shapes
-from ablate.config_yaml import load_config, parse_yaml, with_changes
+from ablate.config_yaml import anchor_weights, load_config, parse_yaml, with_changes
 from ablate.preset_files import preset_names
 from ablate.store import now
 from ablate.study import Size, Study, StudyRun, configs_folder, legible, slug
@@ -125,7 +125,9 @@ class _Level(Variant, frozen=True, kw_only=True):
 
 def _variants(axis: Axis, crossed: Axis | None, base: RunConfig, options: Options) -> list[_Level]:
     def level(variant: Variant, *names: str) -> _Level:
-        return _Level(**{**msgspec.structs.asdict(variant), "levels": names})
+        changes = dict(variant.changes)
+        anchor_weights(changes, Path().absolute())
+        return _Level(**{**msgspec.structs.asdict(variant), "levels": names, "changes": changes})
 
     first = axis.variants(base, options)
     if crossed is None:
@@ -154,12 +156,16 @@ def _variants(axis: Axis, crossed: Axis | None, base: RunConfig, options: Option
 
 def _config(variant: Variant, base: RunConfig) -> RunConfig | str:
     """The config of a variant, or why there is none."""
+    from ablate.weights.transfer import check_weights
+
     if variant.blocked is not None:
         return variant.blocked
     try:
-        return with_changes(base, dict(variant.changes))
+        config = with_changes(base, dict(variant.changes))
+        check_weights(config)
     except BadInput as error:
         return str(error).removeprefix("the changed config: ")
+    return config
 
 
 def _baseline(
@@ -217,7 +223,7 @@ def _resolved_precision(base: RunConfig, device: str) -> dict[str, Any]:
 
 
 def _located(base: RunConfig) -> dict[str, Any]:
-    """Absolute paths of the data, since a study's files lie elsewhere."""
+    """Absolute paths of the data and the weights, since a study's files lie elsewhere."""
     found: dict[str, Any] = {}
     for name in ("train", "validation"):
         source = getattr(base.data, name)
@@ -225,6 +231,8 @@ def _located(base: RunConfig) -> dict[str, Any]:
             found[f"data.{name}.type"] = "coco"
             for key in ("annotations", "images"):
                 found[f"data.{name}.{key}"] = str(Path(getattr(source, key)).expanduser().absolute())
+    if base.init.weights != "none":
+        found["init.weights"] = str(Path(base.init.weights).expanduser().absolute())
     return found
 
 
@@ -257,11 +265,13 @@ class _Data:
     def identities(self, config: RunConfig) -> tuple[str, str]:
         """Training and evaluation; empty where the data is not there yet."""
         from ablate.identity import evaluation_identity, training_identity
+        from ablate.weights.digest import digest_of
 
         first, second = self._digests(config)
         if not (first and second):
             return "", ""
-        return training_identity(config, first), evaluation_identity(config, first, second)
+        weights = digest_of(config.init)
+        return training_identity(config, first, weights), evaluation_identity(config, first, second, weights)
 
     def _digests(self, config: RunConfig) -> tuple[str, str]:
         return self._digest(config.data.train), self._digest(config.data.validation)

@@ -56,25 +56,21 @@ def findings_of(axis: str) -> tuple[Finding, ...]:
     return parse(read_yaml(path), Findings, str(path)).findings if path.is_file() else ()
 
 
-def matches(finding: Finding, config: RunConfig, validation: tuple[int, int]) -> bool:
+def matches(finding: Finding, config: RunConfig, validation: tuple[int, int], initialisation: str = "random") -> bool:
     """Whether a run may stand beside a published number: same data, size, initialisation and schedule.
 
     Args:
         finding: of the variant that the run is.
         config: of the run.
         validation: its validation set, images and annotations.
+        initialisation: what it started from, as its manifest has it.
     """
     train = config.data.train
     on_coco = validation == COCO_VALIDATION and isinstance(train, Coco) and "train2017" in Path(train.annotations).name
     return (
         on_coco
         and finding.size == model_size(config.model)
-        and finding.init == initialisation(config)
+        and finding.init == initialisation
         and finding.epochs == config.train.epochs
         and finding.schedule == config.train.schedule
     )
-
-
-def initialisation(config: RunConfig) -> str:
-    """What a run starts from, as the published lines call it; empty where the config does not tell."""
-    return "random" if config.init.weights == "none" else ""

@@ -220,6 +220,7 @@ def _row(
     differences = [own - base for own, base in pairs if own is not None and base is not None]
     first = runs[0].run
     config = first.config
+    start = next((run.manifest.initialisation for run in runs if run.manifest is not None), "random")
     return Row(
         variant=variant,
         levels=first.levels,
@@ -242,7 +243,7 @@ def _row(
             (
                 finding
                 for finding in findings
-                if config is not None and finding.variant == variant and matches(finding, config, validation)
+                if config is not None and finding.variant == variant and matches(finding, config, validation, start)
             ),
             None,
         ),

@@ -16,7 +16,10 @@ from ablate.engines.predict import Record, predict
 from ablate.engines.processes import Processes, joined
 from ablate.engines.randomness import WEIGHTS, derived
 from ablate.engines.trainer import Trainer
-from ablate.store import RunFolder, Status
+from ablate.manifest import Manifest
+from ablate.store import RunFolder, Status, read_json
+from ablate.weights.report import summary_of
+from ablate.weights.transfer import load_weights
 from analysis import GroundTruth, coco_metrics, read_detections, read_ground_truth
 from analysis.refusal import BadInput
 
@@ -40,6 +43,8 @@ class VisionEngine:
             data = training_set(config, read_ground_truth(training.annotations), training)
             torch.manual_seed(derived(config.seed, WEIGHTS))
             detector = build_detector(config.model, len(data.truth.category_id))
+            if config.init.weights != "none" and not folder.checkpoints_newest_first():
+                _initialise(detector, config, folder, processes)
             views = _views(config, read_ground_truth(validation.annotations), validation, detector)
             if views.truth.category_id != data.truth.category_id:
                 raise BadInput(
@@ -62,6 +67,16 @@ class VisionEngine:
             if processes.first:
                 folder.write_predictions(records)
                 folder.append_event("predicted", detections=len(records))
+
+
+def _initialise(detector: Detector, config: RunConfig, folder: RunFolder, processes: Processes) -> None:
+    """Load the pre-trained weights that the run was named after, and write down what became of them."""
+    report = load_weights(detector.backbone, config)
+    planned = read_json(folder.manifest, Manifest).weights
+    if planned != report.facts.digest:
+        raise BadInput(f"{config.init.weights}: is another file than when this run was prepared; put the old one back")
+    if processes.first:
+        folder.append_event("weights loaded", **summary_of(report))
 
 
 def _files(config: RunConfig, root: Path, processes: Processes) -> tuple[Files, Files]:

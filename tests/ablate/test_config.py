@@ -139,7 +139,7 @@ def test_yaml_is_read_as_1_2(text: str, value: object) -> None:
         ("model.detector.anchors.aspect_ratios=[]", "at least one"),
         ("model.backbone={type: resnet, depth: 50, image_size: 1000}", "multiple of the stride 32"),
         ("model.backbone={type: resnet, depth: 50, image_size: 1024}", "choose fpn"),
-        ("init.weights=mae.pth", "must be none, not 'mae.pth'"),
+        ("init.weights=3", "init.weights: must be text, not 3"),
         ("seed=-1", "at least 0"),
         ("3=4", "3: unknown key"),
         ("data.train={type: shapes}", "data.train.split: is missing"),
