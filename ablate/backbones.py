@@ -28,6 +28,7 @@ def build_vit(settings: cfg.ViT, taps: Literal["quarters", "last"] = "last") -> 
         kernel=attention.kernel,
         checkpoint=attention.checkpoint,
         relative=position.relative,
+        tables=position.tables,
         absolute=position.absolute,
         absolute_grid=position.absolute_grid,
         layer_scale=None if settings.layer_scale == "none" else settings.layer_scale,

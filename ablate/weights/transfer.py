@@ -1,9 +1,10 @@
 """From the weights of a file to those of a backbone: positions brought to its grids, and all of it accounted for.
 
 Bias tables. A file has one table for all blocks, or one a block; a backbone one for its windowed and one for its global
-blocks. A shared table goes to both. Tables of single blocks are averaged, over the windowed blocks for the one and over
-the global blocks for the other: what blocks disagree in is lost, and the report says so. On a larger grid a table is
-stretched as BEiT does (``ablate.models.table_growth``), on a smaller one cut, so that offsets keep their bias.
+blocks, or one a block (``position.tables``). A shared table goes everywhere. Tables of single blocks go to their blocks;
+into two shared ones they are averaged, over the windowed blocks for the one and over the global blocks for the other:
+what blocks disagree in is lost, and the report says so. On a larger grid a table is stretched as BEiT does
+(``ablate.models.table_growth``), on a smaller one cut, so that offsets keep their bias.
 
 The absolute embedding is resized bicubically to the grid on which the backbone stores it.
 """
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from ablate import config as cfg
 from ablate.backbones import build_vit
 from ablate.models.positions import fit_table, resize_embedding
+from ablate.models.vit import placed
 from ablate.weights.source import Dropped, Facts, Mapped, Source, listed, read_source
 from analysis.refusal import BadInput
 
@@ -195,26 +197,32 @@ def _embedding(source: Source, vit: cfg.ViT, resized: list[Resized]) -> Tensor:
 def _tables(
     source: Source, vit: cfg.ViT, shapes: Mapping[str, torch.Size], resized: list[Resized]
 ) -> dict[str, Tensor]:
-    """The tables of windowed and of global blocks, those of the two that the backbone has."""
-    from ablate.models.vit import placed
-
-    attention = vit.attention
-    chosen = placed(vit.depth, attention.global_blocks, attention.global_count) if attention.pattern == "hybrid" else ()
-    is_global = {"window": set(), "hybrid": set(chosen), "global": set(range(vit.depth))}[attention.pattern]
+    """The tables that the backbone has, each from the file's for the blocks that use it."""
     found = {}
-    for name, blocks in zip(TABLES, (set(range(vit.depth)) - is_global, is_global), strict=True):
-        if name not in shapes:
-            continue
-        own = [_table_of(source, block) for block in sorted(blocks)]
-        table = own[0] if source.facts.relative == "shared" else torch.stack(own).mean(dim=0)
+    for name, blocks in _users(vit, shapes).items():
+        own = [_table_of(source, block) for block in blocks]
+        alike = all(table is own[0] for table in own)  # the shared one
+        table = own[0] if alike else torch.stack(own).mean(dim=0)
+        if not alike:
+            resized.append(Resized(name, (len(own), *table.shape), tuple(table.shape), f"mean of {len(own)} blocks"))
         side, wanted = ((isqrt(rows) + 1) // 2 for rows in (table.shape[0], shapes[name][0]))
-        if source.facts.relative != "shared" and len(own) > 1:
-            resized.append(Resized(name, (len(own), *table.shape), tuple(table.shape), "mean over its blocks"))
         if side != wanted:
-            how = "geometric, as BEiT" if wanted > side else "cut to its offsets"
+            how = "geometric, as BEiT does" if wanted > side else "cut to the offsets that occur"
             resized.append(Resized(name, (side, side), (wanted, wanted), how))
         found[name] = fit_table(table, (side, side), (wanted, wanted))
     return found
+
+
+def _users(vit: cfg.ViT, shapes: Mapping[str, torch.Size]) -> dict[str, list[int]]:
+    """The bias tables of a backbone, and the blocks that use each."""
+    if vit.position.tables == "per_block":
+        return {f"block_bias.{block}.table": [block] for block in range(vit.depth)}
+    attention, every = vit.attention, list(range(vit.depth))
+    everywhere = {"window": [], "hybrid": [], "global": every}[attention.pattern]
+    if attention.pattern == "hybrid":
+        everywhere = list(placed(vit.depth, attention.global_blocks, attention.global_count))
+    users = dict(zip(TABLES, ([block for block in every if block not in everywhere], everywhere), strict=True))
+    return {name: blocks for name, blocks in users.items() if name in shapes}
 
 
 def _table_of(source: Source, block: int) -> Tensor:
@@ -222,7 +230,7 @@ def _table_of(source: Source, block: int) -> Tensor:
     tables = [source.tables[key] for key in (-1, block) if key in source.tables]
     if not tables:
         raise BadInput(f"{source.facts.file}: lacks the bias table of block {block}; download or export it again")
-    return tables[0] if len(tables) == 1 else tables[0] + tables[1]
+    return tables[0] if len(tables) == 1 else tables[0] + tables[1]  # BEiT adds both, where it has both
 
 
 def _how(name: str, vit: cfg.ViT) -> str:
@@ -230,7 +238,7 @@ def _how(name: str, vit: cfg.ViT) -> str:
     words = {"rand": "random, std 0.02", "zero": "zero"}
     if name == "pos_embed":
         return words.get(vit.position.absolute, "")
-    if name in TABLES:
+    if name.endswith(".table"):
         return words.get(vit.position.relative, "")
     return "random" if name.startswith("propagation.") else ""
 

@@ -79,6 +79,7 @@ OTHER: dict[str, object] = {
     "model.backbone.attention.kernel": "naive",
     "model.backbone.attention.checkpoint": "all",
     "model.backbone.position.relative": "none",
+    "model.backbone.position.tables": "per_block",
     "model.backbone.position.absolute": "zero",
     "model.backbone.position.absolute_grid": 9,
     "model.backbone.layer_scale": 0.1,

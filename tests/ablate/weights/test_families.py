@@ -44,6 +44,7 @@ def config_for(path: Path, data: object, pattern: str = "global", **position: ob
         "relative": "pt" if facts.relative != "none" else "none",
         "absolute": "pt" if facts.absolute else "none",
         "absolute_grid": r.GRID,
+        "tables": "per_block" if facts.relative == "per block" else "shared",
         **position,
     }
     backbone = ViT(
