@@ -10,6 +10,7 @@ import ablate.study_commands  # noqa: F401  (adds its verbs to those of ablate)
 from ablate.commands import app as ablate_app
 from ablate.data.commands import app as data_app
 from ablate.newest import newest_predictions
+from ablate.weights.commands import app as weights_app
 from analysis.commands import app as analyze_app
 from analysis.refusal import Refusal
 
@@ -30,6 +31,7 @@ def front_door(context: typer.Context) -> None:
 app.add_typer(analyze_app, name="analyze")
 app.add_typer(ablate_app, name="ablate")
 app.add_typer(data_app, name="data")
+app.add_typer(weights_app, name="weights")
 
 TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil", "safetensors")
 MISSING_ENGINE = 5

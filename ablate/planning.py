@@ -54,6 +54,8 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
     settings |= _resolved_precision(base, request.device)
     settings |= _located(base)
     base = with_changes(base, settings)
+    if request.weights and not (axis.takes_weights or (crossed and crossed.takes_weights)):
+        raise BadInput(f"axis {axis.name} takes no --weights; to hold them for all, --set init.weights=FILE")
     options = Options(weights=request.weights)
     variants = _variants(axis, crossed, base, options)
     touches = axis.touches | (crossed.touches if crossed else frozenset())
@@ -156,15 +158,22 @@ def _variants(axis: Axis, crossed: Axis | None, base: RunConfig, options: Option
 
 def _config(variant: Variant, base: RunConfig) -> RunConfig | str:
     """The config of a variant, or why there is none."""
-    from ablate.weights.transfer import check_weights
-
     if variant.blocked is not None:
         return variant.blocked
     try:
         config = with_changes(base, dict(variant.changes))
-        check_weights(config)
     except BadInput as error:
         return str(error).removeprefix("the changed config: ")
+    if config.init.weights == "none" or variant.needs:  # what it needs will write them
+        return config
+    from ablate.weights.transfer import check_weights
+
+    try:
+        check_weights(config)
+    except BadInput as error:
+        if variant.changes.get("init.weights") == config.init.weights:
+            raise  # named for this very variant
+        return str(error)
     return config
 
 
@@ -178,8 +187,11 @@ def _baseline(
     """The variant to compare with: the axes' own, else the one that is the base, else the first that can run."""
     runnable = [variant for variant in variants if isinstance(configs[variant.name], RunConfig)]
     if not runnable:
-        reasons = "; ".join(f"{variant.name}: {configs[variant.name]}" for variant in variants)
-        raise BadInput(f"axis {axis.name}: no variant can run ({reasons})")
+        reasons: dict[str, list[str]] = {}
+        for variant in variants:
+            reasons.setdefault(str(configs[variant.name]), []).append(variant.name)
+        told = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+        raise BadInput(f"axis {axis.name}: no variant can run ({next(iter(reasons)) if len(reasons) == 1 else told})")
     wanted = [axis.baseline, *([crossed.baseline] if crossed else [])]
 
     def fitness(variant: _Level) -> tuple[bool, bool]:

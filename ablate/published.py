@@ -49,6 +49,11 @@ def published_folder() -> Path:
     return installed if installed.is_dir() else _HERE.parent / "results" / "paper"
 
 
+def is_of(finding: Finding, variant: str) -> bool:
+    """Whether a published number is of a variant, which a study of several initialisations names with its own first."""
+    return variant in (finding.variant, f"{finding.init}, {finding.variant}")
+
+
 @cache
 def findings_of(axis: str) -> tuple[Finding, ...]:
     """What was published of an axis; nothing where there is no file of its name."""

@@ -14,7 +14,7 @@ from ablate.estimate import Estimate, estimate
 from ablate.evaluation import Evaluation, Measured, read_evaluation
 from ablate.manifest import Manifest
 from ablate.probe import Cost, costs_of
-from ablate.published import Finding, findings_of, matches
+from ablate.published import Finding, findings_of, is_of, matches
 from ablate.store import SCHEMA, Status, read_json, run_folder
 from ablate.study import Size, Study, StudyRun
 from analysis.refusal import BadInput
@@ -243,7 +243,7 @@ def _row(
             (
                 finding
                 for finding in findings
-                if config is not None and finding.variant == variant and matches(finding, config, validation, start)
+                if config is not None and is_of(finding, variant) and matches(finding, config, validation, start)
             ),
             None,
         ),

@@ -51,7 +51,7 @@ def summary_of(report: Report) -> dict[str, object]:
 
 def mapped_lines(report: Report) -> tuple[Line, ...]:
     """What was copied, source to target."""
-    return lines_of((one.source, _placed(one.target)) for one in report.mapped)
+    return lines_of((one.source, one.target) for one in report.mapped)
 
 
 def dropped_lines(report: Report) -> tuple[Line, ...]:
@@ -62,13 +62,6 @@ def dropped_lines(report: Report) -> tuple[Line, ...]:
 def new_lines(report: Report) -> tuple[Line, ...]:
     """What the file does not give, target to how it starts."""
     return lines_of((one.target, one.how) for one in report.new)
-
-
-def _placed(target: str) -> str:
-    """The target of a tensor in words that a reader of the model knows."""
-    if target.partition(".")[0] == "table":
-        return "window_bias.table, global_bias.table"
-    return target.partition("#")[0]
 
 
 def _numbered(name: str) -> str:

@@ -1,9 +1,9 @@
 """From the weights of a file to those of a backbone: positions brought to its grids, and all of it accounted for.
 
 Bias tables. A file has one table for all blocks, or one a block; a backbone one for its windowed and one for its global
-blocks, or one a block (``position.tables``). A shared table goes everywhere. Tables of single blocks go to their blocks;
-into two shared ones they are averaged, over the windowed blocks for the one and over the global blocks for the other:
-what blocks disagree in is lost, and the report says so. On a larger grid a table is stretched as BEiT does
+blocks, or one a block (``position.tables``). A shared table goes everywhere. Tables of single blocks go to their
+blocks; into two shared ones they are averaged, over the windowed blocks for the one and over the global blocks for the
+other: what blocks disagree in is lost, and the report says so. On a larger grid a table is stretched as BEiT does
 (``ablate.models.table_growth``), on a smaller one cut, so that offsets keep their bias.
 
 The absolute embedding is resized bicubically to the grid on which the backbone stores it.
@@ -114,25 +114,17 @@ def transfer(source: Source, model: cfg.Model, shapes: Mapping[str, torch.Size])
         raise BadInput(f"{facts.file}: {facts.family} weights do not fit this config: {'; '.join(troubles)}")
     weights = dict(source.weights)
     resized: list[Resized] = []
-    dropped = list(source.dropped)
-    placed: set[str] = set()  # targets of positions, in the file's terms
     if vit.position.absolute == "pt":
         weights["pos_embed"] = _embedding(source, vit, resized)
-        placed.add("pos_embed")
     if vit.position.relative == "pt":
         weights |= _tables(source, vit, shapes, resized)
-        placed |= {one.target for one in source.mapped if one.target.partition(".")[0] == "table"}
-    mapped = [one for one in source.mapped if not _is_position(one) or one.target in placed]
-    for one in source.mapped:
-        if _is_position(one) and one.target not in placed:
-            kind = "absolute" if one.target == "pos_embed" else "relative"
-            dropped.append(Dropped(one.source, f"position.{kind} is {getattr(vit.position, kind)}"))
+    mapped, dropped = _accounted(source, vit, shapes)
     new = [New(name, _how(name, vit)) for name in shapes if name not in weights]
     _check_shapes(facts, weights, shapes, [one.target for one in new if not one.how])
     report = Report(
         facts=facts,
-        mapped=tuple(mapped),
-        dropped=tuple(dropped),
+        mapped=mapped,
+        dropped=dropped,
         resized=tuple(resized),
         new=tuple(new),
         notes=tuple(_notes(source, model)),
@@ -140,8 +132,22 @@ def transfer(source: Source, model: cfg.Model, shapes: Mapping[str, torch.Size])
     return Transfer(weights, report)
 
 
-def _is_position(one: Mapped) -> bool:
-    return one.target == "pos_embed" or one.target.partition(".")[0] == "table"
+def _accounted(
+    source: Source, vit: cfg.ViT, shapes: Mapping[str, torch.Size]
+) -> tuple[tuple[Mapped, ...], tuple[Dropped, ...]]:
+    """What became of each tensor of the file in this backbone; its positions go where their treatment lets them."""
+    users, mapped, dropped = _users(vit, shapes), [], list(source.dropped)
+    for one in source.mapped:
+        kind, _, block = one.target.partition(".")
+        treatment = {"pos_embed": "absolute", "table": "relative"}.get(kind)
+        if treatment is not None and getattr(vit.position, treatment) != "pt":
+            dropped.append(Dropped(one.source, f"position.{treatment} is {getattr(vit.position, treatment)}"))
+        elif treatment == "relative":
+            names = [name for name, blocks in users.items() if not block or int(block) in blocks]
+            mapped.append(Mapped(one.source, ", ".join(names)))
+        else:
+            mapped.append(Mapped(one.source, one.target.partition("#")[0]))
+    return tuple(mapped), tuple(dropped)
 
 
 def _other_model(facts: Facts, vit: cfg.ViT) -> Iterator[str]:

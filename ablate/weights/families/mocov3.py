@@ -3,6 +3,8 @@
 Its fixed embedding has the halves of MAE's channels swapped, by which a probe is told from MAE.
 """
 
+import re
+
 from ablate.weights.families import plain
 from ablate.weights.families.base import Family, Rule, drop
 from ablate.weights.files import Checkpoint
@@ -18,8 +20,6 @@ def _recognises(checkpoint: Checkpoint) -> bool:
 
 
 def _prefixed(rule: Rule) -> Rule:
-    import re
-
     return Rule(re.compile(rf"(?:{re.escape(ENCODER)})?(?:{rule.pattern.pattern})"), rule.to, rule.reason)
 
 

@@ -28,7 +28,8 @@ def is_plain(checkpoint: Checkpoint) -> bool:
 def sine_cosine(side: int, width: int, first: Literal["columns", "rows"]) -> Tensor:
     """The fixed embedding f32[side*side, width].
 
-    The first half of its channels encodes columns in MAE, rows in MoCo v3. A half is sines, then cosines, of the place times 10000^(-i/n), i = 0 ... n-1 with n = width / 4.
+    The first half of its channels encodes columns in MAE, rows in MoCo v3. A half is sines, then cosines, of the place
+    times 10000^(-i/n), i = 0 ... n-1 with n = width / 4.
     """
     n = width // 4
     angles = torch.arange(side)[:, None] * 10000.0 ** -(torch.arange(n) / n)

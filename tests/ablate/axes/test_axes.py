@@ -122,8 +122,8 @@ def test_initialisations_take_the_papers_settings() -> None:
         ("init", "vit-l-coco", "MoCo v3", "no public weights (none were released); pass --weights mocov3=FILE"),
         ("init", "vit-l-coco", "supervised", "no public weights (the paper's were never released)"),
         ("init", "tiny-shapes", "MAE", "no public weights (there are none of size vit-64x4)"),
-        ("pretrain", "vit-l-coco", "400 epochs", "no public weights; pass --weights mae@400=FILE"),
-        ("pretrain", "vit-l-coco", "1600 epochs", "pass --weights mae@1600=FILE"),
+        ("pretrain", "vit-l-coco", "400 epochs", "no public weights; pass --weights 400=FILE"),
+        ("pretrain", "vit-l-coco", "1600 epochs", "pass --weights 1600=FILE"),
         ("position", "vit-b-coco", "rel zero, abs pt", "needs pre-trained weights"),
     ],
 )

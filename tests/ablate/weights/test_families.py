@@ -8,7 +8,6 @@ import torch
 
 from ablate.backbones import build_vit
 from ablate.config import Attention, Init, Model, Position, Pyramid, RunConfig, ViT
-from ablate.weights.families import FAMILIES
 from ablate.weights.source import read_source
 from ablate.weights.transfer import Report, load_weights
 from tests.ablate.engines.tiny import tiny_config
