@@ -34,7 +34,7 @@ app.add_typer(ablate_app, name="ablate")
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
 
-TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil")
+TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil", "safetensors")
 MISSING_ENGINE = 5
 
 

@@ -53,7 +53,10 @@ class Attention(Part, frozen=True, kw_only=True):
 class Position(Part, frozen=True, kw_only=True):
     """Treatment of the two kinds of positional information (paper, table 4): pre-trained, random, zero or none."""
 
-    relative: Annotated[Literal["pt", "rand", "zero", "none"], _about("bias tables, shared among blocks")] = "zero"
+    relative: Annotated[Literal["pt", "rand", "zero", "none"], _about("bias tables")] = "zero"
+    tables: Annotated[
+        Literal["shared", "per_block"], _about("shared: one table for windowed, one for global blocks, as in the paper")
+    ] = "shared"
     absolute: Annotated[Literal["pt", "rand", "zero", "none"], _about("embedding added to the patches")] = "rand"
     absolute_grid: Annotated[Size, _about("side of the stored embedding in tokens; resized to the image")] = 14
 
@@ -393,6 +396,8 @@ class RunConfig(Part, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         backbone = self.model.backbone
+        if not isinstance(backbone, ViT) and self.init.weights != "none":
+            raise ValueError("init.weights loads into a ViT, but model.backbone is a resnet; set init.weights=none")
         if self.init.pretraining != "none":
             pretraining_of(self)  # which says what does not fit
         elif isinstance(backbone, ViT) and self.init.weights == "none":

@@ -28,8 +28,8 @@ def load_config(source: str | Path, changes: Sequence[str] = (), data: Data | No
 
     The sets of ``data`` take the place of the file's; what the file says of their use stays.
 
-    Relative paths of data count from the file that holds them; in presets, by name or by path, and in changes, from the
-    current directory.
+    Relative paths of data and weights count from the file that holds them; in presets, by name or by path, and in
+    changes, from the current directory.
     """
     tree = _with_base(*_locate(str(source), Path()), seen=())
     for name in () if data is None else ("train", "validation"):
@@ -166,6 +166,7 @@ def _with_base(path: Path, is_preset: bool, seen: tuple[Path, ...]) -> Tree:
     base = tree.pop("base", None)
     if not is_preset:
         _anchor_paths(tree.get("data"), place.parent)
+        anchor_weights(tree, place.parent)
         init = tree.get("init")
         _anchor_paths(init.get("pretraining") if isinstance(init, dict) else None, place.parent)
     if base is None:
@@ -181,6 +182,15 @@ def _anchor_paths(tree: object, folder: Path) -> None:
         for key in PATH_KEYS if isinstance(source, dict) else ():
             if isinstance(source.get(key), str):
                 source[key] = str(folder / Path(source[key]).expanduser())
+
+
+def anchor_weights(tree: Tree, folder: Path) -> None:
+    """Makes a relative path of initial weights absolute, in place; the key may be dotted, as in the file of an axis."""
+    init = tree.get("init")
+    for mapping, key in ((init, "weights"), (tree, "init.weights")):
+        path = mapping.get(key) if isinstance(mapping, dict) else None
+        if isinstance(mapping, dict) and isinstance(path, str) and path not in ("", "none"):
+            mapping[key] = str(folder / Path(path).expanduser())
 
 
 def _nested(key: str, value: object) -> Tree:

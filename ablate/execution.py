@@ -61,7 +61,7 @@ def execute(
     """
     return carry_through(
         lambda device: prepare(config, root, device, identity),
-        Work(_adopt_weights, _train_and_predict, _analyse),
+        WORK,
         habits,
         lambda folder: is_done(folder, again),
     )
@@ -139,7 +139,7 @@ def prepare(config: RunConfig, root: Path, device: str, identity: str = "") -> R
         identity: the name that the folder must have; empty for whatever it comes to.
 
     Raises:
-        BadInput: config or data that cannot be used, or other data than were planned with.
+        BadInput: config, data or weights that cannot be used, or others than were planned with.
     """
     import torch
 
@@ -147,6 +147,7 @@ def prepare(config: RunConfig, root: Path, device: str, identity: str = "") -> R
     from ablate.data.sources import locate
     from ablate.engines.initial import initial_digest
     from ablate.engines.precision import resolve
+    from ablate.weights.transfer import check_weights
     from analysis import read_ground_truth
 
     precision = resolve(config.train.precision, torch.device(device))
@@ -155,13 +156,14 @@ def prepare(config: RunConfig, root: Path, device: str, identity: str = "") -> R
     if config.model.detector.masks:
         check_masks(truths[1])
     data = [truth.digest for truth in truths]
+    checked = check_weights(config)
     weights = initial_digest(config, root)
     training = training_identity(config, data[0], weights)
     evaluation = evaluation_identity(config, data[0], data[1], weights)
     if identity and identity != short(evaluation):
         raise BadInput(
-            f"run {identity}: its data or this program changed since it was planned (it comes to {short(evaluation)} "
-            "now); plan the study again under another --name"
+            f"run {identity}: its data, weights or this program changed since it was planned (it comes to "
+            f"{short(evaluation)} now); plan the study again under another --name"
         )
     folder = run_folder(root, short(evaluation))
     folder.prepare(
@@ -173,6 +175,7 @@ def prepare(config: RunConfig, root: Path, device: str, identity: str = "") -> R
             training_data=data[0],
             validation_data=data[1],
             weights=weights or None,
+            initialisation="random" if not weights else "" if checked is None else checked.facts.published_as,
         ),
     )
     return folder
@@ -198,6 +201,9 @@ def _adopt_weights(folder: RunFolder) -> None:
             with suppress(OSError):
                 os.link(path, folder.checkpoint(int(path.stem)))
         folder.append_event("weights taken over", source=str(newest))
+
+
+WORK = Work(_adopt_weights, _train_and_predict, _analyse)
 
 
 def _tell(folder: RunFolder, began: float, state: State, message: str = "") -> None:

@@ -2,7 +2,8 @@
 
 Both are SHA-256 over canonical JSON of parsed values, so the order of keys, comments, the spelling of numbers, names,
 paths, the machine and the launcher do not enter. A field at its default is left out: a field that is added later, with
-the old behaviour as its default, changes no identity. Data sets enter as ``analysis.GroundTruth.digest``.
+the old behaviour as its default, changes no identity. Data sets enter as ``analysis.GroundTruth.digest``, initial
+weights as ``ablate.weights.digest``.
 """
 
 import hashlib
@@ -44,15 +45,18 @@ def training_identity(config: RunConfig, training_data: str, weights: str = "") 
             empty where there are none.
 
     Raises:
-        ValueError: where precision is still ``auto``, because two machines would share an identity and not a result.
+        ValueError: where precision is still ``auto``, because two machines would share an identity and not a result;
+            where the config names weights or a pre-training and its digest is missing, or the other way round.
     """
     if config.train.precision == "auto":
         raise ValueError("resolve train.precision=auto before taking an identity")
+    if (config.init.weights == config.init.pretraining == "none") == bool(weights):
+        raise ValueError("an identity takes the digest of the weights that init names")
     values = _without_defaults(config)
-    values.pop("evaluate", None)
     if weights:
         key = "weights" if config.init.pretraining == "none" else "pretraining"
         values["init"] = {**_without_defaults(config.init), key: weights}
+    values.pop("evaluate", None)
     rules = {key: value for key, value in _without_defaults(config.data).items() if key not in ("train", "validation")}
     return _hash({**values, "data": {"train": training_data, **rules}, "revision": TRAINING_REVISION})
 

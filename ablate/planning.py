@@ -9,7 +9,7 @@ import msgspec
 
 from ablate.axes.base import Axis, Options, Variant, is_within
 from ablate.config import Coco, Folder, Model, Pretrain, RunConfig, Shapes, pretraining_of
-from ablate.config_yaml import load_config, parse_yaml, with_changes
+from ablate.config_yaml import anchor_weights, load_config, parse_yaml, with_changes
 from ablate.preset_files import preset_names
 from ablate.pretraining_folder import pretraining_name
 from ablate.store import now
@@ -55,6 +55,8 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
     settings |= _resolved_precision(base, request.device)
     settings |= _located(base)
     base = with_changes(base, settings)
+    if request.weights and not (axis.takes_weights or (crossed and crossed.takes_weights)):
+        raise BadInput(f"axis {axis.name} takes no --weights; to hold them for all, --set init.weights=FILE")
     options = Options(weights=request.weights)
     variants = _variants(axis, crossed, base, options)
     touches = axis.touches | (crossed.touches if crossed else frozenset())
@@ -129,7 +131,9 @@ class _Level(Variant, frozen=True, kw_only=True):
 
 def _variants(axis: Axis, crossed: Axis | None, base: RunConfig, options: Options) -> list[_Level]:
     def level(variant: Variant, *names: str) -> _Level:
-        return _Level(**{**msgspec.structs.asdict(variant), "levels": names})
+        changes = dict(variant.changes)
+        anchor_weights(changes, Path().absolute())
+        return _Level(**{**msgspec.structs.asdict(variant), "levels": names, "changes": changes})
 
     first = axis.variants(base, options)
     if crossed is None:
@@ -161,9 +165,20 @@ def _config(variant: Variant, base: RunConfig) -> RunConfig | str:
     if variant.blocked is not None:
         return variant.blocked
     try:
-        return with_changes(base, dict(variant.changes))
+        config = with_changes(base, dict(variant.changes))
     except BadInput as error:
         return str(error).removeprefix("the changed config: ")
+    if config.init.weights == "none" or variant.needs:  # what it needs will write them
+        return config
+    from ablate.weights.transfer import check_weights
+
+    try:
+        check_weights(config)
+    except BadInput as error:
+        if variant.changes.get("init.weights") == config.init.weights:
+            raise  # named for this very variant
+        return str(error)
+    return config
 
 
 def _baseline(
@@ -176,8 +191,11 @@ def _baseline(
     """The variant to compare with: the axes' own, else the one that is the base, else the first that can run."""
     runnable = [variant for variant in variants if isinstance(configs[variant.name], RunConfig)]
     if not runnable:
-        reasons = "; ".join(f"{variant.name}: {configs[variant.name]}" for variant in variants)
-        raise BadInput(f"axis {axis.name}: no variant can run ({reasons})")
+        reasons: dict[str, list[str]] = {}
+        for variant in variants:
+            reasons.setdefault(str(configs[variant.name]), []).append(variant.name)
+        told = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+        raise BadInput(f"axis {axis.name}: no variant can run ({next(iter(reasons)) if len(reasons) == 1 else told})")
     wanted = [axis.baseline, *([crossed.baseline] if crossed else [])]
 
     def fitness(variant: _Level) -> tuple[bool, bool]:
@@ -224,7 +242,7 @@ def _resolved_precision(base: RunConfig, device: str) -> dict[str, Any]:
 
 
 def _located(base: RunConfig) -> dict[str, Any]:
-    """Absolute paths of the data, since a study's files lie elsewhere."""
+    """Absolute paths of the data and the weights, since a study's files lie elsewhere."""
     found: dict[str, Any] = {}
     for name in ("train", "validation"):
         source = getattr(base.data, name)
@@ -232,6 +250,8 @@ def _located(base: RunConfig) -> dict[str, Any]:
             found[f"data.{name}.type"] = "coco"
             for key in ("annotations", "images"):
                 found[f"data.{name}.{key}"] = str(Path(getattr(source, key)).expanduser().absolute())
+    if base.init.weights != "none":
+        found["init.weights"] = str(Path(base.init.weights).expanduser().absolute())
     recipe = base.init.pretraining
     if isinstance(recipe, Pretrain) and isinstance(recipe.images, Folder):
         found["init.pretraining.images.type"] = "folder"

@@ -4,7 +4,7 @@
 of the run's evaluation identity) holds
 
 ==================== ================================================================================================
-``config.yaml``      the resolved ``RunConfig``, every field written out, data paths absolute; written once, before all
+``config.yaml``      the resolved ``RunConfig``, every field written out, paths absolute; written once, before all
 ``manifest.json``    what it ran on and from (``ablate.manifest.Manifest``); written once; holds both identities
 ``status.json``      ``Status``, rewritten whole at every step of the run; the last word on how it went
 ``events.jsonl``     one object a line: ``time`` (UTC), ``event`` and its fields; what a person wants to be told later
@@ -165,8 +165,10 @@ class RunFolder:
             ) from None
 
     def _check_same(self, config: RunConfig) -> None:
-        # Data enters the identity by its content, so a moved data set continues the same run.
+        # Data and weights enter the identity by their content, so moved files continue the same run.
         stored = msgspec.structs.replace(self.read_config(), data=config.data)
+        if "none" not in (stored.init.weights, config.init.weights):
+            stored = msgspec.structs.replace(stored, init=config.init)
         if stored != config:
             raise BadInput(f"{self.config}: differs from the config asked for; move this folder away to run again")
 
@@ -259,7 +261,10 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
     data = msgspec.structs.replace(
         config.data, train=absolute(config.data.train), validation=absolute(config.data.validation)
     )
-    return msgspec.structs.replace(config, data=data)
+    init = config.init
+    if init.weights != "none":
+        init = msgspec.structs.replace(init, weights=str(Path(init.weights).expanduser().absolute()))
+    return msgspec.structs.replace(config, data=data, init=init)
 
 
 def _umask() -> int:

@@ -9,8 +9,9 @@ from torch import nn
 from ablate.config import Init, Pretrain, Pretraining, RunConfig, pretraining_of
 from ablate.data.pictures import are_there, find_pictures
 from ablate.identity import pretraining_identity
-from ablate.models.positions import resize_embedding
 from ablate.pretraining_folder import PretrainingFolder, pretraining_folder
+from ablate.weights.digest import digest_of
+from ablate.weights.transfer import Report, load_weights
 from analysis.refusal import BadInput
 
 
@@ -32,10 +33,12 @@ def initial_digest(config: RunConfig, root: Path, *, write: bool = True) -> str:
         write: make the embedded data where it is missing; without it and the data, the answer is empty.
 
     Raises:
-        BadInput: the images of the pre-training cannot be found.
+        BadInput: the file of weights, or the images of the pre-training, cannot be found.
     """
     recipe = config.init.pretraining
-    if not isinstance(recipe, Pretrain) or not (write or are_there(recipe.images, root)):
+    if not isinstance(recipe, Pretrain):
+        return digest_of(config.init)
+    if not (write or are_there(recipe.images, root)):
         return ""
     return pretraining_identity(pretraining_of(config), find_pictures(recipe.images, root).digest)
 
@@ -46,39 +49,35 @@ def epoch_of(init: Init) -> int:
     return round(init.pretraining.epochs) if init.pretraining_epoch == "last" else init.pretraining_epoch
 
 
-def pretrained_weights(config: RunConfig, root: Path) -> Path:
-    """The file of weights that the pre-training of a run has left.
+def load_initial(backbone: nn.Module, config: RunConfig, digest: str, root: Path) -> Report:
+    """Load the weights that a run starts from into its backbone.
+
+    Args:
+        backbone: of the run's detector.
+        config: of the run, which names weights or a pre-training.
+        digest: with which the run was prepared.
+        root: above `results/`.
 
     Raises:
-        BadInput: it is not there.
+        BadInput: they are not there, do not fit, or are others than when the run was prepared.
     """
-    folder = pretraining_folder(root, initial_digest(config, root))
-    path = folder.weights_after(epoch_of(config.init))
-    if not path.exists():
-        raise BadInput(f"{path}: the run starts from these weights, and they are not there; {_remedy(folder, config)}")
-    return path
+    if config.init.pretraining != "none":
+        path = _made(config.init, pretraining_folder(root, digest))
+        return load_weights(backbone, msgspec.structs.replace(config, init=Init(weights=str(path))))
+    report = load_weights(backbone, config)
+    if report.facts.digest != digest:
+        raise BadInput(f"{config.init.weights}: is another file than when this run was prepared; put the old one back")
+    return report
 
 
-def _remedy(folder: PretrainingFolder, config: RunConfig) -> str:
+def _made(init: Init, folder: PretrainingFolder) -> Path:
+    """The file that a pre-training has left."""
+    path, epoch = folder.weights_after(epoch_of(init)), epoch_of(init)
+    if path.exists():
+        return path
     status = folder.read_status()
     if status is not None and status.state == "finished":
-        return (
-            f"epoch {epoch_of(config.init)} was not kept: move {folder.path} away and pre-train again with "
-            f"--save-epochs {epoch_of(config.init)}"
-        )
-    return "pre-train first: ablate launch of the study does, and so does ablate run"
-
-
-def load_pretrained(backbone: nn.Module, config: RunConfig, path: Path) -> None:
-    """Load an encoder of MAE's layout into a ViT."""
-    state = torch.load(path, map_location="cpu", weights_only=True)["model"]
-    own = backbone.state_dict()
-    taken = {}
-    for key, value in state.items():
-        name = key.replace("patch_embed.proj.", "patch_embed.")
-        if name == "pos_embed":
-            side = round(own["pos_embed"].shape[1] ** 0.5)
-            taken[name] = resize_embedding(value[:, 1:], (side, side)).reshape(own["pos_embed"].shape)
-        elif not name.startswith(("norm.", "cls_token")):
-            taken[name] = value
-    backbone.load_state_dict({**own, **taken})
+        remedy = f"epoch {epoch} was not kept: move {folder.path} away, and pre-train again with --save-epochs {epoch}"
+    else:
+        remedy = "pre-train first: ablate launch of a study does it, and so does ablate run"
+    raise BadInput(f"{path}: a run starts from these weights, and they are not there; {remedy}")
