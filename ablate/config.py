@@ -474,3 +474,9 @@ def pretraining_of(config: RunConfig) -> Pretraining:
         pixel_std=config.model.pixel_std,
         pretrain=recipe,
     )
+
+
+def epoch_of(init: Init) -> int:
+    """After which epoch of the pre-training the weights are taken."""
+    assert isinstance(init.pretraining, Pretrain)
+    return round(init.pretraining.epochs) if init.pretraining_epoch == "last" else init.pretraining_epoch

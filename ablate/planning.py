@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ablate.axes.base import Axis, Options, Variant, is_within
-from ablate.config import Coco, Folder, Model, Pretrain, RunConfig, Shapes, pretraining_of
+from ablate.config import Coco, Folder, Model, Pretrain, RunConfig, Shapes, epoch_of, pretraining_of
 from ablate.config_yaml import anchor_weights, load_config, parse_yaml, with_changes
 from ablate.preset_files import preset_names
 from ablate.pretraining_folder import pretraining_name
@@ -293,8 +293,6 @@ class _Pretrainings:
             config: its config.
             identity: of its pre-training.
         """
-        from ablate.engines.initial import epoch_of
-
         if config.init.pretraining == "none":
             return ()
         before = self._found.get(identity)

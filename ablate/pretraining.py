@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ablate.config import Pretraining
-from ablate.engines.base import Habits
+from ablate.config import Pretraining, RunConfig, epoch_of, pretraining_of
+from ablate.engines.base import Habits, RunFailed
 from ablate.execution import Executed, Work, carry_through, is_done
 from ablate.identity import pretraining_identity
 from ablate.manifest import make_manifest
@@ -59,6 +59,18 @@ def pretrain(
             f"{folder.path}: is finished, and epoch {missing[0]} was not kept; move the folder away to pre-train again"
         )
     return executed
+
+
+def pretrain_first(config: RunConfig, root: Path, habits: Habits) -> None:
+    """The pre-training that a run starts from, where its weights are not there yet.
+
+    Raises:
+        RunFailed: it came to no result.
+    """
+    executed = pretrain(pretraining_of(config), root, habits, keep=(epoch_of(config.init),))
+    status = executed.folder.read_status()
+    if status is None or status.state != "finished":
+        raise RunFailed(f"{executed.folder.path}: came to no result: {'' if status is None else status.message}")
 
 
 def prepare(pretraining: Pretraining, root: Path, device: str, name: str = "") -> PretrainingFolder:

@@ -6,7 +6,7 @@ import msgspec
 import torch
 from torch import nn
 
-from ablate.config import Init, Pretrain, Pretraining, RunConfig, pretraining_of
+from ablate.config import Init, Pretrain, Pretraining, RunConfig, epoch_of, pretraining_of
 from ablate.data.pictures import are_there, find_pictures
 from ablate.identity import pretraining_identity
 from ablate.pretraining_folder import PretrainingFolder, pretraining_folder
@@ -41,12 +41,6 @@ def initial_digest(config: RunConfig, root: Path, *, write: bool = True) -> str:
     if not (write or are_there(recipe.images, root)):
         return ""
     return pretraining_identity(pretraining_of(config), find_pictures(recipe.images, root).digest)
-
-
-def epoch_of(init: Init) -> int:
-    """After which epoch of the pre-training the weights are taken."""
-    assert isinstance(init.pretraining, Pretrain)
-    return round(init.pretraining.epochs) if init.pretraining_epoch == "last" else init.pretraining_epoch
 
 
 def load_initial(backbone: nn.Module, config: RunConfig, digest: str, root: Path) -> Report:
