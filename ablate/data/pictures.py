@@ -4,7 +4,7 @@ import hashlib
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -24,6 +24,7 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 CROP, NOISE = 3, 4  # what is drawn, the first number of a seed; see `ablate.data.coco`
 RATIO = (3 / 4, 4 / 3)  # width / height of a crop
 TRIES = 10
+ROOM = 2**28  # bytes: small sets stay in memory
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,8 @@ class PictureSet(Dataset[Crop]):
     scale: tuple[float, float]  # part of the area
     flip: float  # probability
     seed: int
+    room: int = ROOM  # bytes left for decoded pictures, which are not decoded again
+    _decoded: dict[int, Image.Image] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.pictures.names)
@@ -123,7 +126,7 @@ class PictureSet(Dataset[Crop]):
         epoch, index = key
         if not 0 <= index < len(self):
             raise IndexError(index)
-        image = read_picture(self.pictures.folder / self.pictures.names[index])
+        image = self._picture(index)
         rng = np.random.default_rng([CROP, self.seed, epoch, index])
         left, top, width, height = random_box((image.width, image.height), self.scale, rng)
         image = image.crop((left, top, left + width, top + height))
@@ -133,9 +136,19 @@ class PictureSet(Dataset[Crop]):
         noise = np.random.default_rng([NOISE, self.seed, epoch, index]).random(self.patches, dtype=np.float32)
         return Crop(_tensor(pixels), torch.from_numpy(noise))
 
+    def _picture(self, index: int) -> Image.Image:
+        if index in self._decoded:
+            return self._decoded[index]
+        image = read_picture(self.pictures.folder / self.pictures.names[index])
+        size = 3 * image.width * image.height
+        if size <= self.room:
+            self.room -= size
+            self._decoded[index] = image
+        return image
+
     def whole(self, index: int) -> Crop:
         """The middle of a picture as large as fits, always with the same noise: to look at."""
-        image = read_picture(self.pictures.folder / self.pictures.names[index])
+        image = self._picture(index)
         short = min(image.size)
         left, top = (image.width - short) // 2, (image.height - short) // 2
         image = image.crop((left, top, left + short, top + short))
