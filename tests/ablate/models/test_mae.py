@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ablate.models.mae import Masking, MaskedAutoencoder, normalised, patchify, sin_cos_embedding, unpatchify
+from ablate.models.mae import MaskedAutoencoder, Masking, normalised, patchify, sin_cos_embedding, unpatchify
 
 SIZES = {"width": 32, "depth": 2, "heads": 4, "image_size": 16, "patch_size": 4}
 DECODER = {"decoder_width": 16, "decoder_depth": 2, "decoder_heads": 2}
@@ -87,10 +87,7 @@ def test_the_same_loss_as_blocks_of_timm_put_together_anew(whiten: bool) -> None
 
     def blocks(prefix: str, width: int, heads: int) -> nn.Sequential:
         made = nn.Sequential(
-            *(
-                vision.Block(width, heads, qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=1e-6))
-                for _ in range(2)
-            )
+            *(vision.Block(width, heads, qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=1e-6)) for _ in range(2))
         )
         own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         made.load_state_dict(own, strict=True)
