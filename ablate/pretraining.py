@@ -112,26 +112,24 @@ def _train(folder: PretrainingFolder, habits: Habits, keep: Sequence[int], accum
     import msgspec
     import torch
 
-    from ablate.data.pictures import PictureSet, find_pictures
-    from ablate.engines.pretrainer import Pretrainer, build_autoencoder
+    from ablate.engines.pretrainer import Pretrainer, build_autoencoder, picture_set
     from ablate.engines.processes import joined
     from ablate.engines.randomness import WEIGHTS, derived
 
     pretraining = folder.read_pretraining()
     settings = pretraining.pretrain
     with joined(habits.device) as processes:
-        data = PictureSet(
-            pictures=find_pictures(settings.images, folder.root),
-            side=settings.image_size,
-            patches=(settings.image_size // pretraining.encoder.patch_size) ** 2,
-            scale=settings.crop_scale,
-            flip=settings.flip,
-            seed=settings.seed,
-        )
         torch.manual_seed(derived(settings.seed, WEIGHTS))
         autoencoder = build_autoencoder(pretraining)
         trained = Pretrainer(
-            pretraining, autoencoder, data, folder, processes, habits, keep=keep, accumulate=accumulate
+            pretraining,
+            autoencoder,
+            picture_set(pretraining, folder.root),
+            folder,
+            processes,
+            habits,
+            keep=keep,
+            accumulate=accumulate,
         ).train()
         if processes.first:
             folder.append_event("trained", **msgspec.to_builtins(trained))

@@ -1,6 +1,7 @@
 """The loop of pre-training: crops through a masked autoencoder, weights and pictures kept at chosen epochs."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from ablate.config import Pretraining
 from ablate.data.loading import TrainingOrder, normalise
-from ablate.data.pictures import Crops, PictureSet, stacked
+from ablate.data.pictures import Crops, PictureSet, find_pictures, stacked
 from ablate.engines.base import Habits
 from ablate.engines.curves import Curves
 from ablate.engines.precision import autocast
@@ -150,6 +151,19 @@ def as_input(images: Tensor, pretraining: Pretraining) -> Tensor:
     """Crops u8[B, 3, side, side] -> f32, normalised."""
     sizes = torch.tensor(images.shape[2:], device=images.device).expand(len(images), 2)
     return normalise(images, sizes, pretraining.pixel_mean, pretraining.pixel_std)
+
+
+def picture_set(pretraining: Pretraining, root: Path) -> PictureSet:
+    """The crops of a config; ``root`` is above `results/`."""
+    settings = pretraining.pretrain
+    return PictureSet(
+        pictures=find_pictures(settings.images, root),
+        side=settings.image_size,
+        patches=(settings.image_size // pretraining.encoder.patch_size) ** 2,
+        scale=settings.crop_scale,
+        flip=settings.flip,
+        seed=settings.seed,
+    )
 
 
 def build_autoencoder(pretraining: Pretraining) -> MaskedAutoencoder:

@@ -19,10 +19,9 @@ from PIL import Image
 from torch import Tensor
 
 from ablate.config import Encoder, Folder, Pretrain, Pretraining
-from ablate.data.pictures import PictureSet, find_pictures
 from ablate.engines.base import Diverged, Habits
 from ablate.engines.checkpoint import load_checkpoint
-from ablate.engines.pretrainer import Pretrainer, build_autoencoder, build_pretraining_optimizer
+from ablate.engines.pretrainer import Pretrainer, build_autoencoder, build_pretraining_optimizer, picture_set
 from ablate.engines.processes import Processes
 from ablate.engines.schedule import lr_factor_after_warmup
 from ablate.manifest import make_manifest
@@ -81,16 +80,8 @@ def pretrainer_of(
     folder: PretrainingFolder, habits: Habits = HABITS, processes: Processes = ALONE, **options: Any
 ) -> Pretrainer:
     pretraining = folder.read_pretraining()
-    settings = pretraining.pretrain
-    data = PictureSet(
-        pictures=find_pictures(settings.images, folder.root),
-        side=settings.image_size,
-        patches=(settings.image_size // pretraining.encoder.patch_size) ** 2,
-        scale=settings.crop_scale,
-        flip=settings.flip,
-        seed=settings.seed,
-    )
-    torch.manual_seed(settings.seed)
+    data = picture_set(pretraining, folder.root)
+    torch.manual_seed(pretraining.pretrain.seed)
     return Pretrainer(pretraining, build_autoencoder(pretraining), data, folder, processes, habits, **options)
 
 
