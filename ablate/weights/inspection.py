@@ -168,4 +168,3 @@ def _lines(first: str, second: str, lines: tuple[Line, ...]) -> "Table":
         table.add_row(line.source, line.target, f"{line.count:,}")
     table.add_row("", "", f"{sum(line.count for line in lines):,}", style="dim")
     return table
-

@@ -33,4 +33,3 @@ FAMILY = Family(
     pixels=(HALF,),
     classifier=plain.CLASSIFIER,
 )
-
