@@ -188,8 +188,7 @@ def anchor_weights(tree: Tree, folder: Path) -> None:
     """Makes a relative path of initial weights absolute, in place; the key may be dotted, as in the file of an axis."""
     init = tree.get("init")
     for mapping, key in ((init, "weights"), (tree, "init.weights")):
-        path = mapping.get(key) if isinstance(mapping, dict) else None
-        if isinstance(mapping, dict) and isinstance(path, str) and path not in ("", "none"):
+        if isinstance(mapping, dict) and isinstance(path := mapping.get(key), str) and path not in ("", "none"):
             mapping[key] = str(folder / Path(path).expanduser())
 
 

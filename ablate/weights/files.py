@@ -3,6 +3,7 @@
 import argparse
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from analysis.refusal import BadInput
 Tensors = Mapping[str, Tensor]
 KEYS = ("model", "module", "state_dict")  # where published checkpoints keep the weights
 WRAPPER = "module."  # of DistributedDataParallel
+# What torch raises on bytes that are no checkpoint; the file itself has been opened before.
+FAULTS = (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, LookupError, AttributeError, TypeError, OSError)
 LONGEST_HEADER = 100_000_000  # bytes, safetensors' own limit
 NOT_CHECKPOINTS = {
     b"version https://git-lfs": "is a Git LFS pointer, not the file it points to; fetch that with git lfs pull",
@@ -90,22 +93,24 @@ def _read_torch(path: Path) -> Any:
             if broken is not None:
                 raise BadInput(f"{path}: is damaged ({broken} does not match its check sum); copy it again")
         # Official training scripts keep their command line beside the weights: a plain record, no code.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about the protocol of a pickle
             return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except pickle.UnpicklingError as error:
-        culprit = re.search(r"GLOBAL ([\w.]+)|[Uu]nsupported (?:class|global|operand)[: ]+([\w.]+)", str(error))
+        culprit = re.search(r"GLOBAL ([\w.]+)", str(error))
         if culprit is None:
             raise _damaged(path, error) from None
         raise BadInput(
-            f"{path}: holds code or objects beside tensors ({culprit[1] or culprit[2]}), and nothing in a file of "
-            "weights is ever run; save its state_dict alone, best as .safetensors"
+            f"{path}: holds code or objects beside tensors ({culprit[1]}), and nothing in a file of weights is ever "
+            "run; save its state_dict alone, best as .safetensors"
         ) from None
-    except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError) as error:
+    except FAULTS as error:
         raise _damaged(path, error) from None
 
 
 def _damaged(path: Path, error: Exception) -> BadInput:
-    reason = (str(error).splitlines() or [""])[0].rstrip(".") or type(error).__name__
+    said = str(error).rpartition("WeightsUnpickler error:")[2].strip().splitlines() or [type(error).__name__]
+    reason = said[0].partition(". ")[0].rstrip(".")
     return BadInput(f"{path}: is cut short, damaged or no checkpoint at all ({reason}); download or copy it again")
 
 

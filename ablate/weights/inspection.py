@@ -127,9 +127,9 @@ def _head(found: Inspection) -> list[tuple[str, str]]:
     heads = "" if facts.heads is None else f", {facts.heads} heads"
     positions = [
         *(["absolute embedding"] if facts.absolute else []),
-        *([f"relative bias, {facts.relative}"] if facts.relative != "none" else []),
+        *([f"relative bias ({facts.relative})"] if facts.relative != "none" else []),
     ]
-    where = f" of {facts.grid} x {facts.grid} tokens" if facts.grid else ""
+    where = f", learned on {facts.grid} x {facts.grid} tokens" if facts.grid else ""
     pixels = " or ".join(f"mean {_triple(mean)}, std {_triple(std)}" for mean, std in facts.pixels)
     rows = [
         ("file", facts.file),

@@ -97,7 +97,7 @@ def read_source(path: Path) -> Source:
         for name in [name for name in named if name.partition(".")[0] == "table"]
     }
     weights = _joined(named)
-    _check_whole(path, family, weights)
+    _check_whole(path, family, weights, tables)
     facts = _facts(path, checkpoint, family, weights, embedding, tables)
     return Source(checkpoint, family, facts, mapped, dropped, weights, embedding, tables)
 
@@ -180,14 +180,16 @@ def _joined(named: dict[str, Tensor]) -> dict[str, Tensor]:
     return weights
 
 
-def _check_whole(path: Path, family: Family, weights: dict[str, Tensor]) -> None:
-    """Refuse a file that lacks a tensor of a block that it has others of."""
+def _check_whole(path: Path, family: Family, weights: dict[str, Tensor], tables: dict[int, Tensor]) -> None:
+    """Refuse a file that lacks, for some block, a tensor that it has for others."""
     kinds = {re.sub(r"^blocks\.\d+", "blocks.{}", name) for name in weights if name.startswith("blocks.")}
     depth = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("blocks."))
     wanted = [kind.format(block) for block in range(depth) for kind in sorted(kinds)]
     needed = ("attn.proj", "attn.qkv", "mlp.fc1", "mlp.fc2", "norm1", "norm2")
     wanted += [f"blocks.0.{name}.weight" for name in needed] + ["patch_embed.weight", "patch_embed.bias"]
     missing = [name for name in dict.fromkeys(wanted) if name not in weights]
+    if tables and set(tables) != {-1}:
+        missing += [f"the bias table of block {block}" for block in range(depth) if block not in tables]
     if missing:
         raise BadInput(f"{path}: looks like {family.name}, but lacks {listed(missing)}; download or export it again")
 
