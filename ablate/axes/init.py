@@ -39,13 +39,10 @@ def _variants(base: RunConfig, options: Options) -> tuple[Variant, ...]:
 
 def _pretrained(kind: str, base: RunConfig, options: Options) -> Variant:
     file = options.weights.get(kind)
-    note = "learning rate and weight decay in the paper's ratio to the base's"
-    if file is not None and facts_for(kind, file).fine_tuned:
-        note += "; fine-tuned on labels after its pre-training, which the paper's weights were not"
     return Variant(
         name=TITLES[kind],
         changes=settings_of(kind, base, file),
-        note=note,
+        note="learning rate and weight decay in the paper's ratio to the base's",
         blocked=advice(kind, kind, base) if file is None else None,
     )
 
