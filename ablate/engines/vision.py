@@ -44,7 +44,7 @@ class VisionEngine:
             torch.manual_seed(derived(config.seed, WEIGHTS))
             detector = build_detector(config.model, len(data.truth.category_id))
             if config.init != Init() and not folder.checkpoints_newest_first():
-                _initialise(detector, config, folder, processes)
+                _initialise(detector, config, folder, processes, habits)
             views = _views(config, read_ground_truth(validation.annotations), validation, detector)
             if views.truth.category_id != data.truth.category_id:
                 raise BadInput(
@@ -69,12 +69,17 @@ class VisionEngine:
                 folder.append_event("predicted", detections=len(records))
 
 
-def _initialise(detector: Detector, config: RunConfig, folder: RunFolder, processes: Processes) -> None:
+def _initialise(
+    detector: Detector, config: RunConfig, folder: RunFolder, processes: Processes, habits: Habits
+) -> None:
     """Load the pre-trained weights that the run was named after, and write down what became of them."""
     planned = read_json(folder.manifest, Manifest).weights
     report = load_initial(detector.backbone, config, planned or "", folder.root)
     if processes.first:
         folder.append_event("weights loaded", **summary_of(report))
+        habits.say(f"starting from {report.facts.family} weights: {report.facts.file}")
+        for note in report.notes:
+            habits.say(f"careful: {note}")
 
 
 def _files(config: RunConfig, root: Path, processes: Processes) -> tuple[Files, Files]:
