@@ -9,6 +9,7 @@ import ablate.launch.commands
 import ablate.study_commands  # noqa: F401  (adds its verbs to those of ablate)
 from ablate.commands import app as ablate_app
 from ablate.data.commands import app as data_app
+from ablate.doctor.commands import doctor
 from ablate.newest import newest_predictions
 from analysis.commands import app as analyze_app
 from analysis.refusal import Refusal
@@ -30,9 +31,9 @@ def front_door(context: typer.Context) -> None:
 app.add_typer(analyze_app, name="analyze")
 app.add_typer(ablate_app, name="ablate")
 app.add_typer(data_app, name="data")
+app.command()(doctor)
 
 TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil")
-MISSING_ENGINE = 5
 
 
 def main() -> None:
@@ -51,7 +52,7 @@ def main() -> None:
             f"error: this command needs {missing.name}, which the analysis does not: pip install 'detablate[train]'",
             file=sys.stderr,
         )
-        sys.exit(MISSING_ENGINE)
+        sys.exit(5)
 
 
 if __name__ == "__main__":
