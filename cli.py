@@ -34,6 +34,7 @@ app.add_typer(data_app, name="data")
 app.command()(doctor)
 
 TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil")
+MISSING_ENGINE = 5
 
 
 def main() -> None:
@@ -48,11 +49,9 @@ def main() -> None:
     except ModuleNotFoundError as missing:
         if missing.name not in TRAINING_PACKAGES:
             raise
-        print(
-            f"error: this command needs {missing.name}, which the analysis does not: pip install 'detablate[train]'",
-            file=sys.stderr,
-        )
-        sys.exit(5)
+        remedy = "pip install 'detablate[train]'"
+        print(f"error: this command needs {missing.name}, which the analysis does not: {remedy}", file=sys.stderr)
+        sys.exit(MISSING_ENGINE)
 
 
 if __name__ == "__main__":
