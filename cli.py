@@ -10,7 +10,7 @@ import ablate.study_commands  # noqa: F401  (adds its verbs to those of ablate)
 from ablate.commands import app as ablate_app
 from ablate.data.commands import app as data_app
 from ablate.doctor.commands import doctor
-from ablate.newest import newest_predictions
+from ablate.newest import tell_the_analysis
 from analysis.commands import app as analyze_app
 from analysis.refusal import Refusal
 
@@ -25,7 +25,7 @@ app = typer.Typer(
 @app.callback()
 def front_door(context: typer.Context) -> None:
     """Ablation studies and exact error analysis for object detectors."""
-    context.obj = newest_predictions  # the analysis knows no studies: what to analyze by default is told to it
+    tell_the_analysis(context)
 
 
 app.add_typer(analyze_app, name="analyze")
