@@ -1,8 +1,9 @@
-"""Our ViT against detectron2's own, training and inference: ``python benchmarks/backbone.py``, in an environment with both.
+"""Our ViT against detectron2's own, in an environment that has both: ``python benchmarks/backbone.py [--device cuda]``.
 
-Both get the same weights and images and run in turn, in one process; without relative position their maps are equal,
-which is checked before anything is timed. With it, the peer of our shared tables is detectron2's decomposed one, another
-function of the same purpose: there the cost alone is compared. Ratios are ours / theirs, of the fastest of the repeats.
+Both get the same weights and images and run in turn, in one process. Without relative position their maps are equal,
+which is checked before anything is timed. With it, the peer of our shared tables is detectron2's decomposed one,
+another function of the same purpose: there the cost alone is compared. Ratios are ours / theirs, of the fastest of the
+repeats.
 
 On a CPU one thread computes in fp32. Time is that of the process, so that others on the machine disturb little; memory
 is what autograd keeps for the backward pass (``ablate.engines.memory``). On CUDA, under bf16 autocast, time is measured
@@ -46,6 +47,7 @@ class Size:
 
     @property
     def global_count(self) -> int:
+        """Global blocks of the hybrid."""
         return max(1, 4 * self.depth // self.of)  # the paper's four, in proportion
 
 
@@ -104,16 +106,19 @@ class Bench:
         self.gpu = device.type == "cuda"
 
     def train(self, model: nn.Module, images: Tensor) -> None:
+        """Forward and backward pass."""
         model.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.gpu):
             out = last(model(images))
         out.float().square().mean().backward()
 
     def infer(self, model: nn.Module, images: Tensor) -> None:
+        """Forward pass without gradients."""
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.gpu):
             last(model(images))
 
     def seconds(self, work: Callable[[], None]) -> float:
+        """Of one call."""
         if not self.gpu:
             start = time.process_time()
             work()
@@ -184,6 +189,7 @@ def settings(arguments: argparse.Namespace) -> Iterator[tuple[Size, str, str, bo
 
 HEAD = ("model", "blocks", "px", "attention", "relative", "kernel")
 MEASURED = ("training", "inference", "memory")
+UNITS = ("s", "s", "GiB")
 
 
 def markdown_row(row: Row) -> str:
@@ -224,7 +230,7 @@ def main() -> None:
     bench = Bench(torch.device(arguments.device))
     lines = [
         "| "
-        + " | ".join((*HEAD, *(f"{what}, ours / theirs ({u})" for what, u in zip(MEASURED, "ssG", strict=True))))
+        + " | ".join((*HEAD, *(f"{what}, ours / theirs ({u})" for what, u in zip(MEASURED, UNITS, strict=True))))
         + " |",
         "|---" * (len(HEAD) + len(MEASURED)) + "|",
     ]
