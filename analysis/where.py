@@ -11,6 +11,7 @@ from analysis.by_class import ClassErrors, by_class
 from analysis.by_iou import IouErrors, along_verdicts
 from analysis.by_size import COCO_SIZES, Size, SizeErrors, by_size
 from analysis.confusion import Confusion, category_confusion
+from analysis.confusion_cost import with_costs
 from analysis.crowding import CrowdingBins, by_crowding, object_crowding
 from analysis.detections import Detections
 from analysis.errors import Settings, break_down_verdict, judge_at
@@ -87,5 +88,5 @@ class Analysis:
             sizes=by_size(gt, detections, verdict, self._sizes) if "size" in parts else None,
             ious=along_verdicts(verdicts, detections, self._settings) if "iou" in parts else None,
             crowding=by_crowding(self.crowding, fates, labels) if "crowding" in parts else None,
-            confusion=category_confusion(gt, detections, labels) if "confusion" in parts else None,
+            confusion=with_costs(category_confusion(gt, detections, labels), verdict) if "confusion" in parts else None,
         )

@@ -227,12 +227,14 @@ def _range(name: str) -> str:
 
 
 def _confusion(ground_truth: GroundTruth, found: Sequence[Where]) -> "Figure | None":
-    """Counts of the classes that are confused most, shaded by their share of the row: of what lies on such objects."""
+    """Detections on objects of the classes whose confusion costs most, shaded by their share of the row."""
     every = [(one.run.name, one.confusion) for one in found if one.confusion]
     weight: Floats = np.zeros(len(ground_truth.category_id))
     for _, confusion in every:
-        for true, predicted, count, _objects in confusion.most_confused(MOST_CONFUSED):
-            weight[[true, predicted]] += count
+        worst = confusion.wrong(MOST_CONFUSED)
+        cost = np.zeros(len(worst)) if confusion.cost is None else np.maximum(confusion.cost[worst], 0)
+        for classes in (confusion.true[worst], confusion.predicted[worst]):
+            np.add.at(weight, classes, cost + 1e-9)  # where nothing costs anything the first pairs are shown
     shown = np.argsort(-weight, kind="stable")[:MOST_CONFUSED]
     shown = np.sort(shown[weight[shown] > 0])
     if not len(shown):
@@ -246,7 +248,7 @@ def _confusion(ground_truth: GroundTruth, found: Sequence[Where]) -> "Figure | N
     for axis in axes[len(every) :]:
         axis.remove()
     for axis, (run, confusion) in zip(axes, every, strict=False):
-        whole = confusion.matrix[shown]
+        whole = np.stack([confusion.row(c) for c in shown.tolist()])
         part = whole[:, shown]
         table = np.concatenate([part, whole.sum(axis=1, keepdims=True) - part.sum(axis=1, keepdims=True)], axis=1)
         share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
