@@ -314,7 +314,8 @@ def _cautions(ground_truth: GroundTruth, images: int, entrants: Sequence[Entrant
         sentences.append("there is a single image, so there is nothing to resample and no interval")
     elif images < FEWEST_IMAGES:
         sentences.append(
-            f"{images} images are few: below {FEWEST_IMAGES} even intervals of differences cover less than 95 %"
+            f"{images} images are few: below {FEWEST_IMAGES}, differences of AP that are none pass for real more often "
+            "than p says, and the AP of one model comes out much too high"
         )
     elif images < FEWEST_FOR_ONE:
         sentences.append(

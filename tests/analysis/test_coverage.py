@@ -5,6 +5,7 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from analysis.resample import resample
 from analysis.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene
 
 CATEGORIES = 80
+RESAMPLES = 160
 # Two that differ, and one that is like the first but for its random numbers.
 DETECTORS = (Flaws(tail=6.0), Flaws(tail=6.0, box_noise=0.085, confused=0.08, missed=0.2), Flaws(tail=6.0))
 
@@ -38,9 +40,10 @@ def simulated(images: int, seed: int) -> tuple[GroundTruth, list[tuple[Detection
     return truth, runs
 
 
-def population(parts: int) -> Any:
-    """f64[3, numbers] on 20,000 images a part: what the detectors score on images without end, nearly."""
-    found = [resample(*simulated(20_000, 10**6 + part), resamples=1, mean_ap=False) for part in range(parts)]
+@cache
+def population() -> Any:
+    """f64[3, numbers] on 60,000 images: what the detectors score on images without end, nearly."""
+    found = [resample(*simulated(20_000, 10**6 + part), resamples=1, mean_ap=False) for part in range(3)]
     return np.mean([[one.value for one in part] for part in found], axis=0)
 
 
@@ -56,11 +59,13 @@ def covers(intervals: Sequence[Interval], truth: Any) -> Any:
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize(("images", "count", "resamples"), [(200, 100, 160), (1000, 60, 160), (5000, 24, 160)])
-def test_coverage(images: int, count: int, resamples: int) -> None:
-    truth = population(1 if images <= 1000 else 3)
+@pytest.mark.parametrize(
+    ("images", "count"), [(10, 89), (25, 80), (50, 80), (100, 80), (200, 120), (1000, 60), (5000, 30)]
+)
+def test_coverage(images: int, count: int) -> None:
+    truth = population()
     covered: dict[str, Any] = {}
-    for names, value, drawn in trials(images, count, resamples):  # noqa: B007 (names are the same in all)
+    for names, value, drawn in trials(images, count, RESAMPLES):  # noqa: B007 (names are the same in all)
         low, high = limits(drawn)
         shown = [[interval(v, d) for v, d in zip(*run, strict=True)] for run in zip(value, drawn, strict=True)]
         paired, equal = (
@@ -78,13 +83,16 @@ def test_coverage(images: int, count: int, resamples: int) -> None:
         }
         for name, each in part.items():
             covered.setdefault(name, []).append(each)
-    print(f"\n{images:,} images, {count} trials, {resamples} resamples")
+    print(f"\n{images:,} images, {count} trials, {RESAMPLES} resamples")
     print("| | " + " | ".join(names) + " | all |")
     for name, each in covered.items():
         mean = np.mean(each, axis=0)
         shape = ".1%" if "bias" not in name else "+.2f"
         print(f"| {name} | " + " | ".join(format(one, shape) for one in (*mean, mean.mean())) + " |", flush=True)
-    assert np.mean(covered["difference, percentiles"]) > 0.9
+    if images >= 50:
+        assert np.mean(covered["difference, percentiles"]) > 0.9
+    if images >= 200:
+        assert np.mean(covered["p of equal ones below 0.05"]) < 0.08
 
 
 def nested(values: Any, drawn: Any, rng: np.random.Generator) -> Interval:
