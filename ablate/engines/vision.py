@@ -69,9 +69,7 @@ class VisionEngine:
                 folder.append_event("predicted", detections=len(records))
 
 
-def _initialise(
-    detector: Detector, config: RunConfig, folder: RunFolder, processes: Processes, habits: Habits
-) -> None:
+def _initialise(detector: Detector, config: RunConfig, folder: RunFolder, processes: Processes, habits: Habits) -> None:
     """Load the pre-trained weights that the run was named after, and write down what became of them."""
     report = load_weights(detector.backbone, config)
     planned = read_json(folder.manifest, Manifest).weights
