@@ -196,11 +196,8 @@ def _request(
     device: Device,
 ) -> "Request":
     from ablate.planning import Request
+    from ablate.weights.option import weights_from
 
-    files = dict(weight.partition("=")[::2] for weight in weights or ())
-    for kind, file in files.items():
-        if not Path(file).expanduser().is_file():
-            raise BadInput(f"--weights {kind}={file}: no such file; write NAME=FILE, for example mae=mae_base.pth")
     return Request(
         base=base,
         data=data or (),
@@ -208,7 +205,7 @@ def _request(
         seeds=_numbers(seeds),
         settings=changes or (),
         only=only or (),
-        weights={kind: str(Path(file).expanduser().absolute()) for kind, file in files.items()},
+        weights=weights_from(weights or ()),
         device=device.value,
     )
 

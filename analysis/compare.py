@@ -267,11 +267,12 @@ def _against(
         categories[name] = CategoryIntervals(value, low, high)
     moves = None
     if len(entrant.seeds) == len(base.seeds) == 1:
-        moves = _moves(base_breakdowns[0], breakdowns[0])
+        moves = moves_between(base_breakdowns[0], breakdowns[0])
     return Against(entrant.name, seeds, differences, categories, moves)
 
 
-def _moves(before: Breakdown, after: Breakdown) -> Moves:
+def moves_between(before: Breakdown, after: Breakdown) -> Moves:
+    """How the fates of the objects differ from one run to another on the same ground truth."""
     fates = tuple(name for number, name in enumerate(FATE_NAMES) if number != NOT_ASKED)
     first, second = object_fates(before.labels).fate, object_fates(after.labels).fate
     asked = first != NOT_ASKED

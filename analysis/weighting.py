@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.average_precision import COCO_RECALLS, EPSILON
+from analysis.average_precision import COCO_RECALLS, EPSILON, Ranking
 from analysis.errors import Curve
 from analysis.grouping import order_by_index
 
@@ -34,17 +34,20 @@ class _Asked:
 class _Hits:
     """The true positives of curves that share them, category by category and by descending score.
 
-    For each block that counts in one of these curves, the places in the running sum over all blocks that tell how many
-    of its detections come up to and with each hit, and how many before the category.
+    Only the last of those that follow each other without a wrong detection between can have the best precision from
+    there on: the *peaks*, a third of them with usual detectors. For each block that counts in one of these curves,
+    ``seen`` and ``before`` are the places in the running sum over all blocks that tell how many of its detections come
+    up to and with each peak, and how many before its category.
     """
 
-    image: Ints  # [H]
-    category: Ints  # [H]
-    start: Ints  # [K + 1] where each category begins
-    occupied: Ints  # categories with a hit
-    first: Ints  # the first hit of each of those
-    lift: Floats  # [H] higher by 1 than in the category after it
-    seen: dict[int, Ints]  # block -> [H]
+    image: Ints  # [H] of the true positives
+    peak: Ints  # [P] in their running sum, up to and with each peak
+    start: Ints  # [P] in their running sum, before the category of each peak
+    category: Ints  # [P] of the peaks
+    occupied: Ints  # categories with a peak
+    first: Ints  # the first peak of each of those
+    lift: Floats  # [P] higher by 1 than in the category after it
+    seen: dict[int, Ints]  # block -> [P]
     before: dict[int, Ints]  # block -> [K]
     curves: tuple[tuple[int, int, tuple[int, ...]], ...]  # (which curve, which objects, the blocks that count)
 
@@ -78,7 +81,7 @@ class WeightedCurves:
             if not len(hits.image):
                 continue
             running = _running(weights, hits.image)
-            right = (running[1:] - running[hits.start[:-1]][hits.category]).astype(np.float64)
+            right = (running[hits.peak] - running[hits.start]).astype(np.float64)
             seen = {block: sums[index] for block, index in hits.seen.items()}
             before = {block: sums[index] for block, index in hits.before.items()}
             shares: dict[int, Floats] = {}
@@ -107,9 +110,9 @@ def _total(parts: dict[int, Ints], blocks: Sequence[int]) -> Ints:
 
 
 def _shares(hits: _Hits, right: Floats, asked: Ints) -> Floats:
-    """f64[H] how many of the 101 recalls are first reached at each hit, for i64[K] objects that are asked for.
+    """f64[P] how many of the 101 recalls are first reached by each peak, for i64[K] objects that are asked for.
 
-    The recall at a hit reaches as many as ``searchsorted(recalls, recall, "right")`` says, with its rounding.
+    The recall at a peak reaches as many as ``searchsorted(recalls, recall, "right")`` says, with its rounding.
     """
     recall = right / np.maximum(asked, 1)[hits.category]
     guess = (recall * 100).astype(np.int64)
@@ -122,7 +125,7 @@ def _shares(hits: _Hits, right: Floats, asked: Ints) -> Floats:
 def _average(hits: _Hits, precision: Floats, share: Floats) -> Floats:
     """f64[occupied] the mean over recalls of the best precision at that recall or a higher one.
 
-    A hit whose image does not count cannot be the best: at its place precision is that of the hit before it, or less.
+    A peak whose image does not count cannot be the best: at its place precision is that of one before it, or less.
     The best from each hit on comes from one running maximum over all categories, each lifted above the one after it.
     """
     lifted = (precision + hits.lift).view(np.int64)  # in the order of the numbers, as none is negative, and faster
@@ -145,17 +148,20 @@ def weigh(
         images: how many there are.
         categories: K.
     """
-    first = curves[0].ranking
+    reference = curves[0].ranking
     place = np.empty(len(image), dtype=np.int64)
-    place[first.rows] = np.arange(len(first.rows))
-    category = first.category[place]
+    place[reference.rows] = np.arange(len(reference.rows))
+    category = reference.category[place]
     moved = {id(c.ranking): c.ranking.category[np.argsort(c.ranking.rows)] != category for c in curves}
     signature = np.zeros(len(image), dtype=np.int64)
     for number, curve in enumerate(curves):
         signature |= (curve.counted & ~moved[id(curve.ranking)]).astype(np.int64) << number
     signature[~_needed(curves)] = 0
     kinds, kind = np.unique(signature, return_inverse=True)
-    blocks = [first.rows[kind[first.rows] == block] if bits else first.rows[:0] for block, bits in enumerate(kinds)]
+    blocks = [
+        reference.rows[kind[reference.rows] == block] if bits else reference.rows[:0]
+        for block, bits in enumerate(kinds)
+    ]
     # Detections in another category than in the first ranking: a block for each ranking that moves some.
     rankings = {id(c.ranking): c.ranking for c in curves}
     own = {key: len(blocks) + n for n, key in enumerate(key for key in rankings if moved[key].any())}
@@ -184,22 +190,26 @@ def weigh(
     for (key, content), members in groups.items():
         ranking = rankings[key]
         hit = np.frombuffer(content, dtype=np.int64)
+        counted = np.any([curves[number].counted for number, _, _ in members], axis=0)[ranking.rows]
+        place_of_peak = _peaks(ranking, hit, counted)
+        peak = hit[place_of_peak]
         used = sorted({block for _, _, counting in members for block in counting})
         block_of = np.where(moved[key], own.get(key, -1), kind)[ranking.rows]
         seen, before = {}, {}
         for block in used:
             running = np.concatenate([[0], np.cumsum(block_of == block)]) + offset[block]
-            seen[block], before[block] = running[hit + 1], running[ranking.start[:-1]]
-        start = np.searchsorted(hit, ranking.start)
-        rows = ranking.rows[hit]
+            seen[block], before[block] = running[peak + 1], running[ranking.start[:-1]]
+        of_peak = ranking.category[peak]
+        occupied, first = np.unique(of_peak, return_index=True)
         hits.append(
             _Hits(
-                image=image[rows],
-                category=ranking.category[hit],
-                start=start,
-                occupied=np.flatnonzero(np.diff(start)),
-                first=start[:-1][np.diff(start) > 0],
-                lift=(categories - 1 - ranking.category[hit]).astype(np.float64),
+                image=image[ranking.rows[hit]],
+                peak=place_of_peak + 1,
+                start=np.searchsorted(hit, ranking.start)[of_peak],
+                category=of_peak,
+                occupied=occupied,
+                first=first,
+                lift=(categories - 1 - of_peak).astype(np.float64),
                 seen=seen,
                 before=before,
                 curves=tuple(members),
@@ -215,6 +225,16 @@ def weigh(
         hits=tuple(hits),
         asked=tuple(asked),
     )
+
+
+def _peaks(ranking: Ranking, hit: Ints, counted: Bools) -> Ints:
+    """The hits i64[P] (of places i64[H] in the ranking) after which a wrong detection counts or the category ends."""
+    wrong = counted.copy()
+    wrong[hit] = False
+    before = np.concatenate([[0], np.cumsum(wrong)])[hit]  # wrong ones before each hit
+    last = np.ones(len(hit), dtype=np.bool_)
+    last[:-1] = (np.diff(before) > 0) | (np.diff(ranking.category[hit]) > 0)
+    return np.flatnonzero(last)
 
 
 def _needed(curves: Sequence[Curve]) -> Bools:
