@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from analysis import Settings, read_detections, read_ground_truth  # noqa: E402
 from analysis.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene  # noqa: E402
-from analysis.where import PARTS, Analysis  # noqa: E402
+from analysis.where import Analysis, parse_parts  # noqa: E402
 from benchmarks.breakdown import in_turn  # noqa: E402
 
 
@@ -56,15 +56,14 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--files", type=int, default=8, choices=range(1, 10))
     parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--by", nargs="+", default=["", "class,size", "all"], help="what is split, a row each")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         files = generate(Path(name), arguments.images, arguments.files)
         print("| work | ours | hotcoco, plain breakdowns | ratio |\n|---|---:|---:|---:|")
-        for what, parts in (
-            ("nothing but the breakdown", ()),
-            ("by class and size", ("class", "size")),
-            ("by class, size, crowding, confusion and ten thresholds", PARTS),
-        ):
+        for by in arguments.by:
+            parts = parse_parts(by)
+            what = f"by {', '.join(parts)}" if parts else "nothing but the breakdown"
             a, b, ratio = in_turn(partial(ours, *files, parts), partial(hotcoco, *files), arguments.runs)
             print(f"| {arguments.files} files, {what} | {a:.3g} s | {b:.3g} s | {ratio:.2f} |", flush=True)
 
