@@ -146,7 +146,7 @@ def test_verify_says_how_far_the_peers_are(example, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "pycocotools: AP differs by 0.0e+00 points" in out
     assert "counts are equal" in out
-    assert re.search(r"tidecv by size: deltas of small, medium and large differ by at most \d\.\de(-1\d|\+00) points", out)
+    assert re.search(r"tidecv by size: deltas of small, medium and large differ by .* \d\.\de(-1\d|\+00) points", out)
     assert run(monkeypatch, "analyze", "ap", *arguments) == 0
     assert "largest difference 0.0e+00 points" in capsys.readouterr().out
 
