@@ -146,7 +146,7 @@ def _errors(
         document = errors_document(ground_truth, settings, runs)
         for entry, one in zip(document["runs"], found, strict=True):
             entry |= where_entry(ground_truth, one)
-    checks = _verify_errors(ground_truth, runs) if verify else []
+    checks = _verify_errors(ground_truth, runs, "size" in split.parts) if verify else []
     written: list[str] = []
     if out:
         from analysis.outputs import write_outputs
@@ -267,7 +267,7 @@ def _warnings(
     return [(ground_truth.path.name, w) for w in ground_truth.warnings] + [(name, w) for name, ws in runs for w in ws]
 
 
-def _verify_errors(ground_truth: "GroundTruth", runs: "list[Run]") -> list[tuple[str, str, str]]:
+def _verify_errors(ground_truth: "GroundTruth", runs: "list[Run]", by_size: bool) -> list[tuple[str, str, str]]:
     from analysis.verify import compare_breakdown
 
-    return [(run.name, *check) for run in runs for check in compare_breakdown(ground_truth, run)]
+    return [(run.name, *check) for run in runs for check in compare_breakdown(ground_truth, run, by_size)]
