@@ -223,7 +223,7 @@ def _told(material: Material, one: RunMaterial, example: Example) -> tuple[str, 
     what = {
         "cls": lambda: f"{category}, but is {names[gt.category[example.truth]]}",
         "loc": lambda: f"{category}, box too far off",
-        "both": lambda: f"{category}: wrong, and too far off",
+        "both": lambda: f"{category}, wrong class and place",
         "dup": lambda: f"{category}, found before",
         "bg": lambda: f"{category} where nothing is annotated",
     }[example.error]()
