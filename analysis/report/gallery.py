@@ -190,7 +190,7 @@ def _drawn(material: Material, card: _Card, address: str | None, pictures_asked:
         picture = tag(
             "img", src=address, alt=f"{name}: {what}", loading="lazy", decoding="async", width=width, height=height
         )
-    cost = f"costs {card.example.cost:.2f} {ap_name(material.settings.iou)}"
+    cost = _cost(card.example.cost, ap_name(material.settings.iou))
     drawing = overlay(material, card.run, card.example, card.image, card.window)
     layers = [picture, drawing, labels(material, card.run, card.example, card.window)]
     caption = [
@@ -209,6 +209,17 @@ def _drawn(material: Material, card: _Card, address: str | None, pictures_asked:
         data_error=card.example.error,
         data_categories=" ".join(map(str, sorted(_categories(material, card)))),
     )
+
+
+def _cost(points: float, name: str) -> str:
+    """What repairing one example alone would gain.
+
+    >>> _cost(0.256, "AP50"), _cost(0.003, "AP50"), _cost(0.0, "AP50")
+    ('costs 0.26 AP50', 'costs under 0.01 AP50', 'costs no AP50')
+    """
+    if points >= 0.005:
+        return f"costs {points:.2f} {name}"
+    return f"costs under 0.01 {name}" if points > 1e-9 else f"costs no {name}"
 
 
 def _told(material: Material, one: RunMaterial, example: Example) -> tuple[str, str]:

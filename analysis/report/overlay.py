@@ -44,8 +44,7 @@ def overlay(material: Material, run: int, example: Example, image: int, window: 
 def _touches(box: Floats, window: Window) -> NDArray[np.bool_]:
     """bool[B] which boxes f64[B, 4] have a part in the window."""
     low, high = np.array([window.x, window.y]), np.array([window.x + window.width, window.y + window.height])
-    touches: NDArray[np.bool_] = ((box[:, :2] < high) & (box[:, :2] + box[:, 2:] > low)).all(axis=1)
-    return touches
+    return np.asarray(((box[:, :2] < high) & (box[:, :2] + box[:, 2:] > low)).all(axis=1))
 
 
 def _shape(rle: dict[str, object] | None, box: Floats, tolerance: float = TOLERANCE) -> Markup:

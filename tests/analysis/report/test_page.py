@@ -122,7 +122,7 @@ def test_every_type_of_error_is_drawn_with_what_it_points_at(page: str) -> None:
         assert ('class="found"' in card) == (error != "miss")
         assert ('class="object"' in card) == (error in ("cls", "loc", "dup", "miss"))
         assert ('class="winner"' in card) == (error == "dup")
-        assert re.search(r'aria-label="Enlarge: [^"]*costs \d+\.\d\d AP50', card)
+        assert re.search(r'aria-label="Enlarge: [^"]*costs (?:under |no |)[\d.]*\s?AP50', card)
 
 
 def test_what_cannot_be_shown_is_counted(data: tuple[Path, Path, list[Path]]) -> None:
