@@ -1,6 +1,6 @@
 """What each type of error costs as more overlap is asked for: the breakdown at COCO's thresholds, .50 to .95."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from analysis.average_precision import COCO_IOUS
 from analysis.detections import Detections
-from analysis.errors import ERRORS, SPECIAL, Settings, break_down_verdict, judge_at
+from analysis.errors import ERRORS, SPECIAL, Settings, Verdict, break_down_verdict, judge_at
 from analysis.ground_truth import GroundTruth
 
 Floats = NDArray[np.float64]
@@ -62,10 +62,15 @@ def by_iou(
     True
     """
     wanted = COCO_IOUS.tolist() if ious is None else list(ious)
-    each = [break_down_verdict(one, detections) for one in judge_at(ground_truth, detections, settings, wanted)]
+    return along_verdicts(judge_at(ground_truth, detections, settings, wanted), detections, settings)
+
+
+def along_verdicts(verdicts: Iterable[Verdict], detections: Detections, settings: Settings) -> IouErrors:
+    """The breakdown of each verdict, for who has them at hand; each is let go before the next is asked for."""
+    each = [break_down_verdict(one, detections) for one in verdicts]
     return IouErrors(
         settings=settings,
-        ious=np.array(wanted),
+        ious=np.array([one.settings.iou for one in each]),
         ap=np.array([one.ap for one in each]),
         raw={name: np.array([one.raw[name] for one in each]) for name in (*ERRORS, *SPECIAL)},
         count={name: np.array([one.count[name] for one in each], dtype=np.int64) for name in ERRORS},

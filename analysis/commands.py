@@ -33,7 +33,11 @@ class Convention(StrEnum):
 
 Predictions = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME=]PREDICTIONS...", help="COCO results files, .json or .json.gz.", show_default=False),
+    typer.Argument(
+        metavar="[NAME=]PREDICTIONS...",
+        help="COCO results files, .json or .json.gz, output folders of detectron2, or folders of runs.",
+        show_default=False,
+    ),
 ]
 Truth = Annotated[
     Path | None, typer.Option("--gt", metavar="GT", help="COCO instances file, .json or .json.gz.", show_default=False)
@@ -159,7 +163,11 @@ def _errors(
     for run_name, check, result in checks:
         typer.echo(f"verify {run_name}: {check}: {result}")
     if out:
-        typer.echo(f"\nwritten to {out}: " + ", ".join(written))
+        kinds: dict[str, list[str]] = {}
+        for name in written:
+            stem, _, kind = name.partition(".")
+            kinds.setdefault(stem, []).append(kind)
+        typer.echo(f"\nwritten to {out}: " + "; ".join(f"{stem} ({', '.join(k)})" for stem, k in kinds.items()))
 
 
 @app.command()
@@ -224,16 +232,25 @@ def example(
     _errors(list(files.items()), truth, Settings(), out=out / "analysis")
 
 
+# The place in a command's context where the front door puts the way from a run folder to its ground truth.
+TRUTH_OF_RUN = "detablate.truth_of_run"
+
+
 def inputs(
     context: typer.Context, predictions: list[str] | None, gt: Path | None, root: Path
 ) -> tuple[list[tuple[str, Path]], Path]:
     """What was named, or else what the front door finds under the root."""
+    from analysis.output_folders import common_truth, open_output
     from analysis.runs import name_runs
 
     if predictions:
-        if gt is None:
-            raise typer.BadParameter("is needed: the ground truth to compare with", param_hint="--gt")
-        return name_runs(predictions), gt
+        named = name_runs(predictions)
+        outputs = [open_output(path, None if gt else context.meta.get(TRUTH_OF_RUN)) for _, path in named]
+        truth = gt or common_truth(outputs)
+        if truth is None:
+            told = "" if any(path.is_file() for _, path in named) else "; the folders do not all hold it"
+            raise typer.BadParameter(f"is needed: the ground truth to compare with{told}", param_hint="--gt")
+        return [(name, output.predictions) for (name, _), output in zip(named, outputs, strict=True)], truth
     newest: tuple[list[tuple[str, Path]], Path] | None = context.obj(root) if context.obj else None
     if newest is None:
         raise BadInput(

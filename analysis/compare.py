@@ -1,5 +1,6 @@
 """Runs against a baseline on the same images: what differs beyond noise, per class, and what became of each object."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -7,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.detections import Detections
-from analysis.errors import Breakdown, Settings, break_down_verdict, judge
+from analysis.errors import ERRORS, SPECIAL, Breakdown, Settings, break_down_verdict, judge
 from analysis.fates import FATE_NAMES, object_fates
 from analysis.fates import IGNORED as NOT_ASKED
 from analysis.ground_truth import GroundTruth
 from analysis.intervals import (
+    SIGNIFICANCE,
     Difference,
     Interval,
     difference,
@@ -134,7 +136,8 @@ def compare(
         progress: called with the number of resamples that are done.
 
     Raises:
-        BadInput: names clash, the baseline is none of them, or there is no seed in common.
+        BadInput: names clash, the baseline is none of them, there is no seed in common, or there are too few resamples
+            for anything to stand after the correction.
     """
     settings = settings or Settings()
     names = [entrant.name for entrant in entrants]
@@ -153,8 +156,13 @@ def compare(
         for dt, verdict in zip(entrant.detections, own, strict=True)
     ]
     images = len(ground_truth.image_id)
-    count = (8 + 1 + mean_ap) * (len(entrants) - 1)
+    count = (len(ERRORS) + len(SPECIAL) + 1 + mean_ap) * (len(entrants) - 1)
     resamples = resamples or enough(count)
+    if count > SIGNIFICANCE * (resamples + 1):
+        raise BadInput(
+            f"{resamples:,} resamples are too few for {count} tests: no p is below 1/{resamples + 1:,}, so nothing "
+            f"could stand after the correction; use {math.ceil(count / SIGNIFICANCE):,} or more"
+        )
     flat = iter(resample(ground_truth, runs, resamples=resamples, seed=seed, mean_ap=mean_ap, progress=progress))
     drawn = [[_or_nothing(next(flat), images) for _ in entrant.detections] for entrant in entrants]
     breakdowns = [
@@ -180,7 +188,7 @@ def compare(
         entrants=measured,
         against=tuple(_corrected(against)),
         family=_family(len(against), len(drawn[0][0].numbers)),
-        cautions=tuple(_cautions(ground_truth, images, resamples, count, entrants)),
+        cautions=tuple(_cautions(ground_truth, images, entrants)),
     )
 
 
@@ -214,24 +222,27 @@ def _or_nothing(drawn: Resampled, images: int) -> Resampled:
 
 def _measured(entrant: Entrant, drawn: Sequence[Resampled], breakdowns: tuple[Breakdown, ...]) -> Measured:
     values = np.array([one.value for one in drawn])
-    numbers = {}
+    numbers, first_error = {}, drawn[0].numbers.index(ERRORS[0])
     for row, name in enumerate(drawn[0].numbers):
         each = np.array([one.drawn[row] for one in drawn])
-        numbers[name] = interval(values[0, row], each[0]) if len(drawn) == 1 else over_seeds(values[:, row], each)
-    categories = {
-        name: _category(
-            np.mean([one.category_value[row] for one in drawn], axis=0),
-            np.mean([one.category_drawn[row] for one in drawn], axis=0),
-        )
-        for row, name in enumerate(drawn[0].numbers)
-    }
+        found = interval(values[0, row], each[0]) if len(drawn) == 1 else over_seeds(values[:, row], each)
+        numbers[name] = _possible(found) if row < first_error else found
+    categories = {}
+    for row, name in enumerate(drawn[0].numbers):
+        value = np.mean([one.category_value[row] for one in drawn], axis=0)
+        low, high = limits(np.mean([one.category_drawn[row] for one in drawn], axis=0).T)
+        low, high = 2 * value - high, 2 * value - low  # as analysis.intervals.interval does
+        if row < first_error:
+            low, high = low.clip(0, 100), high.clip(0, 100)
+        categories[name] = CategoryIntervals(value, low, high)
     return Measured(entrant.name, entrant.seeds, numbers, categories, breakdowns)
 
 
-def _category(value: Floats, drawn: "NDArray[np.float32]") -> CategoryIntervals:
-    """Of f64[K] and its resamples f32[R, K]."""
-    low, high = limits(drawn.T)
-    return CategoryIntervals(value, low, high)
+def _possible(found: Interval) -> Interval:
+    """An AP lies between 0 and 100."""
+    if math.isnan(found.low):
+        return found
+    return replace(found, low=min(max(found.low, 0.0), 100.0), high=min(max(found.high, 0.0), 100.0))
 
 
 def _against(
@@ -249,10 +260,11 @@ def _against(
         values = np.array([own.value[row] - theirs.value[row] for own, theirs in pairs])
         each = np.array([own.drawn[row] - theirs.drawn[row] for own, theirs in pairs])
         differences[name] = difference(values[0], each[0]) if len(pairs) == 1 else difference_over_seeds(values, each)
-        categories[name] = _category(
-            np.mean([own.category_value[row] - theirs.category_value[row] for own, theirs in pairs], axis=0),
-            np.mean([own.category_drawn[row] - theirs.category_drawn[row] for own, theirs in pairs], axis=0),
+        value = np.mean([own.category_value[row] - theirs.category_value[row] for own, theirs in pairs], axis=0)
+        low, high = limits(
+            np.mean([own.category_drawn[row] - theirs.category_drawn[row] for own, theirs in pairs], axis=0).T
         )
+        categories[name] = CategoryIntervals(value, low, high)
     moves = None
     if len(entrant.seeds) == len(base.seeds) == 1:
         moves = moves_between(base_breakdowns[0], breakdowns[0])
@@ -282,20 +294,13 @@ def _family(others: int, numbers: int) -> str:
     return f"{runs} against the baseline x {numbers} numbers = {others * numbers} tests"
 
 
-def _cautions(
-    ground_truth: GroundTruth, images: int, resamples: int, tests: int, entrants: Sequence[Entrant]
-) -> list[str]:
+def _cautions(ground_truth: GroundTruth, images: int, entrants: Sequence[Entrant]) -> list[str]:
     sentences = []
     if images == 1:
         sentences.append("there is a single image, so there is nothing to resample and no interval")
     elif images < FEWEST_IMAGES:
         sentences.append(
             f"{images} images are few: below {FEWEST_IMAGES} the intervals are too narrow and cover less than 95 %"
-        )
-    if tests > 0.05 * (resamples + 1):
-        sentences.append(
-            f"with {resamples:,} resamples no p is below 1/{resamples + 1:,}, which is too coarse for {tests} tests; "
-            f"use --resamples {enough(tests)} or more"
         )
     if not (~ground_truth.ignore).any():
         sentences.append("no object counts, so there is no AP")

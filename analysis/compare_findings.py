@@ -31,18 +31,15 @@ def _finding(comparison: Comparison, one: Against) -> str:
         return f"{one.name} and {comparison.baseline}: no interval can be given, so nothing is said about noise."
     scores = [key for key in (MEAN_AP, name) if key in differences and differences[key].stands]
     causes = [key for key in ERRORS if differences[key].stands]
-    causes += [key for key in SPECIAL if differences[key].stands and not causes]
+    whole = [key for key in SPECIAL if differences[key].stands]
     clauses = []
     if scores:
-        gains = [f"{'more' if differences[key].value > 0 else 'less'} {key}" for key in scores]
-        parts = [f"{amount(differences[key])} {gain}" for key, gain in zip(scores, gains, strict=True)]
-        clauses.append(f"has {_listed(parts)}")
-    if causes:
-        parts = [
-            f"{amount(differences[key])} {'' if n else f'{name} '}{'more' if differences[key].value > 0 else 'less'} "
-            f"to {CAUSES[key]}"
-            for n, key in enumerate(sorted(causes, key=lambda key: -abs(differences[key].value)))
-        ]
+        gains = [f"{amount(differences[key])} {_more(differences[key])} {key}" for key in scores]
+        clauses.append(f"has {_listed(gains)}")
+    if causes or (whole and not scores):
+        keys = sorted(causes or whole, key=lambda key: -abs(differences[key].value))
+        parts = [f"{amount(differences[key])} {_more(differences[key])} to {CAUSES[key]}" for key in keys]
+        parts[0] = parts[0].replace("] ", f"] {name} ", 1)
         clauses.append(f"loses {_listed(parts)}")
     if not clauses:
         shown = MEAN_AP if MEAN_AP in differences else name
@@ -50,8 +47,15 @@ def _finding(comparison: Comparison, one: Against) -> str:
             f"{one.name} and {comparison.baseline} do not differ beyond noise, {scope}: {shown} by "
             f"{signed(differences[shown])}."
         )
-    rest = "" if len(scores) + len(causes) == len(differences) else "; nothing else differs beyond noise"
+    also = [f"{key.upper()} {signed(differences[key])}" for key in whole if causes or scores]
+    rest = f" ({', '.join(also)})" if also else ""
+    if not all(difference.stands for difference in differences.values()):
+        rest += "; nothing else differs beyond noise"
     return f"{one.name} {' and '.join(clauses)} than {comparison.baseline}, {scope}{rest}."
+
+
+def _more(difference: Difference) -> str:
+    return "more" if difference.value > 0 else "less"
 
 
 def of_whom(one: Against) -> str:

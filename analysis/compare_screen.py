@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -25,7 +26,7 @@ MOST_CATEGORIES = 8
 def comparison_screen(ground_truth: GroundTruth, comparison: Comparison) -> list[RenderableType]:
     """Everything that ``analyze compare`` shows."""
     parts: list[RenderableType] = [_heading(ground_truth, comparison), Text(""), *comparison_tables(comparison)]
-    parts += [Text(""), _said(comparison)]
+    parts += [Text(""), findings_grid(comparison)]
     for one in comparison.against:
         if one.moves is not None:
             parts += [Text(""), *_moves(ground_truth, comparison, one, one.moves)]
@@ -35,8 +36,28 @@ def comparison_screen(ground_truth: GroundTruth, comparison: Comparison) -> list
 
 
 def comparison_tables(comparison: Comparison) -> list[RenderableType]:
-    """The numbers of the baseline and every difference to it, and how to read them."""
-    return [_differences(comparison), _legend(comparison)]
+    """The numbers of the baseline and every difference to it, and how to read them.
+
+    The differences stand side by side as far as there is room.
+    """
+    console = Console()
+    at_once = len(comparison.against)
+    while at_once > 1 and console.is_terminal and _width(console, _differences(comparison, 0, at_once)) > console.width:
+        at_once -= 1
+    parts: list[RenderableType] = []
+    for start in range(0, len(comparison.against), at_once):
+        parts += [_differences(comparison, start, start + at_once), Text("")]
+    return [*parts[:-1], _legend(comparison)]
+
+
+def _width(console: Console, table: Table) -> int:
+    return Measurement.get(console, console.options, table).maximum
+
+
+def _table(title: str = "") -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.title, table.title_justify, table.title_style = title or None, "left", "bold"
+    return table
 
 
 def _heading(ground_truth: GroundTruth, comparison: Comparison) -> Table:
@@ -63,25 +84,28 @@ def resampled_sentence(comparison: Comparison) -> str:
     )
 
 
-def _differences(comparison: Comparison) -> Table:
+def _differences(comparison: Comparison, start: int, end: int) -> Table:
     name = ap_name(comparison.settings.iou)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("")
-    table.add_column("")
+    shown = comparison.against[start:end]
     base = next(one for one in comparison.entrants if one.name == comparison.baseline)
-    table.add_column(f"{base.name}", justify="right")
-    for one in comparison.against:
-        table.add_column(f"{one.name} minus {base.name}", justify="right")
+    explain = len(comparison.against) == 1
+    table = _table()
+    table.add_column("")
+    if explain:
+        table.add_column("")
+    table.add_column(base.name, justify="right")
+    for one in shown:
+        table.add_column(f"{one.name} minus {base.name}" if explain else one.name, justify="right", no_wrap=True)
         table.add_column("p", justify="right")
     for number in comparison.numbers:
         if number == ERRORS[0]:
-            table.add_row("", Text(f"{name} lost to", style="dim"))
+            table.add_row(*([""] if explain else []), Text(f"{name} lost to", style="dim"))
         if number == SPECIAL[0]:
-            table.add_row("", Text("or to all of a kind", style="dim"))
+            table.add_row(*([""] if explain else []), Text("to all of a kind", style="dim"))
         cells: list[Text] = [Text(interval_text(base.numbers[number]))]
-        for one in comparison.against:
+        for one in shown:
             cells += _difference_cells(one.differences[number])
-        table.add_row(_number_name(number), _meaning(number, name), *cells)
+        table.add_row(_number_name(number), *([_meaning(number)] if explain else []), *cells)
     return table
 
 
@@ -119,7 +143,7 @@ def _number_name(number: str) -> Text:
     return Text(number.upper() if number in SPECIAL else number, style=COLORS.get(number, "bold"))
 
 
-def _meaning(number: str, name: str) -> str:
+def _meaning(number: str) -> str:
     if number in MEANINGS:
         return MEANINGS[number]
     return "average precision, mean over IoU 0.50 to 0.95" if number == MEAN_AP else "average precision"
@@ -138,7 +162,23 @@ def _legend(comparison: Comparison) -> Text:
     return Text("\n" + " ".join(parts), style="dim")
 
 
-def _said(comparison: Comparison) -> RenderableType:
+def sources_table(comparison: Comparison) -> Table | None:
+    """Where the noise of each difference comes from, images and seeds apart; none where there is one seed alone."""
+    several = [one for one in comparison.against if len(one.seeds) > 1]
+    if not several:
+        return None
+    table = _table("Standard error of each difference: from the choice of images / from the choice of seeds")
+    table.add_column("")
+    for number in comparison.numbers:
+        table.add_column(_number_name(number), justify="right")
+    for one in several:
+        cells = [f"{found.images:.1f} / {found.seeds:.1f}" for found in one.differences.values()]
+        table.add_row(f"{one.name}, n = {len(one.seeds)}", *cells)
+    return table
+
+
+def findings_grid(comparison: Comparison) -> RenderableType:
+    """The findings as sentences."""
     grid = Table.grid(padding=(0, 2))
     for number, sentence in enumerate(findings(comparison)):
         grid.add_row(Text("in words" if not number else "", style="bold"), sentence)
@@ -146,10 +186,7 @@ def _said(comparison: Comparison) -> RenderableType:
 
 
 def _moves(ground_truth: GroundTruth, comparison: Comparison, one: Against, moves: Moves) -> list[RenderableType]:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.title, table.title_justify, table.title_style = (
-        f"What became of the objects: {comparison.baseline} (down) and {one.name} (across)", "left", "bold",
-    )  # fmt: skip
+    table = _table(f"What became of the objects: {comparison.baseline} (down) and {one.name} (across)")
     table.add_column("")
     for fate in moves.fates:
         table.add_column(fate, justify="right")

@@ -9,6 +9,7 @@ from analysis.detections import Detections
 from analysis.errors import CLS, TRUE_POSITIVE, Labels
 from analysis.ground_truth import GroundTruth
 
+Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
@@ -17,7 +18,8 @@ class Confusion:
     """Pairs (true category, predicted category) that occur, the most frequent first; equal ones are true positives.
 
     A cls error counts whether or not its object was also found rightly; ``objects`` counts the objects that the
-    confusion cost: unfound, with this error as the best claim.
+    confusion cost: unfound, with this error as the best claim. ``cost`` is there after
+    :func:`analysis.confusion_cost.with_costs`, which puts the costliest first.
     """
 
     categories: int
@@ -25,6 +27,7 @@ class Confusion:
     predicted: Ints  # [P] category index of the detection
     count: Ints  # [P] detections
     objects: Ints  # [P] objects lost to it (for a true positive: found)
+    cost: Floats | None = None  # [P] points of AP to gain by fixing the errors of this pair alone
 
     @property
     def matrix(self) -> Ints:
@@ -36,11 +39,21 @@ class Confusion:
         """i64[K, K] objects by true category and the category that they were lost to; found ones on the diagonal."""
         return self._dense(self.objects)
 
+    def wrong(self, most: int | None = None) -> Ints:
+        """The places of :meth:`wrong`."""
+        return np.flatnonzero(self.true != self.predicted)[:most]
+
     def most_confused(self, most: int | None = None) -> list[tuple[int, int, int, int]]:
-        """``(true, predicted, count, objects)`` of the pairs of different categories, the most frequent first."""
-        wrong = np.flatnonzero(self.true != self.predicted)[:most]
+        """``(true, predicted, count, objects)`` of :meth:`wrong`."""
         columns = (self.true, self.predicted, self.count, self.objects)
-        return list(zip(*(column[wrong].tolist() for column in columns), strict=True))
+        return list(zip(*(column[self.wrong(most)].tolist() for column in columns), strict=True))
+
+    def row(self, true: int) -> Ints:
+        """i64[K] detections on objects of one category, by predicted category."""
+        counts = np.zeros(self.categories, dtype=np.int64)
+        of_it = self.true == true
+        counts[self.predicted[of_it]] = self.count[of_it]
+        return counts
 
     def _dense(self, values: Ints) -> Ints:
         table = np.zeros((self.categories, self.categories), dtype=np.int64)

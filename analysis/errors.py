@@ -219,7 +219,7 @@ class Verdict:
             error: cls, loc, both, dup, bg, miss, fp or fn.
             chosen: bool[n] by position, for miss and fn bool[M] by object: which of the errors to fix. fp: not asked.
         """
-        right, counted, ranking = self.base.right, self.base.counted, self._ranking_fixed
+        right, counted, ranking = self.base.right, self.base.counted, self.ranking_fixed
         if error == "fp":
             return self._best_first()
         if error in ("miss", "fn"):
@@ -230,11 +230,7 @@ class Verdict:
             wrong &= chosen
         wins = wrong & self.labels.fixes[self.row]
         if error == "cls" and wins.any():
-            moved = np.where(wins, self.object_category[self.labels.target[self.row]], self.category)
-            order = self.by_score_fixed
-            if self.settings.convention == "coco":
-                order = _moved_last(order, wins, self.score)
-            ranking = rank(order, moved, self.categories)
+            ranking = self._with_moved(np.flatnonzero(wins))
         return Curve(ranking, right | wins, (counted & ~wrong) | wins, self.asked)
 
     def precision(self, curve: Curve) -> Floats:
@@ -269,16 +265,63 @@ class Verdict:
         return CurveAP(float(category[known].mean()) if known.any() else 0.0, category)
 
     @cached_property
-    def _ranking_fixed(self) -> Ranking:
+    def ranking_fixed(self) -> Ranking:
+        """The ranking of the fixed curves, before a cls error moves."""
         if self.by_score_fixed is self.by_score:
             return self.base.ranking
         return rank(self.by_score_fixed, self.category, self.categories)
+
+    @cached_property
+    def place(self) -> Ints:
+        """i64[n] of each position, its place in the order by score of the fixed curves."""
+        place = np.empty(len(self.row), dtype=np.int64)
+        place[self.by_score_fixed] = np.arange(len(place))
+        return place
+
+    @cached_property
+    def _key(self) -> Ints:
+        """i64[n] ascending along the ranking of the fixed curves: by category, then by place."""
+        return self.ranking_fixed.category * len(self.row) + self.place[self.ranking_fixed.rows]
+
+    @cached_property
+    def _falling(self) -> Floats:
+        """f64[n] the scores in the order of the fixed curves, negated."""
+        falling: Floats = -self.score[self.by_score_fixed]
+        return falling
+
+    def place_if_moved(self, moved: Ints) -> Ints:
+        """i64 for positions i64 that change category: those of the new category with a lower place come before them.
+
+        Among equal scores they come in the ``coco`` convention behind all that were in that category.
+        """
+        if self.settings.convention == "coco":
+            return np.searchsorted(self._falling, -self.score[moved], side="right")
+        return self.place[moved]
+
+    def _with_moved(self, moved: Ints) -> Ranking:
+        """The ranking of the fixed curves when some positions are in their target's category.
+
+        The few are taken out and put in again: sorting all anew would take several times as long.
+        """
+        ranking, count = self.ranking_fixed, len(self.row)
+        to = self.object_category[self.labels.target[self.row[moved]]]
+        moved, to = (values[np.lexsort((self.place[moved], to))] for values in (moved, to))
+        stays = np.ones(count, dtype=np.bool_)
+        stays[moved] = False
+        stays = stays[ranking.rows]
+        at = np.searchsorted(self._key[stays], to * count + self.place_if_moved(moved))
+        left, joined = (np.bincount(category, minlength=self.categories) for category in (self.category[moved], to))
+        return Ranking(
+            np.insert(ranking.rows[stays], at, moved),
+            np.insert(ranking.category[stays], at, to),
+            ranking.start + np.concatenate([[0], np.cumsum(joined - left)]),
+        )
 
     def _best_first(self) -> Curve:
         """Every wrong detection below every right one: in COCO's terms, without the wrong ones."""
         right, counted = self.base.right, self.base.counted
         if self.settings.convention == "coco":
-            return Curve(self._ranking_fixed, right, right, self.asked)
+            return Curve(self.ranking_fixed, right, right, self.asked)
         order = self.by_score_fixed
         order = np.concatenate([order[right[order]], order[~right[order]]])
         return Curve(rank(order, self.category, self.categories), right, counted, self.asked)
@@ -334,12 +377,6 @@ def _judge_coco(
         taken, dropped = match_coco(found, settings.iou, ignored_truth, ground_truth.crowd, out_of_range)
         labels = _label(detections, order, nearest, ignored_truth, taken, dropped, settings)
         yield _verdict(ground_truth, detections, settings, labels, order, ignored_truth, ranked, ranked)
-
-
-def _moved_last(by_score: Ints, moved: Bools, score: Floats) -> Ints:
-    """The positions by descending score, those that change category behind the others of equal score."""
-    stay, go = by_score[~moved[by_score]], by_score[moved[by_score]]
-    return np.insert(stay, np.searchsorted(-score[stay], -score[go], side="right"), go)
 
 
 def _judge_tidecv(

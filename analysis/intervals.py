@@ -18,8 +18,9 @@ SIGNIFICANCE = 1 - CONFIDENCE
 class Interval:
     """A number in points and its 95 % interval; NaN for what cannot be told (a single image, nothing drawn).
 
-    Of one run the limits are percentiles over resamples of the images. Of n >= 2 seeds they are the mean over seeds
-    and Student's t, with both sources of variance: the images and the seeds.
+    With one seed the limits are percentiles over resamples of the images, of a difference as they are, of a run turned
+    about its value. With n >= 2 seeds they are Student's t about the mean, with both sources of variance: the images
+    and the seeds.
     """
 
     value: float
@@ -58,9 +59,13 @@ def limits(drawn: "NDArray[np.floating]") -> tuple[Floats, Floats]:
 
 
 def interval(value: float, drawn: Floats) -> Interval:
-    """Of one run, from its resamples f64[R]."""
+    """Of one run, from its resamples f64[R].
+
+    The limits are percentiles of the resamples turned about the value: images that are drawn twice raise AP (and with
+    few images AP is too high already), so that the percentiles themselves would lie on the wrong side.
+    """
     low, high = limits(drawn)
-    return Interval(value, float(low), float(high), _deviation(drawn))
+    return Interval(value, 2 * value - float(high), 2 * value - float(low), _deviation(drawn))
 
 
 def difference(value: float, drawn: Floats) -> Difference:
@@ -80,16 +85,18 @@ def difference(value: float, drawn: Floats) -> Difference:
 def over_seeds(values: Floats, drawn: Floats) -> Interval:
     """Of the mean over n >= 2 seeds f64[n], with each seed's value on the same resamples f64[n, R].
 
-    The variances of both sources add up: that of the mean over resamples of the images, and that between seeds over
-    n. The quantile is Student's, with the degrees of freedom that Welch and Satterthwaite give the sum, rounded down.
+    The interval stands about the mean less what resampling raises it by (see :func:`interval`). The variances of both
+    sources add up: that of the mean over resamples of the images, and that between seeds over n. The quantile is
+    Student's, with the degrees of freedom that Welch and Satterthwaite give the sum, rounded down.
     """
     value, images, seeds, freedom = _two_sources(values, drawn)
     half = t_quantile(freedom) * math.hypot(images, seeds)
-    return Interval(value, value - half, value + half, images, seeds, len(values))
+    middle = 2 * value - float(np.nanmean(drawn)) if not np.isnan(drawn).all() else math.nan
+    return Interval(value, middle - half, middle + half, images, seeds, len(values))
 
 
 def difference_over_seeds(values: Floats, drawn: Floats) -> Difference:
-    """Like :func:`over_seeds`, of differences seed by seed; p is that of the t."""
+    """Likewise of differences seed by seed, about their mean itself; p is that of the t."""
     value, images, seeds, freedom = _two_sources(values, drawn)
     error = math.hypot(images, seeds)
     half = t_quantile(freedom) * error

@@ -12,6 +12,7 @@ from analysis.ground_truth import GroundTruth
 from analysis.plots import errors_figure
 from analysis.tables import detections_frame, errors_frame, errors_markdown, gzipped_csv
 from analysis.where import Where
+from analysis.where_plots import where_figures
 from analysis.where_printed import errors_printed, where_printed
 from analysis.where_tables import objects_frame, where_frames
 
@@ -42,6 +43,8 @@ def write_outputs(
     }
     for name, frame in where_frames(ground_truth, found).items():
         contents[f"{name}.csv"] = frame.to_csv(index=False).encode()
+    for name, pictures in where_figures(ground_truth, found).items():
+        contents |= _pictures(name, pictures)
     for name, table in where_printed(ground_truth, settings, found).items():
         contents[f"{name}.md"] = table.markdown().encode()
         contents[f"{name}.tex"] = table.latex().encode()

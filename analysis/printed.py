@@ -28,9 +28,7 @@ salt \& pepper & 56.4 \\
 import re
 from dataclasses import dataclass
 
-_TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
-    character: f"\\{character}" for character in "&%$#_{}"
-}
+from analysis.latex import escape
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def _markdown(text: str) -> str:
 
 
 def _tex(text: str) -> str:
-    return "".join(_TEX.get(character, character) for character in one_line(text))
+    return escape(one_line(text))
 
 
 def _tex_cell(text: str) -> str:

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.average_precision import COCO_RECALLS, EPSILON, recall_steps
+from analysis.average_precision import COCO_RECALLS, EPSILON, Ranking
 from analysis.errors import Curve
 from analysis.grouping import order_by_index
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+_NEXT_RECALLS: Floats = np.append(COCO_RECALLS[1:], np.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +34,20 @@ class _Asked:
 class _Hits:
     """The true positives of curves that share them, category by category and by descending score.
 
-    For each block that counts in one of these curves, the places in the running sum over all blocks that tell how many
-    of its detections come up to and with each hit, and how many before the category.
+    Only the last of those that follow each other without a wrong detection between can have the best precision from
+    there on: the *peaks*, a third of them with usual detectors. For each block that counts in one of these curves,
+    ``seen`` and ``before`` are the places in the running sum over all blocks that tell how many of its detections come
+    up to and with each peak, and how many before its category.
     """
 
-    image: Ints  # [H]
-    category: Ints  # [H]
-    start: Ints  # [K + 1] where each category begins
-    seen: dict[int, Ints]  # block -> [H]
+    image: Ints  # [H] of the true positives
+    peak: Ints  # [P] in their running sum, up to and with each peak
+    start: Ints  # [P] in their running sum, before the category of each peak
+    category: Ints  # [P] of the peaks
+    occupied: Ints  # categories with a peak
+    first: Ints  # the first peak of each of those
+    lift: Floats  # [P] higher by 1 than in the category after it
+    seen: dict[int, Ints]  # block -> [P]
     before: dict[int, Ints]  # block -> [K]
     curves: tuple[tuple[int, int, tuple[int, ...]], ...]  # (which curve, which objects, the blocks that count)
 
@@ -69,22 +77,19 @@ class WeightedCurves:
         found = np.zeros((self.curves, self.categories))
         sums = _running(weights, self.block_image)
         counts = [np.diff(_running(weights, asked.image)[asked.start]) for asked in self.asked]
-        steps = [recall_steps(count, COCO_RECALLS) for count in counts]
         for hits in self.hits:
             if not len(hits.image):
                 continue
             running = _running(weights, hits.image)
-            start = running[hits.start[:-1]]
-            right = running[1:] - start[hits.category]
-            up_to = np.cumsum(np.bincount(running[1:]))  # [v] hits by which at most v true positives were counted
-            place: dict[int, tuple[Ints, Bools]] = {}
+            right = (running[hits.peak] - running[hits.start]).astype(np.float64)
             seen = {block: sums[index] for block, index in hits.seen.items()}
             before = {block: sums[index] for block, index in hits.before.items()}
+            shares: dict[int, Floats] = {}
             for curve, asked, blocks in hits.curves:
-                if asked not in place:
-                    place[asked] = _reached(start, steps[asked], up_to, hits.start[1:])
+                if asked not in shares:
+                    shares[asked] = _shares(hits, right, counts[asked])
                 total = _total(seen, blocks) - _total(before, blocks)[hits.category]
-                found[curve] = _average(right, total, *place[asked])
+                found[curve, hits.occupied] = _average(hits, right / (total + EPSILON), shares[asked])
         found[:, counts[0] == 0] = np.nan
         return found * 100
 
@@ -97,33 +102,36 @@ def _running(weights: Ints, image: Ints) -> Ints:
     return total
 
 
-def _reached(start: Ints, steps: Ints, up_to: Ints, end: Ints) -> tuple[Ints, Bools]:
-    """The hit i64[K, R] at which each recall is first reached, the category's end where none is, and whether one is."""
-    place = up_to[np.minimum(start[:, None] + steps - 1, len(up_to) - 1)]
-    reached = place < end[:, None]
-    return np.where(reached, place, end[:, None]), reached
-
-
-def _average(right: Ints, seen: Ints, place: Ints, reached: Bools) -> Floats:
-    """f64[K] the mean over recalls of the best precision at that recall or a higher one.
-
-    A hit whose image does not count cannot be the best: at its place precision is that of the hit before it, or less.
-    """
-    precision = np.zeros(len(right) + 1)
-    np.divide(right, seen + EPSILON, out=precision[:-1])
-    bits = precision.view(np.int64)  # in the order of the numbers, as none is negative, and faster to compare
-    best = np.maximum.reduceat(bits, place.ravel()).reshape(place.shape)  # between a recall and the next
-    best[~reached] = 0
-    envelope: Floats = np.maximum.accumulate(best[:, ::-1], axis=1).view(np.float64)
-    mean: Floats = envelope.mean(axis=1)
-    return mean
-
-
 def _total(parts: dict[int, Ints], blocks: Sequence[int]) -> Ints:
     total = parts[blocks[0]].copy()
     for block in blocks[1:]:
         total += parts[block]
     return total
+
+
+def _shares(hits: _Hits, right: Floats, asked: Ints) -> Floats:
+    """f64[P] how many of the 101 recalls are first reached by each peak, for i64[K] objects that are asked for.
+
+    The recall at a peak reaches as many as ``searchsorted(recalls, recall, "right")`` says, with its rounding.
+    """
+    recall = right / np.maximum(asked, 1)[hits.category]
+    guess = (recall * 100).astype(np.int64)
+    reached = guess + 1 + (recall >= _NEXT_RECALLS[guess]) - (recall < COCO_RECALLS[guess])
+    share = np.diff(reached, prepend=0).astype(np.float64)
+    share[hits.first] = reached[hits.first]
+    return share
+
+
+def _average(hits: _Hits, precision: Floats, share: Floats) -> Floats:
+    """f64[occupied] the mean over recalls of the best precision at that recall or a higher one.
+
+    A peak whose image does not count cannot be the best: at its place precision is that of one before it, or less.
+    The best from each hit on comes from one running maximum over all categories, each lifted above the one after it.
+    """
+    lifted = (precision + hits.lift).view(np.int64)  # in the order of the numbers, as none is negative, and faster
+    best = np.maximum.accumulate(lifted[::-1])[::-1].view(np.float64)
+    mean: Floats = np.add.reduceat((best - hits.lift) * share, hits.first) / len(COCO_RECALLS)
+    return mean
 
 
 def weigh(
@@ -140,16 +148,20 @@ def weigh(
         images: how many there are.
         categories: K.
     """
-    first = curves[0].ranking
+    reference = curves[0].ranking
     place = np.empty(len(image), dtype=np.int64)
-    place[first.rows] = np.arange(len(first.rows))
-    category = first.category[place]
+    place[reference.rows] = np.arange(len(reference.rows))
+    category = reference.category[place]
     moved = {id(c.ranking): c.ranking.category[np.argsort(c.ranking.rows)] != category for c in curves}
     signature = np.zeros(len(image), dtype=np.int64)
     for number, curve in enumerate(curves):
         signature |= (curve.counted & ~moved[id(curve.ranking)]).astype(np.int64) << number
+    signature[~_needed(curves)] = 0
     kinds, kind = np.unique(signature, return_inverse=True)
-    blocks = [first.rows[kind[first.rows] == block] for block in range(len(kinds))]
+    blocks = [
+        reference.rows[kind[reference.rows] == block] if bits else reference.rows[:0]
+        for block, bits in enumerate(kinds)
+    ]
     # Detections in another category than in the first ranking: a block for each ranking that moves some.
     rankings = {id(c.ranking): c.ranking for c in curves}
     own = {key: len(blocks) + n for n, key in enumerate(key for key in rankings if moved[key].any())}
@@ -178,15 +190,31 @@ def weigh(
     for (key, content), members in groups.items():
         ranking = rankings[key]
         hit = np.frombuffer(content, dtype=np.int64)
+        counted = np.any([curves[number].counted for number, _, _ in members], axis=0)[ranking.rows]
+        place_of_peak = _peaks(ranking, hit, counted)
+        peak = hit[place_of_peak]
         used = sorted({block for _, _, counting in members for block in counting})
         block_of = np.where(moved[key], own.get(key, -1), kind)[ranking.rows]
         seen, before = {}, {}
         for block in used:
             running = np.concatenate([[0], np.cumsum(block_of == block)]) + offset[block]
-            seen[block], before[block] = running[hit + 1], running[ranking.start[:-1]]
-        start = np.searchsorted(hit, ranking.start)
-        rows = ranking.rows[hit]
-        hits.append(_Hits(image[rows], ranking.category[hit], start, seen, before, tuple(members)))
+            seen[block], before[block] = running[peak + 1], running[ranking.start[:-1]]
+        of_peak = ranking.category[peak]
+        occupied, first = np.unique(of_peak, return_index=True)
+        hits.append(
+            _Hits(
+                image=image[ranking.rows[hit]],
+                peak=place_of_peak + 1,
+                start=np.searchsorted(hit, ranking.start)[of_peak],
+                category=of_peak,
+                occupied=occupied,
+                first=first,
+                lift=(categories - 1 - of_peak).astype(np.float64),
+                seen=seen,
+                before=before,
+                curves=tuple(members),
+            )
+        )
     block_image = image[np.concatenate(blocks)] if blocks else image
     most = int(np.bincount(block_image, minlength=1).max()) * images
     return WeightedCurves(
@@ -197,3 +225,26 @@ def weigh(
         hits=tuple(hits),
         asked=tuple(asked),
     )
+
+
+def _peaks(ranking: Ranking, hit: Ints, counted: Bools) -> Ints:
+    """The hits i64[P] (of places i64[H] in the ranking) after which a wrong detection counts or the category ends."""
+    wrong = counted.copy()
+    wrong[hit] = False
+    before = np.concatenate([[0], np.cumsum(wrong)])[hit]  # wrong ones before each hit
+    last = np.ones(len(hit), dtype=np.bool_)
+    last[:-1] = (np.diff(before) > 0) | (np.diff(ranking.category[hit]) > 0)
+    return np.flatnonzero(last)
+
+
+def _needed(curves: Sequence[Curve]) -> Bools:
+    """bool[n] which detections come before the last true positive of their category in some curve.
+
+    Those after it change no precision that counts: with detectors that give many low scores, most of them.
+    """
+    needed = np.zeros(len(curves[0].right), dtype=np.bool_)
+    for curve in curves:
+        rows, start = curve.ranking.rows, curve.ranking.start
+        hits = np.concatenate([[0], np.cumsum((curve.right & curve.counted)[rows])])
+        needed[rows] |= hits[:-1] < hits[start[1:]][curve.ranking.category]
+    return needed

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.average_precision import COCO_IOUS
 from analysis.by_class import ClassErrors, by_class
-from analysis.by_iou import IouErrors, by_iou
+from analysis.by_iou import IouErrors, along_verdicts
 from analysis.by_size import COCO_SIZES, Size, SizeErrors, by_size
 from analysis.confusion import Confusion, category_confusion
+from analysis.confusion_cost import with_costs
 from analysis.crowding import CrowdingBins, by_crowding, object_crowding
 from analysis.detections import Detections
-from analysis.errors import Settings, break_down_verdict, judge
+from analysis.errors import Settings, break_down_verdict, judge_at
 from analysis.fates import Fates, object_fates
 from analysis.ground_truth import GroundTruth
 from analysis.refusal import BadInput
@@ -73,7 +75,9 @@ class Analysis:
     def of(self, name: str, detections: Detections) -> Where:
         """Match a run once and compute the parts."""
         gt, parts = self._ground_truth, self._parts
-        verdict = judge(gt, detections, self._settings)
+        thresholds = COCO_IOUS.tolist() if "iou" in parts else []
+        verdicts = judge_at(gt, detections, self._settings, [self._settings.iou, *thresholds])
+        verdict = next(verdicts)
         breakdown = break_down_verdict(verdict, detections)
         labels = breakdown.labels
         fates = object_fates(labels)
@@ -82,7 +86,7 @@ class Analysis:
             fates=fates,
             classes=by_class(gt, detections, verdict, breakdown) if "class" in parts else None,
             sizes=by_size(gt, detections, verdict, self._sizes) if "size" in parts else None,
-            ious=by_iou(gt, detections, self._settings) if "iou" in parts else None,
+            ious=along_verdicts(verdicts, detections, self._settings) if "iou" in parts else None,
             crowding=by_crowding(self.crowding, fates, labels) if "crowding" in parts else None,
-            confusion=category_confusion(gt, detections, labels) if "confusion" in parts else None,
+            confusion=with_costs(category_confusion(gt, detections, labels), verdict) if "confusion" in parts else None,
         )

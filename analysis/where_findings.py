@@ -84,13 +84,13 @@ def _of_crowding(one: Where) -> str:
 
 
 def _of_confusion(ground_truth: GroundTruth, one: Where) -> str:
-    if one.confusion is None:
+    confusion = one.confusion
+    if confusion is None or confusion.cost is None or not len(confusion.wrong(1)):
         return ""
-    names = ground_truth.category_name
-    for true, predicted, count, objects in one.confusion.most_confused(1):
-        lost = {0: "no object was lost to it", 1: "1 object was lost to it"}.get(objects)
-        return (
-            f"{names[true]} is most often taken for {names[predicted]}: {count:,} detections; "
-            f"{lost or f'{objects:,} objects were lost to it'}"
-        )
-    return ""
+    names, i = ground_truth.category_name, int(confusion.wrong(1)[0])
+    lost = {0: "no object", 1: "1 object"}.get(int(confusion.objects[i]), f"{confusion.objects[i]:,} objects")
+    return (
+        f"the costliest is {names[confusion.true[i]]} taken for {names[confusion.predicted[i]]}: "
+        f"{confusion.cost[i]:.2f} {ap_name(one.run.breakdown.settings.iou)}, {confusion.count[i]:,} detections, "
+        f"{lost} lost to it"
+    )

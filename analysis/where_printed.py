@@ -136,13 +136,20 @@ def where_printed(ground_truth: GroundTruth, settings: Settings, found: Sequence
     )
     add(
         "confusion",
-        "Which class is taken for which, most often first",
-        ("class", "taken for", "detections", "objects lost"),
+        f"Which class is taken for which, and the points of {ap} to gain if it were not",
+        ("class", "taken for", "detections", "objects lost", "to gain"),
         [
-            (one.run.name, names[true], names[predicted], f"{count:,}", f"{objects:,}")
+            (
+                one.run.name,
+                names[one.confusion.true[i]],
+                names[one.confusion.predicted[i]],
+                f"{one.confusion.count[i]:,}",
+                f"{one.confusion.objects[i]:,}",
+                _points(one.confusion.cost[i]) if one.confusion.cost is not None else "",
+            )
             for one in found
             if one.confusion
-            for true, predicted, count, objects in one.confusion.most_confused(MOST_ROWS)
+            for i in one.confusion.wrong(MOST_ROWS).tolist()
         ],
         3,
         "cls errors; an object is lost to one if it was not found and no better claim to it was made.",

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.errors import ERRORS, Settings
-from analysis.fates import FATE_NAMES, IGNORED
+from analysis.fates import FATE_NAMES, FOUND, IGNORED
 from analysis.ground_truth import GroundTruth
 from analysis.printed import one_line
 from analysis.tables import ap_name
@@ -51,7 +51,7 @@ def where_screen(
     part("iou", "By threshold: points of AP to gain at each IoU from which a detection is right", _thresholds(found))
     part("crowding", "By crowding: objects by their highest IoU with another of their class, and what became of them",
          _crowding(found), "In % of the objects; dup: second detections for each found object.")  # fmt: skip
-    part("confusion", "Confusion: objects of one class that are taken for another (cls errors)",
+    part("confusion", f"Confusion: points of {ap} to gain if objects of one class were not taken for another",
          _confusion(ground_truth, found, most),
          "lost: objects that were not found, with this as the best claim to them.")  # fmt: skip
     return screen
@@ -134,20 +134,22 @@ def _thresholds(found: Sequence[Where]) -> Table:
 def _crowding(found: Sequence[Where]) -> Table:
     table = _table(found, "IoU", "objects", *(name for i, name in enumerate(FATE_NAMES) if i != IGNORED), "dup")
     for one, bins in [(one, one.crowding) for one in found if one.crowding]:
-        for place, name in enumerate(bins.names):
-            objects = int(bins.objects[place])
-            shares = [percent(bins.fate[place, i], objects) or "-" for i in range(len(FATE_NAMES)) if i != IGNORED]
-            twice = bins.duplicate_rate[place]
-            cells = [name, f"{objects:,}", *shares, "-" if np.isnan(twice) else f"{twice:.2f}"]
-            _add(table, found, one, not place, cells)
+        rows = [*zip(bins.names, bins.fate, bins.duplicates, strict=True)]
+        rows.append(("all", bins.fate.sum(axis=0), bins.duplicates.sum()))
+        for place, (name, fate, duplicates) in enumerate(rows):
+            objects = int(fate.sum() - fate[IGNORED])
+            shares = [percent(fate[i], objects) or "-" for i in range(len(FATE_NAMES)) if i != IGNORED]
+            twice = f"{duplicates / fate[FOUND]:.2f}" if fate[FOUND] else "-"
+            _add(table, found, one, not place, [name, f"{objects:,}", *shares, twice])
     return table
 
 
 def _confusion(ground_truth: GroundTruth, found: Sequence[Where], most: int | None) -> Table:
-    table = _table(found, "class", "taken for", "detections", "lost", words=2)
+    table = _table(found, "class", "taken for", "to gain", "detections", "lost", words=2)
     names = ground_truth.category_name
     for one, confusion in [(one, one.confusion) for one in found if one.confusion]:
-        for place, (true, predicted, count, objects) in enumerate(confusion.most_confused(most)):
-            cells = [_short(names[true]), _short(names[predicted]), f"{count:,}", f"{objects:,}"]
-            _add(table, found, one, not place, cells)
+        for place, i in enumerate(confusion.wrong(most).tolist()):
+            gain = "-" if confusion.cost is None else f"{confusion.cost[i]:.2f}"
+            pair = [_short(names[confusion.true[i]]), _short(names[confusion.predicted[i]])]
+            _add(table, found, one, not place, [*pair, gain, f"{confusion.count[i]:,}", f"{confusion.objects[i]:,}"])
     return table

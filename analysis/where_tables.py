@@ -68,6 +68,7 @@ def _columns(ground_truth: GroundTruth, one: Where) -> dict[str, Columns]:
             "predicted": names[one.confusion.predicted],
             "detections": one.confusion.count,
             "objects": one.confusion.objects,
+            "delta_ap": one.confusion.cost,
         }
     return found
 

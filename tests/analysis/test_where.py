@@ -13,6 +13,7 @@ from analysis import read_detections, read_ground_truth
 from analysis.errors import ERRORS, Settings
 from analysis.synthetic import write_example
 from analysis.where import PARTS, Analysis
+from analysis.where_plots import where_figures
 from tests.analysis.cases import document, found, object_, write
 from tests.command_line import run
 
@@ -30,6 +31,15 @@ BOXES = [(40 * i, 0, 30, 30) for i in range(6)]
 @pytest.fixture(scope="module")
 def example(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Path]]:
     return write_example(tmp_path_factory.mktemp("example"), images=60)
+
+
+def test_figures_are_the_same_bytes_for_the_same_numbers(example):
+    truth, files = example
+    gt = read_ground_truth(truth)
+    found_ = [Analysis(gt, Settings(), ("crowding",)).of("run", read_detections(files["sloppy-boxes"], gt))]
+    first, second = (where_figures(gt, found_)["by_crowding"] for _ in range(2))
+    assert first == second
+    assert first["pdf"].startswith(b"%PDF")
 
 
 def test_the_document_holds_every_part(example, monkeypatch, capsys):
@@ -80,7 +90,7 @@ def test_the_screen_shows_the_first_rows_and_all_on_request(example, monkeypatch
     assert "The 10 of 12 classes with most to gain" in short
     assert "By size" in short
     assert "By threshold" not in short
-    assert "is most often taken for" in short
+    assert "the costliest is category" in short
     assert run(monkeypatch, *arguments, "--all") == 0
     long = capsys.readouterr().out
     assert sum(line.startswith("category ") for line in long.splitlines()) > sum(
@@ -98,7 +108,16 @@ def test_many_runs_stay_readable(example, monkeypatch, capsys):
     assert sum(bool(re.search(r" mean +\d+\.\d", line)) for line in lines) == 6
 
 
-def test_out_writes_every_part(example, monkeypatch, tmp_path):
+@pytest.fixture
+def one_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures in one format alone: a test of what is in them need not wait for the other."""
+    import analysis.outputs
+
+    figures = analysis.outputs.where_figures
+    monkeypatch.setattr(analysis.outputs, "where_figures", lambda gt, found: figures(gt, found, ("png",)))
+
+
+def test_out_writes_every_part(example, one_format, monkeypatch, tmp_path):
     truth, files = example
     out = tmp_path / "out"
     assert run(monkeypatch, "analyze", "errors", *files.values(), "--gt", truth, "--by", "all", "--out", out) == 0
@@ -107,6 +126,7 @@ def test_out_writes_every_part(example, monkeypatch, tmp_path):
     for name in names:
         frame = pd.read_csv(out / f"{name}.csv")
         assert list(dict.fromkeys(frame["run"])) == list(files)
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (out / f"{name}.md").read_text().startswith("| run |")
         tex = (out / f"{name}.tex").read_text()
         assert tex.count(r"\toprule") == tex.count(r"\bottomrule") == 1
@@ -157,7 +177,7 @@ def hostile(folder: Path) -> tuple[Path, Path]:
     return write(folder / "gt.json", content), write(folder / "[bold]d$t.json", results)
 
 
-def test_hostile_names(monkeypatch, capsys, tmp_path):
+def test_hostile_names(one_format, monkeypatch, capsys, tmp_path):
     truth, results = hostile(tmp_path)
     out = tmp_path / "out"
     arguments = ("analyze", "errors", results, "--gt", truth, "--by", "all", "--all")
@@ -177,7 +197,7 @@ def test_hostile_names(monkeypatch, capsys, tmp_path):
     assert r"[/red] \& 50\%\_\$x\textasciicircum{}2\$" in tex
 
 
-def test_a_single_perfect_image_and_all_wrong(monkeypatch, capsys, tmp_path):
+def test_a_single_perfect_image_and_all_wrong(one_format, monkeypatch, capsys, tmp_path):
     truth = write(tmp_path / "gt.json", document([object_(1, BOXES[0])]))
     right = write(tmp_path / "right.json", [found(1, BOXES[0], 0.9)])
     wrong = write(tmp_path / "wrong.json", [found(2, (500, 500, 9, 9), 0.9)])
