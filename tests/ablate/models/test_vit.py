@@ -205,6 +205,27 @@ def test_the_map_of_each_tap_is_the_output_of_its_block() -> None:
     assert len(tiny(taps="last")(torch.randn(1, 3, 40, 40))) == 1
 
 
+@pytest.mark.parametrize("absolute", ["rand", "none"])
+@pytest.mark.parametrize(
+    ("pattern", "propagation"), [("hybrid", "none"), ("window", "shift"), ("window", "conv_basic")]
+)
+def test_tokens_and_their_gradients_lie_as_the_blocks_read_them(pattern: str, propagation: str, absolute: str) -> None:
+    """Token by token, whatever the convolution before and the pyramid after them prefer: else all of it is slower."""
+    model = tiny(pattern=pattern, propagation=propagation, absolute=absolute)
+    layouts = []
+
+    def look(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        layouts.append(inputs[0].is_contiguous())
+        inputs[0].register_hook(lambda gradient: layouts.append(gradient.is_contiguous()))
+
+    for block in model.blocks:
+        block.register_forward_pre_hook(look)
+    maps = model(torch.randn(2, 3, 40, 40))
+    assert all(x.is_contiguous() for x in maps)
+    sum(x.square().sum() for x in maps).backward()
+    assert layouts == [True] * 8
+
+
 @pytest.mark.parametrize("kind", ["conv_naive", "conv_basic", "conv_bottleneck"])
 def test_convolutions_start_as_the_identity_and_learn(kind: str) -> None:
     torch.manual_seed(0)
