@@ -182,13 +182,13 @@ def attempt(work: Callable[[], float]) -> float | None:
 
 
 def settings(arguments: argparse.Namespace) -> Iterator[tuple[Size, str, str, bool]]:
-    for size in SIZES[arguments.device]:
-        if arguments.models and size.name not in arguments.models:
-            continue
-        for relative in (False, True):
-            for kernel in size.kernels:
-                for pattern in ("window", "hybrid", "global"):
-                    yield size, pattern, kernel, relative
+    """What is compared, in the order of what is asked first."""
+    for relative in (False, True):
+        for kernel in ("fused", "naive"):
+            for size in SIZES[arguments.device]:
+                if kernel in size.kernels and size.name in (arguments.models or [size.name]):
+                    for pattern in ("window", "hybrid", "global"):
+                        yield size, pattern, kernel, relative
 
 
 HEAD = ("model", "blocks", "px", "attention", "relative", "kernel")

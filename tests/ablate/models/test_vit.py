@@ -115,6 +115,23 @@ def test_recomputing_saves_memory() -> None:
     assert saved("all") < saved("none") / 4
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("checkpoint", ["all", [0, 1]])
+def test_recomputing_saves_memory_of_a_gpu_and_keeps_the_gradients(checkpoint: Any) -> None:
+    images = torch.randn(2, 3, 256, 256, device="cuda")
+    peaks, results = [], []
+    for option in ("none", checkpoint):
+        model = tiny(width=64, image_size=256, checkpoint=option).cuda()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        results.append(gradients(model, images))
+        peaks.append(torch.cuda.max_memory_allocated() - before)
+    assert peaks[1] < 0.8 * peaks[0]
+    for name, gradient in results[0].items():
+        assert (gradient - results[1][name]).norm() <= 1e-3 * gradient.norm(), name
+
+
 def test_blocks_share_their_bias_tables() -> None:
     """The gradient of a shared table is the sum of what it would be with a table for each block."""
     model = tiny().double()
