@@ -5,12 +5,18 @@ import sys
 
 import typer
 
+import ablate.comparison_commands
 import ablate.launch.commands
-import ablate.study_commands  # noqa: F401  (adds its verbs to those of ablate)
+import ablate.report_commands
+import ablate.study_commands
+import ablate.weights.pretrain_command
+import analysis.compare_commands
+import analysis.report_commands
 from ablate.commands import app as ablate_app
 from ablate.data.commands import app as data_app
 from ablate.doctor.commands import doctor
 from ablate.newest import tell_the_analysis
+from ablate.weights.commands import app as weights_app
 from analysis.commands import app as analyze_app
 from analysis.refusal import Refusal
 
@@ -31,9 +37,10 @@ def front_door(context: typer.Context) -> None:
 app.add_typer(analyze_app, name="analyze")
 app.add_typer(ablate_app, name="ablate")
 app.add_typer(data_app, name="data")
+app.add_typer(weights_app, name="weights")
 app.command()(doctor)
 
-TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil")
+TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil", "safetensors")
 MISSING_ENGINE = 5
 
 

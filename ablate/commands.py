@@ -56,10 +56,12 @@ def run(
 ) -> None:
     """Train, predict and analyse one run; the same command continues it after a kill, or shows it when it is done.
 
+    Where the run starts from a pre-training in the house that is not there yet, that comes first.
     On several GPUs: torchrun --nproc-per-node 8 cli.py ablate run CONFIG
     """
     from ablate.engines.base import Habits
     from ablate.execution import execute
+    from ablate.pretraining import pretrain_first
     from ablate.run_screen import run_screen
     from analysis.terminal import print_whole
 
@@ -71,7 +73,10 @@ def run(
         curve_iterations=curve_iterations,
         say=lambda line: typer.echo(line, err=True),
     )
-    executed = execute(_config(config, data, changes), root, habits)
+    wanted = _config(config, data, changes)
+    if wanted.init.pretraining != "none":
+        pretrain_first(wanted, root, habits)
+    executed = execute(wanted, root, habits)
     if executed.first_process:
         print_whole(*run_screen(executed.folder))
 

@@ -21,7 +21,8 @@ from ablate.launch.standing import DONE, FAILED, Observer, Standing, State
 from ablate.launch.view import state_words
 from ablate.lease import Held, holding, joining, this_process
 from ablate.store import Status, now, run_folder
-from ablate.study import Study, StudyRun
+from ablate.study import Job as StudyJob
+from ablate.study import Study
 from analysis.refusal import BadInput
 
 TICK_SECONDS = 0.05  # between two looks at the processes
@@ -33,7 +34,7 @@ Command = Callable[[Job, int], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class _Child:
-    run: StudyRun
+    run: StudyJob
     slots: tuple[str, ...]
     process: subprocess.Popen[bytes]
     log: IO[bytes]
@@ -150,10 +151,10 @@ class _Launch:
         return msgspec.structs.replace(standing, state="running", phase=phase)
 
     def _queue(self, found: list[Standing]) -> Queue:
-        own = {run.identity for run in self._study.runs}
-        needed = {need for run in self._study.runs for need in run.needs} - own
+        jobs = self._study.jobs
+        needed = {need for run in jobs for need in run.needs} - {run.identity for run in jobs}
         elsewhere = {need: self._state_elsewhere(need) for need in needed}
-        return queue(self._study.runs, found, set_aside=self._tried, again=self._again, elsewhere=elsewhere)
+        return queue(jobs, found, set_aside=self._tried, again=self._again, elsewhere=elsewhere)
 
     def _state_elsewhere(self, identity: str) -> State | None:
         status = run_folder(self._root, identity).read_status()
@@ -173,7 +174,7 @@ class _Launch:
             self._start_worker(run, tuple(free))
             taken |= set(free)
 
-    def _start_worker(self, run: StudyRun, slots: tuple[str, ...]) -> None:
+    def _start_worker(self, run: StudyJob, slots: tuple[str, ...]) -> None:
         on_gpus = slots != (CPU,)
         job = Job(
             root=str(self._root),
@@ -241,7 +242,7 @@ class _Launch:
             folder.append_event("interrupted", message=message)
         self._fail(child.run, message)
 
-    def _fail(self, run: StudyRun, message: str) -> None:
+    def _fail(self, run: StudyJob, message: str) -> None:
         self._tried.add(run.identity)
         self._failures[run.identity] = message
         self._view.say(f"{run.variant}, seed {run.seed}: {message}")
