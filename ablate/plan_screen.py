@@ -10,7 +10,7 @@ import msgspec
 from ablate.axes.base import Axis, Variant
 from ablate.published import Finding, findings_of
 from ablate.store import run_folder
-from ablate.study import Study, StudyRun, configs_folder
+from ablate.study import CAREFUL, Study, StudyRun, configs_folder
 from ablate.study_text import leaves, nested, scalar
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def plan_screen(study: Study, root: Path, *, written: bool) -> "list[RenderableT
         differs = Text("(the baseline)", style="dim") if baseline else Text(_differences(study, first))
         if first.uncontrolled:
             differs.append(f"\nnot controlled: also {', '.join(first.uncontrolled)}", style="yellow")
+        if CAREFUL in first.note:
+            differs.append(f"\n{first.note[first.note.index(CAREFUL) :]}", style="yellow")
         size = (
             ["", ""] if first.size is None else [f"{first.size.parameters / 1e6:,.2f}", f"{first.size.macs / 1e9:,.2f}"]
         )

@@ -13,7 +13,7 @@ from ablate.config_yaml import anchor_weights, load_config, parse_yaml, with_cha
 from ablate.preset_files import preset_names
 from ablate.pretraining_folder import pretraining_name
 from ablate.store import now
-from ablate.study import PretrainingRun, Size, Study, StudyRun, configs_folder, legible, slug
+from ablate.study import CAREFUL, PretrainingRun, Size, Study, StudyRun, configs_folder, legible, slug
 from ablate.study_text import leaves, nested
 from analysis.refusal import BadInput
 
@@ -87,7 +87,7 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
                     evaluation=evaluation,
                     needs=(*variant.needs, *first),
                     blocked=None if one is not None else variant.blocked or str(configs[variant.name]),
-                    note=variant.note,
+                    note=_note(variant, config),
                     uncontrolled=() if config is None else beyond(known[baseline], config, touches),
                     levels=variant.levels,
                     number=variant.number,
@@ -179,6 +179,17 @@ def _config(variant: Variant, base: RunConfig) -> RunConfig | str:
             raise  # named for this very variant
         return str(error)
     return config
+
+
+def _note(variant: Variant, config: RunConfig | None) -> str:
+    """What a reader should know of a variant and of the weights that it starts from."""
+    if config is None or config.init.weights == "none" or variant.needs:
+        return variant.note
+    from ablate.weights.source import facts_of
+    from ablate.weights.transfer import cautions
+
+    careful = [f"{CAREFUL}{one}" for one in cautions(facts_of(config.init.weights), config.model)]
+    return "; ".join(note for note in (variant.note, *careful) if note)
 
 
 def _baseline(

@@ -21,6 +21,7 @@ from ablate.store import SCHEMA, read_json, replacing, write_json
 from analysis.refusal import BadInput
 
 LONGEST_SLUG = 48
+CAREFUL = "careful: "  # begins what a reader of a note must not miss
 
 
 class Size(msgspec.Struct, frozen=True):

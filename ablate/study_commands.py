@@ -144,7 +144,7 @@ def probe(
     from ablate.probe import probe_study
 
     probe_study(
-        root, _study(root, study), device=device.value, again=again, say=lambda line: typer.echo(line, err=True)
+        root, chosen_study(root, study), device=device.value, again=again, say=lambda line: typer.echo(line, err=True)
     )
 
 
@@ -163,7 +163,7 @@ def table(
     from ablate.summary_screen import summary_screen
     from analysis.terminal import print_whole
 
-    summary = summarise(root, _study(root, study), iou_type.value)
+    summary = summarise(root, chosen_study(root, study), iou_type.value)
     if out:
         write_files(out, summary)
     if as_json:
@@ -178,7 +178,8 @@ def _axis(name: str) -> "Axis":
     return AXES[name]
 
 
-def _study(root: Path, name: str) -> "Study":
+def chosen_study(root: Path, name: str) -> "Study":
+    """The study of a name, or the newest."""
     from ablate.study import newest_study, read_study
 
     return read_study(root, name) if name else newest_study(root, lambda line: typer.echo(f"warning: {line}", err=True))

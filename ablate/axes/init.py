@@ -44,13 +44,10 @@ def _pretrained(kind: str, base: RunConfig, options: Options) -> Variant:
     if recipe is not None:
         made = made_after(recipe, round(recipe.epochs))
         return Variant(name=TITLES[kind], changes={**made, **settings_of(kind, base)}, note="made in the house")
-    note = "learning rate and weight decay in the paper's ratio to the base's"
-    if file is not None and facts_for(kind, file).fine_tuned:
-        note += "; fine-tuned on labels after its pre-training, which the paper's weights were not"
     return Variant(
         name=TITLES[kind],
         changes=settings_of(kind, base, file),
-        note=note,
+        note="learning rate and weight decay in the paper's ratio to the base's",
         blocked=advice(kind, kind, base) if file is None else None,
     )
 

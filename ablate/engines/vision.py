@@ -15,6 +15,7 @@ from ablate.engines.initial import load_initial
 from ablate.engines.memory import is_out_of_memory
 from ablate.engines.predict import Record, predict
 from ablate.engines.processes import Processes, joined
+from ablate.engines.progress import Say
 from ablate.engines.randomness import WEIGHTS, derived
 from ablate.engines.trainer import Trainer
 from ablate.manifest import Manifest
@@ -44,7 +45,7 @@ class VisionEngine:
             torch.manual_seed(derived(config.seed, WEIGHTS))
             detector = build_detector(config.model, len(data.truth.category_id))
             if config.init != Init() and not folder.checkpoints_newest_first():
-                _initialise(detector, config, folder, processes)
+                _initialise(detector, config, folder, processes, habits)
             views = _views(config, read_ground_truth(validation.annotations), validation, detector)
             if views.truth.category_id != data.truth.category_id:
                 raise BadInput(
@@ -52,29 +53,34 @@ class VisionEngine:
                     "so what is learned on one cannot be measured on the other"
                 )
 
-            def predictions() -> list[Record]:
-                return _predict(config, detector, views, processes, habits)
+            def predictions(say: Say | None) -> list[Record]:
+                return _predict(config, detector, views, processes, habits, say)
 
             def measure_curve() -> dict[str, float]:
-                return _box_ap(predictions(), views.truth)
+                return _box_ap(predictions(None), views.truth)  # the bar of the training stands meanwhile
 
             trained = Trainer(config, detector, data, folder, processes, habits, measure_curve).train()
             if processes.first:
                 folder.append_event("trained", **msgspec.to_builtins(trained))
                 steps = trained.iterations
                 folder.write_status(Status(state="running", phase="predicting", iteration=steps, iterations=steps))
-            records = predictions()
+            records = predictions(habits.say if processes.first else None)
             if processes.first:
                 folder.write_predictions(records)
                 folder.append_event("predicted", detections=len(records))
 
 
-def _initialise(detector: Detector, config: RunConfig, folder: RunFolder, processes: Processes) -> None:
+def _initialise(
+    detector: Detector, config: RunConfig, folder: RunFolder, processes: Processes, habits: Habits
+) -> None:
     """Load the pre-trained weights that the run was named after, and write down what became of them."""
     planned = read_json(folder.manifest, Manifest).weights
     report = load_initial(detector.backbone, config, planned or "", folder.root)
     if processes.first:
         folder.append_event("weights loaded", **summary_of(report))
+        habits.say(f"starting from {report.facts.family} weights: {report.facts.file}")
+        for note in report.notes:
+            habits.say(f"careful: {note}")
 
 
 def _files(config: RunConfig, root: Path, processes: Processes) -> tuple[Files, Files]:
@@ -108,7 +114,12 @@ def _views(config: RunConfig, truth: GroundTruth, files: Files, detector: Detect
 
 
 def _predict(
-    config: RunConfig, detector: Detector, views: EvaluationSet, processes: Processes, habits: Habits
+    config: RunConfig,
+    detector: Detector,
+    views: EvaluationSet,
+    processes: Processes,
+    habits: Habits,
+    say: Say | None,
 ) -> list[Record]:
     assert config.train.precision != "auto"
     return predict(
@@ -118,6 +129,7 @@ def _predict(
         precision=config.train.precision,
         processes=processes,
         workers=processes.workers(habits.workers),
+        say=say,
     )
 
 

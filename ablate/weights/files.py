@@ -60,6 +60,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise BadInput(f"{path}: weights cannot be read ({error.strerror or error})") from None
 
 
+def forget() -> None:
+    """Let go of the tensors that were read last."""
+    _read.cache_clear()
+
+
 @lru_cache(maxsize=2)
 def _read(path: Path, modified: int, size: int) -> Checkpoint:
     with path.open("rb") as file:

@@ -1,6 +1,6 @@
 """A checkpoint in our names: every tensor of the file mapped or left behind for a reason, and what the file tells."""
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import isqrt
@@ -18,6 +18,7 @@ from analysis.refusal import BadInput
 
 CLASS_ROWS = 3  # of BEiT's tables: to, from and at the class token
 LISTED = 8
+NEEDED = {f"{name}.weight" for name in ("attn.proj", "attn.qkv", "mlp.fc1", "mlp.fc2", "norm1", "norm2")}
 
 
 class Mapped(msgspec.Struct, frozen=True):
@@ -89,7 +90,7 @@ def read_source(path: Path) -> Source:
     path = path.expanduser()
     checkpoint = read_checkpoint(path)
     family = recognise(checkpoint)
-    mapped, dropped = _sorted_out(checkpoint, family)
+    mapped, dropped, unknown = _sorted_out(checkpoint, family)
     named = {one.target: checkpoint.tensors[one.source] for one in mapped}
     embedding = _patches(path, named.pop("pos_embed", None))
     tables = {
@@ -97,7 +98,14 @@ def read_source(path: Path) -> Source:
         for name in [name for name in named if name.partition(".")[0] == "table"]
     }
     weights = _joined(named)
-    _check_whole(path, family, weights, tables)
+    missing = _missing(weights, tables)
+    if unknown or missing:
+        has = f"has {len(unknown):,} tensors that it does not explain ({listed(unknown)})" if unknown else ""
+        lacks = f"lacks {listed(missing)}" if missing else ""
+        raise BadInput(
+            f"{path}: looks like {family.name}, but {' and '.join(part for part in (has, lacks) if part)}; it is "
+            "another model, or was not saved whole"
+        )
     facts = _facts(path, checkpoint, family, weights, embedding, tables)
     return Source(checkpoint, family, facts, mapped, dropped, weights, embedding, tables)
 
@@ -117,7 +125,7 @@ def _known(path: Path, digest: str) -> Facts:
     return read_source(path).facts
 
 
-def listed(names: list[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """Some of many names, in words.
 
     >>> listed(["a", "b"])
@@ -127,7 +135,10 @@ def listed(names: list[str]) -> str:
     return ", ".join(names[:LISTED]) + more
 
 
-def _sorted_out(checkpoint: Checkpoint, family: Family) -> tuple[tuple[Mapped, ...], tuple[Dropped, ...]]:
+def _sorted_out(
+    checkpoint: Checkpoint, family: Family
+) -> tuple[tuple[Mapped, ...], tuple[Dropped, ...], tuple[str, ...]]:
+    """What is mapped, what is left behind, and what the family does not explain."""
     mapped: list[Mapped] = []
     dropped: list[Dropped] = []
     unknown: list[str] = []
@@ -139,12 +150,7 @@ def _sorted_out(checkpoint: Checkpoint, family: Family) -> tuple[tuple[Mapped, .
             dropped.append(Dropped(name, rule.reason))
         else:
             mapped.append(Mapped(name, rule.pattern.sub(rule.to, name)))
-    if unknown:
-        raise BadInput(
-            f"{checkpoint.path}: looks like {family.name}, but holds {len(unknown):,} tensors that are not explained "
-            f"by it ({listed(unknown)}); a model that needs them is another one"
-        )
-    return tuple(mapped), tuple(dropped)
+    return tuple(mapped), tuple(dropped), tuple(unknown)
 
 
 def _patches(path: Path, embedding: Tensor | None) -> Tensor | None:
@@ -180,18 +186,17 @@ def _joined(named: dict[str, Tensor]) -> dict[str, Tensor]:
     return weights
 
 
-def _check_whole(path: Path, family: Family, weights: dict[str, Tensor], tables: dict[int, Tensor]) -> None:
-    """Refuse a file that lacks, for some block, a tensor that it has for others."""
-    kinds = {re.sub(r"^blocks\.\d+", "blocks.{}", name) for name in weights if name.startswith("blocks.")}
-    depth = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("blocks."))
-    wanted = [kind.format(block) for block in range(depth) for kind in sorted(kinds)]
-    needed = ("attn.proj", "attn.qkv", "mlp.fc1", "mlp.fc2", "norm1", "norm2")
-    wanted += [f"blocks.0.{name}.weight" for name in needed] + ["patch_embed.weight", "patch_embed.bias"]
-    missing = [name for name in dict.fromkeys(wanted) if name not in weights]
+def _missing(weights: dict[str, Tensor], tables: dict[int, Tensor]) -> list[str]:
+    """What every ViT has and this one lacks, and what some of its blocks have and others lack."""
+    own = [name for name in weights if name.startswith("blocks.")]
+    depth = 1 + max((int(name.split(".")[1]) for name in own), default=0)
+    kinds = {name.split(".", 2)[2] for name in own} | NEEDED
+    wanted = ["patch_embed.weight", "patch_embed.bias"]
+    wanted += [f"blocks.{block}.{kind}" for block in range(depth) for kind in sorted(kinds)]
+    missing = [name for name in wanted if name not in weights]
     if tables and set(tables) != {-1}:
         missing += [f"the bias table of block {block}" for block in range(depth) if block not in tables]
-    if missing:
-        raise BadInput(f"{path}: looks like {family.name}, but lacks {listed(missing)}; download or export it again")
+    return missing
 
 
 def _facts(

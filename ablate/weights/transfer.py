@@ -22,6 +22,7 @@ from ablate import config as cfg
 from ablate.backbones import build_vit
 from ablate.models.positions import fit_table, resize_embedding
 from ablate.models.vit import placed
+from ablate.weights.files import forget
 from ablate.weights.source import Dropped, Facts, Mapped, Source, listed, read_source
 from analysis.refusal import BadInput
 
@@ -93,6 +94,7 @@ def load_weights(backbone: nn.Module, config: cfg.RunConfig) -> Report:
     with torch.no_grad():
         for name, value in done.weights.items():
             own[name].copy_(value)
+    forget()  # a training process keeps no second copy
     return done.report
 
 
@@ -127,7 +129,7 @@ def transfer(source: Source, model: cfg.Model, shapes: Mapping[str, torch.Size])
         dropped=dropped,
         resized=tuple(resized),
         new=tuple(new),
-        notes=tuple(_notes(source, model)),
+        notes=cautions(facts, model),
     )
     return Transfer(weights, report)
 
@@ -262,12 +264,15 @@ def _check_shapes(
         raise BadInput(f"{facts.file}: {facts.family} weights do not fit this config; {'; '.join(troubles)}")
 
 
-def _notes(source: Source, model: cfg.Model) -> Iterator[str]:
-    if len(source.facts.pixels) > 1:
+def cautions(facts: Facts, model: cfg.Model) -> tuple[str, ...]:
+    """What a reader of results from these weights should know, a sentence each."""
+    found = []
+    if len(facts.pixels) > 1:
         own = "0.5" if model.pixel_mean[0] == 0.5 else "ImageNet's"
-        yield (
-            f"the file does not tell its pixel statistics; this config has {own}, right would be ImageNet's for DeiT, "
-            "DINO and the like, 0.5 for timm's AugReg models"
+        found.append(
+            f"the file does not tell its pixel statistics; this config has {own}, right are ImageNet's for DeiT, DINO "
+            "and the like, 0.5 for timm's AugReg models"
         )
-    if source.facts.fine_tuned:
-        yield "fine-tuned on labels after its pre-training, which the paper's weights were not"
+    if facts.fine_tuned:
+        found.append("fine-tuned on labels after its pre-training, which the paper's weights were not")
+    return tuple(found)

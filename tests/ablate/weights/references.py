@@ -49,7 +49,9 @@ def stirred(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def as_map(tokens: Tensor) -> Tensor:
-    return tokens.transpose(1, 2).reshape(len(tokens), WIDTH, GRID, GRID)
+    """[B, grid^2, C] -> [B, C, grid, grid]."""
+    side = int(tokens.shape[1] ** 0.5)
+    return tokens.transpose(1, 2).unflatten(2, (side, side))
 
 
 def vit(**changes: object) -> VisionTransformer:
@@ -96,6 +98,12 @@ def decoder_block() -> State:
         for name, shape in shapes.items()
         for leaf in ("weight", "bias")
     }
+
+
+def timm_mae() -> Reference:
+    """Flat, as timm offers MAE's encoder."""
+    reference = mae()
+    return Reference(reference.saved["model"], reference.blocks)  # type: ignore[arg-type]
 
 
 def mae_fine_tuned() -> Reference:

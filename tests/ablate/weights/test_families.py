@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from msgspec import structs
 
 from ablate.backbones import build_vit
 from ablate.config import Attention, Init, Model, Position, Pyramid, RunConfig, ViT
@@ -17,6 +18,7 @@ Save = Callable[..., Path]
 REFERENCES = {
     "MAE": (r.mae, "MAE"),
     "MAE with decoder": (lambda: r.mae(full=True), "MAE"),
+    "timm's MAE": (r.timm_mae, "MAE"),
     "MAE fine-tuned": (r.mae_fine_tuned, "MAE"),
     "MoCo v3": (r.mocov3, "MoCo v3"),
     "MoCo v3 probe": (r.mocov3_probe, "MoCo v3"),
@@ -87,3 +89,36 @@ def test_blocks_equal_those_of_the_reference(name: str, save: Save, data: object
     assert len(found) == len(expected) == r.DEPTH
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("name", ["vit_base_patch16_224", "beit_base_patch16_224", "vit_large_patch16_224"])
+def test_blocks_of_the_papers_sizes_equal_those_of_timm(name: str, save: Save, data: object) -> None:
+    """At 224 pixels, with timm's own random weights; BEiT's tables made random, since they start at zero."""
+    import timm
+
+    torch.manual_seed(0)
+    model = timm.create_model(name, pretrained=False).eval()
+    if "beit" in name:
+        for block in model.blocks:
+            torch.nn.init.normal_(block.attn.relative_position_bias_table, std=0.5)
+    path = save(dict(model.state_dict()))
+    blocks = r.blocks_of_beit(model) if "beit" in name else r.blocks_of_vit(model)
+    size = {"width": model.embed_dim, "depth": len(model.blocks), "heads": model.blocks[0].attn.num_heads}
+    small = config_for(path, data, absolute_grid=14)
+    backbone = structs.replace(
+        small.model.backbone,
+        **size,
+        image_size=224,
+        patch_size=16,
+        attention=Attention(pattern="global"),
+    )
+    config = structs.replace(small, model=structs.replace(small.model, backbone=backbone))
+    ours, _ = loaded(config)
+    tapped = ours.tapped
+    images = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        found = ours(images)
+    expected = blocks(images)
+    for index, block in enumerate(tapped):  # type: ignore[arg-type]
+        torch.testing.assert_close(found[index], expected[block], rtol=1e-5, atol=1e-5)

@@ -122,8 +122,12 @@ def test_a_tensor_that_its_family_does_not_explain_is_listed(save: Save) -> None
     saved = r.timm_vit().saved
     saved |= {f"blocks.{n}.attn.q_norm.weight": torch.zeros(12) for n in range(r.DEPTH)}
     message = refusal(save(saved))
-    assert "looks like timm ViT, supervised, but holds 4 tensors that are not explained by it" in message
-    assert "blocks.0.attn.q_norm.weight, blocks.1.attn.q_norm.weight" in message
+    assert "looks like timm ViT, supervised, but has 4 tensors that it does not explain" in message
+    assert "(blocks.0.attn.q_norm.weight, blocks.1.attn.q_norm.weight, " in message
+    del saved["blocks.1.norm2.bias"]
+    message = refusal(save(saved))
+    assert "4 tensors that it does not explain" in message
+    assert "and lacks blocks.1.norm2.bias; it is another model, or was not saved whole" in message
 
 
 @pytest.mark.parametrize("name", ["blocks.2.norm1.weight", "blocks.3.attn.qkv.bias", "patch_embed.proj.bias"])

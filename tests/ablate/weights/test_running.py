@@ -22,6 +22,7 @@ from ablate.weights.digest import digest_of
 from analysis.refusal import BadInput
 from tests.ablate.weights import references as r
 from tests.ablate.weights.test_inspect import plain_base
+from tests.command_line import run
 
 Save = Callable[..., Path]
 SET = {"model.backbone.position.absolute": "pt", "train.iterations": 2}
@@ -123,9 +124,9 @@ def test_studies_are_planned_and_written_with_absolute_paths(
     runs = {run.variant: run for run in study.runs if run.blocked is None}
     assert list(runs) == ["random", "BEiT", "MAE"]
     assert len({run.training for run in runs.values()}) == 3
-    for run in runs.values():
-        assert load_config(tmp_path / run.config_path) == run.config
-        assert run.uncontrolled == ()
+    for one in runs.values():
+        assert load_config(tmp_path / one.config_path) == one.config
+        assert one.uncontrolled == ()
     # An axis of one's own, as a file and on the command line.
     (tmp_path / "axis.yaml").write_text(
         "name: starts\ntouches: [init.weights]\nvariants: {a: {init.weights: weights.pth}, b: {init.weights: none}}\n"
@@ -177,6 +178,17 @@ def test_treatments_of_positions_on_given_weights(data: object, mae: Path, save:
     study = plan(AXES["position"], by_setting, tmp_path)
     assert study.baseline == "rel zero, abs pt"
     assert "have no relative bias" in str({run.variant: run.blocked for run in study.runs}["rel pt, abs rand"])
+
+
+def test_what_a_reader_must_not_miss_stands_in_the_plan(
+    data: object, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, path = base_file(data, tmp_path), save(r.timm_vit().saved)
+    arguments = ("ablate", "init", "--base", base, "--only", "supervised", "--root", tmp_path)
+    assert run(monkeypatch, *arguments, "--weights", f"supervised={path}") == 0
+    assert "careful: the file does not tell its pixel statistics; this config has ImageNet's" in capsys.readouterr().out
+    text = (tmp_path / "configs" / "studies" / "init-base" / "plan.yaml").read_text()
+    assert "careful: the file does not tell its pixel statistics" in text
 
 
 def test_a_sweep_of_epochs(data: object, mae: Path, tmp_path: Path) -> None:
