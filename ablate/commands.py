@@ -20,6 +20,13 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Format(StrEnum):
+    """What a config is written as."""
+
+    lazyconfig = "lazyconfig"
+    native = "lazyconfig-native"
+
+
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file or the name of a preset.")]
 Root = Annotated[Path, typer.Option("--root", help="The folder that holds results/.")]
 Changes = Annotated[
@@ -97,6 +104,37 @@ def describe(
         typer.echo(msgspec.json.format(msgspec.json.encode(description), indent=2).decode())
     else:
         print_whole(*description_screen(description))
+
+
+@app.command()
+def export(
+    config: Config,
+    data: DataFrom = None,
+    root: Root = Path(),
+    changes: Changes = None,
+    form: Annotated[
+        Format, typer.Option("--format", help="lazyconfig-native builds on detectron2's own ViT, where that can.")
+    ] = Format.lazyconfig,
+    out: Annotated[Path | None, typer.Option(help="The file to write.", show_default="the screen")] = None,
+    device: OnDevice = Device.auto,
+) -> None:
+    """Write a config as one LazyConfig file, for detectron2's own tools/lazyconfig_train_net.py."""
+    import msgspec
+
+    from ablate.engines.precision import resolve
+    from ablate.engines.processes import device_of
+    from ablate.export.facts import facts_of
+    from ablate.export.lazyconfig import lazyconfig_text
+    from analysis.atomic import write_bytes
+
+    whole = _config(config, data, changes)
+    precision = resolve(whole.train.precision, device_of(device.value))
+    whole = msgspec.structs.replace(whole, train=msgspec.structs.replace(whole.train, precision=precision))
+    text = lazyconfig_text(whole, facts_of(whole, root), Path(config).stem, native=form is Format.native)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_bytes(out, text.encode())
 
 
 def _config(source: str, data: list[str] | None, changes: list[str] | None) -> "RunConfig":
