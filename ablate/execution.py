@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from ablate.config import RunConfig
+from ablate.engines.availability import need_detectron2
 from ablate.engines.base import Engine, Habits, Interrupted, RanOutOfMemory, RunFailed
 from ablate.evaluation import evaluate
 from ablate.identity import evaluation_identity, short, training_identity
@@ -20,10 +21,13 @@ from analysis.refusal import BadInput, Refusal
 
 def engine_of(config: RunConfig) -> Engine:
     """The engine that a config names."""
+    if config.engine == "detectron2":
+        from ablate.engines.d2 import Detectron2Engine
+
+        return Detectron2Engine()
     from ablate.engines.vision import VisionEngine
 
-    engines: dict[str, type[Engine]] = {"vision": VisionEngine}
-    return engines[config.engine]()
+    return VisionEngine()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +53,14 @@ def execute(config: RunConfig, root: Path, habits: Habits, *, identity: str = ""
 
     Raises:
         BadInput: config or data that cannot be used, or other data than were planned with.
+        MissingEngine: the engine is not installed here; nothing is written.
         Held: another process is at this run.
         RunFailed: diverged or interrupted; the status says so too.
     """
     from ablate.engines.processes import joined
 
+    if config.engine == "detectron2":
+        need_detectron2()
     with joined(habits.device) as processes, ExitStack() as stack:
         if not processes.first:
             processes.wait()
@@ -211,7 +218,7 @@ def _carry_out(folder: RunFolder, habits: Habits, *, alone: bool) -> None:
         tell("interrupted", "stopped by SIGINT; the same command continues")
         raise
     except BaseException as error:
-        if (folder.read_status() or before).state not in ("out_of_memory", "failed"):
+        if (folder.read_status() or before).state not in ("out_of_memory", "failed", "diverged"):
             # else the process that this one lost has said why
             tell("failed", str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}")
         raise

@@ -1,19 +1,19 @@
 """The training loop: any number of processes, any precision, stopped and continued at any iteration."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from ablate.config import RunConfig
-from ablate.data.coco import TrainingSet
-from ablate.data.loading import Batch, TrainingOrder, collate, refusal_of_worker
+from ablate.data.coco import Key
+from ablate.data.loading import TrainingOrder, collate, refusal_of_worker
 from ablate.engines.base import Diverged, Habits, Interrupted, RanOutOfMemory, RunFailed
 from ablate.engines.checkpoint import load_newest, save_checkpoint
 from ablate.engines.curves import Curves
@@ -33,6 +33,16 @@ STATUS_SECONDS = 5.0
 SHORTEST_EPOCH_TO_SAVE = 60.0  # seconds
 
 Validate = Callable[[], dict[str, float]]
+
+
+class TrainingImages(Protocol):
+    """Samples by (epoch, index), which with the seed determine them."""
+
+    def __len__(self) -> int:
+        """How many there are in an epoch."""
+
+    def __getitem__(self, key: Key, /) -> Any:
+        """One of them, as `Trainer.collate` takes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +68,13 @@ class Trainer:
         validate: measures the validation set for the curves.
     """
 
+    collate: Callable[[Sequence[Any]], Any] = staticmethod(collate)
+
     def __init__(
         self,
         config: RunConfig,
-        detector: Detector,
-        data: TrainingSet,
+        detector: nn.Module,
+        data: TrainingImages,
         folder: RunFolder,
         processes: Processes,
         habits: Habits,
@@ -74,13 +86,13 @@ class Trainer:
         self.layout = lay_out(settings.batch_size, settings.images_per_norm, processes.count)
         self.device = processes.device
         self.detector = detector.to(self.device)
-        join_group(self.detector, processes.norm_group(self.layout))
-        self.model: torch.nn.Module = self.detector
+        self._join_group()
+        self.model: nn.Module = self.detector
         if processes.count > 1:
             self.model = DistributedDataParallel(self.detector, broadcast_buffers=False)
         assert settings.precision != "auto"
         self.precision: Precision = settings.precision
-        self.optimizer = build_optimizer(self.detector, settings)
+        self.optimizer = self._build_optimizer()
         self.scaler = build_scaler(self.precision, self.device)
         self.iterations = settings.total_iterations(len(data))
         self.warmup = settings.warmup_iterations(len(data))
@@ -121,6 +133,14 @@ class Trainer:
             self._tell()
             raise RanOutOfMemory(self._memory_sentence(error)) from None
         return Trained(self.iterations, self._seconds(), self._peak_gib(), self.device.type)
+
+    def _join_group(self) -> None:
+        """Share statistics among the processes of a group."""
+        assert isinstance(self.detector, Detector)
+        join_group(self.detector, self.processes.norm_group(self.layout))
+
+    def _build_optimizer(self) -> torch.optim.Optimizer:
+        return build_optimizer(self.detector, self.settings)
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._began - self._stood
@@ -180,7 +200,7 @@ class Trainer:
                     f"{done} of {self.iterations}, everything is saved; the same command continues"
                 )
 
-    def _step(self, batches: Iterator[Batch], stop: bool) -> tuple[dict[str, float], bool]:
+    def _step(self, batches: Iterator[Any], stop: bool) -> tuple[dict[str, float], bool]:
         """One optimizer step -> the losses, averaged over its images, and whether any process was asked to stop."""
         set_lr(self.optimizer, self._lr(self.iteration))
         passes, totals, names = self.layout.passes, torch.zeros(0, device=self.device), []
@@ -201,33 +221,43 @@ class Trainer:
                 f"{self.folder.path}: the loss is not finite in iteration {self.iteration + 1} of {self.iterations} "
                 f"({listed}); lower train.lr, lengthen train.warmup_epochs or set train.clip_norm"
             )
-        if self.settings.clip_norm != "none":
-            self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.detector.parameters(), self.settings.clip_norm)
+        self._clip()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         return found, stopping > 0
 
-    def _next(self, batches: Iterator[Batch]) -> Batch:
+    def _clip(self) -> None:
+        if self.settings.clip_norm != "none":
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.detector.parameters(), self.settings.clip_norm)
+
+    def _next(self, batches: Iterator[Any]) -> Any:
         try:
             return next(batches).to(self.device)
         except BadInput as error:
             raise refusal_of_worker(error) from None
 
-    def _forward_backward(self, batch: Batch, number: int) -> dict[str, Tensor]:
+    def _forward_backward(self, batch: Any, number: int) -> dict[str, Tensor]:
         """Add the gradient of one forward pass -> its losses."""
-        seed, rank, images = self.config.seed, self.processes.rank, len(batch.targets)
         # What the model draws (drop path) depends on the place in the run alone, so a resumed run draws the same.
-        torch.manual_seed(derived(seed, MODEL, self.iteration, number, rank))
-        start = (number * self.processes.count + rank) * images
-        generators = [generator(self.device, seed, SAMPLES, self.iteration, start + row) for row in range(images)]
+        torch.manual_seed(derived(self.config.seed, MODEL, self.iteration, number, self.processes.rank))
         with self.meter.watching():
             with autocast(self.precision, self.device):
-                losses: dict[str, Tensor] = self.model(batch.images, batch.sizes, batch.targets, generators)
+                losses = self._losses(batch, number)
             total = torch.stack(list(losses.values())).sum() / self.layout.passes
             self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         return {name: value.detach() for name, value in losses.items()}
+
+    def _losses(self, batch: Any, number: int) -> dict[str, Tensor]:
+        """The forward pass."""
+        images = len(batch.targets)
+        start = (number * self.processes.count + self.processes.rank) * images
+        generators = [
+            generator(self.device, self.config.seed, SAMPLES, self.iteration, start + row) for row in range(images)
+        ]
+        losses: dict[str, Tensor] = self.model(batch.images, batch.sizes, batch.targets, generators)
+        return losses
 
     def _loader(self) -> DataLoader[Any]:
         order = TrainingOrder(
@@ -241,9 +271,9 @@ class Trainer:
             world=self.processes.count,
         )
         return DataLoader(
-            self.data,
+            self.data,  # type: ignore[arg-type]
             batch_sampler=order,
-            collate_fn=collate,
+            collate_fn=self.collate,
             num_workers=self.processes.workers(self.habits.workers),
             pin_memory=self.device.type == "cuda",
             worker_init_fn=outlive_a_polite_stop,

@@ -36,7 +36,7 @@ class VisionEngine:
     def _run(self, folder: RunFolder, habits: Habits) -> None:
         with joined(habits.device) as processes:
             config = folder.read_config()
-            training, validation = _files(config, folder.root, processes)
+            training, validation = locate_all(config, folder.root, processes)
             data = training_set(config, read_ground_truth(training.annotations), training)
             torch.manual_seed(derived(config.seed, WEIGHTS))
             detector = build_detector(config.model, len(data.truth.category_id))
@@ -51,7 +51,7 @@ class VisionEngine:
                 return _predict(config, detector, views, processes, habits)
 
             def measure_curve() -> dict[str, float]:
-                return _box_ap(predictions(), views.truth)
+                return box_ap(predictions(), views.truth)
 
             trained = Trainer(config, detector, data, folder, processes, habits, measure_curve).train()
             if processes.first:
@@ -64,7 +64,7 @@ class VisionEngine:
                 folder.append_event("predicted", detections=len(records))
 
 
-def _files(config: RunConfig, root: Path, processes: Processes) -> tuple[Files, Files]:
+def locate_all(config: RunConfig, root: Path, processes: Processes) -> tuple[Files, Files]:
     """Training and validation files; the first process makes what has to be made."""
     if not processes.first:
         processes.wait()
@@ -108,7 +108,7 @@ def _predict(
     )
 
 
-def _box_ap(records: list[Record], truth: GroundTruth) -> dict[str, float]:
+def box_ap(records: list[Record], truth: GroundTruth) -> dict[str, float]:
     """AP and AP50 of boxes, for the curves."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "predictions.json"

@@ -1,0 +1,138 @@
+"""The engine `detectron2`: its model, heads, losses, image pipeline, optimizer and schedule, from an exported config.
+
+The run's LazyConfig file (`ablate.export.lazyconfig`) is written into the run folder and loaded from there, so what is
+trained is what detectron2's own tool would train from that file. The loop around it is the project's own
+(`ablate.engines.trainer`): it stops and continues at any iteration, and accumulates gradients; a step is that of
+detectron2's `SimpleTrainer` and `AMPTrainer`. Its checkpoints can be loaded by detectron2's `DetectionCheckpointer`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from torch import nn
+
+from ablate.config import RunConfig
+from ablate.engines.availability import need_detectron2
+from ablate.engines.base import Habits, RanOutOfMemory
+from ablate.engines.d2_data import TrainingImages, predict
+from ablate.engines.d2_trainer import Detectron2Trainer
+from ablate.engines.memory import is_out_of_memory
+from ablate.engines.predict import Record
+from ablate.engines.processes import Layout, Processes, joined, lay_out
+from ablate.engines.randomness import WEIGHTS, derived
+from ablate.engines.vision import box_ap, locate_all, training_set
+from ablate.export.facts import Facts, facts_from
+from ablate.export.lazyconfig import has_batch_norm, lazyconfig_text
+from ablate.store import RunFolder, Status, replacing
+from analysis import read_ground_truth
+from analysis.refusal import BadInput
+
+FILE = "lazyconfig.py"  # of the run folder
+
+
+class Detectron2Engine:
+    """Mask R-CNN of detectron2 with our backbones, on a CPU or GPUs, in one process or as many as torchrun starts."""
+
+    def run(self, folder: RunFolder, habits: Habits) -> None:
+        """See `Engine.run`.
+
+        Raises:
+            MissingEngine: detectron2 cannot be used here.
+        """
+        need_detectron2()
+        try:
+            self._run(folder, habits)
+        except RuntimeError as error:  # before or after training, which tells its own
+            if not is_out_of_memory(error):
+                raise
+            raise RanOutOfMemory(f"{folder.path}: {str(error).splitlines()[0]}") from None
+
+    def _run(self, folder: RunFolder, habits: Habits) -> None:
+        with joined(habits.device) as processes:
+            config = folder.read_config()
+            training, validation = locate_all(config, folder.root, processes)
+            truth, measured = (read_ground_truth(files.annotations) for files in (training, validation))
+            if measured.category_id != truth.category_id:
+                raise BadInput(
+                    f"{validation.annotations}: its category ids differ from those of {training.annotations}, "
+                    "so what is learned on one cannot be measured on the other"
+                )
+            training_set(config, truth, training)  # refuses damaged data in words
+            facts = facts_from(config, truth, training, validation)
+            cfg = load(write(config, facts, folder, processes), config, processes)
+            model = build(cfg, config)
+            data = TrainingImages(cfg, config.seed)
+
+            def predictions() -> list[Record]:
+                return predict(model, cfg, processes, processes.workers(habits.workers))
+
+            def measure_curve() -> dict[str, float]:
+                return box_ap(predictions(), measured)
+
+            trained = Detectron2Trainer(config, cfg, model, data, folder, processes, habits, measure_curve).train()
+            if processes.first:
+                folder.append_event("trained", **msgspec.to_builtins(trained))
+                steps = trained.iterations
+                folder.write_status(Status(state="running", phase="predicting", iteration=steps, iterations=steps))
+            records = predictions()
+            if processes.first:
+                folder.write_predictions(records)
+                folder.append_event("predicted", detections=len(records))
+
+
+def write(config: RunConfig, facts: Facts, folder: RunFolder, processes: Processes) -> Path:
+    """The LazyConfig file of a run, in its folder; the first process writes it."""
+    path = folder.path / FILE
+    if processes.first:
+        with replacing(path) as file:
+            file.write(lazyconfig_text(config, facts, folder.path.name).encode())
+    processes.wait()
+    return path
+
+
+def load(path: Path, config: RunConfig, processes: Processes) -> Any:
+    """A LazyConfig file, fitted to the processes that share the work."""
+    from detectron2.config import LazyConfig
+    from detectron2.utils import comm
+
+    cfg = LazyConfig.load(str(path))
+    cfg.train.device = processes.device.type
+    if processes.count > 1 and comm._LOCAL_PROCESS_GROUP is None:
+        comm.create_local_process_group(processes.on_this_machine)
+    if has_batch_norm(config):
+        layout = lay_out(config.train.batch_size, config.train.images_per_norm, processes.count)
+        _set_norms(cfg, layout, processes)
+    return cfg
+
+
+def _set_norms(cfg: Any, layout: Layout, processes: Processes) -> None:
+    """Let statistics cover all processes, or each its own; detectron2's norms know nothing between."""
+    if layout.group not in (1, processes.count):
+        raise BadInput(
+            f"{processes.count} processes of which {layout.group} share a BatchNorm statistic: detectron2's norms "
+            f"share with all or none; start {layout.group} processes, or change train.images_per_norm"
+        )
+    alone = layout.group == 1
+    # torch's SyncBatchNorm knows no CPU
+    synced = "SyncBN" if processes.device.type == "cuda" else "naiveSyncBN"
+    backbone, heads = cfg.model.backbone, cfg.model.roi_heads
+    places = [(backbone, "norm")]
+    if "bottom_up" in backbone:
+        places += [(backbone.bottom_up.stem, "norm"), (backbone.bottom_up.stages, "norm")]
+    for part, key in places:
+        if part[key]:
+            part[key] = "BN" if alone else synced
+    for part in [heads.box_head, *([heads.mask_head] if "mask_head" in heads else [])]:
+        if part.conv_norm:
+            part.conv_norm = "BN" if alone else "naiveSyncBN_N"
+
+
+def build(cfg: Any, config: RunConfig) -> nn.Module:
+    """The model, with the weights that the seed draws."""
+    from detectron2.config import instantiate
+
+    torch.manual_seed(derived(config.seed, WEIGHTS))
+    model: nn.Module = instantiate(cfg.model)
+    return model
