@@ -1,5 +1,7 @@
 """The verbs of ``ablate``: parse the command line, call the library, show the result."""
 
+import os
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,6 +67,7 @@ def run(
 
     On several GPUs: torchrun --nproc-per-node 8 cli.py ablate run CONFIG
     """
+    from ablate.engines.availability import package_environment, python_of
     from ablate.engines.base import Habits
     from ablate.execution import execute
     from ablate.run_screen import run_screen
@@ -78,7 +81,11 @@ def run(
         curve_iterations=curve_iterations,
         say=lambda line: typer.echo(line, err=True),
     )
-    executed = execute(_config(config, data, changes), root, habits)
+    whole = _config(config, data, changes)
+    python = python_of(whole.engine)
+    if python != sys.executable:
+        os.execve(python, [python, "-m", "cli", *sys.argv[1:]], package_environment())
+    executed = execute(whole, root, habits)
     if executed.first_process:
         print_whole(*run_screen(executed.folder))
 

@@ -10,24 +10,14 @@ import msgspec
 
 from ablate.config import RunConfig
 from ablate.engines.availability import need_detectron2
-from ablate.engines.base import Engine, Habits, Interrupted, RanOutOfMemory, RunFailed
+from ablate.engines.base import Habits, Interrupted, RanOutOfMemory, RunFailed
+from ablate.engines.registry import engine_of
 from ablate.evaluation import evaluate
 from ablate.identity import evaluation_identity, short, training_identity
 from ablate.lease import holding
 from ablate.manifest import Manifest, make_manifest
 from ablate.store import FINAL, RunFolder, State, Status, read_json, run_folder, run_folders
 from analysis.refusal import BadInput, Refusal
-
-
-def engine_of(config: RunConfig) -> Engine:
-    """The engine that a config names."""
-    if config.engine == "detectron2":
-        from ablate.engines.d2 import Detectron2Engine
-
-        return Detectron2Engine()
-    from ablate.engines.vision import VisionEngine
-
-    return VisionEngine()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ detectron2's `SimpleTrainer` and `AMPTrainer`. Its checkpoints can be loaded by 
 """
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -14,14 +15,17 @@ import torch
 from torch import nn
 
 from ablate.config import RunConfig
+from ablate.data.sources import locate
 from ablate.engines.availability import need_detectron2
-from ablate.engines.base import Habits, RanOutOfMemory
+from ablate.engines.base import Habits, RanOutOfMemory, Read
 from ablate.engines.d2_data import TrainingImages, predict
+from ablate.engines.d2_subject import Detectron2Subject
 from ablate.engines.d2_trainer import Detectron2Trainer
 from ablate.engines.memory import is_out_of_memory
 from ablate.engines.predict import Record
 from ablate.engines.processes import Layout, Processes, joined, lay_out
 from ablate.engines.randomness import WEIGHTS, derived
+from ablate.engines.trainer import Trainer
 from ablate.engines.vision import box_ap, locate_all, training_set
 from ablate.export.facts import Facts, facts_from
 from ablate.export.lazyconfig import has_batch_norm, lazyconfig_text
@@ -49,7 +53,31 @@ class Detectron2Engine:
                 raise
             raise RanOutOfMemory(f"{folder.path}: {str(error).splitlines()[0]}") from None
 
+    def trainer(
+        self, config: RunConfig, root: Path, folder: RunFolder, processes: Processes, habits: Habits
+    ) -> Trainer:
+        """See `Engine.trainer`."""
+        from detectron2.config import instantiate
+
+        training, validation = locate_all(config, root, processes)
+        facts = facts_from(config, read_ground_truth(training.annotations), training, validation)
+        cfg = load(write(config, facts, folder, processes), config, processes)
+        data = TrainingImages(cfg, config.seed)
+        return Detectron2Trainer(config, cfg, instantiate(cfg.model), data, folder, processes, habits, dict)
+
+    def subject(self, config: RunConfig, root: Path, device: torch.device, read: Read) -> Detectron2Subject:
+        """See `Engine.subject`."""
+        from detectron2.config import instantiate
+
+        training, validation = locate(config.data.train, root), locate(config.data.validation, root)
+        facts = facts_from(config, read(training.annotations), training, validation)
+        with TemporaryDirectory() as folder:
+            cfg = load(_written(config, facts, Path(folder) / FILE), config, Processes(0, 1, device))
+        return Detectron2Subject(config, cfg, instantiate(cfg.model).to(device))
+
     def _run(self, folder: RunFolder, habits: Habits) -> None:
+        from detectron2.config import instantiate
+
         with joined(habits.device) as processes:
             config = folder.read_config()
             training, validation = locate_all(config, folder.root, processes)
@@ -62,7 +90,8 @@ class Detectron2Engine:
             training_set(config, truth, training)  # refuses damaged data in words
             facts = facts_from(config, truth, training, validation)
             cfg = load(write(config, facts, folder, processes), config, processes)
-            model = build(cfg, config)
+            torch.manual_seed(derived(config.seed, WEIGHTS))
+            model: nn.Module = instantiate(cfg.model)
             data = TrainingImages(cfg, config.seed)
 
             def predictions() -> list[Record]:
@@ -86,9 +115,14 @@ def write(config: RunConfig, facts: Facts, folder: RunFolder, processes: Process
     """The LazyConfig file of a run, in its folder; the first process writes it."""
     path = folder.path / FILE
     if processes.first:
-        with replacing(path) as file:
-            file.write(lazyconfig_text(config, facts, folder.path.name).encode())
+        _written(config, facts, path)
     processes.wait()
+    return path
+
+
+def _written(config: RunConfig, facts: Facts, path: Path) -> Path:
+    with replacing(path) as file:
+        file.write(lazyconfig_text(config, facts, path.parent.name).encode())
     return path
 
 
@@ -127,12 +161,3 @@ def _set_norms(cfg: Any, layout: Layout, processes: Processes) -> None:
     for part in [heads.box_head, *([heads.mask_head] if "mask_head" in heads else [])]:
         if part.conv_norm:
             part.conv_norm = "BN" if alone else "naiveSyncBN_N"
-
-
-def build(cfg: Any, config: RunConfig) -> nn.Module:
-    """The model, with the weights that the seed draws."""
-    from detectron2.config import instantiate
-
-    torch.manual_seed(derived(config.seed, WEIGHTS))
-    model: nn.Module = instantiate(cfg.model)
-    return model

@@ -1,4 +1,4 @@
-"""detectron2's image pipeline under our order and seeds: a sample depends on the seed and its place in the run alone."""
+"""detectron2's image pipeline under our order and seeds: a sample depends on the seed and its place in the run."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -106,11 +106,8 @@ def predict(model: nn.Module, cfg: Any, processes: Processes, workers: int) -> l
 
     In 32-bit precision, as detectron2's tools do.
     """
-    from detectron2.data import MetadataCatalog
-
     images = TestImages(cfg, processes.rank, processes.count)
-    contiguous = MetadataCatalog.get(cfg.dataloader.test.dataset.names).thing_dataset_id_to_contiguous_id
-    category = {place: number for number, place in contiguous.items()}
+    category = categories(cfg)
     loader: DataLoader[dict[str, Any]] = DataLoader(
         images, batch_size=None, num_workers=workers, worker_init_fn=outlive_a_polite_stop
     )
@@ -130,6 +127,14 @@ def predict(model: nn.Module, cfg: Any, processes: Processes, workers: int) -> l
         dist.gather_object(found, gathered)
         found = [entry for part in gathered or () for entry in part]
     return [record for _, records in sorted(found, key=lambda entry: entry[0]) for record in records]
+
+
+def categories(cfg: Any) -> dict[int, int]:
+    """The validation set's category id of each class; the set must have been read."""
+    from detectron2.data import MetadataCatalog
+
+    contiguous = MetadataCatalog.get(cfg.dataloader.test.dataset.names).thing_dataset_id_to_contiguous_id
+    return {place: number for number, place in contiguous.items()}
 
 
 @torch.no_grad()

@@ -9,12 +9,13 @@ import torch
 from ablate.config import RunConfig
 from ablate.data.coco import EvaluationSet, TrainingSet
 from ablate.data.sources import Files, locate
-from ablate.engines.base import Habits, RanOutOfMemory
+from ablate.engines.base import Habits, RanOutOfMemory, Read
 from ablate.engines.detector import Detector, build_detector
 from ablate.engines.memory import is_out_of_memory
 from ablate.engines.predict import Record, predict
 from ablate.engines.processes import Processes, joined
 from ablate.engines.randomness import WEIGHTS, derived
+from ablate.engines.subject import VisionSubject
 from ablate.engines.trainer import Trainer
 from ablate.store import RunFolder, Status
 from analysis import GroundTruth, coco_metrics, read_detections, read_ground_truth
@@ -62,6 +63,23 @@ class VisionEngine:
             if processes.first:
                 folder.write_predictions(records)
                 folder.append_event("predicted", detections=len(records))
+
+    def trainer(
+        self, config: RunConfig, root: Path, folder: RunFolder, processes: Processes, habits: Habits
+    ) -> Trainer:
+        """See `Engine.trainer`."""
+        files = locate(config.data.train, root)
+        data = training_set(config, read_ground_truth(files.annotations), files)
+        detector = build_detector(config.model, len(data.truth.category_id))
+        return Trainer(config, detector, data, folder, processes, habits, dict)
+
+    def subject(self, config: RunConfig, root: Path, device: torch.device, read: Read) -> VisionSubject:
+        """See `Engine.subject`."""
+        training, validation = locate(config.data.train, root), locate(config.data.validation, root)
+        truth = read(training.annotations)
+        detector = build_detector(config.model, len(truth.category_id)).to(device)
+        data = training_set(msgspec.structs.replace(config, seed=0), truth, training)
+        return VisionSubject(config, detector, data, _views(config, read(validation.annotations), validation, detector))
 
 
 def locate_all(config: RunConfig, root: Path, processes: Processes) -> tuple[Files, Files]:

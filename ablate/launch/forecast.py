@@ -11,6 +11,7 @@ import typer
 
 from ablate.config import RunConfig
 from ablate.config_yaml import with_changes
+from ablate.engines.availability import python_of
 from ablate.launch.base import Options, module_command, worker_environment
 from ablate.launch.devices import CPU, holding_slots, slots_of
 from ablate.launch.queue import CAN_FAIL, CAN_START
@@ -102,7 +103,9 @@ def _to_do(runs: Sequence[StudyRun], found: Sequence[Standing], retry: bool) -> 
 def _cost_key(config: RunConfig) -> bytes:
     """Configs with the same key take as long for one pass."""
     train = config.train
-    return msgspec.json.encode([config.model, config.data, train.images_per_norm, train.precision, train.jitter_scale])
+    return msgspec.json.encode(
+        [config.engine, config.model, config.data, train.images_per_norm, train.precision, train.jitter_scale]
+    )
 
 
 def _time(root: Path, config: RunConfig, slots: Sequence[str]) -> Pace:
@@ -113,7 +116,12 @@ def _time(root: Path, config: RunConfig, slots: Sequence[str]) -> Pace:
         trial = Trial(config=one_pass, root=str(root.absolute()), folder=folder, device="cuda" if on_gpus else "cpu")
         environment = worker_environment() | ({"CUDA_VISIBLE_DEVICES": ",".join(slots)} if on_gpus else {})
         done = subprocess.run(
-            module_command("ablate.launch.trial", msgspec.json.encode(trial).decode(), len(slots)),
+            module_command(
+                "ablate.launch.trial",
+                msgspec.json.encode(trial).decode(),
+                len(slots),
+                python_of(config.engine),
+            ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

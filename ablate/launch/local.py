@@ -13,6 +13,7 @@ from typing import IO
 
 import msgspec
 
+from ablate.engines.availability import python_of
 from ablate.launch.base import BUSY, LOG, Job, Options, Outcome, View, worker_command, worker_environment
 from ablate.launch.cancel import Cancelled, launchers_folder
 from ablate.launch.devices import CPU, free_slots, slots_of
@@ -77,6 +78,9 @@ class LocalLauncher:
 
     def launch(self, root: Path, study: Study, options: Options, view: View) -> Outcome:
         """See `Launcher.launch`."""
+        for standing, run in zip(Observer(root, study).look(), study.runs, strict=True):
+            if standing.state not in DONE and run.config is not None:
+                python_of(run.config.engine)  # a missing engine is told before anything is written
         slots = slots_of(options.device, options.gpus_per_run)
         folder = launchers_folder(root, study.name)
         try:
@@ -185,6 +189,7 @@ class _Launch:
             device="cuda" if on_gpus else "cpu",
             loaders=self._options.loaders,
             checkpoint_minutes=self._options.checkpoint_minutes,
+            python="" if run.config is None else python_of(run.config.engine),
         )
         environment = worker_environment() | ({"CUDA_VISIBLE_DEVICES": ",".join(slots)} if on_gpus else {})
         folder = run_folder(self._root, run.identity)

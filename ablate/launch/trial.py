@@ -6,15 +6,11 @@ from pathlib import Path
 import msgspec
 
 from ablate.config_yaml import with_changes
-from ablate.data.sources import locate
 from ablate.engines.base import Habits, RanOutOfMemory
-from ablate.engines.detector import build_detector
 from ablate.engines.processes import joined
-from ablate.engines.trainer import Trainer
-from ablate.engines.vision import training_set
+from ablate.engines.registry import engine_of
 from ablate.launch.forecast import Pace, Trial
 from ablate.store import run_folder, write_json
-from analysis import read_ground_truth
 from analysis.refusal import Refusal
 
 WARM_UP, ITERATIONS = 2, 5
@@ -27,21 +23,20 @@ def time_passes(trial: Trial) -> None:
     """
     root, folder = Path(trial.root), Path(trial.folder)
     with joined(trial.device) as processes:
-        files = locate(trial.config.data.train, root)
-        data = training_set(trial.config, read_ground_truth(files.annotations), files)
-        pace = Pace(images=len(data))
+        pace = Pace(images=0)
         try:
             for iterations in (WARM_UP, ITERATIONS):
                 config = with_changes(trial.config, {"train.iterations": iterations, "train.epochs": "none"})
-                detector = build_detector(config.model, len(data.truth.category_id))
                 run = run_folder(folder, str(iterations))
                 run.checkpoints.mkdir(parents=True, exist_ok=True)
-                trained = Trainer(config, detector, data, run, processes, Habits(device=trial.device), dict).train()
+                trainer = engine_of(config).trainer(config, root, run, processes, Habits(device=trial.device))
+                pace = Pace(images=len(trainer.data))
+                trained = trainer.train()
                 if processes.first:
                     seconds = run.read_metrics()[-1]["seconds_per_iteration"]
-                    pace = Pace(images=len(data), seconds=seconds, peak_gib=trained.peak_gib)
+                    pace = Pace(images=len(trainer.data), seconds=seconds, peak_gib=trained.peak_gib)
         except RanOutOfMemory as error:
-            pace = Pace(images=len(data), message=f"out of memory, which is a result too ({error})")
+            pace = Pace(images=pace.images, message=f"out of memory, which is a result too ({error})")
         if processes.first:
             write_json(folder / "pace.json", pace)
 
