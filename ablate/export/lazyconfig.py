@@ -37,7 +37,7 @@ def lazyconfig_text(config: RunConfig, facts: Facts, name: str, *, native: bool 
     return "\n".join(
         [
             _head(config, name, native),
-            _imports(config, native),
+            _imports(config, facts, native),
             _data(config, facts),
             model,
             _detector(config, facts),
@@ -116,8 +116,9 @@ def _needs(config: RunConfig, native: bool) -> str:
     return "detectron2 and `ablate.models` of detablate (torch alone)"
 
 
-def _imports(config: RunConfig, native: bool) -> str:
+def _imports(config: RunConfig, facts: Facts, native: bool) -> str:
     vit = isinstance(config.model.backbone, ViT) and not native
+    warm = config.train.warmup_iterations(facts.images) > 0
     scheduler = "CosineParamScheduler" if config.train.schedule == "cosine" else "MultiStepParamScheduler"
     ours = ["ClippedAdamW"] * (config.train.clip_norm != "none") + ["PlainBackbone"] * vit
     models = sorted([_pyramid_class(config), "ViT"]) if vit else []
@@ -131,7 +132,7 @@ def _imports(config: RunConfig, native: bool) -> str:
         "from detectron2.data import DatasetCatalog",
         "from detectron2.data.datasets import register_coco_instances",
         *(NATIVE_MODULES if native else ()),
-        "from detectron2.solver import WarmupParamScheduler",
+        *(["from detectron2.solver import WarmupParamScheduler"] if warm else []),
         "",
         *([f"from ablate.models import {', '.join(models)}"] if models else []),
         *([f"from ablate.models.detectron2 import {', '.join(ours)}"] if ours else []),
@@ -250,7 +251,7 @@ def _detector(config: RunConfig, facts: Facts) -> str:
     after = (proposals.train_after_nms, evaluate.proposals_after_nms)
     paper = detector.head == "paper"
     norm = _norm(config, "naiveSyncBN_N") if paper else ""
-    why = "  # a process may bring no RoI, which torch's SyncBatchNorm does not take" if "naive" in norm else ""
+    why = "  # torch's SyncBatchNorm takes no batch without RoIs" if "naive" in norm else ""
     convs = [detector.box_conv_channels] * BOX_CONVS if paper else []
     mask_convs = [detector.mask_conv_channels] * (MASK_CONVS + 1)
     masks = (
@@ -355,8 +356,8 @@ optimizer = model_zoo.get_config("common/optim.py").AdamW
 optimizer.lr = {_py(train.lr)}
 optimizer.betas = {_py(train.betas)}
 optimizer.weight_decay = {_py(train.weight_decay)}
-optimizer.params.weight_decay_norm = 0.0
-optimizer.params.overrides = {without}  # positions have no decay either{optimizer}
+optimizer.params.weight_decay_norm = 0.0  # nor on positions:
+optimizer.params.overrides = {without}{optimizer}
 
 {_schedule(config, iterations, warmup, facts.images)}"""
 
