@@ -56,6 +56,7 @@ def need_detectron2() -> None:
             f"engine detectron2: it is there but cannot be imported ({error}); in its environment: "
             f"{sys.executable} -m pip install {missing!r}"
         ) from None
+    _check_floor()
     try:
         model_zoo.get_config_file("common/models/mask_rcnn_fpn.py")
     except RuntimeError:
@@ -64,6 +65,27 @@ def need_detectron2() -> None:
             f"engine detectron2: {folder / 'configs'} is missing, as where its sources were put on the path without "
             f"being installed; its setup.py makes a link: ln -s {folder.parents[1] / 'configs'} {folder / 'configs'}"
         ) from None
+
+
+def _check_floor() -> None:
+    """What the exported configs take for granted beyond an import."""
+    from detectron2.layers import get_norm
+    from detectron2.modeling import Backbone
+
+    try:
+        get_norm("naiveSyncBN_N", 1)
+        old = not hasattr(Backbone, "padding_constraints")
+    except KeyError:
+        old = True
+    if old:
+        raise MissingEngine(
+            "engine detectron2: it is too old (it pads no images to a square); update it to its main branch of June "
+            "2022 or newer"
+        )
+    if find_spec("shapely") is None:  # which it needs, undeclared, to crop polygons
+        raise MissingEngine(
+            f"engine detectron2: it cannot crop polygons without shapely: {sys.executable} -m pip install shapely"
+        )
 
 
 def python_of(engine: str) -> str:

@@ -6,6 +6,10 @@ trained is what detectron2's own tool would train from that file. The loop aroun
 detectron2's `SimpleTrainer` and `AMPTrainer`. Its checkpoints can be loaded by detectron2's `DetectionCheckpointer`.
 """
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -47,7 +51,8 @@ class Detectron2Engine:
         """
         need_detectron2()
         try:
-            self._run(folder, habits)
+            with _quiet():
+                self._run(folder, habits)
         except RuntimeError as error:  # before or after training, which tells its own
             if not is_out_of_memory(error):
                 raise
@@ -109,6 +114,22 @@ class Detectron2Engine:
             if processes.first:
                 folder.write_predictions(records)
                 folder.append_event("predicted", detections=len(records))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings of detectron2's old packages, and what it says of every data set that is not COCO."""
+    loggers = [logging.getLogger(name) for name in ("detectron2.data.datasets.coco", "torch.fx._symbolic_trace")]
+    levels = [logger.level for logger in loggers]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def write(config: RunConfig, facts: Facts, folder: RunFolder, processes: Processes) -> Path:
