@@ -27,12 +27,13 @@ from ablate.engines.d2_subject import Detectron2Subject
 from ablate.engines.d2_trainer import Detectron2Trainer
 from ablate.engines.memory import is_out_of_memory
 from ablate.engines.predict import Record
-from ablate.engines.processes import Layout, Processes, joined, lay_out
+from ablate.engines.processes import Processes, joined, lay_out
 from ablate.engines.randomness import WEIGHTS, derived
 from ablate.engines.trainer import Trainer
 from ablate.engines.vision import box_ap, locate_all, training_set
 from ablate.export.facts import Facts, facts_from
 from ablate.export.lazyconfig import has_batch_norm, lazyconfig_text
+from ablate.manifest import git_state
 from ablate.store import RunFolder, Status, replacing
 from analysis import read_ground_truth
 from analysis.refusal import BadInput
@@ -95,6 +96,8 @@ class Detectron2Engine:
             training_set(config, truth, training)  # refuses damaged data in words
             facts = facts_from(config, truth, training, validation)
             cfg = load(write(config, facts, folder, processes), config, processes)
+            if processes.first:
+                folder.append_event("detectron2", **_version())
             torch.manual_seed(derived(config.seed, WEIGHTS))
             model: nn.Module = instantiate(cfg.model)
             data = TrainingImages(cfg, config.seed)
@@ -114,6 +117,14 @@ class Detectron2Engine:
             if processes.first:
                 folder.write_predictions(records)
                 folder.append_event("predicted", detections=len(records))
+
+
+def _version() -> dict[str, object]:
+    """Which detectron2 this is; where it is imported from its sources, also their commit."""
+    import detectron2
+
+    git = git_state(Path(detectron2.__file__).resolve().parent)
+    return {"version": detectron2.__version__, "git": None if git is None else msgspec.to_builtins(git)}
 
 
 @contextmanager
@@ -152,33 +163,13 @@ def load(path: Path, config: RunConfig, processes: Processes) -> Any:
     from detectron2.config import LazyConfig
     from detectron2.utils import comm
 
+    from ablate.engines.d2_norm import set_norms
+
     cfg = LazyConfig.load(str(path))
     cfg.train.device = processes.device.type
     if processes.count > 1 and comm._LOCAL_PROCESS_GROUP is None:
         comm.create_local_process_group(processes.on_this_machine)
     if has_batch_norm(config):
         layout = lay_out(config.train.batch_size, config.train.images_per_norm, processes.count)
-        _set_norms(cfg, layout, processes)
+        set_norms(cfg, layout, processes)
     return cfg
-
-
-def _set_norms(cfg: Any, layout: Layout, processes: Processes) -> None:
-    """Let statistics cover all processes, or each its own; detectron2's norms know nothing between."""
-    if layout.group not in (1, processes.count):
-        raise BadInput(
-            f"{processes.count} processes of which {layout.group} share a BatchNorm statistic: detectron2's norms "
-            f"share with all or none; start {layout.group} processes, or change train.images_per_norm"
-        )
-    alone = layout.group == 1
-    # torch's SyncBatchNorm knows no CPU
-    synced = "SyncBN" if processes.device.type == "cuda" else "naiveSyncBN"
-    backbone, heads = cfg.model.backbone, cfg.model.roi_heads
-    places = [(backbone, "norm")]
-    if "bottom_up" in backbone:
-        places += [(backbone.bottom_up.stem, "norm"), (backbone.bottom_up.stages, "norm")]
-    for part, key in places:
-        if part[key]:
-            part[key] = "BN" if alone else synced
-    for part in [heads.box_head, *([heads.mask_head] if "mask_head" in heads else [])]:
-        if part.conv_norm:
-            part.conv_norm = "BN" if alone else "naiveSyncBN_N"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ablate.config import RunConfig
 from ablate.engines.base import SUBJECT_IMAGES
-from ablate.engines.d2_data import TestImages, TrainingImages, categories, results
+from ablate.engines.d2_data import TestImages, TrainingImages
 from ablate.engines.d2_trainer import build_optimizer, losses
 from ablate.engines.precision import autocast
 
@@ -57,4 +57,5 @@ class Detectron2Subject:
 
     def predict(self, number: int) -> None:
         """See `Subject.predict`; in 32-bit precision, as detectron2 does."""
-        results(self.module, self._inputs[number], categories(self.cfg))
+        with torch.no_grad():
+            self.module.inference([self._inputs[number]], do_postprocess=False)  # type: ignore[operator]

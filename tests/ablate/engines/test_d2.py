@@ -58,7 +58,7 @@ def test_the_folder_holds_what_every_run_holds(finished: RunFolder) -> None:
     assert status is not None
     assert (status.state, status.iteration, status.iterations) == ("finished", 6, 6)
     events = [event["event"] for event in finished.read_events()]
-    assert events == ["started", "trained", "predicted", "finished"]
+    assert events == ["started", "detectron2", "trained", "predicted", "finished"]
     (line,) = finished.read_metrics()
     assert {"loss", "rpn_objectness", "rpn_box", "box_class", "box_delta", "mask", "lr", "peak_gib"} <= set(line)
     assert [path.name for path in finished.checkpoints_newest_first()] == ["00000006.pt", "00000003.pt"]
@@ -199,27 +199,50 @@ def test_the_probe_measures_it(data: Any, finished: RunFolder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layout", "device", "norm", "heads"),
+    ("layout", "device", "norm"),
     [
-        (Layout(8, 8, 8, 1), "cuda", "SyncBN", "naiveSyncBN_N"),
-        (Layout(2, 2, 2, 1), "cpu", "naiveSyncBN", "naiveSyncBN_N"),
-        (Layout(8, 8, 1, 1), "cuda", "BN", "BN"),
+        (Layout(8, 8, 8, 1), "cuda", "SyncBatchNorm"),
+        (Layout(2, 2, 2, 1), "cpu", "PreciseSyncBatchNorm"),
+        (Layout(8, 8, 1, 1), "cuda", "BatchNorm2d"),
     ],
 )
-def test_norms_follow_the_processes(
-    layout: Layout, device: str, norm: str, heads: str, data: Any, finished: RunFolder
-) -> None:
-    from detectron2.config import LazyConfig
+def test_norms_follow_the_processes(layout: Layout, device: str, norm: str, finished: RunFolder) -> None:
+    from detectron2.config import LazyConfig, instantiate
 
-    from ablate.engines.d2 import _set_norms
+    from ablate.engines.d2_norm import set_norms
 
     processes = Processes(0, layout.processes, torch.device(device))
     cfg = LazyConfig.load(str(finished.path / "lazyconfig.py"))
-    _set_norms(cfg, layout, processes)
-    assert cfg.model.backbone.norm == norm
-    assert cfg.model.roi_heads.box_head.conv_norm == cfg.model.roi_heads.mask_head.conv_norm == heads
+    set_norms(cfg, layout, processes)
+    model = instantiate(cfg.model)
+    kinds = {type(module).__name__ for module in model.backbone.modules() if "Batch" in type(module).__name__}
+    assert kinds == {norm}
+    for head in (model.roi_heads.box_head.conv1, model.roi_heads.mask_head.mask_fcn1):
+        assert type(head.norm).__name__ == ("BatchNorm2d" if layout.group == 1 else "PreciseSyncBatchNorm")
+        assert getattr(head.norm, "_stats_mode", "N") == "N"
     with pytest.raises(BadInput, match="share with all or none; start 4 processes"):
-        _set_norms(cfg, Layout(8, 1, 4, 1), processes)
+        set_norms(cfg, Layout(8, 1, 4, 1), processes)
+
+
+def test_a_statistic_in_bf16_is_not_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two processes that hold the same: the statistic is that of one."""
+    from detectron2.layers import batch_norm
+
+    from ablate.engines.d2_norm import PreciseSyncBatchNorm
+
+    monkeypatch.setattr(batch_norm.comm, "get_world_size", lambda: 2)
+    monkeypatch.setattr(batch_norm, "differentiable_all_reduce", lambda value: 2 * value)
+    torch.manual_seed(0)
+    values = (torch.randn(16, 3, 7, 7) + 20).bfloat16()  # far from 0, as after a convolution with a large mean
+    wanted = torch.nn.BatchNorm2d(3)(values.float())
+    precise = PreciseSyncBatchNorm(3, stats_mode="N")
+    found = precise(values)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), wanted, rtol=2e-2, atol=2e-2)
+    plain = batch_norm.NaiveSyncBatchNorm(3, stats_mode="N")(values).float()
+    assert not torch.allclose(plain, wanted, atol=0.3)  # why ours is there
+    empty = precise(values[:0])
+    assert empty.shape == (0, 3, 7, 7)
 
 
 def test_the_file_of_a_run_is_the_exported_one(finished: RunFolder) -> None:
@@ -241,3 +264,36 @@ def test_other_categories_in_the_validation_set_are_refused(data: Any, tmp_path:
 
     with pytest.raises(BadInput, match="its category ids differ"):
         Detectron2Engine().run(prepared(tmp_path, config), Habits(device="cpu", workers=0))
+
+
+@pytest.mark.campaign
+def test_killed_and_continued_it_ends_with_the_same_bits(finished: RunFolder, tmp_path: Path) -> None:
+    """SIGKILL at ten different moments of as many attempts, by the same command."""
+    import os
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    from ablate.config_yaml import dump_config
+
+    (tmp_path / "run.yaml").write_text(dump_config(finished.read_config()))
+    command = [sys.executable, "-m", "cli", "ablate", "run", str(tmp_path / "run.yaml"), "--root", str(tmp_path)]
+    command += ["--device", "cpu", "--workers", "0", "--checkpoint-iterations", "1"]
+    place = tmp_path / "results" / "runs" / finished.path.name
+    folder, environment = RunFolder(place), {**os.environ, "OMP_NUM_THREADS": "1"}
+    kills = 0
+    for attempt in range(10):
+        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            wanted = 1 + attempt // 2
+            while process.poll() is None and not folder.checkpoint(wanted).exists():
+                time.sleep(0.02)
+            time.sleep(0.05 * attempt)
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert kills >= 3
+    first, second = weights(finished, 6), weights(folder, 6)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert finished.predictions.read_bytes() == folder.predictions.read_bytes()

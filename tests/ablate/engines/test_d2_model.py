@@ -1,5 +1,6 @@
 """detectron2's model with our weights against our own: features, losses and detections; its optimizer and its step."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -189,3 +190,68 @@ def test_gradients_are_clipped_together(data: Any, tmp_path: Path) -> None:
     optimizer.step()
     norms = torch.stack([parameter.grad.norm() for parameter in theirs.parameters() if parameter.grad is not None])
     assert norms.norm().item() == pytest.approx(0.5, rel=1e-4)
+
+
+NATIVE = (
+    (r"patch_embed\.", "net.patch_embed.proj."),
+    (r"propagation\.(\d+)\.(conv|norm)s\.(\d)\.", lambda m: f"net.blocks.{m[1]}.residual.{m[2]}{int(m[3]) + 1}."),
+    (r"(pos_embed|blocks)", r"net.\1"),
+)
+
+
+def native_names(ours: Detector) -> dict[str, torch.Tensor]:
+    """Our weights under the names of detectron2's `SimpleFeaturePyramid(ViT)`."""
+    found = {}
+    for name, value in ours.backbone.state_dict().items():
+        for pattern, replacement in NATIVE:
+            other, hits = re.subn("^" + pattern, replacement, name)
+            if hits:
+                break
+        found[other] = value
+    for level, stage in enumerate(ours.pyramid.stages):
+        scale = len(stage) - 4  # then a convolution, its norm, and the same again
+        for place, layer in enumerate(stage):
+            number, norm = divmod(place - scale, 2) if place >= scale else (place - scale, 0)
+            for name, value in layer.state_dict().items():
+                found[f"simfp_{level + 2}.{scale + number}.{'norm.' * norm}{name}"] = value
+    return found
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"model.backbone.attention.pattern": "window"},
+        {"model.backbone.attention.pattern": "global", "model.backbone.position.absolute": "none"},
+        {
+            "model.backbone.attention.pattern": "window",
+            "model.backbone.attention.propagation": "conv_bottleneck",
+            "model.backbone.qkv_bias": False,
+        },
+    ],
+)
+def test_detectron2s_own_backbone_gives_the_same_features(changes: dict[str, Any], data: Any, tmp_path: Path) -> None:
+    from detectron2.config import LazyConfig, instantiate
+
+    side = 96  # 6 x 6 tokens, which windows of 4 do not divide
+    native = {
+        "model.backbone.image_size": side,
+        "model.backbone.patch_size": 16,
+        "model.backbone.attention.window_size": 4,
+        "model.backbone.position.relative": "none",
+    }
+    config = config_of("simple", data, **{**native, **changes})
+    path = tmp_path / "config.py"
+    path.write_text(lazyconfig_text(config, facts_of(config, tmp_path), "test", native=True), encoding="utf-8")
+    torch.manual_seed(3)
+    ours = build_detector(config.model, 2).eval()
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    theirs = instantiate(LazyConfig.load(str(path)).model).eval()
+    theirs.backbone.load_state_dict(native_names(ours))
+    images = torch.randn(2, 3, side, side)
+    first, second = ours.pyramid(ours.backbone(images)), theirs.backbone(images)
+    assert list(first) == list(second)
+    for name, feature in first.items():
+        torch.testing.assert_close(second[name], feature, rtol=1e-4, atol=1e-4, msg=name)
