@@ -5,11 +5,17 @@ import sys
 
 import typer
 
+import ablate.comparison_commands
 import ablate.launch.commands
-import ablate.study_commands  # noqa: F401  (adds its verbs to those of ablate)
+import ablate.report_commands
+import ablate.study_commands
+import ablate.weights.pretrain_command
+import analysis.compare_commands
+import analysis.report_commands  # noqa: F401  (these add their verbs to those of ablate, weights and analyze)
 from ablate.commands import app as ablate_app
 from ablate.data.commands import app as data_app
 from ablate.newest import newest_predictions
+from ablate.weights.commands import app as weights_app
 from analysis.commands import app as analyze_app
 from analysis.refusal import Refusal
 
@@ -30,8 +36,9 @@ def front_door(context: typer.Context) -> None:
 app.add_typer(analyze_app, name="analyze")
 app.add_typer(ablate_app, name="ablate")
 app.add_typer(data_app, name="data")
+app.add_typer(weights_app, name="weights")
 
-TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil")
+TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil", "safetensors")
 MISSING_ENGINE = 5
 
 

@@ -65,11 +65,13 @@ def run(
 ) -> None:
     """Train, predict and analyse one run; the same command continues it after a kill, or shows it when it is done.
 
+    Where the run starts from a pre-training in the house that is not there yet, that comes first.
     On several GPUs: torchrun --nproc-per-node 8 cli.py ablate run CONFIG
     """
     from ablate.engines.availability import package_environment, python_of
     from ablate.engines.base import Habits
     from ablate.execution import execute
+    from ablate.pretraining import pretrain_first
     from ablate.run_screen import run_screen
     from analysis.terminal import print_whole
 
@@ -81,11 +83,13 @@ def run(
         curve_iterations=curve_iterations,
         say=lambda line: typer.echo(line, err=True),
     )
-    whole = _config(config, data, changes)
-    python = python_of(whole.engine)
+    wanted = _config(config, data, changes)
+    python = python_of(wanted.engine)
     if python != sys.executable:
         os.execve(python, [python, "-m", "cli", *sys.argv[1:]], package_environment())
-    executed = execute(whole, root, habits)
+    if wanted.init.pretraining != "none":
+        pretrain_first(wanted, root, habits)
+    executed = execute(wanted, root, habits)
     if executed.first_process:
         print_whole(*run_screen(executed.folder))
 
@@ -128,16 +132,33 @@ def export(
     """Write a config as one LazyConfig file, for detectron2's own tools/lazyconfig_train_net.py."""
     import msgspec
 
+    from ablate.config import Init
+    from ablate.engines.initial import write_backbone
     from ablate.engines.precision import resolve
     from ablate.engines.processes import device_of
     from ablate.export.facts import facts_of
     from ablate.export.lazyconfig import lazyconfig_text
     from analysis.atomic import write_bytes
+    from analysis.refusal import BadInput
 
     whole = _config(config, data, changes)
     precision = resolve(whole.train.precision, device_of(device.value))
     whole = msgspec.structs.replace(whole, train=msgspec.structs.replace(whole.train, precision=precision))
-    text = lazyconfig_text(whole, facts_of(whole, root), Path(config).stem, native=form is Format.native)
+    native, weights = form is Format.native, ""
+    if whole.init != Init():
+        if out is None or native:
+            raise BadInput(
+                "pre-trained weights are written beside the exported file, under the names of its model: "
+                + (
+                    "--format lazyconfig does that, detectron2's own ViT has other names"
+                    if native
+                    else "name it with --out"
+                )
+            )
+        weights = str(out.with_suffix(".pth").absolute())
+    text = lazyconfig_text(whole, facts_of(whole, root), Path(config).stem, native=native, weights=weights)
+    if weights:
+        write_backbone(whole, root, Path(weights), "backbone.net.")
     if out is None:
         typer.echo(text, nl=False)
     else:

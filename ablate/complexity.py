@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PARTS = (
     ("patch embedding", ("backbone.patch_embed",)),
     ("absolute embedding", ("backbone.pos_embed",)),
-    ("relative bias", ("backbone.window_bias", "backbone.global_bias")),
+    ("relative bias", ("backbone.window_bias", "backbone.global_bias", "backbone.block_bias")),
     ("propagation", ("backbone.propagation",)),
     ("blocks", ("backbone",)),
     ("pyramid", ("pyramid",)),

@@ -20,7 +20,7 @@ from analysis.refusal import BadInput
 
 P = TypeVar("P", bound=Part)
 Tree = dict[str, Any]
-PATH_KEYS = ("annotations", "images")  # of a data set of type coco
+PATH_KEYS = ("annotations", "images", "path")  # of a data set of type coco or folder
 
 
 def load_config(source: str | Path, changes: Sequence[str] = (), data: Data | None = None) -> RunConfig:
@@ -28,18 +28,23 @@ def load_config(source: str | Path, changes: Sequence[str] = (), data: Data | No
 
     The sets of ``data`` take the place of the file's; what the file says of their use stays.
 
-    Relative paths of data count from the file that holds them; in presets, by name or by path, and in changes, from the
-    current directory.
+    Relative paths of data and weights count from the file that holds them; in presets, by name or by path, and in
+    changes, from the current directory.
     """
     tree = _with_base(*_locate(str(source), Path()), seen=())
     for name in () if data is None else ("train", "validation"):
         tree = merge(tree, _nested(f"data.{name}", msgspec.to_builtins(getattr(data, name))))
     for change in changes:
-        key, sign, text = change.partition("=")
-        if not sign or not key.strip():
-            raise BadInput(f"'{change}' is no change: write key=value, for example train.lr=8e-5")
-        tree = merge(tree, _nested(key.strip(), parse_yaml(text, f"the value of {key.strip()}")))
+        tree = merge(tree, _nested(*parse_change(change)))
     return parse(tree, RunConfig, str(source))
+
+
+def parse_change(change: str) -> tuple[str, Any]:
+    """The dotted key and the value of ``key=value``."""
+    key, sign, text = change.partition("=")
+    if not sign or not key.strip():
+        raise BadInput(f"'{change}' is no change: write key=value, for example train.lr=8e-5")
+    return key.strip(), parse_yaml(text, f"the value of {key.strip()}")
 
 
 def with_changes(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
@@ -161,6 +166,9 @@ def _with_base(path: Path, is_preset: bool, seen: tuple[Path, ...]) -> Tree:
     base = tree.pop("base", None)
     if not is_preset:
         _anchor_paths(tree.get("data"), place.parent)
+        anchor_weights(tree, place.parent)
+        init = tree.get("init")
+        _anchor_paths(init.get("pretraining") if isinstance(init, dict) else None, place.parent)
     if base is None:
         return tree
     if not isinstance(base, str):
@@ -174,6 +182,14 @@ def _anchor_paths(tree: object, folder: Path) -> None:
         for key in PATH_KEYS if isinstance(source, dict) else ():
             if isinstance(source.get(key), str):
                 source[key] = str(folder / Path(source[key]).expanduser())
+
+
+def anchor_weights(tree: Tree, folder: Path) -> None:
+    """Makes a relative path of initial weights absolute, in place; the key may be dotted, as in the file of an axis."""
+    init = tree.get("init")
+    for mapping, key in ((init, "weights"), (tree, "init.weights")):
+        if isinstance(mapping, dict) and isinstance(path := mapping.get(key), str) and path not in ("", "none"):
+            mapping[key] = str(folder / Path(path).expanduser())
 
 
 def _nested(key: str, value: object) -> Tree:
@@ -201,6 +217,8 @@ def _check_keys(tree: object, kind: msgspec.inspect.Type, key: str, where: str) 
     structs = [part for part in _alternatives(kind) if isinstance(part, msgspec.inspect.StructType)]
     if not structs:
         return
+    if not isinstance(tree, dict) and len(structs) < len(_alternatives(kind)):
+        return  # a word in place of the mapping, such as none; whether it is one of those is found by the conversion
     if not isinstance(tree, dict):
         raise BadInput(f"{where}: {key or 'the whole'}: must be a mapping of keys to values, not {_kind(tree)}")
     struct, prefix = structs[0], f"{key}." if key else ""

@@ -58,7 +58,7 @@ def describe(config: RunConfig, root: Path, device: str = "auto") -> Description
         device: auto, cpu or cuda; resolves the precision.
 
     Raises:
-        BadInput: the data cannot be used, or the device or precision is not there.
+        BadInput: the data or the weights cannot be used, or the device or precision is not there.
     """
     import torch
 
@@ -66,9 +66,11 @@ def describe(config: RunConfig, root: Path, device: str = "auto") -> Description
     from ablate.engines.detector import build_detector
     from ablate.engines.precision import resolve
     from ablate.engines.processes import device_of
+    from ablate.weights.transfer import check_weights
 
     precision = resolve(config.train.precision, device_of(device))
     config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, precision=precision))
+    check_weights(config)
     data = _read_data(config, root)
     with torch.device("meta"):
         detector = build_detector(config.model, data.classes)
@@ -97,6 +99,7 @@ class _Data(msgspec.Struct, frozen=True, kw_only=True):
 def _read_data(config: RunConfig, root: Path) -> _Data:
     from ablate.data.shapes import CLASSES, REVISION
     from ablate.data.sources import locate
+    from ablate.engines.initial import initial_digest
     from ablate.engines.vision import training_set
     from ablate.identity import evaluation_identity, training_identity
     from analysis import read_ground_truth
@@ -113,11 +116,17 @@ def _read_data(config: RunConfig, root: Path) -> _Data:
         return _Data(classes=CLASSES_WITHOUT_DATA, notes=notes)
     truth = read_ground_truth(training.annotations)
     images = len(training_set(config, truth, training))
-    first, second = truth.digest, read_ground_truth(validation.annotations).digest
+    first, second, weights = (
+        truth.digest,
+        read_ground_truth(validation.annotations).digest,
+        initial_digest(config, root),
+    )
     return _Data(
         classes=len(truth.category_id),
         iterations=config.train.total_iterations(images),
-        identities=Identities(training_identity(config, first), evaluation_identity(config, first, second)),
+        identities=Identities(
+            training_identity(config, first, weights), evaluation_identity(config, first, second, weights)
+        ),
     )
 
 

@@ -47,6 +47,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     training_data: str  # digests
     validation_data: str
     weights: str | None  # digest of the initial weights; None: random
+    initialisation: str = "random"  # as published tables call it; empty where the weights do not tell
     git: Git | None  # None: not run from a repository
     packages: dict[str, str]
     python: str
@@ -57,7 +58,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_manifest(
-    *, training: str, evaluation: str, seed: int, training_data: str, validation_data: str, weights: str | None = None
+    *,
+    training: str,
+    evaluation: str,
+    seed: int,
+    training_data: str,
+    validation_data: str,
+    weights: str | None = None,
+    initialisation: str = "random",
 ) -> Manifest:
     """The manifest of a run that starts here and now."""
     return Manifest(
@@ -67,6 +75,7 @@ def make_manifest(
         training_data=training_data,
         validation_data=validation_data,
         weights=weights,
+        initialisation=initialisation,
         git=git_state(Path(__file__).resolve().parent),
         packages=package_versions(),
         python=platform.python_version(),

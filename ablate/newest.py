@@ -18,7 +18,7 @@ def newest_predictions(root: Path) -> Inputs | None:
     from ablate.study import list_studies
 
     for study in reversed(list_studies(root)):
-        runs = [run for run in study.runs if run.blocked is None and _finished(run_folder(root, run.identity))]
+        runs = [run for run in study.runs if run.blocked is None and is_finished(run_folder(root, run.identity))]
         if runs:
             several = len({run.seed for run in runs}) > 1
             named = [
@@ -26,14 +26,15 @@ def newest_predictions(root: Path) -> Inputs | None:
                 for run in runs
             ]
             return [(name, folder.predictions) for name, folder in named], _truth(named[0][1])
-    finished = [folder for folder in run_folders(root) if _finished(folder)]
+    finished = [folder for folder in run_folders(root) if is_finished(folder)]
     if not finished:
         return None
     folder = max(finished, key=lambda folder: folder.predictions.stat().st_mtime)
     return [(folder.path.name, folder.predictions)], _truth(folder)
 
 
-def _finished(folder: "RunFolder") -> bool:
+def is_finished(folder: "RunFolder") -> bool:
+    """Whether a run has ended well and its predictions are there."""
     from analysis.refusal import BadInput
 
     try:

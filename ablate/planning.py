@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ablate.axes.base import Axis, Options, Variant, is_within
-from ablate.config import Coco, Model, RunConfig, Shapes
-from ablate.config_yaml import load_config, parse_yaml, with_changes
+from ablate.config import Coco, Folder, Model, Pretrain, RunConfig, Shapes, epoch_of, pretraining_of
+from ablate.config_yaml import anchor_weights, load_config, parse_yaml, with_changes
 from ablate.preset_files import preset_names
+from ablate.pretraining_folder import pretraining_name
 from ablate.store import now
-from ablate.study import Size, Study, StudyRun, configs_folder, legible, slug
+from ablate.study import CAREFUL, PretrainingRun, Size, Study, StudyRun, configs_folder, legible, slug
 from ablate.study_text import leaves, nested
 from analysis.refusal import BadInput
 
@@ -54,6 +55,8 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
     settings |= _resolved_precision(base, request.device)
     settings |= _located(base)
     base = with_changes(base, settings)
+    if request.weights and not (axis.takes_weights or (crossed and crossed.takes_weights)):
+        raise BadInput(f"axis {axis.name} takes no --weights; to hold them for all, --set init.weights=FILE")
     options = Options(weights=request.weights)
     variants = _variants(axis, crossed, base, options)
     touches = axis.touches | (crossed.touches if crossed else frozenset())
@@ -65,6 +68,7 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
     parts = [axis.name, *([crossed.name] if crossed else []), _base_name(request.base)]
     name = request.name or "-".join([*parts, *([base.engine] if base.engine != "vision" else [])])
     runs: list[StudyRun] = []
+    pretrainings = _Pretrainings()
     folder, files = configs_folder(root, name).relative_to(root), _file_names(variants)
     sizes = {v.name: data.size(known[v.name].model) for v in chosen if v.name in known}
     for variant in chosen:
@@ -72,6 +76,7 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
             config = known.get(variant.name)
             one = None if config is None else with_changes(config, {"seed": seed})
             training, evaluation = ("", "") if one is None else data.identities(one)
+            first = () if one is None or not evaluation else pretrainings.needed(variant.name, one, data.weights(one))
             runs.append(
                 StudyRun(
                     variant=variant.name,
@@ -81,9 +86,9 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
                     config=one,
                     training=training,
                     evaluation=evaluation,
-                    needs=variant.needs,
+                    needs=(*variant.needs, *first),
                     blocked=None if one is not None else variant.blocked or str(configs[variant.name]),
-                    note=variant.note,
+                    note=_note(variant, config),
                     uncontrolled=() if config is None else beyond(known[baseline], config, touches),
                     levels=variant.levels,
                     number=variant.number,
@@ -107,6 +112,7 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
         product=crossed.name if crossed else None,
         unit=axis.unit or (crossed.unit if crossed else ""),
         runs=tuple(runs),
+        pretrainings=pretrainings.runs,
         planned=now(),
     )
 
@@ -126,7 +132,9 @@ class _Level(Variant, frozen=True, kw_only=True):
 
 def _variants(axis: Axis, crossed: Axis | None, base: RunConfig, options: Options) -> list[_Level]:
     def level(variant: Variant, *names: str) -> _Level:
-        return _Level(**{**msgspec.structs.asdict(variant), "levels": names})
+        changes = dict(variant.changes)
+        anchor_weights(changes, Path().absolute())
+        return _Level(**{**msgspec.structs.asdict(variant), "levels": names, "changes": changes})
 
     first = axis.variants(base, options)
     if crossed is None:
@@ -158,9 +166,31 @@ def _config(variant: Variant, base: RunConfig) -> RunConfig | str:
     if variant.blocked is not None:
         return variant.blocked
     try:
-        return with_changes(base, dict(variant.changes))
+        config = with_changes(base, dict(variant.changes))
     except BadInput as error:
         return str(error).removeprefix("the changed config: ")
+    if config.init.weights == "none" or variant.needs:  # what it needs will write them
+        return config
+    from ablate.weights.transfer import check_weights
+
+    try:
+        check_weights(config)
+    except BadInput as error:
+        if variant.changes.get("init.weights") == config.init.weights:
+            raise  # named for this very variant
+        return str(error)
+    return config
+
+
+def _note(variant: Variant, config: RunConfig | None) -> str:
+    """What a reader should know of a variant and of the weights that it starts from."""
+    if config is None or config.init.weights == "none" or variant.needs:
+        return variant.note
+    from ablate.weights.source import facts_of
+    from ablate.weights.transfer import cautions
+
+    careful = [f"{CAREFUL}{one}" for one in cautions(facts_of(config.init.weights), config.model)]
+    return "; ".join(note for note in (variant.note, *careful) if note)
 
 
 def _baseline(
@@ -173,8 +203,11 @@ def _baseline(
     """The variant to compare with: the axes' own, else the one that is the base, else the first that can run."""
     runnable = [variant for variant in variants if isinstance(configs[variant.name], RunConfig)]
     if not runnable:
-        reasons = "; ".join(f"{variant.name}: {configs[variant.name]}" for variant in variants)
-        raise BadInput(f"axis {axis.name}: no variant can run ({reasons})")
+        reasons: dict[str, list[str]] = {}
+        for variant in variants:
+            reasons.setdefault(str(configs[variant.name]), []).append(variant.name)
+        told = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+        raise BadInput(f"axis {axis.name}: no variant can run ({next(iter(reasons)) if len(reasons) == 1 else told})")
     wanted = [axis.baseline, *([crossed.baseline] if crossed else [])]
 
     def fitness(variant: _Level) -> tuple[bool, bool]:
@@ -209,16 +242,19 @@ def _settings(request: Request) -> dict[str, Any]:
 
 
 def _resolved_precision(base: RunConfig, device: str) -> dict[str, Any]:
-    if base.train.precision != "auto":
+    recipe = base.init.pretraining
+    wanted = {"train.precision": base.train.precision}
+    wanted |= {"init.pretraining.precision": recipe.precision} if isinstance(recipe, Pretrain) else {}
+    if "auto" not in wanted.values():
         return {}
     from ablate.engines.precision import resolve
     from ablate.engines.processes import device_of
 
-    return {"train.precision": resolve("auto", device_of(device))}
+    return {key: resolve("auto", device_of(device)) for key, precision in wanted.items() if precision == "auto"}
 
 
 def _located(base: RunConfig) -> dict[str, Any]:
-    """Absolute paths of the data, since a study's files lie elsewhere."""
+    """Absolute paths of the data and the weights, since a study's files lie elsewhere."""
     found: dict[str, Any] = {}
     for name in ("train", "validation"):
         source = getattr(base.data, name)
@@ -226,6 +262,12 @@ def _located(base: RunConfig) -> dict[str, Any]:
             found[f"data.{name}.type"] = "coco"
             for key in ("annotations", "images"):
                 found[f"data.{name}.{key}"] = str(Path(getattr(source, key)).expanduser().absolute())
+    if base.init.weights != "none":
+        found["init.weights"] = str(Path(base.init.weights).expanduser().absolute())
+    recipe = base.init.pretraining
+    if isinstance(recipe, Pretrain) and isinstance(recipe.images, Folder):
+        found["init.pretraining.images.type"] = "folder"
+        found["init.pretraining.images.path"] = str(Path(recipe.images.path).expanduser().absolute())
     return found
 
 
@@ -244,6 +286,37 @@ def _file_names(variants: Sequence[Variant]) -> dict[str, str]:
     return {variant.name: legible(variant.name) if clear else slug(variant.name) for variant in variants}
 
 
+class _Pretrainings:
+    """The pre-trainings that runs need, each once, with the epochs that are asked of it."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, PretrainingRun] = {}
+
+    @property
+    def runs(self) -> tuple[PretrainingRun, ...]:
+        """In the order in which they were needed first."""
+        return tuple(self._found.values())
+
+    def needed(self, variant: str, config: RunConfig, identity: str) -> tuple[str, ...]:
+        """The names of what a run of a variant needs first.
+
+        Args:
+            variant: its name.
+            config: its config.
+            identity: of its pre-training.
+        """
+        if config.init.pretraining == "none":
+            return ()
+        before = self._found.get(identity)
+        self._found[identity] = PretrainingRun(
+            variant=f"pre-training of {variant}" if before is None else before.variant,
+            pretraining=pretraining_of(config),
+            training=identity,
+            epochs=tuple(sorted({epoch_of(config.init), *(before.epochs if before else ())})),
+        )
+        return (pretraining_name(identity),)
+
+
 class _Data:
     """The data of a study: its digests, its classes, and what a detector for them comes to."""
 
@@ -251,6 +324,7 @@ class _Data:
         self.root, self.write = root, write
         self._truths: dict[Shapes | Coco, GroundTruth | None] = {}
         self._sizes: dict[bytes, Size] = {}
+        self._weights: dict[bytes, str] = {}
         self.digests = self._digests(base)
         first = self._truths[base.data.train]
         self.classes = CLASSES_OF_SHAPES if first is None else len(first.category_id)
@@ -262,7 +336,19 @@ class _Data:
         first, second = self._digests(config)
         if not (first and second):
             return "", ""
-        return training_identity(config, first), evaluation_identity(config, first, second)
+        weights = self.weights(config)
+        if config.init.pretraining != "none" and not weights:
+            return "", ""
+        return training_identity(config, first, weights), evaluation_identity(config, first, second, weights)
+
+    def weights(self, config: RunConfig) -> str:
+        """What the initial weights are in the identity; empty for random ones, and where their images are not there."""
+        from ablate.engines.initial import initial_digest
+
+        key = msgspec.json.encode([config.init, config.model])
+        if key not in self._weights:
+            self._weights[key] = initial_digest(config, self.root, write=self.write)
+        return self._weights[key]
 
     def _digests(self, config: RunConfig) -> tuple[str, str]:
         return self._digest(config.data.train), self._digest(config.data.validation)

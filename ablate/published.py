@@ -49,6 +49,11 @@ def published_folder() -> Path:
     return installed if installed.is_dir() else _HERE.parent / "results" / "paper"
 
 
+def is_of(finding: Finding, variant: str) -> bool:
+    """Whether a published number is of a variant, which a study of several initialisations names with its own first."""
+    return variant in (finding.variant, f"{finding.init}, {finding.variant}")
+
+
 @cache
 def findings_of(axis: str) -> tuple[Finding, ...]:
     """What was published of an axis; nothing where there is no file of its name."""
@@ -56,25 +61,21 @@ def findings_of(axis: str) -> tuple[Finding, ...]:
     return parse(read_yaml(path), Findings, str(path)).findings if path.is_file() else ()
 
 
-def matches(finding: Finding, config: RunConfig, validation: tuple[int, int]) -> bool:
+def matches(finding: Finding, config: RunConfig, validation: tuple[int, int], initialisation: str = "random") -> bool:
     """Whether a run may stand beside a published number: same data, size, initialisation and schedule.
 
     Args:
         finding: of the variant that the run is.
         config: of the run.
         validation: its validation set, images and annotations.
+        initialisation: what it started from, as its manifest has it.
     """
     train = config.data.train
     on_coco = validation == COCO_VALIDATION and isinstance(train, Coco) and "train2017" in Path(train.annotations).name
     return (
         on_coco
         and finding.size == model_size(config.model)
-        and finding.init == initialisation(config)
+        and finding.init == initialisation
         and finding.epochs == config.train.epochs
         and finding.schedule == config.train.schedule
     )
-
-
-def initialisation(config: RunConfig) -> str:
-    """What a run starts from, as the published lines call it; empty where the config does not tell."""
-    return "random" if config.init.weights == "none" else ""

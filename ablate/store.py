@@ -4,7 +4,7 @@
 of the run's evaluation identity) holds
 
 ==================== ================================================================================================
-``config.yaml``      the resolved ``RunConfig``, every field written out, data paths absolute; written once, before all
+``config.yaml``      the resolved ``RunConfig``, every field written out, paths absolute; written once, before all
 ``manifest.json``    what it ran on and from (``ablate.manifest.Manifest``); written once; holds both identities
 ``status.json``      ``Status``, rewritten whole at every step of the run; the last word on how it went
 ``events.jsonl``     one object a line: ``time`` (UTC), ``event`` and its fields; what a person wants to be told later
@@ -24,7 +24,7 @@ is skipped by the reader and ended by the next writer.
 
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -146,13 +146,17 @@ class RunFolder:
         Raises:
             BadInput: the folder holds another config, or cannot be written.
         """
+        self.begin(dump_config(_with_absolute_paths(config)), manifest, lambda: self._check_same(config))
+
+    def begin(self, config: str, manifest: msgspec.Struct, check_same: Callable[[], None]) -> None:
+        """Make the folder and its first files from the text of a config; where they are already, only check."""
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             if self.manifest.exists() and self.config.exists():
-                self._check_same(config)
+                check_same()
                 return
             with replacing(self.config) as file:
-                file.write(dump_config(_with_absolute_paths(config)).encode())
+                file.write(config.encode())
             write_json(self.manifest, manifest)  # last: with it the folder counts as prepared
             self.write_status(Status(state="prepared"))
         except OSError as error:
@@ -161,8 +165,10 @@ class RunFolder:
             ) from None
 
     def _check_same(self, config: RunConfig) -> None:
-        # Data enters the identity by its content, so a moved data set continues the same run.
+        # Data and weights enter the identity by their content, so moved files continue the same run.
         stored = msgspec.structs.replace(self.read_config(), data=config.data)
+        if "none" not in (stored.init.weights, config.init.weights):
+            stored = msgspec.structs.replace(stored, init=config.init)
         if stored != config:
             raise BadInput(f"{self.config}: differs from the config asked for; move this folder away to run again")
 
@@ -226,8 +232,8 @@ class RunFolder:
 
 
 def run_folder(root: Path, identity: str) -> RunFolder:
-    """The folder of a run under a root, whether it exists or not."""
-    return RunFolder(root / "results" / "runs" / identity)
+    """The folder of a run, or of what a name such as ``pretraining/<identity>`` says, whether it exists or not."""
+    return RunFolder(root / "results" / (identity if "/" in identity else f"runs/{identity}"))
 
 
 def run_folders(root: Path, training: str | None = None) -> list[RunFolder]:
@@ -255,7 +261,10 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
     data = msgspec.structs.replace(
         config.data, train=absolute(config.data.train), validation=absolute(config.data.validation)
     )
-    return msgspec.structs.replace(config, data=data)
+    init = config.init
+    if init.weights != "none":
+        init = msgspec.structs.replace(init, weights=str(Path(init.weights).expanduser().absolute()))
+    return msgspec.structs.replace(config, data=data, init=init)
 
 
 def _umask() -> int:

@@ -160,7 +160,7 @@ def probe(
 
     probe_study(
         root,
-        _study(root, study),
+        chosen_study(root, study),
         device=device.value,
         again=again,
         engine=engine.value if engine else "",
@@ -183,7 +183,7 @@ def table(
     from ablate.summary_screen import summary_screen
     from analysis.terminal import print_whole
 
-    summary = summarise(root, _study(root, study), iou_type.value)
+    summary = summarise(root, chosen_study(root, study), iou_type.value)
     if out:
         write_files(out, summary)
     if as_json:
@@ -198,7 +198,8 @@ def _axis(name: str) -> "Axis":
     return AXES[name]
 
 
-def _study(root: Path, name: str) -> "Study":
+def chosen_study(root: Path, name: str) -> "Study":
+    """The study of a name, or the newest."""
     from ablate.study import newest_study, read_study
 
     return read_study(root, name) if name else newest_study(root, lambda line: typer.echo(f"warning: {line}", err=True))
@@ -219,11 +220,8 @@ def _request(
     device: Device,
 ) -> "Request":
     from ablate.planning import Request
+    from ablate.weights.option import weights_from
 
-    files = dict(weight.partition("=")[::2] for weight in weights or ())
-    for kind, file in files.items():
-        if not Path(file).expanduser().is_file():
-            raise BadInput(f"--weights {kind}={file}: no such file; write NAME=FILE, for example mae=mae_base.pth")
     return Request(
         base=base,
         data=data or (),
@@ -231,7 +229,7 @@ def _request(
         seeds=_numbers(seeds),
         settings=changes or (),
         only=only or (),
-        weights={kind: str(Path(file).expanduser().absolute()) for kind, file in files.items()},
+        weights=weights_from(weights or ()),
         device=device.value,
     )
 

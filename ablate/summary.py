@@ -14,7 +14,7 @@ from ablate.estimate import Estimate, estimate
 from ablate.evaluation import Evaluation, Measured, read_evaluation
 from ablate.manifest import Manifest
 from ablate.probe import Cost, costs_of
-from ablate.published import Finding, findings_of, matches
+from ablate.published import Finding, findings_of, is_of, matches
 from ablate.store import SCHEMA, Status, read_json, run_folder
 from ablate.study import Size, Study, StudyRun
 from analysis.refusal import BadInput
@@ -220,6 +220,7 @@ def _row(
     differences = [own - base for own, base in pairs if own is not None and base is not None]
     first = runs[0].run
     config = first.config
+    start = next((run.manifest.initialisation for run in runs if run.manifest is not None), "random")
     return Row(
         variant=variant,
         levels=first.levels,
@@ -242,7 +243,7 @@ def _row(
             (
                 finding
                 for finding in findings
-                if config is not None and finding.variant == variant and matches(finding, config, validation)
+                if config is not None and is_of(finding, variant) and matches(finding, config, validation, start)
             ),
             None,
         ),

@@ -10,7 +10,7 @@ from analysis.refusal import BadInput
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person adds for the variants: weights by name (``mae``, ``mae@400``), each a file."""
+    """What a person adds for the variants: weights by name (``mae``, ``beit``, epochs such as ``100``), each a file."""
 
     weights: Mapping[str, str] = {}
 
@@ -46,6 +46,7 @@ class Axis(msgspec.Struct, frozen=True, kw_only=True):
         variants: from the base config and the options to the variants, in the order of the tables.
         baseline: the variant to compare with; none: the one that changes nothing of the base, or else the first.
         unit: of the numbers of a numeric axis, such as epochs; empty: the variants are no numbers.
+        takes_weights: whether ``Options.weights`` make variants.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Axis(msgspec.Struct, frozen=True, kw_only=True):
     variants: Callable[[RunConfig, Options], tuple[Variant, ...]]
     baseline: str | None = None
     unit: str = ""
+    takes_weights: bool = False
 
 
 def vit_of(base: RunConfig, axis: str) -> ViT:

@@ -11,7 +11,8 @@ The file reads::
       small: {model.backbone.attention.window_size: 4}
       large: {model.backbone.attention.window_size: 8}
 
-What a variant changes beyond ``touches`` is marked "not controlled" wherever the study is shown.
+Relative paths of initial weights count from this file. What a variant changes beyond ``touches`` is marked
+"not controlled" wherever the study is shown.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from typing import Any
 
 from ablate.axes.base import Axis, Options, Variant
 from ablate.config import Part, RunConfig
-from ablate.config_yaml import parse, parse_yaml, read_yaml, with_changes
+from ablate.config_yaml import anchor_weights, parse, parse_yaml, read_yaml, with_changes
 from analysis.refusal import BadInput
 
 COMMAND = "vary"
@@ -48,6 +49,8 @@ def axis_from_file(path: Path) -> Axis:
     if isinstance(tree.get("variants"), dict):
         tree["variants"] = {str(name): changes for name, changes in tree["variants"].items()}
     file = parse(tree, AxisFile, str(path))
+    for changes in file.variants.values():
+        anchor_weights(changes, path.resolve().parent)
     if len(file.variants) < 2:
         raise BadInput(f"{path}: variants: a study compares two or more, this file has {len(file.variants)}")
     if file.baseline not in ("none", *file.variants):

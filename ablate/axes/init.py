@@ -1,14 +1,21 @@
 """Initialisation: random, supervised, MoCo v3, BEiT, MAE; each with the settings that belong to its weights.
 
 The paper tuned learning rate and weight decay for each of them: 8e-5 and 0.1, but 1.6e-4 for random and MoCo v3, and
-0.2 for random. Here they keep those ratios to the base, whose own initialisation they are taken to fit.
+0.2 for random. Here they keep those ratios to the base, whose own initialisation they are taken to fit. Drop path it
+tuned for each size, 0.1 for ViT-B and 0.3 for ViT-L, and alike for all initialisations: it is the base's.
+Pixel statistics, layer scale and the kind of bias tables follow from what lies in the file.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ablate.axes.base import Axis, Options, Variant, vit_of
+from ablate.axes.in_house import made_after, recipe_of
 from ablate.axes.sizes import model_size
 from ablate.config import RunConfig
+from analysis.refusal import BadInput
+
+if TYPE_CHECKING:
+    from ablate.weights.source import Facts
 
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -20,20 +27,26 @@ UNPUBLISHED = {
 }
 KINDS = ("supervised", "mocov3", "beit", "mae")
 TITLES = {"supervised": "supervised", "mocov3": "MoCo v3", "beit": "BEiT", "mae": "MAE"}
+LR = {"random": 2, "mocov3": 2}  # times that of the others
+WEIGHT_DECAY = {"random": 2}
 
 
 def _variants(base: RunConfig, options: Options) -> tuple[Variant, ...]:
     vit_of(base, "init")
+    check_options(options, KINDS)
     random = Variant(name="random", changes=settings_of("random", base), note="BEiT's depth-scaled scheme")
     return (random, *(_pretrained(kind, base, options) for kind in KINDS))
 
 
 def _pretrained(kind: str, base: RunConfig, options: Options) -> Variant:
     file = options.weights.get(kind)
-    changes = settings_of(kind, base)
+    recipe = recipe_of(base) if kind == "mae" and not options.weights else None
+    if recipe is not None:
+        made = made_after(recipe, round(recipe.epochs))
+        return Variant(name=TITLES[kind], changes={**made, **settings_of(kind, base)}, note="made in the house")
     return Variant(
         name=TITLES[kind],
-        changes=changes if file is None else {"init.weights": file, **changes},
+        changes=settings_of(kind, base, file),
         note="learning rate and weight decay in the paper's ratio to the base's",
         blocked=advice(kind, kind, base) if file is None else None,
     )
@@ -48,28 +61,81 @@ def advice(option: str, kind: str, base: RunConfig) -> str:
     return f"no public weights ({reason}); " * (reason is not None) + f"pass --weights {option}=FILE"
 
 
-def settings_of(kind: str, base: RunConfig) -> dict[str, Any]:
-    """What belongs to an initialisation beside its weights."""
+def check_options(options: Options, names: tuple[str, ...]) -> None:
+    """Refuse weights that no variant asks for.
+
+    Raises:
+        BadInput: a name of ``--weights`` is none of ``names``.
+    """
+    for name in options.weights:
+        if name not in names:
+            raise BadInput(f"--weights {name}={options.weights[name]}: the names here are {', '.join(names)}")
+
+
+def facts_for(kind: str, file: str) -> "Facts":
+    """What a file tells that is to hold weights of a kind.
+
+    Raises:
+        BadInput: it cannot be read, or holds those of another kind.
+    """
+    from ablate.weights.source import facts_of
+
+    facts = facts_of(file)
+    if facts.initialisation != TITLES[kind]:
+        other = next((name for name, title in TITLES.items() if title == facts.initialisation), None)
+        remedy = f"pass it as {other}" if other else "study it with ablate vary --vary init.weights=FILE,FILE"
+        raise BadInput(f"{file}: is to be of {TITLES[kind]}, and is recognised as {facts.family}; {remedy}")
+    return facts
+
+
+def settings_of(kind: str, base: RunConfig, file: str | None = None) -> dict[str, Any]:
+    """What belongs to an initialisation: its weights, where there is a file of them, and what they need.
+
+    Args:
+        kind: random, or one of ``KINDS``.
+        base: whose learning rate and weight decay are scaled.
+        file: of the weights; without it, the settings are those of the official files.
+
+    Raises:
+        BadInput: the file holds weights of another kind.
+    """
     vit = vit_of(base, "init")
-    mean, std = HALF if kind == "beit" else IMAGENET
-    changes: dict[str, Any] = {
+    facts = None if file is None else facts_for(kind, file)
+    changes: dict[str, Any] = {"init.weights": file} if file is not None else {}
+    if base.init.pretraining != "none" and (kind != "mae" or file is not None):
+        changes["init.pretraining"] = "none"
+    if kind == "random" and base.init.weights != "none":
+        changes["init.weights"] = "none"
+    changes |= {
         "model.backbone.position.relative": "pt" if kind == "beit" else "zero",
         "model.backbone.position.absolute": "rand" if kind in ("random", "beit") else "pt",
-        "train.lr": _scaled(base.train.lr, 2 if kind in ("random", "mocov3") else 1, base),
-        "train.weight_decay": _scaled(base.train.weight_decay, 2 if kind == "random" else 1, base),
+        "train.lr": base.train.lr * LR.get(kind, 1) / LR.get(_kind_of(base), 1),
+        "train.weight_decay": base.train.weight_decay * WEIGHT_DECAY.get(kind, 1) / WEIGHT_DECAY.get(_kind_of(base), 1),
     }
-    if kind == "beit":
-        changes["model.backbone.layer_scale"] = 0.1 if vit.width < 1024 else 1e-5
-    elif vit.layer_scale != "none":
+    has_layer_scale = kind == "beit" if facts is None else facts.layer_scale
+    if has_layer_scale and vit.layer_scale == "none":
+        changes["model.backbone.layer_scale"] = 0.1 if vit.width < 1024 else 1e-5  # where BEiT's began
+    elif not has_layer_scale and vit.layer_scale != "none":
         changes["model.backbone.layer_scale"] = "none"
-    if (mean, std) != (base.model.pixel_mean, base.model.pixel_std):
+    if facts is not None and facts.relative == "per block" and vit.position.tables != "per_block":
+        changes["model.backbone.position.tables"] = "per_block"
+    pixels = facts.pixels if facts else (HALF if kind == "beit" else IMAGENET,)
+    if (base.model.pixel_mean, base.model.pixel_std) not in pixels:
+        mean, std = pixels[0]
         changes |= {"model.pixel_mean": mean, "model.pixel_std": std}
     return changes
 
 
-def _scaled(value: float, share: int, base: RunConfig) -> float:
-    own = 2 if base.init.weights == "none" else 1
-    return value * share / own
+def _kind_of(base: RunConfig) -> str:
+    """What the base starts from; its own name where its file does not tell."""
+    if base.init.pretraining != "none":
+        return "mae"
+    if base.init.weights == "none":
+        return "random"
+    from ablate.weights.source import facts_of
+
+    title = facts_of(base.init.weights).initialisation
+    return next((kind for kind in KINDS if TITLES[kind] == title), "unknown")
 
 
 AXIS = Axis(
@@ -81,6 +147,7 @@ AXIS = Axis(
             "init",
             "model.backbone.position.relative",
             "model.backbone.position.absolute",
+            "model.backbone.position.tables",
             "model.backbone.layer_scale",
             "model.pixel_mean",
             "model.pixel_std",
@@ -90,4 +157,5 @@ AXIS = Axis(
     ),
     baseline="random",
     variants=_variants,
+    takes_weights=True,
 )

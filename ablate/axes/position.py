@@ -1,10 +1,19 @@
-"""Positional information: a relative bias and an absolute embedding, each pre-trained, random, zero or none."""
+"""Positional information: a relative bias and an absolute embedding, each pre-trained, random, zero or none.
+
+On the base's own initialisation, or on weights given for the axis: of one kind in all treatments, of several in the
+rows of the paper's table.
+"""
+
+from collections.abc import Sequence
 
 from ablate.axes.base import Axis, Options, Variant, vit_of
+from ablate.axes.init import AXIS as INIT
+from ablate.axes.init import KINDS, TITLES, check_options, facts_for, settings_of
 from ablate.config import RunConfig
 
 KEY = "model.backbone.position"
-TREATMENTS = (
+Treatment = tuple[str, str]  # of the relative bias, of the absolute embedding
+TREATMENTS: tuple[Treatment, ...] = (
     ("pt", "rand"),  # BEiT's default
     ("zero", "rand"),
     ("zero", "pt"),  # the default of MAE and of every model without a relative bias
@@ -14,28 +23,73 @@ TREATMENTS = (
     ("zero", "none"),
     ("none", "none"),
 )
+TABLE = {"beit": (("pt", "rand"), ("zero", "rand"), ("zero", "pt")), "mae": (("zero", "pt"), ("none", "pt"))}
 
 
-def _variants(base: RunConfig, _: Options) -> tuple[Variant, ...]:
+def _variants(base: RunConfig, options: Options) -> tuple[Variant, ...]:
     own = vit_of(base, "position").position
-    treatments = dict.fromkeys((*TREATMENTS, (own.relative, own.absolute)))
-    return tuple(_variant(relative, absolute, base) for relative, absolute in treatments)
-
-
-def _variant(relative: str, absolute: str, base: RunConfig) -> Variant:
-    missing = "pt" in (relative, absolute) and base.init.weights == "none"
-    return Variant(
-        name=f"rel {relative}, abs {absolute}",
-        changes={f"{KEY}.relative": relative, f"{KEY}.absolute": absolute},
-        note="blind to place but for the windows and the convolutions" if relative == absolute == "none" else "",
-        blocked="needs pre-trained weights in the base: --set init.weights=FILE" if missing else None,
+    check_options(options, KINDS)
+    if not options.weights:
+        treatments = dict.fromkeys((*TREATMENTS, (own.relative, own.absolute)))
+        return tuple(_variant(treatment, base) for treatment in treatments)
+    several = len(options.weights) > 1
+    return tuple(
+        _of_weights(kind, file, treatment, base, f"{TITLES[kind]}, " if several else "")
+        for kind, file in options.weights.items()
+        for treatment in _rows(kind, file, several)
     )
+
+
+def _rows(kind: str, file: str, several: bool) -> Sequence[Treatment]:
+    """The treatments of weights, their default first."""
+    default = ("pt", "rand") if kind == "beit" else ("zero", "pt")
+    if not several:
+        return tuple(dict.fromkeys((default, *TREATMENTS)))
+    rows = TABLE.get(kind, TABLE["mae"])
+    return [row for row in rows if row[1] != "pt" or facts_for(kind, file).absolute]
+
+
+def _of_weights(kind: str, file: str, treatment: Treatment, base: RunConfig, prefix: str) -> Variant:
+    facts, (relative, absolute) = facts_for(kind, file), treatment
+    lacks = [
+        name
+        for name, wanted, there in (
+            ("relative bias", relative == "pt", facts.relative != "none"),
+            ("absolute embedding", absolute == "pt", facts.absolute),
+        )
+        if wanted and not there
+    ]
+    return Variant(
+        name=f"{prefix}{_name(treatment)}",
+        changes={**settings_of(kind, base, file), f"{KEY}.relative": relative, f"{KEY}.absolute": absolute},
+        note=_note(treatment),
+        blocked=f"its weights, of {facts.family}, have no {lacks[0]}" if lacks else None,
+    )
+
+
+def _variant(treatment: Treatment, base: RunConfig) -> Variant:
+    missing = "pt" in treatment and base.init.weights == "none"
+    return Variant(
+        name=_name(treatment),
+        changes={f"{KEY}.relative": treatment[0], f"{KEY}.absolute": treatment[1]},
+        note=_note(treatment),
+        blocked="needs pre-trained weights: pass --weights mae=FILE or --weights beit=FILE" if missing else None,
+    )
+
+
+def _name(treatment: Treatment) -> str:
+    return f"rel {treatment[0]}, abs {treatment[1]}"
+
+
+def _note(treatment: Treatment) -> str:
+    return "blind to place but for the windows and the convolutions" if set(treatment) == {"none"} else ""
 
 
 AXIS = Axis(
     name="position",
     title="Relative and absolute positional information",
     source="arXiv 2111.11429, Table 4",
-    touches=frozenset({f"{KEY}.relative", f"{KEY}.absolute"}),
+    touches=INIT.touches,
     variants=_variants,
+    takes_weights=True,
 )

@@ -1,10 +1,16 @@
-"""How long to pre-train: MAE weights taken after 100 to 1600 epochs, and none at all."""
+"""How long to pre-train: MAE weights after 100 to 1600 epochs, or some made in the house, and none at all.
+
+Weights are given by their epochs: ``100``, ``mae@100``; ``mae`` alone is the released point of the sweep. Every length
+is a schedule of its own that ends with its cosine; weights from the middle of a longer one are something else.
+"""
 
 from ablate.axes.base import Axis, Options, Variant, vit_of
+from ablate.axes.in_house import lengths_of, made_after, recipe_of
 from ablate.axes.init import AXIS as INIT
 from ablate.axes.init import settings_of
-from ablate.axes.sizes import model_size
-from ablate.config import RunConfig
+from ablate.axes.sizes import SIZES, model_size
+from ablate.config import Pretrain, RunConfig
+from analysis.refusal import BadInput
 
 EPOCHS = (100, 200, 400, 800, 1600)
 PUBLIC = 1600  # the only point of the sweep whose weights MAE's authors released
@@ -12,18 +18,42 @@ PUBLIC = 1600  # the only point of the sweep whose weights MAE's authors release
 
 def _variants(base: RunConfig, options: Options) -> tuple[Variant, ...]:
     vit_of(base, "pretrain")
+    files = _files(options)
     random = Variant(name="0 epochs", changes=settings_of("random", base), note="random initialisation", number=0)
-    return (random, *(_after(epochs, base, options) for epochs in EPOCHS))
+    recipe = None if files else recipe_of(base)
+    if recipe is not None:
+        return (random, *(_made(recipe, epochs, base) for epochs in lengths_of(recipe)))
+    # The paper's points are shown with what they lack, but beside a sweep of another model only that sweep.
+    epochs = {*files, *EPOCHS} if not files or model_size(base.model) in SIZES else files
+    return (random, *(_after(point, base, files.get(point)) for point in sorted(epochs)))
 
 
-def _after(epochs: int, base: RunConfig, options: Options) -> Variant:
-    file = options.weights.get(f"mae@{epochs}", options.weights.get("mae") if epochs == PUBLIC else None)
-    public = epochs == PUBLIC and model_size(base.model) in ("vit-b", "vit-l", "vit-h")
-    advice = f"pass --weights mae@{epochs}=FILE" if public else f"no public weights; pass --weights mae@{epochs}=FILE"
-    changes = settings_of("mae", base)
+def _made(recipe: Pretrain, epochs: int, base: RunConfig) -> Variant:
     return Variant(
         name=f"{epochs} epochs",
-        changes=changes if file is None else {"init.weights": file, **changes},
+        changes={**made_after(recipe, epochs), **settings_of("mae", base)},
+        note="made in the house",
+        number=epochs,
+    )
+
+
+def _files(options: Options) -> dict[int, str]:
+    """The files by their epochs."""
+    files = {}
+    for name, file in options.weights.items():
+        point = name.removeprefix("mae").removeprefix("@") or str(PUBLIC)
+        if not point.isdecimal() or int(point) == 0:
+            raise BadInput(f"--weights {name}={file}: write the epochs of pre-training, such as 100={file}")
+        files[int(point)] = file
+    return files
+
+
+def _after(epochs: int, base: RunConfig, file: str | None) -> Variant:
+    public = epochs == PUBLIC and model_size(base.model) in SIZES
+    advice = f"pass --weights {epochs}=FILE" if public else f"no public weights; pass --weights {epochs}=FILE"
+    return Variant(
+        name=f"{epochs} epochs",
+        changes=settings_of("mae", base, file),
         blocked=advice if file is None else None,
         number=epochs,
     )
@@ -36,5 +66,6 @@ AXIS = Axis(
     touches=INIT.touches,
     baseline="0 epochs",
     variants=_variants,
+    takes_weights=True,
     unit="epochs of pre-training",
 )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ablate.config import RunConfig
     from ablate.engines.processes import Processes
-    from ablate.engines.trainer import Trainer
+    from ablate.engines.trainer import Loop
     from analysis import GroundTruth
 
 
@@ -103,7 +103,7 @@ class Engine(Protocol):
 
     def trainer(
         self, config: "RunConfig", root: Path, folder: RunFolder, processes: "Processes", habits: Habits
-    ) -> "Trainer":
+    ) -> "Loop":
         """The training of a config by itself, for the forecast of what it takes; the data lies under root."""
 
     def subject(self, config: "RunConfig", root: Path, device: "torch.device", read: Read) -> Subject:

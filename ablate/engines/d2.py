@@ -18,7 +18,7 @@ import msgspec
 import torch
 from torch import nn
 
-from ablate.config import RunConfig
+from ablate.config import Init, RunConfig
 from ablate.data.sources import locate
 from ablate.engines.availability import need_detectron2
 from ablate.engines.base import Habits, RanOutOfMemory, Read
@@ -29,8 +29,8 @@ from ablate.engines.memory import is_out_of_memory
 from ablate.engines.predict import Record
 from ablate.engines.processes import Processes, joined, lay_out
 from ablate.engines.randomness import WEIGHTS, derived
-from ablate.engines.trainer import Trainer
-from ablate.engines.vision import box_ap, locate_all, training_set
+from ablate.engines.trainer import Loop
+from ablate.engines.vision import box_ap, initialise, locate_all, training_set
 from ablate.export.facts import Facts, facts_from
 from ablate.export.lazyconfig import has_batch_norm, lazyconfig_text
 from ablate.manifest import git_state
@@ -59,9 +59,7 @@ class Detectron2Engine:
                 raise
             raise RanOutOfMemory(f"{folder.path}: {str(error).splitlines()[0]}") from None
 
-    def trainer(
-        self, config: RunConfig, root: Path, folder: RunFolder, processes: Processes, habits: Habits
-    ) -> Trainer:
+    def trainer(self, config: RunConfig, root: Path, folder: RunFolder, processes: Processes, habits: Habits) -> Loop:
         """See `Engine.trainer`."""
         from detectron2.config import instantiate
 
@@ -100,6 +98,8 @@ class Detectron2Engine:
                 folder.append_event("detectron2", **_version())
             torch.manual_seed(derived(config.seed, WEIGHTS))
             model: nn.Module = instantiate(cfg.model)
+            if config.init != Init() and not folder.checkpoints_newest_first():
+                initialise(model.backbone.net, config, folder, processes, habits)  # type: ignore[arg-type, union-attr]
             data = TrainingImages(cfg, config.seed)
 
             def predictions() -> list[Record]:

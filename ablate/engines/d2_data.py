@@ -1,7 +1,7 @@
 """detectron2's image pipeline under our order and seeds: a sample depends on the seed and its place in the run."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -86,11 +86,6 @@ def _drawing_from(seed: int) -> Iterator[None]:
     finally:
         np.random.set_state(before)  # noqa: NPY002
         random.setstate(other)
-
-
-def as_list(samples: Sequence[dict[str, Any]]) -> "Inputs":
-    """A batch as detectron2 takes it."""
-    return Inputs(samples)
 
 
 class Inputs(list[dict[str, Any]]):

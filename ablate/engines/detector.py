@@ -7,13 +7,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ablate import config as cfg
+from ablate.backbones import build_vit
 from ablate.data.coco import Target
 from ablate.data.loading import normalise
 from ablate.engines.norm import use_group_batch_norm
 from ablate.engines.resnet import ResNet
 from ablate.engines.roi_heads import BoxHead, Detections, MaskHead, RoIHeads
 from ablate.engines.rpn import ProposalCounts, RegionProposals
-from ablate.models import FPN, LastMap, MultiScale, Pyramid, SimplePyramid, SingleScale, ViT
+from ablate.models import FPN, LastMap, MultiScale, Pyramid, SimplePyramid, SingleScale
 
 BOX_CONVS = 4
 MASK_CONVS = 4
@@ -111,7 +112,8 @@ def build_detector(model: cfg.Model, classes: int) -> Detector:
         backbone, pyramid = resnet, fpn
     else:
         pyramid = _pyramid(model.backbone, model.pyramid, paper=paper)
-        backbone = _vit(model.backbone, pyramid)
+        taps = pyramid.taps if isinstance(pyramid, MultiScale | SimplePyramid | SingleScale) else "last"
+        backbone = build_vit(model.backbone, taps)
     strides = list(pyramid.strides.values())
     settings = model.detector
     one_level = model.pyramid.type == "single_scale"
@@ -161,29 +163,3 @@ def _pyramid(backbone: cfg.ViT, settings: cfg.Pyramid, *, paper: bool) -> Pyrami
         return SimplePyramid(width, patch, channels)
     kinds = {"multi_scale": MultiScale, "last_map": LastMap, "single_scale": SingleScale}
     return kinds[settings.type](width, patch, channels, norm="batch" if paper else "none")
-
-
-def _vit(settings: cfg.ViT, pyramid: Pyramid) -> ViT:
-    attention, position = settings.attention, settings.position
-    return ViT(
-        width=settings.width,
-        depth=settings.depth,
-        heads=settings.heads,
-        image_size=settings.image_size,
-        patch_size=settings.patch_size,
-        mlp_ratio=settings.mlp_ratio,
-        pattern=attention.pattern,
-        window_size=attention.window_size,
-        global_blocks=attention.global_blocks,
-        global_count=attention.global_count,
-        propagation=attention.propagation,
-        kernel=attention.kernel,
-        checkpoint=attention.checkpoint,
-        relative=position.relative,
-        absolute=position.absolute,
-        absolute_grid=position.absolute_grid,
-        layer_scale=None if settings.layer_scale == "none" else settings.layer_scale,
-        drop_path=settings.drop_path,
-        qkv_bias=settings.qkv_bias,
-        taps=pyramid.taps if isinstance(pyramid, MultiScale | SimplePyramid | SingleScale) else "last",
-    )

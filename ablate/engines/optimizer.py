@@ -6,7 +6,7 @@ from torch import nn
 from ablate.config import Train
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-POSITIONS = ("pos_embed", "_bias.table")
+POSITIONS = ("pos_embed", ".table")
 
 
 def decayed(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

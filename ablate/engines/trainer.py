@@ -1,19 +1,19 @@
 """The training loop: any number of processes, any precision, stopped and continued at any iteration."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from ablate.config import RunConfig
-from ablate.data.coco import Key
-from ablate.data.loading import TrainingOrder, collate, refusal_of_worker
+from ablate.data.coco import TrainingSet
+from ablate.data.loading import Batch, TrainingOrder, collate, refusal_of_worker
 from ablate.engines.base import Diverged, Habits, Interrupted, RanOutOfMemory, RunFailed
 from ablate.engines.checkpoint import load_newest, save_checkpoint
 from ablate.engines.curves import Curves
@@ -35,16 +35,6 @@ SHORTEST_EPOCH_TO_SAVE = 60.0  # seconds
 Validate = Callable[[], dict[str, float]]
 
 
-class TrainingImages(Protocol):
-    """Samples by (epoch, index), which with the seed determine them."""
-
-    def __len__(self) -> int:
-        """How many there are in an epoch."""
-
-    def __getitem__(self, key: Key, /) -> Any:
-        """One of them, as `Trainer.collate` takes it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Trained:
     """What training cost."""
@@ -55,52 +45,66 @@ class Trained:
     device: str  # cpu or cuda; decides what the peak is of
 
 
-class Trainer:
-    """One run's training.
+class Loop:
+    """Optimizer steps of some model, whose work is never lost; what a step learns from is its subclasses' concern.
 
     Args:
-        config: of the run; precision is resolved.
-        detector: with its initial weights; is moved to the device.
-        data: the training images.
+        module: with its initial weights, on the device.
+        optimizer: of its parameters.
+        precision: of the forward pass.
         folder: of the run.
         processes: that train together.
         habits: what changes no result.
-        validate: measures the validation set for the curves.
+        passes: forward and backward passes before each optimizer step.
+        iterations: optimizer steps of the whole run.
+        epoch: iterations of an epoch, for the checkpoints.
+        cap: answers for a smaller device, in GiB.
+        clip: largest gradient norm.
     """
 
-    collate: Callable[[Sequence[Any]], Any] = staticmethod(collate)
+    remedy = "lower train.lr, lengthen train.warmup_epochs or set train.clip_norm"  # for a loss that is not finite
 
     def __init__(
         self,
-        config: RunConfig,
-        detector: nn.Module,
-        data: TrainingImages,
+        module: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        precision: Precision,
         folder: RunFolder,
         processes: Processes,
         habits: Habits,
-        validate: Validate,
+        *,
+        passes: int,
+        iterations: int,
+        epoch: int,
+        cap: float | None = None,
+        clip: float | None = None,
     ) -> None:
-        settings = config.train
-        self.config, self.settings, self.data, self.folder = config, settings, data, folder
-        self.processes, self.habits, self.validate = processes, habits, validate
-        self.layout = lay_out(settings.batch_size, settings.images_per_norm, processes.count)
+        self.module, self.optimizer, self.precision, self.folder = module, optimizer, precision, folder
+        self.processes, self.habits, self.passes, self.clip = processes, habits, passes, clip
         self.device = processes.device
-        self.detector = detector.to(self.device)
-        self._join_group()
-        self.model: nn.Module = self.detector
+        self.model: torch.nn.Module = module
         if processes.count > 1:
-            self.model = DistributedDataParallel(self.detector, broadcast_buffers=False)
-        assert settings.precision != "auto"
-        self.precision: Precision = settings.precision
-        self.optimizer = self._build_optimizer()
+            self.model = DistributedDataParallel(module, broadcast_buffers=False)
         self.scaler = build_scaler(self.precision, self.device)
-        self.iterations = settings.total_iterations(len(data))
-        self.warmup = settings.warmup_iterations(len(data))
-        self.epoch = max(1, len(data) // settings.batch_size)  # iterations, for the checkpoints
-        cap = settings.memory_cap_gib
-        self.meter = MemoryMeter(self.detector, self.device, None if cap == "none" else cap)
+        self.iterations, self.epoch, self.cap = iterations, epoch, cap
+        self.meter = MemoryMeter(module, self.device, cap)
         self.iteration = 0
         self._seconds_before, self._peak_before, self._began, self._stood = 0.0, 0.0, 0.0, 0.0
+
+    def _loader(self) -> Iterable[Any]:
+        """Batches from the iteration on at which the run stands, one for each pass."""
+        raise NotImplementedError
+
+    def _forward_backward(self, batch: Any, number: int) -> dict[str, Tensor]:
+        """Add the gradient of the forward pass of this number -> its losses."""
+        raise NotImplementedError
+
+    def _lr(self, iteration: int) -> float:
+        """The learning rate of an iteration."""
+        raise NotImplementedError
+
+    def _passed(self, iteration: int, curves: Curves) -> None:
+        """What is to be kept or measured after so many iterations, before a checkpoint is taken of them."""
 
     def train(self) -> Trained:
         """Go on from the newest checkpoint to the last iteration, and save it.
@@ -113,7 +117,7 @@ class Trainer:
         """
         self._resume()
         self._began = time.monotonic()
-        self.detector.train()
+        self.module.train()
         first = self.iteration
         try:
             with (
@@ -133,14 +137,6 @@ class Trainer:
             self._tell()
             raise RanOutOfMemory(self._memory_sentence(error)) from None
         return Trained(self.iterations, self._seconds(), self._peak_gib(), self.device.type)
-
-    def _join_group(self) -> None:
-        """Share statistics among the processes of a group."""
-        assert isinstance(self.detector, Detector)
-        join_group(self.detector, self.processes.norm_group(self.layout))
-
-    def _build_optimizer(self) -> torch.optim.Optimizer:
-        return build_optimizer(self.detector, self.settings)
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._began - self._stood
@@ -176,9 +172,8 @@ class Trainer:
                 extra = {"lr": self._lr(done - 1), "seconds_per_iteration": speed, "peak_gib": self._peak_gib()}
                 curves.add(done, {"loss": sum(means.values()), **means, **extra})
                 sums, since, logged = {}, done, seconds
-            if self.habits.curve_iterations and done % self.habits.curve_iterations == 0 and done < self.iterations:
-                with self._clock_stopped():
-                    curves.add(done, self.validate())
+            with self._clock_stopped():
+                self._passed(done, curves)
             wanted = self.habits.checkpoint_iterations and done % self.habits.checkpoint_iterations == 0
             epoch_ends = done % self.epoch == 0 and now - saved > SHORTEST_EPOCH_TO_SAVE
             if (
@@ -200,10 +195,10 @@ class Trainer:
                     f"{done} of {self.iterations}, everything is saved; the same command continues"
                 )
 
-    def _step(self, batches: Iterator[Any], stop: bool) -> tuple[dict[str, float], bool]:
+    def _step(self, batches: Iterator[Batch], stop: bool) -> tuple[dict[str, float], bool]:
         """One optimizer step -> the losses, averaged over its images, and whether any process was asked to stop."""
         set_lr(self.optimizer, self._lr(self.iteration))
-        passes, totals, names = self.layout.passes, torch.zeros(0, device=self.device), []
+        passes, totals, names = self.passes, torch.zeros(0, device=self.device), []
         for number in range(passes):
             batch = self._next(batches)
             last = number == passes - 1
@@ -219,80 +214,26 @@ class Trainer:
             listed = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
             raise Diverged(
                 f"{self.folder.path}: the loss is not finite in iteration {self.iteration + 1} of {self.iterations} "
-                f"({listed}); lower train.lr, lengthen train.warmup_epochs or set train.clip_norm"
+                f"({listed}); {self.remedy}"
             )
-        self._clip()
+        if self.clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         return found, stopping > 0
 
-    def _clip(self) -> None:
-        if self.settings.clip_norm != "none":
-            self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.detector.parameters(), self.settings.clip_norm)
-
-    def _next(self, batches: Iterator[Any]) -> Any:
+    def _next(self, batches: Iterator[Batch]) -> Batch:
         try:
             return next(batches).to(self.device)
         except BadInput as error:
             raise refusal_of_worker(error) from None
 
-    def _forward_backward(self, batch: Any, number: int) -> dict[str, Tensor]:
-        """Add the gradient of one forward pass -> its losses."""
-        # What the model draws (drop path) depends on the place in the run alone, so a resumed run draws the same.
-        torch.manual_seed(derived(self.config.seed, MODEL, self.iteration, number, self.processes.rank))
-        with self.meter.watching():
-            with autocast(self.precision, self.device):
-                losses = self._losses(batch, number)
-            total = torch.stack(list(losses.values())).sum() / self.layout.passes
-            self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
-        return {name: value.detach() for name, value in losses.items()}
-
-    def _losses(self, batch: Any, number: int) -> dict[str, Tensor]:
-        """The forward pass."""
-        images = len(batch.targets)
-        start = (number * self.processes.count + self.processes.rank) * images
-        generators = [
-            generator(self.device, self.config.seed, SAMPLES, self.iteration, start + row) for row in range(images)
-        ]
-        losses: dict[str, Tensor] = self.model(batch.images, batch.sizes, batch.targets, generators)
-        return losses
-
-    def _loader(self) -> DataLoader[Any]:
-        order = TrainingOrder(
-            images=len(self.data),
-            batch_size=self.settings.batch_size,
-            per_pass=self.layout.images,
-            seed=self.config.seed,
-            first=self.iteration,
-            last=self.iterations,
-            rank=self.processes.rank,
-            world=self.processes.count,
-        )
-        return DataLoader(
-            self.data,  # type: ignore[arg-type]
-            batch_sampler=order,
-            collate_fn=self.collate,
-            num_workers=self.processes.workers(self.habits.workers),
-            pin_memory=self.device.type == "cuda",
-            worker_init_fn=outlive_a_polite_stop,
-        )
-
-    def _lr(self, iteration: int) -> float:
-        settings = self.settings
-        return settings.lr * lr_factor(
-            iteration,
-            iterations=self.iterations,
-            warmup=self.warmup,
-            schedule=settings.schedule,
-            milestones=settings.step_milestones,
-        )
-
     def _resume(self) -> None:
         state = load_newest(self.folder, self._warn)
         if state is not None:
-            self.detector.load_state_dict(state["model"])
+            self.module.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.scaler.load_state_dict(state["scaler"])
             self.iteration = state["iteration"]
@@ -305,7 +246,7 @@ class Trainer:
     def _save(self) -> None:
         if self.processes.first:
             state = {
-                "model": self.detector.state_dict(),
+                "model": self.module.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "seconds": self._seconds(),
@@ -325,12 +266,105 @@ class Trainer:
             self.habits.say(f"warning: {line}")
 
     def _memory_sentence(self, error: Exception) -> str:
-        cap = self.settings.memory_cap_gib
-        limit = f"the cap of {cap} GiB" if cap != "none" else "the device"
+        limit = "the device" if self.cap is None else f"the cap of {self.cap} GiB"
         detail = f" ({str(error).splitlines()[0]})" if str(error) else ""
         return (
             f"{self.folder.path}: {limit} is full in iteration {self.iteration + 1} of {self.iterations}, "
             f"{self.meter.peak_gib:.2f} GiB reached{detail}"
+        )
+
+
+class Trainer(Loop):
+    """One detector's training.
+
+    Args:
+        config: of the run; precision is resolved.
+        detector: with its initial weights; is moved to the device.
+        data: the training images.
+        folder: of the run.
+        processes: that train together.
+        habits: what changes no result.
+        validate: measures the validation set for the curves.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        detector: Detector,
+        data: TrainingSet,
+        folder: RunFolder,
+        processes: Processes,
+        habits: Habits,
+        validate: Validate,
+    ) -> None:
+        settings = config.train
+        self.config, self.settings, self.data, self.validate = config, settings, data, validate
+        self.layout = lay_out(settings.batch_size, settings.images_per_norm, processes.count)
+        self.detector = detector.to(processes.device)
+        join_group(self.detector, processes.norm_group(self.layout))
+        assert settings.precision != "auto"
+        super().__init__(
+            self.detector,
+            build_optimizer(self.detector, settings),
+            settings.precision,
+            folder,
+            processes,
+            habits,
+            passes=self.layout.passes,
+            iterations=settings.total_iterations(len(data)),
+            epoch=max(1, len(data) // settings.batch_size),
+            cap=None if settings.memory_cap_gib == "none" else settings.memory_cap_gib,
+            clip=None if settings.clip_norm == "none" else settings.clip_norm,
+        )
+        self.warmup = settings.warmup_iterations(len(data))
+
+    def _passed(self, iteration: int, curves: Curves) -> None:
+        every = self.habits.curve_iterations
+        if every and iteration % every == 0 and iteration < self.iterations:
+            curves.add(iteration, self.validate())
+
+    def _forward_backward(self, batch: Batch, number: int) -> dict[str, Tensor]:
+        """Add the gradient of one forward pass -> its losses."""
+        seed, rank, images = self.config.seed, self.processes.rank, len(batch.targets)
+        # What the model draws (drop path) depends on the place in the run alone, so a resumed run draws the same.
+        torch.manual_seed(derived(seed, MODEL, self.iteration, number, rank))
+        start = (number * self.processes.count + rank) * images
+        generators = [generator(self.device, seed, SAMPLES, self.iteration, start + row) for row in range(images)]
+        with self.meter.watching():
+            with autocast(self.precision, self.device):
+                losses: dict[str, Tensor] = self.model(batch.images, batch.sizes, batch.targets, generators)
+            total = torch.stack(list(losses.values())).sum() / self.passes
+            self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _loader(self) -> DataLoader[Any]:
+        order = TrainingOrder(
+            images=len(self.data),
+            batch_size=self.settings.batch_size,
+            per_pass=self.layout.images,
+            seed=self.config.seed,
+            first=self.iteration,
+            last=self.iterations,
+            rank=self.processes.rank,
+            world=self.processes.count,
+        )
+        return DataLoader(
+            self.data,
+            batch_sampler=order,
+            collate_fn=collate,
+            num_workers=self.processes.workers(self.habits.workers),
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=outlive_a_polite_stop,
+        )
+
+    def _lr(self, iteration: int) -> float:
+        settings = self.settings
+        return settings.lr * lr_factor(
+            iteration,
+            iterations=self.iterations,
+            warmup=self.warmup,
+            schedule=settings.schedule,
+            milestones=settings.step_milestones,
         )
 
 

@@ -5,19 +5,23 @@ from pathlib import Path
 
 import msgspec
 import torch
+from torch import nn
 
-from ablate.config import RunConfig
+from ablate.config import Init, RunConfig
 from ablate.data.coco import EvaluationSet, TrainingSet
 from ablate.data.sources import Files, locate
 from ablate.engines.base import Habits, RanOutOfMemory, Read
 from ablate.engines.detector import Detector, build_detector
+from ablate.engines.initial import load_initial
 from ablate.engines.memory import is_out_of_memory
 from ablate.engines.predict import Record, predict
 from ablate.engines.processes import Processes, joined
 from ablate.engines.randomness import WEIGHTS, derived
 from ablate.engines.subject import VisionSubject
 from ablate.engines.trainer import Trainer
-from ablate.store import RunFolder, Status
+from ablate.manifest import Manifest
+from ablate.store import RunFolder, Status, read_json
+from ablate.weights.report import summary_of
 from analysis import GroundTruth, coco_metrics, read_detections, read_ground_truth
 from analysis.refusal import BadInput
 
@@ -41,6 +45,8 @@ class VisionEngine:
             data = training_set(config, read_ground_truth(training.annotations), training)
             torch.manual_seed(derived(config.seed, WEIGHTS))
             detector = build_detector(config.model, len(data.truth.category_id))
+            if config.init != Init() and not folder.checkpoints_newest_first():
+                initialise(detector.backbone, config, folder, processes, habits)
             views = _views(config, read_ground_truth(validation.annotations), validation, detector)
             if views.truth.category_id != data.truth.category_id:
                 raise BadInput(
@@ -80,6 +86,17 @@ class VisionEngine:
         detector = build_detector(config.model, len(truth.category_id)).to(device)
         data = training_set(msgspec.structs.replace(config, seed=0), truth, training)
         return VisionSubject(config, detector, data, _views(config, read(validation.annotations), validation, detector))
+
+
+def initialise(backbone: nn.Module, config: RunConfig, folder: RunFolder, processes: Processes, habits: Habits) -> None:
+    """Load the pre-trained weights that the run was named after, and write down what became of them."""
+    planned = read_json(folder.manifest, Manifest).weights
+    report = load_initial(backbone, config, planned or "", folder.root)
+    if processes.first:
+        folder.append_event("weights loaded", **summary_of(report))
+        habits.say(f"starting from {report.facts.family} weights: {report.facts.file}")
+        for note in report.notes:
+            habits.say(f"careful: {note}")
 
 
 def locate_all(config: RunConfig, root: Path, processes: Processes) -> tuple[Files, Files]:

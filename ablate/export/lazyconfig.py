@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from ablate.config import ResNet, RunConfig, ViT
+from ablate.config import Init, ResNet, RunConfig, ViT
 from ablate.export.facts import Facts
 from ablate.export.native import NATIVE_IMPORTS, NATIVE_MODULES, native_backbone
 
@@ -17,7 +17,7 @@ RESNET_STRIDES = (4, 8, 16, 32)
 BOX_CONVS, MASK_CONVS = 4, 4
 
 
-def lazyconfig_text(config: RunConfig, facts: Facts, name: str, *, native: bool = False) -> str:
+def lazyconfig_text(config: RunConfig, facts: Facts, name: str, *, native: bool = False, weights: str = "") -> str:
     """The file.
 
     Args:
@@ -25,6 +25,8 @@ def lazyconfig_text(config: RunConfig, facts: Facts, name: str, *, native: bool 
         facts: of its data.
         name: what a reader knows the config by.
         native: build the backbone of detectron2's own `SimpleFeaturePyramid(ViT)`.
+        weights: file with the initial weights of the backbone under the model's names; empty where they are random, or
+            where whoever loads the file puts them in.
 
     Raises:
         BadInput: detectron2's own backbone cannot be that of the config.
@@ -42,7 +44,7 @@ def lazyconfig_text(config: RunConfig, facts: Facts, name: str, *, native: bool 
             model,
             _detector(config, facts),
             _loaders(config, facts),
-            _training(config, facts, native),
+            _training(config, facts, native, weights),
         ]
     )
 
@@ -194,6 +196,7 @@ model.backbone = L(PlainBackbone)(
         kernel={_py(attention.kernel)},
         checkpoint={_py(attention.checkpoint)},  # blocks recomputed in the backward pass
         relative={_py(position.relative)},
+        tables={_py(position.tables)},
         absolute={_py(position.absolute)},
         absolute_grid={position.absolute_grid},
         layer_scale={_py(layer_scale)},
@@ -324,7 +327,7 @@ dataloader.evaluator.output_dir = "${{train.output_dir}}/inference"
 """
 
 
-def _training(config: RunConfig, facts: Facts, native: bool) -> str:
+def _training(config: RunConfig, facts: Facts, native: bool, weights: str) -> str:
     train = config.train
     iterations, warmup = train.total_iterations(facts.images), train.warmup_iterations(facts.images)
     epoch = max(1, facts.images // train.batch_size)
@@ -344,7 +347,7 @@ def _training(config: RunConfig, facts: Facts, native: bool) -> str:
 
 train = model_zoo.get_config("common/train.py").train
 train.max_iter = {iterations}{length}
-train.init_checkpoint = ""  # random weights
+train.init_checkpoint = {_py(weights)}{_about_weights(config, weights)}
 train.seed = {config.seed}
 train.amp.enabled = {half}
 {_about_precision(train.precision)}
@@ -360,6 +363,12 @@ optimizer.params.weight_decay_norm = 0.0  # nor on positions:
 optimizer.params.overrides = {without}{optimizer}
 
 {_schedule(config, iterations, warmup, facts.images)}"""
+
+
+def _about_weights(config: RunConfig, weights: str) -> str:
+    if config.init == Init():
+        return "  # random weights"
+    return "  # the backbone's; the rest is random" if weights else "  # detablate's engine loads the backbone's"
 
 
 def _about_precision(precision: str) -> str:

@@ -111,7 +111,9 @@ class ViT(nn.Module):
             windows moved by half a window), or a convolution block after each block that the two fields above name.
         kernel: ``naive`` or ``fused`` attention, see ``attention.attend``.
         checkpoint: blocks that recompute their activations in the backward pass: ``none``, ``all`` or block numbers.
-        relative: treatment of the two relative bias tables, one for windowed and one for global blocks.
+        relative: treatment of the relative bias tables.
+        tables: ``shared`` has two, one for all windowed and one for all global blocks, as the paper; ``per_block`` has
+            one a block, as BEiT after fine-tuning.
         absolute: treatment of the absolute embedding ``pos_embed``.
         absolute_grid: side in tokens on which ``pos_embed`` is stored; None takes the image's grid.
         layer_scale: initial value of the branch scales, None leaves them out.
@@ -140,6 +142,7 @@ class ViT(nn.Module):
         kernel: Kernel = "fused",
         checkpoint: Literal["none", "all"] | Sequence[int] = "none",
         relative: Treatment = "zero",
+        tables: Literal["shared", "per_block"] = "shared",
         absolute: Treatment = "rand",
         absolute_grid: int | None = None,
         layer_scale: float | None = None,
@@ -182,9 +185,14 @@ class ViT(nn.Module):
         self.patch_embed = nn.Conv2d(3, width, patch_size, stride=patch_size)
         grid_side = side if absolute_grid is None else absolute_grid
         self.pos_embed = None if absolute == "none" else position_parameter((1, grid_side**2, width), absolute)
-        windowed, related = len(is_global) < depth, relative != "none"
-        self.window_bias = RelativeBias(heads, (window_size, window_size), relative) if related and windowed else None
-        self.global_bias = RelativeBias(heads, (side, side), relative) if related and is_global else None
+        windowed, related = len(is_global) < depth, relative != "none" and tables == "shared"
+        window, everything = (window_size, window_size), (side, side)
+        self.window_bias = RelativeBias(heads, window, relative) if related and windowed else None
+        self.global_bias = RelativeBias(heads, everything, relative) if related and is_global else None
+        own = range(depth) if relative != "none" and tables == "per_block" else ()
+        self.block_bias = nn.ModuleList(
+            RelativeBias(heads, everything if block in is_global else window, relative) for block in own
+        )
         self.blocks = nn.ModuleList(
             Block(
                 Attention(
@@ -236,11 +244,13 @@ class ViT(nn.Module):
         grid = (x.shape[1], x.shape[2])
         if self.pos_embed is not None:
             x = x + resize_embedding(self.pos_embed, grid)
-        biases = self._biases(grid, x)
+        biases = {} if self.block_bias else self._biases(grid, x)
         keep = self._keep(batch, x.device)
         maps = []
         for index, block in enumerate(self.blocks):
             attention: Attention = block.attn  # type: ignore[assignment]
+            if self.block_bias:
+                biases = self._biases(grid, x, index)
             arguments = (x, biases[attention.window, attention.shifted], None if keep is None else keep[index])
             if index in self.recomputed and torch.is_grad_enabled():
                 # Nothing inside a block is random (drop path is drawn above), so no random state needs keeping.
@@ -253,15 +263,22 @@ class ViT(nn.Module):
                 maps.append(x.permute(0, 3, 1, 2))
         return maps
 
-    def _biases(self, grid: Grid, x: Tensor) -> dict[tuple[int, bool], Tensor | None]:
-        """What each kind of block, (window or 0, shifted), adds to its logits; built once for all such blocks."""
+    def _biases(self, grid: Grid, x: Tensor, block: int | None = None) -> dict[tuple[int, bool], Tensor | None]:
+        """What each kind of block, (window or 0, shifted), adds to its logits, built once for all such blocks.
+
+        With tables per block: what the given one adds.
+        """
+        windowed, everywhere = self.window_bias, self.global_bias
+        if block is not None:
+            table: RelativeBias = self.block_bias[block]  # type: ignore[assignment]
+            windowed, everywhere = (None, table) if block in self.global_blocks else (table, None)
         device = x.device.type
         mixed = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if mixed else x.dtype
         window = (self.window_size, self.window_size)
-        own = None if self.window_bias is None else self.window_bias(window, dtype)
+        own = None if windowed is None else windowed(window, dtype)
         biases: dict[tuple[int, bool], Tensor | None] = {(self.window_size, False): own, (self.window_size, True): own}
-        biases[0, False] = None if self.global_bias is None else self.global_bias(grid, dtype)
+        biases[0, False] = None if everywhere is None else everywhere(grid, dtype)
         shift = shift_of(grid, self.window_size)
         if any(shift) and any(block.attn.shifted for block in self.blocks):  # type: ignore[union-attr]
             mask = shift_mask(grid, self.window_size, shift, x.device, dtype)[:, None]

@@ -79,6 +79,7 @@ OTHER: dict[str, object] = {
     "model.backbone.attention.kernel": "naive",
     "model.backbone.attention.checkpoint": "all",
     "model.backbone.position.relative": "none",
+    "model.backbone.position.tables": "per_block",
     "model.backbone.position.absolute": "zero",
     "model.backbone.position.absolute_grid": 9,
     "model.backbone.layer_scale": 0.1,
@@ -129,7 +130,9 @@ TOGETHER: dict[str, dict[str, object]] = {
 NOT_HERE = {
     "engine",  # one engine so far
     "init.scheme",
-    "init.weights",
+    "init.weights",  # these enter by a digest, tested below
+    "init.pretraining",
+    "init.pretraining_epoch",
     "train.epochs",  # excluded by iterations, tested below
     "data.train.split",  # data enters by its digest
     "data.train.images",

@@ -5,7 +5,7 @@ import pytest
 from ablate.axes import AXES, Options
 from ablate.axes.sizes import SIZES
 from ablate.config_yaml import load_config
-from ablate.published import COCO_VALIDATION, Finding, findings_of, matches, published_folder
+from ablate.published import COCO_VALIDATION, Finding, findings_of, is_of, matches, published_folder
 
 FILES = sorted(path.stem for path in published_folder().glob("*.yaml"))
 
@@ -44,3 +44,19 @@ def test_one_difference_is_enough_to_stand_apart(difference: dict[str, object]) 
     assert not matches(Finding(**{**same, **difference}), config, COCO_VALIDATION)  # type: ignore[arg-type]
     assert not matches(Finding(**same), config, (206, 1000))  # type: ignore[arg-type]
     assert not matches(Finding(**same), load_config("tiny-shapes"), COCO_VALIDATION)  # type: ignore[arg-type]
+
+
+def test_a_run_from_weights_stands_beside_its_own_initialisation() -> None:
+    config = load_config("vit-b-coco", ["train.epochs=100", "train.lr=8e-5"])
+    mae = next(f for f in findings_of("init") if f.variant == "MAE" and f.epochs == 100)
+    assert mae.box_ap == 50.3
+    assert matches(mae, config, COCO_VALIDATION, "MAE")
+    for other in ("random", "BEiT", ""):
+        assert not matches(mae, config, COCO_VALIDATION, other)
+
+
+def test_a_study_of_several_initialisations_names_them_first() -> None:
+    row = next(f for f in findings_of("position") if f.init == "MAE" and f.variant == "rel none, abs pt")
+    assert is_of(row, "rel none, abs pt")
+    assert is_of(row, "MAE, rel none, abs pt")
+    assert not is_of(row, "BEiT, rel none, abs pt")

@@ -93,7 +93,8 @@ def test_out_writes_every_table_and_the_figure(example, monkeypatch, tmp_path):
     out = tmp_path / "a new" / "folder"
     assert run(monkeypatch, "analyze", "errors", *files.values(), "--gt", truth, "--out", out) == 0
     assert sorted(p.name for p in out.iterdir()) == [
-        "detections.csv.gz", "errors.csv", "errors.json", "errors.md", "errors.pdf", "errors.png",
+        "detections.csv.gz", "errors.csv", "errors.json", "errors.md", "errors.pdf", "errors.png", "errors.tex",
+        "objects.csv.gz",
     ]  # fmt: skip
     assert (out / "errors.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "errors.pdf").read_bytes().startswith(b"%PDF")

@@ -1,17 +1,21 @@
 """Every axis changes what it says it studies, and nothing else; baselines meet."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
+import torch
 
 from ablate.axes import AXES, Axis, Options, Variant
-from ablate.axes.base import is_within
+from ablate.axes.base import is_within, vit_of
 from ablate.axes.sizes import model_size
-from ablate.config import ResNet, RunConfig, ViT
+from ablate.config import Init, ResNet, RunConfig, ViT
 from ablate.config_yaml import load_config, with_changes
 from ablate.identity import training_identity
 from ablate.planning import beyond
 from ablate.study_text import leaves
 from analysis.refusal import BadInput
+from tests.ablate.weights import references as r
 
 BASES = ("tiny-shapes", "vit-b-coco", "vit-l-coco")
 TINY, VIT_B = load_config("tiny-shapes"), load_config("vit-b-coco")
@@ -43,9 +47,13 @@ def test_only_what_the_axis_touches_differs(axis: Axis, base: str) -> None:
     # The same with the identity as the witness: undo what may differ, and the same run is left.
     for name, variant in made.items():
         undone = undo(variant, reference, axis.touches)
-        assert training_identity(undone, "data") == training_identity(reference, "data"), name
+        assert identity(undone) == identity(reference), name
         if variant != reference:
-            assert training_identity(variant, "data") != training_identity(reference, "data"), name
+            assert identity(variant) != identity(reference), name
+
+
+def identity(config: RunConfig) -> str:
+    return training_identity(config, "data", "" if config.init == Init() else "weights")
 
 
 def undo(config: RunConfig, reference: RunConfig, touches: frozenset[str]) -> RunConfig:
@@ -91,8 +99,12 @@ def test_attention_has_the_rows_of_the_paper() -> None:
     assert len(configs("attention", naive)) == 4  # all of them naive, none of them twice
 
 
-def test_initialisations_take_the_papers_settings() -> None:
-    files = {kind: f"{kind}.pth" for kind in ("supervised", "mocov3", "beit", "mae")}
+def test_initialisations_take_the_papers_settings(tmp_path: Path) -> None:
+    """Of the paper's sizes; what the files hold of no size is seen when the study is planned."""
+    files = {}
+    for kind, make in {"supervised": r.deit, "mocov3": r.mocov3, "beit": r.beit_pretrained, "mae": r.mae}.items():
+        files[kind] = str(tmp_path / f"{kind}.pth")
+        torch.save(make().saved, files[kind])
     made = {name: dict(variant.changes) for name, variant in variants("init", VIT_B, **files).items()}
     settings = {name: (changes["train.lr"], changes["train.weight_decay"]) for name, changes in made.items()}
     assert settings == {
@@ -110,9 +122,22 @@ def test_initialisations_take_the_papers_settings() -> None:
     assert place["MAE"] == place["supervised"] == ("zero", "pt")
     assert made["BEiT"]["model.pixel_mean"] == (0.5, 0.5, 0.5)
     assert made["BEiT"]["model.backbone.layer_scale"] == 0.1
-    assert made["MAE"]["init.weights"] == "mae.pth"
-    large = variants("init", load_config("vit-l-coco"), beit="b.pth")["BEiT"].changes
+    assert "model.backbone.layer_scale" not in made["MAE"]
+    assert "model.backbone.position.tables" not in made["BEiT"]
+    assert made["MAE"]["init.weights"] == files["mae"]
+    large = variants("init", load_config("vit-l-coco"), beit=files["beit"])["BEiT"].changes
     assert large["model.backbone.layer_scale"] == 1e-5
+    torch.save(r.beit_pretrained(layer_scale=None).saved, files["beit"])
+    assert "model.backbone.layer_scale" not in variants("init", VIT_B, beit=files["beit"])["BEiT"].changes
+    torch.save(r.beit_fine_tuned().saved, files["beit"])
+    tuned = variants("init", VIT_B, beit=files["beit"])["BEiT"].changes
+    assert tuned["model.backbone.position.tables"] == "per_block"
+
+
+def test_drop_path_is_the_papers_for_the_size_and_alike_for_all_initialisations() -> None:
+    rates = {base: vit_of(load_config(base), "init").drop_path for base in ("vit-b-coco", "vit-l-coco")}
+    assert rates == {"vit-b-coco": 0.1, "vit-l-coco": 0.3}
+    assert not is_within("model.backbone.drop_path", AXES["init"].touches)
 
 
 @pytest.mark.parametrize(
@@ -121,9 +146,9 @@ def test_initialisations_take_the_papers_settings() -> None:
         ("init", "vit-b-coco", "MAE", "pass --weights mae=FILE"),
         ("init", "vit-l-coco", "MoCo v3", "no public weights (none were released); pass --weights mocov3=FILE"),
         ("init", "vit-l-coco", "supervised", "no public weights (the paper's were never released)"),
-        ("init", "tiny-shapes", "MAE", "no public weights (there are none of size vit-64x4)"),
-        ("pretrain", "vit-l-coco", "400 epochs", "no public weights; pass --weights mae@400=FILE"),
-        ("pretrain", "vit-l-coco", "1600 epochs", "pass --weights mae@1600=FILE"),
+        ("init", "tiny-shapes", "BEiT", "no public weights (there are none of size vit-64x4)"),
+        ("pretrain", "vit-l-coco", "400 epochs", "no public weights; pass --weights 400=FILE"),
+        ("pretrain", "vit-l-coco", "1600 epochs", "pass --weights 1600=FILE"),
         ("position", "vit-b-coco", "rel zero, abs pt", "needs pre-trained weights"),
     ],
 )

@@ -7,7 +7,7 @@ from torch import Tensor
 
 RULES = (
     # plain ViT and its pyramid
-    (r"backbone\.(patch_embed|pos_embed|window_bias|global_bias|blocks|propagation)", r"backbone.net.\1"),
+    (r"backbone\.(patch_embed|pos_embed|window_bias|global_bias|block_bias|blocks|propagation)", r"backbone.net.\1"),
     (r"pyramid\.(scale|fpn|stage)", r"backbone.pyramid.\1"),
     # residual network and its pyramid
     (r"backbone\.stem\.0\.", "backbone.bottom_up.stem.conv1."),

@@ -32,7 +32,11 @@ KINDS: dict[str, dict[str, Any]] = {
         "model.detector.anchors.sizes": [6.3, 12.7],  # without ties, which rounding decides
     },
     "simple": {"model.pyramid": {"type": "simple", "channels": 8}},
-    "last map": {"model.pyramid": {"type": "last_map", "channels": 8}, "model.backbone.layer_scale": 0.1},
+    "last map": {
+        "model.pyramid": {"type": "last_map", "channels": 8},
+        "model.backbone.layer_scale": 0.1,
+        "model.backbone.position.tables": "per_block",
+    },
     "convolutions, boxes": {
         "model.backbone.attention.pattern": "window",
         "model.backbone.attention.propagation": "conv_basic",
@@ -165,7 +169,7 @@ def test_norms_and_positions_have_no_weight_decay(data: Any, tmp_path: Path) -> 
     from ablate.engines.d2_trainer import build_optimizer
     from ablate.engines.optimizer import decayed
 
-    config = config_of("paper", data)
+    config = config_of("paper", data, **{"model.backbone.position.tables": "per_block"})
     ours, theirs = both(config, tmp_path)
     optimizer = build_optimizer(loaded(config, tmp_path), theirs)
     place = {id(parameter): name for name, parameter in theirs.named_parameters()}

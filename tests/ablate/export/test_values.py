@@ -31,6 +31,7 @@ OTHERS: dict[str, dict[str, Any]] = {
         "model.backbone.qkv_bias": False,
         "model.backbone.drop_path": 0.2,
     },
+    "a table a block": {"model.backbone.position.tables": "per_block"},
     "steps": {"train.schedule": "step", "train.iterations": 9_000, "train.step_milestones": [0.5, 0.75, 0.9]},
     "steps of a short run": {"train.schedule": "step", "train.iterations": 3, "train.warmup_epochs": 0},
     "no warm-up": {"train.warmup_epochs": 0},
@@ -157,6 +158,7 @@ def values_in(cfg: Any, config: RunConfig, facts: Facts) -> dict[str, Any]:
         "model.pixel_std": [value / 255 for value in model.pixel_std],
         "init.scheme": ELSEWHERE,  # the ViT's constructor draws them so
         "init.weights": train.init_checkpoint or "none",
+        **dict.fromkeys(("init.pretraining", "init.pretraining_epoch"), ELSEWHERE),  # gives such a file of weights
         **{key: ELSEWHERE for key in leaves(msgspec.to_builtins(config)) if key.startswith("data.")},  # above
         "data.images_without_boxes": "drop" if data.train.dataset.filter_empty else "keep",
         "train.epochs": config.train.epochs,
@@ -224,7 +226,10 @@ def values_in(cfg: Any, config: RunConfig, facts: Facts) -> dict[str, Any]:
                     "checkpoint",
                 )
             },
-            **{f"model.backbone.position.{key}": net[key] for key in ("relative", "absolute", "absolute_grid")},
+            **{
+                f"model.backbone.position.{key}": net[key]
+                for key in ("relative", "tables", "absolute", "absolute_grid")
+            },
             "model.pyramid.type": kind,
             "evaluate.padding": "full" if model.backbone.square_pad_at_test == side else "least",
         }

@@ -1,0 +1,77 @@
+"""What a family of checkpoints is: how it is known, where its tensors go, what it leaves behind, its pixels."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ablate.weights.files import Checkpoint
+
+Triple = tuple[float, float, float]
+CLASS_TOKEN = "the detector has patches alone, no class token"
+FINAL_NORM = "the pyramid reads the blocks themselves, before a final norm"
+HEAD = "the head of another task"
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How a family's images were normalised, RGB from 0 to 1."""
+
+    mean: Triple
+    std: Triple
+
+
+IMAGENET = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+HALF = Pixels((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What becomes of the source names that match a pattern: a target, or a reason to be left behind."""
+
+    pattern: re.Pattern[str]
+    to: str | None
+    reason: str = ""
+
+
+def keep(pattern: str, to: str) -> Rule:
+    r"""Names that match become ``to``, in which \1 is the pattern's first group.
+
+    Beside the names of ``ablate.models.ViT`` these are understood: ``pos_embed`` with its prefix tokens,
+    ``blocks.N.attn.qkv.bias#q`` and ``#v`` (joined around a zero bias of the keys), ``table`` (shared by all blocks)
+    and ``table.N`` (of one block), with three rows for the class token.
+    """
+    return Rule(re.compile(pattern), to)
+
+
+def drop(pattern: str, reason: str) -> Rule:
+    """Names that match are left behind, for a reason that a person reads."""
+    return Rule(re.compile(pattern), None, reason)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Checkpoints that one recipe wrote.
+
+    Attributes:
+        name: as people call it.
+        initialisation: as published tables call it; empty where the file does not tell.
+        recognises: tells it by the content of a checkpoint.
+        rules: the first that matches a whole source name counts; a name without one is an error.
+        pixels: of its images; the second, where there is one, cannot be told from the first by the file.
+        classifier: a pattern of names that only a model trained on labels has; none where all are.
+    """
+
+    name: str
+    initialisation: str
+    recognises: Callable[[Checkpoint], bool]
+    rules: tuple[Rule, ...]
+    pixels: tuple[Pixels, ...] = (IMAGENET,)
+    classifier: str | None = None
+
+    def rule(self, name: str) -> Rule | None:
+        """The rule for a source name."""
+        return next((rule for rule in self.rules if rule.pattern.fullmatch(name)), None)
+
+    def is_fine_tuned(self, checkpoint: Checkpoint) -> bool:
+        """Whether labels were learned after the pre-training that gives the family its name."""
+        return self.classifier is not None and any(re.fullmatch(self.classifier, name) for name in checkpoint.tensors)

@@ -1,0 +1,23 @@
+"""MAE (arXiv 2111.06377): encoder, or encoder and decoder (``*_full``, ``*_visualize``), or fine-tuned on labels."""
+
+from ablate.weights.families import plain
+from ablate.weights.families.base import Family, drop
+from ablate.weights.files import Checkpoint
+
+DECODER = "the decoder paints pixels, and ends with pre-training"
+
+
+def _recognises(checkpoint: Checkpoint) -> bool:
+    if not plain.is_plain(checkpoint):
+        return False
+    decodes = "decoder_embed.weight" in checkpoint.tensors and "mask_token" in checkpoint.tensors
+    return decodes or plain.has_sine_cosine(checkpoint.tensors.get("pos_embed"), first="columns")
+
+
+FAMILY = Family(
+    name="MAE",
+    initialisation="MAE",
+    recognises=_recognises,
+    rules=(*plain.RULES, plain.HEADS, drop(r"mask_token|decoder_.*", DECODER)),
+    classifier=plain.CLASSIFIER,
+)

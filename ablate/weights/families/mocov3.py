@@ -1,0 +1,38 @@
+"""MoCo v3 (arXiv 2104.02057): the base encoder among its training state, or a linear probe on it.
+
+Its fixed embedding has the halves of MAE's channels swapped, by which a probe is told from MAE.
+"""
+
+import re
+
+from ablate.weights.families import plain
+from ablate.weights.families.base import Family, Rule, drop
+from ablate.weights.files import Checkpoint
+
+ENCODER = "base_encoder."
+
+
+def _recognises(checkpoint: Checkpoint) -> bool:
+    tensors = checkpoint.tensors
+    if f"{ENCODER}patch_embed.proj.weight" in tensors:
+        return True
+    return plain.is_plain(checkpoint) and plain.has_sine_cosine(tensors.get("pos_embed"), first="rows")
+
+
+def _prefixed(rule: Rule) -> Rule:
+    return Rule(re.compile(rf"(?:{re.escape(ENCODER)})?(?:{rule.pattern.pattern})"), rule.to, rule.reason)
+
+
+FAMILY = Family(
+    name="MoCo v3",
+    initialisation="MoCo v3",
+    recognises=_recognises,
+    rules=(
+        *map(_prefixed, plain.RULES),
+        plain.HEADS,
+        drop(r"base_encoder\.head\..*", "the projector serves the contrastive loss alone"),
+        drop(r"momentum_encoder\..*", "the moving average; the paper's weights are those of the base encoder"),
+        drop(r"predictor\..*", "the predictor serves the contrastive loss alone"),
+    ),
+    classifier=plain.CLASSIFIER,
+)

@@ -1,0 +1,170 @@
+"""What a file of weights is, and what a config makes of it, for a person and for a program."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ablate.axes.init import KINDS, TITLES, settings_of
+from ablate.axes.sizes import SIZES
+from ablate.config import RunConfig
+from ablate.config_yaml import load_config, with_changes
+from ablate.study_text import scalar
+from ablate.weights.report import Line, dropped_lines, lines_of, mapped_lines, new_lines
+from ablate.weights.source import Facts, read_source
+from ablate.weights.transfer import Resized, check_weights
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+PRESETS = {"vit-b": "vit-b-coco", "vit-l": "vit-l-coco"}
+
+
+class Fit(msgspec.Struct, frozen=True, kw_only=True):
+    """The file in a config, with the settings that ``ablate init`` would give it."""
+
+    base: str
+    settings: dict[str, Any]  # dotted keys on top of the base
+    mapped: tuple[Line, ...]
+    dropped: tuple[Line, ...]
+    resized: tuple[Resized, ...]
+    new: tuple[Line, ...]
+    notes: tuple[str, ...]
+
+
+class Inspection(msgspec.Struct, frozen=True, kw_only=True):
+    """``weights inspect --json``."""
+
+    facts: Facts
+    container: str
+    beside: tuple[str, ...]
+    size: str  # vit-b, vit-l, vit-h; empty for another
+    mapped: tuple[Line, ...]
+    dropped: tuple[Line, ...]
+    fit: Fit | None
+    schema: int = 1
+
+
+def inspect(file: Path, base: str = "") -> Inspection:
+    """What a file is, and what a config makes of it.
+
+    Args:
+        file: of weights.
+        base: a preset or YAML file; empty for the preset of the file's size, where there is one. A config that names
+            its own ``init.weights`` is taken as it stands but for that file, another gets what ``ablate init`` sets.
+
+    Raises:
+        BadInput: the file is of no known family or damaged, or does not fit the config.
+    """
+    source = read_source(file)
+    facts = source.facts
+    size = next((name for name, one in SIZES.items() if (one.width, one.depth) == (facts.width, facts.depth)), "")
+    base = base or (PRESETS.get(size, "") if facts.patch_size == 16 else "")
+    return Inspection(
+        facts=facts,
+        container=source.checkpoint.container,
+        beside=source.checkpoint.beside,
+        size=size,
+        mapped=lines_of((one.source, one.target.partition("#")[0]) for one in source.mapped),
+        dropped=lines_of((one.source, one.reason) for one in source.dropped),
+        fit=_fit(facts, load_config(base), base) if base else None,
+    )
+
+
+def _fit(facts: Facts, config: RunConfig, base: str) -> Fit:
+    kind = next((kind for kind in KINDS if TITLES[kind] == facts.initialisation), None)
+    if config.init.weights != "none" or kind is None:
+        settings: dict[str, Any] = {"init.weights": facts.file}
+    else:
+        settings = settings_of(kind, config, facts.file)
+    report = check_weights(with_changes(config, settings))
+    assert report is not None
+    return Fit(
+        base=base,
+        settings=settings,
+        mapped=mapped_lines(report),
+        dropped=dropped_lines(report),
+        resized=report.resized,
+        new=new_lines(report),
+        notes=report.notes,
+    )
+
+
+def inspection_screen(found: Inspection) -> "list[RenderableType]":
+    """What ``weights inspect`` shows."""
+    from rich.table import Table
+    from rich.text import Text
+
+    fit = found.fit
+    grid = Table.grid(padding=(0, 2))
+    for name, value in _head(found):
+        grid.add_row(Text(name, style="bold"), value)
+    parts: list[RenderableType] = [grid, Text(""), _lines("tensors of the file", "become", (fit or found).mapped)]
+    parts += [Text(""), _lines("left behind", "because", (fit or found).dropped)]
+    if fit is None:
+        hint = "--base CONFIG shows what a config of this size resizes, starts anew, and has to set."
+        return [*parts, Text(f"\nNo preset has this size; {hint}", style="dim")]
+    if fit.resized:
+        table = _table("resized", "from", "to", "how")
+        for one in fit.resized:
+            table.add_row(one.target, _shape(one.before), _shape(one.after), one.how)
+        parts += [Text(""), table]
+    if fit.new:
+        parts += [Text(""), _lines("newly initialised", "as", fit.new)]
+    settings = _table(f"to set on {fit.base}", "")
+    for key, value in fit.settings.items():
+        settings.add_row(key, scalar(value))
+    parts += [Text(""), settings]
+    parts += [Text(f"\ncareful: {note}", style="yellow") for note in fit.notes]
+    return [*parts, Text("\nN: any block. Pyramid and heads are new in every detector.", style="dim")]
+
+
+def _head(found: Inspection) -> list[tuple[str, str]]:
+    facts = found.facts
+    start = facts.initialisation or "unknown"
+    name = f" ({found.size})" if found.size else ""
+    heads = "" if facts.heads is None else f", {facts.heads} heads"
+    positions = [
+        *(["absolute embedding"] if facts.absolute else []),
+        *([f"relative bias ({facts.relative})"] if facts.relative != "none" else []),
+    ]
+    where = f", learned on {facts.grid} x {facts.grid} tokens" if facts.grid else ""
+    pixels = " or ".join(f"mean {_triple(mean)}, std {_triple(std)}" for mean, std in facts.pixels)
+    rows = [
+        ("file", facts.file),
+        ("recognised", f"{facts.family}; initialisation {start}{', fine-tuned on labels' if facts.fine_tuned else ''}"),
+        ("lies in", f"{found.container}, beside {', '.join(found.beside)}" if found.beside else found.container),
+        ("model", f"width {facts.width}, depth {facts.depth}{heads}, patches of {facts.patch_size} px{name}"),
+        ("positions", " and ".join(positions) + where if positions else "none"),
+        ("layer scale", "yes" if facts.layer_scale else "no"),
+        ("pixels", pixels),
+        ("digest", facts.digest),
+    ]
+    return [(key, value) for key, value in rows if value]
+
+
+def _triple(values: tuple[float, float, float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
+def _shape(sides: tuple[int, ...]) -> str:
+    return " x ".join(map(str, sides))
+
+
+def _table(*columns: str) -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name in columns:
+        table.add_column(name)
+    return table
+
+
+def _lines(first: str, second: str, lines: tuple[Line, ...]) -> "Table":
+    table = _table(first, second)
+    table.add_column("tensors", justify="right")
+    for line in lines:
+        table.add_row(line.source, line.target, f"{line.count:,}")
+    table.add_row("", "", f"{sum(line.count for line in lines):,}", style="dim")
+    return table

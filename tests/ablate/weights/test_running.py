@@ -1,0 +1,210 @@
+"""A run that starts from weights: identity by content, loaded once, refused where the file changed."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from ablate.axes import AXES, Options
+from ablate.axes.custom import axis_from_file, axis_from_keys
+from ablate.config import RunConfig
+from ablate.config_yaml import dump_config, load_config, with_changes
+from ablate.engines.base import Habits
+from ablate.execution import execute, prepare
+from ablate.identity import training_identity
+from ablate.manifest import Manifest
+from ablate.planning import Request, plan
+from ablate.store import read_json
+from ablate.study import write_study
+from ablate.weights.digest import digest_of
+from analysis.refusal import BadInput
+from tests.ablate.weights import references as r
+from tests.ablate.weights.test_inspect import plain_base
+from tests.command_line import run
+
+Save = Callable[..., Path]
+SET = {"model.backbone.position.absolute": "pt", "train.iterations": 2}
+
+
+@pytest.fixture
+def mae(save: Save) -> Path:
+    return save(r.mae().saved)
+
+
+def config(data: object, weights: Path, **changes: object) -> RunConfig:
+    return with_changes(plain_base(data), {"init.weights": str(weights), **SET, **changes})
+
+
+def test_the_identity_is_that_of_the_content(data: object, mae: Path, tmp_path: Path) -> None:
+    shutil.copy(mae, tmp_path / "elsewhere.pth")
+    one, two = (config(data, path) for path in (mae, tmp_path / "elsewhere.pth"))
+    assert training_identity(one, "t", digest_of(one.init)) == training_identity(two, "t", digest_of(two.init))
+    torch.save(r.deit().saved, tmp_path / "elsewhere.pth")
+    assert digest_of(one.init) != digest_of(two.init)
+    random = with_changes(one, {"init.weights": "none", "model.backbone.position.absolute": "rand"})
+    assert digest_of(random.init) == ""
+    for wrong, weights in ((one, ""), (random, "w")):
+        with pytest.raises(ValueError, match="takes the digest of the weights"):
+            training_identity(wrong, "t", weights)
+
+
+def test_a_run_starts_from_its_weights_and_says_so(data: object, mae: Path, tmp_path: Path) -> None:
+    """With a learning rate of next to nothing, what is saved in the end is what was loaded."""
+    settings = config(data, mae, **{"train.lr": 1e-12, "train.weight_decay": 0})
+    folder = execute(settings, tmp_path, Habits(workers=0)).folder
+    manifest = read_json(folder.manifest, Manifest)
+    assert (manifest.weights, manifest.initialisation) == (digest_of(settings.init), "MAE")
+    state = torch.load(folder.checkpoint(2), weights_only=True)["model"]
+    saved = torch.load(mae, weights_only=True)["model"]
+    for ours, theirs in (("patch_embed.weight", "patch_embed.proj.weight"), ("blocks.3.attn.qkv.bias",) * 2):
+        torch.testing.assert_close(state[f"backbone.{ours}"], saved[theirs], rtol=0, atol=1e-9)
+    (event,) = [event for event in folder.read_events() if event["event"] == "weights loaded"]
+    assert event["family"] == "MAE"
+    assert sum(line["count"] for key in ("mapped", "dropped") for line in event[key]) == len(saved)
+    assert event["resized"] == [{"target": "pos_embed", "before": [4, 4], "after": [6, 6], "how": "bicubic"}]
+    assert {line["source"] for line in event["new"]} == {"window_bias.table", "global_bias.table"}
+    # Continued or shown again without loading anew, and from wherever the file lies now.
+    moved = tmp_path / "moved.pth"
+    shutil.move(mae, moved)
+    again = config(data, moved, **{"train.lr": 1e-12, "train.weight_decay": 0})
+    assert execute(again, tmp_path, Habits()).folder.path == folder.path
+    assert len([event for event in folder.read_events() if event["event"] == "weights loaded"]) == 1
+
+
+def test_a_file_that_changed_after_planning_is_not_loaded(data: object, mae: Path, tmp_path: Path) -> None:
+    settings = config(data, mae)
+    folder = prepare(settings, tmp_path, "cpu")
+    torch.save(r.mae_fine_tuned().saved, mae)
+    from ablate.engines.vision import VisionEngine
+
+    with pytest.raises(BadInput, match="is another file than when this run was prepared; put the old one back"):
+        VisionEngine().run(folder, Habits(workers=0))
+    with pytest.raises(BadInput, match="its data, weights or this program changed since it was planned"):
+        prepare(settings, tmp_path, "cpu", identity=folder.path.name)
+
+
+def test_what_does_not_fit_is_refused_before_a_folder_is_made(data: object, save: Save, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="have layer scale, so set"):
+        prepare(config(data, save(r.timm_layer_scale().saved)), tmp_path, "cpu")
+    with pytest.raises(BadInput, match=r"gone\.pth: weights cannot be read"):
+        prepare(config(data, tmp_path / "gone.pth"), tmp_path, "cpu")
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_relative_path_counts_from_its_file(
+    data: object, mae: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "sub"
+    folder.mkdir()
+    (folder / "base.yaml").write_text(dump_config(plain_base(data)))
+    (folder / "mine.yaml").write_text("base: base.yaml\ninit: {weights: ../weights.pth}\n")
+    monkeypatch.chdir(folder)
+    assert Path(load_config("mine.yaml").init.weights).resolve() == mae
+    assert load_config("mine.yaml", ["init.weights=here.pth"]).init.weights == "here.pth"  # from the command line
+    folder_of_run = prepare(with_changes(load_config("base.yaml"), {"init.weights": "../weights.pth"}), tmp_path, "cpu")
+    assert Path(folder_of_run.read_config().init.weights).is_absolute()
+
+
+def base_file(data: object, tmp_path: Path) -> str:
+    path = tmp_path / "base.yaml"
+    path.write_text(dump_config(plain_base(data)))
+    return str(path)
+
+
+def test_studies_are_planned_and_written_with_absolute_paths(
+    data: object, mae: Path, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(r.beit_pretrained().saved, "beit.pth")
+    monkeypatch.chdir(tmp_path)
+    request = Request(base=base_file(data, tmp_path), weights={"mae": str(mae), "beit": str(tmp_path / "beit.pth")})
+    study = plan(AXES["init"], request, tmp_path)
+    write_study(tmp_path, study)
+    runs = {run.variant: run for run in study.runs if run.blocked is None}
+    assert list(runs) == ["random", "BEiT", "MAE"]
+    assert len({run.training for run in runs.values()}) == 3
+    for one in runs.values():
+        assert load_config(tmp_path / one.config_path) == one.config
+        assert one.uncontrolled == ()
+    # An axis of one's own, as a file and on the command line.
+    (tmp_path / "axis.yaml").write_text(
+        "name: starts\ntouches: [init.weights]\nvariants: {a: {init.weights: weights.pth}, b: {init.weights: none}}\n"
+    )
+    for axis in (axis_from_file(tmp_path / "axis.yaml"), axis_from_keys(["init.weights=none,weights.pth"])):
+        study = plan(axis, Request(base=request.base, name=axis.name), tmp_path)
+        assert {run.config.init.weights for run in study.runs if run.config} == {"none", str(mae)}
+
+
+def test_weights_for_the_wrong_model_are_refused_at_planning(data: object, save: Save, tmp_path: Path) -> None:
+    wrong = save(r.deit().saved)
+    base = base_file(data, tmp_path)
+    with pytest.raises(BadInput, match=r"is to be of MAE, and is recognised as DeiT or another .*; pass it as"):
+        plan(AXES["init"], Request(base=base, weights={"mae": str(wrong)}), tmp_path)
+    small = Request(base=base, weights={"supervised": str(wrong)}, settings=["model.backbone.depth=8"])
+    with pytest.raises(BadInput, match="of a ViT with depth 4, the config has depth 8"):
+        plan(AXES["init"], small, tmp_path)
+    with pytest.raises(BadInput, match="axis attention takes no --weights; to hold them for all, --set"):
+        plan(AXES["attention"], Request(base=base, weights={"mae": str(wrong)}), tmp_path)
+    with pytest.raises(BadInput, match="the names here are supervised, mocov3, beit, mae"):
+        plan(AXES["init"], Request(base=base, weights={"mea": str(wrong)}), tmp_path)
+    held = Request(base=base, settings=[f"init.weights={wrong}", "model.pixel_mean=[0.1, 0.1, 0.1]"])
+    with pytest.raises(BadInput, match=r"axis attention: no variant can run \(.*they need model.pixel_mean=.0.485"):
+        plan(AXES["attention"], held, tmp_path)
+
+
+def test_treatments_of_positions_on_given_weights(data: object, mae: Path, save: Save, tmp_path: Path) -> None:
+    base = base_file(data, tmp_path)
+    beit = save(r.beit_pretrained(absolute=True).saved, "beit.pth")
+    one = AXES["position"].variants(load_config(base), Options(weights={"mae": str(mae)}))
+    assert one[0].name == "rel zero, abs pt"
+    assert {variant.name: variant.blocked for variant in one if variant.blocked} == {
+        "rel pt, abs rand": "its weights, of MAE, have no relative bias"
+    }
+    both = Request(base=base, weights={"beit": str(beit), "mae": str(mae)}, only=["MAE, rel none, abs pt"])
+    study = plan(AXES["position"], both, tmp_path)
+    assert study.variants == ("BEiT, rel pt, abs rand", "MAE, rel none, abs pt")
+    assert all(run.blocked is None and run.uncontrolled == () for run in study.runs)
+    rows = AXES["position"].variants(load_config(base), Options(weights=both.weights))
+    assert [variant.name for variant in rows] == [
+        "BEiT, rel pt, abs rand",
+        "BEiT, rel zero, abs rand",
+        "BEiT, rel zero, abs pt",
+        "MAE, rel zero, abs pt",
+        "MAE, rel none, abs pt",
+    ]
+    held = [f"init.weights={mae}", "model.backbone.position.absolute=pt"]
+    by_setting = Request(base=base, settings=held, only=["rel pt, abs rand"])
+    study = plan(AXES["position"], by_setting, tmp_path)
+    assert study.baseline == "rel zero, abs pt"
+    assert "have no relative bias" in str({run.variant: run.blocked for run in study.runs}["rel pt, abs rand"])
+
+
+def test_what_a_reader_must_not_miss_stands_in_the_plan(
+    data: object, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, path = base_file(data, tmp_path), save(r.timm_vit().saved)
+    arguments = ("ablate", "init", "--base", base, "--only", "supervised", "--root", tmp_path)
+    assert run(monkeypatch, *arguments, "--weights", f"supervised={path}") == 0
+    assert "careful: the file does not tell its pixel statistics; this config has ImageNet's" in capsys.readouterr().out
+    text = (tmp_path / "configs" / "studies" / "init-base" / "plan.yaml").read_text()
+    assert "careful: the file does not tell its pixel statistics" in text
+
+
+def test_a_sweep_of_epochs(data: object, mae: Path, tmp_path: Path) -> None:
+    base = base_file(data, tmp_path)
+    study = plan(AXES["pretrain"], Request(base=base, weights={"4": str(mae), "mae@20": str(mae)}), tmp_path)
+    assert study.variants == ("0 epochs", "4 epochs", "20 epochs")
+    assert [run.number for run in study.runs] == [0, 4, 20]
+    with pytest.raises(BadInput, match="--weights beit=x: write the epochs of pre-training"):
+        plan(AXES["pretrain"], Request(base=base, weights={"beit": "x"}), tmp_path)
+
+
+def test_a_base_that_starts_from_weights_can_be_compared_with_random(data: object, mae: Path) -> None:
+    """Ratios of learning rates count from what the base starts with."""
+    base = config(data, mae)
+    changes = {variant.name: variant.changes for variant in AXES["init"].variants(base, Options())}
+    assert changes["random"]["init.weights"] == "none"
+    assert changes["random"]["train.lr"] == 2 * base.train.lr == changes["MoCo v3"]["train.lr"]
+    assert changes["MAE"]["train.lr"] == base.train.lr
+    assert changes["random"]["train.weight_decay"] == 2 * base.train.weight_decay
