@@ -60,8 +60,7 @@ def run(
     On several GPUs: torchrun --nproc-per-node 8 cli.py ablate run CONFIG
     """
     from ablate.engines.base import Habits
-    from ablate.execution import execute
-    from ablate.pretraining import pretrain_first
+    from ablate.pretraining import execute_from_the_start
     from ablate.run_screen import run_screen
     from analysis.terminal import print_whole
 
@@ -73,10 +72,7 @@ def run(
         curve_iterations=curve_iterations,
         say=lambda line: typer.echo(line, err=True),
     )
-    wanted = _config(config, data, changes)
-    if wanted.init.pretraining != "none":
-        pretrain_first(wanted, root, habits)
-    executed = execute(wanted, root, habits)
+    executed = execute_from_the_start(_config(config, data, changes), root, habits)
     if executed.first_process:
         print_whole(*run_screen(executed.folder))
 
