@@ -80,8 +80,7 @@ def run(
     """
     from ablate.engines.availability import package_environment, python_of
     from ablate.engines.base import Habits
-    from ablate.execution import execute
-    from ablate.pretraining import pretrain_first
+    from ablate.pretraining import execute_from_the_start
     from ablate.run_screen import run_screen
     from analysis.terminal import print_whole
 
@@ -97,9 +96,7 @@ def run(
     python = python_of(wanted.engine)
     if python != sys.executable:
         os.execve(python, [python, "-m", "cli", *sys.argv[1:]], package_environment())
-    if wanted.init.pretraining != "none":
-        pretrain_first(wanted, root, habits)
-    executed = execute(wanted, root, habits)
+    executed = execute_from_the_start(wanted, root, habits)
     if executed.first_process:
         print_whole(*run_screen(executed.folder))
 
