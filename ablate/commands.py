@@ -33,6 +33,15 @@ DataFrom = Annotated[
         show_default="the config's",
     ),
 ]
+StartsFrom = Annotated[
+    str,
+    typer.Option(
+        "--weights",
+        metavar="FILE",
+        help="Start from these, with the settings that belong to them (see: weights inspect); --set counts before.",
+        show_default="the config's",
+    ),
+]
 OnDevice = Annotated[Device, typer.Option("--device", help="auto takes a GPU where there is one.")]
 
 
@@ -42,6 +51,7 @@ def run(
     data: DataFrom = None,
     root: Root = Path(),
     changes: Changes = None,
+    weights: StartsFrom = "",
     device: OnDevice = Device.auto,
     workers: Annotated[
         int | None, typer.Option(help="Processes that load images.", min=0, show_default="as the machine has cores")
@@ -73,7 +83,7 @@ def run(
         curve_iterations=curve_iterations,
         say=lambda line: typer.echo(line, err=True),
     )
-    wanted = _config(config, data, changes)
+    wanted = _config(config, data, changes, weights)
     if wanted.init.pretraining != "none":
         pretrain_first(wanted, root, habits)
     executed = execute(wanted, root, habits)
@@ -87,6 +97,7 @@ def describe(
     data: DataFrom = None,
     root: Root = Path(),
     changes: Changes = None,
+    weights: StartsFrom = "",
     device: OnDevice = Device.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
 ) -> None:
@@ -97,15 +108,21 @@ def describe(
     from ablate.describe import description_screen
     from analysis.terminal import print_whole
 
-    description = describe_config(_config(config, data, changes), root, device.value)
+    description = describe_config(_config(config, data, changes, weights), root, device.value)
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(description), indent=2).decode())
     else:
         print_whole(*description_screen(description))
 
 
-def _config(source: str, data: list[str] | None, changes: list[str] | None) -> "RunConfig":
+def _config(source: str, data: list[str] | None, changes: list[str] | None, weights: str) -> "RunConfig":
+    from ablate.axes.init import kind_of, settings_of
     from ablate.config_yaml import load_config
     from ablate.data.sources import data_from
+    from ablate.study_text import scalar
 
-    return load_config(source, changes or (), data_from(data) if data else None)
+    settings: list[str] = []
+    if weights:
+        belonging = settings_of(kind_of(weights), load_config(source), weights)
+        settings = [f"{key}={scalar(value)}" for key, value in belonging.items()]
+    return load_config(source, [*settings, *(changes or ())], data_from(data) if data else None)
