@@ -226,15 +226,6 @@ class Model(Part, frozen=True, kw_only=True):
             raise ValueError(f"detector.anchors.sizes has {sizes} entries; pyramid.type={kind} needs 5, one a level")
 
 
-class Init(Part, frozen=True, kw_only=True):
-    """Where the first weights come from."""
-
-    scheme: Annotated[Literal["random"], _about("BEiT's, depth-scaled")] = "random"
-    weights: Annotated[
-        str, Meta(min_length=1, description="none, or the file of a pre-trained ViT (see: weights inspect FILE)")
-    ] = "none"
-
-
 class Shapes(Part, frozen=True, kw_only=True, tag_field="type", tag="shapes"):
     """The embedded synthetic data set (``ablate.data.shapes``)."""
 
@@ -247,6 +238,80 @@ class Coco(Part, frozen=True, kw_only=True, tag_field="type", tag="coco"):
 
     annotations: Annotated[str, _about("instances JSON")]
     images: Annotated[str, _about("folder of the file names")]
+
+
+class Folder(Part, frozen=True, kw_only=True, tag_field="type", tag="folder"):
+    """Images without annotations, in a folder and the folders in it."""
+
+    path: str
+
+
+class Pretrain(Part, frozen=True, kw_only=True):
+    """Pre-training in the house: a masked autoencoder (MAE, arXiv 2111.06377), its images and its recipe."""
+
+    images: Shapes | Folder
+    image_size: Annotated[Size, _about("side of the square crops in pixels")] = 224
+    mask_ratio: Annotated[Rate, _about("part of the patches that the encoder does not see")] = 0.75
+    normalised_target: Annotated[bool, _about("each patch to be reconstructed at mean 0 and variance 1")] = True
+    decoder_width: Size = 512
+    decoder_depth: Annotated[Count, _about("blocks")] = 8
+    decoder_heads: Annotated[Size, _about("they divide its width")] = 16
+    epochs: Annotated[Positive, _about("of the whole schedule; every length is a full cosine of its own")] = 800.0
+    warmup_epochs: Annotated[NonNegative, _about("linear from 0, before the cosine")] = 40.0
+    batch_size: Annotated[Count, _about("images an optimizer step, over all devices and accumulation steps")] = 4096
+    base_lr: Annotated[Positive, _about("peak learning rate of 256 images; grows with the batch")] = 1.5e-4
+    weight_decay: Annotated[NonNegative, _about("not on norms and biases")] = 0.05
+    betas: tuple[Rate, Rate] = (0.9, 0.95)
+    crop_scale: Annotated[tuple[Positive, Positive], _about("part of the image's area that a crop takes")] = (0.2, 1.0)
+    flip: Annotated[Fraction, _about("probability")] = 0.5
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16", "auto"], _about("auto is resolved on the machine before the identity is taken")
+    ] = "fp32"
+    seed: Annotated[int, Meta(ge=0, lt=2**32), _about("not that of the run: one pre-training serves all its seeds")] = 0
+
+    def __post_init__(self) -> None:
+        if self.decoder_width % self.decoder_heads or self.decoder_width % 4:
+            raise ValueError(
+                f"decoder_width {self.decoder_width} must be a multiple of decoder_heads {self.decoder_heads} and of 4"
+            )
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs {self.warmup_epochs} is not shorter than epochs {self.epochs}")
+        if not self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise ValueError(f"crop_scale {list(self.crop_scale)} must be [smallest, largest], at most 1")
+
+    def total_iterations(self, images: int) -> int:
+        """Optimizer steps of the whole schedule on so many images."""
+        return self.iterations_after(self.epochs, images)
+
+    def iterations_after(self, epochs: float, images: int) -> int:
+        """Optimizer steps of so many epochs."""
+        return max(1, round(epochs * images / self.batch_size))
+
+    def warmup_iterations(self, images: int) -> int:
+        """Optimizer steps of the warm-up; fewer than the whole schedule has."""
+        return min(round(self.warmup_epochs * images / self.batch_size), self.total_iterations(images) - 1)
+
+
+class Init(Part, frozen=True, kw_only=True):
+    """Where the first weights come from."""
+
+    scheme: Annotated[Literal["random"], _about("BEiT's, depth-scaled")] = "random"
+    weights: Annotated[
+        str, Meta(min_length=1, description="none, or the file of a pre-trained ViT (see: weights inspect FILE)")
+    ] = "none"
+    pretraining: Annotated[Pretrain | Nothing, _about("made in the house; in place of a file of weights")] = "none"
+    pretraining_epoch: Annotated[
+        Count | Literal["last"], _about("whose weights are taken; one before the last is of an unfinished cosine")
+    ] = "last"
+
+    def __post_init__(self) -> None:
+        if self.weights != "none" and self.pretraining != "none":
+            raise ValueError("weights and pretraining both say where the first weights come from; set one to none")
+        epoch, recipe = self.pretraining_epoch, self.pretraining
+        if epoch != "last" and recipe == "none":
+            raise ValueError(f"pretraining_epoch {epoch} needs a pretraining; set it to last")
+        if isinstance(epoch, int) and isinstance(recipe, Pretrain) and epoch > recipe.epochs:
+            raise ValueError(f"pretraining_epoch {epoch} is beyond the {recipe.epochs:g} epochs of the pretraining")
 
 
 class Data(Part, frozen=True, kw_only=True):
@@ -321,7 +386,10 @@ class Evaluate(Part, frozen=True, kw_only=True):
 class RunConfig(Part, frozen=True, kw_only=True):
     """One run. Field by field it maps onto the keyword arguments of what it configures."""
 
-    engine: Literal["vision"] = "vision"
+    engine: Annotated[
+        Literal["vision", "detectron2"],
+        _about("vision: torchvision's parts; detectron2: its own, which must be installed"),
+    ] = "vision"
     model: Model
     init: Init = Init()
     data: Data
@@ -333,10 +401,85 @@ class RunConfig(Part, frozen=True, kw_only=True):
         backbone = self.model.backbone
         if not isinstance(backbone, ViT) and self.init.weights != "none":
             raise ValueError("init.weights loads into a ViT, but model.backbone is a resnet; set init.weights=none")
-        if isinstance(backbone, ViT) and self.init.weights == "none":
+        if self.init.pretraining != "none":
+            pretraining_of(self)  # which says what does not fit
+        elif isinstance(backbone, ViT) and self.init.weights == "none":
             for name in ("relative", "absolute"):
                 if getattr(backbone.position, name) == "pt":
                     raise ValueError(
                         f"model.backbone.position.{name}=pt needs pre-trained weights, but init.weights is none; "
                         "choose rand, zero or none"
                     )
+
+
+class Encoder(Part, frozen=True, kw_only=True):
+    """What of a ViT is pre-trained."""
+
+    width: Size
+    depth: Annotated[int, Meta(ge=1, le=1000)]
+    heads: Size
+    patch_size: Size
+    mlp_ratio: Annotated[float, Meta(gt=0, le=1000)]
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.width % 4:
+            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads} and of 4 to be pre-trained")
+
+
+class Pretraining(Part, frozen=True, kw_only=True):
+    """One pre-training: whatever decides its weights."""
+
+    encoder: Encoder
+    pixel_mean: tuple[float, float, float]
+    pixel_std: tuple[Positive, Positive, Positive]
+    pretrain: Pretrain
+
+    def __post_init__(self) -> None:
+        size, patch = self.pretrain.image_size, self.encoder.patch_size
+        if size % patch:
+            fit = max(1, round(size / patch)) * patch
+            raise ValueError(f"pretraining.image_size {size} is not a multiple of patch_size {patch}; nearest is {fit}")
+        patches = (size // patch) ** 2
+        if not 0 < int(patches * (1 - self.pretrain.mask_ratio)) < patches:
+            raise ValueError(
+                f"pretraining.mask_ratio {self.pretrain.mask_ratio} leaves none of the {patches} patches of a crop "
+                "to be seen, or none to be reconstructed"
+            )
+
+
+def pretraining_of(config: RunConfig) -> Pretraining:
+    """The pre-training whose weights a run starts from; the encoder is the run's own backbone.
+
+    Raises:
+        ValueError: the run has none, or one that does not fit its model.
+    """
+    backbone, recipe = config.model.backbone, config.init.pretraining
+    if not isinstance(recipe, Pretrain):
+        raise ValueError("init.pretraining is none")
+    if not isinstance(backbone, ViT):
+        raise ValueError("init.pretraining pre-trains a ViT, and model.backbone is a ResNet; set it to none")
+    if backbone.position.relative == "pt":
+        raise ValueError(
+            "model.backbone.position.relative=pt needs weights with bias tables, which init.pretraining does not give; "
+            "choose zero, rand or none"
+        )
+    if not backbone.qkv_bias or backbone.layer_scale != "none":
+        raise ValueError("init.pretraining gives weights with qkv_bias=true and layer_scale=none; set them so")
+    return Pretraining(
+        encoder=Encoder(
+            width=backbone.width,
+            depth=backbone.depth,
+            heads=backbone.heads,
+            patch_size=backbone.patch_size,
+            mlp_ratio=backbone.mlp_ratio,
+        ),
+        pixel_mean=config.model.pixel_mean,
+        pixel_std=config.model.pixel_std,
+        pretrain=recipe,
+    )
+
+
+def epoch_of(init: Init) -> int:
+    """After which epoch of the pre-training the weights are taken."""
+    assert isinstance(init.pretraining, Pretrain)
+    return round(init.pretraining.epochs) if init.pretraining_epoch == "last" else init.pretraining_epoch

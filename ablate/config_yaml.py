@@ -1,14 +1,16 @@
 """Run configs as text: YAML 1.2 in and out, presets, ``base:`` and dotted changes.
 
 A config file is a short diff: ``base:`` names a preset or another file (relative to this one), and every key below it
-replaces the base's. A mapping whose ``type`` differs from the base's replaces it whole. Everything wrong becomes a
-``BadInput`` of one sentence that names the file, the key and the valid choices.
+replaces the base's. A mapping of another kind than the base's (a backbone, a data set: what ``type`` tells apart)
+replaces it whole. Everything wrong becomes a ``BadInput`` of one sentence that names the file, the key and the valid
+choices.
 """
 
 import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +22,7 @@ from analysis.refusal import BadInput
 
 P = TypeVar("P", bound=Part)
 Tree = dict[str, Any]
-PATH_KEYS = ("annotations", "images")  # of a data set of type coco
+PATH_KEYS = ("annotations", "images", "path")  # of a data set of type coco or folder
 
 
 def load_config(source: str | Path, changes: Sequence[str] = (), data: Data | None = None) -> RunConfig:
@@ -35,11 +37,16 @@ def load_config(source: str | Path, changes: Sequence[str] = (), data: Data | No
     for name in () if data is None else ("train", "validation"):
         tree = merge(tree, _nested(f"data.{name}", msgspec.to_builtins(getattr(data, name))))
     for change in changes:
-        key, sign, text = change.partition("=")
-        if not sign or not key.strip():
-            raise BadInput(f"'{change}' is no change: write key=value, for example train.lr=8e-5")
-        tree = merge(tree, _nested(key.strip(), parse_yaml(text, f"the value of {key.strip()}")))
+        tree = merge(tree, _nested(*parse_change(change)))
     return parse(tree, RunConfig, str(source))
+
+
+def parse_change(change: str) -> tuple[str, Any]:
+    """The dotted key and the value of ``key=value``."""
+    key, sign, text = change.partition("=")
+    if not sign or not key.strip():
+        raise BadInput(f"'{change}' is no change: write key=value, for example train.lr=8e-5")
+    return key.strip(), parse_yaml(text, f"the value of {key.strip()}")
 
 
 def with_changes(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
@@ -96,15 +103,33 @@ def parse(tree: object, into: type[P], where: str) -> P:
 
 
 def merge(base: Tree, changes: Tree) -> Tree:
-    """``base`` with ``changes`` on top, mapping by mapping; a different ``type`` replaces a mapping whole."""
+    """``base`` with ``changes`` on top, mapping by mapping; one of another kind replaces a mapping whole."""
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, dict) and value.get("type", old.get("type")) == old.get("type"):
+        if isinstance(old, dict) and isinstance(value, dict) and not _of_another_kind(old, value):
             merged[key] = merge(old, value)
         else:
             merged[key] = value
     return merged
+
+
+def _of_another_kind(old: Tree, new: Tree) -> bool:
+    """Whether ``type`` says that the keys of one mean nothing in the other; a pyramid's ``type`` is a mere setting."""
+    return "type" in old and new.get("type", old["type"]) != old["type"] and old["type"] in _kinds()
+
+
+@cache
+def _kinds() -> frozenset[str]:
+    """Every ``type`` by which a config tells apart parts with different fields."""
+    found: set[str] = set()
+    waiting: list[msgspec.inspect.Type] = [msgspec.inspect.type_info(RunConfig)]
+    while waiting:
+        for part in _alternatives(waiting.pop()):
+            if isinstance(part, msgspec.inspect.StructType):
+                found |= {str(part.tag)} if part.tag is not None else set()
+                waiting += [field.type for field in part.fields]
+    return frozenset(found)
 
 
 def dump_config(config: Part) -> str:
@@ -162,6 +187,8 @@ def _with_base(path: Path, is_preset: bool, seen: tuple[Path, ...]) -> Tree:
     if not is_preset:
         _anchor_paths(tree.get("data"), place.parent)
         anchor_weights(tree, place.parent)
+        init = tree.get("init")
+        _anchor_paths(init.get("pretraining") if isinstance(init, dict) else None, place.parent)
     if base is None:
         return tree
     if not isinstance(base, str):
@@ -210,6 +237,8 @@ def _check_keys(tree: object, kind: msgspec.inspect.Type, key: str, where: str) 
     structs = [part for part in _alternatives(kind) if isinstance(part, msgspec.inspect.StructType)]
     if not structs:
         return
+    if not isinstance(tree, dict) and len(structs) < len(_alternatives(kind)):
+        return  # a word in place of the mapping, such as none; whether it is one of those is found by the conversion
     if not isinstance(tree, dict):
         raise BadInput(f"{where}: {key or 'the whole'}: must be a mapping of keys to values, not {_kind(tree)}")
     struct, prefix = structs[0], f"{key}." if key else ""

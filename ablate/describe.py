@@ -99,9 +99,9 @@ class _Data(msgspec.Struct, frozen=True, kw_only=True):
 def _read_data(config: RunConfig, root: Path) -> _Data:
     from ablate.data.shapes import CLASSES, REVISION
     from ablate.data.sources import locate
+    from ablate.engines.initial import initial_digest
     from ablate.engines.vision import training_set
     from ablate.identity import evaluation_identity, training_identity
-    from ablate.weights.digest import digest_of
     from analysis import read_ground_truth
     from analysis.refusal import BadInput
 
@@ -116,7 +116,11 @@ def _read_data(config: RunConfig, root: Path) -> _Data:
         return _Data(classes=CLASSES_WITHOUT_DATA, notes=notes)
     truth = read_ground_truth(training.annotations)
     images = len(training_set(config, truth, training))
-    first, second, weights = truth.digest, read_ground_truth(validation.annotations).digest, digest_of(config.init)
+    first, second, weights = (
+        truth.digest,
+        read_ground_truth(validation.annotations).digest,
+        initial_digest(config, root),
+    )
     return _Data(
         classes=len(truth.category_id),
         iterations=config.train.total_iterations(images),

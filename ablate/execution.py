@@ -2,14 +2,18 @@
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import msgspec
 
 from ablate.config import RunConfig
-from ablate.engines.base import Engine, Habits, Interrupted, RanOutOfMemory, RunFailed
+from ablate.engines.availability import need_detectron2
+from ablate.engines.base import Habits, Interrupted, RanOutOfMemory, RunFailed
+from ablate.engines.registry import engine_of
 from ablate.evaluation import evaluate
 from ablate.identity import evaluation_identity, short, training_identity
 from ablate.lease import holding
@@ -17,24 +21,20 @@ from ablate.manifest import Manifest, make_manifest
 from ablate.store import FINAL, RunFolder, State, Status, read_json, run_folder, run_folders
 from analysis.refusal import BadInput, Refusal
 
-
-def engine_of(config: RunConfig) -> Engine:
-    """The engine that a config names."""
-    from ablate.engines.vision import VisionEngine
-
-    engines: dict[str, type[Engine]] = {"vision": VisionEngine}
-    return engines[config.engine]()
+F = TypeVar("F", bound=RunFolder)
 
 
 @dataclass(frozen=True, slots=True)
-class Executed:
+class Executed(Generic[F]):
     """A run that was carried out, and whether this process is the one to show it."""
 
-    folder: RunFolder
+    folder: F
     first_process: bool
 
 
-def execute(config: RunConfig, root: Path, habits: Habits, *, identity: str = "", again: bool = True) -> Executed:
+def execute(
+    config: RunConfig, root: Path, habits: Habits, *, identity: str = "", again: bool = True
+) -> Executed[RunFolder]:
     """Prepare the folder of a run, and train, predict and analyse as far as that is not done yet.
 
     Under torchrun all processes call this; the first one writes. Running out of memory is a result: it is in the
@@ -49,7 +49,41 @@ def execute(config: RunConfig, root: Path, habits: Habits, *, identity: str = ""
 
     Raises:
         BadInput: config or data that cannot be used, or other data than were planned with.
+        MissingEngine: the engine is not installed here; nothing is written.
         Held: another process is at this run.
+        RunFailed: diverged or interrupted; the status says so too.
+    """
+    if config.engine == "detectron2":
+        need_detectron2()
+    return carry_through(
+        lambda device: prepare(config, root, device, identity),
+        WORK,
+        habits,
+        lambda folder: is_done(folder, again),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Work(Generic[F]):
+    """What is done in a folder: before training where nothing was saved, by all processes, and at last by the first."""
+
+    begin: Callable[[F], None]
+    share: Callable[[F, Habits], None]
+    finish: Callable[[F], None]
+
+
+def carry_through(prepare: Callable[[str], F], work: Work[F], habits: Habits, done: Callable[[F], bool]) -> Executed[F]:
+    """Prepare a folder, and do its work as far as that is not done yet; of many processes each its part.
+
+    Args:
+        prepare: from a device (cpu or cuda) to the folder.
+        work: what is done in it.
+        habits: what changes no result.
+        done: whether nothing is left to do.
+
+    Raises:
+        BadInput: whatever `prepare` and the work refuse.
+        Held: another process is at it.
         RunFailed: diverged or interrupted; the status says so too.
     """
     from ablate.engines.processes import joined
@@ -57,23 +91,36 @@ def execute(config: RunConfig, root: Path, habits: Habits, *, identity: str = ""
     with joined(habits.device) as processes, ExitStack() as stack:
         if not processes.first:
             processes.wait()
-        folder = prepare(config, root, processes.device.type, identity)
+        folder = prepare(processes.device.type)
         if processes.first:
-            if not _is_done(folder, again):
+            if not done(folder):
                 stack.enter_context(holding(folder.path, str(folder.path)))
                 folder.sweep()
-                _adopt_weights(folder)
+                work.begin(folder)
             processes.wait()
-        done = _is_done(folder, again)  # from here on only the holder changes it
+        finished = done(folder)  # from here on only the holder changes it
         processes.wait()
-        if not done and processes.first:
-            _carry_out(folder, habits, alone=processes.count == 1)
-        elif not done:
-            _take_part(folder, habits)
+        if not finished and processes.first:
+            _carry_out(folder, habits, work, alone=processes.count == 1)
+        elif not finished:
+            _take_part(folder, habits, work)
         return Executed(folder, processes.first)
 
 
-def _is_done(folder: RunFolder, again: bool) -> bool:
+def _train_and_predict(folder: RunFolder, habits: Habits) -> None:
+    engine_of(folder.read_config()).run(folder, habits)
+
+
+def _analyse(folder: RunFolder) -> None:
+    last = folder.read_status() or Status(state="prepared")
+    folder.write_status(
+        Status(state="running", phase="analysing", iteration=last.iteration, iterations=last.iterations)
+    )
+    evaluate(folder)
+
+
+def is_done(folder: RunFolder, again: bool) -> bool:
+    """Whether a run has come to a result, or to a failure that is not tried again."""
     status = folder.read_status()
     return status is not None and (status.state == "finished" if again else status.state in FINAL)
 
@@ -94,6 +141,7 @@ def prepare(config: RunConfig, root: Path, device: str, identity: str = "") -> R
 
     from ablate.data.coco import check_masks
     from ablate.data.sources import locate
+    from ablate.engines.initial import initial_digest
     from ablate.engines.precision import resolve
     from ablate.weights.transfer import check_weights
     from analysis import read_ground_truth
@@ -104,10 +152,10 @@ def prepare(config: RunConfig, root: Path, device: str, identity: str = "") -> R
     if config.model.detector.masks:
         check_masks(truths[1])
     data = [truth.digest for truth in truths]
-    weights = check_weights(config)
-    digest = "" if weights is None else weights.facts.digest
-    training = training_identity(config, data[0], digest)
-    evaluation = evaluation_identity(config, data[0], data[1], digest)
+    checked = check_weights(config)
+    weights = initial_digest(config, root)
+    training = training_identity(config, data[0], weights)
+    evaluation = evaluation_identity(config, data[0], data[1], weights)
     if identity and identity != short(evaluation):
         raise BadInput(
             f"run {identity}: its data, weights or this program changed since it was planned (it comes to "
@@ -122,8 +170,8 @@ def prepare(config: RunConfig, root: Path, device: str, identity: str = "") -> R
             seed=config.seed,
             training_data=data[0],
             validation_data=data[1],
-            weights=digest or None,
-            initialisation="random" if weights is None else weights.facts.published_as,
+            weights=weights or None,
+            initialisation="random" if not weights else "" if checked is None else checked.facts.published_as,
         ),
     )
     return folder
@@ -151,17 +199,20 @@ def _adopt_weights(folder: RunFolder) -> None:
         folder.append_event("weights taken over", source=str(newest))
 
 
+WORK = Work(_adopt_weights, _train_and_predict, _analyse)
+
+
 def _tell(folder: RunFolder, began: float, state: State, message: str = "") -> None:
     last = folder.read_status() or Status(state="prepared")
     folder.write_status(Status(state=state, message=message, iteration=last.iteration, iterations=last.iterations))
     folder.append_event(state, message=message, seconds=round(time.monotonic() - began, 1))
 
 
-def _take_part(folder: RunFolder, habits: Habits) -> None:
+def _take_part(folder: F, habits: Habits, work: Work[F]) -> None:
     """What a process but the first does; it records only what the first cannot know: what went wrong here alone."""
     began = time.monotonic()
     try:
-        engine_of(folder.read_config()).run(folder, habits)
+        work.share(folder, habits)
     except RanOutOfMemory as error:
         _tell(folder, began, "out_of_memory", str(error))
         raise RunFailed(str(error)) from None  # so that torchrun ends the others, which wait for this one
@@ -172,7 +223,7 @@ def _take_part(folder: RunFolder, habits: Habits) -> None:
         raise
 
 
-def _carry_out(folder: RunFolder, habits: Habits, *, alone: bool) -> None:
+def _carry_out(folder: F, habits: Habits, work: Work[F], *, alone: bool) -> None:
     began = time.monotonic()
 
     def tell(state: State, message: str = "") -> None:
@@ -188,12 +239,8 @@ def _carry_out(folder: RunFolder, habits: Habits, *, alone: bool) -> None:
             lost = f"its checkpoints are gone (it had come to iteration {before.iteration}); training from the start"
             folder.append_event("warning", message=lost)
             habits.say(f"warning: {folder.path}: {lost}")
-        engine_of(folder.read_config()).run(folder, habits)
-        last = folder.read_status() or before
-        folder.write_status(
-            Status(state="running", phase="analysing", iteration=last.iteration, iterations=last.iterations)
-        )
-        evaluate(folder)
+        work.share(folder, habits)
+        work.finish(folder)
     except RanOutOfMemory as error:
         tell("out_of_memory", str(error))
         if not alone:
@@ -217,7 +264,7 @@ def _carry_out(folder: RunFolder, habits: Habits, *, alone: bool) -> None:
         tell("interrupted", "stopped by SIGINT; the same command continues")
         raise
     except BaseException as error:
-        if (folder.read_status() or before).state not in ("out_of_memory", "failed"):
+        if (folder.read_status() or before).state not in ("out_of_memory", "failed", "diverged"):
             # else the process that this one lost has said why
             tell("failed", str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}")
         raise

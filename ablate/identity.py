@@ -10,11 +10,29 @@ import hashlib
 
 import msgspec
 
-from ablate.config import Part, RunConfig
+from ablate.config import Part, Pretraining, RunConfig
 
 # Raised by hand when the same config starts to train to something else: a fixed bug, another order of images.
 TRAINING_REVISION = 2
+PRETRAINING_REVISION = 1
 SHORT = 12  # hex digits: 48 bits, a clash among a million runs has a chance of 1 in 500
+
+
+def pretraining_identity(pretraining: Pretraining, images: str) -> str:
+    """Hash (64 hex digits) of everything that determines pre-trained weights; of which epochs they are kept does not.
+
+    Args:
+        pretraining: resolved, as below.
+        images: digest of the images.
+
+    Raises:
+        ValueError: precision is still ``auto``.
+    """
+    if pretraining.pretrain.precision == "auto":
+        raise ValueError("resolve pretraining.precision=auto before taking an identity")
+    values = _without_defaults(pretraining)
+    recipe = {**_without_defaults(pretraining.pretrain), "images": images}
+    return _hash({**values, "pretrain": recipe, "revision": PRETRAINING_REVISION})
 
 
 def training_identity(config: RunConfig, training_data: str, weights: str = "") -> str:
@@ -23,19 +41,21 @@ def training_identity(config: RunConfig, training_data: str, weights: str = "") 
     Args:
         config: the resolved config; ``train.precision`` must not be ``auto`` any more.
         training_data: digest of the training set.
-        weights: digest of the initial weights; empty where there are none.
+        weights: digest of the initial weights, or the ``pretraining_identity`` of the pre-training that makes them;
+            empty where there are none.
 
     Raises:
         ValueError: where precision is still ``auto``, because two machines would share an identity and not a result;
-            where the config names weights and their digest is missing, or the other way round.
+            where the config names weights or a pre-training and its digest is missing, or the other way round.
     """
     if config.train.precision == "auto":
         raise ValueError("resolve train.precision=auto before taking an identity")
-    if (config.init.weights == "none") == bool(weights):
-        raise ValueError("an identity takes the digest of the weights that init.weights names")
+    if (config.init.weights == config.init.pretraining == "none") == bool(weights):
+        raise ValueError("an identity takes the digest of the weights that init names")
     values = _without_defaults(config)
     if weights:
-        values["init"] = {**_without_defaults(config.init), "weights": weights}
+        key = "weights" if config.init.pretraining == "none" else "pretraining"
+        values["init"] = {**_without_defaults(config.init), key: weights}
     values.pop("evaluate", None)
     rules = {key: value for key, value in _without_defaults(config.data).items() if key not in ("train", "validation")}
     return _hash({**values, "data": {"train": training_data, **rules}, "revision": TRAINING_REVISION})

@@ -1,7 +1,7 @@
 """What a study and an axis look like before anything has run."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,13 @@ def plan_screen(study: Study, root: Path, *, written: bool) -> "list[RenderableT
     ):
         if value:
             grid.add_row(Text(name, style="bold"), value)
+    for job in study.pretrainings:
+        state = run_folder(root, job.identity).read_status()
+        stands = "to do" if state is None or state.state == "prepared" else state.state.replace("_", " ")
+        recipe = job.pretraining.pretrain
+        grid.add_row(
+            Text("needs", style="bold"), f"{job.variant}: MAE, {recipe.epochs:g} epochs, {job.identity} ({stands})"
+        )
     notes = [
         Text("\nParameters and multiply-adds (GMAC, the paper's GFLOPs) of the detector, for one image.", style="dim")
     ]
@@ -109,9 +116,9 @@ def axis_screen(axis: Axis, variants: Sequence[Variant], base: str) -> "list[Ren
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name in (f"variant (base {base})", "sets", "note"):
         table.add_column(name)
-    short = _Short([key for variant in variants for key in leaves(nested(variant.changes))])
+    short = _Short([key for variant in variants for key in _shown(variant.changes)])
     for variant in variants:
-        sets = ", ".join(f"{short[key]} {scalar(value)}" for key, value in leaves(nested(variant.changes)).items())
+        sets = ", ".join(f"{short[key]} {scalar(value)}" for key, value in _shown(variant.changes).items())
         note = Text(variant.note)
         if variant.blocked is not None:
             note.append(f"{'; ' if variant.note else ''}{variant.blocked}", style="yellow")
@@ -146,12 +153,19 @@ def _differences(study: Study, run: StudyRun) -> str:
     """What a run sets otherwise than the baseline, with keys as short as the study allows."""
     reference = next(other for other in study.runs if other.variant == study.baseline)
     theirs = leaves(msgspec.to_builtins(reference.config)) | leaves(nested(reference.changes))
-    own = leaves(nested(run.changes))
-    short = _Short([key for other in study.runs for key in leaves(nested(other.changes))])
+    own = _shown(run.changes)
+    short = _Short([key for other in study.runs for key in _shown(other.changes)])
     differing = [
         f"{short[key]} {scalar(value)}" for key, value in own.items() if _plain(theirs.get(key)) != _plain(value)
     ]
     return ", ".join(differing) or "nothing"
+
+
+def _shown(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes by dotted keys; of a whole recipe of pre-training how long it is, the rest is in the config."""
+    recipe = changes.get("init.pretraining")
+    short = {"init.pretraining": {"epochs": recipe["epochs"]}} if isinstance(recipe, Mapping) else {}
+    return leaves(nested({**changes, **short}))
 
 
 def _plain(value: object) -> object:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ablate.axes.base import Axis, Options, Variant, is_within
-from ablate.config import Coco, Model, RunConfig, Shapes
+from ablate.config import Coco, Folder, Model, Pretrain, RunConfig, Shapes, epoch_of, pretraining_of
 from ablate.config_yaml import anchor_weights, load_config, parse_yaml, with_changes
 from ablate.preset_files import preset_names
+from ablate.pretraining_folder import pretraining_name
 from ablate.store import now
-from ablate.study import CAREFUL, Size, Study, StudyRun, configs_folder, legible, slug
+from ablate.study import CAREFUL, PretrainingRun, Size, Study, StudyRun, configs_folder, legible, slug
 from ablate.study_text import leaves, nested
 from analysis.refusal import BadInput
 
@@ -65,8 +66,10 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
     chosen = _chosen(variants, request.only, baseline)
     known = {name: config for name, config in configs.items() if isinstance(config, RunConfig)}
     data = _Data(base, root, write)
-    name = request.name or "-".join([axis.name, *([crossed.name] if crossed else []), _base_name(request.base)])
+    parts = [axis.name, *([crossed.name] if crossed else []), _base_name(request.base)]
+    name = request.name or "-".join([*parts, *([base.engine] if base.engine != "vision" else [])])
     runs: list[StudyRun] = []
+    pretrainings = _Pretrainings()
     folder, files = configs_folder(root, name).relative_to(root), _file_names(variants)
     sizes = {v.name: data.size(known[v.name].model) for v in chosen if v.name in known}
     for variant in chosen:
@@ -74,6 +77,7 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
             config = known.get(variant.name)
             one = None if config is None else with_changes(config, {"seed": seed})
             training, evaluation = ("", "") if one is None else data.identities(one)
+            first = () if one is None or not evaluation else pretrainings.needed(variant.name, one, data.weights(one))
             runs.append(
                 StudyRun(
                     variant=variant.name,
@@ -83,7 +87,7 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
                     config=one,
                     training=training,
                     evaluation=evaluation,
-                    needs=variant.needs,
+                    needs=(*variant.needs, *first),
                     blocked=None if one is not None else variant.blocked or str(configs[variant.name]),
                     note=_note(variant, config),
                     uncontrolled=() if config is None else beyond(known[baseline], config, touches),
@@ -109,6 +113,7 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
         product=crossed.name if crossed else None,
         unit=axis.unit or (crossed.unit if crossed else ""),
         runs=tuple(runs),
+        pretrainings=pretrainings.runs,
         planned=now(),
     )
 
@@ -238,12 +243,15 @@ def _settings(request: Request) -> dict[str, Any]:
 
 
 def _resolved_precision(base: RunConfig, device: str) -> dict[str, Any]:
-    if base.train.precision != "auto":
+    recipe = base.init.pretraining
+    wanted = {"train.precision": base.train.precision}
+    wanted |= {"init.pretraining.precision": recipe.precision} if isinstance(recipe, Pretrain) else {}
+    if "auto" not in wanted.values():
         return {}
     from ablate.engines.precision import resolve
     from ablate.engines.processes import device_of
 
-    return {"train.precision": resolve("auto", device_of(device))}
+    return {key: resolve("auto", device_of(device)) for key, precision in wanted.items() if precision == "auto"}
 
 
 def _located(base: RunConfig) -> dict[str, Any]:
@@ -257,6 +265,10 @@ def _located(base: RunConfig) -> dict[str, Any]:
                 found[f"data.{name}.{key}"] = str(Path(getattr(source, key)).expanduser().absolute())
     if base.init.weights != "none":
         found["init.weights"] = str(Path(base.init.weights).expanduser().absolute())
+    recipe = base.init.pretraining
+    if isinstance(recipe, Pretrain) and isinstance(recipe.images, Folder):
+        found["init.pretraining.images.type"] = "folder"
+        found["init.pretraining.images.path"] = str(Path(recipe.images.path).expanduser().absolute())
     return found
 
 
@@ -287,6 +299,37 @@ def _file_names(variants: Sequence[Variant]) -> dict[str, str]:
     return {variant.name: legible(variant.name) if clear else slug(variant.name) for variant in variants}
 
 
+class _Pretrainings:
+    """The pre-trainings that runs need, each once, with the epochs that are asked of it."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, PretrainingRun] = {}
+
+    @property
+    def runs(self) -> tuple[PretrainingRun, ...]:
+        """In the order in which they were needed first."""
+        return tuple(self._found.values())
+
+    def needed(self, variant: str, config: RunConfig, identity: str) -> tuple[str, ...]:
+        """The names of what a run of a variant needs first.
+
+        Args:
+            variant: its name.
+            config: its config.
+            identity: of its pre-training.
+        """
+        if config.init.pretraining == "none":
+            return ()
+        before = self._found.get(identity)
+        self._found[identity] = PretrainingRun(
+            variant=f"pre-training of {variant}" if before is None else before.variant,
+            pretraining=pretraining_of(config),
+            training=identity,
+            epochs=tuple(sorted({epoch_of(config.init), *(before.epochs if before else ())})),
+        )
+        return (pretraining_name(identity),)
+
+
 class _Data:
     """The data of a study: its digests, its classes, and what a detector for them comes to."""
 
@@ -294,6 +337,7 @@ class _Data:
         self.root, self.write = root, write
         self._truths: dict[Shapes | Coco, GroundTruth | None] = {}
         self._sizes: dict[bytes, Size] = {}
+        self._weights: dict[bytes, str] = {}
         self.digests = self._digests(base)
         first = self._truths[base.data.train]
         self.classes = CLASSES_OF_SHAPES if first is None else len(first.category_id)
@@ -301,13 +345,23 @@ class _Data:
     def identities(self, config: RunConfig) -> tuple[str, str]:
         """Training and evaluation; empty where the data is not there yet."""
         from ablate.identity import evaluation_identity, training_identity
-        from ablate.weights.digest import digest_of
 
         first, second = self._digests(config)
         if not (first and second):
             return "", ""
-        weights = digest_of(config.init)
+        weights = self.weights(config)
+        if config.init.pretraining != "none" and not weights:
+            return "", ""
         return training_identity(config, first, weights), evaluation_identity(config, first, second, weights)
+
+    def weights(self, config: RunConfig) -> str:
+        """What the initial weights are in the identity; empty for random ones, and where their images are not there."""
+        from ablate.engines.initial import initial_digest
+
+        key = msgspec.json.encode([config.init, config.model])
+        if key not in self._weights:
+            self._weights[key] = initial_digest(config, self.root, write=self.write)
+        return self._weights[key]
 
     def _digests(self, config: RunConfig) -> tuple[str, str]:
         return self._digest(config.data.train), self._digest(config.data.validation)

@@ -24,7 +24,7 @@ is skipped by the reader and ended by the next writer.
 
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -146,13 +146,17 @@ class RunFolder:
         Raises:
             BadInput: the folder holds another config, or cannot be written.
         """
+        self.begin(dump_config(_with_absolute_paths(config)), manifest, lambda: self._check_same(config))
+
+    def begin(self, config: str, manifest: msgspec.Struct, check_same: Callable[[], None]) -> None:
+        """Make the folder and its first files from the text of a config; where they are already, only check."""
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             if self.manifest.exists() and self.config.exists():
-                self._check_same(config)
+                check_same()
                 return
             with replacing(self.config) as file:
-                file.write(dump_config(_with_absolute_paths(config)).encode())
+                file.write(config.encode())
             write_json(self.manifest, manifest)  # last: with it the folder counts as prepared
             self.write_status(Status(state="prepared"))
         except OSError as error:
@@ -228,8 +232,8 @@ class RunFolder:
 
 
 def run_folder(root: Path, identity: str) -> RunFolder:
-    """The folder of a run under a root, whether it exists or not."""
-    return RunFolder(root / "results" / "runs" / identity)
+    """The folder of a run, or of what a name such as ``pretraining/<identity>`` says, whether it exists or not."""
+    return RunFolder(root / "results" / (identity if "/" in identity else f"runs/{identity}"))
 
 
 def run_folders(root: Path, training: str | None = None) -> list[RunFolder]:

@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 
-from ablate.config import RunConfig
+from ablate.config import Pretraining, RunConfig
 from ablate.identity import short
+from ablate.pretraining_folder import pretraining_name
 from ablate.store import SCHEMA, read_json, replacing, write_json
 from analysis.refusal import BadInput
 
@@ -41,7 +42,7 @@ class StudyRun(msgspec.Struct, frozen=True, kw_only=True):
     config: RunConfig | None = None  # resolved
     training: str = ""  # identities, 64 hex digits
     evaluation: str = ""
-    needs: tuple[str, ...] = ()  # names of run folders that must be finished before
+    needs: tuple[str, ...] = ()  # names of folders that must be finished before
     blocked: str | None = None  # what is missing, as advice: pass --weights mae=FILE
     note: str = ""
     uncontrolled: tuple[str, ...] = ()  # keys it changes although its axis does not study them
@@ -53,6 +54,29 @@ class StudyRun(msgspec.Struct, frozen=True, kw_only=True):
     def identity(self) -> str:
         """The name of its run folder; empty where it is blocked."""
         return short(self.evaluation)
+
+
+class PretrainingRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A pre-training that runs of a study start from; to a launcher a run like them, which they need."""
+
+    variant: str  # what it is called beside them
+    pretraining: Pretraining
+    training: str  # identity, 64 hex digits
+    epochs: tuple[int, ...]  # after which the weights are kept
+    needs: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """The name of its folder."""
+        return pretraining_name(self.training)
+
+    @property
+    def seed(self) -> int:
+        """Its own, not that of the runs."""
+        return self.pretraining.pretrain.seed
+
+
+Job = StudyRun | PretrainingRun
 
 
 class Study(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +97,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     product: str | None = None  # a second axis, crossed with the first
     unit: str = ""  # of a numeric axis
     runs: tuple[StudyRun, ...]
+    pretrainings: tuple[PretrainingRun, ...] = ()  # that its runs need
     planned: str  # when it was asked for last, UTC
     schema: int = SCHEMA
 
@@ -80,6 +105,11 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     def variants(self) -> tuple[str, ...]:
         """Their names, in the order of the axis."""
         return tuple(dict.fromkeys(run.variant for run in self.runs))
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """What there is to do, what is needed first."""
+        return (*self.pretrainings, *self.runs)
 
 
 def _ignore(_: str) -> None:

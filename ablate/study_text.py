@@ -46,6 +46,11 @@ def plan_text(study: Study) -> str:
     ]
     if study.settings:
         lines += ["settings:", *(f"  {line}" for line in _pairs(study.settings))]
+    if study.pretrainings:
+        lines += ["", "pretrainings:  # before the runs that start from them; every length is a full cosine of its own"]
+    for job in study.pretrainings:
+        about = {"epochs": job.pretraining.pretrain.epochs, "results": f"results/{job.identity}"}
+        lines.append(f"  {scalar(job.variant)}: {scalar(about)}")
     lines += ["", "variants:"]
     for variant in study.variants:
         run = next(run for run in study.runs if run.variant == variant)

@@ -2,13 +2,15 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from analysis.refusal import BadInput
 
 if TYPE_CHECKING:
+    from analysis.by_size import Size
+    from analysis.compare import Comparison
     from analysis.errors import Settings
     from analysis.ground_truth import GroundTruth
     from analysis.runs import Run
@@ -32,7 +34,11 @@ class Convention(StrEnum):
 
 Predictions = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME=]PREDICTIONS...", help="COCO results files, .json or .json.gz.", show_default=False),
+    typer.Argument(
+        metavar="[NAME=]PREDICTIONS...",
+        help="COCO results files, .json or .json.gz, output folders of detectron2, or folders of runs.",
+        show_default=False,
+    ),
 ]
 Truth = Annotated[
     Path | None, typer.Option("--gt", metavar="GT", help="COCO instances file, .json or .json.gz.", show_default=False)
@@ -63,7 +69,23 @@ def errors(
     convention: Annotated[Convention, typer.Option(help="Rules of COCOeval or of tidecv.")] = Convention.coco,
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for tables, a figure, every detection's label.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Also where: class, size, iou, crowding, confusion, several with commas, or all."),
+    ] = None,
+    sizes: Annotated[
+        str | None,
+        typer.Option(help="Sizes of your own, as sides in pixels: small:0-32,large:32-", metavar="NAME:FROM-TO,..."),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show every class and confused pair, not only the first.")
+    ] = False,
+    intervals: Annotated[
+        bool, typer.Option("--intervals", help="Show how sure each number is, from resampling the images.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for tables, figures, every detection's label and every object's fate.")
+    ] = None,
     as_json: AsJson = False,
     verify: Verify = False,
     root: Root = Path(),
@@ -73,45 +95,94 @@ def errors(
     Several prediction files are compared on one ground truth: analyze errors a.json vit=b.json --gt gt.json
     Without any, the newest study's are.
     """
+    from analysis.by_size import COCO_SIZES, parse_sizes
     from analysis.errors import Settings
+    from analysis.where import parse_parts
 
+    try:
+        parts = parse_parts(",".join(part for part in (by, "size" if sizes else None) if part))
+        split = Split(parts, parse_sizes(sizes) if sizes is not None else COCO_SIZES, everything)
+    except BadInput as error:
+        raise typer.BadParameter(str(error)) from None
     if not 0 < background_iou <= iou <= 1:
         raise typer.BadParameter("needs 0 < --background-iou <= --iou <= 1", param_hint="--iou")
     settings = Settings(iou_type.value, iou, background_iou, max_dets, convention.value)
-    named, truth = _inputs(context, predictions, gt, root)
-    _errors(named, truth, settings, respect_ignore, drop_unknown, out, as_json, verify)
+    named, truth = inputs(context, predictions, gt, root)
+    _errors(named, truth, settings, split, respect_ignore, drop_unknown, out, as_json, verify, intervals)
+
+
+class Split(NamedTuple):
+    """Of what else than the whole the errors are shown."""
+
+    parts: tuple[str, ...] = ()
+    sizes: "tuple[Size, ...]" = ()
+    everything: bool = False
 
 
 def _errors(
     named: list[tuple[str, Path]],
     truth: Path,
     settings: "Settings",
+    split: Split = Split(),  # noqa: B008 (immutable)
     respect_ignore: bool = False,
     drop_unknown: bool = False,
     out: Path | None = None,
     as_json: bool = False,
     verify: bool = False,
+    intervals: bool = False,
 ) -> None:
+    from analysis.compare_screen import intervals_screen
+    from analysis.compare_tables import intervals_entries
+    from analysis.detections import read_detections
+    from analysis.ground_truth import read_ground_truth
     from analysis.tables import as_json as encode
     from analysis.tables import errors_document
     from analysis.terminal import errors_screen, print_warnings, print_whole
+    from analysis.where import Analysis
+    from analysis.where_screen import where_screen
+    from analysis.where_tables import where_entry
 
-    ground_truth, runs = _analyze(named, truth, settings, respect_ignore, drop_unknown)
-    document = errors_document(ground_truth, settings, runs) if as_json or out else {}
-    checks = _verify_errors(ground_truth, runs) if verify else []
+    ground_truth = read_ground_truth(truth, respect_ignore=respect_ignore)
+    analysis = Analysis(ground_truth, settings, split.parts, split.sizes)
+    found = [analysis.of(name, read_detections(path, ground_truth, drop_unknown=drop_unknown)) for name, path in named]
+    runs = [one.run for one in found]
+    measured = _resampled(ground_truth, runs, settings) if intervals else None
+    document = {}
+    if as_json or out:
+        document = errors_document(ground_truth, settings, runs)
+        for entry, one in zip(document["runs"], found, strict=True):
+            entry |= where_entry(ground_truth, one)
+        if measured:
+            document |= intervals_entries(measured, document["runs"])
+    checks = _verify_errors(ground_truth, runs, "size" in split.parts) if verify else []
+    written: list[str] = []
     if out:
-        _write(out, ground_truth, settings, runs, encode(document))
+        from analysis.outputs import write_outputs
+
+        written = write_outputs(out, ground_truth, settings, found, analysis.crowding, encode(document))
     if as_json:
         if verify:
             document["verify"] = [{"run": run, "check": check, "result": result} for run, check, result in checks]
         typer.echo(encode(document).decode(), nl=False)
         return
     print_warnings(_warnings(ground_truth, [(run.name, run.detections.warnings) for run in runs]))
-    print_whole(*errors_screen(ground_truth, settings, runs))
+    where = where_screen(ground_truth, settings, found, split.everything)
+    sure = intervals_screen(measured) if measured else []
+    print_whole(*errors_screen(ground_truth, settings, runs), *sure, *where)
     for run_name, check, result in checks:
         typer.echo(f"verify {run_name}: {check}: {result}")
     if out:
-        typer.echo(f"\nwritten to {out}: " + ", ".join(OUTPUTS))
+        kinds: dict[str, list[str]] = {}
+        for name in written:
+            stem, _, kind = name.partition(".")
+            kinds.setdefault(stem, []).append(kind)
+        typer.echo(f"\nwritten to {out}: " + "; ".join(f"{stem} ({', '.join(k)})" for stem, k in kinds.items()))
+
+
+def _resampled(ground_truth: "GroundTruth", runs: "list[Run]", settings: "Settings") -> "Comparison":
+    from analysis.compare import Entrant, compare
+
+    return compare(ground_truth, [Entrant(run.name, (run.detections,)) for run in runs], settings)
 
 
 @app.command()
@@ -134,7 +205,7 @@ def ap(
     from analysis.tables import as_json as encode
     from analysis.terminal import ap_screen, print_warnings, print_whole
 
-    named, truth_path = _inputs(context, predictions, gt, root)
+    named, truth_path = inputs(context, predictions, gt, root)
     ground_truth = read_ground_truth(truth_path, respect_ignore=respect_ignore)
     metrics = []
     for name, path in named:
@@ -176,19 +247,25 @@ def example(
     _errors(list(files.items()), truth, Settings(), out=out / "analysis")
 
 
-OUTPUTS = ("errors.csv", "errors.json", "errors.md", "errors.png", "errors.pdf", "detections.csv.gz")
+# The place in a command's context where the front door puts the way from a run folder to its ground truth.
+TRUTH_OF_RUN = "detablate.truth_of_run"
 
 
-def _inputs(
+def inputs(
     context: typer.Context, predictions: list[str] | None, gt: Path | None, root: Path
 ) -> tuple[list[tuple[str, Path]], Path]:
     """What was named, or else what the front door finds under the root."""
+    from analysis.output_folders import common_truth, open_output
     from analysis.runs import name_runs
 
     if predictions:
-        if gt is None:
-            raise typer.BadParameter("is needed: the ground truth to compare with", param_hint="--gt")
-        return name_runs(predictions), gt
+        named = name_runs(predictions)
+        outputs = [open_output(path, None if gt else context.meta.get(TRUTH_OF_RUN)) for _, path in named]
+        truth = gt or common_truth(outputs)
+        if truth is None:
+            told = "" if any(path.is_file() for _, path in named) else "; the folders do not all hold it"
+            raise typer.BadParameter(f"is needed: the ground truth to compare with{told}", param_hint="--gt")
+        return [(name, output.predictions) for (name, _), output in zip(named, outputs, strict=True)], truth
     newest: tuple[list[tuple[str, Path]], Path] | None = context.obj(root) if context.obj else None
     if newest is None:
         raise BadInput(
@@ -199,48 +276,11 @@ def _inputs(
     return newest
 
 
-def _analyze(
-    named: list[tuple[str, Path]], truth: Path, settings: "Settings", respect_ignore: bool, drop_unknown: bool
-) -> "tuple[GroundTruth, list[Run]]":
-    from analysis.detections import read_detections
-    from analysis.errors import break_down_as
-    from analysis.ground_truth import read_ground_truth
-    from analysis.runs import Run
-
-    ground_truth = read_ground_truth(truth, respect_ignore=respect_ignore)
-    runs = []
-    for name, path in named:
-        detections = read_detections(path, ground_truth, drop_unknown=drop_unknown)
-        runs.append(Run(name, detections, break_down_as(ground_truth, detections, settings)))
-    return ground_truth, runs
-
-
-def _warnings(
-    ground_truth: "GroundTruth", runs: list[tuple[str, tuple[str, ...]]]
-) -> list[tuple[str, str]]:
+def _warnings(ground_truth: "GroundTruth", runs: list[tuple[str, tuple[str, ...]]]) -> list[tuple[str, str]]:
     return [(ground_truth.path.name, w) for w in ground_truth.warnings] + [(name, w) for name, ws in runs for w in ws]
 
 
-def _verify_errors(ground_truth: "GroundTruth", runs: "list[Run]") -> list[tuple[str, str, str]]:
+def _verify_errors(ground_truth: "GroundTruth", runs: "list[Run]", by_size: bool) -> list[tuple[str, str, str]]:
     from analysis.verify import compare_breakdown
 
-    return [(run.name, *check) for run in runs for check in compare_breakdown(ground_truth, run)]
-
-
-def _write(out: Path, ground_truth: "GroundTruth", settings: "Settings", runs: "list[Run]", document: bytes) -> None:
-    """Everything is made before the first file is written, and every file appears whole."""
-    from analysis.atomic import write_bytes
-    from analysis.plots import errors_figure
-    from analysis.tables import detections_frame, errors_frame, errors_markdown, gzipped_csv
-
-    pictures = errors_figure(runs)
-    contents = {
-        "errors.csv": errors_frame(runs).to_csv(index=False).encode(),
-        "errors.json": document,
-        "errors.md": errors_markdown(ground_truth, settings, runs).encode(),
-        "errors.png": pictures["png"],
-        "errors.pdf": pictures["pdf"],
-        "detections.csv.gz": gzipped_csv(detections_frame(ground_truth, runs)),
-    }
-    for name in OUTPUTS:
-        write_bytes(out / name, contents[name])
+    return [(run.name, *check) for run in runs for check in compare_breakdown(ground_truth, run, by_size)]

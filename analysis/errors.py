@@ -3,7 +3,9 @@
 This file alone knows the types. ``docs/conventions.md`` says where the conventions differ.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 from analysis.average_precision import (
     AREA_RANGES,
     COCO_RECALLS,
+    EPSILON,
     Ranking,
     cap_per_group,
     match_coco,
@@ -66,6 +69,16 @@ class Settings:
             raise BadInput(f"max_dets {self.max_dets} must be at least 1")
 
 
+def ap_name(iou: float) -> str:
+    """``AP50`` for whole percents, else ``AP@0.333``.
+
+    >>> ap_name(0.5), ap_name(0.3), ap_name(0.333)
+    ('AP50', 'AP30', 'AP@0.333')
+    """
+    percent = round(iou * 100)
+    return f"AP{percent}" if abs(iou * 100 - percent) < 1e-9 else f"AP@{iou:g}"
+
+
 @dataclass(frozen=True, eq=False)
 class Labels:
     """The verdict on every detection (rows of the file's arrays) and every object."""
@@ -90,6 +103,8 @@ class Breakdown:
     settings: Settings
     ap: float
     raw: dict[str, float]  # cls, loc, both, dup, bg, miss, fp, fn
+    category_ap: Floats  # [K] NaN: not in the mean (see CurveAP)
+    category_raw: dict[str, Floats]  # [K] as `raw`, of each category
     count: dict[str, int]  # cls, loc, both, dup, bg, miss
     true_positives: int
     positives: int  # objects that count
@@ -141,9 +156,194 @@ def break_down(
 
 def break_down_as(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Breakdown:
     """:func:`break_down` with its settings in one piece."""
-    if settings.convention == "coco":
-        return _break_down_coco(ground_truth, detections, settings)
-    return _break_down_tidecv(ground_truth, detections, settings)
+    return break_down_verdict(judge(ground_truth, detections, settings), detections)
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One evaluation whose AP is asked for: a run as it is, or with some of its errors fixed."""
+
+    ranking: Ranking  # positions by category and descending score
+    right: Bools  # [n] by position: the true positives
+    counted: Bools  # [n] by position: what is not left out
+    asked: Bools  # [M] the objects that are asked for
+
+
+@dataclass(frozen=True, eq=False)
+class CurveAP:
+    """The AP of a curve in points: what the mean comes to, and what each category adds to it."""
+
+    mean: float
+    category: Floats  # [K] NaN: not in the mean
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """A run matched and labelled, from which each of its curves is made without matching again.
+
+    A *position* is a place among the n detections within the cap, by image and then descending score.
+    """
+
+    settings: Settings
+    labels: Labels
+    categories: int  # K
+    row: Ints  # [n] of the detections, at each position
+    image: Ints  # [n] at each position
+    category: Ints  # [n] at each position
+    score: Floats  # [n] at each position
+    object_category: Ints  # [M]
+    asked: Bools  # [M] the objects that count
+    by_score: Ints  # [n] positions by descending score, for the curve as it is
+    by_score_fixed: Ints  # [n] likewise for the fixed curves: tidecv orders ties in another way there
+
+    @cached_property
+    def positives(self) -> Ints:
+        """i64[K] the objects of each category that count."""
+        return np.bincount(self.object_category[self.asked], minlength=self.categories)
+
+    @cached_property
+    def label(self) -> NDArray[np.int8]:
+        """i8[n] the label at each position."""
+        return self.labels.error[self.row]
+
+    @cached_property
+    def base(self) -> Curve:
+        """The run as it is."""
+        ranking = rank(self.by_score, self.category, self.categories)
+        return Curve(ranking, self.label == TRUE_POSITIVE, ~self.labels.ignored[self.row], self.asked)
+
+    def fixed(self, error: str, chosen: Bools | None = None) -> Curve:
+        """The run with one type of error fixed, wherever it occurs or only where it was chosen.
+
+        Args:
+            error: cls, loc, both, dup, bg, miss, fp or fn.
+            chosen: bool[n] by position, for miss and fn bool[M] by object: which of the errors to fix. fp: not asked.
+        """
+        right, counted, ranking = self.base.right, self.base.counted, self.ranking_fixed
+        if error == "fp":
+            return self._best_first()
+        if error in ("miss", "fn"):
+            gone = self.labels.missed if error == "miss" else self.asked & ~self.labels.matched
+            return Curve(ranking, right, counted, self.asked & ~(gone if chosen is None else gone & chosen))
+        wrong = self.label == ERRORS.index(error)
+        if chosen is not None:
+            wrong &= chosen
+        wins = wrong & self.labels.fixes[self.row]
+        if error == "cls" and wins.any():
+            ranking = self._with_moved(np.flatnonzero(wins))
+        return Curve(ranking, right | wins, (counted & ~wrong) | wins, self.asked)
+
+    def precision(self, curve: Curve) -> Floats:
+        """f64[K, 101] the interpolated precision (0..1) of each category at the convention's recalls."""
+        coco = self.settings.convention == "coco"
+        positives = np.bincount(self.object_category[curve.asked], minlength=self.categories)
+        steps = recall_steps(positives, COCO_RECALLS if coco else TIDE_RECALLS)
+        rows = curve.ranking.rows
+        found = precision_at_recalls(
+            curve.ranking, curve.right[rows], curve.counted[rows], steps, EPSILON if coco else 0.0
+        )
+        if not coco:
+            found[positives == 0] = 0
+        return found
+
+    def average_precision(self, curve: Curve) -> CurveAP:
+        """The AP of a curve, in all and of each category; in the ``coco`` convention the second averages to the first.
+
+        In the ``tidecv`` convention too, but which categories are in the mean depends on the curve.
+        """
+        found, known = self.precision(curve), self.positives > 0
+        category = np.full(self.categories, np.nan)
+        if self.settings.convention == "coco":
+            found = found[known]
+            mean = float(np.mean(found.T.ravel())) * 100 if found.size else 0.0  # recall by recall, as COCOeval sums
+            category[known] = found.mean(axis=1) * 100
+            return CurveAP(mean, category)
+        known = np.bincount(self.object_category[curve.asked], minlength=self.categories) > 0
+        known |= np.bincount(curve.ranking.category[curve.counted[curve.ranking.rows]], minlength=len(known)) > 0
+        category[known] = found[known].sum(axis=1) / 101 * 100
+        # tidecv divides by zero where a fix leaves nothing to average; AP was 0 then, and stays 0.
+        return CurveAP(float(category[known].mean()) if known.any() else 0.0, category)
+
+    @cached_property
+    def ranking_fixed(self) -> Ranking:
+        """The ranking of the fixed curves, before a cls error moves."""
+        if self.by_score_fixed is self.by_score:
+            return self.base.ranking
+        return rank(self.by_score_fixed, self.category, self.categories)
+
+    @cached_property
+    def place(self) -> Ints:
+        """i64[n] of each position, its place in the order by score of the fixed curves."""
+        place = np.empty(len(self.row), dtype=np.int64)
+        place[self.by_score_fixed] = np.arange(len(place))
+        return place
+
+    @cached_property
+    def _key(self) -> Ints:
+        """i64[n] ascending along the ranking of the fixed curves: by category, then by place."""
+        return self.ranking_fixed.category * len(self.row) + self.place[self.ranking_fixed.rows]
+
+    @cached_property
+    def _falling(self) -> Floats:
+        """f64[n] the scores in the order of the fixed curves, negated."""
+        falling: Floats = -self.score[self.by_score_fixed]
+        return falling
+
+    def place_if_moved(self, moved: Ints) -> Ints:
+        """i64 for positions i64 that change category: those of the new category with a lower place come before them.
+
+        Among equal scores they come in the ``coco`` convention behind all that were in that category.
+        """
+        if self.settings.convention == "coco":
+            return np.searchsorted(self._falling, -self.score[moved], side="right")
+        return self.place[moved]
+
+    def _with_moved(self, moved: Ints) -> Ranking:
+        """The ranking of the fixed curves when some positions are in their target's category.
+
+        The few are taken out and put in again: sorting all anew would take several times as long.
+        """
+        ranking, count = self.ranking_fixed, len(self.row)
+        to = self.object_category[self.labels.target[self.row[moved]]]
+        moved, to = (values[np.lexsort((self.place[moved], to))] for values in (moved, to))
+        stays = np.ones(count, dtype=np.bool_)
+        stays[moved] = False
+        stays = stays[ranking.rows]
+        at = np.searchsorted(self._key[stays], to * count + self.place_if_moved(moved))
+        left, joined = (np.bincount(category, minlength=self.categories) for category in (self.category[moved], to))
+        return Ranking(
+            np.insert(ranking.rows[stays], at, moved),
+            np.insert(ranking.category[stays], at, to),
+            ranking.start + np.concatenate([[0], np.cumsum(joined - left)]),
+        )
+
+    def _best_first(self) -> Curve:
+        """Every wrong detection below every right one: in COCO's terms, without the wrong ones."""
+        right, counted = self.base.right, self.base.counted
+        if self.settings.convention == "coco":
+            return Curve(self.ranking_fixed, right, right, self.asked)
+        order = self.by_score_fixed
+        order = np.concatenate([order[right[order]], order[~right[order]]])
+        return Curve(rank(order, self.category, self.categories), right, counted, self.asked)
+
+
+def judge(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Verdict:
+    """Match and label the detections of a run."""
+    return next(judge_at(ground_truth, detections, settings, [settings.iou]))
+
+
+def judge_at(
+    ground_truth: GroundTruth, detections: Detections, settings: Settings, ious: Sequence[float]
+) -> Iterator[Verdict]:
+    """A verdict for each IoU from which a detection is right, from pairs that are built once.
+
+    Raises:
+        BadInput: a threshold is out of range, or masks are asked for and a record has none.
+    """
+    each = [replace(settings, iou=iou) for iou in ious]
+    judge_each = _judge_coco if settings.convention == "coco" else _judge_tidecv
+    if each:
+        yield from judge_each(ground_truth, detections, each, min(ious))
 
 
 def _prepare(
@@ -158,134 +358,103 @@ def _prepare(
     return order, pairs, same
 
 
-def _break_down_coco(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Breakdown:
+def _judge_coco(
+    ground_truth: GroundTruth, detections: Detections, each: Sequence[Settings], lowest: float
+) -> Iterator[Verdict]:
     classes = len(ground_truth.category_id)
     by_score = score_order(detections, np.arange(len(ground_truth.image_id)))
-    by_score = cap_per_group(by_score, detections.image * classes + detections.category, settings.max_dets)
-    order, pairs, same = _prepare(ground_truth, detections, settings, by_score)
-    area = ground_truth.area_of(settings.iou_type)
+    by_score = cap_per_group(by_score, detections.image * classes + detections.category, each[0].max_dets)
+    order, pairs, same = _prepare(ground_truth, detections, each[0], by_score)
+    area = ground_truth.area_of(each[0].iou_type)
     low, high = AREA_RANGES["all"]
     ignored_truth = ground_truth.ignore | (area < low) | (area > high)
     dt_area = detections.area[order]
-    found = candidates(pairs, same, min(settings.iou, 1 - 1e-10), prefer_last=True)
+    found = candidates(pairs, same, min(lowest, 1 - 1e-10), prefer_last=True)
     out_of_range = (dt_area < low) | (dt_area > high)
-    taken, dropped = match_coco(found, settings.iou, ignored_truth, ground_truth.crowd, out_of_range)
-    labels = _label(detections, order, pairs, same, ignored_truth, taken, dropped, settings)
-    category, score_rank = _categories(detections, order, by_score)
-    positives = np.bincount(ground_truth.category[~ignored_truth], minlength=classes)
-    labelled = labels.error[order]
-    right, counted = labelled == TRUE_POSITIVE, labelled != IGNORED
-    missed = np.bincount(ground_truth.category[labels.missed], minlength=classes)
-    unmatched = np.bincount(ground_truth.category[~labels.matched & ~ignored_truth], minlength=classes)
-    with_objects = positives > 0
-    steps = recall_steps(positives, COCO_RECALLS)
-    ranking = rank(score_rank, category, classes)
-
-    def ap(ranking: Ranking, right: Bools, counted: Bools, steps: Ints) -> float:
-        curve = precision_at_recalls(ranking, right[ranking.rows], counted[ranking.rows], steps)[with_objects]
-        return float(np.mean(curve.T.ravel())) * 100 if curve.size else 0.0  # recall by recall, as COCOeval sums
-
-    base = ap(ranking, right, counted, steps)
-    raw: dict[str, float] = {}
-    fixes = labels.fixes[order]
-    for error, name in enumerate(ERRORS[:5]):
-        wrong = labelled == error
-        wins = wrong & fixes
-        fixed_ranking = ranking
-        if error == CLS and wins.any():
-            moved = np.where(wins, ground_truth.category[labels.target[order]], category)
-            fixed_ranking = rank(_moved_last(score_rank, wins, detections.score[order]), moved, classes)
-        raw[name] = ap(fixed_ranking, right | wins, counted & ~(wrong & ~wins), steps) - base
-    raw["miss"] = ap(ranking, right, counted, _fewer(steps, positives, missed, COCO_RECALLS)) - base
-    raw["fp"] = ap(ranking, right, right, steps) - base
-    raw["fn"] = ap(ranking, right, counted, _fewer(steps, positives, unmatched, COCO_RECALLS)) - base
-    return _breakdown(ground_truth, settings, base, raw, labels, positives, detections)
+    ranked = _positions(detections, order, by_score)
+    nearest = _nearest(pairs, same, ignored_truth, len(order))
+    for settings in each:
+        taken, dropped = match_coco(found, settings.iou, ignored_truth, ground_truth.crowd, out_of_range)
+        labels = _label(detections, order, nearest, ignored_truth, taken, dropped, settings)
+        yield _verdict(ground_truth, detections, settings, labels, order, ignored_truth, ranked, ranked)
 
 
-def _moved_last(by_score: Ints, moved: Bools, score: Floats) -> Ints:
-    """The positions by descending score, those that change category behind the others of equal score."""
-    stay, go = by_score[~moved[by_score]], by_score[moved[by_score]]
-    return np.insert(stay, np.searchsorted(-score[stay], -score[go], side="right"), go)
-
-
-def _fewer(steps: Ints, positives: Ints, removed: Ints, recalls: Floats) -> Ints:
-    """The recall steps when some objects of each category no longer count."""
-    changed = removed > 0
-    steps = steps.copy()
-    steps[changed] = recall_steps((positives - removed)[changed], recalls)
-    return steps
-
-
-def _break_down_tidecv(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Breakdown:
-    classes = len(ground_truth.category_id)
+def _judge_tidecv(
+    ground_truth: GroundTruth, detections: Detections, each: Sequence[Settings], lowest: float
+) -> Iterator[Verdict]:
     place = ground_truth.image_rank
-    by_score = cap_per_group(score_order(detections, place), detections.image, settings.max_dets)
-    order, pairs, same = _prepare(ground_truth, detections, settings, by_score)
+    by_score = cap_per_group(score_order(detections, place), detections.image, each[0].max_dets)
+    order, pairs, same = _prepare(ground_truth, detections, each[0], by_score)
     ignored_truth = ground_truth.ignore
     counts = ~ignored_truth[pairs.truth]
-    found = candidates(pairs, same & counts, settings.iou, prefer_last=False)
-    everything = np.ones(len(found.detection), dtype=np.bool_)
-    taken = match_greedily(found, everything, len(order), len(ground_truth))
-    # Strictly above the threshold, unlike COCOeval.
-    over = np.unique(pairs.detection[same & ~counts & (pairs.iou > settings.iou)])
-    left_out = np.zeros(len(order), dtype=np.bool_)
-    left_out[over] = True
-    left_out &= taken < 0
-
-    labels = _label(detections, order, pairs, same, ignored_truth, taken, left_out, settings)
-    category, score_rank = _categories(detections, order, by_score)
-    positives = np.bincount(ground_truth.category[~ignored_truth], minlength=classes)
-    labelled = labels.error[order]
-    right, counted = labelled == TRUE_POSITIVE, ~left_out
-    missed = np.bincount(ground_truth.category[labels.missed], minlength=classes)
-    unmatched = np.bincount(ground_truth.category[~labels.matched & ~ignored_truth], minlength=classes)
-
-    def ap(ranking: Ranking, right: Bools, counted: Bools, positives: Ints) -> float:
-        curve = precision_at_recalls(
-            ranking, right[ranking.rows], counted[ranking.rows], recall_steps(positives, TIDE_RECALLS), epsilon=0.0
-        )
-        curve[positives == 0] = 0
-        seen = np.bincount(ranking.category[counted[ranking.rows]], minlength=classes) > 0
-        known = seen | (positives > 0)
-        # tidecv divides by zero where a fix leaves nothing to average; AP was 0 then, and stays 0.
-        return float((curve[known].sum(axis=1) / 101 * 100).mean()) if known.any() else 0.0
-
-    base = ap(rank(score_rank, category, classes), right, counted, positives)
-    # The fixed curves are filled with the errors first, then the true positives, each in the order found (by image in
-    # the order of the file, then by score), and only then sorted by score: ties come out wrong before right.
-    scores = detections.score[order]
+    found = candidates(pairs, same & counts, lowest, prefer_last=False)
+    ranked = _positions(detections, order, by_score)
     found_order = order_by_index(place[detections.image[order]], len(place))
-    filled = np.concatenate([found_order[~right[found_order]], found_order[right[found_order]]])
-    filled = filled[np.argsort(-scores[filled], kind="stable")]
-    ranking = rank(filled, category, classes)
-    fixes = labels.fixes[order]
-    raw: dict[str, float] = {}
-    for error, name in enumerate(ERRORS[:5]):
-        wrong = labelled == error
-        wins = wrong & fixes
-        fixed_ranking = ranking
-        if error == CLS and wins.any():
-            fixed_ranking = rank(filled, np.where(wins, ground_truth.category[labels.target[order]], category), classes)
-        raw[name] = ap(fixed_ranking, right | wins, (counted & ~wrong) | wins, positives) - base
-    raw["miss"] = ap(ranking, right, counted, positives - missed) - base
-    best_first = np.concatenate([filled[right[filled]], filled[~right[filled]]])
-    raw["fp"] = ap(rank(best_first, category, classes), right, counted, positives) - base
-    raw["fn"] = ap(ranking, right, counted, positives - unmatched) - base
-    return _breakdown(ground_truth, settings, base, raw, labels, positives, detections)
+    nearest = _nearest(pairs, same, ignored_truth, len(order))
+    for settings in each:
+        taken = match_greedily(found, found.iou >= settings.iou, len(order), len(ground_truth))
+        # Strictly above the threshold, unlike COCOeval.
+        over = np.unique(pairs.detection[same & ~counts & (pairs.iou > settings.iou)])
+        left_out = np.zeros(len(order), dtype=np.bool_)
+        left_out[over] = True
+        left_out &= taken < 0
+        labels = _label(detections, order, nearest, ignored_truth, taken, left_out, settings)
+        # The fixed curves are filled with the errors first, then the true positives, each in the order found (by image
+        # in the order of the file, then by score), and only then sorted by score: ties come out wrong before right.
+        right = labels.error[order] == TRUE_POSITIVE
+        filled = np.concatenate([found_order[~right[found_order]], found_order[right[found_order]]])
+        filled = filled[np.argsort(-detections.score[order][filled], kind="stable")]
+        yield _verdict(ground_truth, detections, settings, labels, order, ignored_truth, ranked, filled)
 
 
-def _categories(detections: Detections, order: Ints, by_score: Ints) -> tuple[Ints, Ints]:
-    """The category i64[n] of each position of ``order``, and the positions i64[n] by descending score."""
+def _verdict(
+    ground_truth: GroundTruth, detections: Detections, settings: Settings, labels: Labels, order: Ints,
+    ignored_truth: Bools, by_score: Ints, by_score_fixed: Ints,
+) -> Verdict:  # fmt: skip
+    return Verdict(
+        settings=settings,
+        labels=labels,
+        categories=len(ground_truth.category_id),
+        row=order,
+        image=detections.image[order],
+        category=detections.category[order],
+        score=detections.score[order],
+        object_category=ground_truth.category,
+        asked=~ignored_truth,
+        by_score=by_score,
+        by_score_fixed=by_score_fixed,
+    )
+
+
+def _positions(detections: Detections, order: Ints, by_score: Ints) -> Ints:
+    """The positions i64[n], of rows ``order``, by descending score."""
     position = np.empty(len(detections), dtype=np.int64)
     position[order] = np.arange(len(order))
-    return detections.category[order], position[by_score]
+    return position[by_score]
+
+
+@dataclass(frozen=True, eq=False)
+class _Nearest:
+    """What each detection overlaps of the objects that count, whatever the threshold."""
+
+    same: tuple[Floats, Ints]  # [n] highest IoU with its own category, and the object: 0 and -1 for none
+    other: tuple[Floats, Ints]  # [n] likewise with another category
+    pairs: Pairs  # all of its own category
+
+
+def _nearest(pairs: Pairs, same: Bools, ignored_truth: Bools, count: int) -> _Nearest:
+    counts = ~ignored_truth[pairs.truth]
+    found = []
+    for kind in (same & counts, ~same & counts):
+        use = np.flatnonzero(kind)
+        found.append(Pairs(pairs.detection[use], pairs.truth[use], pairs.iou[use]))
+    return _Nearest(_best(found[0], count), _best(found[1], count), found[0])
 
 
 def _label(
     detections: Detections,
     order: Ints,
-    pairs: Pairs,
-    same: Bools,
+    nearest: _Nearest,
     ignored_truth: Bools,
     taken: Ints,
     left_out: Bools,
@@ -296,26 +465,24 @@ def _label(
     matched = np.zeros(truths, dtype=np.bool_)
     matched[taken[taken >= 0]] = True
     judged = (taken < 0) & ~left_out if settings.convention == "coco" else taken < 0
-    use = np.flatnonzero(judged[pairs.detection] & ~ignored_truth[pairs.truth])
-    d, g, iou, agrees = pairs.detection[use], pairs.truth[use], pairs.iou[use], same[use]
-    best_same, same_target = _best(d[agrees], g[agrees], iou[agrees], count)
-    best_other, other_target = _best(d[~agrees], g[~agrees], iou[~agrees], count)
-    used = agrees & matched[g]
-    best_used, used_target = _best(d[used], g[used], iou[used], count)
+    best_same, same_target = np.where(judged, nearest.same[0], 0.0), nearest.same[1]
+    best_other, other_target = np.where(judged, nearest.other[0], 0.0), nearest.other[1]
+    own = nearest.pairs
+    used = np.flatnonzero((own.iou >= settings.iou) & matched[own.truth] & judged[own.detection])
+    best_used, used_target = _best(Pairs(own.detection[used], own.truth[used], own.iou[used]), count)
 
     t_f, t_b = settings.iou, settings.background_iou
-    best_any = np.maximum(best_same, best_other)
-    conditions = (
-        ((best_same >= t_b) & (best_same <= t_f), LOC),
-        (best_other >= t_f, CLS),
-        (best_used >= t_f, DUP),
-        (best_any <= t_b, BG),
-    )
-    error = np.select([c for c, _ in conditions], [label for _, label in conditions], BOTH).astype(np.int8)
-    target = np.select(
-        [error == LOC, error == CLS, error == DUP], [same_target, other_target, used_target], np.int64(-1)
-    )
-    overlap = np.select([error == LOC, error == CLS, error == DUP], [best_same, best_other, best_used], best_any)
+    overlap = np.maximum(best_same, best_other)
+    error = np.full(count, BOTH, dtype=np.int8)
+    target = np.full(count, -1, dtype=np.int64)
+    error[overlap <= t_b] = BG
+    for label, holds, best, aim in (  # the last one that holds stays
+        (DUP, best_used >= t_f, best_used, used_target),
+        (CLS, best_other >= t_f, best_other, other_target),
+        (LOC, (best_same >= t_b) & (best_same <= t_f), best_same, same_target),
+    ):
+        rows = np.flatnonzero(holds)
+        error[rows], target[rows], overlap[rows] = label, aim[rows], best[rows]
     fixes = np.zeros(count, dtype=np.bool_)
     claimants = np.flatnonzero(judged & ((error == LOC) | (error == CLS)))
     claimants = claimants[~matched[target[claimants]]]
@@ -326,8 +493,8 @@ def _label(
     error[~judged] = IGNORED
     hit = taken >= 0
     error[hit], target[hit] = TRUE_POSITIVE, taken[hit]
-    of_match = np.flatnonzero(taken[pairs.detection] == pairs.truth)
-    overlap[pairs.detection[of_match]] = pairs.iou[of_match]
+    of_match = np.flatnonzero(taken[own.detection] == own.truth)
+    overlap[own.detection[of_match]] = own.iou[of_match]
     return _scatter(detections, order, error, left_out, overlap, target, fixes, matched, winner, ignored_truth)
 
 
@@ -355,30 +522,28 @@ def _scatter(
     )
 
 
-def _best(d: Ints, g: Ints, iou: Floats, count: int) -> tuple[Floats, Ints]:
+def _best(pairs: Pairs, count: int) -> tuple[Floats, Ints]:
     """The highest IoU f64[count] of each detection and the first object i64[count] that has it (0 and -1: none)."""
     best, target = np.zeros(count), np.full(count, -1, dtype=np.int64)
-    detection, row = best_in_group(d, iou)
-    best[detection], target[detection] = iou[row], g[row]
+    detection, row = best_in_group(pairs.detection, pairs.iou)
+    best[detection], target[detection] = pairs.iou[row], pairs.truth[row]
     return best, target
 
 
-def _breakdown(
-    ground_truth: GroundTruth,
-    settings: Settings,
-    ap: float,
-    raw: dict[str, float],
-    labels: Labels,
-    positives: Ints,
-    detections: Detections,
-) -> Breakdown:
+def break_down_verdict(verdict: Verdict, detections: Detections) -> Breakdown:
+    """The AP of the run as it is, and what each type of error costs."""
+    base = verdict.average_precision(verdict.base)
+    fixed = {name: verdict.average_precision(verdict.fixed(name)) for name in (*ERRORS, *SPECIAL)}
+    labels, positives = verdict.labels, verdict.positives
     count = {name: int((labels.error == error).sum()) for error, name in enumerate(ERRORS[:5])}
     count["miss"] = int(labels.missed.sum())
     seen = np.bincount(detections.category, minlength=len(positives)) > 0
     return Breakdown(
-        settings=settings,
-        ap=ap,
-        raw={name: raw[name] for name in (*ERRORS, *SPECIAL)},
+        settings=verdict.settings,
+        ap=base.mean,
+        raw={name: curve.mean - base.mean for name, curve in fixed.items()},
+        category_ap=base.category,
+        category_raw={name: curve.category - base.category for name, curve in fixed.items()},
         count=count,
         true_positives=int((labels.error == TRUE_POSITIVE).sum()),
         positives=int(positives.sum()),

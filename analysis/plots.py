@@ -1,34 +1,94 @@
 """The breakdown as a figure, in a style that survives print and colour blindness."""
 
+import contextlib
 import io
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from analysis.errors import ERRORS, SPECIAL
+from analysis.printed import one_line
 from analysis.runs import Run
 from analysis.tables import ap_name, errors_frame, settings_sentence
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def errors_figure(runs: Sequence[Run], formats: Sequence[str] = ("png", "pdf")) -> dict[str, bytes]:
+FORMATS = ("png", "pdf")
+
+
+@contextlib.contextmanager
+def paper_style() -> Iterator[None]:
+    """Fonts and lines for the width of a page; text in a PDF stays text."""
+    import matplotlib as mpl
+    import seaborn as sns
+
+    style = {**sns.axes_style("whitegrid"), **sns.plotting_context("paper", font_scale=1.1)}
+    with mpl.rc_context({**style, "pdf.fonttype": 42, "grid.color": "0.92"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
+        yield
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """An empty figure, in inches, that no window knows of."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def encoded(figure: "Figure", formats: Sequence[str]) -> dict[str, bytes]:
+    """The picture in each format, the same bytes for the same figure."""
+    pictures = {}
+    for kind in formats:
+        buffer = io.BytesIO()
+        metadata = {"CreationDate": None} if kind == "pdf" else None
+        figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)
+        pictures[kind] = buffer.getvalue()
+        figure.set_layout_engine("none")  # laid out once, for all formats
+    return pictures
+
+
+def label(text: str, longest: int = 40) -> str:
+    r"""A name as matplotlib may show it: one line, no mathematics, and not too long: both ends tell it from others.
+
+    >>> label("a$b"), label("vit-b, windowed, seed 3", 16)
+    ('a\\$b', 'vit-b, wi…seed 3')
+    """
+    text = one_line(text)
+    if len(text) > longest:
+        tail = (longest - 1) * 2 // 5
+        text = f"{text[: longest - 1 - tail]}…{text[len(text) - tail :]}"
+    return text.replace("$", r"\$")
+
+
+def legend_columns(names: Sequence[str], width: float, most: int = 3) -> int:
+    """How many entries of a legend fit beside each other in a figure of a width in inches.
+
+    >>> legend_columns(["yolo", "vit"], 7.2), legend_columns(["x" * 40] * 3, 7.2), legend_columns(["x" * 90] * 3, 7.2)
+    (2, 2, 1)
+    """
+    entry = 0.55 + 0.07 * max(map(len, names), default=1)  # the mark and the letters
+    return max(1, min(len(names), most, int(width / entry)))
+
+
+def errors_figure(runs: Sequence[Run], formats: Sequence[str] = FORMATS) -> dict[str, bytes]:
     """Bars of delta-AP (points) by type of error, one colour a run: the six types, and FP and FN beside them.
 
     Returns the encoded picture for each format.
     """
-    import matplotlib as mpl
     import seaborn as sns
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
     frame = errors_frame(runs)
     settings = runs[0].breakdown.settings
     frame["error"] = frame["error"].where(~frame["error"].isin(SPECIAL), frame["error"].str.upper())
-    labels = {run.name: f"{run.name}  ({ap_name(settings.iou)} {run.breakdown.ap:.1f})" for run in runs}
+    labels = {run.name: f"{label(run.name)}  ({ap_name(settings.iou)} {run.breakdown.ap:.1f})" for run in runs}
     frame["run"] = frame["run"].map(labels)
     palette = sns.color_palette("colorblind", len(runs))
-    pictures = {}
-    style = {**sns.axes_style("whitegrid"), **sns.plotting_context("paper", font_scale=1.1)}
-    with mpl.rc_context({**style, "pdf.fonttype": 42, "grid.color": "0.92"}):
-        figure = Figure(figsize=(7.2, 3.0 + 0.22 * len(runs)), layout="constrained")
-        FigureCanvasAgg(figure)
+    with paper_style():
+        figure = new_figure(7.2, 3.0 + 0.22 * len(runs))
         axes = figure.subplots(1, 2, width_ratios=[3, 1.25])
         for axis, kinds in zip(axes, (ERRORS, ("FP", "FN")), strict=True):
             part = frame[frame["error"].isin(kinds)]
@@ -48,11 +108,7 @@ def errors_figure(runs: Sequence[Run], formats: Sequence[str] = ("png", "pdf")) 
         axes[1].set_title("all of a kind", fontsize=9, loc="left")
         handles, names = axes[0].get_legend_handles_labels()
         axes[0].get_legend().remove()
-        figure.legend(handles, names, loc="outside upper left", ncols=min(len(runs), 3), frameon=False, fontsize=9)
+        across = legend_columns(names, 7.2)
+        figure.legend(handles, names, loc="outside upper left", ncols=across, frameon=False, fontsize=9)
         figure.supxlabel(settings_sentence(settings), fontsize=7, color="0.35")
-        for kind in formats:
-            buffer = io.BytesIO()
-            metadata = {"CreationDate": None} if kind == "pdf" else None
-            figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)
-            pictures[kind] = buffer.getvalue()
-    return pictures
+        return encoded(figure, formats)

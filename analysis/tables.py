@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from analysis.errors import ERRORS, LABEL_NAMES, SPECIAL, Settings
+from analysis.errors import ap_name as ap_name  # others take it from here
 from analysis.ground_truth import GroundTruth
 from analysis.runs import Run
 
@@ -134,16 +135,6 @@ def errors_markdown(ground_truth: GroundTruth, settings: Settings, runs: Sequenc
         "",
     ]
     return "\n".join(lines)
-
-
-def ap_name(iou: float) -> str:
-    """``AP50`` for whole percents, else ``AP@0.333``.
-
-    >>> ap_name(0.5), ap_name(0.3), ap_name(0.333)
-    ('AP50', 'AP30', 'AP@0.333')
-    """
-    percent = round(iou * 100)
-    return f"AP{percent}" if abs(iou * 100 - percent) < 1e-9 else f"AP@{iou:g}"
 
 
 def settings_sentence(settings: Settings) -> str:

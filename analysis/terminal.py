@@ -12,6 +12,7 @@ from rich.text import Text
 from analysis.errors import ERRORS, SPECIAL, Settings
 from analysis.findings import MEANINGS, what_next
 from analysis.ground_truth import GroundTruth
+from analysis.printed import one_line
 from analysis.runs import Run
 from analysis.tables import ap_name, settings_sentence
 
@@ -39,7 +40,7 @@ def print_warnings(warnings: Sequence[tuple[str, str]]) -> None:
     """Warnings, each after the file or run that it is about, on standard error."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     for about, sentence in warnings:
-        console.print(Text.assemble(("warning: ", "yellow"), f"{about}: {sentence}"))
+        console.print(Text.assemble(("warning: ", "yellow"), one_line(f"{about}: {sentence}")))
 
 
 def errors_screen(ground_truth: GroundTruth, settings: Settings, runs: Sequence[Run]) -> list[RenderableType]:
@@ -68,7 +69,7 @@ def ap_screen(
     best = {key: max(numbers[key] for _, _, numbers in metrics) for key in metrics[0][2]}
     for run, _, numbers in metrics:
         table.add_row(
-            run,
+            Text(one_line(run)),
             *(
                 Text(
                     "-" if value < 0 else f"{value:.1f}",
@@ -99,11 +100,14 @@ def _what_was_read(
     crowds = f", {crowd:,} of them crowds" if crowd else ""
     grid.add_row(
         Text("ground truth", style="bold"),
-        f"{ground_truth.path.name}: {len(ground_truth.image_id):,} images, {len(ground_truth):,} objects{crowds}, "
-        f"{len(ground_truth.category_id):,} categories",
+        Text(
+            f"{one_line(ground_truth.path.name)}: {len(ground_truth.image_id):,} images, {len(ground_truth):,} "
+            f"objects{crowds}, {len(ground_truth.category_id):,} categories"
+        ),
     )
     for number, (name, count) in enumerate(runs):
-        grid.add_row(Text("predictions" if not number else "", style="bold"), f"{name}: {count:,} detections")
+        predictions = Text(f"{one_line(name)}: {count:,} detections")
+        grid.add_row(Text("predictions" if not number else "", style="bold"), predictions)
     if settings is not None:
         grid.add_row(Text("compared", style="bold"), settings_sentence(settings))
     return grid
@@ -127,7 +131,7 @@ def _columns(settings: Settings, runs: Sequence[Run]) -> Table:
     table.add_column("error")
     table.add_column("what it is")
     for run in runs:
-        table.add_column(Text(run.name, style="bold"), justify="right", no_wrap=True)
+        table.add_column(Text(one_line(run.name), style="bold"), justify="right", no_wrap=True)
         table.add_column("")
         table.add_column("count", justify="right")
     ap = [cell for run in runs for cell in (Text(f"{run.breakdown.ap:.1f}", style="bold"), Text(""), Text(""))]
@@ -160,7 +164,7 @@ def _rows(settings: Settings, runs: Sequence[Run]) -> Table:
     for run in runs:
         ap, delta = run.breakdown.ap, run.breakdown.delta_ap
         cells = [Text(f"{delta[e]:.2f}", style="bold" if delta[e] == least[e] else "") for e in (*ERRORS, *SPECIAL)]
-        table.add_row(run.name, Text(f"{ap:.1f}", style="bold" if ap == best_ap else ""), *cells)
+        table.add_row(Text(one_line(run.name)), Text(f"{ap:.1f}", style="bold" if ap == best_ap else ""), *cells)
     return table
 
 
@@ -186,5 +190,5 @@ def _next(ground_truth: GroundTruth, runs: Sequence[Run]) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     for run in runs:
         for number, sentence in enumerate(what_next(ground_truth, run)):
-            grid.add_row(Text(run.name if not number else "", style="bold"), sentence)
+            grid.add_row(Text(one_line(run.name) if not number else "", style="bold"), Text(one_line(sentence)))
     return Group(Text("What to look at next", style="bold underline"), grid)

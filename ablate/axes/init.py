@@ -9,6 +9,7 @@ Pixel statistics, layer scale and the kind of bias tables follow from what lies 
 from typing import TYPE_CHECKING, Any
 
 from ablate.axes.base import Axis, Options, Variant, vit_of
+from ablate.axes.in_house import made_after, recipe_of
 from ablate.axes.sizes import model_size
 from ablate.config import RunConfig
 from analysis.refusal import BadInput
@@ -40,6 +41,10 @@ def _variants(base: RunConfig, options: Options) -> tuple[Variant, ...]:
 
 def _pretrained(kind: str, base: RunConfig, options: Options) -> Variant:
     file = options.weights.get(kind)
+    recipe = recipe_of(base) if kind == "mae" and not options.weights else None
+    if recipe is not None:
+        made = made_after(recipe, round(recipe.epochs))
+        return Variant(name=TITLES[kind], changes={**made, **settings_of(kind, base)}, note="made in the house")
     return Variant(
         name=TITLES[kind],
         changes=settings_of(kind, base, file),
@@ -109,8 +114,10 @@ def settings_of(kind: str, base: RunConfig, file: str | None = None) -> dict[str
     """
     vit = vit_of(base, "init")
     facts = None if file is None else facts_for(kind, file)
-    own = "random" if base.init.weights == "none" else kind_of(base.init.weights)
+    own = _kind_of_base(base)
     changes: dict[str, Any] = {"init.weights": file} if file is not None else {}
+    if base.init.pretraining != "none" and (kind != "mae" or file is not None):
+        changes["init.pretraining"] = "none"
     if kind == "random" and base.init.weights != "none":
         changes["init.weights"] = "none"
     changes |= {
@@ -131,6 +138,13 @@ def settings_of(kind: str, base: RunConfig, file: str | None = None) -> dict[str
         mean, std = pixels[0]
         changes |= {"model.pixel_mean": mean, "model.pixel_std": std}
     return changes
+
+
+def _kind_of_base(base: RunConfig) -> str:
+    """What the base starts from."""
+    if base.init.pretraining != "none":
+        return "mae"
+    return "random" if base.init.weights == "none" else kind_of(base.init.weights)
 
 
 AXIS = Axis(

@@ -1,13 +1,15 @@
-"""How long to pre-train: MAE weights taken after 100 to 1600 epochs, and none at all.
+"""How long to pre-train: MAE weights after 100 to 1600 epochs, or some made in the house, and none at all.
 
-Weights are given by their epochs: ``100``, ``mae@100``; ``mae`` alone is the released point of the sweep.
+Weights are given by their epochs: ``100``, ``mae@100``; ``mae`` alone is the released point of the sweep. Every length
+is a schedule of its own that ends with its cosine; weights from the middle of a longer one are something else.
 """
 
 from ablate.axes.base import Axis, Options, Variant, vit_of
+from ablate.axes.in_house import lengths_of, made_after, recipe_of
 from ablate.axes.init import AXIS as INIT
 from ablate.axes.init import settings_of
 from ablate.axes.sizes import SIZES, model_size
-from ablate.config import RunConfig
+from ablate.config import Pretrain, RunConfig
 from analysis.refusal import BadInput
 
 EPOCHS = (100, 200, 400, 800, 1600)
@@ -18,9 +20,21 @@ def _variants(base: RunConfig, options: Options) -> tuple[Variant, ...]:
     vit_of(base, "pretrain")
     files = _files(options)
     random = Variant(name="0 epochs", changes=settings_of("random", base), note="random initialisation", number=0)
+    recipe = None if files else recipe_of(base)
+    if recipe is not None:
+        return (random, *(_made(recipe, epochs, base) for epochs in lengths_of(recipe)))
     # The paper's points are shown with what they lack, but beside a sweep of another model only that sweep.
     epochs = {*files, *EPOCHS} if not files or model_size(base.model) in SIZES else files
     return (random, *(_after(point, base, files.get(point)) for point in sorted(epochs)))
+
+
+def _made(recipe: Pretrain, epochs: int, base: RunConfig) -> Variant:
+    return Variant(
+        name=f"{epochs} epochs",
+        changes={**made_after(recipe, epochs), **settings_of("mae", base)},
+        note="made in the house",
+        number=epochs,
+    )
 
 
 def _files(options: Options) -> dict[int, str]:

@@ -27,3 +27,10 @@ def lr_factor(
     if schedule == "cosine":
         return rise * 0.5 * (1 + math.cos(math.pi * done))
     return float(rise * 0.1 ** sum(done >= milestone for milestone in milestones))
+
+
+def lr_factor_after_warmup(iteration: int, *, iterations: int, warmup: int) -> float:
+    """MAE's schedule: rises linearly from 0 in ``warmup`` steps, and only then falls along half a cosine to 0."""
+    if iteration < warmup:
+        return iteration / warmup
+    return 0.5 * (1 + math.cos(math.pi * (iteration - warmup) / (iterations - warmup)))

@@ -1,7 +1,7 @@
 """The training loop: any number of processes, any precision, stopped and continued at any iteration."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -45,50 +45,66 @@ class Trained:
     device: str  # cpu or cuda; decides what the peak is of
 
 
-class Trainer:
-    """One run's training.
+class Loop:
+    """Optimizer steps of some model, whose work is never lost; what a step learns from is its subclasses' concern.
 
     Args:
-        config: of the run; precision is resolved.
-        detector: with its initial weights; is moved to the device.
-        data: the training images.
+        module: with its initial weights, on the device.
+        optimizer: of its parameters.
+        precision: of the forward pass.
         folder: of the run.
         processes: that train together.
         habits: what changes no result.
-        validate: measures the validation set for the curves.
+        passes: forward and backward passes before each optimizer step.
+        iterations: optimizer steps of the whole run.
+        epoch: iterations of an epoch, for the checkpoints.
+        cap: answers for a smaller device, in GiB.
+        clip: largest gradient norm.
     """
+
+    remedy = "lower train.lr, lengthen train.warmup_epochs or set train.clip_norm"  # for a loss that is not finite
 
     def __init__(
         self,
-        config: RunConfig,
-        detector: Detector,
-        data: TrainingSet,
+        module: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        precision: Precision,
         folder: RunFolder,
         processes: Processes,
         habits: Habits,
-        validate: Validate,
+        *,
+        passes: int,
+        iterations: int,
+        epoch: int,
+        cap: float | None = None,
+        clip: float | None = None,
     ) -> None:
-        settings = config.train
-        self.config, self.settings, self.data, self.folder = config, settings, data, folder
-        self.processes, self.habits, self.validate = processes, habits, validate
-        self.layout = lay_out(settings.batch_size, settings.images_per_norm, processes.count)
+        self.module, self.optimizer, self.precision, self.folder = module, optimizer, precision, folder
+        self.processes, self.habits, self.passes, self.clip = processes, habits, passes, clip
         self.device = processes.device
-        self.detector = detector.to(self.device)
-        join_group(self.detector, processes.norm_group(self.layout))
-        self.model: torch.nn.Module = self.detector
+        self.model: torch.nn.Module = module
         if processes.count > 1:
-            self.model = DistributedDataParallel(self.detector, broadcast_buffers=False)
-        assert settings.precision != "auto"
-        self.precision: Precision = settings.precision
-        self.optimizer = build_optimizer(self.detector, settings)
+            self.model = DistributedDataParallel(module, broadcast_buffers=False)
         self.scaler = build_scaler(self.precision, self.device)
-        self.iterations = settings.total_iterations(len(data))
-        self.warmup = settings.warmup_iterations(len(data))
-        self.epoch = max(1, len(data) // settings.batch_size)  # iterations, for the checkpoints
-        cap = settings.memory_cap_gib
-        self.meter = MemoryMeter(self.detector, self.device, None if cap == "none" else cap)
+        self.iterations, self.epoch, self.cap = iterations, epoch, cap
+        self.meter = MemoryMeter(module, self.device, cap)
         self.iteration = 0
         self._seconds_before, self._peak_before, self._began, self._stood = 0.0, 0.0, 0.0, 0.0
+
+    def _loader(self) -> Iterable[Any]:
+        """Batches from the iteration on at which the run stands, one for each pass."""
+        raise NotImplementedError
+
+    def _forward_backward(self, batch: Any, number: int) -> dict[str, Tensor]:
+        """Add the gradient of the forward pass of this number -> its losses."""
+        raise NotImplementedError
+
+    def _lr(self, iteration: int) -> float:
+        """The learning rate of an iteration."""
+        raise NotImplementedError
+
+    def _passed(self, iteration: int, curves: Curves) -> None:
+        """What is to be kept or measured after so many iterations, before a checkpoint is taken of them."""
 
     def train(self) -> Trained:
         """Go on from the newest checkpoint to the last iteration, and save it.
@@ -101,7 +117,7 @@ class Trainer:
         """
         self._resume()
         self._began = time.monotonic()
-        self.detector.train()
+        self.module.train()
         first = self.iteration
         try:
             with (
@@ -156,9 +172,8 @@ class Trainer:
                 extra = {"lr": self._lr(done - 1), "seconds_per_iteration": speed, "peak_gib": self._peak_gib()}
                 curves.add(done, {"loss": sum(means.values()), **means, **extra})
                 sums, since, logged = {}, done, seconds
-            if self.habits.curve_iterations and done % self.habits.curve_iterations == 0 and done < self.iterations:
-                with self._clock_stopped():
-                    curves.add(done, self.validate())
+            with self._clock_stopped():
+                self._passed(done, curves)
             wanted = self.habits.checkpoint_iterations and done % self.habits.checkpoint_iterations == 0
             epoch_ends = done % self.epoch == 0 and now - saved > SHORTEST_EPOCH_TO_SAVE
             if (
@@ -183,7 +198,7 @@ class Trainer:
     def _step(self, batches: Iterator[Batch], stop: bool) -> tuple[dict[str, float], bool]:
         """One optimizer step -> the losses, averaged over its images, and whether any process was asked to stop."""
         set_lr(self.optimizer, self._lr(self.iteration))
-        passes, totals, names = self.layout.passes, torch.zeros(0, device=self.device), []
+        passes, totals, names = self.passes, torch.zeros(0, device=self.device), []
         for number in range(passes):
             batch = self._next(batches)
             last = number == passes - 1
@@ -199,11 +214,11 @@ class Trainer:
             listed = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
             raise Diverged(
                 f"{self.folder.path}: the loss is not finite in iteration {self.iteration + 1} of {self.iterations} "
-                f"({listed}); lower train.lr, lengthen train.warmup_epochs or set train.clip_norm"
+                f"({listed}); {self.remedy}"
             )
-        if self.settings.clip_norm != "none":
+        if self.clip is not None:
             self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.detector.parameters(), self.settings.clip_norm)
+            torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -215,6 +230,99 @@ class Trainer:
         except BadInput as error:
             raise refusal_of_worker(error) from None
 
+    def _resume(self) -> None:
+        state = load_newest(self.folder, self._warn)
+        if state is not None:
+            self.module.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.iteration = state["iteration"]
+            self._seconds_before, self._peak_before = state["seconds"], state["peak_gib"]
+            if self.processes.first and self.iteration < self.iterations:
+                self.folder.append_event("resumed", iteration=self.iteration)
+                self.habits.say(f"continuing after iteration {self.iteration} of {self.iterations}")
+        self.processes.wait()
+
+    def _save(self) -> None:
+        if self.processes.first:
+            state = {
+                "model": self.module.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "seconds": self._seconds(),
+                "peak_gib": self._peak_gib(),
+            }
+            save_checkpoint(self.folder, self.iteration, state)
+
+    def _tell(self) -> None:
+        if self.processes.first:
+            self.folder.write_status(
+                Status(state="running", phase="training", iteration=self.iteration, iterations=self.iterations)
+            )
+
+    def _warn(self, line: str) -> None:
+        if self.processes.first:
+            self.folder.append_event("warning", message=line)
+            self.habits.say(f"warning: {line}")
+
+    def _memory_sentence(self, error: Exception) -> str:
+        limit = "the device" if self.cap is None else f"the cap of {self.cap} GiB"
+        detail = f" ({str(error).splitlines()[0]})" if str(error) else ""
+        return (
+            f"{self.folder.path}: {limit} is full in iteration {self.iteration + 1} of {self.iterations}, "
+            f"{self.meter.peak_gib:.2f} GiB reached{detail}"
+        )
+
+
+class Trainer(Loop):
+    """One detector's training.
+
+    Args:
+        config: of the run; precision is resolved.
+        detector: with its initial weights; is moved to the device.
+        data: the training images.
+        folder: of the run.
+        processes: that train together.
+        habits: what changes no result.
+        validate: measures the validation set for the curves.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        detector: Detector,
+        data: TrainingSet,
+        folder: RunFolder,
+        processes: Processes,
+        habits: Habits,
+        validate: Validate,
+    ) -> None:
+        settings = config.train
+        self.config, self.settings, self.data, self.validate = config, settings, data, validate
+        self.layout = lay_out(settings.batch_size, settings.images_per_norm, processes.count)
+        self.detector = detector.to(processes.device)
+        join_group(self.detector, processes.norm_group(self.layout))
+        assert settings.precision != "auto"
+        super().__init__(
+            self.detector,
+            build_optimizer(self.detector, settings),
+            settings.precision,
+            folder,
+            processes,
+            habits,
+            passes=self.layout.passes,
+            iterations=settings.total_iterations(len(data)),
+            epoch=max(1, len(data) // settings.batch_size),
+            cap=None if settings.memory_cap_gib == "none" else settings.memory_cap_gib,
+            clip=None if settings.clip_norm == "none" else settings.clip_norm,
+        )
+        self.warmup = settings.warmup_iterations(len(data))
+
+    def _passed(self, iteration: int, curves: Curves) -> None:
+        every = self.habits.curve_iterations
+        if every and iteration % every == 0 and iteration < self.iterations:
+            curves.add(iteration, self.validate())
+
     def _forward_backward(self, batch: Batch, number: int) -> dict[str, Tensor]:
         """Add the gradient of one forward pass -> its losses."""
         seed, rank, images = self.config.seed, self.processes.rank, len(batch.targets)
@@ -225,7 +333,7 @@ class Trainer:
         with self.meter.watching():
             with autocast(self.precision, self.device):
                 losses: dict[str, Tensor] = self.model(batch.images, batch.sizes, batch.targets, generators)
-            total = torch.stack(list(losses.values())).sum() / self.layout.passes
+            total = torch.stack(list(losses.values())).sum() / self.passes
             self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         return {name: value.detach() for name, value in losses.items()}
 
@@ -257,50 +365,6 @@ class Trainer:
             warmup=self.warmup,
             schedule=settings.schedule,
             milestones=settings.step_milestones,
-        )
-
-    def _resume(self) -> None:
-        state = load_newest(self.folder, self._warn)
-        if state is not None:
-            self.detector.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.scaler.load_state_dict(state["scaler"])
-            self.iteration = state["iteration"]
-            self._seconds_before, self._peak_before = state["seconds"], state["peak_gib"]
-            if self.processes.first and self.iteration < self.iterations:
-                self.folder.append_event("resumed", iteration=self.iteration)
-                self.habits.say(f"continuing after iteration {self.iteration} of {self.iterations}")
-        self.processes.wait()
-
-    def _save(self) -> None:
-        if self.processes.first:
-            state = {
-                "model": self.detector.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
-                "seconds": self._seconds(),
-                "peak_gib": self._peak_gib(),
-            }
-            save_checkpoint(self.folder, self.iteration, state)
-
-    def _tell(self) -> None:
-        if self.processes.first:
-            self.folder.write_status(
-                Status(state="running", phase="training", iteration=self.iteration, iterations=self.iterations)
-            )
-
-    def _warn(self, line: str) -> None:
-        if self.processes.first:
-            self.folder.append_event("warning", message=line)
-            self.habits.say(f"warning: {line}")
-
-    def _memory_sentence(self, error: Exception) -> str:
-        cap = self.settings.memory_cap_gib
-        limit = f"the cap of {cap} GiB" if cap != "none" else "the device"
-        detail = f" ({str(error).splitlines()[0]})" if str(error) else ""
-        return (
-            f"{self.folder.path}: {limit} is full in iteration {self.iteration + 1} of {self.iterations}, "
-            f"{self.meter.peak_gib:.2f} GiB reached{detail}"
         )
 
 

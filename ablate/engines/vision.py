@@ -5,21 +5,24 @@ from pathlib import Path
 
 import msgspec
 import torch
+from torch import nn
 
-from ablate.config import RunConfig
+from ablate.config import Init, RunConfig
 from ablate.data.coco import EvaluationSet, TrainingSet
 from ablate.data.sources import Files, locate
-from ablate.engines.base import Habits, RanOutOfMemory
+from ablate.engines.base import Habits, RanOutOfMemory, Read
 from ablate.engines.detector import Detector, build_detector
+from ablate.engines.initial import load_initial
 from ablate.engines.memory import is_out_of_memory
 from ablate.engines.predict import Record, predict
 from ablate.engines.processes import Processes, joined
+from ablate.engines.progress import Say
 from ablate.engines.randomness import WEIGHTS, derived
+from ablate.engines.subject import VisionSubject
 from ablate.engines.trainer import Trainer
 from ablate.manifest import Manifest
 from ablate.store import RunFolder, Status, read_json
 from ablate.weights.report import summary_of
-from ablate.weights.transfer import load_weights
 from analysis import GroundTruth, coco_metrics, read_detections, read_ground_truth
 from analysis.refusal import BadInput
 
@@ -39,12 +42,12 @@ class VisionEngine:
     def _run(self, folder: RunFolder, habits: Habits) -> None:
         with joined(habits.device) as processes:
             config = folder.read_config()
-            training, validation = _files(config, folder.root, processes)
+            training, validation = locate_all(config, folder.root, processes)
             data = training_set(config, read_ground_truth(training.annotations), training)
             torch.manual_seed(derived(config.seed, WEIGHTS))
             detector = build_detector(config.model, len(data.truth.category_id))
-            if config.init.weights != "none" and not folder.checkpoints_newest_first():
-                _initialise(detector, config, folder, processes, habits)
+            if config.init != Init() and not folder.checkpoints_newest_first():
+                initialise(detector.backbone, config, folder, processes, habits)
             views = _views(config, read_ground_truth(validation.annotations), validation, detector)
             if views.truth.category_id != data.truth.category_id:
                 raise BadInput(
@@ -52,29 +55,44 @@ class VisionEngine:
                     "so what is learned on one cannot be measured on the other"
                 )
 
-            def predictions() -> list[Record]:
-                return _predict(config, detector, views, processes, habits)
+            def predictions(say: Say | None) -> list[Record]:
+                return _predict(config, detector, views, processes, habits, say)
 
             def measure_curve() -> dict[str, float]:
-                return _box_ap(predictions(), views.truth)
+                return box_ap(predictions(None), views.truth)  # the bar of the training stands meanwhile
 
             trained = Trainer(config, detector, data, folder, processes, habits, measure_curve).train()
             if processes.first:
                 folder.append_event("trained", **msgspec.to_builtins(trained))
                 steps = trained.iterations
                 folder.write_status(Status(state="running", phase="predicting", iteration=steps, iterations=steps))
-            records = predictions()
+            records = predictions(habits.say if processes.first else None)
             if processes.first:
                 folder.write_predictions(records)
                 folder.append_event("predicted", detections=len(records))
 
+    def trainer(
+        self, config: RunConfig, root: Path, folder: RunFolder, processes: Processes, habits: Habits
+    ) -> Trainer:
+        """See `Engine.trainer`."""
+        files = locate(config.data.train, root)
+        data = training_set(config, read_ground_truth(files.annotations), files)
+        detector = build_detector(config.model, len(data.truth.category_id))
+        return Trainer(config, detector, data, folder, processes, habits, dict)
 
-def _initialise(detector: Detector, config: RunConfig, folder: RunFolder, processes: Processes, habits: Habits) -> None:
+    def subject(self, config: RunConfig, root: Path, device: torch.device, read: Read) -> VisionSubject:
+        """See `Engine.subject`."""
+        training, validation = locate(config.data.train, root), locate(config.data.validation, root)
+        truth = read(training.annotations)
+        detector = build_detector(config.model, len(truth.category_id)).to(device)
+        data = training_set(msgspec.structs.replace(config, seed=0), truth, training)
+        return VisionSubject(config, detector, data, _views(config, read(validation.annotations), validation, detector))
+
+
+def initialise(backbone: nn.Module, config: RunConfig, folder: RunFolder, processes: Processes, habits: Habits) -> None:
     """Load the pre-trained weights that the run was named after, and write down what became of them."""
-    report = load_weights(detector.backbone, config)
     planned = read_json(folder.manifest, Manifest).weights
-    if planned != report.facts.digest:
-        raise BadInput(f"{config.init.weights}: is another file than when this run was prepared; put the old one back")
+    report = load_initial(backbone, config, planned or "", folder.root)
     if processes.first:
         folder.append_event("weights loaded", **summary_of(report))
         habits.say(f"starting from {report.facts.family} weights: {report.facts.file}")
@@ -82,7 +100,7 @@ def _initialise(detector: Detector, config: RunConfig, folder: RunFolder, proces
             habits.say(f"careful: {note}")
 
 
-def _files(config: RunConfig, root: Path, processes: Processes) -> tuple[Files, Files]:
+def locate_all(config: RunConfig, root: Path, processes: Processes) -> tuple[Files, Files]:
     """Training and validation files; the first process makes what has to be made."""
     if not processes.first:
         processes.wait()
@@ -113,7 +131,12 @@ def _views(config: RunConfig, truth: GroundTruth, files: Files, detector: Detect
 
 
 def _predict(
-    config: RunConfig, detector: Detector, views: EvaluationSet, processes: Processes, habits: Habits
+    config: RunConfig,
+    detector: Detector,
+    views: EvaluationSet,
+    processes: Processes,
+    habits: Habits,
+    say: Say | None,
 ) -> list[Record]:
     assert config.train.precision != "auto"
     return predict(
@@ -123,10 +146,11 @@ def _predict(
         precision=config.train.precision,
         processes=processes,
         workers=processes.workers(habits.workers),
+        say=say,
     )
 
 
-def _box_ap(records: list[Record], truth: GroundTruth) -> dict[str, float]:
+def box_ap(records: list[Record], truth: GroundTruth) -> dict[str, float]:
     """AP and AP50 of boxes, for the curves."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "predictions.json"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ablate.launch.base import Options
-    from ablate.study import Study, StudyRun
+    from ablate.study import Job, Study
 
 StudyName = Annotated[str, typer.Argument(metavar="[STUDY]", help="Its name.", show_default="the newest")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -158,13 +158,14 @@ def _warn(line: str) -> None:
     typer.echo(f"warning: {line}", err=True)
 
 
-def _matching(study: "Study", wanted: str) -> "list[StudyRun]":
+def _matching(study: "Study", wanted: str) -> "list[Job]":
     """The runs that a word names; all for an empty one."""
-    runs = [run for run in study.runs if run.identity]
+    runs = [run for run in study.jobs if run.identity]
     found = [run for run in runs if wanted in ("", run.variant, f"{run.variant}:{run.seed}", run.identity)]
     if not found:
+        names = ", ".join(dict.fromkeys(run.variant for run in study.jobs))
         raise BadInput(
-            f"--run {wanted}: study {study.name} has no such run; there are {', '.join(study.variants)} "
+            f"--run {wanted}: study {study.name} has no such run; there are {names} "
             f"(with :SEED for one of {', '.join(map(str, study.seeds))})"
         )
     return found

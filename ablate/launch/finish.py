@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ablate.launch.base import Options, Outcome, SomeFailed, Stopped
 from ablate.launch.devices import waiting_for_first
-from ablate.launch.standing import counts
+from ablate.launch.standing import DONE, counts, runs_alone
 from ablate.study import Study
 from analysis.refusal import BadInput
 
@@ -24,7 +24,8 @@ def finish(root: Path, study: Study, options: Options, outcome: Outcome) -> None
             f"stopped by {outcome.stopped} with {done} of {sum(numbers.values())} runs done, everything is saved; "
             "the same command continues"
         )
-    if numbers.get("finished") or numbers.get("out_of_memory"):
+    measured = any(run.state in DONE for run in runs_alone(outcome.standings))
+    if measured:
         measure_and_show(root, study, options)
     if outcome.failed:
         listed = "".join(f"\n  {sentence}" for sentence in outcome.failed)
@@ -32,7 +33,7 @@ def finish(root: Path, study: Study, options: Options, outcome: Outcome) -> None
             f"{len(outcome.failed)} of {sum(numbers.values())} runs came to no result; the others are not affected; "
             f"when the reason is gone, launch again with --retry:{listed}"
         )
-    if not numbers.get("finished") and not numbers.get("out_of_memory"):
+    if not measured:
         raise BadInput(
             f"study {study.name}: nothing of it can run: "
             + "; ".join(dict.fromkeys(standing.message for standing in outcome.standings))

@@ -9,14 +9,15 @@ from pathlib import Path
 import msgspec
 import typer
 
-from ablate.config import RunConfig
+from ablate.config import Pretraining, RunConfig
 from ablate.config_yaml import with_changes
+from ablate.engines.availability import python_of
 from ablate.launch.base import Options, module_command, worker_environment
 from ablate.launch.devices import CPU, holding_slots, slots_of
 from ablate.launch.queue import CAN_FAIL, CAN_START
 from ablate.launch.standing import Standing, standings
 from ablate.launch.view import clock
-from ablate.study import Study, StudyRun
+from ablate.study import Job, Study, StudyRun
 from analysis.refusal import BadInput
 
 CHEAP = "tiny-shapes"  # the base of studies that are not worth asking about
@@ -24,9 +25,10 @@ Say = Callable[[str], None]
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
-    """What a timing process is told."""
+    """What a timing process is told: a run or a pre-training."""
 
-    config: RunConfig
+    config: RunConfig | None = None
+    pretraining: Pretraining | None = None
     root: str
     folder: str  # to work in, and for the answer
     device: str
@@ -49,7 +51,7 @@ def agree(root: Path, study: Study, options: Options) -> None:
         typer.Abort: the answer is no.
     """
     found = standings(root, study)
-    todo = _to_do(study.runs, found, options.retry)
+    todo = _to_do(study.jobs, found, options.retry)
     if study.base == CHEAP or not todo:
         return
     if not sys.stdin.isatty():
@@ -61,26 +63,29 @@ def agree(root: Path, study: Study, options: Options) -> None:
     typer.confirm("Begin?", abort=True, err=True)
 
 
-def forecast(root: Path, todo: Sequence[StudyRun], options: Options, say: Say) -> float | None:
+def forecast(root: Path, todo: Sequence[Job], options: Options, say: Say) -> float | None:
     """Time the runs to do and say what they will cost -> hours until all are trained; none where nothing was timed."""
     slots = slots_of(options.device, options.gpus_per_run)[: options.gpus_per_run]
     lanes = max(1, len(slots_of(options.device, options.gpus_per_run)) // options.gpus_per_run)
     total, timed = 0.0, 0
     paces: dict[bytes, Pace] = {}
     for run in todo:
-        assert run.config is not None
-        key = _cost_key(run.config)
+        config = run.config if isinstance(run, StudyRun) else run.pretraining
+        assert config is not None
+        key = _cost_key(config)
         if key not in paces:
             say(f"timing a few iterations of {run.variant} ...")
-            paces[key] = _time(root, run.config, slots)
+            paces[key] = _time(root, config, slots)
         pace = paces[key]
         name = f"{run.variant}, seed {run.seed}"
         if pace.message:
             say(f"{name}: {pace.message}")
             continue
-        train = run.config.train
-        passes = train.batch_size // train.images_per_norm
-        iterations = train.total_iterations(pace.images)
+        passes = 1
+        if isinstance(config, RunConfig):
+            passes = config.train.batch_size // config.train.images_per_norm
+        schedule = config.train if isinstance(config, RunConfig) else config.pretrain
+        iterations = schedule.total_iterations(pace.images)
         seconds = iterations * passes * pace.seconds
         say(
             f"{name}: {iterations:,} iterations of {passes * pace.seconds:.2f} s, {clock(seconds)} on "
@@ -94,26 +99,42 @@ def forecast(root: Path, todo: Sequence[StudyRun], options: Options, say: Say) -
     return total / lanes / 3600
 
 
-def _to_do(runs: Sequence[StudyRun], found: Sequence[Standing], retry: bool) -> list[StudyRun]:
+def _to_do(runs: Sequence[Job], found: Sequence[Standing], retry: bool) -> list[Job]:
     states = (*CAN_START, *(CAN_FAIL if retry else ()))
     return list({run.identity: run for run, s in zip(runs, found, strict=True) if s.state in states}.values())
 
 
-def _cost_key(config: RunConfig) -> bytes:
+def _cost_key(config: RunConfig | Pretraining) -> bytes:
     """Configs with the same key take as long for one pass."""
+    if isinstance(config, Pretraining):
+        return msgspec.json.encode(
+            [config.encoder, msgspec.structs.replace(config.pretrain, epochs=1.0, warmup_epochs=0.0)]
+        )
     train = config.train
-    return msgspec.json.encode([config.model, config.data, train.images_per_norm, train.precision, train.jitter_scale])
+    return msgspec.json.encode(
+        [config.engine, config.model, config.data, train.images_per_norm, train.precision, train.jitter_scale]
+    )
 
 
-def _time(root: Path, config: RunConfig, slots: Sequence[str]) -> Pace:
+def _time(root: Path, config: RunConfig | Pretraining, slots: Sequence[str]) -> Pace:
     """Time one pass of a config in processes of their own, whose memory is gone afterwards."""
     on_gpus = tuple(slots) != (CPU,)
-    one_pass = with_changes(config, {"train.batch_size": config.train.images_per_norm})
     with tempfile.TemporaryDirectory(prefix="detablate-") as folder, holding_slots(slots):
-        trial = Trial(config=one_pass, root=str(root.absolute()), folder=folder, device="cuda" if on_gpus else "cpu")
+        device = "cuda" if on_gpus else "cpu"
+        trial = Trial(root=str(root.absolute()), folder=folder, device=device)
+        if isinstance(config, RunConfig):
+            one_pass = with_changes(config, {"train.batch_size": config.train.images_per_norm})
+            trial = msgspec.structs.replace(trial, config=one_pass)
+        else:
+            trial = msgspec.structs.replace(trial, pretraining=config)
         environment = worker_environment() | ({"CUDA_VISIBLE_DEVICES": ",".join(slots)} if on_gpus else {})
         done = subprocess.run(
-            module_command("ablate.launch.trial", msgspec.json.encode(trial).decode(), len(slots)),
+            module_command(
+                "ablate.launch.trial",
+                msgspec.json.encode(trial).decode(),
+                len(slots),
+                python_of(config.engine) if isinstance(config, RunConfig) else "",
+            ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -13,6 +13,7 @@ from typing import IO
 
 import msgspec
 
+from ablate.engines.availability import python_of
 from ablate.launch.base import BUSY, LOG, Job, Options, Outcome, View, worker_command, worker_environment
 from ablate.launch.cancel import Cancelled, launchers_folder
 from ablate.launch.devices import CPU, free_slots, slots_of
@@ -21,6 +22,7 @@ from ablate.launch.standing import DONE, FAILED, Observer, Standing, State
 from ablate.launch.view import state_words
 from ablate.lease import Held, holding, joining, this_process
 from ablate.store import Status, now, run_folder
+from ablate.study import Job as StudyJob
 from ablate.study import Study, StudyRun
 from analysis.refusal import BadInput
 
@@ -33,7 +35,7 @@ Command = Callable[[Job, int], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class _Child:
-    run: StudyRun
+    run: StudyJob
     slots: tuple[str, ...]
     process: subprocess.Popen[bytes]
     log: IO[bytes]
@@ -77,6 +79,9 @@ class LocalLauncher:
 
     def launch(self, root: Path, study: Study, options: Options, view: View) -> Outcome:
         """See `Launcher.launch`."""
+        for standing, run in zip(Observer(root, study).look(), study.jobs, strict=True):
+            if standing.state not in DONE:
+                _python(run)  # a missing engine is told before anything is written
         slots = slots_of(options.device, options.gpus_per_run)
         folder = launchers_folder(root, study.name)
         try:
@@ -150,10 +155,10 @@ class _Launch:
         return msgspec.structs.replace(standing, state="running", phase=phase)
 
     def _queue(self, found: list[Standing]) -> Queue:
-        own = {run.identity for run in self._study.runs}
-        needed = {need for run in self._study.runs for need in run.needs} - own
+        jobs = self._study.jobs
+        needed = {need for run in jobs for need in run.needs} - {run.identity for run in jobs}
         elsewhere = {need: self._state_elsewhere(need) for need in needed}
-        return queue(self._study.runs, found, set_aside=self._tried, again=self._again, elsewhere=elsewhere)
+        return queue(jobs, found, set_aside=self._tried, again=self._again, elsewhere=elsewhere)
 
     def _state_elsewhere(self, identity: str) -> State | None:
         status = run_folder(self._root, identity).read_status()
@@ -173,7 +178,7 @@ class _Launch:
             self._start_worker(run, tuple(free))
             taken |= set(free)
 
-    def _start_worker(self, run: StudyRun, slots: tuple[str, ...]) -> None:
+    def _start_worker(self, run: StudyJob, slots: tuple[str, ...]) -> None:
         on_gpus = slots != (CPU,)
         job = Job(
             root=str(self._root),
@@ -185,6 +190,7 @@ class _Launch:
             device="cuda" if on_gpus else "cpu",
             loaders=self._options.loaders,
             checkpoint_minutes=self._options.checkpoint_minutes,
+            python=_python(run),
         )
         environment = worker_environment() | ({"CUDA_VISIBLE_DEVICES": ",".join(slots)} if on_gpus else {})
         folder = run_folder(self._root, run.identity)
@@ -241,7 +247,7 @@ class _Launch:
             folder.append_event("interrupted", message=message)
         self._fail(child.run, message)
 
-    def _fail(self, run: StudyRun, message: str) -> None:
+    def _fail(self, run: StudyJob, message: str) -> None:
         self._tried.add(run.identity)
         self._failures[run.identity] = message
         self._view.say(f"{run.variant}, seed {run.seed}: {message}")
@@ -266,6 +272,12 @@ class _Launch:
             if message and standing.state not in DONE:
                 failed[standing.identity] = f"{standing.variant}, seed {standing.seed}: {message}"
         return Outcome(found, list(failed.values()), self._stop.reason)
+
+
+def _python(run: StudyJob) -> str:
+    """The interpreter of its worker; empty for ours."""
+    config = run.config if isinstance(run, StudyRun) else None
+    return "" if config is None else python_of(config.engine)
 
 
 def _as_state(status: Status) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ablate.launch.base import LOG
 from ablate.store import run_folder
-from ablate.study import StudyRun
+from ablate.study import Job
 
 
 class Logs:
@@ -16,7 +16,7 @@ class Logs:
         runs: whose logs; those that share a folder are read once.
     """
 
-    def __init__(self, root: Path, runs: Sequence[StudyRun]) -> None:
+    def __init__(self, root: Path, runs: Sequence[Job]) -> None:
         seeds = len({run.seed for run in runs}) > 1
         folders: dict[str, str] = {}
         for run in runs:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ablate.launch.standing import DONE, Standing, State
-from ablate.study import StudyRun
+from ablate.study import Job
 
 CAN_START: tuple[State, ...] = ("waiting", "interrupted")
 CAN_FAIL: tuple[State, ...] = ("failed", "diverged", "out_of_memory")
@@ -20,13 +20,13 @@ class Queue:
         hopeless: cannot run, because what they need will not be there: name of the folder -> why.
     """
 
-    ready: list[StudyRun]
-    later: list[StudyRun]
+    ready: list[Job]
+    later: list[Job]
     hopeless: dict[str, str]
 
 
 def queue(
-    runs: Sequence[StudyRun],
+    runs: Sequence[Job],
     found: Sequence[Standing],
     *,
     set_aside: Collection[str],
@@ -36,7 +36,7 @@ def queue(
     """What may start, what has to wait, and what waits in vain.
 
     Args:
-        runs: of the study, in order.
+        runs: of the study and what they need, in order.
         found: how each of them stands.
         set_aside: names of the run folders that this launch has started before.
         again: those to be run although they failed.
@@ -67,10 +67,11 @@ def queue(
         for identity, run in unique.items():
             for need in run.needs:
                 if is_open(identity) and not is_there(need) and not is_coming(need):
-                    hopeless[identity] = f"needs run {need}, which {_what_became(need, state, elsewhere)}"
+                    name = unique[need].variant if need in unique and "/" in need else f"run {need}"
+                    hopeless[identity] = f"needs {name}, which {_what_became(need, state, elsewhere)}"
                     changed = True
-    ready: list[StudyRun] = []
-    later: list[StudyRun] = []
+    ready: list[Job] = []
+    later: list[Job] = []
     training: set[str] = set()  # one at a time of those that train the same: the others take over its weights
     for identity, run in unique.items():
         if state[identity] == "running":

@@ -9,7 +9,7 @@ import msgspec
 
 from ablate.lease import Owner, Watch
 from ablate.store import RunFolder, Status, run_folder
-from ablate.study import Study, StudyRun
+from ablate.study import Job, Study, StudyRun
 
 State = Literal[
     "blocked",  # weights or the like are missing
@@ -65,16 +65,16 @@ class Observer:
     """
 
     def __init__(self, root: Path, study: Study) -> None:
-        self._root, self._runs = root, study.runs
+        self._root, self._jobs = root, study.jobs
         self._watch = Watch()
         self._done: dict[str, Standing] = {}
 
     def look(self) -> list[Standing]:
-        """Every run of the study, in its order."""
+        """Every run of the study, and the pre-trainings they need, in the order of `Study.jobs`."""
         found: dict[str, Standing] = {}
         standings = []
-        for run in self._runs:
-            if not run.identity:
+        for run in self._jobs:
+            if isinstance(run, StudyRun) and not run.identity:
                 standings.append(_blocked(run))
                 continue
             if run.identity not in found:
@@ -85,7 +85,7 @@ class Observer:
             standings.append(msgspec.structs.replace(standing, variant=run.variant, seed=run.seed))
         return standings
 
-    def _read(self, run: StudyRun) -> Standing:
+    def _read(self, run: Job) -> Standing:
         folder = run_folder(self._root, run.identity)
         status = folder.read_status()
         if status is not None and status.state in DONE:
@@ -106,8 +106,13 @@ class Observer:
 
 
 def standings(root: Path, study: Study) -> list[Standing]:
-    """Every run of a study, at one look."""
+    """Every job of a study, at one look."""
     return Observer(root, study).look()
+
+
+def runs_alone(found: Sequence[Standing]) -> list[Standing]:
+    """Without the pre-trainings, which have no place in a table of results."""
+    return [standing for standing in found if "/" not in standing.identity]
 
 
 def counts(found: Sequence[Standing]) -> dict[str, int]:
@@ -121,7 +126,7 @@ def _blocked(run: StudyRun) -> Standing:
     return Standing(variant=run.variant, seed=run.seed, identity="", state="blocked", message=message)
 
 
-def _from_status(run: StudyRun, status: Status, state: Any, owner: Owner | None = None) -> Standing:
+def _from_status(run: Job, status: Status, state: Any, owner: Owner | None = None) -> Standing:
     return Standing(
         variant=run.variant,
         seed=run.seed,
@@ -135,8 +140,10 @@ def _from_status(run: StudyRun, status: Status, state: Any, owner: Owner | None 
     )
 
 
-def _planned_iterations(run: StudyRun) -> int:
+def _planned_iterations(run: Job) -> int:
     """What the config says, until the run has said it; 0 where it counts in epochs."""
+    if not isinstance(run, StudyRun):
+        return 0
     planned = "none" if run.config is None else run.config.train.iterations
     return planned if isinstance(planned, int) else 0
 

@@ -14,6 +14,7 @@ from ablate.launch.base import BUSY, Job
 from ablate.launch.devices import holding_slots
 from ablate.lease import Held, Owner, is_alive, owners
 from ablate.store import FINAL, Status, run_folder
+from ablate.study import Job as StudyJob
 from ablate.study import StudyRun, read_study
 from analysis.refusal import BadInput, Refusal
 
@@ -50,10 +51,11 @@ def carry_out(job: Job) -> int:
 
 def _execute(job: Job) -> None:
     run = _run_of(job)
-    if run.config is None:
+    if isinstance(run, StudyRun) and run.config is None:
         raise BadInput(f"{run.variant}: {run.blocked or 'has no config'}")
     from ablate.engines.base import Habits
     from ablate.execution import execute
+    from ablate.pretraining import pretrain
 
     habits = Habits(
         device=job.device,
@@ -61,11 +63,15 @@ def _execute(job: Job) -> None:
         checkpoint_seconds=60 * job.checkpoint_minutes,
         say=lambda line: print(line, flush=True),
     )
-    execute(run.config, Path(job.root), habits, identity=run.identity, again=job.again)
+    root = Path(job.root)
+    if not isinstance(run, StudyRun):
+        pretrain(run.pretraining, root, habits, keep=run.epochs, name=run.identity, again=job.again)
+    elif run.config is not None:
+        execute(run.config, root, habits, identity=run.identity, again=job.again)
 
 
-def _run_of(job: Job) -> StudyRun:
-    for run in read_study(Path(job.root), job.study).runs:
+def _run_of(job: Job) -> StudyJob:
+    for run in read_study(Path(job.root), job.study).jobs:
         if run.identity == job.run:
             return run
     raise BadInput(f"study {job.study} has no run {job.run} any more; launch it again")

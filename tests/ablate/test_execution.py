@@ -53,7 +53,7 @@ def test_what_goes_wrong_beside_the_first_process_is_recorded(
     folder = prepared(tmp_path, tiny_config(data))
     engine_that_raises(monkeypatch, error)
     with pytest.raises(raised):
-        execution._take_part(folder, HABITS)
+        execution._take_part(folder, HABITS, execution.WORK)
     assert told(folder) == expected
 
 
@@ -69,11 +69,11 @@ def test_the_first_process_leaves_what_the_other_said_and_gives_bare_sentences(
 
     monkeypatch.setattr(execution, "engine_of", lambda _: Engine())
     with pytest.raises(RuntimeError):
-        execution._carry_out(folder, HABITS, alone=False)
+        execution._carry_out(folder, HABITS, execution.WORK, alone=False)
     assert told(folder) == ("failed", "7.png: is no image")
     engine_that_raises(monkeypatch, BadInput("8.png: is no image"))
     with pytest.raises(BadInput):
-        execution._carry_out(folder, HABITS, alone=True)
+        execution._carry_out(folder, HABITS, execution.WORK, alone=True)
     assert told(folder) == ("failed", "8.png: is no image")
 
 

@@ -130,7 +130,9 @@ TOGETHER: dict[str, dict[str, object]] = {
 NOT_HERE = {
     "engine",  # one engine so far
     "init.scheme",
-    "init.weights",
+    "init.weights",  # these enter by a digest, tested below
+    "init.pretraining",
+    "init.pretraining_epoch",
     "train.epochs",  # excluded by iterations, tested below
     "data.train.split",  # data enters by its digest
     "data.train.images",

@@ -62,7 +62,7 @@ def as_rle(segmentation: Any, height: int, width: int) -> Any:
     return segmentation
 
 
-def tidecv_numbers(
+def tidecv_tide(
     truth: dict[str, Any],
     results: list[dict[str, Any]],
     *,
@@ -70,8 +70,8 @@ def tidecv_numbers(
     iou: float = 0.5,
     background_iou: float = 0.1,
     max_dets: int = 100,
-) -> Numbers:
-    """tidecv, fed record by record in the order of the file."""
+) -> Any:
+    """tidecv's TIDE after evaluation (its one run is called "dt"), fed record by record in the order of the file."""
     from pycocotools import mask
     from tidecv import TIDE, Data
 
@@ -89,7 +89,14 @@ def tidecv_numbers(
         box = r["bbox"] if "bbox" in r else mask.toBbox(r["segmentation"]).tolist()
         dt.add_detection(r["image_id"], r["category_id"], r["score"], box, rle)
     tide = TIDE(pos_threshold=iou, background_threshold=background_iou, mode=TIDE.MASK if segm else TIDE.BOX)
-    run = tide.evaluate(gt, dt, name="dt")
+    tide.evaluate(gt, dt, name="dt")
+    return tide
+
+
+def tidecv_numbers(truth: dict[str, Any], results: list[dict[str, Any]], **settings: Any) -> Numbers:
+    """tidecv's AP, deltas and counts; settings as of :func:`tidecv_tide`."""
+    tide = tidecv_tide(truth, results, **settings)
+    run = tide.runs["dt"]
     errors = tide.get_all_errors()
     found = {**errors["main"]["dt"], **errors["special"]["dt"]}
     counts = {error.short_name: count for error, count in run.count_errors().items()}
@@ -147,6 +154,13 @@ def pycocotools_ap(truth: Path, results: Path, *, iou: float, max_dets: int = 10
     precision = evaluation.eval["precision"][:, :, :, 0, 0]
     known = precision[precision > -1]
     return float(np.mean(known)) * 100 if known.size else 0.0
+
+
+def pycocotools_class_ap(truth: Path, results: Path, *, iou: float, iou_type: str = "bbox") -> list[float]:
+    """The AP in points of each category by ascending id, NaN where undefined, from the files themselves."""
+    precision = _evaluate(truth, results, iou_type, iouThrs=np.array([iou]), maxDets=[100]).eval["precision"]
+    by_class = precision[0, :, :, 0, 0]
+    return np.where(by_class[0] > -1, by_class.mean(axis=0) * 100, np.nan).tolist()
 
 
 def hotcoco_numbers(

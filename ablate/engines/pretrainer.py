@@ -1,0 +1,191 @@
+"""The loop of pre-training: crops through a masked autoencoder, weights and pictures kept at chosen epochs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from ablate.config import Pretraining
+from ablate.data.loading import TrainingOrder, normalise
+from ablate.data.pictures import Crops, PictureSet, find_pictures, stacked
+from ablate.engines.base import Habits
+from ablate.engines.curves import Curves
+from ablate.engines.precision import autocast
+from ablate.engines.processes import Processes
+from ablate.engines.reconstructions import draw_reconstructions
+from ablate.engines.schedule import lr_factor_after_warmup
+from ablate.engines.signals import outlive_a_polite_stop
+from ablate.engines.trainer import Loop
+from ablate.models.mae import MaskedAutoencoder
+from ablate.pretraining_folder import PretrainingFolder
+from ablate.store import replacing
+from analysis.refusal import BadInput
+
+IMAGES_OF_LR = 256  # to which base_lr belongs
+SHOWN = 8  # pictures in a gallery
+
+
+class Pretrainer(Loop):
+    """One pre-training.
+
+    Args:
+        pretraining: its config; precision is resolved.
+        autoencoder: with its initial weights; is moved to the device.
+        data: the crops.
+        folder: of the pre-training.
+        processes: that train together.
+        habits: what changes no result.
+        keep: epochs after which the weights are kept; those after the last one always are.
+        accumulate: forward passes of a process before each optimizer step.
+
+    Raises:
+        BadInput: the batch cannot be shared evenly.
+    """
+
+    remedy = "lower base_lr or lengthen warmup_epochs"
+
+    def __init__(
+        self,
+        pretraining: Pretraining,
+        autoencoder: MaskedAutoencoder,
+        data: PictureSet,
+        folder: PretrainingFolder,
+        processes: Processes,
+        habits: Habits,
+        *,
+        keep: Sequence[int] = (),
+        accumulate: int = 1,
+    ) -> None:
+        settings = pretraining.pretrain
+        self.pretraining, self.settings, self.data, self.home = pretraining, settings, data, folder
+        self.autoencoder = autoencoder.to(processes.device)
+        each, rest = divmod(settings.batch_size, processes.count * accumulate)
+        if rest:
+            raise BadInput(
+                f"{processes.count} processes with {accumulate} forward passes each cannot share batches of "
+                f"{settings.batch_size} images; choose numbers whose product divides it"
+            )
+        assert settings.precision != "auto"
+        self.images = each  # of one forward pass of one process
+        self.peak_lr = settings.base_lr * settings.batch_size / IMAGES_OF_LR
+        super().__init__(
+            self.autoencoder,
+            build_pretraining_optimizer(self.autoencoder, settings.weight_decay, settings.betas),
+            settings.precision,
+            folder,
+            processes,
+            habits,
+            passes=accumulate,
+            iterations=settings.total_iterations(len(data)),
+            epoch=max(1, len(data) // settings.batch_size),
+        )
+        self.warmup = settings.warmup_iterations(len(data))
+        self.kept = {settings.iterations_after(epoch, len(data)): epoch for epoch in sorted(keep)}
+        self.kept[self.iterations] = round(settings.epochs)
+
+    def _loader(self) -> "DataLoader[Crops]":
+        order = TrainingOrder(
+            images=len(self.data),
+            batch_size=self.settings.batch_size,
+            per_pass=self.images,
+            seed=self.settings.seed,
+            first=self.iteration,
+            last=self.iterations,
+            rank=self.processes.rank,
+            world=self.processes.count,
+        )
+        return DataLoader(
+            self.data,  # type: ignore[arg-type]
+            batch_sampler=order,
+            collate_fn=stacked,
+            num_workers=self.processes.workers(self.habits.workers),
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=outlive_a_polite_stop,
+        )
+
+    def _forward_backward(self, batch: Crops, number: int) -> dict[str, Tensor]:
+        images = as_input(batch.images, self.pretraining)
+        with self.meter.watching():
+            with autocast(self.precision, self.device):
+                loss: Tensor = self.model(images, batch.noise)
+            self.scaler.scale(loss / self.passes).backward()  # type: ignore[no-untyped-call]
+        return {"reconstruction": loss.detach()}
+
+    def _lr(self, iteration: int) -> float:
+        return self.peak_lr * lr_factor_after_warmup(iteration, iterations=self.iterations, warmup=self.warmup)
+
+    def _passed(self, iteration: int, curves: Curves) -> None:
+        """Keep weights and pictures; before the checkpoint, so that none says more is done than is there."""
+        if iteration not in self.kept or not self.processes.first:
+            return
+        epoch = self.kept[iteration]
+        for folder in (self.home.weights, self.home.pictures):
+            folder.mkdir(exist_ok=True)
+        for path, state in (
+            (self.home.weights_after(epoch), self.autoencoder.encoder_state()),
+            (self.home.full_weights_after(epoch), self.autoencoder.state_dict()),
+        ):
+            with replacing(path) as file:
+                torch.save({"model": {key: value.cpu() for key, value in state.items()}}, file)
+        self._draw(epoch)
+        self.folder.append_event("weights kept", epoch=epoch, path=str(self.home.weights_after(epoch)))
+
+    def _draw(self, epoch: int) -> None:
+        last = len(self.data) - 1
+        chosen = sorted({round(place * last / (SHOWN - 1)) for place in range(SHOWN)})
+        crops = stacked([self.data.whole(index) for index in chosen]).to(self.device)
+        self.autoencoder.eval()
+        with autocast(self.precision, self.device):
+            found, hidden = self.autoencoder.reconstruct(as_input(crops.images, self.pretraining), crops.noise)
+        self.autoencoder.train()
+        with replacing(self.home.pictures_after(epoch)) as file:
+            file.write(draw_reconstructions(crops.images, found, hidden, self.pretraining))
+
+
+def as_input(images: Tensor, pretraining: Pretraining) -> Tensor:
+    """Crops u8[B, 3, side, side] -> f32, normalised."""
+    sizes = torch.tensor(images.shape[2:], device=images.device).expand(len(images), 2)
+    return normalise(images, sizes, pretraining.pixel_mean, pretraining.pixel_std)
+
+
+def picture_set(pretraining: Pretraining, root: Path) -> PictureSet:
+    """The crops of a config; ``root`` is above `results/`."""
+    settings = pretraining.pretrain
+    return PictureSet(
+        pictures=find_pictures(settings.images, root),
+        side=settings.image_size,
+        patches=(settings.image_size // pretraining.encoder.patch_size) ** 2,
+        scale=settings.crop_scale,
+        flip=settings.flip,
+        seed=settings.seed,
+    )
+
+
+def build_autoencoder(pretraining: Pretraining) -> MaskedAutoencoder:
+    """The autoencoder of a config, with random weights drawn from torch's global generator."""
+    encoder, settings = pretraining.encoder, pretraining.pretrain
+    return MaskedAutoencoder(
+        width=encoder.width,
+        depth=encoder.depth,
+        heads=encoder.heads,
+        image_size=settings.image_size,
+        patch_size=encoder.patch_size,
+        mlp_ratio=encoder.mlp_ratio,
+        decoder_width=settings.decoder_width,
+        decoder_depth=settings.decoder_depth,
+        decoder_heads=settings.decoder_heads,
+        mask_ratio=settings.mask_ratio,
+        normalised_target=settings.normalised_target,
+    )
+
+
+def build_pretraining_optimizer(model: nn.Module, weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:
+    """AdamW as in MAE's code: vectors (biases, norms) do not decay; the learning rate is set anew at each step."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas)

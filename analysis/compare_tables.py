@@ -1,0 +1,254 @@
+"""A comparison as documents for programs and papers: JSON, CSV, Markdown, LaTeX."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from analysis.compare import CategoryIntervals, Comparison, Moves
+from analysis.compare_findings import findings, what_of
+from analysis.errors import SPECIAL, ap_name
+from analysis.ground_truth import GroundTruth
+from analysis.intervals import Difference, Interval
+from analysis.latex import escape
+from analysis.printed import markdown, one_line
+from analysis.resample import MEAN_AP
+from analysis.tables import SCHEMA, ground_truth_summary, settings_sentence
+
+
+def comparison_document(ground_truth: GroundTruth, comparison: Comparison) -> dict[str, Any]:
+    """The document of ``analyze compare --json``: points, unrounded; null where nothing can be told."""
+    settings = comparison.settings
+    return {
+        "schema": SCHEMA,
+        "ground_truth": ground_truth_summary(ground_truth),
+        "settings": {
+            "iou_type": settings.iou_type,
+            "iou": settings.iou,
+            "background_iou": settings.background_iou,
+            "max_dets": settings.max_dets,
+            "convention": settings.convention,
+        },
+        "resampling": {**_resampling(comparison), "family": comparison.family},
+        "baseline": comparison.baseline,
+        "cautions": list(comparison.cautions),
+        "runs": [
+            {
+                "name": one.name,
+                "seeds": list(one.seeds),
+                "numbers": {name: _interval(found) for name, found in one.numbers.items()},
+                "categories": _categories(ground_truth, one.categories),
+            }
+            for one in comparison.entrants
+        ],
+        "against_baseline": [
+            {
+                "name": one.name,
+                "seeds": list(one.seeds),
+                "differences": {name: _difference(found) for name, found in one.differences.items()},
+                "categories": _categories(ground_truth, one.categories),
+                "fates": _moves(ground_truth, one.moves) if one.moves else None,
+                "finding": sentence,
+            }
+            for one, sentence in zip(comparison.against, findings(comparison), strict=True)
+        ],
+    }
+
+
+def intervals_entries(comparison: Comparison, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Add ``intervals`` to the entries of runs in a document; returns what the document says of the resampling."""
+    for entry, one in zip(runs, comparison.entrants, strict=True):
+        entry["intervals"] = {name: _interval(found) for name, found in one.numbers.items()}
+    return {"resampling": _resampling(comparison), "cautions": list(comparison.cautions)}
+
+
+def _resampling(comparison: Comparison) -> dict[str, Any]:
+    return {"unit": "images", "resamples": comparison.resamples, "seed": comparison.seed, "confidence": 0.95}
+
+
+def _interval(found: Interval) -> dict[str, Any]:
+    return {
+        "value": _known(found.value),
+        "low": _known(found.low),
+        "high": _known(found.high),
+        "error_images": _known(found.images),
+        "error_seeds": None if found.seeds is None else _known(found.seeds),
+        "n": found.n,
+    }
+
+
+def _difference(found: Difference) -> dict[str, Any]:
+    more = {"p": _known(found.p), "p_family": _known(found.p_family), "stands": found.stands}
+    return {**_interval(found), **more}
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _categories(ground_truth: GroundTruth, categories: dict[str, CategoryIntervals]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": ground_truth.category_id[at],
+            "name": ground_truth.category_name[at],
+            **{
+                name: {"value": _known(of.value[at]), "low": _known(of.low[at]), "high": _known(of.high[at])}
+                for name, of in categories.items()
+            },
+        }
+        for at in range(len(ground_truth.category_id))
+    ]
+
+
+def _moves(ground_truth: GroundTruth, moves: Moves) -> dict[str, Any]:
+    fates = range(len(moves.fates))
+    return {
+        "names": list(moves.fates),
+        "objects": moves.count.tolist(),
+        "images": [
+            {
+                "before": moves.fates[before],
+                "after": moves.fates[after],
+                "objects": int(moves.count[before, after]),
+                "most": [
+                    {"id": ground_truth.image_id[image], "file_name": ground_truth.file_name[image], "objects": count}
+                    for image, count in moves.images(ground_truth.image, before, after)
+                ],
+            }
+            for before in fates
+            for after in fates
+            if before != after and moves.count[before, after]
+        ],
+    }
+
+
+def comparison_csv(comparison: Comparison) -> str:
+    """A row a run and number: its value and interval, and where it is not the baseline its difference."""
+    against = {one.name: one for one in comparison.against}
+    rows = []
+    for entrant in comparison.entrants:
+        for number, found in entrant.numbers.items():
+            row: dict[str, Any] = {
+                "run": entrant.name,
+                "baseline": comparison.baseline,
+                "number": number,
+                "n": found.n,
+                "value": found.value,
+                "low": found.low,
+                "high": found.high,
+                "error_images": found.images,
+                "error_seeds": found.seeds,
+            }
+            names = ("value", "low", "high", "images", "seeds", "p", "p_family", "stands")
+            difference = against[entrant.name].differences[number] if entrant.name in against else None
+            row |= {f"difference_{name}": getattr(difference, name) if difference else None for name in names}
+            rows.append(row)
+    return _csv(rows)
+
+
+def categories_csv(ground_truth: GroundTruth, comparison: Comparison) -> str:
+    """A row a run, category and number, likewise."""
+    against = {one.name: one for one in comparison.against}
+    rows = []
+    for entrant in comparison.entrants:
+        for number, of in entrant.categories.items():
+            difference = against[entrant.name].categories[number] if entrant.name in against else None
+            for at, category in enumerate(ground_truth.category_name):
+                row: dict[str, Any] = {
+                    "run": entrant.name,
+                    "category_id": ground_truth.category_id[at],
+                    "category": category,
+                    "number": number,
+                }
+                for prefix, columns in (("", of), ("difference_", difference)):
+                    for name in ("value", "low", "high"):
+                        row[f"{prefix}{name}"] = float(getattr(columns, name)[at]) if columns else None
+                rows.append(row)
+    return _csv(rows)
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()})
+    return stream.getvalue()
+
+
+def comparison_markdown(ground_truth: GroundTruth, comparison: Comparison) -> str:
+    """A row a run: the baseline's numbers, then differences; what stands is bold."""
+    heads = ["run", *(number.upper() if number in SPECIAL else number for number in comparison.numbers)]
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * len(comparison.numbers)]
+    base = next(one for one in comparison.entrants if one.name == comparison.baseline)
+    cells = [f"{markdown(base.name)} (baseline)", *(_text(found) for found in base.numbers.values())]
+    lines.append("| " + " | ".join(cells) + " |")
+    for one in comparison.against:
+        cells = [_text(found, sign=True) for found in one.differences.values()]
+        cells = [
+            f"**{cell}**" if found.stands else cell for cell, found in zip(cells, one.differences.values(), strict=True)
+        ]
+        lines.append("| " + " | ".join([f"{markdown(one.name)}, difference", *cells]) + " |")
+    said = [f"- {markdown(sentence)}" for sentence in findings(comparison)]
+    facts = [markdown(fact) for fact in _facts(ground_truth, comparison)]
+    return "\n".join([*lines, "", *said, "", *facts, ""])
+
+
+def _text(found: Interval, *, sign: bool = False) -> str:
+    if math.isnan(found.value):
+        return "-"
+    shape = "+.1f" if sign else ".1f"
+    value = format(found.value, shape)
+    return value if math.isnan(found.low) else f"{value} [{found.low:{shape}}, {found.high:{shape}}]"
+
+
+def comparison_latex(ground_truth: GroundTruth, comparison: Comparison) -> str:
+    r"""A ``table*`` for papers that use booktabs: a row a number, a column a run; what stands is bold."""
+    base = next(one for one in comparison.entrants if one.name == comparison.baseline)
+    others = comparison.against
+    lines = [
+        *(f"% {one_line(fact)}" for fact in _facts(ground_truth, comparison)),
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table*}",
+        r"\centering",
+        rf"\caption{{Differences to {_tex_name(comparison.baseline)} in points, with 95\,\% intervals.}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(others) + 1)}}}",
+        r"\toprule",
+        " & ".join(["", _tex_name(base.name), *(_tex_name(one.name) for one in others)]) + r" \\",
+        r"\midrule",
+    ]
+    name = ap_name(comparison.settings.iou)
+    for number in comparison.numbers:
+        label = number.upper() if number in SPECIAL else number
+        label = label if number in (MEAN_AP, name) else f"{name} lost to {label}"
+        cells = [_tex(base.numbers[number], sign=False, bold=False)]
+        cells += [_tex(one.differences[number], sign=True, bold=one.differences[number].stands) for one in others]
+        lines.append(" & ".join([escape(label), *cells]) + r" \\")
+        if number == name:
+            lines.append(r"\midrule")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""])
+
+
+def _tex_name(name: str) -> str:
+    return escape(one_line(name))
+
+
+def _tex(found: Interval, *, sign: bool, bold: bool) -> str:
+    text = _text(found, sign=sign)
+    if text == "-":
+        return "--"
+    value, _, limits = text.partition(" ")
+    value = rf"\mathbf{{{value}}}" if bold else value
+    return f"${value}\\ {limits}$" if limits else f"${value}$"
+
+
+def _facts(ground_truth: GroundTruth, comparison: Comparison) -> list[str]:
+    return [
+        f"Differences to {comparison.baseline} in points, [95 % interval], {comparison.resamples:,} resamples of "
+        f"{comparison.images:,} images, seed {comparison.seed}. {what_of(comparison)}",
+        f"In bold: stands at the 5 % level after Holm's correction over {comparison.family}.",
+        f"{settings_sentence(comparison.settings)} Ground truth: {ground_truth.path.name}, "
+        f"{len(ground_truth):,} objects, digest {ground_truth.digest[:12]}.",
+        *(f"Careful: {caution}." for caution in comparison.cautions),
+    ]

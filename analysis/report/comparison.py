@@ -1,0 +1,163 @@
+"""The section that holds every other run against the baseline: differences, what stands, how objects moved."""
+
+import numpy as np
+
+from analysis.compare import Against, Moves, moves_between
+from analysis.compare_findings import findings, moved, of_whom
+from analysis.compare_screen import interval_text, p_text, resampled_sentence
+from analysis.errors import ERRORS, SPECIAL, ap_name
+from analysis.findings import MEANINGS
+from analysis.intervals import Difference
+from analysis.report.charts import Scale, estimate_line, run_class, shade
+from analysis.report.markup import Child, Markup, join, tag
+from analysis.report.material import Material
+from analysis.report.page import Section
+from analysis.report.parts import (
+    Column,
+    code_and_text,
+    limits,
+    note,
+    number,
+    plot,
+    row_head,
+    run_name,
+    scrolling,
+    sentence,
+    table,
+    tabs,
+)
+
+MOST_CATEGORIES = 10
+
+
+def comparison(material: Material) -> list[Section]:
+    """One section where there are several runs, none where there is one."""
+    if len(material.runs) < 2:
+        return []
+    found = material.comparison
+    base = material.runs[material.baseline]
+    others = [place for place in range(len(material.runs)) if place != material.baseline]
+    panels: list[tuple[Child, Markup]] = []
+    scale = _scale(material)
+    for turn, (place, differences) in enumerate(zip(others, _against(material), strict=True)):
+        one = material.runs[place]
+        parts = [_differences(material, place, differences, scale)]
+        if found is not None:
+            against = found.against[turn]
+            said = findings(found)[turn]
+            parts = [tag("p", said, class_="verdict"), *parts, _categories(material, against)]
+        parts.append(_moves(material, one.name, moves_between(base.breakdown, one.breakdown)))
+        panels.append((run_name(place, one.name), join(parts)))
+    body = join([*_explained(material), tabs("comparison", panels)])
+    return [Section("comparison", "Comparison", f"Against {base.name}", body)]
+
+
+def _explained(material: Material) -> list[Markup]:
+    found = material.comparison
+    if found is None:
+        return [
+            note(
+                "The images were not resampled, so nothing here tells differences from noise; the option --resamples "
+                "1000 does that."
+            )
+        ]
+    text = (
+        f"{sentence(resampled_sentence(found))} Lines: 95 % intervals of the differences. A difference stands (●) "
+        f"if it survives, at 5 %, Holm's correction over the family of {found.family}. All of it speaks of these "
+        "models; a claim about a design needs several seeds."
+    )
+    return [tag("p", text), *(note(sentence(caution)) for caution in found.cautions)]
+
+
+def _scale(material: Material) -> Scale:
+    """One for all panels, so that they can be held against each other."""
+    ends = [side for one in _against(material) for known in one.values() for side in limits(known) or (known.value,)]
+    reach = max((abs(end) for end in ends), default=1.0)
+    return Scale(-reach, reach) if reach > 0 else Scale(-1.0, 1.0)
+
+
+def _against(material: Material) -> list[dict[str, Difference]]:
+    """Every difference of every run but the baseline; without resampling the values alone."""
+    if material.comparison is not None:
+        return [one.differences for one in material.comparison.against]
+    name, nan = ap_name(material.settings.iou), float("nan")
+    base = material.runs[material.baseline]
+
+    def plain(value: float) -> Difference:
+        return Difference(value, nan, nan, nan)
+
+    return [
+        {"AP": plain(one.metrics["AP"] - base.metrics["AP"]), name: plain(one.breakdown.ap - base.breakdown.ap)}
+        | {key: plain(one.breakdown.raw[key] - base.breakdown.raw[key]) for key in (*ERRORS, *SPECIAL)}
+        for one in material.runs
+        if one is not base
+    ]
+
+
+def _differences(material: Material, place: int, differences: dict[str, Difference], scale: Scale) -> Markup:
+    name = ap_name(material.settings.iou)
+    columns = [Column("Number"), Column("Difference as a line", silent=True), Column("Difference", number=True)]
+    resampled = material.comparison is not None
+    columns += [Column("p", number=True), Column("Stands")] if resampled else []
+    rows = []
+    for key, known in differences.items():
+        meaning = MEANINGS.get(key, "mean over IoU 0.50 to 0.95" if key == "AP" else "average precision")
+        cells = [row_head(code_and_text(key.upper() if key in SPECIAL else key, meaning))]
+        cells.append(plot(estimate_line(known.value, limits(known), scale, run_class(place))))
+        cells.append(tag("td", interval_text(known, sign=True), class_="num lead" if known.stands else "num"))
+        if resampled:
+            cells += [
+                tag("td", p_text(known.p), class_="num dim"),
+                tag("td", "●" if known.stands else "", class_="mid"),
+            ]
+        rows.append(cells)
+    base, other = material.names[material.baseline], material.names[place]
+    caption = f"{other} minus {base}, points; of an error: more of the {name} is lost to it"
+    return scrolling(table(columns, rows, caption=caption, class_="wide differences"), caption)
+
+
+def _categories(material: Material, against: Against) -> Markup:
+    """The classes that differ most among those whose interval leaves out 0."""
+    name = ap_name(material.settings.iou)
+    of = against.categories[name]
+    clear = np.flatnonzero((of.low > 0) | (of.high < 0))
+    title = tag("h3", f"Classes whose {name} differs, {of_whom(against)}")
+    if not len(clear):
+        return join([title, note("None whose interval leaves out 0.")])
+    chosen = clear[np.argsort(-np.abs(of.value[clear]), kind="stable")][:MOST_CATEGORIES]
+    place = material.names.index(against.name)
+    reach = float(np.abs([of.low[chosen], of.high[chosen]]).max())
+    rows = []
+    for c in chosen.tolist():
+        known = Difference(float(of.value[c]), float(of.low[c]), float(of.high[c]), 0.0)
+        cells = [row_head(material.ground_truth.category_name[c]), number(material.objects[c])]
+        cells.append(plot(estimate_line(known.value, limits(known), Scale(-reach, reach), run_class(place))))
+        rows.append([*cells, tag("td", interval_text(known, sign=True), class_="num")])
+    columns = [Column("Class"), Column("Objects", number=True), Column("Difference as a line", silent=True)]
+    content = table([*columns, Column("Difference", number=True)], rows, class_="wide differences")
+    looked_at = f"{len(clear):,} of {int((material.objects > 0).sum()):,} classes have an interval that leaves out 0; "
+    return join(
+        [title, scrolling(content, f"Classes of {against.name}"), note(f"{looked_at}not corrected for their number.")]
+    )
+
+
+def _moves(material: Material, name: str, moves: Moves) -> Markup:
+    """What became of the objects: rows by the baseline, columns by the other."""
+    base = material.names[material.baseline]
+    most = max(float(np.where(np.eye(len(moves.fates)), 0, moves.count).max()), 1.0)
+
+    def cell(before: int, after: int) -> Markup:
+        count = int(moves.count[before, after])
+        if before == after:
+            return tag("td", f"{count:,}", class_="num same")
+        return tag("td", f"{count:,}" if count else "", class_=f"num {shade(float(np.sqrt(count / most)), 1.0)}")
+
+    corner = join([tag("span", f"{base} ↓ "), tag("span", f"{name} →")])
+    columns = [Column(corner), *(Column(fate, number=True) for fate in moves.fates)]
+    rows = [
+        [row_head(fate), *(cell(before, after) for after in range(len(moves.fates)))]
+        for before, fate in enumerate(moves.fates)
+    ]
+    listed = tag("ul", *(tag("li", sentence(text)) for text in moved(material.ground_truth, moves, name, base)))
+    content = scrolling(table(columns, rows, class_="shades fates"), f"Fates of objects, {base} and {name}")
+    return join([tag("h3", "What became of the objects"), tag("div", content, listed, class_="beside")])

@@ -1,0 +1,241 @@
+"""The costliest errors, each drawn on its picture with the object that it points at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.costs import Example
+from analysis.errors import ERRORS, ap_name
+from analysis.findings import MEANINGS
+from analysis.report.charts import badge
+from analysis.report.markup import Markup, join, tag
+from analysis.report.material import Material, RunMaterial
+from analysis.report.overlay import labels, overlay
+from analysis.report.page import Section
+from analysis.report.parts import code_and_text, note
+from analysis.report.pictures import Album, Window, window_around
+
+AT_FIRST = 8  # examples of a type that are shown until more are asked for
+
+
+@dataclass(frozen=True)
+class _Card:
+    """One example, ready to be drawn."""
+
+    run: int
+    example: Example
+    image: int
+    window: Window
+
+
+def gallery(material: Material, album: Album, pictures_asked: bool) -> Section:
+    """Cards by error type, the costliest first; reads the pictures of ``album``."""
+    cards = [
+        _card(material, album, number, example)
+        for number, one in enumerate(material.runs)
+        for examples in one.examples.values()
+        for example in examples
+    ]
+    addresses = _addresses(material, album, cards)
+    groups = []
+    for error in ERRORS:
+        of_type = [n for n, card in enumerate(cards) if card.example.error == error]
+        places = _in_turn([cards[n].run for n in of_type])
+        of_type = [of_type[place] for place in places]
+        drawn = [_drawn(material, cards[n], addresses[n], pictures_asked) for n in of_type]
+        groups.append(_group(error, drawn))
+    introduction = _introduction(material, album, len(cards), pictures_asked)
+    body = join([introduction, _filters(material, cards), *groups, _viewer()])
+    return Section("gallery", "Gallery", "The errors that cost most, one by one", body)
+
+
+def _in_turn(runs: Sequence[int]) -> list[int]:
+    """Places so that the runs take turns: the first of each, the second of each."""
+    seen: dict[int, int] = {}
+    turns = []
+    for place, run in enumerate(runs):
+        seen[run] = seen.get(run, -1) + 1
+        turns.append((seen[run], run, place))
+    return [place for _, _, place in sorted(turns)]
+
+
+def _card(material: Material, album: Album, run: int, example: Example) -> _Card:
+    gt, one = material.ground_truth, material.runs[run]
+    boxes = [one.detections.box[example.detection]] if example.detection >= 0 else []
+    boxes += [gt.box[example.truth]] if example.truth >= 0 else []
+    image = int(one.detections.image[example.detection] if example.detection >= 0 else gt.image[example.truth])
+    return _Card(run, example, image, window_around(np.array(boxes), _size(material, album, image)))
+
+
+def _size(material: Material, album: Album, image: int) -> tuple[int, int] | None:
+    height, width = material.ground_truth.image_size[image].tolist()
+    return (width, height) if width > 0 else album.size(image)
+
+
+def _addresses(material: Material, album: Album, cards: Sequence[_Card]) -> list[str | None]:
+    """The picture of every card, reading each image once."""
+    found: list[str | None] = [None] * len(cards)
+    by_image: dict[int, list[int]] = {}
+    for number, card in enumerate(cards):
+        by_image.setdefault(card.image, []).append(number)
+    for image, numbers in by_image.items():
+        windows = [cards[n].window for n in numbers]
+        for n, address in zip(numbers, album.pictures(image, windows, _size(material, album, image)), strict=True):
+            found[n] = address
+    return found
+
+
+def _introduction(material: Material, album: Album, count: int, pictures_asked: bool) -> Markup:
+    name = ap_name(material.settings.iou)
+    parts: list[Markup] = [
+        tag(
+            "p",
+            f"Of every run and type of error the examples whose repair alone would gain most {name}, the costliest of "
+            "every class first. Objects that were missed cost the same within a class, so the largest come first.",
+        ),
+        tag(
+            "ul",
+            tag("li", _key("found"), "the detection"),
+            tag("li", _key("object"), "the object it points at, or that was missed"),
+            tag("li", _key("winner"), "the detection that had taken it (dup)"),
+            tag("li", _key("other"), "other annotated objects"),
+            class_="legend roles",
+        ),
+    ]
+    if not pictures_asked:
+        parts.append(note("No folder of images was named (--images), so boxes stand on empty ground."))
+    for trouble, what in ((album.missing, "are not in the folder of images"), (album.damaged, "cannot be read")):
+        if trouble:
+            parts.append(note(f"{len(trouble):,} of the images needed {what}: boxes alone are shown for them."))
+    if not count:
+        parts.append(note("There is no error to show."))
+    return join(parts)
+
+
+def _key(role: str) -> Markup:
+    frames = [tag("rect", x=2, y=2, width=22, height=12, class_=name) for name in ("halo", role)]
+    return tag("svg", *frames, width=26, height=16, class_="overlay key", aria_hidden="true")
+
+
+def _filters(material: Material, cards: Sequence[_Card]) -> Markup:
+    names = material.ground_truth.category_name
+    categories = sorted({c for card in cards for c in _categories(material, card)}, key=lambda c: names[c].lower())
+    controls = [
+        _select("run", "Run", "all runs", [(str(n), name) for n, name in enumerate(material.names)]),
+        _select("error", "Error", "all types", [(error, f"{error}: {MEANINGS[error]}") for error in ERRORS]),
+        _select("category", "Class", "all classes", [(str(c), names[c]) for c in categories]),
+    ]
+    switches = [
+        tag("label", tag("input", type="checkbox", id=f"show-{what}", checked=True), f" {label}")
+        for what, label in (("marks", "boxes"), ("others", "other objects"))
+    ]
+    shown = tag("p", "", id="shown", role="status", aria_live="polite")
+    return tag(
+        "form",
+        *controls,
+        tag("div", *switches, class_="switches"),
+        shown,
+        class_="filters",
+        id="filters",
+        hidden=True,
+        aria_label="Filter the gallery",
+    )
+
+
+def _select(name: str, label: str, everything: str, options: Sequence[tuple[str, str]]) -> Markup:
+    choices = [tag("option", text, value=value) for value, text in (("", everything), *options)]
+    return tag("label", tag("span", label), tag("select", *choices, id=f"filter-{name}", name=name))
+
+
+def _group(error: str, drawn: Sequence[Markup]) -> Markup:
+    if not drawn:
+        return Markup()
+    return tag(
+        "section",
+        tag("h3", code_and_text(error, MEANINGS[error]), id=f"gallery-{error}"),
+        tag("ol", *drawn, class_="cards"),
+        tag("button", "Show all", type="button", class_="more", hidden=True),
+        class_="group",
+        data_error=error,
+        data_first=AT_FIRST,
+        aria_labelledby=f"gallery-{error}",
+    )
+
+
+def _viewer() -> Markup:
+    """The enlarged view, filled by the script."""
+    previous, following, close = (
+        tag("button", text, type="button", id=text.lower()) for text in ("Previous", "Next", "Close")
+    )
+    place = tag("span", "", id="place", role="status")
+    controls = tag("p", previous, place, following, close, class_="controls")
+    return tag("dialog", tag("div", id="large"), controls, id="viewer", aria_label="Example, enlarged")
+
+
+def _categories(material: Material, card: _Card) -> set[int]:
+    gt, one = material.ground_truth, material.runs[card.run]
+    found = {int(one.detections.category[card.example.detection])} if card.example.detection >= 0 else set()
+    return found | ({int(gt.category[card.example.truth])} if card.example.truth >= 0 else set())
+
+
+def _drawn(material: Material, card: _Card, address: str | None, pictures_asked: bool) -> Markup:
+    one = material.runs[card.run]
+    what, details = _told(material, one, card.example)
+    name = material.ground_truth.file_name[card.image] or f"image {material.ground_truth.image_id[card.image]}"
+    if address is None:
+        picture = tag("span", "picture missing" if pictures_asked else "", class_="nothing")
+    else:
+        width, height = card.window.width, card.window.height
+        picture = tag(
+            "img", src=address, alt=f"{name}: {what}", loading="lazy", decoding="async", width=width, height=height
+        )
+    cost = _cost(card.example.cost, ap_name(material.settings.iou))
+    drawing = overlay(material, card.run, card.example, card.image, card.window)
+    layers = [picture, drawing, labels(material, card.run, card.example, card.window)]
+    caption = [
+        tag("strong", what),
+        tag("span", f"{details} · {cost}"),
+        tag("span", badge(card.run), tag("span", one.name, class_="name"), class_="by"),
+        tag("span", name, class_="dim file", title=name),
+    ]
+    label = f"Enlarge: {what}, {details}, {cost}, by {one.name}, {name}"
+    view = tag("div", *layers, tag("button", type="button", class_="open", aria_label=label), class_="view")
+    return tag(
+        "li",
+        tag("figure", view, tag("figcaption", *caption)),
+        class_="example",
+        data_run=card.run,
+        data_error=card.example.error,
+        data_categories=" ".join(map(str, sorted(_categories(material, card)))),
+    )
+
+
+def _cost(points: float, name: str) -> str:
+    """What repairing one example alone would gain.
+
+    >>> _cost(0.256, "AP50"), _cost(0.003, "AP50"), _cost(0.0, "AP50")
+    ('costs 0.26 AP50', 'costs under 0.01 AP50', 'costs no AP50')
+    """
+    if points >= 0.005:
+        return f"costs {points:.2f} {name}"
+    return f"costs under 0.01 {name}" if points > 1e-9 else f"costs no {name}"
+
+
+def _told(material: Material, one: RunMaterial, example: Example) -> tuple[str, str]:
+    """What went wrong, and its numbers."""
+    names, gt = material.ground_truth.category_name, material.ground_truth
+    if example.error == "miss":
+        width, height = gt.box[example.truth, 2:]
+        return f"{names[gt.category[example.truth]]} missed", f"{width:.0f} × {height:.0f} pixels"
+    row = example.detection
+    category = names[one.detections.category[row]]
+    numbers = f"score {one.detections.score[row]:.2f} · IoU {one.breakdown.labels.iou[row]:.2f}"
+    what = {
+        "cls": lambda: f"{category}, but is {names[gt.category[example.truth]]}",
+        "loc": lambda: f"{category}, box too far off",
+        "both": lambda: f"{category}, wrong class and place",
+        "dup": lambda: f"{category}, found before",
+        "bg": lambda: f"{category} where nothing is annotated",
+    }[example.error]()
+    return what, numbers if example.truth >= 0 else f"{numbers} at best"

@@ -1,0 +1,123 @@
+"""Pre-trainings in a launch: first, shared, shown, and what becomes of the runs that need one that fails."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ablate.config import Encoder, Folder, Pretrain, Pretraining
+from ablate.launch import local
+from ablate.launch.base import Options, Outcome
+from ablate.launch.forecast import Pace, Trial
+from ablate.launch.screens import status_document
+from ablate.launch.standing import runs_alone, standings
+from ablate.launch.trial import time_passes
+from ablate.store import Status, run_folder, write_json
+from ablate.study import PretrainingRun, Study, study_folder
+from tests.ablate.engines.tiny import write_data
+from tests.ablate.launch.studies import a_run, a_study, begun, digest, player_command
+from tests.ablate.launch.test_local import Witness
+from tests.command_line import run
+
+
+def a_pretraining(name: str, **changes: object) -> PretrainingRun:
+    recipe = Pretrain(images=Folder(path="images"), **changes)  # type: ignore[arg-type]
+    encoder = Encoder(width=16, depth=2, heads=2, patch_size=8, mlp_ratio=2.0)
+    half = (0.5, 0.5, 0.5)
+    return PretrainingRun(
+        variant=f"pre-training of {name}",
+        pretraining=Pretraining(encoder=encoder, pixel_mean=half, pixel_std=half, pretrain=recipe),
+        training=digest(name),
+        epochs=(800,),
+    )
+
+
+FIRST, SECOND = a_pretraining("MAE"), a_pretraining("another MAE")
+
+
+def needing(root: Path, name: str = "a study") -> Study:
+    runs = (
+        a_run("random"),
+        a_run("MAE", needs=(FIRST.identity,)),
+        a_run("another MAE", needs=(SECOND.identity,)),
+    )
+    study = msgspec.structs.replace(a_study(root, runs, name), pretrainings=(FIRST, SECOND))
+    write_json(study_folder(root, name) / "study.json", study)
+    return study
+
+
+def launch(root: Path, study: Study, **options: object) -> Outcome:
+    return local.LocalLauncher(player_command).launch(root, study, Options(device="cpu", **options), Witness())  # type: ignore[arg-type]
+
+
+def fails(root: Path, job: PretrainingRun, ends: str) -> None:
+    path = root / "plays" / job.identity
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"ends": ends, "seconds": 0.0}))
+
+
+def test_they_come_first_and_a_second_study_finds_them_done(tmp_path: Path) -> None:
+    study = needing(tmp_path)
+    outcome = launch(tmp_path, study)
+    assert outcome.failed == []
+    names = {job.identity: job.variant for job in study.jobs}
+    assert [names[one] for one in begun(tmp_path)] == [
+        "pre-training of MAE", "pre-training of another MAE", "random", "MAE", "another MAE",
+    ]  # fmt: skip
+    assert (tmp_path / "results" / "pretraining" / FIRST.training[:12] / "status.json").exists()
+    launch(tmp_path, needing(tmp_path, "another study"))
+    assert len(begun(tmp_path)) == 5
+
+
+@pytest.mark.parametrize(
+    ("ends", "became"), [("diverged", "came to no result"), ("out_of_memory", "ran out of memory")]
+)
+def test_what_needs_a_failed_one_waits_and_says_why(tmp_path: Path, ends: str, became: str) -> None:
+    study = needing(tmp_path)
+    fails(tmp_path, FIRST, ends)
+    outcome = launch(tmp_path, study)
+    assert f"MAE, seed 0: needs pre-training of MAE, which {became}" in outcome.failed
+    states = {standing.variant: standing.state for standing in outcome.standings}
+    assert states == {
+        "pre-training of MAE": ends,
+        "pre-training of another MAE": "finished",
+        "random": "finished",
+        "MAE": "waiting",
+        "another MAE": "finished",
+    }
+    assert [standing.variant for standing in runs_alone(outcome.standings)] == ["random", "MAE", "another MAE"]
+    (tmp_path / "plays" / FIRST.identity).unlink()
+    assert launch(tmp_path, study, retry=True).failed == []
+    assert {standing.state for standing in standings(tmp_path, study)} == {"finished"}
+
+
+def test_other_terminals_see_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = needing(tmp_path)
+    folder = run_folder(tmp_path, FIRST.identity)
+    folder.path.mkdir(parents=True)
+    folder.write_status(Status(state="interrupted", iteration=30, iterations=100, message="stopped"))
+    (folder.path / "log.txt").write_text("iteration 30 of 100: loss 0.700\n")
+    assert run(monkeypatch, "ablate", "status", "--root", tmp_path) == 0
+    shown = capsys.readouterr().out
+    assert "0 of 5 runs done, 4 waiting, 1 interrupted" in shown
+    assert "30/100" in next(line for line in shown.splitlines() if line.startswith("pre-training of MAE"))
+    assert run(monkeypatch, "ablate", "logs", "--run", "pre-training of MAE", "--root", tmp_path) == 0
+    assert capsys.readouterr().out == "iteration 30 of 100: loss 0.700\n"
+    document = status_document(tmp_path, study, standings(tmp_path, study))
+    assert document["runs"][0]["folder"] == str(folder.path)
+
+
+def test_a_few_iterations_are_timed(tmp_path: Path) -> None:
+    images = write_data(tmp_path / "data").images
+    job = a_pretraining("x", image_size=16, decoder_width=8, decoder_depth=1, decoder_heads=2, batch_size=4)
+    recipe = msgspec.structs.replace(job.pretraining.pretrain, images=Folder(path=images))
+    config = msgspec.structs.replace(job.pretraining, pretrain=recipe)
+    trial = Trial(pretraining=config, root=str(tmp_path), folder=str(tmp_path), device="cpu")
+    time_passes(msgspec.json.decode(msgspec.json.encode(trial), type=Trial))
+    pace = msgspec.json.decode((tmp_path / "pace.json").read_bytes(), type=Pace)
+    assert pace.images == 6
+    assert pace.seconds > 0
+    assert pace.peak_gib > 0

@@ -1,0 +1,211 @@
+"""The page in a real browser, without a window: it works by mouse and keys, asks the network nothing, runs no name."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis import Settings, read_detections, read_ground_truth
+from analysis.report.build import build_report
+from tests.analysis.report.pages import HOSTILE, write_data
+
+pytestmark = pytest.mark.browser
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+@dataclass
+class Watched:
+    """A page and what went wrong on it."""
+
+    page: Any
+    troubles: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A browser with an empty profile."""
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no Chromium on this machine")
+    with driver.sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"), executable_path=found, headless=True, args=list(FLAGS)
+        )
+        yield context
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of two runs with hostile names."""
+    folder = tmp_path_factory.mktemp("röot with space")
+    truth, images, files = write_data(folder)
+    gt = read_ground_truth(truth)
+    runs = [(name, read_detections(path, gt)) for name, path in zip((HOSTILE[0], "b"), files, strict=True)]
+    report = build_report(gt, runs, Settings(), title=HOSTILE[1], images=images, pictures=240)
+    path = folder / "report.html"
+    path.write_bytes(report.content)
+    return path
+
+
+@pytest.fixture
+def watched(browser: Any, file: Path) -> Iterator[Watched]:
+    """The report, opened from disk; afterwards nothing may have gone wrong."""
+    found = Watched(browser.new_page())
+    page = found.page
+    page.on("console", lambda message: found.troubles.append(message.text) if message.type != "log" else None)
+    page.on("pageerror", lambda error: found.troubles.append(str(error)))
+    page.on("request", lambda request: found.requests.append(request.url))
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.goto(file.as_uri())
+    yield found
+    assert page.evaluate("window.hacked") is None
+    page.close()
+    assert found.troubles == []
+    assert {url for url in found.requests if not url.startswith("data:image/jpeg")} == {file.as_uri()}
+
+
+def visible(page: Any) -> int:
+    return int(page.locator(".example:visible").count())
+
+
+def test_filters_show_what_they_say(watched: Watched) -> None:
+    page = watched.page
+    total = page.locator(".example").count()
+    assert page.locator("#shown").inner_text() == f"{total} of {total} examples"
+    page.select_option("#filter-error", "loc")
+    assert {card.get_attribute("data-error") for card in page.locator(".example:visible").all()} == {"loc"}
+    assert visible(page) == page.locator('.example[data-error="loc"]').count() > 0
+    page.select_option("#filter-run", "1")
+    assert visible(page) == page.locator('.example[data-error="loc"][data-run="1"]').count() > 0
+    page.select_option("#filter-category", "4")
+    shown = page.locator(".example:visible").all()
+    assert shown
+    assert all("4" in (card.get_attribute("data-categories") or "").split() for card in shown)
+    assert page.locator("#shown").inner_text() == f"{len(shown)} of {total} examples"
+    page.select_option("#filter-error", "")
+    page.select_option("#filter-run", "")
+    page.select_option("#filter-category", "")
+    assert visible(page) < total
+    page.locator(".more:visible").first.click()
+    assert page.locator(".group").first.locator(".example:visible").count() > 8
+
+
+def test_an_example_is_enlarged_and_walked_through_by_keys(watched: Watched) -> None:
+    page = watched.page
+    first = page.locator(".example .open").first
+    first.focus()
+    page.keyboard.press("Enter")
+    viewer = page.locator("#viewer")
+    assert viewer.is_visible()
+    begin = page.locator("#place").inner_text()
+    assert begin.startswith("1 of ")
+    said = page.locator("#large .view").get_attribute("aria-label")
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#place").inner_text().startswith("2 of ")
+    assert page.locator("#large .view").get_attribute("aria-label") != said
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    last = begin.removeprefix("1 of ")
+    assert page.locator("#place").inner_text() == f"{last} of {last}"
+    page.keyboard.press("Escape")
+    assert not viewer.is_visible()
+    assert first.evaluate("element => element === document.activeElement")
+
+
+def test_boxes_lie_on_their_pictures_and_can_be_hidden(watched: Watched) -> None:
+    page = watched.page
+    card = page.locator('.example[data-error="cls"]:has(img)').first
+    card.scroll_into_view_if_needed()
+    image = card.locator("img").element_handle()
+    page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=image)
+    picture, drawing = card.locator(".view").bounding_box(), card.locator(".overlay").bounding_box()
+    assert picture == drawing
+    found = card.locator(".overlay .found rect").bounding_box()
+    assert picture["x"] <= found["x"] < found["x"] + found["width"] <= picture["x"] + picture["width"]
+    page.locator("#show-marks").uncheck()
+    assert not card.locator(".overlay").is_visible()
+    page.locator("#show-marks").check()
+    page.locator("#show-others").uncheck()
+    assert not card.locator(".overlay .other").is_visible()
+    assert card.locator(".overlay .found").last.is_visible()
+
+
+def test_tabs_and_columns_by_keys(watched: Watched) -> None:
+    page = watched.page
+    page.locator("#classes-tab-0").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#classes-tab-1").get_attribute("aria-selected") == "true"
+    assert page.locator("#classes-panel-1").is_visible()
+    assert not page.locator("#classes-panel-0").is_visible()
+    head = page.locator("#classes-panel-1 .sort", has_text="Objects")
+    for direction, reverse in (("descending", True), ("ascending", False)):
+        head.press("Enter")
+        assert page.locator("#classes-panel-1 th[aria-sort]").get_attribute("aria-sort") == direction
+        values = [int(cell.inner_text()) for cell in page.locator("#classes-panel-1 tbody td:nth-child(2)").all()]
+        assert values == sorted(values, reverse=reverse)
+    page.locator("#classes-panel-1 .sort", has_text="Class").click()
+    names = page.locator("#classes-panel-1 tbody th").all_inner_texts()
+    assert set(map(str.strip, names)) == {" ".join(name.split()) for name in HOSTILE}
+
+
+def test_curves_of_a_class_replace_the_mean(watched: Watched) -> None:
+    page = watched.page
+    line = page.locator("#curve-figures polyline").first
+    mean = line.get_attribute("points")
+    page.select_option("#curve-category", label="plain")
+    assert line.get_attribute("points") != mean
+    assert "plain" in page.locator("#curve-figures figcaption").first.inner_text()
+    page.select_option("#curve-category", "")
+    assert line.get_attribute("points") == mean
+
+
+def test_the_theme_follows_the_system_until_it_is_chosen(watched: Watched) -> None:
+    page = watched.page
+    ground = "getComputedStyle(document.body).backgroundColor"
+    page.emulate_media(color_scheme="light")
+    light = page.evaluate(ground)
+    page.emulate_media(color_scheme="dark")
+    dark = page.evaluate(ground)
+    assert light != dark
+    page.locator("#theme").click()
+    assert (page.locator("#theme").inner_text(), page.evaluate(ground)) == ("Theme: light", light)
+    page.locator("#theme").click()
+    assert page.evaluate(ground) == dark
+    page.reload()
+    assert page.locator("#theme").inner_text() == "Theme: dark"
+    page.locator("#theme").click()
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_no_width_makes_the_page_scroll_sideways(watched: Watched, width: int) -> None:
+    page = watched.page
+    page.set_viewport_size({"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_it_prints_and_has_its_picture_taken(watched: Watched, tmp_path: Path) -> None:
+    page = watched.page
+    page.screenshot(path=tmp_path / "page.png", full_page=True)
+    assert (tmp_path / "page.png").stat().st_size > 50_000
+    page.pdf(path=tmp_path / "page.pdf", format="A4")
+    assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_without_a_script_everything_is_still_there(browser: Any, file: Path) -> None:
+    bare = browser.browser.new_context(java_script_enabled=False) if browser.browser else None
+    if bare is None:
+        pytest.skip("a persistent context hands out no other one")
+    page = bare.new_page()
+    page.goto(file.as_uri())
+    assert page.locator(".example:visible").count() == page.locator(".example").count()
+    assert page.locator("#classes-panel-2").is_visible()
+    bare.close()

@@ -1,0 +1,70 @@
+"""Outlines against the masks that they were drawn around."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.path import Path as Polygon
+from pycocotools import mask
+
+from analysis import read_ground_truth
+from analysis.report.outlines import outline
+from tests.shared_data import shared_data
+
+
+def encoded(inside: "np.ndarray") -> dict:
+    """A mask as compressed RLE."""
+    runs, value, count = [], False, 0
+    for pixel in inside.T.ravel().tolist():
+        if pixel == value:
+            count += 1
+        else:
+            runs.append(count)
+            value, count = pixel, 1
+    return mask.frPyObjects({"size": list(inside.shape), "counts": [*runs, count]}, *inside.shape)
+
+
+def filled(loops: list, shape: tuple[int, int]) -> "np.ndarray":
+    """The pixels whose middle lies inside by the even-odd rule, by matplotlib."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]] + 0.5
+    middles = np.stack([columns.ravel(), rows.ravel()], axis=1)
+    inside = np.zeros(len(middles), dtype=bool)
+    for loop in loops:
+        inside ^= Polygon(np.concatenate([loop, loop[:1]])).contains_points(middles)
+    return inside.reshape(shape)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.data())
+def test_an_exact_outline_holds_exactly_the_mask(height: int, width: int, data: st.DataObject) -> None:
+    pixels = data.draw(st.lists(st.booleans(), min_size=height * width, max_size=height * width))
+    inside = np.array(pixels).reshape(height, width)
+    loops = outline(encoded(inside), tolerance=0)
+    assert np.array_equal(filled(loops, inside.shape), inside)
+    for loop in loops:  # corners only: no point lies on the line between its neighbours
+        before, after = np.roll(loop, 1, axis=0), np.roll(loop, -1, axis=0)
+        straight = (before[:, 0] == after[:, 0]) | (before[:, 1] == after[:, 1])
+        assert not ((before == loop).all(axis=1) | straight).any()
+
+
+def test_a_simplified_outline_of_a_real_mask_is_close_and_short() -> None:
+    gt = read_ground_truth(shared_data("coco_val2017_206", "gt_masks_179.json"))
+    rows = np.flatnonzero(gt.area > 32**2)[[0, 7]]
+    for rle in gt.masks.rles(rows.tolist()):
+        loops = outline(rle)
+        inside = filled(outline(rle, tolerance=0), tuple(rle["size"]))
+        close = filled(loops, tuple(rle["size"]))
+        assert inside.sum() == mask.area(rle)
+        assert (inside & close).sum() / (inside | close).sum() > 0.9
+        assert sum(map(len, loops)) < 0.6 * sum(len(loop) for loop in outline(rle, tolerance=0))
+
+
+def test_an_empty_mask_has_no_outline() -> None:
+    assert outline(encoded(np.zeros((4, 5), dtype=bool))) == []
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 0.8])
+def test_a_hole_is_a_loop_of_its_own(tolerance: float) -> None:
+    inside = np.ones((9, 9), dtype=bool)
+    inside[3:6, 3:6] = False
+    assert len(outline(encoded(inside), tolerance)) == 2

@@ -1,0 +1,107 @@
+"""Windows and pictures: where they lie, how large they get, what happens to files that are no pictures."""
+
+import base64
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from analysis.report.pictures import LONGEST_SIDE, MOST_BYTES, Album, PillowMissing, Window, encode, window_around
+
+side = st.floats(0, 3000)
+
+
+@given(st.lists(st.tuples(side, side, side, side), min_size=1, max_size=3), st.integers(1, 4000), st.integers(1, 4000))
+def test_a_window_lies_in_the_image_and_shows_what_it_is_about(
+    boxes: list[tuple[float, ...]], width: int, height: int
+) -> None:
+    window = window_around(np.array(boxes), (width, height))
+    assert 0 <= window.x <= window.x + window.width <= width
+    assert 0 <= window.y <= window.y + window.height <= height
+    assert min(window.width, window.height) >= 1
+    for x, y, w, h in boxes:
+        if x + w < width and y + h < height:
+            assert window.x - 1 <= x
+            assert x + w <= window.x + window.width + 1
+            assert window.y - 1 <= y
+            assert y + h <= window.y + window.height + 1
+
+
+def test_without_a_size_the_window_is_about_the_boxes() -> None:
+    assert window_around(np.array([[100.0, 60.0, 20.0, 20.0]]), None) == Window(60, 35, 60, 45)
+
+
+def opened(address: str) -> Image.Image:
+    head, _, data = address.partition(",")
+    assert head == "data:image/jpeg;base64"
+    content = base64.b64decode(data)
+    assert len(content) <= MOST_BYTES
+    return Image.open(io.BytesIO(content))
+
+
+def test_the_worst_picture_stays_small() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1200, 1600, 3), dtype=np.uint8)
+    assert opened(encode(Image.fromarray(noise))).width >= 200
+
+
+def test_a_window_is_cut_where_it_lies_and_large_ones_shrink(tmp_path: Path) -> None:
+    pixels = np.zeros((1000, 2000, 3), dtype=np.uint8)
+    pixels[500:, 1000:] = 255
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    album = Album(tmp_path, ["a.png"])
+    windows = [Window(1000, 500, 200, 150), Window(0, 0, 200, 150), Window(0, 0, 2000, 1000)]
+    white, black, whole = (opened(address or "") for address in album.pictures(0, windows, (2000, 1000)))
+    assert np.asarray(white).min() > 250
+    assert np.asarray(black).max() < 5
+    assert white.size == (200, 150)
+    assert whole.size == (LONGEST_SIDE, LONGEST_SIDE // 2)
+    # A file at half the size that the ground truth speaks of is the same picture.
+    Image.fromarray(pixels[::2, ::2]).save(tmp_path / "b.png")
+    (address,) = Album(tmp_path, ["b.png"]).pictures(0, [Window(1100, 600, 200, 150)], (2000, 1000))
+    assert np.asarray(opened(address or "")).min() > 250
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16", "1"])
+def test_every_kind_of_picture_is_shown(tmp_path: Path, mode: str) -> None:
+    source = Image.new(mode, (40, 30)) if mode == "I;16" else Image.new("RGB", (40, 30), "red").convert(mode)
+    source.save(tmp_path / "a.tiff")
+    (address,) = Album(tmp_path, ["a.tiff"]).pictures(0, [Window(0, 0, 40, 30)], None)
+    assert opened(address or "").size == (40, 30)
+
+
+def test_missing_and_damaged_files_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "damaged.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut short")
+    whole = io.BytesIO()
+    Image.new("RGB", (300, 300), "red").save(whole, "JPEG")
+    (tmp_path / "half.jpg").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
+    (tmp_path / "folder.jpg").mkdir()
+    album = Album(tmp_path, ["gone.jpg", "damaged.jpg", "half.jpg", None, "folder.jpg"])
+    for image in range(5):
+        assert album.pictures(image, [Window(0, 0, 9, 9)], (9, 9)) == [None]
+        assert album.size(image) is None or image == 2
+    assert (album.missing, album.damaged) == ({0, 3, 4}, {1, 2})
+
+
+def test_a_name_finds_its_file_by_its_last_part_and_never_outside_the_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "secret.png")
+    Image.new("RGB", (9, 9)).save(folder / "a.png")
+    album = Album(folder, ["train/a.png", "../secret.png", str(tmp_path / "secret.png")])
+    assert album.pictures(0, [Window(0, 0, 9, 9)], None)[0] is not None
+    assert album.pictures(1, [Window(0, 0, 9, 9)], None) == [None]
+    assert album.pictures(2, [Window(0, 0, 9, 9)], None) == [None]
+    assert album.missing == {1, 2}
+
+
+def test_without_pillow_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(PillowMissing, match="pip install pillow, or leave --images away"):
+        Album(tmp_path, [])
+    assert Album(None, ["a.jpg"]).pictures(0, [Window(0, 0, 9, 9)], None) == [None]
