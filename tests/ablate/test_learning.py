@@ -13,7 +13,6 @@ from ablate.execution import execute
 from ablate.store import RunFolder
 from tests.shared_data import shared_data
 
-
 # Real objects are often too small to be seen in the 96 pixels of the preset.
 LARGER = (
     "model.backbone.image_size=128",
