@@ -52,13 +52,26 @@ def encoded(figure: "Figure", formats: Sequence[str]) -> dict[str, bytes]:
 
 
 def label(text: str, longest: int = 40) -> str:
-    r"""A name as matplotlib may show it: one line, not too long, and no mathematics.
+    r"""A name as matplotlib may show it: one line, no mathematics, and not too long: both ends tell it from others.
 
-    >>> label("a$b"), label("x" * 50, 5)
-    ('a\\$b', 'xxxx…')
+    >>> label("a$b"), label("vit-b, windowed, seed 3", 16)
+    ('a\\$b', 'vit-b, wi…seed 3')
     """
     text = one_line(text)
-    return (text if len(text) <= longest else f"{text[: longest - 1]}…").replace("$", r"\$")
+    if len(text) > longest:
+        tail = (longest - 1) * 2 // 5
+        text = f"{text[: longest - 1 - tail]}…{text[len(text) - tail :]}"
+    return text.replace("$", r"\$")
+
+
+def legend_columns(names: Sequence[str], width: float, most: int = 3) -> int:
+    """How many entries of a legend fit beside each other in a figure of a width in inches.
+
+    >>> legend_columns(["yolo", "vit"], 7.2), legend_columns(["x" * 40] * 3, 7.2), legend_columns(["x" * 90] * 3, 7.2)
+    (2, 2, 1)
+    """
+    entry = 0.55 + 0.07 * max(map(len, names), default=1)  # the mark and the letters
+    return max(1, min(len(names), most, int(width / entry)))
 
 
 def errors_figure(runs: Sequence[Run], formats: Sequence[str] = FORMATS) -> dict[str, bytes]:
@@ -95,6 +108,7 @@ def errors_figure(runs: Sequence[Run], formats: Sequence[str] = FORMATS) -> dict
         axes[1].set_title("all of a kind", fontsize=9, loc="left")
         handles, names = axes[0].get_legend_handles_labels()
         axes[0].get_legend().remove()
-        figure.legend(handles, names, loc="outside upper left", ncols=min(len(runs), 3), frameon=False, fontsize=9)
+        across = legend_columns(names, 7.2)
+        figure.legend(handles, names, loc="outside upper left", ncols=across, frameon=False, fontsize=9)
         figure.supxlabel(settings_sentence(settings), fontsize=7, color="0.35")
         return encoded(figure, formats)

@@ -87,3 +87,27 @@ def _made(init: Init, folder: PretrainingFolder) -> Path:
     else:
         remedy = "pre-train first: ablate launch of a study does it, and so does ablate run"
     raise BadInput(f"{path}: a run starts from these weights, and they are not there; {remedy}")
+
+
+def write_backbone(config: RunConfig, root: Path, path: Path, prefix: str) -> None:
+    """The weights that a run starts from, fitted to its backbone, as a file for other programs.
+
+    Args:
+        config: of the run, which names weights or a pre-training.
+        root: above `results/`.
+        path: the file, ``{"model": {name: tensor}}``.
+        prefix: of the names.
+
+    Raises:
+        BadInput: they are not there, do not fit, or the file cannot be written.
+    """
+    import io
+
+    from ablate.engines.detector import build_detector
+    from analysis.atomic import write_bytes
+
+    backbone = build_detector(config.model, 1).backbone
+    load_initial(backbone, config, initial_digest(config, root), root)
+    content = io.BytesIO()
+    torch.save({"model": {prefix + name: value for name, value in backbone.state_dict().items()}}, content)
+    write_bytes(path, content.getvalue())

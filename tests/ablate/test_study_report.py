@@ -18,7 +18,7 @@ def test_a_finished_study_becomes_a_page(
     study = plan(AXES["head"], Request(), shapes_root)
     write_study(shapes_root, study)
     out = shapes_root / "pages" / "study.html"
-    command = ("ablate", "report", "--root", shapes_root, "--out", out, "--pictures", 24, "--resamples", 40)
+    command = ("ablate", "report", "--root", shapes_root, "--out", out, "--pictures", 24, "--resamples", 200)
     assert run(monkeypatch, *command) == 4
     assert "has no finished run yet; run it: ablate launch" in capsys.readouterr().err
     for number, planned in enumerate(study.runs):
