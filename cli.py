@@ -11,10 +11,11 @@ import ablate.report_commands
 import ablate.study_commands
 import ablate.weights.pretrain_command
 import analysis.compare_commands
-import analysis.report_commands  # noqa: F401  (these add their verbs to those of ablate, weights and analyze)
+import analysis.report_commands
 from ablate.commands import app as ablate_app
 from ablate.data.commands import app as data_app
-from ablate.newest import newest_predictions
+from ablate.doctor.commands import doctor
+from ablate.newest import tell_the_analysis
 from ablate.weights.commands import app as weights_app
 from analysis.commands import app as analyze_app
 from analysis.refusal import Refusal
@@ -30,13 +31,14 @@ app = typer.Typer(
 @app.callback()
 def front_door(context: typer.Context) -> None:
     """Ablation studies and exact error analysis for object detectors."""
-    context.obj = newest_predictions  # the analysis knows no studies: what to analyze by default is told to it
+    tell_the_analysis(context)
 
 
 app.add_typer(analyze_app, name="analyze")
 app.add_typer(ablate_app, name="ablate")
 app.add_typer(data_app, name="data")
 app.add_typer(weights_app, name="weights")
+app.command()(doctor)
 
 TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil", "safetensors")
 MISSING_ENGINE = 5
@@ -54,10 +56,8 @@ def main() -> None:
     except ModuleNotFoundError as missing:
         if missing.name not in TRAINING_PACKAGES:
             raise
-        print(
-            f"error: this command needs {missing.name}, which the analysis does not: pip install 'detablate[train]'",
-            file=sys.stderr,
-        )
+        remedy = "pip install 'detablate[train]'"
+        print(f"error: this command needs {missing.name}, which the analysis does not: {remedy}", file=sys.stderr)
         sys.exit(MISSING_ENGINE)
 
 

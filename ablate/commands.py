@@ -42,6 +42,15 @@ DataFrom = Annotated[
         show_default="the config's",
     ),
 ]
+StartsFrom = Annotated[
+    str,
+    typer.Option(
+        "--weights",
+        metavar="FILE",
+        help="Start from these, with the settings that belong to them (see: weights inspect); --set counts before.",
+        show_default="the config's",
+    ),
+]
 OnDevice = Annotated[Device, typer.Option("--device", help="auto takes a GPU where there is one.")]
 
 
@@ -51,6 +60,7 @@ def run(
     data: DataFrom = None,
     root: Root = Path(),
     changes: Changes = None,
+    weights: StartsFrom = "",
     device: OnDevice = Device.auto,
     workers: Annotated[
         int | None, typer.Option(help="Processes that load images.", min=0, show_default="as the machine has cores")
@@ -83,7 +93,7 @@ def run(
         curve_iterations=curve_iterations,
         say=lambda line: typer.echo(line, err=True),
     )
-    wanted = _config(config, data, changes)
+    wanted = _config(config, data, changes, weights)
     python = python_of(wanted.engine)
     if python != sys.executable:
         os.execve(python, [python, "-m", "cli", *sys.argv[1:]], package_environment())
@@ -100,6 +110,7 @@ def describe(
     data: DataFrom = None,
     root: Root = Path(),
     changes: Changes = None,
+    weights: StartsFrom = "",
     device: OnDevice = Device.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
 ) -> None:
@@ -110,7 +121,7 @@ def describe(
     from ablate.describe import description_screen
     from analysis.terminal import print_whole
 
-    description = describe_config(_config(config, data, changes), root, device.value)
+    description = describe_config(_config(config, data, changes, weights), root, device.value)
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(description), indent=2).decode())
     else:
@@ -141,20 +152,14 @@ def export(
     from analysis.atomic import write_bytes
     from analysis.refusal import BadInput
 
-    whole = _config(config, data, changes)
+    whole = _config(config, data, changes, "")
     precision = resolve(whole.train.precision, device_of(device.value))
     whole = msgspec.structs.replace(whole, train=msgspec.structs.replace(whole.train, precision=precision))
     native, weights = form is Format.native, ""
     if whole.init != Init():
         if out is None or native:
-            raise BadInput(
-                "pre-trained weights are written beside the exported file, under the names of its model: "
-                + (
-                    "--format lazyconfig does that, detectron2's own ViT has other names"
-                    if native
-                    else "name it with --out"
-                )
-            )
+            remedy = "use --format lazyconfig, detectron2's own ViT has other names" if native else "name it with --out"
+            raise BadInput(f"pre-trained weights are written beside the exported file, for its model: {remedy}")
         weights = str(out.with_suffix(".pth").absolute())
     text = lazyconfig_text(whole, facts_of(whole, root), Path(config).stem, native=native, weights=weights)
     if weights:
@@ -165,8 +170,14 @@ def export(
         write_bytes(out, text.encode())
 
 
-def _config(source: str, data: list[str] | None, changes: list[str] | None) -> "RunConfig":
+def _config(source: str, data: list[str] | None, changes: list[str] | None, weights: str) -> "RunConfig":
+    from ablate.axes.init import kind_of, settings_of
     from ablate.config_yaml import load_config
     from ablate.data.sources import data_from
+    from ablate.study_text import scalar
 
-    return load_config(source, changes or (), data_from(data) if data else None)
+    settings: list[str] = []
+    if weights:
+        belonging = settings_of(kind_of(weights), load_config(source), weights)
+        settings = [f"{key}={scalar(value)}" for key, value in belonging.items()]
+    return load_config(source, [*settings, *(changes or ())], data_from(data) if data else None)

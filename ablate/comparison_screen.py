@@ -30,8 +30,5 @@ def study_comparison_screen(
     grid.add_row(Text("resampled", style="bold"), resampled_sentence(comparison))
     for caution in comparison.cautions:
         grid.add_row(Text("careful", style="bold yellow"), Text(caution, style="yellow"))
-    parts: list[RenderableType] = [grid, Text(""), *comparison_tables(comparison)]
-    sources = sources_table(comparison)
-    if sources is not None:
-        parts += [Text(""), sources]
-    return [*parts, Text(""), findings_grid(comparison)]
+    tables = [*comparison_tables(comparison), *sources_table(comparison)]
+    return [grid, Text(""), *tables, Text(""), findings_grid(comparison)]

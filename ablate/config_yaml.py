@@ -1,14 +1,16 @@
 """Run configs as text: YAML 1.2 in and out, presets, ``base:`` and dotted changes.
 
 A config file is a short diff: ``base:`` names a preset or another file (relative to this one), and every key below it
-replaces the base's. A mapping whose ``type`` differs from the base's replaces it whole. Everything wrong becomes a
-``BadInput`` of one sentence that names the file, the key and the valid choices.
+replaces the base's. A mapping of another kind than the base's (a backbone, a data set: what ``type`` tells apart)
+replaces it whole. Everything wrong becomes a ``BadInput`` of one sentence that names the file, the key and the valid
+choices.
 """
 
 import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -101,15 +103,33 @@ def parse(tree: object, into: type[P], where: str) -> P:
 
 
 def merge(base: Tree, changes: Tree) -> Tree:
-    """``base`` with ``changes`` on top, mapping by mapping; a different ``type`` replaces a mapping whole."""
+    """``base`` with ``changes`` on top, mapping by mapping; one of another kind replaces a mapping whole."""
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, dict) and value.get("type", old.get("type")) == old.get("type"):
+        if isinstance(old, dict) and isinstance(value, dict) and not _of_another_kind(old, value):
             merged[key] = merge(old, value)
         else:
             merged[key] = value
     return merged
+
+
+def _of_another_kind(old: Tree, new: Tree) -> bool:
+    """Whether ``type`` says that the keys of one mean nothing in the other; a pyramid's ``type`` is a mere setting."""
+    return "type" in old and new.get("type", old["type"]) != old["type"] and old["type"] in _kinds()
+
+
+@cache
+def _kinds() -> frozenset[str]:
+    """Every ``type`` by which a config tells apart parts with different fields."""
+    found: set[str] = set()
+    waiting: list[msgspec.inspect.Type] = [msgspec.inspect.type_info(RunConfig)]
+    while waiting:
+        for part in _alternatives(waiting.pop()):
+            if isinstance(part, msgspec.inspect.StructType):
+                found |= {str(part.tag)} if part.tag is not None else set()
+                waiting += [field.type for field in part.fields]
+    return frozenset(found)
 
 
 def dump_config(config: Part) -> str:

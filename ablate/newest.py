@@ -1,12 +1,22 @@
-"""The predictions of the newest study: what `analyze` works on when it is given nothing."""
+"""What the analysis is told of runs: the newest study's predictions, and the ground truth of a run folder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.commands import TRUTH_OF_RUN
+
 if TYPE_CHECKING:
+    import typer
+
     from ablate.store import RunFolder
 
 Inputs = tuple[list[tuple[str, Path]], Path]  # (name, prediction file) of each run, and the ground truth of all
+
+
+def tell_the_analysis(context: "typer.Context") -> None:
+    """Hand in what the analysis, which knows no studies, cannot find by itself."""
+    context.obj = newest_predictions
+    context.meta[TRUTH_OF_RUN] = truth_of_run
 
 
 def newest_predictions(root: Path) -> Inputs | None:
@@ -31,6 +41,26 @@ def newest_predictions(root: Path) -> Inputs | None:
         return None
     folder = max(finished, key=lambda folder: folder.predictions.stat().st_mtime)
     return [(folder.path.name, folder.predictions)], _truth(folder)
+
+
+def truth_of_run(path: Path) -> Path:
+    """The ground truth of a run folder.
+
+    Raises:
+        BadInput: its config or its data cannot be read, or the folder was moved away from its embedded data.
+    """
+    from ablate.config import Shapes
+    from ablate.store import RunFolder
+    from analysis.refusal import BadInput
+
+    folder = RunFolder(path.resolve())
+    moved = folder.path != folder.root / "results" / "runs" / folder.path.name
+    if moved and isinstance(folder.read_config().data.validation, Shapes):
+        raise BadInput(
+            f"{path}: lies outside a results/runs, beside which its embedded data would be; give the ground truth by "
+            "--gt (data shapes writes it)"
+        )
+    return _truth(folder)
 
 
 def is_finished(folder: "RunFolder") -> bool:

@@ -41,6 +41,12 @@ def pretrain(
         Held: another process is at it.
         RunFailed: diverged or interrupted; the status says so too.
     """
+    recipe = pretraining.pretrain
+    beyond = [epoch for epoch in keep if not 0 < epoch <= recipe.epochs]
+    if beyond:
+        raise BadInput(f"epoch {beyond[0]} cannot be kept: the schedule has {recipe.epochs:g} epochs")
+    if recipe.batch_size % accumulate:
+        raise BadInput(f"{accumulate} forward passes cannot share batches of {recipe.batch_size} images evenly")
 
     def share(folder: PretrainingFolder, habits: Habits) -> None:
         _train(folder, habits, keep, accumulate)

@@ -49,7 +49,8 @@ Engine = Annotated[
 ]
 Product = Annotated[str, typer.Option("--product", metavar="AXIS", help="Cross with another axis (or its YAML file).")]
 Weights = Annotated[
-    list[str] | None, typer.Option("--weights", metavar="NAME=FILE", help="For variants that need them: mae=FILE.")
+    list[str] | None,
+    typer.Option("--weights", metavar="NAME=FILE", help="To start from: mae=FILE; of variants, or of all of them."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")]
 Launch = Annotated[bool, typer.Option("--launch", help="Run what is not done, and end with the table.")]

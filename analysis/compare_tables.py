@@ -29,13 +29,7 @@ def comparison_document(ground_truth: GroundTruth, comparison: Comparison) -> di
             "max_dets": settings.max_dets,
             "convention": settings.convention,
         },
-        "resampling": {
-            "unit": "images",
-            "resamples": comparison.resamples,
-            "seed": comparison.seed,
-            "confidence": 0.95,
-            "family": comparison.family,
-        },
+        "resampling": {**_resampling(comparison), "family": comparison.family},
         "baseline": comparison.baseline,
         "cautions": list(comparison.cautions),
         "runs": [
@@ -59,6 +53,17 @@ def comparison_document(ground_truth: GroundTruth, comparison: Comparison) -> di
             for one, sentence in zip(comparison.against, findings(comparison), strict=True)
         ],
     }
+
+
+def intervals_entries(comparison: Comparison, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Add ``intervals`` to the entries of runs in a document; returns what the document says of the resampling."""
+    for entry, one in zip(runs, comparison.entrants, strict=True):
+        entry["intervals"] = {name: _interval(found) for name, found in one.numbers.items()}
+    return {"resampling": _resampling(comparison), "cautions": list(comparison.cautions)}
+
+
+def _resampling(comparison: Comparison) -> dict[str, Any]:
+    return {"unit": "images", "resamples": comparison.resamples, "seed": comparison.seed, "confidence": 0.95}
 
 
 def _interval(found: Interval) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class Run:
 def name_runs(arguments: Sequence[str]) -> list[tuple[str, Path]]:
     """``[NAME=]PATH`` arguments -> names and paths.
 
-    A file without a name is called by the shortest part of its path that tells it from the others.
+    A file or folder without a name is called by the shortest part of its path that tells it from the others.
 
     Raises:
         BadInput: two runs would bear one name.
@@ -39,13 +39,21 @@ def name_runs(arguments: Sequence[str]) -> list[tuple[str, Path]]:
         else:
             given.append((None, Path(argument)))
     unnamed = [path for name, path in given if name is None]
-    found = dict(zip(unnamed, _tell_apart(unnamed), strict=True))
+    found = dict(zip(unnamed, _tell_apart([_bearing_a_name(path) for path in unnamed]), strict=True))
     names = [name if name is not None else found[path] for name, path in given]
     for name in names:
         if names.count(name) > 1:
             clashing = " and ".join(str(path) for n, (_, path) in zip(names, given, strict=True) if n == name)
             raise BadInput(f"{clashing} would both be called {name!r}; name them: NAME={given[names.index(name)][1]}")
     return [(name, path) for name, (_, path) in zip(names, given, strict=True)]
+
+
+def _bearing_a_name(path: Path) -> Path:
+    """A folder by its own name, however it is written (``.``); detectron2's ``inference`` by that of its run."""
+    if not path.is_dir():
+        return path
+    folder = path.resolve()
+    return folder.parent if folder.name == "inference" else folder
 
 
 def _tell_apart(paths: list[Path]) -> list[str]:

@@ -11,21 +11,18 @@ TITLES = {"vit-b": "ViT-B", "vit-l": "ViT-L", "vit-h": "ViT-H"}
 
 
 def _variants(base: RunConfig, _: Options) -> tuple[Variant, ...]:
-    side, pyramid = base.model.backbone.image_size, base.model.pyramid
-    # Another type of pyramid would take the number of channels back to its default.
-    held = {"model.pyramid.channels": pyramid.channels}
+    side = base.model.backbone.image_size
     residual = tuple(
         Variant(
             name=f"ResNet-{depth}",
             changes={
                 "model.backbone": {"type": "resnet", "depth": depth, "image_size": side},
                 "model.pyramid.type": "fpn",
-                **held,
             },
         )
         for depth in (50, 101)
     )
-    back = {"model.pyramid.type": "multi_scale", **held} if pyramid.type == "fpn" else {}
+    back = {"model.pyramid.type": "multi_scale"} if base.model.pyramid.type == "fpn" else {}
     return (*(_vit(name, changes, back) for name, changes in _sizes(base).items()), *residual)
 
 

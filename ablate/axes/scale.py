@@ -16,9 +16,7 @@ PYRAMIDS = (
 
 def _variants(base: RunConfig, _: Options) -> tuple[Variant, ...]:
     vit_of(base, "scale")
-    # Another type would take the number of channels back to its default.
-    held = {"model.pyramid.channels": base.model.pyramid.channels}
-    return tuple(Variant(name=name, changes={KEY: kind, **held}, note=note) for name, kind, note in PYRAMIDS)
+    return tuple(Variant(name=name, changes={KEY: kind}, note=note) for name, kind, note in PYRAMIDS)
 
 
 AXIS = Axis(

@@ -19,6 +19,7 @@ from ablate.engines.detector import Detector
 from ablate.engines.norm import share_statistics
 from ablate.engines.precision import Precision, autocast
 from ablate.engines.processes import Processes
+from ablate.engines.progress import Say, progress
 from ablate.engines.roi_heads import Detections
 from ablate.engines.signals import outlive_a_polite_stop
 from analysis.refusal import BadInput
@@ -34,6 +35,7 @@ def predict(
     precision: Precision,
     processes: Processes,
     workers: int,
+    say: Say | None = None,
 ) -> list[Record]:
     """COCO results of all images, in the order of the data set; the first process gets all, the others none.
 
@@ -44,6 +46,7 @@ def predict(
         precision: of the forward pass, the one it was trained in.
         processes: that share the images among them.
         workers: processes that load images for each of them.
+        say: takes progress lines where there is no terminal for a bar; None shows neither.
     """
     own = range(processes.rank, len(views), processes.count)
     loader: DataLoader[View] = DataLoader(
@@ -58,10 +61,11 @@ def predict(
     was_training = detector.training
     detector.eval()
     try:
-        found = [
-            (place, _records(detector, view, views, settings, precision, processes))
-            for place, view in zip(own, loader, strict=True)
-        ]
+        found = []
+        with progress("predicting", "image", len(own), say) as advance:
+            for place, view in zip(own, loader, strict=True):
+                found.append((place, _records(detector, view, views, settings, precision, processes)))
+                advance()
     except BadInput as error:
         raise refusal_of_worker(error) from None
     detector.train(was_training)

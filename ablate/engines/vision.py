@@ -16,6 +16,7 @@ from ablate.engines.initial import load_initial
 from ablate.engines.memory import is_out_of_memory
 from ablate.engines.predict import Record, predict
 from ablate.engines.processes import Processes, joined
+from ablate.engines.progress import Say
 from ablate.engines.randomness import WEIGHTS, derived
 from ablate.engines.subject import VisionSubject
 from ablate.engines.trainer import Trainer
@@ -54,18 +55,18 @@ class VisionEngine:
                     "so what is learned on one cannot be measured on the other"
                 )
 
-            def predictions() -> list[Record]:
-                return _predict(config, detector, views, processes, habits)
+            def predictions(say: Say | None) -> list[Record]:
+                return _predict(config, detector, views, processes, habits, say)
 
             def measure_curve() -> dict[str, float]:
-                return box_ap(predictions(), views.truth)
+                return box_ap(predictions(None), views.truth)  # the bar of the training stands meanwhile
 
             trained = Trainer(config, detector, data, folder, processes, habits, measure_curve).train()
             if processes.first:
                 folder.append_event("trained", **msgspec.to_builtins(trained))
                 steps = trained.iterations
                 folder.write_status(Status(state="running", phase="predicting", iteration=steps, iterations=steps))
-            records = predictions()
+            records = predictions(habits.say if processes.first else None)
             if processes.first:
                 folder.write_predictions(records)
                 folder.append_event("predicted", detections=len(records))
@@ -130,7 +131,12 @@ def _views(config: RunConfig, truth: GroundTruth, files: Files, detector: Detect
 
 
 def _predict(
-    config: RunConfig, detector: Detector, views: EvaluationSet, processes: Processes, habits: Habits
+    config: RunConfig,
+    detector: Detector,
+    views: EvaluationSet,
+    processes: Processes,
+    habits: Habits,
+    say: Say | None,
 ) -> list[Record]:
     assert config.train.precision != "auto"
     return predict(
@@ -140,6 +146,7 @@ def _predict(
         precision=config.train.precision,
         processes=processes,
         workers=processes.workers(habits.workers),
+        say=say,
     )
 
 

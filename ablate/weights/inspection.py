@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ablate.axes.init import KINDS, TITLES, settings_of
+from ablate.axes.init import kind_of, settings_of
 from ablate.axes.sizes import SIZES
 from ablate.config import RunConfig
 from ablate.config_yaml import load_config, with_changes
@@ -73,11 +73,9 @@ def inspect(file: Path, base: str = "") -> Inspection:
 
 
 def _fit(facts: Facts, config: RunConfig, base: str) -> Fit:
-    kind = next((kind for kind in KINDS if TITLES[kind] == facts.initialisation), None)
-    if config.init.weights != "none" or kind is None:
-        settings: dict[str, Any] = {"init.weights": facts.file}
-    else:
-        settings = settings_of(kind, config, facts.file)
+    settings: dict[str, Any] = {"init.weights": facts.file}
+    if config.init.weights == "none":
+        settings = settings_of(kind_of(facts.file), config, facts.file)
     report = check_weights(with_changes(config, settings))
     assert report is not None
     return Fit(

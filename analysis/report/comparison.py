@@ -62,7 +62,7 @@ def _explained(material: Material) -> list[Markup]:
             )
         ]
     text = (
-        f"{sentence(resampled_sentence(found))} Lines: where 95 % of the differences lie. A difference stands (●) "
+        f"{sentence(resampled_sentence(found))} Lines: 95 % intervals of the differences. A difference stands (●) "
         f"if it survives, at 5 %, Holm's correction over the family of {found.family}. All of it speaks of these "
         "models; a claim about a design needs several seeds."
     )

@@ -113,7 +113,7 @@ def card(content: Markup) -> Markup:
 
 def code_and_text(code: str, text: str) -> Markup:
     """A short name as users type it, and what it means."""
-    return join([tag("span", code, class_="code"), f" {text}"])
+    return join([tag("span", code, class_="code"), tag("span", f" {text}", class_="meaning")])
 
 
 def note(text: str) -> Markup:

@@ -99,7 +99,7 @@ def summary(material: Material) -> Section:
     ]
     caption = "COCO's numbers, of 100" + ("; the best of each in bold" if several else "")
     if material.comparison:
-        caption += "; below some, where 95 % of resamples of the images lie"
+        caption += "; in brackets the 95 % interval over the choice of images"
     scores = scrolling(table(columns, rows, caption=caption, class_="numbers"), "COCO's numbers of every run")
     body = join([scores, tag("h3", "What to look at next"), _findings(material)])
     return Section("summary", "Summary", "What each run scores", body)
@@ -147,7 +147,7 @@ def errors(material: Material) -> Section:
         "because fixing one changes what the others cost. Beside it: how many there are."
     )
     if material.comparison:
-        explained += " Whiskers and brackets: where 95 % of resamples of the images lie."
+        explained += " Whiskers and brackets: the 95 % interval over the choice of images."
     body = [
         tag("p", explained),
         legend(material.names),

@@ -9,7 +9,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ablate.config import Attention, Data, Pyramid, RunConfig, Train, ViT
+from ablate.config import Attention, Data, Pyramid, RunConfig, Shapes, Train, ViT
 from ablate.config_yaml import dump_config, load_config, merge, parse, parse_yaml, with_changes
 from ablate.engines.detector import build_detector
 from ablate.preset_files import preset_names, preset_path
@@ -207,6 +207,32 @@ def test_another_type_replaces_a_mapping_whole(base: RunConfig) -> None:
     )
     assert msgspec.to_builtins(changed.model.backbone) == {"type": "resnet", "depth": 101, "image_size": 1024}
     assert changed.train == base.train
+
+
+def test_another_type_of_pyramid_keeps_its_channels(base: RunConfig) -> None:
+    """A pyramid's type is a setting among others, not another set of fields."""
+    narrow = with_changes(base, {"model.pyramid.channels": 48})
+    assert with_changes(narrow, {"model.pyramid.type": "simple"}).model.pyramid == Pyramid(type="simple", channels=48)
+    given = ["model.pyramid.channels=48", "model.pyramid.type=simple"]
+    for changes in (given, given[::-1], ["model.pyramid={type: simple, channels: 48}"]):
+        assert load_config("vit-b-coco", changes).model.pyramid == Pyramid(type="simple", channels=48)
+
+
+def test_another_kind_of_data_set_brings_nothing_along(tmp_path: Path) -> None:
+    shapes = load_config("vit-b-coco", ["data.train={type: shapes, split: train}"])
+    assert shapes.data.train == Shapes(split="train")
+    with pytest.raises(BadInput, match=r"data\.train\.annotations: is missing"):
+        load_config("tiny-shapes", ["data.train.type=coco"])
+    with pytest.raises(BadInput, match=r"data\.train\.type: must be one of shapes, coco, not voc"):
+        load_config("tiny-shapes", ["data.train.type=voc"])
+
+
+def test_a_file_over_a_base_merges_as_changes_do(tmp_path: Path) -> None:
+    path = tmp_path / "simple.yaml"
+    path.write_text("base: tiny-shapes\nmodel:\n  pyramid:\n    type: simple\n")
+    base = load_config("tiny-shapes").model.pyramid
+    assert base.channels != Pyramid(type="simple").channels
+    assert load_config(path).model.pyramid == Pyramid(type="simple", channels=base.channels)
 
 
 def test_changes_take_parsed_values(base: RunConfig) -> None:

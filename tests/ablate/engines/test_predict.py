@@ -7,6 +7,7 @@ from pycocotools import mask as coco_mask
 
 from ablate.config import Coco
 from ablate.data.coco import EvaluationSet
+from ablate.engines import progress as progress_module
 from ablate.engines.detector import build_detector
 from ablate.engines.predict import encode_mask, paste_mask, predict
 from ablate.engines.processes import Processes
@@ -55,7 +56,7 @@ def test_run_lengths_go_there_and_back() -> None:
 
 
 @pytest.mark.parametrize("padding", ["full", "least"])
-def test_records_lie_in_the_original_images(data: Coco, padding: str) -> None:
+def test_records_lie_in_the_original_images(data: Coco, padding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The images are 40 x 32 pixels, the network's input 32 x 32: they are shrunk by 0.8 on the way in."""
     config = tiny_config(data, evaluate__score_threshold=0.0, evaluate__padding=padding)
     detector = build_detector(config.model, 2)
@@ -71,6 +72,8 @@ def test_records_lie_in_the_original_images(data: Coco, padding: str) -> None:
             boxes = torch.tensor([[8.0, 0, 16, 13], [31.99, 5, 32, 5]])
             return [Detections(boxes, torch.tensor([0.9, 0.8]), torch.tensor([1, 0]), torch.ones(2, 28, 28))]
 
+    said: list[str] = []
+    monkeypatch.setattr(progress_module, "SECONDS_BETWEEN_LINES", -1.0)
     for model in (Known(), detector):
         found = predict(
             model,  # type: ignore[arg-type]
@@ -79,7 +82,10 @@ def test_records_lie_in_the_original_images(data: Coco, padding: str) -> None:
             precision="fp32",
             processes=ALONE,
             workers=0,
+            say=said.append,
         )
+        assert said == [f"predicting: image {number} of 6" for number in range(1, 6)]
+        said.clear()
         assert [record["image_id"] for record in found] == sorted(record["image_id"] for record in found)
         for record in found:
             left, top, width, height = record["bbox"]

@@ -1,0 +1,26 @@
+"""What one look at the machine found: a state, in words, and one sentence that mends it."""
+
+from typing import Literal
+
+import msgspec
+
+# ok: as it should be; absent: optional and not here; warning: works, and may bite; broken: an engine cannot run.
+State = Literal["ok", "absent", "warning", "broken"]
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One finding.
+
+    Attributes:
+        area: what it belongs to: analysis, engine vision, engine detectron2, machine, optional.
+        name: what was looked at.
+        state: see ``State``.
+        found: what is there, in words.
+        remedy: one sentence that names the command or setting to mend it; empty where nothing is to be done.
+    """
+
+    area: str
+    name: str
+    state: State
+    found: str
+    remedy: str = ""

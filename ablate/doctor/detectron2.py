@@ -1,0 +1,170 @@
+"""detectron2 in this environment or another: asked in a process of its own, with the remedy for what is in its way."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from ablate.doctor.check import Check, State
+from ablate.doctor.requirements import PYTHON_FLOOR, Requirement, declared, requirement
+
+AREA = "engine detectron2"
+PYTHON_VARIABLE = "DETABLATE_DETECTRON2_PYTHON"
+SECONDS = 180  # to import detectron2 from a cold and slow disk
+# What its setup.py asks for, what it imports without asking (timm: its ViT; shapely: jittered crops of polygons), and
+# setuptools, which it imports pkg_resources from.
+COMPANIONS = tuple(
+    requirement(text)[0]
+    for text in (
+        "setuptools<82",
+        "fvcore>=0.1.5,<0.1.6",
+        "iopath>=0.1.7,<0.1.10",
+        "omegaconf>=2.1,<2.4",
+        "hydra-core>=1.1",
+        "yacs>=0.1.8",
+        "termcolor>=1.1",
+        "cloudpickle",
+        "tabulate",
+        "timm",
+        "shapely",
+    )
+)
+WHENCE = "install it from its repository as its INSTALL.md says"
+_MARK = "detablate-doctor:"
+# Runs in the other interpreter, which may be older than ours or hold nothing at all.
+_PROBE = """
+import importlib, json, sys
+from importlib import metadata, util
+answer = {"python": list(sys.version_info[:3]), "there": util.find_spec("detectron2") is not None, "version": "",
+          "error": "", "missing": "", "versions": {}}
+for name in sys.argv[1:]:
+    try:
+        answer["versions"][name] = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        pass
+if answer["there"]:
+    try:
+        for name in ("", ".config", ".modeling", ".engine", ".evaluation", ".data", ".modeling.backbone.vit"):
+            module = importlib.import_module("detectron2" + name)
+            answer["version"] = answer["version"] or getattr(module, "__version__", "")
+    except BaseException as error:
+        answer["error"] = type(error).__name__ + ": " + " ".join(str(error).split())[:300]
+        answer["missing"] = getattr(error, "name", None) or ""
+print("%s" + json.dumps(answer))
+""".replace("%s", _MARK)
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What an interpreter said of itself."""
+
+    python: tuple[int, int, int]
+    there: bool
+    version: str
+    error: str
+    missing: str
+    versions: dict[str, str]
+
+
+def check_detectron2(named: str | None) -> list[Check]:
+    """The interpreter that was named, the one of the environment variable, or this one.
+
+    Args:
+        named: what ``--python`` gave.
+    """
+    chosen = named or os.environ.get(PYTHON_VARIABLE) or ""
+    if not chosen:
+        if importlib.util.find_spec("detectron2") is None:
+            remedy = f"{WHENCE}, or name the Python of an environment that has it: --python, or {PYTHON_VARIABLE}"
+            return [_finding("detectron2", "absent", "not in this environment", remedy)]
+        chosen = sys.executable
+    program = shutil.which(os.path.expanduser(chosen))
+    if program is None:
+        origin = "--python" if named else PYTHON_VARIABLE
+        remedy = f"give {origin} the python inside an environment, such as /path/to/env/bin/python"
+        return [_finding("Python", "broken", f"{chosen} is no program that can be run", remedy)]
+    wanted = own_packages() if Path(program) != Path(sys.executable) else []
+    answer = ask(program, [package.name for package in (*COMPANIONS, *wanted)])
+    if isinstance(answer, str):
+        return [_finding("Python", "broken", f"{program}: {answer}", "see that it is a Python that starts")]
+    return judge(program, answer, wanted)
+
+
+def own_packages() -> list[Requirement]:
+    """What this project needs beside detectron2 in another environment: all of its own, and the parts for training."""
+    return [*declared(), *declared("train")]
+
+
+def ask(program: str, packages: Sequence[str]) -> Answer | str:
+    """What the interpreter says of itself and of these packages, or what went wrong."""
+    try:
+        done = subprocess.run(
+            [program, "-c", _PROBE, *packages],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            env={**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"},
+        )
+    except subprocess.TimeoutExpired:
+        return f"did not answer within {SECONDS} seconds"
+    except OSError as error:
+        return error.strerror or str(error)
+    for line in reversed(done.stdout.splitlines()):
+        if line.startswith(_MARK):
+            return msgspec.json.decode(line.removeprefix(_MARK), type=Answer)
+    last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    return f"ended without an answer ({last[:200]})"
+
+
+def judge(program: str, answer: Answer, wanted: Sequence[Requirement]) -> list[Check]:
+    """The findings on an interpreter's answer; ``wanted``: what else has to be in its environment."""
+    python = ".".join(map(str, answer.python))
+    checks = [_finding("Python", "ok", f"{python}, {program}")]
+    if answer.python < PYTHON_FLOOR:
+        floor = ".".join(map(str, PYTHON_FLOOR))
+        checks = [_finding("Python", "broken", f"{python}, {program}", f"make an environment with Python {floor}")]
+    if not answer.there:
+        return [*checks, _finding("detectron2", "broken", "not in this environment", WHENCE)]
+    unfit = _unfit(COMPANIONS, answer.versions)
+    if answer.error:
+        checks.append(_finding("detectron2", "broken", answer.error, _mend(program, answer, unfit)))
+    else:
+        checks.append(_finding("detectron2", "ok", f"{answer.version}, imports with all that is used of it"))
+        if unfit:
+            found = ", ".join(_spelled(package, answer.versions) for package in unfit)
+            checks.append(_finding("its companions", "warning", found, _install(program, unfit)))
+    lacking = _unfit(wanted, answer.versions)
+    if lacking:
+        found = ", ".join(_spelled(package, answer.versions) for package in lacking)
+        checks.append(_finding("packages", "broken", found, _install(program, lacking)))
+    return checks
+
+
+def _mend(program: str, answer: Answer, unfit: Sequence[Requirement]) -> str:
+    """What lets detectron2 be imported."""
+    if unfit:
+        return _install(program, unfit)
+    if answer.missing and not answer.missing.startswith("detectron2"):
+        return f"run {program} -m pip install {answer.missing.partition('.')[0]}"
+    return "build detectron2 again, against the torch of this environment"
+
+
+def _unfit(packages: Sequence[Requirement], versions: Mapping[str, str]) -> list[Requirement]:
+    return [p for p in packages if p.name not in versions or not p.met_by(versions[p.name])]
+
+
+def _spelled(package: Requirement, versions: Mapping[str, str]) -> str:
+    have = versions.get(package.name)
+    return f"{package.name} is missing" if have is None else f"{package.name} {have} is not {package.limits}"
+
+
+def _install(program: str, packages: Sequence[Requirement]) -> str:
+    return f"run {program} -m pip install {' '.join(repr(str(package)) for package in packages)}"
+
+
+def _finding(name: str, state: State, found: str, remedy: str = "") -> Check:
+    return Check(area=AREA, name=name, state=state, found=found, remedy=remedy)
