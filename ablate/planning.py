@@ -66,7 +66,8 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
     chosen = _chosen(variants, request.only, baseline)
     known = {name: config for name, config in configs.items() if isinstance(config, RunConfig)}
     data = _Data(base, root, write)
-    name = request.name or "-".join([axis.name, *([crossed.name] if crossed else []), _base_name(request.base)])
+    parts = [axis.name, *([crossed.name] if crossed else []), _base_name(request.base)]
+    name = request.name or "-".join([*parts, *([base.engine] if base.engine != "vision" else [])])
     runs: list[StudyRun] = []
     pretrainings = _Pretrainings()
     folder, files = configs_folder(root, name).relative_to(root), _file_names(variants)
