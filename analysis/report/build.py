@@ -11,6 +11,7 @@ from analysis.detections import Detections
 from analysis.errors import Settings
 from analysis.ground_truth import GroundTruth
 from analysis.report.categories import confusion, per_class
+from analysis.report.charts import run_letter
 from analysis.report.comparison import against_baseline
 from analysis.report.curves import curves
 from analysis.report.gallery import gallery
@@ -113,6 +114,7 @@ def _data(material: Material) -> dict[str, object]:
 
     return {
         "runs": material.names,
+        "letters": [run_letter(place) for place in range(len(material.runs))],
         "categories": {c: material.ground_truth.category_name[c] for c in known},
         "curves": {
             f"{iou:g}": [{c: curve(one, iou, c) for c in known} for one in material.runs]
