@@ -74,10 +74,14 @@ def pretrain_first(config: RunConfig, root: Path, habits: Habits) -> None:
     Raises:
         RunFailed: it came to no result.
     """
-    executed = pretrain(pretraining_of(config), root, habits, keep=(epoch_of(config.init),))
-    status = executed.folder.read_status()
-    if status is None or status.state != "finished":
-        raise RunFailed(f"{executed.folder.path}: came to no result: {'' if status is None else status.message}")
+    from ablate.engines.processes import joined
+
+    with joined(habits.device) as processes:
+        executed = pretrain(pretraining_of(config), root, habits, keep=(epoch_of(config.init),))
+        processes.wait()  # for the first one's last word
+        status = executed.folder.read_status()
+        if status is None or status.state != "finished":
+            raise RunFailed(f"{executed.folder.path}: came to no result: {'' if status is None else status.message}")
 
 
 def execute_from_the_start(config: RunConfig, root: Path, habits: Habits) -> Executed[RunFolder]:
