@@ -80,8 +80,7 @@ def run(
     """
     from ablate.engines.availability import package_environment, python_of
     from ablate.engines.base import Habits
-    from ablate.execution import execute
-    from ablate.pretraining import pretrain_first
+    from ablate.pretraining import execute_from_the_start
     from ablate.run_screen import run_screen
     from analysis.terminal import print_whole
 
@@ -97,9 +96,7 @@ def run(
     python = python_of(wanted.engine)
     if python != sys.executable:
         os.execve(python, [python, "-m", "cli", *sys.argv[1:]], package_environment())
-    if wanted.init.pretraining != "none":
-        pretrain_first(wanted, root, habits)
-    executed = execute(wanted, root, habits)
+    executed = execute_from_the_start(wanted, root, habits)
     if executed.first_process:
         print_whole(*run_screen(executed.folder))
 
@@ -134,6 +131,7 @@ def export(
     data: DataFrom = None,
     root: Root = Path(),
     changes: Changes = None,
+    weights: StartsFrom = "",
     form: Annotated[
         Format, typer.Option("--format", help="lazyconfig-native builds on detectron2's own ViT, where that can.")
     ] = Format.lazyconfig,
@@ -152,18 +150,18 @@ def export(
     from analysis.atomic import write_bytes
     from analysis.refusal import BadInput
 
-    whole = _config(config, data, changes, "")
+    whole = _config(config, data, changes, weights)
     precision = resolve(whole.train.precision, device_of(device.value))
     whole = msgspec.structs.replace(whole, train=msgspec.structs.replace(whole.train, precision=precision))
-    native, weights = form is Format.native, ""
+    native, written = form is Format.native, ""
     if whole.init != Init():
         if out is None or native:
             remedy = "use --format lazyconfig, detectron2's own ViT has other names" if native else "name it with --out"
             raise BadInput(f"pre-trained weights are written beside the exported file, for its model: {remedy}")
-        weights = str(out.with_suffix(".pth").absolute())
-    text = lazyconfig_text(whole, facts_of(whole, root), Path(config).stem, native=native, weights=weights)
-    if weights:
-        write_backbone(whole, root, Path(weights), "backbone.net.")
+        written = str(out.with_suffix(".pth").absolute())
+    text = lazyconfig_text(whole, facts_of(whole, root), Path(config).stem, native=native, weights=written)
+    if written:
+        write_backbone(whole, root, Path(written), "backbone.net.")
     if out is None:
         typer.echo(text, nl=False)
     else:

@@ -20,7 +20,7 @@ def study_comparison_screen(
     from analysis.compare_screen import comparison_tables, findings_grid, resampled_sentence, sources_table
 
     grid = Table.grid(padding=(0, 2))
-    grid.add_row(Text("study", style="bold"), f"{summary.study}: {summary.title}")
+    grid.add_row(Text("study", style="bold"), Text(f"{summary.study}: {summary.title}"))
     seeds = ", ".join(map(str, summary.seeds))
     grid.add_row(
         Text("held", style="bold"), f"everything else of {summary.base}; seed{'s' * (len(summary.seeds) > 1)} {seeds}"

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import msgspec
-
 from ablate.config import RunConfig
 from ablate.engines.availability import need_detectron2
 from ablate.engines.base import Habits, Interrupted, RanOutOfMemory, RunFailed
@@ -141,13 +139,11 @@ def prepare(config: RunConfig, root: Path, device: str, identity: str = "") -> R
 
     from ablate.data.coco import check_masks
     from ablate.data.sources import locate
-    from ablate.engines.initial import initial_digest
-    from ablate.engines.precision import resolve
+    from ablate.engines.initial import initial_digest, with_precision
     from ablate.weights.transfer import check_weights
     from analysis import read_ground_truth
 
-    precision = resolve(config.train.precision, torch.device(device))
-    config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, precision=precision))
+    config = with_precision(config, torch.device(device))
     truths = [read_ground_truth(locate(s, root).annotations) for s in (config.data.train, config.data.validation)]
     if config.model.detector.masks:
         check_masks(truths[1])

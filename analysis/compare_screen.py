@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.compare import FEWEST_OF_CATEGORY, Against, CategoryIntervals, Comparison, Moves
-from analysis.compare_findings import findings, moved, of_whom
+from analysis.compare_findings import findings, moved, of_whom, what_of
 from analysis.errors import ERRORS, SPECIAL, ap_name
 from analysis.findings import MEANINGS
 from analysis.ground_truth import GroundTruth
@@ -55,7 +55,7 @@ def intervals_screen(comparison: Comparison) -> list[RenderableType]:
     table = _table()
     table.add_column("")
     for one in comparison.entrants:
-        table.add_column(one.name, justify="right")
+        table.add_column(Text(one.name), justify="right")
     for number in comparison.numbers:
         table.add_row(_number_name(number), *(interval_text(one.numbers[number]) for one in comparison.entrants))
     cautions = [Text(f"careful: {caution}", style="yellow") for caution in comparison.cautions]
@@ -79,11 +79,13 @@ def _heading(ground_truth: GroundTruth, comparison: Comparison) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_row(
         Text("ground truth", style="bold"),
-        f"{ground_truth.path.name}: {comparison.images:,} images, {len(ground_truth):,} objects, "
-        f"{len(ground_truth.category_id):,} categories",
+        Text(
+            f"{ground_truth.path.name}: {comparison.images:,} images, {len(ground_truth):,} objects, "
+            f"{len(ground_truth.category_id):,} categories"
+        ),
     )
     names = ", ".join(one.name for one in comparison.against)
-    grid.add_row(Text("baseline", style="bold"), f"{comparison.baseline}; against it: {names}")
+    grid.add_row(Text("baseline", style="bold"), Text(f"{comparison.baseline}; against it: {names}"))
     grid.add_row(Text("compared", style="bold"), settings_sentence(comparison.settings))
     grid.add_row(Text("resampled", style="bold"), resampled_sentence(comparison))
     for caution in comparison.cautions:
@@ -108,9 +110,9 @@ def _differences(comparison: Comparison, start: int, end: int) -> Table:
     table.add_column("")
     if explain:
         table.add_column("")
-    table.add_column(base.name, justify="right")
+    table.add_column(Text(base.name), justify="right")
     for one in shown:
-        table.add_column(f"{one.name} minus {base.name}" if explain else one.name, justify="right", no_wrap=True)
+        table.add_column(Text(f"{one.name} minus {base.name}" if explain else one.name), justify="right", no_wrap=True)
         table.add_column("p", justify="right")
     for number in comparison.numbers:
         if number == ERRORS[0]:
@@ -165,16 +167,12 @@ def _meaning(number: str) -> str:
 
 
 def _legend(comparison: Comparison) -> Text:
-    parts = ["In points, [95 % interval]."]
-    if not comparison.of_designs:
-        parts.append("Of one model each: the intervals tell how the choice of images moves the numbers.")
-    else:
-        parts.append("Over seeds and images: mean and Student's t.")
-    parts.append(
-        f"{STANDS} stands at the 5 % level after Holm's correction over the family of {comparison.family}. A positive "
-        "difference of an error: more is lost to it than by the baseline."
+    return Text(
+        f"\nIn points, [95 % interval]. {what_of(comparison)} {STANDS} stands at the 5 % level after Holm's correction "
+        f"over the family of {comparison.family}. A positive difference of an error: more is lost to it than by the "
+        "baseline.",
+        style="dim",
     )
-    return Text("\n" + " ".join(parts), style="dim")
 
 
 def sources_table(comparison: Comparison) -> list[RenderableType]:
@@ -188,7 +186,7 @@ def sources_table(comparison: Comparison) -> list[RenderableType]:
         table.add_column(_number_name(number), justify="right")
     for one in several:
         cells = [f"{found.images:.1f} / {found.seeds:.1f}" for found in one.differences.values()]
-        table.add_row(f"{one.name}, n = {len(one.seeds)}", *cells)
+        table.add_row(Text(f"{one.name}, n = {len(one.seeds)}"), *cells)
     title = _title("Standard error of each difference: from the choice of images / from the choice of seeds")
     return [Text(""), title, table]
 
@@ -197,7 +195,7 @@ def findings_grid(comparison: Comparison) -> RenderableType:
     """The findings as sentences."""
     grid = Table.grid(padding=(0, 2))
     for number, sentence in enumerate(findings(comparison)):
-        grid.add_row(Text("in words" if not number else "", style="bold"), sentence)
+        grid.add_row(Text("in words" if not number else "", style="bold"), Text(sentence))
     return grid
 
 
@@ -237,7 +235,7 @@ def _categories(ground_truth: GroundTruth, comparison: Comparison, one: Against)
     objects = np.bincount(ground_truth.category[~ground_truth.ignore], minlength=len(ground_truth.category_id))
     for category in chosen.tolist():
         table.add_row(
-            ground_truth.category_name[category],
+            Text(ground_truth.category_name[category]),
             f"{objects[category]:,}",
             category_text(of_ap, category),
             _mostly(one, category),

@@ -183,8 +183,8 @@ def attempt(work: Callable[[], float]) -> float | None:
 
 def settings(arguments: argparse.Namespace) -> Iterator[tuple[Size, str, str, bool]]:
     """What is compared, in the order of what is asked first."""
-    for relative in (False, True):
-        for kernel in ("fused", "naive"):
+    for relative in (place == "own" for place in arguments.relative):
+        for kernel in arguments.kernels:
             for size in SIZES[arguments.device]:
                 if kernel in size.kernels and size.name in (arguments.models or [size.name]):
                     for pattern in ("window", "hybrid", "global"):
@@ -226,6 +226,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--models", nargs="*", help="such as ViT-S; default: all of the device")
+    parser.add_argument("--kernels", nargs="*", choices=("fused", "naive"), default=["fused", "naive"], help="of ours")
+    parser.add_argument("--relative", nargs="*", choices=("none", "own"), default=["none", "own"], help="position")
     parser.add_argument("--batch", type=int, default=1, help="images a step")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, help="folder for backbone_DEVICE.csv and .md")

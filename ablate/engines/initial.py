@@ -8,6 +8,7 @@ from torch import nn
 
 from ablate.config import Init, Pretrain, Pretraining, RunConfig, epoch_of, pretraining_of
 from ablate.data.pictures import are_there, find_pictures
+from ablate.engines.precision import resolve
 from ablate.identity import pretraining_identity
 from ablate.pretraining_folder import PretrainingFolder, pretraining_folder
 from ablate.weights.digest import digest_of
@@ -17,11 +18,20 @@ from analysis.refusal import BadInput
 
 def resolved(pretraining: Pretraining, device: str) -> Pretraining:
     """A pre-training whose precision is no longer `auto`."""
-    from ablate.engines.precision import resolve
-
     recipe = pretraining.pretrain
     precision = resolve(recipe.precision, torch.device(device))
     return msgspec.structs.replace(pretraining, pretrain=msgspec.structs.replace(recipe, precision=precision))
+
+
+def with_precision(config: RunConfig, device: torch.device) -> RunConfig:
+    """A run whose precision, and that of its pre-training, is no longer `auto`."""
+    precision = resolve(config.train.precision, device)
+    config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, precision=precision))
+    recipe = config.init.pretraining
+    if not isinstance(recipe, Pretrain):
+        return config
+    recipe = msgspec.structs.replace(recipe, precision=resolve(recipe.precision, device))
+    return msgspec.structs.replace(config, init=msgspec.structs.replace(config.init, pretraining=recipe))
 
 
 def initial_digest(config: RunConfig, root: Path, *, write: bool = True) -> str:
@@ -38,6 +48,8 @@ def initial_digest(config: RunConfig, root: Path, *, write: bool = True) -> str:
     recipe = config.init.pretraining
     if not isinstance(recipe, Pretrain):
         return digest_of(config.init)
+    if recipe.precision == "auto":
+        raise BadInput("init.pretraining.precision=auto: a variant must say which one; choose bf16, fp16 or fp32")
     if not (write or are_there(recipe.images, root)):
         return ""
     return pretraining_identity(pretraining_of(config), find_pictures(recipe.images, root).digest)

@@ -197,7 +197,7 @@ def test_tables_hold_the_numbers(example: Any, tmp_path: Path, monkeypatch: pyte
     markdown = (out / "comparison.md").read_text()
     value = f"{expected['value']:+.1f} [{expected['low']:+.1f}, {expected['high']:+.1f}]"
     assert f"**{value}**" in markdown
-    assert "| a_\\|% (baseline) |" in markdown
+    assert r"| a\_\|% (baseline) |" in markdown
     latex = (out / "comparison.tex").read_text()
     assert r"a\_|\%" in latex
     assert rf"$\mathbf{{{expected['value']:+.1f}}}\ [{expected['low']:+.1f}, {expected['high']:+.1f}]$" in latex
