@@ -154,7 +154,7 @@ def _errors(
             entry |= where_entry(ground_truth, one)
         if measured:
             document |= intervals_entries(measured, document["runs"])
-    checks = _verify_errors(ground_truth, runs) if verify else []
+    checks = _verify_errors(ground_truth, runs, "size" in split.parts) if verify else []
     written: list[str] = []
     if out:
         from analysis.outputs import write_outputs
@@ -280,7 +280,7 @@ def _warnings(ground_truth: "GroundTruth", runs: list[tuple[str, tuple[str, ...]
     return [(ground_truth.path.name, w) for w in ground_truth.warnings] + [(name, w) for name, ws in runs for w in ws]
 
 
-def _verify_errors(ground_truth: "GroundTruth", runs: "list[Run]") -> list[tuple[str, str, str]]:
+def _verify_errors(ground_truth: "GroundTruth", runs: "list[Run]", by_size: bool) -> list[tuple[str, str, str]]:
     from analysis.verify import compare_breakdown
 
-    return [(run.name, *check) for run in runs for check in compare_breakdown(ground_truth, run)]
+    return [(run.name, *check) for run in runs for check in compare_breakdown(ground_truth, run, by_size)]

@@ -36,7 +36,10 @@ EQUAL = 1e-5  # largest difference of the maps, fp32
 
 @dataclass(frozen=True)
 class Size:
-    """A backbone and its input; ``of``: blocks of the whole model, of which the first ``depth`` stand here."""
+    """A backbone and its input.
+
+    ``of``: blocks of the whole model, of which the first ``depth`` stand here; ``kernels``: of ours.
+    """
 
     name: str
     width: int
@@ -44,6 +47,7 @@ class Size:
     heads: int
     pixels: int
     of: int
+    kernels: tuple[str, ...] = ("fused", "naive")
 
     @property
     def global_count(self) -> int:
@@ -52,7 +56,7 @@ class Size:
 
 
 SIZES = {
-    "cpu": [Size("ViT-S", 384, 12, 6, 512, 12), Size("ViT-B", 768, 3, 12, 1024, 12)],
+    "cpu": [Size("ViT-S", 384, 12, 6, 512, 12), Size("ViT-B", 768, 3, 12, 1024, 12, ("fused",))],
     "cuda": [Size("ViT-B", 768, 12, 12, 1024, 12), Size("ViT-L", 1024, 24, 16, 1024, 24)],
 }
 
@@ -178,13 +182,13 @@ def attempt(work: Callable[[], float]) -> float | None:
 
 
 def settings(arguments: argparse.Namespace) -> Iterator[tuple[Size, str, str, bool]]:
-    for size in SIZES[arguments.device]:
-        if arguments.models and size.name not in arguments.models:
-            continue
-        for relative in (False, True):
-            for kernel in ("fused", "naive"):
-                for pattern in ("window", "hybrid", "global"):
-                    yield size, pattern, kernel, relative
+    """What is compared, in the order of what is asked first."""
+    for relative in (place == "own" for place in arguments.relative):
+        for kernel in arguments.kernels:
+            for size in SIZES[arguments.device]:
+                if kernel in size.kernels and size.name in (arguments.models or [size.name]):
+                    for pattern in ("window", "hybrid", "global"):
+                        yield size, pattern, kernel, relative
 
 
 HEAD = ("model", "blocks", "px", "attention", "relative", "kernel")
@@ -222,6 +226,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--models", nargs="*", help="such as ViT-S; default: all of the device")
+    parser.add_argument("--kernels", nargs="*", choices=("fused", "naive"), default=["fused", "naive"], help="of ours")
+    parser.add_argument("--relative", nargs="*", choices=("none", "own"), default=["none", "own"], help="position")
     parser.add_argument("--batch", type=int, default=1, help="images a step")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, help="folder for backbone_DEVICE.csv and .md")
@@ -240,9 +246,9 @@ def main() -> None:
         rows.append(compare(bench, size, pattern, kernel, relative, arguments.batch, arguments.repeats))
         lines.append(markdown_row(rows[-1]))
         print(lines[-1], flush=True)
-    if arguments.out:
-        write_bytes(arguments.out / f"backbone_{arguments.device}.csv", as_csv(rows))
-        write_bytes(arguments.out / f"backbone_{arguments.device}.md", ("\n".join(lines) + "\n").encode())
+        if arguments.out:  # after each, because a large one may end in somebody's patience
+            write_bytes(arguments.out / f"backbone_{arguments.device}.csv", as_csv(rows))
+            write_bytes(arguments.out / f"backbone_{arguments.device}.md", ("\n".join(lines) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -38,10 +38,10 @@ WHENCE = "install it from its repository as its INSTALL.md says"
 _MARK = "detablate-doctor:"
 # Runs in the other interpreter, which may be older than ours or hold nothing at all.
 _PROBE = """
-import importlib, json, sys
+import importlib, json, os, sys
 from importlib import metadata, util
 answer = {"python": list(sys.version_info[:3]), "there": util.find_spec("detectron2") is not None, "version": "",
-          "error": "", "missing": "", "versions": {}}
+          "error": "", "missing": "", "old": False, "configs": "", "versions": {}}
 for name in sys.argv[1:]:
     try:
         answer["versions"][name] = metadata.version(name)
@@ -52,6 +52,12 @@ if answer["there"]:
         for name in ("", ".config", ".modeling", ".engine", ".evaluation", ".data", ".modeling.backbone.vit"):
             module = importlib.import_module("detectron2" + name)
             answer["version"] = answer["version"] or getattr(module, "__version__", "")
+        answer["old"] = not hasattr(importlib.import_module("detectron2.modeling").Backbone, "padding_constraints")
+        zoo = importlib.import_module("detectron2.model_zoo")
+        try:
+            zoo.get_config_file("common/models/mask_rcnn_fpn.py")
+        except RuntimeError:
+            answer["configs"] = os.path.join(os.path.dirname(os.path.abspath(zoo.__file__)), "configs")
     except BaseException as error:
         answer["error"] = type(error).__name__ + ": " + " ".join(str(error).split())[:300]
         answer["missing"] = getattr(error, "name", None) or ""
@@ -66,7 +72,9 @@ class Answer(msgspec.Struct, frozen=True):
     there: bool
     version: str
     error: str
-    missing: str
+    missing: str  # the module that the error is about
+    old: bool  # it cannot pad images to a square, as since June 2022
+    configs: str  # where its model zoo's configs should be and are not; setup.py links them there
     versions: dict[str, str]
 
 
@@ -132,6 +140,11 @@ def judge(program: str, answer: Answer, wanted: Sequence[Requirement]) -> list[C
     unfit = _unfit(COMPANIONS, answer.versions)
     if answer.error:
         checks.append(_finding("detectron2", "broken", answer.error, _mend(program, answer, unfit)))
+    elif answer.old:
+        checks.append(_finding("detectron2", "broken", "older than June 2022", "update it to its main branch"))
+    elif answer.configs:
+        link = f"run ln -s {Path(answer.configs).parents[2] / 'configs'} {answer.configs}, as its setup.py does"
+        checks.append(_finding("detectron2", "broken", f"{answer.configs} is missing", link))
     else:
         checks.append(_finding("detectron2", "ok", f"{answer.version}, imports with all that is used of it"))
         if unfit:

@@ -1,7 +1,7 @@
 """The plain vision transformer as a detection backbone (paper, section 2; ViTDet)."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -218,6 +218,8 @@ class ViT(nn.Module):
 
     def _initialise(self) -> None:
         """BEiT's random init: weights normal with std 0.02, the last layer of each branch of block l over sqrt(2 l)."""
+        if self.patch_embed.weight.is_meta:
+            return  # nothing to fill, and torch would take seconds to find that out
         for module in (self.patch_embed, *self.blocks.modules()):
             if isinstance(module, nn.Linear | nn.Conv2d):
                 nn.init.normal_(module.weight, std=0.02)  # see position_parameter on "trunc_normal"
@@ -244,6 +246,7 @@ class ViT(nn.Module):
         grid = (x.shape[1], x.shape[2])
         if self.pos_embed is not None:
             x = x + resize_embedding(self.pos_embed, grid)
+        x = x.contiguous()  # the convolution's layout would stay, and cost every sum and norm of every block
         biases = {} if self.block_bias else self._biases(grid, x)
         keep = self._keep(batch, x.device)
         maps = []
@@ -260,7 +263,7 @@ class ViT(nn.Module):
             if str(index) in self.propagation:
                 x = self.propagation[str(index)](x)
             if index in self.tapped:
-                maps.append(x.permute(0, 3, 1, 2))
+                maps.append(_AsMap.apply(x))
         return maps
 
     def _biases(self, grid: Grid, x: Tensor, block: int | None = None) -> dict[tuple[int, bool], Tensor | None]:
@@ -292,6 +295,21 @@ class ViT(nn.Module):
             return None
         kept = 1 - torch.linspace(0, self.drop_path, self.depth, device=device)[:, None, None]
         return (torch.rand(self.depth, 2, batch, device=device) < kept) / kept
+
+
+class _AsMap(torch.autograd.Function):
+    """Tokens [B, H, W, C] -> a map [B, C, H, W], both contiguous, and so are their gradients.
+
+    The gradient of a mere view would carry the map's layout into the backward pass of every block.
+    """
+
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        return x.permute(0, 3, 1, 2).contiguous()
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        return gradient.permute(0, 2, 3, 1).contiguous()
 
 
 def _check(width: int, depth: int, heads: int, image_size: int, patch_size: int, drop_path: float) -> None:

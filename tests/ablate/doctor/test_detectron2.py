@@ -24,7 +24,8 @@ GOOD = {
 
 
 def answer(**changes: object) -> Answer:
-    values = {"python": (3, 11, 7), "there": True, "version": "0.6", "error": "", "missing": "", "versions": GOOD}
+    values = {"python": (3, 11, 7), "there": True, "version": "0.6", "error": "", "missing": "", "old": False}
+    values |= {"configs": "", "versions": GOOD}
     return Answer(**{**values, **changes})  # type: ignore[arg-type]
 
 
@@ -64,6 +65,12 @@ def test_a_good_environment() -> None:
             },
             "No module named 'timm'",
             "run /env/bin/python -m pip install 'tabulate' 'timm'",
+        ),
+        ({"old": True}, "older than June 2022", "update it to its main branch"),
+        (
+            {"configs": "/src/detectron2/model_zoo/configs"},
+            "/src/detectron2/model_zoo/configs is missing",
+            "run ln -s /src/configs /src/detectron2/model_zoo/configs",
         ),
         ({"error": "ImportError: undefined symbol: _ZN3c10"}, "undefined symbol", "build detectron2 again"),
     ],

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.models.swin_transformer import shifted_window_attention
 
 from ablate.models.attention import FORBIDDEN, Attention, attend, merge, partition, shift_mask, shift_of
-from ablate.models.positions import relative_bias
+from ablate.models.positions import aligned, relative_bias
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
 grids = st.tuples(st.integers(1, 9), st.integers(1, 9))
@@ -190,3 +190,41 @@ def test_the_gpu_has_a_fused_kernel_for_a_learnable_bias(side: int) -> None:
         results.append((out, *torch.autograd.grad(out.float().square().sum(), (q, k, v, table))))
     for naive, fused in zip(*results, strict=True):
         assert (naive.float() - fused.float()).norm() < 0.03 * naive.float().norm()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("grid", "window"), [((64, 64), 0), ((64, 64), 14), ((20, 33), 7)])
+def test_the_gpu_attends_as_the_cpu_does(grid: tuple[int, int], window: int) -> None:
+    """In fp32, forward and backward, without a bias and with one that is learned."""
+    layer = Attention(128, 2, window=window)
+    n = window**2 if window else grid[0] * grid[1]
+    x, weight = torch.randn(1, *grid, 128), torch.randn(1, *grid, 128)
+    for bias in (None, torch.randn(1, 2, n, n)):
+        results = []
+        for device in ("cpu", "cuda"):
+            layer.to(device).zero_grad()
+            tokens = x.to(device).requires_grad_()
+            added = None if bias is None else aligned(bias.to(device)).detach().requires_grad_()
+            out = layer(tokens, added)
+            (out * weight.to(device)).sum().backward()
+            found = [out, tokens.grad, layer.qkv.weight.grad, *(() if added is None else (added.grad,))]
+            results.append([t.detach().cpu().clone() for t in found])
+        for cpu, gpu in zip(*results, strict=True):
+            assert (cpu - gpu).norm() < 1e-3 * cpu.norm()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_fused_global_attention_needs_a_fraction_of_the_memory() -> None:
+    peaks = {}
+    for kernel in ("naive", "fused"):
+        layer = Attention(128, 2, kernel=kernel).cuda()
+        x = torch.randn(1, 64, 64, 128, device="cuda", requires_grad=True)
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        with torch.autocast("cuda", torch.bfloat16):
+            layer(x, None).float().sum().backward()
+        peaks[kernel] = torch.cuda.max_memory_allocated() - before
+    assert peaks["naive"] > 2 * 4096**2 * 2  # logits of two heads
+    assert peaks["fused"] < peaks["naive"] / 3

@@ -115,6 +115,23 @@ def test_recomputing_saves_memory() -> None:
     assert saved("all") < saved("none") / 4
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("checkpoint", ["all", [0, 1]])
+def test_recomputing_saves_memory_of_a_gpu_and_keeps_the_gradients(checkpoint: Any) -> None:
+    images = torch.randn(2, 3, 256, 256, device="cuda")
+    peaks, results = [], []
+    for option in ("none", checkpoint):
+        model = tiny(width=64, image_size=256, checkpoint=option).cuda()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        results.append(gradients(model, images))
+        peaks.append(torch.cuda.max_memory_allocated() - before)
+    assert peaks[1] < 0.8 * peaks[0]
+    for name, gradient in results[0].items():
+        assert (gradient - results[1][name]).norm() <= 1e-3 * gradient.norm(), name
+
+
 def test_blocks_share_their_bias_tables() -> None:
     """The gradient of a shared table is the sum of what it would be with a table for each block."""
     model = tiny().double()
@@ -203,6 +220,27 @@ def test_the_map_of_each_tap_is_the_output_of_its_block() -> None:
     maps = model(torch.randn(1, 3, 40, 40))
     assert all(torch.equal(x.permute(0, 2, 3, 1), outputs[i]) for x, i in zip(maps, (1, 3, 5, 7), strict=True))
     assert len(tiny(taps="last")(torch.randn(1, 3, 40, 40))) == 1
+
+
+@pytest.mark.parametrize("absolute", ["rand", "none"])
+@pytest.mark.parametrize(
+    ("pattern", "propagation"), [("hybrid", "none"), ("window", "shift"), ("window", "conv_basic")]
+)
+def test_tokens_and_their_gradients_lie_as_the_blocks_read_them(pattern: str, propagation: str, absolute: str) -> None:
+    """Token by token, whatever the convolution before and the pyramid after them prefer: else all of it is slower."""
+    model = tiny(pattern=pattern, propagation=propagation, absolute=absolute)
+    layouts = []
+
+    def look(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        layouts.append(inputs[0].is_contiguous())
+        inputs[0].register_hook(lambda gradient: layouts.append(gradient.is_contiguous()))
+
+    for block in model.blocks:
+        block.register_forward_pre_hook(look)
+    maps = model(torch.randn(2, 3, 40, 40))
+    assert all(x.is_contiguous() for x in maps)
+    sum(x.square().sum() for x in maps).backward()
+    assert layouts == [True] * 8
 
 
 @pytest.mark.parametrize("kind", ["conv_naive", "conv_basic", "conv_bottleneck"])
