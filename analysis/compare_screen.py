@@ -230,15 +230,15 @@ def _categories(ground_truth: GroundTruth, comparison: Comparison, one: Against)
         return [_title(title), Text("none whose interval leaves out 0"), Text(note, style="dim")]
     chosen = clear[np.argsort(-np.abs(of_ap.value[clear]), kind="stable")][:MOST_CATEGORIES]
     table = _table()
-    for heading in ("category", "objects", name, "mostly by"):
-        table.add_column(heading, justify="left" if heading in ("category", "mostly by") else "right")
+    for heading in ("category", "objects", name, "error that changed most"):
+        table.add_column(heading, justify="left" if heading in ("category", "error that changed most") else "right")
     objects = np.bincount(ground_truth.category[~ground_truth.ignore], minlength=len(ground_truth.category_id))
     for category in chosen.tolist():
         table.add_row(
             Text(ground_truth.category_name[category]),
             f"{objects[category]:,}",
             category_text(of_ap, category),
-            _mostly(one, category),
+            _changed_most(one, category),
         )
     left = len(clear) - len(chosen)
     return [_title(title), table, Text((f"and {left} more; " if left else "") + note, style="dim")]
@@ -250,7 +250,7 @@ def category_text(of: CategoryIntervals, category: int) -> str:
     return interval_text(Interval(value, low, high, 0.0), sign=True)
 
 
-def _mostly(one: Against, category: int) -> str:
+def _changed_most(one: Against, category: int) -> str:
     """The error whose cost changed most in this category, if its interval leaves out 0."""
     changes: Sequence[str] = sorted(ERRORS, key=lambda error: -abs(one.categories[error].value[category]))
     for error in changes[:1]:
