@@ -156,14 +156,8 @@ def export(
     native, written = form is Format.native, ""
     if whole.init != Init():
         if out is None or native:
-            raise BadInput(
-                "pre-trained weights are written beside the exported file, under the names of its model: "
-                + (
-                    "--format lazyconfig does that, detectron2's own ViT has other names"
-                    if native
-                    else "name it with --out"
-                )
-            )
+            remedy = "use --format lazyconfig, detectron2's own ViT has other names" if native else "name it with --out"
+            raise BadInput(f"pre-trained weights are written beside the exported file, for its model: {remedy}")
         written = str(out.with_suffix(".pth").absolute())
     text = lazyconfig_text(whole, facts_of(whole, root), Path(config).stem, native=native, weights=written)
     if written:

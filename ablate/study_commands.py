@@ -271,6 +271,8 @@ def _make(
     if launch:  # a missing engine is told before anything is written
         python_of(load_config(request.base, request.settings).engine)
     study = plan(axis, request, root, crossed=crossed, write=not dry_run)
+    for engine in {run.config.engine for run in study.runs if run.config is not None} if launch else ():
+        python_of(engine)
     if not dry_run:
         write_study(root, study)
     if as_json:

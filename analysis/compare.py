@@ -30,7 +30,9 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-FEWEST_IMAGES = 200  # below, intervals cover less than they say: docs/uncertainty.md
+# Below, intervals cover less than they say: docs/uncertainty.md.
+FEWEST_IMAGES = 200  # of differences
+FEWEST_FOR_ONE = 5000  # of the AP of one model, which itself comes out too high with few images
 FEWEST_OF_CATEGORY = 10  # images with an object of a category, below which its interval is not told
 
 
@@ -312,7 +314,12 @@ def _cautions(ground_truth: GroundTruth, images: int, entrants: Sequence[Entrant
         sentences.append("there is a single image, so there is nothing to resample and no interval")
     elif images < FEWEST_IMAGES:
         sentences.append(
-            f"{images} images are few: below {FEWEST_IMAGES} the intervals are too narrow and cover less than 95 %"
+            f"{images} images are few: below {FEWEST_IMAGES} even intervals of differences cover less than 95 %"
+        )
+    elif images < FEWEST_FOR_ONE:
+        sentences.append(
+            f"trust the differences: with fewer than {FEWEST_FOR_ONE:,} images the AP of one model comes out too high, "
+            "and its own interval covers less than 95 %"
         )
     if not (~ground_truth.ignore).any():
         sentences.append("no object counts, so there is no AP")

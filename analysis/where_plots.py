@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from analysis.errors import ERRORS
 from analysis.fates import FATE_NAMES, IGNORED
 from analysis.ground_truth import GroundTruth
-from analysis.plots import FORMATS, encoded, label, legend_columns, new_figure, paper_style
+from analysis.plots import FORMATS, distinct_labels, encoded, label, legend_columns, new_figure, paper_style
 from analysis.tables import ap_name
 from analysis.where import Where
 
@@ -124,11 +124,12 @@ def _sizes(ground_truth: GroundTruth, found: Sequence[Where]) -> "Figure | None"
 
     every = [(one.run.name, one.sizes) for one in found if one.sizes]
     first = every[0][1]
-    names = [label(size.name, 16) for size in first.sizes]
+    names = distinct_labels([size.name for size in first.sizes], 16)
+    runs = distinct_labels([run for run, _ in every])
     frame = pd.DataFrame(
         [
-            {"run": label(run), "size": size, "error": e, "gain": sizes.delta_ap[e][place]}
-            for run, sizes in every
+            {"run": run, "size": size, "error": e, "gain": sizes.delta_ap[e][place]}
+            for run, (_, sizes) in zip(runs, every, strict=True)
             for place, size in enumerate(names)
             for e in ERRORS
         ]

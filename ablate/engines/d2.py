@@ -28,6 +28,7 @@ from ablate.engines.d2_trainer import Detectron2Trainer
 from ablate.engines.memory import is_out_of_memory
 from ablate.engines.predict import Record
 from ablate.engines.processes import Processes, joined, lay_out
+from ablate.engines.progress import Say
 from ablate.engines.randomness import WEIGHTS, derived
 from ablate.engines.trainer import Loop
 from ablate.engines.vision import box_ap, initialise, locate_all, training_set
@@ -102,18 +103,18 @@ class Detectron2Engine:
                 initialise(model.backbone.net, config, folder, processes, habits)  # type: ignore[arg-type, union-attr]
             data = TrainingImages(cfg, config.seed)
 
-            def predictions() -> list[Record]:
-                return predict(model, cfg, processes, processes.workers(habits.workers))
+            def predictions(say: Say | None) -> list[Record]:
+                return predict(model, cfg, processes, processes.workers(habits.workers), say)
 
             def measure_curve() -> dict[str, float]:
-                return box_ap(predictions(), measured)
+                return box_ap(predictions(None), measured)  # the bar of the training stands meanwhile
 
             trained = Detectron2Trainer(config, cfg, model, data, folder, processes, habits, measure_curve).train()
             if processes.first:
                 folder.append_event("trained", **msgspec.to_builtins(trained))
                 steps = trained.iterations
                 folder.write_status(Status(state="running", phase="predicting", iteration=steps, iterations=steps))
-            records = predictions()
+            records = predictions(habits.say if processes.first else None)
             if processes.first:
                 folder.write_predictions(records)
                 folder.append_event("predicted", detections=len(records))

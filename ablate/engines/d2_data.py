@@ -15,6 +15,7 @@ from ablate.data.coco import JITTER, Key
 from ablate.data.loading import refusal_of_worker
 from ablate.engines.predict import Record
 from ablate.engines.processes import Processes
+from ablate.engines.progress import Say, progress
 from ablate.engines.randomness import derived
 from ablate.engines.signals import outlive_a_polite_stop
 from analysis.refusal import BadInput
@@ -96,10 +97,17 @@ class Inputs(list[dict[str, Any]]):
         return self
 
 
-def predict(model: nn.Module, cfg: Any, processes: Processes, workers: int) -> list[Record]:
+def predict(model: nn.Module, cfg: Any, processes: Processes, workers: int, say: Say | None = None) -> list[Record]:
     """COCO results of all validation images, by image id; the first process gets all, the others none.
 
     In 32-bit precision, as detectron2's tools do.
+
+    Args:
+        model: on the device of the processes.
+        cfg: its loaded LazyConfig.
+        processes: that share the images among them.
+        workers: processes that load images for each of them.
+        say: takes progress lines where there is no terminal for a bar; None shows neither.
     """
     images = TestImages(cfg, processes.rank, processes.count)
     category = categories(cfg)
@@ -109,10 +117,11 @@ def predict(model: nn.Module, cfg: Any, processes: Processes, workers: int) -> l
     was_training = model.training
     model.eval()
     try:
-        found = [
-            (processes.rank + processes.count * row, results(model, inputs, category))
-            for row, inputs in enumerate(loader)
-        ]
+        found = []
+        with progress("predicting", "image", len(images), say) as advance:
+            for row, inputs in enumerate(loader):
+                found.append((processes.rank + processes.count * row, results(model, inputs, category)))
+                advance()
     except BadInput as error:
         raise refusal_of_worker(error) from None
     finally:

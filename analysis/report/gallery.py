@@ -230,10 +230,11 @@ def _told(material: Material, one: RunMaterial, example: Example) -> tuple[str, 
         return f"{names[gt.category[example.truth]]} missed", f"{width:.0f} × {height:.0f} pixels"
     row = example.detection
     category = names[one.detections.category[row]]
+    shape = "box" if material.settings.iou_type == "bbox" else "mask"
     numbers = f"score {one.detections.score[row]:.2f} · IoU {one.breakdown.labels.iou[row]:.2f}"
     what = {
         "cls": lambda: f"{category}, but is {names[gt.category[example.truth]]}",
-        "loc": lambda: f"{category}, box too far off",
+        "loc": lambda: f"{category}, {shape} too far off",
         "both": lambda: f"{category}, wrong class and place",
         "dup": lambda: f"{category}, found before",
         "bg": lambda: f"{category} where nothing is annotated",

@@ -30,9 +30,9 @@ def real(path: Path, images: Path) -> str:
 
 
 def test_tiny_shapes_learns(tmp_path: Path) -> None:
-    """The preset as it is shipped: one to two minutes on two cores that have nothing else to do.
+    """The preset as it is shipped: about a minute and a half on two cores that have nothing else to do.
 
-    55.5 (boxes) and 57.5 (masks) were measured; other processors round differently, so there is some room.
+    64.8 (boxes) and 65.0 (masks) were measured; other processors round differently, so there is some room.
     """
     folder = run(tmp_path)
     evaluation = read_evaluation(folder.evaluation)

@@ -156,9 +156,9 @@ def values_in(cfg: Any, config: RunConfig, facts: Facts) -> dict[str, Any]:
         "model.detector.rois_per_image": heads.batch_size_per_image,
         "model.pixel_mean": [value / 255 for value in model.pixel_mean],
         "model.pixel_std": [value / 255 for value in model.pixel_std],
-        "init.scheme": ELSEWHERE,  # the ViT's constructor draws them so
+        # The ViT's constructor draws them by the scheme; a pre-training gives a file of weights.
+        **{key: ELSEWHERE for key in leaves(msgspec.to_builtins(config)) if key.startswith("init.")},
         "init.weights": train.init_checkpoint or "none",
-        **dict.fromkeys(("init.pretraining", "init.pretraining_epoch"), ELSEWHERE),  # gives such a file of weights
         **{key: ELSEWHERE for key in leaves(msgspec.to_builtins(config)) if key.startswith("data.")},  # above
         "data.images_without_boxes": "drop" if data.train.dataset.filter_empty else "keep",
         "train.epochs": config.train.epochs,
