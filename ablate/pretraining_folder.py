@@ -15,10 +15,10 @@ from pathlib import Path
 
 import msgspec
 
-from ablate.config import Folder, Pretraining
+from ablate.config import Pretraining
 from ablate.config_yaml import dump_config, parse, read_yaml
 from ablate.identity import short
-from ablate.store import RunFolder, run_folder
+from ablate.store import RunFolder, run_folder, with_absolute_images
 from analysis.refusal import BadInput
 
 KIND = "pretraining"
@@ -38,12 +38,8 @@ class PretrainingFolder(RunFolder):
         Raises:
             BadInput: the folder holds another config, or cannot be written.
         """
-        images = pretraining.pretrain.images
-        if isinstance(images, Folder):
-            images = Folder(path=str(Path(images.path).expanduser().absolute()))
-        pretrain = msgspec.structs.replace(pretraining.pretrain, images=images)
         self.begin(
-            dump_config(msgspec.structs.replace(pretraining, pretrain=pretrain)),
+            dump_config(msgspec.structs.replace(pretraining, pretrain=with_absolute_images(pretraining.pretrain))),
             manifest,
             lambda: self._check_same_pretraining(pretraining),
         )

@@ -33,7 +33,7 @@ from typing import IO, Any, Literal, TypeVar
 
 import msgspec
 
-from ablate.config import Coco, RunConfig, Shapes
+from ablate.config import Coco, Folder, Pretrain, RunConfig, Shapes
 from ablate.config_yaml import dump_config, parse, read_yaml
 from analysis.refusal import BadInput
 
@@ -169,6 +169,10 @@ class RunFolder:
         stored = msgspec.structs.replace(self.read_config(), data=config.data)
         if "none" not in (stored.init.weights, config.init.weights):
             stored = msgspec.structs.replace(stored, init=config.init)
+        before, now = stored.init.pretraining, config.init.pretraining
+        if isinstance(before, Pretrain) and isinstance(now, Pretrain):
+            moved = msgspec.structs.replace(before, images=now.images)
+            stored = msgspec.structs.replace(stored, init=msgspec.structs.replace(stored.init, pretraining=moved))
         if stored != config:
             raise BadInput(f"{self.config}: differs from the config asked for; move this folder away to run again")
 
@@ -252,6 +256,13 @@ def _training_of(run: RunFolder) -> str | None:
         return None
 
 
+def with_absolute_images(recipe: Pretrain) -> Pretrain:
+    """A recipe of pre-training whose images are found from any folder."""
+    if not isinstance(recipe.images, Folder):
+        return recipe
+    return msgspec.structs.replace(recipe, images=Folder(path=str(Path(recipe.images.path).expanduser().absolute())))
+
+
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
     def absolute(source: Shapes | Coco) -> Shapes | Coco:
         if isinstance(source, Shapes):
@@ -264,6 +275,9 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
     init = config.init
     if init.weights != "none":
         init = msgspec.structs.replace(init, weights=str(Path(init.weights).expanduser().absolute()))
+    recipe = init.pretraining
+    if isinstance(recipe, Pretrain):
+        init = msgspec.structs.replace(init, pretraining=with_absolute_images(recipe))
     return msgspec.structs.replace(config, data=data, init=init)
 
 

@@ -229,16 +229,23 @@ def test_a_run_does_not_begin_without_its_weights(data: Coco, tmp_path: Path) ->
         pretrain(pretraining_of(config), tmp_path, HABITS, name=f"pretraining/{folder.path.name}")
 
 
-def test_precision_is_resolved_before_anything_is_named(data: Coco, tmp_path: Path) -> None:
+def test_precision_is_resolved_before_anything_is_named(
+    data: Coco, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One run and its pre-training, as a single command carries them out; with processes of torchrun they meet once."""
     config = pretrained_config(data, precision="auto", epochs=1, warmup_epochs=0.25)
     folder = execute_from_the_start(with_changes(config, {"train.precision": "auto"}), tmp_path, HABITS).folder
     stored = folder.read_config()
     assert stored == execute(stored, tmp_path, HABITS).folder.read_config()
     assert isinstance(stored.init.pretraining, Pretrain)
+    Path(data.images).rename(tmp_path / "moved")
+    moved = {"init.pretraining.images.path": "moved", "data.train.images": "moved", "data.validation.images": "moved"}
+    monkeypatch.chdir(tmp_path)
+    again = execute_from_the_start(with_changes(stored, moved), tmp_path, HABITS).folder
+    assert again.path == folder.path, "moved images are the same run"
     assert (stored.train.precision, stored.init.pretraining.precision) == ("fp32", "fp32")
     with pytest.raises(BadInput, match=r"precision=auto: a variant must say which one"):
-        initial_digest(config, tmp_path)
+        initial_digest(with_changes(config, moved), tmp_path)
 
 
 def test_the_detector_starts_from_the_encoder(data: Coco, tmp_path: Path) -> None:
