@@ -1,5 +1,7 @@
 """The verbs of ``ablate``: parse the command line, call the library, show the result."""
 
+import os
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +22,13 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Format(StrEnum):
+    """What a config is written as."""
+
+    lazyconfig = "lazyconfig"
+    native = "lazyconfig-native"
+
+
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file or the name of a preset.")]
 Root = Annotated[Path, typer.Option("--root", help="The folder that holds results/.")]
 Changes = Annotated[
@@ -33,6 +42,15 @@ DataFrom = Annotated[
         show_default="the config's",
     ),
 ]
+StartsFrom = Annotated[
+    str,
+    typer.Option(
+        "--weights",
+        metavar="FILE",
+        help="Start from these, with the settings that belong to them (see: weights inspect); --set counts before.",
+        show_default="the config's",
+    ),
+]
 OnDevice = Annotated[Device, typer.Option("--device", help="auto takes a GPU where there is one.")]
 
 
@@ -42,6 +60,7 @@ def run(
     data: DataFrom = None,
     root: Root = Path(),
     changes: Changes = None,
+    weights: StartsFrom = "",
     device: OnDevice = Device.auto,
     workers: Annotated[
         int | None, typer.Option(help="Processes that load images.", min=0, show_default="as the machine has cores")
@@ -59,9 +78,9 @@ def run(
     Where the run starts from a pre-training in the house that is not there yet, that comes first.
     On several GPUs: torchrun --nproc-per-node 8 cli.py ablate run CONFIG
     """
+    from ablate.engines.availability import package_environment, python_of
     from ablate.engines.base import Habits
-    from ablate.execution import execute
-    from ablate.pretraining import pretrain_first
+    from ablate.pretraining import execute_from_the_start
     from ablate.run_screen import run_screen
     from analysis.terminal import print_whole
 
@@ -73,10 +92,11 @@ def run(
         curve_iterations=curve_iterations,
         say=lambda line: typer.echo(line, err=True),
     )
-    wanted = _config(config, data, changes)
-    if wanted.init.pretraining != "none":
-        pretrain_first(wanted, root, habits)
-    executed = execute(wanted, root, habits)
+    wanted = _config(config, data, changes, weights)
+    python = python_of(wanted.engine)
+    if python != sys.executable:
+        os.execve(python, [python, "-m", "cli", *sys.argv[1:]], package_environment())
+    executed = execute_from_the_start(wanted, root, habits)
     if executed.first_process:
         print_whole(*run_screen(executed.folder))
 
@@ -87,6 +107,7 @@ def describe(
     data: DataFrom = None,
     root: Root = Path(),
     changes: Changes = None,
+    weights: StartsFrom = "",
     device: OnDevice = Device.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
 ) -> None:
@@ -97,15 +118,64 @@ def describe(
     from ablate.describe import description_screen
     from analysis.terminal import print_whole
 
-    description = describe_config(_config(config, data, changes), root, device.value)
+    description = describe_config(_config(config, data, changes, weights), root, device.value)
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(description), indent=2).decode())
     else:
         print_whole(*description_screen(description))
 
 
-def _config(source: str, data: list[str] | None, changes: list[str] | None) -> "RunConfig":
+@app.command()
+def export(
+    config: Config,
+    data: DataFrom = None,
+    root: Root = Path(),
+    changes: Changes = None,
+    weights: StartsFrom = "",
+    form: Annotated[
+        Format, typer.Option("--format", help="lazyconfig-native builds on detectron2's own ViT, where that can.")
+    ] = Format.lazyconfig,
+    out: Annotated[Path | None, typer.Option(help="The file to write.", show_default="the screen")] = None,
+    device: OnDevice = Device.auto,
+) -> None:
+    """Write a config as one LazyConfig file, for detectron2's own tools/lazyconfig_train_net.py."""
+    import msgspec
+
+    from ablate.config import Init
+    from ablate.engines.initial import write_backbone
+    from ablate.engines.precision import resolve
+    from ablate.engines.processes import device_of
+    from ablate.export.facts import facts_of
+    from ablate.export.lazyconfig import lazyconfig_text
+    from analysis.atomic import write_bytes
+    from analysis.refusal import BadInput
+
+    whole = _config(config, data, changes, weights)
+    precision = resolve(whole.train.precision, device_of(device.value))
+    whole = msgspec.structs.replace(whole, train=msgspec.structs.replace(whole.train, precision=precision))
+    native, written = form is Format.native, ""
+    if whole.init != Init():
+        if out is None or native:
+            remedy = "use --format lazyconfig, detectron2's own ViT has other names" if native else "name it with --out"
+            raise BadInput(f"pre-trained weights are written beside the exported file, for its model: {remedy}")
+        written = str(out.with_suffix(".pth").absolute())
+    text = lazyconfig_text(whole, facts_of(whole, root), Path(config).stem, native=native, weights=written)
+    if written:
+        write_backbone(whole, root, Path(written), "backbone.net.")
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_bytes(out, text.encode())
+
+
+def _config(source: str, data: list[str] | None, changes: list[str] | None, weights: str) -> "RunConfig":
+    from ablate.axes.init import kind_of, settings_of
     from ablate.config_yaml import load_config
     from ablate.data.sources import data_from
+    from ablate.study_text import scalar
 
-    return load_config(source, changes or (), data_from(data) if data else None)
+    settings: list[str] = []
+    if weights:
+        belonging = settings_of(kind_of(weights), load_config(source), weights)
+        settings = [f"{key}={scalar(value)}" for key, value in belonging.items()]
+    return load_config(source, [*settings, *(changes or ())], data_from(data) if data else None)

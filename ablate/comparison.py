@@ -53,14 +53,7 @@ def compare_study(
             f"study {study.name!r}: no variant but the baseline {study.baseline} has a finished run under one of its "
             "seeds; ablate launch runs what is not done"
         )
-    config = paired[study.baseline][0].config
-    assert config is not None  # only blocked runs have none
-    ground_truth = read_ground_truth(locate(config.data.validation, root).annotations)
-    if ground_truth.digest != study.validation_data:
-        raise BadInput(
-            f"{ground_truth.path}: has changed since study {study.name!r} was planned (digest "
-            f"{ground_truth.digest[:12]}, then {study.validation_data[:12]}); restore it to compare what was measured"
-        )
+    ground_truth = read_validation(root, study, paired[study.baseline][0])
     entrants = [
         Entrant(
             variant,
@@ -79,6 +72,22 @@ def compare_study(
         progress=progress,
     )
     return summary, ground_truth, replace(comparison, cautions=(*_cautions(study, paired), *comparison.cautions))
+
+
+def read_validation(root: Path, study: Study, run: StudyRun) -> GroundTruth:
+    """What the runs of a study were measured on.
+
+    Raises:
+        BadInput: it is another than when the study was planned, or cannot be read.
+    """
+    assert run.config is not None  # only blocked runs have none
+    ground_truth = read_ground_truth(locate(run.config.data.validation, root).annotations)
+    if ground_truth.digest != study.validation_data:
+        raise BadInput(
+            f"{ground_truth.path}: has changed since study {study.name!r} was planned (digest "
+            f"{ground_truth.digest[:12]}, then {study.validation_data[:12]}); restore it to compare what was measured"
+        )
+    return ground_truth
 
 
 def _cautions(study: Study, paired: dict[str, list[StudyRun]]) -> list[str]:

@@ -20,7 +20,7 @@ def study_comparison_screen(
     from analysis.compare_screen import comparison_tables, findings_grid, resampled_sentence, sources_table
 
     grid = Table.grid(padding=(0, 2))
-    grid.add_row(Text("study", style="bold"), f"{summary.study}: {summary.title}")
+    grid.add_row(Text("study", style="bold"), Text(f"{summary.study}: {summary.title}"))
     seeds = ", ".join(map(str, summary.seeds))
     grid.add_row(
         Text("held", style="bold"), f"everything else of {summary.base}; seed{'s' * (len(summary.seeds) > 1)} {seeds}"
@@ -30,8 +30,5 @@ def study_comparison_screen(
     grid.add_row(Text("resampled", style="bold"), resampled_sentence(comparison))
     for caution in comparison.cautions:
         grid.add_row(Text("careful", style="bold yellow"), Text(caution, style="yellow"))
-    parts: list[RenderableType] = [grid, Text(""), *comparison_tables(comparison)]
-    sources = sources_table(comparison)
-    if sources is not None:
-        parts += [Text(""), sources]
-    return [*parts, Text(""), findings_grid(comparison)]
+    tables = [*comparison_tables(comparison), *sources_table(comparison)]
+    return [grid, Text(""), *tables, Text(""), findings_grid(comparison)]

@@ -386,7 +386,10 @@ class Evaluate(Part, frozen=True, kw_only=True):
 class RunConfig(Part, frozen=True, kw_only=True):
     """One run. Field by field it maps onto the keyword arguments of what it configures."""
 
-    engine: Literal["vision"] = "vision"
+    engine: Annotated[
+        Literal["vision", "detectron2"],
+        _about("vision: torchvision's parts; detectron2: its own, which must be installed"),
+    ] = "vision"
     model: Model
     init: Init = Init()
     data: Data

@@ -64,12 +64,11 @@ def describe(config: RunConfig, root: Path, device: str = "auto") -> Description
 
     from ablate.complexity import detector_costs, total
     from ablate.engines.detector import build_detector
-    from ablate.engines.precision import resolve
+    from ablate.engines.initial import with_precision
     from ablate.engines.processes import device_of
     from ablate.weights.transfer import check_weights
 
-    precision = resolve(config.train.precision, device_of(device))
-    config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, precision=precision))
+    config = with_precision(config, device_of(device))
     check_weights(config)
     data = _read_data(config, root)
     with torch.device("meta"):

@@ -8,25 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import msgspec
-
 from ablate.config import RunConfig
-from ablate.engines.base import Engine, Habits, Interrupted, RanOutOfMemory, RunFailed
+from ablate.engines.availability import need_detectron2
+from ablate.engines.base import Habits, Interrupted, RanOutOfMemory, RunFailed
+from ablate.engines.registry import engine_of
 from ablate.evaluation import evaluate
 from ablate.identity import evaluation_identity, short, training_identity
 from ablate.lease import holding
 from ablate.manifest import Manifest, make_manifest
 from ablate.store import FINAL, RunFolder, State, Status, read_json, run_folder, run_folders
 from analysis.refusal import BadInput, Refusal
-
-
-def engine_of(config: RunConfig) -> Engine:
-    """The engine that a config names."""
-    from ablate.engines.vision import VisionEngine
-
-    engines: dict[str, type[Engine]] = {"vision": VisionEngine}
-    return engines[config.engine]()
-
 
 F = TypeVar("F", bound=RunFolder)
 
@@ -56,9 +47,12 @@ def execute(
 
     Raises:
         BadInput: config or data that cannot be used, or other data than were planned with.
+        MissingEngine: the engine is not installed here; nothing is written.
         Held: another process is at this run.
         RunFailed: diverged or interrupted; the status says so too.
     """
+    if config.engine == "detectron2":
+        need_detectron2()
     return carry_through(
         lambda device: prepare(config, root, device, identity),
         WORK,
@@ -145,13 +139,11 @@ def prepare(config: RunConfig, root: Path, device: str, identity: str = "") -> R
 
     from ablate.data.coco import check_masks
     from ablate.data.sources import locate
-    from ablate.engines.initial import initial_digest
-    from ablate.engines.precision import resolve
+    from ablate.engines.initial import initial_digest, with_precision
     from ablate.weights.transfer import check_weights
     from analysis import read_ground_truth
 
-    precision = resolve(config.train.precision, torch.device(device))
-    config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, precision=precision))
+    config = with_precision(config, torch.device(device))
     truths = [read_ground_truth(locate(s, root).annotations) for s in (config.data.train, config.data.validation)]
     if config.model.detector.masks:
         check_masks(truths[1])
@@ -268,7 +260,7 @@ def _carry_out(folder: F, habits: Habits, work: Work[F], *, alone: bool) -> None
         tell("interrupted", "stopped by SIGINT; the same command continues")
         raise
     except BaseException as error:
-        if (folder.read_status() or before).state not in ("out_of_memory", "failed"):
+        if (folder.read_status() or before).state not in ("out_of_memory", "failed", "diverged"):
             # else the process that this one lost has said why
             tell("failed", str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}")
         raise

@@ -11,7 +11,7 @@ import msgspec
 
 from ablate.store import SCHEMA, now
 
-PACKAGES = ("detablate", "torch", "torchvision", "numpy", "pillow", "pycocotools", "msgspec")
+PACKAGES = ("detablate", "torch", "torchvision", "numpy", "pillow", "pycocotools", "msgspec", "detectron2")
 
 
 class Gpu(msgspec.Struct, frozen=True):

@@ -50,14 +50,15 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
     Raises:
         BadInput: something asked for does not exist or does not fit, or nothing of it can run.
     """
-    settings = _settings(request)
-    base = with_changes(load_config(request.base), settings)
+    settings, base = _settings(request), load_config(request.base)
+    takes_weights = axis.takes_weights or (crossed is not None and crossed.takes_weights)
+    if request.weights and not takes_weights:
+        settings = {**_held(request.weights, base, axis), **settings}
+    base = with_changes(base, settings)
     settings |= _resolved_precision(base, request.device)
     settings |= _located(base)
     base = with_changes(base, settings)
-    if request.weights and not (axis.takes_weights or (crossed and crossed.takes_weights)):
-        raise BadInput(f"axis {axis.name} takes no --weights; to hold them for all, --set init.weights=FILE")
-    options = Options(weights=request.weights)
+    options = Options(weights=request.weights if takes_weights else {})
     variants = _variants(axis, crossed, base, options)
     touches = axis.touches | (crossed.touches if crossed else frozenset())
     configs = {variant.name: _config(variant, base) for variant in variants}
@@ -65,7 +66,8 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
     chosen = _chosen(variants, request.only, baseline)
     known = {name: config for name, config in configs.items() if isinstance(config, RunConfig)}
     data = _Data(base, root, write)
-    name = request.name or "-".join([axis.name, *([crossed.name] if crossed else []), _base_name(request.base)])
+    parts = [axis.name, *([crossed.name] if crossed else []), _base_name(request.base)]
+    name = request.name or "-".join([*parts, *([base.engine] if base.engine != "vision" else [])])
     runs: list[StudyRun] = []
     pretrainings = _Pretrainings()
     folder, files = configs_folder(root, name).relative_to(root), _file_names(variants)
@@ -268,6 +270,18 @@ def _located(base: RunConfig) -> dict[str, Any]:
         found["init.pretraining.images.type"] = "folder"
         found["init.pretraining.images.path"] = str(Path(recipe.images.path).expanduser().absolute())
     return found
+
+
+def _held(weights: Mapping[str, str], base: RunConfig, axis: Axis) -> dict[str, Any]:
+    """What all variants start from, where the axis studies something else; what the person set is put on top."""
+    from ablate.axes.init import KINDS, check_options, settings_of
+
+    check_options(Options(weights=weights), KINDS)
+    if len(weights) > 1:
+        given = ", ".join(weights)
+        raise BadInput(f"axis {axis.name} holds one initialisation for all: give one --weights, not {given}")
+    ((kind, file),) = weights.items()
+    return settings_of(kind, base, file)
 
 
 def _base_address(base: str) -> str:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from ablate.config import Pretraining, RunConfig, epoch_of, pretraining_of
 from ablate.engines.base import Habits, RunFailed
-from ablate.execution import Executed, Work, carry_through, is_done
+from ablate.execution import Executed, Work, carry_through, execute, is_done
 from ablate.identity import pretraining_identity
 from ablate.manifest import make_manifest
 from ablate.pretraining_folder import PretrainingFolder, pretraining_folder, pretraining_name
+from ablate.store import RunFolder
 from analysis.refusal import BadInput
 
 
@@ -41,6 +42,12 @@ def pretrain(
         Held: another process is at it.
         RunFailed: diverged or interrupted; the status says so too.
     """
+    recipe = pretraining.pretrain
+    beyond = [epoch for epoch in keep if not 0 < epoch <= recipe.epochs]
+    if beyond:
+        raise BadInput(f"epoch {beyond[0]} cannot be kept: the schedule has {recipe.epochs:g} epochs")
+    if recipe.batch_size % accumulate:
+        raise BadInput(f"{accumulate} forward passes cannot share batches of {recipe.batch_size} images evenly")
 
     def share(folder: PretrainingFolder, habits: Habits) -> None:
         _train(folder, habits, keep, accumulate)
@@ -67,10 +74,28 @@ def pretrain_first(config: RunConfig, root: Path, habits: Habits) -> None:
     Raises:
         RunFailed: it came to no result.
     """
-    executed = pretrain(pretraining_of(config), root, habits, keep=(epoch_of(config.init),))
-    status = executed.folder.read_status()
-    if status is None or status.state != "finished":
-        raise RunFailed(f"{executed.folder.path}: came to no result: {'' if status is None else status.message}")
+    from ablate.engines.processes import joined
+
+    with joined(habits.device) as processes:
+        executed = pretrain(pretraining_of(config), root, habits, keep=(epoch_of(config.init),))
+        processes.wait()  # for the first one's last word
+        status = executed.folder.read_status()
+        if status is None or status.state != "finished":
+            raise RunFailed(f"{executed.folder.path}: came to no result: {'' if status is None else status.message}")
+
+
+def execute_from_the_start(config: RunConfig, root: Path, habits: Habits) -> Executed[RunFolder]:
+    """Carry out a run as `execute` does, and before it the pre-training that it starts from.
+
+    Raises:
+        RunFailed: the pre-training came to no result; and whatever `execute` raises.
+    """
+    from ablate.engines.processes import joined
+
+    with joined(habits.device):  # the processes of torchrun meet once for both
+        if config.init.pretraining != "none":
+            pretrain_first(config, root, habits)
+        return execute(config, root, habits)
 
 
 def prepare(pretraining: Pretraining, root: Path, device: str, name: str = "") -> PretrainingFolder:

@@ -8,14 +8,18 @@ loading of files left out; median over them.
 """
 
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from ablate.config import Coco, RunConfig, Shapes
+from ablate.config import RunConfig
+from ablate.engines.availability import MissingEngine, package_environment, python_of
 from ablate.manifest import Hardware
 from ablate.store import SCHEMA, RunFolder, now, read_json, run_folder, write_json
 from ablate.study import Study, StudyRun
@@ -24,16 +28,13 @@ from analysis.refusal import BadInput
 if TYPE_CHECKING:
     import torch
 
-    from ablate.data.loading import Batch
-    from ablate.engines.detector import Detector
-    from analysis import GroundTruth
+    from ablate.engines.base import Subject
 
 FILE = "probe.json"
 WARM_UP = 3
 ITERATIONS = 10
 FEWEST = 3
 PATIENCE = 60.0  # seconds; after them the fewest iterations are enough
-IMAGES = 16  # that are predicted on
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,11 +75,26 @@ def read_cost(folder: RunFolder) -> Cost | None:
 
 
 def probe_study(
-    root: Path, study: Study, *, device: str = "auto", again: bool = False, say: Callable[[str], None] = _ignore
+    root: Path,
+    study: Study,
+    *,
+    device: str = "auto",
+    again: bool = False,
+    engine: str = "",
+    say: Callable[[str], None] = _ignore,
 ) -> None:
     """Measure every variant that has a run folder, one after another, under one of its seeds.
 
-    What was measured on this machine before is left as it is, unless ``again``.
+    What was measured on this machine before is left as it is, unless ``again``. Engines that live in another
+    environment are measured there, by a process of its own; what cannot be measured is said.
+
+    Args:
+        root: above `results/`.
+        study: to measure.
+        device: auto, cpu or cuda.
+        again: also what was measured on this machine.
+        engine: measure its runs alone, here.
+        say: takes a line for each variant.
 
     Raises:
         BadInput: no run of the study was started yet.
@@ -88,9 +104,18 @@ def probe_study(
     started = [(variant, run) for variant in study.variants if (run := _measured_run(root, study, variant))]
     if not started:
         raise BadInput(f"no run of study {study.name!r} was started yet; run it: ablate launch {study.name!r}")
+    here = [(variant, run) for variant, run in started if engine in ("", run.config.engine if run.config else "")]
+    if not engine:
+        elsewhere = _elsewhere(dict.fromkeys(run.config.engine for _, run in started if run.config is not None), say)
+        here = [(variant, run) for variant, run in here if run.config is None or run.config.engine not in elsewhere]
+        for name, python in elsewhere.items():
+            if python:
+                _probe_there(python, name, root, study, device, again, say)
+    if not here:
+        return
     with joined(device) as processes:
         prober = Prober(processes.device, root)
-        for variant, run in started:
+        for variant, run in here:
             folder = run_folder(root, run.identity)
             old = read_cost(folder)
             if old is not None and not again and old.place == prober.place and not _is_out_of_date(old, folder):
@@ -99,6 +124,36 @@ def probe_study(
             cost = prober.measure(run.config, folder)
             write_json(folder.path / FILE, cost)
             say(f"measured {variant}: {_words(cost)}")
+
+
+def _elsewhere(engines: Iterable[str], say: Callable[[str], None]) -> dict[str, str]:
+    """Engines that do not run in this interpreter, and the one in which they do; empty where none does."""
+    found = {}
+    for engine in engines:
+        try:
+            python = python_of(engine)
+        except MissingEngine as missing:
+            say(f"not measured: {missing}")
+            python = ""
+        if python != sys.executable:
+            found[engine] = python
+    return found
+
+
+def _probe_there(
+    python: str, engine: str, root: Path, study: Study, device: str, again: bool, say: Callable[[str], None]
+) -> None:
+    command = [python, "-m", "cli", "ablate", "probe", study.name, "--engine", engine]
+    command += ["--root", str(root.absolute()), "--device", device, *(["--again"] if again else [])]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=package_environment()
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(("measured ", "error: ")):
+                say(line.rstrip())
+    if process.returncode:
+        say(f"not measured: the runs of engine {engine} (exit code {process.returncode} of {python})")
 
 
 def _measured_run(root: Path, study: Study, variant: str) -> StudyRun | None:
@@ -134,13 +189,14 @@ class Prober:
         import torch
 
         from ablate.manifest import hardware
+        from analysis import read_ground_truth
 
         self.device, self.root, self.hardware = device, root, hardware()
         gpu = device.type == "cuda"
         self.name = torch.cuda.get_device_name(device) if gpu else self.hardware.processor
         self.threads = torch.get_num_threads()
         self.version = str(torch.__version__)
-        self._truths: dict[Shapes | Coco, GroundTruth] = {}
+        self._read = cache(read_ground_truth)
 
     @property
     def place(self) -> str:
@@ -151,23 +207,22 @@ class Prober:
         """The cost of a run; its weights are those of its newest checkpoint, where there is one."""
         import torch
 
-        from ablate.engines.detector import build_detector
         from ablate.engines.memory import OutOfMemoryError, is_out_of_memory
+        from ablate.engines.registry import engine_of
 
-        training = self._truth(config.data.train)
         assert config.train.precision != "auto"
         peak = seconds = per_image = None
         iterations = images = 0
         message = ""
         torch.manual_seed(0)
         try:
-            detector = build_detector(config.model, len(training.category_id)).to(self.device)
-            trained = self._load(detector, folder)
-            times, peak = self._train(detector, config, training)
+            subject = engine_of(config).subject(config, self.root, self.device, self._read)
+            trained = self._load(subject, folder)
+            times, peak = self._train(subject, config)
             iterations, seconds = len(times), statistics.median(times)
             if trained:
-                self._load(detector, folder)  # the iterations above moved the weights
-                spent = self._predict(detector, config)
+                self._load(subject, folder)  # the iterations above moved the weights
+                spent = self._predict(subject)
                 images, per_image = len(spent), statistics.median(spent)
         except (OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
@@ -205,15 +260,7 @@ class Prober:
             measured=now(),
         )
 
-    def _truth(self, source: Shapes | Coco) -> "GroundTruth":
-        from ablate.data.sources import locate
-        from analysis import read_ground_truth
-
-        if source not in self._truths:
-            self._truths[source] = read_ground_truth(locate(source, self.root).annotations)
-        return self._truths[source]
-
-    def _load(self, detector: "Detector", folder: RunFolder) -> bool:
+    def _load(self, subject: "Subject", folder: RunFolder) -> bool:
         from ablate.engines.checkpoint import load_newest
 
         try:
@@ -221,29 +268,25 @@ class Prober:
         except BadInput:
             return False
         if state is not None:
-            detector.load_state_dict(state["model"])
+            subject.load(state["model"])
         return state is not None
 
-    def _train(self, detector: "Detector", config: RunConfig, truth: "GroundTruth") -> tuple[list[float], float]:
+    def _train(self, subject: "Subject", config: RunConfig) -> tuple[list[float], float]:
         """Seconds of each iteration, and the peak in GiB."""
         import torch
 
         from ablate.engines.memory import MemoryMeter
-        from ablate.engines.optimizer import build_optimizer
-        from ablate.engines.precision import autocast, build_scaler
-        from ablate.engines.randomness import generator
+        from ablate.engines.precision import build_scaler
 
         assert config.train.precision != "auto"
-        batch = self._batch(config, truth)
-        optimizer = build_optimizer(detector, config.train)
+        optimizer = subject.optimizer()
         scaler = build_scaler(config.train.precision, self.device)
-        detector.train()
-        meter = MemoryMeter(detector, self.device, None)
+        subject.module.train()
+        meter = MemoryMeter(subject.module, self.device, None)
 
         def step(_: int) -> None:
             with meter.watching():
-                with autocast(config.train.precision, self.device):  # type: ignore[arg-type]
-                    losses = detector(batch.images, batch.sizes, batch.targets, [generator(self.device, 0)])
+                losses = subject.losses()
                 scaler.scale(torch.stack(list(losses.values())).sum()).backward()  # type: ignore[no-untyped-call]
             scaler.step(optimizer)
             scaler.update()
@@ -251,47 +294,10 @@ class Prober:
 
         return self._timed(step, range(WARM_UP + ITERATIONS), WARM_UP), meter.peak_gib
 
-    def _predict(self, detector: "Detector", config: RunConfig) -> list[float]:
+    def _predict(self, subject: "Subject") -> list[float]:
         """Seconds of each image."""
-        import torch
-
-        from ablate.data.coco import EvaluationSet
-        from ablate.data.sources import locate
-        from ablate.engines.precision import autocast
-
-        source = config.data.validation
-        full = config.evaluate.padding == "full"
-        views = EvaluationSet(
-            truth=self._truth(source),
-            folder=locate(source, self.root).images,
-            side=config.model.backbone.image_size,
-            multiple=None if full else detector.heads.box_pooler.strides[-1],
-        )
-        inputs = [
-            (view.image[None].to(self.device), torch.tensor([view.placement.kept], device=self.device))
-            for view in (views[number] for number in range(min(IMAGES, len(views))))
-        ]
-        detector.eval()
-
-        def predict(number: int) -> None:
-            image, size = inputs[number]
-            with autocast(config.train.precision, self.device):  # type: ignore[arg-type]
-                detector.predict(image, size, config.evaluate)
-
-        first = [0] * WARM_UP
-        return self._timed(predict, [*first, *range(len(inputs))], WARM_UP)
-
-    def _batch(self, config: RunConfig, truth: "GroundTruth") -> "Batch":
-        """The first training image with an object to learn, as seed 0 shows it in the first epoch."""
-        from ablate.data.loading import collate
-        from ablate.data.sources import locate
-        from ablate.engines.vision import training_set
-
-        seeded = msgspec.structs.replace(config, seed=0)
-        data = training_set(seeded, truth, locate(config.data.train, self.root))
-        samples = (data[0, index] for index in range(len(data)))
-        sample = next((one for one in samples if len(one.target.boxes)), data[0, 0])
-        return collate([sample]).to(self.device)
+        subject.module.eval()
+        return self._timed(subject.predict, [*[0] * WARM_UP, *range(subject.images)], WARM_UP)
 
     def _timed(self, act: Callable[[int], None], places: "range | list[int]", warm_up: int) -> list[float]:
         import torch

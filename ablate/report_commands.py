@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ablate.commands import Root, app
-from ablate.study_commands import IouType, StudyName
+from ablate.study_commands import IouType, StudyName, chosen_study
 from analysis.refusal import BadInput
 from analysis.report_commands import Pictures, Resamples
 
@@ -24,41 +24,57 @@ def report(
     resamples: Resamples = None,
 ) -> None:
     """The study as one HTML file: its table, charts, and a gallery of the errors that cost most, on its own images."""
+    from ablate.comparison import compare_study, read_validation
     from ablate.data.sources import locate
     from ablate.store import run_folder
-    from ablate.study import newest_study, read_study
     from ablate.study_report import study_facts, study_section
     from ablate.summary import summarise
-    from analysis import Settings, read_detections, read_ground_truth
+    from analysis import Settings, read_detections
     from analysis.compare_commands import progress_line
     from analysis.report.build import build_report
     from analysis.report_commands import check_places, how_often, write_report
+    from analysis.terminal import print_warnings
 
     check_places(None, out)
-    warn = lambda line: typer.echo(f"warning: {line}", err=True)  # noqa: E731
-    chosen = read_study(root, study) if study else newest_study(root, warn)
+    chosen = chosen_study(root, study)
     summary = summarise(root, chosen, iou_type.value)
     runs = _shown(root, chosen)
     if not runs:
         raise BadInput(
             f"study {chosen.name!r} has no finished run yet; run it: ablate launch, or see how it stands: ablate status"
         )
-    first = run_folder(root, runs[0].identity)
-    files = locate(first.read_config().data.validation, root)
-    ground_truth = read_ground_truth(files.annotations)
-    found = [(run.variant, read_detections(run_folder(root, run.identity).predictions, ground_truth)) for run in runs]
+    ground_truth = read_validation(root, chosen, runs[0])
     settings = Settings(iou_type.value, summary.iou or 0.5)
-    lede = study_facts(summary)
     names = [run.variant for run in runs]
+    count = how_often(resamples, ground_truth, sum(row.n for row in summary.rows), settings)
+    lede = study_facts(summary)
+    comparison = None
     if len(chosen.seeds) > 1:
-        lede.append(f"Below the table stands seed {runs[0].seed} of each variant.")
+        lede.append("The table and the comparison are over all seeds; all else shows the first seed of each variant.")
+        if count is not None and chosen.baseline in names and len(names) > 1:
+            try:
+                comparison = compare_study(root, chosen, iou_type.value, resamples=count, progress=progress_line())[2]
+            except BadInput as reason:  # the seeds that are finished cannot be paired: the rest is worth showing
+                print_warnings([(chosen.name, str(reason))])
+                count = None
+    assert runs[0].config is not None  # only blocked runs have none
+    images = locate(runs[0].config.data.validation, root).images
     built = build_report(
-        ground_truth, found, settings, title=chosen.title, lede=lede, before=[study_section(summary)],
-        baseline=chosen.baseline if chosen.baseline in names else "", verdict=not chosen.synthetic,
-        images=files.images, pictures=pictures, progress=progress_line(),
-        resamples=how_often(resamples, ground_truth, len(runs), settings),
-    )  # fmt: skip
-    write_report(out, built, files.images)
+        ground_truth,
+        [(run.variant, read_detections(run_folder(root, run.identity).predictions, ground_truth)) for run in runs],
+        settings,
+        title=chosen.title,
+        lede=lede,
+        before=[study_section(summary)],
+        baseline=chosen.baseline if chosen.baseline in names else "",
+        verdict=not chosen.synthetic,
+        images=images,
+        pictures=pictures,
+        resamples=count,
+        comparison=comparison,
+        progress=progress_line(),
+    )
+    write_report(out, built, images)
 
 
 def _shown(root: Path, study: "Study") -> "list[StudyRun]":

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from ablate.study import Study
 
 
+class EngineName(StrEnum):
+    """What carries out a run."""
+
+    vision = "vision"
+    detectron2 = "detectron2"
+
+
 class IouType(StrEnum):
     """What is compared."""
 
@@ -37,9 +44,13 @@ Set = Annotated[
 Only = Annotated[
     list[str] | None, typer.Option("--only", metavar="VARIANT", help="This one, and the baseline; repeat for more.")
 ]
+Engine = Annotated[
+    EngineName | None, typer.Option("--engine", help="What trains all runs.", show_default="the base's, vision")
+]
 Product = Annotated[str, typer.Option("--product", metavar="AXIS", help="Cross with another axis (or its YAML file).")]
 Weights = Annotated[
-    list[str] | None, typer.Option("--weights", metavar="NAME=FILE", help="For variants that need them: mae=FILE.")
+    list[str] | None,
+    typer.Option("--weights", metavar="NAME=FILE", help="To start from: mae=FILE; of variants, or of all of them."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")]
 Launch = Annotated[bool, typer.Option("--launch", help="Run what is not done, and end with the table.")]
@@ -58,6 +69,7 @@ def _command_of(axis: "Axis") -> Callable[..., None]:
         only: Only = None,
         product: Product = "",
         weights: Weights = None,
+        engine: Engine = None,
         root: Root = Path(),
         device: OnDevice = Device.auto,
         dry_run: DryRun = False,
@@ -65,7 +77,7 @@ def _command_of(axis: "Axis") -> Callable[..., None]:
         yes: Yes = False,
         as_json: AsJson = False,
     ) -> None:
-        request = _request(base, data, name, seeds, changes, only, weights, device)
+        request = _request(base, data, name, seeds, _with_engine(changes, engine), only, weights, device)
         _make(axis, request, product, root, dry_run=dry_run, launch=launch, yes=yes, as_json=as_json)
 
     command.__doc__ = f"{axis.title}. Plans a study; --launch runs it."
@@ -91,6 +103,7 @@ def vary(
     only: Only = None,
     product: Product = "",
     weights: Weights = None,
+    engine: Engine = None,
     root: Root = Path(),
     device: OnDevice = Device.auto,
     dry_run: DryRun = False,
@@ -104,7 +117,7 @@ def vary(
     if bool(file) == bool(keys):
         raise BadInput("name one: a YAML file with an axis, or --vary KEY=VALUE,VALUE,...")
     axis = axis_from_file(Path(file)) if file else axis_from_keys(keys or ())
-    request = _request(base, data, name, seeds, changes, only, weights, device)
+    request = _request(base, data, name, seeds, _with_engine(changes, engine), only, weights, device)
     _make(axis, request, product, root, dry_run=dry_run, launch=launch, yes=yes, as_json=as_json)
 
 
@@ -139,12 +152,20 @@ def probe(
     root: Root = Path(),
     device: OnDevice = Device.auto,
     again: Annotated[bool, typer.Option("--again", help="Measure also what was measured on this machine.")] = False,
+    engine: Annotated[
+        EngineName | None, typer.Option("--engine", help="Only the runs of this one.", show_default="all")
+    ] = None,
 ) -> None:
     """Measure what each variant of a study costs: peak memory, seconds an iteration and an image; run it alone."""
     from ablate.probe import probe_study
 
     probe_study(
-        root, chosen_study(root, study), device=device.value, again=again, say=lambda line: typer.echo(line, err=True)
+        root,
+        chosen_study(root, study),
+        device=device.value,
+        again=again,
+        engine=engine.value if engine else "",
+        say=lambda line: typer.echo(line, err=True),
     )
 
 
@@ -183,6 +204,10 @@ def chosen_study(root: Path, name: str) -> "Study":
     from ablate.study import newest_study, read_study
 
     return read_study(root, name) if name else newest_study(root, lambda line: typer.echo(f"warning: {line}", err=True))
+
+
+def _with_engine(changes: list[str] | None, engine: EngineName | None) -> list[str]:
+    return [*(changes or ()), *([f"engine={engine.value}"] if engine else [])]
 
 
 def _request(
@@ -231,6 +256,8 @@ def _make(
     import msgspec
 
     from ablate.axes.custom import axis_from_file
+    from ablate.config_yaml import load_config
+    from ablate.engines.availability import python_of
     from ablate.plan_screen import plan_document, plan_screen
     from ablate.planning import plan
     from ablate.study import write_study
@@ -241,7 +268,11 @@ def _make(
     crossed = None
     if product:
         crossed = axis_from_file(Path(product)) if Path(product).is_file() else _axis(product)
+    if launch:  # a missing engine is told before anything is written
+        python_of(load_config(request.base, request.settings).engine)
     study = plan(axis, request, root, crossed=crossed, write=not dry_run)
+    for engine in {run.config.engine for run in study.runs if run.config is not None} if launch else ():
+        python_of(engine)
     if not dry_run:
         write_study(root, study)
     if as_json:

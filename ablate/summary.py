@@ -279,7 +279,7 @@ def _published(study: Study, findings: Sequence[Finding], beside: Sequence[Findi
         group = (finding.source, finding.size, finding.note)
         own = getattr(finding, name)
         for other in findings:
-            if other.variant == baseline and (other.source, other.size, other.note) == group and other is not finding:
+            if is_of(other, baseline) and (other.source, other.size, other.note) == group and other is not finding:
                 base = getattr(other, name)
                 return None if own is None or base is None else round(own - base, 6)
         return None

@@ -10,6 +10,7 @@ from analysis.average_precision import COCO_IOUS
 from analysis.detections import Detections
 from analysis.errors import ERRORS, SPECIAL, Settings, Verdict, break_down_verdict, judge_at
 from analysis.ground_truth import GroundTruth
+from analysis.refusal import BadInput
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -45,10 +46,30 @@ class IouErrors:
         return {name: float(values.mean()) for name, values in self.delta_ap.items()}
 
 
+def thresholds(settings: Settings) -> list[float]:
+    """COCO's thresholds, .50 to .95, from the background's on.
+
+    Raises:
+        BadInput: none is left.
+    """
+    found = [iou for iou in COCO_IOUS.tolist() if iou >= settings.background_iou]
+    if not found:
+        raise BadInput(
+            f"background_iou {settings.background_iou:g} lies above all of COCO's thresholds, .50 to .95, so there is "
+            "nothing to show along them; lower it"
+        )
+    return found
+
+
 def by_iou(
     ground_truth: GroundTruth, detections: Detections, settings: Settings, ious: Sequence[float] | None = None
 ) -> IouErrors:
-    """Break down at each threshold (None: COCO's ten), the background's threshold held.
+    """Break down at each threshold, the background's threshold held.
+
+    None: COCO's ten, or as many of them as lie above the background's.
+
+    Raises:
+        BadInput: a threshold lies below the background's, or none of COCO's above it.
 
     >>> from analysis import Settings, coco_metrics, read_detections, read_ground_truth
     >>> from analysis.synthetic import write_example
@@ -61,7 +82,7 @@ def by_iou(
     >>> bool(found.delta_ap["loc"][-1] > found.delta_ap["loc"][0])
     True
     """
-    wanted = COCO_IOUS.tolist() if ious is None else list(ious)
+    wanted = thresholds(settings) if ious is None else list(ious)
     return along_verdicts(judge_at(ground_truth, detections, settings, wanted), detections, settings)
 
 

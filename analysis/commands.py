@@ -10,6 +10,7 @@ from analysis.refusal import BadInput
 
 if TYPE_CHECKING:
     from analysis.by_size import Size
+    from analysis.compare import Comparison
     from analysis.errors import Settings
     from analysis.ground_truth import GroundTruth
     from analysis.runs import Run
@@ -79,6 +80,9 @@ def errors(
     everything: Annotated[
         bool, typer.Option("--all", help="Show every class and confused pair, not only the first.")
     ] = False,
+    intervals: Annotated[
+        bool, typer.Option("--intervals", help="Show how sure each number is, from resampling the images.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for tables, figures, every detection's label and every object's fate.")
     ] = None,
@@ -104,7 +108,7 @@ def errors(
         raise typer.BadParameter("needs 0 < --background-iou <= --iou <= 1", param_hint="--iou")
     settings = Settings(iou_type.value, iou, background_iou, max_dets, convention.value)
     named, truth = inputs(context, predictions, gt, root)
-    _errors(named, truth, settings, split, respect_ignore, drop_unknown, out, as_json, verify)
+    _errors(named, truth, settings, split, respect_ignore, drop_unknown, out, as_json, verify, intervals)
 
 
 class Split(NamedTuple):
@@ -125,7 +129,10 @@ def _errors(
     out: Path | None = None,
     as_json: bool = False,
     verify: bool = False,
+    intervals: bool = False,
 ) -> None:
+    from analysis.compare_screen import intervals_screen
+    from analysis.compare_tables import intervals_entries
     from analysis.detections import read_detections
     from analysis.ground_truth import read_ground_truth
     from analysis.tables import as_json as encode
@@ -137,16 +144,17 @@ def _errors(
 
     ground_truth = read_ground_truth(truth, respect_ignore=respect_ignore)
     analysis = Analysis(ground_truth, settings, split.parts, split.sizes)
-    found = [
-        analysis.of(name, read_detections(path, ground_truth, drop_unknown=drop_unknown)) for name, path in named
-    ]
+    found = [analysis.of(name, read_detections(path, ground_truth, drop_unknown=drop_unknown)) for name, path in named]
     runs = [one.run for one in found]
+    measured = _resampled(ground_truth, runs, settings) if intervals else None
     document = {}
     if as_json or out:
         document = errors_document(ground_truth, settings, runs)
         for entry, one in zip(document["runs"], found, strict=True):
             entry |= where_entry(ground_truth, one)
-    checks = _verify_errors(ground_truth, runs) if verify else []
+        if measured:
+            document |= intervals_entries(measured, document["runs"])
+    checks = _verify_errors(ground_truth, runs, "size" in split.parts) if verify else []
     written: list[str] = []
     if out:
         from analysis.outputs import write_outputs
@@ -159,7 +167,8 @@ def _errors(
         return
     print_warnings(_warnings(ground_truth, [(run.name, run.detections.warnings) for run in runs]))
     where = where_screen(ground_truth, settings, found, split.everything)
-    print_whole(*errors_screen(ground_truth, settings, runs), *where)
+    sure = intervals_screen(measured) if measured else []
+    print_whole(*errors_screen(ground_truth, settings, runs), *sure, *where)
     for run_name, check, result in checks:
         typer.echo(f"verify {run_name}: {check}: {result}")
     if out:
@@ -168,6 +177,12 @@ def _errors(
             stem, _, kind = name.partition(".")
             kinds.setdefault(stem, []).append(kind)
         typer.echo(f"\nwritten to {out}: " + "; ".join(f"{stem} ({', '.join(k)})" for stem, k in kinds.items()))
+
+
+def _resampled(ground_truth: "GroundTruth", runs: "list[Run]", settings: "Settings") -> "Comparison":
+    from analysis.compare import Entrant, compare
+
+    return compare(ground_truth, [Entrant(run.name, (run.detections,)) for run in runs], settings)
 
 
 @app.command()
@@ -261,13 +276,11 @@ def inputs(
     return newest
 
 
-def _warnings(
-    ground_truth: "GroundTruth", runs: list[tuple[str, tuple[str, ...]]]
-) -> list[tuple[str, str]]:
+def _warnings(ground_truth: "GroundTruth", runs: list[tuple[str, tuple[str, ...]]]) -> list[tuple[str, str]]:
     return [(ground_truth.path.name, w) for w in ground_truth.warnings] + [(name, w) for name, ws in runs for w in ws]
 
 
-def _verify_errors(ground_truth: "GroundTruth", runs: "list[Run]") -> list[tuple[str, str, str]]:
+def _verify_errors(ground_truth: "GroundTruth", runs: "list[Run]", by_size: bool) -> list[tuple[str, str, str]]:
     from analysis.verify import compare_breakdown
 
-    return [(run.name, *check) for run in runs for check in compare_breakdown(ground_truth, run)]
+    return [(run.name, *check) for run in runs for check in compare_breakdown(ground_truth, run, by_size)]

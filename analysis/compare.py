@@ -26,10 +26,14 @@ from analysis.intervals import (
 from analysis.refusal import BadInput
 from analysis.resample import Resampled, resample
 
+Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-FEWEST_IMAGES = 200  # below, intervals cover less than they say: docs/uncertainty.md
+# Below, intervals cover less than they say: docs/uncertainty.md.
+FEWEST_IMAGES = 200  # of differences
+FEWEST_FOR_ONE = 5000  # of the AP of one model, which itself comes out too high with few images
+FEWEST_OF_CATEGORY = 10  # images with an object of a category, below which its interval is not told
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +47,10 @@ class Entrant:
 
 @dataclass(frozen=True, eq=False)
 class CategoryIntervals:
-    """A number, or a difference, of each category f64[K] with its 95 % interval over images; NaN: no object.
+    """A number, or a difference, of each category f64[K] with its 95 % interval over images.
 
-    Over several seeds the value is their mean, and the interval speaks of the images alone.
+    NaN: no object, or, for the limits, objects in fewer than 10 images, which tell too little about others. Over
+    several seeds the value is their mean, and the interval speaks of the images alone.
     """
 
     value: Floats
@@ -169,12 +174,13 @@ def compare(
         tuple(break_down_verdict(verdict, dt) for dt, verdict in zip(entrant.detections, own, strict=True))
         for entrant, own in zip(entrants, verdicts, strict=True)
     ]
+    told = _images_of_categories(ground_truth, verdicts[0][0].asked) >= FEWEST_OF_CATEGORY
     measured = tuple(
-        _measured(entrant, own, parts) for entrant, own, parts in zip(entrants, drawn, breakdowns, strict=True)
+        _measured(entrant, own, parts, told) for entrant, own, parts in zip(entrants, drawn, breakdowns, strict=True)
     )
     at = names.index(baseline)
     against = [
-        _against(entrant, drawn[n], breakdowns[n], base, drawn[at], breakdowns[at])
+        _against(entrant, drawn[n], breakdowns[n], base, drawn[at], breakdowns[at], told)
         for n, entrant in enumerate(entrants)
         if n != at
     ]
@@ -209,6 +215,13 @@ def _check(names: Sequence[str], baseline: str) -> None:
         raise BadInput(f"baseline {baseline!r} is none of the runs; choose one of {', '.join(names)}")
 
 
+def _images_of_categories(ground_truth: GroundTruth, asked: Bools) -> Ints:
+    """i64[K] the images in which a category has an object that counts."""
+    images, categories = len(ground_truth.image_id), len(ground_truth.category_id)
+    pairs = np.unique(ground_truth.category[asked] * images + ground_truth.image[asked])
+    return np.bincount(pairs // images, minlength=categories)
+
+
 def _or_nothing(drawn: Resampled, images: int) -> Resampled:
     """A single image is drawn again as itself, which tells nothing."""
     if images > 1:
@@ -220,7 +233,7 @@ def _or_nothing(drawn: Resampled, images: int) -> Resampled:
     )
 
 
-def _measured(entrant: Entrant, drawn: Sequence[Resampled], breakdowns: tuple[Breakdown, ...]) -> Measured:
+def _measured(entrant: Entrant, drawn: Sequence[Resampled], breakdowns: tuple[Breakdown, ...], told: Bools) -> Measured:
     values = np.array([one.value for one in drawn])
     numbers, first_error = {}, drawn[0].numbers.index(ERRORS[0])
     for row, name in enumerate(drawn[0].numbers):
@@ -234,7 +247,7 @@ def _measured(entrant: Entrant, drawn: Sequence[Resampled], breakdowns: tuple[Br
         low, high = 2 * value - high, 2 * value - low  # as analysis.intervals.interval does
         if row < first_error:
             low, high = low.clip(0, 100), high.clip(0, 100)
-        categories[name] = CategoryIntervals(value, low, high)
+        categories[name] = CategoryIntervals(value, np.where(told, low, np.nan), np.where(told, high, np.nan))
     return Measured(entrant.name, entrant.seeds, numbers, categories, breakdowns)
 
 
@@ -252,6 +265,7 @@ def _against(
     base: Entrant,
     base_drawn: Sequence[Resampled],
     base_breakdowns: Sequence[Breakdown],
+    told: Bools,
 ) -> Against:
     seeds = tuple(seed for seed in entrant.seeds if seed in base.seeds)
     pairs = [(drawn[entrant.seeds.index(seed)], base_drawn[base.seeds.index(seed)]) for seed in seeds]
@@ -264,7 +278,7 @@ def _against(
         low, high = limits(
             np.mean([own.category_drawn[row] - theirs.category_drawn[row] for own, theirs in pairs], axis=0).T
         )
-        categories[name] = CategoryIntervals(value, low, high)
+        categories[name] = CategoryIntervals(value, np.where(told, low, np.nan), np.where(told, high, np.nan))
     moves = None
     if len(entrant.seeds) == len(base.seeds) == 1:
         moves = moves_between(base_breakdowns[0], breakdowns[0])
@@ -300,7 +314,12 @@ def _cautions(ground_truth: GroundTruth, images: int, entrants: Sequence[Entrant
         sentences.append("there is a single image, so there is nothing to resample and no interval")
     elif images < FEWEST_IMAGES:
         sentences.append(
-            f"{images} images are few: below {FEWEST_IMAGES} the intervals are too narrow and cover less than 95 %"
+            f"{images} images are few: below {FEWEST_IMAGES} even intervals of differences cover less than 95 %"
+        )
+    elif images < FEWEST_FOR_ONE:
+        sentences.append(
+            f"trust the differences: with fewer than {FEWEST_FOR_ONE:,} images the AP of one model comes out too high, "
+            "and its own interval covers less than 95 %"
         )
     if not (~ground_truth.ignore).any():
         sentences.append("no object counts, so there is no AP")

@@ -89,14 +89,10 @@ def compare(
 
 
 def progress_line() -> Callable[[int], None] | None:
-    """Counts resamples on standard error, where somebody watches."""
+    """Counts resamples on standard error, where somebody watches, in a line that the next output writes over."""
     if not sys.stderr.isatty():
         return None
-
-    def show(done: int) -> None:
-        print(f"\r{done:,} resamples", end="", file=sys.stderr, flush=True)
-
-    return show
+    return lambda done: print(f"\r{done:,} resamples\r", end="", file=sys.stderr, flush=True)
 
 
 def write_comparison(out: Path, ground_truth: "GroundTruth", comparison: "Comparison") -> None:

@@ -67,6 +67,18 @@ def of_whom(one: Against) -> str:
     return "on these two models" if len(one.seeds) == 1 else f"over n = {len(one.seeds)} seeds"
 
 
+def what_of(comparison: Comparison) -> str:
+    """What all the differences speak of, for a legend."""
+    models = (
+        "Of one model each: the intervals tell how the choice of images moves the numbers, not what other seeds do."
+    )
+    designs = "Of designs: means over seeds; the intervals hold the noise of seeds and that of images."
+    if comparison.of_designs:
+        return designs
+    single = [one.name for one in comparison.against if len(one.seeds) == 1]
+    return models if len(single) == len(comparison.against) else f"{designs} But {_listed(single)}: one model, n = 1."
+
+
 def amount(difference: Difference) -> str:
     """How much, and its interval, without a sign: the words around it say more or less.
 

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from analysis.compare import Against, CategoryIntervals, Comparison, Moves
-from analysis.compare_findings import findings, moved, of_whom
+from analysis.compare import FEWEST_OF_CATEGORY, Against, CategoryIntervals, Comparison, Moves
+from analysis.compare_findings import findings, moved, of_whom, what_of
 from analysis.errors import ERRORS, SPECIAL, ap_name
 from analysis.findings import MEANINGS
 from analysis.ground_truth import GroundTruth
@@ -50,25 +49,43 @@ def comparison_tables(comparison: Comparison) -> list[RenderableType]:
     return [*parts[:-1], _legend(comparison)]
 
 
+def intervals_screen(comparison: Comparison) -> list[RenderableType]:
+    """How sure the numbers of each run are: what ``analyze errors --intervals`` adds."""
+    title = _title(f"How sure: 95 % intervals, {resampled_sentence(comparison)}")
+    table = _table()
+    table.add_column("")
+    for one in comparison.entrants:
+        table.add_column(Text(one.name), justify="right")
+    for number in comparison.numbers:
+        table.add_row(_number_name(number), *(interval_text(one.numbers[number]) for one in comparison.entrants))
+    cautions = [Text(f"careful: {caution}", style="yellow") for caution in comparison.cautions]
+    note = Text("Of these models: how the choice of images moves each number. Differences are surer: analyze compare.")
+    return [Text(""), title, table, *cautions, note]
+
+
 def _width(console: Console, table: Table) -> int:
     return Measurement.get(console, console.options, table).maximum
 
 
-def _table(title: str = "") -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.title, table.title_justify, table.title_style = title or None, "left", "bold"
-    return table
+def _table() -> Table:
+    return Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+
+
+def _title(text: str) -> Text:
+    return Text(text, style="bold")  # not the table's own, which would wrap at its width
 
 
 def _heading(ground_truth: GroundTruth, comparison: Comparison) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_row(
         Text("ground truth", style="bold"),
-        f"{ground_truth.path.name}: {comparison.images:,} images, {len(ground_truth):,} objects, "
-        f"{len(ground_truth.category_id):,} categories",
+        Text(
+            f"{ground_truth.path.name}: {comparison.images:,} images, {len(ground_truth):,} objects, "
+            f"{len(ground_truth.category_id):,} categories"
+        ),
     )
     names = ", ".join(one.name for one in comparison.against)
-    grid.add_row(Text("baseline", style="bold"), f"{comparison.baseline}; against it: {names}")
+    grid.add_row(Text("baseline", style="bold"), Text(f"{comparison.baseline}; against it: {names}"))
     grid.add_row(Text("compared", style="bold"), settings_sentence(comparison.settings))
     grid.add_row(Text("resampled", style="bold"), resampled_sentence(comparison))
     for caution in comparison.cautions:
@@ -93,9 +110,9 @@ def _differences(comparison: Comparison, start: int, end: int) -> Table:
     table.add_column("")
     if explain:
         table.add_column("")
-    table.add_column(base.name, justify="right")
+    table.add_column(Text(base.name), justify="right")
     for one in shown:
-        table.add_column(f"{one.name} minus {base.name}" if explain else one.name, justify="right", no_wrap=True)
+        table.add_column(Text(f"{one.name} minus {base.name}" if explain else one.name), justify="right", no_wrap=True)
         table.add_column("p", justify="right")
     for number in comparison.numbers:
         if number == ERRORS[0]:
@@ -150,43 +167,41 @@ def _meaning(number: str) -> str:
 
 
 def _legend(comparison: Comparison) -> Text:
-    parts = ["In points, [95 % interval]."]
-    if not comparison.of_designs:
-        parts.append("Of one model each: the intervals tell how the choice of images moves the numbers.")
-    else:
-        parts.append("Over seeds and images: mean and Student's t.")
-    parts.append(
-        f"{STANDS} stands at the 5 % level after Holm's correction over the family of {comparison.family}. A positive "
-        "difference of an error: more is lost to it than by the baseline."
+    return Text(
+        f"\nIn points, [95 % interval]. {what_of(comparison)} {STANDS} stands at the 5 % level after Holm's correction "
+        f"over the family of {comparison.family}. A positive difference of an error: more is lost to it than by the "
+        "baseline.",
+        style="dim",
     )
-    return Text("\n" + " ".join(parts), style="dim")
 
 
-def sources_table(comparison: Comparison) -> Table | None:
-    """Where the noise of each difference comes from, images and seeds apart; none where there is one seed alone."""
+def sources_table(comparison: Comparison) -> list[RenderableType]:
+    """Where the noise of each difference comes from, images and seeds apart; empty where there is one seed alone."""
     several = [one for one in comparison.against if len(one.seeds) > 1]
     if not several:
-        return None
-    table = _table("Standard error of each difference: from the choice of images / from the choice of seeds")
+        return []
+    table = _table()
     table.add_column("")
     for number in comparison.numbers:
         table.add_column(_number_name(number), justify="right")
     for one in several:
         cells = [f"{found.images:.1f} / {found.seeds:.1f}" for found in one.differences.values()]
-        table.add_row(f"{one.name}, n = {len(one.seeds)}", *cells)
-    return table
+        table.add_row(Text(f"{one.name}, n = {len(one.seeds)}"), *cells)
+    title = _title("Standard error of each difference: from the choice of images / from the choice of seeds")
+    return [Text(""), title, table]
 
 
 def findings_grid(comparison: Comparison) -> RenderableType:
     """The findings as sentences."""
     grid = Table.grid(padding=(0, 2))
     for number, sentence in enumerate(findings(comparison)):
-        grid.add_row(Text("in words" if not number else "", style="bold"), sentence)
+        grid.add_row(Text("in words" if not number else "", style="bold"), Text(sentence))
     return grid
 
 
 def _moves(ground_truth: GroundTruth, comparison: Comparison, one: Against, moves: Moves) -> list[RenderableType]:
-    table = _table(f"What became of the objects: {comparison.baseline} (down) and {one.name} (across)")
+    title = _title(f"What became of the objects: {comparison.baseline} (down) and {one.name} (across)")
+    table = _table()
     table.add_column("")
     for fate in moves.fates:
         table.add_column(fate, justify="right")
@@ -197,7 +212,7 @@ def _moves(ground_truth: GroundTruth, comparison: Comparison, one: Against, move
         ]
         table.add_row(fate, *cells)
     lines = moved(ground_truth, moves, one.name, comparison.baseline)
-    return [table, Padding(Text("\n".join(lines)), (0, 0, 0, 0))]
+    return [title, table, Text("\n".join(lines))]
 
 
 def _categories(ground_truth: GroundTruth, comparison: Comparison, one: Against) -> list[RenderableType]:
@@ -205,30 +220,28 @@ def _categories(ground_truth: GroundTruth, comparison: Comparison, one: Against)
     name = ap_name(comparison.settings.iou)
     of_ap = one.categories[name]
     clear = np.flatnonzero((of_ap.low > 0) | (of_ap.high < 0))
-    title = f"Categories whose {name} differs, {of_whom(one)}"
+    title = f"Categories whose {name} differs, {of_whom(one)}: {one.name} minus {comparison.baseline}"
+    told = int((~np.isnan(of_ap.low)).sum())
+    note = f"intervals of single categories, not corrected for their number: {told} were looked at"
+    few = int((~np.isnan(of_ap.value)).sum()) - told
+    if few:
+        note += f"; {few} more have objects in fewer than {FEWEST_OF_CATEGORY} images, too few for an interval"
     if not len(clear):
-        return [Text(f"{title}: none whose interval leaves out 0")]
+        return [_title(title), Text("none whose interval leaves out 0"), Text(note, style="dim")]
     chosen = clear[np.argsort(-np.abs(of_ap.value[clear]), kind="stable")][:MOST_CATEGORIES]
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.title, table.title_justify, table.title_style = (
-        f"{title}: {one.name} minus {comparison.baseline}",
-        "left",
-        "bold",
-    )
+    table = _table()
     for heading in ("category", "objects", name, "mostly by"):
         table.add_column(heading, justify="left" if heading in ("category", "mostly by") else "right")
     objects = np.bincount(ground_truth.category[~ground_truth.ignore], minlength=len(ground_truth.category_id))
     for category in chosen.tolist():
         table.add_row(
-            ground_truth.category_name[category],
+            Text(ground_truth.category_name[category]),
             f"{objects[category]:,}",
             category_text(of_ap, category),
             _mostly(one, category),
         )
     left = len(clear) - len(chosen)
-    more = f"and {left} more; " if left else ""
-    note = f"{more}intervals of single categories, not corrected for their number: {len(of_ap.value)} were looked at"
-    return [table, Text(note, style="dim")]
+    return [_title(title), table, Text((f"and {left} more; " if left else "") + note, style="dim")]
 
 
 def category_text(of: CategoryIntervals, category: int) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from analysis.compare import CategoryIntervals, Comparison, Moves
-from analysis.compare_findings import findings
+from analysis.compare_findings import findings, what_of
 from analysis.errors import SPECIAL, ap_name
 from analysis.ground_truth import GroundTruth
 from analysis.intervals import Difference, Interval
 from analysis.latex import escape
+from analysis.printed import markdown, one_line
 from analysis.resample import MEAN_AP
 from analysis.tables import SCHEMA, ground_truth_summary, settings_sentence
 
@@ -29,13 +30,7 @@ def comparison_document(ground_truth: GroundTruth, comparison: Comparison) -> di
             "max_dets": settings.max_dets,
             "convention": settings.convention,
         },
-        "resampling": {
-            "unit": "images",
-            "resamples": comparison.resamples,
-            "seed": comparison.seed,
-            "confidence": 0.95,
-            "family": comparison.family,
-        },
+        "resampling": {**_resampling(comparison), "family": comparison.family},
         "baseline": comparison.baseline,
         "cautions": list(comparison.cautions),
         "runs": [
@@ -59,6 +54,17 @@ def comparison_document(ground_truth: GroundTruth, comparison: Comparison) -> di
             for one, sentence in zip(comparison.against, findings(comparison), strict=True)
         ],
     }
+
+
+def intervals_entries(comparison: Comparison, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Add ``intervals`` to the entries of runs in a document; returns what the document says of the resampling."""
+    for entry, one in zip(runs, comparison.entrants, strict=True):
+        entry["intervals"] = {name: _interval(found) for name, found in one.numbers.items()}
+    return {"resampling": _resampling(comparison), "cautions": list(comparison.cautions)}
+
+
+def _resampling(comparison: Comparison) -> dict[str, Any]:
+    return {"unit": "images", "resamples": comparison.resamples, "seed": comparison.seed, "confidence": 0.95}
 
 
 def _interval(found: Interval) -> dict[str, Any]:
@@ -176,21 +182,17 @@ def comparison_markdown(ground_truth: GroundTruth, comparison: Comparison) -> st
     heads = ["run", *(number.upper() if number in SPECIAL else number for number in comparison.numbers)]
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * len(comparison.numbers)]
     base = next(one for one in comparison.entrants if one.name == comparison.baseline)
-    lines.append(
-        "| " + " | ".join([f"{_cell(base.name)} (baseline)", *(_text(found) for found in base.numbers.values())]) + " |"
-    )
+    cells = [f"{markdown(base.name)} (baseline)", *(_text(found) for found in base.numbers.values())]
+    lines.append("| " + " | ".join(cells) + " |")
     for one in comparison.against:
         cells = [_text(found, sign=True) for found in one.differences.values()]
         cells = [
             f"**{cell}**" if found.stands else cell for cell, found in zip(cells, one.differences.values(), strict=True)
         ]
-        lines.append("| " + " | ".join([f"{_cell(one.name)}, difference", *cells]) + " |")
-    facts = _facts(ground_truth, comparison, "bold")
-    return "\n".join([*lines, "", *(f"- {sentence}" for sentence in findings(comparison)), "", *facts, ""])
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+        lines.append("| " + " | ".join([f"{markdown(one.name)}, difference", *cells]) + " |")
+    said = [f"- {markdown(sentence)}" for sentence in findings(comparison)]
+    facts = [markdown(fact) for fact in _facts(ground_truth, comparison)]
+    return "\n".join([*lines, "", *said, "", *facts, ""])
 
 
 def _text(found: Interval, *, sign: bool = False) -> str:
@@ -206,14 +208,14 @@ def comparison_latex(ground_truth: GroundTruth, comparison: Comparison) -> str:
     base = next(one for one in comparison.entrants if one.name == comparison.baseline)
     others = comparison.against
     lines = [
-        *(f"% {fact}" for fact in _facts(ground_truth, comparison, "bold")),
+        *(f"% {one_line(fact)}" for fact in _facts(ground_truth, comparison)),
         r"% needs \usepackage{booktabs}",
         r"\begin{table*}",
         r"\centering",
-        rf"\caption{{Differences to {escape(comparison.baseline)} in points, with 95\,\% intervals.}}",
+        rf"\caption{{Differences to {_tex_name(comparison.baseline)} in points, with 95\,\% intervals.}}",
         rf"\begin{{tabular}}{{l{'r' * (len(others) + 1)}}}",
         r"\toprule",
-        " & ".join(["", escape(base.name), *(escape(one.name) for one in others)]) + r" \\",
+        " & ".join(["", _tex_name(base.name), *(_tex_name(one.name) for one in others)]) + r" \\",
         r"\midrule",
     ]
     name = ap_name(comparison.settings.iou)
@@ -228,6 +230,10 @@ def comparison_latex(ground_truth: GroundTruth, comparison: Comparison) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""])
 
 
+def _tex_name(name: str) -> str:
+    return escape(one_line(name))
+
+
 def _tex(found: Interval, *, sign: bool, bold: bool) -> str:
     text = _text(found, sign=sign)
     if text == "-":
@@ -237,15 +243,11 @@ def _tex(found: Interval, *, sign: bool, bold: bool) -> str:
     return f"${value}\\ {limits}$" if limits else f"${value}$"
 
 
-def _facts(ground_truth: GroundTruth, comparison: Comparison, mark: str) -> list[str]:
-    designs = "Mean over seeds; Student's t with both sources of variance, seeds and images."
-    models = (
-        "Of one model each: the intervals tell how the choice of images moves the numbers, not what other seeds do."
-    )
+def _facts(ground_truth: GroundTruth, comparison: Comparison) -> list[str]:
     return [
         f"Differences to {comparison.baseline} in points, [95 % interval], {comparison.resamples:,} resamples of "
-        f"{comparison.images:,} images, seed {comparison.seed}. {designs if comparison.of_designs else models}",
-        f"In {mark}: stands at the 5 % level after Holm's correction over {comparison.family}.",
+        f"{comparison.images:,} images, seed {comparison.seed}. {what_of(comparison)}",
+        f"In bold: stands at the 5 % level after Holm's correction over {comparison.family}.",
         f"{settings_sentence(comparison.settings)} Ground truth: {ground_truth.path.name}, "
         f"{len(ground_truth):,} objects, digest {ground_truth.digest[:12]}.",
         *(f"Careful: {caution}." for caution in comparison.cautions),

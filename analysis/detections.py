@@ -247,7 +247,7 @@ def suspicions(box: Floats, score: Floats, image: Ints, category: Ints, ground_t
     outside = int(((score < 0) | (score > 1)).sum())
     if outside:
         found.append(f"{outside:,} scores lie outside 0..1 (logits?): their order is used as it is")
-    flat = int((box[:, 2:] == 0).any(axis=1).sum())
+    flat = int(((box[:, 2] == 0) | (box[:, 3] == 0)).sum())
     if flat:
         found.append(f"{flat:,} boxes have zero width or height: they can match nothing")
     if box.max() <= 1:
@@ -264,9 +264,9 @@ def suspicions(box: Floats, score: Floats, image: Ints, category: Ints, ground_t
 
 
 def _past_the_edge(box: Floats, image: Ints, ground_truth: GroundTruth) -> list[str]:
-    size = ground_truth.image_size[image]
-    sized = (size > 0).all(axis=1)
-    past = (box[:, 0] + box[:, 2] > size[:, 1] * 1.05) | (box[:, 1] + box[:, 3] > size[:, 0] * 1.05)
+    height, width = ground_truth.image_size[:, 0][image], ground_truth.image_size[:, 1][image]
+    sized = (height > 0) & (width > 0)
+    past = (box[:, 0] + box[:, 2] > width * 1.05) | (box[:, 1] + box[:, 3] > height * 1.05)
     share = float((past & sized).sum()) / max(1, int(sized.sum()))
     if share > 0.5:
         return [

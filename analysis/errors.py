@@ -472,18 +472,17 @@ def _label(
     best_used, used_target = _best(Pairs(own.detection[used], own.truth[used], own.iou[used]), count)
 
     t_f, t_b = settings.iou, settings.background_iou
-    best_any = np.maximum(best_same, best_other)
-    conditions = (
-        ((best_same >= t_b) & (best_same <= t_f), LOC),
-        (best_other >= t_f, CLS),
-        (best_used >= t_f, DUP),
-        (best_any <= t_b, BG),
-    )
-    error = np.select([c for c, _ in conditions], [label for _, label in conditions], BOTH).astype(np.int8)
-    target = np.select(
-        [error == LOC, error == CLS, error == DUP], [same_target, other_target, used_target], np.int64(-1)
-    )
-    overlap = np.select([error == LOC, error == CLS, error == DUP], [best_same, best_other, best_used], best_any)
+    overlap = np.maximum(best_same, best_other)
+    error = np.full(count, BOTH, dtype=np.int8)
+    target = np.full(count, -1, dtype=np.int64)
+    error[overlap <= t_b] = BG
+    for label, holds, best, aim in (  # the last one that holds stays
+        (DUP, best_used >= t_f, best_used, used_target),
+        (CLS, best_other >= t_f, best_other, other_target),
+        (LOC, (best_same >= t_b) & (best_same <= t_f), best_same, same_target),
+    ):
+        rows = np.flatnonzero(holds)
+        error[rows], target[rows], overlap[rows] = label, aim[rows], best[rows]
     fixes = np.zeros(count, dtype=np.bool_)
     claimants = np.flatnonzero(judged & ((error == LOC) | (error == CLS)))
     claimants = claimants[~matched[target[claimants]]]

@@ -31,7 +31,8 @@ def what_next(ground_truth: GroundTruth, run: Run, most: int = 2) -> list[str]:
     if silent:
         listed = ", ".join(silent[:4]) + (f" and {len(silent) - 4} more" if len(silent) > 4 else "")
         sentences.append(
-            f"never detected: {listed}. These have AP 0 before and after every fix, so no number above shows them"
+            f"never detected: {listed}. Their AP is 0 and only fixing cls can change that, so hardly a number above "
+            "shows them"
         )
     return sentences
 

@@ -43,5 +43,11 @@ def index_of(values: Ints, ascending: Ints) -> Ints:
     """The index of each value in ascending ids, -1 where it is not among them."""
     if not len(ascending):
         return np.full(len(values), -1)
+    first, span = int(ascending[0]), int(ascending[-1]) - int(ascending[0]) + 1
+    if span <= len(values) + len(ascending):  # a table of all ids between: one look-up a value
+        table = np.full(span + 1, -1)  # its last entry is for what lies outside
+        table[ascending - first] = np.arange(len(ascending))
+        inside = (values >= ascending[0]) & (values <= ascending[-1])
+        return table[np.where(inside, values - first, span)]
     place = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
     return np.where(ascending[place] == values, place, -1)

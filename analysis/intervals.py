@@ -3,11 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.student import CONFIDENCE, central_probability, t_quantile
+from analysis.student import CONFIDENCE, t_quantile
 
 Floats = NDArray[np.float64]
 
@@ -19,8 +20,7 @@ class Interval:
     """A number in points and its 95 % interval; NaN for what cannot be told (a single image, nothing drawn).
 
     With one seed the limits are percentiles over resamples of the images, of a difference as they are, of a run turned
-    about its value. With n >= 2 seeds they are Student's t about the mean, with both sources of variance: the images
-    and the seeds.
+    about its value. With n >= 2 seeds they stand about the mean and hold both sources of variance, images and seeds.
     """
 
     value: float
@@ -85,35 +85,45 @@ def difference(value: float, drawn: Floats) -> Difference:
 def over_seeds(values: Floats, drawn: Floats) -> Interval:
     """Of the mean over n >= 2 seeds f64[n], with each seed's value on the same resamples f64[n, R].
 
-    The interval stands about the mean less what resampling raises it by (see :func:`interval`). The variances of both
-    sources add up: that of the mean over resamples of the images, and that between seeds over n. The quantile is
-    Student's, with the degrees of freedom that Welch and Satterthwaite give the sum, rounded down.
+    The interval stands about the mean less what resampling raises it by (see :func:`interval`). Its half width has two
+    parts, which add up as squares: Student's t with n - 1 degrees of freedom times the standard error between seeds,
+    and the normal quantile times that of the mean over resamples of the images.
     """
-    value, images, seeds, freedom = _two_sources(values, drawn)
-    half = t_quantile(freedom) * math.hypot(images, seeds)
+    value, images, seeds = _two_sources(values, drawn)
+    half = _half(images, seeds, len(values), CONFIDENCE)
     middle = 2 * value - float(np.nanmean(drawn)) if not np.isnan(drawn).all() else math.nan
     return Interval(value, middle - half, middle + half, images, seeds, len(values))
 
 
 def difference_over_seeds(values: Floats, drawn: Floats) -> Difference:
-    """Likewise of differences seed by seed, about their mean itself; p is that of the t."""
-    value, images, seeds, freedom = _two_sources(values, drawn)
-    error = math.hypot(images, seeds)
-    half = t_quantile(freedom) * error
-    if math.isnan(error):
-        p = math.nan
-    else:
-        p = 1 - central_probability(abs(value) / error, freedom) if error > 0 else float(value == 0)
+    """Likewise of differences seed by seed, about their mean itself; p is where the interval begins to hold 0."""
+    value, images, seeds = _two_sources(values, drawn)
+    half = _half(images, seeds, len(values), CONFIDENCE)
+    p = math.nan if math.isnan(half) else _p_over_seeds(abs(value), images, seeds, len(values))
     return Difference(value, value - half, value + half, images, seeds, len(values), p=p)
 
 
-def _two_sources(values: Floats, drawn: Floats) -> tuple[float, float, float, int]:
-    n = len(values)
-    images = _deviation(drawn.mean(axis=0))
-    seeds = float(values.std(ddof=1)) / math.sqrt(n)
-    known = seeds > 0 and not math.isnan(images)
-    freedom = min((images**2 + seeds**2) ** 2 / seeds**4 * (n - 1), 1000) if known else 1000  # the images' are many
-    return float(values.mean()), images, seeds, math.floor(freedom)
+def _two_sources(values: Floats, drawn: Floats) -> tuple[float, float, float]:
+    """The mean, and its standard errors from the choice of images and of seeds."""
+    seeds = float(values.std(ddof=1)) / math.sqrt(len(values))
+    return float(values.mean()), _deviation(drawn.mean(axis=0)), seeds
+
+
+def _half(images: float, seeds: float, n: int, confidence: float) -> float:
+    normal = NormalDist().inv_cdf((1 + confidence) / 2)
+    return math.hypot(normal * images, t_quantile(n - 1, confidence) * seeds)
+
+
+def _p_over_seeds(distance: float, images: float, seeds: float, n: int) -> float:
+    if distance < 1e-9:  # equal up to rounding
+        return 1.0
+    low, high = 0.0, 1.0 - 1e-9  # confidences of the widest interval without 0 and of one with it
+    if _half(images, seeds, n, high) < distance:
+        return 1.0 - high
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _half(images, seeds, n, middle) < distance else (low, middle)
+    return 1 - low
 
 
 def _deviation(drawn: Floats) -> float:

@@ -61,6 +61,11 @@ class Masks:
         """bool[N] which rows have a mask."""
         return np.fromiter((not _is_absent(bytes(raw)) for raw in self._raw), np.bool_, len(self._raw))
 
+    @cached_property
+    def in_run_lengths(self) -> NDArray[np.bool_]:
+        """bool[N] which rows have a mask that is written as RLE, not as polygons."""
+        return np.fromiter((bytes(raw).lstrip()[:1] == b"{" for raw in self._raw), np.bool_, len(self._raw))
+
     def rle(self, row: int) -> dict[str, Any]:
         """One mask as compressed RLE; see :meth:`rles`."""
         return self.rles([row])[0]

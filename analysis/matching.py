@@ -30,8 +30,13 @@ def candidates(pairs: Pairs, same_category: Bools, iou: float, prefer_last: bool
     """
     keep = np.flatnonzero(same_category & (pairs.iou >= iou))
     detection, truth, overlap = pairs.detection[keep], pairs.truth[keep], pairs.iou[keep]
-    order = np.lexsort((-truth if prefer_last else truth, -overlap, detection))
-    return Candidates(detection[order], truth[order], overlap[order])
+    # Most detections have one candidate; only the others need sorting, and each of them stays where it is.
+    again = detection[1:] == detection[:-1]
+    several = np.flatnonzero(np.append(again, False) | np.append(False, again))
+    d, g, iou_ = detection[several], truth[several], overlap[several]
+    order = np.lexsort((-g if prefer_last else g, -iou_, d))
+    truth[several], overlap[several] = g[order], iou_[order]
+    return Candidates(detection, truth, overlap)
 
 
 def match_greedily(pairs: Candidates, usable: Bools, detections: int, truths: int, shared: Bools | None = None) -> Ints:

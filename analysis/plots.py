@@ -52,13 +52,41 @@ def encoded(figure: "Figure", formats: Sequence[str]) -> dict[str, bytes]:
 
 
 def label(text: str, longest: int = 40) -> str:
-    r"""A name as matplotlib may show it: one line, not too long, and no mathematics.
+    r"""A name as matplotlib may show it: one line, no mathematics, and not too long: both ends tell it from others.
 
-    >>> label("a$b"), label("x" * 50, 5)
-    ('a\\$b', 'xxxx…')
+    >>> label("a$b"), label("vit-b, windowed, seed 3", 16)
+    ('a\\$b', 'vit-b, wi…seed 3')
     """
     text = one_line(text)
-    return (text if len(text) <= longest else f"{text[: longest - 1]}…").replace("$", r"\$")
+    if len(text) > longest:
+        tail = (longest - 1) * 2 // 5
+        text = f"{text[: longest - 1 - tail]}…{text[len(text) - tail :]}"
+    text = text.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text  # it leaves labels that begin so out of the legend
+
+
+def distinct_labels(names: Sequence[str], longest: int = 40) -> list[str]:
+    """A label for each name that no other has: names that would look alike are numbered.
+
+    >>> distinct_labels(["a", "b" * 50, "b" * 50 + "c", "b" * 50], 5)
+    ['a', 'bbb…b', 'bbb…c', 'bbb…b (2)']
+    """
+    labels: list[str] = []
+    for name in names:
+        short = label(name, longest)
+        same = sum(one == short or one.startswith(f"{short} (") for one in labels)
+        labels.append(f"{short} ({same + 1})" if same else short)
+    return labels
+
+
+def legend_columns(names: Sequence[str], width: float, most: int = 3) -> int:
+    """How many entries of a legend fit beside each other in a figure of a width in inches.
+
+    >>> legend_columns(["yolo", "vit"], 7.2), legend_columns(["x" * 40] * 3, 7.2), legend_columns(["x" * 90] * 3, 7.2)
+    (2, 2, 1)
+    """
+    entry = 0.55 + 0.07 * max(map(len, names), default=1)  # the mark and the letters
+    return max(1, min(len(names), most, int(width / entry)))
 
 
 def errors_figure(runs: Sequence[Run], formats: Sequence[str] = FORMATS) -> dict[str, bytes]:
@@ -71,7 +99,11 @@ def errors_figure(runs: Sequence[Run], formats: Sequence[str] = FORMATS) -> dict
     frame = errors_frame(runs)
     settings = runs[0].breakdown.settings
     frame["error"] = frame["error"].where(~frame["error"].isin(SPECIAL), frame["error"].str.upper())
-    labels = {run.name: f"{label(run.name)}  ({ap_name(settings.iou)} {run.breakdown.ap:.1f})" for run in runs}
+    ap = ap_name(settings.iou)
+    labels = {
+        run.name: f"{short}  ({ap} {run.breakdown.ap:.1f})"
+        for run, short in zip(runs, distinct_labels([run.name for run in runs]), strict=True)
+    }
     frame["run"] = frame["run"].map(labels)
     palette = sns.color_palette("colorblind", len(runs))
     with paper_style():
@@ -84,7 +116,7 @@ def errors_figure(runs: Sequence[Run], formats: Sequence[str] = FORMATS) -> dict
                 palette=palette, ax=axis, legend=axis is axes[0], width=0.75, saturation=0.9,
             )  # fmt: skip
             axis.set_xlabel("")
-            axis.set_ylabel(f"{ap_name(settings.iou)} to gain (points)" if axis is axes[0] else "")
+            axis.set_ylabel(f"{ap} to gain (points)" if axis is axes[0] else "")
             axis.set_ylim(bottom=min(0.0, part["delta_ap"].min() * 1.1), top=max(part["delta_ap"].max() * 1.18, 0.1))
             sns.despine(ax=axis, left=True)
             axis.grid(visible=False, axis="x")
@@ -95,6 +127,7 @@ def errors_figure(runs: Sequence[Run], formats: Sequence[str] = FORMATS) -> dict
         axes[1].set_title("all of a kind", fontsize=9, loc="left")
         handles, names = axes[0].get_legend_handles_labels()
         axes[0].get_legend().remove()
-        figure.legend(handles, names, loc="outside upper left", ncols=min(len(runs), 3), frameon=False, fontsize=9)
+        across = legend_columns(names, 7.2)
+        figure.legend(handles, names, loc="outside upper left", ncols=across, frameon=False, fontsize=9)
         figure.supxlabel(settings_sentence(settings), fontsize=7, color="0.35")
         return encoded(figure, formats)

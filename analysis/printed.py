@@ -45,7 +45,7 @@ class Printed:
         """As GitHub's Markdown, the notes below."""
         lines = [self._markdown_row(self.head), "|" + "---|" * self.words + "---:|" * (len(self.head) - self.words)]
         lines += [self._markdown_row(row) for row in self.rows]
-        return "\n".join([*lines, "", *(f"{_markdown(note)}" for note in self.notes), ""])
+        return "\n".join([*lines, "", *(f"{markdown(note)}" for note in self.notes), ""])
 
     def latex(self) -> str:
         r"""As a ``table`` of booktabs, the notes as comments above, equal words of the first column only once."""
@@ -75,7 +75,7 @@ class Printed:
         )
 
     def _markdown_row(self, cells: tuple[str, ...]) -> str:
-        return "| " + " | ".join(map(_markdown, cells)) + " |"
+        return "| " + " | ".join(map(markdown, cells)) + " |"
 
 
 def one_line(text: str) -> str:
@@ -87,7 +87,12 @@ def one_line(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def _markdown(text: str) -> str:
+def markdown(text: str) -> str:
+    r"""Text that Markdown prints as it is, on one line.
+
+    >>> print(markdown("a_b|c"))
+    a\_b\|c
+    """
     return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", one_line(text))
 
 

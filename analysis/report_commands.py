@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from analysis.ground_truth import GroundTruth
     from analysis.report.build import Report
 
-MOST_BY_DEFAULT = 2500  # images in all runs together, up to which they are resampled without being asked
+MOST_BY_DEFAULT = 10_000  # images in all runs together, up to which they are resampled without being asked
 
 Images = Annotated[
     Path | None,
@@ -38,7 +38,7 @@ Resamples = Annotated[
         "--resamples",
         help="How often the images are drawn for intervals; 0: never.",
         min=0,
-        show_default="1,000 or enough for up to 2,500 images in all runs, else 0",
+        show_default="1,000 or enough for up to 10,000 images in all runs, else 0",
     ),
 ]
 Pictures = Annotated[int, typer.Option(help="Examples in the gallery, of all runs and errors together.", min=0)]

@@ -5,8 +5,8 @@ import math
 CONFIDENCE = 0.95
 
 
-def t_quantile(freedom: int) -> float:
-    """The t with P(-t < T < t) = 0.95 for whole degrees of freedom.
+def t_quantile(freedom: int, confidence: float = CONFIDENCE) -> float:
+    """The t with P(-t < T < t) = ``confidence`` for whole degrees of freedom.
 
     Bisection on the closed form of the probability (Abramowitz and Stegun, 26.7.3 and 26.7.4).
 
@@ -14,9 +14,11 @@ def t_quantile(freedom: int) -> float:
     [12.706, 4.303, 2.776, 2.262, 1.962]
     """
     low, high = 0.0, 20.0
+    while central_probability(high, freedom) < confidence and high < 1e12:
+        low, high = high, high * 10
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if central_probability(middle, freedom) < CONFIDENCE else (low, middle)
+        low, high = (middle, high) if central_probability(middle, freedom) < confidence else (low, middle)
     return (low + high) / 2
 
 

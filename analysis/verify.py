@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from analysis.detections import Detections
-from analysis.errors import Settings, break_down_as
+from analysis.errors import ERRORS, Settings, break_down_as, judge
 from analysis.ground_truth import GroundTruth
 from analysis.runs import Run
 
@@ -19,10 +19,8 @@ TIDE_NAMES = {
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
-def tidecv_breakdown(
-    ground_truth: GroundTruth, detections: Detections, settings: Settings
-) -> tuple[float, dict[str, float], dict[str, int]]:
-    """AP, the eight delta-APs and the six counts of tidecv 1.0.1, fed record by record: its readers fail on some files.
+def tidecv_evaluated(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Any:
+    """A TIDE of tidecv 1.0.1 after evaluation, fed record by record: its readers fail on some files.
 
     Raises:
         ImportError: tidecv is not installed.
@@ -53,8 +51,17 @@ def tidecv_breakdown(
         )
     mode = TIDE.MASK if masks else TIDE.BOX
     tide = TIDE(pos_threshold=settings.iou, background_threshold=settings.background_iou, mode=mode)
-    run = tide.evaluate(truth, result, name="detections")
-    errors = tide.get_all_errors()
+    tide.evaluate(truth, result, name="detections")
+    return tide
+
+
+def tidecv_breakdown(tide: Any) -> tuple[float, dict[str, float], dict[str, int]]:
+    """AP, the eight delta-APs and the six counts.
+
+    Raises:
+        ZeroDivisionError: tidecv has nothing to average.
+    """
+    run, errors = tide.runs["detections"], tide.get_all_errors()
     found = {**errors["main"]["detections"], **errors["special"]["detections"]}
     counts = {error.short_name: count for error, count in run.count_errors().items()}
     return (
@@ -149,8 +156,11 @@ def compare_metrics(
     return f"pycocotools' 12 numbers: largest difference {abs(metrics[name] - theirs[name]):.1e} points ({name})"
 
 
-def compare_breakdown(ground_truth: GroundTruth, run: Run) -> list[tuple[str, str]]:
-    """Pairs (check, result): the breakdown in the ``tidecv`` convention against tidecv, the AP against pycocotools."""
+def compare_breakdown(ground_truth: GroundTruth, run: Run, by_size: bool = False) -> list[tuple[str, str]]:
+    """Pairs (check, result): the breakdown in the ``tidecv`` convention against tidecv, the AP against pycocotools.
+
+    ``by_size``: also COCO's three sizes against tidecv's qualifiers.
+    """
     settings = run.breakdown.settings
     theirs = pycocotools_metrics(
         ground_truth, run.detections, iou_type=settings.iou_type, iou=settings.iou, max_dets=settings.max_dets
@@ -161,11 +171,31 @@ def compare_breakdown(ground_truth: GroundTruth, run: Run) -> list[tuple[str, st
     )
     checks = [("pycocotools", f"AP differs by {abs(coco.ap - theirs):.1e} points")]
     try:
-        ap, delta, count = tidecv_breakdown(ground_truth, run.detections, settings)
+        tide = tidecv_evaluated(ground_truth, run.detections, settings)
+        ap, delta, count = tidecv_breakdown(tide)
     except ImportError:
         return [*checks, ("tidecv", "not installed: pip install 'detablate[verify]'")]
     except ZeroDivisionError:
         return [*checks, ("tidecv", "divides by zero on this input, so there is nothing to compare")]
     worst = max(abs(ap - ours.ap), *(abs(delta[name] - ours.delta_ap[name]) for name in delta))
     counts = "equal" if count == ours.count else f"different: {count} there, {ours.count} here"
-    return [*checks, ("tidecv", f"AP and deltas differ by at most {worst:.1e} points, counts are {counts}")]
+    checks.append(("tidecv", f"AP and deltas differ by at most {worst:.1e} points, counts are {counts}"))
+    return [*checks, *([_compare_sizes(ground_truth, run, tide)] if by_size else [])]
+
+
+def _compare_sizes(ground_truth: GroundTruth, run: Run, tide: Any) -> tuple[str, str]:
+    from tidecv.errors.qualifiers import AREA
+
+    from analysis.by_size import by_size
+
+    settings = replace(run.breakdown.settings, convention="tidecv")
+    ours = by_size(ground_truth, run.detections, judge(ground_truth, run.detections, settings))
+    worst = 0.0
+    for place, qualifier in enumerate(AREA):
+        try:
+            theirs = tide.runs["detections"].fix_main_errors(qual=qualifier).values()
+        except ZeroDivisionError:
+            return "tidecv by size", "divides by zero on this input, so there is nothing to compare"
+        pairs = zip(ERRORS, theirs, strict=True)
+        worst = max(worst, *(abs(value - ours.delta_ap[name][place]) for name, value in pairs))
+    return "tidecv by size", f"deltas of small, medium and large differ by at most {worst:.1e} points"

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.average_precision import COCO_IOUS
 from analysis.by_class import ClassErrors, by_class
-from analysis.by_iou import IouErrors, along_verdicts
+from analysis.by_iou import IouErrors, along_verdicts, thresholds
 from analysis.by_size import COCO_SIZES, Size, SizeErrors, by_size
 from analysis.confusion import Confusion, category_confusion
 from analysis.confusion_cost import with_costs
@@ -75,8 +74,8 @@ class Analysis:
     def of(self, name: str, detections: Detections) -> Where:
         """Match a run once and compute the parts."""
         gt, parts = self._ground_truth, self._parts
-        thresholds = COCO_IOUS.tolist() if "iou" in parts else []
-        verdicts = judge_at(gt, detections, self._settings, [self._settings.iou, *thresholds])
+        along = thresholds(self._settings) if "iou" in parts else []
+        verdicts = judge_at(gt, detections, self._settings, [self._settings.iou, *along])
         verdict = next(verdicts)
         breakdown = break_down_verdict(verdict, detections)
         labels = breakdown.labels

@@ -85,12 +85,16 @@ def _of_crowding(one: Where) -> str:
 
 def _of_confusion(ground_truth: GroundTruth, one: Where) -> str:
     confusion = one.confusion
-    if confusion is None or confusion.cost is None or not len(confusion.wrong(1)):
+    if confusion is None or not len(confusion.wrong(1)):
         return ""
     names, i = ground_truth.category_name, int(confusion.wrong(1)[0])
-    lost = {0: "no object", 1: "1 object"}.get(int(confusion.objects[i]), f"{confusion.objects[i]:,} objects")
+    pair = f"{names[confusion.true[i]]} taken for {names[confusion.predicted[i]]}"
+    first = f"the most frequent is {pair}"
+    if confusion.cost is not None:
+        ap = ap_name(one.run.breakdown.settings.iou)
+        first = f"the costliest is {pair}: {confusion.cost[i]:.2f} {ap}"
+    count, objects = int(confusion.count[i]), int(confusion.objects[i])
     return (
-        f"the costliest is {names[confusion.true[i]]} taken for {names[confusion.predicted[i]]}: "
-        f"{confusion.cost[i]:.2f} {ap_name(one.run.breakdown.settings.iou)}, {confusion.count[i]:,} detections, "
-        f"{lost} lost to it"
+        f"{first}, {count:,} detection{'s' * (count != 1)}, {f'{objects:,}' if objects else 'no'} "
+        f"object{'s' * (objects > 1)} lost to it"
     )

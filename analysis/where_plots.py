@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from analysis.errors import ERRORS
 from analysis.fates import FATE_NAMES, IGNORED
 from analysis.ground_truth import GroundTruth
-from analysis.plots import FORMATS, encoded, label, new_figure, paper_style
+from analysis.plots import FORMATS, distinct_labels, encoded, label, legend_columns, new_figure, paper_style
 from analysis.tables import ap_name
 from analysis.where import Where
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 WIDTH = 7.2  # inches, the text of a page
 SIDE_BY_SIDE = 3  # panels
+LONGEST_TITLE = 28  # letters over a third of a page
 MOST_CLASSES = 20
 MOST_CONFUSED = 12
 MARKS = "osD^vP*X"
@@ -63,7 +64,7 @@ def _rows(count: int) -> int:
 
 
 def _title(axis: "Axes", name: str) -> None:
-    axis.set_title(label(name), fontsize=9, loc="left")
+    axis.set_title(label(name, LONGEST_TITLE), fontsize=9, loc="left")
 
 
 def _heat(
@@ -109,7 +110,7 @@ def _classes(ground_truth: GroundTruth, found: Sequence[Where]) -> "Figure | Non
         ]
         _heat(axis, values / max(most.max(), 1e-9), words, [ap, *ERRORS], names)
         axis.xaxis.tick_top()
-        axis.set_title(label(one.run.name), fontsize=9, loc="left", pad=16)
+        axis.set_title(label(one.run.name, LONGEST_TITLE), fontsize=9, loc="left", pad=16)
     figure.supxlabel(
         f"class (objects); points of its own {ap} to gain by fixing one type of error", fontsize=7.5, color="0.35"
     )
@@ -123,11 +124,12 @@ def _sizes(ground_truth: GroundTruth, found: Sequence[Where]) -> "Figure | None"
 
     every = [(one.run.name, one.sizes) for one in found if one.sizes]
     first = every[0][1]
-    names = [label(size.name, 16) for size in first.sizes]
+    names = distinct_labels([size.name for size in first.sizes], 16)
+    runs = distinct_labels([run for run, _ in every])
     frame = pd.DataFrame(
         [
-            {"run": label(run), "size": size, "error": e, "gain": sizes.delta_ap[e][place]}
-            for run, sizes in every
+            {"run": run, "size": size, "error": e, "gain": sizes.delta_ap[e][place]}
+            for run, (_, sizes) in zip(runs, every, strict=True)
             for place, size in enumerate(names)
             for e in ERRORS
         ]
@@ -145,7 +147,7 @@ def _sizes(ground_truth: GroundTruth, found: Sequence[Where]) -> "Figure | None"
         if not alone:
             _title(axis, f"{first.sizes[place].name} ({first.objects[place]:,} objects)")
         _plain(axis)
-    _legend_above(figure, figure.axes, 3)
+    _legend_above(figure, figure.axes)
     return figure
 
 
@@ -157,13 +159,15 @@ def _plain(axis: "Axes") -> None:
     axis.tick_params(labelsize=8)
 
 
-def _legend_above(figure: "Figure", axes: "Sequence[Axes]", across: int) -> None:
+def _legend_above(figure: "Figure", axes: "Sequence[Axes]", most: int = 3) -> None:
     """One legend for all panels."""
     handles, names = axes[0].get_legend_handles_labels()
     for axis in axes:
         if legend := axis.get_legend():
             legend.remove()
-    figure.legend(handles, names, loc="outside upper left", ncols=min(len(names), across), frameon=False, fontsize=8.5)
+    across = legend_columns(names, figure.get_figwidth(), most)
+    figure.set_figheight(figure.get_figheight() + 0.18 * (-(-len(names) // across) - 1))
+    figure.legend(handles, names, loc="outside upper left", ncols=across, frameon=False, fontsize=8.5)
 
 
 def _thresholds(ground_truth: GroundTruth, found: Sequence[Where]) -> "Figure | None":
@@ -186,7 +190,7 @@ def _thresholds(ground_truth: GroundTruth, found: Sequence[Where]) -> "Figure | 
         axis.set_xticks([0.5, 0.6, 0.7, 0.8, 0.9], [".5", ".6", ".7", ".8", ".9"])
         _plain(axis)
         axis.tick_params(labelsize=7.5, labelbottom=name not in ERRORS[:3])
-    _legend_above(figure, [axes["AP"]], 3)
+    _legend_above(figure, [axes["AP"]])
     figure.supxlabel("IoU from which a detection is right", fontsize=8.5)
     return figure
 

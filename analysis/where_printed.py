@@ -81,7 +81,7 @@ def where_printed(ground_truth: GroundTruth, settings: Settings, found: Sequence
     add(
         "by_size",
         f"Points of {ap} to gain by fixing only the errors of one size",
-        ("size", "objects", "found", *ERRORS),
+        ("size", "objects", "found (%)", *ERRORS),
         [
             (
                 one.run.name,

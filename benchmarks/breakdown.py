@@ -38,10 +38,10 @@ def hotcoco(truth: Path, predictions: Path, kind: str) -> None:
 
 
 def tidecv(truth: Path, predictions: Path, kind: str) -> None:
-    from analysis.verify import tidecv_breakdown
+    from analysis.verify import tidecv_breakdown, tidecv_evaluated
 
     gt = read_ground_truth(truth)
-    tidecv_breakdown(gt, read_detections(predictions, gt), Settings(kind))
+    tidecv_breakdown(tidecv_evaluated(gt, read_detections(predictions, gt), Settings(kind)))
 
 
 def in_turn(ours: Callable[[], None], theirs: Callable[[], None], runs: int) -> tuple[float, float, float]:

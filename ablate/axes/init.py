@@ -26,6 +26,7 @@ UNPUBLISHED = {
     ("beit", "vit-l"): "the paper's, of ImageNet-1k alone, were never released; others of BEiT serve",
 }
 KINDS = ("supervised", "mocov3", "beit", "mae")
+OTHER = "other"  # weights whose file does not tell what they are
 TITLES = {"supervised": "supervised", "mocov3": "MoCo v3", "beit": "BEiT", "mae": "MAE"}
 LR = {"random": 2, "mocov3": 2}  # times that of the others
 WEIGHT_DECAY = {"random": 2}
@@ -81,18 +82,30 @@ def facts_for(kind: str, file: str) -> "Facts":
     from ablate.weights.source import facts_of
 
     facts = facts_of(file)
-    if facts.initialisation != TITLES[kind]:
+    if kind != OTHER and facts.initialisation != TITLES[kind]:
         other = next((name for name, title in TITLES.items() if title == facts.initialisation), None)
         remedy = f"pass it as {other}" if other else "study it with ablate vary --vary init.weights=FILE,FILE"
         raise BadInput(f"{file}: is to be of {TITLES[kind]}, and is recognised as {facts.family}; {remedy}")
     return facts
 
 
+def kind_of(file: str) -> str:
+    """Which of ``KINDS`` a file holds, by its content; ``OTHER`` where that does not tell.
+
+    Raises:
+        BadInput: it cannot be read, or is of no known family.
+    """
+    from ablate.weights.source import facts_of
+
+    title = facts_of(file).initialisation
+    return next((kind for kind in KINDS if TITLES[kind] == title), OTHER)
+
+
 def settings_of(kind: str, base: RunConfig, file: str | None = None) -> dict[str, Any]:
     """What belongs to an initialisation: its weights, where there is a file of them, and what they need.
 
     Args:
-        kind: random, or one of ``KINDS``.
+        kind: random, one of ``KINDS``, or ``OTHER``.
         base: whose learning rate and weight decay are scaled.
         file: of the weights; without it, the settings are those of the official files.
 
@@ -101,6 +114,7 @@ def settings_of(kind: str, base: RunConfig, file: str | None = None) -> dict[str
     """
     vit = vit_of(base, "init")
     facts = None if file is None else facts_for(kind, file)
+    own = _kind_of_base(base)
     changes: dict[str, Any] = {"init.weights": file} if file is not None else {}
     if base.init.pretraining != "none" and (kind != "mae" or file is not None):
         changes["init.pretraining"] = "none"
@@ -109,8 +123,8 @@ def settings_of(kind: str, base: RunConfig, file: str | None = None) -> dict[str
     changes |= {
         "model.backbone.position.relative": "pt" if kind == "beit" else "zero",
         "model.backbone.position.absolute": "rand" if kind in ("random", "beit") else "pt",
-        "train.lr": base.train.lr * LR.get(kind, 1) / LR.get(_kind_of(base), 1),
-        "train.weight_decay": base.train.weight_decay * WEIGHT_DECAY.get(kind, 1) / WEIGHT_DECAY.get(_kind_of(base), 1),
+        "train.lr": base.train.lr * LR.get(kind, 1) / LR.get(own, 1),
+        "train.weight_decay": base.train.weight_decay * WEIGHT_DECAY.get(kind, 1) / WEIGHT_DECAY.get(own, 1),
     }
     has_layer_scale = kind == "beit" if facts is None else facts.layer_scale
     if has_layer_scale and vit.layer_scale == "none":
@@ -126,16 +140,11 @@ def settings_of(kind: str, base: RunConfig, file: str | None = None) -> dict[str
     return changes
 
 
-def _kind_of(base: RunConfig) -> str:
-    """What the base starts from; its own name where its file does not tell."""
+def _kind_of_base(base: RunConfig) -> str:
+    """What the base starts from."""
     if base.init.pretraining != "none":
         return "mae"
-    if base.init.weights == "none":
-        return "random"
-    from ablate.weights.source import facts_of
-
-    title = facts_of(base.init.weights).initialisation
-    return next((kind for kind in KINDS if TITLES[kind] == title), "unknown")
+    return "random" if base.init.weights == "none" else kind_of(base.init.weights)
 
 
 AXIS = Axis(

@@ -7,6 +7,7 @@ rows of the paper's table.
 from collections.abc import Sequence
 
 from ablate.axes.base import Axis, Options, Variant, vit_of
+from ablate.axes.in_house import EMBEDDED, recipe_of
 from ablate.axes.init import AXIS as INIT
 from ablate.axes.init import KINDS, TITLES, check_options, facts_for, settings_of
 from ablate.config import RunConfig
@@ -68,12 +69,19 @@ def _of_weights(kind: str, file: str, treatment: Treatment, base: RunConfig, pre
 
 
 def _variant(treatment: Treatment, base: RunConfig) -> Variant:
-    missing = "pt" in treatment and base.init.weights == "none"
+    made = base.init.pretraining != "none"
+    blocked = None
+    if made and treatment[0] == "pt":
+        blocked = "its weights, made in the house, have no relative bias"
+    elif "pt" in treatment and not made and base.init.weights == "none":
+        blocked = "needs pre-trained weights: pass --weights mae=FILE or --weights beit=FILE"
+        if treatment[0] != "pt" and recipe_of(base) is not None:
+            blocked += f", or choose --base {EMBEDDED}, whose weights are made here"
     return Variant(
         name=_name(treatment),
         changes={f"{KEY}.relative": treatment[0], f"{KEY}.absolute": treatment[1]},
         note=_note(treatment),
-        blocked="needs pre-trained weights: pass --weights mae=FILE or --weights beit=FILE" if missing else None,
+        blocked=blocked,
     )
 
 

@@ -77,15 +77,15 @@ class TrainingSet(Dataset[Sample]):
 
     def __post_init__(self) -> None:
         truth = self.truth
-        usable = np.flatnonzero(~truth.crowd & large_enough(_clipped(truth)))
-        if self.masks and not truth.masks.present[usable].all():
-            missing = usable[~truth.masks.present[usable]]
+        targets = usable(truth)
+        if self.masks and not truth.masks.present[targets].all():
+            missing = targets[~truth.masks.present[targets]]
             raise BadInput(
-                f"{truth.path}: {len(missing):,} of {len(usable):,} objects have no segmentation (first: annotation id "
-                f"{truth.annotation_id[missing[0]]}), so no masks can be learned; set model.detector.masks=false"
+                f"{truth.path}: {len(missing):,} of {len(targets):,} objects have no segmentation (first: annotation "
+                f"id {truth.annotation_id[missing[0]]}), so no masks can be learned; set model.detector.masks=false"
             )
         rows: defaultdict[int, list[int]] = defaultdict(list)
-        for row in usable.tolist():
+        for row in targets.tolist():
             rows[int(truth.image[row])].append(row)
         self._rows = {image: np.array(found, dtype=np.int64) for image, found in rows.items()}
         kept = range(len(truth.image_id)) if self.keep_without_boxes else sorted(rows)
@@ -227,6 +227,12 @@ def _turn(image: Image.Image, orientation: int) -> Image.Image:
             8: Image.Transpose.ROTATE_90,
         }[orientation]
     )
+
+
+def usable(truth: GroundTruth) -> NDArray[np.int64]:
+    """The annotations that can be learned: no crowds, and boxes of at least a pixel inside their image."""
+    rows: NDArray[np.int64] = np.flatnonzero(~truth.crowd & large_enough(_clipped(truth)))
+    return rows
 
 
 def _clipped(truth: GroundTruth, rows: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:

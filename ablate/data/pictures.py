@@ -68,12 +68,25 @@ def are_there(source: Shapes | Folder, root: Path) -> bool:
 
 def _listed(folder: Path) -> "list[tuple[str, int]]":
     """Names, with slashes, and sizes in bytes of all images below a folder."""
-    found = []
-    for parent, _, names in os.walk(folder, followlinks=True):
+    found: list[tuple[str, int]] = []
+    visited: set[str] = set()
+
+    def refuse(error: OSError) -> None:
+        raise BadInput(f"{error.filename}: cannot be read ({error.strerror}); mend or remove it") from None
+
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        place = os.path.realpath(parent)
+        if place in visited:  # links may lead round in a circle
+            folders.clear()
+            continue
+        visited.add(place)
         for name in names:
             if name.lower().endswith(SUFFIXES) and not name.startswith("."):
                 path = Path(parent, name)
-                found.append((path.relative_to(folder).as_posix(), path.stat().st_size))
+                try:
+                    found.append((path.relative_to(folder).as_posix(), path.stat().st_size))
+                except OSError as error:
+                    refuse(error)
     return found
 
 

@@ -1,11 +1,20 @@
 """The contract of an engine: a run folder goes in with a config, and comes out with checkpoints and predictions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ablate.store import RunFolder
 from analysis.refusal import Refusal
+
+if TYPE_CHECKING:
+    import torch
+
+    from ablate.config import RunConfig
+    from ablate.engines.processes import Processes
+    from ablate.engines.trainer import Loop
+    from analysis import GroundTruth
 
 
 class RunFailed(Refusal):
@@ -53,6 +62,34 @@ class Habits:
     say: Callable[[str], None] = field(default=_silent)
 
 
+Read = Callable[[Path], "GroundTruth"]
+SUBJECT_IMAGES = 16  # of the validation set, that a `Subject` predicts on
+
+
+class Subject(Protocol):
+    """A model whose cost is measured: on one training image, the same each time, and on the first validation images."""
+
+    @property
+    def module(self) -> "torch.nn.Module":
+        """The model on its device."""
+
+    @property
+    def images(self) -> int:
+        """How many validation images are ready to be predicted on; the first call reads them."""
+
+    def load(self, weights: Mapping[str, Any]) -> None:
+        """Take the `model` of a checkpoint."""
+
+    def optimizer(self) -> "torch.optim.Optimizer":
+        """A fresh one, as training has it."""
+
+    def losses(self) -> "dict[str, torch.Tensor]":
+        """The forward pass of training."""
+
+    def predict(self, number: int) -> None:
+        """Everything between one validation image and its detections; loading of files left out."""
+
+
 class Engine(Protocol):
     """What carries out a run. It keeps the status of the folder up to date, and adds events and metrics."""
 
@@ -63,3 +100,11 @@ class Engine(Protocol):
             RunFailed: `Diverged`, `Interrupted` or `RanOutOfMemory`.
             BadInput: data, checkpoints or settings that cannot be used.
         """
+
+    def trainer(
+        self, config: "RunConfig", root: Path, folder: RunFolder, processes: "Processes", habits: Habits
+    ) -> "Loop":
+        """The training of a config by itself, for the forecast of what it takes; the data lies under root."""
+
+    def subject(self, config: "RunConfig", root: Path, device: "torch.device", read: Read) -> Subject:
+        """What the probe measures; its weights are drawn from torch's generator, its data lies under root."""

@@ -8,6 +8,7 @@ from torch import nn
 
 from ablate.config import Init, Pretrain, Pretraining, RunConfig, epoch_of, pretraining_of
 from ablate.data.pictures import are_there, find_pictures
+from ablate.engines.precision import resolve
 from ablate.identity import pretraining_identity
 from ablate.pretraining_folder import PretrainingFolder, pretraining_folder
 from ablate.weights.digest import digest_of
@@ -17,11 +18,20 @@ from analysis.refusal import BadInput
 
 def resolved(pretraining: Pretraining, device: str) -> Pretraining:
     """A pre-training whose precision is no longer `auto`."""
-    from ablate.engines.precision import resolve
-
     recipe = pretraining.pretrain
     precision = resolve(recipe.precision, torch.device(device))
     return msgspec.structs.replace(pretraining, pretrain=msgspec.structs.replace(recipe, precision=precision))
+
+
+def with_precision(config: RunConfig, device: torch.device) -> RunConfig:
+    """A run whose precision, and that of its pre-training, is no longer `auto`."""
+    precision = resolve(config.train.precision, device)
+    config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, precision=precision))
+    recipe = config.init.pretraining
+    if not isinstance(recipe, Pretrain):
+        return config
+    recipe = msgspec.structs.replace(recipe, precision=resolve(recipe.precision, device))
+    return msgspec.structs.replace(config, init=msgspec.structs.replace(config.init, pretraining=recipe))
 
 
 def initial_digest(config: RunConfig, root: Path, *, write: bool = True) -> str:
@@ -38,6 +48,8 @@ def initial_digest(config: RunConfig, root: Path, *, write: bool = True) -> str:
     recipe = config.init.pretraining
     if not isinstance(recipe, Pretrain):
         return digest_of(config.init)
+    if recipe.precision == "auto":
+        raise BadInput("init.pretraining.precision=auto: a variant must say which one; choose bf16, fp16 or fp32")
     if not (write or are_there(recipe.images, root)):
         return ""
     return pretraining_identity(pretraining_of(config), find_pictures(recipe.images, root).digest)
@@ -75,3 +87,27 @@ def _made(init: Init, folder: PretrainingFolder) -> Path:
     else:
         remedy = "pre-train first: ablate launch of a study does it, and so does ablate run"
     raise BadInput(f"{path}: a run starts from these weights, and they are not there; {remedy}")
+
+
+def write_backbone(config: RunConfig, root: Path, path: Path, prefix: str) -> None:
+    """The weights that a run starts from, fitted to its backbone, as a file for other programs.
+
+    Args:
+        config: of the run, which names weights or a pre-training.
+        root: above `results/`.
+        path: the file, ``{"model": {name: tensor}}``.
+        prefix: of the names.
+
+    Raises:
+        BadInput: they are not there, do not fit, or the file cannot be written.
+    """
+    import io
+
+    from ablate.engines.detector import build_detector
+    from analysis.atomic import write_bytes
+
+    backbone = build_detector(config.model, 1).backbone
+    load_initial(backbone, config, initial_digest(config, root), root)
+    content = io.BytesIO()
+    torch.save({"model": {prefix + name: value for name, value in backbone.state_dict().items()}}, content)
+    write_bytes(path, content.getvalue())

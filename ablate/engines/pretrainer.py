@@ -41,7 +41,7 @@ class Pretrainer(Loop):
         accumulate: forward passes of a process before each optimizer step.
 
     Raises:
-        BadInput: the batch cannot be shared evenly, or an epoch is beyond the schedule.
+        BadInput: the batch cannot be shared evenly.
     """
 
     remedy = "lower base_lr or lengthen warmup_epochs"
@@ -82,9 +82,6 @@ class Pretrainer(Loop):
             epoch=max(1, len(data) // settings.batch_size),
         )
         self.warmup = settings.warmup_iterations(len(data))
-        beyond = [epoch for epoch in keep if not 0 < epoch <= settings.epochs]
-        if beyond:
-            raise BadInput(f"epoch {beyond[0]} cannot be kept: the schedule has {settings.epochs:g} epochs")
         self.kept = {settings.iterations_after(epoch, len(data)): epoch for epoch in sorted(keep)}
         self.kept[self.iterations] = round(settings.epochs)
 

@@ -65,8 +65,12 @@ class Processes:
             return wanted
         if self.device.type != "cuda":
             return 0
-        on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
-        return min(8, max(1, usable_cores() // on_this_machine))
+        return min(8, max(1, usable_cores() // self.on_this_machine))
+
+    @property
+    def on_this_machine(self) -> int:
+        """How many of the processes run here; torchrun says."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
 
     def norm_group(self, layout: Layout) -> dist.ProcessGroup | None:
         """The processes that share statistics with this one; none where it is alone. All processes must call this."""

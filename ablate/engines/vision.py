@@ -5,11 +5,12 @@ from pathlib import Path
 
 import msgspec
 import torch
+from torch import nn
 
 from ablate.config import Init, RunConfig
 from ablate.data.coco import EvaluationSet, TrainingSet
 from ablate.data.sources import Files, locate
-from ablate.engines.base import Habits, RanOutOfMemory
+from ablate.engines.base import Habits, RanOutOfMemory, Read
 from ablate.engines.detector import Detector, build_detector
 from ablate.engines.initial import load_initial
 from ablate.engines.memory import is_out_of_memory
@@ -17,6 +18,7 @@ from ablate.engines.predict import Record, predict
 from ablate.engines.processes import Processes, joined
 from ablate.engines.progress import Say
 from ablate.engines.randomness import WEIGHTS, derived
+from ablate.engines.subject import VisionSubject
 from ablate.engines.trainer import Trainer
 from ablate.manifest import Manifest
 from ablate.store import RunFolder, Status, read_json
@@ -40,12 +42,12 @@ class VisionEngine:
     def _run(self, folder: RunFolder, habits: Habits) -> None:
         with joined(habits.device) as processes:
             config = folder.read_config()
-            training, validation = _files(config, folder.root, processes)
+            training, validation = locate_all(config, folder.root, processes)
             data = training_set(config, read_ground_truth(training.annotations), training)
             torch.manual_seed(derived(config.seed, WEIGHTS))
             detector = build_detector(config.model, len(data.truth.category_id))
             if config.init != Init() and not folder.checkpoints_newest_first():
-                _initialise(detector, config, folder, processes, habits)
+                initialise(detector.backbone, config, folder, processes, habits)
             views = _views(config, read_ground_truth(validation.annotations), validation, detector)
             if views.truth.category_id != data.truth.category_id:
                 raise BadInput(
@@ -57,7 +59,7 @@ class VisionEngine:
                 return _predict(config, detector, views, processes, habits, say)
 
             def measure_curve() -> dict[str, float]:
-                return _box_ap(predictions(None), views.truth)  # the bar of the training stands meanwhile
+                return box_ap(predictions(None), views.truth)  # the bar of the training stands meanwhile
 
             trained = Trainer(config, detector, data, folder, processes, habits, measure_curve).train()
             if processes.first:
@@ -69,13 +71,28 @@ class VisionEngine:
                 folder.write_predictions(records)
                 folder.append_event("predicted", detections=len(records))
 
+    def trainer(
+        self, config: RunConfig, root: Path, folder: RunFolder, processes: Processes, habits: Habits
+    ) -> Trainer:
+        """See `Engine.trainer`."""
+        files = locate(config.data.train, root)
+        data = training_set(config, read_ground_truth(files.annotations), files)
+        detector = build_detector(config.model, len(data.truth.category_id))
+        return Trainer(config, detector, data, folder, processes, habits, dict)
 
-def _initialise(
-    detector: Detector, config: RunConfig, folder: RunFolder, processes: Processes, habits: Habits
-) -> None:
+    def subject(self, config: RunConfig, root: Path, device: torch.device, read: Read) -> VisionSubject:
+        """See `Engine.subject`."""
+        training, validation = locate(config.data.train, root), locate(config.data.validation, root)
+        truth = read(training.annotations)
+        detector = build_detector(config.model, len(truth.category_id)).to(device)
+        data = training_set(msgspec.structs.replace(config, seed=0), truth, training)
+        return VisionSubject(config, detector, data, _views(config, read(validation.annotations), validation, detector))
+
+
+def initialise(backbone: nn.Module, config: RunConfig, folder: RunFolder, processes: Processes, habits: Habits) -> None:
     """Load the pre-trained weights that the run was named after, and write down what became of them."""
     planned = read_json(folder.manifest, Manifest).weights
-    report = load_initial(detector.backbone, config, planned or "", folder.root)
+    report = load_initial(backbone, config, planned or "", folder.root)
     if processes.first:
         folder.append_event("weights loaded", **summary_of(report))
         habits.say(f"starting from {report.facts.family} weights: {report.facts.file}")
@@ -83,7 +100,7 @@ def _initialise(
             habits.say(f"careful: {note}")
 
 
-def _files(config: RunConfig, root: Path, processes: Processes) -> tuple[Files, Files]:
+def locate_all(config: RunConfig, root: Path, processes: Processes) -> tuple[Files, Files]:
     """Training and validation files; the first process makes what has to be made."""
     if not processes.first:
         processes.wait()
@@ -133,7 +150,7 @@ def _predict(
     )
 
 
-def _box_ap(records: list[Record], truth: GroundTruth) -> dict[str, float]:
+def box_ap(records: list[Record], truth: GroundTruth) -> dict[str, float]:
     """AP and AP50 of boxes, for the curves."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "predictions.json"

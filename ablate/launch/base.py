@@ -4,7 +4,6 @@ A worker takes the lease of its run folder, so however many launchers there are,
 launcher learns how a run went from the run folder, not from the worker. A worker stops politely when its launcher dies.
 """
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from ablate.engines.availability import package_environment
 from ablate.launch.standing import Standing
 from ablate.lease import Owner
 from ablate.study import Study
@@ -45,6 +45,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     device: str = "auto"  # auto, cpu or cuda
     loaders: int | None = None  # processes that load images
     checkpoint_minutes: float = 10.0
+    python: str = ""  # the interpreter of the worker; empty: that of the launcher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,17 +107,15 @@ class Launcher(Protocol):
 
 def worker_command(job: Job, processes: int) -> list[str]:
     """The command line of a worker."""
-    return module_command("ablate.launch.worker", msgspec.json.encode(job).decode(), processes)
+    return module_command("ablate.launch.worker", msgspec.json.encode(job).decode(), processes, job.python)
 
 
-def module_command(module: str, argument: str, processes: int) -> list[str]:
+def module_command(module: str, argument: str, processes: int, python: str = "") -> list[str]:
     """The command line of one of our modules; torchrun's where several processes train together."""
     runner = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    return [sys.executable, *runner, "-m", module, argument]
+    return [python or sys.executable, *runner, "-m", module, argument]
 
 
 def worker_environment() -> dict[str, str]:
     """Our environment, in which Python finds this package and nothing of the current folder."""
-    package = str(Path(__file__).resolve().parents[2])
-    paths = [package, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONSAFEPATH": "1"}
+    return package_environment()

@@ -11,6 +11,7 @@ import typer
 
 from ablate.config import Pretraining, RunConfig
 from ablate.config_yaml import with_changes
+from ablate.engines.availability import python_of
 from ablate.launch.base import Options, module_command, worker_environment
 from ablate.launch.devices import CPU, holding_slots, slots_of
 from ablate.launch.queue import CAN_FAIL, CAN_START
@@ -110,7 +111,9 @@ def _cost_key(config: RunConfig | Pretraining) -> bytes:
             [config.encoder, msgspec.structs.replace(config.pretrain, epochs=1.0, warmup_epochs=0.0)]
         )
     train = config.train
-    return msgspec.json.encode([config.model, config.data, train.images_per_norm, train.precision, train.jitter_scale])
+    return msgspec.json.encode(
+        [config.engine, config.model, config.data, train.images_per_norm, train.precision, train.jitter_scale]
+    )
 
 
 def _time(root: Path, config: RunConfig | Pretraining, slots: Sequence[str]) -> Pace:
@@ -126,7 +129,12 @@ def _time(root: Path, config: RunConfig | Pretraining, slots: Sequence[str]) -> 
             trial = msgspec.structs.replace(trial, pretraining=config)
         environment = worker_environment() | ({"CUDA_VISIBLE_DEVICES": ",".join(slots)} if on_gpus else {})
         done = subprocess.run(
-            module_command("ablate.launch.trial", msgspec.json.encode(trial).decode(), len(slots)),
+            module_command(
+                "ablate.launch.trial",
+                msgspec.json.encode(trial).decode(),
+                len(slots),
+                python_of(config.engine) if isinstance(config, RunConfig) else "",
+            ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

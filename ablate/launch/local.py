@@ -13,6 +13,7 @@ from typing import IO
 
 import msgspec
 
+from ablate.engines.availability import python_of
 from ablate.launch.base import BUSY, LOG, Job, Options, Outcome, View, worker_command, worker_environment
 from ablate.launch.cancel import Cancelled, launchers_folder
 from ablate.launch.devices import CPU, free_slots, slots_of
@@ -22,7 +23,7 @@ from ablate.launch.view import state_words
 from ablate.lease import Held, holding, joining, this_process
 from ablate.store import Status, now, run_folder
 from ablate.study import Job as StudyJob
-from ablate.study import Study
+from ablate.study import Study, StudyRun
 from analysis.refusal import BadInput
 
 TICK_SECONDS = 0.05  # between two looks at the processes
@@ -78,6 +79,9 @@ class LocalLauncher:
 
     def launch(self, root: Path, study: Study, options: Options, view: View) -> Outcome:
         """See `Launcher.launch`."""
+        for standing, run in zip(Observer(root, study).look(), study.jobs, strict=True):
+            if standing.state not in DONE:
+                _python(run)  # a missing engine is told before anything is written
         slots = slots_of(options.device, options.gpus_per_run)
         folder = launchers_folder(root, study.name)
         try:
@@ -186,6 +190,7 @@ class _Launch:
             device="cuda" if on_gpus else "cpu",
             loaders=self._options.loaders,
             checkpoint_minutes=self._options.checkpoint_minutes,
+            python=_python(run),
         )
         environment = worker_environment() | ({"CUDA_VISIBLE_DEVICES": ",".join(slots)} if on_gpus else {})
         folder = run_folder(self._root, run.identity)
@@ -267,6 +272,12 @@ class _Launch:
             if message and standing.state not in DONE:
                 failed[standing.identity] = f"{standing.variant}, seed {standing.seed}: {message}"
         return Outcome(found, list(failed.values()), self._stop.reason)
+
+
+def _python(run: StudyJob) -> str:
+    """The interpreter of its worker; empty for ours."""
+    config = run.config if isinstance(run, StudyRun) else None
+    return "" if config is None else python_of(config.engine)
 
 
 def _as_state(status: Status) -> str:

@@ -10,10 +10,10 @@ from ablate.config import Pretraining, RunConfig
 from ablate.config_yaml import with_changes
 from ablate.data.sources import locate
 from ablate.engines.base import Habits, RanOutOfMemory
-from ablate.engines.detector import build_detector
 from ablate.engines.pretrainer import Pretrainer, build_autoencoder, picture_set
 from ablate.engines.processes import Processes, joined
-from ablate.engines.trainer import Loop, Trainer
+from ablate.engines.registry import engine_of
+from ablate.engines.trainer import Loop
 from ablate.engines.vision import training_set
 from ablate.launch.forecast import Pace, Trial
 from ablate.pretraining_folder import PretrainingFolder
@@ -56,15 +56,15 @@ Make = Callable[[int, PretrainingFolder], Loop]
 
 def _detector(config: RunConfig, trial: Trial, processes: Processes) -> tuple[int, Make]:
     """How many images there are, and the training of so many iterations in a folder."""
-    files = locate(config.data.train, Path(trial.root))
-    data = training_set(config, read_ground_truth(files.annotations), files)
+    root = Path(trial.root)
+    files = locate(config.data.train, root)
+    images = len(training_set(config, read_ground_truth(files.annotations), files))
 
     def make(iterations: int, folder: PretrainingFolder) -> Loop:
         short = with_changes(config, {"train.iterations": iterations, "train.epochs": "none"})
-        detector = build_detector(short.model, len(data.truth.category_id))
-        return Trainer(short, detector, data, folder, processes, Habits(device=trial.device), dict)
+        return engine_of(short).trainer(short, root, folder, processes, Habits(device=trial.device))
 
-    return len(data), make
+    return images, make
 
 
 def _autoencoder(pretraining: Pretraining, trial: Trial, processes: Processes) -> tuple[int, Make]:

@@ -25,7 +25,7 @@ def position_parameter(shape: tuple[int, ...], treatment: Treatment) -> nn.Param
     ``pt`` is to be overwritten by pre-trained values; until then it is as ``rand``.
     """
     parameter = nn.Parameter(torch.zeros(shape))
-    if treatment in ("pt", "rand"):
+    if treatment in ("pt", "rand") and not parameter.is_meta:
         # The published trunc_normal_(std=0.02) cuts at -2 and 2, a hundred deviations out: a plain normal distribution.
         nn.init.normal_(parameter, std=0.02)
     return parameter

@@ -218,6 +218,8 @@ class ViT(nn.Module):
 
     def _initialise(self) -> None:
         """BEiT's random init: weights normal with std 0.02, the last layer of each branch of block l over sqrt(2 l)."""
+        if self.patch_embed.weight.is_meta:
+            return  # nothing to fill, and torch would take seconds to find that out
         for module in (self.patch_embed, *self.blocks.modules()):
             if isinstance(module, nn.Linear | nn.Conv2d):
                 nn.init.normal_(module.weight, std=0.02)  # see position_parameter on "trunc_normal"

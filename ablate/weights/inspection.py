@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ablate.axes.init import KINDS, TITLES, settings_of
+from ablate.axes.init import kind_of, settings_of
 from ablate.axes.sizes import SIZES
 from ablate.config import RunConfig
 from ablate.config_yaml import load_config, with_changes
 from ablate.study_text import scalar
 from ablate.weights.report import Line, dropped_lines, lines_of, mapped_lines, new_lines
-from ablate.weights.source import Facts, read_source
+from ablate.weights.source import Facts, Mapped, read_source
 from ablate.weights.transfer import Resized, check_weights
 
 if TYPE_CHECKING:
@@ -66,18 +66,22 @@ def inspect(file: Path, base: str = "") -> Inspection:
         container=source.checkpoint.container,
         beside=source.checkpoint.beside,
         size=size,
-        mapped=lines_of((one.source, one.target.partition("#")[0]) for one in source.mapped),
+        mapped=lines_of((one.source, _target(one)) for one in source.mapped),
         dropped=lines_of((one.source, one.reason) for one in source.dropped),
         fit=_fit(facts, load_config(base), base) if base else None,
     )
 
 
+def _target(one: Mapped) -> str:
+    """Where a tensor goes while no backbone is known, whose tables might be shared or not."""
+    kind = one.target.partition(".")[0]
+    return "the relative bias" if kind == "table" else one.target.partition("#")[0]
+
+
 def _fit(facts: Facts, config: RunConfig, base: str) -> Fit:
-    kind = next((kind for kind in KINDS if TITLES[kind] == facts.initialisation), None)
-    if config.init.weights != "none" or kind is None:
-        settings: dict[str, Any] = {"init.weights": facts.file}
-    else:
-        settings = settings_of(kind, config, facts.file)
+    settings: dict[str, Any] = {"init.weights": facts.file}
+    if config.init.weights == "none":
+        settings = settings_of(kind_of(facts.file), config, facts.file)
     report = check_weights(with_changes(config, settings))
     assert report is not None
     return Fit(
@@ -99,7 +103,7 @@ def inspection_screen(found: Inspection) -> "list[RenderableType]":
     fit = found.fit
     grid = Table.grid(padding=(0, 2))
     for name, value in _head(found):
-        grid.add_row(Text(name, style="bold"), value)
+        grid.add_row(Text(name, style="bold"), Text(value))
     parts: list[RenderableType] = [grid, Text(""), _lines("tensors of the file", "become", (fit or found).mapped)]
     parts += [Text(""), _lines("left behind", "because", (fit or found).dropped)]
     if fit is None:
@@ -108,13 +112,14 @@ def inspection_screen(found: Inspection) -> "list[RenderableType]":
     if fit.resized:
         table = _table("resized", "from", "to", "how")
         for one in fit.resized:
-            table.add_row(one.target, _shape(one.before), _shape(one.after), one.how)
+            table.add_row(Text(one.target), _shape(one.before), _shape(one.after), one.how)
         parts += [Text(""), table]
     if fit.new:
         parts += [Text(""), _lines("newly initialised", "as", fit.new)]
-    settings = _table(f"to set on {fit.base}", "")
+    settings = _table("to set on it", "")
+    settings.columns[0].header = Text(f"to set on {fit.base}")
     for key, value in fit.settings.items():
-        settings.add_row(key, scalar(value))
+        settings.add_row(key, Text(scalar(value)))
     parts += [Text(""), settings]
     parts += [Text(f"\ncareful: {note}", style="yellow") for note in fit.notes]
     return [*parts, Text("\nN: any block. Pyramid and heads are new in every detector.", style="dim")]
@@ -162,9 +167,11 @@ def _table(*columns: str) -> "Table":
 
 
 def _lines(first: str, second: str, lines: tuple[Line, ...]) -> "Table":
+    from rich.text import Text
+
     table = _table(first, second)
     table.add_column("tensors", justify="right")
     for line in lines:
-        table.add_row(line.source, line.target, f"{line.count:,}")
+        table.add_row(Text(line.source), Text(line.target), f"{line.count:,}")
     table.add_row("", "", f"{sum(line.count for line in lines):,}", style="dim")
     return table

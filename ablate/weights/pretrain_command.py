@@ -99,7 +99,7 @@ def _pretraining(
     own = [change for change in changes if change.strip().startswith(RECIPE)]
     config = load_config(base, [change for change in changes if change not in own])
     recipe = config.init.pretraining
-    tree = msgspec.to_builtins(recipe if isinstance(recipe, Pretrain) else Pretrain(images=source))
+    tree = msgspec.to_builtins(recipe if isinstance(recipe, Pretrain) else Pretrain(images=source, precision="auto"))
     tree |= {"images": msgspec.to_builtins(source)} | ({} if epochs is None else {"epochs": epochs})
     config = with_changes(config, {"init.weights": "none", "init.pretraining": tree})
     config = with_changes(config, dict(parse_change(change) for change in own))

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.compare import Comparison
 from analysis.detections import Detections
 from analysis.errors import Settings
 from analysis.ground_truth import GroundTruth
 from analysis.report.categories import confusion, per_class
-from analysis.report.comparison import comparison
+from analysis.report.charts import run_letter
+from analysis.report.comparison import against_baseline
 from analysis.report.curves import curves
 from analysis.report.gallery import gallery
 from analysis.report.markup import Markup
@@ -45,6 +47,7 @@ def build_report(
     images: Path | None = None,
     pictures: int = PICTURES,
     resamples: int | None = None,
+    comparison: Comparison | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Analyse runs and write the page.
@@ -61,6 +64,7 @@ def build_report(
         images: folder of the images; none: the gallery shows boxes without pictures.
         pictures: examples in the gallery, of all runs and types together.
         resamples: of the images, for intervals and differences; 0: as many as it takes, none: no intervals.
+        comparison: one over more seeds than are shown, in place of resampling here.
         progress: called with the number of resamples that are done.
 
     Raises:
@@ -69,14 +73,21 @@ def build_report(
     """
     album = Album(images, ground_truth.file_name)
     material = gather(
-        ground_truth, detections, settings, baseline=baseline, pictures=pictures, resamples=resamples, progress=progress
+        ground_truth,
+        detections,
+        settings,
+        baseline=baseline,
+        pictures=pictures,
+        resamples=resamples,
+        comparison=comparison,
+        progress=progress,
     )
     shown = gallery(material, album, images is not None)
     sections = [
         *before,
         summary(material),
         errors(material),
-        *comparison(material),
+        *against_baseline(material),
         per_class(material),
         confusion(material),
         sizes(material),
@@ -103,6 +114,7 @@ def _data(material: Material) -> dict[str, object]:
 
     return {
         "runs": material.names,
+        "letters": [run_letter(place) for place in range(len(material.runs))],
         "categories": {c: material.ground_truth.category_name[c] for c in known},
         "curves": {
             f"{iou:g}": [{c: curve(one, iou, c) for c in known} for one in material.runs]

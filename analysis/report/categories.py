@@ -37,7 +37,8 @@ def per_class(material: Material) -> Section:
         parts.append(note(f"The {MOST_ROWS} lowest of {len(known):,} classes."))
     without = len(material.objects) - len(known)
     if without:
-        parts.append(note(f"{without:,} classes have no object here, and so no AP."))
+        have = "1 class has" if without == 1 else f"{without:,} classes have"
+        parts.append(note(f"{have} no object here, and so no AP."))
     return Section("classes", "Classes", "Class by class", join([*parts, tabs("classes", panels)]))
 
 

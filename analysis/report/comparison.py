@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from analysis.compare import Against, Moves, moves_between
+from analysis.compare import Against, Comparison, Moves, moves_between
 from analysis.compare_findings import findings, moved, of_whom
 from analysis.compare_screen import interval_text, p_text, resampled_sentence
 from analysis.errors import ERRORS, SPECIAL, ap_name
@@ -30,7 +30,7 @@ from analysis.report.parts import (
 MOST_CATEGORIES = 10
 
 
-def comparison(material: Material) -> list[Section]:
+def against_baseline(material: Material) -> list[Section]:
     """One section where there are several runs, none where there is one."""
     if len(material.runs) < 2:
         return []
@@ -39,13 +39,13 @@ def comparison(material: Material) -> list[Section]:
     others = [place for place in range(len(material.runs)) if place != material.baseline]
     panels: list[tuple[Child, Markup]] = []
     scale = _scale(material)
-    for turn, (place, differences) in enumerate(zip(others, _against(material), strict=True)):
+    said = dict(zip((one.name for one in found.against), findings(found), strict=True)) if found else {}
+    for place in others:
         one = material.runs[place]
-        parts = [_differences(material, place, differences, scale)]
-        if found is not None:
-            against = found.against[turn]
-            said = findings(found)[turn]
-            parts = [tag("p", said, class_="verdict"), *parts, _categories(material, against)]
+        against = _against(material, one.name)
+        parts = [_differences(material, place, scale)]
+        if against is not None:
+            parts = [tag("p", said[one.name], class_="verdict"), *parts, _categories(material, against)]
         parts.append(_moves(material, one.name, moves_between(base.breakdown, one.breakdown)))
         panels.append((run_name(place, one.name), join(parts)))
     body = join([*_explained(material), tabs("comparison", panels)])
@@ -62,45 +62,55 @@ def _explained(material: Material) -> list[Markup]:
             )
         ]
     text = (
-        f"{sentence(resampled_sentence(found))} Lines: where 95 % of the differences lie. A difference stands (●) "
-        f"if it survives, at 5 %, Holm's correction over the family of {found.family}. All of it speaks of these "
-        "models; a claim about a design needs several seeds."
+        f"{sentence(resampled_sentence(found))} Lines: 95 % intervals of the differences. A difference stands (●) "
+        f"if it survives, at 5 %, Holm's correction over the family of {found.family}. {_scope(found)}"
     )
     return [tag("p", text), *(note(sentence(caution)) for caution in found.cautions)]
 
 
+def _scope(found: Comparison) -> str:
+    """Of what the differences speak."""
+    if found.of_designs:
+        return "They are means over the seeds, taken seed by seed; their intervals hold the noise of images and seeds."
+    return "All of it speaks of these models; a claim about a design needs several seeds."
+
+
 def _scale(material: Material) -> Scale:
     """One for all panels, so that they can be held against each other."""
-    ends = [side for one in _against(material) for known in one.values() for side in limits(known) or (known.value,)]
-    reach = max((abs(end) for end in ends), default=1.0)
+    places = [place for place in range(len(material.runs)) if place != material.baseline]
+    known = [one for place in places for one in _numbers(material, place).values()]
+    reach = max((abs(end) for one in known for end in limits(one) or (one.value,)), default=1.0)
     return Scale(-reach, reach) if reach > 0 else Scale(-1.0, 1.0)
 
 
-def _against(material: Material) -> list[dict[str, Difference]]:
-    """Every difference of every run but the baseline; without resampling the values alone."""
-    if material.comparison is not None:
-        return [one.differences for one in material.comparison.against]
+def _against(material: Material, name: str) -> Against | None:
+    """What resampling says of a run; none where the images were not resampled, or this run has no seed in common."""
+    against = material.comparison.against if material.comparison else ()
+    return next((one for one in against if one.name == name), None)
+
+
+def _numbers(material: Material, place: int) -> dict[str, Difference]:
+    """Every difference of a run to the baseline; without resampling the values alone."""
+    base, one = material.runs[material.baseline], material.runs[place]
+    against = _against(material, one.name)
+    if against is not None:
+        return against.differences
     name, nan = ap_name(material.settings.iou), float("nan")
-    base = material.runs[material.baseline]
 
     def plain(value: float) -> Difference:
         return Difference(value, nan, nan, nan)
 
-    return [
-        {"AP": plain(one.metrics["AP"] - base.metrics["AP"]), name: plain(one.breakdown.ap - base.breakdown.ap)}
-        | {key: plain(one.breakdown.raw[key] - base.breakdown.raw[key]) for key in (*ERRORS, *SPECIAL)}
-        for one in material.runs
-        if one is not base
-    ]
+    scores = {"AP": plain(one.metrics["AP"] - base.metrics["AP"]), name: plain(one.breakdown.ap - base.breakdown.ap)}
+    return scores | {key: plain(one.breakdown.raw[key] - base.breakdown.raw[key]) for key in (*ERRORS, *SPECIAL)}
 
 
-def _differences(material: Material, place: int, differences: dict[str, Difference], scale: Scale) -> Markup:
+def _differences(material: Material, place: int, scale: Scale) -> Markup:
     name = ap_name(material.settings.iou)
     columns = [Column("Number"), Column("Difference as a line", silent=True), Column("Difference", number=True)]
-    resampled = material.comparison is not None
+    resampled = _against(material, material.names[place]) is not None
     columns += [Column("p", number=True), Column("Stands")] if resampled else []
     rows = []
-    for key, known in differences.items():
+    for key, known in _numbers(material, place).items():
         meaning = MEANINGS.get(key, "mean over IoU 0.50 to 0.95" if key == "AP" else "average precision")
         cells = [row_head(code_and_text(key.upper() if key in SPECIAL else key, meaning))]
         cells.append(plot(estimate_line(known.value, limits(known), scale, run_class(place))))

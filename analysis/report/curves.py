@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from analysis.errors import ap_name
 from analysis.findings import MEANINGS
-from analysis.report.charts import FRAME, Line, legend
+from analysis.report.charts import FRAME, Line, legend, run_letter
 from analysis.report.charts import curves as drawn
 from analysis.report.markup import Markup, join, tag
 from analysis.report.material import Material, RunMaterial
@@ -46,7 +46,8 @@ def _precision_figure(material: Material, iou: float) -> Markup:
     means = ", ".join(f"{name} {100 * line.y.mean():.1f}" for name, line in zip(material.names, lines, strict=True))
     label = f"Precision against recall at IoU {iou:g}; {ap_name(iou)}: {means}"
     chart = drawn(lines, label=label, x_title="recall", y_title="precision")
-    caption = tag("figcaption", tag("strong", f"IoU {iou:g}"), f" {ap_name(iou)}: {means}")
+    short = " · ".join(f"{run_letter(line.run)} {100 * line.y.mean():.1f}" for line in lines)
+    caption = tag("figcaption", tag("strong", f"IoU {iou:g}"), f" {ap_name(iou)}: {short}")
     return tag("figure", caption, chart, data_iou=f"{iou:g}", data_frame=" ".join(map(str, FRAME)))
 
 

@@ -190,7 +190,7 @@ def _drawn(material: Material, card: _Card, address: str | None, pictures_asked:
         picture = tag(
             "img", src=address, alt=f"{name}: {what}", loading="lazy", decoding="async", width=width, height=height
         )
-    cost = f"costs {card.example.cost:.2f} {ap_name(material.settings.iou)}"
+    cost = _cost(card.example.cost, ap_name(material.settings.iou))
     drawing = overlay(material, card.run, card.example, card.image, card.window)
     layers = [picture, drawing, labels(material, card.run, card.example, card.window)]
     caption = [
@@ -211,6 +211,17 @@ def _drawn(material: Material, card: _Card, address: str | None, pictures_asked:
     )
 
 
+def _cost(points: float, name: str) -> str:
+    """What repairing one example alone would gain.
+
+    >>> _cost(0.256, "AP50"), _cost(0.003, "AP50"), _cost(0.0, "AP50")
+    ('costs 0.26 AP50', 'costs under 0.01 AP50', 'costs no AP50')
+    """
+    if points >= 0.005:
+        return f"costs {points:.2f} {name}"
+    return f"costs under 0.01 {name}" if points > 1e-9 else f"costs no {name}"
+
+
 def _told(material: Material, one: RunMaterial, example: Example) -> tuple[str, str]:
     """What went wrong, and its numbers."""
     names, gt = material.ground_truth.category_name, material.ground_truth
@@ -219,11 +230,12 @@ def _told(material: Material, one: RunMaterial, example: Example) -> tuple[str, 
         return f"{names[gt.category[example.truth]]} missed", f"{width:.0f} × {height:.0f} pixels"
     row = example.detection
     category = names[one.detections.category[row]]
+    shape = "box" if material.settings.iou_type == "bbox" else "mask"
     numbers = f"score {one.detections.score[row]:.2f} · IoU {one.breakdown.labels.iou[row]:.2f}"
     what = {
         "cls": lambda: f"{category}, but is {names[gt.category[example.truth]]}",
-        "loc": lambda: f"{category}, box too far off",
-        "both": lambda: f"{category}: wrong, and too far off",
+        "loc": lambda: f"{category}, {shape} too far off",
+        "both": lambda: f"{category}, wrong class and place",
         "dup": lambda: f"{category}, found before",
         "bg": lambda: f"{category} where nothing is annotated",
     }[example.error]()

@@ -35,7 +35,7 @@ class RunMaterial:
 
     run: Run
     metrics: dict[str, float]  # COCO's 12 numbers in points, -1: nothing to average
-    intervals: dict[str, Interval]  # of AP, AP50 and every error; empty where the images were not resampled
+    intervals: dict[str, Interval]  # of AP, AP50 and every error; empty: the images were not resampled for it alone
     classes: ClassErrors
     sizes: SizeErrors
     ious: IouErrors
@@ -91,6 +91,7 @@ def gather(
     baseline: str = "",
     pictures: int,
     resamples: int | None,
+    comparison: Comparison | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Material:
     """Analyse the runs.
@@ -102,6 +103,8 @@ def gather(
         baseline: the name of the run that the others are compared with; the first, if none is named.
         pictures: how many examples are chosen in all, shared evenly by runs and error types.
         resamples: of the images, for intervals and differences; 0: as many as it takes, none: no intervals.
+        comparison: one that is made already, in place of resampling here: of entrants of the same names, over more
+            seeds than are shown.
         progress: called with the number of resamples that are done.
 
     Raises:
@@ -112,17 +115,15 @@ def gather(
         raise BadInput(f"baseline {baseline!r} is none of the runs; choose one of {', '.join(names)}")
     base = names.index(baseline) if baseline else 0
     most = max(1, pictures // (len(detections) * len(ERRORS))) if pictures else 0
-    comparison = None
-    if resamples is not None:
+    if comparison is None and resamples is not None:
         entrants = [Entrant(name, (dt,)) for name, dt in detections]
         comparison = compare(
             ground_truth, entrants, settings, baseline=names[base], resamples=resamples, progress=progress
         )
+    # An interval over several seeds is about their mean, not about the run that is shown.
+    of_one = {one.name: one.numbers for one in comparison.entrants if len(one.seeds) == 1} if comparison else {}
     crowding = object_crowding(ground_truth)
-    runs = [
-        _of_run(ground_truth, name, dt, settings, crowding, most, comparison.entrants[n].numbers if comparison else {})
-        for n, (name, dt) in enumerate(detections)
-    ]
+    runs = [_of_run(ground_truth, name, dt, settings, crowding, most, of_one.get(name, {})) for name, dt in detections]
     return Material(ground_truth, settings, runs, base, comparison)
 
 

@@ -7,12 +7,13 @@ from analysis.costs import Example
 from analysis.errors import TRUE_POSITIVE
 from analysis.report.markup import Markup, tag
 from analysis.report.material import Material
-from analysis.report.outlines import outline
+from analysis.report.outlines import TOLERANCE, outline
 from analysis.report.pictures import ASPECT, Window
 
 Floats = NDArray[np.float64]
 
 MOST_OTHERS = 60  # objects drawn beside those that an example is about
+COARSE = 3.0  # pixels: what they are only shown beside may be simplified more
 LONGEST_LABEL = 34  # characters
 
 
@@ -20,10 +21,10 @@ def overlay(material: Material, run: int, example: Example, image: int, window: 
     """Boxes, or masks where those were compared, in pixels of the image."""
     gt, dt = material.ground_truth, material.runs[run].detections
     masks = material.settings.iou_type == "segm"
-    others = np.flatnonzero((gt.image == image) & (np.arange(len(gt)) != example.truth))[:MOST_OTHERS]
-    parts = [
-        tag("g", *(_shape(gt.masks.rle(i) if masks else None, gt.box[i], 2.0) for i in others.tolist()), class_="other")
-    ]
+    others = np.flatnonzero((gt.image == image) & (np.arange(len(gt)) != example.truth))
+    others = others[_touches(gt.box[others], window)][:MOST_OTHERS]
+    outlines = [_shape(gt.masks.rle(i) if masks else None, gt.box[i], COARSE) for i in others.tolist()]
+    parts = [tag("g", *outlines, class_="other")]
     if example.error == "dup":
         said = material.runs[run].breakdown.labels
         taken = np.flatnonzero((said.target == example.truth) & (said.error == TRUE_POSITIVE))
@@ -40,7 +41,13 @@ def overlay(material: Material, run: int, example: Example, image: int, window: 
     return tag("svg", *parts, viewBox=frame, class_="overlay", aria_hidden="true")
 
 
-def _shape(rle: dict[str, object] | None, box: Floats, tolerance: float = 0.8) -> Markup:
+def _touches(box: Floats, window: Window) -> NDArray[np.bool_]:
+    """bool[B] which boxes f64[B, 4] have a part in the window."""
+    low, high = np.array([window.x, window.y]), np.array([window.x + window.width, window.y + window.height])
+    return np.asarray(((box[:, :2] < high) & (box[:, :2] + box[:, 2:] > low)).all(axis=1))
+
+
+def _shape(rle: dict[str, object] | None, box: Floats, tolerance: float = TOLERANCE) -> Markup:
     if rle is None:
         x, y, width, height = (f"{side:.1f}".removesuffix(".0") for side in box.tolist())
         return tag("rect", x=x, y=y, width=width, height=height)

@@ -116,7 +116,7 @@
         if (choice.value === "") {
           line.setAttribute("points", means[f].lines[run]);
           mark.innerHTML = means[f].marks[run];
-          return "";
+          return ["", 0];
         }
         const y = decode(data.curves[figure.dataset.iou][run][choice.value]);
         const points = y.map((value, n) => place(n / (y.length - 1), value));
@@ -128,12 +128,14 @@
         mark.querySelector("circle").setAttribute("cy", height);
         mark.querySelector("text").setAttribute("x", x);
         mark.querySelector("text").setAttribute("y", height + 3.6);
-        return `${name} ${(100 * y.reduce((a, b) => a + b, 0) / y.length).toFixed(1)}`;
+        return [name, (100 * y.reduce((a, b) => a + b, 0) / y.length).toFixed(1)];
       });
       const name = choice.selectedOptions[0].text;
-      caption.textContent = choice.value === "" ? means[f].text : ` AP of ${name}: ${averages.join(", ")}`;
+      const short = averages.map(([, value], run) => `${data.letters[run]} ${value}`).join(" · ");
+      const long = averages.map(([run, value]) => `${run} ${value}`).join(", ");
+      caption.textContent = choice.value === "" ? means[f].text : ` AP of ${name}: ${short}`;
       drawing.setAttribute("aria-label", choice.value === "" ? means[f].label
-        : `Precision against recall of ${name} at IoU ${figure.dataset.iou}: ${averages.join(", ")}`);
+        : `Precision against recall of ${name} at IoU ${figure.dataset.iou}: ${long}`);
     }));
     document.getElementById("curve-choice").hidden = false;
   }

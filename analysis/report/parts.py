@@ -11,6 +11,8 @@ from analysis.report.charts import badge
 from analysis.report.markup import Child, Markup, join, tag
 from analysis.report.material import Material
 
+MOST_SAID = 4  # runs whose sentences stand open
+
 
 @dataclass(frozen=True)
 class Column:
@@ -83,7 +85,12 @@ def said(material: Material, part: str) -> Markup:
         tag("li", badge(place), tag("span", tag("span", f"{name}: ", class_="sr"), sentence(text)))
         for place, name, text in sentences
     ]
-    return tag("ul", *items, class_="said") if items else Markup()
+    if not items:
+        return Markup()
+    listed = tag("ul", *items, class_="said")
+    if len(items) <= MOST_SAID:
+        return listed
+    return tag("details", tag("summary", f"What there is to see in each of the {len(items)} runs"), listed)
 
 
 def sentence(text: str) -> str:
@@ -113,7 +120,7 @@ def card(content: Markup) -> Markup:
 
 def code_and_text(code: str, text: str) -> Markup:
     """A short name as users type it, and what it means."""
-    return join([tag("span", code, class_="code"), f" {text}"])
+    return join([tag("span", code, class_="code"), tag("span", f" {text}", class_="meaning")])
 
 
 def note(text: str) -> Markup:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 LONGEST_SIDE = 560  # pixels of an embedded picture
-MOST_BYTES = 42_000  # of one as JPEG: 300 of them, as text of four characters for three bytes, stay under 17 MB
+MOST_BYTES = 38_000  # of one as JPEG: 300 of them, as text of four characters for three bytes, come to 15 MB
 QUALITIES = (80, 66, 50, 35)
 ASPECT = 4 / 3
 ROOM = 2.2  # a window is so many times as large as what it shows,

@@ -16,6 +16,7 @@ from ablate.store import Status, run_folder
 from ablate.study import Study, StudyRun, write_study
 from analysis import break_down, read_detections, read_ground_truth
 from analysis.compare_commands import OUTPUTS
+from analysis.compare_findings import findings, what_of
 from analysis.refusal import BadInput
 from analysis.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene
 from tests.ablate.finished import begin, finish
@@ -68,6 +69,7 @@ def test_one_seed_speaks_of_models(study: Study, tmp_path: Path, monkeypatch: An
     assert "window: 1 of 3 seeds are finished" in screen
     assert "window has" in screen
     assert "on these two models" in screen
+    assert "Of one model each" in screen
     assert "n = " not in screen
     assert "Standard error" not in screen  # one seed cannot tell the sources apart
     assert "synthetic data: shows the tool, is no evidence" in screen
@@ -101,6 +103,19 @@ def test_seeds_are_paired_and_their_noise_stands_apart(study: Study, tmp_path: P
 def predictions(root: Path, study: Study, variant: str, seed: int) -> Path:
     (one,) = [one for one in study.runs if (one.variant, one.seed) == (variant, seed)]
     return run_folder(root, one.identity).predictions
+
+
+def test_a_variant_of_one_seed_among_designs_is_said(study: Study, tmp_path: Path) -> None:
+    fill(tmp_path, study, seeds=(0, 1), variants=("window", "hybrid"))
+    fill(tmp_path, study, seeds=(1,), variants=("global",))
+    _, _, found = compare_study(tmp_path, study, resamples=400)
+    assert [(one.name, one.seeds) for one in found.against] == [("window", (0, 1)), ("global", (1,))]
+    assert not found.of_designs
+    assert what_of(found).endswith("But global: one model, n = 1.")
+    assert "global: 1 of 3 seeds are finished" in found.cautions
+    first, second = findings(found)
+    assert "over n = 2 seeds" in first
+    assert "on these two models" in second
 
 
 def test_what_is_not_finished_is_left_out_and_said(study: Study, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from ablate.execution import execute
 from ablate.identity import pretraining_identity, training_identity
 from ablate.manifest import Manifest
 from ablate.planning import Request, plan
-from ablate.pretraining import pretrain, pretrain_first
+from ablate.pretraining import execute_from_the_start, pretrain, pretrain_first
 from ablate.store import read_json
 from ablate.study import Study, StudyRun, read_study, write_study
 from ablate.study_text import plan_text
@@ -227,6 +227,18 @@ def test_a_run_does_not_begin_without_its_weights(data: Coco, tmp_path: Path) ->
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(Path(data.images) / "new.png")
     with pytest.raises(BadInput, match=r"its images or this program changed since it was planned"):
         pretrain(pretraining_of(config), tmp_path, HABITS, name=f"pretraining/{folder.path.name}")
+
+
+def test_precision_is_resolved_before_anything_is_named(data: Coco, tmp_path: Path) -> None:
+    """One run and its pre-training, as a single command carries them out; with processes of torchrun they meet once."""
+    config = pretrained_config(data, precision="auto", epochs=1, warmup_epochs=0.25)
+    folder = execute_from_the_start(with_changes(config, {"train.precision": "auto"}), tmp_path, HABITS).folder
+    stored = folder.read_config()
+    assert stored == execute(stored, tmp_path, HABITS).folder.read_config()
+    assert isinstance(stored.init.pretraining, Pretrain)
+    assert (stored.train.precision, stored.init.pretraining.precision) == ("fp32", "fp32")
+    with pytest.raises(BadInput, match=r"precision=auto: a variant must say which one"):
+        initial_digest(config, tmp_path)
 
 
 def test_the_detector_starts_from_the_encoder(data: Coco, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def test_a_finished_study_becomes_a_page(
     study = plan(AXES["head"], Request(), shapes_root)
     write_study(shapes_root, study)
     out = shapes_root / "pages" / "study.html"
-    command = ("ablate", "report", "--root", shapes_root, "--out", out, "--pictures", 24, "--resamples", 40)
+    command = ("ablate", "report", "--root", shapes_root, "--out", out, "--pictures", 24, "--resamples", 200)
     assert run(monkeypatch, *command) == 4
     assert "has no finished run yet; run it: ablate launch" in capsys.readouterr().err
     for number, planned in enumerate(study.runs):
@@ -35,6 +35,30 @@ def test_a_finished_study_becomes_a_page(
     assert page.count("data:image/jpeg;base64,") == 24
     assert "picture missing" not in page
     assert list(out.parent.iterdir()) == [out]
+
+
+def test_seeds_are_compared_together_and_shown_one_by_one(
+    shapes_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = plan(AXES["head"], Request(seeds=[0, 1]), shapes_root)
+    write_study(shapes_root, study)
+    out = shapes_root / "seeds.html"
+    command = ("ablate", "report", "--root", shapes_root, "--out", out, "--pictures", 6, "--resamples", 200)
+    first, second, third, fourth = study.runs  # paper 0 and 1, plain 0 and 1
+    for number, planned in enumerate((first, fourth)):
+        simulate(shapes_root, study, planned, 0.4 + 0.3 * number, number)
+    assert run(monkeypatch, *command) == 0
+    assert "no variant but the baseline" in capsys.readouterr().err
+    assert "nothing here tells differences from noise" in text_of(out.read_text())
+    for number, planned in enumerate((second, third)):
+        simulate(shapes_root, study, planned, 0.4 + 0.3 * number, 2 + number)
+    assert run(monkeypatch, *command) == 0
+    said = " ".join(text_of(out.read_text()).split())
+    assert "all else shows the first seed of each variant" in said
+    assert "They are means over the seeds, taken seed by seed" in said
+    assert "over n = 2 seeds" in said
+    assert "the 95 % interval over the choice of images" not in said
+    assert 'class="whisker"' not in out.read_text()
 
 
 def test_masks_of_a_study(

@@ -7,7 +7,7 @@ import pytest
 
 from analysis import break_down, read_detections, read_ground_truth
 from analysis.errors import Settings
-from analysis.verify import tidecv_breakdown
+from analysis.verify import tidecv_breakdown, tidecv_evaluated
 from tests.analysis import real_pairs
 from tests.analysis.peers import Numbers, largest_difference, load, ours, tidecv_numbers
 from tests.analysis.real_pairs import RealPair
@@ -36,7 +36,7 @@ def test_every_number_on_a_part_of_voc(tmp_path: Path) -> None:
 def test_verify_feeds_tidecv_the_same(pair: RealPair) -> None:
     truth, results = pair.paths()
     gt = read_ground_truth(truth)
-    found = Numbers(*tidecv_breakdown(gt, read_detections(results, gt), Settings(pair.iou_type)))
+    found = Numbers(*tidecv_breakdown(tidecv_evaluated(gt, read_detections(results, gt), Settings(pair.iou_type))))
     expected = tidecv_numbers(load(truth), load(results), iou_type=pair.iou_type)
     assert found.count == expected.count
     assert largest_difference(found, expected) < 1e-9

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -141,10 +142,11 @@ def test_verify_says_how_far_the_peers_are(example, monkeypatch, capsys):
     pytest.importorskip("tidecv", reason="the peer that --verify asks; installed by the extra `verify`")
     truth, files = example
     arguments = (files["sloppy-boxes"], "--gt", truth, "--verify")
-    assert run(monkeypatch, "analyze", "errors", *arguments) == 0
+    assert run(monkeypatch, "analyze", "errors", *arguments, "--by", "size") == 0
     out = capsys.readouterr().out
     assert "pycocotools: AP differs by 0.0e+00 points" in out
     assert "counts are equal" in out
+    assert re.search(r"tidecv by size: deltas of small, medium and large differ by .* \d\.\de(-1\d|\+00) points", out)
     assert run(monkeypatch, "analyze", "ap", *arguments) == 0
     assert "largest difference 0.0e+00 points" in capsys.readouterr().out
 

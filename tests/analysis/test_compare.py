@@ -197,8 +197,42 @@ def test_tables_hold_the_numbers(example: Any, tmp_path: Path, monkeypatch: pyte
     markdown = (out / "comparison.md").read_text()
     value = f"{expected['value']:+.1f} [{expected['low']:+.1f}, {expected['high']:+.1f}]"
     assert f"**{value}**" in markdown
-    assert "| a_\\|% (baseline) |" in markdown
+    assert r"| a\_\|% (baseline) |" in markdown
     latex = (out / "comparison.tex").read_text()
     assert r"a\_|\%" in latex
     assert rf"$\mathbf{{{expected['value']:+.1f}}}\ [{expected['low']:+.1f}, {expected['high']:+.1f}]$" in latex
     assert latex.count(r" \\") == 11
+
+
+def test_errors_with_intervals(example: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    truth, files = example
+    monkeypatch.setattr("analysis.compare.enough", lambda tests: 200)  # sooner done
+    command = ("analyze", "errors", *files.values(), "--gt", truth, "--intervals")
+    assert run(monkeypatch, *command) == 0
+    screen = capsys.readouterr().out
+    assert "How sure: 95 % intervals, 80 images drawn 200 times with replacement" in screen
+    assert run(monkeypatch, *command, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["resampling"] == {"unit": "images", "resamples": 200, "seed": 0, "confidence": 0.95}
+    for entry in result["runs"]:
+        assert entry["intervals"]["AP50"]["value"] == pytest.approx(entry["ap"], abs=1e-9)
+        for error in (*ERRORS, *SPECIAL):
+            found = entry["intervals"][error]
+            assert found["value"] == pytest.approx(entry["raw_delta_ap"][error], abs=1e-9)
+            assert found["low"] < found["high"]
+    assert run(monkeypatch, *command, "--convention", "tidecv") == 4
+    assert "in the coco convention only" in capsys.readouterr().err
+
+
+def test_categories_of_few_images_have_no_interval(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, files = example
+    gt = read_ground_truth(truth)
+    monkeypatch.setattr("analysis.compare.FEWEST_OF_CATEGORY", 32)
+    result = compare(gt, [Entrant(name, (read_detections(path, gt),)) for name, path in files.items()], resamples=200)
+    images = [len(set(gt.image[gt.category == category].tolist())) for category in range(len(gt.category_id))]
+    assert min(images) < 32
+    assert max(images) > 32
+    for of in (result.entrants[0].categories["AP50"], result.against[0].categories["loc"]):
+        for category, count in enumerate(images):
+            assert np.isnan(of.low[category]) == np.isnan(of.high[category]) == (count < 32)
+            assert not np.isnan(of.value[category])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from analysis import read_detections, read_ground_truth
 from analysis.confusion import Confusion, category_confusion
@@ -66,7 +66,7 @@ def test_tied_scores(tmp_path: Path) -> None:
 
 
 @given(scenes(boxes=clustered_boxes(), max_categories=3, max_objects=10, max_detections=20))
-@SAMPLE
+@settings(SAMPLE, max_examples=50)
 def test_random_scenes(scene: SceneFiles) -> None:
     with scene.written() as (truth, results):
         gt = read_ground_truth(truth)

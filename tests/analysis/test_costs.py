@@ -29,7 +29,7 @@ def ap_of(truth: dict[str, Any], results: list[dict[str, Any]]) -> float:
         return break_down(gt, read_detections(dt_path, gt)).ap
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(scenes(clustered_boxes(), st.floats(0.01, 1, allow_subnormal=False), scales=(1,), max_detections=18))
 def test_the_cost_is_the_gain_of_a_repaired_file(files: SceneFiles) -> None:
     scores = [record["score"] for record in files.results]

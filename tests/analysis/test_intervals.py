@@ -70,10 +70,23 @@ def test_both_sources_add_up() -> None:
     found = difference_over_seeds(values, values[:, None] + images)
     seeds = values.std(ddof=1) / 2
     assert (found.images, found.seeds) == pytest.approx((images.std(ddof=1), seeds))
-    total = images.std(ddof=1) ** 2 + seeds**2
-    freedom = math.floor(total**2 / (seeds**4 / 3))
-    assert freedom == 147
-    assert found.high - found.value == pytest.approx(1.976 * math.sqrt(total), rel=3e-4)  # a printed table
+    half = math.hypot(1.959964 * images.std(ddof=1), 3.182446 * seeds)  # printed tables
+    assert (found.low, found.high) == pytest.approx((5 - half, 5 + half), rel=1e-5)
+
+
+@pytest.mark.parametrize("n", [2, 3, 8])
+def test_p_over_seeds_is_where_the_interval_begins_to_hold_zero(n: int) -> None:
+    rng = np.random.default_rng(n)
+    values, images = rng.normal(0, 1, n), rng.normal(0, 1, 300)
+    at = values - values.mean()  # about 0, so that the value below is the distance alone
+    drawn = at[:, None] + images
+    half = difference_over_seeds(at, drawn).high
+    for distance, expected in ((half * 0.999, "above"), (half * 1.001, "below")):
+        p = difference_over_seeds(at + distance, drawn + distance).p
+        assert (p > 0.05) == (expected == "above")
+        assert p == pytest.approx(0.05, abs=1e-3)
+    assert difference_over_seeds(np.zeros(n), np.zeros((n, 9))).p == 1
+    assert difference_over_seeds(np.full(n, 3.0), np.full((n, 9), 3.0)).p < 1e-8
 
 
 def test_the_correction_steps_down_and_leaves_out_what_cannot_be_told() -> None:

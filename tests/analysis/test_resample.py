@@ -11,7 +11,7 @@ from analysis.detections import Detections
 from analysis.errors import ERRORS, SPECIAL, Curve, Settings, Verdict, judge
 from analysis.ground_truth import GroundTruth
 from analysis.resample import Resampled, draw_weights, resample
-from analysis.weighting import weigh
+from analysis.weighting import WeightedCurves, weigh
 from tests.analysis import real_pairs
 from tests.analysis.peers import load
 from tests.analysis.scenes import SceneFiles, clustered_boxes, grid_boxes, scenes
@@ -142,3 +142,21 @@ def test_the_images_as_they_are_give_the_breakdown() -> None:
         assert value["AP50"] == pytest.approx(expected.ap, abs=1e-10)
         assert {name: value[name] for name in FIXES} == pytest.approx(expected.raw, abs=1e-10)
         np.testing.assert_allclose(result.category_value[1], expected.category_ap, rtol=0, atol=1e-10)
+
+
+def test_sums_too_large_for_32_bits_are_made_in_64() -> None:
+    pair = real_pairs.FAKE_BOXES
+    gt = read_ground_truth(pair.paths()[0])
+    verdict = judge(gt, read_detections(pair.paths()[1], gt), Settings())
+
+    def ready(images: int) -> WeightedCurves:
+        return weigh([verdict.base], verdict.image, gt.image, gt.category, images, len(gt.category_id))
+
+    narrow, wide = ready(len(gt.image_id)), ready(2**31)  # as if every detection could be in every draw
+    assert (narrow.integer, wide.integer) == (np.int32, np.int64)
+    weights = next(draw_weights(len(gt.image_id), 1, 0))
+    np.testing.assert_array_equal(narrow.average_precision(weights), wide.average_precision(weights))
+    many = np.full(len(gt.image_id), 10**8)  # copies of everything change nothing but the precision's guard
+    np.testing.assert_allclose(
+        wide.average_precision(many), wide.average_precision(np.full_like(many, 1000)), rtol=0, atol=1e-6
+    )

@@ -174,7 +174,7 @@ def hostile(folder: Path) -> tuple[Path, Path]:
         category["name"] = name
     results = [found(c + 1, box, 0.9 - c / 10) for c, box in enumerate(BOXES[:-1])]
     results += [found(2, BOXES[0], 0.95), found(4, BOXES[2], 0.4), found(5, (300, 300, 20, 20), 0.3)]
-    return write(folder / "gt.json", content), write(folder / "[bold]d$t.json", results)
+    return write(folder / "gt.json", content), write(folder / "_[bold]d$t.json", results)
 
 
 def test_hostile_names(one_format, monkeypatch, capsys, tmp_path):

@@ -63,6 +63,12 @@ def test_what_is_no_folder_of_images_is_refused(folder: Path, tmp_path: Path) ->
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match=r"empty: no image in it .* known are .bmp, .jpeg"):
         pictures(tmp_path / "empty")
+    (folder / "round").symlink_to(folder)
+    assert len(pictures(folder).names) == 3, "links in a circle end"
+    (folder / "dead.png").symlink_to(folder / "nothing")
+    with pytest.raises(BadInput, match=r"dead.png: cannot be read .*mend or remove it"):
+        pictures(folder)
+    (folder / "dead.png").unlink()
     whole = (folder / "b.PNG").read_bytes()
     (folder / "b.PNG").write_bytes(whole[:60])
     with pytest.raises(BadInput, match=r"b.PNG: cannot be decoded .*replace or remove it"):

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -177,3 +178,23 @@ def test_what_a_file_tells(save: Save) -> None:
     assert read_checkpoint(path).container == '["model"]'
     assert facts_of(str(save(r.beit_fine_tuned().saved, "ft.pth"))).published_as == ""
     assert read_checkpoint(save(r.mae(full=True).saved)).beside == ("args", "epoch")
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
+def test_damaged_bytes_are_refused_or_change_values_alone(form: str, save: Save, tmp_path: Path) -> None:
+    """Seeded damage of the head, where the structure is: never another exception than a sentence."""
+    path = save(r.timm_vit().saved, "w.safetensors" if form == "safetensors" else "w.pth")
+    if form == "legacy":
+        torch.save(r.timm_vit().saved, path, _use_new_zipfile_serialization=False)
+    content, rng, refused = path.read_bytes(), random.Random(0), 0
+    for number in range(60):
+        damaged = bytearray(content)
+        for _ in range(rng.choice((1, 3, 30))):
+            damaged[rng.randrange(8_000)] = rng.randrange(256)
+        other = tmp_path / f"{number}.pth"
+        other.write_bytes(damaged)
+        try:
+            read_source(other)
+        except BadInput as error:
+            refused += "\n" not in str(error)
+    assert refused > 30

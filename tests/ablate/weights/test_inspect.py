@@ -72,6 +72,10 @@ def test_what_a_person_sees(
 def test_without_a_config_of_its_size(
     save: Save, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    assert run(monkeypatch, "weights", "inspect", save(r.beit_fine_tuned().saved, "[red]beit.pth")) == 0
+    out = capsys.readouterr().out
+    assert "[red]beit.pth" in out
+    assert "relative_position_bias_table  the relative bias" in out
     assert run(monkeypatch, "weights", "inspect", save(r.timm_vit().saved, "w.safetensors")) == 0
     out = capsys.readouterr().out
     assert "No preset has this size; --base CONFIG shows" in out

@@ -1,5 +1,6 @@
 """A run that starts from weights: identity by content, loaded once, refused where the file changed."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -144,8 +145,8 @@ def test_weights_for_the_wrong_model_are_refused_at_planning(data: object, save:
     small = Request(base=base, weights={"supervised": str(wrong)}, settings=["model.backbone.depth=8"])
     with pytest.raises(BadInput, match="of a ViT with depth 4, the config has depth 8"):
         plan(AXES["init"], small, tmp_path)
-    with pytest.raises(BadInput, match="axis attention takes no --weights; to hold them for all, --set"):
-        plan(AXES["attention"], Request(base=base, weights={"mae": str(wrong)}), tmp_path)
+    with pytest.raises(BadInput, match="axis attention holds one initialisation for all: give one --weights, not mae"):
+        plan(AXES["attention"], Request(base=base, weights={"mae": str(wrong), "beit": "x"}), tmp_path)
     with pytest.raises(BadInput, match="the names here are supervised, mocov3, beit, mae"):
         plan(AXES["init"], Request(base=base, weights={"mea": str(wrong)}), tmp_path)
     held = Request(base=base, settings=[f"init.weights={wrong}", "model.pixel_mean=[0.1, 0.1, 0.1]"])
@@ -189,6 +190,39 @@ def test_what_a_reader_must_not_miss_stands_in_the_plan(
     assert "careful: the file does not tell its pixel statistics; this config has ImageNet's" in capsys.readouterr().out
     text = (tmp_path / "configs" / "studies" / "init-base" / "plan.yaml").read_text()
     assert "careful: the file does not tell its pixel statistics" in text
+
+
+def test_another_axis_holds_its_weights_for_all_variants(data: object, mae: Path, tmp_path: Path) -> None:
+    settings = ["train.lr=0.25", "model.backbone.position.absolute=pt"]
+    request = Request(base=base_file(data, tmp_path), weights={"mae": str(mae)}, settings=settings)
+    study = plan(AXES["head"], request, tmp_path)
+    configs = [run.config for run in study.runs if run.config]
+    assert len(configs) == 2
+    assert {one.init.weights for one in configs} == {str(mae)}
+    assert {one.model.backbone.position.absolute for one in configs} == {"pt"}  # type: ignore[union-attr]
+    assert {one.train.lr for one in configs} == {0.25}  # what the person set
+    assert {one.train.weight_decay for one in configs} == {plain_base(data).train.weight_decay / 2}
+    write_study(tmp_path, study)
+    assert [load_config(tmp_path / run.config_path) for run in study.runs] == configs
+
+
+def test_a_single_run_takes_weights_with_what_belongs_to_them(
+    data: object, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = base_file(data, tmp_path)
+    beit, dino = save(r.beit_pretrained().saved, "beit.pth"), save(r.dino().saved, "dino.pth")
+    arguments = ("ablate", "describe", base, "--root", tmp_path, "--json")
+    assert run(monkeypatch, *arguments, "--weights", beit, "--set", "train.weight_decay=0.5") == 0
+    config = json.loads(capsys.readouterr().out)["config"]
+    assert config["init"]["weights"] == str(beit)
+    assert config["model"]["pixel_mean"] == [0.5, 0.5, 0.5]
+    assert config["model"]["backbone"]["layer_scale"] == 0.1
+    assert config["train"]["lr"] == plain_base(data).train.lr / 2
+    assert config["train"]["weight_decay"] == 0.5
+    assert run(monkeypatch, *arguments, "--weights", dino) == 0
+    config = json.loads(capsys.readouterr().out)["config"]
+    assert config["model"]["backbone"]["position"]["absolute"] == "pt"
+    assert run(monkeypatch, *arguments, "--weights", tmp_path / "gone.pth") == 4
 
 
 def test_a_sweep_of_epochs(data: object, mae: Path, tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_every_type_of_error_is_drawn_with_what_it_points_at(page: str) -> None:
         assert ('class="found"' in card) == (error != "miss")
         assert ('class="object"' in card) == (error in ("cls", "loc", "dup", "miss"))
         assert ('class="winner"' in card) == (error == "dup")
-        assert re.search(r'aria-label="Enlarge: [^"]*costs \d+\.\d\d AP50', card)
+        assert re.search(r'aria-label="Enlarge: [^"]*costs (?:under |no |)[\d.]*\s?AP50', card)
 
 
 def test_what_cannot_be_shown_is_counted(data: tuple[Path, Path, list[Path]]) -> None:
@@ -179,3 +179,31 @@ def test_one_image_all_right_all_wrong_nothing(
     elements(page)
     assert says.lower() in " ".join(text_of(page).split()).lower()
     assert not re.search(r"\bnan\b|\binf\b", re.sub(r"<script.*|<style.*?</style>", "", page, flags=re.DOTALL).lower())
+
+
+def test_a_class_that_nothing_detects_and_one_without_objects(tmp_path: Path) -> None:
+    gt, dt = read(tmp_path, [object_(1, BOX), object_(2, FAR)], [found(1, BOX, 0.9)], categories=3)
+    said = " ".join(text_of(build_report(gt, [("only", dt)], Settings()).content.decode()).split())
+    assert "Never detected: category 2" in said
+    assert "1 classes have no object here" not in said
+    assert "1 class has no object here" in said
+
+
+def test_intervals_are_whiskers_and_brackets_and_differences_lines(data: tuple[Path, Path, list[Path]]) -> None:
+    from analysis.compare import Entrant, compare
+    from analysis.compare_screen import interval_text
+
+    truth, _, files = data
+    gt = read_ground_truth(truth)
+    runs = [(path.stem, read_detections(path, gt)) for path in files]
+    page = build_report(gt, runs, Settings(), resamples=200, pictures=0).content.decode()
+    expected = compare(gt, [Entrant(name, (dt,)) for name, dt in runs], resamples=200)
+    said = text_of(page)
+    for known in expected.against[0].differences.values():
+        assert interval_text(known, sign=True) in said
+    for entrant in expected.entrants:
+        for name in ("AP", "AP50", *ERRORS):
+            known = entrant.numbers[name]
+            assert f"[{known.low:.1f}, {known.high:.1f}]" in said
+    assert page.count('class="whisker"') == 3 * (1 + 8) * 2  # AP and eight errors of two runs, three lines each
+    assert page.count('class="reach"') >= len(expected.numbers)

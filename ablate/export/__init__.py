@@ -1,0 +1,1 @@
+"""Run configs in the language of other frameworks."""
