@@ -12,7 +12,7 @@ from ablate.study import Study, StudyRun
 from ablate.summary import IouType, Summary, summarise
 from analysis.compare import Comparison, Entrant, compare
 from analysis.detections import read_detections
-from analysis.errors import Settings
+from analysis.error_types import Settings
 from analysis.ground_truth import GroundTruth, read_ground_truth
 from analysis.refusal import BadInput
 

@@ -12,7 +12,8 @@ The library is pure functions over arrays::
 
 from analysis.average_precision import coco_metrics
 from analysis.detections import Detections, read_detections
-from analysis.errors import Breakdown, Labels, Settings, break_down
+from analysis.error_types import Labels, Settings
+from analysis.errors import Breakdown, break_down
 from analysis.ground_truth import GroundTruth, read_ground_truth
 from analysis.refusal import BadInput
 

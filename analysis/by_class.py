@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.detections import Detections
-from analysis.errors import ERRORS, SPECIAL, TRUE_POSITIVE, Breakdown, Settings, Verdict
+from analysis.error_types import ERRORS, SPECIAL, TRUE_POSITIVE, Settings
+from analysis.errors import Breakdown
 from analysis.ground_truth import GroundTruth
+from analysis.verdict import Verdict
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -57,7 +59,8 @@ def by_class(ground_truth: GroundTruth, detections: Detections, verdict: Verdict
     """Split a breakdown by category.
 
     >>> from analysis import Settings, read_detections, read_ground_truth
-    >>> from analysis.errors import break_down_verdict, judge
+    >>> from analysis.errors import break_down_verdict
+    >>> from analysis.judging import judge
     >>> from analysis.synthetic import write_example
     >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
     >>> gt = read_ground_truth(truth)

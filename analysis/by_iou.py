@@ -8,9 +8,12 @@ from numpy.typing import NDArray
 
 from analysis.average_precision import COCO_IOUS
 from analysis.detections import Detections
-from analysis.errors import ERRORS, SPECIAL, Settings, Verdict, break_down_verdict, judge_at
+from analysis.error_types import ERRORS, SPECIAL, Settings
+from analysis.errors import break_down_verdict
 from analysis.ground_truth import GroundTruth
+from analysis.judging import judge_at
 from analysis.refusal import BadInput
+from analysis.verdict import Verdict
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.detections import Detections
-from analysis.errors import ERRORS, Settings, Verdict
+from analysis.error_types import ERRORS, Settings
 from analysis.ground_truth import GroundTruth
 from analysis.refusal import BadInput
+from analysis.verdict import Verdict
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -96,7 +97,7 @@ def by_size(
     """Fix the errors of each type and size alone.
 
     >>> from analysis import Settings, read_detections, read_ground_truth
-    >>> from analysis.errors import judge
+    >>> from analysis.judging import judge
     >>> from analysis.synthetic import write_example
     >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
     >>> gt = read_ground_truth(truth)

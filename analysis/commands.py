@@ -11,7 +11,7 @@ from analysis.refusal import BadInput
 if TYPE_CHECKING:
     from analysis.by_size import Size
     from analysis.compare import Comparison
-    from analysis.errors import Settings
+    from analysis.error_types import Settings
     from analysis.ground_truth import GroundTruth
     from analysis.runs import Run
 
@@ -96,7 +96,7 @@ def errors(
     Without any, the newest study's are.
     """
     from analysis.by_size import COCO_SIZES, parse_sizes
-    from analysis.errors import Settings
+    from analysis.error_types import Settings
     from analysis.where import parse_parts
 
     try:
@@ -235,7 +235,7 @@ def example(
     seed: Annotated[int, typer.Option(help="Seed of everything that is random.")] = 1,
 ) -> None:
     """Generate ground truth and two simulated detectors with known flaws, and analyze them."""
-    from analysis.errors import Settings
+    from analysis.error_types import Settings
     from analysis.synthetic import write_example
 
     truth, files = write_example(out, images=images, seed=seed)

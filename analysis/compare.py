@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.detections import Detections
-from analysis.errors import ERRORS, SPECIAL, Breakdown, Settings, break_down_verdict, judge
+from analysis.error_types import ERRORS, SPECIAL, Settings
+from analysis.errors import Breakdown, break_down_verdict
 from analysis.fates import FATE_NAMES, object_fates
 from analysis.fates import IGNORED as NOT_ASKED
 from analysis.ground_truth import GroundTruth
@@ -23,6 +24,7 @@ from analysis.intervals import (
     limits,
     over_seeds,
 )
+from analysis.judging import judge
 from analysis.refusal import BadInput
 from analysis.resample import Resampled, resample
 
@@ -133,7 +135,7 @@ def compare(
     Args:
         ground_truth: of all entrants.
         entrants: their detections, on this ground truth.
-        settings: as for :func:`analysis.errors.judge`; the ``coco`` convention.
+        settings: as for :func:`analysis.judging.judge`; the ``coco`` convention.
         baseline: the name of an entrant; the first, if none is named.
         resamples: how many; 0: 1,000, or as many more as the correction for the size of the family needs.
         seed: of the resampling.

@@ -50,7 +50,7 @@ def compare(
     from analysis.compare import compare as compare_runs
     from analysis.compare_screen import comparison_screen
     from analysis.detections import read_detections
-    from analysis.errors import Settings
+    from analysis.error_types import Settings
     from analysis.ground_truth import read_ground_truth
     from analysis.terminal import print_warnings, print_whole
 

@@ -1,7 +1,7 @@
 """A comparison read aloud: what differs beyond noise, in sentences with their numbers, and of what they speak."""
 
 from analysis.compare import Against, Comparison, Moves
-from analysis.errors import ERRORS, SPECIAL, ap_name
+from analysis.error_types import ERRORS, SPECIAL, ap_name
 from analysis.ground_truth import GroundTruth
 from analysis.intervals import Difference
 from analysis.resample import MEAN_AP

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from analysis.compare import FEWEST_OF_CATEGORY, Against, CategoryIntervals, Comparison, Moves
 from analysis.compare_findings import findings, moved, of_whom, what_of
-from analysis.errors import ERRORS, SPECIAL, ap_name
+from analysis.error_types import ERRORS, SPECIAL, ap_name
 from analysis.findings import MEANINGS
 from analysis.ground_truth import GroundTruth
 from analysis.intervals import Difference, Interval

@@ -8,7 +8,7 @@ from typing import Any
 
 from analysis.compare import CategoryIntervals, Comparison, Moves
 from analysis.compare_findings import findings, what_of
-from analysis.errors import SPECIAL, ap_name
+from analysis.error_types import SPECIAL, ap_name
 from analysis.ground_truth import GroundTruth
 from analysis.intervals import Difference, Interval
 from analysis.latex import escape

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.detections import Detections
-from analysis.errors import CLS, TRUE_POSITIVE, Labels
+from analysis.error_types import CLS, TRUE_POSITIVE, Labels
 from analysis.ground_truth import GroundTruth
 
 Floats = NDArray[np.float64]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from analysis.average_precision import COCO_RECALLS, EPSILON, recall_steps
 from analysis.confusion import Confusion
-from analysis.errors import CLS, TIDE_RECALLS, Verdict
+from analysis.error_types import CLS
+from analysis.verdict import TIDE_RECALLS, Verdict
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -25,7 +26,7 @@ def with_costs(confusion: Confusion, verdict: Verdict) -> Confusion:
 
     >>> from analysis import Settings, read_detections, read_ground_truth
     >>> from analysis.confusion import category_confusion
-    >>> from analysis.errors import judge
+    >>> from analysis.judging import judge
     >>> from analysis.synthetic import write_example
     >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
     >>> gt = read_ground_truth(truth)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from analysis.average_precision import COCO_RECALLS, rank, recall_steps, score_order
 from analysis.detections import Detections
-from analysis.errors import CLS, ERRORS, IGNORED, LOC, OVER_CAP, TRUE_POSITIVE, Breakdown
+from analysis.error_types import CLS, ERRORS, IGNORED, LOC, OVER_CAP, TRUE_POSITIVE
+from analysis.errors import Breakdown
 from analysis.ground_truth import GroundTruth
 from analysis.grouping import order_by_index, place_in_group
 

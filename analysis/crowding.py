@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.detections import Detections
-from analysis.errors import DUP, Labels
+from analysis.error_types import DUP, Labels
 from analysis.fates import FATE_NAMES, FOUND, IGNORED, MISSED, Fates
 from analysis.ground_truth import GroundTruth
 from analysis.grouping import order_by_index

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.errors import CLS, LOC, TRUE_POSITIVE, Labels
+from analysis.error_types import CLS, LOC, TRUE_POSITIVE, Labels
 
 Ints = NDArray[np.int64]
 

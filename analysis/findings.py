@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from analysis.errors import BG, CLS, DUP, ERRORS, LOC
+from analysis.error_types import BG, CLS, DUP, ERRORS, LOC
 from analysis.ground_truth import GroundTruth
 from analysis.runs import Run
 from analysis.tables import ap_name

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.atomic import write_bytes
-from analysis.errors import Settings
+from analysis.error_types import Settings
 from analysis.ground_truth import GroundTruth
 from analysis.plots import errors_figure
 from analysis.tables import detections_frame, errors_frame, errors_markdown, gzipped_csv

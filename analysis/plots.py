@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from analysis.errors import ERRORS, SPECIAL
+from analysis.error_types import ERRORS, SPECIAL
 from analysis.printed import one_line
 from analysis.runs import Run
 from analysis.tables import ap_name, errors_frame, settings_sentence

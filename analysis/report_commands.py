@@ -21,7 +21,7 @@ from analysis.compare_commands import progress_line
 from analysis.refusal import BadInput
 
 if TYPE_CHECKING:
-    from analysis.errors import Settings
+    from analysis.error_types import Settings
     from analysis.ground_truth import GroundTruth
     from analysis.report.build import Report
 
@@ -69,7 +69,7 @@ def report(
     It needs no network and can be mailed: analyze report a.json b.json --gt gt.json --images val2017
     """
     from analysis.detections import read_detections
-    from analysis.errors import Settings
+    from analysis.error_types import Settings
     from analysis.ground_truth import read_ground_truth
     from analysis.report.build import build_report
     from analysis.terminal import print_warnings

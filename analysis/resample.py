@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from analysis.average_precision import COCO_IOUS
 from analysis.detections import Detections
-from analysis.errors import ERRORS, SPECIAL, Curve, Verdict, ap_name, judge_at
+from analysis.error_types import ERRORS, SPECIAL, ap_name
 from analysis.ground_truth import GroundTruth
+from analysis.judging import judge_at
 from analysis.refusal import BadInput
+from analysis.verdict import Curve, Verdict
 from analysis.weighting import WeightedCurves, weigh
 
 Floats = NDArray[np.float64]
@@ -60,7 +62,7 @@ def resample(
 
     Args:
         ground_truth: of all runs.
-        runs: detections of each and what :func:`analysis.errors.judge` says of them, in the ``coco`` convention.
+        runs: detections of each and what :func:`analysis.judging.judge` says of them, in the ``coco`` convention.
         resamples: how many draws, R.
         seed: of the draws; the same seed and number of images give the same draws whatever the runs.
         mean_ap: also COCO's AP over ten IoUs, which takes about as long as everything else.

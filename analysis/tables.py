@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from analysis.errors import ERRORS, LABEL_NAMES, SPECIAL, Settings
-from analysis.errors import ap_name as ap_name  # others take it from here
+from analysis.error_types import ERRORS, LABEL_NAMES, SPECIAL, Settings
+from analysis.error_types import ap_name as ap_name  # others take it from here
 from analysis.ground_truth import GroundTruth
 from analysis.runs import Run
 

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from analysis.errors import ERRORS, SPECIAL, Settings
+from analysis.error_types import ERRORS, SPECIAL, Settings
 from analysis.findings import MEANINGS, what_next
 from analysis.ground_truth import GroundTruth
 from analysis.printed import one_line

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from analysis.detections import Detections
-from analysis.errors import ERRORS, Settings, break_down_as, judge
+from analysis.error_types import ERRORS, Settings
+from analysis.errors import break_down_as
 from analysis.ground_truth import GroundTruth
+from analysis.judging import judge
 from analysis.runs import Run
 
 TIDE_NAMES = {

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.average_precision import COCO_RECALLS, EPSILON, Ranking
-from analysis.errors import Curve
 from analysis.grouping import order_by_index
+from analysis.verdict import Curve
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]

@@ -13,9 +13,11 @@ from analysis.confusion import Confusion, category_confusion
 from analysis.confusion_cost import with_costs
 from analysis.crowding import CrowdingBins, by_crowding, object_crowding
 from analysis.detections import Detections
-from analysis.errors import Settings, break_down_verdict, judge_at
+from analysis.error_types import Settings
+from analysis.errors import break_down_verdict
 from analysis.fates import Fates, object_fates
 from analysis.ground_truth import GroundTruth
+from analysis.judging import judge_at
 from analysis.refusal import BadInput
 from analysis.runs import Run
 

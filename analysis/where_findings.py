@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from analysis.errors import ERRORS
+from analysis.error_types import ERRORS
 from analysis.fates import FOUND
 from analysis.ground_truth import GroundTruth
 from analysis.tables import ap_name

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.errors import ERRORS
+from analysis.error_types import ERRORS
 from analysis.fates import FATE_NAMES, IGNORED
 from analysis.ground_truth import GroundTruth
 from analysis.plots import FORMATS, distinct_labels, encoded, label, legend_columns, new_figure, paper_style

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from analysis.by_size import Size
-from analysis.errors import ERRORS, SPECIAL, Settings
+from analysis.error_types import ERRORS, SPECIAL, Settings
 from analysis.fates import FATE_NAMES, IGNORED
 from analysis.ground_truth import GroundTruth
 from analysis.printed import Printed

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis.errors import ERRORS, Settings
+from analysis.error_types import ERRORS, Settings
 from analysis.fates import FATE_NAMES, FOUND, IGNORED
 from analysis.ground_truth import GroundTruth
 from analysis.printed import one_line

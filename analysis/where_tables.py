@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from analysis.by_class import ClassErrors
 from analysis.by_iou import IouErrors
 from analysis.by_size import SizeErrors
-from analysis.errors import CLS, DUP, ERRORS, LOC, SPECIAL
+from analysis.error_types import CLS, DUP, ERRORS, LOC, SPECIAL
 from analysis.fates import FATE_NAMES, IGNORED
 from analysis.ground_truth import GroundTruth
 from analysis.where import Where

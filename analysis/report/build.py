@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.compare import Comparison
 from analysis.detections import Detections
-from analysis.errors import Settings
+from analysis.error_types import Settings
 from analysis.ground_truth import GroundTruth
 from analysis.report.categories import confusion, per_class
 from analysis.report.charts import run_letter

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.errors import ERRORS, ap_name
+from analysis.error_types import ERRORS, ap_name
 from analysis.report.charts import Scale, bar, dots, legend, run_class, run_letter, shade
 from analysis.report.markup import Child, Markup, join, tag
 from analysis.report.material import Material, RunMaterial

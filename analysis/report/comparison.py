@@ -5,7 +5,7 @@ import numpy as np
 from analysis.compare import Against, Comparison, Moves, moves_between
 from analysis.compare_findings import findings, moved, of_whom
 from analysis.compare_screen import interval_text, p_text, resampled_sentence
-from analysis.errors import ERRORS, SPECIAL, ap_name
+from analysis.error_types import ERRORS, SPECIAL, ap_name
 from analysis.findings import MEANINGS
 from analysis.intervals import Difference
 from analysis.report.charts import Scale, estimate_line, run_class, shade

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.errors import ap_name
+from analysis.error_types import ap_name
 from analysis.findings import MEANINGS
 from analysis.report.charts import FRAME, Line, legend, run_letter
 from analysis.report.charts import curves as drawn

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.costs import Example
-from analysis.errors import ERRORS, ap_name
+from analysis.error_types import ERRORS, ap_name
 from analysis.findings import MEANINGS
 from analysis.report.charts import badge
 from analysis.report.markup import Markup, join, tag

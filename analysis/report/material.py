@@ -15,12 +15,15 @@ from analysis.confusion import Confusion, category_confusion
 from analysis.costs import Example, costliest
 from analysis.crowding import CrowdingBins, by_crowding, object_crowding
 from analysis.detections import Detections
-from analysis.errors import ERRORS, Breakdown, Settings, Verdict, break_down_verdict, judge_at
+from analysis.error_types import ERRORS, Settings
+from analysis.errors import Breakdown, break_down_verdict
 from analysis.fates import object_fates
 from analysis.ground_truth import GroundTruth
 from analysis.intervals import Interval
+from analysis.judging import judge_at
 from analysis.refusal import BadInput
 from analysis.runs import Run
+from analysis.verdict import Verdict
 from analysis.where import Where
 from analysis.where_findings import where_findings
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.costs import Example
-from analysis.errors import TRUE_POSITIVE
+from analysis.error_types import TRUE_POSITIVE
 from analysis.report.markup import Markup, tag
 from analysis.report.material import Material
 from analysis.report.outlines import TOLERANCE, outline

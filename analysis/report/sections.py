@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.errors import ERRORS, SPECIAL, ap_name
+from analysis.error_types import ERRORS, SPECIAL, ap_name
 from analysis.findings import MEANINGS, what_next
 from analysis.ground_truth import GroundTruth
 from analysis.intervals import Interval

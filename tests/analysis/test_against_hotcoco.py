@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from analysis import Settings, break_down, read_detections, read_ground_truth
-from analysis.errors import judge
 from analysis.intervals import Difference, difference
+from analysis.judging import judge
 from analysis.resample import draw_weights, resample
 from analysis.synthetic import write_example
 from tests.analysis import real_pairs

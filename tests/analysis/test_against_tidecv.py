@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis import break_down, read_detections, read_ground_truth
-from analysis.errors import Settings
+from analysis.error_types import Settings
 from analysis.verify import tidecv_breakdown, tidecv_evaluated
 from tests.analysis import real_pairs
 from tests.analysis.peers import Numbers, largest_difference, load, ours, tidecv_numbers

@@ -12,7 +12,7 @@ from analysis import BadInput, break_down, read_detections, read_ground_truth
 from analysis.compare import Comparison, Entrant, compare
 from analysis.compare_commands import OUTPUTS
 from analysis.compare_findings import findings
-from analysis.errors import ERRORS, SPECIAL
+from analysis.error_types import ERRORS, SPECIAL
 from analysis.fates import object_fates
 from analysis.ground_truth import GroundTruth
 from analysis.synthetic import ground_truth_document, simulate_scene, write_example

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from analysis import break_down, read_detections, read_ground_truth
 from analysis.costs import costliest
-from analysis.errors import ERRORS
+from analysis.error_types import ERRORS
 from tests.analysis.cases import found, object_, read
 from tests.analysis.scenes import SceneFiles, clustered_boxes, scenes
 

@@ -7,7 +7,7 @@ import pytest
 
 from analysis import break_down, read_detections, read_ground_truth
 from analysis.crowding import by_crowding, object_crowding
-from analysis.errors import DUP
+from analysis.error_types import DUP
 from analysis.fates import FATE_NAMES, object_fates
 from tests.analysis import real_pairs
 from tests.analysis.cases import found, object_, read

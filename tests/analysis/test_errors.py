@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis import BadInput, break_down, coco_metrics, read_detections, read_ground_truth
-from analysis.errors import CONVENTIONS, IGNORED, LABEL_NAMES, OVER_CAP
+from analysis.error_types import CONVENTIONS, IGNORED, LABEL_NAMES, OVER_CAP
 from tests.analysis import real_pairs
 from tests.analysis.cases import Box, Record, found, object_, read, write
 from tests.analysis.peers import as_rle, load

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from analysis import break_down, coco_metrics, read_detections, read_ground_truth
 from analysis.average_precision import COCO_RECALLS
 from analysis.detections import Detections
-from analysis.errors import ERRORS, SPECIAL, Curve, Settings, Verdict, judge
+from analysis.error_types import ERRORS, SPECIAL, Settings
 from analysis.ground_truth import GroundTruth
+from analysis.judging import judge
 from analysis.resample import Resampled, draw_weights, resample
+from analysis.verdict import Curve, Verdict
 from analysis.weighting import WeightedCurves, weigh
 from tests.analysis import real_pairs
 from tests.analysis.peers import load

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis import read_detections, read_ground_truth
-from analysis.errors import ERRORS, Settings
+from analysis.error_types import ERRORS, Settings
 from analysis.synthetic import write_example
 from analysis.where import PARTS, Analysis
 from analysis.where_plots import where_figures

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from analysis import Settings, read_detections, read_ground_truth
-from analysis.errors import ERRORS
+from analysis.error_types import ERRORS
 from analysis.report.build import Report, build_report
 from tests.analysis.cases import found, object_, read
 from tests.analysis.report.pages import HOSTILE, text_of, write_data
