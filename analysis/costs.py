@@ -1,6 +1,6 @@
 """What one single error costs: the AP to gain by fixing it alone, and the costliest errors of each type.
 
-The fix is the one of ``errors.py``, for one detection or object instead of a whole type: a cls or loc error that would
+The fix is the one of ``verdict.py``, for one detection or object instead of a whole type: a cls or loc error that would
 win its object becomes right, any other wrong detection is dropped, a missed object is no longer asked for. Curves are
 COCO's (101 recalls), in both conventions, over the detections that count.
 """
