@@ -30,7 +30,7 @@ def build_optimizer(model: nn.Module, settings: Train) -> torch.optim.AdamW:
         {"params": with_decay, "weight_decay": settings.weight_decay},
         {"params": without_decay, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas)
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
