@@ -46,8 +46,8 @@ MISSING_ENGINE = 5
 
 def main() -> None:
     """Run one command; a refusal becomes one sentence on standard error and its exit code."""
-    # Threads that wait spin for a moment and then sleep. Spinning on made training five times slower on a CPU that others
-    # use too, sleeping at once nearly twice as slow on one that they do not.
+    # Threads that wait spin for a moment and then sleep. Spinning on made training five times slower on a CPU that
+    # others use too, sleeping at once nearly twice as slow on one that they do not.
     os.environ.setdefault("GOMP_SPINCOUNT", "30000")
     try:
         app()

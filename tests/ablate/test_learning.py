@@ -32,7 +32,7 @@ def real(path: Path, images: Path) -> str:
 def test_tiny_shapes_learns(tmp_path: Path) -> None:
     """The preset as it is shipped: about a minute and a half on two cores that have nothing else to do.
 
-    56.4 (boxes) and 57.6 (masks) were measured on one thread; other processors round differently, so there is some room.
+    56.4 (boxes) and 57.6 (masks) were measured on one thread; other processors round differently, so there is room.
     """
     folder = run(tmp_path)
     evaluation = read_evaluation(folder.evaluation)

@@ -140,7 +140,7 @@ def test_a_clock_that_goes_backwards(
 
 
 def test_data_that_changed_since_the_plan_are_refused(config: RunConfig, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"run 0123456789ab: its data, weights or this program changed since it was planned"):
+    with pytest.raises(BadInput, match=r"0123456789ab: its data, weights or this program changed since it was"):
         execute(config, tmp_path, Habits(device="cpu"), identity="0123456789ab")
     assert store.run_folders(tmp_path) == []
 
