@@ -4,6 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from analysis.compare import CategoryIntervals, Comparison, Moves
@@ -19,17 +20,10 @@ from analysis.tables import SCHEMA, ground_truth_summary, settings_sentence
 
 def comparison_document(ground_truth: GroundTruth, comparison: Comparison) -> dict[str, Any]:
     """The document of ``analyze compare --json``: points, unrounded; null where nothing can be told."""
-    settings = comparison.settings
     return {
         "schema": SCHEMA,
         "ground_truth": ground_truth_summary(ground_truth),
-        "settings": {
-            "iou_type": settings.iou_type,
-            "iou": settings.iou,
-            "background_iou": settings.background_iou,
-            "max_dets": settings.max_dets,
-            "convention": settings.convention,
-        },
+        "settings": asdict(comparison.settings),
         "resampling": {**_resampling(comparison), "family": comparison.family},
         "baseline": comparison.baseline,
         "cautions": list(comparison.cautions),

@@ -3,6 +3,7 @@
 import gzip
 import io
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -36,13 +37,7 @@ def errors_document(ground_truth: GroundTruth, settings: Settings, runs: Sequenc
     return {
         "schema": SCHEMA,
         "ground_truth": ground_truth_summary(ground_truth),
-        "settings": {
-            "iou_type": settings.iou_type,
-            "iou": settings.iou,
-            "background_iou": settings.background_iou,
-            "max_dets": settings.max_dets,
-            "convention": settings.convention,
-        },
+        "settings": asdict(settings),
         "warnings": list(ground_truth.warnings),
         "runs": [
             {
