@@ -18,7 +18,7 @@ SEEDS = (0, 1, 2)
 @pytest.mark.campaign
 def test_weights_made_here_beat_random_ones_at_equal_fine_tuning(tmp_path: Path) -> None:
     """The embedded recipe, then half of the preset's iterations, learning rate and weight decay the same for both."""
-    equal = ["train.iterations=260", "train.lr=3e-3", "train.weight_decay=0.05", "model.detector.masks=false"]
+    equal = ["train.iterations=280", "train.lr=2e-3", "train.weight_decay=0.05", "model.detector.masks=false"]
     found: dict[str, list[float]] = {"tiny-shapes": [], "tiny-shapes-mae": []}
     for seed in SEEDS:
         for base, aps in found.items():
