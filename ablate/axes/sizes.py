@@ -25,7 +25,7 @@ def model_size(model: Model) -> str:
 
     >>> from ablate.config_yaml import load_config
     >>> model_size(load_config("vit-l-coco").model), model_size(load_config("tiny-shapes").model)
-    ('vit-l', 'vit-64x4')
+    ('vit-l', 'vit-96x4')
     """
     backbone = model.backbone
     if not isinstance(backbone, ViT):

@@ -80,7 +80,7 @@ unit: tokens
 variants:
   small: {model.backbone.attention.window_size: 4}
   large: {model.backbone.attention.window_size: 8}
-  cheat: {model.backbone.attention.window_size: 2, train.lr: 0.002}
+  cheat: {model.backbone.attention.window_size: 2, train.lr: 0.004}
 """
 
 

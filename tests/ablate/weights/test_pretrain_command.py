@@ -50,7 +50,7 @@ def test_weights_and_pictures_are_named_and_kept(
         (["--data", "shapes", "--save-epochs", "900"], "epoch 900 cannot be kept: the schedule has 100 epochs"),
         (["--data", "shapes", "--set", "init.pretraining.mask=1"], "init.pretraining.mask: unknown key"),
         (["--data", "shapes", "--set", "init.pretraining.mask_ratio"], "is no change: write key=value"),
-        (["--data", "shapes", "--base", "tiny-shapes", "--set", "model.backbone.width=66"], "heads 4 does not divide"),
+        (["--data", "shapes", "--base", "tiny-shapes", "--set", "model.backbone.width=68"], "heads 6 does not divide"),
         (["--data", "shapes", "--accumulate", "5"], "5 forward passes cannot share batches of 32 images"),
         (["--data", "shapes", "--device", "cuda"], "no CUDA device is visible"),
     ],
