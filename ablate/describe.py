@@ -98,8 +98,8 @@ class _Data(msgspec.Struct, frozen=True, kw_only=True):
 def _read_data(config: RunConfig, root: Path) -> _Data:
     from ablate.data.shapes import CLASSES, REVISION
     from ablate.data.sources import locate
+    from ablate.engines.course import training_set
     from ablate.engines.initial import initial_digest
-    from ablate.engines.vision import training_set
     from ablate.identity import evaluation_identity, training_identity
     from analysis import read_ground_truth
     from analysis.refusal import BadInput

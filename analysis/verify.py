@@ -149,9 +149,7 @@ def _results(ground_truth: GroundTruth, detections: Detections, iou_type: str) -
     ]
 
 
-def compare_metrics(
-    ground_truth: GroundTruth, detections: Detections, metrics: dict[str, float], iou_type: str
-) -> str:
+def compare_metrics(ground_truth: GroundTruth, detections: Detections, metrics: dict[str, float], iou_type: str) -> str:
     """The largest difference of the 12 numbers to pycocotools', as a sentence."""
     theirs = pycocotools_metrics(ground_truth, detections, iou_type=iou_type)
     name = max(metrics, key=lambda key: abs(metrics[key] - theirs[key]))

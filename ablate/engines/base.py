@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import torch
 
     from ablate.config import RunConfig
+    from ablate.engines.loop import Loop
     from ablate.engines.processes import Processes
-    from ablate.engines.trainer import Loop
     from analysis import GroundTruth
 
 

@@ -2,7 +2,7 @@
 
 The run's LazyConfig file (`ablate.export.lazyconfig`) is written into the run folder and loaded from there, so what is
 trained is what detectron2's own tool would train from that file. The loop around it is the project's own
-(`ablate.engines.trainer`): it stops and continues at any iteration, and accumulates gradients; a step is that of
+(`ablate.engines.loop`): it stops and continues at any iteration, and accumulates gradients; a step is that of
 detectron2's `SimpleTrainer` and `AMPTrainer`. Its checkpoints can be loaded by detectron2's `DetectionCheckpointer`.
 """
 
@@ -22,22 +22,22 @@ from ablate.config import Init, RunConfig
 from ablate.data.sources import locate
 from ablate.engines.availability import need_detectron2
 from ablate.engines.base import Habits, RanOutOfMemory, Read
+from ablate.engines.course import initialise, locate_all, read_truths, train_and_predict, training_set
 from ablate.engines.d2_data import TrainingImages, predict
 from ablate.engines.d2_subject import Detectron2Subject
 from ablate.engines.d2_trainer import Detectron2Trainer
+from ablate.engines.loop import Loop
 from ablate.engines.memory import is_out_of_memory
 from ablate.engines.predict import Record
 from ablate.engines.processes import Processes, joined, lay_out
 from ablate.engines.progress import Say
 from ablate.engines.randomness import WEIGHTS, derived
-from ablate.engines.trainer import Loop
-from ablate.engines.vision import box_ap, initialise, locate_all, training_set
+from ablate.engines.trainer import Validate
 from ablate.export.facts import Facts, facts_from
 from ablate.export.lazyconfig import has_batch_norm, lazyconfig_text
 from ablate.manifest import git_state
-from ablate.store import RunFolder, Status, replacing
+from ablate.store import RunFolder, replacing
 from analysis import read_ground_truth
-from analysis.refusal import BadInput
 
 FILE = "lazyconfig.py"  # of the run folder
 
@@ -86,12 +86,7 @@ class Detectron2Engine:
         with joined(habits.device) as processes:
             config = folder.read_config()
             training, validation = locate_all(config, folder.root, processes)
-            truth, measured = (read_ground_truth(files.annotations) for files in (training, validation))
-            if measured.category_id != truth.category_id:
-                raise BadInput(
-                    f"{validation.annotations}: its category ids differ from those of {training.annotations}, "
-                    "so what is learned on one cannot be measured on the other"
-                )
+            truth, measured = read_truths(training, validation)
             training_set(config, truth, training)  # refuses damaged data in words
             facts = facts_from(config, truth, training, validation)
             cfg = load(write(config, facts, folder, processes), config, processes)
@@ -103,21 +98,13 @@ class Detectron2Engine:
                 initialise(model.backbone.net, config, folder, processes, habits)  # type: ignore[arg-type, union-attr]
             data = TrainingImages(cfg, config.seed)
 
+            def trainer(validate: Validate) -> Detectron2Trainer:
+                return Detectron2Trainer(config, cfg, model, data, folder, processes, habits, validate)
+
             def predictions(say: Say | None) -> list[Record]:
                 return predict(model, cfg, processes, processes.workers(habits.workers), say)
 
-            def measure_curve() -> dict[str, float]:
-                return box_ap(predictions(None), measured)  # the bar of the training stands meanwhile
-
-            trained = Detectron2Trainer(config, cfg, model, data, folder, processes, habits, measure_curve).train()
-            if processes.first:
-                folder.append_event("trained", **msgspec.to_builtins(trained))
-                steps = trained.iterations
-                folder.write_status(Status(state="running", phase="predicting", iteration=steps, iterations=steps))
-            records = predictions(habits.say if processes.first else None)
-            if processes.first:
-                folder.write_predictions(records)
-                folder.append_event("predicted", detections=len(records))
+            train_and_predict(trainer, predictions, measured, folder, processes, habits)
 
 
 def _version() -> dict[str, object]:

@@ -4,18 +4,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from ablate.config import RunConfig
-from ablate.data.loading import TrainingOrder
 from ablate.engines.base import Diverged, Habits
-from ablate.engines.curves import Curves
 from ablate.engines.d2_data import Inputs, TrainingImages
 from ablate.engines.precision import autocast
-from ablate.engines.processes import Processes, lay_out
+from ablate.engines.processes import Processes
 from ablate.engines.randomness import MODEL, derived
-from ablate.engines.signals import outlive_a_polite_stop
-from ablate.engines.trainer import Loop, Validate
+from ablate.engines.trainer import DetectorTrainer, Validate
 from ablate.store import RunFolder, Status
 
 # detectron2's names of the losses and ours, so that curves of both engines lie in one plot.
@@ -28,18 +24,15 @@ LOSSES = {
 }
 
 
-class Detectron2Trainer(Loop):
-    """See `ablate.engines.trainer.Trainer`.
+class Detectron2Trainer(DetectorTrainer):
+    """The steps of the engine `detectron2`.
 
     Args:
         config: of the run; precision is resolved.
         cfg: its loaded LazyConfig.
         model: with its initial weights; is moved to the device.
         data: the training images.
-        folder: of the run.
-        processes: that train together.
-        habits: what changes no result.
-        validate: measures the validation set for the curves.
+        folder, processes, habits, validate: see `DetectorTrainer`.
     """
 
     def __init__(
@@ -55,52 +48,23 @@ class Detectron2Trainer(Loop):
     ) -> None:
         from detectron2.config import instantiate
 
-        settings = config.train
-        self.config, self.cfg, self.data, self.validate = config, cfg, data, validate
-        self.layout = lay_out(settings.batch_size, settings.images_per_norm, processes.count)
-        self.multiplier = instantiate(cfg.lr_multiplier)
+        self.cfg, self.multiplier = cfg, instantiate(cfg.lr_multiplier)
         model = model.to(processes.device)
-        assert settings.precision != "auto"
         super().__init__(
+            config,
             model,
             build_optimizer(cfg, model),  # which clips, where gradients are to be clipped
-            settings.precision,
+            data,
+            Inputs,
             folder,
             processes,
             habits,
-            passes=self.layout.passes,
+            validate,
             iterations=int(cfg.train.max_iter),
-            epoch=max(1, len(data) // settings.batch_size),
-            cap=None if settings.memory_cap_gib == "none" else settings.memory_cap_gib,
         )
-
-    def _passed(self, iteration: int, curves: Curves) -> None:
-        every = self.habits.curve_iterations
-        if every and iteration % every == 0 and iteration < self.iterations:
-            curves.add(iteration, self.validate())
 
     def _lr(self, iteration: int) -> float:
         return float(self.cfg.optimizer.lr * self.multiplier(iteration / self.iterations))
-
-    def _loader(self) -> DataLoader[Any]:
-        order = TrainingOrder(
-            images=len(self.data),
-            batch_size=self.config.train.batch_size,
-            per_pass=self.layout.images,
-            seed=self.config.seed,
-            first=self.iteration,
-            last=self.iterations,
-            rank=self.processes.rank,
-            world=self.processes.count,
-        )
-        return DataLoader(
-            self.data,
-            batch_sampler=order,
-            collate_fn=Inputs,
-            num_workers=self.processes.workers(self.habits.workers),
-            pin_memory=self.device.type == "cuda",
-            worker_init_fn=outlive_a_polite_stop,
-        )
 
     def _forward_backward(self, batch: Any, number: int) -> dict[str, Tensor]:
         """Add the gradient of one forward pass -> its losses; as `SimpleTrainer` and `AMPTrainer` do."""

@@ -8,16 +8,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ablate.config import Pretraining
-from ablate.data.loading import TrainingOrder, normalise
+from ablate.data.loading import normalise
 from ablate.data.pictures import Crops, PictureSet, find_pictures, stacked
 from ablate.engines.base import Habits
 from ablate.engines.curves import Curves
+from ablate.engines.loop import Loop
 from ablate.engines.precision import autocast
 from ablate.engines.processes import Processes
 from ablate.engines.reconstructions import draw_reconstructions
 from ablate.engines.schedule import lr_factor_after_warmup
-from ablate.engines.signals import outlive_a_polite_stop
-from ablate.engines.trainer import Loop
 from ablate.models.mae import MaskedAutoencoder
 from ablate.pretraining_folder import PretrainingFolder
 from ablate.store import replacing
@@ -86,23 +85,12 @@ class Pretrainer(Loop):
         self.kept[self.iterations] = round(settings.epochs)
 
     def _loader(self) -> "DataLoader[Crops]":
-        order = TrainingOrder(
-            images=len(self.data),
+        return self._batches(
+            self.data,
+            stacked,
             batch_size=self.settings.batch_size,
             per_pass=self.images,
             seed=self.settings.seed,
-            first=self.iteration,
-            last=self.iterations,
-            rank=self.processes.rank,
-            world=self.processes.count,
-        )
-        return DataLoader(
-            self.data,  # type: ignore[arg-type]
-            batch_sampler=order,
-            collate_fn=stacked,
-            num_workers=self.processes.workers(self.habits.workers),
-            pin_memory=self.device.type == "cuda",
-            worker_init_fn=outlive_a_polite_stop,
         )
 
     def _forward_backward(self, batch: Crops, number: int) -> dict[str, Tensor]:

@@ -10,11 +10,11 @@ from ablate.config import Pretraining, RunConfig
 from ablate.config_yaml import with_changes
 from ablate.data.sources import locate
 from ablate.engines.base import Habits, RanOutOfMemory
+from ablate.engines.course import training_set
+from ablate.engines.loop import Loop
 from ablate.engines.pretrainer import Pretrainer, build_autoencoder, picture_set
 from ablate.engines.processes import Processes, joined
 from ablate.engines.registry import engine_of
-from ablate.engines.trainer import Loop
-from ablate.engines.vision import training_set
 from ablate.launch.forecast import Pace, Trial
 from ablate.pretraining_folder import PretrainingFolder
 from ablate.store import run_folder, write_json

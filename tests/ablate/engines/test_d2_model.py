@@ -10,9 +10,9 @@ import torch
 from ablate.config import RunConfig
 from ablate.config_yaml import with_changes
 from ablate.data.sources import locate
+from ablate.engines.course import training_set
 from ablate.engines.detector import Detector, build_detector
 from ablate.engines.randomness import generator
-from ablate.engines.vision import training_set
 from ablate.export.facts import facts_of
 from ablate.export.lazyconfig import lazyconfig_text
 from analysis import read_ground_truth

@@ -18,7 +18,7 @@ from torch import Tensor
 from ablate.config import Coco, RunConfig
 from ablate.data.coco import EvaluationSet, TrainingSet
 from ablate.data.loading import TrainingOrder, collate
-from ablate.engines import trainer as trainer_module
+from ablate.engines import loop as loop_module
 from ablate.engines.base import Diverged, Habits, Interrupted, RanOutOfMemory
 from ablate.engines.checkpoint import load_checkpoint, save_checkpoint
 from ablate.engines.detector import Detector, build_detector
@@ -253,8 +253,8 @@ def test_seconds_are_those_of_training(tmp_path: Path, data: Coco, monkeypatch: 
 
     folder = prepared(tmp_path, tiny_config(data, train__iterations=40))
     trainer = trainer_of(folder, Habits(curve_iterations=5, checkpoint_iterations=10))
-    monkeypatch.setattr(trainer_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    monkeypatch.setattr(trainer_module, "save_checkpoint", taking(1000, save_checkpoint))
+    monkeypatch.setattr(loop_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(loop_module, "save_checkpoint", taking(1000, save_checkpoint))
     monkeypatch.setattr(trainer, "validate", taking(100, trainer.validate))
     monkeypatch.setattr(trainer, "_step", taking(1, trainer._step))
     assert trainer.train().seconds == 40
