@@ -12,9 +12,9 @@ import msgspec
 
 from ablate.doctor.check import Check, State
 from ablate.doctor.requirements import PYTHON_FLOOR, Requirement, declared, requirement
+from ablate.engines.availability import SETTING
 
 AREA = "engine detectron2"
-PYTHON_VARIABLE = "DETABLATE_DETECTRON2_PYTHON"
 SECONDS = 180  # to import detectron2 from a cold and slow disk
 # What its setup.py asks for, what it imports without asking (timm: its ViT; shapely: jittered crops of polygons), and
 # setuptools, which it imports pkg_resources from.
@@ -84,15 +84,15 @@ def check_detectron2(named: str | None) -> list[Check]:
     Args:
         named: what ``--python`` gave.
     """
-    chosen = named or os.environ.get(PYTHON_VARIABLE) or ""
+    chosen = named or os.environ.get(SETTING) or ""
     if not chosen:
         if importlib.util.find_spec("detectron2") is None:
-            remedy = f"{WHENCE}, or name the Python of an environment that has it: --python, or {PYTHON_VARIABLE}"
+            remedy = f"{WHENCE}, or name the Python of an environment that has it: --python, or {SETTING}"
             return [_finding("detectron2", "absent", "not in this environment", remedy)]
         chosen = sys.executable
     program = shutil.which(os.path.expanduser(chosen))
     if program is None:
-        origin = "--python" if named else PYTHON_VARIABLE
+        origin = "--python" if named else SETTING
         remedy = f"give {origin} the python inside an environment, such as /path/to/env/bin/python"
         return [_finding("Python", "broken", f"{chosen} is no program that can be run", remedy)]
     wanted = own_packages() if Path(program) != Path(sys.executable) else []

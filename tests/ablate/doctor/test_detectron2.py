@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ablate.doctor.detectron2 import COMPANIONS, PYTHON_VARIABLE, Answer, ask, check_detectron2, judge
+from ablate.doctor.detectron2 import COMPANIONS, Answer, ask, check_detectron2, judge
 from ablate.doctor.requirements import Requirement
+from ablate.engines.availability import SETTING
 
 GOOD = {
     "setuptools": "81.0.0",
@@ -100,11 +101,11 @@ def test_an_environment_needs_this_projects_packages_and_python_too() -> None:
 
 
 def test_absent_here_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(PYTHON_VARIABLE, raising=False)
+    monkeypatch.delenv(SETTING, raising=False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     (check,) = check_detectron2(None)
     assert check.state == "absent"
-    assert PYTHON_VARIABLE in check.remedy
+    assert SETTING in check.remedy
 
 
 def pretend(place: Path, script: str) -> str:
@@ -119,9 +120,9 @@ def test_an_interpreter_that_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     (check,) = check_detectron2(str(tmp_path / "gone"))
     assert (check.name, check.state) == ("Python", "broken")
     assert "--python" in check.remedy
-    monkeypatch.setenv(PYTHON_VARIABLE, str(tmp_path))  # a folder
+    monkeypatch.setenv(SETTING, str(tmp_path))  # a folder
     (check,) = check_detectron2(None)
-    assert PYTHON_VARIABLE in check.remedy
+    assert SETTING in check.remedy
     (check,) = check_detectron2(pretend(tmp_path, "echo Segmentation fault >&2; exit 139"))
     assert check.found.endswith("ended without an answer (Segmentation fault)")
     (check,) = check_detectron2(pretend(tmp_path, "exit 3"))
@@ -131,7 +132,7 @@ def test_an_interpreter_that_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_the_named_interpreter_goes_before_the_environment_variable(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv(PYTHON_VARIABLE, "/nowhere")
+    monkeypatch.setenv(SETTING, "/nowhere")
     (check,) = check_detectron2(pretend(tmp_path, "exit 3"))
     assert "my python" in check.found
 
@@ -159,7 +160,7 @@ def test_a_real_detectron2_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
     if importlib.util.find_spec("detectron2") is None:
         pytest.skip("needs detectron2 in this environment")
-    monkeypatch.delenv(PYTHON_VARIABLE, raising=False)
+    monkeypatch.delenv(SETTING, raising=False)
     checks = {check.name: check for check in check_detectron2(None)}
     assert checks["detectron2"].state == "ok", checks
     assert checks["detectron2"].found.startswith("0.6")

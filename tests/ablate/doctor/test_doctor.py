@@ -10,7 +10,7 @@ import pytest
 from ablate.doctor import diagnosis
 from ablate.doctor.check import Check
 from ablate.doctor.detectron2 import AREA as DETECTRON2
-from ablate.doctor.detectron2 import PYTHON_VARIABLE
+from ablate.engines.availability import SETTING
 from tests.command_line import run
 
 ROOT = Path(__file__).parents[3]
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(autouse=True)
 def no_detectron2(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(PYTHON_VARIABLE, raising=False)
+    monkeypatch.delenv(SETTING, raising=False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
 
 
@@ -41,7 +41,7 @@ def test_the_screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert "✓ engine vision (the default) works, on " in out
     assert "– engine detectron2 is not here" in out
-    assert PYTHON_VARIABLE in out
+    assert SETTING in out
     assert "✗" not in out.split("\n\n")[0]
     assert all(line == line.rstrip() for line in out.splitlines())
 
