@@ -5,15 +5,16 @@ from pathlib import Path
 import typer
 
 from ablate.commands import Root, app
-from ablate.study_commands import AsJson, IouType, StudyName, chosen_study
+from ablate.study_commands import AsJson, StudyName, chosen_study
 from analysis.compare_commands import OUTPUTS, Out, Resamples, Seed
+from analysis.options import IouType, Kind
 
 
 @app.command()
 def compare(
     study: StudyName = "",
     root: Root = Path(),
-    iou_type: IouType = IouType.bbox,
+    iou_type: Kind = IouType.bbox,
     resamples: Resamples = None,
     seed: Seed = 0,
     out: Out = None,

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.commands import TRUTH_OF_RUN
+from analysis.inputs import TRUTH_OF_RUN
 
 if TYPE_CHECKING:
     import typer

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ablate.commands import Root, app
-from ablate.study_commands import IouType, StudyName, chosen_study
+from ablate.study_commands import StudyName, chosen_study
+from analysis.options import IouType, Kind
 from analysis.refusal import BadInput
 from analysis.report_commands import Pictures, Resamples
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def report(
     study: StudyName = "",
     root: Root = Path(),
-    iou_type: Annotated[IouType, typer.Option("--iou-type", help="Errors of boxes or of masks.")] = IouType.bbox,
+    iou_type: Kind = IouType.bbox,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file to write.")] = Path("report.html"),
     pictures: Pictures = 300,
     resamples: Resamples = None,

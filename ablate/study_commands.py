@@ -11,6 +11,7 @@ import typer
 from ablate.axes import AXES
 from ablate.axes.custom import COMMAND
 from ablate.commands import DataFrom, Device, OnDevice, Root, app
+from analysis.options import IouType, Kind
 from analysis.refusal import BadInput
 
 if TYPE_CHECKING:
@@ -24,13 +25,6 @@ class EngineName(StrEnum):
 
     vision = "vision"
     detectron2 = "detectron2"
-
-
-class IouType(StrEnum):
-    """What is compared."""
-
-    bbox = "bbox"
-    segm = "segm"
 
 
 Base = Annotated[str, typer.Option("--base", metavar="CONFIG", help="Preset or YAML file that all variants share.")]
@@ -173,7 +167,7 @@ def probe(
 def table(
     study: StudyName = "",
     root: Root = Path(),
-    iou_type: Annotated[IouType, typer.Option("--iou-type", help="Errors of boxes or of masks.")] = IouType.bbox,
+    iou_type: Kind = IouType.bbox,
     out: Annotated[Path | None, typer.Option(help="Folder for CSV, Markdown, LaTeX, JSON and figures.")] = None,
     as_json: AsJson = False,
 ) -> None:

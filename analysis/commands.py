@@ -1,11 +1,28 @@
 """The verbs of ``analyze``: parse the command line, call the library, show the result."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from analysis.inputs import inputs
+from analysis.options import (
+    AsJson,
+    BackgroundIou,
+    Convention,
+    DropUnknown,
+    Iou,
+    IouType,
+    Kind,
+    MaxDets,
+    Predictions,
+    RespectIgnore,
+    Root,
+    Rules,
+    Truth,
+    Verify,
+    settings_of,
+)
 from analysis.refusal import BadInput
 
 if TYPE_CHECKING:
@@ -18,55 +35,16 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Where a detector's average precision went, from its prediction files.", no_args_is_help=True)
 
 
-class IouType(StrEnum):
-    """What is compared."""
-
-    bbox = "bbox"
-    segm = "segm"
-
-
-class Convention(StrEnum):
-    """Whose rules; docs/conventions.md lists the differences."""
-
-    coco = "coco"
-    tidecv = "tidecv"
-
-
-Predictions = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[NAME=]PREDICTIONS...",
-        help="COCO results files, .json or .json.gz, output folders of detectron2, or folders of runs.",
-        show_default=False,
-    ),
-]
-Truth = Annotated[
-    Path | None, typer.Option("--gt", metavar="GT", help="COCO instances file, .json or .json.gz.", show_default=False)
-]
-Kind = Annotated[IouType, typer.Option("--iou-type", help="Compare boxes or masks.")]
-RespectIgnore = Annotated[
-    bool, typer.Option("--respect-ignore", help="Leave out objects marked ignore=1 (VOC's difficult).")
-]
-DropUnknown = Annotated[
-    bool, typer.Option("--drop-unknown", help="Leave out detections on images or categories the ground truth lacks.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-Verify = Annotated[bool, typer.Option("--verify", help="Recompute with tidecv and pycocotools; show the differences.")]
-
-
-Root = Annotated[Path, typer.Option("--root", help="The folder that holds results/, to find the newest study in.")]
-
-
 @app.command()
 def errors(
     context: typer.Context,
     predictions: Predictions = None,
     gt: Truth = None,
     iou_type: Kind = IouType.bbox,
-    iou: Annotated[float, typer.Option(help="IoU from which a detection is right.")] = 0.5,
-    background_iou: Annotated[float, typer.Option(help="IoU up to which a detection is on nothing.")] = 0.1,
-    max_dets: Annotated[int, typer.Option(help="Detections an image (coco: and category).", min=1)] = 100,
-    convention: Annotated[Convention, typer.Option(help="Rules of COCOeval or of tidecv.")] = Convention.coco,
+    iou: Iou = 0.5,
+    background_iou: BackgroundIou = 0.1,
+    max_dets: MaxDets = 100,
+    convention: Rules = Convention.coco,
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
     by: Annotated[
@@ -96,7 +74,6 @@ def errors(
     Without any, the newest study's are.
     """
     from analysis.by_size import COCO_SIZES, parse_sizes
-    from analysis.error_types import Settings
     from analysis.where import parse_parts
 
     try:
@@ -104,9 +81,7 @@ def errors(
         split = Split(parts, parse_sizes(sizes) if sizes is not None else COCO_SIZES, everything)
     except BadInput as error:
         raise typer.BadParameter(str(error)) from None
-    if not 0 < background_iou <= iou <= 1:
-        raise typer.BadParameter("needs 0 < --background-iou <= --iou <= 1", param_hint="--iou")
-    settings = Settings(iou_type.value, iou, background_iou, max_dets, convention.value)
+    settings = settings_of(iou_type, iou, background_iou, max_dets, convention)
     named, truth = inputs(context, predictions, gt, root)
     _errors(named, truth, settings, split, respect_ignore, drop_unknown, out, as_json, verify, intervals)
 
@@ -245,35 +220,6 @@ def example(
         f"  analyze errors {' '.join(map(str, files.values()))} --gt {truth}\n"
     )
     _errors(list(files.items()), truth, Settings(), out=out / "analysis")
-
-
-# The place in a command's context where the front door puts the way from a run folder to its ground truth.
-TRUTH_OF_RUN = "detablate.truth_of_run"
-
-
-def inputs(
-    context: typer.Context, predictions: list[str] | None, gt: Path | None, root: Path
-) -> tuple[list[tuple[str, Path]], Path]:
-    """What was named, or else what the front door finds under the root."""
-    from analysis.output_folders import common_truth, open_output
-    from analysis.runs import name_runs
-
-    if predictions:
-        named = name_runs(predictions)
-        outputs = [open_output(path, None if gt else context.meta.get(TRUTH_OF_RUN)) for _, path in named]
-        truth = gt or common_truth(outputs)
-        if truth is None:
-            told = "" if any(path.is_file() for _, path in named) else "; the folders do not all hold it"
-            raise typer.BadParameter(f"is needed: the ground truth to compare with{told}", param_hint="--gt")
-        return [(name, output.predictions) for (name, _), output in zip(named, outputs, strict=True)], truth
-    newest: tuple[list[tuple[str, Path]], Path] | None = context.obj(root) if context.obj else None
-    if newest is None:
-        raise BadInput(
-            "no prediction file was named and there is no finished run to analyze; name one (analyze errors "
-            "PREDICTIONS --gt GT), or make one: ablate attention --launch runs a small study, ablate run tiny-shapes "
-            "trains one detector, analyze example simulates two"
-        )
-    return newest
 
 
 def _warnings(ground_truth: "GroundTruth", runs: list[tuple[str, tuple[str, ...]]]) -> list[tuple[str, str]]:

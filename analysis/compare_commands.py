@@ -7,8 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from analysis.commands import AsJson, DropUnknown, IouType, Kind, Predictions, RespectIgnore, Root, Truth, app
-from analysis.commands import inputs as named_inputs
+from analysis.commands import app
+from analysis.inputs import inputs
+from analysis.options import (
+    AsJson,
+    BackgroundIou,
+    DropUnknown,
+    Iou,
+    IouType,
+    Kind,
+    Predictions,
+    RespectIgnore,
+    Root,
+    Truth,
+    settings_of,
+)
 from analysis.refusal import BadInput
 
 if TYPE_CHECKING:
@@ -31,8 +44,8 @@ def compare(
     gt: Truth = None,
     baseline: Annotated[str, typer.Option(help="Name of the run to compare with.", show_default="the first")] = "",
     iou_type: Kind = IouType.bbox,
-    iou: Annotated[float, typer.Option(help="IoU from which a detection is right.")] = 0.5,
-    background_iou: Annotated[float, typer.Option(help="IoU up to which a detection is on nothing.")] = 0.1,
+    iou: Iou = 0.5,
+    background_iou: BackgroundIou = 0.1,
     max_dets: Annotated[int, typer.Option(help="Detections an image and category.", min=1)] = 100,
     resamples: Resamples = None,
     seed: Seed = 0,
@@ -50,16 +63,13 @@ def compare(
     from analysis.compare import compare as compare_runs
     from analysis.compare_screen import comparison_screen
     from analysis.detections import read_detections
-    from analysis.error_types import Settings
     from analysis.ground_truth import read_ground_truth
     from analysis.terminal import print_warnings, print_whole
 
-    if not 0 < background_iou <= iou <= 1:
-        raise typer.BadParameter("needs 0 < --background-iou <= --iou <= 1", param_hint="--iou")
-    named, truth = named_inputs(context, predictions, gt, root)
+    settings = settings_of(iou_type, iou, background_iou, max_dets)
+    named, truth = inputs(context, predictions, gt, root)
     if len(named) < 2:
         raise BadInput(f"{named[0][0]} is the only run; name at least two prediction files to compare")
-    settings = Settings(iou_type.value, iou, background_iou, max_dets)
     ground_truth = read_ground_truth(truth, respect_ignore=respect_ignore)
     entrants = [
         Entrant(name, (read_detections(path, ground_truth, drop_unknown=drop_unknown),)) for name, path in named

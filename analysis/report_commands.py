@@ -5,19 +5,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from analysis.commands import (
+from analysis.commands import app
+from analysis.compare_commands import progress_line
+from analysis.inputs import inputs
+from analysis.options import (
+    BackgroundIou,
     Convention,
     DropUnknown,
+    Iou,
     IouType,
     Kind,
+    MaxDets,
     Predictions,
     RespectIgnore,
     Root,
+    Rules,
     Truth,
-    app,
-    inputs,
+    settings_of,
 )
-from analysis.compare_commands import progress_line
 from analysis.refusal import BadInput
 
 if TYPE_CHECKING:
@@ -56,10 +61,10 @@ def report(
     pictures: Pictures = 300,
     resamples: Resamples = None,
     iou_type: Kind = IouType.bbox,
-    iou: Annotated[float, typer.Option(help="IoU from which a detection is right.")] = 0.5,
-    background_iou: Annotated[float, typer.Option(help="IoU up to which a detection is on nothing.")] = 0.1,
-    max_dets: Annotated[int, typer.Option(help="Detections an image (coco: and category).", min=1)] = 100,
-    convention: Annotated[Convention, typer.Option(help="Rules of COCOeval or of tidecv.")] = Convention.coco,
+    iou: Iou = 0.5,
+    background_iou: BackgroundIou = 0.1,
+    max_dets: MaxDets = 100,
+    convention: Rules = Convention.coco,
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
     root: Root = Path(),
@@ -69,15 +74,12 @@ def report(
     It needs no network and can be mailed: analyze report a.json b.json --gt gt.json --images val2017
     """
     from analysis.detections import read_detections
-    from analysis.error_types import Settings
     from analysis.ground_truth import read_ground_truth
     from analysis.report.build import build_report
     from analysis.terminal import print_warnings
 
-    if not 0 < background_iou <= iou <= 1:
-        raise typer.BadParameter("needs 0 < --background-iou <= --iou <= 1", param_hint="--iou")
+    settings = settings_of(iou_type, iou, background_iou, max_dets, convention)
     check_places(images, out)
-    settings = Settings(iou_type.value, iou, background_iou, max_dets, convention.value)
     named, truth = inputs(context, predictions, gt, root)
     ground_truth = read_ground_truth(truth, respect_ignore=respect_ignore)
     runs = [(name, read_detections(path, ground_truth, drop_unknown=drop_unknown)) for name, path in named]
