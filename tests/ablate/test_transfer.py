@@ -1,4 +1,4 @@
-"""Whether pre-training in the house pays: by hand, about half an hour on two cores that have nothing else to do."""
+"""Whether pre-training in the house pays: by hand, about a quarter of an hour."""
 
 from pathlib import Path
 
@@ -29,4 +29,4 @@ def test_weights_made_here_beat_random_ones_at_equal_fine_tuning(tmp_path: Path)
             aps.append(read_evaluation(folder.evaluation).box.metrics["AP50"])
             print(base, seed, aps[-1], flush=True)
     gain = np.subtract(found["tiny-shapes-mae"], found["tiny-shapes"])
-    assert gain.mean() > 0, gain
+    assert gain.min() > 5, gain  # 20, 20 and 21 points were measured
