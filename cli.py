@@ -10,8 +10,8 @@ import ablate.launch.commands
 import ablate.report_commands
 import ablate.study_commands
 import ablate.weights.pretrain_command
-import analysis.compare_commands
-import analysis.report_commands
+import analysis.comparison.commands
+import analysis.report.commands
 from ablate.commands import app as ablate_app
 from ablate.data.commands import app as data_app
 from ablate.doctor.commands import doctor

@@ -10,7 +10,7 @@ from ablate.newest import is_finished
 from ablate.store import run_folder
 from ablate.study import Study, StudyRun
 from ablate.summary import IouType, Summary, summarise
-from analysis.compare import Comparison, Entrant, compare
+from analysis.comparison.compare import Comparison, Entrant, compare
 from analysis.detections import read_detections
 from analysis.error_types import Settings
 from analysis.ground_truth import GroundTruth, read_ground_truth

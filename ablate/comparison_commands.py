@@ -6,7 +6,7 @@ import typer
 
 from ablate.commands import Root, app
 from ablate.study_commands import AsJson, StudyName, chosen_study
-from analysis.compare_commands import OUTPUTS, Out, Resamples, Seed
+from analysis.comparison.commands import OUTPUTS, Out, Resamples, Seed
 from analysis.options import IouType, Kind
 
 
@@ -23,7 +23,7 @@ def compare(
     """Every variant of a study against its baseline: what differs beyond the noise of images and of seeds."""
     from ablate.comparison import compare_study
     from ablate.comparison_screen import study_comparison_screen
-    from analysis.compare_commands import progress_line, write_comparison
+    from analysis.comparison.commands import progress_line, write_comparison
     from analysis.terminal import print_whole
 
     chosen = chosen_study(root, study)
@@ -33,7 +33,7 @@ def compare(
     if out:
         write_comparison(out, ground_truth, comparison)
     if as_json:
-        from analysis.compare_tables import comparison_document
+        from analysis.comparison.tables import comparison_document
         from analysis.tables import as_json as encode
 
         document = {"study": summary.study, "synthetic": summary.synthetic}

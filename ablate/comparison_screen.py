@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ablate.summary import Summary
-from analysis.compare import Comparison
+from analysis.comparison.compare import Comparison
 from analysis.ground_truth import GroundTruth
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def study_comparison_screen(
     from rich.table import Table
     from rich.text import Text
 
-    from analysis.compare_screen import comparison_tables, findings_grid, resampled_sentence, sources_table
+    from analysis.comparison.screen import comparison_tables, findings_grid, resampled_sentence, sources_table
 
     grid = Table.grid(padding=(0, 2))
     grid.add_row(Text("study", style="bold"), Text(f"{summary.study}: {summary.title}"))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from analysis.student import t_quantile
+from analysis.comparison.student import t_quantile
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from ablate.commands import Root, app
 from ablate.study_commands import StudyName, chosen_study
 from analysis.options import IouType, Kind
 from analysis.refusal import BadInput
-from analysis.report_commands import Pictures, Resamples
+from analysis.report.commands import Pictures, Resamples
 
 if TYPE_CHECKING:
     from ablate.study import Study, StudyRun
@@ -31,9 +31,9 @@ def report(
     from ablate.study_report import study_facts, study_section
     from ablate.summary import summarise
     from analysis import Settings, read_detections
-    from analysis.compare_commands import progress_line
+    from analysis.comparison.commands import progress_line
     from analysis.report.build import build_report
-    from analysis.report_commands import check_places, how_often, write_report
+    from analysis.report.commands import check_places, how_often, write_report
     from analysis.terminal import print_warnings
 
     check_places(None, out)

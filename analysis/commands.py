@@ -26,11 +26,11 @@ from analysis.options import (
 from analysis.refusal import BadInput
 
 if TYPE_CHECKING:
-    from analysis.by_size import Size
-    from analysis.compare import Comparison
+    from analysis.comparison.compare import Comparison
     from analysis.error_types import Settings
     from analysis.ground_truth import GroundTruth
     from analysis.runs import Run
+    from analysis.where.by_size import Size
 
 app = typer.Typer(help="Where a detector's average precision went, from its prediction files.", no_args_is_help=True)
 
@@ -73,8 +73,8 @@ def errors(
     Several prediction files are compared on one ground truth: analyze errors a.json vit=b.json --gt gt.json
     Without any, the newest study's are.
     """
-    from analysis.by_size import COCO_SIZES, parse_sizes
-    from analysis.where import parse_parts
+    from analysis.where.analysis import parse_parts
+    from analysis.where.by_size import COCO_SIZES, parse_sizes
 
     try:
         parts = parse_parts(",".join(part for part in (by, "size" if sizes else None) if part))
@@ -106,16 +106,16 @@ def _errors(
     verify: bool = False,
     intervals: bool = False,
 ) -> None:
-    from analysis.compare_screen import intervals_screen
-    from analysis.compare_tables import intervals_entries
+    from analysis.comparison.screen import intervals_screen
+    from analysis.comparison.tables import intervals_entries
     from analysis.detections import read_detections
     from analysis.ground_truth import read_ground_truth
     from analysis.tables import as_json as encode
     from analysis.tables import errors_document
     from analysis.terminal import errors_screen, print_warnings, print_whole
-    from analysis.where import Analysis
-    from analysis.where_screen import where_screen
-    from analysis.where_tables import where_entry
+    from analysis.where.analysis import Analysis
+    from analysis.where.screen import where_screen
+    from analysis.where.tables import where_entry
 
     ground_truth = read_ground_truth(truth, respect_ignore=respect_ignore)
     analysis = Analysis(ground_truth, settings, split.parts, split.sizes)
@@ -155,7 +155,7 @@ def _errors(
 
 
 def _resampled(ground_truth: "GroundTruth", runs: "list[Run]", settings: "Settings") -> "Comparison":
-    from analysis.compare import Entrant, compare
+    from analysis.comparison.compare import Entrant, compare
 
     return compare(ground_truth, [Entrant(run.name, (run.detections,)) for run in runs], settings)
 

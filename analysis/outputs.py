@@ -11,10 +11,10 @@ from analysis.error_types import Settings
 from analysis.ground_truth import GroundTruth
 from analysis.plots import errors_figure
 from analysis.tables import detections_frame, errors_frame, errors_markdown, gzipped_csv
-from analysis.where import Where
-from analysis.where_plots import where_figures
-from analysis.where_printed import errors_printed, where_printed
-from analysis.where_tables import objects_frame, where_frames
+from analysis.where.analysis import Where
+from analysis.where.plots import where_figures
+from analysis.where.printed import errors_printed, where_printed
+from analysis.where.tables import objects_frame, where_frames
 
 
 def write_outputs(

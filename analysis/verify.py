@@ -186,7 +186,7 @@ def compare_breakdown(ground_truth: GroundTruth, run: Run, by_size: bool = False
 def _compare_sizes(ground_truth: GroundTruth, run: Run, tide: Any) -> tuple[str, str]:
     from tidecv.errors.qualifiers import AREA
 
-    from analysis.by_size import by_size
+    from analysis.where.by_size import by_size
 
     settings = replace(run.breakdown.settings, convention="tidecv")
     ours = by_size(ground_truth, run.detections, judge(ground_truth, run.detections, settings))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.compare import Comparison
+from analysis.comparison.compare import Comparison
 from analysis.detections import Detections
 from analysis.error_types import Settings
 from analysis.ground_truth import GroundTruth

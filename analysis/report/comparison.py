@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from analysis.compare import Against, Comparison, Moves, moves_between
-from analysis.compare_findings import findings, moved, of_whom
-from analysis.compare_screen import interval_text, p_text, resampled_sentence
+from analysis.comparison.compare import Against, Comparison, Moves, moves_between
+from analysis.comparison.findings import findings, moved, of_whom
+from analysis.comparison.intervals import Difference
+from analysis.comparison.screen import interval_text, p_text, resampled_sentence
 from analysis.error_types import ERRORS, SPECIAL, ap_name
 from analysis.findings import MEANINGS
-from analysis.intervals import Difference
 from analysis.report.charts import Scale, estimate_line, run_class, shade
 from analysis.report.markup import Child, Markup, join, tag
 from analysis.report.material import Material

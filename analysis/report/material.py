@@ -7,25 +7,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.average_precision import coco_metrics
-from analysis.by_class import ClassErrors, by_class
-from analysis.by_iou import IouErrors, by_iou
-from analysis.by_size import SizeErrors, by_size
-from analysis.compare import Comparison, Entrant, compare
-from analysis.confusion import Confusion, category_confusion
+from analysis.comparison.compare import Comparison, Entrant, compare
+from analysis.comparison.intervals import Interval
 from analysis.costs import Example, costliest
-from analysis.crowding import CrowdingBins, by_crowding, object_crowding
 from analysis.detections import Detections
 from analysis.error_types import ERRORS, Settings
 from analysis.errors import Breakdown, break_down_verdict
 from analysis.fates import object_fates
 from analysis.ground_truth import GroundTruth
-from analysis.intervals import Interval
 from analysis.judging import judge_at
 from analysis.refusal import BadInput
 from analysis.runs import Run
 from analysis.verdict import Verdict
-from analysis.where import Where
-from analysis.where_findings import where_findings
+from analysis.where.analysis import Where
+from analysis.where.by_class import ClassErrors, by_class
+from analysis.where.by_iou import IouErrors, by_iou
+from analysis.where.by_size import SizeErrors, by_size
+from analysis.where.confusion import Confusion, category_confusion
+from analysis.where.crowding import CrowdingBins, by_crowding, object_crowding
+from analysis.where.findings import where_findings
 
 Floats = NDArray[np.float64]
 

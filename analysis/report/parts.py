@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.intervals import Interval
+from analysis.comparison.intervals import Interval
 from analysis.report.charts import badge
 from analysis.report.markup import Child, Markup, join, tag
 from analysis.report.material import Material

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from analysis.comparison.intervals import Interval
 from analysis.error_types import ERRORS, SPECIAL, ap_name
 from analysis.findings import MEANINGS, what_next
 from analysis.ground_truth import GroundTruth
-from analysis.intervals import Interval
 from analysis.report.charts import Scale, bar, dots, legend, run_class, run_letter, shade
 from analysis.report.markup import Markup, escaped, join, tag
 from analysis.report.material import Material, RunMaterial

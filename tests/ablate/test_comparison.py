@@ -15,8 +15,8 @@ from ablate.config_yaml import load_config
 from ablate.store import Status, run_folder
 from ablate.study import Study, StudyRun, write_study
 from analysis import break_down, read_detections, read_ground_truth
-from analysis.compare_commands import OUTPUTS
-from analysis.compare_findings import findings, what_of
+from analysis.comparison.commands import OUTPUTS
+from analysis.comparison.findings import findings, what_of
 from analysis.refusal import BadInput
 from analysis.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene
 from tests.ablate.finished import begin, finish

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from ablate.estimate import estimate
-from analysis.student import t_quantile
+from analysis.comparison.student import t_quantile
 
 # Two-sided 95 %, NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.6.7.2 (upper 0.025).
 PRINTED = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262, 10: 2.228}

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from analysis import Settings, break_down, read_detections, read_ground_truth
-from analysis.intervals import Difference, difference
+from analysis.comparison.intervals import Difference, difference
+from analysis.comparison.resample import draw_weights, resample
 from analysis.judging import judge
-from analysis.resample import draw_weights, resample
 from analysis.synthetic import write_example
 from tests.analysis import real_pairs
 from tests.analysis.peers import hotcoco_numbers, largest_difference, load, ours
@@ -82,7 +82,8 @@ def test_paired_intervals_of_ap_agree_where_copies_count_once(tmp_path: Path, mo
     exact = differences()
     drawn = draw_weights
     monkeypatch.setattr(
-        "analysis.resample.draw_weights", lambda *arguments: (np.minimum(one, 1) for one in drawn(*arguments))
+        "analysis.comparison.resample.draw_weights",
+        lambda *arguments: (np.minimum(one, 1) for one in drawn(*arguments)),
     )
     for name, found in differences().items():
         interval = expected["ci"][name]

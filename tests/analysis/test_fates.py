@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from analysis import break_down, read_detections, read_ground_truth
-from analysis.confusion import category_confusion
 from analysis.error_types import CONVENTIONS, ERRORS
 from analysis.fates import CONFUSED, FATE_NAMES, FOUND, IGNORED, MISLOCALISED, MISSED, object_fates
+from analysis.where.confusion import category_confusion
 from tests.analysis import real_pairs
 from tests.analysis.cases import found, object_, read
 from tests.analysis.peers import load, tidecv_tide

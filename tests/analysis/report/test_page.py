@@ -190,8 +190,8 @@ def test_a_class_that_nothing_detects_and_one_without_objects(tmp_path: Path) ->
 
 
 def test_intervals_are_whiskers_and_brackets_and_differences_lines(data: tuple[Path, Path, list[Path]]) -> None:
-    from analysis.compare import Entrant, compare
-    from analysis.compare_screen import interval_text
+    from analysis.comparison.compare import Entrant, compare
+    from analysis.comparison.screen import interval_text
 
     truth, _, files = data
     gt = read_ground_truth(truth)

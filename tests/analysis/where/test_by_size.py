@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 
 from analysis import BadInput, break_down, read_detections, read_ground_truth
-from analysis.by_size import COCO_SIZES, Size, by_size, parse_sizes
 from analysis.error_types import CONVENTIONS, ERRORS, Settings
 from analysis.judging import judge
+from analysis.where.by_size import COCO_SIZES, Size, by_size, parse_sizes
 from tests.analysis import real_pairs
 from tests.analysis.cases import found, object_, read
 from tests.analysis.peers import load, tidecv_tide

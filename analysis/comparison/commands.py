@@ -25,7 +25,7 @@ from analysis.options import (
 from analysis.refusal import BadInput
 
 if TYPE_CHECKING:
-    from analysis.compare import Comparison
+    from analysis.comparison.compare import Comparison
     from analysis.ground_truth import GroundTruth
 
 Resamples = Annotated[
@@ -59,9 +59,9 @@ def compare(
 
     analyze compare a.json b.json --gt gt.json; without any file, the newest study's runs are compared.
     """
-    from analysis.compare import Entrant
-    from analysis.compare import compare as compare_runs
-    from analysis.compare_screen import comparison_screen
+    from analysis.comparison.compare import Entrant
+    from analysis.comparison.compare import compare as compare_runs
+    from analysis.comparison.screen import comparison_screen
     from analysis.detections import read_detections
     from analysis.ground_truth import read_ground_truth
     from analysis.terminal import print_warnings, print_whole
@@ -86,7 +86,7 @@ def compare(
     if out:
         write_comparison(out, ground_truth, comparison)
     if as_json:
-        from analysis.compare_tables import comparison_document
+        from analysis.comparison.tables import comparison_document
         from analysis.tables import as_json as encode
 
         typer.echo(encode(comparison_document(ground_truth, comparison)).decode(), nl=False)
@@ -108,7 +108,7 @@ def progress_line() -> Callable[[int], None] | None:
 def write_comparison(out: Path, ground_truth: "GroundTruth", comparison: "Comparison") -> None:
     """Everything is made before the first file is written, and every file appears whole."""
     from analysis.atomic import write_bytes
-    from analysis.compare_tables import (
+    from analysis.comparison.tables import (
         categories_csv,
         comparison_csv,
         comparison_document,

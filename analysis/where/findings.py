@@ -6,7 +6,7 @@ from analysis.error_types import ERRORS
 from analysis.fates import FOUND
 from analysis.ground_truth import GroundTruth
 from analysis.tables import ap_name
-from analysis.where import Where
+from analysis.where.analysis import Where
 
 ENOUGH_OBJECTS = 20  # of a class, before a sentence is made of it
 CROWDED = 0.5  # IoU from which OCHuman calls an object heavily occluded

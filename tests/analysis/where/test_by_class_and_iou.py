@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 
 from analysis import BadInput, break_down, coco_metrics, read_detections, read_ground_truth
-from analysis.by_class import ClassErrors, by_class
-from analysis.by_iou import by_iou
 from analysis.detections import Detections
 from analysis.error_types import CONVENTIONS, ERRORS, SPECIAL, Settings
 from analysis.errors import Breakdown, break_down_verdict
 from analysis.ground_truth import GroundTruth
 from analysis.judging import judge
+from analysis.where.by_class import ClassErrors, by_class
+from analysis.where.by_iou import by_iou
 from tests.analysis import real_pairs
 from tests.analysis.cases import found, object_, read
 from tests.analysis.peers import load, plain, pycocotools_class_ap, tidecv_tide

@@ -11,7 +11,7 @@ from analysis.fates import FATE_NAMES, IGNORED
 from analysis.ground_truth import GroundTruth
 from analysis.plots import FORMATS, distinct_labels, encoded, label, legend_columns, new_figure, paper_style
 from analysis.tables import ap_name
-from analysis.where import Where
+from analysis.where.analysis import Where
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

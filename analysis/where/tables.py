@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.by_class import ClassErrors
-from analysis.by_iou import IouErrors
-from analysis.by_size import SizeErrors
 from analysis.error_types import CLS, DUP, ERRORS, LOC, SPECIAL
 from analysis.fates import FATE_NAMES, IGNORED
 from analysis.ground_truth import GroundTruth
-from analysis.where import Where
+from analysis.where.analysis import Where
+from analysis.where.by_class import ClassErrors
+from analysis.where.by_iou import IouErrors
+from analysis.where.by_size import SizeErrors
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,12 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.by_class import ClassErrors, by_class
-from analysis.by_iou import IouErrors, along_verdicts, thresholds
-from analysis.by_size import COCO_SIZES, Size, SizeErrors, by_size
-from analysis.confusion import Confusion, category_confusion
-from analysis.confusion_cost import with_costs
-from analysis.crowding import CrowdingBins, by_crowding, object_crowding
 from analysis.detections import Detections
 from analysis.error_types import Settings
 from analysis.errors import break_down_verdict
@@ -20,6 +14,12 @@ from analysis.ground_truth import GroundTruth
 from analysis.judging import judge_at
 from analysis.refusal import BadInput
 from analysis.runs import Run
+from analysis.where.by_class import ClassErrors, by_class
+from analysis.where.by_iou import IouErrors, along_verdicts, thresholds
+from analysis.where.by_size import COCO_SIZES, Size, SizeErrors, by_size
+from analysis.where.confusion import Confusion, category_confusion
+from analysis.where.confusion_cost import with_costs
+from analysis.where.crowding import CrowdingBins, by_crowding, object_crowding
 
 PARTS = ("class", "size", "iou", "crowding", "confusion")
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 
 from analysis import read_detections, read_ground_truth
-from analysis.confusion import Confusion, category_confusion
-from analysis.confusion_cost import with_costs
 from analysis.detections import Detections
 from analysis.error_types import CONVENTIONS, Settings
 from analysis.ground_truth import GroundTruth
 from analysis.judging import judge
 from analysis.verdict import Verdict
+from analysis.where.confusion import Confusion, category_confusion
+from analysis.where.confusion_cost import with_costs
 from tests.analysis import real_pairs
 from tests.analysis.cases import found, object_, read
 from tests.analysis.peers import load

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from analysis import Detections, GroundTruth, Settings, read_detections, read_ground_truth
-from analysis.intervals import Interval, difference, difference_over_seeds, interval, limits
+from analysis.comparison.intervals import Interval, difference, difference_over_seeds, interval, limits
+from analysis.comparison.resample import resample
 from analysis.judging import judge
-from analysis.resample import resample
 from analysis.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene
 from analysis.verdict import Verdict
 

@@ -1,10 +1,10 @@
 """A comparison read aloud: what differs beyond noise, in sentences with their numbers, and of what they speak."""
 
-from analysis.compare import Against, Comparison, Moves
+from analysis.comparison.compare import Against, Comparison, Moves
+from analysis.comparison.intervals import Difference
+from analysis.comparison.resample import MEAN_AP
 from analysis.error_types import ERRORS, SPECIAL, ap_name
 from analysis.ground_truth import GroundTruth
-from analysis.intervals import Difference
-from analysis.resample import MEAN_AP
 
 CAUSES = {
     "cls": "classification",

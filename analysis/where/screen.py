@@ -13,9 +13,9 @@ from analysis.ground_truth import GroundTruth
 from analysis.printed import one_line
 from analysis.tables import ap_name
 from analysis.terminal import COLORS, SIDE_BY_SIDE
-from analysis.where import Where
-from analysis.where_findings import where_findings
-from analysis.where_printed import percent, size_sentence
+from analysis.where.analysis import Where
+from analysis.where.findings import where_findings
+from analysis.where.printed import percent, size_sentence
 
 FIRST_ROWS = 10  # classes and confused pairs of a run; with many runs fewer
 FIRST_OF_MANY = 5

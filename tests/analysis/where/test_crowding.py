@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from analysis import break_down, read_detections, read_ground_truth
-from analysis.crowding import by_crowding, object_crowding
 from analysis.error_types import DUP
 from analysis.fates import FATE_NAMES, object_fates
+from analysis.where.crowding import by_crowding, object_crowding
 from tests.analysis import real_pairs
 from tests.analysis.cases import found, object_, read
 

@@ -19,7 +19,7 @@ class Confusion:
 
     A cls error counts whether or not its object was also found rightly; ``objects`` counts the objects that the
     confusion cost: unfound, with this error as the best claim. ``cost`` is there after
-    :func:`analysis.confusion_cost.with_costs`, which puts the costliest first.
+    :func:`analysis.where.confusion_cost.with_costs`, which puts the costliest first.
     """
 
     categories: int

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from analysis.compare import CategoryIntervals, Comparison, Moves
-from analysis.compare_findings import findings, what_of
+from analysis.comparison.compare import CategoryIntervals, Comparison, Moves
+from analysis.comparison.findings import findings, what_of
+from analysis.comparison.intervals import Difference, Interval
+from analysis.comparison.resample import MEAN_AP
 from analysis.error_types import SPECIAL, ap_name
 from analysis.ground_truth import GroundTruth
-from analysis.intervals import Difference, Interval
 from analysis.latex import escape
 from analysis.printed import markdown, one_line
-from analysis.resample import MEAN_AP
 from analysis.tables import SCHEMA, ground_truth_summary, settings_sentence
 
 

@@ -8,13 +8,13 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from analysis.compare import FEWEST_OF_CATEGORY, Against, CategoryIntervals, Comparison, Moves
-from analysis.compare_findings import findings, moved, of_whom, what_of
+from analysis.comparison.compare import FEWEST_OF_CATEGORY, Against, CategoryIntervals, Comparison, Moves
+from analysis.comparison.findings import findings, moved, of_whom, what_of
+from analysis.comparison.intervals import Difference, Interval
+from analysis.comparison.resample import MEAN_AP
 from analysis.error_types import ERRORS, SPECIAL, ap_name
 from analysis.findings import MEANINGS
 from analysis.ground_truth import GroundTruth
-from analysis.intervals import Difference, Interval
-from analysis.resample import MEAN_AP
 from analysis.tables import settings_sentence
 from analysis.terminal import COLORS
 

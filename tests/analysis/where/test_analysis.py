@@ -12,8 +12,8 @@ import pytest
 from analysis import read_detections, read_ground_truth
 from analysis.error_types import ERRORS, Settings
 from analysis.synthetic import write_example
-from analysis.where import PARTS, Analysis
-from analysis.where_plots import where_figures
+from analysis.where.analysis import PARTS, Analysis
+from analysis.where.plots import where_figures
 from tests.analysis.cases import document, found, object_, write
 from tests.command_line import run
 
@@ -48,7 +48,7 @@ def test_the_document_holds_every_part(example, monkeypatch, capsys):
     assert run(monkeypatch, "analyze", "errors", *files.values(), "--gt", truth, *options) == 0
     runs = json.loads(capsys.readouterr().out)["runs"]
     gt = read_ground_truth(truth)
-    from analysis.by_size import parse_sizes
+    from analysis.where.by_size import parse_sizes
 
     analysis = Analysis(gt, Settings(), PARTS, parse_sizes("little:0-50,big:50-"))
     for entry, (name, path) in zip(runs, files.items(), strict=True):

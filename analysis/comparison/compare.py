@@ -7,13 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.detections import Detections
-from analysis.error_types import ERRORS, SPECIAL, Settings
-from analysis.errors import Breakdown, break_down_verdict
-from analysis.fates import FATE_NAMES, object_fates
-from analysis.fates import IGNORED as NOT_ASKED
-from analysis.ground_truth import GroundTruth
-from analysis.intervals import (
+from analysis.comparison.intervals import (
     SIGNIFICANCE,
     Difference,
     Interval,
@@ -24,9 +18,15 @@ from analysis.intervals import (
     limits,
     over_seeds,
 )
+from analysis.comparison.resample import Resampled, resample
+from analysis.detections import Detections
+from analysis.error_types import ERRORS, SPECIAL, Settings
+from analysis.errors import Breakdown, break_down_verdict
+from analysis.fates import FATE_NAMES, object_fates
+from analysis.fates import IGNORED as NOT_ASKED
+from analysis.ground_truth import GroundTruth
 from analysis.judging import judge
 from analysis.refusal import BadInput
-from analysis.resample import Resampled, resample
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -246,7 +246,7 @@ def _measured(entrant: Entrant, drawn: Sequence[Resampled], breakdowns: tuple[Br
     for row, name in enumerate(drawn[0].numbers):
         value = np.mean([one.category_value[row] for one in drawn], axis=0)
         low, high = limits(np.mean([one.category_drawn[row] for one in drawn], axis=0).T)
-        low, high = 2 * value - high, 2 * value - low  # as analysis.intervals.interval does
+        low, high = 2 * value - high, 2 * value - low  # as analysis.comparison.intervals.interval does
         if row < first_error:
             low, high = low.clip(0, 100), high.clip(0, 100)
         categories[name] = CategoryIntervals(value, np.where(told, low, np.nan), np.where(told, high, np.nan))

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from analysis.intervals import (
+from analysis.comparison.intervals import (
     Difference,
     difference,
     difference_over_seeds,

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from analysis import break_down, coco_metrics, read_detections, read_ground_truth
 from analysis.average_precision import COCO_RECALLS
+from analysis.comparison.resample import Resampled, draw_weights, resample
+from analysis.comparison.weighting import WeightedCurves, weigh
 from analysis.detections import Detections
 from analysis.error_types import ERRORS, SPECIAL, Settings
 from analysis.ground_truth import GroundTruth
 from analysis.judging import judge
-from analysis.resample import Resampled, draw_weights, resample
 from analysis.verdict import Curve, Verdict
-from analysis.weighting import WeightedCurves, weigh
 from tests.analysis import real_pairs
 from tests.analysis.peers import load
 from tests.analysis.scenes import SceneFiles, clustered_boxes, grid_boxes, scenes

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.average_precision import COCO_RECALLS, EPSILON, recall_steps
-from analysis.confusion import Confusion
 from analysis.error_types import CLS
 from analysis.verdict import TIDE_RECALLS, Verdict
+from analysis.where.confusion import Confusion
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -25,7 +25,7 @@ def with_costs(confusion: Confusion, verdict: Verdict) -> Confusion:
     ``tidecv`` it is measured within the order of its fixed curves, over the categories in the mean before the fix.
 
     >>> from analysis import Settings, read_detections, read_ground_truth
-    >>> from analysis.confusion import category_confusion
+    >>> from analysis.where.confusion import category_confusion
     >>> from analysis.judging import judge
     >>> from analysis.synthetic import write_example
     >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from analysis import BadInput, break_down, read_detections, read_ground_truth
-from analysis.compare import Comparison, Entrant, compare
-from analysis.compare_commands import OUTPUTS
-from analysis.compare_findings import findings
+from analysis.comparison.commands import OUTPUTS
+from analysis.comparison.compare import Comparison, Entrant, compare
+from analysis.comparison.findings import findings
 from analysis.error_types import ERRORS, SPECIAL
 from analysis.fates import object_fates
 from analysis.ground_truth import GroundTruth
@@ -110,7 +110,7 @@ def test_the_seed_decides_and_threads_do_not(example: Any, monkeypatch: pytest.M
 
     first = low(1)
     assert low(2) != first
-    monkeypatch.setattr("analysis.resample._threads", lambda: 1)
+    monkeypatch.setattr("analysis.comparison.resample._threads", lambda: 1)
     assert low(1) == first
 
 
@@ -206,7 +206,7 @@ def test_tables_hold_the_numbers(example: Any, tmp_path: Path, monkeypatch: pyte
 
 def test_errors_with_intervals(example: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     truth, files = example
-    monkeypatch.setattr("analysis.compare.enough", lambda tests: 200)  # sooner done
+    monkeypatch.setattr("analysis.comparison.compare.enough", lambda tests: 200)  # sooner done
     command = ("analyze", "errors", *files.values(), "--gt", truth, "--intervals")
     assert run(monkeypatch, *command) == 0
     screen = capsys.readouterr().out
@@ -227,7 +227,7 @@ def test_errors_with_intervals(example: Any, monkeypatch: pytest.MonkeyPatch, ca
 def test_categories_of_few_images_have_no_interval(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     truth, files = example
     gt = read_ground_truth(truth)
-    monkeypatch.setattr("analysis.compare.FEWEST_OF_CATEGORY", 32)
+    monkeypatch.setattr("analysis.comparison.compare.FEWEST_OF_CATEGORY", 32)
     result = compare(gt, [Entrant(name, (read_detections(path, gt),)) for name, path in files.items()], resamples=200)
     images = [len(set(gt.image[gt.category == category].tolist())) for category in range(len(gt.category_id))]
     assert min(images) < 32

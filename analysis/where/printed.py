@@ -3,14 +3,14 @@
 import math
 from collections.abc import Sequence
 
-from analysis.by_size import Size
 from analysis.error_types import ERRORS, SPECIAL, Settings
 from analysis.fates import FATE_NAMES, IGNORED
 from analysis.ground_truth import GroundTruth
 from analysis.printed import Printed
 from analysis.runs import Run
 from analysis.tables import ap_name, settings_sentence
-from analysis.where import Where
+from analysis.where.analysis import Where
+from analysis.where.by_size import Size
 
 MOST_ROWS = 20  # classes and confused pairs of a run; the CSV has all
 
@@ -18,7 +18,7 @@ MOST_ROWS = 20  # classes and confused pairs of a run; the CSV has all
 def size_sentence(sizes: Sequence[Size], convention: str) -> str:
     """What the names of the sizes mean, and of what they are.
 
-    >>> from analysis.by_size import COCO_SIZES
+    >>> from analysis.where.by_size import COCO_SIZES
     >>> print(size_sentence(COCO_SIZES, "coco").partition(";")[0])
     Area (COCO's, square pixels) small: up to 32 x 32, medium: 32 x 32 to 96 x 96, large: above 96 x 96
     """

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from analysis.commands import app
-from analysis.compare_commands import progress_line
+from analysis.comparison.commands import progress_line
 from analysis.inputs import inputs
 from analysis.options import (
     BackgroundIou,

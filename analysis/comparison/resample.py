@@ -1,7 +1,7 @@
 """Paired bootstrap over images: what AP, AP50 and every error come to when the images are drawn again.
 
 A resample draws as many images as there are, with replacement, the same for every run. Labels and matches belong to an
-image, so they are made once; a resample is exact nevertheless (see :mod:`analysis.weighting`).
+image, so they are made once; a resample is exact nevertheless (see :mod:`analysis.comparison.weighting`).
 """
 
 import os
@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.average_precision import COCO_IOUS
+from analysis.comparison.weighting import WeightedCurves, weigh
 from analysis.detections import Detections
 from analysis.error_types import ERRORS, SPECIAL, ap_name
 from analysis.ground_truth import GroundTruth
 from analysis.judging import judge_at
 from analysis.refusal import BadInput
 from analysis.verdict import Curve, Verdict
-from analysis.weighting import WeightedCurves, weigh
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -8,7 +8,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.student import CONFIDENCE, t_quantile
+from analysis.comparison.student import CONFIDENCE, t_quantile
 
 Floats = NDArray[np.float64]
 
