@@ -8,7 +8,7 @@ from analysis.synthetic import write_example
 from tests.command_line import run
 from tests.shared_data import shared_data
 
-GUIDE = (Path(__file__).parent.parent.parent / "docs" / "where.md").read_text()
+GUIDE = (Path(__file__).parents[3] / "docs" / "where.md").read_text()
 
 
 def block(mark: str) -> str:
