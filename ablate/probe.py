@@ -177,6 +177,10 @@ def _words(cost: Cost) -> str:
     return f"{cost.peak_gib * 1024:,.0f} MiB, {cost.seconds_per_iteration:.4f} s an iteration{image}"
 
 
+def _full(cap_gib: float | Literal["none"]) -> str:
+    return f"the {'device' if cap_gib == 'none' else f'cap of {cap_gib:g} GiB'} is full with one image"
+
+
 class Prober:
     """Measures runs on one device, one at a time.
 
@@ -228,7 +232,7 @@ class Prober:
             if not is_out_of_memory(error):
                 raise
             peak = seconds = per_image = None
-            message = str(error).splitlines()[0] if str(error) else "the device holds no more"
+            message = str(error).splitlines()[0] if str(error) else _full(config.train.memory_cap_gib)
         finally:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -282,7 +286,8 @@ class Prober:
         optimizer = subject.optimizer()
         scaler = build_scaler(config.train.precision, self.device)
         subject.module.train()
-        meter = MemoryMeter(subject.module, self.device, None)
+        cap = config.train.memory_cap_gib  # a run that answers for a smaller device is measured as there
+        meter = MemoryMeter(subject.module, self.device, None if cap == "none" else cap)
 
         def step(_: int) -> None:
             with meter.watching():

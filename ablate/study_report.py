@@ -1,8 +1,9 @@
 """The section of a report that is the study itself: its table, what each variant costs, what to be careful about."""
 
 from ablate.summary import Row, Summary
+from ablate.summary_cells import banner
 from ablate.summary_files import Column, columns
-from ablate.summary_screen import MARK, banner
+from ablate.summary_screen import MARK
 from analysis.report.markup import Markup, join, tag
 from analysis.report.page import Section
 from analysis.report.parts import Column as Head

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ablate.summary import ERRORS, Row, Summary
-from ablate.summary_screen import banner, kinds
+from ablate.summary_cells import banner, over_seeds
+from ablate.summary_screen import kinds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,8 +30,13 @@ def errors_figure(summary: Summary) -> dict[str, bytes]:
     import seaborn as sns
 
     kind, _ = kinds(summary)
+    uneven = len({row.n for row in rows}) > 1
     records = [
-        {"variant": _label(row, kind), "error": name.upper() if name in TOTALS else name, "points": value}
+        {
+            "variant": _label(row, kind, with_n=uneven),
+            "error": name.upper() if name in TOTALS else name,
+            "points": value,
+        }
         for row in rows
         for name in ERRORS
         for value in row.errors[name].each
@@ -70,7 +76,7 @@ def errors_figure(summary: Summary) -> dict[str, bytes]:
             handles[: len(labels)], names[: len(labels)], loc="outside upper left",
             ncols=math.ceil(len(labels) / lines), frameon=False, fontsize=8.5, columnspacing=1.4, handlelength=1.2,
         )  # fmt: skip
-        _footer(figure, summary)
+        _footer(figure, summary, "a dot a seed" if any(row.n > 1 for row in rows) else "")
         return _encoded(figure)
 
 
@@ -104,7 +110,9 @@ def curves_figure(summary: Summary) -> dict[str, bytes]:
         if len(lines) > 1:
             axis.legend(frameon=False, fontsize=8.5)
         sns.despine(ax=axis)
-        _footer(figure, summary)
+        _footer(
+            figure, summary, "band: 95 % over seeds" if any(row.metrics["AP"].half is not None for row in rows) else ""
+        )
         return _encoded(figure)
 
 
@@ -131,8 +139,8 @@ def _unit(summary: Summary, rows: Sequence[Row]) -> str:
     return f"{summary.unit} ({word})" if word and word not in summary.unit else summary.unit
 
 
-def _label(row: Row, kind: str) -> str:
-    return f"{row.variant}  ({kind} AP {row.metrics['AP'].mean:.1f})"
+def _label(row: Row, kind: str, *, with_n: bool = False) -> str:
+    return f"{row.variant}  ({kind} AP {row.metrics['AP'].mean:.1f}{f', n = {row.n}' * with_n})"
 
 
 def _percent(summary: Summary) -> int:
@@ -158,12 +166,13 @@ def _figure(width: float, height: float) -> "tuple[Figure, Any]":
     return figure, style
 
 
-def _footer(figure: "Figure", summary: Summary) -> None:
-    """What must not get lost when the picture travels alone."""
-    n = f"n = {len(summary.seeds)}"
+def _footer(figure: "Figure", summary: Summary, marks: str = "") -> None:
+    """What must not get lost when the picture travels alone; what its marks are, where seeds are shown."""
     data = f"{summary.images:,} images, digest {summary.validation_data[:12]}" if summary.images is not None else ""
     break_at = "\n" if figure.get_figwidth() < 6 else " | "
-    text = break_at.join([" | ".join(part for part in (summary.study, data) if part), banner(summary) or n])
+    about = " | ".join(part for part in (summary.study, data) if part)
+    seeds = " | ".join(part for part in (banner(summary) or over_seeds(summary), marks) if part)
+    text = break_at.join([about, seeds])
     figure.supxlabel(text, fontsize=6.5, color="0.45")
 
 

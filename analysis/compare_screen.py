@@ -137,8 +137,10 @@ def interval_text(found: Interval, *, sign: bool = False) -> str:
 
     >>> interval_text(Interval(1.25, 0.5, 2.0, 0.4)), interval_text(Interval(-1.0, -2.0, 0.5, 0.6), sign=True)
     ('1.2 [0.5, 2.0]', '-1.0 [-2.0, +0.5]')
+    >>> interval_text(Interval(-0.01, -0.02, 0.5, 0.6), sign=True)  # no negative zero
+    '+0.0 [+0.0, +0.5]'
     """
-    shape = "+.1f" if sign else ".1f"
+    shape = "+z.1f" if sign else "z.1f"
     if found.value != found.value:
         return "-"
     value = format(found.value, shape)

@@ -66,7 +66,7 @@ def test_one_seed_speaks_of_models(study: Study, tmp_path: Path, monkeypatch: An
     fill(tmp_path, study, seeds=(0,))
     assert run(monkeypatch, "ablate", "compare", "--root", tmp_path, "--resamples", 400) == 0
     screen = capsys.readouterr().out
-    assert "window: 1 of 3 seeds are finished" in screen
+    assert "window: 1 of 3 seeds are finished here and in the baseline" in screen
     assert "window has" in screen
     assert "on these two models" in screen
     assert "Of one model each" in screen
@@ -112,7 +112,7 @@ def test_a_variant_of_one_seed_among_designs_is_said(study: Study, tmp_path: Pat
     assert [(one.name, one.seeds) for one in found.against] == [("window", (0, 1)), ("global", (1,))]
     assert not found.of_designs
     assert what_of(found).endswith("But global: one model, n = 1.")
-    assert "global: 1 of 3 seeds are finished" in found.cautions
+    assert "global: 1 of 3 seeds are finished here and in the baseline" in found.cautions
     first, second = findings(found)
     assert "over n = 2 seeds" in first
     assert "on these two models" in second

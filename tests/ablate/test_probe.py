@@ -123,6 +123,20 @@ def test_running_out_of_memory_is_a_cost(study: Study, tmp_path: Path, monkeypat
     assert cost.message == "CUDA out of memory. Tried to allocate 2.00 GiB"
 
 
+def test_a_cap_on_memory_holds_for_the_probe(study: Study, tmp_path: Path) -> None:
+    train(tmp_path, study)
+    run = study.runs[0]
+    assert run.config is not None
+    folder, prober = run_folder(tmp_path, run.identity), Prober(torch.device("cpu"), tmp_path)
+    free = prober.measure(run.config, folder)
+    assert free.peak_gib is not None
+    for share, fits in ((1.5, True), (0.5, False)):
+        capped = msgspec.structs.replace(run.config.train, memory_cap_gib=share * free.peak_gib)
+        cost = prober.measure(msgspec.structs.replace(run.config, train=capped), folder)
+        assert (cost.peak_gib == free.peak_gib) is fits
+        assert ("GiB is full with one image" in cost.message) is not fits
+
+
 def test_a_study_that_never_ran_is_refused_and_a_torn_file_is_no_cost(study: Study, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"no run of study .* was started yet"):
         probe_study(tmp_path, study, device="cpu")
