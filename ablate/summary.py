@@ -1,7 +1,7 @@
 """The answer of a study: AP, errors and cost of each variant over its seeds, and what was published about it."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,7 @@ from analysis.refusal import BadInput
 IouType = Literal["bbox", "segm"]
 Kind = Callable[[Evaluation], Measured | None]
 METRICS = ("AP", "AP50", "AP75")
+STEADY = 0.25  # between the quartiles of the iterations of a probe, as a share of their median
 ERRORS = ("cls", "loc", "both", "dup", "bg", "miss", "fp", "fn")
 
 
@@ -115,7 +116,7 @@ def summarise(root: Path, study: Study, iou_type: IouType = "bbox") -> Summary:
     )
     beside = [row.published for row in rows if row.published is not None]
     place = next((cost for cost in costs.values()), None)
-    notes += _cautions(study, rows)
+    notes += [*_unsteady(costs), *_cautions(study, rows)]
     return Summary(
         study=study.name,
         title=study.title,
@@ -248,6 +249,18 @@ def _row(
             None,
         ),
     )
+
+
+def _unsteady(costs: Mapping[str, Cost]) -> list[str]:
+    """A warning where iterations that do the same work took times of their own."""
+    names = [name for name, cost in costs.items() if (cost.spread or 0) > STEADY]
+    if not names:
+        return []
+    most = max(cost.spread or 0 for cost in costs.values())
+    return [
+        f"Equal iterations of {', '.join(names)} took times up to {most:.0%} apart, so something else ran meanwhile; "
+        "when the machine is idle: ablate probe --again."
+    ]
 
 
 def _cautions(study: Study, rows: Sequence[Row]) -> list[str]:

@@ -18,6 +18,7 @@ from ablate.evaluation import Evaluation
 from ablate.identity import evaluation_identity
 from ablate.manifest import Manifest
 from ablate.planning import Request, plan
+from ablate.probe import FILE, Cost
 from ablate.published import COCO_VALIDATION
 from ablate.store import Status, run_folder
 from ablate.study import Study, study_folder, write_study
@@ -153,6 +154,15 @@ def test_cost_of_different_machines_is_not_compared(study: Study, root: Path) ->
     assert all(row.peak_gib is None for row in summary.rows)
     assert any("different machines and is not compared" in note for note in summary.notes)
     assert all(row.metrics for row in summary.rows if row.variant in AP)  # AP is still there
+
+
+def test_cost_that_was_measured_beside_something_else_is_told(study: Study, root: Path) -> None:
+    fill(root, study)
+    assert not [note for note in summarise(root, study).notes if "probe" in note]
+    altered(run_folder(root, study.runs[0].identity).path / FILE, Cost, spread=0.4)
+    altered(run_folder(root, study.runs[3].identity).path / FILE, Cost, spread=0.05)
+    (note,) = (note for note in summarise(root, study).notes if "probe" in note)
+    assert note.startswith("Equal iterations of window took times up to 40% apart")
 
 
 def test_rows_that_ran_out_of_memory_say_so(study: Study, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
