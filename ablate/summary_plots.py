@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "pdf")
 MOST_WITH_NUMBERS = 3  # variants whose bars have room for them
+LINES_A_ROW = 4  # in the legend of the curves
 LEGEND_WIDTH = 108  # letters across the figure of the errors
 TYPES, TOTALS = ERRORS[:6], ERRORS[6:]
 
@@ -88,10 +89,10 @@ def curves_figure(summary: Summary) -> dict[str, bytes]:
     import seaborn as sns
 
     kind, _ = kinds(summary)
-    figure, style = _figure(4.8, 3.3)
+    lines = _lines_of(rows)
+    figure, style = _figure(4.8, 3.3 + (0.2 + 0.19 * math.ceil(len(lines) / LINES_A_ROW)) * (len(lines) > 1))
     with style:
         axis = figure.subplots()
-        lines = _lines_of(rows)
         for (name, line), colour in zip(lines.items(), _palette(len(lines)), strict=True):
             numbers = [row.number or 0.0 for row in line]
             found = [row.metrics["AP"] for row in line]
@@ -108,7 +109,10 @@ def curves_figure(summary: Summary) -> dict[str, bytes]:
         axis.minorticks_off()
         axis.set(xlabel=_unit(summary, rows), ylabel=f"{kind} AP (points)")
         if len(lines) > 1:
-            axis.legend(frameon=False, fontsize=8.5)
+            figure.legend(
+                loc="outside upper left", ncols=LINES_A_ROW, frameon=False, fontsize=8.5, columnspacing=1.4,
+                title=_other_axis(summary, rows), title_fontsize=8.5, alignment="left",
+            )  # fmt: skip
         sns.despine(ax=axis)
         _footer(
             figure, summary, "band: 95 % over seeds" if any(row.metrics["AP"].half is not None for row in rows) else ""
@@ -130,6 +134,12 @@ def _numeric_level(row: Row, rows: Sequence[Row]) -> str:
     same = [set(other.levels) for other in rows if other.number == row.number]
     shared = set.intersection(*same)
     return next((level for level in row.levels if level in shared), "")
+
+
+def _other_axis(summary: Summary, rows: Sequence[Row]) -> str:
+    """The name of the axis that the lines are of."""
+    is_first = rows[0].levels[:1] == (_numeric_level(rows[0], rows),)
+    return (summary.product or "") if is_first else summary.axis
 
 
 def _unit(summary: Summary, rows: Sequence[Row]) -> str:

@@ -431,7 +431,7 @@ def test_a_numeric_axis_is_a_curve_with_a_line_for_each_of_the_other(root: Path)
     study = plan(AXES["schedule"], Request(), root, crossed=AXES["head"])
     for run in study.runs:
         finish(root, study, run, 30.0 + (run.number or 0) / 100)
-    from ablate.summary_plots import _lines_of
+    from ablate.summary_plots import _lines_of, _other_axis
 
     summary = summarise(root, study)
     lines = _lines_of(summary.rows)
@@ -439,7 +439,11 @@ def test_a_numeric_axis_is_a_curve_with_a_line_for_each_of_the_other(root: Path)
         name: sorted({run.number for run in study.runs if run.number}) for name in ("paper", "plain")
     }
     assert curves_figure(summary)["png"].startswith(PNG)
+    assert _other_axis(summary, summary.rows) == "head"
     assert curves_figure(msgspec.structs.replace(summary, unit="")) == {}
+    swapped = summarise(root, plan(AXES["head"], Request(), root, crossed=AXES["schedule"]))
+    assert set(_lines_of(swapped.rows)) == {"paper", "plain"}
+    assert _other_axis(swapped, swapped.rows) == "head"
 
 
 def test_a_deleted_neighbour_changes_no_table(study: Study, root: Path) -> None:
