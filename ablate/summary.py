@@ -258,7 +258,7 @@ def _unsteady(costs: Mapping[str, Cost]) -> list[str]:
         return []
     most = max(cost.spread or 0 for cost in costs.values())
     return [
-        f"Equal iterations of {', '.join(names)} took times up to {most:.0%} apart, so something else ran meanwhile; "
+        f"Equal iterations of {' / '.join(names)} took times up to {most:.0%} apart, so something else ran meanwhile; "
         "when the machine is idle: ablate probe --again."
     ]
 
@@ -270,13 +270,13 @@ def _cautions(study: Study, rows: Sequence[Row]) -> list[str]:
     if not baseline.n and any(row.n for row in rows):
         notes.append(f"The baseline {study.baseline} has no result ({baseline.state}), so there are no differences.")
     fewer = [
-        f"{row.variant}, {row.difference.n} of {row.n}" for row in rows if row.difference and row.difference.n < row.n
+        f"{row.variant} {row.difference.n} of {row.n}" for row in rows if row.difference and row.difference.n < row.n
     ]
     if fewer:
-        notes.append(f"Differences are over the seeds that the baseline has finished too: {'; '.join(fewer)}.")
+        notes.append(f"Differences are over the seeds that the baseline has finished too: {' / '.join(fewer)}.")
     full = [row.variant for row in rows if "out of memory" in row.state and row.peak_gib is not None]
     if full:
-        notes.append(f"Out of memory in training; the cost is that of a single image: {', '.join(full)}.")
+        notes.append(f"Out of memory in training; the cost is that of a single image: {' / '.join(full)}.")
     if max(row.n for row in rows) == 1:
         notes.append("n = 1: one run a variant, no interval.")
     return notes
@@ -295,7 +295,7 @@ def _comparable_costs(costs: dict[str, Cost]) -> tuple[dict[str, Cost], list[str
     if len(places) < 2:
         return costs, []
     listed = "; ".join(
-        f"{place} ({', '.join(name for name, cost in costs.items() if cost.place == place)})" for place in places
+        f"{place} (of {' / '.join(name for name, cost in costs.items() if cost.place == place)})" for place in places
     )
     sentence = (
         f"Cost was measured on different machines and is not compared: {listed}. One of them: ablate probe --again."

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from ablate.folding import Folded
+    from analysis.folding import Folded
 
 COLORS = {"cls": "magenta", "loc": "cyan", "both": "blue", "dup": "yellow", "bg": "red", "miss": "green"}
 MARK = "†"  # not controlled
@@ -101,7 +101,7 @@ def _styled(
 def _scores(summary: Summary) -> "Folded":
     from rich.text import Text
 
-    from ablate.folding import Folded, Head
+    from analysis.folding import Folded, Head
 
     kind, other = kinds(summary)
     several = len(summary.seeds) > 1
@@ -146,7 +146,7 @@ def _state(row: Row) -> "Text":
 def _errors(summary: Summary) -> "Folded":
     from rich.text import Text
 
-    from ablate.folding import Folded, Head
+    from analysis.folding import Folded, Head
 
     kind, _ = kinds(summary)
     percent = round((summary.iou or 0) * 100)
@@ -163,7 +163,7 @@ def _errors(summary: Summary) -> "Folded":
 
 
 def _cost(summary: Summary) -> "Folded":
-    from ablate.folding import Folded, Head
+    from analysis.folding import Folded, Head
 
     known = [row for row in summary.rows if row.size is not None]
     names = ["peak memory", "s/iter.", "s/image"] if summary.cost_place else []
@@ -185,7 +185,7 @@ def _published(summary: Summary) -> "list[RenderableType]":
     """A column a source and size; what each stands for below."""
     from rich.text import Text
 
-    from ablate.folding import Folded, Head
+    from analysis.folding import Folded, Head
 
     kind, _ = kinds(summary)
     block = in_columns(summary, kind)
@@ -232,5 +232,5 @@ def _notes(summary: Summary) -> Iterator[str]:
         if row.message:
             reasons.setdefault(row.message, []).append(row.variant)
     for message, names in reasons.items():
-        yield f"{', '.join(names[:NAMED])}{f' and {len(names) - NAMED} more' * (len(names) > NAMED)}: {message}"
+        yield f"{' / '.join(names[:NAMED])}{f' and {len(names) - NAMED} more' * (len(names) > NAMED)}: {message}"
     yield from summary.notes

@@ -12,6 +12,7 @@ from analysis.compare import FEWEST_OF_CATEGORY, Against, CategoryIntervals, Com
 from analysis.compare_findings import findings, moved, of_whom, what_of
 from analysis.error_types import ERRORS, SPECIAL, ap_name
 from analysis.findings import MEANINGS
+from analysis.folding import Folded, Head
 from analysis.ground_truth import GroundTruth
 from analysis.intervals import Difference, Interval
 from analysis.resample import MEAN_AP
@@ -64,7 +65,7 @@ def intervals_screen(comparison: Comparison) -> list[RenderableType]:
 
 
 def _width(console: Console, table: Table) -> int:
-    return Measurement.get(console, console.options, table).maximum
+    return Measurement.get(console, console.options.update(max_width=10_000), table).maximum  # not cut to the console
 
 
 def _table() -> Table:
@@ -182,15 +183,16 @@ def sources_table(comparison: Comparison) -> list[RenderableType]:
     several = [one for one in comparison.against if len(one.seeds) > 1]
     if not several:
         return []
-    table = _table()
-    table.add_column("")
-    for number in comparison.numbers:
-        table.add_column(_number_name(number), justify="right")
-    for one in several:
-        cells = [f"{found.images:.1f} / {found.seeds:.1f}" for found in one.differences.values()]
-        table.add_row(Text(f"{one.name}, n = {len(one.seeds)}"), *cells)
-    title = _title("Standard error of each difference: from the choice of images / from the choice of seeds")
-    return [Text(""), title, table]
+    heads = [Head("", right=False), *(Head(_number_name(number)) for number in comparison.numbers)]
+    rows = [
+        [
+            f"{one.name}, n = {len(one.seeds)}",
+            *(f"{found.images:.1f} / {found.seeds:.1f}" for found in one.differences.values()),
+        ]
+        for one in several
+    ]
+    title = "Standard error of each difference: from the choice of images / from the choice of seeds"
+    return [Text(""), Folded(title, heads, rows)]
 
 
 def findings_grid(comparison: Comparison) -> RenderableType:

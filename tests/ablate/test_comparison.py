@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,23 @@ def test_one_seed_speaks_of_models(study: Study, tmp_path: Path, monkeypatch: An
     assert "n = " not in screen
     assert "Standard error" not in screen  # one seed cannot tell the sources apart
     assert "synthetic data: shows the tool, is no evidence" in screen
+
+
+def test_a_narrow_terminal_loses_no_column(study: Study, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    fill(tmp_path, study)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # for rich a terminal
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "72")
+    assert run(monkeypatch, "ablate", "compare", "--root", tmp_path, "--resamples", 400) == 0
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()]
+    assert max(map(len, lines)) <= 72
+    heads = [line.split() for line in lines if line.endswith("  p")]
+    assert heads == [["hybrid", "window", "p"], ["hybrid", "global", "p"]]  # no room for them side by side
+    for name in ("AP50 lost to", "cls ", "FN "):
+        assert len([line for line in lines if line.startswith(name)]) == 2
+    sources = [line for line in lines if re.match(r"(window|global), n = 3  ", line)]
+    assert len(sources) == 4  # folded into two
+    assert all(re.fullmatch(r"\w+, n = 3(  +\d+\.\d / \d+\.\d){5}", line) for line in sources)
 
 
 def test_seeds_are_paired_and_their_noise_stands_apart(study: Study, tmp_path: Path) -> None:

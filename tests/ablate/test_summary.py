@@ -201,7 +201,7 @@ def test_some_seeds_may_be_missing(study: Study, root: Path) -> None:
     hybrid = [run for run in study.runs if run.variant == "hybrid"]
     run_folder(root, hybrid[2].identity).write_status(Status(state="running"))
     summary = summarise(root, study)
-    note = "Differences are over the seeds that the baseline has finished too: window, 1 of 2; global, 2 of 3."
+    note = "Differences are over the seeds that the baseline has finished too: window 1 of 2 / global 2 of 3."
     assert note in summary.notes  # n stands beside the mean, which is over more
     assert note in as_markdown(summary)
     assert note in as_latex(summary)
