@@ -10,7 +10,7 @@ import msgspec
 
 from ablate.estimate import Estimate
 from ablate.summary import ERRORS, METRICS, Row, Summary
-from ablate.summary_cells import COUNTS, banner, decimals, interval, over_seeds
+from ablate.summary_cells import COUNTED, COUNTS, banner, decimals, interval, over_seeds
 from ablate.summary_published import in_columns, in_print, place
 from ablate.summary_screen import kinds
 from analysis.latex import escape
@@ -241,6 +241,8 @@ def _facts(summary: Summary) -> list[str]:
         lines.append(f"{summary.images:,} images, {summary.objects:,} objects, digest {summary.validation_data[:12]}.")
     if summary.cost_place:
         lines.append(f"Cost of one image at a time, alone on {summary.cost_place}; memory {summary.cost_memory}.")
+    if any(row.size for row in summary.rows):
+        lines.append(COUNTED)
     failed = [f"{row.variant}: {row.state}." for row in summary.rows if row.state not in ("finished", "to run")]
     return [*lines, *failed, *summary.notes]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ablate.estimate import Estimate
 from ablate.study import Study
 from ablate.summary import ERRORS, METRICS, IouType, Published, Row, Summary, summarise
-from ablate.summary_cells import COUNTS, banner, decimals, interval, memory, seconds
+from ablate.summary_cells import COUNTED, COUNTS, banner, decimals, interval, memory, seconds
 from ablate.summary_published import in_columns, in_print
 
 if TYPE_CHECKING:
@@ -220,6 +220,8 @@ def _legend(summary: Summary) -> str:
     if summary.cost_place:
         what = f"Cost of one image at a time, alone on {summary.cost_place}; memory: {summary.cost_memory}."
         lines.append(what)
+    if any(row.size for row in summary.rows):
+        lines.append(COUNTED)
     return " ".join(lines)
 
 

@@ -17,13 +17,13 @@ from ablate.estimate import estimate
 from ablate.evaluation import Evaluation
 from ablate.identity import evaluation_identity
 from ablate.manifest import Manifest
-from ablate.planning import Request, plan
+from ablate.planning import DETECTIONS, PROPOSALS, Request, plan
 from ablate.probe import FILE, Cost
 from ablate.published import COCO_VALIDATION
 from ablate.store import Status, run_folder
 from ablate.study import Study, study_folder, write_study
 from ablate.summary import ERRORS, summarise
-from ablate.summary_cells import banner, interval
+from ablate.summary_cells import COUNTED, banner, interval
 from ablate.summary_files import as_csv, as_json, as_latex, as_markdown, published_csv, published_latex, write_files
 from ablate.summary_plots import curves_figure
 from ablate.summary_screen import summary_screen
@@ -388,6 +388,10 @@ def test_every_format_carries_the_warning_and_the_numbers(
     assert warning in text_of(root, study, capsys)
     assert warning in as_markdown(summary)
     assert warning in as_latex(summary).replace("Synthetic", "synthetic")
+    assert COUNTED in " ".join(text_of(root, study, capsys).split())
+    assert COUNTED in as_markdown(summary)
+    assert COUNTED in as_latex(summary)
+    assert f"{PROPOSALS:,} proposals and {DETECTIONS} masks" in COUNTED
     document = json.loads(as_json(summary))
     assert document["synthetic"] is True
     assert document["rows"][0]["metrics"]["AP"]["mean"] == 31.0
