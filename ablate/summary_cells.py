@@ -1,8 +1,5 @@
 """Numbers of a study in print: estimates, memory, seconds, counts, and over how many seeds they are."""
 
-import math
-from collections.abc import Iterable
-
 from ablate.estimate import Estimate
 from ablate.summary import Row, Summary
 
@@ -41,16 +38,6 @@ def memory(gib: float | None) -> str:
 def seconds(value: float | None) -> str:
     """A time in print, three digits."""
     return "" if value is None else f"{value:.3g}" if value >= 1 else f"{value:.4f}"
-
-
-def decimals(values: Iterable[float], fewest: int) -> int:
-    """Digits after the point that show at least three of the smallest number, so that near variants differ in print.
-
-    >>> decimals([0.3461, 0.3473], 2), decimals([849.57, 853.1], 2)
-    (3, 2)
-    """
-    smallest = min((value for value in values if value > 0), default=1.0)
-    return max(fewest, 2 - math.floor(math.log10(smallest)))
 
 
 def parameters(row: Row) -> float:

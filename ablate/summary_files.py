@@ -8,9 +8,10 @@ from pathlib import Path
 
 import msgspec
 
+from ablate.complexity import decimals
 from ablate.estimate import Estimate
 from ablate.summary import ERRORS, METRICS, Row, Summary
-from ablate.summary_cells import COUNTED, COUNTS, banner, decimals, interval, over_seeds
+from ablate.summary_cells import COUNTED, COUNTS, banner, interval, over_seeds
 from ablate.summary_published import in_columns, in_print, place
 from ablate.summary_screen import kinds
 from analysis.latex import escape

@@ -5,10 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ablate.complexity import decimals
 from ablate.estimate import Estimate
 from ablate.study import Study
 from ablate.summary import ERRORS, METRICS, IouType, Published, Row, Summary, summarise
-from ablate.summary_cells import COUNTED, COUNTS, banner, decimals, interval, memory, seconds
+from ablate.summary_cells import COUNTED, COUNTS, banner, interval, memory, seconds
 from ablate.summary_published import in_columns, in_print
 
 if TYPE_CHECKING:
