@@ -99,7 +99,8 @@ def _cautions(study: Study, paired: dict[str, list[StudyRun]]) -> list[str]:
         if not runs:
             sentences.append(f"{variant} is left out: no run of it is finished under a seed of the baseline")
         elif len(runs) < len(study.seeds):
-            sentences.append(f"{variant}: {len(runs)} of {len(study.seeds)} seeds are finished")
+            theirs = "" if variant == study.baseline else " here and in the baseline"
+            sentences.append(f"{variant}: {len(runs)} of {len(study.seeds)} seeds are finished{theirs}")
         keys = dict.fromkeys(key for run in runs for key in run.uncontrolled)
         if keys:
             sentences.append(f"{variant} is not controlled: it differs in {', '.join(keys)} too")

@@ -14,6 +14,7 @@ Modules are counted as they are, by hooks on one forward pass, which costs nothi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,6 +54,16 @@ class Cost:
 def total(costs: Iterable[Cost]) -> Cost:
     """The sum."""
     return sum(costs, start=Cost())
+
+
+def decimals(values: Iterable[float], fewest: int) -> int:
+    """Digits after the point that show at least three of the smallest number, so that near variants differ in print.
+
+    >>> decimals([0.3461, 0.3473], 2), decimals([849.57, 853.1], 2)
+    (3, 2)
+    """
+    smallest = min((value for value in values if value > 0), default=1.0)
+    return max(fewest, 2 - math.floor(math.log10(smallest)))
 
 
 def _attention_cost(attention: Any, tokens: Tensor) -> Cost:

@@ -197,10 +197,11 @@ def _with_base(path: Path, is_preset: bool, seen: tuple[Path, ...]) -> Tree:
 
 
 def _anchor_paths(tree: object, folder: Path) -> None:
-    """Makes the relative paths of data sets absolute, in place."""
+    """Makes the relative paths of data sets absolute, in place; ``images: all`` of the embedded data is none."""
     for source in tree.values() if isinstance(tree, dict) else ():
         for key in PATH_KEYS if isinstance(source, dict) else ():
-            if isinstance(source.get(key), str):
+            is_count = source.get(key) == "all" and source.get("type", "shapes") == "shapes"
+            if isinstance(source.get(key), str) and not is_count:
                 source[key] = str(folder / Path(source[key]).expanduser())
 
 

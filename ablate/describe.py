@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from ablate.complexity import decimals
 from ablate.config import RunConfig, Shapes
 from ablate.config_yaml import dump_config
 
@@ -135,16 +136,17 @@ def description_screen(description: Description) -> "list[RenderableType]":
     from rich.table import Table
     from rich.text import Text
 
-    def millions(count: int) -> str:
-        return f"{count / 1e6:,.2f}"
-
     parts = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     parts.add_column("part")
     for name in ("parameters M", "GMAC", "activations M"):
         parts.add_column(name, justify="right")
+    whole = description.total
+    scales = [(whole.parameters, 1e6), (whole.macs, 1e9), (whole.activations, 1e6)]
+    digits = [decimals([count / scale], 2) for count, scale in scales]
     for name, part in [*description.parts.items(), ("in all", description.total)]:
         style = "bold" if name == "in all" else ""
-        figures = (millions(part.parameters), f"{part.macs / 1e9:,.2f}", millions(part.activations))
+        millions = part.parameters / 1e6, part.macs / 1e9, part.activations / 1e6
+        figures = [f"{number:,.{places}f}" for number, places in zip(millions, digits, strict=True)]
         parts.add_row(name, *figures, style=style)
     levels = ", ".join(f"{name} stride {level.stride}" for name, level in description.levels.items())
     channels = next(iter(description.levels.values())).channels

@@ -1,16 +1,17 @@
 """What a study and an axis look like before anything has run."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ablate.axes.base import Axis, Variant
+from ablate.complexity import decimals
 from ablate.published import Finding, findings_of
 from ablate.store import run_folder
-from ablate.study import CAREFUL, Study, StudyRun, configs_folder
+from ablate.study import CAREFUL, Size, Study, StudyRun, configs_folder
 from ablate.study_text import leaves, nested, scalar
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def plan_screen(study: Study, root: Path, *, written: bool) -> "list[RenderableT
     for name in ("param. M", "GMAC"):
         table.add_column(name, justify="right")
     table.add_column("runs")
+    shapes = _counts([run.size for run in study.runs if run.size is not None])
     for variant in study.variants:
         runs = [run for run in study.runs if run.variant == variant]
         first, baseline = runs[0], variant == study.baseline
@@ -36,9 +38,7 @@ def plan_screen(study: Study, root: Path, *, written: bool) -> "list[RenderableT
             differs.append(f"\nnot controlled: also {', '.join(first.uncontrolled)}", style="yellow")
         if CAREFUL in first.note:
             differs.append(f"\n{first.note[first.note.index(CAREFUL) :]}", style="yellow")
-        size = (
-            ["", ""] if first.size is None else [f"{first.size.parameters / 1e6:,.2f}", f"{first.size.macs / 1e9:,.2f}"]
-        )
+        size = ["", ""] if first.size is None else [shape(first.size) for shape in shapes]
         table.add_row(Text(variant, style="bold" if baseline else ""), differs, *size, _stands(runs, root))
     grid = Table.grid(padding=(0, 2))
     seeds = ", ".join(map(str, study.seeds))
@@ -147,6 +147,13 @@ def _findings(findings: Sequence[Finding]) -> "list[RenderableType]":
             Text(finding.source, style="dim"),
         )
     return [Text(""), table]
+
+
+def _counts(sizes: Sequence[Size]) -> list[Callable[[Size], str]]:
+    """Millions of parameters and GMAC in print, with the digits that tell near variants apart."""
+    first = decimals([size.parameters / 1e6 for size in sizes], 2)
+    second = decimals([size.macs / 1e9 for size in sizes], 2)
+    return [lambda size: f"{size.parameters / 1e6:,.{first}f}", lambda size: f"{size.macs / 1e9:,.{second}f}"]
 
 
 def _differences(study: Study, run: StudyRun) -> str:

@@ -1,10 +1,13 @@
 """What a run costs, measured alone on the device: peak memory and seconds of training, seconds of prediction.
 
 Training: one image an iteration, the same for every variant, as the paper measured on its GPUs; forward, backward and
-optimizer step, median over iterations, warm-up dropped. Memory is what CUDA allocated at most (weights, gradients and
-optimizer state among it), or, on a CPU, the bytes kept for the backward pass, because resident memory would not show
-activation checkpointing. Prediction: the first validation images with the trained weights, boxes and masks included,
-loading of files left out; median over them.
+optimizer step at a learning rate of 0, so that all iterations do the same work; median over ten of them, or a second of
+them, warm-up dropped. Memory is what CUDA allocated at most (weights, gradients and optimizer state among it), or, on a
+CPU, the bytes kept for the backward pass, because resident memory would not show activation checkpointing; that of the
+first ten iterations. Prediction: the first validation images with the trained weights, boxes and masks included,
+loading of files left out; median over them, again and again for a second.
+
+How far apart equal iterations lie is kept: what parts them is something else that ran.
 """
 
 import statistics
@@ -13,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from itertools import chain, cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -34,6 +38,7 @@ FILE = "probe.json"
 WARM_UP = 3
 ITERATIONS = 10
 FEWEST = 3
+LEAST = 1.0  # seconds; quick iterations go on until then, so that a burst of something else does not decide the median
 PATIENCE = 60.0  # seconds; after them the fewest iterations are enough
 
 
@@ -49,8 +54,9 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     peak_gib: float | None  # none: out of memory
     seconds_per_iteration: float | None
     seconds_per_image: float | None  # none: no trained weights, or out of memory
+    spread: float | None = None  # of the iterations: between their quartiles, as a share of the median
     iterations: int  # measured
-    images: int  # predicted on
+    images: int  # predictions measured
     message: str = ""
     measured: str
     schema: int = SCHEMA
@@ -177,6 +183,10 @@ def _words(cost: Cost) -> str:
     return f"{cost.peak_gib * 1024:,.0f} MiB, {cost.seconds_per_iteration:.4f} s an iteration{image}"
 
 
+def _full(cap_gib: float | Literal["none"]) -> str:
+    return f"the {'device' if cap_gib == 'none' else f'cap of {cap_gib:g} GiB'} is full with one image"
+
+
 class Prober:
     """Measures runs on one device, one at a time.
 
@@ -211,7 +221,7 @@ class Prober:
         from ablate.engines.registry import engine_of
 
         assert config.train.precision != "auto"
-        peak = seconds = per_image = None
+        peak = seconds = per_image = spread = None
         iterations = images = 0
         message = ""
         torch.manual_seed(0)
@@ -219,7 +229,7 @@ class Prober:
             subject = engine_of(config).subject(config, self.root, self.device, self._read)
             trained = self._load(subject, folder)
             times, peak = self._train(subject, config)
-            iterations, seconds = len(times), statistics.median(times)
+            iterations, seconds, spread = len(times), statistics.median(times), _spread(times)
             if trained:
                 self._load(subject, folder)  # the iterations above moved the weights
                 spent = self._predict(subject)
@@ -227,12 +237,12 @@ class Prober:
         except (OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            peak = seconds = per_image = None
-            message = str(error).splitlines()[0] if str(error) else "the device holds no more"
+            peak = seconds = per_image = spread = None
+            message = str(error).splitlines()[0] if str(error) else _full(config.train.memory_cap_gib)
         finally:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-        return self._cost(config.train.precision, peak, seconds, per_image, iterations, images, message)
+        return self._cost(config.train.precision, peak, seconds, per_image, iterations, images, message, spread)
 
     def _cost(
         self,
@@ -243,6 +253,7 @@ class Prober:
         iterations: int,
         images: int,
         message: str = "",
+        spread: float | None = None,
     ) -> Cost:
         return Cost(
             device="cuda" if self.device.type == "cuda" else "cpu",
@@ -254,6 +265,7 @@ class Prober:
             peak_gib=peak,
             seconds_per_iteration=seconds,
             seconds_per_image=per_image,
+            spread=spread,
             iterations=iterations,
             images=images,
             message=message,
@@ -280,39 +292,56 @@ class Prober:
 
         assert config.train.precision != "auto"
         optimizer = subject.optimizer()
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0  # the same arithmetic, and no other number of proposals in the next iteration
         scaler = build_scaler(config.train.precision, self.device)
         subject.module.train()
-        meter = MemoryMeter(subject.module, self.device, None)
+        cap = config.train.memory_cap_gib  # a run that answers for a smaller device is measured as there
+        meter = MemoryMeter(subject.module, self.device, None if cap == "none" else cap)
+
+        peak, steps = 0.0, 0
 
         def step(_: int) -> None:
+            nonlocal peak, steps
             with meter.watching():
                 losses = subject.losses()
                 scaler.scale(torch.stack(list(losses.values())).sum()).backward()  # type: ignore[no-untyped-call]
             scaler.step(optimizer)
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
+            steps += 1
+            if steps <= WARM_UP + ITERATIONS:  # of as many on a quick machine as on a slow one
+                peak = meter.peak_gib
 
-        return self._timed(step, range(WARM_UP + ITERATIONS), WARM_UP), meter.peak_gib
+        return self._timed(step, range(ITERATIONS)), peak
 
     def _predict(self, subject: "Subject") -> list[float]:
         """Seconds of each image."""
         subject.module.eval()
-        return self._timed(subject.predict, [*[0] * WARM_UP, *range(subject.images)], WARM_UP)
+        return self._timed(subject.predict, range(subject.images))
 
-    def _timed(self, act: Callable[[int], None], places: "range | list[int]", warm_up: int) -> list[float]:
+    def _timed(self, act: Callable[[int], None], places: range) -> list[float]:
+        """Seconds of each act: at all places, again and again until the least time is over, once if they are slow."""
         import torch
 
         times: list[float] = []
         began = time.perf_counter()
-        for place in places:
+        for place in chain([places[0]] * WARM_UP, cycle(places)):
             start = time.perf_counter()
             act(place)
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             times.append(time.perf_counter() - start)
-            if len(times) >= warm_up + FEWEST and time.perf_counter() - began > PATIENCE:
+            count, spent = len(times) - WARM_UP, time.perf_counter() - began
+            once_around = count >= len(places) and count % len(places) == 0
+            if (once_around and sum(times[WARM_UP:]) >= LEAST) or (count >= FEWEST and spent > PATIENCE):
                 break
-        return times[warm_up:]
+        return times[WARM_UP:]
+
+
+def _spread(times: list[float]) -> float:
+    low, middle, high = statistics.quantiles(times, n=4)
+    return (high - low) / middle
 
 
 def costs_of(root: Path, study: Study) -> Iterator[tuple[str, Cost]]:

@@ -27,6 +27,7 @@ class Finding(Part, frozen=True, kw_only=True):
     box_ap: float | None = None
     mask_ap: float | None = None
     out_of_memory: bool = False
+    derived: bool = False  # it follows from other numbers of the source, which does not print it
     note: str = ""
 
     @property
@@ -34,7 +35,8 @@ class Finding(Part, frozen=True, kw_only=True):
         """Initialisation and schedule in words."""
         length = "" if self.epochs is None else f"{self.epochs:g} epochs"
         memory = "out of memory" if self.out_of_memory else ""
-        return ", ".join(part for part in (self.init, length, self.schedule, memory, self.note) if part)
+        derived = "derived" if self.derived else ""
+        return ", ".join(part for part in (self.init, length, self.schedule, memory, derived, self.note) if part)
 
 
 class Findings(Part, frozen=True, kw_only=True):

@@ -1,8 +1,9 @@
 """The section of a report that is the study itself: its table, what each variant costs, what to be careful about."""
 
 from ablate.summary import Row, Summary
+from ablate.summary_cells import COUNTED, banner
 from ablate.summary_files import Column, columns
-from ablate.summary_screen import MARK, banner
+from ablate.summary_screen import MARK
 from analysis.report.markup import Markup, join, tag
 from analysis.report.page import Section
 from analysis.report.parts import Column as Head
@@ -70,4 +71,6 @@ def _notes(summary: Summary) -> list[str]:
     if summary.cost_place:
         place = f"Cost of one image at a time, alone on {summary.cost_place}; memory {summary.cost_memory}."
         found.append(place)
+    if any(row.size for row in summary.rows):
+        found.append(COUNTED)
     return [*found, *summary.notes]

@@ -1,7 +1,7 @@
 """The answer of a study: AP, errors and cost of each variant over its seeds, and what was published about it."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,7 @@ from analysis.refusal import BadInput
 IouType = Literal["bbox", "segm"]
 Kind = Callable[[Evaluation], Measured | None]
 METRICS = ("AP", "AP50", "AP75")
+STEADY = 0.25  # between the quartiles of the iterations of a probe, as a share of their median
 ERRORS = ("cls", "loc", "both", "dup", "bg", "miss", "fp", "fn")
 
 
@@ -115,10 +116,7 @@ def summarise(root: Path, study: Study, iou_type: IouType = "bbox") -> Summary:
     )
     beside = [row.published for row in rows if row.published is not None]
     place = next((cost for cost in costs.values()), None)
-    if finished and not base_ap:
-        notes.append(f"The baseline {study.baseline} is not finished, so there are no differences yet.")
-    if finished and len(study.seeds) == 1:
-        notes.append("n = 1: one run a variant, no interval.")
+    notes += [*_unsteady(costs), *_cautions(study, rows)]
     return Summary(
         study=study.name,
         title=study.title,
@@ -220,6 +218,9 @@ def _row(
     differences = [own - base for own, base in pairs if own is not None and base is not None]
     first = runs[0].run
     config = first.config
+    # What a run starts from and for how long it is trained is held against a finding by `matches`; crossed with either
+    # of them, a variant is that of its first axis.
+    name = first.levels[0] if study.product in ("init", "schedule") and first.levels else variant
     start = next((run.manifest.initialisation for run in runs if run.manifest is not None), "random")
     return Row(
         variant=variant,
@@ -243,11 +244,42 @@ def _row(
             (
                 finding
                 for finding in findings
-                if config is not None and is_of(finding, variant) and matches(finding, config, validation, start)
+                if config is not None and is_of(finding, name) and matches(finding, config, validation, start)
             ),
             None,
         ),
     )
+
+
+def _unsteady(costs: Mapping[str, Cost]) -> list[str]:
+    """A warning where iterations that do the same work took times of their own."""
+    names = [name for name, cost in costs.items() if (cost.spread or 0) > STEADY]
+    if not names:
+        return []
+    most = max(cost.spread or 0 for cost in costs.values())
+    return [
+        f"Equal iterations of {' / '.join(names)} took times up to {most:.0%} apart, so something else ran meanwhile; "
+        "when the machine is idle: ablate probe --again."
+    ]
+
+
+def _cautions(study: Study, rows: Sequence[Row]) -> list[str]:
+    """What a reader would otherwise take for more than it is."""
+    notes = []
+    baseline = next(row for row in rows if row.baseline)
+    if not baseline.n and any(row.n for row in rows):
+        notes.append(f"The baseline {study.baseline} has no result ({baseline.state}), so there are no differences.")
+    fewer = [
+        f"{row.variant} {row.difference.n} of {row.n}" for row in rows if row.difference and row.difference.n < row.n
+    ]
+    if fewer:
+        notes.append(f"Differences are over the seeds that the baseline has finished too: {' / '.join(fewer)}.")
+    full = [row.variant for row in rows if "out of memory" in row.state and row.peak_gib is not None]
+    if full:
+        notes.append(f"Out of memory in training; the cost is that of a single image: {' / '.join(full)}.")
+    if max(row.n for row in rows) == 1:
+        notes.append("n = 1: one run a variant, no interval.")
+    return notes
 
 
 def _state(states: Sequence[str]) -> str:
@@ -258,12 +290,12 @@ def _state(states: Sequence[str]) -> str:
 
 
 def _comparable_costs(costs: dict[str, Cost]) -> tuple[dict[str, Cost], list[str]]:
-    """Costs of one place and precision, or none and the reason."""
-    places = dict.fromkeys(f"{cost.place}" for cost in costs.values())
+    """Costs of one place, or none and the reason."""
+    places = dict.fromkeys(cost.place for cost in costs.values())
     if len(places) < 2:
         return costs, []
     listed = "; ".join(
-        f"{place} ({', '.join(name for name, cost in costs.items() if cost.place == place)})" for place in places
+        f"{place} (of {' / '.join(name for name, cost in costs.items() if cost.place == place)})" for place in places
     )
     sentence = (
         f"Cost was measured on different machines and is not compared: {listed}. One of them: ablate probe --again."

@@ -2,19 +2,20 @@
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from ablate.complexity import decimals
 from ablate.estimate import Estimate
 from ablate.summary import ERRORS, METRICS, Row, Summary
-from ablate.summary_screen import banner, interval, kinds
-
-LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
-    c: f"\\{c}" for c in "&%$#_{}"
-}
+from ablate.summary_cells import COUNTED, COUNTS, banner, interval, over_seeds
+from ablate.summary_published import in_columns, in_print, place
+from ablate.summary_screen import kinds
+from analysis.latex import escape
+from analysis.printed import Printed
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -26,7 +27,7 @@ class Column(msgspec.Struct, frozen=True):
 
 
 def write_files(out: Path, summary: Summary) -> list[Path]:
-    """Write `table.csv`, `.md`, `.tex`, `.json` and the figures; all are made before the first is written.
+    """Write `table.csv`, `.md`, `.tex`, `.json`, what was published, and the figures; all is made before it is written.
 
     Raises:
         BadInput: the folder cannot be written.
@@ -40,6 +41,11 @@ def write_files(out: Path, summary: Summary) -> list[Path]:
         "table.tex": as_latex(summary).encode(),
         "table.json": as_json(summary),
     }
+    if summary.published:
+        contents |= {
+            "published.csv": published_csv(summary).encode(),
+            "published.tex": published_latex(summary).encode(),
+        }
     for name, pictures in (("errors", errors_figure(summary)), ("curve", curves_figure(summary))):
         contents |= {f"{name}.{kind}": picture for kind, picture in pictures.items()}
     for file, content in contents.items():
@@ -80,8 +86,31 @@ def as_csv(summary: Summary) -> str:
             "parameters": size.parameters if size else None,
             "macs": size.macs if size else None,
             "activations": size.activations if size else None,
+            "cost_measured_on": summary.cost_place,
+            "published_box_AP": row.published.box_ap if row.published else None,
+            "published_mask_AP": row.published.mask_ap if row.published else None,
+            "published_by": row.published.source if row.published else None,
         }
         records.append(record)
+    return _csv(records)
+
+
+def published_csv(summary: Summary) -> str:
+    """A row a published number that stands beside no run, with its difference to the same source's baseline."""
+    return _csv(
+        [
+            {
+                "study": summary.study,
+                **msgspec.to_builtins(one.finding),
+                "box_difference": one.box_difference,
+                "mask_difference": one.mask_difference,
+            }
+            for one in summary.published
+        ]
+    )
+
+
+def _csv(records: Sequence[dict[str, object]]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(records[0]), lineterminator="\n")
     writer.writeheader()
@@ -97,21 +126,23 @@ def columns(summary: Summary) -> list[Column]:
     """What a printed table shows of a variant; what nobody measured is left out."""
     kind, other = kinds(summary)
     percent = f"AP{round((summary.iou or 0) * 100)}"
+    digits = 1 if any(row.n > 1 for row in summary.rows) else 2
     found = [Column(f"{kind} AP", name, partial(_metric, name)) for name in METRICS]
     found.append(Column(f"{kind} AP", "against baseline", lambda row: interval(row.difference, sign=True)))
     found.append(Column(f"{other} AP", "AP", lambda row: interval(row.other_ap)))
     found += [
-        Column(f"{percent} to gain", name.upper() if name in ("fp", "fn") else name, partial(_error, name))
+        Column(f"{percent} to gain", name.upper() if name in ("fp", "fn") else name, partial(_error, name, digits))
         for name in ERRORS
     ]
+    in_gib = any((row.peak_gib or 0) >= 1 for row in summary.rows)
     found += [
-        Column("cost", "GiB", lambda row: _number(row.peak_gib, ".3f")),
+        Column("cost", *(("GiB", partial(_peak, 1.0, ".2f")) if in_gib else ("MiB", partial(_peak, 1024.0, ".1f")))),
         Column("cost", "s/iter.", lambda row: _number(row.seconds_per_iteration, ".4f")),
         Column("cost", "s/image", lambda row: _number(row.seconds_per_image, ".4f")),
-        Column("cost", "param. M", lambda row: _number(row.size.parameters / 1e6 if row.size else None, ".2f")),
-        Column("cost", "GMAC", lambda row: _number(row.size.macs / 1e9 if row.size else None, ".2f")),
-        Column("cost", "activ. M", lambda row: _number(row.size.activations / 1e6 if row.size else None, ".1f")),
     ]
+    for name, of, fewest in COUNTS:
+        shape = f".{decimals(map(of, summary.rows), fewest)}f"
+        found.append(Column("cost", name, partial(_counted, of=of, shape=shape)))
     if any(row.published for row in summary.rows):
         found.append(Column("published", "AP", lambda row: _number(_published_ap(row, kind), ".1f")))
     if len(summary.seeds) > 1:
@@ -123,14 +154,24 @@ def _metric(name: str, row: Row) -> str:
     return interval(row.metrics.get(name))
 
 
-def _error(name: str, row: Row) -> str:
-    return interval(row.errors.get(name), 1 if row.n > 1 else 2)
+def _error(name: str, digits: int, row: Row) -> str:
+    return interval(row.errors.get(name), digits)
+
+
+def _peak(scale: float, shape: str, row: Row) -> str:
+    if row.peak_gib is None:
+        return "OOM" if row.cost_message else ""
+    return format(row.peak_gib * scale, shape)
 
 
 def _published_ap(row: Row, kind: str) -> float | None:
     if row.published is None:
         return None
     return row.published.box_ap if kind == "box" else row.published.mask_ap
+
+
+def _counted(row: Row, of: Callable[[Row], float], shape: str) -> str:
+    return _number(of(row) if row.size else None, shape)
 
 
 def _number(value: float | None, shape: str) -> str:
@@ -160,15 +201,21 @@ def as_markdown(summary: Summary) -> str:
             lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
     if summary.published:
-        lines += ["| published | size | box AP | against baseline | mask AP | against baseline | trained | source |"]
-        lines += ["|---|---|---:|---:|---:|---:|---|---|"]
-        for one in summary.published:
-            f = one.finding
-            cells = [f.variant, f.size, _number(f.box_ap, ".1f"), _number(one.box_difference, "+.1f")]
-            cells += [_number(f.mask_ap, ".1f"), _number(one.mask_difference, "+.1f"), f.training, f.source]
-            lines.append("| " + " | ".join(cells) + " |")
-        lines.append("")
+        lines += ["Published on COCO under other conditions:", "", _published(summary).markdown().rstrip(), ""]
     return "\n".join([*lines, *_facts(summary), ""])
+
+
+def _published(summary: Summary) -> Printed:
+    """What was published under other conditions, and how far from the baseline of its own source."""
+    rows = []
+    for one in summary.published:
+        f = one.finding
+        differences = _number(one.box_difference, "+.1f"), _number(one.mask_difference, "+.1f")
+        own = _number(f.box_ap, ".1f"), differences[0], _number(f.mask_ap, ".1f"), differences[1]
+        rows.append((f.variant, f.size, f.training, f.source, *own))
+    rows.sort(key=lambda row: place(summary.rows, row[0]))
+    head = ("variant", "size", "trained", "source", "box AP", "against baseline", "mask AP", "against baseline")
+    return Printed("", head, tuple(rows), words=4)
 
 
 def _full_name(column: Column) -> str:
@@ -187,15 +234,18 @@ def _state(row: Row) -> str:
 
 
 def _facts(summary: Summary) -> list[str]:
-    seeds = f"n = {len(summary.seeds)}" + ("" if len(summary.seeds) > 1 else ", no interval")
-    lines = [f"Study {summary.study}, base {summary.base}, {seeds}; AP in points, 0 to 100."]
+    about = ", ".join(part for part in (f"Study {summary.study}", f"base {summary.base}", over_seeds(summary)) if part)
+    lines = [f"{about}; AP in points, 0 to 100."]
     if any(row.n > 1 for row in summary.rows):
         lines.append("Mean ± 95 % interval (Student's t) over seeds; differences seed by seed.")
     if summary.images is not None:
         lines.append(f"{summary.images:,} images, {summary.objects:,} objects, digest {summary.validation_data[:12]}.")
     if summary.cost_place:
         lines.append(f"Cost of one image at a time, alone on {summary.cost_place}; memory {summary.cost_memory}.")
-    return [*lines, *summary.notes]
+    if any(row.size for row in summary.rows):
+        lines.append(COUNTED)
+    failed = [f"{row.variant}: {row.state}." for row in summary.rows if row.state not in ("finished", "to run")]
+    return [*lines, *failed, *summary.notes]
 
 
 def as_latex(summary: Summary) -> str:
@@ -213,8 +263,13 @@ def as_latex(summary: Summary) -> str:
         rules.append(rf"\cmidrule(lr){{{at}-{at + width - 1}}}" if name else "")
         at += width
     caption = ". ".join([_tex(summary.title), *([f"{_tex(banner(summary)).capitalize()}"] if banner(summary) else [])])
+    notes = _facts(summary)
+    notes += [
+        f"† not controlled: {row.variant} also changes {', '.join(row.uncontrolled)}."
+        for row in summary.rows
+        if row.uncontrolled
+    ]
     lines = [
-        f"% {' '.join(_facts(summary))}",
         r"% needs \usepackage{booktabs,graphicx}",
         r"\begin{table*}",
         r"\centering",
@@ -234,16 +289,43 @@ def as_latex(summary: Summary) -> str:
         cells = [_tex_number(column.cell(row)) for column in shown]
         if not row.n:  # a word in the place of all that was not measured, the cost stays
             width = next((at for at, column in enumerate(shown) if column.group == "cost"), len(shown))
-            cells[:width] = [rf"\multicolumn{{{width}}}{{c}}{{{_tex(_state(row))}}}"]
+            cells[:width] = [rf"\multicolumn{{{width}}}{{c}}{{{_tex(row.state)}}}"]
         lines.append(" & ".join([name, *cells]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}}"]
-    lines += [r"\par\footnotesize $^\dagger$ not controlled" for row in summary.rows if row.uncontrolled][:1]
-    lines += [r"\end{table*}"]
+    lines += [r"\par\smallskip", r"\raggedright\footnotesize", *map(_tex, notes), r"\end{table*}"]
     return "\n".join(line for line in lines if line) + "\n"
 
 
+def published_latex(summary: Summary) -> str:
+    """A ``table`` of the published numbers, a column a source and size; what each stands for below."""
+    kind, _ = kinds(summary)
+    block = in_columns(summary, kind)
+    count = len(block.columns)
+    heads = [rf"\multicolumn{{2}}{{c}}{{[{number}]}}" for number in range(1, count + 1)]
+    rules = [rf"\cmidrule(lr){{{2 * number}-{2 * number + 1}}}" for number in range(1, count + 1)]
+    to_baseline = rf"; $\Delta$: to {_tex(block.baseline)}" if block.baseline else ""
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_tex(summary.title)}: {kind} AP published on COCO under other conditions{to_baseline}.}}",
+        rf"\begin{{tabular}}{{l{'rr' * count}}}",
+        r"\toprule",
+        " & ".join(["", *heads]) + r" \\",
+        " ".join(rules),
+        " & ".join(["variant", *[r"AP & $\Delta$"] * count]) + r" \\",
+        r"\midrule",
+    ]
+    for name in block.variants:
+        pairs = [in_print(column[name], kind) if name in column else ("", "") for column in block.columns]
+        cells = [_tex_number(cell) if cell else "" for pair in pairs for cell in pair]
+        lines.append(" & ".join([_tex(name), *cells]) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}", r"\par\smallskip", r"\raggedright\footnotesize"]
+    return "\n".join([*lines, *(rf"{_tex(about)}.\par" for about in block.about), r"\end{table}", ""])
+
+
 def _tex(text: str) -> str:
-    return "".join(LATEX.get(character, character) for character in text)
+    return escape(text).replace("±", r"$\pm$").replace("†", r"$^\dagger$")
 
 
 def _tex_head(name: str) -> str:

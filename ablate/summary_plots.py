@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ablate.summary import ERRORS, Row, Summary
-from ablate.summary_screen import banner, kinds
+from ablate.summary_cells import banner, over_seeds
+from ablate.summary_screen import kinds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("png", "pdf")
 MOST_WITH_NUMBERS = 3  # variants whose bars have room for them
+LINES_A_ROW = 4  # in the legend of the curves
 LEGEND_WIDTH = 108  # letters across the figure of the errors
 TYPES, TOTALS = ERRORS[:6], ERRORS[6:]
 
@@ -29,8 +31,13 @@ def errors_figure(summary: Summary) -> dict[str, bytes]:
     import seaborn as sns
 
     kind, _ = kinds(summary)
+    uneven = len({row.n for row in rows}) > 1
     records = [
-        {"variant": _label(row, kind), "error": name.upper() if name in TOTALS else name, "points": value}
+        {
+            "variant": _label(row, kind, with_n=uneven),
+            "error": name.upper() if name in TOTALS else name,
+            "points": value,
+        }
         for row in rows
         for name in ERRORS
         for value in row.errors[name].each
@@ -70,7 +77,7 @@ def errors_figure(summary: Summary) -> dict[str, bytes]:
             handles[: len(labels)], names[: len(labels)], loc="outside upper left",
             ncols=math.ceil(len(labels) / lines), frameon=False, fontsize=8.5, columnspacing=1.4, handlelength=1.2,
         )  # fmt: skip
-        _footer(figure, summary)
+        _footer(figure, summary, "a dot a seed" if any(row.n > 1 for row in rows) else "")
         return _encoded(figure)
 
 
@@ -82,10 +89,10 @@ def curves_figure(summary: Summary) -> dict[str, bytes]:
     import seaborn as sns
 
     kind, _ = kinds(summary)
-    figure, style = _figure(4.8, 3.3)
+    lines = _lines_of(rows)
+    figure, style = _figure(4.8, 3.3 + (0.2 + 0.19 * math.ceil(len(lines) / LINES_A_ROW)) * (len(lines) > 1))
     with style:
         axis = figure.subplots()
-        lines = _lines_of(rows)
         for (name, line), colour in zip(lines.items(), _palette(len(lines)), strict=True):
             numbers = [row.number or 0.0 for row in line]
             found = [row.metrics["AP"] for row in line]
@@ -102,9 +109,14 @@ def curves_figure(summary: Summary) -> dict[str, bytes]:
         axis.minorticks_off()
         axis.set(xlabel=_unit(summary, rows), ylabel=f"{kind} AP (points)")
         if len(lines) > 1:
-            axis.legend(frameon=False, fontsize=8.5)
+            figure.legend(
+                loc="outside upper left", ncols=LINES_A_ROW, frameon=False, fontsize=8.5, columnspacing=1.4,
+                title=_other_axis(summary, rows), title_fontsize=8.5, alignment="left",
+            )  # fmt: skip
         sns.despine(ax=axis)
-        _footer(figure, summary)
+        _footer(
+            figure, summary, "band: 95 % over seeds" if any(row.metrics["AP"].half is not None for row in rows) else ""
+        )
         return _encoded(figure)
 
 
@@ -124,6 +136,12 @@ def _numeric_level(row: Row, rows: Sequence[Row]) -> str:
     return next((level for level in row.levels if level in shared), "")
 
 
+def _other_axis(summary: Summary, rows: Sequence[Row]) -> str:
+    """The name of the axis that the lines are of."""
+    is_first = rows[0].levels[:1] == (_numeric_level(rows[0], rows),)
+    return (summary.product or "") if is_first else summary.axis
+
+
 def _unit(summary: Summary, rows: Sequence[Row]) -> str:
     """What the numbers count; a word that all levels end with, such as iterations, is added."""
     words = {_numeric_level(row, rows).rpartition(" ")[2] for row in rows}
@@ -131,8 +149,8 @@ def _unit(summary: Summary, rows: Sequence[Row]) -> str:
     return f"{summary.unit} ({word})" if word and word not in summary.unit else summary.unit
 
 
-def _label(row: Row, kind: str) -> str:
-    return f"{row.variant}  ({kind} AP {row.metrics['AP'].mean:.1f})"
+def _label(row: Row, kind: str, *, with_n: bool = False) -> str:
+    return f"{row.variant}  ({kind} AP {row.metrics['AP'].mean:.1f}{f', n = {row.n}' * with_n})"
 
 
 def _percent(summary: Summary) -> int:
@@ -158,12 +176,13 @@ def _figure(width: float, height: float) -> "tuple[Figure, Any]":
     return figure, style
 
 
-def _footer(figure: "Figure", summary: Summary) -> None:
-    """What must not get lost when the picture travels alone."""
-    n = f"n = {len(summary.seeds)}"
+def _footer(figure: "Figure", summary: Summary, marks: str = "") -> None:
+    """What must not get lost when the picture travels alone; what its marks are, where seeds are shown."""
     data = f"{summary.images:,} images, digest {summary.validation_data[:12]}" if summary.images is not None else ""
     break_at = "\n" if figure.get_figwidth() < 6 else " | "
-    text = break_at.join([" | ".join(part for part in (summary.study, data) if part), banner(summary) or n])
+    about = " | ".join(part for part in (summary.study, data) if part)
+    seeds = " | ".join(part for part in (banner(summary) or over_seeds(summary), marks) if part)
+    text = break_at.join([about, seeds])
     figure.supxlabel(text, fontsize=6.5, color="0.45")
 
 

@@ -5,17 +5,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ablate.complexity import decimals
 from ablate.estimate import Estimate
 from ablate.study import Study
 from ablate.summary import ERRORS, METRICS, IouType, Published, Row, Summary, summarise
+from ablate.summary_cells import COUNTED, COUNTS, banner, interval, memory, seconds
+from ablate.summary_published import in_columns, in_print
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
 
+    from analysis.folding import Folded
+
 COLORS = {"cls": "magenta", "loc": "cyan", "both": "blue", "dup": "yellow", "bg": "red", "miss": "green"}
 MARK = "†"  # not controlled
+NAMED = 3  # variants that a note of many names
 
 
 def show_table(root: Path, study: Study, iou_type: IouType = "bbox") -> None:
@@ -35,25 +41,9 @@ def summary_screen(summary: Summary) -> "list[RenderableType]":
         parts += [Text(""), _errors(summary)]
     if any(row.size for row in summary.rows):
         parts += [Text(""), _cost(summary)]
-    if summary.published:
-        parts += [Text(""), *_published(summary)]
+    parts += _published(summary)
     parts += [Text(f"\n{_legend(summary)}", style="dim"), *(Text(note) for note in _notes(summary))]
     return parts
-
-
-def banner(summary: Summary) -> str:
-    """What must stand over every number of a study on the embedded data."""
-    if not summary.synthetic:
-        return ""
-    return f"synthetic data, n = {len(summary.seeds)}: shows the tool, is no evidence"
-
-
-def interval(found: Estimate | None, digits: int = 1, *, sign: bool = False) -> str:
-    """An estimate in print: 41.3, or 41.3 ± 0.4 where there are several seeds."""
-    if found is None:
-        return ""
-    mean = f"{found.mean:{'+' if sign else ''}.{digits}f}"
-    return mean if found.half is None else f"{mean} ± {found.half:.{digits}f}"
 
 
 def kinds(summary: Summary) -> tuple[str, str]:
@@ -61,44 +51,22 @@ def kinds(summary: Summary) -> tuple[str, str]:
     return ("box", "mask") if summary.iou_type == "bbox" else ("mask", "box")
 
 
-def memory(gib: float | None) -> str:
-    """A peak in print."""
-    if gib is None:
-        return ""
-    return f"{gib:,.1f} GiB" if gib >= 1 else f"{gib * 1024:,.1f} MiB"
-
-
-def seconds(value: float | None) -> str:
-    """A time in print, three digits."""
-    return "" if value is None else f"{value:.3g}" if value >= 1 else f"{value:.4f}"
-
-
 def _heading(summary: Summary) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
     grid = Table.grid(padding=(0, 2))
-    grid.add_row(Text("study", style="bold"), f"{summary.study}: {summary.title}")
-    grid.add_row(Text("asked by", style="bold"), summary.source)
+    grid.add_row(Text("study", style="bold"), Text(f"{summary.study}: {summary.title}"))
+    grid.add_row(Text("asked by", style="bold"), Text(summary.source))
     seeds = ", ".join(map(str, summary.seeds))
-    grid.add_row(
-        Text("held", style="bold"), f"everything else of {summary.base}; seed{'s' * (len(summary.seeds) > 1)} {seeds}"
-    )
+    held = f"everything else of {summary.base}; seed{'s' * (len(summary.seeds) > 1)} {seeds}"
+    grid.add_row(Text("held", style="bold"), Text(held))
     if summary.images is not None:
         data = f"{summary.images:,} images, {summary.objects:,} objects, digest {summary.validation_data[:12]}"
         grid.add_row(Text("measured on", style="bold"), data)
     if summary.synthetic:
         grid.add_row(Text("careful", style="bold yellow"), Text(banner(summary), style="bold yellow"))
     return grid
-
-
-def _table(title: str, first: str) -> "Table":
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.title, table.title_justify, table.title_style = title or None, "left", "bold"
-    table.add_column(first, no_wrap=True)
-    return table
 
 
 def _name(row: Row) -> "Text":
@@ -131,32 +99,26 @@ def _styled(
         yield Text(interval(one, digits, sign=sign) or "-", style="bold" if bold else "")
 
 
-def _scores(summary: Summary) -> "Table":
+def _scores(summary: Summary) -> "Folded":
     from rich.text import Text
 
+    from analysis.folding import Folded, Head
+
     kind, other = kinds(summary)
-    table = _table("What it scores", "variant")
     several = len(summary.seeds) > 1
-    names = [f"{kind} AP", "AP50", "AP75", f"{other} AP", "against baseline"]
     comparable = any(row.published for row in summary.rows)
-    for name in (*names, *(["published"] if comparable else []), *(["n"] if several else [])):
-        table.add_column(name, justify="right")
     unfinished = any(row.state != "finished" for row in summary.rows)
-    if unfinished:
-        table.add_column("state")
+    names = [f"{kind} AP", "AP50", "AP75", f"{other} AP", "against baseline"]
+    heads = [Head(name) for name in (*names, *["published"] * comparable, *["n"] * several)]
     columns = [_styled(summary.rows, partial(_metric, name)) for name in METRICS]
     columns.append(_styled(summary.rows, lambda row: row.other_ap))
+    heads = [Head("variant", right=False), *heads, *[Head("state", right=False)] * unfinished]
+    rows: list[list[Text | str]] = []
     for row, *cells in zip(summary.rows, *columns, strict=True):
-        difference = Text("" if row.baseline else interval(row.difference, sign=True) or "-")
-        extra: list[str | Text] = []
-        if comparable:
-            extra.append(_beside(row, kind))
-        if several:
-            extra.append(str(row.n))
-        if unfinished:
-            extra.append(_state(row))
-        table.add_row(_name(row), *cells, difference, *extra)
-    return table
+        difference = "" if row.baseline else interval(row.difference, sign=True) or "-"
+        extra = [_beside(row, kind)] * comparable + [str(row.n)] * several
+        rows.append([_name(row), *cells, difference, *extra, *[_state(row)] * unfinished])
+    return Folded("What it scores", heads, rows)
 
 
 def _metric(name: str, row: Row) -> Estimate | None:
@@ -179,101 +141,73 @@ def _state(row: Row) -> "Text":
 
     if row.state == "finished":
         return Text("")
-    message = row.message if row.state == "blocked" else row.state
-    return Text(message, style="bold red" if "out of memory" in row.state else "yellow")
+    return Text(row.state, style="bold red" if "out of memory" in row.state else "yellow")
 
 
-def _errors(summary: Summary) -> "Table":
+def _errors(summary: Summary) -> "Folded":
     from rich.text import Text
+
+    from analysis.folding import Folded, Head
 
     kind, _ = kinds(summary)
     percent = round((summary.iou or 0) * 100)
-    table = _table(f"Where the rest of the {kind} AP{percent} went: points to gain by fixing one type", "variant")
-    for name in ERRORS:
-        header = Text(name.upper() if name in ("fp", "fn") else name, style=f"bold {COLORS.get(name, '')}")
-        table.add_column(header, justify="right")
+    heads = [
+        Head(Text(name.upper() if name in ("fp", "fn") else name, style=f"bold {COLORS.get(name, '')}"))
+        for name in ERRORS
+    ]
     rows = [row for row in summary.rows if row.errors]
     digits = 1 if any(row.n > 1 for row in rows) else 2
     columns = [_styled(rows, partial(_error, name), low=True, digits=digits) for name in ERRORS]
-    for row, *cells in zip(rows, *columns, strict=True):
-        table.add_row(_name(row), *cells)
-    return table
+    cells = [[_name(row), *found] for row, *found in zip(rows, *columns, strict=True)]
+    title = f"Where the rest of the {kind} AP{percent} went: points to gain by fixing one type"
+    return Folded(title, [Head("variant", right=False), *heads], cells)
 
 
-def _cost(summary: Summary) -> "Table":
-    table = _table("What it costs", "variant")
-    measured = bool(summary.cost_place)
-    names = ["peak memory", "s/iter.", "s/image"] if measured else []
-    for name in (*names, "param. M", "GMAC", "activ. M"):
-        table.add_column(name, justify="right")
-    for row in summary.rows:
-        size = row.size
-        if size is None:
-            continue
-        cells = [memory(row.peak_gib) or ("out of memory" if row.cost_message else "-")]
-        cells += [seconds(row.seconds_per_iteration) or "-", seconds(row.seconds_per_image) or "-"]
-        counts = (f"{size.parameters / 1e6:,.2f}", f"{size.macs / 1e9:,.2f}", f"{size.activations / 1e6:,.1f}")
-        table.add_row(_name(row), *(cells if measured else []), *counts)
-    return table
+def _cost(summary: Summary) -> "Folded":
+    from analysis.folding import Folded, Head
+
+    known = [row for row in summary.rows if row.size is not None]
+    names = ["peak memory", "s/iter.", "s/image"] if summary.cost_place else []
+    shapes = [(of, decimals(map(of, known), fewest)) for _, of, fewest in COUNTS]
+    rows: list[list[Text | str]] = []
+    for row in known:
+        measured = [_peak(row), seconds(row.seconds_per_iteration), seconds(row.seconds_per_image)]
+        counted = [f"{of(row):,.{digits}f}" for of, digits in shapes]
+        rows.append([_name(row), *(cell or "-" for cell in measured[: len(names)]), *counted])
+    heads = [Head("variant", right=False), *map(Head, (*names, *(name for name, _, _ in COUNTS)))]
+    return Folded("What it costs", heads, rows)
+
+
+def _peak(row: Row) -> str:
+    return memory(row.peak_gib) or ("out of memory" if row.cost_message else "")
 
 
 def _published(summary: Summary) -> "list[RenderableType]":
     """A column a source and size; what each stands for below."""
     from rich.text import Text
 
+    from analysis.folding import Folded, Head
+
     kind, _ = kinds(summary)
-    columns: dict[tuple[str, str, str], list[Published]] = {}
-    for one in summary.published:
-        columns.setdefault((one.finding.source, one.finding.size, one.finding.note), []).append(one)
-    baseline = next((row.levels[0] for row in summary.rows if row.baseline and row.levels), summary.baseline)
-    differences = any(one.box_difference is not None for one in summary.published)
-    title = f"Published on COCO under other conditions: {kind} AP{f', and difference to {baseline}' * differences}"
-    table = _table("", "variant")
-    for number in range(1, len(columns) + 1):
-        table.add_column(f"[{number}]", justify="right")
-        table.add_column("")
-    own = [row.variant for row in summary.rows]
-    names = dict.fromkeys([one.finding.variant for one in summary.published])
-    for name in sorted(names, key=lambda name: own.index(name) if name in own else len(own)):
-        cells: list[str | Text] = []
-        for column in columns.values():
-            found = next((one for one in column if one.finding.variant == name), None)
-            cells += _points(found, kind)
-        table.add_row(name, *cells)
-    about = [
-        f"[{number}] {', '.join(part for part in (source, size, *_shared(column)) if part)}"
-        for number, ((source, size, _), column) in enumerate(columns.items(), 1)
-    ]
-    return [Text(title, style="bold"), table, Text("\n".join(about), style="dim")]
+    block = in_columns(summary, kind)
+    if not block.variants:
+        return []
+    to_baseline = f", and difference to {block.baseline}" if block.baseline else ""
+    columns = [list(_points(block.variants, column, kind)) for column in block.columns]
+    rows = [[Text(name), *(cells[at] for cells in columns)] for at, name in enumerate(block.variants)]
+    heads = [Head("variant", right=False), *(Head(f"[{place}]", right=False) for place in range(1, len(columns) + 1))]
+    table = Folded(f"Published on COCO under other conditions: {kind} AP{to_baseline}", heads, rows)
+    return [Text(""), table, Text("\n".join(block.about), style="dim")]
 
 
-def _points(published: Published | None, kind: str) -> "tuple[str, Text]":
-    """A published AP and its difference."""
+def _points(variants: Sequence[str], column: dict[str, Published], kind: str) -> "Iterator[Text]":
+    """A published AP of each variant and its difference, one below the other."""
     from rich.text import Text
 
-    if published is None:
-        return "", Text("")
-    finding = published.finding
-    if finding.out_of_memory:
-        return "OOM", Text("")
-    value, difference = (
-        (finding.box_ap, published.box_difference) if kind == "box" else (finding.mask_ap, published.mask_difference)
-    )
-    return "" if value is None else f"{value:.1f}", Text(
-        "" if difference is None else f"{difference:+.1f}", style="dim"
-    )
-
-
-def _shared(column: Sequence[Published]) -> Iterator[str]:
-    """What all numbers of a column were trained with."""
-    for values in (
-        {one.finding.init for one in column},
-        {"" if one.finding.epochs is None else f"{one.finding.epochs:g} epochs" for one in column},
-        {one.finding.schedule for one in column},
-        {one.finding.note for one in column},
-    ):
-        if len(values) == 1:
-            yield values.pop()
+    cells = [in_print(column[name], kind) if name in column else ("", "") for name in variants]
+    width = max(len(value) for value, _ in cells)
+    for value, difference in cells:
+        yield Text(f"{value:{width}}").append(f"  {difference:>4}" * bool(difference), style="dim")
 
 
 def _legend(summary: Summary) -> str:
@@ -287,6 +221,8 @@ def _legend(summary: Summary) -> str:
     if summary.cost_place:
         what = f"Cost of one image at a time, alone on {summary.cost_place}; memory: {summary.cost_memory}."
         lines.append(what)
+    if any(row.size for row in summary.rows):
+        lines.append(COUNTED)
     return " ".join(lines)
 
 
@@ -294,7 +230,10 @@ def _notes(summary: Summary) -> Iterator[str]:
     for row in summary.rows:
         if row.uncontrolled:
             yield f"{MARK} not controlled: {row.variant} also changes {', '.join(row.uncontrolled)}."
+    reasons: dict[str, list[str]] = {}
     for row in summary.rows:
-        if row.message and row.state != "blocked":
-            yield f"{row.variant}: {row.message}"
+        if row.message:
+            reasons.setdefault(row.message, []).append(row.variant)
+    for message, names in reasons.items():
+        yield f"{' / '.join(names[:NAMED])}{f' and {len(names) - NAMED} more' * (len(names) > NAMED)}: {message}"
     yield from summary.notes

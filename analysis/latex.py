@@ -10,5 +10,8 @@ def escape(text: str) -> str:
 
     >>> print(escape("50 % of a_b"))
     50 \% of a\_b
+    >>> print(escape("[1]"))  # the line break of the row before would take it for a length
+    {}[1]
     """
-    return "".join(_ESCAPES.get(character, character) for character in text)
+    escaped = "".join(_ESCAPES.get(character, character) for character in text)
+    return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped

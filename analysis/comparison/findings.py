@@ -96,7 +96,7 @@ def signed(difference: Difference) -> str:
     >>> signed(Difference(-1.8, -2.4, 0.04, 0.3))
     '-1.8 [-2.4, +0.0]'
     """
-    return f"{difference.value:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"
+    return f"{difference.value:+z.1f} [{difference.low:+z.1f}, {difference.high:+z.1f}]"
 
 
 def moved(ground_truth: GroundTruth, moves: Moves, name: str, baseline: str, most: int = 3) -> list[str]:

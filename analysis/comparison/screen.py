@@ -14,6 +14,7 @@ from analysis.comparison.intervals import Difference, Interval
 from analysis.comparison.resample import MEAN_AP
 from analysis.error_types import ERRORS, SPECIAL, ap_name
 from analysis.findings import MEANINGS
+from analysis.folding import Folded, Head
 from analysis.ground_truth import GroundTruth
 from analysis.tables import settings_sentence
 from analysis.terminal import COLORS
@@ -64,7 +65,7 @@ def intervals_screen(comparison: Comparison) -> list[RenderableType]:
 
 
 def _width(console: Console, table: Table) -> int:
-    return Measurement.get(console, console.options, table).maximum
+    return Measurement.get(console, console.options.update(max_width=10_000), table).maximum  # not cut to the console
 
 
 def _table() -> Table:
@@ -137,8 +138,10 @@ def interval_text(found: Interval, *, sign: bool = False) -> str:
 
     >>> interval_text(Interval(1.25, 0.5, 2.0, 0.4)), interval_text(Interval(-1.0, -2.0, 0.5, 0.6), sign=True)
     ('1.2 [0.5, 2.0]', '-1.0 [-2.0, +0.5]')
+    >>> interval_text(Interval(-0.01, -0.02, 0.5, 0.6), sign=True)  # no negative zero
+    '+0.0 [+0.0, +0.5]'
     """
-    shape = "+.1f" if sign else ".1f"
+    shape = "+z.1f" if sign else "z.1f"
     if found.value != found.value:
         return "-"
     value = format(found.value, shape)
@@ -180,15 +183,16 @@ def sources_table(comparison: Comparison) -> list[RenderableType]:
     several = [one for one in comparison.against if len(one.seeds) > 1]
     if not several:
         return []
-    table = _table()
-    table.add_column("")
-    for number in comparison.numbers:
-        table.add_column(_number_name(number), justify="right")
-    for one in several:
-        cells = [f"{found.images:.1f} / {found.seeds:.1f}" for found in one.differences.values()]
-        table.add_row(Text(f"{one.name}, n = {len(one.seeds)}"), *cells)
-    title = _title("Standard error of each difference: from the choice of images / from the choice of seeds")
-    return [Text(""), title, table]
+    heads = [Head("", right=False), *(Head(_number_name(number)) for number in comparison.numbers)]
+    rows = [
+        [
+            f"{one.name}, n = {len(one.seeds)}",
+            *(f"{found.images:.1f} / {found.seeds:.1f}" for found in one.differences.values()),
+        ]
+        for one in several
+    ]
+    title = "Standard error of each difference: from the choice of images / from the choice of seeds"
+    return [Text(""), Folded(title, heads, rows)]
 
 
 def findings_grid(comparison: Comparison) -> RenderableType:

@@ -192,7 +192,7 @@ def comparison_markdown(ground_truth: GroundTruth, comparison: Comparison) -> st
 def _text(found: Interval, *, sign: bool = False) -> str:
     if math.isnan(found.value):
         return "-"
-    shape = "+.1f" if sign else ".1f"
+    shape = "+z.1f" if sign else "z.1f"
     value = format(found.value, shape)
     return value if math.isnan(found.low) else f"{value} [{found.low:{shape}}, {found.high:{shape}}]"
 

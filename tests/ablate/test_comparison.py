@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,30 @@ def test_one_seed_speaks_of_models(study: Study, tmp_path: Path, monkeypatch: An
     fill(tmp_path, study, seeds=(0,))
     assert run(monkeypatch, "ablate", "compare", "--root", tmp_path, "--resamples", 400) == 0
     screen = capsys.readouterr().out
-    assert "window: 1 of 3 seeds are finished" in screen
+    assert "window: 1 of 3 seeds are finished here and in the baseline" in screen
     assert "window has" in screen
     assert "on these two models" in screen
     assert "Of one model each" in screen
     assert "n = " not in screen
     assert "Standard error" not in screen  # one seed cannot tell the sources apart
     assert "synthetic data: shows the tool, is no evidence" in screen
+
+
+def test_a_narrow_terminal_loses_no_column(study: Study, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    fill(tmp_path, study)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # for rich a terminal
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "72")
+    assert run(monkeypatch, "ablate", "compare", "--root", tmp_path, "--resamples", 400) == 0
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()]
+    assert max(map(len, lines)) <= 72
+    heads = [line.split() for line in lines if line.endswith("  p")]
+    assert heads == [["hybrid", "window", "p"], ["hybrid", "global", "p"]]  # no room for them side by side
+    for name in ("AP50 lost to", "cls ", "FN "):
+        assert len([line for line in lines if line.startswith(name)]) == 2
+    sources = [line for line in lines if re.match(r"(window|global), n = 3  ", line)]
+    assert len(sources) == 4  # folded into two
+    assert all(re.fullmatch(r"\w+, n = 3(  +\d+\.\d / \d+\.\d){5}", line) for line in sources)
 
 
 def test_seeds_are_paired_and_their_noise_stands_apart(study: Study, tmp_path: Path) -> None:
@@ -112,7 +130,7 @@ def test_a_variant_of_one_seed_among_designs_is_said(study: Study, tmp_path: Pat
     assert [(one.name, one.seeds) for one in found.against] == [("window", (0, 1)), ("global", (1,))]
     assert not found.of_designs
     assert what_of(found).endswith("But global: one model, n = 1.")
-    assert "global: 1 of 3 seeds are finished" in found.cautions
+    assert "global: 1 of 3 seeds are finished here and in the baseline" in found.cautions
     first, second = findings(found)
     assert "over n = 2 seeds" in first
     assert "on these two models" in second

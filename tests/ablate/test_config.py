@@ -9,7 +9,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ablate.config import Attention, Data, Pyramid, RunConfig, Shapes, Train, ViT
+from ablate.config import Attention, Coco, Data, Pyramid, RunConfig, Shapes, Train, ViT
 from ablate.config_yaml import dump_config, load_config, merge, parse, parse_yaml, with_changes
 from ablate.engines.detector import build_detector
 from ablate.preset_files import preset_names, preset_path
@@ -32,6 +32,18 @@ def test_presets_load_from_anywhere_and_survive_the_way_through_yaml(
     assert dump_config(config) == text
     assert "# side of a patch in pixels" in text
     assert load_config(preset_path(name)) == config
+
+
+def test_the_config_of_a_run_is_a_config(tmp_path: Path) -> None:
+    """What a run folder holds can be described and run again; `images: all` of the embedded data is no folder."""
+    (tmp_path / "config.yaml").write_text(dump_config(load_config("tiny-shapes")))
+    assert load_config(tmp_path / "config.yaml") == load_config("tiny-shapes")
+    (tmp_path / "short.yaml").write_text("base: tiny-shapes\ndata: {train: {images: all}}\n")
+    assert load_config(tmp_path / "short.yaml") == load_config("tiny-shapes")
+    (tmp_path / "coco.yaml").write_text("base: vit-b-coco\ndata: {train: {type: coco, annotations: a, images: all}}\n")
+    found = load_config(tmp_path / "coco.yaml").data.train
+    assert isinstance(found, Coco)
+    assert found.images == str(tmp_path / "all")
 
 
 def test_the_presets_hold_the_papers_formula(base: RunConfig) -> None:

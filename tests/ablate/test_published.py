@@ -29,6 +29,12 @@ def test_numbers_that_nobody_verified_are_not_shipped() -> None:
     assert not any("checkpointed" in variant for variant, _, _ in tables)
     assert all(f.mask_ap is None for f in findings_of("init") if f.variant == "random" and "Table 1" in f.source)
     assert {f.box_ap for f in findings_of("position") if f.init == "BEiT"} == {49.8, 53.3}
+    derived = {(axis, f.variant, f.size, f.box_ap) for axis in FILES for f in findings_of(axis) if f.derived}
+    assert derived == {
+        ("scale", "single-scale", "vit-l", 52.0),
+        ("position", "rel zero, abs pt", "vit-b", 50.1),
+        ("position", "rel none, abs pt", "vit-b", 49.9),
+    }
     assert findings_of("head") == ()
     assert findings_of("no such axis") == ()
 

@@ -13,17 +13,20 @@ from ablate.axes import AXES
 from ablate.axes.custom import axis_from_keys
 from ablate.config import Coco
 from ablate.config_yaml import load_config, with_changes
+from ablate.estimate import estimate
 from ablate.evaluation import Evaluation
 from ablate.identity import evaluation_identity
 from ablate.manifest import Manifest
-from ablate.planning import Request, plan
+from ablate.planning import DETECTIONS, PROPOSALS, Request, plan
+from ablate.probe import FILE, Cost
 from ablate.published import COCO_VALIDATION
 from ablate.store import Status, run_folder
 from ablate.study import Study, study_folder, write_study
 from ablate.summary import ERRORS, summarise
-from ablate.summary_files import as_csv, as_json, as_latex, as_markdown, write_files
+from ablate.summary_cells import COUNTED, banner, interval
+from ablate.summary_files import as_csv, as_json, as_latex, as_markdown, published_csv, published_latex, write_files
 from ablate.summary_plots import curves_figure
-from ablate.summary_screen import banner, interval, summary_screen
+from ablate.summary_screen import summary_screen
 from analysis.refusal import BadInput
 from tests.ablate.finished import altered, begin, finish, probed
 
@@ -153,6 +156,15 @@ def test_cost_of_different_machines_is_not_compared(study: Study, root: Path) ->
     assert all(row.metrics for row in summary.rows if row.variant in AP)  # AP is still there
 
 
+def test_cost_that_was_measured_beside_something_else_is_told(study: Study, root: Path) -> None:
+    fill(root, study)
+    assert not [note for note in summarise(root, study).notes if "probe" in note]
+    altered(run_folder(root, study.runs[0].identity).path / FILE, Cost, spread=0.4)
+    altered(run_folder(root, study.runs[3].identity).path / FILE, Cost, spread=0.05)
+    (note,) = (note for note in summarise(root, study).notes if "probe" in note)
+    assert note.startswith("Equal iterations of window took times up to 40% apart")
+
+
 def test_rows_that_ran_out_of_memory_say_so(study: Study, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(root, study)
     for run in study.runs:
@@ -166,6 +178,13 @@ def test_rows_that_ran_out_of_memory_say_so(study: Study, root: Path, capsys: py
     out = text_of(root, study, capsys)
     assert out.count("out of memory") == 2
     assert "global, naive kernel: the cap of 1 GiB is full" in out
+    cost = [line for line in as_markdown(summarise(root, study)).splitlines() if line.startswith("| global, naive")][2]
+    assert cost.startswith("| global, naive kernel | OOM | - | - |")
+    (probe,) = (run_folder(root, run.identity) for run in study.runs if run.variant == row.variant and run.seed == 0)
+    probed(probe, peak_gib=0.1)  # one image fits where a batch did not
+    assert "Out of memory in training; the cost is that of a single image: global, naive kernel." in (
+        summarise(root, study).notes
+    )
 
 
 def test_some_seeds_may_be_missing(study: Study, root: Path) -> None:
@@ -178,6 +197,14 @@ def test_some_seeds_may_be_missing(study: Study, root: Path) -> None:
     assert row.difference is not None
     assert row.difference.each == (-3.0, -2.0)  # seeds 0 and 2 alone
     assert row.message == "the loss is not finite"
+    assert banner(summarise(root, study)).startswith("synthetic data, n = 2 to 3:")
+    hybrid = [run for run in study.runs if run.variant == "hybrid"]
+    run_folder(root, hybrid[2].identity).write_status(Status(state="running"))
+    summary = summarise(root, study)
+    note = "Differences are over the seeds that the baseline has finished too: window 1 of 2 / global 2 of 3."
+    assert note in summary.notes  # n stands beside the mean, which is over more
+    assert note in as_markdown(summary)
+    assert note in as_latex(summary)
 
 
 def test_without_the_baseline_there_are_no_differences(study: Study, root: Path) -> None:
@@ -185,13 +212,55 @@ def test_without_the_baseline_there_are_no_differences(study: Study, root: Path)
         finish(root, study, run, 30.0)
     summary = summarise(root, study)
     assert summary.rows[0].difference is None
-    assert "The baseline hybrid is not finished, so there are no differences yet." in summary.notes
+    assert "The baseline hybrid has no result (to run), so there are no differences." in summary.notes
 
 
 def test_nothing_finished_is_a_table_of_states(study: Study, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = text_of(root, study, capsys)
     assert out.count("to run") == 5
     assert "What it costs" in out  # parameters and multiply-adds are known
+    assert banner(summarise(root, study)) == "synthetic data: shows the tool, is no evidence"  # n of nothing is nothing
+
+
+def test_why_variants_are_blocked_is_said_once_below(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = plan(AXES["schedule"], Request(), root, crossed=AXES["init"])
+    out = text_of(root, study, capsys)
+    assert out.count("blocked") == 15
+    assert out.count("pass --weights beit=FILE") == 1
+    lengths = {run.number for run in study.runs}
+    assert f" x BEiT and {len(lengths) - 3} more: no public weights" in " ".join(out.split())
+    assert max(map(len, out.splitlines())) <= 110
+
+
+def test_no_cell_is_broken_in_a_narrow_terminal(study: Study, root: Path) -> None:
+    from rich.console import Console
+
+    fill(root, study)
+    console = Console(width=80, color_system=None)
+    with console.capture() as capture:
+        console.print(*summary_screen(summarise(root, study)), sep="\n")
+    lines = capture.get().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if line.strip().startswith("±") or line.rstrip().endswith("±")]
+    (at,) = (place for place, line in enumerate(lines) if line.startswith("Where the rest of the box AP50 went"))
+    heads = [line.split() for line in lines[at:] if line.startswith("variant")][:2]
+    assert heads == [["variant", "cls", "loc", "both", "dup"], ["variant", "bg", "miss", "FP", "FN"]]
+
+
+def test_counts_have_the_digits_that_tell_variants_apart(study: Study, root: Path) -> None:
+    fill(root, study)
+    table = as_markdown(summarise(root, study))
+    rows = {line.split(" | ")[0]: line.split(" | ")[4:] for line in table.splitlines() if " | 256.0 | " in line}
+    assert set(rows) == {"| window", "| hybrid (baseline)", "| global"}
+    assert len({tuple(cells) for cells in rows.values()}) == 3
+    assert "| cost: variant | MiB |" in table
+    probed(run_folder(root, study.runs[0].identity), peak_gib=27.25)
+    assert "| cost: variant | GiB |" in as_markdown(summarise(root, study))
+
+
+def test_there_is_no_negative_zero() -> None:
+    assert interval(estimate([-0.04, -0.03]), sign=True) == "+0.0 ± 0.1"
+    assert interval(estimate([-0.04])) == "0.0"
 
 
 def test_a_damaged_result_is_a_row_with_the_reason(study: Study, root: Path) -> None:
@@ -267,6 +336,49 @@ def test_published_differences_are_those_of_one_source(study: Study, root: Path)
     assert found["hybrid", "vit-l", "2111.11429"] is None
 
 
+def test_a_published_number_of_an_initialisation_stands_in_its_row_of_a_product(root: Path) -> None:
+    images, objects = COCO_VALIDATION
+    tiny = plan(AXES["schedule"], Request(), root, crossed=AXES["init"])
+    run = msgspec.structs.replace(
+        next(run for run in tiny.runs if run.blocked is None),
+        variant="25 epochs x MAE",
+        levels=("25 epochs", "MAE"),
+        changes={},
+    )
+    study = msgspec.structs.replace(tiny, baseline=run.variant, runs=(run,))
+    study = on_coco(study, epochs=25.0)
+    folder = finish(root, study, study.runs[0], 48.0, images=images, objects=objects)
+    assert summarise(root, study).rows[0].published is None  # from scratch
+    altered(folder.manifest, Manifest, initialisation="MAE")
+    row = summarise(root, study).rows[0]
+    assert row.published is not None
+    assert (row.published.box_ap, row.published.variant) == (48.1, "25 epochs")
+    record = next(csv.DictReader(io.StringIO(as_csv(summarise(root, study)))))
+    assert (record["published_box_AP"], record["published_by"]) == ("48.1", "arXiv 2111.11429, Figure 2")
+    # Crossed with what `matches` does not look at, a row is none of the first axis's variants.
+    assert summarise(root, msgspec.structs.replace(study, product="attention")).rows[0].published is None
+
+
+def test_published_numbers_are_files_of_their_own(root: Path) -> None:
+    study = plan(AXES["scale"], Request(), root)
+    summary = summarise(root, study)
+    latex = published_latex(summary)
+    rows = {line.partition(" & ")[0]: line for line in latex.splitlines() if line.endswith(r"\\")}
+    single = r"single-scale & 48.4 & $-1.7$ & 52.0* & $-1.3$ & 47.8 & $-2.5$ & 51.2 & $-3.2$ \\"
+    assert rows["single-scale"] == single
+    assert {line.count("&") for name, line in rows.items() if name} == {8}
+    assert "{}[1] arXiv 2111.11429, Table 2, vit-b, MAE, 50 epochs, cosine" in latex  # no length of a line break
+    assert "{}* follows from other numbers of its source" in latex
+    records = list(csv.DictReader(io.StringIO(published_csv(summary))))
+    assert len(records) == len(summary.published)
+    (derived,) = (record for record in records if record["derived"] == "True")
+    assert (derived["variant"], derived["box_ap"], derived["box_difference"]) == ("single-scale", "52.0", "-1.3")
+    assert "derived" in next(line for line in as_markdown(summary).splitlines() if "| 52.0 |" in line)
+    masks = published_latex(summarise(root, study, "segm"))
+    assert "42.5" in masks
+    assert "Table 2" not in masks  # it has no masks
+
+
 def test_every_format_carries_the_warning_and_the_numbers(
     study: Study, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -276,6 +388,10 @@ def test_every_format_carries_the_warning_and_the_numbers(
     assert warning in text_of(root, study, capsys)
     assert warning in as_markdown(summary)
     assert warning in as_latex(summary).replace("Synthetic", "synthetic")
+    assert COUNTED in " ".join(text_of(root, study, capsys).split())
+    assert COUNTED in as_markdown(summary)
+    assert COUNTED in as_latex(summary)
+    assert f"{PROPOSALS:,} proposals and {DETECTIONS} masks" in COUNTED
     document = json.loads(as_json(summary))
     assert document["synthetic"] is True
     assert document["rows"][0]["metrics"]["AP"]["mean"] == 31.0
@@ -308,7 +424,8 @@ def test_files_and_figures_are_written(study: Study, root: Path) -> None:
     fill(root, study)
     out = root / "out"
     names = {path.name for path in write_files(out, summarise(root, study))}
-    assert names == {"table.csv", "table.md", "table.tex", "table.json", "errors.png", "errors.pdf"}
+    tables = {"table.csv", "table.md", "table.tex", "table.json", "published.csv", "published.tex"}
+    assert names == tables | {"errors.png", "errors.pdf"}
     assert (out / "errors.png").read_bytes().startswith(PNG)
     assert (out / "errors.pdf").read_bytes().startswith(b"%PDF")
     assert not [path for path in out.iterdir() if path.name.endswith(".part")]
@@ -318,7 +435,7 @@ def test_a_numeric_axis_is_a_curve_with_a_line_for_each_of_the_other(root: Path)
     study = plan(AXES["schedule"], Request(), root, crossed=AXES["head"])
     for run in study.runs:
         finish(root, study, run, 30.0 + (run.number or 0) / 100)
-    from ablate.summary_plots import _lines_of
+    from ablate.summary_plots import _lines_of, _other_axis
 
     summary = summarise(root, study)
     lines = _lines_of(summary.rows)
@@ -326,7 +443,11 @@ def test_a_numeric_axis_is_a_curve_with_a_line_for_each_of_the_other(root: Path)
         name: sorted({run.number for run in study.runs if run.number}) for name in ("paper", "plain")
     }
     assert curves_figure(summary)["png"].startswith(PNG)
+    assert _other_axis(summary, summary.rows) == "head"
     assert curves_figure(msgspec.structs.replace(summary, unit="")) == {}
+    swapped = summarise(root, plan(AXES["head"], Request(), root, crossed=AXES["schedule"]))
+    assert set(_lines_of(swapped.rows)) == {"paper", "plain"}
+    assert _other_axis(swapped, swapped.rows) == "head"
 
 
 def test_a_deleted_neighbour_changes_no_table(study: Study, root: Path) -> None:
