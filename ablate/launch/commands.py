@@ -163,7 +163,7 @@ def _matching(study: "Study", wanted: str) -> "list[Job]":
     runs = [run for run in study.jobs if run.identity]
     found = [run for run in runs if wanted in ("", run.variant, f"{run.variant}:{run.seed}", run.identity)]
     if not found:
-        names = ", ".join(dict.fromkeys(run.variant for run in study.jobs))
+        names = "; ".join(dict.fromkeys(run.variant for run in study.jobs))
         raise BadInput(
             f"--run {wanted}: study {study.name} has no such run; there are {names} "
             f"(with :SEED for one of {', '.join(map(str, study.seeds))})"
@@ -186,10 +186,10 @@ def _show(
     if not watch:
         print_whole(*screen())
         return
-    from rich.console import Group
+    from rich.console import Console, Group
     from rich.live import Live
 
-    with Live(auto_refresh=False) as live:
+    with Live(console=Console(highlight=False, markup=False, emoji=False), auto_refresh=False) as live:
         while True:
             live.update(Group(*screen()), refresh=True)
             time.sleep(WATCH_SECONDS)

@@ -164,7 +164,7 @@ def test_logs_of_one_run(
         assert run(monkeypatch, "ablate", "logs", "--root", tmp_path, "--run", name) == 0
         assert capsys.readouterr().out == "said\n"
     assert run(monkeypatch, "ablate", "logs", "--root", tmp_path, "--run", "window:1") == 4
-    assert "has no such run; there are window, hybrid" in capsys.readouterr().err
+    assert "has no such run; there are window; hybrid" in capsys.readouterr().err
 
 
 def test_plain_lines_tell_changes_and_from_time_to_time_progress() -> None:

@@ -13,7 +13,16 @@ import typer
 from ablate.config import RunConfig
 from ablate.launch import finish as finishing
 from ablate.launch import forecast, local
-from ablate.launch.base import Job, Options, Outcome, SomeFailed, module_command, worker_command, worker_environment
+from ablate.launch.base import (
+    Job,
+    Options,
+    Outcome,
+    SomeFailed,
+    Stopped,
+    module_command,
+    worker_command,
+    worker_environment,
+)
 from ablate.launch.finish import finish
 from ablate.launch.forecast import Pace, Trial, agree
 from ablate.launch.standing import standings
@@ -198,6 +207,16 @@ def test_a_run_under_torchrun_ends_well(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert state_of(tmp_path, study.runs[0]) == "finished"
+
+
+def test_the_last_words_after_a_stop_say_what_is_kept(tmp_path: Path, shown: list[str]) -> None:
+    study = a_study(tmp_path, TWO)
+    for at_once, words in (
+        (False, "stopped by Ctrl-C with 0 of 2 runs done, everything is saved; the same"),
+        (True, "stopped at once by Ctrl-C with 0 of 2 runs done, every run goes on from what it saved last; the same"),
+    ):
+        with pytest.raises(Stopped, match=words):
+            finish(tmp_path, study, Options(), Outcome(standings(tmp_path, study), [], "Ctrl-C", at_once))
 
 
 def test_the_table_is_not_shown_of_nothing(tmp_path: Path, shown: list[str]) -> None:
