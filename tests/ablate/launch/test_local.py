@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -266,6 +267,25 @@ def test_a_second_request_to_stop_is_told_apart(tmp_path: Path) -> None:
     view.update = update  # type: ignore[method-assign]
     outcome = launch(tmp_path, study, view)
     assert (outcome.stopped, outcome.at_once) == ("Ctrl-C", True)
+
+
+def test_a_cancelled_run_has_the_time_to_save_and_a_second_request_does_not_wait(tmp_path: Path) -> None:
+    for requests, state, words in ((1, "interrupted", "stopped"), (2, "running", "")):
+        root = tmp_path / str(requests)
+        root.mkdir()
+        study = a_study(root, THREE)
+        play(root, study.runs[0], seconds=60, saves=4 * local.LOOK_SECONDS if requests == 1 else 60)
+        process = start_launcher(root, study)
+        wait_until(lambda root=root: begun(root))
+        for number in range(requests):
+            assert cancel(root, study.name)
+            wait_until(lambda root=root: len(played(root)) == 2)  # it has heard of it
+            if number == 0:
+                time.sleep(2 * local.LOOK_SECONDS)
+        assert ended(process)["stopped"] == "ablate cancel"
+        status = folder_of(root, study.runs[0]).read_status()
+        assert status is not None
+        assert (status.state, status.message) == (state, words)
 
 
 def test_cancel_stops_a_launch_and_none_that_comes_later(tmp_path: Path) -> None:
