@@ -159,9 +159,8 @@ def write_study(root: Path, study: Study) -> None:
     """
     from ablate.study_text import plan_text, run_text
 
+    check_free(root, study)
     path = study_folder(root, study.name) / "study.json"
-    if path.exists():
-        _check_same(_read(path), study)
     texts = {configs_folder(root, study.name) / "plan.yaml": plan_text(study)}
     texts |= {root / run.config_path: run_text(study, run) for run in study.runs if run.blocked is None}
     try:
@@ -175,6 +174,17 @@ def write_study(root: Path, study: Study) -> None:
         raise BadInput(
             f"{error.filename or path}: cannot be written ({error.strerror}); choose another --root"
         ) from None
+
+
+def check_free(root: Path, study: Study) -> None:
+    """A study's name is free, or this study's already.
+
+    Raises:
+        BadInput: another plan has it, or the file that would say so is damaged.
+    """
+    path = study_folder(root, study.name) / "study.json"
+    if path.exists():
+        _check_same(_read(path), study)
 
 
 def read_study(root: Path, name: str) -> Study:

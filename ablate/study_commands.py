@@ -271,7 +271,7 @@ def _make(
     from ablate.engines.availability import python_of
     from ablate.plan_screen import plan_document, plan_screen
     from ablate.planning import plan
-    from ablate.study import write_study
+    from ablate.study import check_free, write_study
     from analysis.terminal import print_whole
 
     if dry_run and launch:
@@ -286,6 +286,11 @@ def _make(
         python_of(engine)
     if not dry_run:
         write_study(root, study)
+    elif all(run.identity or run.blocked for run in study.runs):  # else its data is not there, nor is such a study
+        try:
+            check_free(root, study)
+        except BadInput as error:
+            typer.echo(f"warning: without --dry-run this is refused: {error}", err=True)
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(plan_document(study)), indent=2).decode())
     else:

@@ -1,5 +1,6 @@
 """The verbs that run a study and follow it: ``launch``, ``list``, ``status``, ``logs``, ``cancel``."""
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -189,7 +190,16 @@ def _show(
     from rich.console import Console, Group
     from rich.live import Live
 
-    with Live(console=Console(highlight=False, markup=False, emoji=False), auto_refresh=False) as live:
+    console = Console(highlight=False, markup=False, emoji=False)
+    last = None
+    while not console.is_terminal:  # a file, or another program: no redrawing, only what is new
+        seen = msgspec.json.encode(document())
+        if seen != last:
+            print_whole(*screen(), "")
+            sys.stdout.flush()
+        last = seen
+        time.sleep(WATCH_SECONDS)
+    with Live(console=console, auto_refresh=False) as live:
         while True:
             live.update(Group(*screen()), refresh=True)
             time.sleep(WATCH_SECONDS)

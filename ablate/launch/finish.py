@@ -48,8 +48,13 @@ def measure_and_show(root: Path, study: Study, options: Options) -> None:
     from ablate.probe import probe_study
     from ablate.summary_screen import show_table
 
-    with waiting_for_first(options.device):
-        probe_study(root, study, device=options.device, say=_say)
+    try:
+        with waiting_for_first(options.device):
+            probe_study(root, study, device=options.device, say=_say)
+    except KeyboardInterrupt:
+        raise Stopped(
+            "stopped by Ctrl-C while measuring what the variants cost; the runs are done, and the same command goes on"
+        ) from None
     show_table(root, study)
 
 

@@ -82,6 +82,19 @@ def test_an_axis_that_does_not_fit_a_base_hides_no_other(
     assert run(monkeypatch, "ablate", "axes", "attention", "--base", base) == 4
 
 
+def test_a_dry_run_tells_that_the_name_is_taken(
+    shapes_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("ablate", "head", *TINY, "--root", shapes_root)
+    assert run(monkeypatch, *words) == 0
+    assert run(monkeypatch, *words, "--dry-run") == 0
+    assert capsys.readouterr().err == ""
+    assert run(monkeypatch, *words, "--dry-run", "--seeds", "0,1") == 0
+    captured = capsys.readouterr()
+    assert "2 to run" in captured.out
+    assert "refused: a study 'head-tiny-shapes' with another seeds exists; give the new one another" in captured.err
+
+
 def test_json_of_a_plan_is_one_document(
     shapes_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
