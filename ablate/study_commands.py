@@ -300,4 +300,8 @@ def _make(
 
         launch_study(root, study, device=request.device, yes=yes)
     elif not dry_run and not as_json:
-        typer.echo(f"\nRun it: {command('ablate', 'launch', root=root, study=study.name)}")
+        from ablate.launch.standing import DONE, standings
+
+        done = all(standing.state in (*DONE, "blocked") for standing in standings(root, study))
+        verb, what = ("table", "See") if done else ("launch", "Run")
+        typer.echo(f"\n{what} it: {command('ablate', verb, root=root, study=study.name)}")

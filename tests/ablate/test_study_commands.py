@@ -38,6 +38,8 @@ def test_planning_then_the_table(
     assert [(r.variant, r.seed) for r in study.runs] == [("paper", 0), ("paper", 1), ("plain", 0), ("plain", 1)]
     for planned in study.runs:
         finish(shapes_root, study, planned, 40.0 + planned.seed)
+    assert run(monkeypatch, "ablate", "head", "--seeds", "0,1", *TINY, *root) == 0
+    assert f"\nSee it: {hint.replace(' launch ', ' table ')}\n" in capsys.readouterr().out
     assert run(monkeypatch, "ablate", "table", *root, "--out", shapes_root / "out") == 0
     assert "40.5" in capsys.readouterr().out
     assert (shapes_root / "out" / "table.tex").exists()
