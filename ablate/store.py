@@ -38,7 +38,7 @@ from ablate.config_yaml import dump_config, parse, read_yaml
 from analysis.refusal import BadInput
 
 SCHEMA = 1
-AFRESH = "delete it to start this run afresh"
+AFRESH = "delete it and status.json beside it, and launch makes it again from what is saved"
 FINAL = ("finished", "failed", "out_of_memory", "diverged")
 State = Literal["prepared", "running", "interrupted", "finished", "failed", "out_of_memory", "diverged", "damaged"]
 S = TypeVar("S", bound=msgspec.Struct)
