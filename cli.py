@@ -51,6 +51,8 @@ def main() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "30000")
     try:
         app()
+    except KeyboardInterrupt:  # before a command has begun
+        sys.exit(130)
     except Refusal as refusal:
         print(f"error: {refusal}", file=sys.stderr)
         sys.exit(refusal.exit_code)

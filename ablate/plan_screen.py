@@ -74,15 +74,16 @@ def plan_document(study: Study) -> dict[str, Any]:
     return document
 
 
-def axis_document(axis: Axis, variants: Sequence[Variant]) -> dict[str, Any]:
-    """An axis for ``--json``."""
+def axis_document(axis: Axis, variants: Sequence[Variant] | str) -> dict[str, Any]:
+    """An axis for ``--json``; variants on some base, or why there are none."""
     return {
         "name": axis.name,
         "title": axis.title,
         "source": axis.source,
         "touches": sorted(axis.touches),
         "baseline": axis.baseline,
-        "variants": [msgspec.to_builtins(variant) for variant in variants],
+        "variants": [] if isinstance(variants, str) else [msgspec.to_builtins(variant) for variant in variants],
+        "refused": variants if isinstance(variants, str) else None,
         "published": [msgspec.to_builtins(finding) for finding in findings_of(axis.name)],
     }
 

@@ -10,6 +10,7 @@ import msgspec
 from ablate.axes.base import Axis, Options, Variant, is_within
 from ablate.config import Coco, Folder, Model, Pretrain, RunConfig, Shapes, epoch_of, pretraining_of
 from ablate.config_yaml import anchor_weights, load_config, parse_yaml, with_changes
+from ablate.plan_checks import check_name, check_seeds, check_settings
 from ablate.preset_files import preset_names
 from ablate.pretraining_folder import pretraining_name
 from ablate.store import now
@@ -51,6 +52,7 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
         BadInput: something asked for does not exist or does not fit, or nothing of it can run.
     """
     settings, base = _settings(request), load_config(request.base)
+    asked = dict(settings)
     takes_weights = axis.takes_weights or (crossed is not None and crossed.takes_weights)
     if request.weights and not takes_weights:
         settings = {**_held(request.weights, base, axis), **settings}
@@ -60,6 +62,9 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
     base = with_changes(base, settings)
     options = Options(weights=request.weights if takes_weights else {})
     variants = _variants(axis, crossed, base, options)
+    check_seeds(variants)
+    if axis.baseline and (crossed is None or crossed.baseline):  # else the base decides which variant is the baseline
+        check_settings(asked, base, lambda other: _variants(axis, crossed, other, options), axis.name)
     touches = axis.touches | (crossed.touches if crossed else frozenset())
     configs = {variant.name: _config(variant, base) for variant in variants}
     baseline = _baseline(axis, crossed, variants, configs, base)
@@ -68,6 +73,7 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
     data = _Data(base, root, write)
     parts = [axis.name, *([crossed.name] if crossed else []), _base_name(request.base)]
     name = request.name or "-".join([*parts, *([base.engine] if base.engine != "vision" else [])])
+    check_name(name)
     runs: list[StudyRun] = []
     pretrainings = _Pretrainings()
     folder, files = configs_folder(root, name).relative_to(root), _file_names(variants)

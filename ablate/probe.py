@@ -24,6 +24,7 @@ import msgspec
 
 from ablate.config import RunConfig
 from ablate.engines.availability import MissingEngine, package_environment, python_of
+from ablate.hints import command
 from ablate.manifest import Hardware
 from ablate.store import SCHEMA, RunFolder, now, read_json, run_folder, write_json
 from ablate.study import Study, StudyRun
@@ -109,7 +110,10 @@ def probe_study(
 
     started = [(variant, run) for variant in study.variants if (run := _measured_run(root, study, variant))]
     if not started:
-        raise BadInput(f"no run of study {study.name!r} was started yet; run it: ablate launch {study.name!r}")
+        raise BadInput(
+            f"no run of study {study.name!r} was started yet; "
+            f"run it: {command('ablate', 'launch', root=root, study=study.name)}"
+        )
     here = [(variant, run) for variant, run in started if engine in ("", run.config.engine if run.config else "")]
     if not engine:
         elsewhere = _elsewhere(dict.fromkeys(run.config.engine for _, run in started if run.config is not None), say)

@@ -38,6 +38,7 @@ from ablate.config_yaml import dump_config, parse, read_yaml
 from analysis.refusal import BadInput
 
 SCHEMA = 1
+AFRESH = "delete it and status.json beside it, and launch makes it again from what is saved"
 FINAL = ("finished", "failed", "out_of_memory", "diverged")
 State = Literal["prepared", "running", "interrupted", "finished", "failed", "out_of_memory", "diverged", "damaged"]
 S = TypeVar("S", bound=msgspec.Struct)
@@ -110,7 +111,7 @@ def read_json(path: Path, into: type[S]) -> S:
             )
         return msgspec.json.decode(content, type=into)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: is damaged ({error}); delete it to start this run afresh") from None
+        raise BadInput(f"{path}: is damaged ({error}); {AFRESH}") from None
 
 
 class _Versioned(msgspec.Struct):
@@ -191,7 +192,8 @@ class RunFolder:
         try:
             return read_json(self.status, Status)
         except BadInput as error:
-            return Status(state="damaged", message=str(error), updated="", pid=0, host="")
+            message = str(error).replace(AFRESH, "the run itself is not: launch goes on with it")
+            return Status(state="damaged", message=message, updated="", pid=0, host="")
 
     def append_event(self, event: str, **fields: object) -> None:
         """Add a line to the events."""

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from ablate.config import Pretraining, RunConfig
+from ablate.hints import command
 from ablate.identity import short
 from ablate.pretraining_folder import pretraining_name
 from ablate.store import SCHEMA, read_json, replacing, write_json
@@ -125,7 +126,9 @@ def slug(name: str) -> str:
     safe = legible(name)
     if safe == name:
         return safe
-    return "-".join(part for part in (safe, hashlib.sha256(name.encode()).hexdigest()[:6]) if part)
+    return "-".join(
+        part for part in (safe, hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:6]) if part
+    )
 
 
 def legible(name: str) -> str:
@@ -156,9 +159,8 @@ def write_study(root: Path, study: Study) -> None:
     """
     from ablate.study_text import plan_text, run_text
 
+    check_free(root, study)
     path = study_folder(root, study.name) / "study.json"
-    if path.exists():
-        _check_same(_read(path), study)
     texts = {configs_folder(root, study.name) / "plan.yaml": plan_text(study)}
     texts |= {root / run.config_path: run_text(study, run) for run in study.runs if run.blocked is None}
     try:
@@ -174,6 +176,17 @@ def write_study(root: Path, study: Study) -> None:
         ) from None
 
 
+def check_free(root: Path, study: Study) -> None:
+    """A study's name is free, or this study's already.
+
+    Raises:
+        BadInput: another plan has it, or the file that would say so is damaged.
+    """
+    path = study_folder(root, study.name) / "study.json"
+    if path.exists():
+        _check_same(_read(path), study)
+
+
 def read_study(root: Path, name: str) -> Study:
     """A study by its name or the name of its folder.
 
@@ -185,7 +198,7 @@ def read_study(root: Path, name: str) -> Study:
         if name and folder.parent == folders[0].parent and (folder / "study.json").exists():
             return _read(folder / "study.json")
     names = [study.name for study in list_studies(root)]
-    there = f"there are: {', '.join(names)}" if names else "make one: ablate attention"
+    there = f"there are: {', '.join(names)}" if names else _make_one(root)
     raise BadInput(f"there is no study {name!r} under {root.absolute()}; {there}")
 
 
@@ -208,8 +221,12 @@ def newest_study(root: Path, warn: Callable[[str], None] = _ignore) -> Study:
     """
     studies = list_studies(root, warn)
     if not studies:
-        raise BadInput(f"there is no study under {root.absolute()}; make one: ablate attention")
+        raise BadInput(f"there is no study under {root.absolute()}; {_make_one(root)}")
     return studies[-1]
+
+
+def _make_one(root: Path) -> str:
+    return f"make one: {command('ablate', 'attention', root=root)}"
 
 
 def _read(path: Path) -> Study:
@@ -238,5 +255,10 @@ def _check_same(old: Study, new: Study) -> None:
         or (before[variant, seed].blocked is None and before[variant, seed].evaluation != now[variant, seed].evaluation)
     ]
     if changed:
-        listed = ", ".join(dict.fromkeys(changed))
+        why = [
+            key
+            for key in dict.fromkeys([*old.settings, *new.settings])
+            if old.settings.get(key) != new.settings.get(key)
+        ]
+        listed = "; ".join([*(["base"] if old.base != new.base else []), *why] or dict.fromkeys(changed))
         raise BadInput(f"a study {new.name!r} with another plan exists (it differs in {listed}); {remedy}")

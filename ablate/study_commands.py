@@ -1,6 +1,5 @@
 """The verbs that make and read studies: one for every axis, ``vary``, ``axes``, ``probe`` and ``table``."""
 
-import shlex
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -11,11 +10,12 @@ import typer
 from ablate.axes import AXES
 from ablate.axes.custom import COMMAND
 from ablate.commands import DataFrom, Device, OnDevice, Root, app
+from ablate.hints import command
 from analysis.options import IouType, Kind
 from analysis.refusal import BadInput
 
 if TYPE_CHECKING:
-    from ablate.axes import Axis
+    from ablate.axes import Axis, Variant
     from ablate.planning import Request
     from ablate.study import Study
 
@@ -130,14 +130,25 @@ def axes(
     from analysis.terminal import print_whole
 
     config = load_config(base)
-    chosen = [_axis(axis)] if axis else list(AXES.values())
+
+    def variants_on_base(one: "Axis") -> "tuple[Variant, ...] | str":
+        try:
+            return one.variants(config, Options())
+        except BadInput as error:
+            if axis:
+                raise
+            return str(error)  # the others may fit this base
+
+    chosen = [(one, variants_on_base(one)) for one in ([_axis(axis)] if axis else AXES.values())]
     if as_json:
-        documents = [axis_document(one, one.variants(config, Options())) for one in chosen]
+        documents = [axis_document(one, variants) for one, variants in chosen]
         typer.echo(msgspec.json.format(msgspec.json.encode({"schema": 1, "axes": documents}), indent=2).decode())
-    elif axis:
-        print_whole(*axis_screen(chosen[0], chosen[0].variants(config, Options()), base))
+        return
+    one, variants = chosen[0]
+    if axis and not isinstance(variants, str):
+        print_whole(*axis_screen(one, variants, base))
     else:
-        print_whole(*axes_screen([(one, one.variants(config, Options())) for one in chosen]))
+        print_whole(*axes_screen(chosen))
 
 
 @app.command()
@@ -254,7 +265,7 @@ def _make(
     from ablate.engines.availability import python_of
     from ablate.plan_screen import plan_document, plan_screen
     from ablate.planning import plan
-    from ablate.study import write_study
+    from ablate.study import check_free, write_study
     from analysis.terminal import print_whole
 
     if dry_run and launch:
@@ -269,6 +280,11 @@ def _make(
         python_of(engine)
     if not dry_run:
         write_study(root, study)
+    elif all(run.identity or run.blocked for run in study.runs):  # else its data is not there, nor is such a study
+        try:
+            check_free(root, study)
+        except BadInput as error:
+            typer.echo(f"warning: without --dry-run this is refused: {error}", err=True)
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(plan_document(study)), indent=2).decode())
     else:
@@ -278,4 +294,8 @@ def _make(
 
         launch_study(root, study, device=request.device, yes=yes)
     elif not dry_run and not as_json:
-        typer.echo(f"\nRun it: cli.py ablate launch {shlex.quote(study.name)}")
+        from ablate.launch.standing import DONE, standings
+
+        done = all(standing.state in (*DONE, "blocked") for standing in standings(root, study))
+        verb, what = ("table", "See") if done else ("launch", "Run")
+        typer.echo(f"\n{what} it: {command('ablate', verb, root=root, study=study.name)}")

@@ -141,4 +141,6 @@ def _one_line(text: str) -> str:
 
 
 def _quoted(name: str) -> str:
-    return name if re.fullmatch(r"[\w.-]+", name, re.ASCII) else "'" + _one_line(name).replace("'", "'\\''") + "'"
+    plain = re.fullmatch(r"[\w.-]+", name, re.ASCII)
+    quoted = name if plain else "'" + name.replace("'", "'\\''") + "'"
+    return f"-- {quoted}" if name.startswith("-") else quoted

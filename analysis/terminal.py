@@ -1,6 +1,7 @@
 """The findings in a terminal, to be understood by somebody who has never heard of TIDE."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -24,13 +25,14 @@ COLORS = {"cls": "magenta", "loc": "cyan", "both": "blue", "dup": "yellow", "bg"
 
 def print_whole(*parts: RenderableType) -> None:
     """Print on standard output; where there is no terminal, as wide as it takes rather than crushed to 80 columns."""
-    console = Console(highlight=False)
+    plain_console = partial(Console, highlight=False, markup=False, emoji=False)  # names may hold [this] and :that:
+    console = plain_console()
     if console.is_terminal:
         console.print(*parts, sep="\n")
         return
     tables = [part for part in parts if not isinstance(part, Text)]  # prose wraps, tables must not
     widths = (Measurement.get(console, console.options.update(max_width=10_000), part).maximum for part in tables)
-    console = Console(highlight=False, width=max([PROSE_WIDTH, *widths]), color_system=None)
+    console = plain_console(width=max([PROSE_WIDTH, *widths]), color_system=None)
     with console.capture() as capture:
         console.print(*parts, sep="\n")
     print("\n".join(line.rstrip() for line in capture.get().splitlines()))
@@ -38,7 +40,7 @@ def print_whole(*parts: RenderableType) -> None:
 
 def print_warnings(warnings: Sequence[tuple[str, str]]) -> None:
     """Warnings, each after the file or run that it is about, on standard error."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
     for about, sentence in warnings:
         console.print(Text.assemble(("warning: ", "yellow"), one_line(f"{about}: {sentence}")))
 

@@ -48,6 +48,10 @@ def axis_from_file(path: Path) -> Axis:
     tree = read_yaml(path)
     if isinstance(tree.get("variants"), dict):
         tree["variants"] = {str(name): changes for name, changes in tree["variants"].items()}
+        for name, changes in tree["variants"].items():
+            if not isinstance(changes, dict):
+                form = "{train.lr: 1e-4}, or {} for the base as it is"
+                raise BadInput(f"{path}: variants: {name}: must hold keys and values, such as {form}")
     file = parse(tree, AxisFile, str(path))
     for changes in file.variants.values():
         anchor_weights(changes, path.resolve().parent)

@@ -4,7 +4,7 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -19,10 +19,24 @@ def save_checkpoint(folder: RunFolder, iteration: int, state: dict[str, Any]) ->
     """Write the state after a number of optimizer steps, then delete all but the newest two."""
     path = folder.checkpoint(iteration)
     with replacing(path) as file:
-        torch.save({"schema": SCHEMA, "iteration": iteration, **state}, file)
+        write_tensors({"schema": SCHEMA, "iteration": iteration, **state}, file)
     for old in folder.checkpoints_newest_first()[KEPT:]:
         old.unlink(missing_ok=True)
     return path
+
+
+def write_tensors(value: object, file: IO[bytes]) -> None:
+    """Write what torch can save to an open file.
+
+    Raises:
+        OSError: the disk is full, or the like; torch itself hides that behind a RuntimeError about its archive.
+    """
+    try:
+        torch.save(value, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

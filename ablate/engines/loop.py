@@ -177,6 +177,7 @@ class Loop:
 
     def _loop(self, stop: StopRequest, curves: Curves) -> None:
         batches = iter(self._loader())
+        self._tell()  # how long it will be
         saved = told = time.monotonic()
         logged = self._seconds()
         sums: dict[str, float] = {}
@@ -208,7 +209,7 @@ class Loop:
                 with self._clock_stopped():
                     self._save()
                 saved = time.monotonic()
-            if now - told > STATUS_SECONDS:
+            if now - told > STATUS_SECONDS or done == self.iterations:
                 self._tell()
                 told = now
             if asked_to_stop and done < self.iterations:

@@ -11,6 +11,7 @@ from ablate.config import Pretraining
 from ablate.data.loading import normalise
 from ablate.data.pictures import Crops, PictureSet, find_pictures, stacked
 from ablate.engines.base import Habits
+from ablate.engines.checkpoint import write_tensors
 from ablate.engines.curves import Curves
 from ablate.engines.loop import Loop
 from ablate.engines.precision import autocast
@@ -116,7 +117,7 @@ class Pretrainer(Loop):
             (self.home.full_weights_after(epoch), self.autoencoder.state_dict()),
         ):
             with replacing(path) as file:
-                torch.save({"model": {key: value.cpu() for key, value in state.items()}}, file)
+                write_tensors({"model": {key: value.cpu() for key, value in state.items()}}, file)
         self._draw(epoch)
         self.folder.append_event("weights kept", epoch=epoch, path=str(self.home.weights_after(epoch)))
 

@@ -77,11 +77,13 @@ class Outcome:
         standings: of every run of the study.
         failed: sentences, one for each run that came to no result and is not blocked.
         stopped: who asked to stop: a signal's name, or a command; empty where all was done.
+        at_once: asked twice, so that runs were killed before they could save what they had.
     """
 
     standings: list[Standing]
     failed: list[str]
     stopped: str
+    at_once: bool = False
 
 
 class View(Protocol):

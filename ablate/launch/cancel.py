@@ -19,15 +19,19 @@ def _request(root: Path, study: str) -> Path:
 
 
 class Cancelled:
-    """Whether a study was cancelled since this was made; older requests were for others."""
+    """Whether a study was cancelled since the last look; what is older than this object was for others."""
 
     def __init__(self, root: Path, study: str) -> None:
         self._path = _request(root, study)
         self._old = self._read()
 
     def __call__(self) -> bool:
-        """Look."""
-        return self._read() not in (b"", self._old)
+        """Look; every request is told once, since a second one means: at once."""
+        found = self._read()
+        is_new = found not in (b"", self._old)
+        if is_new:
+            self._old = found
+        return is_new
 
     def _read(self) -> bytes:
         try:

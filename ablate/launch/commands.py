@@ -1,5 +1,6 @@
 """The verbs that run a study and follow it: ``launch``, ``list``, ``status``, ``logs``, ``cancel``."""
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -163,7 +164,7 @@ def _matching(study: "Study", wanted: str) -> "list[Job]":
     runs = [run for run in study.jobs if run.identity]
     found = [run for run in runs if wanted in ("", run.variant, f"{run.variant}:{run.seed}", run.identity)]
     if not found:
-        names = ", ".join(dict.fromkeys(run.variant for run in study.jobs))
+        names = "; ".join(dict.fromkeys(run.variant for run in study.jobs))
         raise BadInput(
             f"--run {wanted}: study {study.name} has no such run; there are {names} "
             f"(with :SEED for one of {', '.join(map(str, study.seeds))})"
@@ -186,10 +187,19 @@ def _show(
     if not watch:
         print_whole(*screen())
         return
-    from rich.console import Group
+    from rich.console import Console, Group
     from rich.live import Live
 
-    with Live(auto_refresh=False) as live:
+    console = Console(highlight=False, markup=False, emoji=False)
+    last = None
+    while not console.is_terminal:  # a file, or another program: no redrawing, only what is new
+        seen = msgspec.json.encode(document())
+        if seen != last:
+            print_whole(*screen(), "")
+            sys.stdout.flush()
+        last = seen
+        time.sleep(WATCH_SECONDS)
+    with Live(console=console, auto_refresh=False) as live:
         while True:
             live.update(Group(*screen()), refresh=True)
             time.sleep(WATCH_SECONDS)

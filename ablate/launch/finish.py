@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from ablate.hints import command
 from ablate.launch.base import Options, Outcome, SomeFailed, Stopped
 from ablate.launch.devices import waiting_for_first
 from ablate.launch.standing import DONE, counts, runs_alone
@@ -20,18 +21,20 @@ def finish(root: Path, study: Study, options: Options, outcome: Outcome) -> None
     numbers = counts(outcome.standings)
     if outcome.stopped and not (outcome.failed and outcome.stopped == "--fail-fast"):
         done = numbers.get("finished", 0) + numbers.get("out_of_memory", 0)
+        kept = "every run goes on from what it saved last" if outcome.at_once else "everything is saved"
         raise Stopped(
-            f"stopped by {outcome.stopped} with {done} of {sum(numbers.values())} runs done, everything is saved; "
-            "the same command continues"
+            f"stopped{' at once' * outcome.at_once} by {outcome.stopped} with {done} of {sum(numbers.values())} runs "
+            f"done, {kept}; the same command continues"
         )
     measured = any(run.state in DONE for run in runs_alone(outcome.standings))
     if measured:
         measure_and_show(root, study, options)
     if outcome.failed:
+        again = command("ablate", "launch", "--retry", root=root, study=study.name)
         listed = "".join(f"\n  {sentence}" for sentence in outcome.failed)
         raise SomeFailed(
             f"{len(outcome.failed)} of {sum(numbers.values())} runs came to no result; the others are not affected; "
-            f"when the reason is gone, launch again with --retry:{listed}"
+            f"when the reason is gone, try them again: {again}{listed}"
         )
     if not measured:
         raise BadInput(
@@ -45,8 +48,13 @@ def measure_and_show(root: Path, study: Study, options: Options) -> None:
     from ablate.probe import probe_study
     from ablate.summary_screen import show_table
 
-    with waiting_for_first(options.device):
-        probe_study(root, study, device=options.device, say=_say)
+    try:
+        with waiting_for_first(options.device):
+            probe_study(root, study, device=options.device, say=_say)
+    except KeyboardInterrupt:
+        raise Stopped(
+            "stopped by Ctrl-C while measuring what the variants cost; the runs are done, and the same command goes on"
+        ) from None
     show_table(root, study)
 
 

@@ -1,5 +1,6 @@
 """What a launch will cost: a few iterations of every different model, timed on the device before anything begins."""
 
+import math
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,8 @@ from ablate.study import Job, Study, StudyRun
 from analysis.refusal import BadInput
 
 CHEAP = "tiny-shapes"  # the base of studies that are not worth asking about
+CHEAP_IMAGES, CHEAP_MACS = 560 * 4, 0.35e9  # that one of its runs trains on, and multiply-adds for each
+WORTH_ASKING = 30  # times the work of such a run, which takes half a minute on one core
 Say = Callable[[str], None]
 
 
@@ -52,11 +55,11 @@ def agree(root: Path, study: Study, options: Options) -> None:
     """
     found = standings(root, study)
     todo = _to_do(study.jobs, found, options.retry)
-    if study.base == CHEAP or not todo:
+    if not todo or (study.base == CHEAP and study.synthetic and all(map(_is_cheap, todo))):
         return
     if not sys.stdin.isatty():
         raise BadInput(
-            f"study {study.name} has {len(todo)} runs to do that are not of the tiny preset; "
+            f"study {study.name} has {len(todo)} runs to do that are not as cheap as the tiny preset's; "
             "begin without being asked with --yes"
         )
     forecast(root, todo, options, _say)
@@ -97,6 +100,16 @@ def forecast(root: Path, todo: Sequence[Job], options: Options, say: Say) -> flo
     together = f", {lanes} at a time" if lanes > 1 else ""
     say(f"in all about {clock(total / lanes)} of training for {len(todo)} runs{together}; predicting comes on top")
     return total / lanes / 3600
+
+
+def _is_cheap(run: Job) -> bool:
+    """Whether a run on the embedded data is still one of minutes, whatever was set."""
+    if not isinstance(run, StudyRun) or run.config is None:
+        return True
+    train = run.config.train
+    images = train.batch_size * (train.iterations if isinstance(train.iterations, int) else math.inf)
+    macs = CHEAP_MACS if run.size is None else run.size.macs
+    return images * macs <= WORTH_ASKING * CHEAP_IMAGES * CHEAP_MACS
 
 
 def _to_do(runs: Sequence[Job], found: Sequence[Standing], retry: bool) -> list[Job]:

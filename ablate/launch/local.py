@@ -16,11 +16,11 @@ import msgspec
 from ablate.engines.availability import python_of
 from ablate.launch.base import BUSY, LOG, Job, Options, Outcome, View, worker_command, worker_environment
 from ablate.launch.cancel import Cancelled, launchers_folder
-from ablate.launch.devices import CPU, free_slots, slots_of
+from ablate.launch.devices import CPU, free_slots, slot_folder, slots_of
 from ablate.launch.queue import CAN_FAIL, Queue, queue
 from ablate.launch.standing import DONE, FAILED, Observer, Standing, State
 from ablate.launch.view import state_words
-from ablate.lease import Held, holding, joining, this_process
+from ablate.lease import Held, holding, joining, owners, this_process
 from ablate.store import Status, now, run_folder
 from ablate.study import Job as StudyJob
 from ablate.study import Study, StudyRun
@@ -114,6 +114,7 @@ class _Launch:
         self._tried: set[str] = set()
         self._not_before: dict[str, float] = {}
         self._again: set[str] = set()
+        self._told_busy = False
         self._failures: dict[str, str] = {}  # of this launch: name of the folder -> a sentence
 
     def run(self) -> Outcome:
@@ -174,9 +175,19 @@ class _Launch:
                 continue
             free = free_slots(self._slots, taken)[:each]
             if len(free) < each:
+                self._tell_busy()
                 return
             self._start_worker(run, tuple(free))
             taken |= set(free)
+
+    def _tell_busy(self) -> None:
+        """Where other processes have so many devices that nothing of ours runs, say so, once in a row."""
+        if self._children or self._told_busy:
+            return
+        users = {slot: owners(slot_folder(slot)) for slot in self._slots}
+        for slot, owner in ((slot, found[0]) for slot, found in users.items() if found):
+            self._told_busy = True
+            self._view.say(f"waiting for device {slot}, which {owner} uses")
 
     def _start_worker(self, run: StudyJob, slots: tuple[str, ...]) -> None:
         on_gpus = slots != (CPU,)
@@ -211,6 +222,7 @@ class _Launch:
             start_new_session=True,  # Ctrl-C reaches us alone, and we ask the worker politely
         )
         self._children[run.identity] = _Child(run, slots, process, log)
+        self._told_busy = False
 
     def _reap(self) -> bool:
         """Take note of the workers that have ended -> whether there were any."""
@@ -271,7 +283,7 @@ class _Launch:
                 message = message or standing.message or state_words(standing.state)
             if message and standing.state not in DONE:
                 failed[standing.identity] = f"{standing.variant}, seed {standing.seed}: {message}"
-        return Outcome(found, list(failed.values()), self._stop.reason)
+        return Outcome(found, list(failed.values()), self._stop.reason, self._stop.times > 1)
 
 
 def _python(run: StudyJob) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ablate.hints import command
 from ablate.launch.cancel import launchers_folder
 from ablate.launch.standing import Standing, counts, standings
 from ablate.launch.view import runs_table, summary_words
@@ -23,7 +24,7 @@ def studies_screen(root: Path, studies: Sequence[Study]) -> "list[RenderableType
     from rich.text import Text
 
     if not studies:
-        return [Text(f"no study under {root.absolute()} yet; make one: ablate attention")]
+        return [Text(f"no study under {root.absolute()} yet; make one: {command('ablate', 'attention', root=root)}")]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name, side in (("study", "left"), ("axis", "left"), ("variants", "right"), ("seeds", "right")):
         table.add_column(name, justify="right" if side == "right" else "left")

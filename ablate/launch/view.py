@@ -74,7 +74,7 @@ class LiveView:
 
         self._title, self._began = title, time.monotonic()
         self._share_before: float | None = None
-        self._console = Console(stderr=True, highlight=False)
+        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> "LiveView":
@@ -103,7 +103,7 @@ class LiveView:
 
     def say(self, line: str) -> None:
         """See `View.say`."""
-        self._console.print(line, markup=False)
+        self._console.print(line)
 
 
 def view_for(title: str) -> "PlainView | LiveView":

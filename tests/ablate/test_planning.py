@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from ablate.axes import AXES
-from ablate.axes.custom import axis_from_keys
+from ablate.axes.custom import axis_from_file, axis_from_keys
 from ablate.config_yaml import dump_config, load_config
 from ablate.identity import evaluation_identity, short
 from ablate.planning import Request, plan
@@ -112,9 +112,9 @@ def test_the_same_plan_again_becomes_the_newest(base: str, root: Path) -> None:
 @pytest.mark.parametrize(
     ("wishes", "sentence"),
     [
-        ({"settings": ["train.lr=0.5"]}, "with another plan exists .it differs in window, hybrid"),
+        ({"settings": ["train.lr=0.5"]}, "with another plan exists .it differs in train.lr."),
         ({"seeds": (0, 1)}, "with another seeds exists"),
-        ({"only": ["window"]}, "it differs in global, checkpointed"),
+        ({"only": ["window"]}, "it differs in global, checkpointed; global; global, naive"),
     ],
 )
 def test_another_plan_under_a_name_is_refused(wishes: dict[str, object], sentence: str, base: str, root: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_damaged_study_is_named_and_hides_no_other(base: str, root: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "name", ['it\'s "mine"', "../../etc", "Ärger mit ß", "日本語", "a/b", "x" * 300, "CON", " ", ".", "a\nb"]
+    "name", ['it\'s "mine"', "../../etc", "Ärger mit ß", "日本語", "a/b", "x" * 300, "CON", "-x", "."]
 )
 def test_any_name_makes_one_folder_of_its_own(name: str, base: str, root: Path) -> None:
     study = plan(axis_from_keys(["train.lr=1e-4,2e-4"]), Request(base=base, name=name), root)
@@ -189,6 +189,22 @@ def test_two_axes_are_crossed(base: str, root: Path) -> None:
         plan(AXES["attention"], Request(base=base), root, crossed=AXES["propagation"])
     with pytest.raises(BadInput, match="is the axis itself"):
         plan(AXES["attention"], Request(base=base), root, crossed=AXES["attention"])
+
+
+def test_what_is_set_for_all_may_be_what_an_axis_starts_from(base: str, root: Path) -> None:
+    naive = attention(base, root, settings=["model.backbone.attention.kernel=naive"])
+    assert naive.variants == ("window", "hybrid", "global, checkpointed", "global")
+    assert plan(AXES["schedule"], Request(base=base, settings=["train.iterations=20"]), root).baseline == (
+        "20 iterations"
+    )
+    assert plan(AXES["head"], Request(base=base, settings=["model.detector.head=plain"]), root).baseline == "plain"
+
+
+def test_a_seed_is_no_variant_of_a_file_either(base: str, root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "axis.yaml"
+    path.write_text("name: luck\ntouches: [seed]\nvariants: {a: {seed: 0}, b: {seed: 1}}\n")
+    with pytest.raises(BadInput, match="give --seeds"):
+        plan(axis_from_file(path), Request(base=base), root)
 
 
 def test_only_some_variants_and_always_the_baseline(base: str, root: Path) -> None:

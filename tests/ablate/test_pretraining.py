@@ -205,6 +205,10 @@ def test_a_study_from_its_first_pretraining_to_its_last_run(data: Coco, tmp_path
     (job,) = study.pretrainings
     folder = pretrain(job.pretraining, tmp_path, HABITS, keep=job.epochs, name=job.identity).folder
     assert folder.path == tmp_path / "results" / job.identity
+    status = folder.read_status()
+    assert status is not None
+    assert (status.state, status.iteration) == ("finished", status.iterations)
+    assert status.iterations > 0
     assert [event["event"] for event in folder.read_events()] == ["started", "weights kept", "trained", "finished"]
     run = execute(study.runs[1].config, tmp_path, HABITS, identity=study.runs[1].identity).folder  # type: ignore[arg-type]
     (loaded,) = (event for event in run.read_events() if event["event"] == "weights loaded")

@@ -132,6 +132,8 @@ def test_a_torn_status_is_read_as_damaged(run: RunFolder, cut: int) -> None:
     assert status is not None
     assert status.state == "damaged"
     assert "status.json: is damaged" in status.message
+    assert "delete it" not in status.message, "nothing has to be deleted: launch goes on"
+    assert "launch goes on" in status.message
 
 
 def test_status_survives_the_way_through_the_disk(run: RunFolder) -> None:

@@ -34,11 +34,14 @@ def test_planning_then_the_table(
     assert run(monkeypatch, "ablate", "head", "--seeds", "0,1", *TINY, *root) == 0
     out = capsys.readouterr().out
     assert "2 to run" in out
-    assert "Run it: cli.py ablate launch head-tiny-shapes" in out
+    (hint,) = [line.removeprefix("Run it: ") for line in out.splitlines() if line.startswith("Run it: ")]
+    assert hint.endswith(f"cli.py ablate launch --root '{shapes_root}' head-tiny-shapes")
     (study,) = list_studies(shapes_root)
     assert [(r.variant, r.seed) for r in study.runs] == [("paper", 0), ("paper", 1), ("plain", 0), ("plain", 1)]
     for planned in study.runs:
         finish(shapes_root, study, planned, 40.0 + planned.seed)
+    assert run(monkeypatch, "ablate", "head", "--seeds", "0,1", *TINY, *root) == 0
+    assert f"\nSee it: {hint.replace(' launch ', ' table ')}\n" in capsys.readouterr().out
     assert run(monkeypatch, "ablate", "table", *root, "--out", shapes_root / "out") == 0
     assert "40.5" in capsys.readouterr().out
     assert (shapes_root / "out" / "table.tex").exists()
@@ -47,6 +50,53 @@ def test_planning_then_the_table(
     assert document["rows"][0]["metrics"]["AP"]["each"] == [40.0, 41.0]
     assert run(monkeypatch, "ablate", "table", "nothing", *root) == 4
     assert "there is no study 'nothing'" in capsys.readouterr().err
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(
+    shapes_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "[red]a[/b] :smile: [0]"
+    base = tmp_path / "[x] [red].yaml"
+    base.write_text("base: tiny-shapes\n")
+    root = ("--root", shapes_root)
+    assert run(monkeypatch, "ablate", "head", "--base", base, "--name", name, *TINY, *root) == 0
+    out = capsys.readouterr().out
+    assert f"study     {name}: Heads" in out
+    assert f"base      {base}, everything" in out
+    for verb in ("status", "list", "table"):
+        assert run(monkeypatch, "ablate", verb, *([] if verb == "list" else [name]), *root) == 0
+        assert name in capsys.readouterr().out
+
+
+def test_an_axis_that_does_not_fit_a_base_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = tmp_path / "residual.yaml"
+    backbone = "{type: resnet, depth: 50, image_size: 64}"
+    base.write_text(f"base: tiny-shapes\nmodel:\n  backbone: {backbone}\n  pyramid: {{type: fpn}}\n")
+    assert run(monkeypatch, "ablate", "axes", "--base", base) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    assert "axis attention varies a ViT, and the base has a ResNet" in rows["attention"]
+    assert "70 iterations | 140 iterations" in rows["schedule"]
+    assert run(monkeypatch, "ablate", "axes", "--base", base, "--json") == 0
+    axes = {axis["name"]: axis for axis in json.loads(capsys.readouterr().out)["axes"]}
+    assert axes["attention"]["variants"] == []
+    assert "the base has a ResNet" in axes["attention"]["refused"]
+    assert (len(axes["schedule"]["variants"]), axes["schedule"]["refused"]) == (5, None)
+    assert run(monkeypatch, "ablate", "axes", "attention", "--base", base) == 4
+
+
+def test_a_dry_run_tells_that_the_name_is_taken(
+    shapes_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("ablate", "head", *TINY, "--root", shapes_root)
+    assert run(monkeypatch, *words) == 0
+    assert run(monkeypatch, *words, "--dry-run") == 0
+    assert capsys.readouterr().err == ""
+    assert run(monkeypatch, *words, "--dry-run", "--seeds", "0,1") == 0
+    captured = capsys.readouterr()
+    assert "2 to run" in captured.out
+    assert "refused: a study 'head-tiny-shapes' with another seeds exists; give the new one another" in captured.err
 
 
 def test_json_of_a_plan_is_one_document(
@@ -97,6 +147,15 @@ def test_a_file_is_an_axis_and_can_be_crossed(
         (["table"], 4, "there is no study under"),
         (["probe"], 4, "there is no study under"),
         (["attention", "--set", "train.lr"], 4, "is no change: write key=value"),
+        (["vary", "--vary", "seed=0,1"], 4, "the seed is no factor of a study: give --seeds 0,1"),
+        (["head", "--name", "a\nb", "--dry-run"], 4, "--name 'a\\nb': must be one line of printable characters"),
+        (["head", "--name", "a\udcff", "--dry-run"], 4, "--name 'a\\udcff': must be one line"),
+        (["head", "--name", " ", "--dry-run"], 4, "--name ' ': is empty"),
+        (
+            ["attention", "--set", "model.backbone.attention.pattern=window", "--dry-run"],
+            4,
+            "--set model.backbone.attention.pattern=window changes nothing: every variant of axis attention sets that",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(

@@ -13,6 +13,7 @@ from ablate import store
 from ablate.config import RunConfig
 from ablate.engines.base import Habits, Interrupted
 from ablate.execution import execute
+from ablate.manifest import Manifest
 from ablate.store import RunFolder
 from analysis.refusal import BadInput, Refusal
 from tests.ablate.engines.tiny import tiny_config, write_data
@@ -123,6 +124,27 @@ def test_a_status_cut_in_half(config: RunConfig, undisturbed: RunFolder, tmp_pat
     carry_out(config, tmp_path)
     assert state(folder) == "finished"
     assert folder.checkpoint(6).stat().st_mtime_ns == before, "it was not trained again"
+    assert_same(undisturbed, folder)
+
+
+@pytest.mark.parametrize("name", ["evaluation.json", "manifest.json", "predictions.json"])
+def test_a_damaged_file_is_made_again_as_its_refusal_says(
+    config: RunConfig, undisturbed: RunFolder, tmp_path: Path, name: str
+) -> None:
+    folder = carry_out(config, tmp_path)
+    before = folder.checkpoint(6).stat().st_mtime_ns
+    damaged = folder.path / name
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    if name != "predictions.json":
+        with pytest.raises(BadInput, match=r"is damaged .*; delete it and status.json beside it, and launch makes it"):
+            store.read_json(damaged, store.Status)
+    damaged.unlink()
+    folder.status.unlink()
+    carry_out(config, tmp_path)
+    assert folder.checkpoint(6).stat().st_mtime_ns == before, "it was not trained again"
+    assert (
+        store.read_json(folder.manifest, Manifest).training == store.read_json(undisturbed.manifest, Manifest).training
+    )
     assert_same(undisturbed, folder)
 
 

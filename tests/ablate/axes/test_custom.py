@@ -99,6 +99,7 @@ def test_a_file_is_an_axis_and_what_it_smuggles_in_is_named(tmp_path: Path) -> N
         ("baseline: large", "baseline: huge", "baseline: must be one of small, large, cheat, not huge"),
         ("touches: [model.backbone.attention.window_size]\n", "", "touches: is missing"),
         ("name: windows", "nam: windows", "did you mean name"),
+        ("small: {model.backbone.attention.window_size: 4}", "small: 4", "variants: small: must hold keys and values"),
         (FILE[FILE.index("  large:") :], "", "baseline|compares two or more"),
     ],
 )

@@ -1,4 +1,6 @@
 import pickle
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,30 @@ def test_two_deep(folder: RunFolder) -> None:
     assert state is not None
     assert state["iteration"] == 10
     assert state["model"]["weight"].tolist() == [10] * 100
+
+
+def test_a_full_disk_is_called_that(folder: RunFolder) -> None:
+    save(folder, 1)
+    whole = folder.checkpoint(1).stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (whole // 2, limits[1]))
+        with pytest.raises(OSError, match="File too large"):
+            save(folder, 2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert [path.name for path in folder.checkpoints.iterdir()] == ["00000001.pt"]
+
+
+def test_what_is_no_trouble_of_the_disk_stays_what_it_is(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("not the disk")
+
+    monkeypatch.setattr(torch, "save", broken)
+    with pytest.raises(RuntimeError, match="not the disk"):
+        save(folder, 1)
 
 
 def test_none_yet(folder: RunFolder) -> None:

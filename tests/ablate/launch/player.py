@@ -43,6 +43,7 @@ def run_as_told(job: Job) -> None:
             time.sleep(0.01)
         note(root, what="ended", run=job.run)
         if stopped:
+            time.sleep(told.get("saves", 0.0))
             folder.write_status(Status(state="interrupted", message="stopped", iteration=1, iterations=2))
             raise Interrupted("stopped")
         if told["ends"] == "killed":

@@ -61,7 +61,7 @@ def a_study(root: Path, runs: Sequence[StudyRun], name: str = "a study") -> Stud
     return study
 
 
-def play(root: Path, run: StudyRun, ends: str = "finished", seconds: float = 0.0) -> None:
+def play(root: Path, run: StudyRun, ends: str = "finished", seconds: float = 0.0, saves: float = 0.0) -> None:
     """Tell the player what becomes of a run.
 
     Args:
@@ -70,10 +70,11 @@ def play(root: Path, run: StudyRun, ends: str = "finished", seconds: float = 0.0
         ends: a final state, `killed` (by itself, without a word), `refused` (before anything is written), or `full`
             (the disk).
         seconds: it takes.
+        saves: seconds that it takes to save what it has, when it is asked to stop.
     """
     path = root / "plays" / run.identity
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"ends": ends, "seconds": seconds}))
+    path.write_text(json.dumps({"ends": ends, "seconds": seconds, "saves": saves}))
 
 
 def player_command(job: Job, processes: int) -> list[str]:

@@ -1,8 +1,10 @@
 """What other terminals see: all from files."""
 
+import itertools
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,6 +133,25 @@ def test_watching_and_json_exclude_each_other(tmp_path: Path, study: Study, monk
     assert run(monkeypatch, "ablate", "status", "--root", tmp_path, "--json", "--watch") == 2
 
 
+def test_watching_into_a_file_writes_what_is_new(
+    tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looks = itertools.count()
+
+    def sleep(seconds: float) -> None:
+        look = next(looks)
+        if look == 1:
+            folder_of(tmp_path, study.runs[0]).path.mkdir(parents=True)
+            folder_of(tmp_path, study.runs[0]).write_status(Status(state="finished"))
+        if look == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    assert run(monkeypatch, "ablate", "status", "--root", tmp_path, "--watch") == 130
+    heads = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{NAME}: ")]
+    assert [f"{done} of 6" in head for done, head in zip((0, 1), heads, strict=True)] == [True, True]
+
+
 def test_cancel_says_when_nobody_runs(
     tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,7 +185,7 @@ def test_logs_of_one_run(
         assert run(monkeypatch, "ablate", "logs", "--root", tmp_path, "--run", name) == 0
         assert capsys.readouterr().out == "said\n"
     assert run(monkeypatch, "ablate", "logs", "--root", tmp_path, "--run", "window:1") == 4
-    assert "has no such run; there are window, hybrid" in capsys.readouterr().err
+    assert "has no such run; there are window; hybrid" in capsys.readouterr().err
 
 
 def test_plain_lines_tell_changes_and_from_time_to_time_progress() -> None:

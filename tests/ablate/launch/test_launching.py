@@ -13,13 +13,22 @@ import typer
 from ablate.config import RunConfig
 from ablate.launch import finish as finishing
 from ablate.launch import forecast, local
-from ablate.launch.base import Job, Options, Outcome, SomeFailed, module_command, worker_command, worker_environment
-from ablate.launch.finish import finish
+from ablate.launch.base import (
+    Job,
+    Options,
+    Outcome,
+    SomeFailed,
+    Stopped,
+    module_command,
+    worker_command,
+    worker_environment,
+)
+from ablate.launch.finish import finish, measure_and_show
 from ablate.launch.forecast import Pace, Trial, agree
 from ablate.launch.standing import standings
 from ablate.launch.trial import time_passes
 from ablate.store import Status
-from ablate.study import Study, StudyRun
+from ablate.study import Size, Study, StudyRun
 from analysis.refusal import BadInput
 from tests.ablate.engines.tiny import tiny_config, write_data
 from tests.ablate.launch.studies import PROJECT, a_run, a_study, folder_of, play, player_command, state_of
@@ -136,6 +145,22 @@ def test_what_is_done_and_the_tiny_preset_need_no_question(tmp_path: Path, timed
     assert timed == []
 
 
+@pytest.mark.parametrize(
+    ("synthetic", "iterations", "asks"), [(True, 1000, False), (True, 1_000_000, True), (False, 1000, True)]
+)
+def test_the_tiny_preset_made_dear_is_asked_about(
+    tmp_path: Path, timed: list[RunConfig], synthetic: bool, iterations: int, asks: bool
+) -> None:
+    config = tiny_config(write_data(tmp_path / "data"), train__iterations=iterations, train__batch_size=4)
+    runs = [a_run("a", config=config, size=Size(880_000, 350_000_000, 1_500_000)), a_run("mae", blocked="no weights")]
+    study = msgspec.structs.replace(a_study(tmp_path, runs), synthetic=synthetic)
+    if not asks:
+        agree(tmp_path, study, Options(device="cpu"))
+        return
+    with pytest.raises(BadInput, match=r"not as cheap as the tiny preset's; .*--yes"):
+        agree(tmp_path, study, Options(device="cpu"))
+
+
 def test_a_few_real_iterations_are_timed(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     config = tiny_config(write_data(tmp_path / "data"), train__iterations="none", train__epochs=2.0)
@@ -198,6 +223,25 @@ def test_a_run_under_torchrun_ends_well(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert state_of(tmp_path, study.runs[0]) == "finished"
+
+
+def test_the_last_words_after_a_stop_say_what_is_kept(tmp_path: Path, shown: list[str]) -> None:
+    study = a_study(tmp_path, TWO)
+    for at_once, words in (
+        (False, "stopped by Ctrl-C with 0 of 2 runs done, everything is saved; the same"),
+        (True, "stopped at once by Ctrl-C with 0 of 2 runs done, every run goes on from what it saved last; the same"),
+    ):
+        with pytest.raises(Stopped, match=words):
+            finish(tmp_path, study, Options(), Outcome(standings(tmp_path, study), [], "Ctrl-C", at_once))
+
+
+def test_a_stop_while_measuring_says_that_the_runs_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ablate.probe.probe_study", interrupted)
+    with pytest.raises(Stopped, match="while measuring what the variants cost; the runs are done, and the same"):
+        measure_and_show(tmp_path, a_study(tmp_path, TWO), Options(device="cpu"))
 
 
 def test_the_table_is_not_shown_of_nothing(tmp_path: Path, shown: list[str]) -> None:

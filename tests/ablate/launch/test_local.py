@@ -1,9 +1,12 @@
 """The queue over this machine's devices, with players in place of training."""
 
+import itertools
 import json
 import os
 import signal
 import subprocess
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from ablate.launch import local
 from ablate.launch.base import LOG, Options, Outcome
 from ablate.launch.cancel import cancel
+from ablate.launch.devices import holding_slots
 from ablate.launch.standing import Standing
 from ablate.lease import holding
 from ablate.store import Status
@@ -228,6 +232,60 @@ def test_a_stop_is_clean_and_the_same_command_continues(tmp_path: Path, number: 
     play(tmp_path, study.runs[1])
     assert launch(tmp_path, study).failed == []
     assert begun_variants(tmp_path, study) == ["window", "hybrid", "hybrid", "global"]
+
+
+def test_waiting_for_a_device_that_another_process_has_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = a_study(tmp_path, THREE)
+    view = Witness()
+    looks = itertools.count()
+
+    def update(found: list[Standing], stopping: str) -> None:
+        if next(looks) == 2:
+            other.close()
+
+    monkeypatch.setattr(local, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(view, "update", update)
+    with ExitStack() as other:
+        other.enter_context(holding_slots(["cpu"]))
+        assert launch(tmp_path, study, view).failed == []
+    assert len(view.lines) == 1
+    assert view.lines[0].startswith(f"waiting for device cpu, which process {os.getpid()} on ")
+
+
+def test_a_second_request_to_stop_is_told_apart(tmp_path: Path) -> None:
+    study = a_study(tmp_path, THREE)
+    (tmp_path / "plays").mkdir()
+    play(tmp_path, study.runs[0], seconds=60)
+    view = Witness()
+
+    def update(found: list[Standing], stopping: str) -> None:
+        if begun(tmp_path):
+            signal.raise_signal(signal.SIGINT)
+
+    view.update = update  # type: ignore[method-assign]
+    outcome = launch(tmp_path, study, view)
+    assert (outcome.stopped, outcome.at_once) == ("Ctrl-C", True)
+
+
+def test_a_cancelled_run_has_the_time_to_save_and_a_second_request_does_not_wait(tmp_path: Path) -> None:
+    for requests, state, words in ((1, "interrupted", "stopped"), (2, "running", "")):
+        root = tmp_path / str(requests)
+        root.mkdir()
+        study = a_study(root, THREE)
+        play(root, study.runs[0], seconds=60, saves=4 * local.LOOK_SECONDS if requests == 1 else 60)
+        process = start_launcher(root, study)
+        wait_until(lambda root=root: begun(root))
+        for number in range(requests):
+            assert cancel(root, study.name)
+            wait_until(lambda root=root: len(played(root)) == 2)  # it has heard of it
+            if number == 0:
+                time.sleep(2 * local.LOOK_SECONDS)
+        assert ended(process)["stopped"] == "ablate cancel"
+        status = folder_of(root, study.runs[0]).read_status()
+        assert status is not None
+        assert (status.state, status.message) == (state, words)
 
 
 def test_cancel_stops_a_launch_and_none_that_comes_later(tmp_path: Path) -> None:
