@@ -5,10 +5,10 @@ import sys
 
 import typer
 
-import ablate.comparison_commands
+import ablate.comparison.command
 import ablate.launch.commands
-import ablate.report_commands
-import ablate.study_commands
+import ablate.studies.commands
+import ablate.summary.report_command
 import ablate.weights.pretrain_command
 import analysis.comparison.commands
 import analysis.report.commands

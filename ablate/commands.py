@@ -172,7 +172,7 @@ def _config(source: str, data: list[str] | None, changes: list[str] | None, weig
     from ablate.axes.init import kind_of, settings_of
     from ablate.config_yaml import load_config
     from ablate.data.sources import data_from
-    from ablate.study_text import scalar
+    from ablate.studies.text import scalar
 
     settings: list[str] = []
     if weights:

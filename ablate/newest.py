@@ -25,7 +25,7 @@ def newest_predictions(root: Path) -> Inputs | None:
     Runs are called by their variants, with the seed where a variant has several. None: nothing is finished.
     """
     from ablate.store import run_folder, run_folders
-    from ablate.study import list_studies
+    from ablate.studies.study import list_studies
 
     for study in reversed(list_studies(root)):
         runs = [run for run in study.runs if run.blocked is None and is_finished(run_folder(root, run.identity))]

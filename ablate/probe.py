@@ -27,7 +27,7 @@ from ablate.engines.availability import MissingEngine, package_environment, pyth
 from ablate.hints import command
 from ablate.manifest import Hardware
 from ablate.store import SCHEMA, RunFolder, now, read_json, run_folder, write_json
-from ablate.study import Study, StudyRun
+from ablate.studies.study import Study, StudyRun
 from analysis.refusal import BadInput
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from ablate.launch.base import Options  # noqa: E402
 from ablate.launch.local import LocalLauncher  # noqa: E402
 from ablate.launch.view import PlainView  # noqa: E402
 from ablate.store import run_folder  # noqa: E402
-from ablate.study import Study, StudyRun, write_study  # noqa: E402
+from ablate.studies.study import Study, StudyRun, write_study  # noqa: E402
 from tests.ablate.finished import finish  # noqa: E402
 
 
@@ -91,7 +91,7 @@ def following(listed: int, repeats: int) -> None:
 def launching(runs: int) -> None:
     from ablate.axes.custom import axis_from_keys
     from ablate.config_yaml import dump_config
-    from ablate.planning import Request, plan
+    from ablate.studies.planning import Request, plan
     from tests.ablate.engines.tiny import tiny_config, write_data
 
     with tempfile.TemporaryDirectory() as folder:

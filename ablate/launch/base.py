@@ -14,7 +14,7 @@ import msgspec
 from ablate.engines.availability import package_environment
 from ablate.launch.standing import Standing
 from ablate.lease import Owner
-from ablate.study import Study
+from ablate.studies.study import Study
 from analysis.refusal import Refusal
 
 BUSY = 75  # exit code of a worker that did nothing, because another process is at the run or at the device

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ablate.lease import Owner, owners
 from ablate.store import replacing
-from ablate.study import study_folder
+from ablate.studies.study import study_folder
 from analysis.refusal import BadInput
 
 

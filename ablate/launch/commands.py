@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ablate.launch.base import Options
-    from ablate.study import Job, Study
+    from ablate.studies.study import Job, Study
 
 StudyName = Annotated[str, typer.Argument(metavar="[STUDY]", help="Its name.", show_default="the newest")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -86,7 +86,7 @@ def launch_study(
 def list_(root: Root = Path(), as_json: AsJson = False, watch: Watch = False) -> None:
     """Show the studies, the newest last, and how many of their runs are done."""
     from ablate.launch.screens import studies_document, studies_screen
-    from ablate.study import list_studies
+    from ablate.studies.study import list_studies
 
     _show(
         lambda: studies_screen(root, list_studies(root, _warn)),
@@ -150,7 +150,7 @@ def cancel(study: StudyName = "", root: Root = Path()) -> None:
 
 
 def _study(root: Path, name: str) -> "Study":
-    from ablate.study import newest_study, read_study
+    from ablate.studies.study import newest_study, read_study
 
     return read_study(root, name) if name else newest_study(root, _warn)
 

@@ -7,7 +7,7 @@ from ablate.hints import command
 from ablate.launch.base import Options, Outcome, SomeFailed, Stopped
 from ablate.launch.devices import waiting_for_first
 from ablate.launch.standing import DONE, counts, runs_alone
-from ablate.study import Study
+from ablate.studies.study import Study
 from analysis.refusal import BadInput
 
 
@@ -46,7 +46,7 @@ def finish(root: Path, study: Study, options: Options, outcome: Outcome) -> None
 def measure_and_show(root: Path, study: Study, options: Options) -> None:
     """What every variant costs, measured while nothing else is on the device, and the table."""
     from ablate.probe import probe_study
-    from ablate.summary_screen import show_table
+    from ablate.summary.screen import show_table
 
     try:
         with waiting_for_first(options.device):

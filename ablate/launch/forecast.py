@@ -18,7 +18,7 @@ from ablate.launch.devices import CPU, holding_slots, slots_of
 from ablate.launch.queue import CAN_FAIL, CAN_START
 from ablate.launch.standing import Standing, standings
 from ablate.launch.view import clock
-from ablate.study import Job, Study, StudyRun
+from ablate.studies.study import Job, Study, StudyRun
 from analysis.refusal import BadInput
 
 CHEAP = "tiny-shapes"  # the base of studies that are not worth asking about

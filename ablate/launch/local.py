@@ -22,8 +22,8 @@ from ablate.launch.standing import DONE, FAILED, Observer, Standing, State
 from ablate.launch.view import state_words
 from ablate.lease import Held, holding, joining, owners, this_process
 from ablate.store import Status, now, run_folder
-from ablate.study import Job as StudyJob
-from ablate.study import Study, StudyRun
+from ablate.studies.study import Job as StudyJob
+from ablate.studies.study import Study, StudyRun
 from analysis.refusal import BadInput
 
 TICK_SECONDS = 0.05  # between two looks at the processes

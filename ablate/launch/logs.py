@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ablate.launch.base import LOG
 from ablate.store import run_folder
-from ablate.study import Job
+from ablate.studies.study import Job
 
 
 class Logs:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ablate.launch.standing import DONE, Standing, State
-from ablate.study import Job
+from ablate.studies.study import Job
 
 CAN_START: tuple[State, ...] = ("waiting", "interrupted")
 CAN_FAIL: tuple[State, ...] = ("failed", "diverged", "out_of_memory")

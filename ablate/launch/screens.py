@@ -12,7 +12,7 @@ from ablate.launch.standing import Standing, counts, standings
 from ablate.launch.view import runs_table, summary_words
 from ablate.lease import owners
 from ablate.store import SCHEMA, run_folder
-from ablate.study import Study, configs_folder
+from ablate.studies.study import Study, configs_folder
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -9,7 +9,7 @@ import msgspec
 
 from ablate.lease import Owner, Watch
 from ablate.store import RunFolder, Status, run_folder
-from ablate.study import Job, Study, StudyRun
+from ablate.studies.study import Job, Study, StudyRun
 
 State = Literal[
     "blocked",  # weights or the like are missing

@@ -14,8 +14,8 @@ from ablate.launch.base import BUSY, Job
 from ablate.launch.devices import holding_slots
 from ablate.lease import Held, Owner, is_alive, owners
 from ablate.store import FINAL, Status, run_folder
-from ablate.study import Job as StudyJob
-from ablate.study import StudyRun, read_study
+from ablate.studies.study import Job as StudyJob
+from ablate.studies.study import StudyRun, read_study
 from analysis.refusal import BadInput, Refusal
 
 LOOK_SECONDS = 1.0  # between two looks at the launcher

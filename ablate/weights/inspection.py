@@ -9,7 +9,7 @@ from ablate.axes.init import kind_of, settings_of
 from ablate.axes.sizes import SIZES
 from ablate.config import RunConfig
 from ablate.config_yaml import load_config, with_changes
-from ablate.study_text import scalar
+from ablate.studies.text import scalar
 from ablate.weights.report import Line, dropped_lines, lines_of, mapped_lines, new_lines
 from ablate.weights.source import Facts, Mapped, read_source
 from ablate.weights.transfer import Resized, check_weights

@@ -8,8 +8,8 @@ from ablate.evaluation import Evaluation, Measured
 from ablate.manifest import Hardware, Manifest
 from ablate.probe import FILE, Cost
 from ablate.store import RunFolder, Status, run_folder, write_json
-from ablate.study import Study, StudyRun
-from ablate.summary import ERRORS
+from ablate.studies.study import Study, StudyRun
+from ablate.summary.summarise import ERRORS
 
 MACHINE = Hardware(system="Linux", processor="Test CPU", cores=2, memory_gib=8.0, gpus=())
 

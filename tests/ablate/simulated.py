@@ -10,7 +10,7 @@ from ablate.config_yaml import dump_config
 from ablate.data.sources import locate
 from ablate.evaluation import evaluate
 from ablate.store import RunFolder
-from ablate.study import Study, StudyRun
+from ablate.studies.study import Study, StudyRun
 from tests.ablate.finished import finish, probed
 
 

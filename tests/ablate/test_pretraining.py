@@ -16,11 +16,11 @@ from ablate.engines.initial import initial_digest
 from ablate.execution import execute
 from ablate.identity import pretraining_identity, training_identity
 from ablate.manifest import Manifest
-from ablate.planning import Request, plan
 from ablate.pretraining import execute_from_the_start, pretrain, pretrain_first
 from ablate.store import read_json
-from ablate.study import Study, StudyRun, read_study, write_study
-from ablate.study_text import plan_text
+from ablate.studies.planning import Request, plan
+from ablate.studies.study import Study, StudyRun, read_study, write_study
+from ablate.studies.text import plan_text
 from analysis.refusal import BadInput
 from tests.ablate.engines.tiny import tiny_config, write_data
 

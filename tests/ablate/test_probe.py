@@ -10,10 +10,10 @@ from ablate.axes.custom import axis_from_keys
 from ablate.config_yaml import dump_config
 from ablate.engines.checkpoint import save_checkpoint
 from ablate.engines.detector import build_detector
-from ablate.planning import Request, plan
 from ablate.probe import FILE, Cost, Prober, probe_study, read_cost
 from ablate.store import Status, run_folder
-from ablate.study import Study
+from ablate.studies.planning import Request, plan
+from ablate.studies.study import Study
 from analysis.refusal import BadInput
 from tests.ablate.engines.tiny import tiny_config, write_data
 from tests.ablate.finished import begin, finish, probed

@@ -12,8 +12,8 @@ from ablate.axes.sizes import model_size
 from ablate.config import Init, ResNet, RunConfig, ViT
 from ablate.config_yaml import load_config, with_changes
 from ablate.identity import training_identity
-from ablate.planning import beyond
-from ablate.study_text import leaves
+from ablate.studies.planning import beyond
+from ablate.studies.text import leaves
 from analysis.refusal import BadInput
 from tests.ablate.weights import references as r
 

@@ -7,7 +7,7 @@ import pytest
 from ablate.axes import Options
 from ablate.axes.custom import axis_from_file, axis_from_keys
 from ablate.config_yaml import load_config
-from ablate.planning import Request, plan
+from ablate.studies.planning import Request, plan
 from analysis.refusal import BadInput
 
 BASE = load_config("tiny-shapes")

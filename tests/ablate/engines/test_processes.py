@@ -9,7 +9,7 @@ from ablate.describe import describe
 from ablate.engines.precision import resolve
 from ablate.engines.processes import Layout, Processes, device_of, joined, lay_out
 from ablate.engines.randomness import derived, generator
-from ablate.planning import Request, plan
+from ablate.studies.planning import Request, plan
 from analysis.refusal import BadInput
 
 

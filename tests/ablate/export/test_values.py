@@ -14,7 +14,7 @@ from ablate.engines.schedule import lr_factor
 from ablate.export.facts import Facts, facts_of
 from ablate.export.lazyconfig import lazyconfig_text
 from ablate.export.native import reasons_against
-from ablate.study_text import leaves
+from ablate.studies.text import leaves
 from analysis.refusal import BadInput
 from tests.detectron2 import needs_detectron2
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from ablate.launch import local
 from ablate.launch.base import Options, worker_command
 from ablate.launch.view import PlainView
-from ablate.study import read_study
+from ablate.studies.study import read_study
 from tests.ablate.launch.studies import player_command
 
 if __name__ == "__main__":

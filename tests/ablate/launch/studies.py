@@ -14,7 +14,7 @@ import msgspec
 
 from ablate.launch.base import Job
 from ablate.store import RunFolder, run_folder, write_json
-from ablate.study import Study, StudyRun, study_folder
+from ablate.studies.study import Study, StudyRun, study_folder
 
 PROJECT = Path(__file__).parents[3]
 PLAYER = Path(__file__).with_name("player.py")

@@ -18,7 +18,7 @@ from ablate.launch.standing import Observer, Standing, counts, standings
 from ablate.launch.view import LiveView, PlainView, clock, runs_table, summary_words
 from ablate.lease import holding, joining
 from ablate.store import Status
-from ablate.study import Study
+from ablate.studies.study import Study
 from tests.ablate.launch.studies import PROJECT, a_run, a_study, folder_of
 from tests.command_line import run
 

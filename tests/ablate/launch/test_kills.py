@@ -18,9 +18,9 @@ from ablate.config_yaml import dump_config
 from ablate.engines.base import Habits
 from ablate.engines.checkpoint import load_checkpoint
 from ablate.execution import execute
-from ablate.planning import Request, plan
 from ablate.store import RunFolder, run_folder
-from ablate.study import Study, write_study
+from ablate.studies.planning import Request, plan
+from ablate.studies.study import Study, write_study
 from tests.ablate.engines.tiny import tiny_config, write_data
 from tests.ablate.launch.studies import start_launcher, wait_until
 

@@ -28,7 +28,7 @@ from ablate.launch.forecast import Pace, Trial, agree
 from ablate.launch.standing import standings
 from ablate.launch.trial import time_passes
 from ablate.store import Status
-from ablate.study import Size, Study, StudyRun
+from ablate.studies.study import Size, Study, StudyRun
 from analysis.refusal import BadInput
 from tests.ablate.engines.tiny import tiny_config, write_data
 from tests.ablate.launch.studies import PROJECT, a_run, a_study, folder_of, play, player_command, state_of

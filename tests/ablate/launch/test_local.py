@@ -18,7 +18,7 @@ from ablate.launch.devices import holding_slots
 from ablate.launch.standing import Standing
 from ablate.lease import holding
 from ablate.store import Status
-from ablate.study import Study, study_folder
+from ablate.studies.study import Study, study_folder
 from analysis.refusal import BadInput
 from tests.ablate.launch.studies import (
     a_run,

@@ -14,7 +14,7 @@ from ablate.launch.screens import status_document
 from ablate.launch.standing import runs_alone, standings
 from ablate.launch.trial import time_passes
 from ablate.store import Status, run_folder, write_json
-from ablate.study import PretrainingRun, Study, study_folder
+from ablate.studies.study import PretrainingRun, Study, study_folder
 from tests.ablate.engines.tiny import write_data
 from tests.ablate.launch.studies import a_run, a_study, begun, digest, player_command
 from tests.ablate.launch.test_local import Witness

@@ -16,9 +16,9 @@ from ablate.engines.base import Habits
 from ablate.execution import execute, prepare
 from ablate.identity import training_identity
 from ablate.manifest import Manifest
-from ablate.planning import Request, plan
 from ablate.store import read_json
-from ablate.study import write_study
+from ablate.studies.planning import Request, plan
+from ablate.studies.study import write_study
 from ablate.weights.digest import digest_of
 from analysis.refusal import BadInput
 from tests.ablate.weights import references as r

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ablate.commands import Root, app
-from ablate.study_commands import StudyName, chosen_study
+from ablate.studies.commands import StudyName, chosen_study
 from analysis.options import IouType, Kind
 from analysis.refusal import BadInput
 from analysis.report.commands import Pictures, Resamples
 
 if TYPE_CHECKING:
-    from ablate.study import Study, StudyRun
+    from ablate.studies.study import Study, StudyRun
 
 
 @app.command()
@@ -25,11 +25,11 @@ def report(
     resamples: Resamples = None,
 ) -> None:
     """The study as one HTML file: its table, charts, and a gallery of the errors that cost most, on its own images."""
-    from ablate.comparison import compare_study, read_validation
+    from ablate.comparison.compare import compare_study, read_validation
     from ablate.data.sources import locate
     from ablate.store import run_folder
-    from ablate.study_report import study_facts, study_section
-    from ablate.summary import summarise
+    from ablate.summary.page import study_facts, study_section
+    from ablate.summary.summarise import summarise
     from analysis import Settings, read_detections
     from analysis.comparison.commands import progress_line
     from analysis.report.build import build_report

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from ablate.axes import AXES
-from ablate.planning import Request, plan
-from ablate.study import write_study
+from ablate.studies.planning import Request, plan
+from ablate.studies.study import write_study
 from tests.ablate.simulated import simulate
 from tests.analysis.report.pages import text_of
 from tests.command_line import run

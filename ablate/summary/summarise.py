@@ -10,13 +10,13 @@ import msgspec
 
 from ablate.axes.base import is_within
 from ablate.config import Evaluate
-from ablate.estimate import Estimate, estimate
 from ablate.evaluation import Evaluation, Measured, read_evaluation
 from ablate.manifest import Manifest
 from ablate.probe import Cost, costs_of
-from ablate.published import Finding, findings_of, is_of, matches
 from ablate.store import SCHEMA, Status, read_json, run_folder
-from ablate.study import Size, Study, StudyRun
+from ablate.studies.published import Finding, findings_of, is_of, matches
+from ablate.studies.study import Size, Study, StudyRun
+from ablate.summary.estimate import Estimate, estimate
 from analysis.refusal import BadInput
 
 IouType = Literal["bbox", "segm"]

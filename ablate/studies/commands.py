@@ -16,8 +16,8 @@ from analysis.refusal import BadInput
 
 if TYPE_CHECKING:
     from ablate.axes import Axis, Variant
-    from ablate.planning import Request
-    from ablate.study import Study
+    from ablate.studies.planning import Request
+    from ablate.studies.study import Study
 
 
 class EngineName(StrEnum):
@@ -126,7 +126,7 @@ def axes(
 
     from ablate.axes import Options
     from ablate.config_yaml import load_config
-    from ablate.plan_screen import axes_screen, axis_document, axis_screen
+    from ablate.studies.screen import axes_screen, axis_document, axis_screen
     from analysis.terminal import print_whole
 
     config = load_config(base)
@@ -183,10 +183,10 @@ def table(
     as_json: AsJson = False,
 ) -> None:
     """The answer: AP, errors and cost of every variant of a study, with published findings where there are any."""
-    from ablate.summary import summarise
-    from ablate.summary_files import as_json as encode
-    from ablate.summary_files import write_files
-    from ablate.summary_screen import summary_screen
+    from ablate.summary.files import as_json as encode
+    from ablate.summary.files import write_files
+    from ablate.summary.screen import summary_screen
+    from ablate.summary.summarise import summarise
     from analysis.terminal import print_whole
 
     summary = summarise(root, chosen_study(root, study), iou_type.value)
@@ -206,7 +206,7 @@ def _axis(name: str) -> "Axis":
 
 def chosen_study(root: Path, name: str) -> "Study":
     """The study of a name, or the newest."""
-    from ablate.study import newest_study, read_study
+    from ablate.studies.study import newest_study, read_study
 
     return read_study(root, name) if name else newest_study(root, lambda line: typer.echo(f"warning: {line}", err=True))
 
@@ -225,7 +225,7 @@ def _request(
     weights: Sequence[str] | None,
     device: Device,
 ) -> "Request":
-    from ablate.planning import Request
+    from ablate.studies.planning import Request
     from ablate.weights.option import weights_from
 
     return Request(
@@ -263,9 +263,9 @@ def _make(
     from ablate.axes.custom import axis_from_file
     from ablate.config_yaml import load_config
     from ablate.engines.availability import python_of
-    from ablate.plan_screen import plan_document, plan_screen
-    from ablate.planning import plan
-    from ablate.study import check_free, write_study
+    from ablate.studies.planning import plan
+    from ablate.studies.screen import plan_document, plan_screen
+    from ablate.studies.study import check_free, write_study
     from analysis.terminal import print_whole
 
     if dry_run and launch:

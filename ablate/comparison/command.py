@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from ablate.commands import Root, app
-from ablate.study_commands import AsJson, StudyName, chosen_study
+from ablate.studies.commands import AsJson, StudyName, chosen_study
 from analysis.comparison.commands import OUTPUTS, Out, Resamples, Seed
 from analysis.options import IouType, Kind
 
@@ -21,8 +21,8 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Every variant of a study against its baseline: what differs beyond the noise of images and of seeds."""
-    from ablate.comparison import compare_study
-    from ablate.comparison_screen import study_comparison_screen
+    from ablate.comparison.compare import compare_study
+    from ablate.comparison.screen import study_comparison_screen
     from analysis.comparison.commands import progress_line, write_comparison
     from analysis.terminal import print_whole
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ablate.summary import Summary
+from ablate.summary.summarise import Summary
 from analysis.comparison.compare import Comparison
 from analysis.ground_truth import GroundTruth
 

@@ -9,10 +9,10 @@ import msgspec
 
 from ablate.axes.base import Axis, Variant
 from ablate.complexity import decimals
-from ablate.published import Finding, findings_of
 from ablate.store import run_folder
-from ablate.study import CAREFUL, Size, Study, StudyRun, configs_folder
-from ablate.study_text import leaves, nested, scalar
+from ablate.studies.published import Finding, findings_of
+from ablate.studies.study import CAREFUL, Size, Study, StudyRun, configs_folder
+from ablate.studies.text import leaves, nested, scalar
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

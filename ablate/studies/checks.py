@@ -6,7 +6,7 @@ from typing import Any
 from ablate.axes.base import Variant
 from ablate.config import RunConfig
 from ablate.config_yaml import with_changes
-from ablate.study_text import scalar
+from ablate.studies.text import scalar
 from analysis.refusal import BadInput
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ablate.config_yaml import merge, parse_yaml
-from ablate.study import Study, StudyRun
+from ablate.studies.study import Study, StudyRun
 
 Tree = dict[str, Any]
 

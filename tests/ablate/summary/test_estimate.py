@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ablate.estimate import estimate
+from ablate.summary.estimate import estimate
 from analysis.comparison.student import t_quantile
 
 # Two-sided 95 %, NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.6.7.2 (upper 0.025).

@@ -8,8 +8,8 @@ from ablate.data.sources import locate
 from ablate.evaluation import IOU
 from ablate.newest import is_finished
 from ablate.store import run_folder
-from ablate.study import Study, StudyRun
-from ablate.summary import IouType, Summary, summarise
+from ablate.studies.study import Study, StudyRun
+from ablate.summary.summarise import IouType, Summary, summarise
 from analysis.comparison.compare import Comparison, Entrant, compare
 from analysis.detections import read_detections
 from analysis.error_types import Settings

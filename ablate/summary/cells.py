@@ -1,7 +1,7 @@
 """Numbers of a study in print: estimates, memory, seconds, counts, and over how many seeds they are."""
 
-from ablate.estimate import Estimate
-from ablate.summary import Row, Summary
+from ablate.summary.estimate import Estimate
+from ablate.summary.summarise import Row, Summary
 
 
 def banner(summary: Summary) -> str:

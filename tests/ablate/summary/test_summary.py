@@ -13,20 +13,20 @@ from ablate.axes import AXES
 from ablate.axes.custom import axis_from_keys
 from ablate.config import Coco
 from ablate.config_yaml import load_config, with_changes
-from ablate.estimate import estimate
 from ablate.evaluation import Evaluation
 from ablate.identity import evaluation_identity
 from ablate.manifest import Manifest
-from ablate.planning import DETECTIONS, PROPOSALS, Request, plan
 from ablate.probe import FILE, Cost
-from ablate.published import COCO_VALIDATION
 from ablate.store import Status, run_folder
-from ablate.study import Study, study_folder, write_study
-from ablate.summary import ERRORS, summarise
-from ablate.summary_cells import COUNTED, banner, interval
-from ablate.summary_files import as_csv, as_json, as_latex, as_markdown, published_csv, published_latex, write_files
-from ablate.summary_plots import curves_figure
-from ablate.summary_screen import summary_screen
+from ablate.studies.planning import DETECTIONS, PROPOSALS, Request, plan
+from ablate.studies.published import COCO_VALIDATION
+from ablate.studies.study import Study, study_folder, write_study
+from ablate.summary.cells import COUNTED, banner, interval
+from ablate.summary.estimate import estimate
+from ablate.summary.files import as_csv, as_json, as_latex, as_markdown, published_csv, published_latex, write_files
+from ablate.summary.plots import curves_figure
+from ablate.summary.screen import summary_screen
+from ablate.summary.summarise import ERRORS, summarise
 from analysis.refusal import BadInput
 from tests.ablate.finished import altered, begin, finish, probed
 
@@ -435,7 +435,7 @@ def test_a_numeric_axis_is_a_curve_with_a_line_for_each_of_the_other(root: Path)
     study = plan(AXES["schedule"], Request(), root, crossed=AXES["head"])
     for run in study.runs:
         finish(root, study, run, 30.0 + (run.number or 0) / 100)
-    from ablate.summary_plots import _lines_of, _other_axis
+    from ablate.summary.plots import _lines_of, _other_axis
 
     summary = summarise(root, study)
     lines = _lines_of(summary.rows)

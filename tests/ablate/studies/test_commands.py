@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ablate.axes import AXES
-from ablate.study import list_studies, read_study
+from ablate.studies.study import list_studies, read_study
 from tests.ablate.finished import finish
 from tests.command_line import run
 
@@ -196,7 +196,7 @@ def test_without_training_packages_help_still_answers() -> None:
     import sys
 
     code = (
-        "import sys, ablate.study_commands; print([m for m in ('torch', 'pandas', 'matplotlib') if m in sys.modules])"
+        "import sys, ablate.studies.commands; print([m for m in ('torch', 'pandas', 'matplotlib') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "[]"

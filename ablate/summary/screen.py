@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablate.complexity import decimals
-from ablate.estimate import Estimate
-from ablate.study import Study
-from ablate.summary import ERRORS, METRICS, IouType, Published, Row, Summary, summarise
-from ablate.summary_cells import COUNTED, COUNTS, banner, interval, memory, seconds
-from ablate.summary_published import in_columns, in_print
+from ablate.studies.study import Study
+from ablate.summary.cells import COUNTED, COUNTS, banner, interval, memory, seconds
+from ablate.summary.columns import in_columns, in_print
+from ablate.summary.estimate import Estimate
+from ablate.summary.summarise import ERRORS, METRICS, IouType, Published, Row, Summary, summarise
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

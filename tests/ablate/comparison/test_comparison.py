@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from ablate.comparison import compare_study
+from ablate.comparison.compare import compare_study
 from ablate.config import Coco
 from ablate.config_yaml import load_config
 from ablate.store import Status, run_folder
-from ablate.study import Study, StudyRun, write_study
+from ablate.studies.study import Study, StudyRun, write_study
 from analysis import break_down, read_detections, read_ground_truth
 from analysis.comparison.commands import OUTPUTS
 from analysis.comparison.findings import findings, what_of

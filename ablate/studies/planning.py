@@ -10,12 +10,12 @@ import msgspec
 from ablate.axes.base import Axis, Options, Variant, is_within
 from ablate.config import Coco, Folder, Model, Pretrain, RunConfig, Shapes, epoch_of, pretraining_of
 from ablate.config_yaml import anchor_weights, load_config, parse_yaml, with_changes
-from ablate.plan_checks import check_name, check_seeds, check_settings
 from ablate.preset_files import preset_names
 from ablate.pretraining_folder import pretraining_name
 from ablate.store import now
-from ablate.study import CAREFUL, PretrainingRun, Size, Study, StudyRun, configs_folder, legible, slug
-from ablate.study_text import leaves, nested
+from ablate.studies.checks import check_name, check_seeds, check_settings
+from ablate.studies.study import CAREFUL, PretrainingRun, Size, Study, StudyRun, configs_folder, legible, slug
+from ablate.studies.text import leaves, nested
 from analysis.refusal import BadInput
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from ablate.summary import Published, Row, Summary
+from ablate.summary.summarise import Published, Row, Summary
 
 DERIVED = "*"
 DERIVED_MEANS = f"{DERIVED} follows from other numbers of its source, which does not print it"

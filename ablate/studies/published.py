@@ -10,7 +10,7 @@ from ablate.axes.sizes import model_size
 from ablate.config import Coco, Part, RunConfig
 from ablate.config_yaml import parse, read_yaml
 
-_HERE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 # COCO 2017: images and annotations of the validation set, by which it is known again.
 COCO_VALIDATION = (5_000, 36_781)
 
@@ -47,8 +47,8 @@ class Findings(Part, frozen=True, kw_only=True):
 
 def published_folder() -> Path:
     """``results/paper`` in a source tree, ``ablate/paper`` in an installed package."""
-    installed = _HERE / "paper"
-    return installed if installed.is_dir() else _HERE.parent / "results" / "paper"
+    installed = _PACKAGE / "paper"
+    return installed if installed.is_dir() else _PACKAGE.parent / "results" / "paper"
 
 
 def is_of(finding: Finding, variant: str) -> bool:

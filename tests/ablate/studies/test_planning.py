@@ -11,8 +11,8 @@ from ablate.axes import AXES
 from ablate.axes.custom import axis_from_file, axis_from_keys
 from ablate.config_yaml import dump_config, load_config
 from ablate.identity import evaluation_identity, short
-from ablate.planning import Request, plan
-from ablate.study import (
+from ablate.studies.planning import Request, plan
+from ablate.studies.study import (
     Study,
     configs_folder,
     list_studies,
@@ -22,11 +22,11 @@ from ablate.study import (
     study_folder,
     write_study,
 )
-from ablate.study_text import plan_text, run_text
+from ablate.studies.text import plan_text, run_text
 from analysis.refusal import BadInput
 from tests.ablate.engines.tiny import tiny_config, write_data
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 
 
 @pytest.fixture

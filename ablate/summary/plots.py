@@ -5,9 +5,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ablate.summary import ERRORS, Row, Summary
-from ablate.summary_cells import banner, over_seeds
-from ablate.summary_screen import kinds
+from ablate.summary.cells import banner, over_seeds
+from ablate.summary.screen import kinds
+from ablate.summary.summarise import ERRORS, Row, Summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -157,7 +157,7 @@ def write_study(root: Path, study: Study) -> None:
     Raises:
         BadInput: another plan has this name, or the folders cannot be written.
     """
-    from ablate.study_text import plan_text, run_text
+    from ablate.studies.text import plan_text, run_text
 
     check_free(root, study)
     path = study_folder(root, study.name) / "study.json"

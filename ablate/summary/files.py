@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 
 from ablate.complexity import decimals
-from ablate.estimate import Estimate
-from ablate.summary import ERRORS, METRICS, Row, Summary
-from ablate.summary_cells import COUNTED, COUNTS, banner, interval, over_seeds
-from ablate.summary_published import in_columns, in_print, place
-from ablate.summary_screen import kinds
+from ablate.summary.cells import COUNTED, COUNTS, banner, interval, over_seeds
+from ablate.summary.columns import in_columns, in_print, place
+from ablate.summary.estimate import Estimate
+from ablate.summary.screen import kinds
+from ablate.summary.summarise import ERRORS, METRICS, Row, Summary
 from analysis.latex import escape
 from analysis.printed import Printed
 
@@ -32,7 +32,7 @@ def write_files(out: Path, summary: Summary) -> list[Path]:
     Raises:
         BadInput: the folder cannot be written.
     """
-    from ablate.summary_plots import curves_figure, errors_figure
+    from ablate.summary.plots import curves_figure, errors_figure
     from analysis.atomic import write_bytes
 
     contents = {

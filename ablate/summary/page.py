@@ -1,9 +1,9 @@
 """The section of a report that is the study itself: its table, what each variant costs, what to be careful about."""
 
-from ablate.summary import Row, Summary
-from ablate.summary_cells import COUNTED, banner
-from ablate.summary_files import Column, columns
-from ablate.summary_screen import MARK
+from ablate.summary.cells import COUNTED, banner
+from ablate.summary.files import Column, columns
+from ablate.summary.screen import MARK
+from ablate.summary.summarise import Row, Summary
 from analysis.report.markup import Markup, join, tag
 from analysis.report.page import Section
 from analysis.report.parts import Column as Head

@@ -1,0 +1,1 @@
+"""Every variant of a study against its baseline, with intervals."""
