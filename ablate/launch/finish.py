@@ -45,7 +45,7 @@ def finish(root: Path, study: Study, options: Options, outcome: Outcome) -> None
 
 def measure_and_show(root: Path, study: Study, options: Options) -> None:
     """What every variant costs, measured while nothing else is on the device, and the table."""
-    from ablate.probe import probe_study
+    from ablate.probe.study import probe_study
     from ablate.summary.screen import show_table
 
     try:

@@ -162,7 +162,7 @@ def probe(
     ] = None,
 ) -> None:
     """Measure what each variant of a study costs: peak memory, seconds an iteration and an image; run it alone."""
-    from ablate.probe import probe_study
+    from ablate.probe.study import probe_study
 
     probe_study(
         root,

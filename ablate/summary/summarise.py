@@ -12,7 +12,7 @@ from ablate.axes.base import is_within
 from ablate.config import Evaluate
 from ablate.evaluation import Evaluation, Measured, read_evaluation
 from ablate.manifest import Manifest
-from ablate.probe import Cost, costs_of
+from ablate.probe.cost import Cost, costs_of
 from ablate.store import SCHEMA, Status, read_json, run_folder
 from ablate.studies.published import Finding, findings_of, is_of, matches
 from ablate.studies.study import Size, Study, StudyRun

@@ -6,7 +6,7 @@ import msgspec
 
 from ablate.evaluation import Evaluation, Measured
 from ablate.manifest import Hardware, Manifest
-from ablate.probe import FILE, Cost
+from ablate.probe.cost import FILE, Cost
 from ablate.store import RunFolder, Status, run_folder, write_json
 from ablate.studies.study import Study, StudyRun
 from ablate.summary.summarise import ERRORS

@@ -190,7 +190,7 @@ def test_a_damaged_image_is_named(data: Any, tmp_path: Path) -> None:
 
 
 def test_the_probe_measures_it(data: Any, finished: RunFolder) -> None:
-    from ablate.probe import Prober
+    from ablate.probe.prober import Prober
 
     cost = Prober(torch.device("cpu"), finished.root).measure(finished.read_config(), finished)
     assert cost.peak_gib is not None

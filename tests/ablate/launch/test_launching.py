@@ -239,7 +239,7 @@ def test_a_stop_while_measuring_says_that_the_runs_are_done(tmp_path: Path, monk
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ablate.probe.probe_study", interrupted)
+    monkeypatch.setattr("ablate.probe.study.probe_study", interrupted)
     with pytest.raises(Stopped, match="while measuring what the variants cost; the runs are done, and the same"):
         measure_and_show(tmp_path, a_study(tmp_path, TWO), Options(device="cpu"))
 

@@ -16,7 +16,7 @@ from ablate.config_yaml import load_config, with_changes
 from ablate.evaluation import Evaluation
 from ablate.identity import evaluation_identity
 from ablate.manifest import Manifest
-from ablate.probe import FILE, Cost
+from ablate.probe.cost import FILE, Cost
 from ablate.store import Status, run_folder
 from ablate.studies.planning import DETECTIONS, PROPOSALS, Request, plan
 from ablate.studies.published import COCO_VALIDATION

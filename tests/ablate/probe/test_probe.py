@@ -10,7 +10,9 @@ from ablate.axes.custom import axis_from_keys
 from ablate.config_yaml import dump_config
 from ablate.engines.checkpoint import save_checkpoint
 from ablate.engines.detector import build_detector
-from ablate.probe import FILE, Cost, Prober, probe_study, read_cost
+from ablate.probe.cost import FILE, Cost, read_cost
+from ablate.probe.prober import Prober
+from ablate.probe.study import probe_study
 from ablate.store import Status, run_folder
 from ablate.studies.planning import Request, plan
 from ablate.studies.study import Study
@@ -138,7 +140,7 @@ def test_quick_acts_go_on_for_a_second_and_slow_ones_stop(tmp_path: Path, monkey
         now += pace
         seen.append(place)
 
-    monkeypatch.setattr("ablate.probe.time.perf_counter", lambda: now)
+    monkeypatch.setattr("ablate.probe.prober.time.perf_counter", lambda: now)
     for pace, measured in ((0.125, 8), (0.0625, 16), (1.0, 4), (30.0, 3)):
         seen.clear()
         assert prober._timed(act, range(4)) == [pace] * measured

@@ -11,23 +11,16 @@ How far apart equal iterations lie is kept: what parts them is something else th
 """
 
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from functools import cache
 from itertools import chain, cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
-
 from ablate.config import RunConfig
-from ablate.engines.availability import MissingEngine, package_environment, python_of
-from ablate.hints import command
-from ablate.manifest import Hardware
-from ablate.store import SCHEMA, RunFolder, now, read_json, run_folder, write_json
-from ablate.studies.study import Study, StudyRun
+from ablate.probe.cost import Cost
+from ablate.store import RunFolder, now
 from analysis.refusal import BadInput
 
 if TYPE_CHECKING:
@@ -35,156 +28,11 @@ if TYPE_CHECKING:
 
     from ablate.engines.base import Subject
 
-FILE = "probe.json"
 WARM_UP = 3
 ITERATIONS = 10
 FEWEST = 3
 LEAST = 1.0  # seconds; quick iterations go on until then, so that a burst of something else does not decide the median
 PATIENCE = 60.0  # seconds; after them the fewest iterations are enough
-
-
-class Cost(msgspec.Struct, frozen=True, kw_only=True):
-    """``probe.json``, in the folder of the run that was measured."""
-
-    device: Literal["cpu", "cuda"]
-    device_name: str
-    threads: int  # that compute, on a CPU
-    hardware: Hardware
-    torch: str
-    precision: str
-    peak_gib: float | None  # none: out of memory
-    seconds_per_iteration: float | None
-    seconds_per_image: float | None  # none: no trained weights, or out of memory
-    spread: float | None = None  # of the iterations: between their quartiles, as a share of the median
-    iterations: int  # measured
-    images: int  # predictions measured
-    message: str = ""
-    measured: str
-    schema: int = SCHEMA
-
-    @property
-    def place(self) -> str:
-        """Where it was measured; costs of two places are not compared."""
-        threads = f", {self.threads} thread{'s' * (self.threads != 1)}" if self.device == "cpu" else ""
-        return f"{self.device_name}{threads}, torch {self.torch}"
-
-
-def _ignore(_: str) -> None:
-    """Say nothing."""
-
-
-def read_cost(folder: RunFolder) -> Cost | None:
-    """What was measured of a run; none where nothing was, or where it cannot be read."""
-    try:
-        return read_json(folder.path / FILE, Cost)
-    except BadInput:
-        return None
-
-
-def probe_study(
-    root: Path,
-    study: Study,
-    *,
-    device: str = "auto",
-    again: bool = False,
-    engine: str = "",
-    say: Callable[[str], None] = _ignore,
-) -> None:
-    """Measure every variant that has a run folder, one after another, under one of its seeds.
-
-    What was measured on this machine before is left as it is, unless ``again``. Engines that live in another
-    environment are measured there, by a process of its own; what cannot be measured is said.
-
-    Args:
-        root: above `results/`.
-        study: to measure.
-        device: auto, cpu or cuda.
-        again: also what was measured on this machine.
-        engine: measure its runs alone, here.
-        say: takes a line for each variant.
-
-    Raises:
-        BadInput: no run of the study was started yet.
-    """
-    from ablate.engines.processes import joined
-
-    started = [(variant, run) for variant in study.variants if (run := _measured_run(root, study, variant))]
-    if not started:
-        raise BadInput(
-            f"no run of study {study.name!r} was started yet; "
-            f"run it: {command('ablate', 'launch', root=root, study=study.name)}"
-        )
-    here = [(variant, run) for variant, run in started if engine in ("", run.config.engine if run.config else "")]
-    if not engine:
-        elsewhere = _elsewhere(dict.fromkeys(run.config.engine for _, run in started if run.config is not None), say)
-        here = [(variant, run) for variant, run in here if run.config is None or run.config.engine not in elsewhere]
-        for name, python in elsewhere.items():
-            if python:
-                _probe_there(python, name, root, study, device, again, say)
-    if not here:
-        return
-    with joined(device) as processes:
-        prober = Prober(processes.device, root)
-        for variant, run in here:
-            folder = run_folder(root, run.identity)
-            old = read_cost(folder)
-            if old is not None and not again and old.place == prober.place and not _is_out_of_date(old, folder):
-                continue
-            assert run.config is not None
-            cost = prober.measure(run.config, folder)
-            write_json(folder.path / FILE, cost)
-            say(f"measured {variant}: {_words(cost)}")
-
-
-def _elsewhere(engines: Iterable[str], say: Callable[[str], None]) -> dict[str, str]:
-    """Engines that do not run in this interpreter, and the one in which they do; empty where none does."""
-    found = {}
-    for engine in engines:
-        try:
-            python = python_of(engine)
-        except MissingEngine as missing:
-            say(f"not measured: {missing}")
-            python = ""
-        if python != sys.executable:
-            found[engine] = python
-    return found
-
-
-def _probe_there(
-    python: str, engine: str, root: Path, study: Study, device: str, again: bool, say: Callable[[str], None]
-) -> None:
-    command = [python, "-m", "cli", "ablate", "probe", study.name, "--engine", engine]
-    command += ["--root", str(root.absolute()), "--device", device, *(["--again"] if again else [])]
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=package_environment()
-    ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith(("measured ", "error: ")):
-                say(line.rstrip())
-    if process.returncode:
-        say(f"not measured: the runs of engine {engine} (exit code {process.returncode} of {python})")
-
-
-def _measured_run(root: Path, study: Study, variant: str) -> StudyRun | None:
-    """The run that stands for a variant: its first finished one, else its first one."""
-    runs = [run for run in study.runs if run.variant == variant and run.blocked is None and run.identity]
-    folders = [(run, run_folder(root, run.identity)) for run in runs]
-    begun = [(run, folder) for run, folder in folders if folder.path.is_dir()]
-    finished = [run for run, folder in begun if folder.predictions.exists()]
-    return next(iter([*finished, *(run for run, _ in begun)]), None)
-
-
-def _is_out_of_date(cost: Cost, folder: RunFolder) -> bool:
-    """Whether there are weights to predict with now that were not there then."""
-    return cost.seconds_per_image is None and not cost.message and folder.predictions.exists()
-
-
-def _words(cost: Cost) -> str:
-    if cost.peak_gib is None:
-        return f"out of memory ({cost.message})"
-    image = "" if cost.seconds_per_image is None else f", {cost.seconds_per_image:.4f} s an image"
-    return f"{cost.peak_gib * 1024:,.0f} MiB, {cost.seconds_per_iteration:.4f} s an iteration{image}"
 
 
 def _full(cap_gib: float | Literal["none"]) -> str:
@@ -280,7 +128,7 @@ class Prober:
         from ablate.engines.checkpoint import load_newest
 
         try:
-            state = load_newest(folder, _ignore)
+            state = load_newest(folder, lambda _: None)
         except BadInput:
             return False
         if state is not None:
@@ -346,14 +194,3 @@ class Prober:
 def _spread(times: list[float]) -> float:
     low, middle, high = statistics.quantiles(times, n=4)
     return (high - low) / middle
-
-
-def costs_of(root: Path, study: Study) -> Iterator[tuple[str, Cost]]:
-    """What was measured of the variants of a study; one each, of any of its seeds."""
-    for variant in study.variants:
-        for run in study.runs:
-            if run.variant == variant and run.identity:
-                cost = read_cost(run_folder(root, run.identity))
-                if cost is not None:
-                    yield variant, cost
-                    break
