@@ -122,27 +122,37 @@ def logs(
     root: Root = Path(),
     lines: Annotated[int, typer.Option("--lines", "-n", help="So many last lines of each.", min=0)] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines, until Ctrl-C.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what the runs of a study said while they ran."""
     from ablate.launch.logs import Logs
 
     chosen = _study(root, study)
-    shown = Logs(root, _matching(chosen, run))
-    for line in shown.last(lines):
-        typer.echo(line)
+    found = Logs(root, _matching(chosen, run))
+    if as_json:
+        if follow:
+            raise typer.BadParameter("choose one of --json and --follow", param_hint="--follow")
+        said = [{"run": line.run, "text": line.text} for line in found.last(lines)]
+        _print_json({"study": chosen.name, "lines": said})
+        return
+    for line in found.last(lines):
+        typer.echo(found.shown(line))
     while follow:
         time.sleep(FOLLOW_SECONDS)
-        for line in shown.new():
-            typer.echo(line)
+        for line in found.new():
+            typer.echo(found.shown(line))
 
 
 @app.command(rich_help_panel=PANEL)
-def cancel(study: StudyName = "", root: Root = Path()) -> None:
+def cancel(study: StudyName = "", root: Root = Path(), as_json: AsJson = False) -> None:
     """Stop the launchers of a study, on whatever machine; every run saves what it has, and launch continues."""
     from ablate.launch.cancel import cancel as ask_to_stop
 
     chosen = _study(root, study)
     asked = ask_to_stop(root, chosen.name)
+    if as_json:
+        _print_json({"study": chosen.name, "asked": list(asked)})
+        return
     for owner in asked:
         typer.echo(f"asked {owner} to stop")
     if not asked:
@@ -172,6 +182,15 @@ def _matching(study: "Study", wanted: str) -> "list[Job]":
     return found
 
 
+def _print_json(document: dict[str, Any]) -> None:
+    import msgspec
+
+    from ablate.store import SCHEMA
+
+    whole = {"schema": SCHEMA} | document
+    typer.echo(msgspec.json.format(msgspec.json.encode(whole), indent=2).decode())
+
+
 def _show(
     screen: "Callable[[], list[RenderableType]]", document: Callable[[], Any], as_json: bool, watch: bool
 ) -> None:
@@ -182,7 +201,7 @@ def _show(
     if as_json:
         if watch:
             raise typer.BadParameter("choose one of --json and --watch", param_hint="--watch")
-        typer.echo(msgspec.json.format(msgspec.json.encode(document()), indent=2).decode())
+        _print_json(document())
         return
     if not watch:
         print_whole(*screen())

@@ -164,15 +164,31 @@ def test_logs_are_whole_lines_after_their_runs(tmp_path: Path, study: Study) -> 
     first.mkdir(parents=True)
     (first / LOG).write_text("one\ntwo\nthr")
     logs = Logs(tmp_path, study.runs[:2])
-    assert list(logs.last(1)) == ["window: two"]
+    assert [logs.shown(line) for line in logs.last(1)] == ["window: two"]
     assert list(logs.new()) == []
     second.mkdir()
     (second / LOG).write_text("begun\n")
     with (first / LOG).open("a") as file:
         file.write("ee\n")
-    assert list(logs.new()) == ["window: three", "hybrid: begun"]
+    assert [logs.shown(line) for line in logs.new()] == ["window: three", "hybrid: begun"]
+    alone = Logs(tmp_path, study.runs[:1])
     assert list(Logs(tmp_path, study.runs[:1]).last(0)) == []
-    assert list(Logs(tmp_path, study.runs[:1]).last(9)) == ["one", "two", "three"]
+    assert [alone.shown(line) for line in alone.last(9)] == ["one", "two", "three"]
+
+
+def test_logs_and_cancel_for_programs(
+    tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = folder_of(tmp_path, study.runs[0]).path
+    folder.mkdir(parents=True)
+    (folder / LOG).write_text("said: [1]\nnot whole")
+    assert run(monkeypatch, "ablate", "logs", "--root", tmp_path, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document == {"schema": 1, "study": NAME, "lines": [{"run": "window", "text": "said: [1]"}]}
+    assert run(monkeypatch, "ablate", "logs", "--root", tmp_path, "--json", "--follow") == 2
+    capsys.readouterr()
+    assert run(monkeypatch, "ablate", "cancel", "--root", tmp_path, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"schema": 1, "study": NAME, "asked": []}
 
 
 def test_logs_of_one_run(
