@@ -18,7 +18,8 @@ from ablate.identity import evaluation_identity
 from ablate.manifest import Manifest
 from ablate.probe.cost import FILE, Cost
 from ablate.store import Status, run_folder
-from ablate.studies.planning import DETECTIONS, PROPOSALS, Request, plan
+from ablate.studies.data import DETECTIONS, PROPOSALS
+from ablate.studies.planning import Request, plan
 from ablate.studies.published import COCO_VALIDATION
 from ablate.studies.study import Study, study_folder, write_study
 from ablate.summary.cells import COUNTED, banner, interval
