@@ -93,8 +93,13 @@ def write_json(path: Path, value: object) -> None:
         file.write(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
 
 
-def read_json(path: Path, into: type[S]) -> S:
+def read_json(path: Path, into: type[S], remedy: str = AFRESH) -> S:
     """A file of this store as a struct that has a ``schema`` field.
+
+    Args:
+        path: of the file.
+        into: what it should be.
+        remedy: what to do where it is damaged.
 
     Raises:
         BadInput: the file is missing, torn, not what it should be, or written by a newer version.
@@ -111,7 +116,7 @@ def read_json(path: Path, into: type[S]) -> S:
             )
         return msgspec.json.decode(content, type=into)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: is damaged ({error}); {AFRESH}") from None
+        raise BadInput(f"{path}: is damaged ({error}); {remedy}") from None
 
 
 class _Versioned(msgspec.Struct):
@@ -190,10 +195,9 @@ class RunFolder:
         if not self.status.exists():
             return None
         try:
-            return read_json(self.status, Status)
+            return read_json(self.status, Status, "the run itself is not: launch goes on with it")
         except BadInput as error:
-            message = str(error).replace(AFRESH, "the run itself is not: launch goes on with it")
-            return Status(state="damaged", message=message, updated="", pid=0, host="")
+            return Status(state="damaged", message=str(error), updated="", pid=0, host="")
 
     def append_event(self, event: str, **fields: object) -> None:
         """Add a line to the events."""

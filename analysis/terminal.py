@@ -23,9 +23,12 @@ SIDE_BY_SIDE = 3  # up to so many runs stand as columns, with bars; more stand a
 COLORS = {"cls": "magenta", "loc": "cyan", "both": "blue", "dup": "yellow", "bg": "red", "miss": "green"}
 
 
+# Names may hold [this] and :that:, which are not Rich's to read.
+plain_console = partial(Console, highlight=False, markup=False, emoji=False)
+
+
 def print_whole(*parts: RenderableType) -> None:
     """Print on standard output; where there is no terminal, as wide as it takes rather than crushed to 80 columns."""
-    plain_console = partial(Console, highlight=False, markup=False, emoji=False)  # names may hold [this] and :that:
     console = plain_console()
     if console.is_terminal:
         console.print(*parts, sep="\n")
@@ -40,7 +43,7 @@ def print_whole(*parts: RenderableType) -> None:
 
 def print_warnings(warnings: Sequence[tuple[str, str]]) -> None:
     """Warnings, each after the file or run that it is about, on standard error."""
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console = plain_console(stderr=True, soft_wrap=True)
     for about, sentence in warnings:
         console.print(Text.assemble(("warning: ", "yellow"), one_line(f"{about}: {sentence}")))
 

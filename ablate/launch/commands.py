@@ -196,7 +196,7 @@ def _show(
 ) -> None:
     import msgspec
 
-    from analysis.terminal import print_whole
+    from analysis.terminal import plain_console, print_whole
 
     if as_json:
         if watch:
@@ -206,10 +206,10 @@ def _show(
     if not watch:
         print_whole(*screen())
         return
-    from rich.console import Console, Group
+    from rich.console import Group
     from rich.live import Live
 
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = plain_console()
     last = None
     while not console.is_terminal:  # a file, or another program: no redrawing, only what is new
         seen = msgspec.json.encode(document())

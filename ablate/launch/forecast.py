@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from ablate.config import Pretraining, RunConfig
-from ablate.config_yaml import with_changes
+from ablate.config_yaml import load_config, with_changes
 from ablate.engines.availability import python_of
 from ablate.launch.base import Options, module_command, worker_environment
 from ablate.launch.devices import CPU, holding_slots, slots_of
@@ -22,8 +22,8 @@ from ablate.studies.study import Job, Study, StudyRun
 from analysis.refusal import BadInput
 
 CHEAP = "tiny-shapes"  # the base of studies that are not worth asking about
-CHEAP_IMAGES, CHEAP_MACS = 560 * 4, 0.35e9  # that one of its runs trains on, and multiply-adds for each
-WORTH_ASKING = 30  # times the work of such a run, which takes half a minute on one core
+CHEAP_MACS = 0.35e9  # multiply-adds of its detector for an image
+WORTH_ASKING = 30  # times the work of such a run, which takes about a minute
 Say = Callable[[str], None]
 
 
@@ -106,10 +106,14 @@ def _is_cheap(run: Job) -> bool:
     """Whether a run on the embedded data is still one of minutes, whatever was set."""
     if not isinstance(run, StudyRun) or run.config is None:
         return True
-    train = run.config.train
-    images = train.batch_size * (train.iterations if isinstance(train.iterations, int) else math.inf)
     macs = CHEAP_MACS if run.size is None else run.size.macs
-    return images * macs <= WORTH_ASKING * CHEAP_IMAGES * CHEAP_MACS
+    return _images(run.config) * macs <= WORTH_ASKING * _images(load_config(CHEAP)) * CHEAP_MACS
+
+
+def _images(config: RunConfig) -> float:
+    """How many images a run trains on; without bound where its length is in epochs."""
+    train = config.train
+    return train.batch_size * (train.iterations if isinstance(train.iterations, int) else math.inf)
 
 
 def _to_do(runs: Sequence[Job], found: Sequence[Standing], retry: bool) -> list[Job]:

@@ -69,12 +69,13 @@ class LiveView:
     """A table that is redrawn in place, on standard error."""
 
     def __init__(self, title: str) -> None:
-        from rich.console import Console
         from rich.live import Live
+
+        from analysis.terminal import plain_console
 
         self._title, self._began = title, time.monotonic()
         self._share_before: float | None = None
-        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._console = plain_console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> "LiveView":
