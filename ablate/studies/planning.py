@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -18,9 +18,6 @@ from ablate.studies.data import StudyData
 from ablate.studies.study import CAREFUL, PretrainingRun, Study, StudyRun, configs_folder, legible, slug
 from ablate.studies.text import leaves, nested
 from analysis.refusal import BadInput
-
-if TYPE_CHECKING:
-    pass
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
