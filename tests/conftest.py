@@ -1,5 +1,31 @@
-"""For all tests: they run side by side, one process a core, so each computes on one thread, and so do its children."""
+"""For all tests: they run side by side, one process a core, so each computes on one thread, and so do its children.
+
+The embedded data set is made once for all of them.
+"""
 
 import os
+from pathlib import Path
+
+import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # is read when torch is imported, which comes later
+
+
+@pytest.fixture(scope="session")
+def shapes_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``results/data`` with the embedded data set."""
+    from ablate.data.shapes import write_shapes
+    from ablate.data.sources import shapes_folder
+
+    root = tmp_path_factory.mktemp("shapes")
+    write_shapes(shapes_folder(root))
+    return root / "results" / "data"
+
+
+@pytest.fixture
+def shapes_root(shapes_data: Path, tmp_path: Path) -> Path:
+    """A root, with a space in its name, under which the embedded data set lies already."""
+    folder = tmp_path / "röot with space"
+    (folder / "results").mkdir(parents=True)
+    (folder / "results" / "data").symlink_to(shapes_data)
+    return folder

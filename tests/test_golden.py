@@ -1,0 +1,142 @@
+"""What the version before the packages were laid out anew wrote and printed: it stays readable, and equal."""
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command_line import run
+from tests.shared_data import shared_data
+
+GOLDEN = Path(__file__).parent / "golden"
+STORED_RUN = "20c16ee46a4d"
+VAL = "coco_val2017_206"
+DETECTORS = [f"dt_bbox_{name}.json.gz" for name in ("yolov8n", "yolov8m", "efficientdet-lite2", "yolov5s-seg")]
+SHARED = {
+    "boxes-coco": (VAL, "gt_bbox_206.json", DETECTORS, ["errors"]),
+    "boxes-tidecv": (VAL, "gt_bbox_206.json", DETECTORS[:2], ["errors", "--convention", "tidecv"]),
+    "masks-coco": (VAL, "gt_masks_179.json", ["dt_masks_yolov5s-seg.json.gz"], ["errors", "--iou-type", "segm"]),
+    "voc-difficult-ignored": (
+        "voc2007_test_4952", "gt_voc2007_test.json.gz", ["dt_yolov2.json.gz"], ["errors", "--respect-ignore"],
+    ),
+    "boxes-ap": (VAL, "gt_bbox_206.json", DETECTORS, ["ap"]),
+    "masks-ap": (VAL, "gt_masks_179.json", ["dt_masks_yolov5s-seg.json.gz"], ["ap", "--iou-type", "segm"]),
+}  # fmt: skip
+
+
+def assert_equal(found: Any, expected: Any, at: str = "document") -> None:
+    """The same keys, lengths, words and whole numbers; floats within 1e-9 of each other."""
+    if isinstance(expected, dict):
+        assert isinstance(found, dict), at
+        assert list(found) == list(expected), at
+        for key, value in expected.items():
+            assert_equal(found[key], value, f"{at}.{key}")
+    elif isinstance(expected, list):
+        assert isinstance(found, list), at
+        assert len(found) == len(expected), at
+        for number, (one, other) in enumerate(zip(found, expected, strict=True)):
+            assert_equal(one, other, f"{at}[{number}]")
+    elif isinstance(expected, float):
+        assert found == pytest.approx(expected, rel=1e-9, abs=1e-9), at
+    else:
+        assert type(found) is type(expected), at
+        assert found == expected, at
+
+
+def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
+    assert run(monkeypatch, *arguments) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("golden", "command"),
+    [
+        ("errors", ["errors", "--by", "all", "--intervals"]),
+        ("errors-tidecv", ["errors", "--by", "all", "--convention", "tidecv"]),
+        ("ap", ["ap"]),
+        ("compare", ["compare"]),
+    ],
+)
+def test_documents_of_simulated_detectors(
+    golden: str, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for packed in (GOLDEN / "analysis").glob("*.json.gz"):
+        (tmp_path / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
+    monkeypatch.chdir(tmp_path)
+    files = ("confused-classes.json", "sloppy-boxes.json", "--gt", "ground_truth.json", "--json")
+    found = printed(monkeypatch, capsys, "analyze", command[0], *files, *command[1:])
+    assert_equal(found, json.loads((GOLDEN / "analysis" / f"{golden}.json").read_text()))
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_documents_of_real_detectors(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, truth, predictions, command = SHARED[name]
+    files = [shared_data(folder, file) for file in predictions]
+    found = printed(
+        monkeypatch, capsys, "analyze", command[0], *files, "--gt", shared_data(folder, truth), *command[1:], "--json"
+    )
+    found["ground_truth"].pop("path")
+    for one in found["runs"]:
+        one.pop("path")
+    assert_equal(found, json.loads((GOLDEN / "analysis" / "shared-detectors.json").read_text())[name])
+
+
+@pytest.fixture
+def store(shapes_data: Path, tmp_path: Path) -> Path:
+    """A root with the stored study of two variants and two seeds and the stored run, and the data they were made of."""
+    root = tmp_path / "root"
+    shutil.copytree(GOLDEN / "store", root)
+    for packed in root.glob("results/runs/*/predictions.json.gz"):
+        packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+        packed.unlink()
+    shutil.copytree(shapes_data, root / "results" / "data")
+    return root
+
+
+@pytest.mark.parametrize("verb", ["table", "compare"])
+def test_documents_of_a_stored_study(
+    verb: str, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = printed(monkeypatch, capsys, "ablate", verb, "golden", "--root", store, "--json")
+    expected = json.loads((GOLDEN / "store" / f"{verb}.json").read_text())
+    for document in (found, expected):
+        if "ground_truth" in document:
+            document["ground_truth"].pop("path")
+        for one in document.get("runs", []):
+            one.pop("path", None)
+    assert_equal(found, expected)
+
+
+def test_a_stored_study_is_finished(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = printed(monkeypatch, capsys, "ablate", "status", "golden", "--root", store, "--json")
+    assert [one["state"] for one in found["runs"]] == ["finished"] * 4
+
+
+def test_a_stored_run_is_found_by_its_id_and_not_made_again(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The config of its folder has the id of the folder, on this machine too."""
+    folder = store / "results" / "runs" / STORED_RUN
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    assert run(monkeypatch, "ablate", "run", folder / "config.yaml", "--root", store) == 0
+    assert f"results/runs/{STORED_RUN}" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_stored_checkpoint_is_read(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from ablate.engines.checkpoint import load_newest
+    from ablate.store import RunFolder
+
+    warnings: list[str] = []
+    state = load_newest(RunFolder(store / "results" / "runs" / STORED_RUN), warnings.append)
+    assert warnings == []
+    assert state is not None
+    assert state["iteration"] == 6
+    assert set(state) >= {"model", "optimizer", "scaler", "seconds", "peak_gib"}
