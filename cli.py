@@ -5,20 +5,19 @@ import sys
 
 import typer
 
-import ablate.comparison.command
-import ablate.launch.commands
-import ablate.studies.commands
-import ablate.summary.report_command
-import ablate.weights.pretrain_command
-import analysis.comparison.commands
-import analysis.report.commands
-from ablate.commands import app as ablate_app
-from ablate.data.commands import app as data_app
-from ablate.doctor.commands import doctor
-from ablate.newest import tell_the_analysis
-from ablate.weights.commands import app as weights_app
-from analysis.commands import app as analyze_app
-from analysis.refusal import Refusal
+import ablate.cli.launch
+import ablate.cli.results
+import ablate.cli.study
+import ablate.cli.weights
+import analysis.cli.compare
+import analysis.cli.report
+from ablate.cli.data import app as data_app
+from ablate.cli.doctor import doctor
+from ablate.cli.newest import tell_the_analysis
+from ablate.cli.run import app as ablate_app
+from ablate.cli.weights import app as weights_app
+from analysis.cli.analyze import app as analyze_app
+from analysis.exceptions import Refusal
 
 app = typer.Typer(
     name="detablate",

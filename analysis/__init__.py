@@ -10,12 +10,12 @@ The library is pure functions over arrays::
     coco_metrics(gt, dt)["AP"]
 """
 
-from analysis.average_precision import coco_metrics
-from analysis.detections import Detections, read_detections
-from analysis.error_types import Labels, Settings
-from analysis.errors import Breakdown, break_down
-from analysis.ground_truth import GroundTruth, read_ground_truth
-from analysis.refusal import BadInput
+from analysis.coco.detections import Detections, read_detections
+from analysis.coco.ground_truth import GroundTruth, read_ground_truth
+from analysis.evaluation.average_precision import coco_metrics
+from analysis.evaluation.error_types import Labels, Settings
+from analysis.evaluation.tide import Breakdown, break_down
+from analysis.exceptions import BadInput
 
 __all__ = [
     "BadInput",

@@ -6,7 +6,7 @@ another function of the same purpose: there the cost alone is compared. Ratios a
 repeats.
 
 On a CPU one thread computes in fp32. Time is that of the process, so that others on the machine disturb little; memory
-is what autograd keeps for the backward pass (``ablate.engines.memory``). On CUDA, under bf16 autocast, time is measured
+is what autograd keeps for the backward pass (``ablate.train.memory``). On CUDA, under bf16 autocast, time is measured
 between synchronisations, and memory is the peak that the allocator reached in a training step beyond the weights.
 """
 
@@ -26,9 +26,9 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from ablate.engines.memory import GIB, SavedForBackward, is_out_of_memory  # noqa: E402
 from ablate.models import ViT  # noqa: E402
-from analysis.atomic import write_bytes  # noqa: E402
+from ablate.train.memory import GIB, SavedForBackward, is_out_of_memory  # noqa: E402
+from analysis.io import write_bytes  # noqa: E402
 from tests.ablate.models.detectron2_peer import detectron2_vit  # noqa: E402
 
 EQUAL = 1e-5  # largest difference of the maps, fp32

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from analysis import Settings, break_down, read_detections, read_ground_truth  # noqa: E402
-from analysis.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene  # noqa: E402
+from analysis.coco.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene  # noqa: E402
 
 
 def ours(truth: Path, predictions: Path, kind: str) -> None:
@@ -38,7 +38,7 @@ def hotcoco(truth: Path, predictions: Path, kind: str) -> None:
 
 
 def tidecv(truth: Path, predictions: Path, kind: str) -> None:
-    from analysis.verify import tidecv_breakdown, tidecv_evaluated
+    from analysis.evaluation.verify import tidecv_breakdown, tidecv_evaluated
 
     gt = read_ground_truth(truth)
     tidecv_breakdown(tidecv_evaluated(gt, read_detections(predictions, gt), Settings(kind)))

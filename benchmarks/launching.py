@@ -23,11 +23,11 @@ os.environ["OMP_NUM_THREADS"] = "1"  # networks this small are slower on more
 
 import msgspec  # noqa: E402
 
-from ablate.config_yaml import load_config  # noqa: E402
+from ablate.config.yaml import load_config  # noqa: E402
 from ablate.launch.base import Options  # noqa: E402
 from ablate.launch.local import LocalLauncher  # noqa: E402
 from ablate.launch.view import PlainView  # noqa: E402
-from ablate.store import run_folder  # noqa: E402
+from ablate.runs.folder import run_folder  # noqa: E402
 from ablate.studies.study import Study, StudyRun, write_study  # noqa: E402
 from tests.ablate.finished import finish  # noqa: E402
 
@@ -90,9 +90,9 @@ def following(listed: int, repeats: int) -> None:
 
 def launching(runs: int) -> None:
     from ablate.axes.custom import axis_from_keys
-    from ablate.config_yaml import dump_config
-    from ablate.studies.planning import Request, plan
-    from tests.ablate.engines.tiny import tiny_config, write_data
+    from ablate.config.yaml import dump_config
+    from ablate.studies.plan import Request, plan
+    from tests.ablate.tiny import tiny_config, write_data
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

@@ -20,7 +20,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from analysis.synthetic import (  # noqa: E402
+from analysis.coco.synthetic import (  # noqa: E402
     EXAMPLE_DETECTORS,
     IMAGE_SIZE,
     ground_truth_document,

@@ -20,9 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from analysis import Settings, read_detections, read_ground_truth  # noqa: E402
-from analysis.comparison.resample import resample  # noqa: E402
-from analysis.judging import judge  # noqa: E402
-from analysis.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene  # noqa: E402
+from analysis.coco.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene  # noqa: E402
+from analysis.evaluation.tide import judge  # noqa: E402
+from analysis.stats.bootstrap import resample  # noqa: E402
 from benchmarks.breakdown import in_turn  # noqa: E402
 
 

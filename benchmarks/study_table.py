@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from ablate.axes import AXES  # noqa: E402
-from ablate.studies.planning import Request, plan  # noqa: E402
+from ablate.studies.plan import Request, plan  # noqa: E402
 from ablate.studies.study import Study, write_study  # noqa: E402
 from tests.ablate.finished import finish, probed  # noqa: E402
 

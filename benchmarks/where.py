@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from analysis import Settings, read_detections, read_ground_truth  # noqa: E402
-from analysis.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene  # noqa: E402
-from analysis.where.analysis import Analysis, parse_parts  # noqa: E402
+from analysis.coco.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene  # noqa: E402
+from analysis.evaluation.analysis import Analysis, parse_parts  # noqa: E402
 
 
 def ours(truth: Path, predictions: list[Path], parts: tuple[str, ...]) -> None:

@@ -131,8 +131,8 @@ def test_a_stored_run_is_found_by_its_id_and_not_made_again(
 
 
 def test_a_stored_checkpoint_is_read(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from ablate.engines.checkpoint import load_newest
-    from ablate.store import RunFolder
+    from ablate.runs.folder import RunFolder
+    from ablate.train.checkpoint import load_newest
 
     warnings: list[str] = []
     state = load_newest(RunFolder(store / "results" / "runs" / STORED_RUN), warnings.append)

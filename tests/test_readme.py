@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.synthetic import write_example
+from analysis.coco.synthetic import write_example
 from tests.command_line import run
 from tests.shared_data import shared_data
 

@@ -1,17 +1,6 @@
 """The factors that can be studied, one small file each; command line, help and tables follow from ``AXES``."""
 
-from ablate.axes import (
-    attention,
-    backbone,
-    head,
-    init,
-    placement,
-    position,
-    pretrain,
-    propagation,
-    scale,
-    schedule,
-)
+from ablate.axes import attention, backbone, head, init, placement, position, pretrain, propagation, scale, schedule
 from ablate.axes.base import Axis, Options, Variant
 
 AXES: dict[str, Axis] = {

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from ablate.axes.base import Axis, Options, Variant, vit_of
-from ablate.config import RunConfig
+from ablate.axes.base import Axis, Options, Variant
+from ablate.config.backbone import vit_of
+from ablate.config.schema import RunConfig
 
 KEY = "model.backbone.attention"
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 from ablate.axes.base import Axis, Options, Variant
-from ablate.axes.sizes import SIZES, model_size
-from ablate.config import RunConfig, ViT
+from ablate.config.backbone import SIZES, model_size
+from ablate.config.schema import RunConfig, ViT
 
 DROP_PATH = {"vit-b": 0.1, "vit-l": 0.3}  # the paper's
 TITLES = {"vit-b": "ViT-B", "vit-l": "ViT-L", "vit-h": "ViT-H"}

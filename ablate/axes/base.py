@@ -5,8 +5,7 @@ from typing import Any
 
 import msgspec
 
-from ablate.config import RunConfig, ViT
-from analysis.refusal import BadInput
+from ablate.config.schema import RunConfig
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,18 +56,6 @@ class Axis(msgspec.Struct, frozen=True, kw_only=True):
     baseline: str | None = None
     unit: str = ""
     takes_weights: bool = False
-
-
-def vit_of(base: RunConfig, axis: str) -> ViT:
-    """The ViT of a base config.
-
-    Raises:
-        BadInput: it has another backbone.
-    """
-    backbone = base.model.backbone
-    if not isinstance(backbone, ViT):
-        raise BadInput(f"axis {axis} varies a ViT, and the base has a ResNet; choose another --base")
-    return backbone
 
 
 def is_within(key: str, touches: frozenset[str]) -> bool:

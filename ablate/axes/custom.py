@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from ablate.axes.base import Axis, Options, Variant
-from ablate.config import Part, RunConfig
-from ablate.config_yaml import anchor_weights, parse, parse_yaml, read_yaml, with_changes
-from analysis.refusal import BadInput
+from ablate.config.schema import Part, RunConfig
+from ablate.config.yaml import anchor_weights, parse, parse_yaml, read_yaml, with_changes
+from analysis.exceptions import BadInput
 
 COMMAND = "vary"
 

@@ -1,7 +1,7 @@
 """Detector heads: with the paper's changes to Mask R-CNN, or plain."""
 
 from ablate.axes.base import Axis, Options, Variant
-from ablate.config import RunConfig
+from ablate.config.schema import RunConfig
 
 KEY = "model.detector.head"
 

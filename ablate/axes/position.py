@@ -6,11 +6,13 @@ rows of the paper's table.
 
 from collections.abc import Sequence
 
-from ablate.axes.base import Axis, Options, Variant, vit_of
-from ablate.axes.in_house import EMBEDDED, recipe_of
+from ablate.axes.base import Axis, Options, Variant
 from ablate.axes.init import AXIS as INIT
-from ablate.axes.init import KINDS, TITLES, check_options, facts_for, settings_of
-from ablate.config import RunConfig
+from ablate.axes.init import check_options
+from ablate.axes.mae_recipe import EMBEDDED, recipe_of
+from ablate.config.backbone import vit_of
+from ablate.config.schema import RunConfig
+from ablate.weights.settings import KINDS, TITLES, facts_for, settings_of
 
 KEY = "model.backbone.position"
 Treatment = tuple[str, str]  # of the relative bias, of the absolute embedding

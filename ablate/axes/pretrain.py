@@ -4,13 +4,13 @@ Weights are given by their epochs: ``100``, ``mae@100``; ``mae`` alone is the re
 is a schedule of its own that ends with its cosine; weights from the middle of a longer one are something else.
 """
 
-from ablate.axes.base import Axis, Options, Variant, vit_of
-from ablate.axes.in_house import lengths_of, made_after, recipe_of
+from ablate.axes.base import Axis, Options, Variant
 from ablate.axes.init import AXIS as INIT
-from ablate.axes.init import settings_of
-from ablate.axes.sizes import SIZES, model_size
-from ablate.config import Pretrain, RunConfig
-from analysis.refusal import BadInput
+from ablate.axes.mae_recipe import lengths_of, made_after, recipe_of
+from ablate.config.backbone import SIZES, model_size, vit_of
+from ablate.config.schema import Pretrain, RunConfig
+from ablate.weights.settings import settings_of
+from analysis.exceptions import BadInput
 
 EPOCHS = (100, 200, 400, 800, 1600)
 PUBLIC = 1600  # the only point of the sweep whose weights MAE's authors released

@@ -1,7 +1,8 @@
 """How windows exchange information: global blocks, convolutions, shifted windows, or not at all."""
 
-from ablate.axes.base import Axis, Options, Variant, vit_of
-from ablate.config import RunConfig
+from ablate.axes.base import Axis, Options, Variant
+from ablate.config.backbone import vit_of
+from ablate.config.schema import RunConfig
 
 KEY = "model.backbone.attention"
 BETWEEN_WINDOWS = (

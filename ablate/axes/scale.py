@@ -1,7 +1,8 @@
 """Feature maps for the detector: the paper's multi-scale FPN, one map alone, and ViTDet's two pyramids."""
 
-from ablate.axes.base import Axis, Options, Variant, vit_of
-from ablate.config import RunConfig
+from ablate.axes.base import Axis, Options, Variant
+from ablate.config.backbone import vit_of
+from ablate.config.schema import RunConfig
 
 KEY = "model.pyramid.type"
 

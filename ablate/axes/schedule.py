@@ -5,7 +5,7 @@ the paper's random initialisation peaks.
 """
 
 from ablate.axes.base import Axis, Options, Variant
-from ablate.config import RunConfig
+from ablate.config.schema import RunConfig
 
 EPOCHS = (25, 50, 100, 200, 400)
 PEAK = 200

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import msgspec
 
 from ablate.data.sources import Files
-from analysis.json_files import decode, read_bytes
-from analysis.masks import run_lengths
+from analysis.coco.masks import run_lengths
+from analysis.io import decode, read_bytes
 
 Record = dict[str, Any]
 Level = Literal["error", "warning"]

@@ -16,8 +16,8 @@ from torch.utils.data import Dataset
 
 from ablate.data.transforms import Placement, boxes_of_masks, fit, jitter, large_enough
 from analysis import GroundTruth
-from analysis.masks import run_lengths
-from analysis.refusal import BadInput
+from analysis.coco.masks import run_lengths
+from analysis.exceptions import BadInput
 
 Key = tuple[int, int]  # epoch, index of a training image
 # What is drawn, the first number of a seed: NumPy's seeds [s, e] and [s, e, 0] are the same.

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from ablate.config import Coco, Data, Shapes
-from ablate.config_yaml import load_config, parse, read_yaml
-from analysis.refusal import BadInput
+from ablate.config.schema import Coco, Data, Shapes
+from ablate.config.yaml import load_config, parse, read_yaml
+from analysis.exceptions import BadInput
 
 FORMS = "shapes, COCO_ROOT, FILE.yaml, or TRAIN.json TRAIN_IMAGES VALIDATION.json VALIDATION_IMAGES"
 
@@ -96,7 +96,7 @@ def locate(source: Shapes | Coco, root: Path) -> Files:
 
 def _first_images(annotations: Path, count: int) -> Path:
     """A file with the first ``count`` images of another, beside it."""
-    from ablate.store import replacing
+    from ablate.runs.folder import replacing
 
     part = annotations.with_name(f"{annotations.stem}_first_{count}.json")
     if not part.exists():

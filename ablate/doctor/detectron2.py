@@ -12,7 +12,7 @@ import msgspec
 
 from ablate.doctor.check import Check, State
 from ablate.doctor.requirements import PYTHON_FLOOR, Requirement, declared, requirement
-from ablate.engines.availability import SETTING
+from ablate.engines.environment import SETTING
 
 AREA = "engine detectron2"
 SECONDS = 180  # to import detectron2 from a cold and slow disk

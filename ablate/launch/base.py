@@ -2,20 +2,27 @@
 
 A worker takes the lease of its run folder, so however many launchers there are, a run is never carried out twice; and a
 launcher learns how a run went from the run folder, not from the worker. A worker stops politely when its launcher dies.
+
+The devices of this machine, each of which one run at a time has for itself.
 """
 
+import os
 import sys
+import tempfile
+import time
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from ablate.engines.availability import package_environment
-from ablate.launch.standing import Standing
-from ablate.lease import Owner
+from ablate.engines.environment import package_environment
+from ablate.launch.status import Standing
+from ablate.runs.lock import Held, Owner, holding, owners
 from ablate.studies.study import Study
-from analysis.refusal import Refusal
+from analysis.exceptions import BadInput, Refusal
 
 BUSY = 75  # exit code of a worker that did nothing, because another process is at the run or at the device
 LOG = "log.txt"  # of a run folder: what its workers said
@@ -121,3 +128,75 @@ def module_command(module: str, argument: str, processes: int, python: str = "")
 def worker_environment() -> dict[str, str]:
     """Our environment, in which Python finds this package and nothing of the current folder."""
     return package_environment()
+
+
+CPU = "cpu"
+PATIENCE_SECONDS = 1.0  # between two looks for a device that is free
+
+
+def slot_folder(slot: str) -> Path:
+    """Where the processes of this machine, and of this user, that want a device for themselves see each other.
+
+    Args:
+        slot: `CPU`, or a GPU as CUDA_VISIBLE_DEVICES names it.
+    """
+    name = slot if slot == CPU else f"gpu-{slot.replace('/', '_')}"
+    folder = Path(tempfile.gettempdir()) / f"detablate-{os.getuid()}" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def slots_of(device: str, gpus_per_run: int) -> tuple[str, ...]:
+    """The names of the devices to run on: visible GPUs, as CUDA_VISIBLE_DEVICES takes them, or the CPU as one.
+
+    Raises:
+        BadInput: GPUs are demanded that are not there.
+    """
+    gpus: tuple[str, ...] = ()
+    if device != "cpu":
+        import torch
+
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        named = os.environ.get("CUDA_VISIBLE_DEVICES")
+        gpus = tuple(named.split(",") if named is not None else map(str, range(count)))[:count]
+    if device == "cuda" and not gpus:
+        raise BadInput("--device cuda: no CUDA device is visible to PyTorch; choose --device cpu or auto")
+    if gpus_per_run > max(1, len(gpus)):
+        raise BadInput(f"--gpus-per-run {gpus_per_run}: {len(gpus)} GPUs are visible here; choose at most that many")
+    return gpus or (CPU,)
+
+
+def free_slots(slots: Collection[str], taken: Collection[str]) -> list[str]:
+    """Those that neither this launch nor another process uses."""
+    return [slot for slot in slots if slot not in taken and not owners(slot_folder(slot))]
+
+
+@contextmanager
+def holding_slots(slots: Collection[str]) -> Iterator[None]:
+    """Have devices of this machine for oneself.
+
+    Raises:
+        Held: another process has one of them.
+    """
+    with ExitStack() as stack:
+        for slot in slots:
+            stack.enter_context(holding(slot_folder(slot), f"device {slot}"))
+        yield
+
+
+@contextmanager
+def waiting_for_first(device: str) -> Iterator[None]:
+    """Have the device for oneself that torch takes by itself (the first GPU, or the CPU), once it is free.
+
+    Args:
+        device: auto, cpu or cuda.
+    """
+    first = slots_of(device, 1)[:1]
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(holding_slots(first))
+                break
+            except Held:
+                time.sleep(PATIENCE_SECONDS)
+        yield

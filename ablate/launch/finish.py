@@ -3,12 +3,11 @@
 import sys
 from pathlib import Path
 
-from ablate.hints import command
-from ablate.launch.base import Options, Outcome, SomeFailed, Stopped
-from ablate.launch.devices import waiting_for_first
-from ablate.launch.standing import DONE, counts, runs_alone
+from ablate.launch.base import Options, Outcome, SomeFailed, Stopped, waiting_for_first
+from ablate.launch.status import DONE, counts, runs_alone
+from ablate.shell import command
 from ablate.studies.study import Study
-from analysis.refusal import BadInput
+from analysis.exceptions import BadInput
 
 
 def finish(root: Path, study: Study, options: Options, outcome: Outcome) -> None:
@@ -45,8 +44,8 @@ def finish(root: Path, study: Study, options: Options, outcome: Outcome) -> None
 
 def measure_and_show(root: Path, study: Study, options: Options) -> None:
     """What every variant costs, measured while nothing else is on the device, and the table."""
-    from ablate.probe.study import probe_study
-    from ablate.summary.screen import show_table
+    from ablate.studies.benchmark import probe_study
+    from ablate.studies.show_results import show_table
 
     try:
         with waiting_for_first(options.device):

@@ -1,16 +1,30 @@
-"""A study on the screen while it runs: a table that lives on a terminal, plain lines elsewhere."""
+"""A study on the screen while it runs: a table that lives on a terminal, plain lines elsewhere.
+
+What the workers of runs said, whole lines only, each after the run that said it.
+
+Studies and their runs as `ablate list` and `ablate status` show them.
+"""
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ablate.launch.standing import DONE, FAILED, Standing, counts
-from ablate.lease import machine
+import msgspec
+
+from ablate.launch.base import LOG
+from ablate.launch.status import DONE, FAILED, Standing, counts, launchers_folder, standings
+from ablate.runs.folder import SCHEMA, run_folder
+from ablate.runs.lock import machine, owners
+from ablate.shell import command
+from ablate.studies.study import Job, Study, configs_folder
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
+
 
 SECONDS_BETWEEN_LINES = 30.0
 LEAST_SHARE = 0.02  # of a study, before its end can be guessed
@@ -71,7 +85,7 @@ class LiveView:
     def __init__(self, title: str) -> None:
         from rich.live import Live
 
-        from analysis.terminal import plain_console
+        from analysis.render.errors import plain_console
 
         self._title, self._began = title, time.monotonic()
         self._share_before: float | None = None
@@ -206,3 +220,128 @@ def _message(standing: Standing) -> str:
 
 def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+class Line(NamedTuple):
+    """What a run said."""
+
+    run: str  # its variant, with :SEED where there are several
+    text: str
+
+
+class Logs:
+    """The logs of some runs, read on from where they were left.
+
+    Args:
+        root: above `results/`.
+        runs: whose logs; those that share a folder are read once.
+    """
+
+    def __init__(self, root: Path, runs: Sequence[Job]) -> None:
+        seeds = len({run.seed for run in runs}) > 1
+        folders: dict[str, str] = {}
+        for run in runs:
+            folders.setdefault(run.identity, f"{run.variant}:{run.seed}" if seeds else run.variant)
+        self._named = len(folders) > 1
+        self._logs = {name: run_folder(root, identity).path / LOG for identity, name in folders.items()}
+        self._read = dict.fromkeys(self._logs, 0)
+
+    def shown(self, line: Line) -> str:
+        """A line for a person, after its run where there are several."""
+        return f"{line.run}: {line.text}" if self._named else line.text
+
+    def last(self, count: int) -> Iterator[Line]:
+        """The last lines of each."""
+        for name in self._logs:
+            lines = self._next(name)
+            yield from lines[len(lines) - count :] if count < len(lines) else lines
+
+    def new(self) -> Iterator[Line]:
+        """The lines since the last look."""
+        for name in self._logs:
+            yield from self._next(name)
+
+    def _next(self, name: str) -> list[Line]:
+        try:
+            with self._logs[name].open("rb") as file:
+                file.seek(self._read[name])
+                content = file.read()
+        except OSError:
+            return []  # not begun
+        whole = content[: content.rfind(b"\n") + 1]
+        self._read[name] += len(whole)
+        return [Line(name, text) for text in whole.decode("utf-8", "replace").splitlines()]
+
+
+def studies_screen(root: Path, studies: Sequence[Study]) -> "list[RenderableType]":
+    """A row a study."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not studies:
+        return [Text(f"no study under {root.absolute()} yet; make one: {command('ablate', 'attention', root=root)}")]
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name, side in (("study", "left"), ("axis", "left"), ("variants", "right"), ("seeds", "right")):
+        table.add_column(name, justify="right" if side == "right" else "left")
+    table.add_column("runs")
+    table.add_column("planned (UTC)")
+    for study in studies:
+        axis = study.axis if study.product is None else f"{study.axis} x {study.product}"
+        numbers = (str(len(study.variants)), str(len(study.seeds)))
+        runs = summary_words(standings(root, study))
+        table.add_row(Text(study.name, style="bold"), axis, *numbers, runs, study.planned[:16].replace("T", " "))
+    return [table]
+
+
+def studies_document(root: Path, studies: Sequence[Study]) -> dict[str, Any]:
+    """The same for ``--json``."""
+    return {
+        "schema": SCHEMA,
+        "studies": [
+            {
+                "name": study.name,
+                "axis": study.axis,
+                "product": study.product,
+                "baseline": study.baseline,
+                "variants": study.variants,
+                "seeds": study.seeds,
+                "planned": study.planned,
+                "configs": str(configs_folder(root, study.name)),
+                "runs": counts(standings(root, study)),
+            }
+            for study in studies
+        ],
+    }
+
+
+def status_screen(root: Path, study: Study, found: Sequence[Standing]) -> "list[RenderableType]":
+    """A row a run, and who is launching."""
+    from rich.text import Text
+
+    launchers = owners(launchers_folder(root, study.name))
+    who = ", ".join(f"{owner}, since {owner.since[:16].replace('T', ' ')} UTC" for owner in launchers)
+    return [
+        Text(f"{study.name}: {summary_words(found)}", style="bold"),
+        Text(f"launched by {who}" if who else "no launcher is running", style="dim"),
+        Text(""),
+        runs_table(found),
+    ]
+
+
+def status_document(root: Path, study: Study, found: Sequence[Standing]) -> dict[str, Any]:
+    """The same for ``--json``."""
+    return {
+        "schema": SCHEMA,
+        "study": study.name,
+        "axis": study.axis,
+        "launchers": msgspec.to_builtins(owners(launchers_folder(root, study.name))),
+        "counts": counts(found),
+        "runs": [
+            {
+                **msgspec.to_builtins(standing),
+                "seconds_left": standing.remaining,
+                "folder": str(run_folder(root, standing.identity).path) if standing.identity else None,
+            }
+            for standing in found
+        ],
+    }

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import msgspec
 
-from ablate.launch.base import BUSY, Job
-from ablate.launch.devices import holding_slots
-from ablate.lease import Held, Owner, is_alive, owners
-from ablate.store import FINAL, Status, run_folder
+from ablate.launch.base import BUSY, Job, holding_slots
+from ablate.runs.folder import FINAL, Status, run_folder
+from ablate.runs.lock import Held, Owner, is_alive, owners
 from ablate.studies.study import Job as StudyJob
 from ablate.studies.study import StudyRun, read_study
-from analysis.refusal import BadInput, Refusal
+from analysis.exceptions import BadInput, Refusal
 
 LOOK_SECONDS = 1.0  # between two looks at the launcher
 
@@ -53,9 +52,9 @@ def _execute(job: Job) -> None:
     run = _run_of(job)
     if isinstance(run, StudyRun) and run.config is None:
         raise BadInput(f"{run.variant}: {run.blocked or 'has no config'}")
-    from ablate.engines.base import Habits
-    from ablate.execution import execute
-    from ablate.pretraining import pretrain
+    from ablate.execute.pretraining import pretrain
+    from ablate.execute.run import execute
+    from ablate.train.outcome import Habits
 
     habits = Habits(
         device=job.device,

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ablate.models.positions import Grid
+from ablate.models.position import Grid
 
 Kernel = Literal["naive", "fused"]
 KERNELS: tuple[Kernel, ...] = ("naive", "fused")

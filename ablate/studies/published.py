@@ -6,9 +6,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from ablate.axes.sizes import model_size
-from ablate.config import Coco, Part, RunConfig
-from ablate.config_yaml import parse, read_yaml
+from ablate.config.backbone import model_size
+from ablate.config.schema import Coco, Part, RunConfig
+from ablate.config.yaml import parse, read_yaml
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 # COCO 2017: images and annotations of the validation set, by which it is known again.
@@ -19,7 +19,7 @@ class Finding(Part, frozen=True, kw_only=True):
     """One published result, on COCO 2017. What the source does not say is left out, and matches no run."""
 
     variant: str  # as the axis calls it
-    size: str  # as `ablate.axes.sizes` calls it
+    size: str  # as `ablate.axes.base` calls it
     source: Annotated[str, Meta(min_length=1)]  # paper and table
     init: str = ""  # random, supervised, MoCo v3, BEiT, MAE
     epochs: float | None = None

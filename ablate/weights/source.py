@@ -10,11 +10,10 @@ import msgspec
 import torch
 from torch import Tensor
 
-from ablate.weights.digest import file_digest
+from ablate.weights.checkpoint import Checkpoint, file_digest, read_checkpoint
 from ablate.weights.families import recognise
 from ablate.weights.families.base import Family
-from ablate.weights.files import Checkpoint, read_checkpoint
-from analysis.refusal import BadInput
+from analysis.exceptions import BadInput
 
 CLASS_ROWS = 3  # of BEiT's tables: to, from and at the class token
 LISTED = 8

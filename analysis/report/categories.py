@@ -1,21 +1,18 @@
 """The sections about classes: what each loses, and which is taken for which."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from analysis.error_types import ERRORS, ap_name
+from analysis.arrays import Floats, Ints
+from analysis.evaluation.error_types import ERRORS, ap_name
 from analysis.report.charts import Scale, bar, dots, legend, run_class, run_letter, shade
+from analysis.report.components import Column, note, number, plot, row_head, run_name, said, scrolling, table, tabs
 from analysis.report.markup import Child, Markup, join, tag
-from analysis.report.material import Material, RunMaterial
 from analysis.report.page import Section
-from analysis.report.parts import Column, note, number, plot, row_head, run_name, said, scrolling, table, tabs
+from analysis.report.report_data import Material, RunMaterial
 
 MOST_ROWS = 200  # classes in a table
 MATRIX_SIDE = 16  # classes in a confusion matrix
 MOST_PAIRS = 12  # confused pairs listed
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 def per_class(material: Material) -> Section:

@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from analysis.arrays import Floats
 from analysis.report.markup import Markup, tag
-
-Floats = NDArray[np.float64]
 
 RUN_COLOURS = 8  # classes r0 .. r7, then again from the start
 SHADES = 7  # classes h0 .. h6 of a table's cells

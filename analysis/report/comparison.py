@@ -2,17 +2,12 @@
 
 import numpy as np
 
-from analysis.comparison.compare import Against, Comparison, Moves, moves_between
-from analysis.comparison.findings import findings, moved, of_whom
-from analysis.comparison.intervals import Difference
-from analysis.comparison.screen import interval_text, p_text, resampled_sentence
-from analysis.error_types import ERRORS, SPECIAL, ap_name
-from analysis.findings import MEANINGS
+from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
+from analysis.render.comparison import interval_text, p_text, resampled_sentence
+from analysis.render.comparison_tables import findings, moved, of_whom
+from analysis.render.errors import MEANINGS
 from analysis.report.charts import Scale, estimate_line, run_class, shade
-from analysis.report.markup import Child, Markup, join, tag
-from analysis.report.material import Material
-from analysis.report.page import Section
-from analysis.report.parts import (
+from analysis.report.components import (
     Column,
     code_and_text,
     limits,
@@ -26,6 +21,11 @@ from analysis.report.parts import (
     table,
     tabs,
 )
+from analysis.report.markup import Child, Markup, join, tag
+from analysis.report.page import Section
+from analysis.report.report_data import Material
+from analysis.stats.compare import Against, Comparison, Moves, moves_between
+from analysis.stats.intervals import Difference
 
 MOST_CATEGORIES = 10
 

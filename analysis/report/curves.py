@@ -3,14 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.error_types import ap_name
-from analysis.findings import MEANINGS
+from analysis.evaluation.error_types import ap_name
+from analysis.render.errors import MEANINGS
 from analysis.report.charts import FRAME, Line, legend, run_letter
 from analysis.report.charts import curves as drawn
+from analysis.report.components import code_and_text, said
 from analysis.report.markup import Markup, join, tag
-from analysis.report.material import Material, RunMaterial
 from analysis.report.page import Section
-from analysis.report.parts import code_and_text, said
+from analysis.report.report_data import Material, RunMaterial
 
 IOU_TICKS = (0.5, 0.6, 0.7, 0.8, 0.9)
 ALONG = ("loc", "miss")  # the errors that depend on the threshold most; tables hold the others

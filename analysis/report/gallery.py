@@ -5,16 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.costs import Example
-from analysis.error_types import ERRORS, ap_name
-from analysis.findings import MEANINGS
+from analysis.evaluation.error_types import ERRORS, ap_name
+from analysis.evaluation.single_error_cost import Example
+from analysis.render.errors import MEANINGS
 from analysis.report.charts import badge
+from analysis.report.components import code_and_text, note
 from analysis.report.markup import Markup, join, tag
-from analysis.report.material import Material, RunMaterial
-from analysis.report.overlay import labels, overlay
 from analysis.report.page import Section
-from analysis.report.parts import code_and_text, note
-from analysis.report.pictures import Album, Window, window_around
+from analysis.report.pictures import Album, Window, labels, overlay, window_around
+from analysis.report.report_data import Material, RunMaterial
 
 AT_FIRST = 8  # examples of a type that are shown until more are asked for
 

@@ -1,22 +1,32 @@
-"""Pictures for the page: the part of an image around an error, small enough to embed, as a data address."""
+"""Pictures for the page: the part of an image around an error, small enough to embed, as a data address.
+
+Masks as outlines: the rim of a run-length mask as a few polygons, for drawing.
+
+What is drawn over a picture: boxes or masks in pixels of the image, and words that keep their size.
+"""
 
 import base64
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.refusal import Refusal
+from analysis.arrays import Bools, Floats
+from analysis.coco.masks import run_lengths
+from analysis.evaluation.error_types import TRUE_POSITIVE
+from analysis.evaluation.single_error_cost import Example
+from analysis.exceptions import Refusal
+from analysis.report.markup import Markup, tag
+from analysis.report.report_data import Material
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Floats = NDArray[np.float64]
 
 LONGEST_SIDE = 560  # pixels of an embedded picture
 MOST_BYTES = 38_000  # of one as JPEG: 300 of them, as text of four characters for three bytes, come to 15 MB
@@ -146,3 +156,165 @@ def encode(picture: "Image") -> str:
             if buffer.tell() <= MOST_BYTES:
                 return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
         picture = picture.reduce(2)
+
+
+TOLERANCE = 0.8  # pixels by which a simplified outline may leave the rim
+
+
+def outline(rle: dict[str, Any], tolerance: float = TOLERANCE) -> list[Floats]:
+    """The closed polygons f64[P, 2] (x, y in pixels) that bound a mask, holes too: fill them by the even-odd rule.
+
+    >>> from pycocotools import mask
+    >>> [polygon.tolist() for polygon in outline(mask.frPyObjects([[2, 1, 6, 1, 6, 3, 2, 3]], 9, 9)[0])]
+    [[[2.0, 1.0], [6.0, 1.0], [6.0, 3.0], [2.0, 3.0]]]
+    """
+    height, width = rle["size"]
+    runs = run_lengths(rle["counts"].decode())
+    inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T  # column by column
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    if not len(rows):
+        return []
+    x, y = int(columns[0]), int(rows[0])
+    part = inside[y : int(rows[-1]) + 1, x : int(columns[-1]) + 1]
+    return [np.add(_simplify(loop, tolerance), (x, y)) for loop in _loops(part)]
+
+
+def _loops(inside: Bools) -> Iterator[Floats]:
+    """Corner points of every rim, walked along the edges of pixels with the mask to the right.
+
+    Where two pixels touch at a corner only, either way on is right under the even-odd rule.
+    """
+    padded = np.pad(inside, 1)
+    stride = inside.shape[1] + 1  # corners are numbered row by row
+    here = padded[1:-1, 1:-1]
+    start, end = [], []
+    # Each side of a pixel at (r, c) whose neighbour is outside: from corner to corner, clockwise on the screen.
+    for neighbour, (r0, c0), (r1, c1) in (
+        (padded[:-2, 1:-1], (0, 0), (0, 1)),
+        (padded[1:-1, 2:], (0, 1), (1, 1)),
+        (padded[2:, 1:-1], (1, 1), (1, 0)),
+        (padded[1:-1, :-2], (1, 0), (0, 0)),
+    ):
+        r, c = np.nonzero(here & ~neighbour)
+        start.append((r + r0) * stride + c + c0)
+        end.append((r + r1) * stride + c + c1)
+    leaving: dict[int, list[int]] = {}
+    for a, b in zip(np.concatenate(start).tolist(), np.concatenate(end).tolist(), strict=True):
+        leaving.setdefault(a, []).append(b)
+    while leaving:
+        first = next(iter(leaving))
+        corner, step, points = first, 0, []
+        while True:
+            ways = leaving[corner]
+            following = ways.pop()
+            if not ways:
+                del leaving[corner]
+            if following - corner != step:
+                points.append(corner)
+            step, corner = following - corner, following
+            if corner == first:
+                break
+        places = np.array(points)
+        yield np.stack([places % stride, places // stride], axis=1).astype(np.float64)
+
+
+def _simplify(points: Floats, tolerance: float) -> Floats:
+    """Fewer points of a closed polygon, by Douglas and Peucker, from its two points that lie furthest apart."""
+    count = len(points)
+    if count < 5 or tolerance <= 0:
+        return points
+    far = int(np.argmax(((points - points[0]) ** 2).sum(axis=1)))
+    closed = np.concatenate([points, points[:1]])
+    keep = np.zeros(count + 1, dtype=np.bool_)
+    keep[[0, far]] = True
+    todo = [(0, far), (far, count)]
+    while todo:
+        low, high = todo.pop()
+        if high - low < 2:
+            continue
+        base, between = closed[high] - closed[low], closed[low + 1 : high] - closed[low]
+        length = float(np.hypot(*base))
+        if length:
+            distance = np.abs(base[0] * between[:, 1] - base[1] * between[:, 0]) / length
+        else:
+            distance = np.hypot(between[:, 0], between[:, 1])
+        furthest = int(np.argmax(distance))
+        if distance[furthest] > tolerance:
+            middle = low + 1 + furthest
+            keep[middle] = True
+            todo += [(low, middle), (middle, high)]
+    kept = points[keep[:count]]
+    return kept if len(kept) > 2 else points
+
+
+MOST_OTHERS = 60  # objects drawn beside those that an example is about
+COARSE = 3.0  # pixels: what they are only shown beside may be simplified more
+LONGEST_LABEL = 34  # characters
+
+
+def overlay(material: Material, run: int, example: Example, image: int, window: Window) -> Markup:
+    """Boxes, or masks where those were compared, in pixels of the image."""
+    gt, dt = material.ground_truth, material.runs[run].detections
+    masks = material.settings.iou_type == "segm"
+    others = np.flatnonzero((gt.image == image) & (np.arange(len(gt)) != example.truth))
+    others = others[_touches(gt.box[others], window)][:MOST_OTHERS]
+    outlines = [_shape(gt.masks.rle(i) if masks else None, gt.box[i], COARSE) for i in others.tolist()]
+    parts = [tag("g", *outlines, class_="other")]
+    if example.error == "dup":
+        said = material.runs[run].breakdown.labels
+        taken = np.flatnonzero((said.target == example.truth) & (said.error == TRUE_POSITIVE))
+        parts += [
+            tag("g", _shape(dt.masks.rle(i) if masks else None, dt.box[i]), class_="winner") for i in taken.tolist()
+        ]
+    if example.truth >= 0:
+        shape = _shape(gt.masks.rle(example.truth) if masks else None, gt.box[example.truth])
+        parts.append(tag("g", tag("g", shape, class_="halo"), tag("g", shape, class_="object")))
+    if example.detection >= 0:
+        shape = _shape(dt.masks.rle(example.detection) if masks else None, dt.box[example.detection])
+        parts.append(tag("g", tag("g", shape, class_="halo"), tag("g", shape, class_="found")))
+    frame = f"{window.x} {window.y} {window.width} {window.height}"
+    return tag("svg", *parts, viewBox=frame, class_="overlay", aria_hidden="true")
+
+
+def _touches(box: Floats, window: Window) -> NDArray[np.bool_]:
+    """bool[B] which boxes f64[B, 4] have a part in the window."""
+    low, high = np.array([window.x, window.y]), np.array([window.x + window.width, window.y + window.height])
+    return np.asarray(((box[:, :2] < high) & (box[:, :2] + box[:, 2:] > low)).all(axis=1))
+
+
+def _shape(rle: dict[str, object] | None, box: Floats, tolerance: float = TOLERANCE) -> Markup:
+    if rle is None:
+        x, y, width, height = (f"{side:.1f}".removesuffix(".0") for side in box.tolist())
+        return tag("rect", x=x, y=y, width=width, height=height)
+    loops = ("M" + " ".join(f"{x:g},{y:g}" for x, y in loop.tolist()) + "z" for loop in outline(rle, tolerance))
+    return tag("path", d="".join(loops), fill_rule="evenodd")
+
+
+def labels(material: Material, run: int, example: Example, window: Window) -> Markup:
+    """The words on the picture, of one size however large the picture is shown."""
+    gt, dt = material.ground_truth, material.runs[run].detections
+    names, parts = gt.category_name, []
+    if example.detection >= 0:
+        text = f"{names[dt.category[example.detection]]} {dt.score[example.detection]:.2f}"
+        parts.append(_label(text, dt.box[example.detection], window, "found", above=True))
+    if example.truth >= 0 and example.error in ("cls", "miss"):
+        text = names[gt.category[example.truth]]
+        parts.append(_label(text, gt.box[example.truth], window, "object", above=example.error == "miss"))
+    return tag("svg", *parts, class_="labels", aria_hidden="true")
+
+
+def _label(text: str, box: Floats, window: Window, role: str, above: bool) -> Markup:
+    """A word at the upper or lower edge of a box, in percents of a frame of 4 to 3 in which the window is centred."""
+    shape = window.width / window.height / ASPECT
+    across, down = min(1.0, shape), min(1.0, 1 / shape)  # the share of the frame that the window fills
+    left = (box[0] - window.x) / window.width
+    edge = (box[1] + (0 if above else box[3]) - window.y) / window.height
+    to_the_left = left > 0.62
+    x = left + (box[2] / window.width if to_the_left else 0)
+    x, y = 0.5 + (min(max(x, 0.0), 1.0) - 0.5) * across, 0.5 + (min(max(edge, 0.0), 1.0) - 0.5) * down
+    outside = y > 0.09 if above else y < 0.91
+    lift = -5 if above == outside else 13
+    shown = text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
+    anchor = "end" if to_the_left else "start"
+    left_edge, height = f"{100 * min(max(x, 0.012), 0.988):.1f}%", f"{100 * y:.1f}%"
+    return tag("text", shown, x=left_edge, y=height, dy=lift, class_=f"{role} {anchor}")

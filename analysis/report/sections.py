@@ -4,15 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from analysis.comparison.intervals import Interval
-from analysis.error_types import ERRORS, SPECIAL, ap_name
-from analysis.findings import MEANINGS, what_next
-from analysis.ground_truth import GroundTruth
+from analysis.coco.ground_truth import GroundTruth
+from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
+from analysis.render.errors import MEANINGS, settings_sentence, what_next
 from analysis.report.charts import Scale, bar, dots, legend, run_class, run_letter, shade
-from analysis.report.markup import Markup, escaped, join, tag
-from analysis.report.material import Material, RunMaterial
-from analysis.report.page import Section
-from analysis.report.parts import (
+from analysis.report.components import (
     Column,
     between,
     card,
@@ -28,7 +24,10 @@ from analysis.report.parts import (
     sentence,
     table,
 )
-from analysis.tables import settings_sentence
+from analysis.report.markup import Markup, escaped, join, tag
+from analysis.report.page import Section
+from analysis.report.report_data import Material, RunMaterial
+from analysis.stats.intervals import Interval
 
 METRICS = {
     "AP": "mean over IoU 0.50 to 0.95",

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import msgspec
 
-from ablate.evaluation import Evaluation, Measured
-from ablate.manifest import Hardware, Manifest
-from ablate.probe.cost import FILE, Cost
-from ablate.store import RunFolder, Status, run_folder, write_json
+from ablate.execute.evaluation import Evaluation, Measured
+from ablate.runs.folder import RunFolder, Status, run_folder, write_json
+from ablate.runs.manifest import Hardware, Manifest
+from ablate.studies.benchmark import FILE, Cost
+from ablate.studies.results import ERRORS
 from ablate.studies.study import Study, StudyRun
-from ablate.summary.summarise import ERRORS
 
 MACHINE = Hardware(system="Linux", processor="Test CPU", cores=2, memory_gib=8.0, gpus=())
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ablate.config_yaml import dump_config
+from ablate.config.yaml import dump_config
 from ablate.data.sources import locate
-from ablate.evaluation import evaluate
-from ablate.store import RunFolder
+from ablate.execute.evaluation import evaluate
+from ablate.runs.folder import RunFolder
 from ablate.studies.study import Study, StudyRun
 from tests.ablate.finished import finish, probed
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.errors import Breakdown
+from analysis.evaluation.tide import Breakdown
 
 ERRORS = ("cls", "loc", "both", "dup", "bg", "miss")
 TIDECV = ("Cls", "Loc", "Both", "Dupe", "Bkg", "Miss", "FalsePos", "FalseNeg")

@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from analysis.masks import run_lengths
+from analysis.coco.masks import run_lengths
 
 
 @dataclass(frozen=True)

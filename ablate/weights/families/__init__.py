@@ -1,9 +1,9 @@
 """The families of checkpoints that are understood; the first in ``FAMILIES`` that recognises a file has it."""
 
+from ablate.weights.checkpoint import Checkpoint
 from ablate.weights.families import beit, deit, mae, mocov3, timm, torchvision
 from ablate.weights.families.base import Family
-from ablate.weights.files import Checkpoint
-from analysis.refusal import BadInput
+from analysis.exceptions import BadInput
 
 FAMILIES: tuple[Family, ...] = (
     torchvision.FAMILY,

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ablate.weights.files import Checkpoint
+from ablate.weights.checkpoint import Checkpoint
 
 Triple = tuple[float, float, float]
 CLASS_TOKEN = "the detector has patches alone, no class token"

@@ -3,9 +3,9 @@
 One bias table shared by all blocks before fine-tuning, one a block after it; layer scale; no bias of the keys.
 """
 
+from ablate.weights.checkpoint import Checkpoint
 from ablate.weights.families import plain
 from ablate.weights.families.base import HALF, Family, drop, keep
-from ablate.weights.files import Checkpoint
 
 TABLE = "relative_position_bias_table"
 INDEX = "it follows from the grid, and is no weight"

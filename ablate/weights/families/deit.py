@@ -3,9 +3,9 @@
 Told from timm's models by what they lie in: these are kept under ``model``.
 """
 
+from ablate.weights.checkpoint import Checkpoint
 from ablate.weights.families import plain
 from ablate.weights.families.base import CLASS_TOKEN, Family, drop
-from ablate.weights.files import Checkpoint
 
 
 def _is_distilled(checkpoint: Checkpoint) -> bool:

@@ -1,8 +1,8 @@
 """MAE (arXiv 2111.06377): encoder, or encoder and decoder (``*_full``, ``*_visualize``), or fine-tuned on labels."""
 
+from ablate.weights.checkpoint import Checkpoint
 from ablate.weights.families import plain
 from ablate.weights.families.base import Family, drop
-from ablate.weights.files import Checkpoint
 
 DECODER = "the decoder paints pixels, and ends with pre-training"
 

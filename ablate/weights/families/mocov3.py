@@ -5,9 +5,9 @@ Its fixed embedding has the halves of MAE's channels swapped, by which a probe i
 
 import re
 
+from ablate.weights.checkpoint import Checkpoint
 from ablate.weights.families import plain
 from ablate.weights.families.base import Family, Rule, drop
-from ablate.weights.files import Checkpoint
 
 ENCODER = "base_encoder."
 

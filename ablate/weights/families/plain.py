@@ -5,8 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ablate.weights.checkpoint import Checkpoint
 from ablate.weights.families.base import CLASS_TOKEN, FINAL_NORM, HEAD, drop, keep
-from ablate.weights.files import Checkpoint
 
 RULES = (
     keep(r"patch_embed\.proj\.(weight|bias)", r"patch_embed.\1"),

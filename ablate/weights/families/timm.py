@@ -4,9 +4,9 @@ Its DeiT and self-supervised models saw ImageNet's pixel statistics, its AugReg 
 The file does not tell which, so the config decides between the two.
 """
 
+from ablate.weights.checkpoint import Checkpoint
 from ablate.weights.families import plain
 from ablate.weights.families.base import HALF, IMAGENET, Family
-from ablate.weights.files import Checkpoint
 
 
 def _is_supervised(checkpoint: Checkpoint) -> bool:

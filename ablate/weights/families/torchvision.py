@@ -1,7 +1,7 @@
 """torchvision's ``vit_b_16`` and its like, all supervised."""
 
+from ablate.weights.checkpoint import Checkpoint
 from ablate.weights.families.base import CLASS_TOKEN, FINAL_NORM, HEAD, Family, drop, keep
-from ablate.weights.files import Checkpoint
 
 LAYER = r"encoder\.layers\.encoder_layer_(\d+)\."
 

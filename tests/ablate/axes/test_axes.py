@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from ablate.axes import AXES, Axis, Options, Variant
-from ablate.axes.base import is_within, vit_of
-from ablate.axes.sizes import model_size
-from ablate.config import Init, ResNet, RunConfig, ViT
-from ablate.config_yaml import load_config, with_changes
-from ablate.identity import training_identity
-from ablate.studies.planning import beyond
-from ablate.studies.text import leaves
-from analysis.refusal import BadInput
+from ablate.axes.base import is_within
+from ablate.config.backbone import model_size, vit_of
+from ablate.config.identity import training_identity
+from ablate.config.schema import Init, ResNet, RunConfig, ViT
+from ablate.config.yaml import load_config, with_changes
+from ablate.studies.plan import beyond
+from ablate.studies.study import leaves
+from analysis.exceptions import BadInput
 from tests.ablate.weights import references as r
 
 BASES = ("tiny-shapes", "vit-b-coco", "vit-l-coco")

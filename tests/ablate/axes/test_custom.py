@@ -6,9 +6,9 @@ import pytest
 
 from ablate.axes import Options
 from ablate.axes.custom import axis_from_file, axis_from_keys
-from ablate.config_yaml import load_config
-from ablate.studies.planning import Request, plan
-from analysis.refusal import BadInput
+from ablate.config.yaml import load_config
+from ablate.studies.plan import Request, plan
+from analysis.exceptions import BadInput
 
 BASE = load_config("tiny-shapes")
 WINDOW = "model.backbone.attention.window_size"

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from ablate.config import Coco, Shapes
+from ablate.cli.data import app
+from ablate.config.schema import Coco, Shapes
 from ablate.data.check import check, check_overlap
-from ablate.data.commands import app
 from ablate.data.sources import Files, data_from, files_of, locate
 from analysis import read_ground_truth
-from analysis.refusal import BadInput
+from analysis.exceptions import BadInput
 from tests.shared_data import shared_data
 
 Writer = Callable[..., Files]

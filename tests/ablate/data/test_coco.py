@@ -16,10 +16,10 @@ from torch.utils.data import DataLoader
 from torchvision.ops import box_iou
 
 from ablate.data.coco import EvaluationSet, Sample, TrainingSet, read_image
-from ablate.data.loading import TrainingOrder, collate, refusal_of_worker
+from ablate.data.loader import TrainingOrder, collate, refusal_of_worker
 from ablate.data.sources import Files
 from analysis import read_ground_truth
-from analysis.refusal import BadInput
+from analysis.exceptions import BadInput
 from tests.shared_data import shared_data
 
 # pycocotools decodes masks with a call that NumPy 2 has deprecated.

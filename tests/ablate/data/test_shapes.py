@@ -10,8 +10,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 import ablate.data.shapes as shapes
-from ablate.data.drawing import Figure, hue, paint
-from ablate.data.shapes import CLASSES, COUNTS, Split, draw_scene, write_shapes
+from ablate.data.shapes import CLASSES, COUNTS, Figure, Split, draw_scene, hue, paint, write_shapes
 from analysis import GroundTruth, read_ground_truth
 
 # pycocotools decodes masks with a call that NumPy 2 has deprecated.

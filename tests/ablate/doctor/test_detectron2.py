@@ -7,7 +7,7 @@ import pytest
 
 from ablate.doctor.detectron2 import COMPANIONS, Answer, ask, check_detectron2, judge
 from ablate.doctor.requirements import Requirement
-from ablate.engines.availability import SETTING
+from ablate.engines.environment import SETTING
 
 GOOD = {
     "setuptools": "81.0.0",

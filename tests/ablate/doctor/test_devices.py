@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from ablate.doctor import devices
-from ablate.doctor.devices import Driver, ask_driver, check_torch
+from ablate.doctor import machine as devices
+from ablate.doctor.machine import Driver, ask_driver, check_torch
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from ablate.doctor import diagnosis
 from ablate.doctor.check import Check
 from ablate.doctor.detectron2 import AREA as DETECTRON2
-from ablate.engines.availability import SETTING
+from ablate.engines.environment import SETTING
 from tests.command_line import run
 
 ROOT = Path(__file__).parents[3]

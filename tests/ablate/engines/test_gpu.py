@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 import torch
 
-from ablate.config import Coco
+from ablate.config.schema import Coco
 from ablate.data.coco import EvaluationSet
-from ablate.engines.base import Habits, RanOutOfMemory
-from ablate.engines.checkpoint import load_checkpoint
-from ablate.engines.detector import build_detector
-from ablate.engines.predict import predict
-from ablate.engines.processes import Processes
-from ablate.engines.vision import VisionEngine
+from ablate.detector.inference import predict
+from ablate.detector.mask_rcnn import build_detector
+from ablate.engines.torchvision import VisionEngine
+from ablate.train.checkpoint import load_checkpoint
+from ablate.train.distributed import Processes
+from ablate.train.outcome import Habits, RanOutOfMemory
 from analysis import read_ground_truth
-from tests.ablate.engines.test_trainer import trainer_of, weights
-from tests.ablate.engines.tiny import prepared, tiny_config
+from tests.ablate.detector.test_training import trainer_of, weights
+from tests.ablate.tiny import prepared, tiny_config
 
 pytestmark = [
     pytest.mark.gpu,

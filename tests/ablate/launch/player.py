@@ -9,12 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from ablate.engines.base import Diverged, Interrupted
 from ablate.launch import worker
 from ablate.launch.base import Job
-from ablate.lease import holding
-from ablate.store import FINAL, Status, run_folder
-from analysis.refusal import BadInput
+from ablate.runs.folder import FINAL, Status, run_folder
+from ablate.runs.lock import holding
+from ablate.train.outcome import Diverged, Interrupted
+from analysis.exceptions import BadInput
 
 
 def note(root: Path, **fields: object) -> None:

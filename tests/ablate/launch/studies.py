@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ablate.launch.base import Job
-from ablate.store import RunFolder, run_folder, write_json
+from ablate.runs.folder import RunFolder, run_folder, write_json
 from ablate.studies.study import Study, StudyRun, study_folder
 
 PROJECT = Path(__file__).parents[3]

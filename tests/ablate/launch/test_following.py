@@ -12,12 +12,10 @@ import msgspec
 import pytest
 
 from ablate.launch.base import LOG
-from ablate.launch.cancel import launchers_folder
-from ablate.launch.logs import Logs
-from ablate.launch.standing import Observer, Standing, counts, standings
-from ablate.launch.view import LiveView, PlainView, clock, runs_table, summary_words
-from ablate.lease import holding, joining
-from ablate.store import Status
+from ablate.launch.status import Observer, Standing, counts, launchers_folder, standings
+from ablate.launch.view import LiveView, Logs, PlainView, clock, runs_table, summary_words
+from ablate.runs.folder import Status
+from ablate.runs.lock import holding, joining
 from ablate.studies.study import Study
 from tests.ablate.launch.studies import PROJECT, a_run, a_study, folder_of
 from tests.command_line import run

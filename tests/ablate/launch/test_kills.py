@@ -14,15 +14,15 @@ import pytest
 import torch
 
 from ablate.axes.custom import axis_from_keys
-from ablate.config_yaml import dump_config
-from ablate.engines.base import Habits
-from ablate.engines.checkpoint import load_checkpoint
-from ablate.execution import execute
-from ablate.store import RunFolder, run_folder
-from ablate.studies.planning import Request, plan
+from ablate.config.yaml import dump_config
+from ablate.execute.run import execute
+from ablate.runs.folder import RunFolder, run_folder
+from ablate.studies.plan import Request, plan
 from ablate.studies.study import Study, write_study
-from tests.ablate.engines.tiny import tiny_config, write_data
+from ablate.train.checkpoint import load_checkpoint
+from ablate.train.outcome import Habits
 from tests.ablate.launch.studies import start_launcher, wait_until
+from tests.ablate.tiny import tiny_config, write_data
 
 LIMIT = 300.0  # seconds for one launch on a busy machine
 VICTIMS = ("launcher", "worker", "both")

@@ -10,9 +10,10 @@ import pytest
 import torch
 import typer
 
-from ablate.config import RunConfig
+from ablate.config.schema import RunConfig
+from ablate.launch import estimate as forecast
 from ablate.launch import finish as finishing
-from ablate.launch import forecast, local
+from ablate.launch import local
 from ablate.launch.base import (
     Job,
     Options,
@@ -23,15 +24,14 @@ from ablate.launch.base import (
     worker_command,
     worker_environment,
 )
+from ablate.launch.estimate import Pace, Trial, agree, time_passes
 from ablate.launch.finish import finish, measure_and_show
-from ablate.launch.forecast import Pace, Trial, agree
-from ablate.launch.standing import standings
-from ablate.launch.trial import time_passes
-from ablate.store import Status
+from ablate.launch.status import standings
+from ablate.runs.folder import Status
 from ablate.studies.study import Size, Study, StudyRun
-from analysis.refusal import BadInput
-from tests.ablate.engines.tiny import tiny_config, write_data
+from analysis.exceptions import BadInput
 from tests.ablate.launch.studies import PROJECT, a_run, a_study, folder_of, play, player_command, state_of
+from tests.ablate.tiny import tiny_config, write_data
 from tests.command_line import run
 
 TWO = [a_run("window"), a_run("global")]
@@ -239,7 +239,7 @@ def test_a_stop_while_measuring_says_that_the_runs_are_done(tmp_path: Path, monk
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ablate.probe.study.probe_study", interrupted)
+    monkeypatch.setattr("ablate.studies.benchmark.probe_study", interrupted)
     with pytest.raises(Stopped, match="while measuring what the variants cost; the runs are done, and the same"):
         measure_and_show(tmp_path, a_study(tmp_path, TWO), Options(device="cpu"))
 

@@ -12,14 +12,12 @@ from pathlib import Path
 import pytest
 
 from ablate.launch import local
-from ablate.launch.base import LOG, Options, Outcome
-from ablate.launch.cancel import cancel
-from ablate.launch.devices import holding_slots
-from ablate.launch.standing import Standing
-from ablate.lease import holding
-from ablate.store import Status
+from ablate.launch.base import LOG, Options, Outcome, holding_slots
+from ablate.launch.status import Standing, cancel
+from ablate.runs.folder import Status
+from ablate.runs.lock import holding
 from ablate.studies.study import Study, study_folder
-from analysis.refusal import BadInput
+from analysis.exceptions import BadInput
 from tests.ablate.launch.studies import (
     a_run,
     a_study,
@@ -340,7 +338,7 @@ def test_a_run_that_somebody_else_is_at_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_device_that_somebody_else_uses_is_waited_for(tmp_path: Path) -> None:
-    from ablate.launch.devices import holding_slots
+    from ablate.launch.base import holding_slots
 
     study = a_study(tmp_path, THREE[:1])
     with holding_slots(["cpu"]):
@@ -355,7 +353,7 @@ def test_a_device_that_somebody_else_uses_is_waited_for(tmp_path: Path) -> None:
 def test_the_first_device_is_waited_for_and_given_back() -> None:
     import threading
 
-    from ablate.launch.devices import free_slots, holding_slots, waiting_for_first
+    from ablate.launch.base import free_slots, holding_slots, waiting_for_first
 
     order: list[str] = []
 

@@ -6,18 +6,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ablate.config import Encoder, Folder, Pretrain, Pretraining
+from ablate.config.schema import Encoder, Folder, Pretrain, Pretraining
 from ablate.launch import local
 from ablate.launch.base import Options, Outcome
-from ablate.launch.forecast import Pace, Trial
-from ablate.launch.screens import status_document
-from ablate.launch.standing import runs_alone, standings
-from ablate.launch.trial import time_passes
-from ablate.store import Status, run_folder, write_json
+from ablate.launch.estimate import Pace, Trial, time_passes
+from ablate.launch.status import runs_alone, standings
+from ablate.launch.view import status_document
+from ablate.runs.folder import Status, run_folder, write_json
 from ablate.studies.study import PretrainingRun, Study, study_folder
-from tests.ablate.engines.tiny import write_data
 from tests.ablate.launch.studies import a_run, a_study, begun, digest, player_command
 from tests.ablate.launch.test_local import Witness
+from tests.ablate.tiny import write_data
 from tests.command_line import run
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.models.swin_transformer import shifted_window_attention
 
 from ablate.models.attention import FORBIDDEN, Attention, attend, merge, partition, shift_mask, shift_of
-from ablate.models.positions import aligned, relative_bias
+from ablate.models.position import aligned, relative_bias
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
 grids = st.tuples(st.integers(1, 9), st.integers(1, 9))

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ablate.models.propagation import ConvPropagation
+from ablate.models.vit import ConvPropagation
 
 KINDS = {"conv_naive": [3], "conv_basic": [3, 3], "conv_bottleneck": [1, 3, 1]}
 

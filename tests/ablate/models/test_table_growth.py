@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from ablate.models.positions import fit_table
-from ablate.models.table_growth import growth, learned_offsets, spline
+from ablate.models.position import fit_table, growth, learned_offsets, spline
 
 
 def f64(*values: float) -> torch.Tensor:

@@ -3,8 +3,8 @@
 import pytest
 
 from ablate.axes import AXES, Options
-from ablate.axes.sizes import SIZES
-from ablate.config_yaml import load_config
+from ablate.config.backbone import SIZES
+from ablate.config.yaml import load_config
 from ablate.studies.published import COCO_VALIDATION, Finding, findings_of, is_of, matches, published_folder
 
 FILES = sorted(path.stem for path in published_folder().glob("*.yaml"))

@@ -5,14 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from ablate.config import Coco
-from tests.ablate.engines.tiny import write_data
-
-
-@pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Coco:
-    return write_data(tmp_path_factory.mktemp("data") / "set")
-
 
 @pytest.fixture
 def save(tmp_path: Path):  # type: ignore[no-untyped-def]

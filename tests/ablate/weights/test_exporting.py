@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from ablate.config_yaml import dump_config
-from ablate.engines.base import Habits
-from ablate.execution import execute
+from ablate.config.yaml import dump_config
+from ablate.execute.run import execute
+from ablate.train.outcome import Habits
 from tests.ablate.weights.test_running import Save, config
 from tests.ablate.weights.test_running import mae as mae
 from tests.command_line import run

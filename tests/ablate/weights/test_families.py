@@ -7,11 +7,11 @@ import pytest
 import torch
 from msgspec import structs
 
-from ablate.backbones import build_vit
-from ablate.config import Attention, Init, Model, Position, Pyramid, RunConfig, ViT
+from ablate.config.schema import Attention, Init, Model, Position, Pyramid, RunConfig, ViT
+from ablate.weights.build import build_vit
+from ablate.weights.convert import Report, load_weights
 from ablate.weights.source import read_source
-from ablate.weights.transfer import Report, load_weights
-from tests.ablate.engines.tiny import tiny_config
+from tests.ablate.tiny import tiny_config
 from tests.ablate.weights import references as r
 
 Save = Callable[..., Path]

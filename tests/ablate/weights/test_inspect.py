@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from ablate.config import Pyramid, RunConfig
-from ablate.config_yaml import dump_config, load_config, with_changes
-from ablate.weights.option import weights_from
-from analysis.refusal import BadInput
-from tests.ablate.engines.tiny import tiny_config
+from ablate.config.schema import Pyramid, RunConfig
+from ablate.config.yaml import dump_config, load_config, with_changes
+from ablate.weights.inspect import weights_from
+from analysis.exceptions import BadInput
+from tests.ablate.tiny import tiny_config
 from tests.ablate.weights import references as r
 from tests.command_line import run
 

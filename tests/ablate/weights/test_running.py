@@ -10,17 +10,17 @@ import torch
 
 from ablate.axes import AXES, Options
 from ablate.axes.custom import axis_from_file, axis_from_keys
-from ablate.config import RunConfig
-from ablate.config_yaml import dump_config, load_config, with_changes
-from ablate.engines.base import Habits
-from ablate.execution import execute, prepare
-from ablate.identity import training_identity
-from ablate.manifest import Manifest
-from ablate.store import read_json
-from ablate.studies.planning import Request, plan
+from ablate.config.identity import training_identity
+from ablate.config.schema import RunConfig
+from ablate.config.yaml import dump_config, load_config, with_changes
+from ablate.execute.run import execute, prepare
+from ablate.runs.folder import read_json
+from ablate.runs.manifest import Manifest
+from ablate.studies.plan import Request, plan
 from ablate.studies.study import write_study
-from ablate.weights.digest import digest_of
-from analysis.refusal import BadInput
+from ablate.train.outcome import Habits
+from ablate.weights.checkpoint import digest_of
+from analysis.exceptions import BadInput
 from tests.ablate.weights import references as r
 from tests.ablate.weights.test_inspect import plain_base
 from tests.command_line import run
@@ -78,7 +78,7 @@ def test_a_file_that_changed_after_planning_is_not_loaded(data: object, mae: Pat
     settings = config(data, mae)
     folder = prepare(settings, tmp_path, "cpu")
     torch.save(r.mae_fine_tuned().saved, mae)
-    from ablate.engines.vision import VisionEngine
+    from ablate.engines.torchvision import VisionEngine
 
     with pytest.raises(BadInput, match="is another file than when this run was prepared; put the old one back"):
         VisionEngine().run(folder, Habits(workers=0))

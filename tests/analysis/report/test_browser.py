@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from analysis import Settings, read_detections, read_ground_truth
-from analysis.report.build import build_report
+from analysis.report.report import build_report
 from tests.analysis.report.pages import HOSTILE, write_data
 
 pytestmark = pytest.mark.browser

@@ -8,7 +8,7 @@ from matplotlib.path import Path as Polygon
 from pycocotools import mask
 
 from analysis import read_ground_truth
-from analysis.report.outlines import outline
+from analysis.report.pictures import outline
 from tests.shared_data import shared_data
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from analysis import Settings, read_detections, read_ground_truth
-from analysis.error_types import ERRORS
-from analysis.report.build import Report, build_report
+from analysis.evaluation.error_types import ERRORS
+from analysis.report.report import Report, build_report
 from tests.analysis.cases import found, object_, read
 from tests.analysis.report.pages import HOSTILE, text_of, write_data
 
@@ -190,8 +190,8 @@ def test_a_class_that_nothing_detects_and_one_without_objects(tmp_path: Path) ->
 
 
 def test_intervals_are_whiskers_and_brackets_and_differences_lines(data: tuple[Path, Path, list[Path]]) -> None:
-    from analysis.comparison.compare import Entrant, compare
-    from analysis.comparison.screen import interval_text
+    from analysis.render.comparison import interval_text
+    from analysis.stats.compare import Entrant, compare
 
     truth, _, files = data
     gt = read_ground_truth(truth)

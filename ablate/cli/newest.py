@@ -1,0 +1,69 @@
+"""What the analysis is told of runs: the newest study's predictions, and the ground truth of a run folder."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analysis.cli.analyze import TRUTH_OF_RUN
+
+if TYPE_CHECKING:
+    import typer
+
+    from ablate.runs.folder import RunFolder
+
+Inputs = tuple[list[tuple[str, Path]], Path]  # (name, prediction file) of each run, and the ground truth of all
+
+
+def tell_the_analysis(context: "typer.Context") -> None:
+    """Hand in what the analysis, which knows no studies, cannot find by itself."""
+    context.obj = newest_predictions
+    context.meta[TRUTH_OF_RUN] = truth_of_run
+
+
+def newest_predictions(root: Path) -> Inputs | None:
+    """The finished runs of the newest study under a root, or the newest finished run where there is no study.
+
+    Runs are called by their variants, with the seed where a variant has several. None: nothing is finished.
+    """
+    from ablate.runs.folder import is_finished, run_folder, run_folders
+    from ablate.studies.study import list_studies
+
+    for study in reversed(list_studies(root)):
+        runs = [run for run in study.runs if run.blocked is None and is_finished(run_folder(root, run.identity))]
+        if runs:
+            several = len({run.seed for run in runs}) > 1
+            named = [
+                (f"{run.variant}, seed {run.seed}" if several else run.variant, run_folder(root, run.identity))
+                for run in runs
+            ]
+            return [(name, folder.predictions) for name, folder in named], _truth(named[0][1])
+    finished = [folder for folder in run_folders(root) if is_finished(folder)]
+    if not finished:
+        return None
+    folder = max(finished, key=lambda folder: folder.predictions.stat().st_mtime)
+    return [(folder.path.name, folder.predictions)], _truth(folder)
+
+
+def truth_of_run(path: Path) -> Path:
+    """The ground truth of a run folder.
+
+    Raises:
+        BadInput: its config or its data cannot be read, or the folder was moved away from its embedded data.
+    """
+    from ablate.config.schema import Shapes
+    from ablate.runs.folder import RunFolder
+    from analysis.exceptions import BadInput
+
+    folder = RunFolder(path.resolve())
+    moved = folder.path != folder.root / "results" / "runs" / folder.path.name
+    if moved and isinstance(folder.read_config().data.validation, Shapes):
+        raise BadInput(
+            f"{path}: lies outside a results/runs, beside which its embedded data would be; give the ground truth by "
+            "--gt (data shapes writes it)"
+        )
+    return _truth(folder)
+
+
+def _truth(folder: "RunFolder") -> Path:
+    from ablate.data.sources import locate
+
+    return locate(folder.read_config().data.validation, folder.root).annotations

@@ -1,0 +1,176 @@
+"""The verbs of ``weights``: parse the command line, call the library, show the result.
+
+``weights pretrain``: a masked autoencoder on a folder of images, or on the embedded data.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ablate.cli.run import Device, OnDevice, Root
+from analysis.exceptions import BadInput
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from ablate.config.schema import Pretraining
+    from ablate.runs.folder import PretrainingFolder
+
+
+app = typer.Typer(help="Look into files of pre-trained weights.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """Look into files of pre-trained weights."""
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .pth, .pth.tar or .safetensors file.")],
+    base: Annotated[
+        str,
+        typer.Option("--base", metavar="CONFIG", help="To load into.", show_default="the preset of its size"),
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+) -> None:
+    """Show of which family a file is, what becomes of each tensor, what is resized and new, and what a config sets."""
+    import msgspec
+
+    from ablate.weights.inspect import inspect as inspect_file
+    from ablate.weights.inspect import inspection_screen
+    from analysis.render.errors import print_whole
+
+    found = inspect_file(file, base)
+    if as_json:
+        typer.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    else:
+        print_whole(*inspection_screen(found))
+
+
+EMBEDDED = "tiny-shapes-mae"  # what is pre-trained on the embedded data, and how
+RECIPE = "init.pretraining."  # what keys of the recipe begin with
+LARGE = "vit-b-coco"  # what is pre-trained on other images; the recipe is MAE's own
+
+
+@app.command()
+def pretrain(
+    images: Annotated[
+        Path | None, typer.Option("--images", metavar="DIR", help="Images, in a folder and the folders in it.")
+    ] = None,
+    data: Annotated[str, typer.Option("--data", metavar="shapes", help="The embedded data set in place of DIR.")] = "",
+    base: Annotated[
+        str,
+        typer.Option(
+            "--base",
+            metavar="CONFIG",
+            help="A run's preset or YAML: its backbone is pre-trained, by its init.pretraining (else by MAE's recipe).",
+            show_default=f"{LARGE}; with --data shapes {EMBEDDED}",
+        ),
+    ] = "",
+    epochs: Annotated[
+        float | None, typer.Option(help="Of the whole schedule.", min=0, show_default="the recipe's")
+    ] = None,
+    save_epochs: Annotated[
+        str,
+        typer.Option("--save-epochs", metavar="100,200,...", help="Keep weights after these too, not only the last."),
+    ] = "",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a field of CONFIG: init.pretraining.batch_size=256."),
+    ] = None,
+    root: Root = Path(),
+    device: OnDevice = Device.auto,
+    accumulate: Annotated[
+        int, typer.Option(help="Forward passes before each optimizer step, where the batch is too large.", min=1)
+    ] = 1,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that load images.", min=0, show_default="as the machine has cores")
+    ] = None,
+    checkpoint_minutes: Annotated[float, typer.Option(help="Time between checkpoints.", min=0)] = 10.0,
+) -> None:
+    """Pre-train a ViT as a masked autoencoder (MAE); the same command continues after a kill, or shows what is there.
+
+    Weights in the official format and pictures of reconstructions lie in results/pretraining. A checkpoint before the
+    last epoch is of an unfinished cosine: for one that compares with a shorter pre-training, run that one.
+    On several GPUs: torchrun --nproc-per-node 8 cli.py weights pretrain --images DIR
+    """
+    from ablate.execute.pretraining import pretrain as carry_out
+    from ablate.train.outcome import Habits
+    from analysis.render.errors import print_whole
+
+    habits = Habits(
+        device=device.value,
+        workers=workers,
+        checkpoint_seconds=checkpoint_minutes * 60,
+        say=lambda line: typer.echo(line, err=True),
+    )
+    executed = carry_out(
+        _pretraining(images, data, base, epochs, changes or ()),
+        root,
+        habits,
+        keep=_epochs(save_epochs),
+        accumulate=accumulate,
+    )
+    if executed.first_process:
+        print_whole(*_screen(executed.folder))
+
+
+def _pretraining(
+    images: Path | None, data: str, base: str, epochs: float | None, changes: Sequence[str]
+) -> "Pretraining":
+    import msgspec
+
+    from ablate.config.schema import Folder, Pretrain, Shapes, pretraining_of
+    from ablate.config.yaml import load_config, parse_change, with_changes
+
+    if (images is None) == (not data) or data not in ("", "shapes"):
+        raise BadInput("name the images to pre-train on: --images DIR, or --data shapes for the embedded ones")
+    source = Shapes(split="train") if images is None else Folder(path=str(images.expanduser().absolute()))
+    base = base or (EMBEDDED if data else LARGE)
+    own = [change for change in changes if change.strip().startswith(RECIPE)]
+    config = load_config(base, [change for change in changes if change not in own])
+    recipe = config.init.pretraining
+    tree = msgspec.to_builtins(recipe if isinstance(recipe, Pretrain) else Pretrain(images=source, precision="auto"))
+    tree |= {"images": msgspec.to_builtins(source)} | ({} if epochs is None else {"epochs": epochs})
+    config = with_changes(config, {"init.weights": "none", "init.pretraining": tree})
+    config = with_changes(config, dict(parse_change(change) for change in own))
+    return pretraining_of(config)
+
+
+def _epochs(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdecimal() for part in parts):
+        raise BadInput(f"--save-epochs {text}: must be whole numbers with commas between them, such as 100,200")
+    return list(dict.fromkeys(map(int, parts)))
+
+
+def _screen(folder: "PretrainingFolder") -> "list[RenderableType]":
+    from rich.table import Table
+    from rich.text import Text
+
+    from ablate.runs.folder import Status
+
+    status = folder.read_status() or Status(state="prepared")
+    grid = Table.grid(padding=(0, 2))
+
+    def row(name: str, value: str) -> None:
+        grid.add_row(Text(name, style="bold"), value)
+
+    row("pre-training", str(folder.path))
+    row("state", status.state.replace("_", " "))
+    if status.message:
+        row("because", status.message)
+    losses = [line for line in folder.read_metrics() if line.get("loss") is not None]
+    if losses:
+        row(
+            "loss",
+            f"{losses[0]['loss']:.4f} at first, {losses[-1]['loss']:.4f} at last ({losses[-1]['iteration']:,} it.)",
+        )
+    for path in sorted(folder.weights.glob("[0-9]*[0-9].pth")):
+        row("weights", f"{path}  after {int(path.stem)} epochs")
+    for path in sorted(folder.pictures.glob("[0-9]*.png"))[-1:]:
+        row("pictures", f"{path}  original, what the encoder saw, what the decoder made of it")
+    return [grid]

@@ -1,1 +1,0 @@
-"""Every variant of a study against its baseline, with intervals."""

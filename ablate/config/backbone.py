@@ -1,0 +1,47 @@
+"""The ViT of a config, and the names that papers give to the sizes of backbones."""
+
+from typing import NamedTuple
+
+from ablate.config.schema import Model, RunConfig, ViT
+from analysis.exceptions import BadInput
+
+
+def vit_of(base: RunConfig, axis: str) -> ViT:
+    """The ViT of a base config.
+
+    Raises:
+        BadInput: it has another backbone.
+    """
+    backbone = base.model.backbone
+    if not isinstance(backbone, ViT):
+        raise BadInput(f"axis {axis} varies a ViT, and the base has a ResNet; choose another --base")
+    return backbone
+
+
+class Dimensions(NamedTuple):
+    """Of a plain ViT."""
+
+    width: int
+    depth: int
+    heads: int
+
+
+SIZES = {
+    "vit-b": Dimensions(768, 12, 12),
+    "vit-l": Dimensions(1024, 24, 16),
+    "vit-h": Dimensions(1280, 32, 16),
+}
+
+
+def model_size(model: Model) -> str:
+    """``vit-b``, ``vit-l``, ``vit-h``, ``resnet-50``, ``resnet-101``; a ViT of another size by its width and depth.
+
+    >>> from ablate.config.yaml import load_config
+    >>> model_size(load_config("vit-l-coco").model), model_size(load_config("tiny-shapes").model)
+    ('vit-l', 'vit-96x4')
+    """
+    backbone = model.backbone
+    if not isinstance(backbone, ViT):
+        return f"resnet-{backbone.depth}"
+    own = Dimensions(backbone.width, backbone.depth, backbone.heads)
+    return next((name for name, size in SIZES.items() if size == own), f"vit-{own.width}x{own.depth}")

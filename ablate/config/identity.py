@@ -1,0 +1,103 @@
+"""The two identities of a run: what was learned, and what was measured of it.
+
+Both are SHA-256 over canonical JSON of parsed values, so the order of keys, comments, the spelling of numbers, names,
+paths, the machine and the launcher do not enter. A field at its default is left out: a field that is added later, with
+the old behaviour as its default, changes no identity. Data sets enter as ``analysis.GroundTruth.digest``, initial
+weights as ``ablate.weights.checkpoint``.
+"""
+
+import hashlib
+
+import msgspec
+
+from ablate.config.schema import Part, Pretraining, RunConfig
+
+# Raised by hand when the same config starts to train to something else: a fixed bug, another order of images.
+TRAINING_REVISION = 2
+PRETRAINING_REVISION = 1
+SHORT = 12  # hex digits: 48 bits, a clash among a million runs has a chance of 1 in 500
+
+
+def pretraining_identity(pretraining: Pretraining, images: str) -> str:
+    """Hash (64 hex digits) of everything that determines pre-trained weights; of which epochs they are kept does not.
+
+    Args:
+        pretraining: resolved, as below.
+        images: digest of the images.
+
+    Raises:
+        ValueError: precision is still ``auto``.
+    """
+    if pretraining.pretrain.precision == "auto":
+        raise ValueError("resolve pretraining.precision=auto before taking an identity")
+    values = _without_defaults(pretraining)
+    recipe = {**_without_defaults(pretraining.pretrain), "images": images}
+    return _hash({**values, "pretrain": recipe, "revision": PRETRAINING_REVISION})
+
+
+def training_identity(config: RunConfig, training_data: str, weights: str = "") -> str:
+    """Hash (64 hex digits) of everything that determines the trained weights.
+
+    Args:
+        config: the resolved config; ``train.precision`` must not be ``auto`` any more.
+        training_data: digest of the training set.
+        weights: digest of the initial weights, or the ``pretraining_identity`` of the pre-training that makes them;
+            empty where there are none.
+
+    Raises:
+        ValueError: where precision is still ``auto``, because two machines would share an identity and not a result;
+            where the config names weights or a pre-training and its digest is missing, or the other way round.
+    """
+    if config.train.precision == "auto":
+        raise ValueError("resolve train.precision=auto before taking an identity")
+    if (config.init.weights == config.init.pretraining == "none") == bool(weights):
+        raise ValueError("an identity takes the digest of the weights that init names")
+    values = _without_defaults(config)
+    if weights:
+        key = "weights" if config.init.pretraining == "none" else "pretraining"
+        values["init"] = {**_without_defaults(config.init), key: weights}
+    values.pop("evaluate", None)
+    rules = {key: value for key, value in _without_defaults(config.data).items() if key not in ("train", "validation")}
+    return _hash({**values, "data": {"train": training_data, **rules}, "revision": TRAINING_REVISION})
+
+
+def evaluation_identity(config: RunConfig, training_data: str, validation_data: str, weights: str = "") -> str:
+    """Hash (64 hex digits) of everything that determines the predictions and their analysis.
+
+    Args:
+        config: as in ``training_identity``.
+        training_data: digest of the training set.
+        validation_data: digest of the validation set.
+        weights: as in ``training_identity``.
+
+    Raises:
+        ValueError: as ``training_identity``.
+    """
+    return _hash(
+        {
+            "training": training_identity(config, training_data, weights),
+            "evaluate": _without_defaults(config.evaluate),
+            "validation": validation_data,
+        }
+    )
+
+
+def short(identity: str) -> str:
+    """The first 12 hex digits, which name a run's folder."""
+    return identity[:SHORT]
+
+
+def _hash(values: dict[str, object]) -> str:
+    return hashlib.sha256(msgspec.json.encode(values, order="sorted")).hexdigest()
+
+
+def _without_defaults(part: Part) -> dict[str, object]:
+    """Field by field; a part that is all default is left out as a whole, the tag of a union stays."""
+    config = part.__struct_config__
+    values: dict[str, object] = {} if config.tag is None else {str(config.tag_field): config.tag}
+    for field in msgspec.structs.fields(part):
+        value = getattr(part, field.name)
+        if not field.required and value == field.default:
+            continue
+        values[field.name] = _without_defaults(value) if isinstance(value, Part) else value
+    return values

@@ -1,0 +1,486 @@
+"""What a run is: ``RunConfig`` and its parts, frozen and validated; everything that changes a result is a field here.
+
+Files are read and written by ``ablate.config.yaml``, hashed by ``ablate.config.identity``. No field holds a name, a
+machine or a number of workers: those change nothing. A missing treatment is spelled ``none``. Sources: the paper is
+"Benchmarking
+Detection Transfer Learning with Vision Transformers" (arXiv 2111.11429), ViTDet is arXiv 2203.16527.
+
+Constructing a part checks it alone; ``RunConfig`` checks what lies between the parts. A bad value raises ``ValueError``
+(through ``config_yaml``: ``BadInput``) with one sentence that names the field and the remedy.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+
+def _about(text: str) -> Meta:
+    return Meta(description=text)
+
+
+Count = Annotated[int, Meta(ge=1)]
+Size = Annotated[int, Meta(ge=1, le=2**16)]  # of a tensor's side: far beyond use, and products stay in 64 bits
+Positive = Annotated[float, Meta(gt=0)]
+NonNegative = Annotated[float, Meta(ge=0)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Rate = Annotated[float, Meta(ge=0, lt=1)]
+Nothing = Literal["none"]
+Blocks = tuple[Annotated[int, Meta(ge=0)], ...]  # 0-based block numbers
+
+
+class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A group of fields; a description in the annotation becomes the comment beside the value in a written YAML."""
+
+
+class Attention(Part, frozen=True, kw_only=True):
+    """Where the blocks look, and how it is computed (paper, section 2; ViTDet, section 3)."""
+
+    pattern: Annotated[
+        Literal["window", "hybrid", "global"], _about("hybrid: windows, with a few global blocks between them")
+    ] = "hybrid"
+    window_size: Annotated[Size, _about("side of a window in tokens")] = 14
+    global_blocks: Annotated[
+        Literal["even", "first", "last"] | Blocks, _about("place of the global (or convolution) blocks")
+    ] = "even"
+    global_count: Annotated[Count, _about("how many of them, unless listed")] = 4
+    propagation: Annotated[
+        Literal["none", "shift", "conv_naive", "conv_basic", "conv_bottleneck"],
+        _about("between windows, where no block is global"),
+    ] = "none"
+    kernel: Annotated[Literal["naive", "fused"], _about("naive materialises the logits, as the paper did")] = "fused"
+    checkpoint: Annotated[Literal["none", "all"] | Blocks, _about("blocks recomputed in the backward pass")] = "none"
+
+
+class Position(Part, frozen=True, kw_only=True):
+    """Treatment of the two kinds of positional information (paper, table 4): pre-trained, random, zero or none."""
+
+    relative: Annotated[Literal["pt", "rand", "zero", "none"], _about("bias tables")] = "zero"
+    tables: Annotated[
+        Literal["shared", "per_block"], _about("shared: one table for windowed, one for global blocks, as in the paper")
+    ] = "shared"
+    absolute: Annotated[Literal["pt", "rand", "zero", "none"], _about("embedding added to the patches")] = "rand"
+    absolute_grid: Annotated[Size, _about("side of the stored embedding in tokens; resized to the image")] = 14
+
+
+class ViT(Part, frozen=True, kw_only=True, tag_field="type", tag="vit"):
+    """A plain Vision Transformer."""
+
+    width: Annotated[Size, _about("channels of a token")]
+    depth: Annotated[int, Meta(ge=1, le=1000), _about("blocks")]
+    heads: Annotated[Size, _about("attention heads; they divide the width")]
+    image_size: Annotated[Size, _about("side of the square input in pixels")]
+    patch_size: Annotated[Size, _about("side of a patch in pixels")] = 16
+    mlp_ratio: Annotated[float, Meta(gt=0, le=1000), _about("hidden width of an MLP over width")] = 4.0
+    attention: Attention = Attention()
+    position: Position = Position()
+    layer_scale: Annotated[Positive | Nothing, _about("initial value; only BEiT weights use it")] = "none"
+    drop_path: Annotated[Rate, _about("rate of the last block; rises linearly from 0")] = 0.0
+    qkv_bias: bool = True
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            divisors = [heads for heads in range(1, min(self.width, 32) + 1) if self.width % heads == 0]
+            raise ValueError(f"heads {self.heads} does not divide width {self.width}; these do: {divisors}")
+        if self.image_size % self.patch_size:
+            fit = max(1, round(self.image_size / self.patch_size)) * self.patch_size
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}; nearest is {fit}"
+            )
+        attention, grid = self.attention, self.image_size // self.patch_size
+        if attention.pattern != "global" and attention.window_size > grid:
+            raise ValueError(
+                f"attention.window_size {attention.window_size} is larger than the grid of {grid} x {grid} tokens; "
+                f"choose at most {grid}, or attention.pattern=global"
+            )
+        if attention.propagation != "none" and attention.pattern != "window":
+            raise ValueError(
+                f"attention.propagation {attention.propagation} stands in for global blocks and needs "
+                f"attention.pattern=window, not {attention.pattern}"
+            )
+        if int(self.width * self.mlp_ratio) < 1:
+            raise ValueError(f"mlp_ratio {self.mlp_ratio} leaves no hidden channel at width {self.width}")
+        if attention.propagation == "conv_bottleneck" and self.width < 2:
+            raise ValueError("attention.propagation conv_bottleneck halves the width and needs a width of at least 2")
+        self._check_count()
+        for name in ("global_blocks", "checkpoint"):
+            self._check_blocks(name, getattr(attention, name))
+
+    def _check_count(self) -> None:
+        attention = self.attention
+        used = attention.pattern == "hybrid" or attention.propagation.startswith("conv")
+        if not used or isinstance(attention.global_blocks, tuple):
+            return
+        if attention.global_count > self.depth:
+            raise ValueError(f"attention.global_count {attention.global_count} exceeds depth {self.depth}")
+        if attention.global_blocks == "even" and self.depth % attention.global_count:
+            divisors = [count for count in range(1, self.depth + 1) if self.depth % count == 0]
+            raise ValueError(
+                f"attention.global_count {attention.global_count} does not divide depth {self.depth}, which "
+                f"attention.global_blocks=even needs; these do: {divisors}"
+            )
+
+    def _check_blocks(self, name: str, blocks: str | tuple[int, ...]) -> None:
+        if isinstance(blocks, str):
+            return
+        if list(blocks) != sorted(set(blocks)) or not blocks or blocks[-1] >= self.depth:
+            raise ValueError(
+                f"attention.{name} {list(blocks)} must list blocks in rising order, from 0 to {self.depth - 1}"
+            )
+
+
+class ResNet(Part, frozen=True, kw_only=True, tag_field="type", tag="resnet"):
+    """A residual network, the convolutional comparison."""
+
+    depth: Annotated[Literal[50, 101], _about("layers")]
+    image_size: Annotated[Size, _about("side of the square input in pixels")]
+
+    def __post_init__(self) -> None:
+        if self.image_size % 32:
+            fit = max(1, round(self.image_size / 32)) * 32
+            raise ValueError(f"image_size {self.image_size} is not a multiple of the stride 32; nearest is {fit}")
+
+
+class Pyramid(Part, frozen=True, kw_only=True):
+    """Feature maps for the detector: the paper's four modules and FPN, one map, or ViTDet's variants."""
+
+    type: Annotated[
+        Literal["multi_scale", "single_scale", "simple", "last_map", "fpn"], _about("fpn belongs to the resnet")
+    ]
+    channels: Annotated[Size, _about("of every map")] = 256
+
+
+class Anchors(Part, frozen=True, kw_only=True):
+    """RPN anchors, unrounded."""
+
+    sizes: Annotated[
+        tuple[Positive, ...], _about("sqrt(area) in pixels: one a level (four and a pooled fifth); single_scale: all")
+    ] = (32.0, 64.0, 128.0, 256.0, 512.0)
+    aspect_ratios: Annotated[tuple[Positive, ...], _about("height / width")] = (0.5, 1.0, 2.0)
+
+    def __post_init__(self) -> None:
+        if not self.sizes or not self.aspect_ratios:
+            raise ValueError("anchors need at least one of sizes and one of aspect_ratios")
+
+
+class Proposals(Part, frozen=True, kw_only=True):
+    """How many boxes the RPN hands on in training (detectron2's values); in prediction: ``Evaluate``."""
+
+    train_before_nms: Annotated[Count, _about("a level")] = 2000
+    train_after_nms: Annotated[Count, _about("an image")] = 1000
+    nms_threshold: Annotated[Fraction, _about("IoU; also in prediction")] = 0.7
+
+
+class Detector(Part, frozen=True, kw_only=True):
+    """Mask R-CNN, or Faster R-CNN without masks."""
+
+    head: Annotated[
+        Literal["paper", "plain"], _about("paper: BN, 2 RPN convs, 4 conv + 1 fc box head; plain: the original heads")
+    ] = "paper"
+    masks: Annotated[bool, _about("false: boxes only")] = True
+    box_conv_channels: Annotated[Size, _about("of the box head's 4 convolutions (head: paper)")] = 256
+    box_fc: Annotated[Size, _about("units of the box head's fully connected layers")] = 1024
+    mask_conv_channels: Annotated[Size, _about("of the mask head's 4 convolutions")] = 256
+    anchors: Anchors = Anchors()
+    proposals: Proposals = Proposals()
+    rpn_anchors_per_image: Annotated[Count, _about("sampled for the RPN loss")] = 256
+    rois_per_image: Annotated[Count, _about("sampled for the head losses, a quarter of them positive")] = 512
+
+
+class Model(Part, frozen=True, kw_only=True):
+    """Backbone, pyramid and detector."""
+
+    backbone: ViT | ResNet
+    pyramid: Pyramid
+    detector: Detector = Detector()
+    pixel_mean: Annotated[tuple[float, float, float], _about("RGB, 0..1")] = (0.485, 0.456, 0.406)
+    pixel_std: Annotated[tuple[Positive, Positive, Positive], _about("RGB, 0..1")] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        kind, backbone = self.pyramid.type, self.backbone
+        if isinstance(backbone, ResNet) != (kind == "fpn"):
+            valid = "fpn" if isinstance(backbone, ResNet) else "multi_scale, single_scale, simple, last_map"
+            raise ValueError(f"pyramid.type {kind} does not fit this backbone; choose {valid}")
+        if isinstance(backbone, ViT):
+            if kind == "multi_scale" and backbone.depth % 4:
+                raise ValueError(
+                    f"backbone.depth {backbone.depth} is not divisible by 4, which pyramid.type=multi_scale needs to "
+                    "tap every quarter; change the depth, or choose single_scale, simple or last_map"
+                )
+            if kind == "simple" and backbone.width % 4:
+                raise ValueError(
+                    f"backbone.width {backbone.width} is not divisible by 4, which pyramid.type=simple needs for its "
+                    "finest map; choose multi_scale, single_scale, last_map or another width"
+                )
+            if kind != "single_scale" and backbone.patch_size % 4:
+                raise ValueError(
+                    f"backbone.patch_size {backbone.patch_size} is not divisible by 4, which pyramid.type={kind} needs "
+                    "for its finest map; choose single_scale or another patch_size"
+                )
+            grid = backbone.image_size // backbone.patch_size
+            if kind != "single_scale" and grid % 2:
+                raise ValueError(
+                    f"backbone.image_size {backbone.image_size} gives an odd grid of {grid} tokens, which cannot be "
+                    f"halved for pyramid.type={kind}; choose a multiple of {2 * backbone.patch_size}"
+                )
+        sizes = len(self.detector.anchors.sizes)
+        if kind != "single_scale" and sizes != 5:
+            raise ValueError(f"detector.anchors.sizes has {sizes} entries; pyramid.type={kind} needs 5, one a level")
+
+
+class Shapes(Part, frozen=True, kw_only=True, tag_field="type", tag="shapes"):
+    """The embedded synthetic data set (``ablate.data.shapes``)."""
+
+    split: Literal["train", "validation"]
+    images: Annotated[Count | Literal["all"], _about("use only the first so many")] = "all"
+
+
+class Coco(Part, frozen=True, kw_only=True, tag_field="type", tag="coco"):
+    """A COCO-style data set on disk; relative paths in a file count from that file."""
+
+    annotations: Annotated[str, _about("instances JSON")]
+    images: Annotated[str, _about("folder of the file names")]
+
+
+class Folder(Part, frozen=True, kw_only=True, tag_field="type", tag="folder"):
+    """Images without annotations, in a folder and the folders in it."""
+
+    path: str
+
+
+class Pretrain(Part, frozen=True, kw_only=True):
+    """Pre-training in the house: a masked autoencoder (MAE, arXiv 2111.06377), its images and its recipe."""
+
+    images: Shapes | Folder
+    image_size: Annotated[Size, _about("side of the square crops in pixels")] = 224
+    mask_ratio: Annotated[Rate, _about("part of the patches that the encoder does not see")] = 0.75
+    normalised_target: Annotated[bool, _about("each patch to be reconstructed at mean 0 and variance 1")] = True
+    decoder_width: Size = 512
+    decoder_depth: Annotated[Count, _about("blocks")] = 8
+    decoder_heads: Annotated[Size, _about("they divide its width")] = 16
+    epochs: Annotated[Positive, _about("of the whole schedule; every length is a full cosine of its own")] = 800.0
+    warmup_epochs: Annotated[NonNegative, _about("linear from 0, before the cosine")] = 40.0
+    batch_size: Annotated[Count, _about("images an optimizer step, over all devices and accumulation steps")] = 4096
+    base_lr: Annotated[Positive, _about("peak learning rate of 256 images; grows with the batch")] = 1.5e-4
+    weight_decay: Annotated[NonNegative, _about("not on norms and biases")] = 0.05
+    betas: tuple[Rate, Rate] = (0.9, 0.95)
+    crop_scale: Annotated[tuple[Positive, Positive], _about("part of the image's area that a crop takes")] = (0.2, 1.0)
+    flip: Annotated[Fraction, _about("probability")] = 0.5
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16", "auto"], _about("auto is resolved on the machine before the identity is taken")
+    ] = "fp32"
+    seed: Annotated[int, Meta(ge=0, lt=2**32), _about("not that of the run: one pre-training serves all its seeds")] = 0
+
+    def __post_init__(self) -> None:
+        if self.decoder_width % self.decoder_heads or self.decoder_width % 4:
+            raise ValueError(
+                f"decoder_width {self.decoder_width} must be a multiple of decoder_heads {self.decoder_heads} and of 4"
+            )
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs {self.warmup_epochs} is not shorter than epochs {self.epochs}")
+        if not self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise ValueError(f"crop_scale {list(self.crop_scale)} must be [smallest, largest], at most 1")
+
+    def total_iterations(self, images: int) -> int:
+        """Optimizer steps of the whole schedule on so many images."""
+        return self.iterations_after(self.epochs, images)
+
+    def iterations_after(self, epochs: float, images: int) -> int:
+        """Optimizer steps of so many epochs."""
+        return max(1, round(epochs * images / self.batch_size))
+
+    def warmup_iterations(self, images: int) -> int:
+        """Optimizer steps of the warm-up; fewer than the whole schedule has."""
+        return min(round(self.warmup_epochs * images / self.batch_size), self.total_iterations(images) - 1)
+
+
+class Init(Part, frozen=True, kw_only=True):
+    """Where the first weights come from."""
+
+    scheme: Annotated[Literal["random"], _about("BEiT's, depth-scaled")] = "random"
+    weights: Annotated[
+        str, Meta(min_length=1, description="none, or the file of a pre-trained ViT (see: weights inspect FILE)")
+    ] = "none"
+    pretraining: Annotated[Pretrain | Nothing, _about("made in the house; in place of a file of weights")] = "none"
+    pretraining_epoch: Annotated[
+        Count | Literal["last"], _about("whose weights are taken; one before the last is of an unfinished cosine")
+    ] = "last"
+
+    def __post_init__(self) -> None:
+        if self.weights != "none" and self.pretraining != "none":
+            raise ValueError("weights and pretraining both say where the first weights come from; set one to none")
+        epoch, recipe = self.pretraining_epoch, self.pretraining
+        if epoch != "last" and recipe == "none":
+            raise ValueError(f"pretraining_epoch {epoch} needs a pretraining; set it to last")
+        if isinstance(epoch, int) and isinstance(recipe, Pretrain) and epoch > recipe.epochs:
+            raise ValueError(f"pretraining_epoch {epoch} is beyond the {recipe.epochs:g} epochs of the pretraining")
+
+
+class Data(Part, frozen=True, kw_only=True):
+    """What is learned and what is measured."""
+
+    train: Shapes | Coco
+    validation: Shapes | Coco
+    images_without_boxes: Annotated[Literal["drop", "keep"], _about("in training")] = "drop"
+
+
+class Train(Part, frozen=True, kw_only=True):
+    """AdamW, large-scale jitter and the schedule (paper, appendix)."""
+
+    epochs: Annotated[Positive | Nothing, _about("either epochs or iterations")] = "none"
+    iterations: Annotated[Count | Nothing, _about("optimizer steps")] = "none"
+    batch_size: Annotated[Count, _about("images an optimizer step, over all devices and accumulation steps")]
+    images_per_norm: Annotated[Count, _about("images a BatchNorm statistic; divides batch_size")]
+    lr: Annotated[Positive, _about("peak learning rate")]
+    weight_decay: Annotated[NonNegative, _about("not on norms, positions and biases of tables")]
+    betas: tuple[Rate, Rate] = (0.9, 0.999)
+    warmup_epochs: Annotated[NonNegative, _about("linear from 0")] = 0.25
+    schedule: Annotated[Literal["cosine", "step"], _about("cosine: half a period down to 0")] = "cosine"
+    step_milestones: Annotated[tuple[Rate, ...], _about("of the schedule; each divides lr by 10")] = (8 / 9, 26 / 27)
+    jitter_scale: Annotated[tuple[Positive, Positive], _about("range of large-scale jitter")] = (0.1, 2.0)
+    flip: Annotated[Fraction, _about("probability")] = 0.5
+    clip_norm: Annotated[Positive | Nothing, _about("largest gradient norm")] = "none"
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16", "auto"], _about("auto is resolved on the machine before the identity is taken")
+    ] = "fp32"
+    memory_cap_gib: Annotated[Positive | Nothing, _about("answer for a smaller device")] = "none"
+
+    def __post_init__(self) -> None:
+        if (self.epochs == "none") == (self.iterations == "none"):
+            raise ValueError("exactly one of epochs and iterations must be a number, the other none")
+        if self.batch_size % self.images_per_norm:
+            raise ValueError(
+                f"images_per_norm {self.images_per_norm} does not divide batch_size {self.batch_size}; "
+                "set it to the images that share one BatchNorm statistic (devices x images on each)"
+            )
+        if self.jitter_scale[0] > self.jitter_scale[1]:
+            raise ValueError(f"jitter_scale {list(self.jitter_scale)} must be [smallest, largest]")
+        if list(self.step_milestones) != sorted(set(self.step_milestones)):
+            raise ValueError(f"step_milestones {list(self.step_milestones)} must rise")
+        if isinstance(self.epochs, float) and self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs {self.warmup_epochs} is not shorter than epochs {self.epochs}")
+
+    def total_iterations(self, images: int) -> int:
+        """Optimizer steps of the whole schedule on a training set of ``images`` (those kept)."""
+        if isinstance(self.iterations, int):
+            return self.iterations
+        assert isinstance(self.epochs, float)
+        return max(1, round(self.epochs * images / self.batch_size))
+
+    def warmup_iterations(self, images: int) -> int:
+        """Optimizer steps of the warm-up on a training set of ``images``; shorter than the schedule."""
+        return min(round(self.warmup_epochs * images / self.batch_size), self.total_iterations(images) - 1)
+
+
+class Evaluate(Part, frozen=True, kw_only=True):
+    """How the last checkpoint predicts."""
+
+    score_threshold: Annotated[Fraction, _about("boxes below it are dropped")] = 0.05
+    proposals_before_nms: Annotated[Count, _about("a level; what the RPN hands on")] = 1000
+    proposals_after_nms: Annotated[Count, _about("an image")] = 1000
+    nms_threshold: Annotated[Fraction, _about("IoU, per class")] = 0.5
+    max_detections: Annotated[Count, _about("an image")] = 100
+    padding: Annotated[
+        Literal["full", "least"], _about("full: to the square, as the paper; least: to a multiple of the stride")
+    ] = "full"
+
+
+class RunConfig(Part, frozen=True, kw_only=True):
+    """One run. Field by field it maps onto the keyword arguments of what it configures."""
+
+    engine: Annotated[
+        Literal["vision", "detectron2"],
+        _about("vision: torchvision's parts; detectron2: its own, which must be installed"),
+    ] = "vision"
+    model: Model
+    init: Init = Init()
+    data: Data
+    train: Train
+    evaluate: Evaluate = Evaluate()
+    seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0
+
+    def __post_init__(self) -> None:
+        backbone = self.model.backbone
+        if not isinstance(backbone, ViT) and self.init.weights != "none":
+            raise ValueError("init.weights loads into a ViT, but model.backbone is a resnet; set init.weights=none")
+        if self.init.pretraining != "none":
+            pretraining_of(self)  # which says what does not fit
+        elif isinstance(backbone, ViT) and self.init.weights == "none":
+            for name in ("relative", "absolute"):
+                if getattr(backbone.position, name) == "pt":
+                    raise ValueError(
+                        f"model.backbone.position.{name}=pt needs pre-trained weights, but init.weights is none; "
+                        "choose rand, zero or none"
+                    )
+
+
+class Encoder(Part, frozen=True, kw_only=True):
+    """What of a ViT is pre-trained."""
+
+    width: Size
+    depth: Annotated[int, Meta(ge=1, le=1000)]
+    heads: Size
+    patch_size: Size
+    mlp_ratio: Annotated[float, Meta(gt=0, le=1000)]
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.width % 4:
+            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads} and of 4 to be pre-trained")
+
+
+class Pretraining(Part, frozen=True, kw_only=True):
+    """One pre-training: whatever decides its weights."""
+
+    encoder: Encoder
+    pixel_mean: tuple[float, float, float]
+    pixel_std: tuple[Positive, Positive, Positive]
+    pretrain: Pretrain
+
+    def __post_init__(self) -> None:
+        size, patch = self.pretrain.image_size, self.encoder.patch_size
+        if size % patch:
+            fit = max(1, round(size / patch)) * patch
+            raise ValueError(f"pretraining.image_size {size} is not a multiple of patch_size {patch}; nearest is {fit}")
+        patches = (size // patch) ** 2
+        if not 0 < int(patches * (1 - self.pretrain.mask_ratio)) < patches:
+            raise ValueError(
+                f"pretraining.mask_ratio {self.pretrain.mask_ratio} leaves none of the {patches} patches of a crop "
+                "to be seen, or none to be reconstructed"
+            )
+
+
+def pretraining_of(config: RunConfig) -> Pretraining:
+    """The pre-training whose weights a run starts from; the encoder is the run's own backbone.
+
+    Raises:
+        ValueError: the run has none, or one that does not fit its model.
+    """
+    backbone, recipe = config.model.backbone, config.init.pretraining
+    if not isinstance(recipe, Pretrain):
+        raise ValueError("init.pretraining is none")
+    if not isinstance(backbone, ViT):
+        raise ValueError("init.pretraining pre-trains a ViT, and model.backbone is a ResNet; set it to none")
+    if backbone.position.relative == "pt":
+        raise ValueError(
+            "model.backbone.position.relative=pt needs weights with bias tables, which init.pretraining does not give; "
+            "choose zero, rand or none"
+        )
+    if not backbone.qkv_bias or backbone.layer_scale != "none":
+        raise ValueError("init.pretraining gives weights with qkv_bias=true and layer_scale=none; set them so")
+    return Pretraining(
+        encoder=Encoder(
+            width=backbone.width,
+            depth=backbone.depth,
+            heads=backbone.heads,
+            patch_size=backbone.patch_size,
+            mlp_ratio=backbone.mlp_ratio,
+        ),
+        pixel_mean=config.model.pixel_mean,
+        pixel_std=config.model.pixel_std,
+        pretrain=recipe,
+    )
+
+
+def epoch_of(init: Init) -> int:
+    """After which epoch of the pre-training the weights are taken."""
+    assert isinstance(init.pretraining, Pretrain)
+    return round(init.pretraining.epochs) if init.pretraining_epoch == "last" else init.pretraining_epoch

@@ -1,0 +1,342 @@
+"""Run configs as text: YAML 1.2 in and out, presets, ``base:`` and dotted changes.
+
+A config file is a short diff: ``base:`` names a preset or another file (relative to this one), and every key below it
+replaces the base's. A mapping of another kind than the base's (a backbone, a data set: what ``type`` tells apart)
+replaces it whole. Everything wrong becomes a ``BadInput`` of one sentence that names the file, the key and the valid
+choices.
+
+Where the presets lie: ``configs/base`` in a source tree, ``ablate/presets`` in an installed package.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from ablate.config.schema import Data, Part, RunConfig
+from analysis.exceptions import BadInput
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def presets_folder() -> Path:
+    """The folder of the presets, absolute and without links, whatever the working directory."""
+    installed = _PACKAGE / "presets"
+    return installed if installed.is_dir() else _PACKAGE.parent / "configs" / "base"
+
+
+def preset_names() -> tuple[str, ...]:
+    """The names that ``base:`` and the command line accept, sorted."""
+    return tuple(sorted(path.stem for path in presets_folder().glob("*.yaml")))
+
+
+def preset_path(name: str) -> Path:
+    """The file of a preset."""
+    return presets_folder() / f"{name}.yaml"
+
+
+P = TypeVar("P", bound=Part)
+Tree = dict[str, Any]
+PATH_KEYS = ("annotations", "images", "path")  # of a data set of type coco or folder
+
+
+def load_config(source: str | Path, changes: Sequence[str] = (), data: Data | None = None) -> RunConfig:
+    """The config of a preset's name or a YAML file, with ``changes`` such as ``train.lr=8e-5`` on top.
+
+    The sets of ``data`` take the place of the file's; what the file says of their use stays.
+
+    Relative paths of data and weights count from the file that holds them; in presets, by name or by path, and in
+    changes, from the current directory.
+    """
+    tree = _with_base(*_locate(str(source), Path()), seen=())
+    for name in () if data is None else ("train", "validation"):
+        tree = merge(tree, _nested(f"data.{name}", msgspec.to_builtins(getattr(data, name))))
+    for change in changes:
+        tree = merge(tree, _nested(*parse_change(change)))
+    return parse(tree, RunConfig, str(source))
+
+
+def parse_change(change: str) -> tuple[str, Any]:
+    """The dotted key and the value of ``key=value``."""
+    key, sign, text = change.partition("=")
+    if not sign or not key.strip():
+        raise BadInput(f"'{change}' is no change: write key=value, for example train.lr=8e-5")
+    return key.strip(), parse_yaml(text, f"the value of {key.strip()}")
+
+
+def with_changes(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
+    """``config`` with dotted keys set to parsed values, for example ``{"model.backbone.attention.window_size": 7}``."""
+    tree: Tree = msgspec.to_builtins(config)
+    for key, value in changes.items():
+        tree = merge(tree, _nested(key, value))
+    return parse(tree, RunConfig, "the changed config")
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The value of a YAML 1.2 document; ``where`` names it in a refusal."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    # The pure loader: the C one knows YAML 1.1 alone, in which `no` is false and `8e-5` a string.
+    loader = YAML(typ="safe", pure=True)
+    loader.version = (1, 2)
+    try:
+        return loader.load(text)
+    except YAMLError as error:
+        detail = " ".join(str(getattr(error, "problem", None) or error).split())
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        raise BadInput(f"{where}{line}: not valid YAML 1.2: {detail}") from None
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{where}: not valid YAML 1.2: {error}") from None
+
+
+def read_yaml(path: Path) -> Tree:
+    """The mapping in a YAML file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise BadInput(f"{path}: is not UTF-8 text") from None
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
+    tree = parse_yaml(text, str(path))
+    if not isinstance(tree, dict):
+        raise BadInput(f"{path}: must hold a mapping of keys to values, not {_kind(tree)}")
+    return tree
+
+
+def parse(tree: object, into: type[P], where: str) -> P:
+    """``tree`` (plain values) as a config part; ``where`` names its origin in a refusal."""
+    _check_keys(tree, msgspec.inspect.type_info(into), "", where)
+    try:
+        return msgspec.convert(tree, into)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `$")
+        key = path.removesuffix("`").removeprefix(".")
+        choices = _choices(tree, into, key) if message.startswith(("Invalid enum", "Expected")) else ""
+        raise BadInput(f"{where}: {key + ': ' if key else ''}{choices or message}") from None
+
+
+def merge(base: Tree, changes: Tree) -> Tree:
+    """``base`` with ``changes`` on top, mapping by mapping; one of another kind replaces a mapping whole."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict) and not _of_another_kind(old, value):
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _of_another_kind(old: Tree, new: Tree) -> bool:
+    """Whether ``type`` says that the keys of one mean nothing in the other; a pyramid's ``type`` is a mere setting."""
+    return "type" in old and new.get("type", old["type"]) != old["type"] and old["type"] in _kinds()
+
+
+@cache
+def _kinds() -> frozenset[str]:
+    """Every ``type`` by which a config tells apart parts with different fields."""
+    found: set[str] = set()
+    waiting: list[msgspec.inspect.Type] = [msgspec.inspect.type_info(RunConfig)]
+    while waiting:
+        for part in _alternatives(waiting.pop()):
+            if isinstance(part, msgspec.inspect.StructType):
+                found |= {str(part.tag)} if part.tag is not None else set()
+                waiting += [field.type for field in part.fields]
+    return frozenset(found)
+
+
+def dump_config(config: Part) -> str:
+    """``config`` as commented YAML, every field written out; the same config always gives the same text."""
+    return "".join(line + "\n" for line in _lines(config, ""))
+
+
+def _lines(part: Part, indent: str) -> Iterator[str]:
+    if part.__struct_config__.tag is not None:
+        yield f"{indent}{part.__struct_config__.tag_field}: {part.__struct_config__.tag}"
+    info = msgspec.inspect.type_info(type(part))
+    assert isinstance(info, msgspec.inspect.StructType)
+    for field in info.fields:
+        value = getattr(part, field.name)
+        if isinstance(value, Part):
+            yield f"{indent}{field.name}:"
+            yield from _lines(value, indent + "  ")
+        else:
+            about = _description(field.type)
+            yield f"{indent}{field.name}: {_scalar(value)}" + (f"  # {about}" if about else "")
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_scalar, value)) + "]"
+    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./-]*", value, re.ASCII)
+    if isinstance(value, str) and plain and parse_yaml(value, "a value") == value:
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _description(kind: msgspec.inspect.Type) -> str:
+    schema = (kind.extra_json_schema or {}) if isinstance(kind, msgspec.inspect.Metadata) else {}
+    return str(schema.get("description", ""))
+
+
+def _locate(source: str, folder: Path) -> tuple[Path, bool]:
+    """The file behind a name or path, and whether it is a preset."""
+    path = folder / Path(source).expanduser()
+    if path.is_file():
+        return path, path.resolve().parent == presets_folder()
+    if source in preset_names():
+        return preset_path(source), True
+    near = difflib.get_close_matches(source, preset_names(), n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise BadInput(f"{source}: neither a file nor a preset (presets: {', '.join(preset_names())}){hint}")
+
+
+def _with_base(path: Path, is_preset: bool, seen: tuple[Path, ...]) -> Tree:
+    place = path.resolve()
+    if place in seen:
+        raise BadInput(f"{path}: base leads back to itself through {' -> '.join(str(other) for other in seen)}")
+    tree = read_yaml(path)
+    base = tree.pop("base", None)
+    if not is_preset:
+        _anchor_paths(tree.get("data"), place.parent)
+        anchor_weights(tree, place.parent)
+        init = tree.get("init")
+        _anchor_paths(init.get("pretraining") if isinstance(init, dict) else None, place.parent)
+    if base is None:
+        return tree
+    if not isinstance(base, str):
+        raise BadInput(f"{path}: base: must be a preset's name or a path, not {_kind(base)}")
+    return merge(_with_base(*_locate(base, place.parent), (*seen, place)), tree)
+
+
+def _anchor_paths(tree: object, folder: Path) -> None:
+    """Makes the relative paths of data sets absolute, in place; ``images: all`` of the embedded data is none."""
+    for source in tree.values() if isinstance(tree, dict) else ():
+        for key in PATH_KEYS if isinstance(source, dict) else ():
+            is_count = source.get(key) == "all" and source.get("type", "shapes") == "shapes"
+            if isinstance(source.get(key), str) and not is_count:
+                source[key] = str(folder / Path(source[key]).expanduser())
+
+
+def anchor_weights(tree: Tree, folder: Path) -> None:
+    """Makes a relative path of initial weights absolute, in place; the key may be dotted, as in the file of an axis."""
+    init = tree.get("init")
+    for mapping, key in ((init, "weights"), (tree, "init.weights")):
+        if isinstance(mapping, dict) and isinstance(path := mapping.get(key), str) and path not in ("", "none"):
+            mapping[key] = str(folder / Path(path).expanduser())
+
+
+def _nested(key: str, value: object) -> Tree:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    assert isinstance(value, dict)
+    return value
+
+
+def _unwrap(kind: msgspec.inspect.Type) -> msgspec.inspect.Type:
+    return _unwrap(kind.type) if isinstance(kind, msgspec.inspect.Metadata) else kind
+
+
+def _alternatives(kind: msgspec.inspect.Type) -> tuple[msgspec.inspect.Type, ...]:
+    kind = _unwrap(kind)
+    return tuple(map(_unwrap, kind.types)) if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
+
+
+def _check_keys(tree: object, kind: msgspec.inspect.Type, key: str, where: str) -> None:
+    """Refuses unknown and missing keys with the valid ones, infinite numbers and keys that are no strings."""
+    if isinstance(tree, float) and tree - tree != 0:
+        raise BadInput(f"{where}: {key}: must be a finite number")
+    for item in tree if isinstance(tree, list) else ():
+        _check_keys(item, msgspec.inspect.AnyType(), key, where)
+    structs = [part for part in _alternatives(kind) if isinstance(part, msgspec.inspect.StructType)]
+    if not structs:
+        return
+    if not isinstance(tree, dict) and len(structs) < len(_alternatives(kind)):
+        return  # a word in place of the mapping, such as none; whether it is one of those is found by the conversion
+    if not isinstance(tree, dict):
+        raise BadInput(f"{where}: {key or 'the whole'}: must be a mapping of keys to values, not {_kind(tree)}")
+    struct, prefix = structs[0], f"{key}." if key else ""
+    valid = [field.name for field in struct.fields]
+    if struct.tag is not None:
+        tags = [str(part.tag) for part in structs]
+        if tree.get("type") not in tags:
+            given = f"not {tree['type']}" if "type" in tree else "and is missing"
+            raise BadInput(f"{where}: {prefix}type: must be one of {', '.join(tags)}, {given}")
+        struct = structs[tags.index(tree["type"])]
+        valid = ["type", *(field.name for field in struct.fields)]
+    for name in tree:
+        if name not in valid:
+            near = difflib.get_close_matches(str(name), valid, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise BadInput(f"{where}: {prefix}{name}: unknown key; {hint}valid here: {', '.join(valid)}")
+    for field in struct.fields:
+        if field.name in tree:
+            _check_keys(tree[field.name], field.type, prefix + field.name, where)
+        elif field.required:
+            raise BadInput(f"{where}: {prefix}{field.name}: is missing and has no default")
+
+
+def _choices(tree: object, into: type[Part], key: str) -> str:
+    """What a field takes, and what it was given, as a clause; empty where the path leads nowhere."""
+    kind: msgspec.inspect.Type = msgspec.inspect.type_info(into)
+    for step in re.findall(r"[^.\[\]]+", key):
+        if step == "...":
+            break
+        if isinstance(tree, dict):
+            structs = [part for part in _alternatives(kind) if isinstance(part, msgspec.inspect.StructType)]
+            struct = next((part for part in structs if part.tag in (None, tree.get("type"))), None)
+            if struct is None:
+                return ""
+            kind = next(field.type for field in struct.fields if field.name == step)
+            tree = tree[step]
+    return f"must be {' or '.join(_takes(part) for part in _alternatives(kind))}, not {_kind(tree)}"
+
+
+def _takes(kind: msgspec.inspect.Type) -> str:
+    kind = _unwrap(kind)
+    if isinstance(kind, msgspec.inspect.LiteralType):
+        return "one of " + ", ".join(map(str, kind.values)) if len(kind.values) > 1 else str(kind.values[0])
+    if isinstance(kind, msgspec.inspect.IntType | msgspec.inspect.FloatType):
+        limits = [
+            f"{word} {limit}"
+            for word, limit in (("above", kind.gt), ("at least", kind.ge), ("below", kind.lt), ("at most", kind.le))
+            if limit is not None
+        ]
+        noun = "a whole number" if isinstance(kind, msgspec.inspect.IntType) else "a number"
+        return " ".join([noun, " and ".join(limits)]) if limits else noun
+    if isinstance(kind, msgspec.inspect.VarTupleType):
+        return f"a list, each {_takes(kind.item_type)}"
+    if isinstance(kind, msgspec.inspect.TupleType):
+        return f"a list of {len(kind.item_types)}, each {_takes(kind.item_types[0])}"
+    return {msgspec.inspect.BoolType: "true or false", msgspec.inspect.StrType: "text"}.get(type(kind), "a mapping")
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "nothing (a missing treatment is spelled none)"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value)
+
+
+def scalar(value: object) -> str:
+    """A value as YAML 1.2 in one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{scalar(key)}: {scalar(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(map(scalar, value)) + "]"
+    if isinstance(value, float):
+        return re.sub(r"e([+-])0+", r"e\1", json.dumps(value))
+    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./+ -]*[\w+]|[A-Za-z]", value, re.ASCII)
+    if isinstance(value, str) and plain and parse_yaml(value, "a value") == value:
+        return value
+    return json.dumps(value, ensure_ascii=False)

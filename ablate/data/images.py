@@ -1,0 +1,212 @@
+"""Images without annotations, to pre-train on: a folder of them, its digest, and random crops by seed and place."""
+
+import hashlib
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ablate.config.schema import Folder, Shapes
+from ablate.data.coco import Key
+from ablate.data.sources import locate, shapes_folder
+from analysis.exceptions import BadInput
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+CROP, NOISE = 3, 4  # what is drawn, the first number of a seed; see `ablate.data.coco`
+RATIO = (3 / 4, 4 / 3)  # width / height of a crop
+TRIES = 10
+ROOM = 2**28  # bytes: small sets stay in memory
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The files of a source, by name, and the digest by which it enters an identity."""
+
+    folder: Path
+    names: tuple[str, ...]  # relative to the folder
+    digest: str
+
+
+def find_pictures(source: Shapes | Folder, root: Path) -> Pictures:
+    """The images of a source; the embedded data set is made under ``root`` where it is not there yet.
+
+    The digest of a folder is of the names and sizes in bytes, not of the pixels; that of the embedded data set, which
+    another version of a library may compress otherwise, is of its annotations.
+
+    Raises:
+        BadInput: there is no such folder, or no image in it.
+    """
+    if isinstance(source, Shapes):
+        from analysis import read_ground_truth
+
+        files = locate(source, root)
+        truth = read_ground_truth(files.annotations)
+        return Pictures(files.images, tuple(map(str, truth.file_name)), truth.digest)
+    folder = Path(source.path).expanduser()
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: no such folder of images")
+    listed = sorted(_listed(folder))
+    if not listed:
+        raise BadInput(f"{folder}: no image in it or in the folders in it; known are {', '.join(SUFFIXES)}")
+    digest = hashlib.sha256(msgspec.json.encode(listed)).hexdigest()
+    return Pictures(folder, tuple(name for name, _ in listed), digest)
+
+
+def are_there(source: Shapes | Folder, root: Path) -> bool:
+    """Whether a source can be read without making anything."""
+    return isinstance(source, Folder) or shapes_folder(root).exists()
+
+
+def _listed(folder: Path) -> "list[tuple[str, int]]":
+    """Names, with slashes, and sizes in bytes of all images below a folder."""
+    found: list[tuple[str, int]] = []
+    visited: set[str] = set()
+
+    def refuse(error: OSError) -> None:
+        raise BadInput(f"{error.filename}: cannot be read ({error.strerror}); mend or remove it") from None
+
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        place = os.path.realpath(parent)
+        if place in visited:  # links may lead round in a circle
+            folders.clear()
+            continue
+        visited.add(place)
+        for name in names:
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                path = Path(parent, name)
+                try:
+                    found.append((path.relative_to(folder).as_posix(), path.stat().st_size))
+                except OSError as error:
+                    refuse(error)
+    return found
+
+
+@dataclass
+class Crop:
+    """One picture as it is learned from."""
+
+    image: Tensor  # u8[3, side, side] RGB
+    noise: Tensor  # f32[n], uniform; the patches of the smallest are seen
+
+
+@dataclass
+class Crops:
+    """What one process sees in one forward pass."""
+
+    images: Tensor  # u8[B, 3, side, side]
+    noise: Tensor  # f32[B, n]
+
+    def to(self, device: torch.device) -> "Crops":
+        """The batch on a device; from pinned memory without waiting."""
+        return Crops(self.images.to(device, non_blocking=True), self.noise.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Crops":
+        """For torch's loader."""
+        return Crops(self.images.pin_memory(), self.noise.pin_memory())
+
+
+def stacked(crops: Sequence[Crop]) -> Crops:
+    """A batch."""
+    return Crops(torch.stack([crop.image for crop in crops]), torch.stack([crop.noise for crop in crops]))
+
+
+@dataclass
+class PictureSet(Dataset[Crop]):
+    """Random crops of pictures; indexed by (epoch, index), which with the seed determine the crop and its noise."""
+
+    pictures: Pictures
+    side: int  # of the crops, pixels
+    patches: int  # of a crop
+    scale: tuple[float, float]  # part of the area
+    flip: float  # probability
+    seed: int
+    room: int = ROOM  # bytes left for decoded pictures, which are not decoded again
+    _decoded: dict[int, Image.Image] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.pictures.names)
+
+    def __getitem__(self, key: Key) -> Crop:
+        epoch, index = key
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        image = self._picture(index)
+        rng = np.random.default_rng([CROP, self.seed, epoch, index])
+        left, top, width, height = random_box((image.width, image.height), self.scale, rng)
+        image = image.crop((left, top, left + width, top + height))
+        pixels = np.asarray(image.resize((self.side, self.side), Image.Resampling.BICUBIC))
+        if rng.uniform() < self.flip:
+            pixels = pixels[:, ::-1]
+        noise = np.random.default_rng([NOISE, self.seed, epoch, index]).random(self.patches, dtype=np.float32)
+        return Crop(_tensor(pixels), torch.from_numpy(noise))
+
+    def _picture(self, index: int) -> Image.Image:
+        if index in self._decoded:
+            return self._decoded[index]
+        image = read_picture(self.pictures.folder / self.pictures.names[index])
+        size = 3 * image.width * image.height
+        if size <= self.room:
+            self.room -= size
+            self._decoded[index] = image
+        return image
+
+    def whole(self, index: int) -> Crop:
+        """The middle of a picture as large as fits, always with the same noise: to look at."""
+        image = self._picture(index)
+        short = min(image.size)
+        left, top = (image.width - short) // 2, (image.height - short) // 2
+        image = image.crop((left, top, left + short, top + short))
+        pixels = np.asarray(image.resize((self.side, self.side), Image.Resampling.BICUBIC))
+        noise = np.random.default_rng([NOISE, self.seed, index]).random(self.patches, dtype=np.float32)
+        return Crop(_tensor(pixels), torch.from_numpy(noise))
+
+
+def random_box(
+    size: tuple[int, int], scale: tuple[float, float], rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """Left, top, width and height in pixels of a random crop of an image of size (width, height).
+
+    As torchvision's ``RandomResizedCrop`` draws it: a part of the area, uniform in ``scale``, and a ratio of the sides,
+    log-uniform in ``RATIO``; after ten that do not fit, the middle with the nearest ratio.
+    """
+    width, height = size
+    for _ in range(TRIES):
+        area = width * height * rng.uniform(*scale)
+        ratio = math.exp(rng.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
+        wide, tall = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < wide <= width and 0 < tall <= height:
+            return int(rng.integers(width - wide + 1)), int(rng.integers(height - tall + 1)), wide, tall
+    wide, tall = width, height
+    if width / height < RATIO[0]:
+        tall = round(width / RATIO[0])
+    elif width / height > RATIO[1]:
+        wide = round(height * RATIO[1])
+    return (width - wide) // 2, (height - tall) // 2, wide, tall
+
+
+def read_picture(path: Path) -> Image.Image:
+    """An image as RGB.
+
+    Raises:
+        BadInput: it is missing, or damaged.
+    """
+    try:
+        with Image.open(path) as file:
+            return file.convert("RGB")
+    except FileNotFoundError:
+        raise BadInput(f"{path}: is gone since the folder was listed; put it back") from None
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise BadInput(f"{path}: cannot be decoded ({error}); replace or remove it") from None
+
+
+def _tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()

@@ -1,0 +1,103 @@
+"""From samples to batches: a seeded order that any number of processes can enter at any iteration."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ablate.data.coco import ORDER, Key, Sample, Target
+from analysis.exceptions import BadInput
+
+
+@dataclass
+class Batch:
+    """What one process sees in one forward pass."""
+
+    images: Tensor  # u8[B, 3, side, side]
+    sizes: Tensor  # i64[B, 2] height, width of the content
+    targets: list[Target]
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on a device; from pinned memory without waiting."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """For torch's loader."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, act: Callable[[Tensor], Tensor]) -> "Batch":
+        targets = [
+            Target(act(t.boxes), act(t.labels), None if t.masks is None else act(t.masks), t.image_id)
+            for t in self.targets
+        ]
+        return Batch(act(self.images), act(self.sizes), targets)
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack samples."""
+    return Batch(
+        torch.stack([sample.image for sample in samples]),
+        torch.tensor([sample.size for sample in samples], dtype=torch.int64),
+        [sample.target for sample in samples],
+    )
+
+
+def normalise(images: Tensor, sizes: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """u8[B, 3, H, W] -> f32[B, 3, H, W]: (pixel / 255 - mean) / std inside ``sizes`` i64[B, 2], exactly 0 outside."""
+    factor = torch.tensor(std, device=images.device).reciprocal().reshape(1, 3, 1, 1)
+    offset = torch.tensor(mean, device=images.device).reshape(1, 3, 1, 1) * factor
+    rows = torch.arange(images.shape[2], device=images.device) < sizes[:, :1].to(images.device)
+    columns = torch.arange(images.shape[3], device=images.device) < sizes[:, 1:].to(images.device)
+    inside = (rows[:, None, :, None] & columns[:, None, None, :]).float()
+    return (images * (factor / 255) - offset) * inside
+
+
+@dataclass(frozen=True)
+class TrainingOrder:
+    """The keys of one process, a list for each forward pass: a batch sampler for torch's loader.
+
+    All processes walk one stream: permutation after permutation of the training set, cut into batches of
+    ``batch_size``. A batch is ``batch_size / (world * per_pass)`` accumulation steps, each of them ``per_pass`` images
+    of process 0, then of process 1, and so on. So the images of an iteration depend on the seed alone, and a resumed
+    run, or one on another number of processes, sees the same ones.
+    """
+
+    images: int  # in the training set
+    batch_size: int
+    per_pass: int  # images of one process in one forward pass
+    seed: int
+    first: int  # iteration to begin with, from 0
+    last: int  # iteration to end before
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size % (self.per_pass * self.world):
+            raise ValueError(f"{self.world} x {self.per_pass} images a pass do not divide batch_size {self.batch_size}")
+
+    @property
+    def passes(self) -> int:
+        """Forward passes of an iteration."""
+        return self.batch_size // (self.per_pass * self.world)
+
+    def __len__(self) -> int:
+        return max(0, self.last - self.first) * self.passes
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        epoch, order = -1, np.zeros(0, dtype=np.int64)
+        for step in range(self.first * self.passes, self.last * self.passes):
+            begin = (step * self.world + self.rank) * self.per_pass
+            keys = []
+            for position in range(begin, begin + self.per_pass):
+                if position // self.images != epoch:
+                    epoch = position // self.images
+                    order = np.random.default_rng([ORDER, self.seed, epoch]).permutation(self.images)
+                keys.append((epoch, int(order[position % self.images])))
+            yield keys
+
+
+def refusal_of_worker(error: BadInput) -> BadInput:
+    """A refusal that torch's loader carried over from a worker process, as the one sentence that it was there."""
+    return BadInput(str(error).strip().splitlines()[-1].partition("BadInput: ")[2] or str(error))

@@ -1,0 +1,113 @@
+"""What a run of a study starts from, where that is pre-trained in the house: found, named and loaded."""
+
+from pathlib import Path
+
+import msgspec
+import torch
+from torch import nn
+
+from ablate.config.identity import pretraining_identity
+from ablate.config.schema import Init, Pretrain, Pretraining, RunConfig, epoch_of, pretraining_of
+from ablate.data.images import are_there, find_pictures
+from ablate.runs.folder import PretrainingFolder, pretraining_folder
+from ablate.train.optim import resolve
+from ablate.weights.checkpoint import digest_of
+from ablate.weights.convert import Report, load_weights
+from analysis.exceptions import BadInput
+
+
+def resolved(pretraining: Pretraining, device: str) -> Pretraining:
+    """A pre-training whose precision is no longer `auto`."""
+    recipe = pretraining.pretrain
+    precision = resolve(recipe.precision, torch.device(device))
+    return msgspec.structs.replace(pretraining, pretrain=msgspec.structs.replace(recipe, precision=precision))
+
+
+def with_precision(config: RunConfig, device: torch.device) -> RunConfig:
+    """A run whose precision, and that of its pre-training, is no longer `auto`."""
+    precision = resolve(config.train.precision, device)
+    config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, precision=precision))
+    recipe = config.init.pretraining
+    if not isinstance(recipe, Pretrain):
+        return config
+    recipe = msgspec.structs.replace(recipe, precision=resolve(recipe.precision, device))
+    return msgspec.structs.replace(config, init=msgspec.structs.replace(config.init, pretraining=recipe))
+
+
+def initial_digest(config: RunConfig, root: Path, *, write: bool = True) -> str:
+    """How the initial weights of a run enter its identity; empty for random ones.
+
+    Args:
+        config: of the run.
+        root: above `results/`, where the embedded data lies.
+        write: make the embedded data where it is missing; without it and the data, the answer is empty.
+
+    Raises:
+        BadInput: the file of weights, or the images of the pre-training, cannot be found.
+    """
+    recipe = config.init.pretraining
+    if not isinstance(recipe, Pretrain):
+        return digest_of(config.init)
+    if recipe.precision == "auto":
+        raise BadInput("init.pretraining.precision=auto: a variant must say which one; choose bf16, fp16 or fp32")
+    if not (write or are_there(recipe.images, root)):
+        return ""
+    return pretraining_identity(pretraining_of(config), find_pictures(recipe.images, root).digest)
+
+
+def load_initial(backbone: nn.Module, config: RunConfig, digest: str, root: Path) -> Report:
+    """Load the weights that a run starts from into its backbone.
+
+    Args:
+        backbone: of the run's detector.
+        config: of the run, which names weights or a pre-training.
+        digest: with which the run was prepared.
+        root: above `results/`.
+
+    Raises:
+        BadInput: they are not there, do not fit, or are others than when the run was prepared.
+    """
+    if config.init.pretraining != "none":
+        path = _made(config.init, pretraining_folder(root, digest))
+        return load_weights(backbone, msgspec.structs.replace(config, init=Init(weights=str(path))))
+    report = load_weights(backbone, config)
+    if report.facts.digest != digest:
+        raise BadInput(f"{config.init.weights}: is another file than when this run was prepared; put the old one back")
+    return report
+
+
+def _made(init: Init, folder: PretrainingFolder) -> Path:
+    """The file that a pre-training has left."""
+    path, epoch = folder.weights_after(epoch_of(init)), epoch_of(init)
+    if path.exists():
+        return path
+    status = folder.read_status()
+    if status is not None and status.state == "finished":
+        remedy = f"epoch {epoch} was not kept: move {folder.path} away, and pre-train again with --save-epochs {epoch}"
+    else:
+        remedy = "pre-train first: ablate launch of a study does it, and so does ablate run"
+    raise BadInput(f"{path}: a run starts from these weights, and they are not there; {remedy}")
+
+
+def write_backbone(config: RunConfig, root: Path, path: Path, prefix: str) -> None:
+    """The weights that a run starts from, fitted to its backbone, as a file for other programs.
+
+    Args:
+        config: of the run, which names weights or a pre-training.
+        root: above `results/`.
+        path: the file, ``{"model": {name: tensor}}``.
+        prefix: of the names.
+
+    Raises:
+        BadInput: they are not there, do not fit, or the file cannot be written.
+    """
+    import io
+
+    from ablate.detector.mask_rcnn import build_detector
+    from analysis.io import write_bytes
+
+    backbone = build_detector(config.model, 1).backbone
+    load_initial(backbone, config, initial_digest(config, root), root)
+    content = io.BytesIO()
+    torch.save({"model": {prefix + name: value for name, value in backbone.state_dict().items()}}, content)
+    write_bytes(path, content.getvalue())

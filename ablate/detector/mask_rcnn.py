@@ -1,0 +1,200 @@
+"""Mask R-CNN as the paper changes it: backbone, pyramid, region proposals and RoI heads in one module.
+
+ResNet-50 and ResNet-101, torchvision's, as a backbone of four maps.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torchvision.models import resnet50, resnet101
+
+from ablate.config import schema as cfg
+from ablate.data.coco import Target
+from ablate.data.loader import normalise
+from ablate.detector.batch_norm import use_group_batch_norm
+from ablate.detector.roi_heads import BoxHead, Detections, MaskHead, RoIHeads
+from ablate.detector.rpn import ProposalCounts, RegionProposals
+from ablate.models import FPN, LastMap, MultiScale, Pyramid, SimplePyramid, SingleScale
+from ablate.weights.build import build_vit
+
+
+class ResNet(nn.Module):
+    """The stages C2 to C5 of a residual network with BatchNorm, randomly initialised.
+
+    Args:
+        depth: 50 or 101 layers.
+
+    Attributes:
+        strides: of the maps, in pixels.
+        channels: of the maps.
+    """
+
+    strides = (4, 8, 16, 32)
+    channels = (256, 512, 1024, 2048)
+
+    def __init__(self, depth: Literal[50, 101]) -> None:
+        super().__init__()
+        whole = {50: resnet50, 101: resnet101}[depth](weights=None)
+        self.stem = nn.Sequential(whole.conv1, whole.bn1, whole.relu, whole.maxpool)
+        self.stages = nn.ModuleList([whole.layer1, whole.layer2, whole.layer3, whole.layer4])
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Images f[B, 3, H, W], normalised and padded -> four maps f[B, C, H / stride, W / stride], fine to coarse."""
+        x = self.stem(images)
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+
+BOX_CONVS = 4
+MASK_CONVS = 4
+RPN_CONVS = 2
+
+
+class Detector(nn.Module):
+    """Images to losses (training) or detections.
+
+    Args:
+        backbone: normalised images -> list of maps.
+        pyramid: those maps -> levels by name.
+        rpn: reads all levels.
+        heads: read the levels up to stride 32; the level beyond is for proposals alone.
+        pixel_mean, pixel_std: RGB, 0 to 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        pyramid: Pyramid,
+        rpn: RegionProposals,
+        heads: RoIHeads,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pyramid = pyramid
+        self.rpn = rpn
+        self.heads = heads
+        self.pixel_mean = tuple(pixel_mean)
+        self.pixel_std = tuple(pixel_std)
+
+    def forward(
+        self, images: Tensor, sizes: Tensor, targets: Sequence[Target], generators: Sequence[torch.Generator]
+    ) -> dict[str, Tensor]:
+        """The losses of a batch: `rpn_objectness`, `rpn_box`, `box_class`, `box_delta` and, with masks, `mask`.
+
+        Args:
+            images: u8[B, 3, side, side], RGB.
+            sizes: i64[B, 2], height and width of each image without its padding.
+            targets: one an image.
+            generators: one an image, on the device of the images: they draw which anchors and RoIs are trained on,
+                so that an image's sample does not depend on what it is batched with.
+        """
+        inner = _inner(sizes)
+        levels = self._levels(images, sizes)
+        proposals, losses = self.rpn(levels, inner, targets, generators)
+        head_losses = self.heads.losses(self._pooled(levels), proposals, targets, generators)
+        return {**losses, **head_losses}
+
+    @torch.no_grad()
+    def predict(self, images: Tensor, sizes: Tensor, settings: cfg.Evaluate) -> list[Detections]:
+        """Detections in u8[B, 3, H, W] images whose content has sizes i64[B, 2], in pixels of the input."""
+        inner = _inner(sizes)
+        levels = self._levels(images, sizes)
+        counts = ProposalCounts(settings.proposals_before_nms, settings.proposals_after_nms)
+        proposals, _ = self.rpn(levels, inner, counts=counts)
+        return self.heads.detect(
+            self._pooled(levels),
+            proposals,
+            inner,
+            score_threshold=settings.score_threshold,
+            nms_threshold=settings.nms_threshold,
+            max_detections=settings.max_detections,
+        )
+
+    def _levels(self, images: Tensor, sizes: Tensor) -> list[Tensor]:
+        batch = normalise(images, sizes, self.pixel_mean, self.pixel_std)
+        return list(self.pyramid(self.backbone(batch)).values())
+
+    def _pooled(self, levels: list[Tensor]) -> list[Tensor]:
+        return levels[: len(self.heads.box_pooler.strides)]
+
+
+def _inner(sizes: Tensor) -> list[tuple[int, int]]:
+    return [(height, width) for height, width in sizes.tolist()]
+
+
+def build_detector(model: cfg.Model, classes: int) -> Detector:
+    """The detector of a config, with random weights drawn from torch's global generator.
+
+    Args:
+        model: of a `RunConfig`.
+        classes: foreground categories.
+    """
+    paper = model.detector.head == "paper"
+    backbone: nn.Module
+    pyramid: Pyramid
+    if isinstance(model.backbone, cfg.ResNet):
+        resnet = ResNet(model.backbone.depth)
+        fpn = FPN(resnet.channels, resnet.strides, model.pyramid.channels, norm="batch" if paper else "none")
+        backbone, pyramid = resnet, fpn
+    else:
+        pyramid = _pyramid(model.backbone, model.pyramid, paper=paper)
+        taps = pyramid.taps if isinstance(pyramid, MultiScale | SimplePyramid | SingleScale) else "last"
+        backbone = build_vit(model.backbone, taps)
+    strides = list(pyramid.strides.values())
+    settings = model.detector
+    one_level = model.pyramid.type == "single_scale"
+    rpn = RegionProposals(
+        channels=pyramid.channels,
+        strides=strides,
+        anchor_sizes=[settings.anchors.sizes] if one_level else [(size,) for size in settings.anchors.sizes],
+        ratios=settings.anchors.aspect_ratios,
+        convs=RPN_CONVS if paper else 1,
+        training_counts=ProposalCounts(settings.proposals.train_before_nms, settings.proposals.train_after_nms),
+        nms_threshold=settings.proposals.nms_threshold,
+        sample_size=settings.rpn_anchors_per_image,
+    )
+    mask_head = None
+    if settings.masks:
+        mask_head = MaskHead(pyramid.channels, classes, [settings.mask_conv_channels] * MASK_CONVS, norm=paper)
+    heads = RoIHeads(
+        strides=strides if one_level else strides[:-1],
+        box_head=BoxHead(
+            pyramid.channels, classes, [settings.box_conv_channels] * BOX_CONVS if paper else [], settings.box_fc
+        ),
+        mask_head=mask_head,
+        classes=classes,
+        sample_size=settings.rois_per_image,
+    )
+    detector = Detector(
+        backbone=backbone,
+        pyramid=pyramid,
+        rpn=rpn,
+        heads=heads,
+        pixel_mean=model.pixel_mean,
+        pixel_std=model.pixel_std,
+    )
+    use_group_batch_norm(detector, None)
+    return detector
+
+
+def join_group(detector: Detector, group: dist.ProcessGroup | None) -> None:
+    """Share the statistics of BatchNorm and the counts that losses are divided by among the processes of a group."""
+    use_group_batch_norm(detector, group)
+    detector.heads.group = group
+
+
+def _pyramid(backbone: cfg.ViT, settings: cfg.Pyramid, *, paper: bool) -> Pyramid:
+    width, patch, channels = backbone.width, backbone.patch_size, settings.channels
+    if settings.type == "simple":
+        return SimplePyramid(width, patch, channels)
+    kinds = {"multi_scale": MultiScale, "last_map": LastMap, "single_scale": SingleScale}
+    return kinds[settings.type](width, patch, channels, norm="batch" if paper else "none")

@@ -1,0 +1,155 @@
+"""detectron2's image pipeline under our order and seeds: a sample depends on the seed and its place in the run."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from ablate.data.coco import JITTER, Key
+from ablate.data.loader import refusal_of_worker
+from ablate.detector.inference import Record
+from ablate.train.distributed import Processes, derived, outlive_a_polite_stop
+from ablate.train.logging import Say, progress
+from analysis.exceptions import BadInput
+
+
+class TrainingImages(Dataset[Any]):
+    """The training images of a LazyConfig, mapped by its own mapper; indexed by (epoch, index).
+
+    Args:
+        cfg: a loaded LazyConfig.
+        seed: of the run.
+    """
+
+    def __init__(self, cfg: Any, seed: int) -> None:
+        from detectron2.config import instantiate
+
+        self.records: list[dict[str, Any]] = instantiate(cfg.dataloader.train.dataset)
+        self.mapper = instantiate(cfg.dataloader.train.mapper)
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        epoch, index = key
+        with _drawing_from(derived(self.seed, JITTER, epoch, index)):
+            return _mapped(self.mapper, self.records[index])
+
+
+class TestImages(Dataset[Any]):
+    """The validation images of a LazyConfig, or every n-th of them."""
+
+    __test__ = False  # no test of pytest
+
+    def __init__(self, cfg: Any, first: int = 0, step: int = 1) -> None:
+        from detectron2.config import instantiate
+
+        self.records: list[dict[str, Any]] = instantiate(cfg.dataloader.test.dataset)[first::step]
+        self.mapper = instantiate(cfg.dataloader.test.mapper)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return _mapped(self.mapper, self.records[index])
+
+
+def _mapped(mapper: Any, record: dict[str, Any]) -> dict[str, Any]:
+    from detectron2.data.detection_utils import SizeMismatchError
+
+    try:
+        mapped: dict[str, Any] = mapper(record)
+    except FileNotFoundError:
+        raise BadInput(f"{record['file_name']}: no such image, though the annotations list it") from None
+    except (OSError, SyntaxError, ValueError, SizeMismatchError) as error:
+        reason = " ".join(str(error).split())
+        raise BadInput(f"{record['file_name']}: cannot be used ({reason}); replace it or its annotations") from None
+    return mapped
+
+
+@contextmanager
+def _drawing_from(seed: int) -> Iterator[None]:
+    """Let the global generators, of which detectron2's augmentations draw, start from a seed; then put them back."""
+    before, other = np.random.get_state(), random.getstate()  # noqa: NPY002 (detectron2 draws from it)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(before)  # noqa: NPY002
+        random.setstate(other)
+
+
+class Inputs(list[dict[str, Any]]):
+    """A batch; detectron2's models bring their inputs to the device themselves."""
+
+    def to(self, _: torch.device) -> "Inputs":
+        """The batch."""
+        return self
+
+
+def predict(model: nn.Module, cfg: Any, processes: Processes, workers: int, say: Say | None = None) -> list[Record]:
+    """COCO results of all validation images, by image id; the first process gets all, the others none.
+
+    In 32-bit precision, as detectron2's tools do.
+
+    Args:
+        model: on the device of the processes.
+        cfg: its loaded LazyConfig.
+        processes: that share the images among them.
+        workers: processes that load images for each of them.
+        say: takes progress lines where there is no terminal for a bar; None shows neither.
+    """
+    images = TestImages(cfg, processes.rank, processes.count)
+    category = categories(cfg)
+    loader: DataLoader[dict[str, Any]] = DataLoader(
+        images, batch_size=None, num_workers=workers, worker_init_fn=outlive_a_polite_stop
+    )
+    was_training = model.training
+    model.eval()
+    try:
+        found = []
+        with progress("predicting", "image", len(images), say) as advance:
+            for row, inputs in enumerate(loader):
+                found.append((processes.rank + processes.count * row, results(model, inputs, category)))
+                advance()
+    except BadInput as error:
+        raise refusal_of_worker(error) from None
+    finally:
+        model.train(was_training)
+    if processes.count > 1:
+        gathered: list[list[tuple[int, list[Record]]]] | None = [[]] * processes.count if processes.first else None
+        dist.gather_object(found, gathered)
+        found = [entry for part in gathered or () for entry in part]
+    return [record for _, records in sorted(found, key=lambda entry: entry[0]) for record in records]
+
+
+def categories(cfg: Any) -> dict[int, int]:
+    """The validation set's category id of each class; the set must have been read."""
+    from detectron2.data import MetadataCatalog
+
+    contiguous = MetadataCatalog.get(cfg.dataloader.test.dataset.names).thing_dataset_id_to_contiguous_id
+    return {place: number for number, place in contiguous.items()}
+
+
+@torch.no_grad()
+def results(model: nn.Module, inputs: dict[str, Any], category: dict[int, int]) -> list[Record]:
+    """COCO results of one image, as detectron2's evaluator writes them.
+
+    Args:
+        model: in evaluation mode.
+        inputs: from `TestImages`.
+        category: the data set's category id of each class.
+    """
+    from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+
+    found = model([inputs])[0]["instances"].to("cpu")
+    records: list[Record] = instances_to_coco_json(found, inputs["image_id"])
+    return [{**record, "category_id": category[record["category_id"]]} for record in records]

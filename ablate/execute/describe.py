@@ -1,0 +1,172 @@
+"""What a config comes to before anything runs: parts, strides, cost, schedule, identities."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ablate.config.schema import RunConfig, Shapes
+from ablate.config.yaml import dump_config
+from ablate.detector.flops import decimals
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+CLASSES_WITHOUT_DATA = 80  # COCO's
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One part of the detector, for one image at inference."""
+
+    parameters: int
+    macs: int  # multiply-adds
+    activations: int  # elements
+
+
+class Level(msgspec.Struct, frozen=True):
+    """One feature map of the pyramid."""
+
+    stride: int  # pixels
+    channels: int
+
+
+class Identities(msgspec.Struct, frozen=True):
+    """See `ablate.config.identity`; 64 hex digits."""
+
+    training: str
+    evaluation: str
+
+
+class Description(msgspec.Struct, frozen=True, kw_only=True):
+    """`describe --json`."""
+
+    config: RunConfig
+    classes: int
+    parts: dict[str, Part]
+    total: Part
+    levels: dict[str, Level]
+    iterations: int | None  # none: epochs of a data set that is not here
+    identities: Identities | None  # none: the data is not here
+    notes: tuple[str, ...]
+
+
+def describe(config: RunConfig, root: Path, device: str = "auto") -> Description:
+    """Describe a config; the model is built without memory, the data is read where it is there.
+
+    Args:
+        config: whose precision may be `auto`.
+        root: above `results/`, where the embedded data set lies.
+        device: auto, cpu or cuda; resolves the precision.
+
+    Raises:
+        BadInput: the data or the weights cannot be used, or the device or precision is not there.
+    """
+    import torch
+
+    from ablate.detector.flops import detector_costs, total
+    from ablate.detector.init_weights import with_precision
+    from ablate.detector.mask_rcnn import build_detector
+    from ablate.train.distributed import device_of
+    from ablate.weights.convert import check_weights
+
+    config = with_precision(config, device_of(device))
+    check_weights(config)
+    data = _read_data(config, root)
+    with torch.device("meta"):
+        detector = build_detector(config.model, data.classes)
+    costs = detector_costs(detector, config.model.backbone.image_size)
+    whole = total(costs.values())
+    iterations = config.train.iterations if isinstance(config.train.iterations, int) else None
+    return Description(
+        config=config,
+        classes=data.classes,
+        parts={name: Part(cost.parameters, cost.macs, cost.activations) for name, cost in costs.items()},
+        total=Part(whole.parameters, whole.macs, whole.activations),
+        levels={name: Level(stride, detector.pyramid.channels) for name, stride in detector.pyramid.strides.items()},
+        iterations=data.iterations if iterations is None else iterations,
+        identities=data.identities,
+        notes=data.notes,
+    )
+
+
+class _Data(msgspec.Struct, frozen=True, kw_only=True):
+    classes: int
+    iterations: int | None = None
+    identities: Identities | None = None
+    notes: tuple[str, ...] = ()
+
+
+def _read_data(config: RunConfig, root: Path) -> _Data:
+    from ablate.config.identity import evaluation_identity, training_identity
+    from ablate.data.shapes import CLASSES, REVISION
+    from ablate.data.sources import locate
+    from ablate.detector.init_weights import initial_digest
+    from ablate.detector.training import training_set
+    from analysis import read_ground_truth
+    from analysis.exceptions import BadInput
+
+    sources = (config.data.train, config.data.validation)
+    made = (root / "results" / "data" / f"shapes-{REVISION}").exists()
+    if any(isinstance(source, Shapes) for source in sources) and not made:
+        return _Data(classes=len(CLASSES), notes=("no identity: the embedded data set is made by the first run",))
+    try:
+        training, validation = (locate(source, root) for source in sources)
+    except BadInput as error:
+        notes = (f"no identity, and {CLASSES_WITHOUT_DATA} classes taken for granted: {error}",)
+        return _Data(classes=CLASSES_WITHOUT_DATA, notes=notes)
+    truth = read_ground_truth(training.annotations)
+    images = len(training_set(config, truth, training))
+    first, second, weights = (
+        truth.digest,
+        read_ground_truth(validation.annotations).digest,
+        initial_digest(config, root),
+    )
+    return _Data(
+        classes=len(truth.category_id),
+        iterations=config.train.total_iterations(images),
+        identities=Identities(
+            training_identity(config, first, weights), evaluation_identity(config, first, second, weights)
+        ),
+    )
+
+
+def description_screen(description: Description) -> "list[RenderableType]":
+    """What `describe` shows."""
+    from rich.syntax import Syntax
+    from rich.table import Table
+    from rich.text import Text
+
+    parts = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    parts.add_column("part")
+    for name in ("parameters M", "GMAC", "activations M"):
+        parts.add_column(name, justify="right")
+    whole = description.total
+    scales = [(whole.parameters, 1e6), (whole.macs, 1e9), (whole.activations, 1e6)]
+    digits = [decimals([count / scale], 2) for count, scale in scales]
+    for name, part in [*description.parts.items(), ("in all", description.total)]:
+        style = "bold" if name == "in all" else ""
+        millions = part.parameters / 1e6, part.macs / 1e9, part.activations / 1e6
+        figures = [f"{number:,.{places}f}" for number, places in zip(millions, digits, strict=True)]
+        parts.add_row(name, *figures, style=style)
+    levels = ", ".join(f"{name} stride {level.stride}" for name, level in description.levels.items())
+    channels = next(iter(description.levels.values())).channels
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row(Text("levels", style="bold"), f"{levels}; {channels} channels each")
+    facts.add_row(Text("classes", style="bold"), str(description.classes))
+    if description.iterations is not None:
+        facts.add_row(Text("iterations", style="bold"), f"{description.iterations:,}")
+    if description.identities is not None:
+        facts.add_row(Text("training", style="bold"), description.identities.training)
+        facts.add_row(Text("evaluation", style="bold"), description.identities.evaluation)
+    for note in description.notes:
+        facts.add_row(Text("note", style="bold"), note)
+    return [
+        Syntax(dump_config(description.config), "yaml", background_color="default"),
+        parts,
+        Text(
+            "\nOne image at inference, 1,000 proposals, 20 detections with masks; 1 GMAC = 1e9 multiply-adds, "
+            "the paper's GFLOPs.\n",
+            style="dim",
+        ),
+        facts,
+    ]

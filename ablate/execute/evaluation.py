@@ -1,0 +1,73 @@
+"""What the predictions of a run are worth: COCO's metrics and the six errors, of boxes and masks, in one file."""
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from ablate.data.sources import locate
+from ablate.runs.folder import SCHEMA, RunFolder, read_json, write_json
+
+IOU = 0.5
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """Boxes or masks of all validation images, in points (0 to 100)."""
+
+    metrics: dict[str, float]  # COCO's, -1 where there is no object to measure
+    ap: float  # AP at the IoU of the breakdown
+    delta_ap: dict[str, float]  # AP to gain by fixing each type of error alone: cls, loc, both, dup, bg, miss, fp, fn
+    raw_delta_ap: dict[str, float]
+    count: dict[str, int]
+
+
+class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+    """``evaluation.json``."""
+
+    detections: int
+    images: int
+    objects: int
+    iou: float  # of the breakdown
+    convention: str
+    box: Measured
+    mask: Measured | None
+    schema: int = SCHEMA
+
+
+def evaluate(folder: RunFolder) -> Evaluation:
+    """Analyse `predictions.json` and write `evaluation.json`."""
+    from analysis import read_detections, read_ground_truth
+
+    config = folder.read_config()
+    truth = read_ground_truth(locate(config.data.validation, folder.root).annotations)
+    found = read_detections(folder.predictions, truth)
+
+    def measure(iou_type: Literal["bbox", "segm"]) -> Measured:
+        from analysis import break_down, coco_metrics
+
+        errors = break_down(truth, found, iou=IOU, iou_type=iou_type)
+        return Measured(
+            metrics=coco_metrics(truth, found, iou_type=iou_type),
+            ap=errors.ap,
+            delta_ap=errors.delta_ap,
+            raw_delta_ap=errors.raw,
+            count=errors.count,
+        )
+
+    has_masks = config.model.detector.masks and bool(truth.masks.present.any())
+    evaluation = Evaluation(
+        detections=len(found),
+        images=len(truth.image_id),
+        objects=len(truth),
+        iou=IOU,
+        convention="coco",
+        box=measure("bbox"),
+        mask=measure("segm") if has_masks else None,
+    )
+    write_json(folder.evaluation, evaluation)
+    return evaluation
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """A file that `evaluate` wrote."""
+    return read_json(path, Evaluation)

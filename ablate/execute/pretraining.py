@@ -1,0 +1,165 @@
+"""One pre-training from its config to its weights; the same call continues it after a kill, and finds it when done."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ablate.config.identity import pretraining_identity
+from ablate.config.schema import Pretraining, RunConfig, epoch_of, pretraining_of
+from ablate.execute.run import Executed, Work, carry_through, execute, is_done
+from ablate.runs.folder import PretrainingFolder, RunFolder, pretraining_folder, pretraining_name
+from ablate.runs.manifest import make_manifest
+from ablate.train.outcome import Habits, RunFailed
+from analysis.exceptions import BadInput
+
+
+def pretrain(
+    pretraining: Pretraining,
+    root: Path,
+    habits: Habits,
+    *,
+    keep: Sequence[int] = (),
+    accumulate: int = 1,
+    name: str = "",
+    again: bool = True,
+) -> Executed[PretrainingFolder]:
+    """Prepare the folder of a pre-training, and train as far as that is not done yet.
+
+    Under torchrun all processes call this; the first one writes.
+
+    Args:
+        pretraining: its config, whose precision may be `auto`.
+        root: above `results/`.
+        habits: what changes no result.
+        keep: epochs after which the weights are kept; the last one always is.
+        accumulate: forward passes of a process before each optimizer step.
+        name: of the folder, where a study has planned it.
+        again: also where it failed, diverged or ran out of memory before.
+
+    Raises:
+        BadInput: images or settings that cannot be used, other images than were planned with, or an epoch that was not
+            kept when this was trained.
+        Held: another process is at it.
+        RunFailed: diverged or interrupted; the status says so too.
+    """
+    recipe = pretraining.pretrain
+    beyond = [epoch for epoch in keep if not 0 < epoch <= recipe.epochs]
+    if beyond:
+        raise BadInput(f"epoch {beyond[0]} cannot be kept: the schedule has {recipe.epochs:g} epochs")
+    if recipe.batch_size % accumulate:
+        raise BadInput(f"{accumulate} forward passes cannot share batches of {recipe.batch_size} images evenly")
+
+    def share(folder: PretrainingFolder, habits: Habits) -> None:
+        _train(folder, habits, keep, accumulate)
+
+    executed = carry_through(
+        lambda device: prepare(pretraining, root, device, name),
+        Work(_nothing, share, _nothing),
+        habits,
+        lambda folder: is_done(folder, again),
+    )
+    folder = executed.folder
+    status = folder.read_status()
+    missing = [epoch for epoch in keep if not folder.weights_after(epoch).exists()]
+    if missing and status is not None and status.state == "finished":
+        raise BadInput(
+            f"{folder.path}: is finished, and epoch {missing[0]} was not kept; move the folder away to pre-train again"
+        )
+    return executed
+
+
+def pretrain_first(config: RunConfig, root: Path, habits: Habits) -> None:
+    """The pre-training that a run starts from, where its weights are not there yet.
+
+    Raises:
+        RunFailed: it came to no result.
+    """
+    from ablate.train.distributed import joined
+
+    with joined(habits.device) as processes:
+        executed = pretrain(pretraining_of(config), root, habits, keep=(epoch_of(config.init),))
+        processes.wait()  # for the first one's last word
+        status = executed.folder.read_status()
+        if status is None or status.state != "finished":
+            raise RunFailed(f"{executed.folder.path}: came to no result: {'' if status is None else status.message}")
+
+
+def execute_from_the_start(config: RunConfig, root: Path, habits: Habits) -> Executed[RunFolder]:
+    """Carry out a run as `execute` does, and before it the pre-training that it starts from.
+
+    Raises:
+        RunFailed: the pre-training came to no result; and whatever `execute` raises.
+    """
+    from ablate.train.distributed import joined
+
+    with joined(habits.device):  # the processes of torchrun meet once for both
+        if config.init.pretraining != "none":
+            pretrain_first(config, root, habits)
+        return execute(config, root, habits)
+
+
+def prepare(pretraining: Pretraining, root: Path, device: str, name: str = "") -> PretrainingFolder:
+    """The folder of a pre-training, with its config and manifest; where it is already, nothing changes.
+
+    Args:
+        pretraining: whose precision may be `auto`.
+        root: above `results/`.
+        device: cpu or cuda; resolves the precision.
+        name: that the folder must have; empty for whatever it comes to.
+
+    Raises:
+        BadInput: images that cannot be found, or others than were planned with.
+    """
+    from ablate.data.images import find_pictures
+    from ablate.detector.init_weights import resolved
+
+    pretraining = resolved(pretraining, device)
+    images = find_pictures(pretraining.pretrain.images, root)
+    identity = pretraining_identity(pretraining, images.digest)
+    if name and name != pretraining_name(identity):
+        raise BadInput(
+            f"{name}: its images or this program changed since it was planned (it comes to "
+            f"{pretraining_name(identity)} now); plan the study again under another --name"
+        )
+    folder = pretraining_folder(root, identity)
+    manifest = make_manifest(
+        training=identity,
+        evaluation=identity,
+        seed=pretraining.pretrain.seed,
+        training_data=images.digest,
+        validation_data="",
+    )
+    folder.prepare_for(pretraining, manifest)
+    return folder
+
+
+def _train(folder: PretrainingFolder, habits: Habits, keep: Sequence[int], accumulate: int) -> None:
+    import msgspec
+    import torch
+
+    from ablate.train.distributed import WEIGHTS, derived, joined
+    from ablate.train.mae import Pretrainer, build_autoencoder, picture_set
+
+    pretraining = folder.read_pretraining()
+    settings = pretraining.pretrain
+    with joined(habits.device) as processes:
+        torch.manual_seed(derived(settings.seed, WEIGHTS))
+        autoencoder = build_autoencoder(pretraining)
+        trained = Pretrainer(
+            pretraining,
+            autoencoder,
+            picture_set(pretraining, folder.root),
+            folder,
+            processes,
+            habits,
+            keep=keep,
+            accumulate=accumulate,
+        ).train()
+        if processes.first:
+            folder.append_event("trained", **msgspec.to_builtins(trained))
+            # The last weights are written with the last step; a folder that lost them has nothing to offer.
+            if not folder.weights_after(round(settings.epochs)).exists():
+                raise BadInput(f"{folder.weights}: the last weights are gone; delete the folder to pre-train again")
+
+
+def _nothing(_: PretrainingFolder) -> None:
+    """Do nothing."""

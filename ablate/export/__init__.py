@@ -1,1 +1,0 @@
-"""Run configs in the language of other frameworks."""

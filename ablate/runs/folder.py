@@ -1,0 +1,398 @@
+"""The run folder: the whole contract between the commands, which prepare and read it, and an engine, which fills it.
+
+``<root>/results/runs/<identity>/`` (``root``: ``--root``, default the current directory; identity: ``identity.short``
+of the run's evaluation identity) holds
+
+==================== ================================================================================================
+``config.yaml``      the resolved ``RunConfig``, every field written out, paths absolute; written once, before all
+``manifest.json``    what it ran on and from (``ablate.runs.manifest.Manifest``); written once; holds both identities
+``status.json``      ``Status``, rewritten whole at every step of the run; the last word on how it went
+``events.jsonl``     one object a line: ``time`` (UTC), ``event`` and its fields; what a person wants to be told later
+``metrics.jsonl``    one object a line: ``iteration`` and numbers; the training curves
+``checkpoints/``     ``<iteration, 8 digits>.pt``; a file with this name is complete
+``tensorboard/``     the training curves again, for TensorBoard
+``lease-*.json``     who is at the run now (``ablate.runs.lock``); only its holder writes here
+``predictions.json`` COCO results, a list: ``image_id, category_id, bbox`` (xywh, pixels), ``score``, ``segmentation``
+                     (compressed RLE; absent for a detector without masks)
+``evaluation.json``  metrics and error breakdown of these predictions, with ``schema``
+==================== ================================================================================================
+
+An engine gets the folder, reads ``config.yaml``, continues from the newest checkpoint that can be read, and leaves with
+a status in a final state. Every file but the two ``.jsonl`` appears whole or not at all; a line that a kill cut short
+is skipped by the reader and ended by the next writer.
+
+The folder of a pre-training: ``<root>/results/pretraining/<identity>/``, a run's folder but for what comes out.
+
+``config.yaml`` is a ``Pretraining``; in place of predictions and evaluation there are
+
+======================== ============================================================================================
+``weights/NNNN.pth``     the encoder after NNNN epochs, as the official MAE files hold it: ``["model"]``
+``weights/NNNN_full.pth``  the same with the decoder
+``pictures/NNNN.png``    a few images after NNNN epochs: original, what the encoder saw, what the decoder made of it
+======================== ============================================================================================
+
+The folder is named by the hash of the config and of the list of images, so studies that need the same weights share it.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, Any, Literal, TypeVar
+
+import msgspec
+
+from ablate.config.identity import short
+from ablate.config.schema import Coco, Folder, Pretrain, Pretraining, RunConfig, Shapes
+from ablate.config.yaml import dump_config, parse, read_yaml
+from analysis.exceptions import BadInput
+
+SCHEMA = 1
+AFRESH = "delete it and status.json beside it, and launch makes it again from what is saved"
+FINAL = ("finished", "failed", "out_of_memory", "diverged")
+State = Literal["prepared", "running", "interrupted", "finished", "failed", "out_of_memory", "diverged", "damaged"]
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def now() -> str:
+    """The time, UTC, ISO 8601 to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run stands. ``damaged`` is never written: it is what an unreadable status is read as."""
+
+    state: State
+    phase: Literal["training", "predicting", "analysing"] | None = None
+    iteration: int = 0  # optimizer steps done
+    iterations: int = 0  # of the whole schedule
+    message: str = ""  # for a person: the reason of a failure, the peak memory reached
+    updated: str = msgspec.field(default_factory=now)
+    pid: int = msgspec.field(default_factory=os.getpid)
+    host: str = msgspec.field(default_factory=socket.gethostname)
+    schema: int = SCHEMA
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that takes the place of ``path`` when the block ends well, and vanishes when it does not.
+
+    The content is on the disk before the name changes, so after a kill or a power cut ``path`` is the old file or the
+    new one. The folder must exist.
+    """
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False) as file:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            os.fchmod(file.fileno(), 0o666 & ~_umask())  # else 0600, which hides results from the rest of a lab
+            os.replace(file.name, path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write a value as JSON, atomically."""
+    with replacing(path) as file:
+        file.write(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+
+
+def read_json(path: Path, into: type[S], remedy: str = AFRESH) -> S:
+    """A file of this store as a struct that has a ``schema`` field.
+
+    Args:
+        path: of the file.
+        into: what it should be.
+        remedy: what to do where it is damaged.
+
+    Raises:
+        BadInput: the file is missing, torn, not what it should be, or written by a newer version.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
+    try:
+        schema = msgspec.json.decode(content, type=_Versioned).schema
+        if schema > SCHEMA:
+            raise BadInput(
+                f"{path}: has schema {schema}, this version reads up to {SCHEMA}; update detablate to read it"
+            )
+        return msgspec.json.decode(content, type=into)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: is damaged ({error}); {remedy}") from None
+
+
+class _Versioned(msgspec.Struct):
+    schema: int
+
+
+class _Identified(_Versioned):
+    training: str
+
+
+class RunFolder:
+    """The files of one run; see the module for what they hold."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.manifest = path / "manifest.json"
+        self.status = path / "status.json"
+        self.events = path / "events.jsonl"
+        self.metrics = path / "metrics.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.predictions = path / "predictions.json"
+        self.evaluation = path / "evaluation.json"
+
+    @property
+    def root(self) -> Path:
+        """The root under which the run lies, and beside it the embedded data set."""
+        return self.path.parents[2]
+
+    def prepare(self, config: RunConfig, manifest: msgspec.Struct) -> None:
+        """Make the folder and its first files; where they are already, check that they are of the same config.
+
+        Raises:
+            BadInput: the folder holds another config, or cannot be written.
+        """
+        self.begin(dump_config(_with_absolute_paths(config)), manifest, lambda: self._check_same(config))
+
+    def begin(self, config: str, manifest: msgspec.Struct, check_same: Callable[[], None]) -> None:
+        """Make the folder and its first files from the text of a config; where they are already, only check."""
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            if self.manifest.exists() and self.config.exists():
+                check_same()
+                return
+            with replacing(self.config) as file:
+                file.write(config.encode())
+            write_json(self.manifest, manifest)  # last: with it the folder counts as prepared
+            self.write_status(Status(state="prepared"))
+        except OSError as error:
+            raise BadInput(
+                f"{self.path}: cannot be written ({error.strerror}); free space or choose another --root"
+            ) from None
+
+    def _check_same(self, config: RunConfig) -> None:
+        # Data and weights enter the identity by their content, so moved files continue the same run.
+        stored = msgspec.structs.replace(self.read_config(), data=config.data)
+        if "none" not in (stored.init.weights, config.init.weights):
+            stored = msgspec.structs.replace(stored, init=config.init)
+        before, now = stored.init.pretraining, config.init.pretraining
+        if isinstance(before, Pretrain) and isinstance(now, Pretrain):
+            moved = msgspec.structs.replace(before, images=now.images)
+            stored = msgspec.structs.replace(stored, init=msgspec.structs.replace(stored.init, pretraining=moved))
+        if stored != config:
+            raise BadInput(f"{self.config}: differs from the config asked for; move this folder away to run again")
+
+    def read_config(self) -> RunConfig:
+        """The config of this run."""
+        return parse(read_yaml(self.config), RunConfig, str(self.config))
+
+    def write_status(self, status: Status) -> None:
+        """Replace the status."""
+        write_json(self.status, status)
+
+    def read_status(self) -> Status | None:
+        """The status; None before there is one, state ``damaged`` with the reason where it cannot be read."""
+        if not self.status.exists():
+            return None
+        try:
+            return read_json(self.status, Status, "the run itself is not: launch goes on with it")
+        except BadInput as error:
+            return Status(state="damaged", message=str(error), updated="", pid=0, host="")
+
+    def append_event(self, event: str, **fields: object) -> None:
+        """Add a line to the events."""
+        _append(self.events, {"time": now(), "event": event, **fields})
+
+    def append_metrics(self, iteration: int, values: Mapping[str, float]) -> None:
+        """Add a line to the training curves."""
+        _append(self.metrics, {"iteration": iteration, **values})
+
+    def read_events(self) -> list[dict[str, Any]]:
+        """The events in order."""
+        return list(_lines(self.events))
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The training curves in order; values that were not finite are None."""
+        return list(_lines(self.metrics))
+
+    def rewind_metrics(self, iteration: int) -> None:
+        """Drop what was measured after ``iteration``, from which a resumed run trains again."""
+        kept = [line for line in _lines(self.metrics) if line["iteration"] <= iteration]
+        with replacing(self.metrics) as file:
+            file.writelines(msgspec.json.encode(line) + b"\n" for line in kept)
+
+    def checkpoint(self, iteration: int) -> Path:
+        """Where the checkpoint taken after ``iteration`` steps belongs (write it through ``replacing``)."""
+        return self.checkpoints / f"{iteration:08d}.pt"
+
+    def checkpoints_newest_first(self) -> list[Path]:
+        """The complete checkpoints."""
+        return sorted(self.checkpoints.glob("[0-9]*.pt"), key=lambda path: int(path.stem), reverse=True)
+
+    def sweep(self) -> None:
+        """Remove what a kill left of checkpoints; only for the holder of the run, who alone writes them."""
+        for path in self.checkpoints.glob(".*.part"):
+            path.unlink(missing_ok=True)
+
+    def write_predictions(self, records: Sequence[Mapping[str, object]]) -> None:
+        """Write COCO results, one record a line."""
+        encoder = msgspec.json.Encoder()
+        with replacing(self.predictions) as file:
+            file.write(b"[\n" + b",\n".join(map(encoder.encode, records)) + b"\n]\n")
+
+
+def run_folder(root: Path, identity: str) -> RunFolder:
+    """The folder of a run, or of what a name such as ``pretraining/<identity>`` says, whether it exists or not."""
+    return RunFolder(root / "results" / (identity if "/" in identity else f"runs/{identity}"))
+
+
+def run_folders(root: Path, training: str | None = None) -> list[RunFolder]:
+    """The prepared runs under a root, by name; with ``training`` (64 digits), those that share this training.
+
+    Runs that differ in evaluation alone share their training: the weights of one serve the others.
+    """
+    found = [RunFolder(path.parent) for path in sorted((root / "results" / "runs").glob("*/manifest.json"))]
+    return found if training is None else [run for run in found if _training_of(run) == training]
+
+
+def _training_of(run: RunFolder) -> str | None:
+    try:
+        return read_json(run.manifest, _Identified).training
+    except BadInput:
+        return None
+
+
+def with_absolute_images(recipe: Pretrain) -> Pretrain:
+    """A recipe of pre-training whose images are found from any folder."""
+    if not isinstance(recipe.images, Folder):
+        return recipe
+    return msgspec.structs.replace(recipe, images=Folder(path=str(Path(recipe.images.path).expanduser().absolute())))
+
+
+def _with_absolute_paths(config: RunConfig) -> RunConfig:
+    def absolute(source: Shapes | Coco) -> Shapes | Coco:
+        if isinstance(source, Shapes):
+            return source
+        return Coco(annotations=str(Path(source.annotations).absolute()), images=str(Path(source.images).absolute()))
+
+    data = msgspec.structs.replace(
+        config.data, train=absolute(config.data.train), validation=absolute(config.data.validation)
+    )
+    init = config.init
+    if init.weights != "none":
+        init = msgspec.structs.replace(init, weights=str(Path(init.weights).expanduser().absolute()))
+    recipe = init.pretraining
+    if isinstance(recipe, Pretrain):
+        init = msgspec.structs.replace(init, pretraining=with_absolute_images(recipe))
+    return msgspec.structs.replace(config, data=data, init=init)
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def _append(path: Path, value: Mapping[str, object]) -> None:
+    """One line in one write; begins a new line where a kill cut the last one short."""
+    line = msgspec.json.encode(value) + b"\n"
+    with path.open("ab+") as file:
+        if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+            line = b"\n" + line
+        file.write(line)
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    if not path.exists():
+        return
+    for line in path.read_bytes().splitlines():
+        try:
+            value = msgspec.json.decode(line)
+        except msgspec.DecodeError:
+            continue  # cut short by a kill
+        if isinstance(value, dict):
+            yield value
+
+
+KIND = "pretraining"
+
+
+class PretrainingFolder(RunFolder):
+    """The files of one pre-training."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.weights = path / "weights"
+        self.pictures = path / "pictures"
+
+    def prepare_for(self, pretraining: Pretraining, manifest: msgspec.Struct) -> None:
+        """Make the folder and its first files; where they are already, check that they are of the same config.
+
+        Raises:
+            BadInput: the folder holds another config, or cannot be written.
+        """
+        self.begin(
+            dump_config(msgspec.structs.replace(pretraining, pretrain=with_absolute_images(pretraining.pretrain))),
+            manifest,
+            lambda: self._check_same_pretraining(pretraining),
+        )
+
+    def _check_same_pretraining(self, pretraining: Pretraining) -> None:
+        stored = self.read_pretraining()
+        moved = msgspec.structs.replace(stored.pretrain, images=pretraining.pretrain.images)  # they may lie elsewhere
+        if msgspec.structs.replace(stored, pretrain=moved) != pretraining:
+            raise BadInput(f"{self.config}: differs from the config asked for; move this folder away to begin again")
+
+    def read_pretraining(self) -> Pretraining:
+        """The config of this pre-training."""
+        return parse(read_yaml(self.config), Pretraining, str(self.config))
+
+    def sweep(self) -> None:
+        """Remove what a kill left of any file; only for the holder, who alone writes them."""
+        for folder in (self.checkpoints, self.weights, self.pictures):
+            for path in folder.glob(".*.part"):
+                path.unlink(missing_ok=True)
+
+    def weights_after(self, epochs: int) -> Path:
+        """Where the encoder after so many epochs belongs."""
+        return self.weights / f"{epochs:04d}.pth"
+
+    def full_weights_after(self, epochs: int) -> Path:
+        """Where encoder and decoder after so many epochs belong."""
+        return self.weights / f"{epochs:04d}_full.pth"
+
+    def pictures_after(self, epochs: int) -> Path:
+        """Where the reconstructions after so many epochs belong."""
+        return self.pictures / f"{epochs:04d}.png"
+
+
+def pretraining_name(identity: str) -> str:
+    """The name under which runs need a pre-training, from its identity of 64 hex digits."""
+    return f"{KIND}/{short(identity)}"
+
+
+def pretraining_folder(root: Path, identity: str) -> PretrainingFolder:
+    """The folder of a pre-training, whether it exists or not."""
+    return PretrainingFolder(run_folder(root, pretraining_name(identity)).path)
+
+
+def is_finished(folder: RunFolder) -> bool:
+    """Whether a run has ended well and its predictions are there."""
+    try:
+        status = folder.read_status()
+    except BadInput:
+        return False
+    return status is not None and status.state == "finished" and folder.predictions.exists()

@@ -1,0 +1,366 @@
+"""What a run costs, measured alone on the device: peak memory and seconds of training, seconds of prediction.
+
+Training: one image an iteration, the same for every variant, as the paper measured on its GPUs; forward, backward and
+optimizer step at a learning rate of 0, so that all iterations do the same work; median over ten of them, or a second of
+them, warm-up dropped. Memory is what CUDA allocated at most (weights, gradients and optimizer state among it), or, on a
+CPU, the bytes kept for the backward pass, because resident memory would not show activation checkpointing; that of the
+first ten iterations. Prediction: the first validation images with the trained weights, boxes and masks included,
+loading of files left out; median over them, again and again for a second.
+
+How far apart equal iterations lie is kept: what parts them is something else that ran.
+
+What was measured of a run, in its folder.
+
+The cost of a study: each of its variants measured alone, by the Python that has its engine.
+"""
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from itertools import chain, cycle
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from ablate.config.schema import RunConfig
+from ablate.engines.environment import MissingEngine, package_environment, python_of
+from ablate.runs.folder import SCHEMA, RunFolder, now, read_json, run_folder, write_json
+from ablate.runs.manifest import Hardware
+from ablate.shell import command
+from ablate.studies.study import Study, StudyRun
+from analysis.exceptions import BadInput
+
+if TYPE_CHECKING:
+    import torch
+
+    from ablate.engines.base import Subject
+
+
+FILE = "probe.json"
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """``probe.json``, in the folder of the run that was measured."""
+
+    device: Literal["cpu", "cuda"]
+    device_name: str
+    threads: int  # that compute, on a CPU
+    hardware: Hardware
+    torch: str
+    precision: str
+    peak_gib: float | None  # none: out of memory
+    seconds_per_iteration: float | None
+    seconds_per_image: float | None  # none: no trained weights, or out of memory
+    spread: float | None = None  # of the iterations: between their quartiles, as a share of the median
+    iterations: int  # measured
+    images: int  # predictions measured
+    message: str = ""
+    measured: str
+    schema: int = SCHEMA
+
+    @property
+    def place(self) -> str:
+        """Where it was measured; costs of two places are not compared."""
+        threads = f", {self.threads} thread{'s' * (self.threads != 1)}" if self.device == "cpu" else ""
+        return f"{self.device_name}{threads}, torch {self.torch}"
+
+
+def read_cost(folder: RunFolder) -> Cost | None:
+    """What was measured of a run; none where nothing was, or where it cannot be read."""
+    try:
+        return read_json(folder.path / FILE, Cost)
+    except BadInput:
+        return None
+
+
+def costs_of(root: Path, study: Study) -> Iterator[tuple[str, Cost]]:
+    """What was measured of the variants of a study; one each, of any of its seeds."""
+    for variant in study.variants:
+        for run in study.runs:
+            if run.variant == variant and run.identity:
+                cost = read_cost(run_folder(root, run.identity))
+                if cost is not None:
+                    yield variant, cost
+                    break
+
+
+WARM_UP = 3
+ITERATIONS = 10
+FEWEST = 3
+LEAST = 1.0  # seconds; quick iterations go on until then, so that a burst of something else does not decide the median
+PATIENCE = 60.0  # seconds; after them the fewest iterations are enough
+
+
+def _full(cap_gib: float | Literal["none"]) -> str:
+    return f"the {'device' if cap_gib == 'none' else f'cap of {cap_gib:g} GiB'} is full with one image"
+
+
+class Prober:
+    """Measures runs on one device, one at a time.
+
+    Args:
+        device: that nothing else uses meanwhile.
+        root: above `results/`.
+    """
+
+    def __init__(self, device: "torch.device", root: Path) -> None:
+        import torch
+
+        from ablate.runs.manifest import hardware
+        from analysis import read_ground_truth
+
+        self.device, self.root, self.hardware = device, root, hardware()
+        gpu = device.type == "cuda"
+        self.name = torch.cuda.get_device_name(device) if gpu else self.hardware.processor
+        self.threads = torch.get_num_threads()
+        self.version = str(torch.__version__)
+        self._read = cache(read_ground_truth)
+
+    @property
+    def place(self) -> str:
+        """As `Cost.place`."""
+        return self._cost("fp32", None, None, None, 0, 0).place
+
+    def measure(self, config: RunConfig, folder: RunFolder) -> Cost:
+        """The cost of a run; its weights are those of its newest checkpoint, where there is one."""
+        import torch
+
+        from ablate.engines.registry import engine_of
+        from ablate.train.memory import OutOfMemoryError, is_out_of_memory
+
+        assert config.train.precision != "auto"
+        peak = seconds = per_image = spread = None
+        iterations = images = 0
+        message = ""
+        torch.manual_seed(0)
+        try:
+            subject = engine_of(config).subject(config, self.root, self.device, self._read)
+            trained = self._load(subject, folder)
+            times, peak = self._train(subject, config)
+            iterations, seconds, spread = len(times), statistics.median(times), _spread(times)
+            if trained:
+                self._load(subject, folder)  # the iterations above moved the weights
+                spent = self._predict(subject)
+                images, per_image = len(spent), statistics.median(spent)
+        except (OutOfMemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            peak = seconds = per_image = spread = None
+            message = str(error).splitlines()[0] if str(error) else _full(config.train.memory_cap_gib)
+        finally:
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+        return self._cost(config.train.precision, peak, seconds, per_image, iterations, images, message, spread)
+
+    def _cost(
+        self,
+        precision: str,
+        peak: float | None,
+        seconds: float | None,
+        per_image: float | None,
+        iterations: int,
+        images: int,
+        message: str = "",
+        spread: float | None = None,
+    ) -> Cost:
+        return Cost(
+            device="cuda" if self.device.type == "cuda" else "cpu",
+            device_name=self.name,
+            threads=self.threads,
+            hardware=self.hardware,
+            torch=self.version,
+            precision=precision,
+            peak_gib=peak,
+            seconds_per_iteration=seconds,
+            seconds_per_image=per_image,
+            spread=spread,
+            iterations=iterations,
+            images=images,
+            message=message,
+            measured=now(),
+        )
+
+    def _load(self, subject: "Subject", folder: RunFolder) -> bool:
+        from ablate.train.checkpoint import load_newest
+
+        try:
+            state = load_newest(folder, lambda _: None)
+        except BadInput:
+            return False
+        if state is not None:
+            subject.load(state["model"])
+        return state is not None
+
+    def _train(self, subject: "Subject", config: RunConfig) -> tuple[list[float], float]:
+        """Seconds of each iteration, and the peak in GiB."""
+        import torch
+
+        from ablate.train.memory import MemoryMeter
+        from ablate.train.optim import build_scaler
+
+        assert config.train.precision != "auto"
+        optimizer = subject.optimizer()
+        for group in optimizer.param_groups:
+            group["lr"] = 0.0  # the same arithmetic, and no other number of proposals in the next iteration
+        scaler = build_scaler(config.train.precision, self.device)
+        subject.module.train()
+        cap = config.train.memory_cap_gib  # a run that answers for a smaller device is measured as there
+        meter = MemoryMeter(subject.module, self.device, None if cap == "none" else cap)
+
+        peak, steps = 0.0, 0
+
+        def step(_: int) -> None:
+            nonlocal peak, steps
+            with meter.watching():
+                losses = subject.losses()
+                scaler.scale(torch.stack(list(losses.values())).sum()).backward()  # type: ignore[no-untyped-call]
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad(set_to_none=True)
+            steps += 1
+            if steps <= WARM_UP + ITERATIONS:  # of as many on a quick machine as on a slow one
+                peak = meter.peak_gib
+
+        return self._timed(step, range(ITERATIONS)), peak
+
+    def _predict(self, subject: "Subject") -> list[float]:
+        """Seconds of each image."""
+        subject.module.eval()
+        return self._timed(subject.predict, range(subject.images))
+
+    def _timed(self, act: Callable[[int], None], places: range) -> list[float]:
+        """Seconds of each act: at all places, again and again until the least time is over, once if they are slow."""
+        import torch
+
+        times: list[float] = []
+        began = time.perf_counter()
+        for place in chain([places[0]] * WARM_UP, cycle(places)):
+            start = time.perf_counter()
+            act(place)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            times.append(time.perf_counter() - start)
+            count, spent = len(times) - WARM_UP, time.perf_counter() - began
+            once_around = count >= len(places) and count % len(places) == 0
+            if (once_around and sum(times[WARM_UP:]) >= LEAST) or (count >= FEWEST and spent > PATIENCE):
+                break
+        return times[WARM_UP:]
+
+
+def _spread(times: list[float]) -> float:
+    low, middle, high = statistics.quantiles(times, n=4)
+    return (high - low) / middle
+
+
+def _ignore(_: str) -> None:
+    """Say nothing."""
+
+
+def probe_study(
+    root: Path,
+    study: Study,
+    *,
+    device: str = "auto",
+    again: bool = False,
+    engine: str = "",
+    say: Callable[[str], None] = _ignore,
+) -> None:
+    """Measure every variant that has a run folder, one after another, under one of its seeds.
+
+    What was measured on this machine before is left as it is, unless ``again``. Engines that live in another
+    environment are measured there, by a process of its own; what cannot be measured is said.
+
+    Args:
+        root: above `results/`.
+        study: to measure.
+        device: auto, cpu or cuda.
+        again: also what was measured on this machine.
+        engine: measure its runs alone, here.
+        say: takes a line for each variant.
+
+    Raises:
+        BadInput: no run of the study was started yet.
+    """
+    from ablate.train.distributed import joined
+
+    started = [(variant, run) for variant in study.variants if (run := _measured_run(root, study, variant))]
+    if not started:
+        raise BadInput(
+            f"no run of study {study.name!r} was started yet; "
+            f"run it: {command('ablate', 'launch', root=root, study=study.name)}"
+        )
+    here = [(variant, run) for variant, run in started if engine in ("", run.config.engine if run.config else "")]
+    if not engine:
+        elsewhere = _elsewhere(dict.fromkeys(run.config.engine for _, run in started if run.config is not None), say)
+        here = [(variant, run) for variant, run in here if run.config is None or run.config.engine not in elsewhere]
+        for name, python in elsewhere.items():
+            if python:
+                _probe_there(python, name, root, study, device, again, say)
+    if not here:
+        return
+    with joined(device) as processes:
+        prober = Prober(processes.device, root)
+        for variant, run in here:
+            folder = run_folder(root, run.identity)
+            old = read_cost(folder)
+            if old is not None and not again and old.place == prober.place and not _is_out_of_date(old, folder):
+                continue
+            assert run.config is not None
+            cost = prober.measure(run.config, folder)
+            write_json(folder.path / FILE, cost)
+            say(f"measured {variant}: {_words(cost)}")
+
+
+def _elsewhere(engines: Iterable[str], say: Callable[[str], None]) -> dict[str, str]:
+    """Engines that do not run in this interpreter, and the one in which they do; empty where none does."""
+    found = {}
+    for engine in engines:
+        try:
+            python = python_of(engine)
+        except MissingEngine as missing:
+            say(f"not measured: {missing}")
+            python = ""
+        if python != sys.executable:
+            found[engine] = python
+    return found
+
+
+def _probe_there(
+    python: str, engine: str, root: Path, study: Study, device: str, again: bool, say: Callable[[str], None]
+) -> None:
+    words = [python, "-m", "cli", "ablate", "probe", "--engine", engine, "--root", str(root.absolute())]
+    words += ["--device", device, *(["--again"] if again else []), "--", study.name]
+    with subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=package_environment()
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(("measured ", "error: ")):
+                say(line.rstrip())
+    if process.returncode:
+        say(f"not measured: the runs of engine {engine} (exit code {process.returncode} of {python})")
+
+
+def _measured_run(root: Path, study: Study, variant: str) -> StudyRun | None:
+    """The run that stands for a variant: its first finished one, else its first one."""
+    runs = [run for run in study.runs if run.variant == variant and run.blocked is None and run.identity]
+    folders = [(run, run_folder(root, run.identity)) for run in runs]
+    begun = [(run, folder) for run, folder in folders if folder.path.is_dir()]
+    finished = [run for run, folder in begun if folder.predictions.exists()]
+    return next(iter([*finished, *(run for run, _ in begun)]), None)
+
+
+def _is_out_of_date(cost: Cost, folder: RunFolder) -> bool:
+    """Whether there are weights to predict with now that were not there then."""
+    return cost.seconds_per_image is None and not cost.message and folder.predictions.exists()
+
+
+def _words(cost: Cost) -> str:
+    if cost.peak_gib is None:
+        return f"out of memory ({cost.message})"
+    image = "" if cost.seconds_per_image is None else f", {cost.seconds_per_image:.4f} s an image"
+    return f"{cost.peak_gib * 1024:,.0f} MiB, {cost.seconds_per_iteration:.4f} s an iteration{image}"

@@ -1,0 +1,430 @@
+"""The answer of a study: AP, errors and cost of each variant over its seeds, and what was published about it.
+
+Every variant of a study against its baseline: what differs beyond the noise of images and of seeds.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from ablate.axes.base import is_within
+from ablate.config.schema import Evaluate
+from ablate.data.sources import locate
+from ablate.execute.evaluation import IOU, Evaluation, Measured, read_evaluation
+from ablate.runs.folder import SCHEMA, Status, is_finished, read_json, run_folder
+from ablate.runs.manifest import Manifest
+from ablate.studies.benchmark import Cost, costs_of
+from ablate.studies.published import Finding, findings_of, is_of, matches
+from ablate.studies.study import Size, Study, StudyRun
+from analysis.coco.detections import read_detections
+from analysis.coco.ground_truth import GroundTruth, read_ground_truth
+from analysis.evaluation.error_types import Settings
+from analysis.exceptions import BadInput
+from analysis.stats.compare import Comparison, Entrant, compare
+from analysis.stats.intervals import Estimate, estimate
+
+IouType = Literal["bbox", "segm"]
+Kind = Callable[[Evaluation], Measured | None]
+METRICS = ("AP", "AP50", "AP75")
+STEADY = 0.25  # between the quartiles of the iterations of a probe, as a share of their median
+ERRORS = ("cls", "loc", "both", "dup", "bg", "miss", "fp", "fn")
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One variant. AP and its differences in points; what was not measured is none."""
+
+    variant: str
+    levels: tuple[str, ...]
+    number: float | None
+    baseline: bool
+    state: str  # finished, 2 of 3 finished, out of memory, to run ...
+    message: str  # why it is not finished, for a person
+    uncontrolled: tuple[str, ...]
+    n: int  # finished seeds
+    metrics: dict[str, Estimate]  # AP, AP50, AP75 of the kind asked for
+    other_ap: Estimate | None  # AP of the other kind: of masks beside boxes
+    difference: Estimate | None  # AP against the baseline, seed by seed
+    errors: dict[str, Estimate]  # AP to gain by fixing one type alone
+    peak_gib: float | None
+    seconds_per_iteration: float | None
+    seconds_per_image: float | None
+    cost_message: str
+    size: Size | None
+    published: Finding | None  # of the same data, size, initialisation and schedule
+
+
+class Published(msgspec.Struct, frozen=True, kw_only=True):
+    """A published number that no run may stand beside, and its difference to the same source's baseline."""
+
+    finding: Finding
+    box_difference: float | None
+    mask_difference: float | None
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """``table --json``."""
+
+    study: str
+    title: str
+    source: str
+    axis: str
+    product: str | None
+    unit: str
+    base: str
+    baseline: str
+    seeds: tuple[int, ...]
+    synthetic: bool
+    iou_type: IouType
+    iou: float | None  # of the errors; none while nothing is finished
+    images: int | None
+    objects: int | None
+    validation_data: str
+    cost_place: str  # where the cost was measured; empty where it was not, or not in one place
+    cost_memory: str  # what the memory is of
+    rows: tuple[Row, ...]
+    published: tuple[Published, ...]
+    notes: tuple[str, ...]
+    schema: int = SCHEMA
+
+
+class _Run(msgspec.Struct, frozen=True):
+    """A run as its folder tells it."""
+
+    run: StudyRun
+    state: str
+    message: str
+    evaluation: Evaluation | None
+    manifest: Manifest | None
+
+
+def summarise(root: Path, study: Study, iou_type: IouType = "bbox") -> Summary:
+    """The table of a study, from files alone.
+
+    Raises:
+        BadInput: its finished runs were trained or measured on different data, or measured under different settings.
+    """
+    runs = [_read(root, run) for run in study.runs]
+    finished = [run for run in runs if run.evaluation is not None]
+    _check_comparable(study, finished)
+    measured, other = (_boxes, _masks) if iou_type == "bbox" else (_masks, _boxes)
+    if iou_type == "segm" and finished and all(run.evaluation.mask is None for run in finished if run.evaluation):
+        raise BadInput(f"study {study.name!r} has no masks to compare; leave --iou-type away")
+    costs, notes = _comparable_costs(dict(costs_of(root, study)))
+    base_ap = {run.run.seed: _ap(run, measured) for run in finished if run.run.variant == study.baseline}
+    first = finished[0].evaluation if finished else None
+    validation = (first.images, first.objects) if first else (0, 0)
+    findings = findings_of(study.axis)
+    rows = tuple(
+        _row(study, variant, runs, (measured, other), base_ap, costs.get(variant), findings, validation)
+        for variant in study.variants
+    )
+    beside = [row.published for row in rows if row.published is not None]
+    place = next((cost for cost in costs.values()), None)
+    notes += [*_unsteady(costs), *_cautions(study, rows)]
+    return Summary(
+        study=study.name,
+        title=study.title,
+        source=study.source,
+        axis=study.axis,
+        product=study.product,
+        unit=study.unit,
+        base=study.base,
+        baseline=study.baseline,
+        seeds=study.seeds,
+        synthetic=study.synthetic,
+        iou_type=iou_type,
+        iou=first.iou if first else None,
+        images=first.images if first else None,
+        objects=first.objects if first else None,
+        validation_data=study.validation_data,
+        cost_place=place.place if place else "",
+        cost_memory=("" if place is None else "allocated" if place.device == "cuda" else "kept for the backward pass"),
+        rows=rows,
+        published=_published(study, findings, beside),
+        notes=tuple(notes),
+    )
+
+
+def _read(root: Path, run: StudyRun) -> _Run:
+    if run.blocked is not None:
+        return _Run(run, "blocked", run.blocked, None, None)
+    if not run.identity:
+        return _Run(run, "to run", "", None, None)
+    folder = run_folder(root, run.identity)
+    status = folder.read_status() or Status(state="prepared")
+    if status.state != "finished":
+        state = "to run" if status.state == "prepared" else status.state.replace("_", " ")
+        return _Run(run, state, status.message, None, None)
+    try:
+        return _Run(run, "finished", "", read_evaluation(folder.evaluation), read_json(folder.manifest, Manifest))
+    except BadInput as error:
+        return _Run(run, "damaged", str(error), None, None)
+
+
+def _check_comparable(study: Study, finished: Sequence[_Run]) -> None:
+    """Refuse what would compare numbers of different exams."""
+    touches = frozenset(study.touches)
+
+    def refuse_unless_one(what: str, value_of: Callable[[_Run], object]) -> None:
+        values: dict[bytes, str] = {}
+        for run in finished:
+            values.setdefault(msgspec.json.encode(value_of(run)), run.run.variant)
+        if len(values) > 1:
+            raise BadInput(
+                f"study {study.name!r}: {' and '.join(list(values.values())[:2])} differ in {what}, so their numbers "
+                "cannot stand in one table"
+            )
+
+    refuse_unless_one("their validation data", lambda run: run.manifest and run.manifest.validation_data)
+    if not is_within("data.train", touches) and not any(is_within(key, frozenset({"data.train"})) for key in touches):
+        refuse_unless_one("their training data", lambda run: run.manifest and run.manifest.training_data)
+    refuse_unless_one("the IoU of the errors", lambda run: run.evaluation and run.evaluation.iou)
+    refuse_unless_one("the convention of the errors", lambda run: run.evaluation and run.evaluation.convention)
+    for field in msgspec.structs.fields(Evaluate):
+        if not is_within(f"evaluate.{field.name}", touches):
+            refuse_unless_one(f"evaluate.{field.name}", partial(_setting, name=field.name))
+
+
+def _setting(run: _Run, name: str) -> object:
+    """A setting of the evaluation of a run."""
+    return run.run.config and getattr(run.run.config.evaluate, name)
+
+
+def _boxes(evaluation: Evaluation) -> Measured | None:
+    return evaluation.box
+
+
+def _masks(evaluation: Evaluation) -> Measured | None:
+    return evaluation.mask
+
+
+def _ap(run: _Run, measured: Kind) -> float | None:
+    found = measured(run.evaluation) if run.evaluation else None
+    return None if found is None else found.metrics["AP"]
+
+
+def _row(
+    study: Study,
+    variant: str,
+    all_runs: Sequence[_Run],
+    kinds: tuple[Kind, Kind],
+    base_ap: dict[int, float | None],
+    cost: Cost | None,
+    findings: Sequence[Finding],
+    validation: tuple[int, int],
+) -> Row:
+    measured, other = kinds
+    runs = [run for run in all_runs if run.run.variant == variant]
+    evaluations = [run.evaluation for run in runs if run.evaluation is not None]
+    found = [one for evaluation in evaluations if (one := measured(evaluation)) is not None]
+    others = [other(evaluation) for evaluation in evaluations]
+    pairs = [(_ap(run, measured), base_ap.get(run.run.seed)) for run in runs]
+    differences = [own - base for own, base in pairs if own is not None and base is not None]
+    first = runs[0].run
+    config = first.config
+    # What a run starts from and for how long it is trained is held against a finding by `matches`; crossed with either
+    # of them, a variant is that of its first axis.
+    name = first.levels[0] if study.product in ("init", "schedule") and first.levels else variant
+    start = next((run.manifest.initialisation for run in runs if run.manifest is not None), "random")
+    return Row(
+        variant=variant,
+        levels=first.levels,
+        number=first.number,
+        baseline=variant == study.baseline,
+        state=_state([run.state for run in runs]),
+        message="; ".join(dict.fromkeys(run.message for run in runs if run.message)),
+        uncontrolled=first.uncontrolled,
+        n=len(evaluations),
+        metrics={name: mean for name in METRICS if (mean := estimate([one.metrics[name] for one in found]))},
+        other_ap=estimate([one.metrics["AP"] for one in others if one is not None]),
+        difference=None if variant == study.baseline else estimate(differences),
+        errors={name: mean for name in ERRORS if (mean := estimate([one.delta_ap[name] for one in found]))},
+        peak_gib=cost.peak_gib if cost else None,
+        seconds_per_iteration=cost.seconds_per_iteration if cost else None,
+        seconds_per_image=cost.seconds_per_image if cost else None,
+        cost_message=cost.message if cost else "",
+        size=first.size,
+        published=next(
+            (
+                finding
+                for finding in findings
+                if config is not None and is_of(finding, name) and matches(finding, config, validation, start)
+            ),
+            None,
+        ),
+    )
+
+
+def _unsteady(costs: Mapping[str, Cost]) -> list[str]:
+    """A warning where iterations that do the same work took times of their own."""
+    names = [name for name, cost in costs.items() if (cost.spread or 0) > STEADY]
+    if not names:
+        return []
+    most = max(cost.spread or 0 for cost in costs.values())
+    return [
+        f"Equal iterations of {' / '.join(names)} took times up to {most:.0%} apart, so something else ran meanwhile; "
+        "when the machine is idle: ablate probe --again."
+    ]
+
+
+def _cautions(study: Study, rows: Sequence[Row]) -> list[str]:
+    """What a reader would otherwise take for more than it is."""
+    notes = []
+    baseline = next(row for row in rows if row.baseline)
+    if not baseline.n and any(row.n for row in rows):
+        notes.append(f"The baseline {study.baseline} has no result ({baseline.state}), so there are no differences.")
+    fewer = [
+        f"{row.variant} {row.difference.n} of {row.n}" for row in rows if row.difference and row.difference.n < row.n
+    ]
+    if fewer:
+        notes.append(f"Differences are over the seeds that the baseline has finished too: {' / '.join(fewer)}.")
+    full = [row.variant for row in rows if "out of memory" in row.state and row.peak_gib is not None]
+    if full:
+        notes.append(f"Out of memory in training; the cost is that of a single image: {' / '.join(full)}.")
+    if max(row.n for row in rows) == 1:
+        notes.append("n = 1: one run a variant, no interval.")
+    return notes
+
+
+def _state(states: Sequence[str]) -> str:
+    counts = Counter(states)
+    if len(counts) == 1:
+        return states[0]
+    return ", ".join(f"{count} of {len(states)} {state}" for state, count in counts.items())
+
+
+def _comparable_costs(costs: dict[str, Cost]) -> tuple[dict[str, Cost], list[str]]:
+    """Costs of one place, or none and the reason."""
+    places = dict.fromkeys(cost.place for cost in costs.values())
+    if len(places) < 2:
+        return costs, []
+    listed = "; ".join(
+        f"{place} (of {' / '.join(name for name, cost in costs.items() if cost.place == place)})" for place in places
+    )
+    sentence = (
+        f"Cost was measured on different machines and is not compared: {listed}. One of them: ablate probe --again."
+    )
+    return {}, [sentence]
+
+
+def _published(study: Study, findings: Sequence[Finding], beside: Sequence[Finding]) -> tuple[Published, ...]:
+    """The findings that stand beside no run, with their difference to the baseline of the same source and size."""
+    baseline = next((run.levels[0] for run in study.runs if run.variant == study.baseline and run.levels), "")
+
+    def difference(finding: Finding, name: Literal["box_ap", "mask_ap"]) -> float | None:
+        group = (finding.source, finding.size, finding.note)
+        own = getattr(finding, name)
+        for other in findings:
+            if is_of(other, baseline) and (other.source, other.size, other.note) == group and other is not finding:
+                base = getattr(other, name)
+                return None if own is None or base is None else round(own - base, 6)
+        return None
+
+    return tuple(
+        Published(
+            finding=finding,
+            box_difference=difference(finding, "box_ap"),
+            mask_difference=difference(finding, "mask_ap"),
+        )
+        for finding in findings
+        if finding not in beside
+    )
+
+
+def compare_study(
+    root: Path,
+    study: Study,
+    iou_type: IouType = "bbox",
+    *,
+    resamples: int = 0,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Summary, GroundTruth, Comparison]:
+    """Compare what is finished, from files alone; differences are taken between runs of the same seed.
+
+    Raises:
+        BadInput: the baseline or everything else is not finished, or the runs cannot be compared (other data, other
+            settings).
+    """
+    summary = summarise(root, study, iou_type)  # refuses what would compare numbers of different exams
+    finished: dict[str, list[StudyRun]] = {variant: [] for variant in study.variants}
+    for run in study.runs:
+        if run.blocked is None and is_finished(run_folder(root, run.identity)):
+            finished[run.variant].append(run)
+    if not finished[study.baseline]:
+        raise BadInput(
+            f"study {study.name!r}: no run of the baseline {study.baseline} is finished, so there is nothing to "
+            "compare with; ablate launch runs it"
+        )
+    seeds = {run.seed for run in finished[study.baseline]}
+    paired = {
+        variant: [run for run in runs if run.seed in seeds]
+        for variant, runs in finished.items()
+        if any(run.seed in seeds for run in runs)
+    }
+    if len(paired) < 2:
+        raise BadInput(
+            f"study {study.name!r}: no variant but the baseline {study.baseline} has a finished run under one of its "
+            "seeds; ablate launch runs what is not done"
+        )
+    ground_truth = read_validation(root, study, paired[study.baseline][0])
+    entrants = [
+        Entrant(
+            variant,
+            tuple(read_detections(run_folder(root, run.identity).predictions, ground_truth) for run in runs),
+            tuple(run.seed for run in runs),
+        )
+        for variant, runs in paired.items()
+    ]
+    comparison = compare(
+        ground_truth,
+        entrants,
+        Settings(iou_type, IOU),
+        baseline=study.baseline,
+        resamples=resamples,
+        seed=seed,
+        progress=progress,
+    )
+    return (
+        summary,
+        ground_truth,
+        replace(comparison, cautions=(*_comparison_cautions(study, paired), *comparison.cautions)),
+    )
+
+
+def read_validation(root: Path, study: Study, run: StudyRun) -> GroundTruth:
+    """What the runs of a study were measured on.
+
+    Raises:
+        BadInput: it is another than when the study was planned, or cannot be read.
+    """
+    assert run.config is not None  # only blocked runs have none
+    ground_truth = read_ground_truth(locate(run.config.data.validation, root).annotations)
+    if ground_truth.digest != study.validation_data:
+        raise BadInput(
+            f"{ground_truth.path}: has changed since study {study.name!r} was planned (digest "
+            f"{ground_truth.digest[:12]}, then {study.validation_data[:12]}); restore it to compare what was measured"
+        )
+    return ground_truth
+
+
+def _comparison_cautions(study: Study, paired: dict[str, list[StudyRun]]) -> list[str]:
+    sentences = []
+    if study.synthetic:
+        sentences.append("synthetic data: shows the tool, is no evidence")
+    for variant in study.variants:
+        runs = paired.get(variant, [])
+        if not runs:
+            sentences.append(f"{variant} is left out: no run of it is finished under a seed of the baseline")
+        elif len(runs) < len(study.seeds):
+            theirs = "" if variant == study.baseline else " here and in the baseline"
+            sentences.append(f"{variant}: {len(runs)} of {len(study.seeds)} seeds are finished{theirs}")
+        keys = dict.fromkeys(key for run in runs for key in run.uncontrolled)
+        if keys:
+            sentences.append(f"{variant} is not controlled: it differs in {', '.join(keys)} too")
+    return sentences

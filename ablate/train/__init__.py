@@ -1,0 +1,1 @@
+"""Training of any model: the loop, optimizer, processes, checkpoints, memory, logging."""

@@ -1,0 +1,221 @@
+"""One process or many: who computes which images, and which of them share a BatchNorm statistic.
+
+Where every random draw of training comes from: the seed and the place in the run, which is all a resume needs.
+
+A polite stop: the first signal lets the running step end and be saved, the second one acts at once.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import torch
+import torch.distributed as dist
+
+from ablate.runs.manifest import usable_cores
+from analysis.exceptions import BadInput
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a global batch is cut up.
+
+    Attributes:
+        processes: that train together.
+        images: of one forward pass of one process.
+        group: processes that share a statistic; images * group is `train.images_per_norm`.
+        passes: forward and backward passes before each optimizer step.
+    """
+
+    processes: int
+    images: int
+    group: int
+    passes: int
+
+
+def lay_out(batch_size: int, images_per_norm: int, processes: int) -> Layout:
+    """Cut a batch for a number of processes.
+
+    Raises:
+        BadInput: where the processes cannot share the work evenly.
+    """
+    if images_per_norm % processes == 0:
+        return Layout(processes, images_per_norm // processes, processes, batch_size // images_per_norm)
+    if processes % images_per_norm == 0 and batch_size % processes == 0:
+        return Layout(processes, 1, images_per_norm, batch_size // processes)
+    fitting = [n for n in range(1, batch_size + 1) if images_per_norm % n == 0]
+    raise BadInput(
+        f"{processes} processes cannot share batches of {batch_size} in which {images_per_norm} images share a "
+        f"BatchNorm statistic; start {', '.join(map(str, fitting))} of them, or change train.images_per_norm"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """This process among those that torchrun started; alone without torchrun."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes the files and talks to the person."""
+        return self.rank == 0
+
+    def workers(self, wanted: int | None) -> int:
+        """Processes that load images for this one: as wanted, else as the machine has cores to feed a GPU."""
+        if wanted is not None:
+            return wanted
+        if self.device.type != "cuda":
+            return 0
+        return min(8, max(1, usable_cores() // self.on_this_machine))
+
+    @property
+    def on_this_machine(self) -> int:
+        """How many of the processes run here; torchrun says."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
+
+    def norm_group(self, layout: Layout) -> dist.ProcessGroup | None:
+        """The processes that share statistics with this one; none where it is alone. All processes must call this."""
+        if layout.group == 1:
+            return None
+        own = None
+        for start in range(0, self.count, layout.group):
+            ranks = list(range(start, start + layout.group))
+            group = dist.new_group(ranks)
+            if isinstance(group, dist.ProcessGroup) and self.rank in ranks:
+                own = group
+        return own
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """The mean of a tensor over all processes; not finite if it is not finite in any of them."""
+        if self.count > 1:
+            dist.all_reduce(values)
+            values /= self.count
+        return values
+
+    def wait(self) -> None:
+        """Until every process has come here."""
+        if self.count > 1:
+            dist.barrier()
+
+
+def device_of(wanted: str) -> torch.device:
+    """The device of this process: under torchrun, the GPU of its LOCAL_RANK.
+
+    Args:
+        wanted: auto, cpu or cuda.
+
+    Raises:
+        BadInput: a GPU is demanded and there is none, or more processes than GPUs were started here.
+    """
+    visible = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "cuda" and not visible:
+        raise BadInput("--device cuda: no CUDA device is visible to PyTorch; choose --device cpu or auto")
+    if wanted == "cpu" or not visible:
+        return torch.device("cpu")
+    own = int(os.environ.get("LOCAL_RANK", "0"))
+    if own >= visible:
+        raise BadInput(
+            f"process {own} (LOCAL_RANK) has no GPU: {visible} visible here; "
+            f"start torchrun with --nproc-per-node {visible}, or choose --device cpu"
+        )
+    return torch.device("cuda", own)
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Processes]:
+    """Join the processes that torchrun started (it sets RANK, WORLD_SIZE and LOCAL_RANK), and leave them in the end.
+
+    Contexts may be nested: the outermost one joins and leaves.
+
+    Args:
+        device: auto, cpu or cuda.
+
+    Raises:
+        BadInput: as `device_of`.
+    """
+    chosen = device_of(device)
+    gpu = chosen.type == "cuda"
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0"))
+    if gpu:
+        torch.cuda.set_device(chosen)
+    if count == 1 or dist.is_initialized():
+        yield Processes(rank, count, chosen)
+        return
+    dist.init_process_group("nccl" if gpu else "gloo", device_id=chosen if gpu else None)
+    try:
+        yield Processes(rank, count, chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+# What is drawn: the first number of a place.
+WEIGHTS, MODEL, SAMPLES = 1, 2, 3
+
+
+def derived(seed: int, *place: int) -> int:
+    """A 63-bit seed that belongs to a place, such as (iteration, step, rank); other places give unrelated ones."""
+    state = seed & (2**64 - 1)
+    for number in place:
+        state = _mixed(state ^ _mixed(number & (2**64 - 1)))
+    return _mixed(state) >> 1
+
+
+def _mixed(value: int) -> int:
+    """The finaliser of splitmix64: every bit of the input reaches every bit of the output."""
+    value = (value + 0x9E3779B97F4A7C15) & (2**64 - 1)
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & (2**64 - 1)
+    return value ^ (value >> 31)
+
+
+def generator(device: torch.device, seed: int, *place: int) -> torch.Generator:
+    """A generator on a device, seeded for a place."""
+    return torch.Generator(device).manual_seed(derived(seed, *place))
+
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+def outlive_a_polite_stop(_: int = 0) -> None:
+    """For a process that loads images: a stop that goes to the whole process group is its parent's to act on.
+
+    A second SIGTERM ends it: torch and multiprocessing end with it those who do not end otherwise.
+    """
+
+    def end(_: int, __: FrameType | None) -> None:
+        os._exit(0)
+
+    def spare(_: int, __: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, end)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, spare)
+
+
+class StopRequest:
+    """Notes that the process was asked to stop, as a context around the training loop."""
+
+    def __init__(self) -> None:
+        self.name = ""
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():  # only there does Python allow handlers
+            self._before = {number: signal.signal(number, self._note) for number in STOPPING}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.name = signal.Signals(number).name
+        self.__exit__()

@@ -1,0 +1,51 @@
+"""How a training can end, and how it is carried out; nothing of it is part of a run's identity."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from analysis.exceptions import Refusal
+
+
+class RunFailed(Refusal):
+    """Training that cannot go on; the status of the run folder says why too."""
+
+    exit_code = 3
+
+
+class Diverged(RunFailed):
+    """A loss is not finite."""
+
+
+class Interrupted(RunFailed):
+    """Somebody asked the process to stop; the same command continues."""
+
+
+class RanOutOfMemory(RunFailed):
+    """The device holds no more. It is a result of the run: the caller records it, with the peak reached."""
+
+    exit_code = 0
+
+
+def _silent(_: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Habits:
+    """How a run is carried out; nothing here changes its result, so nothing here is part of its identity.
+
+    Attributes:
+        device: auto, cpu or cuda.
+        workers: processes that load images, for each process that trains; none leaves the choice to the engine.
+        checkpoint_seconds: a checkpoint is taken after this time, and at the end of each epoch of a minute or more.
+        checkpoint_iterations: besides, every so many iterations; 0 for never.
+        curve_iterations: measure the validation set every so many iterations, for the curves alone; 0 for never.
+        say: takes one line for the person who waits.
+    """
+
+    device: str = "auto"
+    workers: int | None = None
+    checkpoint_seconds: float = 600.0
+    checkpoint_iterations: int = 0
+    curve_iterations: int = 0
+    say: Callable[[str], None] = field(default=_silent)

@@ -1,0 +1,181 @@
+"""A file of weights as named tensors, whatever wrote it; nothing in a file is ever executed.
+
+What weights are in an identity: the hash of a file's content, wherever it lies.
+"""
+
+import argparse
+import hashlib
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ablate.config.schema import Init
+from analysis.exceptions import BadInput
+
+Tensors = Mapping[str, Tensor]
+KEYS = ("model", "module", "state_dict")  # where published checkpoints keep the weights
+WRAPPER = "module."  # of DistributedDataParallel
+LONGEST_HEADER = 100_000_000  # bytes, safetensors' own limit
+NOT_CHECKPOINTS = {
+    b"version https://git-lfs": "is a Git LFS pointer, not the file it points to; fetch that with git lfs pull",
+    b"<": "is a web page, not a checkpoint; download the file itself",
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The weights in a file.
+
+    Attributes:
+        path: of the file.
+        container: what they lay in, such as ``["model"]``; empty where the file holds nothing else.
+        tensors: by their names, without the prefix that data-parallel training puts before all of them.
+        beside: what else the file holds, by name: the optimizer, the epoch.
+    """
+
+    path: Path
+    container: str
+    tensors: Tensors
+    beside: tuple[str, ...] = ()
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The tensors of a ``.pth``, ``.pth.tar`` or ``.safetensors`` file, told by its content, in main memory.
+
+    Raises:
+        BadInput: it is missing, cut short, damaged, no checkpoint, or holds code.
+    """
+    try:
+        stat = path.stat()
+        if not path.is_file():
+            raise BadInput(f"{path}: is a folder, not a file of weights")
+        return _read(path, stat.st_mtime_ns, stat.st_size)
+    except OSError as error:
+        raise BadInput(f"{path}: weights cannot be read ({error.strerror or error})") from None
+
+
+def forget() -> None:
+    """Let go of the tensors that were read last."""
+    _read.cache_clear()
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, modified: int, size: int) -> Checkpoint:
+    with path.open("rb") as file:
+        head = file.read(32)
+    if not head:
+        raise BadInput(f"{path}: is empty; download or copy it again")
+    for start, reason in NOT_CHECKPOINTS.items():
+        if head.lstrip().startswith(start):
+            raise BadInput(f"{path}: {reason}")
+    if len(head) > 8 and head[8:9] == b"{" and 0 < int.from_bytes(head[:8], "little") < LONGEST_HEADER:
+        return _unwrapped(path, _read_safetensors(path))
+    return _unwrapped(path, _read_torch(path))
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except Exception as error:  # as below
+        raise _damaged(path, error) from None
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        archive = zipfile.is_zipfile(path)
+        if archive:
+            with zipfile.ZipFile(path) as file:
+                broken = file.testzip()  # torch.load does not compare the check sums that torch.save wrote
+            if broken is not None:
+                raise BadInput(f"{path}: is damaged ({broken} does not match its check sum); copy it again")
+        # Official training scripts keep their command line beside the weights: a plain record, no code.
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about the protocol of a pickle
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+    except pickle.UnpicklingError as error:
+        culprit = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if culprit is None:
+            raise _damaged(path, error) from None
+        raise BadInput(
+            f"{path}: holds code or objects beside tensors ({culprit[1]}), and nothing in a file of weights is ever "
+            "run; save its state_dict alone, best as .safetensors"
+        ) from None
+    except BadInput:
+        raise
+    except Exception as error:  # whatever a loader trips over in damaged bytes: ten types were seen, assertions too
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> BadInput:
+    said = str(error).rpartition("WeightsUnpickler error:")[2].strip().splitlines() or [type(error).__name__]
+    reason = said[0].partition(". ")[0].rstrip(".")
+    return BadInput(f"{path}: is cut short, damaged or no checkpoint at all ({reason}); download or copy it again")
+
+
+def _unwrapped(path: Path, loaded: object) -> Checkpoint:
+    if not isinstance(loaded, Mapping) or not loaded:
+        raise BadInput(f"{path}: holds {_what(loaded)}, not named weights; save a state_dict")
+    container = next((key for key in KEYS if _are_weights(loaded.get(key))), "")
+    if not container and not _are_weights(loaded):
+        there = ", ".join(map(str, list(loaded)[:8]))
+        raise BadInput(f"{path}: holds no weights, on top or under {', '.join(KEYS)}; it has {there}")
+    tensors = loaded[container] if container else loaded
+    strangers = [key for key, value in tensors.items() if not isinstance(value, Tensor)]
+    if strangers:
+        raise BadInput(f"{path}: {strangers[0]} among its weights is {_what(tensors[strangers[0]])}, not a tensor")
+    if all(name.startswith(WRAPPER) for name in tensors):
+        tensors = {name.removeprefix(WRAPPER): tensor for name, tensor in tensors.items()}
+    beside = tuple(sorted(str(key) for key in loaded if key != container)) if container else ()
+    return Checkpoint(path, f'["{container}"]' if container else "", dict(tensors), beside)
+
+
+def _are_weights(value: object) -> bool:
+    """Whether it is a state dict: names to tensors, perhaps with strangers among them."""
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(key, str) for key in value)
+        and any(isinstance(item, Tensor) for item in value.values())
+    )
+
+
+def _what(value: object) -> str:
+    return "nothing" if value is None or value == {} else f"a {type(value).__name__}"
+
+
+def digest_of(init: Init) -> str:
+    """SHA-256 (64 hex digits) of the file of initial weights; empty where there is none.
+
+    Raises:
+        BadInput: the file cannot be read.
+    """
+    return "" if init.weights == "none" else file_digest(Path(init.weights).expanduser())
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 (64 hex digits) of a file; one that did not change is read once a process.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
+    try:
+        return _digest(path.absolute(), path.stat().st_mtime_ns, path.stat().st_size)
+    except OSError as error:
+        raise BadInput(f"{path}: weights cannot be read ({error.strerror or error}); check init.weights") from None
+
+
+@lru_cache(maxsize=64)
+def _digest(path: Path, modified: int, size: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

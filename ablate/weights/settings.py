@@ -1,0 +1,97 @@
+"""The settings that belong to an initialisation: what a file of weights needs, and the ratios in which the paper tuned.
+
+The paper tuned learning rate and weight decay for each of them: 8e-5 and 0.1, but 1.6e-4 for random and MoCo v3, and
+0.2 for random. Here they keep those ratios to the base, whose own initialisation they are taken to fit.
+Pixel statistics, layer scale and the kind of bias tables follow from what lies in the file.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from ablate.config.backbone import vit_of
+from ablate.config.schema import RunConfig
+from analysis.exceptions import BadInput
+
+if TYPE_CHECKING:
+    from ablate.weights.source import Facts
+
+HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+KINDS = ("supervised", "mocov3", "beit", "mae")
+OTHER = "other"  # weights whose file does not tell what they are
+TITLES = {"supervised": "supervised", "mocov3": "MoCo v3", "beit": "BEiT", "mae": "MAE"}
+LR = {"random": 2, "mocov3": 2}  # times that of the others
+WEIGHT_DECAY = {"random": 2}
+
+
+def facts_for(kind: str, file: str) -> "Facts":
+    """What a file tells that is to hold weights of a kind.
+
+    Raises:
+        BadInput: it cannot be read, or holds those of another kind.
+    """
+    from ablate.weights.source import facts_of
+
+    facts = facts_of(file)
+    if kind != OTHER and facts.initialisation != TITLES[kind]:
+        other = next((name for name, title in TITLES.items() if title == facts.initialisation), None)
+        remedy = f"pass it as {other}" if other else "study it with ablate vary --vary init.weights=FILE,FILE"
+        raise BadInput(f"{file}: is to be of {TITLES[kind]}, and is recognised as {facts.family}; {remedy}")
+    return facts
+
+
+def kind_of(file: str) -> str:
+    """Which of ``KINDS`` a file holds, by its content; ``OTHER`` where that does not tell.
+
+    Raises:
+        BadInput: it cannot be read, or is of no known family.
+    """
+    from ablate.weights.source import facts_of
+
+    title = facts_of(file).initialisation
+    return next((kind for kind in KINDS if TITLES[kind] == title), OTHER)
+
+
+def settings_of(kind: str, base: RunConfig, file: str | None = None) -> dict[str, Any]:
+    """What belongs to an initialisation: its weights, where there is a file of them, and what they need.
+
+    Args:
+        kind: random, one of ``KINDS``, or ``OTHER``.
+        base: whose learning rate and weight decay are scaled.
+        file: of the weights; without it, the settings are those of the official files.
+
+    Raises:
+        BadInput: the file holds weights of another kind.
+    """
+    vit = vit_of(base, "init")
+    facts = None if file is None else facts_for(kind, file)
+    own = _kind_of_base(base)
+    changes: dict[str, Any] = {"init.weights": file} if file is not None else {}
+    if base.init.pretraining != "none" and (kind != "mae" or file is not None):
+        changes["init.pretraining"] = "none"
+    if kind == "random" and base.init.weights != "none":
+        changes["init.weights"] = "none"
+    changes |= {
+        "model.backbone.position.relative": "pt" if kind == "beit" else "zero",
+        "model.backbone.position.absolute": "rand" if kind in ("random", "beit") else "pt",
+        "train.lr": base.train.lr * LR.get(kind, 1) / LR.get(own, 1),
+        "train.weight_decay": base.train.weight_decay * WEIGHT_DECAY.get(kind, 1) / WEIGHT_DECAY.get(own, 1),
+    }
+    has_layer_scale = kind == "beit" if facts is None else facts.layer_scale
+    if has_layer_scale and vit.layer_scale == "none":
+        changes["model.backbone.layer_scale"] = 0.1 if vit.width < 1024 else 1e-5  # where BEiT's began
+    elif not has_layer_scale and vit.layer_scale != "none":
+        changes["model.backbone.layer_scale"] = "none"
+    if facts is not None and facts.relative == "per block" and vit.position.tables != "per_block":
+        changes["model.backbone.position.tables"] = "per_block"
+    pixels = facts.pixels if facts else (HALF if kind == "beit" else IMAGENET,)
+    if (base.model.pixel_mean, base.model.pixel_std) not in pixels:
+        mean, std = pixels[0]
+        changes |= {"model.pixel_mean": mean, "model.pixel_std": std}
+    return changes
+
+
+def _kind_of_base(base: RunConfig) -> str:
+    """What the base starts from."""
+    if base.init.pretraining != "none":
+        return "mae"
+    return "random" if base.init.weights == "none" else kind_of(base.init.weights)

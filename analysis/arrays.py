@@ -1,0 +1,54 @@
+"""Rows that belong together (an image, a category, a detection's pairs), without a loop over the groups."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_DIGIT = 16
+
+
+def order_by_index(index: Ints, limit: int) -> Ints:
+    """The stable ascending order i64[N] of indices i64[N] in ``0 .. limit - 1``, in linear time.
+
+    numpy sorts 16-bit keys by radix; larger indices take one pass for every 16 bits.
+    """
+    order = np.argsort(index.astype(np.uint16), kind="stable")
+    for shift in range(_DIGIT, max(limit - 1, 1).bit_length(), _DIGIT):
+        order = order[np.argsort((index[order] >> shift).astype(np.uint16), kind="stable")]
+    return order
+
+
+def place_in_group(group: Ints) -> Ints:
+    """i64[N] how many earlier rows are in the same group, for groups i64[N] numbered from 0."""
+    order = order_by_index(group, int(group.max(initial=0)) + 1)
+    start = np.flatnonzero(np.diff(group[order], prepend=-1))
+    place = np.empty(len(group), dtype=np.int64)
+    place[order] = np.arange(len(group)) - np.repeat(start, np.diff(np.append(start, len(group))))
+    return place
+
+
+def best_in_group(group: Ints, value: Floats) -> tuple[Ints, Ints]:
+    """The groups that occur, ascending, and for each the first row with its highest value; ``group`` is ascending."""
+    start = np.flatnonzero(np.diff(group, prepend=-1))
+    if not len(start):
+        return start, start
+    highest = np.maximum.reduceat(value, start)
+    equal = np.flatnonzero(value == np.repeat(highest, np.diff(np.append(start, len(group)))))
+    return group[start], equal[np.flatnonzero(np.diff(group[equal], prepend=-1))]
+
+
+def index_of(values: Ints, ascending: Ints) -> Ints:
+    """The index of each value in ascending ids, -1 where it is not among them."""
+    if not len(ascending):
+        return np.full(len(values), -1)
+    first, span = int(ascending[0]), int(ascending[-1]) - int(ascending[0]) + 1
+    if span <= len(values) + len(ascending):  # a table of all ids between: one look-up a value
+        table = np.full(span + 1, -1)  # its last entry is for what lies outside
+        table[ascending - first] = np.arange(len(ascending))
+        inside = (values >= ascending[0]) & (values <= ascending[-1])
+        return table[np.where(inside, values - first, span)]
+    place = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
+    return np.where(ascending[place] == values, place, -1)

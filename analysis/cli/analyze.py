@@ -1,0 +1,411 @@
+"""The verbs of ``analyze``: parse the command line, call the library, show the result.
+
+What a verb of ``analyze`` is to read: the named predictions and their ground truth, or what the front door finds.
+
+Options that the verbs of ``analyze`` share.
+
+From the folder of a run to the prediction file inside it, and to the ground truth where the folder tells it.
+
+Known are what detectron2 leaves (its ``OUTPUT_DIR``, the ``inference`` in it, or one data set's folder in that) and a
+run folder of this project, whichever engine filled it. What the latter was measured on is in its config, which the
+analysis does not read: whoever calls hands in the way there.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+from analysis.coco.ground_truth import read_ground_truth
+from analysis.exceptions import BadInput
+
+if TYPE_CHECKING:
+    from analysis.coco.ground_truth import GroundTruth
+    from analysis.evaluation.analysis import Run
+    from analysis.evaluation.error_types import Settings
+    from analysis.evaluation.slices import Size
+    from analysis.stats.compare import Comparison
+
+
+# The place in a command's context where the front door puts the way from a run folder to its ground truth.
+TRUTH_OF_RUN = "detablate.truth_of_run"
+
+
+def inputs(
+    context: typer.Context, predictions: list[str] | None, gt: Path | None, root: Path
+) -> tuple[list[tuple[str, Path]], Path]:
+    """What was named, or else what the front door finds under the root."""
+    from analysis.evaluation.analysis import name_runs
+
+    if predictions:
+        named = name_runs(predictions)
+        outputs = [open_output(path, None if gt else context.meta.get(TRUTH_OF_RUN)) for _, path in named]
+        truth = gt or common_truth(outputs)
+        if truth is None:
+            told = "" if any(path.is_file() for _, path in named) else "; the folders do not all hold it"
+            raise typer.BadParameter(f"is needed: the ground truth to compare with{told}", param_hint="--gt")
+        return [(name, output.predictions) for (name, _), output in zip(named, outputs, strict=True)], truth
+    newest: tuple[list[tuple[str, Path]], Path] | None = context.obj(root) if context.obj else None
+    if newest is None:
+        raise BadInput(
+            "no prediction file was named and there is no finished run to analyze; name one (analyze errors "
+            "PREDICTIONS --gt GT), or make one: ablate attention --launch runs a small study, ablate run tiny-shapes "
+            "trains one detector, analyze example simulates two"
+        )
+    return newest
+
+
+class IouType(StrEnum):
+    """What is compared."""
+
+    bbox = "bbox"
+    segm = "segm"
+
+
+class Convention(StrEnum):
+    """Whose rules; docs/conventions.md lists the differences."""
+
+    coco = "coco"
+    tidecv = "tidecv"
+
+
+Predictions = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[NAME=]PREDICTIONS...",
+        help="COCO results files, .json or .json.gz, output folders of detectron2, or folders of runs.",
+        show_default=False,
+    ),
+]
+Truth = Annotated[
+    Path | None, typer.Option("--gt", metavar="GT", help="COCO instances file, .json or .json.gz.", show_default=False)
+]
+Kind = Annotated[IouType, typer.Option("--iou-type", help="Compare boxes or masks.")]
+RespectIgnore = Annotated[
+    bool, typer.Option("--respect-ignore", help="Leave out objects marked ignore=1 (VOC's difficult).")
+]
+DropUnknown = Annotated[
+    bool, typer.Option("--drop-unknown", help="Leave out detections on images or categories the ground truth lacks.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Verify = Annotated[bool, typer.Option("--verify", help="Recompute with tidecv and pycocotools; show the differences.")]
+Root = Annotated[Path, typer.Option("--root", help="The folder that holds results/, to find the newest study in.")]
+Iou = Annotated[float, typer.Option(help="IoU from which a detection is right.")]
+BackgroundIou = Annotated[float, typer.Option(help="IoU up to which a detection is on nothing.")]
+MaxDets = Annotated[int, typer.Option(help="Detections an image (coco: and category).", min=1)]
+Rules = Annotated[Convention, typer.Option(help="Rules of COCOeval or of tidecv.")]
+
+
+def settings_of(
+    iou_type: IouType, iou: float, background_iou: float, max_dets: int, convention: Convention = Convention.coco
+) -> "Settings":
+    """The rules that were asked for.
+
+    Raises:
+        typer.BadParameter: thresholds that do not fit together.
+    """
+    from analysis.evaluation.error_types import Settings
+
+    if not 0 < background_iou <= iou <= 1:
+        raise typer.BadParameter("needs 0 < --background-iou <= --iou <= 1", param_hint="--iou")
+    return Settings(iou_type.value, iou, background_iou, max_dets, convention.value)
+
+
+DETECTRON2 = "coco_instances_results.json"
+# COCOEvaluator writes where it is told: train_net.py says `inference`, with several data sets a folder for each.
+DETECTRON2_PLACES = ("", "inference*/", "inference*/*/")
+CONVERTED = "_coco_format.json"  # detectron2's copy of a data set that was not registered as COCO
+RUN = ("config.yaml", "manifest.json")  # with which a run folder counts as prepared
+RUN_PREDICTIONS = "predictions.json"
+LISTED = 6
+
+TruthOf = Callable[[Path], Path]
+
+
+@dataclass(frozen=True)
+class Output:
+    """A prediction file and, where the folder tells it, the ground truth that it was made for."""
+
+    predictions: Path
+    truth: Path | None
+
+
+def open_output(path: Path, truth_of_run: TruthOf | None = None) -> Output:
+    """A file as it is, a folder as ``look_into`` finds it."""
+    return look_into(path, truth_of_run) if path.is_dir() else Output(path, None)
+
+
+def common_truth(outputs: Sequence[Output]) -> Path | None:
+    """The ground truth of all predictions; None where some do not tell theirs.
+
+    Raises:
+        BadInput: two of them differ in content.
+    """
+    told = [output.truth for output in outputs if output.truth is not None]
+    if len(told) < len(outputs):
+        return None
+    first, others = told[0], {truth for truth in told if truth != told[0]}
+    for other in sorted(others):
+        if read_ground_truth(other).digest != read_ground_truth(first).digest:
+            raise BadInput(f"{first} and {other} differ, so their runs cannot stand side by side; give one by --gt")
+    return first
+
+
+def look_into(folder: Path, truth_of_run: TruthOf | None = None) -> Output:
+    """The one prediction file of a folder.
+
+    Args:
+        folder: of a detectron2 training or evaluation, or of a run of this project.
+        truth_of_run: from a run folder of this project to its ground truth.
+
+    Raises:
+        BadInput: the folder is empty, holds none or several, or is of something else.
+    """
+    if all((folder / name).is_file() for name in RUN):
+        if not (folder / RUN_PREDICTIONS).is_file():
+            raise BadInput(f"{folder}: is a run without predictions yet; finish it by the command that started it")
+        return Output(folder / RUN_PREDICTIONS, truth_of_run(folder) if truth_of_run else None)
+    found = sorted({path for place in DETECTRON2_PLACES for path in folder.glob(place + DETECTRON2)})
+    if folder / DETECTRON2 in found:
+        found = [folder / DETECTRON2]  # whoever names the folder itself means what lies in it
+    if len(found) > 1:
+        raise BadInput(f"{folder}: holds several results; name one of {_listed(found)}")
+    if not found:
+        raise BadInput(f"{folder}: {_what_it_is_instead(folder)}")
+    return Output(found[0], _converted(folder, found[0]))
+
+
+def _converted(folder: Path, predictions: Path) -> Path | None:
+    """The ground truth that detectron2 converted for this evaluation, if it is the only one."""
+    above = predictions.parent
+    while True:
+        found = sorted(above.glob(f"*{CONVERTED}"))
+        own = [path for path in found if path.name == predictions.parent.name + CONVERTED]
+        if own or len(found) == 1:
+            return (own or found)[0]
+        if above == folder or found:
+            return None
+        above = above.parent
+
+
+def _what_it_is_instead(folder: Path) -> str:
+    """What a folder without known predictions seems to be, and what to do."""
+    inside = sorted(folder.iterdir())
+    if not inside:
+        return "is an empty folder; name a results file or the output folder of detectron2"
+    if (folder / "metrics.json").is_file() and any(folder.glob("model_*.pth")):
+        return (
+            f"is a detectron2 training without an evaluation ({DETECTRON2} is missing); run it with --eval-only, its "
+            "COCOEvaluator having an output_dir"
+        )
+    if (folder / "instances_predictions.pth").is_file():
+        return f"holds detectron2's instances_predictions.pth but no {DETECTRON2}; evaluate again to have it written"
+    documents = [path for path in inside if path.name.removesuffix(".gz").endswith(".json")]
+    if documents:
+        return f"is no output folder of detectron2 and no run of ablate; name a COCO results file: {_listed(documents)}"
+    return f"holds no {DETECTRON2} and no other JSON file; name a results file in COCO's format"
+
+
+def _listed(paths: list[Path]) -> str:
+    names = [str(path) for path in paths[:LISTED]]
+    return ", ".join(names) + (f" and {len(paths) - LISTED} more" if len(paths) > LISTED else "")
+
+
+app = typer.Typer(help="Where a detector's average precision went, from its prediction files.", no_args_is_help=True)
+
+
+@app.command()
+def errors(
+    context: typer.Context,
+    predictions: Predictions = None,
+    gt: Truth = None,
+    iou_type: Kind = IouType.bbox,
+    iou: Iou = 0.5,
+    background_iou: BackgroundIou = 0.1,
+    max_dets: MaxDets = 100,
+    convention: Rules = Convention.coco,
+    respect_ignore: RespectIgnore = False,
+    drop_unknown: DropUnknown = False,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Also where: class, size, iou, crowding, confusion, several with commas, or all."),
+    ] = None,
+    sizes: Annotated[
+        str | None,
+        typer.Option(help="Sizes of your own, as sides in pixels: small:0-32,large:32-", metavar="NAME:FROM-TO,..."),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show every class and confused pair, not only the first.")
+    ] = False,
+    intervals: Annotated[
+        bool, typer.Option("--intervals", help="Show how sure each number is, from resampling the images.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for tables, figures, every detection's label and every object's fate.")
+    ] = None,
+    as_json: AsJson = False,
+    verify: Verify = False,
+    root: Root = Path(),
+) -> None:
+    """Break the AP down into six types of error: what each costs, how often it happens, where to look.
+
+    Several prediction files are compared on one ground truth: analyze errors a.json vit=b.json --gt gt.json
+    Without any, the newest study's are.
+    """
+    from analysis.evaluation.analysis import parse_parts
+    from analysis.evaluation.slices import COCO_SIZES, parse_sizes
+
+    try:
+        parts = parse_parts(",".join(part for part in (by, "size" if sizes else None) if part))
+        split = Split(parts, parse_sizes(sizes) if sizes is not None else COCO_SIZES, everything)
+    except BadInput as error:
+        raise typer.BadParameter(str(error)) from None
+    settings = settings_of(iou_type, iou, background_iou, max_dets, convention)
+    named, truth = inputs(context, predictions, gt, root)
+    _errors(named, truth, settings, split, respect_ignore, drop_unknown, out, as_json, verify, intervals)
+
+
+class Split(NamedTuple):
+    """Of what else than the whole the errors are shown."""
+
+    parts: tuple[str, ...] = ()
+    sizes: "tuple[Size, ...]" = ()
+    everything: bool = False
+
+
+def _errors(
+    named: list[tuple[str, Path]],
+    truth: Path,
+    settings: "Settings",
+    split: Split = Split(),  # noqa: B008 (immutable)
+    respect_ignore: bool = False,
+    drop_unknown: bool = False,
+    out: Path | None = None,
+    as_json: bool = False,
+    verify: bool = False,
+    intervals: bool = False,
+) -> None:
+    from analysis.coco.detections import read_detections
+    from analysis.coco.ground_truth import read_ground_truth
+    from analysis.evaluation.analysis import Analysis
+    from analysis.render.comparison import intervals_screen
+    from analysis.render.comparison_tables import intervals_entries
+    from analysis.render.errors import as_json as encode
+    from analysis.render.errors import errors_document, errors_screen, print_warnings, print_whole
+    from analysis.render.slices import where_entry, where_screen
+
+    ground_truth = read_ground_truth(truth, respect_ignore=respect_ignore)
+    analysis = Analysis(ground_truth, settings, split.parts, split.sizes)
+    found = [analysis.of(name, read_detections(path, ground_truth, drop_unknown=drop_unknown)) for name, path in named]
+    runs = [one.run for one in found]
+    measured = _resampled(ground_truth, runs, settings) if intervals else None
+    document = {}
+    if as_json or out:
+        document = errors_document(ground_truth, settings, runs)
+        for entry, one in zip(document["runs"], found, strict=True):
+            entry |= where_entry(ground_truth, one)
+        if measured:
+            document |= intervals_entries(measured, document["runs"])
+    checks = _verify_errors(ground_truth, runs, "size" in split.parts) if verify else []
+    written: list[str] = []
+    if out:
+        from analysis.render.files import write_outputs
+
+        written = write_outputs(out, ground_truth, settings, found, analysis.crowding, encode(document))
+    if as_json:
+        if verify:
+            document["verify"] = [{"run": run, "check": check, "result": result} for run, check, result in checks]
+        typer.echo(encode(document).decode(), nl=False)
+        return
+    print_warnings(_warnings(ground_truth, [(run.name, run.detections.warnings) for run in runs]))
+    where = where_screen(ground_truth, settings, found, split.everything)
+    sure = intervals_screen(measured) if measured else []
+    print_whole(*errors_screen(ground_truth, settings, runs), *sure, *where)
+    for run_name, check, result in checks:
+        typer.echo(f"verify {run_name}: {check}: {result}")
+    if out:
+        kinds: dict[str, list[str]] = {}
+        for name in written:
+            stem, _, kind = name.partition(".")
+            kinds.setdefault(stem, []).append(kind)
+        typer.echo(f"\nwritten to {out}: " + "; ".join(f"{stem} ({', '.join(k)})" for stem, k in kinds.items()))
+
+
+def _resampled(ground_truth: "GroundTruth", runs: "list[Run]", settings: "Settings") -> "Comparison":
+    from analysis.stats.compare import Entrant, compare
+
+    return compare(ground_truth, [Entrant(run.name, (run.detections,)) for run in runs], settings)
+
+
+@app.command()
+def ap(
+    context: typer.Context,
+    predictions: Predictions = None,
+    gt: Truth = None,
+    iou_type: Kind = IouType.bbox,
+    respect_ignore: RespectIgnore = False,
+    drop_unknown: DropUnknown = False,
+    as_json: AsJson = False,
+    verify: Verify = False,
+    root: Root = Path(),
+) -> None:
+    """COCO's 12 numbers, equal to pycocotools' and many times faster."""
+    from analysis.coco.detections import read_detections
+    from analysis.coco.ground_truth import read_ground_truth
+    from analysis.evaluation.average_precision import coco_metrics
+    from analysis.render.errors import ap_document, ap_screen, print_warnings, print_whole
+    from analysis.render.errors import as_json as encode
+
+    named, truth_path = inputs(context, predictions, gt, root)
+    ground_truth = read_ground_truth(truth_path, respect_ignore=respect_ignore)
+    metrics = []
+    for name, path in named:
+        detections = read_detections(path, ground_truth, drop_unknown=drop_unknown)
+        metrics.append((name, detections, coco_metrics(ground_truth, detections, iou_type=iou_type.value)))
+    checks = []
+    if verify:
+        from analysis.evaluation.verify import compare_metrics
+
+        checks = [(name, compare_metrics(ground_truth, dt, numbers, iou_type.value)) for name, dt, numbers in metrics]
+    if as_json:
+        document = ap_document(ground_truth, iou_type.value, metrics)
+        if verify:
+            document["verify"] = [{"run": name, "check": "pycocotools", "result": result} for name, result in checks]
+        typer.echo(encode(document).decode(), nl=False)
+        return
+    print_warnings(_warnings(ground_truth, [(name, dt.warnings) for name, dt, _ in metrics]))
+    print_whole(*ap_screen(ground_truth, iou_type.value, metrics))
+    for name, result in checks:
+        typer.echo(f"verify {name}: {result}")
+
+
+@app.command()
+def example(
+    out: Annotated[Path, typer.Option(help="Folder for the generated files.")] = Path("results/example"),
+    images: Annotated[int, typer.Option(help="Number of images.", min=1)] = 400,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is random.")] = 1,
+) -> None:
+    """Generate ground truth and two simulated detectors with known flaws, and analyze them."""
+    from analysis.coco.synthetic import write_example
+    from analysis.evaluation.error_types import Settings
+
+    truth, files = write_example(out, images=images, seed=seed)
+    typer.echo(
+        f"Simulated detectors on simulated objects, written to {out}: they show the tool and are no evidence.\n"
+        "The same analysis of your own files:\n"
+        f"  analyze errors {' '.join(map(str, files.values()))} --gt {truth}\n"
+    )
+    _errors(list(files.items()), truth, Settings(), out=out / "analysis")
+
+
+def _warnings(ground_truth: "GroundTruth", runs: list[tuple[str, tuple[str, ...]]]) -> list[tuple[str, str]]:
+    return [(ground_truth.path.name, w) for w in ground_truth.warnings] + [(name, w) for name, ws in runs for w in ws]
+
+
+def _verify_errors(ground_truth: "GroundTruth", runs: "list[Run]", by_size: bool) -> list[tuple[str, str, str]]:
+    from analysis.evaluation.verify import compare_breakdown
+
+    return [(run.name, *check) for run in runs for check in compare_breakdown(ground_truth, run, by_size)]

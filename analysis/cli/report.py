@@ -1,0 +1,143 @@
+"""``analyze report``: everything about some runs as one HTML file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from analysis.cli.analyze import (
+    BackgroundIou,
+    Convention,
+    DropUnknown,
+    Iou,
+    IouType,
+    Kind,
+    MaxDets,
+    Predictions,
+    RespectIgnore,
+    Root,
+    Rules,
+    Truth,
+    app,
+    inputs,
+    settings_of,
+)
+from analysis.cli.compare import progress_line
+from analysis.exceptions import BadInput
+
+if TYPE_CHECKING:
+    from analysis.coco.ground_truth import GroundTruth
+    from analysis.evaluation.error_types import Settings
+    from analysis.report.report import Report
+
+MOST_BY_DEFAULT = 10_000  # images in all runs together, up to which they are resampled without being asked
+
+Images = Annotated[
+    Path | None,
+    typer.Option("--images", metavar="DIR", help="Folder of the images, for the gallery.", show_default=False),
+]
+Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file to write.")]
+IntervalResamples = Annotated[
+    int | None,
+    typer.Option(
+        "--resamples",
+        help="How often the images are drawn for intervals; 0: never.",
+        min=0,
+        show_default="1,000 or enough for up to 10,000 images in all runs, else 0",
+    ),
+]
+Pictures = Annotated[int, typer.Option(help="Examples in the gallery, of all runs and errors together.", min=0)]
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    predictions: Predictions = None,
+    gt: Truth = None,
+    images: Images = None,
+    out: Out = Path("report.html"),
+    baseline: Annotated[str, typer.Option(help="Name of the run to compare with.", show_default="the first")] = "",
+    title: Annotated[str, typer.Option(help="Of the page.")] = "Where the AP went",
+    pictures: Pictures = 300,
+    resamples: IntervalResamples = None,
+    iou_type: Kind = IouType.bbox,
+    iou: Iou = 0.5,
+    background_iou: BackgroundIou = 0.1,
+    max_dets: MaxDets = 100,
+    convention: Rules = Convention.coco,
+    respect_ignore: RespectIgnore = False,
+    drop_unknown: DropUnknown = False,
+    root: Root = Path(),
+) -> None:
+    """One HTML file: charts, classes, sizes, curves, confusion, and a gallery of the errors that cost most.
+
+    It needs no network and can be mailed: analyze report a.json b.json --gt gt.json --images val2017
+    """
+    from analysis.coco.detections import read_detections
+    from analysis.coco.ground_truth import read_ground_truth
+    from analysis.render.errors import print_warnings
+    from analysis.report.report import build_report
+
+    settings = settings_of(iou_type, iou, background_iou, max_dets, convention)
+    check_places(images, out)
+    named, truth = inputs(context, predictions, gt, root)
+    ground_truth = read_ground_truth(truth, respect_ignore=respect_ignore)
+    runs = [(name, read_detections(path, ground_truth, drop_unknown=drop_unknown)) for name, path in named]
+    built = build_report(
+        ground_truth,
+        runs,
+        settings,
+        title=title,
+        baseline=baseline,
+        images=images,
+        pictures=pictures,
+        resamples=how_often(resamples, ground_truth, len(runs), settings),
+        progress=progress_line(),
+    )
+    print_warnings([(ground_truth.path.name, text) for text in ground_truth.warnings])
+    print_warnings([(name, text) for name, dt in runs for text in dt.warnings])
+    write_report(out, built, images)
+
+
+def how_often(asked: int | None, ground_truth: "GroundTruth", runs: int, settings: "Settings") -> int | None:
+    """Resamples of the images: as asked, or by default (0: enough) where that takes about a minute; none: no intervals.
+
+    Raises:
+        BadInput: they are asked for and the convention has none.
+    """
+    if settings.convention != "coco":
+        if asked:
+            raise BadInput("intervals are made in the coco convention only; leave out --resamples or --convention")
+        return None
+    if asked is not None:
+        return asked or None
+    return 0 if len(ground_truth.image_id) * runs <= MOST_BY_DEFAULT else None
+
+
+def check_places(images: Path | None, out: Path) -> None:
+    """Refuse before hours of work what cannot be read or written.
+
+    Raises:
+        BadInput: there is no such folder of images, or ``out`` is a folder.
+    """
+    if images is not None and not images.is_dir():
+        raise BadInput(f"{images}: no such folder of images; name the one that holds the files of the ground truth")
+    if out.is_dir():
+        raise BadInput(f"{out}: is a folder; name the HTML file to write, such as {out / 'report.html'}")
+
+
+def write_report(out: Path, built: "Report", images: Path | None) -> None:
+    """Write the file whole, and say what it holds and what it lacks."""
+    from analysis.io import write_bytes
+    from analysis.render.errors import print_warnings
+
+    troubles = ((built.missing, "are not there"), (built.damaged, "cannot be read"))
+    print_warnings(
+        [
+            (str(images), f"{count:,} of the images needed {what}; the report shows boxes alone for them")
+            for count, what in troubles
+            if count
+        ]
+    )
+    write_bytes(out, built.content)
+    typer.echo(f"written to {out}: {len(built.content) / 1e6:.1f} MB, {built.shown:,} examples in the gallery")

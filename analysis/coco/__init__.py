@@ -1,0 +1,1 @@
+"""COCO files read into checked arrays: ground truth, detections, masks; and simulated ones."""

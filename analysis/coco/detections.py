@@ -1,0 +1,302 @@
+"""COCO results JSON -> :class:`Detections`: columnar, checked against the ground truth, suspicious content named."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain
+from operator import attrgetter
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from analysis.arrays import Floats, Ints, best_in_group, index_of, order_by_index
+from analysis.coco.ground_truth import GroundTruth, check_boxes
+from analysis.coco.masks import Masks
+from analysis.exceptions import BadInput
+from analysis.io import decode, explain, is_list, no_collector, read_bytes
+
+_NOTHING = msgspec.Raw()  # a field that is not there
+
+
+class _Record(msgspec.Struct, gc=False):
+    image_id: int
+    category_id: int
+    score: float
+    bbox: tuple[float, float, float, float] | None = None
+    segmentation: msgspec.Raw = _NOTHING
+
+
+class _StringIdRecord(msgspec.Struct, gc=False):
+    image_id: int | str
+    category_id: int
+    score: float
+    bbox: tuple[float, float, float, float] | None = None
+    segmentation: msgspec.Raw = _NOTHING
+
+
+_REMEDY = "a record is written as {image_id, category_id, score, bbox [x, y, width, height] or segmentation}"
+_DECODER = msgspec.json.Decoder(list[_Record])
+_STRING_ID_DECODER = msgspec.json.Decoder(list[_StringIdRecord])
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """Scored boxes (and masks, where the file has them), one row each, in the order of the file.
+
+    Images and categories are indices into the ground truth's; boxes are ``x, y, width, height`` in pixels.
+    """
+
+    path: Path
+    box: Floats  # [N, 4] xywh, pixels
+    score: Floats  # [N]
+    category: Ints  # [N] index into the ground truth's category_id
+    image: Ints  # [N] index into the ground truth's image_id
+    row: Ints  # [N] place in the file, from 0
+    masks: Masks
+    has_box: bool  # the file's records carry a bbox (else `box` was taken from the masks)
+    warnings: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    @cached_property
+    def area(self) -> Floats:
+        """f64[N] square pixels by which COCO's size ranges judge a detection.
+
+        As in pycocotools' ``loadRes``: the box's area wherever the file has boxes, else the mask's, whichever of the
+        two is compared.
+        """
+        return self.box[:, 2] * self.box[:, 3] if self.has_box else self.masks.area
+
+
+@no_collector()
+def read_detections(path: str | Path, ground_truth: GroundTruth, *, drop_unknown: bool = False) -> Detections:
+    """Read a COCO results file (``.json`` or ``.json.gz``), as detectron2, mmdetection and Ultralytics write it.
+
+    It is a list of ``image_id, category_id, score`` and ``bbox`` (x, y, width, height in pixels) or ``segmentation``
+    or both.
+
+    ``drop_unknown`` leaves out detections on images or categories that the ground truth does not have, and says so
+    in ``warnings``; otherwise they are an error.
+
+    Raises:
+        BadInput: the file, or one of its records, cannot be used.
+
+    >>> from analysis import read_ground_truth
+    >>> from analysis.coco.synthetic import write_example
+    >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
+    >>> dt = read_detections(predictions["sloppy-boxes"], read_ground_truth(truth))
+    >>> dt.box.shape == (len(dt), 4) and float(dt.score.max()) <= 1
+    True
+    """
+    path = Path(path)
+    content = read_bytes(path)
+    if not is_list(content):
+        raise BadInput(_explain_not_a_list(path, content))
+    records = _decode(path, content)
+    count = len(records)
+    notes: list[str] = []
+    image = _image_index(path, records, ground_truth, notes)
+    category = index_of(_column(path, records, "category_id"), np.array(ground_truth.category_id))
+    known = (image >= 0) & (category >= 0)
+    if not known.all():
+        message = _explain_unknown(path, records, image, category, ground_truth)
+        if not drop_unknown:
+            raise BadInput(f"{message}; --drop-unknown leaves them out" + _shift_hint(records, ground_truth))
+        notes.append(message.removeprefix(f"{path}: ") + ": left out, as asked")
+    row = np.flatnonzero(known)
+    if len(row) < count:
+        records, image, category = [records[i] for i in row.tolist()], image[row], category[row]
+    masks = Masks(path, "record", list(map(attrgetter("segmentation"), records)), image, ground_truth.image_size, row)
+    box, has_box = _boxes(path, records, masks, row)
+    score = np.fromiter(map(attrgetter("score"), records), np.float64, len(records))
+    notes += suspicions(box, score, image, category, ground_truth)
+    return Detections(path, box, score, category, image, row, masks, has_box, tuple(notes))
+
+
+def _decode(path: Path, content: bytes) -> list[Any]:
+    try:
+        return _DECODER.decode(content)
+    except msgspec.ValidationError as error:
+        text = str(error)
+        if text.endswith(".image_id`") and "got `str`" in text:
+            return decode(path, content, _STRING_ID_DECODER, _REMEDY)
+        if "missing required field `score`" in text and b'"iscrowd"' in content:
+            raise BadInput(
+                f"{path}: its records have no score but iscrowd: these are annotations; give the ground truth with "
+                "--gt and the detector's output here"
+            ) from None
+        raise BadInput(explain(str(path), error, _REMEDY)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return decode(path, content, _DECODER, _REMEDY)
+
+
+def _explain_not_a_list(path: Path, content: bytes) -> str:
+    try:
+        keys = list(msgspec.json.decode(content, type=dict[str, msgspec.Raw]))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        decode(path, content, _DECODER, _REMEDY)
+        keys = []
+    if {"images", "annotations"} <= set(keys):
+        return (
+            f"{path}: is a COCO ground truth document, not predictions; give it with --gt, and the detector's results "
+            "list here"
+        )
+    names = ", ".join(keys[:5]) or "nothing"
+    return f"{path}: is a JSON object with {names}, but predictions are a list of records (a COCO results file)"
+
+
+def _column(path: Path, records: list[Any], name: str) -> Ints:
+    try:
+        return np.fromiter(map(attrgetter(name), records), np.int64, len(records))
+    except OverflowError:
+        place = next(i for i, r in enumerate(records) if not -(2**63) <= getattr(r, name) < 2**63)
+        raise BadInput(f"{path}: {name} of record {place} does not fit 64 bits; write the ground truth's ids") from None
+
+
+def _image_index(path: Path, records: list[Any], ground_truth: GroundTruth, notes: list[str]) -> Ints:
+    strings = bool(records) and isinstance(records[0], _StringIdRecord)
+    integer_ids = not ground_truth.image_id or isinstance(ground_truth.image_id[0], int)
+    if not strings and integer_ids:
+        return index_of(_column(path, records, "image_id"), np.array(ground_truth.image_id))
+    values = [r.image_id for r in records]
+    if not integer_ids:
+        position = {value: index for index, value in enumerate(ground_truth.image_id)}
+        return np.array([position.get(v, -1) for v in values], dtype=np.int64)
+    place = next(i for i, value in enumerate(values) if isinstance(value, str))
+    if any(isinstance(value, int) for value in values):
+        raise BadInput(f"{path}: image_id of record {place} is a string while others are numbers; use one kind")
+    for what, name in _NAMES.items():
+        position = {name(file): index for index, file in enumerate(ground_truth.file_name) if file is not None}
+        unique = len(position) == sum(file is not None for file in ground_truth.file_name)
+        if position and unique and all(value in position for value in values):
+            notes.append(
+                f"image ids are strings: all {len(values):,} were matched to the {what} of the ground truth's images"
+            )
+            return np.array([position[value] for value in values], dtype=np.int64)
+    raise BadInput(
+        f"{path}: image_id of record {place} is the string {values[place]!r}, and not all of these strings are file "
+        "names (with or without ending) of the ground truth's images; write the ground truth's image ids"
+    )
+
+
+_NAMES: dict[str, Callable[[str], str]] = {
+    "file_name stems": lambda file: PurePosixPath(file).stem,
+    "file names": lambda file: PurePosixPath(file).name,
+    "file_name paths": lambda file: file,
+}
+
+
+def _explain_unknown(path: Path, records: list[Any], image: Ints, category: Ints, ground_truth: GroundTruth) -> str:
+    parts = []
+    for index, attribute in ((image, "image_id"), (category, "category_id")):
+        rows = np.flatnonzero(index < 0)
+        if len(rows):
+            ids = list(dict.fromkeys(repr(getattr(records[i], attribute)) for i in rows[:1000]))
+            more = ", ..." if len(ids) > 3 else ""
+            parts.append(
+                f"the {attribute} of {len(rows):,} of {len(records):,} detections is not in the ground truth "
+                f"(first at record {rows[0]}: {', '.join(ids[:3])}{more})"
+            )
+    return f"{path}: " + " and ".join(parts)
+
+
+def _shift_hint(records: list[Any], ground_truth: GroundTruth) -> str:
+    used = {r.category_id for r in records}
+    ids = ground_truth.category_id
+    if len(used) > 1 and used <= set(range(len(ids) + 1)):
+        return (
+            f" (these category ids run from {min(used)} to {max(used)}, as class indices do, while the ground truth's "
+            f"run from {ids[0]} to {ids[-1]}: map each index to its category id first)"
+        )
+    return ""
+
+
+def _boxes(path: Path, records: list[Any], masks: Masks, row: Ints) -> tuple[Floats, bool]:
+    boxes = list(map(attrgetter("bbox"), records))
+    try:
+        box = np.fromiter(chain.from_iterable(boxes), np.float64, 4 * len(boxes)).reshape(-1, 4)
+    except TypeError:  # None is not iterable
+        place = boxes.index(None)
+        if any(box is not None for box in boxes):
+            raise BadInput(
+                f"{path}: record {row[place]} has no bbox while others have; give all of them one or none"
+            ) from None
+        empty = np.flatnonzero(~masks.present)
+        if len(empty):
+            raise BadInput(
+                f"{path}: record {row[empty[0]]} has neither bbox nor segmentation; give it a bbox [x, y, w, h]"
+            ) from None
+        return masks.box(np.arange(len(boxes))), False
+    check_boxes(path, "record", box, row)
+    return box, True
+
+
+def suspicions(box: Floats, score: Floats, image: Ints, category: Ints, ground_truth: GroundTruth) -> list[str]:
+    """What is legal but looks wrong, one sentence each."""
+    found: list[str] = []
+    if not len(box):
+        return ["there are no detections: every object is a miss"]
+    outside = int(((score < 0) | (score > 1)).sum())
+    if outside:
+        found.append(f"{outside:,} scores lie outside 0..1 (logits?): their order is used as it is")
+    flat = int(((box[:, 2] == 0) | (box[:, 3] == 0)).sum())
+    if flat:
+        found.append(f"{flat:,} boxes have zero width or height: they can match nothing")
+    if box.max() <= 1:
+        found.append("all box coordinates are at most 1: are they normalised instead of in pixels?")
+    else:
+        found += _past_the_edge(box, image, ground_truth)
+    unseen = int((np.bincount(image, minlength=len(ground_truth.image_id)) == 0).sum())
+    if unseen > len(ground_truth.image_id) / 2:
+        found.append(
+            f"{unseen:,} of {len(ground_truth.image_id):,} images have no detection at all: was the detector run on a "
+            "subset? Their objects all count as missed"
+        )
+    return found + _shifted_categories(score, category, image, ground_truth)
+
+
+def _past_the_edge(box: Floats, image: Ints, ground_truth: GroundTruth) -> list[str]:
+    height, width = ground_truth.image_size[:, 0][image], ground_truth.image_size[:, 1][image]
+    sized = (height > 0) & (width > 0)
+    past = (box[:, 0] + box[:, 2] > width * 1.05) | (box[:, 1] + box[:, 3] > height * 1.05)
+    share = float((past & sized).sum()) / max(1, int(sized.sum()))
+    if share > 0.5:
+        return [
+            f"{100 * share:.0f} % of the boxes reach past their image's edge: is bbox written as x1, y1, x2, y2 "
+            "instead of x, y, width, height?"
+        ]
+    return []
+
+
+def _shifted_categories(box_score: Floats, category: Ints, image: Ints, ground_truth: GroundTruth) -> list[str]:
+    """Class indices written as category ids: legal numbers, wrong meaning.
+
+    The best detection of an image is mostly of a category that the image contains; if another reading of the ids
+    makes that true far more often, the ids are probably shifted.
+    """
+    ids = np.array(ground_truth.category_id)
+    classes = len(ids)
+    present = np.unique(ground_truth.image * classes + ground_truth.category)
+    order = order_by_index(image, len(ground_truth.image_id))
+    best = order[best_in_group(image[order], box_score[order])[1]]
+    if not len(present) or len(best) < 20:
+        return []
+
+    def agreement(index: Ints) -> float:
+        key = image[best] * classes + index
+        place = np.minimum(np.searchsorted(present, key), len(present) - 1)
+        return float(((present[place] == key) & (index >= 0) & (index < classes)).mean())
+
+    as_read = agreement(category[best])
+    for first in (0, 1):
+        as_index = agreement(ids[category[best]] - first)
+        if as_index > max(0.3, 2 * as_read):
+            return [
+                f"category ids look shifted: the best detection of an image is of a category it contains in "
+                f"{100 * as_read:.0f} % of the images, but in {100 * as_index:.0f} % if the ids are class indices "
+                f"counted from {first}; the ground truth's ids run from {ids[0]} to {ids[-1]}"
+            ]
+    return []

@@ -1,0 +1,266 @@
+"""Segmentations (polygons, RLE compressed or not) -> run-length masks, decoded in bulk when first asked for."""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.arrays import Ints
+from analysis.exceptions import BadInput
+from analysis.io import explain
+
+
+class _Rle(msgspec.Struct, gc=False):
+    size: tuple[int, int]
+    counts: str | list[int]
+
+
+_Value = list[list[float]] | _Rle
+REMEDY = "write polygons as [[x1, y1, x2, y2, ...], ...] or an RLE as {size: [height, width], counts}"
+_ABSENT = (b"", b"null", b"[]")  # no field, or the ways to write that there is no mask
+_DECODER = msgspec.json.Decoder(_Value)
+_ANY_DECODER = msgspec.json.Decoder()
+_LIST_DECODER = msgspec.json.Decoder(list[_Value])
+
+MOST_PIXELS = 2**32  # of an image, exclusive: COCO's C code counts pixels in 32 bits
+LONGEST_NUMBER = 7  # characters: 35 bits, more than any difference of two runs needs
+BLOCK = 1 << 16  # characters of compressed RLE checked at a time: bounds the memory
+
+
+class Masks:
+    """The masks of the rows of one file.
+
+    A mask is held as COCO's compressed RLE, ``{"size": [height, width], "counts": bytes}``, column by column.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        kind: str,
+        raw: list[msgspec.Raw],
+        image: Ints,
+        image_size: Ints,
+        row: Ints | None = None,
+    ) -> None:
+        """Keep undecoded ``segmentation`` values, the image index i64[N] of each, and height, width i64[images, 2].
+
+        ``row`` i64[N] are their places in the file, for messages.
+        """
+        self._path, self._kind, self._raw = path, kind, raw
+        self._image, self._image_size = image, image_size
+        self._decoded: dict[int, dict[str, Any]] = {}
+        self._row = np.arange(len(raw)) if row is None else row
+
+    @cached_property
+    def present(self) -> NDArray[np.bool_]:
+        """bool[N] which rows have a mask."""
+        return np.fromiter((not _is_absent(bytes(raw)) for raw in self._raw), np.bool_, len(self._raw))
+
+    @cached_property
+    def in_run_lengths(self) -> NDArray[np.bool_]:
+        """bool[N] which rows have a mask that is written as RLE, not as polygons."""
+        return np.fromiter((bytes(raw).lstrip()[:1] == b"{" for raw in self._raw), np.bool_, len(self._raw))
+
+    def rle(self, row: int) -> dict[str, Any]:
+        """One mask as compressed RLE; see :meth:`rles`."""
+        return self.rles([row])[0]
+
+    def rles(self, rows: Iterable[int]) -> list[dict[str, Any]]:
+        """The masks of some rows as compressed RLE; many rows at once are far faster than one by one.
+
+        Raises:
+            BadInput: a row has no mask, or one that is malformed or of another size than its image.
+        """
+        rows = list(rows)
+        todo = [row for row in rows if row not in self._decoded]
+        if todo:
+            self._decode(todo)
+        return [self._decoded[row] for row in rows]
+
+    @cached_property
+    def area(self) -> NDArray[np.float64]:
+        """f64[N] number of pixels of each mask."""
+        from pycocotools import mask
+
+        # One by one: for a list, pycocotools 2.0 puts the areas into 8 bits.
+        return np.array([mask.area(rle) for rle in self.rles(range(len(self._raw)))], dtype=np.float64)
+
+    def box(self, rows: Ints) -> NDArray[np.float64]:
+        """f64[rows, 4] tight boxes xywh of the masks of some rows."""
+        from pycocotools import mask
+
+        return np.asarray(mask.toBbox(self.rles(rows.tolist())), dtype=np.float64).reshape(-1, 4)
+
+    def canonical(self) -> bytes:
+        """The segmentations in one spelling, for a digest: numbers as floats, no white space; never fails."""
+        return b"\n".join(_respell(raw) if here else b"" for raw, here in zip(self._raw, self.present, strict=True))
+
+    def _place(self, row: int) -> str:
+        return f"{self._path}: the segmentation of {self._kind}[{self._row[row]}]"
+
+    def _parse(self, rows: list[int]) -> list[_Value]:
+        for row in rows:
+            if not self.present[row]:
+                raise BadInput(
+                    f"{self._path}: {self._kind}[{self._row[row]}] has no segmentation, so masks cannot be compared; "
+                    "use --iou-type bbox, or a file with masks"
+                )
+        try:
+            values: list[_Value] = _LIST_DECODER.decode(b"[" + b",".join([self._raw[row] for row in rows]) + b"]")
+        except (msgspec.DecodeError, UnicodeDecodeError):  # one by one, to name the record
+            return [self._parse_one(row) for row in rows]
+        return values
+
+    def _parse_one(self, row: int) -> _Value:
+        try:
+            value: _Value = _DECODER.decode(self._raw[row])
+        except msgspec.ValidationError as error:
+            raise BadInput(explain(self._place(row), error, REMEDY, "polygon")) from None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise BadInput(f"{self._place(row)} is not valid JSON; write it with a JSON library") from None
+        return value
+
+    def _decode(self, rows: list[int]) -> None:
+        found: dict[int, dict[str, Any]] = {}
+        compressed: list[int] = []
+        sizes = self._image_size[self._image[rows]].tolist()
+        for row, value, (height, width) in zip(rows, self._parse(rows), sizes, strict=True):
+            if not isinstance(value, _Rle):
+                found[row] = self._rasterise(row, value, height, width)
+                continue
+            self._check_size(row, value.size, height, width)
+            if isinstance(value.counts, str):
+                found[row] = {"size": list(value.size), "counts": value.counts.encode("utf-8", "replace")}
+                compressed.append(row)
+            else:
+                found[row] = self._compress(row, value.size, value.counts)
+        good = covers([found[row]["counts"] for row in compressed], [found[row]["size"] for row in compressed])
+        if not good.all():
+            row = compressed[int(np.argmin(good))]
+            raise self._damaged(row, found[row]["size"])
+        self._decoded.update(found)
+
+    def _check_size(self, row: int, size: tuple[int, int], height: int, width: int) -> None:
+        if -1 not in (height, width) and size != (height, width):
+            raise BadInput(
+                f"{self._place(row)} is {size[0]} x {size[1]} pixels (height x width) but its image is "
+                f"{height} x {width}; write masks at the size of the image"
+            )
+        if min(size) < 1 or size[0] * size[1] >= MOST_PIXELS:
+            raise BadInput(f"{self._place(row)} has the impossible size {size[0]} x {size[1]}; repair it")
+
+    def _damaged(self, row: int, size: Sequence[int]) -> BadInput:
+        return BadInput(
+            f"{self._place(row)} does not cover its {size[0]} x {size[1]} pixels; the RLE is damaged or was cut short, "
+            "so write it again"
+        )
+
+    def _compress(self, row: int, size: tuple[int, int], counts: list[int]) -> dict[str, Any]:
+        from pycocotools import mask
+
+        if min(counts, default=-1) < 0 or sum(counts) != size[0] * size[1]:
+            raise self._damaged(row, size)
+        packed: dict[str, Any] = mask.frPyObjects({"size": list(size), "counts": counts}, *size)
+        return packed
+
+    def _rasterise(self, row: int, polygons: list[list[float]], height: int, width: int) -> dict[str, Any]:
+        from pycocotools import mask
+
+        if -1 in (height, width):
+            raise BadInput(
+                f"{self._place(row)} is a polygon, but its image has no width and height; "
+                "add them to the ground truth's images"
+            )
+        if height * width >= MOST_PIXELS:
+            raise BadInput(f"{self._place(row)} is on an image of the impossible size {height} x {width}; repair it")
+        if not polygons or any(len(polygon) < 6 or len(polygon) % 2 for polygon in polygons):
+            raise BadInput(
+                f"{self._place(row)} is not a polygon: it needs at least 3 points, as a flat list x1, y1, x2, y2, ..."
+            )
+        # COCO's code walks along every edge in fifths of a pixel: a wild point would cost gigabytes.
+        furthest = min(16 * max(height, width) + 1000, 1_000_000)
+        if max(map(max, polygons)) > furthest or min(map(min, polygons)) < -furthest:
+            raise BadInput(f"{self._place(row)} has coordinates far outside its image; write pixels")
+        merged: dict[str, Any] = mask.merge(mask.frPyObjects(polygons, height, width))
+        return merged
+
+
+def _is_absent(raw: bytes) -> bool:
+    return len(raw) < 16 and raw.translate(None, b" \t\r\n") in _ABSENT
+
+
+def _respell(raw: msgspec.Raw) -> bytes:
+    """A segmentation in one spelling; what is none, or no JSON value at all, as near to that as possible."""
+    for decoder in (_DECODER, _ANY_DECODER):
+        try:
+            return msgspec.json.encode(decoder.decode(raw), order="sorted")
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            continue
+    return bytes(raw)
+
+
+def covers(codes: Sequence[bytes], sizes: Sequence[Sequence[int]]) -> NDArray[np.bool_]:
+    """bool[N] whether each compressed RLE is well formed and its runs add up to its height times width.
+
+    COCO's C code checks neither, and a wrong one gives wrong areas and IoUs.
+    """
+    good = np.ones(len(codes), dtype=np.bool_)
+    pixels = np.array(sizes, dtype=np.int64).reshape(-1, 2).prod(axis=1)
+    ends = np.cumsum([len(code) for code in codes])
+    low = 0
+    while low < len(codes):
+        high = max(low + 1, int(np.searchsorted(ends, (ends[low - 1] if low else 0) + BLOCK)))
+        runs, start = _all_runs(codes[low:high])
+        sums = np.concatenate([[0], np.cumsum(runs)])
+        good[low:high] = sums[start[1:]] - sums[start[:-1]] == pixels[low:high]
+        negative = np.searchsorted(start, np.flatnonzero(runs < 0), side="right") - 1
+        good[low + negative] = False
+        low = high
+    return good
+
+
+def run_lengths(counts: str) -> Ints:
+    """The runs i64[R] (pixels, background first) of a compressed RLE string; some are negative if it is malformed.
+
+    COCO's code is a variant of LEB128: 5 data bits a character, character - 48, bit 6 says that more follow, bit 5 of
+    the last is the sign; from the fourth run on a number is the difference to the run two before it.
+
+    >>> run_lengths("52203").tolist()
+    [5, 2, 2, 2, 5]
+    """
+    return _all_runs([counts.encode("utf-8", "replace")])[0]
+
+
+def _all_runs(codes: Sequence[bytes]) -> tuple[Ints, Ints]:
+    """The runs of many compressed RLEs, one after another, and where i64[N + 1] those of each begin."""
+    code = np.frombuffer(b"".join(codes), dtype=np.uint8) - np.uint8(48)
+    stop = np.cumsum([len(code) for code in codes])
+    last = code & 32 == 0
+    last_of_string = stop[stop > np.concatenate([[0], stop[:-1]])] - 1
+    cut = last_of_string[~last[last_of_string]]
+    last[last_of_string] = True
+    end = np.flatnonzero(last)
+    start = np.concatenate([[0], np.searchsorted(end, stop)])
+
+    length = np.diff(end, prepend=-1)
+    value = ((code[end] & 31).astype(np.int64) ^ 16) - 16  # the last character: the highest bits and the sign
+    for back in range(1, LONGEST_NUMBER):
+        longer = np.flatnonzero(length > back)
+        if not len(longer):
+            break
+        value[longer] = value[longer] * 32 + (code[end[longer] - back] & 31)
+
+    place = np.arange(len(end)) - np.repeat(start[:-1], np.diff(start))  # within its string
+    runs = value.copy()
+    for parity in (1, 0):  # runs 3, 5, ... are differences to run 1, 3, ...; runs 4, 6, ... to run 2, 4, ...
+        chain = (place & 1 == parity) & (place > 0)
+        total = np.concatenate([[0], np.cumsum(np.where(chain, value, 0))])
+        before = np.repeat(total[start[:-1]], np.diff(start))
+        np.copyto(runs, total[1:] - before, where=chain)
+    malformed = np.concatenate([end[length > LONGEST_NUMBER], cut, np.flatnonzero(code > 63)])
+    runs[np.searchsorted(end, malformed)] = -1
+    return runs, start

@@ -1,1 +1,0 @@
-"""Runs, or designs over seeds, against a baseline: what differs beyond the noise of images and of seeds."""

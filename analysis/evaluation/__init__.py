@@ -1,0 +1,1 @@
+"""Matching, average precision, the error types and everything else that is measured of one run."""

@@ -1,0 +1,171 @@
+"""Which category is taken for which, from the cls errors: detections in the right place with a wrong name.
+
+What each confusion costs: the AP to gain when only the cls errors of one pair of categories are fixed.
+
+Only two curves change, that of the object's category and that of the detections'; each is made from its true positives
+alone, so that thousands of pairs take less time than one matching.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.arrays import Floats, Ints
+from analysis.coco.detections import Detections
+from analysis.coco.ground_truth import GroundTruth
+from analysis.evaluation.average_precision import COCO_RECALLS, EPSILON, recall_steps
+from analysis.evaluation.error_types import CLS, TRUE_POSITIVE, Labels
+from analysis.evaluation.tide import TIDE_RECALLS, Verdict
+
+
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """Pairs (true category, predicted category) that occur, the most frequent first; equal ones are true positives.
+
+    A cls error counts whether or not its object was also found rightly; ``objects`` counts the objects that the
+    confusion cost: unfound, with this error as the best claim. ``cost`` is there after
+    :func:`analysis.evaluation.confusion.with_costs`, which puts the costliest first.
+    """
+
+    categories: int
+    true: Ints  # [P] category index of the object
+    predicted: Ints  # [P] category index of the detection
+    count: Ints  # [P] detections
+    objects: Ints  # [P] objects lost to it (for a true positive: found)
+    cost: Floats | None = None  # [P] points of AP to gain by fixing the errors of this pair alone
+
+    @property
+    def matrix(self) -> Ints:
+        """i64[K, K] detections by true category (row) and predicted category (column)."""
+        return self._dense(self.count)
+
+    @property
+    def lost(self) -> Ints:
+        """i64[K, K] objects by true category and the category that they were lost to; found ones on the diagonal."""
+        return self._dense(self.objects)
+
+    def wrong(self, most: int | None = None) -> Ints:
+        """The places of :meth:`wrong`."""
+        return np.flatnonzero(self.true != self.predicted)[:most]
+
+    def most_confused(self, most: int | None = None) -> list[tuple[int, int, int, int]]:
+        """``(true, predicted, count, objects)`` of :meth:`wrong`."""
+        columns = (self.true, self.predicted, self.count, self.objects)
+        return list(zip(*(column[self.wrong(most)].tolist() for column in columns), strict=True))
+
+    def row(self, true: int) -> Ints:
+        """i64[K] detections on objects of one category, by predicted category."""
+        counts = np.zeros(self.categories, dtype=np.int64)
+        of_it = self.true == true
+        counts[self.predicted[of_it]] = self.count[of_it]
+        return counts
+
+    def _dense(self, values: Ints) -> Ints:
+        table = np.zeros((self.categories, self.categories), dtype=np.int64)
+        table[self.true, self.predicted] = values
+        return table
+
+
+def category_confusion(ground_truth: GroundTruth, detections: Detections, labels: Labels) -> Confusion:
+    """Count the pairs of a breakdown.
+
+    >>> from analysis import break_down, read_detections, read_ground_truth
+    >>> from analysis.coco.synthetic import write_example
+    >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
+    >>> gt = read_ground_truth(truth)
+    >>> dt = read_detections(predictions["confused-classes"], gt)
+    >>> result = break_down(gt, dt)
+    >>> matrix = category_confusion(gt, dt, result.labels).matrix
+    >>> int(matrix.trace()) == result.true_positives, int(matrix.sum() - matrix.trace()) == result.count["cls"]
+    (True, True)
+    """
+    classes = len(ground_truth.category_id)
+    rows = np.flatnonzero((labels.error == TRUE_POSITIVE) | (labels.error == CLS))
+    pair = ground_truth.category[labels.target[rows]] * classes + detections.category[rows]
+    costs = labels.fixes[rows] | (labels.error[rows] == TRUE_POSITIVE)
+    pairs, place = np.unique(pair, return_inverse=True)
+    count = np.bincount(place, minlength=len(pairs))
+    objects = np.bincount(place, weights=costs, minlength=len(pairs)).astype(np.int64)
+    order = np.lexsort((pairs, -objects, -count))
+    return Confusion(classes, pairs[order] // classes, pairs[order] % classes, count[order], objects[order])
+
+
+def with_costs(confusion: Confusion, verdict: Verdict) -> Confusion:
+    """The confusion with the points of the mean AP (0..100) of each pair, the costliest first.
+
+    In the ``coco`` convention the cost is exactly that of :meth:`Verdict.fixed` on the errors of the pair. In
+    ``tidecv`` it is measured within the order of its fixed curves, over the categories in the mean before the fix.
+
+    >>> from analysis import Settings, read_detections, read_ground_truth
+    >>> from analysis.evaluation.confusion import category_confusion
+    >>> from analysis.evaluation.tide import judge
+    >>> from analysis.coco.synthetic import write_example
+    >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
+    >>> gt = read_ground_truth(truth)
+    >>> dt = read_detections(predictions["confused-classes"], gt)
+    >>> verdict = judge(gt, dt, Settings())
+    >>> confusion = with_costs(category_confusion(gt, dt, verdict.labels), verdict)
+    >>> bool(confusion.cost[0] >= confusion.cost[1] > 0)
+    True
+    """
+    wrong = np.flatnonzero(verdict.label == CLS)
+    target = verdict.labels.target[verdict.row[wrong]]
+    pair = verdict.object_category[target] * confusion.categories + verdict.category[wrong]
+    order = np.argsort(pair, kind="stable")
+    wrong, pair = wrong[order], pair[order]
+    wanted = confusion.true * confusion.categories + confusion.predicted
+    low, high = np.searchsorted(pair, wanted, side="left"), np.searchsorted(pair, wanted, side="right")
+    curves = _Curves(verdict)
+    wins = verdict.labels.fixes[verdict.row]
+    cost = np.zeros(len(wanted))
+    for place in np.flatnonzero(low < high).tolist():
+        errors = wrong[low[place] : high[place]]
+        cost[place] = curves.gain(int(confusion.true[place]), int(confusion.predicted[place]), errors, wins[errors])
+    best = np.lexsort((-confusion.count, -confusion.objects, -cost))
+    columns = {name: getattr(confusion, name)[best] for name in ("true", "predicted", "count", "objects")}
+    return replace(confusion, cost=cost[best], **columns)
+
+
+class _Curves:
+    """Each category's curve as the ranks of its true positives among what counts."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        ranking, self._verdict = verdict.ranking_fixed, verdict
+        coco = verdict.settings.convention == "coco"
+        self._epsilon = EPSILON if coco else 0.0
+        self._steps = recall_steps(verdict.positives, COCO_RECALLS if coco else TIDE_RECALLS)
+        rows = ranking.rows[verdict.base.counted[ranking.rows]]
+        edge = np.searchsorted(verdict.category[rows], np.arange(verdict.categories + 1))
+        place = np.split(verdict.place[rows], edge[1:-1])
+        right = np.split(verdict.base.right[rows], edge[1:-1])
+        self._place = place  # of what counts in a category, ascending
+        self._hits = [np.flatnonzero(one) + 1 for one in right]
+        known = (verdict.positives > 0) | (np.diff(edge) > 0) if not coco else verdict.positives > 0
+        self._points = 100 / max(int(known.sum()), 1)
+        self._base = [self._ap(c, hits) for c, hits in enumerate(self._hits)]
+
+    def gain(self, true: int, predicted: int, errors: Ints, wins: NDArray[np.bool_]) -> float:
+        """Points of the mean AP when errors (positions) on objects of one category leave another's curve."""
+        counted = errors[self._verdict.base.counted[errors]]
+        gone = np.searchsorted(self._place[predicted], np.sort(self._verdict.place[counted])) + 1
+        hits = self._hits[predicted]
+        gain = self._ap(predicted, hits - np.searchsorted(gone, hits)) - self._base[predicted]
+        if wins.any():
+            # A winner comes behind this many of those that count; the winners before it push it further back.
+            behind = np.sort(np.searchsorted(self._place[true], self._verdict.place_if_moved(errors[wins])))
+            hits = self._hits[true]
+            pushed = hits + np.searchsorted(behind, hits)
+            new = behind + np.arange(1, len(behind) + 1)
+            gain += self._ap(true, np.sort(np.concatenate([pushed, new]))) - self._base[true]
+        return gain * self._points
+
+    def _ap(self, category: int, hits: Ints) -> float:
+        """The AP (0..1) of a category whose true positives have these ranks, ascending from 1."""
+        if not len(hits) or not self._verdict.positives[category]:
+            return 0.0
+        number = np.arange(1, len(hits) + 1)
+        precision = number / (hits.astype(np.float64) + self._epsilon)
+        envelope = np.maximum.accumulate(precision[::-1])[::-1]
+        steps = self._steps[category]
+        return float(envelope[steps[steps <= len(hits)] - 1].sum()) / len(steps)

@@ -1,0 +1,59 @@
+"""What became of every object: found, pointed at by an error that would have found it, missed, or not asked for."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.arrays import Ints
+from analysis.evaluation.error_types import CLS, LOC, TRUE_POSITIVE, Labels
+
+FOUND, MISLOCALISED, CONFUSED, MISSED, IGNORED = range(5)
+FATE_NAMES = ("found", "mislocalised", "confused", "missed", "ignored")
+FATE_MEANINGS = {
+    "found": "a detection took it",
+    "mislocalised": "not found; the best claim to it has the right category, and its box too far off",
+    "confused": "not found; the best claim to it is in place, and of another category",
+    "missed": "no right detection, no cls and no loc error points at it",
+    "ignored": "not asked for: a crowd, marked as ignored, or out of COCO's range of sizes",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Fates:
+    """One fate an object, at the threshold and in the convention of the breakdown.
+
+    Of the cls and loc errors that claim the same unfound object, the one with the best score decides, as it decides
+    which of them a fix turns right: an object is mislocalised or confused, never both. ``both`` errors claim nothing.
+    """
+
+    fate: NDArray[np.int8]  # [M] FOUND .. IGNORED
+    by: Ints  # [M] the detection that took it or has the best claim (row of the arrays), -1 for none
+
+    @property
+    def count(self) -> dict[str, int]:
+        """How many objects met each fate."""
+        return dict(zip(FATE_NAMES, np.bincount(self.fate, minlength=len(FATE_NAMES)).tolist(), strict=True))
+
+
+def object_fates(labels: Labels) -> Fates:
+    """The fate of every object of a breakdown.
+
+    >>> from analysis import break_down, read_detections, read_ground_truth
+    >>> from analysis.coco.synthetic import write_example
+    >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
+    >>> gt = read_ground_truth(truth)
+    >>> result = break_down(gt, read_detections(predictions["confused-classes"], gt))
+    >>> count = object_fates(result.labels).count
+    >>> count["found"] == result.true_positives, count["missed"] == result.count["miss"]
+    (True, True)
+    >>> sum(count.values()) == len(gt) and count["confused"] > count["mislocalised"]
+    True
+    """
+    fate = np.full(len(labels.matched), IGNORED, dtype=np.int8)
+    by = np.full(len(labels.matched), -1, dtype=np.int64)
+    fate[labels.missed] = MISSED
+    for error, meets in ((TRUE_POSITIVE, FOUND), (LOC, MISLOCALISED), (CLS, CONFUSED)):
+        rows = np.flatnonzero((labels.error == error) & (labels.fixes | (error == TRUE_POSITIVE)))
+        fate[labels.target[rows]], by[labels.target[rows]] = meets, rows
+    return Fates(fate, by)

@@ -1,0 +1,391 @@
+"""What each type of error costs each category: the change of that category's AP when the error is fixed everywhere.
+
+What each type of error costs as more overlap is asked for: the breakdown at COCO's thresholds, .50 to .95.
+
+What each type of error costs at each size: the AP to gain when only the errors of that size are fixed.
+
+The size is the object's for cls, loc and miss, the detection's for dup, bg and both, as in tidecv's qualifiers. In the
+``coco`` convention it is the area by which COCO judges sizes (the file's ``area`` of an object), in ``tidecv`` always
+the box's.
+
+How crowded each object stands, and what becomes of objects the more they are crowded.
+
+An object's crowding is its highest box IoU with another object of its category in the image, the MaxIoU of OCHuman
+(arXiv 1803.10683, section 3), which calls an object heavily occluded above 0.5 and hard above 0.75. Non-maximum
+suppression at an IoU of t must lose one of two perfectly boxed objects that overlap by more than t.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from analysis.arrays import Bools, Floats, Ints, order_by_index
+from analysis.coco.detections import Detections
+from analysis.coco.ground_truth import GroundTruth
+from analysis.evaluation.average_precision import COCO_IOUS
+from analysis.evaluation.error_types import DUP, ERRORS, SPECIAL, TRUE_POSITIVE, Labels, Settings
+from analysis.evaluation.matching import build_pairs
+from analysis.evaluation.outcomes import FATE_NAMES, FOUND, IGNORED, MISSED, Fates
+from analysis.evaluation.tide import Breakdown, Verdict, break_down_verdict, judge_at
+from analysis.exceptions import BadInput
+
+
+@dataclass(frozen=True, eq=False)
+class ClassErrors:
+    """Rows are categories, in ascending order of their ids; points of each category's own AP (0..100).
+
+    A category that is not in the mean has NaN: without objects in the ``coco`` convention, without objects and
+    detections in ``tidecv``. In the ``coco`` convention the raw numbers average to the whole's. In ``tidecv`` they do
+    where a fix takes no category out of the mean; one that it does take out has NaN there.
+
+    A cls error costs two categories: the detection's loses precision, the object's recall. It is counted where the
+    detection is, as are loc, both, dup and bg; a miss is counted where the object is.
+    """
+
+    settings: Settings
+    names: tuple[str, ...]
+    ap: Floats  # [K]
+    raw: dict[str, Floats]  # cls, loc, both, dup, bg, miss, fp, fn: [K] unclamped
+    count: dict[str, Ints]  # cls, loc, both, dup, bg, miss: [K]
+    true_positives: Ints  # [K]
+    positives: Ints  # [K] objects that count
+    detections: Ints  # [K] all, those over the cap included
+
+    @property
+    def delta_ap(self) -> dict[str, Floats]:
+        """What to show: the ``tidecv`` convention clamps the six types at 0."""
+        clamped = ERRORS if self.settings.convention == "tidecv" else ()
+        return {name: np.maximum(values, 0.0) if name in clamped else values for name, values in self.raw.items()}
+
+    def costliest(self, most: int | None = None) -> Ints:
+        """Categories in the mean, those with the most to gain from fixing a single type of error first.
+
+        Equal gains (many rare categories can gain 100) stand by their number of objects, the most first.
+        """
+        known = np.flatnonzero(~np.isnan(self.ap))
+        if not len(known):
+            return known
+        gain = np.max([np.nan_to_num(self.delta_ap[name][known]) for name in ERRORS], axis=0)
+        order: Ints = known[np.lexsort((known, -self.positives[known], -gain))][:most]
+        return order
+
+
+def by_class(ground_truth: GroundTruth, detections: Detections, verdict: Verdict, breakdown: Breakdown) -> ClassErrors:
+    """Split a breakdown by category.
+
+    >>> from analysis import Settings, read_detections, read_ground_truth
+    >>> from analysis.evaluation.tide import break_down_verdict
+    >>> from analysis.evaluation.tide import judge
+    >>> from analysis.coco.synthetic import write_example
+    >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
+    >>> gt = read_ground_truth(truth)
+    >>> dt = read_detections(predictions["sloppy-boxes"], gt)
+    >>> verdict = judge(gt, dt, Settings())
+    >>> result = break_down_verdict(verdict, dt)
+    >>> classes = by_class(gt, dt, verdict, result)
+    >>> bool(abs(classes.raw["loc"].mean() - result.raw["loc"]) < 1e-12)
+    True
+    """
+    labels, kinds = breakdown.labels, len(ground_truth.category_id)
+
+    def tally(category: Ints) -> Ints:
+        return np.bincount(category, minlength=kinds)
+
+    count = {name: tally(detections.category[labels.error == error]) for error, name in enumerate(ERRORS[:5])}
+    count["miss"] = tally(ground_truth.category[labels.missed])
+    return ClassErrors(
+        settings=breakdown.settings,
+        names=tuple(ground_truth.category_name),
+        ap=breakdown.category_ap,
+        raw={name: breakdown.category_raw[name] for name in (*ERRORS, *SPECIAL)},
+        count=count,
+        true_positives=tally(detections.category[labels.error == TRUE_POSITIVE]),
+        positives=verdict.positives,
+        detections=tally(detections.category),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class IouErrors:
+    """A breakdown at every threshold, in points of the AP at that threshold.
+
+    The mean over COCO's ten thresholds is the change of COCO's AP (.50:.95) in the ``coco`` convention.
+    """
+
+    settings: Settings  # their own threshold is not used
+    ious: Floats  # [T]
+    ap: Floats  # [T]
+    raw: dict[str, Floats]  # cls, loc, both, dup, bg, miss, fp, fn: [T] unclamped
+    count: dict[str, Ints]  # cls, loc, both, dup, bg, miss: [T]
+
+    @property
+    def delta_ap(self) -> dict[str, Floats]:
+        """What to show: the ``tidecv`` convention clamps the six types at 0."""
+        clamped = ERRORS if self.settings.convention == "tidecv" else ()
+        return {name: np.maximum(values, 0.0) if name in clamped else values for name, values in self.raw.items()}
+
+    @property
+    def mean_ap(self) -> float:
+        """The mean AP over the thresholds."""
+        return float(self.ap.mean())
+
+    @property
+    def mean_delta_ap(self) -> dict[str, float]:
+        """The mean over the thresholds of what is shown at each."""
+        return {name: float(values.mean()) for name, values in self.delta_ap.items()}
+
+
+def thresholds(settings: Settings) -> list[float]:
+    """COCO's thresholds, .50 to .95, from the background's on.
+
+    Raises:
+        BadInput: none is left.
+    """
+    found = [iou for iou in COCO_IOUS.tolist() if iou >= settings.background_iou]
+    if not found:
+        raise BadInput(
+            f"background_iou {settings.background_iou:g} lies above all of COCO's thresholds, .50 to .95, so there is "
+            "nothing to show along them; lower it"
+        )
+    return found
+
+
+def by_iou(
+    ground_truth: GroundTruth, detections: Detections, settings: Settings, ious: Sequence[float] | None = None
+) -> IouErrors:
+    """Break down at each threshold, the background's threshold held.
+
+    None: COCO's ten, or as many of them as lie above the background's.
+
+    Raises:
+        BadInput: a threshold lies below the background's, or none of COCO's above it.
+
+    >>> from analysis import Settings, coco_metrics, read_detections, read_ground_truth
+    >>> from analysis.coco.synthetic import write_example
+    >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
+    >>> gt = read_ground_truth(truth)
+    >>> dt = read_detections(predictions["sloppy-boxes"], gt)
+    >>> found = by_iou(gt, dt, Settings())
+    >>> abs(found.mean_ap - coco_metrics(gt, dt)["AP"]) < 1e-9
+    True
+    >>> bool(found.delta_ap["loc"][-1] > found.delta_ap["loc"][0])
+    True
+    """
+    wanted = thresholds(settings) if ious is None else list(ious)
+    return along_verdicts(judge_at(ground_truth, detections, settings, wanted), detections, settings)
+
+
+def along_verdicts(verdicts: Iterable[Verdict], detections: Detections, settings: Settings) -> IouErrors:
+    """The breakdown of each verdict, for who has them at hand; each is let go before the next is asked for."""
+    each = [break_down_verdict(one, detections) for one in verdicts]
+    return IouErrors(
+        settings=settings,
+        ious=np.array([one.settings.iou for one in each]),
+        ap=np.array([one.ap for one in each]),
+        raw={name: np.array([one.raw[name] for one in each]) for name in (*ERRORS, *SPECIAL)},
+        count={name: np.array([one.count[name] for one in each], dtype=np.int64) for name in ERRORS},
+    )
+
+
+OF_OBJECT = ("cls", "loc", "miss")  # the others are judged by the detection: they point at no object
+
+
+@dataclass(frozen=True)
+class Size:
+    """A range of areas, written as the sides of squares in pixels; 0 is the smallest, infinity the largest."""
+
+    name: str
+    low: float  # exclusive, but for 0
+    high: float  # inclusive
+
+    def holds(self, area: Floats) -> Bools:
+        """Which areas f64[N], in square pixels, are of this size."""
+        found: Bools = (area > self.low**2) & (area <= self.high**2)
+        return found | (area == 0) if self.low == 0 else found
+
+
+COCO_SIZES = (Size("small", 0, 32), Size("medium", 32, 96), Size("large", 96, math.inf))
+
+
+def parse_sizes(text: str) -> tuple[Size, ...]:
+    """``small:0-32,large:32-`` -> sizes; a range without an end goes on for ever.
+
+    Raises:
+        BadInput: a range is not written so, is empty, or two bear one name.
+
+    >>> parse_sizes("tiny:0-16, rest:16-")
+    (Size(name='tiny', low=0.0, high=16.0), Size(name='rest', low=16.0, high=inf))
+    """
+    sizes = []
+    for part in text.split(","):
+        name, _, limits = part.strip().partition(":")
+        low, dash, high = limits.partition("-")
+        try:
+            size = Size(name.strip(), float(low), float(high) if high.strip() else math.inf)
+        except ValueError:
+            size = Size("", 0, 0)
+        if not (size.name and dash and 0 <= size.low < size.high):
+            raise BadInput(
+                f"the size {part.strip()!r} is not understood: write sizes as NAME:FROM-TO with sides in pixels, "
+                "FROM below TO, for instance small:0-32,medium:32-96,large:96-"
+            )
+        sizes.append(size)
+    names = [size.name for size in sizes]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInput(f"two sizes are called {name!r}; give each its own name")
+    return tuple(sizes)
+
+
+@dataclass(frozen=True, eq=False)
+class SizeErrors:
+    """Points of AP (0..100) to gain by fixing one type of error at one size; rows as in ``sizes``."""
+
+    settings: Settings
+    sizes: tuple[Size, ...]
+    raw: dict[str, Floats]  # cls, loc, both, dup, bg, miss: [S] unclamped
+    count: dict[str, Ints]  # likewise [S]
+    objects: Ints  # [S] objects that count
+    found: Ints  # [S] of them, those that a detection took
+
+    @property
+    def delta_ap(self) -> dict[str, Floats]:
+        """What to show: the ``tidecv`` convention clamps at 0."""
+        if self.settings.convention == "coco":
+            return dict(self.raw)
+        return {name: np.maximum(values, 0.0) for name, values in self.raw.items()}
+
+
+def by_size(
+    ground_truth: GroundTruth, detections: Detections, verdict: Verdict, sizes: Sequence[Size] = COCO_SIZES
+) -> SizeErrors:
+    """Fix the errors of each type and size alone.
+
+    >>> from analysis import Settings, read_detections, read_ground_truth
+    >>> from analysis.evaluation.tide import judge
+    >>> from analysis.coco.synthetic import write_example
+    >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
+    >>> gt = read_ground_truth(truth)
+    >>> dt = read_detections(predictions["sloppy-boxes"], gt)
+    >>> found = by_size(gt, dt, judge(gt, dt, Settings()))
+    >>> [size.name for size in found.sizes], int(found.objects.sum()) == len(gt)
+    (['small', 'medium', 'large'], True)
+    """
+    settings = verdict.settings
+    if settings.convention == "coco":
+        object_area, detection_area = ground_truth.area_of(settings.iou_type), detections.area
+    else:
+        object_area, detection_area = (box[:, 2] * box[:, 3] for box in (ground_truth.box, detections.box))
+    base = verdict.average_precision(verdict.base).mean
+    labels = verdict.labels
+    target = labels.target[verdict.row]
+    raw = {name: np.zeros(len(sizes)) for name in ERRORS}
+    count = {name: np.zeros(len(sizes), dtype=np.int64) for name in ERRORS}
+    objects, found = np.zeros((2, len(sizes)), dtype=np.int64)
+    for place, size in enumerate(sizes):
+        of_object, of_detection = size.holds(object_area), size.holds(detection_area[verdict.row])
+        of_target = (target >= 0) & of_object[target] if len(of_object) else np.zeros(len(target), dtype=np.bool_)
+        objects[place] = (of_object & verdict.asked).sum()
+        found[place] = (of_object & labels.matched).sum()
+        for error, name in enumerate(ERRORS):
+            if name == "miss":
+                chosen = of_object
+                count[name][place] = (labels.missed & of_object).sum()
+            else:
+                chosen = of_target if name in OF_OBJECT else of_detection
+                count[name][place] = ((verdict.label == error) & chosen).sum()
+            raw[name][place] = verdict.average_precision(verdict.fixed(name, chosen)).mean - base
+    return SizeErrors(settings, tuple(sizes), raw, count, objects, found)
+
+
+CROWDING_EDGES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def object_crowding(ground_truth: GroundTruth) -> Floats:
+    """f64[M] the highest box IoU of each object with another of its category in its image; 0 where there is none.
+
+    Crowd regions are no neighbours; objects marked as ignored are. Boxes are compared for masks too: masks of
+    different objects hardly ever overlap.
+    """
+    order = order_by_index(ground_truth.image, len(ground_truth.image_id))
+    count = len(ground_truth)
+    objects = Detections(
+        ground_truth.path, ground_truth.box, np.ones(count), ground_truth.category, ground_truth.image,
+        np.arange(count), ground_truth.masks, has_box=True,
+    )  # fmt: skip
+    pairs = build_pairs(ground_truth, objects, order, "bbox", np.zeros(count, dtype=np.bool_))
+    one, other = order[pairs.detection], pairs.truth
+    neighbours = (one != other) & (ground_truth.category[one] == ground_truth.category[other])
+    neighbours &= ~ground_truth.crowd[other]
+    crowding = np.zeros(count)
+    np.maximum.at(crowding, one[neighbours], pairs.iou[neighbours])
+    return crowding
+
+
+@dataclass(frozen=True, eq=False)
+class CrowdingBins:
+    """What became of the objects of each range of crowding; the first bin holds those that touch no neighbour."""
+
+    names: tuple[str, ...]
+    low: Floats  # [B] exclusive; the first bin is exactly 0
+    high: Floats  # [B] inclusive
+    fate: Ints  # [B, fates] objects
+    duplicates: Ints  # [B] dup errors on the objects of the bin
+
+    @property
+    def objects(self) -> Ints:
+        """i64[B] the objects that count."""
+        counted: Ints = self.fate.sum(axis=1) - self.fate[:, IGNORED]
+        return counted
+
+    @property
+    def recall(self) -> Floats:
+        """f64[B] the share of the objects that were found; NaN where there are none."""
+        return _share(self.fate[:, FOUND], self.objects)
+
+    @property
+    def miss_rate(self) -> Floats:
+        """f64[B] the share of the objects that nothing points at."""
+        return _share(self.fate[:, MISSED], self.objects)
+
+    @property
+    def duplicate_rate(self) -> Floats:
+        """f64[B] dup errors for each found object."""
+        return _share(self.duplicates, self.fate[:, FOUND])
+
+
+def by_crowding(
+    crowding: Floats, fates: Fates, labels: Labels, edges: tuple[float, ...] = CROWDING_EDGES
+) -> CrowdingBins:
+    """Count fates and duplicates in bins of crowding f64[M]: exactly 0, then ``(edges[i], edges[i + 1]]``.
+
+    >>> from analysis import break_down, read_detections, read_ground_truth
+    >>> from analysis.evaluation.outcomes import object_fates
+    >>> from analysis.coco.synthetic import write_example
+    >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
+    >>> gt = read_ground_truth(truth)
+    >>> labels = break_down(gt, read_detections(predictions["sloppy-boxes"], gt)).labels
+    >>> bins = by_crowding(object_crowding(gt), object_fates(labels), labels)
+    >>> bins.names, int(bins.objects.sum()) == len(gt)
+    (('alone', '0-0.25', '0.25-0.5', '0.5-0.75', '0.75-1'), True)
+    """
+    bins = len(edges)
+    place = np.where(crowding > 0, np.searchsorted(edges, crowding, side="left"), 0)
+    fate = np.bincount(place * len(FATE_NAMES) + fates.fate, minlength=bins * len(FATE_NAMES))
+    target = labels.target[labels.error == DUP]
+    return CrowdingBins(
+        names=("alone", *(f"{low:g}-{high:g}" for low, high in pairwise(edges))),
+        low=np.array([0.0, *edges[:-1]]),
+        high=np.array(edges),
+        fate=fate.reshape(bins, len(FATE_NAMES)),
+        duplicates=np.bincount(place[target], minlength=bins),
+    )
+
+
+def _share(part: Ints, whole: Ints) -> Floats:
+    share: Floats = np.full(len(whole), np.nan)
+    np.divide(part, whole, out=share, where=whole > 0)
+    return share

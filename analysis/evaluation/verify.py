@@ -1,0 +1,200 @@
+"""The same numbers from independent programs: tidecv and hotcoco for the breakdown, pycocotools for the AP."""
+
+import contextlib
+import io
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from analysis.coco.detections import Detections
+from analysis.coco.ground_truth import GroundTruth
+from analysis.evaluation.analysis import Run
+from analysis.evaluation.error_types import ERRORS, Settings
+from analysis.evaluation.tide import break_down_as, judge
+
+TIDE_NAMES = {
+    "cls": "Cls", "loc": "Loc", "both": "Both", "dup": "Dupe", "bg": "Bkg", "miss": "Miss",
+    "fp": "FalsePos", "fn": "FalseNeg",
+}  # fmt: skip
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+
+
+def tidecv_evaluated(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Any:
+    """A TIDE of tidecv 1.0.1 after evaluation, fed record by record: its readers fail on some files.
+
+    Raises:
+        ImportError: tidecv is not installed.
+        ZeroDivisionError: tidecv has nothing to average.
+    """
+    from tidecv import TIDE, Data
+
+    masks = settings.iou_type == "segm"
+    truth, result = (Data(name, max_dets=settings.max_dets) for name in ("ground truth", "detections"))
+    ids = ground_truth.image_id
+    for image in np.argsort(ground_truth.image_rank).tolist():
+        truth.add_image(ids[image], str(ids[image]))
+    for row in range(len(ground_truth)):
+        add = truth.add_ignore_region if ground_truth.ignore[row] else truth.add_ground_truth
+        add(
+            ids[ground_truth.image[row]],
+            int(ground_truth.category[row]),
+            ground_truth.box[row].tolist(),
+            ground_truth.masks.rle(row) if masks else None,
+        )
+    for row in range(len(detections)):
+        result.add_detection(
+            ids[detections.image[row]],
+            int(detections.category[row]),
+            float(detections.score[row]),
+            detections.box[row].tolist(),
+            detections.masks.rle(row) if masks else None,
+        )
+    mode = TIDE.MASK if masks else TIDE.BOX
+    tide = TIDE(pos_threshold=settings.iou, background_threshold=settings.background_iou, mode=mode)
+    tide.evaluate(truth, result, name="detections")
+    return tide
+
+
+def tidecv_breakdown(tide: Any) -> tuple[float, dict[str, float], dict[str, int]]:
+    """AP, the eight delta-APs and the six counts.
+
+    Raises:
+        ZeroDivisionError: tidecv has nothing to average.
+    """
+    run, errors = tide.runs["detections"], tide.get_all_errors()
+    found = {**errors["main"]["detections"], **errors["special"]["detections"]}
+    counts = {error.short_name: count for error, count in run.count_errors().items()}
+    return (
+        float(run.ap),
+        {name: float(found[theirs]) for name, theirs in TIDE_NAMES.items()},
+        {name: counts[theirs] for name, theirs in TIDE_NAMES.items() if theirs in counts},
+    )
+
+
+def pycocotools_metrics(
+    ground_truth: GroundTruth,
+    detections: Detections,
+    *,
+    iou_type: str = "bbox",
+    iou: float | None = None,
+    max_dets: int = 100,
+) -> dict[str, float]:
+    """The 12 numbers of pycocotools in points, or with ``iou`` the AP at that threshold alone (key ``AP``)."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    masks = iou_type == "segm"
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = _dataset(ground_truth, masks)
+        coco.createIndex()
+        result = COCO()
+        result.dataset = {**coco.dataset, "annotations": _results(ground_truth, detections, iou_type)}
+        result.createIndex()
+        evaluation = COCOeval(coco, result, iou_type)
+        if iou is not None:
+            evaluation.params.iouThrs = np.array([iou])
+            evaluation.params.maxDets = [max_dets]
+        evaluation.evaluate()
+        evaluation.accumulate()
+        if iou is not None:
+            precision = evaluation.eval["precision"][:, :, :, 0, 0]
+            known = precision[precision > -1]
+            return {"AP": float(np.mean(known)) * 100 if known.size else 0.0}
+        evaluation.summarize()
+    return {
+        name: float(value) * 100 if value > -1 else -1.0 for name, value in zip(METRICS, evaluation.stats, strict=True)
+    }
+
+
+def _dataset(ground_truth: GroundTruth, masks: bool) -> dict[str, Any]:
+    area = ground_truth.area_of("segm" if masks else "bbox")
+    return {
+        "images": [
+            {"id": image, "height": int(height), "width": int(width)}
+            for image, (height, width) in zip(ground_truth.image_id, ground_truth.image_size, strict=True)
+        ],
+        "categories": [{"id": category} for category in ground_truth.category_id],
+        "annotations": [
+            {
+                "id": row + 1,  # never 0, which COCOeval takes for "not matched"
+                "image_id": ground_truth.image_id[ground_truth.image[row]],
+                "category_id": ground_truth.category_id[ground_truth.category[row]],
+                "bbox": ground_truth.box[row].tolist(),
+                "area": float(area[row]),
+                "iscrowd": int(ground_truth.crowd[row]),
+                **({"segmentation": ground_truth.masks.rle(row)} if masks else {}),
+            }
+            for row in range(len(ground_truth))
+        ],
+    }
+
+
+def _results(ground_truth: GroundTruth, detections: Detections, iou_type: str) -> list[dict[str, Any]]:
+    area = detections.area
+    return [
+        {
+            "id": row + 1,
+            "image_id": ground_truth.image_id[detections.image[row]],
+            "category_id": ground_truth.category_id[detections.category[row]],
+            "bbox": detections.box[row].tolist(),
+            "score": float(detections.score[row]),
+            "area": float(area[row]),
+            "iscrowd": 0,
+            **({"segmentation": detections.masks.rle(row)} if iou_type == "segm" else {}),
+        }
+        for row in range(len(detections))
+    ]
+
+
+def compare_metrics(ground_truth: GroundTruth, detections: Detections, metrics: dict[str, float], iou_type: str) -> str:
+    """The largest difference of the 12 numbers to pycocotools', as a sentence."""
+    theirs = pycocotools_metrics(ground_truth, detections, iou_type=iou_type)
+    name = max(metrics, key=lambda key: abs(metrics[key] - theirs[key]))
+    return f"pycocotools' 12 numbers: largest difference {abs(metrics[name] - theirs[name]):.1e} points ({name})"
+
+
+def compare_breakdown(ground_truth: GroundTruth, run: Run, by_size: bool = False) -> list[tuple[str, str]]:
+    """Pairs (check, result): the breakdown in the ``tidecv`` convention against tidecv, the AP against pycocotools.
+
+    ``by_size``: also COCO's three sizes against tidecv's qualifiers.
+    """
+    settings = run.breakdown.settings
+    theirs = pycocotools_metrics(
+        ground_truth, run.detections, iou_type=settings.iou_type, iou=settings.iou, max_dets=settings.max_dets
+    )["AP"]
+    coco, ours = (
+        break_down_as(ground_truth, run.detections, replace(settings, convention=convention))
+        for convention in ("coco", "tidecv")
+    )
+    checks = [("pycocotools", f"AP differs by {abs(coco.ap - theirs):.1e} points")]
+    try:
+        tide = tidecv_evaluated(ground_truth, run.detections, settings)
+        ap, delta, count = tidecv_breakdown(tide)
+    except ImportError:
+        return [*checks, ("tidecv", "not installed: pip install 'detablate[verify]'")]
+    except ZeroDivisionError:
+        return [*checks, ("tidecv", "divides by zero on this input, so there is nothing to compare")]
+    worst = max(abs(ap - ours.ap), *(abs(delta[name] - ours.delta_ap[name]) for name in delta))
+    counts = "equal" if count == ours.count else f"different: {count} there, {ours.count} here"
+    checks.append(("tidecv", f"AP and deltas differ by at most {worst:.1e} points, counts are {counts}"))
+    return [*checks, *([_compare_sizes(ground_truth, run, tide)] if by_size else [])]
+
+
+def _compare_sizes(ground_truth: GroundTruth, run: Run, tide: Any) -> tuple[str, str]:
+    from tidecv.errors.qualifiers import AREA
+
+    from analysis.evaluation.slices import by_size
+
+    settings = replace(run.breakdown.settings, convention="tidecv")
+    ours = by_size(ground_truth, run.detections, judge(ground_truth, run.detections, settings))
+    worst = 0.0
+    for place, qualifier in enumerate(AREA):
+        try:
+            theirs = tide.runs["detections"].fix_main_errors(qual=qualifier).values()
+        except ZeroDivisionError:
+            return "tidecv by size", "divides by zero on this input, so there is nothing to compare"
+        pairs = zip(ERRORS, theirs, strict=True)
+        worst = max(worst, *(abs(value - ours.delta_ap[name][place]) for name, value in pairs))
+    return "tidecv by size", f"deltas of small, medium and large differ by at most {worst:.1e} points"

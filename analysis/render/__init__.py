@@ -1,0 +1,1 @@
+"""Results as tables and figures, for terminals, papers, spreadsheets and programs."""

@@ -1,0 +1,133 @@
+"""From files of ground truth and predictions to the page."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from analysis.coco.detections import Detections
+from analysis.coco.ground_truth import GroundTruth
+from analysis.evaluation.error_types import Settings
+from analysis.report.categories import confusion, per_class
+from analysis.report.charts import run_letter
+from analysis.report.comparison import against_baseline
+from analysis.report.curves import curves
+from analysis.report.gallery import gallery
+from analysis.report.markup import Markup
+from analysis.report.page import Section, page
+from analysis.report.pictures import Album
+from analysis.report.report_data import Material, RunMaterial, gather
+from analysis.report.sections import errors, footer, heading, opening, sizes, summary
+from analysis.stats.compare import Comparison
+
+PICTURES = 300  # examples in the gallery, by default
+
+
+@dataclass(frozen=True)
+class Report:
+    """The file and what a person should hear about it."""
+
+    content: bytes
+    shown: int  # examples
+    missing: int  # images without a file
+    damaged: int  # images whose file cannot be read
+
+
+def build_report(
+    ground_truth: GroundTruth,
+    detections: Sequence[tuple[str, Detections]],
+    settings: Settings,
+    *,
+    title: str = "Where the AP went",
+    lede: Sequence[Markup | str] = (),
+    before: Sequence[Section] = (),
+    baseline: str = "",
+    verdict: bool = True,
+    images: Path | None = None,
+    pictures: int = PICTURES,
+    resamples: int | None = None,
+    comparison: Comparison | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Report:
+    """Analyse runs and write the page.
+
+    Args:
+        ground_truth: of all runs.
+        detections: of each run, with its name.
+        settings: of the errors.
+        title: of the page.
+        lede: paragraphs under it.
+        before: sections that come first.
+        baseline: the name of the run that the others are compared with; the first, if none is named.
+        verdict: whether a sentence at the top says who scores highest.
+        images: folder of the images; none: the gallery shows boxes without pictures.
+        pictures: examples in the gallery, of all runs and types together.
+        resamples: of the images, for intervals and differences; 0: as many as it takes, none: no intervals.
+        comparison: one over more seeds than are shown, in place of resampling here.
+        progress: called with the number of resamples that are done.
+
+    Raises:
+        PillowMissing: images are named and Pillow is not installed.
+        BadInput: masks are compared and a record has none, or the baseline is none of the runs.
+    """
+    album = Album(images, ground_truth.file_name)
+    material = gather(
+        ground_truth,
+        detections,
+        settings,
+        baseline=baseline,
+        pictures=pictures,
+        resamples=resamples,
+        comparison=comparison,
+        progress=progress,
+    )
+    shown = gallery(material, album, images is not None)
+    sections = [
+        *before,
+        summary(material),
+        errors(material),
+        *against_baseline(material),
+        per_class(material),
+        confusion(material),
+        sizes(material),
+        curves(material),
+        shown,
+    ]
+    content = page(
+        title,
+        heading(material, title, [*lede, opening(material)] if verdict else lede),
+        sections,
+        _data(material),
+        footer(ground_truth),
+    )
+    count = sum(len(examples) for one in material.runs for examples in one.examples.values())
+    return Report(content, count, len(album.missing), len(album.damaged))
+
+
+def _data(material: Material) -> dict[str, object]:
+    """What the script draws itself: the curves of each class, 101 precisions of two base-36 digits each."""
+    known = np.flatnonzero(material.objects > 0).tolist()
+
+    def curve(one: RunMaterial, iou: float, category: int) -> str:
+        return "".join(map(_two_digits, np.round(1000 * one.precision[iou][category]).astype(int).tolist()))
+
+    return {
+        "runs": material.names,
+        "letters": [run_letter(place) for place in range(len(material.runs))],
+        "categories": {c: material.ground_truth.category_name[c] for c in known},
+        "curves": {
+            f"{iou:g}": [{c: curve(one, iou, c) for c in known} for one in material.runs]
+            for iou in material.runs[0].precision
+        },
+    }
+
+
+def _two_digits(value: int) -> str:
+    """A number below 1296 in base 36.
+
+    >>> _two_digits(0), _two_digits(1000)
+    ('00', 'rs')
+    """
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    return digits[value // 36] + digits[value % 36]

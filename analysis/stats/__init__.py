@@ -1,0 +1,1 @@
+"""How sure a number is: resampling of images, intervals over images and seeds, comparison of runs."""

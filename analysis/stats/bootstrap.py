@@ -1,0 +1,377 @@
+"""Paired bootstrap over images: what AP, AP50 and every error come to when the images are drawn again.
+
+A resample draws as many images as there are, with replacement, the same for every run. Labels and matches belong to an
+image, so they are made once; a resample is exact nevertheless (see :mod:`analysis.stats.bootstrap`).
+
+Average precision when every image counts a whole number of times: what one resample of the images comes to, exactly.
+
+Whatever an image adds to an evaluation, it adds as often as it counts. So nothing is matched again: orders by score,
+made once, turn into precision and recall by running sums of the weights of images.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.arrays import Bools, Floats, Ints, order_by_index
+from analysis.coco.detections import Detections
+from analysis.coco.ground_truth import GroundTruth
+from analysis.evaluation.average_precision import COCO_IOUS, COCO_RECALLS, EPSILON, Ranking
+from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
+from analysis.evaluation.tide import Curve, Verdict, judge_at
+from analysis.exceptions import BadInput
+
+_NEXT_RECALLS: Floats = np.append(COCO_RECALLS[1:], np.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """The objects that curves ask for, category by category."""
+
+    image: Ints  # [m]
+    start: Ints  # [K + 1] where each category begins
+
+
+@dataclass(frozen=True, eq=False)
+class _Hits:
+    """The true positives of curves that share them, category by category and by descending score.
+
+    Only the last of those that follow each other without a wrong detection between can have the best precision from
+    there on: the *peaks*, a third of them with usual detectors. For each block that counts in one of these curves,
+    ``seen`` and ``before`` are the places in the running sum over all blocks that tell how many of its detections come
+    up to and with each peak, and how many before its category.
+    """
+
+    image: Ints  # [H] of the true positives
+    peak: Ints  # [P] in their running sum, up to and with each peak
+    start: Ints  # [P] in their running sum, before the category of each peak
+    category: Ints  # [P] of the peaks
+    occupied: Ints  # categories with a peak
+    first: Ints  # the first peak of each of those
+    lift: Floats  # [P] higher by 1 than in the category after it
+    seen: dict[int, Ints]  # block -> [P]
+    before: dict[int, Ints]  # block -> [K]
+    curves: tuple[tuple[int, int, tuple[int, ...]], ...]  # (which curve, which objects, the blocks that count)
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedCurves:
+    """Curves of one run in the ``coco`` convention, ready to be weighted by image; made by :func:`weigh`.
+
+    The detections are split into *blocks* by the curves in which they count, so that one running sum over all blocks
+    tells, for every curve, how many detections come before any of its true positives.
+    """
+
+    curves: int
+    categories: int
+    integer: type[np.signedinteger[Any]]  # wide enough for the sums
+    block_image: Ints  # of the detections, block by block
+    hits: tuple[_Hits, ...]
+    asked: tuple[_Asked, ...]
+
+    def average_precision(self, weights: Ints) -> Floats:
+        """f64[curves, K] the AP of each category in points; NaN where the first curve asks for no object.
+
+        ``weights`` i64[images] are how often each image counts. The result is that of a data set in which the images
+        are repeated, their detections ordered by score, then by their order here, then by copy.
+        """
+        weights = weights.astype(self.integer)
+        found = np.zeros((self.curves, self.categories))
+        sums = _running(weights, self.block_image)
+        counts = [np.diff(_running(weights, asked.image)[asked.start]) for asked in self.asked]
+        for hits in self.hits:
+            if not len(hits.image):
+                continue
+            running = _running(weights, hits.image)
+            right = (running[hits.peak] - running[hits.start]).astype(np.float64)
+            seen = {block: sums[index] for block, index in hits.seen.items()}
+            before = {block: sums[index] for block, index in hits.before.items()}
+            shares: dict[int, Floats] = {}
+            for curve, asked, blocks in hits.curves:
+                if asked not in shares:
+                    shares[asked] = _shares(hits, right, counts[asked])
+                total = _total(seen, blocks) - _total(before, blocks)[hits.category]
+                found[curve, hits.occupied] = _average(hits, right / (total + EPSILON), shares[asked])
+        found[:, counts[0] == 0] = np.nan
+        return found * 100
+
+
+def _running(weights: Ints, image: Ints) -> Ints:
+    """[n + 1] the running sum of the weights of images i64[n], from 0; of the integer type of the weights."""
+    total = np.empty(len(image) + 1, dtype=weights.dtype)
+    total[0] = 0
+    np.cumsum(weights[image], out=total[1:])
+    return total
+
+
+def _total(parts: dict[int, Ints], blocks: Sequence[int]) -> Ints:
+    total = parts[blocks[0]].copy()
+    for block in blocks[1:]:
+        total += parts[block]
+    return total
+
+
+def _shares(hits: _Hits, right: Floats, asked: Ints) -> Floats:
+    """f64[P] how many of the 101 recalls are first reached by each peak, for i64[K] objects that are asked for.
+
+    The recall at a peak reaches as many as ``searchsorted(recalls, recall, "right")`` says, with its rounding.
+    """
+    recall = right / np.maximum(asked, 1)[hits.category]
+    guess = (recall * 100).astype(np.int64)
+    reached = guess + 1 + (recall >= _NEXT_RECALLS[guess]) - (recall < COCO_RECALLS[guess])
+    share = np.diff(reached, prepend=0).astype(np.float64)
+    share[hits.first] = reached[hits.first]
+    return share
+
+
+def _average(hits: _Hits, precision: Floats, share: Floats) -> Floats:
+    """f64[occupied] the mean over recalls of the best precision at that recall or a higher one.
+
+    A peak whose image does not count cannot be the best: at its place precision is that of one before it, or less.
+    The best from each hit on comes from one running maximum over all categories, each lifted above the one after it.
+    """
+    lifted = (precision + hits.lift).view(np.int64)  # in the order of the numbers, as none is negative, and faster
+    best = np.maximum.accumulate(lifted[::-1])[::-1].view(np.float64)
+    mean: Floats = np.add.reduceat((best - hits.lift) * share, hits.first) / len(COCO_RECALLS)
+    return mean
+
+
+def weigh(
+    curves: Sequence[Curve], image: Ints, object_image: Ints, object_category: Ints, images: int, categories: int
+) -> WeightedCurves:
+    """Prepare curves of one run for weighting.
+
+    Args:
+        curves: they may differ in what is right, counted and asked for. A curve may move true positives to other
+            categories; all else stands in the order of the first one's ranking.
+        image: i64[n] of the detection at each position.
+        object_image: i64[M] of each object.
+        object_category: i64[M] of each object.
+        images: how many there are.
+        categories: K.
+    """
+    reference = curves[0].ranking
+    place = np.empty(len(image), dtype=np.int64)
+    place[reference.rows] = np.arange(len(reference.rows))
+    category = reference.category[place]
+    moved = {id(c.ranking): c.ranking.category[np.argsort(c.ranking.rows)] != category for c in curves}
+    signature = np.zeros(len(image), dtype=np.int64)
+    for number, curve in enumerate(curves):
+        signature |= (curve.counted & ~moved[id(curve.ranking)]).astype(np.int64) << number
+    signature[~_needed(curves)] = 0
+    kinds, kind = np.unique(signature, return_inverse=True)
+    blocks = [
+        reference.rows[kind[reference.rows] == block] if bits else reference.rows[:0]
+        for block, bits in enumerate(kinds)
+    ]
+    # Detections in another category than in the first ranking: a block for each ranking that moves some.
+    rankings = {id(c.ranking): c.ranking for c in curves}
+    own = {key: len(blocks) + n for n, key in enumerate(key for key in rankings if moved[key].any())}
+    blocks += [rankings[key].rows[moved[key][rankings[key].rows]] for key in own]
+    offset = np.concatenate([[0], np.cumsum([len(block) for block in blocks])])
+
+    asked_index: dict[bytes, int] = {}
+    asked: list[_Asked] = []
+    groups: dict[tuple[int, bytes], list[tuple[int, int, tuple[int, ...]]]] = {}
+    for number, curve in enumerate(curves):
+        key = id(curve.ranking)
+        flags = curve.asked.tobytes()
+        if flags not in asked_index:
+            asked_index[flags] = len(asked)
+            objects = np.flatnonzero(curve.asked)
+            objects = objects[order_by_index(object_category[objects], categories)]
+            count = np.bincount(object_category[objects], minlength=categories)
+            asked.append(_Asked(object_image[objects], np.concatenate([[0], np.cumsum(count)])))
+        counting = tuple(block for block, bits in enumerate(kinds.tolist()) if bits >> number & 1)
+        if key in own:
+            counting += (own[key],)
+        hit = np.flatnonzero((curve.right & curve.counted)[curve.ranking.rows])
+        groups.setdefault((key, hit.tobytes()), []).append((number, asked_index[flags], counting))
+
+    hits = []
+    for (key, content), members in groups.items():
+        ranking = rankings[key]
+        hit = np.frombuffer(content, dtype=np.int64)
+        counted = np.any([curves[number].counted for number, _, _ in members], axis=0)[ranking.rows]
+        place_of_peak = _peaks(ranking, hit, counted)
+        peak = hit[place_of_peak]
+        used = sorted({block for _, _, counting in members for block in counting})
+        block_of = np.where(moved[key], own.get(key, -1), kind)[ranking.rows]
+        seen, before = {}, {}
+        for block in used:
+            running = np.concatenate([[0], np.cumsum(block_of == block)]) + offset[block]
+            seen[block], before[block] = running[peak + 1], running[ranking.start[:-1]]
+        of_peak = ranking.category[peak]
+        occupied, first = np.unique(of_peak, return_index=True)
+        hits.append(
+            _Hits(
+                image=image[ranking.rows[hit]],
+                peak=place_of_peak + 1,
+                start=np.searchsorted(hit, ranking.start)[of_peak],
+                category=of_peak,
+                occupied=occupied,
+                first=first,
+                lift=(categories - 1 - of_peak).astype(np.float64),
+                seen=seen,
+                before=before,
+                curves=tuple(members),
+            )
+        )
+    block_image = image[np.concatenate(blocks)] if blocks else image
+    most = int(np.bincount(block_image, minlength=1).max()) * images
+    return WeightedCurves(
+        curves=len(curves),
+        categories=categories,
+        integer=np.int32 if most < 2**31 else np.int64,
+        block_image=block_image,
+        hits=tuple(hits),
+        asked=tuple(asked),
+    )
+
+
+def _peaks(ranking: Ranking, hit: Ints, counted: Bools) -> Ints:
+    """The hits i64[P] (of places i64[H] in the ranking) after which a wrong detection counts or the category ends."""
+    wrong = counted.copy()
+    wrong[hit] = False
+    before = np.concatenate([[0], np.cumsum(wrong)])[hit]  # wrong ones before each hit
+    last = np.ones(len(hit), dtype=np.bool_)
+    last[:-1] = (np.diff(before) > 0) | (np.diff(ranking.category[hit]) > 0)
+    return np.flatnonzero(last)
+
+
+def _needed(curves: Sequence[Curve]) -> Bools:
+    """bool[n] which detections come before the last true positive of their category in some curve.
+
+    Those after it change no precision that counts: with detectors that give many low scores, most of them.
+    """
+    needed = np.zeros(len(curves[0].right), dtype=np.bool_)
+    for curve in curves:
+        rows, start = curve.ranking.rows, curve.ranking.start
+        hits = np.concatenate([[0], np.cumsum((curve.right & curve.counted)[rows])])
+        needed[rows] |= hits[:-1] < hits[start[1:]][curve.ranking.category]
+    return needed
+
+
+AT_ONCE = 64  # resamples drawn at a time, which bounds the memory
+MEAN_AP = "AP"  # COCO's, over ten IoUs
+
+
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """What the numbers of one run are, and what they come to in every resample; in points.
+
+    NaN: the category has no object (in that resample), so that it takes no part in the mean.
+    """
+
+    numbers: tuple[str, ...]  # AP (where asked for), AP50, cls, loc, both, dup, bg, miss, fp, fn
+    value: Floats  # [numbers] on the images as they are
+    drawn: Floats  # [numbers, R]
+    category_value: Floats  # [numbers, K]
+    category_drawn: NDArray[np.float32]  # [numbers, R, K]
+
+
+def draw_weights(images: int, resamples: int, seed: int) -> Iterator[Ints]:
+    """How often each image counts, i64[images], in one resample after another: as many draws as there are images."""
+    rng = np.random.default_rng(seed)
+    for _ in range(resamples):
+        yield np.bincount(rng.integers(0, images, images), minlength=images)
+
+
+def resample(
+    ground_truth: GroundTruth,
+    runs: Sequence[tuple[Detections, Verdict]],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    mean_ap: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> list[Resampled]:
+    """Draw the images again and again and measure every run on each draw.
+
+    Args:
+        ground_truth: of all runs.
+        runs: detections of each and what :func:`analysis.evaluation.tide.judge` says of them, in the ``coco``
+            convention.
+        resamples: how many draws, R.
+        seed: of the draws; the same seed and number of images give the same draws whatever the runs.
+        mean_ap: also COCO's AP over ten IoUs, which takes about as long as everything else.
+        progress: called with the number of resamples that are done.
+
+    Raises:
+        BadInput: another convention, no image, or a number of resamples below 1.
+    """
+    images = len(ground_truth.image_id)
+    if any(verdict.settings.convention != "coco" for _, verdict in runs):
+        raise BadInput("intervals are made in the coco convention only; leave out --convention tidecv")
+    if not images:
+        raise BadInput(f"{ground_truth.path}: has no image, so there is nothing to resample")
+    if resamples < 1:
+        raise BadInput(f"{resamples} resamples: at least 1 is needed, 1,000 for a 95 % interval")
+    measured = [_Measured(ground_truth, detections, verdict, mean_ap) for detections, verdict in runs]
+    shape = (len(measured[0].numbers), resamples, len(ground_truth.category_id)) if runs else (0, 0, 0)
+    drawn = [np.empty(shape[:2]) for _ in runs]
+    category_drawn = [np.empty(shape, dtype=np.float32) for _ in runs]
+
+    def one(number: int, weights: Ints) -> None:
+        for run, numbers in enumerate(measured):
+            found = numbers.of(weights)
+            drawn[run][:, number] = _mean(found)
+            category_drawn[run][:, number] = found
+
+    weights = draw_weights(images, resamples, seed)
+    with ThreadPoolExecutor(_threads()) as pool:
+        for start in range(0, resamples, AT_ONCE):
+            part = range(start, min(start + AT_ONCE, resamples))
+            list(pool.map(one, part, [next(weights) for _ in part]))
+            if progress:
+                progress(part.stop)
+    return [
+        Resampled(numbers.numbers, _mean(value), drawn[run], value, category_drawn[run])
+        for run, numbers in enumerate(measured)
+        for value in [numbers.of(np.ones(images, dtype=np.int64))]
+    ]
+
+
+class _Measured:
+    """The curves of one run, ready for weights."""
+
+    def __init__(self, ground_truth: GroundTruth, detections: Detections, verdict: Verdict, mean_ap: bool) -> None:
+        fixes = (*ERRORS, *SPECIAL)
+        self.numbers = (*((MEAN_AP,) if mean_ap else ()), ap_name(verdict.settings.iou), *fixes)
+
+        def ready(curves: Sequence[Curve]) -> WeightedCurves:
+            images, categories = len(ground_truth.image_id), len(ground_truth.category_id)
+            return weigh(curves, verdict.image, ground_truth.image, ground_truth.category, images, categories)
+
+        self._fixed = ready([verdict.base, *(verdict.fixed(error) for error in fixes)])
+        self._at_ious = ready(_at_ious(ground_truth, detections, verdict)) if mean_ap else None
+
+    def of(self, weights: Ints) -> Floats:
+        """f64[numbers, K] in points."""
+        fixed = self._fixed.average_precision(weights)
+        fixed[1:] -= fixed[0]
+        if self._at_ious is None:
+            return fixed
+        return np.concatenate([self._at_ious.average_precision(weights).mean(axis=0, keepdims=True), fixed])
+
+
+def _at_ious(ground_truth: GroundTruth, detections: Detections, verdict: Verdict) -> list[Curve]:
+    """The run as it is at COCO's ten IoUs."""
+    background = min(verdict.settings.background_iou, float(COCO_IOUS[0]))
+    settings = replace(verdict.settings, iou=float(COCO_IOUS[0]), background_iou=background)
+    return [one.base for one in judge_at(ground_truth, detections, settings, COCO_IOUS.tolist())]
+
+
+def _mean(found: Floats) -> Floats:
+    """f64[numbers] the mean over the categories that have objects; NaN where none has."""
+    known = ~np.isnan(found[0])
+    return found[:, known].mean(axis=1) if known.any() else np.full(len(found), np.nan)
+
+
+def _threads() -> int:
+    return max(min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8), 1)

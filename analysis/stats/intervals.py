@@ -1,0 +1,220 @@
+"""From resamples to intervals, p-values and sources of variance; ``docs/uncertainty.md`` says how and how well.
+
+Means over seeds and how sure they are: Student's t interval, and nothing at all for a single run.
+
+Student's t distribution for whole degrees of freedom, in closed form.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.arrays import Floats
+
+CONFIDENCE = 0.95
+
+
+def t_quantile(freedom: int, confidence: float = CONFIDENCE) -> float:
+    """The t with P(-t < T < t) = ``confidence`` for whole degrees of freedom.
+
+    Bisection on the closed form of the probability (Abramowitz and Stegun, 26.7.3 and 26.7.4).
+
+    >>> [round(t_quantile(n), 3) for n in (1, 2, 4, 9, 1000)]
+    [12.706, 4.303, 2.776, 2.262, 1.962]
+    """
+    low, high = 0.0, 20.0
+    while central_probability(high, freedom) < confidence and high < 1e12:
+        low, high = high, high * 10
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if central_probability(middle, freedom) < confidence else (low, middle)
+    return (low + high) / 2
+
+
+def central_probability(t: float, freedom: int) -> float:
+    """P(-t < T < t), for t of 0 and more.
+
+    >>> round(central_probability(2.0, 10), 6), central_probability(0.0, 3)
+    (0.926612, 0.0)
+    """
+    angle = math.atan(t / math.sqrt(freedom))
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = freedom % 2
+    term, total = (cosine, cosine) if odd else (1.0, 1.0)
+    for step in range(3 if odd else 2, freedom - 1, 2):
+        term *= cosine**2 * (step - 1) / step
+        total += term
+    if not odd:
+        return sine * total
+    return 2 / math.pi * (angle + (sine * total if freedom > 1 else 0.0))
+
+
+SIGNIFICANCE = 1 - CONFIDENCE
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number in points and its 95 % interval; NaN for what cannot be told (a single image, nothing drawn).
+
+    With one seed the limits are percentiles over resamples of the images, of a difference as they are, of a run turned
+    about its value. With n >= 2 seeds they stand about the mean and hold both sources of variance, images and seeds.
+    """
+
+    value: float
+    low: float
+    high: float
+    images: float  # standard error from the choice of images
+    seeds: float | None = None  # standard error from the choice of seeds; none: n = 1, which cannot tell
+    n: int = 1  # seeds
+
+
+@dataclass(frozen=True)
+class Difference(Interval):
+    """One run, or design, minus the baseline, image by image and seed by seed."""
+
+    p: float = math.nan  # two-sided, of no difference
+    p_family: float = math.nan  # after Holm's correction over the family
+
+    @property
+    def stands(self) -> bool:
+        """Whether a difference remains after the correction at the 5 % level; false where nothing can be told."""
+        return self.p_family < SIGNIFICANCE + 1e-12
+
+
+def limits(drawn: "NDArray[np.floating]") -> tuple[Floats, Floats]:
+    """The 2.5 and 97.5 % percentiles over the last axis but NaN, linearly interpolated; NaN where nothing is drawn."""
+    ordered = np.sort(np.asarray(drawn, dtype=np.float64), axis=-1)  # NaN comes last
+    count = (~np.isnan(ordered)).sum(axis=-1)
+    found = []
+    for share in (SIGNIFICANCE / 2, 1 - SIGNIFICANCE / 2):
+        place = share * np.maximum(count - 1, 0)
+        below = np.floor(place).astype(np.int64)
+        above = np.minimum(below + 1, np.maximum(count - 1, 0))
+        low, high = (np.take_along_axis(ordered, at[..., None], axis=-1)[..., 0] for at in (below, above))
+        found.append(low + (high - low) * (place - below))
+    return found[0], found[1]
+
+
+def interval(value: float, drawn: Floats) -> Interval:
+    """Of one run, from its resamples f64[R].
+
+    The limits are percentiles of the resamples turned about the value: images that are drawn twice raise AP (and with
+    few images AP is too high already), so that the percentiles themselves would lie on the wrong side.
+    """
+    low, high = limits(drawn)
+    return Interval(value, 2 * value - float(high), 2 * value - float(low), _deviation(drawn))
+
+
+def difference(value: float, drawn: Floats) -> Difference:
+    """Of one run minus another, from the differences f64[R] on the same resamples.
+
+    p is the share of resamples that lie as far from the difference as 0 does, itself counted as one: its resolution
+    is 1 / (R + 1).
+    """
+    low, high = limits(drawn)
+    known = drawn[~np.isnan(drawn)]
+    # Equal up to rounding counts as equal.
+    far = np.abs(known - value) >= abs(value) - 1e-9
+    p = (1 + int(far.sum())) / (1 + len(known)) if len(known) else math.nan
+    return Difference(value, float(low), float(high), _deviation(drawn), p=p)
+
+
+def over_seeds(values: Floats, drawn: Floats) -> Interval:
+    """Of the mean over n >= 2 seeds f64[n], with each seed's value on the same resamples f64[n, R].
+
+    The interval stands about the mean less what resampling raises it by (see :func:`interval`). Its half width has two
+    parts, which add up as squares: Student's t with n - 1 degrees of freedom times the standard error between seeds,
+    and the normal quantile times that of the mean over resamples of the images.
+    """
+    value, images, seeds = _two_sources(values, drawn)
+    half = _half(images, seeds, len(values), CONFIDENCE)
+    middle = 2 * value - float(np.nanmean(drawn)) if not np.isnan(drawn).all() else math.nan
+    return Interval(value, middle - half, middle + half, images, seeds, len(values))
+
+
+def difference_over_seeds(values: Floats, drawn: Floats) -> Difference:
+    """Likewise of differences seed by seed, about their mean itself; p is where the interval begins to hold 0."""
+    value, images, seeds = _two_sources(values, drawn)
+    half = _half(images, seeds, len(values), CONFIDENCE)
+    p = math.nan if math.isnan(half) else _p_over_seeds(abs(value), images, seeds, len(values))
+    return Difference(value, value - half, value + half, images, seeds, len(values), p=p)
+
+
+def _two_sources(values: Floats, drawn: Floats) -> tuple[float, float, float]:
+    """The mean, and its standard errors from the choice of images and of seeds."""
+    seeds = float(values.std(ddof=1)) / math.sqrt(len(values))
+    return float(values.mean()), _deviation(drawn.mean(axis=0)), seeds
+
+
+def _half(images: float, seeds: float, n: int, confidence: float) -> float:
+    normal = NormalDist().inv_cdf((1 + confidence) / 2)
+    return math.hypot(normal * images, t_quantile(n - 1, confidence) * seeds)
+
+
+def _p_over_seeds(distance: float, images: float, seeds: float, n: int) -> float:
+    if distance < 1e-9:  # equal up to rounding
+        return 1.0
+    low, high = 0.0, 1.0 - 1e-9  # confidences of the widest interval without 0 and of one with it
+    if _half(images, seeds, n, high) < distance:
+        return 1.0 - high
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _half(images, seeds, n, middle) < distance else (low, middle)
+    return 1 - low
+
+
+def _deviation(drawn: Floats) -> float:
+    known = drawn[~np.isnan(drawn)]
+    return float(known.std(ddof=1)) if len(known) > 1 else math.nan
+
+
+def holm(differences: Sequence[Difference]) -> list[Difference]:
+    """The same differences with p-values corrected over all of them as one family (Holm, 1979).
+
+    Where p cannot be told, the difference takes no part.
+
+    >>> corrected = holm([Difference(1, 0, 2, 1, p=p) for p in (0.01, 0.04, 0.03)])
+    >>> [round(one.p_family, 3) for one in corrected]
+    [0.03, 0.06, 0.06]
+    """
+    known = [place for place, one in enumerate(differences) if not math.isnan(one.p)]
+    corrected = list(differences)
+    highest = 0.0
+    for rank, place in enumerate(sorted(known, key=lambda place: differences[place].p)):
+        highest = max(highest, min((len(known) - rank) * differences[place].p, 1.0))
+        corrected[place] = replace(differences[place], p_family=highest)
+    return corrected
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """A mean over seeds; the interval is mean +- half, at 95 %."""
+
+    mean: float
+    half: float | None  # none: n = 1, no interval
+    n: int
+    each: tuple[float, ...]  # one a seed
+
+
+def estimate(values: Sequence[float]) -> Estimate | None:
+    """The mean and its interval; none where there are no values.
+
+    >>> found = estimate([1.0, 2.0, 3.0])
+    >>> round(found.mean, 3), round(found.half, 3), found.n
+    (2.0, 2.484, 3)
+    >>> estimate([4.0]).half is None
+    True
+    """
+    n = len(values)
+    if n == 0:
+        return None
+    mean = math.fsum(values) / n
+    half = None
+    if n > 1:
+        variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+        half = t_quantile(n - 1) * math.sqrt(variance / n)
+    return Estimate(mean=mean, half=half, n=n, each=tuple(values))

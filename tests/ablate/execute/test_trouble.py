@@ -1,0 +1,176 @@
+"""A machine in trouble: a clear word, and nothing lost that was done."""
+
+import errno
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from ablate.config.schema import RunConfig
+from ablate.execute.run import execute
+from ablate.runs import folder as store
+from ablate.runs.folder import RunFolder
+from ablate.runs.manifest import Manifest
+from ablate.train.outcome import Habits, Interrupted
+from analysis.exceptions import BadInput, Refusal
+from tests.ablate.tiny import tiny_config, write_data
+
+WORDS = {errno.ENOSPC: "No space left on device", errno.EROFS: "Read-only file system"}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    return tiny_config(write_data(tmp_path_factory.mktemp("data")), evaluate__score_threshold=0.01)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    torch.set_num_threads(1)
+    return carry_out(config, tmp_path_factory.mktemp("undisturbed"))
+
+
+def carry_out(config: RunConfig, root: Path, say: Callable[[str], None] = print) -> RunFolder:
+    return execute(config, root, Habits(device="cpu", workers=0, checkpoint_iterations=2, say=say)).folder
+
+
+def assert_same(one: RunFolder, other: RunFolder) -> None:
+    assert one.predictions.read_bytes() == other.predictions.read_bytes()
+    assert one.evaluation.read_bytes() == other.evaluation.read_bytes()
+    weights = [torch.load(run.checkpoint(6), weights_only=True)["model"] for run in (one, other)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def state(folder: RunFolder) -> str:
+    status = folder.read_status()
+    assert status is not None
+    return status.state
+
+
+@pytest.mark.parametrize(
+    ("good", "reason"), [*((good, errno.ENOSPC) for good in (0, 1, 4, 6, 8, 11)), (9, errno.EROFS)]
+)
+def test_writes_that_begin_to_fail(
+    config: RunConfig, undisturbed: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, good: int, reason: int
+) -> None:
+    count = itertools.count()
+
+    def flaky(handle: int) -> None:
+        if next(count) >= good:
+            raise OSError(reason, WORDS[reason])
+
+    monkeypatch.setattr(store.os, "fsync", flaky)
+    with pytest.raises(Refusal) as refusal:
+        carry_out(config, tmp_path)
+    assert WORDS[reason] in str(refusal.value)
+    assert isinstance(refusal.value, Interrupted | BadInput)
+    assert "the same command continues" in str(refusal.value) or "choose another --root" in str(refusal.value)
+    monkeypatch.undo()
+    assert not list(tmp_path.rglob("*.part")), "nothing half is left"
+    assert_same(undisturbed, carry_out(config, tmp_path))
+
+
+def test_a_disk_that_is_full_for_a_moment_interrupts(
+    config: RunConfig, undisturbed: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, count = os.fsync, itertools.count()
+
+    def flaky(handle: int) -> None:
+        if next(count) == 8:
+            raise OSError(errno.ENOSPC, WORDS[errno.ENOSPC])
+        real(handle)
+
+    monkeypatch.setattr(store.os, "fsync", flaky)
+    with pytest.raises(Interrupted):
+        carry_out(config, tmp_path)
+    (folder,) = store.run_folders(tmp_path)
+    status = folder.read_status()
+    assert status is not None
+    assert status.state == "interrupted"
+    assert "No space left on device; what was saved is not lost" in status.message
+    assert_same(undisturbed, carry_out(config, tmp_path))
+
+
+def test_deleted_checkpoints_are_named_and_trained_again(
+    config: RunConfig, undisturbed: RunFolder, tmp_path: Path
+) -> None:
+    folder = carry_out(config, tmp_path)
+    for path in folder.checkpoints_newest_first():
+        path.unlink()
+    folder.predictions.unlink()
+    folder.write_status(store.Status(state="interrupted", iteration=6, iterations=6))
+    said: list[str] = []
+    carry_out(config, tmp_path, said.append)
+    assert any("its checkpoints are gone (it had come to iteration 6); training from the start" in one for one in said)
+    assert "warning" in [event["event"] for event in folder.read_events()]
+    assert_same(undisturbed, folder)
+
+
+@pytest.mark.parametrize("cut", [0, 30])
+def test_a_status_cut_in_half(config: RunConfig, undisturbed: RunFolder, tmp_path: Path, cut: int) -> None:
+    folder = carry_out(config, tmp_path)
+    before = folder.checkpoint(6).stat().st_mtime_ns
+    folder.status.write_bytes(folder.status.read_bytes()[:cut])
+    carry_out(config, tmp_path)
+    assert state(folder) == "finished"
+    assert folder.checkpoint(6).stat().st_mtime_ns == before, "it was not trained again"
+    assert_same(undisturbed, folder)
+
+
+@pytest.mark.parametrize("name", ["evaluation.json", "manifest.json", "predictions.json"])
+def test_a_damaged_file_is_made_again_as_its_refusal_says(
+    config: RunConfig, undisturbed: RunFolder, tmp_path: Path, name: str
+) -> None:
+    folder = carry_out(config, tmp_path)
+    before = folder.checkpoint(6).stat().st_mtime_ns
+    damaged = folder.path / name
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    if name != "predictions.json":
+        with pytest.raises(BadInput, match=r"is damaged .*; delete it and status.json beside it, and launch makes it"):
+            store.read_json(damaged, store.Status)
+    damaged.unlink()
+    folder.status.unlink()
+    carry_out(config, tmp_path)
+    assert folder.checkpoint(6).stat().st_mtime_ns == before, "it was not trained again"
+    assert (
+        store.read_json(folder.manifest, Manifest).training == store.read_json(undisturbed.manifest, Manifest).training
+    )
+    assert_same(undisturbed, folder)
+
+
+def test_a_clock_that_goes_backwards(
+    config: RunConfig, undisturbed: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = (f"{2030 - number % 30}-01-01T00:00:00.000+00:00" for number in itertools.count())
+    monkeypatch.setattr(store, "now", lambda: next(times))
+    wall = itertools.count(2_000_000_000, -3600)
+    monkeypatch.setattr("time.time", lambda: float(next(wall)))
+    folder = carry_out(config, tmp_path)
+    assert state(folder) == "finished"
+    assert [event["event"] for event in folder.read_events()] == ["started", "trained", "predicted", "finished"]
+    assert_same(undisturbed, folder)
+
+
+def test_data_that_changed_since_the_plan_are_refused(config: RunConfig, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"0123456789ab: its data, weights or this program changed since it was"):
+        execute(config, tmp_path, Habits(device="cpu"), identity="0123456789ab")
+    assert store.run_folders(tmp_path) == []
+
+
+def test_a_result_that_somebody_else_reached_first_stays(config: RunConfig, tmp_path: Path) -> None:
+    folder = carry_out(config, tmp_path)
+    folder.write_status(store.Status(state="out_of_memory", message="31.9 GiB reached"))
+    execute(config, tmp_path, Habits(device="cpu"), again=False)
+    assert state(folder) == "out_of_memory"
+    execute(config, tmp_path, Habits(device="cpu", workers=0), again=True)
+    assert state(folder) == "finished"

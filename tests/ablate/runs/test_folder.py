@@ -1,0 +1,209 @@
+"""The run folder: whole files or none, and clear words for damaged ones."""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ablate.config.schema import Coco
+from ablate.config.yaml import load_config, with_changes
+from ablate.runs.folder import RunFolder, Status, read_json, replacing, run_folder, run_folders, write_json
+from ablate.runs.manifest import Manifest, git_state, make_manifest
+from analysis.exceptions import BadInput
+
+
+def manifest(training: str = "a" * 64) -> Manifest:
+    return make_manifest(
+        training=training, evaluation="b" * 64, seed=0, training_data="c" * 64, validation_data="d" * 64
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    folder = run_folder(tmp_path / "röot with space", "0123456789ab")
+    folder.prepare(load_config("tiny-shapes"), manifest())
+    return folder
+
+
+def parts(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.name.endswith(".part")]
+
+
+def test_a_prepared_folder_holds_its_contract(run: RunFolder, tmp_path: Path) -> None:
+    assert run.path == tmp_path / "röot with space" / "results" / "runs" / "0123456789ab"
+    assert run.read_config() == load_config("tiny-shapes")
+    stored = read_json(run.manifest, Manifest)
+    assert stored.training == "a" * 64
+    assert stored.packages["torch"]
+    assert stored.hardware.cores >= 1
+    assert stored.schema == 1
+    status = run.read_status()
+    assert status is not None
+    assert status.state == "prepared"
+    assert status.pid == os.getpid()
+
+
+def test_preparing_again_changes_nothing_and_another_config_is_refused(run: RunFolder) -> None:
+    before = run.manifest.read_bytes()
+    run.prepare(load_config("tiny-shapes"), manifest("e" * 64))
+    assert run.manifest.read_bytes() == before
+    moved = with_changes(load_config("tiny-shapes"), {"data.train.images": 10})
+    run.prepare(moved, manifest())  # data enters the identity by its content, not by its address
+    with pytest.raises(BadInput, match="differs from the config asked for"):
+        run.prepare(with_changes(load_config("tiny-shapes"), {"train.lr": 0.5}), manifest())
+
+
+def test_data_paths_are_stored_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = run_folder(tmp_path, "x")
+    folder.prepare(load_config("vit-b-coco"), manifest())
+    train = folder.read_config().data.train
+    assert isinstance(train, Coco)
+    assert train.images == str(tmp_path / "datasets/coco/train2017")
+
+
+def test_a_kill_while_preparing_is_made_good(run: RunFolder) -> None:
+    run.manifest.unlink()
+    run.config.write_text("torn: [")
+    run.prepare(load_config("tiny-shapes"), manifest())
+    assert run.read_config() == load_config("tiny-shapes")
+
+
+def test_a_root_that_cannot_hold_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="choose another --root"):
+        run_folder(tmp_path / "file", "x").prepare(load_config("tiny-shapes"), manifest())
+
+
+@pytest.mark.parametrize("culprit", ["fsync", "replace", "fchmod"])
+def test_a_failing_write_leaves_the_old_file_whole(
+    culprit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.json"
+    write_json(path, {"old": 1})
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, culprit, fail)
+    with pytest.raises(OSError, match="No space"):
+        write_json(path, {"new": 2})
+    monkeypatch.undo()
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert not parts(tmp_path)
+
+
+def test_an_interrupted_block_leaves_the_old_file_whole(tmp_path: Path) -> None:
+    path = tmp_path / "x.bin"
+    path.write_bytes(b"old")
+
+    def interrupted() -> None:
+        with replacing(path) as file:
+            file.write(b"ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_bytes() == b"old"
+    assert not parts(tmp_path)
+
+
+def test_readers_see_the_old_file_until_the_new_one_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "x.bin"
+    path.write_bytes(b"old")
+    with replacing(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("cut", [0, 1, 10, 40])
+def test_a_torn_status_is_read_as_damaged(run: RunFolder, cut: int) -> None:
+    run.write_status(Status(state="running", phase="training", iteration=7, iterations=9))
+    run.status.write_bytes(run.status.read_bytes()[:cut])
+    status = run.read_status()
+    assert status is not None
+    assert status.state == "damaged"
+    assert "status.json: is damaged" in status.message
+    assert "delete it" not in status.message, "nothing has to be deleted: launch goes on"
+    assert "launch goes on" in status.message
+
+
+def test_status_survives_the_way_through_the_disk(run: RunFolder) -> None:
+    status = Status(state="out_of_memory", phase="training", iteration=7, iterations=9, message="peak 31.9 GiB")
+    run.write_status(status)
+    assert run.read_status() == status
+    assert RunFolder(run.path / "none").read_status() is None
+
+
+def test_a_newer_schema_is_named(run: RunFolder) -> None:
+    tree = json.loads(run.manifest.read_text())
+    run.manifest.write_text(json.dumps({**tree, "schema": 2}))
+    with pytest.raises(BadInput, match="has schema 2, this version reads up to 1"):
+        read_json(run.manifest, Manifest)
+    run.manifest.unlink()
+    with pytest.raises(BadInput, match="cannot be read"):
+        read_json(run.manifest, Manifest)
+
+
+def test_a_cut_line_is_skipped_and_the_next_begins_anew(run: RunFolder) -> None:
+    run.append_metrics(1, {"loss": 2.0})
+    run.append_metrics(2, {"loss": float("nan")})
+    with run.metrics.open("ab") as file:
+        file.write(b'{"iteration": 3, "lo')
+    assert [line["iteration"] for line in run.read_metrics()] == [1, 2]
+    run.append_metrics(3, {"loss": 0.5})
+    assert run.read_metrics() == [
+        {"iteration": 1, "loss": 2.0},
+        {"iteration": 2, "loss": None},
+        {"iteration": 3, "loss": 0.5},
+    ]
+    run.rewind_metrics(2)
+    assert [line["iteration"] for line in run.read_metrics()] == [1, 2]
+
+
+def test_events_carry_their_time(run: RunFolder) -> None:
+    run.append_event("checkpoint", iteration=10)
+    (event,) = run.read_events()
+    assert (event["event"], event["iteration"]) == ("checkpoint", 10)
+    assert event["time"].endswith("+00:00")
+
+
+def test_checkpoints_are_found_newest_first(run: RunFolder) -> None:
+    for iteration in (5, 100_000_000, 20):
+        run.checkpoint(iteration).write_bytes(b"")
+    (run.checkpoints / ".00000030.pt.x.part").write_bytes(b"")
+    assert [int(path.stem) for path in run.checkpoints_newest_first()] == [100_000_000, 20, 5]
+
+
+def test_predictions_are_a_coco_results_file(run: RunFolder) -> None:
+    records = [{"image_id": 1, "category_id": 2, "bbox": [0.5, 1, 2, 3], "score": 0.25}] * 2
+    run.write_predictions(records)
+    assert json.loads(run.predictions.read_text()) == records
+    run.write_predictions([])
+    assert json.loads(run.predictions.read_text()) == []
+
+
+def test_runs_are_found_by_their_training(run: RunFolder, tmp_path: Path) -> None:
+    root = tmp_path / "röot with space"
+    other = run_folder(root, "ffff")
+    other.prepare(load_config("tiny-shapes"), manifest("e" * 64))
+    torn = run_folder(root, "eeee")
+    torn.prepare(load_config("tiny-shapes"), manifest("e" * 64))
+    torn.manifest.write_bytes(b"{")
+    assert [found.path for found in run_folders(root, "a" * 64)] == [run.path]
+    assert [found.path for found in run_folders(root, "e" * 64)] == [other.path]
+    assert len(run_folders(root)) == 3
+    assert run_folders(tmp_path / "nowhere") == []
+
+
+def test_git_state_is_of_this_repository(tmp_path: Path) -> None:
+    assert git_state(tmp_path) is None
+    assert msgspec.json.encode(manifest())

@@ -1,0 +1,182 @@
+"""Costs measured on real, very small detectors."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+
+from ablate.axes.custom import axis_from_keys
+from ablate.config.yaml import dump_config
+from ablate.detector.mask_rcnn import build_detector
+from ablate.runs.folder import Status, run_folder
+from ablate.studies.benchmark import FILE, Cost, Prober, probe_study, read_cost
+from ablate.studies.plan import Request, plan
+from ablate.studies.study import Study
+from ablate.train.checkpoint import save_checkpoint
+from analysis.exceptions import BadInput
+from tests.ablate.finished import begin, finish, probed
+from tests.ablate.tiny import tiny_config, write_data
+
+KEY = "model.backbone.attention.checkpoint"
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> "object":
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    """Checkpointing of global attention, on six painted images."""
+    base = tiny_config(write_data(tmp_path / "data"), model__backbone__attention__pattern="global")
+    (tmp_path / "base.yaml").write_text(dump_config(base))
+    request = Request(base=str(tmp_path / "base.yaml"), seeds=(0, 1), device="cpu")
+    return plan(axis_from_keys([f"{KEY}=none,all"]), request, tmp_path)
+
+
+def train(root: Path, study: Study, seed: int = 0) -> None:
+    """Folders with weights, as trained runs leave them."""
+    for run in study.runs:
+        if run.seed == seed:
+            folder = finish(root, study, run, 30.0)
+            assert run.config is not None
+            save_checkpoint(folder, 6, {"model": build_detector(run.config.model, 2).state_dict()})
+
+
+def test_checkpointing_saves_memory_and_costs_nothing_else_that_it_should_not(study: Study, tmp_path: Path) -> None:
+    train(tmp_path, study)
+    said: list[str] = []
+    probe_study(tmp_path, study, device="cpu", say=said.append)
+    plain, saved = (read_cost(run_folder(tmp_path, run.identity)) for run in study.runs if run.seed == 0)
+    assert plain is not None
+    assert saved is not None
+    assert plain.peak_gib is not None
+    assert saved.peak_gib is not None
+    assert 0 < saved.peak_gib < plain.peak_gib
+    assert (plain.device, plain.precision) == ("cpu", "fp32")
+    assert plain.iterations >= 10
+    assert plain.images >= 6
+    assert (plain.iterations % 10, plain.images % 6) == (0, 0)  # all images equally often
+    assert plain.spread is not None
+    assert plain.seconds_per_iteration is not None
+    assert plain.seconds_per_image is not None
+    assert plain.seconds_per_iteration > 0 < plain.seconds_per_image
+    assert plain.place == saved.place
+    assert [line.partition(":")[0] for line in said] == ["measured checkpoint=none", "measured checkpoint=all"]
+    assert not any((run_folder(tmp_path, run.identity).path / FILE).exists() for run in study.runs if run.seed == 1)
+
+
+def test_the_memory_is_the_same_every_time(study: Study, tmp_path: Path) -> None:
+    train(tmp_path, study)
+    run = study.runs[0]
+    assert run.config is not None
+    prober = Prober(torch.device("cpu"), tmp_path)
+    first, second = (prober.measure(run.config, run_folder(tmp_path, run.identity)) for _ in range(2))
+    assert first.peak_gib == second.peak_gib
+    # The input does not depend on the seed of the run.
+    other = msgspec.structs.replace(run.config, seed=7)
+    assert prober.measure(other, run_folder(tmp_path, run.identity)).peak_gib == first.peak_gib
+
+
+def test_what_was_measured_here_is_kept_and_elsewhere_is_not(study: Study, tmp_path: Path) -> None:
+    train(tmp_path, study)
+    probe_study(tmp_path, study, device="cpu")
+    folder = run_folder(tmp_path, study.runs[0].identity)
+    before = (folder.path / FILE).read_bytes()
+    probe_study(tmp_path, study, device="cpu")
+    assert (folder.path / FILE).read_bytes() == before
+    probed(folder, name="Another CPU")
+    probe_study(tmp_path, study, device="cpu")
+    cost = read_cost(folder)
+    assert cost is not None
+    assert cost.device_name != "Another CPU"
+    probe_study(tmp_path, study, device="cpu", again=True)
+    assert (folder.path / FILE).read_bytes() != before
+
+
+def test_without_weights_prediction_is_not_timed_until_there_are_some(study: Study, tmp_path: Path) -> None:
+    for run in study.runs:
+        begin(tmp_path, study, run, Status(state="out_of_memory", message="full"))
+    probe_study(tmp_path, study, device="cpu")
+    cost = read_cost(run_folder(tmp_path, study.runs[0].identity))
+    assert cost is not None
+    assert cost.peak_gib is not None
+    assert cost.seconds_per_image is None
+    train(tmp_path, study)
+    probe_study(tmp_path, study, device="cpu")
+    cost = read_cost(run_folder(tmp_path, study.runs[0].identity))
+    assert cost is not None
+    assert cost.seconds_per_image is not None
+
+
+def test_running_out_of_memory_is_a_cost(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(tmp_path, study)
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(Prober, "_train", full)
+    probe_study(tmp_path, study, device="cpu")
+    cost = read_cost(run_folder(tmp_path, study.runs[0].identity))
+    assert cost is not None
+    assert (cost.peak_gib, cost.seconds_per_iteration, cost.seconds_per_image) == (None, None, None)
+    assert cost.message == "CUDA out of memory. Tried to allocate 2.00 GiB"
+
+
+def test_quick_acts_go_on_for_a_second_and_slow_ones_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prober = Prober(torch.device("cpu"), tmp_path)
+    now = 0.0
+    seen: list[int] = []
+    pace = 0.0
+
+    def act(place: int) -> None:
+        nonlocal now
+        now += pace
+        seen.append(place)
+
+    monkeypatch.setattr("ablate.studies.benchmark.time.perf_counter", lambda: now)
+    for pace, measured in ((0.125, 8), (0.0625, 16), (1.0, 4), (30.0, 3)):
+        seen.clear()
+        assert prober._timed(act, range(4)) == [pace] * measured
+        assert seen == [0, 0, 0, *([0, 1, 2, 3] * 4)[:measured]]  # warm-up, then all of them equally often
+
+
+def test_a_cap_on_memory_holds_for_the_probe(study: Study, tmp_path: Path) -> None:
+    train(tmp_path, study)
+    run = study.runs[0]
+    assert run.config is not None
+    folder, prober = run_folder(tmp_path, run.identity), Prober(torch.device("cpu"), tmp_path)
+    free = prober.measure(run.config, folder)
+    assert free.peak_gib is not None
+    for share, fits in ((1.5, True), (0.5, False)):
+        capped = msgspec.structs.replace(run.config.train, memory_cap_gib=share * free.peak_gib)
+        cost = prober.measure(msgspec.structs.replace(run.config, train=capped), folder)
+        assert (cost.peak_gib == free.peak_gib) is fits
+        assert ("GiB is full with one image" in cost.message) is not fits
+
+
+def test_a_study_that_never_ran_is_refused_and_a_torn_file_is_no_cost(study: Study, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"no run of study .* was started yet"):
+        probe_study(tmp_path, study, device="cpu")
+    folder = finish(tmp_path, study, study.runs[0], 30.0)
+    probed(folder)
+    assert isinstance(read_cost(folder), Cost)
+    (folder.path / FILE).write_text("{")
+    assert read_cost(folder) is None
+
+
+@pytest.mark.gpu
+def test_a_gpu_tells_what_it_allocated(study: Study, tmp_path: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    train(tmp_path, study)
+    probe_study(tmp_path, study, device="cuda")
+    cost = read_cost(run_folder(tmp_path, study.runs[0].identity))
+    assert cost is not None
+    assert cost.device == "cuda"
+    assert cost.peak_gib is not None
+    assert cost.peak_gib > 0

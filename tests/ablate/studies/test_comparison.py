@@ -1,0 +1,180 @@
+"""`ablate compare` over hand-made results: seeds paired, two sources of noise, what is left out, refusals."""
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from ablate.config.schema import Coco
+from ablate.config.yaml import load_config
+from ablate.runs.folder import Status, run_folder
+from ablate.studies.results import compare_study
+from ablate.studies.study import Study, StudyRun, write_study
+from analysis import break_down, read_detections, read_ground_truth
+from analysis.cli.compare import OUTPUTS
+from analysis.coco.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene
+from analysis.exceptions import BadInput
+from analysis.render.comparison_tables import findings, what_of
+from tests.ablate.finished import begin, finish
+from tests.command_line import run
+
+SCENE = simulate_scene(40, 4, seed=3)
+FLAWS = {"window": Flaws(box_noise=0.2), "hybrid": Flaws(box_noise=0.07), "global": Flaws(box_noise=0.072)}
+SEEDS = (0, 1, 2)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    """A study as planning would write it, of three variants and three seeds."""
+    truth = tmp_path / "gt.json"
+    truth.write_bytes(msgspec.json.encode(ground_truth_document(SCENE)))
+    digest = read_ground_truth(truth).digest
+    config = load_config("tiny-shapes")
+    coco = Coco(annotations=str(truth), images=str(tmp_path))
+    config = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, validation=coco))
+    runs = tuple(
+        StudyRun(
+            variant=variant, seed=seed, changes={}, config_path=f"configs/{variant}-{seed}.yaml", config=config,
+            training=f"{variant}{seed}".encode().hex().ljust(64, "0"),
+            evaluation=f"{variant}{seed}".encode().hex()[::-1].ljust(64, "0"), levels=(variant,),
+        )
+        for variant in FLAWS
+        for seed in SEEDS
+    )  # fmt: skip
+    made = Study(
+        name="hand-made", axis="attention", title="Attention", source="nobody", touches=(), baseline="hybrid",
+        base="tiny-shapes", settings={}, seeds=SEEDS, synthetic=True, training_data="0" * 64, validation_data=digest,
+        runs=runs, planned="2026-01-01T00:00:00.000+00:00",
+    )  # fmt: skip
+    write_study(tmp_path, made)
+    return made
+
+
+def fill(root: Path, study: Study, seeds: tuple[int, ...] = SEEDS, variants: tuple[str, ...] = tuple(FLAWS)) -> None:
+    for one in study.runs:
+        if one.variant in variants and one.seed in seeds:
+            folder = finish(root, study, one, 30.0, images=40)
+            records = simulate_detector(SCENE, FLAWS[one.variant], seed=100 * one.seed + len(one.variant))
+            folder.predictions.write_bytes(msgspec.json.encode(records))
+
+
+def test_one_seed_speaks_of_models(study: Study, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    fill(tmp_path, study, seeds=(0,))
+    assert run(monkeypatch, "ablate", "compare", "--root", tmp_path, "--resamples", 400) == 0
+    screen = capsys.readouterr().out
+    assert "window: 1 of 3 seeds are finished here and in the baseline" in screen
+    assert "window has" in screen
+    assert "on these two models" in screen
+    assert "Of one model each" in screen
+    assert "n = " not in screen
+    assert "Standard error" not in screen  # one seed cannot tell the sources apart
+    assert "synthetic data: shows the tool, is no evidence" in screen
+
+
+def test_a_narrow_terminal_loses_no_column(study: Study, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    fill(tmp_path, study)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # for rich a terminal
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "72")
+    assert run(monkeypatch, "ablate", "compare", "--root", tmp_path, "--resamples", 400) == 0
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()]
+    assert max(map(len, lines)) <= 72
+    heads = [line.split() for line in lines if line.endswith("  p")]
+    assert heads == [["hybrid", "window", "p"], ["hybrid", "global", "p"]]  # no room for them side by side
+    for name in ("AP50 lost to", "cls ", "FN "):
+        assert len([line for line in lines if line.startswith(name)]) == 2
+    sources = [line for line in lines if re.match(r"(window|global), n = 3  ", line)]
+    assert len(sources) == 4  # folded into two
+    assert all(re.fullmatch(r"\w+, n = 3(  +\d+\.\d / \d+\.\d){5}", line) for line in sources)
+
+
+def test_seeds_are_paired_and_their_noise_stands_apart(study: Study, tmp_path: Path) -> None:
+    fill(tmp_path, study, variants=("window", "hybrid"))
+    _, ground_truth, found = compare_study(tmp_path, study, resamples=200)
+    assert [one.name for one in found.against] == ["window"]
+    assert found.of_designs
+    window = found.against[0]
+    assert window.seeds == SEEDS
+    assert window.moves is None
+    costs = {
+        variant: [
+            break_down(ground_truth, read_detections(predictions(tmp_path, study, variant, seed), ground_truth)).raw
+            for seed in SEEDS
+        ]
+        for variant in ("window", "hybrid")
+    }
+    each = [own["loc"] - base["loc"] for own, base in zip(costs["window"], costs["hybrid"], strict=True)]
+    loc = window.differences["loc"]
+    assert loc.value == pytest.approx(np.mean(each), abs=1e-9)
+    assert loc.seeds == pytest.approx(np.std(each, ddof=1) / math.sqrt(3), abs=1e-9)
+    assert loc.n == 3
+    assert loc.images > 0
+    assert loc.low < loc.value < loc.high
+    assert loc.stands
+
+
+def predictions(root: Path, study: Study, variant: str, seed: int) -> Path:
+    (one,) = [one for one in study.runs if (one.variant, one.seed) == (variant, seed)]
+    return run_folder(root, one.identity).predictions
+
+
+def test_a_variant_of_one_seed_among_designs_is_said(study: Study, tmp_path: Path) -> None:
+    fill(tmp_path, study, seeds=(0, 1), variants=("window", "hybrid"))
+    fill(tmp_path, study, seeds=(1,), variants=("global",))
+    _, _, found = compare_study(tmp_path, study, resamples=400)
+    assert [(one.name, one.seeds) for one in found.against] == [("window", (0, 1)), ("global", (1,))]
+    assert not found.of_designs
+    assert what_of(found).endswith("But global: one model, n = 1.")
+    assert "global: 1 of 3 seeds are finished here and in the baseline" in found.cautions
+    first, second = findings(found)
+    assert "over n = 2 seeds" in first
+    assert "on these two models" in second
+
+
+def test_what_is_not_finished_is_left_out_and_said(study: Study, tmp_path: Path) -> None:
+    fill(tmp_path, study, seeds=(0,), variants=("window", "hybrid"))
+    _, _, found = compare_study(tmp_path, study, resamples=200)
+    assert [one.name for one in found.against] == ["window"]
+    assert "global is left out: no run of it is finished under a seed of the baseline" in found.cautions
+    assert found.family == "1 run against the baseline x 10 numbers = 10 tests"
+
+
+def test_refusals(study: Study, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    fill(tmp_path, study, variants=("window",))
+    with pytest.raises(BadInput, match="no run of the baseline hybrid is finished"):
+        compare_study(tmp_path, study)
+    for one in study.runs:
+        if one.variant == "window":
+            begin(tmp_path, study, one, Status(state="prepared"))
+    fill(tmp_path, study, variants=("hybrid",))
+    with pytest.raises(BadInput, match="no variant but the baseline hybrid"):
+        compare_study(tmp_path, study)
+    fill(tmp_path, study)
+    with pytest.raises(BadInput, match=r"100 resamples are too few for 20 tests: .* use 400 or more"):
+        compare_study(tmp_path, study, resamples=100)
+    truth = tmp_path / "gt.json"
+    truth.write_bytes(msgspec.json.encode(ground_truth_document(simulate_scene(60, 4, seed=4))))
+    assert run(monkeypatch, "ablate", "compare", "--root", tmp_path) == 4
+    assert "has changed since study 'hand-made' was planned" in capsys.readouterr().err
+
+
+def test_the_document_and_the_files(study: Study, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    fill(tmp_path, study, seeds=(0, 1), variants=("window", "hybrid"))
+    out = tmp_path / "out"
+    command = ("ablate", "compare", "hand-made", "--root", tmp_path, "--resamples", 200, "--json", "--out", out)
+    assert run(monkeypatch, *command) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["study"], document["synthetic"], document["baseline"]) == ("hand-made", True, "hybrid")
+    assert document["resampling"]["resamples"] == 200
+    assert {path.name for path in out.iterdir()} == set(OUTPUTS)
+    (window,) = document["against_baseline"]
+    assert window["fates"] is None
+    assert set(window["differences"]["AP"]) == {
+        "value", "low", "high", "error_images", "error_seeds", "n", "p", "p_family", "stands",
+    }  # fmt: skip
+    assert "over n = 2 seeds" in window["finding"]

@@ -1,0 +1,75 @@
+"""``ablate report``: a finished study on the embedded data becomes one page, with its caveat and its own images."""
+
+from pathlib import Path
+
+import pytest
+
+from ablate.axes import AXES
+from ablate.studies.plan import Request, plan
+from ablate.studies.study import write_study
+from tests.ablate.simulated import simulate
+from tests.analysis.report.pages import text_of
+from tests.command_line import run
+
+
+def test_a_finished_study_becomes_a_page(
+    shapes_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = plan(AXES["head"], Request(), shapes_root)
+    write_study(shapes_root, study)
+    out = shapes_root / "pages" / "study.html"
+    command = ("ablate", "report", "--root", shapes_root, "--out", out, "--pictures", 24, "--resamples", 200)
+    assert run(monkeypatch, *command) == 4
+    assert "has no finished run yet; run it: ablate launch" in capsys.readouterr().err
+    for number, planned in enumerate(study.runs):
+        simulate(shapes_root, study, planned, 0.5 + 0.2 * number, number)
+    assert run(monkeypatch, *command) == 0
+    assert "24 examples in the gallery" in capsys.readouterr().out
+    page = out.read_text()
+    said = " ".join(text_of(page).split())
+    assert f"{study.title} Synthetic data, n = 1: shows the tool, is no evidence." in said
+    assert "scores highest" not in said
+    assert "What it costs Variant MiB s/iter. s/image param. M" in said
+    assert f"{study.baseline} (baseline)" in said
+    assert f"Against {study.baseline}" in said
+    assert page.count("data:image/jpeg;base64,") == 24
+    assert "picture missing" not in page
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_seeds_are_compared_together_and_shown_one_by_one(
+    shapes_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = plan(AXES["head"], Request(seeds=[0, 1]), shapes_root)
+    write_study(shapes_root, study)
+    out = shapes_root / "seeds.html"
+    command = ("ablate", "report", "--root", shapes_root, "--out", out, "--pictures", 6, "--resamples", 200)
+    first, second, third, fourth = study.runs  # paper 0 and 1, plain 0 and 1
+    for number, planned in enumerate((first, fourth)):
+        simulate(shapes_root, study, planned, 0.4 + 0.3 * number, number)
+    assert run(monkeypatch, *command) == 0
+    assert "no variant but the baseline" in capsys.readouterr().err
+    assert "nothing here tells differences from noise" in text_of(out.read_text())
+    for number, planned in enumerate((second, third)):
+        simulate(shapes_root, study, planned, 0.4 + 0.3 * number, 2 + number)
+    assert run(monkeypatch, *command) == 0
+    said = " ".join(text_of(out.read_text()).split())
+    assert "all else shows the first seed of each variant" in said
+    assert "They are means over the seeds, taken seed by seed" in said
+    assert "over n = 2 seeds" in said
+    assert "the 95 % interval over the choice of images" not in said
+    assert 'class="whisker"' not in out.read_text()
+
+
+def test_masks_of_a_study(
+    shapes_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = plan(AXES["head"], Request(only=["plain"]), shapes_root)
+    write_study(shapes_root, study)
+    simulate(shapes_root, study, study.runs[0], 0.7, 0)
+    out = shapes_root / "masks.html"
+    arguments = ("--root", shapes_root, "--out", out, "--iou-type", "segm", "--pictures", 6, "--resamples", 0)
+    assert run(monkeypatch, "ablate", "report", study.name, *arguments) == 0
+    assert '<g class="found"><path d="M' in out.read_text()
+    assert run(monkeypatch, "ablate", "report", "--root", shapes_root, "--out", shapes_root) == 4
+    assert "is a folder; name the HTML file to write" in capsys.readouterr().err

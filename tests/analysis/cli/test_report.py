@@ -1,0 +1,78 @@
+"""``analyze report`` as a person calls it."""
+
+from pathlib import Path
+
+import pytest
+
+from analysis.coco.synthetic import write_example
+from tests.analysis.report.pages import text_of, write_data
+from tests.command_line import run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[Path]]:
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+def test_it_writes_one_file_and_says_what_it_lacks(data, tmp_path, monkeypatch, capsys) -> None:
+    truth, images, files = data
+    out = tmp_path / "new folder" / "page.html"
+    named = [f"<one>={files[0]}", files[1]]
+    arguments = ("--gt", truth, "--images", images, "--out", out, "--pictures", 24, "--title", "A <b> & c")
+    assert run(monkeypatch, "analyze", "report", *named, *arguments, "--baseline", "second") == 0
+    printed = capsys.readouterr()
+    assert "1 of the images needed are not there" in printed.err
+    assert "1 of the images needed cannot be read" in printed.err
+    assert f"written to {out}: " in printed.out
+    assert "examples in the gallery" in printed.out
+    assert list(out.parent.iterdir()) == [out]
+    said = " ".join(text_of(out.read_text()).split())
+    assert said.startswith("A <b> & c")
+    assert "Against second" in said
+    assert "6 images are few" in said
+
+
+def test_without_images_and_without_intervals(data, tmp_path, monkeypatch) -> None:
+    truth, _, files = data
+    out = tmp_path / "page.html"
+    assert run(monkeypatch, "analyze", "report", *files, "--gt", truth, "--out", out, "--resamples", 0) == 0
+    page = out.read_text()
+    assert "data:image" not in page
+    said = " ".join(text_of(page).split())
+    assert "No folder of images was named" in said
+    assert "nothing here tells differences from noise" in said
+    assert "What became of the objects" in said
+
+
+def test_eight_runs_and_tidecv(tmp_path, monkeypatch) -> None:
+    truth, files = write_example(tmp_path / "example", images=30)
+    named = [f"{name}-{number}={path}" for number in range(4) for name, path in files.items()]
+    out = tmp_path / "page.html"
+    arguments = ("--gt", truth, "--out", out, "--convention", "tidecv", "--pictures", 48)
+    assert run(monkeypatch, "analyze", "report", *named, *arguments) == 0
+    page = out.read_text()
+    assert "tidecv convention" in page
+    assert page.count('<li class="example"') == 48
+    assert '<span class="badge r7" aria-hidden="true">H</span>' in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["--images", "nowhere"], 4, "nowhere: no such folder of images"),
+        (["--out", "."], 4, "is a folder; name the HTML file to write, such as report.html"),
+        (["--baseline", "third"], 4, "baseline 'third' is none of the runs; choose one of first, second"),
+        (["--iou", "2"], 2, "0 < --background-iou <= --iou <= 1"),
+        (["--convention", "tidecv", "--resamples", "9"], 4, "intervals are made in the coco convention only"),
+        (["--out", "gt/page.html"], 4, "cannot write here"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(data, arguments, code, sentence, tmp_path, monkeypatch, capsys) -> None:
+    truth, _, files = data
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gt").write_text("a file where a folder should be")
+    assert run(monkeypatch, "analyze", "report", *files, "--gt", truth, "--pictures", 6, *arguments) == code
+    captured = capsys.readouterr()
+    assert sentence in " ".join(captured.err.split())
+    assert "Traceback" not in captured.err
+    assert [path.name for path in tmp_path.iterdir()] == ["gt"]

@@ -1,0 +1,84 @@
+"""What a confused pair costs: exactly what fixing its errors alone gains in the whole evaluation."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from analysis import read_detections, read_ground_truth
+from analysis.coco.detections import Detections
+from analysis.coco.ground_truth import GroundTruth
+from analysis.evaluation.confusion import Confusion, category_confusion, with_costs
+from analysis.evaluation.error_types import CONVENTIONS, Settings
+from analysis.evaluation.tide import Verdict, judge
+from tests.analysis import real_pairs
+from tests.analysis.cases import found, object_, read
+from tests.analysis.evaluation.test_random_scenes import SAMPLE
+from tests.analysis.peers import load
+from tests.analysis.real_pairs import RealPair
+from tests.analysis.scenes import SceneFiles, clustered_boxes, scenes
+
+
+def costs(gt: GroundTruth, dt: Detections, **settings: str) -> tuple[Verdict, Confusion]:
+    verdict = judge(gt, dt, Settings(**settings))  # type: ignore[arg-type]
+    return verdict, with_costs(category_confusion(gt, dt, verdict.labels), verdict)
+
+
+def check(gt: GroundTruth, dt: Detections, most: int = 200) -> None:
+    """Each pair against the whole evaluation with its errors alone fixed."""
+    verdict, confusion = costs(gt, dt)
+    base = verdict.average_precision(verdict.base).mean
+    target = verdict.labels.target[verdict.row]
+    of_object = np.where(target >= 0, verdict.object_category[target], -1) if len(gt) else target
+    for i in confusion.wrong(most).tolist():
+        chosen = (of_object == confusion.true[i]) & (verdict.category == confusion.predicted[i])
+        alone = verdict.average_precision(verdict.fixed("cls", chosen)).mean - base
+        assert confusion.cost[i] == pytest.approx(alone, rel=0, abs=1e-9)
+    right = confusion.true == confusion.predicted
+    assert (confusion.cost[right] == 0).all()
+    before = category_confusion(gt, dt, verdict.labels)
+    assert confusion.matrix.tolist() == before.matrix.tolist()
+
+
+@pytest.mark.parametrize("pair", [real_pairs.EFFICIENTDET, real_pairs.FAKE_MASKS_BOXES], ids=str)
+def test_every_pair_of_real_predictions(pair: RealPair) -> None:
+    truth, results = pair.paths()
+    gt = read_ground_truth(truth)
+    check(gt, read_detections(results, gt))
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("pair", real_pairs.ALL, ids=str)
+def test_every_pair_of_all_real_predictions(pair: RealPair) -> None:
+    truth, results = pair.paths()
+    gt = read_ground_truth(truth)
+    check(gt, read_detections(results, gt), most=10_000)
+
+
+def test_tied_scores(tmp_path: Path) -> None:
+    truth, results = real_pairs.EFFICIENTDET.paths()
+    copy = tmp_path / "rounded.json"
+    copy.write_text(json.dumps([{**record, "score": round(record["score"], 1)} for record in load(results)]))
+    gt = read_ground_truth(truth)
+    check(gt, read_detections(copy, gt))
+
+
+@given(scenes(boxes=clustered_boxes(), max_categories=3, max_objects=10, max_detections=20))
+@settings(SAMPLE, max_examples=50)
+def test_random_scenes(scene: SceneFiles) -> None:
+    with scene.written() as (truth, results):
+        gt = read_ground_truth(truth)
+        check(gt, read_detections(results, gt))
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_by_hand(convention: str, tmp_path: Path) -> None:
+    """The object of category 2 is taken for 1: there it costs half the precision, here the whole recall."""
+    box, other = (0, 0, 100, 100), (300, 300, 50, 50)
+    objects = [object_(2, box), object_(1, other)]
+    gt, dt = read(tmp_path, objects, [found(1, box, 0.9), found(1, other, 0.8)])
+    _, confusion = costs(gt, dt, convention=convention)
+    assert confusion.most_confused() == [(1, 0, 1, 1)]
+    assert confusion.cost[confusion.wrong()].tolist() == pytest.approx([(50 + 100) / 2])
