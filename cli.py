@@ -13,11 +13,11 @@ import analysis.cli.compare
 import analysis.cli.report
 from ablate.cli.data import app as data_app
 from ablate.cli.doctor import doctor
-from ablate.cli.newest import tell_the_analysis
+from ablate.cli.newest import register_defaults
 from ablate.cli.run import app as ablate_app
 from ablate.cli.weights import app as weights_app
 from analysis.cli.analyze import app as analyze_app
-from analysis.exceptions import Refusal
+from analysis.exceptions import DetablateError
 
 app = typer.Typer(
     name="detablate",
@@ -30,7 +30,7 @@ app = typer.Typer(
 @app.callback()
 def front_door(context: typer.Context) -> None:
     """Ablation studies and exact error analysis for object detectors."""
-    tell_the_analysis(context)
+    register_defaults(context)
 
 
 app.add_typer(analyze_app, name="analyze")
@@ -52,7 +52,7 @@ def main() -> None:
         app()
     except KeyboardInterrupt:  # before a command has begun
         sys.exit(130)
-    except Refusal as refusal:
+    except DetablateError as refusal:
         print(f"error: {refusal}", file=sys.stderr)
         sys.exit(refusal.exit_code)
     except ModuleNotFoundError as missing:

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from analysis import Settings, read_detections, read_ground_truth  # noqa: E402
 from analysis.coco.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene  # noqa: E402
-from analysis.evaluation.tide import judge  # noqa: E402
+from analysis.evaluation.tide import match_and_label  # noqa: E402
 from analysis.stats.bootstrap import resample  # noqa: E402
 from benchmarks.breakdown import in_turn  # noqa: E402
 
@@ -43,7 +43,7 @@ def main() -> None:
         for file, flaws in zip(files, (Flaws(), Flaws(box_noise=0.09)), strict=True):
             file.write_bytes(msgspec.json.encode(simulate_detector(scene, flaws, seed=1)))
         gt = read_ground_truth(truth)
-        runs = [(dt, judge(gt, dt, Settings())) for dt in (read_detections(file, gt) for file in files)]
+        runs = [(dt, match_and_label(gt, dt, Settings())) for dt in (read_detections(file, gt) for file in files)]
         with contextlib.redirect_stdout(io.StringIO()):
             theirs = COCO(str(truth))
             evaluations = [COCOeval(theirs, theirs.loadRes(str(file)), "bbox") for file in files]

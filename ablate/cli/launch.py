@@ -69,14 +69,14 @@ def launch_study(
         BadInput: nothing can be run, or nobody is there to be asked.
     """
     from ablate.launch.base import Options
-    from ablate.launch.estimate import agree
+    from ablate.launch.estimate import confirm_cost
     from ablate.launch.finish import finish
     from ablate.launch.local import LocalLauncher
     from ablate.launch.view import view_for
 
     options = options or Options(device=device)
     if not yes:
-        agree(root, study, options)
+        confirm_cost(root, study, options)
     with view_for(study.name) as view:
         outcome = LocalLauncher().launch(root, study, options, view)
     finish(root, study, options, outcome)
@@ -99,11 +99,11 @@ def list_(root: Root = Path(), as_json: AsJson = False, watch: Watch = False) ->
 @app.command(rich_help_panel=PANEL)
 def status(study: StudyName = "", root: Root = Path(), as_json: AsJson = False, watch: Watch = False) -> None:
     """Show how every run of a study stands: state, progress, loss, time left."""
-    from ablate.launch.status import Observer
+    from ablate.launch.status import StatusReader
     from ablate.launch.view import status_document, status_screen
 
     chosen = _study(root, study)
-    observer = Observer(root, chosen)
+    observer = StatusReader(root, chosen)
     _show(
         lambda: status_screen(root, chosen, observer.look()),
         lambda: status_document(root, chosen, observer.look()),

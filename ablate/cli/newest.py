@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Inputs = tuple[list[tuple[str, Path]], Path]  # (name, prediction file) of each run, and the ground truth of all
 
 
-def tell_the_analysis(context: "typer.Context") -> None:
+def register_defaults(context: "typer.Context") -> None:
     """Hand in what the analysis, which knows no studies, cannot find by itself."""
     context.obj = newest_predictions
     context.meta[TRUTH_OF_RUN] = truth_of_run

@@ -81,10 +81,10 @@ def run(
     from ablate.engines.environment import package_environment, python_of
     from ablate.execute.pretraining import execute_from_the_start
     from ablate.execute.show_run import run_screen
-    from ablate.train.outcome import Habits
+    from ablate.train.outcome import RuntimeOptions
     from analysis.render.errors import print_whole
 
-    habits = Habits(
+    runtime = RuntimeOptions(
         device=device.value,
         workers=workers,
         checkpoint_seconds=checkpoint_minutes * 60,
@@ -96,7 +96,7 @@ def run(
     python = python_of(wanted.engine)
     if python != sys.executable:
         os.execve(python, [python, "-m", "cli", *sys.argv[1:]], package_environment())
-    executed = execute_from_the_start(wanted, root, habits)
+    executed = execute_from_the_start(wanted, root, runtime)
     if executed.first_process:
         print_whole(*run_screen(executed.folder))
 

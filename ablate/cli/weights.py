@@ -98,10 +98,10 @@ def pretrain(
     On several GPUs: torchrun --nproc-per-node 8 cli.py weights pretrain --images DIR
     """
     from ablate.execute.pretraining import pretrain as carry_out
-    from ablate.train.outcome import Habits
+    from ablate.train.outcome import RuntimeOptions
     from analysis.render.errors import print_whole
 
-    habits = Habits(
+    runtime = RuntimeOptions(
         device=device.value,
         workers=workers,
         checkpoint_seconds=checkpoint_minutes * 60,
@@ -110,7 +110,7 @@ def pretrain(
     executed = carry_out(
         _pretraining(images, data, base, epochs, changes or ()),
         root,
-        habits,
+        runtime,
         keep=_epochs(save_epochs),
         accumulate=accumulate,
     )

@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ablate.data.transforms import Placement, boxes_of_masks, fit, jitter, large_enough
+from ablate.data.transforms import ResizeCrop, boxes_of_masks, fit, jitter, large_enough
 from analysis import GroundTruth
 from analysis.coco.masks import run_lengths
 from analysis.exceptions import BadInput
@@ -44,16 +44,16 @@ class Sample:
 
 
 @dataclass
-class View:
+class EvalSample:
     """One image to predict on."""
 
     image: Tensor  # u8[3, H, W] RGB, content at the top left, zeros elsewhere
-    placement: Placement  # for the way back to the original image
+    placement: ResizeCrop  # for the way back to the original image
     image_id: int | str
 
-    def pin_memory(self) -> "View":
+    def pin_memory(self) -> "EvalSample":
         """For torch's loader."""
-        return View(self.image.pin_memory(), self.placement, self.image_id)
+        return EvalSample(self.image.pin_memory(), self.placement, self.image_id)
 
 
 @dataclass
@@ -127,7 +127,7 @@ class TrainingSet(Dataset[Sample]):
 
 
 @dataclass
-class EvaluationSet(Dataset[View]):
+class EvaluationSet(Dataset[EvalSample]):
     """All images of a ground truth in order of their ids, resized and padded."""
 
     truth: GroundTruth
@@ -141,7 +141,7 @@ class EvaluationSet(Dataset[View]):
     def __len__(self) -> int:
         return len(self.truth.image_id)
 
-    def __getitem__(self, index: int) -> View:
+    def __getitem__(self, index: int) -> EvalSample:
         if not 0 <= index < len(self):
             raise IndexError(index)
         image = read_image(self.truth, self.folder, index)
@@ -150,7 +150,7 @@ class EvaluationSet(Dataset[View]):
         room = (self.side, self.side)
         if self.multiple is not None:
             room = (-(-height // self.multiple) * self.multiple, -(-width // self.multiple) * self.multiple)
-        return View(_canvas(placement.image(image), room), placement, self.truth.image_id[index])
+        return EvalSample(_canvas(placement.image(image), room), placement, self.truth.image_id[index])
 
 
 def read_image(truth: GroundTruth, folder: Path, index: int) -> Image.Image:
@@ -253,7 +253,7 @@ def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.uint8]:
     return pixels.reshape(width, height).T
 
 
-def _decode(truth: GroundTruth, rows: NDArray[np.int64], placement: Placement) -> NDArray[np.uint8]:
+def _decode(truth: GroundTruth, rows: NDArray[np.int64], placement: ResizeCrop) -> NDArray[np.uint8]:
     """Masks u8[n, kept height, kept width] of annotations."""
     masks = np.zeros((len(rows), *placement.kept), dtype=np.uint8)
     for mask, row in zip(masks, rows.tolist(), strict=True):

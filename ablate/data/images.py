@@ -28,7 +28,7 @@ ROOM = 2**28  # bytes: small sets stay in memory
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageFolder:
     """The files of a source, by name, and the digest by which it enters an identity."""
 
     folder: Path
@@ -36,7 +36,7 @@ class Pictures:
     digest: str
 
 
-def find_pictures(source: Shapes | Folder, root: Path) -> Pictures:
+def find_pictures(source: Shapes | Folder, root: Path) -> ImageFolder:
     """The images of a source; the embedded data set is made under ``root`` where it is not there yet.
 
     The digest of a folder is of the names and sizes in bytes, not of the pixels; that of the embedded data set, which
@@ -50,7 +50,7 @@ def find_pictures(source: Shapes | Folder, root: Path) -> Pictures:
 
         files = locate(source, root)
         truth = read_ground_truth(files.annotations)
-        return Pictures(files.images, tuple(map(str, truth.file_name)), truth.digest)
+        return ImageFolder(files.images, tuple(map(str, truth.file_name)), truth.digest)
     folder = Path(source.path).expanduser()
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder of images")
@@ -58,7 +58,7 @@ def find_pictures(source: Shapes | Folder, root: Path) -> Pictures:
     if not listed:
         raise BadInput(f"{folder}: no image in it or in the folders in it; known are {', '.join(SUFFIXES)}")
     digest = hashlib.sha256(msgspec.json.encode(listed)).hexdigest()
-    return Pictures(folder, tuple(name for name, _ in listed), digest)
+    return ImageFolder(folder, tuple(name for name, _ in listed), digest)
 
 
 def are_there(source: Shapes | Folder, root: Path) -> bool:
@@ -123,7 +123,7 @@ def stacked(crops: Sequence[Crop]) -> Crops:
 class PictureSet(Dataset[Crop]):
     """Random crops of pictures; indexed by (epoch, index), which with the seed determine the crop and its noise."""
 
-    pictures: Pictures
+    pictures: ImageFolder
     side: int  # of the crops, pixels
     patches: int  # of a crop
     scale: tuple[float, float]  # part of the area

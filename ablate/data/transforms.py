@@ -16,7 +16,7 @@ MIN_SIDE = 1.0  # pixels; a box that a crop leaves thinner than this is dropped
 
 
 @dataclass(frozen=True)
-class Placement:
+class ResizeCrop:
     """How an image lands in the square: resized to ``scaled``, of which the window at ``corner`` is kept, then flipped.
 
     All in pixels, (height, width) or (top, left). The kept window ends up at the top left of the square.
@@ -66,7 +66,7 @@ class Placement:
 
 def jitter(
     size: tuple[int, int], side: int, scale: tuple[float, float], flip: float, rng: np.random.Generator
-) -> Placement:
+) -> ResizeCrop:
     """Draw a training placement of an image of ``size`` (height, width) in a square of ``side`` pixels.
 
     Args:
@@ -83,17 +83,17 @@ def jitter(
     scaled = (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))
     kept = (min(scaled[0], side), min(scaled[1], side))
     corner = (round((scaled[0] - kept[0]) * place[0]), round((scaled[1] - kept[1]) * place[1]))
-    return Placement(size, scaled, corner, kept, flipped)
+    return ResizeCrop(size, scaled, corner, kept, flipped)
 
 
-def fit(size: tuple[int, int], side: int) -> Placement:
+def fit(size: tuple[int, int], side: int) -> ResizeCrop:
     """The evaluation placement: the longer side becomes ``side``, nothing is cut."""
     factor = side / max(size)
     scaled = (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))
-    return Placement(size, scaled, (0, 0), scaled)
+    return ResizeCrop(size, scaled, (0, 0), scaled)
 
 
-def restore_boxes(boxes: NDArray[np.float64], placement: Placement) -> NDArray[np.float64]:
+def restore_boxes(boxes: NDArray[np.float64], placement: ResizeCrop) -> NDArray[np.float64]:
     """f64[n, 4] xyxy in an evaluation square -> f64[n, 4] xyxy in the original image, clipped to it."""
     height, width = placement.original
     restored = boxes.astype(np.float64)

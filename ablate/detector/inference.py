@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from ablate.config.schema import Evaluate
-from ablate.data.coco import EvaluationSet, View
+from ablate.data.coco import EvalSample, EvaluationSet
 from ablate.data.loader import refusal_of_worker
 from ablate.data.transforms import restore_boxes
 from ablate.detector.batch_norm import share_statistics
@@ -48,7 +48,7 @@ def predict(
         say: takes progress lines where there is no terminal for a bar; None shows neither.
     """
     own = range(processes.rank, len(views), processes.count)
-    loader: DataLoader[View] = DataLoader(
+    loader: DataLoader[EvalSample] = DataLoader(
         Subset(views, own),
         batch_size=None,
         num_workers=workers,
@@ -76,7 +76,12 @@ def predict(
 
 
 def _records(
-    detector: Detector, view: View, views: EvaluationSet, settings: Evaluate, precision: Precision, processes: Processes
+    detector: Detector,
+    view: EvalSample,
+    views: EvaluationSet,
+    settings: Evaluate,
+    precision: Precision,
+    processes: Processes,
 ) -> list[Record]:
     device = processes.device
     size = torch.tensor([view.placement.kept], device=device)
@@ -88,7 +93,11 @@ def _records(
 
 
 def _in_coco_format(
-    view: View, found: Detections, boxes: NDArray[np.float64], rows: NDArray[np.int64], category_ids: Sequence[int]
+    view: EvalSample,
+    found: Detections,
+    boxes: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    category_ids: Sequence[int],
 ) -> Iterator[Record]:
     scores, labels = found.scores.tolist(), found.labels.tolist()
     masks = None if found.masks is None else found.masks.cpu()

@@ -24,9 +24,9 @@ from ablate.runs.folder import RunFolder, Status, read_json
 from ablate.runs.manifest import Manifest
 from ablate.train.distributed import MODEL, SAMPLES, Processes, derived, generator, lay_out
 from ablate.train.logging import Curves, Say
-from ablate.train.loop import Loop
+from ablate.train.loop import TrainLoop
 from ablate.train.optim import autocast, build_optimizer, lr_factor
-from ablate.train.outcome import Habits
+from ablate.train.outcome import RuntimeOptions
 from ablate.weights.inspect import summary_of
 from analysis import GroundTruth, coco_metrics, read_detections, read_ground_truth
 from analysis.exceptions import BadInput
@@ -34,7 +34,7 @@ from analysis.exceptions import BadInput
 Validate = Callable[[], dict[str, float]]
 
 
-class DetectorTrainer(Loop):
+class DetectorTrainer(TrainLoop):
     """What the training of a detector is in every engine.
 
     Args:
@@ -45,7 +45,7 @@ class DetectorTrainer(Loop):
         collate: several of them to a batch.
         folder: of the run.
         processes: that train together.
-        habits: what changes no result.
+        runtime: what changes no result.
         validate: measures the validation set for the curves.
         iterations: optimizer steps of the whole run.
         clip: largest gradient norm, unless the optimizer clips.
@@ -60,7 +60,7 @@ class DetectorTrainer(Loop):
         collate: Callable[[list[Any]], Any],
         folder: RunFolder,
         processes: Processes,
-        habits: Habits,
+        runtime: RuntimeOptions,
         validate: Validate,
         *,
         iterations: int,
@@ -76,7 +76,7 @@ class DetectorTrainer(Loop):
             settings.precision,
             folder,
             processes,
-            habits,
+            runtime,
             passes=self.layout.passes,
             iterations=iterations,
             epoch=max(1, len(data) // settings.batch_size),  # type: ignore[arg-type]
@@ -93,8 +93,9 @@ class DetectorTrainer(Loop):
             seed=self.config.seed,
         )
 
-    def _passed(self, iteration: int, curves: Curves) -> None:
-        every = self.habits.curve_iterations
+    def after_step(self, iteration: int, curves: Curves) -> None:
+        """Measure the validation set where its curve is asked for."""
+        every = self.runtime.curve_iterations
         if every and iteration % every == 0 and iteration < self.iterations:
             curves.add(iteration, self.validate())
 
@@ -116,7 +117,7 @@ class Trainer(DetectorTrainer):
         data: TrainingSet,
         folder: RunFolder,
         processes: Processes,
-        habits: Habits,
+        runtime: RuntimeOptions,
         validate: Validate,
     ) -> None:
         settings = config.train
@@ -129,7 +130,7 @@ class Trainer(DetectorTrainer):
             collate,
             folder,
             processes,
-            habits,
+            runtime,
             validate,
             iterations=settings.total_iterations(len(data)),
             clip=None if settings.clip_norm == "none" else settings.clip_norm,
@@ -201,24 +202,26 @@ def training_set(config: RunConfig, truth: GroundTruth, files: Files) -> Trainin
     )
 
 
-def initialise(backbone: nn.Module, config: RunConfig, folder: RunFolder, processes: Processes, habits: Habits) -> None:
+def initialise(
+    backbone: nn.Module, config: RunConfig, folder: RunFolder, processes: Processes, runtime: RuntimeOptions
+) -> None:
     """Load the pre-trained weights that the run was named after, and write down what became of them."""
     planned = read_json(folder.manifest, Manifest).weights
     report = load_initial(backbone, config, planned or "", folder.root)
     if processes.first:
         folder.append_event("weights loaded", **summary_of(report))
-        habits.say(f"starting from {report.facts.family} weights: {report.facts.file}")
+        runtime.say(f"starting from {report.facts.family} weights: {report.facts.file}")
         for note in report.notes:
-            habits.say(f"careful: {note}")
+            runtime.say(f"careful: {note}")
 
 
 def train_and_predict(
-    trainer: Callable[[Validate], Loop],
+    trainer: Callable[[Validate], TrainLoop],
     predictions: Callable[[Say | None], list[Record]],
     truth: GroundTruth,
     folder: RunFolder,
     processes: Processes,
-    habits: Habits,
+    runtime: RuntimeOptions,
 ) -> None:
     """Train to the end, then write what the last weights find in the validation images.
 
@@ -228,7 +231,7 @@ def train_and_predict(
         truth: of the validation images.
         folder: of the run.
         processes: that share the work.
-        habits: what changes no result.
+        runtime: what changes no result.
     """
 
     def measure_curve() -> dict[str, float]:
@@ -239,7 +242,7 @@ def train_and_predict(
         folder.append_event("trained", **msgspec.to_builtins(trained))
         steps = trained.iterations
         folder.write_status(Status(state="running", phase="predicting", iteration=steps, iterations=steps))
-    records = predictions(habits.say if processes.first else None)
+    records = predictions(runtime.say if processes.first else None)
     if processes.first:
         folder.write_predictions(records)
         folder.append_event("predicted", detections=len(records))

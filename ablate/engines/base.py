@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
     from ablate.config.schema import RunConfig
     from ablate.train.distributed import Processes
-    from ablate.train.loop import Loop
+    from ablate.train.loop import TrainLoop
     from analysis import GroundTruth
 
 
-from ablate.train.outcome import Habits
+from ablate.train.outcome import RuntimeOptions
 
 Read = Callable[[Path], "GroundTruth"]
-SUBJECT_IMAGES = 16  # of the validation set, that a `Subject` predicts on
+BENCHMARK_IMAGES = 16  # of the validation set, that a `BenchmarkTarget` predicts on
 
 
-class Subject(Protocol):
+class BenchmarkTarget(Protocol):
     """A model whose cost is measured: on one training image, the same each time, and on the first validation images."""
 
     @property
@@ -48,7 +48,7 @@ class Subject(Protocol):
 class Engine(Protocol):
     """What carries out a run. It keeps the status of the folder up to date, and adds events and metrics."""
 
-    def run(self, folder: RunFolder, habits: Habits) -> None:
+    def run(self, folder: RunFolder, runtime: RuntimeOptions) -> None:
         """Read `config.yaml`, train on from the newest checkpoint, and write the predictions of the last one.
 
         Raises:
@@ -57,9 +57,9 @@ class Engine(Protocol):
         """
 
     def trainer(
-        self, config: "RunConfig", root: Path, folder: RunFolder, processes: "Processes", habits: Habits
-    ) -> "Loop":
+        self, config: "RunConfig", root: Path, folder: RunFolder, processes: "Processes", runtime: RuntimeOptions
+    ) -> "TrainLoop":
         """The training of a config by itself, for the forecast of what it takes; the data lies under root."""
 
-    def subject(self, config: "RunConfig", root: Path, device: "torch.device", read: Read) -> Subject:
+    def benchmark_target(self, config: "RunConfig", root: Path, device: "torch.device", read: Read) -> BenchmarkTarget:
         """What the probe measures; its weights are drawn from torch's generator, its data lies under root."""

@@ -35,7 +35,7 @@ from ablate.detector.training import (
     train_and_predict,
     training_set,
 )
-from ablate.engines.base import SUBJECT_IMAGES, Read
+from ablate.engines.base import BENCHMARK_IMAGES, Read
 from ablate.engines.detectron2_data import Inputs, TestImages, TrainingImages, predict
 from ablate.engines.environment import need_detectron2
 from ablate.engines.lazyconfig import Facts, facts_from, has_batch_norm, lazyconfig_text
@@ -43,10 +43,10 @@ from ablate.runs.folder import RunFolder, Status, replacing
 from ablate.runs.manifest import git_state
 from ablate.train.distributed import MODEL, WEIGHTS, Processes, derived, joined, lay_out
 from ablate.train.logging import Say
-from ablate.train.loop import Loop
+from ablate.train.loop import TrainLoop
 from ablate.train.memory import is_out_of_memory
 from ablate.train.optim import autocast
-from ablate.train.outcome import Diverged, Habits, RanOutOfMemory
+from ablate.train.outcome import Diverged, RanOutOfMemory, RuntimeOptions
 from analysis import read_ground_truth
 
 # detectron2's names of the losses and ours, so that curves of both engines lie in one plot.
@@ -78,7 +78,7 @@ class Detectron2Trainer(DetectorTrainer):
         data: TrainingImages,
         folder: RunFolder,
         processes: Processes,
-        habits: Habits,
+        runtime: RuntimeOptions,
         validate: Validate,
     ) -> None:
         from detectron2.config import instantiate
@@ -93,7 +93,7 @@ class Detectron2Trainer(DetectorTrainer):
             Inputs,
             folder,
             processes,
-            habits,
+            runtime,
             validate,
             iterations=int(cfg.train.max_iter),
         )
@@ -145,7 +145,7 @@ def build_optimizer(cfg: Any, model: nn.Module) -> torch.optim.Optimizer:
 
 
 class Detectron2Subject:
-    """See `ablate.engines.base.Subject`.
+    """See `ablate.engines.base.BenchmarkTarget`.
 
     Args:
         config: of the run.
@@ -164,7 +164,7 @@ class Detectron2Subject:
     @cached_property
     def _inputs(self) -> list[dict[str, Any]]:
         views = TestImages(self.cfg)
-        return [views[number] for number in range(min(SUBJECT_IMAGES, len(views)))]
+        return [views[number] for number in range(min(BENCHMARK_IMAGES, len(views)))]
 
     @property
     def images(self) -> int:
@@ -197,7 +197,7 @@ FILE = "lazyconfig.py"  # of the run folder
 class Detectron2Engine:
     """Mask R-CNN of detectron2 with our backbones, on a CPU or GPUs, in one process or as many as torchrun starts."""
 
-    def run(self, folder: RunFolder, habits: Habits) -> None:
+    def run(self, folder: RunFolder, runtime: RuntimeOptions) -> None:
         """See `Engine.run`.
 
         Raises:
@@ -206,13 +206,15 @@ class Detectron2Engine:
         need_detectron2()
         try:
             with _quiet():
-                self._run(folder, habits)
+                self._run(folder, runtime)
         except RuntimeError as error:  # before or after training, which tells its own
             if not is_out_of_memory(error):
                 raise
             raise RanOutOfMemory(f"{folder.path}: {str(error).splitlines()[0]}") from None
 
-    def trainer(self, config: RunConfig, root: Path, folder: RunFolder, processes: Processes, habits: Habits) -> Loop:
+    def trainer(
+        self, config: RunConfig, root: Path, folder: RunFolder, processes: Processes, runtime: RuntimeOptions
+    ) -> TrainLoop:
         """See `Engine.trainer`."""
         from detectron2.config import instantiate
 
@@ -220,10 +222,10 @@ class Detectron2Engine:
         facts = facts_from(config, read_ground_truth(training.annotations), training, validation)
         cfg = load(write(config, facts, folder, processes), config, processes)
         data = TrainingImages(cfg, config.seed)
-        return Detectron2Trainer(config, cfg, instantiate(cfg.model), data, folder, processes, habits, dict)
+        return Detectron2Trainer(config, cfg, instantiate(cfg.model), data, folder, processes, runtime, dict)
 
-    def subject(self, config: RunConfig, root: Path, device: torch.device, read: Read) -> Detectron2Subject:
-        """See `Engine.subject`."""
+    def benchmark_target(self, config: RunConfig, root: Path, device: torch.device, read: Read) -> Detectron2Subject:
+        """See `Engine.benchmark_target`."""
         from detectron2.config import instantiate
 
         training, validation = locate(config.data.train, root), locate(config.data.validation, root)
@@ -232,10 +234,10 @@ class Detectron2Engine:
             cfg = load(_written(config, facts, Path(folder) / FILE), config, Processes(0, 1, device))
         return Detectron2Subject(config, cfg, instantiate(cfg.model).to(device))
 
-    def _run(self, folder: RunFolder, habits: Habits) -> None:
+    def _run(self, folder: RunFolder, runtime: RuntimeOptions) -> None:
         from detectron2.config import instantiate
 
-        with joined(habits.device) as processes:
+        with joined(runtime.device) as processes:
             config = folder.read_config()
             training, validation = locate_all(config, folder.root, processes)
             truth, measured = read_truths(training, validation)
@@ -247,16 +249,16 @@ class Detectron2Engine:
             torch.manual_seed(derived(config.seed, WEIGHTS))
             model: nn.Module = instantiate(cfg.model)
             if config.init != Init() and not folder.checkpoints_newest_first():
-                initialise(model.backbone.net, config, folder, processes, habits)  # type: ignore[arg-type, union-attr]
+                initialise(model.backbone.net, config, folder, processes, runtime)  # type: ignore[arg-type, union-attr]
             data = TrainingImages(cfg, config.seed)
 
             def trainer(validate: Validate) -> Detectron2Trainer:
-                return Detectron2Trainer(config, cfg, model, data, folder, processes, habits, validate)
+                return Detectron2Trainer(config, cfg, model, data, folder, processes, runtime, validate)
 
             def predictions(say: Say | None) -> list[Record]:
-                return predict(model, cfg, processes, processes.workers(habits.workers), say)
+                return predict(model, cfg, processes, processes.workers(runtime.workers), say)
 
-            train_and_predict(trainer, predictions, measured, folder, processes, habits)
+            train_and_predict(trainer, predictions, measured, folder, processes, runtime)
 
 
 def _version() -> dict[str, object]:

@@ -12,7 +12,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from analysis.exceptions import Refusal
+from analysis.exceptions import DetablateError
 
 SETTING = "DETABLATE_DETECTRON2_PYTHON"
 # Every module that the worker of such a run imports, so that a lack shows before anything is written.
@@ -26,7 +26,7 @@ INSTALL = (
 )
 
 
-class MissingEngine(Refusal):
+class MissingEngine(DetablateError):
     """An engine that is not installed here."""
 
     exit_code = 5

@@ -1,7 +1,7 @@
 """The variants whose backbone detectron2 has itself: its `SimpleFeaturePyramid` on its `ViT`."""
 
 from ablate.config.schema import RunConfig, ViT
-from ablate.models.vit import placed
+from ablate.models.vit import global_block_indexes
 from analysis.exceptions import BadInput
 
 NATIVE_IMPORTS = ("from functools import partial", "", "from torch import nn")
@@ -49,7 +49,7 @@ def native_backbone(config: RunConfig) -> str:
     attention = vit.attention
     convolved, everywhere = attention.propagation == "conv_bottleneck", attention.pattern == "global"
     needed = convolved or attention.pattern == "hybrid"
-    chosen = placed(vit.depth, attention.global_blocks, attention.global_count) if needed else ()
+    chosen = global_block_indexes(vit.depth, attention.global_blocks, attention.global_count) if needed else ()
     is_global = () if convolved else chosen
     windowed = [] if everywhere else [block for block in range(vit.depth) if block not in is_global]
     residual = list(chosen) if convolved else []

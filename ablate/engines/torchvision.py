@@ -27,18 +27,18 @@ from ablate.detector.training import (
     train_and_predict,
     training_set,
 )
-from ablate.engines.base import SUBJECT_IMAGES, Read
+from ablate.engines.base import BENCHMARK_IMAGES, Read
 from ablate.runs.folder import RunFolder
 from ablate.train.distributed import WEIGHTS, Processes, derived, generator, joined
 from ablate.train.logging import Say
 from ablate.train.memory import is_out_of_memory
 from ablate.train.optim import autocast, build_optimizer
-from ablate.train.outcome import Habits, RanOutOfMemory
+from ablate.train.outcome import RanOutOfMemory, RuntimeOptions
 from analysis import GroundTruth, read_ground_truth
 
 
 class VisionSubject:
-    """See `ablate.engines.base.Subject`.
+    """See `ablate.engines.base.BenchmarkTarget`.
 
     Args:
         config: of the run.
@@ -57,7 +57,7 @@ class VisionSubject:
 
     @cached_property
     def _inputs(self) -> list[tuple[Tensor, Tensor]]:
-        views = (self._views[number] for number in range(min(SUBJECT_IMAGES, len(self._views))))
+        views = (self._views[number] for number in range(min(BENCHMARK_IMAGES, len(self._views))))
         return [
             (view.image[None].to(self.device), torch.tensor([view.placement.kept], device=self.device))
             for view in views
@@ -95,17 +95,17 @@ class VisionSubject:
 class VisionEngine:
     """Mask R-CNN in pure PyTorch, on a CPU or GPUs, in one process or as many as torchrun starts."""
 
-    def run(self, folder: RunFolder, habits: Habits) -> None:
+    def run(self, folder: RunFolder, runtime: RuntimeOptions) -> None:
         """See `Engine.run`."""
         try:
-            self._run(folder, habits)
+            self._run(folder, runtime)
         except RuntimeError as error:  # before or after training, which tells its own
             if not is_out_of_memory(error):
                 raise
             raise RanOutOfMemory(f"{folder.path}: {str(error).splitlines()[0]}") from None
 
-    def _run(self, folder: RunFolder, habits: Habits) -> None:
-        with joined(habits.device) as processes:
+    def _run(self, folder: RunFolder, runtime: RuntimeOptions) -> None:
+        with joined(runtime.device) as processes:
             config = folder.read_config()
             training, validation = locate_all(config, folder.root, processes)
             learned, measured = read_truths(training, validation)
@@ -113,28 +113,28 @@ class VisionEngine:
             torch.manual_seed(derived(config.seed, WEIGHTS))
             detector = build_detector(config.model, len(learned.category_id))
             if config.init != Init() and not folder.checkpoints_newest_first():
-                initialise(detector.backbone, config, folder, processes, habits)
+                initialise(detector.backbone, config, folder, processes, runtime)
             views = _views(config, measured, validation, detector)
 
             def trainer(validate: Validate) -> Trainer:
-                return Trainer(config, detector, data, folder, processes, habits, validate)
+                return Trainer(config, detector, data, folder, processes, runtime, validate)
 
             def predictions(say: Say | None) -> list[Record]:
-                return _predict(config, detector, views, processes, habits, say)
+                return _predict(config, detector, views, processes, runtime, say)
 
-            train_and_predict(trainer, predictions, measured, folder, processes, habits)
+            train_and_predict(trainer, predictions, measured, folder, processes, runtime)
 
     def trainer(
-        self, config: RunConfig, root: Path, folder: RunFolder, processes: Processes, habits: Habits
+        self, config: RunConfig, root: Path, folder: RunFolder, processes: Processes, runtime: RuntimeOptions
     ) -> Trainer:
         """See `Engine.trainer`."""
         files = locate(config.data.train, root)
         data = training_set(config, read_ground_truth(files.annotations), files)
         detector = build_detector(config.model, len(data.truth.category_id))
-        return Trainer(config, detector, data, folder, processes, habits, dict)
+        return Trainer(config, detector, data, folder, processes, runtime, dict)
 
-    def subject(self, config: RunConfig, root: Path, device: torch.device, read: Read) -> VisionSubject:
-        """See `Engine.subject`."""
+    def benchmark_target(self, config: RunConfig, root: Path, device: torch.device, read: Read) -> VisionSubject:
+        """See `Engine.benchmark_target`."""
         training, validation = locate(config.data.train, root), locate(config.data.validation, root)
         truth = read(training.annotations)
         detector = build_detector(config.model, len(truth.category_id)).to(device)
@@ -153,7 +153,7 @@ def _predict(
     detector: Detector,
     views: EvaluationSet,
     processes: Processes,
-    habits: Habits,
+    runtime: RuntimeOptions,
     say: Say | None,
 ) -> list[Record]:
     assert config.train.precision != "auto"
@@ -163,6 +163,6 @@ def _predict(
         settings=config.evaluate,
         precision=config.train.precision,
         processes=processes,
-        workers=processes.workers(habits.workers),
+        workers=processes.workers(runtime.workers),
         say=say,
     )

@@ -8,14 +8,14 @@ from ablate.config.schema import Pretraining, RunConfig, epoch_of, pretraining_o
 from ablate.execute.run import Executed, Work, carry_through, execute, is_done
 from ablate.runs.folder import PretrainingFolder, RunFolder, pretraining_folder, pretraining_name
 from ablate.runs.manifest import make_manifest
-from ablate.train.outcome import Habits, RunFailed
+from ablate.train.outcome import RunFailed, RuntimeOptions
 from analysis.exceptions import BadInput
 
 
 def pretrain(
     pretraining: Pretraining,
     root: Path,
-    habits: Habits,
+    runtime: RuntimeOptions,
     *,
     keep: Sequence[int] = (),
     accumulate: int = 1,
@@ -29,7 +29,7 @@ def pretrain(
     Args:
         pretraining: its config, whose precision may be `auto`.
         root: above `results/`.
-        habits: what changes no result.
+        runtime: what changes no result.
         keep: epochs after which the weights are kept; the last one always is.
         accumulate: forward passes of a process before each optimizer step.
         name: of the folder, where a study has planned it.
@@ -48,13 +48,13 @@ def pretrain(
     if recipe.batch_size % accumulate:
         raise BadInput(f"{accumulate} forward passes cannot share batches of {recipe.batch_size} images evenly")
 
-    def share(folder: PretrainingFolder, habits: Habits) -> None:
-        _train(folder, habits, keep, accumulate)
+    def share(folder: PretrainingFolder, runtime: RuntimeOptions) -> None:
+        _train(folder, runtime, keep, accumulate)
 
     executed = carry_through(
         lambda device: prepare(pretraining, root, device, name),
         Work(_nothing, share, _nothing),
-        habits,
+        runtime,
         lambda folder: is_done(folder, again),
     )
     folder = executed.folder
@@ -67,7 +67,7 @@ def pretrain(
     return executed
 
 
-def pretrain_first(config: RunConfig, root: Path, habits: Habits) -> None:
+def pretrain_first(config: RunConfig, root: Path, runtime: RuntimeOptions) -> None:
     """The pre-training that a run starts from, where its weights are not there yet.
 
     Raises:
@@ -75,15 +75,15 @@ def pretrain_first(config: RunConfig, root: Path, habits: Habits) -> None:
     """
     from ablate.train.distributed import joined
 
-    with joined(habits.device) as processes:
-        executed = pretrain(pretraining_of(config), root, habits, keep=(epoch_of(config.init),))
+    with joined(runtime.device) as processes:
+        executed = pretrain(pretraining_of(config), root, runtime, keep=(epoch_of(config.init),))
         processes.wait()  # for the first one's last word
         status = executed.folder.read_status()
         if status is None or status.state != "finished":
             raise RunFailed(f"{executed.folder.path}: came to no result: {'' if status is None else status.message}")
 
 
-def execute_from_the_start(config: RunConfig, root: Path, habits: Habits) -> Executed[RunFolder]:
+def execute_from_the_start(config: RunConfig, root: Path, runtime: RuntimeOptions) -> Executed[RunFolder]:
     """Carry out a run as `execute` does, and before it the pre-training that it starts from.
 
     Raises:
@@ -91,10 +91,10 @@ def execute_from_the_start(config: RunConfig, root: Path, habits: Habits) -> Exe
     """
     from ablate.train.distributed import joined
 
-    with joined(habits.device):  # the processes of torchrun meet once for both
+    with joined(runtime.device):  # the processes of torchrun meet once for both
         if config.init.pretraining != "none":
-            pretrain_first(config, root, habits)
-        return execute(config, root, habits)
+            pretrain_first(config, root, runtime)
+        return execute(config, root, runtime)
 
 
 def prepare(pretraining: Pretraining, root: Path, device: str, name: str = "") -> PretrainingFolder:
@@ -132,7 +132,7 @@ def prepare(pretraining: Pretraining, root: Path, device: str, name: str = "") -
     return folder
 
 
-def _train(folder: PretrainingFolder, habits: Habits, keep: Sequence[int], accumulate: int) -> None:
+def _train(folder: PretrainingFolder, runtime: RuntimeOptions, keep: Sequence[int], accumulate: int) -> None:
     import msgspec
     import torch
 
@@ -141,7 +141,7 @@ def _train(folder: PretrainingFolder, habits: Habits, keep: Sequence[int], accum
 
     pretraining = folder.read_pretraining()
     settings = pretraining.pretrain
-    with joined(habits.device) as processes:
+    with joined(runtime.device) as processes:
         torch.manual_seed(derived(settings.seed, WEIGHTS))
         autoencoder = build_autoencoder(pretraining)
         trained = Pretrainer(
@@ -150,7 +150,7 @@ def _train(folder: PretrainingFolder, habits: Habits, keep: Sequence[int], accum
             picture_set(pretraining, folder.root),
             folder,
             processes,
-            habits,
+            runtime,
             keep=keep,
             accumulate=accumulate,
         ).train()

@@ -16,8 +16,8 @@ from ablate.execute.evaluation import evaluate
 from ablate.runs.folder import FINAL, RunFolder, State, Status, read_json, run_folder, run_folders
 from ablate.runs.lock import holding
 from ablate.runs.manifest import Manifest, make_manifest
-from ablate.train.outcome import Habits, Interrupted, RanOutOfMemory, RunFailed
-from analysis.exceptions import BadInput, Refusal
+from ablate.train.outcome import Interrupted, RanOutOfMemory, RunFailed, RuntimeOptions
+from analysis.exceptions import BadInput, DetablateError
 
 F = TypeVar("F", bound=RunFolder)
 
@@ -31,7 +31,7 @@ class Executed(Generic[F]):
 
 
 def execute(
-    config: RunConfig, root: Path, habits: Habits, *, identity: str = "", again: bool = True
+    config: RunConfig, root: Path, runtime: RuntimeOptions, *, identity: str = "", again: bool = True
 ) -> Executed[RunFolder]:
     """Prepare the folder of a run, and train, predict and analyse as far as that is not done yet.
 
@@ -41,7 +41,7 @@ def execute(
     Args:
         config: of the run.
         root: above `results/`.
-        habits: what changes no result.
+        runtime: what changes no result.
         identity: the name that the folder must have, where a study has planned the run.
         again: also where it failed, diverged or ran out of memory before.
 
@@ -56,7 +56,7 @@ def execute(
     return carry_through(
         lambda device: prepare(config, root, device, identity),
         WORK,
-        habits,
+        runtime,
         lambda folder: is_done(folder, again),
     )
 
@@ -66,17 +66,19 @@ class Work(Generic[F]):
     """What is done in a folder: before training where nothing was saved, by all processes, and at last by the first."""
 
     begin: Callable[[F], None]
-    share: Callable[[F, Habits], None]
+    share: Callable[[F, RuntimeOptions], None]
     finish: Callable[[F], None]
 
 
-def carry_through(prepare: Callable[[str], F], work: Work[F], habits: Habits, done: Callable[[F], bool]) -> Executed[F]:
+def carry_through(
+    prepare: Callable[[str], F], work: Work[F], runtime: RuntimeOptions, done: Callable[[F], bool]
+) -> Executed[F]:
     """Prepare a folder, and do its work as far as that is not done yet; of many processes each its part.
 
     Args:
         prepare: from a device (cpu or cuda) to the folder.
         work: what is done in it.
-        habits: what changes no result.
+        runtime: what changes no result.
         done: whether nothing is left to do.
 
     Raises:
@@ -86,7 +88,7 @@ def carry_through(prepare: Callable[[str], F], work: Work[F], habits: Habits, do
     """
     from ablate.train.distributed import joined
 
-    with joined(habits.device) as processes, ExitStack() as stack:
+    with joined(runtime.device) as processes, ExitStack() as stack:
         if not processes.first:
             processes.wait()
         folder = prepare(processes.device.type)
@@ -99,14 +101,14 @@ def carry_through(prepare: Callable[[str], F], work: Work[F], habits: Habits, do
         finished = done(folder)  # from here on only the holder changes it
         processes.wait()
         if not finished and processes.first:
-            _carry_out(folder, habits, work, alone=processes.count == 1)
+            _carry_out(folder, runtime, work, alone=processes.count == 1)
         elif not finished:
-            _take_part(folder, habits, work)
+            _take_part(folder, runtime, work)
         return Executed(folder, processes.first)
 
 
-def _train_and_predict(folder: RunFolder, habits: Habits) -> None:
-    engine_of(folder.read_config()).run(folder, habits)
+def _train_and_predict(folder: RunFolder, runtime: RuntimeOptions) -> None:
+    engine_of(folder.read_config()).run(folder, runtime)
 
 
 def _analyse(folder: RunFolder) -> None:
@@ -204,22 +206,22 @@ def _tell(folder: RunFolder, began: float, state: State, message: str = "") -> N
     folder.append_event(state, message=message, seconds=round(time.monotonic() - began, 1))
 
 
-def _take_part(folder: F, habits: Habits, work: Work[F]) -> None:
+def _take_part(folder: F, runtime: RuntimeOptions, work: Work[F]) -> None:
     """What a process but the first does; it records only what the first cannot know: what went wrong here alone."""
     began = time.monotonic()
     try:
-        work.share(folder, habits)
+        work.share(folder, runtime)
     except RanOutOfMemory as error:
         _tell(folder, began, "out_of_memory", str(error))
         raise RunFailed(str(error)) from None  # so that torchrun ends the others, which wait for this one
     except RunFailed:
         raise  # diverged or interrupted, in all processes at once
-    except Refusal as error:
+    except DetablateError as error:
         _tell(folder, began, "failed", str(error))
         raise
 
 
-def _carry_out(folder: F, habits: Habits, work: Work[F], *, alone: bool) -> None:
+def _carry_out(folder: F, runtime: RuntimeOptions, work: Work[F], *, alone: bool) -> None:
     began = time.monotonic()
 
     def tell(state: State, message: str = "") -> None:
@@ -234,8 +236,8 @@ def _carry_out(folder: F, habits: Habits, work: Work[F], *, alone: bool) -> None
         if before.iteration and not folder.checkpoints_newest_first():
             lost = f"its checkpoints are gone (it had come to iteration {before.iteration}); training from the start"
             folder.append_event("warning", message=lost)
-            habits.say(f"warning: {folder.path}: {lost}")
-        work.share(folder, habits)
+            runtime.say(f"warning: {folder.path}: {lost}")
+        work.share(folder, runtime)
         work.finish(folder)
     except RanOutOfMemory as error:
         tell("out_of_memory", str(error))
@@ -262,7 +264,7 @@ def _carry_out(folder: F, habits: Habits, work: Work[F], *, alone: bool) -> None
     except BaseException as error:
         if (folder.read_status() or before).state not in ("out_of_memory", "failed", "diverged"):
             # else the process that this one lost has said why
-            tell("failed", str(error) if isinstance(error, Refusal) else f"{type(error).__name__}: {error}")
+            tell("failed", str(error) if isinstance(error, DetablateError) else f"{type(error).__name__}: {error}")
         raise
     else:
         tell("finished")

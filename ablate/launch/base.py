@@ -19,22 +19,22 @@ from typing import Protocol
 import msgspec
 
 from ablate.engines.environment import package_environment
-from ablate.launch.status import Standing
-from ablate.runs.lock import Held, Owner, holding, owners
+from ablate.launch.status import RunStatus
+from ablate.runs.lock import LockHeld, Owner, holding, owners
 from ablate.studies.study import Study
-from analysis.exceptions import BadInput, Refusal
+from analysis.exceptions import BadInput, DetablateError
 
 BUSY = 75  # exit code of a worker that did nothing, because another process is at the run or at the device
 LOG = "log.txt"  # of a run folder: what its workers said
 
 
-class SomeFailed(Refusal):
+class SomeFailed(DetablateError):
     """Not every run of the study came to a result."""
 
     exit_code = 3
 
 
-class Stopped(Refusal):
+class Stopped(DetablateError):
     """Somebody asked the launcher to stop."""
 
     exit_code = 130
@@ -87,7 +87,7 @@ class Outcome:
         at_once: asked twice, so that runs were killed before they could save what they had.
     """
 
-    standings: list[Standing]
+    standings: list[RunStatus]
     failed: list[str]
     stopped: str
     at_once: bool = False
@@ -96,7 +96,7 @@ class Outcome:
 class View(Protocol):
     """Shows a launch to the person who waits."""
 
-    def update(self, found: list[Standing], stopping: str) -> None:
+    def update(self, found: list[RunStatus], stopping: str) -> None:
         """How every run stands now; ``stopping`` says who asked to stop."""
 
     def say(self, line: str) -> None:
@@ -197,6 +197,6 @@ def waiting_for_first(device: str) -> Iterator[None]:
             try:
                 stack.enter_context(holding_slots(first))
                 break
-            except Held:
+            except LockHeld:
                 time.sleep(PATIENCE_SECONDS)
         yield

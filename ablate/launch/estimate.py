@@ -21,16 +21,16 @@ from ablate.engines.environment import python_of
 from ablate.engines.registry import engine_of
 from ablate.launch.base import CPU, Options, holding_slots, module_command, slots_of, worker_environment
 from ablate.launch.local import CAN_FAIL, CAN_START
-from ablate.launch.status import Standing, standings
+from ablate.launch.status import RunStatus, standings
 from ablate.launch.view import clock
 from ablate.runs.folder import PretrainingFolder, run_folder, write_json
 from ablate.studies.study import Job, Study, StudyRun
 from ablate.train.distributed import Processes, joined
-from ablate.train.loop import Loop
+from ablate.train.loop import TrainLoop
 from ablate.train.mae import Pretrainer, build_autoencoder, picture_set
-from ablate.train.outcome import Habits, RanOutOfMemory
+from ablate.train.outcome import RanOutOfMemory, RuntimeOptions
 from analysis import read_ground_truth
-from analysis.exceptions import BadInput, Refusal
+from analysis.exceptions import BadInput, DetablateError
 
 CHEAP = "tiny-shapes"  # the base of studies that are not worth asking about
 CHEAP_MACS = 0.35e9  # multiply-adds of its detector for an image
@@ -38,7 +38,7 @@ WORTH_ASKING = 30  # times the work of such a run, which takes about a minute
 Say = Callable[[str], None]
 
 
-class Trial(msgspec.Struct, frozen=True, kw_only=True):
+class TimingJob(msgspec.Struct, frozen=True, kw_only=True):
     """What a timing process is told: a run or a pre-training."""
 
     config: RunConfig | None = None
@@ -48,7 +48,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     device: str
 
 
-class Pace(msgspec.Struct, frozen=True, kw_only=True):
+class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     """What it answers."""
 
     images: int  # of the training set
@@ -57,7 +57,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""  # why there is no pace: out of memory
 
 
-def agree(root: Path, study: Study, options: Options) -> None:
+def confirm_cost(root: Path, study: Study, options: Options) -> None:
     """Say what a launch will cost and ask whether to begin; the tiny preset and what is done need no question.
 
     Raises:
@@ -80,9 +80,9 @@ def agree(root: Path, study: Study, options: Options) -> None:
 def forecast(root: Path, todo: Sequence[Job], options: Options, say: Say) -> float | None:
     """Time the runs to do and say what they will cost -> hours until all are trained; none where nothing was timed."""
     slots = slots_of(options.device, options.gpus_per_run)[: options.gpus_per_run]
-    lanes = max(1, len(slots_of(options.device, options.gpus_per_run)) // options.gpus_per_run)
+    parallel_runs = max(1, len(slots_of(options.device, options.gpus_per_run)) // options.gpus_per_run)
     total, timed = 0.0, 0
-    paces: dict[bytes, Pace] = {}
+    paces: dict[bytes, Throughput] = {}
     for run in todo:
         config = run.config if isinstance(run, StudyRun) else run.pretraining
         assert config is not None
@@ -108,9 +108,12 @@ def forecast(root: Path, todo: Sequence[Job], options: Options, say: Say) -> flo
         total, timed = total + seconds, timed + 1
     if not timed:
         return None
-    together = f", {lanes} at a time" if lanes > 1 else ""
-    say(f"in all about {clock(total / lanes)} of training for {len(todo)} runs{together}; predicting comes on top")
-    return total / lanes / 3600
+    together = f", {parallel_runs} at a time" if parallel_runs > 1 else ""
+    say(
+        f"in all about {clock(total / parallel_runs)} of training for {len(todo)} runs{together}; "
+        "predicting comes on top"
+    )
+    return total / parallel_runs / 3600
 
 
 def _is_cheap(run: Job) -> bool:
@@ -127,7 +130,7 @@ def _images(config: RunConfig) -> float:
     return train.batch_size * (train.iterations if isinstance(train.iterations, int) else math.inf)
 
 
-def _to_do(runs: Sequence[Job], found: Sequence[Standing], retry: bool) -> list[Job]:
+def _to_do(runs: Sequence[Job], found: Sequence[RunStatus], retry: bool) -> list[Job]:
     states = (*CAN_START, *(CAN_FAIL if retry else ()))
     return list({run.identity: run for run, s in zip(runs, found, strict=True) if s.state in states}.values())
 
@@ -144,12 +147,12 @@ def _cost_key(config: RunConfig | Pretraining) -> bytes:
     )
 
 
-def _time(root: Path, config: RunConfig | Pretraining, slots: Sequence[str]) -> Pace:
+def _time(root: Path, config: RunConfig | Pretraining, slots: Sequence[str]) -> Throughput:
     """Time one pass of a config in processes of their own, whose memory is gone afterwards."""
     on_gpus = tuple(slots) != (CPU,)
     with tempfile.TemporaryDirectory(prefix="detablate-") as folder, holding_slots(slots):
         device = "cuda" if on_gpus else "cpu"
-        trial = Trial(root=str(root.absolute()), folder=folder, device=device)
+        trial = TimingJob(root=str(root.absolute()), folder=folder, device=device)
         if isinstance(config, RunConfig):
             one_pass = with_changes(config, {"train.batch_size": config.train.images_per_norm})
             trial = msgspec.structs.replace(trial, config=one_pass)
@@ -170,7 +173,7 @@ def _time(root: Path, config: RunConfig | Pretraining, slots: Sequence[str]) -> 
             check=False,
         )
         try:
-            return msgspec.json.decode((Path(folder) / "pace.json").read_bytes(), type=Pace)
+            return msgspec.json.decode((Path(folder) / "pace.json").read_bytes(), type=Throughput)
         except (OSError, msgspec.DecodeError):
             words = (done.stderr or done.stdout).strip().splitlines()
             raise BadInput(
@@ -191,7 +194,7 @@ def _say(line: str) -> None:
 WARM_UP, ITERATIONS = 2, 5
 
 
-def time_passes(trial: Trial) -> None:
+def time_passes(trial: TimingJob) -> None:
     """Train for a few iterations, twice: the first time warms up, the second counts.
 
     The answer is `pace.json` in the folder of the trial.
@@ -203,7 +206,7 @@ def time_passes(trial: Trial) -> None:
         else:
             assert trial.pretraining is not None
             images, make = _autoencoder(trial.pretraining, trial, processes)
-        pace = Pace(images=images)
+        pace = Throughput(images=images)
         try:
             for iterations in (WARM_UP, ITERATIONS):
                 run = PretrainingFolder(run_folder(folder, str(iterations)).path)
@@ -211,44 +214,44 @@ def time_passes(trial: Trial) -> None:
                 trained = make(iterations, run).train()
                 if processes.first:
                     seconds = run.read_metrics()[-1]["seconds_per_iteration"]
-                    pace = Pace(images=images, seconds=seconds, peak_gib=trained.peak_gib)
+                    pace = Throughput(images=images, seconds=seconds, peak_gib=trained.peak_gib)
         except RanOutOfMemory as error:
-            pace = Pace(images=images, message=f"out of memory, which is a result too ({error})")
+            pace = Throughput(images=images, message=f"out of memory, which is a result too ({error})")
         if processes.first:
             write_json(folder / "pace.json", pace)
 
 
-Make = Callable[[int, PretrainingFolder], Loop]
+Make = Callable[[int, PretrainingFolder], TrainLoop]
 
 
-def _detector(config: RunConfig, trial: Trial, processes: Processes) -> tuple[int, Make]:
+def _detector(config: RunConfig, trial: TimingJob, processes: Processes) -> tuple[int, Make]:
     """How many images there are, and the training of so many iterations in a folder."""
     root = Path(trial.root)
     files = locate(config.data.train, root)
     images = len(training_set(config, read_ground_truth(files.annotations), files))
 
-    def make(iterations: int, folder: PretrainingFolder) -> Loop:
+    def make(iterations: int, folder: PretrainingFolder) -> TrainLoop:
         short = with_changes(config, {"train.iterations": iterations, "train.epochs": "none"})
-        return engine_of(short).trainer(short, root, folder, processes, Habits(device=trial.device))
+        return engine_of(short).trainer(short, root, folder, processes, RuntimeOptions(device=trial.device))
 
     return images, make
 
 
-def _autoencoder(pretraining: Pretraining, trial: Trial, processes: Processes) -> tuple[int, Make]:
+def _autoencoder(pretraining: Pretraining, trial: TimingJob, processes: Processes) -> tuple[int, Make]:
     """The same of a pre-training."""
     data = picture_set(pretraining, Path(trial.root))
 
-    def make(iterations: int, folder: PretrainingFolder) -> Loop:
+    def make(iterations: int, folder: PretrainingFolder) -> TrainLoop:
         epochs = iterations * pretraining.pretrain.batch_size / len(data)
         recipe = msgspec.structs.replace(pretraining.pretrain, epochs=epochs, warmup_epochs=0.0)
         short = msgspec.structs.replace(pretraining, pretrain=recipe)
-        return Pretrainer(short, build_autoencoder(short), data, folder, processes, Habits(device=trial.device))
+        return Pretrainer(short, build_autoencoder(short), data, folder, processes, RuntimeOptions(device=trial.device))
 
     return len(data), make
 
 
 if __name__ == "__main__":
     try:
-        time_passes(msgspec.json.decode(sys.argv[1], type=Trial))
-    except Refusal as refusal:
+        time_passes(msgspec.json.decode(sys.argv[1], type=TimingJob))
+    except DetablateError as refusal:
         sys.exit(str(refusal))

@@ -31,10 +31,10 @@ from ablate.launch.base import (
     worker_command,
     worker_environment,
 )
-from ablate.launch.status import DONE, FAILED, Cancelled, Observer, Standing, State, launchers_folder
+from ablate.launch.status import DONE, FAILED, Cancelled, RunStatus, State, StatusReader, launchers_folder
 from ablate.launch.view import state_words
 from ablate.runs.folder import Status, now, run_folder
-from ablate.runs.lock import Held, holding, joining, owners, this_process
+from ablate.runs.lock import LockHeld, holding, joining, owners, this_process
 from ablate.studies.study import Job as StudyJob
 from ablate.studies.study import Study, StudyRun
 from analysis.exceptions import BadInput
@@ -55,14 +55,14 @@ class Queue:
 
     ready: list[StudyJob]
     later: list[StudyJob]
-    hopeless: dict[str, str]
+    unsatisfiable: dict[str, str]
 
 
 def queue(
     runs: Sequence[StudyJob],
-    found: Sequence[Standing],
+    found: Sequence[RunStatus],
     *,
-    set_aside: Collection[str],
+    already_started: Collection[str],
     again: Collection[str],
     elsewhere: Mapping[str, State | None],
 ) -> Queue:
@@ -71,7 +71,7 @@ def queue(
     Args:
         runs: of the study and what they need, in order.
         found: how each of them stands.
-        set_aside: names of the run folders that this launch has started before.
+        already_started: names of the run folders that this launch has started before.
         again: those to be run although they failed.
         elsewhere: states of runs that are needed and are not of this study; none where they do not exist.
     """
@@ -79,12 +79,12 @@ def queue(
         run.identity: standing.state for run, standing in zip(runs, found, strict=True) if run.identity
     }
     unique = {run.identity: run for run in runs if run.identity}
-    hopeless: dict[str, str] = {}
+    unsatisfiable: dict[str, str] = {}
 
     def is_open(identity: str) -> bool:
         return (
-            identity not in set_aside
-            and identity not in hopeless
+            identity not in already_started
+            and identity not in unsatisfiable
             and (state[identity] in CAN_START or (identity in again and state[identity] in CAN_FAIL))
         )
 
@@ -101,7 +101,7 @@ def queue(
             for need in run.needs:
                 if is_open(identity) and not is_there(need) and not is_coming(need):
                     name = unique[need].variant if need in unique and "/" in need else f"run {need}"
-                    hopeless[identity] = f"needs {name}, which {_what_became(need, state, elsewhere)}"
+                    unsatisfiable[identity] = f"needs {name}, which {_what_became(need, state, elsewhere)}"
                     changed = True
     ready: list[StudyJob] = []
     later: list[StudyJob] = []
@@ -110,13 +110,13 @@ def queue(
         if state[identity] == "running":
             training.add(run.training)
     for identity, run in unique.items():
-        if state[identity] == "running" and identity not in set_aside:
+        if state[identity] == "running" and identity not in already_started:
             later.append(run)
         elif is_open(identity):
             needed = all(map(is_there, run.needs))
             (ready if needed and run.training not in training else later).append(run)
             training.add(run.training)
-    return Queue(ready, later, hopeless)
+    return Queue(ready, later, unsatisfiable)
 
 
 def _what_became(need: str, state: Mapping[str, State], elsewhere: Mapping[str, State | None]) -> str:
@@ -181,7 +181,7 @@ class LocalLauncher:
 
     def launch(self, root: Path, study: Study, options: Options, view: View) -> Outcome:
         """See `Launcher.launch`."""
-        for standing, run in zip(Observer(root, study).look(), study.jobs, strict=True):
+        for standing, run in zip(StatusReader(root, study).look(), study.jobs, strict=True):
             if standing.state not in DONE:
                 _python(run)  # a missing engine is told before anything is written
         slots = slots_of(options.device, options.gpus_per_run)
@@ -209,7 +209,7 @@ class _Launch:
     ) -> None:
         self._command, self._root, self._study, self._options = command, root, study, options
         self._view, self._slots, self._stop = view, slots, stop
-        self._observer = Observer(root, study)
+        self._observer = StatusReader(root, study)
         self._cancelled = Cancelled(root, study.name)
         self._children: dict[str, _Child] = {}
         self._at_work: set[str] = set()  # those of the children that have begun
@@ -243,25 +243,25 @@ class _Launch:
             else:
                 time.sleep(TICK_SECONDS)
 
-    def _look(self) -> list[Standing]:
+    def _look(self) -> list[RunStatus]:
         found = self._observer.look()
         self._at_work |= {s.identity for s in found if s.state == "running"} & self._children.keys()
         shown = [self._with_worker(standing) for standing in found]
         self._view.update(shown, self._stop.reason)
         return shown
 
-    def _with_worker(self, standing: Standing) -> Standing:
+    def _with_worker(self, standing: RunStatus) -> RunStatus:
         """A run whose worker has not taken it yet, or has given it back, is running all the same."""
         if standing.identity not in self._children or standing.state == "running":
             return standing
         phase = "ending" if standing.identity in self._at_work else "starting"
         return msgspec.structs.replace(standing, state="running", phase=phase)
 
-    def _queue(self, found: list[Standing]) -> Queue:
+    def _queue(self, found: list[RunStatus]) -> Queue:
         jobs = self._study.jobs
         needed = {need for run in jobs for need in run.needs} - {run.identity for run in jobs}
         elsewhere = {need: self._state_elsewhere(need) for need in needed}
-        return queue(jobs, found, set_aside=self._tried, again=self._again, elsewhere=elsewhere)
+        return queue(jobs, found, already_started=self._tried, again=self._again, elsewhere=elsewhere)
 
     def _state_elsewhere(self, identity: str) -> State | None:
         status = run_folder(self._root, identity).read_status()
@@ -353,7 +353,7 @@ class _Launch:
             return
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         message = f"its worker {how} without a word; see {folder.path / LOG}; launch again to go on"
-        with suppress(OSError, Held, BadInput), holding(folder.path, str(folder.path)):
+        with suppress(OSError, LockHeld, BadInput), holding(folder.path, str(folder.path)):
             last = folder.read_status() or Status(state="prepared")
             folder.write_status(
                 Status(state="interrupted", message=message, iteration=last.iteration, iterations=last.iterations)
@@ -376,8 +376,8 @@ class _Launch:
                 with suppress(ProcessLookupError):
                     os.killpg(child.process.pid, number)  # what it started too
 
-    def _outcome(self, found: list[Standing], todo: Queue) -> Outcome:
-        messages: Mapping[str, str] = todo.hopeless | self._failures
+    def _outcome(self, found: list[RunStatus], todo: Queue) -> Outcome:
+        messages: Mapping[str, str] = todo.unsatisfiable | self._failures
         failed = {}
         for standing in found:
             message = messages.get(standing.identity)

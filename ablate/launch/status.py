@@ -31,7 +31,7 @@ FAILED: tuple[State, ...] = ("failed", "diverged")
 TAIL = 4096  # bytes of the curves that hold their last line
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A run, as it stands."""
 
     variant: str
@@ -61,7 +61,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
         return min(1.0, self.iteration / self.iterations) if self.iterations else 0.0
 
 
-class Observer:
+class StatusReader:
     """Looks at the runs of a study again and again; what is done is read once.
 
     Args:
@@ -72,11 +72,11 @@ class Observer:
     def __init__(self, root: Path, study: Study) -> None:
         self._root, self._jobs = root, study.jobs
         self._watch = Watch()
-        self._done: dict[str, Standing] = {}
+        self._done: dict[str, RunStatus] = {}
 
-    def look(self) -> list[Standing]:
+    def look(self) -> list[RunStatus]:
         """Every run of the study, and the pre-trainings they need, in the order of `Study.jobs`."""
-        found: dict[str, Standing] = {}
+        found: dict[str, RunStatus] = {}
         standings = []
         for run in self._jobs:
             if isinstance(run, StudyRun) and not run.identity:
@@ -90,7 +90,7 @@ class Observer:
             standings.append(msgspec.structs.replace(standing, variant=run.variant, seed=run.seed))
         return standings
 
-    def _read(self, run: Job) -> Standing:
+    def _read(self, run: Job) -> RunStatus:
         folder = run_folder(self._root, run.identity)
         status = folder.read_status()
         if status is not None and status.state in DONE:
@@ -104,35 +104,35 @@ class Observer:
         # The owner may have finished between the two looks.
         status = folder.read_status()
         if status is None or status.state == "prepared":
-            return Standing(variant=run.variant, seed=run.seed, identity=run.identity, state="waiting")
+            return RunStatus(variant=run.variant, seed=run.seed, identity=run.identity, state="waiting")
         if status.state in ("running", "damaged"):  # its process is gone
             return _with_curves(_from_status(run, status, "interrupted"), folder)
         return _from_status(run, status, status.state)
 
 
-def standings(root: Path, study: Study) -> list[Standing]:
+def standings(root: Path, study: Study) -> list[RunStatus]:
     """Every job of a study, at one look."""
-    return Observer(root, study).look()
+    return StatusReader(root, study).look()
 
 
-def runs_alone(found: Sequence[Standing]) -> list[Standing]:
+def runs_alone(found: Sequence[RunStatus]) -> list[RunStatus]:
     """Without the pre-trainings, which have no place in a table of results."""
     return [standing for standing in found if "/" not in standing.identity]
 
 
-def counts(found: Sequence[Standing]) -> dict[str, int]:
+def counts(found: Sequence[RunStatus]) -> dict[str, int]:
     """How many runs are in which state, those that share a folder counted once; only states that occur."""
     states: dict[str, State] = {s.identity or f"{s.variant} {s.seed}": s.state for s in found}
     return {state: n for state in State.__args__ if (n := list(states.values()).count(state))}  # type: ignore[attr-defined]
 
 
-def _blocked(run: StudyRun) -> Standing:
+def _blocked(run: StudyRun) -> RunStatus:
     message = run.blocked or "it has no identity"
-    return Standing(variant=run.variant, seed=run.seed, identity="", state="blocked", message=message)
+    return RunStatus(variant=run.variant, seed=run.seed, identity="", state="blocked", message=message)
 
 
-def _from_status(run: Job, status: Status, state: Any, owner: Owner | None = None) -> Standing:
-    return Standing(
+def _from_status(run: Job, status: Status, state: Any, owner: Owner | None = None) -> RunStatus:
+    return RunStatus(
         variant=run.variant,
         seed=run.seed,
         identity=run.identity,
@@ -153,7 +153,7 @@ def _planned_iterations(run: Job) -> int:
     return planned if isinstance(planned, int) else 0
 
 
-def _with_curves(standing: Standing, folder: RunFolder) -> Standing:
+def _with_curves(standing: RunStatus, folder: RunFolder) -> RunStatus:
     """Progress as of the last line of the curves, where that is further than the status."""
     line = _last_line(folder.metrics)
     loss, pace, iteration = (line.get(key) for key in ("loss", "seconds_per_iteration", "iteration"))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from ablate.launch.base import LOG
-from ablate.launch.status import DONE, FAILED, Standing, counts, launchers_folder, standings
+from ablate.launch.status import DONE, FAILED, RunStatus, counts, launchers_folder, standings
 from ablate.runs.folder import SCHEMA, run_folder
 from ablate.runs.lock import machine, owners
 from ablate.shell import command
@@ -56,7 +56,7 @@ class PlainView:
     ) -> None:
         """Nothing to close."""
 
-    def update(self, found: list[Standing], stopping: str) -> None:
+    def update(self, found: list[RunStatus], stopping: str) -> None:
         """See `View.update`."""
         if stopping and not self._stopping:
             self._stopping = stopping
@@ -101,7 +101,7 @@ class LiveView:
     ) -> None:
         self._live.stop()
 
-    def update(self, found: list[Standing], stopping: str) -> None:
+    def update(self, found: list[RunStatus], stopping: str) -> None:
         """See `View.update`."""
         from rich.console import Group
         from rich.text import Text
@@ -126,7 +126,7 @@ def view_for(title: str) -> "PlainView | LiveView":
     return LiveView(title) if sys.stderr.isatty() else PlainView(lambda line: print(line, file=sys.stderr, flush=True))
 
 
-def runs_table(found: Sequence[Standing], height: int = 10**9, note_width: int = 10**9) -> "Table":
+def runs_table(found: Sequence[RunStatus], height: int = 10**9, note_width: int = 10**9) -> "Table":
     """A row a run; where they are more than ``height`` lines, the ones that matter now and a count of the others."""
     from rich.table import Table
     from rich.text import Text
@@ -155,7 +155,7 @@ def runs_table(found: Sequence[Standing], height: int = 10**9, note_width: int =
     return table
 
 
-def summary_words(found: Sequence[Standing]) -> str:
+def summary_words(found: Sequence[RunStatus]) -> str:
     """How many runs are done, and how many are in every other state."""
     numbers = counts(found)
     done = sum(numbers.get(state, 0) for state in DONE)
@@ -163,7 +163,7 @@ def summary_words(found: Sequence[Standing]) -> str:
     return ", ".join([f"{done} of {sum(numbers.values())} runs done", *others])
 
 
-def line_words(standing: Standing) -> str:
+def line_words(standing: RunStatus) -> str:
     """A run in one line."""
     if standing.state != "running":
         return ": ".join(part for part in (state_words(standing.state), _message(standing)) if part)
@@ -193,13 +193,13 @@ def clock(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def _share(found: Sequence[Standing]) -> float:
+def _share(found: Sequence[RunStatus]) -> float:
     """How much of what can be run is done, 0 to 1."""
     able = {standing.identity: standing for standing in found if standing.state not in (*FAILED, "blocked")}
     return sum(standing.share for standing in able.values()) / max(1, len(able))
 
 
-def _progress(standing: Standing) -> str:
+def _progress(standing: RunStatus) -> str:
     if not standing.iterations or (not standing.iteration and standing.state != "running"):
         return ""
     full = round(standing.share * BAR_WIDTH)
@@ -207,13 +207,13 @@ def _progress(standing: Standing) -> str:
     return f"{bar}{standing.iteration:,}/{standing.iterations:,}"
 
 
-def _note(standing: Standing) -> str:
+def _note(standing: RunStatus) -> str:
     if standing.owner is not None and standing.state == "running":
         return "" if standing.owner.machine == machine() else f"on {standing.owner.host}"
     return _message(standing) if standing.state in (*FAILED, "interrupted", "blocked", "out_of_memory") else ""
 
 
-def _message(standing: Standing) -> str:
+def _message(standing: RunStatus) -> str:
     """What the status says, without the folder, which is known."""
     return standing.message.rpartition(f"/{standing.identity}: ")[2] if standing.identity else standing.message
 
@@ -314,7 +314,7 @@ def studies_document(root: Path, studies: Sequence[Study]) -> dict[str, Any]:
     }
 
 
-def status_screen(root: Path, study: Study, found: Sequence[Standing]) -> "list[RenderableType]":
+def status_screen(root: Path, study: Study, found: Sequence[RunStatus]) -> "list[RenderableType]":
     """A row a run, and who is launching."""
     from rich.text import Text
 
@@ -328,7 +328,7 @@ def status_screen(root: Path, study: Study, found: Sequence[Standing]) -> "list[
     ]
 
 
-def status_document(root: Path, study: Study, found: Sequence[Standing]) -> dict[str, Any]:
+def status_document(root: Path, study: Study, found: Sequence[RunStatus]) -> dict[str, Any]:
     """The same for ``--json``."""
     return {
         "schema": SCHEMA,

@@ -12,10 +12,10 @@ import msgspec
 
 from ablate.launch.base import BUSY, Job, holding_slots
 from ablate.runs.folder import FINAL, Status, run_folder
-from ablate.runs.lock import Held, Owner, is_alive, owners
+from ablate.runs.lock import LockHeld, Owner, is_alive, owners
 from ablate.studies.study import Job as StudyJob
 from ablate.studies.study import StudyRun, read_study
-from analysis.exceptions import BadInput, Refusal
+from analysis.exceptions import BadInput, DetablateError
 
 LOOK_SECONDS = 1.0  # between two looks at the launcher
 
@@ -34,10 +34,10 @@ def carry_out(job: Job) -> int:
                 if job.launcher is not None:
                     _stop_with(job.launcher)
             _execute(job)
-    except Held as held:
+    except LockHeld as held:
         print(f"{held}", flush=True)
         return BUSY
-    except Refusal as refusal:
+    except DetablateError as refusal:
         print(f"error: {refusal}", flush=True)
         if first and isinstance(refusal, BadInput):
             _note_failure(job, str(refusal))
@@ -54,9 +54,9 @@ def _execute(job: Job) -> None:
         raise BadInput(f"{run.variant}: {run.blocked or 'has no config'}")
     from ablate.execute.pretraining import pretrain
     from ablate.execute.run import execute
-    from ablate.train.outcome import Habits
+    from ablate.train.outcome import RuntimeOptions
 
-    habits = Habits(
+    runtime = RuntimeOptions(
         device=job.device,
         workers=job.loaders,
         checkpoint_seconds=60 * job.checkpoint_minutes,
@@ -64,9 +64,9 @@ def _execute(job: Job) -> None:
     )
     root = Path(job.root)
     if not isinstance(run, StudyRun):
-        pretrain(run.pretraining, root, habits, keep=run.epochs, name=run.identity, again=job.again)
+        pretrain(run.pretraining, root, runtime, keep=run.epochs, name=run.identity, again=job.again)
     elif run.config is not None:
-        execute(run.config, root, habits, identity=run.identity, again=job.again)
+        execute(run.config, root, runtime, identity=run.identity, again=job.again)
 
 
 def _run_of(job: Job) -> StudyJob:

@@ -27,7 +27,7 @@ def learned_offsets(old: int, new: int) -> list[float]:
     return [*(-x for x in reversed(reach)), 0.0, *reach]
 
 
-def growth(old: int, new: int) -> Tensor:
+def rel_pos_interp(old: int, new: int) -> Tensor:
     """The linear map f64[2*new-1, 2*old-1] from the biases of a small grid's offsets to those of a larger grid's.
 
     Values at ``learned_offsets`` are joined by a cubic spline, which is read at the whole offsets of the new grid.
@@ -140,7 +140,7 @@ def _fit_axis(offsets: Tensor, side: int) -> Tensor:
     have = (offsets.shape[-1] + 1) // 2
     if side <= have:
         return offsets[..., have - side : have + side - 1]
-    return offsets @ growth(have, side).T.to(offsets)
+    return offsets @ rel_pos_interp(have, side).T.to(offsets)
 
 
 def fit_table(table: Tensor, old: Grid, new: Grid) -> Tensor:

@@ -65,7 +65,7 @@ PATTERNS: tuple[Pattern, ...] = ("window", "hybrid", "global")
 PROPAGATIONS: tuple[Propagation, ...] = ("none", "shift", "conv_naive", "conv_basic", "conv_bottleneck")
 
 
-def placed(depth: int, blocks: str | Sequence[int], count: int) -> tuple[int, ...]:
+def global_block_indexes(depth: int, blocks: str | Sequence[int], count: int) -> tuple[int, ...]:
     """Which blocks (0-based, sorted) pass information between windows, by global attention or a convolution after them.
 
     ``even`` takes the last block of each of ``count`` equal parts; with 4 these are the tapped ones (paper, section 2).
@@ -207,7 +207,9 @@ class ViT(nn.Module):
             raise ValueError(f"a multi-scale pyramid needs a depth divisible by 4, but the depth is {depth}")
         side = image_size // patch_size
         chosen = (
-            placed(depth, global_blocks, global_count) if pattern == "hybrid" or propagation.startswith("conv") else ()
+            global_block_indexes(depth, global_blocks, global_count)
+            if pattern == "hybrid" or propagation.startswith("conv")
+            else ()
         )
         is_global = {"window": (), "hybrid": chosen, "global": tuple(range(depth))}[pattern]
         if len(is_global) < depth and not 1 <= window_size <= side:
@@ -287,7 +289,7 @@ class ViT(nn.Module):
             x = x + resize_embedding(self.pos_embed, grid)
         x = x.contiguous()  # the convolution's layout would stay, and cost every sum and norm of every block
         biases = {} if self.block_bias else self._biases(grid, x)
-        keep = self._keep(batch, x.device)
+        keep = self.drop_path_mask(batch, x.device)
         maps = []
         for index, block in enumerate(self.blocks):
             attention: Attention = block.attn  # type: ignore[assignment]
@@ -328,7 +330,7 @@ class ViT(nn.Module):
             biases[self.window_size, True] = aligned(masked.flatten(0, 1)[None])
         return biases
 
-    def _keep(self, batch: int, device: torch.device) -> Tensor | None:
+    def drop_path_mask(self, batch: int, device: torch.device) -> Tensor | None:
         """Drop path of all blocks in one draw -> [depth, 2, B], 0 (dropped) or 1 / (1 - rate); None if unused."""
         if not self.training or not self.drop_path:
             return None

@@ -32,7 +32,7 @@ ENDED = "ZX"  # states of a process: a zombie has ended, only nobody has asked i
 COLLISIONS = 20  # withdrawals before others in the same moment; each halves the chance of another
 
 
-class Held(BadInput):
+class LockHeld(BadInput):
     """Somebody else is at this work."""
 
 
@@ -49,7 +49,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
         return f"process {self.pid} on {self.host}"
 
 
-class Claim(msgspec.Struct, frozen=True):
+class LockFile(msgspec.Struct, frozen=True):
     """A claim as it was read; without an owner where the file was cut short."""
 
     path: Path
@@ -74,7 +74,7 @@ class Watch:
         self._seen: dict[Path, tuple[int, float]] = {}  # the last beat, and when it was first seen
         self._beaten: set[Path] = set()
 
-    def living(self, folder: Path) -> list[Claim]:
+    def living(self, folder: Path) -> list[LockFile]:
         """The claims on a folder whose owners live, as far as is known; the dead ones are deleted."""
         living = []
         for claim in _read_claims(folder):
@@ -85,11 +85,11 @@ class Watch:
                 living.append(claim)
         return living
 
-    def has_beaten(self, claim: Claim) -> bool:
+    def has_beaten(self, claim: LockFile) -> bool:
         """Whether a claim surely has a living owner: he can be seen, or touched it between two looks of this watch."""
         return claim.is_of_this_machine or claim.path in self._beaten
 
-    def _is_dead(self, claim: Claim) -> bool:
+    def _is_dead(self, claim: LockFile) -> bool:
         if claim.is_of_this_machine and claim.owner is not None:
             return not is_alive(claim.owner.pid, claim.owner.born)
         beat, since = self._seen.get(claim.path, (None, 0.0))
@@ -180,7 +180,7 @@ def _alone(folder: Path, what: str) -> Path:
     for _ in range(COLLISIONS):
         while others := watch.living(folder):
             if any(watch.has_beaten(other) for other in others):
-                raise Held(_refusal(what, others))
+                raise LockHeld(_refusal(what, others))
             time.sleep(min(1.0, SILENCE_SECONDS / 10))
         own = _claim(folder)
         others = [other for other in watch.living(folder) if other.path != own]
@@ -188,10 +188,10 @@ def _alone(folder: Path, what: str) -> Path:
             return own
         own.unlink(missing_ok=True)
         time.sleep(random.uniform(0, 0.05))
-    raise Held(_refusal(what, others))
+    raise LockHeld(_refusal(what, others))
 
 
-def _refusal(what: str, others: list[Claim]) -> str:
+def _refusal(what: str, others: list[LockFile]) -> str:
     named = [str(other.owner) for other in others if other.owner is not None]
     return f"{what}: {named[0] if named else 'another process'} is at this; wait for it, or stop it first"
 
@@ -211,7 +211,7 @@ def _claim(folder: Path) -> Path:
     return path
 
 
-def _read_claims(folder: Path) -> list[Claim]:
+def _read_claims(folder: Path) -> list[LockFile]:
     found = []
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if entry.name.startswith(PREFIX))
@@ -229,7 +229,7 @@ def _read_claims(folder: Path) -> list[Claim]:
             owner = msgspec.json.decode(content, type=Owner)
         except (msgspec.DecodeError, UnicodeDecodeError):
             owner = None
-        found.append(Claim(folder / name, owner, beat))
+        found.append(LockFile(folder / name, owner, beat))
     return found
 
 

@@ -37,7 +37,7 @@ from analysis.exceptions import BadInput
 if TYPE_CHECKING:
     import torch
 
-    from ablate.engines.base import Subject
+    from ablate.engines.base import BenchmarkTarget
 
 
 FILE = "probe.json"
@@ -138,13 +138,13 @@ class Prober:
         message = ""
         torch.manual_seed(0)
         try:
-            subject = engine_of(config).subject(config, self.root, self.device, self._read)
-            trained = self._load(subject, folder)
-            times, peak = self._train(subject, config)
+            benchmark_target = engine_of(config).benchmark_target(config, self.root, self.device, self._read)
+            trained = self._load(benchmark_target, folder)
+            times, peak = self._train(benchmark_target, config)
             iterations, seconds, spread = len(times), statistics.median(times), _spread(times)
             if trained:
-                self._load(subject, folder)  # the iterations above moved the weights
-                spent = self._predict(subject)
+                self._load(benchmark_target, folder)  # the iterations above moved the weights
+                spent = self._predict(benchmark_target)
                 images, per_image = len(spent), statistics.median(spent)
         except (OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
@@ -184,7 +184,7 @@ class Prober:
             measured=now(),
         )
 
-    def _load(self, subject: "Subject", folder: RunFolder) -> bool:
+    def _load(self, benchmark_target: "BenchmarkTarget", folder: RunFolder) -> bool:
         from ablate.train.checkpoint import load_newest
 
         try:
@@ -192,10 +192,10 @@ class Prober:
         except BadInput:
             return False
         if state is not None:
-            subject.load(state["model"])
+            benchmark_target.load(state["model"])
         return state is not None
 
-    def _train(self, subject: "Subject", config: RunConfig) -> tuple[list[float], float]:
+    def _train(self, benchmark_target: "BenchmarkTarget", config: RunConfig) -> tuple[list[float], float]:
         """Seconds of each iteration, and the peak in GiB."""
         import torch
 
@@ -203,20 +203,20 @@ class Prober:
         from ablate.train.optim import build_scaler
 
         assert config.train.precision != "auto"
-        optimizer = subject.optimizer()
+        optimizer = benchmark_target.optimizer()
         for group in optimizer.param_groups:
             group["lr"] = 0.0  # the same arithmetic, and no other number of proposals in the next iteration
         scaler = build_scaler(config.train.precision, self.device)
-        subject.module.train()
+        benchmark_target.module.train()
         cap = config.train.memory_cap_gib  # a run that answers for a smaller device is measured as there
-        meter = MemoryMeter(subject.module, self.device, None if cap == "none" else cap)
+        meter = MemoryMeter(benchmark_target.module, self.device, None if cap == "none" else cap)
 
         peak, steps = 0.0, 0
 
         def step(_: int) -> None:
             nonlocal peak, steps
             with meter.watching():
-                losses = subject.losses()
+                losses = benchmark_target.losses()
                 scaler.scale(torch.stack(list(losses.values())).sum()).backward()  # type: ignore[no-untyped-call]
             scaler.step(optimizer)
             scaler.update()
@@ -227,10 +227,10 @@ class Prober:
 
         return self._timed(step, range(ITERATIONS)), peak
 
-    def _predict(self, subject: "Subject") -> list[float]:
+    def _predict(self, benchmark_target: "BenchmarkTarget") -> list[float]:
         """Seconds of each image."""
-        subject.module.eval()
-        return self._timed(subject.predict, range(subject.images))
+        benchmark_target.module.eval()
+        return self._timed(benchmark_target.predict, range(benchmark_target.images))
 
     def _timed(self, act: Callable[[int], None], places: range) -> list[float]:
         """Seconds of each act: at all places, again and again until the least time is over, once if they are slow."""

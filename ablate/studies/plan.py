@@ -231,7 +231,7 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
                     needs=(*variant.needs, *first),
                     blocked=None if one is not None else variant.blocked or str(configs[variant.name]),
                     note=_note(variant, config),
-                    uncontrolled=() if config is None else beyond(known[baseline], config, touches),
+                    uncontrolled=() if config is None else changed_outside_axis(known[baseline], config, touches),
                     levels=variant.levels,
                     number=variant.number,
                     size=sizes.get(variant.name),
@@ -259,7 +259,7 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
     )
 
 
-def beyond(baseline: RunConfig, config: RunConfig, touches: frozenset[str]) -> tuple[str, ...]:
+def changed_outside_axis(baseline: RunConfig, config: RunConfig, touches: frozenset[str]) -> tuple[str, ...]:
     """The keys in which two configs differ although the axis does not touch them; the seed may."""
     first, second = leaves(msgspec.to_builtins(baseline)), leaves(msgspec.to_builtins(config))
     differing = (key for key in dict.fromkeys([*first, *second]) if first.get(key) != second.get(key))

@@ -25,7 +25,7 @@ from analysis.coco.detections import read_detections
 from analysis.coco.ground_truth import GroundTruth, read_ground_truth
 from analysis.evaluation.error_types import Settings
 from analysis.exceptions import BadInput
-from analysis.stats.compare import Comparison, Entrant, compare
+from analysis.stats.compare import Candidate, Comparison, compare
 from analysis.stats.intervals import Estimate, estimate
 
 IouType = Literal["bbox", "segm"]
@@ -373,8 +373,8 @@ def compare_study(
             "seeds; ablate launch runs what is not done"
         )
     ground_truth = read_validation(root, study, paired[study.baseline][0])
-    entrants = [
-        Entrant(
+    candidates = [
+        Candidate(
             variant,
             tuple(read_detections(run_folder(root, run.identity).predictions, ground_truth) for run in runs),
             tuple(run.seed for run in runs),
@@ -383,7 +383,7 @@ def compare_study(
     ]
     comparison = compare(
         ground_truth,
-        entrants,
+        candidates,
         Settings(iou_type, IOU),
         baseline=study.baseline,
         resamples=resamples,

@@ -18,7 +18,7 @@ from ablate.train.distributed import Processes, StopRequest, outlive_a_polite_st
 from ablate.train.logging import Curves
 from ablate.train.memory import MemoryMeter, OutOfMemoryError, is_out_of_memory
 from ablate.train.optim import Precision, build_scaler, set_lr
-from ablate.train.outcome import Diverged, Habits, Interrupted, RanOutOfMemory, RunFailed
+from ablate.train.outcome import Diverged, Interrupted, RanOutOfMemory, RunFailed, RuntimeOptions
 from analysis.exceptions import BadInput
 
 LOG_EVERY = 20  # iterations
@@ -27,7 +27,7 @@ SHORTEST_EPOCH_TO_SAVE = 60.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainStats:
     """What training cost."""
 
     iterations: int
@@ -36,7 +36,7 @@ class Trained:
     device: str  # cpu or cuda; decides what the peak is of
 
 
-class Loop:
+class TrainLoop:
     """Optimizer steps of some model, whose work is never lost; what a step learns from is its subclasses' concern.
 
     Args:
@@ -45,7 +45,7 @@ class Loop:
         precision: of the forward pass.
         folder: of the run.
         processes: that train together.
-        habits: what changes no result.
+        runtime: what changes no result.
         passes: forward and backward passes before each optimizer step.
         iterations: optimizer steps of the whole run.
         epoch: iterations of an epoch, for the checkpoints.
@@ -62,7 +62,7 @@ class Loop:
         precision: Precision,
         folder: RunFolder,
         processes: Processes,
-        habits: Habits,
+        runtime: RuntimeOptions,
         *,
         passes: int,
         iterations: int,
@@ -71,7 +71,7 @@ class Loop:
         clip: float | None = None,
     ) -> None:
         self.module, self.optimizer, self.precision, self.folder = module, optimizer, precision, folder
-        self.processes, self.habits, self.passes, self.clip = processes, habits, passes, clip
+        self.processes, self.runtime, self.passes, self.clip = processes, runtime, passes, clip
         self.device = processes.device
         self.model: torch.nn.Module = module
         if processes.count > 1:
@@ -94,10 +94,10 @@ class Loop:
         """The learning rate of an iteration."""
         raise NotImplementedError
 
-    def _passed(self, iteration: int, curves: Curves) -> None:
+    def after_step(self, iteration: int, curves: Curves) -> None:
         """What is to be kept or measured after so many iterations, before a checkpoint is taken of them."""
 
-    def train(self) -> Trained:
+    def train(self) -> TrainStats:
         """Go on from the newest checkpoint to the last iteration, and save it.
 
         Raises:
@@ -114,7 +114,7 @@ class Loop:
             with (
                 StopRequest() as stop,
                 Curves(
-                    self.folder if self.processes.first else None, first, self.iterations, self.habits.say
+                    self.folder if self.processes.first else None, first, self.iterations, self.runtime.say
                 ) as curves,
                 _reproducible(self.device),
             ):
@@ -127,7 +127,7 @@ class Loop:
                 raise
             self._tell()
             raise RanOutOfMemory(self._memory_sentence(error)) from None
-        return Trained(self.iterations, self._seconds(), self._peak_gib(), self.device.type)
+        return TrainStats(self.iterations, self._seconds(), self._peak_gib(), self.device.type)
 
     def _batches(
         self,
@@ -153,7 +153,7 @@ class Loop:
             data,
             batch_sampler=order,
             collate_fn=collate,
-            num_workers=self.processes.workers(self.habits.workers),
+            num_workers=self.processes.workers(self.runtime.workers),
             pin_memory=self.device.type == "cuda",
             worker_init_fn=outlive_a_polite_stop,
         )
@@ -194,15 +194,15 @@ class Loop:
                 curves.add(done, {"loss": sum(means.values()), **means, **extra})
                 sums, since, logged = {}, done, seconds
             with self._clock_stopped():
-                self._passed(done, curves)
-            wanted = self.habits.checkpoint_iterations and done % self.habits.checkpoint_iterations == 0
+                self.after_step(done, curves)
+            wanted = self.runtime.checkpoint_iterations and done % self.runtime.checkpoint_iterations == 0
             epoch_ends = done % self.epoch == 0 and now - saved > SHORTEST_EPOCH_TO_SAVE
             if (
                 wanted
                 or epoch_ends
                 or asked_to_stop
                 or done == self.iterations
-                or (now - saved > self.habits.checkpoint_seconds)
+                or (now - saved > self.runtime.checkpoint_seconds)
             ):
                 with self._clock_stopped():
                     self._save()
@@ -261,7 +261,7 @@ class Loop:
             self._seconds_before, self._peak_before = state["seconds"], state["peak_gib"]
             if self.processes.first and self.iteration < self.iterations:
                 self.folder.append_event("resumed", iteration=self.iteration)
-                self.habits.say(f"continuing after iteration {self.iteration} of {self.iterations}")
+                self.runtime.say(f"continuing after iteration {self.iteration} of {self.iterations}")
         self.processes.wait()
 
     def _save(self) -> None:
@@ -284,7 +284,7 @@ class Loop:
     def _warn(self, line: str) -> None:
         if self.processes.first:
             self.folder.append_event("warning", message=line)
-            self.habits.say(f"warning: {line}")
+            self.runtime.say(f"warning: {line}")
 
     def _memory_sentence(self, error: Exception) -> str:
         limit = "the device" if self.cap is None else f"the cap of {self.cap} GiB"

@@ -20,9 +20,9 @@ from ablate.runs.folder import PretrainingFolder, replacing
 from ablate.train.checkpoint import write_tensors
 from ablate.train.distributed import Processes
 from ablate.train.logging import Curves
-from ablate.train.loop import Loop
+from ablate.train.loop import TrainLoop
 from ablate.train.optim import autocast, lr_factor_after_warmup
-from ablate.train.outcome import Habits
+from ablate.train.outcome import RuntimeOptions
 from analysis.exceptions import BadInput
 
 GAP = 4  # pixels
@@ -69,7 +69,7 @@ IMAGES_OF_LR = 256  # to which base_lr belongs
 SHOWN = 8  # pictures in a gallery
 
 
-class Pretrainer(Loop):
+class Pretrainer(TrainLoop):
     """One pre-training.
 
     Args:
@@ -78,7 +78,7 @@ class Pretrainer(Loop):
         data: the crops.
         folder: of the pre-training.
         processes: that train together.
-        habits: what changes no result.
+        runtime: what changes no result.
         keep: epochs after which the weights are kept; those after the last one always are.
         accumulate: forward passes of a process before each optimizer step.
 
@@ -95,7 +95,7 @@ class Pretrainer(Loop):
         data: PictureSet,
         folder: PretrainingFolder,
         processes: Processes,
-        habits: Habits,
+        runtime: RuntimeOptions,
         *,
         keep: Sequence[int] = (),
         accumulate: int = 1,
@@ -118,7 +118,7 @@ class Pretrainer(Loop):
             settings.precision,
             folder,
             processes,
-            habits,
+            runtime,
             passes=accumulate,
             iterations=settings.total_iterations(len(data)),
             epoch=max(1, len(data) // settings.batch_size),
@@ -147,7 +147,7 @@ class Pretrainer(Loop):
     def _lr(self, iteration: int) -> float:
         return self.peak_lr * lr_factor_after_warmup(iteration, iterations=self.iterations, warmup=self.warmup)
 
-    def _passed(self, iteration: int, curves: Curves) -> None:
+    def after_step(self, iteration: int, curves: Curves) -> None:
         """Keep weights and pictures; before the checkpoint, so that none says more is done than is there."""
         if iteration not in self.kept or not self.processes.first:
             return

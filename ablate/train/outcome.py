@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from analysis.exceptions import Refusal
+from analysis.exceptions import DetablateError
 
 
-class RunFailed(Refusal):
+class RunFailed(DetablateError):
     """Training that cannot go on; the status of the run folder says why too."""
 
     exit_code = 3
@@ -31,7 +31,7 @@ def _silent(_: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Habits:
+class RuntimeOptions:
     """How a run is carried out; nothing here changes its result, so nothing here is part of its identity.
 
     Attributes:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ablate.config import schema as cfg
 from ablate.models.position import fit_table, resize_embedding
-from ablate.models.vit import placed
+from ablate.models.vit import global_block_indexes
 from ablate.weights.build import build_vit
 from ablate.weights.checkpoint import forget
 from ablate.weights.source import Dropped, Facts, Mapped, Source, listed, read_source
@@ -228,7 +228,7 @@ def _users(vit: cfg.ViT, shapes: Mapping[str, torch.Size]) -> dict[str, list[int
     attention, every = vit.attention, list(range(vit.depth))
     everywhere = {"window": [], "hybrid": [], "global": every}[attention.pattern]
     if attention.pattern == "hybrid":
-        everywhere = list(placed(vit.depth, attention.global_blocks, attention.global_count))
+        everywhere = list(global_block_indexes(vit.depth, attention.global_blocks, attention.global_count))
     users = dict(zip(TABLES, ([block for block in every if block not in everywhere], everywhere), strict=True))
     return {name: blocks for name, blocks in users.items() if name in shapes}
 

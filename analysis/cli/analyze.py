@@ -335,9 +335,9 @@ def _errors(
 
 
 def _resampled(ground_truth: "GroundTruth", runs: "list[Run]", settings: "Settings") -> "Comparison":
-    from analysis.stats.compare import Entrant, compare
+    from analysis.stats.compare import Candidate, compare
 
-    return compare(ground_truth, [Entrant(run.name, (run.detections,)) for run in runs], settings)
+    return compare(ground_truth, [Candidate(run.name, (run.detections,)) for run in runs], settings)
 
 
 @app.command()

@@ -63,7 +63,7 @@ def compare(
     from analysis.coco.ground_truth import read_ground_truth
     from analysis.render.comparison import comparison_screen
     from analysis.render.errors import print_warnings, print_whole
-    from analysis.stats.compare import Entrant
+    from analysis.stats.compare import Candidate
     from analysis.stats.compare import compare as compare_runs
 
     settings = settings_of(iou_type, iou, background_iou, max_dets)
@@ -71,12 +71,12 @@ def compare(
     if len(named) < 2:
         raise BadInput(f"{named[0][0]} is the only run; name at least two prediction files to compare")
     ground_truth = read_ground_truth(truth, respect_ignore=respect_ignore)
-    entrants = [
-        Entrant(name, (read_detections(path, ground_truth, drop_unknown=drop_unknown),)) for name, path in named
+    candidates = [
+        Candidate(name, (read_detections(path, ground_truth, drop_unknown=drop_unknown),)) for name, path in named
     ]
     comparison = compare_runs(
         ground_truth,
-        entrants,
+        candidates,
         settings,
         baseline=baseline,
         resamples=resamples or 0,
@@ -91,7 +91,7 @@ def compare(
 
         typer.echo(encode(comparison_document(ground_truth, comparison)).decode(), nl=False)
         return
-    warnings = [(entrant.name, w) for entrant in entrants for dt in entrant.detections for w in dt.warnings]
+    warnings = [(candidate.name, w) for candidate in candidates for dt in candidate.detections for w in dt.warnings]
     print_warnings([(ground_truth.path.name, w) for w in ground_truth.warnings] + warnings)
     print_whole(*comparison_screen(ground_truth, comparison))
     if out:

@@ -14,7 +14,7 @@ from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.confusion import Confusion, category_confusion, with_costs
 from analysis.evaluation.error_types import Settings
-from analysis.evaluation.outcomes import Fates, object_fates
+from analysis.evaluation.outcomes import ObjectOutcomes, object_outcomes
 from analysis.evaluation.slices import (
     COCO_SIZES,
     ClassErrors,
@@ -29,7 +29,7 @@ from analysis.evaluation.slices import (
     object_crowding,
     thresholds,
 )
-from analysis.evaluation.tide import Breakdown, break_down_verdict, judge_at
+from analysis.evaluation.tide import Breakdown, break_down_verdict, match_and_label_at
 from analysis.exceptions import BadInput
 
 
@@ -103,11 +103,11 @@ PARTS = ("class", "size", "iou", "crowding", "confusion")
 
 
 @dataclass(frozen=True, eq=False)
-class Where:
+class RunAnalysis:
     """A run, the fate of every object, and the parts that were asked for."""
 
     run: Run
-    fates: Fates
+    outcomes: ObjectOutcomes
     classes: ClassErrors | None = None
     sizes: SizeErrors | None = None
     ious: IouErrors | None = None
@@ -151,21 +151,23 @@ class Analysis:
             self._crowding = object_crowding(self._ground_truth)
         return self._crowding
 
-    def of(self, name: str, detections: Detections) -> Where:
+    def of(self, name: str, detections: Detections) -> RunAnalysis:
         """Match a run once and compute the parts."""
         gt, parts = self._ground_truth, self._parts
         along = thresholds(self._settings) if "iou" in parts else []
-        verdicts = judge_at(gt, detections, self._settings, [self._settings.iou, *along])
-        verdict = next(verdicts)
-        breakdown = break_down_verdict(verdict, detections)
+        matched_runs = match_and_label_at(gt, detections, self._settings, [self._settings.iou, *along])
+        matched_run = next(matched_runs)
+        breakdown = break_down_verdict(matched_run, detections)
         labels = breakdown.labels
-        fates = object_fates(labels)
-        return Where(
+        outcomes = object_outcomes(labels)
+        return RunAnalysis(
             run=Run(name, detections, breakdown),
-            fates=fates,
-            classes=by_class(gt, detections, verdict, breakdown) if "class" in parts else None,
-            sizes=by_size(gt, detections, verdict, self._sizes) if "size" in parts else None,
-            ious=along_verdicts(verdicts, detections, self._settings) if "iou" in parts else None,
-            crowding=by_crowding(self.crowding, fates, labels) if "crowding" in parts else None,
-            confusion=with_costs(category_confusion(gt, detections, labels), verdict) if "confusion" in parts else None,
+            outcomes=outcomes,
+            classes=by_class(gt, detections, matched_run, breakdown) if "class" in parts else None,
+            sizes=by_size(gt, detections, matched_run, self._sizes) if "size" in parts else None,
+            ious=along_verdicts(matched_runs, detections, self._settings) if "iou" in parts else None,
+            crowding=by_crowding(self.crowding, outcomes, labels) if "crowding" in parts else None,
+            confusion=with_costs(category_confusion(gt, detections, labels), matched_run)
+            if "confusion" in parts
+            else None,
         )

@@ -16,7 +16,7 @@ from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.average_precision import COCO_RECALLS, EPSILON, recall_steps
 from analysis.evaluation.error_types import CLS, TRUE_POSITIVE, Labels
-from analysis.evaluation.tide import TIDE_RECALLS, Verdict
+from analysis.evaluation.tide import TIDE_RECALLS, MatchedRun
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ def category_confusion(ground_truth: GroundTruth, detections: Detections, labels
     return Confusion(classes, pairs[order] // classes, pairs[order] % classes, count[order], objects[order])
 
 
-def with_costs(confusion: Confusion, verdict: Verdict) -> Confusion:
+def with_costs(confusion: Confusion, matched_run: MatchedRun) -> Confusion:
     """The confusion with the points of the mean AP (0..100) of each pair, the costliest first.
 
     In the ``coco`` convention the cost is exactly that of :meth:`Verdict.fixed` on the errors of the pair. In
@@ -99,25 +99,25 @@ def with_costs(confusion: Confusion, verdict: Verdict) -> Confusion:
 
     >>> from analysis import Settings, read_detections, read_ground_truth
     >>> from analysis.evaluation.confusion import category_confusion
-    >>> from analysis.evaluation.tide import judge
+    >>> from analysis.evaluation.tide import match_and_label
     >>> from analysis.coco.synthetic import write_example
     >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
     >>> gt = read_ground_truth(truth)
     >>> dt = read_detections(predictions["confused-classes"], gt)
-    >>> verdict = judge(gt, dt, Settings())
-    >>> confusion = with_costs(category_confusion(gt, dt, verdict.labels), verdict)
+    >>> matched_run = match_and_label(gt, dt, Settings())
+    >>> confusion = with_costs(category_confusion(gt, dt, matched_run.labels), matched_run)
     >>> bool(confusion.cost[0] >= confusion.cost[1] > 0)
     True
     """
-    wrong = np.flatnonzero(verdict.label == CLS)
-    target = verdict.labels.target[verdict.row[wrong]]
-    pair = verdict.object_category[target] * confusion.categories + verdict.category[wrong]
+    wrong = np.flatnonzero(matched_run.label == CLS)
+    target = matched_run.labels.target[matched_run.row[wrong]]
+    pair = matched_run.object_category[target] * confusion.categories + matched_run.category[wrong]
     order = np.argsort(pair, kind="stable")
     wrong, pair = wrong[order], pair[order]
     wanted = confusion.true * confusion.categories + confusion.predicted
     low, high = np.searchsorted(pair, wanted, side="left"), np.searchsorted(pair, wanted, side="right")
-    curves = _Curves(verdict)
-    wins = verdict.labels.fixes[verdict.row]
+    curves = _Curves(matched_run)
+    wins = matched_run.labels.fixes[matched_run.row]
     cost = np.zeros(len(wanted))
     for place in np.flatnonzero(low < high).tolist():
         errors = wrong[low[place] : high[place]]
@@ -130,18 +130,18 @@ def with_costs(confusion: Confusion, verdict: Verdict) -> Confusion:
 class _Curves:
     """Each category's curve as the ranks of its true positives among what counts."""
 
-    def __init__(self, verdict: Verdict) -> None:
-        ranking, self._verdict = verdict.ranking_fixed, verdict
-        coco = verdict.settings.convention == "coco"
+    def __init__(self, matched_run: MatchedRun) -> None:
+        ranking, self._verdict = matched_run.ranking_fixed, matched_run
+        coco = matched_run.settings.convention == "coco"
         self._epsilon = EPSILON if coco else 0.0
-        self._steps = recall_steps(verdict.positives, COCO_RECALLS if coco else TIDE_RECALLS)
-        rows = ranking.rows[verdict.base.counted[ranking.rows]]
-        edge = np.searchsorted(verdict.category[rows], np.arange(verdict.categories + 1))
-        place = np.split(verdict.place[rows], edge[1:-1])
-        right = np.split(verdict.base.right[rows], edge[1:-1])
+        self._steps = recall_steps(matched_run.positives, COCO_RECALLS if coco else TIDE_RECALLS)
+        rows = ranking.rows[matched_run.base.counted[ranking.rows]]
+        edge = np.searchsorted(matched_run.category[rows], np.arange(matched_run.categories + 1))
+        place = np.split(matched_run.place[rows], edge[1:-1])
+        right = np.split(matched_run.base.right[rows], edge[1:-1])
         self._place = place  # of what counts in a category, ascending
         self._hits = [np.flatnonzero(one) + 1 for one in right]
-        known = (verdict.positives > 0) | (np.diff(edge) > 0) if not coco else verdict.positives > 0
+        known = (matched_run.positives > 0) | (np.diff(edge) > 0) if not coco else matched_run.positives > 0
         self._points = 100 / max(int(known.sum()), 1)
         self._base = [self._ap(c, hits) for c, hits in enumerate(self._hits)]
 

@@ -9,7 +9,7 @@ from analysis.arrays import Ints
 from analysis.evaluation.error_types import CLS, LOC, TRUE_POSITIVE, Labels
 
 FOUND, MISLOCALISED, CONFUSED, MISSED, IGNORED = range(5)
-FATE_NAMES = ("found", "mislocalised", "confused", "missed", "ignored")
+OUTCOME_NAMES = ("found", "mislocalised", "confused", "missed", "ignored")
 FATE_MEANINGS = {
     "found": "a detection took it",
     "mislocalised": "not found; the best claim to it has the right category, and its box too far off",
@@ -20,23 +20,23 @@ FATE_MEANINGS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Fates:
+class ObjectOutcomes:
     """One fate an object, at the threshold and in the convention of the breakdown.
 
     Of the cls and loc errors that claim the same unfound object, the one with the best score decides, as it decides
     which of them a fix turns right: an object is mislocalised or confused, never both. ``both`` errors claim nothing.
     """
 
-    fate: NDArray[np.int8]  # [M] FOUND .. IGNORED
+    outcome: NDArray[np.int8]  # [M] FOUND .. IGNORED
     by: Ints  # [M] the detection that took it or has the best claim (row of the arrays), -1 for none
 
     @property
     def count(self) -> dict[str, int]:
         """How many objects met each fate."""
-        return dict(zip(FATE_NAMES, np.bincount(self.fate, minlength=len(FATE_NAMES)).tolist(), strict=True))
+        return dict(zip(OUTCOME_NAMES, np.bincount(self.outcome, minlength=len(OUTCOME_NAMES)).tolist(), strict=True))
 
 
-def object_fates(labels: Labels) -> Fates:
+def object_outcomes(labels: Labels) -> ObjectOutcomes:
     """The fate of every object of a breakdown.
 
     >>> from analysis import break_down, read_detections, read_ground_truth
@@ -44,16 +44,16 @@ def object_fates(labels: Labels) -> Fates:
     >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
     >>> gt = read_ground_truth(truth)
     >>> result = break_down(gt, read_detections(predictions["confused-classes"], gt))
-    >>> count = object_fates(result.labels).count
+    >>> count = object_outcomes(result.labels).count
     >>> count["found"] == result.true_positives, count["missed"] == result.count["miss"]
     (True, True)
     >>> sum(count.values()) == len(gt) and count["confused"] > count["mislocalised"]
     True
     """
-    fate = np.full(len(labels.matched), IGNORED, dtype=np.int8)
+    outcome = np.full(len(labels.matched), IGNORED, dtype=np.int8)
     by = np.full(len(labels.matched), -1, dtype=np.int64)
-    fate[labels.missed] = MISSED
+    outcome[labels.missed] = MISSED
     for error, meets in ((TRUE_POSITIVE, FOUND), (LOC, MISLOCALISED), (CLS, CONFUSED)):
         rows = np.flatnonzero((labels.error == error) & (labels.fixes | (error == TRUE_POSITIVE)))
-        fate[labels.target[rows]], by[labels.target[rows]] = meets, rows
-    return Fates(fate, by)
+        outcome[labels.target[rows]], by[labels.target[rows]] = meets, rows
+    return ObjectOutcomes(outcome, by)

@@ -28,8 +28,8 @@ from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.average_precision import COCO_IOUS
 from analysis.evaluation.error_types import DUP, ERRORS, SPECIAL, TRUE_POSITIVE, Labels, Settings
 from analysis.evaluation.matching import build_pairs
-from analysis.evaluation.outcomes import FATE_NAMES, FOUND, IGNORED, MISSED, Fates
-from analysis.evaluation.tide import Breakdown, Verdict, break_down_verdict, judge_at
+from analysis.evaluation.outcomes import FOUND, IGNORED, MISSED, OUTCOME_NAMES, ObjectOutcomes
+from analysis.evaluation.tide import Breakdown, MatchedRun, break_down_verdict, match_and_label_at
 from analysis.exceptions import BadInput
 
 
@@ -73,19 +73,21 @@ class ClassErrors:
         return order
 
 
-def by_class(ground_truth: GroundTruth, detections: Detections, verdict: Verdict, breakdown: Breakdown) -> ClassErrors:
+def by_class(
+    ground_truth: GroundTruth, detections: Detections, matched_run: MatchedRun, breakdown: Breakdown
+) -> ClassErrors:
     """Split a breakdown by category.
 
     >>> from analysis import Settings, read_detections, read_ground_truth
     >>> from analysis.evaluation.tide import break_down_verdict
-    >>> from analysis.evaluation.tide import judge
+    >>> from analysis.evaluation.tide import match_and_label
     >>> from analysis.coco.synthetic import write_example
     >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
     >>> gt = read_ground_truth(truth)
     >>> dt = read_detections(predictions["sloppy-boxes"], gt)
-    >>> verdict = judge(gt, dt, Settings())
-    >>> result = break_down_verdict(verdict, dt)
-    >>> classes = by_class(gt, dt, verdict, result)
+    >>> matched_run = match_and_label(gt, dt, Settings())
+    >>> result = break_down_verdict(matched_run, dt)
+    >>> classes = by_class(gt, dt, matched_run, result)
     >>> bool(abs(classes.raw["loc"].mean() - result.raw["loc"]) < 1e-12)
     True
     """
@@ -103,7 +105,7 @@ def by_class(ground_truth: GroundTruth, detections: Detections, verdict: Verdict
         raw={name: breakdown.category_raw[name] for name in (*ERRORS, *SPECIAL)},
         count=count,
         true_positives=tally(detections.category[labels.error == TRUE_POSITIVE]),
-        positives=verdict.positives,
+        positives=matched_run.positives,
         detections=tally(detections.category),
     )
 
@@ -175,12 +177,12 @@ def by_iou(
     True
     """
     wanted = thresholds(settings) if ious is None else list(ious)
-    return along_verdicts(judge_at(ground_truth, detections, settings, wanted), detections, settings)
+    return along_verdicts(match_and_label_at(ground_truth, detections, settings, wanted), detections, settings)
 
 
-def along_verdicts(verdicts: Iterable[Verdict], detections: Detections, settings: Settings) -> IouErrors:
+def along_verdicts(matched_runs: Iterable[MatchedRun], detections: Detections, settings: Settings) -> IouErrors:
     """The breakdown of each verdict, for who has them at hand; each is let go before the next is asked for."""
-    each = [break_down_verdict(one, detections) for one in verdicts]
+    each = [break_down_verdict(one, detections) for one in matched_runs]
     return IouErrors(
         settings=settings,
         ious=np.array([one.settings.iou for one in each]),
@@ -260,35 +262,35 @@ class SizeErrors:
 
 
 def by_size(
-    ground_truth: GroundTruth, detections: Detections, verdict: Verdict, sizes: Sequence[Size] = COCO_SIZES
+    ground_truth: GroundTruth, detections: Detections, matched_run: MatchedRun, sizes: Sequence[Size] = COCO_SIZES
 ) -> SizeErrors:
     """Fix the errors of each type and size alone.
 
     >>> from analysis import Settings, read_detections, read_ground_truth
-    >>> from analysis.evaluation.tide import judge
+    >>> from analysis.evaluation.tide import match_and_label
     >>> from analysis.coco.synthetic import write_example
     >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
     >>> gt = read_ground_truth(truth)
     >>> dt = read_detections(predictions["sloppy-boxes"], gt)
-    >>> found = by_size(gt, dt, judge(gt, dt, Settings()))
+    >>> found = by_size(gt, dt, match_and_label(gt, dt, Settings()))
     >>> [size.name for size in found.sizes], int(found.objects.sum()) == len(gt)
     (['small', 'medium', 'large'], True)
     """
-    settings = verdict.settings
+    settings = matched_run.settings
     if settings.convention == "coco":
         object_area, detection_area = ground_truth.area_of(settings.iou_type), detections.area
     else:
         object_area, detection_area = (box[:, 2] * box[:, 3] for box in (ground_truth.box, detections.box))
-    base = verdict.average_precision(verdict.base).mean
-    labels = verdict.labels
-    target = labels.target[verdict.row]
+    base = matched_run.average_precision(matched_run.base).mean
+    labels = matched_run.labels
+    target = labels.target[matched_run.row]
     raw = {name: np.zeros(len(sizes)) for name in ERRORS}
     count = {name: np.zeros(len(sizes), dtype=np.int64) for name in ERRORS}
     objects, found = np.zeros((2, len(sizes)), dtype=np.int64)
     for place, size in enumerate(sizes):
-        of_object, of_detection = size.holds(object_area), size.holds(detection_area[verdict.row])
+        of_object, of_detection = size.holds(object_area), size.holds(detection_area[matched_run.row])
         of_target = (target >= 0) & of_object[target] if len(of_object) else np.zeros(len(target), dtype=np.bool_)
-        objects[place] = (of_object & verdict.asked).sum()
+        objects[place] = (of_object & matched_run.asked).sum()
         found[place] = (of_object & labels.matched).sum()
         for error, name in enumerate(ERRORS):
             if name == "miss":
@@ -296,8 +298,8 @@ def by_size(
                 count[name][place] = (labels.missed & of_object).sum()
             else:
                 chosen = of_target if name in OF_OBJECT else of_detection
-                count[name][place] = ((verdict.label == error) & chosen).sum()
-            raw[name][place] = verdict.average_precision(verdict.fixed(name, chosen)).mean - base
+                count[name][place] = ((matched_run.label == error) & chosen).sum()
+            raw[name][place] = matched_run.average_precision(matched_run.fixed(name, chosen)).mean - base
     return SizeErrors(settings, tuple(sizes), raw, count, objects, found)
 
 
@@ -332,55 +334,55 @@ class CrowdingBins:
     names: tuple[str, ...]
     low: Floats  # [B] exclusive; the first bin is exactly 0
     high: Floats  # [B] inclusive
-    fate: Ints  # [B, fates] objects
+    outcome: Ints  # [B, fates] objects
     duplicates: Ints  # [B] dup errors on the objects of the bin
 
     @property
     def objects(self) -> Ints:
         """i64[B] the objects that count."""
-        counted: Ints = self.fate.sum(axis=1) - self.fate[:, IGNORED]
+        counted: Ints = self.outcome.sum(axis=1) - self.outcome[:, IGNORED]
         return counted
 
     @property
     def recall(self) -> Floats:
         """f64[B] the share of the objects that were found; NaN where there are none."""
-        return _share(self.fate[:, FOUND], self.objects)
+        return _share(self.outcome[:, FOUND], self.objects)
 
     @property
     def miss_rate(self) -> Floats:
         """f64[B] the share of the objects that nothing points at."""
-        return _share(self.fate[:, MISSED], self.objects)
+        return _share(self.outcome[:, MISSED], self.objects)
 
     @property
     def duplicate_rate(self) -> Floats:
         """f64[B] dup errors for each found object."""
-        return _share(self.duplicates, self.fate[:, FOUND])
+        return _share(self.duplicates, self.outcome[:, FOUND])
 
 
 def by_crowding(
-    crowding: Floats, fates: Fates, labels: Labels, edges: tuple[float, ...] = CROWDING_EDGES
+    crowding: Floats, outcomes: ObjectOutcomes, labels: Labels, edges: tuple[float, ...] = CROWDING_EDGES
 ) -> CrowdingBins:
     """Count fates and duplicates in bins of crowding f64[M]: exactly 0, then ``(edges[i], edges[i + 1]]``.
 
     >>> from analysis import break_down, read_detections, read_ground_truth
-    >>> from analysis.evaluation.outcomes import object_fates
+    >>> from analysis.evaluation.outcomes import object_outcomes
     >>> from analysis.coco.synthetic import write_example
     >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
     >>> gt = read_ground_truth(truth)
     >>> labels = break_down(gt, read_detections(predictions["sloppy-boxes"], gt)).labels
-    >>> bins = by_crowding(object_crowding(gt), object_fates(labels), labels)
+    >>> bins = by_crowding(object_crowding(gt), object_outcomes(labels), labels)
     >>> bins.names, int(bins.objects.sum()) == len(gt)
     (('alone', '0-0.25', '0.25-0.5', '0.5-0.75', '0.75-1'), True)
     """
     bins = len(edges)
     place = np.where(crowding > 0, np.searchsorted(edges, crowding, side="left"), 0)
-    fate = np.bincount(place * len(FATE_NAMES) + fates.fate, minlength=bins * len(FATE_NAMES))
+    outcome = np.bincount(place * len(OUTCOME_NAMES) + outcomes.outcome, minlength=bins * len(OUTCOME_NAMES))
     target = labels.target[labels.error == DUP]
     return CrowdingBins(
         names=("alone", *(f"{low:g}-{high:g}" for low, high in pairwise(edges))),
         low=np.array([0.0, *edges[:-1]]),
         high=np.array(edges),
-        fate=fate.reshape(bins, len(FATE_NAMES)),
+        outcome=outcome.reshape(bins, len(OUTCOME_NAMES)),
         duplicates=np.bincount(place[target], minlength=bins),
     )
 

@@ -65,7 +65,7 @@ class CurveAP:
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class MatchedRun:
     """A run matched and labelled, from which each of its curves is made without matching again.
 
     A *position* is a place among the n detections within the cap, by image and then descending score.
@@ -214,14 +214,14 @@ class Verdict:
         return Curve(rank(order, self.category, self.categories), right, counted, self.asked)
 
 
-def judge(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Verdict:
+def match_and_label(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> MatchedRun:
     """Match and label the detections of a run."""
-    return next(judge_at(ground_truth, detections, settings, [settings.iou]))
+    return next(match_and_label_at(ground_truth, detections, settings, [settings.iou]))
 
 
-def judge_at(
+def match_and_label_at(
     ground_truth: GroundTruth, detections: Detections, settings: Settings, ious: Sequence[float]
-) -> Iterator[Verdict]:
+) -> Iterator[MatchedRun]:
     """A verdict for each IoU from which a detection is right, from pairs that are built once.
 
     Raises:
@@ -247,7 +247,7 @@ def _prepare(
 
 def _judge_coco(
     ground_truth: GroundTruth, detections: Detections, each: Sequence[Settings], lowest: float
-) -> Iterator[Verdict]:
+) -> Iterator[MatchedRun]:
     classes = len(ground_truth.category_id)
     by_score = score_order(detections, np.arange(len(ground_truth.image_id)))
     by_score = cap_per_group(by_score, detections.image * classes + detections.category, each[0].max_dets)
@@ -268,7 +268,7 @@ def _judge_coco(
 
 def _judge_tidecv(
     ground_truth: GroundTruth, detections: Detections, each: Sequence[Settings], lowest: float
-) -> Iterator[Verdict]:
+) -> Iterator[MatchedRun]:
     place = ground_truth.image_rank
     by_score = cap_per_group(score_order(detections, place), detections.image, each[0].max_dets)
     order, pairs, same = _prepare(ground_truth, detections, each[0], by_score)
@@ -297,8 +297,8 @@ def _judge_tidecv(
 def _verdict(
     ground_truth: GroundTruth, detections: Detections, settings: Settings, labels: Labels, order: Ints,
     ignored_truth: Bools, by_score: Ints, by_score_fixed: Ints,
-) -> Verdict:  # fmt: skip
-    return Verdict(
+) -> MatchedRun:  # fmt: skip
+    return MatchedRun(
         settings=settings,
         labels=labels,
         categories=len(ground_truth.category_id),
@@ -481,19 +481,19 @@ def break_down(
 
 def break_down_as(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Breakdown:
     """:func:`break_down` with its settings in one piece."""
-    return break_down_verdict(judge(ground_truth, detections, settings), detections)
+    return break_down_verdict(match_and_label(ground_truth, detections, settings), detections)
 
 
-def break_down_verdict(verdict: Verdict, detections: Detections) -> Breakdown:
+def break_down_verdict(matched_run: MatchedRun, detections: Detections) -> Breakdown:
     """The AP of the run as it is, and what each type of error costs."""
-    base = verdict.average_precision(verdict.base)
-    fixed = {name: verdict.average_precision(verdict.fixed(name)) for name in (*ERRORS, *SPECIAL)}
-    labels, positives = verdict.labels, verdict.positives
+    base = matched_run.average_precision(matched_run.base)
+    fixed = {name: matched_run.average_precision(matched_run.fixed(name)) for name in (*ERRORS, *SPECIAL)}
+    labels, positives = matched_run.labels, matched_run.positives
     count = {name: int((labels.error == error).sum()) for error, name in enumerate(ERRORS[:5])}
     count["miss"] = int(labels.missed.sum())
     seen = np.bincount(detections.category, minlength=len(positives)) > 0
     return Breakdown(
-        settings=verdict.settings,
+        settings=matched_run.settings,
         ap=base.mean,
         raw={name: curve.mean - base.mean for name, curve in fixed.items()},
         category_ap=base.category,

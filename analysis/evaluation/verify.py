@@ -11,7 +11,7 @@ from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import Run
 from analysis.evaluation.error_types import ERRORS, Settings
-from analysis.evaluation.tide import break_down_as, judge
+from analysis.evaluation.tide import break_down_as, match_and_label
 
 TIDE_NAMES = {
     "cls": "Cls", "loc": "Loc", "both": "Both", "dup": "Dupe", "bg": "Bkg", "miss": "Miss",
@@ -188,7 +188,7 @@ def _compare_sizes(ground_truth: GroundTruth, run: Run, tide: Any) -> tuple[str,
     from analysis.evaluation.slices import by_size
 
     settings = replace(run.breakdown.settings, convention="tidecv")
-    ours = by_size(ground_truth, run.detections, judge(ground_truth, run.detections, settings))
+    ours = by_size(ground_truth, run.detections, match_and_label(ground_truth, run.detections, settings))
     worst = 0.0
     for place, qualifier in enumerate(AREA):
         try:

@@ -14,7 +14,7 @@ from analysis.render.comparison_tables import findings, moved, of_whom, what_of
 from analysis.render.errors import COLORS, MEANINGS, settings_sentence
 from analysis.render.table import Folded, Head
 from analysis.stats.bootstrap import MEAN_AP
-from analysis.stats.compare import FEWEST_OF_CATEGORY, Against, CategoryIntervals, Comparison, Moves
+from analysis.stats.compare import FEWEST_OF_CATEGORY, CategoryIntervals, Comparison, OutcomeTransitions, VsBaseline
 from analysis.stats.intervals import Difference, Interval
 
 STANDS = "*"
@@ -25,10 +25,10 @@ def comparison_screen(ground_truth: GroundTruth, comparison: Comparison) -> list
     """Everything that ``analyze compare`` shows."""
     parts: list[RenderableType] = [_heading(ground_truth, comparison), Text(""), *comparison_tables(comparison)]
     parts += [Text(""), findings_grid(comparison)]
-    for one in comparison.against:
-        if one.moves is not None:
-            parts += [Text(""), *_moves(ground_truth, comparison, one, one.moves)]
-    for one in comparison.against:
+    for one in comparison.vs_baseline:
+        if one.transitions is not None:
+            parts += [Text(""), *_moves(ground_truth, comparison, one, one.transitions)]
+    for one in comparison.vs_baseline:
         parts += [Text(""), *_categories(ground_truth, comparison, one)]
     return parts
 
@@ -39,11 +39,11 @@ def comparison_tables(comparison: Comparison) -> list[RenderableType]:
     The differences stand side by side as far as there is room.
     """
     console = Console()
-    at_once = len(comparison.against)
+    at_once = len(comparison.vs_baseline)
     while at_once > 1 and console.is_terminal and _width(console, _differences(comparison, 0, at_once)) > console.width:
         at_once -= 1
     parts: list[RenderableType] = []
-    for start in range(0, len(comparison.against), at_once):
+    for start in range(0, len(comparison.vs_baseline), at_once):
         parts += [_differences(comparison, start, start + at_once), Text("")]
     return [*parts[:-1], _legend(comparison)]
 
@@ -53,10 +53,10 @@ def intervals_screen(comparison: Comparison) -> list[RenderableType]:
     title = _title(f"How sure: 95 % intervals, {resampled_sentence(comparison)}")
     table = _table()
     table.add_column("")
-    for one in comparison.entrants:
+    for one in comparison.candidates:
         table.add_column(Text(one.name), justify="right")
     for number in comparison.numbers:
-        table.add_row(_number_name(number), *(interval_text(one.numbers[number]) for one in comparison.entrants))
+        table.add_row(_number_name(number), *(interval_text(one.numbers[number]) for one in comparison.candidates))
     cautions = [Text(f"careful: {caution}", style="yellow") for caution in comparison.cautions]
     note = Text("Of these models: how the choice of images moves each number. Differences are surer: analyze compare.")
     return [Text(""), title, table, *cautions, note]
@@ -83,7 +83,7 @@ def _heading(ground_truth: GroundTruth, comparison: Comparison) -> Table:
             f"{len(ground_truth.category_id):,} categories"
         ),
     )
-    names = ", ".join(one.name for one in comparison.against)
+    names = ", ".join(one.name for one in comparison.vs_baseline)
     grid.add_row(Text("baseline", style="bold"), Text(f"{comparison.baseline}; against it: {names}"))
     grid.add_row(Text("compared", style="bold"), settings_sentence(comparison.settings))
     grid.add_row(Text("resampled", style="bold"), resampled_sentence(comparison))
@@ -102,9 +102,9 @@ def resampled_sentence(comparison: Comparison) -> str:
 
 def _differences(comparison: Comparison, start: int, end: int) -> Table:
     name = ap_name(comparison.settings.iou)
-    shown = comparison.against[start:end]
-    base = next(one for one in comparison.entrants if one.name == comparison.baseline)
-    explain = len(comparison.against) == 1
+    shown = comparison.vs_baseline[start:end]
+    base = next(one for one in comparison.candidates if one.name == comparison.baseline)
+    explain = len(comparison.vs_baseline) == 1
     table = _table()
     table.add_column("")
     if explain:
@@ -126,8 +126,8 @@ def _differences(comparison: Comparison, start: int, end: int) -> Table:
 
 
 def _difference_cells(difference: Difference) -> list[Text]:
-    style = "bold" if difference.stands else ""
-    mark = STANDS if difference.stands else " "
+    style = "bold" if difference.significant else ""
+    mark = STANDS if difference.significant else " "
     return [Text(f"{interval_text(difference, sign=True)}{mark}", style=style), Text(p_text(difference.p), style="dim")]
 
 
@@ -178,7 +178,7 @@ def _legend(comparison: Comparison) -> Text:
 
 def sources_table(comparison: Comparison) -> list[RenderableType]:
     """Where the noise of each difference comes from, images and seeds apart; empty where there is one seed alone."""
-    several = [one for one in comparison.against if len(one.seeds) > 1]
+    several = [one for one in comparison.vs_baseline if len(one.seeds) > 1]
     if not several:
         return []
     heads = [Head("", right=False), *(Head(_number_name(number)) for number in comparison.numbers)]
@@ -201,23 +201,25 @@ def findings_grid(comparison: Comparison) -> RenderableType:
     return grid
 
 
-def _moves(ground_truth: GroundTruth, comparison: Comparison, one: Against, moves: Moves) -> list[RenderableType]:
+def _moves(
+    ground_truth: GroundTruth, comparison: Comparison, one: VsBaseline, transitions: OutcomeTransitions
+) -> list[RenderableType]:
     title = _title(f"What became of the objects: {comparison.baseline} (down) and {one.name} (across)")
     table = _table()
     table.add_column("")
-    for fate in moves.fates:
-        table.add_column(fate, justify="right")
-    for before, fate in enumerate(moves.fates):
+    for outcome in transitions.outcomes:
+        table.add_column(outcome, justify="right")
+    for before, outcome in enumerate(transitions.outcomes):
         cells = [
-            Text(f"{moves.count[before, after]:,}", style="dim" if before == after else "")
-            for after in range(len(moves.fates))
+            Text(f"{transitions.count[before, after]:,}", style="dim" if before == after else "")
+            for after in range(len(transitions.outcomes))
         ]
-        table.add_row(fate, *cells)
-    lines = moved(ground_truth, moves, one.name, comparison.baseline)
+        table.add_row(outcome, *cells)
+    lines = moved(ground_truth, transitions, one.name, comparison.baseline)
     return [title, table, Text("\n".join(lines))]
 
 
-def _categories(ground_truth: GroundTruth, comparison: Comparison, one: Against) -> list[RenderableType]:
+def _categories(ground_truth: GroundTruth, comparison: Comparison, one: VsBaseline) -> list[RenderableType]:
     """The categories whose AP at the IoU differs most among those whose interval leaves out 0."""
     name = ap_name(comparison.settings.iou)
     of_ap = one.categories[name]
@@ -252,7 +254,7 @@ def category_text(of: CategoryIntervals, category: int) -> str:
     return interval_text(Interval(value, low, high, 0.0), sign=True)
 
 
-def _changed_most(one: Against, category: int) -> str:
+def _changed_most(one: VsBaseline, category: int) -> str:
     """The error whose cost changed most in this category, if its interval leaves out 0."""
     changes: Sequence[str] = sorted(ERRORS, key=lambda error: -abs(one.categories[error].value[category]))
     for error in changes[:1]:

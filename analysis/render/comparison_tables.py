@@ -15,7 +15,7 @@ from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
 from analysis.render.errors import SCHEMA, ground_truth_summary, settings_sentence
 from analysis.render.table import escape, markdown, one_line
 from analysis.stats.bootstrap import MEAN_AP
-from analysis.stats.compare import Against, CategoryIntervals, Comparison, Moves
+from analysis.stats.compare import CategoryIntervals, Comparison, OutcomeTransitions, VsBaseline
 from analysis.stats.intervals import Difference, Interval
 
 CAUSES = {
@@ -32,18 +32,18 @@ CAUSES = {
 
 def findings(comparison: Comparison) -> list[str]:
     """One sentence or two on each entrant against the baseline."""
-    return [_finding(comparison, one) for one in comparison.against]
+    return [_finding(comparison, one) for one in comparison.vs_baseline]
 
 
-def _finding(comparison: Comparison, one: Against) -> str:
+def _finding(comparison: Comparison, one: VsBaseline) -> str:
     name = ap_name(comparison.settings.iou)
     scope = of_whom(one)
     differences = one.differences
     if all(difference.p != difference.p for difference in differences.values()):
         return f"{one.name} and {comparison.baseline}: no interval can be given, so nothing is said about noise."
-    scores = [key for key in (MEAN_AP, name) if key in differences and differences[key].stands]
-    causes = [key for key in ERRORS if differences[key].stands]
-    whole = [key for key in SPECIAL if differences[key].stands]
+    scores = [key for key in (MEAN_AP, name) if key in differences and differences[key].significant]
+    causes = [key for key in ERRORS if differences[key].significant]
+    whole = [key for key in SPECIAL if differences[key].significant]
     clauses = []
     if scores:
         gains = [f"{amount(differences[key])} {_more(differences[key])} {key}" for key in scores]
@@ -61,7 +61,7 @@ def _finding(comparison: Comparison, one: Against) -> str:
         )
     also = [f"{key.upper()} {signed(differences[key])}" for key in whole if causes or scores]
     rest = f" ({', '.join(also)})" if also else ""
-    if not all(difference.stands for difference in differences.values()):
+    if not all(difference.significant for difference in differences.values()):
         rest += "; nothing else differs beyond noise"
     return f"{one.name} {' and '.join(clauses)} than {comparison.baseline}, {scope}{rest}."
 
@@ -70,10 +70,10 @@ def _more(difference: Difference) -> str:
     return "more" if difference.value > 0 else "less"
 
 
-def of_whom(one: Against) -> str:
+def of_whom(one: VsBaseline) -> str:
     """What a difference speaks of: two models, or designs over n seeds.
 
-    >>> of_whom(Against("b", (0,), {}, {}, None)), of_whom(Against("b", (0, 1), {}, {}, None))
+    >>> of_whom(VsBaseline("b", (0,), {}, {}, None)), of_whom(VsBaseline("b", (0, 1), {}, {}, None))
     ('on these two models', 'over n = 2 seeds')
     """
     return "on these two models" if len(one.seeds) == 1 else f"over n = {len(one.seeds)} seeds"
@@ -87,8 +87,10 @@ def what_of(comparison: Comparison) -> str:
     designs = "Of designs: means over seeds; the intervals hold the noise of seeds and that of images."
     if comparison.of_designs:
         return designs
-    single = [one.name for one in comparison.against if len(one.seeds) == 1]
-    return models if len(single) == len(comparison.against) else f"{designs} But {_listed(single)}: one model, n = 1."
+    single = [one.name for one in comparison.vs_baseline if len(one.seeds) == 1]
+    return (
+        models if len(single) == len(comparison.vs_baseline) else f"{designs} But {_listed(single)}: one model, n = 1."
+    )
 
 
 def amount(difference: Difference) -> str:
@@ -111,23 +113,26 @@ def signed(difference: Difference) -> str:
     return f"{difference.value:+z.1f} [{difference.low:+z.1f}, {difference.high:+z.1f}]"
 
 
-def moved(ground_truth: GroundTruth, moves: Moves, name: str, baseline: str, most: int = 3) -> list[str]:
+def moved(
+    ground_truth: GroundTruth, transitions: OutcomeTransitions, name: str, baseline: str, most: int = 3
+) -> list[str]:
     """The most frequent moves between fates from the baseline to the other, with the images where they happen most."""
     pairs = [
-        (int(moves.count[before, after]), before, after)
-        for before in range(len(moves.fates))
-        for after in range(len(moves.fates))
-        if before != after and moves.count[before, after]
+        (int(transitions.count[before, after]), before, after)
+        for before in range(len(transitions.outcomes))
+        for after in range(len(transitions.outcomes))
+        if before != after and transitions.count[before, after]
     ]
     sentences = []
     for count, before, after in sorted(pairs, key=lambda pair: -pair[0])[:most]:
         where = [
             f"{image_name(ground_truth, image)} ({times})"
-            for image, times in moves.images(ground_truth.image, before, after)
+            for image, times in transitions.images(ground_truth.image, before, after)
         ]
         objects = "1 object" if count == 1 else f"{count:,} objects"
+        are = "is" if count == 1 else "are"
         sentences.append(
-            f"{objects} {moves.fates[before]} by {baseline} {'is' if count == 1 else 'are'} {moves.fates[after]} by "
+            f"{objects} {transitions.outcomes[before]} by {baseline} {are} {transitions.outcomes[after]} by "
             f"{name}; most in {', '.join(where)}"
         )
     return sentences or [f"every object meets the same fate with {name} as with {baseline}"]
@@ -163,7 +168,7 @@ def comparison_document(ground_truth: GroundTruth, comparison: Comparison) -> di
                 "numbers": {name: _interval(found) for name, found in one.numbers.items()},
                 "categories": _categories(ground_truth, one.categories),
             }
-            for one in comparison.entrants
+            for one in comparison.candidates
         ],
         "against_baseline": [
             {
@@ -171,17 +176,17 @@ def comparison_document(ground_truth: GroundTruth, comparison: Comparison) -> di
                 "seeds": list(one.seeds),
                 "differences": {name: _difference(found) for name, found in one.differences.items()},
                 "categories": _categories(ground_truth, one.categories),
-                "fates": _moves(ground_truth, one.moves) if one.moves else None,
+                "fates": _moves(ground_truth, one.transitions) if one.transitions else None,
                 "finding": sentence,
             }
-            for one, sentence in zip(comparison.against, findings(comparison), strict=True)
+            for one, sentence in zip(comparison.vs_baseline, findings(comparison), strict=True)
         ],
     }
 
 
 def intervals_entries(comparison: Comparison, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Add ``intervals`` to the entries of runs in a document; returns what the document says of the resampling."""
-    for entry, one in zip(runs, comparison.entrants, strict=True):
+    for entry, one in zip(runs, comparison.candidates, strict=True):
         entry["intervals"] = {name: _interval(found) for name, found in one.numbers.items()}
     return {"resampling": _resampling(comparison), "cautions": list(comparison.cautions)}
 
@@ -202,7 +207,7 @@ def _interval(found: Interval) -> dict[str, Any]:
 
 
 def _difference(found: Difference) -> dict[str, Any]:
-    more = {"p": _known(found.p), "p_family": _known(found.p_family), "stands": found.stands}
+    more = {"p": _known(found.p), "p_family": _known(found.p_adjusted), "stands": found.significant}
     return {**_interval(found), **more}
 
 
@@ -224,36 +229,36 @@ def _categories(ground_truth: GroundTruth, categories: dict[str, CategoryInterva
     ]
 
 
-def _moves(ground_truth: GroundTruth, moves: Moves) -> dict[str, Any]:
-    fates = range(len(moves.fates))
+def _moves(ground_truth: GroundTruth, transitions: OutcomeTransitions) -> dict[str, Any]:
+    outcomes = range(len(transitions.outcomes))
     return {
-        "names": list(moves.fates),
-        "objects": moves.count.tolist(),
+        "names": list(transitions.outcomes),
+        "objects": transitions.count.tolist(),
         "images": [
             {
-                "before": moves.fates[before],
-                "after": moves.fates[after],
-                "objects": int(moves.count[before, after]),
+                "before": transitions.outcomes[before],
+                "after": transitions.outcomes[after],
+                "objects": int(transitions.count[before, after]),
                 "most": [
                     {"id": ground_truth.image_id[image], "file_name": ground_truth.file_name[image], "objects": count}
-                    for image, count in moves.images(ground_truth.image, before, after)
+                    for image, count in transitions.images(ground_truth.image, before, after)
                 ],
             }
-            for before in fates
-            for after in fates
-            if before != after and moves.count[before, after]
+            for before in outcomes
+            for after in outcomes
+            if before != after and transitions.count[before, after]
         ],
     }
 
 
 def comparison_csv(comparison: Comparison) -> str:
     """A row a run and number: its value and interval, and where it is not the baseline its difference."""
-    against = {one.name: one for one in comparison.against}
+    vs_baseline = {one.name: one for one in comparison.vs_baseline}
     rows = []
-    for entrant in comparison.entrants:
-        for number, found in entrant.numbers.items():
+    for candidate in comparison.candidates:
+        for number, found in candidate.numbers.items():
             row: dict[str, Any] = {
-                "run": entrant.name,
+                "run": candidate.name,
                 "baseline": comparison.baseline,
                 "number": number,
                 "n": found.n,
@@ -263,23 +268,25 @@ def comparison_csv(comparison: Comparison) -> str:
                 "error_images": found.images,
                 "error_seeds": found.seeds,
             }
-            names = ("value", "low", "high", "images", "seeds", "p", "p_family", "stands")
-            difference = against[entrant.name].differences[number] if entrant.name in against else None
+            names = ("value", "low", "high", "images", "seeds", "p")
+            difference = vs_baseline[candidate.name].differences[number] if candidate.name in vs_baseline else None
             row |= {f"difference_{name}": getattr(difference, name) if difference else None for name in names}
+            row["difference_p_family"] = difference.p_adjusted if difference else None
+            row["difference_stands"] = difference.significant if difference else None
             rows.append(row)
     return _csv(rows)
 
 
 def categories_csv(ground_truth: GroundTruth, comparison: Comparison) -> str:
     """A row a run, category and number, likewise."""
-    against = {one.name: one for one in comparison.against}
+    vs_baseline = {one.name: one for one in comparison.vs_baseline}
     rows = []
-    for entrant in comparison.entrants:
-        for number, of in entrant.categories.items():
-            difference = against[entrant.name].categories[number] if entrant.name in against else None
+    for candidate in comparison.candidates:
+        for number, of in candidate.categories.items():
+            difference = vs_baseline[candidate.name].categories[number] if candidate.name in vs_baseline else None
             for at, category in enumerate(ground_truth.category_name):
                 row: dict[str, Any] = {
-                    "run": entrant.name,
+                    "run": candidate.name,
                     "category_id": ground_truth.category_id[at],
                     "category": category,
                     "number": number,
@@ -304,13 +311,14 @@ def comparison_markdown(ground_truth: GroundTruth, comparison: Comparison) -> st
     """A row a run: the baseline's numbers, then differences; what stands is bold."""
     heads = ["run", *(number.upper() if number in SPECIAL else number for number in comparison.numbers)]
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * len(comparison.numbers)]
-    base = next(one for one in comparison.entrants if one.name == comparison.baseline)
+    base = next(one for one in comparison.candidates if one.name == comparison.baseline)
     cells = [f"{markdown(base.name)} (baseline)", *(_text(found) for found in base.numbers.values())]
     lines.append("| " + " | ".join(cells) + " |")
-    for one in comparison.against:
+    for one in comparison.vs_baseline:
         cells = [_text(found, sign=True) for found in one.differences.values()]
         cells = [
-            f"**{cell}**" if found.stands else cell for cell, found in zip(cells, one.differences.values(), strict=True)
+            f"**{cell}**" if found.significant else cell
+            for cell, found in zip(cells, one.differences.values(), strict=True)
         ]
         lines.append("| " + " | ".join([f"{markdown(one.name)}, difference", *cells]) + " |")
     said = [f"- {markdown(sentence)}" for sentence in findings(comparison)]
@@ -328,8 +336,8 @@ def _text(found: Interval, *, sign: bool = False) -> str:
 
 def comparison_latex(ground_truth: GroundTruth, comparison: Comparison) -> str:
     r"""A ``table*`` for papers that use booktabs: a row a number, a column a run; what stands is bold."""
-    base = next(one for one in comparison.entrants if one.name == comparison.baseline)
-    others = comparison.against
+    base = next(one for one in comparison.candidates if one.name == comparison.baseline)
+    others = comparison.vs_baseline
     lines = [
         *(f"% {one_line(fact)}" for fact in _facts(ground_truth, comparison)),
         r"% needs \usepackage{booktabs}",
@@ -346,7 +354,7 @@ def comparison_latex(ground_truth: GroundTruth, comparison: Comparison) -> str:
         label = number.upper() if number in SPECIAL else number
         label = label if number in (MEAN_AP, name) else f"{name} lost to {label}"
         cells = [_tex(base.numbers[number], sign=False, bold=False)]
-        cells += [_tex(one.differences[number], sign=True, bold=one.differences[number].stands) for one in others]
+        cells += [_tex(one.differences[number], sign=True, bold=one.differences[number].significant) for one in others]
         lines.append(" & ".join([escape(label), *cells]) + r" \\")
         if number == name:
             lines.append(r"\midrule")

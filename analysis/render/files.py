@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.analysis import Where
+from analysis.evaluation.analysis import RunAnalysis
 from analysis.evaluation.error_types import Settings
 from analysis.io import write_bytes
 from analysis.render.errors import detections_frame, errors_frame, errors_markdown, gzipped_csv
@@ -19,7 +19,7 @@ def write_outputs(
     out: Path,
     ground_truth: GroundTruth,
     settings: Settings,
-    found: Sequence[Where],
+    found: Sequence[RunAnalysis],
     crowding: NDArray[np.float64],
     document: bytes,
 ) -> list[str]:

@@ -13,9 +13,9 @@ import numpy as np
 
 from analysis.arrays import Floats
 from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.analysis import Run, Where
+from analysis.evaluation.analysis import Run, RunAnalysis
 from analysis.evaluation.error_types import ERRORS, SPECIAL
-from analysis.evaluation.outcomes import FATE_NAMES, IGNORED
+from analysis.evaluation.outcomes import IGNORED, OUTCOME_NAMES
 from analysis.render.errors import ap_name, errors_frame, settings_sentence
 from analysis.render.table import one_line
 
@@ -153,7 +153,7 @@ FATE_COLORS = ("#0173b2", "#de8f05", "#cc78bc", "#949494")  # of seaborn's color
 
 
 def where_figures(
-    ground_truth: GroundTruth, found: Sequence[Where], formats: Sequence[str] = FORMATS
+    ground_truth: GroundTruth, found: Sequence[RunAnalysis], formats: Sequence[str] = FORMATS
 ) -> dict[str, dict[str, bytes]]:
     """A picture in each format for every part that was computed, by the name of its file."""
     first = found[0]
@@ -213,7 +213,7 @@ def _heat(
     sns.despine(ax=axis, left=True, bottom=True)
 
 
-def _classes(ground_truth: GroundTruth, found: Sequence[Where]) -> "Figure | None":
+def _classes(ground_truth: GroundTruth, found: Sequence[RunAnalysis]) -> "Figure | None":
     """A heat map a run: classes down, errors across; in the first column the AP of the class."""
     every = [one.classes for one in found if one.classes]
     gains = np.nan_to_num([[classes.delta_ap[e] for e in ERRORS] for classes in every])  # [runs, errors, K]
@@ -241,7 +241,7 @@ def _classes(ground_truth: GroundTruth, found: Sequence[Where]) -> "Figure | Non
     return figure
 
 
-def _sizes(ground_truth: GroundTruth, found: Sequence[Where]) -> "Figure | None":
+def _sizes(ground_truth: GroundTruth, found: Sequence[RunAnalysis]) -> "Figure | None":
     """Bars by error, a panel a size and a colour a run; of one run alone, a colour a size."""
     import pandas as pd
     import seaborn as sns
@@ -294,7 +294,7 @@ def _legend_above(figure: "Figure", axes: "Sequence[Axes]", most: int = 3) -> No
     figure.legend(handles, names, loc="outside upper left", ncols=across, frameon=False, fontsize=8.5)
 
 
-def _thresholds(ground_truth: GroundTruth, found: Sequence[Where]) -> "Figure | None":
+def _thresholds(ground_truth: GroundTruth, found: Sequence[RunAnalysis]) -> "Figure | None":
     """The AP and each error along the threshold, a panel each and a line a run."""
     import seaborn as sns
 
@@ -319,20 +319,20 @@ def _thresholds(ground_truth: GroundTruth, found: Sequence[Where]) -> "Figure | 
     return figure
 
 
-def _crowding(ground_truth: GroundTruth, found: Sequence[Where]) -> "Figure | None":
+def _crowding(ground_truth: GroundTruth, found: Sequence[RunAnalysis]) -> "Figure | None":
     """What became of the objects of each range of crowding, as shares, a panel a run."""
     every = [(one.run.name, one.crowding) for one in found if one.crowding]
     if not every[0][1].objects.any():
         return None
-    kinds = [i for i in range(len(FATE_NAMES)) if i != IGNORED]
+    kinds = [i for i in range(len(OUTCOME_NAMES)) if i != IGNORED]
     figure = new_figure(WIDTH if len(every) > 1 else 4.8, 2.2 * _rows(len(every)) + 0.4)
     for place, (axis, (run, bins)) in enumerate(zip(_panels(figure, len(every), sharey=True), every, strict=True)):
         filled = np.flatnonzero(bins.objects)
         below: Floats = np.zeros(len(filled))
         for i in kinds:
-            share = 100 * bins.fate[filled, i] / bins.objects[filled]
+            share = 100 * bins.outcome[filled, i] / bins.objects[filled]
             axis.bar(
-                range(len(filled)), share, bottom=below, color=FATE_COLORS[i], label=FATE_NAMES[i], width=0.78, lw=0
+                range(len(filled)), share, bottom=below, color=FATE_COLORS[i], label=OUTCOME_NAMES[i], width=0.78, lw=0
             )
             below = below + share
         for x, b in enumerate(filled):
@@ -354,7 +354,7 @@ def _range(name: str) -> str:
     return "–".join(end.removeprefix("0") or "0" for end in name.split("-"))
 
 
-def _confusion(ground_truth: GroundTruth, found: Sequence[Where]) -> "Figure | None":
+def _confusion(ground_truth: GroundTruth, found: Sequence[RunAnalysis]) -> "Figure | None":
     """Detections on objects of the classes whose confusion costs most, shaded by their share of the row."""
     every = [(one.run.name, one.confusion) for one in found if one.confusion]
     weight: Floats = np.zeros(len(ground_truth.category_id))

@@ -18,9 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.analysis import Run, Where
+from analysis.evaluation.analysis import Run, RunAnalysis
 from analysis.evaluation.error_types import CLS, DUP, ERRORS, LOC, SPECIAL, Settings
-from analysis.evaluation.outcomes import FATE_NAMES, FOUND, IGNORED
+from analysis.evaluation.outcomes import FOUND, IGNORED, OUTCOME_NAMES
 from analysis.evaluation.slices import ClassErrors, IouErrors, Size, SizeErrors
 from analysis.render.errors import COLORS, SIDE_BY_SIDE, ap_name, settings_sentence
 from analysis.render.table import Printed, one_line
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Columns = dict[str | tuple[str, str], Any]
 
 
-def _columns(ground_truth: GroundTruth, one: Where) -> dict[str, Columns]:
+def _columns(ground_truth: GroundTruth, one: RunAnalysis) -> dict[str, Columns]:
     """The columns of every part that was computed, by the name of its file; a pair is a group and an error."""
     found: dict[str, Columns] = {}
     if one.classes:
@@ -66,7 +66,7 @@ def _columns(ground_truth: GroundTruth, one: Where) -> dict[str, Columns]:
             "low": bins.low,
             "high": bins.high,
             "objects": bins.objects,
-            **{name: bins.fate[:, i] for i, name in enumerate(FATE_NAMES) if i != IGNORED},
+            **{name: bins.outcome[:, i] for i, name in enumerate(OUTCOME_NAMES) if i != IGNORED},
             "duplicates": bins.duplicates,
             "recall": bins.recall,
             "miss_rate": bins.miss_rate,
@@ -92,9 +92,9 @@ def _errors(part: ClassErrors | SizeErrors | IouErrors, errors: Sequence[str]) -
     }
 
 
-def where_entry(ground_truth: GroundTruth, one: Where) -> dict[str, Any]:
+def where_entry(ground_truth: GroundTruth, one: RunAnalysis) -> dict[str, Any]:
     """What the JSON document says of a run beside its breakdown; NaN and infinity become null."""
-    entry: dict[str, Any] = {"fates": one.fates.count}
+    entry: dict[str, Any] = {"fates": one.outcomes.count}
     for name, columns in _columns(ground_truth, one).items():
         values = {key: column.tolist() if isinstance(column, np.ndarray) else column for key, column in columns.items()}
         records: list[dict[str, Any]] = [{} for _ in next(iter(values.values()))]
@@ -110,7 +110,7 @@ def where_entry(ground_truth: GroundTruth, one: Where) -> dict[str, Any]:
     return entry
 
 
-def where_frames(ground_truth: GroundTruth, found: Sequence[Where]) -> "dict[str, pd.DataFrame]":
+def where_frames(ground_truth: GroundTruth, found: Sequence[RunAnalysis]) -> "dict[str, pd.DataFrame]":
     """A frame with a row a run and class, size ... for each part that was computed, by the name of its file."""
     import pandas as pd
 
@@ -122,7 +122,9 @@ def where_frames(ground_truth: GroundTruth, found: Sequence[Where]) -> "dict[str
     return {name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()}
 
 
-def objects_frame(ground_truth: GroundTruth, found: Sequence[Where], crowding: NDArray[np.float64]) -> "pd.DataFrame":
+def objects_frame(
+    ground_truth: GroundTruth, found: Sequence[RunAnalysis], crowding: NDArray[np.float64]
+) -> "pd.DataFrame":
     """One row a run and object: its fate, by which detection, and how many errors point at it.
 
     ``row`` is the place in the prediction file of the detection that took the object or has the best claim to it;
@@ -134,7 +136,7 @@ def objects_frame(ground_truth: GroundTruth, found: Sequence[Where], crowding: N
     names = np.array(ground_truth.category_name, dtype=object)
     frames = []
     for one in found:
-        dt, labels, by = one.run.detections, one.run.breakdown.labels, one.fates.by
+        dt, labels, by = one.run.detections, one.run.breakdown.labels, one.outcomes.by
         pointed = by >= 0
 
         def of_detection(values: NDArray[Any], kind: Any, pointed: Any = pointed, by: Any = by) -> "pd.Series":
@@ -151,7 +153,7 @@ def objects_frame(ground_truth: GroundTruth, found: Sequence[Where], crowding: N
                     "category": names[ground_truth.category],
                     "area": ground_truth.area_of(one.run.breakdown.settings.iou_type),
                     "crowding": crowding,
-                    "fate": np.array(FATE_NAMES)[one.fates.fate],
+                    "fate": np.array(OUTCOME_NAMES)[one.outcomes.outcome],
                     "row": of_detection(dt.row, "Int64"),
                     "by_category": of_detection(names[dt.category], object),
                     "score": of_detection(dt.score, np.float64),
@@ -170,7 +172,7 @@ ENOUGH_OBJECTS = 20  # of a class, before a sentence is made of it
 CROWDED = 0.5  # IoU from which OCHuman calls an object heavily occluded
 
 
-def where_findings(ground_truth: GroundTruth, one: Where) -> dict[str, str]:
+def where_findings(ground_truth: GroundTruth, one: RunAnalysis) -> dict[str, str]:
     """A sentence for every part that was computed and has something to say, by the name of the part."""
     sentences = {
         "class": _of_classes(one),
@@ -182,7 +184,7 @@ def where_findings(ground_truth: GroundTruth, one: Where) -> dict[str, str]:
     return {part: sentence for part, sentence in sentences.items() if sentence}
 
 
-def _of_classes(one: Where) -> str:
+def _of_classes(one: RunAnalysis) -> str:
     classes = one.classes
     if classes is None:
         return ""
@@ -198,7 +200,7 @@ def _of_classes(one: Where) -> str:
     return ""
 
 
-def _of_sizes(one: Where) -> str:
+def _of_sizes(one: RunAnalysis) -> str:
     sizes = one.sizes
     if sizes is None:
         return ""
@@ -214,7 +216,7 @@ def _of_sizes(one: Where) -> str:
     return "; ".join(part for part in (costs, f"found are {', '.join(shares)} objects" if shares else "") if part)
 
 
-def _of_thresholds(one: Where) -> str:
+def _of_thresholds(one: RunAnalysis) -> str:
     ious = one.ious
     if ious is None or not len(ious.ious):
         return ""
@@ -227,12 +229,12 @@ def _of_thresholds(one: Where) -> str:
     )
 
 
-def _of_crowding(one: Where) -> str:
+def _of_crowding(one: RunAnalysis) -> str:
     bins = one.crowding
     if bins is None:
         return ""
     crowded = bins.low >= CROWDED
-    objects, found = int(bins.objects[crowded].sum()), int(bins.fate[crowded, FOUND].sum())
+    objects, found = int(bins.objects[crowded].sum()), int(bins.outcome[crowded, FOUND].sum())
     if not objects or not bins.objects[0]:
         return ""
     return (
@@ -241,7 +243,7 @@ def _of_crowding(one: Where) -> str:
     )
 
 
-def _of_confusion(ground_truth: GroundTruth, one: Where) -> str:
+def _of_confusion(ground_truth: GroundTruth, one: RunAnalysis) -> str:
     confusion = one.confusion
     if confusion is None or not len(confusion.wrong(1)):
         return ""
@@ -295,7 +297,7 @@ def errors_printed(ground_truth: GroundTruth, settings: Settings, runs: Sequence
     )
 
 
-def where_printed(ground_truth: GroundTruth, settings: Settings, found: Sequence[Where]) -> dict[str, Printed]:
+def where_printed(ground_truth: GroundTruth, settings: Settings, found: Sequence[RunAnalysis]) -> dict[str, Printed]:
     """The parts that were computed, by the name of their file."""
     ap, made_from = ap_name(settings.iou), _made_from(ground_truth, settings)
     names = ground_truth.category_name
@@ -364,13 +366,13 @@ def where_printed(ground_truth: GroundTruth, settings: Settings, found: Sequence
     add(
         "by_crowding",
         "What became of the objects, by their highest IoU with another of their class",
-        ("IoU", "objects", *(name for i, name in enumerate(FATE_NAMES) if i != IGNORED), "duplicates"),
+        ("IoU", "objects", *(name for i, name in enumerate(OUTCOME_NAMES) if i != IGNORED), "duplicates"),
         [
             (
                 one.run.name,
                 bin_,
                 f"{objects:,}",
-                *(percent(one.crowding.fate[b, i], objects) for i in range(len(FATE_NAMES)) if i != IGNORED),
+                *(percent(one.crowding.outcome[b, i], objects) for i in range(len(OUTCOME_NAMES)) if i != IGNORED),
                 _points(one.crowding.duplicate_rate[b]),
             )
             for one in found
@@ -429,7 +431,7 @@ LONGEST_NAME = 32
 
 
 def where_screen(
-    ground_truth: GroundTruth, settings: Settings, found: Sequence[Where], everything: bool = False
+    ground_truth: GroundTruth, settings: Settings, found: Sequence[RunAnalysis], everything: bool = False
 ) -> list[RenderableType]:
     """The parts one below the other; ``everything``: all classes and pairs, not only the first."""
     most = None if everything else FIRST_ROWS if len(found) <= SIDE_BY_SIDE else FIRST_OF_MANY
@@ -468,7 +470,7 @@ def _short(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
-def _table(found: Sequence[Where], *heads: str, words: int = 1) -> Table:
+def _table(found: Sequence[RunAnalysis], *heads: str, words: int = 1) -> Table:
     """A table whose first column is the run where there are several."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     if len(found) > 1:
@@ -478,7 +480,9 @@ def _table(found: Sequence[Where], *heads: str, words: int = 1) -> Table:
     return table
 
 
-def _add(table: Table, found: Sequence[Where], one: Where, first: bool, cells: Sequence[str | Text]) -> None:
+def _add(
+    table: Table, found: Sequence[RunAnalysis], one: RunAnalysis, first: bool, cells: Sequence[str | Text]
+) -> None:
     """A row; the run's name stands in its first one, after a free line."""
     if len(found) > 1:
         if first and table.row_count:
@@ -496,7 +500,7 @@ def _gains(values: Sequence[float]) -> list[Text]:
     ]
 
 
-def _classes(found: Sequence[Where], ap: str, most: int | None) -> Table:
+def _classes(found: Sequence[RunAnalysis], ap: str, most: int | None) -> Table:
     table = _table(found, "class", "objects", ap, *ERRORS)
     for one, classes in [(one, one.classes) for one in found if one.classes]:
         for place, c in enumerate(classes.costliest(most).tolist()):
@@ -506,7 +510,7 @@ def _classes(found: Sequence[Where], ap: str, most: int | None) -> Table:
     return table
 
 
-def _of_how_many(found: Sequence[Where], most: int | None) -> str:
+def _of_how_many(found: Sequence[RunAnalysis], most: int | None) -> str:
     classes = found[0].classes
     known = len(classes.costliest()) if classes else 0
     if most is None or known <= most:
@@ -514,7 +518,7 @@ def _of_how_many(found: Sequence[Where], most: int | None) -> str:
     return f"The {most} of {known:,} classes with most to gain from a single type; --all shows every class."
 
 
-def _sizes(found: Sequence[Where]) -> Table:
+def _sizes(found: Sequence[RunAnalysis]) -> Table:
     table = _table(found, "size", "objects", "found %", *ERRORS)
     for one, sizes in [(one, one.sizes) for one in found if one.sizes]:
         for place, size in enumerate(sizes.sizes):
@@ -524,7 +528,7 @@ def _sizes(found: Sequence[Where]) -> Table:
     return table
 
 
-def _thresholds(found: Sequence[Where]) -> Table:
+def _thresholds(found: Sequence[RunAnalysis]) -> Table:
     """All thresholds of a few runs, the mean of many."""
     table = _table(found, "IoU", "AP", *ERRORS)
     for one, ious in [(one, one.ious) for one in found if one.ious]:
@@ -537,20 +541,20 @@ def _thresholds(found: Sequence[Where]) -> Table:
     return table
 
 
-def _crowding(found: Sequence[Where]) -> Table:
-    table = _table(found, "IoU", "objects", *(name for i, name in enumerate(FATE_NAMES) if i != IGNORED), "dup")
+def _crowding(found: Sequence[RunAnalysis]) -> Table:
+    table = _table(found, "IoU", "objects", *(name for i, name in enumerate(OUTCOME_NAMES) if i != IGNORED), "dup")
     for one, bins in [(one, one.crowding) for one in found if one.crowding]:
-        rows = [*zip(bins.names, bins.fate, bins.duplicates, strict=True)]
-        rows.append(("all", bins.fate.sum(axis=0), bins.duplicates.sum()))
-        for place, (name, fate, duplicates) in enumerate(rows):
-            objects = int(fate.sum() - fate[IGNORED])
-            shares = [percent(fate[i], objects) or "-" for i in range(len(FATE_NAMES)) if i != IGNORED]
-            twice = f"{duplicates / fate[FOUND]:.2f}" if fate[FOUND] else "-"
+        rows = [*zip(bins.names, bins.outcome, bins.duplicates, strict=True)]
+        rows.append(("all", bins.outcome.sum(axis=0), bins.duplicates.sum()))
+        for place, (name, outcome, duplicates) in enumerate(rows):
+            objects = int(outcome.sum() - outcome[IGNORED])
+            shares = [percent(outcome[i], objects) or "-" for i in range(len(OUTCOME_NAMES)) if i != IGNORED]
+            twice = f"{duplicates / outcome[FOUND]:.2f}" if outcome[FOUND] else "-"
             _add(table, found, one, not place, [name, f"{objects:,}", *shares, twice])
     return table
 
 
-def _confusion(ground_truth: GroundTruth, found: Sequence[Where], most: int | None) -> Table:
+def _confusion(ground_truth: GroundTruth, found: Sequence[RunAnalysis], most: int | None) -> Table:
     table = _table(found, "class", "taken for", "to gain", "detections", "lost", words=2)
     names = ground_truth.category_name
     for one, confusion in [(one, one.confusion) for one in found if one.confusion]:

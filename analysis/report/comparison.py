@@ -23,37 +23,37 @@ from analysis.report.components import (
 )
 from analysis.report.markup import Child, Markup, join, tag
 from analysis.report.page import Section
-from analysis.report.report_data import Material
-from analysis.stats.compare import Against, Comparison, Moves, moves_between
+from analysis.report.report_data import ReportData
+from analysis.stats.compare import Comparison, OutcomeTransitions, VsBaseline, moves_between
 from analysis.stats.intervals import Difference
 
 MOST_CATEGORIES = 10
 
 
-def against_baseline(material: Material) -> list[Section]:
+def against_baseline(data: ReportData) -> list[Section]:
     """One section where there are several runs, none where there is one."""
-    if len(material.runs) < 2:
+    if len(data.runs) < 2:
         return []
-    found = material.comparison
-    base = material.runs[material.baseline]
-    others = [place for place in range(len(material.runs)) if place != material.baseline]
+    found = data.comparison
+    base = data.runs[data.baseline]
+    others = [place for place in range(len(data.runs)) if place != data.baseline]
     panels: list[tuple[Child, Markup]] = []
-    scale = _scale(material)
-    said = dict(zip((one.name for one in found.against), findings(found), strict=True)) if found else {}
+    scale = _scale(data)
+    said = dict(zip((one.name for one in found.vs_baseline), findings(found), strict=True)) if found else {}
     for place in others:
-        one = material.runs[place]
-        against = _against(material, one.name)
-        parts = [_differences(material, place, scale)]
-        if against is not None:
-            parts = [tag("p", said[one.name], class_="verdict"), *parts, _categories(material, against)]
-        parts.append(_moves(material, one.name, moves_between(base.breakdown, one.breakdown)))
+        one = data.runs[place]
+        vs_baseline = _against(data, one.name)
+        parts = [_differences(data, place, scale)]
+        if vs_baseline is not None:
+            parts = [tag("p", said[one.name], class_="verdict"), *parts, _categories(data, vs_baseline)]
+        parts.append(_moves(data, one.name, moves_between(base.breakdown, one.breakdown)))
         panels.append((run_name(place, one.name), join(parts)))
-    body = join([*_explained(material), tabs("comparison", panels)])
+    body = join([*_explained(data), tabs("comparison", panels)])
     return [Section("comparison", "Comparison", f"Against {base.name}", body)]
 
 
-def _explained(material: Material) -> list[Markup]:
-    found = material.comparison
+def _explained(data: ReportData) -> list[Markup]:
+    found = data.comparison
     if found is None:
         return [
             note(
@@ -75,27 +75,27 @@ def _scope(found: Comparison) -> str:
     return "All of it speaks of these models; a claim about a design needs several seeds."
 
 
-def _scale(material: Material) -> Scale:
+def _scale(data: ReportData) -> Scale:
     """One for all panels, so that they can be held against each other."""
-    places = [place for place in range(len(material.runs)) if place != material.baseline]
-    known = [one for place in places for one in _numbers(material, place).values()]
+    places = [place for place in range(len(data.runs)) if place != data.baseline]
+    known = [one for place in places for one in _numbers(data, place).values()]
     reach = max((abs(end) for one in known for end in limits(one) or (one.value,)), default=1.0)
     return Scale(-reach, reach) if reach > 0 else Scale(-1.0, 1.0)
 
 
-def _against(material: Material, name: str) -> Against | None:
+def _against(data: ReportData, name: str) -> VsBaseline | None:
     """What resampling says of a run; none where the images were not resampled, or this run has no seed in common."""
-    against = material.comparison.against if material.comparison else ()
-    return next((one for one in against if one.name == name), None)
+    vs_baseline = data.comparison.vs_baseline if data.comparison else ()
+    return next((one for one in vs_baseline if one.name == name), None)
 
 
-def _numbers(material: Material, place: int) -> dict[str, Difference]:
+def _numbers(data: ReportData, place: int) -> dict[str, Difference]:
     """Every difference of a run to the baseline; without resampling the values alone."""
-    base, one = material.runs[material.baseline], material.runs[place]
-    against = _against(material, one.name)
-    if against is not None:
-        return against.differences
-    name, nan = ap_name(material.settings.iou), float("nan")
+    base, one = data.runs[data.baseline], data.runs[place]
+    vs_baseline = _against(data, one.name)
+    if vs_baseline is not None:
+        return vs_baseline.differences
+    name, nan = ap_name(data.settings.iou), float("nan")
 
     def plain(value: float) -> Difference:
         return Difference(value, nan, nan, nan)
@@ -104,70 +104,74 @@ def _numbers(material: Material, place: int) -> dict[str, Difference]:
     return scores | {key: plain(one.breakdown.raw[key] - base.breakdown.raw[key]) for key in (*ERRORS, *SPECIAL)}
 
 
-def _differences(material: Material, place: int, scale: Scale) -> Markup:
-    name = ap_name(material.settings.iou)
+def _differences(data: ReportData, place: int, scale: Scale) -> Markup:
+    name = ap_name(data.settings.iou)
     columns = [Column("Number"), Column("Difference as a line", silent=True), Column("Difference", number=True)]
-    resampled = _against(material, material.names[place]) is not None
+    resampled = _against(data, data.names[place]) is not None
     columns += [Column("p", number=True), Column("Stands")] if resampled else []
     rows = []
-    for key, known in _numbers(material, place).items():
+    for key, known in _numbers(data, place).items():
         meaning = MEANINGS.get(key, "mean over IoU 0.50 to 0.95" if key == "AP" else "average precision")
         cells = [row_head(code_and_text(key.upper() if key in SPECIAL else key, meaning))]
         cells.append(plot(estimate_line(known.value, limits(known), scale, run_class(place))))
-        cells.append(tag("td", interval_text(known, sign=True), class_="num lead" if known.stands else "num"))
+        cells.append(tag("td", interval_text(known, sign=True), class_="num lead" if known.significant else "num"))
         if resampled:
             cells += [
                 tag("td", p_text(known.p), class_="num dim"),
-                tag("td", "●" if known.stands else "", class_="mid"),
+                tag("td", "●" if known.significant else "", class_="mid"),
             ]
         rows.append(cells)
-    base, other = material.names[material.baseline], material.names[place]
+    base, other = data.names[data.baseline], data.names[place]
     caption = f"{other} minus {base}, points; of an error: more of the {name} is lost to it"
     return scrolling(table(columns, rows, caption=caption, class_="wide differences"), caption)
 
 
-def _categories(material: Material, against: Against) -> Markup:
+def _categories(data: ReportData, vs_baseline: VsBaseline) -> Markup:
     """The classes that differ most among those whose interval leaves out 0."""
-    name = ap_name(material.settings.iou)
-    of = against.categories[name]
+    name = ap_name(data.settings.iou)
+    of = vs_baseline.categories[name]
     clear = np.flatnonzero((of.low > 0) | (of.high < 0))
-    title = tag("h3", f"Classes whose {name} differs, {of_whom(against)}")
+    title = tag("h3", f"Classes whose {name} differs, {of_whom(vs_baseline)}")
     if not len(clear):
         return join([title, note("None whose interval leaves out 0.")])
     chosen = clear[np.argsort(-np.abs(of.value[clear]), kind="stable")][:MOST_CATEGORIES]
-    place = material.names.index(against.name)
+    place = data.names.index(vs_baseline.name)
     reach = float(np.abs([of.low[chosen], of.high[chosen]]).max())
     rows = []
     for c in chosen.tolist():
         known = Difference(float(of.value[c]), float(of.low[c]), float(of.high[c]), 0.0)
-        cells = [row_head(material.ground_truth.category_name[c]), number(material.objects[c])]
+        cells = [row_head(data.ground_truth.category_name[c]), number(data.objects[c])]
         cells.append(plot(estimate_line(known.value, limits(known), Scale(-reach, reach), run_class(place))))
         rows.append([*cells, tag("td", interval_text(known, sign=True), class_="num")])
     columns = [Column("Class"), Column("Objects", number=True), Column("Difference as a line", silent=True)]
     content = table([*columns, Column("Difference", number=True)], rows, class_="wide differences")
-    looked_at = f"{len(clear):,} of {int((material.objects > 0).sum()):,} classes have an interval that leaves out 0; "
+    looked_at = f"{len(clear):,} of {int((data.objects > 0).sum()):,} classes have an interval that leaves out 0; "
     return join(
-        [title, scrolling(content, f"Classes of {against.name}"), note(f"{looked_at}not corrected for their number.")]
+        [
+            title,
+            scrolling(content, f"Classes of {vs_baseline.name}"),
+            note(f"{looked_at}not corrected for their number."),
+        ]
     )
 
 
-def _moves(material: Material, name: str, moves: Moves) -> Markup:
+def _moves(data: ReportData, name: str, transitions: OutcomeTransitions) -> Markup:
     """What became of the objects: rows by the baseline, columns by the other."""
-    base = material.names[material.baseline]
-    most = max(float(np.where(np.eye(len(moves.fates)), 0, moves.count).max()), 1.0)
+    base = data.names[data.baseline]
+    most = max(float(np.where(np.eye(len(transitions.outcomes)), 0, transitions.count).max()), 1.0)
 
     def cell(before: int, after: int) -> Markup:
-        count = int(moves.count[before, after])
+        count = int(transitions.count[before, after])
         if before == after:
             return tag("td", f"{count:,}", class_="num same")
         return tag("td", f"{count:,}" if count else "", class_=f"num {shade(float(np.sqrt(count / most)), 1.0)}")
 
     corner = join([tag("span", f"{base} ↓ "), tag("span", f"{name} →")])
-    columns = [Column(corner), *(Column(fate, number=True) for fate in moves.fates)]
+    columns = [Column(corner), *(Column(outcome, number=True) for outcome in transitions.outcomes)]
     rows = [
-        [row_head(fate), *(cell(before, after) for after in range(len(moves.fates)))]
-        for before, fate in enumerate(moves.fates)
+        [row_head(outcome), *(cell(before, after) for after in range(len(transitions.outcomes)))]
+        for before, outcome in enumerate(transitions.outcomes)
     ]
-    listed = tag("ul", *(tag("li", sentence(text)) for text in moved(material.ground_truth, moves, name, base)))
+    listed = tag("ul", *(tag("li", sentence(text)) for text in moved(data.ground_truth, transitions, name, base)))
     content = scrolling(table(columns, rows, class_="shades fates"), f"Fates of objects, {base} and {name}")
     return join([tag("h3", "What became of the objects"), tag("div", content, listed, class_="beside")])

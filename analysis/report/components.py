@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.report.charts import badge
 from analysis.report.markup import Child, Markup, join, tag
-from analysis.report.report_data import Material
+from analysis.report.report_data import ReportData
 from analysis.stats.intervals import Interval
 
 MOST_SAID = 4  # runs whose sentences stand open
@@ -78,9 +78,9 @@ def between(known: Interval | None, digits: int) -> Markup:
     return tag("span", text, class_="interval") if text else Markup()
 
 
-def said(material: Material, part: str) -> Markup:
+def said(data: ReportData, part: str) -> Markup:
     """What there is to see in a part, a sentence a run."""
-    sentences = [(place, one.name, one.said[part]) for place, one in enumerate(material.runs) if part in one.said]
+    sentences = [(place, one.name, one.said[part]) for place, one in enumerate(data.runs) if part in one.said]
     items = [
         tag("li", badge(place), tag("span", tag("span", f"{name}: ", class_="sr"), sentence(text)))
         for place, name, text in sentences

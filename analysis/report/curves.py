@@ -10,15 +10,15 @@ from analysis.report.charts import curves as drawn
 from analysis.report.components import code_and_text, said
 from analysis.report.markup import Markup, join, tag
 from analysis.report.page import Section
-from analysis.report.report_data import Material, RunMaterial
+from analysis.report.report_data import ReportData, RunData
 
 IOU_TICKS = (0.5, 0.6, 0.7, 0.8, 0.9)
 ALONG = ("loc", "miss")  # the errors that depend on the threshold most; tables hold the others
 
 
-def curves(material: Material) -> Section:
+def curves(data: ReportData) -> Section:
     """Mean precision against recall at several IoUs, which the script redraws for one class; then AP along the IoU."""
-    charts = [_precision_figure(material, iou) for iou in material.runs[0].precision]
+    charts = [_precision_figure(data, iou) for iou in data.runs[0].precision]
     select = tag("select", tag("option", "mean over all classes", value=""), id="curve-category")
     choice = tag("label", tag("span", "Class"), select, class_="choice", id="curve-choice", hidden=True)
     explained = (
@@ -30,20 +30,20 @@ def curves(material: Material) -> Section:
     )
     body = [
         tag("p", explained),
-        legend(material.names),
+        legend(data.names),
         choice,
         tag("div", *charts, class_="charts", id="curve-figures"),
         tag("h3", "Along the threshold"),
         tag("p", along),
-        said(material, "iou"),
-        tag("div", _ap_figure(material), *(_error_figure(material, error) for error in ALONG), class_="charts"),
+        said(data, "iou"),
+        tag("div", _ap_figure(data), *(_error_figure(data, error) for error in ALONG), class_="charts"),
     ]
     return Section("curves", "Curves", "Precision against recall", join(body))
 
 
-def _precision_figure(material: Material, iou: float) -> Markup:
-    lines = [Line(place, _mean_curve(one, iou)) for place, one in enumerate(material.runs)]
-    means = ", ".join(f"{name} {100 * line.y.mean():.1f}" for name, line in zip(material.names, lines, strict=True))
+def _precision_figure(data: ReportData, iou: float) -> Markup:
+    lines = [Line(place, _mean_curve(one, iou)) for place, one in enumerate(data.runs)]
+    means = ", ".join(f"{name} {100 * line.y.mean():.1f}" for name, line in zip(data.names, lines, strict=True))
     label = f"Precision against recall at IoU {iou:g}; {ap_name(iou)}: {means}"
     chart = drawn(lines, label=label, x_title="recall", y_title="precision")
     short = " · ".join(f"{run_letter(line.run)} {100 * line.y.mean():.1f}" for line in lines)
@@ -51,30 +51,30 @@ def _precision_figure(material: Material, iou: float) -> Markup:
     return tag("figure", caption, chart, data_iou=f"{iou:g}", data_frame=" ".join(map(str, FRAME)))
 
 
-def _mean_curve(one: RunMaterial, iou: float) -> NDArray[np.float64]:
+def _mean_curve(one: RunData, iou: float) -> NDArray[np.float64]:
     rows = one.precision[iou]
     known = ~np.isnan(rows[:, 0])
     return np.asarray(rows[known].mean(axis=0) if known.any() else np.zeros(rows.shape[1]))
 
 
-def _ap_figure(material: Material) -> Markup:
-    means = ", ".join(f"{one.name} {one.ious.mean_ap:.1f}" for one in material.runs)
+def _ap_figure(data: ReportData) -> Markup:
+    means = ", ".join(f"{one.name} {one.ious.mean_ap:.1f}" for one in data.runs)
     caption = join([tag("strong", "AP"), " at each threshold"])
-    return _along(material, [one.ious.ap for one in material.runs], 100.0, caption, f"AP by IoU; mean: {means}")
+    return _along(data, [one.ious.ap for one in data.runs], 100.0, caption, f"AP by IoU; mean: {means}")
 
 
-def _error_figure(material: Material, error: str) -> Markup:
-    values = [np.maximum(one.ious.delta_ap[error], 0.0) for one in material.runs]
+def _error_figure(data: ReportData, error: str) -> Markup:
+    values = [np.maximum(one.ious.delta_ap[error], 0.0) for one in data.runs]
     most = max(1.0, *(float(one.max()) for one in values))
     step = 1 if most <= 4 else 20 if most > 40 else 4
-    means = ", ".join(f"{one.name} {one.ious.mean_delta_ap[error]:.1f}" for one in material.runs)
+    means = ", ".join(f"{one.name} {one.ious.mean_delta_ap[error]:.1f}" for one in data.runs)
     label = f"AP to gain by fixing {error}, by IoU; mean: {means}"
     top = float(np.ceil(most / step) * step)
-    return _along(material, values, top, code_and_text(error, MEANINGS[error]), label)
+    return _along(data, values, top, code_and_text(error, MEANINGS[error]), label)
 
 
-def _along(material: Material, values: "list[NDArray[np.float64]]", top: float, caption: Markup, label: str) -> Markup:
-    ious = material.runs[0].ious.ious
+def _along(data: ReportData, values: "list[NDArray[np.float64]]", top: float, caption: Markup, label: str) -> Markup:
+    ious = data.runs[0].ious.ious
     chart = drawn(
         [Line(place, one, ious) for place, one in enumerate(values)],
         label=label,

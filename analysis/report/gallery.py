@@ -13,7 +13,7 @@ from analysis.report.components import code_and_text, note
 from analysis.report.markup import Markup, join, tag
 from analysis.report.page import Section
 from analysis.report.pictures import Album, Window, labels, overlay, window_around
-from analysis.report.report_data import Material, RunMaterial
+from analysis.report.report_data import ReportData, RunData
 
 AT_FIRST = 8  # examples of a type that are shown until more are asked for
 
@@ -28,24 +28,24 @@ class _Card:
     window: Window
 
 
-def gallery(material: Material, album: Album, pictures_asked: bool) -> Section:
+def gallery(data: ReportData, album: Album, pictures_asked: bool) -> Section:
     """Cards by error type, the costliest first; reads the pictures of ``album``."""
     cards = [
-        _card(material, album, number, example)
-        for number, one in enumerate(material.runs)
+        _card(data, album, number, example)
+        for number, one in enumerate(data.runs)
         for examples in one.examples.values()
         for example in examples
     ]
-    addresses = _addresses(material, album, cards)
+    addresses = _addresses(data, album, cards)
     groups = []
     for error in ERRORS:
         of_type = [n for n, card in enumerate(cards) if card.example.error == error]
         places = _in_turn([cards[n].run for n in of_type])
         of_type = [of_type[place] for place in places]
-        drawn = [_drawn(material, cards[n], addresses[n], pictures_asked) for n in of_type]
+        drawn = [_drawn(data, cards[n], addresses[n], pictures_asked) for n in of_type]
         groups.append(_group(error, drawn))
-    introduction = _introduction(material, album, len(cards), pictures_asked)
-    body = join([introduction, _filters(material, cards), *groups, _viewer()])
+    introduction = _introduction(data, album, len(cards), pictures_asked)
+    body = join([introduction, _filters(data, cards), *groups, _viewer()])
     return Section("gallery", "Gallery", "The errors that cost most, one by one", body)
 
 
@@ -59,20 +59,20 @@ def _in_turn(runs: Sequence[int]) -> list[int]:
     return [place for _, _, place in sorted(turns)]
 
 
-def _card(material: Material, album: Album, run: int, example: Example) -> _Card:
-    gt, one = material.ground_truth, material.runs[run]
+def _card(data: ReportData, album: Album, run: int, example: Example) -> _Card:
+    gt, one = data.ground_truth, data.runs[run]
     boxes = [one.detections.box[example.detection]] if example.detection >= 0 else []
     boxes += [gt.box[example.truth]] if example.truth >= 0 else []
     image = int(one.detections.image[example.detection] if example.detection >= 0 else gt.image[example.truth])
-    return _Card(run, example, image, window_around(np.array(boxes), _size(material, album, image)))
+    return _Card(run, example, image, window_around(np.array(boxes), _size(data, album, image)))
 
 
-def _size(material: Material, album: Album, image: int) -> tuple[int, int] | None:
-    height, width = material.ground_truth.image_size[image].tolist()
+def _size(data: ReportData, album: Album, image: int) -> tuple[int, int] | None:
+    height, width = data.ground_truth.image_size[image].tolist()
     return (width, height) if width > 0 else album.size(image)
 
 
-def _addresses(material: Material, album: Album, cards: Sequence[_Card]) -> list[str | None]:
+def _addresses(data: ReportData, album: Album, cards: Sequence[_Card]) -> list[str | None]:
     """The picture of every card, reading each image once."""
     found: list[str | None] = [None] * len(cards)
     by_image: dict[int, list[int]] = {}
@@ -80,13 +80,13 @@ def _addresses(material: Material, album: Album, cards: Sequence[_Card]) -> list
         by_image.setdefault(card.image, []).append(number)
     for image, numbers in by_image.items():
         windows = [cards[n].window for n in numbers]
-        for n, address in zip(numbers, album.pictures(image, windows, _size(material, album, image)), strict=True):
+        for n, address in zip(numbers, album.pictures(image, windows, _size(data, album, image)), strict=True):
             found[n] = address
     return found
 
 
-def _introduction(material: Material, album: Album, count: int, pictures_asked: bool) -> Markup:
-    name = ap_name(material.settings.iou)
+def _introduction(data: ReportData, album: Album, count: int, pictures_asked: bool) -> Markup:
+    name = ap_name(data.settings.iou)
     parts: list[Markup] = [
         tag(
             "p",
@@ -117,11 +117,11 @@ def _key(role: str) -> Markup:
     return tag("svg", *frames, width=26, height=16, class_="overlay key", aria_hidden="true")
 
 
-def _filters(material: Material, cards: Sequence[_Card]) -> Markup:
-    names = material.ground_truth.category_name
-    categories = sorted({c for card in cards for c in _categories(material, card)}, key=lambda c: names[c].lower())
+def _filters(data: ReportData, cards: Sequence[_Card]) -> Markup:
+    names = data.ground_truth.category_name
+    categories = sorted({c for card in cards for c in _categories(data, card)}, key=lambda c: names[c].lower())
     controls = [
-        _select("run", "Run", "all runs", [(str(n), name) for n, name in enumerate(material.names)]),
+        _select("run", "Run", "all runs", [(str(n), name) for n, name in enumerate(data.names)]),
         _select("error", "Error", "all types", [(error, f"{error}: {MEANINGS[error]}") for error in ERRORS]),
         _select("category", "Class", "all classes", [(str(c), names[c]) for c in categories]),
     ]
@@ -172,16 +172,16 @@ def _viewer() -> Markup:
     return tag("dialog", tag("div", id="large"), controls, id="viewer", aria_label="Example, enlarged")
 
 
-def _categories(material: Material, card: _Card) -> set[int]:
-    gt, one = material.ground_truth, material.runs[card.run]
+def _categories(data: ReportData, card: _Card) -> set[int]:
+    gt, one = data.ground_truth, data.runs[card.run]
     found = {int(one.detections.category[card.example.detection])} if card.example.detection >= 0 else set()
     return found | ({int(gt.category[card.example.truth])} if card.example.truth >= 0 else set())
 
 
-def _drawn(material: Material, card: _Card, address: str | None, pictures_asked: bool) -> Markup:
-    one = material.runs[card.run]
-    what, details = _told(material, one, card.example)
-    name = material.ground_truth.file_name[card.image] or f"image {material.ground_truth.image_id[card.image]}"
+def _drawn(data: ReportData, card: _Card, address: str | None, pictures_asked: bool) -> Markup:
+    one = data.runs[card.run]
+    what, details = _told(data, one, card.example)
+    name = data.ground_truth.file_name[card.image] or f"image {data.ground_truth.image_id[card.image]}"
     if address is None:
         picture = tag("span", "picture missing" if pictures_asked else "", class_="nothing")
     else:
@@ -189,9 +189,9 @@ def _drawn(material: Material, card: _Card, address: str | None, pictures_asked:
         picture = tag(
             "img", src=address, alt=f"{name}: {what}", loading="lazy", decoding="async", width=width, height=height
         )
-    cost = _cost(card.example.cost, ap_name(material.settings.iou))
-    drawing = overlay(material, card.run, card.example, card.image, card.window)
-    layers = [picture, drawing, labels(material, card.run, card.example, card.window)]
+    cost = _cost(card.example.cost, ap_name(data.settings.iou))
+    drawing = overlay(data, card.run, card.example, card.image, card.window)
+    layers = [picture, drawing, labels(data, card.run, card.example, card.window)]
     caption = [
         tag("strong", what),
         tag("span", f"{details} · {cost}"),
@@ -206,7 +206,7 @@ def _drawn(material: Material, card: _Card, address: str | None, pictures_asked:
         class_="example",
         data_run=card.run,
         data_error=card.example.error,
-        data_categories=" ".join(map(str, sorted(_categories(material, card)))),
+        data_categories=" ".join(map(str, sorted(_categories(data, card)))),
     )
 
 
@@ -221,15 +221,15 @@ def _cost(points: float, name: str) -> str:
     return f"costs under 0.01 {name}" if points > 1e-9 else f"costs no {name}"
 
 
-def _told(material: Material, one: RunMaterial, example: Example) -> tuple[str, str]:
+def _told(data: ReportData, one: RunData, example: Example) -> tuple[str, str]:
     """What went wrong, and its numbers."""
-    names, gt = material.ground_truth.category_name, material.ground_truth
+    names, gt = data.ground_truth.category_name, data.ground_truth
     if example.error == "miss":
         width, height = gt.box[example.truth, 2:]
         return f"{names[gt.category[example.truth]]} missed", f"{width:.0f} × {height:.0f} pixels"
     row = example.detection
     category = names[one.detections.category[row]]
-    shape = "box" if material.settings.iou_type == "bbox" else "mask"
+    shape = "box" if data.settings.iou_type == "bbox" else "mask"
     numbers = f"score {one.detections.score[row]:.2f} · IoU {one.breakdown.labels.iou[row]:.2f}"
     what = {
         "cls": lambda: f"{category}, but is {names[gt.category[example.truth]]}",

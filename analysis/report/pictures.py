@@ -20,9 +20,9 @@ from analysis.arrays import Bools, Floats
 from analysis.coco.masks import run_lengths
 from analysis.evaluation.error_types import TRUE_POSITIVE
 from analysis.evaluation.single_error_cost import Example
-from analysis.exceptions import Refusal
+from analysis.exceptions import DetablateError
 from analysis.report.markup import Markup, tag
-from analysis.report.report_data import Material
+from analysis.report.report_data import ReportData
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,7 +36,7 @@ ROOM = 2.2  # a window is so many times as large as what it shows,
 LEAST_SHARE = 0.5  # and at least this share of each side of the image
 
 
-class PillowMissing(Refusal):
+class PillowMissing(DetablateError):
     """Pictures are asked for and Pillow is not installed."""
 
     exit_code = 5
@@ -252,16 +252,16 @@ COARSE = 3.0  # pixels: what they are only shown beside may be simplified more
 LONGEST_LABEL = 34  # characters
 
 
-def overlay(material: Material, run: int, example: Example, image: int, window: Window) -> Markup:
+def overlay(data: ReportData, run: int, example: Example, image: int, window: Window) -> Markup:
     """Boxes, or masks where those were compared, in pixels of the image."""
-    gt, dt = material.ground_truth, material.runs[run].detections
-    masks = material.settings.iou_type == "segm"
+    gt, dt = data.ground_truth, data.runs[run].detections
+    masks = data.settings.iou_type == "segm"
     others = np.flatnonzero((gt.image == image) & (np.arange(len(gt)) != example.truth))
     others = others[_touches(gt.box[others], window)][:MOST_OTHERS]
     outlines = [_shape(gt.masks.rle(i) if masks else None, gt.box[i], COARSE) for i in others.tolist()]
     parts = [tag("g", *outlines, class_="other")]
     if example.error == "dup":
-        said = material.runs[run].breakdown.labels
+        said = data.runs[run].breakdown.labels
         taken = np.flatnonzero((said.target == example.truth) & (said.error == TRUE_POSITIVE))
         parts += [
             tag("g", _shape(dt.masks.rle(i) if masks else None, dt.box[i]), class_="winner") for i in taken.tolist()
@@ -290,9 +290,9 @@ def _shape(rle: dict[str, object] | None, box: Floats, tolerance: float = TOLERA
     return tag("path", d="".join(loops), fill_rule="evenodd")
 
 
-def labels(material: Material, run: int, example: Example, window: Window) -> Markup:
+def labels(data: ReportData, run: int, example: Example, window: Window) -> Markup:
     """The words on the picture, of one size however large the picture is shown."""
-    gt, dt = material.ground_truth, material.runs[run].detections
+    gt, dt = data.ground_truth, data.runs[run].detections
     names, parts = gt.category_name, []
     if example.detection >= 0:
         text = f"{names[dt.category[example.detection]]} {dt.score[example.detection]:.2f}"

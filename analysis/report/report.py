@@ -17,7 +17,7 @@ from analysis.report.gallery import gallery
 from analysis.report.markup import Markup
 from analysis.report.page import Section, page
 from analysis.report.pictures import Album
-from analysis.report.report_data import Material, RunMaterial, gather
+from analysis.report.report_data import ReportData, RunData, collect
 from analysis.report.sections import errors, footer, heading, opening, sizes, summary
 from analysis.stats.compare import Comparison
 
@@ -72,7 +72,7 @@ def build_report(
         BadInput: masks are compared and a record has none, or the baseline is none of the runs.
     """
     album = Album(images, ground_truth.file_name)
-    material = gather(
+    data = collect(
         ground_truth,
         detections,
         settings,
@@ -82,43 +82,42 @@ def build_report(
         comparison=comparison,
         progress=progress,
     )
-    shown = gallery(material, album, images is not None)
+    shown = gallery(data, album, images is not None)
     sections = [
         *before,
-        summary(material),
-        errors(material),
-        *against_baseline(material),
-        per_class(material),
-        confusion(material),
-        sizes(material),
-        curves(material),
+        summary(data),
+        errors(data),
+        *against_baseline(data),
+        per_class(data),
+        confusion(data),
+        sizes(data),
+        curves(data),
         shown,
     ]
     content = page(
         title,
-        heading(material, title, [*lede, opening(material)] if verdict else lede),
+        heading(data, title, [*lede, opening(data)] if verdict else lede),
         sections,
-        _data(material),
+        _data(data),
         footer(ground_truth),
     )
-    count = sum(len(examples) for one in material.runs for examples in one.examples.values())
+    count = sum(len(examples) for one in data.runs for examples in one.examples.values())
     return Report(content, count, len(album.missing), len(album.damaged))
 
 
-def _data(material: Material) -> dict[str, object]:
+def _data(data: ReportData) -> dict[str, object]:
     """What the script draws itself: the curves of each class, 101 precisions of two base-36 digits each."""
-    known = np.flatnonzero(material.objects > 0).tolist()
+    known = np.flatnonzero(data.objects > 0).tolist()
 
-    def curve(one: RunMaterial, iou: float, category: int) -> str:
+    def curve(one: RunData, iou: float, category: int) -> str:
         return "".join(map(_two_digits, np.round(1000 * one.precision[iou][category]).astype(int).tolist()))
 
     return {
-        "runs": material.names,
-        "letters": [run_letter(place) for place in range(len(material.runs))],
-        "categories": {c: material.ground_truth.category_name[c] for c in known},
+        "runs": data.names,
+        "letters": [run_letter(place) for place in range(len(data.runs))],
+        "categories": {c: data.ground_truth.category_name[c] for c in known},
         "curves": {
-            f"{iou:g}": [{c: curve(one, iou, c) for c in known} for one in material.runs]
-            for iou in material.runs[0].precision
+            f"{iou:g}": [{c: curve(one, iou, c) for c in known} for one in data.runs] for iou in data.runs[0].precision
         },
     }
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from analysis.arrays import Floats
 from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.analysis import Run, Where
+from analysis.evaluation.analysis import Run, RunAnalysis
 from analysis.evaluation.average_precision import coco_metrics
 from analysis.evaluation.confusion import Confusion, category_confusion
 from analysis.evaluation.error_types import ERRORS, Settings
-from analysis.evaluation.outcomes import object_fates
+from analysis.evaluation.outcomes import object_outcomes
 from analysis.evaluation.single_error_cost import Example, costliest
 from analysis.evaluation.slices import (
     ClassErrors,
@@ -26,17 +26,17 @@ from analysis.evaluation.slices import (
     by_size,
     object_crowding,
 )
-from analysis.evaluation.tide import Breakdown, Verdict, break_down_verdict, judge_at
+from analysis.evaluation.tide import Breakdown, MatchedRun, break_down_verdict, match_and_label_at
 from analysis.exceptions import BadInput
 from analysis.render.slices import where_findings
-from analysis.stats.compare import Comparison, Entrant, compare
+from analysis.stats.compare import Candidate, Comparison, compare
 from analysis.stats.intervals import Interval
 
 CURVE_IOUS = (0.5, 0.75, 0.9)  # at which precision is drawn against recall, besides the setting's
 
 
 @dataclass(frozen=True, eq=False)
-class RunMaterial:
+class RunData:
     """One run."""
 
     run: Run
@@ -68,12 +68,12 @@ class RunMaterial:
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class ReportData:
     """All runs, on one ground truth and under one setting."""
 
     ground_truth: GroundTruth
     settings: Settings
-    runs: list[RunMaterial]
+    runs: list[RunData]
     baseline: int  # the run that the others are compared with
     comparison: Comparison | None  # none where the images were not resampled
 
@@ -89,7 +89,7 @@ class Material:
         return np.bincount(self.ground_truth.category[asked], minlength=len(self.ground_truth.category_id))
 
 
-def gather(
+def collect(
     ground_truth: GroundTruth,
     detections: Sequence[tuple[str, Detections]],
     settings: Settings,
@@ -99,7 +99,7 @@ def gather(
     resamples: int | None,
     comparison: Comparison | None = None,
     progress: Callable[[int], None] | None = None,
-) -> Material:
+) -> ReportData:
     """Analyse the runs.
 
     Args:
@@ -122,36 +122,36 @@ def gather(
     base = names.index(baseline) if baseline else 0
     most = max(1, pictures // (len(detections) * len(ERRORS))) if pictures else 0
     if comparison is None and resamples is not None:
-        entrants = [Entrant(name, (dt,)) for name, dt in detections]
+        candidates = [Candidate(name, (dt,)) for name, dt in detections]
         comparison = compare(
-            ground_truth, entrants, settings, baseline=names[base], resamples=resamples, progress=progress
+            ground_truth, candidates, settings, baseline=names[base], resamples=resamples, progress=progress
         )
     # An interval over several seeds is about their mean, not about the run that is shown.
-    of_one = {one.name: one.numbers for one in comparison.entrants if len(one.seeds) == 1} if comparison else {}
+    of_one = {one.name: one.numbers for one in comparison.candidates if len(one.seeds) == 1} if comparison else {}
     crowding = object_crowding(ground_truth)
     runs = [_of_run(ground_truth, name, dt, settings, crowding, most, of_one.get(name, {})) for name, dt in detections]
-    return Material(ground_truth, settings, runs, base, comparison)
+    return ReportData(ground_truth, settings, runs, base, comparison)
 
 
 def _of_run(
     ground_truth: GroundTruth, name: str, dt: Detections, settings: Settings, crowding: Floats, most: int,
     intervals: dict[str, Interval],
-) -> RunMaterial:  # fmt: skip
+) -> RunData:  # fmt: skip
     ious = sorted({settings.iou, *(iou for iou in CURVE_IOUS if iou > settings.background_iou)})
-    verdicts = dict(zip(ious, judge_at(ground_truth, dt, settings, ious), strict=True))
-    verdict = verdicts[settings.iou]
-    breakdown = break_down_verdict(verdict, dt)
-    fates = object_fates(breakdown.labels)
-    where = Where(
+    matched_runs = dict(zip(ious, match_and_label_at(ground_truth, dt, settings, ious), strict=True))
+    matched_run = matched_runs[settings.iou]
+    breakdown = break_down_verdict(matched_run, dt)
+    outcomes = object_outcomes(breakdown.labels)
+    where = RunAnalysis(
         run=Run(name, dt, breakdown),
-        fates=fates,
-        classes=(classes := by_class(ground_truth, dt, verdict, breakdown)),
-        sizes=(sizes := by_size(ground_truth, dt, verdict)),
+        outcomes=outcomes,
+        classes=(classes := by_class(ground_truth, dt, matched_run, breakdown)),
+        sizes=(sizes := by_size(ground_truth, dt, matched_run)),
         ious=(along := by_iou(ground_truth, dt, settings)),
-        crowding=(crowded := by_crowding(crowding, fates, breakdown.labels)),
+        crowding=(crowded := by_crowding(crowding, outcomes, breakdown.labels)),
         confusion=(confused := category_confusion(ground_truth, dt, breakdown.labels)),
     )
-    return RunMaterial(
+    return RunData(
         run=where.run,
         metrics=coco_metrics(ground_truth, dt, iou_type=settings.iou_type),
         intervals=intervals,
@@ -161,12 +161,12 @@ def _of_run(
         crowding=crowded,
         confusion=confused,
         said=where_findings(ground_truth, where),
-        precision={iou: _precision(one) for iou, one in verdicts.items()},
+        precision={iou: _precision(one) for iou, one in matched_runs.items()},
         examples=costliest(ground_truth, dt, breakdown, most),
     )
 
 
-def _precision(verdict: Verdict) -> Floats:
-    curves = verdict.precision(verdict.base)
-    curves[verdict.positives == 0] = np.nan
+def _precision(matched_run: MatchedRun) -> Floats:
+    curves = matched_run.precision(matched_run.base)
+    curves[matched_run.positives == 0] = np.nan
     return curves

@@ -23,7 +23,7 @@ from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.average_precision import COCO_IOUS, COCO_RECALLS, EPSILON, Ranking
 from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
-from analysis.evaluation.tide import Curve, Verdict, judge_at
+from analysis.evaluation.tide import Curve, MatchedRun, match_and_label_at
 from analysis.exceptions import BadInput
 
 _NEXT_RECALLS: Floats = np.append(COCO_RECALLS[1:], np.inf)
@@ -284,7 +284,7 @@ def draw_weights(images: int, resamples: int, seed: int) -> Iterator[Ints]:
 
 def resample(
     ground_truth: GroundTruth,
-    runs: Sequence[tuple[Detections, Verdict]],
+    runs: Sequence[tuple[Detections, MatchedRun]],
     *,
     resamples: int = 1000,
     seed: int = 0,
@@ -295,7 +295,7 @@ def resample(
 
     Args:
         ground_truth: of all runs.
-        runs: detections of each and what :func:`analysis.evaluation.tide.judge` says of them, in the ``coco``
+        runs: detections of each and what :func:`analysis.evaluation.tide.match_and_label` says of them, in the ``coco``
             convention.
         resamples: how many draws, R.
         seed: of the draws; the same seed and number of images give the same draws whatever the runs.
@@ -306,13 +306,13 @@ def resample(
         BadInput: another convention, no image, or a number of resamples below 1.
     """
     images = len(ground_truth.image_id)
-    if any(verdict.settings.convention != "coco" for _, verdict in runs):
+    if any(matched_run.settings.convention != "coco" for _, matched_run in runs):
         raise BadInput("intervals are made in the coco convention only; leave out --convention tidecv")
     if not images:
         raise BadInput(f"{ground_truth.path}: has no image, so there is nothing to resample")
     if resamples < 1:
         raise BadInput(f"{resamples} resamples: at least 1 is needed, 1,000 for a 95 % interval")
-    measured = [_Measured(ground_truth, detections, verdict, mean_ap) for detections, verdict in runs]
+    measured = [_Measured(ground_truth, detections, matched_run, mean_ap) for detections, matched_run in runs]
     shape = (len(measured[0].numbers), resamples, len(ground_truth.category_id)) if runs else (0, 0, 0)
     drawn = [np.empty(shape[:2]) for _ in runs]
     category_drawn = [np.empty(shape, dtype=np.float32) for _ in runs]
@@ -340,16 +340,18 @@ def resample(
 class _Measured:
     """The curves of one run, ready for weights."""
 
-    def __init__(self, ground_truth: GroundTruth, detections: Detections, verdict: Verdict, mean_ap: bool) -> None:
+    def __init__(
+        self, ground_truth: GroundTruth, detections: Detections, matched_run: MatchedRun, mean_ap: bool
+    ) -> None:
         fixes = (*ERRORS, *SPECIAL)
-        self.numbers = (*((MEAN_AP,) if mean_ap else ()), ap_name(verdict.settings.iou), *fixes)
+        self.numbers = (*((MEAN_AP,) if mean_ap else ()), ap_name(matched_run.settings.iou), *fixes)
 
         def ready(curves: Sequence[Curve]) -> WeightedCurves:
             images, categories = len(ground_truth.image_id), len(ground_truth.category_id)
-            return weigh(curves, verdict.image, ground_truth.image, ground_truth.category, images, categories)
+            return weigh(curves, matched_run.image, ground_truth.image, ground_truth.category, images, categories)
 
-        self._fixed = ready([verdict.base, *(verdict.fixed(error) for error in fixes)])
-        self._at_ious = ready(_at_ious(ground_truth, detections, verdict)) if mean_ap else None
+        self._fixed = ready([matched_run.base, *(matched_run.fixed(error) for error in fixes)])
+        self._at_ious = ready(_at_ious(ground_truth, detections, matched_run)) if mean_ap else None
 
     def of(self, weights: Ints) -> Floats:
         """f64[numbers, K] in points."""
@@ -360,11 +362,11 @@ class _Measured:
         return np.concatenate([self._at_ious.average_precision(weights).mean(axis=0, keepdims=True), fixed])
 
 
-def _at_ious(ground_truth: GroundTruth, detections: Detections, verdict: Verdict) -> list[Curve]:
+def _at_ious(ground_truth: GroundTruth, detections: Detections, matched_run: MatchedRun) -> list[Curve]:
     """The run as it is at COCO's ten IoUs."""
-    background = min(verdict.settings.background_iou, float(COCO_IOUS[0]))
-    settings = replace(verdict.settings, iou=float(COCO_IOUS[0]), background_iou=background)
-    return [one.base for one in judge_at(ground_truth, detections, settings, COCO_IOUS.tolist())]
+    background = min(matched_run.settings.background_iou, float(COCO_IOUS[0]))
+    settings = replace(matched_run.settings, iou=float(COCO_IOUS[0]), background_iou=background)
+    return [one.base for one in match_and_label_at(ground_truth, detections, settings, COCO_IOUS.tolist())]
 
 
 def _mean(found: Floats) -> Floats:

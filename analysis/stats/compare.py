@@ -11,9 +11,9 @@ from analysis.arrays import Bools, Floats, Ints
 from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.error_types import ERRORS, SPECIAL, Settings
-from analysis.evaluation.outcomes import FATE_NAMES, object_fates
 from analysis.evaluation.outcomes import IGNORED as NOT_ASKED
-from analysis.evaluation.tide import Breakdown, break_down_verdict, judge
+from analysis.evaluation.outcomes import OUTCOME_NAMES, object_outcomes
+from analysis.evaluation.tide import Breakdown, break_down_verdict, match_and_label
 from analysis.exceptions import BadInput
 from analysis.stats.bootstrap import Resampled, resample
 from analysis.stats.intervals import (
@@ -35,7 +35,7 @@ FEWEST_OF_CATEGORY = 10  # images with an object of a category, below which its 
 
 
 @dataclass(frozen=True, eq=False)
-class Entrant:
+class Candidate:
     """What is compared: one model, or a design by the models that its seeds gave."""
 
     name: str
@@ -68,7 +68,7 @@ class Measured:
 
 
 @dataclass(frozen=True, eq=False)
-class Moves:
+class OutcomeTransitions:
     """How the fates of objects differ between two models.
 
     Fates are those of :mod:`analysis.evaluation.outcomes` but ignored.
@@ -77,7 +77,7 @@ class Moves:
     before: NDArray[np.int8]  # [M] fate in the baseline
     after: NDArray[np.int8]  # [M] fate in the other
     count: Ints  # [4, 4] objects by fate in the baseline (row) and in the other (column)
-    fates: tuple[str, ...]
+    outcomes: tuple[str, ...]
 
     def images(self, image: Ints, before: int, after: int, most: int = 3) -> list[tuple[int, int]]:
         """The images (indices) in which most objects (i64[M] their images) moved so, each with how many."""
@@ -87,14 +87,14 @@ class Moves:
 
 
 @dataclass(frozen=True, eq=False)
-class Against:
+class VsBaseline:
     """One entrant against the baseline; differences are the entrant minus the baseline, in points."""
 
     name: str
     seeds: tuple[int, ...]  # those that both have: differences are taken seed by seed
     differences: dict[str, Difference]
     categories: dict[str, CategoryIntervals]
-    moves: Moves | None  # none over several seeds, where an object has no single fate
+    transitions: OutcomeTransitions | None  # none over several seeds, where an object has no single fate
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,20 +107,20 @@ class Comparison:
     images: int
     resamples: int
     seed: int
-    entrants: tuple[Measured, ...]  # in the order given, the baseline among them
-    against: tuple[Against, ...]  # the others
+    candidates: tuple[Measured, ...]  # in the order given, the baseline among them
+    vs_baseline: tuple[VsBaseline, ...]  # the others
     family: str  # what p-values are corrected over
     cautions: tuple[str, ...]  # sentences on what the numbers cannot bear
 
     @property
     def of_designs(self) -> bool:
         """Whether anything may be said about designs: every difference is over at least two seeds."""
-        return all(len(one.seeds) > 1 for one in self.against)
+        return all(len(one.seeds) > 1 for one in self.vs_baseline)
 
 
 def compare(
     ground_truth: GroundTruth,
-    entrants: Sequence[Entrant],
+    candidates: Sequence[Candidate],
     settings: Settings | None = None,
     *,
     baseline: str = "",
@@ -133,8 +133,8 @@ def compare(
 
     Args:
         ground_truth: of all entrants.
-        entrants: their detections, on this ground truth.
-        settings: as for :func:`analysis.evaluation.tide.judge`; the ``coco`` convention.
+        candidates: their detections, on this ground truth.
+        settings: as for :func:`analysis.evaluation.tide.match_and_label`; the ``coco`` convention.
         baseline: the name of an entrant; the first, if none is named.
         resamples: how many; 0: 1,000, or as many more as the correction for the size of the family needs.
         seed: of the resampling.
@@ -146,23 +146,25 @@ def compare(
             for anything to stand after the correction.
     """
     settings = settings or Settings()
-    names = [entrant.name for entrant in entrants]
+    names = [candidate.name for candidate in candidates]
     baseline = baseline or names[0]
     _check(names, baseline)
-    base = entrants[names.index(baseline)]
-    for entrant in entrants:
-        if not set(entrant.seeds) & set(base.seeds):
+    base = candidates[names.index(baseline)]
+    for candidate in candidates:
+        if not set(candidate.seeds) & set(base.seeds):
             raise BadInput(
-                f"{entrant.name} and the baseline {baseline} have no seed in common; run both under the same seeds"
+                f"{candidate.name} and the baseline {baseline} have no seed in common; run both under the same seeds"
             )
-    verdicts = [[judge(ground_truth, dt, settings) for dt in entrant.detections] for entrant in entrants]
+    matched_runs = [
+        [match_and_label(ground_truth, dt, settings) for dt in candidate.detections] for candidate in candidates
+    ]
     runs = [
-        (dt, verdict)
-        for entrant, own in zip(entrants, verdicts, strict=True)
-        for dt, verdict in zip(entrant.detections, own, strict=True)
+        (dt, matched_run)
+        for candidate, own in zip(candidates, matched_runs, strict=True)
+        for dt, matched_run in zip(candidate.detections, own, strict=True)
     ]
     images = len(ground_truth.image_id)
-    count = (len(ERRORS) + len(SPECIAL) + 1 + mean_ap) * (len(entrants) - 1)
+    count = (len(ERRORS) + len(SPECIAL) + 1 + mean_ap) * (len(candidates) - 1)
     resamples = resamples or enough(count)
     if count > SIGNIFICANCE * (resamples + 1):
         raise BadInput(
@@ -170,19 +172,20 @@ def compare(
             f"could stand after the correction; use {math.ceil(count / SIGNIFICANCE):,} or more"
         )
     flat = iter(resample(ground_truth, runs, resamples=resamples, seed=seed, mean_ap=mean_ap, progress=progress))
-    drawn = [[_or_nothing(next(flat), images) for _ in entrant.detections] for entrant in entrants]
+    drawn = [[_or_nothing(next(flat), images) for _ in candidate.detections] for candidate in candidates]
     breakdowns = [
-        tuple(break_down_verdict(verdict, dt) for dt, verdict in zip(entrant.detections, own, strict=True))
-        for entrant, own in zip(entrants, verdicts, strict=True)
+        tuple(break_down_verdict(matched_run, dt) for dt, matched_run in zip(candidate.detections, own, strict=True))
+        for candidate, own in zip(candidates, matched_runs, strict=True)
     ]
-    told = _images_of_categories(ground_truth, verdicts[0][0].asked) >= FEWEST_OF_CATEGORY
+    told = _images_of_categories(ground_truth, matched_runs[0][0].asked) >= FEWEST_OF_CATEGORY
     measured = tuple(
-        _measured(entrant, own, parts, told) for entrant, own, parts in zip(entrants, drawn, breakdowns, strict=True)
+        _measured(candidate, own, parts, told)
+        for candidate, own, parts in zip(candidates, drawn, breakdowns, strict=True)
     )
     at = names.index(baseline)
-    against = [
-        _against(entrant, drawn[n], breakdowns[n], base, drawn[at], breakdowns[at], told)
-        for n, entrant in enumerate(entrants)
+    vs_baseline = [
+        _against(candidate, drawn[n], breakdowns[n], base, drawn[at], breakdowns[at], told)
+        for n, candidate in enumerate(candidates)
         if n != at
     ]
     return Comparison(
@@ -192,10 +195,10 @@ def compare(
         images=images,
         resamples=resamples,
         seed=seed,
-        entrants=measured,
-        against=tuple(_corrected(against)),
-        family=_family(len(against), len(drawn[0][0].numbers)),
-        cautions=tuple(_cautions(ground_truth, images, entrants)),
+        candidates=measured,
+        vs_baseline=tuple(_corrected(vs_baseline)),
+        family=_family(len(vs_baseline), len(drawn[0][0].numbers)),
+        cautions=tuple(_cautions(ground_truth, images, candidates)),
     )
 
 
@@ -234,7 +237,9 @@ def _or_nothing(drawn: Resampled, images: int) -> Resampled:
     )
 
 
-def _measured(entrant: Entrant, drawn: Sequence[Resampled], breakdowns: tuple[Breakdown, ...], told: Bools) -> Measured:
+def _measured(
+    candidate: Candidate, drawn: Sequence[Resampled], breakdowns: tuple[Breakdown, ...], told: Bools
+) -> Measured:
     values = np.array([one.value for one in drawn])
     numbers, first_error = {}, drawn[0].numbers.index(ERRORS[0])
     for row, name in enumerate(drawn[0].numbers):
@@ -249,7 +254,7 @@ def _measured(entrant: Entrant, drawn: Sequence[Resampled], breakdowns: tuple[Br
         if row < first_error:
             low, high = low.clip(0, 100), high.clip(0, 100)
         categories[name] = CategoryIntervals(value, np.where(told, low, np.nan), np.where(told, high, np.nan))
-    return Measured(entrant.name, entrant.seeds, numbers, categories, breakdowns)
+    return Measured(candidate.name, candidate.seeds, numbers, categories, breakdowns)
 
 
 def _possible(found: Interval) -> Interval:
@@ -260,16 +265,16 @@ def _possible(found: Interval) -> Interval:
 
 
 def _against(
-    entrant: Entrant,
+    candidate: Candidate,
     drawn: Sequence[Resampled],
     breakdowns: Sequence[Breakdown],
-    base: Entrant,
+    base: Candidate,
     base_drawn: Sequence[Resampled],
     base_breakdowns: Sequence[Breakdown],
     told: Bools,
-) -> Against:
-    seeds = tuple(seed for seed in entrant.seeds if seed in base.seeds)
-    pairs = [(drawn[entrant.seeds.index(seed)], base_drawn[base.seeds.index(seed)]) for seed in seeds]
+) -> VsBaseline:
+    seeds = tuple(seed for seed in candidate.seeds if seed in base.seeds)
+    pairs = [(drawn[candidate.seeds.index(seed)], base_drawn[base.seeds.index(seed)]) for seed in seeds]
     differences, categories = {}, {}
     for row, name in enumerate(drawn[0].numbers):
         values = np.array([own.value[row] - theirs.value[row] for own, theirs in pairs])
@@ -280,27 +285,29 @@ def _against(
             np.mean([own.category_drawn[row] - theirs.category_drawn[row] for own, theirs in pairs], axis=0).T
         )
         categories[name] = CategoryIntervals(value, np.where(told, low, np.nan), np.where(told, high, np.nan))
-    moves = None
-    if len(entrant.seeds) == len(base.seeds) == 1:
-        moves = moves_between(base_breakdowns[0], breakdowns[0])
-    return Against(entrant.name, seeds, differences, categories, moves)
+    transitions = None
+    if len(candidate.seeds) == len(base.seeds) == 1:
+        transitions = moves_between(base_breakdowns[0], breakdowns[0])
+    return VsBaseline(candidate.name, seeds, differences, categories, transitions)
 
 
-def moves_between(before: Breakdown, after: Breakdown) -> Moves:
+def moves_between(before: Breakdown, after: Breakdown) -> OutcomeTransitions:
     """How the fates of the objects differ from one run to another on the same ground truth."""
-    fates = tuple(name for number, name in enumerate(FATE_NAMES) if number != NOT_ASKED)
-    first, second = object_fates(before.labels).fate, object_fates(after.labels).fate
+    outcomes = tuple(name for number, name in enumerate(OUTCOME_NAMES) if number != NOT_ASKED)
+    first, second = object_outcomes(before.labels).outcome, object_outcomes(after.labels).outcome
     asked = first != NOT_ASKED
-    pair = first[asked].astype(np.int64) * len(FATE_NAMES) + second[asked]
-    count = np.bincount(pair, minlength=len(FATE_NAMES) ** 2).reshape(len(FATE_NAMES), -1)
-    return Moves(first, second, count[: len(fates), : len(fates)], fates)
+    pair = first[asked].astype(np.int64) * len(OUTCOME_NAMES) + second[asked]
+    count = np.bincount(pair, minlength=len(OUTCOME_NAMES) ** 2).reshape(len(OUTCOME_NAMES), -1)
+    return OutcomeTransitions(first, second, count[: len(outcomes), : len(outcomes)], outcomes)
 
 
-def _corrected(against: Sequence[Against]) -> list[Against]:
-    corrected = iter(holm([one for entrant in against for one in entrant.differences.values()]))
+def _corrected(vs_baseline: Sequence[VsBaseline]) -> list[VsBaseline]:
+    corrected = iter(holm([one for candidate in vs_baseline for one in candidate.differences.values()]))
     return [
-        Against(one.name, one.seeds, {name: next(corrected) for name in one.differences}, one.categories, one.moves)
-        for one in against
+        VsBaseline(
+            one.name, one.seeds, {name: next(corrected) for name in one.differences}, one.categories, one.transitions
+        )
+        for one in vs_baseline
     ]
 
 
@@ -309,7 +316,7 @@ def _family(others: int, numbers: int) -> str:
     return f"{runs} against the baseline x {numbers} numbers = {others * numbers} tests"
 
 
-def _cautions(ground_truth: GroundTruth, images: int, entrants: Sequence[Entrant]) -> list[str]:
+def _cautions(ground_truth: GroundTruth, images: int, candidates: Sequence[Candidate]) -> list[str]:
     sentences = []
     if images == 1:
         sentences.append("there is a single image, so there is nothing to resample and no interval")
@@ -326,6 +333,8 @@ def _cautions(ground_truth: GroundTruth, images: int, entrants: Sequence[Entrant
     if not (~ground_truth.ignore).any():
         sentences.append("no object counts, so there is no AP")
     sentences += [
-        f"{entrant.name} has no detection" for entrant in entrants if not all(len(dt) for dt in entrant.detections)
+        f"{candidate.name} has no detection"
+        for candidate in candidates
+        if not all(len(dt) for dt in candidate.detections)
     ]
     return sentences

@@ -78,12 +78,12 @@ class Difference(Interval):
     """One run, or design, minus the baseline, image by image and seed by seed."""
 
     p: float = math.nan  # two-sided, of no difference
-    p_family: float = math.nan  # after Holm's correction over the family
+    p_adjusted: float = math.nan  # after Holm's correction over the family
 
     @property
-    def stands(self) -> bool:
+    def significant(self) -> bool:
         """Whether a difference remains after the correction at the 5 % level; false where nothing can be told."""
-        return self.p_family < SIGNIFICANCE + 1e-12
+        return self.p_adjusted < SIGNIFICANCE + 1e-12
 
 
 def limits(drawn: "NDArray[np.floating]") -> tuple[Floats, Floats]:
@@ -179,7 +179,7 @@ def holm(differences: Sequence[Difference]) -> list[Difference]:
     Where p cannot be told, the difference takes no part.
 
     >>> corrected = holm([Difference(1, 0, 2, 1, p=p) for p in (0.01, 0.04, 0.03)])
-    >>> [round(one.p_family, 3) for one in corrected]
+    >>> [round(one.p_adjusted, 3) for one in corrected]
     [0.03, 0.06, 0.06]
     """
     known = [place for place, one in enumerate(differences) if not math.isnan(one.p)]
@@ -187,7 +187,7 @@ def holm(differences: Sequence[Difference]) -> list[Difference]:
     highest = 0.0
     for rank, place in enumerate(sorted(known, key=lambda place: differences[place].p)):
         highest = max(highest, min((len(known) - rank) * differences[place].p, 1.0))
-        corrected[place] = replace(differences[place], p_family=highest)
+        corrected[place] = replace(differences[place], p_adjusted=highest)
     return corrected
 
 

@@ -12,7 +12,7 @@ from ablate.config.backbone import model_size, vit_of
 from ablate.config.identity import training_identity
 from ablate.config.schema import Init, ResNet, RunConfig, ViT
 from ablate.config.yaml import load_config, with_changes
-from ablate.studies.plan import beyond
+from ablate.studies.plan import changed_outside_axis
 from ablate.studies.study import leaves
 from analysis.exceptions import BadInput
 from tests.ablate.weights import references as r
@@ -43,7 +43,7 @@ def test_only_what_the_axis_touches_differs(axis: Axis, base: str) -> None:
     reference = made[axis.baseline] if axis.baseline else config
     assert made
     for name, variant in made.items():
-        assert beyond(reference, variant, axis.touches) == (), name
+        assert changed_outside_axis(reference, variant, axis.touches) == (), name
     # The same with the identity as the witness: undo what may differ, and the same run is left.
     for name, variant in made.items():
         undone = undo(variant, reference, axis.touches)
@@ -69,8 +69,8 @@ def undo(config: RunConfig, reference: RunConfig, touches: frozenset[str]) -> Ru
 
 def test_a_key_that_is_not_touched_is_found() -> None:
     faster = with_changes(TINY, {"train.lr": 0.5, "seed": 9, "model.backbone.attention.pattern": "window"})
-    assert beyond(TINY, faster, AXES["attention"].touches) == ("train.lr",)
-    assert beyond(TINY, faster, frozenset({"train", "model"})) == ()
+    assert changed_outside_axis(TINY, faster, AXES["attention"].touches) == ("train.lr",)
+    assert changed_outside_axis(TINY, faster, frozenset({"train", "model"})) == ()
     assert not is_within("model.backbone.attention.patterns", AXES["attention"].touches)
 
 

@@ -17,7 +17,7 @@ from ablate.config.yaml import dump_config
 from ablate.execute.evaluation import read_evaluation
 from ablate.runs.folder import RunFolder
 from ablate.runs.lock import holding
-from analysis.exceptions import BadInput, Refusal
+from analysis.exceptions import BadInput, DetablateError
 from cli import app
 from tests.ablate.tiny import tiny_config, write_data
 
@@ -40,7 +40,7 @@ def config_file(tmp_path: Path) -> Path:
 
 def run(*arguments: object) -> Result:
     result = CliRunner().invoke(app, ["ablate", *map(str, arguments)])
-    if result.exception is not None and not isinstance(result.exception, SystemExit | Refusal):
+    if result.exception is not None and not isinstance(result.exception, SystemExit | DetablateError):
         raise result.exception
     return result
 
@@ -119,7 +119,7 @@ def test_out_of_memory_is_a_result(config_file: Path, tmp_path: Path) -> None:
 
 def test_a_loss_that_is_no_number_fails_with_3(config_file: Path, tmp_path: Path) -> None:
     result = run("run", config_file, "--root", tmp_path, "--set", "train.lr=1e30", "--set", "train.warmup_epochs=0")
-    assert isinstance(result.exception, Refusal)
+    assert isinstance(result.exception, DetablateError)
     assert result.exception.exit_code == 3
     status = only_folder(tmp_path).read_status()
     assert status is not None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ablate.config.schema import Folder, Shapes
-from ablate.data.images import Pictures, PictureSet, find_pictures, random_box, stacked
+from ablate.data.images import ImageFolder, PictureSet, find_pictures, random_box, stacked
 from analysis.exceptions import BadInput
 
 
@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def pictures(folder: Path) -> Pictures:
+def pictures(folder: Path) -> ImageFolder:
     return find_pictures(Folder(path=str(folder)), folder)
 
 

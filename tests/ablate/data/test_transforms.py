@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from torchvision.ops import masks_to_boxes
 
-from ablate.data.transforms import Placement, boxes_of_masks, fit, jitter, large_enough, restore_boxes
+from ablate.data.transforms import ResizeCrop, boxes_of_masks, fit, jitter, large_enough, restore_boxes
 
 SIZES = st.tuples(st.integers(1, 60), st.integers(1, 60))
 PLACEMENTS = st.builds(
@@ -26,7 +26,7 @@ PLACEMENTS = st.builds(
 )
 
 
-def the_long_way(mask: NDArray[np.uint8], placement: Placement) -> NDArray[np.uint8]:
+def the_long_way(mask: NDArray[np.uint8], placement: ResizeCrop) -> NDArray[np.uint8]:
     """Resize the whole mask on a grid fine enough for both sizes, cut, flip."""
     for axis, (original, scaled, corner, kept) in enumerate(
         zip(placement.original, placement.scaled, placement.corner, placement.kept, strict=True)
@@ -38,7 +38,7 @@ def the_long_way(mask: NDArray[np.uint8], placement: Placement) -> NDArray[np.ui
 
 
 @given(PLACEMENTS, st.integers(0, 2**32))
-def test_masks_move_as_literal_pixels_do(placement: Placement, seed: int) -> None:
+def test_masks_move_as_literal_pixels_do(placement: ResizeCrop, seed: int) -> None:
     mask = np.random.default_rng(seed).integers(0, 2, placement.original, dtype=np.uint8)
     moved = placement.mask(mask)
     assert moved.shape == placement.kept
@@ -46,7 +46,7 @@ def test_masks_move_as_literal_pixels_do(placement: Placement, seed: int) -> Non
 
 
 @given(PLACEMENTS, st.data())
-def test_boxes_move_with_the_masks_of_their_pixels(placement: Placement, data: st.DataObject) -> None:
+def test_boxes_move_with_the_masks_of_their_pixels(placement: ResizeCrop, data: st.DataObject) -> None:
     height, width = placement.original
     x1, x2 = sorted(data.draw(st.tuples(st.integers(0, width), st.integers(0, width))))
     y1, y2 = sorted(data.draw(st.tuples(st.integers(0, height), st.integers(0, height))))
@@ -63,7 +63,7 @@ def test_boxes_move_with_the_masks_of_their_pixels(placement: Placement, data: s
 
 
 @given(PLACEMENTS)
-def test_a_placement_keeps_what_fits(placement: Placement) -> None:
+def test_a_placement_keeps_what_fits(placement: ResizeCrop) -> None:
     for original, scaled, corner, kept in zip(
         placement.original, placement.scaled, placement.corner, placement.kept, strict=True
     ):

@@ -25,18 +25,18 @@ from ablate.runs.folder import RunFolder
 from ablate.train import loop as loop_module
 from ablate.train.checkpoint import load_checkpoint, save_checkpoint
 from ablate.train.distributed import SAMPLES, Processes, generator
-from ablate.train.outcome import Diverged, Habits, Interrupted, RanOutOfMemory
+from ablate.train.outcome import Diverged, Interrupted, RanOutOfMemory, RuntimeOptions
 from analysis import read_ground_truth
 from tests.ablate.tiny import prepared, tiny_config
 
 CPU = torch.device("cpu")
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 ALONE = Processes(0, 1, CPU)
-HABITS = Habits()
+HABITS = RuntimeOptions()
 ROOT = Path(__file__).parents[3]
 
 
-def trainer_of(folder: RunFolder, habits: Habits = HABITS, processes: Processes = ALONE) -> Trainer:
+def trainer_of(folder: RunFolder, runtime: RuntimeOptions = HABITS, processes: Processes = ALONE) -> Trainer:
     config = folder.read_config()
     source = config.data.train
     assert isinstance(source, Coco)
@@ -51,7 +51,7 @@ def trainer_of(folder: RunFolder, habits: Habits = HABITS, processes: Processes 
     )
     torch.manual_seed(config.seed)
     detector = build_detector(config.model, 2)
-    return Trainer(config, detector, training, folder, processes, habits, lambda: {"box_AP": 1.0})
+    return Trainer(config, detector, training, folder, processes, runtime, lambda: {"box_AP": 1.0})
 
 
 def weights(folder: RunFolder) -> dict[str, Tensor]:
@@ -72,7 +72,7 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
 
 def test_training_leaves_its_traces(tmp_path: Path, data: Coco) -> None:
     folder = prepared(tmp_path, tiny_config(data, train__iterations=40))
-    cost = trainer_of(folder, Habits(curve_iterations=25)).train()
+    cost = trainer_of(folder, RuntimeOptions(curve_iterations=25)).train()
     assert cost.iterations == 40
     assert cost.peak_gib > 0
     assert [path.name for path in folder.checkpoints_newest_first()] == ["00000040.pt"]
@@ -89,7 +89,7 @@ def test_training_leaves_its_traces(tmp_path: Path, data: Coco) -> None:
 def test_the_same_run_twice_and_curves_change_nothing(tmp_path: Path, data: Coco) -> None:
     config = tiny_config(data, model__backbone__drop_path=0.3)
     folder = prepared(tmp_path, config, "curves")
-    trainer_of(folder, Habits(curve_iterations=2, checkpoint_iterations=1)).train()
+    trainer_of(folder, RuntimeOptions(curve_iterations=2, checkpoint_iterations=1)).train()
     same(weights(trained(tmp_path, config)), weights(folder))
     other = trained(tmp_path, tiny_config(data, seed=1), "seed")
     assert not torch.equal(weights(folder)["rpn.head.cls_logits.weight"], weights(other)["rpn.head.cls_logits.weight"])
@@ -112,7 +112,7 @@ def test_stopped_politely_and_continued(tmp_path: Path, data: Coco, monkeypatch:
         trainer.train()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     said: list[str] = []
-    trainer_of(folder, Habits(say=said.append)).train()
+    trainer_of(folder, RuntimeOptions(say=said.append)).train()
     assert said == ["continuing after iteration 4 of 6"]
     same(weights(folder), weights(whole))
     assert [event["event"] for event in folder.read_events()] == ["resumed"]
@@ -200,11 +200,11 @@ def test_a_damaged_newest_checkpoint_costs_only_time(tmp_path: Path, data: Coco)
     config = tiny_config(data)
     whole = trained(tmp_path, config, "whole")
     folder = prepared(tmp_path, config, "damaged")
-    trainer_of(folder, Habits(checkpoint_iterations=2)).train()
+    trainer_of(folder, RuntimeOptions(checkpoint_iterations=2)).train()
     newest = folder.checkpoint(6)
     newest.write_bytes(newest.read_bytes()[:2000])
     said: list[str] = []
-    trainer_of(folder, Habits(say=said.append)).train()
+    trainer_of(folder, RuntimeOptions(say=said.append)).train()
     assert "00000006.pt: is damaged" in said[0]
     assert said[1] == "continuing after iteration 4 of 6"
     same(weights(folder), weights(whole))
@@ -213,7 +213,7 @@ def test_a_damaged_newest_checkpoint_costs_only_time(tmp_path: Path, data: Coco)
 
 def test_not_a_number_stops_the_run(tmp_path: Path, data: Coco) -> None:
     folder = prepared(tmp_path, tiny_config(data))
-    trainer = trainer_of(folder, Habits(checkpoint_iterations=1))
+    trainer = trainer_of(folder, RuntimeOptions(checkpoint_iterations=1))
     step = trainer._step
 
     def poisoned(*arguments: Any) -> Any:
@@ -251,7 +251,7 @@ def test_seconds_are_those_of_training(tmp_path: Path, data: Coco, monkeypatch: 
         return timed
 
     folder = prepared(tmp_path, tiny_config(data, train__iterations=40))
-    trainer = trainer_of(folder, Habits(curve_iterations=5, checkpoint_iterations=10))
+    trainer = trainer_of(folder, RuntimeOptions(curve_iterations=5, checkpoint_iterations=10))
     monkeypatch.setattr(loop_module, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(loop_module, "save_checkpoint", taking(1000, save_checkpoint))
     monkeypatch.setattr(trainer, "validate", taking(100, trainer.validate))

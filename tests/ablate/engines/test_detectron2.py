@@ -16,7 +16,7 @@ from ablate.execute.run import Executed, execute
 from ablate.runs.folder import RunFolder
 from ablate.train.checkpoint import load_checkpoint
 from ablate.train.distributed import MODEL, Layout, Processes, derived
-from ablate.train.outcome import Habits, RunFailed
+from ablate.train.outcome import RunFailed, RuntimeOptions
 from analysis.exceptions import BadInput
 from tests.ablate.tiny import prepared, tiny_config
 from tests.detectron2 import needs_detectron2
@@ -26,8 +26,8 @@ pytestmark = needs_detectron2
 CPU = Processes(0, 1, torch.device("cpu"))
 
 
-def run(config: RunConfig, root: Path, **habits: Any) -> Executed:
-    return execute(config, root, Habits(device="cpu", workers=0, **habits))
+def run(config: RunConfig, root: Path, **runtime: Any) -> Executed:
+    return execute(config, root, RuntimeOptions(device="cpu", workers=0, **runtime))
 
 
 def config_of(data: Any, **changes: Any) -> RunConfig:
@@ -264,7 +264,7 @@ def test_other_categories_in_the_validation_set_are_refused(data: Any, tmp_path:
     from ablate.engines.detectron2 import Detectron2Engine
 
     with pytest.raises(BadInput, match="its category ids differ"):
-        Detectron2Engine().run(prepared(tmp_path, config), Habits(device="cpu", workers=0))
+        Detectron2Engine().run(prepared(tmp_path, config), RuntimeOptions(device="cpu", workers=0))
 
 
 @pytest.mark.campaign

@@ -14,7 +14,7 @@ from ablate.detector.mask_rcnn import build_detector
 from ablate.engines.torchvision import VisionEngine
 from ablate.train.checkpoint import load_checkpoint
 from ablate.train.distributed import Processes
-from ablate.train.outcome import Habits, RanOutOfMemory
+from ablate.train.outcome import RanOutOfMemory, RuntimeOptions
 from analysis import read_ground_truth
 from tests.ablate.detector.test_training import trainer_of, weights
 from tests.ablate.tiny import prepared, tiny_config
@@ -26,7 +26,7 @@ pytestmark = [
 
 GPU = Processes(0, 1, torch.device("cuda", 0))
 CPU = Processes(0, 1, torch.device("cpu"))
-HABITS = Habits(workers=0)
+HABITS = RuntimeOptions(workers=0)
 
 
 @pytest.fixture(params=["bf16", "fp16"])
@@ -79,7 +79,7 @@ def test_the_first_losses_are_those_of_the_cpu(tmp_path: Path, data: Coco, preci
 def test_what_was_stopped_goes_on_from_its_whole_state(tmp_path: Path, data: Coco, precision: str) -> None:
     config = tiny_config(data, train__precision=precision, train__iterations=40, model__backbone__drop_path=0.3)
     folder = prepared(tmp_path, config)
-    first = trainer_of(folder, Habits(workers=0, checkpoint_iterations=10), GPU)
+    first = trainer_of(folder, RuntimeOptions(workers=0, checkpoint_iterations=10), GPU)
     step = first._step
 
     def interrupted(*arguments: Any) -> Any:
@@ -148,7 +148,7 @@ def test_predictions_are_those_of_the_cpu(data: Coco, monkeypatch: pytest.Monkey
 
 def test_the_engine_goes_all_the_way_on_a_gpu(tmp_path: Path, data: Coco, precision: str) -> None:
     folder = prepared(tmp_path, tiny_config(data, train__precision=precision, evaluate__score_threshold=0.0))
-    VisionEngine().run(folder, Habits(device="cuda", workers=1))  # a worker, and memory that is pinned for it
+    VisionEngine().run(folder, RuntimeOptions(device="cuda", workers=1))  # a worker, and memory that is pinned for it
     events = {event["event"]: event for event in folder.read_events()}
     assert events["trained"]["device"] == "cuda"
     assert events["predicted"]["detections"] > 0

@@ -10,7 +10,7 @@ from ablate.config.yaml import load_config
 from ablate.execute.evaluation import read_evaluation
 from ablate.execute.run import execute
 from ablate.runs.folder import RunFolder
-from ablate.train.outcome import Habits
+from ablate.train.outcome import RuntimeOptions
 from tests.shared_data import shared_data
 
 # Real objects are often too small to be seen in the 64 pixels of the preset.
@@ -22,7 +22,7 @@ LARGER = (
 
 
 def run(root: Path, *changes: str) -> RunFolder:
-    return execute(load_config("tiny-shapes", changes), root, Habits(device="cpu")).folder
+    return execute(load_config("tiny-shapes", changes), root, RuntimeOptions(device="cpu")).folder
 
 
 def real(path: Path, images: Path) -> str:

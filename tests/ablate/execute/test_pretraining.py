@@ -19,11 +19,11 @@ from ablate.runs.folder import read_json
 from ablate.runs.manifest import Manifest
 from ablate.studies.plan import Request, plan
 from ablate.studies.study import Study, StudyRun, plan_text, read_study, write_study
-from ablate.train.outcome import Habits
+from ablate.train.outcome import RuntimeOptions
 from analysis.exceptions import BadInput
 from tests.ablate.tiny import tiny_config, write_data
 
-HABITS = Habits(device="cpu", workers=0)
+HABITS = RuntimeOptions(device="cpu", workers=0)
 
 
 @pytest.fixture

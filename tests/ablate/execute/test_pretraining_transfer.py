@@ -9,9 +9,9 @@ from ablate.config.yaml import load_config
 from ablate.execute.evaluation import read_evaluation
 from ablate.execute.pretraining import pretrain_first
 from ablate.execute.run import execute
-from ablate.train.outcome import Habits
+from ablate.train.outcome import RuntimeOptions
 
-HABITS = Habits(device="cpu")
+HABITS = RuntimeOptions(device="cpu")
 SEEDS = (0, 1, 2)
 
 

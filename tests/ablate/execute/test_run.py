@@ -8,11 +8,11 @@ from ablate.config.schema import Coco
 from ablate.execute import run as execution
 from ablate.execute.run import execute, prepare
 from ablate.runs.folder import RunFolder
-from ablate.train.outcome import Habits, Interrupted, RanOutOfMemory, RunFailed
+from ablate.train.outcome import Interrupted, RanOutOfMemory, RunFailed, RuntimeOptions
 from analysis.exceptions import BadInput
 from tests.ablate.tiny import prepared, tiny_config, write_data
 
-HABITS = Habits()
+HABITS = RuntimeOptions()
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def data(tmp_path: Path) -> Coco:
 
 def engine_that_raises(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     class Engine:
-        def run(self, folder: RunFolder, habits: Habits) -> None:
+        def run(self, folder: RunFolder, runtime: RuntimeOptions) -> None:
             raise error
 
     monkeypatch.setattr(execution, "engine_of", lambda _: Engine())
@@ -63,7 +63,7 @@ def test_the_first_process_leaves_what_the_other_said_and_gives_bare_sentences(
     folder = prepared(tmp_path, tiny_config(data))
 
     class Engine:
-        def run(self, folder: RunFolder, habits: Habits) -> None:
+        def run(self, folder: RunFolder, runtime: RuntimeOptions) -> None:
             execution._tell(folder, 0.0, "failed", "7.png: is no image")
             raise RuntimeError("connection closed by peer")
 

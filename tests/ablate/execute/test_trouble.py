@@ -14,8 +14,8 @@ from ablate.execute.run import execute
 from ablate.runs import folder as store
 from ablate.runs.folder import RunFolder
 from ablate.runs.manifest import Manifest
-from ablate.train.outcome import Habits, Interrupted
-from analysis.exceptions import BadInput, Refusal
+from ablate.train.outcome import Interrupted, RuntimeOptions
+from analysis.exceptions import BadInput, DetablateError
 from tests.ablate.tiny import tiny_config, write_data
 
 WORDS = {errno.ENOSPC: "No space left on device", errno.EROFS: "Read-only file system"}
@@ -41,7 +41,7 @@ def undisturbed(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def carry_out(config: RunConfig, root: Path, say: Callable[[str], None] = print) -> RunFolder:
-    return execute(config, root, Habits(device="cpu", workers=0, checkpoint_iterations=2, say=say)).folder
+    return execute(config, root, RuntimeOptions(device="cpu", workers=0, checkpoint_iterations=2, say=say)).folder
 
 
 def assert_same(one: RunFolder, other: RunFolder) -> None:
@@ -70,7 +70,7 @@ def test_writes_that_begin_to_fail(
             raise OSError(reason, WORDS[reason])
 
     monkeypatch.setattr(store.os, "fsync", flaky)
-    with pytest.raises(Refusal) as refusal:
+    with pytest.raises(DetablateError) as refusal:
         carry_out(config, tmp_path)
     assert WORDS[reason] in str(refusal.value)
     assert isinstance(refusal.value, Interrupted | BadInput)
@@ -163,14 +163,14 @@ def test_a_clock_that_goes_backwards(
 
 def test_data_that_changed_since_the_plan_are_refused(config: RunConfig, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"0123456789ab: its data, weights or this program changed since it was"):
-        execute(config, tmp_path, Habits(device="cpu"), identity="0123456789ab")
+        execute(config, tmp_path, RuntimeOptions(device="cpu"), identity="0123456789ab")
     assert store.run_folders(tmp_path) == []
 
 
 def test_a_result_that_somebody_else_reached_first_stays(config: RunConfig, tmp_path: Path) -> None:
     folder = carry_out(config, tmp_path)
     folder.write_status(store.Status(state="out_of_memory", message="31.9 GiB reached"))
-    execute(config, tmp_path, Habits(device="cpu"), again=False)
+    execute(config, tmp_path, RuntimeOptions(device="cpu"), again=False)
     assert state(folder) == "out_of_memory"
-    execute(config, tmp_path, Habits(device="cpu", workers=0), again=True)
+    execute(config, tmp_path, RuntimeOptions(device="cpu", workers=0), again=True)
     assert state(folder) == "finished"

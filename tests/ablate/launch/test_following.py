@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from ablate.launch.base import LOG
-from ablate.launch.status import Observer, Standing, counts, launchers_folder, standings
+from ablate.launch.status import RunStatus, StatusReader, counts, launchers_folder, standings
 from ablate.launch.view import LiveView, Logs, PlainView, clock, runs_table, summary_words
 from ablate.runs.folder import Status
 from ablate.runs.lock import holding, joining
@@ -78,7 +78,7 @@ def test_states_and_progress_come_from_files(tmp_path: Path, on_the_way: Study) 
 
 
 def test_what_is_done_is_read_once(tmp_path: Path, on_the_way: Study) -> None:
-    observer = Observer(tmp_path, on_the_way)
+    observer = StatusReader(tmp_path, on_the_way)
     first = observer.look()
     folder_of(tmp_path, on_the_way.runs[0]).status.unlink()
     folder_of(tmp_path, on_the_way.runs[3]).status.unlink()
@@ -206,8 +206,8 @@ def test_plain_lines_tell_changes_and_from_time_to_time_progress() -> None:
     lines: list[str] = []
     now = 0.0
     view = PlainView(lines.append, clock=lambda: now)
-    waiting = Standing(variant="window", seed=0, identity="x", state="waiting")
-    running = Standing(
+    waiting = RunStatus(variant="window", seed=0, identity="x", state="waiting")
+    running = RunStatus(
         variant="window",
         seed=0,
         identity="x",
@@ -225,7 +225,7 @@ def test_plain_lines_tell_changes_and_from_time_to_time_progress() -> None:
     now = 31.0
     view.update([running], "")
     view.update([running], "Ctrl-C")
-    view.update([Standing(variant="window", seed=0, identity="x", state="diverged", message="no number")], "Ctrl-C")
+    view.update([RunStatus(variant="window", seed=0, identity="x", state="diverged", message="no number")], "Ctrl-C")
     progress = "window, seed 0: iteration 10 of 40, loss 1.250, 1 min 00 s left"
     assert lines == [
         "1 waiting",
@@ -238,7 +238,7 @@ def test_plain_lines_tell_changes_and_from_time_to_time_progress() -> None:
 
 def test_a_long_table_shows_what_matters_now() -> None:
     found = [
-        Standing(variant=f"v{number}", seed=0, identity=str(number), state="finished" if number < 490 else "running")
+        RunStatus(variant=f"v{number}", seed=0, identity=str(number), state="finished" if number < 490 else "running")
         for number in range(500)
     ]
     table = runs_table(found, 8)
@@ -272,8 +272,8 @@ def test_the_live_view_is_redrawn_in_place(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
-    done = Standing(variant="window", seed=0, identity="x", state="finished", iteration=40, iterations=40)
-    half = Standing(variant="global", seed=0, identity="y", state="running", phase="training", iterations=40)
+    done = RunStatus(variant="window", seed=0, identity="x", state="finished", iteration=40, iterations=40)
+    half = RunStatus(variant="global", seed=0, identity="y", state="running", phase="training", iterations=40)
     with LiveView("study") as view:
         view.update([done, half], "")
         first = capsys.readouterr().err
@@ -291,8 +291,8 @@ def test_the_live_view_is_redrawn_in_place(monkeypatch: pytest.MonkeyPatch, caps
 
 
 def test_a_note_says_why_without_the_folder() -> None:
-    failed = Standing(variant="a", seed=0, identity="ab", state="failed", message="/x/runs/ab: no space: free some")
-    blocked = Standing(variant="b", seed=0, identity="", state="blocked", message="pass --weights mae=FILE: now")
+    failed = RunStatus(variant="a", seed=0, identity="ab", state="failed", message="/x/runs/ab: no space: free some")
+    blocked = RunStatus(variant="b", seed=0, identity="", state="blocked", message="pass --weights mae=FILE: now")
     notes = [str(cell) for cell in runs_table([failed, blocked]).columns[-1].cells]
     assert notes == ["no space: free some", "pass --weights mae=FILE: now"]
     assert str(next(iter(runs_table([failed], note_width=8).columns[-1].cells))) == "no spac…"

@@ -20,7 +20,7 @@ from ablate.runs.folder import RunFolder, run_folder
 from ablate.studies.plan import Request, plan
 from ablate.studies.study import Study, write_study
 from ablate.train.checkpoint import load_checkpoint
-from ablate.train.outcome import Habits
+from ablate.train.outcome import RuntimeOptions
 from tests.ablate.launch.studies import start_launcher, wait_until
 from tests.ablate.tiny import tiny_config, write_data
 
@@ -48,7 +48,7 @@ def a_real_study(root: Path, iterations: int, seeds: tuple[int, ...]) -> Study:
 def undisturbed(root: Path, study: Study) -> None:
     for run in study.runs:
         assert run.config is not None
-        execute(run.config, root, Habits(device="cpu", workers=0))
+        execute(run.config, root, RuntimeOptions(device="cpu", workers=0))
 
 
 def children(process: subprocess.Popen[str]) -> list[int]:

@@ -24,7 +24,7 @@ from ablate.launch.base import (
     worker_command,
     worker_environment,
 )
-from ablate.launch.estimate import Pace, Trial, agree, time_passes
+from ablate.launch.estimate import Throughput, TimingJob, confirm_cost, time_passes
 from ablate.launch.finish import finish, measure_and_show
 from ablate.launch.status import standings
 from ablate.runs.folder import Status
@@ -107,9 +107,9 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
     """Paces without timing."""
     asked: list[RunConfig] = []
 
-    def time(root: Path, config: RunConfig, slots: Sequence[str]) -> Pace:
+    def time(root: Path, config: RunConfig, slots: Sequence[str]) -> Throughput:
         asked.append(config)
-        return Pace(images=6, seconds=36.0, peak_gib=1.5)
+        return Throughput(images=6, seconds=36.0, peak_gib=1.5)
 
     monkeypatch.setattr(forecast, "_time", time)
     return asked
@@ -121,7 +121,7 @@ def test_hours_and_memory_are_said_and_the_answer_counts(
     study = dear(tmp_path)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr(typer, "confirm", lambda *_, **__: True)
-    agree(tmp_path, study, Options(device="cpu"))
+    confirm_cost(tmp_path, study, Options(device="cpu"))
     assert len(timed) == 1, "what costs the same is timed once"
     assert capsys.readouterr().err.splitlines() == [
         "timing a few iterations of a ...",
@@ -132,7 +132,7 @@ def test_hours_and_memory_are_said_and_the_answer_counts(
     ]
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
     with pytest.raises(BadInput, match=r"3 runs to do .*--yes"):
-        agree(tmp_path, study, Options(device="cpu"))
+        confirm_cost(tmp_path, study, Options(device="cpu"))
 
 
 def test_what_is_done_and_the_tiny_preset_need_no_question(tmp_path: Path, timed: list[RunConfig]) -> None:
@@ -140,8 +140,8 @@ def test_what_is_done_and_the_tiny_preset_need_no_question(tmp_path: Path, timed
     for one in study.runs:
         folder_of(tmp_path, one).path.mkdir(parents=True)
         folder_of(tmp_path, one).write_status(Status(state="finished"))
-    agree(tmp_path, study, Options(device="cpu"))
-    agree(tmp_path, a_study(tmp_path, TWO, "tiny"), Options(device="cpu"))
+    confirm_cost(tmp_path, study, Options(device="cpu"))
+    confirm_cost(tmp_path, a_study(tmp_path, TWO, "tiny"), Options(device="cpu"))
     assert timed == []
 
 
@@ -155,19 +155,19 @@ def test_the_tiny_preset_made_dear_is_asked_about(
     runs = [a_run("a", config=config, size=Size(880_000, 350_000_000, 1_500_000)), a_run("mae", blocked="no weights")]
     study = msgspec.structs.replace(a_study(tmp_path, runs), synthetic=synthetic)
     if not asks:
-        agree(tmp_path, study, Options(device="cpu"))
+        confirm_cost(tmp_path, study, Options(device="cpu"))
         return
     with pytest.raises(BadInput, match=r"not as cheap as the tiny preset's; .*--yes"):
-        agree(tmp_path, study, Options(device="cpu"))
+        confirm_cost(tmp_path, study, Options(device="cpu"))
 
 
 def test_a_few_real_iterations_are_timed(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     config = tiny_config(write_data(tmp_path / "data"), train__iterations="none", train__epochs=2.0)
     (tmp_path / "trial").mkdir()
-    trial = Trial(config=config, root=str(tmp_path), folder=str(tmp_path / "trial"), device="cpu")
+    trial = TimingJob(config=config, root=str(tmp_path), folder=str(tmp_path / "trial"), device="cpu")
     time_passes(trial)
-    pace = msgspec.json.decode((tmp_path / "trial" / "pace.json").read_bytes(), type=Pace)
+    pace = msgspec.json.decode((tmp_path / "trial" / "pace.json").read_bytes(), type=Throughput)
     assert pace.images == 6
     assert 0 < pace.seconds < 60
     assert pace.peak_gib > 0
@@ -177,8 +177,8 @@ def test_a_few_real_iterations_are_timed(tmp_path: Path) -> None:
 def test_a_trial_that_runs_out_of_memory_says_so(tmp_path: Path) -> None:
     config = tiny_config(write_data(tmp_path / "data"), train__memory_cap_gib=1e-4)
     (tmp_path / "trial").mkdir()
-    time_passes(Trial(config=config, root=str(tmp_path), folder=str(tmp_path / "trial"), device="cpu"))
-    pace = msgspec.json.decode((tmp_path / "trial" / "pace.json").read_bytes(), type=Pace)
+    time_passes(TimingJob(config=config, root=str(tmp_path), folder=str(tmp_path / "trial"), device="cpu"))
+    pace = msgspec.json.decode((tmp_path / "trial" / "pace.json").read_bytes(), type=Throughput)
     assert "out of memory, which is a result too" in pace.message
 
 

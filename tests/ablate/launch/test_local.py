@@ -13,7 +13,7 @@ import pytest
 
 from ablate.launch import local
 from ablate.launch.base import LOG, Options, Outcome, holding_slots
-from ablate.launch.status import Standing, cancel
+from ablate.launch.status import RunStatus, cancel
 from ablate.runs.folder import Status
 from ablate.runs.lock import holding
 from ablate.studies.study import Study, study_folder
@@ -39,11 +39,11 @@ class Witness:
     """A view that remembers."""
 
     def __init__(self) -> None:
-        self.looks: list[list[Standing]] = []
+        self.looks: list[list[RunStatus]] = []
         self.lines: list[str] = []
         self.stopping = ""
 
-    def update(self, found: list[Standing], stopping: str) -> None:
+    def update(self, found: list[RunStatus], stopping: str) -> None:
         self.looks.append(found)
         self.stopping = stopping
 
@@ -239,7 +239,7 @@ def test_waiting_for_a_device_that_another_process_has_is_said_once(
     view = Witness()
     looks = itertools.count()
 
-    def update(found: list[Standing], stopping: str) -> None:
+    def update(found: list[RunStatus], stopping: str) -> None:
         if next(looks) == 2:
             other.close()
 
@@ -258,7 +258,7 @@ def test_a_second_request_to_stop_is_told_apart(tmp_path: Path) -> None:
     play(tmp_path, study.runs[0], seconds=60)
     view = Witness()
 
-    def update(found: list[Standing], stopping: str) -> None:
+    def update(found: list[RunStatus], stopping: str) -> None:
         if begun(tmp_path):
             signal.raise_signal(signal.SIGINT)
 
@@ -405,7 +405,7 @@ def test_a_second_stop_kills(tmp_path: Path) -> None:
     log = folder_of(tmp_path, study.runs[0]).path / LOG
 
     class Impatient(Witness):
-        def update(self, found: list[Standing], stopping: str) -> None:
+        def update(self, found: list[RunStatus], stopping: str) -> None:
             if log.exists() and len(log.read_text().splitlines()) == 2:
                 os.kill(os.getpid(), signal.SIGINT)
 

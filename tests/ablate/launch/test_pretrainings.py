@@ -9,7 +9,7 @@ import pytest
 from ablate.config.schema import Encoder, Folder, Pretrain, Pretraining
 from ablate.launch import local
 from ablate.launch.base import Options, Outcome
-from ablate.launch.estimate import Pace, Trial, time_passes
+from ablate.launch.estimate import Throughput, TimingJob, time_passes
 from ablate.launch.status import runs_alone, standings
 from ablate.launch.view import status_document
 from ablate.runs.folder import Status, run_folder, write_json
@@ -114,9 +114,9 @@ def test_a_few_iterations_are_timed(tmp_path: Path) -> None:
     job = a_pretraining("x", image_size=16, decoder_width=8, decoder_depth=1, decoder_heads=2, batch_size=4)
     recipe = msgspec.structs.replace(job.pretraining.pretrain, images=Folder(path=images))
     config = msgspec.structs.replace(job.pretraining, pretrain=recipe)
-    trial = Trial(pretraining=config, root=str(tmp_path), folder=str(tmp_path), device="cpu")
-    time_passes(msgspec.json.decode(msgspec.json.encode(trial), type=Trial))
-    pace = msgspec.json.decode((tmp_path / "pace.json").read_bytes(), type=Pace)
+    trial = TimingJob(pretraining=config, root=str(tmp_path), folder=str(tmp_path), device="cpu")
+    time_passes(msgspec.json.decode(msgspec.json.encode(trial), type=TimingJob))
+    pace = msgspec.json.decode((tmp_path / "pace.json").read_bytes(), type=Throughput)
     assert pace.images == 6
     assert pace.seconds > 0
     assert pace.peak_gib > 0

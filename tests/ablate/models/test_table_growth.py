@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ablate.models.position import fit_table, growth, learned_offsets, spline
+from ablate.models.position import fit_table, learned_offsets, rel_pos_interp, spline
 
 
 def f64(*values: float) -> torch.Tensor:
@@ -39,19 +39,19 @@ def test_offsets_are_beits() -> None:
 @pytest.mark.parametrize(("old", "new"), [(1, 3), (2, 5), (3, 4), (14, 64), (14, 15)])
 def test_growth_keeps_the_centre_and_the_ends(old: int, new: int) -> None:
     values = torch.randn(2 * old - 1, dtype=torch.float64)
-    grown = growth(old, new) @ values
+    grown = rel_pos_interp(old, new) @ values
     ends = [values[0], values[old - 1], values[-1]]
     torch.testing.assert_close(grown[[0, new - 1, -1]], torch.stack(ends), rtol=1e-7, atol=1e-7)
     if old > 2:  # the nearest neighbours too
         torch.testing.assert_close(grown[[new - 2, new]], values[[old - 2, old]], rtol=1e-7, atol=1e-7)
-    torch.testing.assert_close(growth(old, new).sum(1), torch.ones(2 * new - 1, dtype=torch.float64))
+    torch.testing.assert_close(rel_pos_interp(old, new).sum(1), torch.ones(2 * new - 1, dtype=torch.float64))
 
 
 def test_a_grown_table_is_the_map_of_both_axes() -> None:
     table = torch.randn(7 * 5, 2, dtype=torch.float64)
     grown = fit_table(table, (4, 3), (6, 5)).view(11, 9, 2)
-    expected = torch.einsum("yj,xi,jih->yxh", growth(4, 6), growth(3, 5), table.view(7, 5, 2))
+    expected = torch.einsum("yj,xi,jih->yxh", rel_pos_interp(4, 6), rel_pos_interp(3, 5), table.view(7, 5, 2))
     torch.testing.assert_close(grown, expected)
     mixed = fit_table(table, (4, 3), (2, 5)).view(3, 9, 2)  # smaller in one axis, larger in the other
-    torch.testing.assert_close(mixed, torch.einsum("xi,jih->jxh", growth(3, 5), table.view(7, 5, 2)[2:5]))
+    torch.testing.assert_close(mixed, torch.einsum("xi,jih->jxh", rel_pos_interp(3, 5), table.view(7, 5, 2)[2:5]))
     assert fit_table(table, (4, 3), (4, 3)) is table

@@ -9,7 +9,7 @@ from torchvision.models import VisionTransformer
 from torchvision.models.swin_transformer import shifted_window_attention
 
 from ablate.models import ViT
-from ablate.models.vit import placed
+from ablate.models.vit import global_block_indexes
 
 TINY: dict[str, Any] = {"width": 16, "depth": 4, "heads": 2, "image_size": 40, "patch_size": 4, "window_size": 4}
 
@@ -163,7 +163,7 @@ def test_blocks_share_their_bias_tables() -> None:
 def test_drop_path_drops_whole_branches_at_its_rate_and_keeps_their_mean() -> None:
     model = tiny(drop_path=0.6).train()
     torch.manual_seed(1)
-    keep = model._keep(20000, torch.device("cpu"))
+    keep = model.drop_path_mask(20000, torch.device("cpu"))
     assert keep is not None
     assert keep.shape == (4, 2, 20000)
     for scales, rate in zip(keep, (0.0, 0.2, 0.4, 0.6), strict=True):
@@ -171,8 +171,8 @@ def test_drop_path_drops_whole_branches_at_its_rate_and_keeps_their_mean() -> No
         assert (scales == 0).float().mean().item() == pytest.approx(rate, abs=0.01)
         assert scales.mean().item() == pytest.approx(1, abs=0.02)
     assert abs(torch.corrcoef(keep[1:].flatten(0, 1))[~torch.eye(6, dtype=torch.bool)]).max() < 0.03
-    assert model.eval()._keep(3, torch.device("cpu")) is None
-    assert tiny().train()._keep(3, torch.device("cpu")) is None
+    assert model.eval().drop_path_mask(3, torch.device("cpu")) is None
+    assert tiny().train().drop_path_mask(3, torch.device("cpu")) is None
 
 
 def test_drop_path_scales_the_two_branches_of_each_image() -> None:
@@ -308,12 +308,12 @@ def test_every_bias_is_aligned_for_fused_kernels() -> None:
 
 
 def test_placement_of_global_blocks() -> None:
-    assert placed(12, "even", 4) == (2, 5, 8, 11)
-    assert placed(24, "even", 4) == (5, 11, 17, 23)
-    assert placed(24, "even", 2) == (11, 23)
-    assert placed(12, "first", 4) == (0, 1, 2, 3)
-    assert placed(12, "last", 3) == (9, 10, 11)
-    assert placed(12, [7, 2], 4) == (2, 7)
+    assert global_block_indexes(12, "even", 4) == (2, 5, 8, 11)
+    assert global_block_indexes(24, "even", 4) == (5, 11, 17, 23)
+    assert global_block_indexes(24, "even", 2) == (11, 23)
+    assert global_block_indexes(12, "first", 4) == (0, 1, 2, 3)
+    assert global_block_indexes(12, "last", 3) == (9, 10, 11)
+    assert global_block_indexes(12, [7, 2], 4) == (2, 7)
     model = tiny(depth=8, global_blocks=(0, 5))
     assert [block.attn.window for block in model.blocks] == [0, 4, 4, 4, 4, 0, 4, 4]
     assert [block.attn.shifted for block in tiny(pattern="window", propagation="shift").blocks] == [False, True] * 2

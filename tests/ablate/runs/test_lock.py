@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from ablate.runs import lock as lease
-from ablate.runs.lock import Held, Owner, Watch, holding, joining, owners, this_process
+from ablate.runs.lock import LockHeld, Owner, Watch, holding, joining, owners, this_process
 from analysis.exceptions import BadInput
 
 PROJECT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def test_one_at_a_time_and_then_the_next(tmp_path: Path) -> None:
     with holding(tmp_path, "run x"):
         (owner,) = owners(tmp_path)
         assert owner.pid == os.getpid()
-        with pytest.raises(Held, match=f"run x: process {os.getpid()} on .*; wait for it, or stop it first"):
+        with pytest.raises(LockHeld, match=f"run x: process {os.getpid()} on .*; wait for it, or stop it first"):
             holding(tmp_path, "run x").__enter__()
         assert len(owners(tmp_path)) == 1
     assert owners(tmp_path) == []
@@ -66,7 +66,7 @@ def test_death_of_the_owner_frees_at_once(tmp_path: Path, reaped: bool) -> None:
     process = start(HOLD, tmp_path)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
-    with pytest.raises(Held, match=f"process {process.pid}"):
+    with pytest.raises(LockHeld, match=f"process {process.pid}"):
         holding(tmp_path, "it").__enter__()
     process.kill()
     if reaped:
@@ -137,7 +137,7 @@ def test_a_sign_from_elsewhere_refuses(tmp_path: Path, monkeypatch: pytest.Monke
     thread = threading.Thread(target=beat)
     thread.start()
     try:
-        with pytest.raises(Held, match="on node7 is at this"):
+        with pytest.raises(LockHeld, match="on node7 is at this"):
             holding(tmp_path, "it").__enter__()
     finally:
         over.set()

@@ -96,11 +96,11 @@ def test_a_narrow_terminal_loses_no_column(study: Study, tmp_path: Path, monkeyp
 def test_seeds_are_paired_and_their_noise_stands_apart(study: Study, tmp_path: Path) -> None:
     fill(tmp_path, study, variants=("window", "hybrid"))
     _, ground_truth, found = compare_study(tmp_path, study, resamples=200)
-    assert [one.name for one in found.against] == ["window"]
+    assert [one.name for one in found.vs_baseline] == ["window"]
     assert found.of_designs
-    window = found.against[0]
+    window = found.vs_baseline[0]
     assert window.seeds == SEEDS
-    assert window.moves is None
+    assert window.transitions is None
     costs = {
         variant: [
             break_down(ground_truth, read_detections(predictions(tmp_path, study, variant, seed), ground_truth)).raw
@@ -115,7 +115,7 @@ def test_seeds_are_paired_and_their_noise_stands_apart(study: Study, tmp_path: P
     assert loc.n == 3
     assert loc.images > 0
     assert loc.low < loc.value < loc.high
-    assert loc.stands
+    assert loc.significant
 
 
 def predictions(root: Path, study: Study, variant: str, seed: int) -> Path:
@@ -127,7 +127,7 @@ def test_a_variant_of_one_seed_among_designs_is_said(study: Study, tmp_path: Pat
     fill(tmp_path, study, seeds=(0, 1), variants=("window", "hybrid"))
     fill(tmp_path, study, seeds=(1,), variants=("global",))
     _, _, found = compare_study(tmp_path, study, resamples=400)
-    assert [(one.name, one.seeds) for one in found.against] == [("window", (0, 1)), ("global", (1,))]
+    assert [(one.name, one.seeds) for one in found.vs_baseline] == [("window", (0, 1)), ("global", (1,))]
     assert not found.of_designs
     assert what_of(found).endswith("But global: one model, n = 1.")
     assert "global: 1 of 3 seeds are finished here and in the baseline" in found.cautions
@@ -139,7 +139,7 @@ def test_a_variant_of_one_seed_among_designs_is_said(study: Study, tmp_path: Pat
 def test_what_is_not_finished_is_left_out_and_said(study: Study, tmp_path: Path) -> None:
     fill(tmp_path, study, seeds=(0,), variants=("window", "hybrid"))
     _, _, found = compare_study(tmp_path, study, resamples=200)
-    assert [one.name for one in found.against] == ["window"]
+    assert [one.name for one in found.vs_baseline] == ["window"]
     assert "global is left out: no run of it is finished under a seed of the baseline" in found.cautions
     assert found.family == "1 run against the baseline x 10 numbers = 10 tests"
 

@@ -26,13 +26,13 @@ from ablate.train.checkpoint import load_checkpoint
 from ablate.train.distributed import Processes
 from ablate.train.mae import Pretrainer, build_autoencoder, build_pretraining_optimizer, picture_set
 from ablate.train.optim import lr_factor_after_warmup
-from ablate.train.outcome import Diverged, Habits
+from ablate.train.outcome import Diverged, RuntimeOptions
 from analysis.exceptions import BadInput
 from tests.ablate.detector.test_training import free_port, same
 from tests.shared_data import shared_data
 
 ALONE = Processes(0, 1, torch.device("cpu"))
-HABITS = Habits()
+HABITS = RuntimeOptions()
 ROOT = Path(__file__).parents[3]
 
 
@@ -77,12 +77,12 @@ def prepared(root: Path, pretraining: Pretraining, name: str = "run") -> Pretrai
 
 
 def pretrainer_of(
-    folder: PretrainingFolder, habits: Habits = HABITS, processes: Processes = ALONE, **options: Any
+    folder: PretrainingFolder, runtime: RuntimeOptions = HABITS, processes: Processes = ALONE, **options: Any
 ) -> Pretrainer:
     pretraining = folder.read_pretraining()
     data = picture_set(pretraining, folder.root)
     torch.manual_seed(pretraining.pretrain.seed)
-    return Pretrainer(pretraining, build_autoencoder(pretraining), data, folder, processes, habits, **options)
+    return Pretrainer(pretraining, build_autoencoder(pretraining), data, folder, processes, runtime, **options)
 
 
 def trained(root: Path, pretraining: Pretraining, name: str = "run", **options: Any) -> PretrainingFolder:
@@ -180,7 +180,7 @@ def test_killed_and_damaged_it_ends_with_the_same_bits(tmp_path: Path, images: P
     newest = folder.checkpoint(8)
     newest.write_bytes(newest.read_bytes()[:2000])
     said: list[str] = []
-    pretrainer_of(folder, Habits(say=said.append), keep=(2,)).train()
+    pretrainer_of(folder, RuntimeOptions(say=said.append), keep=(2,)).train()
     assert "00000008.pt: is damaged" in said[0]
     assert said[1] == "continuing after iteration 6 of 12"
     same(weights(folder), weights(whole))

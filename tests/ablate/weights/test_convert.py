@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ablate.config.schema import RunConfig
 from ablate.config.yaml import with_changes
-from ablate.models.position import fit_table, growth
+from ablate.models.position import fit_table, rel_pos_interp
 from ablate.weights.build import build_vit
 from ablate.weights.convert import Report, check_weights, load_weights
 from ablate.weights.inspect import summary_of
@@ -52,7 +52,7 @@ def test_a_shared_table_goes_to_windows_and_to_the_whole(save: Save, data: objec
     found, report = state(config)
     table = reference.saved["model"]["rel_pos_bias.relative_position_bias_table"][:-3].view(7, 7, r.HEADS)  # type: ignore
     torch.testing.assert_close(found["window_bias.table"].view(3, 3, -1), table[2:5, 2:5])
-    grown = growth(4, 8).float()  # checked against SciPy and BEiT in tests/ablate/models
+    grown = rel_pos_interp(4, 8).float()  # checked against SciPy and BEiT in tests/ablate/models
     expected = torch.einsum("yj,xi,jih->yxh", grown, grown, table)
     torch.testing.assert_close(found["global_bias.table"].view(15, 15, -1), expected, rtol=1e-4, atol=1e-5)
     assert [(one.target, one.before, one.after, one.how[:3]) for one in report.resized] == [

@@ -18,7 +18,7 @@ from ablate.runs.folder import read_json
 from ablate.runs.manifest import Manifest
 from ablate.studies.plan import Request, plan
 from ablate.studies.study import write_study
-from ablate.train.outcome import Habits
+from ablate.train.outcome import RuntimeOptions
 from ablate.weights.checkpoint import digest_of
 from analysis.exceptions import BadInput
 from tests.ablate.weights import references as r
@@ -54,7 +54,7 @@ def test_the_identity_is_that_of_the_content(data: object, mae: Path, tmp_path: 
 def test_a_run_starts_from_its_weights_and_says_so(data: object, mae: Path, tmp_path: Path) -> None:
     """With a learning rate of next to nothing, what is saved in the end is what was loaded."""
     settings = config(data, mae, **{"train.lr": 1e-12, "train.weight_decay": 0})
-    folder = execute(settings, tmp_path, Habits(workers=0)).folder
+    folder = execute(settings, tmp_path, RuntimeOptions(workers=0)).folder
     manifest = read_json(folder.manifest, Manifest)
     assert (manifest.weights, manifest.initialisation) == (digest_of(settings.init), "MAE")
     state = torch.load(folder.checkpoint(2), weights_only=True)["model"]
@@ -70,7 +70,7 @@ def test_a_run_starts_from_its_weights_and_says_so(data: object, mae: Path, tmp_
     moved = tmp_path / "moved.pth"
     shutil.move(mae, moved)
     again = config(data, moved, **{"train.lr": 1e-12, "train.weight_decay": 0})
-    assert execute(again, tmp_path, Habits()).folder.path == folder.path
+    assert execute(again, tmp_path, RuntimeOptions()).folder.path == folder.path
     assert len([event for event in folder.read_events() if event["event"] == "weights loaded"]) == 1
 
 
@@ -81,7 +81,7 @@ def test_a_file_that_changed_after_planning_is_not_loaded(data: object, mae: Pat
     from ablate.engines.torchvision import VisionEngine
 
     with pytest.raises(BadInput, match="is another file than when this run was prepared; put the old one back"):
-        VisionEngine().run(folder, Habits(workers=0))
+        VisionEngine().run(folder, RuntimeOptions(workers=0))
     with pytest.raises(BadInput, match="its data, weights or this program changed since it was planned"):
         prepare(settings, tmp_path, "cpu", identity=folder.path.name)
 

@@ -9,7 +9,7 @@ import pytest
 
 from analysis import Settings, break_down, read_detections, read_ground_truth
 from analysis.coco.synthetic import write_example
-from analysis.evaluation.tide import judge
+from analysis.evaluation.tide import match_and_label
 from analysis.stats.bootstrap import draw_weights, resample
 from analysis.stats.intervals import Difference, difference
 from tests.analysis import real_pairs
@@ -70,7 +70,9 @@ def test_paired_intervals_of_ap_agree_where_copies_count_once(tmp_path: Path, mo
     resamples = 500
     expected = compare(*evaluations, n_bootstrap=resamples, seed=1)
     gt = read_ground_truth(truth)
-    runs = [(dt, judge(gt, dt, Settings())) for dt in (read_detections(file, gt) for file in predictions.values())]
+    runs = [
+        (dt, match_and_label(gt, dt, Settings())) for dt in (read_detections(file, gt) for file in predictions.values())
+    ]
 
     def differences() -> dict[str, Difference]:
         first, second = resample(gt, runs, resamples=resamples)

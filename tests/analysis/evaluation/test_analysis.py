@@ -53,7 +53,7 @@ def test_the_document_holds_every_part(example, monkeypatch, capsys):
     analysis = Analysis(gt, Settings(), PARTS, parse_sizes("little:0-50,big:50-"))
     for entry, (name, path) in zip(runs, files.items(), strict=True):
         one = analysis.of(name, read_detections(path, gt))
-        assert entry["fates"] == one.fates.count
+        assert entry["fates"] == one.outcomes.count
         assert [row["class"] for row in entry["by_class"]] == gt.category_name
         for row, ap, objects in zip(entry["by_class"], one.classes.ap, one.classes.positives, strict=True):
             assert (row["ap"], row["objects"]) == (ap, objects)

@@ -12,7 +12,7 @@ from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.confusion import Confusion, category_confusion, with_costs
 from analysis.evaluation.error_types import CONVENTIONS, Settings
-from analysis.evaluation.tide import Verdict, judge
+from analysis.evaluation.tide import MatchedRun, match_and_label
 from tests.analysis import real_pairs
 from tests.analysis.cases import found, object_, read
 from tests.analysis.evaluation.test_random_scenes import SAMPLE
@@ -21,24 +21,24 @@ from tests.analysis.real_pairs import RealPair
 from tests.analysis.scenes import SceneFiles, clustered_boxes, scenes
 
 
-def costs(gt: GroundTruth, dt: Detections, **settings: str) -> tuple[Verdict, Confusion]:
-    verdict = judge(gt, dt, Settings(**settings))  # type: ignore[arg-type]
-    return verdict, with_costs(category_confusion(gt, dt, verdict.labels), verdict)
+def costs(gt: GroundTruth, dt: Detections, **settings: str) -> tuple[MatchedRun, Confusion]:
+    matched_run = match_and_label(gt, dt, Settings(**settings))  # type: ignore[arg-type]
+    return matched_run, with_costs(category_confusion(gt, dt, matched_run.labels), matched_run)
 
 
 def check(gt: GroundTruth, dt: Detections, most: int = 200) -> None:
     """Each pair against the whole evaluation with its errors alone fixed."""
-    verdict, confusion = costs(gt, dt)
-    base = verdict.average_precision(verdict.base).mean
-    target = verdict.labels.target[verdict.row]
-    of_object = np.where(target >= 0, verdict.object_category[target], -1) if len(gt) else target
+    matched_run, confusion = costs(gt, dt)
+    base = matched_run.average_precision(matched_run.base).mean
+    target = matched_run.labels.target[matched_run.row]
+    of_object = np.where(target >= 0, matched_run.object_category[target], -1) if len(gt) else target
     for i in confusion.wrong(most).tolist():
-        chosen = (of_object == confusion.true[i]) & (verdict.category == confusion.predicted[i])
-        alone = verdict.average_precision(verdict.fixed("cls", chosen)).mean - base
+        chosen = (of_object == confusion.true[i]) & (matched_run.category == confusion.predicted[i])
+        alone = matched_run.average_precision(matched_run.fixed("cls", chosen)).mean - base
         assert confusion.cost[i] == pytest.approx(alone, rel=0, abs=1e-9)
     right = confusion.true == confusion.predicted
     assert (confusion.cost[right] == 0).all()
-    before = category_confusion(gt, dt, verdict.labels)
+    before = category_confusion(gt, dt, matched_run.labels)
     assert confusion.matrix.tolist() == before.matrix.tolist()
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from analysis import break_down, read_detections, read_ground_truth
 from analysis.evaluation.error_types import DUP
-from analysis.evaluation.outcomes import FATE_NAMES, object_fates
+from analysis.evaluation.outcomes import OUTCOME_NAMES, object_outcomes
 from analysis.evaluation.slices import by_crowding, object_crowding
 from tests.analysis import real_pairs
 from tests.analysis.cases import found, object_, read
@@ -32,9 +32,9 @@ def test_by_hand(tmp_path: Path) -> None:
     assert crowding.tolist() == [0.8, 0.8, 0.5625, 0, 0, 0.5, 0, 0]
 
     labels = break_down(gt, dt).labels
-    bins = by_crowding(crowding, object_fates(labels), labels)
+    bins = by_crowding(crowding, object_outcomes(labels), labels)
     assert bins.objects.tolist() == [4, 0, 0, 1, 2]
-    rows = [dict(zip(FATE_NAMES, row, strict=True)) for row in bins.fate.tolist()]
+    rows = [dict(zip(OUTCOME_NAMES, row, strict=True)) for row in bins.outcome.tolist()]
     assert [row["found"] for row in rows] == [0, 0, 0, 0, 2]
     assert rows[2]["ignored"] == 1
     assert bins.recall.tolist() == [0, pytest.approx(np.nan, nan_ok=True), pytest.approx(np.nan, nan_ok=True), 0, 1]
@@ -47,7 +47,7 @@ def test_edges_belong_to_the_lower_bin(tmp_path: Path) -> None:
     objects = [object_(1, WHOLE), object_(1, (0, 0, 50, 100)), object_(2, WHOLE), object_(2, (0, 0, 51, 100))]
     gt, dt = read(tmp_path, objects, [])
     labels = break_down(gt, dt).labels
-    bins = by_crowding(object_crowding(gt), object_fates(labels), labels)
+    bins = by_crowding(object_crowding(gt), object_outcomes(labels), labels)
     assert bins.objects.tolist() == [0, 0, 2, 2, 0]
 
 
@@ -67,8 +67,8 @@ def test_against_pycocotools(pair: real_pairs.RealPair) -> None:
         iou[(gt.category[rows][:, None] != gt.category[rows]) | gt.crowd[rows]] = 0
         assert crowding[rows].tolist() == iou.max(axis=1).tolist()
     labels = break_down(gt, read_detections(results, gt)).labels
-    bins = by_crowding(crowding, object_fates(labels), labels)
-    assert bins.fate.sum() == len(gt)
+    bins = by_crowding(crowding, object_outcomes(labels), labels)
+    assert bins.outcome.sum() == len(gt)
     assert bins.duplicates.sum() == (labels.error == DUP).sum()
     if pair is real_pairs.VOC:
         assert bins.recall[0] > bins.recall[-1]  # overlapping objects are harder

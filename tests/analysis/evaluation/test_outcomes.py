@@ -8,7 +8,7 @@ import pytest
 from analysis import break_down, read_detections, read_ground_truth
 from analysis.evaluation.confusion import category_confusion
 from analysis.evaluation.error_types import CONVENTIONS, ERRORS
-from analysis.evaluation.outcomes import CONFUSED, FATE_NAMES, FOUND, IGNORED, MISLOCALISED, MISSED, object_fates
+from analysis.evaluation.outcomes import CONFUSED, FOUND, IGNORED, MISLOCALISED, MISSED, OUTCOME_NAMES, object_outcomes
 from tests.analysis import real_pairs
 from tests.analysis.cases import found, object_, read
 from tests.analysis.peers import load, tidecv_tide
@@ -36,10 +36,10 @@ def test_every_fate(convention: str, tmp_path: Path) -> None:
         found(2, part(PLACES[3], 0.4), 0.4),  # both claims nothing
     ]
     gt, dt = read(tmp_path, objects, results)
-    fates = object_fates(break_down(gt, dt, convention=convention).labels)
-    assert fates.fate.tolist() == [FOUND, MISLOCALISED, CONFUSED, MISSED, MISSED, IGNORED]
-    assert fates.by.tolist() == [0, 1, 3, -1, -1, -1]
-    assert fates.count == {"found": 1, "mislocalised": 1, "confused": 1, "missed": 2, "ignored": 1}
+    outcomes = object_outcomes(break_down(gt, dt, convention=convention).labels)
+    assert outcomes.outcome.tolist() == [FOUND, MISLOCALISED, CONFUSED, MISSED, MISSED, IGNORED]
+    assert outcomes.by.tolist() == [0, 1, 3, -1, -1, -1]
+    assert outcomes.count == {"found": 1, "mislocalised": 1, "confused": 1, "missed": 2, "ignored": 1}
 
 
 @both_conventions
@@ -65,7 +65,7 @@ def test_confusion_by_hand(convention: str, tmp_path: Path) -> None:
 def test_nothing_to_count(tmp_path: Path) -> None:
     gt, dt = read(tmp_path, [], [])
     labels = break_down(gt, dt).labels
-    assert object_fates(labels).count == dict.fromkeys(FATE_NAMES, 0)
+    assert object_outcomes(labels).count == dict.fromkeys(OUTCOME_NAMES, 0)
     assert category_confusion(gt, dt, labels).matrix.tolist() == [[0, 0], [0, 0]]
     assert category_confusion(gt, dt, labels).most_confused() == []
 
@@ -89,14 +89,14 @@ def test_against_tidecv(pair: RealPair) -> None:
                 expected[info["matched_with"]] = FOUND
                 matrix[index[category], index[category]] += 1
     by_kind = dict(zip(ERRORS, run.error_dict.values(), strict=True))
-    for kind, fate in (("loc", MISLOCALISED), ("cls", CONFUSED)):
+    for kind, outcome in (("loc", MISLOCALISED), ("cls", CONFUSED)):
         for error in by_kind[kind]:
             if error.fixed[1] is not None:
-                expected[error.gt["_id"]] = fate
+                expected[error.gt["_id"]] = outcome
     for error in by_kind["miss"]:
         expected[error.gt["_id"]] = MISSED
     for error in by_kind["cls"]:
         matrix[index[error.gt["class"]], index[error.pred["class"]]] += 1
-    assert object_fates(labels).fate.tolist() == expected.tolist()
+    assert object_outcomes(labels).outcome.tolist() == expected.tolist()
     assert category_confusion(gt, dt, labels).matrix.tolist() == matrix.tolist()
-    assert len(set(expected.tolist())) == len(FATE_NAMES) - (not gt.ignore.any())
+    assert len(set(expected.tolist())) == len(OUTCOME_NAMES) - (not gt.ignore.any())

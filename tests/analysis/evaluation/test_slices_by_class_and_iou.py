@@ -11,7 +11,7 @@ from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.error_types import CONVENTIONS, ERRORS, SPECIAL, Settings
 from analysis.evaluation.slices import ClassErrors, by_class, by_iou
-from analysis.evaluation.tide import Breakdown, break_down_verdict, judge
+from analysis.evaluation.tide import Breakdown, break_down_verdict, match_and_label
 from tests.analysis import real_pairs
 from tests.analysis.cases import found, object_, read
 from tests.analysis.evaluation.test_random_scenes import SAMPLE
@@ -24,9 +24,9 @@ both_conventions = pytest.mark.parametrize("convention", CONVENTIONS)
 
 
 def split(gt: GroundTruth, dt: Detections, **settings: str) -> tuple[Breakdown, ClassErrors]:
-    verdict = judge(gt, dt, Settings(**settings))  # type: ignore[arg-type]
-    whole = break_down_verdict(verdict, dt)
-    return whole, by_class(gt, dt, verdict, whole)
+    matched_run = match_and_label(gt, dt, Settings(**settings))  # type: ignore[arg-type]
+    whole = break_down_verdict(matched_run, dt)
+    return whole, by_class(gt, dt, matched_run, whole)
 
 
 def check_classes_come_to_the_whole(whole: Breakdown, classes: ClassErrors) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from analysis import BadInput, break_down, read_detections, read_ground_truth
 from analysis.evaluation.error_types import CONVENTIONS, ERRORS, Settings
 from analysis.evaluation.slices import COCO_SIZES, Size, by_size, parse_sizes
-from analysis.evaluation.tide import judge
+from analysis.evaluation.tide import match_and_label
 from tests.analysis import real_pairs
 from tests.analysis.cases import found, object_, read
 from tests.analysis.evaluation.test_random_scenes import CAMPAIGN, SAMPLE
@@ -36,7 +36,7 @@ def test_every_number_equals_tidecv_s_qualifiers(pair: RealPair) -> None:
     truth, results = pair.paths()
     gt = read_ground_truth(truth)
     dt = read_detections(results, gt)
-    sizes = by_size(gt, dt, judge(gt, dt, Settings(pair.iou_type, convention="tidecv")))
+    sizes = by_size(gt, dt, match_and_label(gt, dt, Settings(pair.iou_type, convention="tidecv")))
     run = tidecv_tide(load(truth), load(results), iou_type=pair.iou_type).runs["dt"]
     for place, qualifier in enumerate(AREA):
         expected = list(run.fix_main_errors(qual=qualifier).values())
@@ -56,7 +56,7 @@ def check_tidecv(scene: SceneFiles) -> None:
     with scene.written() as (truth, results):
         gt = read_ground_truth(truth)
         dt = read_detections(results, gt)
-        sizes = by_size(gt, dt, judge(gt, dt, Settings(convention="tidecv")))
+        sizes = by_size(gt, dt, match_and_label(gt, dt, Settings(convention="tidecv")))
     try:
         run = tidecv_tide(scene.truth, scene.results).runs["dt"]
     except ZeroDivisionError:  # it has nothing to average
@@ -90,14 +90,16 @@ def test_one_size_for_everything_is_the_whole_breakdown(pair: RealPair, conventi
     truth, results = pair.paths()
     gt = read_ground_truth(truth)
     dt = read_detections(results, gt)
-    verdict = judge(gt, dt, Settings(pair.iou_type, convention=convention))
+    matched_run = match_and_label(gt, dt, Settings(pair.iou_type, convention=convention))
     whole = break_down(gt, dt, iou_type=pair.iou_type, convention=convention)
     for sizes in (EVERYTHING, COCO_SIZES):
-        found_ = by_size(gt, dt, verdict, sizes)
+        found_ = by_size(gt, dt, matched_run, sizes)
         assert {name: int(count.sum()) for name, count in found_.count.items()} == whole.count
         assert found_.objects.sum() == whole.positives
         assert found_.found.sum() == whole.true_positives
-    assert {n: v[0] for n, v in by_size(gt, dt, verdict, EVERYTHING).raw.items()} == {n: whole.raw[n] for n in ERRORS}
+    assert {n: v[0] for n, v in by_size(gt, dt, matched_run, EVERYTHING).raw.items()} == {
+        n: whole.raw[n] for n in ERRORS
+    }
 
 
 @both_conventions
@@ -114,7 +116,7 @@ def test_whose_size_decides(convention: str, tmp_path: Path) -> None:
         found(1, (310, 300, 20, 20), 0.4),  # both, small
     ]
     gt, dt = read(tmp_path, objects, results)
-    sizes = by_size(gt, dt, judge(gt, dt, Settings(convention=convention)))
+    sizes = by_size(gt, dt, match_and_label(gt, dt, Settings(convention=convention)))
     assert {name: count.tolist() for name, count in sizes.count.items()} == {
         "cls": [1, 0, 0], "loc": [1, 0, 1], "both": [1, 0, 0], "dup": [0, 0, 0], "bg": [1, 0, 1], "miss": [1, 0, 0],
     }  # fmt: skip
@@ -129,7 +131,7 @@ def test_whose_size_decides(convention: str, tmp_path: Path) -> None:
 def test_the_file_s_area_decides_in_the_coco_convention(tmp_path: Path) -> None:
     """A mask's area is smaller than its box; tidecv knows boxes alone."""
     gt, dt = read(tmp_path, [object_(1, (0, 0, 40, 40)) | {"area": 900}], [])
-    coco, tidecv = (by_size(gt, dt, judge(gt, dt, Settings(convention=c))) for c in CONVENTIONS)
+    coco, tidecv = (by_size(gt, dt, match_and_label(gt, dt, Settings(convention=c))) for c in CONVENTIONS)
     assert coco.objects.tolist() == [1, 0, 0]
     assert tidecv.objects.tolist() == [0, 1, 0]
 
@@ -147,7 +149,7 @@ def test_limits() -> None:
 def test_nothing_to_fix(convention: str, tmp_path: Path) -> None:
     for objects, results in (([], []), ([object_(1, (0, 0, 9, 9))], []), ([], [found(1, (0, 0, 9, 9), 0.5)])):
         gt, dt = read(tmp_path, objects, results)
-        sizes = by_size(gt, dt, judge(gt, dt, Settings(convention=convention)))
+        sizes = by_size(gt, dt, match_and_label(gt, dt, Settings(convention=convention)))
         assert all(np.isfinite(values).all() for values in sizes.raw.values())
 
 

@@ -191,19 +191,19 @@ def test_a_class_that_nothing_detects_and_one_without_objects(tmp_path: Path) ->
 
 def test_intervals_are_whiskers_and_brackets_and_differences_lines(data: tuple[Path, Path, list[Path]]) -> None:
     from analysis.render.comparison import interval_text
-    from analysis.stats.compare import Entrant, compare
+    from analysis.stats.compare import Candidate, compare
 
     truth, _, files = data
     gt = read_ground_truth(truth)
     runs = [(path.stem, read_detections(path, gt)) for path in files]
     page = build_report(gt, runs, Settings(), resamples=200, pictures=0).content.decode()
-    expected = compare(gt, [Entrant(name, (dt,)) for name, dt in runs], resamples=200)
+    expected = compare(gt, [Candidate(name, (dt,)) for name, dt in runs], resamples=200)
     said = text_of(page)
-    for known in expected.against[0].differences.values():
+    for known in expected.vs_baseline[0].differences.values():
         assert interval_text(known, sign=True) in said
-    for entrant in expected.entrants:
+    for candidate in expected.candidates:
         for name in ("AP", "AP50", *ERRORS):
-            known = entrant.numbers[name]
+            known = candidate.numbers[name]
             assert f"[{known.low:.1f}, {known.high:.1f}]" in said
     assert page.count('class="whisker"') == 3 * (1 + 8) * 2  # AP and eight errors of two runs, three lines each
     assert page.count('class="reach"') >= len(expected.numbers)

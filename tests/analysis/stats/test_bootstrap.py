@@ -10,7 +10,7 @@ from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.average_precision import COCO_RECALLS
 from analysis.evaluation.error_types import ERRORS, SPECIAL, Settings
-from analysis.evaluation.tide import Curve, Verdict, judge
+from analysis.evaluation.tide import Curve, MatchedRun, match_and_label
 from analysis.stats.bootstrap import Resampled, WeightedCurves, draw_weights, resample, weigh
 from tests.analysis import real_pairs
 from tests.analysis.peers import load
@@ -48,7 +48,7 @@ def drawn(result: Resampled, number: int) -> dict[str, float]:
 
 
 def resampled(gt: GroundTruth, *runs: Detections, resamples: int = 5, seed: int = 0) -> list[Resampled]:
-    return resample(gt, [(dt, judge(gt, dt, Settings())) for dt in runs], resamples=resamples, seed=seed)
+    return resample(gt, [(dt, match_and_label(gt, dt, Settings())) for dt in runs], resamples=resamples, seed=seed)
 
 
 def without_ties(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -91,17 +91,17 @@ def test_a_resample_of_real_predictions_is_the_repeated_data_set() -> None:
     agree(result, gt, truth, results, 7)
 
 
-def slow_ap(verdict: Verdict, curve: Curve, gt: GroundTruth, weights: Any) -> list[float]:
+def slow_ap(matched_run: MatchedRun, curve: Curve, gt: GroundTruth, weights: Any) -> list[float]:
     """COCOeval's accumulation, category by category, over an order in which every detection is repeated."""
     averages = []
     for category in range(len(gt.category_id)):
         own = curve.ranking.rows[curve.ranking.category == category]
         positives = int(weights[gt.image[curve.asked & (gt.category == category)]].sum())
-        asked_before_the_fix = int(weights[gt.image[verdict.asked & (gt.category == category)]].sum())
+        asked_before_the_fix = int(weights[gt.image[matched_run.asked & (gt.category == category)]].sum())
         tp = fp = 0
         recalls, precisions = [], []
         for position in own.tolist():
-            for _ in range(int(weights[verdict.image[position]])):
+            for _ in range(int(weights[matched_run.image[position]])):
                 if not curve.counted[position]:
                     continue
                 tp += bool(curve.right[position])
@@ -122,11 +122,11 @@ def test_equal_scores_stand_by_row_and_then_by_copy(scene: SceneFiles, seed: int
     with scene.written() as paths:
         gt = read_ground_truth(paths[0])
         dt = read_detections(paths[1], gt)
-    verdict = judge(gt, dt, Settings())
-    curves = [verdict.base, *(verdict.fixed(error) for error in FIXES)]
-    ready = weigh(curves, verdict.image, gt.image, gt.category, len(gt.image_id), len(gt.category_id))
+    matched_run = match_and_label(gt, dt, Settings())
+    curves = [matched_run.base, *(matched_run.fixed(error) for error in FIXES)]
+    ready = weigh(curves, matched_run.image, gt.image, gt.category, len(gt.image_id), len(gt.category_id))
     for weights in draw_weights(len(gt.image_id), 3, seed):
-        expected = [slow_ap(verdict, curve, gt, weights) for curve in curves]
+        expected = [slow_ap(matched_run, curve, gt, weights) for curve in curves]
         np.testing.assert_allclose(ready.average_precision(weights), expected, rtol=0, atol=1e-10)
 
 
@@ -134,8 +134,8 @@ def test_the_images_as_they_are_give_the_breakdown() -> None:
     for pair in (real_pairs.EFFICIENTDET, real_pairs.FAKE_BOXES, real_pairs.FAKE_MASKS):
         gt = read_ground_truth(pair.paths()[0])
         dt = read_detections(pair.paths()[1], gt)
-        verdict = judge(gt, dt, Settings(iou_type=pair.iou_type))
-        (result,) = resample(gt, [(dt, verdict)], resamples=1)
+        matched_run = match_and_label(gt, dt, Settings(iou_type=pair.iou_type))
+        (result,) = resample(gt, [(dt, matched_run)], resamples=1)
         expected = break_down(gt, dt, iou_type=pair.iou_type)
         value = dict(zip(result.numbers, result.value.tolist(), strict=True))
         assert value["AP"] == pytest.approx(coco_metrics(gt, dt, iou_type=pair.iou_type)["AP"], abs=1e-10)
@@ -147,10 +147,10 @@ def test_the_images_as_they_are_give_the_breakdown() -> None:
 def test_sums_too_large_for_32_bits_are_made_in_64() -> None:
     pair = real_pairs.FAKE_BOXES
     gt = read_ground_truth(pair.paths()[0])
-    verdict = judge(gt, read_detections(pair.paths()[1], gt), Settings())
+    matched_run = match_and_label(gt, read_detections(pair.paths()[1], gt), Settings())
 
     def ready(images: int) -> WeightedCurves:
-        return weigh([verdict.base], verdict.image, gt.image, gt.category, images, len(gt.category_id))
+        return weigh([matched_run.base], matched_run.image, gt.image, gt.category, images, len(gt.category_id))
 
     narrow, wide = ready(len(gt.image_id)), ready(2**31)  # as if every detection could be in every draw
     assert (narrow.integer, wide.integer) == (np.int32, np.int64)

@@ -13,9 +13,9 @@ from analysis.cli.compare import OUTPUTS
 from analysis.coco.ground_truth import GroundTruth
 from analysis.coco.synthetic import ground_truth_document, simulate_scene, write_example
 from analysis.evaluation.error_types import ERRORS, SPECIAL
-from analysis.evaluation.outcomes import object_fates
+from analysis.evaluation.outcomes import object_outcomes
 from analysis.render.comparison_tables import findings
-from analysis.stats.compare import Comparison, Entrant, compare
+from analysis.stats.compare import Candidate, Comparison, compare
 from tests.analysis.cases import document, found, object_, read, write
 from tests.command_line import run
 
@@ -31,22 +31,22 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, P
 def compared(example: tuple[Path, dict[str, Path]]) -> tuple[GroundTruth, Comparison]:
     truth, files = example
     gt = read_ground_truth(truth)
-    entrants = [Entrant(name, (read_detections(path, gt),)) for name, path in files.items()]
-    return gt, compare(gt, entrants, resamples=400, seed=3)
+    candidates = [Candidate(name, (read_detections(path, gt),)) for name, path in files.items()]
+    return gt, compare(gt, candidates, resamples=400, seed=3)
 
 
 def test_differences_are_those_of_the_breakdowns(example: Any, compared: tuple[GroundTruth, Comparison]) -> None:
     gt, result = compared
     files = example[1]
     first, second = (break_down(gt, read_detections(path, gt)) for path in files.values())
-    (against,) = result.against
-    assert tuple(against.differences) == result.numbers == NUMBERS
-    assert against.differences["AP50"].value == pytest.approx(second.ap - first.ap, abs=1e-9)
+    (vs_baseline,) = result.vs_baseline
+    assert tuple(vs_baseline.differences) == result.numbers == NUMBERS
+    assert vs_baseline.differences["AP50"].value == pytest.approx(second.ap - first.ap, abs=1e-9)
     for error in (*ERRORS, *SPECIAL):
-        assert against.differences[error].value == pytest.approx(second.raw[error] - first.raw[error], abs=1e-9)
+        assert vs_baseline.differences[error].value == pytest.approx(second.raw[error] - first.raw[error], abs=1e-9)
         by_category = second.category_raw[error] - first.category_raw[error]
-        np.testing.assert_allclose(against.categories[error].value, by_category, atol=1e-9)
-    assert result.entrants[0].numbers["AP50"].value == pytest.approx(first.ap, abs=1e-9)
+        np.testing.assert_allclose(vs_baseline.categories[error].value, by_category, atol=1e-9)
+    assert result.candidates[0].numbers["AP50"].value == pytest.approx(first.ap, abs=1e-9)
 
 
 def test_pairing_is_sharper_than_two_intervals(example: Any, tmp_path: Path) -> None:
@@ -55,18 +55,18 @@ def test_pairing_is_sharper_than_two_intervals(example: Any, tmp_path: Path) -> 
     records = json.loads(files["sloppy-boxes"].read_bytes())
     nearly = read_detections(write(tmp_path / "nearly.json", records[: len(records) * 9 // 10]), gt)
     result = compare(
-        gt, [Entrant("a", (read_detections(files["sloppy-boxes"], gt),)), Entrant("b", (nearly,))], resamples=200
+        gt, [Candidate("a", (read_detections(files["sloppy-boxes"], gt),)), Candidate("b", (nearly,))], resamples=200
     )
-    own, theirs = (entrant.numbers["AP"].images for entrant in result.entrants)
-    assert result.against[0].differences["AP"].images < 0.8 * (own**2 + theirs**2) ** 0.5
+    own, theirs = (candidate.numbers["AP"].images for candidate in result.candidates)
+    assert result.vs_baseline[0].differences["AP"].images < 0.8 * (own**2 + theirs**2) ** 0.5
 
 
 def test_flaws_are_found_and_said(compared: tuple[GroundTruth, Comparison]) -> None:
     _, result = compared
-    differences = result.against[0].differences
-    assert differences["cls"].stands
+    differences = result.vs_baseline[0].differences
+    assert differences["cls"].significant
     assert differences["cls"].low > 5
-    assert differences["loc"].stands
+    assert differences["loc"].significant
     assert differences["loc"].high < -5
     (sentence,) = findings(result)
     assert "less to localisation" in sentence
@@ -78,24 +78,24 @@ def test_flaws_are_found_and_said(compared: tuple[GroundTruth, Comparison]) -> N
 def test_moves_count_every_object_once(example: Any, compared: tuple[GroundTruth, Comparison]) -> None:
     gt, result = compared
     files = example[1]
-    moves = result.against[0].moves
-    assert moves is not None
-    fates = [object_fates(break_down(gt, read_detections(path, gt)).labels).fate for path in files.values()]
-    for before, name in enumerate(moves.fates):
-        for after in range(len(moves.fates)):
-            assert moves.count[before, after] == ((fates[0] == before) & (fates[1] == after)).sum(), name
-    assert moves.count.sum() == (~gt.ignore).sum()
-    (image, count), *_ = moves.images(gt.image, 1, 0)
-    assert count == ((fates[0] == 1) & (fates[1] == 0) & (gt.image == image)).sum()
-    assert count == np.bincount(gt.image[(fates[0] == 1) & (fates[1] == 0)]).max()
+    transitions = result.vs_baseline[0].transitions
+    assert transitions is not None
+    outcomes = [object_outcomes(break_down(gt, read_detections(path, gt)).labels).outcome for path in files.values()]
+    for before, name in enumerate(transitions.outcomes):
+        for after in range(len(transitions.outcomes)):
+            assert transitions.count[before, after] == ((outcomes[0] == before) & (outcomes[1] == after)).sum(), name
+    assert transitions.count.sum() == (~gt.ignore).sum()
+    (image, count), *_ = transitions.images(gt.image, 1, 0)
+    assert count == ((outcomes[0] == 1) & (outcomes[1] == 0) & (gt.image == image)).sum()
+    assert count == np.bincount(gt.image[(outcomes[0] == 1) & (outcomes[1] == 0)]).max()
 
 
 def test_the_same_run_twice_does_not_differ(example: Any) -> None:
     truth, files = example
     gt = read_ground_truth(truth)
     dt = read_detections(files["sloppy-boxes"], gt)
-    result = compare(gt, [Entrant("a", (dt,)), Entrant("b", (dt,))], resamples=200)
-    for difference in result.against[0].differences.values():
+    result = compare(gt, [Candidate("a", (dt,)), Candidate("b", (dt,))], resamples=200)
+    for difference in result.vs_baseline[0].differences.values():
         assert (difference.value, difference.low, difference.high, difference.p) == (0, 0, 0, 1)
     assert findings(result) == ["b and a do not differ beyond noise, on these two models: AP by +0.0 [+0.0, +0.0]."]
 
@@ -103,10 +103,10 @@ def test_the_same_run_twice_does_not_differ(example: Any) -> None:
 def test_the_seed_decides_and_threads_do_not(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     truth, files = example
     gt = read_ground_truth(truth)
-    entrants = [Entrant(name, (read_detections(path, gt),)) for name, path in files.items()]
+    candidates = [Candidate(name, (read_detections(path, gt),)) for name, path in files.items()]
 
     def low(seed: int) -> float:
-        return compare(gt, entrants, resamples=200, seed=seed).against[0].differences["AP"].low
+        return compare(gt, candidates, resamples=200, seed=seed).vs_baseline[0].differences["AP"].low
 
     first = low(1)
     assert low(2) != first
@@ -151,9 +151,9 @@ def test_edges_end_in_numbers_or_a_sentence(
 
 def test_without_any_object(tmp_path: Path) -> None:
     gt, dt = read(tmp_path, [], [found(1, (10, 10, 50, 50), 0.9)], images=(1, 2))
-    result = compare(gt, [Entrant("a", (dt,)), Entrant("b", (dt,))], resamples=200)
+    result = compare(gt, [Candidate("a", (dt,)), Candidate("b", (dt,))], resamples=200)
     assert "no object counts, so there is no AP" in result.cautions
-    assert np.isnan(result.against[0].differences["AP"].p)
+    assert np.isnan(result.vs_baseline[0].differences["AP"].p)
     assert findings(result) == ["b and a: no interval can be given, so nothing is said about noise."]
 
 
@@ -173,9 +173,9 @@ def test_refusals(example: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     other = write(tmp_path / "other.json", ground_truth_document(simulate_scene(20, 12, 9)))
     assert "sloppy-boxes.json" in refused(one, two, "--gt", other)
     gt = read_ground_truth(truth)
-    entrants = [Entrant("a", (read_detections(one, gt),), (0,)), Entrant("b", (read_detections(two, gt),), (1,))]
+    candidates = [Candidate("a", (read_detections(one, gt),), (0,)), Candidate("b", (read_detections(two, gt),), (1,))]
     with pytest.raises(BadInput, match="b and the baseline a have no seed in common"):
-        compare(gt, entrants)
+        compare(gt, candidates)
 
 
 def test_tables_hold_the_numbers(example: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -228,11 +228,11 @@ def test_categories_of_few_images_have_no_interval(example: Any, monkeypatch: py
     truth, files = example
     gt = read_ground_truth(truth)
     monkeypatch.setattr("analysis.stats.compare.FEWEST_OF_CATEGORY", 32)
-    result = compare(gt, [Entrant(name, (read_detections(path, gt),)) for name, path in files.items()], resamples=200)
+    result = compare(gt, [Candidate(name, (read_detections(path, gt),)) for name, path in files.items()], resamples=200)
     images = [len(set(gt.image[gt.category == category].tolist())) for category in range(len(gt.category_id))]
     assert min(images) < 32
     assert max(images) > 32
-    for of in (result.entrants[0].categories["AP50"], result.against[0].categories["loc"]):
+    for of in (result.candidates[0].categories["AP50"], result.vs_baseline[0].categories["loc"]):
         for category, count in enumerate(images):
             assert np.isnan(of.low[category]) == np.isnan(of.high[category]) == (count < 32)
             assert not np.isnan(of.value[category])

@@ -15,7 +15,7 @@ import pytest
 
 from analysis import Detections, GroundTruth, Settings, read_detections, read_ground_truth
 from analysis.coco.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene
-from analysis.evaluation.tide import Verdict, judge
+from analysis.evaluation.tide import MatchedRun, match_and_label
 from analysis.stats.bootstrap import resample
 from analysis.stats.intervals import Interval, difference, difference_over_seeds, interval, limits
 
@@ -25,7 +25,7 @@ RESAMPLES = 160
 DETECTORS = (Flaws(tail=6.0), Flaws(tail=6.0, box_noise=0.085, confused=0.08, missed=0.2), Flaws(tail=6.0))
 
 
-def simulated(images: int, seed: int) -> tuple[GroundTruth, list[tuple[Detections, Verdict]]]:
+def simulated(images: int, seed: int) -> tuple[GroundTruth, list[tuple[Detections, MatchedRun]]]:
     """A set of fresh images and what the detectors find on them."""
     scene = simulate_scene(images, CATEGORIES, seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -36,7 +36,7 @@ def simulated(images: int, seed: int) -> tuple[GroundTruth, list[tuple[Detection
         for number, flaws in enumerate(DETECTORS):
             path.write_bytes(msgspec.json.encode(simulate_detector(scene, flaws, 10 * seed + number)))
             detections = read_detections(path, truth)
-            runs.append((detections, judge(truth, detections, Settings())))
+            runs.append((detections, match_and_label(truth, detections, Settings())))
     return truth, runs
 
 

@@ -84,5 +84,5 @@ def test_p_over_seeds_is_where_the_interval_begins_to_hold_zero(n: int) -> None:
 def test_the_correction_steps_down_and_leaves_out_what_cannot_be_told() -> None:
     p = [0.04, math.nan, 0.001, 0.02, 0.03]
     corrected = holm([Difference(1, 0, 2, 1, p=one) for one in p])
-    assert [one.p_family for one in corrected] == pytest.approx([0.06, math.nan, 0.004, 0.06, 0.06], nan_ok=True)
-    assert [one.stands for one in corrected] == [False, False, True, False, False]
+    assert [one.p_adjusted for one in corrected] == pytest.approx([0.06, math.nan, 0.004, 0.06, 0.06], nan_ok=True)
+    assert [one.significant for one in corrected] == [False, False, True, False, False]
