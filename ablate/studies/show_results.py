@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from analysis.render.table import Folded
+    from analysis.render.printed_tables import Folded
 
 
 def banner(summary: Summary) -> str:
@@ -263,7 +263,7 @@ def _styled(
 def _scores(summary: Summary) -> "Folded":
     from rich.text import Text
 
-    from analysis.render.table import Folded, Head
+    from analysis.render.printed_tables import Folded, Head
 
     kind, other = kinds(summary)
     several = len(summary.seeds) > 1
@@ -308,7 +308,7 @@ def _state(row: Row) -> "Text":
 def _errors(summary: Summary) -> "Folded":
     from rich.text import Text
 
-    from analysis.render.table import Folded, Head
+    from analysis.render.printed_tables import Folded, Head
 
     kind, _ = kinds(summary)
     percent = round((summary.iou or 0) * 100)
@@ -325,7 +325,7 @@ def _errors(summary: Summary) -> "Folded":
 
 
 def _cost(summary: Summary) -> "Folded":
-    from analysis.render.table import Folded, Head
+    from analysis.render.printed_tables import Folded, Head
 
     known = [row for row in summary.rows if row.size is not None]
     names = ["peak memory", "s/iter.", "s/image"] if summary.cost_place else []
@@ -347,7 +347,7 @@ def _published(summary: Summary) -> "list[RenderableType]":
     """A column a source and size; what each stands for below."""
     from rich.text import Text
 
-    from analysis.render.table import Folded, Head
+    from analysis.render.printed_tables import Folded, Head
 
     kind, _ = kinds(summary)
     block = in_columns(summary, kind)

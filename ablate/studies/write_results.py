@@ -25,10 +25,10 @@ from ablate.studies.show_results import (
     over_seeds,
     place,
 )
-from analysis.render.table import Printed, escape
+from analysis.render.markup import Markup, join, tag
+from analysis.render.printed_tables import Printed, escape
 from analysis.report.components import Column as Head
 from analysis.report.components import note, row_head, scrolling, table
-from analysis.report.markup import Markup, join, tag
 from analysis.report.page import Section
 from analysis.stats.intervals import Estimate
 

@@ -12,7 +12,7 @@ from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
 from analysis.render.comparison_tables import findings, moved, of_whom, what_of
 from analysis.render.errors import COLORS, MEANINGS, settings_sentence
-from analysis.render.table import Folded, Head
+from analysis.render.printed_tables import Folded, Head
 from analysis.stats.bootstrap import MEAN_AP
 from analysis.stats.compare import FEWEST_OF_CATEGORY, CategoryIntervals, Comparison, OutcomeTransitions, VsBaseline
 from analysis.stats.intervals import Difference, Interval

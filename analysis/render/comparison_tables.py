@@ -13,7 +13,7 @@ from typing import Any
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
 from analysis.render.errors import SCHEMA, ground_truth_summary, settings_sentence
-from analysis.render.table import escape, markdown, one_line
+from analysis.render.printed_tables import escape, markdown, one_line
 from analysis.stats.bootstrap import MEAN_AP
 from analysis.stats.compare import CategoryIntervals, Comparison, OutcomeTransitions, VsBaseline
 from analysis.stats.intervals import Difference, Interval

@@ -24,7 +24,7 @@ from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import Run
 from analysis.evaluation.error_types import BG, CLS, DUP, ERRORS, LABEL_NAMES, LOC, SPECIAL, Settings
 from analysis.evaluation.error_types import ap_name as ap_name  # others take it from here
-from analysis.render.table import one_line
+from analysis.render.printed_tables import one_line
 
 if TYPE_CHECKING:
     import pandas as pd

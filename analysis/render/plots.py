@@ -17,7 +17,7 @@ from analysis.evaluation.analysis import Run, RunAnalysis
 from analysis.evaluation.error_types import ERRORS, SPECIAL
 from analysis.evaluation.outcomes import IGNORED, OUTCOME_NAMES
 from analysis.render.errors import ap_name, errors_frame, settings_sentence
-from analysis.render.table import one_line
+from analysis.render.printed_tables import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -23,7 +23,7 @@ from analysis.evaluation.error_types import CLS, DUP, ERRORS, LOC, SPECIAL, Sett
 from analysis.evaluation.outcomes import FOUND, IGNORED, OUTCOME_NAMES
 from analysis.evaluation.slices import ClassErrors, IouErrors, Size, SizeErrors
 from analysis.render.errors import COLORS, SIDE_BY_SIDE, ap_name, settings_sentence
-from analysis.render.table import Printed, one_line
+from analysis.render.printed_tables import Printed, one_line
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -4,9 +4,9 @@ import numpy as np
 
 from analysis.arrays import Floats, Ints
 from analysis.evaluation.error_types import ERRORS, ap_name
+from analysis.render.markup import Child, Markup, join, tag
 from analysis.report.charts import Scale, bar, dots, legend, run_class, run_letter, shade
 from analysis.report.components import Column, note, number, plot, row_head, run_name, said, scrolling, table, tabs
-from analysis.report.markup import Child, Markup, join, tag
 from analysis.report.page import Section
 from analysis.report.report_data import ReportData, RunData
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.arrays import Floats
-from analysis.report.markup import Markup, tag
+from analysis.render.markup import Markup, tag
 
 RUN_COLOURS = 8  # classes r0 .. r7, then again from the start
 SHADES = 7  # classes h0 .. h6 of a table's cells

@@ -6,6 +6,7 @@ from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
 from analysis.render.comparison import interval_text, p_text, resampled_sentence
 from analysis.render.comparison_tables import findings, moved, of_whom
 from analysis.render.errors import MEANINGS
+from analysis.render.markup import Child, Markup, join, tag
 from analysis.report.charts import Scale, estimate_line, run_class, shade
 from analysis.report.components import (
     Column,
@@ -21,7 +22,6 @@ from analysis.report.components import (
     table,
     tabs,
 )
-from analysis.report.markup import Child, Markup, join, tag
 from analysis.report.page import Section
 from analysis.report.report_data import ReportData
 from analysis.stats.compare import Comparison, OutcomeTransitions, VsBaseline, moves_between

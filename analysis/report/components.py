@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.render.markup import Child, Markup, join, tag
 from analysis.report.charts import badge
-from analysis.report.markup import Child, Markup, join, tag
 from analysis.report.report_data import ReportData
 from analysis.stats.intervals import Interval
 

@@ -5,10 +5,10 @@ from numpy.typing import NDArray
 
 from analysis.evaluation.error_types import ap_name
 from analysis.render.errors import MEANINGS
+from analysis.render.markup import Markup, join, tag
 from analysis.report.charts import FRAME, Line, legend, run_letter
 from analysis.report.charts import curves as drawn
 from analysis.report.components import code_and_text, said
-from analysis.report.markup import Markup, join, tag
 from analysis.report.page import Section
 from analysis.report.report_data import ReportData, RunData
 

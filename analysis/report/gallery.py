@@ -8,9 +8,9 @@ import numpy as np
 from analysis.evaluation.error_types import ERRORS, ap_name
 from analysis.evaluation.single_error_cost import Example
 from analysis.render.errors import MEANINGS
+from analysis.render.markup import Markup, join, tag
 from analysis.report.charts import badge
 from analysis.report.components import code_and_text, note
-from analysis.report.markup import Markup, join, tag
 from analysis.report.page import Section
 from analysis.report.pictures import Album, Window, labels, overlay, window_around
 from analysis.report.report_data import ReportData, RunData

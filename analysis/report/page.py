@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from analysis.report.markup import Markup, escaped, join, tag
+from analysis.render.markup import Markup, escaped, join, tag
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from analysis.coco.masks import run_lengths
 from analysis.evaluation.error_types import TRUE_POSITIVE
 from analysis.evaluation.single_error_cost import Example
 from analysis.exceptions import DetablateError
-from analysis.report.markup import Markup, tag
+from analysis.render.markup import Markup, tag
 from analysis.report.report_data import ReportData
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ import numpy as np
 from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.error_types import Settings
+from analysis.render.markup import Markup
 from analysis.report.categories import confusion, per_class
 from analysis.report.charts import run_letter
 from analysis.report.comparison import against_baseline
 from analysis.report.curves import curves
 from analysis.report.gallery import gallery
-from analysis.report.markup import Markup
 from analysis.report.page import Section, page
 from analysis.report.pictures import Album
 from analysis.report.report_data import ReportData, RunData, collect

@@ -7,6 +7,7 @@ import numpy as np
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
 from analysis.render.errors import MEANINGS, settings_sentence, what_next
+from analysis.render.markup import Markup, escaped, join, tag
 from analysis.report.charts import Scale, bar, dots, legend, run_class, run_letter, shade
 from analysis.report.components import (
     Column,
@@ -24,7 +25,6 @@ from analysis.report.components import (
     sentence,
     table,
 )
-from analysis.report.markup import Markup, escaped, join, tag
 from analysis.report.page import Section
 from analysis.report.report_data import ReportData, RunData
 from analysis.stats.intervals import Interval
