@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 
-def command(*words: str, root: Path = Path(), study: str | None = None) -> str:
+def shell_command(*words: str, root: Path = Path(), study: str | None = None) -> str:
     """A command of this program in one line, as a shell takes it.
 
     Args:

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from ablate.axes.base import Axis, Options, Variant
+from ablate.axes.base import Axis, AxisOptions, Variant
 from ablate.config.backbone import vit_of
 from ablate.config.schema import RunConfig
 
 KEY = "model.backbone.attention"
 
 
-def _variants(base: RunConfig, _: Options) -> tuple[Variant, ...]:
+def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
     return tuple(_all(base))
 
 
@@ -35,7 +35,7 @@ AXIS = Axis(
     name="attention",
     title="Windowed, hybrid and global attention",
     source="arXiv 2111.11429, Table 3; arXiv 2203.16527",
-    touches=frozenset({f"{KEY}.pattern", f"{KEY}.kernel", f"{KEY}.checkpoint", f"{KEY}.propagation"}),
+    allowed_keys=frozenset({f"{KEY}.pattern", f"{KEY}.kernel", f"{KEY}.checkpoint", f"{KEY}.propagation"}),
     baseline="hybrid",
     variants=_variants,
 )

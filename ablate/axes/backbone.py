@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ablate.axes.base import Axis, Options, Variant
+from ablate.axes.base import Axis, AxisOptions, Variant
 from ablate.config.backbone import SIZES, model_size
 from ablate.config.schema import RunConfig, ViT
 
@@ -10,7 +10,7 @@ DROP_PATH = {"vit-b": 0.1, "vit-l": 0.3}  # the paper's
 TITLES = {"vit-b": "ViT-B", "vit-l": "ViT-L", "vit-h": "ViT-H"}
 
 
-def _variants(base: RunConfig, _: Options) -> tuple[Variant, ...]:
+def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
     side = base.model.backbone.image_size
     residual = tuple(
         Variant(
@@ -50,6 +50,6 @@ AXIS = Axis(
     name="backbone",
     title="Size and kind of the backbone",
     source="arXiv 2111.11429, Tables 1 and 5",
-    touches=frozenset({"model.backbone", "model.pyramid.type"}),
+    allowed_keys=frozenset({"model.backbone", "model.pyramid.type"}),
     variants=_variants,
 )

@@ -8,7 +8,7 @@ import msgspec
 from ablate.config.schema import RunConfig
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class AxisOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a person adds for the variants: weights by name (``mae``, ``beit``, epochs such as ``100``), each a file."""
 
     weights: Mapping[str, str] = {}
@@ -41,27 +41,27 @@ class Axis(msgspec.Struct, frozen=True, kw_only=True):
         name: on the command line.
         title: what is varied, as a heading.
         source: who asked the question.
-        touches: the only keys, or groups of keys, that its variants may change.
+        allowed_keys: the only keys, or groups of keys, that its variants may change.
         variants: from the base config and the options to the variants, in the order of the tables.
         baseline: the variant to compare with; none: the one that changes nothing of the base, or else the first.
         unit: of the numbers of a numeric axis, such as epochs; empty: the variants are no numbers.
-        takes_weights: whether ``Options.weights`` make variants.
+        takes_weights: whether ``AxisOptions.weights`` make variants.
     """
 
     name: str
     title: str
     source: str
-    touches: frozenset[str]
-    variants: Callable[[RunConfig, Options], tuple[Variant, ...]]
+    allowed_keys: frozenset[str]
+    variants: Callable[[RunConfig, AxisOptions], tuple[Variant, ...]]
     baseline: str | None = None
     unit: str = ""
     takes_weights: bool = False
 
 
-def is_within(key: str, touches: frozenset[str]) -> bool:
+def is_within(key: str, allowed_keys: frozenset[str]) -> bool:
     """Whether a dotted key is one of the keys touched, or lies in a group that is.
 
     >>> is_within("train.lr", frozenset({"train"})), is_within("training", frozenset({"train"}))
     (True, False)
     """
-    return any(key == touched or key.startswith(f"{touched}.") for touched in touches)
+    return any(key == touched or key.startswith(f"{touched}.") for touched in allowed_keys)

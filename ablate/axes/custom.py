@@ -19,7 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ablate.axes.base import Axis, Options, Variant
+import msgspec
+
+from ablate.axes.base import Axis, AxisOptions, Variant
 from ablate.config.schema import Part, RunConfig
 from ablate.config.yaml import anchor_weights, parse, parse_yaml, read_yaml, with_changes
 from analysis.exceptions import BadInput
@@ -31,7 +33,7 @@ class AxisFile(Part, frozen=True, kw_only=True):
     """An axis as YAML."""
 
     name: str
-    touches: tuple[str, ...]
+    allowed_keys: tuple[str, ...] = msgspec.field(name="touches")
     variants: dict[str, dict[str, Any]]
     title: str = ""
     source: str = "a file of ours"
@@ -68,7 +70,7 @@ def axis_from_file(path: Path) -> Axis:
         name=file.name,
         title=file.title or file.name,
         source=file.source,
-        touches=frozenset(file.touches),
+        allowed_keys=frozenset(file.allowed_keys),
         variants=lambda _base, _options: variants,
         baseline=None if file.baseline == "none" else file.baseline,
         unit=file.unit if numeric else "",
@@ -92,7 +94,7 @@ def axis_from_keys(requests: Sequence[str]) -> Axis:
     if lonely:
         raise BadInput(f"{lonely[0]} is given one value; a study compares two or more")
 
-    def variants(base: RunConfig, _: Options) -> tuple[Variant, ...]:
+    def variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
         made = [_varied(key, value, base) for key, values in wanted.items() for value in values]
         return (Variant(name="base", changes={}), *made) if len(wanted) > 1 else tuple(made)
 
@@ -102,7 +104,7 @@ def axis_from_keys(requests: Sequence[str]) -> Axis:
         name=COMMAND,
         title=f"Varied: {', '.join(wanted)}",
         source="asked for on the command line",
-        touches=frozenset(wanted),
+        allowed_keys=frozenset(wanted),
         variants=variants,
         unit=_leaf(single).replace("_", " ") if single and None not in numbers else "",
     )

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from ablate.axes.base import Axis, Options, Variant
+from ablate.axes.base import Axis, AxisOptions, Variant
 from ablate.config.backbone import vit_of
 from ablate.config.schema import RunConfig
 
 KEY = "model.backbone.attention"
 
 
-def _variants(base: RunConfig, _: Options) -> tuple[Variant, ...]:
+def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
     return tuple(_all(base))
 
 
@@ -33,6 +33,6 @@ AXIS = Axis(
     name="placement",
     title="Place and number of global blocks",
     source="arXiv 2203.16527",
-    touches=frozenset({f"{KEY}.pattern", f"{KEY}.global_blocks", f"{KEY}.global_count"}),
+    allowed_keys=frozenset({f"{KEY}.pattern", f"{KEY}.global_blocks", f"{KEY}.global_count"}),
     variants=_variants,
 )

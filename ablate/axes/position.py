@@ -6,13 +6,13 @@ rows of the paper's table.
 
 from collections.abc import Sequence
 
-from ablate.axes.base import Axis, Options, Variant
+from ablate.axes.base import Axis, AxisOptions, Variant
 from ablate.axes.init import AXIS as INIT
 from ablate.axes.init import check_options
-from ablate.axes.mae_recipe import EMBEDDED, recipe_of
+from ablate.axes.mae_recipe import EMBEDDED, mae_recipe
 from ablate.config.backbone import vit_of
 from ablate.config.schema import RunConfig
-from ablate.weights.settings import KINDS, TITLES, facts_for, settings_of
+from ablate.weights.settings import KINDS, TITLES, init_settings, read_facts_of_kind
 
 KEY = "model.backbone.position"
 Treatment = tuple[str, str]  # of the relative bias, of the absolute embedding
@@ -29,7 +29,7 @@ TREATMENTS: tuple[Treatment, ...] = (
 TABLE = {"beit": (("pt", "rand"), ("zero", "rand"), ("zero", "pt")), "mae": (("zero", "pt"), ("none", "pt"))}
 
 
-def _variants(base: RunConfig, options: Options) -> tuple[Variant, ...]:
+def _variants(base: RunConfig, options: AxisOptions) -> tuple[Variant, ...]:
     own = vit_of(base, "position").position
     check_options(options, KINDS)
     if not options.weights:
@@ -49,11 +49,11 @@ def _rows(kind: str, file: str, several: bool) -> Sequence[Treatment]:
     if not several:
         return tuple(dict.fromkeys((default, *TREATMENTS)))
     rows = TABLE.get(kind, TABLE["mae"])
-    return [row for row in rows if row[1] != "pt" or facts_for(kind, file).absolute]
+    return [row for row in rows if row[1] != "pt" or read_facts_of_kind(kind, file).absolute]
 
 
 def _of_weights(kind: str, file: str, treatment: Treatment, base: RunConfig, prefix: str) -> Variant:
-    facts, (relative, absolute) = facts_for(kind, file), treatment
+    facts, (relative, absolute) = read_facts_of_kind(kind, file), treatment
     lacks = [
         name
         for name, wanted, there in (
@@ -64,7 +64,7 @@ def _of_weights(kind: str, file: str, treatment: Treatment, base: RunConfig, pre
     ]
     return Variant(
         name=f"{prefix}{_name(treatment)}",
-        changes={**settings_of(kind, base, file), f"{KEY}.relative": relative, f"{KEY}.absolute": absolute},
+        changes={**init_settings(kind, base, file), f"{KEY}.relative": relative, f"{KEY}.absolute": absolute},
         note=_note(treatment),
         blocked=f"its weights, of {facts.family}, have no {lacks[0]}" if lacks else None,
     )
@@ -77,7 +77,7 @@ def _variant(treatment: Treatment, base: RunConfig) -> Variant:
         blocked = "its weights, made in the house, have no relative bias"
     elif "pt" in treatment and not made and base.init.weights == "none":
         blocked = "needs pre-trained weights: pass --weights mae=FILE or --weights beit=FILE"
-        if treatment[0] != "pt" and recipe_of(base) is not None:
+        if treatment[0] != "pt" and mae_recipe(base) is not None:
             blocked += f", or choose --base {EMBEDDED}, whose weights are made here"
     return Variant(
         name=_name(treatment),
@@ -99,7 +99,7 @@ AXIS = Axis(
     name="position",
     title="Relative and absolute positional information",
     source="arXiv 2111.11429, Table 4",
-    touches=INIT.touches,
+    allowed_keys=INIT.allowed_keys,
     variants=_variants,
     takes_weights=True,
 )

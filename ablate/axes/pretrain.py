@@ -4,25 +4,25 @@ Weights are given by their epochs: ``100``, ``mae@100``; ``mae`` alone is the re
 is a schedule of its own that ends with its cosine; weights from the middle of a longer one are something else.
 """
 
-from ablate.axes.base import Axis, Options, Variant
+from ablate.axes.base import Axis, AxisOptions, Variant
 from ablate.axes.init import AXIS as INIT
-from ablate.axes.mae_recipe import lengths_of, made_after, recipe_of
+from ablate.axes.mae_recipe import epochs_to_compare, mae_recipe, pretraining_changes
 from ablate.config.backbone import SIZES, model_size, vit_of
 from ablate.config.schema import Pretrain, RunConfig
-from ablate.weights.settings import settings_of
+from ablate.weights.settings import init_settings
 from analysis.exceptions import BadInput
 
 EPOCHS = (100, 200, 400, 800, 1600)
 PUBLIC = 1600  # the only point of the sweep whose weights MAE's authors released
 
 
-def _variants(base: RunConfig, options: Options) -> tuple[Variant, ...]:
+def _variants(base: RunConfig, options: AxisOptions) -> tuple[Variant, ...]:
     vit_of(base, "pretrain")
     files = _files(options)
-    random = Variant(name="0 epochs", changes=settings_of("random", base), note="random initialisation", number=0)
-    recipe = None if files else recipe_of(base)
+    random = Variant(name="0 epochs", changes=init_settings("random", base), note="random initialisation", number=0)
+    recipe = None if files else mae_recipe(base)
     if recipe is not None:
-        return (random, *(_made(recipe, epochs, base) for epochs in lengths_of(recipe)))
+        return (random, *(_made(recipe, epochs, base) for epochs in epochs_to_compare(recipe)))
     # The paper's points are shown with what they lack, but beside a sweep of another model only that sweep.
     epochs = {*files, *EPOCHS} if not files or model_size(base.model) in SIZES else files
     return (random, *(_after(point, base, files.get(point)) for point in sorted(epochs)))
@@ -31,13 +31,13 @@ def _variants(base: RunConfig, options: Options) -> tuple[Variant, ...]:
 def _made(recipe: Pretrain, epochs: int, base: RunConfig) -> Variant:
     return Variant(
         name=f"{epochs} epochs",
-        changes={**made_after(recipe, epochs), **settings_of("mae", base)},
+        changes={**pretraining_changes(recipe, epochs), **init_settings("mae", base)},
         note="made in the house",
         number=epochs,
     )
 
 
-def _files(options: Options) -> dict[int, str]:
+def _files(options: AxisOptions) -> dict[int, str]:
     """The files by their epochs."""
     files = {}
     for name, file in options.weights.items():
@@ -53,7 +53,7 @@ def _after(epochs: int, base: RunConfig, file: str | None) -> Variant:
     advice = f"pass --weights {epochs}=FILE" if public else f"no public weights; pass --weights {epochs}=FILE"
     return Variant(
         name=f"{epochs} epochs",
-        changes=settings_of("mae", base, file),
+        changes=init_settings("mae", base, file),
         blocked=advice if file is None else None,
         number=epochs,
     )
@@ -63,7 +63,7 @@ AXIS = Axis(
     name="pretrain",
     title="Epochs of MAE pre-training",
     source="arXiv 2111.11429, Figure 3",
-    touches=INIT.touches,
+    allowed_keys=INIT.allowed_keys,
     baseline="0 epochs",
     variants=_variants,
     takes_weights=True,

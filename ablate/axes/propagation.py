@@ -1,6 +1,6 @@
 """How windows exchange information: global blocks, convolutions, shifted windows, or not at all."""
 
-from ablate.axes.base import Axis, Options, Variant
+from ablate.axes.base import Axis, AxisOptions, Variant
 from ablate.config.backbone import vit_of
 from ablate.config.schema import RunConfig
 
@@ -14,7 +14,7 @@ BETWEEN_WINDOWS = (
 )
 
 
-def _variants(base: RunConfig, _: Options) -> tuple[Variant, ...]:
+def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
     vit_of(base, "propagation")
 
     def variant(name: str, pattern: str, propagation: str, note: str) -> Variant:
@@ -28,7 +28,7 @@ AXIS = Axis(
     name="propagation",
     title="Propagation between windows",
     source="arXiv 2203.16527",
-    touches=frozenset({f"{KEY}.pattern", f"{KEY}.propagation"}),
+    allowed_keys=frozenset({f"{KEY}.pattern", f"{KEY}.propagation"}),
     baseline="global blocks",
     variants=_variants,
 )

@@ -1,6 +1,6 @@
 """Feature maps for the detector: the paper's multi-scale FPN, one map alone, and ViTDet's two pyramids."""
 
-from ablate.axes.base import Axis, Options, Variant
+from ablate.axes.base import Axis, AxisOptions, Variant
 from ablate.config.backbone import vit_of
 from ablate.config.schema import RunConfig
 
@@ -15,7 +15,7 @@ PYRAMIDS = (
 )
 
 
-def _variants(base: RunConfig, _: Options) -> tuple[Variant, ...]:
+def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
     vit_of(base, "scale")
     return tuple(Variant(name=name, changes={KEY: kind}, note=note) for name, kind, note in PYRAMIDS)
 
@@ -24,6 +24,6 @@ AXIS = Axis(
     name="scale",
     title="Feature pyramids for a plain backbone",
     source="arXiv 2111.11429, Table 2; arXiv 2203.16527",
-    touches=frozenset({KEY}),
+    allowed_keys=frozenset({KEY}),
     variants=_variants,
 )

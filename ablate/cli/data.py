@@ -8,7 +8,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ablate.data.check import Finding, Report
+    from ablate.data.check import DataProblem, DataReport
 
 app = typer.Typer(help="Check data sets, and write the embedded one.", no_args_is_help=True)
 
@@ -41,7 +41,7 @@ def check(
     from analysis.exceptions import BadInput
 
     sets = files_of(data, root)
-    reports: list[Report] = []
+    reports: list[DataReport] = []
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         for name, files in sets.items():
             task = progress.add_task(f"images of {name}", total=None)
@@ -80,7 +80,7 @@ def shapes(
     typer.echo(str(folder))
 
 
-def _rendered(report: "Report") -> list[str]:
+def _rendered(report: "DataReport") -> list[str]:
     head = (
         f"{report.name}: {report.images:,} images ({report.images_without_objects:,} without objects), "
         f"{report.objects:,} objects, {report.crowds:,} crowds, {report.categories:,} categories  {report.annotations}"
@@ -88,7 +88,7 @@ def _rendered(report: "Report") -> list[str]:
     return [head, *(_rendered_findings(report.findings) or ["  nothing wrong"])]
 
 
-def _rendered_findings(findings: "Sequence[Finding]") -> list[str]:
+def _rendered_findings(findings: "Sequence[DataProblem]") -> list[str]:
     lines = []
     for finding in findings:
         lines.append(f"  {finding.level}: {finding.kind} ({finding.count:,})")

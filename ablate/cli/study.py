@@ -10,7 +10,7 @@ import typer
 from ablate.axes import AXES
 from ablate.axes.custom import COMMAND
 from ablate.cli.run import DataFrom, Device, OnDevice, Root, app
-from ablate.shell import command
+from ablate.shell import shell_command
 from analysis.cli.analyze import IouType, Kind
 from analysis.exceptions import BadInput
 
@@ -124,7 +124,7 @@ def axes(
     """Show what can be studied: axes, their variants, who asked, and what was found."""
     import msgspec
 
-    from ablate.axes import Options
+    from ablate.axes import AxisOptions
     from ablate.config.yaml import load_config
     from ablate.studies.show_plan import axes_screen, axis_document, axis_screen
     from analysis.render.errors import print_whole
@@ -133,7 +133,7 @@ def axes(
 
     def variants_on_base(one: "Axis") -> "tuple[Variant, ...] | str":
         try:
-            return one.variants(config, Options())
+            return one.variants(config, AxisOptions())
         except BadInput as error:
             if axis:
                 raise
@@ -298,4 +298,4 @@ def _make(
 
         done = all(standing.state in (*DONE, "blocked") for standing in standings(root, study))
         verb, what = ("table", "See") if done else ("launch", "Run")
-        typer.echo(f"\n{what} it: {command('ablate', verb, root=root, study=study.name)}")
+        typer.echo(f"\n{what} it: {shell_command('ablate', verb, root=root, study=study.name)}")

@@ -82,7 +82,7 @@ def evaluation_identity(config: RunConfig, training_data: str, validation_data: 
     )
 
 
-def short(identity: str) -> str:
+def short_id(identity: str) -> str:
     """The first 12 hex digits, which name a run's folder."""
     return identity[:SHORT]
 

@@ -24,7 +24,7 @@ EXAMPLES = 5
 OUTSIDE = 1.0  # pixels that a box may reach past its image, as rounding does
 
 
-class Finding(msgspec.Struct, frozen=True):
+class DataProblem(msgspec.Struct, frozen=True):
     """One kind of trouble in one data set."""
 
     level: Level
@@ -33,7 +33,7 @@ class Finding(msgspec.Struct, frozen=True):
     examples: tuple[str, ...]
 
 
-class Report(msgspec.Struct, frozen=True):
+class DataReport(msgspec.Struct, frozen=True):
     """All trouble of one data set, errors first."""
 
     name: str
@@ -44,7 +44,7 @@ class Report(msgspec.Struct, frozen=True):
     crowds: int
     categories: int
     images_without_objects: int
-    findings: tuple[Finding, ...]
+    findings: tuple[DataProblem, ...]
 
     @property
     def errors(self) -> int:
@@ -52,7 +52,7 @@ class Report(msgspec.Struct, frozen=True):
         return sum(finding.count for finding in self.findings if finding.level == "error")
 
 
-def check(name: str, files: Files, tick: Callable[[], None] = lambda: None) -> Report:
+def check(name: str, files: Files, tick: Callable[[], None] = lambda: None) -> DataReport:
     """Read the annotations and decode every image of a data set; ``tick`` is called after each image.
 
     Raises:
@@ -75,7 +75,7 @@ def check(name: str, files: Files, tick: Callable[[], None] = lambda: None) -> R
     if not objects:
         found.append(("error", "nothing to learn", f"{files.annotations} holds no object that is no crowd"))
     busy = {record.get("image_id") for record in objects if _hashable(record.get("image_id"))}
-    return Report(
+    return DataReport(
         name=name,
         annotations=str(files.annotations),
         folder=str(files.images),
@@ -88,7 +88,7 @@ def check(name: str, files: Files, tick: Callable[[], None] = lambda: None) -> R
     )
 
 
-def check_overlap(train: Files, validation: Files) -> Finding | None:
+def check_overlap(train: Files, validation: Files) -> DataProblem | None:
     """Images that stand in both sets, by their path: what is measured on them is memory."""
     sets = []
     for files in (train, validation):
@@ -98,7 +98,7 @@ def check_overlap(train: Files, validation: Files) -> Finding | None:
     shared = sorted(sets[0] & sets[1])
     if not shared:
         return None
-    return Finding("warning", "train and validation overlap", len(shared), tuple(shared[:EXAMPLES]))
+    return DataProblem("warning", "train and validation overlap", len(shared), tuple(shared[:EXAMPLES]))
 
 
 def _tables(document: object) -> tuple[list[Record], list[Record], list[Record], list[Found]]:
@@ -266,12 +266,12 @@ def _check_file(image: Record, folder: Path) -> Iterator[Found]:
         yield "error", "size differs", f"{name}: {sizes}"
 
 
-def _grouped(found: list[Found]) -> tuple[Finding, ...]:
+def _grouped(found: list[Found]) -> tuple[DataProblem, ...]:
     groups: defaultdict[tuple[Level, str], list[str]] = defaultdict(list)
     for level, kind, sentence in found:
         groups[level, kind].append(sentence)
     return tuple(
-        Finding(level, kind, len(groups[level, kind]), tuple(groups[level, kind][:EXAMPLES]))
+        DataProblem(level, kind, len(groups[level, kind]), tuple(groups[level, kind][:EXAMPLES]))
         for level, kind in sorted(groups)
     )
 

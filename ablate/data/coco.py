@@ -48,12 +48,12 @@ class EvalSample:
     """One image to predict on."""
 
     image: Tensor  # u8[3, H, W] RGB, content at the top left, zeros elsewhere
-    placement: ResizeCrop  # for the way back to the original image
+    crop: ResizeCrop  # for the way back to the original image
     image_id: int | str
 
     def pin_memory(self) -> "EvalSample":
         """For torch's loader."""
-        return EvalSample(self.image.pin_memory(), self.placement, self.image_id)
+        return EvalSample(self.image.pin_memory(), self.crop, self.image_id)
 
 
 @dataclass
@@ -102,21 +102,21 @@ class TrainingSet(Dataset[Sample]):
         number = int(self.images[index])
         rng = np.random.default_rng([JITTER, self.seed, epoch, index])
         image = read_image(self.truth, self.folder, number)
-        placement = jitter((image.height, image.width), self.side, self.scale, self.flip, rng)
+        crop = jitter((image.height, image.width), self.side, self.scale, self.flip, rng)
         rows = self._rows.get(number, np.zeros(0, dtype=np.int64))
-        boxes = placement.boxes(_clipped(self.truth, rows))
+        boxes = crop.boxes(_clipped(self.truth, rows))
         seen = large_enough(boxes)
         rows, boxes, masks = rows[seen], boxes[seen], None
         if self.masks:
-            cut = _decode(self.truth, rows, placement)
+            cut = _decode(self.truth, rows, crop)
             boxes = boxes_of_masks(cut)
             seen = large_enough(boxes)
             rows, boxes = rows[seen], boxes[seen]
             masks = torch.zeros((len(rows), self.side, self.side), dtype=torch.uint8)
-            masks[:, : placement.kept[0], : placement.kept[1]] = torch.from_numpy(cut[seen])
+            masks[:, : crop.kept[0], : crop.kept[1]] = torch.from_numpy(cut[seen])
         return Sample(
-            image=_canvas(placement.image(image), (self.side, self.side)),
-            size=placement.kept,
+            image=_canvas(crop.image(image), (self.side, self.side)),
+            size=crop.kept,
             target=Target(
                 boxes=torch.from_numpy(boxes.astype(np.float32)),
                 labels=torch.from_numpy(self.truth.category[rows]),
@@ -145,12 +145,12 @@ class EvaluationSet(Dataset[EvalSample]):
         if not 0 <= index < len(self):
             raise IndexError(index)
         image = read_image(self.truth, self.folder, index)
-        placement = fit((image.height, image.width), self.side)
-        height, width = placement.kept
+        crop = fit((image.height, image.width), self.side)
+        height, width = crop.kept
         room = (self.side, self.side)
         if self.multiple is not None:
             room = (-(-height // self.multiple) * self.multiple, -(-width // self.multiple) * self.multiple)
-        return EvalSample(_canvas(placement.image(image), room), placement, self.truth.image_id[index])
+        return EvalSample(_canvas(crop.image(image), room), crop, self.truth.image_id[index])
 
 
 def read_image(truth: GroundTruth, folder: Path, index: int) -> Image.Image:
@@ -253,11 +253,11 @@ def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.uint8]:
     return pixels.reshape(width, height).T
 
 
-def _decode(truth: GroundTruth, rows: NDArray[np.int64], placement: ResizeCrop) -> NDArray[np.uint8]:
+def _decode(truth: GroundTruth, rows: NDArray[np.int64], crop: ResizeCrop) -> NDArray[np.uint8]:
     """Masks u8[n, kept height, kept width] of annotations."""
-    masks = np.zeros((len(rows), *placement.kept), dtype=np.uint8)
+    masks = np.zeros((len(rows), *crop.kept), dtype=np.uint8)
     for mask, row in zip(masks, rows.tolist(), strict=True):
-        mask[:] = placement.mask(decode_rle(truth.masks.rle(row)))
+        mask[:] = crop.mask(decode_rle(truth.masks.rle(row)))
     return masks
 
 

@@ -36,7 +36,7 @@ class ImageFolder:
     digest: str
 
 
-def find_pictures(source: Shapes | Folder, root: Path) -> ImageFolder:
+def find_images(source: Shapes | Folder, root: Path) -> ImageFolder:
     """The images of a source; the embedded data set is made under ``root`` where it is not there yet.
 
     The digest of a folder is of the names and sizes in bytes, not of the pixels; that of the embedded data set, which
@@ -61,7 +61,7 @@ def find_pictures(source: Shapes | Folder, root: Path) -> ImageFolder:
     return ImageFolder(folder, tuple(name for name, _ in listed), digest)
 
 
-def are_there(source: Shapes | Folder, root: Path) -> bool:
+def is_available(source: Shapes | Folder, root: Path) -> bool:
     """Whether a source can be read without making anything."""
     return isinstance(source, Folder) or shapes_folder(root).exists()
 
@@ -120,7 +120,7 @@ def stacked(crops: Sequence[Crop]) -> Crops:
 
 
 @dataclass
-class PictureSet(Dataset[Crop]):
+class CropSet(Dataset[Crop]):
     """Random crops of pictures; indexed by (epoch, index), which with the seed determine the crop and its noise."""
 
     pictures: ImageFolder

@@ -26,7 +26,7 @@ SCHEMA = 1
 NO_ENGINE = 5
 
 
-class Works(msgspec.Struct, frozen=True):
+class EngineStatus(msgspec.Struct, frozen=True):
     """Whether an engine works here, and on what."""
 
     works: bool
@@ -36,7 +36,7 @@ class Works(msgspec.Struct, frozen=True):
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     """What ``doctor --json`` prints."""
 
-    engines: dict[str, Works]
+    engines: dict[str, EngineStatus]
     analysis: bool
     checks: tuple[Check, ...]
     schema: int = SCHEMA
@@ -47,7 +47,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         return 0 if any(engine.works for engine in self.engines.values()) else NO_ENGINE
 
 
-def examine(root: Path, python: str | None = None) -> Diagnosis:
+def diagnose(root: Path, python: str | None = None) -> Diagnosis:
     """Look at everything.
 
     Args:
@@ -69,8 +69,10 @@ def examine(root: Path, python: str | None = None) -> Diagnosis:
     found = any(check.name == "detectron2" and check.state == "ok" for check in detectron2)
     return Diagnosis(
         engines={
-            "vision": Works(base and _sound(training) and _sound(machine), device),
-            "detectron2": Works(base and found and _sound(detectron2) and _sound(machine), where if found else ""),
+            "vision": EngineStatus(base and _sound(training) and _sound(machine), device),
+            "detectron2": EngineStatus(
+                base and found and _sound(detectron2) and _sound(machine), where if found else ""
+            ),
         },
         analysis=base,
         checks=(*analysis, *training, *detectron2, *machine, *optional),

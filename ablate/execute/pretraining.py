@@ -109,11 +109,11 @@ def prepare(pretraining: Pretraining, root: Path, device: str, name: str = "") -
     Raises:
         BadInput: images that cannot be found, or others than were planned with.
     """
-    from ablate.data.images import find_pictures
+    from ablate.data.images import find_images
     from ablate.detector.init_weights import resolved
 
     pretraining = resolved(pretraining, device)
-    images = find_pictures(pretraining.pretrain.images, root)
+    images = find_images(pretraining.pretrain.images, root)
     identity = pretraining_identity(pretraining, images.digest)
     if name and name != pretraining_name(identity):
         raise BadInput(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from ablate.config.identity import evaluation_identity, short, training_identity
+from ablate.config.identity import evaluation_identity, short_id, training_identity
 from ablate.config.schema import RunConfig
 from ablate.engines.environment import need_detectron2
 from ablate.engines.registry import engine_of
@@ -154,12 +154,12 @@ def prepare(config: RunConfig, root: Path, device: str, identity: str = "") -> R
     weights = initial_digest(config, root)
     training = training_identity(config, data[0], weights)
     evaluation = evaluation_identity(config, data[0], data[1], weights)
-    if identity and identity != short(evaluation):
+    if identity and identity != short_id(evaluation):
         raise BadInput(
             f"run {identity}: its data, weights or this program changed since it was planned (it comes to "
-            f"{short(evaluation)} now); plan the study again under another --name"
+            f"{short_id(evaluation)} now); plan the study again under another --name"
         )
-    folder = run_folder(root, short(evaluation))
+    folder = run_folder(root, short_id(evaluation))
     folder.prepare(
         config,
         make_manifest(

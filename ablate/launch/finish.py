@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ablate.launch.base import Options, Outcome, SomeFailed, Stopped, waiting_for_first
 from ablate.launch.status import DONE, counts, runs_alone
-from ablate.shell import command
+from ablate.shell import shell_command
 from ablate.studies.study import Study
 from analysis.exceptions import BadInput
 
@@ -29,7 +29,7 @@ def finish(root: Path, study: Study, options: Options, outcome: Outcome) -> None
     if measured:
         measure_and_show(root, study, options)
     if outcome.failed:
-        again = command("ablate", "launch", "--retry", root=root, study=study.name)
+        again = shell_command("ablate", "launch", "--retry", root=root, study=study.name)
         listed = "".join(f"\n  {sentence}" for sentence in outcome.failed)
         raise SomeFailed(
             f"{len(outcome.failed)} of {sum(numbers.values())} runs came to no result; the others are not affected; "

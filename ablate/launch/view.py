@@ -18,7 +18,7 @@ from ablate.launch.base import LOG
 from ablate.launch.status import DONE, FAILED, RunStatus, counts, launchers_folder, standings
 from ablate.runs.folder import SCHEMA, run_folder
 from ablate.runs.lock import machine, owners
-from ablate.shell import command
+from ablate.shell import shell_command
 from ablate.studies.study import Job, Study, configs_folder
 
 if TYPE_CHECKING:
@@ -279,7 +279,9 @@ def studies_screen(root: Path, studies: Sequence[Study]) -> "list[RenderableType
     from rich.text import Text
 
     if not studies:
-        return [Text(f"no study under {root.absolute()} yet; make one: {command('ablate', 'attention', root=root)}")]
+        return [
+            Text(f"no study under {root.absolute()} yet; make one: {shell_command('ablate', 'attention', root=root)}")
+        ]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name, side in (("study", "left"), ("axis", "left"), ("variants", "right"), ("seeds", "right")):
         table.add_column(name, justify="right" if side == "right" else "left")

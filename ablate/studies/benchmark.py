@@ -30,7 +30,7 @@ from ablate.config.schema import RunConfig
 from ablate.engines.environment import MissingEngine, package_environment, python_of
 from ablate.runs.folder import SCHEMA, RunFolder, now, read_json, run_folder, write_json
 from ablate.runs.manifest import Hardware
-from ablate.shell import command
+from ablate.shell import shell_command
 from ablate.studies.study import Study, StudyRun
 from analysis.exceptions import BadInput
 
@@ -291,7 +291,7 @@ def probe_study(
     if not started:
         raise BadInput(
             f"no run of study {study.name!r} was started yet; "
-            f"run it: {command('ablate', 'launch', root=root, study=study.name)}"
+            f"run it: {shell_command('ablate', 'launch', root=root, study=study.name)}"
         )
     here = [(variant, run) for variant, run in started if engine in ("", run.config.engine if run.config else "")]
     if not engine:

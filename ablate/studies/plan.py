@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ablate.axes.base import Axis, Options, Variant, is_within
+from ablate.axes.base import Axis, AxisOptions, Variant, is_within
 from ablate.config.schema import Coco, Folder, Model, Pretrain, RunConfig, Shapes, epoch_of, pretraining_of
 from ablate.config.yaml import anchor_weights, load_config, parse_yaml, preset_names, scalar, with_changes
 from ablate.runs.folder import now, pretraining_name
@@ -195,12 +195,12 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
     settings |= _resolved_precision(base, request.device)
     settings |= _located(base)
     base = with_changes(base, settings)
-    options = Options(weights=request.weights if takes_weights else {})
+    options = AxisOptions(weights=request.weights if takes_weights else {})
     variants = _variants(axis, crossed, base, options)
     check_seeds(variants)
     if axis.baseline and (crossed is None or crossed.baseline):  # else the base decides which variant is the baseline
         check_settings(asked, base, lambda other: _variants(axis, crossed, other, options), axis.name)
-    touches = axis.touches | (crossed.touches if crossed else frozenset())
+    allowed_keys = axis.allowed_keys | (crossed.allowed_keys if crossed else frozenset())
     configs = {variant.name: _config(variant, base) for variant in variants}
     baseline = _baseline(axis, crossed, variants, configs, base)
     chosen = _chosen(variants, request.only, baseline)
@@ -231,7 +231,7 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
                     needs=(*variant.needs, *first),
                     blocked=None if one is not None else variant.blocked or str(configs[variant.name]),
                     note=_note(variant, config),
-                    uncontrolled=() if config is None else changed_outside_axis(known[baseline], config, touches),
+                    uncontrolled=() if config is None else changed_outside_axis(known[baseline], config, allowed_keys),
                     levels=variant.levels,
                     number=variant.number,
                     size=sizes.get(variant.name),
@@ -243,7 +243,7 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
         axis=axis.name,
         title=axis.title + (f", and {crossed.title[0].lower()}{crossed.title[1:]}" if crossed else ""),
         source="; ".join(sources),
-        touches=tuple(sorted(touches)),
+        allowed_keys=tuple(sorted(allowed_keys)),
         baseline=baseline,
         base=_base_address(request.base),
         settings=settings,
@@ -259,11 +259,11 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
     )
 
 
-def changed_outside_axis(baseline: RunConfig, config: RunConfig, touches: frozenset[str]) -> tuple[str, ...]:
+def changed_outside_axis(baseline: RunConfig, config: RunConfig, allowed_keys: frozenset[str]) -> tuple[str, ...]:
     """The keys in which two configs differ although the axis does not touch them; the seed may."""
     first, second = leaves(msgspec.to_builtins(baseline)), leaves(msgspec.to_builtins(config))
     differing = (key for key in dict.fromkeys([*first, *second]) if first.get(key) != second.get(key))
-    return tuple(key for key in differing if key != "seed" and not is_within(key, touches))
+    return tuple(key for key in differing if key != "seed" and not is_within(key, allowed_keys))
 
 
 class _Level(Variant, frozen=True, kw_only=True):
@@ -272,7 +272,7 @@ class _Level(Variant, frozen=True, kw_only=True):
     levels: tuple[str, ...]
 
 
-def _variants(axis: Axis, crossed: Axis | None, base: RunConfig, options: Options) -> list[_Level]:
+def _variants(axis: Axis, crossed: Axis | None, base: RunConfig, options: AxisOptions) -> list[_Level]:
     def level(variant: Variant, *names: str) -> _Level:
         changes = dict(variant.changes)
         anchor_weights(changes, Path().absolute())
@@ -329,9 +329,9 @@ def _note(variant: Variant, config: RunConfig | None) -> str:
     if config is None or config.init.weights == "none" or variant.needs:
         return variant.note
     from ablate.weights.convert import cautions
-    from ablate.weights.source import facts_of
+    from ablate.weights.source import read_facts
 
-    careful = [f"{CAREFUL}{one}" for one in cautions(facts_of(config.init.weights), config.model)]
+    careful = [f"{CAREFUL}{one}" for one in cautions(read_facts(config.init.weights), config.model)]
     return "; ".join(note for note in (variant.note, *careful) if note)
 
 
@@ -416,14 +416,14 @@ def _located(base: RunConfig) -> dict[str, Any]:
 def _held(weights: Mapping[str, str], base: RunConfig, axis: Axis) -> dict[str, Any]:
     """What all variants start from, where the axis studies something else; what the person set is put on top."""
     from ablate.axes.init import check_options
-    from ablate.weights.settings import KINDS, settings_of
+    from ablate.weights.settings import KINDS, init_settings
 
-    check_options(Options(weights=weights), KINDS)
+    check_options(AxisOptions(weights=weights), KINDS)
     if len(weights) > 1:
         given = ", ".join(weights)
         raise BadInput(f"axis {axis.name} holds one initialisation for all: give one --weights, not {given}")
     ((kind, file),) = weights.items()
-    return settings_of(kind, base, file)
+    return init_settings(kind, base, file)
 
 
 def _base_address(base: str) -> str:

@@ -168,7 +168,7 @@ def _read(root: Path, run: StudyRun) -> _Run:
 
 def _check_comparable(study: Study, finished: Sequence[_Run]) -> None:
     """Refuse what would compare numbers of different exams."""
-    touches = frozenset(study.touches)
+    allowed = frozenset(study.allowed_keys)
 
     def refuse_unless_one(what: str, value_of: Callable[[_Run], object]) -> None:
         values: dict[bytes, str] = {}
@@ -181,12 +181,12 @@ def _check_comparable(study: Study, finished: Sequence[_Run]) -> None:
             )
 
     refuse_unless_one("their validation data", lambda run: run.manifest and run.manifest.validation_data)
-    if not is_within("data.train", touches) and not any(is_within(key, frozenset({"data.train"})) for key in touches):
+    if not is_within("data.train", allowed) and not any(is_within(key, frozenset({"data.train"})) for key in allowed):
         refuse_unless_one("their training data", lambda run: run.manifest and run.manifest.training_data)
     refuse_unless_one("the IoU of the errors", lambda run: run.evaluation and run.evaluation.iou)
     refuse_unless_one("the convention of the errors", lambda run: run.evaluation and run.evaluation.convention)
     for field in msgspec.structs.fields(Evaluate):
-        if not is_within(f"evaluate.{field.name}", touches):
+        if not is_within(f"evaluate.{field.name}", allowed):
             refuse_unless_one(f"evaluate.{field.name}", partial(_setting, name=field.name))
 
 

@@ -80,7 +80,7 @@ def axis_document(axis: Axis, variants: Sequence[Variant] | str) -> dict[str, An
         "name": axis.name,
         "title": axis.title,
         "source": axis.source,
-        "touches": sorted(axis.touches),
+        "touches": sorted(axis.allowed_keys),
         "baseline": axis.baseline,
         "variants": [] if isinstance(variants, str) else [msgspec.to_builtins(variant) for variant in variants],
         "refused": variants if isinstance(variants, str) else None,
@@ -111,7 +111,7 @@ def axis_screen(axis: Axis, variants: Sequence[Variant], base: str) -> "list[Ren
     for name, value in (
         ("axis", f"{axis.name}: {axis.title}"),
         ("asked by", axis.source),
-        ("touches", ", ".join(sorted(axis.touches))),
+        ("touches", ", ".join(sorted(axis.allowed_keys))),
     ):
         grid.add_row(Text(name, style="bold"), value)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")

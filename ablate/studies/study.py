@@ -17,11 +17,11 @@ from typing import Any
 
 import msgspec
 
-from ablate.config.identity import short
+from ablate.config.identity import short_id
 from ablate.config.schema import Pretraining, RunConfig
 from ablate.config.yaml import merge, scalar
 from ablate.runs.folder import SCHEMA, pretraining_name, read_json, replacing, write_json
-from ablate.shell import command
+from ablate.shell import shell_command
 from analysis.exceptions import BadInput
 
 LONGEST_SLUG = 48
@@ -57,7 +57,7 @@ class StudyRun(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def identity(self) -> str:
         """The name of its run folder; empty where it is blocked."""
-        return short(self.evaluation)
+        return short_id(self.evaluation)
 
 
 class PretrainingRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +90,8 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     axis: str
     title: str
     source: str
-    touches: tuple[str, ...]  # keys, or groups of keys, that may differ between its runs; the seed beside them
+    # Keys, or groups of keys, that may differ between its runs; the seed beside them. `touches` in study.json.
+    allowed_keys: tuple[str, ...] = msgspec.field(name="touches")
     baseline: str  # the variant that the others are compared with
     base: str  # a preset's name or a file
     settings: dict[str, Any]  # dotted keys set for all runs on top of the base
@@ -227,7 +228,7 @@ def newest_study(root: Path, warn: Callable[[str], None] = _ignore) -> Study:
 
 
 def _make_one(root: Path) -> str:
-    return f"make one: {command('ablate', 'attention', root=root)}"
+    return f"make one: {shell_command('ablate', 'attention', root=root)}"
 
 
 def _read(path: Path) -> Study:
@@ -297,7 +298,7 @@ def plan_text(study: Study) -> str:
         *_pairs({"study": study.name, "axis": study.axis}),
         *(_pairs({"product": study.product}) if study.product else []),
         *_pairs({"title": study.title, "source": study.source}),
-        *_pairs({"touches": study.touches, "base": study.base, "seeds": study.seeds}),
+        *_pairs({"touches": study.allowed_keys, "base": study.base, "seeds": study.seeds}),
         *_pairs({"baseline": study.baseline}),
         *_pairs({"training_data": study.training_data, "validation_data": study.validation_data}),
     ]

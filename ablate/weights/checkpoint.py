@@ -154,7 +154,7 @@ def _what(value: object) -> str:
     return "nothing" if value is None or value == {} else f"a {type(value).__name__}"
 
 
-def digest_of(init: Init) -> str:
+def init_digest(init: Init) -> str:
     """SHA-256 (64 hex digits) of the file of initial weights; empty where there is none.
 
     Raises:

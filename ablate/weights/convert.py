@@ -23,7 +23,7 @@ from ablate.models.position import fit_table, resize_embedding
 from ablate.models.vit import global_block_indexes
 from ablate.weights.build import build_vit
 from ablate.weights.checkpoint import forget
-from ablate.weights.source import Dropped, Facts, Mapped, Source, listed, read_source
+from ablate.weights.source import CheckpointFacts, Dropped, Mapped, Source, listed, read_source
 from analysis.exceptions import BadInput
 
 TABLES = ("window_bias.table", "global_bias.table")
@@ -45,10 +45,10 @@ class New(msgspec.Struct, frozen=True):
     how: str
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class ConversionReport(msgspec.Struct, frozen=True, kw_only=True):
     """What became of everything, on both sides."""
 
-    facts: Facts
+    facts: CheckpointFacts
     mapped: tuple[Mapped, ...]
     dropped: tuple[Dropped, ...]
     resized: tuple[Resized, ...]
@@ -57,14 +57,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class Transfer:
+class ConvertedWeights:
     """Weights of a backbone, by name, and where they came from."""
 
     weights: dict[str, Tensor]
-    report: Report
+    report: ConversionReport
 
 
-def check_weights(config: cfg.RunConfig) -> Report | None:
+def check_weights(config: cfg.RunConfig) -> ConversionReport | None:
     """What loading the weights of a config will do; none where it starts at random. Nothing is loaded.
 
     Raises:
@@ -75,17 +75,17 @@ def check_weights(config: cfg.RunConfig) -> Report | None:
     assert isinstance(config.model.backbone, cfg.ViT)
     with torch.device("meta"):
         shapes = {name: value.shape for name, value in build_vit(config.model.backbone).state_dict().items()}
-    return transfer(read_source(Path(config.init.weights)), config.model, shapes).report
+    return convert(read_source(Path(config.init.weights)), config.model, shapes).report
 
 
-def load_weights(backbone: nn.Module, config: cfg.RunConfig) -> Report:
+def load_weights(backbone: nn.Module, config: cfg.RunConfig) -> ConversionReport:
     """Load the weights of a config into its backbone.
 
     Raises:
         BadInput: they do not fit, or are not finite; the backbone is as it was.
     """
     own = backbone.state_dict()
-    done = transfer(
+    done = convert(
         read_source(Path(config.init.weights)), config.model, {name: value.shape for name, value in own.items()}
     )
     for name, value in done.weights.items():
@@ -98,7 +98,7 @@ def load_weights(backbone: nn.Module, config: cfg.RunConfig) -> Report:
     return done.report
 
 
-def transfer(source: Source, model: cfg.Model, shapes: Mapping[str, torch.Size]) -> Transfer:
+def convert(source: Source, model: cfg.Model, shapes: Mapping[str, torch.Size]) -> ConvertedWeights:
     """The weights of a file for a backbone.
 
     Args:
@@ -123,7 +123,7 @@ def transfer(source: Source, model: cfg.Model, shapes: Mapping[str, torch.Size])
     mapped, dropped = _accounted(source, vit, shapes)
     new = [New(name, _how(name, vit)) for name in shapes if name not in weights]
     _check_shapes(facts, weights, shapes, [one.target for one in new if not one.how])
-    report = Report(
+    report = ConversionReport(
         facts=facts,
         mapped=mapped,
         dropped=dropped,
@@ -131,7 +131,7 @@ def transfer(source: Source, model: cfg.Model, shapes: Mapping[str, torch.Size])
         new=tuple(new),
         notes=cautions(facts, model),
     )
-    return Transfer(weights, report)
+    return ConvertedWeights(weights, report)
 
 
 def _accounted(
@@ -152,7 +152,7 @@ def _accounted(
     return tuple(mapped), tuple(dropped)
 
 
-def _other_model(facts: Facts, vit: cfg.ViT) -> Iterator[str]:
+def _other_model(facts: CheckpointFacts, vit: cfg.ViT) -> Iterator[str]:
     """Where the file holds a model of another size."""
     have = {"width": facts.width, "depth": facts.depth, "patch_size": facts.patch_size}
     if facts.heads is not None:
@@ -166,7 +166,7 @@ def _other_model(facts: Facts, vit: cfg.ViT) -> Iterator[str]:
         yield f"they need model.backbone.mlp_ratio={facts.hidden / vit.width:g}, not {vit.mlp_ratio:g}"
 
 
-def _other_settings(facts: Facts, model: cfg.Model) -> Iterator[str]:
+def _other_settings(facts: CheckpointFacts, model: cfg.Model) -> Iterator[str]:
     """Where the config does not say what the file needs, with the value to set."""
     vit = model.backbone
     assert isinstance(vit, cfg.ViT)
@@ -250,7 +250,7 @@ def _how(name: str, vit: cfg.ViT) -> str:
 
 
 def _check_shapes(
-    facts: Facts, weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], missing: list[str]
+    facts: CheckpointFacts, weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], missing: list[str]
 ) -> None:
     left_over = [name for name in weights if name not in shapes]
     misshapen = [
@@ -264,7 +264,7 @@ def _check_shapes(
         raise BadInput(f"{facts.file}: {facts.family} weights do not fit this config; {'; '.join(troubles)}")
 
 
-def cautions(facts: Facts, model: cfg.Model) -> tuple[str, ...]:
+def cautions(facts: CheckpointFacts, model: cfg.Model) -> tuple[str, ...]:
     """What a reader of results from these weights should know, a sentence each."""
     found = []
     if len(facts.pixels) > 1:

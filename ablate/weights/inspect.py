@@ -15,9 +15,9 @@ import msgspec
 from ablate.config.backbone import SIZES
 from ablate.config.schema import RunConfig
 from ablate.config.yaml import load_config, scalar, with_changes
-from ablate.weights.convert import Report, Resized, check_weights
-from ablate.weights.settings import kind_of, settings_of
-from ablate.weights.source import Facts, Mapped, read_source
+from ablate.weights.convert import ConversionReport, Resized, check_weights
+from ablate.weights.settings import init_settings, initialisation_of
+from ablate.weights.source import CheckpointFacts, Mapped, read_source
 from analysis.exceptions import BadInput
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def lines_of(pairs: Iterable[tuple[str, str]]) -> tuple[Line, ...]:
     )
 
 
-def summary_of(report: Report) -> dict[str, object]:
+def report_fields(report: ConversionReport) -> dict[str, object]:
     """The report for the events of a run."""
     return {
         "file": report.facts.file,
@@ -66,17 +66,17 @@ def summary_of(report: Report) -> dict[str, object]:
     }
 
 
-def mapped_lines(report: Report) -> tuple[Line, ...]:
+def mapped_lines(report: ConversionReport) -> tuple[Line, ...]:
     """What was copied, source to target."""
     return lines_of((one.source, one.target) for one in report.mapped)
 
 
-def dropped_lines(report: Report) -> tuple[Line, ...]:
+def dropped_lines(report: ConversionReport) -> tuple[Line, ...]:
     """What was left behind, source to reason."""
     return lines_of((one.source, one.reason) for one in report.dropped)
 
 
-def new_lines(report: Report) -> tuple[Line, ...]:
+def new_lines(report: ConversionReport) -> tuple[Line, ...]:
     """What the file does not give, target to how it starts."""
     return lines_of((one.target, one.how) for one in report.new)
 
@@ -161,7 +161,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
 class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     """``weights inspect --json``."""
 
-    facts: Facts
+    facts: CheckpointFacts
     container: str
     beside: tuple[str, ...]
     size: str  # vit-b, vit-l, vit-h; empty for another
@@ -203,10 +203,10 @@ def _target(one: Mapped) -> str:
     return "the relative bias" if kind == "table" else one.target.partition("#")[0]
 
 
-def _fit(facts: Facts, config: RunConfig, base: str) -> Fit:
+def _fit(facts: CheckpointFacts, config: RunConfig, base: str) -> Fit:
     settings: dict[str, Any] = {"init.weights": facts.file}
     if config.init.weights == "none":
-        settings = settings_of(kind_of(facts.file), config, facts.file)
+        settings = init_settings(initialisation_of(facts.file), config, facts.file)
     report = check_weights(with_changes(config, settings))
     assert report is not None
     return Fit(

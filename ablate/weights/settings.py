@@ -12,7 +12,7 @@ from ablate.config.schema import RunConfig
 from analysis.exceptions import BadInput
 
 if TYPE_CHECKING:
-    from ablate.weights.source import Facts
+    from ablate.weights.source import CheckpointFacts
 
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -23,15 +23,15 @@ LR = {"random": 2, "mocov3": 2}  # times that of the others
 WEIGHT_DECAY = {"random": 2}
 
 
-def facts_for(kind: str, file: str) -> "Facts":
+def read_facts_of_kind(kind: str, file: str) -> "CheckpointFacts":
     """What a file tells that is to hold weights of a kind.
 
     Raises:
         BadInput: it cannot be read, or holds those of another kind.
     """
-    from ablate.weights.source import facts_of
+    from ablate.weights.source import read_facts
 
-    facts = facts_of(file)
+    facts = read_facts(file)
     if kind != OTHER and facts.initialisation != TITLES[kind]:
         other = next((name for name, title in TITLES.items() if title == facts.initialisation), None)
         remedy = f"pass it as {other}" if other else "study it with ablate vary --vary init.weights=FILE,FILE"
@@ -39,19 +39,19 @@ def facts_for(kind: str, file: str) -> "Facts":
     return facts
 
 
-def kind_of(file: str) -> str:
+def initialisation_of(file: str) -> str:
     """Which of ``KINDS`` a file holds, by its content; ``OTHER`` where that does not tell.
 
     Raises:
         BadInput: it cannot be read, or is of no known family.
     """
-    from ablate.weights.source import facts_of
+    from ablate.weights.source import read_facts
 
-    title = facts_of(file).initialisation
+    title = read_facts(file).initialisation
     return next((kind for kind in KINDS if TITLES[kind] == title), OTHER)
 
 
-def settings_of(kind: str, base: RunConfig, file: str | None = None) -> dict[str, Any]:
+def init_settings(kind: str, base: RunConfig, file: str | None = None) -> dict[str, Any]:
     """What belongs to an initialisation: its weights, where there is a file of them, and what they need.
 
     Args:
@@ -63,7 +63,7 @@ def settings_of(kind: str, base: RunConfig, file: str | None = None) -> dict[str
         BadInput: the file holds weights of another kind.
     """
     vit = vit_of(base, "init")
-    facts = None if file is None else facts_for(kind, file)
+    facts = None if file is None else read_facts_of_kind(kind, file)
     own = _kind_of_base(base)
     changes: dict[str, Any] = {"init.weights": file} if file is not None else {}
     if base.init.pretraining != "none" and (kind != "mae" or file is not None):
@@ -94,4 +94,4 @@ def _kind_of_base(base: RunConfig) -> str:
     """What the base starts from."""
     if base.init.pretraining != "none":
         return "mae"
-    return "random" if base.init.weights == "none" else kind_of(base.init.weights)
+    return "random" if base.init.weights == "none" else initialisation_of(base.init.weights)

@@ -34,7 +34,7 @@ class Dropped(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
+class CheckpointFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What a file tells before any config is asked."""
 
     file: str
@@ -72,7 +72,7 @@ class Source:
 
     checkpoint: Checkpoint
     family: Family
-    facts: Facts
+    facts: CheckpointFacts
     mapped: tuple[Mapped, ...]
     dropped: tuple[Dropped, ...]
     weights: dict[str, Tensor] = field(repr=False)
@@ -109,7 +109,7 @@ def read_source(path: Path) -> Source:
     return Source(checkpoint, family, facts, mapped, dropped, weights, embedding, tables)
 
 
-def facts_of(path: str) -> Facts:
+def read_facts(path: str) -> CheckpointFacts:
     """What a file of weights tells; one that did not change is read once a process.
 
     Raises:
@@ -120,7 +120,7 @@ def facts_of(path: str) -> Facts:
 
 
 @lru_cache(maxsize=64)
-def _known(path: Path, digest: str) -> Facts:
+def _known(path: Path, digest: str) -> CheckpointFacts:
     return read_source(path).facts
 
 
@@ -205,14 +205,14 @@ def _facts(
     weights: dict[str, Tensor],
     embedding: Tensor | None,
     tables: dict[int, Tensor],
-) -> Facts:
+) -> CheckpointFacts:
     patches, table = weights["patch_embed.weight"], next(iter(tables.values()), None)
     if patches.dim() != 4 or patches.shape[1] != 3 or patches.shape[2] != patches.shape[3]:
         raise BadInput(f"{path}: its patches have weights {list(patches.shape)}, not [channels, 3, side, side]")
     grid = None if table is None else (isqrt(table.shape[0]) + 1) // 2
     if embedding is not None:
         grid = isqrt(embedding.shape[1])
-    return Facts(
+    return CheckpointFacts(
         file=str(path),
         digest=file_digest(path),
         family=family.name,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ablate.config.schema import Folder, Shapes
-from ablate.data.images import ImageFolder, PictureSet, find_pictures, random_box, stacked
+from ablate.data.images import CropSet, ImageFolder, find_images, random_box, stacked
 from analysis.exceptions import BadInput
 
 
@@ -29,12 +29,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def pictures(folder: Path) -> ImageFolder:
-    return find_pictures(Folder(path=str(folder)), folder)
+    return find_images(Folder(path=str(folder)), folder)
 
 
-def crops(folder: Path, **changes: object) -> PictureSet:
+def crops(folder: Path, **changes: object) -> CropSet:
     values: dict[str, object] = {"side": 16, "patches": 16, "scale": (0.2, 1.0), "flip": 0.5, "seed": 0}
-    return PictureSet(pictures=pictures(folder), **(values | changes))  # type: ignore[arg-type]
+    return CropSet(pictures=pictures(folder), **(values | changes))  # type: ignore[arg-type]
 
 
 def test_images_are_found_below_and_named_by_names_and_sizes(folder: Path, tmp_path: Path) -> None:
@@ -52,9 +52,9 @@ def test_images_are_found_below_and_named_by_names_and_sizes(folder: Path, tmp_p
 
 
 def test_the_embedded_images_go_by_their_annotations(shapes_root: Path) -> None:
-    few = find_pictures(Shapes(split="train", images=5), shapes_root)
+    few = find_images(Shapes(split="train", images=5), shapes_root)
     assert few.names == tuple(f"{number:06d}.png" for number in range(5))
-    assert few.digest != find_pictures(Shapes(split="train", images=6), shapes_root).digest
+    assert few.digest != find_images(Shapes(split="train", images=6), shapes_root).digest
 
 
 def test_what_is_no_folder_of_images_is_refused(folder: Path, tmp_path: Path) -> None:

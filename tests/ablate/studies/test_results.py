@@ -132,7 +132,7 @@ def test_different_training_data_is_refused_unless_it_is_the_factor(study: Study
     altered(run_folder(root, study.runs[0].identity).manifest, Manifest, training_data="other")
     with pytest.raises(BadInput, match="differ in their training data"):
         summarise(root, study)
-    summarise(root, msgspec.structs.replace(study, touches=(*study.touches, "data.train.images")))
+    summarise(root, msgspec.structs.replace(study, allowed_keys=(*study.allowed_keys, "data.train.images")))
 
 
 @pytest.mark.parametrize(("field", "value"), [("iou", 0.6), ("convention", "tidecv")])
@@ -149,7 +149,7 @@ def test_different_evaluation_settings_are_refused_unless_they_are_the_factor(ro
         finish(root, study, run, 40.0)
     assert len(summarise(root, study).rows) == 2
     with pytest.raises(BadInput, match=r"max_detections=50 and .* differ in evaluate\.max_detections"):
-        summarise(root, msgspec.structs.replace(study, touches=("train.lr",)))
+        summarise(root, msgspec.structs.replace(study, allowed_keys=("train.lr",)))
 
 
 def test_cost_of_different_machines_is_not_compared(study: Study, root: Path) -> None:

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from ablate.config.schema import Attention, Init, Model, Position, Pyramid, RunConfig, ViT
 from ablate.weights.build import build_vit
-from ablate.weights.convert import Report, load_weights
+from ablate.weights.convert import ConversionReport, load_weights
 from ablate.weights.source import read_source
 from tests.ablate.tiny import tiny_config
 from tests.ablate.weights import references as r
@@ -67,7 +67,7 @@ def config_for(path: Path, data: object, pattern: str = "global", **position: ob
     )
 
 
-def loaded(config: RunConfig) -> tuple[torch.nn.Module, Report]:
+def loaded(config: RunConfig) -> tuple[torch.nn.Module, ConversionReport]:
     torch.manual_seed(1)
     backbone = build_vit(config.model.backbone, "quarters").eval()  # type: ignore[arg-type]
     return backbone, load_weights(backbone, config)
