@@ -1,6 +1,6 @@
 """The contract of an axis: one factor, its variants, and the only keys that it may change."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -58,10 +58,26 @@ class Axis(msgspec.Struct, frozen=True, kw_only=True):
     takes_weights: bool = False
 
 
+def variants_from(group: str, rows: Iterable[tuple[str, Mapping[str, Any], str]]) -> tuple[Variant, ...]:
+    """Variants from a table.
+
+    Args:
+        group: of the config, such as ``model.pyramid``, in which the settings lie.
+        rows: the name, the settings by their keys in the group, and the note of each variant.
+
+    >>> [variant.changes for variant in variants_from("model.pyramid", [("simple pyramid", {"type": "simple"}, "")])]
+    [{'model.pyramid.type': 'simple'}]
+    """
+    return tuple(
+        Variant(name=name, changes={f"{group}.{key}": value for key, value in settings.items()}, note=note)
+        for name, settings, note in rows
+    )
+
+
 def is_within(key: str, allowed_keys: frozenset[str]) -> bool:
-    """Whether a dotted key is one of the keys touched, or lies in a group that is.
+    """Whether a dotted key is one of the allowed keys, or lies in a group that is.
 
     >>> is_within("train.lr", frozenset({"train"})), is_within("training", frozenset({"train"}))
     (True, False)
     """
-    return any(key == touched or key.startswith(f"{touched}.") for touched in allowed_keys)
+    return any(key == allowed or key.startswith(f"{allowed}.") for allowed in allowed_keys)

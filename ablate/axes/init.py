@@ -33,7 +33,7 @@ def _pretrained(kind: str, base: RunConfig, options: AxisOptions) -> Variant:
     recipe = mae_recipe(base) if kind == "mae" and not options.weights else None
     if recipe is not None:
         made = pretraining_changes(recipe, round(recipe.epochs))
-        return Variant(name=TITLES[kind], changes={**made, **init_settings(kind, base)}, note="made in the house")
+        return Variant(name=TITLES[kind], changes={**made, **init_settings(kind, base)}, note="pre-trained here")
     return Variant(
         name=TITLES[kind],
         changes=init_settings(kind, base, file),
@@ -45,10 +45,8 @@ def _pretrained(kind: str, base: RunConfig, options: AxisOptions) -> Variant:
 def missing_weights(option: str, kind: str, base: RunConfig) -> str:
     """What to do about weights that were not given."""
     size = model_size(base.model)
-    reason = UNPUBLISHED.get((kind, size))
-    if size not in ("vit-b", "vit-l"):
-        reason = f"there are none of size {size}"
-    return f"no public weights ({reason}); " * (reason is not None) + f"pass --weights {option}=FILE"
+    reason = UNPUBLISHED.get((kind, size), "") if size in ("vit-b", "vit-l") else f"there are none of size {size}"
+    return f"no public weights ({reason}); " * bool(reason) + f"pass --weights {option}=FILE"
 
 
 def check_options(options: AxisOptions, names: tuple[str, ...]) -> None:
@@ -57,9 +55,9 @@ def check_options(options: AxisOptions, names: tuple[str, ...]) -> None:
     Raises:
         BadInput: a name of ``--weights`` is none of ``names``.
     """
-    for name in options.weights:
+    for name, file in options.weights.items():
         if name not in names:
-            raise BadInput(f"--weights {name}={options.weights[name]}: the names here are {', '.join(names)}")
+            raise BadInput(f"--weights {name}={file}: the names here are {', '.join(names)}")
 
 
 AXIS = Axis(
@@ -67,17 +65,8 @@ AXIS = Axis(
     title="Initialisation and pre-training",
     source="arXiv 2111.11429, Table 1",
     allowed_keys=frozenset(
-        {
-            "init",
-            "model.backbone.position.relative",
-            "model.backbone.position.absolute",
-            "model.backbone.position.tables",
-            "model.backbone.layer_scale",
-            "model.pixel_mean",
-            "model.pixel_std",
-            "train.lr",
-            "train.weight_decay",
-        }
+        {"init", *(f"model.backbone.position.{key}" for key in ("relative", "absolute", "tables"))}
+        | {"model.backbone.layer_scale", "model.pixel_mean", "model.pixel_std", "train.lr", "train.weight_decay"}
     ),
     baseline="random",
     variants=_variants,

@@ -226,7 +226,7 @@ def _request(
     device: Device,
 ) -> "Request":
     from ablate.studies.plan import Request
-    from ablate.weights.inspect import weights_from
+    from ablate.weights.settings import weights_from
 
     return Request(
         base=base,

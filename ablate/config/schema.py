@@ -248,7 +248,7 @@ class Folder(Part, frozen=True, kw_only=True, tag_field="type", tag="folder"):
 
 
 class Pretrain(Part, frozen=True, kw_only=True):
-    """Pre-training in the house: a masked autoencoder (MAE, arXiv 2111.06377), its images and its recipe."""
+    """Pre-training on your own images: a masked autoencoder (MAE, arXiv 2111.06377), its images and its recipe."""
 
     images: Shapes | Folder
     image_size: Annotated[Size, _about("side of the square crops in pixels")] = 224
@@ -300,7 +300,7 @@ class Init(Part, frozen=True, kw_only=True):
     weights: Annotated[
         str, Meta(min_length=1, description="none, or the file of a pre-trained ViT (see: weights inspect FILE)")
     ] = "none"
-    pretraining: Annotated[Pretrain | Nothing, _about("made in the house; in place of a file of weights")] = "none"
+    pretraining: Annotated[Pretrain | Nothing, _about("made here, on your own images; in place of a file")] = "none"
     pretraining_epoch: Annotated[
         Count | Literal["last"], _about("whose weights are taken; one before the last is of an unfinished cosine")
     ] = "last"

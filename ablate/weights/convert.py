@@ -23,6 +23,7 @@ from ablate.models.position import fit_table, resize_embedding
 from ablate.models.vit import global_block_indexes
 from ablate.weights.build import build_vit
 from ablate.weights.checkpoint import forget
+from ablate.weights.settings import usual_layer_scale
 from ablate.weights.source import CheckpointFacts, Dropped, Mapped, Source, listed, read_source
 from analysis.exceptions import BadInput
 
@@ -74,8 +75,8 @@ def check_weights(config: cfg.RunConfig) -> ConversionReport | None:
         return None
     assert isinstance(config.model.backbone, cfg.ViT)
     with torch.device("meta"):
-        shapes = {name: value.shape for name, value in build_vit(config.model.backbone).state_dict().items()}
-    return convert(read_source(Path(config.init.weights)), config.model, shapes).report
+        state = build_vit(config.model.backbone).state_dict()
+    return _converted(config, state).report
 
 
 def load_weights(backbone: nn.Module, config: cfg.RunConfig) -> ConversionReport:
@@ -85,17 +86,21 @@ def load_weights(backbone: nn.Module, config: cfg.RunConfig) -> ConversionReport
         BadInput: they do not fit, or are not finite; the backbone is as it was.
     """
     own = backbone.state_dict()
-    done = convert(
-        read_source(Path(config.init.weights)), config.model, {name: value.shape for name, value in own.items()}
-    )
-    for name, value in done.weights.items():
-        if not bool(value.isfinite().all()):
-            raise BadInput(f"{config.init.weights}: {name} holds values that are not finite; download it again")
+    done = _converted(config, own)
+    infinite = next((name for name, value in done.weights.items() if not bool(value.isfinite().all())), None)
+    if infinite is not None:
+        raise BadInput(f"{config.init.weights}: {infinite} holds values that are not finite; download it again")
     with torch.no_grad():
         for name, value in done.weights.items():
             own[name].copy_(value)
     forget()  # a training process keeps no second copy
     return done.report
+
+
+def _converted(config: cfg.RunConfig, state: Mapping[str, Tensor]) -> ConvertedWeights:
+    """The weights of a config for the parameters in a state dict."""
+    shapes = {name: value.shape for name, value in state.items()}
+    return convert(read_source(Path(config.init.weights)), config.model, shapes)
 
 
 def convert(source: Source, model: cfg.Model, shapes: Mapping[str, torch.Size]) -> ConvertedWeights:
@@ -121,16 +126,10 @@ def convert(source: Source, model: cfg.Model, shapes: Mapping[str, torch.Size]) 
     if vit.position.relative == "pt":
         weights |= _tables(source, vit, shapes, resized)
     mapped, dropped = _accounted(source, vit, shapes)
-    new = [New(name, _how(name, vit)) for name in shapes if name not in weights]
+    new = tuple(New(name, _how(name, vit)) for name in shapes if name not in weights)
     _check_shapes(facts, weights, shapes, [one.target for one in new if not one.how])
-    report = ConversionReport(
-        facts=facts,
-        mapped=mapped,
-        dropped=dropped,
-        resized=tuple(resized),
-        new=tuple(new),
-        notes=cautions(facts, model),
-    )
+    notes = cautions(facts, model)
+    report = ConversionReport(facts=facts, mapped=mapped, dropped=dropped, resized=tuple(resized), new=new, notes=notes)
     return ConvertedWeights(weights, report)
 
 
@@ -171,27 +170,20 @@ def _other_settings(facts: CheckpointFacts, model: cfg.Model) -> Iterator[str]:
     vit = model.backbone
     assert isinstance(vit, cfg.ViT)
     if (model.pixel_mean, model.pixel_std) not in facts.pixels:
-        mean, std = facts.pixels[0]
-        yield f"they need model.pixel_mean={_list(mean)} and model.pixel_std={_list(std)}"
+        mean, std = (",".join(f"{value:g}" for value in values) for values in facts.pixels[0])
+        yield f"they need model.pixel_mean=[{mean}] and model.pixel_std=[{std}]"
     if facts.layer_scale and vit.layer_scale == "none":
         yield f"they have layer scale, so set model.backbone.layer_scale={usual_layer_scale(facts.width):g}"
     if not facts.layer_scale and vit.layer_scale != "none":
         yield "they have no layer scale, so set model.backbone.layer_scale=none"
     if facts.qkv_bias != vit.qkv_bias:
         yield f"they need model.backbone.qkv_bias={str(facts.qkv_bias).lower()}"
-    if vit.position.absolute == "pt" and not facts.absolute:
-        yield "they have no absolute embedding, so model.backbone.position.absolute cannot be pt (rand, zero or none)"
-    if vit.position.relative == "pt" and facts.relative == "none":
-        yield "they have no relative bias, so model.backbone.position.relative cannot be pt (rand, zero or none)"
-
-
-def usual_layer_scale(width: int) -> float:
-    """Where BEiT's layer scale began; pre-trained values replace it."""
-    return 0.1 if width < 1024 else 1e-5
-
-
-def _list(values: tuple[float, ...]) -> str:
-    return "[" + ",".join(f"{value:g}" for value in values) + "]"
+    for name, what, there in (
+        ("absolute", "absolute embedding", facts.absolute),
+        ("relative", "relative bias", facts.relative != "none"),
+    ):
+        if getattr(vit.position, name) == "pt" and not there:
+            yield f"they have no {what}, so model.backbone.position.{name} cannot be pt (rand, zero or none)"
 
 
 def _embedding(source: Source, vit: cfg.ViT, resized: list[Resized]) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from ablate.weights.checkpoint import Checkpoint, file_digest, read_checkpoint
 from ablate.weights.families import recognise
 from ablate.weights.families.base import Family
+from ablate.weights.settings import PixelStatistics
 from analysis.exceptions import BadInput
 
 CLASS_ROWS = 3  # of BEiT's tables: to, from and at the class token
@@ -52,7 +53,7 @@ class CheckpointFacts(msgspec.Struct, frozen=True, kw_only=True):
     relative: str  # none, shared, per block
     layer_scale: bool
     qkv_bias: bool
-    pixels: tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...]  # mean and std, RGB
+    pixels: tuple[PixelStatistics, ...]
 
     @property
     def published_as(self) -> str:
@@ -228,5 +229,5 @@ def _facts(
         relative="none" if table is None else "shared" if set(tables) == {-1} else "per block",
         layer_scale="blocks.0.gamma_1" in weights,
         qkv_bias="blocks.0.attn.qkv.bias" in weights,
-        pixels=tuple((pixels.mean, pixels.std) for pixels in family.pixels),
+        pixels=family.pixels,
     )
