@@ -8,7 +8,7 @@ import msgspec
 State = Literal["ok", "absent", "warning", "broken"]
 
 
-class Check(msgspec.Struct, frozen=True, kw_only=True):
+class Check(msgspec.Struct, frozen=True):
     """One finding.
 
     Attributes:
