@@ -14,7 +14,15 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ablate.data.transforms import ResizeCrop, boxes_of_masks, fit, jitter, large_enough
+from ablate.data.transforms import (
+    EXIF_ORIENTATION,
+    SIDES_SWAPPED,
+    ResizeCrop,
+    boxes_of_masks,
+    fit,
+    jitter,
+    large_enough,
+)
 from analysis import GroundTruth
 from analysis.coco.masks import run_lengths
 from analysis.exceptions import BadInput
@@ -78,12 +86,8 @@ class TrainingSet(Dataset[Sample]):
     def __post_init__(self) -> None:
         truth = self.truth
         targets = usable(truth)
-        if self.masks and not truth.masks.present[targets].all():
-            missing = targets[~truth.masks.present[targets]]
-            raise BadInput(
-                f"{truth.path}: {len(missing):,} of {len(targets):,} objects have no segmentation (first: annotation "
-                f"id {truth.annotation_id[missing[0]]}), so no masks can be learned; set model.detector.masks=false"
-            )
+        if self.masks:
+            _refuse_without_masks(truth, targets, "objects", "no masks can be learned")
         rows: defaultdict[int, list[int]] = defaultdict(list)
         for row in targets.tolist():
             rows[int(truth.image[row])].append(row)
@@ -162,23 +166,37 @@ def read_image(truth: GroundTruth, folder: Path, index: int) -> Image.Image:
         BadInput: the file is missing, no image, damaged, or of another size than the annotations say.
     """
     path = folder / str(truth.file_name[index])
-    try:
-        with Image.open(path) as file:
-            image = file.convert("RGB")
-            turned = file.getexif().get(0x0112, 1)
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such image, though {truth.path} lists it; check the images folder") from None
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise BadInput(f"{path}: cannot be decoded ({error}); replace it") from None
+    gone = f"no such image, though {truth.path} lists it; check the images folder"
+    image, orientation = decode_rgb(path, gone=gone, remedy="replace it")
     height, width = truth.image_size[index].tolist()
     if (height, width) == (-1, -1) or (image.height, image.width) == (height, width):
         return image
-    if turned in (5, 6, 7, 8) and (image.width, image.height) == (height, width):
-        return _turn(image, turned)
+    if orientation in SIDES_SWAPPED and (image.width, image.height) == (height, width):
+        return image.transpose(SIDES_SWAPPED[orientation])
     raise BadInput(
         f"{path}: is {image.width} x {image.height} pixels, but {truth.path} says {width} x {height} for image id "
         f"{truth.image_id[index]}; annotations and images do not belong together"
     )
+
+
+def decode_rgb(path: Path, gone: str, remedy: str) -> tuple[Image.Image, int]:
+    """An image as RGB, its stored pixels as they are, and its EXIF orientation (1 is upright).
+
+    Args:
+        path: of the file.
+        gone: what to say where there is no such file.
+        remedy: for one that is damaged or no image.
+
+    Raises:
+        BadInput: the file is missing, no image, or damaged.
+    """
+    try:
+        with Image.open(path) as file:
+            return file.convert("RGB"), file.getexif().get(EXIF_ORIENTATION, 1)
+    except FileNotFoundError:
+        raise BadInput(f"{path}: {gone}") from None
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise BadInput(f"{path}: cannot be decoded ({error}); {remedy}") from None
 
 
 def check_masks(truth: GroundTruth) -> None:
@@ -187,11 +205,16 @@ def check_masks(truth: GroundTruth) -> None:
     A set without any mask is measured by its boxes alone.
     """
     present = truth.masks.present
-    if present.any() and not present.all():
-        missing = np.flatnonzero(~present)
+    if present.any():
+        _refuse_without_masks(truth, np.arange(len(present)), "annotations", "masks cannot be measured")
+
+
+def _refuse_without_masks(truth: GroundTruth, rows: NDArray[np.int64], what: str, so: str) -> None:
+    missing = rows[~truth.masks.present[rows]]
+    if len(missing):
         raise BadInput(
-            f"{truth.path}: {len(missing):,} of {len(present):,} annotations have no segmentation (first: annotation "
-            f"id {truth.annotation_id[missing[0]]}), so masks cannot be measured; set model.detector.masks=false"
+            f"{truth.path}: {len(missing):,} of {len(rows):,} {what} have no segmentation (first: annotation "
+            f"id {truth.annotation_id[missing[0]]}), so {so}; set model.detector.masks=false"
         )
 
 
@@ -215,18 +238,6 @@ def check_files(truth: GroundTruth, folder: Path, images: NDArray[np.int64]) -> 
             f"{folder}: {len(missing):,} of {len(images):,} images of {truth.path} are missing (first: {missing[0]}); "
             "check the images folder"
         )
-
-
-def _turn(image: Image.Image, orientation: int) -> Image.Image:
-    """Undo an EXIF orientation that swaps the sides."""
-    return image.transpose(
-        {
-            5: Image.Transpose.TRANSPOSE,
-            6: Image.Transpose.ROTATE_270,
-            7: Image.Transpose.TRANSVERSE,
-            8: Image.Transpose.ROTATE_90,
-        }[orientation]
-    )
 
 
 def usable(truth: GroundTruth) -> NDArray[np.int64]:

@@ -185,7 +185,7 @@ def picture_set(pretraining: Pretraining, root: Path) -> CropSet:
     """The crops of a config; ``root`` is above `results/`."""
     settings = pretraining.pretrain
     return CropSet(
-        pictures=find_images(settings.images, root),
+        files=find_images(settings.images, root),
         side=settings.image_size,
         patches=(settings.image_size // pretraining.encoder.patch_size) ** 2,
         scale=settings.crop_scale,

@@ -34,7 +34,7 @@ def pictures(folder: Path) -> ImageFolder:
 
 def crops(folder: Path, **changes: object) -> CropSet:
     values: dict[str, object] = {"side": 16, "patches": 16, "scale": (0.2, 1.0), "flip": 0.5, "seed": 0}
-    return CropSet(pictures=pictures(folder), **(values | changes))  # type: ignore[arg-type]
+    return CropSet(files=pictures(folder), **(values | changes))  # type: ignore[arg-type]
 
 
 def test_images_are_found_below_and_named_by_names_and_sizes(folder: Path, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_pixels_are_those_of_torchvision(folder: Path) -> None:
 
     data = crops(folder, flip=0.0)
     for index in range(3):
-        image = Image.open(folder / data.pictures.names[index]).convert("RGB")
+        image = Image.open(folder / data.files.names[index]).convert("RGB")
         rng = np.random.default_rng([3, 0, 5, index])
         left, top, width, height = random_box(image.size, (0.2, 1.0), rng)
         expected = resized_crop(image, top, left, height, width, [16, 16], InterpolationMode.BICUBIC)
