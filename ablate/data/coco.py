@@ -1,7 +1,6 @@
 """COCO-style data sets for training and for prediction, over the ground truth that the analysis reads."""
 
 import os
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,14 +87,12 @@ class TrainingSet(Dataset[Sample]):
         targets = usable(truth)
         if self.masks:
             _refuse_without_masks(truth, targets, "objects", "no masks can be learned")
-        rows: defaultdict[int, list[int]] = defaultdict(list)
-        for row in targets.tolist():
-            rows[int(truth.image[row])].append(row)
-        self._rows = {image: np.array(found, dtype=np.int64) for image, found in rows.items()}
-        kept = range(len(truth.image_id)) if self.keep_without_boxes else sorted(rows)
-        self.images = np.fromiter(kept, dtype=np.int64)
-        if not rows:
+        if not len(targets):
             raise BadInput(f"{truth.path}: no image has an object to learn (crowds and empty boxes do not count)")
+        targets = targets[np.argsort(truth.image[targets], kind="stable")]
+        images, starts = np.unique(truth.image[targets], return_index=True)
+        self._rows = dict(zip(images.tolist(), np.split(targets, starts[1:]), strict=True))
+        self.images = np.arange(len(truth.image_id)) if self.keep_without_boxes else images
         check_files(truth, self.folder, self.images)
 
     def __len__(self) -> int:

@@ -1,6 +1,7 @@
 """What tells a token where it is: the absolute embedding and the relative bias tables, and how they are resized.
 
-How a relative bias table learned on a small grid is stretched to a larger one (BEiT, arXiv 2106.08254).
+An embedding is resized bicubically. A bias table is cut for a smaller grid and for a larger one stretched as BEiT does
+(arXiv 2106.08254): offsets by a geometric series, biases between them by a cubic spline.
 """
 
 from itertools import accumulate
@@ -69,12 +70,6 @@ def spline(knots: Tensor, at: Tensor) -> Tensor:
 Treatment = Literal["pt", "rand", "zero", "none"]
 TREATMENTS: tuple[Treatment, ...] = ("pt", "rand", "zero", "none")
 Grid = tuple[int, int]
-
-
-def check_treatment(kind: str, treatment: str) -> None:
-    """Raises ValueError where ``treatment`` is none of the four."""
-    if treatment not in TREATMENTS:
-        raise ValueError(f"{kind} position {treatment!r} is unknown; choose one of {', '.join(TREATMENTS)}")
 
 
 def position_parameter(shape: tuple[int, ...], treatment: Treatment) -> nn.Parameter:

@@ -115,10 +115,10 @@ def test_blocks_of_the_papers_sizes_equal_those_of_timm(name: str, save: Save, d
     )
     config = structs.replace(small, model=structs.replace(small.model, backbone=backbone))
     ours, _ = loaded(config)
-    tapped = ours.tapped
+    out_indices = ours.out_indices
     images = torch.randn(1, 3, 224, 224)
     with torch.no_grad():
         found = ours(images)
     expected = blocks(images)
-    for index, block in enumerate(tapped):  # type: ignore[arg-type]
+    for index, block in enumerate(out_indices):  # type: ignore[arg-type]
         torch.testing.assert_close(found[index], expected[block], rtol=1e-5, atol=1e-5)
