@@ -1,5 +1,7 @@
 """Every axis changes what it says it studies, and nothing else; baselines meet."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -195,3 +197,13 @@ def test_no_axis_bears_the_name_of_a_verb() -> None:
     assert not verbs & set(AXES)
     assert all(axis.name == name for name, axis in AXES.items())
     assert leaves({"a": {"b": 1}}) == {"a.b": 1}
+
+
+def test_what_the_command_line_imports_at_start_is_light() -> None:
+    code = (
+        "import sys, ablate.axes.custom, ablate.config.identity, ablate.config.yaml, ablate.shell, "
+        "ablate.weights.settings\n"
+        "print([name for name in ('torch', 'safetensors', 'PIL', 'ruamel', 'rich') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
