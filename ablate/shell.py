@@ -1,4 +1,4 @@
-"""Commands that a person is told to type, spelt so that they work where they are printed."""
+"""Commands that messages tell people to type, spelt so that they work where they are printed."""
 
 import os
 import shlex

@@ -239,8 +239,7 @@ def check_files(truth: GroundTruth, folder: Path, images: NDArray[np.int64]) -> 
 
 def usable(truth: GroundTruth) -> NDArray[np.int64]:
     """The annotations that can be learned: no crowds, and boxes of at least a pixel inside their image."""
-    rows: NDArray[np.int64] = np.flatnonzero(~truth.crowd & large_enough(_clipped(truth)))
-    return rows
+    return np.flatnonzero(~truth.crowd & large_enough(_clipped(truth)))
 
 
 def _clipped(truth: GroundTruth, rows: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
@@ -249,8 +248,7 @@ def _clipped(truth: GroundTruth, rows: NDArray[np.int64] | slice = slice(None)) 
     boxes[:, 2:] += boxes[:, :2]
     size = truth.image_size[truth.image[rows]].astype(np.float64)
     size[size < 0] = np.inf
-    clipped: NDArray[np.float64] = np.clip(boxes, 0, size[:, [1, 0, 1, 0]])
-    return clipped
+    return np.clip(boxes, 0, size[:, [1, 0, 1, 0]])
 
 
 def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.uint8]:

@@ -99,5 +99,5 @@ class TrainingOrder:
 
 
 def worker_error(error: BadInput) -> BadInput:
-    """A refusal that torch's loader carried over from a worker process, as the one sentence that it was there."""
+    """An error that torch's loader carried over from a worker process, as the one sentence that it was there."""
     return BadInput(str(error).strip().splitlines()[-1].partition("BadInput: ")[2] or str(error))

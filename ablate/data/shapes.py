@@ -253,8 +253,7 @@ def write_shapes(folder: Path) -> None:
                 scene = draw_scene(split, number)
                 Image.fromarray(scene.pixels).save(work / split / image["file_name"], compress_level=1)
                 _annotate(document, image, scene)
-            content = msgspec.json.encode(document)
-            (work / "annotations" / f"instances_{split}.json").write_bytes(content)
+            (work / "annotations" / f"instances_{split}.json").write_bytes(msgspec.json.encode(document))
         try:
             work.rename(folder)
         except OSError:

@@ -122,5 +122,4 @@ def boxes_of_masks(masks: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 def large_enough(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which boxes f64[n, 4] xyxy have sides of at least ``MIN_SIDE``."""
-    large: NDArray[np.bool_] = np.all(boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE, axis=1)
-    return large
+    return np.all(boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE, axis=1)  # type: ignore[no-any-return]

@@ -132,9 +132,8 @@ def checks_of(program: str, answer: Answer, wanted: Sequence[Requirement]) -> li
     """The findings on an interpreter's answer; ``wanted``: what else has to be in its environment."""
     python = ".".join(map(str, answer.python))
     floor = ".".join(map(str, PYTHON_FLOOR))
-    too_old = answer.python < PYTHON_FLOOR
-    remedy = f"make an environment with Python {floor}" if too_old else ""
-    checks = [_check("Python", "broken" if too_old else "ok", f"{python}, {program}", remedy)]
+    remedy, good = f"make an environment with Python {floor}", answer.python >= PYTHON_FLOOR
+    checks = [Check.unless(good, AREA, "Python", f"{python}, {program}", remedy, "broken")]
     if not answer.there:
         return [*checks, _check("detectron2", "broken", "not in this environment", WHENCE)]
     unfit = _unfit(COMPANIONS, answer.versions)

@@ -44,10 +44,8 @@ def check_shared_memory(place: Path = SHARED_MEMORY) -> Check:
         return Check(AREA, "shared memory", "ok", f"{place} is not used on this system")
     usage = shutil.disk_usage(place)
     found = f"{_size(usage.total)} in {place}, {_size(usage.free)} free"
-    if usage.total >= LITTLE_SHARED:
-        return Check(AREA, "shared memory", "ok", found)
     remedy = "loaders hand images on through it: start the container with --shm-size=8g, or train with --workers 0"
-    return Check(AREA, "shared memory", "warning", found, remedy)
+    return Check.unless(usage.total >= LITTLE_SHARED, AREA, "shared memory", found, remedy)
 
 
 def check_disk(root: Path) -> Check:
@@ -62,10 +60,8 @@ def check_disk(root: Path) -> Check:
     except OSError as error:
         return Check(AREA, "disk", "warning", f"{place.absolute()}: {error.strerror}")
     found = f"{_size(free)} free for {results.absolute()}"
-    if free >= LITTLE_DISK:
-        return Check(AREA, "disk", "ok", found)
     remedy = "a run of a ViT-L keeps two checkpoints of 4 GB each: free some space, or choose another --root"
-    return Check(AREA, "disk", "warning", found, remedy)
+    return Check.unless(free >= LITTLE_DISK, AREA, "disk", found, remedy)
 
 
 def check_slurm() -> Check:
@@ -153,10 +149,9 @@ def _gpus(torch: "ModuleType") -> tuple[list[Check], str]:
             remedy = f"free it, or hide it by CUDA_VISIBLE_DEVICES; nvidia-smi -i {index} says who is on it"
             checks.append(Check(ENGINE_AREA, f"GPU {index}", "warning", found, remedy))
             continue
-        busy = free < 0.5 * total
         found = f"{properties.name}, {total:.0f} GiB, {free:.0f} GiB free"
-        remedy = f"more than half of its memory is taken: nvidia-smi -i {index} says by whom" if busy else ""
-        checks.append(Check(ENGINE_AREA, f"GPU {index}", "warning" if busy else "ok", found, remedy))
+        remedy = f"more than half of its memory is taken: nvidia-smi -i {index} says by whom"
+        checks.append(Check.unless(free >= 0.5 * total, ENGINE_AREA, f"GPU {index}", found, remedy))
     bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     version = driver.version if driver is not None and driver.version else "unknown"
     found = f"{version}; torch {torch.__version__} is built for CUDA {torch.version.cuda}"

@@ -62,9 +62,8 @@ def check_python(area: str) -> Check:
     """The version of this interpreter."""
     found = ".".join(map(str, sys.version_info[:3]))
     floor = ".".join(map(str, PYTHON_FLOOR))
-    if sys.version_info >= PYTHON_FLOOR:
-        return Check(area, "Python", "ok", found)
-    return Check(area, "Python", "broken", found, f"use Python {floor} or newer")
+    good = sys.version_info >= PYTHON_FLOOR
+    return Check.unless(good, area, "Python", found, f"use Python {floor} or newer", "broken")
 
 
 def check_packages(area: str, needed: Iterable[Requirement], extra: str = "", state: State = "broken") -> list[Check]:

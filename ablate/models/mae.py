@@ -186,8 +186,9 @@ class MaskedAutoencoder(nn.Module):
 
     def encoder_state(self) -> dict[str, Tensor]:
         """The state dict without the decoder, as the official pre-trained files have it."""
-        state = self.state_dict()
-        return {key: value for key, value in state.items() if not key.startswith(("decoder_", "mask_token"))}
+        return {
+            key: value for key, value in self.state_dict().items() if not key.startswith(("decoder_", "mask_token"))
+        }
 
 
 def _blocks(depth: int, width: int, heads: int, mlp_ratio: float) -> nn.ModuleList:

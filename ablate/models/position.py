@@ -45,8 +45,7 @@ def spline(knots: Tensor, at: Tensor) -> Tensor:
     n = len(knots)
     if n < 4:
         powers = torch.arange(n, device=knots.device)
-        polynomial: Tensor = at[:, None] ** powers @ torch.linalg.inv(knots[:, None] ** powers)
-        return polynomial
+        return at[:, None] ** powers @ torch.linalg.inv(knots[:, None] ** powers)  # type: ignore[no-any-return]
     # Unknowns are the second derivatives at the knots. A row each for continuous slopes at the inner knots; the first
     # and the last row make the third derivative continuous at the second and the last but one ("not a knot").
     gap = knots.diff()

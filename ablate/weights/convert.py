@@ -10,7 +10,6 @@ The absolute embedding is resized bicubically to the grid on which the backbone 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
 
@@ -57,12 +56,7 @@ class ConversionReport(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class ConvertedWeights:
-    """Weights of a backbone, by name, and where they came from."""
-
-    weights: dict[str, Tensor]
-    report: ConversionReport
+Converted = tuple[dict[str, Tensor], ConversionReport]  # weights of a backbone, by name, and where they came from
 
 
 def check_weights(config: cfg.RunConfig) -> ConversionReport | None:
@@ -76,7 +70,7 @@ def check_weights(config: cfg.RunConfig) -> ConversionReport | None:
     assert isinstance(config.model.backbone, cfg.ViT)
     with torch.device("meta"):
         state = build_vit(config.model.backbone).state_dict()
-    return _converted(config, state).report
+    return _converted(config, state)[1]
 
 
 def load_weights(backbone: nn.Module, config: cfg.RunConfig) -> ConversionReport:
@@ -86,24 +80,24 @@ def load_weights(backbone: nn.Module, config: cfg.RunConfig) -> ConversionReport
         BadInput: they do not fit, or are not finite; the backbone is as it was.
     """
     own = backbone.state_dict()
-    done = _converted(config, own)
-    infinite = next((name for name, value in done.weights.items() if not bool(value.isfinite().all())), None)
+    weights, report = _converted(config, own)
+    infinite = next((name for name, value in weights.items() if not bool(value.isfinite().all())), None)
     if infinite is not None:
         raise BadInput(f"{config.init.weights}: {infinite} holds values that are not finite; download it again")
     with torch.no_grad():
-        for name, value in done.weights.items():
+        for name, value in weights.items():
             own[name].copy_(value)
     forget()  # a training process keeps no second copy
-    return done.report
+    return report
 
 
-def _converted(config: cfg.RunConfig, state: Mapping[str, Tensor]) -> ConvertedWeights:
+def _converted(config: cfg.RunConfig, state: Mapping[str, Tensor]) -> Converted:
     """The weights of a config for the parameters in a state dict."""
     shapes = {name: value.shape for name, value in state.items()}
     return convert(read_source(Path(config.init.weights)), config.model, shapes)
 
 
-def convert(source: Source, model: cfg.Model, shapes: Mapping[str, torch.Size]) -> ConvertedWeights:
+def convert(source: Source, model: cfg.Model, shapes: Mapping[str, torch.Size]) -> Converted:
     """The weights of a file for a backbone.
 
     Args:
@@ -128,9 +122,9 @@ def convert(source: Source, model: cfg.Model, shapes: Mapping[str, torch.Size]) 
     mapped, dropped = _accounted(source, vit, shapes)
     new = tuple(New(name, _how(name, vit)) for name in shapes if name not in weights)
     _check_shapes(facts, weights, shapes, [one.target for one in new if not one.how])
-    notes = cautions(facts, model)
-    report = ConversionReport(facts=facts, mapped=mapped, dropped=dropped, resized=tuple(resized), new=new, notes=notes)
-    return ConvertedWeights(weights, report)
+    return weights, ConversionReport(
+        facts=facts, mapped=mapped, dropped=dropped, resized=tuple(resized), new=new, notes=cautions(facts, model)
+    )
 
 
 def _accounted(
