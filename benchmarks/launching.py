@@ -27,7 +27,7 @@ from ablate.config.yaml import load_config  # noqa: E402
 from ablate.launch.base import Options  # noqa: E402
 from ablate.launch.local import LocalLauncher  # noqa: E402
 from ablate.launch.view import PlainView  # noqa: E402
-from ablate.runs.folder import run_folder  # noqa: E402
+from ablate.runs.folder import Workspace  # noqa: E402
 from ablate.studies.study import Study, StudyRun, write_study  # noqa: E402
 from tests.ablate.finished import finish  # noqa: E402
 
@@ -73,7 +73,7 @@ def following(listed: int, repeats: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         study = a_study(root, listed)
-        write_study(root, study)
+        write_study(Workspace(root), study)
         for number, run in enumerate(study.runs):
             finish(root, study, run, ap=20 + number % 7)
         start_up = [sys.executable, "cli.py", "ablate", "--help"]
@@ -99,11 +99,13 @@ def launching(runs: int) -> None:
         config = tiny_config(write_data(root / "data"), train__iterations=1)
         (root / "base.yaml").write_text(dump_config(config))
         rates = ",".join(f"{number + 1}e-4" for number in range(runs))
-        study = plan(axis_from_keys([f"train.lr={rates}"]), Request(base=str(root / "base.yaml"), device="cpu"), root)
-        write_study(root, study)
+        study = plan(
+            axis_from_keys([f"train.lr={rates}"]), Request(base=str(root / "base.yaml"), device="cpu"), Workspace(root)
+        )
+        write_study(Workspace(root), study)
         imports = median(seconds([sys.executable, "-c", "import os, torch; os._exit(0)"]) for _ in range(3))
         began = time.perf_counter()
-        outcome = LocalLauncher().launch(root, study, Options(device="cpu"), PlainView(lambda _: None))
+        outcome = LocalLauncher().launch(Workspace(root), study, Options(device="cpu"), PlainView(lambda _: None))
         each = (time.perf_counter() - began) / runs
         assert not outcome.failed
         engine = median(_engine_seconds(root, run) for run in study.runs)
@@ -116,7 +118,8 @@ def launching(runs: int) -> None:
 
 def _engine_seconds(root: Path, run: StudyRun) -> float:
     times = {
-        event["event"]: datetime.fromisoformat(event["time"]) for event in run_folder(root, run.identity).read_events()
+        event["event"]: datetime.fromisoformat(event["time"])
+        for event in Workspace(root).run(run.identity).read_events()
     }
     return (times["predicted"] - times["started"]).total_seconds()
 

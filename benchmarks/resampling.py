@@ -2,8 +2,8 @@
 
 Prints a Markdown table of medians and ratios (ours / theirs): 1,000 resamples of AP50 and all eight deltas of two
 runs, against the 100 resamples of COCO's 12 numbers that hotcoco's ``compare`` does. Both start from matched
-predictions: hotcoco from ``evaluate()``, ours from ``judge()``. The workload is generated from a seed: 5,000 images,
-80 categories, two detectors with about 200,000 detections each.
+predictions: hotcoco from ``evaluate()``, ours from ``match_and_label()``. The workload is generated from a seed:
+5,000 images, 80 categories, two detectors with about 200,000 detections each.
 """
 
 import argparse

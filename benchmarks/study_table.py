@@ -14,6 +14,8 @@ from statistics import median
 
 import msgspec
 
+from ablate.runs.folder import Workspace
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -27,7 +29,7 @@ SEEDS = 5
 
 def generate(root: Path, runs: int) -> Study:
     """A study of that many finished runs, each with its own folder."""
-    small = plan(AXES["head"], Request(only=["paper"]), root)
+    small = plan(AXES["head"], Request(only=["paper"]), Workspace(root))
     first = small.runs[0]
     many = [
         msgspec.structs.replace(
@@ -42,7 +44,7 @@ def generate(root: Path, runs: int) -> Study:
     study = msgspec.structs.replace(
         small, name="many", runs=tuple(many), baseline="variant 0", seeds=tuple(range(SEEDS))
     )
-    write_study(root, study)
+    write_study(Workspace(root), study)
     for number, run in enumerate(many):
         probed(finish(root, study, run, 30.0 + number % 7))
     return study

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ablate.runs.folder import Workspace
+
 os.environ["OMP_NUM_THREADS"] = "1"  # is read when torch is imported, which comes later
 
 
@@ -18,7 +20,7 @@ def shapes_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ablate.data.sources import shapes_folder
 
     root = tmp_path_factory.mktemp("shapes")
-    write_shapes(shapes_folder(root))
+    write_shapes(shapes_folder(Workspace(root)))
     return root / "results" / "data"
 
 

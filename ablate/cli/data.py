@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ablate.runs.folder import Workspace
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -40,7 +42,7 @@ def check(
     from ablate.data.sources import files_of
     from analysis.exceptions import BadInput
 
-    sets = files_of(data, root)
+    sets = files_of(data, Workspace(root))
     reports: list[DataReport] = []
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         for name, files in sets.items():
@@ -70,7 +72,7 @@ def shapes(
     from ablate.data.sources import shapes_folder
     from analysis.exceptions import BadInput
 
-    folder = out if out is not None else shapes_folder(root)
+    folder = out if out is not None else shapes_folder(Workspace(root))
     if out is not None and out.exists():
         raise BadInput(f"{out}: exists already; name a folder that does not")
     try:

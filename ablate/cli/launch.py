@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ablate.cli.run import Device, OnDevice, Root, app
+from ablate.runs.folder import Workspace
 from analysis.exceptions import BadInput
 
 if TYPE_CHECKING:
@@ -76,10 +77,10 @@ def launch_study(
 
     options = options or Options(device=device)
     if not yes:
-        confirm_cost(root, study, options)
+        confirm_cost(Workspace(root), study, options)
     with view_for(study.name) as view:
-        outcome = LocalLauncher().launch(root, study, options, view)
-    finish(root, study, options, outcome)
+        outcome = LocalLauncher().launch(Workspace(root), study, options, view)
+    finish(Workspace(root), study, options, outcome)
 
 
 @app.command("list", rich_help_panel=PANEL)
@@ -89,8 +90,8 @@ def list_(root: Root = Path(), as_json: AsJson = False, watch: Watch = False) ->
     from ablate.studies.study import list_studies
 
     _show(
-        lambda: studies_screen(root, list_studies(root, _warn)),
-        lambda: studies_document(root, list_studies(root, _warn)),
+        lambda: studies_screen(Workspace(root), list_studies(Workspace(root), _warn)),
+        lambda: studies_document(Workspace(root), list_studies(Workspace(root), _warn)),
         as_json,
         watch,
     )
@@ -103,10 +104,10 @@ def status(study: StudyName = "", root: Root = Path(), as_json: AsJson = False, 
     from ablate.launch.view import status_document, status_screen
 
     chosen = _study(root, study)
-    observer = StatusReader(root, chosen)
+    observer = StatusReader(Workspace(root), chosen)
     _show(
-        lambda: status_screen(root, chosen, observer.look()),
-        lambda: status_document(root, chosen, observer.look()),
+        lambda: status_screen(Workspace(root), chosen, observer.look()),
+        lambda: status_document(Workspace(root), chosen, observer.look()),
         as_json,
         watch,
     )
@@ -128,7 +129,7 @@ def logs(
     from ablate.launch.view import Logs
 
     chosen = _study(root, study)
-    found = Logs(root, _matching(chosen, run))
+    found = Logs(Workspace(root), _matching(chosen, run))
     if as_json:
         if follow:
             raise typer.BadParameter("choose one of --json and --follow", param_hint="--follow")
@@ -149,7 +150,7 @@ def cancel(study: StudyName = "", root: Root = Path(), as_json: AsJson = False) 
     from ablate.launch.status import cancel as ask_to_stop
 
     chosen = _study(root, study)
-    asked = ask_to_stop(root, chosen.name)
+    asked = ask_to_stop(Workspace(root), chosen.name)
     if as_json:
         _print_json({"study": chosen.name, "asked": list(asked)})
         return
@@ -162,7 +163,7 @@ def cancel(study: StudyName = "", root: Root = Path(), as_json: AsJson = False) 
 def _study(root: Path, name: str) -> "Study":
     from ablate.studies.study import newest_study, read_study
 
-    return read_study(root, name) if name else newest_study(root, _warn)
+    return read_study(Workspace(root), name) if name else newest_study(Workspace(root), _warn)
 
 
 def _warn(line: str) -> None:

@@ -24,19 +24,20 @@ def newest_predictions(root: Path) -> Inputs | None:
 
     Runs are called by their variants, with the seed where a variant has several. None: nothing is finished.
     """
-    from ablate.runs.folder import is_finished, run_folder, run_folders
+    from ablate.runs.folder import Workspace, is_finished
     from ablate.studies.study import list_studies
 
-    for study in reversed(list_studies(root)):
-        runs = [run for run in study.runs if run.blocked is None and is_finished(run_folder(root, run.identity))]
+    workspace = Workspace(root)
+    for study in reversed(list_studies(workspace)):
+        runs = [run for run in study.runs if run.blocked is None and is_finished(workspace.run(run.identity))]
         if runs:
             several = len({run.seed for run in runs}) > 1
             named = [
-                (f"{run.variant}, seed {run.seed}" if several else run.variant, run_folder(root, run.identity))
+                (f"{run.variant}, seed {run.seed}" if several else run.variant, workspace.run(run.identity))
                 for run in runs
             ]
             return [(name, folder.predictions) for name, folder in named], _truth(named[0][1])
-    finished = [folder for folder in run_folders(root) if is_finished(folder)]
+    finished = [folder for folder in workspace.runs() if is_finished(folder)]
     if not finished:
         return None
     folder = max(finished, key=lambda folder: folder.predictions.stat().st_mtime)
@@ -54,7 +55,7 @@ def truth_of_run(path: Path) -> Path:
     from analysis.exceptions import BadInput
 
     folder = RunFolder(path.resolve())
-    moved = folder.path != folder.root / "results" / "runs" / folder.path.name
+    moved = folder.path != folder.workspace.run(folder.path.name).path
     if moved and isinstance(folder.read_config().data.validation, Shapes):
         raise BadInput(
             f"{path}: lies outside a results/runs, beside which its embedded data would be; give the ground truth by "
@@ -66,4 +67,4 @@ def truth_of_run(path: Path) -> Path:
 def _truth(folder: "RunFolder") -> Path:
     from ablate.data.sources import locate
 
-    return locate(folder.read_config().data.validation, folder.root).annotations
+    return locate(folder.read_config().data.validation, folder.workspace).annotations

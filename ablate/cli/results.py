@@ -10,6 +10,7 @@ import typer
 
 from ablate.cli.run import Root, app
 from ablate.cli.study import AsJson, StudyName, chosen_study
+from ablate.runs.folder import Workspace
 from analysis.cli.analyze import IouType, Kind
 from analysis.cli.compare import OUTPUTS, Out, Resamples, Seed
 from analysis.cli.report import IntervalResamples, Pictures
@@ -37,7 +38,7 @@ def compare(
 
     chosen = chosen_study(root, study)
     summary, ground_truth, comparison = compare_study(
-        root, chosen, iou_type.value, resamples=resamples or 0, seed=seed, progress=progress_line()
+        Workspace(root), chosen, iou_type.value, resamples=resamples or 0, seed=seed, progress=progress_line()
     )
     if out:
         write_comparison(out, ground_truth, comparison)
@@ -64,7 +65,7 @@ def report(
 ) -> None:
     """The study as one HTML file: its table, charts, and a gallery of the errors that cost most, on its own images."""
     from ablate.data.sources import locate
-    from ablate.runs.folder import run_folder
+    from ablate.runs.folder import Workspace
     from ablate.studies.results import compare_study, read_validation, summarise
     from ablate.studies.write_results import study_facts, study_section
     from analysis import Settings, read_detections
@@ -75,13 +76,13 @@ def report(
 
     check_places(None, out)
     chosen = chosen_study(root, study)
-    summary = summarise(root, chosen, iou_type.value)
+    summary = summarise(Workspace(root), chosen, iou_type.value)
     runs = _shown(root, chosen)
     if not runs:
         raise BadInput(
             f"study {chosen.name!r} has no finished run yet; run it: ablate launch, or see how it stands: ablate status"
         )
-    ground_truth = read_validation(root, chosen, runs[0])
+    ground_truth = read_validation(Workspace(root), chosen, runs[0])
     settings = Settings(iou_type.value, summary.iou or 0.5)
     names = [run.variant for run in runs]
     count = how_often(resamples, ground_truth, sum(row.n for row in summary.rows), settings)
@@ -91,15 +92,17 @@ def report(
         lede.append("The table and the comparison are over all seeds; all else shows the first seed of each variant.")
         if count is not None and chosen.baseline in names and len(names) > 1:
             try:
-                comparison = compare_study(root, chosen, iou_type.value, resamples=count, progress=progress_line())[2]
+                comparison = compare_study(
+                    Workspace(root), chosen, iou_type.value, resamples=count, progress=progress_line()
+                )[2]
             except BadInput as reason:  # the seeds that are finished cannot be paired: the rest is worth showing
                 print_warnings([(chosen.name, str(reason))])
                 count = None
     assert runs[0].config is not None  # only blocked runs have none
-    images = locate(runs[0].config.data.validation, root).images
+    images = locate(runs[0].config.data.validation, Workspace(root)).images
     built = build_report(
         ground_truth,
-        [(run.variant, read_detections(run_folder(root, run.identity).predictions, ground_truth)) for run in runs],
+        [(run.variant, read_detections(Workspace(root).run(run.identity).predictions, ground_truth)) for run in runs],
         settings,
         title=chosen.title,
         lede=lede,
@@ -117,10 +120,10 @@ def report(
 
 def _shown(root: Path, study: "Study") -> "list[StudyRun]":
     """The finished run of each variant with its first seed."""
-    from ablate.runs.folder import is_finished, run_folder
+    from ablate.runs.folder import Workspace, is_finished
 
     found: dict[str, StudyRun] = {}
     for run in study.runs:
-        if run.blocked is None and run.variant not in found and is_finished(run_folder(root, run.identity)):
+        if run.blocked is None and run.variant not in found and is_finished(Workspace(root).run(run.identity)):
             found[run.variant] = run
     return list(found.values())

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ablate.runs.folder import Workspace
+
 if TYPE_CHECKING:
     from ablate.config.schema import RunConfig
 
@@ -96,7 +98,7 @@ def run(
     python = python_of(wanted.engine)
     if python != sys.executable:
         os.execve(python, [python, "-m", "cli", *sys.argv[1:]], package_environment())
-    executed = execute_from_the_start(wanted, root, runtime)
+    executed = execute_from_the_start(wanted, Workspace(root), runtime)
     if executed.first_process:
         print_whole(*run_screen(executed.folder))
 
@@ -118,7 +120,7 @@ def describe(
     from ablate.execute.describe import description_screen
     from analysis.render.errors import print_whole
 
-    description = describe_config(_config(config, data, changes, weights), root, device.value)
+    description = describe_config(_config(config, data, changes, weights), Workspace(root), device.value)
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(description), indent=2).decode())
     else:
@@ -158,9 +160,9 @@ def export(
             remedy = "use --format lazyconfig, detectron2's own ViT has other names" if native else "name it with --out"
             raise BadInput(f"pre-trained weights are written beside the exported file, for its model: {remedy}")
         written = str(out.with_suffix(".pth").absolute())
-    text = lazyconfig_text(whole, facts_of(whole, root), Path(config).stem, native=native, weights=written)
+    text = lazyconfig_text(whole, facts_of(whole, Workspace(root)), Path(config).stem, native=native, weights=written)
     if written:
-        write_backbone(whole, root, Path(written), "backbone.net.")
+        write_backbone(whole, Workspace(root), Path(written), "backbone.net.")
     if out is None:
         typer.echo(text, nl=False)
     else:

@@ -10,6 +10,7 @@ import typer
 from ablate.axes import AXES
 from ablate.axes.custom import COMMAND
 from ablate.cli.run import DataFrom, Device, OnDevice, Root, app
+from ablate.runs.folder import Workspace
 from ablate.shell import shell_command
 from analysis.cli.analyze import IouType, Kind
 from analysis.exceptions import BadInput
@@ -165,7 +166,7 @@ def probe(
     from ablate.studies.benchmark import probe_study
 
     probe_study(
-        root,
+        Workspace(root),
         chosen_study(root, study),
         device=device.value,
         again=again,
@@ -189,7 +190,7 @@ def table(
     from ablate.studies.write_results import write_files
     from analysis.render.errors import print_whole
 
-    summary = summarise(root, chosen_study(root, study), iou_type.value)
+    summary = summarise(Workspace(root), chosen_study(root, study), iou_type.value)
     if out:
         write_files(out, summary)
     if as_json:
@@ -208,7 +209,11 @@ def chosen_study(root: Path, name: str) -> "Study":
     """The study of a name, or the newest."""
     from ablate.studies.study import newest_study, read_study
 
-    return read_study(root, name) if name else newest_study(root, lambda line: typer.echo(f"warning: {line}", err=True))
+    return (
+        read_study(Workspace(root), name)
+        if name
+        else newest_study(Workspace(root), lambda line: typer.echo(f"warning: {line}", err=True))
+    )
 
 
 def _with_engine(changes: list[str] | None, engine: EngineName | None) -> list[str]:
@@ -275,20 +280,20 @@ def _make(
         crossed = axis_from_file(Path(product)) if Path(product).is_file() else _axis(product)
     if launch:  # a missing engine is told before anything is written
         python_of(load_config(request.base, request.settings).engine)
-    study = plan(axis, request, root, crossed=crossed, write=not dry_run)
+    study = plan(axis, request, Workspace(root), crossed=crossed, write=not dry_run)
     for engine in {run.config.engine for run in study.runs if run.config is not None} if launch else ():
         python_of(engine)
     if not dry_run:
-        write_study(root, study)
+        write_study(Workspace(root), study)
     elif all(run.identity or run.blocked for run in study.runs):  # else its data is not there, nor is such a study
         try:
-            check_free(root, study)
+            check_free(Workspace(root), study)
         except BadInput as error:
             typer.echo(f"warning: without --dry-run this is refused: {error}", err=True)
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(plan_document(study)), indent=2).decode())
     else:
-        print_whole(*plan_screen(study, root, written=not dry_run))
+        print_whole(*plan_screen(study, Workspace(root), written=not dry_run))
     if launch:
         from ablate.cli.launch import launch_study
 
@@ -296,6 +301,6 @@ def _make(
     elif not dry_run and not as_json:
         from ablate.launch.status import DONE, standings
 
-        done = all(standing.state in (*DONE, "blocked") for standing in standings(root, study))
+        done = all(standing.state in (*DONE, "blocked") for standing in standings(Workspace(root), study))
         verb, what = ("table", "See") if done else ("launch", "Run")
         typer.echo(f"\n{what} it: {shell_command('ablate', verb, root=root, study=study.name)}")

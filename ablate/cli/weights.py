@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ablate.cli.run import Device, OnDevice, Root
+from ablate.runs.folder import Workspace
 from analysis.exceptions import BadInput
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def pretrain(
     )
     executed = carry_out(
         _pretraining(images, data, base, epochs, changes or ()),
-        root,
+        Workspace(root),
         runtime,
         keep=_epochs(save_epochs),
         accumulate=accumulate,

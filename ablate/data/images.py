@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from ablate.config.schema import Folder, Shapes
 from ablate.data.coco import Key, decode_rgb
 from ablate.data.sources import locate, shapes_folder
+from ablate.runs.folder import Workspace
 from analysis.exceptions import BadInput
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -37,7 +38,7 @@ class ImageFolder:
     digest: str
 
 
-def find_images(source: Shapes | Folder, root: Path) -> ImageFolder:
+def find_images(source: Shapes | Folder, workspace: Workspace) -> ImageFolder:
     """The images of a source; the embedded data set is made under ``root`` where it is not there yet.
 
     The digest of a folder is of the names and sizes in bytes, not of the pixels; that of the embedded data set, which
@@ -49,7 +50,7 @@ def find_images(source: Shapes | Folder, root: Path) -> ImageFolder:
     if isinstance(source, Shapes):
         from analysis import read_ground_truth
 
-        files = locate(source, root)
+        files = locate(source, workspace)
         truth = read_ground_truth(files.annotations)
         return ImageFolder(files.images, tuple(map(str, truth.file_name)), truth.digest)
     folder = Path(source.path).expanduser()
@@ -62,9 +63,9 @@ def find_images(source: Shapes | Folder, root: Path) -> ImageFolder:
     return ImageFolder(folder, tuple(name for name, _ in listed), digest)
 
 
-def is_available(source: Shapes | Folder, root: Path) -> bool:
+def is_available(source: Shapes | Folder, workspace: Workspace) -> bool:
     """Whether a source can be read without making anything."""
-    return isinstance(source, Folder) or shapes_folder(root).exists()
+    return isinstance(source, Folder) or shapes_folder(workspace).exists()
 
 
 def _listed(folder: Path) -> "list[tuple[str, int]]":

@@ -9,6 +9,7 @@ import msgspec
 
 from ablate.config.schema import Coco, Data, Shapes
 from ablate.config.yaml import load_config, parse, read_yaml
+from ablate.runs.folder import Workspace
 from analysis.exceptions import BadInput
 
 FORMS = "shapes, COCO_ROOT, FILE.yaml, or TRAIN.json TRAIN_IMAGES VALIDATION.json VALIDATION_IMAGES"
@@ -55,23 +56,23 @@ def data_from(arguments: Sequence[str]) -> Data:
     raise BadInput(f"--data {name}: no such folder or YAML file; give {FORMS}")
 
 
-def files_of(arguments: Sequence[str], root: Path) -> dict[str, Files]:
+def files_of(arguments: Sequence[str], workspace: Workspace) -> dict[str, Files]:
     """The data sets that a command line names: those of ``data_from``, or one as ``ANNOTATIONS IMAGES``."""
     if len(arguments) == 2:
         path = Path(arguments[0]).expanduser()
-        return {path.name: locate(Coco(annotations=str(path), images=str(Path(arguments[1]).expanduser())), root)}
+        return {path.name: locate(Coco(annotations=str(path), images=str(Path(arguments[1]).expanduser())), workspace)}
     data = data_from(arguments)
-    return {"train": locate(data.train, root), "validation": locate(data.validation, root)}
+    return {"train": locate(data.train, workspace), "validation": locate(data.validation, workspace)}
 
 
-def shapes_folder(root: Path) -> Path:
+def shapes_folder(workspace: Workspace) -> Path:
     """Where the embedded data set is kept under a root."""
     from ablate.data.shapes import REVISION
 
-    return root / "results" / "data" / f"shapes-{REVISION}"
+    return workspace.root / "results" / "data" / f"shapes-{REVISION}"
 
 
-def locate(source: Shapes | Coco, root: Path) -> Files:
+def locate(source: Shapes | Coco, workspace: Workspace) -> Files:
     """The files of a source; the embedded data set is made under ``root`` where it is not there yet.
 
     Raises:
@@ -82,7 +83,7 @@ def locate(source: Shapes | Coco, root: Path) -> Files:
         return Files(Path(source.annotations), Path(source.images))
     from ablate.data.shapes import write_shapes
 
-    folder = shapes_folder(root)
+    folder = shapes_folder(workspace)
     try:
         write_shapes(folder)
         split = "train" if source.split == "train" else "val"

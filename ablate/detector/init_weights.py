@@ -9,7 +9,7 @@ from torch import nn
 from ablate.config.identity import pretraining_identity
 from ablate.config.schema import Init, Pretrain, Pretraining, RunConfig, epoch_of, pretraining_of
 from ablate.data.images import find_images, is_available
-from ablate.runs.folder import PretrainingFolder, pretraining_folder
+from ablate.runs.folder import PretrainingFolder, Workspace
 from ablate.train.optim import resolve
 from ablate.weights.checkpoint import init_digest
 from ablate.weights.convert import ConversionReport, load_weights
@@ -34,12 +34,12 @@ def with_precision(config: RunConfig, device: torch.device) -> RunConfig:
     return msgspec.structs.replace(config, init=msgspec.structs.replace(config.init, pretraining=recipe))
 
 
-def initial_digest(config: RunConfig, root: Path, *, write: bool = True) -> str:
+def initial_digest(config: RunConfig, workspace: Workspace, *, write: bool = True) -> str:
     """How the initial weights of a run enter its identity; empty for random ones.
 
     Args:
         config: of the run.
-        root: above `results/`, where the embedded data lies.
+        workspace: above `results/`, where the embedded data lies.
         write: make the embedded data where it is missing; without it and the data, the answer is empty.
 
     Raises:
@@ -50,25 +50,25 @@ def initial_digest(config: RunConfig, root: Path, *, write: bool = True) -> str:
         return init_digest(config.init)
     if recipe.precision == "auto":
         raise BadInput("init.pretraining.precision=auto: a variant must say which one; choose bf16, fp16 or fp32")
-    if not (write or is_available(recipe.images, root)):
+    if not (write or is_available(recipe.images, workspace)):
         return ""
-    return pretraining_identity(pretraining_of(config), find_images(recipe.images, root).digest)
+    return pretraining_identity(pretraining_of(config), find_images(recipe.images, workspace).digest)
 
 
-def load_initial(backbone: nn.Module, config: RunConfig, digest: str, root: Path) -> ConversionReport:
+def load_initial(backbone: nn.Module, config: RunConfig, digest: str, workspace: Workspace) -> ConversionReport:
     """Load the weights that a run starts from into its backbone.
 
     Args:
         backbone: of the run's detector.
         config: of the run, which names weights or a pre-training.
         digest: with which the run was prepared.
-        root: above `results/`.
+        workspace: above `results/`.
 
     Raises:
         BadInput: they are not there, do not fit, or are others than when the run was prepared.
     """
     if config.init.pretraining != "none":
-        path = _made(config.init, pretraining_folder(root, digest))
+        path = _made(config.init, workspace.pretraining(digest))
         return load_weights(backbone, msgspec.structs.replace(config, init=Init(weights=str(path))))
     report = load_weights(backbone, config)
     if report.facts.digest != digest:
@@ -89,12 +89,12 @@ def _made(init: Init, folder: PretrainingFolder) -> Path:
     raise BadInput(f"{path}: a run starts from these weights, and they are not there; {remedy}")
 
 
-def write_backbone(config: RunConfig, root: Path, path: Path, prefix: str) -> None:
+def write_backbone(config: RunConfig, workspace: Workspace, path: Path, prefix: str) -> None:
     """The weights that a run starts from, fitted to its backbone, as a file for other programs.
 
     Args:
         config: of the run, which names weights or a pre-training.
-        root: above `results/`.
+        workspace: above `results/`.
         path: the file, ``{"model": {name: tensor}}``.
         prefix: of the names.
 
@@ -107,7 +107,7 @@ def write_backbone(config: RunConfig, root: Path, path: Path, prefix: str) -> No
     from analysis.io import write_bytes
 
     backbone = build_detector(config.model, 1).backbone
-    load_initial(backbone, config, initial_digest(config, root), root)
+    load_initial(backbone, config, initial_digest(config, workspace), workspace)
     content = io.BytesIO()
     torch.save({"model": {prefix + name: value for name, value in backbone.state_dict().items()}}, content)
     write_bytes(path, content.getvalue())

@@ -20,7 +20,7 @@ from ablate.data.sources import Files, locate
 from ablate.detector.inference import Record
 from ablate.detector.init_weights import load_initial
 from ablate.detector.mask_rcnn import Detector, join_group
-from ablate.runs.folder import RunFolder, Status, read_json
+from ablate.runs.folder import RunFolder, Status, Workspace, read_json
 from ablate.runs.manifest import Manifest
 from ablate.train.distributed import MODEL, SAMPLES, Processes, derived, generator, lay_out
 from ablate.train.logging import Curves, Say
@@ -107,7 +107,7 @@ class Trainer(DetectorTrainer):
         config: of the run; precision is resolved.
         detector: with its initial weights; is moved to the device.
         data: the training images.
-        folder, processes, habits, validate: see `DetectorTrainer`.
+        folder, processes, runtime, validate: see `DetectorTrainer`.
     """
 
     def __init__(
@@ -163,11 +163,11 @@ class Trainer(DetectorTrainer):
         )
 
 
-def locate_all(config: RunConfig, root: Path, processes: Processes) -> tuple[Files, Files]:
+def locate_all(config: RunConfig, workspace: Workspace, processes: Processes) -> tuple[Files, Files]:
     """Training and validation files; the first process makes what has to be made."""
     if not processes.first:
         processes.wait()
-    files = locate(config.data.train, root), locate(config.data.validation, root)
+    files = locate(config.data.train, workspace), locate(config.data.validation, workspace)
     if processes.first:
         processes.wait()
     return files
@@ -207,7 +207,7 @@ def initialise(
 ) -> None:
     """Load the pre-trained weights that the run was named after, and write down what became of them."""
     planned = read_json(folder.manifest, Manifest).weights
-    report = load_initial(backbone, config, planned or "", folder.root)
+    report = load_initial(backbone, config, planned or "", folder.workspace)
     if processes.first:
         folder.append_event("weights loaded", **report_fields(report))
         runtime.say(f"starting from {report.facts.family} weights: {report.facts.file}")

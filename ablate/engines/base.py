@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ablate.runs.folder import RunFolder
+from ablate.runs.folder import RunFolder, Workspace
 
 if TYPE_CHECKING:
     import torch
@@ -57,9 +57,16 @@ class Engine(Protocol):
         """
 
     def trainer(
-        self, config: "RunConfig", root: Path, folder: RunFolder, processes: "Processes", runtime: RuntimeOptions
+        self,
+        config: "RunConfig",
+        workspace: Workspace,
+        folder: RunFolder,
+        processes: "Processes",
+        runtime: RuntimeOptions,
     ) -> "TrainLoop":
         """The training of a config by itself, for the forecast of what it takes; the data lies under root."""
 
-    def benchmark_target(self, config: "RunConfig", root: Path, device: "torch.device", read: Read) -> BenchmarkTarget:
+    def benchmark_target(
+        self, config: "RunConfig", workspace: Workspace, device: "torch.device", read: Read
+    ) -> BenchmarkTarget:
         """What the probe measures; its weights are drawn from torch's generator, its data lies under root."""

@@ -39,7 +39,7 @@ from ablate.engines.base import BENCHMARK_IMAGES, Read
 from ablate.engines.detectron2_data import Inputs, TestImages, TrainingImages, predict
 from ablate.engines.environment import need_detectron2
 from ablate.engines.lazyconfig import Facts, facts_from, has_batch_norm, lazyconfig_text
-from ablate.runs.folder import RunFolder, Status, replacing
+from ablate.runs.folder import RunFolder, Status, Workspace, replacing
 from ablate.runs.manifest import git_state
 from ablate.train.distributed import MODEL, WEIGHTS, Processes, derived, joined, lay_out
 from ablate.train.logging import Say
@@ -67,7 +67,7 @@ class Detectron2Trainer(DetectorTrainer):
         cfg: its loaded LazyConfig.
         model: with its initial weights; is moved to the device.
         data: the training images.
-        folder, processes, habits, validate: see `DetectorTrainer`.
+        folder, processes, runtime, validate: see `DetectorTrainer`.
     """
 
     def __init__(
@@ -168,25 +168,25 @@ class Detectron2Subject:
 
     @property
     def images(self) -> int:
-        """See `Subject.images`."""
+        """See `BenchmarkTarget.images`."""
         return len(self._inputs)
 
     def load(self, weights: Mapping[str, Any]) -> None:
-        """See `Subject.load`."""
+        """See `BenchmarkTarget.load`."""
         self.module.load_state_dict(weights)
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """See `Subject.optimizer`."""
+        """See `BenchmarkTarget.optimizer`."""
         return build_optimizer(self.cfg, self.module)
 
     def losses(self) -> dict[str, Tensor]:
-        """See `Subject.losses`."""
+        """See `BenchmarkTarget.losses`."""
         torch.manual_seed(0)  # of which detectron2 draws its samples
         with autocast(self.config.train.precision, self.device):  # type: ignore[arg-type]
             return losses(self.module, self._batch)
 
     def predict(self, number: int) -> None:
-        """See `Subject.predict`; in 32-bit precision, as detectron2 does."""
+        """See `BenchmarkTarget.predict`; in 32-bit precision, as detectron2 does."""
         with torch.no_grad():
             self.module.inference([self._inputs[number]], do_postprocess=False)  # type: ignore[operator]
 
@@ -213,22 +213,24 @@ class Detectron2Engine:
             raise RanOutOfMemory(f"{folder.path}: {str(error).splitlines()[0]}") from None
 
     def trainer(
-        self, config: RunConfig, root: Path, folder: RunFolder, processes: Processes, runtime: RuntimeOptions
+        self, config: RunConfig, workspace: Workspace, folder: RunFolder, processes: Processes, runtime: RuntimeOptions
     ) -> TrainLoop:
         """See `Engine.trainer`."""
         from detectron2.config import instantiate
 
-        training, validation = locate_all(config, root, processes)
+        training, validation = locate_all(config, workspace, processes)
         facts = facts_from(config, read_ground_truth(training.annotations), training, validation)
         cfg = load(write(config, facts, folder, processes), config, processes)
         data = TrainingImages(cfg, config.seed)
         return Detectron2Trainer(config, cfg, instantiate(cfg.model), data, folder, processes, runtime, dict)
 
-    def benchmark_target(self, config: RunConfig, root: Path, device: torch.device, read: Read) -> Detectron2Subject:
+    def benchmark_target(
+        self, config: RunConfig, workspace: Workspace, device: torch.device, read: Read
+    ) -> Detectron2Subject:
         """See `Engine.benchmark_target`."""
         from detectron2.config import instantiate
 
-        training, validation = locate(config.data.train, root), locate(config.data.validation, root)
+        training, validation = locate(config.data.train, workspace), locate(config.data.validation, workspace)
         facts = facts_from(config, read(training.annotations), training, validation)
         with TemporaryDirectory() as folder:
             cfg = load(_written(config, facts, Path(folder) / FILE), config, Processes(0, 1, device))
@@ -239,7 +241,7 @@ class Detectron2Engine:
 
         with joined(runtime.device) as processes:
             config = folder.read_config()
-            training, validation = locate_all(config, folder.root, processes)
+            training, validation = locate_all(config, folder.workspace, processes)
             truth, measured = read_truths(training, validation)
             training_set(config, truth, training)  # refuses damaged data in words
             facts = facts_from(config, truth, training, validation)

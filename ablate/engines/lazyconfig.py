@@ -20,6 +20,7 @@ from ablate.config.schema import Coco, Init, ResNet, RunConfig, Shapes, ViT
 from ablate.data.coco import usable
 from ablate.data.sources import Files, locate
 from ablate.engines.lazyconfig_native import NATIVE_IMPORTS, NATIVE_MODULES, native_backbone
+from ablate.runs.folder import Workspace
 from analysis import GroundTruth, read_ground_truth
 from analysis.exceptions import BadInput
 
@@ -48,13 +49,13 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     read: bool = True
 
 
-def facts_of(config: RunConfig, root: Path) -> Facts:
+def facts_of(config: RunConfig, workspace: Workspace) -> Facts:
     """Read the training annotations of a config; COCO's need not be on this machine.
 
     Raises:
         BadInput: other data is not here.
     """
-    train, validation = (_files(source, root) for source in (config.data.train, config.data.validation))
+    train, validation = (_files(source, workspace) for source in (config.data.train, config.data.validation))
     if train.annotations.is_file():
         return facts_from(config, read_ground_truth(train.annotations), train, validation)
     if train.annotations.name != COCO_TRAIN:
@@ -81,11 +82,11 @@ def facts_from(config: RunConfig, truth: GroundTruth, train: Files, validation: 
     )
 
 
-def _files(source: Shapes | Coco, root: Path) -> Files:
+def _files(source: Shapes | Coco, workspace: Workspace) -> Files:
     """The files of a source, whether they are here or not; the embedded data set is made."""
     if isinstance(source, Coco):
         return Files(Path(source.annotations), Path(source.images))
-    return locate(source, root)
+    return locate(source, workspace)
 
 
 RESNET_STRIDES = (4, 8, 16, 32)

@@ -5,7 +5,6 @@ What the probe measures of the engine `vision`.
 
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,7 +27,7 @@ from ablate.detector.training import (
     training_set,
 )
 from ablate.engines.base import BENCHMARK_IMAGES, Read
-from ablate.runs.folder import RunFolder
+from ablate.runs.folder import RunFolder, Workspace
 from ablate.train.distributed import WEIGHTS, Processes, derived, generator, joined
 from ablate.train.logging import Say
 from ablate.train.memory import is_out_of_memory
@@ -64,19 +63,19 @@ class VisionSubject:
 
     @property
     def images(self) -> int:
-        """See `Subject.images`."""
+        """See `BenchmarkTarget.images`."""
         return len(self._inputs)
 
     def load(self, weights: Mapping[str, Any]) -> None:
-        """See `Subject.load`."""
+        """See `BenchmarkTarget.load`."""
         self.module.load_state_dict(weights)
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """See `Subject.optimizer`."""
+        """See `BenchmarkTarget.optimizer`."""
         return build_optimizer(self.module, self.config.train)
 
     def losses(self) -> dict[str, Tensor]:
-        """See `Subject.losses`."""
+        """See `BenchmarkTarget.losses`."""
         batch = self._batch
         with autocast(self.config.train.precision, self.device):  # type: ignore[arg-type]
             losses: dict[str, Tensor] = self.module(
@@ -85,7 +84,7 @@ class VisionSubject:
         return losses
 
     def predict(self, number: int) -> None:
-        """See `Subject.predict`."""
+        """See `BenchmarkTarget.predict`."""
         image, size = self._inputs[number]
         with autocast(self.config.train.precision, self.device):  # type: ignore[arg-type]
             self.module.predict(image, size, self.config.evaluate)
@@ -106,7 +105,7 @@ class VisionEngine:
     def _run(self, folder: RunFolder, runtime: RuntimeOptions) -> None:
         with joined(runtime.device) as processes:
             config = folder.read_config()
-            training, validation = locate_all(config, folder.root, processes)
+            training, validation = locate_all(config, folder.workspace, processes)
             learned, measured = read_truths(training, validation)
             data = training_set(config, learned, training)
             torch.manual_seed(derived(config.seed, WEIGHTS))
@@ -124,17 +123,19 @@ class VisionEngine:
             train_and_predict(trainer, predictions, measured, folder, processes, runtime)
 
     def trainer(
-        self, config: RunConfig, root: Path, folder: RunFolder, processes: Processes, runtime: RuntimeOptions
+        self, config: RunConfig, workspace: Workspace, folder: RunFolder, processes: Processes, runtime: RuntimeOptions
     ) -> Trainer:
         """See `Engine.trainer`."""
-        files = locate(config.data.train, root)
+        files = locate(config.data.train, workspace)
         data = training_set(config, read_ground_truth(files.annotations), files)
         detector = build_detector(config.model, len(data.truth.category_id))
         return Trainer(config, detector, data, folder, processes, runtime, dict)
 
-    def benchmark_target(self, config: RunConfig, root: Path, device: torch.device, read: Read) -> VisionSubject:
+    def benchmark_target(
+        self, config: RunConfig, workspace: Workspace, device: torch.device, read: Read
+    ) -> VisionSubject:
         """See `Engine.benchmark_target`."""
-        training, validation = locate(config.data.train, root), locate(config.data.validation, root)
+        training, validation = locate(config.data.train, workspace), locate(config.data.validation, workspace)
         truth = read(training.annotations)
         detector = build_detector(config.model, len(truth.category_id)).to(device)
         data = training_set(msgspec.structs.replace(config, seed=0), truth, training)

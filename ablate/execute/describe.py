@@ -1,6 +1,5 @@
 """What a config comes to before anything runs: parts, strides, cost, schedule, identities."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -8,6 +7,7 @@ import msgspec
 from ablate.config.schema import RunConfig, Shapes
 from ablate.config.yaml import dump_config
 from ablate.detector.flops import decimals
+from ablate.runs.folder import Workspace
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -50,12 +50,12 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
-def describe(config: RunConfig, root: Path, device: str = "auto") -> Description:
+def describe(config: RunConfig, workspace: Workspace, device: str = "auto") -> Description:
     """Describe a config; the model is built without memory, the data is read where it is there.
 
     Args:
         config: whose precision may be `auto`.
-        root: above `results/`, where the embedded data set lies.
+        workspace: above `results/`, where the embedded data set lies.
         device: auto, cpu or cuda; resolves the precision.
 
     Raises:
@@ -71,7 +71,7 @@ def describe(config: RunConfig, root: Path, device: str = "auto") -> Description
 
     config = with_precision(config, device_of(device))
     check_weights(config)
-    data = _read_data(config, root)
+    data = _read_data(config, workspace)
     with torch.device("meta"):
         detector = build_detector(config.model, data.classes)
     costs = detector_costs(detector, config.model.backbone.image_size)
@@ -96,7 +96,7 @@ class _Data(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-def _read_data(config: RunConfig, root: Path) -> _Data:
+def _read_data(config: RunConfig, workspace: Workspace) -> _Data:
     from ablate.config.identity import evaluation_identity, training_identity
     from ablate.data.shapes import CLASSES, REVISION
     from ablate.data.sources import locate
@@ -106,11 +106,11 @@ def _read_data(config: RunConfig, root: Path) -> _Data:
     from analysis.exceptions import BadInput
 
     sources = (config.data.train, config.data.validation)
-    made = (root / "results" / "data" / f"shapes-{REVISION}").exists()
+    made = (workspace.root / "results" / "data" / f"shapes-{REVISION}").exists()
     if any(isinstance(source, Shapes) for source in sources) and not made:
         return _Data(classes=len(CLASSES), notes=("no identity: the embedded data set is made by the first run",))
     try:
-        training, validation = (locate(source, root) for source in sources)
+        training, validation = (locate(source, workspace) for source in sources)
     except BadInput as error:
         notes = (f"no identity, and {CLASSES_WITHOUT_DATA} classes taken for granted: {error}",)
         return _Data(classes=CLASSES_WITHOUT_DATA, notes=notes)
@@ -119,7 +119,7 @@ def _read_data(config: RunConfig, root: Path) -> _Data:
     first, second, weights = (
         truth.digest,
         read_ground_truth(validation.annotations).digest,
-        initial_digest(config, root),
+        initial_digest(config, workspace),
     )
     return _Data(
         classes=len(truth.category_id),

@@ -39,7 +39,7 @@ def evaluate(folder: RunFolder) -> Evaluation:
     from analysis import read_detections, read_ground_truth
 
     config = folder.read_config()
-    truth = read_ground_truth(locate(config.data.validation, folder.root).annotations)
+    truth = read_ground_truth(locate(config.data.validation, folder.workspace).annotations)
     found = read_detections(folder.predictions, truth)
 
     def measure(iou_type: Literal["bbox", "segm"]) -> Measured:

@@ -1,12 +1,11 @@
 """One pre-training from its config to its weights; the same call continues it after a kill, and finds it when done."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ablate.config.identity import pretraining_identity
 from ablate.config.schema import Pretraining, RunConfig, epoch_of, pretraining_of
 from ablate.execute.run import Executed, Work, carry_through, execute, is_done
-from ablate.runs.folder import PretrainingFolder, RunFolder, pretraining_folder, pretraining_name
+from ablate.runs.folder import PretrainingFolder, RunFolder, Workspace, pretraining_name
 from ablate.runs.manifest import make_manifest
 from ablate.train.outcome import RunFailed, RuntimeOptions
 from analysis.exceptions import BadInput
@@ -14,7 +13,7 @@ from analysis.exceptions import BadInput
 
 def pretrain(
     pretraining: Pretraining,
-    root: Path,
+    workspace: Workspace,
     runtime: RuntimeOptions,
     *,
     keep: Sequence[int] = (),
@@ -28,7 +27,7 @@ def pretrain(
 
     Args:
         pretraining: its config, whose precision may be `auto`.
-        root: above `results/`.
+        workspace: above `results/`.
         runtime: what changes no result.
         keep: epochs after which the weights are kept; the last one always is.
         accumulate: forward passes of a process before each optimizer step.
@@ -38,7 +37,7 @@ def pretrain(
     Raises:
         BadInput: images or settings that cannot be used, other images than were planned with, or an epoch that was not
             kept when this was trained.
-        Held: another process is at it.
+        LockHeld: another process is at it.
         RunFailed: diverged or interrupted; the status says so too.
     """
     recipe = pretraining.pretrain
@@ -52,7 +51,7 @@ def pretrain(
         _train(folder, runtime, keep, accumulate)
 
     executed = carry_through(
-        lambda device: prepare(pretraining, root, device, name),
+        lambda device: prepare(pretraining, workspace, device, name),
         Work(_nothing, share, _nothing),
         runtime,
         lambda folder: is_done(folder, again),
@@ -67,7 +66,7 @@ def pretrain(
     return executed
 
 
-def pretrain_first(config: RunConfig, root: Path, runtime: RuntimeOptions) -> None:
+def pretrain_first(config: RunConfig, workspace: Workspace, runtime: RuntimeOptions) -> None:
     """The pre-training that a run starts from, where its weights are not there yet.
 
     Raises:
@@ -76,14 +75,14 @@ def pretrain_first(config: RunConfig, root: Path, runtime: RuntimeOptions) -> No
     from ablate.train.distributed import joined
 
     with joined(runtime.device) as processes:
-        executed = pretrain(pretraining_of(config), root, runtime, keep=(epoch_of(config.init),))
+        executed = pretrain(pretraining_of(config), workspace, runtime, keep=(epoch_of(config.init),))
         processes.wait()  # for the first one's last word
         status = executed.folder.read_status()
         if status is None or status.state != "finished":
             raise RunFailed(f"{executed.folder.path}: came to no result: {'' if status is None else status.message}")
 
 
-def execute_from_the_start(config: RunConfig, root: Path, runtime: RuntimeOptions) -> Executed[RunFolder]:
+def execute_from_the_start(config: RunConfig, workspace: Workspace, runtime: RuntimeOptions) -> Executed[RunFolder]:
     """Carry out a run as `execute` does, and before it the pre-training that it starts from.
 
     Raises:
@@ -93,16 +92,16 @@ def execute_from_the_start(config: RunConfig, root: Path, runtime: RuntimeOption
 
     with joined(runtime.device):  # the processes of torchrun meet once for both
         if config.init.pretraining != "none":
-            pretrain_first(config, root, runtime)
-        return execute(config, root, runtime)
+            pretrain_first(config, workspace, runtime)
+        return execute(config, workspace, runtime)
 
 
-def prepare(pretraining: Pretraining, root: Path, device: str, name: str = "") -> PretrainingFolder:
+def prepare(pretraining: Pretraining, workspace: Workspace, device: str, name: str = "") -> PretrainingFolder:
     """The folder of a pre-training, with its config and manifest; where it is already, nothing changes.
 
     Args:
         pretraining: whose precision may be `auto`.
-        root: above `results/`.
+        workspace: above `results/`.
         device: cpu or cuda; resolves the precision.
         name: that the folder must have; empty for whatever it comes to.
 
@@ -113,14 +112,14 @@ def prepare(pretraining: Pretraining, root: Path, device: str, name: str = "") -
     from ablate.detector.init_weights import resolved
 
     pretraining = resolved(pretraining, device)
-    images = find_images(pretraining.pretrain.images, root)
+    images = find_images(pretraining.pretrain.images, workspace)
     identity = pretraining_identity(pretraining, images.digest)
     if name and name != pretraining_name(identity):
         raise BadInput(
             f"{name}: its images or this program changed since it was planned (it comes to "
             f"{pretraining_name(identity)} now); plan the study again under another --name"
         )
-    folder = pretraining_folder(root, identity)
+    folder = workspace.pretraining(identity)
     manifest = make_manifest(
         training=identity,
         evaluation=identity,
@@ -147,7 +146,7 @@ def _train(folder: PretrainingFolder, runtime: RuntimeOptions, keep: Sequence[in
         trained = Pretrainer(
             pretraining,
             autoencoder,
-            picture_set(pretraining, folder.root),
+            picture_set(pretraining, folder.workspace),
             folder,
             processes,
             runtime,

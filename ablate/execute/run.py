@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Generic, TypeVar
 
 from ablate.config.identity import evaluation_identity, short_id, training_identity
@@ -13,7 +12,7 @@ from ablate.config.schema import RunConfig
 from ablate.engines.environment import need_detectron2
 from ablate.engines.registry import engine_of
 from ablate.execute.evaluation import evaluate
-from ablate.runs.folder import FINAL, RunFolder, State, Status, read_json, run_folder, run_folders
+from ablate.runs.folder import FINAL, RunFolder, State, Status, Workspace, read_json
 from ablate.runs.lock import holding
 from ablate.runs.manifest import Manifest, make_manifest
 from ablate.train.outcome import Interrupted, RanOutOfMemory, RunFailed, RuntimeOptions
@@ -31,7 +30,7 @@ class Executed(Generic[F]):
 
 
 def execute(
-    config: RunConfig, root: Path, runtime: RuntimeOptions, *, identity: str = "", again: bool = True
+    config: RunConfig, workspace: Workspace, runtime: RuntimeOptions, *, identity: str = "", again: bool = True
 ) -> Executed[RunFolder]:
     """Prepare the folder of a run, and train, predict and analyse as far as that is not done yet.
 
@@ -40,7 +39,7 @@ def execute(
 
     Args:
         config: of the run.
-        root: above `results/`.
+        workspace: above `results/`.
         runtime: what changes no result.
         identity: the name that the folder must have, where a study has planned the run.
         again: also where it failed, diverged or ran out of memory before.
@@ -48,13 +47,13 @@ def execute(
     Raises:
         BadInput: config or data that cannot be used, or other data than were planned with.
         MissingEngine: the engine is not installed here; nothing is written.
-        Held: another process is at this run.
+        LockHeld: another process is at this run.
         RunFailed: diverged or interrupted; the status says so too.
     """
     if config.engine == "detectron2":
         need_detectron2()
     return carry_through(
-        lambda device: prepare(config, root, device, identity),
+        lambda device: prepare(config, workspace, device, identity),
         WORK,
         runtime,
         lambda folder: is_done(folder, again),
@@ -83,7 +82,7 @@ def carry_through(
 
     Raises:
         BadInput: whatever `prepare` and the work refuse.
-        Held: another process is at it.
+        LockHeld: another process is at it.
         RunFailed: diverged or interrupted; the status says so too.
     """
     from ablate.train.distributed import joined
@@ -125,12 +124,12 @@ def is_done(folder: RunFolder, again: bool) -> bool:
     return status is not None and (status.state == "finished" if again else status.state in FINAL)
 
 
-def prepare(config: RunConfig, root: Path, device: str, identity: str = "") -> RunFolder:
+def prepare(config: RunConfig, workspace: Workspace, device: str, identity: str = "") -> RunFolder:
     """The folder of a run, with its config and manifest; where it is already, nothing changes.
 
     Args:
         config: whose precision may still be `auto`.
-        root: above `results/`.
+        workspace: above `results/`.
         device: cpu or cuda; resolves the precision.
         identity: the name that the folder must have; empty for whatever it comes to.
 
@@ -146,12 +145,12 @@ def prepare(config: RunConfig, root: Path, device: str, identity: str = "") -> R
     from analysis import read_ground_truth
 
     config = with_precision(config, torch.device(device))
-    truths = [read_ground_truth(locate(s, root).annotations) for s in (config.data.train, config.data.validation)]
+    truths = [read_ground_truth(locate(s, workspace).annotations) for s in (config.data.train, config.data.validation)]
     if config.model.detector.masks:
         check_masks(truths[1])
     data = [truth.digest for truth in truths]
     checked = check_weights(config)
-    weights = initial_digest(config, root)
+    weights = initial_digest(config, workspace)
     training = training_identity(config, data[0], weights)
     evaluation = evaluation_identity(config, data[0], data[1], weights)
     if identity and identity != short_id(evaluation):
@@ -159,7 +158,7 @@ def prepare(config: RunConfig, root: Path, device: str, identity: str = "") -> R
             f"run {identity}: its data, weights or this program changed since it was planned (it comes to "
             f"{short_id(evaluation)} now); plan the study again under another --name"
         )
-    folder = run_folder(root, short_id(evaluation))
+    folder = workspace.run(short_id(evaluation))
     folder.prepare(
         config,
         make_manifest(
@@ -183,7 +182,7 @@ def _adopt_weights(folder: RunFolder) -> None:
     if folder.checkpoints_newest_first():
         return
     training = read_json(folder.manifest, Manifest).training
-    others = [other for other in run_folders(folder.root, training) if other.path != folder.path]
+    others = [other for other in folder.workspace.runs(training) if other.path != folder.path]
     found = [paths for paths in (other.checkpoints_newest_first() for other in others) if paths]
     if found:
         newest, *older = max(found, key=lambda paths: int(paths[0].stem))

@@ -20,6 +20,7 @@ import msgspec
 
 from ablate.engines.environment import package_environment
 from ablate.launch.status import RunStatus
+from ablate.runs.folder import Workspace
 from ablate.runs.lock import LockHeld, Owner, holding, owners
 from ablate.studies.study import Study
 from analysis.exceptions import BadInput, DetablateError
@@ -106,7 +107,7 @@ class View(Protocol):
 class Launcher(Protocol):
     """Runs a study; one file each: this machine's processes, a cluster's queue."""
 
-    def launch(self, root: Path, study: Study, options: Options, view: View) -> Outcome:
+    def launch(self, workspace: Workspace, study: Study, options: Options, view: View) -> Outcome:
         """Run what is not done, and return when nothing is left to do or somebody asked to stop.
 
         Raises:
@@ -176,7 +177,7 @@ def holding_slots(slots: Collection[str]) -> Iterator[None]:
     """Have devices of this machine for oneself.
 
     Raises:
-        Held: another process has one of them.
+        LockHeld: another process has one of them.
     """
     with ExitStack() as stack:
         for slot in slots:

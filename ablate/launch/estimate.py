@@ -23,7 +23,7 @@ from ablate.launch.base import CPU, Options, holding_slots, module_command, slot
 from ablate.launch.local import CAN_FAIL, CAN_START
 from ablate.launch.status import RunStatus, standings
 from ablate.launch.view import clock
-from ablate.runs.folder import PretrainingFolder, run_folder, write_json
+from ablate.runs.folder import PretrainingFolder, Workspace, write_json
 from ablate.studies.study import Job, Study, StudyRun
 from ablate.train.distributed import Processes, joined
 from ablate.train.loop import TrainLoop
@@ -57,14 +57,14 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""  # why there is no pace: out of memory
 
 
-def confirm_cost(root: Path, study: Study, options: Options) -> None:
+def confirm_cost(workspace: Workspace, study: Study, options: Options) -> None:
     """Say what a launch will cost and ask whether to begin; the tiny preset and what is done need no question.
 
     Raises:
         BadInput: nobody is there to be asked, or nothing could be timed.
         typer.Abort: the answer is no.
     """
-    found = standings(root, study)
+    found = standings(workspace, study)
     todo = _to_do(study.jobs, found, options.retry)
     if not todo or (study.base == CHEAP and study.synthetic and all(map(_is_cheap, todo))):
         return
@@ -73,11 +73,11 @@ def confirm_cost(root: Path, study: Study, options: Options) -> None:
             f"study {study.name} has {len(todo)} runs to do that are not as cheap as the tiny preset's; "
             "begin without being asked with --yes"
         )
-    forecast(root, todo, options, _say)
+    forecast(workspace, todo, options, _say)
     typer.confirm("Begin?", abort=True, err=True)
 
 
-def forecast(root: Path, todo: Sequence[Job], options: Options, say: Say) -> float | None:
+def forecast(workspace: Workspace, todo: Sequence[Job], options: Options, say: Say) -> float | None:
     """Time the runs to do and say what they will cost -> hours until all are trained; none where nothing was timed."""
     slots = slots_of(options.device, options.gpus_per_run)[: options.gpus_per_run]
     parallel_runs = max(1, len(slots_of(options.device, options.gpus_per_run)) // options.gpus_per_run)
@@ -89,7 +89,7 @@ def forecast(root: Path, todo: Sequence[Job], options: Options, say: Say) -> flo
         key = _cost_key(config)
         if key not in paces:
             say(f"timing a few iterations of {run.variant} ...")
-            paces[key] = _time(root, config, slots)
+            paces[key] = _time(workspace, config, slots)
         pace = paces[key]
         name = f"{run.variant}, seed {run.seed}"
         if pace.message:
@@ -147,12 +147,12 @@ def _cost_key(config: RunConfig | Pretraining) -> bytes:
     )
 
 
-def _time(root: Path, config: RunConfig | Pretraining, slots: Sequence[str]) -> Throughput:
+def _time(workspace: Workspace, config: RunConfig | Pretraining, slots: Sequence[str]) -> Throughput:
     """Time one pass of a config in processes of their own, whose memory is gone afterwards."""
     on_gpus = tuple(slots) != (CPU,)
     with tempfile.TemporaryDirectory(prefix="detablate-") as folder, holding_slots(slots):
         device = "cuda" if on_gpus else "cpu"
-        trial = TimingJob(root=str(root.absolute()), folder=folder, device=device)
+        trial = TimingJob(root=str(workspace.root.absolute()), folder=folder, device=device)
         if isinstance(config, RunConfig):
             one_pass = with_changes(config, {"train.batch_size": config.train.images_per_norm})
             trial = msgspec.structs.replace(trial, config=one_pass)
@@ -209,7 +209,7 @@ def time_passes(trial: TimingJob) -> None:
         pace = Throughput(images=images)
         try:
             for iterations in (WARM_UP, ITERATIONS):
-                run = PretrainingFolder(run_folder(folder, str(iterations)).path)
+                run = PretrainingFolder(Workspace(folder).run(str(iterations)).path)
                 run.checkpoints.mkdir(parents=True, exist_ok=True)
                 trained = make(iterations, run).train()
                 if processes.first:
@@ -226,20 +226,20 @@ Make = Callable[[int, PretrainingFolder], TrainLoop]
 
 def _detector(config: RunConfig, trial: TimingJob, processes: Processes) -> tuple[int, Make]:
     """How many images there are, and the training of so many iterations in a folder."""
-    root = Path(trial.root)
-    files = locate(config.data.train, root)
+    workspace = Workspace(Path(trial.root))
+    files = locate(config.data.train, workspace)
     images = len(training_set(config, read_ground_truth(files.annotations), files))
 
     def make(iterations: int, folder: PretrainingFolder) -> TrainLoop:
         short = with_changes(config, {"train.iterations": iterations, "train.epochs": "none"})
-        return engine_of(short).trainer(short, root, folder, processes, RuntimeOptions(device=trial.device))
+        return engine_of(short).trainer(short, workspace, folder, processes, RuntimeOptions(device=trial.device))
 
     return images, make
 
 
 def _autoencoder(pretraining: Pretraining, trial: TimingJob, processes: Processes) -> tuple[int, Make]:
     """The same of a pre-training."""
-    data = picture_set(pretraining, Path(trial.root))
+    data = picture_set(pretraining, Workspace(Path(trial.root)))
 
     def make(iterations: int, folder: PretrainingFolder) -> TrainLoop:
         epochs = iterations * pretraining.pretrain.batch_size / len(data)

@@ -1,16 +1,16 @@
 """What comes after the last run: the cost of every variant, the table, and a word about what is missing."""
 
 import sys
-from pathlib import Path
 
 from ablate.launch.base import Options, Outcome, SomeFailed, Stopped, waiting_for_first
 from ablate.launch.status import DONE, counts, runs_alone
+from ablate.runs.folder import Workspace
 from ablate.shell import shell_command
 from ablate.studies.study import Study
 from analysis.exceptions import BadInput
 
 
-def finish(root: Path, study: Study, options: Options, outcome: Outcome) -> None:
+def finish(workspace: Workspace, study: Study, options: Options, outcome: Outcome) -> None:
     """Measure, show, and say what failed.
 
     Raises:
@@ -27,9 +27,9 @@ def finish(root: Path, study: Study, options: Options, outcome: Outcome) -> None
         )
     measured = any(run.state in DONE for run in runs_alone(outcome.standings))
     if measured:
-        measure_and_show(root, study, options)
+        measure_and_show(workspace, study, options)
     if outcome.failed:
-        again = shell_command("ablate", "launch", "--retry", root=root, study=study.name)
+        again = shell_command("ablate", "launch", "--retry", root=workspace.root, study=study.name)
         listed = "".join(f"\n  {sentence}" for sentence in outcome.failed)
         raise SomeFailed(
             f"{len(outcome.failed)} of {sum(numbers.values())} runs came to no result; the others are not affected; "
@@ -42,19 +42,19 @@ def finish(root: Path, study: Study, options: Options, outcome: Outcome) -> None
         )
 
 
-def measure_and_show(root: Path, study: Study, options: Options) -> None:
+def measure_and_show(workspace: Workspace, study: Study, options: Options) -> None:
     """What every variant costs, measured while nothing else is on the device, and the table."""
     from ablate.studies.benchmark import probe_study
     from ablate.studies.show_results import show_table
 
     try:
         with waiting_for_first(options.device):
-            probe_study(root, study, device=options.device, say=_say)
+            probe_study(workspace, study, device=options.device, say=_say)
     except KeyboardInterrupt:
         raise Stopped(
             "stopped by Ctrl-C while measuring what the variants cost; the runs are done, and the same command goes on"
         ) from None
-    show_table(root, study)
+    show_table(workspace, study)
 
 
 def _say(line: str) -> None:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import IO
 
@@ -33,7 +32,7 @@ from ablate.launch.base import (
 )
 from ablate.launch.status import DONE, FAILED, Cancelled, RunStatus, State, StatusReader, launchers_folder
 from ablate.launch.view import state_words
-from ablate.runs.folder import Status, now, run_folder
+from ablate.runs.folder import Status, Workspace, now
 from ablate.runs.lock import LockHeld, holding, joining, owners, this_process
 from ablate.studies.study import Job as StudyJob
 from ablate.studies.study import Study, StudyRun
@@ -179,19 +178,19 @@ class LocalLauncher:
     def __init__(self, command: Command = worker_command) -> None:
         self._command = command
 
-    def launch(self, root: Path, study: Study, options: Options, view: View) -> Outcome:
+    def launch(self, workspace: Workspace, study: Study, options: Options, view: View) -> Outcome:
         """See `Launcher.launch`."""
-        for standing, run in zip(StatusReader(root, study).look(), study.jobs, strict=True):
+        for standing, run in zip(StatusReader(workspace, study).look(), study.jobs, strict=True):
             if standing.state not in DONE:
                 _python(run)  # a missing engine is told before anything is written
         slots = slots_of(options.device, options.gpus_per_run)
-        folder = launchers_folder(root, study.name)
+        folder = launchers_folder(workspace, study.name)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"{folder}: cannot be made ({error.strerror}); choose another --root") from None
         with joining(folder), _Stop() as stop:
-            return _Launch(self._command, root.absolute(), study, options, view, slots, stop).run()
+            return _Launch(self._command, Workspace(workspace.root.absolute()), study, options, view, slots, stop).run()
 
 
 class _Launch:
@@ -200,17 +199,17 @@ class _Launch:
     def __init__(
         self,
         command: Command,
-        root: Path,
+        workspace: Workspace,
         study: Study,
         options: Options,
         view: View,
         slots: tuple[str, ...],
         stop: _Stop,
     ) -> None:
-        self._command, self._root, self._study, self._options = command, root, study, options
+        self._command, self._workspace, self._study, self._options = command, workspace, study, options
         self._view, self._slots, self._stop = view, slots, stop
-        self._observer = StatusReader(root, study)
-        self._cancelled = Cancelled(root, study.name)
+        self._observer = StatusReader(workspace, study)
+        self._cancelled = Cancelled(workspace, study.name)
         self._children: dict[str, _Child] = {}
         self._at_work: set[str] = set()  # those of the children that have begun
         self._tried: set[str] = set()
@@ -264,7 +263,7 @@ class _Launch:
         return queue(jobs, found, already_started=self._tried, again=self._again, elsewhere=elsewhere)
 
     def _state_elsewhere(self, identity: str) -> State | None:
-        status = run_folder(self._root, identity).read_status()
+        status = self._workspace.run(identity).read_status()
         return None if status is None else msgspec.convert(_as_state(status), State)
 
     def _start(self, todo: Queue) -> None:
@@ -294,7 +293,7 @@ class _Launch:
     def _start_worker(self, run: StudyJob, slots: tuple[str, ...]) -> None:
         on_gpus = slots != (CPU,)
         job = Job(
-            root=str(self._root),
+            root=str(self._workspace.root),
             study=self._study.name,
             run=run.identity,
             again=run.identity in self._again,
@@ -306,7 +305,7 @@ class _Launch:
             python=_python(run),
         )
         environment = worker_environment() | ({"CUDA_VISIBLE_DEVICES": ",".join(slots)} if on_gpus else {})
-        folder = run_folder(self._root, run.identity)
+        folder = self._workspace.run(run.identity)
         try:
             folder.path.mkdir(parents=True, exist_ok=True)
             log = (folder.path / LOG).open("ab")
@@ -344,7 +343,7 @@ class _Launch:
 
     def _judge(self, child: _Child) -> None:
         """Whether a worker that ended by itself came to a result; one that could not say why not is spoken for."""
-        folder, code = run_folder(self._root, child.run.identity), child.process.returncode
+        folder, code = self._workspace.run(child.run.identity), child.process.returncode
         status = folder.read_status()
         if status is not None and status.state in DONE:
             return

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ablate.runs.folder import RunFolder, Status, replacing, run_folder
+from ablate.runs.folder import RunFolder, Status, Workspace, replacing
 from ablate.runs.lock import Owner, Watch, owners
 from ablate.studies.study import Job, Study, StudyRun, study_folder
 from analysis.exceptions import BadInput
@@ -65,12 +65,12 @@ class StatusReader:
     """Looks at the runs of a study again and again; what is done is read once.
 
     Args:
-        root: above `results/`.
+        workspace: above `results/`.
         study: whose runs.
     """
 
-    def __init__(self, root: Path, study: Study) -> None:
-        self._root, self._jobs = root, study.jobs
+    def __init__(self, workspace: Workspace, study: Study) -> None:
+        self._workspace, self._jobs = workspace, study.jobs
         self._watch = Watch()
         self._done: dict[str, RunStatus] = {}
 
@@ -91,7 +91,7 @@ class StatusReader:
         return standings
 
     def _read(self, run: Job) -> RunStatus:
-        folder = run_folder(self._root, run.identity)
+        folder = self._workspace.run(run.identity)
         status = folder.read_status()
         if status is not None and status.state in DONE:
             return _from_status(run, status, status.state)
@@ -110,9 +110,9 @@ class StatusReader:
         return _from_status(run, status, status.state)
 
 
-def standings(root: Path, study: Study) -> list[RunStatus]:
+def standings(workspace: Workspace, study: Study) -> list[RunStatus]:
     """Every job of a study, at one look."""
-    return StatusReader(root, study).look()
+    return StatusReader(workspace, study).look()
 
 
 def runs_alone(found: Sequence[RunStatus]) -> list[RunStatus]:
@@ -183,20 +183,20 @@ def _last_line(path: Path) -> dict[str, Any]:
     return {}
 
 
-def launchers_folder(root: Path, study: str) -> Path:
+def launchers_folder(workspace: Workspace, study: str) -> Path:
     """Where the launchers of a study are known by their claims."""
-    return study_folder(root, study) / "launchers"
+    return study_folder(workspace, study) / "launchers"
 
 
-def _request(root: Path, study: str) -> Path:
-    return study_folder(root, study) / "cancel"
+def _request(workspace: Workspace, study: str) -> Path:
+    return study_folder(workspace, study) / "cancel"
 
 
 class Cancelled:
     """Whether a study was cancelled since the last look; what is older than this object was for others."""
 
-    def __init__(self, root: Path, study: str) -> None:
-        self._path = _request(root, study)
+    def __init__(self, workspace: Workspace, study: str) -> None:
+        self._path = _request(workspace, study)
         self._old = self._read()
 
     def __call__(self) -> bool:
@@ -214,17 +214,17 @@ class Cancelled:
             return b""
 
 
-def cancel(root: Path, study: str) -> list[Owner]:
+def cancel(workspace: Workspace, study: str) -> list[Owner]:
     """Ask every launcher of a study to stop -> those that were asked.
 
     Raises:
         BadInput: the request cannot be written.
     """
-    asked = owners(launchers_folder(root, study))
+    asked = owners(launchers_folder(workspace, study))
     if asked:
         try:
-            with replacing(_request(root, study)) as file:
+            with replacing(_request(workspace, study)) as file:
                 file.write(secrets.token_hex(8).encode())
         except OSError as error:
-            raise BadInput(f"{_request(root, study)}: cannot be written ({error.strerror})") from None
+            raise BadInput(f"{_request(workspace, study)}: cannot be written ({error.strerror})") from None
     return asked

@@ -8,7 +8,6 @@ Studies and their runs as `ablate list` and `ablate status` show them.
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +15,7 @@ import msgspec
 
 from ablate.launch.base import LOG
 from ablate.launch.status import DONE, FAILED, RunStatus, counts, launchers_folder, standings
-from ablate.runs.folder import SCHEMA, run_folder
+from ablate.runs.folder import SCHEMA, Workspace
 from ablate.runs.lock import machine, owners
 from ablate.shell import shell_command
 from ablate.studies.study import Job, Study, configs_folder
@@ -233,17 +232,17 @@ class Logs:
     """The logs of some runs, read on from where they were left.
 
     Args:
-        root: above `results/`.
+        workspace: above `results/`.
         runs: whose logs; those that share a folder are read once.
     """
 
-    def __init__(self, root: Path, runs: Sequence[Job]) -> None:
+    def __init__(self, workspace: Workspace, runs: Sequence[Job]) -> None:
         seeds = len({run.seed for run in runs}) > 1
         folders: dict[str, str] = {}
         for run in runs:
             folders.setdefault(run.identity, f"{run.variant}:{run.seed}" if seeds else run.variant)
         self._named = len(folders) > 1
-        self._logs = {name: run_folder(root, identity).path / LOG for identity, name in folders.items()}
+        self._logs = {name: workspace.run(identity).path / LOG for identity, name in folders.items()}
         self._read = dict.fromkeys(self._logs, 0)
 
     def shown(self, line: Line) -> str:
@@ -273,14 +272,17 @@ class Logs:
         return [Line(name, text) for text in whole.decode("utf-8", "replace").splitlines()]
 
 
-def studies_screen(root: Path, studies: Sequence[Study]) -> "list[RenderableType]":
+def studies_screen(workspace: Workspace, studies: Sequence[Study]) -> "list[RenderableType]":
     """A row a study."""
     from rich.table import Table
     from rich.text import Text
 
     if not studies:
         return [
-            Text(f"no study under {root.absolute()} yet; make one: {shell_command('ablate', 'attention', root=root)}")
+            Text(
+                f"no study under {workspace.root.absolute()} yet; "
+                f"make one: {shell_command('ablate', 'attention', root=workspace.root)}"
+            )
         ]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name, side in (("study", "left"), ("axis", "left"), ("variants", "right"), ("seeds", "right")):
@@ -290,12 +292,12 @@ def studies_screen(root: Path, studies: Sequence[Study]) -> "list[RenderableType
     for study in studies:
         axis = study.axis if study.product is None else f"{study.axis} x {study.product}"
         numbers = (str(len(study.variants)), str(len(study.seeds)))
-        runs = summary_words(standings(root, study))
+        runs = summary_words(standings(workspace, study))
         table.add_row(Text(study.name, style="bold"), axis, *numbers, runs, study.planned[:16].replace("T", " "))
     return [table]
 
 
-def studies_document(root: Path, studies: Sequence[Study]) -> dict[str, Any]:
+def studies_document(workspace: Workspace, studies: Sequence[Study]) -> dict[str, Any]:
     """The same for ``--json``."""
     return {
         "schema": SCHEMA,
@@ -308,19 +310,19 @@ def studies_document(root: Path, studies: Sequence[Study]) -> dict[str, Any]:
                 "variants": study.variants,
                 "seeds": study.seeds,
                 "planned": study.planned,
-                "configs": str(configs_folder(root, study.name)),
-                "runs": counts(standings(root, study)),
+                "configs": str(configs_folder(workspace, study.name)),
+                "runs": counts(standings(workspace, study)),
             }
             for study in studies
         ],
     }
 
 
-def status_screen(root: Path, study: Study, found: Sequence[RunStatus]) -> "list[RenderableType]":
+def status_screen(workspace: Workspace, study: Study, found: Sequence[RunStatus]) -> "list[RenderableType]":
     """A row a run, and who is launching."""
     from rich.text import Text
 
-    launchers = owners(launchers_folder(root, study.name))
+    launchers = owners(launchers_folder(workspace, study.name))
     who = ", ".join(f"{owner}, since {owner.since[:16].replace('T', ' ')} UTC" for owner in launchers)
     return [
         Text(f"{study.name}: {summary_words(found)}", style="bold"),
@@ -330,19 +332,19 @@ def status_screen(root: Path, study: Study, found: Sequence[RunStatus]) -> "list
     ]
 
 
-def status_document(root: Path, study: Study, found: Sequence[RunStatus]) -> dict[str, Any]:
+def status_document(workspace: Workspace, study: Study, found: Sequence[RunStatus]) -> dict[str, Any]:
     """The same for ``--json``."""
     return {
         "schema": SCHEMA,
         "study": study.name,
         "axis": study.axis,
-        "launchers": msgspec.to_builtins(owners(launchers_folder(root, study.name))),
+        "launchers": msgspec.to_builtins(owners(launchers_folder(workspace, study.name))),
         "counts": counts(found),
         "runs": [
             {
                 **msgspec.to_builtins(standing),
                 "seconds_left": standing.remaining,
-                "folder": str(run_folder(root, standing.identity).path) if standing.identity else None,
+                "folder": str(workspace.run(standing.identity).path) if standing.identity else None,
             }
             for standing in found
         ],

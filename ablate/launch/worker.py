@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from ablate.launch.base import BUSY, Job, holding_slots
-from ablate.runs.folder import FINAL, Status, run_folder
+from ablate.runs.folder import FINAL, Status, Workspace
 from ablate.runs.lock import LockHeld, Owner, is_alive, owners
 from ablate.studies.study import Job as StudyJob
 from ablate.studies.study import StudyRun, read_study
@@ -26,7 +26,7 @@ def carry_out(job: Job) -> int:
     What stopped it stands in the status of the run folder, if that can be written.
     """
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one speaks and locks
-    folder = run_folder(Path(job.root), job.run)
+    folder = Workspace(Path(job.root)).run(job.run)
     try:
         with ExitStack() as stack:
             if first:
@@ -62,15 +62,15 @@ def _execute(job: Job) -> None:
         checkpoint_seconds=60 * job.checkpoint_minutes,
         say=lambda line: print(line, flush=True),
     )
-    root = Path(job.root)
+    workspace = Workspace(Path(job.root))
     if not isinstance(run, StudyRun):
-        pretrain(run.pretraining, root, runtime, keep=run.epochs, name=run.identity, again=job.again)
+        pretrain(run.pretraining, workspace, runtime, keep=run.epochs, name=run.identity, again=job.again)
     elif run.config is not None:
-        execute(run.config, root, runtime, identity=run.identity, again=job.again)
+        execute(run.config, workspace, runtime, identity=run.identity, again=job.again)
 
 
 def _run_of(job: Job) -> StudyJob:
-    for run in read_study(Path(job.root), job.study).jobs:
+    for run in read_study(Workspace(Path(job.root)), job.study).jobs:
         if run.identity == job.run:
             return run
     raise BadInput(f"study {job.study} has no run {job.run} any more; launch it again")
@@ -78,7 +78,7 @@ def _run_of(job: Job) -> StudyJob:
 
 def _note_failure(job: Job, message: str) -> None:
     """Where the run could not even begin, and so did not say why itself, say it."""
-    folder = run_folder(Path(job.root), job.run)
+    folder = Workspace(Path(job.root)).run(job.run)
     status = folder.read_status()
     if (status is None or status.state not in FINAL) and not owners(folder.path):
         with suppress(OSError):

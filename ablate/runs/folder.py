@@ -38,6 +38,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -155,9 +156,9 @@ class RunFolder:
         self.evaluation = path / "evaluation.json"
 
     @property
-    def root(self) -> Path:
+    def workspace(self) -> "Workspace":
         """The root under which the run lies, and beside it the embedded data set."""
-        return self.path.parents[2]
+        return Workspace(self.path.parents[2])
 
     def prepare(self, config: RunConfig, manifest: msgspec.Struct) -> None:
         """Make the folder and its first files; where they are already, check that they are of the same config.
@@ -252,20 +253,6 @@ class RunFolder:
         encoder = msgspec.json.Encoder()
         with replacing(self.predictions) as file:
             file.write(b"[\n" + b",\n".join(map(encoder.encode, records)) + b"\n]\n")
-
-
-def run_folder(root: Path, identity: str) -> RunFolder:
-    """The folder of a run, or of what a name such as ``pretraining/<identity>`` says, whether it exists or not."""
-    return RunFolder(root / "results" / (identity if "/" in identity else f"runs/{identity}"))
-
-
-def run_folders(root: Path, training: str | None = None) -> list[RunFolder]:
-    """The prepared runs under a root, by name; with ``training`` (64 digits), those that share this training.
-
-    Runs that differ in evaluation alone share their training: the weights of one serve the others.
-    """
-    found = [RunFolder(path.parent) for path in sorted((root / "results" / "runs").glob("*/manifest.json"))]
-    return found if training is None else [run for run in found if _training_of(run) == training]
 
 
 def _training_of(run: RunFolder) -> str | None:
@@ -384,11 +371,6 @@ def pretraining_name(identity: str) -> str:
     return f"{KIND}/{short_id(identity)}"
 
 
-def pretraining_folder(root: Path, identity: str) -> PretrainingFolder:
-    """The folder of a pre-training, whether it exists or not."""
-    return PretrainingFolder(run_folder(root, pretraining_name(identity)).path)
-
-
 def is_finished(folder: RunFolder) -> bool:
     """Whether a run has ended well and its predictions are there."""
     try:
@@ -396,3 +378,47 @@ def is_finished(folder: RunFolder) -> bool:
     except BadInput:
         return False
     return status is not None and status.state == "finished" and folder.predictions.exists()
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The folder under which a person's runs, studies and embedded data lie: ``--root``.
+
+    Made once, where a verb begins.
+
+    Attributes:
+        root: above ``results/`` and ``configs/``; as it was given, so that messages name it as the person did.
+    """
+
+    root: Path
+
+    @property
+    def results(self) -> Path:
+        """Everything that is made."""
+        return self.root / "results"
+
+    @property
+    def studies(self) -> Path:
+        """A folder a study, with its ``study.json``."""
+        return self.results / "studies"
+
+    @property
+    def configs(self) -> Path:
+        """A folder a study, with its plan and the config of each run."""
+        return self.root / "configs" / "studies"
+
+    def run(self, run_id: str) -> RunFolder:
+        """The folder of a run, or of what a name such as ``pretraining/<id>`` says, whether it exists or not."""
+        return RunFolder(self.results / (run_id if "/" in run_id else f"runs/{run_id}"))
+
+    def runs(self, training: str | None = None) -> list[RunFolder]:
+        """The prepared runs, by name; with ``training`` (64 digits), those that share this training.
+
+        Runs that differ in evaluation alone share their training: the weights of one serve the others.
+        """
+        found = [RunFolder(path.parent) for path in sorted((self.results / "runs").glob("*/manifest.json"))]
+        return found if training is None else [run for run in found if _training_of(run) == training]
+
+    def pretraining(self, identity: str) -> PretrainingFolder:
+        """The folder of a pre-training, from its identity of 64 hex digits, whether it exists or not."""
+        return PretrainingFolder(self.run(pretraining_name(identity)).path)

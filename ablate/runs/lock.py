@@ -117,7 +117,7 @@ def holding(folder: Path, what: str, lost: "Callable[[], None] | None" = None) -
             None: this process is asked to stop, as by SIGTERM.
 
     Raises:
-        Held: somebody else is. Where that cannot be seen at once (a claim of another machine), it takes until the
+        LockHeld: somebody else is. Where that cannot be seen at once (a claim of another machine), it takes until the
             other gives a sign, or up to `SILENCE_SECONDS`, after which the work is ours.
         BadInput: the folder cannot be written.
     """

@@ -21,14 +21,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import chain, cycle
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from ablate.config.schema import RunConfig
 from ablate.engines.environment import MissingEngine, package_environment, python_of
-from ablate.runs.folder import SCHEMA, RunFolder, now, read_json, run_folder, write_json
+from ablate.runs.folder import SCHEMA, RunFolder, Workspace, now, read_json, write_json
 from ablate.runs.manifest import Hardware
 from ablate.shell import shell_command
 from ablate.studies.study import Study, StudyRun
@@ -77,12 +76,12 @@ def read_cost(folder: RunFolder) -> Cost | None:
         return None
 
 
-def costs_of(root: Path, study: Study) -> Iterator[tuple[str, Cost]]:
+def costs_of(workspace: Workspace, study: Study) -> Iterator[tuple[str, Cost]]:
     """What was measured of the variants of a study; one each, of any of its seeds."""
     for variant in study.variants:
         for run in study.runs:
             if run.variant == variant and run.identity:
-                cost = read_cost(run_folder(root, run.identity))
+                cost = read_cost(workspace.run(run.identity))
                 if cost is not None:
                     yield variant, cost
                     break
@@ -104,16 +103,16 @@ class Prober:
 
     Args:
         device: that nothing else uses meanwhile.
-        root: above `results/`.
+        workspace: above `results/`.
     """
 
-    def __init__(self, device: "torch.device", root: Path) -> None:
+    def __init__(self, device: "torch.device", workspace: Workspace) -> None:
         import torch
 
         from ablate.runs.manifest import hardware
         from analysis import read_ground_truth
 
-        self.device, self.root, self.hardware = device, root, hardware()
+        self.device, self.workspace, self.hardware = device, workspace, hardware()
         gpu = device.type == "cuda"
         self.name = torch.cuda.get_device_name(device) if gpu else self.hardware.processor
         self.threads = torch.get_num_threads()
@@ -138,7 +137,7 @@ class Prober:
         message = ""
         torch.manual_seed(0)
         try:
-            benchmark_target = engine_of(config).benchmark_target(config, self.root, self.device, self._read)
+            benchmark_target = engine_of(config).benchmark_target(config, self.workspace, self.device, self._read)
             trained = self._load(benchmark_target, folder)
             times, peak = self._train(benchmark_target, config)
             iterations, seconds, spread = len(times), statistics.median(times), _spread(times)
@@ -261,7 +260,7 @@ def _ignore(_: str) -> None:
 
 
 def probe_study(
-    root: Path,
+    workspace: Workspace,
     study: Study,
     *,
     device: str = "auto",
@@ -275,7 +274,7 @@ def probe_study(
     environment are measured there, by a process of its own; what cannot be measured is said.
 
     Args:
-        root: above `results/`.
+        workspace: above `results/`.
         study: to measure.
         device: auto, cpu or cuda.
         again: also what was measured on this machine.
@@ -287,11 +286,11 @@ def probe_study(
     """
     from ablate.train.distributed import joined
 
-    started = [(variant, run) for variant in study.variants if (run := _measured_run(root, study, variant))]
+    started = [(variant, run) for variant in study.variants if (run := _measured_run(workspace, study, variant))]
     if not started:
         raise BadInput(
             f"no run of study {study.name!r} was started yet; "
-            f"run it: {shell_command('ablate', 'launch', root=root, study=study.name)}"
+            f"run it: {shell_command('ablate', 'launch', root=workspace.root, study=study.name)}"
         )
     here = [(variant, run) for variant, run in started if engine in ("", run.config.engine if run.config else "")]
     if not engine:
@@ -299,13 +298,13 @@ def probe_study(
         here = [(variant, run) for variant, run in here if run.config is None or run.config.engine not in elsewhere]
         for name, python in elsewhere.items():
             if python:
-                _probe_there(python, name, root, study, device, again, say)
+                _probe_there(python, name, workspace, study, device, again, say)
     if not here:
         return
     with joined(device) as processes:
-        prober = Prober(processes.device, root)
+        prober = Prober(processes.device, workspace)
         for variant, run in here:
-            folder = run_folder(root, run.identity)
+            folder = workspace.run(run.identity)
             old = read_cost(folder)
             if old is not None and not again and old.place == prober.place and not _is_out_of_date(old, folder):
                 continue
@@ -330,9 +329,9 @@ def _elsewhere(engines: Iterable[str], say: Callable[[str], None]) -> dict[str, 
 
 
 def _probe_there(
-    python: str, engine: str, root: Path, study: Study, device: str, again: bool, say: Callable[[str], None]
+    python: str, engine: str, workspace: Workspace, study: Study, device: str, again: bool, say: Callable[[str], None]
 ) -> None:
-    words = [python, "-m", "cli", "ablate", "probe", "--engine", engine, "--root", str(root.absolute())]
+    words = [python, "-m", "cli", "ablate", "probe", "--engine", engine, "--root", str(workspace.root.absolute())]
     words += ["--device", device, *(["--again"] if again else []), "--", study.name]
     with subprocess.Popen(
         words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=package_environment()
@@ -345,10 +344,10 @@ def _probe_there(
         say(f"not measured: the runs of engine {engine} (exit code {process.returncode} of {python})")
 
 
-def _measured_run(root: Path, study: Study, variant: str) -> StudyRun | None:
+def _measured_run(workspace: Workspace, study: Study, variant: str) -> StudyRun | None:
     """The run that stands for a variant: its first finished one, else its first one."""
     runs = [run for run in study.runs if run.variant == variant and run.blocked is None and run.identity]
-    folders = [(run, run_folder(root, run.identity)) for run in runs]
+    folders = [(run, workspace.run(run.identity)) for run in runs]
     begun = [(run, folder) for run, folder in folders if folder.path.is_dir()]
     finished = [run for run, folder in begun if folder.predictions.exists()]
     return next(iter([*finished, *(run for run, _ in begun)]), None)

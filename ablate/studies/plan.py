@@ -15,7 +15,7 @@ import msgspec
 from ablate.axes.base import Axis, AxisOptions, Variant, is_within
 from ablate.config.schema import Coco, Folder, Model, Pretrain, RunConfig, Shapes, epoch_of, pretraining_of
 from ablate.config.yaml import anchor_weights, load_config, parse_yaml, preset_names, scalar, with_changes
-from ablate.runs.folder import now, pretraining_name
+from ablate.runs.folder import Workspace, now, pretraining_name
 from ablate.studies.study import (
     CAREFUL,
     PretrainingRun,
@@ -100,8 +100,8 @@ CLASSES_OF_SHAPES = 6
 class StudyData:
     """The data of a study: its digests, its classes, and what a detector for them comes to."""
 
-    def __init__(self, base: RunConfig, root: Path, write: bool) -> None:
-        self.root, self.write = root, write
+    def __init__(self, base: RunConfig, workspace: Workspace, write: bool) -> None:
+        self.workspace, self.write = workspace, write
         self._truths: dict[Shapes | Coco, GroundTruth | None] = {}
         self._sizes: dict[bytes, Size] = {}
         self._weights: dict[bytes, str] = {}
@@ -127,7 +127,7 @@ class StudyData:
 
         key = msgspec.json.encode([config.init, config.model])
         if key not in self._weights:
-            self._weights[key] = initial_digest(config, self.root, write=self.write)
+            self._weights[key] = initial_digest(config, self.workspace, write=self.write)
         return self._weights[key]
 
     def _digests(self, config: RunConfig) -> tuple[str, str]:
@@ -138,8 +138,8 @@ class StudyData:
         from analysis import read_ground_truth
 
         if source not in self._truths:
-            there = isinstance(source, Coco) or self.write or shapes_folder(self.root).exists()
-            self._truths[source] = read_ground_truth(locate(source, self.root).annotations) if there else None
+            there = isinstance(source, Coco) or self.write or shapes_folder(self.workspace).exists()
+            self._truths[source] = read_ground_truth(locate(source, self.workspace).annotations) if there else None
         truth = self._truths[source]
         return "" if truth is None else truth.digest
 
@@ -173,13 +173,15 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     device: str = "auto"
 
 
-def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = None, write: bool = True) -> Study:
+def plan(
+    axis: Axis, request: Request, workspace: Workspace, *, crossed: Axis | None = None, write: bool = True
+) -> Study:
     """The study of an axis, or of two crossed.
 
     Args:
         axis: what is varied.
         request: what it is varied on.
-        root: above `results/`, where the embedded data lies.
+        workspace: above `results/`, where the embedded data lies.
         crossed: a second axis; every variant of the first is combined with every one of the second.
         write: make the embedded data set where it is missing; without it and the data, runs have no identity.
 
@@ -205,13 +207,13 @@ def plan(axis: Axis, request: Request, root: Path, *, crossed: Axis | None = Non
     baseline = _baseline(axis, crossed, variants, configs, base)
     chosen = _chosen(variants, request.only, baseline)
     known = {name: config for name, config in configs.items() if isinstance(config, RunConfig)}
-    data = StudyData(base, root, write)
+    data = StudyData(base, workspace, write)
     parts = [axis.name, *([crossed.name] if crossed else []), _base_name(request.base)]
     name = request.name or "-".join([*parts, *([base.engine] if base.engine != "vision" else [])])
     check_name(name)
     runs: list[StudyRun] = []
     pretrainings = _Pretrainings()
-    folder, files = configs_folder(root, name).relative_to(root), _file_names(variants)
+    folder, files = configs_folder(workspace, name).relative_to(workspace.root), _file_names(variants)
     sizes = {v.name: data.size(known[v.name].model) for v in chosen if v.name in known}
     for variant in chosen:
         for seed in request.seeds or (base.seed,):

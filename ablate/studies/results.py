@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -16,7 +15,7 @@ from ablate.axes.base import is_within
 from ablate.config.schema import Evaluate
 from ablate.data.sources import locate
 from ablate.execute.evaluation import IOU, Evaluation, Measured, read_evaluation
-from ablate.runs.folder import SCHEMA, Status, is_finished, read_json, run_folder
+from ablate.runs.folder import SCHEMA, Status, Workspace, is_finished, read_json
 from ablate.runs.manifest import Manifest
 from ablate.studies.benchmark import Cost, costs_of
 from ablate.studies.published import Finding, findings_of, is_of, matches
@@ -102,19 +101,19 @@ class _Run(msgspec.Struct, frozen=True):
     manifest: Manifest | None
 
 
-def summarise(root: Path, study: Study, iou_type: IouType = "bbox") -> Summary:
+def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") -> Summary:
     """The table of a study, from files alone.
 
     Raises:
         BadInput: its finished runs were trained or measured on different data, or measured under different settings.
     """
-    runs = [_read(root, run) for run in study.runs]
+    runs = [_read(workspace, run) for run in study.runs]
     finished = [run for run in runs if run.evaluation is not None]
     _check_comparable(study, finished)
     measured, other = (_boxes, _masks) if iou_type == "bbox" else (_masks, _boxes)
     if iou_type == "segm" and finished and all(run.evaluation.mask is None for run in finished if run.evaluation):
         raise BadInput(f"study {study.name!r} has no masks to compare; leave --iou-type away")
-    costs, notes = _comparable_costs(dict(costs_of(root, study)))
+    costs, notes = _comparable_costs(dict(costs_of(workspace, study)))
     base_ap = {run.run.seed: _ap(run, measured) for run in finished if run.run.variant == study.baseline}
     first = finished[0].evaluation if finished else None
     validation = (first.images, first.objects) if first else (0, 0)
@@ -150,12 +149,12 @@ def summarise(root: Path, study: Study, iou_type: IouType = "bbox") -> Summary:
     )
 
 
-def _read(root: Path, run: StudyRun) -> _Run:
+def _read(workspace: Workspace, run: StudyRun) -> _Run:
     if run.blocked is not None:
         return _Run(run, "blocked", run.blocked, None, None)
     if not run.identity:
         return _Run(run, "to run", "", None, None)
-    folder = run_folder(root, run.identity)
+    folder = workspace.run(run.identity)
     status = folder.read_status() or Status(state="prepared")
     if status.state != "finished":
         state = "to run" if status.state == "prepared" else status.state.replace("_", " ")
@@ -337,7 +336,7 @@ def _published(study: Study, findings: Sequence[Finding], beside: Sequence[Findi
 
 
 def compare_study(
-    root: Path,
+    workspace: Workspace,
     study: Study,
     iou_type: IouType = "bbox",
     *,
@@ -351,10 +350,10 @@ def compare_study(
         BadInput: the baseline or everything else is not finished, or the runs cannot be compared (other data, other
             settings).
     """
-    summary = summarise(root, study, iou_type)  # refuses what would compare numbers of different exams
+    summary = summarise(workspace, study, iou_type)  # refuses what would compare numbers of different exams
     finished: dict[str, list[StudyRun]] = {variant: [] for variant in study.variants}
     for run in study.runs:
-        if run.blocked is None and is_finished(run_folder(root, run.identity)):
+        if run.blocked is None and is_finished(workspace.run(run.identity)):
             finished[run.variant].append(run)
     if not finished[study.baseline]:
         raise BadInput(
@@ -372,11 +371,11 @@ def compare_study(
             f"study {study.name!r}: no variant but the baseline {study.baseline} has a finished run under one of its "
             "seeds; ablate launch runs what is not done"
         )
-    ground_truth = read_validation(root, study, paired[study.baseline][0])
+    ground_truth = read_validation(workspace, study, paired[study.baseline][0])
     candidates = [
         Candidate(
             variant,
-            tuple(read_detections(run_folder(root, run.identity).predictions, ground_truth) for run in runs),
+            tuple(read_detections(workspace.run(run.identity).predictions, ground_truth) for run in runs),
             tuple(run.seed for run in runs),
         )
         for variant, runs in paired.items()
@@ -397,14 +396,14 @@ def compare_study(
     )
 
 
-def read_validation(root: Path, study: Study, run: StudyRun) -> GroundTruth:
+def read_validation(workspace: Workspace, study: Study, run: StudyRun) -> GroundTruth:
     """What the runs of a study were measured on.
 
     Raises:
         BadInput: it is another than when the study was planned, or cannot be read.
     """
     assert run.config is not None  # only blocked runs have none
-    ground_truth = read_ground_truth(locate(run.config.data.validation, root).annotations)
+    ground_truth = read_ground_truth(locate(run.config.data.validation, workspace).annotations)
     if ground_truth.digest != study.validation_data:
         raise BadInput(
             f"{ground_truth.path}: has changed since study {study.name!r} was planned (digest "

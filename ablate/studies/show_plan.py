@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,7 +9,7 @@ import msgspec
 from ablate.axes.base import Axis, Variant
 from ablate.config.yaml import scalar
 from ablate.detector.flops import decimals
-from ablate.runs.folder import run_folder
+from ablate.runs.folder import Workspace
 from ablate.studies.published import Finding, findings_of
 from ablate.studies.study import CAREFUL, Size, Study, StudyRun, configs_folder, leaves, nested
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def plan_screen(study: Study, root: Path, *, written: bool) -> "list[RenderableType]":
+def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> "list[RenderableType]":
     """The variants of a study, what each changes against the baseline, what it costs, and how it stands."""
     from rich.table import Table
     from rich.text import Text
@@ -39,7 +38,7 @@ def plan_screen(study: Study, root: Path, *, written: bool) -> "list[RenderableT
         if CAREFUL in first.note:
             differs.append(f"\n{first.note[first.note.index(CAREFUL) :]}", style="yellow")
         size = ["", ""] if first.size is None else [shape(first.size) for shape in shapes]
-        table.add_row(Text(variant, style="bold" if baseline else ""), differs, *size, _stands(runs, root))
+        table.add_row(Text(variant, style="bold" if baseline else ""), differs, *size, _stands(runs, workspace))
     grid = Table.grid(padding=(0, 2))
     seeds = ", ".join(map(str, study.seeds))
     held = f"{study.base}, everything else held" + (f"; seeds {seeds}" if len(study.seeds) > 1 else f"; seed {seeds}")
@@ -48,12 +47,12 @@ def plan_screen(study: Study, root: Path, *, written: bool) -> "list[RenderableT
         ("asked by", study.source),
         ("base", held),
         ("for all", "; ".join(f"{key}: {scalar(value)}" for key, value in study.settings.items())),
-        ("plan", f"{configs_folder(root, study.name)}" if written else "nothing is written (--dry-run)"),
+        ("plan", f"{configs_folder(workspace, study.name)}" if written else "nothing is written (--dry-run)"),
     ):
         if value:
             grid.add_row(Text(name, style="bold"), value)
     for job in study.pretrainings:
-        state = run_folder(root, job.identity).read_status()
+        state = workspace.run(job.identity).read_status()
         stands = "to do" if state is None or state.state == "prepared" else state.state.replace("_", " ")
         recipe = job.pretraining.pretrain
         grid.add_row(
@@ -191,21 +190,21 @@ class _Short(dict[str, str]):
             self[key] = parts[-1] if last[parts[-1]] == 1 and parts[-1] != "type" else ".".join(parts[-2:])
 
 
-def _stands(runs: Sequence[StudyRun], root: Path) -> "Any":
+def _stands(runs: Sequence[StudyRun], workspace: Workspace) -> "Any":
     """How the runs of a variant stand, in words."""
     from rich.text import Text
 
     if runs[0].blocked is not None:
         return Text(runs[0].blocked, style="yellow")
-    states = Counter(_state(run, root) for run in runs)
+    states = Counter(_state(run, workspace) for run in runs)
     words = [state if len(runs) == 1 else f"{count} {state}" for state, count in states.items()]
     return Text(", ".join(words), style="green" if set(states) == {"finished"} else "")
 
 
-def _state(run: StudyRun, root: Path) -> str:
+def _state(run: StudyRun, workspace: Workspace) -> str:
     if not run.identity:
         return "to run"
-    status = run_folder(root, run.identity).read_status()
+    status = workspace.run(run.identity).read_status()
     if status is None or status.state == "prepared":
         return "to run"
     return status.state.replace("_", " ")

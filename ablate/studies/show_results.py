@@ -9,12 +9,12 @@ Published numbers that stand beside no run: a column a source and size, a row a 
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from ablate.detector.flops import decimals
+from ablate.runs.folder import Workspace
 from ablate.studies.results import ERRORS, METRICS, IouType, Published, Row, Summary, summarise
 from ablate.studies.study import Study
 from analysis.coco.ground_truth import GroundTruth
@@ -185,11 +185,11 @@ MARK = "†"  # not controlled
 NAMED = 3  # variants that a note of many names
 
 
-def show_table(root: Path, study: Study, iou_type: IouType = "bbox") -> None:
+def show_table(workspace: Workspace, study: Study, iou_type: IouType = "bbox") -> None:
     """Print the table of a study on standard output."""
     from analysis.render.errors import print_whole
 
-    print_whole(*summary_screen(summarise(root, study, iou_type)))
+    print_whole(*summary_screen(summarise(workspace, study, iou_type)))
 
 
 def summary_screen(summary: Summary) -> "list[RenderableType]":

@@ -20,7 +20,7 @@ import msgspec
 from ablate.config.identity import short_id
 from ablate.config.schema import Pretraining, RunConfig
 from ablate.config.yaml import merge, scalar
-from ablate.runs.folder import SCHEMA, pretraining_name, read_json, replacing, write_json
+from ablate.runs.folder import SCHEMA, Workspace, pretraining_name, read_json, replacing, write_json
 from ablate.shell import shell_command
 from analysis.exceptions import BadInput
 
@@ -145,26 +145,26 @@ def legible(name: str) -> str:
     return re.sub(r"[^a-z0-9._=]+", "-", ascii_name).strip("-.")[:LONGEST_SLUG].strip("-.")
 
 
-def study_folder(root: Path, name: str) -> Path:
+def study_folder(workspace: Workspace, name: str) -> Path:
     """Where a study's ``study.json`` lies, and what its launcher keeps."""
-    return root / "results" / "studies" / slug(name)
+    return workspace.root / "results" / "studies" / slug(name)
 
 
-def configs_folder(root: Path, name: str) -> Path:
+def configs_folder(workspace: Workspace, name: str) -> Path:
     """Where a study's YAML files lie."""
-    return root / "configs" / "studies" / slug(name)
+    return workspace.root / "configs" / "studies" / slug(name)
 
 
-def write_study(root: Path, study: Study) -> None:
+def write_study(workspace: Workspace, study: Study) -> None:
     """Write the plan, the configs, and last ``study.json``; the same plan again only becomes the newest.
 
     Raises:
         BadInput: another plan has this name, or the folders cannot be written.
     """
-    check_free(root, study)
-    path = study_folder(root, study.name) / "study.json"
-    texts = {configs_folder(root, study.name) / "plan.yaml": plan_text(study)}
-    texts |= {root / run.config_path: run_text(study, run) for run in study.runs if run.blocked is None}
+    check_free(workspace, study)
+    path = study_folder(workspace, study.name) / "study.json"
+    texts = {configs_folder(workspace, study.name) / "plan.yaml": plan_text(study)}
+    texts |= {workspace.root / run.config_path: run_text(study, run) for run in study.runs if run.blocked is None}
     try:
         for file, text in texts.items():
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -178,36 +178,36 @@ def write_study(root: Path, study: Study) -> None:
         ) from None
 
 
-def check_free(root: Path, study: Study) -> None:
+def check_free(workspace: Workspace, study: Study) -> None:
     """A study's name is free, or this study's already.
 
     Raises:
         BadInput: another plan has it, or the file that would say so is damaged.
     """
-    path = study_folder(root, study.name) / "study.json"
+    path = study_folder(workspace, study.name) / "study.json"
     if path.exists():
         _check_same(_read(path), study)
 
 
-def read_study(root: Path, name: str) -> Study:
+def read_study(workspace: Workspace, name: str) -> Study:
     """A study by its name or the name of its folder.
 
     Raises:
         BadInput: there is none of this name (the sentence lists those there are), or its file is damaged.
     """
-    folders = [study_folder(root, name), root / "results" / "studies" / name]
+    folders = [study_folder(workspace, name), workspace.root / "results" / "studies" / name]
     for folder in folders:
         if name and folder.parent == folders[0].parent and (folder / "study.json").exists():
             return _read(folder / "study.json")
-    names = [study.name for study in list_studies(root)]
-    there = f"there are: {', '.join(names)}" if names else _make_one(root)
-    raise BadInput(f"there is no study {name!r} under {root.absolute()}; {there}")
+    names = [study.name for study in list_studies(workspace)]
+    there = f"there are: {', '.join(names)}" if names else _make_one(workspace)
+    raise BadInput(f"there is no study {name!r} under {workspace.root.absolute()}; {there}")
 
 
-def list_studies(root: Path, warn: Callable[[str], None] = _ignore) -> list[Study]:
+def list_studies(workspace: Workspace, warn: Callable[[str], None] = _ignore) -> list[Study]:
     """All studies under a root, the newest last; a damaged one is left out, with a sentence to ``warn``."""
     found = []
-    for path in sorted((root / "results" / "studies").glob("*/study.json")):
+    for path in sorted((workspace.root / "results" / "studies").glob("*/study.json")):
         try:
             found.append(_read(path))
         except BadInput as error:
@@ -215,20 +215,20 @@ def list_studies(root: Path, warn: Callable[[str], None] = _ignore) -> list[Stud
     return sorted(found, key=lambda study: study.planned)
 
 
-def newest_study(root: Path, warn: Callable[[str], None] = _ignore) -> Study:
+def newest_study(workspace: Workspace, warn: Callable[[str], None] = _ignore) -> Study:
     """The study asked for last.
 
     Raises:
         BadInput: there is none.
     """
-    studies = list_studies(root, warn)
+    studies = list_studies(workspace, warn)
     if not studies:
-        raise BadInput(f"there is no study under {root.absolute()}; {_make_one(root)}")
+        raise BadInput(f"there is no study under {workspace.root.absolute()}; {_make_one(workspace)}")
     return studies[-1]
 
 
-def _make_one(root: Path) -> str:
-    return f"make one: {shell_command('ablate', 'attention', root=root)}"
+def _make_one(workspace: Workspace) -> str:
+    return f"make one: {shell_command('ablate', 'attention', root=workspace.root)}"
 
 
 def _read(path: Path) -> Study:

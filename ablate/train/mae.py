@@ -5,7 +5,6 @@ What a masked autoencoder makes of pictures, to look at: original, what it saw, 
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from PIL import Image
@@ -16,7 +15,7 @@ from ablate.config.schema import Pretraining
 from ablate.data.images import Crops, CropSet, find_images, stacked
 from ablate.data.loader import normalise
 from ablate.models.mae import MaskedAutoencoder
-from ablate.runs.folder import PretrainingFolder, replacing
+from ablate.runs.folder import PretrainingFolder, Workspace, replacing
 from ablate.train.checkpoint import write_tensors
 from ablate.train.distributed import Processes
 from ablate.train.logging import Curves
@@ -181,11 +180,11 @@ def as_input(images: Tensor, pretraining: Pretraining) -> Tensor:
     return normalise(images, sizes, pretraining.pixel_mean, pretraining.pixel_std)
 
 
-def picture_set(pretraining: Pretraining, root: Path) -> CropSet:
+def picture_set(pretraining: Pretraining, workspace: Workspace) -> CropSet:
     """The crops of a config; ``root`` is above `results/`."""
     settings = pretraining.pretrain
     return CropSet(
-        files=find_images(settings.images, root),
+        files=find_images(settings.images, workspace),
         side=settings.image_size,
         patches=(settings.image_size // pretraining.encoder.patch_size) ** 2,
         scale=settings.crop_scale,

@@ -94,7 +94,7 @@ def category_confusion(ground_truth: GroundTruth, detections: Detections, labels
 def with_costs(confusion: Confusion, matched_run: MatchedRun) -> Confusion:
     """The confusion with the points of the mean AP (0..100) of each pair, the costliest first.
 
-    In the ``coco`` convention the cost is exactly that of :meth:`Verdict.fixed` on the errors of the pair. In
+    In the ``coco`` convention the cost is exactly that of :meth:`MatchedRun.fixed` on the errors of the pair. In
     ``tidecv`` it is measured within the order of its fixed curves, over the categories in the mean before the fix.
 
     >>> from analysis import Settings, read_detections, read_ground_truth

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from ablate.execute.evaluation import Evaluation, Measured
-from ablate.runs.folder import RunFolder, Status, run_folder, write_json
+from ablate.runs.folder import RunFolder, Status, Workspace, write_json
 from ablate.runs.manifest import Hardware, Manifest
 from ablate.studies.benchmark import FILE, Cost
 from ablate.studies.results import ERRORS
@@ -47,7 +47,7 @@ def finish(
 
 def begin(root: Path, study: Study, run: StudyRun, status: Status) -> RunFolder:
     """A run folder in some state."""
-    folder = run_folder(root, run.identity)
+    folder = Workspace(root).run(run.identity)
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(
         training=run.training,

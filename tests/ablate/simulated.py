@@ -9,7 +9,7 @@ import numpy as np
 from ablate.config.yaml import dump_config
 from ablate.data.sources import locate
 from ablate.execute.evaluation import evaluate
-from ablate.runs.folder import RunFolder
+from ablate.runs.folder import RunFolder, Workspace
 from ablate.studies.study import Study, StudyRun
 from tests.ablate.finished import finish, probed
 
@@ -17,7 +17,7 @@ from tests.ablate.finished import finish, probed
 def simulate(root: Path, study: Study, run: StudyRun, quality: float, seed: int) -> RunFolder:
     """A finished run whose boxes and classes are the better, the nearer ``quality`` is to 1."""
     assert run.config is not None
-    truth = json.loads(locate(run.config.data.validation, root).annotations.read_text())
+    truth = json.loads(locate(run.config.data.validation, Workspace(root)).annotations.read_text())
     folder = finish(root, study, run, 1.0)
     folder.config.write_text(dump_config(run.config))
     folder.predictions.write_text(json.dumps(_predictions(truth, quality, seed)))

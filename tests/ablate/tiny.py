@@ -22,7 +22,7 @@ from ablate.config.schema import (
     ViT,
 )
 from ablate.config.yaml import with_changes
-from ablate.runs.folder import RunFolder, run_folder
+from ablate.runs.folder import RunFolder, Workspace
 from ablate.runs.manifest import make_manifest
 
 SIDE = 32
@@ -98,7 +98,7 @@ def tiny_config(data: Coco, **changes: object) -> RunConfig:
 
 def prepared(root: Path, config: RunConfig, name: str = "run") -> RunFolder:
     """A run folder with this config, as an engine gets it."""
-    folder = run_folder(root, name)
+    folder = Workspace(root).run(name)
     manifest = make_manifest(training=name, evaluation=name, seed=config.seed, training_data="", validation_data="")
     folder.prepare(config, manifest)
     return folder

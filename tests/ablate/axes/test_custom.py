@@ -7,6 +7,7 @@ import pytest
 from ablate.axes import AxisOptions
 from ablate.axes.custom import axis_from_file, axis_from_keys
 from ablate.config.yaml import load_config
+from ablate.runs.folder import Workspace
 from ablate.studies.plan import Request, plan
 from analysis.exceptions import BadInput
 
@@ -71,7 +72,7 @@ def test_a_key_or_value_that_does_not_exist_is_refused_before_anything_is_planne
     request_: str, sentence: str, tmp_path: Path
 ) -> None:
     with pytest.raises(BadInput, match=sentence):
-        plan(axis_from_keys([request_]), Request(), tmp_path, write=False)
+        plan(axis_from_keys([request_]), Request(), Workspace(tmp_path), write=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -92,7 +93,7 @@ def test_a_file_is_an_axis_and_what_it_smuggles_in_is_named(tmp_path: Path) -> N
     path.write_text(FILE)
     axis = axis_from_file(path)
     assert axis.baseline == "large"
-    study = plan(axis, Request(), tmp_path, write=False)
+    study = plan(axis, Request(), Workspace(tmp_path), write=False)
     assert {run.variant: run.uncontrolled for run in study.runs} == {"small": (), "large": (), "cheat": ("train.lr",)}
 
 

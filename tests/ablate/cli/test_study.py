@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ablate.axes import AXES
+from ablate.runs.folder import Workspace
 from ablate.studies.study import list_studies, read_study
 from tests.ablate.finished import finish
 from tests.command_line import run
@@ -36,7 +37,7 @@ def test_planning_then_the_table(
     assert "2 to run" in out
     (hint,) = [line.removeprefix("Run it: ") for line in out.splitlines() if line.startswith("Run it: ")]
     assert hint.endswith(f"cli.py ablate launch --root '{shapes_root}' head-tiny-shapes")
-    (study,) = list_studies(shapes_root)
+    (study,) = list_studies(Workspace(shapes_root))
     assert [(r.variant, r.seed) for r in study.runs] == [("paper", 0), ("paper", 1), ("plain", 0), ("plain", 1)]
     for planned in study.runs:
         finish(shapes_root, study, planned, 40.0 + planned.seed)
@@ -119,7 +120,7 @@ def test_json_of_a_plan_is_one_document(
     assert document["name"] == "ü 1"
     assert document["unit"] == "lr"
     assert [record["changes"] for record in document["runs"]] == [{"train.lr": 0.001}, {"train.lr": 0.002}]
-    assert document["runs"][0]["identity"] == read_study(shapes_root, "ü 1").runs[0].identity
+    assert document["runs"][0]["identity"] == read_study(Workspace(shapes_root), "ü 1").runs[0].identity
 
 
 def test_a_file_is_an_axis_and_can_be_crossed(

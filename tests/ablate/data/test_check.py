@@ -16,6 +16,7 @@ from ablate.cli.data import app
 from ablate.config.schema import Coco, Shapes
 from ablate.data.check import check, check_overlap
 from ablate.data.sources import Files, data_from, files_of, locate
+from ablate.runs.folder import Workspace
 from analysis import read_ground_truth
 from analysis.exceptions import BadInput
 from tests.shared_data import shared_data
@@ -211,7 +212,7 @@ def test_a_coco_root_is_understood(names: tuple[str, str], images: tuple[str, st
 def test_other_addresses_are_understood(small: Writer, tmp_path: Path) -> None:
     files = small()
     four = data_from([str(files.annotations), str(files.images)] * 2)
-    assert locate(four.train, tmp_path) == files
+    assert locate(four.train, Workspace(tmp_path)) == files
     assert data_from(["shapes"]).train == Shapes(split="train")
     (tmp_path / "data.yaml").write_text(
         f"train: {{type: shapes, split: train, images: 10}}\n"
@@ -219,7 +220,7 @@ def test_other_addresses_are_understood(small: Writer, tmp_path: Path) -> None:
     )
     data = data_from([str(tmp_path / "data.yaml")])
     assert data.train == Shapes(split="train", images=10)
-    assert locate(data.validation, tmp_path) == files
+    assert locate(data.validation, Workspace(tmp_path)) == files
     (tmp_path / "run.yaml").write_text("base: tiny-shapes\ndata: {train: {images: 20}}\n")
     assert data_from([str(tmp_path / "run.yaml")]).train == Shapes(split="train", images=20)
 
@@ -254,18 +255,18 @@ def test_the_first_images_of_shapes_are_a_data_set(shapes_root: Path, tmp_path: 
     folder = tmp_path / "results" / "data"
     folder.mkdir(parents=True)
     (folder / "shapes-1").symlink_to(shapes_root)
-    files = locate(Shapes(split="validation", images=5), tmp_path)
-    few, all_of_them = read_ground_truth(files.annotations), locate(Shapes(split="validation"), tmp_path)
+    files = locate(Shapes(split="validation", images=5), Workspace(tmp_path))
+    few, all_of_them = read_ground_truth(files.annotations), locate(Shapes(split="validation"), Workspace(tmp_path))
     assert few.image_id == read_ground_truth(all_of_them.annotations).image_id[:5]
     assert files.images == all_of_them.images
     assert len(few) > 5
-    assert locate(Shapes(split="validation", images=5), tmp_path) == files
+    assert locate(Shapes(split="validation", images=5), Workspace(tmp_path)) == files
     with pytest.raises(BadInput, match="shapes has 240 images in this split, not 241"):
-        locate(Shapes(split="validation", images=241), tmp_path)
+        locate(Shapes(split="validation", images=241), Workspace(tmp_path))
 
 
 def test_shapes_is_checked_and_written_where_it_is_told(shapes_root: Path, tmp_path: Path) -> None:
-    assert set(files_of([str(shapes_root)], tmp_path)) == {"train", "validation"}
+    assert set(files_of([str(shapes_root)], Workspace(tmp_path))) == {"train", "validation"}
     refused = CliRunner().invoke(app, ["shapes", "--out", str(shapes_root)])
     assert isinstance(refused.exception, BadInput)
     assert "exists already" in str(refused.exception)

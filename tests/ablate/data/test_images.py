@@ -12,6 +12,7 @@ from PIL import Image
 
 from ablate.config.schema import Folder, Shapes
 from ablate.data.images import CropSet, ImageFolder, find_images, random_box, stacked
+from ablate.runs.folder import Workspace
 from analysis.exceptions import BadInput
 
 
@@ -29,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def pictures(folder: Path) -> ImageFolder:
-    return find_images(Folder(path=str(folder)), folder)
+    return find_images(Folder(path=str(folder)), Workspace(folder))
 
 
 def crops(folder: Path, **changes: object) -> CropSet:
@@ -52,9 +53,9 @@ def test_images_are_found_below_and_named_by_names_and_sizes(folder: Path, tmp_p
 
 
 def test_the_embedded_images_go_by_their_annotations(shapes_root: Path) -> None:
-    few = find_images(Shapes(split="train", images=5), shapes_root)
+    few = find_images(Shapes(split="train", images=5), Workspace(shapes_root))
     assert few.names == tuple(f"{number:06d}.png" for number in range(5))
-    assert few.digest != find_images(Shapes(split="train", images=6), shapes_root).digest
+    assert few.digest != find_images(Shapes(split="train", images=6), Workspace(shapes_root)).digest
 
 
 def test_what_is_no_folder_of_images_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -123,10 +123,10 @@ KILLED = """
     from pathlib import Path
     sys.path.insert(0, sys.argv[1])
     torch.set_num_threads(1)
-    from ablate.engines.base import Habits
+    from ablate.train.outcome import RuntimeOptions
     from ablate.runs.folder import RunFolder
     from tests.ablate.detector.test_training import trainer_of
-    trainer = trainer_of(RunFolder(Path(sys.argv[2])), Habits(checkpoint_iterations=2))
+    trainer = trainer_of(RunFolder(Path(sys.argv[2])), RuntimeOptions(checkpoint_iterations=2))
     step = trainer._step
     def told(*arguments):
         print("step", trainer.iteration, flush=True)

@@ -13,7 +13,7 @@ from ablate.config.schema import RunConfig
 from ablate.config.yaml import with_changes
 from ablate.execute.evaluation import read_evaluation
 from ablate.execute.run import Executed, execute
-from ablate.runs.folder import RunFolder
+from ablate.runs.folder import RunFolder, Workspace
 from ablate.train.checkpoint import load_checkpoint
 from ablate.train.distributed import MODEL, Layout, Processes, derived
 from ablate.train.outcome import RunFailed, RuntimeOptions
@@ -27,7 +27,7 @@ CPU = Processes(0, 1, torch.device("cpu"))
 
 
 def run(config: RunConfig, root: Path, **runtime: Any) -> Executed:
-    return execute(config, root, RuntimeOptions(device="cpu", workers=0, **runtime))
+    return execute(config, Workspace(root), RuntimeOptions(device="cpu", workers=0, **runtime))
 
 
 def config_of(data: Any, **changes: Any) -> RunConfig:
@@ -191,7 +191,7 @@ def test_a_damaged_image_is_named(data: Any, tmp_path: Path) -> None:
 def test_the_probe_measures_it(data: Any, finished: RunFolder) -> None:
     from ablate.studies.benchmark import Prober
 
-    cost = Prober(torch.device("cpu"), finished.root).measure(finished.read_config(), finished)
+    cost = Prober(torch.device("cpu"), finished.workspace).measure(finished.read_config(), finished)
     assert cost.peak_gib is not None
     assert cost.peak_gib > 0
     assert cost.iterations >= 10
@@ -251,7 +251,7 @@ def test_the_file_of_a_run_is_the_exported_one(finished: RunFolder) -> None:
     from ablate.engines.lazyconfig import facts_of, lazyconfig_text
 
     config = finished.read_config()
-    text = lazyconfig_text(config, facts_of(config, finished.root), finished.path.name)
+    text = lazyconfig_text(config, facts_of(config, finished.workspace), finished.path.name)
     assert (finished.path / "lazyconfig.py").read_text() == text
 
 

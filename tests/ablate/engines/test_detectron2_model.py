@@ -13,6 +13,7 @@ from ablate.data.sources import locate
 from ablate.detector.mask_rcnn import Detector, build_detector
 from ablate.detector.training import training_set
 from ablate.engines.lazyconfig import facts_of, lazyconfig_text
+from ablate.runs.folder import Workspace
 from ablate.train.distributed import generator
 from analysis import read_ground_truth
 from tests.ablate.engines.detectron2_names import renamed
@@ -61,7 +62,7 @@ def loaded(config: RunConfig, folder: Path) -> Any:
     from detectron2.config import LazyConfig
 
     path = folder / "config.py"
-    path.write_text(lazyconfig_text(config, facts_of(config, folder), "test"), encoding="utf-8")
+    path.write_text(lazyconfig_text(config, facts_of(config, Workspace(folder)), "test"), encoding="utf-8")
     return LazyConfig.load(str(path))
 
 
@@ -103,7 +104,7 @@ def test_the_same_weights_give_the_same_features(kind: str, data: Any, tmp_path:
 
 
 def sample_of(config: RunConfig, folder: Path, index: int) -> Any:
-    files = locate(config.data.train, folder)
+    files = locate(config.data.train, Workspace(folder))
     return training_set(config, read_ground_truth(files.annotations), files)[0, index]
 
 
@@ -245,7 +246,9 @@ def test_detectron2s_own_backbone_gives_the_same_features(changes: dict[str, Any
     }
     config = config_of("simple", data, **{**native, **changes})
     path = tmp_path / "config.py"
-    path.write_text(lazyconfig_text(config, facts_of(config, tmp_path), "test", native=True), encoding="utf-8")
+    path.write_text(
+        lazyconfig_text(config, facts_of(config, Workspace(tmp_path)), "test", native=True), encoding="utf-8"
+    )
     torch.manual_seed(3)
     ours = build_detector(config.model, 2).eval()
     with torch.no_grad():

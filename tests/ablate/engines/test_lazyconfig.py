@@ -11,6 +11,7 @@ from ablate.config.schema import Coco, Data, RunConfig
 from ablate.config.yaml import load_config, with_changes
 from ablate.data.sources import Files
 from ablate.engines.lazyconfig import Facts, data_set_name, facts_of, lazyconfig_text, milestone_iteration
+from ablate.runs.folder import Workspace
 from analysis.exceptions import BadInput
 from tests.ablate.tiny import write_data
 from tests.command_line import run
@@ -26,7 +27,7 @@ def golden(name: str, text: str) -> None:
 
 
 def text_of(config: RunConfig, name: str = "vit-b-coco", *, native: bool = False) -> str:
-    return lazyconfig_text(config, facts_of(config, Path("/nowhere")), name, native=native)
+    return lazyconfig_text(config, facts_of(config, Workspace(Path("/nowhere"))), name, native=native)
 
 
 def imported(text: str) -> set[str]:
@@ -68,30 +69,30 @@ def test_no_line_is_too_long() -> None:
 
 
 def test_facts_of_coco_that_is_elsewhere() -> None:
-    facts = facts_of(load_config("vit-b-coco"), Path("/nowhere"))
+    facts = facts_of(load_config("vit-b-coco"), Workspace(Path("/nowhere")))
     assert (facts.images, facts.classes, facts.masks_as) == (117_266, 80, "polygon")
     keep = load_config("vit-b-coco", ["data.images_without_boxes=keep"])
-    assert facts_of(keep, Path("/nowhere")).images == 118_287
+    assert facts_of(keep, Workspace(Path("/nowhere"))).images == 118_287
 
 
 def test_facts_of_data_that_is_here(tmp_path: Path) -> None:
     source = write_data(tmp_path / "data", images=5, empty=(2,))
     base = load_config("tiny-shapes")
     config = with_changes(base, {"data": _both(source)})
-    facts = facts_of(config, tmp_path)
+    facts = facts_of(config, Workspace(tmp_path))
     assert (facts.images, facts.classes, facts.masks_as) == (4, 2, "polygon")
-    assert facts_of(with_changes(config, {"data.images_without_boxes": "keep"}), tmp_path).images == 5
+    assert facts_of(with_changes(config, {"data.images_without_boxes": "keep"}), Workspace(tmp_path)).images == 5
     document = json.loads(Path(source.annotations).read_text())
     document["annotations"][0]["segmentation"] = {"size": [32, 40], "counts": [0, 5, 32 * 40 - 5]}
     Path(source.annotations).write_text(json.dumps(document))
-    assert facts_of(config, tmp_path).masks_as == "bitmask"
+    assert facts_of(config, Workspace(tmp_path)).masks_as == "bitmask"
 
 
 def test_other_data_that_is_elsewhere_is_refused(tmp_path: Path) -> None:
     missing = Coco(annotations=str(tmp_path / "mine.json"), images=str(tmp_path))
     config = with_changes(load_config("tiny-shapes"), {"data": _both(missing)})
     with pytest.raises(BadInput, match=r"mine\.json: no such file of annotations.* --data"):
-        facts_of(config, tmp_path)
+        facts_of(config, Workspace(tmp_path))
 
 
 def _both(source: Coco) -> dict[str, object]:

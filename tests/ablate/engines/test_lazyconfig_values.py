@@ -12,6 +12,7 @@ from ablate.config.schema import ResNet, RunConfig
 from ablate.config.yaml import load_config, with_changes
 from ablate.engines.lazyconfig import Facts, facts_of, lazyconfig_text
 from ablate.engines.lazyconfig_native import reasons_against
+from ablate.runs.folder import Workspace
 from ablate.studies.study import leaves
 from ablate.train.optim import lr_factor
 from analysis.exceptions import BadInput
@@ -82,7 +83,7 @@ def test_every_value_of_every_axis_and_preset(root: Path, tmp_path: Path) -> Non
     seen = 0
     for name, config in every_config():
         key = msgspec.json.encode(config.data)
-        facts = facts_by_data.setdefault(key, facts_of(config, root))
+        facts = facts_by_data.setdefault(key, facts_of(config, Workspace(root)))
         cfg = loaded(config, facts, tmp_path)
         wanted = leaves(msgspec.to_builtins(config))
         found = values_in(cfg, config, facts)
@@ -285,7 +286,7 @@ def test_models_have_as_many_parameters_as_ours(root: Path, tmp_path: Path) -> N
         if key in counted or name.startswith(("vit-b-coco: ", "vit-l-coco: ")):
             continue
         counted.add(key)
-        facts = facts_of(config, root)
+        facts = facts_of(config, Workspace(root))
         with torch.device("meta"):
             theirs = instantiate(loaded(config, facts, tmp_path).model)
             ours = build_detector(config.model, facts.classes)
@@ -305,7 +306,7 @@ def test_native_models_have_as_many_parameters_too(root: Path, tmp_path: Path) -
         "model.backbone.attention.window_size": 4,
     }
     base = with_changes(load_config("tiny-shapes"), changes)
-    facts, seen = facts_of(base, root), set()
+    facts, seen = facts_of(base, Workspace(root)), set()
     for axis in ("attention", "placement", "propagation", "position", "head"):
         for variant in AXES[axis].variants(base, AxisOptions()):
             if variant.blocked:

@@ -9,7 +9,7 @@ import pytest
 from ablate.config.yaml import load_config
 from ablate.execute.evaluation import read_evaluation
 from ablate.execute.run import execute
-from ablate.runs.folder import RunFolder
+from ablate.runs.folder import RunFolder, Workspace
 from ablate.train.outcome import RuntimeOptions
 from tests.shared_data import shared_data
 
@@ -22,7 +22,7 @@ LARGER = (
 
 
 def run(root: Path, *changes: str) -> RunFolder:
-    return execute(load_config("tiny-shapes", changes), root, RuntimeOptions(device="cpu")).folder
+    return execute(load_config("tiny-shapes", changes), Workspace(root), RuntimeOptions(device="cpu")).folder
 
 
 def real(path: Path, images: Path) -> str:

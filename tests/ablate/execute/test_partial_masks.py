@@ -13,6 +13,7 @@ from ablate.data.check import check
 from ablate.data.coco import TrainingSet
 from ablate.data.sources import Files
 from ablate.execute.run import execute
+from ablate.runs.folder import Workspace
 from ablate.train.outcome import RuntimeOptions
 from analysis import read_ground_truth
 from analysis.exceptions import BadInput
@@ -80,5 +81,5 @@ def test_what_cannot_be_measured_is_refused_before_training(crowd: int, tmp_path
     config = tiny_config(write_data(tmp_path / "train"))
     config = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, validation=validation))
     with pytest.raises(BadInput, match=r"1 of 9 annotations have no segmentation .* set model\.detector\.masks=false"):
-        execute(config, tmp_path, RuntimeOptions(device="cpu"))
+        execute(config, Workspace(tmp_path), RuntimeOptions(device="cpu"))
     assert not list((tmp_path / "results" / "runs").glob("*/checkpoints/*"))

@@ -15,7 +15,7 @@ from ablate.config.yaml import dump_config, load_config, parse, parse_yaml, with
 from ablate.detector.init_weights import initial_digest
 from ablate.execute.pretraining import execute_from_the_start, pretrain, pretrain_first
 from ablate.execute.run import execute
-from ablate.runs.folder import read_json
+from ablate.runs.folder import Workspace, read_json
 from ablate.runs.manifest import Manifest
 from ablate.studies.plan import Request, plan
 from ablate.studies.study import Study, StudyRun, plan_text, read_study, write_study
@@ -60,8 +60,8 @@ def pretrained_config(data: Coco, **changes: object) -> RunConfig:
 def study_of(data: Coco, root: Path, axis: str = "pretrain", name: str = "", **changes: object) -> Study:
     base = root / f"base {name}.yaml"
     base.write_text(dump_config(pretrained_config(data, **changes)))
-    study = plan(AXES[axis], Request(base=str(base), name=name or axis), root)
-    write_study(root, study)
+    study = plan(AXES[axis], Request(base=str(base), name=name or axis), Workspace(root))
+    write_study(Workspace(root), study)
     return study
 
 
@@ -92,7 +92,7 @@ def test_the_recipe_survives_yaml_and_every_field_counts(data: Coco) -> None:
 
 def test_a_run_is_named_after_the_pretraining_and_the_epoch(data: Coco, tmp_path: Path) -> None:
     config = pretrained_config(data)
-    digest = initial_digest(config, tmp_path)
+    digest = initial_digest(config, Workspace(tmp_path))
     name = training_identity(config, "t", digest)
     assert training_identity(with_changes(config, {"init.pretraining.images.path": "/moved"}), "t", digest) == name
     assert training_identity(config, "t", "other") != name
@@ -144,7 +144,7 @@ def test_a_study_names_what_it_needs_and_two_studies_share_it(data: Coco, tmp_pa
     }
     assert study.jobs == (*study.pretrainings, *study.runs)
     assert [job.epochs for job in study.pretrainings] == [(1,), (2,), (4,)]
-    assert msgspec.to_builtins(read_study(tmp_path, "pretrain")) == msgspec.to_builtins(study)
+    assert msgspec.to_builtins(read_study(Workspace(tmp_path), "pretrain")) == msgspec.to_builtins(study)
     text = plan_text(study)
     assert all(f"results: results/{job.identity}" in text for job in study.pretrainings)
     for run in study.runs:
@@ -159,13 +159,13 @@ def test_a_study_names_what_it_needs_and_two_studies_share_it(data: Coco, tmp_pa
 def test_other_seeds_share_the_weights_and_a_middle_epoch_is_kept(data: Coco, tmp_path: Path) -> None:
     base = tmp_path / "base.yaml"
     base.write_text(dump_config(pretrained_config(data)))
-    made = plan(AXES["schedule"], Request(base=str(base), seeds=(0, 1, 2)), tmp_path)
+    made = plan(AXES["schedule"], Request(base=str(base), seeds=(0, 1, 2)), Workspace(tmp_path))
     assert len(made.pretrainings) == 1
     assert {run.needs for run in made.runs} == {(made.pretrainings[0].identity,)}
     from ablate.axes.custom import axis_from_keys
 
     axis = axis_from_keys(["init.pretraining_epoch=1,last"])
-    made = plan(axis, Request(base=str(base)), tmp_path)
+    made = plan(axis, Request(base=str(base)), Workspace(tmp_path))
     assert [job.epochs for job in made.pretrainings] == [(1, 2)]
 
 
@@ -185,7 +185,7 @@ def test_without_a_recipe_nothing_is_begun_unasked() -> None:
 
 
 def test_a_dry_run_makes_nothing(tmp_path: Path) -> None:
-    study = plan(AXES["pretrain"], Request(), tmp_path, write=False)
+    study = plan(AXES["pretrain"], Request(), Workspace(tmp_path), write=False)
     assert list(tmp_path.iterdir()) == []
     assert study.pretrainings == ()
     assert {run.identity for run in study.runs} == {""}
@@ -198,18 +198,18 @@ def test_a_study_from_its_first_pretraining_to_its_last_run(data: Coco, tmp_path
         for job in study.jobs:
             if isinstance(job, StudyRun):
                 assert job.config is not None
-                execute(job.config, tmp_path, HABITS, identity=job.identity)
+                execute(job.config, Workspace(tmp_path), HABITS, identity=job.identity)
             else:
-                pretrain(job.pretraining, tmp_path, HABITS, keep=job.epochs, name=job.identity)
+                pretrain(job.pretraining, Workspace(tmp_path), HABITS, keep=job.epochs, name=job.identity)
     (job,) = study.pretrainings
-    folder = pretrain(job.pretraining, tmp_path, HABITS, keep=job.epochs, name=job.identity).folder
+    folder = pretrain(job.pretraining, Workspace(tmp_path), HABITS, keep=job.epochs, name=job.identity).folder
     assert folder.path == tmp_path / "results" / job.identity
     status = folder.read_status()
     assert status is not None
     assert (status.state, status.iteration) == ("finished", status.iterations)
     assert status.iterations > 0
     assert [event["event"] for event in folder.read_events()] == ["started", "weights kept", "trained", "finished"]
-    run = execute(study.runs[1].config, tmp_path, HABITS, identity=study.runs[1].identity).folder  # type: ignore[arg-type]
+    run = execute(study.runs[1].config, Workspace(tmp_path), HABITS, identity=study.runs[1].identity).folder  # type: ignore[arg-type]
     (loaded,) = (event for event in run.read_events() if event["event"] == "weights loaded")
     assert loaded["family"] == "MAE"
     assert loaded["file"] == str(folder.weights_after(1))
@@ -220,16 +220,16 @@ def test_a_study_from_its_first_pretraining_to_its_last_run(data: Coco, tmp_path
 def test_a_run_does_not_begin_without_its_weights(data: Coco, tmp_path: Path) -> None:
     config = pretrained_config(data, epochs=2)
     with pytest.raises(BadInput, match=r"0002.pth: a run starts from these weights, and they are not there; pre-train"):
-        execute(config, tmp_path, HABITS)
-    folder = pretrain(pretraining_of(config), tmp_path, HABITS).folder
+        execute(config, Workspace(tmp_path), HABITS)
+    folder = pretrain(pretraining_of(config), Workspace(tmp_path), HABITS).folder
     middle = with_changes(config, {"init.pretraining_epoch": 1})
     with pytest.raises(BadInput, match=r"epoch 1 was not kept: move .* away"):
-        execute(middle, tmp_path, HABITS)
+        execute(middle, Workspace(tmp_path), HABITS)
     with pytest.raises(BadInput, match=r"is finished, and epoch 1 was not kept"):
-        pretrain_first(middle, tmp_path, HABITS)
+        pretrain_first(middle, Workspace(tmp_path), HABITS)
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(Path(data.images) / "new.png")
     with pytest.raises(BadInput, match=r"its images or this program changed since it was planned"):
-        pretrain(pretraining_of(config), tmp_path, HABITS, name=f"pretraining/{folder.path.name}")
+        pretrain(pretraining_of(config), Workspace(tmp_path), HABITS, name=f"pretraining/{folder.path.name}")
 
 
 def test_precision_is_resolved_before_anything_is_named(
@@ -237,18 +237,20 @@ def test_precision_is_resolved_before_anything_is_named(
 ) -> None:
     """One run and its pre-training, as a single command carries them out; with processes of torchrun they meet once."""
     config = pretrained_config(data, precision="auto", epochs=1, warmup_epochs=0.25)
-    folder = execute_from_the_start(with_changes(config, {"train.precision": "auto"}), tmp_path, HABITS).folder
+    folder = execute_from_the_start(
+        with_changes(config, {"train.precision": "auto"}), Workspace(tmp_path), HABITS
+    ).folder
     stored = folder.read_config()
-    assert stored == execute(stored, tmp_path, HABITS).folder.read_config()
+    assert stored == execute(stored, Workspace(tmp_path), HABITS).folder.read_config()
     assert isinstance(stored.init.pretraining, Pretrain)
     Path(data.images).rename(tmp_path / "moved")
     moved = {"init.pretraining.images.path": "moved", "data.train.images": "moved", "data.validation.images": "moved"}
     monkeypatch.chdir(tmp_path)
-    again = execute_from_the_start(with_changes(stored, moved), tmp_path, HABITS).folder
+    again = execute_from_the_start(with_changes(stored, moved), Workspace(tmp_path), HABITS).folder
     assert again.path == folder.path, "moved images are the same run"
     assert (stored.train.precision, stored.init.pretraining.precision) == ("fp32", "fp32")
     with pytest.raises(BadInput, match=r"precision=auto: a variant must say which one"):
-        initial_digest(with_changes(config, moved), tmp_path)
+        initial_digest(with_changes(config, moved), Workspace(tmp_path))
 
 
 def test_the_detector_starts_from_the_encoder(data: Coco, tmp_path: Path) -> None:
@@ -256,9 +258,9 @@ def test_the_detector_starts_from_the_encoder(data: Coco, tmp_path: Path) -> Non
     from ablate.detector.mask_rcnn import build_detector
 
     config = pretrained_config(data)
-    folder = pretrain(pretraining_of(config), tmp_path, HABITS).folder
+    folder = pretrain(pretraining_of(config), Workspace(tmp_path), HABITS).folder
     detector = build_detector(config.model, 2)
-    load_initial(detector.backbone, config, initial_digest(config, tmp_path), tmp_path)
+    load_initial(detector.backbone, config, initial_digest(config, Workspace(tmp_path)), Workspace(tmp_path))
     state = torch.load(folder.weights_after(2), weights_only=True)["model"]
     own = detector.backbone.state_dict()
     for name in ("blocks.0.attn.qkv.weight", "blocks.3.mlp.fc2.bias"):

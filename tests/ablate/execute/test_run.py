@@ -7,7 +7,7 @@ import pytest
 from ablate.config.schema import Coco
 from ablate.execute import run as execution
 from ablate.execute.run import execute, prepare
-from ablate.runs.folder import RunFolder
+from ablate.runs.folder import RunFolder, Workspace
 from ablate.train.outcome import Interrupted, RanOutOfMemory, RunFailed, RuntimeOptions
 from analysis.exceptions import BadInput
 from tests.ablate.tiny import prepared, tiny_config, write_data
@@ -81,15 +81,15 @@ def test_the_holder_sweeps_up_what_kills_left_and_links_both_checkpoints(
     tmp_path: Path, data: Coco, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine_that_raises(monkeypatch, Interrupted("enough"))
-    trained = prepare(tiny_config(data), tmp_path, "cpu")
+    trained = prepare(tiny_config(data), Workspace(tmp_path), "cpu")
     for iteration in (4, 6):
         trained.checkpoint(iteration).write_bytes(b"%d" % iteration)
     config = tiny_config(data, evaluate__max_detections=3)
-    folder = prepare(config, tmp_path, "cpu")
+    folder = prepare(config, Workspace(tmp_path), "cpu")
     assert folder.path != trained.path
     cut_short = folder.checkpoints / ".00000002.pt.x1y2.part"
     cut_short.write_bytes(b"half")
     with pytest.raises(Interrupted):
-        execute(config, tmp_path, HABITS)
+        execute(config, Workspace(tmp_path), HABITS)
     assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["00000004.pt", "00000006.pt"]
     assert folder.checkpoint(4).samefile(trained.checkpoint(4))

@@ -12,7 +12,7 @@ import torch
 from ablate.config.schema import RunConfig
 from ablate.execute.run import execute
 from ablate.runs import folder as store
-from ablate.runs.folder import RunFolder
+from ablate.runs.folder import RunFolder, Workspace
 from ablate.runs.manifest import Manifest
 from ablate.train.outcome import Interrupted, RuntimeOptions
 from analysis.exceptions import BadInput, DetablateError
@@ -41,7 +41,9 @@ def undisturbed(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def carry_out(config: RunConfig, root: Path, say: Callable[[str], None] = print) -> RunFolder:
-    return execute(config, root, RuntimeOptions(device="cpu", workers=0, checkpoint_iterations=2, say=say)).folder
+    return execute(
+        config, Workspace(root), RuntimeOptions(device="cpu", workers=0, checkpoint_iterations=2, say=say)
+    ).folder
 
 
 def assert_same(one: RunFolder, other: RunFolder) -> None:
@@ -93,7 +95,7 @@ def test_a_disk_that_is_full_for_a_moment_interrupts(
     monkeypatch.setattr(store.os, "fsync", flaky)
     with pytest.raises(Interrupted):
         carry_out(config, tmp_path)
-    (folder,) = store.run_folders(tmp_path)
+    (folder,) = store.Workspace(tmp_path).runs()
     status = folder.read_status()
     assert status is not None
     assert status.state == "interrupted"
@@ -163,14 +165,14 @@ def test_a_clock_that_goes_backwards(
 
 def test_data_that_changed_since_the_plan_are_refused(config: RunConfig, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"0123456789ab: its data, weights or this program changed since it was"):
-        execute(config, tmp_path, RuntimeOptions(device="cpu"), identity="0123456789ab")
-    assert store.run_folders(tmp_path) == []
+        execute(config, Workspace(tmp_path), RuntimeOptions(device="cpu"), identity="0123456789ab")
+    assert store.Workspace(tmp_path).runs() == []
 
 
 def test_a_result_that_somebody_else_reached_first_stays(config: RunConfig, tmp_path: Path) -> None:
     folder = carry_out(config, tmp_path)
     folder.write_status(store.Status(state="out_of_memory", message="31.9 GiB reached"))
-    execute(config, tmp_path, RuntimeOptions(device="cpu"), again=False)
+    execute(config, Workspace(tmp_path), RuntimeOptions(device="cpu"), again=False)
     assert state(folder) == "out_of_memory"
-    execute(config, tmp_path, RuntimeOptions(device="cpu", workers=0), again=True)
+    execute(config, Workspace(tmp_path), RuntimeOptions(device="cpu", workers=0), again=True)
     assert state(folder) == "finished"

@@ -7,6 +7,7 @@ from pathlib import Path
 from ablate.launch import local
 from ablate.launch.base import Options, worker_command
 from ablate.launch.view import PlainView
+from ablate.runs.folder import Workspace
 from ablate.studies.study import read_study
 from tests.ablate.launch.studies import player_command
 
@@ -17,5 +18,7 @@ if __name__ == "__main__":
         local.slots_of = lambda device, each: tuple(gpus)
     command = worker_command if given.pop("real", False) else player_command
     options = Options(**({"device": "cpu"} | given))
-    outcome = local.LocalLauncher(command).launch(root, read_study(root, name), options, PlainView(print))
+    outcome = local.LocalLauncher(command).launch(
+        Workspace(root), read_study(Workspace(root), name), options, PlainView(print)
+    )
     print(json.dumps({"failed": outcome.failed, "stopped": outcome.stopped}))

@@ -11,7 +11,7 @@ import msgspec
 
 from ablate.launch import worker
 from ablate.launch.base import Job
-from ablate.runs.folder import FINAL, Status, run_folder
+from ablate.runs.folder import FINAL, Status, Workspace
 from ablate.runs.lock import holding
 from ablate.train.outcome import Diverged, Interrupted
 from analysis.exceptions import BadInput
@@ -23,7 +23,7 @@ def note(root: Path, **fields: object) -> None:
 
 
 def run_as_told(job: Job) -> None:
-    root, folder = Path(job.root), run_folder(Path(job.root), job.run)
+    root, folder = Path(job.root), Workspace(Path(job.root)).run(job.run)
     path = root / "plays" / job.run
     told = json.loads(path.read_text()) if path.exists() else {"ends": "finished", "seconds": 0.0}
     if told["ends"] == "refused":

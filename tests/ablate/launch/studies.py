@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ablate.launch.base import Job
-from ablate.runs.folder import RunFolder, run_folder, write_json
+from ablate.runs.folder import RunFolder, Workspace, write_json
 from ablate.studies.study import Study, StudyRun, study_folder
 
 PROJECT = Path(__file__).parents[3]
@@ -55,7 +55,7 @@ def a_study(root: Path, runs: Sequence[StudyRun], name: str = "a study") -> Stud
         runs=tuple(runs),
         planned="2026-01-01T00:00:00.000+00:00",
     )
-    folder = study_folder(root, name)
+    folder = study_folder(Workspace(root), name)
     folder.mkdir(parents=True)
     write_json(folder / "study.json", study)
     return study
@@ -116,7 +116,7 @@ def state_of(root: Path, run: StudyRun) -> str:
 
 
 def folder_of(root: Path, run: StudyRun) -> RunFolder:
-    return run_folder(root, run.identity)
+    return Workspace(root).run(run.identity)
 
 
 def environment(folder: Path) -> Mapping[str, str]:

@@ -14,7 +14,7 @@ import pytest
 from ablate.launch.base import LOG
 from ablate.launch.status import RunStatus, StatusReader, counts, launchers_folder, standings
 from ablate.launch.view import LiveView, Logs, PlainView, clock, runs_table, summary_words
-from ablate.runs.folder import Status
+from ablate.runs.folder import Status, Workspace
 from ablate.runs.lock import holding, joining
 from ablate.studies.study import Study
 from tests.ablate.launch.studies import PROJECT, a_run, a_study, folder_of
@@ -54,13 +54,13 @@ def on_the_way(tmp_path: Path, study: Study) -> Iterator[Study]:
         file.write(b'{"iteration": 120, "lo')
     whole.write_status(Status(state="running", phase="training", iteration=7, iterations=400))
     naive.write_status(Status(state="out_of_memory", iteration=0, iterations=400, message="31.9 GiB reached"))
-    launchers_folder(tmp_path, study.name).mkdir()
-    with holding(hybrid.path, "it"), joining(launchers_folder(tmp_path, study.name)):
+    launchers_folder(Workspace(tmp_path), study.name).mkdir()
+    with holding(hybrid.path, "it"), joining(launchers_folder(Workspace(tmp_path), study.name)):
         yield study
 
 
 def test_states_and_progress_come_from_files(tmp_path: Path, on_the_way: Study) -> None:
-    found = standings(tmp_path, on_the_way)
+    found = standings(Workspace(tmp_path), on_the_way)
     assert [s.state for s in found] == [
         "finished",
         "running",
@@ -78,7 +78,7 @@ def test_states_and_progress_come_from_files(tmp_path: Path, on_the_way: Study) 
 
 
 def test_what_is_done_is_read_once(tmp_path: Path, on_the_way: Study) -> None:
-    observer = StatusReader(tmp_path, on_the_way)
+    observer = StatusReader(Workspace(tmp_path), on_the_way)
     first = observer.look()
     folder_of(tmp_path, on_the_way.runs[0]).status.unlink()
     folder_of(tmp_path, on_the_way.runs[3]).status.unlink()
@@ -161,7 +161,7 @@ def test_logs_are_whole_lines_after_their_runs(tmp_path: Path, study: Study) -> 
     first, second = (folder_of(tmp_path, chosen).path for chosen in study.runs[:2])
     first.mkdir(parents=True)
     (first / LOG).write_text("one\ntwo\nthr")
-    logs = Logs(tmp_path, study.runs[:2])
+    logs = Logs(Workspace(tmp_path), study.runs[:2])
     assert [logs.shown(line) for line in logs.last(1)] == ["window: two"]
     assert list(logs.new()) == []
     second.mkdir()
@@ -169,8 +169,8 @@ def test_logs_are_whole_lines_after_their_runs(tmp_path: Path, study: Study) -> 
     with (first / LOG).open("a") as file:
         file.write("ee\n")
     assert [logs.shown(line) for line in logs.new()] == ["window: three", "hybrid: begun"]
-    alone = Logs(tmp_path, study.runs[:1])
-    assert list(Logs(tmp_path, study.runs[:1]).last(0)) == []
+    alone = Logs(Workspace(tmp_path), study.runs[:1])
+    assert list(Logs(Workspace(tmp_path), study.runs[:1]).last(0)) == []
     assert [alone.shown(line) for line in alone.last(9)] == ["one", "two", "three"]
 
 

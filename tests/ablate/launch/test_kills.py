@@ -16,7 +16,7 @@ import torch
 from ablate.axes.custom import axis_from_keys
 from ablate.config.yaml import dump_config
 from ablate.execute.run import execute
-from ablate.runs.folder import RunFolder, run_folder
+from ablate.runs.folder import RunFolder, Workspace
 from ablate.studies.plan import Request, plan
 from ablate.studies.study import Study, write_study
 from ablate.train.checkpoint import load_checkpoint
@@ -40,15 +40,17 @@ def a_real_study(root: Path, iterations: int, seeds: tuple[int, ...]) -> Study:
     data = write_data(root / "data")
     (root / "base.yaml").write_text(dump_config(tiny_config(data, train__iterations=iterations)))
     axis = axis_from_keys(["train.lr=1e-3,2e-3"])
-    study = plan(axis, Request(base=str(root / "base.yaml"), name="killed, ünd", seeds=seeds, device="cpu"), root)
-    write_study(root, study)
+    study = plan(
+        axis, Request(base=str(root / "base.yaml"), name="killed, ünd", seeds=seeds, device="cpu"), Workspace(root)
+    )
+    write_study(Workspace(root), study)
     return study
 
 
 def undisturbed(root: Path, study: Study) -> None:
     for run in study.runs:
         assert run.config is not None
-        execute(run.config, root, RuntimeOptions(device="cpu", workers=0))
+        execute(run.config, Workspace(root), RuntimeOptions(device="cpu", workers=0))
 
 
 def children(process: subprocess.Popen[str]) -> list[int]:
@@ -77,7 +79,7 @@ def weights(folder: RunFolder) -> dict[str, torch.Tensor]:
 
 def assert_same(study: Study, one: Path, other: Path) -> None:
     for run in study.runs:
-        first, second = run_folder(one, run.identity), run_folder(other, run.identity)
+        first, second = Workspace(one).run(run.identity), Workspace(other).run(run.identity)
         assert first.predictions.read_bytes() == second.predictions.read_bytes()
         assert first.evaluation.read_bytes() == second.evaluation.read_bytes()
         expected, found = weights(first), weights(second)
@@ -95,7 +97,7 @@ def finish(root: Path, study: Study) -> None:
 def copy_of(root: Path, study: Study) -> Path:
     """Another root with the same study; the data is shared."""
     root.mkdir()
-    write_study(root, study)
+    write_study(Workspace(root), study)
     return root
 
 
@@ -103,7 +105,7 @@ def test_killed_with_its_launcher_and_launched_again_it_ends_with_the_same_numbe
     study = a_real_study(tmp_path, iterations=8, seeds=(0,))
     undisturbed(tmp_path, study)
     root = copy_of(tmp_path / "disturbed", study)
-    first = run_folder(root, study.runs[0].identity)
+    first = Workspace(root).run(study.runs[0].identity)
 
     process = start_launcher(root, study, real=True, checkpoint_minutes=0)
     wait_until(lambda: len(first.checkpoints_newest_first()) > 1, LIMIT)

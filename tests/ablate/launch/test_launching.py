@@ -27,7 +27,7 @@ from ablate.launch.base import (
 from ablate.launch.estimate import Throughput, TimingJob, confirm_cost, time_passes
 from ablate.launch.finish import finish, measure_and_show
 from ablate.launch.status import standings
-from ablate.runs.folder import Status
+from ablate.runs.folder import Status, Workspace
 from ablate.studies.study import Size, Study, StudyRun
 from analysis.exceptions import BadInput
 from tests.ablate.launch.studies import PROJECT, a_run, a_study, folder_of, play, player_command, state_of
@@ -121,7 +121,7 @@ def test_hours_and_memory_are_said_and_the_answer_counts(
     study = dear(tmp_path)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr(typer, "confirm", lambda *_, **__: True)
-    confirm_cost(tmp_path, study, Options(device="cpu"))
+    confirm_cost(Workspace(tmp_path), study, Options(device="cpu"))
     assert len(timed) == 1, "what costs the same is timed once"
     assert capsys.readouterr().err.splitlines() == [
         "timing a few iterations of a ...",
@@ -132,7 +132,7 @@ def test_hours_and_memory_are_said_and_the_answer_counts(
     ]
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
     with pytest.raises(BadInput, match=r"3 runs to do .*--yes"):
-        confirm_cost(tmp_path, study, Options(device="cpu"))
+        confirm_cost(Workspace(tmp_path), study, Options(device="cpu"))
 
 
 def test_what_is_done_and_the_tiny_preset_need_no_question(tmp_path: Path, timed: list[RunConfig]) -> None:
@@ -140,8 +140,8 @@ def test_what_is_done_and_the_tiny_preset_need_no_question(tmp_path: Path, timed
     for one in study.runs:
         folder_of(tmp_path, one).path.mkdir(parents=True)
         folder_of(tmp_path, one).write_status(Status(state="finished"))
-    confirm_cost(tmp_path, study, Options(device="cpu"))
-    confirm_cost(tmp_path, a_study(tmp_path, TWO, "tiny"), Options(device="cpu"))
+    confirm_cost(Workspace(tmp_path), study, Options(device="cpu"))
+    confirm_cost(Workspace(tmp_path), a_study(tmp_path, TWO, "tiny"), Options(device="cpu"))
     assert timed == []
 
 
@@ -155,10 +155,10 @@ def test_the_tiny_preset_made_dear_is_asked_about(
     runs = [a_run("a", config=config, size=Size(880_000, 350_000_000, 1_500_000)), a_run("mae", blocked="no weights")]
     study = msgspec.structs.replace(a_study(tmp_path, runs), synthetic=synthetic)
     if not asks:
-        confirm_cost(tmp_path, study, Options(device="cpu"))
+        confirm_cost(Workspace(tmp_path), study, Options(device="cpu"))
         return
     with pytest.raises(BadInput, match=r"not as cheap as the tiny preset's; .*--yes"):
-        confirm_cost(tmp_path, study, Options(device="cpu"))
+        confirm_cost(Workspace(tmp_path), study, Options(device="cpu"))
 
 
 def test_a_few_real_iterations_are_timed(tmp_path: Path) -> None:
@@ -189,17 +189,17 @@ def test_a_trial_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.M
     refusing = [sys.executable, "-c", "import sys; sys.exit('instances.json: no such file of annotations')"]
     monkeypatch.setattr(forecast, "module_command", lambda *_: refusing)
     with pytest.raises(BadInput, match=r"could not be timed: instances.json: no such file of annotations"):
-        forecast._time(tmp_path, config, ["cpu"])
+        forecast._time(Workspace(tmp_path), config, ["cpu"])
 
 
 @pytest.mark.campaign
 def test_a_trial_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
     config = dear(tmp_path).runs[0].config
     assert config is not None
-    assert forecast._time(tmp_path, config, ["cpu"]).seconds > 0
+    assert forecast._time(Workspace(tmp_path), config, ["cpu"]).seconds > 0
     (tmp_path / "data" / "instances.json").unlink()
     with pytest.raises(BadInput, match=r"could not be timed: .*instances.json: no such file"):
-        forecast._time(tmp_path, config, ["cpu"])
+        forecast._time(Workspace(tmp_path), config, ["cpu"])
 
 
 def test_several_processes_are_started_by_torchrun() -> None:
@@ -232,7 +232,12 @@ def test_the_last_words_after_a_stop_say_what_is_kept(tmp_path: Path, shown: lis
         (True, "stopped at once by Ctrl-C with 0 of 2 runs done, every run goes on from what it saved last; the same"),
     ):
         with pytest.raises(Stopped, match=words):
-            finish(tmp_path, study, Options(), Outcome(standings(tmp_path, study), [], "Ctrl-C", at_once))
+            finish(
+                Workspace(tmp_path),
+                study,
+                Options(),
+                Outcome(standings(Workspace(tmp_path), study), [], "Ctrl-C", at_once),
+            )
 
 
 def test_a_stop_while_measuring_says_that_the_runs_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,11 +246,16 @@ def test_a_stop_while_measuring_says_that_the_runs_are_done(tmp_path: Path, monk
 
     monkeypatch.setattr("ablate.studies.benchmark.probe_study", interrupted)
     with pytest.raises(Stopped, match="while measuring what the variants cost; the runs are done, and the same"):
-        measure_and_show(tmp_path, a_study(tmp_path, TWO), Options(device="cpu"))
+        measure_and_show(Workspace(tmp_path), a_study(tmp_path, TWO), Options(device="cpu"))
 
 
 def test_the_table_is_not_shown_of_nothing(tmp_path: Path, shown: list[str]) -> None:
     study = a_study(tmp_path, TWO)
     with pytest.raises(SomeFailed, match="1 of 2 runs"):
-        finish(tmp_path, study, Options(), Outcome(standings(tmp_path, study), ["window: broken"], ""))
+        finish(
+            Workspace(tmp_path),
+            study,
+            Options(),
+            Outcome(standings(Workspace(tmp_path), study), ["window: broken"], ""),
+        )
     assert shown == []

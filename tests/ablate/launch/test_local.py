@@ -14,7 +14,7 @@ import pytest
 from ablate.launch import local
 from ablate.launch.base import LOG, Options, Outcome, holding_slots
 from ablate.launch.status import RunStatus, cancel
-from ablate.runs.folder import Status
+from ablate.runs.folder import Status, Workspace
 from ablate.runs.lock import holding
 from ablate.studies.study import Study, study_folder
 from analysis.exceptions import BadInput
@@ -53,7 +53,7 @@ class Witness:
 
 def launch(root: Path, study: Study, view: Witness | None = None, **options: object) -> Outcome:
     given = {"device": "cpu"} | options
-    return local.LocalLauncher(player_command).launch(root, study, Options(**given), view or Witness())  # type: ignore[arg-type]
+    return local.LocalLauncher(player_command).launch(Workspace(root), study, Options(**given), view or Witness())  # type: ignore[arg-type]
 
 
 def ended(process: subprocess.Popen[str]) -> dict[str, object]:
@@ -276,7 +276,7 @@ def test_a_cancelled_run_has_the_time_to_save_and_a_second_request_does_not_wait
         process = start_launcher(root, study)
         wait_until(lambda root=root: begun(root))
         for number in range(requests):
-            assert cancel(root, study.name)
+            assert cancel(Workspace(root), study.name)
             wait_until(lambda root=root: len(played(root)) == 2)  # it has heard of it
             if number == 0:
                 time.sleep(2 * local.LOOK_SECONDS)
@@ -288,11 +288,11 @@ def test_a_cancelled_run_has_the_time_to_save_and_a_second_request_does_not_wait
 
 def test_cancel_stops_a_launch_and_none_that_comes_later(tmp_path: Path) -> None:
     study = a_study(tmp_path, THREE)
-    assert cancel(tmp_path, study.name) == []
+    assert cancel(Workspace(tmp_path), study.name) == []
     play(tmp_path, study.runs[0], seconds=60)
     process = start_launcher(tmp_path, study)
     wait_until(lambda: begun(tmp_path))
-    (asked,) = cancel(tmp_path, study.name)
+    (asked,) = cancel(Workspace(tmp_path), study.name)
     assert asked.pid == process.pid
     assert ended(process)["stopped"] == "ablate cancel"
     assert states(tmp_path, study)[0] == "interrupted"
@@ -343,7 +343,7 @@ def test_a_device_that_somebody_else_uses_is_waited_for(tmp_path: Path) -> None:
     study = a_study(tmp_path, THREE[:1])
     with holding_slots(["cpu"]):
         process = start_launcher(tmp_path, study)
-        wait_until(lambda: (study_folder(tmp_path, study.name) / "launchers").exists())
+        wait_until(lambda: (study_folder(Workspace(tmp_path), study.name) / "launchers").exists())
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1.5)
         assert begun(tmp_path) == []
@@ -388,7 +388,11 @@ def test_a_status_cut_in_half_loses_nothing(tmp_path: Path, cut: int) -> None:
 @pytest.mark.parametrize("where", ["launchers", "runs"])
 def test_a_root_that_cannot_be_written_is_refused(tmp_path: Path, where: str) -> None:
     study = a_study(tmp_path, THREE[:1])
-    blocked = tmp_path / "results" / "runs" if where == "runs" else study_folder(tmp_path, study.name) / "launchers"
+    blocked = (
+        tmp_path / "results" / "runs"
+        if where == "runs"
+        else study_folder(Workspace(tmp_path), study.name) / "launchers"
+    )
     blocked.write_text("a file where a folder should be")
     if where == "launchers":
         with pytest.raises(BadInput, match=r"cannot be made .*choose another --root"):
@@ -409,7 +413,7 @@ def test_a_second_stop_kills(tmp_path: Path) -> None:
             if log.exists() and len(log.read_text().splitlines()) == 2:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    outcome = launcher.launch(tmp_path, study, Options(device="cpu"), Impatient())
+    outcome = launcher.launch(Workspace(tmp_path), study, Options(device="cpu"), Impatient())
     assert outcome.stopped == "Ctrl-C"
     assert not Path(f"/proc/{log.read_text().split()[-1]}").exists()
 
@@ -422,7 +426,7 @@ def test_workers_find_the_package_and_nothing_of_the_folder_they_start_in(
     monkeypatch.chdir(tmp_path)
     study = a_study(tmp_path, THREE[:1])
     launcher = local.LocalLauncher()  # the real worker: the run has no config, so it refuses at once
-    (failed,) = launcher.launch(Path(), study, Options(device="cpu"), Witness()).failed
+    (failed,) = launcher.launch(Workspace(Path()), study, Options(device="cpu"), Witness()).failed
     assert "shadowed" not in (folder_of(tmp_path, study.runs[0]).path / LOG).read_text()
     assert failed == "window, seed 0: window: has no config"
 

@@ -12,7 +12,7 @@ from ablate.launch.base import Options, Outcome
 from ablate.launch.estimate import Throughput, TimingJob, time_passes
 from ablate.launch.status import runs_alone, standings
 from ablate.launch.view import status_document
-from ablate.runs.folder import Status, run_folder, write_json
+from ablate.runs.folder import Status, Workspace, write_json
 from ablate.studies.study import PretrainingRun, Study, study_folder
 from tests.ablate.launch.studies import a_run, a_study, begun, digest, player_command
 from tests.ablate.launch.test_local import Witness
@@ -42,12 +42,14 @@ def needing(root: Path, name: str = "a study") -> Study:
         a_run("another MAE", needs=(SECOND.identity,)),
     )
     study = msgspec.structs.replace(a_study(root, runs, name), pretrainings=(FIRST, SECOND))
-    write_json(study_folder(root, name) / "study.json", study)
+    write_json(study_folder(Workspace(root), name) / "study.json", study)
     return study
 
 
 def launch(root: Path, study: Study, **options: object) -> Outcome:
-    return local.LocalLauncher(player_command).launch(root, study, Options(device="cpu", **options), Witness())  # type: ignore[arg-type]
+    return local.LocalLauncher(player_command).launch(
+        Workspace(root), study, Options(device="cpu", **options), Witness()
+    )  # type: ignore[arg-type]
 
 
 def fails(root: Path, job: PretrainingRun, ends: str) -> None:
@@ -88,14 +90,14 @@ def test_what_needs_a_failed_one_waits_and_says_why(tmp_path: Path, ends: str, b
     assert [standing.variant for standing in runs_alone(outcome.standings)] == ["random", "MAE", "another MAE"]
     (tmp_path / "plays" / FIRST.identity).unlink()
     assert launch(tmp_path, study, retry=True).failed == []
-    assert {standing.state for standing in standings(tmp_path, study)} == {"finished"}
+    assert {standing.state for standing in standings(Workspace(tmp_path), study)} == {"finished"}
 
 
 def test_other_terminals_see_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = needing(tmp_path)
-    folder = run_folder(tmp_path, FIRST.identity)
+    folder = Workspace(tmp_path).run(FIRST.identity)
     folder.path.mkdir(parents=True)
     folder.write_status(Status(state="interrupted", iteration=30, iterations=100, message="stopped"))
     (folder.path / "log.txt").write_text("iteration 30 of 100: loss 0.700\n")
@@ -105,7 +107,7 @@ def test_other_terminals_see_them(
     assert "30/100" in next(line for line in shown.splitlines() if line.startswith("pre-training of MAE"))
     assert run(monkeypatch, "ablate", "logs", "--run", "pre-training of MAE", "--root", tmp_path) == 0
     assert capsys.readouterr().out == "iteration 30 of 100: loss 0.700\n"
-    document = status_document(tmp_path, study, standings(tmp_path, study))
+    document = status_document(Workspace(tmp_path), study, standings(Workspace(tmp_path), study))
     assert document["runs"][0]["folder"] == str(folder.path)
 
 

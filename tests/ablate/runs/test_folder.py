@@ -10,7 +10,7 @@ import pytest
 
 from ablate.config.schema import Coco
 from ablate.config.yaml import load_config, with_changes
-from ablate.runs.folder import RunFolder, Status, read_json, replacing, run_folder, run_folders, write_json
+from ablate.runs.folder import RunFolder, Status, Workspace, read_json, replacing, write_json
 from ablate.runs.manifest import Manifest, git_state, make_manifest
 from analysis.exceptions import BadInput
 
@@ -23,7 +23,7 @@ def manifest(training: str = "a" * 64) -> Manifest:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    folder = run_folder(tmp_path / "röot with space", "0123456789ab")
+    folder = Workspace(tmp_path / "röot with space").run("0123456789ab")
     folder.prepare(load_config("tiny-shapes"), manifest())
     return folder
 
@@ -58,7 +58,7 @@ def test_preparing_again_changes_nothing_and_another_config_is_refused(run: RunF
 
 def test_data_paths_are_stored_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    folder = run_folder(tmp_path, "x")
+    folder = Workspace(tmp_path).run("x")
     folder.prepare(load_config("vit-b-coco"), manifest())
     train = folder.read_config().data.train
     assert isinstance(train, Coco)
@@ -75,7 +75,7 @@ def test_a_kill_while_preparing_is_made_good(run: RunFolder) -> None:
 def test_a_root_that_cannot_hold_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="choose another --root"):
-        run_folder(tmp_path / "file", "x").prepare(load_config("tiny-shapes"), manifest())
+        Workspace(tmp_path / "file").run("x").prepare(load_config("tiny-shapes"), manifest())
 
 
 @pytest.mark.parametrize("culprit", ["fsync", "replace", "fchmod"])
@@ -193,15 +193,15 @@ def test_predictions_are_a_coco_results_file(run: RunFolder) -> None:
 
 def test_runs_are_found_by_their_training(run: RunFolder, tmp_path: Path) -> None:
     root = tmp_path / "röot with space"
-    other = run_folder(root, "ffff")
+    other = Workspace(root).run("ffff")
     other.prepare(load_config("tiny-shapes"), manifest("e" * 64))
-    torn = run_folder(root, "eeee")
+    torn = Workspace(root).run("eeee")
     torn.prepare(load_config("tiny-shapes"), manifest("e" * 64))
     torn.manifest.write_bytes(b"{")
-    assert [found.path for found in run_folders(root, "a" * 64)] == [run.path]
-    assert [found.path for found in run_folders(root, "e" * 64)] == [other.path]
-    assert len(run_folders(root)) == 3
-    assert run_folders(tmp_path / "nowhere") == []
+    assert [found.path for found in Workspace(root).runs("a" * 64)] == [run.path]
+    assert [found.path for found in Workspace(root).runs("e" * 64)] == [other.path]
+    assert len(Workspace(root).runs()) == 3
+    assert Workspace(tmp_path / "nowhere").runs() == []
 
 
 def test_git_state_is_of_this_repository(tmp_path: Path) -> None:

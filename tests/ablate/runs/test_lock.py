@@ -203,7 +203,7 @@ def test_birth_by_ps_tells_the_same_processes(tmp_path: Path) -> None:
 RACE = """
 import os, random, sys, time
 from pathlib import Path
-from ablate.runs.lock import Held, holding
+from ablate.runs.lock import LockHeld, holding
 folder, rounds, won = Path(sys.argv[1]), int(sys.argv[2]), 0
 inside = folder / "inside"
 while won < rounds:
@@ -213,7 +213,7 @@ while won < rounds:
             time.sleep(random.uniform(0, 0.002))
             inside.unlink()
             won += 1
-    except Held:
+    except LockHeld:
         time.sleep(random.uniform(0, 0.002))
 print(won)
 """

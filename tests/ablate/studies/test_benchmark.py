@@ -9,7 +9,7 @@ import torch
 from ablate.axes.custom import axis_from_keys
 from ablate.config.yaml import dump_config
 from ablate.detector.mask_rcnn import build_detector
-from ablate.runs.folder import Status, run_folder
+from ablate.runs.folder import Status, Workspace
 from ablate.studies.benchmark import FILE, Cost, Prober, probe_study, read_cost
 from ablate.studies.plan import Request, plan
 from ablate.studies.study import Study
@@ -35,7 +35,7 @@ def study(tmp_path: Path) -> Study:
     base = tiny_config(write_data(tmp_path / "data"), model__backbone__attention__pattern="global")
     (tmp_path / "base.yaml").write_text(dump_config(base))
     request = Request(base=str(tmp_path / "base.yaml"), seeds=(0, 1), device="cpu")
-    return plan(axis_from_keys([f"{KEY}=none,all"]), request, tmp_path)
+    return plan(axis_from_keys([f"{KEY}=none,all"]), request, Workspace(tmp_path))
 
 
 def train(root: Path, study: Study, seed: int = 0) -> None:
@@ -50,8 +50,8 @@ def train(root: Path, study: Study, seed: int = 0) -> None:
 def test_checkpointing_saves_memory_and_costs_nothing_else_that_it_should_not(study: Study, tmp_path: Path) -> None:
     train(tmp_path, study)
     said: list[str] = []
-    probe_study(tmp_path, study, device="cpu", say=said.append)
-    plain, saved = (read_cost(run_folder(tmp_path, run.identity)) for run in study.runs if run.seed == 0)
+    probe_study(Workspace(tmp_path), study, device="cpu", say=said.append)
+    plain, saved = (read_cost(Workspace(tmp_path).run(run.identity)) for run in study.runs if run.seed == 0)
     assert plain is not None
     assert saved is not None
     assert plain.peak_gib is not None
@@ -67,48 +67,48 @@ def test_checkpointing_saves_memory_and_costs_nothing_else_that_it_should_not(st
     assert plain.seconds_per_iteration > 0 < plain.seconds_per_image
     assert plain.place == saved.place
     assert [line.partition(":")[0] for line in said] == ["measured checkpoint=none", "measured checkpoint=all"]
-    assert not any((run_folder(tmp_path, run.identity).path / FILE).exists() for run in study.runs if run.seed == 1)
+    assert not any((Workspace(tmp_path).run(run.identity).path / FILE).exists() for run in study.runs if run.seed == 1)
 
 
 def test_the_memory_is_the_same_every_time(study: Study, tmp_path: Path) -> None:
     train(tmp_path, study)
     run = study.runs[0]
     assert run.config is not None
-    prober = Prober(torch.device("cpu"), tmp_path)
-    first, second = (prober.measure(run.config, run_folder(tmp_path, run.identity)) for _ in range(2))
+    prober = Prober(torch.device("cpu"), Workspace(tmp_path))
+    first, second = (prober.measure(run.config, Workspace(tmp_path).run(run.identity)) for _ in range(2))
     assert first.peak_gib == second.peak_gib
     # The input does not depend on the seed of the run.
     other = msgspec.structs.replace(run.config, seed=7)
-    assert prober.measure(other, run_folder(tmp_path, run.identity)).peak_gib == first.peak_gib
+    assert prober.measure(other, Workspace(tmp_path).run(run.identity)).peak_gib == first.peak_gib
 
 
 def test_what_was_measured_here_is_kept_and_elsewhere_is_not(study: Study, tmp_path: Path) -> None:
     train(tmp_path, study)
-    probe_study(tmp_path, study, device="cpu")
-    folder = run_folder(tmp_path, study.runs[0].identity)
+    probe_study(Workspace(tmp_path), study, device="cpu")
+    folder = Workspace(tmp_path).run(study.runs[0].identity)
     before = (folder.path / FILE).read_bytes()
-    probe_study(tmp_path, study, device="cpu")
+    probe_study(Workspace(tmp_path), study, device="cpu")
     assert (folder.path / FILE).read_bytes() == before
     probed(folder, name="Another CPU")
-    probe_study(tmp_path, study, device="cpu")
+    probe_study(Workspace(tmp_path), study, device="cpu")
     cost = read_cost(folder)
     assert cost is not None
     assert cost.device_name != "Another CPU"
-    probe_study(tmp_path, study, device="cpu", again=True)
+    probe_study(Workspace(tmp_path), study, device="cpu", again=True)
     assert (folder.path / FILE).read_bytes() != before
 
 
 def test_without_weights_prediction_is_not_timed_until_there_are_some(study: Study, tmp_path: Path) -> None:
     for run in study.runs:
         begin(tmp_path, study, run, Status(state="out_of_memory", message="full"))
-    probe_study(tmp_path, study, device="cpu")
-    cost = read_cost(run_folder(tmp_path, study.runs[0].identity))
+    probe_study(Workspace(tmp_path), study, device="cpu")
+    cost = read_cost(Workspace(tmp_path).run(study.runs[0].identity))
     assert cost is not None
     assert cost.peak_gib is not None
     assert cost.seconds_per_image is None
     train(tmp_path, study)
-    probe_study(tmp_path, study, device="cpu")
-    cost = read_cost(run_folder(tmp_path, study.runs[0].identity))
+    probe_study(Workspace(tmp_path), study, device="cpu")
+    cost = read_cost(Workspace(tmp_path).run(study.runs[0].identity))
     assert cost is not None
     assert cost.seconds_per_image is not None
 
@@ -120,15 +120,15 @@ def test_running_out_of_memory_is_a_cost(study: Study, tmp_path: Path, monkeypat
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(Prober, "_train", full)
-    probe_study(tmp_path, study, device="cpu")
-    cost = read_cost(run_folder(tmp_path, study.runs[0].identity))
+    probe_study(Workspace(tmp_path), study, device="cpu")
+    cost = read_cost(Workspace(tmp_path).run(study.runs[0].identity))
     assert cost is not None
     assert (cost.peak_gib, cost.seconds_per_iteration, cost.seconds_per_image) == (None, None, None)
     assert cost.message == "CUDA out of memory. Tried to allocate 2.00 GiB"
 
 
 def test_quick_acts_go_on_for_a_second_and_slow_ones_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prober = Prober(torch.device("cpu"), tmp_path)
+    prober = Prober(torch.device("cpu"), Workspace(tmp_path))
     now = 0.0
     seen: list[int] = []
     pace = 0.0
@@ -149,7 +149,7 @@ def test_a_cap_on_memory_holds_for_the_probe(study: Study, tmp_path: Path) -> No
     train(tmp_path, study)
     run = study.runs[0]
     assert run.config is not None
-    folder, prober = run_folder(tmp_path, run.identity), Prober(torch.device("cpu"), tmp_path)
+    folder, prober = Workspace(tmp_path).run(run.identity), Prober(torch.device("cpu"), Workspace(tmp_path))
     free = prober.measure(run.config, folder)
     assert free.peak_gib is not None
     for share, fits in ((1.5, True), (0.5, False)):
@@ -161,7 +161,7 @@ def test_a_cap_on_memory_holds_for_the_probe(study: Study, tmp_path: Path) -> No
 
 def test_a_study_that_never_ran_is_refused_and_a_torn_file_is_no_cost(study: Study, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"no run of study .* was started yet"):
-        probe_study(tmp_path, study, device="cpu")
+        probe_study(Workspace(tmp_path), study, device="cpu")
     folder = finish(tmp_path, study, study.runs[0], 30.0)
     probed(folder)
     assert isinstance(read_cost(folder), Cost)
@@ -174,8 +174,8 @@ def test_a_gpu_tells_what_it_allocated(study: Study, tmp_path: Path) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     train(tmp_path, study)
-    probe_study(tmp_path, study, device="cuda")
-    cost = read_cost(run_folder(tmp_path, study.runs[0].identity))
+    probe_study(Workspace(tmp_path), study, device="cuda")
+    cost = read_cost(Workspace(tmp_path).run(study.runs[0].identity))
     assert cost is not None
     assert cost.device == "cuda"
     assert cost.peak_gib is not None

@@ -12,7 +12,7 @@ import pytest
 
 from ablate.config.schema import Coco
 from ablate.config.yaml import load_config
-from ablate.runs.folder import Status, run_folder
+from ablate.runs.folder import Status, Workspace
 from ablate.studies.results import compare_study
 from ablate.studies.study import Study, StudyRun, write_study
 from analysis import break_down, read_detections, read_ground_truth
@@ -51,7 +51,7 @@ def study(tmp_path: Path) -> Study:
         base="tiny-shapes", settings={}, seeds=SEEDS, synthetic=True, training_data="0" * 64, validation_data=digest,
         runs=runs, planned="2026-01-01T00:00:00.000+00:00",
     )  # fmt: skip
-    write_study(tmp_path, made)
+    write_study(Workspace(tmp_path), made)
     return made
 
 
@@ -95,7 +95,7 @@ def test_a_narrow_terminal_loses_no_column(study: Study, tmp_path: Path, monkeyp
 
 def test_seeds_are_paired_and_their_noise_stands_apart(study: Study, tmp_path: Path) -> None:
     fill(tmp_path, study, variants=("window", "hybrid"))
-    _, ground_truth, found = compare_study(tmp_path, study, resamples=200)
+    _, ground_truth, found = compare_study(Workspace(tmp_path), study, resamples=200)
     assert [one.name for one in found.vs_baseline] == ["window"]
     assert found.of_designs
     window = found.vs_baseline[0]
@@ -120,13 +120,13 @@ def test_seeds_are_paired_and_their_noise_stands_apart(study: Study, tmp_path: P
 
 def predictions(root: Path, study: Study, variant: str, seed: int) -> Path:
     (one,) = [one for one in study.runs if (one.variant, one.seed) == (variant, seed)]
-    return run_folder(root, one.identity).predictions
+    return Workspace(root).run(one.identity).predictions
 
 
 def test_a_variant_of_one_seed_among_designs_is_said(study: Study, tmp_path: Path) -> None:
     fill(tmp_path, study, seeds=(0, 1), variants=("window", "hybrid"))
     fill(tmp_path, study, seeds=(1,), variants=("global",))
-    _, _, found = compare_study(tmp_path, study, resamples=400)
+    _, _, found = compare_study(Workspace(tmp_path), study, resamples=400)
     assert [(one.name, one.seeds) for one in found.vs_baseline] == [("window", (0, 1)), ("global", (1,))]
     assert not found.of_designs
     assert what_of(found).endswith("But global: one model, n = 1.")
@@ -138,7 +138,7 @@ def test_a_variant_of_one_seed_among_designs_is_said(study: Study, tmp_path: Pat
 
 def test_what_is_not_finished_is_left_out_and_said(study: Study, tmp_path: Path) -> None:
     fill(tmp_path, study, seeds=(0,), variants=("window", "hybrid"))
-    _, _, found = compare_study(tmp_path, study, resamples=200)
+    _, _, found = compare_study(Workspace(tmp_path), study, resamples=200)
     assert [one.name for one in found.vs_baseline] == ["window"]
     assert "global is left out: no run of it is finished under a seed of the baseline" in found.cautions
     assert found.family == "1 run against the baseline x 10 numbers = 10 tests"
@@ -147,16 +147,16 @@ def test_what_is_not_finished_is_left_out_and_said(study: Study, tmp_path: Path)
 def test_refusals(study: Study, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     fill(tmp_path, study, variants=("window",))
     with pytest.raises(BadInput, match="no run of the baseline hybrid is finished"):
-        compare_study(tmp_path, study)
+        compare_study(Workspace(tmp_path), study)
     for one in study.runs:
         if one.variant == "window":
             begin(tmp_path, study, one, Status(state="prepared"))
     fill(tmp_path, study, variants=("hybrid",))
     with pytest.raises(BadInput, match="no variant but the baseline hybrid"):
-        compare_study(tmp_path, study)
+        compare_study(Workspace(tmp_path), study)
     fill(tmp_path, study)
     with pytest.raises(BadInput, match=r"100 resamples are too few for 20 tests: .* use 400 or more"):
-        compare_study(tmp_path, study, resamples=100)
+        compare_study(Workspace(tmp_path), study, resamples=100)
     truth = tmp_path / "gt.json"
     truth.write_bytes(msgspec.json.encode(ground_truth_document(simulate_scene(60, 4, seed=4))))
     assert run(monkeypatch, "ablate", "compare", "--root", tmp_path) == 4

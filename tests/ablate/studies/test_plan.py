@@ -11,6 +11,7 @@ from ablate.axes import AXES
 from ablate.axes.custom import axis_from_file, axis_from_keys
 from ablate.config.identity import evaluation_identity, short_id
 from ablate.config.yaml import dump_config, load_config
+from ablate.runs.folder import Workspace
 from ablate.studies.plan import Request, plan
 from ablate.studies.study import (
     Study,
@@ -45,7 +46,7 @@ def root(shapes_root: Path) -> Path:
 
 
 def attention(base: str, root: Path, **wishes: object) -> Study:
-    return plan(AXES["attention"], Request(base=base, **wishes), root)  # type: ignore[arg-type]
+    return plan(AXES["attention"], Request(base=base, **wishes), Workspace(root))  # type: ignore[arg-type]
 
 
 def golden(name: str, text: str) -> None:
@@ -55,8 +56,8 @@ def golden(name: str, text: str) -> None:
 
 def test_the_generated_files_read_as_they_should(base: str, root: Path, tmp_path: Path) -> None:
     study = attention(base, root, name="Müller's study", seeds=(0, 1), settings=["train.lr=8e-5"])
-    write_study(root, study)
-    folder = configs_folder(root, study.name)
+    write_study(Workspace(root), study)
+    folder = configs_folder(Workspace(root), study.name)
     assert len(list(folder.iterdir())) == 11
     place = str(tmp_path)
     golden("plan.yaml", (folder / "plan.yaml").read_text(encoding="utf-8").replace(place, "/ROOT"))
@@ -65,7 +66,7 @@ def test_the_generated_files_read_as_they_should(base: str, root: Path, tmp_path
 
 def test_a_generated_config_is_the_run_of_its_identity(base: str, root: Path) -> None:
     study = attention(base, root, seeds=(3, 4), settings=["evaluate.padding=least"])
-    write_study(root, study)
+    write_study(Workspace(root), study)
     for run in study.runs:
         config = load_config(root / run.config_path)
         assert config == run.config
@@ -76,15 +77,15 @@ def test_a_generated_config_is_the_run_of_its_identity(base: str, root: Path) ->
 
 def test_a_written_study_reads_back_as_it_was(base: str, root: Path) -> None:
     study = attention(base, root)
-    write_study(root, study)
-    assert msgspec.to_builtins(read_study(root, study.name)) == msgspec.to_builtins(study)
-    assert read_study(root, slug(study.name)).name == study.name
+    write_study(Workspace(root), study)
+    assert msgspec.to_builtins(read_study(Workspace(root), study.name)) == msgspec.to_builtins(study)
+    assert read_study(Workspace(root), slug(study.name)).name == study.name
     assert study.baseline == "hybrid"
     assert study.name == "attention-base"
 
 
 def test_a_base_on_the_embedded_data_says_so_and_shares_its_baseline(root: Path) -> None:
-    studies = [plan(AXES[name], Request(), root) for name in ("attention", "scale", "schedule", "head")]
+    studies = [plan(AXES[name], Request(), Workspace(root)) for name in ("attention", "scale", "schedule", "head")]
     assert all(study.synthetic for study in studies)
     baselines = {run.identity for study in studies for run in study.runs if run.variant == study.baseline}
     assert len(baselines) == 1
@@ -92,7 +93,7 @@ def test_a_base_on_the_embedded_data_says_so_and_shares_its_baseline(root: Path)
 
 
 def test_a_dry_run_writes_nothing_and_knows_no_identity(tmp_path: Path) -> None:
-    study = plan(AXES["attention"], Request(), tmp_path, write=False)
+    study = plan(AXES["attention"], Request(), Workspace(tmp_path), write=False)
     assert list(tmp_path.iterdir()) == []
     assert {run.identity for run in study.runs} == {""}
     assert all(run.size is not None and run.size.parameters > 100_000 for run in study.runs)
@@ -102,12 +103,12 @@ def test_a_dry_run_writes_nothing_and_knows_no_identity(tmp_path: Path) -> None:
 
 def test_the_same_plan_again_becomes_the_newest(base: str, root: Path) -> None:
     first = attention(base, root)
-    write_study(root, first)
-    write_study(root, plan(AXES["head"], Request(base=base), root))
-    assert newest_study(root).axis == "head"
-    write_study(root, msgspec.structs.replace(first, planned="9999"))
-    assert newest_study(root).axis == "attention"
-    assert len(list_studies(root)) == 2
+    write_study(Workspace(root), first)
+    write_study(Workspace(root), plan(AXES["head"], Request(base=base), Workspace(root)))
+    assert newest_study(Workspace(root)).axis == "head"
+    write_study(Workspace(root), msgspec.structs.replace(first, planned="9999"))
+    assert newest_study(Workspace(root)).axis == "attention"
+    assert len(list_studies(Workspace(root))) == 2
 
 
 @pytest.mark.parametrize(
@@ -119,43 +120,43 @@ def test_the_same_plan_again_becomes_the_newest(base: str, root: Path) -> None:
     ],
 )
 def test_another_plan_under_a_name_is_refused(wishes: dict[str, object], sentence: str, base: str, root: Path) -> None:
-    write_study(root, attention(base, root, name="mine"))
-    before = (study_folder(root, "mine") / "study.json").read_bytes()
+    write_study(Workspace(root), attention(base, root, name="mine"))
+    before = (study_folder(Workspace(root), "mine") / "study.json").read_bytes()
     with pytest.raises(BadInput, match=sentence + ".*--name"):
-        write_study(root, attention(base, root, name="mine", **wishes))
-    assert (study_folder(root, "mine") / "study.json").read_bytes() == before
+        write_study(Workspace(root), attention(base, root, name="mine", **wishes))
+    assert (study_folder(Workspace(root), "mine") / "study.json").read_bytes() == before
 
 
 def test_weights_that_arrive_later_do_not_make_another_plan(base: str, root: Path) -> None:
-    study = plan(AXES["init"], Request(base=base), root)
+    study = plan(AXES["init"], Request(base=base), Workspace(root))
     assert {run.variant for run in study.runs if run.blocked} == {"supervised", "MoCo v3", "BEiT", "MAE"}
     assert not any((root / run.config_path).exists() for run in study.runs)
-    write_study(root, study)
+    write_study(Workspace(root), study)
     assert {(root / run.config_path).exists() for run in study.runs if run.blocked} == {False}
     *others, last = study.runs
     arrived = msgspec.structs.replace(last, blocked=None, evaluation="e" * 64, config=study.runs[0].config)
-    write_study(root, msgspec.structs.replace(study, runs=(*others, arrived)))
+    write_study(Workspace(root), msgspec.structs.replace(study, runs=(*others, arrived)))
     with pytest.raises(BadInput, match="it differs in MAE"):
-        write_study(root, study)  # and now they are gone again
+        write_study(Workspace(root), study)  # and now they are gone again
 
 
 def test_a_deleted_study_takes_nothing_with_it(base: str, root: Path) -> None:
     for axis in ("attention", "head"):
-        write_study(root, plan(AXES[axis], Request(base=base), root))
-    shutil.rmtree(study_folder(root, "attention-base"))
-    shutil.rmtree(configs_folder(root, "attention-base"))
-    assert [study.axis for study in list_studies(root)] == ["head"]
+        write_study(Workspace(root), plan(AXES[axis], Request(base=base), Workspace(root)))
+    shutil.rmtree(study_folder(Workspace(root), "attention-base"))
+    shutil.rmtree(configs_folder(Workspace(root), "attention-base"))
+    assert [study.axis for study in list_studies(Workspace(root))] == ["head"]
     with pytest.raises(BadInput, match=r"there is no study 'attention-base'.*there are: head-base"):
-        read_study(root, "attention-base")
+        read_study(Workspace(root), "attention-base")
 
 
 def test_a_damaged_study_is_named_and_hides_no_other(base: str, root: Path) -> None:
     for axis in ("attention", "head"):
-        write_study(root, plan(AXES[axis], Request(base=base), root))
-    path = study_folder(root, "attention-base") / "study.json"
+        write_study(Workspace(root), plan(AXES[axis], Request(base=base), Workspace(root)))
+    path = study_folder(Workspace(root), "attention-base") / "study.json"
     path.write_bytes(path.read_bytes()[:1000])
     said: list[str] = []
-    assert [study.axis for study in list_studies(root, said.append)] == ["head"]
+    assert [study.axis for study in list_studies(Workspace(root), said.append)] == ["head"]
     assert len(said) == 1
     assert "study.json: is damaged" in said[0]
     assert "plan the study again, its runs are kept" in said[0]
@@ -165,11 +166,13 @@ def test_a_damaged_study_is_named_and_hides_no_other(base: str, root: Path) -> N
     "name", ['it\'s "mine"', "../../etc", "Ärger mit ß", "日本語", "a/b", "x" * 300, "CON", "-x", "."]
 )
 def test_any_name_makes_one_folder_of_its_own(name: str, base: str, root: Path) -> None:
-    study = plan(axis_from_keys(["train.lr=1e-4,2e-4"]), Request(base=base, name=name), root)
-    write_study(root, study)
-    assert read_study(root, name).name == name
-    assert [path.parent for path in (root / "results" / "studies").rglob("study.json")] == [study_folder(root, name)]
-    assert len(study_folder(root, name).name) < 60
+    study = plan(axis_from_keys(["train.lr=1e-4,2e-4"]), Request(base=base, name=name), Workspace(root))
+    write_study(Workspace(root), study)
+    assert read_study(Workspace(root), name).name == name
+    assert [path.parent for path in (root / "results" / "studies").rglob("study.json")] == [
+        study_folder(Workspace(root), name)
+    ]
+    assert len(study_folder(Workspace(root), name).name) < 60
     assert load_config(root / study.runs[0].config_path) == study.runs[0].config
 
 
@@ -179,33 +182,36 @@ def test_names_that_fold_to_the_same_letters_stay_apart() -> None:
 
 
 def test_two_axes_are_crossed(base: str, root: Path) -> None:
-    study = plan(AXES["schedule"], Request(base=base), root, crossed=AXES["head"])
+    study = plan(AXES["schedule"], Request(base=base), Workspace(root), crossed=AXES["head"])
     assert study.name == "schedule-head-base"
     assert len(study.runs) == 10
     assert study.baseline == "6 iterations x paper"
     assert study.runs[1].levels == ("1 iterations", "plain")
     assert all(run.uncontrolled == () for run in study.runs)
-    write_study(root, study)
+    write_study(Workspace(root), study)
     with pytest.raises(BadInput, match=r"both change model.backbone.attention.pattern"):
-        plan(AXES["attention"], Request(base=base), root, crossed=AXES["propagation"])
+        plan(AXES["attention"], Request(base=base), Workspace(root), crossed=AXES["propagation"])
     with pytest.raises(BadInput, match="is the axis itself"):
-        plan(AXES["attention"], Request(base=base), root, crossed=AXES["attention"])
+        plan(AXES["attention"], Request(base=base), Workspace(root), crossed=AXES["attention"])
 
 
 def test_what_is_set_for_all_may_be_what_an_axis_starts_from(base: str, root: Path) -> None:
     naive = attention(base, root, settings=["model.backbone.attention.kernel=naive"])
     assert naive.variants == ("window", "hybrid", "global, checkpointed", "global")
-    assert plan(AXES["schedule"], Request(base=base, settings=["train.iterations=20"]), root).baseline == (
+    assert plan(AXES["schedule"], Request(base=base, settings=["train.iterations=20"]), Workspace(root)).baseline == (
         "20 iterations"
     )
-    assert plan(AXES["head"], Request(base=base, settings=["model.detector.head=plain"]), root).baseline == "plain"
+    assert (
+        plan(AXES["head"], Request(base=base, settings=["model.detector.head=plain"]), Workspace(root)).baseline
+        == "plain"
+    )
 
 
 def test_a_seed_is_no_variant_of_a_file_either(base: str, root: Path, tmp_path: Path) -> None:
     path = tmp_path / "axis.yaml"
     path.write_text("name: luck\ntouches: [seed]\nvariants: {a: {seed: 0}, b: {seed: 1}}\n")
     with pytest.raises(BadInput, match="give --seeds"):
-        plan(axis_from_file(path), Request(base=base), root)
+        plan(axis_from_file(path), Request(base=base), Workspace(root))
 
 
 def test_only_some_variants_and_always_the_baseline(base: str, root: Path) -> None:
@@ -216,7 +222,9 @@ def test_only_some_variants_and_always_the_baseline(base: str, root: Path) -> No
 
 def test_what_an_axis_cannot_do_on_a_base_is_blocked_with_the_reason(base: str, root: Path) -> None:
     study = plan(
-        AXES["scale"], Request(base=base, settings=["model.backbone.depth=6", "model.pyramid.type=simple"]), root
+        AXES["scale"],
+        Request(base=base, settings=["model.backbone.depth=6", "model.pyramid.type=simple"]),
+        Workspace(root),
     )
     blocked = {run.variant: run.blocked for run in study.runs if run.blocked}
     assert list(blocked) == ["multi-scale FPN"]
@@ -226,7 +234,7 @@ def test_what_an_axis_cannot_do_on_a_base_is_blocked_with_the_reason(base: str, 
 
 def test_data_that_is_varied_enters_each_identity(root: Path) -> None:
     axis = axis_from_keys(["data.train.images=10,20"])
-    study = plan(axis, Request(), root)
+    study = plan(axis, Request(), Workspace(root))
     assert len({run.training for run in study.runs}) == 2
     assert all(run.uncontrolled == () for run in study.runs)
 
@@ -234,10 +242,10 @@ def test_data_that_is_varied_enters_each_identity(root: Path) -> None:
 def test_the_data_of_a_study_is_named_on_the_command_line(base: str, root: Path, tmp_path: Path) -> None:
     other = write_data(tmp_path / "other", images=4)
     paths = [other.annotations, other.images] * 2
-    study = plan(AXES["head"], Request(base="tiny-shapes", data=paths), root)
+    study = plan(AXES["head"], Request(base="tiny-shapes", data=paths), Workspace(root))
     assert not study.synthetic
     assert study.training_data == study.validation_data
-    write_study(root, study)
+    write_study(Workspace(root), study)
     for run in study.runs:
         assert load_config(root / run.config_path) == run.config
 
@@ -246,4 +254,4 @@ def test_a_folder_that_cannot_be_written_is_refused(base: str, tmp_path: Path) -
     blocked = tmp_path / "file"
     blocked.write_text("")
     with pytest.raises(BadInput, match=r"cannot be written.*another --root"):
-        write_study(blocked, attention(base, blocked))
+        write_study(Workspace(blocked), attention(base, blocked))

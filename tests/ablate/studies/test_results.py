@@ -15,7 +15,7 @@ from ablate.config.identity import evaluation_identity
 from ablate.config.schema import Coco
 from ablate.config.yaml import load_config, with_changes
 from ablate.execute.evaluation import Evaluation
-from ablate.runs.folder import Status, run_folder
+from ablate.runs.folder import Status, Workspace
 from ablate.runs.manifest import Manifest
 from ablate.studies.benchmark import FILE, Cost
 from ablate.studies.plan import DETECTIONS, PROPOSALS, Request, plan
@@ -43,7 +43,7 @@ PNG = b"\x89PNG"
 @pytest.fixture(scope="session")
 def planned(shapes_data: Path) -> Study:
     """Attention on the embedded data under three seeds."""
-    return plan(AXES["attention"], Request(seeds=(0, 1, 2)), shapes_data.parent.parent)
+    return plan(AXES["attention"], Request(seeds=(0, 1, 2)), Workspace(shapes_data.parent.parent))
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def root(shapes_root: Path) -> Path:
 
 @pytest.fixture
 def study(planned: Study, root: Path) -> Study:
-    write_study(root, planned)
+    write_study(Workspace(root), planned)
     return planned
 
 
@@ -69,13 +69,13 @@ def fill(root: Path, study: Study) -> None:
 def text_of(root: Path, study: Study, capsys: pytest.CaptureFixture[str]) -> str:
     from analysis.render.errors import print_whole
 
-    print_whole(*summary_screen(summarise(root, study)))
+    print_whole(*summary_screen(summarise(Workspace(root), study)))
     return capsys.readouterr().out
 
 
 def test_means_intervals_and_paired_differences(study: Study, root: Path) -> None:
     fill(root, study)
-    rows = {row.variant: row for row in summarise(root, study).rows}
+    rows = {row.variant: row for row in summarise(Workspace(root), study).rows}
     ap = rows["window"].metrics["AP"]
     assert (ap.mean, ap.n, ap.each) == (31.0, 3, (30.0, 31.0, 32.0))
     assert ap.half == pytest.approx(4.302653 * 1.0 / 3**0.5, rel=1e-6)  # a printed table of Student's t
@@ -95,7 +95,7 @@ def test_means_intervals_and_paired_differences(study: Study, root: Path) -> Non
 
 def test_masks_are_compared_when_asked_for(study: Study, root: Path) -> None:
     fill(root, study)
-    rows = {row.variant: row for row in summarise(root, study, "segm").rows}
+    rows = {row.variant: row for row in summarise(Workspace(root), study, "segm").rows}
     assert rows["window"].metrics["AP"].mean == pytest.approx(29.0)
     assert rows["window"].other_ap is not None
     assert rows["window"].other_ap.mean == pytest.approx(31.0)
@@ -104,16 +104,16 @@ def test_masks_are_compared_when_asked_for(study: Study, root: Path) -> None:
 def test_a_study_without_masks_says_so(study: Study, root: Path) -> None:
     for run in study.runs[:3]:
         altered(finish(root, study, run, 30).evaluation, Evaluation, mask=None)
-    assert summarise(root, study).rows[0].other_ap is None
+    assert summarise(Workspace(root), study).rows[0].other_ap is None
     with pytest.raises(BadInput, match="has no masks to compare"):
-        summarise(root, study, "segm")
+        summarise(Workspace(root), study, "segm")
 
 
 def test_one_seed_has_no_interval(root: Path) -> None:
-    study = plan(AXES["head"], Request(), root)
+    study = plan(AXES["head"], Request(), Workspace(root))
     for run in study.runs:
         finish(root, study, run, 40.0)
-    summary = summarise(root, study)
+    summary = summarise(Workspace(root), study)
     assert summary.rows[0].metrics["AP"].half is None
     assert "n = 1: one run a variant, no interval." in summary.notes
     assert banner(summary) == "synthetic data, n = 1: shows the tool, is no evidence"
@@ -122,41 +122,41 @@ def test_one_seed_has_no_interval(root: Path) -> None:
 
 def test_different_validation_data_is_refused(study: Study, root: Path) -> None:
     fill(root, study)
-    altered(run_folder(root, study.runs[0].identity).manifest, Manifest, validation_data="other")
+    altered(Workspace(root).run(study.runs[0].identity).manifest, Manifest, validation_data="other")
     with pytest.raises(BadInput, match=r"window and .* differ in their validation data.*one table"):
-        summarise(root, study)
+        summarise(Workspace(root), study)
 
 
 def test_different_training_data_is_refused_unless_it_is_the_factor(study: Study, root: Path) -> None:
     fill(root, study)
-    altered(run_folder(root, study.runs[0].identity).manifest, Manifest, training_data="other")
+    altered(Workspace(root).run(study.runs[0].identity).manifest, Manifest, training_data="other")
     with pytest.raises(BadInput, match="differ in their training data"):
-        summarise(root, study)
-    summarise(root, msgspec.structs.replace(study, allowed_keys=(*study.allowed_keys, "data.train.images")))
+        summarise(Workspace(root), study)
+    summarise(Workspace(root), msgspec.structs.replace(study, allowed_keys=(*study.allowed_keys, "data.train.images")))
 
 
 @pytest.mark.parametrize(("field", "value"), [("iou", 0.6), ("convention", "tidecv")])
 def test_different_error_settings_are_refused(field: str, value: object, study: Study, root: Path) -> None:
     fill(root, study)
-    altered(run_folder(root, study.runs[0].identity).evaluation, Evaluation, **{field: value})
+    altered(Workspace(root).run(study.runs[0].identity).evaluation, Evaluation, **{field: value})
     with pytest.raises(BadInput, match=f"differ in the {'IoU' if field == 'iou' else field} of the errors"):
-        summarise(root, study)
+        summarise(Workspace(root), study)
 
 
 def test_different_evaluation_settings_are_refused_unless_they_are_the_factor(root: Path) -> None:
-    study = plan(axis_from_keys(["evaluate.max_detections=50,100"]), Request(), root)
+    study = plan(axis_from_keys(["evaluate.max_detections=50,100"]), Request(), Workspace(root))
     for run in study.runs:
         finish(root, study, run, 40.0)
-    assert len(summarise(root, study).rows) == 2
+    assert len(summarise(Workspace(root), study).rows) == 2
     with pytest.raises(BadInput, match=r"max_detections=50 and .* differ in evaluate\.max_detections"):
-        summarise(root, msgspec.structs.replace(study, allowed_keys=("train.lr",)))
+        summarise(Workspace(root), msgspec.structs.replace(study, allowed_keys=("train.lr",)))
 
 
 def test_cost_of_different_machines_is_not_compared(study: Study, root: Path) -> None:
     fill(root, study)
-    assert summarise(root, study).cost_place == "Test CPU, 2 threads, torch 2.11.0"
-    probed(run_folder(root, study.runs[0].identity), name="Another CPU")
-    summary = summarise(root, study)
+    assert summarise(Workspace(root), study).cost_place == "Test CPU, 2 threads, torch 2.11.0"
+    probed(Workspace(root).run(study.runs[0].identity), name="Another CPU")
+    summary = summarise(Workspace(root), study)
     assert summary.cost_place == ""
     assert all(row.peak_gib is None for row in summary.rows)
     assert any("different machines and is not compared" in note for note in summary.notes)
@@ -165,10 +165,10 @@ def test_cost_of_different_machines_is_not_compared(study: Study, root: Path) ->
 
 def test_cost_that_was_measured_beside_something_else_is_told(study: Study, root: Path) -> None:
     fill(root, study)
-    assert not [note for note in summarise(root, study).notes if "probe" in note]
-    altered(run_folder(root, study.runs[0].identity).path / FILE, Cost, spread=0.4)
-    altered(run_folder(root, study.runs[3].identity).path / FILE, Cost, spread=0.05)
-    (note,) = (note for note in summarise(root, study).notes if "probe" in note)
+    assert not [note for note in summarise(Workspace(root), study).notes if "probe" in note]
+    altered(Workspace(root).run(study.runs[0].identity).path / FILE, Cost, spread=0.4)
+    altered(Workspace(root).run(study.runs[3].identity).path / FILE, Cost, spread=0.05)
+    (note,) = (note for note in summarise(Workspace(root), study).notes if "probe" in note)
     assert note.startswith("Equal iterations of window took times up to 40% apart")
 
 
@@ -178,36 +178,40 @@ def test_rows_that_ran_out_of_memory_say_so(study: Study, root: Path, capsys: py
         if run.variant == "global, naive kernel":
             status = Status(state="out_of_memory", message="the cap of 1 GiB is full in iteration 1 of 300")
             probed(begin(root, study, run, status), peak_gib=None)
-    row = summarise(root, study).rows[-1]
+    row = summarise(Workspace(root), study).rows[-1]
     assert (row.state, row.n, row.metrics) == ("out of memory", 0, {})
     assert row.message == "the cap of 1 GiB is full in iteration 1 of 300"
-    assert "out of memory" in as_latex(summarise(root, study))
+    assert "out of memory" in as_latex(summarise(Workspace(root), study))
     out = text_of(root, study, capsys)
     assert out.count("out of memory") == 2
     assert "global, naive kernel: the cap of 1 GiB is full" in out
-    cost = [line for line in as_markdown(summarise(root, study)).splitlines() if line.startswith("| global, naive")][2]
+    cost = [
+        line
+        for line in as_markdown(summarise(Workspace(root), study)).splitlines()
+        if line.startswith("| global, naive")
+    ][2]
     assert cost.startswith("| global, naive kernel | OOM | - | - |")
-    (probe,) = (run_folder(root, run.identity) for run in study.runs if run.variant == row.variant and run.seed == 0)
+    (probe,) = (Workspace(root).run(run.identity) for run in study.runs if run.variant == row.variant and run.seed == 0)
     probed(probe, peak_gib=0.1)  # one image fits where a batch did not
     assert "Out of memory in training; the cost is that of a single image: global, naive kernel." in (
-        summarise(root, study).notes
+        summarise(Workspace(root), study).notes
     )
 
 
 def test_some_seeds_may_be_missing(study: Study, root: Path) -> None:
     fill(root, study)
     window = [run for run in study.runs if run.variant == "window"]
-    run_folder(root, window[1].identity).write_status(Status(state="diverged", message="the loss is not finite"))
-    row = summarise(root, study).rows[0]
+    Workspace(root).run(window[1].identity).write_status(Status(state="diverged", message="the loss is not finite"))
+    row = summarise(Workspace(root), study).rows[0]
     assert row.state == "2 of 3 finished, 1 of 3 diverged"
     assert row.n == 2
     assert row.difference is not None
     assert row.difference.each == (-3.0, -2.0)  # seeds 0 and 2 alone
     assert row.message == "the loss is not finite"
-    assert banner(summarise(root, study)).startswith("synthetic data, n = 2 to 3:")
+    assert banner(summarise(Workspace(root), study)).startswith("synthetic data, n = 2 to 3:")
     hybrid = [run for run in study.runs if run.variant == "hybrid"]
-    run_folder(root, hybrid[2].identity).write_status(Status(state="running"))
-    summary = summarise(root, study)
+    Workspace(root).run(hybrid[2].identity).write_status(Status(state="running"))
+    summary = summarise(Workspace(root), study)
     note = "Differences are over the seeds that the baseline has finished too: window 1 of 2 / global 2 of 3."
     assert note in summary.notes  # n stands beside the mean, which is over more
     assert note in as_markdown(summary)
@@ -217,7 +221,7 @@ def test_some_seeds_may_be_missing(study: Study, root: Path) -> None:
 def test_without_the_baseline_there_are_no_differences(study: Study, root: Path) -> None:
     for run in study.runs[:3]:
         finish(root, study, run, 30.0)
-    summary = summarise(root, study)
+    summary = summarise(Workspace(root), study)
     assert summary.rows[0].difference is None
     assert "The baseline hybrid has no result (to run), so there are no differences." in summary.notes
 
@@ -226,11 +230,13 @@ def test_nothing_finished_is_a_table_of_states(study: Study, root: Path, capsys:
     out = text_of(root, study, capsys)
     assert out.count("to run") == 5
     assert "What it costs" in out  # parameters and multiply-adds are known
-    assert banner(summarise(root, study)) == "synthetic data: shows the tool, is no evidence"  # n of nothing is nothing
+    assert (
+        banner(summarise(Workspace(root), study)) == "synthetic data: shows the tool, is no evidence"
+    )  # n of nothing is nothing
 
 
 def test_why_variants_are_blocked_is_said_once_below(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    study = plan(AXES["schedule"], Request(), root, crossed=AXES["init"])
+    study = plan(AXES["schedule"], Request(), Workspace(root), crossed=AXES["init"])
     out = text_of(root, study, capsys)
     assert out.count("blocked") == 15
     assert out.count("pass --weights beit=FILE") == 1
@@ -245,7 +251,7 @@ def test_no_cell_is_broken_in_a_narrow_terminal(study: Study, root: Path) -> Non
     fill(root, study)
     console = Console(width=80, color_system=None)
     with console.capture() as capture:
-        console.print(*summary_screen(summarise(root, study)), sep="\n")
+        console.print(*summary_screen(summarise(Workspace(root), study)), sep="\n")
     lines = capture.get().splitlines()
     assert max(map(len, lines)) <= 80
     assert not [line for line in lines if line.strip().startswith("±") or line.rstrip().endswith("±")]
@@ -256,13 +262,13 @@ def test_no_cell_is_broken_in_a_narrow_terminal(study: Study, root: Path) -> Non
 
 def test_counts_have_the_digits_that_tell_variants_apart(study: Study, root: Path) -> None:
     fill(root, study)
-    table = as_markdown(summarise(root, study))
+    table = as_markdown(summarise(Workspace(root), study))
     rows = {line.split(" | ")[0]: line.split(" | ")[4:] for line in table.splitlines() if " | 256.0 | " in line}
     assert set(rows) == {"| window", "| hybrid (baseline)", "| global"}
     assert len({tuple(cells) for cells in rows.values()}) == 3
     assert "| cost: variant | MiB |" in table
-    probed(run_folder(root, study.runs[0].identity), peak_gib=27.25)
-    assert "| cost: variant | GiB |" in as_markdown(summarise(root, study))
+    probed(Workspace(root).run(study.runs[0].identity), peak_gib=27.25)
+    assert "| cost: variant | GiB |" in as_markdown(summarise(Workspace(root), study))
 
 
 def test_there_is_no_negative_zero() -> None:
@@ -272,13 +278,13 @@ def test_there_is_no_negative_zero() -> None:
 
 def test_a_damaged_result_is_a_row_with_the_reason(study: Study, root: Path) -> None:
     fill(root, study)
-    path = run_folder(root, study.runs[0].identity).evaluation
+    path = Workspace(root).run(study.runs[0].identity).evaluation
     path.write_bytes(path.read_bytes()[:200])
-    row = summarise(root, study).rows[0]
+    row = summarise(Workspace(root), study).rows[0]
     assert row.state == "1 of 3 damaged, 2 of 3 finished"
     assert "evaluation.json: is damaged" in row.message
-    (run_folder(root, study.runs[1].identity).status).write_text("{")
-    assert summarise(root, study).rows[0].n == 1
+    (Workspace(root).run(study.runs[1].identity).status).write_text("{")
+    assert summarise(Workspace(root), study).rows[0].n == 1
 
 
 def test_uncontrolled_rows_are_marked_everywhere(study: Study, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -288,7 +294,7 @@ def test_uncontrolled_rows_are_marked_everywhere(study: Study, root: Path, capsy
     out = text_of(root, marked, capsys)
     assert "window †" in out
     assert "† not controlled: window also changes train.lr." in out
-    summary = summarise(root, marked)
+    summary = summarise(Workspace(root), marked)
     assert "not controlled: train.lr" in as_markdown(summary)
     assert r"window$^\dagger$" in as_latex(summary)
     assert next(csv.DictReader(io.StringIO(as_csv(summary))))["not_controlled"] == "train.lr"
@@ -308,7 +314,7 @@ def on_coco(study: Study, **train: object) -> Study:
 
 def test_published_numbers_stand_in_a_row_only_where_all_is_the_same(root: Path) -> None:
     images, objects = COCO_VALIDATION
-    tiny = plan(AXES["backbone"], Request(only=["ResNet-50"]), root)
+    tiny = plan(AXES["backbone"], Request(only=["ResNet-50"]), Workspace(root))
     first = tiny.runs[0]
     study = on_coco(
         msgspec.structs.replace(
@@ -319,23 +325,23 @@ def test_published_numbers_stand_in_a_row_only_where_all_is_the_same(root: Path)
         )
     )
     folder = finish(root, study, study.runs[0], 48.7, images=images, objects=objects)
-    summary = summarise(root, study)
+    summary = summarise(Workspace(root), study)
     row = summary.rows[0]
     assert row.published is not None
     assert (row.published.box_ap, row.published.epochs) == (48.9, 200)
     assert row.published not in [one.finding for one in summary.published]
     assert "48.9" in as_latex(summary)
     altered(folder.evaluation, Evaluation, images=206)  # a part of COCO is other data
-    summary = summarise(root, study)
+    summary = summarise(Workspace(root), study)
     assert summary.rows[0].published is None
     assert any(one.finding.box_ap == 48.9 for one in summary.published)
     shorter = on_coco(study, epochs=100)
     finish(root, shorter, shorter.runs[0], 46.0, images=images, objects=objects)
-    assert summarise(root, shorter).rows[0].published is None
+    assert summarise(Workspace(root), shorter).rows[0].published is None
 
 
 def test_published_differences_are_those_of_one_source(study: Study, root: Path) -> None:
-    published = summarise(root, study).published
+    published = summarise(Workspace(root), study).published
     found = {(one.finding.variant, one.finding.size, one.finding.source[6:16]): one.box_difference for one in published}
     assert found["window", "vit-l", "2111.11429"] == pytest.approx(-2.6)
     assert found["window", "vit-l", "2203.16527"] == pytest.approx(-1.7)
@@ -345,7 +351,7 @@ def test_published_differences_are_those_of_one_source(study: Study, root: Path)
 
 def test_a_published_number_of_an_initialisation_stands_in_its_row_of_a_product(root: Path) -> None:
     images, objects = COCO_VALIDATION
-    tiny = plan(AXES["schedule"], Request(), root, crossed=AXES["init"])
+    tiny = plan(AXES["schedule"], Request(), Workspace(root), crossed=AXES["init"])
     run = msgspec.structs.replace(
         next(run for run in tiny.runs if run.blocked is None),
         variant="25 epochs x MAE",
@@ -355,20 +361,20 @@ def test_a_published_number_of_an_initialisation_stands_in_its_row_of_a_product(
     study = msgspec.structs.replace(tiny, baseline=run.variant, runs=(run,))
     study = on_coco(study, epochs=25.0)
     folder = finish(root, study, study.runs[0], 48.0, images=images, objects=objects)
-    assert summarise(root, study).rows[0].published is None  # from scratch
+    assert summarise(Workspace(root), study).rows[0].published is None  # from scratch
     altered(folder.manifest, Manifest, initialisation="MAE")
-    row = summarise(root, study).rows[0]
+    row = summarise(Workspace(root), study).rows[0]
     assert row.published is not None
     assert (row.published.box_ap, row.published.variant) == (48.1, "25 epochs")
-    record = next(csv.DictReader(io.StringIO(as_csv(summarise(root, study)))))
+    record = next(csv.DictReader(io.StringIO(as_csv(summarise(Workspace(root), study)))))
     assert (record["published_box_AP"], record["published_by"]) == ("48.1", "arXiv 2111.11429, Figure 2")
     # Crossed with what `matches` does not look at, a row is none of the first axis's variants.
-    assert summarise(root, msgspec.structs.replace(study, product="attention")).rows[0].published is None
+    assert summarise(Workspace(root), msgspec.structs.replace(study, product="attention")).rows[0].published is None
 
 
 def test_published_numbers_are_files_of_their_own(root: Path) -> None:
-    study = plan(AXES["scale"], Request(), root)
-    summary = summarise(root, study)
+    study = plan(AXES["scale"], Request(), Workspace(root))
+    summary = summarise(Workspace(root), study)
     latex = published_latex(summary)
     rows = {line.partition(" & ")[0]: line for line in latex.splitlines() if line.endswith(r"\\")}
     single = r"single-scale & 48.4 & $-1.7$ & 52.0* & $-1.3$ & 47.8 & $-2.5$ & 51.2 & $-3.2$ \\"
@@ -381,7 +387,7 @@ def test_published_numbers_are_files_of_their_own(root: Path) -> None:
     (derived,) = (record for record in records if record["derived"] == "True")
     assert (derived["variant"], derived["box_ap"], derived["box_difference"]) == ("single-scale", "52.0", "-1.3")
     assert "derived" in next(line for line in as_markdown(summary).splitlines() if "| 52.0 |" in line)
-    masks = published_latex(summarise(root, study, "segm"))
+    masks = published_latex(summarise(Workspace(root), study, "segm"))
     assert "42.5" in masks
     assert "Table 2" not in masks  # it has no masks
 
@@ -390,7 +396,7 @@ def test_every_format_carries_the_warning_and_the_numbers(
     study: Study, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill(root, study)
-    summary = summarise(root, study)
+    summary = summarise(Workspace(root), study)
     warning = "synthetic data, n = 3: shows the tool, is no evidence"
     assert warning in text_of(root, study, capsys)
     assert warning in as_markdown(summary)
@@ -419,7 +425,7 @@ def test_names_cannot_break_a_table(study: Study, root: Path) -> None:
     fill(root, study)
     hostile = "50% & a_b | {x} \\ ~^#$"
     runs = tuple(msgspec.structs.replace(r, variant=hostile) if r.variant == "window" else r for r in study.runs)
-    summary = summarise(root, msgspec.structs.replace(study, runs=runs))
+    summary = summarise(Workspace(root), msgspec.structs.replace(study, runs=runs))
     (line,) = [line for line in as_latex(summary).splitlines() if line.startswith("50")]
     assert line.startswith(r"50\% \& a\_b | \{x\} \textbackslash{} \textasciitilde{}\textasciicircum{}\#\$ & $31.0")
     row = next(line for line in as_markdown(summary).splitlines() if line.startswith("| 50"))
@@ -430,7 +436,7 @@ def test_names_cannot_break_a_table(study: Study, root: Path) -> None:
 def test_files_and_figures_are_written(study: Study, root: Path) -> None:
     fill(root, study)
     out = root / "out"
-    names = {path.name for path in write_files(out, summarise(root, study))}
+    names = {path.name for path in write_files(out, summarise(Workspace(root), study))}
     tables = {"table.csv", "table.md", "table.tex", "table.json", "published.csv", "published.tex"}
     assert names == tables | {"errors.png", "errors.pdf"}
     assert (out / "errors.png").read_bytes().startswith(PNG)
@@ -439,12 +445,12 @@ def test_files_and_figures_are_written(study: Study, root: Path) -> None:
 
 
 def test_a_numeric_axis_is_a_curve_with_a_line_for_each_of_the_other(root: Path) -> None:
-    study = plan(AXES["schedule"], Request(), root, crossed=AXES["head"])
+    study = plan(AXES["schedule"], Request(), Workspace(root), crossed=AXES["head"])
     for run in study.runs:
         finish(root, study, run, 30.0 + (run.number or 0) / 100)
     from ablate.studies.plots import _lines_of, _other_axis
 
-    summary = summarise(root, study)
+    summary = summarise(Workspace(root), study)
     lines = _lines_of(summary.rows)
     assert {name: [row.number for row in line] for name, line in lines.items()} == {
         name: sorted({run.number for run in study.runs if run.number}) for name in ("paper", "plain")
@@ -452,15 +458,15 @@ def test_a_numeric_axis_is_a_curve_with_a_line_for_each_of_the_other(root: Path)
     assert curves_figure(summary)["png"].startswith(PNG)
     assert _other_axis(summary, summary.rows) == "head"
     assert curves_figure(msgspec.structs.replace(summary, unit="")) == {}
-    swapped = summarise(root, plan(AXES["head"], Request(), root, crossed=AXES["schedule"]))
+    swapped = summarise(Workspace(root), plan(AXES["head"], Request(), Workspace(root), crossed=AXES["schedule"]))
     assert set(_lines_of(swapped.rows)) == {"paper", "plain"}
     assert _other_axis(swapped, swapped.rows) == "head"
 
 
 def test_a_deleted_neighbour_changes_no_table(study: Study, root: Path) -> None:
-    other = plan(AXES["head"], Request(seeds=(0, 1, 2)), root)
-    write_study(root, other)
+    other = plan(AXES["head"], Request(seeds=(0, 1, 2)), Workspace(root))
+    write_study(Workspace(root), other)
     fill(root, study)
-    before = as_json(summarise(root, study))
-    shutil.rmtree(study_folder(root, other.name))
-    assert as_json(summarise(root, study)) == before
+    before = as_json(summarise(Workspace(root), study))
+    shutil.rmtree(study_folder(Workspace(root), other.name))
+    assert as_json(summarise(Workspace(root), study)) == before

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from ablate.axes import AXES
+from ablate.runs.folder import Workspace
 from ablate.studies.plan import Request, plan
 from ablate.studies.study import write_study
 from tests.ablate.simulated import simulate
@@ -15,8 +16,8 @@ from tests.command_line import run
 def test_a_finished_study_becomes_a_page(
     shapes_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = plan(AXES["head"], Request(), shapes_root)
-    write_study(shapes_root, study)
+    study = plan(AXES["head"], Request(), Workspace(shapes_root))
+    write_study(Workspace(shapes_root), study)
     out = shapes_root / "pages" / "study.html"
     command = ("ablate", "report", "--root", shapes_root, "--out", out, "--pictures", 24, "--resamples", 200)
     assert run(monkeypatch, *command) == 4
@@ -40,8 +41,8 @@ def test_a_finished_study_becomes_a_page(
 def test_seeds_are_compared_together_and_shown_one_by_one(
     shapes_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = plan(AXES["head"], Request(seeds=[0, 1]), shapes_root)
-    write_study(shapes_root, study)
+    study = plan(AXES["head"], Request(seeds=[0, 1]), Workspace(shapes_root))
+    write_study(Workspace(shapes_root), study)
     out = shapes_root / "seeds.html"
     command = ("ablate", "report", "--root", shapes_root, "--out", out, "--pictures", 6, "--resamples", 200)
     first, second, third, fourth = study.runs  # paper 0 and 1, plain 0 and 1
@@ -64,8 +65,8 @@ def test_seeds_are_compared_together_and_shown_one_by_one(
 def test_masks_of_a_study(
     shapes_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = plan(AXES["head"], Request(only=["plain"]), shapes_root)
-    write_study(shapes_root, study)
+    study = plan(AXES["head"], Request(only=["plain"]), Workspace(shapes_root))
+    write_study(Workspace(shapes_root), study)
     simulate(shapes_root, study, study.runs[0], 0.7, 0)
     out = shapes_root / "masks.html"
     arguments = ("--root", shapes_root, "--out", out, "--iou-type", "segm", "--pictures", 6, "--resamples", 0)

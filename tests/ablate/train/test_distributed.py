@@ -6,6 +6,7 @@ import torch
 from ablate.axes import AXES
 from ablate.config.yaml import load_config
 from ablate.execute.describe import describe
+from ablate.runs.folder import Workspace
 from ablate.studies.plan import Request, plan
 from ablate.train.distributed import Layout, Processes, derived, device_of, generator, joined, lay_out
 from ablate.train.optim import resolve
@@ -67,9 +68,9 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
 def test_describing_for_a_gpu_that_is_not_there_is_refused(precision: str, tmp_path: Path) -> None:
     config = load_config("tiny-shapes", [f"train.precision={precision}"])
     with pytest.raises(BadInput, match="no CUDA device"):
-        describe(config, tmp_path, "cuda")
+        describe(config, Workspace(tmp_path), "cuda")
     with pytest.raises(BadInput, match="no CUDA device"):
-        plan(AXES["head"], Request(settings=["train.precision=auto"], device="cuda"), tmp_path, write=False)
+        plan(AXES["head"], Request(settings=["train.precision=auto"], device="cuda"), Workspace(tmp_path), write=False)
 
 
 def test_precision_is_resolved_for_the_device() -> None:

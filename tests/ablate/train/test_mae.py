@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ablate.config.schema import Encoder, Folder, Pretrain, Pretraining
 from ablate.models.mae import MaskedAutoencoder
-from ablate.runs.folder import PretrainingFolder, pretraining_folder
+from ablate.runs.folder import PretrainingFolder, Workspace
 from ablate.runs.manifest import make_manifest
 from ablate.train.checkpoint import load_checkpoint
 from ablate.train.distributed import Processes
@@ -70,7 +70,7 @@ def config(images: Path, **changes: Any) -> Pretraining:
 
 
 def prepared(root: Path, pretraining: Pretraining, name: str = "run") -> PretrainingFolder:
-    folder = pretraining_folder(root, name)
+    folder = Workspace(root).pretraining(name)
     manifest = make_manifest(training=name, evaluation=name, seed=0, training_data="", validation_data="")
     folder.prepare_for(pretraining, manifest)
     return folder
@@ -80,7 +80,7 @@ def pretrainer_of(
     folder: PretrainingFolder, runtime: RuntimeOptions = HABITS, processes: Processes = ALONE, **options: Any
 ) -> Pretrainer:
     pretraining = folder.read_pretraining()
-    data = picture_set(pretraining, folder.root)
+    data = picture_set(pretraining, folder.workspace)
     torch.manual_seed(pretraining.pretrain.seed)
     return Pretrainer(pretraining, build_autoencoder(pretraining), data, folder, processes, runtime, **options)
 
@@ -142,10 +142,10 @@ KILLED = """
     from pathlib import Path
     sys.path.insert(0, sys.argv[1])
     torch.set_num_threads(1)
-    from ablate.engines.base import Habits
+    from ablate.train.outcome import RuntimeOptions
     from ablate.runs.folder import PretrainingFolder
     from tests.ablate.train.test_mae import pretrainer_of
-    pretrainer = pretrainer_of(PretrainingFolder(Path(sys.argv[2])), Habits(checkpoint_iterations=2), keep=(2,))
+    pretrainer = pretrainer_of(PretrainingFolder(Path(sys.argv[2])), RuntimeOptions(checkpoint_iterations=2), keep=(2,))
     step = pretrainer._step
     def told(*arguments):
         print("step", pretrainer.iteration, flush=True)

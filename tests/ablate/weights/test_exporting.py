@@ -8,6 +8,7 @@ import torch
 
 from ablate.config.yaml import dump_config
 from ablate.execute.run import execute
+from ablate.runs.folder import Workspace
 from ablate.train.outcome import RuntimeOptions
 from tests.ablate.weights.test_running import Save, config
 from tests.ablate.weights.test_running import mae as mae
@@ -63,7 +64,7 @@ def test_detectron2s_checkpointer_reads_them(
 def test_a_run_of_detectron2_starts_from_them(data: object, mae: Path, save: Save, tmp_path: Path) -> None:
     """With a learning rate of next to nothing, what is saved in the end is what was loaded."""
     changes = {"train.lr": 1e-12, "train.weight_decay": 0, "engine": "detectron2"}
-    folder = execute(config(data, mae, **changes), tmp_path, RuntimeOptions(device="cpu", workers=0)).folder
+    folder = execute(config(data, mae, **changes), Workspace(tmp_path), RuntimeOptions(device="cpu", workers=0)).folder
     state = torch.load(folder.checkpoint(2), weights_only=True)["model"]
     saved = torch.load(mae, weights_only=True)["model"]
     for ours, theirs in SAME:

@@ -14,7 +14,7 @@ from ablate.config.identity import training_identity
 from ablate.config.schema import RunConfig
 from ablate.config.yaml import dump_config, load_config, with_changes
 from ablate.execute.run import execute, prepare
-from ablate.runs.folder import read_json
+from ablate.runs.folder import Workspace, read_json
 from ablate.runs.manifest import Manifest
 from ablate.studies.plan import Request, plan
 from ablate.studies.study import write_study
@@ -54,7 +54,7 @@ def test_the_identity_is_that_of_the_content(data: object, mae: Path, tmp_path: 
 def test_a_run_starts_from_its_weights_and_says_so(data: object, mae: Path, tmp_path: Path) -> None:
     """With a learning rate of next to nothing, what is saved in the end is what was loaded."""
     settings = config(data, mae, **{"train.lr": 1e-12, "train.weight_decay": 0})
-    folder = execute(settings, tmp_path, RuntimeOptions(workers=0)).folder
+    folder = execute(settings, Workspace(tmp_path), RuntimeOptions(workers=0)).folder
     manifest = read_json(folder.manifest, Manifest)
     assert (manifest.weights, manifest.initialisation) == (init_digest(settings.init), "MAE")
     state = torch.load(folder.checkpoint(2), weights_only=True)["model"]
@@ -70,27 +70,27 @@ def test_a_run_starts_from_its_weights_and_says_so(data: object, mae: Path, tmp_
     moved = tmp_path / "moved.pth"
     shutil.move(mae, moved)
     again = config(data, moved, **{"train.lr": 1e-12, "train.weight_decay": 0})
-    assert execute(again, tmp_path, RuntimeOptions()).folder.path == folder.path
+    assert execute(again, Workspace(tmp_path), RuntimeOptions()).folder.path == folder.path
     assert len([event for event in folder.read_events() if event["event"] == "weights loaded"]) == 1
 
 
 def test_a_file_that_changed_after_planning_is_not_loaded(data: object, mae: Path, tmp_path: Path) -> None:
     settings = config(data, mae)
-    folder = prepare(settings, tmp_path, "cpu")
+    folder = prepare(settings, Workspace(tmp_path), "cpu")
     torch.save(r.mae_fine_tuned().saved, mae)
     from ablate.engines.torchvision import VisionEngine
 
     with pytest.raises(BadInput, match="is another file than when this run was prepared; put the old one back"):
         VisionEngine().run(folder, RuntimeOptions(workers=0))
     with pytest.raises(BadInput, match="its data, weights or this program changed since it was planned"):
-        prepare(settings, tmp_path, "cpu", identity=folder.path.name)
+        prepare(settings, Workspace(tmp_path), "cpu", identity=folder.path.name)
 
 
 def test_what_does_not_fit_is_refused_before_a_folder_is_made(data: object, save: Save, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="have layer scale, so set"):
-        prepare(config(data, save(r.timm_layer_scale().saved)), tmp_path, "cpu")
+        prepare(config(data, save(r.timm_layer_scale().saved)), Workspace(tmp_path), "cpu")
     with pytest.raises(BadInput, match=r"gone\.pth: weights cannot be read"):
-        prepare(config(data, tmp_path / "gone.pth"), tmp_path, "cpu")
+        prepare(config(data, tmp_path / "gone.pth"), Workspace(tmp_path), "cpu")
     assert not (tmp_path / "results").exists()
 
 
@@ -104,7 +104,9 @@ def test_a_relative_path_counts_from_its_file(
     monkeypatch.chdir(folder)
     assert Path(load_config("mine.yaml").init.weights).resolve() == mae
     assert load_config("mine.yaml", ["init.weights=here.pth"]).init.weights == "here.pth"  # from the command line
-    folder_of_run = prepare(with_changes(load_config("base.yaml"), {"init.weights": "../weights.pth"}), tmp_path, "cpu")
+    folder_of_run = prepare(
+        with_changes(load_config("base.yaml"), {"init.weights": "../weights.pth"}), Workspace(tmp_path), "cpu"
+    )
     assert Path(folder_of_run.read_config().init.weights).is_absolute()
 
 
@@ -120,8 +122,8 @@ def test_studies_are_planned_and_written_with_absolute_paths(
     save(r.beit_pretrained().saved, "beit.pth")
     monkeypatch.chdir(tmp_path)
     request = Request(base=base_file(data, tmp_path), weights={"mae": str(mae), "beit": str(tmp_path / "beit.pth")})
-    study = plan(AXES["init"], request, tmp_path)
-    write_study(tmp_path, study)
+    study = plan(AXES["init"], request, Workspace(tmp_path))
+    write_study(Workspace(tmp_path), study)
     runs = {run.variant: run for run in study.runs if run.blocked is None}
     assert list(runs) == ["random", "BEiT", "MAE"]
     assert len({run.training for run in runs.values()}) == 3
@@ -133,7 +135,7 @@ def test_studies_are_planned_and_written_with_absolute_paths(
         "name: starts\ntouches: [init.weights]\nvariants: {a: {init.weights: weights.pth}, b: {init.weights: none}}\n"
     )
     for axis in (axis_from_file(tmp_path / "axis.yaml"), axis_from_keys(["init.weights=none,weights.pth"])):
-        study = plan(axis, Request(base=request.base, name=axis.name), tmp_path)
+        study = plan(axis, Request(base=request.base, name=axis.name), Workspace(tmp_path))
         assert {run.config.init.weights for run in study.runs if run.config} == {"none", str(mae)}
 
 
@@ -141,17 +143,17 @@ def test_weights_for_the_wrong_model_are_refused_at_planning(data: object, save:
     wrong = save(r.deit().saved)
     base = base_file(data, tmp_path)
     with pytest.raises(BadInput, match=r"is to be of MAE, and is recognised as DeiT or another .*; pass it as"):
-        plan(AXES["init"], Request(base=base, weights={"mae": str(wrong)}), tmp_path)
+        plan(AXES["init"], Request(base=base, weights={"mae": str(wrong)}), Workspace(tmp_path))
     small = Request(base=base, weights={"supervised": str(wrong)}, settings=["model.backbone.depth=8"])
     with pytest.raises(BadInput, match="of a ViT with depth 4, the config has depth 8"):
-        plan(AXES["init"], small, tmp_path)
+        plan(AXES["init"], small, Workspace(tmp_path))
     with pytest.raises(BadInput, match="axis attention holds one initialisation for all: give one --weights, not mae"):
-        plan(AXES["attention"], Request(base=base, weights={"mae": str(wrong), "beit": "x"}), tmp_path)
+        plan(AXES["attention"], Request(base=base, weights={"mae": str(wrong), "beit": "x"}), Workspace(tmp_path))
     with pytest.raises(BadInput, match="the names here are supervised, mocov3, beit, mae"):
-        plan(AXES["init"], Request(base=base, weights={"mea": str(wrong)}), tmp_path)
+        plan(AXES["init"], Request(base=base, weights={"mea": str(wrong)}), Workspace(tmp_path))
     held = Request(base=base, settings=[f"init.weights={wrong}", "model.pixel_mean=[0.1, 0.1, 0.1]"])
     with pytest.raises(BadInput, match=r"axis attention: no variant can run \(.*they need model.pixel_mean=.0.485"):
-        plan(AXES["attention"], held, tmp_path)
+        plan(AXES["attention"], held, Workspace(tmp_path))
 
 
 def test_treatments_of_positions_on_given_weights(data: object, mae: Path, save: Save, tmp_path: Path) -> None:
@@ -163,7 +165,7 @@ def test_treatments_of_positions_on_given_weights(data: object, mae: Path, save:
         "rel pt, abs rand": "its weights, of MAE, have no relative bias"
     }
     both = Request(base=base, weights={"beit": str(beit), "mae": str(mae)}, only=["MAE, rel none, abs pt"])
-    study = plan(AXES["position"], both, tmp_path)
+    study = plan(AXES["position"], both, Workspace(tmp_path))
     assert study.variants == ("BEiT, rel pt, abs rand", "MAE, rel none, abs pt")
     assert all(run.blocked is None and run.uncontrolled == () for run in study.runs)
     rows = AXES["position"].variants(load_config(base), AxisOptions(weights=both.weights))
@@ -176,7 +178,7 @@ def test_treatments_of_positions_on_given_weights(data: object, mae: Path, save:
     ]
     held = [f"init.weights={mae}", "model.backbone.position.absolute=pt"]
     by_setting = Request(base=base, settings=held, only=["rel pt, abs rand"])
-    study = plan(AXES["position"], by_setting, tmp_path)
+    study = plan(AXES["position"], by_setting, Workspace(tmp_path))
     assert study.baseline == "rel zero, abs pt"
     assert "have no relative bias" in str({run.variant: run.blocked for run in study.runs}["rel pt, abs rand"])
 
@@ -195,14 +197,14 @@ def test_what_a_reader_must_not_miss_stands_in_the_plan(
 def test_another_axis_holds_its_weights_for_all_variants(data: object, mae: Path, tmp_path: Path) -> None:
     settings = ["train.lr=0.25", "model.backbone.position.absolute=pt"]
     request = Request(base=base_file(data, tmp_path), weights={"mae": str(mae)}, settings=settings)
-    study = plan(AXES["head"], request, tmp_path)
+    study = plan(AXES["head"], request, Workspace(tmp_path))
     configs = [run.config for run in study.runs if run.config]
     assert len(configs) == 2
     assert {one.init.weights for one in configs} == {str(mae)}
     assert {one.model.backbone.position.absolute for one in configs} == {"pt"}  # type: ignore[union-attr]
     assert {one.train.lr for one in configs} == {0.25}  # what the person set
     assert {one.train.weight_decay for one in configs} == {plain_base(data).train.weight_decay / 2}
-    write_study(tmp_path, study)
+    write_study(Workspace(tmp_path), study)
     assert [load_config(tmp_path / run.config_path) for run in study.runs] == configs
 
 
@@ -227,11 +229,11 @@ def test_a_single_run_takes_weights_with_what_belongs_to_them(
 
 def test_a_sweep_of_epochs(data: object, mae: Path, tmp_path: Path) -> None:
     base = base_file(data, tmp_path)
-    study = plan(AXES["pretrain"], Request(base=base, weights={"4": str(mae), "mae@20": str(mae)}), tmp_path)
+    study = plan(AXES["pretrain"], Request(base=base, weights={"4": str(mae), "mae@20": str(mae)}), Workspace(tmp_path))
     assert study.variants == ("0 epochs", "4 epochs", "20 epochs")
     assert [run.number for run in study.runs] == [0, 4, 20]
     with pytest.raises(BadInput, match="--weights beit=x: write the epochs of pre-training"):
-        plan(AXES["pretrain"], Request(base=base, weights={"beit": "x"}), tmp_path)
+        plan(AXES["pretrain"], Request(base=base, weights={"beit": "x"}), Workspace(tmp_path))
 
 
 def test_a_base_that_starts_from_weights_can_be_compared_with_random(data: object, mae: Path) -> None:
