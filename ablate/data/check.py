@@ -63,8 +63,8 @@ def check(name: str, files: Files, tick: Callable[[], None] = lambda: None) -> D
     (images, annotations, categories), found = _read(files)
     for kind, records in (("image", images), ("annotation", annotations), ("category", categories)):
         found += _check_ids(kind, records)
-    by_id = {image["id"]: image for image in images if _hashable(image.get("id"))}
-    names = {category["id"] for category in categories if _hashable(category.get("id"))}
+    by_id = {identifier: image for image in images if (identifier := _id(image)) is not None}
+    names = {identifier for category in categories if (identifier := _id(category)) is not None}
     for place, annotation in enumerate(annotations):
         found += _check_annotation(place, annotation, by_id, names)
     found += _check_masks_are_there(annotations)
@@ -76,7 +76,7 @@ def check(name: str, files: Files, tick: Callable[[], None] = lambda: None) -> D
     objects = [record for record in annotations if not record.get("iscrowd")]
     if not objects:
         found.append(("error", "nothing to learn", f"{files.annotations} holds no object that is no crowd"))
-    busy = {record.get("image_id") for record in objects if _hashable(record.get("image_id"))}
+    busy = {_id(record, "image_id") for record in objects}
     return DataReport(
         name=name,
         annotations=str(files.annotations),
@@ -121,9 +121,9 @@ def _read(files: Files) -> tuple[list[list[Record]], list[Found]]:
 
 def _check_ids(kind: str, records: list[Record]) -> Iterator[Found]:
     for place, record in enumerate(records):
-        if not _hashable(record.get("id")):
+        if _id(record) is None:
             yield "error", f"{kind} without id", f"entry {place} has id {record.get('id')!r}"
-    for identifier, count in _repeated(record["id"] for record in records if _hashable(record.get("id"))):
+    for identifier, count in _repeated(record["id"] for record in records if _id(record) is not None):
         yield "error", f"{kind} ids clash", f"{kind} id {identifier!r} stands {count} times"
 
 
@@ -163,16 +163,15 @@ def _who(place: int, record: Record) -> str:
 
 def _check_annotation(place: int, record: Record, images: dict[Any, Record], categories: set[Any]) -> Iterator[Found]:
     who = _who(place, record)
-    image_id, category_id = record.get("image_id"), record.get("category_id")
-    if not _hashable(image_id) or image_id not in images:
-        yield "error", "unknown image", f"{who} is on image id {image_id!r}, which is not listed"
-    if not _hashable(category_id) or category_id not in categories:
-        yield "error", "unknown category", f"{who} has category id {category_id!r}, which is not listed"
+    image = images.get(_id(record, "image_id"))
+    if image is None:
+        yield "error", "unknown image", f"{who} is on image id {record.get('image_id')!r}, which is not listed"
+    if _id(record, "category_id") not in categories:
+        yield "error", "unknown category", f"{who} has category id {record.get('category_id')!r}, which is not listed"
     if record.get("iscrowd", 0) not in (0, 1):
         yield "error", "bad crowd flag", f"{who} has iscrowd {record['iscrowd']!r}; it must be 0 or 1"
-    image = images.get(image_id, {}) if _hashable(image_id) else {}
-    height, width = image.get("height"), image.get("width")
-    known = (height, width) if _are_sides(height, width) else None
+    sides = (image.get("height"), image.get("width")) if image is not None else (None, None)
+    known = sides if _are_sides(*sides) else None
     if record.get("bbox") is None and _has_mask(record):
         yield "warning", "no box", f"{who} has no bbox: its mask's is taken"
     else:
@@ -270,8 +269,10 @@ def _grouped(found: list[Found]) -> tuple[DataProblem, ...]:
     )
 
 
-def _hashable(value: object) -> bool:
-    return isinstance(value, int | str)
+def _id(record: Record, key: str = "id") -> int | str | None:
+    """The id under a key; None where it is missing or can be none."""
+    value = record.get(key)
+    return value if isinstance(value, int | str) else None
 
 
 def _are_sides(*values: object) -> bool:

@@ -72,7 +72,6 @@ class Source:
     """
 
     checkpoint: Checkpoint
-    family: Family
     facts: CheckpointFacts
     mapped: tuple[Mapped, ...]
     dropped: tuple[Dropped, ...]
@@ -107,7 +106,7 @@ def read_source(path: Path) -> Source:
             "another model, or was not saved whole"
         )
     facts = _facts(path, checkpoint, family, weights, embedding, tables)
-    return Source(checkpoint, family, facts, mapped, dropped, weights, embedding, tables)
+    return Source(checkpoint, facts, mapped, dropped, weights, embedding, tables)
 
 
 def read_facts(path: str) -> CheckpointFacts:
