@@ -1,4 +1,4 @@
-"""What became of every object: found, pointed at by an error that would have found it, missed, or not asked for."""
+"""What became of every object: found, pointed at by an error that would have found it, missed, or not counted."""
 
 from dataclasses import dataclass
 
@@ -6,17 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.arrays import Ints
-from analysis.evaluation.error_types import CLS, LOC, TRUE_POSITIVE, Labels
+from analysis.evaluation.matched_run import CLS, LOC, TRUE_POSITIVE, Labels
 
 FOUND, MISLOCALISED, CONFUSED, MISSED, IGNORED = range(5)
 OUTCOME_NAMES = ("found", "mislocalised", "confused", "missed", "ignored")
-FATE_MEANINGS = {
-    "found": "a detection took it",
-    "mislocalised": "not found; the best claim to it has the right category, and its box too far off",
-    "confused": "not found; the best claim to it is in place, and of another category",
-    "missed": "no right detection, no cls and no loc error points at it",
-    "ignored": "not asked for: a crowd, marked as ignored, or out of COCO's range of sizes",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +47,6 @@ def object_outcomes(labels: Labels) -> ObjectOutcomes:
     by = np.full(len(labels.matched), -1, dtype=np.int64)
     outcome[labels.missed] = MISSED
     for error, meets in ((TRUE_POSITIVE, FOUND), (LOC, MISLOCALISED), (CLS, CONFUSED)):
-        rows = np.flatnonzero((labels.error == error) & (labels.fixes | (error == TRUE_POSITIVE)))
+        rows = np.flatnonzero((labels.error == error) & (labels.recovers_gt | (error == TRUE_POSITIVE)))
         outcome[labels.target[rows]], by[labels.target[rows]] = meets, rows
     return ObjectOutcomes(outcome, by)

@@ -10,8 +10,11 @@ import numpy as np
 from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import Run
-from analysis.evaluation.error_types import ERRORS, Settings
-from analysis.evaluation.tide import break_down_as, match_and_label
+from analysis.evaluation.error_types import ERRORS
+from analysis.evaluation.settings import Settings
+from analysis.evaluation.slices import SizeErrors
+from analysis.evaluation.slices import by_size as errors_by_size
+from analysis.evaluation.tide import break_down_matched, match_and_label
 
 TIDE_NAMES = {
     "cls": "Cls", "loc": "Loc", "both": "Both", "dup": "Dupe", "bg": "Bkg", "miss": "Miss",
@@ -160,35 +163,33 @@ def compare_breakdown(ground_truth: GroundTruth, run: Run, by_size: bool = False
 
     ``by_size``: also COCO's three sizes against tidecv's qualifiers.
     """
-    settings = run.breakdown.settings
+    settings, dt = run.breakdown.settings, run.detections
     theirs = pycocotools_metrics(
-        ground_truth, run.detections, iou_type=settings.iou_type, iou=settings.iou, max_dets=settings.max_dets
+        ground_truth, dt, iou_type=settings.iou_type, iou=settings.iou, max_dets=settings.max_dets
     )["AP"]
-    coco, ours = (
-        break_down_as(ground_truth, run.detections, replace(settings, convention=convention))
-        for convention in ("coco", "tidecv")
+    coco, matched_run = (
+        match_and_label(ground_truth, dt, replace(settings, convention=one)) for one in ("coco", "tidecv")
     )
-    checks = [("pycocotools", f"AP differs by {abs(coco.ap - theirs):.1e} points")]
+    checks = [("pycocotools", f"AP differs by {abs(coco.average_precision(coco.base).mean - theirs):.1e} points")]
     try:
-        tide = tidecv_evaluated(ground_truth, run.detections, settings)
+        tide = tidecv_evaluated(ground_truth, dt, settings)
         ap, delta, count = tidecv_breakdown(tide)
     except ImportError:
         return [*checks, ("tidecv", "not installed: pip install 'detablate[verify]'")]
     except ZeroDivisionError:
         return [*checks, ("tidecv", "divides by zero on this input, so there is nothing to compare")]
+    ours = break_down_matched(matched_run, dt)
     worst = max(abs(ap - ours.ap), *(abs(delta[name] - ours.delta_ap[name]) for name in delta))
     counts = "equal" if count == ours.count else f"different: {count} there, {ours.count} here"
     checks.append(("tidecv", f"AP and deltas differ by at most {worst:.1e} points, counts are {counts}"))
-    return [*checks, *([_compare_sizes(ground_truth, run, tide)] if by_size else [])]
+    if by_size:
+        checks.append(_compare_sizes(errors_by_size(ground_truth, dt, matched_run), tide))
+    return checks
 
 
-def _compare_sizes(ground_truth: GroundTruth, run: Run, tide: Any) -> tuple[str, str]:
+def _compare_sizes(ours: SizeErrors, tide: Any) -> tuple[str, str]:
     from tidecv.errors.qualifiers import AREA
 
-    from analysis.evaluation.slices import by_size
-
-    settings = replace(run.breakdown.settings, convention="tidecv")
-    ours = by_size(ground_truth, run.detections, match_and_label(ground_truth, run.detections, settings))
     worst = 0.0
     for place, qualifier in enumerate(AREA):
         try:

@@ -7,8 +7,9 @@ import pytest
 
 from analysis import break_down, read_detections, read_ground_truth
 from analysis.evaluation.confusion import category_confusion
-from analysis.evaluation.error_types import CONVENTIONS, ERRORS
+from analysis.evaluation.error_types import ERRORS
 from analysis.evaluation.outcomes import CONFUSED, FOUND, IGNORED, MISLOCALISED, MISSED, OUTCOME_NAMES, object_outcomes
+from analysis.evaluation.settings import CONVENTIONS
 from tests.analysis import real_pairs
 from tests.analysis.cases import found, object_, read
 from tests.analysis.peers import load, tidecv_tide

@@ -42,7 +42,7 @@ def test_the_cost_is_the_gain_of_a_repaired_file(files: SceneFiles) -> None:
             if sum(gt.category[~gt.ignore] == gt.category[example.truth]) == 1:
                 continue  # the repaired file would lose a category
             truth["annotations"] = [a for n, a in enumerate(annotations) if n != example.truth]
-        elif breakdown.labels.fixes[example.detection]:
+        elif breakdown.labels.recovers_gt[example.detection]:
             target = annotations[example.truth]
             row = int(dt.row[example.detection])
             results[row] = results[row] | {"bbox": target["bbox"], "category_id": target["category_id"]}

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from analysis import BadInput, break_down, coco_metrics, read_detections, read_ground_truth
 from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.error_types import CONVENTIONS, ERRORS, SPECIAL, Settings
+from analysis.evaluation.error_types import ERRORS, SPECIAL
+from analysis.evaluation.settings import CONVENTIONS, Settings
 from analysis.evaluation.slices import ClassErrors, by_class, by_iou
-from analysis.evaluation.tide import Breakdown, break_down_verdict, match_and_label
+from analysis.evaluation.tide import Breakdown, break_down_matched, match_and_label
 from tests.analysis import real_pairs
 from tests.analysis.cases import found, object_, read
 from tests.analysis.evaluation.test_random_scenes import SAMPLE
@@ -25,7 +26,7 @@ both_conventions = pytest.mark.parametrize("convention", CONVENTIONS)
 
 def split(gt: GroundTruth, dt: Detections, **settings: str) -> tuple[Breakdown, ClassErrors]:
     matched_run = match_and_label(gt, dt, Settings(**settings))  # type: ignore[arg-type]
-    whole = break_down_verdict(matched_run, dt)
+    whole = break_down_matched(matched_run, dt)
     return whole, by_class(gt, dt, matched_run, whole)
 
 
