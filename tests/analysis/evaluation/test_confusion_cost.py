@@ -70,9 +70,7 @@ def test_tied_scores(tmp_path: Path) -> None:
 @given(scenes(boxes=clustered_boxes(), max_categories=3, max_objects=10, max_detections=20))
 @settings(SAMPLE, max_examples=50)
 def test_random_scenes(scene: SceneFiles) -> None:
-    with scene.written() as (truth, results):
-        gt = read_ground_truth(truth)
-        check(gt, read_detections(results, gt))
+    check(*scene.read())
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)

@@ -56,9 +56,7 @@ def test_classes_average_to_the_whole(pair: RealPair) -> None:
 @given(scenes())
 @settings(SAMPLE, max_examples=50)
 def test_classes_of_random_scenes_average_to_the_whole(scene: SceneFiles) -> None:
-    with scene.written() as (truth, results):
-        gt = read_ground_truth(truth)
-        check_classes_come_to_the_whole(*split(gt, read_detections(results, gt)))
+    check_classes_come_to_the_whole(*split(*scene.read()))
 
 
 @pytest.mark.parametrize("pair", [real_pairs.EFFICIENTDET, real_pairs.FAKE_MASKS], ids=str)

@@ -36,13 +36,11 @@ def repeated(truth: dict[str, Any], results: list[dict[str, Any]], times: dict[i
 
 
 def literal(truth: dict[str, Any], results: list[dict[str, Any]], gt: GroundTruth, weights: Any) -> dict[str, float]:
-    """Every number of one resample, by analysing the repeated data set from its files."""
+    """Every number of one resample, by analysing the repeated data set."""
     times = dict(zip(gt.image_id, weights.tolist(), strict=True))
-    with repeated(truth, results, times).written() as paths:
-        again = read_ground_truth(paths[0])
-        detections = read_detections(paths[1], again)
-        result = break_down(again, detections)
-        mean_ap = coco_metrics(again, detections)["AP"]
+    again, detections = repeated(truth, results, times).read()
+    result = break_down(again, detections)
+    mean_ap = coco_metrics(again, detections)["AP"]
     return {"AP": mean_ap, "AP50": result.ap, **result.raw}
 
 
@@ -80,9 +78,7 @@ def agree(result: Resampled, gt: GroundTruth, truth: dict[str, Any], results: li
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_resample_is_the_repeated_data_set(scene: SceneFiles, seed: int) -> None:
     results = without_ties(scene.results)
-    with SceneFiles(scene.truth, results).written() as paths:
-        gt = read_ground_truth(paths[0])
-        dt = read_detections(paths[1], gt)
+    gt, dt = SceneFiles(scene.truth, results).read()
     (result,) = resampled(gt, dt, resamples=3, seed=seed)
     agree(result, gt, scene.truth, results, seed)
 
@@ -91,9 +87,7 @@ def test_a_resample_of_real_predictions_is_the_repeated_data_set() -> None:
     pair = real_pairs.EFFICIENTDET
     truth, results = (load(path) for path in pair.paths())
     results = without_ties(results)
-    with SceneFiles(truth, results).written() as paths:
-        gt = read_ground_truth(paths[0])
-        dt = read_detections(paths[1], gt)
+    gt, dt = SceneFiles(truth, results).read()
     (result,) = resampled(gt, dt, resamples=3, seed=7)
     agree(result, gt, truth, results, 7)
 
@@ -126,9 +120,7 @@ def slow_ap(matched_run: MatchedRun, curve: Curve, gt: GroundTruth, weights: Any
 @given(scene=scenes(boxes=grid_boxes(), max_images=4, max_categories=3), seed=st.integers(0, 1000))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_equal_scores_stand_by_row_and_then_by_copy(scene: SceneFiles, seed: int) -> None:
-    with scene.written() as paths:
-        gt = read_ground_truth(paths[0])
-        dt = read_detections(paths[1], gt)
+    gt, dt = scene.read()
     matched_run = match_and_label(gt, dt, Settings())
     curves = [matched_run.base, *(one.fix(matched_run) for one in ERROR_TYPES.values())]
     ready = weighted_ap(curves, matched_run.image, gt.image, gt.category, len(gt.image_id), len(gt.category_id))
