@@ -284,12 +284,11 @@ def _explain_unknown(path: Path, records: list[Any], image: Ints, category: Ints
     parts = []
     for index, attribute in ((image, "image_id"), (category, "category_id")):
         rows = np.flatnonzero(index < 0)
-        if len(rows):
-            ids = list(dict.fromkeys(repr(getattr(records[i], attribute)) for i in rows[:1000]))
-            more = ", ..." if len(ids) > 3 else ""
+        ids = list(dict.fromkeys(repr(getattr(records[i], attribute)) for i in rows[:1000]))
+        if ids:
             parts.append(
                 f"the {attribute} of {len(rows):,} of {len(records):,} detections is not in the ground truth "
-                f"(first at record {rows[0]}: {', '.join(ids[:3])}{more})"
+                f"(first at record {rows[0]}: {', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})"
             )
     return f"{path}: " + " and ".join(parts)
 
@@ -326,42 +325,42 @@ def _boxes(path: Path, records: list[Any], masks: Masks, row: Ints) -> tuple[Flo
 
 def suspicions(box: Floats, score: Floats, image: Ints, category: Ints, ground_truth: GroundTruth) -> list[str]:
     """What is legal but looks wrong, one sentence each."""
-    found: list[str] = []
     if not len(box):
         return ["there are no detections: every object is a miss"]
+    images = len(ground_truth.image_id)
     outside = int(((score < 0) | (score > 1)).sum())
-    if outside:
-        found.append(f"{outside:,} scores lie outside 0..1 (logits?): their order is used as it is")
-    flat = int(((box[:, 2] == 0) | (box[:, 3] == 0)).sum())
-    if flat:
-        found.append(f"{flat:,} boxes have zero width or height: they can match nothing")
-    if box.max() <= 1:
-        found.append("all box coordinates are at most 1: are they normalised instead of in pixels?")
-    else:
-        found += _past_the_edge(box, image, ground_truth)
-    unseen = int((np.bincount(image, minlength=len(ground_truth.image_id)) == 0).sum())
-    if unseen > len(ground_truth.image_id) / 2:
-        found.append(
-            f"{unseen:,} of {len(ground_truth.image_id):,} images have no detection at all: was the detector run on a "
-            "subset? Their objects all count as missed"
-        )
-    return found + _shifted_categories(score, category, image, ground_truth)
+    flat = int((box[:, 2:] == 0).any(axis=1).sum())
+    normalised = bool(box.max() <= 1)
+    past = _share_past_the_edge(box, image, ground_truth)
+    unseen = int((np.bincount(image, minlength=images) == 0).sum())
+    cases = (
+        (outside, f"{outside:,} scores lie outside 0..1 (logits?): their order is used as it is"),
+        (flat, f"{flat:,} boxes have zero width or height: they can match nothing"),
+        (normalised, "all box coordinates are at most 1: are they normalised instead of in pixels?"),
+        (
+            past > 0.5 and not normalised,
+            f"{100 * past:.0f} % of the boxes reach past their image's edge: is bbox written as x1, y1, x2, y2 "
+            "instead of x, y, width, height?",
+        ),
+        (
+            unseen > images / 2,
+            f"{unseen:,} of {images:,} images have no detection at all: was the detector run on a subset? Their "
+            "objects all count as missed",
+        ),
+    )
+    shifted = _shifted_categories(score, category, image, ground_truth)
+    return [sentence for holds, sentence in (*cases, (shifted, shifted)) if holds]
 
 
-def _past_the_edge(box: Floats, image: Ints, ground_truth: GroundTruth) -> list[str]:
-    height, width = ground_truth.image_size[:, 0][image], ground_truth.image_size[:, 1][image]
+def _share_past_the_edge(box: Floats, image: Ints, ground_truth: GroundTruth) -> float:
+    """The share (0..1) of the boxes, on images of known size, that reach past the right or lower edge."""
+    height, width = ground_truth.image_size[image].T
     sized = (height > 0) & (width > 0)
     past = (box[:, 0] + box[:, 2] > width * 1.05) | (box[:, 1] + box[:, 3] > height * 1.05)
-    share = float((past & sized).sum()) / max(1, int(sized.sum()))
-    if share > 0.5:
-        return [
-            f"{100 * share:.0f} % of the boxes reach past their image's edge: is bbox written as x1, y1, x2, y2 "
-            "instead of x, y, width, height?"
-        ]
-    return []
+    return float((past & sized).sum()) / max(1, int(sized.sum()))
 
 
-def _shifted_categories(box_score: Floats, category: Ints, image: Ints, ground_truth: GroundTruth) -> list[str]:
+def _shifted_categories(box_score: Floats, category: Ints, image: Ints, ground_truth: GroundTruth) -> str:
     """Class indices written as category ids: legal numbers, wrong meaning.
 
     The best detection of an image is mostly of a category that the image contains; if another reading of the ids
@@ -373,7 +372,7 @@ def _shifted_categories(box_score: Floats, category: Ints, image: Ints, ground_t
     order = order_by_index(image, len(ground_truth.image_id))
     best = order[best_in_group(image[order], box_score[order])[1]]
     if not len(present) or len(best) < 20:
-        return []
+        return ""
 
     def agreement(index: Ints) -> float:
         key = image[best] * classes + index
@@ -384,9 +383,9 @@ def _shifted_categories(box_score: Floats, category: Ints, image: Ints, ground_t
     for first in (0, 1):
         as_index = agreement(ids[category[best]] - first)
         if as_index > max(0.3, 2 * as_read):
-            return [
+            return (
                 f"category ids look shifted: the best detection of an image is of a category it contains in "
                 f"{100 * as_read:.0f} % of the images, but in {100 * as_index:.0f} % if the ids are class indices "
                 f"counted from {first}; the ground truth's ids run from {ids[0]} to {ids[-1]}"
-            ]
-    return []
+            )
+    return ""

@@ -9,8 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from analysis.arrays import Floats
-from analysis.coco.detections import Detections
-from analysis.coco.ground_truth import GroundTruth
+from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.average_precision import coco_metrics
 from analysis.evaluation.confusion import Confusion, category_confusion, with_costs
 from analysis.evaluation.matched_run import Curve, MatchedRun
@@ -57,16 +56,14 @@ def name_runs(arguments: Sequence[str]) -> list[tuple[str, Path]]:
     >>> [name for name, _ in name_runs(["yolo=x/dt.json", "y/vit.json.gz"])]
     ['yolo', 'vit']
     """
-    given: list[tuple[str | None, Path]] = []
+    given: list[tuple[str, Path]] = []
     for argument in arguments:
         name, equals, path = argument.partition("=")
-        if equals and name and "/" not in name and not Path(argument).exists():
-            given.append((name, Path(path)))
-        else:
-            given.append((None, Path(argument)))
-    unnamed = [path for name, path in given if name is None]
+        named = equals and name and "/" not in name and not Path(argument).exists()
+        given.append((name, Path(path)) if named else ("", Path(argument)))
+    unnamed = [path for name, path in given if not name]
     found = dict(zip(unnamed, _tell_apart([_bearing_a_name(path) for path in unnamed]), strict=True))
-    names = [name if name is not None else found[path] for name, path in given]
+    names = [name or found[path] for name, path in given]
     for name in names:
         if names.count(name) > 1:
             clashing = " and ".join(str(path) for n, (_, path) in zip(names, given, strict=True) if n == name)
@@ -83,17 +80,12 @@ def _bearing_a_name(path: Path) -> Path:
 
 
 def _tell_apart(paths: list[Path]) -> list[str]:
+    """One part of each path, the nearest to the end that differs everywhere; else as many of the last as it takes."""
     parts = [_parts(path) for path in paths]
-    depth = min((len(p) for p in parts), default=0)
-    for level in range(1, depth + 1):  # one part, the nearest to the end that differs everywhere
-        names = [p[-level] for p in parts]
-        if len(set(names)) == len(names):
-            return names
-    for level in range(2, max((len(p) for p in parts), default=0) + 1):  # else as many of the last parts as it takes
-        names = ["/".join(p[-level:]) for p in parts]
-        if len(set(names)) == len(names):
-            return names
-    return [p[-1] for p in parts]
+    lengths = [len(p) for p in parts]
+    ways = [[p[-level] for p in parts] for level in range(1, min(lengths, default=0) + 1)]
+    ways += [["/".join(p[-level:]) for p in parts] for level in range(2, max(lengths, default=0) + 1)]
+    return next((names for names in ways if len(set(names)) == len(names)), [p[-1] for p in parts])
 
 
 def _parts(path: Path) -> list[str]:
@@ -105,10 +97,9 @@ PARTS = ("class", "size", "iou", "crowding", "confusion")
 
 
 @dataclass(frozen=True, eq=False)
-class RunAnalysis:
+class RunAnalysis(Run):
     """A run matched once: its breakdown, the outcome of every object, and the parts that were asked for."""
 
-    run: Run
     matched_run: MatchedRun  # at the IoU of the settings
     curves: dict[float, Curve]  # the run as it is, at each IoU that was asked for
     outcomes: ObjectOutcomes
@@ -120,19 +111,9 @@ class RunAnalysis:
     confusion: Confusion | None
 
     @property
-    def name(self) -> str:
-        """What the run is called."""
-        return self.run.name
-
-    @property
-    def breakdown(self) -> Breakdown:
-        """At the IoU of the settings, of all classes and sizes."""
-        return self.run.breakdown
-
-    @property
-    def detections(self) -> Detections:
-        """All of them, those over the cap included."""
-        return self.run.detections
+    def run(self) -> Run:
+        """Itself, for what needs no more than a run."""
+        return self
 
 
 def parse_parts(text: str) -> tuple[str, ...]:
@@ -213,7 +194,9 @@ class Analysis:
         if "confusion" in parts:
             confusion = with_costs(category_confusion(gt, detections, labels), matched_run)
         return RunAnalysis(
-            run=Run(name, detections, breakdown),
+            name=name,
+            detections=detections,
+            breakdown=breakdown,
             matched_run=matched_run,
             curves=curves,
             outcomes=outcomes,

@@ -6,8 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from analysis.arrays import Bools, Floats, Ints, order_by_index, place_in_group
-from analysis.coco.detections import Detections
-from analysis.coco.ground_truth import GroundTruth
+from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.matching import (
     AREA_RANGES,
     PairedDetections,

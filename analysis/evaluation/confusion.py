@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.arrays import Floats, Ints
-from analysis.coco.detections import Detections
-from analysis.coco.ground_truth import GroundTruth
+from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.average_precision import average_over_recalls
 from analysis.evaluation.matched_run import CLS, TRUE_POSITIVE, Labels, MatchedRun
 
@@ -50,11 +49,6 @@ class Confusion:
         """``(true, predicted, count, objects)`` of the pairs of :meth:`wrong`."""
         columns = (self.true, self.predicted, self.count, self.objects)
         return list(zip(*(column[self.wrong(most)].tolist() for column in columns), strict=True))
-
-    def row(self, true: int) -> Ints:
-        """i64[K] detections on objects of one category, by predicted category."""
-        of_it = self.true == true
-        return np.bincount(self.predicted[of_it], self.count[of_it], self.categories).astype(np.int64)
 
     def _dense(self, values: Ints) -> Ints:
         table = np.zeros((self.categories, self.categories), dtype=np.int64)

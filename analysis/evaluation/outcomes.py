@@ -14,7 +14,7 @@ OUTCOME_NAMES = ("found", "mislocalised", "confused", "missed", "ignored")
 
 @dataclass(frozen=True, eq=False)
 class ObjectOutcomes:
-    """One fate an object, at the threshold and in the convention of the breakdown.
+    """One outcome an object, at the threshold and in the convention of the breakdown.
 
     Of the cls and loc errors that claim the same unfound object, the one with the best score decides, as it decides
     which of them a fix turns right: an object is mislocalised or confused, never both. ``both`` errors claim nothing.
@@ -25,12 +25,12 @@ class ObjectOutcomes:
 
     @property
     def count(self) -> dict[str, int]:
-        """How many objects met each fate."""
+        """How many objects have each outcome."""
         return dict(zip(OUTCOME_NAMES, np.bincount(self.outcome, minlength=len(OUTCOME_NAMES)).tolist(), strict=True))
 
 
 def object_outcomes(labels: Labels) -> ObjectOutcomes:
-    """The fate of every object of a breakdown.
+    """The outcome of every object of a breakdown.
 
     >>> from analysis import break_down, read_detections, read_ground_truth
     >>> from analysis.coco.synthetic import write_example
@@ -46,7 +46,7 @@ def object_outcomes(labels: Labels) -> ObjectOutcomes:
     outcome = np.full(len(labels.matched), IGNORED, dtype=np.int8)
     by = np.full(len(labels.matched), -1, dtype=np.int64)
     outcome[labels.missed] = MISSED
-    for error, meets in ((TRUE_POSITIVE, FOUND), (LOC, MISLOCALISED), (CLS, CONFUSED)):
+    for error, becomes in ((TRUE_POSITIVE, FOUND), (LOC, MISLOCALISED), (CLS, CONFUSED)):
         rows = np.flatnonzero((labels.error == error) & (labels.recovers_gt | (error == TRUE_POSITIVE)))
-        outcome[labels.target[rows]], by[labels.target[rows]] = meets, rows
+        outcome[labels.target[rows]], by[labels.target[rows]] = becomes, rows
     return ObjectOutcomes(outcome, by)

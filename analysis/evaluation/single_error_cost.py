@@ -11,8 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from analysis.arrays import Floats, Ints, inverse, order_by_index, place_in_group
-from analysis.coco.detections import Detections
-from analysis.coco.ground_truth import GroundTruth
+from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.average_precision import (
     COCO_RECALLS,
     average_over_recalls,
@@ -130,32 +129,31 @@ def costliest(
         if one.of_object:
             rows = np.flatnonzero(one.occurs(labels))
             rows = rows[np.argsort(-ground_truth.area[rows], kind="stable")]
+            detection, target = np.full(len(rows), -1), rows
             cost = np.array([c.gain_of_a_miss() for c in categories])[ground_truth.category[rows]]
-            order = _variety(cost, ground_truth.category[rows], ground_truth.image[rows], most)
-            found[one.name] = [Example(one.name, -1, int(rows[i]), float(cost[i])) for i in order.tolist()]
-            continue
-        rows = by_score[labels.error[by_score] == one.code]
-        wins = labels.recovers_gt[rows]
-        aim = np.full(len(rows), -1)
-        aim[wins] = ground_truth.category[labels.target[rows[wins]]]
-        # Within a group the better score costs more, whatever the curves are: a few of each suffice.
-        group = detections.category[rows] * (classes + 1) + aim + 1
-        by_group = order_by_index(group, classes * (classes + 1))
-        kept = by_group[place_in_group(group[by_group]) < most]
-        rows, aim = rows[kept], aim[kept]
-        category = detections.category[rows]
-        cost = np.empty(len(rows))
-        for i, (own, target, row) in enumerate(zip(category.tolist(), aim.tolist(), rows.tolist(), strict=True)):
-            if one.code == LOC and target >= 0:
-                cost[i] = categories[own].gain_with_hit(place[row], shift=0)
-                continue
-            cost[i] = categories[own].gain_without(place[row])
-            if one.code == CLS and target >= 0:
-                cost[i] += categories[target].gain_with_one_more(detections.score[row])
-        order = _variety(cost, category, detections.image[rows], most)
-        found[one.name] = [
-            Example(one.name, int(rows[i]), int(labels.target[rows[i]]), float(cost[i])) for i in order.tolist()
-        ]
+        else:
+            rows = by_score[labels.error[by_score] == one.code]
+            wins = labels.recovers_gt[rows]
+            aim = np.full(len(rows), -1)
+            aim[wins] = ground_truth.category[labels.target[rows[wins]]]
+            # Within a group the better score costs more, whatever the curves are: a few of each suffice.
+            group = detections.category[rows] * (classes + 1) + aim + 1
+            by_group = order_by_index(group, classes * (classes + 1))
+            kept = by_group[place_in_group(group[by_group]) < most]
+            rows, aim = rows[kept], aim[kept]
+            detection, target = rows, labels.target[rows]
+            cost = np.empty(len(rows))
+            for i, (row, to) in enumerate(zip(rows.tolist(), aim.tolist(), strict=True)):
+                own = categories[detections.category[row]]
+                if one.code == LOC and to >= 0:
+                    cost[i] = own.gain_with_hit(place[row], shift=0)
+                    continue
+                cost[i] = own.gain_without(place[row])
+                if one.code == CLS and to >= 0:
+                    cost[i] += categories[to].gain_with_one_more(detections.score[row])
+        of = ground_truth if one.of_object else detections
+        order = _variety(cost, of.category[rows], of.image[rows], most).tolist()
+        found[one.name] = [Example(one.name, int(detection[i]), int(target[i]), float(cost[i])) for i in order]
     return found
 
 

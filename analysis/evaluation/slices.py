@@ -18,8 +18,7 @@ from itertools import pairwise
 import numpy as np
 
 from analysis.arrays import Bools, Floats, Ints, order_by_index
-from analysis.coco.detections import Detections
-from analysis.coco.ground_truth import GroundTruth
+from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.average_precision import COCO_IOUS
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS
 from analysis.evaluation.matched_run import DUP, TRUE_POSITIVE, Labels, MatchedRun
@@ -318,7 +317,7 @@ class CrowdingBins:
     names: tuple[str, ...]
     low: Floats  # [B] exclusive; the first bin is exactly 0
     high: Floats  # [B] inclusive
-    outcome: Ints  # [B, fates] objects
+    outcome: Ints  # [B, outcomes] objects
     duplicates: Ints  # [B] dup errors on the objects of the bin
 
     @property
@@ -346,7 +345,7 @@ class CrowdingBins:
 def by_crowding(
     crowding: Floats, outcomes: ObjectOutcomes, labels: Labels, edges: tuple[float, ...] = CROWDING_EDGES
 ) -> CrowdingBins:
-    """Count fates and duplicates in bins of crowding f64[M]: exactly 0, then ``(edges[i], edges[i + 1]]``.
+    """Count outcomes and duplicates in bins of crowding f64[M]: exactly 0, then ``(edges[i], edges[i + 1]]``.
 
     >>> from analysis import break_down, read_detections, read_ground_truth
     >>> from analysis.evaluation.outcomes import object_outcomes

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.arrays import Bools, Floats, Ints, best_in_group, order_by_index
-from analysis.coco.detections import Detections
-from analysis.coco.ground_truth import GroundTruth
+from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.average_precision import rank
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS
 from analysis.evaluation.matched_run import (

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from analysis.coco.detections import Detections
-from analysis.coco.ground_truth import GroundTruth
+from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.analysis import Run
 from analysis.evaluation.error_types import ERRORS
 from analysis.evaluation.settings import Settings
@@ -88,17 +88,29 @@ def pycocotools_metrics(
     from pycocotools.cocoeval import COCOeval
 
     masks = iou_type == "segm"
+    truth, result = COCO(), COCO()
+    truth.dataset = {
+        "images": [
+            {"id": image, "height": int(height), "width": int(width)}
+            for image, (height, width) in zip(ground_truth.image_id, ground_truth.image_size, strict=True)
+        ],
+        "categories": [{"id": category} for category in ground_truth.category_id],
+        "annotations": _annotations(
+            ground_truth,
+            ground_truth,
+            masks,
+            area=ground_truth.area_of(iou_type),
+            iscrowd=ground_truth.crowd.astype(int),
+        ),
+    }
+    columns = {"area": detections.area, "score": detections.score, "iscrowd": np.zeros(len(detections), dtype=int)}
+    result.dataset = {**truth.dataset, "annotations": _annotations(ground_truth, detections, masks, **columns)}
     with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO()
-        coco.dataset = _dataset(ground_truth, masks)
-        coco.createIndex()
-        result = COCO()
-        result.dataset = {**coco.dataset, "annotations": _results(ground_truth, detections, iou_type)}
+        truth.createIndex()
         result.createIndex()
-        evaluation = COCOeval(coco, result, iou_type)
+        evaluation = COCOeval(truth, result, iou_type)
         if iou is not None:
-            evaluation.params.iouThrs = np.array([iou])
-            evaluation.params.maxDets = [max_dets]
+            evaluation.params.iouThrs, evaluation.params.maxDets = np.array([iou]), [max_dets]
         evaluation.evaluate()
         evaluation.accumulate()
         if iou is not None:
@@ -111,43 +123,20 @@ def pycocotools_metrics(
     }
 
 
-def _dataset(ground_truth: GroundTruth, masks: bool) -> dict[str, Any]:
-    area = ground_truth.area_of("segm" if masks else "bbox")
-    return {
-        "images": [
-            {"id": image, "height": int(height), "width": int(width)}
-            for image, (height, width) in zip(ground_truth.image_id, ground_truth.image_size, strict=True)
-        ],
-        "categories": [{"id": category} for category in ground_truth.category_id],
-        "annotations": [
-            {
-                "id": row + 1,  # never 0, which COCOeval takes for "not matched"
-                "image_id": ground_truth.image_id[ground_truth.image[row]],
-                "category_id": ground_truth.category_id[ground_truth.category[row]],
-                "bbox": ground_truth.box[row].tolist(),
-                "area": float(area[row]),
-                "iscrowd": int(ground_truth.crowd[row]),
-                **({"segmentation": ground_truth.masks.rle(row)} if masks else {}),
-            }
-            for row in range(len(ground_truth))
-        ],
-    }
-
-
-def _results(ground_truth: GroundTruth, detections: Detections, iou_type: str) -> list[dict[str, Any]]:
-    area = detections.area
+def _annotations(
+    ground_truth: GroundTruth, of: GroundTruth | Detections, masks: bool, **columns: NDArray[Any]
+) -> list[dict[str, Any]]:
+    """Objects or detections as the records that pycocotools works on, with more columns by name."""
     return [
         {
-            "id": row + 1,
-            "image_id": ground_truth.image_id[detections.image[row]],
-            "category_id": ground_truth.category_id[detections.category[row]],
-            "bbox": detections.box[row].tolist(),
-            "score": float(detections.score[row]),
-            "area": float(area[row]),
-            "iscrowd": 0,
-            **({"segmentation": detections.masks.rle(row)} if iou_type == "segm" else {}),
+            "id": row + 1,  # never 0, which COCOeval takes for "not matched"
+            "image_id": ground_truth.image_id[of.image[row]],
+            "category_id": ground_truth.category_id[of.category[row]],
+            "bbox": of.box[row].tolist(),
+            **{name: column[row].item() for name, column in columns.items()},
+            **({"segmentation": of.masks.rle(row)} if masks else {}),
         }
-        for row in range(len(detections))
+        for row in range(len(of))
     ]
 
 

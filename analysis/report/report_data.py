@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.arrays import Floats, Ints
-from analysis.coco.detections import Detections
-from analysis.coco.ground_truth import GroundTruth
+from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.analysis import PARTS, Analysis, RunAnalysis
 from analysis.evaluation.average_precision import COCO_IOUS
 from analysis.evaluation.confusion import Confusion, category_confusion

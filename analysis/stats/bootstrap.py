@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.arrays import Bools, Floats, Ints, inverse, order_by_index
-from analysis.coco.ground_truth import GroundTruth
+from analysis.coco import GroundTruth
 from analysis.evaluation.analysis import RunAnalysis
 from analysis.evaluation.average_precision import COCO_IOUS, COCO_RECALLS, EPSILON, Ranking
 from analysis.evaluation.error_types import ERROR_TYPES

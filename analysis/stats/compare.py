@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.arrays import Bools, Floats, Ints
-from analysis.coco.detections import Detections
-from analysis.coco.ground_truth import GroundTruth
+from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.analysis import Analysis, RunAnalysis
 from analysis.evaluation.average_precision import COCO_IOUS
 from analysis.evaluation.error_types import ERROR_TYPES
@@ -315,24 +314,19 @@ def _family(others: int, numbers: int) -> str:
 
 
 def _cautions(ground_truth: GroundTruth, images: int, candidates: Sequence[Candidate]) -> list[str]:
-    sentences = []
-    if images == 1:
-        sentences.append("there is a single image, so there is nothing to resample and no interval")
-    elif images < FEWEST_IMAGES:
-        sentences.append(
+    cases = [
+        (images == 1, "there is a single image, so there is nothing to resample and no interval"),
+        (
+            1 < images < FEWEST_IMAGES,
             f"{images} images are few: below {FEWEST_IMAGES}, differences of AP that are none pass for real more often "
-            "than p says, and the AP of one model comes out much too high"
-        )
-    elif images < FEWEST_FOR_ONE:
-        sentences.append(
+            "than p says, and the AP of one model comes out much too high",
+        ),
+        (
+            FEWEST_IMAGES <= images < FEWEST_FOR_ONE,
             f"trust the differences: with fewer than {FEWEST_FOR_ONE:,} images the AP of one model comes out too high, "
-            "and its own interval covers less than 95 %"
-        )
-    if not (~ground_truth.ignore).any():
-        sentences.append("no object counts, so there is no AP")
-    sentences += [
-        f"{candidate.name} has no detection"
-        for candidate in candidates
-        if not all(len(dt) for dt in candidate.detections)
+            "and its own interval covers less than 95 %",
+        ),
+        (ground_truth.ignore.all(), "no object counts, so there is no AP"),
+        *((not all(map(len, one.detections)), f"{one.name} has no detection") for one in candidates),
     ]
-    return sentences
+    return [sentence for holds, sentence in cases if holds]

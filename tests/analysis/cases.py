@@ -41,4 +41,4 @@ def read(
     **options: bool,
 ) -> tuple[GroundTruth, Detections]:
     gt = read_ground_truth(write(folder / "gt.json", document(objects, images, categories)), **options)
-    return gt, Detections.from_records(results, gt)
+    return gt, Detections.from_records(results, gt, name=folder / "dt.json")
