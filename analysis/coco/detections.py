@@ -329,7 +329,7 @@ def suspicions(box: Floats, score: Floats, image: Ints, category: Ints, ground_t
         return ["there are no detections: every object is a miss"]
     images = len(ground_truth.image_id)
     outside = int(((score < 0) | (score > 1)).sum())
-    flat = int((box[:, 2:] == 0).any(axis=1).sum())
+    flat = int(((box[:, 2] == 0) | (box[:, 3] == 0)).sum())
     normalised = bool(box.max() <= 1)
     past = _share_past_the_edge(box, image, ground_truth)
     unseen = int((np.bincount(image, minlength=images) == 0).sum())
@@ -354,7 +354,7 @@ def suspicions(box: Floats, score: Floats, image: Ints, category: Ints, ground_t
 
 def _share_past_the_edge(box: Floats, image: Ints, ground_truth: GroundTruth) -> float:
     """The share (0..1) of the boxes, on images of known size, that reach past the right or lower edge."""
-    height, width = ground_truth.image_size[image].T
+    height, width = ground_truth.image_size.T[:, image]
     sized = (height > 0) & (width > 0)
     past = (box[:, 0] + box[:, 2] > width * 1.05) | (box[:, 1] + box[:, 3] > height * 1.05)
     return float((past & sized).sum()) / max(1, int(sized.sum()))
