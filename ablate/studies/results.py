@@ -23,7 +23,8 @@ from ablate.studies.published import Finding, findings_of, is_of, matches
 from ablate.studies.study import Size, Study, StudyRun
 from analysis.coco.detections import read_detections
 from analysis.coco.ground_truth import GroundTruth, read_ground_truth
-from analysis.evaluation.error_types import ERROR_TYPES, Settings
+from analysis.evaluation.error_types import ERROR_TYPES
+from analysis.evaluation.settings import Settings
 from analysis.exceptions import BadInput
 from analysis.stats.compare import Candidate, Comparison, compare
 from analysis.stats.intervals import Estimate, estimate

@@ -25,7 +25,7 @@ from analysis.exceptions import BadInput
 if TYPE_CHECKING:
     from analysis.coco.ground_truth import GroundTruth
     from analysis.evaluation.analysis import Run, RunAnalysis
-    from analysis.evaluation.error_types import Settings
+    from analysis.evaluation.settings import Settings
     from analysis.evaluation.slices import Size
     from analysis.stats.compare import Comparison
 
@@ -107,7 +107,7 @@ def settings_of(
     Raises:
         typer.BadParameter: thresholds that do not fit together.
     """
-    from analysis.evaluation.error_types import Settings
+    from analysis.evaluation.settings import Settings
 
     if not 0 < background_iou <= iou <= 1:
         raise typer.BadParameter("needs 0 < --background-iou <= --iou <= 1", param_hint="--iou")
@@ -391,7 +391,7 @@ def example(
 ) -> None:
     """Generate ground truth and two simulated detectors with known flaws, and analyze them."""
     from analysis.coco.synthetic import write_example
-    from analysis.evaluation.error_types import Settings
+    from analysis.evaluation.settings import Settings
 
     truth, files = write_example(out, images=images, seed=seed)
     typer.echo(

@@ -9,14 +9,7 @@ from functools import partial
 from typing import Protocol
 
 from analysis.arrays import Bools
-from analysis.evaluation.matched_run import BG as BG
-from analysis.evaluation.matched_run import BOTH, Curve, Labels, MatchedRun
-from analysis.evaluation.matched_run import CLS as CLS
-from analysis.evaluation.matched_run import DUP as DUP
-from analysis.evaluation.matched_run import LOC as LOC
-from analysis.evaluation.matched_run import TRUE_POSITIVE as TRUE_POSITIVE
-from analysis.evaluation.settings import Settings as Settings
-from analysis.evaluation.settings import ap_name as ap_name
+from analysis.evaluation.matched_run import BG, BOTH, CLS, DUP, LOC, Curve, Labels, MatchedRun
 
 
 class Fix(Protocol):

@@ -22,8 +22,10 @@ from rich.text import Text
 
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import Run
-from analysis.evaluation.error_types import BG, CLS, DUP, ERROR_TYPES, ERRORS, LABEL_NAMES, LOC, SPECIAL, Settings
-from analysis.evaluation.error_types import ap_name as ap_name  # others take it from here
+from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, LABEL_NAMES, SPECIAL
+from analysis.evaluation.matched_run import BG, CLS, DUP, LOC
+from analysis.evaluation.settings import Settings
+from analysis.evaluation.settings import ap_name as ap_name  # others take it from here
 from analysis.render.printed_tables import one_line
 
 if TYPE_CHECKING:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
+from analysis.evaluation.error_types import ERRORS, SPECIAL
+from analysis.evaluation.settings import ap_name
 from analysis.render.comparison import interval_text, p_text, resampled_sentence
 from analysis.render.comparison_tables import findings, moved, of_whom
 from analysis.render.errors import MEANINGS

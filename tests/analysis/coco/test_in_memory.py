@@ -81,7 +81,7 @@ def test_a_score_that_is_no_number_is_named(value: float, gt: GroundTruth) -> No
 
 
 def test_what_json_does_not_have_is_refused(gt: GroundTruth) -> None:
-    with pytest.raises(BadInput, match="cannot be written as JSON .*; give plain Python numbers"):
+    with pytest.raises(BadInput, match=r"cannot be written as JSON .*; give plain Python numbers"):
         Detections.from_records([RECORDS[0] | {"score": object()}], gt)
 
 
