@@ -3,9 +3,7 @@
 The course of a run, the same in every engine: its data, its first weights, training, predictions.
 """
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,7 +26,7 @@ from ablate.train.loop import TrainLoop
 from ablate.train.optim import autocast, build_optimizer, lr_factor
 from ablate.train.outcome import RuntimeOptions
 from ablate.weights.inspect import report_fields
-from analysis import GroundTruth, coco_metrics, read_detections, read_ground_truth
+from analysis import Detections, GroundTruth, coco_metrics, read_ground_truth
 from analysis.exceptions import BadInput
 
 Validate = Callable[[], dict[str, float]]
@@ -250,8 +248,5 @@ def train_and_predict(
 
 def box_ap(records: list[Record], truth: GroundTruth) -> dict[str, float]:
     """AP and AP50 of boxes, for the curves."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "predictions.json"
-        path.write_bytes(msgspec.json.encode(records))
-        metrics = coco_metrics(truth, read_detections(path, truth))
+    metrics = coco_metrics(truth, Detections.from_records(records, truth, name="predictions"))
     return {f"box_{name}": metrics[name] for name in ("AP", "AP50")}

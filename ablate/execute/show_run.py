@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
-ERRORS = ("cls", "loc", "both", "dup", "bg", "miss", "fp", "fn")
 
 
 def run_screen(folder: RunFolder) -> "list[RenderableType]":
@@ -87,12 +86,14 @@ def _metrics_table(evaluation: Evaluation) -> "Table":
 def _errors_table(evaluation: Evaluation) -> "Table":
     from rich.table import Table
 
+    from analysis.evaluation.error_types import ERROR_TYPES
+
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column(f"AP{evaluation.iou * 100:.0f} to gain")
-    for name in ERRORS:
-        table.add_column(name.upper() if name in ("fp", "fn") else name, justify="right")
+    for one in ERROR_TYPES.values():
+        table.add_column(one.label, justify="right")
     for name, measured in _rows(evaluation):
-        table.add_row(name, *(f"{measured.delta_ap[key]:.1f}" for key in ERRORS))
+        table.add_row(name, *(f"{measured.delta_ap[key]:.1f}" for key in ERROR_TYPES))
     return table
 
 

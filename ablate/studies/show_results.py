@@ -18,6 +18,7 @@ from ablate.runs.folder import Workspace
 from ablate.studies.results import ERRORS, METRICS, IouType, Published, Row, Summary, summarise
 from ablate.studies.study import Study
 from analysis.coco.ground_truth import GroundTruth
+from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.stats.compare import Comparison
 from analysis.stats.intervals import Estimate
 
@@ -180,7 +181,6 @@ def study_comparison_screen(
     return [grid, Text(""), *tables, Text(""), findings_grid(comparison)]
 
 
-COLORS = {"cls": "magenta", "loc": "cyan", "both": "blue", "dup": "yellow", "bg": "red", "miss": "green"}
 MARK = "†"  # not controlled
 NAMED = 3  # variants that a note of many names
 
@@ -312,10 +312,7 @@ def _errors(summary: Summary) -> "Folded":
 
     kind, _ = kinds(summary)
     percent = round((summary.iou or 0) * 100)
-    heads = [
-        Head(Text(name.upper() if name in ("fp", "fn") else name, style=f"bold {COLORS.get(name, '')}"))
-        for name in ERRORS
-    ]
+    heads = [Head(Text(one.label, style=f"bold {one.colour}")) for one in ERROR_TYPES.values()]
     rows = [row for row in summary.rows if row.errors]
     digits = 1 if any(row.n > 1 for row in rows) else 2
     columns = [_styled(rows, partial(_error, name), low=True, digits=digits) for name in ERRORS]

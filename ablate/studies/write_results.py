@@ -25,6 +25,7 @@ from ablate.studies.show_results import (
     over_seeds,
     place,
 )
+from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.render.markup import Markup, join, tag
 from analysis.render.printed_tables import Printed, escape
 from analysis.report.components import Column as Head
@@ -145,10 +146,7 @@ def columns(summary: Summary) -> list[Column]:
     found = [Column(f"{kind} AP", name, partial(_metric, name)) for name in METRICS]
     found.append(Column(f"{kind} AP", "against baseline", lambda row: interval(row.difference, sign=True)))
     found.append(Column(f"{other} AP", "AP", lambda row: interval(row.other_ap)))
-    found += [
-        Column(f"{percent} to gain", name.upper() if name in ("fp", "fn") else name, partial(_error, name, digits))
-        for name in ERRORS
-    ]
+    found += [Column(f"{percent} to gain", ERROR_TYPES[name].label, partial(_error, name, digits)) for name in ERRORS]
     in_gib = any((row.peak_gib or 0) >= 1 for row in summary.rows)
     found += [
         Column("cost", *(("GiB", partial(_peak, 1.0, ".2f")) if in_gib else ("MiB", partial(_peak, 1024.0, ".1f")))),

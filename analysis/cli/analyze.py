@@ -24,8 +24,8 @@ from analysis.exceptions import BadInput
 
 if TYPE_CHECKING:
     from analysis.coco.ground_truth import GroundTruth
-    from analysis.evaluation.analysis import Run
-    from analysis.evaluation.error_types import Settings
+    from analysis.evaluation.analysis import Run, RunAnalysis
+    from analysis.evaluation.settings import Settings
     from analysis.evaluation.slices import Size
     from analysis.stats.compare import Comparison
 
@@ -107,7 +107,7 @@ def settings_of(
     Raises:
         typer.BadParameter: thresholds that do not fit together.
     """
-    from analysis.evaluation.error_types import Settings
+    from analysis.evaluation.settings import Settings
 
     if not 0 < background_iou <= iou <= 1:
         raise typer.BadParameter("needs 0 < --background-iou <= --iou <= 1", param_hint="--iou")
@@ -291,6 +291,7 @@ def _errors(
     from analysis.coco.detections import read_detections
     from analysis.coco.ground_truth import read_ground_truth
     from analysis.evaluation.analysis import Analysis
+    from analysis.evaluation.average_precision import COCO_IOUS
     from analysis.render.comparison import intervals_screen
     from analysis.render.comparison_tables import intervals_entries
     from analysis.render.errors import as_json as encode
@@ -298,10 +299,10 @@ def _errors(
     from analysis.render.slices import where_entry, where_screen
 
     ground_truth = read_ground_truth(truth, respect_ignore=respect_ignore)
-    analysis = Analysis(ground_truth, settings, split.parts, split.sizes)
+    analysis = Analysis(ground_truth, settings, split.parts, split.sizes, ious=COCO_IOUS if intervals else ())
     found = [analysis.of(name, read_detections(path, ground_truth, drop_unknown=drop_unknown)) for name, path in named]
     runs = [one.run for one in found]
-    measured = _resampled(ground_truth, runs, settings) if intervals else None
+    measured = _resampled(ground_truth, found, settings) if intervals else None
     document = {}
     if as_json or out:
         document = errors_document(ground_truth, settings, runs)
@@ -334,10 +335,10 @@ def _errors(
         typer.echo(f"\nwritten to {out}: " + "; ".join(f"{stem} ({', '.join(k)})" for stem, k in kinds.items()))
 
 
-def _resampled(ground_truth: "GroundTruth", runs: "list[Run]", settings: "Settings") -> "Comparison":
+def _resampled(ground_truth: "GroundTruth", found: "list[RunAnalysis]", settings: "Settings") -> "Comparison":
     from analysis.stats.compare import Candidate, compare
 
-    return compare(ground_truth, [Candidate(run.name, (run.detections,)) for run in runs], settings)
+    return compare(ground_truth, [Candidate(one.name, (one.detections,), analyses=(one,)) for one in found], settings)
 
 
 @app.command()
@@ -390,7 +391,7 @@ def example(
 ) -> None:
     """Generate ground truth and two simulated detectors with known flaws, and analyze them."""
     from analysis.coco.synthetic import write_example
-    from analysis.evaluation.error_types import Settings
+    from analysis.evaluation.settings import Settings
 
     truth, files = write_example(out, images=images, seed=seed)
     typer.echo(

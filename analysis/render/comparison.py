@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
+from analysis.evaluation.error_types import ERRORS, SPECIAL
+from analysis.evaluation.settings import ap_name
 from analysis.render.comparison_tables import findings, moved, of_whom, what_of
 from analysis.render.errors import COLORS, MEANINGS, settings_sentence
 from analysis.render.printed_tables import Folded, Head

@@ -11,7 +11,8 @@ from dataclasses import asdict
 from typing import Any
 
 from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
+from analysis.evaluation.error_types import ERRORS, SPECIAL
+from analysis.evaluation.settings import ap_name
 from analysis.render.errors import SCHEMA, ground_truth_summary, settings_sentence
 from analysis.render.printed_tables import escape, markdown, one_line
 from analysis.stats.bootstrap import MEAN_AP

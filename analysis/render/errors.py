@@ -22,8 +22,10 @@ from rich.text import Text
 
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import Run
-from analysis.evaluation.error_types import BG, CLS, DUP, ERRORS, LABEL_NAMES, LOC, SPECIAL, Settings
-from analysis.evaluation.error_types import ap_name as ap_name  # others take it from here
+from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, LABEL_NAMES, SPECIAL
+from analysis.evaluation.matched_run import BG, CLS, DUP, LOC
+from analysis.evaluation.settings import Settings
+from analysis.evaluation.settings import ap_name as ap_name  # others take it from here
 from analysis.render.printed_tables import one_line
 
 if TYPE_CHECKING:
@@ -184,7 +186,7 @@ def detections_frame(ground_truth: GroundTruth, runs: Sequence[Run]) -> "pd.Data
                     "iou": labels.iou,
                     "target": target,
                     "target_category": target_category,
-                    "fixes": labels.fixes,
+                    "fixes": labels.recovers_gt,
                 }
             )
         )
@@ -199,16 +201,7 @@ def gzipped_csv(frame: "pd.DataFrame") -> bytes:
     return buffer.getvalue()
 
 
-MEANINGS = {
-    "cls": "right place, wrong category",
-    "loc": "right category, box too far off",
-    "both": "wrong category and too far off",
-    "dup": "a second detection of a found object",
-    "bg": "a detection where there is nothing",
-    "miss": "an object that nothing points at",
-    "fp": "all wrong detections together",
-    "fn": "all objects not found together",
-}
+MEANINGS = {name: one.description for name, one in ERROR_TYPES.items()}
 
 
 def what_next(ground_truth: GroundTruth, run: Run, most: int = 2) -> list[str]:
@@ -277,7 +270,7 @@ def _top(values: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]") -> tuple[int
 BAR_WIDTH = 16
 PROSE_WIDTH = 110
 SIDE_BY_SIDE = 3  # up to so many runs stand as columns, with bars; more stand as rows
-COLORS = {"cls": "magenta", "loc": "cyan", "both": "blue", "dup": "yellow", "bg": "red", "miss": "green"}
+COLORS = {name: one.colour for name, one in ERROR_TYPES.items() if one.colour}
 
 
 # Names may hold [this] and :that:, which are not Rich's to read.

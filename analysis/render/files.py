@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import RunAnalysis
-from analysis.evaluation.error_types import Settings
+from analysis.evaluation.settings import Settings
 from analysis.io import write_bytes
 from analysis.render.errors import detections_frame, errors_frame, errors_markdown, gzipped_csv
 from analysis.render.plots import errors_figure, where_figures

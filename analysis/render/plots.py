@@ -376,7 +376,7 @@ def _confusion(ground_truth: GroundTruth, found: Sequence[RunAnalysis]) -> "Figu
     for axis in axes[len(every) :]:
         axis.remove()
     for axis, (run, confusion) in zip(axes, every, strict=False):
-        whole = np.stack([confusion.row(c) for c in shown.tolist()])
+        whole = confusion.matrix[shown]
         part = whole[:, shown]
         table = np.concatenate([part, whole.sum(axis=1, keepdims=True) - part.sum(axis=1, keepdims=True)], axis=1)
         share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)

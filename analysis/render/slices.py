@@ -19,8 +19,10 @@ from rich.text import Text
 
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import Run, RunAnalysis
-from analysis.evaluation.error_types import CLS, DUP, ERRORS, LOC, SPECIAL, Settings
+from analysis.evaluation.error_types import ERRORS, SPECIAL
+from analysis.evaluation.matched_run import CLS, DUP, LOC
 from analysis.evaluation.outcomes import FOUND, IGNORED, OUTCOME_NAMES
+from analysis.evaluation.settings import Settings
 from analysis.evaluation.slices import ClassErrors, IouErrors, Size, SizeErrors
 from analysis.render.errors import COLORS, SIDE_BY_SIDE, ap_name, settings_sentence
 from analysis.render.printed_tables import Printed, one_line

@@ -3,7 +3,8 @@
 import numpy as np
 
 from analysis.arrays import Floats, Ints
-from analysis.evaluation.error_types import ERRORS, ap_name
+from analysis.evaluation.error_types import ERRORS
+from analysis.evaluation.settings import ap_name
 from analysis.render.markup import Child, Markup, join, tag
 from analysis.report.charts import Scale, bar, dots, legend, run_class, run_letter, shade
 from analysis.report.components import Column, note, number, plot, row_head, run_name, said, scrolling, table, tabs

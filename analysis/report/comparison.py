@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
+from analysis.evaluation.error_types import ERRORS, SPECIAL
+from analysis.evaluation.settings import ap_name
 from analysis.render.comparison import interval_text, p_text, resampled_sentence
 from analysis.render.comparison_tables import findings, moved, of_whom
 from analysis.render.errors import MEANINGS
@@ -24,7 +25,7 @@ from analysis.report.components import (
 )
 from analysis.report.page import Section
 from analysis.report.report_data import ReportData
-from analysis.stats.compare import Comparison, OutcomeTransitions, VsBaseline, moves_between
+from analysis.stats.compare import Comparison, OutcomeTransitions, VsBaseline, transitions_between
 from analysis.stats.intervals import Difference
 
 MOST_CATEGORIES = 10
@@ -46,7 +47,7 @@ def against_baseline(data: ReportData) -> list[Section]:
         parts = [_differences(data, place, scale)]
         if vs_baseline is not None:
             parts = [tag("p", said[one.name], class_="verdict"), *parts, _categories(data, vs_baseline)]
-        parts.append(_moves(data, one.name, moves_between(base.breakdown, one.breakdown)))
+        parts.append(_moves(data, one.name, transitions_between(base.outcomes, one.outcomes)))
         panels.append((run_name(place, one.name), join(parts)))
     body = join([*_explained(data), tabs("comparison", panels)])
     return [Section("comparison", "Comparison", f"Against {base.name}", body)]

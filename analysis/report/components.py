@@ -80,7 +80,7 @@ def between(known: Interval | None, digits: int) -> Markup:
 
 def said(data: ReportData, part: str) -> Markup:
     """What there is to see in a part, a sentence a run."""
-    sentences = [(place, one.name, one.said[part]) for place, one in enumerate(data.runs) if part in one.said]
+    sentences = [(place, one.name, one.takeaways[part]) for place, one in enumerate(data.runs) if part in one.takeaways]
     items = [
         tag("li", badge(place), tag("span", tag("span", f"{name}: ", class_="sr"), sentence(text)))
         for place, name, text in sentences

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.evaluation.error_types import ERRORS, ap_name
+from analysis.evaluation.error_types import ERRORS
+from analysis.evaluation.settings import ap_name
 from analysis.evaluation.single_error_cost import Example
 from analysis.render.errors import MEANINGS
 from analysis.render.markup import Markup, join, tag

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from analysis.arrays import Bools, Floats
 from analysis.coco.masks import run_lengths
-from analysis.evaluation.error_types import TRUE_POSITIVE
+from analysis.evaluation.matched_run import TRUE_POSITIVE
 from analysis.evaluation.single_error_cost import Example
 from analysis.exceptions import DetablateError
 from analysis.render.markup import Markup, tag

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
+from analysis.evaluation.error_types import ERRORS, SPECIAL
+from analysis.evaluation.settings import ap_name
 from analysis.render.errors import MEANINGS, settings_sentence, what_next
 from analysis.render.markup import Markup, escaped, join, tag
 from analysis.report.charts import Scale, bar, dots, legend, run_class, run_letter, shade
