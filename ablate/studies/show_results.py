@@ -23,10 +23,9 @@ from analysis.stats.intervals import Estimate
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
-    from rich.text import Text
+    from rich.table import Table as Grid
 
-    from analysis.render.printed_tables import Folded
+    from analysis.render.table import Cell, Table, Value
 
 
 def banner(summary: Summary) -> str:
@@ -160,34 +159,33 @@ def study_comparison_screen(
     summary: Summary, ground_truth: GroundTruth, comparison: Comparison
 ) -> "list[RenderableType]":
     """Heading, the table of differences, where the noise comes from, the findings as sentences."""
-    from rich.table import Table
     from rich.text import Text
 
-    from analysis.render.comparison import comparison_tables, findings_grid, resampled_sentence, sources_table
+    from analysis.render.comparison import differences_screen, resampling_facts
+    from analysis.render.screen import fact_list
 
-    grid = Table.grid(padding=(0, 2))
-    grid.add_row(Text("study", style="bold"), Text(f"{summary.study}: {summary.title}"))
-    seeds = ", ".join(map(str, summary.seeds))
-    grid.add_row(
-        Text("held", style="bold"), f"everything else of {summary.base}; seed{'s' * (len(summary.seeds) > 1)} {seeds}"
-    )
     data = f"{comparison.images:,} images, {len(ground_truth):,} objects, digest {ground_truth.digest[:12]}"
-    grid.add_row(Text("measured on", style="bold"), data)
-    grid.add_row(Text("resampled", style="bold"), resampled_sentence(comparison))
-    for caution in comparison.cautions:
-        grid.add_row(Text("careful", style="bold yellow"), Text(caution, style="yellow"))
-    tables = [*comparison_tables(comparison), *sources_table(comparison)]
-    return [grid, Text(""), *tables, Text(""), findings_grid(comparison)]
+    facts = [
+        ("study", f"{summary.study}: {summary.title}"),
+        ("held", _held(summary)),
+        ("measured on", data),
+        *resampling_facts(comparison),
+    ]
+    return [fact_list(facts), Text(""), *differences_screen(comparison)]
 
 
-COLORS = {"cls": "magenta", "loc": "cyan", "both": "blue", "dup": "yellow", "bg": "red", "miss": "green"}
+def _held(summary: Summary) -> str:
+    seeds = ", ".join(map(str, summary.seeds))
+    return f"everything else of {summary.base}; seed{'s' * (len(summary.seeds) > 1)} {seeds}"
+
+
 MARK = "†"  # not controlled
 NAMED = 3  # variants that a note of many names
 
 
 def show_table(root: Path, study: Study, iou_type: IouType = "bbox") -> None:
     """Print the table of a study on standard output."""
-    from analysis.render.errors import print_whole
+    from analysis.render.screen import print_whole
 
     print_whole(*summary_screen(summarise(root, study, iou_type)))
 
@@ -212,33 +210,27 @@ def kinds(summary: Summary) -> tuple[str, str]:
     return ("box", "mask") if summary.iou_type == "bbox" else ("mask", "box")
 
 
-def _heading(summary: Summary) -> "Table":
-    from rich.table import Table
-    from rich.text import Text
+def _heading(summary: Summary) -> "Grid":
+    from analysis.render.screen import CAREFUL, fact_list
 
-    grid = Table.grid(padding=(0, 2))
-    grid.add_row(Text("study", style="bold"), Text(f"{summary.study}: {summary.title}"))
-    grid.add_row(Text("asked by", style="bold"), Text(summary.source))
-    seeds = ", ".join(map(str, summary.seeds))
-    held = f"everything else of {summary.base}; seed{'s' * (len(summary.seeds) > 1)} {seeds}"
-    grid.add_row(Text("held", style="bold"), Text(held))
+    facts = [
+        ("study", f"{summary.study}: {summary.title}"),
+        ("asked by", summary.source),
+        ("held", _held(summary)),
+    ]
     if summary.images is not None:
         data = f"{summary.images:,} images, {summary.objects:,} objects, digest {summary.validation_data[:12]}"
-        grid.add_row(Text("measured on", style="bold"), data)
+        facts.append(("measured on", data))
     if summary.synthetic:
-        grid.add_row(Text("careful", style="bold yellow"), Text(banner(summary), style="bold yellow"))
-    return grid
+        facts.append((CAREFUL, banner(summary)))
+    return fact_list(facts)
 
 
-def _name(row: Row) -> "Text":
-    from rich.text import Text
+def _name(row: Row) -> "Cell":
+    from analysis.render.table import Cell
 
-    name = Text(row.variant, style="bold" if row.baseline else "")
-    if row.baseline:
-        name.append(" (baseline)", style="dim")
-    if row.uncontrolled:
-        name.append(f" {MARK}", style="yellow")
-    return name
+    suffix = " (baseline)" * row.baseline + f" {MARK}" * bool(row.uncontrolled)
+    return Cell(row.variant, style="bold" if row.baseline else "", suffix=suffix)
 
 
 def _styled(
@@ -248,38 +240,38 @@ def _styled(
     low: bool = False,
     digits: int = 1,
     sign: bool = False,
-) -> "Iterator[Text]":
+) -> "Iterator[Cell]":
     """A column of estimates, the best in bold."""
-    from rich.text import Text
+    from analysis.render.table import Cell
 
     found = [value(row) for row in rows]
     means = [round(one.mean, digits) for one in found if one is not None]
     best = (min if low else max)(means) if len(means) > 1 else None
     for one in found:
-        bold = one is not None and round(one.mean, digits) == best
-        yield Text(interval(one, digits, sign=sign) or "-", style="bold" if bold else "")
+        mean = None if one is None else one.mean
+        bold = mean is not None and round(mean, digits) == best
+        yield Cell(mean, interval(one, digits, sign=sign) or "-", bold=bold)
 
 
-def _scores(summary: Summary) -> "Folded":
-    from rich.text import Text
-
-    from analysis.render.printed_tables import Folded, Head
+def _scores(summary: Summary) -> "Table":
+    from analysis.render.table import Cell, Column, Table
 
     kind, other = kinds(summary)
     several = len(summary.seeds) > 1
     comparable = any(row.published for row in summary.rows)
     unfinished = any(row.state != "finished" for row in summary.rows)
     names = [f"{kind} AP", "AP50", "AP75", f"{other} AP", "against baseline"]
-    heads = [Head(name) for name in (*names, *["published"] * comparable, *["n"] * several)]
+    heads = [Column(name) for name in (*names, *["published"] * comparable, *["n"] * several)]
     columns = [_styled(summary.rows, partial(_metric, name)) for name in METRICS]
     columns.append(_styled(summary.rows, lambda row: row.other_ap))
-    heads = [Head("variant", right=False), *heads, *[Head("state", right=False)] * unfinished]
-    rows: list[list[Text | str]] = []
+    heads = [Column("variant", kind="text"), *heads, *[Column("state", kind="text")] * unfinished]
+    rows: list[tuple[Value, ...]] = []
     for row, *cells in zip(summary.rows, *columns, strict=True):
-        difference = "" if row.baseline else interval(row.difference, sign=True) or "-"
-        extra = [_beside(row, kind)] * comparable + [str(row.n)] * several
-        rows.append([_name(row), *cells, difference, *extra, *[_state(row)] * unfinished])
-    return Folded("What it scores", heads, rows)
+        difference = None if row.difference is None else row.difference.mean
+        to_baseline = Cell(difference, "" if row.baseline else interval(row.difference, sign=True) or "-")
+        extra = [*[_beside(row, kind)] * comparable, *[row.n] * several, *[_state(row)] * unfinished]
+        rows.append((_name(row), *cells, to_baseline, *extra))
+    return Table("What it scores", tuple(heads), tuple(rows))
 
 
 def _metric(name: str, row: Row) -> Estimate | None:
@@ -297,46 +289,41 @@ def _beside(row: Row, kind: str) -> str:
     return "-" if value is None else f"{value:.1f}"
 
 
-def _state(row: Row) -> "Text":
-    from rich.text import Text
+def _state(row: Row) -> "Cell":
+    from analysis.render.table import Cell
 
     if row.state == "finished":
-        return Text("")
-    return Text(row.state, style="bold red" if "out of memory" in row.state else "yellow")
+        return Cell("")
+    return Cell(row.state, style="bold red" if "out of memory" in row.state else "yellow")
 
 
-def _errors(summary: Summary) -> "Folded":
-    from rich.text import Text
-
-    from analysis.render.printed_tables import Folded, Head
+def _errors(summary: Summary) -> "Table":
+    from analysis.render.errors import error_column
+    from analysis.render.table import Column, Table
 
     kind, _ = kinds(summary)
     percent = round((summary.iou or 0) * 100)
-    heads = [
-        Head(Text(name.upper() if name in ("fp", "fn") else name, style=f"bold {COLORS.get(name, '')}"))
-        for name in ERRORS
-    ]
     rows = [row for row in summary.rows if row.errors]
     digits = 1 if any(row.n > 1 for row in rows) else 2
     columns = [_styled(rows, partial(_error, name), low=True, digits=digits) for name in ERRORS]
-    cells = [[_name(row), *found] for row, *found in zip(rows, *columns, strict=True)]
+    cells = tuple((_name(row), *found) for row, *found in zip(rows, *columns, strict=True))
     title = f"Where the rest of the {kind} AP{percent} went: points to gain by fixing one type"
-    return Folded(title, [Head("variant", right=False), *heads], cells)
+    return Table(title, (Column("variant", kind="text"), *map(error_column, ERRORS)), cells)
 
 
-def _cost(summary: Summary) -> "Folded":
-    from analysis.render.printed_tables import Folded, Head
+def _cost(summary: Summary) -> "Table":
+    from analysis.render.table import Column, Table
 
     known = [row for row in summary.rows if row.size is not None]
     names = ["peak memory", "s/iter.", "s/image"] if summary.cost_place else []
     shapes = [(of, decimals(map(of, known), fewest)) for _, of, fewest in COUNTS]
-    rows: list[list[Text | str]] = []
+    rows: list[tuple[Value, ...]] = []
     for row in known:
         measured = [_peak(row), seconds(row.seconds_per_iteration), seconds(row.seconds_per_image)]
         counted = [f"{of(row):,.{digits}f}" for of, digits in shapes]
-        rows.append([_name(row), *(cell or "-" for cell in measured[: len(names)]), *counted])
-    heads = [Head("variant", right=False), *map(Head, (*names, *(name for name, _, _ in COUNTS)))]
-    return Folded("What it costs", heads, rows)
+        rows.append((_name(row), *(cell or "-" for cell in measured[: len(names)]), *counted))
+    heads = map(Column, (*names, *(name for name, _, _ in COUNTS)))
+    return Table("What it costs", (Column("variant", kind="text"), *heads), tuple(rows))
 
 
 def _peak(row: Row) -> str:
@@ -347,28 +334,32 @@ def _published(summary: Summary) -> "list[RenderableType]":
     """A column a source and size; what each stands for below."""
     from rich.text import Text
 
-    from analysis.render.printed_tables import Folded, Head
+    from analysis.render.table import Column, Table
 
     kind, _ = kinds(summary)
     block = in_columns(summary, kind)
     if not block.variants:
         return []
     to_baseline = f", and difference to {block.baseline}" if block.baseline else ""
-    columns = [list(_points(block.variants, column, kind)) for column in block.columns]
-    rows = [[Text(name), *(cells[at] for cells in columns)] for at, name in enumerate(block.variants)]
-    heads = [Head("variant", right=False), *(Head(f"[{place}]", right=False) for place in range(1, len(columns) + 1))]
-    table = Folded(f"Published on COCO under other conditions: {kind} AP{to_baseline}", heads, rows)
-    return [Text(""), table, Text("\n".join(block.about), style="dim")]
+    columns = [_points(block.variants, column, kind) for column in block.columns]
+    sources = (Column(f"[{place}]", kind="text") for place in range(1, len(columns) + 1))
+    title = f"Published on COCO under other conditions: {kind} AP{to_baseline}"
+    rows = tuple(zip(block.variants, *columns, strict=True))
+    return [
+        Text(""),
+        Table(title, (Column("variant", kind="text"), *sources), rows),
+        Text("\n".join(block.about), style="dim"),
+    ]
 
 
-def _points(variants: Sequence[str], column: dict[str, Published], kind: str) -> "Iterator[Text]":
+def _points(variants: Sequence[str], column: dict[str, Published], kind: str) -> "Iterator[Cell]":
     """A published AP of each variant and its difference, one below the other."""
-    from rich.text import Text
+    from analysis.render.table import Cell
 
     cells = [in_print(column[name], kind) if name in column else ("", "") for name in variants]
     width = max(len(value) for value, _ in cells)
     for value, difference in cells:
-        yield Text(f"{value:{width}}").append(f"  {difference:>4}" * bool(difference), style="dim")
+        yield Cell(f"{value:{width}}", suffix=f"  {difference:>4}" * bool(difference))
 
 
 def _legend(summary: Summary) -> str:
