@@ -60,7 +60,8 @@ from analysis.render.markup import Markup, escaped, join, tag
 
 GAP = 2  # characters between two columns of a terminal
 BAR_WIDTH = 16  # characters of the longest bar in a terminal
-HEAD_WIDTH = 16  # where room is short, a longer head over numbers is wrapped
+HEAD_WIDTH = 16  # where room is short, a longer head over numbers is wrapped between its words, and a longer word too
+SHORT_HEAD = 10  # a head that is never wrapped
 MISSING = "-"
 _ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
     c: f"\\{c}" for c in "&%$#_{}"
@@ -228,7 +229,8 @@ class Table:
                 texts += [one_line(row) for row in self.rows if isinstance(row, str) and self._heads_words(place)]
                 cells = max((Text(text).cell_len for text in texts), default=0)
                 longest = max((Text(word).cell_len for word in head.plain.split()), default=0)
-                wrapped = max(cells, head.cell_len if words else min(longest, HEAD_WIDTH))
+                least = max(min(longest, HEAD_WIDTH), SHORT_HEAD)
+                wrapped = max(cells, head.cell_len if words else min(least, head.cell_len))
                 widths[place] = Width(max(cells, head.cell_len), wrapped, words, column.attached)
         return widths
 
