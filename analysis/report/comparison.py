@@ -61,7 +61,7 @@ def _explained(data: ReportData) -> list[Markup]:
             )
         ]
     text = (
-        f"{sentence(resampled_sentence(found))} Lines: 95 % intervals of the differences. A difference stands (●) "
+        f"{sentence(resampled_sentence(found))} Lines: 95 % intervals of the differences. A difference stands (*) "
         f"if it survives, at 5 %, Holm's correction over the family of {found.family}. {_scope(found)}"
     )
     return [tag("p", text), *(note(sentence(caution)) for caution in found.cautions)]
@@ -142,6 +142,6 @@ def _transitions(data: ReportData, name: str, transitions: OutcomeTransitions) -
     moves = transition_takeaways(data.ground_truth, transitions, name, base)
     listed = tag("ul", *(tag("li", sentence(text)) for text in moves))
     content = scrolling(
-        shaded(table, transitions.outcomes, most), f"Fates of objects, {base} and {name}", "shades fates"
+        shaded(table, transitions.outcomes, most, root=True), f"Fates of objects, {base} and {name}", "shades fates"
     )
     return join([tag("h3", "What became of the objects"), tag("div", content, listed, class_="beside")])
