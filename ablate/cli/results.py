@@ -44,6 +44,7 @@ def compare(
         write_comparison(out, ground_truth, comparison)
     if as_json:
         from analysis.render.comparison_tables import comparison_document
+
         from analysis.render.errors import as_json as encode
 
         document = {"study": summary.study, "synthetic": summary.synthetic}

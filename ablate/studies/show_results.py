@@ -23,11 +23,10 @@ from analysis.stats.compare import Comparison
 from analysis.stats.intervals import Estimate
 
 if TYPE_CHECKING:
+    from analysis.render.printed_tables import Folded
     from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
-
-    from analysis.render.printed_tables import Folded
 
 
 def banner(summary: Summary) -> str:
@@ -261,9 +260,8 @@ def _styled(
 
 
 def _scores(summary: Summary) -> "Folded":
-    from rich.text import Text
-
     from analysis.render.printed_tables import Folded, Head
+    from rich.text import Text
 
     kind, other = kinds(summary)
     several = len(summary.seeds) > 1
@@ -306,9 +304,8 @@ def _state(row: Row) -> "Text":
 
 
 def _errors(summary: Summary) -> "Folded":
-    from rich.text import Text
-
     from analysis.render.printed_tables import Folded, Head
+    from rich.text import Text
 
     kind, _ = kinds(summary)
     percent = round((summary.iou or 0) * 100)
@@ -342,9 +339,8 @@ def _peak(row: Row) -> str:
 
 def _published(summary: Summary) -> "list[RenderableType]":
     """A column a source and size; what each stands for below."""
-    from rich.text import Text
-
     from analysis.render.printed_tables import Folded, Head
+    from rich.text import Text
 
     kind, _ = kinds(summary)
     block = in_columns(summary, kind)

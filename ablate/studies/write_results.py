@@ -3,9 +3,7 @@
 The section of a report that is the study itself: its table, what each variant costs, what to be careful about.
 """
 
-import csv
-import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -27,9 +25,9 @@ from ablate.studies.show_results import (
 )
 from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.render.markup import Markup, join, tag
-from analysis.render.printed_tables import Printed, escape
-from analysis.report.components import Column as Head
-from analysis.report.components import note, row_head, scrolling, table
+from analysis.render.table import Cell, Table, Value, csv_text, escape_latex, markdown
+from analysis.render.table import Column as Head
+from analysis.report.components import note, scrolling
 from analysis.report.page import Section
 from analysis.stats.intervals import Estimate
 
@@ -108,30 +106,21 @@ def as_csv(summary: Summary) -> str:
             "published_by": row.published.source if row.published else None,
         }
         records.append(record)
-    return _csv(records)
+    return csv_text(Table.from_records(records))
 
 
 def published_csv(summary: Summary) -> str:
     """A row a published number that stands beside no run, with its difference to the same source's baseline."""
-    return _csv(
-        [
-            {
-                "study": summary.study,
-                **msgspec.to_builtins(one.finding),
-                "box_difference": one.box_difference,
-                "mask_difference": one.mask_difference,
-            }
-            for one in summary.published
-        ]
-    )
-
-
-def _csv(records: Sequence[dict[str, object]]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return stream.getvalue()
+    records = [
+        {
+            "study": summary.study,
+            **msgspec.to_builtins(one.finding),
+            "box_difference": one.box_difference,
+            "mask_difference": one.mask_difference,
+        }
+        for one in summary.published
+    ]
+    return csv_text(Table.from_records(records))
 
 
 def _mean_and_half(name: str, found: Estimate | None) -> dict[str, object]:
@@ -214,11 +203,11 @@ def as_markdown(summary: Summary) -> str:
             lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
     if summary.published:
-        lines += ["Published on COCO under other conditions:", "", _published(summary).markdown().rstrip(), ""]
+        lines += ["Published on COCO under other conditions:", "", markdown(_published(summary)).rstrip(), ""]
     return "\n".join([*lines, *_facts(summary), ""])
 
 
-def _published(summary: Summary) -> Printed:
+def _published(summary: Summary) -> Table:
     """What was published under other conditions, and how far from the baseline of its own source."""
     rows = []
     for one in summary.published:
@@ -227,8 +216,9 @@ def _published(summary: Summary) -> Printed:
         own = _number(f.box_ap, ".1f"), differences[0], _number(f.mask_ap, ".1f"), differences[1]
         rows.append((f.variant, f.size, f.training, f.source, *own))
     rows.sort(key=lambda row: place(summary.rows, row[0]))
-    head = ("variant", "size", "trained", "source", "box AP", "against baseline", "mask AP", "against baseline")
-    return Printed("", head, tuple(rows), words=4)
+    words = [Head(name, kind="text") for name in ("variant", "size", "trained", "source")]
+    numbers = map(Head, ("box AP", "against baseline", "mask AP", "against baseline"))
+    return Table("", (*words, *numbers), tuple(rows))
 
 
 def _full_name(column: Column) -> str:
@@ -272,10 +262,12 @@ def as_latex(summary: Summary) -> str:
             groups.append((column.group, 1))
     heads, rules, at = [], [], 2
     for name, width in groups:
-        heads.append(rf"\multicolumn{{{width}}}{{c}}{{{_tex(name)}}}")
+        heads.append(rf"\multicolumn{{{width}}}{{c}}{{{escape_latex(name)}}}")
         rules.append(rf"\cmidrule(lr){{{at}-{at + width - 1}}}" if name else "")
         at += width
-    caption = ". ".join([_tex(summary.title), *([f"{_tex(banner(summary)).capitalize()}"] if banner(summary) else [])])
+    caption = ". ".join(
+        [escape_latex(summary.title), *([f"{escape_latex(banner(summary)).capitalize()}"] if banner(summary) else [])]
+    )
     notes = _facts(summary)
     notes += [
         f"† not controlled: {row.variant} also changes {', '.join(row.uncontrolled)}."
@@ -297,15 +289,17 @@ def as_latex(summary: Summary) -> str:
     ]
     for row in summary.rows:
         name = (
-            _tex(row.variant) + (r" (baseline)" if row.baseline else "") + (r"$^\dagger$" if row.uncontrolled else "")
+            escape_latex(row.variant)
+            + (r" (baseline)" if row.baseline else "")
+            + (r"$^\dagger$" if row.uncontrolled else "")
         )
         cells = [_tex_number(column.cell(row)) for column in shown]
         if not row.n:  # a word in the place of all that was not measured, the cost stays
             width = next((at for at, column in enumerate(shown) if column.group == "cost"), len(shown))
-            cells[:width] = [rf"\multicolumn{{{width}}}{{c}}{{{_tex(row.state)}}}"]
+            cells[:width] = [rf"\multicolumn{{{width}}}{{c}}{{{escape_latex(row.state)}}}"]
         lines.append(" & ".join([name, *cells]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}}"]
-    lines += [r"\par\smallskip", r"\raggedright\footnotesize", *map(_tex, notes), r"\end{table*}"]
+    lines += [r"\par\smallskip", r"\raggedright\footnotesize", *map(escape_latex, notes), r"\end{table*}"]
     return "\n".join(line for line in lines if line) + "\n"
 
 
@@ -316,12 +310,12 @@ def published_latex(summary: Summary) -> str:
     count = len(block.columns)
     heads = [rf"\multicolumn{{2}}{{c}}{{[{number}]}}" for number in range(1, count + 1)]
     rules = [rf"\cmidrule(lr){{{2 * number}-{2 * number + 1}}}" for number in range(1, count + 1)]
-    to_baseline = rf"; $\Delta$: to {_tex(block.baseline)}" if block.baseline else ""
+    to_baseline = rf"; $\Delta$: to {escape_latex(block.baseline)}" if block.baseline else ""
     lines = [
         r"% needs \usepackage{booktabs}",
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{_tex(summary.title)}: {kind} AP published on COCO under other conditions{to_baseline}.}}",
+        rf"\caption{{{escape_latex(summary.title)}: {kind} AP published on COCO under other conditions{to_baseline}.}}",
         rf"\begin{{tabular}}{{l{'rr' * count}}}",
         r"\toprule",
         " & ".join(["", *heads]) + r" \\",
@@ -332,17 +326,13 @@ def published_latex(summary: Summary) -> str:
     for name in block.variants:
         pairs = [in_print(column[name], kind) if name in column else ("", "") for column in block.columns]
         cells = [_tex_number(cell) if cell else "" for pair in pairs for cell in pair]
-        lines.append(" & ".join([_tex(name), *cells]) + r" \\")
+        lines.append(" & ".join([escape_latex(name), *cells]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}", r"\par\smallskip", r"\raggedright\footnotesize"]
-    return "\n".join([*lines, *(rf"{_tex(about)}.\par" for about in block.about), r"\end{table}", ""])
-
-
-def _tex(text: str) -> str:
-    return escape(text).replace("±", r"$\pm$").replace("†", r"$^\dagger$")
+    return "\n".join([*lines, *(rf"{escape_latex(about)}.\par" for about in block.about), r"\end{table}", ""])
 
 
 def _tex_head(name: str) -> str:
-    return r"$\Delta$" if name == "against baseline" else _tex(name)
+    return r"$\Delta$" if name == "against baseline" else escape_latex(name)
 
 
 def _tex_number(text: str) -> str:
@@ -373,16 +363,13 @@ def study_facts(summary: Summary) -> list[Markup | str]:
 
 def _table(summary: Summary, title: str, own: list[Column]) -> Markup:
     with_state = title == "What it scores" and any(row.state != "finished" for row in summary.rows)
-    heads = [Head("Variant"), *(Head(_gallery_name(column), number=True) for column in own)]
-    rows = [
-        [
-            row_head(_name(row)),
-            *(tag("td", column.cell(row) or "–", class_="num") for column in own),
-            *([tag("td", row.message if row.state == "blocked" else row.state)] if with_state else []),
-        ]
-        for row in summary.rows
-    ]
-    content = table(heads + [Head("State")] * with_state, rows, caption=title)
+    heads = [Head("Variant", kind="text"), *(Head(_gallery_name(column)) for column in own)]
+    rows: list[tuple[Value, ...]] = []
+    for row in summary.rows:
+        state = (row.message if row.state == "blocked" else row.state,) * with_state
+        cells = [Cell(None, column.cell(row) or "–") for column in own]
+        rows.append((_name(row), *cells, *state))
+    content = Table(title, (*heads, *[Head("State", kind="text")] * with_state), tuple(rows))
     return scrolling(content, title)
 
 

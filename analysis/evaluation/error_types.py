@@ -28,6 +28,7 @@ class ErrorType:
 
     name: str  # in files, settings and Python
     label: str  # as printed
+    noun: str  # in a sentence: "loses 1.2 points more to ..."
     description: str
     colour: str  # Rich's name of it, "" for none
     fix: Fix
@@ -71,6 +72,7 @@ _RECORDS = (
     ErrorType(
         name="cls",
         label="cls",
+        noun="classification",
         description="right place, wrong category",
         colour="magenta",
         fix=partial(_correct, CLS, move=True),
@@ -80,6 +82,7 @@ _RECORDS = (
     ErrorType(
         name="loc",
         label="loc",
+        noun="localisation",
         description="right category, box too far off",
         colour="cyan",
         fix=partial(_correct, LOC),
@@ -89,6 +92,7 @@ _RECORDS = (
     ErrorType(
         name="both",
         label="both",
+        noun="errors of category and place at once",
         description="wrong category and too far off",
         colour="blue",
         fix=partial(_correct, BOTH),
@@ -97,6 +101,7 @@ _RECORDS = (
     ErrorType(
         name="dup",
         label="dup",
+        noun="duplicates",
         description="a second detection of a found object",
         colour="yellow",
         fix=partial(_correct, DUP),
@@ -105,6 +110,7 @@ _RECORDS = (
     ErrorType(
         name="bg",
         label="bg",
+        noun="background",
         description="a detection where there is nothing",
         colour="red",
         fix=partial(_correct, BG),
@@ -113,6 +119,7 @@ _RECORDS = (
     ErrorType(
         name="miss",
         label="miss",
+        noun="missed objects",
         description="an object that nothing points at",
         colour="green",
         fix=_forgive_missed,
@@ -121,6 +128,7 @@ _RECORDS = (
     ErrorType(
         name="fp",
         label="FP",
+        noun="all wrong detections together (FP)",
         description="all wrong detections together",
         colour="",
         fix=_right_first,
@@ -129,6 +137,7 @@ _RECORDS = (
     ErrorType(
         name="fn",
         label="FN",
+        noun="all objects not found together (FN)",
         description="all objects not found together",
         colour="",
         fix=_forgive_unfound,

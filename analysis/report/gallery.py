@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.evaluation.error_types import ERRORS
+from analysis.evaluation.error_types import ERROR_TYPES, ERRORS
 from analysis.evaluation.settings import ap_name
 from analysis.evaluation.single_error_cost import Example
-from analysis.render.errors import MEANINGS
 from analysis.render.markup import Markup, join, tag
 from analysis.report.charts import badge
-from analysis.report.components import code_and_text, note
+from analysis.report.components import error_title, note
 from analysis.report.page import Section
 from analysis.report.pictures import Album, Window, labels, overlay, window_around
 from analysis.report.report_data import ReportData, RunData
@@ -123,7 +122,9 @@ def _filters(data: ReportData, cards: Sequence[_Card]) -> Markup:
     categories = sorted({c for card in cards for c in _categories(data, card)}, key=lambda c: names[c].lower())
     controls = [
         _select("run", "Run", "all runs", [(str(n), name) for n, name in enumerate(data.names)]),
-        _select("error", "Error", "all types", [(error, f"{error}: {MEANINGS[error]}") for error in ERRORS]),
+        _select(
+            "error", "Error", "all types", [(error, f"{error}: {ERROR_TYPES[error].description}") for error in ERRORS]
+        ),
         _select("category", "Class", "all classes", [(str(c), names[c]) for c in categories]),
     ]
     switches = [
@@ -153,7 +154,7 @@ def _group(error: str, drawn: Sequence[Markup]) -> Markup:
         return Markup()
     return tag(
         "section",
-        tag("h3", code_and_text(error, MEANINGS[error]), id=f"gallery-{error}"),
+        tag("h3", error_title(error), id=f"gallery-{error}"),
         tag("ol", *drawn, class_="cards"),
         tag("button", "Show all", type="button", class_="more", hidden=True),
         class_="group",

@@ -15,7 +15,7 @@ from analysis.evaluation.settings import Settings
 from analysis.evaluation.single_error_cost import Example, costliest
 from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, SizeErrors
 from analysis.exceptions import BadInput
-from analysis.render.slices import where_findings
+from analysis.render.takeaways import slice_takeaways
 from analysis.stats.compare import Candidate, Comparison, compare
 from analysis.stats.intervals import Interval
 
@@ -114,7 +114,7 @@ def collect(
             RunData(
                 **vars(one),
                 intervals=of_one.get(one.name, {}),
-                takeaways=where_findings(ground_truth, one),
+                takeaways=slice_takeaways(ground_truth, one),
                 precision=precision,
                 examples=costliest(ground_truth, one.detections, one.breakdown, most),
             )

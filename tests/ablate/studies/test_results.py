@@ -67,7 +67,7 @@ def fill(root: Path, study: Study) -> None:
 
 
 def text_of(root: Path, study: Study, capsys: pytest.CaptureFixture[str]) -> str:
-    from analysis.render.errors import print_whole
+    from analysis.render.screen import print_whole
 
     print_whole(*summary_screen(summarise(Workspace(root), study)))
     return capsys.readouterr().out
