@@ -125,7 +125,7 @@ def with_options(verb: Callable[..., None]) -> Callable[..., None]:
     parameters: list[Parameter] = []
     for name, parameter in signature(verb).parameters.items():
         group: Any = parameter.annotation
-        if is_dataclass(group):
+        if isinstance(group, type) and is_dataclass(group):
             groups[name] = group
             parameters += signature(group).parameters.values()
         else:
