@@ -3,18 +3,14 @@
 import logging
 import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from ablate.cli.options import (
     HERE,
     AsJson,
     CheckpointMinutes,
-    Device,
     InWorkspace,
     OnDevice,
     StudyName,
@@ -28,15 +24,12 @@ from ablate.runs.folder import SCHEMA, Workspace
 from analysis.exceptions import BadInput
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from ablate.launch.base import LaunchOptions
     from ablate.studies.study import Job, Study
 
 logger = logging.getLogger(__name__)
 
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")]
-WATCH_SECONDS = 2.0
 FOLLOW_SECONDS = 0.5
 PANEL = "Studies"
 
@@ -45,7 +38,7 @@ PANEL = "Studies"
 def launch(
     study: StudyName = "",
     workspace: InWorkspace = HERE,
-    device: OnDevice = Device.auto,
+    device: OnDevice = "auto",
     gpus_per_run: Annotated[int, typer.Option("--gpus-per-run", help="GPUs that train one run together.", min=1)] = 1,
     retry: Annotated[
         bool, typer.Option("--retry", help="Run again what failed, diverged or ran out of memory.")
@@ -62,7 +55,7 @@ def launch(
     from ablate.launch.base import LaunchOptions
 
     options = LaunchOptions(
-        device=device.value,
+        device=device,
         gpus_per_run=gpus_per_run,
         retry=retry,
         fail_fast=fail_fast,
@@ -123,7 +116,7 @@ def list_(workspace: InWorkspace = HERE, as_json: AsJson = False, watch: Watch =
     from ablate.launch.view import studies_document, studies_screen
     from ablate.studies.study import list_studies
 
-    _show(
+    show(
         lambda: studies_document(workspace, list_studies(workspace, logger.warning)),
         lambda: studies_screen(workspace, list_studies(workspace, logger.warning)),
         as_json,
@@ -139,7 +132,7 @@ def status(study: StudyName = "", workspace: InWorkspace = HERE, as_json: AsJson
 
     chosen = chosen_study(workspace, study)
     reader = StatusReader(workspace, chosen)
-    _show(
+    show(
         lambda: status_document(workspace, chosen, reader.look()),
         lambda: status_screen(workspace, chosen, reader.look()),
         as_json,
@@ -186,13 +179,11 @@ def cancel(study: StudyName = "", workspace: InWorkspace = HERE, as_json: AsJson
 
     name = chosen_study(workspace, study).name
     asked = ask_to_stop(workspace, name)
-    if as_json:
-        print_json({"schema": SCHEMA, "study": name, "asked": asked})
-        return
-    for owner in asked:
-        typer.echo(f"asked {owner} to stop")
-    if not asked:
-        typer.echo(f"nobody is running study {name}")
+    show(
+        lambda: {"schema": SCHEMA, "study": name, "asked": asked},
+        lambda: [f"asked {owner} to stop" for owner in asked] or [f"nobody is running study {name}"],
+        as_json,
+    )
 
 
 def _matching(study: "Study", wanted: str) -> "list[Job]":
@@ -209,29 +200,3 @@ def _matching(study: "Study", wanted: str) -> "list[Job]":
             f"(with :SEED for one of {', '.join(map(str, study.seeds))})"
         )
     return found
-
-
-def _show(
-    document: Callable[[], Any], screen: "Callable[[], list[RenderableType]]", as_json: bool, watch: bool
-) -> None:
-    """An answer once, or again and again; into a file only what is new."""
-    from rich.console import Group
-    from rich.live import Live
-
-    from analysis.render.errors import plain_console, print_whole
-
-    if as_json and watch:
-        raise typer.BadParameter("choose one of --json and --watch", param_hint="--watch")
-    if not watch:
-        show(document, screen, as_json)
-        return
-    console, last = plain_console(), b""
-    with Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
-        while True:
-            if live is not None:
-                live.update(Group(*screen()), refresh=True)
-            elif (seen := msgspec.json.encode(document())) != last:
-                last = seen
-                print_whole(*screen(), "")
-                sys.stdout.flush()
-            time.sleep(WATCH_SECONDS)

@@ -5,12 +5,14 @@ options of the verb. The verb's own options stand beside it.
 """
 
 import logging
+import sys
+import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, is_dataclass
-from enum import StrEnum
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 import typer
@@ -27,22 +29,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+WATCH_SECONDS = 2.0
 HERE = Workspace(Path())
 
 
-class Device(StrEnum):
-    """Where to compute."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class EngineName(StrEnum):
-    """What carries out a run."""
-
-    vision = "vision"
-    detectron2 = "detectron2"
+Device = Literal["auto", "cpu", "cuda"]
+EngineName = Literal["vision", "detectron2"]
 
 
 def as_workspace(root: str | Workspace) -> Workspace:
@@ -88,7 +80,7 @@ class ConfigOptions:
             show_default="the config's",
         ),
     ] = ""
-    device: OnDevice = Device.auto
+    device: OnDevice = "auto"
 
     def load(self) -> "RunConfig":
         """The config with the data, the weights and the changes that were asked for.
@@ -175,12 +167,43 @@ def print_json(document: object) -> None:
 
 
 def show(
-    document: Callable[[], object], screen: "Callable[[], Iterable[RenderableType]]", as_json: bool = False
+    document: Callable[[], object],
+    screen: "Callable[[], Iterable[RenderableType]]",
+    as_json: bool = False,
+    watch: bool = False,
 ) -> None:
-    """The answer of a verb: a JSON document for programs, or what people read."""
+    """The answer of a verb: a JSON document for programs, or what people read, once or again and again.
+
+    Watched into a file, or by another program, only what is new is printed.
+
+    Raises:
+        typer.BadParameter: a document is to be watched.
+    """
     from analysis.render.errors import print_whole
 
+    if as_json and watch:
+        raise typer.BadParameter("choose one of --json and --watch", param_hint="--watch")
     if as_json:
         print_json(document())
+    elif watch:
+        _watch(document, screen)
     else:
         print_whole(*screen())
+
+
+def _watch(document: Callable[[], object], screen: "Callable[[], Iterable[RenderableType]]") -> None:
+    from rich.console import Group
+    from rich.live import Live
+
+    from analysis.render.errors import plain_console, print_whole
+
+    console, last = plain_console(), b""
+    with Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
+        while True:
+            if live is not None:
+                live.update(Group(*screen()), refresh=True)
+            elif (seen := msgspec.json.encode(document())) != last:
+                last = seen
+                print_whole(*screen(), "")
+                sys.stdout.flush()
+            time.sleep(WATCH_SECONDS)

@@ -3,9 +3,8 @@
 import logging
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import typer
@@ -16,11 +15,7 @@ app = typer.Typer(help="Make and run controlled studies.", no_args_is_help=True)
 logger = logging.getLogger(__name__)
 
 
-class Format(StrEnum):
-    """What a config is written as."""
-
-    lazyconfig = "lazyconfig"
-    native = "lazyconfig-native"
+Format = Literal["lazyconfig", "lazyconfig-native"]
 
 
 @app.command()
@@ -48,7 +43,7 @@ def run(
     from analysis.render.errors import print_whole
 
     runtime = RuntimeOptions(
-        device=options.device.value,
+        device=options.device,
         workers=workers,
         checkpoint_seconds=checkpoint_minutes * 60,
         checkpoint_iterations=checkpoint_iterations,
@@ -71,7 +66,7 @@ def describe(options: ConfigOptions, as_json: AsJson = False) -> None:
     from ablate.execute.describe import describe as describe_config
     from ablate.execute.describe import description_screen
 
-    description = describe_config(options.load(), options.workspace, options.device.value)
+    description = describe_config(options.load(), options.workspace, options.device)
     show(lambda: description, lambda: description_screen(description), as_json)
 
 
@@ -81,7 +76,7 @@ def export(
     options: ConfigOptions,
     form: Annotated[
         Format, typer.Option("--format", help="lazyconfig-native builds on detectron2's own ViT, where that can.")
-    ] = Format.lazyconfig,
+    ] = "lazyconfig",
     out: Annotated[Path | None, typer.Option(help="The file to write.", show_default="the screen")] = None,
 ) -> None:
     """Write a config as one LazyConfig file, for detectron2's own tools/lazyconfig_train_net.py."""
@@ -94,9 +89,9 @@ def export(
     from analysis.io import write_bytes
 
     config = options.load()
-    precision = resolve(config.train.precision, device_of(options.device.value))
+    precision = resolve(config.train.precision, device_of(options.device))
     config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, precision=precision))
-    native, written = form is Format.native, ""
+    native, written = form == "lazyconfig-native", ""
     if config.init != Init():
         if out is None or native:
             remedy = "use --format lazyconfig, detectron2's own ViT has other names" if native else "name it with --out"

@@ -4,18 +4,17 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ablate.axes import AXES
-from ablate.axes.custom import COMMAND
+from ablate.axes import AXES, Axis, Options, Variant
+from ablate.axes.custom import COMMAND, axis_from_file, axis_from_keys
 from ablate.cli.launch import launch_study
 from ablate.cli.options import (
     HERE,
     AsJson,
     DataFrom,
-    Device,
     EngineName,
     InWorkspace,
     OnDevice,
@@ -26,11 +25,9 @@ from ablate.cli.options import (
     with_options,
 )
 from ablate.cli.run import app
+from ablate.config.yaml import load_config
 from ablate.shell import command
 from analysis.exceptions import BadInput
-
-if TYPE_CHECKING:
-    from ablate.axes import Axis, Variant
 
 logger = logging.getLogger(__name__)
 
@@ -67,14 +64,14 @@ class StudyOptions:
         EngineName | None, typer.Option("--engine", help="What trains all runs.", show_default="the base's, vision")
     ] = None
     workspace: InWorkspace = HERE
-    device: OnDevice = Device.auto
+    device: OnDevice = "auto"
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")] = False
     launch: Annotated[bool, typer.Option("--launch", help="Run what is not done, and end with the table.")] = False
     yes: Annotated[bool, typer.Option("--yes", help="Launch without asking, whatever it costs.")] = False
     as_json: AsJson = False
 
 
-def _command_of(axis: "Axis") -> Callable[..., None]:
+def _command_of(axis: Axis) -> Callable[..., None]:
     def command(options: StudyOptions) -> None:
         plan_study(axis, options)
 
@@ -97,22 +94,18 @@ def vary(
     options: StudyOptions = StudyOptions(),
 ) -> None:
     """Any key of the config, or a YAML file, as the axis: ablate vary --vary train.lr=5e-4,1e-3,2e-3."""
-    from ablate.axes.custom import axis_from_file, axis_from_keys
-
     if bool(file) == bool(keys):
         raise BadInput("name one: a YAML file with an axis, or --vary KEY=VALUE,VALUE,...")
     plan_study(axis_from_file(Path(file)) if file else axis_from_keys(keys or ()), options)
 
 
-def plan_study(axis: "Axis", options: StudyOptions) -> None:
+def plan_study(axis: Axis, options: StudyOptions) -> None:
     """Plan a study and show it; write it but for a dry run, and launch it where that was asked for.
 
     Raises:
         BadInput: there is no such study, or its name is taken; and whatever `launch_study` raises.
         MissingEngine: it cannot be launched here; nothing is written.
     """
-    from ablate.axes.custom import axis_from_file
-    from ablate.config.yaml import load_config
     from ablate.engines.environment import python_of
     from ablate.launch.base import LaunchOptions
     from ablate.launch.status import DONE, read_statuses
@@ -129,10 +122,10 @@ def plan_study(axis: "Axis", options: StudyOptions) -> None:
         data=options.data or (),
         name=options.name,
         seeds=whole_numbers("--seeds", options.seeds, "0,1,2"),
-        settings=[*(options.changes or ()), *([f"engine={options.engine.value}"] if options.engine else [])],
+        settings=[*(options.changes or ()), *([f"engine={options.engine}"] if options.engine else [])],
         only=options.only or (),
         weights=weights_from(options.weights or ()),
-        device=options.device.value,
+        device=options.device,
     )
     if options.product:
         crossed = axis_from_file(Path(options.product)) if Path(options.product).is_file() else _axis(options.product)
@@ -164,13 +157,11 @@ def axes(
     as_json: AsJson = False,
 ) -> None:
     """Show what can be studied: axes, their variants, who asked, and what was found."""
-    from ablate.axes import Options
-    from ablate.config.yaml import load_config
     from ablate.studies.show_plan import axes_screen, axis_document, axis_screen
 
     config = load_config(base)
 
-    def variants_on_base(one: "Axis") -> "tuple[Variant, ...] | str":
+    def variants_on_base(one: Axis) -> tuple[Variant, ...] | str:
         try:
             return one.variants(config, Options())
         except BadInput as error:
@@ -191,7 +182,7 @@ def axes(
 def probe(
     study: StudyName = "",
     workspace: InWorkspace = HERE,
-    device: OnDevice = Device.auto,
+    device: OnDevice = "auto",
     again: Annotated[bool, typer.Option("--again", help="Measure also what was measured on this machine.")] = False,
     engine: Annotated[
         EngineName | None, typer.Option("--engine", help="Only the runs of this one.", show_default="all")
@@ -200,11 +191,11 @@ def probe(
     """Measure what each variant of a study costs: peak memory, seconds an iteration and an image; run it alone."""
     from ablate.studies.benchmark import probe_study
 
-    chosen, only = chosen_study(workspace, study), engine.value if engine else ""
-    probe_study(workspace, chosen, device=device.value, again=again, engine=only, say=logger.info)
+    chosen = chosen_study(workspace, study)
+    probe_study(workspace, chosen, device=device, again=again, engine=engine or "", say=logger.info)
 
 
-def _axis(name: str) -> "Axis":
+def _axis(name: str) -> Axis:
     if name not in AXES:
         raise BadInput(f"there is no axis {name!r}; there are {', '.join(AXES)}, and ablate vary makes any other")
     return AXES[name]

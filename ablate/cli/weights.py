@@ -12,7 +12,6 @@ from ablate.cli.options import (
     HERE,
     AsJson,
     CheckpointMinutes,
-    Device,
     InWorkspace,
     OnDevice,
     Workers,
@@ -30,11 +29,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 app = typer.Typer(help="Look into files of pre-trained weights.", no_args_is_help=True)
-
-
-@app.callback()
-def group() -> None:
-    """Look into files of pre-trained weights."""
 
 
 @app.command()
@@ -86,7 +80,7 @@ def pretrain(
         typer.Option("--set", metavar="KEY=VALUE", help="Change a field of CONFIG: init.pretraining.batch_size=256."),
     ] = None,
     workspace: InWorkspace = HERE,
-    device: OnDevice = Device.auto,
+    device: OnDevice = "auto",
     accumulate: Annotated[
         int, typer.Option(help="Forward passes before each optimizer step, where the batch is too large.", min=1)
     ] = 1,
@@ -104,7 +98,7 @@ def pretrain(
     from analysis.render.errors import print_whole
 
     runtime = RuntimeOptions(
-        device=device.value,
+        device=device,
         workers=workers,
         checkpoint_seconds=checkpoint_minutes * 60,
         say=logger.info,

@@ -30,6 +30,7 @@ from analysis.exceptions import BadInput, DetablateError
 if TYPE_CHECKING:
     from ablate.train.distributed import Processes
     from ablate.train.loop import TrainLoop
+    from ablate.train.outcome import RuntimeOptions
 
     # The number of images, and how to build the training of so many iterations in a folder.
     Timed = tuple[int, Callable[[int, PretrainingFolder], TrainLoop]]
@@ -179,11 +180,15 @@ def time_passes(job: TimingJob) -> None:
     The answer is `pace.json` in the folder of the job.
     """
     from ablate.train.distributed import joined
-    from ablate.train.outcome import RanOutOfMemory
+    from ablate.train.outcome import RanOutOfMemory, RuntimeOptions
 
-    folder = Path(job.folder)
+    folder, workspace, runtime = Path(job.folder), Workspace(Path(job.root)), RuntimeOptions(device=job.device)
     with joined(job.device) as processes:
-        images, training = (_detector if job.config is not None else _autoencoder)(job, processes)
+        if job.config is not None:
+            images, training = _detector(job.config, workspace, runtime, processes)
+        else:
+            assert job.pretraining is not None
+            images, training = _autoencoder(job.pretraining, workspace, runtime, processes)
         throughput = Throughput(images=images)
         try:
             for iterations in (WARM_UP, ITERATIONS):
@@ -199,16 +204,13 @@ def time_passes(job: TimingJob) -> None:
             write_json(folder / ANSWER, throughput)
 
 
-def _detector(job: TimingJob, processes: "Processes") -> "Timed":
+def _detector(config: RunConfig, workspace: Workspace, runtime: "RuntimeOptions", processes: "Processes") -> "Timed":
     from ablate.data.sources import locate
     from ablate.detector.training import training_set
     from ablate.engines.registry import engine_of
-    from ablate.train.outcome import RuntimeOptions
     from analysis import read_ground_truth
 
-    assert job.config is not None
-    workspace, runtime = Workspace(Path(job.root)), RuntimeOptions(device=job.device)
-    config = with_changes(job.config, {"train.batch_size": job.config.train.images_per_norm})  # one pass a step
+    config = with_changes(config, {"train.batch_size": config.train.images_per_norm})  # one pass a step
     files = locate(config.data.train, workspace)
 
     def training(iterations: int, folder: PretrainingFolder) -> "TrainLoop":
@@ -218,13 +220,12 @@ def _detector(job: TimingJob, processes: "Processes") -> "Timed":
     return len(training_set(config, read_ground_truth(files.annotations), files)), training
 
 
-def _autoencoder(job: TimingJob, processes: "Processes") -> "Timed":
+def _autoencoder(
+    pretraining: Pretraining, workspace: Workspace, runtime: "RuntimeOptions", processes: "Processes"
+) -> "Timed":
     from ablate.train.mae import Pretrainer, build_autoencoder, picture_set
-    from ablate.train.outcome import RuntimeOptions
 
-    assert job.pretraining is not None
-    pretraining, runtime = job.pretraining, RuntimeOptions(device=job.device)
-    data = picture_set(pretraining, Workspace(Path(job.root)))
+    data = picture_set(pretraining, workspace)
 
     def training(iterations: int, folder: PretrainingFolder) -> "TrainLoop":
         epochs = iterations * pretraining.pretrain.batch_size / len(data)

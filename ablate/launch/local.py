@@ -231,11 +231,11 @@ class _Launch:
             if self.stop.times > asked:
                 asked = self.stop.times
                 self._signal(signal.SIGTERM if asked == 1 else signal.SIGKILL)
-            todo = self._queue(statuses)
+            left = self._queue(statuses)
             if not self.stop.reason:
-                self._start(todo.ready)
-            if not self._children and (self.stop.reason or not (todo.ready or todo.later)):
-                return self._outcome(statuses, todo.unsatisfiable)
+                self._start(left.ready)
+            if not self._children and (self.stop.reason or not (left.ready or left.later)):
+                return self._outcome(statuses, left.unsatisfiable)
             if self._reap() or time.monotonic() - looked > LOOK_SECONDS:
                 if self._cancelled():
                     self.stop.ask("ablate cancel")

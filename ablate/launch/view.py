@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -72,7 +71,7 @@ class PlainView:
 
 
 class LiveView:
-    """A table that is redrawn in place, on standard error; what is logged meanwhile stays above it."""
+    """A table that is redrawn in place on standard error, inside of `live`; what is logged meanwhile stays above it."""
 
     def __init__(self, title: str) -> None:
         from rich.live import Live
@@ -82,16 +81,7 @@ class LiveView:
         self._title, self._began = title, time.monotonic()
         self._share_before: float | None = None
         self._console = plain_console(stderr=True)
-        self._live = Live(console=self._console, auto_refresh=False, transient=True)
-
-    def __enter__(self) -> "LiveView":
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.stop()
+        self.live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def update(self, statuses: list[RunStatus], stopping: str) -> None:
         """See `View.update`."""
@@ -106,7 +96,7 @@ class LiveView:
             head += f", about {clock(spent * (1 - share) / (share - self._share_before))} to go"
         foot = stopping_words(stopping) if stopping else "Ctrl-C stops cleanly, the same command continues"
         table = runs_table(statuses, self._console.height - 4, self._console.width, NOTE_WIDTH)
-        self._live.update(Group(Text(head, style="bold"), table, Text(foot, style="dim")), refresh=True)
+        self.live.update(Group(Text(head, style="bold"), table, Text(foot, style="dim")), refresh=True)
 
 
 @contextmanager
@@ -115,7 +105,8 @@ def view_for(title: str) -> Iterator[View]:
     if not sys.stderr.isatty():
         yield PlainView()
         return
-    with LiveView(title) as view:
+    view = LiveView(title)
+    with view.live:
         yield view
 
 
@@ -264,20 +255,17 @@ class Logs:
 
     def new(self, most: int = UNLIMITED) -> Iterator[Line]:
         """The lines since the last look, at most so many of each run."""
-        for name in self._logs:
-            lines = self._next(name)
-            yield from lines[max(0, len(lines) - most) :]
-
-    def _next(self, name: str) -> list[Line]:
-        try:
-            with self._logs[name].open("rb") as file:
-                file.seek(self._read[name])
-                content = file.read()
-        except OSError:
-            return []  # not begun
-        whole = content[: content.rfind(b"\n") + 1]
-        self._read[name] += len(whole)
-        return [Line(name, text) for text in whole.decode("utf-8", "replace").splitlines()]
+        for name, path in self._logs.items():
+            try:
+                with path.open("rb") as file:
+                    file.seek(self._read[name])
+                    content = file.read()
+            except OSError:
+                continue  # not begun
+            whole = content[: content.rfind(b"\n") + 1]
+            self._read[name] += len(whole)
+            lines = whole.decode("utf-8", "replace").splitlines()
+            yield from (Line(name, text) for text in lines[max(0, len(lines) - most) :])
 
 
 def studies_screen(workspace: Workspace, studies: Sequence[Study]) -> "list[RenderableType]":

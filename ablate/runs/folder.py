@@ -90,7 +90,9 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o666 & ~_umask())  # else 0600, which hides results from the rest of a lab
+            umask = os.umask(0)
+            os.umask(umask)
+            os.fchmod(file.fileno(), 0o666 & ~umask)  # else 0600, which hides results from the rest of a lab
             os.replace(file.name, path)
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
@@ -279,12 +281,6 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
         init = msgspec.structs.replace(init, pretraining=_with_absolute_images(init.pretraining))
     data = msgspec.structs.replace(config.data, train=train, validation=validation)
     return msgspec.structs.replace(config, data=data, init=init)
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
 
 
 def _append(path: Path, value: Mapping[str, object]) -> None:

@@ -174,7 +174,7 @@ def test_logs_are_whole_lines_after_their_runs(tmp_path: Path, study: Study) -> 
     assert [logs.shown(line) for line in logs.new()] == ["window: three", "hybrid: begun"]
     alone = Logs(Workspace(tmp_path), study.runs[:1])
     assert list(Logs(Workspace(tmp_path), study.runs[:1]).new(0)) == []
-    assert [alone.shown(line) for line in alone.last(9)] == ["one", "two", "three"]
+    assert [alone.shown(line) for line in alone.new(9)] == ["one", "two", "three"]
 
 
 def test_logs_and_cancel_for_programs(
@@ -277,7 +277,8 @@ def test_the_live_view_is_redrawn_in_place(monkeypatch: pytest.MonkeyPatch, caps
     done = RunStatus(variant="window", seed=0, run_id="x", state="finished", iteration=40, iterations=40)
     half = RunStatus(variant="global", seed=0, run_id="y", state="running", phase="training", iterations=40)
     configure_logging()
-    with LiveView("study") as view:
+    view = LiveView("study")
+    with view.live:
         view.update([done, half], "")
         first = capsys.readouterr().err
         view.update([done, msgspec.structs.replace(half, iteration=20, loss=1.5)], "Ctrl-C")
