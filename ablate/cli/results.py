@@ -8,9 +8,10 @@ import typer
 from ablate.cli.options import HERE, AsJson, InWorkspace, StudyName, chosen_study, print_json, show
 from ablate.cli.run import app
 from ablate.runs.folder import Workspace, is_finished
+from analysis import Settings, read_detections
 from analysis.cli.analyze import IouType, Kind
-from analysis.cli.compare import OUTPUTS, Out, Resamples, Seed
-from analysis.cli.report import IntervalResamples, Pictures
+from analysis.cli.compare import OUTPUTS, Out, Resamples, Seed, progress_line, write_comparison
+from analysis.cli.report import IntervalResamples, Pictures, check_places, how_often, write_report
 from analysis.exceptions import BadInput
 
 if TYPE_CHECKING:
@@ -49,7 +50,6 @@ def compare(
     """Every variant of a study against its baseline: what differs beyond the noise of images and of seeds."""
     from ablate.studies.results import compare_study
     from ablate.studies.show_results import study_comparison_screen
-    from analysis.cli.compare import progress_line, write_comparison
     from analysis.render.comparison_tables import comparison_document
     from analysis.render.errors import print_whole
 
@@ -81,9 +81,6 @@ def report(
     from ablate.data.sources import locate
     from ablate.studies.results import compare_study, read_validation, summarise
     from ablate.studies.write_results import study_facts, study_section
-    from analysis import Settings, read_detections
-    from analysis.cli.compare import progress_line
-    from analysis.cli.report import check_places, how_often, write_report
     from analysis.render.errors import print_warnings
     from analysis.report.report import build_report
 
