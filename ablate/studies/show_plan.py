@@ -52,7 +52,7 @@ def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> "list[R
         if value:
             grid.add_row(Text(name, style="bold"), value)
     for job in study.pretrainings:
-        state = workspace.run(job.identity).read_status()
+        state = workspace.pretraining(job.training).read_status()
         stands = "to do" if state is None or state.state == "prepared" else state.state.replace("_", " ")
         recipe = job.pretraining.pretrain
         grid.add_row(

@@ -186,7 +186,7 @@ NAMED = 3  # variants that a note of many names
 
 def show_table(workspace: Workspace, study: Study, iou_type: IouType = "bbox") -> None:
     """Print the table of a study on standard output."""
-    from analysis.render.errors import print_whole
+    from analysis.render.screen import print_whole
 
     print_whole(*summary_screen(summarise(workspace, study, iou_type)))
 

@@ -334,6 +334,7 @@ def show_errors(
 ) -> None:
     """Analyse the runs, write the files, and print the screen or the document."""
     from analysis.evaluation.analysis import Analysis
+    from analysis.evaluation.average_precision import COCO_IOUS
     from analysis.render.comparison import intervals_screen
     from analysis.render.documents import add_intervals, errors_document, json_bytes
     from analysis.render.errors import errors_screen
@@ -348,7 +349,9 @@ def show_errors(
     if intervals:
         from analysis.stats.compare import Candidate, compare
 
-        measured = compare(ground_truth, [Candidate(one.name, (one.detections,), analyses=(one,)) for one in found], settings)
+        measured = compare(
+            ground_truth, [Candidate(one.name, (one.detections,), analyses=(one,)) for one in analyses], settings
+        )
     document = errors_document(ground_truth, settings, analyses)
     if measured:
         add_intervals(document, measured)

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from ablate.launch import local
-from ablate.launch.base import Options, worker_command
+from ablate.launch.base import LaunchOptions, worker_command
+from ablate.launch.console import configure_logging
 from ablate.launch.view import PlainView
 from ablate.runs.folder import Workspace
 from ablate.studies.study import read_study
@@ -15,10 +16,11 @@ if __name__ == "__main__":
     root, name, given = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
     gpus = given.pop("gpus", None)
     if gpus:
-        local.slots_of = lambda device, each: tuple(gpus)
+        local.devices_of = lambda device, each: tuple(gpus)
     command = worker_command if given.pop("real", False) else player_command
-    options = Options(**({"device": "cpu"} | given))
+    options = LaunchOptions(**({"device": "cpu"} | given))
+    configure_logging()
     outcome = local.LocalLauncher(command).launch(
-        Workspace(root), read_study(Workspace(root), name), options, PlainView(print)
+        Workspace(root), read_study(Workspace(root), name), options, PlainView()
     )
     print(json.dumps({"failed": outcome.failed, "stopped": outcome.stopped}))
