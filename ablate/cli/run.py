@@ -92,7 +92,6 @@ def run(
         checkpoint_seconds=checkpoint_minutes * 60,
         checkpoint_iterations=checkpoint_iterations,
         curve_iterations=curve_iterations,
-        say=lambda line: typer.echo(line, err=True),
     )
     wanted = _config(config, data, changes, weights)
     python = python_of(wanted.engine)

@@ -106,14 +106,13 @@ def pretrain(
         device=device.value,
         workers=workers,
         checkpoint_seconds=checkpoint_minutes * 60,
-        say=lambda line: typer.echo(line, err=True),
     )
     executed = carry_out(
         _pretraining(images, data, base, epochs, changes or ()),
         Workspace(root),
         runtime,
         keep=_epochs(save_epochs),
-        accumulate=accumulate,
+        grad_accum_steps=accumulate,
     )
     if executed.first_process:
         print_whole(*_screen(executed.folder))

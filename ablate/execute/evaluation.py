@@ -1,14 +1,19 @@
 """What the predictions of a run are worth: COCO's metrics and the six errors, of boxes and masks, in one file."""
 
+import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from ablate.data.sources import locate
 from ablate.runs.folder import SCHEMA, RunFolder, read_json, write_json
 
+if TYPE_CHECKING:
+    from analysis import GroundTruth
+
 IOU = 0.5
+Record = dict[str, Any]
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +71,22 @@ def evaluate(folder: RunFolder) -> Evaluation:
     )
     write_json(folder.evaluation, evaluation)
     return evaluation
+
+
+def box_ap(records: list[Record], truth: "GroundTruth") -> dict[str, float]:
+    """AP and AP50 of boxes, in points, for the curves.
+
+    Args:
+        records: COCO results.
+        truth: of the validation images.
+    """
+    from analysis import coco_metrics, read_detections
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "predictions.json"
+        path.write_bytes(msgspec.json.encode(records))
+        metrics = coco_metrics(truth, read_detections(path, truth))
+    return {f"box_{name}": metrics[name] for name in ("AP", "AP50")}
 
 
 def read_evaluation(path: Path) -> Evaluation:

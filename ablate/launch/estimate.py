@@ -18,7 +18,7 @@ from ablate.config.yaml import load_config, with_changes
 from ablate.data.sources import locate
 from ablate.detector.training import training_set
 from ablate.engines.environment import python_of
-from ablate.engines.registry import engine_of
+from ablate.engines.registry import build_trainer
 from ablate.launch.base import CPU, Options, holding_slots, module_command, slots_of, worker_environment
 from ablate.launch.local import CAN_FAIL, CAN_START
 from ablate.launch.status import RunStatus, standings
@@ -232,7 +232,7 @@ def _detector(config: RunConfig, trial: TimingJob, processes: Processes) -> tupl
 
     def make(iterations: int, folder: PretrainingFolder) -> TrainLoop:
         short = with_changes(config, {"train.iterations": iterations, "train.epochs": "none"})
-        return engine_of(short).trainer(short, workspace, folder, processes, RuntimeOptions(device=trial.device))
+        return build_trainer(short, workspace, folder, processes, RuntimeOptions(device=trial.device))
 
     return images, make
 

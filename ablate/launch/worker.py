@@ -15,6 +15,7 @@ from ablate.runs.folder import FINAL, Status, Workspace
 from ablate.runs.lock import LockHeld, Owner, is_alive, owners
 from ablate.studies.study import Job as StudyJob
 from ablate.studies.study import StudyRun, read_study
+from ablate.train.logging import show_messages
 from analysis.exceptions import BadInput, DetablateError
 
 LOOK_SECONDS = 1.0  # between two looks at the launcher
@@ -60,13 +61,12 @@ def _execute(job: Job) -> None:
         device=job.device,
         workers=job.loaders,
         checkpoint_seconds=60 * job.checkpoint_minutes,
-        say=lambda line: print(line, flush=True),
     )
     workspace = Workspace(Path(job.root))
     if not isinstance(run, StudyRun):
         pretrain(run.pretraining, workspace, runtime, keep=run.epochs, name=run.identity, again=job.again)
     elif run.config is not None:
-        execute(run.config, workspace, runtime, identity=run.identity, again=job.again)
+        execute(run.config, workspace, runtime, run_id=run.identity, again=job.again)
 
 
 def _run_of(job: Job) -> StudyJob:
@@ -99,6 +99,7 @@ def _stop_with(launcher: Owner) -> None:
 
 
 if __name__ == "__main__":
+    show_messages()
     code = carry_out(msgspec.json.decode(sys.argv[1], type=Job))
     sys.stdout.flush()
     sys.stderr.flush()

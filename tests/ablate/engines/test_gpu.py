@@ -11,9 +11,9 @@ from ablate.config.schema import Coco
 from ablate.data.coco import EvaluationSet
 from ablate.detector.inference import predict
 from ablate.detector.mask_rcnn import build_detector
-from ablate.engines.torchvision import VisionEngine
+from ablate.execute.run import run_stages
 from ablate.train.checkpoint import load_checkpoint
-from ablate.train.distributed import Processes
+from ablate.train.distributed import Processes, joined
 from ablate.train.outcome import RanOutOfMemory, RuntimeOptions
 from analysis import read_ground_truth
 from tests.ablate.detector.test_training import trainer_of, weights
@@ -148,7 +148,9 @@ def test_predictions_are_those_of_the_cpu(data: Coco, monkeypatch: pytest.Monkey
 
 def test_the_engine_goes_all_the_way_on_a_gpu(tmp_path: Path, data: Coco, precision: str) -> None:
     folder = prepared(tmp_path, tiny_config(data, train__precision=precision, evaluate__score_threshold=0.0))
-    VisionEngine().run(folder, RuntimeOptions(device="cuda", workers=1))  # a worker, and memory that is pinned for it
+    runtime = RuntimeOptions(device="cuda", workers=1)  # a worker, and memory that is pinned for it
+    with joined("cuda") as processes:
+        run_stages(folder, processes, runtime)
     events = {event["event"]: event for event in folder.read_events()}
     assert events["trained"]["device"] == "cuda"
     assert events["predicted"]["detections"] > 0
