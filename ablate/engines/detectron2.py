@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from ablate.config.schema import RunConfig
-from ablate.detector.inference import Record
+from ablate.detector.inference import Record, predict_all
 from ablate.detector.training import DetectorTrainer, Validate, training_set
 from ablate.engines.base import BenchmarkTarget, Engine, RunData, first_with_objects
-from ablate.engines.detectron2_data import Inputs, TestImages, TrainingImages, predict
+from ablate.engines.detectron2_data import Inputs, TestImages, TrainingImages, categories, results
 from ablate.engines.lazyconfig import facts_from, has_batch_norm, lazyconfig_text
 from ablate.runs.folder import RunFolder, Status, replacing
 from ablate.runs.manifest import git_state
@@ -159,7 +159,16 @@ class Detectron2Engine(Engine):
     @_quiet()
     def predict(self, workers: int, *, show_progress: bool = True) -> list[Record]:
         """See `Engine.predict`; in 32-bit precision, as detectron2's tools do."""
-        return predict(self.module, self.cfg, self.processes, workers, show_progress=show_progress)
+        images = TestImages(self.cfg)
+        category = categories(self.cfg)
+        return predict_all(
+            self.module,
+            images,
+            lambda inputs: results(self.module, inputs, category),
+            self.processes,
+            workers,
+            show_progress=show_progress,
+        )
 
     def benchmark_target(self) -> "Detectron2BenchmarkTarget":
         """See `Engine.benchmark_target`."""

@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from ablate.data.coco import JITTER, Key
-from ablate.detector.inference import Record, predict_all
-from ablate.train.distributed import Processes, derived
+from ablate.detector.inference import Record
+from ablate.train.distributed import derived
 from analysis.exceptions import BadInput
 
 
@@ -90,32 +90,6 @@ class Inputs(list[dict[str, Any]]):
     def to(self, _: torch.device) -> "Inputs":
         """The batch."""
         return self
-
-
-def predict(
-    model: nn.Module, cfg: Any, processes: Processes, workers: int, *, show_progress: bool = True
-) -> list[Record]:
-    """COCO results of all validation images, as `predict_all` gives them.
-
-    In 32-bit precision, as detectron2's tools do.
-
-    Args:
-        model: on the device of the processes.
-        cfg: its loaded LazyConfig.
-        processes: that share the images among them.
-        workers: processes that load images for each of them.
-        show_progress: by a bar or lines.
-    """
-    images = TestImages(cfg)
-    category = categories(cfg)
-    return predict_all(
-        model,
-        images,
-        lambda inputs: results(model, inputs, category),
-        processes,
-        workers,
-        show_progress=show_progress,
-    )
 
 
 def categories(cfg: Any) -> dict[int, int]:

@@ -1,7 +1,7 @@
 """One run from its config to its evaluation; the same call continues it after a kill, and reads it when it is done.
 
-`execute` prepares and locks the folder, `run_stages` trains, predicts and analyses, and `recorded` turns how they end into the
-status of the folder. A pre-training goes the same way (`ablate.execute.pretraining`).
+`execute` prepares and locks the folder, `run_stages` trains, predicts and analyses, and `recorded` turns how they end
+into the status of the folder. A pre-training goes the same way (`ablate.execute.pretraining`).
 """
 
 import logging

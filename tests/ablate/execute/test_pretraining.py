@@ -198,7 +198,7 @@ def test_a_study_from_its_first_pretraining_to_its_last_run(data: Coco, tmp_path
         for job in study.jobs:
             if isinstance(job, StudyRun):
                 assert job.config is not None
-                execute(job.config, Workspace(tmp_path), HABITS, identity=job.identity)
+                execute(job.config, Workspace(tmp_path), HABITS, run_id=job.identity)
             else:
                 pretrain(job.pretraining, Workspace(tmp_path), HABITS, keep=job.epochs, name=job.identity)
     (job,) = study.pretrainings
@@ -209,7 +209,7 @@ def test_a_study_from_its_first_pretraining_to_its_last_run(data: Coco, tmp_path
     assert (status.state, status.iteration) == ("finished", status.iterations)
     assert status.iterations > 0
     assert [event["event"] for event in folder.read_events()] == ["started", "weights kept", "trained", "finished"]
-    run = execute(study.runs[1].config, Workspace(tmp_path), HABITS, identity=study.runs[1].identity).folder  # type: ignore[arg-type]
+    run = execute(study.runs[1].config, Workspace(tmp_path), HABITS, run_id=study.runs[1].identity).folder  # type: ignore[arg-type]
     (loaded,) = (event for event in run.read_events() if event["event"] == "weights loaded")
     assert loaded["family"] == "MAE"
     assert loaded["file"] == str(folder.weights_after(1))
