@@ -46,13 +46,10 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name is torch's)
         """Normalise f[n, C, h, w]; n may be 0."""
-        if not self.training:
-            return super().forward(input) if input.numel() else self._scaled(input)
-        if self.group is None:
-            values_per_channel = input.numel() // self.num_features
-            if values_per_channel > 1:
-                return super().forward(input)
-            return self._scaled(input)
+        if not self.training or self.group is None:
+            fewest = 2 if self.training else 1  # values of a channel, for torch
+            enough = input.numel() // self.num_features >= fewest
+            return super().forward(input) if enough else self._scaled(input)
         value = input.float()
         local = torch.cat(
             [

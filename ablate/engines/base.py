@@ -68,6 +68,7 @@ class Engine(ABC):
 
     Attributes:
         module: the detector, its weights drawn from torch's global generator.
+        backbone: the part of it that pre-trained weights are loaded into.
         version: of the framework, where the manifest does not have it.
 
     Raises:
@@ -75,17 +76,13 @@ class Engine(ABC):
     """
 
     module: nn.Module
+    backbone: nn.Module
     version: Mapping[str, object] | None = None
 
     def __init__(self, config: RunConfig, data: RunData, folder: Path, processes: Processes) -> None:
         assert config.train.precision != "auto"
         self.precision: Precision = config.train.precision
         self.config, self.data, self.folder, self.processes = config, data, folder, processes
-
-    @property
-    @abstractmethod
-    def backbone(self) -> nn.Module:
-        """The part of the detector that pre-trained weights are loaded into."""
 
     @abstractmethod
     def trainer(self, folder: RunFolder, runtime: RuntimeOptions, validate: Validate) -> DetectorTrainer:

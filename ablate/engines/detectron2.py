@@ -142,13 +142,9 @@ class Detectron2Engine(Engine):
         processes.wait()
         self.cfg = load(path, config, processes)
         self.module: nn.Module = instantiate(self.cfg.model)
+        self.backbone = getattr(self.module.backbone, "net", self.module.backbone)  # a ViT lies in a `PlainBackbone`
         self.training_images = TrainingImages(self.cfg, config.seed)
         self.version = _version()
-
-    @property
-    def backbone(self) -> nn.Module:
-        """See `Engine.backbone`."""
-        return self.module.backbone.net  # type: ignore[return-value, union-attr]
 
     def trainer(self, folder: RunFolder, runtime: RuntimeOptions, validate: Validate) -> Detectron2Trainer:
         """See `Engine.trainer`."""

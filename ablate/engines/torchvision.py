@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ablate.config.schema import RunConfig
 from ablate.data.coco import EvalSample, EvaluationSet
@@ -25,6 +25,7 @@ class VisionEngine(Engine):
         super().__init__(config, data, folder, processes)
         self.training_images = training_set(config, data.training_truth, data.training)
         self.module = self.detector = build_detector(config.model, len(data.training_truth.category_id))
+        self.backbone = self.detector.backbone
         full = config.evaluate.padding == "full"
         self.validation_images = EvaluationSet(
             truth=data.validation_truth,
@@ -32,11 +33,6 @@ class VisionEngine(Engine):
             side=config.model.backbone.image_size,
             multiple=None if full else self.detector.heads.box_pooler.strides[-1],
         )
-
-    @property
-    def backbone(self) -> nn.Module:
-        """See `Engine.backbone`."""
-        return self.detector.backbone
 
     def trainer(self, folder: RunFolder, runtime: RuntimeOptions, validate: Validate) -> Trainer:
         """See `Engine.trainer`."""

@@ -1,16 +1,27 @@
 """A config before anything runs: every field, parameters and cost of each part, levels, schedule, identities."""
 
-from typing import TYPE_CHECKING
-
 import msgspec
+import torch
+from rich.console import RenderableType
+from rich.syntax import Syntax
+from rich.table import Table as Grid
+from rich.text import Text
 
+from ablate.config.identity import evaluation_identity, training_identity
 from ablate.config.schema import RunConfig, Shapes
 from ablate.config.yaml import dump_config
-from ablate.detector.flops import Cost, decimals
+from ablate.data.shapes import CLASSES, REVISION
+from ablate.data.sources import locate
+from ablate.detector.flops import Cost, decimals, detector_costs, total
+from ablate.detector.init_weights import initial_digest, with_precision
+from ablate.detector.mask_rcnn import build_detector
+from ablate.detector.training import training_set
 from ablate.runs.folder import Workspace
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from ablate.train.distributed import device_of
+from ablate.weights.convert import check_weights
+from analysis import read_ground_truth
+from analysis.exceptions import BadInput
+from analysis.render.table import Cell, Column, Table
 
 CLASSES_WITHOUT_DATA = 80  # COCO's
 
@@ -53,14 +64,6 @@ def describe(config: RunConfig, workspace: Workspace, device: str = "auto") -> D
     Raises:
         BadInput: the data or the weights cannot be used, or the device or precision is not there.
     """
-    import torch
-
-    from ablate.detector.flops import detector_costs, total
-    from ablate.detector.init_weights import with_precision
-    from ablate.detector.mask_rcnn import build_detector
-    from ablate.train.distributed import device_of
-    from ablate.weights.convert import check_weights
-
     config = with_precision(config, device_of(device))
     check_weights(config)
     data = _read_data(config, workspace)
@@ -88,14 +91,6 @@ class _Data(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _read_data(config: RunConfig, workspace: Workspace) -> _Data:
-    from ablate.config.identity import evaluation_identity, training_identity
-    from ablate.data.shapes import CLASSES, REVISION
-    from ablate.data.sources import locate
-    from ablate.detector.init_weights import initial_digest
-    from ablate.detector.training import training_set
-    from analysis import read_ground_truth
-    from analysis.exceptions import BadInput
-
     sources = (config.data.train, config.data.validation)
     made = (workspace.root / "results" / "data" / f"shapes-{REVISION}").exists()
     if any(isinstance(source, Shapes) for source in sources) and not made:
@@ -121,14 +116,8 @@ def _read_data(config: RunConfig, workspace: Workspace) -> _Data:
     )
 
 
-def description_screen(description: Description) -> "list[RenderableType]":
+def description_screen(description: Description) -> list[RenderableType]:
     """What `describe` shows."""
-    from rich.syntax import Syntax
-    from rich.table import Table as Grid
-    from rich.text import Text
-
-    from analysis.render.table import Cell, Column, Table
-
     whole = description.total
     columns = [
         Column(name, precision=decimals([value], 2))

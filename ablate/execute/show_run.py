@@ -1,24 +1,21 @@
 """What `ablate run` shows in the end: how a run went, what its predictions are worth, and where the AP went."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+from rich.table import Table as Grid
+from rich.text import Text
 
 from ablate.execute.evaluation import Evaluation, read_evaluation
 from ablate.runs.folder import RunFolder, Status
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from analysis.render.table import Table
+from analysis.render.table import Column, Row, Table
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 ERRORS = ("cls", "loc", "both", "dup", "bg", "miss", "fp", "fn")
 
 
-def run_screen(folder: RunFolder) -> "list[RenderableType]":
+def run_screen(folder: RunFolder) -> list[RenderableType]:
     """The summary of a run in whatever state it is."""
-    from rich.text import Text
-
     status = folder.read_status() or Status(state="prepared")
     parts: list[RenderableType] = [_facts(folder, status)]
     if status.state == "finished":
@@ -30,12 +27,9 @@ def run_screen(folder: RunFolder) -> "list[RenderableType]":
     return parts
 
 
-def _facts(folder: RunFolder, status: Status) -> "RenderableType":
-    from rich.table import Table
-    from rich.text import Text
-
+def _facts(folder: RunFolder, status: Status) -> RenderableType:
     colour = {"finished": "green", "running": "cyan", "prepared": "cyan"}.get(status.state, "yellow")
-    grid = Table.grid(padding=(0, 2))
+    grid = Grid.grid(padding=(0, 2))
     grid.add_row(Text("run", style="bold"), str(folder.path))
     grid.add_row(Text("state", style="bold"), Text(status.state.replace("_", " "), style=colour))
     if status.message:
@@ -61,10 +55,8 @@ def _clock(seconds: float) -> str:
     return f"{hours} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s"
 
 
-def _tables(evaluation: Evaluation) -> "tuple[Table, Table]":
+def _tables(evaluation: Evaluation) -> tuple[Table, Table]:
     """COCO's metrics, and the AP to gain by fixing each type of error alone."""
-    from analysis.render.table import Column, Row, Table
-
     metrics: list[Row] = []
     gains: list[Row] = []
     for name, measured in (("boxes", evaluation.box), ("masks", evaluation.mask)):

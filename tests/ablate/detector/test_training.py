@@ -33,11 +33,11 @@ from tests.ablate.tiny import prepared, tiny_config
 CPU = torch.device("cpu")
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 ALONE = Processes(0, 1, CPU)
-HABITS = RuntimeOptions()
+RUNTIME = RuntimeOptions()
 ROOT = Path(__file__).parents[3]
 
 
-def trainer_of(folder: RunFolder, runtime: RuntimeOptions = HABITS, processes: Processes = ALONE) -> Trainer:
+def trainer_of(folder: RunFolder, runtime: RuntimeOptions = RUNTIME, processes: Processes = ALONE) -> Trainer:
     config = folder.read_config()
     source = config.data.train
     assert isinstance(source, Coco)

@@ -16,7 +16,7 @@ from ablate.train.outcome import Diverged, Interrupted, RanOutOfMemory, RunFaile
 from analysis.exceptions import BadInput
 from tests.ablate.tiny import prepared, tiny_config, write_data
 
-HABITS = RuntimeOptions()
+RUNTIME = RuntimeOptions()
 ALONE = Processes(0, 1, torch.device("cpu"))
 
 
@@ -127,6 +127,6 @@ def test_the_holder_sweeps_up_what_kills_left_and_links_both_checkpoints(
     cut_short = folder.checkpoints / ".00000002.pt.x1y2.part"
     cut_short.write_bytes(b"half")
     with pytest.raises(Interrupted):
-        execute(config, Workspace(tmp_path), HABITS)
+        execute(config, Workspace(tmp_path), RUNTIME)
     assert sorted(path.name for path in folder.checkpoints.iterdir()) == ["00000004.pt", "00000006.pt"]
     assert folder.checkpoint(4).samefile(trained.checkpoint(4))

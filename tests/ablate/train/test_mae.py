@@ -33,7 +33,7 @@ from tests.ablate.detector.test_training import free_port, same
 from tests.shared_data import shared_data
 
 ALONE = Processes(0, 1, torch.device("cpu"))
-HABITS = RuntimeOptions()
+RUNTIME = RuntimeOptions()
 ROOT = Path(__file__).parents[3]
 
 
@@ -78,7 +78,7 @@ def prepared(root: Path, pretraining: Pretraining, name: str = "run") -> Pretrai
 
 
 def pretrainer_of(
-    folder: PretrainingFolder, runtime: RuntimeOptions = HABITS, processes: Processes = ALONE, **options: Any
+    folder: PretrainingFolder, runtime: RuntimeOptions = RUNTIME, processes: Processes = ALONE, **options: Any
 ) -> Pretrainer:
     pretraining = folder.read_pretraining()
     data = picture_set(pretraining, folder.workspace)
