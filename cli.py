@@ -16,7 +16,7 @@ from ablate.cli.doctor import doctor
 from ablate.cli.newest import register_defaults
 from ablate.cli.run import app as ablate_app
 from ablate.cli.weights import app as weights_app
-from ablate.launch.console import configure_logging
+from ablate.train.logging import show_messages
 from analysis.cli.analyze import app as analyze_app
 from analysis.exceptions import DetablateError
 
@@ -31,7 +31,7 @@ app = typer.Typer(
 @app.callback()
 def front_door(context: typer.Context) -> None:
     """Ablation studies and exact error analysis for object detectors."""
-    configure_logging()
+    show_messages()
     register_defaults(context)
 
 

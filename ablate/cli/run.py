@@ -48,7 +48,6 @@ def run(
         checkpoint_seconds=checkpoint_minutes * 60,
         checkpoint_iterations=checkpoint_iterations,
         curve_iterations=curve_iterations,
-        say=logger.info,
     )
     config = options.load()
     python = python_of(config.engine)

@@ -101,14 +101,13 @@ def pretrain(
         device=device,
         workers=workers,
         checkpoint_seconds=checkpoint_minutes * 60,
-        say=logger.info,
     )
     executed = carry_out(
         _pretraining(images, data, base, epochs, changes or ()),
         workspace,
         runtime,
         keep=whole_numbers("--save-epochs", save_epochs, "100,200"),
-        accumulate=accumulate,
+        grad_accum_steps=accumulate,
     )
     if executed.first_process:
         print_whole(_screen(executed.folder))

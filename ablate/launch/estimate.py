@@ -207,7 +207,7 @@ def time_passes(job: TimingJob) -> None:
 def _detector(config: RunConfig, workspace: Workspace, runtime: "RuntimeOptions", processes: "Processes") -> "Timed":
     from ablate.data.sources import locate
     from ablate.detector.training import training_set
-    from ablate.engines.registry import engine_of
+    from ablate.engines.registry import build_trainer
     from analysis import read_ground_truth
 
     config = with_changes(config, {"train.batch_size": config.train.images_per_norm})  # one pass a step
@@ -215,7 +215,7 @@ def _detector(config: RunConfig, workspace: Workspace, runtime: "RuntimeOptions"
 
     def training(iterations: int, folder: PretrainingFolder) -> "TrainLoop":
         short = with_changes(config, {"train.iterations": iterations, "train.epochs": "none"})
-        return engine_of(short).trainer(short, workspace, folder, processes, runtime)
+        return build_trainer(short, workspace, folder, processes, runtime)
 
     return len(training_set(config, read_ground_truth(files.annotations), files)), training
 

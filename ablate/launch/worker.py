@@ -12,10 +12,10 @@ from pathlib import Path
 import msgspec
 
 from ablate.launch.base import BUSY, WorkerJob, holding_devices
-from ablate.launch.console import configure_logging
 from ablate.runs.folder import FINAL, Status, Workspace
 from ablate.runs.lock import LockHeld, Owner, is_alive, owners
 from ablate.studies.study import Job, PretrainingRun, read_study
+from ablate.train.logging import show_messages
 from analysis.exceptions import BadInput, DetablateError
 
 logger = logging.getLogger("ablate.launch.worker")  # __name__ is __main__ here
@@ -64,12 +64,11 @@ def _execute(job: WorkerJob) -> None:
         device=job.options.device,
         workers=job.options.loaders,
         checkpoint_seconds=60 * job.options.checkpoint_minutes,
-        say=logger.info,
     )
     if isinstance(run, PretrainingRun):
         pretrain(run.pretraining, workspace, runtime, keep=run.epochs, name=run.identity, again=job.again)
     elif run.config is not None:
-        execute(run.config, workspace, runtime, identity=run.identity, again=job.again)
+        execute(run.config, workspace, runtime, run_id=run.identity, again=job.again)
 
 
 def _planned(workspace: Workspace, job: WorkerJob) -> Job:
@@ -103,7 +102,7 @@ def _stop_with(launcher: Owner) -> None:
 
 
 if __name__ == "__main__":
-    configure_logging()
+    show_messages()
     code = carry_out(msgspec.json.decode(sys.argv[1], type=WorkerJob))
     sys.stdout.flush()
     sys.stderr.flush()

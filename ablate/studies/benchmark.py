@@ -128,7 +128,7 @@ class Prober:
         """The cost of a run; its weights are those of its newest checkpoint, where there is one."""
         import torch
 
-        from ablate.engines.registry import engine_of
+        from ablate.engines.registry import build_benchmark_target
         from ablate.train.memory import OutOfMemoryError, is_out_of_memory
 
         assert config.train.precision != "auto"
@@ -137,7 +137,7 @@ class Prober:
         message = ""
         torch.manual_seed(0)
         try:
-            benchmark_target = engine_of(config).benchmark_target(config, self.workspace, self.device, self._read)
+            benchmark_target = build_benchmark_target(config, self.workspace, self.device, self._read)
             trained = self._load(benchmark_target, folder)
             times, peak = self._train(benchmark_target, config)
             iterations, seconds, spread = len(times), statistics.median(times), _spread(times)
@@ -187,7 +187,7 @@ class Prober:
         from ablate.train.checkpoint import load_newest
 
         try:
-            state = load_newest(folder, lambda _: None)
+            state, _ = load_newest(folder)
         except BadInput:
             return False
         if state is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ablate.launch import local
 from ablate.launch.base import LaunchOptions, worker_command
-from ablate.launch.console import configure_logging
+from ablate.train.logging import show_messages
 from ablate.launch.view import PlainView
 from ablate.runs.folder import Workspace
 from ablate.studies.study import read_study
@@ -19,7 +19,7 @@ if __name__ == "__main__":
         local.devices_of = lambda device, each: tuple(gpus)
     command = worker_command if given.pop("real", False) else player_command
     options = LaunchOptions(**({"device": "cpu"} | given))
-    configure_logging()
+    show_messages()
     outcome = local.LocalLauncher(command).launch(
         Workspace(root), read_study(Workspace(root), name), options, PlainView()
     )

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from ablate.launch.base import LOG
-from ablate.launch.console import configure_logging
+from ablate.train.logging import show_messages
 from ablate.launch.status import RunStatus, StatusReader, counts, launchers_folder, read_statuses
 from ablate.launch.view import LiveView, Logs, PlainView, clock, runs_table, summary_words
 from ablate.runs.folder import Status, Workspace
@@ -276,7 +276,7 @@ def test_the_live_view_is_redrawn_in_place(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setenv("COLUMNS", "100")
     done = RunStatus(variant="window", seed=0, run_id="x", state="finished", iteration=40, iterations=40)
     half = RunStatus(variant="global", seed=0, run_id="y", state="running", phase="training", iterations=40)
-    configure_logging()
+    show_messages()
     view = LiveView("study")
     with view.live:
         view.update([done, half], "")

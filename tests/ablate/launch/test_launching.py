@@ -25,7 +25,7 @@ from ablate.launch.base import (
     module_command,
     worker_command,
 )
-from ablate.launch.console import configure_logging
+from ablate.train.logging import show_messages
 from ablate.launch.estimate import Throughput, TimingJob, time_passes
 from ablate.launch.finish import finish, measure_and_show
 from ablate.launch.status import read_statuses
@@ -124,7 +124,7 @@ def test_hours_and_memory_are_said_and_the_answer_counts(
     study = dear(tmp_path)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr(typer, "confirm", lambda *_, **__: True)
-    configure_logging()
+    show_messages()
     confirm_cost(Workspace(tmp_path), study, LaunchOptions(device="cpu"))
     assert len(timed) == 1, "what costs the same is timed once"
     assert capsys.readouterr().err.splitlines() == [
