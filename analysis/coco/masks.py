@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from pycocotools import mask
 
 from analysis.arrays import Bools, Floats, Ints
 from analysis.exceptions import BadInput
@@ -84,11 +83,15 @@ class Masks:
     @cached_property
     def area(self) -> Floats:
         """f64[N] number of pixels of each mask."""
+        from pycocotools import mask
+
         # One by one: for a list, pycocotools 2.0 puts the areas into 8 bits.
         return np.array([mask.area(rle) for rle in self.rles(range(len(self._raw)))], dtype=np.float64)
 
     def box(self, rows: Ints) -> Floats:
         """f64[rows, 4] tight boxes xywh of the masks of some rows."""
+        from pycocotools import mask
+
         return np.asarray(mask.toBbox(self.rles(rows.tolist())), dtype=np.float64).reshape(-1, 4)
 
     def canonical(self) -> bytes:
@@ -156,12 +159,16 @@ class Masks:
         )
 
     def _compress(self, row: int, size: tuple[int, int], counts: list[int]) -> dict[str, Any]:
+        from pycocotools import mask
+
         if min(counts, default=-1) < 0 or sum(counts) != size[0] * size[1]:
             raise self._damaged(row, size)
         packed: dict[str, Any] = mask.frPyObjects({"size": list(size), "counts": counts}, *size)
         return packed
 
     def _rasterise(self, row: int, polygons: list[list[float]], height: int, width: int) -> dict[str, Any]:
+        from pycocotools import mask
+
         if -1 in (height, width):
             raise BadInput(
                 f"{self._place(row)} is a polygon, but its image has no width and height; "

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from pycocotools import mask
 
 from analysis.arrays import Bools, Floats, Ints, inverse, order_by_index, place_in_group
 from analysis.coco import Detections, GroundTruth
@@ -119,6 +118,8 @@ def _mask_blocks(
     inside: Bools,
 ) -> Iterator[tuple[Ints, Ints, Floats]]:
     """Mask IoU by pycocotools, image by image."""
+    from pycocotools import mask
+
     detections.masks.rles(order.tolist())  # all at once: faster than image by image, and nothing escapes the checks
     ground_truth.masks.rles(by_image.tolist())
     for image in np.flatnonzero((np.diff(truth_start) > 0) & (np.diff(detection_start) > 0)):
