@@ -6,10 +6,10 @@ from pathlib import Path
 
 from ablate.launch import local
 from ablate.launch.base import LaunchOptions, worker_command
-from ablate.train.logging import show_messages
 from ablate.launch.view import PlainView
 from ablate.runs.folder import Workspace
 from ablate.studies.study import read_study
+from ablate.train.logging import show_messages
 from tests.ablate.launch.studies import player_command
 
 if __name__ == "__main__":

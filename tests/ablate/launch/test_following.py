@@ -13,12 +13,12 @@ import msgspec
 import pytest
 
 from ablate.launch.base import LOG
-from ablate.train.logging import show_messages
 from ablate.launch.status import RunStatus, StatusReader, counts, launchers_folder, read_statuses
 from ablate.launch.view import LiveView, Logs, PlainView, clock, runs_table, summary_words
 from ablate.runs.folder import Status, Workspace
 from ablate.runs.lock import holding, joining
 from ablate.studies.study import Study
+from ablate.train.logging import show_messages
 from analysis.render.table import Cell
 from tests.ablate.launch.studies import PROJECT, a_run, a_study, folder_of
 from tests.command_line import run

@@ -25,12 +25,12 @@ from ablate.launch.base import (
     module_command,
     worker_command,
 )
-from ablate.train.logging import show_messages
 from ablate.launch.estimate import Throughput, TimingJob, time_passes
 from ablate.launch.finish import finish, measure_and_show
 from ablate.launch.status import read_statuses
 from ablate.runs.folder import Status, Workspace
 from ablate.studies.study import Size, Study, StudyRun
+from ablate.train.logging import show_messages
 from analysis.exceptions import BadInput
 from tests.ablate.launch.studies import PROJECT, a_run, a_study, folder_of, play, player_command, state_of
 from tests.ablate.tiny import tiny_config, write_data
