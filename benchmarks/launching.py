@@ -45,7 +45,7 @@ def a_study(root: Path, runs: int) -> Study:
         axis="attention",
         title="",
         source="",
-        touches=("model",),
+        allowed_keys=("model",),
         baseline="v0",
         base="tiny-shapes",
         settings={},

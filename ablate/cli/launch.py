@@ -90,8 +90,8 @@ def list_(root: Root = Path(), as_json: AsJson = False, watch: Watch = False) ->
     from ablate.studies.study import list_studies
 
     _show(
-        lambda: studies_screen(Workspace(root), list_studies(Workspace(root), _warn)),
-        lambda: studies_document(Workspace(root), list_studies(Workspace(root), _warn)),
+        lambda: studies_screen(Workspace(root), list_studies(Workspace(root))),
+        lambda: studies_document(Workspace(root), list_studies(Workspace(root))),
         as_json,
         watch,
     )
@@ -163,11 +163,7 @@ def cancel(study: StudyName = "", root: Root = Path(), as_json: AsJson = False) 
 def _study(root: Path, name: str) -> "Study":
     from ablate.studies.study import newest_study, read_study
 
-    return read_study(Workspace(root), name) if name else newest_study(Workspace(root), _warn)
-
-
-def _warn(line: str) -> None:
-    typer.echo(f"warning: {line}", err=True)
+    return read_study(Workspace(root), name) if name else newest_study(Workspace(root))
 
 
 def _matching(study: "Study", wanted: str) -> "list[Job]":

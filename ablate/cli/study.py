@@ -171,7 +171,6 @@ def probe(
         device=device.value,
         again=again,
         engine=engine.value if engine else "",
-        say=lambda line: typer.echo(line, err=True),
     )
 
 
@@ -209,11 +208,7 @@ def chosen_study(root: Path, name: str) -> "Study":
     """The study of a name, or the newest."""
     from ablate.studies.study import newest_study, read_study
 
-    return (
-        read_study(Workspace(root), name)
-        if name
-        else newest_study(Workspace(root), lambda line: typer.echo(f"warning: {line}", err=True))
-    )
+    return read_study(Workspace(root), name) if name else newest_study(Workspace(root))
 
 
 def _with_engine(changes: list[str] | None, engine: EngineName | None) -> list[str]:

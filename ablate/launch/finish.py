@@ -1,7 +1,5 @@
 """What comes after the last run: the cost of every variant, the table, and a word about what is missing."""
 
-import sys
-
 from ablate.launch.base import Options, Outcome, SomeFailed, Stopped, waiting_for_first
 from ablate.launch.status import DONE, counts, runs_alone
 from ablate.runs.folder import Workspace
@@ -49,13 +47,9 @@ def measure_and_show(workspace: Workspace, study: Study, options: Options) -> No
 
     try:
         with waiting_for_first(options.device):
-            probe_study(workspace, study, device=options.device, say=_say)
+            probe_study(workspace, study, device=options.device)
     except KeyboardInterrupt:
         raise Stopped(
             "stopped by Ctrl-C while measuring what the variants cost; the runs are done, and the same command goes on"
         ) from None
     show_table(workspace, study)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ablate.studies.results import ERRORS, Row, Summary
-from ablate.studies.show_results import banner, kinds, over_seeds
+from ablate.studies.show_results import banner, over_seeds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ def errors_figure(summary: Summary) -> dict[str, bytes]:
     import pandas as pd
     import seaborn as sns
 
-    kind, _ = kinds(summary)
+    kind, _ = summary.kinds
     uneven = len({row.n for row in rows}) > 1
     records = [
         {
@@ -87,7 +87,7 @@ def curves_figure(summary: Summary) -> dict[str, bytes]:
         return {}
     import seaborn as sns
 
-    kind, _ = kinds(summary)
+    kind, _ = summary.kinds
     lines = _lines_of(rows)
     figure, style = _figure(4.8, 3.3 + (0.2 + 0.19 * math.ceil(len(lines) / LINES_A_ROW)) * (len(lines) > 1))
     with style:

@@ -1,25 +1,25 @@
-"""The answer of a study: AP, errors and cost of each variant over its seeds, and what was published about it.
+"""The answer of a study, read from the folders of its runs alone.
 
-Every variant of a study against its baseline: what differs beyond the noise of images and of seeds.
+:func:`summarise` makes a row a variant: AP, errors and cost over its seeds, and what was published about it.
+:func:`compare_study` sets every variant against the baseline and tells what differs beyond the noise of images and of
+seeds. Both refuse to put numbers side by side that were not measured alike.
 """
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Literal
 
 import msgspec
 
 from ablate.axes.base import is_within
-from ablate.config.schema import Evaluate
 from ablate.data.sources import locate
 from ablate.execute.evaluation import IOU, Evaluation, Measured, read_evaluation
 from ablate.runs.folder import SCHEMA, Status, Workspace, is_finished, read_json
 from ablate.runs.manifest import Manifest
-from ablate.studies.benchmark import Cost, costs_of
-from ablate.studies.published import Finding, findings_of, is_of, matches
-from ablate.studies.study import Size, Study, StudyRun
+from ablate.studies.benchmark import MeasuredCost, costs_of
+from ablate.studies.published import Finding, Kind, findings_of, is_of, matches
+from ablate.studies.study import DetectorSize, Study, StudyRun
 from analysis.coco.detections import read_detections
 from analysis.coco.ground_truth import GroundTruth, read_ground_truth
 from analysis.evaluation.error_types import Settings
@@ -28,10 +28,14 @@ from analysis.stats.compare import Candidate, Comparison, compare
 from analysis.stats.intervals import Estimate, estimate
 
 IouType = Literal["bbox", "segm"]
-Kind = Callable[[Evaluation], Measured | None]
 METRICS = ("AP", "AP50", "AP75")
 STEADY = 0.25  # between the quartiles of the iterations of a probe, as a share of their median
 ERRORS = ("cls", "loc", "both", "dup", "bg", "miss", "fp", "fn")
+
+
+def kinds_of(iou_type: IouType) -> tuple[Kind, Kind]:
+    """What the AP is of, and the other kind."""
+    return ("box", "mask") if iou_type == "bbox" else ("mask", "box")
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +47,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     baseline: bool
     state: str  # finished, 2 of 3 finished, out of memory, to run ...
     message: str  # why it is not finished, for a person
-    uncontrolled: tuple[str, ...]
+    confounders: tuple[str, ...] = msgspec.field(name="uncontrolled")
     n: int  # finished seeds
     metrics: dict[str, Estimate]  # AP, AP50, AP75 of the kind asked for
     other_ap: Estimate | None  # AP of the other kind: of masks beside boxes
@@ -53,7 +57,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     seconds_per_iteration: float | None
     seconds_per_image: float | None
     cost_message: str
-    size: Size | None
+    size: DetectorSize | None
     published: Finding | None  # of the same data, size, initialisation and schedule
 
 
@@ -63,6 +67,10 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     finding: Finding
     box_difference: float | None
     mask_difference: float | None
+
+    def difference(self, kind: Kind) -> float | None:
+        """Of the AP of boxes or of masks, in points."""
+        return self.box_difference if kind == "box" else self.mask_difference
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,15 +98,41 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     schema: int = SCHEMA
 
+    @property
+    def kinds(self) -> tuple[Kind, Kind]:
+        """What the AP is of, and what the one beside it is of."""
+        return kinds_of(self.iou_type)
+
+    @property
+    def percent(self) -> int:
+        """The IoU of the errors, as in AP50."""
+        return round((self.iou or 0) * 100)
+
+    @property
+    def several(self) -> bool:
+        """Whether a number is the mean of several runs."""
+        return any(row.n > 1 for row in self.rows)
+
 
 class _Run(msgspec.Struct, frozen=True):
     """A run as its folder tells it."""
 
     run: StudyRun
     state: str
-    message: str
-    evaluation: Evaluation | None
-    manifest: Manifest | None
+    message: str = ""
+    evaluation: Evaluation | None = None
+    manifest: Manifest | None = None
+
+    def measured(self, kind: Kind) -> Measured | None:
+        """Results of boxes or of masks."""
+        if self.evaluation is None:
+            return None
+        return self.evaluation.box if kind == "box" else self.evaluation.mask
+
+    def ap(self, kind: Kind) -> float | None:
+        """In points."""
+        measured = self.measured(kind)
+        return None if measured is None else measured.metrics["AP"]
 
 
 def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") -> Summary:
@@ -110,21 +144,13 @@ def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") ->
     runs = [_read(workspace, run) for run in study.runs]
     finished = [run for run in runs if run.evaluation is not None]
     _check_comparable(study, finished)
-    measured, other = (_boxes, _masks) if iou_type == "bbox" else (_masks, _boxes)
-    if iou_type == "segm" and finished and all(run.evaluation.mask is None for run in finished if run.evaluation):
+    if iou_type == "segm" and finished and all(run.measured("mask") is None for run in finished):
         raise BadInput(f"study {study.name!r} has no masks to compare; leave --iou-type away")
     costs, notes = _comparable_costs(dict(costs_of(workspace, study)))
-    base_ap = {run.run.seed: _ap(run, measured) for run in finished if run.run.variant == study.baseline}
     first = finished[0].evaluation if finished else None
-    validation = (first.images, first.objects) if first else (0, 0)
     findings = findings_of(study.axis)
-    rows = tuple(
-        _row(study, variant, runs, (measured, other), base_ap, costs.get(variant), findings, validation)
-        for variant in study.variants
-    )
-    beside = [row.published for row in rows if row.published is not None]
-    place = next((cost for cost in costs.values()), None)
-    notes += [*_unsteady(costs), *_cautions(study, rows)]
+    rows = tuple(_row(study, variant, runs, iou_type, costs.get(variant), findings) for variant in study.variants)
+    place = next(iter(costs.values()), None)
     return Summary(
         study=study.name,
         title=study.title,
@@ -144,92 +170,70 @@ def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") ->
         cost_place=place.place if place else "",
         cost_memory=("" if place is None else "allocated" if place.device == "cuda" else "kept for the backward pass"),
         rows=rows,
-        published=_published(study, findings, beside),
-        notes=tuple(notes),
+        published=_published(study, findings, [row.published for row in rows if row.published is not None]),
+        notes=(*notes, *_unsteady(costs), *_cautions(study, rows)),
     )
 
 
 def _read(workspace: Workspace, run: StudyRun) -> _Run:
     if run.blocked is not None:
-        return _Run(run, "blocked", run.blocked, None, None)
+        return _Run(run, "blocked", run.blocked)
     if not run.identity:
-        return _Run(run, "to run", "", None, None)
+        return _Run(run, "to run")
     folder = workspace.run(run.identity)
     status = folder.read_status() or Status(state="prepared")
     if status.state != "finished":
-        state = "to run" if status.state == "prepared" else status.state.replace("_", " ")
-        return _Run(run, state, status.message, None, None)
+        return _Run(run, status.state.replace("_", " ").replace("prepared", "to run"), status.message)
     try:
         return _Run(run, "finished", "", read_evaluation(folder.evaluation), read_json(folder.manifest, Manifest))
     except BadInput as error:
-        return _Run(run, "damaged", str(error), None, None)
+        return _Run(run, "damaged", str(error))
 
 
 def _check_comparable(study: Study, finished: Sequence[_Run]) -> None:
     """Refuse what would compare numbers of different exams."""
-    touches = frozenset(study.touches)
-
-    def refuse_unless_one(what: str, value_of: Callable[[_Run], object]) -> None:
-        values: dict[bytes, str] = {}
-        for run in finished:
-            values.setdefault(msgspec.json.encode(value_of(run)), run.run.variant)
-        if len(values) > 1:
+    exams = [(run.run.variant, _exam(run, frozenset(study.allowed_keys))) for run in finished]
+    for what in exams[0][1] if exams else ():
+        variants: dict[bytes, str] = {}
+        for variant, exam in exams:
+            variants.setdefault(msgspec.json.encode(exam[what]), variant)
+        if len(variants) > 1:
             raise BadInput(
-                f"study {study.name!r}: {' and '.join(list(values.values())[:2])} differ in {what}, so their numbers "
+                f"study {study.name!r}: {' and '.join(list(variants.values())[:2])} differ in {what}, so their numbers "
                 "cannot stand in one table"
             )
 
-    refuse_unless_one("their validation data", lambda run: run.manifest and run.manifest.validation_data)
-    if not is_within("data.train", touches) and not any(is_within(key, frozenset({"data.train"})) for key in touches):
-        refuse_unless_one("their training data", lambda run: run.manifest and run.manifest.training_data)
-    refuse_unless_one("the IoU of the errors", lambda run: run.evaluation and run.evaluation.iou)
-    refuse_unless_one("the convention of the errors", lambda run: run.evaluation and run.evaluation.convention)
-    for field in msgspec.structs.fields(Evaluate):
-        if not is_within(f"evaluate.{field.name}", touches):
-            refuse_unless_one(f"evaluate.{field.name}", partial(_setting, name=field.name))
 
-
-def _setting(run: _Run, name: str) -> object:
-    """A setting of the evaluation of a run."""
-    return run.run.config and getattr(run.run.config.evaluate, name)
-
-
-def _boxes(evaluation: Evaluation) -> Measured | None:
-    return evaluation.box
-
-
-def _masks(evaluation: Evaluation) -> Measured | None:
-    return evaluation.mask
-
-
-def _ap(run: _Run, measured: Kind) -> float | None:
-    found = measured(run.evaluation) if run.evaluation else None
-    return None if found is None else found.metrics["AP"]
+def _exam(run: _Run, allowed_keys: frozenset[str]) -> dict[str, object]:
+    """What must be the same of all runs in a table; what the axis may change may differ."""
+    assert run.manifest is not None
+    assert run.evaluation is not None
+    exam: dict[str, object] = {"their validation data": run.manifest.validation_data}
+    if not any(
+        is_within("data.train", frozenset({key})) or is_within(key, frozenset({"data.train"})) for key in allowed_keys
+    ):
+        exam["their training data"] = run.manifest.training_data
+    exam |= {"the IoU of the errors": run.evaluation.iou, "the convention of the errors": run.evaluation.convention}
+    settings = {} if run.run.config is None else msgspec.structs.asdict(run.run.config.evaluate)
+    rules = {f"evaluate.{name}": value for name, value in settings.items()}
+    return exam | {key: value for key, value in rules.items() if not is_within(key, allowed_keys)}
 
 
 def _row(
     study: Study,
     variant: str,
     all_runs: Sequence[_Run],
-    kinds: tuple[Kind, Kind],
-    base_ap: dict[int, float | None],
-    cost: Cost | None,
+    iou_type: IouType,
+    cost: MeasuredCost | None,
     findings: Sequence[Finding],
-    validation: tuple[int, int],
 ) -> Row:
-    measured, other = kinds
+    kind, other = kinds_of(iou_type)
     runs = [run for run in all_runs if run.run.variant == variant]
-    evaluations = [run.evaluation for run in runs if run.evaluation is not None]
-    found = [one for evaluation in evaluations if (one := measured(evaluation)) is not None]
-    others = [other(evaluation) for evaluation in evaluations]
-    pairs = [(_ap(run, measured), base_ap.get(run.run.seed)) for run in runs]
+    base_ap = {run.run.seed: run.ap(kind) for run in all_runs if run.run.variant == study.baseline}
+    pairs = [(run.ap(kind), base_ap.get(run.run.seed)) for run in runs]
     differences = [own - base for own, base in pairs if own is not None and base is not None]
+    found = [measured for run in runs if (measured := run.measured(kind)) is not None]
     first = runs[0].run
-    config = first.config
-    # What a run starts from and for how long it is trained is held against a finding by `matches`; crossed with either
-    # of them, a variant is that of its first axis.
-    name = first.levels[0] if study.product in ("init", "schedule") and first.levels else variant
-    start = next((run.manifest.initialisation for run in runs if run.manifest is not None), "random")
     return Row(
         variant=variant,
         levels=first.levels,
@@ -237,10 +241,10 @@ def _row(
         baseline=variant == study.baseline,
         state=_state([run.state for run in runs]),
         message="; ".join(dict.fromkeys(run.message for run in runs if run.message)),
-        uncontrolled=first.uncontrolled,
-        n=len(evaluations),
+        confounders=first.confounders,
+        n=sum(run.evaluation is not None for run in runs),
         metrics={name: mean for name in METRICS if (mean := estimate([one.metrics[name] for one in found]))},
-        other_ap=estimate([one.metrics["AP"] for one in others if one is not None]),
+        other_ap=estimate([ap for run in runs if (ap := run.ap(other)) is not None]),
         difference=None if variant == study.baseline else estimate(differences),
         errors={name: mean for name in ERRORS if (mean := estimate([one.delta_ap[name] for one in found]))},
         peak_gib=cost.peak_gib if cost else None,
@@ -248,18 +252,28 @@ def _row(
         seconds_per_image=cost.seconds_per_image if cost else None,
         cost_message=cost.message if cost else "",
         size=first.size,
-        published=next(
-            (
-                finding
-                for finding in findings
-                if config is not None and is_of(finding, name) and matches(finding, config, validation, start)
-            ),
-            None,
-        ),
+        published=_published_of(study, runs, all_runs, findings),
     )
 
 
-def _unsteady(costs: Mapping[str, Cost]) -> list[str]:
+def _published_of(
+    study: Study, runs: Sequence[_Run], all_runs: Sequence[_Run], findings: Sequence[Finding]
+) -> Finding | None:
+    """The published number that the runs of a variant may stand beside."""
+    first = runs[0].run
+    if first.config is None:
+        return None
+    # What a run starts from and for how long it is trained is held against a finding by `matches`; crossed with either
+    # of them, a variant is that of its first axis.
+    name = first.levels[0] if study.product in ("init", "schedule") and first.levels else first.variant
+    evaluations = (run.evaluation for run in all_runs if run.evaluation is not None)
+    validation = next(((one.images, one.objects) for one in evaluations), (0, 0))
+    start = next((run.manifest.initialisation for run in runs if run.manifest is not None), "random")
+    possible = (one for one in findings if is_of(one, name))
+    return next((one for one in possible if matches(one, first.config, validation, start)), None)
+
+
+def _unsteady(costs: Mapping[str, MeasuredCost]) -> list[str]:
     """A warning where iterations that do the same work took times of their own."""
     names = [name for name, cost in costs.items() if (cost.spread or 0) > STEADY]
     if not names:
@@ -297,7 +311,7 @@ def _state(states: Sequence[str]) -> str:
     return ", ".join(f"{count} of {len(states)} {state}" for state, count in counts.items())
 
 
-def _comparable_costs(costs: dict[str, Cost]) -> tuple[dict[str, Cost], list[str]]:
+def _comparable_costs(costs: dict[str, MeasuredCost]) -> tuple[dict[str, MeasuredCost], list[str]]:
     """Costs of one place, or none and the reason."""
     places = dict.fromkeys(cost.place for cost in costs.values())
     if len(places) < 2:
@@ -315,23 +329,16 @@ def _published(study: Study, findings: Sequence[Finding], beside: Sequence[Findi
     """The findings that stand beside no run, with their difference to the baseline of the same source and size."""
     baseline = next((run.levels[0] for run in study.runs if run.variant == study.baseline and run.levels), "")
 
-    def difference(finding: Finding, name: Literal["box_ap", "mask_ap"]) -> float | None:
-        group = (finding.source, finding.size, finding.note)
-        own = getattr(finding, name)
-        for other in findings:
-            if is_of(other, baseline) and (other.source, other.size, other.note) == group and other is not finding:
-                base = getattr(other, name)
-                return None if own is None or base is None else round(own - base, 6)
-        return None
+    def difference(finding: Finding, kind: Kind) -> float | None:
+        same = (one for one in findings if is_of(one, baseline) and one.column == finding.column)
+        base = next((one.ap(kind) for one in same if one is not finding), None)
+        own = finding.ap(kind)
+        return None if own is None or base is None else round(own - base, 6)
 
     return tuple(
-        Published(
-            finding=finding,
-            box_difference=difference(finding, "box_ap"),
-            mask_difference=difference(finding, "mask_ap"),
-        )
-        for finding in findings
-        if finding not in beside
+        Published(finding=one, box_difference=difference(one, "box"), mask_difference=difference(one, "mask"))
+        for one in findings
+        if one not in beside
     )
 
 
@@ -351,21 +358,19 @@ def compare_study(
             settings).
     """
     summary = summarise(workspace, study, iou_type)  # refuses what would compare numbers of different exams
-    finished: dict[str, list[StudyRun]] = {variant: [] for variant in study.variants}
-    for run in study.runs:
-        if run.blocked is None and is_finished(workspace.run(run.identity)):
-            finished[run.variant].append(run)
+    finished = {
+        variant: [
+            run for run in study.runs_of(variant) if run.blocked is None and is_finished(workspace.run(run.identity))
+        ]
+        for variant in study.variants
+    }
     if not finished[study.baseline]:
         raise BadInput(
             f"study {study.name!r}: no run of the baseline {study.baseline} is finished, so there is nothing to "
             "compare with; ablate launch runs it"
         )
     seeds = {run.seed for run in finished[study.baseline]}
-    paired = {
-        variant: [run for run in runs if run.seed in seeds]
-        for variant, runs in finished.items()
-        if any(run.seed in seeds for run in runs)
-    }
+    paired = {variant: own for variant, runs in finished.items() if (own := [run for run in runs if run.seed in seeds])}
     if len(paired) < 2:
         raise BadInput(
             f"study {study.name!r}: no variant but the baseline {study.baseline} has a finished run under one of its "
@@ -389,11 +394,8 @@ def compare_study(
         seed=seed,
         progress=progress,
     )
-    return (
-        summary,
-        ground_truth,
-        replace(comparison, cautions=(*_comparison_cautions(study, paired), *comparison.cautions)),
-    )
+    cautions = (*_comparison_cautions(study, paired), *comparison.cautions)
+    return summary, ground_truth, replace(comparison, cautions=cautions)
 
 
 def read_validation(workspace: Workspace, study: Study, run: StudyRun) -> GroundTruth:
@@ -423,7 +425,7 @@ def _comparison_cautions(study: Study, paired: dict[str, list[StudyRun]]) -> lis
         elif len(runs) < len(study.seeds):
             theirs = "" if variant == study.baseline else " here and in the baseline"
             sentences.append(f"{variant}: {len(runs)} of {len(study.seeds)} seeds are finished{theirs}")
-        keys = dict.fromkeys(key for run in runs for key in run.uncontrolled)
+        keys = dict.fromkeys(key for run in runs for key in run.confounders)
         if keys:
             sentences.append(f"{variant} is not controlled: it differs in {', '.join(keys)} too")
     return sentences

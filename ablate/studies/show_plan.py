@@ -11,7 +11,7 @@ from ablate.config.yaml import scalar
 from ablate.detector.flops import decimals
 from ablate.runs.folder import Workspace
 from ablate.studies.published import Finding, findings_of
-from ablate.studies.study import CAREFUL, Size, Study, StudyRun, configs_folder, leaves, nested
+from ablate.studies.study import CAREFUL, DetectorSize, Study, StudyRun, configs_folder, leaves, nested
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -33,8 +33,8 @@ def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> "list[R
         runs = [run for run in study.runs if run.variant == variant]
         first, baseline = runs[0], variant == study.baseline
         differs = Text("(the baseline)", style="dim") if baseline else Text(_differences(study, first))
-        if first.uncontrolled:
-            differs.append(f"\nnot controlled: also {', '.join(first.uncontrolled)}", style="yellow")
+        if first.confounders:
+            differs.append(f"\nnot controlled: also {', '.join(first.confounders)}", style="yellow")
         if CAREFUL in first.note:
             differs.append(f"\n{first.note[first.note.index(CAREFUL) :]}", style="yellow")
         size = ["", ""] if first.size is None else [shape(first.size) for shape in shapes]
@@ -149,7 +149,7 @@ def _findings(findings: Sequence[Finding]) -> "list[RenderableType]":
     return [Text(""), table]
 
 
-def _counts(sizes: Sequence[Size]) -> list[Callable[[Size], str]]:
+def _counts(sizes: Sequence[DetectorSize]) -> list[Callable[[DetectorSize], str]]:
     """Millions of parameters and GMAC in print, with the digits that tell near variants apart."""
     first = decimals([size.parameters / 1e6 for size in sizes], 2)
     second = decimals([size.macs / 1e9 for size in sizes], 2)

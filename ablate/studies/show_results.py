@@ -207,11 +207,6 @@ def summary_screen(summary: Summary) -> "list[RenderableType]":
     return parts
 
 
-def kinds(summary: Summary) -> tuple[str, str]:
-    """What the AP is of, and the other kind."""
-    return ("box", "mask") if summary.iou_type == "bbox" else ("mask", "box")
-
-
 def _heading(summary: Summary) -> "Table":
     from rich.table import Table
     from rich.text import Text
@@ -236,7 +231,7 @@ def _name(row: Row) -> "Text":
     name = Text(row.variant, style="bold" if row.baseline else "")
     if row.baseline:
         name.append(" (baseline)", style="dim")
-    if row.uncontrolled:
+    if row.confounders:
         name.append(f" {MARK}", style="yellow")
     return name
 
@@ -265,7 +260,7 @@ def _scores(summary: Summary) -> "Folded":
 
     from analysis.render.printed_tables import Folded, Head
 
-    kind, other = kinds(summary)
+    kind, other = summary.kinds
     several = len(summary.seeds) > 1
     comparable = any(row.published for row in summary.rows)
     unfinished = any(row.state != "finished" for row in summary.rows)
@@ -310,7 +305,7 @@ def _errors(summary: Summary) -> "Folded":
 
     from analysis.render.printed_tables import Folded, Head
 
-    kind, _ = kinds(summary)
+    kind, _ = summary.kinds
     percent = round((summary.iou or 0) * 100)
     heads = [
         Head(Text(name.upper() if name in ("fp", "fn") else name, style=f"bold {COLORS.get(name, '')}"))
@@ -349,7 +344,7 @@ def _published(summary: Summary) -> "list[RenderableType]":
 
     from analysis.render.printed_tables import Folded, Head
 
-    kind, _ = kinds(summary)
+    kind, _ = summary.kinds
     block = in_columns(summary, kind)
     if not block.variants:
         return []
@@ -389,8 +384,8 @@ def _legend(summary: Summary) -> str:
 
 def _notes(summary: Summary) -> Iterator[str]:
     for row in summary.rows:
-        if row.uncontrolled:
-            yield f"{MARK} not controlled: {row.variant} also changes {', '.join(row.uncontrolled)}."
+        if row.confounders:
+            yield f"{MARK} not controlled: {row.variant} also changes {', '.join(row.confounders)}."
     reasons: dict[str, list[str]] = {}
     for row in summary.rows:
         if row.message:

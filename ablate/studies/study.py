@@ -1,17 +1,16 @@
 """A study: one factor varied, everything else held; which runs it is made of, and where that is written down.
 
 ``<root>/results/studies/<slug>/study.json`` is what programs read, ``<root>/configs/studies/<slug>/`` what people read
-and start: ``plan.yaml`` and one commented config a run. A study holds names and identities, the results lie with the
-runs: studies share runs that are the same, and a deleted study takes no result with it.
-
-A study as text for people: the plan, and a short commented config for every run.
+and start: ``plan.yaml`` and one short commented config a run. A study holds names and identities, the results lie with
+the runs: studies share runs that are the same, and a deleted study takes no result with it.
 """
 
 import hashlib
 import json
+import logging
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,14 @@ from ablate.runs.folder import SCHEMA, Workspace, pretraining_name, read_json, r
 from ablate.shell import command
 from analysis.exceptions import BadInput
 
+logger = logging.getLogger(__name__)
+
+Tree = dict[str, Any]
 LONGEST_SLUG = 48
 CAREFUL = "careful: "  # begins what a reader of a note must not miss
 
 
-class Size(msgspec.Struct, frozen=True):
+class DetectorSize(msgspec.Struct, frozen=True):
     """Of a detector, for one image at inference (``ablate.detector.flops``)."""
 
     parameters: int
@@ -49,10 +51,11 @@ class StudyRun(msgspec.Struct, frozen=True, kw_only=True):
     needs: tuple[str, ...] = ()  # names of folders that must be finished before
     blocked: str | None = None  # what is missing, as advice: pass --weights mae=FILE
     note: str = ""
-    uncontrolled: tuple[str, ...] = ()  # keys it changes although its axis does not study them
+    # Keys it changes although its axis does not study them.
+    confounders: tuple[str, ...] = msgspec.field(name="uncontrolled", default=())
     levels: tuple[str, ...] = ()  # its variant on each axis of the study
     number: float | None = None  # where it stands on a numeric axis
-    size: Size | None = None
+    size: DetectorSize | None = None
 
     @property
     def identity(self) -> str:
@@ -90,7 +93,8 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     axis: str
     title: str
     source: str
-    touches: tuple[str, ...]  # keys, or groups of keys, that may differ between its runs; the seed beside them
+    # Keys, or groups of keys, that may differ between its runs; the seed beside them.
+    allowed_keys: tuple[str, ...] = msgspec.field(name="touches")
     baseline: str  # the variant that the others are compared with
     base: str  # a preset's name or a file
     settings: dict[str, Any]  # dotted keys set for all runs on top of the base
@@ -115,9 +119,9 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
         """What there is to do, what is needed first."""
         return (*self.pretrainings, *self.runs)
 
-
-def _ignore(_: str) -> None:
-    """Say nothing."""
+    def runs_of(self, variant: str) -> list[StudyRun]:
+        """The runs of a variant, one a seed."""
+        return [run for run in self.runs if run.variant == variant]
 
 
 def slug(name: str) -> str:
@@ -146,12 +150,12 @@ def legible(name: str) -> str:
 
 def study_folder(workspace: Workspace, name: str) -> Path:
     """Where a study's ``study.json`` lies, and what its launcher keeps."""
-    return workspace.root / "results" / "studies" / slug(name)
+    return workspace.studies / slug(name)
 
 
 def configs_folder(workspace: Workspace, name: str) -> Path:
     """Where a study's YAML files lie."""
-    return workspace.root / "configs" / "studies" / slug(name)
+    return workspace.configs / slug(name)
 
 
 def write_study(workspace: Workspace, study: Study) -> None:
@@ -161,7 +165,7 @@ def write_study(workspace: Workspace, study: Study) -> None:
         BadInput: another plan has this name, or the folders cannot be written.
     """
     check_free(workspace, study)
-    path = study_folder(workspace, study.name) / "study.json"
+    path = _file(workspace, study.name)
     texts = {configs_folder(workspace, study.name) / "plan.yaml": plan_text(study)}
     texts |= {workspace.root / run.config_path: run_text(study, run) for run in study.runs if run.blocked is None}
     try:
@@ -183,7 +187,7 @@ def check_free(workspace: Workspace, study: Study) -> None:
     Raises:
         BadInput: another plan has it, or the file that would say so is damaged.
     """
-    path = study_folder(workspace, study.name) / "study.json"
+    path = _file(workspace, study.name)
     if path.exists():
         _check_same(_read(path), study)
 
@@ -194,33 +198,32 @@ def read_study(workspace: Workspace, name: str) -> Study:
     Raises:
         BadInput: there is none of this name (the sentence lists those there are), or its file is damaged.
     """
-    folders = [study_folder(workspace, name), workspace.root / "results" / "studies" / name]
-    for folder in folders:
-        if name and folder.parent == folders[0].parent and (folder / "study.json").exists():
-            return _read(folder / "study.json")
+    for path in (_file(workspace, name), workspace.studies / name / "study.json"):
+        if name and path.parent.parent == workspace.studies and path.exists():
+            return _read(path)
     names = [study.name for study in list_studies(workspace)]
     there = f"there are: {', '.join(names)}" if names else _make_one(workspace)
     raise BadInput(f"there is no study {name!r} under {workspace.root.absolute()}; {there}")
 
 
-def list_studies(workspace: Workspace, warn: Callable[[str], None] = _ignore) -> list[Study]:
-    """All studies under a root, the newest last; a damaged one is left out, with a sentence to ``warn``."""
+def list_studies(workspace: Workspace) -> list[Study]:
+    """All studies under a root, the newest last; a damaged one is left out with a warning."""
     found = []
-    for path in sorted((workspace.root / "results" / "studies").glob("*/study.json")):
+    for path in sorted(workspace.studies.glob("*/study.json")):
         try:
             found.append(_read(path))
         except BadInput as error:
-            warn(str(error))
+            logger.warning("%s", error)
     return sorted(found, key=lambda study: study.planned)
 
 
-def newest_study(workspace: Workspace, warn: Callable[[str], None] = _ignore) -> Study:
+def newest_study(workspace: Workspace) -> Study:
     """The study asked for last.
 
     Raises:
         BadInput: there is none.
     """
-    studies = list_studies(workspace, warn)
+    studies = list_studies(workspace)
     if not studies:
         raise BadInput(f"there is no study under {workspace.root.absolute()}; {_make_one(workspace)}")
     return studies[-1]
@@ -228,6 +231,10 @@ def newest_study(workspace: Workspace, warn: Callable[[str], None] = _ignore) ->
 
 def _make_one(workspace: Workspace) -> str:
     return f"make one: {command('ablate', 'attention', root=workspace.root)}"
+
+
+def _file(workspace: Workspace, name: str) -> Path:
+    return study_folder(workspace, name) / "study.json"
 
 
 def _read(path: Path) -> Study:
@@ -265,9 +272,6 @@ def _check_same(old: Study, new: Study) -> None:
         raise BadInput(f"a study {new.name!r} with another plan exists (it differs in {listed}); {remedy}")
 
 
-Tree = dict[str, Any]
-
-
 def run_text(study: Study, run: StudyRun) -> str:
     """The config of a run: what, why, how to start it, and its difference from the base."""
     this = " (this one)" if run.variant == study.baseline else ""
@@ -275,7 +279,7 @@ def run_text(study: Study, run: StudyRun) -> str:
         ("What", f"{study.title}: {run.variant}, seed {run.seed}"),
         ("Study", f"{study.name}; baseline {study.baseline}{this}"),
         ("Note", run.note),
-        ("Careful", f"not controlled, it also changes {', '.join(run.uncontrolled)}" if run.uncontrolled else ""),
+        ("Careful", f"not controlled, it also changes {', '.join(run.confounders)}" if run.confounders else ""),
         ("Source", study.source),
         ("Command", f"cli.py ablate run {json.dumps(run.config_path) if ' ' in run.config_path else run.config_path}"),
         ("Results", f"results/runs/{run.identity}" if run.identity else ""),
@@ -289,17 +293,25 @@ def run_text(study: Study, run: StudyRun) -> str:
 
 def plan_text(study: Study) -> str:
     """The plan: the question, what is held, what is varied, which runs answer it."""
+    head = {
+        "study": study.name,
+        "axis": study.axis,
+        "product": study.product,
+        "title": study.title,
+        "source": study.source,
+        "touches": study.allowed_keys,
+        "base": study.base,
+        "seeds": study.seeds,
+        "baseline": study.baseline,
+        "training_data": study.training_data,
+        "validation_data": study.validation_data,
+    }
     lines = [
         "# The plan of a study, for reading; programs read results/studies. Every run is one config in this folder.",
         f"# Run it:  cli.py ablate launch {_quoted(study.name)}",
         f"# Read it: cli.py ablate table {_quoted(study.name)}",
         "",
-        *_pairs({"study": study.name, "axis": study.axis}),
-        *(_pairs({"product": study.product}) if study.product else []),
-        *_pairs({"title": study.title, "source": study.source}),
-        *_pairs({"touches": study.touches, "base": study.base, "seeds": study.seeds}),
-        *_pairs({"baseline": study.baseline}),
-        *_pairs({"training_data": study.training_data, "validation_data": study.validation_data}),
+        *_pairs({key: value for key, value in head.items() if value is not None}),
     ]
     if study.settings:
         lines += ["settings:", *(f"  {line}" for line in _pairs(study.settings))]
@@ -310,29 +322,25 @@ def plan_text(study: Study) -> str:
         lines.append(f"  {scalar(job.variant)}: {scalar(about)}")
     lines += ["", "variants:"]
     for variant in study.variants:
-        run = next(run for run in study.runs if run.variant == variant)
-        lines.append(f"  {scalar(variant)}:")
-        if run.note:
-            lines.append(f"    note: {scalar(run.note)}")
-        if run.blocked is not None:
-            lines.append(f"    blocked: {scalar(run.blocked)}")
-        if run.uncontrolled:
-            lines.append(f"    not_controlled: {scalar(run.uncontrolled)}")
-        if run.size is not None:
-            lines.append(f"    parameters: {run.size.parameters}")
-            lines.append(f"    macs: {run.size.macs}  # one image, multiply-adds")
-        if run.changes:
-            lines += ["    changes:", *(f"      {line}" for line in _pairs(run.changes))]
-        own = [run for run in study.runs if run.variant == variant and run.blocked is None]
-        if own:
-            lines.append("    runs:")
-            lines += [f"      - {scalar(_run(run))}" for run in own]
+        lines += [f"  {scalar(variant)}:", *(f"    {line}" for line in _variant_lines(study.runs_of(variant)))]
     return "".join(line + "\n" for line in lines)
 
 
-def _run(run: StudyRun) -> dict[str, object]:
-    file = {"seed": run.seed, "config": run.config_path.rpartition("/")[2]}
-    return {**file, "results": f"results/runs/{run.identity}"} if run.identity else file
+def _variant_lines(runs: Sequence[StudyRun]) -> Iterator[str]:
+    """What is to be known of a variant, what it changes, and its runs."""
+    first = runs[0]
+    about = {"note": first.note, "blocked": first.blocked, "not_controlled": first.confounders}
+    yield from _pairs({key: value for key, value in about.items() if value})
+    if first.size is not None:
+        yield f"parameters: {first.size.parameters}"
+        yield f"macs: {first.size.macs}  # one image, multiply-adds"
+    if first.changes:
+        yield from ("changes:", *(f"  {line}" for line in _pairs(first.changes)))
+    if first.blocked is None:
+        yield "runs:"
+    for run in runs if first.blocked is None else ():
+        file = {"seed": run.seed, "config": run.config_path.rpartition("/")[2]}
+        yield f"  - {scalar(file | ({'results': f'results/runs/{run.identity}'} if run.identity else {}))}"
 
 
 def nested(changes: Mapping[str, Any]) -> Tree:

@@ -21,7 +21,6 @@ from ablate.studies.show_results import (
     in_columns,
     in_print,
     interval,
-    kinds,
     over_seeds,
     place,
 )
@@ -75,14 +74,14 @@ def as_json(summary: Summary) -> bytes:
 
 def as_csv(summary: Summary) -> str:
     """A row a variant; for estimates the mean, and half the width of the interval where there is one."""
-    kind, other = kinds(summary)
+    kind, other = summary.kinds
     records = []
     for row in summary.rows:
         record: dict[str, object] = {
             "study": summary.study,
             "variant": row.variant,
             "baseline": row.baseline,
-            "not_controlled": " ".join(row.uncontrolled),
+            "not_controlled": " ".join(row.confounders),
             "synthetic": summary.synthetic,
             "state": row.state,
             "n": row.n,
@@ -139,7 +138,7 @@ def _mean_and_half(name: str, found: Estimate | None) -> dict[str, object]:
 
 def columns(summary: Summary) -> list[Column]:
     """What a printed table shows of a variant; what nobody measured is left out."""
-    kind, other = kinds(summary)
+    kind, other = summary.kinds
     percent = f"AP{round((summary.iou or 0) * 100)}"
     digits = 1 if any(row.n > 1 for row in summary.rows) else 2
     found = [Column(f"{kind} AP", name, partial(_metric, name)) for name in METRICS]
@@ -241,7 +240,7 @@ def _full_name(column: Column) -> str:
 
 def _markdown_name(row: Row) -> str:
     name = row.variant.replace("|", "\\|") + (" (baseline)" if row.baseline else "")
-    return name + (f" (not controlled: {', '.join(row.uncontrolled)})" if row.uncontrolled else "")
+    return name + (f" (not controlled: {', '.join(row.confounders)})" if row.confounders else "")
 
 
 def _state(row: Row) -> str:
@@ -280,9 +279,9 @@ def as_latex(summary: Summary) -> str:
     caption = ". ".join([_tex(summary.title), *([f"{_tex(banner(summary)).capitalize()}"] if banner(summary) else [])])
     notes = _facts(summary)
     notes += [
-        f"† not controlled: {row.variant} also changes {', '.join(row.uncontrolled)}."
+        f"† not controlled: {row.variant} also changes {', '.join(row.confounders)}."
         for row in summary.rows
-        if row.uncontrolled
+        if row.confounders
     ]
     lines = [
         r"% needs \usepackage{booktabs,graphicx}",
@@ -298,9 +297,7 @@ def as_latex(summary: Summary) -> str:
         r"\midrule",
     ]
     for row in summary.rows:
-        name = (
-            _tex(row.variant) + (r" (baseline)" if row.baseline else "") + (r"$^\dagger$" if row.uncontrolled else "")
-        )
+        name = _tex(row.variant) + (r" (baseline)" if row.baseline else "") + (r"$^\dagger$" if row.confounders else "")
         cells = [_tex_number(column.cell(row)) for column in shown]
         if not row.n:  # a word in the place of all that was not measured, the cost stays
             width = next((at for at, column in enumerate(shown) if column.group == "cost"), len(shown))
@@ -313,7 +310,7 @@ def as_latex(summary: Summary) -> str:
 
 def published_latex(summary: Summary) -> str:
     """A ``table`` of the published numbers, a column a source and size; what each stands for below."""
-    kind, _ = kinds(summary)
+    kind, _ = summary.kinds
     block = in_columns(summary, kind)
     count = len(block.columns)
     heads = [rf"\multicolumn{{2}}{{c}}{{[{number}]}}" for number in range(1, count + 1)]
@@ -398,16 +395,16 @@ def _name(row: Row) -> Markup:
     parts: list[Markup | str] = [row.variant]
     if row.baseline:
         parts.append(tag("span", " (baseline)", class_="dim"))
-    if row.uncontrolled:
+    if row.confounders:
         parts.append(f" {MARK}")
     return join(parts)
 
 
 def _notes(summary: Summary) -> list[str]:
     found = [
-        f"{MARK} not controlled: {row.variant} also changes {', '.join(row.uncontrolled)}."
+        f"{MARK} not controlled: {row.variant} also changes {', '.join(row.confounders)}."
         for row in summary.rows
-        if row.uncontrolled
+        if row.confounders
     ]
     if any(row.n > 1 for row in summary.rows):
         found.append("Mean ± 95 % interval (Student's t) over seeds; differences seed by seed.")

@@ -7,7 +7,7 @@ import msgspec
 from ablate.execute.evaluation import Evaluation, Measured
 from ablate.runs.folder import RunFolder, Status, Workspace, write_json
 from ablate.runs.manifest import Hardware, Manifest
-from ablate.studies.benchmark import FILE, Cost
+from ablate.studies.benchmark import FILE, MeasuredCost
 from ablate.studies.results import ERRORS
 from ablate.studies.study import Study, StudyRun
 
@@ -70,7 +70,7 @@ def begin(root: Path, study: Study, run: StudyRun, status: Status) -> RunFolder:
 
 def probed(folder: RunFolder, *, peak_gib: float | None = 0.5, name: str = "Test CPU", seconds: float = 0.1) -> None:
     """A cost as the probe would have written it."""
-    cost = Cost(
+    cost = MeasuredCost(
         device="cpu",
         device_name=name,
         threads=2,

@@ -28,7 +28,7 @@ from ablate.launch.estimate import Throughput, TimingJob, confirm_cost, time_pas
 from ablate.launch.finish import finish, measure_and_show
 from ablate.launch.status import standings
 from ablate.runs.folder import Status, Workspace
-from ablate.studies.study import Size, Study, StudyRun
+from ablate.studies.study import DetectorSize, Study, StudyRun
 from analysis.exceptions import BadInput
 from tests.ablate.launch.studies import PROJECT, a_run, a_study, folder_of, play, player_command, state_of
 from tests.ablate.tiny import tiny_config, write_data
@@ -152,7 +152,8 @@ def test_the_tiny_preset_made_dear_is_asked_about(
     tmp_path: Path, timed: list[RunConfig], synthetic: bool, iterations: int, asks: bool
 ) -> None:
     config = tiny_config(write_data(tmp_path / "data"), train__iterations=iterations, train__batch_size=4)
-    runs = [a_run("a", config=config, size=Size(880_000, 350_000_000, 1_500_000)), a_run("mae", blocked="no weights")]
+    size = DetectorSize(880_000, 350_000_000, 1_500_000)
+    runs = [a_run("a", config=config, size=size), a_run("mae", blocked="no weights")]
     study = msgspec.structs.replace(a_study(tmp_path, runs), synthetic=synthetic)
     if not asks:
         confirm_cost(Workspace(tmp_path), study, Options(device="cpu"))

@@ -1,5 +1,6 @@
 """Costs measured on real, very small detectors."""
 
+import logging
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,7 @@ from ablate.axes.custom import axis_from_keys
 from ablate.config.yaml import dump_config
 from ablate.detector.mask_rcnn import build_detector
 from ablate.runs.folder import Status, Workspace
-from ablate.studies.benchmark import FILE, Cost, Prober, probe_study, read_cost
+from ablate.studies.benchmark import FILE, MeasuredCost, Prober, probe_study, read_cost
 from ablate.studies.plan import Request, plan
 from ablate.studies.study import Study
 from ablate.train.checkpoint import save_checkpoint
@@ -47,10 +48,12 @@ def train(root: Path, study: Study, seed: int = 0) -> None:
             save_checkpoint(folder, 6, {"model": build_detector(run.config.model, 2).state_dict()})
 
 
-def test_checkpointing_saves_memory_and_costs_nothing_else_that_it_should_not(study: Study, tmp_path: Path) -> None:
+def test_checkpointing_saves_memory_and_costs_nothing_else_that_it_should_not(
+    study: Study, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     train(tmp_path, study)
-    said: list[str] = []
-    probe_study(Workspace(tmp_path), study, device="cpu", say=said.append)
+    with caplog.at_level(logging.INFO):
+        probe_study(Workspace(tmp_path), study, device="cpu")
     plain, saved = (read_cost(Workspace(tmp_path).run(run.identity)) for run in study.runs if run.seed == 0)
     assert plain is not None
     assert saved is not None
@@ -66,6 +69,7 @@ def test_checkpointing_saves_memory_and_costs_nothing_else_that_it_should_not(st
     assert plain.seconds_per_image is not None
     assert plain.seconds_per_iteration > 0 < plain.seconds_per_image
     assert plain.place == saved.place
+    said = [line for line in caplog.messages if line.startswith("measured ")]
     assert [line.partition(":")[0] for line in said] == ["measured checkpoint=none", "measured checkpoint=all"]
     assert not any((Workspace(tmp_path).run(run.identity).path / FILE).exists() for run in study.runs if run.seed == 1)
 
@@ -164,7 +168,7 @@ def test_a_study_that_never_ran_is_refused_and_a_torn_file_is_no_cost(study: Stu
         probe_study(Workspace(tmp_path), study, device="cpu")
     folder = finish(tmp_path, study, study.runs[0], 30.0)
     probed(folder)
-    assert isinstance(read_cost(folder), Cost)
+    assert isinstance(read_cost(folder), MeasuredCost)
     (folder.path / FILE).write_text("{")
     assert read_cost(folder) is None
 

@@ -47,7 +47,7 @@ def study(tmp_path: Path) -> Study:
         for seed in SEEDS
     )  # fmt: skip
     made = Study(
-        name="hand-made", axis="attention", title="Attention", source="nobody", touches=(), baseline="hybrid",
+        name="hand-made", axis="attention", title="Attention", source="nobody", allowed_keys=(), baseline="hybrid",
         base="tiny-shapes", settings={}, seeds=SEEDS, synthetic=True, training_data="0" * 64, validation_data=digest,
         runs=runs, planned="2026-01-01T00:00:00.000+00:00",
     )  # fmt: skip

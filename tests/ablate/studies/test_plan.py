@@ -150,13 +150,13 @@ def test_a_deleted_study_takes_nothing_with_it(base: str, root: Path) -> None:
         read_study(Workspace(root), "attention-base")
 
 
-def test_a_damaged_study_is_named_and_hides_no_other(base: str, root: Path) -> None:
+def test_a_damaged_study_is_named_and_hides_no_other(base: str, root: Path, caplog: pytest.LogCaptureFixture) -> None:
     for axis in ("attention", "head"):
         write_study(Workspace(root), plan(AXES[axis], Request(base=base), Workspace(root)))
     path = study_folder(Workspace(root), "attention-base") / "study.json"
     path.write_bytes(path.read_bytes()[:1000])
-    said: list[str] = []
-    assert [study.axis for study in list_studies(Workspace(root), said.append)] == ["head"]
+    assert [study.axis for study in list_studies(Workspace(root))] == ["head"]
+    said = caplog.messages
     assert len(said) == 1
     assert "study.json: is damaged" in said[0]
     assert "plan the study again, its runs are kept" in said[0]
@@ -187,7 +187,7 @@ def test_two_axes_are_crossed(base: str, root: Path) -> None:
     assert len(study.runs) == 10
     assert study.baseline == "6 iterations x paper"
     assert study.runs[1].levels == ("1 iterations", "plain")
-    assert all(run.uncontrolled == () for run in study.runs)
+    assert all(run.confounders == () for run in study.runs)
     write_study(Workspace(root), study)
     with pytest.raises(BadInput, match=r"both change model.backbone.attention.pattern"):
         plan(AXES["attention"], Request(base=base), Workspace(root), crossed=AXES["propagation"])
@@ -236,7 +236,7 @@ def test_data_that_is_varied_enters_each_identity(root: Path) -> None:
     axis = axis_from_keys(["data.train.images=10,20"])
     study = plan(axis, Request(), Workspace(root))
     assert len({run.training for run in study.runs}) == 2
-    assert all(run.uncontrolled == () for run in study.runs)
+    assert all(run.confounders == () for run in study.runs)
 
 
 def test_the_data_of_a_study_is_named_on_the_command_line(base: str, root: Path, tmp_path: Path) -> None:

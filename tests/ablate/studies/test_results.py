@@ -17,7 +17,7 @@ from ablate.config.yaml import load_config, with_changes
 from ablate.execute.evaluation import Evaluation
 from ablate.runs.folder import Status, Workspace
 from ablate.runs.manifest import Manifest
-from ablate.studies.benchmark import FILE, Cost
+from ablate.studies.benchmark import FILE, MeasuredCost
 from ablate.studies.plan import DETECTIONS, PROPOSALS, Request, plan
 from ablate.studies.plots import curves_figure
 from ablate.studies.published import COCO_VALIDATION
@@ -132,7 +132,7 @@ def test_different_training_data_is_refused_unless_it_is_the_factor(study: Study
     altered(Workspace(root).run(study.runs[0].identity).manifest, Manifest, training_data="other")
     with pytest.raises(BadInput, match="differ in their training data"):
         summarise(Workspace(root), study)
-    summarise(Workspace(root), msgspec.structs.replace(study, touches=(*study.touches, "data.train.images")))
+    summarise(Workspace(root), msgspec.structs.replace(study, allowed_keys=(*study.allowed_keys, "data.train.images")))
 
 
 @pytest.mark.parametrize(("field", "value"), [("iou", 0.6), ("convention", "tidecv")])
@@ -149,7 +149,7 @@ def test_different_evaluation_settings_are_refused_unless_they_are_the_factor(ro
         finish(root, study, run, 40.0)
     assert len(summarise(Workspace(root), study).rows) == 2
     with pytest.raises(BadInput, match=r"max_detections=50 and .* differ in evaluate\.max_detections"):
-        summarise(Workspace(root), msgspec.structs.replace(study, touches=("train.lr",)))
+        summarise(Workspace(root), msgspec.structs.replace(study, allowed_keys=("train.lr",)))
 
 
 def test_cost_of_different_machines_is_not_compared(study: Study, root: Path) -> None:
@@ -166,8 +166,8 @@ def test_cost_of_different_machines_is_not_compared(study: Study, root: Path) ->
 def test_cost_that_was_measured_beside_something_else_is_told(study: Study, root: Path) -> None:
     fill(root, study)
     assert not [note for note in summarise(Workspace(root), study).notes if "probe" in note]
-    altered(Workspace(root).run(study.runs[0].identity).path / FILE, Cost, spread=0.4)
-    altered(Workspace(root).run(study.runs[3].identity).path / FILE, Cost, spread=0.05)
+    altered(Workspace(root).run(study.runs[0].identity).path / FILE, MeasuredCost, spread=0.4)
+    altered(Workspace(root).run(study.runs[3].identity).path / FILE, MeasuredCost, spread=0.05)
     (note,) = (note for note in summarise(Workspace(root), study).notes if "probe" in note)
     assert note.startswith("Equal iterations of window took times up to 40% apart")
 
@@ -289,7 +289,7 @@ def test_a_damaged_result_is_a_row_with_the_reason(study: Study, root: Path) -> 
 
 def test_uncontrolled_rows_are_marked_everywhere(study: Study, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(root, study)
-    cheat = msgspec.structs.replace(study.runs[0], uncontrolled=("train.lr",))
+    cheat = msgspec.structs.replace(study.runs[0], confounders=("train.lr",))
     marked = msgspec.structs.replace(study, runs=(cheat, *study.runs[1:]))
     out = text_of(root, marked, capsys)
     assert "window †" in out
