@@ -32,7 +32,7 @@ def doctor(
         typer.echo(msgspec.json.format(msgspec.json.encode(diagnosis), indent=2).decode())
     else:
         from ablate.doctor.diagnosis import doctor_screen
-        from analysis.render.errors import print_whole
+        from analysis.render.screen import print_whole
 
         print_whole(*doctor_screen(diagnosis))
     raise typer.Exit(diagnosis.exit_code)

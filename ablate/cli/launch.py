@@ -193,7 +193,7 @@ def _show(
 ) -> None:
     import msgspec
 
-    from analysis.render.errors import plain_console, print_whole
+    from analysis.render.screen import plain_console, print_whole
 
     if as_json:
         if watch:

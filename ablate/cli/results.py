@@ -11,8 +11,8 @@ import typer
 from ablate.cli.run import Root, app
 from ablate.cli.study import AsJson, StudyName, chosen_study
 from ablate.runs.folder import Workspace
-from analysis.cli.analyze import IouType, Kind
-from analysis.cli.compare import OUTPUTS, Out, Resamples, Seed
+from analysis.cli.analyze import IouType, Kind, print_json
+from analysis.cli.compare import Out, Resamples, Seed, progress_line
 from analysis.cli.report import IntervalResamples, Pictures
 from analysis.exceptions import BadInput
 
@@ -33,25 +33,22 @@ def compare(
     """Every variant of a study against its baseline: what differs beyond the noise of images and of seeds."""
     from ablate.studies.results import compare_study
     from ablate.studies.show_results import study_comparison_screen
-    from analysis.cli.compare import progress_line, write_comparison
-    from analysis.render.errors import print_whole
+    from analysis.render.comparison import write_comparison
+    from analysis.render.documents import comparison_document
+    from analysis.render.screen import print_whole
 
     chosen = chosen_study(root, study)
     summary, ground_truth, comparison = compare_study(
         Workspace(root), chosen, iou_type.value, resamples=resamples or 0, seed=seed, progress=progress_line()
     )
-    if out:
-        write_comparison(out, ground_truth, comparison)
+    written = write_comparison(out, ground_truth, comparison) if out else ()
     if as_json:
-        from analysis.render.comparison_tables import comparison_document
-        from analysis.render.errors import as_json as encode
-
         document = {"study": summary.study, "synthetic": summary.synthetic}
-        typer.echo(encode(document | comparison_document(ground_truth, comparison)).decode(), nl=False)
+        print_json(document | comparison_document(ground_truth, comparison))
         return
     print_whole(*study_comparison_screen(summary, ground_truth, comparison))
     if out:
-        typer.echo(f"\nwritten to {out}: " + ", ".join(OUTPUTS))
+        typer.echo(f"\nwritten to {out}: " + ", ".join(written))
 
 
 @app.command()
@@ -69,9 +66,8 @@ def report(
     from ablate.studies.results import compare_study, read_validation, summarise
     from ablate.studies.write_results import study_facts, study_section
     from analysis import Settings, read_detections
-    from analysis.cli.compare import progress_line
     from analysis.cli.report import check_places, how_often, write_report
-    from analysis.render.errors import print_warnings
+    from analysis.render.screen import print_warnings
     from analysis.report.report import build_report
 
     check_places(None, out)

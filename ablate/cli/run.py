@@ -84,7 +84,7 @@ def run(
     from ablate.execute.pretraining import execute_from_the_start
     from ablate.execute.show_run import run_screen
     from ablate.train.outcome import RuntimeOptions
-    from analysis.render.errors import print_whole
+    from analysis.render.screen import print_whole
 
     runtime = RuntimeOptions(
         device=device.value,
@@ -118,7 +118,7 @@ def describe(
 
     from ablate.execute.describe import describe as describe_config
     from ablate.execute.describe import description_screen
-    from analysis.render.errors import print_whole
+    from analysis.render.screen import print_whole
 
     description = describe_config(_config(config, data, changes, weights), Workspace(root), device.value)
     if as_json:

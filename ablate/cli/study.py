@@ -128,7 +128,7 @@ def axes(
     from ablate.axes import Options
     from ablate.config.yaml import load_config
     from ablate.studies.show_plan import axes_screen, axis_document, axis_screen
-    from analysis.render.errors import print_whole
+    from analysis.render.screen import print_whole
 
     config = load_config(base)
 
@@ -187,7 +187,7 @@ def table(
     from ablate.studies.show_results import summary_screen
     from ablate.studies.write_results import as_json as encode
     from ablate.studies.write_results import write_files
-    from analysis.render.errors import print_whole
+    from analysis.render.screen import print_whole
 
     summary = summarise(Workspace(root), chosen_study(root, study), iou_type.value)
     if out:
@@ -266,7 +266,7 @@ def _make(
     from ablate.studies.plan import plan
     from ablate.studies.show_plan import plan_document, plan_screen
     from ablate.studies.study import check_free, write_study
-    from analysis.render.errors import print_whole
+    from analysis.render.screen import print_whole
 
     if dry_run and launch:
         raise typer.BadParameter("choose one of --dry-run and --launch", param_hint="--launch")

@@ -42,7 +42,7 @@ def inspect(
 
     from ablate.weights.inspect import inspect as inspect_file
     from ablate.weights.inspect import inspection_screen
-    from analysis.render.errors import print_whole
+    from analysis.render.screen import print_whole
 
     found = inspect_file(file, base)
     if as_json:
@@ -100,7 +100,7 @@ def pretrain(
     """
     from ablate.execute.pretraining import pretrain as carry_out
     from ablate.train.outcome import RuntimeOptions
-    from analysis.render.errors import print_whole
+    from analysis.render.screen import print_whole
 
     runtime = RuntimeOptions(
         device=device.value,

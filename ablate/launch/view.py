@@ -84,7 +84,7 @@ class LiveView:
     def __init__(self, title: str) -> None:
         from rich.live import Live
 
-        from analysis.render.errors import plain_console
+        from analysis.render.screen import plain_console
 
         self._title, self._began = title, time.monotonic()
         self._share_before: float | None = None

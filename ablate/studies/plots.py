@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ablate.studies.results import ERRORS, Row, Summary
-from ablate.studies.show_results import banner, over_seeds
+from ablate.studies.tables import banner, over_seeds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

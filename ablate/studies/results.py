@@ -15,11 +15,11 @@ import msgspec
 from ablate.axes.base import is_within
 from ablate.data.sources import locate
 from ablate.execute.evaluation import IOU, Evaluation, Measured, read_evaluation
-from ablate.runs.folder import SCHEMA, Status, Workspace, is_finished, read_json
+from ablate.runs.folder import SCHEMA, Workspace, is_finished, read_json
 from ablate.runs.manifest import Manifest
 from ablate.studies.benchmark import MeasuredCost, costs_of
 from ablate.studies.published import Finding, Kind, findings_of, is_of, matches
-from ablate.studies.study import DetectorSize, Study, StudyRun
+from ablate.studies.study import DetectorSize, Study, StudyRun, state_in_words
 from analysis.coco.detections import read_detections
 from analysis.coco.ground_truth import GroundTruth, read_ground_truth
 from analysis.evaluation.error_types import Settings
@@ -181,9 +181,9 @@ def _read(workspace: Workspace, run: StudyRun) -> _Run:
     if not run.identity:
         return _Run(run, "to run")
     folder = workspace.run(run.identity)
-    status = folder.read_status() or Status(state="prepared")
-    if status.state != "finished":
-        return _Run(run, status.state.replace("_", " ").replace("prepared", "to run"), status.message)
+    status = folder.read_status()
+    if status is None or status.state != "finished":
+        return _Run(run, state_in_words(status), "" if status is None else status.message)
     try:
         return _Run(run, "finished", "", read_evaluation(folder.evaluation), read_json(folder.manifest, Manifest))
     except BadInput as error:

@@ -19,7 +19,7 @@ import msgspec
 from ablate.config.identity import short
 from ablate.config.schema import Pretraining, RunConfig
 from ablate.config.yaml import merge, scalar
-from ablate.runs.folder import SCHEMA, Workspace, pretraining_name, read_json, replacing, write_json
+from ablate.runs.folder import SCHEMA, Status, Workspace, pretraining_name, read_json, replacing, write_json
 from ablate.shell import command
 from analysis.exceptions import BadInput
 
@@ -146,6 +146,11 @@ def legible(name: str) -> str:
     """
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9._=]+", "-", ascii_name).strip("-.")[:LONGEST_SLUG].strip("-.")
+
+
+def state_in_words(status: Status | None) -> str:
+    """How a run stands, for a person: finished, out of memory, to run where it has not begun."""
+    return "to run" if status is None or status.state == "prepared" else status.state.replace("_", " ")
 
 
 def study_folder(workspace: Workspace, name: str) -> Path:

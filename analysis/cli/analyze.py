@@ -1,61 +1,33 @@
-"""The verbs of ``analyze``: parse the command line, call the library, show the result.
+"""The verbs ``errors``, ``ap`` and ``example`` of ``analyze``, and what all its verbs share: options, input, output.
 
-What a verb of ``analyze`` is to read: the named predictions and their ground truth, or what the front door finds.
-
-Options that the verbs of ``analyze`` share.
-
-From the folder of a run to the prediction file inside it, and to the ground truth where the folder tells it.
-
-Known are what detectron2 leaves (its ``OUTPUT_DIR``, the ``inference`` in it, or one data set's folder in that) and a
-run folder of this project, whichever engine filled it. What the latter was measured on is in its config, which the
-analysis does not read: whoever calls hands in the way there.
+A verb parses the command line, calls the library, and shows the result. Its input is named, or found: in the folder of
+a run lie its predictions, and where the folder tells it the ground truth; without any name the front door finds the
+newest study. Known are what detectron2 leaves (its ``OUTPUT_DIR``, the ``inference`` in it, or one data set's folder in
+that) and a run folder of this project, whichever engine filled it. What the latter was measured on is in its config,
+which the analysis does not read: whoever calls hands in the way there.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from analysis.coco.ground_truth import read_ground_truth
+from analysis.coco.detections import Detections, read_detections
+from analysis.coco.ground_truth import GroundTruth, read_ground_truth
+from analysis.evaluation.average_precision import coco_metrics
+from analysis.evaluation.error_types import Settings
 from analysis.exceptions import BadInput
 
 if TYPE_CHECKING:
-    from analysis.coco.ground_truth import GroundTruth
-    from analysis.evaluation.analysis import Run
-    from analysis.evaluation.error_types import Settings
     from analysis.evaluation.slices import Size
-    from analysis.stats.compare import Comparison
-
 
 # The place in a command's context where the front door puts the way from a run folder to its ground truth.
 TRUTH_OF_RUN = "detablate.truth_of_run"
 
-
-def inputs(
-    context: typer.Context, predictions: list[str] | None, gt: Path | None, root: Path
-) -> tuple[list[tuple[str, Path]], Path]:
-    """What was named, or else what the front door finds under the root."""
-    from analysis.evaluation.analysis import name_runs
-
-    if predictions:
-        named = name_runs(predictions)
-        outputs = [open_output(path, None if gt else context.meta.get(TRUTH_OF_RUN)) for _, path in named]
-        truth = gt or common_truth(outputs)
-        if truth is None:
-            told = "" if any(path.is_file() for _, path in named) else "; the folders do not all hold it"
-            raise typer.BadParameter(f"is needed: the ground truth to compare with{told}", param_hint="--gt")
-        return [(name, output.predictions) for (name, _), output in zip(named, outputs, strict=True)], truth
-    newest: tuple[list[tuple[str, Path]], Path] | None = context.obj(root) if context.obj else None
-    if newest is None:
-        raise BadInput(
-            "no prediction file was named and there is no finished run to analyze; name one (analyze errors "
-            "PREDICTIONS --gt GT), or make one: ablate attention --launch runs a small study, ablate run tiny-shapes "
-            "trains one detector, analyze example simulates two"
-        )
-    return newest
+app = typer.Typer(help="Where a detector's average precision went, from its prediction files.", no_args_is_help=True)
 
 
 class IouType(StrEnum):
@@ -96,22 +68,99 @@ Root = Annotated[Path, typer.Option("--root", help="The folder that holds result
 Iou = Annotated[float, typer.Option(help="IoU from which a detection is right.")]
 BackgroundIou = Annotated[float, typer.Option(help="IoU up to which a detection is on nothing.")]
 MaxDets = Annotated[int, typer.Option(help="Detections an image (coco: and category).", min=1)]
+Baseline = Annotated[str, typer.Option(help="Name of the run to compare with.", show_default="the first")]
 Rules = Annotated[Convention, typer.Option(help="Rules of COCOeval or of tidecv.")]
 
 
 def settings_of(
     iou_type: IouType, iou: float, background_iou: float, max_dets: int, convention: Convention = Convention.coco
-) -> "Settings":
+) -> Settings:
     """The rules that were asked for.
 
     Raises:
         typer.BadParameter: thresholds that do not fit together.
     """
-    from analysis.evaluation.error_types import Settings
-
     if not 0 < background_iou <= iou <= 1:
         raise typer.BadParameter("needs 0 < --background-iou <= --iou <= 1", param_hint="--iou")
     return Settings(iou_type.value, iou, background_iou, max_dets, convention.value)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Ground truth, and the detections of each run with its name."""
+
+    ground_truth: GroundTruth
+    runs: list[tuple[str, Detections]]
+
+    def print_warnings(self) -> None:
+        """What reading found, on standard error, each after the file or run that it is about."""
+        from analysis.render.screen import print_warnings
+
+        sources: list[tuple[str, GroundTruth | Detections]] = [(self.ground_truth.path.name, self.ground_truth)]
+        sources += self.runs
+        print_warnings((name, warning) for name, source in sources for warning in source.warnings)
+
+
+def read_inputs(
+    context: typer.Context,
+    predictions: list[str] | None,
+    gt: Path | None,
+    root: Path,
+    respect_ignore: bool,
+    drop_unknown: bool,
+) -> Inputs:
+    """Read what was named, or else what the front door finds under the root."""
+    named, truth = find_inputs(context, predictions, gt, root)
+    return read_files(named, truth, respect_ignore, drop_unknown)
+
+
+def read_files(
+    named: Sequence[tuple[str, Path]], truth: Path, respect_ignore: bool = False, drop_unknown: bool = False
+) -> Inputs:
+    """Read ground truth and predictions.
+
+    Raises:
+        BadInput: a file cannot be read, or holds what the ground truth does not know.
+    """
+    ground_truth = read_ground_truth(truth, respect_ignore=respect_ignore)
+    runs = [(name, read_detections(path, ground_truth, drop_unknown=drop_unknown)) for name, path in named]
+    return Inputs(ground_truth, runs)
+
+
+def find_inputs(
+    context: typer.Context, predictions: list[str] | None, gt: Path | None, root: Path
+) -> tuple[list[tuple[str, Path]], Path]:
+    """The files that were named, or else those that the front door finds under the root.
+
+    Raises:
+        typer.BadParameter: no ground truth is named, and the folders do not all tell it.
+        BadInput: nothing was named, and there is nothing to be found.
+    """
+    from analysis.evaluation.analysis import name_runs
+
+    if predictions:
+        named = name_runs(predictions)
+        outputs = [open_output(path, None if gt else context.meta.get(TRUTH_OF_RUN)) for _, path in named]
+        truth = gt or common_truth(outputs)
+        if truth is None:
+            told = "" if any(path.is_file() for _, path in named) else "; the folders do not all hold it"
+            raise typer.BadParameter(f"is needed: the ground truth to compare with{told}", param_hint="--gt")
+        return [(name, output.predictions) for (name, _), output in zip(named, outputs, strict=True)], truth
+    newest: tuple[list[tuple[str, Path]], Path] | None = context.obj(root) if context.obj else None
+    if newest is None:
+        raise BadInput(
+            "no prediction file was named and there is no finished run to analyze; name one (analyze errors "
+            "PREDICTIONS --gt GT), or make one: ablate attention --launch runs a small study, ablate run tiny-shapes "
+            "trains one detector, analyze example simulates two"
+        )
+    return newest
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print a document, and nothing else, on standard output."""
+    from analysis.render.documents import json_bytes
+
+    typer.echo(json_bytes(document).decode(), nl=False)
 
 
 DETECTRON2 = "coco_instances_results.json"
@@ -214,9 +263,6 @@ def _listed(paths: list[Path]) -> str:
     return ", ".join(names) + (f" and {len(paths) - LISTED} more" if len(paths) > LISTED else "")
 
 
-app = typer.Typer(help="Where a detector's average precision went, from its prediction files.", no_args_is_help=True)
-
-
 @app.command()
 def errors(
     context: typer.Context,
@@ -264,8 +310,8 @@ def errors(
     except BadInput as error:
         raise typer.BadParameter(str(error)) from None
     settings = settings_of(iou_type, iou, background_iou, max_dets, convention)
-    named, truth = inputs(context, predictions, gt, root)
-    _errors(named, truth, settings, split, respect_ignore, drop_unknown, out, as_json, verify, intervals)
+    inputs = read_inputs(context, predictions, gt, root, respect_ignore, drop_unknown)
+    show_errors(inputs, settings, split, out=out, as_json=as_json, verify=verify, intervals=intervals)
 
 
 class Split(NamedTuple):
@@ -276,68 +322,68 @@ class Split(NamedTuple):
     everything: bool = False
 
 
-def _errors(
-    named: list[tuple[str, Path]],
-    truth: Path,
-    settings: "Settings",
+def show_errors(
+    inputs: Inputs,
+    settings: Settings,
     split: Split = Split(),  # noqa: B008 (immutable)
-    respect_ignore: bool = False,
-    drop_unknown: bool = False,
+    *,
     out: Path | None = None,
     as_json: bool = False,
     verify: bool = False,
     intervals: bool = False,
 ) -> None:
-    from analysis.coco.detections import read_detections
-    from analysis.coco.ground_truth import read_ground_truth
+    """Analyse the runs, write the files, and print the screen or the document."""
     from analysis.evaluation.analysis import Analysis
     from analysis.render.comparison import intervals_screen
-    from analysis.render.comparison_tables import intervals_entries
-    from analysis.render.errors import as_json as encode
-    from analysis.render.errors import errors_document, errors_screen, print_warnings, print_whole
-    from analysis.render.slices import where_entry, where_screen
+    from analysis.render.documents import add_intervals, errors_document, json_bytes
+    from analysis.render.errors import errors_screen
+    from analysis.render.screen import print_whole
+    from analysis.render.slices import slices_screen
 
-    ground_truth = read_ground_truth(truth, respect_ignore=respect_ignore)
+    ground_truth = inputs.ground_truth
     analysis = Analysis(ground_truth, settings, split.parts, split.sizes)
-    found = [analysis.of(name, read_detections(path, ground_truth, drop_unknown=drop_unknown)) for name, path in named]
-    runs = [one.run for one in found]
-    measured = _resampled(ground_truth, runs, settings) if intervals else None
-    document = {}
-    if as_json or out:
-        document = errors_document(ground_truth, settings, runs)
-        for entry, one in zip(document["runs"], found, strict=True):
-            entry |= where_entry(ground_truth, one)
-        if measured:
-            document |= intervals_entries(measured, document["runs"])
-    checks = _verify_errors(ground_truth, runs, "size" in split.parts) if verify else []
-    written: list[str] = []
-    if out:
-        from analysis.render.files import write_outputs
+    analyses = [analysis.of(name, detections) for name, detections in inputs.runs]
+    runs = [one.run for one in analyses]
+    measured = None
+    if intervals:
+        from analysis.stats.compare import Candidate, compare
 
-        written = write_outputs(out, ground_truth, settings, found, analysis.crowding, encode(document))
+        measured = compare(ground_truth, [Candidate(name, (dt,)) for name, dt in inputs.runs], settings)
+    document = errors_document(ground_truth, settings, analyses)
+    if measured:
+        add_intervals(document, measured)
+    checks = []
+    if verify:
+        from analysis.evaluation.verify import compare_breakdown
+
+        by_size = "size" in split.parts
+        checks = [(run.name, *check) for run in runs for check in compare_breakdown(ground_truth, run, by_size)]
+    written: dict[str, list[str]] = {}
+    if out:
+        from analysis.render.files import write_analysis
+
+        files = write_analysis(out, ground_truth, settings, analyses, analysis.crowding, json_bytes(document))
+        for stem, _, kind in (name.partition(".") for name in files):
+            written.setdefault(stem, []).append(kind)
     if as_json:
-        if verify:
-            document["verify"] = [{"run": run, "check": check, "result": result} for run, check, result in checks]
-        typer.echo(encode(document).decode(), nl=False)
+        print_json(document | ({"verify": _check_records(checks)} if verify else {}))
         return
-    print_warnings(_warnings(ground_truth, [(run.name, run.detections.warnings) for run in runs]))
-    where = where_screen(ground_truth, settings, found, split.everything)
-    sure = intervals_screen(measured) if measured else []
-    print_whole(*errors_screen(ground_truth, settings, runs), *sure, *where)
-    for run_name, check, result in checks:
-        typer.echo(f"verify {run_name}: {check}: {result}")
+    inputs.print_warnings()
+    print_whole(
+        *errors_screen(ground_truth, settings, runs),
+        *(intervals_screen(measured) if measured else []),
+        *slices_screen(ground_truth, settings, analyses, split.everything),
+    )
+    for run, check, result in checks:
+        typer.echo(f"verify {run}: {check}: {result}")
     if out:
-        kinds: dict[str, list[str]] = {}
-        for name in written:
-            stem, _, kind = name.partition(".")
-            kinds.setdefault(stem, []).append(kind)
-        typer.echo(f"\nwritten to {out}: " + "; ".join(f"{stem} ({', '.join(k)})" for stem, k in kinds.items()))
+        typer.echo(
+            f"\nwritten to {out}: " + "; ".join(f"{stem} ({', '.join(kinds)})" for stem, kinds in written.items())
+        )
 
 
-def _resampled(ground_truth: "GroundTruth", runs: "list[Run]", settings: "Settings") -> "Comparison":
-    from analysis.stats.compare import Candidate, compare
-
-    return compare(ground_truth, [Candidate(run.name, (run.detections,)) for run in runs], settings)
+def _check_records(checks: Sequence[tuple[str, str, str]]) -> list[dict[str, str]]:
+    return [{"run": run, "check": check, "result": result} for run, check, result in checks]
 
 
 @app.command()
@@ -353,33 +399,26 @@ def ap(
     root: Root = Path(),
 ) -> None:
     """COCO's 12 numbers, equal to pycocotools' and many times faster."""
-    from analysis.coco.detections import read_detections
-    from analysis.coco.ground_truth import read_ground_truth
-    from analysis.evaluation.average_precision import coco_metrics
-    from analysis.render.errors import ap_document, ap_screen, print_warnings, print_whole
-    from analysis.render.errors import as_json as encode
+    from analysis.render.documents import ap_document
+    from analysis.render.errors import ap_screen
+    from analysis.render.screen import print_whole
 
-    named, truth_path = inputs(context, predictions, gt, root)
-    ground_truth = read_ground_truth(truth_path, respect_ignore=respect_ignore)
-    metrics = []
-    for name, path in named:
-        detections = read_detections(path, ground_truth, drop_unknown=drop_unknown)
-        metrics.append((name, detections, coco_metrics(ground_truth, detections, iou_type=iou_type.value)))
+    inputs = read_inputs(context, predictions, gt, root, respect_ignore, drop_unknown)
+    ground_truth, kind = inputs.ground_truth, iou_type.value
+    metrics = [(name, dt, coco_metrics(ground_truth, dt, iou_type=kind)) for name, dt in inputs.runs]
     checks = []
     if verify:
         from analysis.evaluation.verify import compare_metrics
 
-        checks = [(name, compare_metrics(ground_truth, dt, numbers, iou_type.value)) for name, dt, numbers in metrics]
+        checks = [(run, "pycocotools", compare_metrics(ground_truth, dt, own, kind)) for run, dt, own in metrics]
     if as_json:
-        document = ap_document(ground_truth, iou_type.value, metrics)
-        if verify:
-            document["verify"] = [{"run": name, "check": "pycocotools", "result": result} for name, result in checks]
-        typer.echo(encode(document).decode(), nl=False)
+        document = ap_document(ground_truth, kind, metrics)
+        print_json(document | ({"verify": _check_records(checks)} if verify else {}))
         return
-    print_warnings(_warnings(ground_truth, [(name, dt.warnings) for name, dt, _ in metrics]))
-    print_whole(*ap_screen(ground_truth, iou_type.value, metrics))
-    for name, result in checks:
-        typer.echo(f"verify {name}: {result}")
+    inputs.print_warnings()
+    print_whole(*ap_screen(ground_truth, kind, metrics))
+    for run, _, result in checks:
+        typer.echo(f"verify {run}: {result}")
 
 
 @app.command()
@@ -390,7 +429,6 @@ def example(
 ) -> None:
     """Generate ground truth and two simulated detectors with known flaws, and analyze them."""
     from analysis.coco.synthetic import write_example
-    from analysis.evaluation.error_types import Settings
 
     truth, files = write_example(out, images=images, seed=seed)
     typer.echo(
@@ -398,14 +436,4 @@ def example(
         "The same analysis of your own files:\n"
         f"  analyze errors {' '.join(map(str, files.values()))} --gt {truth}\n"
     )
-    _errors(list(files.items()), truth, Settings(), out=out / "analysis")
-
-
-def _warnings(ground_truth: "GroundTruth", runs: list[tuple[str, tuple[str, ...]]]) -> list[tuple[str, str]]:
-    return [(ground_truth.path.name, w) for w in ground_truth.warnings] + [(name, w) for name, ws in runs for w in ws]
-
-
-def _verify_errors(ground_truth: "GroundTruth", runs: "list[Run]", by_size: bool) -> list[tuple[str, str, str]]:
-    from analysis.evaluation.verify import compare_breakdown
-
-    return [(run.name, *check) for run in runs for check in compare_breakdown(ground_truth, run, by_size)]
+    show_errors(read_files(list(files.items()), truth), Settings(), out=out / "analysis")

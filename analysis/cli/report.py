@@ -7,6 +7,7 @@ import typer
 
 from analysis.cli.analyze import (
     BackgroundIou,
+    Baseline,
     Convention,
     DropUnknown,
     Iou,
@@ -19,7 +20,7 @@ from analysis.cli.analyze import (
     Rules,
     Truth,
     app,
-    inputs,
+    read_inputs,
     settings_of,
 )
 from analysis.cli.compare import progress_line
@@ -56,7 +57,7 @@ def report(
     gt: Truth = None,
     images: Images = None,
     out: Out = Path("report.html"),
-    baseline: Annotated[str, typer.Option(help="Name of the run to compare with.", show_default="the first")] = "",
+    baseline: Baseline = "",
     title: Annotated[str, typer.Option(help="Of the page.")] = "Where the AP went",
     pictures: Pictures = 300,
     resamples: IntervalResamples = None,
@@ -73,29 +74,23 @@ def report(
 
     It needs no network and can be mailed: analyze report a.json b.json --gt gt.json --images val2017
     """
-    from analysis.coco.detections import read_detections
-    from analysis.coco.ground_truth import read_ground_truth
-    from analysis.render.errors import print_warnings
     from analysis.report.report import build_report
 
     settings = settings_of(iou_type, iou, background_iou, max_dets, convention)
     check_places(images, out)
-    named, truth = inputs(context, predictions, gt, root)
-    ground_truth = read_ground_truth(truth, respect_ignore=respect_ignore)
-    runs = [(name, read_detections(path, ground_truth, drop_unknown=drop_unknown)) for name, path in named]
+    inputs = read_inputs(context, predictions, gt, root, respect_ignore, drop_unknown)
     built = build_report(
-        ground_truth,
-        runs,
+        inputs.ground_truth,
+        inputs.runs,
         settings,
         title=title,
         baseline=baseline,
         images=images,
         pictures=pictures,
-        resamples=how_often(resamples, ground_truth, len(runs), settings),
+        resamples=how_often(resamples, inputs.ground_truth, len(inputs.runs), settings),
         progress=progress_line(),
     )
-    print_warnings([(ground_truth.path.name, text) for text in ground_truth.warnings])
-    print_warnings([(name, text) for name, dt in runs for text in dt.warnings])
+    inputs.print_warnings()
     write_report(out, built, images)
 
 
@@ -129,7 +124,7 @@ def check_places(images: Path | None, out: Path) -> None:
 def write_report(out: Path, built: "Report", images: Path | None) -> None:
     """Write the file whole, and say what it holds and what it lacks."""
     from analysis.io import write_bytes
-    from analysis.render.errors import print_warnings
+    from analysis.render.screen import print_warnings
 
     troubles = ((built.missing, "are not there"), (built.damaged, "cannot be read"))
     print_warnings(

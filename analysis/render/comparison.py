@@ -1,149 +1,217 @@
-"""A comparison in a terminal: the differences with their intervals, what stands, how objects moved, per class."""
+"""Runs against a baseline: tables of differences, object outcomes and categories, the screen, and files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from rich.console import Console, RenderableType
-from rich.measure import Measurement
-from rich.table import Table
+from rich.console import RenderableType
 from rich.text import Text
 
 from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
-from analysis.render.comparison_tables import findings, moved, of_whom, what_of
-from analysis.render.errors import COLORS, MEANINGS, settings_sentence
-from analysis.render.printed_tables import Folded, Head
+from analysis.evaluation.error_types import ERRORS, SPECIAL, Settings, ap_name
+from analysis.io import write_bytes
+from analysis.render.documents import comparison_document, json_bytes
+from analysis.render.errors import COLORS, MEANINGS, error_label, read_facts
+from analysis.render.screen import CAREFUL, dimmed, fact_list
+from analysis.render.table import Cell, Column, Table, Value, csv_text, latex, markdown
+from analysis.render.takeaways import (
+    comparison_takeaways,
+    interval_text,
+    resampled_sentence,
+    scope,
+    scope_sentence,
+    settings_sentence,
+    source_sentence,
+    transition_takeaways,
+)
 from analysis.stats.bootstrap import MEAN_AP
 from analysis.stats.compare import FEWEST_OF_CATEGORY, CategoryIntervals, Comparison, OutcomeTransitions, VsBaseline
 from analysis.stats.intervals import Difference, Interval
 
-STANDS = "*"
+SIGNIFICANT = "*"
 MOST_CATEGORIES = 8
+COMPARISON_FILES = ("comparison.csv", "categories.csv", "comparison.md", "comparison.tex", "comparison.json")
+CORRECTED = "stands at the 5 % level after Holm's correction over"
 
 
 def comparison_screen(ground_truth: GroundTruth, comparison: Comparison) -> list[RenderableType]:
     """Everything that ``analyze compare`` shows."""
-    parts: list[RenderableType] = [_heading(ground_truth, comparison), Text(""), *comparison_tables(comparison)]
-    parts += [Text(""), findings_grid(comparison)]
-    for one in comparison.vs_baseline:
+    baseline, others = comparison.baseline, comparison.vs_baseline
+    facts = read_facts(ground_truth, [])
+    facts += [("baseline", f"{baseline}; against it: {', '.join(one.name for one in others)}")]
+    facts += [("compared", settings_sentence(comparison.settings)), *resampling_facts(comparison)]
+    parts: list[RenderableType] = [fact_list(facts), Text(""), *differences_screen(comparison)]
+    for one in others:
         if one.transitions is not None:
-            parts += [Text(""), *_moves(ground_truth, comparison, one, one.transitions)]
-    for one in comparison.vs_baseline:
-        parts += [Text(""), *_categories(ground_truth, comparison, one)]
+            title = f"What became of the objects: {baseline} (down) and {one.name} (across)"
+            moves = transition_takeaways(ground_truth, one.transitions, one.name, baseline)
+            parts += [Text(""), transitions_table(one.transitions, title), Text("\n".join(moves))]
+    for one in others:
+        parts += [Text(""), categories_table(ground_truth, comparison, one)]
     return parts
 
 
-def comparison_tables(comparison: Comparison) -> list[RenderableType]:
-    """The numbers of the baseline and every difference to it, and how to read them.
+def resampling_facts(comparison: Comparison) -> list[tuple[str, str]]:
+    """How noise was measured, and what it cannot bear."""
+    return [("resampled", resampled_sentence(comparison)), *((CAREFUL, caution) for caution in comparison.cautions)]
 
-    The differences stand side by side as far as there is room.
-    """
-    console = Console()
-    at_once = len(comparison.vs_baseline)
-    while at_once > 1 and console.is_terminal and _width(console, _differences(comparison, 0, at_once)) > console.width:
-        at_once -= 1
-    parts: list[RenderableType] = []
-    for start in range(0, len(comparison.vs_baseline), at_once):
-        parts += [_differences(comparison, start, start + at_once), Text("")]
-    return [*parts[:-1], _legend(comparison)]
+
+def differences_screen(comparison: Comparison) -> list[RenderableType]:
+    """The numbers of the baseline, every difference to it, where its noise comes from, and all of it in words."""
+    table = differences_table(comparison, explain=len(comparison.vs_baseline) == 1)
+    legend = (
+        f"In points, [95 % interval]. {scope_sentence(comparison)} {SIGNIFICANT} {CORRECTED} the family of "
+        f"{comparison.family}. A positive difference of an error: more is lost to it than by the baseline."
+    )
+    noise = sources_table(comparison)
+    sources: list[RenderableType] = [Text(""), noise] if noise.rows else []
+    return [
+        replace(table, title=""),
+        dimmed(legend),
+        *sources,
+        Text(""),
+        fact_list([("in words", sentence) for sentence in comparison_takeaways(comparison)]),
+    ]
 
 
 def intervals_screen(comparison: Comparison) -> list[RenderableType]:
     """How sure the numbers of each run are: what ``analyze errors --intervals`` adds."""
-    title = _title(f"How sure: 95 % intervals, {resampled_sentence(comparison)}")
-    table = _table()
-    table.add_column("")
-    for one in comparison.candidates:
-        table.add_column(Text(one.name), justify="right")
-    for number in comparison.numbers:
-        table.add_row(_number_name(number), *(interval_text(one.numbers[number]) for one in comparison.candidates))
-    cautions = [Text(f"careful: {caution}", style="yellow") for caution in comparison.cautions]
-    note = Text("Of these models: how the choice of images moves each number. Differences are surer: analyze compare.")
-    return [Text(""), title, table, *cautions, note]
-
-
-def _width(console: Console, table: Table) -> int:
-    return Measurement.get(console, console.options.update(max_width=10_000), table).maximum  # not cut to the console
-
-
-def _table() -> Table:
-    return Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-
-
-def _title(text: str) -> Text:
-    return Text(text, style="bold")  # not the table's own, which would wrap at its width
-
-
-def _heading(ground_truth: GroundTruth, comparison: Comparison) -> Table:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_row(
-        Text("ground truth", style="bold"),
-        Text(
-            f"{ground_truth.path.name}: {comparison.images:,} images, {len(ground_truth):,} objects, "
-            f"{len(ground_truth.category_id):,} categories"
-        ),
+    columns = (Column("", kind="text"), *(Column(one.name) for one in comparison.candidates))
+    rows = tuple(
+        (_number_cell(number), *(_interval_cell(one.numbers[number]) for one in comparison.candidates))
+        for number in comparison.numbers
     )
-    names = ", ".join(one.name for one in comparison.vs_baseline)
-    grid.add_row(Text("baseline", style="bold"), Text(f"{comparison.baseline}; against it: {names}"))
-    grid.add_row(Text("compared", style="bold"), settings_sentence(comparison.settings))
-    grid.add_row(Text("resampled", style="bold"), resampled_sentence(comparison))
-    for caution in comparison.cautions:
-        grid.add_row(Text("careful", style="bold yellow"), Text(caution, style="yellow"))
-    return grid
+    title = f"How sure: 95 % intervals, {resampled_sentence(comparison)}"
+    note = "Of these models: how the choice of images moves each number. Differences are surer: analyze compare."
+    cautions = [Text(f"{CAREFUL}: {caution}", style="yellow") for caution in comparison.cautions]
+    return [Text(""), Table(title, columns, rows), *cautions, Text(note)]
 
 
-def resampled_sentence(comparison: Comparison) -> str:
-    """What was drawn, and how."""
-    return (
-        f"{comparison.images:,} images drawn {comparison.resamples:,} times with replacement, the same draws for all "
-        f"(seed {comparison.seed})"
-    )
+def differences_table(comparison: Comparison, *, explain: bool = False, paper: bool = False) -> Table:
+    """A row a number: that of the baseline, and of each other run its difference and p-value.
 
-
-def _differences(comparison: Comparison, start: int, end: int) -> Table:
-    name = ap_name(comparison.settings.iou)
-    shown = comparison.vs_baseline[start:end]
-    base = next(one for one in comparison.candidates if one.name == comparison.baseline)
-    explain = len(comparison.vs_baseline) == 1
-    table = _table()
-    table.add_column("")
-    if explain:
-        table.add_column("")
-    table.add_column(Text(base.name), justify="right")
-    for one in shown:
-        table.add_column(Text(f"{one.name} minus {base.name}" if explain else one.name), justify="right", no_wrap=True)
-        table.add_column("p", justify="right")
-    for number in comparison.numbers:
-        if number == ERRORS[0]:
-            table.add_row(*([""] if explain else []), Text(f"{name} lost to", style="dim"))
-        if number == SPECIAL[0]:
-            table.add_row(*([""] if explain else []), Text("to all of a kind", style="dim"))
-        cells: list[Text] = [Text(interval_text(base.numbers[number]))]
-        for one in shown:
-            cells += _difference_cells(one.differences[number])
-        table.add_row(_number_name(number), *([_meaning(number)] if explain else []), *cells)
-    return table
-
-
-def _difference_cells(difference: Difference) -> list[Text]:
-    style = "bold" if difference.significant else ""
-    mark = STANDS if difference.significant else " "
-    return [Text(f"{interval_text(difference, sign=True)}{mark}", style=style), Text(p_text(difference.p), style="dim")]
-
-
-def interval_text(found: Interval, *, sign: bool = False) -> str:
-    """A number and its interval in print; without one, the number alone.
-
-    >>> interval_text(Interval(1.25, 0.5, 2.0, 0.4)), interval_text(Interval(-1.0, -2.0, 0.5, 0.6), sign=True)
-    ('1.2 [0.5, 2.0]', '-1.0 [-2.0, +0.5]')
-    >>> interval_text(Interval(-0.01, -0.02, 0.5, 0.6), sign=True)  # no negative zero
-    '+0.0 [+0.0, +0.5]'
+    Args:
+        comparison: what differs beyond noise is bold and marked.
+        explain: whether a column says what each number is, and the heads what is subtracted.
+        paper: whether the head says which run is the baseline.
     """
-    shape = "+z.1f" if sign else "z.1f"
-    if found.value != found.value:
-        return "-"
-    value = format(found.value, shape)
-    return value if found.low != found.low else f"{value} [{found.low:{shape}}, {found.high:{shape}}]"
+    base = next(one for one in comparison.candidates if one.name == comparison.baseline)
+    others = [(one.name, one.differences) for one in comparison.vs_baseline]
+    table = difference_rows(comparison.settings, base.name, others, explain=explain)
+    column = Column(f"{base.name} (baseline)" if paper else base.name)
+    numbers = [_interval_cell(base.numbers[number]) for number in comparison.numbers]
+    title = f"Differences to {comparison.baseline} in points, with 95 % intervals"
+    names = 1 if explain else 2  # the baseline stands in every part of a folded table
+    return replace(table.with_column(1 + explain, column, numbers), title=title, label="comparison", names=names)
+
+
+def difference_rows(
+    settings: Settings, baseline: str, others: Sequence[tuple[str, Mapping[str, Difference]]], *, explain: bool
+) -> Table:
+    """A row a number, with its difference to the baseline and p-value for each of the other runs.
+
+    Args:
+        settings: whose IoU the errors are about.
+        baseline: its name.
+        others: names and differences; without p-values where nothing was resampled.
+        explain: whether a column says what each number is, with heads that say so too.
+    """
+    name = ap_name(settings.iou)
+    tested = any(difference.p == difference.p for _, own in others for difference in own.values())
+    columns = [Column("", kind="text"), *[Column("", kind="text")] * explain]
+    for other, _ in others:
+        columns.append(Column(f"{other} minus {baseline}" if explain else other, signed=True))
+        columns += [Column("p", attached=True, missing="")] * tested
+    rows: list[tuple[Value, ...] | str] = []
+    for number in others[0][1]:
+        rows += [f"{name} lost to"] * (number == ERRORS[0]) + ["to all of a kind"] * (number == SPECIAL[0])
+        cells: list[Value] = [_number_cell(number)]
+        cells += [Cell(_meaning(number), class_="meaning")] * explain
+        for _, own in others:
+            cells.append(_interval_cell(own[number]))
+            cells += [Cell(own[number].p, p_text(own[number].p), style="dim", class_="dim")] * tested
+        rows.append(tuple(cells))
+    return Table("", tuple(columns), tuple(rows))
+
+
+def sources_table(comparison: Comparison) -> Table:
+    """Where the noise of each difference comes from, images and seeds apart; no row where there is one seed alone."""
+    rows: list[tuple[Value, ...]] = []
+    for one in comparison.vs_baseline:
+        if len(one.seeds) > 1:
+            errors = [f"{number.images:.1f} / {number.seeds:.1f}" for number in one.differences.values()]
+            rows.append((f"{one.name}, n = {len(one.seeds)}", *errors))
+    heads = [Column(error_label(number), style=COLORS.get(number, "")) for number in comparison.numbers]
+    title = "Standard error of each difference: from the choice of images / from the choice of seeds"
+    return Table(title, (Column("", kind="text"), *heads), tuple(rows))
+
+
+def transitions_table(transitions: OutcomeTransitions, title: str) -> Table:
+    """Objects by what became of them with the baseline (rows) and with the other run (columns)."""
+    rows: list[tuple[Value, ...]] = []
+    for before, outcome in enumerate(transitions.outcomes):
+        counts = enumerate(transitions.count[before].tolist())
+        cells = (Cell(n, style="dim", class_="same") if after == before else Cell(n) for after, n in counts)
+        rows.append((outcome, *cells))
+    return Table(title, (Column("", kind="text"), *map(Column, transitions.outcomes)), tuple(rows))
+
+
+def clear_categories(one: VsBaseline, name: str) -> "np.ndarray[tuple[int], np.dtype[np.intp]]":
+    """The categories whose difference in a number has an interval that leaves out 0, the largest first."""
+    of = one.categories[name]
+    clear = np.flatnonzero((of.low > 0) | (of.high < 0))
+    return clear[np.argsort(-np.abs(of.value[clear]), kind="stable")]
+
+
+def categories_table(
+    ground_truth: GroundTruth, comparison: Comparison, one: VsBaseline, most: int = MOST_CATEGORIES
+) -> Table:
+    """The categories whose AP at the IoU differs most among those whose interval leaves out 0."""
+    name = ap_name(comparison.settings.iou)
+    of_ap, clear = one.categories[name], clear_categories(one, name)
+    counted = ground_truth.category[~ground_truth.ignore]
+    objects = np.bincount(counted, minlength=len(ground_truth.category_id)).tolist()
+    rows = [
+        (ground_truth.category_name[c], objects[c], _category_cell(of_ap, c), _changed_most(one, c))
+        for c in clear[:most].tolist()
+    ]
+    looked_at = int((~np.isnan(of_ap.low)).sum())
+    note = f"intervals of single categories, not corrected for their number: {looked_at} were looked at"
+    few = int((~np.isnan(of_ap.value)).sum()) - looked_at
+    if few:
+        note += f"; {few} more have objects in fewer than {FEWEST_OF_CATEGORY} images, too few for an interval"
+    left = len(clear) - len(rows)
+    return Table(
+        f"Categories whose {name} differs, {scope(one)}: {one.name} minus {comparison.baseline}",
+        (
+            Column("category", kind="text"),
+            Column("objects"),
+            Column(name, signed=True),
+            Column("error that changed most", kind="text"),
+        ),
+        tuple(rows) or ("none whose interval leaves out 0",),
+        notes=((f"and {left} more; " if left else "") + note,),
+    )
+
+
+def _number_cell(number: str) -> Cell:
+    return Cell(error_label(number), style=COLORS.get(number, "bold"))
+
+
+def _meaning(number: str) -> str:
+    if number in MEANINGS:
+        return MEANINGS[number]
+    return "average precision, mean over IoU 0.50 to 0.95" if number == MEAN_AP else "average precision"
+
+
+def _interval_cell(number: Interval) -> Cell:
+    """A number, or a difference with its sign, and its interval; what is significant is bold and marked."""
+    if not isinstance(number, Difference):
+        return Cell(number.value, interval_text(number))
+    mark = SIGNIFICANT if number.significant else " "
+    return Cell(number.value, interval_text(number, sign=True), bold=number.significant, suffix=mark)
 
 
 def p_text(p: float) -> str:
@@ -157,108 +225,99 @@ def p_text(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _number_name(number: str) -> Text:
-    return Text(number.upper() if number in SPECIAL else number, style=COLORS.get(number, "bold"))
-
-
-def _meaning(number: str) -> str:
-    if number in MEANINGS:
-        return MEANINGS[number]
-    return "average precision, mean over IoU 0.50 to 0.95" if number == MEAN_AP else "average precision"
-
-
-def _legend(comparison: Comparison) -> Text:
-    return Text(
-        f"\nIn points, [95 % interval]. {what_of(comparison)} {STANDS} stands at the 5 % level after Holm's correction "
-        f"over the family of {comparison.family}. A positive difference of an error: more is lost to it than by the "
-        "baseline.",
-        style="dim",
-    )
-
-
-def sources_table(comparison: Comparison) -> list[RenderableType]:
-    """Where the noise of each difference comes from, images and seeds apart; empty where there is one seed alone."""
-    several = [one for one in comparison.vs_baseline if len(one.seeds) > 1]
-    if not several:
-        return []
-    heads = [Head("", right=False), *(Head(_number_name(number)) for number in comparison.numbers)]
-    rows = [
-        [
-            f"{one.name}, n = {len(one.seeds)}",
-            *(f"{found.images:.1f} / {found.seeds:.1f}" for found in one.differences.values()),
-        ]
-        for one in several
-    ]
-    title = "Standard error of each difference: from the choice of images / from the choice of seeds"
-    return [Text(""), Folded(title, heads, rows)]
-
-
-def findings_grid(comparison: Comparison) -> RenderableType:
-    """The findings as sentences."""
-    grid = Table.grid(padding=(0, 2))
-    for number, sentence in enumerate(findings(comparison)):
-        grid.add_row(Text("in words" if not number else "", style="bold"), Text(sentence))
-    return grid
-
-
-def _moves(
-    ground_truth: GroundTruth, comparison: Comparison, one: VsBaseline, transitions: OutcomeTransitions
-) -> list[RenderableType]:
-    title = _title(f"What became of the objects: {comparison.baseline} (down) and {one.name} (across)")
-    table = _table()
-    table.add_column("")
-    for outcome in transitions.outcomes:
-        table.add_column(outcome, justify="right")
-    for before, outcome in enumerate(transitions.outcomes):
-        cells = [
-            Text(f"{transitions.count[before, after]:,}", style="dim" if before == after else "")
-            for after in range(len(transitions.outcomes))
-        ]
-        table.add_row(outcome, *cells)
-    lines = moved(ground_truth, transitions, one.name, comparison.baseline)
-    return [title, table, Text("\n".join(lines))]
-
-
-def _categories(ground_truth: GroundTruth, comparison: Comparison, one: VsBaseline) -> list[RenderableType]:
-    """The categories whose AP at the IoU differs most among those whose interval leaves out 0."""
-    name = ap_name(comparison.settings.iou)
-    of_ap = one.categories[name]
-    clear = np.flatnonzero((of_ap.low > 0) | (of_ap.high < 0))
-    title = f"Categories whose {name} differs, {of_whom(one)}: {one.name} minus {comparison.baseline}"
-    told = int((~np.isnan(of_ap.low)).sum())
-    note = f"intervals of single categories, not corrected for their number: {told} were looked at"
-    few = int((~np.isnan(of_ap.value)).sum()) - told
-    if few:
-        note += f"; {few} more have objects in fewer than {FEWEST_OF_CATEGORY} images, too few for an interval"
-    if not len(clear):
-        return [_title(title), Text("none whose interval leaves out 0"), Text(note, style="dim")]
-    chosen = clear[np.argsort(-np.abs(of_ap.value[clear]), kind="stable")][:MOST_CATEGORIES]
-    table = _table()
-    for heading in ("category", "objects", name, "error that changed most"):
-        table.add_column(heading, justify="left" if heading in ("category", "error that changed most") else "right")
-    objects = np.bincount(ground_truth.category[~ground_truth.ignore], minlength=len(ground_truth.category_id))
-    for category in chosen.tolist():
-        table.add_row(
-            Text(ground_truth.category_name[category]),
-            f"{objects[category]:,}",
-            category_text(of_ap, category),
-            _changed_most(one, category),
-        )
-    left = len(clear) - len(chosen)
-    return [_title(title), table, Text((f"and {left} more; " if left else "") + note, style="dim")]
-
-
-def category_text(of: CategoryIntervals, category: int) -> str:
-    """A difference of one category with its interval, in print."""
+def _category_cell(of: CategoryIntervals, category: int) -> Cell:
     value, low, high = (float(column[category]) for column in (of.value, of.low, of.high))
-    return interval_text(Interval(value, low, high, 0.0), sign=True)
+    return Cell(value, interval_text(Interval(value, low, high, 0.0), sign=True))
 
 
 def _changed_most(one: VsBaseline, category: int) -> str:
     """The error whose cost changed most in this category, if its interval leaves out 0."""
-    changes: Sequence[str] = sorted(ERRORS, key=lambda error: -abs(one.categories[error].value[category]))
-    for error in changes[:1]:
-        of = one.categories[error]
-        if of.low[category] > 0 or of.high[category] < 0:
-            return f"{error} {category_text(of, category)}"
-    return ""
+    error = max(ERRORS, key=lambda error: abs(one.categories[error].value[category]))
+    of = one.categories[error]
+    clear = of.low[category] > 0 or of.high[category] < 0
+    return f"{error} {_category_cell(of, category).text}" if clear else ""
+
+
+def write_comparison(out: Path, ground_truth: GroundTruth, comparison: Comparison) -> tuple[str, ...]:
+    """Write the files and return their names; all are made before the first is written, and each appears whole.
+
+    Raises:
+        BadInput: the folder cannot be written.
+    """
+    paper = comparison_paper(ground_truth, comparison)
+    contents = (
+        comparison_csv(comparison).encode(),
+        categories_csv(ground_truth, comparison).encode(),
+        markdown(paper).encode(),
+        latex(paper).encode(),
+        json_bytes(comparison_document(ground_truth, comparison)),
+    )
+    for name, content in zip(COMPARISON_FILES, contents, strict=True):
+        write_bytes(out / name, content)
+    return COMPARISON_FILES
+
+
+def comparison_paper(ground_truth: GroundTruth, comparison: Comparison) -> Table:
+    """The differences with everything that a reader elsewhere has to know, for Markdown and LaTeX."""
+    facts = [
+        f"Differences to {comparison.baseline} in points, [95 % interval], {comparison.resamples:,} resamples of "
+        f"{comparison.images:,} images, seed {comparison.seed}. {scope_sentence(comparison)}",
+        f"In bold: {CORRECTED} {comparison.family}.",
+        source_sentence(ground_truth, comparison.settings),
+        *(f"Careful: {caution}." for caution in comparison.cautions),
+    ]
+    return replace(
+        differences_table(comparison, paper=True), notes=(*comparison_takeaways(comparison), *facts), wide=True
+    )
+
+
+def comparison_csv(comparison: Comparison) -> str:
+    """A row a run and number: its value and interval, and where it is not the baseline its difference."""
+    vs_baseline = {one.name: one.differences for one in comparison.vs_baseline}
+    rows = []
+    for candidate in comparison.candidates:
+        for name, number in candidate.numbers.items():
+            difference = vs_baseline[candidate.name][name] if candidate.name in vs_baseline else None
+            rows.append(
+                {
+                    "run": candidate.name,
+                    "baseline": comparison.baseline,
+                    "number": name,
+                    "n": number.n,
+                    "value": number.value,
+                    "low": number.low,
+                    "high": number.high,
+                    "error_images": number.images,
+                    "error_seeds": number.seeds,
+                    "difference": {
+                        key: getattr(difference, attribute) if difference else None
+                        for key, attribute in DIFFERENCE_KEYS.items()
+                    },
+                }
+            )
+    return csv_text(Table.from_records(rows))
+
+
+# Columns of the CSV, with the attributes of a difference that they hold.
+DIFFERENCE_KEYS = {name: name for name in ("value", "low", "high", "images", "seeds", "p")} | {
+    "p_family": "p_adjusted",
+    "stands": "significant",
+}
+
+
+def categories_csv(ground_truth: GroundTruth, comparison: Comparison) -> str:
+    """A row a run, category and number, likewise."""
+    vs_baseline = {one.name: one.categories for one in comparison.vs_baseline}
+    rows = []
+    for candidate in comparison.candidates:
+        for number, of in candidate.categories.items():
+            difference = vs_baseline[candidate.name][number] if candidate.name in vs_baseline else None
+            for at, category in enumerate(ground_truth.category_name):
+                identity = {"run": candidate.name, "category_id": ground_truth.category_id[at], "category": category}
+                rows.append({**identity, "number": number, **_limits(of, at), "difference": _limits(difference, at)})
+    return csv_text(Table.from_records(rows))
+
+
+def _limits(of: CategoryIntervals | None, category: int) -> dict[str, Any]:
+    names = ("value", "low", "high")
+    return {name: float(getattr(of, name)[category]) if of else None for name in names}

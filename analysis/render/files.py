@@ -1,57 +1,150 @@
 """What ``--out`` writes: the same findings as files for programs, papers and slides."""
 
-from collections.abc import Sequence
+import gzip
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.analysis import RunAnalysis
-from analysis.evaluation.error_types import Settings
+from analysis.evaluation.analysis import Run, RunAnalysis
+from analysis.evaluation.error_types import CLS, DUP, LABEL_NAMES, LOC, Settings
+from analysis.evaluation.outcomes import OUTCOME_NAMES
 from analysis.io import write_bytes
-from analysis.render.errors import detections_frame, errors_frame, errors_markdown, gzipped_csv
-from analysis.render.plots import errors_figure, where_figures
-from analysis.render.slices import errors_printed, objects_frame, where_frames, where_printed
+from analysis.render.documents import error_records, slice_records
+from analysis.render.errors import errors_table
+from analysis.render.plots import errors_figure, slice_figures
+from analysis.render.slices import slice_tables
+from analysis.render.table import Table, csv_text, latex, markdown
 
 
-def write_outputs(
+def write_analysis(
     out: Path,
     ground_truth: GroundTruth,
     settings: Settings,
-    found: Sequence[RunAnalysis],
+    analyses: Sequence[RunAnalysis],
     crowding: NDArray[np.float64],
     document: bytes,
 ) -> list[str]:
     """Write every file and return their names; all are made before the first is written, and each appears whole.
 
     ``document`` is the JSON of ``--json``. The breakdown, the detections and the objects are always written, the
-    parts where they were computed.
+    slices where they were computed.
 
     Raises:
         BadInput: the folder cannot be written.
     """
-    runs = [one.run for one in found]
+    runs = [one.run for one in analyses]
     contents = {
-        "errors.csv": errors_frame(runs).to_csv(index=False).encode(),
+        "errors.csv": csv_text(Table.from_records(error_records(runs))).encode(),
         "errors.json": document,
-        "errors.md": errors_markdown(ground_truth, settings, runs).encode(),
-        "errors.tex": errors_printed(ground_truth, settings, runs).latex().encode(),
-        **_pictures("errors", errors_figure(runs)),
+        **_paper("errors", errors_table(ground_truth, settings, runs, paper=True)),
+        **_named("errors", errors_figure(runs)),
     }
-    for name, frame in where_frames(ground_truth, found).items():
-        contents[f"{name}.csv"] = frame.to_csv(index=False).encode()
-    for name, pictures in where_figures(ground_truth, found).items():
-        contents |= _pictures(name, pictures)
-    for name, table in where_printed(ground_truth, settings, found).items():
-        contents[f"{name}.md"] = table.markdown().encode()
-        contents[f"{name}.tex"] = table.latex().encode()
-    contents["detections.csv.gz"] = gzipped_csv(detections_frame(ground_truth, runs))
-    contents["objects.csv.gz"] = gzipped_csv(objects_frame(ground_truth, found, crowding))
+    records = [(one.run.name, slice_records(ground_truth, one)) for one in analyses]
+    for name in records[0][1]:
+        rows = [{"run": run, **record} for run, slices in records for record in slices[name]]
+        contents[f"{name}.csv"] = csv_text(Table.from_records(rows)).encode()
+    for name, pictures in slice_figures(ground_truth, analyses).items():
+        contents |= _named(name, pictures)
+    for name, table in slice_tables(ground_truth, settings, analyses, paper=True).items():
+        contents |= _paper(name, table)
+    contents["detections.csv.gz"] = _gzipped(detections_frame(ground_truth, runs))
+    contents["objects.csv.gz"] = _gzipped(objects_frame(ground_truth, analyses, crowding))
     for name, content in contents.items():
         write_bytes(out / name, content)
     return list(contents)
 
 
-def _pictures(name: str, pictures: dict[str, bytes]) -> dict[str, bytes]:
-    return {f"{name}.{kind}": picture for kind, picture in pictures.items()}
+def _paper(name: str, table: Table) -> dict[str, bytes]:
+    return _named(name, {"md": markdown(table).encode(), "tex": latex(table).encode()})
+
+
+def _named(name: str, contents: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {f"{name}.{kind}": content for kind, content in contents.items()}
+
+
+def _gzipped(frame: pd.DataFrame) -> bytes:
+    """A frame as gzipped CSV, the same bytes for the same rows."""
+    return gzip.compress(frame.to_csv(index=False).encode(), compresslevel=4, mtime=0)
+
+
+def detections_frame(ground_truth: GroundTruth, runs: Sequence[Run]) -> pd.DataFrame:
+    """One row a detection: its place in the file, its label, the IoU and the object (annotation id) it points at.
+
+    ``label`` is one of tp, cls, loc, both, dup, bg, ignored (by a crowd), over-cap. ``iou`` is the IoU with the target;
+    without one, the best IoU with any object. ``fixes`` marks the cls or loc error that would win its object.
+    """
+    frames = []
+    names = np.array(ground_truth.category_name, dtype=object)
+    for run in runs:
+        dt, labels = run.detections, run.breakdown.labels
+        has_target = labels.target >= 0
+        target = pd.array(ground_truth.annotation_id[labels.target], dtype="Int64")
+        target[~has_target] = pd.NA
+        target_category = names[ground_truth.category[labels.target]]
+        target_category[~has_target] = None
+        frames.append(
+            pd.DataFrame(
+                {
+                    "run": run.name,
+                    "row": dt.row,
+                    "image_id": np.array(ground_truth.image_id)[dt.image],
+                    "category": names[dt.category],
+                    "score": dt.score,
+                    "label": np.array(LABEL_NAMES)[labels.error],
+                    "iou": labels.iou,
+                    "target": target,
+                    "target_category": target_category,
+                    "fixes": labels.fixes,
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def objects_frame(
+    ground_truth: GroundTruth, analyses: Sequence[RunAnalysis], crowding: NDArray[np.float64]
+) -> pd.DataFrame:
+    """One row a run and object: its fate, by which detection, and how many errors point at it.
+
+    ``row`` is the place in the prediction file of the detection that took the object or has the best claim to it;
+    ``by_category``, ``score`` and ``iou`` are its; all are empty where nothing points at the object. ``crowding`` is
+    the highest IoU with another object of its category.
+    """
+    names = np.array(ground_truth.category_name, dtype=object)
+    frames = []
+    for one in analyses:
+        dt, labels, by = one.run.detections, one.run.breakdown.labels, one.outcomes.by
+        pointed = by >= 0
+
+        def of_detection(values: NDArray[Any], kind: Any, pointed: Any = pointed, by: Any = by) -> pd.Series:
+            column = pd.Series([None] * len(by), dtype=kind)
+            column[pointed] = values[by[pointed]]
+            return column
+
+        frames.append(
+            pd.DataFrame(
+                {
+                    "run": one.run.name,
+                    "annotation_id": ground_truth.annotation_id,
+                    "image_id": np.array(ground_truth.image_id)[ground_truth.image],
+                    "category": names[ground_truth.category],
+                    "area": ground_truth.area_of(one.run.breakdown.settings.iou_type),
+                    "crowding": crowding,
+                    "fate": np.array(OUTCOME_NAMES)[one.outcomes.outcome],
+                    "row": of_detection(dt.row, "Int64"),
+                    "by_category": of_detection(names[dt.category], object),
+                    "score": of_detection(dt.score, np.float64),
+                    "iou": of_detection(labels.iou, np.float64),
+                    **{
+                        f"{name}_errors": np.bincount(labels.target[labels.error == error], minlength=len(by))
+                        for name, error in (("cls", CLS), ("loc", LOC), ("dup", DUP))
+                    },
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)

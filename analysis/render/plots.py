@@ -1,28 +1,31 @@
-"""The breakdown as a figure, in a style that survives print and colour blindness.
-
-Where the AP went, as figures for a page: classes, sizes, thresholds, crowding, confusion.
-"""
+"""Figures for papers, in a style that survives print and colour blindness: the breakdown, and each of its slices."""
 
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from analysis.arrays import Floats
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import Run, RunAnalysis
-from analysis.evaluation.error_types import ERRORS, SPECIAL
+from analysis.evaluation.confusion import Confusion
+from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
 from analysis.evaluation.outcomes import IGNORED, OUTCOME_NAMES
-from analysis.render.errors import ap_name, errors_frame, settings_sentence
-from analysis.render.printed_tables import one_line
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
+from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, SizeErrors
+from analysis.render.errors import error_label
+from analysis.render.slices import parts_of
+from analysis.render.table import one_line
+from analysis.render.takeaways import settings_sentence
 
 FORMATS = ("png", "pdf")
 
@@ -30,26 +33,20 @@ FORMATS = ("png", "pdf")
 @contextlib.contextmanager
 def paper_style() -> Iterator[None]:
     """Fonts and lines for the width of a page; text in a PDF stays text."""
-    import matplotlib as mpl
-    import seaborn as sns
-
     style = {**sns.axes_style("whitegrid"), **sns.plotting_context("paper", font_scale=1.1)}
     with mpl.rc_context({**style, "pdf.fonttype": 42, "grid.color": "0.92"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
         yield
 
 
-def new_figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> Figure:
     """An empty figure, in inches, that no window knows of."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def encoded(figure: "Figure", formats: Sequence[str]) -> dict[str, bytes]:
+def encoded(figure: Figure, formats: Sequence[str]) -> dict[str, bytes]:
     """The picture in each format, the same bytes for the same figure."""
     pictures = {}
     for kind in formats:
@@ -99,104 +96,120 @@ def legend_columns(names: Sequence[str], width: float, most: int = 3) -> int:
     return max(1, min(len(names), most, int(width / entry)))
 
 
+WIDTH = 7.2  # inches, the text of a page
+SIDE_BY_SIDE = 3  # panels; runs whose bars bear their numbers
+LONGEST_TITLE = 28  # letters over a third of a page
+MOST_CLASSES = 20
+MOST_CONFUSED = 12
+MARKS = "osD^vP*X"
+OUTCOME_COLORS = ("#0173b2", "#de8f05", "#cc78bc", "#949494")  # of seaborn's colorblind: found ... missed
+
+
 def errors_figure(runs: Sequence[Run], formats: Sequence[str] = FORMATS) -> dict[str, bytes]:
     """Bars of delta-AP (points) by type of error, one colour a run: the six types, and FP and FN beside them.
 
     Returns the encoded picture for each format.
     """
-    import seaborn as sns
-
-    frame = errors_frame(runs)
     settings = runs[0].breakdown.settings
-    frame["error"] = frame["error"].where(~frame["error"].isin(SPECIAL), frame["error"].str.upper())
     ap = ap_name(settings.iou)
-    labels = {
-        run.name: f"{short}  ({ap} {run.breakdown.ap:.1f})"
-        for run, short in zip(runs, distinct_labels([run.name for run in runs]), strict=True)
-    }
-    frame["run"] = frame["run"].map(labels)
-    palette = sns.color_palette("colorblind", len(runs))
+    names = distinct_labels([run.name for run in runs])
+    labels = [f"{name}  ({ap} {run.breakdown.ap:.1f})" for run, name in zip(runs, names, strict=True)]
     with paper_style():
-        figure = new_figure(7.2, 3.0 + 0.22 * len(runs))
-        axes = figure.subplots(1, 2, width_ratios=[3, 1.25])
-        for axis, kinds in zip(axes, (ERRORS, ("FP", "FN")), strict=True):
-            part = frame[frame["error"].isin(kinds)]
-            sns.barplot(
-                part, x="error", y="delta_ap", hue="run", order=list(kinds), hue_order=list(labels.values()),
-                palette=palette, ax=axis, legend=axis is axes[0], width=0.75, saturation=0.9,
-            )  # fmt: skip
-            axis.set_xlabel("")
-            axis.set_ylabel(f"{ap} to gain (points)" if axis is axes[0] else "")
-            axis.set_ylim(bottom=min(0.0, part["delta_ap"].min() * 1.1), top=max(part["delta_ap"].max() * 1.18, 0.1))
-            sns.despine(ax=axis, left=True)
-            axis.grid(visible=False, axis="x")
-            if len(runs) <= 3:
+        figure = new_figure(WIDTH, 3.0 + 0.22 * len(runs))
+        left, right = figure.subplots(1, 2, width_ratios=[3, 1.25])
+        panels = ((left, ERRORS, "one type of error fixed"), (right, SPECIAL, "all of a kind"))
+        for axis, errors, title in panels:
+            values = np.array([[run.breakdown.delta_ap[error] for error in errors] for run in runs])
+            _bars(axis, [error_label(error) for error in errors], labels, values, width=0.75)
+            axis.set_ylabel(f"{ap} to gain (points)" if axis is left else "")
+            axis.set_ylim(bottom=min(0.0, values.min() * 1.1), top=max(values.max() * 1.18, 0.1))
+            axis.set_title(title, fontsize=9, loc="left")
+            if len(runs) <= SIDE_BY_SIDE:
                 for bars in axis.containers:
                     axis.bar_label(bars, fmt="%.1f", fontsize=7, padding=1)
-        axes[0].set_title("one type of error fixed", fontsize=9, loc="left")
-        axes[1].set_title("all of a kind", fontsize=9, loc="left")
-        handles, names = axes[0].get_legend_handles_labels()
-        axes[0].get_legend().remove()
-        across = legend_columns(names, 7.2)
-        figure.legend(handles, names, loc="outside upper left", ncols=across, frameon=False, fontsize=9)
+        _legend_above(figure, [left, right], size=9)
         figure.supxlabel(settings_sentence(settings), fontsize=7, color="0.35")
         return encoded(figure, formats)
 
 
-WIDTH = 7.2  # inches, the text of a page
-SIDE_BY_SIDE = 3  # panels
-LONGEST_TITLE = 28  # letters over a third of a page
-MOST_CLASSES = 20
-MOST_CONFUSED = 12
-MARKS = "osD^vP*X"
-FATE_COLORS = ("#0173b2", "#de8f05", "#cc78bc", "#949494")  # of seaborn's colorblind: found ... missed
-
-
-def where_figures(
-    ground_truth: GroundTruth, found: Sequence[RunAnalysis], formats: Sequence[str] = FORMATS
+def slice_figures(
+    ground_truth: GroundTruth, analyses: Sequence[RunAnalysis], formats: Sequence[str] = FORMATS
 ) -> dict[str, dict[str, bytes]]:
-    """A picture in each format for every part that was computed, by the name of its file."""
-    first = found[0]
-    makers = {
-        "by_class": (first.classes, _classes),
-        "by_size": (first.sizes, _sizes),
-        "by_iou": (first.ious, _thresholds),
-        "by_crowding": (first.crowding, _crowding),
-        "confusion": (first.confusion, _confusion),
+    """A picture in each format for every slice that was computed, by the name of its file."""
+    makers: dict[str, tuple[str, Callable[[Any], Figure | None]]] = {
+        "by_class": ("classes", _classes),
+        "by_size": ("sizes", _sizes),
+        "by_iou": ("ious", _thresholds),
+        "by_crowding": ("crowding", _crowding),
+        "confusion": ("confusion", partial(_confusion, ground_truth.category_name)),
     }
     pictures = {}
-    for name, (computed, make) in makers.items():
-        if computed is not None:
+    for name, (part, make) in makers.items():
+        if runs := parts_of(analyses, part):
             with paper_style():
-                figure = make(ground_truth, found)
+                figure = make(runs)
                 if figure is not None:
                     pictures[name] = encoded(figure, formats)
     return pictures
 
 
-def _panels(figure: "Figure", count: int, **options: Any) -> "list[Axes]":
+def _panels(figure: Figure, count: int, across: int = SIDE_BY_SIDE, **options: Any) -> list[Axes]:
     """``count`` panels, a few in each row; what is over in the last row is removed."""
-    across = min(count, SIDE_BY_SIDE)
-    axes: list[Axes] = figure.subplots(_rows(count), across, squeeze=False, **options).ravel().tolist()
+    rows = _rows(count, across)
+    axes: list[Axes] = figure.subplots(rows, min(count, across), squeeze=False, **options).ravel().tolist()
     for axis in axes[count:]:
         axis.remove()
     return axes[:count]
 
 
-def _rows(count: int) -> int:
-    return -(-count // min(count, SIDE_BY_SIDE))
+def _rows(count: int, across: int = SIDE_BY_SIDE) -> int:
+    return -(-count // min(count, across))
 
 
-def _title(axis: "Axes", name: str) -> None:
-    axis.set_title(label(name, LONGEST_TITLE), fontsize=9, loc="left")
+def _title(axis: Axes, name: str, **options: Any) -> None:
+    axis.set_title(label(name, LONGEST_TITLE), fontsize=9, loc="left", **options)
+
+
+def _bars(
+    axis: Axes,
+    groups: Sequence[str],
+    names: Sequence[str],
+    values: Floats,
+    *,
+    width: float,
+    palette: str = "colorblind",
+) -> None:
+    """Groups of bars side by side, f64[names, groups], a colour a name."""
+    rows = [(g, n, values[j, i]) for j, n in enumerate(names) for i, g in enumerate(groups)]
+    sns.barplot(
+        pd.DataFrame(rows, columns=["group", "name", "value"]), x="group", y="value", hue="name",
+        palette=sns.color_palette(palette, len(names)), ax=axis, width=width, saturation=0.9,
+    )  # fmt: skip
+    axis.set_xlabel("")
+    _plain(axis)
+
+
+def _plain(axis: Axes, **ticks: Any) -> None:
+    sns.despine(ax=axis, left=True)
+    axis.grid(visible=False, axis="x")
+    axis.tick_params(**{"labelsize": 8, **ticks})
+
+
+def _legend_above(figure: Figure, axes: Sequence[Axes], most: int = 3, size: float = 8.5) -> None:
+    """One legend for all panels."""
+    handles, names = axes[0].get_legend_handles_labels()
+    for axis in axes:
+        if legend := axis.get_legend():
+            legend.remove()
+    across = legend_columns(names, figure.get_figwidth(), most)
+    figure.set_figheight(figure.get_figheight() + 0.18 * (-(-len(names) // across) - 1))
+    figure.legend(handles, names, loc="outside upper left", ncols=across, frameon=False, fontsize=size)
 
 
 def _heat(
-    axis: "Axes", shade: Floats, words: Sequence[Sequence[str]], across: Sequence[str], down: Sequence[str]
+    axis: Axes, shade: Floats, words: Sequence[Sequence[str]], across: Sequence[str], down: Sequence[str]
 ) -> None:
     """Shaded cells (0..1, NaN: none) with words in them."""
-    import seaborn as sns
-
     height, width = shade.shape
     colors = sns.light_palette("#0173b2", as_cmap=True)
     axis.pcolormesh(np.arange(width + 1), np.arange(height + 1), shade, cmap=colors, vmin=0, vmax=1, lw=0.6, ec="white")
@@ -213,20 +226,19 @@ def _heat(
     sns.despine(ax=axis, left=True, bottom=True)
 
 
-def _classes(ground_truth: GroundTruth, found: Sequence[RunAnalysis]) -> "Figure | None":
+def _classes(runs: Sequence[tuple[str, ClassErrors]]) -> Figure | None:
     """A heat map a run: classes down, errors across; in the first column the AP of the class."""
-    every = [one.classes for one in found if one.classes]
-    gains = np.nan_to_num([[classes.delta_ap[e] for e in ERRORS] for classes in every])  # [runs, errors, K]
-    known = np.flatnonzero(~np.isnan([classes.ap for classes in every]).all(axis=0))
+    first = runs[0][1]
+    gains = np.nan_to_num([[classes.delta_ap[e] for e in ERRORS] for _, classes in runs])  # [runs, errors, K]
+    known = np.flatnonzero(~np.isnan([classes.ap for _, classes in runs]).all(axis=0))
     most = gains.max(axis=(0, 1))
-    shown = known[np.lexsort((-every[0].positives[known], -most[known]))][:MOST_CLASSES]
+    shown = known[np.lexsort((-first.positives[known], -most[known]))][:MOST_CLASSES]
     if not len(shown):
         return None
-    ap = ap_name(every[0].settings.iou)
-    figure = new_figure(WIDTH if len(every) > 1 else 4.6, (0.9 + 0.19 * len(shown)) * _rows(len(every)) + 0.3)
-    names = [f"{label(ground_truth.category_name[c], 24)}  ({every[0].positives[c]:,})" for c in shown]
-    axes = _panels(figure, len(every), sharey=True)
-    for axis, one, classes, gain in zip(axes, found, every, gains, strict=True):
+    ap = ap_name(first.settings.iou)
+    figure = new_figure(WIDTH if len(runs) > 1 else 4.6, (0.9 + 0.19 * len(shown)) * _rows(len(runs)) + 0.3)
+    names = [f"{label(first.names[c], 24)}  ({first.positives[c]:,})" for c in shown]
+    for axis, (run, classes), gain in zip(_panels(figure, len(runs), sharey=True), runs, gains, strict=True):
         values = np.concatenate([np.full((1, len(shown)), np.nan), gain[:, shown]]).T
         words = [
             ["-" if np.isnan(ap_) else f"{ap_:.1f}", *(f"{value:.1f}" for value in row[1:])]
@@ -234,77 +246,39 @@ def _classes(ground_truth: GroundTruth, found: Sequence[RunAnalysis]) -> "Figure
         ]
         _heat(axis, values / max(most.max(), 1e-9), words, [ap, *ERRORS], names)
         axis.xaxis.tick_top()
-        axis.set_title(label(one.run.name, LONGEST_TITLE), fontsize=9, loc="left", pad=16)
+        _title(axis, run, pad=16)
     figure.supxlabel(
         f"class (objects); points of its own {ap} to gain by fixing one type of error", fontsize=7.5, color="0.35"
     )
     return figure
 
 
-def _sizes(ground_truth: GroundTruth, found: Sequence[RunAnalysis]) -> "Figure | None":
+def _sizes(runs: Sequence[tuple[str, SizeErrors]]) -> Figure:
     """Bars by error, a panel a size and a colour a run; of one run alone, a colour a size."""
-    import pandas as pd
-    import seaborn as sns
-
-    every = [(one.run.name, one.sizes) for one in found if one.sizes]
-    first = every[0][1]
+    first, alone = runs[0][1], len(runs) == 1
     names = distinct_labels([size.name for size in first.sizes], 16)
-    runs = distinct_labels([run for run, _ in every])
-    frame = pd.DataFrame(
-        [
-            {"run": run, "size": size, "error": e, "gain": sizes.delta_ap[e][place]}
-            for run, (_, sizes) in zip(runs, every, strict=True)
-            for place, size in enumerate(names)
-            for e in ERRORS
-        ]
-    )
-    alone = len(every) == 1
+    gains = np.array([[sizes.delta_ap[e] for e in ERRORS] for _, sizes in runs])  # [runs, errors, sizes]
     figure = new_figure(5.0 if alone else WIDTH, 2.6 if alone else 1.9 * _rows(len(names)) + 0.5)
-    hue, colors = ("size", len(names)) if alone else ("run", len(every))
-    palette = sns.color_palette("crest" if alone else "colorblind", colors)
-    ap = ap_name(first.settings.iou)
     for place, axis in enumerate(_panels(figure, 1 if alone else len(names), sharey=True)):
-        part = frame if alone else frame[frame["size"] == names[place]]
-        sns.barplot(part, x="error", y="gain", hue=hue, palette=palette, ax=axis, width=0.78, saturation=0.9)
-        axis.set_xlabel("")
-        axis.set_ylabel(f"{ap} to gain (points)" if place % SIDE_BY_SIDE == 0 else "", fontsize=8.5)
-        if not alone:
+        if alone:
+            _bars(axis, ERRORS, names, gains[0].T, width=0.78, palette="crest")
+        else:
+            _bars(axis, ERRORS, distinct_labels([run for run, _ in runs]), gains[:, :, place], width=0.78)
             _title(axis, f"{first.sizes[place].name} ({first.objects[place]:,} objects)")
-        _plain(axis)
+        ap = ap_name(first.settings.iou)
+        axis.set_ylabel(f"{ap} to gain (points)" if place % SIDE_BY_SIDE == 0 else "", fontsize=8.5)
     _legend_above(figure, figure.axes)
     return figure
 
 
-def _plain(axis: "Axes") -> None:
-    import seaborn as sns
-
-    sns.despine(ax=axis, left=True)
-    axis.grid(visible=False, axis="x")
-    axis.tick_params(labelsize=8)
-
-
-def _legend_above(figure: "Figure", axes: "Sequence[Axes]", most: int = 3) -> None:
-    """One legend for all panels."""
-    handles, names = axes[0].get_legend_handles_labels()
-    for axis in axes:
-        if legend := axis.get_legend():
-            legend.remove()
-    across = legend_columns(names, figure.get_figwidth(), most)
-    figure.set_figheight(figure.get_figheight() + 0.18 * (-(-len(names) // across) - 1))
-    figure.legend(handles, names, loc="outside upper left", ncols=across, frameon=False, fontsize=8.5)
-
-
-def _thresholds(ground_truth: GroundTruth, found: Sequence[RunAnalysis]) -> "Figure | None":
+def _thresholds(runs: Sequence[tuple[str, IouErrors]]) -> Figure:
     """The AP and each error along the threshold, a panel each and a line a run."""
-    import seaborn as sns
-
-    every = [(one.run.name, one.ious) for one in found if one.ious]
     figure = new_figure(WIDTH, 3.4)
     layout: Any = [["AP", *ERRORS[:3]], ["AP", *ERRORS[3:]]]
     axes: dict[str, Axes] = figure.subplot_mosaic(layout, sharex=True, width_ratios=[1.5, 1, 1, 1])
-    palette = sns.color_palette("colorblind", len(every))
+    palette = sns.color_palette("colorblind", len(runs))
     for name, axis in axes.items():
-        for number, (run, ious) in enumerate(every):
+        for number, (run, ious) in enumerate(runs):
             values = ious.ap if name == "AP" else ious.delta_ap[name]
             style = {"color": palette[number], "marker": MARKS[number % len(MARKS)], "markersize": 3, "lw": 1.2}
             axis.plot(ious.ious, values, label=f"{label(run)}  (mean AP {ious.mean_ap:.1f})", **style)
@@ -312,28 +286,25 @@ def _thresholds(ground_truth: GroundTruth, found: Sequence[RunAnalysis]) -> "Fig
         low, high = axis.get_ylim()
         axis.set_ylim(0 if low > -0.1 * high else low, high)
         axis.set_xticks([0.5, 0.6, 0.7, 0.8, 0.9], [".5", ".6", ".7", ".8", ".9"])
-        _plain(axis)
-        axis.tick_params(labelsize=7.5, labelbottom=name not in ERRORS[:3])
+        _plain(axis, labelsize=7.5, labelbottom=name not in ERRORS[:3])
     _legend_above(figure, [axes["AP"]])
     figure.supxlabel("IoU from which a detection is right", fontsize=8.5)
     return figure
 
 
-def _crowding(ground_truth: GroundTruth, found: Sequence[RunAnalysis]) -> "Figure | None":
+def _crowding(runs: Sequence[tuple[str, CrowdingBins]]) -> Figure | None:
     """What became of the objects of each range of crowding, as shares, a panel a run."""
-    every = [(one.run.name, one.crowding) for one in found if one.crowding]
-    if not every[0][1].objects.any():
+    if not runs[0][1].objects.any():
         return None
     kinds = [i for i in range(len(OUTCOME_NAMES)) if i != IGNORED]
-    figure = new_figure(WIDTH if len(every) > 1 else 4.8, 2.2 * _rows(len(every)) + 0.4)
-    for place, (axis, (run, bins)) in enumerate(zip(_panels(figure, len(every), sharey=True), every, strict=True)):
+    figure = new_figure(WIDTH if len(runs) > 1 else 4.8, 2.2 * _rows(len(runs)) + 0.4)
+    for place, (axis, (run, bins)) in enumerate(zip(_panels(figure, len(runs), sharey=True), runs, strict=True)):
         filled = np.flatnonzero(bins.objects)
         below: Floats = np.zeros(len(filled))
         for i in kinds:
             share = 100 * bins.outcome[filled, i] / bins.objects[filled]
-            axis.bar(
-                range(len(filled)), share, bottom=below, color=FATE_COLORS[i], label=OUTCOME_NAMES[i], width=0.78, lw=0
-            )
+            style: dict[str, Any] = {"color": OUTCOME_COLORS[i], "label": OUTCOME_NAMES[i], "width": 0.78, "lw": 0}
+            axis.bar(range(len(filled)), share, bottom=below, **style)
             below = below + share
         for x, b in enumerate(filled):
             axis.text(x, 101, f"{bins.objects[b]:,}", ha="center", va="bottom", fontsize=6.5, color="0.35")
@@ -354,11 +325,10 @@ def _range(name: str) -> str:
     return "–".join(end.removeprefix("0") or "0" for end in name.split("-"))
 
 
-def _confusion(ground_truth: GroundTruth, found: Sequence[RunAnalysis]) -> "Figure | None":
+def _confusion(categories: Sequence[str], runs: Sequence[tuple[str, Confusion]]) -> Figure | None:
     """Detections on objects of the classes whose confusion costs most, shaded by their share of the row."""
-    every = [(one.run.name, one.confusion) for one in found if one.confusion]
-    weight: Floats = np.zeros(len(ground_truth.category_id))
-    for _, confusion in every:
+    weight: Floats = np.zeros(len(categories))
+    for _, confusion in runs:
         worst = confusion.wrong(MOST_CONFUSED)
         cost = np.zeros(len(worst)) if confusion.cost is None else np.maximum(confusion.cost[worst], 0)
         for classes in (confusion.true[worst], confusion.predicted[worst]):
@@ -367,15 +337,10 @@ def _confusion(ground_truth: GroundTruth, found: Sequence[RunAnalysis]) -> "Figu
     shown = np.sort(shown[weight[shown] > 0])
     if not len(shown):
         return None
-    names = [label(ground_truth.category_name[c], 16) for c in shown]
+    names = [label(categories[c], 16) for c in shown]
     side = 0.9 + 0.25 * (len(shown) + 1)
-    across = min(len(every), 2)
-    down = -(-len(every) // across)
-    figure = new_figure(max(side * across, 4.0), side * down + 0.3)
-    axes = figure.subplots(down, across, squeeze=False).ravel().tolist()
-    for axis in axes[len(every) :]:
-        axis.remove()
-    for axis, (run, confusion) in zip(axes, every, strict=False):
+    figure = new_figure(max(side * min(len(runs), 2), 4.0), side * _rows(len(runs), 2) + 0.3)
+    for axis, (run, confusion) in zip(_panels(figure, len(runs), 2), runs, strict=True):
         whole = np.stack([confusion.row(c) for c in shown.tolist()])
         part = whole[:, shown]
         table = np.concatenate([part, whole.sum(axis=1, keepdims=True) - part.sum(axis=1, keepdims=True)], axis=1)

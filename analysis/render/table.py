@@ -5,7 +5,7 @@ kind are escaped by the writer, numbers are rounded by it, and nothing but the w
 
 >>> table = Table(
 ...     "What it costs",
-...     (Column("class", kind="text"), Column("AP50", precision=1, unit="points")),
+...     (Column("class", kind="text"), Column("AP50", precision=1)),
 ...     (("salt & pepper", 56.42), ("50 % [a_b]", None)),
 ...     notes=("In points.",),
 ... )
@@ -47,23 +47,26 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
-from rich.table import Table as RichTable
 from rich.text import Text
 
+from analysis.render.layout import Width, side_by_side
 from analysis.render.markup import Markup, escaped, join, tag
 
 GAP = 2  # characters between two columns of a terminal
 BAR_WIDTH = 16  # characters of the longest bar in a terminal
+HEAD_WIDTH = 16  # where room is short, a longer head over numbers is wrapped
 MISSING = "-"
 _ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
     c: f"\\{c}" for c in "&%$#_{}"
 }
+# 1.2, +1.2, 41.3 ± 0.4 or 1.2 [0.5, 2.0]
+_NUMBER = re.compile(r"([+-]?[\d.]+)( ± [\d.]+)?( \[[^\]]*\])?")
 _TEX_SYMBOLS = {"±": r"$\pm$", "†": r"$^\dagger$", "Δ": r"$\Delta$", "…": r"\ldots{}"}
 
 
@@ -74,12 +77,14 @@ class Column:
     Attributes:
         name: the head.
         kind: ``text`` stands on the left, ``number`` on the right; a ``bar`` is drawn in terminals alone (its values
-            are lengths), a ``chart`` in HTML alone (its values are :class:`Markup`).
+            are lengths, on one scale in all bars of a table), a ``chart`` in HTML alone (its values are
+            :class:`Markup`).
         precision: decimals of a float; none: as many as it has.
         signed: whether a plus stands before positive numbers.
-        unit: of the numbers, for notes and heads of papers; raw values are in it.
+        unit: of the numbers, printed behind the name; CSV and JSON leave it out.
         key: the name in CSV and JSON, where it differs from ``name``.
         group: a head over several neighbouring columns.
+        attached: stays beside the column before it where a terminal folds the table, as every bar does.
         style: of the head, a style of rich.
         hint: a longer name, shown in HTML when a pointer rests on the head.
         missing: what stands for None and NaN.
@@ -92,9 +97,15 @@ class Column:
     unit: str = ""
     key: str = ""
     group: str = ""
+    attached: bool = False
     style: str = ""
     hint: str | None = None
     missing: str = MISSING
+
+    @property
+    def head(self) -> str:
+        """The name with its unit."""
+        return f"{self.name} {self.unit}" if self.unit else self.name
 
 
 @dataclass(frozen=True)
@@ -109,6 +120,7 @@ class Cell:
         suffix: printed behind it: ``(baseline)``, a mark of significance.
         class_: of the cell in HTML.
         below: in HTML, on a line of its own below the value.
+        hint: shown in HTML when a pointer rests on the cell.
     """
 
     value: str | int | float | None
@@ -118,6 +130,12 @@ class Cell:
     suffix: str = ""
     class_: str = ""
     below: str = ""
+    hint: str | None = None
+
+    @classmethod
+    def of(cls, value: "Value") -> "Cell":
+        """A value as a cell; a cell stays as it is."""
+        return value if isinstance(value, cls) else cls(value)  # type: ignore[arg-type]
 
 
 Value = str | int | float | None | Cell
@@ -128,14 +146,19 @@ Row = tuple[Value, ...] | str  # a string is a heading over the rows that follow
 class Table:
     """Columns, rows and what has to be said about them.
 
+    In a terminal that is too narrow, heads and words are wrapped first; then the columns stand in several parts below
+    each other, those that name the rows repeated in each. No number is ever broken, no name shortened.
+
     Attributes:
         title: the caption; may be empty.
-        columns: the first names the rows.
+        columns: the first ones name the rows.
         rows: a value a column, raw; or one string, a heading over the rows that follow.
         notes: sentences below.
         label: the LaTeX label, without ``tab:``.
-        grouped: equal values of the first column are shown once, with a rule between groups.
+        names: how many columns name a row.
+        grouped: equal values of the first column are shown once, with a rule or a free line between groups.
         wide: in LaTeX over both columns of the page, shrunk to its width.
+        gap: characters between two columns of a terminal.
     """
 
     title: str
@@ -143,67 +166,121 @@ class Table:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     label: str = ""
+    names: int = 1
     grouped: bool = False
     wide: bool = False
+    gap: int = GAP
 
     def __post_init__(self) -> None:
         for row in self.rows:
             if not isinstance(row, str) and len(row) != len(self.columns):
                 raise ValueError(f"table {self.title!r}: a row has {len(row)} cells, not {len(self.columns)}: {row!r}")
 
+    @classmethod
+    def from_records(cls, records: Sequence[Mapping[str, Any]]) -> "Table":
+        """Raw values for CSV: a column a key of the first record, and one a key of a dictionary inside it.
+
+        >>> print(csv_text(Table.from_records([{"run": "a", "count": {"cls": 1, "loc": 2}}])), end="")
+        run,count_cls,count_loc
+        a,1,2
+        """
+        flat = [dict(_flattened(record)) for record in records]
+        columns = tuple(Column(key) for key in (flat[0] if flat else ()))
+        return cls("", columns, tuple(tuple(record.values()) for record in flat))
+
     @property
     def cells(self) -> list[tuple[Value, ...]]:
         """The rows without headings."""
         return [row for row in self.rows if not isinstance(row, str)]
 
+    def with_column(self, at: int, column: Column, values: Sequence[Value]) -> "Table":
+        """The table with one more column; ``values`` are those of the rows, headings left out."""
+        given = iter(values)
+        rows = tuple(row if isinstance(row, str) else (*row[:at], next(given), *row[at:]) for row in self.rows)
+        return replace(self, columns=(*self.columns[:at], column, *self.columns[at:]), rows=rows)
+
+    @property
+    def width(self) -> int:
+        """Characters of a line in a terminal that has room for all columns side by side."""
+        widths = [width.full for width in self._widths().values()]
+        return sum(widths) + self.gap * (len(widths) - 1)
+
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        widths = self._widths()
-        least = widths[0] + max(widths[1:], default=0)
-        return Measurement(least, max(len(self.title), sum(widths))).with_maximum(options.max_width)
+        return Measurement(1, self.width).with_maximum(options.max_width)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self.title:
-            yield Text(self.title, style="bold")
-        for columns in _groups(self._widths(), options.max_width):
-            yield self._part(columns)
+            yield Text(one_line(self.title), style="bold")
+        for widths in side_by_side(self._widths(), self.names, options.max_width, self.gap):
+            yield from self._lines(console, widths)
         for note in self.notes:
             yield Text(one_line(note), style="dim")
 
-    def _widths(self) -> list[int]:
-        """Of each column in a terminal, the gap included."""
-        widths = []
+    def _widths(self) -> dict[int, Width]:
+        """What each column needs in a terminal; charts have none."""
+        widths = {}
         for place, column in enumerate(self.columns):
-            texts = [one_line(column.name), *(_printed(column, row[place]) for row in self.cells)]
-            width = max(Text(text).cell_len for text in texts)
-            widths.append(GAP + (BAR_WIDTH if column.kind == "bar" else 0 if column.kind == "chart" else width))
+            if column.kind == "bar":
+                widths[place] = Width(BAR_WIDTH, BAR_WIDTH, attached=True)
+            elif column.kind != "chart":
+                head, words = Text(one_line(column.head)), column.kind == "text"
+                texts = [_printed(column, row[place]) for row in self.cells]
+                texts += [one_line(row) for row in self.rows if isinstance(row, str) and self._heads_words(place)]
+                cells = max((Text(text).cell_len for text in texts), default=0)
+                longest = max((Text(word).cell_len for word in head.plain.split()), default=0)
+                wrapped = max(cells, head.cell_len if words else min(longest, HEAD_WIDTH))
+                widths[place] = Width(max(cells, head.cell_len), wrapped, words, column.attached)
         return widths
 
-    def _part(self, columns: Sequence[int]) -> RichTable:
-        table = RichTable(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
-        shown = [place for place in columns if self.columns[place].kind != "chart"]
-        for place in shown:
-            column = self.columns[place]
-            head = Text(one_line(column.name), style=column.style)
-            table.add_column(head, justify="right" if column.kind == "number" else "left", no_wrap=place > 0)
-        longest = {place: _longest(self.cells, place) for place in shown if self.columns[place].kind == "bar"}
-        before: Value = None
-        for row in self.rows:
+    def _heads_words(self, place: int) -> bool:
+        """Whether headings stand in this column: in the second one if that holds words; else they cross the table."""
+        return place == self.names == 1 and self.columns[place].kind == "text"
+
+    def _lines(self, console: Console, widths: Mapping[int, int]) -> Iterator[Text]:
+        """A part of the table: its heads, then its rows, cells wrapped to the widths of their columns."""
+        heads = {place: self.columns[place] for place in widths}
+        texts = {place: Text(one_line(head.head), f"bold {head.style}".strip()) for place, head in heads.items()}
+        yield from self._wrapped(console, texts, widths) if self.cells else ()
+        bars = [place for place, column in enumerate(self.columns) if column.kind == "bar"]
+        longest = max((float(_raw(row[place]) or 0) for row in self.cells for place in bars), default=0.0)
+        heading_places = [place for place in widths if self._heads_words(place)]
+        for row, begins, repeated in _groups(self):
+            if begins:
+                yield Text("")
             if isinstance(row, str):
-                table.add_row(Text(one_line(row), style="dim"))
-                continue
-            repeated = self.grouped and before is not None and row[0] == before
-            if self.grouped and before is not None and not repeated:
-                table.add_row()
-            cells = []
-            for place in shown:
-                column, value = self.columns[place], row[place]
-                if column.kind == "bar":
-                    cells.append(_bar(_raw(value), longest[place], column.style))
-                else:
-                    cells.append(Text("") if repeated and place == 0 else _styled(column, value))
-            table.add_row(*cells)
-            before = row[0]
-        return table
+                heading = Text(one_line(row), style="dim")
+                places = dict.fromkeys(heading_places, heading)
+                yield from self._wrapped(console, places, widths) if places else [heading]
+            else:
+                cells = {place: _styled(heads[place], row[place], longest) for place in widths}
+                yield from self._wrapped(console, cells | {0: Text("")} if repeated else cells, widths)
+
+    def _wrapped(self, console: Console, cells: Mapping[int, Text], widths: Mapping[int, int]) -> Iterator[Text]:
+        """The lines of one row."""
+        wrapped = {
+            place: list(cells.get(place, Text("")).wrap(console, width, overflow="fold"))
+            for place, width in widths.items()
+        }
+        for number in range(max(map(len, wrapped.values()))):
+            line = Text(no_wrap=True, overflow="ignore")
+            for place, width in widths.items():
+                cell = wrapped[place][number] if number < len(wrapped[place]) else Text("")
+                cell.rstrip()
+                cell.justify = "right" if self.columns[place].kind == "number" else "left"
+                cell.align(cell.justify, width)
+                line.append_text(cell).append(" " * self.gap)
+            line.rstrip()
+            yield line
+
+
+def _groups(table: Table) -> Iterator[tuple[Row, bool, bool]]:
+    """Each row, whether it begins a new group, and whether its first value is that of the row before."""
+    before: Value = None
+    for number, row in enumerate(table.rows):
+        first = None if isinstance(row, str) else row[0]
+        repeated = table.grouped and number > 0 and first == before
+        yield row, table.grouped and number > 0 and not repeated, repeated
+        before = first
 
 
 def best(values: Sequence[float | None], column: Column, *, low: bool = False) -> list[Value]:
@@ -223,9 +300,9 @@ def best(values: Sequence[float | None], column: Column, *, low: bool = False) -
 
 def markdown(table: Table) -> str:
     """The table as GitHub's Markdown, the notes below; the title is left to the caller's heading."""
-    shown = [place for place, column in enumerate(table.columns) if column.kind in ("text", "number")]
+    shown = _in_print(table)
     columns = [table.columns[place] for place in shown]
-    lines = [_markdown_row(escape_markdown(_grouped_name(column)) for column in columns)]
+    lines = [_markdown_row(escape_markdown(f"{column.group} {column.head}".strip()) for column in columns)]
     lines.append("|" + "".join("---|" if column.kind == "text" else "---:|" for column in columns))
     for row in table.rows:
         if isinstance(row, str):
@@ -237,19 +314,17 @@ def markdown(table: Table) -> str:
 
 def latex(table: Table) -> str:
     r"""The table for papers: booktabs, caption, ``\label``, spanning heads, the notes below it."""
-    shown = [place for place, column in enumerate(table.columns) if column.kind in ("text", "number")]
+    shown = _in_print(table)
     columns = [table.columns[place] for place in shown]
-    body, before = [], None
-    for number, row in enumerate(table.rows):
+    body = []
+    for row, begins, repeated in _groups(table):
+        if begins:
+            body.append(r"\midrule")
         if isinstance(row, str):
             body.append(rf"\multicolumn{{{len(shown)}}}{{l}}{{\emph{{{escape_latex(row)}}}}} \\")
-            continue
-        repeated = table.grouped and row[0] == before
-        if table.grouped and number and not repeated:
-            body.append(r"\midrule")
-        cells = [_latex_cell(table.columns[place], row[place]) for place in shown]
-        body.append(" & ".join(["" if repeated else cells[0], *cells[1:]]) + r" \\")
-        before = row[0]
+        else:
+            cells = [_latex_cell(table.columns[place], row[place]) for place in shown]
+            body.append(" & ".join(["" if repeated else cells[0], *cells[1:]]) + r" \\")
     form = "".join("l" if column.kind == "text" else "r" for column in columns)
     environment = "table*" if table.wide else "table"
     lines = [
@@ -262,7 +337,7 @@ def latex(table: Table) -> str:
         rf"\begin{{tabular}}{{{form}}}",
         r"\toprule",
         *_latex_groups(columns),
-        " & ".join(escape_latex(column.name) for column in columns) + r" \\",
+        " & ".join(escape_latex(column.head) for column in columns) + r" \\",
         r"\midrule",
         *body,
         r"\bottomrule",
@@ -276,25 +351,16 @@ def latex(table: Table) -> str:
 
 def records(table: Table) -> list[dict[str, Any]]:
     """The rows as dictionaries of raw values, for JSON; NaN and infinity become None."""
-    shown = [(place, column) for place, column in enumerate(table.columns) if column.kind in ("text", "number")]
-    return [
-        {
-            column.key or column.name: None
-            if isinstance(raw := _raw(row[place]), float) and not math.isfinite(raw)
-            else raw
-            for place, column in shown
-        }
-        for row in table.cells
-    ]
+    keys = {place: table.columns[place].key or table.columns[place].name for place in _in_print(table)}
+    return [{key: _finite(row[place]) for place, key in keys.items()} for row in table.cells]
 
 
 def csv_text(table: Table) -> str:
     """The rows as CSV, raw values under a head of keys; empty where there is no value."""
     stream = io.StringIO()
-    shown = [column for column in table.columns if column.kind in ("text", "number")]
-    writer = csv.DictWriter(stream, [column.key or column.name for column in shown], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records(table))
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(table.columns[place].key or table.columns[place].name for place in _in_print(table))
+    writer.writerows(row.values() for row in records(table))
     return stream.getvalue()
 
 
@@ -310,8 +376,8 @@ def html(table: Table, *, class_: str | None = None, quiet: bool = False, sortab
     shown = [(place, column) for place, column in enumerate(table.columns) if column.kind != "bar"]
     heads = []
     for _, column in shown:
-        title: Markup | str = column.name
-        title = tag("button", title, type="button", class_="sort") if sortable else title
+        sorts = sortable and column.kind != "chart"
+        title = tag("button", column.head, type="button", class_="sort") if sorts else column.head
         class_of_head = "num" if column.kind == "number" else None
         heads.append(tag("th", title, scope="col", class_=class_of_head, title=column.hint))
     rows = []
@@ -360,6 +426,19 @@ def escape_latex(text: str) -> str:
     return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped
 
 
+def _in_print(table: Table) -> list[int]:
+    """The places of the columns that hold values, not drawings."""
+    return [place for place, column in enumerate(table.columns) if column.kind in ("text", "number")]
+
+
+def _flattened(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{prefix}{key}_")
+        else:
+            yield f"{prefix}{key}", value
+
+
 def _raw(value: Value) -> str | int | float | None:
     return value.value if isinstance(value, Cell) else value
 
@@ -376,7 +455,7 @@ def _is_missing(value: Value) -> bool:
 
 def _printed(column: Column, value: Value) -> str:
     """A value as people read it, in every format but CSV and JSON; never a negative zero."""
-    cell = value if isinstance(value, Cell) else Cell(value)
+    cell = Cell.of(value)
     if cell.text is not None:
         text = cell.text
     elif _is_missing(cell):
@@ -391,56 +470,21 @@ def _printed(column: Column, value: Value) -> str:
     return one_line(text + cell.suffix)
 
 
-def _styled(column: Column, value: Value) -> Text:
-    cell = value if isinstance(value, Cell) else Cell(value)
+def _styled(column: Column, value: Value, longest: float) -> Text:
+    """A cell in a terminal; ``longest`` is the length that fills a bar."""
+    cell = Cell.of(value)
+    if column.kind == "bar":
+        return Text(_bar(float(cell.value or 0), longest), style=cell.style or column.style)
     text = Text(_printed(column, replace(cell, suffix="")), style=f"{'bold ' * cell.bold}{cell.style}".strip())
     if cell.suffix:
         text.append(one_line(cell.suffix), style="dim")
     return text
 
 
-def _longest(rows: Sequence[tuple[Value, ...]], place: int) -> float:
-    lengths = [raw for row in rows if isinstance(raw := _raw(row[place]), int | float) and not math.isnan(raw)]
-    return max(lengths, default=0.0)
-
-
-def _bar(value: str | float | None, longest: float, color: str) -> Text:
-    length = value if isinstance(value, int | float) else 0.0
-    eighths = round(max(length, 0.0) / longest * BAR_WIDTH * 8) if longest > 0 else 0
-    full, part = divmod(eighths, 8)
-    return Text(("█" * full + " ▏▎▍▌▋▊▉"[part].strip()).ljust(BAR_WIDTH), style=color)
-
-
-def _groups(widths: Sequence[int], room: int) -> list[list[int]]:
-    """Columns that stand side by side, the first column in each group: as few groups as fit, as even as can be.
-
-    >>> _groups([10, 8, 8, 8, 8], 34)
-    [[0, 1, 2], [0, 3, 4]]
-    >>> _groups([10, 8, 8], 100)
-    [[0, 1, 2]]
-    """
-    found = _packed(widths, room)
-    for narrower in range(room - 1, 0, -1):
-        tried = _packed(widths, narrower)
-        if len(tried) > len(found):
-            break
-        found = tried
-    return found
-
-
-def _packed(widths: Sequence[int], room: int) -> list[list[int]]:
-    groups, used = [[0]], widths[0]
-    for column, width in enumerate(widths[1:], 1):
-        if used + width - GAP > room and len(groups[-1]) > 1:  # no gap after the last one
-            groups.append([0])
-            used = widths[0]
-        groups[-1].append(column)
-        used += width
-    return groups
-
-
-def _grouped_name(column: Column) -> str:
-    return f"{column.group} {column.name}".strip()
+def _bar(length: float, longest: float) -> str:
+    """Block characters for a length, in eighths of a character."""
+    full, part = divmod(round(max(length, 0.0) / longest * BAR_WIDTH * 8) if longest > 0 else 0, 8)
+    return "█" * full + " ▏▎▍▌▋▊▉"[part].strip()
 
 
 def _markdown_row(cells: Iterable[str]) -> str:
@@ -448,22 +492,24 @@ def _markdown_row(cells: Iterable[str]) -> str:
 
 
 def _markdown_cell(column: Column, value: Value) -> str:
-    text = escape_markdown(_printed(column, value))
-    return f"**{text}**" if isinstance(value, Cell) and value.bold and text else text
+    cell = Cell.of(value)
+    text = _printed(column, replace(cell, suffix=""))
+    text = text if _NUMBER.fullmatch(text) else escape_markdown(text)
+    return (f"**{text}**" if cell.bold and text else text) + escape_markdown(cell.suffix.rstrip())
 
 
 def _latex_cell(column: Column, value: Value) -> str:
-    text = _printed(column, value)
-    if text == MISSING:
+    """A value, as mathematics where it has a sign, a half width or an interval behind it."""
+    cell = Cell.of(value)
+    text, suffix = _printed(column, replace(cell, suffix="")), escape_latex(cell.suffix.strip())
+    if text == column.missing and _is_missing(cell):
         return "--"
-    if column.kind == "number" and re.match(r"[+-]\d", text):
-        text = "$" + text.replace("±", r"\pm").replace("%", r"\%") + "$"
-        bold = r"\boldmath"
-    else:
-        text, bold = escape_latex(text), ""
-    if isinstance(value, Cell) and value.bold and text:
-        return rf"\textbf{{{bold}{text}}}"
-    return text
+    number = _NUMBER.fullmatch(text) if column.kind == "number" else None
+    if number is None or not (text[0] in "+-" or number[2] or number[3]):
+        return (rf"\textbf{{{escape_latex(text)}}}" if cell.bold and text else escape_latex(text)) + suffix
+    figures = rf"\mathbf{{{number[1]}}}" if cell.bold else number[1]
+    half, interval = (number[2] or "").replace("±", r"\pm"), (number[3] or "").replace(" ", r"\ ", 1)
+    return f"${figures}{half}{interval}${suffix}"
 
 
 def _latex_groups(columns: Sequence[Column]) -> list[str]:
@@ -483,15 +529,19 @@ def _latex_groups(columns: Sequence[Column]) -> list[str]:
 
 
 def _html_content(column: Column, value: Value) -> Markup:
-    cell = value if isinstance(value, Cell) else Cell(value)
-    text = cell.value if isinstance(cell.value, Markup) else escaped(_printed(column, replace(cell, suffix="")))
-    suffix = tag("span", cell.suffix, class_="dim") if cell.suffix else None
+    cell = Cell.of(value)
+    text = escaped(_printed(column, replace(cell, suffix="")))
+    if isinstance(cell.value, Markup):
+        text = cell.value
+    elif cell.text is None and _is_missing(cell) and column.missing == MISSING:
+        text = escaped("–")
+    suffix = tag("span", cell.suffix, class_="dim") if cell.suffix.strip() else None
     below = tag("span", cell.below, class_="interval") if cell.below else None
     return join([tag("b", text) if cell.bold and column.kind == "text" else text, suffix, below])
 
 
 def _html_cell(column: Column, value: Value) -> Markup:
-    cell = value if isinstance(value, Cell) else Cell(value)
+    cell = Cell.of(value)
     if column.kind == "chart":
         return tag("td", _html_content(column, cell), class_="plot")
     classes = " ".join(filter(None, ["num" * (column.kind == "number"), "lead" * cell.bold, cell.class_]))
@@ -499,4 +549,4 @@ def _html_cell(column: Column, value: Value) -> Markup:
     if column.kind == "number":
         known = isinstance(cell.value, int | float) and not _is_missing(cell)
         sorted_by = round(float(cell.value), 4) if known else -1e9  # type: ignore[arg-type]
-    return tag("td", _html_content(column, cell), class_=classes or None, data_value=sorted_by)
+    return tag("td", _html_content(column, cell), class_=classes or None, data_value=sorted_by, title=cell.hint)

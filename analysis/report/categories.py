@@ -1,12 +1,25 @@
 """The sections about classes: what each loses, and which is taken for which."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from analysis.arrays import Floats, Ints
 from analysis.evaluation.error_types import ERRORS, ap_name
 from analysis.render.markup import Child, Markup, join, tag
-from analysis.report.charts import Scale, bar, dots, legend, run_class, run_letter, shade
-from analysis.report.components import Column, note, number, plot, row_head, run_name, said, scrolling, table, tabs
+from analysis.render.slices import class_table, confusion_table
+from analysis.render.table import Cell, Column, Table, html
+from analysis.report.charts import Scale, bar, dots, legend, run_class, shade
+from analysis.report.components import (
+    chart_column,
+    note,
+    run_columns,
+    run_name,
+    scrolling,
+    shaded,
+    tabs,
+    takeaway_list,
+)
 from analysis.report.page import Section
 from analysis.report.report_data import ReportData, RunData
 
@@ -20,16 +33,16 @@ def per_class(data: ReportData) -> Section:
     name = ap_name(data.settings.iou)
     known = np.flatnonzero(data.objects > 0)
     ap = np.array([np.nan_to_num(one.classes.ap[known]) for one in data.runs])
-    panels: list[tuple[Child, Markup]] = []
+    panels: dict[Child, Markup] = {}
     if len(data.runs) > 1:
-        panels.append(("All runs", _side_by_side(data, _lowest(known, ap.min(axis=0)), name)))
+        panels["All runs"] = _side_by_side(data, _lowest(known, ap.min(axis=0)), name)
     for place, one in enumerate(data.runs):
-        panels.append((run_name(place, one.name), _of_run(data, place, _lowest(known, ap[place]), name)))
+        panels[run_name(place, one.name)] = _of_run(data, place, _lowest(known, ap[place]), name)
     explained = (
         f"Sorted by {name}, the lowest first; press a column's head to sort by it. For an error: the change of the "
         f"class's own {name} when it is fixed everywhere."
     )
-    parts = [said(data, "class"), tag("p", explained)]
+    parts = [takeaway_list(data, "class"), tag("p", explained)]
     if len(known) > MOST_ROWS:
         parts.append(note(f"The {MOST_ROWS} lowest of {len(known):,} classes."))
     without = len(data.objects) - len(known)
@@ -45,75 +58,50 @@ def _lowest(categories: Ints, ap: Floats) -> Ints:
 
 
 def _side_by_side(data: ReportData, shown: Ints, name: str) -> Markup:
-    columns = [
-        Column("Class", sorts=True),
-        Column("Objects", number=True, sorts=True),
-        Column(f"{name}, 0 to 100"),
-        *(Column(run_letter(place), number=True, sorts=True, hint=run) for place, run in enumerate(data.names)),
-    ]
     rows = []
     for c in shown.tolist():
         values = [float(one.classes.ap[c]) for one in data.runs]
-        title = data.ground_truth.category_name[c]
-        cells = [row_head(title), number(data.objects[c]), plot(dots(values, Scale(0, 100)))]
-        rows.append([*cells, *(number(value, 1) for value in values)])
-    content = table(columns, rows, class_="sortable wide")
-    return join([legend(data.names), scrolling(content, f"{name} of every class and run")])
+        chart = dots(values, Scale(0, 100))
+        rows.append((data.ground_truth.category_name[c], int(data.objects[c]), chart, *values))
+    columns = (Column("Class", kind="text"), Column("Objects"), chart_column(f"{name}, 0 to 100", silent=False))
+    table = Table("", (*columns, *run_columns(data, 1)), tuple(rows))
+    content = scrolling(table, f"{name} of every class and run", "sortable wide", sortable=True)
+    return join([legend(data.names), content])
 
 
 def _of_run(data: ReportData, place: int, shown: Ints, name: str) -> Markup:
-    classes = data.runs[place].classes
-    delta = classes.delta_ap
-    most = max(float(np.nanmax(delta[error][shown], initial=0)) for error in ERRORS)
-    columns = [
-        Column("Class", sorts=True),
-        Column("Objects", number=True, sorts=True),
-        Column(f"{name} as a bar", silent=True),
-        *(Column(title, number=True, sorts=True) for title in (name, *ERRORS)),
-    ]
-    rows = []
-    for c in shown.tolist():
-        ap = float(classes.ap[c])
-        gains = [float(delta[error][c]) for error in ERRORS]
-        cells = [row_head(data.ground_truth.category_name[c]), number(data.objects[c])]
-        cells += [plot(bar(float(np.nan_to_num(ap)), Scale(0, 100), run_class(place))), number(ap, 1, "lead")]
-        rows.append([*cells, *(number(value, 1, shade(value, most)) for value in gains)])
-    content = table(columns, rows, class_="sortable shades wide")
-    return scrolling(content, f"Classes of {data.runs[place].name}")
+    one = data.runs[place]
+    most = max(float(np.nanmax(one.classes.delta_ap[error][shown], initial=0)) for error in ERRORS)
+    scores = np.nan_to_num(one.classes.ap[shown]).tolist()
+    bars = [bar(ap, Scale(0, 100), run_class(place)) for ap in scores]
+    table = replace(class_table([(one.name, one.classes)], chosen=shown.tolist()), title="")
+    table = shaded(table, ERRORS, most).with_column(2, chart_column(f"{name} as a bar"), bars)
+    return scrolling(table, f"Classes of {one.name}", "sortable shades wide", sortable=True)
 
 
 def confusion(data: ReportData) -> Section:
     """Which class is taken for which, by run: the commonest pairs, and a matrix of the classes concerned."""
-    panels: list[tuple[Child, Markup]] = [
-        (run_name(place, one.name), _confusion_of(data, place)) for place, one in enumerate(data.runs)
-    ]
+    panels: dict[Child, Markup] = {
+        run_name(place, one.name): _confusion_of(data, place) for place, one in enumerate(data.runs)
+    }
     explained = (
         f"Detections in the right place (IoU {data.settings.iou:g} or more) with the wrong class, whether or not "
         "their object was also found rightly."
     )
-    body = join([tag("p", explained), said(data, "confusion"), tabs("confusion", panels)])
+    body = join([tag("p", explained), takeaway_list(data, "confusion"), tabs("confusion", panels)])
     return Section("confusion", "Confusion", "Which class is taken for which", body)
 
 
 def _confusion_of(data: ReportData, place: int) -> Markup:
-    names, one = data.ground_truth.category_name, data.runs[place]
-    pairs = one.confusion.most_confused(MOST_PAIRS)
-    if not pairs:
+    one = data.runs[place]
+    table = confusion_table(data.ground_truth, data.settings, [(one.name, one.confusion)], MOST_PAIRS)
+    if not table.rows:
         return note("No detection has the right place and a wrong class.")
-    scale = Scale.over([count for _, _, count, _ in pairs])
-    rows = [
-        [
-            row_head(join([names[true], tag("span", " taken for ", class_="dim"), names[predicted]])),
-            plot(bar(count, scale, run_class(place))),
-            number(count, 0, "lead"),
-            number(objects, 0, "dim"),
-        ]
-        for true, predicted, count, objects in pairs
-    ]
-    columns = [Column("Pair"), Column("As a bar", silent=True)]
-    columns += [Column(title, number=True) for title in ("Detections", "Lost")]
-    listed = table(columns, rows, caption="The commonest, and the objects lost to each", class_="bars pairs")
-    return tag("div", listed, _matrix(names, one), class_="beside")
+    counts = one.confusion.count[one.confusion.wrong(MOST_PAIRS)].tolist()
+    bars = [bar(count, Scale.over(counts), run_class(place)) for count in counts]
+    table = table.with_column(2, chart_column("As a bar"), bars)
+    listed = html(replace(table, title="The commonest, and the objects lost to each"), class_="bars pairs")
+    return tag("div", listed, _matrix(data.ground_truth.category_name, one), class_="beside")
 
 
 def _matrix(names: list[str], one: RunData) -> Markup:
@@ -124,16 +112,16 @@ def _matrix(names: list[str], one: RunData) -> Markup:
     chosen = np.sort(np.argsort(-weight, kind="stable")[: min(MATRIX_SIDE, int((weight > 0).sum()))]).tolist()
     most = float(wrong.max())
 
-    def cell(true: int, predicted: int) -> Markup:
+    def cell(true: int, predicted: int) -> Cell:
         if true == predicted:
-            return tag("td", class_="same")
+            return Cell(None, "", class_="same")
         count = int(wrong[true, predicted])
-        hint = f"{names[true]} taken for {names[predicted]}: {count:,}"
         colour = shade(float(np.sqrt(count / most)), 1.0)  # the root, for few to be seen beside many
-        return tag("td", f"{count:,}" if count else "", class_=f"num {colour}", title=hint)
+        hint = f"{names[true]} taken for {names[predicted]}: {count:,}"
+        return Cell(count, None if count else "", class_=colour, hint=hint)
 
-    columns = [Column(tag("span", "is ↓ taken for →", class_="corner"))]
-    columns += [Column(tag("span", names[c], class_="upright")) for c in chosen]
-    rows = [[row_head(names[true]), *(cell(true, predicted) for predicted in chosen)] for true in chosen]
-    content = table(columns, rows, caption=f"The {len(chosen)} classes most concerned", class_="matrix")
-    return scrolling(content, f"Confusion matrix of {one.name}")
+    corner = Column(tag("span", "is ↓ taken for →", class_="corner"), kind="text")
+    columns = (corner, *(Column(tag("span", names[c], class_="upright")) for c in chosen))
+    rows = tuple((names[true], *(cell(true, predicted) for predicted in chosen)) for true in chosen)
+    table = Table(f"The {len(chosen)} classes most concerned", columns, rows)
+    return scrolling(table, f"Confusion matrix of {one.name}", "matrix")

@@ -1,31 +1,29 @@
-"""The section that holds every other run against the baseline: differences, what stands, how objects moved."""
+"""The section that holds every other run against the baseline: differences, their significance, how objects moved."""
+
+from dataclasses import replace
 
 import numpy as np
 
 from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
-from analysis.render.comparison import interval_text, p_text, resampled_sentence
-from analysis.render.comparison_tables import findings, moved, of_whom
-from analysis.render.errors import MEANINGS
+from analysis.render.comparison import categories_table, clear_categories, difference_rows, transitions_table
 from analysis.render.markup import Child, Markup, join, tag
-from analysis.report.charts import Scale, estimate_line, run_class, shade
+from analysis.render.table import Table
+from analysis.render.takeaways import comparison_takeaways, resampled_sentence, transition_takeaways
+from analysis.report.charts import Scale, estimate_line, run_class
 from analysis.report.components import (
-    Column,
-    code_and_text,
+    chart_column,
     limits,
     note,
-    number,
-    plot,
-    row_head,
     run_name,
     scrolling,
     sentence,
-    table,
+    shaded,
     tabs,
 )
 from analysis.report.page import Section
 from analysis.report.report_data import ReportData
 from analysis.stats.compare import Comparison, OutcomeTransitions, VsBaseline, moves_between
-from analysis.stats.intervals import Difference
+from analysis.stats.intervals import Difference, Interval
 
 MOST_CATEGORIES = 10
 
@@ -34,20 +32,21 @@ def against_baseline(data: ReportData) -> list[Section]:
     """One section where there are several runs, none where there is one."""
     if len(data.runs) < 2:
         return []
-    found = data.comparison
     base = data.runs[data.baseline]
-    others = [place for place in range(len(data.runs)) if place != data.baseline]
-    panels: list[tuple[Child, Markup]] = []
     scale = _scale(data)
-    said = dict(zip((one.name for one in found.vs_baseline), findings(found), strict=True)) if found else {}
-    for place in others:
-        one = data.runs[place]
-        vs_baseline = _against(data, one.name)
+    takeaways = (
+        dict(zip(_vs_baseline(data), comparison_takeaways(data.comparison), strict=True)) if data.comparison else {}
+    )
+    panels: dict[Child, Markup] = {}
+    for place, one in enumerate(data.runs):
+        if place == data.baseline:
+            continue
+        vs_baseline = _vs_baseline(data).get(one.name)
         parts = [_differences(data, place, scale)]
         if vs_baseline is not None:
-            parts = [tag("p", said[one.name], class_="verdict"), *parts, _categories(data, vs_baseline)]
-        parts.append(_moves(data, one.name, moves_between(base.breakdown, one.breakdown)))
-        panels.append((run_name(place, one.name), join(parts)))
+            parts = [tag("p", takeaways[one.name], class_="verdict"), *parts, _categories(data, vs_baseline)]
+        parts.append(_transitions(data, one.name, moves_between(base.breakdown, one.breakdown)))
+        panels[run_name(place, one.name)] = join(parts)
     body = join([*_explained(data), tabs("comparison", panels)])
     return [Section("comparison", "Comparison", f"Against {base.name}", body)]
 
@@ -83,16 +82,15 @@ def _scale(data: ReportData) -> Scale:
     return Scale(-reach, reach) if reach > 0 else Scale(-1.0, 1.0)
 
 
-def _against(data: ReportData, name: str) -> VsBaseline | None:
-    """What resampling says of a run; none where the images were not resampled, or this run has no seed in common."""
-    vs_baseline = data.comparison.vs_baseline if data.comparison else ()
-    return next((one for one in vs_baseline if one.name == name), None)
+def _vs_baseline(data: ReportData) -> dict[str, VsBaseline]:
+    """What resampling says of a run; nothing where there was none, or the run has no seed in common."""
+    return {one.name: one for one in data.comparison.vs_baseline} if data.comparison else {}
 
 
 def _numbers(data: ReportData, place: int) -> dict[str, Difference]:
     """Every difference of a run to the baseline; without resampling the values alone."""
     base, one = data.runs[data.baseline], data.runs[place]
-    vs_baseline = _against(data, one.name)
+    vs_baseline = _vs_baseline(data).get(one.name)
     if vs_baseline is not None:
         return vs_baseline.differences
     name, nan = ap_name(data.settings.iou), float("nan")
@@ -105,73 +103,45 @@ def _numbers(data: ReportData, place: int) -> dict[str, Difference]:
 
 
 def _differences(data: ReportData, place: int, scale: Scale) -> Markup:
+    base, other, numbers = data.names[data.baseline], data.names[place], _numbers(data, place)
+    table = difference_rows(data.settings, base, [(other, numbers)], explain=True)
     name = ap_name(data.settings.iou)
-    columns = [Column("Number"), Column("Difference as a line", silent=True), Column("Difference", number=True)]
-    resampled = _against(data, data.names[place]) is not None
-    columns += [Column("p", number=True), Column("Stands")] if resampled else []
-    rows = []
-    for key, known in _numbers(data, place).items():
-        meaning = MEANINGS.get(key, "mean over IoU 0.50 to 0.95" if key == "AP" else "average precision")
-        cells = [row_head(code_and_text(key.upper() if key in SPECIAL else key, meaning))]
-        cells.append(plot(estimate_line(known.value, limits(known), scale, run_class(place))))
-        cells.append(tag("td", interval_text(known, sign=True), class_="num lead" if known.significant else "num"))
-        if resampled:
-            cells += [
-                tag("td", p_text(known.p), class_="num dim"),
-                tag("td", "●" if known.significant else "", class_="mid"),
-            ]
-        rows.append(cells)
-    base, other = data.names[data.baseline], data.names[place]
     caption = f"{other} minus {base}, points; of an error: more of the {name} is lost to it"
-    return scrolling(table(columns, rows, caption=caption, class_="wide differences"), caption)
+    return _with_lines(replace(table, title=caption), list(numbers.values()), scale, place, caption)
+
+
+def _with_lines(table: Table, values: list[Interval], scale: Scale, place: int, label: str) -> Markup:
+    """A table with each number and its interval drawn, in its third column."""
+    lines = [estimate_line(known.value, limits(known), scale, run_class(place)) for known in values]
+    return scrolling(table.with_column(2, chart_column("Difference as a line"), lines), label, "wide differences")
 
 
 def _categories(data: ReportData, vs_baseline: VsBaseline) -> Markup:
     """The classes that differ most among those whose interval leaves out 0."""
+    assert data.comparison is not None
+    table = categories_table(data.ground_truth, data.comparison, vs_baseline, MOST_CATEGORIES)
+    title, remark = tag("h3", table.title), note(sentence(*table.notes))
     name = ap_name(data.settings.iou)
-    of = vs_baseline.categories[name]
-    clear = np.flatnonzero((of.low > 0) | (of.high < 0))
-    title = tag("h3", f"Classes whose {name} differs, {of_whom(vs_baseline)}")
-    if not len(clear):
-        return join([title, note("None whose interval leaves out 0.")])
-    chosen = clear[np.argsort(-np.abs(of.value[clear]), kind="stable")][:MOST_CATEGORIES]
-    place = data.names.index(vs_baseline.name)
+    of, chosen = vs_baseline.categories[name], clear_categories(vs_baseline, name)[:MOST_CATEGORIES]
+    if not len(chosen):
+        return join([title, note("None whose interval leaves out 0."), remark])
     reach = float(np.abs([of.low[chosen], of.high[chosen]]).max())
-    rows = []
-    for c in chosen.tolist():
-        known = Difference(float(of.value[c]), float(of.low[c]), float(of.high[c]), 0.0)
-        cells = [row_head(data.ground_truth.category_name[c]), number(data.objects[c])]
-        cells.append(plot(estimate_line(known.value, limits(known), Scale(-reach, reach), run_class(place))))
-        rows.append([*cells, tag("td", interval_text(known, sign=True), class_="num")])
-    columns = [Column("Class"), Column("Objects", number=True), Column("Difference as a line", silent=True)]
-    content = table([*columns, Column("Difference", number=True)], rows, class_="wide differences")
-    looked_at = f"{len(clear):,} of {int((data.objects > 0).sum()):,} classes have an interval that leaves out 0; "
-    return join(
-        [
-            title,
-            scrolling(content, f"Classes of {vs_baseline.name}"),
-            note(f"{looked_at}not corrected for their number."),
-        ]
-    )
+    limits_of = zip(of.value[chosen].tolist(), of.low[chosen].tolist(), of.high[chosen].tolist(), strict=True)
+    values = [Interval(value, low, high, 0.0) for value, low, high in limits_of]
+    place, label = data.names.index(vs_baseline.name), f"Classes of {vs_baseline.name}"
+    return join([title, _with_lines(replace(table, title=""), values, Scale(-reach, reach), place, label), remark])
 
 
-def _moves(data: ReportData, name: str, transitions: OutcomeTransitions) -> Markup:
+def _transitions(data: ReportData, name: str, transitions: OutcomeTransitions) -> Markup:
     """What became of the objects: rows by the baseline, columns by the other."""
     base = data.names[data.baseline]
-    most = max(float(np.where(np.eye(len(transitions.outcomes)), 0, transitions.count).max()), 1.0)
-
-    def cell(before: int, after: int) -> Markup:
-        count = int(transitions.count[before, after])
-        if before == after:
-            return tag("td", f"{count:,}", class_="num same")
-        return tag("td", f"{count:,}" if count else "", class_=f"num {shade(float(np.sqrt(count / most)), 1.0)}")
-
     corner = join([tag("span", f"{base} ↓ "), tag("span", f"{name} →")])
-    columns = [Column(corner), *(Column(outcome, number=True) for outcome in transitions.outcomes)]
-    rows = [
-        [row_head(outcome), *(cell(before, after) for after in range(len(transitions.outcomes)))]
-        for before, outcome in enumerate(transitions.outcomes)
-    ]
-    listed = tag("ul", *(tag("li", sentence(text)) for text in moved(data.ground_truth, transitions, name, base)))
-    content = scrolling(table(columns, rows, class_="shades fates"), f"Fates of objects, {base} and {name}")
+    table = transitions_table(transitions, "")
+    table = replace(table, columns=(replace(table.columns[0], name=corner), *table.columns[1:]))
+    most = float(np.where(np.eye(len(transitions.outcomes)), 0, transitions.count).max())
+    moves = transition_takeaways(data.ground_truth, transitions, name, base)
+    listed = tag("ul", *(tag("li", sentence(text)) for text in moves))
+    content = scrolling(
+        shaded(table, transitions.outcomes, most), f"Fates of objects, {base} and {name}", "shades fates"
+    )
     return join([tag("h3", "What became of the objects"), tag("div", content, listed, class_="beside")])

@@ -4,11 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.evaluation.error_types import ap_name
-from analysis.render.errors import MEANINGS
 from analysis.render.markup import Markup, join, tag
 from analysis.report.charts import FRAME, Line, legend, run_letter
 from analysis.report.charts import curves as drawn
-from analysis.report.components import code_and_text, said
+from analysis.report.components import error_title, takeaway_list
 from analysis.report.page import Section
 from analysis.report.report_data import ReportData, RunData
 
@@ -35,7 +34,7 @@ def curves(data: ReportData) -> Section:
         tag("div", *charts, class_="charts", id="curve-figures"),
         tag("h3", "Along the threshold"),
         tag("p", along),
-        said(data, "iou"),
+        takeaway_list(data, "iou"),
         tag("div", _ap_figure(data), *(_error_figure(data, error) for error in ALONG), class_="charts"),
     ]
     return Section("curves", "Curves", "Precision against recall", join(body))
@@ -70,7 +69,7 @@ def _error_figure(data: ReportData, error: str) -> Markup:
     means = ", ".join(f"{one.name} {one.ious.mean_delta_ap[error]:.1f}" for one in data.runs)
     label = f"AP to gain by fixing {error}, by IoU; mean: {means}"
     top = float(np.ceil(most / step) * step)
-    return _along(data, values, top, code_and_text(error, MEANINGS[error]), label)
+    return _along(data, values, top, error_title(error), label)
 
 
 def _along(data: ReportData, values: "list[NDArray[np.float64]]", top: float, caption: Markup, label: str) -> Markup:

@@ -10,7 +10,7 @@ from analysis.evaluation.single_error_cost import Example
 from analysis.render.errors import MEANINGS
 from analysis.render.markup import Markup, join, tag
 from analysis.report.charts import badge
-from analysis.report.components import code_and_text, note
+from analysis.report.components import error_title, note
 from analysis.report.page import Section
 from analysis.report.pictures import Album, Window, labels, overlay, window_around
 from analysis.report.report_data import ReportData, RunData
@@ -152,7 +152,7 @@ def _group(error: str, drawn: Sequence[Markup]) -> Markup:
         return Markup()
     return tag(
         "section",
-        tag("h3", code_and_text(error, MEANINGS[error]), id=f"gallery-{error}"),
+        tag("h3", error_title(error), id=f"gallery-{error}"),
         tag("ol", *drawn, class_="cards"),
         tag("button", "Show all", type="button", class_="more", hidden=True),
         class_="group",

@@ -28,7 +28,7 @@ from analysis.evaluation.slices import (
 )
 from analysis.evaluation.tide import Breakdown, MatchedRun, break_down_verdict, match_and_label_at
 from analysis.exceptions import BadInput
-from analysis.render.slices import where_findings
+from analysis.render.takeaways import slice_takeaways
 from analysis.stats.compare import Candidate, Comparison, compare
 from analysis.stats.intervals import Interval
 
@@ -160,7 +160,7 @@ def _of_run(
         ious=along,
         crowding=crowded,
         confusion=confused,
-        said=where_findings(ground_truth, where),
+        said=slice_takeaways(ground_truth, where),
         precision={iou: _precision(one) for iou, one in matched_runs.items()},
         examples=costliest(ground_truth, dt, breakdown, most),
     )

@@ -1,32 +1,35 @@
-"""The sections of charts: heading, summary, errors, sizes, precision against recall."""
+"""The sections of charts: heading, summary, errors, sizes and crowding."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
-from analysis.render.errors import MEANINGS, settings_sentence, what_next
+from analysis.render.errors import MEANINGS
 from analysis.render.markup import Markup, escaped, join, tag
-from analysis.report.charts import Scale, bar, dots, legend, run_class, run_letter, shade
+from analysis.render.slices import size_table
+from analysis.render.table import Cell, Column, Table, Value, best
+from analysis.render.takeaways import error_takeaways, settings_sentence
+from analysis.report.charts import Scale, bar, dots, legend, run_class
 from analysis.report.components import (
-    Column,
     between,
     card,
+    chart_column,
     code_and_text,
+    error_title,
     limits,
-    number,
-    plot,
-    row_head,
+    run_columns,
     run_mark,
     run_name,
-    said,
     scrolling,
     sentence,
-    table,
+    shaded,
+    takeaway_list,
 )
 from analysis.report.page import Section
-from analysis.report.report_data import ReportData, RunData
+from analysis.report.report_data import ReportData
 from analysis.stats.intervals import Interval
 
 METRICS = {
@@ -79,45 +82,48 @@ def opening(data: ReportData) -> str:
 
 def summary(data: ReportData) -> Section:
     """COCO's numbers of every run, and what to look at next."""
-    several = len(data.runs) > 1
     shown = [key for key in METRICS if any(one.metrics[key] >= 0 for one in data.runs)]
-    best = {key: max(one.metrics[key] for one in data.runs) for key in shown}
-    columns = [Column("Run"), Column("AP as a bar", silent=True)]
-    columns += [Column(key, number=True, hint=METRICS[key]) for key in shown] + [Column("Detections", number=True)]
-    rows = [
-        [
-            row_head(run_name(place, one.name)),
-            plot(bar(max(one.metrics["AP"], 0), POINTS, run_class(place), limits(one.intervals.get("AP")))),
-            *(
-                _metric(one.metrics[key], several and one.metrics[key] == best[key], one.intervals.get(key))
-                for key in shown
-            ),
-            number(len(one.detections)),
-        ]
-        for place, one in enumerate(data.runs)
+    columns = [Column("Run", kind="text"), chart_column("AP as a bar")]
+    values: list[list[Value]] = [
+        [run_name(place, one.name) for place, one in enumerate(data.runs)],
+        [_metric_bar(data, place, "AP", one.intervals.get("AP")) for place, one in enumerate(data.runs)],
     ]
-    caption = "COCO's numbers, of 100" + ("; the best of each in bold" if several else "")
+    for key in shown:
+        columns.append(Column(key, precision=1, hint=METRICS[key]))
+        scores = best([_known(one.metrics[key]) for one in data.runs], columns[-1])
+        values.append(
+            [
+                replace(Cell.of(v), below=between(one.intervals.get(key)))
+                for v, one in zip(scores, data.runs, strict=True)
+            ]
+        )
+    values.append([len(one.detections) for one in data.runs])
+    caption = "COCO's numbers, of 100" + ("; the best of each in bold" if len(data.runs) > 1 else "")
     if any(one.intervals for one in data.runs):
         caption += "; in brackets the 95 % interval over the choice of images"
-    scores = scrolling(table(columns, rows, caption=caption, class_="numbers"), "COCO's numbers of every run")
-    body = join([scores, tag("h3", "What to look at next"), _findings(data)])
+    table = Table(caption, (*columns, Column("Detections")), tuple(zip(*values, strict=True)))
+    scores_of_runs = scrolling(table, "COCO's numbers of every run", "numbers")
+    body = join([scores_of_runs, tag("h3", "What to look at next"), _takeaways(data)])
     return Section("summary", "Summary", "What each run scores", body)
 
 
-def _metric(value: float, is_best: bool, known: Interval | None = None) -> Markup:
-    if value < 0:
-        return number(np.nan)
-    return tag("td", f"{value:.1f}", between(known, 1), class_="num lead" if is_best else "num")
+def _known(metric: float) -> float | None:
+    """COCO's -1 is a missing value."""
+    return metric if metric >= 0 else None
 
 
-def _findings(data: ReportData) -> Markup:
+def _metric_bar(data: ReportData, place: int, key: str, known: Interval | None = None) -> Markup:
+    return bar(max(data.runs[place].metrics[key], 0), POINTS, run_class(place), limits(known))
+
+
+def _takeaways(data: ReportData) -> Markup:
     return tag(
         "ul",
         *(
             tag(
                 "li",
                 tag("p", run_name(place, one.name), class_="who"),
-                tag("ul", *(tag("li", _finding(text)) for text in what_next(data.ground_truth, one.run))),
+                tag("ul", *(tag("li", _takeaway(text)) for text in error_takeaways(data.ground_truth, one.run))),
             )
             for place, one in enumerate(data.runs)
         ),
@@ -125,7 +131,7 @@ def _findings(data: ReportData) -> Markup:
     )
 
 
-def _finding(text: str) -> Markup:
+def _takeaway(text: str) -> Markup:
     first, space, rest = text.partition(" ")
     if first in ERRORS:
         return join([tag("span", first, class_="code"), space, sentence(f" {rest}").strip()])
@@ -159,16 +165,14 @@ def errors(data: ReportData) -> Section:
 
 def _error_card(data: ReportData, error: str, scale: Scale) -> Markup:
     counted = error in ERRORS
-    columns = [Column("Run"), Column("As a bar"), Column("Points", number=True)]
     rows = []
     for place, one in enumerate(data.runs):
-        delta = one.breakdown.delta_ap[error]
-        known = one.intervals.get(error)
-        cells = [row_head(run_mark(place, one.name)), plot(bar(delta, scale, run_class(place), limits(known)))]
-        cells.append(tag("td", f"{delta:.2f}", between(known, 1), class_="num lead"))
-        rows.append([*cells, number(one.breakdown.count[error], 0, "dim")] if counted else cells)
-    title = code_and_text(error if counted else error.upper(), MEANINGS[error])
-    return card(table(columns + [Column("Count", number=True)] * counted, rows, caption=title, quiet=True))
+        delta, known = one.breakdown.delta_ap[error], one.intervals.get(error)
+        chart = bar(delta, scale, run_class(place), limits(known))
+        count = (Cell(one.breakdown.count[error], class_="dim"),) if counted else ()
+        rows.append((run_mark(place, one.name), chart, Cell(delta, bold=True, below=between(known)), *count))
+    columns = (Column("Run", kind="text"), chart_column("As a bar", silent=False), Column("Points", precision=2))
+    return card(Table(error_title(error), (*columns, *[Column("Count")] * counted), tuple(rows)))
 
 
 def sizes(data: ReportData) -> Section:
@@ -176,16 +180,16 @@ def sizes(data: ReportData) -> Section:
     name = ap_name(data.settings.iou)
     most = max(float(values.max(initial=0)) for one in data.runs for values in one.sizes.delta_ap.values())
     cards = [_size_card(data, key) for key in ("APs", "APm", "APl")]
-    tables = [
-        scrolling(_size_table(one, run_name(place, one.name), most), f"Errors by size of {one.name}")
-        for place, one in enumerate(data.runs)
-    ]
+    tables = []
+    for place, one in enumerate(data.runs):
+        table = replace(size_table([(one.name, one.sizes)]), title=run_name(place, one.name))
+        tables.append(scrolling(shaded(table, ERRORS, most), f"Errors by size of {one.name}", "shades"))
     explained = (
         "Small is up to 32 × 32 pixels, medium up to 96 × 96. The size is the object's for cls, loc and miss, the "
         "detection's for both, dup and bg."
     )
     body = [
-        said(data, "size"),
+        takeaway_list(data, "size"),
         legend(data.names),
         tag("div", *cards, class_="multiples"),
         tag("h3", f"{name} to gain by fixing the errors of one size"),
@@ -193,54 +197,29 @@ def sizes(data: ReportData) -> Section:
         tag("div", *tables, class_="pairwise"),
         tag("h3", "Objects found, by how crowded they stand"),
         tag("p", "Crowding is the highest IoU of an object with another of its class in the image."),
-        said(data, "crowding"),
-        scrolling(_crowding(data), "Objects found by crowding"),
+        takeaway_list(data, "crowding"),
+        scrolling(_crowding(data), "Objects found by crowding", "wide"),
     ]
     return Section("sizes", "Sizes", "How it depends on size and crowding", join(body))
 
 
-def _crowding(data: ReportData) -> Markup:
+def _crowding(data: ReportData) -> Table:
     bins = data.runs[0].crowding
-    rows = []
-    for place, title in enumerate(bins.names):
-        if not bins.objects[place]:
-            continue
+    rows: list[tuple[Value, ...]] = []
+    for place in np.flatnonzero(bins.objects).tolist():
         shares = [float(100 * one.crowding.recall[place]) for one in data.runs]
-        cells = [row_head(title), number(bins.objects[place]), plot(dots(shares, POINTS))]
-        rows.append([*cells, *(number(share, 0) for share in shares)])
-    columns = [Column("Crowding"), Column("Objects", number=True), Column("Found, 0 to 100 %")]
-    columns += [Column(run_letter(place), number=True, hint=name) for place, name in enumerate(data.names)]
-    return table(columns, rows, class_="wide")
-
-
-def _size_table(one: RunData, caption: Markup, most: float) -> Markup:
-    delta = one.sizes.delta_ap
-    columns = [Column("Size"), *(Column(title, number=True) for title in ("Objects", "Found", *ERRORS))]
-    rows = [
-        [
-            row_head(size.name),
-            number(objects),
-            tag("td", f"{100 * found / objects:.0f} %" if objects else "–", class_="num"),
-            *(number(delta[error][place], 2, shade(float(delta[error][place]), most)) for error in ERRORS),
-        ]
-        for place, (size, objects, found) in enumerate(
-            zip(one.sizes.sizes, one.sizes.objects.tolist(), one.sizes.found.tolist(), strict=True)
-        )
-    ]
-    return table(columns, rows, caption=caption, class_="shades")
+        rows.append((bins.names[place], int(bins.objects[place]), dots(shares, POINTS), *shares))
+    columns = (Column("Crowding", kind="text"), Column("Objects"), chart_column("Found, 0 to 100 %", silent=False))
+    return Table("", (*columns, *run_columns(data, 0)), tuple(rows))
 
 
 def _size_card(data: ReportData, key: str) -> Markup:
-    columns = [Column("Run"), Column("As a bar"), Column("AP", number=True)]
-    rows = [
-        [
-            row_head(run_mark(place, one.name)),
-            plot(bar(max(one.metrics[key], 0), POINTS, run_class(place))),
-            _metric(one.metrics[key], is_best=True),
-        ]
+    rows = tuple(
+        (run_mark(place, one.name), _metric_bar(data, place, key), Cell(_known(one.metrics[key]), bold=True))
         for place, one in enumerate(data.runs)
-    ]
-    return card(table(columns, rows, caption=code_and_text(key, METRICS[key]), quiet=True))
+    )
+    columns = (Column("Run", kind="text"), chart_column("As a bar", silent=False), Column("AP", precision=1))
+    return card(Table(code_and_text(key, METRICS[key]), columns, rows))
 
 
 def footer(ground_truth: GroundTruth) -> Markup:

@@ -16,10 +16,10 @@ from ablate.runs.folder import Status, Workspace
 from ablate.studies.results import compare_study
 from ablate.studies.study import Study, StudyRun, write_study
 from analysis import break_down, read_detections, read_ground_truth
-from analysis.cli.compare import OUTPUTS
 from analysis.coco.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene
 from analysis.exceptions import BadInput
-from analysis.render.comparison_tables import findings, what_of
+from analysis.render.comparison import COMPARISON_FILES
+from analysis.render.takeaways import comparison_takeaways, scope_sentence
 from tests.ablate.finished import begin, finish
 from tests.command_line import run
 
@@ -81,6 +81,7 @@ def test_a_narrow_terminal_loses_no_column(study: Study, tmp_path: Path, monkeyp
     monkeypatch.setenv("FORCE_COLOR", "1")  # for rich a terminal
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("COLUMNS", "72")
+    monkeypatch.setenv("LINES", "50")  # else rich takes a dumb terminal for 80 x 25
     assert run(monkeypatch, "ablate", "compare", "--root", tmp_path, "--resamples", 400) == 0
     lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()]
     assert max(map(len, lines)) <= 72
@@ -129,9 +130,9 @@ def test_a_variant_of_one_seed_among_designs_is_said(study: Study, tmp_path: Pat
     _, _, found = compare_study(Workspace(tmp_path), study, resamples=400)
     assert [(one.name, one.seeds) for one in found.vs_baseline] == [("window", (0, 1)), ("global", (1,))]
     assert not found.of_designs
-    assert what_of(found).endswith("But global: one model, n = 1.")
+    assert scope_sentence(found).endswith("But global: one model, n = 1.")
     assert "global: 1 of 3 seeds are finished here and in the baseline" in found.cautions
-    first, second = findings(found)
+    first, second = comparison_takeaways(found)
     assert "over n = 2 seeds" in first
     assert "on these two models" in second
 
@@ -171,7 +172,7 @@ def test_the_document_and_the_files(study: Study, tmp_path: Path, monkeypatch: A
     document = json.loads(capsys.readouterr().out)
     assert (document["study"], document["synthetic"], document["baseline"]) == ("hand-made", True, "hybrid")
     assert document["resampling"]["resamples"] == 200
-    assert {path.name for path in out.iterdir()} == set(OUTPUTS)
+    assert {path.name for path in out.iterdir()} == set(COMPARISON_FILES)
     (window,) = document["against_baseline"]
     assert window["fates"] is None
     assert set(window["differences"]["AP"]) == {

@@ -22,8 +22,9 @@ from ablate.studies.plan import DETECTIONS, PROPOSALS, Request, plan
 from ablate.studies.plots import curves_figure
 from ablate.studies.published import COCO_VALIDATION
 from ablate.studies.results import ERRORS, summarise
-from ablate.studies.show_results import COUNTED, banner, interval, summary_screen
+from ablate.studies.show_results import summary_screen
 from ablate.studies.study import Study, study_folder, write_study
+from ablate.studies.tables import COUNTED, banner, interval
 from ablate.studies.write_results import (
     as_csv,
     as_json,
@@ -67,7 +68,7 @@ def fill(root: Path, study: Study) -> None:
 
 
 def text_of(root: Path, study: Study, capsys: pytest.CaptureFixture[str]) -> str:
-    from analysis.render.errors import print_whole
+    from analysis.render.screen import print_whole
 
     print_whole(*summary_screen(summarise(Workspace(root), study)))
     return capsys.readouterr().out
@@ -189,8 +190,8 @@ def test_rows_that_ran_out_of_memory_say_so(study: Study, root: Path, capsys: py
         line
         for line in as_markdown(summarise(Workspace(root), study)).splitlines()
         if line.startswith("| global, naive")
-    ][2]
-    assert cost.startswith("| global, naive kernel | OOM | - | - |")
+    ][1]  # it has no errors to show
+    assert cost.startswith("| global, naive kernel | out of memory | - | - |")
     (probe,) = (Workspace(root).run(run.identity) for run in study.runs if run.variant == row.variant and run.seed == 0)
     probed(probe, peak_gib=0.1)  # one image fits where a batch did not
     assert "Out of memory in training; the cost is that of a single image: global, naive kernel." in (
@@ -263,12 +264,14 @@ def test_no_cell_is_broken_in_a_narrow_terminal(study: Study, root: Path) -> Non
 def test_counts_have_the_digits_that_tell_variants_apart(study: Study, root: Path) -> None:
     fill(root, study)
     table = as_markdown(summarise(Workspace(root), study))
-    rows = {line.split(" | ")[0]: line.split(" | ")[4:] for line in table.splitlines() if " | 256.0 | " in line}
+    rows = {line.split(" | ")[0]: line.split(" | ")[4:] for line in table.splitlines() if " | 256.0 MiB | " in line}
     assert set(rows) == {"| window", "| hybrid (baseline)", "| global"}
     assert len({tuple(cells) for cells in rows.values()}) == 3
-    assert "| cost: variant | MiB |" in table
+    assert "| variant | peak memory |" in table
     probed(Workspace(root).run(study.runs[0].identity), peak_gib=27.25)
-    assert "| cost: variant | GiB |" in as_markdown(summarise(Workspace(root), study))
+    table = as_markdown(summarise(Workspace(root), study))
+    assert "| window | 27.25 GiB |" in table
+    assert "| global | 0.25 GiB |" in table  # one unit in a column
 
 
 def test_there_is_no_negative_zero() -> None:
@@ -295,7 +298,8 @@ def test_uncontrolled_rows_are_marked_everywhere(study: Study, root: Path, capsy
     assert "window †" in out
     assert "† not controlled: window also changes train.lr." in out
     summary = summarise(Workspace(root), marked)
-    assert "not controlled: train.lr" in as_markdown(summary)
+    assert "| window † |" in as_markdown(summary)
+    assert "† not controlled: window also changes train.lr." in as_markdown(summary)
     assert r"window$^\dagger$" in as_latex(summary)
     assert next(csv.DictReader(io.StringIO(as_csv(summary))))["not_controlled"] == "train.lr"
 
@@ -429,7 +433,7 @@ def test_names_cannot_break_a_table(study: Study, root: Path) -> None:
     (line,) = [line for line in as_latex(summary).splitlines() if line.startswith("50")]
     assert line.startswith(r"50\% \& a\_b | \{x\} \textbackslash{} \textasciitilde{}\textasciicircum{}\#\$ & $31.0")
     row = next(line for line in as_markdown(summary).splitlines() if line.startswith("| 50"))
-    assert row.startswith("| 50% & a_b \\| {x}")
+    assert row.startswith(r"| 50% & a\_b \| {x} \\ ~^#$ |")
     assert next(csv.DictReader(io.StringIO(as_csv(summary))))["variant"] == hostile
 
 

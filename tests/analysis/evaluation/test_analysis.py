@@ -13,7 +13,7 @@ from analysis import read_detections, read_ground_truth
 from analysis.coco.synthetic import write_example
 from analysis.evaluation.analysis import PARTS, Analysis
 from analysis.evaluation.error_types import ERRORS, Settings
-from analysis.render.plots import where_figures
+from analysis.render.plots import slice_figures
 from tests.analysis.cases import document, found, object_, write
 from tests.command_line import run
 
@@ -37,7 +37,7 @@ def test_figures_are_the_same_bytes_for_the_same_numbers(example):
     truth, files = example
     gt = read_ground_truth(truth)
     found_ = [Analysis(gt, Settings(), ("crowding",)).of("run", read_detections(files["sloppy-boxes"], gt))]
-    first, second = (where_figures(gt, found_)["by_crowding"] for _ in range(2))
+    first, second = (slice_figures(gt, found_)["by_crowding"] for _ in range(2))
     assert first == second
     assert first["pdf"].startswith(b"%PDF")
 
@@ -113,8 +113,8 @@ def one_format(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures in one format alone: a test of what is in them need not wait for the other."""
     import analysis.render.files
 
-    figures = analysis.render.files.where_figures
-    monkeypatch.setattr(analysis.render.files, "where_figures", lambda gt, found: figures(gt, found, ("png",)))
+    figures = analysis.render.files.slice_figures
+    monkeypatch.setattr(analysis.render.files, "slice_figures", lambda gt, found: figures(gt, found, ("png",)))
 
 
 def test_out_writes_every_part(example, one_format, monkeypatch, tmp_path):

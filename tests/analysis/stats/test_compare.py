@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from analysis import BadInput, break_down, read_detections, read_ground_truth
-from analysis.cli.compare import OUTPUTS
 from analysis.coco.ground_truth import GroundTruth
 from analysis.coco.synthetic import ground_truth_document, simulate_scene, write_example
 from analysis.evaluation.error_types import ERRORS, SPECIAL
 from analysis.evaluation.outcomes import object_outcomes
-from analysis.render.comparison_tables import findings
+from analysis.render.comparison import COMPARISON_FILES
+from analysis.render.takeaways import comparison_takeaways
 from analysis.stats.compare import Candidate, Comparison, compare
 from tests.analysis.cases import document, found, object_, read, write
 from tests.command_line import run
@@ -68,7 +68,7 @@ def test_flaws_are_found_and_said(compared: tuple[GroundTruth, Comparison]) -> N
     assert differences["cls"].low > 5
     assert differences["loc"].significant
     assert differences["loc"].high < -5
-    (sentence,) = findings(result)
+    (sentence,) = comparison_takeaways(result)
     assert "less to localisation" in sentence
     assert "more to classification" in sentence
     assert "on these two models" in sentence
@@ -97,7 +97,9 @@ def test_the_same_run_twice_does_not_differ(example: Any) -> None:
     result = compare(gt, [Candidate("a", (dt,)), Candidate("b", (dt,))], resamples=200)
     for difference in result.vs_baseline[0].differences.values():
         assert (difference.value, difference.low, difference.high, difference.p) == (0, 0, 0, 1)
-    assert findings(result) == ["b and a do not differ beyond noise, on these two models: AP by +0.0 [+0.0, +0.0]."]
+    assert comparison_takeaways(result) == [
+        "b and a do not differ beyond noise, on these two models: AP by +0.0 [+0.0, +0.0]."
+    ]
 
 
 def test_the_seed_decides_and_threads_do_not(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +138,7 @@ def test_edges_end_in_numbers_or_a_sentence(
     command = ("analyze", "compare", *files, "--gt", truth, "--resamples", 200)
     assert run(monkeypatch, *command, "--out", tmp_path / "out") == 0
     screen = capsys.readouterr().out
-    assert {path.name for path in (tmp_path / "out").iterdir()} == set(OUTPUTS)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(COMPARISON_FILES)
     assert run(monkeypatch, *command, "--json") == 0
     result = json.loads(capsys.readouterr().out)
     if edge == "nothing detected":
@@ -154,7 +156,7 @@ def test_without_any_object(tmp_path: Path) -> None:
     result = compare(gt, [Candidate("a", (dt,)), Candidate("b", (dt,))], resamples=200)
     assert "no object counts, so there is no AP" in result.cautions
     assert np.isnan(result.vs_baseline[0].differences["AP"].p)
-    assert findings(result) == ["b and a: no interval can be given, so nothing is said about noise."]
+    assert comparison_takeaways(result) == ["b and a: no interval can be given, so nothing is said about noise."]
 
 
 def test_refusals(example: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -201,7 +203,7 @@ def test_tables_hold_the_numbers(example: Any, tmp_path: Path, monkeypatch: pyte
     latex = (out / "comparison.tex").read_text()
     assert r"a\_|\%" in latex
     assert rf"$\mathbf{{{expected['value']:+.1f}}}\ [{expected['low']:+.1f}, {expected['high']:+.1f}]$" in latex
-    assert latex.count(r" \\") == 11
+    assert latex.count(r" \\") == 13  # heads, ten numbers, two headings
 
 
 def test_errors_with_intervals(example: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

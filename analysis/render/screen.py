@@ -1,0 +1,54 @@
+"""Printing for people: on a terminal as wide as it is, into a file as wide as the tables; names are never markup."""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
+from rich.table import Table as Grid
+from rich.text import Text
+
+from analysis.render.table import one_line
+
+PROSE_WIDTH = 110
+CAREFUL = "careful"  # the fact that is a warning
+
+# Names may hold [this] and :that:, which are not Rich's to read.
+plain_console = partial(Console, highlight=False, markup=False, emoji=False)
+
+
+def print_whole(*parts: RenderableType) -> None:
+    """Print on standard output; where there is no terminal, as wide as it takes rather than crushed to 80 columns."""
+    console = plain_console()
+    if console.is_terminal:
+        console.print(*parts, sep="\n")
+        return
+    tables = [part for part in parts if not isinstance(part, Text)]  # prose wraps, tables must not
+    widths = (Measurement.get(console, console.options.update(max_width=10_000), part).maximum for part in tables)
+    console = plain_console(width=max([PROSE_WIDTH, *widths]), color_system=None)
+    with console.capture() as capture:
+        console.print(*parts, sep="\n")
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def print_warnings(warnings: Iterable[tuple[str, str]]) -> None:
+    """Warnings, each after the file or run that it is about, on standard error."""
+    console = plain_console(stderr=True, soft_wrap=True)
+    for about, sentence in warnings:
+        console.print(Text.assemble(("warning: ", "yellow"), one_line(f"{about}: {sentence}")))
+
+
+def fact_list(facts: Sequence[tuple[str | Text, str]]) -> Grid:
+    """Labels and what is to be said to each, beside each other; a label that repeats is shown once."""
+    grid = Grid.grid(padding=(0, 2))
+    for number, (label, fact) in enumerate(facts):
+        style = "yellow" if label == CAREFUL else ""
+        shown = "" if number and facts[number - 1][0] == label else label
+        named = Text(one_line(shown), style=f"bold {style}".strip()) if isinstance(shown, str) else shown
+        grid.add_row(named, Text(one_line(fact), style=style))
+    return grid
+
+
+def dimmed(text: str) -> Text:
+    """Prose below a table, after a free line."""
+    return Text(f"\n{text}", style="dim")

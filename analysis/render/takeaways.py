@@ -1,0 +1,310 @@
+"""What a person should take away from the numbers, as sentences: errors of a run, its slices, a comparison of runs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from analysis.arrays import Ints
+from analysis.coco.ground_truth import GroundTruth
+from analysis.evaluation.analysis import Run, RunAnalysis
+from analysis.evaluation.confusion import Confusion
+from analysis.evaluation.error_types import BG, CLS, DUP, ERRORS, LOC, SPECIAL, Settings, ap_name
+from analysis.evaluation.outcomes import FOUND
+from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, SizeErrors
+from analysis.stats.bootstrap import MEAN_AP
+from analysis.stats.compare import Comparison, OutcomeTransitions, VsBaseline
+from analysis.stats.intervals import Difference, Interval
+
+CAUSES = {
+    "cls": "classification",
+    "loc": "localisation",
+    "both": "errors of category and place at once",
+    "dup": "duplicates",
+    "bg": "background",
+    "miss": "missed objects",
+    "fp": "all wrong detections together (FP)",
+    "fn": "all objects not found together (FN)",
+}
+ENOUGH_OBJECTS = 20  # of a class, before a sentence is made of it
+CROWDED = 0.5  # IoU from which OCHuman calls an object heavily occluded
+MOST_LISTED = 4  # classes that are never detected
+
+
+def settings_sentence(settings: Settings) -> str:
+    """What was compared, from which IoU on, under which cap and convention."""
+    what = "Boxes" if settings.iou_type == "bbox" else "Masks"
+    cap = "an image and category" if settings.convention == "coco" else "an image, over all categories"
+    return (
+        f"{what}; right from IoU {settings.iou:g}, on background up to IoU {settings.background_iou:g}; at most "
+        f"{settings.max_dets} detections {cap} ({settings.convention} convention)."
+    )
+
+
+def source_sentence(ground_truth: GroundTruth, settings: Settings) -> str:
+    """The note below a table that leaves the terminal: settings and ground truth."""
+    return (
+        f"{settings_sentence(settings)} Ground truth: {ground_truth.path.name}, {len(ground_truth.image_id):,} images, "
+        f"{len(ground_truth):,} objects, digest {ground_truth.digest[:12]}."
+    )
+
+
+def error_takeaways(ground_truth: GroundTruth, run: Run, most: int = 2) -> list[str]:
+    """Sentences on the costliest errors of a run, the costliest first, each with where to look."""
+    delta = run.breakdown.delta_ap
+    costly = [e for e in sorted(ERRORS, key=lambda e: -delta[e]) if delta[e] > 0.05][:most]
+    name = ap_name(run.breakdown.settings.iou)
+    sentences = [f"{e} costs {delta[e]:.1f} {name}: {_where_to_look(ground_truth, run, e)}" for e in costly]
+    if not costly:
+        sentences.append("no type of error costs as much as 0.1 points")
+    silent = [ground_truth.category_name[c] for c in run.breakdown.never_detected]
+    if silent:
+        more = f" and {len(silent) - MOST_LISTED} more" if len(silent) > MOST_LISTED else ""
+        sentences.append(
+            f"never detected: {', '.join(silent[:MOST_LISTED])}{more}. Their AP is 0 and only fixing cls can change "
+            "that, so hardly a number above shows them"
+        )
+    return sentences
+
+
+def _where_to_look(ground_truth: GroundTruth, run: Run, error: str) -> str:
+    labels, dt = run.breakdown.labels, run.detections
+    names = ground_truth.category_name
+    if error == "miss":
+        rows = np.flatnonzero(labels.missed)
+        small = float((ground_truth.area[rows] <= 32**2).mean())
+        return (
+            f"{len(rows):,} objects, {100 * small:.0f} % of them small (up to 32 x 32 pixels), most often "
+            f"{_most_often(ground_truth.category[rows], names)}; try a lower score threshold, larger input or more "
+            "recall"
+        )
+    label = ERRORS.index(error)
+    rows = np.flatnonzero(labels.error == label)
+    category = dt.category[rows]
+    if label == CLS:
+        top, count = _most_frequent(category * len(names) + ground_truth.category[labels.target[rows]])
+        object_is, taken_for = names[top % len(names)], names[top // len(names)]
+        return (
+            f"{len(rows):,} detections; most often {object_is} is taken for {taken_for} ({count:,}); "
+            "look at those labels first"
+        )
+    often = f"most often {_most_often(category, names)}"
+    if label == LOC:
+        median = float(np.median(labels.iou[rows]))
+        return (
+            f"{len(rows):,} boxes with median IoU {median:.2f}, {often}; better regression or finer features would help"
+        )
+    if label == DUP:
+        return f"{len(rows):,} second boxes, {often}; a stricter NMS removes them"
+    sure = int((dt.score[rows] >= 0.5).sum())
+    hint = "unannotated objects or look-alikes" if label == BG else "weak features on hard objects"
+    return f"{len(rows):,} detections ({sure:,} with score 0.5 or more), {often}; {hint}?"
+
+
+def _most_often(category: Ints, names: Sequence[str]) -> str:
+    top, count = _most_frequent(category)
+    return f"{names[top]} ({count:,})"
+
+
+def _most_frequent(values: Ints) -> tuple[int, int]:
+    unique, count = np.unique(values, return_counts=True)
+    best = int(np.argmax(count))
+    return int(unique[best]), int(count[best])
+
+
+def slice_takeaways(ground_truth: GroundTruth, one: RunAnalysis) -> dict[str, str]:
+    """A sentence for every slice that was computed and has something to say: class, size, iou, crowding, confusion."""
+    sentences = {
+        "class": _of_classes(one.classes) if one.classes else "",
+        "size": _of_sizes(one.sizes) if one.sizes else "",
+        "iou": _of_thresholds(one.ious) if one.ious and len(one.ious.ious) else "",
+        "crowding": _of_crowding(one.crowding) if one.crowding else "",
+        "confusion": _of_confusion(ground_truth, one.run, one.confusion) if one.confusion else "",
+    }
+    return {part: sentence for part, sentence in sentences.items() if sentence}
+
+
+def _of_classes(classes: ClassErrors) -> str:
+    large = [c for c in classes.costliest().tolist() if classes.positives[c] >= ENOUGH_OBJECTS]
+    if not large:
+        return ""
+    c = large[0]
+    error = max(ERRORS, key=lambda e: np.nan_to_num(classes.delta_ap[e][c]))
+    return (
+        f"of the classes with {ENOUGH_OBJECTS} objects or more, {classes.names[c]} has most to gain: with {error} "
+        f"fixed, its {ap_name(classes.settings.iou)} would go from {classes.ap[c]:.1f} to "
+        f"{classes.ap[c] + classes.delta_ap[error][c]:.1f}"
+    )
+
+
+def _of_sizes(sizes: SizeErrors) -> str:
+    parts = []
+    for place, size in enumerate(sizes.sizes):
+        error = max(ERRORS, key=lambda e: sizes.delta_ap[e][place])
+        if sizes.delta_ap[error][place] > 0.05:
+            parts.append(f"{size.name} {error} ({sizes.delta_ap[error][place]:.1f})")
+    costs = f"{ap_name(sizes.settings.iou)} is lost most to {', '.join(parts)}" if parts else ""
+    known = [s for s in range(len(sizes.sizes)) if sizes.objects[s]]
+    shares = [f"{100 * sizes.found[s] / sizes.objects[s]:.0f} % of the {sizes.sizes[s].name}" for s in known]
+    return "; ".join(part for part in (costs, f"found are {', '.join(shares)} objects" if shares else "") if part)
+
+
+def _of_thresholds(ious: IouErrors) -> str:
+    error = max(ERRORS, key=lambda e: ious.mean_delta_ap[e])
+    return (
+        f"AP falls from {ious.ap[0]:.1f} at IoU {ious.ious[0]:.2f} to {ious.ap[-1]:.1f} at {ious.ious[-1]:.2f}; over "
+        f"all thresholds {error} costs most: with it fixed, the mean would go from {ious.mean_ap:.1f} to "
+        f"{ious.mean_ap + ious.mean_delta_ap[error]:.1f}"
+    )
+
+
+def _of_crowding(bins: CrowdingBins) -> str:
+    crowded = bins.low >= CROWDED
+    objects, found = int(bins.objects[crowded].sum()), int(bins.outcome[crowded, FOUND].sum())
+    if not objects or not bins.objects[0]:
+        return ""
+    return (
+        f"{100 * bins.recall[0]:.0f} % of the objects that overlap no other of their class are found, and "
+        f"{100 * found / objects:.0f} % of those that overlap one by more than {CROWDED:g} ({objects:,} objects)"
+    )
+
+
+def _of_confusion(ground_truth: GroundTruth, run: Run, confusion: Confusion) -> str:
+    if not len(confusion.wrong(1)):
+        return ""
+    names, i = ground_truth.category_name, int(confusion.wrong(1)[0])
+    pair = f"{names[confusion.true[i]]} taken for {names[confusion.predicted[i]]}"
+    first = f"the most frequent is {pair}"
+    if confusion.cost is not None:
+        first = f"the costliest is {pair}: {confusion.cost[i]:.2f} {ap_name(run.breakdown.settings.iou)}"
+    count, objects = int(confusion.count[i]), int(confusion.objects[i])
+    return (
+        f"{first}, {count:,} detection{'s' * (count != 1)}, {f'{objects:,}' if objects else 'no'} "
+        f"object{'s' * (objects > 1)} lost to it"
+    )
+
+
+def comparison_takeaways(comparison: Comparison) -> list[str]:
+    """One sentence or two on each candidate against the baseline: what differs beyond noise."""
+    return [_difference_takeaway(comparison, one) for one in comparison.vs_baseline]
+
+
+def _difference_takeaway(comparison: Comparison, one: VsBaseline) -> str:
+    name = ap_name(comparison.settings.iou)
+    differences = one.differences
+    if all(difference.p != difference.p for difference in differences.values()):
+        return f"{one.name} and {comparison.baseline}: no interval can be given, so nothing is said about noise."
+    significant = [key for key, difference in differences.items() if difference.significant]
+    scores = [key for key in (MEAN_AP, name) if key in significant]
+    causes = [key for key in ERRORS if key in significant]
+    whole = [key for key in SPECIAL if key in significant]
+    clauses = []
+    if scores:
+        gains = [f"{_amount(differences[key])} {_more(differences[key])} {key}" for key in scores]
+        clauses.append(f"has {_listed(gains)}")
+    if causes or (whole and not scores):
+        keys = sorted(causes or whole, key=lambda key: -abs(differences[key].value))
+        parts = [f"{_amount(differences[key])} {_more(differences[key])} to {CAUSES[key]}" for key in keys]
+        parts[0] = parts[0].replace("] ", f"] {name} ", 1)
+        clauses.append(f"loses {_listed(parts)}")
+    if not clauses:
+        shown = MEAN_AP if MEAN_AP in differences else name
+        return (
+            f"{one.name} and {comparison.baseline} do not differ beyond noise, {scope(one)}: {shown} by "
+            f"{interval_text(differences[shown], sign=True)}."
+        )
+    also = [f"{key.upper()} {interval_text(differences[key], sign=True)}" for key in whole if causes or scores]
+    rest = f" ({', '.join(also)})" if also else ""
+    if len(significant) < len(differences):
+        rest += "; nothing else differs beyond noise"
+    return f"{one.name} {' and '.join(clauses)} than {comparison.baseline}, {scope(one)}{rest}."
+
+
+def _more(difference: Difference) -> str:
+    return "more" if difference.value > 0 else "less"
+
+
+def _amount(difference: Difference) -> str:
+    """How much, and its interval, without a sign: the words around it say more or less.
+
+    >>> _amount(Difference(-1.8, -2.4, -1.1, 0.3))
+    '1.8 [1.1, 2.4]'
+    """
+    if difference.value >= 0:
+        return interval_text(difference)
+    return interval_text(Interval(-difference.value, -difference.high, -difference.low, difference.images))
+
+
+def interval_text(number: Interval, *, sign: bool = False) -> str:
+    """A number and its interval in print; without one, the number alone.
+
+    >>> interval_text(Interval(1.25, 0.5, 2.0, 0.4)), interval_text(Interval(-1.0, -2.0, 0.5, 0.6), sign=True)
+    ('1.2 [0.5, 2.0]', '-1.0 [-2.0, +0.5]')
+    >>> interval_text(Interval(-0.01, -0.02, 0.5, 0.6), sign=True)  # no negative zero
+    '+0.0 [+0.0, +0.5]'
+    """
+    shape = "+z.1f" if sign else "z.1f"
+    if number.value != number.value:
+        return "-"
+    value = format(number.value, shape)
+    return value if number.low != number.low else f"{value} [{number.low:{shape}}, {number.high:{shape}}]"
+
+
+def scope(one: VsBaseline) -> str:
+    """What a difference speaks of: two models, or designs over n seeds.
+
+    >>> scope(VsBaseline("b", (0,), {}, {}, None)), scope(VsBaseline("b", (0, 1), {}, {}, None))
+    ('on these two models', 'over n = 2 seeds')
+    """
+    return "on these two models" if len(one.seeds) == 1 else f"over n = {len(one.seeds)} seeds"
+
+
+def scope_sentence(comparison: Comparison) -> str:
+    """What all the differences speak of, for a legend."""
+    designs = "Of designs: means over seeds; the intervals hold the noise of seeds and that of images."
+    single = [one.name for one in comparison.vs_baseline if len(one.seeds) == 1]
+    if not single:
+        return designs
+    if len(single) < len(comparison.vs_baseline):
+        return f"{designs} But {_listed(single)}: one model, n = 1."
+    return "Of one model each: the intervals tell how the choice of images moves the numbers, not what other seeds do."
+
+
+def resampled_sentence(comparison: Comparison) -> str:
+    """What was drawn, and how."""
+    return (
+        f"{comparison.images:,} images drawn {comparison.resamples:,} times with replacement, the same draws for all "
+        f"(seed {comparison.seed})"
+    )
+
+
+def transition_takeaways(
+    ground_truth: GroundTruth, transitions: OutcomeTransitions, name: str, baseline: str, most: int = 3
+) -> list[str]:
+    """The most frequent moves between outcomes from the baseline to the other, and the images with most of them."""
+    pairs = [
+        (int(transitions.count[before, after]), before, after)
+        for before in range(len(transitions.outcomes))
+        for after in range(len(transitions.outcomes))
+        if before != after and transitions.count[before, after]
+    ]
+    sentences = []
+    for count, before, after in sorted(pairs, key=lambda pair: -pair[0])[:most]:
+        images = [
+            f"{image_name(ground_truth, image)} ({times})"
+            for image, times in transitions.images(ground_truth.image, before, after)
+        ]
+        objects, are = ("1 object", "is") if count == 1 else (f"{count:,} objects", "are")
+        sentences.append(
+            f"{objects} {transitions.outcomes[before]} by {baseline} {are} {transitions.outcomes[after]} by {name}; "
+            f"most in {', '.join(images)}"
+        )
+    return sentences or [f"every object meets the same fate with {name} as with {baseline}"]
+
+
+def image_name(ground_truth: GroundTruth, image: int) -> str:
+    """The file of an image, or its id where the ground truth names none."""
+    return ground_truth.file_name[image] or f"image {ground_truth.image_id[image]}"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
