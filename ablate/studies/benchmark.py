@@ -16,77 +16,37 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from functools import cache
 from itertools import chain, cycle
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import msgspec
+import torch
 
 from ablate.config.schema import RunConfig
+from ablate.engines.base import BenchmarkTarget
 from ablate.engines.environment import MissingEngine, package_environment, python_of
-from ablate.runs.folder import SCHEMA, RunFolder, Workspace, now, read_json, write_json
-from ablate.runs.manifest import Hardware
+from ablate.engines.registry import engine_of
+from ablate.runs.folder import RunFolder, Workspace, now, write_json
+from ablate.runs.manifest import hardware
 from ablate.shell import command
+from ablate.studies.results import COST_FILE, MeasuredCost, read_cost
 from ablate.studies.study import Study, StudyRun
+from ablate.train.checkpoint import load_newest
+from ablate.train.distributed import joined
+from ablate.train.memory import MemoryMeter, OutOfMemoryError, is_out_of_memory
+from ablate.train.optim import build_scaler
+from analysis.coco.ground_truth import read_ground_truth
 from analysis.exceptions import BadInput
-
-if TYPE_CHECKING:
-    import torch
-
-    from ablate.engines.base import BenchmarkTarget
 
 logger = logging.getLogger(__name__)
 
-FILE = "probe.json"
 WARM_UP = 3
 ITERATIONS = 10
 FEWEST = 3
 LEAST = 1.0  # seconds; quick iterations go on until then, so that a burst of something else does not decide the median
 PATIENCE = 60.0  # seconds; after them the fewest iterations are enough
-
-
-class MeasuredCost(msgspec.Struct, frozen=True, kw_only=True):
-    """``probe.json``, in the folder of the run that was measured."""
-
-    device: Literal["cpu", "cuda"]
-    device_name: str
-    threads: int  # that compute, on a CPU
-    hardware: Hardware
-    torch: str
-    precision: str
-    peak_gib: float | None = None  # none: out of memory
-    seconds_per_iteration: float | None = None
-    seconds_per_image: float | None = None  # none: no trained weights, or out of memory
-    spread: float | None = None  # of the iterations: between their quartiles, as a share of the median
-    iterations: int = 0  # measured
-    images: int = 0  # predictions measured
-    message: str = ""
-    measured: str
-    schema: int = SCHEMA
-
-    @property
-    def place(self) -> str:
-        """Where it was measured; costs of two places are not compared."""
-        threads = f", {self.threads} thread{'s' * (self.threads != 1)}" if self.device == "cpu" else ""
-        return f"{self.device_name}{threads}, torch {self.torch}"
-
-
-def read_cost(folder: RunFolder) -> MeasuredCost | None:
-    """What was measured of a run; none where nothing was, or where it cannot be read."""
-    try:
-        return read_json(folder.path / FILE, MeasuredCost)
-    except BadInput:
-        return None
-
-
-def costs_of(workspace: Workspace, study: Study) -> Iterator[tuple[str, MeasuredCost]]:
-    """What was measured of the variants of a study; one each, of any of its seeds."""
-    for variant in study.variants:
-        folders = (workspace.run(run.identity) for run in study.runs_of(variant) if run.identity)
-        cost = next((cost for folder in folders if (cost := read_cost(folder)) is not None), None)
-        if cost is not None:
-            yield variant, cost
 
 
 class Prober:
@@ -97,12 +57,7 @@ class Prober:
         workspace: above `results/`.
     """
 
-    def __init__(self, device: "torch.device", workspace: Workspace) -> None:
-        import torch
-
-        from ablate.runs.manifest import hardware
-        from analysis import read_ground_truth
-
+    def __init__(self, device: torch.device, workspace: Workspace) -> None:
         self.device, self.workspace = device, workspace
         machine, gpu = hardware(), device.type == "cuda"
         self._read = cache(read_ground_truth)
@@ -123,11 +78,6 @@ class Prober:
 
     def measure(self, config: RunConfig, folder: RunFolder) -> MeasuredCost:
         """The cost of a run; its weights are those of its newest checkpoint, where there is one."""
-        import torch
-
-        from ablate.engines.registry import engine_of
-        from ablate.train.memory import OutOfMemoryError, is_out_of_memory
-
         torch.manual_seed(0)
         cost: dict[str, Any] = {}
         try:
@@ -138,7 +88,8 @@ class Prober:
             cost |= {"seconds_per_iteration": statistics.median(times)}
             if trained:
                 self._load(target, folder)  # the iterations above moved the weights
-                spent = self._predict(target)
+                target.module.eval()
+                spent = self._timed(target.predict, range(target.images))
                 cost |= {"images": len(spent), "seconds_per_image": statistics.median(spent)}
         except (OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
@@ -151,9 +102,7 @@ class Prober:
                 torch.cuda.empty_cache()
         return msgspec.structs.replace(self._here, precision=config.train.precision, measured=now(), **cost)
 
-    def _load(self, target: "BenchmarkTarget", folder: RunFolder) -> bool:
-        from ablate.train.checkpoint import load_newest
-
+    def _load(self, target: BenchmarkTarget, folder: RunFolder) -> bool:
         try:
             state = load_newest(folder, lambda _: None)
         except BadInput:
@@ -162,13 +111,8 @@ class Prober:
             target.load(state["model"])
         return state is not None
 
-    def _train(self, target: "BenchmarkTarget", config: RunConfig) -> tuple[list[float], float]:
+    def _train(self, target: BenchmarkTarget, config: RunConfig) -> tuple[list[float], float]:
         """Seconds of each iteration, and the peak in GiB."""
-        import torch
-
-        from ablate.train.memory import MemoryMeter
-        from ablate.train.optim import build_scaler
-
         assert config.train.precision != "auto"
         optimizer = target.optimizer()
         for group in optimizer.param_groups:
@@ -194,15 +138,8 @@ class Prober:
 
         return self._timed(step, range(ITERATIONS)), peak
 
-    def _predict(self, target: "BenchmarkTarget") -> list[float]:
-        """Seconds of each image."""
-        target.module.eval()
-        return self._timed(target.predict, range(target.images))
-
     def _timed(self, act: Callable[[int], None], places: range) -> list[float]:
         """Seconds of each act: at all places, again and again until the least time is over, once if they are slow."""
-        import torch
-
         times: list[float] = []
         began = time.perf_counter()
         for place in chain([places[0]] * WARM_UP, cycle(places)):
@@ -246,48 +183,37 @@ def probe_study(
     Raises:
         BadInput: no run of the study was started yet.
     """
-    from ablate.train.distributed import joined
-
-    started = [(variant, run) for variant in study.variants if (run := _measured_run(workspace, study, variant))]
-    if not started:
+    begun = [(run, run.config) for variant in study.variants for run in _measured_run(workspace, study, variant)]
+    if not begun:
         raise BadInput(
             f"no run of study {study.name!r} was started yet; "
             f"run it: {command('ablate', 'launch', root=workspace.root, study=study.name)}"
         )
-    here = [(variant, run) for variant, run in started if engine in ("", run.config.engine if run.config else "")]
-    if not engine:
-        elsewhere = _elsewhere(dict.fromkeys(run.config.engine for _, run in started if run.config is not None))
-        here = [(variant, run) for variant, run in here if run.config is None or run.config.engine not in elsewhere]
-        for name, python in elsewhere.items():
-            if python:
-                _probe_there(python, name, workspace, study, device, again)
+    engines = dict.fromkeys(config.engine for _, config in begun if config is not None)
+    pythons = {engine: sys.executable} if engine else {name: _python(name) for name in engines}
+    for name, python in pythons.items():
+        if python not in ("", sys.executable):
+            _probe_there(python, name, workspace, study, device, again)
+    here = [(run, config) for run, config in begun if config and pythons.get(config.engine) == sys.executable]
     if not here:
         return
     with joined(device) as processes:
         prober = Prober(processes.device, workspace)
-        for variant, run in here:
+        for run, config in here:
             folder = workspace.run(run.identity)
-            old = read_cost(folder)
-            if old is not None and not again and old.place == prober.place and not _is_out_of_date(old, folder):
-                continue
-            assert run.config is not None
-            cost = prober.measure(run.config, folder)
-            write_json(folder.path / FILE, cost)
-            logger.info("measured %s: %s", variant, _words(cost))
+            if again or not _is_up_to_date(read_cost(folder), folder, prober.place):
+                cost = prober.measure(config, folder)
+                write_json(folder.path / COST_FILE, cost)
+                logger.info("measured %s: %s", run.variant, _words(cost))
 
 
-def _elsewhere(engines: Iterable[str]) -> dict[str, str]:
-    """Engines that do not run in this interpreter, and the one in which they do; empty where none does."""
-    found = {}
-    for engine in engines:
-        try:
-            python = python_of(engine)
-        except MissingEngine as missing:
-            logger.info("not measured: %s", missing)
-            python = ""
-        if python != sys.executable:
-            found[engine] = python
-    return found
+def _python(engine: str) -> str:
+    """The interpreter in which an engine runs; empty where none does."""
+    try:
+        return python_of(engine)
+    except MissingEngine as missing:
+        logger.info("not measured: %s", missing)
+        return ""
 
 
 def _probe_there(python: str, engine: str, workspace: Workspace, study: Study, device: str, again: bool) -> None:
@@ -305,17 +231,19 @@ def _probe_there(python: str, engine: str, workspace: Workspace, study: Study, d
         logger.info("not measured: the runs of engine %s (exit code %s of %s)", engine, code, python)
 
 
-def _measured_run(workspace: Workspace, study: Study, variant: str) -> StudyRun | None:
-    """The run that stands for a variant: its first finished one, else its first one."""
-    runs = [run for run in study.runs_of(variant) if run.blocked is None and run.identity]
+def _measured_run(workspace: Workspace, study: Study, variant: str) -> list[StudyRun]:
+    """The run that stands for a variant: its first finished one, else its first one; none where none was started."""
+    runs = [run for run in study.runs_of(variant) if run.config is not None and run.identity]
     begun = [run for run in runs if workspace.run(run.identity).path.is_dir()]
     finished = [run for run in begun if workspace.run(run.identity).predictions.exists()]
-    return next(iter([*finished, *begun]), None)
+    return [*finished, *begun][:1]
 
 
-def _is_out_of_date(cost: MeasuredCost, folder: RunFolder) -> bool:
-    """Whether there are weights to predict with now that were not there then."""
-    return cost.seconds_per_image is None and not cost.message and folder.predictions.exists()
+def _is_up_to_date(cost: MeasuredCost | None, folder: RunFolder, place: str) -> bool:
+    """Whether a cost was measured in this place, with the weights to predict with that are there now."""
+    if cost is None or cost.place != place:
+        return False
+    return cost.seconds_per_image is not None or bool(cost.message) or not folder.predictions.exists()
 
 
 def _words(cost: MeasuredCost) -> str:

@@ -6,7 +6,7 @@ seeds. Both refuse to put numbers side by side that were not measured alike.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -15,9 +15,8 @@ import msgspec
 from ablate.axes.base import is_within
 from ablate.data.sources import locate
 from ablate.execute.evaluation import IOU, Evaluation, Measured, read_evaluation
-from ablate.runs.folder import SCHEMA, Workspace, is_finished, read_json
-from ablate.runs.manifest import Manifest
-from ablate.studies.benchmark import MeasuredCost, costs_of
+from ablate.runs.folder import SCHEMA, RunFolder, Workspace, is_finished, read_json
+from ablate.runs.manifest import Hardware, Manifest
 from ablate.studies.published import Finding, Kind, findings_of, is_of, matches
 from ablate.studies.study import DetectorSize, Study, StudyRun, state_in_words
 from analysis.coco.detections import read_detections
@@ -27,6 +26,7 @@ from analysis.exceptions import BadInput
 from analysis.stats.compare import Candidate, Comparison, compare
 from analysis.stats.intervals import Estimate, estimate
 
+COST_FILE = "probe.json"
 IouType = Literal["bbox", "segm"]
 METRICS = ("AP", "AP50", "AP75")
 STEADY = 0.25  # between the quartiles of the iterations of a probe, as a share of their median
@@ -36,6 +36,49 @@ ERRORS = ("cls", "loc", "both", "dup", "bg", "miss", "fp", "fn")
 def kinds_of(iou_type: IouType) -> tuple[Kind, Kind]:
     """What the AP is of, and the other kind."""
     return ("box", "mask") if iou_type == "bbox" else ("mask", "box")
+
+
+class MeasuredCost(msgspec.Struct, frozen=True, kw_only=True):
+    """``probe.json``, in the folder of the run that was measured."""
+
+    device: Literal["cpu", "cuda"]
+    device_name: str
+    threads: int  # that compute, on a CPU
+    hardware: Hardware
+    torch: str
+    precision: str
+    peak_gib: float | None = None  # none: out of memory
+    seconds_per_iteration: float | None = None
+    seconds_per_image: float | None = None  # none: no trained weights, or out of memory
+    spread: float | None = None  # of the iterations: between their quartiles, as a share of the median
+    iterations: int = 0  # measured
+    images: int = 0  # predictions measured
+    message: str = ""
+    measured: str
+    schema: int = SCHEMA
+
+    @property
+    def place(self) -> str:
+        """Where it was measured; costs of two places are not compared."""
+        threads = f", {self.threads} thread{'s' * (self.threads != 1)}" if self.device == "cpu" else ""
+        return f"{self.device_name}{threads}, torch {self.torch}"
+
+
+def read_cost(folder: RunFolder) -> MeasuredCost | None:
+    """What was measured of a run; none where nothing was, or where it cannot be read."""
+    try:
+        return read_json(folder.path / COST_FILE, MeasuredCost)
+    except BadInput:
+        return None
+
+
+def costs_of(workspace: Workspace, study: Study) -> Iterator[tuple[str, MeasuredCost]]:
+    """What was measured of the variants of a study; one each, of any of its seeds."""
+    for variant in study.variants:
+        folders = (workspace.run(run.identity) for run in study.runs_of(variant) if run.identity)
+        cost = next((cost for folder in folders if (cost := read_cost(folder)) is not None), None)
+        if cost is not None:
+            yield variant, cost
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):

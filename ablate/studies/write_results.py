@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 
-from ablate.studies.plots import curves_figure, errors_figure
 from ablate.studies.results import ERRORS, METRICS, Row, Summary
 from ablate.studies.tables import (
     banner,
@@ -40,6 +39,8 @@ def write_files(out: Path, summary: Summary) -> list[Path]:
     Raises:
         BadInput: the folder cannot be written.
     """
+    from ablate.studies.plots import curves_figure, errors_figure
+
     contents = {
         "table.csv": as_csv(summary).encode(),
         "table.md": as_markdown(summary).encode(),

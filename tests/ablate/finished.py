@@ -7,8 +7,7 @@ import msgspec
 from ablate.execute.evaluation import Evaluation, Measured
 from ablate.runs.folder import RunFolder, Status, Workspace, write_json
 from ablate.runs.manifest import Hardware, Manifest
-from ablate.studies.benchmark import FILE, MeasuredCost
-from ablate.studies.results import ERRORS
+from ablate.studies.results import COST_FILE, ERRORS, MeasuredCost
 from ablate.studies.study import Study, StudyRun
 
 MACHINE = Hardware(system="Linux", processor="Test CPU", cores=2, memory_gib=8.0, gpus=())
@@ -85,7 +84,7 @@ def probed(folder: RunFolder, *, peak_gib: float | None = 0.5, name: str = "Test
         message="" if peak_gib is not None else "the device is full",
         measured="2026-01-01T00:00:00.000+00:00",
     )
-    write_json(folder.path / FILE, cost)
+    write_json(folder.path / COST_FILE, cost)
 
 
 def altered(path: Path, into: type[msgspec.Struct], **fields: object) -> None:

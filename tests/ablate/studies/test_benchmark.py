@@ -11,8 +11,9 @@ from ablate.axes.custom import axis_from_keys
 from ablate.config.yaml import dump_config
 from ablate.detector.mask_rcnn import build_detector
 from ablate.runs.folder import Status, Workspace
-from ablate.studies.benchmark import FILE, MeasuredCost, Prober, probe_study, read_cost
+from ablate.studies.benchmark import Prober, probe_study
 from ablate.studies.plan import Request, plan
+from ablate.studies.results import COST_FILE, MeasuredCost, read_cost
 from ablate.studies.study import Study
 from ablate.train.checkpoint import save_checkpoint
 from analysis.exceptions import BadInput
@@ -71,7 +72,9 @@ def test_checkpointing_saves_memory_and_costs_nothing_else_that_it_should_not(
     assert plain.place == saved.place
     said = [line for line in caplog.messages if line.startswith("measured ")]
     assert [line.partition(":")[0] for line in said] == ["measured checkpoint=none", "measured checkpoint=all"]
-    assert not any((Workspace(tmp_path).run(run.identity).path / FILE).exists() for run in study.runs if run.seed == 1)
+    assert not any(
+        (Workspace(tmp_path).run(run.identity).path / COST_FILE).exists() for run in study.runs if run.seed == 1
+    )
 
 
 def test_the_memory_is_the_same_every_time(study: Study, tmp_path: Path) -> None:
@@ -90,16 +93,16 @@ def test_what_was_measured_here_is_kept_and_elsewhere_is_not(study: Study, tmp_p
     train(tmp_path, study)
     probe_study(Workspace(tmp_path), study, device="cpu")
     folder = Workspace(tmp_path).run(study.runs[0].identity)
-    before = (folder.path / FILE).read_bytes()
+    before = (folder.path / COST_FILE).read_bytes()
     probe_study(Workspace(tmp_path), study, device="cpu")
-    assert (folder.path / FILE).read_bytes() == before
+    assert (folder.path / COST_FILE).read_bytes() == before
     probed(folder, name="Another CPU")
     probe_study(Workspace(tmp_path), study, device="cpu")
     cost = read_cost(folder)
     assert cost is not None
     assert cost.device_name != "Another CPU"
     probe_study(Workspace(tmp_path), study, device="cpu", again=True)
-    assert (folder.path / FILE).read_bytes() != before
+    assert (folder.path / COST_FILE).read_bytes() != before
 
 
 def test_without_weights_prediction_is_not_timed_until_there_are_some(study: Study, tmp_path: Path) -> None:
@@ -169,7 +172,7 @@ def test_a_study_that_never_ran_is_refused_and_a_torn_file_is_no_cost(study: Stu
     folder = finish(tmp_path, study, study.runs[0], 30.0)
     probed(folder)
     assert isinstance(read_cost(folder), MeasuredCost)
-    (folder.path / FILE).write_text("{")
+    (folder.path / COST_FILE).write_text("{")
     assert read_cost(folder) is None
 
 

@@ -17,11 +17,10 @@ from ablate.config.yaml import load_config, with_changes
 from ablate.execute.evaluation import Evaluation
 from ablate.runs.folder import Status, Workspace
 from ablate.runs.manifest import Manifest
-from ablate.studies.benchmark import FILE, MeasuredCost
 from ablate.studies.plan import DETECTIONS, PROPOSALS, Request, plan
 from ablate.studies.plots import curves_figure
 from ablate.studies.published import COCO_VALIDATION
-from ablate.studies.results import ERRORS, summarise
+from ablate.studies.results import COST_FILE, ERRORS, MeasuredCost, summarise
 from ablate.studies.show_results import summary_screen
 from ablate.studies.study import Study, study_folder, write_study
 from ablate.studies.tables import COUNTED, banner, interval
@@ -167,8 +166,8 @@ def test_cost_of_different_machines_is_not_compared(study: Study, root: Path) ->
 def test_cost_that_was_measured_beside_something_else_is_told(study: Study, root: Path) -> None:
     fill(root, study)
     assert not [note for note in summarise(Workspace(root), study).notes if "probe" in note]
-    altered(Workspace(root).run(study.runs[0].identity).path / FILE, MeasuredCost, spread=0.4)
-    altered(Workspace(root).run(study.runs[3].identity).path / FILE, MeasuredCost, spread=0.05)
+    altered(Workspace(root).run(study.runs[0].identity).path / COST_FILE, MeasuredCost, spread=0.4)
+    altered(Workspace(root).run(study.runs[3].identity).path / COST_FILE, MeasuredCost, spread=0.05)
     (note,) = (note for note in summarise(Workspace(root), study).notes if "probe" in note)
     assert note.startswith("Equal iterations of window took times up to 40% apart")
 
