@@ -1,4 +1,4 @@
-"""Commands that a person is told to type, spelt so that they work where they are printed."""
+"""Commands that messages tell people to type, spelt so that they work where they are printed."""
 
 import os
 import shlex
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 
-def command(*words: str, root: Path = Path(), study: str | None = None) -> str:
+def shell_command(*words: str, root: Path = Path(), study: str | None = None) -> str:
     """A command of this program in one line, as a shell takes it.
 
     Args:

@@ -1,7 +1,7 @@
 """The factors that can be studied, one small file each; command line, help and tables follow from ``AXES``."""
 
 from ablate.axes import attention, backbone, head, init, placement, position, pretrain, propagation, scale, schedule
-from ablate.axes.base import Axis, Options, Variant
+from ablate.axes.base import Axis, AxisOptions, Variant
 
 AXES: dict[str, Axis] = {
     axis.name: axis
@@ -19,4 +19,4 @@ AXES: dict[str, Axis] = {
     )
 }
 
-__all__ = ["AXES", "Axis", "Options", "Variant"]
+__all__ = ["AXES", "Axis", "AxisOptions", "Variant"]

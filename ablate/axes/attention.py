@@ -1,41 +1,38 @@
 """Windowed, hybrid and global attention: what seeing the whole image is worth, and what it costs."""
 
-from collections.abc import Iterator
+from typing import Any
 
-from ablate.axes.base import Axis, Options, Variant
+from ablate.axes.base import Axis, AxisOptions, Variant, variants_from
 from ablate.config.backbone import vit_of
 from ablate.config.schema import RunConfig
 
-KEY = "model.backbone.attention"
+GROUP = "model.backbone.attention"
 
 
-def _variants(base: RunConfig, _: Options) -> tuple[Variant, ...]:
-    return tuple(_all(base))
-
-
-def _all(base: RunConfig) -> Iterator[Variant]:
+def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
     own = vit_of(base, "attention").attention
+    no_propagation = {} if own.propagation == "none" else {"propagation": "none"}
 
-    def variant(name: str, pattern: str, note: str, checkpoint: str = "none", kernel: str = own.kernel) -> Variant:
-        changes = {f"{KEY}.pattern": pattern, f"{KEY}.kernel": kernel, f"{KEY}.checkpoint": checkpoint}
-        if own.propagation != "none":
-            changes[f"{KEY}.propagation"] = "none"
-        return Variant(name=name, changes=changes, note=note)
+    def settings(pattern: str, checkpoint: str = "none", kernel: str = own.kernel) -> dict[str, Any]:
+        return {"pattern": pattern, "kernel": kernel, "checkpoint": checkpoint, **no_propagation}
 
-    yield variant("window", "window", "no block sees beyond its window")
-    yield variant("hybrid", "hybrid", "windows, and a few global blocks between them")
-    yield variant("global, checkpointed", "global", "every block recomputed in the backward pass", checkpoint="all")
-    yield variant("global", "global", "every activation kept for the backward pass")
+    rows = [
+        ("window", settings("window"), "no block sees beyond its window"),
+        ("hybrid", settings("hybrid"), "windows, and a few global blocks between them"),
+        ("global, checkpointed", settings("global", "all"), "every block recomputed in the backward pass"),
+        ("global", settings("global"), "every activation kept for the backward pass"),
+    ]
     if own.kernel != "naive":
         note = "all logits in memory, as the paper did; the row that ran out of 32 GB there"
-        yield variant("global, naive kernel", "global", note, kernel="naive")
+        rows.append(("global, naive kernel", settings("global", kernel="naive"), note))
+    return variants_from(GROUP, rows)
 
 
 AXIS = Axis(
     name="attention",
     title="Windowed, hybrid and global attention",
     source="arXiv 2111.11429, Table 3; arXiv 2203.16527",
-    touches=frozenset({f"{KEY}.pattern", f"{KEY}.kernel", f"{KEY}.checkpoint", f"{KEY}.propagation"}),
+    allowed_keys=frozenset(f"{GROUP}.{key}" for key in ("pattern", "kernel", "checkpoint", "propagation")),
     baseline="hybrid",
     variants=_variants,
 )

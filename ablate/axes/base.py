@@ -1,6 +1,6 @@
 """The contract of an axis: one factor, its variants, and the only keys that it may change."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -8,7 +8,7 @@ import msgspec
 from ablate.config.schema import RunConfig
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class AxisOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a person adds for the variants: weights by name (``mae``, ``beit``, epochs such as ``100``), each a file."""
 
     weights: Mapping[str, str] = {}
@@ -41,27 +41,43 @@ class Axis(msgspec.Struct, frozen=True, kw_only=True):
         name: on the command line.
         title: what is varied, as a heading.
         source: who asked the question.
-        touches: the only keys, or groups of keys, that its variants may change.
+        allowed_keys: the only keys, or groups of keys, that its variants may change.
         variants: from the base config and the options to the variants, in the order of the tables.
         baseline: the variant to compare with; none: the one that changes nothing of the base, or else the first.
         unit: of the numbers of a numeric axis, such as epochs; empty: the variants are no numbers.
-        takes_weights: whether ``Options.weights`` make variants.
+        takes_weights: whether ``AxisOptions.weights`` make variants.
     """
 
     name: str
     title: str
     source: str
-    touches: frozenset[str]
-    variants: Callable[[RunConfig, Options], tuple[Variant, ...]]
+    allowed_keys: frozenset[str]
+    variants: Callable[[RunConfig, AxisOptions], tuple[Variant, ...]]
     baseline: str | None = None
     unit: str = ""
     takes_weights: bool = False
 
 
-def is_within(key: str, touches: frozenset[str]) -> bool:
-    """Whether a dotted key is one of the keys touched, or lies in a group that is.
+def variants_from(group: str, rows: Iterable[tuple[str, Mapping[str, Any], str]]) -> tuple[Variant, ...]:
+    """Variants from a table.
+
+    Args:
+        group: of the config, such as ``model.pyramid``, in which the settings lie.
+        rows: the name, the settings by their keys in the group, and the note of each variant.
+
+    >>> [variant.changes for variant in variants_from("model.pyramid", [("simple pyramid", {"type": "simple"}, "")])]
+    [{'model.pyramid.type': 'simple'}]
+    """
+    return tuple(
+        Variant(name=name, changes={f"{group}.{key}": value for key, value in settings.items()}, note=note)
+        for name, settings, note in rows
+    )
+
+
+def is_within(key: str, allowed_keys: frozenset[str]) -> bool:
+    """Whether a dotted key is one of the allowed keys, or lies in a group that is.
 
     >>> is_within("train.lr", frozenset({"train"})), is_within("training", frozenset({"train"}))
     (True, False)
     """
-    return any(key == touched or key.startswith(f"{touched}.") for touched in touches)
+    return any(key == allowed or key.startswith(f"{allowed}.") for allowed in allowed_keys)

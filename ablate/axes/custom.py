@@ -19,7 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ablate.axes.base import Axis, Options, Variant
+import msgspec
+
+from ablate.axes.base import Axis, AxisOptions, Variant
 from ablate.config.schema import Part, RunConfig
 from ablate.config.yaml import anchor_weights, parse, parse_yaml, read_yaml, with_changes
 from analysis.exceptions import BadInput
@@ -31,7 +33,7 @@ class AxisFile(Part, frozen=True, kw_only=True):
     """An axis as YAML."""
 
     name: str
-    touches: tuple[str, ...]
+    allowed_keys: tuple[str, ...] = msgspec.field(name="touches")
     variants: dict[str, dict[str, Any]]
     title: str = ""
     source: str = "a file of ours"
@@ -48,10 +50,10 @@ def axis_from_file(path: Path) -> Axis:
     tree = read_yaml(path)
     if isinstance(tree.get("variants"), dict):
         tree["variants"] = {str(name): changes for name, changes in tree["variants"].items()}
-        for name, changes in tree["variants"].items():
-            if not isinstance(changes, dict):
-                form = "{train.lr: 1e-4}, or {} for the base as it is"
-                raise BadInput(f"{path}: variants: {name}: must hold keys and values, such as {form}")
+        bare = [name for name, changes in tree["variants"].items() if not isinstance(changes, dict)]
+        if bare:
+            form = "{train.lr: 1e-4}, or {} for the base as it is"
+            raise BadInput(f"{path}: variants: {bare[0]}: must hold keys and values, such as {form}")
     file = parse(tree, AxisFile, str(path))
     for changes in file.variants.values():
         anchor_weights(changes, path.resolve().parent)
@@ -68,7 +70,7 @@ def axis_from_file(path: Path) -> Axis:
         name=file.name,
         title=file.title or file.name,
         source=file.source,
-        touches=frozenset(file.touches),
+        allowed_keys=frozenset(file.allowed_keys),
         variants=lambda _base, _options: variants,
         baseline=None if file.baseline == "none" else file.baseline,
         unit=file.unit if numeric else "",
@@ -88,34 +90,30 @@ def axis_from_keys(requests: Sequence[str]) -> Axis:
             raise BadInput(f"'{request}' varies nothing: write key=value,value,... such as train.lr=1e-4,2e-4")
         values = parse_yaml(f"[{text}]", f"the values of {key}")
         wanted.setdefault(key, []).extend(value for value in values if value not in wanted.get(key, []))
-    lonely = [key for key, values in wanted.items() if len(values) < 2 and len(wanted) == 1]
-    if lonely:
-        raise BadInput(f"{lonely[0]} is given one value; a study compares two or more")
+    settings = [(key, value) for key, values in wanted.items() for value in values]
+    first, several = next(iter(wanted)), len(wanted) > 1
+    if len(settings) < 2:
+        raise BadInput(f"{first} is given one value; a study compares two or more")
 
-    def variants(base: RunConfig, _: Options) -> tuple[Variant, ...]:
-        made = [_varied(key, value, base) for key, values in wanted.items() for value in values]
-        return (Variant(name="base", changes={}), *made) if len(wanted) > 1 else tuple(made)
+    def variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
+        made = (_varied(key, value, base) for key, value in settings)
+        return (*([Variant(name="base", changes={})] if several else []), *made)
 
-    numbers = [_number(value) for values in wanted.values() for value in values]
-    single = next(iter(wanted)) if len(wanted) == 1 else ""
+    is_numeric = not several and all(_number(value) is not None for _, value in settings)
     return Axis(
         name=COMMAND,
         title=f"Varied: {', '.join(wanted)}",
         source="asked for on the command line",
-        touches=frozenset(wanted),
+        allowed_keys=frozenset(wanted),
         variants=variants,
-        unit=_leaf(single).replace("_", " ") if single and None not in numbers else "",
+        unit=first.rpartition(".")[2].replace("_", " ") if is_numeric else "",
     )
 
 
 def _varied(key: str, value: object, base: RunConfig) -> Variant:
     with_changes(base, {key: value})  # a key or value that does not exist is refused here, before anything is planned
     text = str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
-    return Variant(name=f"{_leaf(key)}={text}", changes={key: value}, number=_number(value))
-
-
-def _leaf(key: str) -> str:
-    return key.rpartition(".")[2]
+    return Variant(name=f"{key.rpartition('.')[2]}={text}", changes={key: value}, number=_number(value))
 
 
 def _number(value: object) -> float | None:

@@ -1,22 +1,18 @@
 """Detector heads: with the paper's changes to Mask R-CNN, or plain."""
 
-from ablate.axes.base import Axis, Options, Variant
-from ablate.config.schema import RunConfig
+from ablate.axes.base import Axis, variants_from
 
-KEY = "model.detector.head"
-
-
-def _variants(_base: RunConfig, _options: Options) -> tuple[Variant, ...]:
-    return (
-        Variant(name="paper", changes={KEY: "paper"}, note="BN after convolutions, 2 RPN and 4 box convolutions"),
-        Variant(name="plain", changes={KEY: "plain"}, note="1 RPN convolution, 2-layer box head, no norm"),
-    )
-
-
+VARIANTS = variants_from(
+    "model.detector",
+    [
+        ("paper", {"head": "paper"}, "BN after convolutions, 2 RPN and 4 box convolutions"),
+        ("plain", {"head": "plain"}, "1 RPN convolution, 2-layer box head, no norm"),
+    ],
+)
 AXIS = Axis(
     name="head",
     title="Heads of Mask R-CNN",
     source="arXiv 2111.11429, section 2",
-    touches=frozenset({KEY}),
-    variants=_variants,
+    allowed_keys=frozenset({"model.detector.head"}),
+    variants=lambda _base, _options: VARIANTS,
 )

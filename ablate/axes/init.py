@@ -6,11 +6,11 @@ tuned for each size, 0.1 for ViT-B and 0.3 for ViT-L, and alike for all initiali
 Pixel statistics, layer scale and the kind of bias tables follow from what lies in the file.
 """
 
-from ablate.axes.base import Axis, Options, Variant
-from ablate.axes.mae_recipe import made_after, recipe_of
+from ablate.axes.base import Axis, AxisOptions, Variant
+from ablate.axes.mae_recipe import mae_recipe, pretraining_changes
 from ablate.config.backbone import model_size, vit_of
 from ablate.config.schema import RunConfig
-from ablate.weights.settings import KINDS, TITLES, settings_of
+from ablate.weights.settings import KINDS, TITLES, init_settings
 from analysis.exceptions import BadInput
 
 UNPUBLISHED = {
@@ -21,63 +21,52 @@ UNPUBLISHED = {
 }
 
 
-def _variants(base: RunConfig, options: Options) -> tuple[Variant, ...]:
+def _variants(base: RunConfig, options: AxisOptions) -> tuple[Variant, ...]:
     vit_of(base, "init")
     check_options(options, KINDS)
-    random = Variant(name="random", changes=settings_of("random", base), note="BEiT's depth-scaled scheme")
+    random = Variant(name="random", changes=init_settings("random", base), note="BEiT's depth-scaled scheme")
     return (random, *(_pretrained(kind, base, options) for kind in KINDS))
 
 
-def _pretrained(kind: str, base: RunConfig, options: Options) -> Variant:
+def _pretrained(kind: str, base: RunConfig, options: AxisOptions) -> Variant:
     file = options.weights.get(kind)
-    recipe = recipe_of(base) if kind == "mae" and not options.weights else None
+    recipe = mae_recipe(base) if kind == "mae" and not options.weights else None
     if recipe is not None:
-        made = made_after(recipe, round(recipe.epochs))
-        return Variant(name=TITLES[kind], changes={**made, **settings_of(kind, base)}, note="made in the house")
+        made = pretraining_changes(recipe, round(recipe.epochs))
+        return Variant(name=TITLES[kind], changes={**made, **init_settings(kind, base)}, note="pre-trained here")
     return Variant(
         name=TITLES[kind],
-        changes=settings_of(kind, base, file),
+        changes=init_settings(kind, base, file),
         note="learning rate and weight decay in the paper's ratio to the base's",
-        blocked=advice(kind, kind, base) if file is None else None,
+        blocked=missing_weights(kind, kind, base) if file is None else None,
     )
 
 
-def advice(option: str, kind: str, base: RunConfig) -> str:
+def missing_weights(option: str, kind: str, base: RunConfig) -> str:
     """What to do about weights that were not given."""
     size = model_size(base.model)
-    reason = UNPUBLISHED.get((kind, size))
-    if size not in ("vit-b", "vit-l"):
-        reason = f"there are none of size {size}"
-    return f"no public weights ({reason}); " * (reason is not None) + f"pass --weights {option}=FILE"
+    reason = UNPUBLISHED.get((kind, size), "") if size in ("vit-b", "vit-l") else f"there are none of size {size}"
+    return f"no public weights ({reason}); " * bool(reason) + f"pass --weights {option}=FILE"
 
 
-def check_options(options: Options, names: tuple[str, ...]) -> None:
+def check_options(options: AxisOptions, names: tuple[str, ...]) -> None:
     """Refuse weights that no variant asks for.
 
     Raises:
         BadInput: a name of ``--weights`` is none of ``names``.
     """
-    for name in options.weights:
+    for name, file in options.weights.items():
         if name not in names:
-            raise BadInput(f"--weights {name}={options.weights[name]}: the names here are {', '.join(names)}")
+            raise BadInput(f"--weights {name}={file}: the names here are {', '.join(names)}")
 
 
 AXIS = Axis(
     name="init",
     title="Initialisation and pre-training",
     source="arXiv 2111.11429, Table 1",
-    touches=frozenset(
-        {
-            "init",
-            "model.backbone.position.relative",
-            "model.backbone.position.absolute",
-            "model.backbone.position.tables",
-            "model.backbone.layer_scale",
-            "model.pixel_mean",
-            "model.pixel_std",
-            "train.lr",
-            "train.weight_decay",
-        }
+    allowed_keys=frozenset(
+        {"init", *(f"model.backbone.position.{key}" for key in ("relative", "absolute", "tables"))}
+        | {"model.backbone.layer_scale", "model.pixel_mean", "model.pixel_std", "train.lr", "train.weight_decay"}
     ),
     baseline="random",
     variants=_variants,

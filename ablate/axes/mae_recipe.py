@@ -10,7 +10,7 @@ from ablate.config.yaml import load_config
 EMBEDDED = "tiny-shapes-mae"  # the preset whose recipe serves every base on the embedded data
 
 
-def recipe_of(base: RunConfig) -> Pretrain | None:
+def mae_recipe(base: RunConfig) -> Pretrain | None:
     """How weights for a base are made: as its `init.pretraining` says, or the embedded recipe on the embedded data.
 
     None where neither is there: pre-training on images of one's own takes days, and is not begun unasked.
@@ -27,13 +27,13 @@ def recipe_of(base: RunConfig) -> Pretrain | None:
     return recipe if fits else None
 
 
-def lengths_of(recipe: Pretrain) -> tuple[int, ...]:
+def epochs_to_compare(recipe: Pretrain) -> tuple[int, ...]:
     """Epochs to compare: a quarter and half of the recipe's, and all; each is a full schedule of its own."""
     lengths = (round(recipe.epochs * share) for share in (0.25, 0.5, 1))
     return tuple(epochs for epochs in lengths if epochs > recipe.warmup_epochs)
 
 
-def made_after(recipe: Pretrain, epochs: int) -> dict[str, Any]:
+def pretraining_changes(recipe: Pretrain, epochs: int) -> dict[str, Any]:
     """The keys of a run that starts from weights of so many epochs."""
     tree = msgspec.to_builtins(msgspec.structs.replace(recipe, epochs=float(epochs)))
     defaults = {field.name: field.default for field in msgspec.structs.fields(Pretrain) if not field.required}

@@ -1,38 +1,33 @@
 """Where the global blocks stand, and how many they are."""
 
-from collections.abc import Iterator
-
-from ablate.axes.base import Axis, Options, Variant
+from ablate.axes.base import Axis, AxisOptions, Variant, variants_from
 from ablate.config.backbone import vit_of
 from ablate.config.schema import RunConfig
 
-KEY = "model.backbone.attention"
+GROUP = "model.backbone.attention"
 
 
-def _variants(base: RunConfig, _: Options) -> tuple[Variant, ...]:
-    return tuple(_all(base))
-
-
-def _all(base: RunConfig) -> Iterator[Variant]:
+def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
     own = vit_of(base, "placement").attention
     count = len(own.global_blocks) if isinstance(own.global_blocks, tuple) else own.global_count
-
-    def variant(name: str, place: str, count: int, note: str = "") -> Variant:
-        changes = {f"{KEY}.pattern": "hybrid", f"{KEY}.global_blocks": place, f"{KEY}.global_count": count}
-        return Variant(name=name, changes=changes, note=note)
-
-    yield variant(f"{count} even", "even", count, "the last block of each part")
-    yield variant(f"first {count}", "first", count)
-    yield variant(f"last {count}", "last", count)
+    rows = [
+        (f"{count} even", "even", count, "the last block of each part"),
+        (f"first {count}", "first", count, ""),
+        (f"last {count}", "last", count, ""),
+    ]
     if count >= 2:
-        yield variant(f"{count // 2} even", "even", count // 2)
-    yield Variant(name="all", changes={f"{KEY}.pattern": "global"}, note="no windows at all")
+        rows.append((f"{count // 2} even", "even", count // 2, ""))
+    hybrids = (
+        (name, {"pattern": "hybrid", "global_blocks": blocks, "global_count": number}, note)
+        for name, blocks, number, note in rows
+    )
+    return variants_from(GROUP, [*hybrids, ("all", {"pattern": "global"}, "no windows at all")])
 
 
 AXIS = Axis(
     name="placement",
     title="Place and number of global blocks",
     source="arXiv 2203.16527",
-    touches=frozenset({f"{KEY}.pattern", f"{KEY}.global_blocks", f"{KEY}.global_count"}),
+    allowed_keys=frozenset(f"{GROUP}.{key}" for key in ("pattern", "global_blocks", "global_count")),
     variants=_variants,
 )

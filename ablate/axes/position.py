@@ -4,15 +4,16 @@ On the base's own initialisation, or on weights given for the axis: of one kind 
 rows of the paper's table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from ablate.axes.base import Axis, Options, Variant
+from ablate.axes.base import Axis, AxisOptions, Variant
 from ablate.axes.init import AXIS as INIT
 from ablate.axes.init import check_options
-from ablate.axes.mae_recipe import EMBEDDED, recipe_of
+from ablate.axes.mae_recipe import EMBEDDED, mae_recipe
 from ablate.config.backbone import vit_of
 from ablate.config.schema import RunConfig
-from ablate.weights.settings import KINDS, TITLES, facts_for, settings_of
+from ablate.weights.settings import KINDS, TITLES, init_settings, read_facts_of_kind
 
 KEY = "model.backbone.position"
 Treatment = tuple[str, str]  # of the relative bias, of the absolute embedding
@@ -29,17 +30,34 @@ TREATMENTS: tuple[Treatment, ...] = (
 TABLE = {"beit": (("pt", "rand"), ("zero", "rand"), ("zero", "pt")), "mae": (("zero", "pt"), ("none", "pt"))}
 
 
-def _variants(base: RunConfig, options: Options) -> tuple[Variant, ...]:
+def _variants(base: RunConfig, options: AxisOptions) -> tuple[Variant, ...]:
     own = vit_of(base, "position").position
     check_options(options, KINDS)
     if not options.weights:
         treatments = dict.fromkeys((*TREATMENTS, (own.relative, own.absolute)))
-        return tuple(_variant(treatment, base) for treatment in treatments)
+        return tuple(_variant(treatment, _missing_from_base(treatment, base)) for treatment in treatments)
     several = len(options.weights) > 1
     return tuple(
-        _of_weights(kind, file, treatment, base, f"{TITLES[kind]}, " if several else "")
+        _variant(
+            treatment,
+            _missing_from_file(treatment, kind, file),
+            init_settings(kind, base, file),
+            f"{TITLES[kind]}, " if several else "",
+        )
         for kind, file in options.weights.items()
         for treatment in _rows(kind, file, several)
+    )
+
+
+def _variant(
+    treatment: Treatment, blocked: str | None, settings: Mapping[str, Any] | None = None, prefix: str = ""
+) -> Variant:
+    relative, absolute = treatment
+    return Variant(
+        name=f"{prefix}rel {relative}, abs {absolute}",
+        changes={**(settings or {}), f"{KEY}.relative": relative, f"{KEY}.absolute": absolute},
+        note="blind to place but for the windows and the convolutions" if relative == absolute == "none" else "",
+        blocked=blocked,
     )
 
 
@@ -49,57 +67,35 @@ def _rows(kind: str, file: str, several: bool) -> Sequence[Treatment]:
     if not several:
         return tuple(dict.fromkeys((default, *TREATMENTS)))
     rows = TABLE.get(kind, TABLE["mae"])
-    return [row for row in rows if row[1] != "pt" or facts_for(kind, file).absolute]
+    return [row for row in rows if row[1] != "pt" or read_facts_of_kind(kind, file).absolute]
 
 
-def _of_weights(kind: str, file: str, treatment: Treatment, base: RunConfig, prefix: str) -> Variant:
-    facts, (relative, absolute) = facts_for(kind, file), treatment
-    lacks = [
-        name
-        for name, wanted, there in (
-            ("relative bias", relative == "pt", facts.relative != "none"),
-            ("absolute embedding", absolute == "pt", facts.absolute),
-        )
-        if wanted and not there
-    ]
-    return Variant(
-        name=f"{prefix}{_name(treatment)}",
-        changes={**settings_of(kind, base, file), f"{KEY}.relative": relative, f"{KEY}.absolute": absolute},
-        note=_note(treatment),
-        blocked=f"its weights, of {facts.family}, have no {lacks[0]}" if lacks else None,
-    )
+def _missing_from_file(treatment: Treatment, kind: str, file: str) -> str | None:
+    """Why a treatment cannot start from a file: it has no such positions."""
+    facts = read_facts_of_kind(kind, file)
+    if treatment[0] == "pt" and facts.relative == "none":
+        return f"its weights, of {facts.family}, have no relative bias"
+    if treatment[1] == "pt" and not facts.absolute:
+        return f"its weights, of {facts.family}, have no absolute embedding"
+    return None
 
 
-def _variant(treatment: Treatment, base: RunConfig) -> Variant:
-    made = base.init.pretraining != "none"
-    blocked = None
-    if made and treatment[0] == "pt":
-        blocked = "its weights, made in the house, have no relative bias"
-    elif "pt" in treatment and not made and base.init.weights == "none":
-        blocked = "needs pre-trained weights: pass --weights mae=FILE or --weights beit=FILE"
-        if treatment[0] != "pt" and recipe_of(base) is not None:
-            blocked += f", or choose --base {EMBEDDED}, whose weights are made here"
-    return Variant(
-        name=_name(treatment),
-        changes={f"{KEY}.relative": treatment[0], f"{KEY}.absolute": treatment[1]},
-        note=_note(treatment),
-        blocked=blocked,
-    )
-
-
-def _name(treatment: Treatment) -> str:
-    return f"rel {treatment[0]}, abs {treatment[1]}"
-
-
-def _note(treatment: Treatment) -> str:
-    return "blind to place but for the windows and the convolutions" if set(treatment) == {"none"} else ""
+def _missing_from_base(treatment: Treatment, base: RunConfig) -> str | None:
+    """Why a treatment cannot start from what the base starts from."""
+    if base.init.pretraining != "none":
+        return "its weights, pre-trained here, have no relative bias" if treatment[0] == "pt" else None
+    if "pt" not in treatment or base.init.weights != "none":
+        return None
+    made_here = treatment[0] != "pt" and mae_recipe(base) is not None
+    advice = f", or choose --base {EMBEDDED}, whose weights are made here" if made_here else ""
+    return f"needs pre-trained weights: pass --weights mae=FILE or --weights beit=FILE{advice}"
 
 
 AXIS = Axis(
     name="position",
     title="Relative and absolute positional information",
     source="arXiv 2111.11429, Table 4",
-    touches=INIT.touches,
+    allowed_keys=INIT.allowed_keys,
     variants=_variants,
     takes_weights=True,
 )

@@ -4,14 +4,14 @@ A base that counts in iterations gets the same ratios around its own length, whi
 the paper's random initialisation peaks.
 """
 
-from ablate.axes.base import Axis, Options, Variant
+from ablate.axes.base import Axis, AxisOptions, Variant
 from ablate.config.schema import RunConfig
 
 EPOCHS = (25, 50, 100, 200, 400)
 PEAK = 200
 
 
-def _variants(base: RunConfig, _: Options) -> tuple[Variant, ...]:
+def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
     iterations, epochs = base.train.iterations, base.train.epochs
     if isinstance(iterations, int):
         lengths = sorted({*(max(1, round(iterations * length / PEAK)) for length in EPOCHS), iterations})
@@ -32,7 +32,7 @@ AXIS = Axis(
     name="schedule",
     title="Length of fine-tuning",
     source="arXiv 2111.11429, Figure 2",
-    touches=frozenset({"train.epochs", "train.iterations"}),
+    allowed_keys=frozenset({"train.epochs", "train.iterations"}),
     variants=_variants,
     unit="length of fine-tuning",
 )

@@ -10,7 +10,7 @@ from ablate.runs.folder import Workspace
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ablate.data.check import Finding, Report
+    from ablate.data.check import DataProblem, DataReport
 
 app = typer.Typer(help="Check data sets, and write the embedded one.", no_args_is_help=True)
 
@@ -43,7 +43,7 @@ def check(
     from analysis.exceptions import BadInput
 
     sets = files_of(data, Workspace(root))
-    reports: list[Report] = []
+    reports: list[DataReport] = []
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         for name, files in sets.items():
             task = progress.add_task(f"images of {name}", total=None)
@@ -82,7 +82,7 @@ def shapes(
     typer.echo(str(folder))
 
 
-def _rendered(report: "Report") -> list[str]:
+def _rendered(report: "DataReport") -> list[str]:
     head = (
         f"{report.name}: {report.images:,} images ({report.images_without_objects:,} without objects), "
         f"{report.objects:,} objects, {report.crowds:,} crowds, {report.categories:,} categories  {report.annotations}"
@@ -90,7 +90,7 @@ def _rendered(report: "Report") -> list[str]:
     return [head, *(_rendered_findings(report.findings) or ["  nothing wrong"])]
 
 
-def _rendered_findings(findings: "Sequence[Finding]") -> list[str]:
+def _rendered_findings(findings: "Sequence[DataProblem]") -> list[str]:
     lines = []
     for finding in findings:
         lines.append(f"  {finding.level}: {finding.kind} ({finding.count:,})")

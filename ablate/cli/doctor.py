@@ -23,9 +23,9 @@ def doctor(
 
     Exit code 0: an engine works; 5: none does.
     """
-    from ablate.doctor.diagnosis import examine
+    from ablate.doctor.diagnosis import diagnose
 
-    diagnosis = examine(root, python)
+    diagnosis = diagnose(root, python)
     if as_json:
         import msgspec
 

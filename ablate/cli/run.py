@@ -172,10 +172,10 @@ def export(
 def _config(source: str, data: list[str] | None, changes: list[str] | None, weights: str) -> "RunConfig":
     from ablate.config.yaml import load_config, scalar
     from ablate.data.sources import data_from
-    from ablate.weights.settings import kind_of, settings_of
+    from ablate.weights.settings import init_settings, initialisation_of
 
     settings: list[str] = []
     if weights:
-        belonging = settings_of(kind_of(weights), load_config(source), weights)
+        belonging = init_settings(initialisation_of(weights), load_config(source), weights)
         settings = [f"{key}={scalar(value)}" for key, value in belonging.items()]
     return load_config(source, [*settings, *(changes or ())], data_from(data) if data else None)

@@ -11,7 +11,7 @@ from ablate.axes import AXES
 from ablate.axes.custom import COMMAND
 from ablate.cli.run import DataFrom, Device, OnDevice, Root, app
 from ablate.runs.folder import Workspace
-from ablate.shell import command
+from ablate.shell import shell_command
 from analysis.cli.analyze import IouType, Kind
 from analysis.exceptions import BadInput
 
@@ -125,7 +125,7 @@ def axes(
     """Show what can be studied: axes, their variants, who asked, and what was found."""
     import msgspec
 
-    from ablate.axes import Options
+    from ablate.axes import AxisOptions
     from ablate.config.yaml import load_config
     from ablate.studies.show_plan import axes_screen, axis_document, axis_screen
     from analysis.render.screen import print_whole
@@ -134,7 +134,7 @@ def axes(
 
     def variants_on_base(one: "Axis") -> "tuple[Variant, ...] | str":
         try:
-            return one.variants(config, Options())
+            return one.variants(config, AxisOptions())
         except BadInput as error:
             if axis:
                 raise
@@ -226,7 +226,7 @@ def _request(
     device: Device,
 ) -> "Request":
     from ablate.studies.plan import Request
-    from ablate.weights.inspect import weights_from
+    from ablate.weights.settings import weights_from
 
     return Request(
         base=base,
@@ -298,4 +298,4 @@ def _make(
 
         done = all(standing.state in (*DONE, "blocked") for standing in standings(Workspace(root), study))
         verb, what = ("table", "See") if done else ("launch", "Run")
-        typer.echo(f"\n{what} it: {command('ablate', verb, root=root, study=study.name)}")
+        typer.echo(f"\n{what} it: {shell_command('ablate', verb, root=root, study=study.name)}")

@@ -1,4 +1,4 @@
-"""The two identities of a run: what was learned, and what was measured of it.
+"""The identities of a run, hashes of its config: what was learned, and what was measured of it.
 
 Both are SHA-256 over canonical JSON of parsed values, so the order of keys, comments, the spelling of numbers, names,
 paths, the machine and the launcher do not enter. A field at its default is left out: a field that is added later, with
@@ -15,7 +15,7 @@ from ablate.config.schema import Part, Pretraining, RunConfig
 # Raised by hand when the same config starts to train to something else: a fixed bug, another order of images.
 TRAINING_REVISION = 2
 PRETRAINING_REVISION = 1
-SHORT = 12  # hex digits: 48 bits, a clash among a million runs has a chance of 1 in 500
+ID_DIGITS = 12  # hexadecimal: 48 bits, a clash among a million runs has a chance of 1 in 500
 
 
 def pretraining_identity(pretraining: Pretraining, images: str) -> str:
@@ -82,9 +82,9 @@ def evaluation_identity(config: RunConfig, training_data: str, validation_data: 
     )
 
 
-def short(identity: str) -> str:
-    """The first 12 hex digits, which name a run's folder."""
-    return identity[:SHORT]
+def short_id(identity: str) -> str:
+    """The run id: the first 12 hex digits of an identity (64 hex digits), which name the folder of a run."""
+    return identity[:ID_DIGITS]
 
 
 def _hash(values: dict[str, object]) -> str:

@@ -2,8 +2,7 @@
 
 Files are read and written by ``ablate.config.yaml``, hashed by ``ablate.config.identity``. No field holds a name, a
 machine or a number of workers: those change nothing. A missing treatment is spelled ``none``. Sources: the paper is
-"Benchmarking
-Detection Transfer Learning with Vision Transformers" (arXiv 2111.11429), ViTDet is arXiv 2203.16527.
+"Benchmarking Detection Transfer Learning with Vision Transformers" (arXiv 2111.11429), ViTDet is arXiv 2203.16527.
 
 Constructing a part checks it alone; ``RunConfig`` checks what lies between the parts. A bad value raises ``ValueError``
 (through ``config_yaml``: ``BadInput``) with one sentence that names the field and the remedy.
@@ -16,6 +15,18 @@ from msgspec import Meta, Struct
 
 def _about(text: str) -> Meta:
     return Meta(description=text)
+
+
+def _require(condition: bool, sentence: str) -> None:
+    """Raises ValueError with the sentence where the condition does not hold."""
+    if not condition:
+        raise ValueError(sentence)
+
+
+def _require_multiple(name: str, value: int, of: str, unit: int) -> None:
+    """Raises ValueError, which names the nearest, where a value is no multiple of a unit."""
+    nearest = max(1, round(value / unit)) * unit
+    _require(value % unit == 0, f"{name} {value} is not a multiple of {of} {unit}; nearest is {nearest}")
 
 
 Count = Annotated[int, Meta(ge=1)]
@@ -81,26 +92,24 @@ class ViT(Part, frozen=True, kw_only=True, tag_field="type", tag="vit"):
         if self.width % self.heads:
             divisors = [heads for heads in range(1, min(self.width, 32) + 1) if self.width % heads == 0]
             raise ValueError(f"heads {self.heads} does not divide width {self.width}; these do: {divisors}")
-        if self.image_size % self.patch_size:
-            fit = max(1, round(self.image_size / self.patch_size)) * self.patch_size
-            raise ValueError(
-                f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}; nearest is {fit}"
-            )
+        _require_multiple("image_size", self.image_size, "patch_size", self.patch_size)
         attention, grid = self.attention, self.image_size // self.patch_size
-        if attention.pattern != "global" and attention.window_size > grid:
-            raise ValueError(
-                f"attention.window_size {attention.window_size} is larger than the grid of {grid} x {grid} tokens; "
-                f"choose at most {grid}, or attention.pattern=global"
-            )
-        if attention.propagation != "none" and attention.pattern != "window":
-            raise ValueError(
-                f"attention.propagation {attention.propagation} stands in for global blocks and needs "
-                f"attention.pattern=window, not {attention.pattern}"
-            )
-        if int(self.width * self.mlp_ratio) < 1:
-            raise ValueError(f"mlp_ratio {self.mlp_ratio} leaves no hidden channel at width {self.width}")
-        if attention.propagation == "conv_bottleneck" and self.width < 2:
-            raise ValueError("attention.propagation conv_bottleneck halves the width and needs a width of at least 2")
+        _require(
+            attention.pattern == "global" or attention.window_size <= grid,
+            f"attention.window_size {attention.window_size} is larger than the grid of {grid} x {grid} tokens; "
+            f"choose at most {grid}, or attention.pattern=global",
+        )
+        _require(
+            attention.propagation == "none" or attention.pattern == "window",
+            f"attention.propagation {attention.propagation} stands in for global blocks and needs "
+            f"attention.pattern=window, not {attention.pattern}",
+        )
+        hidden = int(self.width * self.mlp_ratio)
+        _require(hidden >= 1, f"mlp_ratio {self.mlp_ratio} leaves no hidden channel at width {self.width}")
+        _require(
+            attention.propagation != "conv_bottleneck" or self.width >= 2,
+            "attention.propagation conv_bottleneck halves the width and needs a width of at least 2",
+        )
         self._check_count()
         for name in ("global_blocks", "checkpoint"):
             self._check_blocks(name, getattr(attention, name))
@@ -110,12 +119,12 @@ class ViT(Part, frozen=True, kw_only=True, tag_field="type", tag="vit"):
         used = attention.pattern == "hybrid" or attention.propagation.startswith("conv")
         if not used or isinstance(attention.global_blocks, tuple):
             return
-        if attention.global_count > self.depth:
-            raise ValueError(f"attention.global_count {attention.global_count} exceeds depth {self.depth}")
-        if attention.global_blocks == "even" and self.depth % attention.global_count:
-            divisors = [count for count in range(1, self.depth + 1) if self.depth % count == 0]
+        count = attention.global_count
+        _require(count <= self.depth, f"attention.global_count {count} exceeds depth {self.depth}")
+        if attention.global_blocks == "even" and self.depth % count:
+            divisors = [number for number in range(1, self.depth + 1) if self.depth % number == 0]
             raise ValueError(
-                f"attention.global_count {attention.global_count} does not divide depth {self.depth}, which "
+                f"attention.global_count {count} does not divide depth {self.depth}, which "
                 f"attention.global_blocks=even needs; these do: {divisors}"
             )
 
@@ -135,9 +144,7 @@ class ResNet(Part, frozen=True, kw_only=True, tag_field="type", tag="resnet"):
     image_size: Annotated[Size, _about("side of the square input in pixels")]
 
     def __post_init__(self) -> None:
-        if self.image_size % 32:
-            fit = max(1, round(self.image_size / 32)) * 32
-            raise ValueError(f"image_size {self.image_size} is not a multiple of the stride 32; nearest is {fit}")
+        _require_multiple("image_size", self.image_size, "the stride", 32)
 
 
 class Pyramid(Part, frozen=True, kw_only=True):
@@ -158,8 +165,8 @@ class Anchors(Part, frozen=True, kw_only=True):
     aspect_ratios: Annotated[tuple[Positive, ...], _about("height / width")] = (0.5, 1.0, 2.0)
 
     def __post_init__(self) -> None:
-        if not self.sizes or not self.aspect_ratios:
-            raise ValueError("anchors need at least one of sizes and one of aspect_ratios")
+        there = bool(self.sizes and self.aspect_ratios)
+        _require(there, "anchors need at least one of sizes and one of aspect_ratios")
 
 
 class Proposals(Part, frozen=True, kw_only=True):
@@ -200,31 +207,34 @@ class Model(Part, frozen=True, kw_only=True):
         if isinstance(backbone, ResNet) != (kind == "fpn"):
             valid = "fpn" if isinstance(backbone, ResNet) else "multi_scale, single_scale, simple, last_map"
             raise ValueError(f"pyramid.type {kind} does not fit this backbone; choose {valid}")
-        if isinstance(backbone, ViT):
-            if kind == "multi_scale" and backbone.depth % 4:
-                raise ValueError(
-                    f"backbone.depth {backbone.depth} is not divisible by 4, which pyramid.type=multi_scale needs to "
-                    "tap every quarter; change the depth, or choose single_scale, simple or last_map"
-                )
-            if kind == "simple" and backbone.width % 4:
-                raise ValueError(
-                    f"backbone.width {backbone.width} is not divisible by 4, which pyramid.type=simple needs for its "
-                    "finest map; choose multi_scale, single_scale, last_map or another width"
-                )
-            if kind != "single_scale" and backbone.patch_size % 4:
-                raise ValueError(
-                    f"backbone.patch_size {backbone.patch_size} is not divisible by 4, which pyramid.type={kind} needs "
-                    "for its finest map; choose single_scale or another patch_size"
-                )
-            grid = backbone.image_size // backbone.patch_size
-            if kind != "single_scale" and grid % 2:
-                raise ValueError(
-                    f"backbone.image_size {backbone.image_size} gives an odd grid of {grid} tokens, which cannot be "
-                    f"halved for pyramid.type={kind}; choose a multiple of {2 * backbone.patch_size}"
-                )
+        if isinstance(backbone, ViT) and kind != "single_scale":
+            self._check_scaled_maps(backbone)
         sizes = len(self.detector.anchors.sizes)
-        if kind != "single_scale" and sizes != 5:
-            raise ValueError(f"detector.anchors.sizes has {sizes} entries; pyramid.type={kind} needs 5, one a level")
+        _require(
+            kind == "single_scale" or sizes == 5,
+            f"detector.anchors.sizes has {sizes} entries; pyramid.type={kind} needs 5, one a level",
+        )
+
+    def _check_scaled_maps(self, backbone: ViT) -> None:
+        """Whether the maps of a ViT can be scaled to a pyramid's strides."""
+        kind, patch = self.pyramid.type, backbone.patch_size
+        for name, value, needed, why, remedy in (
+            ("depth", backbone.depth, "multi_scale", "to tap every quarter",
+             "change the depth, or choose single_scale, simple or last_map"),
+            ("width", backbone.width, "simple", "for its finest map",
+             "choose multi_scale, single_scale, last_map or another width"),
+            ("patch_size", patch, kind, "for its finest map", "choose single_scale or another patch_size"),
+        ):  # fmt: skip
+            _require(
+                kind != needed or value % 4 == 0,
+                f"backbone.{name} {value} is not divisible by 4, which pyramid.type={kind} needs {why}; {remedy}",
+            )
+        grid = backbone.image_size // patch
+        _require(
+            grid % 2 == 0,
+            f"backbone.image_size {backbone.image_size} gives an odd grid of {grid} tokens, which cannot be "
+            f"halved for pyramid.type={kind}; choose a multiple of {2 * patch}",
+        )
 
 
 class Shapes(Part, frozen=True, kw_only=True, tag_field="type", tag="shapes"):
@@ -248,7 +258,7 @@ class Folder(Part, frozen=True, kw_only=True, tag_field="type", tag="folder"):
 
 
 class Pretrain(Part, frozen=True, kw_only=True):
-    """Pre-training in the house: a masked autoencoder (MAE, arXiv 2111.06377), its images and its recipe."""
+    """Pre-training on your own images: a masked autoencoder (MAE, arXiv 2111.06377), its images and its recipe."""
 
     images: Shapes | Folder
     image_size: Annotated[Size, _about("side of the square crops in pixels")] = 224
@@ -271,14 +281,13 @@ class Pretrain(Part, frozen=True, kw_only=True):
     seed: Annotated[int, Meta(ge=0, lt=2**32), _about("not that of the run: one pre-training serves all its seeds")] = 0
 
     def __post_init__(self) -> None:
-        if self.decoder_width % self.decoder_heads or self.decoder_width % 4:
-            raise ValueError(
-                f"decoder_width {self.decoder_width} must be a multiple of decoder_heads {self.decoder_heads} and of 4"
-            )
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs {self.warmup_epochs} is not shorter than epochs {self.epochs}")
-        if not self.crop_scale[0] <= self.crop_scale[1] <= 1:
-            raise ValueError(f"crop_scale {list(self.crop_scale)} must be [smallest, largest], at most 1")
+        _require(
+            self.decoder_width % self.decoder_heads == self.decoder_width % 4 == 0,
+            f"decoder_width {self.decoder_width} must be a multiple of decoder_heads {self.decoder_heads} and of 4",
+        )
+        _check_warmup(self.warmup_epochs, self.epochs)
+        low, high = self.crop_scale
+        _require(low <= high <= 1, f"crop_scale [{low}, {high}] must be [smallest, largest], at most 1")
 
     def total_iterations(self, images: int) -> int:
         """Optimizer steps of the whole schedule on so many images."""
@@ -293,6 +302,10 @@ class Pretrain(Part, frozen=True, kw_only=True):
         return min(round(self.warmup_epochs * images / self.batch_size), self.total_iterations(images) - 1)
 
 
+def _check_warmup(warmup_epochs: float, epochs: float) -> None:
+    _require(warmup_epochs < epochs, f"warmup_epochs {warmup_epochs} is not shorter than epochs {epochs}")
+
+
 class Init(Part, frozen=True, kw_only=True):
     """Where the first weights come from."""
 
@@ -300,17 +313,18 @@ class Init(Part, frozen=True, kw_only=True):
     weights: Annotated[
         str, Meta(min_length=1, description="none, or the file of a pre-trained ViT (see: weights inspect FILE)")
     ] = "none"
-    pretraining: Annotated[Pretrain | Nothing, _about("made in the house; in place of a file of weights")] = "none"
+    pretraining: Annotated[Pretrain | Nothing, _about("made here, on your own images; in place of a file")] = "none"
     pretraining_epoch: Annotated[
         Count | Literal["last"], _about("whose weights are taken; one before the last is of an unfinished cosine")
     ] = "last"
 
     def __post_init__(self) -> None:
-        if self.weights != "none" and self.pretraining != "none":
-            raise ValueError("weights and pretraining both say where the first weights come from; set one to none")
         epoch, recipe = self.pretraining_epoch, self.pretraining
-        if epoch != "last" and recipe == "none":
-            raise ValueError(f"pretraining_epoch {epoch} needs a pretraining; set it to last")
+        _require(
+            "none" in (self.weights, recipe),
+            "weights and pretraining both say where the first weights come from; set one to none",
+        )
+        _require(epoch == "last" or recipe != "none", f"pretraining_epoch {epoch} needs a pretraining; set it to last")
         if isinstance(epoch, int) and isinstance(recipe, Pretrain) and epoch > recipe.epochs:
             raise ValueError(f"pretraining_epoch {epoch} is beyond the {recipe.epochs:g} epochs of the pretraining")
 
@@ -345,19 +359,21 @@ class Train(Part, frozen=True, kw_only=True):
     memory_cap_gib: Annotated[Positive | Nothing, _about("answer for a smaller device")] = "none"
 
     def __post_init__(self) -> None:
-        if (self.epochs == "none") == (self.iterations == "none"):
-            raise ValueError("exactly one of epochs and iterations must be a number, the other none")
-        if self.batch_size % self.images_per_norm:
-            raise ValueError(
-                f"images_per_norm {self.images_per_norm} does not divide batch_size {self.batch_size}; "
-                "set it to the images that share one BatchNorm statistic (devices x images on each)"
-            )
-        if self.jitter_scale[0] > self.jitter_scale[1]:
-            raise ValueError(f"jitter_scale {list(self.jitter_scale)} must be [smallest, largest]")
-        if list(self.step_milestones) != sorted(set(self.step_milestones)):
-            raise ValueError(f"step_milestones {list(self.step_milestones)} must rise")
-        if isinstance(self.epochs, float) and self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs {self.warmup_epochs} is not shorter than epochs {self.epochs}")
+        _require(
+            (self.epochs == "none") != (self.iterations == "none"),
+            "exactly one of epochs and iterations must be a number, the other none",
+        )
+        _require(
+            self.batch_size % self.images_per_norm == 0,
+            f"images_per_norm {self.images_per_norm} does not divide batch_size {self.batch_size}; "
+            "set it to the images that share one BatchNorm statistic (devices x images on each)",
+        )
+        low, high = self.jitter_scale
+        _require(low <= high, f"jitter_scale [{low}, {high}] must be [smallest, largest]")
+        milestones = list(self.step_milestones)
+        _require(milestones == sorted(set(milestones)), f"step_milestones {milestones} must rise")
+        if isinstance(self.epochs, float):
+            _check_warmup(self.warmup_epochs, self.epochs)
 
     def total_iterations(self, images: int) -> int:
         """Optimizer steps of the whole schedule on a training set of ``images`` (those kept)."""
@@ -400,17 +416,19 @@ class RunConfig(Part, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         backbone = self.model.backbone
-        if not isinstance(backbone, ViT) and self.init.weights != "none":
-            raise ValueError("init.weights loads into a ViT, but model.backbone is a resnet; set init.weights=none")
+        _require(
+            isinstance(backbone, ViT) or self.init.weights == "none",
+            "init.weights loads into a ViT, but model.backbone is a resnet; set init.weights=none",
+        )
         if self.init.pretraining != "none":
             pretraining_of(self)  # which says what does not fit
         elif isinstance(backbone, ViT) and self.init.weights == "none":
             for name in ("relative", "absolute"):
-                if getattr(backbone.position, name) == "pt":
-                    raise ValueError(
-                        f"model.backbone.position.{name}=pt needs pre-trained weights, but init.weights is none; "
-                        "choose rand, zero or none"
-                    )
+                _require(
+                    getattr(backbone.position, name) != "pt",
+                    f"model.backbone.position.{name}=pt needs pre-trained weights, but init.weights is none; "
+                    "choose rand, zero or none",
+                )
 
 
 class Encoder(Part, frozen=True, kw_only=True):
@@ -423,8 +441,10 @@ class Encoder(Part, frozen=True, kw_only=True):
     mlp_ratio: Annotated[float, Meta(gt=0, le=1000)]
 
     def __post_init__(self) -> None:
-        if self.width % self.heads or self.width % 4:
-            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads} and of 4 to be pre-trained")
+        _require(
+            self.width % self.heads == self.width % 4 == 0,
+            f"width {self.width} must be a multiple of heads {self.heads} and of 4 to be pre-trained",
+        )
 
 
 class Pretraining(Part, frozen=True, kw_only=True):
@@ -437,15 +457,13 @@ class Pretraining(Part, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         size, patch = self.pretrain.image_size, self.encoder.patch_size
-        if size % patch:
-            fit = max(1, round(size / patch)) * patch
-            raise ValueError(f"pretraining.image_size {size} is not a multiple of patch_size {patch}; nearest is {fit}")
+        _require_multiple("pretraining.image_size", size, "patch_size", patch)
         patches = (size // patch) ** 2
-        if not 0 < int(patches * (1 - self.pretrain.mask_ratio)) < patches:
-            raise ValueError(
-                f"pretraining.mask_ratio {self.pretrain.mask_ratio} leaves none of the {patches} patches of a crop "
-                "to be seen, or none to be reconstructed"
-            )
+        _require(
+            0 < int(patches * (1 - self.pretrain.mask_ratio)) < patches,
+            f"pretraining.mask_ratio {self.pretrain.mask_ratio} leaves none of the {patches} patches of a crop "
+            "to be seen, or none to be reconstructed",
+        )
 
 
 def pretraining_of(config: RunConfig) -> Pretraining:
@@ -459,13 +477,15 @@ def pretraining_of(config: RunConfig) -> Pretraining:
         raise ValueError("init.pretraining is none")
     if not isinstance(backbone, ViT):
         raise ValueError("init.pretraining pre-trains a ViT, and model.backbone is a ResNet; set it to none")
-    if backbone.position.relative == "pt":
-        raise ValueError(
-            "model.backbone.position.relative=pt needs weights with bias tables, which init.pretraining does not give; "
-            "choose zero, rand or none"
-        )
-    if not backbone.qkv_bias or backbone.layer_scale != "none":
-        raise ValueError("init.pretraining gives weights with qkv_bias=true and layer_scale=none; set them so")
+    _require(
+        backbone.position.relative != "pt",
+        "model.backbone.position.relative=pt needs weights with bias tables, which init.pretraining does not give; "
+        "choose zero, rand or none",
+    )
+    _require(
+        backbone.qkv_bias and backbone.layer_scale == "none",
+        "init.pretraining gives weights with qkv_bias=true and layer_scale=none; set them so",
+    )
     return Pretraining(
         encoder=Encoder(
             width=backbone.width,

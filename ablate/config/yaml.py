@@ -5,13 +5,16 @@ replaces the base's. A mapping of another kind than the base's (a backbone, a da
 replaces it whole. Everything wrong becomes a ``BadInput`` of one sentence that names the file, the key and the valid
 choices.
 
-Where the presets lie: ``configs/base`` in a source tree, ``ablate/presets`` in an installed package.
+The presets lie in ``configs/base`` of a source tree, and in ``ablate/presets`` of an installed package.
+
+ruamel.yaml parses. Writing is done here: ruamel's round-trip types write ``8.0e-05`` for 8e-5, quote with single
+quotes, and place comments by absolute columns, so the same text would take more code with them than without.
 """
 
 import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -54,27 +57,22 @@ def load_config(source: str | Path, changes: Sequence[str] = (), data: Data | No
     changes, from the current directory.
     """
     tree = _with_base(*_locate(str(source), Path()), seen=())
-    for name in () if data is None else ("train", "validation"):
-        tree = merge(tree, _nested(f"data.{name}", msgspec.to_builtins(getattr(data, name))))
-    for change in changes:
-        tree = merge(tree, _nested(*parse_change(change)))
-    return parse(tree, RunConfig, str(source))
+    if data is not None:
+        tree = _changed(tree, [(f"data.{name}", getattr(data, name)) for name in ("train", "validation")])
+    return parse(_changed(tree, map(parse_change, changes)), RunConfig, str(source))
 
 
 def parse_change(change: str) -> tuple[str, Any]:
     """The dotted key and the value of ``key=value``."""
-    key, sign, text = change.partition("=")
-    if not sign or not key.strip():
+    key, sign, text = (part.strip() for part in change.partition("="))
+    if not sign or not key:
         raise BadInput(f"'{change}' is no change: write key=value, for example train.lr=8e-5")
-    return key.strip(), parse_yaml(text, f"the value of {key.strip()}")
+    return key, parse_yaml(text, f"the value of {key}")
 
 
 def with_changes(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
     """``config`` with dotted keys set to parsed values, for example ``{"model.backbone.attention.window_size": 7}``."""
-    tree: Tree = msgspec.to_builtins(config)
-    for key, value in changes.items():
-        tree = merge(tree, _nested(key, value))
-    return parse(tree, RunConfig, "the changed config")
+    return parse(_changed(msgspec.to_builtins(config), changes.items()), RunConfig, "the changed config")
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -142,14 +140,10 @@ def _of_another_kind(old: Tree, new: Tree) -> bool:
 @cache
 def _kinds() -> frozenset[str]:
     """Every ``type`` by which a config tells apart parts with different fields."""
-    found: set[str] = set()
-    waiting: list[msgspec.inspect.Type] = [msgspec.inspect.type_info(RunConfig)]
-    while waiting:
-        for part in _alternatives(waiting.pop()):
-            if isinstance(part, msgspec.inspect.StructType):
-                found |= {str(part.tag)} if part.tag is not None else set()
-                waiting += [field.type for field in part.fields]
-    return frozenset(found)
+    waiting = _structs(msgspec.inspect.type_info(RunConfig))
+    for struct in waiting:  # which grows on the way
+        waiting += [inner for field in struct.fields for inner in _structs(field.type)]
+    return frozenset(str(struct.tag) for struct in waiting if struct.tag is not None)
 
 
 def dump_config(config: Part) -> str:
@@ -169,13 +163,22 @@ def _lines(part: Part, indent: str) -> Iterator[str]:
             yield from _lines(value, indent + "  ")
         else:
             about = _description(field.type)
-            yield f"{indent}{field.name}: {_scalar(value)}" + (f"  # {about}" if about else "")
+            yield f"{indent}{field.name}: {scalar(value)}" + (f"  # {about}" if about else "")
 
 
-def _scalar(value: object) -> str:
-    if isinstance(value, tuple):
-        return "[" + ", ".join(map(_scalar, value)) + "]"
-    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./-]*", value, re.ASCII)
+def scalar(value: object) -> str:
+    """A value as YAML 1.2 in one line.
+
+    >>> scalar({"lr": 8e-5, "name": "window", "path": "/data/a b", "betas": (0.9, 0.999)})
+    '{lr: 8e-5, name: window, path: "/data/a b", betas: [0.9, 0.999]}'
+    """
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{scalar(key)}: {scalar(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(map(scalar, value)) + "]"
+    if isinstance(value, float):
+        return re.sub(r"e([+-])0+", r"e\1", json.dumps(value))
+    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./+ -]*[\w+]|[A-Za-z]", value, re.ASCII)
     if isinstance(value, str) and plain and parse_yaml(value, "a value") == value:
         return value
     return json.dumps(value, ensure_ascii=False)
@@ -205,10 +208,10 @@ def _with_base(path: Path, is_preset: bool, seen: tuple[Path, ...]) -> Tree:
     tree = read_yaml(path)
     base = tree.pop("base", None)
     if not is_preset:
-        _anchor_paths(tree.get("data"), place.parent)
         anchor_weights(tree, place.parent)
         init = tree.get("init")
-        _anchor_paths(init.get("pretraining") if isinstance(init, dict) else None, place.parent)
+        for sources in (tree.get("data"), init.get("pretraining") if isinstance(init, dict) else None):
+            _anchor_paths(sources, place.parent)
     if base is None:
         return tree
     if not isinstance(base, str):
@@ -233,11 +236,14 @@ def anchor_weights(tree: Tree, folder: Path) -> None:
             mapping[key] = str(folder / Path(path).expanduser())
 
 
-def _nested(key: str, value: object) -> Tree:
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    assert isinstance(value, dict)
-    return value
+def _changed(tree: Tree, changes: Iterable[tuple[str, object]]) -> Tree:
+    """``tree`` with dotted keys set, one after the other."""
+    for key, value in changes:
+        branch: Any = value
+        for part in reversed(key.split(".")):
+            branch = {part: branch}
+        tree = merge(tree, branch)
+    return tree
 
 
 def _unwrap(kind: msgspec.inspect.Type) -> msgspec.inspect.Type:
@@ -249,38 +255,39 @@ def _alternatives(kind: msgspec.inspect.Type) -> tuple[msgspec.inspect.Type, ...
     return tuple(map(_unwrap, kind.types)) if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
 
 
+def _structs(kind: msgspec.inspect.Type) -> list[msgspec.inspect.StructType]:
+    return [part for part in _alternatives(kind) if isinstance(part, msgspec.inspect.StructType)]
+
+
 def _check_keys(tree: object, kind: msgspec.inspect.Type, key: str, where: str) -> None:
     """Refuses unknown and missing keys with the valid ones, infinite numbers and keys that are no strings."""
     if isinstance(tree, float) and tree - tree != 0:
         raise BadInput(f"{where}: {key}: must be a finite number")
     for item in tree if isinstance(tree, list) else ():
         _check_keys(item, msgspec.inspect.AnyType(), key, where)
-    structs = [part for part in _alternatives(kind) if isinstance(part, msgspec.inspect.StructType)]
-    if not structs:
-        return
-    if not isinstance(tree, dict) and len(structs) < len(_alternatives(kind)):
-        return  # a word in place of the mapping, such as none; whether it is one of those is found by the conversion
+    structs = _structs(kind)
+    if not structs or (not isinstance(tree, dict) and len(structs) < len(_alternatives(kind))):
+        return  # or a word in place of the mapping, such as none: the conversion finds whether it is a valid one
     if not isinstance(tree, dict):
         raise BadInput(f"{where}: {key or 'the whole'}: must be a mapping of keys to values, not {_kind(tree)}")
     struct, prefix = structs[0], f"{key}." if key else ""
-    valid = [field.name for field in struct.fields]
     if struct.tag is not None:
         tags = [str(part.tag) for part in structs]
         if tree.get("type") not in tags:
             given = f"not {tree['type']}" if "type" in tree else "and is missing"
             raise BadInput(f"{where}: {prefix}type: must be one of {', '.join(tags)}, {given}")
         struct = structs[tags.index(tree["type"])]
-        valid = ["type", *(field.name for field in struct.fields)]
+    valid = ["type"] * (struct.tag is not None) + [field.encode_name for field in struct.fields]
     for name in tree:
         if name not in valid:
             near = difflib.get_close_matches(str(name), valid, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
             raise BadInput(f"{where}: {prefix}{name}: unknown key; {hint}valid here: {', '.join(valid)}")
     for field in struct.fields:
-        if field.name in tree:
-            _check_keys(tree[field.name], field.type, prefix + field.name, where)
+        if field.encode_name in tree:
+            _check_keys(tree[field.encode_name], field.type, prefix + field.encode_name, where)
         elif field.required:
-            raise BadInput(f"{where}: {prefix}{field.name}: is missing and has no default")
+            raise BadInput(f"{where}: {prefix}{field.encode_name}: is missing and has no default")
 
 
 def _choices(tree: object, into: type[Part], key: str) -> str:
@@ -290,11 +297,10 @@ def _choices(tree: object, into: type[Part], key: str) -> str:
         if step == "...":
             break
         if isinstance(tree, dict):
-            structs = [part for part in _alternatives(kind) if isinstance(part, msgspec.inspect.StructType)]
-            struct = next((part for part in structs if part.tag in (None, tree.get("type"))), None)
+            struct = next((part for part in _structs(kind) if part.tag in (None, tree.get("type"))), None)
             if struct is None:
                 return ""
-            kind = next(field.type for field in struct.fields if field.name == step)
+            kind = next(field.type for field in struct.fields if field.encode_name == step)
             tree = tree[step]
     return f"must be {' or '.join(_takes(part) for part in _alternatives(kind))}, not {_kind(tree)}"
 
@@ -326,17 +332,3 @@ def _kind(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return repr(value)
-
-
-def scalar(value: object) -> str:
-    """A value as YAML 1.2 in one line."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{scalar(key)}: {scalar(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + ", ".join(map(scalar, value)) + "]"
-    if isinstance(value, float):
-        return re.sub(r"e([+-])0+", r"e\1", json.dumps(value))
-    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./+ -]*[\w+]|[A-Za-z]", value, re.ASCII)
-    if isinstance(value, str) and plain and parse_yaml(value, "a value") == value:
-        return value
-    return json.dumps(value, ensure_ascii=False)

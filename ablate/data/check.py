@@ -6,14 +6,16 @@ An *error* makes training or evaluation wrong or impossible; a *warning* is unus
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+from PIL import Image
 
 from ablate.data.sources import Files
+from ablate.data.transforms import EXIF_ORIENTATION, SIDES_SWAPPED
 from analysis.coco.masks import run_lengths
 from analysis.io import decode, read_bytes
 
@@ -24,7 +26,7 @@ EXAMPLES = 5
 OUTSIDE = 1.0  # pixels that a box may reach past its image, as rounding does
 
 
-class Finding(msgspec.Struct, frozen=True):
+class DataProblem(msgspec.Struct, frozen=True):
     """One kind of trouble in one data set."""
 
     level: Level
@@ -33,7 +35,7 @@ class Finding(msgspec.Struct, frozen=True):
     examples: tuple[str, ...]
 
 
-class Report(msgspec.Struct, frozen=True):
+class DataReport(msgspec.Struct, frozen=True):
     """All trouble of one data set, errors first."""
 
     name: str
@@ -44,7 +46,7 @@ class Report(msgspec.Struct, frozen=True):
     crowds: int
     categories: int
     images_without_objects: int
-    findings: tuple[Finding, ...]
+    findings: tuple[DataProblem, ...]
 
     @property
     def errors(self) -> int:
@@ -52,17 +54,17 @@ class Report(msgspec.Struct, frozen=True):
         return sum(finding.count for finding in self.findings if finding.level == "error")
 
 
-def check(name: str, files: Files, tick: Callable[[], None] = lambda: None) -> Report:
+def check(name: str, files: Files, tick: Callable[[], None] = lambda: None) -> DataReport:
     """Read the annotations and decode every image of a data set; ``tick`` is called after each image.
 
     Raises:
         BadInput: the annotations are no JSON at all.
     """
-    document = decode(files.annotations, read_bytes(files.annotations), msgspec.json.Decoder())
-    images, annotations, categories, found = _tables(document)
-    found += _check_ids("image", images) + _check_ids("annotation", annotations) + _check_ids("category", categories)
-    by_id = {image["id"]: image for image in images if _hashable(image.get("id"))}
-    names = {category["id"] for category in categories if _hashable(category.get("id"))}
+    (images, annotations, categories), found = _read(files)
+    for kind, records in (("image", images), ("annotation", annotations), ("category", categories)):
+        found += _check_ids(kind, records)
+    by_id = {identifier: image for image in images if (identifier := _id(image)) is not None}
+    names = {identifier for category in categories if (identifier := _id(category)) is not None}
     for place, annotation in enumerate(annotations):
         found += _check_annotation(place, annotation, by_id, names)
     found += _check_masks_are_there(annotations)
@@ -74,8 +76,8 @@ def check(name: str, files: Files, tick: Callable[[], None] = lambda: None) -> R
     objects = [record for record in annotations if not record.get("iscrowd")]
     if not objects:
         found.append(("error", "nothing to learn", f"{files.annotations} holds no object that is no crowd"))
-    busy = {record.get("image_id") for record in objects if _hashable(record.get("image_id"))}
-    return Report(
+    busy = {_id(record, "image_id") for record in objects}
+    return DataReport(
         name=name,
         annotations=str(files.annotations),
         folder=str(files.images),
@@ -88,20 +90,21 @@ def check(name: str, files: Files, tick: Callable[[], None] = lambda: None) -> R
     )
 
 
-def check_overlap(train: Files, validation: Files) -> Finding | None:
+def check_overlap(train: Files, validation: Files) -> DataProblem | None:
     """Images that stand in both sets, by their path: what is measured on them is memory."""
-    sets = []
-    for files in (train, validation):
-        document = decode(files.annotations, read_bytes(files.annotations), msgspec.json.Decoder())
-        folder = files.images.resolve()
-        sets.append({str(folder / str(image.get("file_name"))) for image in _tables(document)[0]})
-    shared = sorted(sets[0] & sets[1])
+    paths = [
+        {str(files.images.resolve() / str(image.get("file_name"))) for image in _read(files)[0][0]}
+        for files in (train, validation)
+    ]
+    shared = sorted(paths[0] & paths[1])
     if not shared:
         return None
-    return Finding("warning", "train and validation overlap", len(shared), tuple(shared[:EXAMPLES]))
+    return DataProblem("warning", "train and validation overlap", len(shared), tuple(shared[:EXAMPLES]))
 
 
-def _tables(document: object) -> tuple[list[Record], list[Record], list[Record], list[Found]]:
+def _read(files: Files) -> tuple[list[list[Record]], list[Found]]:
+    """Images, annotations and categories, as far as they are records, and what is wrong with the tables themselves."""
+    document = decode(files.annotations, read_bytes(files.annotations), msgspec.json.Decoder())
     found: list[Found] = []
     tables = []
     for key in ("images", "annotations", "categories"):
@@ -113,30 +116,27 @@ def _tables(document: object) -> tuple[list[Record], list[Record], list[Record],
         if len(good) < len(rows):
             found.append(("error", "not a COCO document", f"{len(rows) - len(good)} entries of '{key}' are no records"))
         tables.append(good)
-    return tables[0], tables[1], tables[2], found
+    return tables, found
 
 
-def _check_ids(kind: str, records: list[Record]) -> list[Found]:
-    found: list[Found] = []
+def _check_ids(kind: str, records: list[Record]) -> Iterator[Found]:
     for place, record in enumerate(records):
-        if not isinstance(record.get("id"), int | str):
-            found.append(("error", f"{kind} without id", f"entry {place} has id {record.get('id')!r}"))
-    times = Counter(record["id"] for record in records if isinstance(record.get("id"), int | str))
-    for identity, count in times.items():
-        if count > 1:
-            found.append(("error", f"{kind} ids clash", f"{kind} id {identity!r} stands {count} times"))
-    return found
+        if _id(record) is None:
+            yield "error", f"{kind} without id", f"entry {place} has id {record.get('id')!r}"
+    for identifier, count in _repeated(record["id"] for record in records if _id(record) is not None):
+        yield "error", f"{kind} ids clash", f"{kind} id {identifier!r} stands {count} times"
 
 
-def _check_names(images: list[Record], categories: list[Record]) -> list[Found]:
-    found: list[Found] = []
-    for name, count in Counter(str(image.get("file_name")) for image in images if image.get("file_name")).items():
-        if count > 1:
-            found.append(("warning", "one file for several images", f"{name} is listed {count} times"))
-    for name, count in Counter(str(category.get("name")) for category in categories).items():
-        if count > 1:
-            found.append(("warning", "category names clash", f"{name} names {count} categories"))
-    return found
+def _check_names(images: list[Record], categories: list[Record]) -> Iterator[Found]:
+    for name, count in _repeated(str(image.get("file_name")) for image in images if image.get("file_name")):
+        yield "warning", "one file for several images", f"{name} is listed {count} times"
+    for name, count in _repeated(str(category.get("name")) for category in categories):
+        yield "warning", "category names clash", f"{name} names {count} categories"
+
+
+def _repeated(values: Iterable[Any]) -> Iterator[tuple[Any, int]]:
+    """Values that occur more than once, and how often."""
+    return ((value, count) for value, count in Counter(values).items() if count > 1)
 
 
 def _check_masks_are_there(annotations: list[Record]) -> Iterator[Found]:
@@ -163,16 +163,15 @@ def _who(place: int, record: Record) -> str:
 
 def _check_annotation(place: int, record: Record, images: dict[Any, Record], categories: set[Any]) -> Iterator[Found]:
     who = _who(place, record)
-    image_id, category_id = record.get("image_id"), record.get("category_id")
-    if not _hashable(image_id) or image_id not in images:
-        yield "error", "unknown image", f"{who} is on image id {image_id!r}, which is not listed"
-    if not _hashable(category_id) or category_id not in categories:
-        yield "error", "unknown category", f"{who} has category id {category_id!r}, which is not listed"
+    image = images.get(_id(record, "image_id"))
+    if image is None:
+        yield "error", "unknown image", f"{who} is on image id {record.get('image_id')!r}, which is not listed"
+    if _id(record, "category_id") not in categories:
+        yield "error", "unknown category", f"{who} has category id {record.get('category_id')!r}, which is not listed"
     if record.get("iscrowd", 0) not in (0, 1):
         yield "error", "bad crowd flag", f"{who} has iscrowd {record['iscrowd']!r}; it must be 0 or 1"
-    image = images.get(image_id, {}) if _hashable(image_id) else {}
-    size = (image.get("height"), image.get("width"))
-    known = (size[0], size[1]) if all(isinstance(side, int) and side > 0 for side in size) else None
+    sides = (image.get("height"), image.get("width")) if image is not None else (None, None)
+    known = sides if _are_sides(*sides) else None
     if record.get("bbox") is None and _has_mask(record):
         yield "warning", "no box", f"{who} has no bbox: its mask's is taken"
     else:
@@ -213,7 +212,7 @@ def _check_mask(who: str, value: object, size: tuple[Any, Any] | None) -> Iterat
         yield "error", "bad RLE", f"{who} has a segmentation that is neither polygons nor RLE"
         return
     height, width = value["size"] if isinstance(value["size"], list) and len(value["size"]) == 2 else (0, 0)
-    if not all(isinstance(side, int) and 0 < side < 2**16 for side in (height, width)):
+    if not _are_sides(height, width) or max(height, width) >= 2**16:
         yield "error", "bad RLE", f"{who} has an RLE of size {value['size']!r}; it must be [height, width]"
         return
     if size is not None and (height, width) != tuple(size):
@@ -231,19 +230,17 @@ def _check_mask(who: str, value: object, size: tuple[Any, Any] | None) -> Iterat
 
 
 def _check_file(image: Record, folder: Path) -> Iterator[Found]:
-    from PIL import Image
-
     name, width, height = image.get("file_name"), image.get("width"), image.get("height")
     who = f"image id {image.get('id')!r}"
     if not isinstance(name, str) or not name or "\0" in name:
         yield "error", "image without file name", f"{who} has file_name {name!r}"
         return
-    stated = all(isinstance(side, int) and side > 0 for side in (width, height))
+    stated = _are_sides(width, height)
     if not stated:
         yield "error", "image without size", f"{who} ({name}) has width {width!r} and height {height!r}"
     try:
         with Image.open(folder / name) as file:
-            turned = file.getexif().get(0x0112, 1)
+            turned = file.getexif().get(EXIF_ORIENTATION, 1)
             file.load()
             actual = file.size
     except FileNotFoundError:
@@ -252,32 +249,35 @@ def _check_file(image: Record, folder: Path) -> Iterator[Found]:
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         yield "error", "broken image", f"{name}: cannot be decoded ({str(error) or type(error).__name__})"
         return
+    told = f"{name}: its EXIF orientation {turned}"
     if not stated or actual == (width, height):
         if turned != 1:
-            yield (
-                "warning",
-                "turned image",
-                f"{name}: its EXIF orientation {turned} is not applied: sizes agree without",
-            )
-    elif turned in (5, 6, 7, 8) and actual == (height, width):
-        yield "warning", "turned image", f"{name}: its EXIF orientation {turned} is applied: sizes agree with it"
+            yield "warning", "turned image", f"{told} is not applied: sizes agree without"
+    elif turned in SIDES_SWAPPED and actual == (height, width):
+        yield "warning", "turned image", f"{told} is applied: sizes agree with it"
     else:
-        sizes = f"is {actual[0]} x {actual[1]} pixels, annotated as {width} x {height}"
-        yield "error", "size differs", f"{name}: {sizes}"
+        yield "error", "size differs", f"{name}: is {actual[0]} x {actual[1]} pixels, annotated as {width} x {height}"
 
 
-def _grouped(found: list[Found]) -> tuple[Finding, ...]:
+def _grouped(found: list[Found]) -> tuple[DataProblem, ...]:
     groups: defaultdict[tuple[Level, str], list[str]] = defaultdict(list)
     for level, kind, sentence in found:
         groups[level, kind].append(sentence)
     return tuple(
-        Finding(level, kind, len(groups[level, kind]), tuple(groups[level, kind][:EXAMPLES]))
+        DataProblem(level, kind, len(groups[level, kind]), tuple(groups[level, kind][:EXAMPLES]))
         for level, kind in sorted(groups)
     )
 
 
-def _hashable(value: object) -> bool:
-    return isinstance(value, int | str)
+def _id(record: Record, key: str = "id") -> int | str | None:
+    """The id under a key; None where it is missing or can be none."""
+    value = record.get(key)
+    return value if isinstance(value, int | str) else None
+
+
+def _are_sides(*values: object) -> bool:
+    """Whether these can be the sides of an image in pixels."""
+    return all(isinstance(value, int) and value > 0 for value in values)
 
 
 def _is_number(value: object) -> bool:

@@ -1,7 +1,6 @@
 """COCO-style data sets for training and for prediction, over the ground truth that the analysis reads."""
 
 import os
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,15 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ablate.data.transforms import ResizeCrop, boxes_of_masks, fit, jitter, large_enough
+from ablate.data.transforms import (
+    EXIF_ORIENTATION,
+    SIDES_SWAPPED,
+    ResizeCrop,
+    boxes_of_masks,
+    fit,
+    jitter,
+    large_enough,
+)
 from analysis import GroundTruth
 from analysis.coco.masks import run_lengths
 from analysis.exceptions import BadInput
@@ -48,12 +55,12 @@ class EvalSample:
     """One image to predict on."""
 
     image: Tensor  # u8[3, H, W] RGB, content at the top left, zeros elsewhere
-    placement: ResizeCrop  # for the way back to the original image
+    crop: ResizeCrop  # for the way back to the original image
     image_id: int | str
 
     def pin_memory(self) -> "EvalSample":
         """For torch's loader."""
-        return EvalSample(self.image.pin_memory(), self.placement, self.image_id)
+        return EvalSample(self.image.pin_memory(), self.crop, self.image_id)
 
 
 @dataclass
@@ -78,20 +85,14 @@ class TrainingSet(Dataset[Sample]):
     def __post_init__(self) -> None:
         truth = self.truth
         targets = usable(truth)
-        if self.masks and not truth.masks.present[targets].all():
-            missing = targets[~truth.masks.present[targets]]
-            raise BadInput(
-                f"{truth.path}: {len(missing):,} of {len(targets):,} objects have no segmentation (first: annotation "
-                f"id {truth.annotation_id[missing[0]]}), so no masks can be learned; set model.detector.masks=false"
-            )
-        rows: defaultdict[int, list[int]] = defaultdict(list)
-        for row in targets.tolist():
-            rows[int(truth.image[row])].append(row)
-        self._rows = {image: np.array(found, dtype=np.int64) for image, found in rows.items()}
-        kept = range(len(truth.image_id)) if self.keep_without_boxes else sorted(rows)
-        self.images = np.fromiter(kept, dtype=np.int64)
-        if not rows:
+        if self.masks:
+            _refuse_without_masks(truth, targets, "objects", "no masks can be learned")
+        if not len(targets):
             raise BadInput(f"{truth.path}: no image has an object to learn (crowds and empty boxes do not count)")
+        targets = targets[np.argsort(truth.image[targets], kind="stable")]
+        images, starts = np.unique(truth.image[targets], return_index=True)
+        self._rows = dict(zip(images.tolist(), np.split(targets, starts[1:]), strict=True))
+        self.images = np.arange(len(truth.image_id)) if self.keep_without_boxes else images
         check_files(truth, self.folder, self.images)
 
     def __len__(self) -> int:
@@ -102,21 +103,21 @@ class TrainingSet(Dataset[Sample]):
         number = int(self.images[index])
         rng = np.random.default_rng([JITTER, self.seed, epoch, index])
         image = read_image(self.truth, self.folder, number)
-        placement = jitter((image.height, image.width), self.side, self.scale, self.flip, rng)
+        crop = jitter((image.height, image.width), self.side, self.scale, self.flip, rng)
         rows = self._rows.get(number, np.zeros(0, dtype=np.int64))
-        boxes = placement.boxes(_clipped(self.truth, rows))
+        boxes = crop.boxes(_clipped(self.truth, rows))
         seen = large_enough(boxes)
         rows, boxes, masks = rows[seen], boxes[seen], None
         if self.masks:
-            cut = _decode(self.truth, rows, placement)
+            cut = _decode(self.truth, rows, crop)
             boxes = boxes_of_masks(cut)
             seen = large_enough(boxes)
             rows, boxes = rows[seen], boxes[seen]
             masks = torch.zeros((len(rows), self.side, self.side), dtype=torch.uint8)
-            masks[:, : placement.kept[0], : placement.kept[1]] = torch.from_numpy(cut[seen])
+            masks[:, : crop.kept[0], : crop.kept[1]] = torch.from_numpy(cut[seen])
         return Sample(
-            image=_canvas(placement.image(image), (self.side, self.side)),
-            size=placement.kept,
+            image=_canvas(crop.image(image), (self.side, self.side)),
+            size=crop.kept,
             target=Target(
                 boxes=torch.from_numpy(boxes.astype(np.float32)),
                 labels=torch.from_numpy(self.truth.category[rows]),
@@ -145,12 +146,12 @@ class EvaluationSet(Dataset[EvalSample]):
         if not 0 <= index < len(self):
             raise IndexError(index)
         image = read_image(self.truth, self.folder, index)
-        placement = fit((image.height, image.width), self.side)
-        height, width = placement.kept
+        crop = fit((image.height, image.width), self.side)
+        height, width = crop.kept
         room = (self.side, self.side)
         if self.multiple is not None:
             room = (-(-height // self.multiple) * self.multiple, -(-width // self.multiple) * self.multiple)
-        return EvalSample(_canvas(placement.image(image), room), placement, self.truth.image_id[index])
+        return EvalSample(_canvas(crop.image(image), room), crop, self.truth.image_id[index])
 
 
 def read_image(truth: GroundTruth, folder: Path, index: int) -> Image.Image:
@@ -162,23 +163,37 @@ def read_image(truth: GroundTruth, folder: Path, index: int) -> Image.Image:
         BadInput: the file is missing, no image, damaged, or of another size than the annotations say.
     """
     path = folder / str(truth.file_name[index])
-    try:
-        with Image.open(path) as file:
-            image = file.convert("RGB")
-            turned = file.getexif().get(0x0112, 1)
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such image, though {truth.path} lists it; check the images folder") from None
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise BadInput(f"{path}: cannot be decoded ({error}); replace it") from None
+    gone = f"no such image, though {truth.path} lists it; check the images folder"
+    image, orientation = decode_rgb(path, gone=gone, remedy="replace it")
     height, width = truth.image_size[index].tolist()
     if (height, width) == (-1, -1) or (image.height, image.width) == (height, width):
         return image
-    if turned in (5, 6, 7, 8) and (image.width, image.height) == (height, width):
-        return _turn(image, turned)
+    if orientation in SIDES_SWAPPED and (image.width, image.height) == (height, width):
+        return image.transpose(SIDES_SWAPPED[orientation])
     raise BadInput(
         f"{path}: is {image.width} x {image.height} pixels, but {truth.path} says {width} x {height} for image id "
         f"{truth.image_id[index]}; annotations and images do not belong together"
     )
+
+
+def decode_rgb(path: Path, gone: str, remedy: str) -> tuple[Image.Image, int]:
+    """An image as RGB, its stored pixels as they are, and its EXIF orientation (1 is upright).
+
+    Args:
+        path: of the file.
+        gone: what to say where there is no such file.
+        remedy: for one that is damaged or no image.
+
+    Raises:
+        BadInput: the file is missing, no image, or damaged.
+    """
+    try:
+        with Image.open(path) as file:
+            return file.convert("RGB"), file.getexif().get(EXIF_ORIENTATION, 1)
+    except FileNotFoundError:
+        raise BadInput(f"{path}: {gone}") from None
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise BadInput(f"{path}: cannot be decoded ({error}); {remedy}") from None
 
 
 def check_masks(truth: GroundTruth) -> None:
@@ -187,11 +202,16 @@ def check_masks(truth: GroundTruth) -> None:
     A set without any mask is measured by its boxes alone.
     """
     present = truth.masks.present
-    if present.any() and not present.all():
-        missing = np.flatnonzero(~present)
+    if present.any():
+        _refuse_without_masks(truth, np.arange(len(present)), "annotations", "masks cannot be measured")
+
+
+def _refuse_without_masks(truth: GroundTruth, rows: NDArray[np.int64], what: str, so: str) -> None:
+    missing = rows[~truth.masks.present[rows]]
+    if len(missing):
         raise BadInput(
-            f"{truth.path}: {len(missing):,} of {len(present):,} annotations have no segmentation (first: annotation "
-            f"id {truth.annotation_id[missing[0]]}), so masks cannot be measured; set model.detector.masks=false"
+            f"{truth.path}: {len(missing):,} of {len(rows):,} {what} have no segmentation (first: annotation "
+            f"id {truth.annotation_id[missing[0]]}), so {so}; set model.detector.masks=false"
         )
 
 
@@ -217,22 +237,9 @@ def check_files(truth: GroundTruth, folder: Path, images: NDArray[np.int64]) -> 
         )
 
 
-def _turn(image: Image.Image, orientation: int) -> Image.Image:
-    """Undo an EXIF orientation that swaps the sides."""
-    return image.transpose(
-        {
-            5: Image.Transpose.TRANSPOSE,
-            6: Image.Transpose.ROTATE_270,
-            7: Image.Transpose.TRANSVERSE,
-            8: Image.Transpose.ROTATE_90,
-        }[orientation]
-    )
-
-
 def usable(truth: GroundTruth) -> NDArray[np.int64]:
     """The annotations that can be learned: no crowds, and boxes of at least a pixel inside their image."""
-    rows: NDArray[np.int64] = np.flatnonzero(~truth.crowd & large_enough(_clipped(truth)))
-    return rows
+    return np.flatnonzero(~truth.crowd & large_enough(_clipped(truth)))
 
 
 def _clipped(truth: GroundTruth, rows: NDArray[np.int64] | slice = slice(None)) -> NDArray[np.float64]:
@@ -241,8 +248,7 @@ def _clipped(truth: GroundTruth, rows: NDArray[np.int64] | slice = slice(None)) 
     boxes[:, 2:] += boxes[:, :2]
     size = truth.image_size[truth.image[rows]].astype(np.float64)
     size[size < 0] = np.inf
-    clipped: NDArray[np.float64] = np.clip(boxes, 0, size[:, [1, 0, 1, 0]])
-    return clipped
+    return np.clip(boxes, 0, size[:, [1, 0, 1, 0]])
 
 
 def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.uint8]:
@@ -253,11 +259,11 @@ def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.uint8]:
     return pixels.reshape(width, height).T
 
 
-def _decode(truth: GroundTruth, rows: NDArray[np.int64], placement: ResizeCrop) -> NDArray[np.uint8]:
+def _decode(truth: GroundTruth, rows: NDArray[np.int64], crop: ResizeCrop) -> NDArray[np.uint8]:
     """Masks u8[n, kept height, kept width] of annotations."""
-    masks = np.zeros((len(rows), *placement.kept), dtype=np.uint8)
+    masks = np.zeros((len(rows), *crop.kept), dtype=np.uint8)
     for mask, row in zip(masks, rows.tolist(), strict=True):
-        mask[:] = placement.mask(decode_rle(truth.masks.rle(row)))
+        mask[:] = crop.mask(decode_rle(truth.masks.rle(row)))
     return masks
 
 

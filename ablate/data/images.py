@@ -11,12 +11,12 @@ import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ablate.config.schema import Folder, Shapes
-from ablate.data.coco import Key
+from ablate.data.coco import Key, decode_rgb
 from ablate.data.sources import locate, shapes_folder
 from ablate.runs.folder import Workspace
 from analysis.exceptions import BadInput
@@ -25,6 +25,7 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 CROP, NOISE = 3, 4  # what is drawn, the first number of a seed; see `ablate.data.coco`
 RATIO = (3 / 4, 4 / 3)  # width / height of a crop
 TRIES = 10
+Box = tuple[int, int, int, int]  # left, top, width, height in pixels
 ROOM = 2**28  # bytes: small sets stay in memory
 
 
@@ -37,7 +38,7 @@ class ImageFolder:
     digest: str
 
 
-def find_pictures(source: Shapes | Folder, workspace: Workspace) -> ImageFolder:
+def find_images(source: Shapes | Folder, workspace: Workspace) -> ImageFolder:
     """The images of a source; the embedded data set is made under ``root`` where it is not there yet.
 
     The digest of a folder is of the names and sizes in bytes, not of the pixels; that of the embedded data set, which
@@ -62,7 +63,7 @@ def find_pictures(source: Shapes | Folder, workspace: Workspace) -> ImageFolder:
     return ImageFolder(folder, tuple(name for name, _ in listed), digest)
 
 
-def are_there(source: Shapes | Folder, workspace: Workspace) -> bool:
+def is_available(source: Shapes | Folder, workspace: Workspace) -> bool:
     """Whether a source can be read without making anything."""
     return isinstance(source, Folder) or shapes_folder(workspace).exists()
 
@@ -93,7 +94,7 @@ def _listed(folder: Path) -> "list[tuple[str, int]]":
 
 @dataclass
 class Crop:
-    """One picture as it is learned from."""
+    """One crop as it is learned from."""
 
     image: Tensor  # u8[3, side, side] RGB
     noise: Tensor  # f32[n], uniform; the patches of the smallest are seen
@@ -121,39 +122,37 @@ def stacked(crops: Sequence[Crop]) -> Crops:
 
 
 @dataclass
-class PictureSet(Dataset[Crop]):
-    """Random crops of pictures; indexed by (epoch, index), which with the seed determine the crop and its noise."""
+class CropSet(Dataset[Crop]):
+    """Random crops of images; indexed by (epoch, index), which with the seed determine the crop and its noise."""
 
-    pictures: ImageFolder
+    files: ImageFolder
     side: int  # of the crops, pixels
     patches: int  # of a crop
     scale: tuple[float, float]  # part of the area
     flip: float  # probability
     seed: int
-    room: int = ROOM  # bytes left for decoded pictures, which are not decoded again
+    room: int = ROOM  # bytes left for decoded images, which are not decoded again
     _decoded: dict[int, Image.Image] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
-        return len(self.pictures.names)
+        return len(self.files.names)
 
     def __getitem__(self, key: Key) -> Crop:
         epoch, index = key
         if not 0 <= index < len(self):
             raise IndexError(index)
-        image = self._picture(index)
+        image = self._decode(index)
         rng = np.random.default_rng([CROP, self.seed, epoch, index])
-        left, top, width, height = random_box((image.width, image.height), self.scale, rng)
-        image = image.crop((left, top, left + width, top + height))
-        pixels = np.asarray(image.resize((self.side, self.side), Image.Resampling.BICUBIC))
-        if rng.uniform() < self.flip:
-            pixels = pixels[:, ::-1]
-        noise = np.random.default_rng([NOISE, self.seed, epoch, index]).random(self.patches, dtype=np.float32)
-        return Crop(_tensor(pixels), torch.from_numpy(noise))
+        box = random_box((image.width, image.height), self.scale, rng)
+        return self._crop(image, box, flip=rng.uniform() < self.flip, noise_seed=[NOISE, self.seed, epoch, index])
 
-    def _picture(self, index: int) -> Image.Image:
+    def _decode(self, index: int) -> Image.Image:
         if index in self._decoded:
             return self._decoded[index]
-        image = read_picture(self.pictures.folder / self.pictures.names[index])
+        path = self.files.folder / self.files.names[index]
+        image, _ = decode_rgb(
+            path, gone="is gone since the folder was listed; put it back", remedy="replace or remove it"
+        )
         size = 3 * image.width * image.height
         if size <= self.room:
             self.room -= size
@@ -161,20 +160,24 @@ class PictureSet(Dataset[Crop]):
         return image
 
     def whole(self, index: int) -> Crop:
-        """The middle of a picture as large as fits, always with the same noise: to look at."""
-        image = self._picture(index)
+        """The middle of an image as large as fits, always with the same noise: to look at."""
+        image = self._decode(index)
         short = min(image.size)
-        left, top = (image.width - short) // 2, (image.height - short) // 2
-        image = image.crop((left, top, left + short, top + short))
+        box = (image.width - short) // 2, (image.height - short) // 2, short, short
+        return self._crop(image, box, flip=False, noise_seed=[NOISE, self.seed, index])
+
+    def _crop(self, image: Image.Image, box: Box, *, flip: bool, noise_seed: list[int]) -> Crop:
+        left, top, width, height = box
+        image = image.crop((left, top, left + width, top + height))
         pixels = np.asarray(image.resize((self.side, self.side), Image.Resampling.BICUBIC))
-        noise = np.random.default_rng([NOISE, self.seed, index]).random(self.patches, dtype=np.float32)
+        if flip:
+            pixels = pixels[:, ::-1]
+        noise = np.random.default_rng(noise_seed).random(self.patches, dtype=np.float32)
         return Crop(_tensor(pixels), torch.from_numpy(noise))
 
 
-def random_box(
-    size: tuple[int, int], scale: tuple[float, float], rng: np.random.Generator
-) -> tuple[int, int, int, int]:
-    """Left, top, width and height in pixels of a random crop of an image of size (width, height).
+def random_box(size: tuple[int, int], scale: tuple[float, float], rng: np.random.Generator) -> Box:
+    """The box of a random crop of an image of size (width, height).
 
     As torchvision's ``RandomResizedCrop`` draws it: a part of the area, uniform in ``scale``, and a ratio of the sides,
     log-uniform in ``RATIO``; after ten that do not fit, the middle with the nearest ratio.
@@ -186,27 +189,8 @@ def random_box(
         wide, tall = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < wide <= width and 0 < tall <= height:
             return int(rng.integers(width - wide + 1)), int(rng.integers(height - tall + 1)), wide, tall
-    wide, tall = width, height
-    if width / height < RATIO[0]:
-        tall = round(width / RATIO[0])
-    elif width / height > RATIO[1]:
-        wide = round(height * RATIO[1])
+    wide, tall = min(width, round(height * RATIO[1])), min(height, round(width / RATIO[0]))
     return (width - wide) // 2, (height - tall) // 2, wide, tall
-
-
-def read_picture(path: Path) -> Image.Image:
-    """An image as RGB.
-
-    Raises:
-        BadInput: it is missing, or damaged.
-    """
-    try:
-        with Image.open(path) as file:
-            return file.convert("RGB")
-    except FileNotFoundError:
-        raise BadInput(f"{path}: is gone since the folder was listed; put it back") from None
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise BadInput(f"{path}: cannot be decoded ({error}); replace or remove it") from None
 
 
 def _tensor(pixels: NDArray[np.uint8]) -> Tensor:

@@ -78,16 +78,16 @@ class TrainingOrder:
             raise ValueError(f"{self.world} x {self.per_pass} images a pass do not divide batch_size {self.batch_size}")
 
     @property
-    def passes(self) -> int:
-        """Forward passes of an iteration."""
+    def grad_accum_steps(self) -> int:
+        """Forward passes of a process in an iteration."""
         return self.batch_size // (self.per_pass * self.world)
 
     def __len__(self) -> int:
-        return max(0, self.last - self.first) * self.passes
+        return max(0, self.last - self.first) * self.grad_accum_steps
 
     def __iter__(self) -> Iterator[list[Key]]:
         epoch, order = -1, np.zeros(0, dtype=np.int64)
-        for step in range(self.first * self.passes, self.last * self.passes):
+        for step in range(self.first * self.grad_accum_steps, self.last * self.grad_accum_steps):
             begin = (step * self.world + self.rank) * self.per_pass
             keys = []
             for position in range(begin, begin + self.per_pass):
@@ -98,6 +98,6 @@ class TrainingOrder:
             yield keys
 
 
-def refusal_of_worker(error: BadInput) -> BadInput:
-    """A refusal that torch's loader carried over from a worker process, as the one sentence that it was there."""
+def worker_error(error: BadInput) -> BadInput:
+    """An error that torch's loader carried over from a worker process, as the one sentence that it was there."""
     return BadInput(str(error).strip().splitlines()[-1].partition("BadInput: ")[2] or str(error))

@@ -5,10 +5,9 @@ orientation, behind one another and cut by the border. Colour hints at the class
 class, stray lines and clouds are clutter; some images hold a crowd. So all six error types occur. It shows the tool and
 is no evidence about detectors. One fixed data set: change what is drawn and raise ``REVISION``.
 
-How the embedded data set is painted: outlines as gauge functions, anti-aliased by its slope; plain numpy.
-
-A gauge is 0 at the middle of a shape, at most 1 inside and larger outside, so a threshold below 1 gives the rim. Only
-arithmetic, comparisons and a few cosines enter, so every platform paints the same picture.
+Figures are painted by gauge functions, anti-aliased by their slope. A gauge is 0 at the middle of a shape, at most 1
+inside and larger outside, so a threshold below 1 gives the rim. Only arithmetic, comparisons and a few cosines enter,
+so every platform paints the same image.
 """
 
 import shutil
@@ -254,8 +253,7 @@ def write_shapes(folder: Path) -> None:
                 scene = draw_scene(split, number)
                 Image.fromarray(scene.pixels).save(work / split / image["file_name"], compress_level=1)
                 _annotate(document, image, scene)
-            content = msgspec.json.encode(document)
-            (work / "annotations" / f"instances_{split}.json").write_bytes(content)
+            (work / "annotations" / f"instances_{split}.json").write_bytes(msgspec.json.encode(document))
         try:
             work.rename(folder)
         except OSError:

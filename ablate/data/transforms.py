@@ -12,6 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+EXIF_ORIENTATION = 0x0112  # the tag
+SIDES_SWAPPED = {  # orientations by which height and width change places, and what undoes them
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 MIN_SIDE = 1.0  # pixels; a box that a crop leaves thinner than this is dropped
 
 
@@ -67,7 +74,7 @@ class ResizeCrop:
 def jitter(
     size: tuple[int, int], side: int, scale: tuple[float, float], flip: float, rng: np.random.Generator
 ) -> ResizeCrop:
-    """Draw a training placement of an image of ``size`` (height, width) in a square of ``side`` pixels.
+    """Draw the training crop of an image of ``size`` (height, width) in a square of ``side`` pixels.
 
     Args:
         size: of the image.
@@ -87,18 +94,18 @@ def jitter(
 
 
 def fit(size: tuple[int, int], side: int) -> ResizeCrop:
-    """The evaluation placement: the longer side becomes ``side``, nothing is cut."""
+    """The resize for evaluation: the longer side becomes ``side``, nothing is cut."""
     factor = side / max(size)
     scaled = (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))
     return ResizeCrop(size, scaled, (0, 0), scaled)
 
 
-def restore_boxes(boxes: NDArray[np.float64], placement: ResizeCrop) -> NDArray[np.float64]:
+def restore_boxes(boxes: NDArray[np.float64], crop: ResizeCrop) -> NDArray[np.float64]:
     """f64[n, 4] xyxy in an evaluation square -> f64[n, 4] xyxy in the original image, clipped to it."""
-    height, width = placement.original
+    height, width = crop.original
     restored = boxes.astype(np.float64)
-    restored[:, 0::2] = np.clip(restored[:, 0::2] * (width / placement.scaled[1]), 0, width)
-    restored[:, 1::2] = np.clip(restored[:, 1::2] * (height / placement.scaled[0]), 0, height)
+    restored[:, 0::2] = np.clip(restored[:, 0::2] * (width / crop.scaled[1]), 0, width)
+    restored[:, 1::2] = np.clip(restored[:, 1::2] * (height / crop.scaled[0]), 0, height)
     return restored
 
 
@@ -115,5 +122,4 @@ def boxes_of_masks(masks: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 def large_enough(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which boxes f64[n, 4] xyxy have sides of at least ``MIN_SIDE``."""
-    large: NDArray[np.bool_] = np.all(boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE, axis=1)
-    return large
+    return np.all(boxes[:, 2:] - boxes[:, :2] >= MIN_SIDE, axis=1)  # type: ignore[no-any-return]

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Subset
 
 from ablate.config.schema import Evaluate
 from ablate.data.coco import EvalSample, EvaluationSet
-from ablate.data.loader import refusal_of_worker
+from ablate.data.loader import worker_error
 from ablate.data.transforms import restore_boxes
 from ablate.detector.batch_norm import share_statistics
 from ablate.detector.mask_rcnn import Detector
@@ -66,7 +66,7 @@ def predict(
                 found.append((place, _records(detector, view, views, settings, precision, processes)))
                 advance()
     except BadInput as error:
-        raise refusal_of_worker(error) from None
+        raise worker_error(error) from None
     detector.train(was_training)
     if processes.count > 1:
         gathered: list[list[tuple[int, list[Record]]]] | None = [[]] * processes.count if processes.first else None
@@ -84,10 +84,10 @@ def _records(
     processes: Processes,
 ) -> list[Record]:
     device = processes.device
-    size = torch.tensor([view.placement.kept], device=device)
+    size = torch.tensor([view.crop.kept], device=device)
     with autocast(precision, device):
         (found,) = detector.predict(view.image[None].to(device, non_blocking=True), size, settings)
-    boxes = restore_boxes(found.boxes.double().cpu().numpy(), view.placement)
+    boxes = restore_boxes(found.boxes.double().cpu().numpy(), view.crop)
     seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     return list(_in_coco_format(view, found, boxes, np.flatnonzero(seen), views.truth.category_id))
 
@@ -110,7 +110,7 @@ def _in_coco_format(
             "score": scores[row],
         }
         if masks is not None:
-            record["segmentation"] = encode_mask(paste_mask(masks[row], boxes[row], view.placement.original))
+            record["segmentation"] = encode_mask(paste_mask(masks[row], boxes[row], view.crop.original))
         yield record
 
 

@@ -8,11 +8,11 @@ from torch import nn
 
 from ablate.config.identity import pretraining_identity
 from ablate.config.schema import Init, Pretrain, Pretraining, RunConfig, epoch_of, pretraining_of
-from ablate.data.images import are_there, find_pictures
+from ablate.data.images import find_images, is_available
 from ablate.runs.folder import PretrainingFolder, Workspace
 from ablate.train.optim import resolve
-from ablate.weights.checkpoint import digest_of
-from ablate.weights.convert import Report, load_weights
+from ablate.weights.checkpoint import init_digest
+from ablate.weights.convert import ConversionReport, load_weights
 from analysis.exceptions import BadInput
 
 
@@ -47,15 +47,15 @@ def initial_digest(config: RunConfig, workspace: Workspace, *, write: bool = Tru
     """
     recipe = config.init.pretraining
     if not isinstance(recipe, Pretrain):
-        return digest_of(config.init)
+        return init_digest(config.init)
     if recipe.precision == "auto":
         raise BadInput("init.pretraining.precision=auto: a variant must say which one; choose bf16, fp16 or fp32")
-    if not (write or are_there(recipe.images, workspace)):
+    if not (write or is_available(recipe.images, workspace)):
         return ""
-    return pretraining_identity(pretraining_of(config), find_pictures(recipe.images, workspace).digest)
+    return pretraining_identity(pretraining_of(config), find_images(recipe.images, workspace).digest)
 
 
-def load_initial(backbone: nn.Module, config: RunConfig, digest: str, workspace: Workspace) -> Report:
+def load_initial(backbone: nn.Module, config: RunConfig, digest: str, workspace: Workspace) -> ConversionReport:
     """Load the weights that a run starts from into its backbone.
 
     Args:

@@ -27,7 +27,7 @@ from ablate.train.logging import Curves, Say
 from ablate.train.loop import TrainLoop
 from ablate.train.optim import autocast, build_optimizer, lr_factor
 from ablate.train.outcome import RuntimeOptions
-from ablate.weights.inspect import summary_of
+from ablate.weights.inspect import report_fields
 from analysis import GroundTruth, coco_metrics, read_detections, read_ground_truth
 from analysis.exceptions import BadInput
 
@@ -209,7 +209,7 @@ def initialise(
     planned = read_json(folder.manifest, Manifest).weights
     report = load_initial(backbone, config, planned or "", folder.workspace)
     if processes.first:
-        folder.append_event("weights loaded", **summary_of(report))
+        folder.append_event("weights loaded", **report_fields(report))
         runtime.say(f"starting from {report.facts.family} weights: {report.facts.file}")
         for note in report.notes:
             runtime.say(f"careful: {note}")

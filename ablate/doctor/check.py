@@ -8,7 +8,7 @@ import msgspec
 State = Literal["ok", "absent", "warning", "broken"]
 
 
-class Check(msgspec.Struct, frozen=True, kw_only=True):
+class Check(msgspec.Struct, frozen=True):
     """One finding.
 
     Attributes:
@@ -24,3 +24,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     found: str
     remedy: str = ""
+
+    @classmethod
+    def unless(cls, good: bool, area: str, name: str, found: str, remedy: str, state: State = "warning") -> "Check":
+        """A finding that is ok where it is good, and else of another state with a remedy."""
+        return cls(area, name, "ok", found) if good else cls(area, name, state, found, remedy)

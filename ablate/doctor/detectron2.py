@@ -6,33 +6,33 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
+from packaging.requirements import Requirement
 
 from ablate.doctor.check import Check, State
-from ablate.doctor.requirements import PYTHON_FLOOR, Requirement, declared, requirement
+from ablate.doctor.requirements import PYTHON_FLOOR, declared, is_met, limits
 from ablate.engines.environment import SETTING
 
 AREA = "engine detectron2"
+_check = partial(Check, AREA)
 SECONDS = 180  # to import detectron2 from a cold and slow disk
 # What its setup.py asks for, what it imports without asking (timm: its ViT; shapely: jittered crops of polygons), and
 # setuptools, which it imports pkg_resources from.
-COMPANIONS = tuple(
-    requirement(text)[0]
-    for text in (
-        "setuptools<82",
-        "fvcore>=0.1.5,<0.1.6",
-        "iopath>=0.1.7,<0.1.10",
-        "omegaconf>=2.1,<2.4",
-        "hydra-core>=1.1",
-        "yacs>=0.1.8",
-        "termcolor>=1.1",
-        "cloudpickle",
-        "tabulate",
-        "timm",
-        "shapely",
-    )
+COMPANIONS = (
+    Requirement("setuptools<82"),
+    Requirement("fvcore>=0.1.5,<0.1.6"),
+    Requirement("iopath>=0.1.7,<0.1.10"),
+    Requirement("omegaconf>=2.1,<2.4"),
+    Requirement("hydra-core>=1.1"),
+    Requirement("yacs>=0.1.8"),
+    Requirement("termcolor>=1.1"),
+    Requirement("cloudpickle"),
+    Requirement("tabulate"),
+    Requirement("timm"),
+    Requirement("shapely"),
 )
 WHENCE = "install it from its repository as its INSTALL.md says"
 _MARK = "detablate-doctor:"
@@ -88,18 +88,18 @@ def check_detectron2(named: str | None) -> list[Check]:
     if not chosen:
         if importlib.util.find_spec("detectron2") is None:
             remedy = f"{WHENCE}, or name the Python of an environment that has it: --python, or {SETTING}"
-            return [_finding("detectron2", "absent", "not in this environment", remedy)]
+            return [_check("detectron2", "absent", "not in this environment", remedy)]
         chosen = sys.executable
     program = shutil.which(os.path.expanduser(chosen))
     if program is None:
         origin = "--python" if named else SETTING
         remedy = f"give {origin} the python inside an environment, such as /path/to/env/bin/python"
-        return [_finding("Python", "broken", f"{chosen} is no program that can be run", remedy)]
+        return [_check("Python", "broken", f"{chosen} is no program that can be run", remedy)]
     wanted = own_packages() if Path(program) != Path(sys.executable) else []
-    answer = ask(program, [package.name for package in (*COMPANIONS, *wanted)])
+    answer = probe(program, [package.name for package in (*COMPANIONS, *wanted)])
     if isinstance(answer, str):
-        return [_finding("Python", "broken", f"{program}: {answer}", "see that it is a Python that starts")]
-    return judge(program, answer, wanted)
+        return [_check("Python", "broken", f"{program}: {answer}", "see that it is a Python that starts")]
+    return checks_of(program, answer, wanted)
 
 
 def own_packages() -> list[Requirement]:
@@ -107,7 +107,7 @@ def own_packages() -> list[Requirement]:
     return [*declared(), *declared("train")]
 
 
-def ask(program: str, packages: Sequence[str]) -> Answer | str:
+def probe(program: str, packages: Sequence[str]) -> Answer | str:
     """What the interpreter says of itself and of these packages, or what went wrong."""
     try:
         done = subprocess.run(
@@ -128,33 +128,39 @@ def ask(program: str, packages: Sequence[str]) -> Answer | str:
     return f"ended without an answer ({last[:200]})"
 
 
-def judge(program: str, answer: Answer, wanted: Sequence[Requirement]) -> list[Check]:
+def checks_of(program: str, answer: Answer, wanted: Sequence[Requirement]) -> list[Check]:
     """The findings on an interpreter's answer; ``wanted``: what else has to be in its environment."""
     python = ".".join(map(str, answer.python))
-    checks = [_finding("Python", "ok", f"{python}, {program}")]
-    if answer.python < PYTHON_FLOOR:
-        floor = ".".join(map(str, PYTHON_FLOOR))
-        checks = [_finding("Python", "broken", f"{python}, {program}", f"make an environment with Python {floor}")]
+    floor = ".".join(map(str, PYTHON_FLOOR))
+    remedy, good = f"make an environment with Python {floor}", answer.python >= PYTHON_FLOOR
+    checks = [Check.unless(good, AREA, "Python", f"{python}, {program}", remedy, "broken")]
     if not answer.there:
-        return [*checks, _finding("detectron2", "broken", "not in this environment", WHENCE)]
+        return [*checks, _check("detectron2", "broken", "not in this environment", WHENCE)]
     unfit = _unfit(COMPANIONS, answer.versions)
     if answer.error:
-        checks.append(_finding("detectron2", "broken", answer.error, _mend(program, answer, unfit)))
+        checks.append(_check("detectron2", "broken", answer.error, _mend(program, answer, unfit)))
     elif answer.old:
-        checks.append(_finding("detectron2", "broken", "older than June 2022", "update it to its main branch"))
+        checks.append(_check("detectron2", "broken", "older than June 2022", "update it to its main branch"))
     elif answer.configs:
         link = f"run ln -s {Path(answer.configs).parents[2] / 'configs'} {answer.configs}, as its setup.py does"
-        checks.append(_finding("detectron2", "broken", f"{answer.configs} is missing", link))
+        checks.append(_check("detectron2", "broken", f"{answer.configs} is missing", link))
     else:
-        checks.append(_finding("detectron2", "ok", f"{answer.version}, imports with all that is used of it"))
-        if unfit:
-            found = ", ".join(_spelled(package, answer.versions) for package in unfit)
-            checks.append(_finding("its companions", "warning", found, _install(program, unfit)))
-    lacking = _unfit(wanted, answer.versions)
-    if lacking:
-        found = ", ".join(_spelled(package, answer.versions) for package in lacking)
-        checks.append(_finding("packages", "broken", found, _install(program, lacking)))
-    return checks
+        checks.append(_check("detectron2", "ok", f"{answer.version}, imports with all that is used of it"))
+        checks += _check_unfit("its companions", "warning", program, unfit, answer.versions)
+    return checks + _check_unfit("packages", "broken", program, _unfit(wanted, answer.versions), answer.versions)
+
+
+def _check_unfit(
+    name: str, state: State, program: str, packages: Sequence[Requirement], versions: Mapping[str, str]
+) -> list[Check]:
+    """One finding for packages that are missing or of another version than asked for; none where there are none."""
+    found = ", ".join(
+        f"{package.name} {versions[package.name]} is not {limits(package)}"
+        if package.name in versions
+        else f"{package.name} is missing"
+        for package in packages
+    )
+    return [_check(name, state, found, _install(program, packages))] if found else []
 
 
 def _mend(program: str, answer: Answer, unfit: Sequence[Requirement]) -> str:
@@ -167,17 +173,8 @@ def _mend(program: str, answer: Answer, unfit: Sequence[Requirement]) -> str:
 
 
 def _unfit(packages: Sequence[Requirement], versions: Mapping[str, str]) -> list[Requirement]:
-    return [p for p in packages if p.name not in versions or not p.met_by(versions[p.name])]
-
-
-def _spelled(package: Requirement, versions: Mapping[str, str]) -> str:
-    have = versions.get(package.name)
-    return f"{package.name} is missing" if have is None else f"{package.name} {have} is not {package.limits}"
+    return [p for p in packages if p.name not in versions or not is_met(p, versions[p.name])]
 
 
 def _install(program: str, packages: Sequence[Requirement]) -> str:
-    return f"run {program} -m pip install {' '.join(repr(str(package)) for package in packages)}"
-
-
-def _finding(name: str, state: State, found: str, remedy: str = "") -> Check:
-    return Check(area=AREA, name=name, state=state, found=found, remedy=remedy)
+    return f"run {program} -m pip install {' '.join(repr(package.name + limits(package)) for package in packages)}"

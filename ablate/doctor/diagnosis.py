@@ -1,32 +1,27 @@
-"""All findings together, and what follows from them: which engines work.
+"""All findings together and what follows from them: which engines work, for a program and on a terminal.
 
-The diagnosis on a terminal: a mark, what was found, and under what is wrong the sentence that mends it.
+On a terminal every finding has a mark, and below what is wrong stands the sentence that mends it.
 """
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ablate.doctor.check import Check, State
 from ablate.doctor.detectron2 import check_detectron2
-from ablate.doctor.machine import AREA as VISION
-from ablate.doctor.machine import check_cores, check_disk, check_shared_memory, check_slurm, check_torch
+from ablate.doctor.machine import ENGINE_AREA, check_cores, check_disk, check_shared_memory, check_slurm, check_torch
 from ablate.doctor.requirements import check_packages, check_python, declared
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
 
 ANALYSIS, OPTIONAL = "analysis", "optional"
 SCHEMA = 1
 NO_ENGINE = 5
 
 
-class Works(msgspec.Struct, frozen=True):
+class EngineStatus(msgspec.Struct, frozen=True):
     """Whether an engine works here, and on what."""
 
     works: bool
@@ -36,7 +31,7 @@ class Works(msgspec.Struct, frozen=True):
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     """What ``doctor --json`` prints."""
 
-    engines: dict[str, Works]
+    engines: dict[str, EngineStatus]
     analysis: bool
     checks: tuple[Check, ...]
     schema: int = SCHEMA
@@ -47,7 +42,7 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         return 0 if any(engine.works for engine in self.engines.values()) else NO_ENGINE
 
 
-def examine(root: Path, python: str | None = None) -> Diagnosis:
+def diagnose(root: Path, python: str | None = None) -> Diagnosis:
     """Look at everything.
 
     Args:
@@ -55,7 +50,7 @@ def examine(root: Path, python: str | None = None) -> Diagnosis:
         python: the interpreter in whose environment detectron2 is looked for; see ``check_detectron2``.
     """
     analysis = [check_python(ANALYSIS), *check_packages(ANALYSIS, declared())]
-    training = check_packages(VISION, declared("train"), "train")
+    training = check_packages(ENGINE_AREA, declared("train"), "train")
     device = ""
     if _sound(training):
         devices, device = check_torch()
@@ -69,8 +64,10 @@ def examine(root: Path, python: str | None = None) -> Diagnosis:
     found = any(check.name == "detectron2" and check.state == "ok" for check in detectron2)
     return Diagnosis(
         engines={
-            "vision": Works(base and _sound(training) and _sound(machine), device),
-            "detectron2": Works(base and found and _sound(detectron2) and _sound(machine), where if found else ""),
+            "vision": EngineStatus(base and _sound(training) and _sound(machine), device),
+            "detectron2": EngineStatus(
+                base and found and _sound(detectron2) and _sound(machine), where if found else ""
+            ),
         },
         analysis=base,
         checks=(*analysis, *training, *detectron2, *machine, *optional),
@@ -89,7 +86,7 @@ MARKS: dict[State, tuple[str, str]] = {
 }
 
 
-def doctor_screen(diagnosis: "Diagnosis") -> "list[RenderableType]":
+def doctor_screen(diagnosis: Diagnosis) -> list[RenderableType]:
     """Everything that ``doctor`` shows."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column("area", style="bold", no_wrap=True)
@@ -111,31 +108,27 @@ def doctor_screen(diagnosis: "Diagnosis") -> "list[RenderableType]":
     return [table, Text(""), *_verdict(diagnosis)]
 
 
-def _verdict(diagnosis: "Diagnosis") -> "list[RenderableType]":
+def _verdict(diagnosis: Diagnosis) -> list[RenderableType]:
     vision, detectron2 = diagnosis.engines["vision"], diagnosis.engines["detectron2"]
-    asked = any(check.area == "engine detectron2" and check.state == "broken" for check in diagnosis.checks)
+    wanted = any(check.area == "engine detectron2" and check.state == "broken" for check in diagnosis.checks)
     lines: list[RenderableType] = [
-        _line("ok", "analyze", "works, on any COCO predictions")
-        if diagnosis.analysis
-        else _line("broken", "analyze", f"does not work {SEE}"),
-        _line("ok", "engine vision (the default)", f"works, on {vision.where}")
-        if vision.works
-        else _line("broken", "engine vision (the default)", f"does not work {SEE}"),
+        _line(diagnosis.analysis, "analyze", "on any COCO predictions"),
+        _line(vision.works, "engine vision (the default)", f"on {vision.where}"),
     ]
-    if detectron2.works:
-        lines.append(_line("ok", "engine detectron2", f"works, in Python {detectron2.where}"))
-    elif asked:
-        lines.append(_line("broken", "engine detectron2", f"does not work {SEE}"))
+    if detectron2.works or wanted:
+        lines.append(_line(detectron2.works, "engine detectron2", f"in Python {detectron2.where}"))
     else:
-        lines.append(_line("absent", "engine detectron2", "is not here; only configs with engine: detectron2 need it"))
+        words = "is not here; only configs with engine: detectron2 need it"
+        lines.append(_marked("absent", "engine detectron2", words))
     if vision.works:
         lines.append(Text("\nNext: ablate attention --launch runs a small study on embedded data.", style="dim"))
     return lines
 
 
-SEE = "(see ✗ above)"
+def _line(works: bool, name: str, where: str) -> Text:
+    return _marked("ok", name, f"works, {where}") if works else _marked("broken", name, "does not work (see ✗ above)")
 
 
-def _line(state: State, name: str, words: str) -> Text:
+def _marked(state: State, name: str, words: str) -> Text:
     mark, style = MARKS[state]
     return Text.assemble((f"{mark} ", style), (name, "bold"), f" {words}")

@@ -1,6 +1,6 @@
-"""What the machine gives a run besides its GPUs: cores, memory, shared memory, disk, a queue.
+"""What the machine gives a run: cores, memory, shared memory, disk, a queue, PyTorch and GPUs.
 
-PyTorch as it is installed here, the GPUs that it sees, and those that the driver has and it does not see.
+GPUs are those that PyTorch sees, and where it sees none, those that the driver has, with the reason.
 """
 
 import importlib
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 AREA = "machine"
+ENGINE_AREA = "engine vision"
 SHARED_MEMORY = Path("/dev/shm")
 LITTLE_SHARED = 1 * GIB  # Docker gives 64 MiB; eight loaders of 1024 x 1024 px images hold some hundreds of MB
 LITTLE_DISK = 10 * GIB  # two checkpoints of a ViT-L Mask R-CNN with AdamW's moments take 8 GB
@@ -34,19 +35,17 @@ def check_cores() -> Check:
         memory = f", {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / GIB:.0f} GiB of memory"
     except (ValueError, OSError):
         memory = ""
-    return Check(area=AREA, name="cores", state="ok", found=f"{cores} usable{memory}")
+    return Check(AREA, "cores", "ok", f"{cores} usable{memory}")
 
 
 def check_shared_memory(place: Path = SHARED_MEMORY) -> Check:
     """The space through which loaders hand on images."""
     if not place.is_dir():
-        return Check(area=AREA, name="shared memory", state="ok", found=f"{place} is not used on this system")
+        return Check(AREA, "shared memory", "ok", f"{place} is not used on this system")
     usage = shutil.disk_usage(place)
     found = f"{_size(usage.total)} in {place}, {_size(usage.free)} free"
-    if usage.total >= LITTLE_SHARED:
-        return Check(area=AREA, name="shared memory", state="ok", found=found)
     remedy = "loaders hand images on through it: start the container with --shm-size=8g, or train with --workers 0"
-    return Check(area=AREA, name="shared memory", state="warning", found=found, remedy=remedy)
+    return Check.unless(usage.total >= LITTLE_SHARED, AREA, "shared memory", found, remedy)
 
 
 def check_disk(root: Path) -> Check:
@@ -55,18 +54,14 @@ def check_disk(root: Path) -> Check:
     place = next(path for path in (results, *results.absolute().parents) if path.is_dir())
     if not os.access(place, os.W_OK | os.X_OK):
         remedy = "choose a folder that can be written: --root FOLDER, for this and every command"
-        return Check(
-            area=AREA, name="disk", state="broken", found=f"{place.absolute()} cannot be written", remedy=remedy
-        )
+        return Check(AREA, "disk", "broken", f"{place.absolute()} cannot be written", remedy)
     try:
         free = shutil.disk_usage(place).free
     except OSError as error:
-        return Check(area=AREA, name="disk", state="warning", found=f"{place.absolute()}: {error.strerror}")
+        return Check(AREA, "disk", "warning", f"{place.absolute()}: {error.strerror}")
     found = f"{_size(free)} free for {results.absolute()}"
-    if free >= LITTLE_DISK:
-        return Check(area=AREA, name="disk", state="ok", found=found)
     remedy = "a run of a ViT-L keeps two checkpoints of 4 GB each: free some space, or choose another --root"
-    return Check(area=AREA, name="disk", state="warning", found=found, remedy=remedy)
+    return Check.unless(free >= LITTLE_DISK, AREA, "disk", found, remedy)
 
 
 def check_slurm() -> Check:
@@ -74,7 +69,7 @@ def check_slurm() -> Check:
     program = shutil.which("sbatch")
     if program is None:
         found = "no sbatch on the PATH: runs start on this machine alone"
-        return Check(area="optional", name="Slurm", state="absent", found=found, remedy=ON_A_CLUSTER)
+        return Check("optional", "Slurm", "absent", found, ON_A_CLUSTER)
     try:
         done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=SLURM_SECONDS)
         answer = " ".join((done.stdout or done.stderr).split())
@@ -82,8 +77,8 @@ def check_slurm() -> Check:
         answer, done = str(error), None
     if done is None or done.returncode:
         found = f"{program} does not answer: {answer[:120]}"
-        return Check(area="optional", name="Slurm", state="warning", found=found, remedy="ask whoever runs the cluster")
-    return Check(area="optional", name="Slurm", state="ok", found=f"{answer}, {program}")
+        return Check("optional", "Slurm", "warning", found, "ask whoever runs the cluster")
+    return Check("optional", "Slurm", "ok", f"{answer}, {program}")
 
 
 ON_A_CLUSTER = "where there is a cluster, run doctor on its login node"
@@ -95,7 +90,6 @@ def _size(number: float) -> str:
     return f"{number / GIB:,.0f} GiB" if number >= 10 * GIB else f"{number / GIB:.1f} GiB"
 
 
-ENGINE_AREA = "engine vision"
 DRIVER_QUERY = ("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
 DRIVER_SECONDS = 20  # a driver that hangs must not hang the doctor
 
@@ -135,7 +129,7 @@ def check_torch() -> tuple[list[Check], str]:
     except Exception as error:  # whatever a broken library raises
         remedy = "install torch and torchvision of one release, as pytorch.org pairs them"
         fault = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        return [Check(area=ENGINE_AREA, name="import torch", state="broken", found=fault, remedy=remedy)], ""
+        return [Check(ENGINE_AREA, "import torch", "broken", fault, remedy)], ""
     if there:
         return _gpus(torch)
     complaint = next((str(warning.message) for warning in caught if "driver" in str(warning.message)), "")
@@ -153,34 +147,17 @@ def _gpus(torch: "ModuleType") -> tuple[list[Check], str]:
         except RuntimeError as error:  # in exclusive use by another, or faulty
             found = f"{properties.name}, {total:.0f} GiB: {str(error).splitlines()[0]}"
             remedy = f"free it, or hide it by CUDA_VISIBLE_DEVICES; nvidia-smi -i {index} says who is on it"
-            checks.append(Check(area=ENGINE_AREA, name=f"GPU {index}", state="warning", found=found, remedy=remedy))
+            checks.append(Check(ENGINE_AREA, f"GPU {index}", "warning", found, remedy))
             continue
-        busy = free < 0.5 * total
-        checks.append(
-            Check(
-                area=ENGINE_AREA,
-                name=f"GPU {index}",
-                state="warning" if busy else "ok",
-                found=f"{properties.name}, {total:.0f} GiB, {free:.0f} GiB free",
-                remedy=f"more than half of its memory is taken: nvidia-smi -i {index} says by whom" if busy else "",
-            )
-        )
+        found = f"{properties.name}, {total:.0f} GiB, {free:.0f} GiB free"
+        remedy = f"more than half of its memory is taken: nvidia-smi -i {index} says by whom"
+        checks.append(Check.unless(free >= 0.5 * total, ENGINE_AREA, f"GPU {index}", found, remedy))
     bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     version = driver.version if driver is not None and driver.version else "unknown"
-    checks += [
-        Check(
-            area=ENGINE_AREA,
-            name="driver",
-            state="ok",
-            found=f"{version}; torch {torch.__version__} is built for CUDA {torch.version.cuda}",
-        ),
-        Check(
-            area=ENGINE_AREA,
-            name="bf16",
-            state="ok" if bf16 else "absent",
-            found="yes; train.precision=auto takes it" if bf16 else "not on this GPU; train.precision=auto takes fp16",
-        ),
-    ]
+    found = f"{version}; torch {torch.__version__} is built for CUDA {torch.version.cuda}"
+    checks.append(Check(ENGINE_AREA, "driver", "ok", found))
+    found = "yes; train.precision=auto takes it" if bf16 else "not on this GPU; train.precision=auto takes fp16"
+    checks.append(Check(ENGINE_AREA, "bf16", "ok" if bf16 else "absent", found))
     count = torch.cuda.device_count()
     return checks, f"{count} GPU{'s' if count > 1 else ''}, {'bf16' if bf16 else 'fp16'}"
 
@@ -188,12 +165,10 @@ def _gpus(torch: "ModuleType") -> tuple[list[Check], str]:
 def _no_gpu(built_for: str | None, driver: Driver | None, complaint: str) -> Check:
     """Why PyTorch sees no GPU, as far as can be told."""
     if driver is None:
-        return Check(area=ENGINE_AREA, name="GPU", state="absent", found="none: training runs on the CPU, in fp32")
+        return Check(ENGINE_AREA, "GPU", "absent", "none: training runs on the CPU, in fp32")
     if driver.fault:
-        found, remedy = (
-            f"the driver does not answer ({driver.fault[:120]})",
-            "reload the driver, or restart the machine",
-        )
+        found = f"the driver does not answer ({driver.fault[:120]})"
+        remedy = "reload the driver, or restart the machine"
     elif built_for is None:
         found = f"{len(driver.gpus)} x {driver.gpus[0]}, but this torch is built for the CPU alone"
         remedy = "install a build of torch for CUDA, as pytorch.org offers it"
@@ -205,4 +180,4 @@ def _no_gpu(built_for: str | None, driver: Driver | None, complaint: str) -> Che
             if complaint
             else "see whether CUDA_VISIBLE_DEVICES hides the GPUs, and whether the container was started with them"
         )
-    return Check(area=ENGINE_AREA, name="GPU", state="warning", found=found, remedy=remedy)
+    return Check(ENGINE_AREA, "GPU", "warning", found, remedy)

@@ -1,71 +1,40 @@
 """Installed packages against the floors that the project declares, without importing them."""
 
-import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-import msgspec
+from packaging.requirements import Requirement
+from packaging.version import InvalidVersion, Version
 
 from ablate.doctor.check import Check, State
 
 PYTHON_FLOOR = (3, 11)
-_REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)\s*(?P<limits>[^;]*)(?:;.*extra\s*==\s*['\"](?P<extra>[\w-]+)['\"])?")
-_OPERATORS: dict[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
-    ">=": lambda have, limit: have >= limit,
-    "<": lambda have, limit: have < limit,
-    "==": lambda have, limit: have == limit,
-}
 
 
-class Requirement(msgspec.Struct, frozen=True):
-    """A package and its limits, such as ``>=2.11,<3``."""
+def limits(requirement: Requirement) -> str:
+    """The limits of a package, the lower one first.
 
-    name: str
-    limits: str
-
-    def __str__(self) -> str:
-        return f"{self.name}{self.limits}"
-
-    def met_by(self, version: str) -> bool:
-        """Whether a version lies within the limits; what follows its numbers (``+cu132``, ``rc1``) does not count."""
-        have = release(version)
-        for limit in filter(None, self.limits.split(",")):
-            operator = next(sign for sign in (">=", "==", "<") if limit.strip().startswith(sign))
-            bound = release(limit.strip().removeprefix(operator))
-            length = max(len(have), len(bound))
-            if not _OPERATORS[operator](_padded(have, length), _padded(bound, length)):
-                return False
-        return True
+    >>> limits(Requirement("torch<3,>=2.11"))
+    '>=2.11,<3'
+    """
+    specifiers = sorted(requirement.specifier, key=lambda one: one.operator, reverse=True)
+    return ",".join(map(str, specifiers))
 
 
-def release(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version: ``2.15.0+cu132`` -> (2, 15, 0).
+def is_met(requirement: Requirement, version: str) -> bool:
+    """Whether a version lies within the limits; what follows its numbers (``+cu132``, ``rc1``) does not count.
 
-    >>> release("0.1.5.post20221221")
-    (0, 1, 5)
-    >>> Requirement("fvcore", ">=0.1.5,<0.1.6").met_by("0.1.5.post20221221")
+    >>> is_met(Requirement("fvcore>=0.1.5,<0.1.6"), "0.1.5.post20221221")
     True
     """
-    numbers = re.match(r"\d+(\.\d+)*", version.strip())
-    return tuple(int(part) for part in numbers[0].split(".")) if numbers else ()
-
-
-def _padded(numbers: tuple[int, ...], length: int) -> tuple[int, ...]:
-    return numbers + (0,) * (length - len(numbers))
-
-
-def requirement(text: str) -> tuple[Requirement, str]:
-    """``name>=limit`` -> the requirement, and the extra that it belongs to (empty: the base install).
-
-    >>> requirement('torch>=2.11; extra == "train"')[1]
-    'train'
-    """
-    match = _REQUIREMENT.match(text)
-    assert match is not None, text
-    return Requirement(match["name"], match["limits"].strip(" ()").replace(" ", "")), match["extra"] or ""
+    try:
+        release = Version(version).base_version
+    except InvalidVersion:
+        return not requirement.specifier
+    return requirement.specifier.contains(release, prereleases=True)
 
 
 def declared(extra: str = "") -> list[Requirement]:
@@ -74,9 +43,11 @@ def declared(extra: str = "") -> list[Requirement]:
     if clone.is_file():
         project = tomllib.loads(clone.read_text(encoding="utf-8"))["project"]
         texts = project["optional-dependencies"][extra] if extra else project["dependencies"]
-        return [requirement(text)[0] for text in texts]
-    parsed = map(requirement, metadata.requires("detablate") or ())
-    return [needed for needed, of_extra in parsed if of_extra == extra]
+        return [Requirement(text) for text in texts]
+    needed = map(Requirement, metadata.requires("detablate") or ())
+    if not extra:
+        return [one for one in needed if one.marker is None]
+    return [one for one in needed if one.marker is not None and one.marker.evaluate({"extra": extra})]
 
 
 def installed(name: str) -> str | None:
@@ -91,9 +62,8 @@ def check_python(area: str) -> Check:
     """The version of this interpreter."""
     found = ".".join(map(str, sys.version_info[:3]))
     floor = ".".join(map(str, PYTHON_FLOOR))
-    if sys.version_info >= PYTHON_FLOOR:
-        return Check(area=area, name="Python", state="ok", found=found)
-    return Check(area=area, name="Python", state="broken", found=found, remedy=f"use Python {floor} or newer")
+    good = sys.version_info >= PYTHON_FLOOR
+    return Check.unless(good, area, "Python", found, f"use Python {floor} or newer", "broken")
 
 
 def check_packages(area: str, needed: Iterable[Requirement], extra: str = "", state: State = "broken") -> list[Check]:
@@ -110,15 +80,12 @@ def check_packages(area: str, needed: Iterable[Requirement], extra: str = "", st
         version = installed(package.name)
         if version is None:
             bad.append(f"{package.name} is not installed")
-        elif not package.met_by(version):
-            bad.append(f"{package.name} {version} is not {package.limits}")
+        elif not is_met(package, version):
+            bad.append(f"{package.name} {version} is not {limits(package)}")
         else:
             good.append(f"{package.name} {version}")
-    remedy = f"pip install --upgrade 'detablate{f'[{extra}]' if extra else ''}', or in a clone {_in_a_clone(extra)}"
-    fine = [Check(area=area, name="packages", state="ok", found=", ".join(good))] if good else []
-    wrong = [Check(area=area, name="packages", state=state, found="; ".join(bad), remedy=remedy)] if bad else []
+    chosen = f"[{extra}]" if extra else ""
+    remedy = f"pip install --upgrade 'detablate{chosen}', or in a clone pip install -e '.{chosen}'"
+    fine = [Check(area, "packages", "ok", ", ".join(good))] if good else []
+    wrong = [Check(area, "packages", state, "; ".join(bad), remedy)] if bad else []
     return fine + wrong
-
-
-def _in_a_clone(extra: str) -> str:
-    return f"pip install -e '.{f'[{extra}]' if extra else ''}'"

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from ablate.data.coco import JITTER, Key
-from ablate.data.loader import refusal_of_worker
+from ablate.data.loader import worker_error
 from ablate.detector.inference import Record
 from ablate.train.distributed import Processes, derived, outlive_a_polite_stop
 from ablate.train.logging import Say, progress
@@ -121,7 +121,7 @@ def predict(model: nn.Module, cfg: Any, processes: Processes, workers: int, say:
                 found.append((processes.rank + processes.count * row, results(model, inputs, category)))
                 advance()
     except BadInput as error:
-        raise refusal_of_worker(error) from None
+        raise worker_error(error) from None
     finally:
         model.train(was_training)
     if processes.count > 1:

@@ -58,8 +58,7 @@ class VisionSubject:
     def _inputs(self) -> list[tuple[Tensor, Tensor]]:
         views = (self._views[number] for number in range(min(BENCHMARK_IMAGES, len(self._views))))
         return [
-            (view.image[None].to(self.device), torch.tensor([view.placement.kept], device=self.device))
-            for view in views
+            (view.image[None].to(self.device), torch.tensor([view.crop.kept], device=self.device)) for view in views
         ]
 
     @property

@@ -108,11 +108,11 @@ def prepare(pretraining: Pretraining, workspace: Workspace, device: str, name: s
     Raises:
         BadInput: images that cannot be found, or others than were planned with.
     """
-    from ablate.data.images import find_pictures
+    from ablate.data.images import find_images
     from ablate.detector.init_weights import resolved
 
     pretraining = resolved(pretraining, device)
-    images = find_pictures(pretraining.pretrain.images, workspace)
+    images = find_images(pretraining.pretrain.images, workspace)
     identity = pretraining_identity(pretraining, images.digest)
     if name and name != pretraining_name(identity):
         raise BadInput(

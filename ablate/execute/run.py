@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from ablate.config.identity import evaluation_identity, short, training_identity
+from ablate.config.identity import evaluation_identity, short_id, training_identity
 from ablate.config.schema import RunConfig
 from ablate.engines.environment import need_detectron2
 from ablate.engines.registry import engine_of
@@ -153,12 +153,12 @@ def prepare(config: RunConfig, workspace: Workspace, device: str, identity: str 
     weights = initial_digest(config, workspace)
     training = training_identity(config, data[0], weights)
     evaluation = evaluation_identity(config, data[0], data[1], weights)
-    if identity and identity != short(evaluation):
+    if identity and identity != short_id(evaluation):
         raise BadInput(
             f"run {identity}: its data, weights or this program changed since it was planned (it comes to "
-            f"{short(evaluation)} now); plan the study again under another --name"
+            f"{short_id(evaluation)} now); plan the study again under another --name"
         )
-    folder = workspace.run(short(evaluation))
+    folder = workspace.run(short_id(evaluation))
     folder.prepare(
         config,
         make_manifest(

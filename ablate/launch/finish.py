@@ -3,7 +3,7 @@
 from ablate.launch.base import Options, Outcome, SomeFailed, Stopped, waiting_for_first
 from ablate.launch.status import DONE, counts, runs_alone
 from ablate.runs.folder import Workspace
-from ablate.shell import command
+from ablate.shell import shell_command
 from ablate.studies.study import Study
 from analysis.exceptions import BadInput
 
@@ -27,7 +27,7 @@ def finish(workspace: Workspace, study: Study, options: Options, outcome: Outcom
     if measured:
         measure_and_show(workspace, study, options)
     if outcome.failed:
-        again = command("ablate", "launch", "--retry", root=workspace.root, study=study.name)
+        again = shell_command("ablate", "launch", "--retry", root=workspace.root, study=study.name)
         listed = "".join(f"\n  {sentence}" for sentence in outcome.failed)
         raise SomeFailed(
             f"{len(outcome.failed)} of {sum(numbers.values())} runs came to no result; the others are not affected; "

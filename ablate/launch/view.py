@@ -17,7 +17,7 @@ from ablate.launch.base import LOG
 from ablate.launch.status import DONE, FAILED, RunStatus, counts, launchers_folder, standings
 from ablate.runs.folder import SCHEMA, Workspace
 from ablate.runs.lock import machine, owners
-from ablate.shell import command
+from ablate.shell import shell_command
 from ablate.studies.study import Job, Study, configs_folder
 
 if TYPE_CHECKING:
@@ -281,7 +281,7 @@ def studies_screen(workspace: Workspace, studies: Sequence[Study]) -> "list[Rend
         return [
             Text(
                 f"no study under {workspace.root.absolute()} yet; "
-                f"make one: {command('ablate', 'attention', root=workspace.root)}"
+                f"make one: {shell_command('ablate', 'attention', root=workspace.root)}"
             )
         ]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")

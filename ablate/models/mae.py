@@ -140,13 +140,16 @@ class MaskedAutoencoder(nn.Module):
             images: f32[B, 3, side, side], normalised.
             noise: f32[B, n] as ``Masking`` takes it.
         """
-        masking = Masking(noise, self.mask_ratio)
-        found = self.decode(self.encode(images, masking), masking).float()
+        found, masking = self._predict(images, noise)
         target = patchify(images, self.patch)
         if self.normalised_target:
             target = normalised(target)[0]
         error = (found - target).square().mean(dim=-1)
         return (error * masking.hidden).sum() / masking.hidden.sum()
+
+    def _predict(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Masking]:
+        masking = Masking(noise, self.mask_ratio)
+        return self.decode(self.encode(images, masking), masking).float(), masking
 
     def encode(self, images: Tensor, masking: Masking | None = None) -> Tensor:
         """Tokens [B, 1 + n, C] of the class and of the patches seen; without masking all are, by rows."""
@@ -174,8 +177,7 @@ class MaskedAutoencoder(nn.Module):
         Where targets are normalised, each patch gets back the mean and deviation of the true one, as in the paper's
         figures.
         """
-        masking = Masking(noise, self.mask_ratio)
-        found = self.decode(self.encode(images, masking), masking).float()
+        found, masking = self._predict(images, noise)
         if self.normalised_target:
             _, mean, deviation = normalised(patchify(images, self.patch))
             found = found * deviation + mean
@@ -184,8 +186,9 @@ class MaskedAutoencoder(nn.Module):
 
     def encoder_state(self) -> dict[str, Tensor]:
         """The state dict without the decoder, as the official pre-trained files have it."""
-        state = self.state_dict()
-        return {key: value for key, value in state.items() if not key.startswith(("decoder_", "mask_token"))}
+        return {
+            key: value for key, value in self.state_dict().items() if not key.startswith(("decoder_", "mask_token"))
+        }
 
 
 def _blocks(depth: int, width: int, heads: int, mlp_ratio: float) -> nn.ModuleList:

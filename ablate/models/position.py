@@ -1,6 +1,7 @@
 """What tells a token where it is: the absolute embedding and the relative bias tables, and how they are resized.
 
-How a relative bias table learned on a small grid is stretched to a larger one (BEiT, arXiv 2106.08254).
+An embedding is resized bicubically. A bias table is cut for a smaller grid and for a larger one stretched as BEiT does
+(arXiv 2106.08254): offsets by a geometric series, biases between them by a cubic spline.
 """
 
 from itertools import accumulate
@@ -44,8 +45,7 @@ def spline(knots: Tensor, at: Tensor) -> Tensor:
     n = len(knots)
     if n < 4:
         powers = torch.arange(n, device=knots.device)
-        polynomial: Tensor = at[:, None] ** powers @ torch.linalg.inv(knots[:, None] ** powers)
-        return polynomial
+        return at[:, None] ** powers @ torch.linalg.inv(knots[:, None] ** powers)  # type: ignore[no-any-return]
     # Unknowns are the second derivatives at the knots. A row each for continuous slopes at the inner knots; the first
     # and the last row make the third derivative continuous at the second and the last but one ("not a knot").
     gap = knots.diff()
@@ -69,12 +69,6 @@ def spline(knots: Tensor, at: Tensor) -> Tensor:
 Treatment = Literal["pt", "rand", "zero", "none"]
 TREATMENTS: tuple[Treatment, ...] = ("pt", "rand", "zero", "none")
 Grid = tuple[int, int]
-
-
-def check_treatment(kind: str, treatment: str) -> None:
-    """Raises ValueError where ``treatment`` is none of the four."""
-    if treatment not in TREATMENTS:
-        raise ValueError(f"{kind} position {treatment!r} is unknown; choose one of {', '.join(TREATMENTS)}")
 
 
 def position_parameter(shape: tuple[int, ...], treatment: Treatment) -> nn.Parameter:

@@ -7,6 +7,9 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ablate.models.arguments import require
+from ablate.models.vit import Taps
+
 Norm = Literal["batch", "layer", "none"]
 
 
@@ -33,10 +36,12 @@ class Pyramid(nn.Module):
     """What all pyramids share: backbone maps -> named levels, fine to coarse.
 
     Attributes:
+        taps: which maps it reads, as the ViT's keyword.
         strides: of each level, in pixels.
         channels: of every level.
     """
 
+    taps: Taps = "last"
     strides: dict[str, int]
     channels: int
 
@@ -86,10 +91,10 @@ class FPN(Pyramid):
 
 
 def _scaled_strides(patch_size: int) -> list[int]:
-    if patch_size % 4:
-        raise ValueError(
-            f"patch_size {patch_size} must be divisible by 4: the finest level has a quarter of its stride"
-        )
+    require(
+        patch_size % 4 == 0,
+        f"patch_size {patch_size} must be divisible by 4: the finest level has a quarter of its stride",
+    )
     return [patch_size // 4, patch_size // 2, patch_size, 2 * patch_size]
 
 
@@ -120,7 +125,7 @@ class MultiScale(Pyramid):
         norm: of the FPN.
     """
 
-    taps: Literal["quarters", "last"] = "quarters"
+    taps: Taps = "quarters"
 
     def __init__(self, width: int, patch_size: int = 16, channels: int = 256, *, norm: Norm = "batch") -> None:
         super().__init__()
@@ -137,7 +142,7 @@ class MultiScale(Pyramid):
 class LastMap(MultiScale):
     """As ``MultiScale``, but all four modules read the ViT's last map (ViTDet, Figure 2b)."""
 
-    taps: Literal["quarters", "last"] = "last"
+    taps: Taps = "last"
 
     def forward(self, maps: Sequence[Tensor]) -> dict[str, Tensor]:
         """One map [B, C, h, w] -> levels p2 to p6."""
@@ -154,12 +159,9 @@ class SimplePyramid(Pyramid):
         channels: of every level.
     """
 
-    taps: Literal["quarters", "last"] = "last"
-
     def __init__(self, width: int, patch_size: int = 16, channels: int = 256) -> None:
         super().__init__()
-        if width % 4:
-            raise ValueError(f"the simple pyramid needs a width divisible by 4, but the width is {width}")
+        require(width % 4 == 0, f"the simple pyramid needs a width divisible by 4, but the width is {width}")
         half, quarter = width // 2, width // 4
         finest = [
             nn.ConvTranspose2d(width, half, 2, stride=2),
@@ -196,8 +198,6 @@ class SingleScale(Pyramid):
         channels: of the level.
         norm: after both convolutions.
     """
-
-    taps: Literal["quarters", "last"] = "last"
 
     def __init__(self, width: int, patch_size: int = 16, channels: int = 256, *, norm: Norm = "batch") -> None:
         super().__init__()

@@ -1,6 +1,7 @@
-"""The plain vision transformer as a detection backbone (paper, section 2; ViTDet).
+"""The plain vision transformer as a detection backbone (paper, section 2; ViTDet, arXiv 2203.16527).
 
-Convolutions that carry information between windows (ViTDet, section 4.1 and Table 2).
+Between its windows, information is carried by global blocks, by shifted windows, or by convolutions (ViTDet, section
+4.1 and Table 2).
 """
 
 from collections.abc import Sequence
@@ -10,13 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recompute
 
+from ablate.models.arguments import check_choice, require
 from ablate.models.attention import KERNELS, Attention, Kernel, shift_mask, shift_of
 from ablate.models.position import (
+    TREATMENTS,
     Grid,
     RelativeBias,
     Treatment,
     aligned,
-    check_treatment,
     position_parameter,
     resize_embedding,
 )
@@ -58,6 +60,7 @@ class ConvPropagation(nn.Module):
         return x + out
 
 
+Taps = Literal["quarters", "last"]
 Pattern = Literal["window", "hybrid", "global"]
 Placement = Literal["even", "first", "last"]
 Propagation = Literal["none", "shift", "conv_naive", "conv_basic", "conv_bottleneck"]
@@ -68,26 +71,32 @@ PROPAGATIONS: tuple[Propagation, ...] = ("none", "shift", "conv_naive", "conv_ba
 def global_block_indexes(depth: int, blocks: str | Sequence[int], count: int) -> tuple[int, ...]:
     """Which blocks (0-based, sorted) pass information between windows, by global attention or a convolution after them.
 
-    ``even`` takes the last block of each of ``count`` equal parts; with 4 these are the tapped ones (paper, section 2).
+    ``even`` takes the last block of each of ``count`` equal parts; with 4 these are those that a pyramid reads (paper,
+    section 2).
 
     Raises:
         ValueError: unknown placement, a count that does not fit, blocks out of range.
     """
     if not isinstance(blocks, str):
         wrong = sorted(block for block in set(blocks) if not 0 <= block < depth)
-        if wrong or not blocks or len(set(blocks)) != len(blocks):
-            raise ValueError(f"global_blocks {list(blocks)} must name different blocks between 0 and {depth - 1}")
+        different = 0 < len(set(blocks)) == len(blocks)
+        require(
+            different and not wrong,
+            f"global_blocks {list(blocks)} must name different blocks between 0 and {depth - 1}",
+        )
         return tuple(sorted(blocks))
-    if not 1 <= count <= depth:
-        raise ValueError(f"global_count {count} must lie between 1 and the depth {depth}")
+    require(1 <= count <= depth, f"global_count {count} must lie between 1 and the depth {depth}")
     if blocks == "first":
         return tuple(range(count))
     if blocks == "last":
         return tuple(range(depth - count, depth))
-    if blocks != "even":
-        raise ValueError(f"global_blocks {blocks!r} is unknown; choose even, first, last or a list of block numbers")
-    if depth % count:
-        raise ValueError(f"depth {depth} is not divisible by global_count {count}: no even placement of global blocks")
+    require(
+        blocks == "even", f"global_blocks {blocks!r} is unknown; choose even, first, last or a list of block numbers"
+    )
+    require(
+        depth % count == 0,
+        f"depth {depth} is not divisible by global_count {count}: no even placement of global blocks",
+    )
     part = depth // count
     return tuple(range(part - 1, depth, part))
 
@@ -158,7 +167,8 @@ class ViT(nn.Module):
         layer_scale: initial value of the branch scales, None leaves them out.
         drop_path: rate of the last block; the first has 0, linear between.
         qkv_bias: see ``attention.Attention``.
-        taps: ``quarters`` returns the map after each d/4 blocks, ``last`` the final one.
+        taps: ``quarters`` returns the map after each d/4 blocks, ``last`` the final one (other code says
+            ``out_indices``; configs that were exported pass this keyword).
 
     Raises:
         ValueError: settings that do not fit together, in one sentence.
@@ -187,24 +197,23 @@ class ViT(nn.Module):
         layer_scale: float | None = None,
         drop_path: float = 0.0,
         qkv_bias: bool = True,
-        taps: Literal["quarters", "last"] = "quarters",
+        taps: Taps = "quarters",
     ) -> None:
         super().__init__()
         _check(width, depth, heads, image_size, patch_size, drop_path)
-        check_treatment("relative", relative)
-        check_treatment("absolute", absolute)
-        if kernel not in KERNELS:
-            raise ValueError(f"attention kernel {kernel!r} is unknown; choose one of {', '.join(KERNELS)}")
-        if pattern not in PATTERNS:
-            raise ValueError(f"attention pattern {pattern!r} is unknown; choose one of {', '.join(PATTERNS)}")
-        if propagation not in PROPAGATIONS:
-            raise ValueError(f"propagation {propagation!r} is unknown; choose one of {', '.join(PROPAGATIONS)}")
-        if propagation != "none" and pattern != "window":
-            raise ValueError(
-                f"propagation {propagation} stands in for global blocks: it needs pattern window, not {pattern}"
-            )
-        if depth % 4 and taps == "quarters":
-            raise ValueError(f"a multi-scale pyramid needs a depth divisible by 4, but the depth is {depth}")
+        check_choice("relative position", relative, TREATMENTS)
+        check_choice("absolute position", absolute, TREATMENTS)
+        check_choice("attention kernel", kernel, KERNELS)
+        check_choice("attention pattern", pattern, PATTERNS)
+        check_choice("propagation", propagation, PROPAGATIONS)
+        require(
+            propagation == "none" or pattern == "window",
+            f"propagation {propagation} stands in for global blocks: it needs pattern window, not {pattern}",
+        )
+        require(
+            depth % 4 == 0 or taps == "last",
+            f"a multi-scale pyramid needs a depth divisible by 4, but the depth is {depth}",
+        )
         side = image_size // patch_size
         chosen = (
             global_block_indexes(depth, global_blocks, global_count)
@@ -212,21 +221,22 @@ class ViT(nn.Module):
             else ()
         )
         is_global = {"window": (), "hybrid": chosen, "global": tuple(range(depth))}[pattern]
-        if len(is_global) < depth and not 1 <= window_size <= side:
-            raise ValueError(
-                f"window_size {window_size} must lie between 1 and {side}, the side of the grid "
-                f"({image_size} px in patches of {patch_size} px)"
-            )
+        windowed = len(is_global) < depth
+        require(
+            not windowed or 1 <= window_size <= side,
+            f"window_size {window_size} must lie between 1 and {side}, the side of the grid "
+            f"({image_size} px in patches of {patch_size} px)",
+        )
         self.width, self.depth, self.heads = width, depth, heads
         self.patch_size, self.window_size = patch_size, window_size
         self.global_blocks = is_global
         self.recomputed = _recomputed(depth, checkpoint)
-        self.tapped = tuple(range(depth // 4 - 1, depth, depth // 4)) if taps == "quarters" else (depth - 1,)
+        self.out_indices = tuple(range(depth // 4 - 1, depth, depth // 4)) if taps == "quarters" else (depth - 1,)
 
         self.patch_embed = nn.Conv2d(3, width, patch_size, stride=patch_size)
         grid_side = side if absolute_grid is None else absolute_grid
         self.pos_embed = None if absolute == "none" else position_parameter((1, grid_side**2, width), absolute)
-        windowed, related = len(is_global) < depth, relative != "none" and tables == "shared"
+        related = relative != "none" and tables == "shared"
         window, everything = (window_size, window_size), (side, side)
         self.window_bias = RelativeBias(heads, window, relative) if related and windowed else None
         self.global_bias = RelativeBias(heads, everything, relative) if related and is_global else None
@@ -250,10 +260,8 @@ class ViT(nn.Module):
             )
             for index in range(depth)
         )
-        self.propagation = nn.ModuleDict()
-        if propagation.startswith("conv"):
-            for block in chosen:
-                self.propagation[str(block)] = ConvPropagation(width, propagation)  # type: ignore[arg-type]
+        convolved = chosen if propagation.startswith("conv") else ()
+        self.propagation = nn.ModuleDict({str(block): ConvPropagation(width, propagation) for block in convolved})  # type: ignore[arg-type]
         self.drop_path = drop_path
         self._initialise()
 
@@ -272,16 +280,16 @@ class ViT(nn.Module):
                 block.mlp.fc2.weight.div_((2 * number) ** 0.5)  # type: ignore[union-attr, operator]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Images [B, 3, H, W], normalised and padded -> maps [B, C, H/patch, W/patch] of the tapped blocks, in order.
+        """Images [B, 3, H, W], normalised and padded -> maps [B, C, H/patch, W/patch] of ``out_indices``, in order.
 
         Raises:
             ValueError: H or W is no multiple of the patch.
         """
         batch, _, height, width = images.shape
-        if height % self.patch_size or width % self.patch_size:
-            raise ValueError(
-                f"{height} x {width} px do not divide into patches of {self.patch_size} px; pad the images first"
-            )
+        require(
+            height % self.patch_size == width % self.patch_size == 0,
+            f"{height} x {width} px do not divide into patches of {self.patch_size} px; pad the images first",
+        )
         # Mixed precision would halve the residual stream, but only where no pos_embed widens it again.
         x = self.patch_embed(images).permute(0, 2, 3, 1).to(images.dtype)
         grid = (x.shape[1], x.shape[2])
@@ -303,7 +311,7 @@ class ViT(nn.Module):
                 x = block(*arguments)
             if str(index) in self.propagation:
                 x = self.propagation[str(index)](x)
-            if index in self.tapped:
+            if index in self.out_indices:
                 maps.append(_AsMap.apply(x))
         return maps
 
@@ -354,21 +362,23 @@ class _AsMap(torch.autograd.Function):
 
 
 def _check(width: int, depth: int, heads: int, image_size: int, patch_size: int, drop_path: float) -> None:
-    if min(width, depth, heads, patch_size) < 1:
-        raise ValueError(f"width {width}, depth {depth}, heads {heads} and patch_size {patch_size} must be positive")
-    if width % heads:
-        raise ValueError(f"{heads} heads do not divide the width {width}")
-    if image_size < patch_size or image_size % patch_size:
-        raise ValueError(f"image_size {image_size} is no multiple of patch_size {patch_size}")
-    if not 0 <= drop_path < 1:
-        raise ValueError(f"drop_path {drop_path} must be at least 0 and below 1")
+    require(
+        min(width, depth, heads, patch_size) >= 1,
+        f"width {width}, depth {depth}, heads {heads} and patch_size {patch_size} must be positive",
+    )
+    require(width % heads == 0, f"{heads} heads do not divide the width {width}")
+    require(
+        image_size >= patch_size and image_size % patch_size == 0,
+        f"image_size {image_size} is no multiple of patch_size {patch_size}",
+    )
+    require(0 <= drop_path < 1, f"drop_path {drop_path} must be at least 0 and below 1")
 
 
 def _recomputed(depth: int, checkpoint: str | Sequence[int]) -> frozenset[int]:
     """The blocks that recompute their activations."""
     if isinstance(checkpoint, str):
-        if checkpoint not in ("none", "all"):
-            raise ValueError(f"checkpoint {checkpoint!r} is unknown; choose none, all or a list of block numbers")
+        known = checkpoint in ("none", "all")
+        require(known, f"checkpoint {checkpoint!r} is unknown; choose none, all or a list of block numbers")
         return frozenset(range(depth) if checkpoint == "all" else ())
     wrong = [block for block in checkpoint if not 0 <= block < depth]
     if wrong:

@@ -46,7 +46,7 @@ from typing import IO, Any, Literal, TypeVar
 
 import msgspec
 
-from ablate.config.identity import short
+from ablate.config.identity import short_id
 from ablate.config.schema import Coco, Folder, Pretrain, Pretraining, RunConfig, Shapes
 from ablate.config.yaml import dump_config, parse, read_yaml
 from analysis.exceptions import BadInput
@@ -368,7 +368,7 @@ class PretrainingFolder(RunFolder):
 
 def pretraining_name(identity: str) -> str:
     """The name under which runs need a pre-training, from its identity of 64 hex digits."""
-    return f"{KIND}/{short(identity)}"
+    return f"{KIND}/{short_id(identity)}"
 
 
 def is_finished(folder: RunFolder) -> bool:

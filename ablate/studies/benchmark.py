@@ -30,7 +30,7 @@ from ablate.engines.environment import MissingEngine, package_environment, pytho
 from ablate.engines.registry import engine_of
 from ablate.runs.folder import RunFolder, Workspace, now, write_json
 from ablate.runs.manifest import hardware
-from ablate.shell import command
+from ablate.shell import shell_command
 from ablate.studies.results import COST_FILE, MeasuredCost, read_cost
 from ablate.studies.study import Study, StudyRun
 from ablate.train.checkpoint import load_newest
@@ -70,11 +70,7 @@ class Prober:
             precision="",
             measured="",
         )
-
-    @property
-    def place(self) -> str:
-        """As `MeasuredCost.place`."""
-        return self._here.place
+        self.place = self._here.place
 
     def measure(self, config: RunConfig, folder: RunFolder) -> MeasuredCost:
         """The cost of a run; its weights are those of its newest checkpoint, where there is one."""
@@ -84,8 +80,13 @@ class Prober:
             target = engine_of(config).benchmark_target(config, self.workspace, self.device, self._read)
             trained = self._load(target, folder)
             times, peak = self._train(target, config)
-            cost |= {"iterations": len(times), "peak_gib": peak, "spread": _spread(times)}
-            cost |= {"seconds_per_iteration": statistics.median(times)}
+            low, middle, high = statistics.quantiles(times, n=4)
+            cost = {
+                "iterations": len(times),
+                "peak_gib": peak,
+                "seconds_per_iteration": statistics.median(times),
+                "spread": (high - low) / middle,
+            }
             if trained:
                 self._load(target, folder)  # the iterations above moved the weights
                 target.module.eval()
@@ -121,22 +122,19 @@ class Prober:
         target.module.train()
         cap = config.train.memory_cap_gib  # a run that answers for a smaller device is measured as there
         meter = MemoryMeter(target.module, self.device, None if cap == "none" else cap)
-
-        peak, steps = 0.0, 0
+        peaks: list[float] = []
 
         def step(_: int) -> None:
-            nonlocal peak, steps
             with meter.watching():
                 losses = target.losses()
                 scaler.scale(torch.stack(list(losses.values())).sum()).backward()  # type: ignore[no-untyped-call]
             scaler.step(optimizer)
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
-            steps += 1
-            if steps <= WARM_UP + ITERATIONS:  # of as many on a quick machine as on a slow one
-                peak = meter.peak_gib
+            peaks.append(meter.peak_gib)
 
-        return self._timed(step, range(ITERATIONS)), peak
+        times = self._timed(step, range(ITERATIONS))
+        return times, peaks[: WARM_UP + ITERATIONS][-1]  # of as many on a quick machine as on a slow one
 
     def _timed(self, act: Callable[[int], None], places: range) -> list[float]:
         """Seconds of each act: at all places, again and again until the least time is over, once if they are slow."""
@@ -153,11 +151,6 @@ class Prober:
             if (once_around and sum(times[WARM_UP:]) >= LEAST) or (count >= FEWEST and spent > PATIENCE):
                 break
         return times[WARM_UP:]
-
-
-def _spread(times: list[float]) -> float:
-    low, middle, high = statistics.quantiles(times, n=4)
-    return (high - low) / middle
 
 
 def probe_study(
@@ -187,7 +180,7 @@ def probe_study(
     if not begun:
         raise BadInput(
             f"no run of study {study.name!r} was started yet; "
-            f"run it: {command('ablate', 'launch', root=workspace.root, study=study.name)}"
+            f"run it: {shell_command('ablate', 'launch', root=workspace.root, study=study.name)}"
         )
     engines = dict.fromkeys(config.engine for _, config in begun if config is not None)
     pythons = {engine: sys.executable} if engine else {name: _python(name) for name in engines}
@@ -227,8 +220,7 @@ def _probe_there(python: str, engine: str, workspace: Workspace, study: Study, d
             if line.startswith(("measured ", "error: ")):
                 logger.info("%s", line.rstrip())
     if process.returncode:
-        code = process.returncode
-        logger.info("not measured: the runs of engine %s (exit code %s of %s)", engine, code, python)
+        logger.info("not measured: the runs of engine %s (exit code %s of %s)", engine, process.returncode, python)
 
 
 def _measured_run(workspace: Workspace, study: Study, variant: str) -> list[StudyRun]:

@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from ablate.axes.base import Axis, Options, Variant, is_within
+from ablate.axes.base import Axis, AxisOptions, Variant, is_within
 from ablate.config.identity import evaluation_identity, training_identity
 from ablate.config.schema import Coco, Folder, Model, Pretrain, RunConfig, Shapes, epoch_of, pretraining_of
-from ablate.config.yaml import anchor_weights, load_config, parse_yaml, preset_names, scalar, with_changes
+from ablate.config.yaml import anchor_weights, load_config, parse_change, preset_names, scalar, with_changes
 from ablate.data.sources import data_from, locate, shapes_folder
 from ablate.runs.folder import Workspace, now, pretraining_name
 from ablate.studies.study import (
@@ -80,7 +80,7 @@ def plan(
     data = StudyData(base, workspace, write)
     name = request.name or _default_name(axes, request.base, base)
     _check_name(name)
-    allowed_keys = frozenset[str]().union(*(one.touches for one in axes))
+    allowed_keys = frozenset[str]().union(*(one.allowed_keys for one in axes))
     seeds = tuple(request.seeds) or (base.seed,)
     folder, files = configs_folder(workspace, name).relative_to(workspace.root), _file_names(variants)
     sizes = {variant.name: data.size(variant.config.model) for variant in chosen if variant.config is not None}
@@ -112,6 +112,7 @@ def plan(
                 size=sizes.get(variant.name),
             )
         )
+    is_preset = request.base in preset_names() and not Path(request.base).is_file()
     first, *others = (one.title for one in axes)
     return Study(
         name=name,
@@ -120,7 +121,7 @@ def plan(
         source="; ".join(dict.fromkeys(one.source for one in axes)),
         allowed_keys=tuple(sorted(allowed_keys)),
         baseline=baseline.name,
-        base=request.base if _is_preset(request.base) else _absolute(request.base),
+        base=request.base if is_preset else _absolute(request.base),
         settings=settings,
         seeds=seeds,
         synthetic=isinstance(base.data.train, Shapes) or isinstance(base.data.validation, Shapes),
@@ -210,12 +211,7 @@ def _base(axes: Sequence[Axis], request: Request) -> tuple[RunConfig, dict[str, 
 
 
 def _settings(request: Request) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    for change in request.settings:
-        key, sign, text = (part.strip() for part in change.partition("="))
-        if not key or not sign:
-            raise BadInput(f"'{change}' is no change: write key=value, for example train.lr=8e-5")
-        settings[key] = parse_yaml(text, f"the value of {key}")
+    settings = dict(map(parse_change, request.settings))
     if request.data:
         data = data_from(request.data)
         settings["data"] = {name: msgspec.to_builtins(getattr(data, name)) for name in ("train", "validation")}
@@ -225,14 +221,15 @@ def _settings(request: Request) -> dict[str, Any]:
 def _weights_for_all(weights: Mapping[str, str], base: RunConfig, axis: Axis) -> dict[str, Any]:
     """What all variants start from, where the axis studies something else; what the person set is put on top."""
     from ablate.axes.init import check_options
-    from ablate.weights.settings import KINDS, settings_of
+    from ablate.weights.settings import KINDS, init_settings
 
-    check_options(Options(weights=weights), KINDS)
+    check_options(AxisOptions(weights=weights), KINDS)
     if len(weights) > 1:
-        given = ", ".join(weights)
-        raise BadInput(f"axis {axis.name} holds one initialisation for all: give one --weights, not {given}")
+        raise BadInput(
+            f"axis {axis.name} holds one initialisation for all: give one --weights, not {', '.join(weights)}"
+        )
     ((kind, file),) = weights.items()
-    return settings_of(kind, base, file)
+    return init_settings(kind, base, file)
 
 
 def _resolved_precision(base: RunConfig, device: str) -> dict[str, Any]:
@@ -261,8 +258,8 @@ def _absolute_paths(base: RunConfig) -> dict[str, Any]:
         found["init.weights"] = _absolute(base.init.weights)
     recipe = base.init.pretraining
     if isinstance(recipe, Pretrain) and isinstance(recipe.images, Folder):
-        found["init.pretraining.images.type"] = "folder"
-        found["init.pretraining.images.path"] = _absolute(recipe.images.path)
+        path = _absolute(recipe.images.path)
+        found |= {"init.pretraining.images.type": "folder", "init.pretraining.images.path": path}
     return found
 
 
@@ -272,8 +269,7 @@ def _absolute(path: str) -> str:
 
 def _resolved_variants(axes: Sequence[Axis], request: Request, base: RunConfig) -> list[_Level]:
     """The variants on the base, each with its config or the reason why it has none."""
-    takes_weights = any(one.takes_weights for one in axes)
-    options = Options(weights=request.weights if takes_weights else {})
+    options = AxisOptions(weights=request.weights if any(one.takes_weights for one in axes) else {})
     variants = _variants(axes, base, options)
     if any("seed" in variant.changes for variant in variants):
         raise BadInput("the seed is no factor of a study: give --seeds 0,1,..., and every variant runs under each")
@@ -282,7 +278,7 @@ def _resolved_variants(axes: Sequence[Axis], request: Request, base: RunConfig) 
     return [_resolved(variant, base) for variant in variants]
 
 
-def _variants(axes: Sequence[Axis], base: RunConfig, options: Options) -> list[_Level]:
+def _variants(axes: Sequence[Axis], base: RunConfig, options: AxisOptions) -> list[_Level]:
     """Every combination of a variant of each axis."""
     if len(axes) > len({one.name for one in axes}):
         raise BadInput(f"--product {axes[0].name} is the axis itself; choose another one")
@@ -313,14 +309,13 @@ def _resolved(variant: _Level, base: RunConfig) -> _Level:
     """A variant with its config, or with the reason why there is none; weights that it reads fit, or it is blocked."""
     if variant.blocked is not None:
         return variant
-    try:
-        config = with_changes(base, dict(variant.changes))
-    except BadInput as error:
-        return msgspec.structs.replace(variant, blocked=str(error).removeprefix("the changed config: "))
+    config = _config(variant, base)
+    if isinstance(config, str):
+        return msgspec.structs.replace(variant, blocked=config)
     if config.init.weights == "none" or variant.needs:  # what it needs will write them
         return msgspec.structs.replace(variant, config=config)
     from ablate.weights.convert import cautions, check_weights
-    from ablate.weights.source import facts_of
+    from ablate.weights.source import read_facts
 
     try:
         check_weights(config)
@@ -328,7 +323,7 @@ def _resolved(variant: _Level, base: RunConfig) -> _Level:
         if variant.changes.get("init.weights") == config.init.weights:
             raise  # named for this very variant
         return msgspec.structs.replace(variant, blocked=str(error))
-    notes = [f"{CAREFUL}{one}" for one in cautions(facts_of(config.init.weights), config.model)]
+    notes = [f"{CAREFUL}{one}" for one in cautions(read_facts(config.init.weights), config.model)]
     return msgspec.structs.replace(variant, config=config, note="; ".join(filter(None, [variant.note, *notes])))
 
 
@@ -378,10 +373,9 @@ def _pretrainings(runs: Sequence[StudyRun], data: StudyData) -> tuple[Pretrainin
 
 def _check_name(name: str) -> None:
     """Refuse a study's name that is not one printable line."""
-    if not name.strip():
-        raise BadInput(f"--name {name!r}: is empty; give the study a name that can be read")
-    if not name.isprintable():
-        raise BadInput(f"--name {name!r}: must be one line of printable characters")
+    if not name.strip() or not name.isprintable():
+        empty, broken = "is empty; give the study a name that can be read", "must be one line of printable characters"
+        raise BadInput(f"--name {name!r}: {broken if name.strip() else empty}")
 
 
 def _check_settings(
@@ -398,32 +392,28 @@ def _check_settings(
     Raises:
         BadInput: the study is the same with and without one of the values.
     """
-    made = _changed(base, variants_on)
+
+    def configs_on(base: RunConfig) -> list[RunConfig | str]:
+        return [_config(variant, base) for variant in variants_on(base)]
+
+    made = configs_on(base)
     for key, value in settings.items():
         own = [variant.changes.get(key) for variant in variants_on(base)]
         others = [one for one in own if one != value]
-        if None in own or not others:
-            continue
-        if all(_changed(with_changes(base, {key: other}), variants_on) == made for other in others):
+        same = (configs_on(with_changes(base, {key: other})) == made for other in others)
+        if others and None not in own and all(same):
             raise BadInput(
                 f"--set {key}={scalar(value)} changes nothing: every variant of axis {axis} sets that itself; "
                 "leave it out"
             )
 
 
-def _changed(base: RunConfig, variants_on: Callable[[RunConfig], Sequence[Variant]]) -> list[RunConfig | str]:
-    """The config of each variant on a base, or why there is none."""
-    made: list[RunConfig | str] = []
-    for variant in variants_on(base):
-        try:
-            made.append(with_changes(base, dict(variant.changes)))
-        except BadInput as error:
-            made.append(str(error))
-    return made
-
-
-def _is_preset(base: str) -> bool:
-    return base in preset_names() and not Path(base).is_file()
+def _config(variant: Variant, base: RunConfig) -> RunConfig | str:
+    """The config of a variant on a base, or why there is none."""
+    try:
+        return with_changes(base, dict(variant.changes))
+    except BadInput as error:
+        return str(error).removeprefix("the changed config: ")
 
 
 def _default_name(axes: Sequence[Axis], base_name: str, base: RunConfig) -> str:

@@ -39,10 +39,10 @@ def errors_figure(summary: Summary) -> dict[str, bytes]:
         for name, row in zip(distinct_labels([row.variant for row in rows]), rows, strict=True)
     ]
     means = np.array([[row.errors[name].mean for name in ERRORS] for row in rows])
-    numbers = len(rows) <= SIDE_BY_SIDE and not summary.several
+    bare = summary.several or len(rows) > SIDE_BY_SIDE
     with paper_style():
         figure = new_figure(7.6, 3.1)
-        left, right = error_bars(figure, labels, means, f"{kind} AP{summary.percent}", numbers=numbers)
+        left, right = error_bars(figure, labels, means, f"{kind} AP{summary.percent}", numbers=not bare)
         if summary.several:
             _dot_each_seed(left, ERRORS[:6], rows)
             _dot_each_seed(right, ERRORS[6:], rows)
@@ -128,5 +128,4 @@ def _footer(figure: Figure, summary: Summary, marks: str) -> None:
     data = f"{summary.images:,} images, digest {summary.validation_data[:12]}" if summary.images is not None else ""
     break_at = "\n" if figure.get_figwidth() < 6 else " | "
     parts = ((summary.study, data), (banner(summary) or over_seeds(summary), marks))
-    text = break_at.join(" | ".join(filter(None, part)) for part in parts)
-    figure.supxlabel(text, fontsize=6.5, color="0.45")
+    figure.supxlabel(break_at.join(" | ".join(filter(None, part)) for part in parts), fontsize=6.5, color="0.45")

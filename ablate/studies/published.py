@@ -44,9 +44,8 @@ class Finding(Part, frozen=True, kw_only=True):
     def training(self) -> str:
         """Initialisation and schedule in words."""
         length = "" if self.epochs is None else f"{self.epochs:g} epochs"
-        memory = "out of memory" if self.out_of_memory else ""
-        derived = "derived" if self.derived else ""
-        return ", ".join(part for part in (self.init, length, self.schedule, memory, derived, self.note) if part)
+        how = ("out of memory" * self.out_of_memory, "derived" * self.derived)
+        return ", ".join(filter(None, (self.init, length, self.schedule, *how, self.note)))
 
 
 class Findings(Part, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ seeds. Both refuse to put numbers side by side that were not measured alike.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -70,15 +70,6 @@ def read_cost(folder: RunFolder) -> MeasuredCost | None:
         return read_json(folder.path / COST_FILE, MeasuredCost)
     except BadInput:
         return None
-
-
-def costs_of(workspace: Workspace, study: Study) -> Iterator[tuple[str, MeasuredCost]]:
-    """What was measured of the variants of a study; one each, of any of its seeds."""
-    for variant in study.variants:
-        folders = (workspace.run(run.identity) for run in study.runs_of(variant) if run.identity)
-        cost = next((cost for folder in folders if (cost := read_cost(folder)) is not None), None)
-        if cost is not None:
-            yield variant, cost
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,7 +180,7 @@ def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") ->
     _check_comparable(study, finished)
     if iou_type == "segm" and finished and all(run.measured("mask") is None for run in finished):
         raise BadInput(f"study {study.name!r} has no masks to compare; leave --iou-type away")
-    costs, notes = _comparable_costs(dict(costs_of(workspace, study)))
+    costs, notes = _comparable_costs(workspace, study)
     first = finished[0].evaluation if finished else None
     findings = findings_of(study.axis)
     rows = tuple(_row(study, variant, runs, iou_type, costs.get(variant), findings) for variant in study.variants)
@@ -214,17 +205,15 @@ def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") ->
         cost_memory=("" if place is None else "allocated" if place.device == "cuda" else "kept for the backward pass"),
         rows=rows,
         published=_published(study, findings, [row.published for row in rows if row.published is not None]),
-        notes=(*notes, *_unsteady(costs), *_cautions(study, rows)),
+        notes=(*notes, *_cautions(study, rows)),
     )
 
 
 def _read(workspace: Workspace, run: StudyRun) -> _Run:
     if run.blocked is not None:
         return _Run(run, "blocked", run.blocked)
-    if not run.identity:
-        return _Run(run, "to run")
     folder = workspace.run(run.identity)
-    status = folder.read_status()
+    status = folder.read_status() if run.identity else None
     if status is None or status.state != "finished":
         return _Run(run, state_in_words(status), "" if status is None else status.message)
     try:
@@ -239,7 +228,7 @@ def _check_comparable(study: Study, finished: Sequence[_Run]) -> None:
     for what in exams[0][1] if exams else ():
         variants: dict[bytes, str] = {}
         for variant, exam in exams:
-            variants.setdefault(msgspec.json.encode(exam[what]), variant)
+            variants.setdefault(msgspec.json.encode(exam.get(what)), variant)
         if len(variants) > 1:
             raise BadInput(
                 f"study {study.name!r}: {' and '.join(list(variants.values())[:2])} differ in {what}, so their numbers "
@@ -258,8 +247,8 @@ def _exam(run: _Run, allowed_keys: frozenset[str]) -> dict[str, object]:
         exam["their training data"] = run.manifest.training_data
     exam |= {"the IoU of the errors": run.evaluation.iou, "the convention of the errors": run.evaluation.convention}
     settings = {} if run.run.config is None else msgspec.structs.asdict(run.run.config.evaluate)
-    rules = {f"evaluate.{name}": value for name, value in settings.items()}
-    return exam | {key: value for key, value in rules.items() if not is_within(key, allowed_keys)}
+    exam |= {f"evaluate.{name}": value for name, value in settings.items()}
+    return {key: value for key, value in exam.items() if not is_within(key, allowed_keys)}
 
 
 def _row(
@@ -273,8 +262,11 @@ def _row(
     kind, other = kinds_of(iou_type)
     runs = [run for run in all_runs if run.run.variant == variant]
     base_ap = {run.run.seed: run.ap(kind) for run in all_runs if run.run.variant == study.baseline}
-    pairs = [(run.ap(kind), base_ap.get(run.run.seed)) for run in runs]
-    differences = [own - base for own, base in pairs if own is not None and base is not None]
+    differences = [
+        own - base
+        for run in runs
+        if (own := run.ap(kind)) is not None and (base := base_ap.get(run.run.seed)) is not None
+    ]
     found = [measured for run in runs if (measured := run.measured(kind)) is not None]
     first = runs[0].run
     return Row(
@@ -316,56 +308,52 @@ def _published_of(
     return next((one for one in possible if matches(one, first.config, validation, start)), None)
 
 
-def _unsteady(costs: Mapping[str, MeasuredCost]) -> list[str]:
-    """A warning where iterations that do the same work took times of their own."""
-    names = [name for name, cost in costs.items() if (cost.spread or 0) > STEADY]
-    if not names:
-        return []
-    most = max(cost.spread or 0 for cost in costs.values())
-    return [
-        f"Equal iterations of {' / '.join(names)} took times up to {most:.0%} apart, so something else ran meanwhile; "
-        "when the machine is idle: ablate probe --again."
-    ]
-
-
 def _cautions(study: Study, rows: Sequence[Row]) -> list[str]:
     """What a reader would otherwise take for more than it is."""
-    notes = []
     baseline = next(row for row in rows if row.baseline)
-    if not baseline.n and any(row.n for row in rows):
-        notes.append(f"The baseline {study.baseline} has no result ({baseline.state}), so there are no differences.")
     fewer = [
         f"{row.variant} {row.difference.n} of {row.n}" for row in rows if row.difference and row.difference.n < row.n
     ]
-    if fewer:
-        notes.append(f"Differences are over the seeds that the baseline has finished too: {' / '.join(fewer)}.")
     full = [row.variant for row in rows if "out of memory" in row.state and row.peak_gib is not None]
-    if full:
-        notes.append(f"Out of memory in training; the cost is that of a single image: {' / '.join(full)}.")
-    if max(row.n for row in rows) == 1:
-        notes.append("n = 1: one run a variant, no interval.")
-    return notes
+    cautions = (
+        (
+            not baseline.n and any(row.n for row in rows),
+            f"The baseline {study.baseline} has no result ({baseline.state}), so there are no differences.",
+        ),
+        (fewer, f"Differences are over the seeds that the baseline has finished too: {' / '.join(fewer)}."),
+        (full, f"Out of memory in training; the cost is that of a single image: {' / '.join(full)}."),
+        (max(row.n for row in rows) == 1, "n = 1: one run a variant, no interval."),
+    )
+    return [sentence for holds, sentence in cautions if holds]
 
 
 def _state(states: Sequence[str]) -> str:
     counts = Counter(states)
-    if len(counts) == 1:
-        return states[0]
-    return ", ".join(f"{count} of {len(states)} {state}" for state, count in counts.items())
+    words = [f"{count} of {len(states)} {state}" for state, count in counts.items()]
+    return states[0] if len(counts) == 1 else ", ".join(words)
 
 
-def _comparable_costs(costs: dict[str, MeasuredCost]) -> tuple[dict[str, MeasuredCost], list[str]]:
-    """Costs of one place, or none and the reason."""
-    places = dict.fromkeys(cost.place for cost in costs.values())
-    if len(places) < 2:
+def _comparable_costs(workspace: Workspace, study: Study) -> tuple[dict[str, MeasuredCost], list[str]]:
+    """What was measured of each variant under any of its seeds, all in one place, and what is wrong with it."""
+    costs: dict[str, MeasuredCost] = {}
+    for run in study.runs:
+        if run.identity and run.variant not in costs and (cost := read_cost(workspace.run(run.identity))):
+            costs[run.variant] = cost
+    places: dict[str, list[str]] = {}
+    for variant, cost in costs.items():
+        places.setdefault(cost.place, []).append(variant)
+    if len(places) > 1:
+        listed = "; ".join(f"{place} (of {' / '.join(variants)})" for place, variants in places.items())
+        sentence = f"Cost was measured on different machines and is not compared: {listed}."
+        return {}, [f"{sentence} One of them: ablate probe --again."]
+    unsteady = [variant for variant, cost in costs.items() if (cost.spread or 0) > STEADY]
+    if not unsteady:
         return costs, []
-    listed = "; ".join(
-        f"{place} (of {' / '.join(name for name, cost in costs.items() if cost.place == place)})" for place in places
-    )
-    sentence = (
-        f"Cost was measured on different machines and is not compared: {listed}. One of them: ablate probe --again."
-    )
-    return {}, [sentence]
+    most = max(cost.spread or 0 for cost in costs.values())
+    return costs, [
+        f"Equal iterations of {' / '.join(unsteady)} took times up to {most:.0%} apart, so something else ran "
+        "meanwhile; when the machine is idle: ablate probe --again."
+    ]
 
 
 def _published(study: Study, findings: Sequence[Finding], beside: Sequence[Finding]) -> tuple[Published, ...]:
@@ -458,17 +446,18 @@ def read_validation(workspace: Workspace, study: Study, run: StudyRun) -> Ground
 
 
 def _comparison_cautions(study: Study, paired: dict[str, list[StudyRun]]) -> list[str]:
-    sentences = []
-    if study.synthetic:
-        sentences.append("synthetic data: shows the tool, is no evidence")
+    sentences = ["synthetic data: shows the tool, is no evidence"] * study.synthetic
     for variant in study.variants:
         runs = paired.get(variant, [])
-        if not runs:
-            sentences.append(f"{variant} is left out: no run of it is finished under a seed of the baseline")
-        elif len(runs) < len(study.seeds):
-            theirs = "" if variant == study.baseline else " here and in the baseline"
-            sentences.append(f"{variant}: {len(runs)} of {len(study.seeds)} seeds are finished{theirs}")
+        where = "" if variant == study.baseline else " here and in the baseline"
         keys = dict.fromkeys(key for run in runs for key in run.confounders)
-        if keys:
-            sentences.append(f"{variant} is not controlled: it differs in {', '.join(keys)} too")
+        cautions = (
+            (not runs, f"{variant} is left out: no run of it is finished under a seed of the baseline"),
+            (
+                0 < len(runs) < len(study.seeds),
+                f"{variant}: {len(runs)} of {len(study.seeds)} seeds are finished{where}",
+            ),
+            (keys, f"{variant} is not controlled: it differs in {', '.join(keys)} too"),
+        )
+        sentences += [sentence for holds, sentence in cautions if holds]
     return sentences

@@ -14,24 +14,25 @@ from ablate.runs.folder import Workspace
 from ablate.studies.published import findings_of
 from ablate.studies.results import Published
 from ablate.studies.study import CAREFUL, Study, StudyRun, configs_folder, leaves, nested, state_in_words
-from ablate.studies.tables import findings_table, not_controlled, size_columns
+from ablate.studies.tables import findings_table, not_controlled, seeds_in_words, size_columns
 from analysis.render.screen import dimmed, fact_list
 from analysis.render.table import Cell, Column, Table, Value
 
 
 def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[RenderableType]:
     """The variants of a study, what each changes against the baseline, what it costs, and how it stands."""
-    seeds = f"seed{'s' * (len(study.seeds) > 1)} {', '.join(map(str, study.seeds))}"
     facts = [
         ("study", f"{study.name}: {study.title}"),
         ("asked by", study.source),
-        ("base", f"{study.base}, everything else held; {seeds}"),
+        ("base", f"{study.base}, everything else held; {seeds_in_words(study.seeds)}"),
         ("for all", "; ".join(f"{key}: {scalar(value)}" for key, value in study.settings.items())),
         ("plan", f"{configs_folder(workspace, study.name)}" if written else "nothing is written (--dry-run)"),
     ]
     for job in study.pretrainings:
-        epochs, state = job.pretraining.pretrain.epochs, state_in_words(workspace.run(job.identity).read_status())
-        facts.append(("needs", f"{job.variant}: MAE, {epochs:g} epochs, {job.identity} ({state})"))
+        state = state_in_words(workspace.run(job.identity).read_status())
+        facts.append(
+            ("needs", f"{job.variant}: MAE, {job.pretraining.pretrain.epochs:g} epochs, {job.identity} ({state})")
+        )
     firsts = [study.runs_of(variant)[0] for variant in study.variants]
     notes = [not_controlled(run.variant, run.confounders) for run in firsts if run.confounders]
     notes += [f"{run.variant}: {run.note[run.note.index(CAREFUL) :]}" for run in firsts if CAREFUL in run.note]
@@ -72,7 +73,7 @@ def axis_document(axis: Axis, variants: Sequence[Variant] | str) -> dict[str, An
         "name": axis.name,
         "title": axis.title,
         "source": axis.source,
-        "touches": sorted(axis.touches),
+        "touches": sorted(axis.allowed_keys),
         "baseline": axis.baseline,
         "variants": [] if isinstance(variants, str) else [msgspec.to_builtins(variant) for variant in variants],
         "refused": variants if isinstance(variants, str) else None,
@@ -86,32 +87,31 @@ def axes_screen(axes: Sequence[tuple[Axis, tuple[Variant, ...] | str]]) -> list[
     for axis, variants in axes:
         names = variants if isinstance(variants, str) else " | ".join(variant.name for variant in variants)
         rows.append((Cell(axis.name, style="bold"), axis.title, names, Cell(axis.source, style="dim")))
-    columns = tuple(Column(name, kind="text") for name in ("axis", "what is varied", "variants", "asked by"))
-    hint = "One of them: ablate axes AXIS. Run one: ablate AXIS --launch. Any other key: ablate vary."
-    return [Table("", columns, tuple(rows)), Text(f"\n{hint}")]
+    heads = ("axis", "what is varied", "variants", "asked by")
+    return [
+        Table("", tuple(Column(name, kind="text") for name in heads), tuple(rows)),
+        Text("\nOne of them: ablate axes AXIS. Run one: ablate AXIS --launch. Any other key: ablate vary."),
+    ]
 
 
 def axis_screen(axis: Axis, variants: Sequence[Variant], base: str) -> list[RenderableType]:
     """One axis: its variants on a base, and what was published of it."""
-    facts = [
-        ("axis", f"{axis.name}: {axis.title}"),
-        ("asked by", axis.source),
-        ("touches", ", ".join(sorted(axis.touches))),
-    ]
+    touches = ", ".join(sorted(axis.allowed_keys))
     short = _short_names([key for variant in variants for key in _shown(variant.changes)])
     rows: list[tuple[Value, ...]] = []
     for variant in variants:
         sets = ", ".join(f"{short[key]} {scalar(value)}" for key, value in _shown(variant.changes).items())
         notes = "; ".join(note for note in (variant.note, variant.blocked) if note)
-        note = Cell(notes, style="yellow" * (variant.blocked is not None))
-        rows.append((Cell(variant.name, style="bold" * (variant.name == axis.baseline)), sets, note))
+        name = Cell(variant.name, style="bold" * (variant.name == axis.baseline))
+        rows.append((name, sets, Cell(notes, style="yellow" * (variant.blocked is not None))))
     columns = tuple(Column(name, kind="text") for name in (f"variant (base {base})", "sets", "note"))
     findings = [
         Published(finding=finding, box_difference=None, mask_difference=None) for finding in findings_of(axis.name)
     ]
     published: list[RenderableType] = [dimmed("No published number of this axis is shipped.")]
     if findings:
-        published = [Text(""), findings_table(findings)]
+        published = [Text(""), findings_table(findings, [variant.name for variant in variants])]
+    facts = [("axis", f"{axis.name}: {axis.title}"), ("asked by", axis.source), ("touches", touches)]
     return [fact_list(facts), Text(""), Table("", columns, tuple(rows)), *published]
 
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import msgspec
 
-from ablate.config.identity import short
+from ablate.config.identity import short_id
 from ablate.config.schema import Pretraining, RunConfig
 from ablate.config.yaml import merge, scalar
 from ablate.runs.folder import SCHEMA, Status, Workspace, pretraining_name, read_json, replacing, write_json
-from ablate.shell import command
+from ablate.shell import shell_command
 from analysis.exceptions import BadInput
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class StudyRun(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def identity(self) -> str:
         """The name of its run folder; empty where it is blocked."""
-        return short(self.evaluation)
+        return short_id(self.evaluation)
 
 
 class PretrainingRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,12 +189,34 @@ def write_study(workspace: Workspace, study: Study) -> None:
 def check_free(workspace: Workspace, study: Study) -> None:
     """A study's name is free, or this study's already.
 
+    A variant whose missing weights are there now does not make it another study.
+
     Raises:
         BadInput: another plan has it, or the file that would say so is damaged.
     """
     path = _file(workspace, study.name)
-    if path.exists():
-        _check_same(_read(path), study)
+    if not path.exists():
+        return
+    old, remedy = _read(path), "give the new one another name with --name"
+    if old.name != study.name:
+        raise BadInput(f"study {study.name!r} would lie where {old.name!r} lies; {remedy}")
+    parts = [name for name in ("axis", "product", "baseline", "seeds") if getattr(old, name) != getattr(study, name)]
+    if parts:
+        raise BadInput(f"a study {study.name!r} with another {' and '.join(parts)} exists; {remedy}")
+    before = {(run.variant, run.seed): run for run in old.runs}
+    now = {(run.variant, run.seed): run for run in study.runs}
+    changed = [
+        variant
+        for variant, seed in dict.fromkeys([*before, *now])
+        if (variant, seed) not in before
+        or (variant, seed) not in now
+        or (before[variant, seed].blocked is None and before[variant, seed].evaluation != now[variant, seed].evaluation)
+    ]
+    if changed:
+        settings = dict.fromkeys([*old.settings, *study.settings])
+        why = [key for key in settings if old.settings.get(key) != study.settings.get(key)]
+        listed = "; ".join([*(["base"] if old.base != study.base else []), *why] or dict.fromkeys(changed))
+        raise BadInput(f"a study {study.name!r} with another plan exists (it differs in {listed}); {remedy}")
 
 
 def read_study(workspace: Workspace, name: str) -> Study:
@@ -235,7 +257,7 @@ def newest_study(workspace: Workspace) -> Study:
 
 
 def _make_one(workspace: Workspace) -> str:
-    return f"make one: {command('ablate', 'attention', root=workspace.root)}"
+    return f"make one: {shell_command('ablate', 'attention', root=workspace.root)}"
 
 
 def _file(workspace: Workspace, name: str) -> Path:
@@ -250,33 +272,6 @@ def _read(path: Path) -> Study:
         raise BadInput(f"{reason}; delete {path.parent} and plan the study again, its runs are kept") from None
 
 
-def _check_same(old: Study, new: Study) -> None:
-    """Refuse another plan; a variant whose missing weights are there now does not make it another one."""
-    remedy = "give the new one another name with --name"
-    if old.name != new.name:
-        raise BadInput(f"study {new.name!r} would lie where {old.name!r} lies; {remedy}")
-    parts = [name for name in ("axis", "product", "baseline", "seeds") if getattr(old, name) != getattr(new, name)]
-    if parts:
-        raise BadInput(f"a study {new.name!r} with another {' and '.join(parts)} exists; {remedy}")
-    before = {(run.variant, run.seed): run for run in old.runs}
-    now = {(run.variant, run.seed): run for run in new.runs}
-    changed = [
-        variant
-        for variant, seed in dict.fromkeys([*before, *now])
-        if (variant, seed) not in before
-        or (variant, seed) not in now
-        or (before[variant, seed].blocked is None and before[variant, seed].evaluation != now[variant, seed].evaluation)
-    ]
-    if changed:
-        why = [
-            key
-            for key in dict.fromkeys([*old.settings, *new.settings])
-            if old.settings.get(key) != new.settings.get(key)
-        ]
-        listed = "; ".join([*(["base"] if old.base != new.base else []), *why] or dict.fromkeys(changed))
-        raise BadInput(f"a study {new.name!r} with another plan exists (it differs in {listed}); {remedy}")
-
-
 def run_text(study: Study, run: StudyRun) -> str:
     """The config of a run: what, why, how to start it, and its difference from the base."""
     this = " (this one)" if run.variant == study.baseline else ""
@@ -289,7 +284,7 @@ def run_text(study: Study, run: StudyRun) -> str:
         ("Command", f"cli.py ablate run {json.dumps(run.config_path) if ' ' in run.config_path else run.config_path}"),
         ("Results", f"results/runs/{run.identity}" if run.identity else ""),
     ]
-    lines = [f"# {key + ':':9} {_one_line(text)}" for key, text in head if text]
+    lines = [f"# {key + ':':9} {' '.join(text.split())}" for key, text in head if text]
     lines += ["", f"base: {scalar(study.base)}", ""]
     tree = merge(nested(study.settings), nested(run.changes))
     lines += [*_lines(tree, studied=set(leaves(nested(run.changes)))), *([""] if tree else []), f"seed: {run.seed}"]
@@ -356,13 +351,9 @@ def nested(changes: Mapping[str, Any]) -> Tree:
     """
     tree: Tree = {}
     for key, value in changes.items():
-        branch: Tree = {}
-        leaf = branch
-        *parents, last = key.split(".")
-        for parent in parents:
-            leaf[parent] = {}
-            leaf = leaf[parent]
-        leaf[last] = value
+        branch = value
+        for part in reversed(key.split(".")):
+            branch = {part: branch}
         tree = merge(tree, branch)
     return tree
 
@@ -371,10 +362,7 @@ def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A tree as dotted keys; what is no mapping is a leaf."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
-        if isinstance(value, Mapping):
-            found |= leaves(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return found
 
 
@@ -390,10 +378,6 @@ def _lines(tree: Mapping[str, Any], studied: set[str], path: str = "", indent: s
         else:
             mark = "  # varied" if path + key in studied else ""
             yield f"{indent}{scalar(key)}: {scalar(value)}{mark}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _quoted(name: str) -> str:

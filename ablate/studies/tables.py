@@ -51,13 +51,10 @@ def scores_table(summary: Summary) -> Table:
 def errors_table(summary: Summary) -> Table:
     """A row a variant with results: points of AP to gain by fixing one type of error."""
     rows = [row for row in summary.rows if row.errors]
-    digits = 1 if summary.several else 2
-    columns = [
-        _estimates(replace(error_column(name), precision=digits), [row.errors.get(name) for row in rows], low=True)
-        for name in ERRORS
-    ]
-    what = f"{summary.kinds[0]} AP{summary.percent}"
-    return _table(f"Where the rest of the {what} went: points to gain by fixing one type", rows, columns)
+    heads = {name: replace(error_column(name), precision=1 if summary.several else 2) for name in ERRORS}
+    columns = [_estimates(head, [row.errors.get(name) for row in rows], low=True) for name, head in heads.items()]
+    title = f"Where the rest of the {summary.kinds[0]} AP{summary.percent} went: points to gain by fixing one type"
+    return _table(title, rows, columns)
 
 
 def cost_table(summary: Summary) -> Table:
@@ -93,8 +90,8 @@ def wide_table(summary: Summary) -> Table:
         found = without_empty(part)
         columns += [replace(column, group=group) for column in found.columns[1:]]
         known = {Cell.of(first).value: values for first, *values in found.cells}
-        empty = [None] * (len(found.columns) - 1)
-        rows = [(*cells, *known.get(row.variant, empty)) for row, cells in zip(summary.rows, rows, strict=True)]
+        nothing = [None] * (len(found.columns) - 1)
+        rows = [(*cells, *known.get(row.variant, nothing)) for row, cells in zip(summary.rows, rows, strict=True)]
     return Table(summary.title, tuple(columns), tuple(rows), label=slug(summary.study), wide=True)
 
 
@@ -104,45 +101,42 @@ def published_table(summary: Summary, kind: Kind) -> Table:
     sources: dict[tuple[str, str, str], dict[str, Published]] = {}
     for one in shown:
         sources.setdefault(one.finding.column, {})[one.finding.variant] = one
-    variants = sorted(dict.fromkeys(one.finding.variant for one in shown), key=lambda name: _place(summary, name))
+    order = [row.variant for row in summary.rows]
+    variants = sorted(dict.fromkeys(one.finding.variant for one in shown), key=lambda name: _place(order, name))
     columns: list[Column] = [Column("variant", kind="text")]
-    values: list[Sequence[Value]] = [variants]
+    rows: list[tuple[Value, ...]] = [
+        (name, *(cell for of in sources.values() for cell in _published_cells(of.get(name), kind))) for name in variants
+    ]
     notes = []
     for number, ((source, size, _), of) in enumerate(sources.items(), 1):
-        columns.append(Column(f"[{number}]", precision=1))
-        values.append([_published_cell(of.get(name), kind) for name in variants])
-        differences = [of[name].difference(kind) if name in of else None for name in variants]
-        if differences != [None] * len(variants):
-            columns.append(Column("Δ", precision=1, signed=True, attached=True))
-            values.append([Cell(one, "" if one is None else None, style="dim") for one in differences])
+        columns += [Column(f"[{number}]", precision=1), Column("Δ", precision=1, signed=True, attached=True)]
         notes.append(f"[{number}] {', '.join(part for part in (source, size, *_shared(list(of.values()))) if part)}")
     if any(one.finding.derived for one in shown):
         notes.append(DERIVED_MEANS)
-    baseline = next((row.levels[0] if row.levels else row.variant for row in summary.rows if row.baseline), "")
-    title = f"Published on COCO under other conditions: {kind} AP"
-    if baseline and any(one.difference(kind) is not None for one in shown):
-        title += f", and difference to {baseline}"
-    return Table(title, tuple(columns), tuple(zip(*values, strict=True)), notes=tuple(notes))
+    baselines = [row.levels[0] if row.levels else row.variant for row in summary.rows if row.baseline]
+    compared = any(one.difference(kind) is not None for one in shown)
+    against = "".join(f", and difference to {name}" for name in baselines if compared)
+    title = f"Published on COCO under other conditions: {kind} AP{against}"
+    return without_empty(Table(title, tuple(columns), tuple(rows), notes=tuple(notes)))
 
 
-def findings_table(published: Sequence[Published]) -> Table:
-    """A row a published number, of boxes and masks, with its difference to the baseline of its own source."""
+def findings_table(published: Sequence[Published], variants: Sequence[str]) -> Table:
+    """A row a published number, of boxes and masks, with its difference to the baseline of its own source.
+
+    Args:
+        published: the numbers.
+        variants: in whose order they stand.
+    """
     columns = [Column("published", kind="text"), Column("size", kind="text")]
     for kind in ("box", "mask"):
         columns += [Column(f"{kind} AP", precision=1), Column("against baseline", precision=1, signed=True)]
     columns += [Column("trained", kind="text"), Column("source", kind="text")]
     rows = []
-    for one in published:
+    for one in sorted(published, key=lambda one: _place(variants, one.finding.variant)):
         found = one.finding
         measured = (found.box_ap, one.box_difference, found.mask_ap, one.mask_difference)
         rows.append((found.variant, found.size, *measured, found.training, Cell(found.source, style="dim")))
-    empty = Table("", tuple(replace(column, missing="") for column in columns), tuple(rows))
-    return without_empty(empty)
-
-
-def published_rows(summary: Summary) -> list[Published]:
-    """Published numbers that stand beside no run, in the order of the study's own variants."""
-    return sorted(summary.published, key=lambda one: _place(summary, one.finding.variant))
+    return without_empty(Table("", tuple(replace(column, missing="") for column in columns), tuple(rows)))
 
 
 def without_empty(table: Table) -> Table:
@@ -159,24 +153,28 @@ def without_empty(table: Table) -> Table:
 
 def banner(summary: Summary) -> str:
     """What must stand over every number of a study on the embedded data."""
-    if not summary.synthetic:
-        return ""
-    about = ", ".join(part for part in ("synthetic data", over_seeds(summary)) if part)
-    return f"{about}: shows the tool, is no evidence"
+    about = ", ".join(filter(None, ["synthetic data", over_seeds(summary)]))
+    return f"{about}: shows the tool, is no evidence" if summary.synthetic else ""
 
 
 def over_seeds(summary: Summary) -> str:
     """How many runs a number is the mean of: n = 3, n = 1 to 3 where some are missing; nothing before the first."""
-    counts = {row.n for row in summary.rows if row.n}
-    if not counts:
-        return ""
-    return f"n = {min(counts)}" + (f" to {max(counts)}" if len(counts) > 1 else "")
+    counts = sorted({row.n for row in summary.rows if row.n})
+    return f"n = {' to '.join(map(str, dict.fromkeys([counts[0], counts[-1]])))}" if counts else ""
 
 
 def held(summary: Summary) -> str:
     """What all variants share."""
-    seeds = ", ".join(map(str, summary.seeds))
-    return f"everything else of {summary.base}; seed{'s' * (len(summary.seeds) > 1)} {seeds}"
+    return f"everything else of {summary.base}; {seeds_in_words(summary.seeds)}"
+
+
+def seeds_in_words(seeds: Sequence[int]) -> str:
+    """Under which seeds every variant runs.
+
+    >>> seeds_in_words([0]), seeds_in_words([0, 1])
+    ('seed 0', 'seeds 0, 1')
+    """
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 
 def measured_on(summary: Summary) -> str:
@@ -188,19 +186,21 @@ def measured_on(summary: Summary) -> str:
 
 def legend(summary: Summary) -> list[str]:
     """What the numbers of the tables are."""
-    lines = ["AP in points, 0 to 100."]
-    if summary.several:
-        lines.append("Mean ± 95 % interval (Student's t) over n seeds; differences seed by seed.")
-    lines.append(
-        "cls: wrong class, loc: poor place, both, dup: second on one object, bg: on nothing, miss: not found; "
-        "FP, FN: all of a kind."
+    sentences = (
+        (True, "AP in points, 0 to 100."),
+        (summary.several, "Mean ± 95 % interval (Student's t) over n seeds; differences seed by seed."),
+        (
+            True,
+            "cls: wrong class, loc: poor place, both, dup: second on one object, bg: on nothing, miss: not found; "
+            "FP, FN: all of a kind.",
+        ),
+        (
+            summary.cost_place,
+            f"Cost of one image at a time, alone on {summary.cost_place}; memory: {summary.cost_memory}.",
+        ),
+        (any(row.size for row in summary.rows), COUNTED),
     )
-    if summary.cost_place:
-        where = f"alone on {summary.cost_place}; memory: {summary.cost_memory}."
-        lines.append(f"Cost of one image at a time, {where}")
-    if any(row.size for row in summary.rows):
-        lines.append(COUNTED)
-    return lines
+    return [sentence for holds, sentence in sentences if holds]
 
 
 def remarks(summary: Summary) -> list[str]:
@@ -236,8 +236,12 @@ def _table(title: str, rows: Sequence[Row], columns: Sequence[Filled]) -> Table:
 
 
 def _name(row: Row) -> Cell:
-    text = f"{row.variant}{' (baseline)' * row.baseline}"
-    return Cell(row.variant, text, style="bold" * row.baseline, suffix=f" {MARK}" if row.confounders else "")
+    return Cell(
+        row.variant,
+        f"{row.variant}{' (baseline)' * row.baseline}",
+        style="bold" * row.baseline,
+        suffix=f" {MARK}" if row.confounders else "",
+    )
 
 
 def _estimates(column: Column, found: Sequence[Estimate | None], *, low: bool = False) -> Filled:
@@ -275,17 +279,18 @@ def _seconds(value: float | None) -> Cell:
     return Cell(value, None if value is None else f"{value:.3g}" if value >= 1 else f"{value:.4f}")
 
 
-def _published_cell(published: Published | None, kind: Kind) -> Cell:
-    if published is None or published.finding.out_of_memory:
-        return Cell(None, "" if published is None else "OOM")
-    ap = published.finding.ap(kind)
-    return Cell(ap, f"{ap:.1f}{DERIVED}" if published.finding.derived else None)
+def _published_cells(published: Published | None, kind: Kind) -> tuple[Cell, Cell]:
+    """A published AP and its difference to the baseline; blank where there is none."""
+    if published is None:
+        return Cell(None, ""), Cell(None, "")
+    found, difference = published.finding, published.difference(kind)
+    text = "OOM" if found.out_of_memory else f"{found.ap(kind):.1f}{DERIVED}" if found.derived else None
+    return Cell(found.ap(kind), text), Cell(difference, "" if difference is None else None, style="dim")
 
 
-def _place(summary: Summary, variant: str) -> int:
+def _place(variants: Sequence[str], variant: str) -> int:
     """Of a published variant: that of its row, else after all rows."""
-    names = [row.variant for row in summary.rows]
-    return names.index(variant) if variant in names else len(names)
+    return variants.index(variant) if variant in variants else len(variants)
 
 
 def _shared(column: Sequence[Published]) -> Iterator[str]:

@@ -17,10 +17,10 @@ from ablate.studies.tables import (
     legend,
     measured_on,
     over_seeds,
-    published_rows,
     published_table,
     remarks,
     scores_table,
+    seeds_in_words,
     wide_table,
     without_empty,
 )
@@ -105,10 +105,15 @@ def _means_and_halves(found: dict[str, Estimate | None]) -> dict[str, object]:
 
 def published_csv(summary: Summary) -> str:
     """A row a published number that stands beside no run, with its difference to the same source's baseline."""
-    records = []
-    for one in summary.published:
-        differences = {"box_difference": one.box_difference, "mask_difference": one.mask_difference}
-        records.append({"study": summary.study, **msgspec.to_builtins(one.finding), **differences})
+    records = [
+        {
+            "study": summary.study,
+            **msgspec.to_builtins(one.finding),
+            "box_difference": one.box_difference,
+            "mask_difference": one.mask_difference,
+        }
+        for one in summary.published
+    ]
     return csv_text(Table.from_records(records))
 
 
@@ -120,16 +125,15 @@ def as_markdown(summary: Summary) -> str:
     for table in study_tables(summary):
         lines += [f"### {escape_markdown(table.title)}", "", markdown(table)]
     if summary.published:
-        table = findings_table(published_rows(summary))
+        table = findings_table(summary.published, [row.variant for row in summary.rows])
         lines += ["### Published on COCO under other conditions", "", markdown(table)]
-    return "\n".join([*lines, *map(escape_markdown, [*_facts(summary), *legend(summary), *remarks(summary)]), ""])
+    return "\n".join([*lines, *map(escape_markdown, _notes(summary)), ""])
 
 
 def as_latex(summary: Summary) -> str:
     r"""A ``table*`` for papers that use booktabs and graphicx, what it shows and where it comes from below it."""
     title = ". ".join(filter(None, [summary.title, banner(summary).capitalize()]))
-    notes = (*_facts(summary), *legend(summary), *remarks(summary))
-    return latex(replace(wide_table(summary), title=title, notes=notes))
+    return latex(replace(wide_table(summary), title=title, notes=tuple(_notes(summary))))
 
 
 def published_latex(summary: Summary) -> str:
@@ -148,10 +152,9 @@ def study_section(summary: Summary) -> Section:
 
 def study_facts(summary: Summary) -> list[Markup | str]:
     """What the study is, in sentences, and first what must stand over every number of it."""
-    seeds = ", ".join(map(str, summary.seeds))
-    base = f"Everything else of {summary.base} is held; seed{'s' * (len(summary.seeds) > 1)} {seeds}."
-    careful = [tag("strong", f"{banner(summary).capitalize()}.")] if banner(summary) else []
-    return [*careful, f"Asked by {summary.source}. {base}" if summary.source else base]
+    asked = f"Asked by {summary.source}. " if summary.source else ""
+    fact = f"{asked}Everything else of {summary.base} is held; {seeds_in_words(summary.seeds)}."
+    return [tag("strong", f"{banner(summary).capitalize()}."), fact] if banner(summary) else [fact]
 
 
 def study_tables(summary: Summary) -> list[Table]:
@@ -160,7 +163,8 @@ def study_tables(summary: Summary) -> list[Table]:
     return [without_empty(table) for table in tables if table.rows]
 
 
-def _facts(summary: Summary) -> list[str]:
-    """What a table that travels alone has to say of itself."""
+def _notes(summary: Summary) -> list[str]:
+    """What a table that travels alone has to say: of which study it is, on what data, and what its numbers are."""
     about = ", ".join(filter(None, [f"Study {summary.study}", f"base {summary.base}", over_seeds(summary)]))
-    return [f"{fact}." for fact in (about, measured_on(summary)) if fact]
+    facts = [f"{fact}." for fact in (about, measured_on(summary)) if fact]
+    return [*facts, *legend(summary), *remarks(summary)]

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
-from ablate.data.loader import Batch, TrainingOrder, refusal_of_worker
+from ablate.data.loader import Batch, TrainingOrder, worker_error
 from ablate.runs.folder import RunFolder, Status
 from ablate.train.checkpoint import load_newest, save_checkpoint
 from ablate.train.distributed import Processes, StopRequest, outlive_a_polite_stop
@@ -249,7 +249,7 @@ class TrainLoop:
         try:
             return next(batches).to(self.device)
         except BadInput as error:
-            raise refusal_of_worker(error) from None
+            raise worker_error(error) from None
 
     def _resume(self) -> None:
         state = load_newest(self.folder, self._warn)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ablate.config.schema import Pretraining
-from ablate.data.images import Crops, PictureSet, find_pictures, stacked
+from ablate.data.images import Crops, CropSet, find_images, stacked
 from ablate.data.loader import normalise
 from ablate.models.mae import MaskedAutoencoder
 from ablate.runs.folder import PretrainingFolder, Workspace, replacing
@@ -91,7 +91,7 @@ class Pretrainer(TrainLoop):
         self,
         pretraining: Pretraining,
         autoencoder: MaskedAutoencoder,
-        data: PictureSet,
+        data: CropSet,
         folder: PretrainingFolder,
         processes: Processes,
         runtime: RuntimeOptions,
@@ -180,11 +180,11 @@ def as_input(images: Tensor, pretraining: Pretraining) -> Tensor:
     return normalise(images, sizes, pretraining.pixel_mean, pretraining.pixel_std)
 
 
-def picture_set(pretraining: Pretraining, workspace: Workspace) -> PictureSet:
+def picture_set(pretraining: Pretraining, workspace: Workspace) -> CropSet:
     """The crops of a config; ``root`` is above `results/`."""
     settings = pretraining.pretrain
-    return PictureSet(
-        pictures=find_pictures(settings.images, workspace),
+    return CropSet(
+        files=find_images(settings.images, workspace),
         side=settings.image_size,
         patches=(settings.image_size // pretraining.encoder.patch_size) ** 2,
         scale=settings.crop_scale,

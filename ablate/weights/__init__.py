@@ -1,5 +1,6 @@
 """Pre-trained weights of published families, read into the detector's backbone: all of it accounted for, or refused.
 
-``files`` reads what lies on disk, ``families`` knows who names a tensor how, ``transfer`` brings it to the grid, the
-blocks and the position treatments of a config.
+``checkpoint`` reads what lies on disk, ``families`` knows who names a tensor how, ``source`` puts both together,
+``convert`` brings it to the grid, the blocks and the position treatments of a config, ``settings`` knows what a config
+sets for it, ``inspect`` shows all that.
 """

@@ -1,6 +1,6 @@
-"""A file of weights as named tensors, whatever wrote it; nothing in a file is ever executed.
+"""A file of weights as named tensors, whatever wrote it, and the digest of its content.
 
-What weights are in an identity: the hash of a file's content, wherever it lies.
+Nothing in a file is ever executed. In the identity of a run weights are their digest, wherever the file lies.
 """
 
 import argparse
@@ -154,7 +154,7 @@ def _what(value: object) -> str:
     return "nothing" if value is None or value == {} else f"a {type(value).__name__}"
 
 
-def digest_of(init: Init) -> str:
+def init_digest(init: Init) -> str:
     """SHA-256 (64 hex digits) of the file of initial weights; empty where there is none.
 
     Raises:

@@ -10,7 +10,6 @@ The absolute embedding is resized bicubically to the grid on which the backbone 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
 
@@ -23,7 +22,8 @@ from ablate.models.position import fit_table, resize_embedding
 from ablate.models.vit import global_block_indexes
 from ablate.weights.build import build_vit
 from ablate.weights.checkpoint import forget
-from ablate.weights.source import Dropped, Facts, Mapped, Source, listed, read_source
+from ablate.weights.settings import usual_layer_scale
+from ablate.weights.source import CheckpointFacts, Dropped, Mapped, Source, listed, read_source
 from analysis.exceptions import BadInput
 
 TABLES = ("window_bias.table", "global_bias.table")
@@ -45,10 +45,10 @@ class New(msgspec.Struct, frozen=True):
     how: str
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class ConversionReport(msgspec.Struct, frozen=True, kw_only=True):
     """What became of everything, on both sides."""
 
-    facts: Facts
+    facts: CheckpointFacts
     mapped: tuple[Mapped, ...]
     dropped: tuple[Dropped, ...]
     resized: tuple[Resized, ...]
@@ -56,15 +56,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Transfer:
-    """Weights of a backbone, by name, and where they came from."""
-
-    weights: dict[str, Tensor]
-    report: Report
+Converted = tuple[dict[str, Tensor], ConversionReport]  # weights of a backbone, by name, and where they came from
 
 
-def check_weights(config: cfg.RunConfig) -> Report | None:
+def check_weights(config: cfg.RunConfig) -> ConversionReport | None:
     """What loading the weights of a config will do; none where it starts at random. Nothing is loaded.
 
     Raises:
@@ -74,31 +69,35 @@ def check_weights(config: cfg.RunConfig) -> Report | None:
         return None
     assert isinstance(config.model.backbone, cfg.ViT)
     with torch.device("meta"):
-        shapes = {name: value.shape for name, value in build_vit(config.model.backbone).state_dict().items()}
-    return transfer(read_source(Path(config.init.weights)), config.model, shapes).report
+        state = build_vit(config.model.backbone).state_dict()
+    return _converted(config, state)[1]
 
 
-def load_weights(backbone: nn.Module, config: cfg.RunConfig) -> Report:
+def load_weights(backbone: nn.Module, config: cfg.RunConfig) -> ConversionReport:
     """Load the weights of a config into its backbone.
 
     Raises:
         BadInput: they do not fit, or are not finite; the backbone is as it was.
     """
     own = backbone.state_dict()
-    done = transfer(
-        read_source(Path(config.init.weights)), config.model, {name: value.shape for name, value in own.items()}
-    )
-    for name, value in done.weights.items():
-        if not bool(value.isfinite().all()):
-            raise BadInput(f"{config.init.weights}: {name} holds values that are not finite; download it again")
+    weights, report = _converted(config, own)
+    infinite = next((name for name, value in weights.items() if not bool(value.isfinite().all())), None)
+    if infinite is not None:
+        raise BadInput(f"{config.init.weights}: {infinite} holds values that are not finite; download it again")
     with torch.no_grad():
-        for name, value in done.weights.items():
+        for name, value in weights.items():
             own[name].copy_(value)
     forget()  # a training process keeps no second copy
-    return done.report
+    return report
 
 
-def transfer(source: Source, model: cfg.Model, shapes: Mapping[str, torch.Size]) -> Transfer:
+def _converted(config: cfg.RunConfig, state: Mapping[str, Tensor]) -> Converted:
+    """The weights of a config for the parameters in a state dict."""
+    shapes = {name: value.shape for name, value in state.items()}
+    return convert(read_source(Path(config.init.weights)), config.model, shapes)
+
+
+def convert(source: Source, model: cfg.Model, shapes: Mapping[str, torch.Size]) -> Converted:
     """The weights of a file for a backbone.
 
     Args:
@@ -121,17 +120,11 @@ def transfer(source: Source, model: cfg.Model, shapes: Mapping[str, torch.Size])
     if vit.position.relative == "pt":
         weights |= _tables(source, vit, shapes, resized)
     mapped, dropped = _accounted(source, vit, shapes)
-    new = [New(name, _how(name, vit)) for name in shapes if name not in weights]
+    new = tuple(New(name, _how(name, vit)) for name in shapes if name not in weights)
     _check_shapes(facts, weights, shapes, [one.target for one in new if not one.how])
-    report = Report(
-        facts=facts,
-        mapped=mapped,
-        dropped=dropped,
-        resized=tuple(resized),
-        new=tuple(new),
-        notes=cautions(facts, model),
+    return weights, ConversionReport(
+        facts=facts, mapped=mapped, dropped=dropped, resized=tuple(resized), new=new, notes=cautions(facts, model)
     )
-    return Transfer(weights, report)
 
 
 def _accounted(
@@ -152,7 +145,7 @@ def _accounted(
     return tuple(mapped), tuple(dropped)
 
 
-def _other_model(facts: Facts, vit: cfg.ViT) -> Iterator[str]:
+def _other_model(facts: CheckpointFacts, vit: cfg.ViT) -> Iterator[str]:
     """Where the file holds a model of another size."""
     have = {"width": facts.width, "depth": facts.depth, "patch_size": facts.patch_size}
     if facts.heads is not None:
@@ -166,32 +159,25 @@ def _other_model(facts: Facts, vit: cfg.ViT) -> Iterator[str]:
         yield f"they need model.backbone.mlp_ratio={facts.hidden / vit.width:g}, not {vit.mlp_ratio:g}"
 
 
-def _other_settings(facts: Facts, model: cfg.Model) -> Iterator[str]:
+def _other_settings(facts: CheckpointFacts, model: cfg.Model) -> Iterator[str]:
     """Where the config does not say what the file needs, with the value to set."""
     vit = model.backbone
     assert isinstance(vit, cfg.ViT)
     if (model.pixel_mean, model.pixel_std) not in facts.pixels:
-        mean, std = facts.pixels[0]
-        yield f"they need model.pixel_mean={_list(mean)} and model.pixel_std={_list(std)}"
+        mean, std = (",".join(f"{value:g}" for value in values) for values in facts.pixels[0])
+        yield f"they need model.pixel_mean=[{mean}] and model.pixel_std=[{std}]"
     if facts.layer_scale and vit.layer_scale == "none":
         yield f"they have layer scale, so set model.backbone.layer_scale={usual_layer_scale(facts.width):g}"
     if not facts.layer_scale and vit.layer_scale != "none":
         yield "they have no layer scale, so set model.backbone.layer_scale=none"
     if facts.qkv_bias != vit.qkv_bias:
         yield f"they need model.backbone.qkv_bias={str(facts.qkv_bias).lower()}"
-    if vit.position.absolute == "pt" and not facts.absolute:
-        yield "they have no absolute embedding, so model.backbone.position.absolute cannot be pt (rand, zero or none)"
-    if vit.position.relative == "pt" and facts.relative == "none":
-        yield "they have no relative bias, so model.backbone.position.relative cannot be pt (rand, zero or none)"
-
-
-def usual_layer_scale(width: int) -> float:
-    """Where BEiT's layer scale began; pre-trained values replace it."""
-    return 0.1 if width < 1024 else 1e-5
-
-
-def _list(values: tuple[float, ...]) -> str:
-    return "[" + ",".join(f"{value:g}" for value in values) + "]"
+    for name, what, there in (
+        ("absolute", "absolute embedding", facts.absolute),
+        ("relative", "relative bias", facts.relative != "none"),
+    ):
+        if getattr(vit.position, name) == "pt" and not there:
+            yield f"they have no {what}, so model.backbone.position.{name} cannot be pt (rand, zero or none)"
 
 
 def _embedding(source: Source, vit: cfg.ViT, resized: list[Resized]) -> Tensor:
@@ -250,7 +236,7 @@ def _how(name: str, vit: cfg.ViT) -> str:
 
 
 def _check_shapes(
-    facts: Facts, weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], missing: list[str]
+    facts: CheckpointFacts, weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], missing: list[str]
 ) -> None:
     left_over = [name for name in weights if name not in shapes]
     misshapen = [
@@ -264,7 +250,7 @@ def _check_shapes(
         raise BadInput(f"{facts.file}: {facts.family} weights do not fit this config; {'; '.join(troubles)}")
 
 
-def cautions(facts: Facts, model: cfg.Model) -> tuple[str, ...]:
+def cautions(facts: CheckpointFacts, model: cfg.Model) -> tuple[str, ...]:
     """What a reader of results from these weights should know, a sentence each."""
     found = []
     if len(facts.pixels) > 1:

@@ -1,28 +1,25 @@
 """What a file of weights is, and what a config makes of it, for a person and for a program.
 
-What ``--weights`` names: files by the name of what they hold, or a row of files by their epochs.
-
-What became of a file of weights, shortly: the same for all blocks in one line.
+Tensors that are treated alike in all blocks are told in one line: ``blocks.N.norm1.{weight,bias}``.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
+from rich.console import RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
 
 from ablate.config.backbone import SIZES
 from ablate.config.schema import RunConfig
 from ablate.config.yaml import load_config, scalar, with_changes
-from ablate.weights.convert import Report, Resized, check_weights
-from ablate.weights.settings import kind_of, settings_of
-from ablate.weights.source import Facts, Mapped, read_source
-from analysis.exceptions import BadInput
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
+from ablate.weights.convert import ConversionReport, Resized, check_weights
+from ablate.weights.settings import init_settings, initialisation_of
+from ablate.weights.source import CheckpointFacts, Mapped, read_source
+from analysis.render.table import Cell, Column, Table
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -52,33 +49,22 @@ def lines_of(pairs: Iterable[tuple[str, str]]) -> tuple[Line, ...]:
     )
 
 
-def summary_of(report: Report) -> dict[str, object]:
+def report_fields(report: ConversionReport) -> dict[str, object]:
     """The report for the events of a run."""
+    facts = report.facts
+    head = {"file": facts.file, "digest": facts.digest, "family": facts.family}
+    return {**head, **{key: msgspec.to_builtins(value) for key, value in _folded(report).items()}}
+
+
+def _folded(report: ConversionReport) -> dict[str, Any]:
+    """What was copied, left behind for a reason, resized, and how the new starts; with the notes."""
     return {
-        "file": report.facts.file,
-        "digest": report.facts.digest,
-        "family": report.facts.family,
-        "mapped": [msgspec.to_builtins(line) for line in mapped_lines(report)],
-        "dropped": [msgspec.to_builtins(line) for line in dropped_lines(report)],
-        "resized": [msgspec.to_builtins(one) for one in report.resized],
-        "new": [msgspec.to_builtins(line) for line in new_lines(report)],
-        "notes": list(report.notes),
+        "mapped": lines_of((one.source, one.target) for one in report.mapped),
+        "dropped": lines_of((one.source, one.reason) for one in report.dropped),
+        "resized": report.resized,
+        "new": lines_of((one.target, one.how) for one in report.new),
+        "notes": report.notes,
     }
-
-
-def mapped_lines(report: Report) -> tuple[Line, ...]:
-    """What was copied, source to target."""
-    return lines_of((one.source, one.target) for one in report.mapped)
-
-
-def dropped_lines(report: Report) -> tuple[Line, ...]:
-    """What was left behind, source to reason."""
-    return lines_of((one.source, one.reason) for one in report.dropped)
-
-
-def new_lines(report: Report) -> tuple[Line, ...]:
-    """What the file does not give, target to how it starts."""
-    return lines_of((one.target, one.how) for one in report.new)
 
 
 def _numbered(name: str) -> str:
@@ -101,48 +87,6 @@ def _aim(aim: str, leaves: dict[str, int]) -> str:
     return aim.replace(".{}", f".{{{names}}}" if len(leaves) > 1 else f".{names}")
 
 
-EPOCHS = "{epochs}"
-FORMS = "NAME=FILE, for example mae=mae_base.pth, or FILE with {epochs} in its place, such as pretrain-{epochs}.pth"
-
-
-def weights_from(arguments: Sequence[str]) -> dict[str, str]:
-    """Names to absolute paths. ``pretrain-{epochs}.pth`` stands for every file of that form, named by its epochs.
-
-    Raises:
-        BadInput: a form that is none, a file that is missing, a name given twice.
-    """
-    files: dict[str, str] = {}
-    for argument in arguments:
-        name, sign, file = argument.partition("=")
-        if EPOCHS in argument:
-            found = _expanded(argument, file if sign and EPOCHS in file and EPOCHS not in name else argument)
-        elif not sign or not name:
-            raise BadInput(f"--weights {argument}: write {FORMS}")
-        else:
-            found = {name: Path(file).expanduser()}
-        for key, path in found.items():
-            if not path.is_file():
-                raise BadInput(f"--weights {argument}: no such file; write {FORMS}")
-            if key in files:
-                raise BadInput(f"--weights names {key} twice: {files[key]} and {path}")
-            files[key] = str(path.absolute())
-    return files
-
-
-def _expanded(argument: str, pattern: str) -> dict[str, Path]:
-    """Files by their epochs, fewest first."""
-    place = Path(pattern).expanduser()
-    if EPOCHS not in place.name or place.name.count(EPOCHS) > 1:
-        raise BadInput(f"--weights {argument}: {EPOCHS} belongs once into the name of the file")
-    before, _, after = place.name.partition(EPOCHS)
-    form = re.compile(rf"{re.escape(before)}(\d+){re.escape(after)}")
-    there = sorted(place.parent.iterdir()) if place.parent.is_dir() else []
-    found = {int(match[1]): path for path in there if (match := form.fullmatch(path.name))}
-    if not found:
-        raise BadInput(f"--weights {argument}: no file in {place.parent} has this form")
-    return {str(epochs): found[epochs] for epochs in sorted(found)}
-
-
 PRESETS = {"vit-b": "vit-b-coco", "vit-l": "vit-l-coco"}
 
 
@@ -161,7 +105,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
 class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     """``weights inspect --json``."""
 
-    facts: Facts
+    facts: CheckpointFacts
     container: str
     beside: tuple[str, ...]
     size: str  # vit-b, vit-l, vit-h; empty for another
@@ -203,51 +147,44 @@ def _target(one: Mapped) -> str:
     return "the relative bias" if kind == "table" else one.target.partition("#")[0]
 
 
-def _fit(facts: Facts, config: RunConfig, base: str) -> Fit:
+def _fit(facts: CheckpointFacts, config: RunConfig, base: str) -> Fit:
     settings: dict[str, Any] = {"init.weights": facts.file}
     if config.init.weights == "none":
-        settings = settings_of(kind_of(facts.file), config, facts.file)
+        settings = init_settings(initialisation_of(facts.file), config, facts.file)
     report = check_weights(with_changes(config, settings))
     assert report is not None
-    return Fit(
-        base=base,
-        settings=settings,
-        mapped=mapped_lines(report),
-        dropped=dropped_lines(report),
-        resized=report.resized,
-        new=new_lines(report),
-        notes=report.notes,
-    )
+    return Fit(base=base, settings=settings, **_folded(report))
 
 
-def inspection_screen(found: Inspection) -> "list[RenderableType]":
+def inspection_screen(found: Inspection) -> list[RenderableType]:
     """What ``weights inspect`` shows."""
-    from rich.table import Table
-    from rich.text import Text
-
     fit = found.fit
-    grid = Table.grid(padding=(0, 2))
+    grid = RichTable.grid(padding=(0, 2))
     for name, value in _head(found):
         grid.add_row(Text(name, style="bold"), Text(value))
-    parts: list[RenderableType] = [grid, Text(""), _lines("tensors of the file", "become", (fit or found).mapped)]
-    parts += [Text(""), _lines("left behind", "because", (fit or found).dropped)]
+    tables = [
+        _lines("tensors of the file", "become", (fit or found).mapped),
+        _lines("left behind", "because", (fit or found).dropped),
+    ]
     if fit is None:
         hint = "--base CONFIG shows what a config of this size resizes, starts anew, and has to set."
-        return [*parts, Text(f"\nNo preset has this size; {hint}", style="dim")]
+        return [grid, *_spaced(tables), Text(f"\nNo preset has this size; {hint}", style="dim")]
     if fit.resized:
-        table = _table("resized", "from", "to", "how")
-        for one in fit.resized:
-            table.add_row(Text(one.target), _shape(one.before), _shape(one.after), one.how)
-        parts += [Text(""), table]
+        rows = tuple((one.target, _shape(one.before), _shape(one.after), one.how) for one in fit.resized)
+        tables.append(_table(("resized", "from", "to", "how"), rows))
     if fit.new:
-        parts += [Text(""), _lines("newly initialised", "as", fit.new)]
-    settings = _table("to set on it", "")
-    settings.columns[0].header = Text(f"to set on {fit.base}")
-    for key, value in fit.settings.items():
-        settings.add_row(key, Text(scalar(value)))
-    parts += [Text(""), settings]
-    parts += [Text(f"\ncareful: {note}", style="yellow") for note in fit.notes]
-    return [*parts, Text("\nN: any block. Pyramid and heads are new in every detector.", style="dim")]
+        tables.append(_lines("newly initialised", "as", fit.new))
+    settings = tuple((key, scalar(value)) for key, value in fit.settings.items())
+    tables.append(_table((f"to set on {fit.base}", ""), settings))
+    notes = [Text(f"\ncareful: {note}", style="yellow") for note in fit.notes]
+    legend = Text("\nN: any block. Pyramid and heads are new in every detector.", style="dim")
+    return [grid, *_spaced(tables), *notes, legend]
+
+
+def _spaced(tables: Sequence[Table]) -> Iterator[RenderableType]:
+    """Tables, an empty line before each."""
+    for table in tables:
+        yield from (Text(""), table)
 
 
 def _head(found: Inspection) -> list[tuple[str, str]]:
@@ -282,21 +219,12 @@ def _shape(sides: tuple[int, ...]) -> str:
     return " x ".join(map(str, sides))
 
 
-def _table(*columns: str) -> "Table":
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in columns:
-        table.add_column(name)
-    return table
+def _table(heads: Sequence[str], rows: Sequence[tuple[str, ...]]) -> Table:
+    return Table("", tuple(Column(head, kind="text") for head in heads), tuple(rows))
 
 
-def _lines(first: str, second: str, lines: tuple[Line, ...]) -> "Table":
-    from rich.text import Text
-
-    table = _table(first, second)
-    table.add_column("tensors", justify="right")
-    for line in lines:
-        table.add_row(Text(line.source), Text(line.target), f"{line.count:,}")
-    table.add_row("", "", f"{sum(line.count for line in lines):,}", style="dim")
-    return table
+def _lines(first: str, second: str, lines: Sequence[Line]) -> Table:
+    """Lines, and how many tensors there are of each and of all."""
+    columns = (Column(first, kind="text"), Column(second, kind="text"), Column("tensors"))
+    total = ("", "", Cell(sum(line.count for line in lines), style="dim"))
+    return Table("", columns, (*((line.source, line.target, line.count) for line in lines), total))

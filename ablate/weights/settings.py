@@ -1,10 +1,13 @@
-"""The settings that belong to an initialisation: what a file of weights needs, and the ratios in which the paper tuned.
+"""The settings that belong to an initialisation, and the files of weights that a command line names for them.
 
 The paper tuned learning rate and weight decay for each of them: 8e-5 and 0.1, but 1.6e-4 for random and MoCo v3, and
 0.2 for random. Here they keep those ratios to the base, whose own initialisation they are taken to fit.
 Pixel statistics, layer scale and the kind of bias tables follow from what lies in the file.
 """
 
+import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablate.config.backbone import vit_of
@@ -12,10 +15,12 @@ from ablate.config.schema import RunConfig
 from analysis.exceptions import BadInput
 
 if TYPE_CHECKING:
-    from ablate.weights.source import Facts
+    from ablate.weights.source import CheckpointFacts
 
-HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+Triple = tuple[float, float, float]
+PixelStatistics = tuple[Triple, Triple]  # mean and standard deviation by which images were normalised, RGB from 0 to 1
+HALF: PixelStatistics = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+IMAGENET: PixelStatistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 KINDS = ("supervised", "mocov3", "beit", "mae")
 OTHER = "other"  # weights whose file does not tell what they are
 TITLES = {"supervised": "supervised", "mocov3": "MoCo v3", "beit": "BEiT", "mae": "MAE"}
@@ -23,15 +28,15 @@ LR = {"random": 2, "mocov3": 2}  # times that of the others
 WEIGHT_DECAY = {"random": 2}
 
 
-def facts_for(kind: str, file: str) -> "Facts":
+def read_facts_of_kind(kind: str, file: str) -> "CheckpointFacts":
     """What a file tells that is to hold weights of a kind.
 
     Raises:
         BadInput: it cannot be read, or holds those of another kind.
     """
-    from ablate.weights.source import facts_of
+    from ablate.weights.source import read_facts
 
-    facts = facts_of(file)
+    facts = read_facts(file)
     if kind != OTHER and facts.initialisation != TITLES[kind]:
         other = next((name for name, title in TITLES.items() if title == facts.initialisation), None)
         remedy = f"pass it as {other}" if other else "study it with ablate vary --vary init.weights=FILE,FILE"
@@ -39,19 +44,19 @@ def facts_for(kind: str, file: str) -> "Facts":
     return facts
 
 
-def kind_of(file: str) -> str:
+def initialisation_of(file: str) -> str:
     """Which of ``KINDS`` a file holds, by its content; ``OTHER`` where that does not tell.
 
     Raises:
         BadInput: it cannot be read, or is of no known family.
     """
-    from ablate.weights.source import facts_of
+    from ablate.weights.source import read_facts
 
-    title = facts_of(file).initialisation
+    title = read_facts(file).initialisation
     return next((kind for kind in KINDS if TITLES[kind] == title), OTHER)
 
 
-def settings_of(kind: str, base: RunConfig, file: str | None = None) -> dict[str, Any]:
+def init_settings(kind: str, base: RunConfig, file: str | None = None) -> dict[str, Any]:
     """What belongs to an initialisation: its weights, where there is a file of them, and what they need.
 
     Args:
@@ -63,9 +68,9 @@ def settings_of(kind: str, base: RunConfig, file: str | None = None) -> dict[str
         BadInput: the file holds weights of another kind.
     """
     vit = vit_of(base, "init")
-    facts = None if file is None else facts_for(kind, file)
+    facts = None if file is None else read_facts_of_kind(kind, file)
     own = _kind_of_base(base)
-    changes: dict[str, Any] = {"init.weights": file} if file is not None else {}
+    changes: dict[str, Any] = {} if file is None else {"init.weights": file}
     if base.init.pretraining != "none" and (kind != "mae" or file is not None):
         changes["init.pretraining"] = "none"
     if kind == "random" and base.init.weights != "none":
@@ -78,7 +83,7 @@ def settings_of(kind: str, base: RunConfig, file: str | None = None) -> dict[str
     }
     has_layer_scale = kind == "beit" if facts is None else facts.layer_scale
     if has_layer_scale and vit.layer_scale == "none":
-        changes["model.backbone.layer_scale"] = 0.1 if vit.width < 1024 else 1e-5  # where BEiT's began
+        changes["model.backbone.layer_scale"] = usual_layer_scale(vit.width)
     elif not has_layer_scale and vit.layer_scale != "none":
         changes["model.backbone.layer_scale"] = "none"
     if facts is not None and facts.relative == "per block" and vit.position.tables != "per_block":
@@ -90,8 +95,55 @@ def settings_of(kind: str, base: RunConfig, file: str | None = None) -> dict[str
     return changes
 
 
+def usual_layer_scale(width: int) -> float:
+    """Where BEiT's layer scale began, for a ViT of so many channels; pre-trained values replace it."""
+    return 0.1 if width < 1024 else 1e-5
+
+
 def _kind_of_base(base: RunConfig) -> str:
     """What the base starts from."""
     if base.init.pretraining != "none":
         return "mae"
-    return "random" if base.init.weights == "none" else kind_of(base.init.weights)
+    return "random" if base.init.weights == "none" else initialisation_of(base.init.weights)
+
+
+EPOCHS = "{epochs}"
+FORMS = f"NAME=FILE, for example mae=mae_base.pth, or FILE with {EPOCHS} in its place, such as pretrain-{EPOCHS}.pth"
+
+
+def weights_from(arguments: Sequence[str]) -> dict[str, str]:
+    """Names to absolute paths. ``pretrain-{epochs}.pth`` stands for every file of that form, named by its epochs.
+
+    Raises:
+        BadInput: a form that is none, a file that is missing, a name given twice.
+    """
+    files: dict[str, str] = {}
+    for argument in arguments:
+        name, sign, file = argument.partition("=")
+        if EPOCHS in argument:
+            found = _expanded(argument, file if sign and EPOCHS in file and EPOCHS not in name else argument)
+        elif not sign or not name:
+            raise BadInput(f"--weights {argument}: write {FORMS}")
+        else:
+            found = {name: Path(file).expanduser()}
+        for key, path in found.items():
+            if not path.is_file():
+                raise BadInput(f"--weights {argument}: no such file; write {FORMS}")
+            if key in files:
+                raise BadInput(f"--weights names {key} twice: {files[key]} and {path}")
+            files[key] = str(path.absolute())
+    return files
+
+
+def _expanded(argument: str, pattern: str) -> dict[str, Path]:
+    """Files by their epochs, fewest first."""
+    place = Path(pattern).expanduser()
+    if EPOCHS not in place.name or place.name.count(EPOCHS) > 1:
+        raise BadInput(f"--weights {argument}: {EPOCHS} belongs once into the name of the file")
+    before, _, after = place.name.partition(EPOCHS)
+    form = re.compile(rf"{re.escape(before)}(\d+){re.escape(after)}")
+    there = sorted(place.parent.iterdir()) if place.parent.is_dir() else []
+    found = {int(match[1]): path for path in there if (match := form.fullmatch(path.name))}
+    if not found:
+        raise BadInput(f"--weights {argument}: no file in {place.parent} has this form")
+    return {str(epochs): found[epochs] for epochs in sorted(found)}

@@ -13,6 +13,7 @@ from torch import Tensor
 from ablate.weights.checkpoint import Checkpoint, file_digest, read_checkpoint
 from ablate.weights.families import recognise
 from ablate.weights.families.base import Family
+from ablate.weights.settings import PixelStatistics
 from analysis.exceptions import BadInput
 
 CLASS_ROWS = 3  # of BEiT's tables: to, from and at the class token
@@ -34,7 +35,7 @@ class Dropped(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
+class CheckpointFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What a file tells before any config is asked."""
 
     file: str
@@ -52,7 +53,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     relative: str  # none, shared, per block
     layer_scale: bool
     qkv_bias: bool
-    pixels: tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...]  # mean and std, RGB
+    pixels: tuple[PixelStatistics, ...]
 
     @property
     def published_as(self) -> str:
@@ -71,8 +72,7 @@ class Source:
     """
 
     checkpoint: Checkpoint
-    family: Family
-    facts: Facts
+    facts: CheckpointFacts
     mapped: tuple[Mapped, ...]
     dropped: tuple[Dropped, ...]
     weights: dict[str, Tensor] = field(repr=False)
@@ -106,10 +106,10 @@ def read_source(path: Path) -> Source:
             "another model, or was not saved whole"
         )
     facts = _facts(path, checkpoint, family, weights, embedding, tables)
-    return Source(checkpoint, family, facts, mapped, dropped, weights, embedding, tables)
+    return Source(checkpoint, facts, mapped, dropped, weights, embedding, tables)
 
 
-def facts_of(path: str) -> Facts:
+def read_facts(path: str) -> CheckpointFacts:
     """What a file of weights tells; one that did not change is read once a process.
 
     Raises:
@@ -120,7 +120,7 @@ def facts_of(path: str) -> Facts:
 
 
 @lru_cache(maxsize=64)
-def _known(path: Path, digest: str) -> Facts:
+def _known(path: Path, digest: str) -> CheckpointFacts:
     return read_source(path).facts
 
 
@@ -205,14 +205,14 @@ def _facts(
     weights: dict[str, Tensor],
     embedding: Tensor | None,
     tables: dict[int, Tensor],
-) -> Facts:
+) -> CheckpointFacts:
     patches, table = weights["patch_embed.weight"], next(iter(tables.values()), None)
     if patches.dim() != 4 or patches.shape[1] != 3 or patches.shape[2] != patches.shape[3]:
         raise BadInput(f"{path}: its patches have weights {list(patches.shape)}, not [channels, 3, side, side]")
     grid = None if table is None else (isqrt(table.shape[0]) + 1) // 2
     if embedding is not None:
         grid = isqrt(embedding.shape[1])
-    return Facts(
+    return CheckpointFacts(
         file=str(path),
         digest=file_digest(path),
         family=family.name,
@@ -228,5 +228,5 @@ def _facts(
         relative="none" if table is None else "shared" if set(tables) == {-1} else "per block",
         layer_scale="blocks.0.gamma_1" in weights,
         qkv_bias="blocks.0.attn.qkv.bias" in weights,
-        pixels=tuple((pixels.mean, pixels.std) for pixels in family.pixels),
+        pixels=family.pixels,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ablate.cli.launch import launch
-from ablate.shell import command
+from ablate.shell import shell_command
 from tests.command_line import run
 
 
@@ -20,28 +20,28 @@ def _by_this_python(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_begins_as_the_program_was_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     python = Path(sys.executable).name
-    assert command("ablate", "launch", study="x") == f"{python} cli.py ablate launch x"
+    assert shell_command("ablate", "launch", study="x") == f"{python} cli.py ablate launch x"
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert command("ablate") == f"{sys.executable} cli.py ablate", "no such python on the path"
+    assert shell_command("ablate") == f"{sys.executable} cli.py ablate", "no such python on the path"
     monkeypatch.setenv("UV", "/somewhere/uv")
-    assert command("ablate") == "python -m uv run cli.py ablate", "uv is a package of some Python alone"
+    assert shell_command("ablate") == "python -m uv run cli.py ablate", "uv is a package of some Python alone"
     (tmp_path / "uv").touch(mode=0o755)
-    assert command("ablate") == "uv run cli.py ablate"
+    assert shell_command("ablate") == "uv run cli.py ablate"
     monkeypatch.setattr(sys, "argv", ["/usr/bin/detablate"])
-    assert command("ablate") == "detablate ablate"
+    assert shell_command("ablate") == "detablate ablate"
 
 
 def test_it_names_the_root_where_that_is_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for here in (Path(), Path(tmp_path)):
-        assert command("ablate", "list", root=here).endswith("cli.py ablate list")
-    assert command("ablate", "list", root=Path("my runs")).endswith("cli.py ablate list --root 'my runs'")
+        assert shell_command("ablate", "list", root=here).endswith("cli.py ablate list")
+    assert shell_command("ablate", "list", root=Path("my runs")).endswith("cli.py ablate list --root 'my runs'")
 
 
 @pytest.mark.parametrize("name", ["plain", "two words", 'it\'s "mine"', "-dash", "--json", "$(id) `id`", "日本語", "*"])
 def test_any_name_reaches_the_command(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = shlex.split(command("ablate", launch.__name__, root=tmp_path, study=name))
+    words = shlex.split(shell_command("ablate", launch.__name__, root=tmp_path, study=name))
     assert run(monkeypatch, *words[words.index("ablate") :]) == 4
     assert f"there is no study {name!r}" in capsys.readouterr().err

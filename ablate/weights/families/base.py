@@ -5,23 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ablate.weights.checkpoint import Checkpoint
+from ablate.weights.settings import IMAGENET, PixelStatistics
 
-Triple = tuple[float, float, float]
 CLASS_TOKEN = "the detector has patches alone, no class token"
 FINAL_NORM = "the pyramid reads the blocks themselves, before a final norm"
 HEAD = "the head of another task"
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """How a family's images were normalised, RGB from 0 to 1."""
-
-    mean: Triple
-    std: Triple
-
-
-IMAGENET = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-HALF = Pixels((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 @dataclass(frozen=True)
@@ -65,7 +53,7 @@ class Family:
     initialisation: str
     recognises: Callable[[Checkpoint], bool]
     rules: tuple[Rule, ...]
-    pixels: tuple[Pixels, ...] = (IMAGENET,)
+    pixels: tuple[PixelStatistics, ...] = (IMAGENET,)
     classifier: str | None = None
 
     def rule(self, name: str) -> Rule | None:

@@ -5,7 +5,8 @@ One bias table shared by all blocks before fine-tuning, one a block after it; la
 
 from ablate.weights.checkpoint import Checkpoint
 from ablate.weights.families import plain
-from ablate.weights.families.base import HALF, Family, drop, keep
+from ablate.weights.families.base import Family, drop, keep
+from ablate.weights.settings import HALF
 
 TABLE = "relative_position_bias_table"
 INDEX = "it follows from the grid, and is no weight"

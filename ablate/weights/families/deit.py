@@ -13,21 +13,18 @@ def _is_distilled(checkpoint: Checkpoint) -> bool:
 
 
 def _is_supervised(checkpoint: Checkpoint) -> bool:
-    is_classifier = "head.weight" in checkpoint.tensors
-    return plain.is_plain(checkpoint) and is_classifier and checkpoint.container == '["model"]'
+    return plain.is_classifier(checkpoint) and checkpoint.container == '["model"]'
 
-
-RULES = (*plain.RULES, plain.HEADS, plain.LAYER_SCALE)
 
 DISTILLED = Family(
     name="DeiT, distilled",
     initialisation="supervised",
     recognises=_is_distilled,
-    rules=(*RULES, drop(r"dist_token", CLASS_TOKEN)),
+    rules=(*plain.SUPERVISED_RULES, drop(r"dist_token", CLASS_TOKEN)),
 )
 FAMILY = Family(
     name="DeiT or another supervised ViT",
     initialisation="supervised",
     recognises=_is_supervised,
-    rules=RULES,
+    rules=plain.SUPERVISED_RULES,
 )

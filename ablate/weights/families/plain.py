@@ -1,10 +1,12 @@
 """The names that most ViT code shares (timm's and DeiT's), and the fixed sine-cosine embeddings."""
 
+from math import isqrt
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ablate.models.mae import sin_cos_embedding
 from ablate.weights.checkpoint import Checkpoint
 from ablate.weights.families.base import CLASS_TOKEN, FINAL_NORM, HEAD, drop, keep
 
@@ -17,7 +19,7 @@ RULES = (
 )
 CLASSIFIER = r"(head|head_dist)\.(weight|bias)"
 HEADS = drop(CLASSIFIER, HEAD)
-LAYER_SCALE = keep(r"blocks\.(\d+)\.ls([12])\.gamma", r"blocks.\1.gamma_\2")
+SUPERVISED_RULES = (*RULES, HEADS, keep(r"blocks\.(\d+)\.ls([12])\.gamma", r"blocks.\1.gamma_\2"))
 
 
 def is_plain(checkpoint: Checkpoint) -> bool:
@@ -25,26 +27,24 @@ def is_plain(checkpoint: Checkpoint) -> bool:
     return {"patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight"} <= set(checkpoint.tensors)
 
 
-def sine_cosine(side: int, width: int, first: Literal["columns", "rows"]) -> Tensor:
-    """The fixed embedding f32[side*side, width].
-
-    The first half of its channels encodes columns in MAE, rows in MoCo v3. A half is sines, then cosines, of the place
-    times 10000^(-i/n), i = 0 ... n-1 with n = width / 4.
-    """
-    n = width // 4
-    angles = torch.arange(side)[:, None] * 10000.0 ** -(torch.arange(n) / n)
-    line = torch.cat([angles.sin(), angles.cos()], dim=1)  # [side, width / 2]
-    rows, columns = line.repeat_interleave(side, dim=0), line.repeat(side, 1)
-    return torch.cat([columns, rows] if first == "columns" else [rows, columns], dim=1)
+def is_classifier(checkpoint: Checkpoint) -> bool:
+    """Whether it is a plain ViT with a head for labels."""
+    return is_plain(checkpoint) and "head.weight" in checkpoint.tensors
 
 
 def has_sine_cosine(embedding: Tensor | None, first: Literal["columns", "rows"]) -> bool:
-    """Whether an embedding [1, n, C], with or without a class token, is that one, or has barely moved from it."""
+    """Whether an embedding [1, n, C], with or without a class token, is the fixed one, or has barely moved from it.
+
+    The first half of the channels encodes columns in MAE (``ablate.models.mae.sin_cos_embedding``), rows in MoCo v3.
+    """
     if embedding is None or embedding.dim() != 3 or embedding.shape[2] % 4:
         return False
-    side = int(embedding.shape[1] ** 0.5)
-    fixed = sine_cosine(side, embedding.shape[2], first)
-    own = embedding[0, embedding.shape[1] - side * side :].float()
+    _, tokens, width = embedding.shape
+    side = isqrt(tokens)
+    fixed = sin_cos_embedding(width, side)[0, 1:]
+    if first == "rows":
+        fixed = fixed.roll(width // 2, dims=1)
+    own = embedding[0, tokens - side * side :].float()
     # Fine-tuning moves it by little; the halves in the other order have a similarity of 0.91 at most, noise of std 0.02
     # (the size of a learned embedding) leaves 0.9995.
     return bool(torch.nn.functional.cosine_similarity(own.flatten(), fixed.flatten(), dim=0) > 0.99)

@@ -4,28 +4,21 @@ Its DeiT and self-supervised models saw ImageNet's pixel statistics, its AugReg 
 The file does not tell which, so the config decides between the two.
 """
 
-from ablate.weights.checkpoint import Checkpoint
 from ablate.weights.families import plain
-from ablate.weights.families.base import HALF, IMAGENET, Family
-
-
-def _is_supervised(checkpoint: Checkpoint) -> bool:
-    return plain.is_plain(checkpoint) and "head.weight" in checkpoint.tensors
-
-
-RULES = (*plain.RULES, plain.HEADS, plain.LAYER_SCALE)
+from ablate.weights.families.base import Family
+from ablate.weights.settings import HALF, IMAGENET
 
 SUPERVISED = Family(
     name="timm ViT, supervised",
     initialisation="supervised",
-    recognises=_is_supervised,
-    rules=RULES,
+    recognises=plain.is_classifier,
+    rules=plain.SUPERVISED_RULES,
     pixels=(IMAGENET, HALF),
 )
 FAMILY = Family(
     name="plain ViT of unknown training",
     initialisation="",
     recognises=plain.is_plain,
-    rules=RULES,
+    rules=plain.SUPERVISED_RULES,
     pixels=(IMAGENET, HALF),
 )

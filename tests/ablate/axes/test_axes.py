@@ -1,12 +1,14 @@
 """Every axis changes what it says it studies, and nothing else; baselines meet."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 import torch
 
-from ablate.axes import AXES, Axis, Options, Variant
+from ablate.axes import AXES, Axis, AxisOptions, Variant
 from ablate.axes.base import is_within
 from ablate.config.backbone import model_size, vit_of
 from ablate.config.identity import training_identity
@@ -22,7 +24,7 @@ TINY, VIT_B = load_config("tiny-shapes"), load_config("vit-b-coco")
 
 
 def variants(axis: str, base: RunConfig = TINY, **weights: str) -> dict[str, Variant]:
-    made = AXES[axis].variants(base, Options(weights=weights))
+    made = AXES[axis].variants(base, AxisOptions(weights=weights))
     assert len({variant.name for variant in made}) == len(made)
     return {variant.name: variant for variant in made}
 
@@ -43,10 +45,10 @@ def test_only_what_the_axis_touches_differs(axis: Axis, base: str) -> None:
     reference = made[axis.baseline] if axis.baseline else config
     assert made
     for name, variant in made.items():
-        assert changed_outside_axis(reference, variant, axis.touches) == (), name
+        assert changed_outside_axis(reference, variant, axis.allowed_keys) == (), name
     # The same with the identity as the witness: undo what may differ, and the same run is left.
     for name, variant in made.items():
-        undone = undo(variant, reference, axis.touches)
+        undone = undo(variant, reference, axis.allowed_keys)
         assert identity(undone) == identity(reference), name
         if variant != reference:
             assert identity(variant) != identity(reference), name
@@ -56,9 +58,9 @@ def identity(config: RunConfig) -> str:
     return training_identity(config, "data", "" if config.init == Init() else "weights")
 
 
-def undo(config: RunConfig, reference: RunConfig, touches: frozenset[str]) -> RunConfig:
+def undo(config: RunConfig, reference: RunConfig, allowed_keys: frozenset[str]) -> RunConfig:
     tree, source = msgspec.to_builtins(config), msgspec.to_builtins(reference)
-    for key in touches:
+    for key in allowed_keys:
         *path, last = key.split(".")
         here, there = tree, source
         for part in path:
@@ -69,9 +71,9 @@ def undo(config: RunConfig, reference: RunConfig, touches: frozenset[str]) -> Ru
 
 def test_a_key_that_is_not_touched_is_found() -> None:
     faster = with_changes(TINY, {"train.lr": 0.5, "seed": 9, "model.backbone.attention.pattern": "window"})
-    assert changed_outside_axis(TINY, faster, AXES["attention"].touches) == ("train.lr",)
+    assert changed_outside_axis(TINY, faster, AXES["attention"].allowed_keys) == ("train.lr",)
     assert changed_outside_axis(TINY, faster, frozenset({"train", "model"})) == ()
-    assert not is_within("model.backbone.attention.patterns", AXES["attention"].touches)
+    assert not is_within("model.backbone.attention.patterns", AXES["attention"].allowed_keys)
 
 
 def test_the_baselines_of_all_axes_are_one_run() -> None:
@@ -137,7 +139,7 @@ def test_initialisations_take_the_papers_settings(tmp_path: Path) -> None:
 def test_drop_path_is_the_papers_for_the_size_and_alike_for_all_initialisations() -> None:
     rates = {base: vit_of(load_config(base), "init").drop_path for base in ("vit-b-coco", "vit-l-coco")}
     assert rates == {"vit-b-coco": 0.1, "vit-l-coco": 0.3}
-    assert not is_within("model.backbone.drop_path", AXES["init"].touches)
+    assert not is_within("model.backbone.drop_path", AXES["init"].allowed_keys)
 
 
 @pytest.mark.parametrize(
@@ -195,3 +197,13 @@ def test_no_axis_bears_the_name_of_a_verb() -> None:
     assert not verbs & set(AXES)
     assert all(axis.name == name for name, axis in AXES.items())
     assert leaves({"a": {"b": 1}}) == {"a.b": 1}
+
+
+def test_what_the_command_line_imports_at_start_is_light() -> None:
+    code = (
+        "import sys, ablate.axes.custom, ablate.config.identity, ablate.config.yaml, ablate.shell, "
+        "ablate.weights.settings\n"
+        "print([name for name in ('torch', 'safetensors', 'PIL', 'ruamel', 'rich') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"

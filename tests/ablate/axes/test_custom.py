@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ablate.axes import Options
+from ablate.axes import AxisOptions
 from ablate.axes.custom import axis_from_file, axis_from_keys
 from ablate.config.yaml import load_config
 from ablate.runs.folder import Workspace
@@ -17,28 +17,31 @@ WINDOW = "model.backbone.attention.window_size"
 
 def test_a_key_and_its_values() -> None:
     axis = axis_from_keys([f"{WINDOW}=4,8"])
-    made = axis.variants(BASE, Options())
+    made = axis.variants(BASE, AxisOptions())
     assert [(variant.name, variant.changes, variant.number) for variant in made] == [
         ("window_size=4", {WINDOW: 4}, 4.0),
         ("window_size=8", {WINDOW: 8}, 8.0),
     ]
-    assert axis.touches == {WINDOW}
+    assert axis.allowed_keys == {WINDOW}
     assert axis.unit == "window size"
 
 
 def test_lists_words_and_scientific_numbers_are_values() -> None:
     axis = axis_from_keys(["train.betas=[0.9, 0.99],[0.9, 0.999]"])
-    assert [variant.changes["train.betas"] for variant in axis.variants(BASE, Options())] == [[0.9, 0.99], [0.9, 0.999]]
+    assert [variant.changes["train.betas"] for variant in axis.variants(BASE, AxisOptions())] == [
+        [0.9, 0.99],
+        [0.9, 0.999],
+    ]
     assert axis.unit == ""
     rates = axis_from_keys(["train.lr=5e-4,1e-3", "train.lr=1e-3,2e-3"])
-    assert [variant.name for variant in rates.variants(BASE, Options())] == ["lr=0.0005", "lr=0.001", "lr=0.002"]
+    assert [variant.name for variant in rates.variants(BASE, AxisOptions())] == ["lr=0.0005", "lr=0.001", "lr=0.002"]
     words = axis_from_keys(["model.pyramid.type=simple,last_map"])
-    assert [variant.number for variant in words.variants(BASE, Options())] == [None, None]
+    assert [variant.number for variant in words.variants(BASE, AxisOptions())] == [None, None]
 
 
 def test_two_keys_are_varied_one_by_one() -> None:
     axis = axis_from_keys(["train.lr=1e-4", "train.weight_decay=0.1,0.2"])
-    made = {variant.name: variant.changes for variant in axis.variants(BASE, Options())}
+    made = {variant.name: variant.changes for variant in axis.variants(BASE, AxisOptions())}
     assert made == {
         "base": {},
         "lr=0.0001": {"train.lr": 1e-4},

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ablate.config.identity import evaluation_identity, short, training_identity
+from ablate.config.identity import evaluation_identity, short_id, training_identity
 from ablate.config.schema import Part, RunConfig, ViT
 from ablate.config.yaml import load_config, parse, parse_yaml, with_changes
 
@@ -29,7 +29,7 @@ def base() -> RunConfig:
 
 
 def identities(config: RunConfig) -> tuple[str, str]:
-    return short(training_identity(config, "t" * 64)), short(evaluation_identity(config, "t" * 64, "v" * 64))
+    return short_id(training_identity(config, "t" * 64)), short_id(evaluation_identity(config, "t" * 64, "v" * 64))
 
 
 @pytest.mark.parametrize("name", GOLDEN)

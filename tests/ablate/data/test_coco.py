@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from torchvision.ops import box_iou
 
 from ablate.data.coco import EvaluationSet, Sample, TrainingSet, read_image
-from ablate.data.loader import TrainingOrder, collate, refusal_of_worker
+from ablate.data.loader import TrainingOrder, collate, worker_error
 from ablate.data.sources import Files
 from analysis import read_ground_truth
 from analysis.exceptions import BadInput
@@ -174,7 +174,7 @@ def test_a_refusal_of_a_worker_is_one_sentence(small: Writer) -> None:
 
     with pytest.raises(BadInput, match="Original Traceback") as refusal:
         in_a_worker()
-    sentence = str(refusal_of_worker(refusal.value))
+    sentence = str(worker_error(refusal.value))
     assert sentence.startswith(str(files.images / "7.png") + ": cannot be decoded (")
     assert "\n" not in sentence
 
@@ -183,14 +183,14 @@ def test_evaluation_shows_every_image_whole(small: Writer) -> None:
     files = small()
     truth = read_ground_truth(files.annotations)
     square = EvaluationSet(truth, files.images, side=80)
-    assert [view.image_id for view in (square[i] for i in range(len(square)))] == [3, 7, 11]
-    view = square[0]
-    assert view.image.shape == (3, 80, 80)
-    assert view.placement.kept == (60, 80)
-    assert not view.image[:, 60:].any()
+    assert [sample.image_id for sample in (square[i] for i in range(len(square)))] == [3, 7, 11]
+    sample = square[0]
+    assert sample.image.shape == (3, 80, 80)
+    assert sample.crop.kept == (60, 80)
+    assert not sample.image[:, 60:].any()
     least = EvaluationSet(truth, files.images, side=80, multiple=32)
     assert least[0].image.shape == (3, 64, 96)
-    assert torch.equal(least[0].image[:, :60, :80], view.image[:, :60, :80])
+    assert torch.equal(least[0].image[:, :60, :80], sample.image[:, :60, :80])
     with pytest.raises(IndexError):
         square[3]
 
@@ -280,8 +280,8 @@ def test_order_and_jitter_share_no_stream(small: Writer, monkeypatch: pytest.Mon
 
 def test_a_view_is_pinned_with_its_image_alone(small: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     files = small()
-    view = EvaluationSet(read_ground_truth(files.annotations), files.images, 40)[0]
+    sample = EvaluationSet(read_ground_truth(files.annotations), files.images, 40)[0]
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)  # really pinning needs a GPU
-    pinned = view.pin_memory()
-    assert torch.equal(pinned.image, view.image + 1)
-    assert (pinned.placement, pinned.image_id) == (view.placement, view.image_id)
+    pinned = sample.pin_memory()
+    assert torch.equal(pinned.image, sample.image + 1)
+    assert (pinned.crop, pinned.image_id) == (sample.crop, sample.image_id)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ablate.config.schema import Folder, Shapes
-from ablate.data.images import ImageFolder, PictureSet, find_pictures, random_box, stacked
+from ablate.data.images import CropSet, ImageFolder, find_images, random_box, stacked
 from ablate.runs.folder import Workspace
 from analysis.exceptions import BadInput
 
@@ -30,12 +30,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def pictures(folder: Path) -> ImageFolder:
-    return find_pictures(Folder(path=str(folder)), Workspace(folder))
+    return find_images(Folder(path=str(folder)), Workspace(folder))
 
 
-def crops(folder: Path, **changes: object) -> PictureSet:
+def crops(folder: Path, **changes: object) -> CropSet:
     values: dict[str, object] = {"side": 16, "patches": 16, "scale": (0.2, 1.0), "flip": 0.5, "seed": 0}
-    return PictureSet(pictures=pictures(folder), **(values | changes))  # type: ignore[arg-type]
+    return CropSet(files=pictures(folder), **(values | changes))  # type: ignore[arg-type]
 
 
 def test_images_are_found_below_and_named_by_names_and_sizes(folder: Path, tmp_path: Path) -> None:
@@ -53,9 +53,9 @@ def test_images_are_found_below_and_named_by_names_and_sizes(folder: Path, tmp_p
 
 
 def test_the_embedded_images_go_by_their_annotations(shapes_root: Path) -> None:
-    few = find_pictures(Shapes(split="train", images=5), Workspace(shapes_root))
+    few = find_images(Shapes(split="train", images=5), Workspace(shapes_root))
     assert few.names == tuple(f"{number:06d}.png" for number in range(5))
-    assert few.digest != find_pictures(Shapes(split="train", images=6), Workspace(shapes_root)).digest
+    assert few.digest != find_images(Shapes(split="train", images=6), Workspace(shapes_root)).digest
 
 
 def test_what_is_no_folder_of_images_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_pixels_are_those_of_torchvision(folder: Path) -> None:
 
     data = crops(folder, flip=0.0)
     for index in range(3):
-        image = Image.open(folder / data.pictures.names[index]).convert("RGB")
+        image = Image.open(folder / data.files.names[index]).convert("RGB")
         rng = np.random.default_rng([3, 0, 5, index])
         left, top, width, height = random_box(image.size, (0.2, 1.0), rng)
         expected = resized_crop(image, top, left, height, width, [16, 16], InterpolationMode.BICUBIC)

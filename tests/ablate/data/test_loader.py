@@ -28,9 +28,9 @@ def test_every_image_comes_once_an_epoch_in_a_new_order() -> None:
 
 @given(st.integers(1, 7), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(0, 5))
 def test_processes_and_accumulation_share_one_stream(
-    images: int, world: int, per_pass: int, passes: int, first: int
+    images: int, world: int, per_pass: int, grad_accum_steps: int, first: int
 ) -> None:
-    batch = world * per_pass * passes
+    batch = world * per_pass * grad_accum_steps
     single = order(images=images, batch_size=batch, per_pass=batch, first=first, last=first + 3)
     ranks = [
         list(
@@ -40,7 +40,7 @@ def test_processes_and_accumulation_share_one_stream(
         )
         for rank in range(world)
     ]
-    assert all(len(keys) == 3 * passes for keys in ranks)
+    assert all(len(keys) == 3 * grad_accum_steps for keys in ranks)
     merged = [key for step in zip(*ranks, strict=True) for part in step for key in part]
     assert merged == list(chain.from_iterable(single))
     assert len(single) == 3

@@ -26,63 +26,61 @@ PLACEMENTS = st.builds(
 )
 
 
-def the_long_way(mask: NDArray[np.uint8], placement: ResizeCrop) -> NDArray[np.uint8]:
+def the_long_way(mask: NDArray[np.uint8], crop: ResizeCrop) -> NDArray[np.uint8]:
     """Resize the whole mask on a grid fine enough for both sizes, cut, flip."""
     for axis, (original, scaled, corner, kept) in enumerate(
-        zip(placement.original, placement.scaled, placement.corner, placement.kept, strict=True)
+        zip(crop.original, crop.scaled, crop.corner, crop.kept, strict=True)
     ):
         fine = np.repeat(mask, scaled, axis=axis)  # every original pixel is `scaled` fine ones
         centres = np.arange(scaled) * original + original // 2  # every scaled pixel is `original` fine ones
         mask = fine.take(centres, axis=axis).take(range(corner, corner + kept), axis=axis)
-    return mask[:, ::-1] if placement.flip else mask
+    return mask[:, ::-1] if crop.flip else mask
 
 
 @given(PLACEMENTS, st.integers(0, 2**32))
-def test_masks_move_as_literal_pixels_do(placement: ResizeCrop, seed: int) -> None:
-    mask = np.random.default_rng(seed).integers(0, 2, placement.original, dtype=np.uint8)
-    moved = placement.mask(mask)
-    assert moved.shape == placement.kept
-    np.testing.assert_array_equal(moved, the_long_way(mask, placement))
+def test_masks_move_as_literal_pixels_do(crop: ResizeCrop, seed: int) -> None:
+    mask = np.random.default_rng(seed).integers(0, 2, crop.original, dtype=np.uint8)
+    moved = crop.mask(mask)
+    assert moved.shape == crop.kept
+    np.testing.assert_array_equal(moved, the_long_way(mask, crop))
 
 
 @given(PLACEMENTS, st.data())
-def test_boxes_move_with_the_masks_of_their_pixels(placement: ResizeCrop, data: st.DataObject) -> None:
-    height, width = placement.original
+def test_boxes_move_with_the_masks_of_their_pixels(crop: ResizeCrop, data: st.DataObject) -> None:
+    height, width = crop.original
     x1, x2 = sorted(data.draw(st.tuples(st.integers(0, width), st.integers(0, width))))
     y1, y2 = sorted(data.draw(st.tuples(st.integers(0, height), st.integers(0, height))))
-    mask = np.zeros(placement.original, dtype=np.uint8)
+    mask = np.zeros(crop.original, dtype=np.uint8)
     mask[y1:y2, x1:x2] = 1
-    (box,) = placement.boxes(np.array([[x1, y1, x2, y2]], dtype=float))
-    (seen,) = boxes_of_masks(placement.mask(mask)[None])
+    (box,) = crop.boxes(np.array([[x1, y1, x2, y2]], dtype=float))
+    (seen,) = boxes_of_masks(crop.mask(mask)[None])
     assert box[0] <= box[2]
     assert box[1] <= box[3]
-    assert box[2] <= placement.kept[1]
-    assert box[3] <= placement.kept[0]
+    assert box[2] <= crop.kept[1]
+    assert box[3] <= crop.kept[0]
     if seen.any():  # an edge lies between the centres of two pixels
         assert np.abs(box - seen).max() <= 0.5 + 1e-9
 
 
 @given(PLACEMENTS)
-def test_a_placement_keeps_what_fits(placement: ResizeCrop) -> None:
-    for original, scaled, corner, kept in zip(
-        placement.original, placement.scaled, placement.corner, placement.kept, strict=True
-    ):
+def test_a_crop_keeps_what_fits(crop: ResizeCrop) -> None:
+    for original, scaled, corner, kept in zip(crop.original, crop.scaled, crop.corner, crop.kept, strict=True):
         assert original >= 1
         assert 0 <= corner <= scaled - kept
         assert 1 <= kept <= scaled
 
 
 def test_the_image_moves_with_its_boxes() -> None:
-    """A white rectangle on black stays where its box says, whatever the placement."""
+    """A white rectangle on black stays where its box says, whatever the crop."""
     rng = np.random.default_rng(1)
     for _ in range(50):
         size = tuple(rng.integers(40, 120, 2).tolist())
         pixels = np.zeros((*size, 3), dtype=np.uint8)
         pixels[10:30, 12:37] = 255
-        placement = jitter(size, 96, (0.4, 2.0), 0.5, rng)
-        moved = placement.image(Image.fromarray(pixels))
-        assert moved.shape == (*placement.kept, 3)
-        (box,) = placement.boxes(np.array([[12.0, 10, 37, 30]]))
+        crop = jitter(size, 96, (0.4, 2.0), 0.5, rng)
+        moved = crop.image(Image.fromarray(pixels))
+        assert moved.shape == (*crop.kept, 3)
+        (box,) = crop.boxes(np.array([[12.0, 10, 37, 30]]))
         bright = boxes_of_masks((moved[None, :, :, 0] > 127).astype(np.uint8))[0]
         if large_enough(box[None])[0] and bright.any():
             assert np.abs(box - bright).max() <= 1.0
@@ -92,23 +90,23 @@ def test_the_image_is_that_of_resizing_whole_and_cutting_inside() -> None:
     rng = np.random.default_rng(2)
     pixels = Image.fromarray(rng.integers(0, 256, (50, 70, 3), dtype=np.uint8))
     for scale in (0.5, 1.0, 1.7):
-        placement = jitter((50, 70), 64, (scale, scale), 0.5, rng)
-        (tall, wide), (top, left), (rows, columns) = placement.scaled, placement.corner, placement.kept
+        crop = jitter((50, 70), 64, (scale, scale), 0.5, rng)
+        (tall, wide), (top, left), (rows, columns) = crop.scaled, crop.corner, crop.kept
         whole = np.asarray(pixels.resize((wide, tall), Image.Resampling.BILINEAR))[
             top : top + rows, left : left + columns
         ]
-        whole = whole[:, ::-1] if placement.flip else whole
+        whole = whole[:, ::-1] if crop.flip else whole
         inner = np.s_[3:-3, 3:-3]
-        assert np.abs(placement.image(pixels)[inner].astype(int) - whole[inner].astype(int)).max() <= 1
+        assert np.abs(crop.image(pixels)[inner].astype(int) - whole[inner].astype(int)).max() <= 1
 
 
 @given(SIZES, st.integers(0, 2**32))
 def test_jitter_has_detectron2s_scale_and_stays_in_its_range(size: tuple[int, int], seed: int) -> None:
-    placement = jitter(size, 64, (0.1, 2.0), 0.5, np.random.default_rng(seed))
-    longest = max(placement.scaled)
+    crop = jitter(size, 64, (0.1, 2.0), 0.5, np.random.default_rng(seed))
+    longest = max(crop.scaled)
     assert 64 * 0.1 - 1 <= longest <= 64 * 2.0 + 1
     factor = longest / max(size)
-    assert abs(min(placement.scaled) - max(1, factor * min(size))) <= 0.5 + 0.5 * min(size) / max(size) + 1e-9
+    assert abs(min(crop.scaled) - max(1, factor * min(size))) <= 0.5 + 0.5 * min(size) / max(size) + 1e-9
 
 
 def test_jitter_draws_the_same_number_of_values_whatever_it_finds() -> None:
@@ -134,13 +132,13 @@ def test_flip_has_its_probability() -> None:
     hnp.arrays(np.float64, (3, 4), elements=st.floats(0, 1)),
 )
 def test_evaluation_has_a_way_back(size: tuple[int, int], side: int, parts: NDArray[np.float64]) -> None:
-    placement = fit(size, side)
-    assert max(placement.kept) == side
-    assert placement.kept == placement.scaled
+    crop = fit(size, side)
+    assert max(crop.kept) == side
+    assert crop.kept == crop.scaled
     boxes = np.sort(parts.reshape(3, 2, 2), axis=1).reshape(3, 4) * [size[1], size[0], size[1], size[0]]
-    np.testing.assert_allclose(restore_boxes(placement.boxes(boxes), placement), boxes, atol=1e-9)
+    np.testing.assert_allclose(restore_boxes(crop.boxes(boxes), crop), boxes, atol=1e-9)
     outside = np.array([[-5.0, -5, 1e4, 1e4]])
-    np.testing.assert_array_equal(restore_boxes(outside, placement), [[0, 0, size[1], size[0]]])
+    np.testing.assert_array_equal(restore_boxes(outside, crop), [[0, 0, size[1], size[0]]])
 
 
 @given(

@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
-from ablate.doctor.detectron2 import COMPANIONS, Answer, ask, check_detectron2, judge
-from ablate.doctor.requirements import Requirement
+from ablate.doctor.detectron2 import COMPANIONS, Answer, check_detectron2, checks_of, probe
 from ablate.engines.environment import SETTING
 
 GOOD = {
@@ -31,7 +31,7 @@ def answer(**changes: object) -> Answer:
 
 
 def told(*arguments: object) -> list[tuple[str, str, str, str]]:
-    return [(c.name, c.state, c.found, c.remedy) for c in judge(*arguments)]  # type: ignore[arg-type]
+    return [(c.name, c.state, c.found, c.remedy) for c in checks_of(*arguments)]  # type: ignore[arg-type]
 
 
 def test_a_good_environment() -> None:
@@ -95,7 +95,7 @@ def test_companions_that_are_known_to_bite_are_a_warning() -> None:
 
 
 def test_an_environment_needs_this_projects_packages_and_python_too() -> None:
-    checks = told("/p", answer(python=(3, 9, 18)), [Requirement("msgspec", ">=0.19")])
+    checks = told("/p", answer(python=(3, 9, 18)), [Requirement("msgspec>=0.19")])
     assert checks[0] == ("Python", "broken", "3.9.18, /p", "make an environment with Python 3.11")
     assert checks[-1] == ("packages", "broken", "msgspec is missing", "run /p -m pip install 'msgspec>=0.19'")
 
@@ -145,7 +145,7 @@ def test_a_real_interpreter_with_a_detectron2_that_misses_pkg_resources(
     source = "print('a banner')\n__version__ = '0.6'\nimport pkg_resources_of_old\n"
     (tmp_path / "detectron2" / "__init__.py").write_text(source)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    found = ask(sys.executable, ["msgspec", "no-such-package"])
+    found = probe(sys.executable, ["msgspec", "no-such-package"])
     assert isinstance(found, Answer)
     assert found.there
     assert found.python == sys.version_info[:3]

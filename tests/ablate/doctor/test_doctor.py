@@ -33,6 +33,8 @@ def test_the_document(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         "analysis", "engine vision", "engine detectron2", "machine", "optional",
     }  # fmt: skip
     assert all(check["found"] for check in document["checks"])
+    packages = [check["area"] for check in document["checks"] if check["name"] == "packages"]
+    assert packages == ["analysis", "engine vision"]
     assert list(tmp_path.iterdir()) == []  # it looks and leaves nothing
 
 

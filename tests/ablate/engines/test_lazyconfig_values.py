@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ablate.axes import AXES, Options
+from ablate.axes import AXES, AxisOptions
 from ablate.config.schema import ResNet, RunConfig
 from ablate.config.yaml import load_config, with_changes
 from ablate.engines.lazyconfig import Facts, facts_of, lazyconfig_text
@@ -56,7 +56,7 @@ def every_config() -> Iterator[tuple[str, RunConfig]]:
         base = load_config(preset)
         yield preset, base
         for axis in AXES.values():
-            for variant in axis.variants(base, Options()):
+            for variant in axis.variants(base, AxisOptions()):
                 try:
                     yield f"{preset}: {axis.name} {variant.name}", with_changes(base, dict(variant.changes))
                 except BadInput:
@@ -308,7 +308,7 @@ def test_native_models_have_as_many_parameters_too(root: Path, tmp_path: Path) -
     base = with_changes(load_config("tiny-shapes"), changes)
     facts, seen = facts_of(base, Workspace(root)), set()
     for axis in ("attention", "placement", "propagation", "position", "head"):
-        for variant in AXES[axis].variants(base, Options()):
+        for variant in AXES[axis].variants(base, AxisOptions()):
             if variant.blocked:
                 continue
             config = with_changes(base, dict(variant.changes))

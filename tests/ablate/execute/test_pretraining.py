@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ablate.axes import AXES, Options
+from ablate.axes import AXES, AxisOptions
 from ablate.config.identity import pretraining_identity, training_identity
 from ablate.config.schema import Coco, Folder, Init, Pretrain, Pretraining, RunConfig, Shapes, pretraining_of
 from ablate.config.yaml import dump_config, load_config, parse, parse_yaml, with_changes
@@ -171,16 +171,16 @@ def test_other_seeds_share_the_weights_and_a_middle_epoch_is_kept(data: Coco, tm
 
 def test_without_a_recipe_nothing_is_begun_unasked() -> None:
     large = load_config("vit-b-coco")
-    assert all(variant.blocked for variant in AXES["pretrain"].variants(large, Options())[1:])
+    assert all(variant.blocked for variant in AXES["pretrain"].variants(large, AxisOptions())[1:])
     own = with_changes(
         large,
         {"init.pretraining": {"images": {"type": "folder", "path": "x"}}, "model.backbone.position.absolute": "pt"},
     )
-    made = AXES["pretrain"].variants(own, Options())
+    made = AXES["pretrain"].variants(own, AxisOptions())
     assert [variant.name for variant in made] == ["0 epochs", "200 epochs", "400 epochs", "800 epochs"]
     settings = {name: made[index].changes["train.lr"] for index, name in ((0, "random"), (1, "mae"))}
     assert settings["random"] == 2 * settings["mae"]
-    tiny = AXES["pretrain"].variants(load_config("tiny-shapes"), Options())
+    tiny = AXES["pretrain"].variants(load_config("tiny-shapes"), AxisOptions())
     assert all(variant.blocked is None for variant in tiny)
 
 

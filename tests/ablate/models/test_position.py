@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ablate.models.position import RelativeBias, check_treatment, position_parameter, relative_bias, resize_embedding
+from ablate.models.arguments import check_choice
+from ablate.models.position import TREATMENTS, RelativeBias, position_parameter, relative_bias, resize_embedding
 
 sides = st.integers(1, 7)
 
@@ -99,4 +100,4 @@ def test_treatments_start_as_they_say() -> None:
     for treatment in ("rand", "pt"):
         assert position_parameter((5000, 4), treatment).std().item() == pytest.approx(0.02, rel=0.05)
     with pytest.raises(ValueError, match="relative position 'no' is unknown; choose one of pt, rand, zero, none"):
-        check_treatment("relative", "no")
+        check_choice("relative position", "no", TREATMENTS)

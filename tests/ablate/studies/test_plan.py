@@ -9,7 +9,7 @@ import pytest
 
 from ablate.axes import AXES
 from ablate.axes.custom import axis_from_file, axis_from_keys
-from ablate.config.identity import evaluation_identity, short
+from ablate.config.identity import evaluation_identity, short_id
 from ablate.config.yaml import dump_config, load_config
 from ablate.runs.folder import Workspace
 from ablate.studies.plan import Request, plan
@@ -71,7 +71,7 @@ def test_a_generated_config_is_the_run_of_its_identity(base: str, root: Path) ->
         config = load_config(root / run.config_path)
         assert config == run.config
         evaluation = evaluation_identity(config, study.training_data, study.validation_data)
-        assert (run.evaluation, run.identity) == (evaluation, short(evaluation))
+        assert (run.evaluation, run.identity) == (evaluation, short_id(evaluation))
     assert len({run.identity for run in study.runs}) == 10
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ablate.axes import AXES, Options
+from ablate.axes import AXES, AxisOptions
 from ablate.config.backbone import SIZES
 from ablate.config.yaml import load_config
 from ablate.studies.published import COCO_VALIDATION, Finding, findings_of, is_of, matches, published_folder
@@ -12,7 +12,7 @@ FILES = sorted(path.stem for path in published_folder().glob("*.yaml"))
 
 @pytest.mark.parametrize("axis", FILES)
 def test_every_number_has_its_source_and_a_place(axis: str) -> None:
-    known = {variant.name for variant in AXES[axis].variants(load_config("vit-b-coco"), Options())}
+    known = {variant.name for variant in AXES[axis].variants(load_config("vit-b-coco"), AxisOptions())}
     found = findings_of(axis)
     assert found
     for finding in found:

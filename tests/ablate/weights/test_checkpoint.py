@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ablate.weights.checkpoint import read_checkpoint
-from ablate.weights.source import facts_of, read_source
+from ablate.weights.source import read_facts, read_source
 from analysis.exceptions import BadInput
 from tests.ablate.weights import references as r
 
@@ -170,13 +170,13 @@ def test_safetensors_and_pickles_hold_the_same(make: Callable[[], r.Reference], 
 
 def test_what_a_file_tells(save: Save) -> None:
     path = save(r.beit_pretrained(absolute=True).saved, "beit.pth.tar")
-    facts = facts_of(str(path))
+    facts = read_facts(str(path))
     assert (facts.width, facts.depth, facts.patch_size, facts.hidden) == (r.WIDTH, r.DEPTH, r.PATCH, 4 * r.WIDTH)
     assert (facts.grid, facts.heads, facts.absolute, facts.relative) == (r.GRID, r.HEADS, True, "shared")
     assert (facts.layer_scale, facts.qkv_bias, facts.fine_tuned) == (True, True, False)
     assert facts.pixels == (((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),)
     assert read_checkpoint(path).container == '["model"]'
-    assert facts_of(str(save(r.beit_fine_tuned().saved, "ft.pth"))).published_as == ""
+    assert read_facts(str(save(r.beit_fine_tuned().saved, "ft.pth"))).published_as == ""
     assert read_checkpoint(save(r.mae(full=True).saved)).beside == ("args", "epoch")
 
 

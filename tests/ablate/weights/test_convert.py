@@ -13,8 +13,8 @@ from ablate.config.schema import RunConfig
 from ablate.config.yaml import with_changes
 from ablate.models.position import fit_table, rel_pos_interp
 from ablate.weights.build import build_vit
-from ablate.weights.convert import Report, check_weights, load_weights
-from ablate.weights.inspect import summary_of
+from ablate.weights.convert import ConversionReport, check_weights, load_weights
+from ablate.weights.inspect import report_fields
 from analysis.exceptions import BadInput
 from tests.ablate.weights import references as r
 from tests.ablate.weights.test_families import config_for, loaded
@@ -24,7 +24,7 @@ POSITION = "model.backbone.position"
 HYBRID = {"model.backbone.attention.pattern": "hybrid"}  # blocks 1 and 3 are global, 0 and 2 in windows of 2
 
 
-def state(config: RunConfig) -> tuple[dict[str, Tensor], Report]:
+def state(config: RunConfig) -> tuple[dict[str, Tensor], ConversionReport]:
     backbone, report = loaded(config)
     return backbone.state_dict(), report
 
@@ -59,7 +59,7 @@ def test_a_shared_table_goes_to_windows_and_to_the_whole(save: Save, data: objec
         ("window_bias.table", (4, 4), (2, 2), "cut"),
         ("global_bias.table", (4, 4), (8, 8), "geo"),
     ]
-    folded = {line["source"]: line["target"] for line in summary_of(report)["mapped"]}  # type: ignore[attr-defined]
+    folded = {line["source"]: line["target"] for line in report_fields(report)["mapped"]}  # type: ignore[attr-defined]
     assert folded["rel_pos_bias.relative_position_bias_table"] == "window_bias.table, global_bias.table"
 
 

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from ablate.config.schema import Attention, Init, Model, Position, Pyramid, RunConfig, ViT
 from ablate.weights.build import build_vit
-from ablate.weights.convert import Report, load_weights
+from ablate.weights.convert import ConversionReport, load_weights
 from ablate.weights.source import read_source
 from tests.ablate.tiny import tiny_config
 from tests.ablate.weights import references as r
@@ -67,7 +67,7 @@ def config_for(path: Path, data: object, pattern: str = "global", **position: ob
     )
 
 
-def loaded(config: RunConfig) -> tuple[torch.nn.Module, Report]:
+def loaded(config: RunConfig) -> tuple[torch.nn.Module, ConversionReport]:
     torch.manual_seed(1)
     backbone = build_vit(config.model.backbone, "quarters").eval()  # type: ignore[arg-type]
     return backbone, load_weights(backbone, config)
@@ -115,10 +115,10 @@ def test_blocks_of_the_papers_sizes_equal_those_of_timm(name: str, save: Save, d
     )
     config = structs.replace(small, model=structs.replace(small.model, backbone=backbone))
     ours, _ = loaded(config)
-    tapped = ours.tapped
+    out_indices = ours.out_indices
     images = torch.randn(1, 3, 224, 224)
     with torch.no_grad():
         found = ours(images)
     expected = blocks(images)
-    for index, block in enumerate(tapped):  # type: ignore[arg-type]
+    for index, block in enumerate(out_indices):  # type: ignore[arg-type]
         torch.testing.assert_close(found[index], expected[block], rtol=1e-5, atol=1e-5)

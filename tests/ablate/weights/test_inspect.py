@@ -9,7 +9,7 @@ from msgspec import structs
 
 from ablate.config.schema import Pyramid, RunConfig
 from ablate.config.yaml import dump_config, load_config, with_changes
-from ablate.weights.inspect import weights_from
+from ablate.weights.settings import weights_from
 from analysis.exceptions import BadInput
 from tests.ablate.tiny import tiny_config
 from tests.ablate.weights import references as r

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ablate.axes import AXES, Options
+from ablate.axes import AXES, AxisOptions
 from ablate.axes.custom import axis_from_file, axis_from_keys
 from ablate.config.identity import training_identity
 from ablate.config.schema import RunConfig
@@ -19,7 +19,7 @@ from ablate.runs.manifest import Manifest
 from ablate.studies.plan import Request, plan
 from ablate.studies.study import write_study
 from ablate.train.outcome import RuntimeOptions
-from ablate.weights.checkpoint import digest_of
+from ablate.weights.checkpoint import init_digest
 from analysis.exceptions import BadInput
 from tests.ablate.weights import references as r
 from tests.ablate.weights.test_inspect import plain_base
@@ -41,11 +41,11 @@ def config(data: object, weights: Path, **changes: object) -> RunConfig:
 def test_the_identity_is_that_of_the_content(data: object, mae: Path, tmp_path: Path) -> None:
     shutil.copy(mae, tmp_path / "elsewhere.pth")
     one, two = (config(data, path) for path in (mae, tmp_path / "elsewhere.pth"))
-    assert training_identity(one, "t", digest_of(one.init)) == training_identity(two, "t", digest_of(two.init))
+    assert training_identity(one, "t", init_digest(one.init)) == training_identity(two, "t", init_digest(two.init))
     torch.save(r.deit().saved, tmp_path / "elsewhere.pth")
-    assert digest_of(one.init) != digest_of(two.init)
+    assert init_digest(one.init) != init_digest(two.init)
     random = with_changes(one, {"init.weights": "none", "model.backbone.position.absolute": "rand"})
-    assert digest_of(random.init) == ""
+    assert init_digest(random.init) == ""
     for wrong, weights in ((one, ""), (random, "w")):
         with pytest.raises(ValueError, match="takes the digest of the weights"):
             training_identity(wrong, "t", weights)
@@ -56,7 +56,7 @@ def test_a_run_starts_from_its_weights_and_says_so(data: object, mae: Path, tmp_
     settings = config(data, mae, **{"train.lr": 1e-12, "train.weight_decay": 0})
     folder = execute(settings, Workspace(tmp_path), RuntimeOptions(workers=0)).folder
     manifest = read_json(folder.manifest, Manifest)
-    assert (manifest.weights, manifest.initialisation) == (digest_of(settings.init), "MAE")
+    assert (manifest.weights, manifest.initialisation) == (init_digest(settings.init), "MAE")
     state = torch.load(folder.checkpoint(2), weights_only=True)["model"]
     saved = torch.load(mae, weights_only=True)["model"]
     for ours, theirs in (("patch_embed.weight", "patch_embed.proj.weight"), ("blocks.3.attn.qkv.bias",) * 2):
@@ -159,7 +159,7 @@ def test_weights_for_the_wrong_model_are_refused_at_planning(data: object, save:
 def test_treatments_of_positions_on_given_weights(data: object, mae: Path, save: Save, tmp_path: Path) -> None:
     base = base_file(data, tmp_path)
     beit = save(r.beit_pretrained(absolute=True).saved, "beit.pth")
-    one = AXES["position"].variants(load_config(base), Options(weights={"mae": str(mae)}))
+    one = AXES["position"].variants(load_config(base), AxisOptions(weights={"mae": str(mae)}))
     assert one[0].name == "rel zero, abs pt"
     assert {variant.name: variant.blocked for variant in one if variant.blocked} == {
         "rel pt, abs rand": "its weights, of MAE, have no relative bias"
@@ -168,7 +168,7 @@ def test_treatments_of_positions_on_given_weights(data: object, mae: Path, save:
     study = plan(AXES["position"], both, Workspace(tmp_path))
     assert study.variants == ("BEiT, rel pt, abs rand", "MAE, rel none, abs pt")
     assert all(run.blocked is None and run.confounders == () for run in study.runs)
-    rows = AXES["position"].variants(load_config(base), Options(weights=both.weights))
+    rows = AXES["position"].variants(load_config(base), AxisOptions(weights=both.weights))
     assert [variant.name for variant in rows] == [
         "BEiT, rel pt, abs rand",
         "BEiT, rel zero, abs rand",
@@ -239,7 +239,7 @@ def test_a_sweep_of_epochs(data: object, mae: Path, tmp_path: Path) -> None:
 def test_a_base_that_starts_from_weights_can_be_compared_with_random(data: object, mae: Path) -> None:
     """Ratios of learning rates count from what the base starts with."""
     base = config(data, mae)
-    changes = {variant.name: variant.changes for variant in AXES["init"].variants(base, Options())}
+    changes = {variant.name: variant.changes for variant in AXES["init"].variants(base, AxisOptions())}
     assert changes["random"]["init.weights"] == "none"
     assert changes["random"]["train.lr"] == 2 * base.train.lr == changes["MoCo v3"]["train.lr"]
     assert changes["MAE"]["train.lr"] == base.train.lr
