@@ -16,6 +16,7 @@ from ablate.cli.doctor import doctor
 from ablate.cli.newest import register_defaults
 from ablate.cli.run import app as ablate_app
 from ablate.cli.weights import app as weights_app
+from ablate.train.logging import show_messages
 from analysis.cli.analyze import app as analyze_app
 from analysis.exceptions import DetablateError
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 @app.callback()
 def front_door(context: typer.Context) -> None:
     """Ablation studies and exact error analysis for object detectors."""
+    show_messages()
     register_defaults(context)
 
 

@@ -10,10 +10,10 @@ The library is pure functions over arrays::
     coco_metrics(gt, dt)["AP"]
 """
 
-from analysis.coco.detections import Detections, read_detections
-from analysis.coco.ground_truth import GroundTruth, read_ground_truth
+from analysis.coco import Detections, GroundTruth, read_detections, read_ground_truth
 from analysis.evaluation.average_precision import coco_metrics
-from analysis.evaluation.error_types import Labels, Settings
+from analysis.evaluation.matched_run import Labels
+from analysis.evaluation.settings import Settings
 from analysis.evaluation.tide import Breakdown, break_down
 from analysis.exceptions import BadInput
 

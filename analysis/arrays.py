@@ -21,6 +21,17 @@ def order_by_index(index: Ints, limit: int) -> Ints:
     return order
 
 
+def inverse(order: Ints, count: int) -> Ints:
+    """The place i64[count] of each row in an order of rows i64[n]; undefined for rows that are not in it.
+
+    >>> inverse(np.array([2, 0, 1]), 3).tolist()
+    [1, 2, 0]
+    """
+    place = np.empty(count, dtype=np.int64)
+    place[order] = np.arange(len(order))
+    return place
+
+
 def place_in_group(group: Ints) -> Ints:
     """i64[N] how many earlier rows are in the same group, for groups i64[N] numbered from 0."""
     order = order_by_index(group, int(group.max(initial=0)) + 1)

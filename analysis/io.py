@@ -98,6 +98,29 @@ def explain(place: str, error: msgspec.ValidationError, remedy: str, item: str =
     return f"{place}: {record + ': ' if record else ''}{what}; {remedy}"
 
 
+def encode(path: Path, document: object) -> bytes:
+    """A document of plain Python values as JSON, for checks that read JSON; ``path`` is its name in messages.
+
+    Raises:
+        BadInput: a number is NaN or infinite, or a value is none of JSON's.
+    """
+    try:
+        content = msgspec.json.encode(document)
+    except (TypeError, OverflowError) as error:
+        raise BadInput(
+            f"{path}: cannot be written as JSON ({error}); give plain Python numbers, texts and lists"
+        ) from None
+    place = _find_non_finite(document) if b"null" in content else ""  # which is how NaN is written
+    if place:
+        raise BadInput(explain_non_finite(path, place))
+    return content
+
+
+def explain_non_finite(path: Path, place: str) -> str:
+    """The sentence on a number that is NaN or infinite."""
+    return f"{path}: {place} is NaN or infinite, which JSON and AP have no place for; remove or repair that record"
+
+
 def _explain_malformed(path: Path, content: bytes, reason: str) -> str:
     """Why a document is not JSON: Python writes NaN and Infinity, which JSON does not have; else a cut or a slip."""
     try:
@@ -110,7 +133,7 @@ def _explain_malformed(path: Path, content: bytes, reason: str) -> str:
         return f"{path}: not valid JSON{where}: {remedy}"
     place = _find_non_finite(document)
     if place:
-        return f"{path}: {place} is NaN or infinite, which JSON and AP have no place for; remove or repair that record"
+        return explain_non_finite(path, place)
     return f"{path}: holds a string with a damaged character escape; write the file with a JSON library"
 
 
@@ -123,7 +146,7 @@ def _find_non_finite(document: object) -> str:
             return place
         if isinstance(value, dict):
             children = [(f"{place}.{key}".lstrip("."), child) for key, child in value.items()]
-        elif isinstance(value, list):
+        elif isinstance(value, list | tuple):
             children = [(f"{place or 'record '}[{key}]", child) for key, child in enumerate(value)]
         else:
             continue

@@ -24,7 +24,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # networks this small are slower on more
 import msgspec  # noqa: E402
 
 from ablate.config.yaml import load_config  # noqa: E402
-from ablate.launch.base import Options  # noqa: E402
+from ablate.launch.base import LaunchOptions  # noqa: E402
 from ablate.launch.local import LocalLauncher  # noqa: E402
 from ablate.launch.view import PlainView  # noqa: E402
 from ablate.runs.folder import Workspace  # noqa: E402
@@ -105,7 +105,7 @@ def launching(runs: int) -> None:
         write_study(Workspace(root), study)
         imports = median(seconds([sys.executable, "-c", "import os, torch; os._exit(0)"]) for _ in range(3))
         began = time.perf_counter()
-        outcome = LocalLauncher().launch(Workspace(root), study, Options(device="cpu"), PlainView(lambda _: None))
+        outcome = LocalLauncher().launch(Workspace(root), study, LaunchOptions(device="cpu"), PlainView())
         each = (time.perf_counter() - began) / runs
         assert not outcome.failed
         engine = median(_engine_seconds(root, run) for run in study.runs)

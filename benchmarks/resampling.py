@@ -2,8 +2,8 @@
 
 Prints a Markdown table of medians and ratios (ours / theirs): 1,000 resamples of AP50 and all eight deltas of two
 runs, against the 100 resamples of COCO's 12 numbers that hotcoco's ``compare`` does. Both start from matched
-predictions: hotcoco from ``evaluate()``, ours from ``match_and_label()``. The workload is generated from a seed:
-5,000 images, 80 categories, two detectors with about 200,000 detections each.
+predictions: hotcoco from ``evaluate()``, ours from ``Analysis.of()``. The workload is generated from a seed: 5,000
+images, 80 categories, two detectors with about 200,000 detections each.
 """
 
 import argparse
@@ -21,7 +21,8 @@ sys.path.insert(0, str(ROOT))
 
 from analysis import Settings, read_detections, read_ground_truth  # noqa: E402
 from analysis.coco.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene  # noqa: E402
-from analysis.evaluation.tide import match_and_label  # noqa: E402
+from analysis.evaluation.analysis import Analysis  # noqa: E402
+from analysis.evaluation.average_precision import COCO_IOUS  # noqa: E402
 from analysis.stats.bootstrap import resample  # noqa: E402
 from benchmarks.breakdown import in_turn  # noqa: E402
 
@@ -43,14 +44,15 @@ def main() -> None:
         for file, flaws in zip(files, (Flaws(), Flaws(box_noise=0.09)), strict=True):
             file.write_bytes(msgspec.json.encode(simulate_detector(scene, flaws, seed=1)))
         gt = read_ground_truth(truth)
-        runs = [(dt, match_and_label(gt, dt, Settings())) for dt in (read_detections(file, gt) for file in files)]
+        analysis = Analysis(gt, Settings(), ious=COCO_IOUS)
+        runs = [analysis.of(file.name, read_detections(file, gt)) for file in files]
         with contextlib.redirect_stdout(io.StringIO()):
             theirs = COCO(str(truth))
             evaluations = [COCOeval(theirs, theirs.loadRes(str(file)), "bbox") for file in files]
             for evaluation in evaluations:
                 evaluation.evaluate()
         peer = partial(compare, *evaluations, n_bootstrap=arguments.resamples // 10)
-        print(f"{arguments.images:,} images, {sum(len(dt) for dt, _ in runs):,} detections of two runs")
+        print(f"{arguments.images:,} images, {sum(len(one.detections) for one in runs):,} detections of two runs")
         print("| work | ours | hotcoco | ratio |\n|---|---:|---:|---:|")
         for title, mean_ap in (("AP50 and eight deltas", False), ("AP, AP50 and eight deltas", True)):
             ours = partial(resample, gt, runs, resamples=arguments.resamples, mean_ap=mean_ap)

@@ -1,9 +1,10 @@
 """The verb ``doctor``."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from ablate.cli.options import HERE, AsJson, InWorkspace, show
 
 
 def doctor(
@@ -16,23 +17,15 @@ def doctor(
             show_default="DETABLATE_DETECTRON2_PYTHON, else this one",
         ),
     ] = None,
-    root: Annotated[Path, typer.Option("--root", help="The folder that holds results/.")] = Path(),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+    workspace: InWorkspace = HERE,
+    as_json: AsJson = False,
 ) -> None:
     """Say which engines and features work here, and for what is missing, the remedy.
 
     Exit code 0: an engine works; 5: none does.
     """
-    from ablate.doctor.diagnosis import diagnose
+    from ablate.doctor.diagnosis import diagnose, doctor_screen
 
-    diagnosis = diagnose(root, python)
-    if as_json:
-        import msgspec
-
-        typer.echo(msgspec.json.format(msgspec.json.encode(diagnosis), indent=2).decode())
-    else:
-        from ablate.doctor.diagnosis import doctor_screen
-        from analysis.render.screen import print_whole
-
-        print_whole(*doctor_screen(diagnosis))
+    diagnosis = diagnose(workspace.root, python)
+    show(lambda: diagnosis, lambda: doctor_screen(diagnosis), as_json)
     raise typer.Exit(diagnosis.exit_code)

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ablate.config.schema import Shapes
+from ablate.runs.folder import RunFolder, Workspace, is_finished
 from analysis.cli.analyze import TRUTH_OF_RUN
+from analysis.exceptions import BadInput
 
 if TYPE_CHECKING:
     import typer
-
-    from ablate.runs.folder import RunFolder
 
 Inputs = tuple[list[tuple[str, Path]], Path]  # (name, prediction file) of each run, and the ground truth of all
 
@@ -24,7 +25,6 @@ def newest_predictions(root: Path) -> Inputs | None:
 
     Runs are called by their variants, with the seed where a variant has several. None: nothing is finished.
     """
-    from ablate.runs.folder import Workspace, is_finished
     from ablate.studies.study import list_studies
 
     workspace = Workspace(root)
@@ -50,10 +50,6 @@ def truth_of_run(path: Path) -> Path:
     Raises:
         BadInput: its config or its data cannot be read, or the folder was moved away from its embedded data.
     """
-    from ablate.config.schema import Shapes
-    from ablate.runs.folder import RunFolder
-    from analysis.exceptions import BadInput
-
     folder = RunFolder(path.resolve())
     moved = folder.path != folder.workspace.run(folder.path.name).path
     if moved and isinstance(folder.read_config().data.validation, Shapes):
@@ -64,7 +60,7 @@ def truth_of_run(path: Path) -> Path:
     return _truth(folder)
 
 
-def _truth(folder: "RunFolder") -> Path:
+def _truth(folder: RunFolder) -> Path:
     from ablate.data.sources import locate
 
     return locate(folder.read_config().data.validation, folder.workspace).annotations

@@ -1,19 +1,17 @@
-"""The verb ``ablate compare``.
-
-``ablate report``: a finished study as one HTML file.
-"""
+"""The verbs that show the results of a study: ``table``, ``compare`` and ``report``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ablate.cli.run import Root, app
-from ablate.cli.study import AsJson, StudyName, chosen_study
-from ablate.runs.folder import Workspace
-from analysis.cli.analyze import IouType, Kind, print_json
+from ablate.cli.options import HERE, AsJson, InWorkspace, StudyName, chosen_study, print_json, show
+from ablate.cli.run import app
+from ablate.runs.folder import Workspace, is_finished
+from analysis import Settings, read_detections
+from analysis.cli.analyze import IouType, Kind
 from analysis.cli.compare import Out, Resamples, Seed, progress_line
-from analysis.cli.report import IntervalResamples, Pictures
+from analysis.cli.report import IntervalResamples, Pictures, check_places, how_often, write_report
 from analysis.exceptions import BadInput
 
 if TYPE_CHECKING:
@@ -21,9 +19,28 @@ if TYPE_CHECKING:
 
 
 @app.command()
+def table(
+    study: StudyName = "",
+    workspace: InWorkspace = HERE,
+    iou_type: Kind = IouType.bbox,
+    out: Annotated[Path | None, typer.Option(help="Folder for CSV, Markdown, LaTeX, JSON and figures.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The answer: AP, errors and cost of every variant of a study, with published findings where there are any."""
+    from ablate.studies.results import summarise
+    from ablate.studies.show_results import summary_screen
+    from ablate.studies.write_results import write_files
+
+    summary = summarise(workspace, chosen_study(workspace, study), iou_type.value)
+    if out:
+        write_files(out, summary)
+    show(lambda: summary, lambda: summary_screen(summary), as_json)
+
+
+@app.command()
 def compare(
     study: StudyName = "",
-    root: Root = Path(),
+    workspace: InWorkspace = HERE,
     iou_type: Kind = IouType.bbox,
     resamples: Resamples = None,
     seed: Seed = 0,
@@ -37,14 +54,14 @@ def compare(
     from analysis.render.documents import comparison_document
     from analysis.render.screen import print_whole
 
-    chosen = chosen_study(root, study)
+    chosen = chosen_study(workspace, study)
     summary, ground_truth, comparison = compare_study(
-        Workspace(root), chosen, iou_type.value, resamples=resamples or 0, seed=seed, progress=progress_line()
+        workspace, chosen, iou_type.value, resamples=resamples or 0, seed=seed, progress=progress_line()
     )
     written = write_comparison(out, ground_truth, comparison) if out else ()
     if as_json:
-        document = {"study": summary.study, "synthetic": summary.synthetic}
-        print_json(document | comparison_document(ground_truth, comparison))
+        head = {"study": summary.study, "synthetic": summary.synthetic}
+        print_json(head | comparison_document(ground_truth, comparison))
         return
     print_whole(*study_comparison_screen(summary, ground_truth, comparison))
     if out:
@@ -54,7 +71,7 @@ def compare(
 @app.command()
 def report(
     study: StudyName = "",
-    root: Root = Path(),
+    workspace: InWorkspace = HERE,
     iou_type: Kind = IouType.bbox,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file to write.")] = Path("report.html"),
     pictures: Pictures = 300,
@@ -62,23 +79,16 @@ def report(
 ) -> None:
     """The study as one HTML file: its table, charts, and a gallery of the errors that cost most, on its own images."""
     from ablate.data.sources import locate
-    from ablate.runs.folder import Workspace
     from ablate.studies.results import compare_study, read_validation, summarise
     from ablate.studies.write_results import study_facts, study_section
-    from analysis import Settings, read_detections
-    from analysis.cli.report import check_places, how_often, write_report
     from analysis.render.screen import print_warnings
     from analysis.report.report import build_report
 
     check_places(None, out)
-    chosen = chosen_study(root, study)
-    summary = summarise(Workspace(root), chosen, iou_type.value)
-    runs = _shown(root, chosen)
-    if not runs:
-        raise BadInput(
-            f"study {chosen.name!r} has no finished run yet; run it: ablate launch, or see how it stands: ablate status"
-        )
-    ground_truth = read_validation(Workspace(root), chosen, runs[0])
+    chosen = chosen_study(workspace, study)
+    summary = summarise(workspace, chosen, iou_type.value)
+    runs = _shown(workspace, chosen)
+    ground_truth = read_validation(workspace, chosen, runs[0])
     settings = Settings(iou_type.value, summary.iou or 0.5)
     names = [run.variant for run in runs]
     count = how_often(resamples, ground_truth, sum(row.n for row in summary.rows), settings)
@@ -89,16 +99,16 @@ def report(
         if count is not None and chosen.baseline in names and len(names) > 1:
             try:
                 comparison = compare_study(
-                    Workspace(root), chosen, iou_type.value, resamples=count, progress=progress_line()
+                    workspace, chosen, iou_type.value, resamples=count, progress=progress_line()
                 )[2]
             except BadInput as reason:  # the seeds that are finished cannot be paired: the rest is worth showing
                 print_warnings([(chosen.name, str(reason))])
                 count = None
     assert runs[0].config is not None  # only blocked runs have none
-    images = locate(runs[0].config.data.validation, Workspace(root)).images
+    images = locate(runs[0].config.data.validation, workspace).images
     built = build_report(
         ground_truth,
-        [(run.variant, read_detections(Workspace(root).run(run.identity).predictions, ground_truth)) for run in runs],
+        [(run.variant, read_detections(workspace.run(run.identity).predictions, ground_truth)) for run in runs],
         settings,
         title=chosen.title,
         lede=lede,
@@ -114,12 +124,18 @@ def report(
     write_report(out, built, images)
 
 
-def _shown(root: Path, study: "Study") -> "list[StudyRun]":
-    """The finished run of each variant with its first seed."""
-    from ablate.runs.folder import Workspace, is_finished
+def _shown(workspace: Workspace, study: "Study") -> "list[StudyRun]":
+    """The finished run of each variant with its first seed.
 
+    Raises:
+        BadInput: no run is finished.
+    """
     found: dict[str, StudyRun] = {}
     for run in study.runs:
-        if run.blocked is None and run.variant not in found and is_finished(Workspace(root).run(run.identity)):
-            found[run.variant] = run
+        if run.blocked is None and is_finished(workspace.run(run.identity)):
+            found.setdefault(run.variant, run)
+    if not found:
+        raise BadInput(
+            f"study {study.name!r} has no finished run yet; run it: ablate launch, or see how it stands: ablate status"
+        )
     return list(found.values())

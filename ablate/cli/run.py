@@ -1,73 +1,29 @@
-"""The verbs of ``ablate``: parse the command line, call the library, show the result."""
+"""The verbs of one config: ``run``, ``describe`` and ``export``."""
 
+import logging
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
+import msgspec
 import typer
 
-from ablate.runs.folder import Workspace
-
-if TYPE_CHECKING:
-    from ablate.config.schema import RunConfig
+from ablate.cli.options import AsJson, CheckpointMinutes, ConfigOptions, Workers, show, with_options
 
 app = typer.Typer(help="Make and run controlled studies.", no_args_is_help=True)
+logger = logging.getLogger(__name__)
 
 
-class Device(StrEnum):
-    """Where to compute."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Format(StrEnum):
-    """What a config is written as."""
-
-    lazyconfig = "lazyconfig"
-    native = "lazyconfig-native"
-
-
-Config = Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file or the name of a preset.")]
-Root = Annotated[Path, typer.Option("--root", help="The folder that holds results/.")]
-Changes = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field, such as train.lr=8e-5.")
-]
-DataFrom = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--data",
-        help="shapes, a COCO root or a YAML file; or four times: train JSON, its images, the same of validation.",
-        show_default="the config's",
-    ),
-]
-StartsFrom = Annotated[
-    str,
-    typer.Option(
-        "--weights",
-        metavar="FILE",
-        help="Start from these, with the settings that belong to them (see: weights inspect); --set counts before.",
-        show_default="the config's",
-    ),
-]
-OnDevice = Annotated[Device, typer.Option("--device", help="auto takes a GPU where there is one.")]
+Format = Literal["lazyconfig", "lazyconfig-native"]
 
 
 @app.command()
+@with_options
 def run(
-    config: Config,
-    data: DataFrom = None,
-    root: Root = Path(),
-    changes: Changes = None,
-    weights: StartsFrom = "",
-    device: OnDevice = Device.auto,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes that load images.", min=0, show_default="as the machine has cores")
-    ] = None,
-    checkpoint_minutes: Annotated[float, typer.Option(help="Time between checkpoints.", min=0)] = 10.0,
+    options: ConfigOptions,
+    workers: Workers = None,
+    checkpoint_minutes: CheckpointMinutes = 10.0,
     checkpoint_iterations: Annotated[
         int, typer.Option(help="Iterations between checkpoints; 0: by time and epoch.", min=0)
     ] = 0,
@@ -87,62 +43,42 @@ def run(
     from analysis.render.screen import print_whole
 
     runtime = RuntimeOptions(
-        device=device.value,
+        device=options.device,
         workers=workers,
         checkpoint_seconds=checkpoint_minutes * 60,
         checkpoint_iterations=checkpoint_iterations,
         curve_iterations=curve_iterations,
-        say=lambda line: typer.echo(line, err=True),
     )
-    wanted = _config(config, data, changes, weights)
-    python = python_of(wanted.engine)
+    config = options.load()
+    python = python_of(config.engine)
     if python != sys.executable:
         os.execve(python, [python, "-m", "cli", *sys.argv[1:]], package_environment())
-    executed = execute_from_the_start(wanted, Workspace(root), runtime)
+    executed = execute_from_the_start(config, options.workspace, runtime)
     if executed.first_process:
         print_whole(*run_screen(executed.folder))
 
 
 @app.command()
-def describe(
-    config: Config,
-    data: DataFrom = None,
-    root: Root = Path(),
-    changes: Changes = None,
-    weights: StartsFrom = "",
-    device: OnDevice = Device.auto,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
-) -> None:
+@with_options
+def describe(options: ConfigOptions, as_json: AsJson = False) -> None:
     """Show what a config comes to: every field, parameters and cost by part, levels, identities."""
-    import msgspec
-
     from ablate.execute.describe import describe as describe_config
     from ablate.execute.describe import description_screen
-    from analysis.render.screen import print_whole
 
-    description = describe_config(_config(config, data, changes, weights), Workspace(root), device.value)
-    if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(description), indent=2).decode())
-    else:
-        print_whole(*description_screen(description))
+    description = describe_config(options.load(), options.workspace, options.device)
+    show(lambda: description, lambda: description_screen(description), as_json)
 
 
 @app.command()
+@with_options
 def export(
-    config: Config,
-    data: DataFrom = None,
-    root: Root = Path(),
-    changes: Changes = None,
-    weights: StartsFrom = "",
+    options: ConfigOptions,
     form: Annotated[
         Format, typer.Option("--format", help="lazyconfig-native builds on detectron2's own ViT, where that can.")
-    ] = Format.lazyconfig,
+    ] = "lazyconfig",
     out: Annotated[Path | None, typer.Option(help="The file to write.", show_default="the screen")] = None,
-    device: OnDevice = Device.auto,
 ) -> None:
     """Write a config as one LazyConfig file, for detectron2's own tools/lazyconfig_train_net.py."""
-    import msgspec
-
     from ablate.config.schema import Init
     from ablate.detector.init_weights import write_backbone
     from ablate.engines.lazyconfig import facts_of, lazyconfig_text
@@ -151,31 +87,20 @@ def export(
     from analysis.exceptions import BadInput
     from analysis.io import write_bytes
 
-    whole = _config(config, data, changes, weights)
-    precision = resolve(whole.train.precision, device_of(device.value))
-    whole = msgspec.structs.replace(whole, train=msgspec.structs.replace(whole.train, precision=precision))
-    native, written = form is Format.native, ""
-    if whole.init != Init():
+    config = options.load()
+    precision = resolve(config.train.precision, device_of(options.device))
+    config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, precision=precision))
+    native, written = form == "lazyconfig-native", ""
+    if config.init != Init():
         if out is None or native:
             remedy = "use --format lazyconfig, detectron2's own ViT has other names" if native else "name it with --out"
             raise BadInput(f"pre-trained weights are written beside the exported file, for its model: {remedy}")
         written = str(out.with_suffix(".pth").absolute())
-    text = lazyconfig_text(whole, facts_of(whole, Workspace(root)), Path(config).stem, native=native, weights=written)
+    facts, name = facts_of(config, options.workspace), Path(options.config).stem
+    text = lazyconfig_text(config, facts, name, native=native, weights=written)
     if written:
-        write_backbone(whole, Workspace(root), Path(written), "backbone.net.")
+        write_backbone(config, options.workspace, Path(written), "backbone.net.")
     if out is None:
         typer.echo(text, nl=False)
     else:
         write_bytes(out, text.encode())
-
-
-def _config(source: str, data: list[str] | None, changes: list[str] | None, weights: str) -> "RunConfig":
-    from ablate.config.yaml import load_config, scalar
-    from ablate.data.sources import data_from
-    from ablate.weights.settings import init_settings, initialisation_of
-
-    settings: list[str] = []
-    if weights:
-        belonging = init_settings(initialisation_of(weights), load_config(source), weights)
-        settings = [f"{key}={scalar(value)}" for key, value in belonging.items()]
-    return load_config(source, [*settings, *(changes or ())], data_from(data) if data else None)

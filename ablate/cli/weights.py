@@ -1,31 +1,34 @@
-"""The verbs of ``weights``: parse the command line, call the library, show the result.
+"""The verbs of ``weights``: ``inspect``, and ``pretrain``, a masked autoencoder on images or on the embedded data."""
 
-``weights pretrain``: a masked autoencoder on a folder of images, or on the embedded data.
-"""
-
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
-from ablate.cli.run import Device, OnDevice, Root
-from ablate.runs.folder import Workspace
+from ablate.cli.options import (
+    HERE,
+    AsJson,
+    CheckpointMinutes,
+    InWorkspace,
+    OnDevice,
+    Workers,
+    show,
+    whole_numbers,
+)
+from ablate.config.schema import Folder, Pretrain, Pretraining, Shapes, pretraining_of
+from ablate.config.yaml import load_config, parse_change, with_changes
+from ablate.runs.folder import PretrainingFolder, Status
 from analysis.exceptions import BadInput
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.table import Table
 
-    from ablate.config.schema import Pretraining
-    from ablate.runs.folder import PretrainingFolder
-
+logger = logging.getLogger(__name__)
 
 app = typer.Typer(help="Look into files of pre-trained weights.", no_args_is_help=True)
-
-
-@app.callback()
-def group() -> None:
-    """Look into files of pre-trained weights."""
 
 
 @app.command()
@@ -35,20 +38,14 @@ def inspect(
         str,
         typer.Option("--base", metavar="CONFIG", help="To load into.", show_default="the preset of its size"),
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show of which family a file is, what becomes of each tensor, what is resized and new, and what a config sets."""
-    import msgspec
-
     from ablate.weights.inspect import inspect as inspect_file
     from ablate.weights.inspect import inspection_screen
-    from analysis.render.screen import print_whole
 
     found = inspect_file(file, base)
-    if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
-    else:
-        print_whole(*inspection_screen(found))
+    show(lambda: found, lambda: inspection_screen(found), as_json)
 
 
 EMBEDDED = "tiny-shapes-mae"  # what is pre-trained on the embedded data, and how
@@ -82,15 +79,13 @@ def pretrain(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a field of CONFIG: init.pretraining.batch_size=256."),
     ] = None,
-    root: Root = Path(),
-    device: OnDevice = Device.auto,
+    workspace: InWorkspace = HERE,
+    device: OnDevice = "auto",
     accumulate: Annotated[
         int, typer.Option(help="Forward passes before each optimizer step, where the batch is too large.", min=1)
     ] = 1,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes that load images.", min=0, show_default="as the machine has cores")
-    ] = None,
-    checkpoint_minutes: Annotated[float, typer.Option(help="Time between checkpoints.", min=0)] = 10.0,
+    workers: Workers = None,
+    checkpoint_minutes: CheckpointMinutes = 10.0,
 ) -> None:
     """Pre-train a ViT as a masked autoencoder (MAE); the same command continues after a kill, or shows what is there.
 
@@ -103,30 +98,24 @@ def pretrain(
     from analysis.render.screen import print_whole
 
     runtime = RuntimeOptions(
-        device=device.value,
+        device=device,
         workers=workers,
         checkpoint_seconds=checkpoint_minutes * 60,
-        say=lambda line: typer.echo(line, err=True),
     )
     executed = carry_out(
         _pretraining(images, data, base, epochs, changes or ()),
-        Workspace(root),
+        workspace,
         runtime,
-        keep=_epochs(save_epochs),
-        accumulate=accumulate,
+        keep=whole_numbers("--save-epochs", save_epochs, "100,200"),
+        grad_accum_steps=accumulate,
     )
     if executed.first_process:
-        print_whole(*_screen(executed.folder))
+        print_whole(_screen(executed.folder))
 
 
 def _pretraining(
     images: Path | None, data: str, base: str, epochs: float | None, changes: Sequence[str]
-) -> "Pretraining":
-    import msgspec
-
-    from ablate.config.schema import Folder, Pretrain, Shapes, pretraining_of
-    from ablate.config.yaml import load_config, parse_change, with_changes
-
+) -> Pretraining:
     if (images is None) == (not data) or data not in ("", "shapes"):
         raise BadInput("name the images to pre-train on: --images DIR, or --data shapes for the embedded ones")
     source = Shapes(split="train") if images is None else Folder(path=str(images.expanduser().absolute()))
@@ -141,37 +130,28 @@ def _pretraining(
     return pretraining_of(config)
 
 
-def _epochs(text: str) -> list[int]:
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not all(part.isdecimal() for part in parts):
-        raise BadInput(f"--save-epochs {text}: must be whole numbers with commas between them, such as 100,200")
-    return list(dict.fromkeys(map(int, parts)))
-
-
-def _screen(folder: "PretrainingFolder") -> "list[RenderableType]":
+def _screen(folder: PretrainingFolder) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    from ablate.runs.folder import Status
-
-    status = folder.read_status() or Status(state="prepared")
     grid = Table.grid(padding=(0, 2))
-
-    def row(name: str, value: str) -> None:
+    for name, value in _facts(folder):
         grid.add_row(Text(name, style="bold"), value)
+    return grid
 
-    row("pre-training", str(folder.path))
-    row("state", status.state.replace("_", " "))
+
+def _facts(folder: PretrainingFolder) -> Iterator[tuple[str, str]]:
+    """What there is to tell of a pre-training."""
+    status = folder.read_status() or Status(state="prepared")
+    yield "pre-training", str(folder.path)
+    yield "state", status.state.replace("_", " ")
     if status.message:
-        row("because", status.message)
+        yield "because", status.message
     losses = [line for line in folder.read_metrics() if line.get("loss") is not None]
     if losses:
-        row(
-            "loss",
-            f"{losses[0]['loss']:.4f} at first, {losses[-1]['loss']:.4f} at last ({losses[-1]['iteration']:,} it.)",
-        )
+        first, last = losses[0], losses[-1]
+        yield "loss", f"{first['loss']:.4f} at first, {last['loss']:.4f} at last ({last['iteration']:,} it.)"
     for path in sorted(folder.weights.glob("[0-9]*[0-9].pth")):
-        row("weights", f"{path}  after {int(path.stem)} epochs")
+        yield "weights", f"{path}  after {int(path.stem)} epochs"
     for path in sorted(folder.pictures.glob("[0-9]*.png"))[-1:]:
-        row("pictures", f"{path}  original, what the encoder saw, what the decoder made of it")
-    return [grid]
+        yield "pictures", f"{path}  original, what the encoder saw, what the decoder made of it"

@@ -40,16 +40,16 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
     """
 
     group: dist.ProcessGroup | None = None
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name is torch's)
         """Normalise f[n, C, h, w]; n may be 0."""
-        if not self.training:
-            return super().forward(input) if input.numel() else self._scaled(input)
-        if self.group is None:
-            values_per_channel = input.numel() // self.num_features
-            if values_per_channel > 1:
-                return super().forward(input)
-            return self._scaled(input)
+        if not self.training or self.group is None:
+            fewest = 2 if self.training else 1  # values of a channel, for torch
+            enough = input.numel() // self.num_features >= fewest
+            return super().forward(input) if enough else self._scaled(input)
         value = input.float()
         local = torch.cat(
             [
@@ -70,9 +70,6 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
 
     def _update(self, mean: Tensor, variance: Tensor, some: Tensor) -> None:
         """Blend a statistic in where there is one; some: bool[], left on the device, so that nothing waits for it."""
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
         momentum = 0.1 if self.momentum is None else self.momentum
         weight = torch.where(some, momentum, 0.0)
         self.running_mean.lerp_(mean, weight)
@@ -81,8 +78,6 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
 
     def _scaled(self, value: Tensor) -> Tensor:
         """The affine part and the running statistic alone; keeps the gradients of weight and bias defined (zero)."""
-        assert self.running_mean is not None
-        assert self.running_var is not None
         scale = torch.rsqrt(self.running_var + self.eps) * self.weight
         shift = self.bias - self.running_mean * scale
         return value * scale[:, None, None] + shift[:, None, None]

@@ -1,6 +1,8 @@
-"""Boxes against reference boxes: the deltas that Faster R-CNN regresses, and the anchors it regresses from.
+"""Boxes against reference boxes, as Faster R-CNN needs them.
 
-Which anchors and RoIs train a head: IoU matching and a balanced random sample, drawn from a generator per image.
+- `encode` and `decode`: the deltas that are regressed, and `cell_anchors` and `grid_anchors`, from which they are.
+- `match` and `sample`: which anchors and RoIs train a head, by IoU and a balanced random sample, drawn from a generator
+  per image.
 """
 
 import math

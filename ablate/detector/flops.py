@@ -15,9 +15,10 @@ Modules are counted as they are, by hooks on one forward pass, which costs nothi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -94,11 +95,11 @@ def _layer_cost(layer: nn.Module, inputs: Tensor, output: Tensor) -> Cost | None
         case nn.Linear():
             return Cost(macs=output.numel() * layer.in_features, activations=output.numel())
         case nn.ConvTranspose2d():  # every input value meets one kernel of the outputs
-            kernel = layer.kernel_size[0] * layer.kernel_size[1]
-            return Cost(macs=inputs.numel() * layer.out_channels // layer.groups * kernel, activations=output.numel())
+            meetings = inputs.numel() * layer.out_channels // layer.groups
+            return Cost(macs=meetings * math.prod(layer.kernel_size), activations=output.numel())
         case nn.Conv2d():
-            kernel = layer.kernel_size[0] * layer.kernel_size[1]
-            return Cost(macs=output.numel() * layer.in_channels // layer.groups * kernel, activations=output.numel())
+            meetings = output.numel() * layer.in_channels // layer.groups
+            return Cost(macs=meetings * math.prod(layer.kernel_size), activations=output.numel())
     return None
 
 
@@ -109,17 +110,14 @@ def counting(module: nn.Module) -> Iterator[dict[str, Cost]]:
 
     counts: dict[str, Cost] = {}
 
-    def hook(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
-        def add(layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-            cost = _layer_cost(layer, inputs[0], output)
-            if cost is not None:
-                counts[name] = counts.get(name, Cost()) + cost
-
-        return add
+    def add(name: str, layer: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        cost = _layer_cost(layer, inputs[0], output)
+        if cost is not None:
+            counts[name] = counts.get(name, Cost()) + cost
 
     inside = {id(part) for layer in module.modules() if isinstance(layer, Attention) for part in layer.children()}
     handles = [
-        layer.register_forward_hook(hook(name))
+        layer.register_forward_hook(partial(add, name))
         for name, layer in module.named_modules()
         if id(layer) not in inside  # attention is counted as a whole
     ]

@@ -1,6 +1,6 @@
 """From the last weights to COCO results: boxes and masks in the pixels of the original images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Subset
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from ablate.config.schema import Evaluate
 from ablate.data.coco import EvalSample, EvaluationSet
@@ -19,7 +19,7 @@ from ablate.detector.batch_norm import share_statistics
 from ablate.detector.mask_rcnn import Detector
 from ablate.detector.roi_heads import Detections
 from ablate.train.distributed import Processes, outlive_a_polite_stop
-from ablate.train.logging import Say, progress
+from ablate.train.logging import progress
 from ablate.train.optim import Precision, autocast
 from analysis.exceptions import BadInput
 
@@ -28,46 +28,84 @@ Record = dict[str, Any]
 
 def predict(
     detector: Detector,
-    views: EvaluationSet,
+    images: EvaluationSet,
     *,
     settings: Evaluate,
     precision: Precision,
     processes: Processes,
     workers: int,
-    say: Say | None = None,
+    show_progress: bool = True,
 ) -> list[Record]:
-    """COCO results of all images, in the order of the data set; the first process gets all, the others none.
+    """COCO results of all images, as `predict_all` gives them.
 
     Args:
         detector: on the device of the processes.
-        views: the validation images.
+        images: the validation images.
         settings: threshold, NMS and cap.
         precision: of the forward pass, the one it was trained in.
         processes: that share the images among them.
         workers: processes that load images for each of them.
-        say: takes progress lines where there is no terminal for a bar; None shows neither.
+        show_progress: by a bar or lines.
     """
-    own = range(processes.rank, len(views), processes.count)
-    loader: DataLoader[EvalSample] = DataLoader(
-        Subset(views, own),
-        batch_size=None,
-        num_workers=workers,
-        pin_memory=processes.device.type == "cuda",
-        worker_init_fn=outlive_a_polite_stop,
-    )
+    device = processes.device
+
+    def detect(sample: EvalSample) -> list[Record]:
+        size = torch.tensor([sample.crop.kept], device=device)
+        with autocast(precision, device):
+            (found,) = detector.predict(sample.image[None].to(device, non_blocking=True), size, settings)
+        return list(_in_coco_format(sample, found, images.truth.category_id))
+
     if processes.count > 1:
         share_statistics(detector)
-    was_training = detector.training
-    detector.eval()
+    return predict_all(
+        detector, images, detect, processes, workers, pin_memory=device.type == "cuda", show_progress=show_progress
+    )
+
+
+def predict_all(
+    model: nn.Module,
+    images: Dataset[Any],
+    detect: Callable[[Any], list[Record]],
+    processes: Processes,
+    workers: int,
+    *,
+    pin_memory: bool = False,
+    show_progress: bool = True,
+) -> list[Record]:
+    """COCO results of all images, in the order of the data set; the first process gets all, the others none.
+
+    Args:
+        model: is in evaluation mode meanwhile.
+        images: that the processes share among them.
+        detect: the results of one of them.
+        processes: all of which must call this.
+        workers: processes that load images for each of them.
+        pin_memory: of loaded images.
+        show_progress: by a bar or lines, in the first process.
+
+    Raises:
+        BadInput: an image cannot be used.
+    """
+    own = range(processes.rank, len(images), processes.count)  # type: ignore[arg-type]
+    loader: DataLoader[Any] = DataLoader(
+        Subset(images, own),
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        worker_init_fn=outlive_a_polite_stop,
+    )
+    was_training = model.training
+    model.eval()
     try:
-        found = []
-        with progress("predicting", "image", len(own), say) as advance:
-            for place, view in zip(own, loader, strict=True):
-                found.append((place, _records(detector, view, views, settings, precision, processes)))
+        with progress("predicting", "image", len(own), shown=show_progress and processes.first) as advance:
+            found = []
+            for place, sample in zip(own, loader, strict=True):
+                found.append((place, detect(sample)))
                 advance()
     except BadInput as error:
         raise worker_error(error) from None
-    detector.train(was_training)
+    finally:
+        model.train(was_training)
     if processes.count > 1:
         gathered: list[list[tuple[int, list[Record]]]] | None = [[]] * processes.count if processes.first else None
         dist.gather_object(found, gathered)
@@ -75,42 +113,22 @@ def predict(
     return [record for _, records in sorted(found, key=lambda entry: entry[0]) for record in records]
 
 
-def _records(
-    detector: Detector,
-    view: EvalSample,
-    views: EvaluationSet,
-    settings: Evaluate,
-    precision: Precision,
-    processes: Processes,
-) -> list[Record]:
-    device = processes.device
-    size = torch.tensor([view.crop.kept], device=device)
-    with autocast(precision, device):
-        (found,) = detector.predict(view.image[None].to(device, non_blocking=True), size, settings)
-    boxes = restore_boxes(found.boxes.double().cpu().numpy(), view.crop)
+def _in_coco_format(sample: EvalSample, found: Detections, category_ids: Sequence[int]) -> Iterator[Record]:
+    """Detections in the pixels of the original image; those of no width or height are left out."""
+    boxes = restore_boxes(found.boxes.double().cpu().numpy(), sample.crop)
     seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    return list(_in_coco_format(view, found, boxes, np.flatnonzero(seen), views.truth.category_id))
-
-
-def _in_coco_format(
-    view: EvalSample,
-    found: Detections,
-    boxes: NDArray[np.float64],
-    rows: NDArray[np.int64],
-    category_ids: Sequence[int],
-) -> Iterator[Record]:
     scores, labels = found.scores.tolist(), found.labels.tolist()
     masks = None if found.masks is None else found.masks.cpu()
-    for row in rows.tolist():
+    for row in np.flatnonzero(seen).tolist():
         left, top, right, bottom = boxes[row].tolist()
         record: Record = {
-            "image_id": view.image_id,
+            "image_id": sample.image_id,
             "category_id": category_ids[labels[row]],
             "bbox": [left, top, right - left, bottom - top],
             "score": scores[row],
         }
         if masks is not None:
-            record["segmentation"] = encode_mask(paste_mask(masks[row], boxes[row], view.crop.original))
+            record["segmentation"] = encode_mask(paste_mask(masks[row], boxes[row], sample.crop.original))
         yield record
 
 

@@ -1,4 +1,4 @@
-"""What a run of a study starts from, where that is pre-trained in the house: found, named and loaded."""
+"""The weights that a run starts from, a file or a pre-training on one's own images: found, named and loaded."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from torch import nn
 
 from ablate.config.identity import pretraining_identity
 from ablate.config.schema import Init, Pretrain, Pretraining, RunConfig, epoch_of, pretraining_of
+from ablate.config.yaml import with_changes
 from ablate.data.images import find_images, is_available
 from ablate.runs.folder import PretrainingFolder, Workspace
 from ablate.train.optim import resolve
@@ -25,13 +26,11 @@ def resolved(pretraining: Pretraining, device: str) -> Pretraining:
 
 def with_precision(config: RunConfig, device: torch.device) -> RunConfig:
     """A run whose precision, and that of its pre-training, is no longer `auto`."""
-    precision = resolve(config.train.precision, device)
-    config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, precision=precision))
+    changes = {"train.precision": resolve(config.train.precision, device)}
     recipe = config.init.pretraining
-    if not isinstance(recipe, Pretrain):
-        return config
-    recipe = msgspec.structs.replace(recipe, precision=resolve(recipe.precision, device))
-    return msgspec.structs.replace(config, init=msgspec.structs.replace(config.init, pretraining=recipe))
+    if isinstance(recipe, Pretrain):
+        changes["init.pretraining.precision"] = resolve(recipe.precision, device)
+    return with_changes(config, changes)
 
 
 def initial_digest(config: RunConfig, workspace: Workspace, *, write: bool = True) -> str:

@@ -1,6 +1,6 @@
 """Mask R-CNN as the paper changes it: backbone, pyramid, region proposals and RoI heads in one module.
 
-ResNet-50 and ResNet-101, torchvision's, as a backbone of four maps.
+`build_detector` makes it from a config; the backbone is a plain ViT, or torchvision's ResNet-50 or ResNet-101.
 """
 
 from collections.abc import Sequence

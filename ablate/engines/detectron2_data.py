@@ -7,15 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from ablate.data.coco import JITTER, Key
-from ablate.data.loader import worker_error
 from ablate.detector.inference import Record
-from ablate.train.distributed import Processes, derived, outlive_a_polite_stop
-from ablate.train.logging import Say, progress
+from ablate.train.distributed import derived
 from analysis.exceptions import BadInput
 
 
@@ -44,14 +41,14 @@ class TrainingImages(Dataset[Any]):
 
 
 class TestImages(Dataset[Any]):
-    """The validation images of a LazyConfig, or every n-th of them."""
+    """The validation images of a LazyConfig, in their order."""
 
     __test__ = False  # no test of pytest
 
-    def __init__(self, cfg: Any, first: int = 0, step: int = 1) -> None:
+    def __init__(self, cfg: Any) -> None:
         from detectron2.config import instantiate
 
-        self.records: list[dict[str, Any]] = instantiate(cfg.dataloader.test.dataset)[first::step]
+        self.records: list[dict[str, Any]] = instantiate(cfg.dataloader.test.dataset)
         self.mapper = instantiate(cfg.dataloader.test.mapper)
 
     def __len__(self) -> int:
@@ -93,42 +90,6 @@ class Inputs(list[dict[str, Any]]):
     def to(self, _: torch.device) -> "Inputs":
         """The batch."""
         return self
-
-
-def predict(model: nn.Module, cfg: Any, processes: Processes, workers: int, say: Say | None = None) -> list[Record]:
-    """COCO results of all validation images, by image id; the first process gets all, the others none.
-
-    In 32-bit precision, as detectron2's tools do.
-
-    Args:
-        model: on the device of the processes.
-        cfg: its loaded LazyConfig.
-        processes: that share the images among them.
-        workers: processes that load images for each of them.
-        say: takes progress lines where there is no terminal for a bar; None shows neither.
-    """
-    images = TestImages(cfg, processes.rank, processes.count)
-    category = categories(cfg)
-    loader: DataLoader[dict[str, Any]] = DataLoader(
-        images, batch_size=None, num_workers=workers, worker_init_fn=outlive_a_polite_stop
-    )
-    was_training = model.training
-    model.eval()
-    try:
-        found = []
-        with progress("predicting", "image", len(images), say) as advance:
-            for row, inputs in enumerate(loader):
-                found.append((processes.rank + processes.count * row, results(model, inputs, category)))
-                advance()
-    except BadInput as error:
-        raise worker_error(error) from None
-    finally:
-        model.train(was_training)
-    if processes.count > 1:
-        gathered: list[list[tuple[int, list[Record]]]] | None = [[]] * processes.count if processes.first else None
-        dist.gather_object(found, gathered)
-        found = [entry for part in gathered or () for entry in part]
-    return [record for _, records in sorted(found, key=lambda entry: entry[0]) for record in records]
 
 
 def categories(cfg: Any) -> dict[int, int]:

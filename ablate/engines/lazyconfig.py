@@ -2,9 +2,8 @@
 
 The file needs detectron2 and ``ablate.models`` alone, builds on ``model_zoo``'s ``common/`` configs, and runs under
 detectron2's own ``tools/lazyconfig_train_net.py``. The detectron2 engine trains from the very same file. Where the two
-frameworks mean different things by a number, the text says what detectron2 does with it.
-
-What a config for another framework must know of the data beside the run's config.
+frameworks mean different things by a number, the text says what detectron2 does with it. What the file must know of the
+data beside the config are its `Facts`.
 """
 
 import hashlib
@@ -19,6 +18,8 @@ import numpy as np
 from ablate.config.schema import Coco, Init, ResNet, RunConfig, Shapes, ViT
 from ablate.data.coco import usable
 from ablate.data.sources import Files, locate
+from ablate.detector.mask_rcnn import BOX_CONVS, MASK_CONVS, RPN_CONVS
+from ablate.detector.mask_rcnn import ResNet as ResNetModule
 from ablate.engines.lazyconfig_native import NATIVE_IMPORTS, NATIVE_MODULES, native_backbone
 from ablate.runs.folder import Workspace
 from analysis import GroundTruth, read_ground_truth
@@ -89,10 +90,6 @@ def _files(source: Shapes | Coco, workspace: Workspace) -> Files:
     return locate(source, workspace)
 
 
-RESNET_STRIDES = (4, 8, 16, 32)
-BOX_CONVS, MASK_CONVS = 4, 4
-
-
 def lazyconfig_text(config: RunConfig, facts: Facts, name: str, *, native: bool = False, weights: str = "") -> str:
     """The file.
 
@@ -129,7 +126,7 @@ def level_strides(config: RunConfig) -> dict[str, int]:
     """Names of the pyramid's levels, fine to coarse, and their strides in pixels."""
     backbone = config.model.backbone
     if isinstance(backbone, ResNet):
-        strides: Sequence[int] = (*RESNET_STRIDES, 2 * RESNET_STRIDES[-1])
+        strides: Sequence[int] = (*ResNetModule.strides, 2 * ResNetModule.strides[-1])
     elif config.model.pyramid.type == "single_scale":
         return {"p4": backbone.patch_size}
     else:
@@ -331,6 +328,7 @@ def _detector(config: RunConfig, facts: Facts) -> str:
     paper = detector.head == "paper"
     norm = _norm(config, "naiveSyncBN_N") if paper else ""
     why = "  # torch's SyncBatchNorm takes no batch without RoIs" if "naive" in norm else ""
+    rpn_convs = [-1] * (RPN_CONVS if paper else 1)
     convs = [detector.box_conv_channels] * BOX_CONVS if paper else []
     mask_convs = [detector.mask_conv_channels] * (MASK_CONVS + 1)
     masks = (
@@ -354,7 +352,7 @@ model.pixel_std = [255 * value for value in {list(model.pixel_std)}]
 model.proposal_generator.in_features = {_py(list(levels))}
 model.proposal_generator.head.in_channels = {channels}
 model.proposal_generator.head.num_anchors = {len(sizes[0])} * {len(ratios)}  # sizes and aspect ratios of a level
-model.proposal_generator.head.conv_dims = {[-1, -1] if paper else [-1]}  # hidden convolutions, as wide as their input
+model.proposal_generator.head.conv_dims = {rpn_convs}  # hidden convolutions, as wide as their input
 model.proposal_generator.anchor_generator.sizes = {sizes}
 model.proposal_generator.anchor_generator.aspect_ratios = {ratios}
 model.proposal_generator.anchor_generator.strides = {list(levels.values())}

@@ -1,26 +1,29 @@
-"""What a config comes to before anything runs: parts, strides, cost, schedule, identities."""
-
-from typing import TYPE_CHECKING
+"""A config before anything runs: every field, parameters and cost of each part, levels, schedule, identities."""
 
 import msgspec
+import torch
+from rich.console import RenderableType
+from rich.syntax import Syntax
+from rich.table import Table as Grid
+from rich.text import Text
 
+from ablate.config.identity import evaluation_identity, training_identity
 from ablate.config.schema import RunConfig, Shapes
 from ablate.config.yaml import dump_config
-from ablate.detector.flops import decimals
+from ablate.data.shapes import CLASSES, REVISION
+from ablate.data.sources import locate
+from ablate.detector.flops import Cost, decimals, detector_costs, total
+from ablate.detector.init_weights import initial_digest, with_precision
+from ablate.detector.mask_rcnn import build_detector
+from ablate.detector.training import training_set
 from ablate.runs.folder import Workspace
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from ablate.train.distributed import device_of
+from ablate.weights.convert import check_weights
+from analysis import read_ground_truth
+from analysis.exceptions import BadInput
+from analysis.render.table import Cell, Column, Table
 
 CLASSES_WITHOUT_DATA = 80  # COCO's
-
-
-class Part(msgspec.Struct, frozen=True):
-    """One part of the detector, for one image at inference."""
-
-    parameters: int
-    macs: int  # multiply-adds
-    activations: int  # elements
 
 
 class Level(msgspec.Struct, frozen=True):
@@ -42,8 +45,8 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
 
     config: RunConfig
     classes: int
-    parts: dict[str, Part]
-    total: Part
+    parts: dict[str, Cost]  # of the detector, for one image at inference
+    total: Cost
     levels: dict[str, Level]
     iterations: int | None  # none: epochs of a data set that is not here
     identities: Identities | None  # none: the data is not here
@@ -61,27 +64,18 @@ def describe(config: RunConfig, workspace: Workspace, device: str = "auto") -> D
     Raises:
         BadInput: the data or the weights cannot be used, or the device or precision is not there.
     """
-    import torch
-
-    from ablate.detector.flops import detector_costs, total
-    from ablate.detector.init_weights import with_precision
-    from ablate.detector.mask_rcnn import build_detector
-    from ablate.train.distributed import device_of
-    from ablate.weights.convert import check_weights
-
     config = with_precision(config, device_of(device))
     check_weights(config)
     data = _read_data(config, workspace)
     with torch.device("meta"):
         detector = build_detector(config.model, data.classes)
     costs = detector_costs(detector, config.model.backbone.image_size)
-    whole = total(costs.values())
     iterations = config.train.iterations if isinstance(config.train.iterations, int) else None
     return Description(
         config=config,
         classes=data.classes,
-        parts={name: Part(cost.parameters, cost.macs, cost.activations) for name, cost in costs.items()},
-        total=Part(whole.parameters, whole.macs, whole.activations),
+        parts=costs,
+        total=total(costs.values()),
         levels={name: Level(stride, detector.pyramid.channels) for name, stride in detector.pyramid.strides.items()},
         iterations=data.iterations if iterations is None else iterations,
         identities=data.identities,
@@ -97,14 +91,6 @@ class _Data(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _read_data(config: RunConfig, workspace: Workspace) -> _Data:
-    from ablate.config.identity import evaluation_identity, training_identity
-    from ablate.data.shapes import CLASSES, REVISION
-    from ablate.data.sources import locate
-    from ablate.detector.init_weights import initial_digest
-    from ablate.detector.training import training_set
-    from analysis import read_ground_truth
-    from analysis.exceptions import BadInput
-
     sources = (config.data.train, config.data.validation)
     made = (workspace.root / "results" / "data" / f"shapes-{REVISION}").exists()
     if any(isinstance(source, Shapes) for source in sources) and not made:
@@ -130,27 +116,19 @@ def _read_data(config: RunConfig, workspace: Workspace) -> _Data:
     )
 
 
-def description_screen(description: Description) -> "list[RenderableType]":
+def description_screen(description: Description) -> list[RenderableType]:
     """What `describe` shows."""
-    from rich.syntax import Syntax
-    from rich.table import Table
-    from rich.text import Text
-
-    parts = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    parts.add_column("part")
-    for name in ("parameters M", "GMAC", "activations M"):
-        parts.add_column(name, justify="right")
     whole = description.total
-    scales = [(whole.parameters, 1e6), (whole.macs, 1e9), (whole.activations, 1e6)]
-    digits = [decimals([count / scale], 2) for count, scale in scales]
-    for name, part in [*description.parts.items(), ("in all", description.total)]:
-        style = "bold" if name == "in all" else ""
-        millions = part.parameters / 1e6, part.macs / 1e9, part.activations / 1e6
-        figures = [f"{number:,.{places}f}" for number, places in zip(millions, digits, strict=True)]
-        parts.add_row(name, *figures, style=style)
+    columns = [
+        Column(name, precision=decimals([value], 2))
+        for name, value in zip(("parameters M", "GMAC", "activations M"), _in_units(whole), strict=True)
+    ]
+    rows = [(name, *_in_units(part)) for name, part in description.parts.items()]
+    last = tuple(Cell(value, bold=True) for value in ("in all", *_in_units(whole)))
+    parts = Table("", (Column("part", kind="text"), *columns), (*rows, last))
     levels = ", ".join(f"{name} stride {level.stride}" for name, level in description.levels.items())
     channels = next(iter(description.levels.values())).channels
-    facts = Table.grid(padding=(0, 2))
+    facts = Grid.grid(padding=(0, 2))
     facts.add_row(Text("levels", style="bold"), f"{levels}; {channels} channels each")
     facts.add_row(Text("classes", style="bold"), str(description.classes))
     if description.iterations is not None:
@@ -170,3 +148,8 @@ def description_screen(description: Description) -> "list[RenderableType]":
         ),
         facts,
     ]
+
+
+def _in_units(cost: Cost) -> tuple[float, float, float]:
+    """Millions of parameters, GMAC, millions of activations."""
+    return cost.parameters / 1e6, cost.macs / 1e9, cost.activations / 1e6

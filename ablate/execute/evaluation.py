@@ -1,14 +1,17 @@
-"""What the predictions of a run are worth: COCO's metrics and the six errors, of boxes and masks, in one file."""
+"""The evaluation of a run's predictions: COCO's metrics and the six types of error, of boxes and masks, in one file."""
 
+import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from ablate.data.sources import locate
 from ablate.runs.folder import SCHEMA, RunFolder, read_json, write_json
+from analysis import GroundTruth, break_down, coco_metrics, read_detections, read_ground_truth
 
 IOU = 0.5
+Record = dict[str, Any]
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,15 +39,11 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
 
 def evaluate(folder: RunFolder) -> Evaluation:
     """Analyse `predictions.json` and write `evaluation.json`."""
-    from analysis import read_detections, read_ground_truth
-
     config = folder.read_config()
     truth = read_ground_truth(locate(config.data.validation, folder.workspace).annotations)
     found = read_detections(folder.predictions, truth)
 
     def measure(iou_type: Literal["bbox", "segm"]) -> Measured:
-        from analysis import break_down, coco_metrics
-
         errors = break_down(truth, found, iou=IOU, iou_type=iou_type)
         return Measured(
             metrics=coco_metrics(truth, found, iou_type=iou_type),
@@ -66,6 +65,20 @@ def evaluate(folder: RunFolder) -> Evaluation:
     )
     write_json(folder.evaluation, evaluation)
     return evaluation
+
+
+def box_ap(records: list[Record], truth: GroundTruth) -> dict[str, float]:
+    """AP and AP50 of boxes, in points, for the curves.
+
+    Args:
+        records: COCO results.
+        truth: of the validation images.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "predictions.json"
+        path.write_bytes(msgspec.json.encode(records))
+        metrics = coco_metrics(truth, read_detections(path, truth))
+    return {f"box_{name}": metrics[name] for name in ("AP", "AP50")}
 
 
 def read_evaluation(path: Path) -> Evaluation:

@@ -2,11 +2,18 @@
 
 from collections.abc import Sequence
 
+import msgspec
+import torch
+
 from ablate.config.identity import pretraining_identity
 from ablate.config.schema import Pretraining, RunConfig, epoch_of, pretraining_of
-from ablate.execute.run import Executed, Work, carry_through, execute, is_done
+from ablate.data.images import find_images
+from ablate.detector.init_weights import resolved
+from ablate.execute.run import Executed, execute, locked, recorded
 from ablate.runs.folder import PretrainingFolder, RunFolder, Workspace, pretraining_name
 from ablate.runs.manifest import make_manifest
+from ablate.train.distributed import WEIGHTS, Processes, derived, joined
+from ablate.train.mae import Pretrainer, build_autoencoder, picture_set
 from ablate.train.outcome import RunFailed, RuntimeOptions
 from analysis.exceptions import BadInput
 
@@ -17,7 +24,7 @@ def pretrain(
     runtime: RuntimeOptions,
     *,
     keep: Sequence[int] = (),
-    accumulate: int = 1,
+    grad_accum_steps: int = 1,
     name: str = "",
     again: bool = True,
 ) -> Executed[PretrainingFolder]:
@@ -30,7 +37,7 @@ def pretrain(
         workspace: above `results/`.
         runtime: what changes no result.
         keep: epochs after which the weights are kept; the last one always is.
-        accumulate: forward passes of a process before each optimizer step.
+        grad_accum_steps: forward passes of a process before each optimizer step.
         name: of the folder, where a study has planned it.
         again: also where it failed, diverged or ran out of memory before.
 
@@ -44,26 +51,22 @@ def pretrain(
     beyond = [epoch for epoch in keep if not 0 < epoch <= recipe.epochs]
     if beyond:
         raise BadInput(f"epoch {beyond[0]} cannot be kept: the schedule has {recipe.epochs:g} epochs")
-    if recipe.batch_size % accumulate:
-        raise BadInput(f"{accumulate} forward passes cannot share batches of {recipe.batch_size} images evenly")
-
-    def share(folder: PretrainingFolder, runtime: RuntimeOptions) -> None:
-        _train(folder, runtime, keep, accumulate)
-
-    executed = carry_through(
-        lambda device: prepare(pretraining, workspace, device, name),
-        Work(_nothing, share, _nothing),
-        runtime,
-        lambda folder: is_done(folder, again),
-    )
-    folder = executed.folder
+    if recipe.batch_size % grad_accum_steps:
+        raise BadInput(f"{grad_accum_steps} forward passes cannot share batches of {recipe.batch_size} images evenly")
+    with joined(runtime.device) as processes:
+        with processes.first_before_others():
+            folder = prepare_pretraining(pretraining, workspace, processes.device.type, name)
+        with locked(folder, processes, again) as unfinished:
+            if unfinished:
+                with recorded(folder, processes):
+                    _run_stages(folder, processes, runtime, keep, grad_accum_steps)
     status = folder.read_status()
     missing = [epoch for epoch in keep if not folder.weights_after(epoch).exists()]
     if missing and status is not None and status.state == "finished":
         raise BadInput(
             f"{folder.path}: is finished, and epoch {missing[0]} was not kept; move the folder away to pre-train again"
         )
-    return executed
+    return Executed(folder, processes.first)
 
 
 def pretrain_first(config: RunConfig, workspace: Workspace, runtime: RuntimeOptions) -> None:
@@ -72,8 +75,6 @@ def pretrain_first(config: RunConfig, workspace: Workspace, runtime: RuntimeOpti
     Raises:
         RunFailed: it came to no result.
     """
-    from ablate.train.distributed import joined
-
     with joined(runtime.device) as processes:
         executed = pretrain(pretraining_of(config), workspace, runtime, keep=(epoch_of(config.init),))
         processes.wait()  # for the first one's last word
@@ -88,15 +89,15 @@ def execute_from_the_start(config: RunConfig, workspace: Workspace, runtime: Run
     Raises:
         RunFailed: the pre-training came to no result; and whatever `execute` raises.
     """
-    from ablate.train.distributed import joined
-
     with joined(runtime.device):  # the processes of torchrun meet once for both
         if config.init.pretraining != "none":
             pretrain_first(config, workspace, runtime)
         return execute(config, workspace, runtime)
 
 
-def prepare(pretraining: Pretraining, workspace: Workspace, device: str, name: str = "") -> PretrainingFolder:
+def prepare_pretraining(
+    pretraining: Pretraining, workspace: Workspace, device: str, name: str = ""
+) -> PretrainingFolder:
     """The folder of a pre-training, with its config and manifest; where it is already, nothing changes.
 
     Args:
@@ -108,9 +109,6 @@ def prepare(pretraining: Pretraining, workspace: Workspace, device: str, name: s
     Raises:
         BadInput: images that cannot be found, or others than were planned with.
     """
-    from ablate.data.images import find_images
-    from ablate.detector.init_weights import resolved
-
     pretraining = resolved(pretraining, device)
     images = find_images(pretraining.pretrain.images, workspace)
     identity = pretraining_identity(pretraining, images.digest)
@@ -131,34 +129,32 @@ def prepare(pretraining: Pretraining, workspace: Workspace, device: str, name: s
     return folder
 
 
-def _train(folder: PretrainingFolder, runtime: RuntimeOptions, keep: Sequence[int], accumulate: int) -> None:
-    import msgspec
-    import torch
-
-    from ablate.train.distributed import WEIGHTS, derived, joined
-    from ablate.train.mae import Pretrainer, build_autoencoder, picture_set
-
+def _run_stages(
+    folder: PretrainingFolder, processes: Processes, runtime: RuntimeOptions, keep: Sequence[int], grad_accum_steps: int
+) -> None:
+    """The stages of a pre-training, each by all processes; the first of them writes."""
+    # Config and data
     pretraining = folder.read_pretraining()
-    settings = pretraining.pretrain
-    with joined(runtime.device) as processes:
-        torch.manual_seed(derived(settings.seed, WEIGHTS))
-        autoencoder = build_autoencoder(pretraining)
-        trained = Pretrainer(
-            pretraining,
-            autoencoder,
-            picture_set(pretraining, folder.workspace),
-            folder,
-            processes,
-            runtime,
-            keep=keep,
-            accumulate=accumulate,
-        ).train()
-        if processes.first:
-            folder.append_event("trained", **msgspec.to_builtins(trained))
-            # The last weights are written with the last step; a folder that lost them has nothing to offer.
-            if not folder.weights_after(round(settings.epochs)).exists():
-                raise BadInput(f"{folder.weights}: the last weights are gone; delete the folder to pre-train again")
+    data = picture_set(pretraining, folder.workspace)
 
+    # Model, with random weights
+    torch.manual_seed(derived(pretraining.pretrain.seed, WEIGHTS))
+    autoencoder = build_autoencoder(pretraining)
 
-def _nothing(_: PretrainingFolder) -> None:
-    """Do nothing."""
+    # Train
+    trainer = Pretrainer(
+        pretraining,
+        autoencoder,
+        data,
+        folder,
+        processes,
+        runtime,
+        keep=keep,
+        grad_accum_steps=grad_accum_steps,
+    )
+    stats = trainer.train()
+    if processes.first:
+        folder.append_event("trained", **msgspec.to_builtins(stats))
+        # The last weights are written with the last step; a folder that lost them has nothing to offer.
+        if not folder.weights_after(round(pretraining.pretrain.epochs)).exists():
+            raise BadInput(f"{folder.weights}: the last weights are gone; delete the folder to pre-train again")

@@ -1,24 +1,45 @@
-"""One run from its config to its evaluation; the same call continues it after a kill, and reads it when it is done."""
+"""One run from its config to its evaluation; the same call continues it after a kill, and reads it when it is done.
 
+`execute` prepares and locks the folder, `run_stages` trains, predicts and analyses, and `recorded` turns how they end
+into the status of the folder. A pre-training goes the same way (`ablate.execute.pretraining`).
+"""
+
+import logging
 import os
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
+
+import msgspec
+import torch
+from torch import nn
 
 from ablate.config.identity import evaluation_identity, short_id, training_identity
-from ablate.config.schema import RunConfig
+from ablate.config.schema import Init, RunConfig
+from ablate.data.coco import check_masks
+from ablate.data.sources import locate
+from ablate.detector.init_weights import initial_digest, load_initial, with_precision
+from ablate.engines.base import read_data
 from ablate.engines.environment import need_detectron2
-from ablate.engines.registry import engine_of
-from ablate.execute.evaluation import evaluate
+from ablate.engines.registry import build_engine
+from ablate.execute.evaluation import box_ap, evaluate
 from ablate.runs.folder import FINAL, RunFolder, State, Status, Workspace, read_json
 from ablate.runs.lock import holding
 from ablate.runs.manifest import Manifest, make_manifest
+from ablate.train.distributed import WEIGHTS, Processes, derived, joined
+from ablate.train.memory import is_out_of_memory
 from ablate.train.outcome import Interrupted, RanOutOfMemory, RunFailed, RuntimeOptions
+from ablate.weights.convert import check_weights
+from ablate.weights.inspect import report_fields
+from analysis import read_ground_truth
 from analysis.exceptions import BadInput, DetablateError
 
+logger = logging.getLogger(__name__)
 F = TypeVar("F", bound=RunFolder)
+Phase = Literal["training", "predicting", "analysing"]
+FAILURES = ("out_of_memory", "failed", "diverged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +51,7 @@ class Executed(Generic[F]):
 
 
 def execute(
-    config: RunConfig, workspace: Workspace, runtime: RuntimeOptions, *, identity: str = "", again: bool = True
+    config: RunConfig, workspace: Workspace, runtime: RuntimeOptions, *, run_id: str = "", again: bool = True
 ) -> Executed[RunFolder]:
     """Prepare the folder of a run, and train, predict and analyse as far as that is not done yet.
 
@@ -41,7 +62,7 @@ def execute(
         config: of the run.
         workspace: above `results/`.
         runtime: what changes no result.
-        identity: the name that the folder must have, where a study has planned the run.
+        run_id: the name that the folder must have, where a study has planned the run.
         again: also where it failed, diverged or ran out of memory before.
 
     Raises:
@@ -52,98 +73,74 @@ def execute(
     """
     if config.engine == "detectron2":
         need_detectron2()
-    return carry_through(
-        lambda device: prepare(config, workspace, device, identity),
-        WORK,
-        runtime,
-        lambda folder: is_done(folder, again),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Work(Generic[F]):
-    """What is done in a folder: before training where nothing was saved, by all processes, and at last by the first."""
-
-    begin: Callable[[F], None]
-    share: Callable[[F, RuntimeOptions], None]
-    finish: Callable[[F], None]
-
-
-def carry_through(
-    prepare: Callable[[str], F], work: Work[F], runtime: RuntimeOptions, done: Callable[[F], bool]
-) -> Executed[F]:
-    """Prepare a folder, and do its work as far as that is not done yet; of many processes each its part.
-
-    Args:
-        prepare: from a device (cpu or cuda) to the folder.
-        work: what is done in it.
-        runtime: what changes no result.
-        done: whether nothing is left to do.
-
-    Raises:
-        BadInput: whatever `prepare` and the work refuse.
-        LockHeld: another process is at it.
-        RunFailed: diverged or interrupted; the status says so too.
-    """
-    from ablate.train.distributed import joined
-
-    with joined(runtime.device) as processes, ExitStack() as stack:
-        if not processes.first:
-            processes.wait()
-        folder = prepare(processes.device.type)
-        if processes.first:
-            if not done(folder):
-                stack.enter_context(holding(folder.path, str(folder.path)))
-                folder.sweep()
-                work.begin(folder)
-            processes.wait()
-        finished = done(folder)  # from here on only the holder changes it
-        processes.wait()
-        if not finished and processes.first:
-            _carry_out(folder, runtime, work, alone=processes.count == 1)
-        elif not finished:
-            _take_part(folder, runtime, work)
+    with joined(runtime.device) as processes:
+        with processes.first_before_others():
+            folder = prepare(config, workspace, processes.device.type, run_id)
+        with locked(folder, processes, again) as unfinished:
+            if unfinished:
+                if processes.first:
+                    _adopt_weights(folder)
+                processes.wait()
+                with recorded(folder, processes):
+                    run_stages(folder, processes, runtime)
         return Executed(folder, processes.first)
 
 
-def _train_and_predict(folder: RunFolder, runtime: RuntimeOptions) -> None:
-    engine_of(folder.read_config()).run(folder, runtime)
+def run_stages(folder: RunFolder, processes: Processes, runtime: RuntimeOptions) -> None:
+    """The stages of a run in its prepared folder, each by all processes; the first of them writes.
+
+    Raises:
+        BadInput: data, weights, checkpoints or settings that cannot be used.
+        RunFailed: training diverged, was interrupted or ran out of memory.
+    """
+    # Config and data
+    config = folder.read_config()
+    data = read_data(config, folder.workspace, processes)
+
+    # Model, with random weights
+    torch.manual_seed(derived(config.seed, WEIGHTS))
+    engine = build_engine(config, data, folder.path, processes)
+    if processes.first and engine.version:
+        folder.append_event(config.engine, **engine.version)
+
+    # Initial weights; later on they are in the checkpoint
+    if config.init != Init() and not folder.checkpoints_newest_first():
+        _load_initial_weights(engine.backbone, config, folder, processes)
+
+    # Train
+    workers = processes.workers(runtime.workers)
+
+    def validate() -> dict[str, float]:
+        return box_ap(engine.predict(workers, show_progress=False), data.validation_truth)
+
+    stats = engine.trainer(folder, runtime, validate).train()
+    if processes.first:
+        folder.append_event("trained", **msgspec.to_builtins(stats))
+        _write_status(folder, "running", phase="predicting")
+
+    # Predict
+    records = engine.predict(workers)
+    if processes.first:
+        folder.write_predictions(records)
+        folder.append_event("predicted", detections=len(records))
+
+        # Evaluate
+        _write_status(folder, "running", phase="analysing")
+        evaluate(folder)
 
 
-def _analyse(folder: RunFolder) -> None:
-    last = folder.read_status() or Status(state="prepared")
-    folder.write_status(
-        Status(state="running", phase="analysing", iteration=last.iteration, iterations=last.iterations)
-    )
-    evaluate(folder)
-
-
-def is_done(folder: RunFolder, again: bool) -> bool:
-    """Whether a run has come to a result, or to a failure that is not tried again."""
-    status = folder.read_status()
-    return status is not None and (status.state == "finished" if again else status.state in FINAL)
-
-
-def prepare(config: RunConfig, workspace: Workspace, device: str, identity: str = "") -> RunFolder:
+def prepare(config: RunConfig, workspace: Workspace, device: str, run_id: str = "") -> RunFolder:
     """The folder of a run, with its config and manifest; where it is already, nothing changes.
 
     Args:
         config: whose precision may still be `auto`.
         workspace: above `results/`.
         device: cpu or cuda; resolves the precision.
-        identity: the name that the folder must have; empty for whatever it comes to.
+        run_id: the name that the folder must have; empty for whatever it comes to.
 
     Raises:
         BadInput: config, data or weights that cannot be used, or others than were planned with.
     """
-    import torch
-
-    from ablate.data.coco import check_masks
-    from ablate.data.sources import locate
-    from ablate.detector.init_weights import initial_digest, with_precision
-    from ablate.weights.convert import check_weights
-    from analysis import read_ground_truth
-
     config = with_precision(config, torch.device(device))
     truths = [read_ground_truth(locate(s, workspace).annotations) for s in (config.data.train, config.data.validation)]
     if config.model.detector.masks:
@@ -153,9 +150,9 @@ def prepare(config: RunConfig, workspace: Workspace, device: str, identity: str 
     weights = initial_digest(config, workspace)
     training = training_identity(config, data[0], weights)
     evaluation = evaluation_identity(config, data[0], data[1], weights)
-    if identity and identity != short_id(evaluation):
+    if run_id and run_id != short_id(evaluation):
         raise BadInput(
-            f"run {identity}: its data, weights or this program changed since it was planned (it comes to "
+            f"run {run_id}: its data, weights or this program changed since it was planned (it comes to "
             f"{short_id(evaluation)} now); plan the study again under another --name"
         )
     folder = workspace.run(short_id(evaluation))
@@ -172,6 +169,34 @@ def prepare(config: RunConfig, workspace: Workspace, device: str, identity: str 
         ),
     )
     return folder
+
+
+@contextmanager
+def locked(folder: RunFolder, processes: Processes, again: bool) -> Iterator[bool]:
+    """Lock a folder where anything is left to do in it -> whether there is; the same answer in all processes.
+
+    Args:
+        folder: of a run or a pre-training; the first process holds its lock.
+        processes: all of which must call this.
+        again: see `is_done`.
+
+    Raises:
+        LockHeld: another process is at it.
+    """
+    with ExitStack() as lock:
+        if processes.first and not is_done(folder, again):
+            lock.enter_context(holding(folder.path, str(folder.path)))
+            folder.sweep()
+        processes.wait()
+        unfinished = not is_done(folder, again)  # from here on only the holder of the lock changes it
+        processes.wait()
+        yield unfinished
+
+
+def is_done(folder: RunFolder, again: bool) -> bool:
+    """Whether a run has come to a result, or, unless ``again``, to a failure; that is then not tried again."""
+    status = folder.read_status()
+    return status is not None and (status.state == "finished" if again else status.state in FINAL)
 
 
 def _adopt_weights(folder: RunFolder) -> None:
@@ -196,74 +221,105 @@ def _adopt_weights(folder: RunFolder) -> None:
         folder.append_event("weights taken over", source=str(newest))
 
 
-WORK = Work(_adopt_weights, _train_and_predict, _analyse)
+def _load_initial_weights(backbone: nn.Module, config: RunConfig, folder: RunFolder, processes: Processes) -> None:
+    """Load the pre-trained weights that the run was named after, and write down what became of them."""
+    planned = read_json(folder.manifest, Manifest).weights
+    report = load_initial(backbone, config, planned or "", folder.workspace)
+    if processes.first:
+        folder.append_event("weights loaded", **report_fields(report))
+        logger.info("starting from %s weights: %s", report.facts.family, report.facts.file)
+        for note in report.notes:
+            logger.info("careful: %s", note)
 
 
-def _tell(folder: RunFolder, began: float, state: State, message: str = "") -> None:
-    last = folder.read_status() or Status(state="prepared")
-    folder.write_status(Status(state=state, message=message, iteration=last.iteration, iterations=last.iterations))
-    folder.append_event(state, message=message, seconds=round(time.monotonic() - began, 1))
+@contextmanager
+def recorded(folder: RunFolder, processes: Processes) -> Iterator[None]:
+    """Keep the status of a folder while the stages inside go on, and write into it how they ended.
 
+    Running out of memory is a result: alone, nothing is raised. A full disk is the machine's trouble and not the run's:
+    the run is interrupted and may go on when there is space again.
 
-def _take_part(folder: F, runtime: RuntimeOptions, work: Work[F]) -> None:
-    """What a process but the first does; it records only what the first cannot know: what went wrong here alone."""
+    The first process writes. Another one writes only what the first cannot know, which is what went wrong there alone;
+    and the first, which then loses the connection to it, leaves that as it is.
+
+    Args:
+        folder: of a run or a pre-training.
+        processes: that share the work.
+
+    Raises:
+        RunFailed: diverged or interrupted; out of memory, where there are other processes to be ended too.
+    """
     began = time.monotonic()
-    try:
-        work.share(folder, runtime)
-    except RanOutOfMemory as error:
-        _tell(folder, began, "out_of_memory", str(error))
-        raise RunFailed(str(error)) from None  # so that torchrun ends the others, which wait for this one
-    except RunFailed:
-        raise  # diverged or interrupted, in all processes at once
-    except DetablateError as error:
-        _tell(folder, began, "failed", str(error))
-        raise
 
-
-def _carry_out(folder: F, runtime: RuntimeOptions, work: Work[F], *, alone: bool) -> None:
-    began = time.monotonic()
-
-    def tell(state: State, message: str = "") -> None:
-        _tell(folder, began, state, message)
+    def record(state: State, reason: object, *, by_any: bool = False) -> None:
+        if processes.first or by_any:
+            with suppress(OSError):
+                if state != "failed" or (folder.read_status() or before).state not in FAILURES:
+                    _record(folder, began, state, str(reason))
 
     before = folder.read_status() or Status(state="prepared")
     try:
-        folder.write_status(
-            Status(state="running", phase="training", iteration=before.iteration, iterations=before.iterations)
-        )
-        folder.append_event("started")
-        if before.iteration and not folder.checkpoints_newest_first():
-            lost = f"its checkpoints are gone (it had come to iteration {before.iteration}); training from the start"
-            folder.append_event("warning", message=lost)
-            runtime.say(f"warning: {folder.path}: {lost}")
-        work.share(folder, runtime)
-        work.finish(folder)
+        with _named_failures(folder):
+            if processes.first:
+                _record_start(folder, before)
+            yield
     except RanOutOfMemory as error:
-        tell("out_of_memory", str(error))
-        if not alone:
+        record("out_of_memory", error, by_any=True)
+        if processes.count > 1:
             raise RunFailed(str(error)) from None  # so that torchrun ends the others, which wait for this one
     except Interrupted as error:
-        tell("interrupted", str(error))
+        record("interrupted", error)
+        raise
+    except KeyboardInterrupt:
+        record("interrupted", "stopped by SIGINT; the same command continues")
         raise
     except RunFailed as error:
-        tell("diverged", str(error))
+        record("diverged", error)
         raise
-    except OSError as error:
-        # The machine's trouble, not the run's: it may go on when there is space again.
-        message = (
-            f"{error.filename or folder.path}: {error.strerror or error}; what was saved is not lost: put that right, "
-            "and the same command continues"
-        )
-        with suppress(OSError):
-            tell("interrupted", message)
-        raise Interrupted(message) from error
-    except KeyboardInterrupt:
-        tell("interrupted", "stopped by SIGINT; the same command continues")
+    except DetablateError as error:
+        record("failed", error, by_any=True)
         raise
     except BaseException as error:
-        if (folder.read_status() or before).state not in ("out_of_memory", "failed", "diverged"):
-            # else the process that this one lost has said why
-            tell("failed", str(error) if isinstance(error, DetablateError) else f"{type(error).__name__}: {error}")
+        record("failed", f"{type(error).__name__}: {error}")
         raise
     else:
-        tell("finished")
+        if processes.first:
+            _record(folder, began, "finished")
+
+
+@contextmanager
+def _named_failures(folder: RunFolder) -> Iterator[None]:
+    """Errors of the system and of PyTorch under the names that this package has for them."""
+    try:
+        yield
+    except OSError as error:
+        raise Interrupted(
+            f"{error.filename or folder.path}: {error.strerror or error}; what was saved is not lost: put that right, "
+            "and the same command continues"
+        ) from error
+    except RuntimeError as error:  # beside training, which names its own
+        if not is_out_of_memory(error):
+            raise
+        raise RanOutOfMemory(f"{folder.path}: {str(error).splitlines()[0]}") from None
+
+
+def _record_start(folder: RunFolder, before: Status) -> None:
+    _write_status(folder, "running", phase="training")
+    folder.append_event("started")
+    if before.iteration and not folder.checkpoints_newest_first():
+        lost = f"its checkpoints are gone (it had come to iteration {before.iteration}); training from the start"
+        folder.append_event("warning", message=lost)
+        logger.warning("%s: %s", folder.path, lost)
+
+
+def _record(folder: RunFolder, began: float, state: State, message: str = "") -> None:
+    _write_status(folder, state, message=message)
+    folder.append_event(state, message=message, seconds=round(time.monotonic() - began, 1))
+
+
+def _write_status(folder: RunFolder, state: State, *, phase: Phase | None = None, message: str = "") -> None:
+    """Replace the status, but for how far training is."""
+    last = folder.read_status() or Status(state="prepared")
+    folder.write_status(
+        Status(state=state, phase=phase, message=message, iteration=last.iteration, iterations=last.iterations)
+    )

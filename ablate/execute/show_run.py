@@ -1,45 +1,35 @@
 """What `ablate run` shows in the end: how a run went, what its predictions are worth, and where the AP went."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from ablate.execute.evaluation import Evaluation, Measured, read_evaluation
+from rich.console import RenderableType
+from rich.table import Table as Grid
+from rich.text import Text
+
+from ablate.execute.evaluation import Evaluation, read_evaluation
 from ablate.runs.folder import RunFolder, Status
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-    from rich.table import Table
+from analysis.render.table import Column, Row, Table
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 ERRORS = ("cls", "loc", "both", "dup", "bg", "miss", "fp", "fn")
 
 
-def run_screen(folder: RunFolder) -> "list[RenderableType]":
+def run_screen(folder: RunFolder) -> list[RenderableType]:
     """The summary of a run in whatever state it is."""
-    from rich.text import Text
-
     status = folder.read_status() or Status(state="prepared")
     parts: list[RenderableType] = [_facts(folder, status)]
     if status.state == "finished":
         evaluation = read_evaluation(folder.evaluation)
-        parts += [
-            Text(""),
-            _metrics_table(evaluation),
-            Text(""),
-            _errors_table(evaluation),
-            Text(_legend(evaluation), style="dim"),
-        ]
+        metrics, errors = _tables(evaluation)
+        parts += [Text(""), metrics, Text(""), errors, Text(_legend(evaluation), style="dim")]
         if folder.read_config().data.validation.__struct_config__.tag == "shapes":
             parts.append(Text("Synthetic data, n = 1: shows the tool, is no evidence about detectors.", style="dim"))
     return parts
 
 
-def _facts(folder: RunFolder, status: Status) -> "Table":
-    from rich.table import Table
-    from rich.text import Text
-
+def _facts(folder: RunFolder, status: Status) -> RenderableType:
     colour = {"finished": "green", "running": "cyan", "prepared": "cyan"}.get(status.state, "yellow")
-    grid = Table.grid(padding=(0, 2))
+    grid = Grid.grid(padding=(0, 2))
     grid.add_row(Text("run", style="bold"), str(folder.path))
     grid.add_row(Text("state", style="bold"), Text(status.state.replace("_", " "), style=colour))
     if status.message:
@@ -65,35 +55,20 @@ def _clock(seconds: float) -> str:
     return f"{hours} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s"
 
 
-def _rows(evaluation: Evaluation) -> Iterator[tuple[str, Measured]]:
-    yield "boxes", evaluation.box
-    if evaluation.mask is not None:
-        yield "masks", evaluation.mask
-
-
-def _metrics_table(evaluation: Evaluation) -> "Table":
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("")
-    for name in METRICS:
-        table.add_column(name, justify="right")
-    for name, measured in _rows(evaluation):
-        values = (measured.metrics[key] for key in METRICS)
-        table.add_row(name, *("-" if value < 0 else f"{value:.1f}" for value in values))
-    return table
-
-
-def _errors_table(evaluation: Evaluation) -> "Table":
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column(f"AP{evaluation.iou * 100:.0f} to gain")
-    for name in ERRORS:
-        table.add_column(name.upper() if name in ("fp", "fn") else name, justify="right")
-    for name, measured in _rows(evaluation):
-        table.add_row(name, *(f"{measured.delta_ap[key]:.1f}" for key in ERRORS))
-    return table
+def _tables(evaluation: Evaluation) -> tuple[Table, Table]:
+    """COCO's metrics, and the AP to gain by fixing each type of error alone."""
+    metrics: list[Row] = []
+    gains: list[Row] = []
+    for name, measured in (("boxes", evaluation.box), ("masks", evaluation.mask)):
+        if measured is not None:
+            metrics.append((name, *(None if (value := measured.metrics[key]) < 0 else value for key in METRICS)))
+            gains.append((name, *(measured.delta_ap[key] for key in ERRORS)))
+    errors = [Column(name.upper() if name in ("fp", "fn") else name, precision=1) for name in ERRORS]
+    gain = Column(f"AP{evaluation.iou * 100:.0f} to gain", kind="text")
+    return (
+        Table("", (Column("", kind="text"), *(Column(name, precision=1) for name in METRICS)), tuple(metrics)),
+        Table("", (gain, *errors), tuple(gains)),
+    )
 
 
 def _legend(evaluation: Evaluation) -> str:

@@ -1,9 +1,9 @@
 """The contract of a launcher: it starts `python -m ablate.launch.worker JOB` for the runs of a study that are not done.
 
-A worker takes the lease of its run folder, so however many launchers there are, a run is never carried out twice; and a
-launcher learns how a run went from the run folder, not from the worker. A worker stops politely when its launcher dies.
+A worker locks its run folder, so however many launchers there are, a run is never carried out twice; and a launcher
+learns how a run went from the run folder, not from the worker. A worker stops politely when its launcher dies.
 
-The devices of this machine, each of which one run at a time has for itself.
+Every device of this machine is locked too, so that one run at a time has it for itself, whoever starts it.
 """
 
 import os
@@ -18,7 +18,6 @@ from typing import Protocol
 
 import msgspec
 
-from ablate.engines.environment import package_environment
 from ablate.launch.status import RunStatus
 from ablate.runs.folder import Workspace
 from ablate.runs.lock import LockHeld, Owner, holding, owners
@@ -26,7 +25,9 @@ from ablate.studies.study import Study
 from analysis.exceptions import BadInput, DetablateError
 
 BUSY = 75  # exit code of a worker that did nothing, because another process is at the run or at the device
-LOG = "log.txt"  # of a run folder: what its workers said
+LOG = "log.txt"  # of a run folder: the output of its workers
+CPU = "cpu"
+PATIENCE_SECONDS = 1.0  # between two looks for a device that is free
 
 
 class SomeFailed(DetablateError):
@@ -41,23 +42,8 @@ class Stopped(DetablateError):
     exit_code = 130
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker is told, as one JSON argument."""
-
-    root: str  # absolute
-    study: str
-    run: str  # the name of its folder
-    again: bool = False  # also where it failed, diverged or ran out of memory before
-    launcher: Owner | None = None  # the worker stops when this process dies
-    slots: tuple[str, ...] = ()  # devices of this machine that the worker needs for itself
-    device: str = "auto"  # auto, cpu or cuda
-    loaders: int | None = None  # processes that load images
-    checkpoint_minutes: float = 10.0
-    python: str = ""  # the interpreter of the worker; empty: that of the launcher
-
-
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class LaunchOptions:
     """How a study is launched; nothing here changes a result.
 
     Attributes:
@@ -77,37 +63,47 @@ class Options:
     checkpoint_minutes: float = 10.0
 
 
+class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker is told, as one JSON argument."""
+
+    root: str  # absolute
+    study: str
+    run: str  # its name in the study: a run id, or pretraining/<id>
+    again: bool = False  # also where it failed, diverged or ran out of memory before
+    launcher: Owner | None = None  # the worker stops when this process dies
+    devices: tuple[str, ...] = ()  # of this machine, that the worker needs for itself
+    options: LaunchOptions = LaunchOptions()
+    python: str = ""  # the interpreter of the worker; empty: that of the launcher
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a launch ended.
 
     Attributes:
-        standings: of every run of the study.
+        statuses: of every run of the study.
         failed: sentences, one for each run that came to no result and is not blocked.
         stopped: who asked to stop: a signal's name, or a command; empty where all was done.
         at_once: asked twice, so that runs were killed before they could save what they had.
     """
 
-    standings: list[RunStatus]
+    statuses: list[RunStatus]
     failed: list[str]
     stopped: str
     at_once: bool = False
 
 
 class View(Protocol):
-    """Shows a launch to the person who waits."""
+    """Shows a launch to the person who waits; what stays on the screen goes through `logging`."""
 
-    def update(self, found: list[RunStatus], stopping: str) -> None:
-        """How every run stands now; ``stopping`` says who asked to stop."""
-
-    def say(self, line: str) -> None:
-        """One line that stays."""
+    def update(self, statuses: list[RunStatus], stopping: str) -> None:
+        """The status of every run now; ``stopping`` says who asked to stop."""
 
 
 class Launcher(Protocol):
     """Runs a study; one file each: this machine's processes, a cluster's queue."""
 
-    def launch(self, workspace: Workspace, study: Study, options: Options, view: View) -> Outcome:
+    def launch(self, workspace: Workspace, study: Study, options: LaunchOptions, view: View) -> Outcome:
         """Run what is not done, and return when nothing is left to do or somebody asked to stop.
 
         Raises:
@@ -115,40 +111,40 @@ class Launcher(Protocol):
         """
 
 
-def worker_command(job: Job, processes: int) -> list[str]:
+def worker_command(job: WorkerJob, processes: int) -> list[str]:
     """The command line of a worker."""
-    return module_command("ablate.launch.worker", msgspec.json.encode(job).decode(), processes, job.python)
+    return module_command("ablate.launch.worker", job, processes, job.python)
 
 
-def module_command(module: str, argument: str, processes: int, python: str = "") -> list[str]:
-    """The command line of one of our modules; torchrun's where several processes train together."""
+def module_command(module: str, argument: msgspec.Struct, processes: int, python: str = "") -> list[str]:
+    """The command line of one of our modules, with one JSON argument; torchrun's where several processes train."""
     runner = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    return [python or sys.executable, *runner, "-m", module, argument]
+    return [python or sys.executable, *runner, "-m", module, msgspec.json.encode(argument).decode()]
 
 
-def worker_environment() -> dict[str, str]:
-    """Our environment, in which Python finds this package and nothing of the current folder."""
-    return package_environment()
+def visible_devices(devices: Collection[str]) -> dict[str, str]:
+    """The setting by which a process sees these GPUs alone; none for the CPU."""
+    return {} if CPU in devices else {"CUDA_VISIBLE_DEVICES": ",".join(devices)}
 
 
-CPU = "cpu"
-PATIENCE_SECONDS = 1.0  # between two looks for a device that is free
-
-
-def slot_folder(slot: str) -> Path:
+def device_folder(device: str) -> Path:
     """Where the processes of this machine, and of this user, that want a device for themselves see each other.
 
     Args:
-        slot: `CPU`, or a GPU as CUDA_VISIBLE_DEVICES names it.
+        device: `CPU`, or a GPU as CUDA_VISIBLE_DEVICES names it.
     """
-    name = slot if slot == CPU else f"gpu-{slot.replace('/', '_')}"
+    name = device if device == CPU else f"gpu-{device.replace('/', '_')}"
     folder = Path(tempfile.gettempdir()) / f"detablate-{os.getuid()}" / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def slots_of(device: str, gpus_per_run: int) -> tuple[str, ...]:
+def devices_of(device: str, gpus_per_run: int) -> tuple[str, ...]:
     """The names of the devices to run on: visible GPUs, as CUDA_VISIBLE_DEVICES takes them, or the CPU as one.
+
+    Args:
+        device: auto, cpu or cuda.
+        gpus_per_run: GPUs that one run needs.
 
     Raises:
         BadInput: GPUs are demanded that are not there.
@@ -167,21 +163,21 @@ def slots_of(device: str, gpus_per_run: int) -> tuple[str, ...]:
     return gpus or (CPU,)
 
 
-def free_slots(slots: Collection[str], taken: Collection[str]) -> list[str]:
+def free_devices(devices: Collection[str], taken: Collection[str]) -> list[str]:
     """Those that neither this launch nor another process uses."""
-    return [slot for slot in slots if slot not in taken and not owners(slot_folder(slot))]
+    return [device for device in devices if device not in taken and not owners(device_folder(device))]
 
 
 @contextmanager
-def holding_slots(slots: Collection[str]) -> Iterator[None]:
+def holding_devices(devices: Collection[str]) -> Iterator[None]:
     """Have devices of this machine for oneself.
 
     Raises:
         LockHeld: another process has one of them.
     """
     with ExitStack() as stack:
-        for slot in slots:
-            stack.enter_context(holding(slot_folder(slot), f"device {slot}"))
+        for device in devices:
+            stack.enter_context(holding(device_folder(device), f"device {device}"))
         yield
 
 
@@ -192,11 +188,11 @@ def waiting_for_first(device: str) -> Iterator[None]:
     Args:
         device: auto, cpu or cuda.
     """
-    first = slots_of(device, 1)[:1]
+    first = devices_of(device, 1)[:1]
     with ExitStack() as stack:
         while True:
             try:
-                stack.enter_context(holding_slots(first))
+                stack.enter_context(holding_devices(first))
                 break
             except LockHeld:
                 time.sleep(PATIENCE_SECONDS)

@@ -1,41 +1,47 @@
 """What a launch will cost: a few iterations of every different model, timed on the device before anything begins.
 
-A few iterations of a config, timed: `python -m ablate.launch.estimate TRIAL`, also under torchrun.
+The launcher asks what is worth a question (`costly_jobs`) and logs the estimate (`estimate`); it imports no torch. Each
+timing is a process of its own, whose memory is gone afterwards: `python -m ablate.launch.estimate JOB`, also under
+torchrun (`time_passes`).
 """
 
+import logging
 import math
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-import typer
 
 from ablate.config.schema import Pretraining, RunConfig
 from ablate.config.yaml import load_config, with_changes
-from ablate.data.sources import locate
-from ablate.detector.training import training_set
-from ablate.engines.environment import python_of
-from ablate.engines.registry import engine_of
-from ablate.launch.base import CPU, Options, holding_slots, module_command, slots_of, worker_environment
+from ablate.engines.environment import package_environment, python_of
+from ablate.launch.base import CPU, LaunchOptions, devices_of, holding_devices, module_command, visible_devices
 from ablate.launch.local import CAN_FAIL, CAN_START
-from ablate.launch.status import RunStatus, standings
+from ablate.launch.status import read_statuses
 from ablate.launch.view import clock
 from ablate.runs.folder import PretrainingFolder, Workspace, write_json
 from ablate.studies.study import Job, Study, StudyRun
-from ablate.train.distributed import Processes, joined
-from ablate.train.loop import TrainLoop
-from ablate.train.mae import Pretrainer, build_autoencoder, picture_set
-from ablate.train.outcome import RanOutOfMemory, RuntimeOptions
-from analysis import read_ground_truth
 from analysis.exceptions import BadInput, DetablateError
+
+if TYPE_CHECKING:
+    from ablate.train.distributed import Processes
+    from ablate.train.loop import TrainLoop
+    from ablate.train.outcome import RuntimeOptions
+
+    # The number of images, and how to build the training of so many iterations in a folder.
+    Timed = tuple[int, Callable[[int, PretrainingFolder], TrainLoop]]
+
+logger = logging.getLogger(__name__)
 
 CHEAP = "tiny-shapes"  # the base of studies that are not worth asking about
 CHEAP_MACS = 0.35e9  # multiply-adds of its detector for an image
 WORTH_ASKING = 30  # times the work of such a run, which takes about a minute
-Say = Callable[[str], None]
+WARM_UP, ITERATIONS = 2, 5
+ANSWER = "pace.json"
 
 
 class TimingJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,85 +60,77 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     images: int  # of the training set
     seconds: float = 0.0  # of one forward and backward pass with its optimizer step
     peak_gib: float = 0.0
-    message: str = ""  # why there is no pace: out of memory
+    message: str = ""  # why nothing was timed: out of memory
 
 
-def confirm_cost(workspace: Workspace, study: Study, options: Options) -> None:
-    """Say what a launch will cost and ask whether to begin; the tiny preset and what is done need no question.
+def costly_jobs(workspace: Workspace, study: Study, options: LaunchOptions) -> list[Job]:
+    """What a launch would run, where that is worth a question: not the tiny preset, nor what is done.
+
+    Args:
+        workspace: above `results/`.
+        study: to be launched.
+        options: of the launch.
+    """
+    states = (*CAN_START, *(CAN_FAIL if options.retry else ()))
+    statuses = zip(study.jobs, read_statuses(workspace, study), strict=True)
+    jobs = list({job.identity: job for job, status in statuses if status.state in states}.values())
+    return [] if study.base == CHEAP and study.synthetic and all(map(_is_cheap, jobs)) else jobs
+
+
+def estimate(workspace: Workspace, jobs: Sequence[Job], options: LaunchOptions) -> None:
+    """Time jobs and log what each of them, and all together, will cost.
 
     Raises:
-        BadInput: nobody is there to be asked, or nothing could be timed.
-        typer.Abort: the answer is no.
+        BadInput: nothing could be timed.
     """
-    found = standings(workspace, study)
-    todo = _to_do(study.jobs, found, options.retry)
-    if not todo or (study.base == CHEAP and study.synthetic and all(map(_is_cheap, todo))):
-        return
-    if not sys.stdin.isatty():
-        raise BadInput(
-            f"study {study.name} has {len(todo)} runs to do that are not as cheap as the tiny preset's; "
-            "begin without being asked with --yes"
-        )
-    forecast(workspace, todo, options, _say)
-    typer.confirm("Begin?", abort=True, err=True)
-
-
-def forecast(workspace: Workspace, todo: Sequence[Job], options: Options, say: Say) -> float | None:
-    """Time the runs to do and say what they will cost -> hours until all are trained; none where nothing was timed."""
-    slots = slots_of(options.device, options.gpus_per_run)[: options.gpus_per_run]
-    parallel_runs = max(1, len(slots_of(options.device, options.gpus_per_run)) // options.gpus_per_run)
-    total, timed = 0.0, 0
-    paces: dict[bytes, Throughput] = {}
-    for run in todo:
-        config = run.config if isinstance(run, StudyRun) else run.pretraining
+    visible = devices_of(options.device, options.gpus_per_run)
+    devices, parallel_runs = visible[: options.gpus_per_run], max(1, len(visible) // options.gpus_per_run)
+    where = "one GPU" if len(devices) == 1 else f"{len(devices)} GPUs"
+    if CPU in devices:
+        where = "this CPU"
+    total = 0.0
+    timed: dict[bytes, Throughput] = {}
+    for job in jobs:
+        config = job.config if isinstance(job, StudyRun) else job.pretraining
         assert config is not None
         key = _cost_key(config)
-        if key not in paces:
-            say(f"timing a few iterations of {run.variant} ...")
-            paces[key] = _time(workspace, config, slots)
-        pace = paces[key]
-        name = f"{run.variant}, seed {run.seed}"
-        if pace.message:
-            say(f"{name}: {pace.message}")
+        if key not in timed:
+            logger.info(f"timing a few iterations of {job.variant} ...")
+            timed[key] = _time(workspace, config, devices)
+        throughput, name = timed[key], f"{job.variant}, seed {job.seed}"
+        if throughput.message:
+            logger.info(f"{name}: {throughput.message}")
             continue
-        passes = 1
         if isinstance(config, RunConfig):
-            passes = config.train.batch_size // config.train.images_per_norm
-        schedule = config.train if isinstance(config, RunConfig) else config.pretrain
-        iterations = schedule.total_iterations(pace.images)
-        seconds = iterations * passes * pace.seconds
-        say(
-            f"{name}: {iterations:,} iterations of {passes * pace.seconds:.2f} s, {clock(seconds)} on "
-            f"{_devices(slots)}, {pace.peak_gib:.2f} GiB{' each' if len(slots) > 1 else ''}"
+            iterations = config.train.total_iterations(throughput.images)
+            seconds = config.train.batch_size // config.train.images_per_norm * throughput.seconds
+        else:
+            iterations, seconds = config.pretrain.total_iterations(throughput.images), throughput.seconds
+        logger.info(
+            f"{name}: {iterations:,} iterations of {seconds:.2f} s, {clock(iterations * seconds)} on {where}, "
+            f"{throughput.peak_gib:.2f} GiB{' each' if len(devices) > 1 else ''}"
         )
-        total, timed = total + seconds, timed + 1
-    if not timed:
-        return None
-    together = f", {parallel_runs} at a time" if parallel_runs > 1 else ""
-    say(
-        f"in all about {clock(total / parallel_runs)} of training for {len(todo)} runs{together}; "
-        "predicting comes on top"
-    )
-    return total / parallel_runs / 3600
+        total += iterations * seconds
+    if total:
+        together = f", {parallel_runs} at a time" if parallel_runs > 1 else ""
+        logger.info(
+            f"in all about {clock(total / parallel_runs)} of training for {len(jobs)} runs{together}; "
+            "predicting comes on top"
+        )
 
 
-def _is_cheap(run: Job) -> bool:
+def _is_cheap(job: Job) -> bool:
     """Whether a run on the embedded data is still one of minutes, whatever was set."""
-    if not isinstance(run, StudyRun) or run.config is None:
+    if not isinstance(job, StudyRun) or job.config is None:
         return True
-    macs = CHEAP_MACS if run.size is None else run.size.macs
-    return _images(run.config) * macs <= WORTH_ASKING * _images(load_config(CHEAP)) * CHEAP_MACS
+    macs = CHEAP_MACS if job.size is None else job.size.macs
+    return _images(job.config) * macs <= WORTH_ASKING * _images(load_config(CHEAP)) * CHEAP_MACS
 
 
 def _images(config: RunConfig) -> float:
     """How many images a run trains on; without bound where its length is in epochs."""
     train = config.train
     return train.batch_size * (train.iterations if isinstance(train.iterations, int) else math.inf)
-
-
-def _to_do(runs: Sequence[Job], found: Sequence[RunStatus], retry: bool) -> list[Job]:
-    states = (*CAN_START, *(CAN_FAIL if retry else ()))
-    return list({run.identity: run for run, s in zip(runs, found, strict=True) if s.state in states}.values())
 
 
 def _cost_key(config: RunConfig | Pretraining) -> bytes:
@@ -147,33 +145,28 @@ def _cost_key(config: RunConfig | Pretraining) -> bytes:
     )
 
 
-def _time(workspace: Workspace, config: RunConfig | Pretraining, slots: Sequence[str]) -> Throughput:
-    """Time one pass of a config in processes of their own, whose memory is gone afterwards."""
-    on_gpus = tuple(slots) != (CPU,)
-    with tempfile.TemporaryDirectory(prefix="detablate-") as folder, holding_slots(slots):
-        device = "cuda" if on_gpus else "cpu"
-        trial = TimingJob(root=str(workspace.root.absolute()), folder=folder, device=device)
-        if isinstance(config, RunConfig):
-            one_pass = with_changes(config, {"train.batch_size": config.train.images_per_norm})
-            trial = msgspec.structs.replace(trial, config=one_pass)
-        else:
-            trial = msgspec.structs.replace(trial, pretraining=config)
-        environment = worker_environment() | ({"CUDA_VISIBLE_DEVICES": ",".join(slots)} if on_gpus else {})
+def _time(workspace: Workspace, config: RunConfig | Pretraining, devices: Sequence[str]) -> Throughput:
+    """Time one pass of a config in processes of their own."""
+    with tempfile.TemporaryDirectory(prefix="detablate-") as folder, holding_devices(devices):
+        run, pretraining = (config, None) if isinstance(config, RunConfig) else (None, config)
+        job = TimingJob(
+            config=run,
+            pretraining=pretraining,
+            root=str(workspace.root.absolute()),
+            folder=folder,
+            device="cpu" if CPU in devices else "cuda",
+        )
+        python = python_of(run.engine) if run is not None else ""
         done = subprocess.run(
-            module_command(
-                "ablate.launch.estimate",
-                msgspec.json.encode(trial).decode(),
-                len(slots),
-                python_of(config.engine) if isinstance(config, RunConfig) else "",
-            ),
+            module_command("ablate.launch.estimate", job, len(devices), python),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            env=environment,
+            env=package_environment() | visible_devices(devices),
             check=False,
         )
         try:
-            return msgspec.json.decode((Path(folder) / "pace.json").read_bytes(), type=Throughput)
+            return msgspec.json.decode((Path(folder) / ANSWER).read_bytes(), type=Throughput)
         except (OSError, msgspec.DecodeError):
             words = (done.stderr or done.stdout).strip().splitlines()
             raise BadInput(
@@ -181,73 +174,66 @@ def _time(workspace: Workspace, config: RunConfig | Pretraining, slots: Sequence
             ) from None
 
 
-def _devices(slots: Sequence[str]) -> str:
-    if tuple(slots) == (CPU,):
-        return "this CPU"
-    return "one GPU" if len(slots) == 1 else f"{len(slots)} GPUs"
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)
-
-
-WARM_UP, ITERATIONS = 2, 5
-
-
-def time_passes(trial: TimingJob) -> None:
+def time_passes(job: TimingJob) -> None:
     """Train for a few iterations, twice: the first time warms up, the second counts.
 
-    The answer is `pace.json` in the folder of the trial.
+    The answer is `pace.json` in the folder of the job.
     """
-    folder = Path(trial.folder)
-    with joined(trial.device) as processes:
-        if trial.config is not None:
-            images, make = _detector(trial.config, trial, processes)
+    from ablate.train.distributed import joined
+    from ablate.train.outcome import RanOutOfMemory, RuntimeOptions
+
+    folder, workspace, runtime = Path(job.folder), Workspace(Path(job.root)), RuntimeOptions(device=job.device)
+    with joined(job.device) as processes:
+        if job.config is not None:
+            images, training = _detector(job.config, workspace, runtime, processes)
         else:
-            assert trial.pretraining is not None
-            images, make = _autoencoder(trial.pretraining, trial, processes)
-        pace = Throughput(images=images)
+            assert job.pretraining is not None
+            images, training = _autoencoder(job.pretraining, workspace, runtime, processes)
+        throughput = Throughput(images=images)
         try:
             for iterations in (WARM_UP, ITERATIONS):
-                run = PretrainingFolder(Workspace(folder).run(str(iterations)).path)
+                run = PretrainingFolder(folder / str(iterations))
                 run.checkpoints.mkdir(parents=True, exist_ok=True)
-                trained = make(iterations, run).train()
+                trained = training(iterations, run).train()
                 if processes.first:
                     seconds = run.read_metrics()[-1]["seconds_per_iteration"]
-                    pace = Throughput(images=images, seconds=seconds, peak_gib=trained.peak_gib)
+                    throughput = Throughput(images=images, seconds=seconds, peak_gib=trained.peak_gib)
         except RanOutOfMemory as error:
-            pace = Throughput(images=images, message=f"out of memory, which is a result too ({error})")
+            throughput = Throughput(images=images, message=f"out of memory, which is a result too ({error})")
         if processes.first:
-            write_json(folder / "pace.json", pace)
+            write_json(folder / ANSWER, throughput)
 
 
-Make = Callable[[int, PretrainingFolder], TrainLoop]
+def _detector(config: RunConfig, workspace: Workspace, runtime: "RuntimeOptions", processes: "Processes") -> "Timed":
+    from ablate.data.sources import locate
+    from ablate.detector.training import training_set
+    from ablate.engines.registry import build_trainer
+    from analysis import read_ground_truth
 
-
-def _detector(config: RunConfig, trial: TimingJob, processes: Processes) -> tuple[int, Make]:
-    """How many images there are, and the training of so many iterations in a folder."""
-    workspace = Workspace(Path(trial.root))
+    config = with_changes(config, {"train.batch_size": config.train.images_per_norm})  # one pass a step
     files = locate(config.data.train, workspace)
-    images = len(training_set(config, read_ground_truth(files.annotations), files))
 
-    def make(iterations: int, folder: PretrainingFolder) -> TrainLoop:
+    def training(iterations: int, folder: PretrainingFolder) -> "TrainLoop":
         short = with_changes(config, {"train.iterations": iterations, "train.epochs": "none"})
-        return engine_of(short).trainer(short, workspace, folder, processes, RuntimeOptions(device=trial.device))
+        return build_trainer(short, workspace, folder, processes, runtime)
 
-    return images, make
+    return len(training_set(config, read_ground_truth(files.annotations), files)), training
 
 
-def _autoencoder(pretraining: Pretraining, trial: TimingJob, processes: Processes) -> tuple[int, Make]:
-    """The same of a pre-training."""
-    data = picture_set(pretraining, Workspace(Path(trial.root)))
+def _autoencoder(
+    pretraining: Pretraining, workspace: Workspace, runtime: "RuntimeOptions", processes: "Processes"
+) -> "Timed":
+    from ablate.train.mae import Pretrainer, build_autoencoder, picture_set
 
-    def make(iterations: int, folder: PretrainingFolder) -> TrainLoop:
+    data = picture_set(pretraining, workspace)
+
+    def training(iterations: int, folder: PretrainingFolder) -> "TrainLoop":
         epochs = iterations * pretraining.pretrain.batch_size / len(data)
         recipe = msgspec.structs.replace(pretraining.pretrain, epochs=epochs, warmup_epochs=0.0)
         short = msgspec.structs.replace(pretraining, pretrain=recipe)
-        return Pretrainer(short, build_autoencoder(short), data, folder, processes, RuntimeOptions(device=trial.device))
+        return Pretrainer(short, build_autoencoder(short), data, folder, processes, runtime)
 
-    return len(data), make
+    return len(data), training
 
 
 if __name__ == "__main__":

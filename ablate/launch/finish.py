@@ -1,29 +1,30 @@
 """What comes after the last run: the cost of every variant, the table, and a word about what is missing."""
 
-from ablate.launch.base import Options, Outcome, SomeFailed, Stopped, waiting_for_first
-from ablate.launch.status import DONE, counts, runs_alone
+from ablate.launch.base import LaunchOptions, Outcome, SomeFailed, Stopped, waiting_for_first
+from ablate.launch.status import DONE, counts, without_pretrainings
 from ablate.runs.folder import Workspace
 from ablate.shell import shell_command
 from ablate.studies.study import Study
 from analysis.exceptions import BadInput
 
 
-def finish(workspace: Workspace, study: Study, options: Options, outcome: Outcome) -> None:
+def finish(workspace: Workspace, study: Study, options: LaunchOptions, outcome: Outcome) -> None:
     """Measure, show, and say what failed.
 
     Raises:
         SomeFailed: not every run came to a result.
         Stopped: somebody asked to stop.
+        BadInput: no run could begin.
     """
-    numbers = counts(outcome.standings)
+    numbers = counts(outcome.statuses)
     if outcome.stopped and not (outcome.failed and outcome.stopped == "--fail-fast"):
-        done = numbers.get("finished", 0) + numbers.get("out_of_memory", 0)
+        done = sum(numbers.get(state, 0) for state in DONE)
         kept = "every run goes on from what it saved last" if outcome.at_once else "everything is saved"
         raise Stopped(
             f"stopped{' at once' * outcome.at_once} by {outcome.stopped} with {done} of {sum(numbers.values())} runs "
             f"done, {kept}; the same command continues"
         )
-    measured = any(run.state in DONE for run in runs_alone(outcome.standings))
+    measured = any(status.state in DONE for status in without_pretrainings(outcome.statuses))
     if measured:
         measure_and_show(workspace, study, options)
     if outcome.failed:
@@ -34,14 +35,16 @@ def finish(workspace: Workspace, study: Study, options: Options, outcome: Outcom
             f"when the reason is gone, try them again: {again}{listed}"
         )
     if not measured:
-        raise BadInput(
-            f"study {study.name}: nothing of it can run: "
-            + "; ".join(dict.fromkeys(standing.message for standing in outcome.standings))
-        )
+        why = "; ".join(dict.fromkeys(status.message for status in outcome.statuses))
+        raise BadInput(f"study {study.name}: nothing of it can run: {why}")
 
 
-def measure_and_show(workspace: Workspace, study: Study, options: Options) -> None:
-    """What every variant costs, measured while nothing else is on the device, and the table."""
+def measure_and_show(workspace: Workspace, study: Study, options: LaunchOptions) -> None:
+    """What every variant costs, measured while nothing else is on the device, and the table.
+
+    Raises:
+        Stopped: Ctrl-C meanwhile.
+    """
     from ablate.studies.benchmark import probe_study
     from ablate.studies.show_results import show_table
 

@@ -1,45 +1,53 @@
 """Runs a study with processes of this machine: a run on each free GPU, or on several; without a GPU one by one.
 
-Which runs of a study may start, as a pure function of how all of them stand.
+Which runs may start is a pure function of the status of all of them, `queue`; `LocalLauncher` starts workers for them,
+looks at the run folders again and again, and ends when nothing is left to do or somebody asked to stop.
 """
 
+import logging
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import IO
 
 import msgspec
 
-from ablate.engines.environment import python_of
+from ablate.engines.environment import package_environment, python_of
 from ablate.launch.base import (
     BUSY,
     CPU,
     LOG,
-    Job,
-    Options,
+    LaunchOptions,
     Outcome,
     View,
-    free_slots,
-    slot_folder,
-    slots_of,
+    WorkerJob,
+    device_folder,
+    devices_of,
+    free_devices,
+    visible_devices,
     worker_command,
-    worker_environment,
 )
 from ablate.launch.status import DONE, FAILED, Cancelled, RunStatus, State, StatusReader, launchers_folder
 from ablate.launch.view import state_words
 from ablate.runs.folder import Status, Workspace, now
 from ablate.runs.lock import LockHeld, holding, joining, owners, this_process
-from ablate.studies.study import Job as StudyJob
-from ablate.studies.study import Study, StudyRun
+from ablate.studies.study import Job, PretrainingRun, Study, StudyRun
 from analysis.exceptions import BadInput
+
+logger = logging.getLogger(__name__)
 
 CAN_START: tuple[State, ...] = ("waiting", "interrupted")
 CAN_FAIL: tuple[State, ...] = ("failed", "diverged", "out_of_memory")
+TICK_SECONDS = 0.05  # between two looks at the processes
+LOOK_SECONDS = 0.5  # between two looks at the files
+PATIENCE_SECONDS = 2.0  # before a run or a device that another process took is tried again
+
+Command = Callable[[WorkerJob, int], list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +57,17 @@ class Queue:
     Attributes:
         ready: may start now, in the order of the study.
         later: wait for another run of the study, or for a process elsewhere that is at them.
-        hopeless: cannot run, because what they need will not be there: name of the folder -> why.
+        unsatisfiable: cannot run, because what they need will not be there: run id -> why.
     """
 
-    ready: list[StudyJob]
-    later: list[StudyJob]
+    ready: list[Job]
+    later: list[Job]
     unsatisfiable: dict[str, str]
 
 
 def queue(
-    runs: Sequence[StudyJob],
-    found: Sequence[RunStatus],
+    jobs: Sequence[Job],
+    statuses: Sequence[RunStatus],
     *,
     already_started: Collection[str],
     again: Collection[str],
@@ -68,23 +76,21 @@ def queue(
     """What may start, what has to wait, and what waits in vain.
 
     Args:
-        runs: of the study and what they need, in order.
-        found: how each of them stands.
-        already_started: names of the run folders that this launch has started before.
+        jobs: runs of the study and what they need, in order.
+        statuses: of each of them.
+        already_started: ids of the runs that this launch has started before.
         again: those to be run although they failed.
         elsewhere: states of runs that are needed and are not of this study; none where they do not exist.
     """
-    state: dict[str, State] = {
-        run.identity: standing.state for run, standing in zip(runs, found, strict=True) if run.identity
-    }
-    unique = {run.identity: run for run in runs if run.identity}
+    state = {status.run_id: status.state for status in statuses if status.run_id}
+    unique = {job.identity: job for job in jobs if job.identity}
     unsatisfiable: dict[str, str] = {}
 
-    def is_open(identity: str) -> bool:
+    def is_open(run_id: str) -> bool:
         return (
-            identity not in already_started
-            and identity not in unsatisfiable
-            and (state[identity] in CAN_START or (identity in again and state[identity] in CAN_FAIL))
+            run_id not in already_started
+            and run_id not in unsatisfiable
+            and (state[run_id] in CAN_START or (run_id in again and state[run_id] in CAN_FAIL))
         )
 
     def is_there(need: str) -> bool:
@@ -94,27 +100,26 @@ def queue(
         return need in state and (is_open(need) or state[need] == "running")
 
     changed = True
-    while changed:  # what needs something hopeless is hopeless too
+    while changed:  # what needs something unsatisfiable is unsatisfiable too
         changed = False
-        for identity, run in unique.items():
-            for need in run.needs:
-                if is_open(identity) and not is_there(need) and not is_coming(need):
-                    name = unique[need].variant if need in unique and "/" in need else f"run {need}"
-                    unsatisfiable[identity] = f"needs {name}, which {_what_became(need, state, elsewhere)}"
+        for run_id, job in unique.items():
+            for need in job.needs:
+                if is_open(run_id) and not is_there(need) and not is_coming(need):
+                    needed = unique.get(need)
+                    name = needed.variant if isinstance(needed, PretrainingRun) else f"run {need}"
+                    unsatisfiable[run_id] = f"needs {name}, which {_what_became(need, state, elsewhere)}"
                     changed = True
-    ready: list[StudyJob] = []
-    later: list[StudyJob] = []
-    training: set[str] = set()  # one at a time of those that train the same: the others take over its weights
-    for identity, run in unique.items():
-        if state[identity] == "running":
-            training.add(run.training)
-    for identity, run in unique.items():
-        if state[identity] == "running" and identity not in already_started:
-            later.append(run)
-        elif is_open(identity):
-            needed = all(map(is_there, run.needs))
-            (ready if needed and run.training not in training else later).append(run)
-            training.add(run.training)
+    ready: list[Job] = []
+    later: list[Job] = []
+    # One at a time of those that train the same: the others take over its weights.
+    training = {job.training for run_id, job in unique.items() if state[run_id] == "running"}
+    for run_id, job in unique.items():
+        if state[run_id] == "running" and run_id not in already_started:
+            later.append(job)
+        elif is_open(run_id):
+            can_start = job.training not in training and all(map(is_there, job.needs))
+            (ready if can_start else later).append(job)
+            training.add(job.training)
     return Queue(ready, later, unsatisfiable)
 
 
@@ -123,49 +128,44 @@ def _what_became(need: str, state: Mapping[str, State], elsewhere: Mapping[str, 
     if what is None:
         return "is not part of this study and was never run"
     if need not in state:
-        return f"is not part of this study and is {what.replace('_', ' ')}"
+        return f"is not part of this study and is {state_words(what)}"
     return "came to no result" if what not in DONE else "ran out of memory"
 
 
-TICK_SECONDS = 0.05  # between two looks at the processes
-LOOK_SECONDS = 0.5  # between two looks at the files
-PATIENCE_SECONDS = 2.0  # before a run or a device that another process took is tried again
-
-Command = Callable[[Job, int], list[str]]
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Child:
-    run: StudyJob
-    slots: tuple[str, ...]
+    job: Job
+    devices: tuple[str, ...]
     process: subprocess.Popen[bytes]
     log: IO[bytes]
+    has_begun: bool = False  # it was seen at its run
 
 
 @dataclass
 class _Stop:
-    """Who asked to stop, and how often; a context around the launch."""
+    """Who asked to stop, and how often."""
 
     reason: str = ""
     times: int = 0
-    _before: dict[int, object] = field(default_factory=dict)
-
-    def __enter__(self) -> "_Stop":
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-    def _note(self, number: int, _: FrameType | None) -> None:
-        self.ask("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
 
     def ask(self, reason: str) -> None:
         """Ask to stop; the second time at once."""
         self.reason = self.reason or reason
         self.times += 1
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals that end a process for requests to stop."""
+
+        def note(number: int, _: FrameType | None) -> None:
+            self.ask("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 class LocalLauncher:
@@ -178,19 +178,22 @@ class LocalLauncher:
     def __init__(self, command: Command = worker_command) -> None:
         self._command = command
 
-    def launch(self, workspace: Workspace, study: Study, options: Options, view: View) -> Outcome:
+    def launch(self, workspace: Workspace, study: Study, options: LaunchOptions, view: View) -> Outcome:
         """See `Launcher.launch`."""
-        for standing, run in zip(StatusReader(workspace, study).look(), study.jobs, strict=True):
-            if standing.state not in DONE:
-                _python(run)  # a missing engine is told before anything is written
-        slots = slots_of(options.device, options.gpus_per_run)
+        reader = StatusReader(workspace, study)
+        for status, job in zip(reader.look(), study.jobs, strict=True):
+            if status.state not in DONE:
+                _python(job)  # a missing engine is told before anything is written
+        devices = devices_of(options.device, options.gpus_per_run)
         folder = launchers_folder(workspace, study.name)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"{folder}: cannot be made ({error.strerror}); choose another --root") from None
-        with joining(folder), _Stop() as stop:
-            return _Launch(self._command, Workspace(workspace.root.absolute()), study, options, view, slots, stop).run()
+        absolute = Workspace(workspace.root.absolute())
+        launch = _Launch(self._command, absolute, study, options, view, devices, reader)
+        with joining(folder), launch.stop.listening():
+            return launch.run()
 
 
 class _Launch:
@@ -201,171 +204,162 @@ class _Launch:
         command: Command,
         workspace: Workspace,
         study: Study,
-        options: Options,
+        options: LaunchOptions,
         view: View,
-        slots: tuple[str, ...],
-        stop: _Stop,
+        devices: tuple[str, ...],
+        reader: StatusReader,
     ) -> None:
         self._command, self._workspace, self._study, self._options = command, workspace, study, options
-        self._view, self._slots, self._stop = view, slots, stop
-        self._observer = StatusReader(workspace, study)
+        self._view, self._devices, self._reader = view, devices, reader
+        self.stop = _Stop()
         self._cancelled = Cancelled(workspace, study.name)
         self._children: dict[str, _Child] = {}
-        self._at_work: set[str] = set()  # those of the children that have begun
-        self._tried: set[str] = set()
+        self._started: set[str] = set()  # and ended
         self._not_before: dict[str, float] = {}
         self._again: set[str] = set()
         self._told_busy = False
-        self._failures: dict[str, str] = {}  # of this launch: name of the folder -> a sentence
+        self._failures: dict[str, str] = {}  # of this launch: run id -> a sentence
 
     def run(self) -> Outcome:
         """Until nothing is left to do, or everything has stopped."""
-        found = self._look()
+        statuses = self._look()
         if self._options.retry:
-            self._again = {standing.identity for standing in found if standing.state in CAN_FAIL}
+            self._again = {status.run_id for status in statuses if status.state in CAN_FAIL}
         asked = 0
         looked = time.monotonic()
         while True:
-            if self._stop.times > asked:
-                asked = self._stop.times
+            if self.stop.times > asked:
+                asked = self.stop.times
                 self._signal(signal.SIGTERM if asked == 1 else signal.SIGKILL)
-            todo = self._queue(found)
-            if not self._stop.reason:
-                self._start(todo)
-            if not self._children and (self._stop.reason or not (todo.ready or todo.later)):
-                return self._outcome(found, todo)
-            ended = self._reap()
-            if ended or time.monotonic() - looked > LOOK_SECONDS:
+            left = self._queue(statuses)
+            if not self.stop.reason:
+                self._start(left.ready)
+            if not self._children and (self.stop.reason or not (left.ready or left.later)):
+                return self._outcome(statuses, left.unsatisfiable)
+            if self._reap() or time.monotonic() - looked > LOOK_SECONDS:
                 if self._cancelled():
-                    self._stop.ask("ablate cancel")
-                found, looked = self._look(), time.monotonic()
+                    self.stop.ask("ablate cancel")
+                statuses, looked = self._look(), time.monotonic()
             else:
                 time.sleep(TICK_SECONDS)
 
     def _look(self) -> list[RunStatus]:
-        found = self._observer.look()
-        self._at_work |= {s.identity for s in found if s.state == "running"} & self._children.keys()
-        shown = [self._with_worker(standing) for standing in found]
-        self._view.update(shown, self._stop.reason)
-        return shown
+        """The status of every run; one whose worker has not taken it yet, or has given it back, is running too."""
+        statuses = []
+        for status in self._reader.look():
+            child = self._children.get(status.run_id)
+            if child is not None and status.state == "running":
+                child.has_begun = True
+            elif child is not None:
+                phase = "ending" if child.has_begun else "starting"
+                status = msgspec.structs.replace(status, state="running", phase=phase)
+            statuses.append(status)
+        self._view.update(statuses, self.stop.reason)
+        return statuses
 
-    def _with_worker(self, standing: RunStatus) -> RunStatus:
-        """A run whose worker has not taken it yet, or has given it back, is running all the same."""
-        if standing.identity not in self._children or standing.state == "running":
-            return standing
-        phase = "ending" if standing.identity in self._at_work else "starting"
-        return msgspec.structs.replace(standing, state="running", phase=phase)
-
-    def _queue(self, found: list[RunStatus]) -> Queue:
+    def _queue(self, statuses: list[RunStatus]) -> Queue:
         jobs = self._study.jobs
-        needed = {need for run in jobs for need in run.needs} - {run.identity for run in jobs}
-        elsewhere = {need: self._state_elsewhere(need) for need in needed}
-        return queue(jobs, found, already_started=self._tried, again=self._again, elsewhere=elsewhere)
+        elsewhere: dict[str, State | None] = {}
+        for need in {need for job in jobs for need in job.needs} - {job.identity for job in jobs}:
+            is_known = self._workspace.job_folder(need).read_status() is not None
+            elsewhere[need] = self._reader.read(need).state if is_known else None
+        return queue(jobs, statuses, already_started=self._started, again=self._again, elsewhere=elsewhere)
 
-    def _state_elsewhere(self, identity: str) -> State | None:
-        status = self._workspace.run(identity).read_status()
-        return None if status is None else msgspec.convert(_as_state(status), State)
-
-    def _start(self, todo: Queue) -> None:
-        taken = {slot for child in self._children.values() for slot in child.slots}
+    def _start(self, ready: Sequence[Job]) -> None:
+        taken = {device for child in self._children.values() for device in child.devices}
         each = self._options.gpus_per_run
-        if len(self._slots) - len(taken) < each:
+        if len(self._devices) - len(taken) < each:
             return
-        for run in todo.ready:
-            if self._not_before.get(run.identity, 0.0) > time.monotonic() or run.identity in self._children:
+        for job in ready:
+            if self._not_before.get(job.identity, 0.0) > time.monotonic() or job.identity in self._children:
                 continue
-            free = free_slots(self._slots, taken)[:each]
+            free = free_devices(self._devices, taken)[:each]
             if len(free) < each:
                 self._tell_busy()
                 return
-            self._start_worker(run, tuple(free))
+            self._start_worker(job, tuple(free))
             taken |= set(free)
 
     def _tell_busy(self) -> None:
         """Where other processes have so many devices that nothing of ours runs, say so, once in a row."""
         if self._children or self._told_busy:
             return
-        users = {slot: owners(slot_folder(slot)) for slot in self._slots}
-        for slot, owner in ((slot, found[0]) for slot, found in users.items() if found):
-            self._told_busy = True
-            self._view.say(f"waiting for device {slot}, which {owner} uses")
+        for device in self._devices:
+            for owner in owners(device_folder(device))[:1]:
+                self._told_busy = True
+                logger.info(f"waiting for device {device}, which {owner} uses")
 
-    def _start_worker(self, run: StudyJob, slots: tuple[str, ...]) -> None:
-        on_gpus = slots != (CPU,)
-        job = Job(
+    def _start_worker(self, run: Job, devices: tuple[str, ...]) -> None:
+        job = WorkerJob(
             root=str(self._workspace.root),
             study=self._study.name,
             run=run.identity,
             again=run.identity in self._again,
             launcher=this_process(),
-            slots=slots,
-            device="cuda" if on_gpus else "cpu",
-            loaders=self._options.loaders,
-            checkpoint_minutes=self._options.checkpoint_minutes,
+            devices=devices,
+            options=replace(self._options, device="cpu" if devices == (CPU,) else "cuda"),
             python=_python(run),
         )
-        environment = worker_environment() | ({"CUDA_VISIBLE_DEVICES": ",".join(slots)} if on_gpus else {})
-        folder = self._workspace.run(run.identity)
+        folder = self._workspace.job_folder(run.identity).path
         try:
-            folder.path.mkdir(parents=True, exist_ok=True)
-            log = (folder.path / LOG).open("ab")
-            log.write(f"{now()} {self._study.name}: {run.variant}, seed {run.seed}, on {', '.join(slots)}\n".encode())
+            folder.mkdir(parents=True, exist_ok=True)
+            log = (folder / LOG).open("ab")
+            log.write(f"{now()} {self._study.name}: {_label(run)}, on {', '.join(devices)}\n".encode())
             log.flush()
         except OSError as error:
-            self._fail(run, f"{folder.path}: cannot be written ({error.strerror}); free space, and launch again")
+            self._fail(run, f"{folder}: cannot be written ({error.strerror}); free space, and launch again")
             return
         process = subprocess.Popen(
-            self._command(job, len(slots)),
+            self._command(job, len(devices)),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=environment,
+            env=package_environment() | visible_devices(devices),
             start_new_session=True,  # Ctrl-C reaches us alone, and we ask the worker politely
         )
-        self._children[run.identity] = _Child(run, slots, process, log)
+        self._children[run.identity] = _Child(run, devices, process, log)
         self._told_busy = False
 
     def _reap(self) -> bool:
         """Take note of the workers that have ended -> whether there were any."""
         ended = [child for child in self._children.values() if child.process.poll() is not None]
         for child in ended:
-            identity = child.run.identity
-            del self._children[identity]
-            self._at_work.discard(identity)
+            run_id = child.job.identity
+            del self._children[run_id]
             child.log.close()
             if child.process.returncode == BUSY:
-                self._not_before[identity] = time.monotonic() + PATIENCE_SECONDS
+                self._not_before[run_id] = time.monotonic() + PATIENCE_SECONDS
                 continue
-            self._tried.add(identity)
-            if not self._stop.reason:
-                self._judge(child)
+            self._started.add(run_id)
+            if not self.stop.reason:
+                self._check_result(child)
         return bool(ended)
 
-    def _judge(self, child: _Child) -> None:
-        """Whether a worker that ended by itself came to a result; one that could not say why not is spoken for."""
-        folder, code = self._workspace.run(child.run.identity), child.process.returncode
-        status = folder.read_status()
-        if status is not None and status.state in DONE:
+    def _check_result(self, child: _Child) -> None:
+        """Whether a worker that ended by itself came to a result; for one that could not say why not, say it."""
+        folder, code = self._workspace.job_folder(child.job.identity), child.process.returncode
+        status = folder.read_status() or Status(state="prepared")
+        if status.state in DONE:
             return
-        if status is not None and status.state in (*FAILED, "interrupted"):
-            self._fail(child.run, status.message)
+        if status.state in (*FAILED, "interrupted"):
+            self._fail(child.job, status.message)
             return
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         message = f"its worker {how} without a word; see {folder.path / LOG}; launch again to go on"
         with suppress(OSError, LockHeld, BadInput), holding(folder.path, str(folder.path)):
-            last = folder.read_status() or Status(state="prepared")
+            last = folder.read_status() or status
             folder.write_status(
                 Status(state="interrupted", message=message, iteration=last.iteration, iterations=last.iterations)
             )
             folder.append_event("interrupted", message=message)
-        self._fail(child.run, message)
+        self._fail(child.job, message)
 
-    def _fail(self, run: StudyJob, message: str) -> None:
-        self._tried.add(run.identity)
-        self._failures[run.identity] = message
-        self._view.say(f"{run.variant}, seed {run.seed}: {message}")
-        if self._options.fail_fast and not self._stop.reason:
-            self._stop.ask("--fail-fast")
+    def _fail(self, job: Job, message: str) -> None:
+        self._started.add(job.identity)
+        self._failures[job.identity] = message
+        logger.info(f"{_label(job)}: {message}")
+        if self._options.fail_fast and not self.stop.reason:
+            self.stop.ask("--fail-fast")
 
     def _signal(self, number: signal.Signals) -> None:
         for child in self._children.values():
@@ -375,23 +369,23 @@ class _Launch:
                 with suppress(ProcessLookupError):
                     os.killpg(child.process.pid, number)  # what it started too
 
-    def _outcome(self, found: list[RunStatus], todo: Queue) -> Outcome:
-        messages: Mapping[str, str] = todo.unsatisfiable | self._failures
+    def _outcome(self, statuses: list[RunStatus], unsatisfiable: Mapping[str, str]) -> Outcome:
+        messages = {**unsatisfiable, **self._failures}
         failed = {}
-        for standing in found:
-            message = messages.get(standing.identity)
-            if standing.state in FAILED:
-                message = message or standing.message or state_words(standing.state)
-            if message and standing.state not in DONE:
-                failed[standing.identity] = f"{standing.variant}, seed {standing.seed}: {message}"
-        return Outcome(found, list(failed.values()), self._stop.reason, self._stop.times > 1)
+        for status in statuses:
+            message = messages.get(status.run_id, "")
+            if status.state in FAILED:
+                message = message or status.message or state_words(status.state)
+            if message and status.state not in DONE:
+                failed[status.run_id] = f"{status.label}: {message}"
+        return Outcome(statuses, list(failed.values()), self.stop.reason, self.stop.times > 1)
 
 
-def _python(run: StudyJob) -> str:
+def _label(job: Job) -> str:
+    return f"{job.variant}, seed {job.seed}"
+
+
+def _python(job: Job) -> str:
     """The interpreter of its worker; empty for ours."""
-    config = run.config if isinstance(run, StudyRun) else None
+    config = job.config if isinstance(job, StudyRun) else None
     return "" if config is None else python_of(config.engine)
-
-
-def _as_state(status: Status) -> str:
-    return {"prepared": "waiting", "damaged": "interrupted"}.get(status.state, status.state)

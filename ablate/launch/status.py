@@ -1,18 +1,19 @@
-"""How the runs of a study stand, from files alone, so that any terminal on any machine sees the same.
+"""The status of the runs of a study, from files alone, so that any terminal on any machine sees the same.
 
-Asking the launchers of a study to stop, wherever they run: through a file that they look at.
+Stopping a study works through a file too: `cancel` asks every launcher of it, wherever it runs, and `Cancelled` is how
+a launcher finds out.
 """
 
 import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
-from ablate.runs.folder import RunFolder, Status, Workspace, replacing
-from ablate.runs.lock import Owner, Watch, owners
+from ablate.runs.folder import RunFolder, Status, Workspace, kind_of, replacing
+from ablate.runs.lock import LockWatcher, Owner, owners
 from ablate.studies.study import Job, Study, StudyRun, study_folder
 from analysis.exceptions import BadInput
 
@@ -32,11 +33,11 @@ TAIL = 4096  # bytes of the curves that hold their last line
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A run, as it stands."""
+    """What is known of a run, or of a pre-training, of a study."""
 
     variant: str
     seed: int
-    identity: str  # of its folder; empty where it is blocked
+    run_id: str = msgspec.field(name="identity")  # or pretraining/<id>; empty where it is blocked
     state: State
     phase: str | None = None  # of a running one: training, predicting, analysing
     iteration: int = 0
@@ -45,6 +46,11 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     seconds_per_iteration: float | None = None
     message: str = ""
     owner: Owner | None = None  # of a running one
+
+    @property
+    def label(self) -> str:
+        """What it is called in a sentence."""
+        return f"{self.variant}, seed {self.seed}"
 
     @property
     def remaining(self) -> float | None:
@@ -71,97 +77,93 @@ class StatusReader:
 
     def __init__(self, workspace: Workspace, study: Study) -> None:
         self._workspace, self._jobs = workspace, study.jobs
-        self._watch = Watch()
-        self._done: dict[str, RunStatus] = {}
+        self._watcher = LockWatcher()
+        self._finished: dict[str, RunStatus] = {}
 
     def look(self) -> list[RunStatus]:
         """Every run of the study, and the pre-trainings they need, in the order of `Study.jobs`."""
         found: dict[str, RunStatus] = {}
-        standings = []
-        for run in self._jobs:
-            if isinstance(run, StudyRun) and not run.identity:
-                standings.append(_blocked(run))
+        statuses = []
+        for job in self._jobs:
+            if isinstance(job, StudyRun) and not job.identity:
+                why = job.blocked or "it has no identity"
+                statuses.append(RunStatus(variant=job.variant, seed=job.seed, run_id="", state="blocked", message=why))
                 continue
-            if run.identity not in found:
-                found[run.identity] = self._done.get(run.identity) or self._read(run)
-            standing = found[run.identity]
-            if standing.state == "finished":  # the others may be tried again
-                self._done[run.identity] = standing
-            standings.append(msgspec.structs.replace(standing, variant=run.variant, seed=run.seed))
-        return standings
+            if job.identity not in found:
+                found[job.identity] = self._finished.get(job.identity) or self.read(job.identity)
+            status = found[job.identity]
+            if status.state == "finished":  # the others may be tried again
+                self._finished[job.identity] = status
+            planned = 0 if status.state == "waiting" else _planned_iterations(job)
+            iterations = status.iterations or planned
+            statuses.append(msgspec.structs.replace(status, variant=job.variant, seed=job.seed, iterations=iterations))
+        return statuses
 
-    def _read(self, run: Job) -> RunStatus:
-        folder = self._workspace.run(run.identity)
-        status = folder.read_status()
-        if status is not None and status.state in DONE:
-            return _from_status(run, status, status.state)
-        living = self._watch.living(folder.path)
-        owner = living[0].owner if living else None
-        if living:
-            if status is None or status.state == "damaged":
-                status = Status(state="running")
-            return _with_curves(_from_status(run, status, "running", owner), folder)
-        # The owner may have finished between the two looks.
-        status = folder.read_status()
-        if status is None or status.state == "prepared":
-            return RunStatus(variant=run.variant, seed=run.seed, identity=run.identity, state="waiting")
-        if status.state in ("running", "damaged"):  # its process is gone
-            return _with_curves(_from_status(run, status, "interrupted"), folder)
-        return _from_status(run, status, status.state)
+    def read(self, run_id: str) -> RunStatus:
+        """One run or pre-training, of whatever study, without its variant and seed.
+
+        Args:
+            run_id: or `pretraining/<id>`.
+        """
+        folder = self._workspace.job_folder(run_id)
+        status = folder.read_status() or Status(state="prepared")
+        locks = [] if status.state in DONE else self._watcher.living(folder.path)
+        if not locks and status.state not in DONE:  # the owner may have finished between the two looks
+            status = folder.read_status() or status
+        elif locks and status.state in ("prepared", "damaged"):
+            status = Status(state="running")
+        found = RunStatus(
+            variant="",
+            seed=0,
+            run_id=run_id,
+            state="running" if locks else _state_without_owner(status),
+            phase=status.phase if locks else None,
+            iteration=status.iteration,
+            iterations=status.iterations,
+            message=status.message,
+            owner=locks[0].owner if locks else None,
+        )
+        return _with_curves(found, folder) if locks or status.state in ("running", "damaged") else found
 
 
-def standings(workspace: Workspace, study: Study) -> list[RunStatus]:
+def read_statuses(workspace: Workspace, study: Study) -> list[RunStatus]:
     """Every job of a study, at one look."""
     return StatusReader(workspace, study).look()
 
 
-def runs_alone(found: Sequence[RunStatus]) -> list[RunStatus]:
-    """Without the pre-trainings, which have no place in a table of results."""
-    return [standing for standing in found if "/" not in standing.identity]
+def without_pretrainings(statuses: Sequence[RunStatus]) -> list[RunStatus]:
+    """The runs alone: pre-trainings have no place in a table of results."""
+    return [status for status in statuses if kind_of(status.run_id) == "run"]
 
 
-def counts(found: Sequence[RunStatus]) -> dict[str, int]:
+def counts(statuses: Sequence[RunStatus]) -> dict[str, int]:
     """How many runs are in which state, those that share a folder counted once; only states that occur."""
-    states: dict[str, State] = {s.identity or f"{s.variant} {s.seed}": s.state for s in found}
-    return {state: n for state in State.__args__ if (n := list(states.values()).count(state))}  # type: ignore[attr-defined]
+    states = list({status.run_id or status.label: status.state for status in statuses}.values())
+    return {state: states.count(state) for state in get_args(State) if state in states}
 
 
-def _blocked(run: StudyRun) -> RunStatus:
-    message = run.blocked or "it has no identity"
-    return RunStatus(variant=run.variant, seed=run.seed, identity="", state="blocked", message=message)
+def _state_without_owner(status: Status) -> State:
+    """The state of a run at which no process is."""
+    if status.state == "prepared":
+        return "waiting"
+    return "interrupted" if status.state == "running" or status.state == "damaged" else status.state
 
 
-def _from_status(run: Job, status: Status, state: Any, owner: Owner | None = None) -> RunStatus:
-    return RunStatus(
-        variant=run.variant,
-        seed=run.seed,
-        identity=run.identity,
-        state=state,
-        phase=status.phase if state == "running" else None,
-        iteration=status.iteration,
-        iterations=status.iterations or _planned_iterations(run),
-        message=status.message,
-        owner=owner,
-    )
-
-
-def _planned_iterations(run: Job) -> int:
+def _planned_iterations(job: Job) -> int:
     """What the config says, until the run has said it; 0 where it counts in epochs."""
-    if not isinstance(run, StudyRun):
-        return 0
-    planned = "none" if run.config is None else run.config.train.iterations
+    planned = job.config.train.iterations if isinstance(job, StudyRun) and job.config is not None else "none"
     return planned if isinstance(planned, int) else 0
 
 
-def _with_curves(standing: RunStatus, folder: RunFolder) -> RunStatus:
+def _with_curves(status: RunStatus, folder: RunFolder) -> RunStatus:
     """Progress as of the last line of the curves, where that is further than the status."""
     line = _last_line(folder.metrics)
-    loss, pace, iteration = (line.get(key) for key in ("loss", "seconds_per_iteration", "iteration"))
+    loss, seconds, iteration = (line.get(key) for key in ("loss", "seconds_per_iteration", "iteration"))
     return msgspec.structs.replace(
-        standing,
-        iteration=max(standing.iteration, iteration) if isinstance(iteration, int) else standing.iteration,
+        status,
+        iteration=max(status.iteration, iteration) if isinstance(iteration, int) else status.iteration,
         loss=loss if isinstance(loss, float) else None,
-        seconds_per_iteration=pace if isinstance(pace, float) else None,
+        seconds_per_iteration=seconds if isinstance(seconds, float) else None,
     )
 
 
@@ -184,7 +186,7 @@ def _last_line(path: Path) -> dict[str, Any]:
 
 
 def launchers_folder(workspace: Workspace, study: str) -> Path:
-    """Where the launchers of a study are known by their claims."""
+    """Where the launchers of a study are known by their lock files."""
     return study_folder(workspace, study) / "launchers"
 
 
@@ -201,11 +203,9 @@ class Cancelled:
 
     def __call__(self) -> bool:
         """Look; every request is told once, since a second one means: at once."""
-        found = self._read()
-        is_new = found not in (b"", self._old)
-        if is_new:
-            self._old = found
-        return is_new
+        found, old = self._read(), self._old
+        self._old = found or old
+        return found not in (b"", old)
 
     def _read(self) -> bytes:
         try:

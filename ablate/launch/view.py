@@ -1,20 +1,20 @@
-"""A study on the screen while it runs: a table that lives on a terminal, plain lines elsewhere.
+"""Studies and their runs for people and programs: while a launch runs, in `ablate list` and `status`, and their logs.
 
-What the workers of runs said, whole lines only, each after the run that said it.
-
-Studies and their runs as `ablate list` and `ablate status` show them.
+On a terminal a launch is a table that is redrawn in place (`LiveView`), elsewhere plain lines (`PlainView`). What stays
+on the screen goes through `logging`. Of logs, whole lines only are shown, each after the run that wrote it.
 """
 
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from ablate.launch.base import LOG
-from ablate.launch.status import DONE, FAILED, RunStatus, counts, launchers_folder, standings
+from ablate.launch.base import LOG, View
+from ablate.launch.status import DONE, FAILED, RunStatus, counts, launchers_folder, read_statuses
 from ablate.runs.folder import SCHEMA, Workspace
 from ablate.runs.lock import machine, owners
 from ablate.shell import shell_command
@@ -22,14 +22,19 @@ from ablate.studies.study import Job, Study, configs_folder
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
+    from analysis.render.table import Column, Table
+
+logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 30.0
 LEAST_SHARE = 0.02  # of a study, before its end can be guessed
 BAR_WIDTH = 16
 NOTE_WIDTH = 30  # of a table that must not grow while one looks
+GAP = 2  # characters between two columns
+UNLIMITED = 10**9
 STYLES = {"finished": "green", "running": "cyan", "failed": "red", "diverged": "red", "out_of_memory": "yellow"}
+NUMBERS = ("seed", "loss", "left", "variants", "seeds")  # columns that stand on the right
 URGENCY = ("running", "failed", "diverged", "interrupted", "waiting", "out_of_memory", "blocked", "finished")
 
 
@@ -37,49 +42,36 @@ class PlainView:
     """Lines: one when a run changes its state, and of running ones every `SECONDS_BETWEEN_LINES`.
 
     Args:
-        write: takes a line.
         clock: seconds that only grow.
     """
 
-    def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._write, self._clock = write, clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._states: dict[tuple[str, int], str] = {}
-        self._said = clock()
+        self._last_lines = clock()
         self._stopping = ""
 
-    def __enter__(self) -> "PlainView":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to close."""
-
-    def update(self, found: list[RunStatus], stopping: str) -> None:
+    def update(self, statuses: list[RunStatus], stopping: str) -> None:
         """See `View.update`."""
         if stopping and not self._stopping:
             self._stopping = stopping
-            self._write(stopping_words(stopping))
+            logger.info(stopping_words(stopping))
         if not self._states:
-            self._write(", ".join(f"{number} {state_words(state)}" for state, number in counts(found).items()))
-        due = self._clock() - self._said > SECONDS_BETWEEN_LINES
-        for standing in found:
-            key = (standing.variant, standing.seed)
+            logger.info(", ".join(f"{number} {state_words(state)}" for state, number in counts(statuses).items()))
+        due = self._clock() - self._last_lines > SECONDS_BETWEEN_LINES
+        for status in statuses:
+            key = (status.variant, status.seed)
             # Before the first look nothing has changed.
-            changed = self._states.get(key, standing.state) != standing.state
-            self._states[key] = standing.state
-            if changed or (standing.state == "running" and due):
-                self._write(f"{standing.variant}, seed {standing.seed}: {line_words(standing)}")
+            changed = self._states.get(key, status.state) != status.state
+            self._states[key] = status.state
+            if changed or (status.state == "running" and due):
+                logger.info(f"{status.label}: {line_words(status)}")
         if due:
-            self._said = self._clock()
-
-    def say(self, line: str) -> None:
-        """See `View.say`."""
-        self._write(line)
+            self._last_lines = self._clock()
 
 
 class LiveView:
-    """A table that is redrawn in place, on standard error."""
+    """A table that is redrawn in place on standard error, inside of `live`; what is logged meanwhile stays above it."""
 
     def __init__(self, title: str) -> None:
         from rich.live import Live
@@ -89,88 +81,91 @@ class LiveView:
         self._title, self._began = title, time.monotonic()
         self._share_before: float | None = None
         self._console = plain_console(stderr=True)
-        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self.live = Live(console=self._console, auto_refresh=False, transient=True)
 
-    def __enter__(self) -> "LiveView":
-        self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._live.stop()
-
-    def update(self, found: list[RunStatus], stopping: str) -> None:
+    def update(self, statuses: list[RunStatus], stopping: str) -> None:
         """See `View.update`."""
         from rich.console import Group
         from rich.text import Text
 
-        spent, share = time.monotonic() - self._began, _share(found)
+        spent, share = time.monotonic() - self._began, _share(statuses)
         if self._share_before is None:
             self._share_before = share
-        head = f"{self._title}: {summary_words(found)}, {clock(spent)} so far"
+        head = f"{self._title}: {summary_words(statuses)}, {clock(spent)} so far"
         if share - self._share_before >= LEAST_SHARE:
             head += f", about {clock(spent * (1 - share) / (share - self._share_before))} to go"
         foot = stopping_words(stopping) if stopping else "Ctrl-C stops cleanly, the same command continues"
-        table = runs_table(found, self._console.height - 4, NOTE_WIDTH)
-        self._live.update(Group(Text(head, style="bold"), table, Text(foot, style="dim")), refresh=True)
-
-    def say(self, line: str) -> None:
-        """See `View.say`."""
-        self._console.print(line)
+        table = runs_table(statuses, self._console.height - 4, self._console.width, NOTE_WIDTH)
+        self.live.update(Group(Text(head, style="bold"), table, Text(foot, style="dim")), refresh=True)
 
 
-def view_for(title: str) -> "PlainView | LiveView":
+@contextmanager
+def view_for(title: str) -> Iterator[View]:
     """The view that fits standard error."""
-    return LiveView(title) if sys.stderr.isatty() else PlainView(lambda line: print(line, file=sys.stderr, flush=True))
+    if not sys.stderr.isatty():
+        yield PlainView()
+        return
+    view = LiveView(title)
+    with view.live:
+        yield view
 
 
-def runs_table(found: Sequence[RunStatus], height: int = 10**9, note_width: int = 10**9) -> "Table":
-    """A row a run; where they are more than ``height`` lines, the ones that matter now and a count of the others."""
-    from rich.table import Table
-    from rich.text import Text
+def runs_table(
+    statuses: Sequence[RunStatus], height: int = UNLIMITED, width: int = UNLIMITED, note_width: int = UNLIMITED
+) -> "Table":
+    """A row a run.
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("variant", "seed", "state", "iterations", "loss", "left"):
-        table.add_column(name, justify="right" if name in ("seed", "loss", "left") else "left", no_wrap=True)
-    table.add_column("")  # the only one that gives way on a narrow terminal
-    shown = list(found)
+    Args:
+        statuses: of the runs.
+        height: lines; of more runs, the ones that matter now are shown and the others are counted.
+        width: characters; where they are not enough, notes are cut, then the bars of progress left out.
+        note_width: characters of the longest note.
+    """
+    from analysis.render.table import Cell, Table
+
+    shown = list(statuses)
     if len(shown) > max(3, height):
-        first = sorted(found, key=lambda standing: URGENCY.index(standing.state))[: max(3, height) - 1]
-        shown = [standing for standing in found if standing in first][: len(first)]
-    for standing in shown:
-        state = standing.phase if standing.state == "running" and standing.phase else state_words(standing.state)
-        table.add_row(
-            Text(standing.variant),
-            str(standing.seed),
-            Text(state, style=STYLES.get(standing.state, "dim")),
-            _progress(standing),
-            "" if standing.loss is None or standing.state != "running" else f"{standing.loss:.3f}",
-            clock(standing.remaining) if standing.remaining is not None and standing.state == "running" else "",
-            Text(_cut(_note(standing), note_width), style="dim"),
-        )
-    if len(shown) < len(found):
-        table.add_row(Text(f"and {len(found) - len(shown)} more", style="dim"))
-    return table
+        first = sorted(statuses, key=lambda status: URGENCY.index(status.state))[: max(3, height) - 1]
+        shown = [status for status in statuses if status in first][: len(first)]
+    heads = ("variant", "seed", "state", "iterations", "loss", "left")
+    for bar_width in (BAR_WIDTH, 0):
+        rows = [_cells(status, bar_width) for status in shown]
+        room = width - sum(max(map(len, column)) + GAP for column in zip(heads, *rows, strict=True))
+        if room >= 0:
+            break
+    table_rows: list[tuple[str | Cell, ...]] = []
+    for status, (variant, seed, state, *others) in zip(shown, rows, strict=True):
+        styled = Cell(state, style=STYLES.get(status.state, "dim"))
+        note = Cell(_cut(_note(status), min(note_width, max(0, room))), style="dim")
+        table_rows.append((variant, seed, styled, *others, note))
+    if len(shown) < len(statuses):
+        table_rows.append((Cell(f"and {len(statuses) - len(shown)} more", style="dim"), *[""] * len(heads)))
+    return Table("", _columns((*heads, "")), tuple(table_rows))
 
 
-def summary_words(found: Sequence[RunStatus]) -> str:
+def _columns(heads: Sequence[str]) -> "tuple[Column, ...]":
+    from analysis.render.table import Column
+
+    return tuple(Column(head, kind="number" if head in NUMBERS else "text") for head in heads)
+
+
+def summary_words(statuses: Sequence[RunStatus]) -> str:
     """How many runs are done, and how many are in every other state."""
-    numbers = counts(found)
+    numbers = counts(statuses)
     done = sum(numbers.get(state, 0) for state in DONE)
     others = [f"{number} {state_words(state)}" for state, number in numbers.items() if state not in DONE]
     return ", ".join([f"{done} of {sum(numbers.values())} runs done", *others])
 
 
-def line_words(standing: RunStatus) -> str:
+def line_words(status: RunStatus) -> str:
     """A run in one line."""
-    if standing.state != "running":
-        return ": ".join(part for part in (state_words(standing.state), _message(standing)) if part)
-    if standing.phase != "training" or not standing.iterations:
-        return standing.phase or "running"
-    loss = "" if standing.loss is None else f", loss {standing.loss:.3f}"
-    left = "" if standing.remaining is None else f", {clock(standing.remaining)} left"
-    return f"iteration {standing.iteration} of {standing.iterations}{loss}{left}"
+    if status.state != "running":
+        return ": ".join(part for part in (state_words(status.state), _message(status)) if part)
+    if status.phase != "training" or not status.iterations:
+        return status.phase or "running"
+    loss = "" if status.loss is None else f", loss {status.loss:.3f}"
+    left = "" if status.remaining is None else f", {clock(status.remaining)} left"
+    return f"iteration {status.iteration} of {status.iterations}{loss}{left}"
 
 
 def stopping_words(who: str) -> str:
@@ -192,37 +187,46 @@ def clock(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def _share(found: Sequence[RunStatus]) -> float:
+def _share(statuses: Sequence[RunStatus]) -> float:
     """How much of what can be run is done, 0 to 1."""
-    able = {standing.identity: standing for standing in found if standing.state not in (*FAILED, "blocked")}
-    return sum(standing.share for standing in able.values()) / max(1, len(able))
+    able = {status.run_id: status for status in statuses if status.state not in (*FAILED, "blocked")}
+    return sum(status.share for status in able.values()) / max(1, len(able))
 
 
-def _progress(standing: RunStatus) -> str:
-    if not standing.iterations or (not standing.iteration and standing.state != "running"):
-        return ""
-    full = round(standing.share * BAR_WIDTH)
-    bar = "" if standing.state in DONE else f"{'━' * full}{' ' * (BAR_WIDTH - full)} "
-    return f"{bar}{standing.iteration:,}/{standing.iterations:,}"
+def _cells(status: RunStatus, bar_width: int) -> tuple[str, ...]:
+    """Variant, seed, state, progress, loss and the time that is left."""
+    runs, progress = status.state == "running", ""
+    if status.iterations and (status.iteration or runs):
+        full = round(status.share * bar_width)
+        bar = f"{'━' * full}{' ' * (bar_width - full)} " if bar_width and status.state not in DONE else ""
+        progress = f"{bar}{status.iteration:,}/{status.iterations:,}"
+    return (
+        status.variant,
+        str(status.seed),
+        status.phase if runs and status.phase else state_words(status.state),
+        progress,
+        f"{status.loss:.3f}" if runs and status.loss is not None else "",
+        clock(status.remaining) if runs and status.remaining is not None else "",
+    )
 
 
-def _note(standing: RunStatus) -> str:
-    if standing.owner is not None and standing.state == "running":
-        return "" if standing.owner.machine == machine() else f"on {standing.owner.host}"
-    return _message(standing) if standing.state in (*FAILED, "interrupted", "blocked", "out_of_memory") else ""
+def _note(status: RunStatus) -> str:
+    if status.owner is not None and status.state == "running":
+        return "" if status.owner.machine == machine() else f"on {status.owner.host}"
+    return _message(status) if status.state in (*FAILED, "interrupted", "blocked", "out_of_memory") else ""
 
 
-def _message(standing: RunStatus) -> str:
+def _message(status: RunStatus) -> str:
     """What the status says, without the folder, which is known."""
-    return standing.message.rpartition(f"/{standing.identity}: ")[2] if standing.identity else standing.message
+    return status.message.rpartition(f"/{status.run_id}: ")[2] if status.run_id else status.message
 
 
 def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+    return text if len(text) <= width else text[: max(0, width - 1)] + "…"[:width]
 
 
 class Line(NamedTuple):
-    """What a run said."""
+    """A line of a run's log."""
 
     run: str  # its variant, with :SEED where there are several
     text: str
@@ -233,68 +237,59 @@ class Logs:
 
     Args:
         workspace: above `results/`.
-        runs: whose logs; those that share a folder are read once.
+        jobs: runs and pre-trainings whose logs; those that share a folder are read once.
     """
 
-    def __init__(self, workspace: Workspace, runs: Sequence[Job]) -> None:
-        seeds = len({run.seed for run in runs}) > 1
-        folders: dict[str, str] = {}
-        for run in runs:
-            folders.setdefault(run.identity, f"{run.variant}:{run.seed}" if seeds else run.variant)
-        self._named = len(folders) > 1
-        self._logs = {name: workspace.run(identity).path / LOG for identity, name in folders.items()}
+    def __init__(self, workspace: Workspace, jobs: Sequence[Job]) -> None:
+        seeds = len({job.seed for job in jobs}) > 1
+        names: dict[str, str] = {}
+        for job in jobs:
+            names.setdefault(job.identity, f"{job.variant}:{job.seed}" if seeds else job.variant)
+        self._named = len(names) > 1
+        self._logs = {name: workspace.job_folder(run_id).path / LOG for run_id, name in names.items()}
         self._read = dict.fromkeys(self._logs, 0)
 
     def shown(self, line: Line) -> str:
         """A line for a person, after its run where there are several."""
         return f"{line.run}: {line.text}" if self._named else line.text
 
-    def last(self, count: int) -> Iterator[Line]:
-        """The last lines of each."""
-        for name in self._logs:
-            lines = self._next(name)
-            yield from lines[len(lines) - count :] if count < len(lines) else lines
-
-    def new(self) -> Iterator[Line]:
-        """The lines since the last look."""
-        for name in self._logs:
-            yield from self._next(name)
-
-    def _next(self, name: str) -> list[Line]:
-        try:
-            with self._logs[name].open("rb") as file:
-                file.seek(self._read[name])
-                content = file.read()
-        except OSError:
-            return []  # not begun
-        whole = content[: content.rfind(b"\n") + 1]
-        self._read[name] += len(whole)
-        return [Line(name, text) for text in whole.decode("utf-8", "replace").splitlines()]
+    def new(self, most: int = UNLIMITED) -> Iterator[Line]:
+        """The lines since the last look, at most so many of each run."""
+        for name, path in self._logs.items():
+            try:
+                with path.open("rb") as file:
+                    file.seek(self._read[name])
+                    content = file.read()
+            except OSError:
+                continue  # not begun
+            whole = content[: content.rfind(b"\n") + 1]
+            self._read[name] += len(whole)
+            lines = whole.decode("utf-8", "replace").splitlines()
+            yield from (Line(name, text) for text in lines[max(0, len(lines) - most) :])
 
 
 def studies_screen(workspace: Workspace, studies: Sequence[Study]) -> "list[RenderableType]":
     """A row a study."""
-    from rich.table import Table
     from rich.text import Text
 
+    from analysis.render.table import Cell, Table
+
     if not studies:
-        return [
-            Text(
-                f"no study under {workspace.root.absolute()} yet; "
-                f"make one: {shell_command('ablate', 'attention', root=workspace.root)}"
-            )
-        ]
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name, side in (("study", "left"), ("axis", "left"), ("variants", "right"), ("seeds", "right")):
-        table.add_column(name, justify="right" if side == "right" else "left")
-    table.add_column("runs")
-    table.add_column("planned (UTC)")
-    for study in studies:
-        axis = study.axis if study.product is None else f"{study.axis} x {study.product}"
-        numbers = (str(len(study.variants)), str(len(study.seeds)))
-        runs = summary_words(standings(workspace, study))
-        table.add_row(Text(study.name, style="bold"), axis, *numbers, runs, study.planned[:16].replace("T", " "))
-    return [table]
+        make_one = shell_command("ablate", "attention", root=workspace.root)
+        return [Text(f"no study under {workspace.root.absolute()} yet; make one: {make_one}")]
+    heads = ("study", "axis", "variants", "seeds", "runs", "planned (UTC)")
+    rows = tuple(
+        (
+            Cell(study.name, bold=True),
+            study.axis if study.product is None else f"{study.axis} x {study.product}",
+            len(study.variants),
+            len(study.seeds),
+            summary_words(read_statuses(workspace, study)),
+            study.planned[:16].replace("T", " "),
+        )
+        for study in studies
+    )
+    return [Table("", _columns(heads), rows)]
 
 
 def studies_document(workspace: Workspace, studies: Sequence[Study]) -> dict[str, Any]:
@@ -311,41 +306,41 @@ def studies_document(workspace: Workspace, studies: Sequence[Study]) -> dict[str
                 "seeds": study.seeds,
                 "planned": study.planned,
                 "configs": str(configs_folder(workspace, study.name)),
-                "runs": counts(standings(workspace, study)),
+                "runs": counts(read_statuses(workspace, study)),
             }
             for study in studies
         ],
     }
 
 
-def status_screen(workspace: Workspace, study: Study, found: Sequence[RunStatus]) -> "list[RenderableType]":
+def status_screen(workspace: Workspace, study: Study, statuses: Sequence[RunStatus]) -> "list[RenderableType]":
     """A row a run, and who is launching."""
     from rich.text import Text
 
     launchers = owners(launchers_folder(workspace, study.name))
     who = ", ".join(f"{owner}, since {owner.since[:16].replace('T', ' ')} UTC" for owner in launchers)
     return [
-        Text(f"{study.name}: {summary_words(found)}", style="bold"),
+        Text(f"{study.name}: {summary_words(statuses)}", style="bold"),
         Text(f"launched by {who}" if who else "no launcher is running", style="dim"),
         Text(""),
-        runs_table(found),
+        runs_table(statuses),
     ]
 
 
-def status_document(workspace: Workspace, study: Study, found: Sequence[RunStatus]) -> dict[str, Any]:
+def status_document(workspace: Workspace, study: Study, statuses: Sequence[RunStatus]) -> dict[str, Any]:
     """The same for ``--json``."""
     return {
         "schema": SCHEMA,
         "study": study.name,
         "axis": study.axis,
         "launchers": msgspec.to_builtins(owners(launchers_folder(workspace, study.name))),
-        "counts": counts(found),
+        "counts": counts(statuses),
         "runs": [
             {
-                **msgspec.to_builtins(standing),
-                "seconds_left": standing.remaining,
-                "folder": str(workspace.run(standing.identity).path) if standing.identity else None,
+                **msgspec.to_builtins(status),
+                "seconds_left": status.remaining,
+                "folder": str(workspace.job_folder(status.run_id).path) if status.run_id else None,
             }
-            for standing in found
+            for status in statuses
         ],
     }

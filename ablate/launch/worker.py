@@ -1,5 +1,6 @@
 """What a launcher starts for every run: carries it out alone on its devices, and stops when the launcher is gone."""
 
+import logging
 import os
 import signal
 import sys
@@ -10,75 +11,77 @@ from pathlib import Path
 
 import msgspec
 
-from ablate.launch.base import BUSY, Job, holding_slots
+from ablate.launch.base import BUSY, WorkerJob, holding_devices
 from ablate.runs.folder import FINAL, Status, Workspace
 from ablate.runs.lock import LockHeld, Owner, is_alive, owners
-from ablate.studies.study import Job as StudyJob
-from ablate.studies.study import StudyRun, read_study
+from ablate.studies.study import Job, PretrainingRun, read_study
+from ablate.train.logging import show_messages
 from analysis.exceptions import BadInput, DetablateError
+
+logger = logging.getLogger("ablate.launch.worker")  # __name__ is __main__ here
 
 LOOK_SECONDS = 1.0  # between two looks at the launcher
 
 
-def carry_out(job: Job) -> int:
+def carry_out(job: WorkerJob) -> int:
     """Run a job to its end -> the exit code: 0 for a result, `BUSY` where others are at it, else the refusal's.
 
     What stopped it stands in the status of the run folder, if that can be written.
     """
     first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one speaks and locks
-    folder = Workspace(Path(job.root)).run(job.run)
     try:
         with ExitStack() as stack:
             if first:
-                stack.enter_context(holding_slots(job.slots))
+                stack.enter_context(holding_devices(job.devices))
                 if job.launcher is not None:
                     _stop_with(job.launcher)
             _execute(job)
     except LockHeld as held:
-        print(f"{held}", flush=True)
+        logger.info(str(held))
         return BUSY
     except DetablateError as refusal:
-        print(f"error: {refusal}", flush=True)
+        logger.error(str(refusal))
         if first and isinstance(refusal, BadInput):
             _note_failure(job, str(refusal))
         return refusal.exit_code
     except OSError as error:
-        print(f"error: {error.filename or folder.path}: {error.strerror}", flush=True)
+        where = error.filename or Workspace(Path(job.root)).job_folder(job.run).path
+        logger.error(f"{where}: {error.strerror}")
         return 3
     return 0
 
 
-def _execute(job: Job) -> None:
-    run = _run_of(job)
-    if isinstance(run, StudyRun) and run.config is None:
+def _execute(job: WorkerJob) -> None:
+    workspace = Workspace(Path(job.root))
+    run = _planned(workspace, job)
+    if not isinstance(run, PretrainingRun) and run.config is None:
         raise BadInput(f"{run.variant}: {run.blocked or 'has no config'}")
     from ablate.execute.pretraining import pretrain
     from ablate.execute.run import execute
     from ablate.train.outcome import RuntimeOptions
 
     runtime = RuntimeOptions(
-        device=job.device,
-        workers=job.loaders,
-        checkpoint_seconds=60 * job.checkpoint_minutes,
-        say=lambda line: print(line, flush=True),
+        device=job.options.device,
+        workers=job.options.loaders,
+        checkpoint_seconds=60 * job.options.checkpoint_minutes,
     )
-    workspace = Workspace(Path(job.root))
-    if not isinstance(run, StudyRun):
+    if isinstance(run, PretrainingRun):
         pretrain(run.pretraining, workspace, runtime, keep=run.epochs, name=run.identity, again=job.again)
     elif run.config is not None:
-        execute(run.config, workspace, runtime, identity=run.identity, again=job.again)
+        execute(run.config, workspace, runtime, run_id=run.identity, again=job.again)
 
 
-def _run_of(job: Job) -> StudyJob:
-    for run in read_study(Workspace(Path(job.root)), job.study).jobs:
+def _planned(workspace: Workspace, job: WorkerJob) -> Job:
+    """What the study says of a run."""
+    for run in read_study(workspace, job.study).jobs:
         if run.identity == job.run:
             return run
     raise BadInput(f"study {job.study} has no run {job.run} any more; launch it again")
 
 
-def _note_failure(job: Job, message: str) -> None:
+def _note_failure(job: WorkerJob, message: str) -> None:
     """Where the run could not even begin, and so did not say why itself, say it."""
-    folder = Workspace(Path(job.root)).run(job.run)
+    folder = Workspace(Path(job.root)).job_folder(job.run)
     status = folder.read_status()
     if (status is None or status.state not in FINAL) and not owners(folder.path):
         with suppress(OSError):
@@ -90,16 +93,17 @@ def _stop_with(launcher: Owner) -> None:
     """Ask this process to stop, as by SIGTERM, when another one of this machine has ended."""
 
     def watch() -> None:
-        while is_alive(launcher.pid, launcher.born):
+        while is_alive(launcher.pid, launcher.start_time):
             time.sleep(LOOK_SECONDS)
-        print("the launcher has ended: stopping, the same command continues", flush=True)
+        logger.info("the launcher has ended: stopping, the same command continues")
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="launcher watch", daemon=True).start()
 
 
 if __name__ == "__main__":
-    code = carry_out(msgspec.json.decode(sys.argv[1], type=Job))
+    show_messages()
+    code = carry_out(msgspec.json.decode(sys.argv[1], type=WorkerJob))
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # everything is written and closed; taking torch's modules apart would take another second or two

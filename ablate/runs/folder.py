@@ -1,7 +1,7 @@
 """The run folder: the whole contract between the commands, which prepare and read it, and an engine, which fills it.
 
-``<root>/results/runs/<identity>/`` (``root``: ``--root``, default the current directory; identity: ``identity.short``
-of the run's evaluation identity) holds
+``<root>/results/runs/<run id>/`` (``root``: ``--root``, default the current directory, see `Workspace`; run id: the
+first digits of the run's evaluation identity, `ablate.config.identity`) holds
 
 ==================== ================================================================================================
 ``config.yaml``      the resolved ``RunConfig``, every field written out, paths absolute; written once, before all
@@ -21,9 +21,8 @@ An engine gets the folder, reads ``config.yaml``, continues from the newest chec
 a status in a final state. Every file but the two ``.jsonl`` appears whole or not at all; a line that a kill cut short
 is skipped by the reader and ended by the next writer.
 
-The folder of a pre-training: ``<root>/results/pretraining/<identity>/``, a run's folder but for what comes out.
-
-``config.yaml`` is a ``Pretraining``; in place of predictions and evaluation there are
+The folder of a pre-training, ``<root>/results/pretraining/<id>/``, is a run's folder but for what comes out:
+``config.yaml`` is a ``Pretraining``, and in place of predictions and evaluation there are
 
 ======================== ============================================================================================
 ``weights/NNNN.pth``     the encoder after NNNN epochs, as the official MAE files hold it: ``["model"]``
@@ -31,13 +30,15 @@ The folder of a pre-training: ``<root>/results/pretraining/<identity>/``, a run'
 ``pictures/NNNN.png``    a few images after NNNN epochs: original, what the encoder saw, what the decoder made of it
 ======================== ============================================================================================
 
-The folder is named by the hash of the config and of the list of images, so studies that need the same weights share it.
+It is named by the hash of the config and of the list of images, so studies that need the same weights share it. Where a
+name must tell the one from the other (what a run of a study needs, what a worker is told), a run is named by its run id
+and a pre-training by ``pretraining/<id>``; `kind_of` and `Workspace.job_folder` alone read such a name.
 """
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,7 +90,9 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o666 & ~_umask())  # else 0600, which hides results from the rest of a lab
+            umask = os.umask(0)
+            os.umask(umask)
+            os.fchmod(file.fileno(), 0o666 & ~umask)  # else 0600, which hides results from the rest of a lab
             os.replace(file.name, path)
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
@@ -166,15 +169,24 @@ class RunFolder:
         Raises:
             BadInput: the folder holds another config, or cannot be written.
         """
-        self.begin(dump_config(_with_absolute_paths(config)), manifest, lambda: self._check_same(config))
+        if self._begin(dump_config(_with_absolute_paths(config)), manifest):
+            return
+        # Data and weights enter the identity by their content, so moved files continue the same run.
+        stored = msgspec.structs.replace(self.read_config(), data=config.data)
+        init, recipe = stored.init, config.init.pretraining
+        if "none" not in (init.weights, config.init.weights):
+            init = config.init
+        elif isinstance(init.pretraining, Pretrain) and isinstance(recipe, Pretrain):
+            moved = msgspec.structs.replace(init.pretraining, images=recipe.images)
+            init = msgspec.structs.replace(init, pretraining=moved)
+        self._check_same(msgspec.structs.replace(stored, init=init), config, "run")
 
-    def begin(self, config: str, manifest: msgspec.Struct, check_same: Callable[[], None]) -> None:
-        """Make the folder and its first files from the text of a config; where they are already, only check."""
+    def _begin(self, config: str, manifest: msgspec.Struct) -> bool:
+        """Make the folder and its first files from the text of a config; False where they are there already."""
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             if self.manifest.exists() and self.config.exists():
-                check_same()
-                return
+                return False
             with replacing(self.config) as file:
                 file.write(config.encode())
             write_json(self.manifest, manifest)  # last: with it the folder counts as prepared
@@ -183,18 +195,11 @@ class RunFolder:
             raise BadInput(
                 f"{self.path}: cannot be written ({error.strerror}); free space or choose another --root"
             ) from None
+        return True
 
-    def _check_same(self, config: RunConfig) -> None:
-        # Data and weights enter the identity by their content, so moved files continue the same run.
-        stored = msgspec.structs.replace(self.read_config(), data=config.data)
-        if "none" not in (stored.init.weights, config.init.weights):
-            stored = msgspec.structs.replace(stored, init=config.init)
-        before, now = stored.init.pretraining, config.init.pretraining
-        if isinstance(before, Pretrain) and isinstance(now, Pretrain):
-            moved = msgspec.structs.replace(before, images=now.images)
-            stored = msgspec.structs.replace(stored, init=msgspec.structs.replace(stored.init, pretraining=moved))
+    def _check_same(self, stored: msgspec.Struct, config: msgspec.Struct, verb: str) -> None:
         if stored != config:
-            raise BadInput(f"{self.config}: differs from the config asked for; move this folder away to run again")
+            raise BadInput(f"{self.config}: differs from the config asked for; move this folder away to {verb} again")
 
     def read_config(self) -> RunConfig:
         """The config of this run."""
@@ -244,8 +249,8 @@ class RunFolder:
         return sorted(self.checkpoints.glob("[0-9]*.pt"), key=lambda path: int(path.stem), reverse=True)
 
     def sweep(self) -> None:
-        """Remove what a kill left of checkpoints; only for the holder of the run, who alone writes them."""
-        for path in self.checkpoints.glob(".*.part"):
+        """Remove what a kill left of checkpoints and other files in subfolders; only for who holds the lock."""
+        for path in self.path.glob("*/.*.part"):
             path.unlink(missing_ok=True)
 
     def write_predictions(self, records: Sequence[Mapping[str, object]]) -> None:
@@ -255,14 +260,7 @@ class RunFolder:
             file.write(b"[\n" + b",\n".join(map(encoder.encode, records)) + b"\n]\n")
 
 
-def _training_of(run: RunFolder) -> str | None:
-    try:
-        return read_json(run.manifest, _Identified).training
-    except BadInput:
-        return None
-
-
-def with_absolute_images(recipe: Pretrain) -> Pretrain:
+def _with_absolute_images(recipe: Pretrain) -> Pretrain:
     """A recipe of pre-training whose images are found from any folder."""
     if not isinstance(recipe.images, Folder):
         return recipe
@@ -270,27 +268,19 @@ def with_absolute_images(recipe: Pretrain) -> Pretrain:
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
-    def absolute(source: Shapes | Coco) -> Shapes | Coco:
-        if isinstance(source, Shapes):
-            return source
-        return Coco(annotations=str(Path(source.annotations).absolute()), images=str(Path(source.images).absolute()))
-
-    data = msgspec.structs.replace(
-        config.data, train=absolute(config.data.train), validation=absolute(config.data.validation)
+    train, validation = (
+        source
+        if isinstance(source, Shapes)
+        else Coco(annotations=str(Path(source.annotations).absolute()), images=str(Path(source.images).absolute()))
+        for source in (config.data.train, config.data.validation)
     )
     init = config.init
     if init.weights != "none":
         init = msgspec.structs.replace(init, weights=str(Path(init.weights).expanduser().absolute()))
-    recipe = init.pretraining
-    if isinstance(recipe, Pretrain):
-        init = msgspec.structs.replace(init, pretraining=with_absolute_images(recipe))
+    elif isinstance(init.pretraining, Pretrain):
+        init = msgspec.structs.replace(init, pretraining=_with_absolute_images(init.pretraining))
+    data = msgspec.structs.replace(config.data, train=train, validation=validation)
     return msgspec.structs.replace(config, data=data, init=init)
-
-
-def _umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
 
 
 def _append(path: Path, value: Mapping[str, object]) -> None:
@@ -314,9 +304,6 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             yield value
 
 
-KIND = "pretraining"
-
-
 class PretrainingFolder(RunFolder):
     """The files of one pre-training."""
 
@@ -331,27 +318,17 @@ class PretrainingFolder(RunFolder):
         Raises:
             BadInput: the folder holds another config, or cannot be written.
         """
-        self.begin(
-            dump_config(msgspec.structs.replace(pretraining, pretrain=with_absolute_images(pretraining.pretrain))),
-            manifest,
-            lambda: self._check_same_pretraining(pretraining),
-        )
-
-    def _check_same_pretraining(self, pretraining: Pretraining) -> None:
-        stored = self.read_pretraining()
-        moved = msgspec.structs.replace(stored.pretrain, images=pretraining.pretrain.images)  # they may lie elsewhere
-        if msgspec.structs.replace(stored, pretrain=moved) != pretraining:
-            raise BadInput(f"{self.config}: differs from the config asked for; move this folder away to begin again")
+        absolute = msgspec.structs.replace(pretraining, pretrain=_with_absolute_images(pretraining.pretrain))
+        if not self._begin(dump_config(absolute), manifest):
+            stored = self.read_pretraining()
+            moved = msgspec.structs.replace(
+                stored.pretrain, images=pretraining.pretrain.images
+            )  # they may lie elsewhere
+            self._check_same(msgspec.structs.replace(stored, pretrain=moved), pretraining, "begin")
 
     def read_pretraining(self) -> Pretraining:
         """The config of this pre-training."""
         return parse(read_yaml(self.config), Pretraining, str(self.config))
-
-    def sweep(self) -> None:
-        """Remove what a kill left of any file; only for the holder, who alone writes them."""
-        for folder in (self.checkpoints, self.weights, self.pictures):
-            for path in folder.glob(".*.part"):
-                path.unlink(missing_ok=True)
 
     def weights_after(self, epochs: int) -> Path:
         """Where the encoder after so many epochs belongs."""
@@ -366,17 +343,26 @@ class PretrainingFolder(RunFolder):
         return self.pictures / f"{epochs:04d}.png"
 
 
+PRETRAINING: Literal["pretraining"] = "pretraining"  # the folder in results/, and how names of what lies there begin
+
+
 def pretraining_name(identity: str) -> str:
-    """The name under which runs need a pre-training, from its identity of 64 hex digits."""
-    return f"{KIND}/{short_id(identity)}"
+    """The name under which runs need a pre-training, ``pretraining/<id>``, from its identity of 64 hex digits."""
+    return f"{PRETRAINING}/{short_id(identity)}"
+
+
+def kind_of(job_id: str) -> Literal["run", "pretraining"]:
+    """What a name of a study's plan names.
+
+    >>> kind_of("20c16ee46a4d"), kind_of("pretraining/20c16ee46a4d")
+    ('run', 'pretraining')
+    """
+    return PRETRAINING if job_id.startswith(f"{PRETRAINING}/") else "run"
 
 
 def is_finished(folder: RunFolder) -> bool:
     """Whether a run has ended well and its predictions are there."""
-    try:
-        status = folder.read_status()
-    except BadInput:
-        return False
+    status = folder.read_status()
     return status is not None and status.state == "finished" and folder.predictions.exists()
 
 
@@ -391,6 +377,9 @@ class Workspace:
     """
 
     root: Path
+
+    def __str__(self) -> str:
+        return str(self.root)
 
     @property
     def results(self) -> Path:
@@ -408,17 +397,25 @@ class Workspace:
         return self.root / "configs" / "studies"
 
     def run(self, run_id: str) -> RunFolder:
-        """The folder of a run, or of what a name such as ``pretraining/<id>`` says, whether it exists or not."""
-        return RunFolder(self.results / (run_id if "/" in run_id else f"runs/{run_id}"))
+        """The folder of a run, whether it exists or not."""
+        return RunFolder(self.results / "runs" / run_id)
 
     def runs(self, training: str | None = None) -> list[RunFolder]:
         """The prepared runs, by name; with ``training`` (64 digits), those that share this training.
 
         Runs that differ in evaluation alone share their training: the weights of one serve the others.
         """
-        found = [RunFolder(path.parent) for path in sorted((self.results / "runs").glob("*/manifest.json"))]
-        return found if training is None else [run for run in found if _training_of(run) == training]
+        found = []
+        for path in sorted((self.results / "runs").glob("*/manifest.json")):
+            with suppress(BadInput):  # damaged: of no known training
+                if training is None or read_json(path, _Identified).training == training:
+                    found.append(RunFolder(path.parent))
+        return found
 
     def pretraining(self, identity: str) -> PretrainingFolder:
         """The folder of a pre-training, from its identity of 64 hex digits, whether it exists or not."""
-        return PretrainingFolder(self.run(pretraining_name(identity)).path)
+        return PretrainingFolder(self.results / pretraining_name(identity))
+
+    def job_folder(self, job_id: str) -> RunFolder:
+        """The folder of a run or a pre-training, whichever the name says (see `kind_of`)."""
+        return self.run(job_id) if kind_of(job_id) == "run" else PretrainingFolder(self.results / job_id)

@@ -27,7 +27,7 @@ import torch
 from ablate.config.schema import RunConfig
 from ablate.engines.base import BenchmarkTarget
 from ablate.engines.environment import MissingEngine, package_environment, python_of
-from ablate.engines.registry import engine_of
+from ablate.engines.registry import build_benchmark_target
 from ablate.runs.folder import RunFolder, Workspace, now, write_json
 from ablate.runs.manifest import hardware
 from ablate.shell import shell_command
@@ -77,7 +77,7 @@ class Prober:
         torch.manual_seed(0)
         cost: dict[str, Any] = {}
         try:
-            target = engine_of(config).benchmark_target(config, self.workspace, self.device, self._read)
+            target = build_benchmark_target(config, self.workspace, self.device, self._read)
             trained = self._load(target, folder)
             times, peak = self._train(target, config)
             low, middle, high = statistics.quantiles(times, n=4)
@@ -105,7 +105,7 @@ class Prober:
 
     def _load(self, target: BenchmarkTarget, folder: RunFolder) -> bool:
         try:
-            state = load_newest(folder, lambda _: None)
+            state, _ = load_newest(folder)
         except BadInput:
             return False
         if state is not None:

@@ -21,7 +21,8 @@ from ablate.studies.published import Finding, Kind, findings_of, is_of, matches
 from ablate.studies.study import DetectorSize, Study, StudyRun, state_in_words
 from analysis.coco.detections import read_detections
 from analysis.coco.ground_truth import GroundTruth, read_ground_truth
-from analysis.evaluation.error_types import Settings
+from analysis.evaluation.error_types import ERROR_TYPES
+from analysis.evaluation.settings import Settings
 from analysis.exceptions import BadInput
 from analysis.stats.compare import Candidate, Comparison, compare
 from analysis.stats.intervals import Estimate, estimate
@@ -30,7 +31,7 @@ COST_FILE = "probe.json"
 IouType = Literal["bbox", "segm"]
 METRICS = ("AP", "AP50", "AP75")
 STEADY = 0.25  # between the quartiles of the iterations of a probe, as a share of their median
-ERRORS = ("cls", "loc", "both", "dup", "bg", "miss", "fp", "fn")
+ERRORS = tuple(ERROR_TYPES)
 
 
 def kinds_of(iou_type: IouType) -> tuple[Kind, Kind]:

@@ -29,7 +29,7 @@ def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[Re
         ("plan", f"{configs_folder(workspace, study.name)}" if written else "nothing is written (--dry-run)"),
     ]
     for job in study.pretrainings:
-        state = state_in_words(workspace.run(job.identity).read_status())
+        state = state_in_words(workspace.pretraining(job.training).read_status())
         facts.append(
             ("needs", f"{job.variant}: MAE, {job.pretraining.pretrain.epochs:g} epochs, {job.identity} ({state})")
         )

@@ -2,7 +2,6 @@
 
 import pickle
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -62,20 +61,18 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def load_newest(folder: RunFolder, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """The newest checkpoint that can be read, or none where there is none; damaged ones are named through say.
+def load_newest(folder: RunFolder) -> tuple[dict[str, Any] | None, list[str]]:
+    """The newest checkpoint that can be read, or none where there is none; and a sentence on each newer, damaged one.
 
     Raises:
         BadInput: there are checkpoints, and all are damaged.
     """
-    found = folder.checkpoints_newest_first()
-    for path in found:
+    damaged: list[str] = []
+    for path in folder.checkpoints_newest_first():
         try:
-            state = load_checkpoint(path)
+            return load_checkpoint(path), damaged
         except BadInput as error:
-            say(f"{error}; falling back to the checkpoint before it")
-            continue
-        return state
-    if found:
+            damaged.append(f"{error}; falling back to the checkpoint before it")
+    if damaged:
         raise BadInput(f"{folder.checkpoints}: every checkpoint is damaged; delete the folder to train from the start")
-    return None
+    return None, damaged

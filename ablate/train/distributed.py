@@ -1,8 +1,8 @@
-"""One process or many: who computes which images, and which of them share a BatchNorm statistic.
+"""The processes that train together: their devices and shares of a batch, their random draws, and their polite stop.
 
-Where every random draw of training comes from: the seed and the place in the run, which is all a resume needs.
-
-A polite stop: the first signal lets the running step end and be saved, the second one acts at once.
+- `joined` makes this process one of those that torchrun started, `lay_out` cuts a batch among them.
+- Every random draw comes from the seed and its place in the run (`derived`), which is all that a resume needs.
+- `StopRequest`: the first signal lets the running step end and be saved, the second one acts at once.
 """
 
 import os
@@ -28,13 +28,13 @@ class Layout:
         processes: that train together.
         images: of one forward pass of one process.
         group: processes that share a statistic; images * group is `train.images_per_norm`.
-        passes: forward and backward passes before each optimizer step.
+        grad_accum_steps: forward and backward passes before each optimizer step.
     """
 
     processes: int
     images: int
     group: int
-    passes: int
+    grad_accum_steps: int
 
 
 def lay_out(batch_size: int, images_per_norm: int, processes: int) -> Layout:
@@ -103,6 +103,15 @@ class Processes:
         """Until every process has come here."""
         if self.count > 1:
             dist.barrier()
+
+    @contextmanager
+    def first_before_others(self) -> Iterator[None]:
+        """What the first process does inside is done when the others enter: they find the files that it wrote."""
+        if not self.first:
+            self.wait()
+        yield
+        if self.first:
+            self.wait()
 
 
 def device_of(wanted: str) -> torch.device:

@@ -1,127 +1,168 @@
-"""What a run tells while it trains: a line in `metrics.jsonl`, TensorBoard, a bar on a terminal.
+"""What training tells while it goes on: curves in the run folder, a bar on a terminal, lines where there is none.
 
-How far a loop is: a bar on a terminal, a line now and then where there is none.
+Every module logs to ``logging.getLogger(__name__)``: progress as information, what a person must not miss as a warning.
+As in any library nothing of it is printed until somebody asks; commands and workers do, by `show_messages`.
 """
 
+import itertools
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from types import TracebackType
+from contextlib import closing, contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 from ablate.runs.folder import RunFolder
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from torch.utils.tensorboard.writer import SummaryWriter
 
+logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 30.0
 
 
-class Curves:
-    """Writes the curves of the process that has a folder; silent elsewhere.
+def show_messages() -> None:
+    """Print what this package logs on standard error, a plain line each; a second call changes nothing."""
+    package = logging.getLogger("ablate")
+    package.setLevel(logging.INFO)
+    if not any(isinstance(handler, _StandardError) for handler in package.handlers):
+        package.addHandler(_StandardError())
+
+
+class _StandardError(logging.Handler):
+    """The message alone, ``warning:`` before it where it is one; above the bar where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from rich.text import Text
+
+        try:
+            prefix = "warning: " if record.levelno >= logging.WARNING else ""
+            console().print(Text(prefix + self.format(record)), soft_wrap=True)
+        except Exception:
+            self.handleError(record)
+
+
+@cache
+def console() -> "Console":
+    """The console on standard error: only where bars and lines share it do lines leave the bar whole."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+class ProgressBar:
+    """How far a loop is: a bar on a terminal, a line every half minute where there is none.
 
     Args:
-        folder: of the run, or none in a process that writes nothing.
-        first: iterations done before; what was measured after them is dropped.
-        last: iterations of the whole run.
-        say: takes progress lines where there is no terminal for a bar.
+        what: is being done, such as ``predicting``.
+        total: steps.
+        done: steps that were done before.
     """
 
-    def __init__(self, folder: RunFolder | None, first: int, last: int, say: Callable[[str], None]) -> None:
-        self.folder, self.first, self.last, self.say = folder, first, last, say
-        self._said = time.monotonic()
-        self._writer: SummaryWriter | None = None
-
-    def __enter__(self) -> "Curves":
-        if self.folder is None:
-            return self
-        from rich.console import Console
+    def __init__(self, what: str, total: int, done: int = 0) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-        from torch.utils.tensorboard.writer import SummaryWriter
 
-        self.folder.rewind_metrics(self.first)
-        self._writer = SummaryWriter(str(self.folder.path / "tensorboard"), purge_step=self.first + 1)
-        terminal = sys.stderr.isatty()
+        self._terminal = sys.stderr.isatty()
+        self._last_line = time.monotonic()
         self._bar = Progress(
-            TextColumn("training"),
+            TextColumn(what),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.description}"),
-            console=Console(stderr=True),
-            disable=not terminal,
+            console=console(),
+            disable=not self._terminal,
         )
-        self._terminal = terminal
-        self._task = self._bar.add_task("", total=self.last, completed=self.first)
+        self._task = self._bar.add_task("", total=total, completed=done)
+
+    def __enter__(self) -> "ProgressBar":
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._writer is not None:
-            self._bar.stop()
-            self._writer.close()
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
 
-    def advance(self, iteration: int) -> None:
-        """Iterations done so far."""
-        if self.folder is not None:
-            self._bar.update(self._task, completed=iteration)
+    def update(self, done: int, line: str = "", detail: str | None = None) -> None:
+        """Show how many steps are done.
 
-    def add(self, iteration: int, values: Mapping[str, float]) -> None:
-        """Measurements after a number of iterations."""
-        if self.folder is None or self._writer is None:
-            return
-        self.folder.append_metrics(iteration, values)
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, iteration)
-        if "loss" in values:
-            line = f"loss {values['loss']:.3f}"
-            self._bar.update(self._task, description=line)
-            if not self._terminal and time.monotonic() - self._said > SECONDS_BETWEEN_LINES:
-                self._said = time.monotonic()
-                self.say(f"iteration {iteration} of {self.last}: {line}")
-
-
-Say = Callable[[str], None]
+        Args:
+            done: steps.
+            line: what is logged where there is no terminal, if the last line is half a minute old.
+            detail: what stands beside the bar from now on.
+        """
+        self._bar.update(self._task, completed=done, description=detail)
+        if line and not self._terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            logger.info(line)
 
 
 @contextmanager
-def progress(what: str, unit: str, total: int, say: Say | None) -> Iterator[Callable[[], None]]:
-    """Shows the way through ``total`` steps; yields what is to be called after each of them.
+def progress(what: str, unit: str, total: int, *, shown: bool = True) -> Iterator[Callable[[], None]]:
+    """Show the way through ``total`` steps; yields what is to be called after each of them.
 
     Args:
         what: is being done, such as ``predicting``.
         unit: of a step, such as ``image``.
         total: steps.
-        say: takes the lines where standard error is no terminal; None shows nothing at all.
+        shown: without it nothing is shown, as in all processes but the first.
     """
-    if say is None:
+    if not shown:
         yield lambda: None
-    elif sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        return
+    steps = itertools.count(1)
+    with ProgressBar(what, total) as bar:
 
-        columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task("", total=total)
-            yield lambda: bar.advance(task)
-    else:
-        yield _Lines(what, unit, total, say).advance
+        def advance() -> None:
+            done = next(steps)
+            bar.update(done, f"{what}: {unit} {done} of {total}" if done < total else "")
+
+        yield advance
 
 
-class _Lines:
-    """A line after the first steps that took a while, and then one every half minute."""
+class Curves:
+    """Takes what is measured during training; drops it in a process that writes nothing."""
 
-    def __init__(self, what: str, unit: str, total: int, say: Say) -> None:
-        self.what, self.unit, self.total, self.say = what, unit, total, say
-        self.done, self._said = 0, time.monotonic()
+    def advance(self, iteration: int) -> None:
+        """Iterations done so far."""
 
-    def advance(self) -> None:
-        """One step is done."""
-        self.done += 1
-        if time.monotonic() - self._said > SECONDS_BETWEEN_LINES and self.done < self.total:
-            self._said = time.monotonic()
-            self.say(f"{self.what}: {self.unit} {self.done} of {self.total}")
+    def add(self, iteration: int, values: Mapping[str, float]) -> None:
+        """Measurements after a number of iterations."""
+
+
+class _WrittenCurves(Curves):
+    def __init__(self, folder: RunFolder, writer: "SummaryWriter", bar: ProgressBar, last: int) -> None:
+        self.folder, self.writer, self.bar, self.last = folder, writer, bar, last
+
+    def advance(self, iteration: int) -> None:
+        self.bar.update(iteration)
+
+    def add(self, iteration: int, values: Mapping[str, float]) -> None:
+        self.folder.append_metrics(iteration, values)
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, iteration)
+        if "loss" in values:
+            loss = f"loss {values['loss']:.3f}"
+            self.bar.update(iteration, f"iteration {iteration} of {self.last}: {loss}", loss)
+
+
+@contextmanager
+def curves(folder: RunFolder | None, first: int, last: int) -> Iterator[Curves]:
+    """The curves of a training: in ``metrics.jsonl`` and TensorBoard's files, and its bar.
+
+    Args:
+        folder: of the run, or none in a process that writes nothing.
+        first: iterations done before; what was measured after them is dropped.
+        last: iterations of the whole run.
+    """
+    if folder is None:
+        yield Curves()
+        return
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+    folder.rewind_metrics(first)
+    writer = SummaryWriter(str(folder.path / "tensorboard"), purge_step=first + 1)
+    with closing(writer), ProgressBar("training", last, first) as bar:
+        yield _WrittenCurves(folder, writer, bar, last)

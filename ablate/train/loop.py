@@ -1,5 +1,6 @@
 """The training loop: any number of processes, any precision, stopped and continued at any iteration."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,11 +16,13 @@ from ablate.data.loader import Batch, TrainingOrder, worker_error
 from ablate.runs.folder import RunFolder, Status
 from ablate.train.checkpoint import load_newest, save_checkpoint
 from ablate.train.distributed import Processes, StopRequest, outlive_a_polite_stop
-from ablate.train.logging import Curves
+from ablate.train.logging import Curves, curves
 from ablate.train.memory import MemoryMeter, OutOfMemoryError, is_out_of_memory
-from ablate.train.optim import Precision, build_scaler, set_lr
+from ablate.train.optim import Precision, autocast, build_scaler, set_lr
 from ablate.train.outcome import Diverged, Interrupted, RanOutOfMemory, RunFailed, RuntimeOptions
 from analysis.exceptions import BadInput
+
+logger = logging.getLogger(__name__)
 
 LOG_EVERY = 20  # iterations
 STATUS_SECONDS = 5.0
@@ -39,18 +42,24 @@ class TrainStats:
 class TrainLoop:
     """Optimizer steps of some model, whose work is never lost; what a step learns from is its subclasses' concern.
 
+    A subclass says what a forward pass is (`_forward`), how the learning rate moves (`_lr`) and what is kept or
+    measured between two steps (`after_step`).
+
     Args:
         module: with its initial weights, on the device.
         optimizer: of its parameters.
         precision: of the forward pass.
+        data: the training images, indexed by (epoch, index).
+        collate: several of them to a batch.
         folder: of the run.
         processes: that train together.
         runtime: what changes no result.
-        passes: forward and backward passes before each optimizer step.
+        batch_size: images of an optimizer step.
+        images_per_pass: of them in one forward pass of one process; gradients of the passes are accumulated.
+        seed: of the order of the images.
         iterations: optimizer steps of the whole run.
-        epoch: iterations of an epoch, for the checkpoints.
-        cap: answers for a smaller device, in GiB.
-        clip: largest gradient norm.
+        memory_cap_gib: answers for a smaller device.
+        clip_norm: largest gradient norm.
     """
 
     remedy = "lower train.lr, lengthen train.warmup_epochs or set train.clip_norm"  # for a loss that is not finite
@@ -60,34 +69,36 @@ class TrainLoop:
         module: torch.nn.Module,
         optimizer: torch.optim.Optimizer,
         precision: Precision,
+        data: Dataset[Any],
+        collate: Callable[[list[Any]], Any],
         folder: RunFolder,
         processes: Processes,
         runtime: RuntimeOptions,
         *,
-        passes: int,
+        batch_size: int,
+        images_per_pass: int,
+        seed: int,
         iterations: int,
-        epoch: int,
-        cap: float | None = None,
-        clip: float | None = None,
+        memory_cap_gib: float | None = None,
+        clip_norm: float | None = None,
     ) -> None:
-        self.module, self.optimizer, self.precision, self.folder = module, optimizer, precision, folder
-        self.processes, self.runtime, self.passes, self.clip = processes, runtime, passes, clip
+        self.module, self.optimizer, self.precision, self.data = module, optimizer, precision, data
+        self.collate, self.folder, self.processes, self.runtime = collate, folder, processes, runtime
+        self.batch_size, self.images_per_pass, self.seed = batch_size, images_per_pass, seed
+        self.iterations, self.memory_cap_gib, self.clip_norm = iterations, memory_cap_gib, clip_norm
         self.device = processes.device
+        self.grad_accum_steps = batch_size // (images_per_pass * processes.count)
         self.model: torch.nn.Module = module
         if processes.count > 1:
             self.model = DistributedDataParallel(module, broadcast_buffers=False)
         self.scaler = build_scaler(self.precision, self.device)
-        self.iterations, self.epoch, self.cap = iterations, epoch, cap
-        self.meter = MemoryMeter(module, self.device, cap)
+        self.meter = MemoryMeter(module, self.device, memory_cap_gib)
         self.iteration = 0
-        self._seconds_before, self._peak_before, self._began, self._stood = 0.0, 0.0, 0.0, 0.0
+        # Of the sessions before this one; when this one began, and its seconds that were no training.
+        self._seconds_before, self._peak_before, self._began, self._seconds_paused = 0.0, 0.0, 0.0, 0.0
 
-    def _loader(self) -> DataLoader[Any]:
-        """Batches from the iteration on at which the run stands, one for each pass; see `_batches`."""
-        raise NotImplementedError
-
-    def _forward_backward(self, batch: Any, number: int) -> dict[str, Tensor]:
-        """Add the gradient of the forward pass of this number -> its losses."""
+    def _forward(self, batch: Any, number: int) -> dict[str, Tensor]:
+        """The forward pass of this number within an optimizer step -> its losses; their sum is what is learned."""
         raise NotImplementedError
 
     def _lr(self, iteration: int) -> float:
@@ -109,125 +120,116 @@ class TrainLoop:
         self._resume()
         self._began = time.monotonic()
         self.module.train()
-        first = self.iteration
+        folder = self.folder if self.processes.first else None
         try:
             with (
                 StopRequest() as stop,
-                Curves(
-                    self.folder if self.processes.first else None, first, self.iterations, self.runtime.say
-                ) as curves,
+                curves(folder, self.iteration, self.iterations) as written,
                 _reproducible(self.device),
             ):
-                self._loop(stop, curves)
+                self._loop(stop, written)
         except RunFailed:
-            self._tell()  # how far it came
+            self._write_status()  # how far it came
             raise
         except (OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            self._tell()
+            self._write_status()
             raise RanOutOfMemory(self._memory_sentence(error)) from None
         return TrainStats(self.iterations, self._seconds(), self._peak_gib(), self.device.type)
 
-    def _batches(
-        self,
-        data: Dataset[Any],
-        collate: Callable[[list[Any]], Any],
-        *,
-        batch_size: int,
-        per_pass: int,
-        seed: int,
-    ) -> DataLoader[Any]:
-        """What is left of a training set's order, ``per_pass`` images of this process at a time."""
+    def _loader(self) -> DataLoader[Any]:
+        """Batches of this process from the current iteration on, one for each forward pass."""
         order = TrainingOrder(
-            images=len(data),  # type: ignore[arg-type]
-            batch_size=batch_size,
-            per_pass=per_pass,
-            seed=seed,
+            images=len(self.data),  # type: ignore[arg-type]
+            batch_size=self.batch_size,
+            per_pass=self.images_per_pass,
+            seed=self.seed,
             first=self.iteration,
             last=self.iterations,
             rank=self.processes.rank,
             world=self.processes.count,
         )
         return DataLoader(
-            data,
+            self.data,
             batch_sampler=order,
-            collate_fn=collate,
+            collate_fn=self.collate,
             num_workers=self.processes.workers(self.runtime.workers),
             pin_memory=self.device.type == "cuda",
             worker_init_fn=outlive_a_polite_stop,
         )
 
     def _seconds(self) -> float:
-        return self._seconds_before + time.monotonic() - self._began - self._stood
+        return self._seconds_before + time.monotonic() - self._began - self._seconds_paused
 
     @contextmanager
     def _clock_stopped(self) -> Iterator[None]:
         """What runs inside is no training, and costs none of its seconds."""
-        began = time.monotonic()
+        paused_at = time.monotonic()
         try:
             yield
         finally:
-            self._stood += time.monotonic() - began
+            self._seconds_paused += time.monotonic() - paused_at
 
     def _peak_gib(self) -> float:
         return max(self._peak_before, self.meter.peak_gib)
 
     def _loop(self, stop: StopRequest, curves: Curves) -> None:
         batches = iter(self._loader())
-        self._tell()  # how long it will be
-        saved = told = time.monotonic()
-        logged = self._seconds()
-        sums: dict[str, float] = {}
-        since = self.iteration
+        self._write_status()  # how long it will be
+        saved_at = status_written_at = time.monotonic()
+        last_logged, seconds_when_logged = self.iteration, self._seconds()
+        sums: dict[str, float] = {}  # of the losses since then
         while self.iteration < self.iterations:
-            losses, asked_to_stop = self._step(batches, bool(stop.name))
+            losses, stop_requested = self._step(batches, bool(stop.name))
             self.iteration += 1
-            done, now = self.iteration, time.monotonic()
+            done, now, is_last = self.iteration, time.monotonic(), self.iteration == self.iterations
+
             sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
             curves.advance(done)
-            if done % LOG_EVERY == 0 or done == self.iterations:
-                means = {name: value / (done - since) for name, value in sums.items()}
+            if done % LOG_EVERY == 0 or is_last:
+                means = {name: value / (done - last_logged) for name, value in sums.items()}
                 seconds = self._seconds()
-                speed = (seconds - logged) / (done - since)
-                extra = {"lr": self._lr(done - 1), "seconds_per_iteration": speed, "peak_gib": self._peak_gib()}
+                pace = (seconds - seconds_when_logged) / (done - last_logged)
+                extra = {"lr": self._lr(done - 1), "seconds_per_iteration": pace, "peak_gib": self._peak_gib()}
                 curves.add(done, {"loss": sum(means.values()), **means, **extra})
-                sums, since, logged = {}, done, seconds
+                sums, last_logged, seconds_when_logged = {}, done, seconds
+
             with self._clock_stopped():
                 self.after_step(done, curves)
-            wanted = self.runtime.checkpoint_iterations and done % self.runtime.checkpoint_iterations == 0
-            epoch_ends = done % self.epoch == 0 and now - saved > SHORTEST_EPOCH_TO_SAVE
-            if (
-                wanted
-                or epoch_ends
-                or asked_to_stop
-                or done == self.iterations
-                or (now - saved > self.runtime.checkpoint_seconds)
-            ):
+
+            if stop_requested or is_last or self._is_checkpoint_due(now - saved_at):
                 with self._clock_stopped():
                     self._save()
-                saved = time.monotonic()
-            if now - told > STATUS_SECONDS or done == self.iterations:
-                self._tell()
-                told = now
-            if asked_to_stop and done < self.iterations:
+                saved_at = time.monotonic()
+            if now - status_written_at > STATUS_SECONDS or is_last:
+                self._write_status()
+                status_written_at = now
+            if stop_requested and not is_last:
                 raise Interrupted(
                     f"{self.folder.path}: stopped by {stop.name or 'a signal to another process'} after iteration "
                     f"{done} of {self.iterations}, everything is saved; the same command continues"
                 )
 
+    def _is_checkpoint_due(self, seconds: float) -> bool:
+        """Whether a checkpoint is taken after this iteration, so many seconds after the last one."""
+        every = self.runtime.checkpoint_iterations
+        epoch_iterations = max(1, len(self.data) // self.batch_size)  # type: ignore[arg-type]
+        epoch_ends = self.iteration % epoch_iterations == 0 and seconds > SHORTEST_EPOCH_TO_SAVE
+        return epoch_ends or seconds > self.runtime.checkpoint_seconds or bool(every and self.iteration % every == 0)
+
     def _step(self, batches: Iterator[Batch], stop: bool) -> tuple[dict[str, float], bool]:
         """One optimizer step -> the losses, averaged over its images, and whether any process was asked to stop."""
         set_lr(self.optimizer, self._lr(self.iteration))
-        passes, totals, names = self.passes, torch.zeros(0, device=self.device), []
-        for number in range(passes):
+        steps, totals, names = self.grad_accum_steps, torch.zeros(0, device=self.device), []
+        for number in range(steps):
             batch = self._next(batches)
-            last = number == passes - 1
+            last = number == steps - 1
             with nullcontext() if last or self.processes.count == 1 else self.model.no_sync():  # type: ignore[operator]
                 losses = self._forward_backward(batch, number)
             names = list(losses)
             values = torch.stack(list(losses.values()))
-            totals = values / passes if number == 0 else totals + values / passes
+            totals = values / steps if number == 0 else totals + values / steps
         flagged = torch.cat([totals, totals.new_tensor([float(stop)])])
         *means, stopping = self.processes.mean(flagged).tolist()
         found = dict(zip(names, means, strict=True))
@@ -237,13 +239,22 @@ class TrainLoop:
                 f"{self.folder.path}: the loss is not finite in iteration {self.iteration + 1} of {self.iterations} "
                 f"({listed}); {self.remedy}"
             )
-        if self.clip is not None:
+        if self.clip_norm is not None:
             self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.clip)
+            torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         return found, stopping > 0
+
+    def _forward_backward(self, batch: Any, number: int) -> dict[str, Tensor]:
+        """Add the gradient of one forward pass -> its losses."""
+        with self.meter.watching():
+            with autocast(self.precision, self.device):
+                losses = self._forward(batch, number)
+            total = torch.stack(list(losses.values())).sum() / self.grad_accum_steps
+            self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        return {name: value.detach() for name, value in losses.items()}
 
     def _next(self, batches: Iterator[Batch]) -> Batch:
         try:
@@ -252,7 +263,12 @@ class TrainLoop:
             raise worker_error(error) from None
 
     def _resume(self) -> None:
-        state = load_newest(self.folder, self._warn)
+        """Take everything from the newest checkpoint, where there is one."""
+        state, damaged = load_newest(self.folder)
+        if self.processes.first:
+            for sentence in damaged:
+                self.folder.append_event("warning", message=sentence)
+                logger.warning(sentence)
         if state is not None:
             self.module.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -261,7 +277,7 @@ class TrainLoop:
             self._seconds_before, self._peak_before = state["seconds"], state["peak_gib"]
             if self.processes.first and self.iteration < self.iterations:
                 self.folder.append_event("resumed", iteration=self.iteration)
-                self.runtime.say(f"continuing after iteration {self.iteration} of {self.iterations}")
+                logger.info("continuing after iteration %d of %d", self.iteration, self.iterations)
         self.processes.wait()
 
     def _save(self) -> None:
@@ -275,19 +291,14 @@ class TrainLoop:
             }
             save_checkpoint(self.folder, self.iteration, state)
 
-    def _tell(self) -> None:
+    def _write_status(self) -> None:
         if self.processes.first:
             self.folder.write_status(
                 Status(state="running", phase="training", iteration=self.iteration, iterations=self.iterations)
             )
 
-    def _warn(self, line: str) -> None:
-        if self.processes.first:
-            self.folder.append_event("warning", message=line)
-            self.runtime.say(f"warning: {line}")
-
     def _memory_sentence(self, error: Exception) -> str:
-        limit = "the device" if self.cap is None else f"the cap of {self.cap} GiB"
+        limit = "the device" if self.memory_cap_gib is None else f"the cap of {self.memory_cap_gib} GiB"
         detail = f" ({str(error).splitlines()[0]})" if str(error) else ""
         return (
             f"{self.folder.path}: {limit} is full in iteration {self.iteration + 1} of {self.iterations}, "

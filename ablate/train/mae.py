@@ -1,6 +1,7 @@
-"""The loop of pre-training: crops through a masked autoencoder, weights and pictures kept at chosen epochs.
+"""Pre-training as a masked autoencoder (MAE): the autoencoder of a config, its crops and optimizer, and its loop.
 
-What a masked autoencoder makes of pictures, to look at: original, what it saw, what it made of that.
+At chosen epochs the loop keeps the weights, and a sheet of pictures to look at: original, what the encoder saw, what
+the decoder made of it.
 """
 
 import io
@@ -9,7 +10,6 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from ablate.config.schema import Pretraining
 from ablate.data.images import Crops, CropSet, find_images, stacked
@@ -79,12 +79,14 @@ class Pretrainer(TrainLoop):
         processes: that train together.
         runtime: what changes no result.
         keep: epochs after which the weights are kept; those after the last one always are.
-        accumulate: forward passes of a process before each optimizer step.
+        grad_accum_steps: forward passes of a process before each optimizer step.
 
     Raises:
         BadInput: the batch cannot be shared evenly.
     """
 
+    data: CropSet
+    folder: PretrainingFolder
     remedy = "lower base_lr or lengthen warmup_epochs"
 
     def __init__(
@@ -97,51 +99,38 @@ class Pretrainer(TrainLoop):
         runtime: RuntimeOptions,
         *,
         keep: Sequence[int] = (),
-        accumulate: int = 1,
+        grad_accum_steps: int = 1,
     ) -> None:
         settings = pretraining.pretrain
-        self.pretraining, self.settings, self.data, self.home = pretraining, settings, data, folder
-        self.autoencoder = autoencoder.to(processes.device)
-        each, rest = divmod(settings.batch_size, processes.count * accumulate)
+        self.pretraining, self.autoencoder = pretraining, autoencoder.to(processes.device)
+        images_per_pass, rest = divmod(settings.batch_size, processes.count * grad_accum_steps)
         if rest:
             raise BadInput(
-                f"{processes.count} processes with {accumulate} forward passes each cannot share batches of "
+                f"{processes.count} processes with {grad_accum_steps} forward passes each cannot share batches of "
                 f"{settings.batch_size} images; choose numbers whose product divides it"
             )
         assert settings.precision != "auto"
-        self.images = each  # of one forward pass of one process
         self.peak_lr = settings.base_lr * settings.batch_size / IMAGES_OF_LR
         super().__init__(
             self.autoencoder,
             build_pretraining_optimizer(self.autoencoder, settings.weight_decay, settings.betas),
             settings.precision,
+            data,
+            stacked,
             folder,
             processes,
             runtime,
-            passes=accumulate,
+            batch_size=settings.batch_size,
+            images_per_pass=images_per_pass,
+            seed=settings.seed,
             iterations=settings.total_iterations(len(data)),
-            epoch=max(1, len(data) // settings.batch_size),
         )
         self.warmup = settings.warmup_iterations(len(data))
         self.kept = {settings.iterations_after(epoch, len(data)): epoch for epoch in sorted(keep)}
         self.kept[self.iterations] = round(settings.epochs)
 
-    def _loader(self) -> "DataLoader[Crops]":
-        return self._batches(
-            self.data,
-            stacked,
-            batch_size=self.settings.batch_size,
-            per_pass=self.images,
-            seed=self.settings.seed,
-        )
-
-    def _forward_backward(self, batch: Crops, number: int) -> dict[str, Tensor]:
-        images = as_input(batch.images, self.pretraining)
-        with self.meter.watching():
-            with autocast(self.precision, self.device):
-                loss: Tensor = self.model(images, batch.noise)
-            self.scaler.scale(loss / self.passes).backward()  # type: ignore[no-untyped-call]
-        return {"reconstruction": loss.detach()}
+    def _forward(self, batch: Crops, number: int) -> dict[str, Tensor]:
+        return {"reconstruction": self.model(as_input(batch.images, self.pretraining), batch.noise)}
 
     def _lr(self, iteration: int) -> float:
         return self.peak_lr * lr_factor_after_warmup(iteration, iterations=self.iterations, warmup=self.warmup)
@@ -151,16 +140,16 @@ class Pretrainer(TrainLoop):
         if iteration not in self.kept or not self.processes.first:
             return
         epoch = self.kept[iteration]
-        for folder in (self.home.weights, self.home.pictures):
+        for folder in (self.folder.weights, self.folder.pictures):
             folder.mkdir(exist_ok=True)
         for path, state in (
-            (self.home.weights_after(epoch), self.autoencoder.encoder_state()),
-            (self.home.full_weights_after(epoch), self.autoencoder.state_dict()),
+            (self.folder.weights_after(epoch), self.autoencoder.encoder_state()),
+            (self.folder.full_weights_after(epoch), self.autoencoder.state_dict()),
         ):
             with replacing(path) as file:
                 write_tensors({"model": {key: value.cpu() for key, value in state.items()}}, file)
         self._draw(epoch)
-        self.folder.append_event("weights kept", epoch=epoch, path=str(self.home.weights_after(epoch)))
+        self.folder.append_event("weights kept", epoch=epoch, path=str(self.folder.weights_after(epoch)))
 
     def _draw(self, epoch: int) -> None:
         last = len(self.data) - 1
@@ -170,7 +159,7 @@ class Pretrainer(TrainLoop):
         with autocast(self.precision, self.device):
             found, hidden = self.autoencoder.reconstruct(as_input(crops.images, self.pretraining), crops.noise)
         self.autoencoder.train()
-        with replacing(self.home.pictures_after(epoch)) as file:
+        with replacing(self.folder.pictures_after(epoch)) as file:
             file.write(draw_reconstructions(crops.images, found, hidden, self.pretraining))
 
 
@@ -181,7 +170,7 @@ def as_input(images: Tensor, pretraining: Pretraining) -> Tensor:
 
 
 def picture_set(pretraining: Pretraining, workspace: Workspace) -> CropSet:
-    """The crops of a config; ``root`` is above `results/`."""
+    """The crops of a config; the embedded data lies in the workspace."""
     settings = pretraining.pretrain
     return CropSet(
         files=find_images(settings.images, workspace),

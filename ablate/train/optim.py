@@ -1,8 +1,8 @@
-"""AdamW with the paper's two groups of parameters.
+"""How weights are moved: AdamW with the paper's two groups of parameters, mixed precision, learning rate schedules.
 
-Mixed precision: which one a device gets, and the context and scaler that go with it.
-
-How the learning rate moves: linear warm-up, then half a cosine period or steps.
+- `build_optimizer`: biases decay, norms and positions do not.
+- `resolve`: the precision that a device gets; `autocast` and `build_scaler` go with it.
+- `lr_factor`: linear warm-up, then half a cosine period or steps; `lr_factor_after_warmup`: the same as MAE has it.
 """
 
 import math

@@ -1,7 +1,6 @@
 """How a training can end, and how it is carried out; nothing of it is part of a run's identity."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from analysis.exceptions import DetablateError
 
@@ -26,10 +25,6 @@ class RanOutOfMemory(RunFailed):
     exit_code = 0
 
 
-def _silent(_: str) -> None:
-    """Say nothing."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class RuntimeOptions:
     """How a run is carried out; nothing here changes its result, so nothing here is part of its identity.
@@ -40,7 +35,6 @@ class RuntimeOptions:
         checkpoint_seconds: a checkpoint is taken after this time, and at the end of each epoch of a minute or more.
         checkpoint_iterations: besides, every so many iterations; 0 for never.
         curve_iterations: measure the validation set every so many iterations, for the curves alone; 0 for never.
-        say: takes one line for the person who waits.
     """
 
     device: str = "auto"
@@ -48,4 +42,3 @@ class RuntimeOptions:
     checkpoint_seconds: float = 600.0
     checkpoint_iterations: int = 0
     curve_iterations: int = 0
-    say: Callable[[str], None] = field(default=_silent)

@@ -18,7 +18,7 @@ import typer
 from analysis.coco.detections import Detections, read_detections
 from analysis.coco.ground_truth import GroundTruth, read_ground_truth
 from analysis.evaluation.average_precision import coco_metrics
-from analysis.evaluation.error_types import Settings
+from analysis.evaluation.settings import Settings
 from analysis.exceptions import BadInput
 
 if TYPE_CHECKING:
@@ -334,6 +334,7 @@ def show_errors(
 ) -> None:
     """Analyse the runs, write the files, and print the screen or the document."""
     from analysis.evaluation.analysis import Analysis
+    from analysis.evaluation.average_precision import COCO_IOUS
     from analysis.render.comparison import intervals_screen
     from analysis.render.documents import add_intervals, errors_document, json_bytes
     from analysis.render.errors import errors_screen
@@ -341,14 +342,16 @@ def show_errors(
     from analysis.render.slices import slices_screen
 
     ground_truth = inputs.ground_truth
-    analysis = Analysis(ground_truth, settings, split.parts, split.sizes)
+    analysis = Analysis(ground_truth, settings, split.parts, split.sizes, ious=COCO_IOUS if intervals else ())
     analyses = [analysis.of(name, detections) for name, detections in inputs.runs]
     runs = [one.run for one in analyses]
     measured = None
     if intervals:
         from analysis.stats.compare import Candidate, compare
 
-        measured = compare(ground_truth, [Candidate(name, (dt,)) for name, dt in inputs.runs], settings)
+        measured = compare(
+            ground_truth, [Candidate(one.name, (one.detections,), analyses=(one,)) for one in analyses], settings
+        )
     document = errors_document(ground_truth, settings, analyses)
     if measured:
         add_intervals(document, measured)

@@ -28,7 +28,7 @@ from analysis.exceptions import BadInput
 
 if TYPE_CHECKING:
     from analysis.coco.ground_truth import GroundTruth
-    from analysis.evaluation.error_types import Settings
+    from analysis.evaluation.settings import Settings
     from analysis.report.report import Report
 
 MOST_BY_DEFAULT = 10_000  # images in all runs together, up to which they are resampled without being asked

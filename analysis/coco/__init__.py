@@ -1,1 +1,6 @@
 """COCO files read into checked arrays: ground truth, detections, masks; and simulated ones."""
+
+from analysis.coco.detections import Detections, read_detections
+from analysis.coco.ground_truth import GroundTruth, read_ground_truth
+
+__all__ = ["Detections", "GroundTruth", "read_detections", "read_ground_truth"]

@@ -1,6 +1,6 @@
 """COCO results JSON -> :class:`Detections`: columnar, checked against the ground truth, suspicious content named."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -15,20 +15,12 @@ from analysis.arrays import Floats, Ints, best_in_group, index_of, order_by_inde
 from analysis.coco.ground_truth import GroundTruth, check_boxes
 from analysis.coco.masks import Masks
 from analysis.exceptions import BadInput
-from analysis.io import decode, explain, is_list, no_collector, read_bytes
+from analysis.io import decode, encode, explain, explain_non_finite, is_list, no_collector, read_bytes
 
 _NOTHING = msgspec.Raw()  # a field that is not there
 
 
-class _Record(msgspec.Struct, gc=False):
-    image_id: int
-    category_id: int
-    score: float
-    bbox: tuple[float, float, float, float] | None = None
-    segmentation: msgspec.Raw = _NOTHING
-
-
-class _StringIdRecord(msgspec.Struct, gc=False):
+class _AnyIdRecord(msgspec.Struct, gc=False, kw_only=True):
     image_id: int | str
     category_id: int
     score: float
@@ -36,9 +28,13 @@ class _StringIdRecord(msgspec.Struct, gc=False):
     segmentation: msgspec.Raw = _NOTHING
 
 
+class _Record(_AnyIdRecord, gc=False, kw_only=True):
+    image_id: int
+
+
 _REMEDY = "a record is written as {image_id, category_id, score, bbox [x, y, width, height] or segmentation}"
 _DECODER = msgspec.json.Decoder(list[_Record])
-_STRING_ID_DECODER = msgspec.json.Decoder(list[_StringIdRecord])
+_ANY_ID_DECODER = msgspec.json.Decoder(list[_AnyIdRecord])
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +66,87 @@ class Detections:
         """
         return self.box[:, 2] * self.box[:, 3] if self.has_box else self.masks.area
 
+    @classmethod
+    def from_records(
+        cls,
+        records: Sequence[Mapping[str, Any]],
+        ground_truth: GroundTruth,
+        *,
+        drop_unknown: bool = False,
+        name: str | Path = "detections",
+    ) -> "Detections":
+        """Detections in memory, as COCO result records, with the checks of :func:`read_detections`.
+
+        Args:
+            records: each with ``image_id, category_id, score`` and ``bbox`` (x, y, width, height in pixels) or
+                ``segmentation`` (polygons or RLE with text counts) or both; plain Python values.
+            ground_truth: whose ids the records use.
+            drop_unknown: leave out detections on unknown images or categories, as in :func:`read_detections`.
+            name: what error messages call them.
+
+        Raises:
+            BadInput: a record cannot be used; the sentence names it.
+
+        >>> from analysis import read_ground_truth
+        >>> from analysis.coco.synthetic import write_example
+        >>> gt = read_ground_truth(write_example(getfixture("tmp_path"), images=50)[0])
+        >>> record = {"image_id": 1, "category_id": 2, "bbox": [10, 10, 50, 40], "score": 0.9}
+        >>> Detections.from_records([record], gt).area.tolist()
+        [2000.0]
+        """
+        return _parse(Path(name), encode(Path(name), records), ground_truth, drop_unknown)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        ground_truth: GroundTruth,
+        *,
+        box: Floats,
+        score: Floats,
+        category: Ints,
+        image: Ints,
+        masks: Sequence[Any] | None = None,
+        name: str | Path = "detections",
+    ) -> "Detections":
+        """Detections in memory, column by column, with the checks of :func:`read_detections`.
+
+        Args:
+            ground_truth: whose images and categories the indices count.
+            box: f64[N, 4] x, y, width, height in pixels.
+            score: f64[N], higher is surer.
+            category: i64[N] index into ``ground_truth.category_id``.
+            image: i64[N] index into ``ground_truth.image_id``.
+            masks: N segmentations as in a COCO file (polygons or RLE with text counts); none: boxes alone.
+            name: what error messages call them.
+
+        Raises:
+            BadInput: shapes disagree, an index is out of range, or a value cannot be used.
+
+        >>> from analysis import break_down, read_ground_truth
+        >>> from analysis.coco.synthetic import write_example
+        >>> gt = read_ground_truth(write_example(getfixture("tmp_path"), images=50)[0])
+        >>> dt = Detections.from_arrays(
+        ...     gt, box=gt.box, score=np.ones(len(gt)), category=gt.category, image=gt.image
+        ... )
+        >>> round(break_down(gt, dt).ap, 6)
+        100.0
+        """
+        path, count = Path(name), len(score)
+        shapes = [one.shape for one in (box, score, category, image)] + ([] if masks is None else [(len(masks),)])
+        if shapes != [(count, 4), *[(count,)] * (len(shapes) - 1)]:
+            raise BadInput(f"{path}: box, score, category, image, masks have shapes {shapes}; give N x 4 and N")
+        limits = len(ground_truth.category_id), len(ground_truth.image_id)
+        for what, index, limit in zip(("category", "image"), (category, image), limits, strict=True):
+            wrong = np.flatnonzero((index < 0) | (index >= limit))
+            if len(wrong):
+                raise BadInput(
+                    f"{path}: the {what} {index[wrong[0]]} of record {wrong[0]} is no index into the ground truth's "
+                    f"{limit:,}; count from 0"
+                )
+        raw = [_NOTHING if masks is None else msgspec.Raw(msgspec.json.encode(one)) for one in masks or score]
+        held = Masks(path, "record", raw, image, ground_truth.image_size)
+        return _checked(ground_truth, path, box, score, category, image, np.arange(count), held, True, [])
+
 
 @no_collector()
 def read_detections(path: str | Path, ground_truth: GroundTruth, *, drop_unknown: bool = False) -> Detections:
@@ -91,8 +168,10 @@ def read_detections(path: str | Path, ground_truth: GroundTruth, *, drop_unknown
     >>> dt.box.shape == (len(dt), 4) and float(dt.score.max()) <= 1
     True
     """
-    path = Path(path)
-    content = read_bytes(path)
+    return _parse(Path(path), read_bytes(Path(path)), ground_truth, drop_unknown)
+
+
+def _parse(path: Path, content: bytes, ground_truth: GroundTruth, drop_unknown: bool) -> Detections:
     if not is_list(content):
         raise BadInput(_explain_not_a_list(path, content))
     records = _decode(path, content)
@@ -112,7 +191,19 @@ def read_detections(path: str | Path, ground_truth: GroundTruth, *, drop_unknown
     masks = Masks(path, "record", list(map(attrgetter("segmentation"), records)), image, ground_truth.image_size, row)
     box, has_box = _boxes(path, records, masks, row)
     score = np.fromiter(map(attrgetter("score"), records), np.float64, len(records))
-    notes += suspicions(box, score, image, category, ground_truth)
+    return _checked(ground_truth, path, box, score, category, image, row, masks, has_box, notes)
+
+
+def _checked(
+    ground_truth: GroundTruth, path: Path, box: Floats, score: Floats, category: Ints, image: Ints, row: Ints,
+    masks: Masks, has_box: bool, notes: list[str],
+) -> Detections:  # fmt: skip
+    """What every way to detections goes through: impossible values are refused, suspicious ones named."""
+    odd = np.flatnonzero(~np.isfinite(score))
+    if len(odd):
+        raise BadInput(explain_non_finite(path, f"record [{row[odd[0]]}].score"))
+    check_boxes(path, "record", box, row)
+    notes = notes + suspicions(box, score, image, category, ground_truth)
     return Detections(path, box, score, category, image, row, masks, has_box, tuple(notes))
 
 
@@ -122,7 +213,7 @@ def _decode(path: Path, content: bytes) -> list[Any]:
     except msgspec.ValidationError as error:
         text = str(error)
         if text.endswith(".image_id`") and "got `str`" in text:
-            return decode(path, content, _STRING_ID_DECODER, _REMEDY)
+            return decode(path, content, _ANY_ID_DECODER, _REMEDY)
         if "missing required field `score`" in text and b'"iscrowd"' in content:
             raise BadInput(
                 f"{path}: its records have no score but iscrowd: these are annotations; give the ground truth with "
@@ -157,7 +248,7 @@ def _column(path: Path, records: list[Any], name: str) -> Ints:
 
 
 def _image_index(path: Path, records: list[Any], ground_truth: GroundTruth, notes: list[str]) -> Ints:
-    strings = bool(records) and isinstance(records[0], _StringIdRecord)
+    strings = bool(records) and not isinstance(records[0], _Record)
     integer_ids = not ground_truth.image_id or isinstance(ground_truth.image_id[0], int)
     if not strings and integer_ids:
         return index_of(_column(path, records, "image_id"), np.array(ground_truth.image_id))
@@ -193,12 +284,11 @@ def _explain_unknown(path: Path, records: list[Any], image: Ints, category: Ints
     parts = []
     for index, attribute in ((image, "image_id"), (category, "category_id")):
         rows = np.flatnonzero(index < 0)
-        if len(rows):
-            ids = list(dict.fromkeys(repr(getattr(records[i], attribute)) for i in rows[:1000]))
-            more = ", ..." if len(ids) > 3 else ""
+        ids = list(dict.fromkeys(repr(getattr(records[i], attribute)) for i in rows[:1000]))
+        if ids:
             parts.append(
                 f"the {attribute} of {len(rows):,} of {len(records):,} detections is not in the ground truth "
-                f"(first at record {rows[0]}: {', '.join(ids[:3])}{more})"
+                f"(first at record {rows[0]}: {', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})"
             )
     return f"{path}: " + " and ".join(parts)
 
@@ -230,48 +320,47 @@ def _boxes(path: Path, records: list[Any], masks: Masks, row: Ints) -> tuple[Flo
                 f"{path}: record {row[empty[0]]} has neither bbox nor segmentation; give it a bbox [x, y, w, h]"
             ) from None
         return masks.box(np.arange(len(boxes))), False
-    check_boxes(path, "record", box, row)
     return box, True
 
 
 def suspicions(box: Floats, score: Floats, image: Ints, category: Ints, ground_truth: GroundTruth) -> list[str]:
     """What is legal but looks wrong, one sentence each."""
-    found: list[str] = []
     if not len(box):
         return ["there are no detections: every object is a miss"]
+    images = len(ground_truth.image_id)
     outside = int(((score < 0) | (score > 1)).sum())
-    if outside:
-        found.append(f"{outside:,} scores lie outside 0..1 (logits?): their order is used as it is")
     flat = int(((box[:, 2] == 0) | (box[:, 3] == 0)).sum())
-    if flat:
-        found.append(f"{flat:,} boxes have zero width or height: they can match nothing")
-    if box.max() <= 1:
-        found.append("all box coordinates are at most 1: are they normalised instead of in pixels?")
-    else:
-        found += _past_the_edge(box, image, ground_truth)
-    unseen = int((np.bincount(image, minlength=len(ground_truth.image_id)) == 0).sum())
-    if unseen > len(ground_truth.image_id) / 2:
-        found.append(
-            f"{unseen:,} of {len(ground_truth.image_id):,} images have no detection at all: was the detector run on a "
-            "subset? Their objects all count as missed"
-        )
-    return found + _shifted_categories(score, category, image, ground_truth)
+    normalised = bool(box.max() <= 1)
+    past = _share_past_the_edge(box, image, ground_truth)
+    unseen = int((np.bincount(image, minlength=images) == 0).sum())
+    cases = (
+        (outside, f"{outside:,} scores lie outside 0..1 (logits?): their order is used as it is"),
+        (flat, f"{flat:,} boxes have zero width or height: they can match nothing"),
+        (normalised, "all box coordinates are at most 1: are they normalised instead of in pixels?"),
+        (
+            past > 0.5 and not normalised,
+            f"{100 * past:.0f} % of the boxes reach past their image's edge: is bbox written as x1, y1, x2, y2 "
+            "instead of x, y, width, height?",
+        ),
+        (
+            unseen > images / 2,
+            f"{unseen:,} of {images:,} images have no detection at all: was the detector run on a subset? Their "
+            "objects all count as missed",
+        ),
+    )
+    shifted = _shifted_categories(score, category, image, ground_truth)
+    return [sentence for holds, sentence in (*cases, (shifted, shifted)) if holds]
 
 
-def _past_the_edge(box: Floats, image: Ints, ground_truth: GroundTruth) -> list[str]:
-    height, width = ground_truth.image_size[:, 0][image], ground_truth.image_size[:, 1][image]
+def _share_past_the_edge(box: Floats, image: Ints, ground_truth: GroundTruth) -> float:
+    """The share (0..1) of the boxes, on images of known size, that reach past the right or lower edge."""
+    height, width = ground_truth.image_size.T[:, image]
     sized = (height > 0) & (width > 0)
     past = (box[:, 0] + box[:, 2] > width * 1.05) | (box[:, 1] + box[:, 3] > height * 1.05)
-    share = float((past & sized).sum()) / max(1, int(sized.sum()))
-    if share > 0.5:
-        return [
-            f"{100 * share:.0f} % of the boxes reach past their image's edge: is bbox written as x1, y1, x2, y2 "
-            "instead of x, y, width, height?"
-        ]
-    return []
+    return float((past & sized).sum()) / max(1, int(sized.sum()))
 
 
-def _shifted_categories(box_score: Floats, category: Ints, image: Ints, ground_truth: GroundTruth) -> list[str]:
+def _shifted_categories(box_score: Floats, category: Ints, image: Ints, ground_truth: GroundTruth) -> str:
     """Class indices written as category ids: legal numbers, wrong meaning.
 
     The best detection of an image is mostly of a category that the image contains; if another reading of the ids
@@ -283,7 +372,7 @@ def _shifted_categories(box_score: Floats, category: Ints, image: Ints, ground_t
     order = order_by_index(image, len(ground_truth.image_id))
     best = order[best_in_group(image[order], box_score[order])[1]]
     if not len(present) or len(best) < 20:
-        return []
+        return ""
 
     def agreement(index: Ints) -> float:
         key = image[best] * classes + index
@@ -294,9 +383,9 @@ def _shifted_categories(box_score: Floats, category: Ints, image: Ints, ground_t
     for first in (0, 1):
         as_index = agreement(ids[category[best]] - first)
         if as_index > max(0.3, 2 * as_read):
-            return [
+            return (
                 f"category ids look shifted: the best detection of an image is of a category it contains in "
                 f"{100 * as_read:.0f} % of the images, but in {100 * as_index:.0f} % if the ids are class indices "
                 f"counted from {first}; the ground truth's ids run from {ids[0]} to {ids[-1]}"
-            ]
-    return []
+            )
+    return ""

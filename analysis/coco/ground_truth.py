@@ -153,13 +153,10 @@ def read_ground_truth(path: str | Path, *, respect_ignore: bool = False) -> Grou
     columns = _annotation_columns(path, document.annotations, image_index, category_index)
     size = _image_sizes(path, document.images)[image_rank]
     masks = Masks(path, "annotations", [a.segmentation for a in document.annotations], columns["image"], size)
-    box, missing_box = _boxes(path, document.annotations, masks)
+    box, from_masks = _boxes(path, document.annotations, masks)
     area, has_area = _areas(path, document.annotations, box)
     crowd = columns["crowd"]
     ignore = crowd | columns["marked"] if respect_ignore else crowd
-    warnings = _warnings(path, columns, box, by_id, respect_ignore)
-    if missing_box:
-        warnings.append(f"{missing_box:,} annotations have no bbox: theirs was taken from their masks")
     return GroundTruth(
         path=path,
         box=box,
@@ -178,7 +175,7 @@ def read_ground_truth(path: str | Path, *, respect_ignore: bool = False) -> Grou
         category_id=category_id,
         category_name=[names[c] for c in category_id],
         has_area=has_area,
-        warnings=tuple(warnings),
+        warnings=tuple(_warnings(columns, box, from_masks, respect_ignore)),
     )
 
 
@@ -298,25 +295,25 @@ def _areas(path: Path, annotations: list[_Annotation], box: Floats) -> tuple[Flo
     return area, True
 
 
-def _warnings(
-    path: Path, columns: dict[str, Any], box: Floats, images: list[_Image], respect_ignore: bool
-) -> list[str]:
-    found = []
-    if (columns["id"] == 0).any():
-        found.append(
-            "annotation id 0 is used: pycocotools counts the detection that matches it as wrong; here it is right"
-        )
+def _warnings(columns: dict[str, Any], box: Floats, from_masks: int, respect_ignore: bool) -> list[str]:
+    """What is legal but looks wrong, one sentence each; ``from_masks`` boxes were taken from masks."""
     flat = int((box[:, 2:] == 0).any(axis=1).sum())
-    if flat:
-        found.append(f"{flat:,} annotations have a zero-size box: nothing can match them, so each is a miss")
-    marked = int((columns["marked"] & ~columns["crowd"]).sum())
-    if marked and not respect_ignore:
-        found.append(
+    marked = 0 if respect_ignore else int((columns["marked"] & ~columns["crowd"]).sum())
+    cases = (
+        (
+            bool((columns["id"] == 0).any()),
+            "annotation id 0 is used: pycocotools counts the detection that matches it as wrong; here it is right",
+        ),
+        (flat, f"{flat:,} annotations have a zero-size box: nothing can match them, so each is a miss"),
+        (
+            marked,
             f"{marked:,} annotations carry ignore=1 (VOC's difficult?) and are counted as normal objects, "
-            "as pycocotools counts them; --respect-ignore leaves them out"
-        )
-    if len(box) and len(images) and box.max() <= 1:
-        found.append(
-            "all coordinates of the ground truth are at most 1: are its boxes normalised instead of in pixels?"
-        )
-    return found
+            "as pycocotools counts them; --respect-ignore leaves them out",
+        ),
+        (
+            len(box) > 0 and box.max() <= 1,
+            "all coordinates of the ground truth are at most 1: are its boxes normalised instead of in pixels?",
+        ),
+        (from_masks, f"{from_masks:,} annotations have no bbox: theirs was taken from their masks"),
+    )
+    return [sentence for holds, sentence in cases if holds]

@@ -7,9 +7,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from analysis.arrays import Ints
+from analysis.arrays import Bools, Floats, Ints
 from analysis.exceptions import BadInput
 from analysis.io import explain
 
@@ -56,12 +55,12 @@ class Masks:
         self._row = np.arange(len(raw)) if row is None else row
 
     @cached_property
-    def present(self) -> NDArray[np.bool_]:
+    def present(self) -> Bools:
         """bool[N] which rows have a mask."""
         return np.fromiter((not _is_absent(bytes(raw)) for raw in self._raw), np.bool_, len(self._raw))
 
     @cached_property
-    def in_run_lengths(self) -> NDArray[np.bool_]:
+    def in_run_lengths(self) -> Bools:
         """bool[N] which rows have a mask that is written as RLE, not as polygons."""
         return np.fromiter((bytes(raw).lstrip()[:1] == b"{" for raw in self._raw), np.bool_, len(self._raw))
 
@@ -82,14 +81,14 @@ class Masks:
         return [self._decoded[row] for row in rows]
 
     @cached_property
-    def area(self) -> NDArray[np.float64]:
+    def area(self) -> Floats:
         """f64[N] number of pixels of each mask."""
         from pycocotools import mask
 
         # One by one: for a list, pycocotools 2.0 puts the areas into 8 bits.
         return np.array([mask.area(rle) for rle in self.rles(range(len(self._raw)))], dtype=np.float64)
 
-    def box(self, rows: Ints) -> NDArray[np.float64]:
+    def box(self, rows: Ints) -> Floats:
         """f64[rows, 4] tight boxes xywh of the masks of some rows."""
         from pycocotools import mask
 
@@ -203,7 +202,7 @@ def _respell(raw: msgspec.Raw) -> bytes:
     return bytes(raw)
 
 
-def covers(codes: Sequence[bytes], sizes: Sequence[Sequence[int]]) -> NDArray[np.bool_]:
+def covers(codes: Sequence[bytes], sizes: Sequence[Sequence[int]]) -> Bools:
     """bool[N] whether each compressed RLE is well formed and its runs add up to its height times width.
 
     COCO's C code checks neither, and a wrong one gives wrong areas and IoUs.

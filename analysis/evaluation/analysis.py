@@ -1,20 +1,21 @@
-"""Where the AP of a run went: everything that one matching tells, of which a caller names the parts to compute.
+"""One prediction file analysed: matched once, and from that one matching everything that a caller asks for.
 
-Prediction files given side by side: what they are called and what was found in each.
+Also the names by which prediction files given side by side are called.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from analysis.coco.detections import Detections
-from analysis.coco.ground_truth import GroundTruth
+from analysis.arrays import Floats
+from analysis.coco import Detections, GroundTruth
+from analysis.evaluation.average_precision import coco_metrics
 from analysis.evaluation.confusion import Confusion, category_confusion, with_costs
-from analysis.evaluation.error_types import Settings
+from analysis.evaluation.matched_run import Curve, MatchedRun
+from analysis.evaluation.matching import pair_detections
 from analysis.evaluation.outcomes import ObjectOutcomes, object_outcomes
+from analysis.evaluation.settings import Settings
 from analysis.evaluation.slices import (
     COCO_SIZES,
     ClassErrors,
@@ -22,14 +23,14 @@ from analysis.evaluation.slices import (
     IouErrors,
     Size,
     SizeErrors,
-    along_verdicts,
+    along_iou,
     by_class,
     by_crowding,
     by_size,
     object_crowding,
     thresholds,
 )
-from analysis.evaluation.tide import Breakdown, break_down_verdict, match_and_label_at
+from analysis.evaluation.tide import Breakdown, break_down_matched, match_and_label_at
 from analysis.exceptions import BadInput
 
 
@@ -55,16 +56,14 @@ def name_runs(arguments: Sequence[str]) -> list[tuple[str, Path]]:
     >>> [name for name, _ in name_runs(["yolo=x/dt.json", "y/vit.json.gz"])]
     ['yolo', 'vit']
     """
-    given: list[tuple[str | None, Path]] = []
+    given: list[tuple[str, Path]] = []
     for argument in arguments:
         name, equals, path = argument.partition("=")
-        if equals and name and "/" not in name and not Path(argument).exists():
-            given.append((name, Path(path)))
-        else:
-            given.append((None, Path(argument)))
-    unnamed = [path for name, path in given if name is None]
+        named = equals and name and "/" not in name and not Path(argument).exists()
+        given.append((name, Path(path)) if named else ("", Path(argument)))
+    unnamed = [path for name, path in given if not name]
     found = dict(zip(unnamed, _tell_apart([_bearing_a_name(path) for path in unnamed]), strict=True))
-    names = [name if name is not None else found[path] for name, path in given]
+    names = [name or found[path] for name, path in given]
     for name in names:
         if names.count(name) > 1:
             clashing = " and ".join(str(path) for n, (_, path) in zip(names, given, strict=True) if n == name)
@@ -81,17 +80,12 @@ def _bearing_a_name(path: Path) -> Path:
 
 
 def _tell_apart(paths: list[Path]) -> list[str]:
+    """One part of each path, the nearest to the end that differs everywhere; else as many of the last as it takes."""
     parts = [_parts(path) for path in paths]
-    depth = min((len(p) for p in parts), default=0)
-    for level in range(1, depth + 1):  # one part, the nearest to the end that differs everywhere
-        names = [p[-level] for p in parts]
-        if len(set(names)) == len(names):
-            return names
-    for level in range(2, max((len(p) for p in parts), default=0) + 1):  # else as many of the last parts as it takes
-        names = ["/".join(p[-level:]) for p in parts]
-        if len(set(names)) == len(names):
-            return names
-    return [p[-1] for p in parts]
+    lengths = [len(p) for p in parts]
+    ways = [[p[-level] for p in parts] for level in range(1, min(lengths, default=0) + 1)]
+    ways += [["/".join(p[-level:]) for p in parts] for level in range(2, max(lengths, default=0) + 1)]
+    return next((names for names in ways if len(set(names)) == len(names)), [p[-1] for p in parts])
 
 
 def _parts(path: Path) -> list[str]:
@@ -103,16 +97,23 @@ PARTS = ("class", "size", "iou", "crowding", "confusion")
 
 
 @dataclass(frozen=True, eq=False)
-class RunAnalysis:
-    """A run, the fate of every object, and the parts that were asked for."""
+class RunAnalysis(Run):
+    """A run matched once: its breakdown, the outcome of every object, and the parts that were asked for."""
 
-    run: Run
+    matched_run: MatchedRun  # at the IoU of the settings
+    curves: dict[float, Curve]  # the run as it is, at each IoU that was asked for
     outcomes: ObjectOutcomes
-    classes: ClassErrors | None = None
-    sizes: SizeErrors | None = None
-    ious: IouErrors | None = None
-    crowding: CrowdingBins | None = None
-    confusion: Confusion | None = None
+    metrics: dict[str, float]  # COCO's 12 numbers in points, -1: nothing to average; empty: not asked for
+    classes: ClassErrors | None
+    sizes: SizeErrors | None
+    ious: IouErrors | None
+    crowding: CrowdingBins | None
+    confusion: Confusion | None
+
+    @property
+    def run(self) -> Run:
+        """Itself, for what needs no more than a run."""
+        return self
 
 
 def parse_parts(text: str) -> tuple[str, ...]:
@@ -132,7 +133,16 @@ def parse_parts(text: str) -> tuple[str, ...]:
 
 
 class Analysis:
-    """The analysis of several runs on one ground truth: what depends on the ground truth alone is computed once."""
+    """The analysis of several runs on one ground truth: what depends on the ground truth alone is computed once.
+
+    Args:
+        ground_truth: of all runs.
+        settings: of the matching.
+        parts: some of :data:`PARTS`.
+        sizes: for the part ``size``.
+        ious: at which the curve of each run as it is shall be kept, for intervals and precision against recall.
+        metrics: also COCO's 12 numbers.
+    """
 
     def __init__(
         self,
@@ -140,34 +150,60 @@ class Analysis:
         settings: Settings,
         parts: Collection[str] = (),
         sizes: Sequence[Size] = COCO_SIZES,
+        *,
+        ious: Iterable[float] = (),
+        metrics: bool = False,
     ) -> None:
         self._ground_truth, self._settings, self._parts, self._sizes = ground_truth, settings, parts, sizes
-        self._crowding: NDArray[np.float64] | None = None
+        self._ious, self._metrics = frozenset(map(float, ious)), metrics
 
-    @property
-    def crowding(self) -> NDArray[np.float64]:
+    @cached_property
+    def crowding(self) -> Floats:
         """f64[M] how crowded every object stands."""
-        if self._crowding is None:
-            self._crowding = object_crowding(self._ground_truth)
-        return self._crowding
+        return object_crowding(self._ground_truth)
 
     def of(self, name: str, detections: Detections) -> RunAnalysis:
-        """Match a run once and compute the parts."""
-        gt, parts = self._ground_truth, self._parts
-        along = thresholds(self._settings) if "iou" in parts else []
-        matched_runs = match_and_label_at(gt, detections, self._settings, [self._settings.iou, *along])
-        matched_run = next(matched_runs)
-        breakdown = break_down_verdict(matched_run, detections)
+        """Pair the detections with the objects once, match them once at each IoU, and compute the parts.
+
+        Raises:
+            BadInput: masks are asked for and a record has none, or the background's IoU is above all that are shown.
+        """
+        gt, settings, parts = self._ground_truth, self._settings, self._parts
+        paired = pair_detections(gt, detections, settings)
+        shown = thresholds(settings) if "iou" in parts else []
+        others = sorted(({*shown} | self._ious) - {settings.iou})
+        # The curve of a run as it is does not depend on the background's IoU, which must not lie above the other.
+        each = [settings, *(replace(settings, iou=t, background_iou=min(settings.background_iou, t)) for t in others)]
+        curves, breakdowns, matched_run = {}, {}, None
+        for at_iou in match_and_label_at(gt, detections, each, paired):
+            matched_run = matched_run or at_iou
+            iou = at_iou.settings.iou
+            if iou in self._ious:
+                curves[iou] = at_iou.base
+            if at_iou is matched_run or iou in shown:
+                breakdowns[iou] = break_down_matched(at_iou, detections)
+        assert matched_run is not None
+        breakdown = breakdowns[settings.iou]
         labels = breakdown.labels
         outcomes = object_outcomes(labels)
+        metrics = {}
+        if self._metrics:
+            as_coco = settings.convention == "coco" and settings.max_dets == Settings.max_dets
+            metrics = coco_metrics(gt, detections, iou_type=settings.iou_type, paired=paired if as_coco else None)
+        confusion = None
+        if "confusion" in parts:
+            confusion = with_costs(category_confusion(gt, detections, labels), matched_run)
         return RunAnalysis(
-            run=Run(name, detections, breakdown),
+            name=name,
+            detections=detections,
+            breakdown=breakdown,
+            matched_run=matched_run,
+            curves=curves,
             outcomes=outcomes,
+            metrics=metrics,
             classes=by_class(gt, detections, matched_run, breakdown) if "class" in parts else None,
             sizes=by_size(gt, detections, matched_run, self._sizes) if "size" in parts else None,
-            ious=along_verdicts(matched_runs, detections, self._settings) if "iou" in parts else None,
+            ious=along_iou((breakdowns[iou] for iou in shown), settings) if "iou" in parts else None,
             crowding=by_crowding(self.crowding, outcomes, labels) if "crowding" in parts else None,
-            confusion=with_costs(category_confusion(gt, detections, labels), matched_run)
-            if "confusion" in parts
-            else None,
+            confusion=confusion,
         )

@@ -6,18 +6,19 @@ from itertools import pairwise
 import numpy as np
 
 from analysis.arrays import Bools, Floats, Ints, order_by_index, place_in_group
-from analysis.coco.detections import Detections
-from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.matching import Candidates, build_pairs, candidates, match_greedily
+from analysis.coco import Detections, GroundTruth
+from analysis.evaluation.matching import (
+    AREA_RANGES,
+    PairedDetections,
+    candidates,
+    ignored_by_size,
+    match_coco,
+    pair_detections,
+)
+from analysis.evaluation.settings import Settings
 
 COCO_RECALLS: Floats = np.linspace(0.0, 1.00, 101)
 COCO_IOUS: Floats = np.linspace(0.5, 0.95, 10)
-AREA_RANGES: dict[str, tuple[float, float]] = {  # square pixels, both ends inclusive
-    "all": (0, 1e5**2),
-    "small": (0, 32**2),
-    "medium": (32**2, 96**2),
-    "large": (96**2, 1e5**2),
-}
 EPSILON = np.spacing(1)  # COCOeval's guard in the denominator of the precision
 
 
@@ -49,7 +50,7 @@ def recall_steps(positives: Ints, recalls: Floats) -> Ints:
 
 
 def precision_at_recalls(
-    ranking: Ranking, right: Bools, counted: Bools, steps: Ints, epsilon: float = EPSILON
+    ranking: Ranking, is_tp: Bools, not_ignored: Bools, steps: Ints, epsilon: float = EPSILON
 ) -> Floats:
     """Interpolated precision f64[K, R] (0..1) of each category at the recalls of ``steps``.
 
@@ -58,13 +59,13 @@ def precision_at_recalls(
 
     Args:
         ranking: the order of the detections.
-        right: bool[N] true positives, in the order of ``ranking.rows``.
-        counted: bool[N] detections that count at all, likewise.
+        is_tp: bool[N] true positives, in the order of ``ranking.rows``.
+        not_ignored: bool[N] detections that count, likewise.
         steps: i64[K, R] from :func:`recall_steps`.
         epsilon: added to the denominator.
     """
-    hit = np.flatnonzero(right & counted)
-    seen = np.cumsum(counted)
+    hit = np.flatnonzero(is_tp & not_ignored)
+    seen = np.cumsum(not_ignored)
     before = np.concatenate([[0], seen])[ranking.start[:-1]]
     place = np.searchsorted(hit, ranking.start)  # where each category's true positives begin
     category = ranking.category[hit]
@@ -82,24 +83,44 @@ def precision_at_recalls(
     return np.where(reached, precision[index], 0.0)
 
 
-def score_order(detections: Detections, image_order: Ints) -> Ints:
-    """Rows by descending score; ties by image in the given order (i64[images] rank), then by place in the file."""
-    start = order_by_index(image_order[detections.image], len(image_order))
-    return start[np.argsort(-detections.score[start], kind="stable")]
+def average_over_recalls(hits: Ints, steps: Ints, epsilon: float = 0.0) -> float:
+    """The AP (0..1) of one category from the ranks of its true positives alone.
 
+    Args:
+        hits: i64[H] ranks from 1 of the true positives among the detections that count, ascending.
+        steps: i64[R] the number of true positives at which each recall is first reached (:func:`recall_steps`).
+        epsilon: added to the denominator of the precision.
 
-def cap_per_group(order: Ints, group: Ints, cap: int) -> Ints:
-    """The first ``cap`` rows of each group, of rows in ``order`` by descending score; keeps that order.
-
-    ``group`` i64[N] is the image, or image and category, of each row.
+    >>> average_over_recalls(np.array([1, 4]), np.array([1, 2]))  # precision 1 at the first recall, 1/2 at the second
+    0.75
     """
-    if not len(order) or np.bincount(group).max() <= cap:
-        return order
-    return order[place_in_group(group[order]) < cap]
+    envelope = best_from_here(np.arange(1, len(hits) + 1) / (hits + epsilon))
+    return float(envelope[steps[steps <= len(hits)] - 1].sum()) / len(steps)
 
 
-def coco_metrics(ground_truth: GroundTruth, detections: Detections, *, iou_type: str = "bbox") -> dict[str, float]:
+def best_from_here(values: Floats) -> Floats:
+    """f64[N] the highest of each value and all after it: precision -> its envelope."""
+    best: Floats = np.maximum.accumulate(values[::-1])[::-1]
+    return best
+
+
+def coco_metrics(
+    ground_truth: GroundTruth,
+    detections: Detections,
+    *,
+    iou_type: str = "bbox",
+    paired: PairedDetections | None = None,
+) -> dict[str, float]:
     """COCO's 12 numbers in points (0..100), -1 where there is nothing to average, as pycocotools 2.0 computes them.
+
+    Args:
+        ground_truth: from :func:`analysis.read_ground_truth`.
+        detections: from :func:`analysis.read_detections`.
+        iou_type: ``bbox`` or ``segm``.
+        paired: the two, paired already as COCO does: 100 detections per image and category.
+
+    Raises:
+        BadInput: another ``iou_type``, or masks are asked for and a record has none.
 
     >>> from analysis import read_detections, read_ground_truth
     >>> from analysis.coco.synthetic import write_example
@@ -109,73 +130,42 @@ def coco_metrics(ground_truth: GroundTruth, detections: Detections, *, iou_type:
     >>> list(metrics)
     ['AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AR1', 'AR10', 'AR100', 'ARs', 'ARm', 'ARl']
     """
-    classes, images = len(ground_truth.category_id), len(ground_truth.image_id)
-    by_score = score_order(detections, np.arange(images))
-    by_score = cap_per_group(by_score, detections.image * classes + detections.category, 100)
-    order = by_score[order_by_index(detections.image[by_score], images)]
-    position = np.empty(len(detections), dtype=np.int64)
-    position[order] = np.arange(len(order))
-
-    pairs = build_pairs(ground_truth, detections, order, iou_type, ground_truth.crowd)
-    same = detections.category[order][pairs.detection] == ground_truth.category[pairs.truth]
-    found = candidates(pairs, same, min(COCO_IOUS[0], 1 - 1e-10), prefer_last=True)
-    category, dt_area = detections.category[order], detections.area[order]
-    gt_area = ground_truth.area_of(iou_type)
-    ranking = rank(position[by_score], category, classes)
-    place = place_in_group((detections.image * classes + detections.category)[order])[ranking.rows]
+    classes = len(ground_truth.category_id)
+    paired = paired or pair_detections(ground_truth, detections, Settings(iou_type))
+    found = candidates(paired, min(COCO_IOUS[0], 1 - 1e-10), prefer_last=True)
+    category, area = detections.category[paired.row], detections.area[paired.row]
+    ranking = rank(paired.by_score, category, classes)
+    place = place_in_group(detections.image[paired.row] * classes + category)[ranking.rows]
 
     precision = np.full((len(AREA_RANGES), len(COCO_IOUS), classes, len(COCO_RECALLS)), -1.0)
     recall = np.full((len(AREA_RANGES), 3, len(COCO_IOUS), classes), -1.0)
-    for a, (low, high) in enumerate(AREA_RANGES.values()):
-        outside = (gt_area < low) | (gt_area > high)
-        ignored_truth = ground_truth.ignore | outside
-        positives = np.bincount(ground_truth.category[~ignored_truth], minlength=classes)
-        has_objects = positives > 0
+    for a, limits in enumerate(AREA_RANGES.values()):
+        ignored, out_of_range = ignored_by_size(ground_truth, area, iou_type, limits)
+        positives = np.bincount(ground_truth.category[~ignored], minlength=classes)
+        known = positives > 0
         steps = recall_steps(positives, COCO_RECALLS)
-        out_of_range = (dt_area < low) | (dt_area > high)
         for t, iou in enumerate(COCO_IOUS):
-            taken, dropped = match_coco(found, float(iou), ignored_truth, ground_truth.crowd, out_of_range)
-            right, counted = (taken >= 0)[ranking.rows], ~dropped[ranking.rows]
+            taken, left_out = match_coco(found, float(iou), ignored, ground_truth.crowd, out_of_range)
+            is_tp, not_ignored = (taken >= 0)[ranking.rows], ~left_out[ranking.rows]
             for m, cap in enumerate((1, 10, 100)):
                 if a and cap < 100:
                     continue
-                hits = np.bincount(ranking.category[right & counted & (place < cap)], minlength=classes)
-                recall[a, m, t, has_objects] = hits[has_objects] / positives[has_objects]
-            curve = precision_at_recalls(ranking, right, counted, steps)
-            precision[a, t, has_objects] = curve[has_objects]
+                hits = np.bincount(ranking.category[is_tp & not_ignored & (place < cap)], minlength=classes)
+                recall[a, m, t, known] = hits[known] / positives[known]
+            precision[a, t, known] = precision_at_recalls(ranking, is_tp, not_ignored, steps)[known]
 
-    def ap(area: int, thresholds: slice) -> float:
-        return _mean(np.swapaxes(precision[area, thresholds], 1, 2))
-
-    def ar(area: int, cap: int) -> float:
-        return _mean(recall[area, cap])
-
-    whole = slice(None)
-    return {
-        "AP": ap(0, whole), "AP50": ap(0, slice(0, 1)), "AP75": ap(0, slice(5, 6)),
-        "APs": ap(1, whole), "APm": ap(2, whole), "APl": ap(3, whole),
-        "AR1": ar(0, 0), "AR10": ar(0, 1), "AR100": ar(0, 2),
-        "ARs": ar(1, 2), "ARm": ar(2, 2), "ARl": ar(3, 2),
+    # Summed recall by recall, as COCOeval does; [areas, IoUs] of the precision, [areas, caps] of the recall.
+    by_recall = np.swapaxes(precision, 2, 3)
+    values = {
+        "AP": by_recall[0], "AP50": by_recall[0, :1], "AP75": by_recall[0, 5:6],
+        "APs": by_recall[1], "APm": by_recall[2], "APl": by_recall[3],
+        "AR1": recall[0, 0], "AR10": recall[0, 1], "AR100": recall[0, 2],
+        "ARs": recall[1, 2], "ARm": recall[2, 2], "ARl": recall[3, 2],
     }  # fmt: skip
+    return {name: _mean(of) for name, of in values.items()}
 
 
 def _mean(values: Floats) -> float:
     """COCOeval's mean, in its order of summation: over what is above -1; in points."""
     known = values[values > -1]
     return float(np.mean(known)) * 100 if len(known) else -1.0
-
-
-def match_coco(
-    found: Candidates, iou: float, ignored_truth: Bools, crowd: Bools, out_of_range: Bools
-) -> tuple[Ints, Bools]:
-    """COCOeval's matching at one threshold: (i64[N] the object taken or -1, bool[N] left out) by position.
-
-    First every detection may take an object that counts; those left may take an ignored one and are then left out,
-    as is an unmatched detection whose own area is out of range.
-    """
-    detections, truths = len(out_of_range), len(ignored_truth)
-    enough = found.iou >= min(iou, 1 - 1e-10)
-    taken = match_greedily(found, enough & ~ignored_truth[found.truth], detections, truths)
-    second = enough & ignored_truth[found.truth] & (taken[found.detection] < 0)
-    ignored = match_greedily(found, second, detections, truths, shared=crowd)
-    return taken, (ignored >= 0) | ((taken < 0) & out_of_range)

@@ -1,22 +1,18 @@
-"""Which category is taken for which, from the cls errors: detections in the right place with a wrong name.
+"""Which category is taken for which: cls errors by pair of categories, and what each pair costs.
 
-What each confusion costs: the AP to gain when only the cls errors of one pair of categories are fixed.
-
-Only two curves change, that of the object's category and that of the detections'; each is made from its true positives
-alone, so that thousands of pairs take less time than one matching.
+A pair's cost is the AP to gain when only its cls errors are fixed. Only two curves change, that of the object's
+category and that of the detections'; each is made from its true positives alone, so that thousands of pairs take less
+time than one matching.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from analysis.arrays import Floats, Ints
-from analysis.coco.detections import Detections
-from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.average_precision import COCO_RECALLS, EPSILON, recall_steps
-from analysis.evaluation.error_types import CLS, TRUE_POSITIVE, Labels
-from analysis.evaluation.tide import TIDE_RECALLS, MatchedRun
+from analysis.coco import Detections, GroundTruth
+from analysis.evaluation.average_precision import average_over_recalls
+from analysis.evaluation.matched_run import CLS, TRUE_POSITIVE, Labels, MatchedRun
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,20 +42,13 @@ class Confusion:
         return self._dense(self.objects)
 
     def wrong(self, most: int | None = None) -> Ints:
-        """The places of :meth:`wrong`."""
+        """Indices i64 of the off-diagonal pairs, the first ``most`` of them in the order of the pairs."""
         return np.flatnonzero(self.true != self.predicted)[:most]
 
     def most_confused(self, most: int | None = None) -> list[tuple[int, int, int, int]]:
-        """``(true, predicted, count, objects)`` of :meth:`wrong`."""
+        """``(true, predicted, count, objects)`` of the pairs of :meth:`wrong`."""
         columns = (self.true, self.predicted, self.count, self.objects)
         return list(zip(*(column[self.wrong(most)].tolist() for column in columns), strict=True))
-
-    def row(self, true: int) -> Ints:
-        """i64[K] detections on objects of one category, by predicted category."""
-        counts = np.zeros(self.categories, dtype=np.int64)
-        of_it = self.true == true
-        counts[self.predicted[of_it]] = self.count[of_it]
-        return counts
 
     def _dense(self, values: Ints) -> Ints:
         table = np.zeros((self.categories, self.categories), dtype=np.int64)
@@ -83,9 +72,8 @@ def category_confusion(ground_truth: GroundTruth, detections: Detections, labels
     classes = len(ground_truth.category_id)
     rows = np.flatnonzero((labels.error == TRUE_POSITIVE) | (labels.error == CLS))
     pair = ground_truth.category[labels.target[rows]] * classes + detections.category[rows]
-    costs = labels.fixes[rows] | (labels.error[rows] == TRUE_POSITIVE)
-    pairs, place = np.unique(pair, return_inverse=True)
-    count = np.bincount(place, minlength=len(pairs))
+    costs = labels.recovers_gt[rows] | (labels.error[rows] == TRUE_POSITIVE)
+    pairs, place, count = np.unique(pair, return_inverse=True, return_counts=True)
     objects = np.bincount(place, weights=costs, minlength=len(pairs)).astype(np.int64)
     order = np.lexsort((pairs, -objects, -count))
     return Confusion(classes, pairs[order] // classes, pairs[order] % classes, count[order], objects[order])
@@ -94,8 +82,8 @@ def category_confusion(ground_truth: GroundTruth, detections: Detections, labels
 def with_costs(confusion: Confusion, matched_run: MatchedRun) -> Confusion:
     """The confusion with the points of the mean AP (0..100) of each pair, the costliest first.
 
-    In the ``coco`` convention the cost is exactly that of :meth:`MatchedRun.fixed` on the errors of the pair. In
-    ``tidecv`` it is measured within the order of its fixed curves, over the categories in the mean before the fix.
+    In the ``coco`` convention the cost is exactly that of the fix of cls on the errors of the pair. In ``tidecv`` it is
+    measured within the order of its fixed curves, over the categories in the mean before the fix.
 
     >>> from analysis import Settings, read_detections, read_ground_truth
     >>> from analysis.evaluation.confusion import category_confusion
@@ -117,11 +105,10 @@ def with_costs(confusion: Confusion, matched_run: MatchedRun) -> Confusion:
     wanted = confusion.true * confusion.categories + confusion.predicted
     low, high = np.searchsorted(pair, wanted, side="left"), np.searchsorted(pair, wanted, side="right")
     curves = _Curves(matched_run)
-    wins = matched_run.labels.fixes[matched_run.row]
     cost = np.zeros(len(wanted))
     for place in np.flatnonzero(low < high).tolist():
         errors = wrong[low[place] : high[place]]
-        cost[place] = curves.gain(int(confusion.true[place]), int(confusion.predicted[place]), errors, wins[errors])
+        cost[place] = curves.gain(int(confusion.true[place]), int(confusion.predicted[place]), errors)
     best = np.lexsort((-confusion.count, -confusion.objects, -cost))
     columns = {name: getattr(confusion, name)[best] for name in ("true", "predicted", "count", "objects")}
     return replace(confusion, cost=cost[best], **columns)
@@ -131,29 +118,30 @@ class _Curves:
     """Each category's curve as the ranks of its true positives among what counts."""
 
     def __init__(self, matched_run: MatchedRun) -> None:
-        ranking, self._verdict = matched_run.ranking_fixed, matched_run
-        coco = matched_run.settings.convention == "coco"
-        self._epsilon = EPSILON if coco else 0.0
-        self._steps = recall_steps(matched_run.positives, COCO_RECALLS if coco else TIDE_RECALLS)
-        rows = ranking.rows[matched_run.base.counted[ranking.rows]]
+        self._run = matched_run
+        self._steps = matched_run.steps(matched_run.positives)
+        rows = matched_run.ranking_fixed.rows
+        rows = rows[matched_run.base.not_ignored[rows]]
         edge = np.searchsorted(matched_run.category[rows], np.arange(matched_run.categories + 1))
-        place = np.split(matched_run.place[rows], edge[1:-1])
-        right = np.split(matched_run.base.right[rows], edge[1:-1])
-        self._place = place  # of what counts in a category, ascending
-        self._hits = [np.flatnonzero(one) + 1 for one in right]
-        known = (matched_run.positives > 0) | (np.diff(edge) > 0) if not coco else matched_run.positives > 0
-        self._points = 100 / max(int(known.sum()), 1)
+        self._place = np.split(matched_run.place[rows], edge[1:-1])  # of what counts in a category, ascending
+        self._hits = [np.flatnonzero(is_tp) + 1 for is_tp in np.split(matched_run.base.is_tp[rows], edge[1:-1])]
+        in_mean = matched_run.positives > 0
+        if matched_run.settings.convention == "tidecv":
+            in_mean |= np.diff(edge) > 0
+        self._points = 100 / max(int(in_mean.sum()), 1)
         self._base = [self._ap(c, hits) for c, hits in enumerate(self._hits)]
 
-    def gain(self, true: int, predicted: int, errors: Ints, wins: NDArray[np.bool_]) -> float:
+    def gain(self, true: int, predicted: int, errors: Ints) -> float:
         """Points of the mean AP when errors (positions) on objects of one category leave another's curve."""
-        counted = errors[self._verdict.base.counted[errors]]
-        gone = np.searchsorted(self._place[predicted], np.sort(self._verdict.place[counted])) + 1
+        run = self._run
+        counted = errors[run.base.not_ignored[errors]]
+        gone = np.searchsorted(self._place[predicted], np.sort(run.place[counted])) + 1
         hits = self._hits[predicted]
         gain = self._ap(predicted, hits - np.searchsorted(gone, hits)) - self._base[predicted]
-        if wins.any():
+        winners = errors[run.recovers_gt[errors]]
+        if len(winners):
             # A winner comes behind this many of those that count; the winners before it push it further back.
-            behind = np.sort(np.searchsorted(self._place[true], self._verdict.place_if_moved(errors[wins])))
+            behind = np.sort(np.searchsorted(self._place[true], run.place_if_moved(winners)))
             hits = self._hits[true]
             pushed = hits + np.searchsorted(behind, hits)
             new = behind + np.arange(1, len(behind) + 1)
@@ -161,11 +149,4 @@ class _Curves:
         return gain * self._points
 
     def _ap(self, category: int, hits: Ints) -> float:
-        """The AP (0..1) of a category whose true positives have these ranks, ascending from 1."""
-        if not len(hits) or not self._verdict.positives[category]:
-            return 0.0
-        number = np.arange(1, len(hits) + 1)
-        precision = number / (hits.astype(np.float64) + self._epsilon)
-        envelope = np.maximum.accumulate(precision[::-1])[::-1]
-        steps = self._steps[category]
-        return float(envelope[steps[steps <= len(hits)] - 1].sum()) / len(steps)
+        return average_over_recalls(hits, self._steps[category], self._run.epsilon)

@@ -1,68 +1,150 @@
-"""The six error types of TIDE (arXiv 2008.08115): their names, what a detection can be labelled, and the settings.
+"""The error types of TIDE (arXiv 2008.08115), one record each: what it is called, how it is shown, how it is fixed.
 
-``analysis.evaluation.tide`` assigns the labels, fixes the errors and says what each costs.
+A new type is one more record here, with a ``code`` in :mod:`analysis.evaluation.matched_run` and the rule that gives it
+to a detection in :mod:`analysis.evaluation.tide`; tables, plots, screens, intervals and the report take it from here.
 """
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+from analysis.arrays import Bools
+from analysis.evaluation.matched_run import BG, BOTH, CLS, DUP, LOC, Curve, Labels, MatchedRun
 
-from analysis.arrays import Bools, Floats, Ints
-from analysis.exceptions import BadInput
 
-ERRORS = ("cls", "loc", "both", "dup", "bg", "miss")
-SPECIAL = ("fp", "fn")
-CONVENTIONS = ("coco", "tidecv")
-IOU_TYPES = ("bbox", "segm")
+class Fix(Protocol):
+    """A fix rule: the run with the errors of one type fixed, everywhere or only where ``chosen``.
 
-# Labels of a detection; the first five are the indices of ERRORS.
-CLS, LOC, BOTH, DUP, BG = range(5)
-TRUE_POSITIVE, IGNORED, OVER_CAP = 5, 6, 7
-LABEL_NAMES = ("cls", "loc", "both", "dup", "bg", "tp", "ignored", "over-cap")
+    ``chosen`` is bool[n] by position, for missed and unfound objects bool[M] by object.
+    """
+
+    def __call__(self, run: MatchedRun, chosen: Bools | None = None) -> Curve:
+        """The curve of the run with the errors fixed."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What decides the numbers besides the two files."""
+class ErrorType:
+    """One type of error, or (``is_total``) all wrong detections or unfound objects together."""
 
-    iou_type: str = "bbox"
-    iou: float = 0.5  # t_f: a detection is right from this IoU on
-    background_iou: float = 0.1  # t_b: up to this IoU a detection is on nothing
-    max_dets: int = 100  # an image; the `coco` convention: of each category
-    convention: str = "coco"
+    name: str  # in files, settings and Python
+    label: str  # as printed
+    noun: str  # in a sentence: "loses 1.2 points more to ..."
+    description: str
+    colour: str  # Rich's name of it, "" for none
+    fix: Fix
+    code: int | None = None  # of detections in `Labels.error`; none: it is an error of objects, or a total
+    size_of_object: bool = False  # its size is that of the object, not of the detection (as tidecv's qualifiers)
+    is_total: bool = False
 
-    def __post_init__(self) -> None:
-        if self.iou_type not in IOU_TYPES:
-            raise BadInput(f"iou_type {self.iou_type!r} is unknown; choose one of {', '.join(IOU_TYPES)}")
-        if self.convention not in CONVENTIONS:
-            raise BadInput(f"convention {self.convention!r} is unknown; choose one of {', '.join(CONVENTIONS)}")
-        if not 0 < self.background_iou <= self.iou <= 1:
-            raise BadInput(
-                f"background_iou {self.background_iou} and iou {self.iou} must satisfy 0 < background_iou <= iou <= 1"
-            )
-        if self.max_dets < 1:
-            raise BadInput(f"max_dets {self.max_dets} must be at least 1")
+    @property
+    def of_object(self) -> bool:
+        """Whether it is an error of objects, not of detections."""
+        return self.code is None
 
-
-def ap_name(iou: float) -> str:
-    """``AP50`` for whole percents, else ``AP@0.333``.
-
-    >>> ap_name(0.5), ap_name(0.3), ap_name(0.333)
-    ('AP50', 'AP30', 'AP@0.333')
-    """
-    percent = round(iou * 100)
-    return f"AP{percent}" if abs(iou * 100 - percent) < 1e-9 else f"AP@{iou:g}"
+    def occurs(self, labels: Labels) -> Bools:
+        """bool[N] the detections, for ``miss`` bool[M] the objects, that have this error; totals are not labelled."""
+        return labels.missed if self.of_object else labels.error == self.code
 
 
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """The verdict on every detection (rows of the file's arrays) and every object."""
+def _correct(code: int, run: MatchedRun, chosen: Bools | None = None, *, move: bool = False) -> Curve:
+    """Detections with this label become right if they win their object, else they are dropped (TIDE, section 2.3)."""
+    wrong = run.label == code
+    return run.corrected(wrong if chosen is None else wrong & chosen, move=move)
 
-    error: NDArray[np.int8]  # [N] CLS .. BG, TRUE_POSITIVE, IGNORED, OVER_CAP
-    ignored: Bools  # [N] left out of the AP by a crowd (the `tidecv` convention labels those too)
-    iou: Floats  # [N] with the target; where there is none, the best with any object of the image
-    target: Ints  # [N] the object it took or points at, -1 for none
-    fixes: Bools  # [N] a cls or loc error that wins its object when fixed
-    missed: Bools  # [M] objects that no detection took and no cls or loc error points at
-    matched: Bools  # [M] objects that a detection took
+
+def _forgive_missed(run: MatchedRun, chosen: Bools | None = None) -> Curve:
+    """Missed objects are removed from the ground truth."""
+    return run.without_objects(run.labels.missed if chosen is None else run.labels.missed & chosen)
+
+
+def _forgive_unfound(run: MatchedRun, chosen: Bools | None = None) -> Curve:
+    """All objects without a right detection are removed from the ground truth."""
+    unfound = ~run.labels.matched
+    return run.without_objects(unfound if chosen is None else unfound & chosen)
+
+
+def _right_first(run: MatchedRun, chosen: Bools | None = None) -> Curve:
+    """All wrong detections rank below all right ones; ``chosen`` is not used."""
+    return run.right_first()
+
+
+_RECORDS = (
+    ErrorType(
+        name="cls",
+        label="cls",
+        noun="classification",
+        description="right place, wrong category",
+        colour="magenta",
+        fix=partial(_correct, CLS, move=True),
+        code=CLS,
+        size_of_object=True,
+    ),
+    ErrorType(
+        name="loc",
+        label="loc",
+        noun="localisation",
+        description="right category, box too far off",
+        colour="cyan",
+        fix=partial(_correct, LOC),
+        code=LOC,
+        size_of_object=True,
+    ),
+    ErrorType(
+        name="both",
+        label="both",
+        noun="errors of category and place at once",
+        description="wrong category and too far off",
+        colour="blue",
+        fix=partial(_correct, BOTH),
+        code=BOTH,
+    ),
+    ErrorType(
+        name="dup",
+        label="dup",
+        noun="duplicates",
+        description="a second detection of a found object",
+        colour="yellow",
+        fix=partial(_correct, DUP),
+        code=DUP,
+    ),
+    ErrorType(
+        name="bg",
+        label="bg",
+        noun="background",
+        description="a detection where there is nothing",
+        colour="red",
+        fix=partial(_correct, BG),
+        code=BG,
+    ),
+    ErrorType(
+        name="miss",
+        label="miss",
+        noun="missed objects",
+        description="an object that nothing points at",
+        colour="green",
+        fix=_forgive_missed,
+        size_of_object=True,
+    ),
+    ErrorType(
+        name="fp",
+        label="FP",
+        noun="all wrong detections together (FP)",
+        description="all wrong detections together",
+        colour="",
+        fix=_right_first,
+        is_total=True,
+    ),
+    ErrorType(
+        name="fn",
+        label="FN",
+        noun="all objects not found together (FN)",
+        description="all objects not found together",
+        colour="",
+        fix=_forgive_unfound,
+        is_total=True,
+    ),
+)
+ERROR_TYPES = {one.name: one for one in _RECORDS}
+ERRORS = tuple(one.name for one in _RECORDS if not one.is_total)
+SPECIAL = tuple(one.name for one in _RECORDS if one.is_total)
+LABEL_NAMES = (*(one.name for one in _RECORDS if one.code is not None), "tp", "ignored", "over-cap")

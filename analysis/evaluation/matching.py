@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
-from analysis.arrays import Bools, Floats, Ints, order_by_index
-from analysis.coco.detections import Detections
-from analysis.coco.ground_truth import GroundTruth
-from analysis.exceptions import BadInput
+from analysis.arrays import Bools, Floats, Ints, inverse, order_by_index, place_in_group
+from analysis.coco import Detections, GroundTruth
+from analysis.evaluation.settings import Settings
 
+AREA_RANGES: dict[str, tuple[float, float]] = {  # square pixels, both ends inclusive
+    "all": (0, 1e5**2),
+    "small": (0, 32**2),
+    "medium": (32**2, 96**2),
+    "large": (96**2, 1e5**2),
+}
 BLOCK = 1 << 16  # candidate pairs at a time: half a MB a column, which stays in the cache and bounds the memory
 
 
@@ -30,10 +34,12 @@ class Pairs:
     truth: Ints  # [P]
     iou: Floats  # [P]
 
+    def at(self, places: Ints) -> "Pairs":
+        """Some of the pairs, by their places i64."""
+        return Pairs(self.detection[places], self.truth[places], self.iou[places])
 
-def build_pairs(
-    ground_truth: GroundTruth, detections: Detections, order: Ints, iou_type: str, inside: NDArray[np.bool_]
-) -> Pairs:
+
+def build_pairs(ground_truth: GroundTruth, detections: Detections, order: Ints, iou_type: str, inside: Bools) -> Pairs:
     """Pairs of the detections ``order`` (rows, image by image in ascending order) with the objects of their images.
 
     Args:
@@ -44,10 +50,8 @@ def build_pairs(
         inside: bool[M] the objects for which IoU is the share of the detection inside them (crowds).
 
     Raises:
-        BadInput: another ``iou_type``, or masks are asked for and a record has none.
+        BadInput: masks are asked for and a record has none.
     """
-    if iou_type not in ("bbox", "segm"):
-        raise BadInput(f"iou_type {iou_type!r} is unknown; choose bbox or segm")
     images = len(ground_truth.image_id)
     by_image = order_by_index(ground_truth.image, images)
     truth_start = np.concatenate([[0], np.cumsum(np.bincount(ground_truth.image, minlength=images))])
@@ -70,7 +74,7 @@ def _box_blocks(
     order: Ints,
     by_image: Ints,
     truth_start: Ints,
-    inside: NDArray[np.bool_],
+    inside: Bools,
 ) -> Iterator[tuple[Ints, Ints, Floats]]:
     """Box IoU with the arithmetic of COCO's bbIou, operation by operation, so that every bit agrees."""
     dx, dy, dw, dh = np.ascontiguousarray(detections.box[order].T)
@@ -111,7 +115,7 @@ def _mask_blocks(
     by_image: Ints,
     truth_start: Ints,
     detection_start: Ints,
-    inside: NDArray[np.bool_],
+    inside: Bools,
 ) -> Iterator[tuple[Ints, Ints, Floats]]:
     """Mask IoU by pycocotools, image by image."""
     from pycocotools import mask
@@ -130,42 +134,94 @@ def _mask_blocks(
         yield d + low, truths[g], iou[d, g]
 
 
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """Pairs that may match (same category, IoU high enough), each detection's in the order of its preference.
+def score_order(detections: Detections, image_order: Ints) -> Ints:
+    """Rows by descending score; ties by image in the given order (i64[images] rank), then by place in the file."""
+    start = order_by_index(image_order[detections.image], len(image_order))
+    return start[np.argsort(-detections.score[start], kind="stable")]
 
-    Detections count in order of priority within their image and category: the better score first.
+
+def cap_per_group(order: Ints, group: Ints, cap: int) -> Ints:
+    """The first ``cap`` rows of each group, of rows in ``order`` by descending score; keeps that order.
+
+    ``group`` i64[N] is the image, or image and category, of each row.
+    """
+    if not len(order) or np.bincount(group).max() <= cap:
+        return order
+    return order[place_in_group(group[order]) < cap]
+
+
+@dataclass(frozen=True, eq=False)
+class PairedDetections:
+    """The detections within the cap and the objects that they overlap: all that matching at any IoU needs.
+
+    A *position* is a place among the n detections within the cap, by image and then descending score.
     """
 
-    detection: Ints  # [P] ascending
-    truth: Ints  # [P]
-    iou: NDArray[np.float64]  # [P]
+    row: Ints  # [n] of the detections, at each position
+    by_score: Ints  # [n] positions by descending score
+    pairs: Pairs  # of positions and objects
+    same_category: Bools  # [P]
 
 
-def candidates(pairs: Pairs, same_category: Bools, iou: float, prefer_last: bool) -> Candidates:
-    """Candidate pairs with IoU >= ``iou``, sorted for matching.
+def pair_detections(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> PairedDetections:
+    """Order and cap the detections as the convention does, and pair them with the objects of their images.
+
+    Raises:
+        BadInput: masks are asked for and a record has none.
+    """
+    coco, image = settings.convention == "coco", detections.image
+    images, classes = len(ground_truth.image_id), len(ground_truth.category_id)
+    by_score = score_order(detections, np.arange(images) if coco else ground_truth.image_rank)
+    group = image * classes + detections.category if coco else image
+    by_score = cap_per_group(by_score, group, settings.max_dets)
+    row = by_score[order_by_index(image[by_score], images)]
+    # What is ignored in the tidecv convention is a region, of which a detection has a share inside.
+    inside = ground_truth.crowd if coco else ground_truth.ignore
+    pairs = build_pairs(ground_truth, detections, row, settings.iou_type, inside)
+    same = detections.category[row][pairs.detection] == ground_truth.category[pairs.truth]
+    return PairedDetections(row, inverse(row, len(detections))[by_score], pairs, same)
+
+
+def ignored_by_size(
+    ground_truth: GroundTruth, detection_area: Floats, iou_type: str, limits: tuple[float, float]
+) -> tuple[Bools, Bools]:
+    """COCO's rule for a range of areas: the objects bool[M] that are ignored, the detections bool[n] out of range.
+
+    ``limits`` are in square pixels, both inclusive, and ``detection_area`` f64[n] as well.
+    """
+    low, high = limits
+    area = ground_truth.area_of(iou_type)
+    return (
+        ground_truth.ignore | (area < low) | (area > high),
+        (detection_area < low) | (detection_area > high),
+    )
+
+
+def candidates(paired: PairedDetections, iou: float, *, prefer_last: bool, usable: Bools | None = None) -> Pairs:
+    """The pairs that may match (same category, IoU >= ``iou``), each detection's in the order of its preference.
 
     ``prefer_last``: of equal IoUs the last object wins (COCOeval's loop keeps going), else the first (tidecv).
+    ``usable`` bool[P]: which pairs take part at all.
     """
-    keep = np.flatnonzero(same_category & (pairs.iou >= iou))
-    detection, truth, overlap = pairs.detection[keep], pairs.truth[keep], pairs.iou[keep]
+    keep = paired.same_category & (paired.pairs.iou >= iou)
+    found = paired.pairs.at(np.flatnonzero(keep if usable is None else keep & usable))
     # Most detections have one candidate; only the others need sorting, and each of them stays where it is.
-    again = detection[1:] == detection[:-1]
+    again = found.detection[1:] == found.detection[:-1]
     several = np.flatnonzero(np.append(again, False) | np.append(False, again))
-    d, g, iou_ = detection[several], truth[several], overlap[several]
-    order = np.lexsort((-g if prefer_last else g, -iou_, d))
-    truth[several], overlap[several] = g[order], iou_[order]
-    return Candidates(detection, truth, overlap)
+    few = found.at(several)
+    order = np.lexsort((-few.truth if prefer_last else few.truth, -few.iou, few.detection))
+    found.truth[several], found.iou[several] = few.truth[order], few.iou[order]
+    return found
 
 
-def match_greedily(pairs: Candidates, usable: Bools, detections: int, truths: int, shared: Bools | None = None) -> Ints:
+def match_greedily(pairs: Pairs, usable: Bools, detections: int, truths: int, shared: Bools | None = None) -> Ints:
     """The object i64[detections] that each detection takes, -1 for none.
 
     In order of priority every detection takes the free object that it overlaps most. In a round, each detection names
     its best free object and gets it if no earlier unserved detection could still take it; a few rounds settle all.
 
     Args:
-        pairs: the candidates; detections of other images or categories do not share objects.
+        pairs: from :func:`candidates`; detections of other images or categories do not share objects.
         usable: bool[P] which pairs take part.
         detections: how many detections there are.
         truths: how many objects there are.
@@ -190,3 +246,17 @@ def match_greedily(pairs: Candidates, usable: Bools, detections: int, truths: in
         alive = free[g] & (matched[d] < 0)
         d, g = d[alive], g[alive]
     return matched
+
+
+def match_coco(found: Pairs, iou: float, ignored_truth: Bools, crowd: Bools, out_of_range: Bools) -> tuple[Ints, Bools]:
+    """COCOeval's matching at one threshold: (i64[N] the object taken or -1, bool[N] left out) by position.
+
+    First every detection may take an object that counts; those left may take an ignored one and are then left out,
+    as is an unmatched detection whose own area is out of range.
+    """
+    detections, truths = len(out_of_range), len(ignored_truth)
+    enough = found.iou >= min(iou, 1 - 1e-10)
+    taken = match_greedily(found, enough & ~ignored_truth[found.truth], detections, truths)
+    second = enough & ignored_truth[found.truth] & (taken[found.detection] < 0)
+    ignored = match_greedily(found, second, detections, truths, shared=crowd)
+    return taken, (ignored >= 0) | ((taken < 0) & out_of_range)

@@ -1,4 +1,4 @@
-"""What became of every object: found, pointed at by an error that would have found it, missed, or not asked for."""
+"""What became of every object: found, pointed at by an error that would have found it, missed, or not counted."""
 
 from dataclasses import dataclass
 
@@ -6,22 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.arrays import Ints
-from analysis.evaluation.error_types import CLS, LOC, TRUE_POSITIVE, Labels
+from analysis.evaluation.matched_run import CLS, LOC, TRUE_POSITIVE, Labels
 
 FOUND, MISLOCALISED, CONFUSED, MISSED, IGNORED = range(5)
 OUTCOME_NAMES = ("found", "mislocalised", "confused", "missed", "ignored")
-FATE_MEANINGS = {
-    "found": "a detection took it",
-    "mislocalised": "not found; the best claim to it has the right category, and its box too far off",
-    "confused": "not found; the best claim to it is in place, and of another category",
-    "missed": "no right detection, no cls and no loc error points at it",
-    "ignored": "not asked for: a crowd, marked as ignored, or out of COCO's range of sizes",
-}
 
 
 @dataclass(frozen=True, eq=False)
 class ObjectOutcomes:
-    """One fate an object, at the threshold and in the convention of the breakdown.
+    """One outcome an object, at the threshold and in the convention of the breakdown.
 
     Of the cls and loc errors that claim the same unfound object, the one with the best score decides, as it decides
     which of them a fix turns right: an object is mislocalised or confused, never both. ``both`` errors claim nothing.
@@ -32,12 +25,12 @@ class ObjectOutcomes:
 
     @property
     def count(self) -> dict[str, int]:
-        """How many objects met each fate."""
+        """How many objects have each outcome."""
         return dict(zip(OUTCOME_NAMES, np.bincount(self.outcome, minlength=len(OUTCOME_NAMES)).tolist(), strict=True))
 
 
 def object_outcomes(labels: Labels) -> ObjectOutcomes:
-    """The fate of every object of a breakdown.
+    """The outcome of every object of a breakdown.
 
     >>> from analysis import break_down, read_detections, read_ground_truth
     >>> from analysis.coco.synthetic import write_example
@@ -53,7 +46,7 @@ def object_outcomes(labels: Labels) -> ObjectOutcomes:
     outcome = np.full(len(labels.matched), IGNORED, dtype=np.int8)
     by = np.full(len(labels.matched), -1, dtype=np.int64)
     outcome[labels.missed] = MISSED
-    for error, meets in ((TRUE_POSITIVE, FOUND), (LOC, MISLOCALISED), (CLS, CONFUSED)):
-        rows = np.flatnonzero((labels.error == error) & (labels.fixes | (error == TRUE_POSITIVE)))
-        outcome[labels.target[rows]], by[labels.target[rows]] = meets, rows
+    for error, becomes in ((TRUE_POSITIVE, FOUND), (LOC, MISLOCALISED), (CLS, CONFUSED)):
+        rows = np.flatnonzero((labels.error == error) & (labels.recovers_gt | (error == TRUE_POSITIVE)))
+        outcome[labels.target[rows]], by[labels.target[rows]] = becomes, rows
     return ObjectOutcomes(outcome, by)

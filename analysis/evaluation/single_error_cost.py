@@ -1,19 +1,27 @@
 """What one single error costs: the AP to gain by fixing it alone, and the costliest errors of each type.
 
-The fix is the one of ``verdict.py``, for one detection or object instead of a whole type: a cls or loc error that would
-win its object becomes right, any other wrong detection is dropped, a missed object is no longer asked for. Curves are
-COCO's (101 recalls), in both conventions, over the detections that count.
+The fix is that of its type (:data:`analysis.evaluation.error_types.ERROR_TYPES`), for one detection or object: a cls or
+loc error that would win its object becomes right, any other wrong detection is dropped, a missed object is removed from
+the ground truth. Curves are COCO's (101 recalls), in both conventions, over the detections that count.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from analysis.arrays import Floats, Ints, order_by_index, place_in_group
-from analysis.coco.detections import Detections
-from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.average_precision import COCO_RECALLS, rank, recall_steps, score_order
-from analysis.evaluation.error_types import CLS, ERRORS, IGNORED, LOC, OVER_CAP, TRUE_POSITIVE
+from analysis.arrays import Floats, Ints, inverse, order_by_index, place_in_group
+from analysis.coco import Detections, GroundTruth
+from analysis.evaluation.average_precision import (
+    COCO_RECALLS,
+    average_over_recalls,
+    best_from_here,
+    rank,
+    recall_steps,
+)
+from analysis.evaluation.error_types import ERROR_TYPES, ERRORS
+from analysis.evaluation.matched_run import CLS, IGNORED, LOC, OVER_CAP, TRUE_POSITIVE
+from analysis.evaluation.matching import score_order
 from analysis.evaluation.tide import Breakdown
 
 
@@ -29,25 +37,28 @@ class Example:
 
 @dataclass(frozen=True, eq=False)
 class _Category:
-    """The curve of one category: where its true positives stand among the detections that count."""
+    """The curve of one category: where its true positives are among the detections that count."""
 
     scores: Floats  # [n] descending, of all that count
-    hits: Ints  # [K] places from 1 of the true positives
+    hits: Ints  # [H] ranks from 1 of the true positives
     steps: Ints  # [101] the number of true positives at which each recall is reached
+    steps_of_a_miss: Ints  # [101] likewise with one object less
+    points: float  # of the mean AP in an AP of 1 of this category
 
-    def ap(self, steps: Ints | None = None) -> float:
-        """Its AP, 0..1."""
-        return _average(np.arange(1, len(self.hits) + 1) / self.hits, self.steps if steps is None else steps)
+    @cached_property
+    def _base(self) -> float:
+        return average_over_recalls(self.hits, self.steps)
 
-    def without(self) -> Floats:
-        """f64[K + 1] AP without a wrong detection that has 0, 1, ... K true positives before it.
+    @cached_property
+    def _without(self) -> Floats:
+        """f64[H + 1] AP without a wrong detection that has 0, 1, ... H true positives before it.
 
         Only this number matters: what is dropped raises the precision of all later true positives alike.
         """
         count = len(self.hits)
         number = np.arange(1, count + 1)
         before = number / self.hits
-        after = np.append(_best_from_here(number / np.maximum(self.hits - 1, number)), 0.0)
+        after = np.append(best_from_here(number / np.maximum(self.hits - 1, number)), 0.0)
         total = np.zeros(count + 1)
         for step, times in zip(*np.unique(self.steps[self.steps <= count], return_counts=True), strict=True):
             curve = np.full(count + 1, after[step - 1])
@@ -55,28 +66,27 @@ class _Category:
             total += times * curve
         return total / len(self.steps)
 
-    def with_one_more(self, score: float, moved: bool) -> float:
-        """AP when one more detection of a score is right: one of its own, or one ``moved`` here behind its equals."""
-        place = int(np.searchsorted(-self.scores, -score, side="right")) + 1
-        return self.with_hit_at(place, 1 if moved else 0)
+    def gain_without(self, place: int) -> float:
+        """Points to gain without the wrong detection at a rank from 1."""
+        return self._points_of(self._without[np.searchsorted(self.hits, place)])
 
-    def with_hit_at(self, place: int, shift: int) -> float:
-        """AP when the detection at a place from 1 is right, all later ones standing ``shift`` places further back."""
+    def gain_with_hit(self, place: int, shift: int) -> float:
+        """Points to gain when the detection at a rank from 1 is right, all later ones ``shift`` ranks further back."""
         first = int(np.searchsorted(self.hits, place))
-        hits = np.concatenate([self.hits[:first], [place], self.hits[first:] + shift])
-        return _average(np.arange(1, len(hits) + 1) / hits, self.steps)
+        return self._points_of(
+            average_over_recalls(np.concatenate([self.hits[:first], [place], self.hits[first:] + shift]), self.steps)
+        )
 
+    def gain_with_one_more(self, score: float) -> float:
+        """Points to gain when one more detection is right, moved here behind its equals in score."""
+        return self.gain_with_hit(int(np.searchsorted(-self.scores, -score, side="right")) + 1, shift=1)
 
-def _best_from_here(values: Floats) -> Floats:
-    best: Floats = np.maximum.accumulate(values[::-1])[::-1]
-    return best
+    def gain_of_a_miss(self) -> float:
+        """Points to gain without one missed object."""
+        return self._points_of(average_over_recalls(self.hits, self.steps_of_a_miss))
 
-
-def _average(precision: Floats, steps: Ints) -> float:
-    """The mean over the recalls of the best precision at each or a higher one; 0 where it is not reached."""
-    envelope = _best_from_here(precision)
-    reached = steps[steps <= len(envelope)]
-    return float(envelope[reached - 1].sum()) / len(steps)
+    def _points_of(self, ap: float) -> float:
+        return (float(ap) - self._base) * self.points
 
 
 def costliest(
@@ -98,88 +108,53 @@ def costliest(
     >>> found["bg"][0].cost >= found["bg"][1].cost > 0
     True
     """
-    labels = breakdown.labels
-    classes = len(ground_truth.category_id)
+    labels, classes = breakdown.labels, len(ground_truth.category_id)
     counts = (labels.error != IGNORED) & (labels.error != OVER_CAP) & ~labels.ignored
     by_score = score_order(detections, np.arange(len(ground_truth.image_id)))
     by_score = by_score[counts[by_score]]
     ranking = rank(np.arange(len(by_score)), detections.category[by_score], classes)
     ranked = by_score[ranking.rows]
-    place = np.empty(len(detections), dtype=np.int64)  # from 1, within the category
-    place[ranked] = np.arange(len(ranked)) - ranking.start[ranking.category] + 1
+    place = inverse(ranked, len(detections)) - ranking.start[detections.category] + 1  # from 1, within the category
     positives = np.bincount(ground_truth.category[~ground_truth.ignore], minlength=classes)
-    curves = _Curves(
-        [
-            _Category(detections.score[rows], place[rows][labels.error[rows] == TRUE_POSITIVE], steps)
-            for rows, steps in zip(
-                np.split(ranked, ranking.start[1:-1]), recall_steps(positives, COCO_RECALLS), strict=True
-            )
-        ],
-        positives,
+    points = 100 / max(int((positives > 0).sum()), 1)
+    steps, steps_of_a_miss = (
+        recall_steps(objects, COCO_RECALLS) for objects in (positives, np.maximum(positives - 1, 0))
     )
+    categories = [
+        _Category(detections.score[rows], place[rows][labels.error[rows] == TRUE_POSITIVE], now, then, points)
+        for rows, now, then in zip(np.split(ranked, ranking.start[1:-1]), steps, steps_of_a_miss, strict=True)
+    ]
     found: dict[str, list[Example]] = {}
-    for error, name in enumerate(ERRORS[:5]):
-        rows = by_score[labels.error[by_score] == error]
-        wins = labels.fixes[rows]
-        aim = np.full(len(rows), -1)
-        aim[wins] = ground_truth.category[labels.target[rows[wins]]]
-        # Within a group the better score costs more, whatever the curves are: a few of each suffice.
-        group = detections.category[rows] * (classes + 1) + aim + 1
-        rows, aim = _first_of_each(rows, aim, group, classes * (classes + 1), most)
-        cost = np.array(
-            [
-                curves.cost(error, own, target, place[row], detections.score[row])
-                for row, own, target in zip(
-                    rows.tolist(), detections.category[rows].tolist(), aim.tolist(), strict=True
-                )
-            ]
-        )
-        order = _variety(cost, detections.category[rows], detections.image[rows], most)
-        found[name] = [Example(name, int(rows[i]), int(labels.target[rows[i]]), float(cost[i])) for i in order.tolist()]
-    lost = np.flatnonzero(labels.missed)
-    lost = lost[np.argsort(-ground_truth.area[lost], kind="stable")]
-    lost_cost = curves.of_a_miss()[ground_truth.category[lost]]
-    order = _variety(lost_cost, ground_truth.category[lost], ground_truth.image[lost], most)
-    found["miss"] = [Example("miss", -1, int(lost[i]), float(lost_cost[i])) for i in order.tolist()]
+    for one in (ERROR_TYPES[name] for name in ERRORS):
+        if one.of_object:
+            rows = np.flatnonzero(one.occurs(labels))
+            rows = rows[np.argsort(-ground_truth.area[rows], kind="stable")]
+            detection, target = np.full(len(rows), -1), rows
+            cost = np.array([c.gain_of_a_miss() for c in categories])[ground_truth.category[rows]]
+        else:
+            rows = by_score[labels.error[by_score] == one.code]
+            wins = labels.recovers_gt[rows]
+            aim = np.full(len(rows), -1)
+            aim[wins] = ground_truth.category[labels.target[rows[wins]]]
+            # Within a group the better score costs more, whatever the curves are: a few of each suffice.
+            group = detections.category[rows] * (classes + 1) + aim + 1
+            by_group = order_by_index(group, classes * (classes + 1))
+            kept = by_group[place_in_group(group[by_group]) < most]
+            rows, aim = rows[kept], aim[kept]
+            detection, target = rows, labels.target[rows]
+            cost = np.empty(len(rows))
+            for i, (row, to) in enumerate(zip(rows.tolist(), aim.tolist(), strict=True)):
+                own = categories[detections.category[row]]
+                if one.code == LOC and to >= 0:
+                    cost[i] = own.gain_with_hit(place[row], shift=0)
+                    continue
+                cost[i] = own.gain_without(place[row])
+                if one.code == CLS and to >= 0:
+                    cost[i] += categories[to].gain_with_one_more(detections.score[row])
+        of = ground_truth if one.of_object else detections
+        order = _variety(cost, of.category[rows], of.image[rows], most).tolist()
+        found[one.name] = [Example(one.name, int(detection[i]), int(target[i]), float(cost[i])) for i in order]
     return found
-
-
-class _Curves:
-    """The categories of a run, with what is worth computing once."""
-
-    def __init__(self, categories: list[_Category], positives: Ints) -> None:
-        self._of, self._positives = categories, positives
-        self._base = [one.ap() for one in categories]
-        self._without: dict[int, Floats] = {}
-        self._points = 100 / max(int((positives > 0).sum()), 1)
-
-    def cost(self, error: int, own: int, target: int, place: int, score: float) -> float:
-        """Points of the mean AP; ``target`` is the category of the object that the detection wins, -1 if none."""
-        if error == LOC and target >= 0:
-            return self._gain(own, self._of[own].with_hit_at(place, 0))
-        gain = self._gain(own, self._dropped(own)[np.searchsorted(self._of[own].hits, place)])
-        if error == CLS and target >= 0:
-            gain += self._gain(target, self._of[target].with_one_more(score, moved=True))
-        return gain
-
-    def of_a_miss(self) -> Floats:
-        """Points f64[K] by category."""
-        fewer = recall_steps(np.maximum(self._positives - 1, 0), COCO_RECALLS)
-        return np.array([self._gain(c, one.ap(fewer[c])) for c, one in enumerate(self._of)])
-
-    def _gain(self, category: int, ap: float) -> float:
-        return (float(ap) - self._base[category]) * self._points if self._positives[category] else 0.0
-
-    def _dropped(self, category: int) -> Floats:
-        if category not in self._without:
-            self._without[category] = self._of[category].without()
-        return self._without[category]
-
-
-def _first_of_each(rows: Ints, aim: Ints, group: Ints, groups: int, most: int) -> tuple[Ints, Ints]:
-    by_group = order_by_index(group, groups)
-    kept = by_group[place_in_group(group[by_group]) < most]
-    return rows[kept], aim[kept]
 
 
 def _variety(cost: Floats, category: Ints, image: Ints, most: int) -> Ints:

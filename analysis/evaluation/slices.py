@@ -1,14 +1,9 @@
-"""What each type of error costs each category: the change of that category's AP when the error is fixed everywhere.
+"""Where in the data the AP went: the errors of a run by class, by IoU, by size, and objects by how crowded they are.
 
-What each type of error costs as more overlap is asked for: the breakdown at COCO's thresholds, .50 to .95.
-
-What each type of error costs at each size: the AP to gain when only the errors of that size are fixed.
-
-The size is the object's for cls, loc and miss, the detection's for dup, bg and both, as in tidecv's qualifiers. In the
-``coco`` convention it is the area by which COCO judges sizes (the file's ``area`` of an object), in ``tidecv`` always
-the box's.
-
-How crowded each object stands, and what becomes of objects the more they are crowded.
+By class, an error is fixed everywhere, and the change of each category's own AP is told. By IoU, the run is broken down
+at COCO's thresholds, .50 to .95. By size, only the errors of one size are fixed; the size is the object's for cls, loc
+and miss, the detection's for dup, bg and both, as in tidecv's qualifiers, and is measured in the ``coco`` convention by
+the area by which COCO judges sizes (the file's ``area`` of an object), in ``tidecv`` always by the box's.
 
 An object's crowding is its highest box IoU with another object of its category in the image, the MaxIoU of OCHuman
 (arXiv 1803.10683, section 3), which calls an object heavily occluded above 0.5 and hard above 0.75. Non-maximum
@@ -17,25 +12,41 @@ suppression at an IoU of t must lose one of two perfectly boxed objects that ove
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
 from analysis.arrays import Bools, Floats, Ints, order_by_index
-from analysis.coco.detections import Detections
-from analysis.coco.ground_truth import GroundTruth
+from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.average_precision import COCO_IOUS
-from analysis.evaluation.error_types import DUP, ERRORS, SPECIAL, TRUE_POSITIVE, Labels, Settings
+from analysis.evaluation.error_types import ERROR_TYPES, ERRORS
+from analysis.evaluation.matched_run import DUP, TRUE_POSITIVE, Labels, MatchedRun
 from analysis.evaluation.matching import build_pairs
 from analysis.evaluation.outcomes import FOUND, IGNORED, MISSED, OUTCOME_NAMES, ObjectOutcomes
-from analysis.evaluation.tide import Breakdown, MatchedRun, break_down_verdict, match_and_label_at
+from analysis.evaluation.settings import Settings
+from analysis.evaluation.tide import Breakdown, break_down_matched, match_and_label_at
 from analysis.exceptions import BadInput
 
 
 @dataclass(frozen=True, eq=False)
-class ClassErrors:
-    """Rows are categories, in ascending order of their ids; points of each category's own AP (0..100).
+class SlicedErrors:
+    """What each type of error costs in each slice of a run, in points (0..100); S slices."""
+
+    settings: Settings
+    raw: dict[str, Floats]  # cls, loc, both, dup, bg, miss, but by size also fp, fn: [S] unclamped
+    count: dict[str, Ints]  # cls, loc, both, dup, bg, miss: [S]
+
+    @property
+    def delta_ap(self) -> dict[str, Floats]:
+        """What to show: the ``tidecv`` convention clamps the six types at 0."""
+        clamped = ERRORS if self.settings.convention == "tidecv" else ()
+        return {name: np.maximum(values, 0.0) if name in clamped else values for name, values in self.raw.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class ClassErrors(SlicedErrors):
+    """Rows are categories, in ascending order of their ids; points of each category's own AP.
 
     A category that is not in the mean has NaN: without objects in the ``coco`` convention, without objects and
     detections in ``tidecv``. In the ``coco`` convention the raw numbers average to the whole's. In ``tidecv`` they do
@@ -45,25 +56,16 @@ class ClassErrors:
     detection is, as are loc, both, dup and bg; a miss is counted where the object is.
     """
 
-    settings: Settings
     names: tuple[str, ...]
     ap: Floats  # [K]
-    raw: dict[str, Floats]  # cls, loc, both, dup, bg, miss, fp, fn: [K] unclamped
-    count: dict[str, Ints]  # cls, loc, both, dup, bg, miss: [K]
     true_positives: Ints  # [K]
     positives: Ints  # [K] objects that count
     detections: Ints  # [K] all, those over the cap included
 
-    @property
-    def delta_ap(self) -> dict[str, Floats]:
-        """What to show: the ``tidecv`` convention clamps the six types at 0."""
-        clamped = ERRORS if self.settings.convention == "tidecv" else ()
-        return {name: np.maximum(values, 0.0) if name in clamped else values for name, values in self.raw.items()}
-
     def costliest(self, most: int | None = None) -> Ints:
         """Categories in the mean, those with the most to gain from fixing a single type of error first.
 
-        Equal gains (many rare categories can gain 100) stand by their number of objects, the most first.
+        Equal gains (many rare categories can gain 100) are in the order of their number of objects, the most first.
         """
         known = np.flatnonzero(~np.isnan(self.ap))
         if not len(known):
@@ -79,55 +81,44 @@ def by_class(
     """Split a breakdown by category.
 
     >>> from analysis import Settings, read_detections, read_ground_truth
-    >>> from analysis.evaluation.tide import break_down_verdict
-    >>> from analysis.evaluation.tide import match_and_label
+    >>> from analysis.evaluation.tide import break_down_matched, match_and_label
     >>> from analysis.coco.synthetic import write_example
     >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
     >>> gt = read_ground_truth(truth)
     >>> dt = read_detections(predictions["sloppy-boxes"], gt)
     >>> matched_run = match_and_label(gt, dt, Settings())
-    >>> result = break_down_verdict(matched_run, dt)
+    >>> result = break_down_matched(matched_run, dt)
     >>> classes = by_class(gt, dt, matched_run, result)
     >>> bool(abs(classes.raw["loc"].mean() - result.raw["loc"]) < 1e-12)
     True
     """
     labels, kinds = breakdown.labels, len(ground_truth.category_id)
 
-    def tally(category: Ints) -> Ints:
-        return np.bincount(category, minlength=kinds)
+    def tally(of: GroundTruth | Detections, which: Bools | slice = slice(None)) -> Ints:
+        return np.bincount(of.category[which], minlength=kinds)
 
-    count = {name: tally(detections.category[labels.error == error]) for error, name in enumerate(ERRORS[:5])}
-    count["miss"] = tally(ground_truth.category[labels.missed])
+    types = [ERROR_TYPES[name] for name in ERRORS]
     return ClassErrors(
         settings=breakdown.settings,
         names=tuple(ground_truth.category_name),
         ap=breakdown.category_ap,
-        raw={name: breakdown.category_raw[name] for name in (*ERRORS, *SPECIAL)},
-        count=count,
-        true_positives=tally(detections.category[labels.error == TRUE_POSITIVE]),
+        raw=breakdown.category_raw,
+        count={one.name: tally(ground_truth if one.of_object else detections, one.occurs(labels)) for one in types},
+        true_positives=tally(detections, labels.error == TRUE_POSITIVE),
         positives=matched_run.positives,
-        detections=tally(detections.category),
+        detections=tally(detections),
     )
 
 
 @dataclass(frozen=True, eq=False)
-class IouErrors:
-    """A breakdown at every threshold, in points of the AP at that threshold.
+class IouErrors(SlicedErrors):
+    """A breakdown at every threshold, in points of the AP at that threshold; the IoU of ``settings`` is not used.
 
     The mean over COCO's ten thresholds is the change of COCO's AP (.50:.95) in the ``coco`` convention.
     """
 
-    settings: Settings  # their own threshold is not used
     ious: Floats  # [T]
     ap: Floats  # [T]
-    raw: dict[str, Floats]  # cls, loc, both, dup, bg, miss, fp, fn: [T] unclamped
-    count: dict[str, Ints]  # cls, loc, both, dup, bg, miss: [T]
-
-    @property
-    def delta_ap(self) -> dict[str, Floats]:
-        """What to show: the ``tidecv`` convention clamps the six types at 0."""
-        clamped = ERRORS if self.settings.convention == "tidecv" else ()
-        return {name: np.maximum(values, 0.0) if name in clamped else values for name, values in self.raw.items()}
 
     @property
     def mean_ap(self) -> float:
@@ -158,7 +149,7 @@ def thresholds(settings: Settings) -> list[float]:
 def by_iou(
     ground_truth: GroundTruth, detections: Detections, settings: Settings, ious: Sequence[float] | None = None
 ) -> IouErrors:
-    """Break down at each threshold, the background's threshold held.
+    """Break down at each threshold, the background's threshold fixed.
 
     None: COCO's ten, or as many of them as lie above the background's.
 
@@ -176,23 +167,21 @@ def by_iou(
     >>> bool(found.delta_ap["loc"][-1] > found.delta_ap["loc"][0])
     True
     """
-    wanted = thresholds(settings) if ious is None else list(ious)
-    return along_verdicts(match_and_label_at(ground_truth, detections, settings, wanted), detections, settings)
+    each = [replace(settings, iou=iou) for iou in (thresholds(settings) if ious is None else ious)]
+    runs = match_and_label_at(ground_truth, detections, each)
+    return along_iou((break_down_matched(one, detections) for one in runs), settings)
 
 
-def along_verdicts(matched_runs: Iterable[MatchedRun], detections: Detections, settings: Settings) -> IouErrors:
-    """The breakdown of each verdict, for who has them at hand; each is let go before the next is asked for."""
-    each = [break_down_verdict(one, detections) for one in matched_runs]
+def along_iou(breakdowns: Iterable[Breakdown], settings: Settings) -> IouErrors:
+    """Breakdowns that are made already, one for each threshold in ascending order, side by side."""
+    each = list(breakdowns)
     return IouErrors(
         settings=settings,
+        raw={name: np.array([one.raw[name] for one in each]) for name in ERROR_TYPES},
+        count={name: np.array([one.count[name] for one in each], dtype=np.int64) for name in ERRORS},
         ious=np.array([one.settings.iou for one in each]),
         ap=np.array([one.ap for one in each]),
-        raw={name: np.array([one.raw[name] for one in each]) for name in (*ERRORS, *SPECIAL)},
-        count={name: np.array([one.count[name] for one in each], dtype=np.int64) for name in ERRORS},
     )
-
-
-OF_OBJECT = ("cls", "loc", "miss")  # the others are judged by the detection: they point at no object
 
 
 @dataclass(frozen=True)
@@ -243,22 +232,12 @@ def parse_sizes(text: str) -> tuple[Size, ...]:
 
 
 @dataclass(frozen=True, eq=False)
-class SizeErrors:
-    """Points of AP (0..100) to gain by fixing one type of error at one size; rows as in ``sizes``."""
+class SizeErrors(SlicedErrors):
+    """Points of AP to gain by fixing one type of error at one size; slices as in ``sizes``."""
 
-    settings: Settings
     sizes: tuple[Size, ...]
-    raw: dict[str, Floats]  # cls, loc, both, dup, bg, miss: [S] unclamped
-    count: dict[str, Ints]  # likewise [S]
     objects: Ints  # [S] objects that count
     found: Ints  # [S] of them, those that a detection took
-
-    @property
-    def delta_ap(self) -> dict[str, Floats]:
-        """What to show: the ``tidecv`` convention clamps at 0."""
-        if self.settings.convention == "coco":
-            return dict(self.raw)
-        return {name: np.maximum(values, 0.0) for name, values in self.raw.items()}
 
 
 def by_size(
@@ -276,31 +255,32 @@ def by_size(
     >>> [size.name for size in found.sizes], int(found.objects.sum()) == len(gt)
     (['small', 'medium', 'large'], True)
     """
-    settings = matched_run.settings
+    settings, labels, row = matched_run.settings, matched_run.labels, matched_run.row
     if settings.convention == "coco":
         object_area, detection_area = ground_truth.area_of(settings.iou_type), detections.area
     else:
         object_area, detection_area = (box[:, 2] * box[:, 3] for box in (ground_truth.box, detections.box))
     base = matched_run.average_precision(matched_run.base).mean
-    labels = matched_run.labels
-    target = labels.target[matched_run.row]
-    raw = {name: np.zeros(len(sizes)) for name in ERRORS}
-    count = {name: np.zeros(len(sizes), dtype=np.int64) for name in ERRORS}
+    raw, count = np.zeros((len(ERRORS), len(sizes))), np.zeros((len(ERRORS), len(sizes)), dtype=np.int64)
     objects, found = np.zeros((2, len(sizes)), dtype=np.int64)
     for place, size in enumerate(sizes):
-        of_object, of_detection = size.holds(object_area), size.holds(detection_area[matched_run.row])
-        of_target = (target >= 0) & of_object[target] if len(of_object) else np.zeros(len(target), dtype=np.bool_)
-        objects[place] = (of_object & matched_run.asked).sum()
+        of_object, of_detection = size.holds(object_area), size.holds(detection_area[row])
+        of_target = np.append(of_object, False)[labels.target[row]]  # the target -1 is none
+        objects[place] = (of_object & matched_run.gt_valid).sum()
         found[place] = (of_object & labels.matched).sum()
-        for error, name in enumerate(ERRORS):
-            if name == "miss":
-                chosen = of_object
-                count[name][place] = (labels.missed & of_object).sum()
-            else:
-                chosen = of_target if name in OF_OBJECT else of_detection
-                count[name][place] = ((matched_run.label == error) & chosen).sum()
-            raw[name][place] = matched_run.average_precision(matched_run.fixed(name, chosen)).mean - base
-    return SizeErrors(settings, tuple(sizes), raw, count, objects, found)
+        for number, one in enumerate(ERROR_TYPES[name] for name in ERRORS):
+            occurs = labels.missed if one.of_object else matched_run.label == one.code
+            chosen = of_object if one.of_object else of_target if one.size_of_object else of_detection
+            count[number, place] = (occurs & chosen).sum()
+            raw[number, place] = matched_run.average_precision(one.fix(matched_run, chosen)).mean - base
+    return SizeErrors(
+        settings=settings,
+        raw=dict(zip(ERRORS, raw, strict=True)),
+        count=dict(zip(ERRORS, count, strict=True)),
+        sizes=tuple(sizes),
+        objects=objects,
+        found=found,
+    )
 
 
 CROWDING_EDGES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -314,10 +294,13 @@ def object_crowding(ground_truth: GroundTruth) -> Floats:
     """
     order = order_by_index(ground_truth.image, len(ground_truth.image_id))
     count = len(ground_truth)
-    objects = Detections(
-        ground_truth.path, ground_truth.box, np.ones(count), ground_truth.category, ground_truth.image,
-        np.arange(count), ground_truth.masks, has_box=True,
-    )  # fmt: skip
+    objects = Detections.from_arrays(
+        ground_truth,
+        box=ground_truth.box,
+        score=np.ones(count),
+        category=ground_truth.category,
+        image=ground_truth.image,
+    )
     pairs = build_pairs(ground_truth, objects, order, "bbox", np.zeros(count, dtype=np.bool_))
     one, other = order[pairs.detection], pairs.truth
     neighbours = (one != other) & (ground_truth.category[one] == ground_truth.category[other])
@@ -334,7 +317,7 @@ class CrowdingBins:
     names: tuple[str, ...]
     low: Floats  # [B] exclusive; the first bin is exactly 0
     high: Floats  # [B] inclusive
-    outcome: Ints  # [B, fates] objects
+    outcome: Ints  # [B, outcomes] objects
     duplicates: Ints  # [B] dup errors on the objects of the bin
 
     @property
@@ -362,7 +345,7 @@ class CrowdingBins:
 def by_crowding(
     crowding: Floats, outcomes: ObjectOutcomes, labels: Labels, edges: tuple[float, ...] = CROWDING_EDGES
 ) -> CrowdingBins:
-    """Count fates and duplicates in bins of crowding f64[M]: exactly 0, then ``(edges[i], edges[i + 1]]``.
+    """Count outcomes and duplicates in bins of crowding f64[M]: exactly 0, then ``(edges[i], edges[i + 1]]``.
 
     >>> from analysis import break_down, read_detections, read_ground_truth
     >>> from analysis.evaluation.outcomes import object_outcomes
@@ -388,6 +371,5 @@ def by_crowding(
 
 
 def _share(part: Ints, whole: Ints) -> Floats:
-    share: Floats = np.full(len(whole), np.nan)
-    np.divide(part, whole, out=share, where=whole > 0)
+    share: Floats = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
     return share

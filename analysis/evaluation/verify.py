@@ -6,12 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from analysis.coco.detections import Detections
-from analysis.coco.ground_truth import GroundTruth
+from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.analysis import Run
-from analysis.evaluation.error_types import ERRORS, Settings
-from analysis.evaluation.tide import break_down_as, match_and_label
+from analysis.evaluation.error_types import ERRORS
+from analysis.evaluation.settings import Settings
+from analysis.evaluation.slices import SizeErrors
+from analysis.evaluation.slices import by_size as errors_by_size
+from analysis.evaluation.tide import break_down_matched, match_and_label
 
 TIDE_NAMES = {
     "cls": "Cls", "loc": "Loc", "both": "Both", "dup": "Dupe", "bg": "Bkg", "miss": "Miss",
@@ -85,17 +88,29 @@ def pycocotools_metrics(
     from pycocotools.cocoeval import COCOeval
 
     masks = iou_type == "segm"
+    truth, result = COCO(), COCO()
+    truth.dataset = {
+        "images": [
+            {"id": image, "height": int(height), "width": int(width)}
+            for image, (height, width) in zip(ground_truth.image_id, ground_truth.image_size, strict=True)
+        ],
+        "categories": [{"id": category} for category in ground_truth.category_id],
+        "annotations": _annotations(
+            ground_truth,
+            ground_truth,
+            masks,
+            area=ground_truth.area_of(iou_type),
+            iscrowd=ground_truth.crowd.astype(int),
+        ),
+    }
+    columns = {"area": detections.area, "score": detections.score, "iscrowd": np.zeros(len(detections), dtype=int)}
+    result.dataset = {**truth.dataset, "annotations": _annotations(ground_truth, detections, masks, **columns)}
     with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO()
-        coco.dataset = _dataset(ground_truth, masks)
-        coco.createIndex()
-        result = COCO()
-        result.dataset = {**coco.dataset, "annotations": _results(ground_truth, detections, iou_type)}
+        truth.createIndex()
         result.createIndex()
-        evaluation = COCOeval(coco, result, iou_type)
+        evaluation = COCOeval(truth, result, iou_type)
         if iou is not None:
-            evaluation.params.iouThrs = np.array([iou])
-            evaluation.params.maxDets = [max_dets]
+            evaluation.params.iouThrs, evaluation.params.maxDets = np.array([iou]), [max_dets]
         evaluation.evaluate()
         evaluation.accumulate()
         if iou is not None:
@@ -108,43 +123,20 @@ def pycocotools_metrics(
     }
 
 
-def _dataset(ground_truth: GroundTruth, masks: bool) -> dict[str, Any]:
-    area = ground_truth.area_of("segm" if masks else "bbox")
-    return {
-        "images": [
-            {"id": image, "height": int(height), "width": int(width)}
-            for image, (height, width) in zip(ground_truth.image_id, ground_truth.image_size, strict=True)
-        ],
-        "categories": [{"id": category} for category in ground_truth.category_id],
-        "annotations": [
-            {
-                "id": row + 1,  # never 0, which COCOeval takes for "not matched"
-                "image_id": ground_truth.image_id[ground_truth.image[row]],
-                "category_id": ground_truth.category_id[ground_truth.category[row]],
-                "bbox": ground_truth.box[row].tolist(),
-                "area": float(area[row]),
-                "iscrowd": int(ground_truth.crowd[row]),
-                **({"segmentation": ground_truth.masks.rle(row)} if masks else {}),
-            }
-            for row in range(len(ground_truth))
-        ],
-    }
-
-
-def _results(ground_truth: GroundTruth, detections: Detections, iou_type: str) -> list[dict[str, Any]]:
-    area = detections.area
+def _annotations(
+    ground_truth: GroundTruth, of: GroundTruth | Detections, masks: bool, **columns: NDArray[Any]
+) -> list[dict[str, Any]]:
+    """Objects or detections as the records that pycocotools works on, with more columns by name."""
     return [
         {
-            "id": row + 1,
-            "image_id": ground_truth.image_id[detections.image[row]],
-            "category_id": ground_truth.category_id[detections.category[row]],
-            "bbox": detections.box[row].tolist(),
-            "score": float(detections.score[row]),
-            "area": float(area[row]),
-            "iscrowd": 0,
-            **({"segmentation": detections.masks.rle(row)} if iou_type == "segm" else {}),
+            "id": row + 1,  # never 0, which COCOeval takes for "not matched"
+            "image_id": ground_truth.image_id[of.image[row]],
+            "category_id": ground_truth.category_id[of.category[row]],
+            "bbox": of.box[row].tolist(),
+            **{name: column[row].item() for name, column in columns.items()},
+            **({"segmentation": of.masks.rle(row)} if masks else {}),
         }
-        for row in range(len(detections))
+        for row in range(len(of))
     ]
 
 
@@ -160,35 +152,33 @@ def compare_breakdown(ground_truth: GroundTruth, run: Run, by_size: bool = False
 
     ``by_size``: also COCO's three sizes against tidecv's qualifiers.
     """
-    settings = run.breakdown.settings
+    settings, dt = run.breakdown.settings, run.detections
     theirs = pycocotools_metrics(
-        ground_truth, run.detections, iou_type=settings.iou_type, iou=settings.iou, max_dets=settings.max_dets
+        ground_truth, dt, iou_type=settings.iou_type, iou=settings.iou, max_dets=settings.max_dets
     )["AP"]
-    coco, ours = (
-        break_down_as(ground_truth, run.detections, replace(settings, convention=convention))
-        for convention in ("coco", "tidecv")
+    coco, matched_run = (
+        match_and_label(ground_truth, dt, replace(settings, convention=one)) for one in ("coco", "tidecv")
     )
-    checks = [("pycocotools", f"AP differs by {abs(coco.ap - theirs):.1e} points")]
+    checks = [("pycocotools", f"AP differs by {abs(coco.average_precision(coco.base).mean - theirs):.1e} points")]
     try:
-        tide = tidecv_evaluated(ground_truth, run.detections, settings)
+        tide = tidecv_evaluated(ground_truth, dt, settings)
         ap, delta, count = tidecv_breakdown(tide)
     except ImportError:
         return [*checks, ("tidecv", "not installed: pip install 'detablate[verify]'")]
     except ZeroDivisionError:
         return [*checks, ("tidecv", "divides by zero on this input, so there is nothing to compare")]
+    ours = break_down_matched(matched_run, dt)
     worst = max(abs(ap - ours.ap), *(abs(delta[name] - ours.delta_ap[name]) for name in delta))
     counts = "equal" if count == ours.count else f"different: {count} there, {ours.count} here"
     checks.append(("tidecv", f"AP and deltas differ by at most {worst:.1e} points, counts are {counts}"))
-    return [*checks, *([_compare_sizes(ground_truth, run, tide)] if by_size else [])]
+    if by_size:
+        checks.append(_compare_sizes(errors_by_size(ground_truth, dt, matched_run), tide))
+    return checks
 
 
-def _compare_sizes(ground_truth: GroundTruth, run: Run, tide: Any) -> tuple[str, str]:
+def _compare_sizes(ours: SizeErrors, tide: Any) -> tuple[str, str]:
     from tidecv.errors.qualifiers import AREA
 
-    from analysis.evaluation.slices import by_size
-
-    settings = replace(run.breakdown.settings, convention="tidecv")
-    ours = by_size(ground_truth, run.detections, match_and_label(ground_truth, run.detections, settings))
     worst = 0.0
     for place, qualifier in enumerate(AREA):
         try:

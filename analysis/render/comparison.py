@@ -10,10 +10,11 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.error_types import ERRORS, SPECIAL, Settings, ap_name
+from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
+from analysis.evaluation.settings import Settings, ap_name
 from analysis.io import write_bytes
 from analysis.render.documents import comparison_document, json_bytes
-from analysis.render.errors import COLORS, MEANINGS, error_label, read_facts
+from analysis.render.errors import read_facts
 from analysis.render.screen import CAREFUL, dimmed, fact_list
 from analysis.render.table import Cell, Column, Table, Value, csv_text, latex, markdown
 from analysis.render.takeaways import (
@@ -136,6 +137,12 @@ def difference_rows(
     return Table("", tuple(columns), tuple(rows))
 
 
+def number_column(number: str) -> Column:
+    """A column of an error type, in its colour, or of an AP."""
+    error = ERROR_TYPES.get(number)
+    return Column(error.label, style=error.colour) if error else Column(number)
+
+
 def sources_table(comparison: Comparison) -> Table:
     """Where the noise of each difference comes from, images and seeds apart; no row where there is one seed alone."""
     rows: list[tuple[Value, ...]] = []
@@ -143,7 +150,7 @@ def sources_table(comparison: Comparison) -> Table:
         if len(one.seeds) > 1:
             errors = [f"{number.images:.1f} / {number.seeds:.1f}" for number in one.differences.values()]
             rows.append((f"{one.name}, n = {len(one.seeds)}", *errors))
-    heads = [Column(error_label(number), style=COLORS.get(number, "")) for number in comparison.numbers]
+    heads = [number_column(number) for number in comparison.numbers]
     title = "Standard error of each difference: from the choice of images / from the choice of seeds"
     return Table(title, (Column("", kind="text"), *heads), tuple(rows))
 
@@ -197,12 +204,13 @@ def categories_table(
 
 
 def _number_cell(number: str) -> Cell:
-    return Cell(error_label(number), style=COLORS.get(number, "bold"))
+    error = ERROR_TYPES.get(number)
+    return Cell(error.label, style=error.colour) if error else Cell(number, style="bold")
 
 
 def _meaning(number: str) -> str:
-    if number in MEANINGS:
-        return MEANINGS[number]
+    if number in ERROR_TYPES:
+        return ERROR_TYPES[number].description
     return "average precision, mean over IoU 0.50 to 0.95" if number == MEAN_AP else "average precision"
 
 

@@ -12,8 +12,9 @@ from analysis.arrays import Floats, Ints
 from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import Run, RunAnalysis
-from analysis.evaluation.error_types import ERRORS, SPECIAL, Settings
+from analysis.evaluation.error_types import ERRORS, SPECIAL
 from analysis.evaluation.outcomes import IGNORED, OUTCOME_NAMES
+from analysis.evaluation.settings import Settings
 from analysis.evaluation.slices import ClassErrors, IouErrors, SizeErrors
 from analysis.render.takeaways import comparison_takeaways
 from analysis.stats.compare import CategoryIntervals, Comparison, OutcomeTransitions

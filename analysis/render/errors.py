@@ -9,34 +9,18 @@ from rich.text import Text
 from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import Run
-from analysis.evaluation.error_types import ERRORS, SPECIAL, Settings, ap_name
+from analysis.evaluation.error_types import ERROR_TYPES, SPECIAL
+from analysis.evaluation.settings import Settings, ap_name
 from analysis.render.screen import dimmed, fact_list, plain_console
 from analysis.render.table import Cell, Column, Table, Value, best
 from analysis.render.takeaways import error_takeaways, settings_sentence, source_sentence
 
-MEANINGS = {
-    "cls": "right place, wrong category",
-    "loc": "right category, box too far off",
-    "both": "wrong category and too far off",
-    "dup": "a second detection of a found object",
-    "bg": "a detection where there is nothing",
-    "miss": "an object that nothing points at",
-    "fp": "all wrong detections together",
-    "fn": "all objects not found together",
-}
-COLORS = {"cls": "magenta", "loc": "cyan", "both": "blue", "dup": "yellow", "bg": "red", "miss": "green"}
 SIDE_BY_SIDE = 3  # up to so many runs stand as columns, with bars; more stand as rows
-TYPES = (*ERRORS, *SPECIAL)
-
-
-def error_label(error: str) -> str:
-    """An error type as it is printed: fp and fn in capitals."""
-    return error.upper() if error in SPECIAL else error
 
 
 def error_column(error: str) -> Column:
     """A column of points to gain by fixing one type of error."""
-    return Column(error_label(error), precision=2, style=COLORS.get(error, ""))
+    return Column(ERROR_TYPES[error].label, precision=2, style=ERROR_TYPES[error].colour)
 
 
 def ap_column(name: str, *, paper: bool = False) -> Column:
@@ -47,10 +31,10 @@ def ap_column(name: str, *, paper: bool = False) -> Column:
 def errors_table(ground_truth: GroundTruth, settings: Settings, runs: Sequence[Run], *, paper: bool = False) -> Table:
     """A row a run, a column an error type; the highest AP and the smallest loss of each type in bold."""
     name = ap_name(settings.iou)
-    columns = [Column("run", kind="text"), ap_column(name, paper=paper), *map(error_column, TYPES)]
+    columns = [Column("run", kind="text"), ap_column(name, paper=paper), *map(error_column, ERROR_TYPES)]
     values: list[Sequence[Value]] = [[run.name for run in runs]]
     values.append(best([run.breakdown.ap for run in runs], columns[1]))
-    for error, column in zip(TYPES, columns[2:], strict=True):
+    for error, column in zip(ERROR_TYPES, columns[2:], strict=True):
         values.append(best([run.breakdown.delta_ap[error] for run in runs], column, low=True))
     return Table(
         f"{name}, and the points of it to gain by fixing one type of error alone",
@@ -78,9 +62,9 @@ def types_table(settings: Settings, runs: Sequence[Run]) -> Table:
         ]
         score += [Cell(run.breakdown.ap, f"{run.breakdown.ap:.1f}", style="bold"), None, None]
     rows: list[tuple[Value, ...] | str] = [tuple(score), f"{name} to gain if this error alone were fixed:"]
-    for error in TYPES:
-        color = COLORS.get(error, "")
-        row: list[Value] = [Cell(error_label(error), style=color), MEANINGS[error]]
+    for error in ERROR_TYPES:
+        color = ERROR_TYPES[error].colour
+        row: list[Value] = [Cell(ERROR_TYPES[error].label, style=color), ERROR_TYPES[error].description]
         for run in runs:
             value, count = run.breakdown.delta_ap[error], run.breakdown.count.get(error)
             row += [value, None if count is None else Cell(value, style=color), Cell(count, style="dim")]
@@ -105,7 +89,7 @@ def errors_screen(ground_truth: GroundTruth, settings: Settings, runs: Sequence[
     table = types_table(settings, runs)
     tables: list[RenderableType] = [table]
     if len(runs) > SIDE_BY_SIDE or (console.is_terminal and table.width > console.width):
-        meanings = [(Text(error_label(error), style=COLORS.get(error, "")), MEANINGS[error]) for error in TYPES]
+        meanings = [(Text(one.label, style=one.colour), one.description) for one in ERROR_TYPES.values()]
         by_run = replace(errors_table(ground_truth, settings, runs), title="", notes=())
         tables = [by_run, Text(""), fact_list(meanings)]
     return [

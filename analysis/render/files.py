@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import Run, RunAnalysis
-from analysis.evaluation.error_types import CLS, DUP, LABEL_NAMES, LOC, Settings
+from analysis.evaluation.error_types import LABEL_NAMES
+from analysis.evaluation.matched_run import CLS, DUP, LOC
 from analysis.evaluation.outcomes import OUTCOME_NAMES
+from analysis.evaluation.settings import Settings
 from analysis.io import write_bytes
 from analysis.render.documents import error_records, slice_records
 from analysis.render.errors import errors_table
@@ -99,7 +101,7 @@ def detections_frame(ground_truth: GroundTruth, runs: Sequence[Run]) -> pd.DataF
                     "iou": labels.iou,
                     "target": target,
                     "target_category": target_category,
-                    "fixes": labels.fixes,
+                    "fixes": labels.recovers_gt,
                 }
             )
         )

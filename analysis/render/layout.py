@@ -1,7 +1,10 @@
 """How the columns of a table share the width of a terminal: side by side, wrapped, or in parts below each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
+
+from rich.console import Console
+from rich.text import Text
 
 TEXT_WIDTH = 20  # to which words are wrapped before a table is folded
 NAME_WIDTH = 8  # of a name in the narrowest terminal
@@ -71,6 +74,24 @@ def side_by_side(columns: Mapping[int, Width], names: int, room: int, gap: int) 
         {place: widths[place] for place in [*naming, *(place for number in group for place in blocks[number])]}
         for group in _dealt_out(needed, room - taken, gap)
     ]
+
+
+def row_lines(
+    console: Console, widths: Mapping[int, int], cells: Mapping[int, Text], *, right: Collection[int], gap: int
+) -> Iterator[Text]:
+    """The lines of one row, its cells wrapped to the widths of their columns; those in ``right`` stand to the right."""
+    wrapped = {
+        place: list(cells.get(place, Text("")).wrap(console, width, overflow="fold")) for place, width in widths.items()
+    }
+    for number in range(max(map(len, wrapped.values()))):
+        line = Text(no_wrap=True, overflow="ignore")
+        for place, width in widths.items():
+            cell = wrapped[place][number] if number < len(wrapped[place]) else Text("")
+            cell.rstrip()
+            cell.align("right" if place in right else "left", width)
+            line.append_text(cell).append(" " * gap)
+        line.rstrip()
+        yield line
 
 
 def _across(widths: Mapping[int, int], gap: int) -> int:

@@ -19,10 +19,10 @@ from analysis.arrays import Floats
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import Run, RunAnalysis
 from analysis.evaluation.confusion import Confusion
-from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
+from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
 from analysis.evaluation.outcomes import IGNORED, OUTCOME_NAMES
+from analysis.evaluation.settings import ap_name
 from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, SizeErrors
-from analysis.render.errors import error_label
 from analysis.render.slices import parts_of
 from analysis.render.table import one_line
 from analysis.render.takeaways import settings_sentence
@@ -114,7 +114,7 @@ def errors_figure(runs: Sequence[Run], formats: Sequence[str] = FORMATS) -> dict
     ap = ap_name(settings.iou)
     names = distinct_labels([run.name for run in runs])
     labels = [f"{name}  ({ap} {run.breakdown.ap:.1f})" for run, name in zip(runs, names, strict=True)]
-    values = np.array([[run.breakdown.delta_ap[error] for error in (*ERRORS, *SPECIAL)] for run in runs])
+    values = np.array([[run.breakdown.delta_ap[error] for error in ERROR_TYPES] for run in runs])
     with paper_style():
         figure = new_figure(WIDTH, 3.0 + 0.22 * len(runs))
         error_bars(figure, labels, values, ap, numbers=len(runs) <= SIDE_BY_SIDE)
@@ -128,7 +128,7 @@ def error_bars(figure: Figure, labels: Sequence[str], delta_ap: Floats, ap: str,
     Args:
         figure: an empty one.
         labels: of runs or variants.
-        delta_ap: f64[labels, errors] points, in the order of ``ERRORS`` and ``SPECIAL``.
+        delta_ap: f64[labels, errors] points, in the order of ``ERROR_TYPES``.
         ap: what is gained, such as AP50.
         numbers: whether the bars bear their numbers.
 
@@ -138,7 +138,7 @@ def error_bars(figure: Figure, labels: Sequence[str], delta_ap: Floats, ap: str,
     types, totals = delta_ap[:, : len(ERRORS)], delta_ap[:, len(ERRORS) :]
     parts = (ERRORS, types, "one type of error fixed"), (SPECIAL, totals, "all of a kind")
     for axis, (errors, values, title) in zip(panels, parts, strict=True):
-        _bars(axis, [error_label(error) for error in errors], labels, values, width=0.75)
+        _bars(axis, [ERROR_TYPES[error].label for error in errors], labels, values, width=0.75)
         axis.set_ylabel(f"{ap} to gain (points)" if axis is panels[0] else "")
         axis.set_ylim(bottom=min(0.0, values.min() * 1.1), top=max(values.max() * 1.18, 0.1))
         axis.set_title(title, fontsize=9, loc="left")
@@ -362,7 +362,7 @@ def _confusion(categories: Sequence[str], runs: Sequence[tuple[str, Confusion]])
     side = 0.9 + 0.25 * (len(shown) + 1)
     figure = new_figure(max(side * min(len(runs), 2), 4.0), side * _rows(len(runs), 2) + 0.3)
     for axis, (run, confusion) in zip(_panels(figure, len(runs), 2), runs, strict=True):
-        whole = np.stack([confusion.row(c) for c in shown.tolist()])
+        whole = confusion.matrix[shown]
         part = whole[:, shown]
         table = np.concatenate([part, whole.sum(axis=1, keepdims=True) - part.sum(axis=1, keepdims=True)], axis=1)
         share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)

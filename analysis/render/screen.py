@@ -5,6 +5,7 @@ from functools import partial
 
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
+from rich.table import Column
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -40,7 +41,7 @@ def print_warnings(warnings: Iterable[tuple[str, str]]) -> None:
 
 def fact_list(facts: Sequence[tuple[str | Text, str]]) -> Grid:
     """Labels and what is to be said to each, beside each other; a label that repeats is shown once."""
-    grid = Grid.grid(padding=(0, 2))
+    grid = Grid.grid(Column(overflow="fold"), Column(overflow="fold"), padding=(0, 2))
     for number, (label, fact) in enumerate(facts):
         style = "yellow" if label == CAREFUL else ""
         shown = "" if number and facts[number - 1][0] == label else label

@@ -17,10 +17,11 @@ from rich.text import Text
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import RunAnalysis
 from analysis.evaluation.confusion import Confusion
-from analysis.evaluation.error_types import ERRORS, SPECIAL, Settings, ap_name
+from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
 from analysis.evaluation.outcomes import FOUND, IGNORED, OUTCOME_NAMES
+from analysis.evaluation.settings import Settings, ap_name
 from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, Size, SizeErrors
-from analysis.render.errors import COLORS, SIDE_BY_SIDE, ap_column, error_column
+from analysis.render.errors import SIDE_BY_SIDE, ap_column, error_column
 from analysis.render.screen import fact_list
 from analysis.render.table import Cell, Column, Table, Value
 from analysis.render.takeaways import slice_takeaways, source_sentence
@@ -252,7 +253,7 @@ def _gains(delta_ap: "dict[str, NDArray[np.float64]]") -> list[tuple[Cell, ...]]
     for values in zip(*(delta_ap[error].tolist() for error in ERRORS), strict=True):
         most = max((value for value in values if not math.isnan(value)), default=0.0)
         cells = zip(ERRORS, values, strict=True)
-        rows.append(tuple(Cell(v, bold=v == most > 0, style=COLORS[e] * (v == most > 0)) for e, v in cells))
+        rows.append(tuple(Cell(v, bold=v == most > 0, style=ERROR_TYPES[e].colour * (v == most > 0)) for e, v in cells))
     return rows
 
 

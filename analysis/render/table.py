@@ -39,8 +39,6 @@ In points.\par
 class,AP50
 salt & pepper,56.42
 50 % [a_b],
->>> records(table)[0]
-{'class': 'salt & pepper', 'AP50': 56.42}
 """
 
 import csv
@@ -49,18 +47,21 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
 from typing import Any, Literal
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.text import Text
 
-from analysis.render.layout import Width, side_by_side
+from analysis.render.layout import Width, row_lines, side_by_side
 from analysis.render.markup import Markup, escaped, join, tag
 
 GAP = 2  # characters between two columns of a terminal
 BAR_WIDTH = 16  # characters of the longest bar in a terminal
-HEAD_WIDTH = 16  # where room is short, a longer head over numbers is wrapped
+HEAD_WIDTH = 16  # where room is short, a longer head over numbers is wrapped between its words, and a longer word too
+SHORT_HEAD = 10  # a head that is never wrapped
 MISSING = "-"
 _ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
     c: f"\\{c}" for c in "&%$#_{}"
@@ -228,7 +229,8 @@ class Table:
                 texts += [one_line(row) for row in self.rows if isinstance(row, str) and self._heads_words(place)]
                 cells = max((Text(text).cell_len for text in texts), default=0)
                 longest = max((Text(word).cell_len for word in head.plain.split()), default=0)
-                wrapped = max(cells, head.cell_len if words else min(longest, HEAD_WIDTH))
+                least = max(min(longest, HEAD_WIDTH), SHORT_HEAD)
+                wrapped = max(cells, head.cell_len if words else min(least, head.cell_len))
                 widths[place] = Width(max(cells, head.cell_len), wrapped, words, column.attached)
         return widths
 
@@ -240,9 +242,12 @@ class Table:
         """A part of the table: its heads, then its rows, cells wrapped to the widths of their columns."""
         heads = {place: self.columns[place] for place in widths}
         texts = {place: Text(one_line(head.head), f"bold {head.style}".strip()) for place, head in heads.items()}
-        yield from self._wrapped(console, texts, widths) if self.cells else ()
+        in_lines = partial(
+            row_lines, console, widths, right=[p for p in widths if heads[p].kind == "number"], gap=self.gap
+        )
+        yield from in_lines(texts) if self.cells else ()
         bars = [place for place, column in enumerate(self.columns) if column.kind == "bar"]
-        longest = max((float(_raw(row[place]) or 0) for row in self.cells for place in bars), default=0.0)
+        longest = max((float(_finite(row[place]) or 0) for row in self.cells for place in bars), default=0.0)
         heading_places = [place for place in widths if self._heads_words(place)]
         for row, begins, repeated in _groups(self):
             if begins:
@@ -250,27 +255,10 @@ class Table:
             if isinstance(row, str):
                 heading = Text(one_line(row), style="dim")
                 places = dict.fromkeys(heading_places, heading)
-                yield from self._wrapped(console, places, widths) if places else [heading]
+                yield from in_lines(places) if places else [heading]
             else:
                 cells = {place: _styled(heads[place], row[place], longest) for place in widths}
-                yield from self._wrapped(console, cells | {0: Text("")} if repeated else cells, widths)
-
-    def _wrapped(self, console: Console, cells: Mapping[int, Text], widths: Mapping[int, int]) -> Iterator[Text]:
-        """The lines of one row."""
-        wrapped = {
-            place: list(cells.get(place, Text("")).wrap(console, width, overflow="fold"))
-            for place, width in widths.items()
-        }
-        for number in range(max(map(len, wrapped.values()))):
-            line = Text(no_wrap=True, overflow="ignore")
-            for place, width in widths.items():
-                cell = wrapped[place][number] if number < len(wrapped[place]) else Text("")
-                cell.rstrip()
-                cell.justify = "right" if self.columns[place].kind == "number" else "left"
-                cell.align(cell.justify, width)
-                line.append_text(cell).append(" " * self.gap)
-            line.rstrip()
-            yield line
+                yield from in_lines(cells | {0: Text("")} if repeated else cells)
 
 
 def _groups(table: Table) -> Iterator[tuple[Row, bool, bool]]:
@@ -291,11 +279,11 @@ def best(values: Sequence[float | None], column: Column, *, low: bool = False) -
         column: tells how they are rounded.
         low: whether the smallest is the best.
     """
-    known = [value for value in values if not _is_missing(value)]
+    known = [value for value in values if _finite(value) is not None]
     if len(known) < 2:
         return list(values)
     top = _printed(column, (min if low else max)(known))  # type: ignore[type-var]
-    return [Cell(value, bold=not _is_missing(value) and _printed(column, value) == top) for value in values]
+    return [Cell(value, bold=_finite(value) is not None and _printed(column, value) == top) for value in values]
 
 
 def markdown(table: Table) -> str:
@@ -350,7 +338,11 @@ def latex(table: Table) -> str:
 
 
 def records(table: Table) -> list[dict[str, Any]]:
-    """The rows as dictionaries of raw values, for JSON; NaN and infinity become None."""
+    """The rows as dictionaries of raw values, for JSON; NaN and infinity become None.
+
+    >>> records(Table("", (Column("class", kind="text"), Column("AP50")), (("cat", Cell(56.42, bold=True)),)))
+    [{'class': 'cat', 'AP50': 56.42}]
+    """
     keys = {place: table.columns[place].key or table.columns[place].name for place in _in_print(table)}
     return [{key: _finite(row[place]) for place, key in keys.items()} for row in table.cells]
 
@@ -439,18 +431,10 @@ def _flattened(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
             yield f"{prefix}{key}", value
 
 
-def _raw(value: Value) -> str | int | float | None:
-    return value.value if isinstance(value, Cell) else value
-
-
 def _finite(value: Value) -> str | int | float | None:
-    raw = _raw(value)
+    """The raw value; none for NaN and infinity."""
+    raw = Cell.of(value).value
     return None if isinstance(raw, float) and not math.isfinite(raw) else raw
-
-
-def _is_missing(value: Value) -> bool:
-    raw = _raw(value)
-    return raw is None or (isinstance(raw, float) and math.isnan(raw))
 
 
 def _printed(column: Column, value: Value) -> str:
@@ -458,7 +442,7 @@ def _printed(column: Column, value: Value) -> str:
     cell = Cell.of(value)
     if cell.text is not None:
         text = cell.text
-    elif _is_missing(cell):
+    elif _finite(cell) is None:
         text = column.missing
     elif isinstance(cell.value, str):
         text = cell.value
@@ -502,7 +486,7 @@ def _latex_cell(column: Column, value: Value) -> str:
     """A value, as mathematics where it has a sign, a half width or an interval behind it."""
     cell = Cell.of(value)
     text, suffix = _printed(column, replace(cell, suffix="")), escape_latex(cell.suffix.strip())
-    if text == column.missing and _is_missing(cell):
+    if text == column.missing and _finite(cell) is None:
         return "--"
     number = _NUMBER.fullmatch(text) if column.kind == "number" else None
     if number is None or not (text[0] in "+-" or number[2] or number[3]):
@@ -516,15 +500,12 @@ def _latex_groups(columns: Sequence[Column]) -> list[str]:
     """The row of heads over several columns, and the rules below them; nothing where no column has one."""
     if not any(column.group for column in columns):
         return []
-    heads, rules, start = [], [], 0
-    while start < len(columns):
-        end = start
-        while end < len(columns) and columns[end].group == columns[start].group:
-            end += 1
-        heads.append(rf"\multicolumn{{{end - start}}}{{c}}{{{escape_latex(columns[start].group)}}}")
-        if columns[start].group:
-            rules.append(rf"\cmidrule(lr){{{start + 1}-{end}}}")
-        start = end
+    heads, rules, end = [], [], 0
+    for group, members in groupby(column.group for column in columns):
+        start, end = end + 1, end + len(list(members))
+        heads.append(rf"\multicolumn{{{end + 1 - start}}}{{c}}{{{escape_latex(group)}}}")
+        if group:
+            rules.append(rf"\cmidrule(lr){{{start}-{end}}}")
     return [" & ".join(heads) + r" \\", " ".join(rules)]
 
 
@@ -533,7 +514,7 @@ def _html_content(column: Column, value: Value) -> Markup:
     text = escaped(_printed(column, replace(cell, suffix="")))
     if isinstance(cell.value, Markup):
         text = cell.value
-    elif cell.text is None and _is_missing(cell) and column.missing == MISSING:
+    elif cell.text is None and _finite(cell) is None and column.missing == MISSING:
         text = escaped("–")
     suffix = tag("span", cell.suffix, class_="dim") if cell.suffix.strip() else None
     below = tag("span", cell.below, class_="interval") if cell.below else None
@@ -547,6 +528,6 @@ def _html_cell(column: Column, value: Value) -> Markup:
     classes = " ".join(filter(None, ["num" * (column.kind == "number"), "lead" * cell.bold, cell.class_]))
     sorted_by = None
     if column.kind == "number":
-        known = isinstance(cell.value, int | float) and not _is_missing(cell)
-        sorted_by = round(float(cell.value), 4) if known else -1e9  # type: ignore[arg-type]
+        number = _finite(cell)
+        sorted_by = round(float(number), 4) if isinstance(number, int | float) else -1e9
     return tag("td", _html_content(column, cell), class_=classes or None, data_value=sorted_by, title=cell.hint)

@@ -8,23 +8,15 @@ from analysis.arrays import Ints
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import Run, RunAnalysis
 from analysis.evaluation.confusion import Confusion
-from analysis.evaluation.error_types import BG, CLS, DUP, ERRORS, LOC, SPECIAL, Settings, ap_name
+from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
+from analysis.evaluation.matched_run import BG, CLS, DUP, LOC
 from analysis.evaluation.outcomes import FOUND
+from analysis.evaluation.settings import Settings, ap_name
 from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, SizeErrors
 from analysis.stats.bootstrap import MEAN_AP
 from analysis.stats.compare import Comparison, OutcomeTransitions, VsBaseline
 from analysis.stats.intervals import Difference, Interval
 
-CAUSES = {
-    "cls": "classification",
-    "loc": "localisation",
-    "both": "errors of category and place at once",
-    "dup": "duplicates",
-    "bg": "background",
-    "miss": "missed objects",
-    "fp": "all wrong detections together (FP)",
-    "fn": "all objects not found together (FN)",
-}
 ENOUGH_OBJECTS = 20  # of a class, before a sentence is made of it
 CROWDED = 0.5  # IoU from which OCHuman calls an object heavily occluded
 MOST_LISTED = 4  # classes that are never detected
@@ -203,7 +195,7 @@ def _difference_takeaway(comparison: Comparison, one: VsBaseline) -> str:
         clauses.append(f"has {_listed(gains)}")
     if causes or (whole and not scores):
         keys = sorted(causes or whole, key=lambda key: -abs(differences[key].value))
-        parts = [f"{_amount(differences[key])} {_more(differences[key])} to {CAUSES[key]}" for key in keys]
+        parts = [f"{_amount(differences[key])} {_more(differences[key])} to {ERROR_TYPES[key].noun}" for key in keys]
         parts[0] = parts[0].replace("] ", f"] {name} ", 1)
         clauses.append(f"loses {_listed(parts)}")
     if not clauses:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from analysis.arrays import Floats, Ints
-from analysis.evaluation.error_types import ERRORS, ap_name
+from analysis.evaluation.error_types import ERRORS
+from analysis.evaluation.settings import ap_name
 from analysis.render.markup import Child, Markup, join, tag
 from analysis.render.slices import class_table, confusion_table
 from analysis.render.table import Cell, Column, Table, html

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
+from analysis.evaluation.error_types import ERRORS, SPECIAL
+from analysis.evaluation.settings import ap_name
 from analysis.render.comparison import categories_table, clear_categories, difference_rows, transitions_table
 from analysis.render.markup import Child, Markup, join, tag
 from analysis.render.table import Table
@@ -22,7 +23,7 @@ from analysis.report.components import (
 )
 from analysis.report.page import Section
 from analysis.report.report_data import ReportData
-from analysis.stats.compare import Comparison, OutcomeTransitions, VsBaseline, moves_between
+from analysis.stats.compare import Comparison, OutcomeTransitions, VsBaseline, transitions_between
 from analysis.stats.intervals import Difference, Interval
 
 MOST_CATEGORIES = 10
@@ -45,7 +46,7 @@ def against_baseline(data: ReportData) -> list[Section]:
         parts = [_differences(data, place, scale)]
         if vs_baseline is not None:
             parts = [tag("p", takeaways[one.name], class_="verdict"), *parts, _categories(data, vs_baseline)]
-        parts.append(_transitions(data, one.name, moves_between(base.breakdown, one.breakdown)))
+        parts.append(_transitions(data, one.name, transitions_between(base.outcomes, one.outcomes)))
         panels[run_name(place, one.name)] = join(parts)
     body = join([*_explained(data), tabs("comparison", panels)])
     return [Section("comparison", "Comparison", f"Against {base.name}", body)]
@@ -61,7 +62,7 @@ def _explained(data: ReportData) -> list[Markup]:
             )
         ]
     text = (
-        f"{sentence(resampled_sentence(found))} Lines: 95 % intervals of the differences. A difference stands (●) "
+        f"{sentence(resampled_sentence(found))} Lines: 95 % intervals of the differences. A difference stands (*) "
         f"if it survives, at 5 %, Holm's correction over the family of {found.family}. {_scope(found)}"
     )
     return [tag("p", text), *(note(sentence(caution)) for caution in found.cautions)]
@@ -142,6 +143,6 @@ def _transitions(data: ReportData, name: str, transitions: OutcomeTransitions) -
     moves = transition_takeaways(data.ground_truth, transitions, name, base)
     listed = tag("ul", *(tag("li", sentence(text)) for text in moves))
     content = scrolling(
-        shaded(table, transitions.outcomes, most), f"Fates of objects, {base} and {name}", "shades fates"
+        shaded(table, transitions.outcomes, most, root=True), f"Fates of objects, {base} and {name}", "shades fates"
     )
     return join([tag("h3", "What became of the objects"), tag("div", content, listed, class_="beside")])

@@ -4,7 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from analysis.render.errors import MEANINGS, error_label
+import numpy as np
+
+from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.render.markup import Child, Markup, join, tag
 from analysis.render.table import Cell, Column, Table, html
 from analysis.report.charts import badge, run_letter, shade
@@ -19,16 +21,23 @@ def chart_column(name: str, *, silent: bool = True) -> Column:
     return Column(tag("span", name, class_="sr") if silent else name, kind="chart")
 
 
-def shaded(table: Table, names: Sequence[str], most: float) -> Table:
-    """Columns of a table with darker cells for larger numbers, up to ``most``; cells that have a class keep it."""
+def shaded(table: Table, names: Sequence[str], most: float, *, root: bool = False) -> Table:
+    """Columns of a table with darker cells for larger numbers; cells that have a class keep it.
+
+    Args:
+        table: without headings.
+        names: of the columns.
+        most: the number of the darkest cell.
+        root: whether the shade follows the root of the number, for few to be seen beside many.
+    """
     places = [place for place, column in enumerate(table.columns) if column.name in names]
     rows = []
     for row in table.cells:
         cells = list(row)
         for place in places:
             cell = Cell.of(row[place])
-            value = float(cell.value or 0)
-            cells[place] = replace(cell, class_=cell.class_ or shade(0.0 if math.isnan(value) else value, most))
+            share = max(float(np.nan_to_num(float(cell.value or 0))), 0.0) / max(most, 1e-9)
+            cells[place] = replace(cell, class_=cell.class_ or shade(share**0.5 if root else share, 1.0))
         rows.append(tuple(cells))
     return replace(table, rows=tuple(rows))
 
@@ -47,9 +56,9 @@ def between(known: Interval | None) -> str:
 def takeaway_list(data: ReportData, part: str) -> Markup:
     """What there is to see in a part, a sentence a run."""
     items = [
-        tag("li", badge(place), tag("span", tag("span", f"{one.name}: ", class_="sr"), sentence(one.said[part])))
+        tag("li", badge(place), tag("span", tag("span", f"{one.name}: ", class_="sr"), sentence(one.takeaways[part])))
         for place, one in enumerate(data.runs)
-        if part in one.said
+        if part in one.takeaways
     ]
     if not items:
         return Markup()
@@ -99,7 +108,7 @@ def code_and_text(code: str, text: str) -> Markup:
 
 def error_title(error: str) -> Markup:
     """The name of an error type, and what it is."""
-    return code_and_text(error_label(error), MEANINGS[error])
+    return code_and_text(ERROR_TYPES[error].label, ERROR_TYPES[error].description)
 
 
 def note(text: str) -> Markup:

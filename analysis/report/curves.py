@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.evaluation.error_types import ap_name
+from analysis.evaluation.settings import ap_name
 from analysis.render.markup import Markup, join, tag
 from analysis.report.charts import FRAME, Line, legend, run_letter
 from analysis.report.charts import curves as drawn

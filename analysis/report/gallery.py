@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.evaluation.error_types import ERRORS, ap_name
+from analysis.evaluation.error_types import ERROR_TYPES, ERRORS
+from analysis.evaluation.settings import ap_name
 from analysis.evaluation.single_error_cost import Example
-from analysis.render.errors import MEANINGS
 from analysis.render.markup import Markup, join, tag
 from analysis.report.charts import badge
 from analysis.report.components import error_title, note
@@ -122,7 +122,9 @@ def _filters(data: ReportData, cards: Sequence[_Card]) -> Markup:
     categories = sorted({c for card in cards for c in _categories(data, card)}, key=lambda c: names[c].lower())
     controls = [
         _select("run", "Run", "all runs", [(str(n), name) for n, name in enumerate(data.names)]),
-        _select("error", "Error", "all types", [(error, f"{error}: {MEANINGS[error]}") for error in ERRORS]),
+        _select(
+            "error", "Error", "all types", [(error, f"{error}: {ERROR_TYPES[error].description}") for error in ERRORS]
+        ),
         _select("category", "Class", "all classes", [(str(c), names[c]) for c in categories]),
     ]
     switches = [

@@ -1,8 +1,6 @@
-"""Pictures for the page: the part of an image around an error, small enough to embed, as a data address.
+"""Pictures of errors: the part of an image around one, small enough to embed, and what is drawn and written over it.
 
-Masks as outlines: the rim of a run-length mask as a few polygons, for drawing.
-
-What is drawn over a picture: boxes or masks in pixels of the image, and words that keep their size.
+Boxes and outlines of masks are in pixels of the image; words keep their size however large the picture is shown.
 """
 
 import base64
@@ -14,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from analysis.arrays import Bools, Floats
+from analysis.coco.detections import Detections
+from analysis.coco.ground_truth import GroundTruth
 from analysis.coco.masks import run_lengths
-from analysis.evaluation.error_types import TRUE_POSITIVE
+from analysis.evaluation.matched_run import TRUE_POSITIVE
 from analysis.evaluation.single_error_cost import Example
 from analysis.exceptions import DetablateError
 from analysis.render.markup import Markup, tag
@@ -34,6 +33,10 @@ QUALITIES = (80, 66, 50, 35)
 ASPECT = 4 / 3
 ROOM = 2.2  # a window is so many times as large as what it shows,
 LEAST_SHARE = 0.5  # and at least this share of each side of the image
+TOLERANCE = 0.8  # pixels by which a simplified outline may leave the rim
+COARSE = 3.0  # pixels: what is only shown beside an example may be simplified more
+MOST_OTHERS = 60  # objects drawn beside those that an example is about
+LONGEST_LABEL = 34  # characters
 
 
 class PillowMissing(DetablateError):
@@ -158,9 +161,6 @@ def encode(picture: "Image") -> str:
         picture = picture.reduce(2)
 
 
-TOLERANCE = 0.8  # pixels by which a simplified outline may leave the rim
-
-
 def outline(rle: dict[str, Any], tolerance: float = TOLERANCE) -> list[Floats]:
     """The closed polygons f64[P, 2] (x, y in pixels) that bound a mask, holes too: fill them by the even-odd rule.
 
@@ -182,7 +182,8 @@ def outline(rle: dict[str, Any], tolerance: float = TOLERANCE) -> list[Floats]:
 def _loops(inside: Bools) -> Iterator[Floats]:
     """Corner points of every rim, walked along the edges of pixels with the mask to the right.
 
-    Where two pixels touch at a corner only, either way on is right under the even-odd rule.
+    Where two pixels touch at a corner only, either way on is right under the even-odd rule. Not contourpy's: its
+    contours run between the middles of pixels and cut the corners off, so that no box is drawn as one.
     """
     padded = np.pad(inside, 1)
     stride = inside.shape[1] + 1  # corners are numbered row by row
@@ -247,45 +248,38 @@ def _simplify(points: Floats, tolerance: float) -> Floats:
     return kept if len(kept) > 2 else points
 
 
-MOST_OTHERS = 60  # objects drawn beside those that an example is about
-COARSE = 3.0  # pixels: what they are only shown beside may be simplified more
-LONGEST_LABEL = 34  # characters
-
-
 def overlay(data: ReportData, run: int, example: Example, image: int, window: Window) -> Markup:
     """Boxes, or masks where those were compared, in pixels of the image."""
     gt, dt = data.ground_truth, data.runs[run].detections
-    masks = data.settings.iou_type == "segm"
+
+    def shape(source: GroundTruth | Detections, row: int, tolerance: float = TOLERANCE) -> Markup:
+        if data.settings.iou_type == "segm":
+            return _path(source.masks.rle(row), tolerance)
+        x, y, width, height = (f"{side:.1f}".removesuffix(".0") for side in source.box[row].tolist())
+        return tag("rect", x=x, y=y, width=width, height=height)
+
     others = np.flatnonzero((gt.image == image) & (np.arange(len(gt)) != example.truth))
     others = others[_touches(gt.box[others], window)][:MOST_OTHERS]
-    outlines = [_shape(gt.masks.rle(i) if masks else None, gt.box[i], COARSE) for i in others.tolist()]
-    parts = [tag("g", *outlines, class_="other")]
+    parts = [tag("g", *(shape(gt, row, COARSE) for row in others.tolist()), class_="other")]
     if example.error == "dup":
-        said = data.runs[run].breakdown.labels
-        taken = np.flatnonzero((said.target == example.truth) & (said.error == TRUE_POSITIVE))
-        parts += [
-            tag("g", _shape(dt.masks.rle(i) if masks else None, dt.box[i]), class_="winner") for i in taken.tolist()
-        ]
-    if example.truth >= 0:
-        shape = _shape(gt.masks.rle(example.truth) if masks else None, gt.box[example.truth])
-        parts.append(tag("g", tag("g", shape, class_="halo"), tag("g", shape, class_="object")))
-    if example.detection >= 0:
-        shape = _shape(dt.masks.rle(example.detection) if masks else None, dt.box[example.detection])
-        parts.append(tag("g", tag("g", shape, class_="halo"), tag("g", shape, class_="found")))
+        labels = data.runs[run].breakdown.labels
+        taken = np.flatnonzero((labels.target == example.truth) & (labels.error == TRUE_POSITIVE))
+        parts += [tag("g", shape(dt, row), class_="winner") for row in taken.tolist()]
+    for source, row, role in ((gt, example.truth, "object"), (dt, example.detection, "found")):
+        if row >= 0:
+            drawn = shape(source, row)
+            parts.append(tag("g", tag("g", drawn, class_="halo"), tag("g", drawn, class_=role)))
     frame = f"{window.x} {window.y} {window.width} {window.height}"
     return tag("svg", *parts, viewBox=frame, class_="overlay", aria_hidden="true")
 
 
-def _touches(box: Floats, window: Window) -> NDArray[np.bool_]:
+def _touches(box: Floats, window: Window) -> Bools:
     """bool[B] which boxes f64[B, 4] have a part in the window."""
     low, high = np.array([window.x, window.y]), np.array([window.x + window.width, window.y + window.height])
     return np.asarray(((box[:, :2] < high) & (box[:, :2] + box[:, 2:] > low)).all(axis=1))
 
 
-def _shape(rle: dict[str, object] | None, box: Floats, tolerance: float = TOLERANCE) -> Markup:
-    if rle is None:
-        x, y, width, height = (f"{side:.1f}".removesuffix(".0") for side in box.tolist())
-        return tag("rect", x=x, y=y, width=width, height=height)
+def _path(rle: dict[str, object], tolerance: float) -> Markup:
     loops = ("M" + " ".join(f"{x:g},{y:g}" for x, y in loop.tolist()) + "z" for loop in outline(rle, tolerance))
     return tag("path", d="".join(loops), fill_rule="evenodd")
 

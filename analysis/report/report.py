@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.error_types import Settings
+from analysis.evaluation.settings import Settings
 from analysis.render.markup import Markup
 from analysis.report.categories import confusion, per_class
 from analysis.report.charts import run_letter

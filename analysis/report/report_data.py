@@ -1,32 +1,19 @@
 """Everything that the page tells about runs, computed once; no HTML here."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from analysis.arrays import Floats
-from analysis.coco.detections import Detections
-from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.analysis import Run, RunAnalysis
-from analysis.evaluation.average_precision import coco_metrics
+from analysis.arrays import Floats, Ints
+from analysis.coco import Detections, GroundTruth
+from analysis.evaluation.analysis import PARTS, Analysis, RunAnalysis
+from analysis.evaluation.average_precision import COCO_IOUS
 from analysis.evaluation.confusion import Confusion, category_confusion
-from analysis.evaluation.error_types import ERRORS, Settings
-from analysis.evaluation.outcomes import object_outcomes
+from analysis.evaluation.error_types import ERRORS
+from analysis.evaluation.settings import Settings
 from analysis.evaluation.single_error_cost import Example, costliest
-from analysis.evaluation.slices import (
-    ClassErrors,
-    CrowdingBins,
-    IouErrors,
-    SizeErrors,
-    by_class,
-    by_crowding,
-    by_iou,
-    by_size,
-    object_crowding,
-)
-from analysis.evaluation.tide import Breakdown, MatchedRun, break_down_verdict, match_and_label_at
+from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, SizeErrors
 from analysis.exceptions import BadInput
 from analysis.render.takeaways import slice_takeaways
 from analysis.stats.compare import Candidate, Comparison, compare
@@ -36,35 +23,18 @@ CURVE_IOUS = (0.5, 0.75, 0.9)  # at which precision is drawn against recall, bes
 
 
 @dataclass(frozen=True, eq=False)
-class RunData:
-    """One run."""
+class RunData(RunAnalysis):
+    """The analysis of one run, with every part, and what the page tells besides."""
 
-    run: Run
-    metrics: dict[str, float]  # COCO's 12 numbers in points, -1: nothing to average
-    intervals: dict[str, Interval]  # of AP, AP50 and every error; empty: the images were not resampled for it alone
     classes: ClassErrors
     sizes: SizeErrors
     ious: IouErrors
     crowding: CrowdingBins
     confusion: Confusion
-    said: dict[str, str]  # sentences by part: class, size, iou, crowding, confusion
+    intervals: dict[str, Interval]  # of AP, AP50 and every error; empty: the images were not resampled for it alone
+    takeaways: dict[str, str]  # sentences by part: class, size, iou, crowding, confusion
     precision: dict[float, Floats]  # by IoU: [K, 101] interpolated precision at recalls, NaN rows where there is no AP
     examples: dict[str, list[Example]]  # by error type, the costliest
-
-    @property
-    def name(self) -> str:
-        """As the run is called."""
-        return self.run.name
-
-    @property
-    def breakdown(self) -> Breakdown:
-        """The whole."""
-        return self.run.breakdown
-
-    @property
-    def detections(self) -> Detections:
-        """All of them."""
-        return self.run.detections
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +53,10 @@ class ReportData:
         return [one.name for one in self.runs]
 
     @property
-    def objects(self) -> NDArray[np.int64]:
+    def objects(self) -> Ints:
         """i64[K] the objects that count, by category."""
-        asked = ~self.ground_truth.ignore
-        return np.bincount(self.ground_truth.category[asked], minlength=len(self.ground_truth.category_id))
+        counting = self.ground_truth.category[~self.ground_truth.ignore]
+        return np.bincount(counting, minlength=len(self.ground_truth.category_id))
 
 
 def collect(
@@ -109,7 +79,7 @@ def collect(
         baseline: the name of the run that the others are compared with; the first, if none is named.
         pictures: how many examples are chosen in all, shared evenly by runs and error types.
         resamples: of the images, for intervals and differences; 0: as many as it takes, none: no intervals.
-        comparison: one that is made already, in place of resampling here: of entrants of the same names, over more
+        comparison: one that is made already, in place of resampling here: of candidates of the same names, over more
             seeds than are shown.
         progress: called with the number of resamples that are done.
 
@@ -121,52 +91,32 @@ def collect(
         raise BadInput(f"baseline {baseline!r} is none of the runs; choose one of {', '.join(names)}")
     base = names.index(baseline) if baseline else 0
     most = max(1, pictures // (len(detections) * len(ERRORS))) if pictures else 0
+    drawn_at = sorted({settings.iou, *(iou for iou in CURVE_IOUS if iou > settings.background_iou)})
+    # The page ranks confusions by how often they occur, so their costs are not computed.
+    parts = [part for part in PARTS if part != "confusion"]
+    analysis = Analysis(ground_truth, settings, parts, ious=[*drawn_at, *COCO_IOUS], metrics=True)
+    analyses = [analysis.of(name, dt) for name, dt in detections]
     if comparison is None and resamples is not None:
-        candidates = [Candidate(name, (dt,)) for name, dt in detections]
+        candidates = [Candidate(one.name, (one.detections,), analyses=(one,)) for one in analyses]
         comparison = compare(
             ground_truth, candidates, settings, baseline=names[base], resamples=resamples, progress=progress
         )
     # An interval over several seeds is about their mean, not about the run that is shown.
     of_one = {one.name: one.numbers for one in comparison.candidates if len(one.seeds) == 1} if comparison else {}
-    crowding = object_crowding(ground_truth)
-    runs = [_of_run(ground_truth, name, dt, settings, crowding, most, of_one.get(name, {})) for name, dt in detections]
+    runs = []
+    for one in analyses:
+        labels, matched_run = one.breakdown.labels, one.matched_run
+        one = replace(one, confusion=category_confusion(ground_truth, one.detections, labels))
+        precision = {iou: matched_run.precision(one.curves[iou]) for iou in drawn_at}
+        for curve in precision.values():
+            curve[matched_run.positives == 0] = np.nan
+        runs.append(
+            RunData(
+                **vars(one),
+                intervals=of_one.get(one.name, {}),
+                takeaways=slice_takeaways(ground_truth, one),
+                precision=precision,
+                examples=costliest(ground_truth, one.detections, one.breakdown, most),
+            )
+        )
     return ReportData(ground_truth, settings, runs, base, comparison)
-
-
-def _of_run(
-    ground_truth: GroundTruth, name: str, dt: Detections, settings: Settings, crowding: Floats, most: int,
-    intervals: dict[str, Interval],
-) -> RunData:  # fmt: skip
-    ious = sorted({settings.iou, *(iou for iou in CURVE_IOUS if iou > settings.background_iou)})
-    matched_runs = dict(zip(ious, match_and_label_at(ground_truth, dt, settings, ious), strict=True))
-    matched_run = matched_runs[settings.iou]
-    breakdown = break_down_verdict(matched_run, dt)
-    outcomes = object_outcomes(breakdown.labels)
-    where = RunAnalysis(
-        run=Run(name, dt, breakdown),
-        outcomes=outcomes,
-        classes=(classes := by_class(ground_truth, dt, matched_run, breakdown)),
-        sizes=(sizes := by_size(ground_truth, dt, matched_run)),
-        ious=(along := by_iou(ground_truth, dt, settings)),
-        crowding=(crowded := by_crowding(crowding, outcomes, breakdown.labels)),
-        confusion=(confused := category_confusion(ground_truth, dt, breakdown.labels)),
-    )
-    return RunData(
-        run=where.run,
-        metrics=coco_metrics(ground_truth, dt, iou_type=settings.iou_type),
-        intervals=intervals,
-        classes=classes,
-        sizes=sizes,
-        ious=along,
-        crowding=crowded,
-        confusion=confused,
-        said=slice_takeaways(ground_truth, where),
-        precision={iou: _precision(one) for iou, one in matched_runs.items()},
-        examples=costliest(ground_truth, dt, breakdown, most),
-    )
-
-
-def _precision(matched_run: MatchedRun) -> Floats:
-    curves = matched_run.precision(matched_run.base)
-    curves[matched_run.positives == 0] = np.nan
-    return curves

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
-from analysis.render.errors import MEANINGS
+from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
+from analysis.evaluation.settings import ap_name
+from analysis.render.errors import ap_column
 from analysis.render.markup import Markup, escaped, join, tag
 from analysis.render.slices import size_table
 from analysis.render.table import Cell, Column, Table, Value, best
@@ -69,7 +70,7 @@ def opening(data: ReportData) -> str:
         return "No object is annotated that counts, so there is no AP."
     delta = best.breakdown.delta_ap
     error = max(ERRORS, key=lambda e: delta[e])
-    cost = f"what costs it most is {error}, {MEANINGS[error]} ({delta[error]:.1f} points)"
+    cost = f"what costs it most is {error}, {ERROR_TYPES[error].description} ({delta[error]:.1f} points)"
     if delta[error] < 0.05:
         cost = "no type of error costs it as much as 0.1 points"
     if len(ranked) == 1:
@@ -86,7 +87,10 @@ def summary(data: ReportData) -> Section:
     columns = [Column("Run", kind="text"), chart_column("AP as a bar")]
     values: list[list[Value]] = [
         [run_name(place, one.name) for place, one in enumerate(data.runs)],
-        [_metric_bar(data, place, "AP", one.intervals.get("AP")) for place, one in enumerate(data.runs)],
+        [
+            bar(max(one.metrics["AP"], 0), POINTS, run_class(place), limits(one.intervals.get("AP")))
+            for place, one in enumerate(data.runs)
+        ],
     ]
     for key in shown:
         columns.append(Column(key, precision=1, hint=METRICS[key]))
@@ -110,10 +114,6 @@ def summary(data: ReportData) -> Section:
 def _known(metric: float) -> float | None:
     """COCO's -1 is a missing value."""
     return metric if metric >= 0 else None
-
-
-def _metric_bar(data: ReportData, place: int, key: str, known: Interval | None = None) -> Markup:
-    return bar(max(data.runs[place].metrics[key], 0), POINTS, run_class(place), limits(known))
 
 
 def _takeaways(data: ReportData) -> Markup:
@@ -164,15 +164,30 @@ def errors(data: ReportData) -> Section:
 
 
 def _error_card(data: ReportData, error: str, scale: Scale) -> Markup:
-    counted = error in ERRORS
+    intervals = [one.intervals.get(error) for one in data.runs]
+    deltas = [one.breakdown.delta_ap[error] for one in data.runs]
+    table = _bars(data, error_title(error), Column("Points", precision=2), deltas, scale, intervals)
+    if error in ERRORS:
+        counts = [Cell(one.breakdown.count[error], class_="dim") for one in data.runs]
+        table = table.with_column(3, Column("Count"), counts)
+    return card(table)
+
+
+def _bars(
+    data: ReportData,
+    title: Markup,
+    column: Column,
+    values: Sequence[float | None],
+    scale: Scale,
+    intervals: Sequence[Interval | None] | None = None,
+) -> Table:
+    """A row a run: its mark, a number as a bar, and the number."""
     rows = []
-    for place, one in enumerate(data.runs):
-        delta, known = one.breakdown.delta_ap[error], one.intervals.get(error)
-        chart = bar(delta, scale, run_class(place), limits(known))
-        count = (Cell(one.breakdown.count[error], class_="dim"),) if counted else ()
-        rows.append((run_mark(place, one.name), chart, Cell(delta, bold=True, below=between(known)), *count))
-    columns = (Column("Run", kind="text"), chart_column("As a bar", silent=False), Column("Points", precision=2))
-    return card(Table(error_title(error), (*columns, *[Column("Count")] * counted), tuple(rows)))
+    for place, (run, value) in enumerate(zip(data.names, values, strict=True)):
+        known = intervals[place] if intervals else None
+        chart = bar(value or 0.0, scale, run_class(place), limits(known))
+        rows.append((run_mark(place, run), chart, Cell(value, bold=True, below=between(known))))
+    return Table(title, (Column("Run", kind="text"), chart_column("As a bar", silent=False), column), tuple(rows))
 
 
 def sizes(data: ReportData) -> Section:
@@ -214,12 +229,8 @@ def _crowding(data: ReportData) -> Table:
 
 
 def _size_card(data: ReportData, key: str) -> Markup:
-    rows = tuple(
-        (run_mark(place, one.name), _metric_bar(data, place, key), Cell(_known(one.metrics[key]), bold=True))
-        for place, one in enumerate(data.runs)
-    )
-    columns = (Column("Run", kind="text"), chart_column("As a bar", silent=False), Column("AP", precision=1))
-    return card(Table(code_and_text(key, METRICS[key]), columns, rows))
+    values = [_known(one.metrics[key]) for one in data.runs]
+    return card(_bars(data, code_and_text(key, METRICS[key]), ap_column("AP"), values, POINTS))
 
 
 def footer(ground_truth: GroundTruth) -> Markup:

@@ -1,37 +1,34 @@
-"""Paired bootstrap over images: what AP, AP50 and every error come to when the images are drawn again.
+"""Paired bootstrap over images: AP, AP50 and every error when the images are drawn again, exactly.
 
 A resample draws as many images as there are, with replacement, the same for every run. Labels and matches belong to an
-image, so they are made once; a resample is exact nevertheless (see :mod:`analysis.stats.bootstrap`).
-
-Average precision when every image counts a whole number of times: what one resample of the images comes to, exactly.
-
-Whatever an image adds to an evaluation, it adds as often as it counts. So nothing is matched again: orders by score,
-made once, turn into precision and recall by running sums of the weights of images.
+image, and whatever an image adds to an evaluation it adds as often as it is drawn. So nothing is matched again: orders
+by score, made once, turn into precision and recall by running sums of the weights of images (:class:`WeightedAP`).
 """
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.arrays import Bools, Floats, Ints, order_by_index
-from analysis.coco.detections import Detections
-from analysis.coco.ground_truth import GroundTruth
+from analysis.arrays import Bools, Floats, Ints, inverse, order_by_index
+from analysis.coco import GroundTruth
+from analysis.evaluation.analysis import RunAnalysis
 from analysis.evaluation.average_precision import COCO_IOUS, COCO_RECALLS, EPSILON, Ranking
-from analysis.evaluation.error_types import ERRORS, SPECIAL, ap_name
-from analysis.evaluation.tide import Curve, MatchedRun, match_and_label_at
+from analysis.evaluation.error_types import ERROR_TYPES
+from analysis.evaluation.matched_run import Curve
+from analysis.evaluation.settings import ap_name
 from analysis.exceptions import BadInput
 
 _NEXT_RECALLS: Floats = np.append(COCO_RECALLS[1:], np.inf)
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
-    """The objects that curves ask for, category by category."""
+class _Objects:
+    """The objects that count in some curves, category by category."""
 
     image: Ints  # [m]
     start: Ints  # [K + 1] where each category begins
@@ -60,8 +57,8 @@ class _Hits:
 
 
 @dataclass(frozen=True, eq=False)
-class WeightedCurves:
-    """Curves of one run in the ``coco`` convention, ready to be weighted by image; made by :func:`weigh`.
+class WeightedAP:
+    """Curves of one run in the ``coco`` convention, ready to be weighted by image; made by :func:`weighted_ap`.
 
     The detections are split into *blocks* by the curves in which they count, so that one running sum over all blocks
     tells, for every curve, how many detections come before any of its true positives.
@@ -72,10 +69,10 @@ class WeightedCurves:
     integer: type[np.signedinteger[Any]]  # wide enough for the sums
     block_image: Ints  # of the detections, block by block
     hits: tuple[_Hits, ...]
-    asked: tuple[_Asked, ...]
+    objects: tuple[_Objects, ...]
 
     def average_precision(self, weights: Ints) -> Floats:
-        """f64[curves, K] the AP of each category in points; NaN where the first curve asks for no object.
+        """f64[curves, K] the AP of each category in points; NaN where no object counts in the first curve.
 
         ``weights`` i64[images] are how often each image counts. The result is that of a data set in which the images
         are repeated, their detections ordered by score, then by their order here, then by copy.
@@ -83,20 +80,20 @@ class WeightedCurves:
         weights = weights.astype(self.integer)
         found = np.zeros((self.curves, self.categories))
         sums = _running(weights, self.block_image)
-        counts = [np.diff(_running(weights, asked.image)[asked.start]) for asked in self.asked]
+        counts = [np.diff(_running(weights, one.image)[one.start]) for one in self.objects]
         for hits in self.hits:
             if not len(hits.image):
                 continue
             running = _running(weights, hits.image)
-            right = (running[hits.peak] - running[hits.start]).astype(np.float64)
+            is_tp = (running[hits.peak] - running[hits.start]).astype(np.float64)
             seen = {block: sums[index] for block, index in hits.seen.items()}
             before = {block: sums[index] for block, index in hits.before.items()}
             shares: dict[int, Floats] = {}
-            for curve, asked, blocks in hits.curves:
-                if asked not in shares:
-                    shares[asked] = _shares(hits, right, counts[asked])
+            for curve, objects, blocks in hits.curves:
+                if objects not in shares:
+                    shares[objects] = _shares(hits, is_tp, counts[objects])
                 total = _total(seen, blocks) - _total(before, blocks)[hits.category]
-                found[curve, hits.occupied] = _average(hits, right / (total + EPSILON), shares[asked])
+                found[curve, hits.occupied] = _average(hits, is_tp / (total + EPSILON), shares[objects])
         found[:, counts[0] == 0] = np.nan
         return found * 100
 
@@ -116,12 +113,12 @@ def _total(parts: dict[int, Ints], blocks: Sequence[int]) -> Ints:
     return total
 
 
-def _shares(hits: _Hits, right: Floats, asked: Ints) -> Floats:
-    """f64[P] how many of the 101 recalls are first reached by each peak, for i64[K] objects that are asked for.
+def _shares(hits: _Hits, is_tp: Floats, objects: Ints) -> Floats:
+    """f64[P] how many of the 101 recalls are first reached by each peak, for i64[K] objects that count.
 
     The recall at a peak reaches as many as ``searchsorted(recalls, recall, "right")`` says, with its rounding.
     """
-    recall = right / np.maximum(asked, 1)[hits.category]
+    recall = is_tp / np.maximum(objects, 1)[hits.category]
     guess = (recall * 100).astype(np.int64)
     reached = guess + 1 + (recall >= _NEXT_RECALLS[guess]) - (recall < COCO_RECALLS[guess])
     share = np.diff(reached, prepend=0).astype(np.float64)
@@ -141,28 +138,27 @@ def _average(hits: _Hits, precision: Floats, share: Floats) -> Floats:
     return mean
 
 
-def weigh(
+def weighted_ap(
     curves: Sequence[Curve], image: Ints, object_image: Ints, object_category: Ints, images: int, categories: int
-) -> WeightedCurves:
-    """Prepare curves of one run for weighting.
+) -> WeightedAP:
+    """Prepare curves of one run for weights of images.
 
     Args:
-        curves: they may differ in what is right, counted and asked for. A curve may move true positives to other
-            categories; all else stands in the order of the first one's ranking.
+        curves: they may differ in their true positives, and in which detections and objects count. A curve may move
+            true positives to other categories; all else is in the order of the first one's ranking.
         image: i64[n] of the detection at each position.
         object_image: i64[M] of each object.
         object_category: i64[M] of each object.
         images: how many there are.
         categories: K.
     """
+    rankings = {id(curve.ranking): curve.ranking for curve in curves}
     reference = curves[0].ranking
-    place = np.empty(len(image), dtype=np.int64)
-    place[reference.rows] = np.arange(len(reference.rows))
-    category = reference.category[place]
-    moved = {id(c.ranking): c.ranking.category[np.argsort(c.ranking.rows)] != category for c in curves}
+    category = {key: one.category[inverse(one.rows, len(image))] for key, one in rankings.items()}
+    moved = {key: own != category[id(reference)] for key, own in category.items()}
     signature = np.zeros(len(image), dtype=np.int64)
     for number, curve in enumerate(curves):
-        signature |= (curve.counted & ~moved[id(curve.ranking)]).astype(np.int64) << number
+        signature |= (curve.not_ignored & ~moved[id(curve.ranking)]).astype(np.int64) << number
     signature[~_needed(curves)] = 0
     kinds, kind = np.unique(signature, return_inverse=True)
     blocks = [
@@ -170,40 +166,31 @@ def weigh(
         for block, bits in enumerate(kinds)
     ]
     # Detections in another category than in the first ranking: a block for each ranking that moves some.
-    rankings = {id(c.ranking): c.ranking for c in curves}
     own = {key: len(blocks) + n for n, key in enumerate(key for key in rankings if moved[key].any())}
     blocks += [rankings[key].rows[moved[key][rankings[key].rows]] for key in own]
-    offset = np.concatenate([[0], np.cumsum([len(block) for block in blocks])])
+    offset = np.cumsum([0, *map(len, blocks)])
 
-    asked_index: dict[bytes, int] = {}
-    asked: list[_Asked] = []
+    valid: dict[bytes, int] = {}  # each set of objects that count in some curve -> its number
     groups: dict[tuple[int, bytes], list[tuple[int, int, tuple[int, ...]]]] = {}
     for number, curve in enumerate(curves):
         key = id(curve.ranking)
-        flags = curve.asked.tobytes()
-        if flags not in asked_index:
-            asked_index[flags] = len(asked)
-            objects = np.flatnonzero(curve.asked)
-            objects = objects[order_by_index(object_category[objects], categories)]
-            count = np.bincount(object_category[objects], minlength=categories)
-            asked.append(_Asked(object_image[objects], np.concatenate([[0], np.cumsum(count)])))
         counting = tuple(block for block, bits in enumerate(kinds.tolist()) if bits >> number & 1)
         if key in own:
             counting += (own[key],)
-        hit = np.flatnonzero((curve.right & curve.counted)[curve.ranking.rows])
-        groups.setdefault((key, hit.tobytes()), []).append((number, asked_index[flags], counting))
+        hit = np.flatnonzero((curve.is_tp & curve.not_ignored)[curve.ranking.rows])
+        objects = valid.setdefault(curve.gt_valid.tobytes(), len(valid))
+        groups.setdefault((key, hit.tobytes()), []).append((number, objects, counting))
 
     hits = []
     for (key, content), members in groups.items():
         ranking = rankings[key]
         hit = np.frombuffer(content, dtype=np.int64)
-        counted = np.any([curves[number].counted for number, _, _ in members], axis=0)[ranking.rows]
-        place_of_peak = _peaks(ranking, hit, counted)
+        not_ignored = np.any([curves[number].not_ignored for number, _, _ in members], axis=0)[ranking.rows]
+        place_of_peak = _peaks(ranking, hit, not_ignored)
         peak = hit[place_of_peak]
-        used = sorted({block for _, _, counting in members for block in counting})
         block_of = np.where(moved[key], own.get(key, -1), kind)[ranking.rows]
         seen, before = {}, {}
-        for block in used:
+        for block in sorted({block for _, _, counting in members for block in counting}):
             running = np.concatenate([[0], np.cumsum(block_of == block)]) + offset[block]
             seen[block], before[block] = running[peak + 1], running[ranking.start[:-1]]
         of_peak = ranking.category[peak]
@@ -222,21 +209,28 @@ def weigh(
                 curves=tuple(members),
             )
         )
+
+    def objects_of(flags: bytes) -> _Objects:
+        rows = np.flatnonzero(np.frombuffer(flags, dtype=np.bool_))
+        rows = rows[order_by_index(object_category[rows], categories)]
+        count = np.bincount(object_category[rows], minlength=categories)
+        return _Objects(object_image[rows], np.concatenate([[0], np.cumsum(count)]))
+
     block_image = image[np.concatenate(blocks)] if blocks else image
     most = int(np.bincount(block_image, minlength=1).max()) * images
-    return WeightedCurves(
+    return WeightedAP(
         curves=len(curves),
         categories=categories,
         integer=np.int32 if most < 2**31 else np.int64,
         block_image=block_image,
         hits=tuple(hits),
-        asked=tuple(asked),
+        objects=tuple(objects_of(flags) for flags in valid),
     )
 
 
-def _peaks(ranking: Ranking, hit: Ints, counted: Bools) -> Ints:
+def _peaks(ranking: Ranking, hit: Ints, not_ignored: Bools) -> Ints:
     """The hits i64[P] (of places i64[H] in the ranking) after which a wrong detection counts or the category ends."""
-    wrong = counted.copy()
+    wrong = not_ignored.copy()
     wrong[hit] = False
     before = np.concatenate([[0], np.cumsum(wrong)])[hit]  # wrong ones before each hit
     last = np.ones(len(hit), dtype=np.bool_)
@@ -249,10 +243,10 @@ def _needed(curves: Sequence[Curve]) -> Bools:
 
     Those after it change no precision that counts: with detectors that give many low scores, most of them.
     """
-    needed = np.zeros(len(curves[0].right), dtype=np.bool_)
+    needed = np.zeros(len(curves[0].is_tp), dtype=np.bool_)
     for curve in curves:
         rows, start = curve.ranking.rows, curve.ranking.start
-        hits = np.concatenate([[0], np.cumsum((curve.right & curve.counted)[rows])])
+        hits = np.concatenate([[0], np.cumsum((curve.is_tp & curve.not_ignored)[rows])])
         needed[rows] |= hits[:-1] < hits[start[1:]][curve.ranking.category]
     return needed
 
@@ -284,7 +278,7 @@ def draw_weights(images: int, resamples: int, seed: int) -> Iterator[Ints]:
 
 def resample(
     ground_truth: GroundTruth,
-    runs: Sequence[tuple[Detections, MatchedRun]],
+    runs: Sequence[RunAnalysis],
     *,
     resamples: int = 1000,
     seed: int = 0,
@@ -295,8 +289,7 @@ def resample(
 
     Args:
         ground_truth: of all runs.
-        runs: detections of each and what :func:`analysis.evaluation.tide.match_and_label` says of them, in the ``coco``
-            convention.
+        runs: each analysed in the ``coco`` convention; for ``mean_ap`` with its curves at COCO's ten IoUs.
         resamples: how many draws, R.
         seed: of the draws; the same seed and number of images give the same draws whatever the runs.
         mean_ap: also COCO's AP over ten IoUs, which takes about as long as everything else.
@@ -306,20 +299,20 @@ def resample(
         BadInput: another convention, no image, or a number of resamples below 1.
     """
     images = len(ground_truth.image_id)
-    if any(matched_run.settings.convention != "coco" for _, matched_run in runs):
+    if any(one.matched_run.settings.convention != "coco" for one in runs):
         raise BadInput("intervals are made in the coco convention only; leave out --convention tidecv")
     if not images:
         raise BadInput(f"{ground_truth.path}: has no image, so there is nothing to resample")
     if resamples < 1:
         raise BadInput(f"{resamples} resamples: at least 1 is needed, 1,000 for a 95 % interval")
-    measured = [_Measured(ground_truth, detections, matched_run, mean_ap) for detections, matched_run in runs]
+    measured = [_ReadyCurves(ground_truth, one, mean_ap) for one in runs]
     shape = (len(measured[0].numbers), resamples, len(ground_truth.category_id)) if runs else (0, 0, 0)
     drawn = [np.empty(shape[:2]) for _ in runs]
     category_drawn = [np.empty(shape, dtype=np.float32) for _ in runs]
 
     def one(number: int, weights: Ints) -> None:
-        for run, numbers in enumerate(measured):
-            found = numbers.of(weights)
+        for run, curves in enumerate(measured):
+            found = curves.measure(weights)
             drawn[run][:, number] = _mean(found)
             category_drawn[run][:, number] = found
 
@@ -330,43 +323,34 @@ def resample(
             list(pool.map(one, part, [next(weights) for _ in part]))
             if progress:
                 progress(part.stop)
+    values = [curves.measure(np.ones(images, dtype=np.int64)) for curves in measured]
     return [
-        Resampled(numbers.numbers, _mean(value), drawn[run], value, category_drawn[run])
-        for run, numbers in enumerate(measured)
-        for value in [numbers.of(np.ones(images, dtype=np.int64))]
+        Resampled(curves.numbers, _mean(value), drawn[run], value, category_drawn[run])
+        for run, (curves, value) in enumerate(zip(measured, values, strict=True))
     ]
 
 
-class _Measured:
+class _ReadyCurves:
     """The curves of one run, ready for weights."""
 
-    def __init__(
-        self, ground_truth: GroundTruth, detections: Detections, matched_run: MatchedRun, mean_ap: bool
-    ) -> None:
-        fixes = (*ERRORS, *SPECIAL)
-        self.numbers = (*((MEAN_AP,) if mean_ap else ()), ap_name(matched_run.settings.iou), *fixes)
+    def __init__(self, ground_truth: GroundTruth, run: RunAnalysis, mean_ap: bool) -> None:
+        matched_run = run.matched_run
+        self.numbers = (*((MEAN_AP,) if mean_ap else ()), ap_name(matched_run.settings.iou), *ERROR_TYPES)
 
-        def ready(curves: Sequence[Curve]) -> WeightedCurves:
+        def ready(curves: Sequence[Curve]) -> WeightedAP:
             images, categories = len(ground_truth.image_id), len(ground_truth.category_id)
-            return weigh(curves, matched_run.image, ground_truth.image, ground_truth.category, images, categories)
+            return weighted_ap(curves, matched_run.image, ground_truth.image, ground_truth.category, images, categories)
 
-        self._fixed = ready([matched_run.base, *(matched_run.fixed(error) for error in fixes)])
-        self._at_ious = ready(_at_ious(ground_truth, detections, matched_run)) if mean_ap else None
+        self._fixed = ready([matched_run.base, *(one.fix(matched_run) for one in ERROR_TYPES.values())])
+        self._at_ious = ready([run.curves[iou] for iou in COCO_IOUS.tolist()]) if mean_ap else None
 
-    def of(self, weights: Ints) -> Floats:
-        """f64[numbers, K] in points."""
+    def measure(self, weights: Ints) -> Floats:
+        """f64[numbers, K] in points, for weights of images i64[images]."""
         fixed = self._fixed.average_precision(weights)
         fixed[1:] -= fixed[0]
         if self._at_ious is None:
             return fixed
         return np.concatenate([self._at_ious.average_precision(weights).mean(axis=0, keepdims=True), fixed])
-
-
-def _at_ious(ground_truth: GroundTruth, detections: Detections, matched_run: MatchedRun) -> list[Curve]:
-    """The run as it is at COCO's ten IoUs."""
-    background = min(matched_run.settings.background_iou, float(COCO_IOUS[0]))
-    settings = replace(matched_run.settings, iou=float(COCO_IOUS[0]), background_iou=background)
-    return [one.base for one in match_and_label_at(ground_truth, detections, settings, COCO_IOUS.tolist())]
 
 
 def _mean(found: Floats) -> Floats:

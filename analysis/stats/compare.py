@@ -3,17 +3,19 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.arrays import Bools, Floats, Ints
-from analysis.coco.detections import Detections
-from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.error_types import ERRORS, SPECIAL, Settings
-from analysis.evaluation.outcomes import IGNORED as NOT_ASKED
-from analysis.evaluation.outcomes import OUTCOME_NAMES, object_outcomes
-from analysis.evaluation.tide import Breakdown, break_down_verdict, match_and_label
+from analysis.coco import Detections, GroundTruth
+from analysis.evaluation.analysis import Analysis, RunAnalysis
+from analysis.evaluation.average_precision import COCO_IOUS
+from analysis.evaluation.error_types import ERROR_TYPES
+from analysis.evaluation.outcomes import IGNORED, OUTCOME_NAMES, ObjectOutcomes
+from analysis.evaluation.settings import Settings
+from analysis.evaluation.tide import Breakdown
 from analysis.exceptions import BadInput
 from analysis.stats.bootstrap import Resampled, resample
 from analysis.stats.intervals import (
@@ -41,6 +43,7 @@ class Candidate:
     name: str
     detections: tuple[Detections, ...]  # one a seed
     seeds: tuple[int, ...] = (0,)
+    analyses: tuple[RunAnalysis, ...] = ()  # of the same, where they are matched already: with curves at COCO's IoUs
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +61,7 @@ class CategoryIntervals:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """The numbers of one entrant. Keys: AP, AP50 (or as the IoU is), cls, loc, both, dup, bg, miss, fp, fn."""
+    """The numbers of one candidate. Keys: AP, AP50 (or as the IoU is), cls, loc, both, dup, bg, miss, fp, fn."""
 
     name: str
     seeds: tuple[int, ...]
@@ -69,14 +72,11 @@ class Measured:
 
 @dataclass(frozen=True, eq=False)
 class OutcomeTransitions:
-    """How the fates of objects differ between two models.
+    """How the outcomes of objects (:mod:`analysis.evaluation.outcomes`, but ignored) differ between two models."""
 
-    Fates are those of :mod:`analysis.evaluation.outcomes` but ignored.
-    """
-
-    before: NDArray[np.int8]  # [M] fate in the baseline
-    after: NDArray[np.int8]  # [M] fate in the other
-    count: Ints  # [4, 4] objects by fate in the baseline (row) and in the other (column)
+    before: NDArray[np.int8]  # [M] outcome in the baseline
+    after: NDArray[np.int8]  # [M] outcome in the other
+    count: Ints  # [4, 4] objects by outcome in the baseline (row) and in the other (column)
     outcomes: tuple[str, ...]
 
     def images(self, image: Ints, before: int, after: int, most: int = 3) -> list[tuple[int, int]]:
@@ -88,13 +88,13 @@ class OutcomeTransitions:
 
 @dataclass(frozen=True, eq=False)
 class VsBaseline:
-    """One entrant against the baseline; differences are the entrant minus the baseline, in points."""
+    """One candidate against the baseline; differences are the candidate minus the baseline, in points."""
 
     name: str
     seeds: tuple[int, ...]  # those that both have: differences are taken seed by seed
     differences: dict[str, Difference]
     categories: dict[str, CategoryIntervals]
-    transitions: OutcomeTransitions | None  # none over several seeds, where an object has no single fate
+    transitions: OutcomeTransitions | None  # none over several seeds, where an object has no single outcome
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +109,8 @@ class Comparison:
     seed: int
     candidates: tuple[Measured, ...]  # in the order given, the baseline among them
     vs_baseline: tuple[VsBaseline, ...]  # the others
-    family: str  # what p-values are corrected over
-    cautions: tuple[str, ...]  # sentences on what the numbers cannot bear
+    family: str  # of tests, over which p-values are corrected
+    cautions: tuple[str, ...]  # sentences on what the numbers do not show
 
     @property
     def of_designs(self) -> bool:
@@ -129,13 +129,13 @@ def compare(
     mean_ap: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> Comparison:
-    """Measure every entrant on the same resamples of the images, and its differences to the baseline.
+    """Measure every candidate on the same resamples of the images, and its differences to the baseline.
 
     Args:
-        ground_truth: of all entrants.
-        candidates: their detections, on this ground truth.
+        ground_truth: of all candidates.
+        candidates: their detections, on this ground truth; what is matched already is not matched again.
         settings: as for :func:`analysis.evaluation.tide.match_and_label`; the ``coco`` convention.
-        baseline: the name of an entrant; the first, if none is named.
+        baseline: the name of a candidate; the first, if none is named.
         resamples: how many; 0: 1,000, or as many more as the correction for the size of the family needs.
         seed: of the resampling.
         mean_ap: also COCO's AP over ten IoUs.
@@ -143,7 +143,7 @@ def compare(
 
     Raises:
         BadInput: names clash, the baseline is none of them, there is no seed in common, or there are too few resamples
-            for anything to stand after the correction.
+            for anything to be significant after the correction.
     """
     settings = settings or Settings()
     names = [candidate.name for candidate in candidates]
@@ -155,49 +155,56 @@ def compare(
             raise BadInput(
                 f"{candidate.name} and the baseline {baseline} have no seed in common; run both under the same seeds"
             )
-    matched_runs = [
-        [match_and_label(ground_truth, dt, settings) for dt in candidate.detections] for candidate in candidates
-    ]
-    runs = [
-        (dt, matched_run)
-        for candidate, own in zip(candidates, matched_runs, strict=True)
-        for dt, matched_run in zip(candidate.detections, own, strict=True)
-    ]
-    images = len(ground_truth.image_id)
-    count = (len(ERRORS) + len(SPECIAL) + 1 + mean_ap) * (len(candidates) - 1)
+    count = (len(ERROR_TYPES) + 1 + mean_ap) * (len(candidates) - 1)
     resamples = resamples or enough(count)
     if count > SIGNIFICANCE * (resamples + 1):
         raise BadInput(
             f"{resamples:,} resamples are too few for {count} tests: no p is below 1/{resamples + 1:,}, so nothing "
             f"could stand after the correction; use {math.ceil(count / SIGNIFICANCE):,} or more"
         )
-    flat = iter(resample(ground_truth, runs, resamples=resamples, seed=seed, mean_ap=mean_ap, progress=progress))
-    drawn = [[_or_nothing(next(flat), images) for _ in candidate.detections] for candidate in candidates]
-    breakdowns = [
-        tuple(break_down_verdict(matched_run, dt) for dt, matched_run in zip(candidate.detections, own, strict=True))
-        for candidate, own in zip(candidates, matched_runs, strict=True)
-    ]
-    told = _images_of_categories(ground_truth, matched_runs[0][0].asked) >= FEWEST_OF_CATEGORY
-    measured = tuple(
-        _measured(candidate, own, parts, told)
-        for candidate, own, parts in zip(candidates, drawn, breakdowns, strict=True)
+    analysis = Analysis(ground_truth, settings, ious=COCO_IOUS if mean_ap else ())
+    runs = [one.analyses or tuple(analysis.of(one.name, dt) for dt in one.detections) for one in candidates]
+    flat = iter(
+        resample(
+            ground_truth,
+            [run for own in runs for run in own],
+            resamples=resamples,
+            seed=seed,
+            mean_ap=mean_ap,
+            progress=progress,
+        )
     )
+    images = len(ground_truth.image_id)
+    drawn = [[_or_nothing(next(flat), images) for _ in own] for own in runs]
+    told = _images_of_categories(ground_truth, runs[0][0].matched_run.gt_valid) >= FEWEST_OF_CATEGORY
     at = names.index(baseline)
-    vs_baseline = [
-        _against(candidate, drawn[n], breakdowns[n], base, drawn[at], breakdowns[at], told)
-        for n, candidate in enumerate(candidates)
-        if n != at
-    ]
+    vs_baseline = []
+    for number, candidate in enumerate(candidates):
+        if number == at:
+            continue
+        seeds = tuple(one for one in candidate.seeds if one in base.seeds)
+        pairs = [(drawn[number][candidate.seeds.index(one)], drawn[at][base.seeds.index(one)]) for one in seeds]
+        differences = _summarised(
+            [_minus(own, theirs) for own, theirs in pairs], difference, difference_over_seeds, told
+        )
+        transitions = None
+        if len(candidate.seeds) == len(base.seeds) == 1:
+            transitions = transitions_between(runs[at][0].outcomes, runs[number][0].outcomes)
+        vs_baseline.append(VsBaseline(candidate.name, seeds, *differences, transitions))
+    numbers = drawn[0][0].numbers
     return Comparison(
         settings=settings,
         baseline=baseline,
-        numbers=drawn[0][0].numbers,
+        numbers=numbers,
         images=images,
         resamples=resamples,
         seed=seed,
-        candidates=measured,
+        candidates=tuple(
+            Measured(one.name, one.seeds, *_of_one(parts, told), tuple(run.breakdown for run in own))
+            for one, own, parts in zip(candidates, runs, drawn, strict=True)
+        ),
         vs_baseline=tuple(_corrected(vs_baseline)),
-        family=_family(len(vs_baseline), len(drawn[0][0].numbers)),
+        family=_family(len(vs_baseline), len(numbers)),
         cautions=tuple(_cautions(ground_truth, images, candidates)),
     )
 
@@ -219,10 +226,10 @@ def _check(names: Sequence[str], baseline: str) -> None:
         raise BadInput(f"baseline {baseline!r} is none of the runs; choose one of {', '.join(names)}")
 
 
-def _images_of_categories(ground_truth: GroundTruth, asked: Bools) -> Ints:
+def _images_of_categories(ground_truth: GroundTruth, gt_valid: Bools) -> Ints:
     """i64[K] the images in which a category has an object that counts."""
     images, categories = len(ground_truth.image_id), len(ground_truth.category_id)
-    pairs = np.unique(ground_truth.category[asked] * images + ground_truth.image[asked])
+    pairs = np.unique(ground_truth.category[gt_valid] * images + ground_truth.image[gt_valid])
     return np.bincount(pairs // images, minlength=categories)
 
 
@@ -237,24 +244,36 @@ def _or_nothing(drawn: Resampled, images: int) -> Resampled:
     )
 
 
-def _measured(
-    candidate: Candidate, drawn: Sequence[Resampled], breakdowns: tuple[Breakdown, ...], told: Bools
-) -> Measured:
-    values = np.array([one.value for one in drawn])
-    numbers, first_error = {}, drawn[0].numbers.index(ERRORS[0])
+_T = TypeVar("_T", bound=Interval)
+
+
+def _summarised(
+    drawn: Sequence[Resampled],
+    of_one: Callable[[float, Floats], _T],
+    of_seeds: Callable[[Floats, Floats], _T],
+    told: Bools,
+) -> tuple[dict[str, _T], dict[str, CategoryIntervals]]:
+    """Each number with its interval, in all and by category, from the resamples of one seed or of several."""
+    numbers, categories = {}, {}
     for row, name in enumerate(drawn[0].numbers):
-        each = np.array([one.drawn[row] for one in drawn])
-        found = interval(values[0, row], each[0]) if len(drawn) == 1 else over_seeds(values[:, row], each)
-        numbers[name] = _possible(found) if row < first_error else found
-    categories = {}
-    for row, name in enumerate(drawn[0].numbers):
+        values, each = np.array([one.value[row] for one in drawn]), np.array([one.drawn[row] for one in drawn])
+        numbers[name] = of_one(values[0], each[0]) if len(drawn) == 1 else of_seeds(values, each)
         value = np.mean([one.category_value[row] for one in drawn], axis=0)
         low, high = limits(np.mean([one.category_drawn[row] for one in drawn], axis=0).T)
-        low, high = 2 * value - high, 2 * value - low  # as analysis.stats.intervals.interval does
-        if row < first_error:
-            low, high = low.clip(0, 100), high.clip(0, 100)
         categories[name] = CategoryIntervals(value, np.where(told, low, np.nan), np.where(told, high, np.nan))
-    return Measured(candidate.name, candidate.seeds, numbers, categories, breakdowns)
+    return numbers, categories
+
+
+def _of_one(drawn: Sequence[Resampled], told: Bools) -> tuple[dict[str, Interval], dict[str, CategoryIntervals]]:
+    """Likewise of one candidate: its intervals are basic ones (see :func:`interval`), those of an AP in 0..100."""
+    numbers, categories = _summarised(drawn, interval, over_seeds, told)
+    for name, one in categories.items():
+        low, high = 2 * one.value - one.high, 2 * one.value - one.low
+        if name not in ERROR_TYPES:
+            low, high = low.clip(0, 100), high.clip(0, 100)
+            numbers[name] = _possible(numbers[name])
+        categories[name] = CategoryIntervals(one.value, low, high)
+    return numbers, categories
 
 
 def _possible(found: Interval) -> Interval:
@@ -264,51 +283,29 @@ def _possible(found: Interval) -> Interval:
     return replace(found, low=min(max(found.low, 0.0), 100.0), high=min(max(found.high, 0.0), 100.0))
 
 
-def _against(
-    candidate: Candidate,
-    drawn: Sequence[Resampled],
-    breakdowns: Sequence[Breakdown],
-    base: Candidate,
-    base_drawn: Sequence[Resampled],
-    base_breakdowns: Sequence[Breakdown],
-    told: Bools,
-) -> VsBaseline:
-    seeds = tuple(seed for seed in candidate.seeds if seed in base.seeds)
-    pairs = [(drawn[candidate.seeds.index(seed)], base_drawn[base.seeds.index(seed)]) for seed in seeds]
-    differences, categories = {}, {}
-    for row, name in enumerate(drawn[0].numbers):
-        values = np.array([own.value[row] - theirs.value[row] for own, theirs in pairs])
-        each = np.array([own.drawn[row] - theirs.drawn[row] for own, theirs in pairs])
-        differences[name] = difference(values[0], each[0]) if len(pairs) == 1 else difference_over_seeds(values, each)
-        value = np.mean([own.category_value[row] - theirs.category_value[row] for own, theirs in pairs], axis=0)
-        low, high = limits(
-            np.mean([own.category_drawn[row] - theirs.category_drawn[row] for own, theirs in pairs], axis=0).T
-        )
-        categories[name] = CategoryIntervals(value, np.where(told, low, np.nan), np.where(told, high, np.nan))
-    transitions = None
-    if len(candidate.seeds) == len(base.seeds) == 1:
-        transitions = moves_between(base_breakdowns[0], breakdowns[0])
-    return VsBaseline(candidate.name, seeds, differences, categories, transitions)
+def _minus(own: Resampled, theirs: Resampled) -> Resampled:
+    """The differences of two runs on the same resamples."""
+    return Resampled(
+        own.numbers,
+        own.value - theirs.value,
+        own.drawn - theirs.drawn,
+        own.category_value - theirs.category_value,
+        own.category_drawn - theirs.category_drawn,
+    )
 
 
-def moves_between(before: Breakdown, after: Breakdown) -> OutcomeTransitions:
-    """How the fates of the objects differ from one run to another on the same ground truth."""
-    outcomes = tuple(name for number, name in enumerate(OUTCOME_NAMES) if number != NOT_ASKED)
-    first, second = object_outcomes(before.labels).outcome, object_outcomes(after.labels).outcome
-    asked = first != NOT_ASKED
-    pair = first[asked].astype(np.int64) * len(OUTCOME_NAMES) + second[asked]
+def transitions_between(before: ObjectOutcomes, after: ObjectOutcomes) -> OutcomeTransitions:
+    """How the outcomes of the objects differ from one run to another on the same ground truth."""
+    outcomes = tuple(name for number, name in enumerate(OUTCOME_NAMES) if number != IGNORED)
+    valid = before.outcome != IGNORED
+    pair = before.outcome[valid].astype(np.int64) * len(OUTCOME_NAMES) + after.outcome[valid]
     count = np.bincount(pair, minlength=len(OUTCOME_NAMES) ** 2).reshape(len(OUTCOME_NAMES), -1)
-    return OutcomeTransitions(first, second, count[: len(outcomes), : len(outcomes)], outcomes)
+    return OutcomeTransitions(before.outcome, after.outcome, count[: len(outcomes), : len(outcomes)], outcomes)
 
 
 def _corrected(vs_baseline: Sequence[VsBaseline]) -> list[VsBaseline]:
     corrected = iter(holm([one for candidate in vs_baseline for one in candidate.differences.values()]))
-    return [
-        VsBaseline(
-            one.name, one.seeds, {name: next(corrected) for name in one.differences}, one.categories, one.transitions
-        )
-        for one in vs_baseline
-    ]
+    return [replace(one, differences={name: next(corrected) for name in one.differences}) for one in vs_baseline]
 
 
 def _family(others: int, numbers: int) -> str:
@@ -317,24 +314,19 @@ def _family(others: int, numbers: int) -> str:
 
 
 def _cautions(ground_truth: GroundTruth, images: int, candidates: Sequence[Candidate]) -> list[str]:
-    sentences = []
-    if images == 1:
-        sentences.append("there is a single image, so there is nothing to resample and no interval")
-    elif images < FEWEST_IMAGES:
-        sentences.append(
+    cases = [
+        (images == 1, "there is a single image, so there is nothing to resample and no interval"),
+        (
+            1 < images < FEWEST_IMAGES,
             f"{images} images are few: below {FEWEST_IMAGES}, differences of AP that are none pass for real more often "
-            "than p says, and the AP of one model comes out much too high"
-        )
-    elif images < FEWEST_FOR_ONE:
-        sentences.append(
+            "than p says, and the AP of one model comes out much too high",
+        ),
+        (
+            FEWEST_IMAGES <= images < FEWEST_FOR_ONE,
             f"trust the differences: with fewer than {FEWEST_FOR_ONE:,} images the AP of one model comes out too high, "
-            "and its own interval covers less than 95 %"
-        )
-    if not (~ground_truth.ignore).any():
-        sentences.append("no object counts, so there is no AP")
-    sentences += [
-        f"{candidate.name} has no detection"
-        for candidate in candidates
-        if not all(len(dt) for dt in candidate.detections)
+            "and its own interval covers less than 95 %",
+        ),
+        (ground_truth.ignore.all(), "no object counts, so there is no AP"),
+        *((not all(map(len, one.detections)), f"{one.name} has no detection") for one in candidates),
     ]
-    return sentences
+    return [sentence for holds, sentence in cases if holds]

@@ -1,8 +1,7 @@
-"""From resamples to intervals, p-values and sources of variance; ``docs/uncertainty.md`` says how and how well.
+"""From resamples and seeds to intervals and p-values; ``docs/uncertainty.md`` says how, and how well they cover.
 
-Means over seeds and how sure they are: Student's t interval, and nothing at all for a single run.
-
-Student's t distribution for whole degrees of freedom, in closed form.
+The choice of images is a source of variance, told by resamples; the choice of seeds another, told by Student's t. A
+single run has no interval over seeds. p-values of several tests are corrected after Holm.
 """
 
 import math
@@ -61,8 +60,9 @@ SIGNIFICANCE = 1 - CONFIDENCE
 class Interval:
     """A number in points and its 95 % interval; NaN for what cannot be told (a single image, nothing drawn).
 
-    With one seed the limits are percentiles over resamples of the images, of a difference as they are, of a run turned
-    about its value. With n >= 2 seeds they stand about the mean and hold both sources of variance, images and seeds.
+    With one seed the limits come from resamples of the images: percentiles for a difference, the basic
+    (reverse-percentile) interval for a run. With n >= 2 seeds they lie about the mean and hold both sources of
+    variance, images and seeds.
     """
 
     value: float
@@ -86,7 +86,7 @@ class Difference(Interval):
         return self.p_adjusted < SIGNIFICANCE + 1e-12
 
 
-def limits(drawn: "NDArray[np.floating]") -> tuple[Floats, Floats]:
+def limits(drawn: NDArray[np.floating]) -> tuple[Floats, Floats]:
     """The 2.5 and 97.5 % percentiles over the last axis but NaN, linearly interpolated; NaN where nothing is drawn."""
     ordered = np.sort(np.asarray(drawn, dtype=np.float64), axis=-1)  # NaN comes last
     count = (~np.isnan(ordered)).sum(axis=-1)
@@ -103,7 +103,7 @@ def limits(drawn: "NDArray[np.floating]") -> tuple[Floats, Floats]:
 def interval(value: float, drawn: Floats) -> Interval:
     """Of one run, from its resamples f64[R].
 
-    The limits are percentiles of the resamples turned about the value: images that are drawn twice raise AP (and with
+    It is the basic (reverse-percentile) interval, 2 value - percentile: images that are drawn twice raise AP (and with
     few images AP is too high already), so that the percentiles themselves would lie on the wrong side.
     """
     low, high = limits(drawn)
@@ -127,7 +127,7 @@ def difference(value: float, drawn: Floats) -> Difference:
 def over_seeds(values: Floats, drawn: Floats) -> Interval:
     """Of the mean over n >= 2 seeds f64[n], with each seed's value on the same resamples f64[n, R].
 
-    The interval stands about the mean less what resampling raises it by (see :func:`interval`). Its half width has two
+    The interval lies about the mean less what resampling raises it by (see :func:`interval`). Its half width has two
     parts, which add up as squares: Student's t with n - 1 degrees of freedom times the standard error between seeds,
     and the normal quantile times that of the mean over resamples of the images.
     """

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis import Detections, GroundTruth, read_detections, read_ground_truth
+from analysis import Detections, GroundTruth, read_ground_truth
 
 Box = Sequence[float]
 Record = dict[str, Any]
@@ -41,4 +41,4 @@ def read(
     **options: bool,
 ) -> tuple[GroundTruth, Detections]:
     gt = read_ground_truth(write(folder / "gt.json", document(objects, images, categories)), **options)
-    return gt, read_detections(write(folder / "dt.json", results), gt)
+    return gt, Detections.from_records(results, gt, name=folder / "dt.json")

@@ -11,6 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from analysis import Detections, GroundTruth, read_ground_truth
 from analysis.coco.masks import run_lengths
 
 
@@ -29,6 +30,12 @@ class SceneFiles:
             for path, content in zip(paths, (self.truth, self.results), strict=True):
                 path.write_text(json.dumps(content))
             yield paths
+
+    def read(self) -> tuple[GroundTruth, Detections]:
+        """Both as arrays."""
+        with self.written() as (truth, _):
+            gt = read_ground_truth(truth)
+        return gt, Detections.from_records(self.results, gt)
 
 
 # With these sides IoUs of exactly 1/10, 1/5, 1/2 and 1 are common. 0 gives boxes without area.

@@ -1,3 +1,4 @@
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,9 @@ def test_run_lengths_go_there_and_back() -> None:
 
 
 @pytest.mark.parametrize("padding", ["full", "least"])
-def test_records_lie_in_the_original_images(data: Coco, padding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_lie_in_the_original_images(
+    data: Coco, padding: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """The images are 40 x 32 pixels, the network's input 32 x 32: they are shrunk by 0.8 on the way in."""
     config = tiny_config(data, evaluate__score_threshold=0.0, evaluate__padding=padding)
     detector = build_detector(config.model, 2)
@@ -72,7 +75,7 @@ def test_records_lie_in_the_original_images(data: Coco, padding: str, monkeypatc
             boxes = torch.tensor([[8.0, 0, 16, 13], [31.99, 5, 32, 5]])
             return [Detections(boxes, torch.tensor([0.9, 0.8]), torch.tensor([1, 0]), torch.ones(2, 28, 28))]
 
-    said: list[str] = []
+    caplog.set_level(logging.INFO, "ablate")
     monkeypatch.setattr(progress_module, "SECONDS_BETWEEN_LINES", -1.0)
     for model in (Known(), detector):
         found = predict(
@@ -82,10 +85,9 @@ def test_records_lie_in_the_original_images(data: Coco, padding: str, monkeypatc
             precision="fp32",
             processes=ALONE,
             workers=0,
-            say=said.append,
         )
-        assert said == [f"predicting: image {number} of 6" for number in range(1, 6)]
-        said.clear()
+        assert caplog.messages == [f"predicting: image {number} of 6" for number in range(1, 6)]
+        caplog.clear()
         assert [record["image_id"] for record in found] == sorted(record["image_id"] for record in found)
         for record in found:
             left, top, width, height = record["bbox"]

@@ -1,5 +1,6 @@
 import copy
 import json
+import logging
 import os
 import random
 import signal
@@ -32,11 +33,11 @@ from tests.ablate.tiny import prepared, tiny_config
 CPU = torch.device("cpu")
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 ALONE = Processes(0, 1, CPU)
-HABITS = RuntimeOptions()
+RUNTIME = RuntimeOptions()
 ROOT = Path(__file__).parents[3]
 
 
-def trainer_of(folder: RunFolder, runtime: RuntimeOptions = HABITS, processes: Processes = ALONE) -> Trainer:
+def trainer_of(folder: RunFolder, runtime: RuntimeOptions = RUNTIME, processes: Processes = ALONE) -> Trainer:
     config = folder.read_config()
     source = config.data.train
     assert isinstance(source, Coco)
@@ -95,7 +96,10 @@ def test_the_same_run_twice_and_curves_change_nothing(tmp_path: Path, data: Coco
     assert not torch.equal(weights(folder)["rpn.head.cls_logits.weight"], weights(other)["rpn.head.cls_logits.weight"])
 
 
-def test_stopped_politely_and_continued(tmp_path: Path, data: Coco, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_politely_and_continued(
+    tmp_path: Path, data: Coco, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "ablate")
     config = tiny_config(data, model__backbone__drop_path=0.3)
     whole = trained(tmp_path, config, "whole")
     folder = prepared(tmp_path, config, "stopped")
@@ -111,9 +115,8 @@ def test_stopped_politely_and_continued(tmp_path: Path, data: Coco, monkeypatch:
     with pytest.raises(Interrupted, match="stopped by SIGTERM after iteration 4 of 6"):
         trainer.train()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    said: list[str] = []
-    trainer_of(folder, RuntimeOptions(say=said.append)).train()
-    assert said == ["continuing after iteration 4 of 6"]
+    trainer_of(folder).train()
+    assert caplog.messages == ["continuing after iteration 4 of 6"]
     same(weights(folder), weights(whole))
     assert [event["event"] for event in folder.read_events()] == ["resumed"]
 
@@ -196,17 +199,20 @@ def test_a_storm_of_kills_at_random_moments(tmp_path: Path, data: Coco) -> None:
     same(weights(folder), weights(whole))
 
 
-def test_a_damaged_newest_checkpoint_costs_only_time(tmp_path: Path, data: Coco) -> None:
+def test_a_damaged_newest_checkpoint_costs_only_time(
+    tmp_path: Path, data: Coco, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "ablate")
     config = tiny_config(data)
     whole = trained(tmp_path, config, "whole")
     folder = prepared(tmp_path, config, "damaged")
     trainer_of(folder, RuntimeOptions(checkpoint_iterations=2)).train()
     newest = folder.checkpoint(6)
     newest.write_bytes(newest.read_bytes()[:2000])
-    said: list[str] = []
-    trainer_of(folder, RuntimeOptions(say=said.append)).train()
-    assert "00000006.pt: is damaged" in said[0]
-    assert said[1] == "continuing after iteration 4 of 6"
+    trainer_of(folder).train()
+    assert "00000006.pt: is damaged" in caplog.messages[0]
+    assert caplog.records[0].levelno == logging.WARNING
+    assert caplog.messages[1:] == ["continuing after iteration 4 of 6"]
     same(weights(folder), weights(whole))
     assert [event["event"] for event in folder.read_events()] == ["warning", "resumed"]
 

@@ -12,7 +12,7 @@ import torch
 from ablate.config.schema import RunConfig
 from ablate.config.yaml import with_changes
 from ablate.execute.evaluation import read_evaluation
-from ablate.execute.run import Executed, execute
+from ablate.execute.run import Executed, execute, run_stages
 from ablate.runs.folder import RunFolder, Workspace
 from ablate.train.checkpoint import load_checkpoint
 from ablate.train.distributed import MODEL, Layout, Processes, derived
@@ -261,10 +261,8 @@ def test_other_categories_in_the_validation_set_are_refused(data: Any, tmp_path:
     other = tmp_path / "other.json"
     other.write_text(json.dumps(document))
     config = with_changes(config_of(data), {"data.validation.annotations": str(other)})
-    from ablate.engines.detectron2 import Detectron2Engine
-
     with pytest.raises(BadInput, match="its category ids differ"):
-        Detectron2Engine().run(prepared(tmp_path, config), RuntimeOptions(device="cpu", workers=0))
+        run_stages(prepared(tmp_path, config), CPU, RuntimeOptions(device="cpu", workers=0))
 
 
 @pytest.mark.campaign

@@ -11,9 +11,9 @@ from ablate.config.schema import Coco
 from ablate.data.coco import EvaluationSet
 from ablate.detector.inference import predict
 from ablate.detector.mask_rcnn import build_detector
-from ablate.engines.torchvision import VisionEngine
+from ablate.execute.run import run_stages
 from ablate.train.checkpoint import load_checkpoint
-from ablate.train.distributed import Processes
+from ablate.train.distributed import Processes, joined
 from ablate.train.outcome import RanOutOfMemory, RuntimeOptions
 from analysis import read_ground_truth
 from tests.ablate.detector.test_training import trainer_of, weights
@@ -26,7 +26,7 @@ pytestmark = [
 
 GPU = Processes(0, 1, torch.device("cuda", 0))
 CPU = Processes(0, 1, torch.device("cpu"))
-HABITS = RuntimeOptions(workers=0)
+RUNTIME = RuntimeOptions(workers=0)
 
 
 @pytest.fixture(params=["bf16", "fp16"])
@@ -48,7 +48,7 @@ def _whole_memory() -> Iterator[None]:
 
 def test_mixed_precision_learns_and_keeps_its_weights_in_fp32(tmp_path: Path, data: Coco, precision: str) -> None:
     folder = prepared(tmp_path, tiny_config(data, train__precision=precision, train__iterations=60))
-    cost = trainer_of(folder, HABITS, GPU).train()
+    cost = trainer_of(folder, RUNTIME, GPU).train()
     assert (cost.iterations, cost.device) == (60, "cuda")
     assert 0 < cost.peak_gib < 1
     lines = [line for line in folder.read_metrics() if "loss" in line]
@@ -67,7 +67,7 @@ def test_the_first_losses_are_those_of_the_cpu(tmp_path: Path, data: Coco, preci
     for name, processes, kind in (("cpu", CPU, "fp32"), ("gpu", GPU, "fp32"), ("mixed", GPU, precision)):
         config = tiny_config(data, train__precision=kind, train__iterations=1)
         folder = prepared(tmp_path, config, name)
-        trainer_of(folder, HABITS, processes).train()
+        trainer_of(folder, RUNTIME, processes).train()
         (line,) = folder.read_metrics()
         losses[name] = line["loss"]
     # What is sampled for the heads is drawn by each device's own generator, from proposals that rounding can reorder:
@@ -92,7 +92,7 @@ def test_what_was_stopped_goes_on_from_its_whole_state(tmp_path: Path, data: Coc
         first.train()
     saved = load_checkpoint(folder.checkpoint(20))
 
-    second = trainer_of(folder, HABITS, GPU)
+    second = trainer_of(folder, RUNTIME, GPU)
     second._resume()
     assert second.iteration == 20
     on_gpu = second.detector.state_dict()
@@ -104,7 +104,7 @@ def test_what_was_stopped_goes_on_from_its_whole_state(tmp_path: Path, data: Coc
             assert torch.equal(moments[key].cpu(), saved["optimizer"]["state"][number][key])
     assert second.scaler.state_dict() == saved["scaler"]
 
-    cost = trainer_of(folder, HABITS, GPU).train()
+    cost = trainer_of(folder, RUNTIME, GPU).train()
     assert cost.iterations == 40
     assert [line["iteration"] for line in folder.read_metrics()] == [20, 40]
     assert folder.read_events()[-1]["event"] == "resumed"
@@ -117,13 +117,13 @@ def test_a_full_memory_is_told_with_its_cap_and_the_next_run_has_all_of_it(tmp_p
     large = {"model__backbone__width": 512, "model__backbone__heads": 8}
     capped = prepared(tmp_path, tiny_config(data, train__memory_cap_gib=0.06, **large), "capped")
     with pytest.raises(RanOutOfMemory, match=r"the cap of 0\.06 GiB is full in iteration 1 of 6"):
-        trainer_of(capped, HABITS, GPU).train()
+        trainer_of(capped, RUNTIME, GPU).train()
     status = capped.read_status()
     assert status is not None
     assert status.iteration == 0
     torch.cuda.empty_cache()
     free = prepared(tmp_path, tiny_config(data, **large), "free")
-    assert trainer_of(free, HABITS, GPU).train().peak_gib > 0.06
+    assert trainer_of(free, RUNTIME, GPU).train().peak_gib > 0.06
 
 
 def test_predictions_are_those_of_the_cpu(data: Coco, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,9 @@ def test_predictions_are_those_of_the_cpu(data: Coco, monkeypatch: pytest.Monkey
 
 def test_the_engine_goes_all_the_way_on_a_gpu(tmp_path: Path, data: Coco, precision: str) -> None:
     folder = prepared(tmp_path, tiny_config(data, train__precision=precision, evaluate__score_threshold=0.0))
-    VisionEngine().run(folder, RuntimeOptions(device="cuda", workers=1))  # a worker, and memory that is pinned for it
+    runtime = RuntimeOptions(device="cuda", workers=1)  # a worker, and memory that is pinned for it
+    with joined("cuda") as processes:
+        run_stages(folder, processes, runtime)
     events = {event["event"]: event for event in folder.read_events()}
     assert events["trained"]["device"] == "cuda"
     assert events["predicted"]["detections"] > 0

@@ -23,7 +23,7 @@ from ablate.train.outcome import RuntimeOptions
 from analysis.exceptions import BadInput
 from tests.ablate.tiny import tiny_config, write_data
 
-HABITS = RuntimeOptions(device="cpu", workers=0)
+RUNTIME = RuntimeOptions(device="cpu", workers=0)
 
 
 @pytest.fixture
@@ -198,18 +198,18 @@ def test_a_study_from_its_first_pretraining_to_its_last_run(data: Coco, tmp_path
         for job in study.jobs:
             if isinstance(job, StudyRun):
                 assert job.config is not None
-                execute(job.config, Workspace(tmp_path), HABITS, identity=job.identity)
+                execute(job.config, Workspace(tmp_path), RUNTIME, run_id=job.identity)
             else:
-                pretrain(job.pretraining, Workspace(tmp_path), HABITS, keep=job.epochs, name=job.identity)
+                pretrain(job.pretraining, Workspace(tmp_path), RUNTIME, keep=job.epochs, name=job.identity)
     (job,) = study.pretrainings
-    folder = pretrain(job.pretraining, Workspace(tmp_path), HABITS, keep=job.epochs, name=job.identity).folder
+    folder = pretrain(job.pretraining, Workspace(tmp_path), RUNTIME, keep=job.epochs, name=job.identity).folder
     assert folder.path == tmp_path / "results" / job.identity
     status = folder.read_status()
     assert status is not None
     assert (status.state, status.iteration) == ("finished", status.iterations)
     assert status.iterations > 0
     assert [event["event"] for event in folder.read_events()] == ["started", "weights kept", "trained", "finished"]
-    run = execute(study.runs[1].config, Workspace(tmp_path), HABITS, identity=study.runs[1].identity).folder  # type: ignore[arg-type]
+    run = execute(study.runs[1].config, Workspace(tmp_path), RUNTIME, run_id=study.runs[1].identity).folder  # type: ignore[arg-type]
     (loaded,) = (event for event in run.read_events() if event["event"] == "weights loaded")
     assert loaded["family"] == "MAE"
     assert loaded["file"] == str(folder.weights_after(1))
@@ -220,16 +220,16 @@ def test_a_study_from_its_first_pretraining_to_its_last_run(data: Coco, tmp_path
 def test_a_run_does_not_begin_without_its_weights(data: Coco, tmp_path: Path) -> None:
     config = pretrained_config(data, epochs=2)
     with pytest.raises(BadInput, match=r"0002.pth: a run starts from these weights, and they are not there; pre-train"):
-        execute(config, Workspace(tmp_path), HABITS)
-    folder = pretrain(pretraining_of(config), Workspace(tmp_path), HABITS).folder
+        execute(config, Workspace(tmp_path), RUNTIME)
+    folder = pretrain(pretraining_of(config), Workspace(tmp_path), RUNTIME).folder
     middle = with_changes(config, {"init.pretraining_epoch": 1})
     with pytest.raises(BadInput, match=r"epoch 1 was not kept: move .* away"):
-        execute(middle, Workspace(tmp_path), HABITS)
+        execute(middle, Workspace(tmp_path), RUNTIME)
     with pytest.raises(BadInput, match=r"is finished, and epoch 1 was not kept"):
-        pretrain_first(middle, Workspace(tmp_path), HABITS)
+        pretrain_first(middle, Workspace(tmp_path), RUNTIME)
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(Path(data.images) / "new.png")
     with pytest.raises(BadInput, match=r"its images or this program changed since it was planned"):
-        pretrain(pretraining_of(config), Workspace(tmp_path), HABITS, name=f"pretraining/{folder.path.name}")
+        pretrain(pretraining_of(config), Workspace(tmp_path), RUNTIME, name=f"pretraining/{folder.path.name}")
 
 
 def test_precision_is_resolved_before_anything_is_named(
@@ -238,15 +238,15 @@ def test_precision_is_resolved_before_anything_is_named(
     """One run and its pre-training, as a single command carries them out; with processes of torchrun they meet once."""
     config = pretrained_config(data, precision="auto", epochs=1, warmup_epochs=0.25)
     folder = execute_from_the_start(
-        with_changes(config, {"train.precision": "auto"}), Workspace(tmp_path), HABITS
+        with_changes(config, {"train.precision": "auto"}), Workspace(tmp_path), RUNTIME
     ).folder
     stored = folder.read_config()
-    assert stored == execute(stored, Workspace(tmp_path), HABITS).folder.read_config()
+    assert stored == execute(stored, Workspace(tmp_path), RUNTIME).folder.read_config()
     assert isinstance(stored.init.pretraining, Pretrain)
     Path(data.images).rename(tmp_path / "moved")
     moved = {"init.pretraining.images.path": "moved", "data.train.images": "moved", "data.validation.images": "moved"}
     monkeypatch.chdir(tmp_path)
-    again = execute_from_the_start(with_changes(stored, moved), Workspace(tmp_path), HABITS).folder
+    again = execute_from_the_start(with_changes(stored, moved), Workspace(tmp_path), RUNTIME).folder
     assert again.path == folder.path, "moved images are the same run"
     assert (stored.train.precision, stored.init.pretraining.precision) == ("fp32", "fp32")
     with pytest.raises(BadInput, match=r"precision=auto: a variant must say which one"):
@@ -258,7 +258,7 @@ def test_the_detector_starts_from_the_encoder(data: Coco, tmp_path: Path) -> Non
     from ablate.detector.mask_rcnn import build_detector
 
     config = pretrained_config(data)
-    folder = pretrain(pretraining_of(config), Workspace(tmp_path), HABITS).folder
+    folder = pretrain(pretraining_of(config), Workspace(tmp_path), RUNTIME).folder
     detector = build_detector(config.model, 2)
     load_initial(detector.backbone, config, initial_digest(config, Workspace(tmp_path)), Workspace(tmp_path))
     state = torch.load(folder.weights_after(2), weights_only=True)["model"]

@@ -12,7 +12,7 @@ from ablate.execute.run import execute
 from ablate.runs.folder import Workspace
 from ablate.train.outcome import RuntimeOptions
 
-HABITS = RuntimeOptions(device="cpu")
+RUNTIME = RuntimeOptions(device="cpu")
 SEEDS = (0, 1, 2)
 
 
@@ -25,8 +25,8 @@ def test_weights_made_here_beat_random_ones_at_equal_fine_tuning(tmp_path: Path)
         for base, aps in found.items():
             config = load_config(base, [*equal, f"seed={seed}"])
             if config.init.pretraining != "none":
-                pretrain_first(config, Workspace(tmp_path), HABITS)
-            folder = execute(config, Workspace(tmp_path), HABITS).folder
+                pretrain_first(config, Workspace(tmp_path), RUNTIME)
+            folder = execute(config, Workspace(tmp_path), RUNTIME).folder
             aps.append(read_evaluation(folder.evaluation).box.metrics["AP50"])
             print(base, seed, aps[-1], flush=True)
     gain = np.subtract(found["tiny-shapes-mae"], found["tiny-shapes"])

@@ -2,8 +2,9 @@
 
 import errno
 import itertools
+import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,10 +41,8 @@ def undisturbed(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> 
     return carry_out(config, tmp_path_factory.mktemp("undisturbed"))
 
 
-def carry_out(config: RunConfig, root: Path, say: Callable[[str], None] = print) -> RunFolder:
-    return execute(
-        config, Workspace(root), RuntimeOptions(device="cpu", workers=0, checkpoint_iterations=2, say=say)
-    ).folder
+def carry_out(config: RunConfig, root: Path) -> RunFolder:
+    return execute(config, Workspace(root), RuntimeOptions(device="cpu", workers=0, checkpoint_iterations=2)).folder
 
 
 def assert_same(one: RunFolder, other: RunFolder) -> None:
@@ -104,16 +103,16 @@ def test_a_disk_that_is_full_for_a_moment_interrupts(
 
 
 def test_deleted_checkpoints_are_named_and_trained_again(
-    config: RunConfig, undisturbed: RunFolder, tmp_path: Path
+    config: RunConfig, undisturbed: RunFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = carry_out(config, tmp_path)
     for path in folder.checkpoints_newest_first():
         path.unlink()
     folder.predictions.unlink()
     folder.write_status(store.Status(state="interrupted", iteration=6, iterations=6))
-    said: list[str] = []
-    carry_out(config, tmp_path, said.append)
-    assert any("its checkpoints are gone (it had come to iteration 6); training from the start" in one for one in said)
+    carry_out(config, tmp_path)
+    lost = "its checkpoints are gone (it had come to iteration 6); training from the start"
+    assert (logging.WARNING, f"{folder.path}: {lost}") in [(one.levelno, one.getMessage()) for one in caplog.records]
     assert "warning" in [event["event"] for event in folder.read_events()]
     assert_same(undisturbed, folder)
 
@@ -165,7 +164,7 @@ def test_a_clock_that_goes_backwards(
 
 def test_data_that_changed_since_the_plan_are_refused(config: RunConfig, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"0123456789ab: its data, weights or this program changed since it was"):
-        execute(config, Workspace(tmp_path), RuntimeOptions(device="cpu"), identity="0123456789ab")
+        execute(config, Workspace(tmp_path), RuntimeOptions(device="cpu"), run_id="0123456789ab")
     assert store.Workspace(tmp_path).runs() == []
 
 

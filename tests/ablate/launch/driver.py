@@ -5,20 +5,22 @@ import sys
 from pathlib import Path
 
 from ablate.launch import local
-from ablate.launch.base import Options, worker_command
+from ablate.launch.base import LaunchOptions, worker_command
 from ablate.launch.view import PlainView
 from ablate.runs.folder import Workspace
 from ablate.studies.study import read_study
+from ablate.train.logging import show_messages
 from tests.ablate.launch.studies import player_command
 
 if __name__ == "__main__":
     root, name, given = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
     gpus = given.pop("gpus", None)
     if gpus:
-        local.slots_of = lambda device, each: tuple(gpus)
+        local.devices_of = lambda device, each: tuple(gpus)
     command = worker_command if given.pop("real", False) else player_command
-    options = Options(**({"device": "cpu"} | given))
+    options = LaunchOptions(**({"device": "cpu"} | given))
+    show_messages()
     outcome = local.LocalLauncher(command).launch(
-        Workspace(root), read_study(Workspace(root), name), options, PlainView(print)
+        Workspace(root), read_study(Workspace(root), name), options, PlainView()
     )
     print(json.dumps({"failed": outcome.failed, "stopped": outcome.stopped}))

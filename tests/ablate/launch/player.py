@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from ablate.launch import worker
-from ablate.launch.base import Job
+from ablate.launch.base import WorkerJob
 from ablate.runs.folder import FINAL, Status, Workspace
 from ablate.runs.lock import holding
 from ablate.train.outcome import Diverged, Interrupted
@@ -22,8 +22,8 @@ def note(root: Path, **fields: object) -> None:
         file.write(json.dumps({"pid": os.getpid(), "at": time.monotonic(), **fields}) + "\n")
 
 
-def run_as_told(job: Job) -> None:
-    root, folder = Path(job.root), Workspace(Path(job.root)).run(job.run)
+def run_as_told(job: WorkerJob) -> None:
+    root, folder = Path(job.root), Workspace(Path(job.root)).job_folder(job.run)
     path = root / "plays" / job.run
     told = json.loads(path.read_text()) if path.exists() else {"ends": "finished", "seconds": 0.0}
     if told["ends"] == "refused":
@@ -35,7 +35,7 @@ def run_as_told(job: Job) -> None:
         stopped: list[int] = []
         signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        note(root, what="began", run=job.run, gpus=gpus, device=job.device, processes=sys.argv[2])
+        note(root, what="began", run=job.run, gpus=gpus, device=job.options.device, processes=sys.argv[2])
         folder.write_status(Status(state="running", phase="training", iteration=1, iterations=2))
         print("playing", flush=True)
         deadline = time.monotonic() + told["seconds"]
@@ -58,4 +58,4 @@ def run_as_told(job: Job) -> None:
 
 if __name__ == "__main__":
     worker._execute = run_as_told
-    sys.exit(worker.carry_out(msgspec.json.decode(sys.argv[1], type=Job)))
+    sys.exit(worker.carry_out(msgspec.json.decode(sys.argv[1], type=WorkerJob)))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from ablate.launch.base import Job
+from ablate.launch.base import WorkerJob
 from ablate.runs.folder import RunFolder, Workspace, write_json
 from ablate.studies.study import Study, StudyRun, study_folder
 
@@ -77,7 +77,7 @@ def play(root: Path, run: StudyRun, ends: str = "finished", seconds: float = 0.0
     path.write_text(json.dumps({"ends": ends, "seconds": seconds, "saves": saves}))
 
 
-def player_command(job: Job, processes: int) -> list[str]:
+def player_command(job: WorkerJob, processes: int) -> list[str]:
     return [sys.executable, str(PLAYER), msgspec.json.encode(job).decode(), str(processes)]
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 import subprocess
 import sys
 import time
@@ -12,11 +13,13 @@ import msgspec
 import pytest
 
 from ablate.launch.base import LOG
-from ablate.launch.status import RunStatus, StatusReader, counts, launchers_folder, standings
+from ablate.launch.status import RunStatus, StatusReader, counts, launchers_folder, read_statuses
 from ablate.launch.view import LiveView, Logs, PlainView, clock, runs_table, summary_words
 from ablate.runs.folder import Status, Workspace
 from ablate.runs.lock import holding, joining
 from ablate.studies.study import Study
+from ablate.train.logging import show_messages
+from analysis.render.table import Cell
 from tests.ablate.launch.studies import PROJECT, a_run, a_study, folder_of
 from tests.command_line import run
 
@@ -60,8 +63,8 @@ def on_the_way(tmp_path: Path, study: Study) -> Iterator[Study]:
 
 
 def test_states_and_progress_come_from_files(tmp_path: Path, on_the_way: Study) -> None:
-    found = standings(Workspace(tmp_path), on_the_way)
-    assert [s.state for s in found] == [
+    found = read_statuses(Workspace(tmp_path), on_the_way)
+    assert [status.state for status in found] == [
         "finished",
         "running",
         "interrupted",
@@ -78,11 +81,11 @@ def test_states_and_progress_come_from_files(tmp_path: Path, on_the_way: Study) 
 
 
 def test_what_is_done_is_read_once(tmp_path: Path, on_the_way: Study) -> None:
-    observer = StatusReader(Workspace(tmp_path), on_the_way)
-    first = observer.look()
+    reader = StatusReader(Workspace(tmp_path), on_the_way)
+    first = reader.look()
     folder_of(tmp_path, on_the_way.runs[0]).status.unlink()
     folder_of(tmp_path, on_the_way.runs[3]).status.unlink()
-    again = observer.look()
+    again = reader.look()
     assert again[0] == first[0]
     assert again[3].state == "waiting", "what ran out of memory may be tried again"
 
@@ -162,7 +165,7 @@ def test_logs_are_whole_lines_after_their_runs(tmp_path: Path, study: Study) -> 
     first.mkdir(parents=True)
     (first / LOG).write_text("one\ntwo\nthr")
     logs = Logs(Workspace(tmp_path), study.runs[:2])
-    assert [logs.shown(line) for line in logs.last(1)] == ["window: two"]
+    assert [logs.shown(line) for line in logs.new(1)] == ["window: two"]
     assert list(logs.new()) == []
     second.mkdir()
     (second / LOG).write_text("begun\n")
@@ -170,8 +173,8 @@ def test_logs_are_whole_lines_after_their_runs(tmp_path: Path, study: Study) -> 
         file.write("ee\n")
     assert [logs.shown(line) for line in logs.new()] == ["window: three", "hybrid: begun"]
     alone = Logs(Workspace(tmp_path), study.runs[:1])
-    assert list(Logs(Workspace(tmp_path), study.runs[:1]).last(0)) == []
-    assert [alone.shown(line) for line in alone.last(9)] == ["one", "two", "three"]
+    assert list(Logs(Workspace(tmp_path), study.runs[:1]).new(0)) == []
+    assert [alone.shown(line) for line in alone.new(9)] == ["one", "two", "three"]
 
 
 def test_logs_and_cancel_for_programs(
@@ -202,15 +205,15 @@ def test_logs_of_one_run(
     assert "has no such run; there are window; hybrid" in capsys.readouterr().err
 
 
-def test_plain_lines_tell_changes_and_from_time_to_time_progress() -> None:
-    lines: list[str] = []
+def test_plain_lines_tell_changes_and_from_time_to_time_progress(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "ablate")
     now = 0.0
-    view = PlainView(lines.append, clock=lambda: now)
-    waiting = RunStatus(variant="window", seed=0, identity="x", state="waiting")
+    view = PlainView(clock=lambda: now)
+    waiting = RunStatus(variant="window", seed=0, run_id="x", state="waiting")
     running = RunStatus(
         variant="window",
         seed=0,
-        identity="x",
+        run_id="x",
         state="running",
         phase="training",
         iteration=10,
@@ -225,9 +228,9 @@ def test_plain_lines_tell_changes_and_from_time_to_time_progress() -> None:
     now = 31.0
     view.update([running], "")
     view.update([running], "Ctrl-C")
-    view.update([RunStatus(variant="window", seed=0, identity="x", state="diverged", message="no number")], "Ctrl-C")
+    view.update([RunStatus(variant="window", seed=0, run_id="x", state="diverged", message="no number")], "Ctrl-C")
     progress = "window, seed 0: iteration 10 of 40, loss 1.250, 1 min 00 s left"
-    assert lines == [
+    assert caplog.messages == [
         "1 waiting",
         progress,
         progress,
@@ -238,12 +241,11 @@ def test_plain_lines_tell_changes_and_from_time_to_time_progress() -> None:
 
 def test_a_long_table_shows_what_matters_now() -> None:
     found = [
-        RunStatus(variant=f"v{number}", seed=0, identity=str(number), state="finished" if number < 490 else "running")
+        RunStatus(variant=f"v{number}", seed=0, run_id=str(number), state="finished" if number < 490 else "running")
         for number in range(500)
     ]
     table = runs_table(found, 8)
-    assert table.row_count == 8
-    assert [str(cell) for cell in table.columns[0].cells] == [
+    assert [row[0].value if isinstance(row[0], Cell) else row[0] for row in table.cells] == [
         *(f"v{number}" for number in range(490, 497)),
         "and 493 more",
     ]
@@ -272,14 +274,16 @@ def test_the_live_view_is_redrawn_in_place(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
-    done = RunStatus(variant="window", seed=0, identity="x", state="finished", iteration=40, iterations=40)
-    half = RunStatus(variant="global", seed=0, identity="y", state="running", phase="training", iterations=40)
-    with LiveView("study") as view:
+    done = RunStatus(variant="window", seed=0, run_id="x", state="finished", iteration=40, iterations=40)
+    half = RunStatus(variant="global", seed=0, run_id="y", state="running", phase="training", iterations=40)
+    show_messages()
+    view = LiveView("study")
+    with view.live:
         view.update([done, half], "")
         first = capsys.readouterr().err
         view.update([done, msgspec.structs.replace(half, iteration=20, loss=1.5)], "Ctrl-C")
         second = capsys.readouterr().err
-        view.say("[not markup]")
+        logging.getLogger("ablate.launch").info("[not markup]")
     assert "study: 1 of 2 runs done, 1 running, 0 s so far" in first
     assert "to go" not in first, "nothing has moved yet"
     assert "\x1b[1A" in second, "the cursor goes up: the table is redrawn"
@@ -291,8 +295,8 @@ def test_the_live_view_is_redrawn_in_place(monkeypatch: pytest.MonkeyPatch, caps
 
 
 def test_a_note_says_why_without_the_folder() -> None:
-    failed = RunStatus(variant="a", seed=0, identity="ab", state="failed", message="/x/runs/ab: no space: free some")
-    blocked = RunStatus(variant="b", seed=0, identity="", state="blocked", message="pass --weights mae=FILE: now")
-    notes = [str(cell) for cell in runs_table([failed, blocked]).columns[-1].cells]
+    failed = RunStatus(variant="a", seed=0, run_id="ab", state="failed", message="/x/runs/ab: no space: free some")
+    blocked = RunStatus(variant="b", seed=0, run_id="", state="blocked", message="pass --weights mae=FILE: now")
+    notes = [row[-1].value for row in runs_table([failed, blocked]).cells]
     assert notes == ["no space: free some", "pass --weights mae=FILE: now"]
-    assert str(next(iter(runs_table([failed], note_width=8).columns[-1].cells))) == "no spac…"
+    assert runs_table([failed], note_width=8).cells[0][-1].value == "no spac…"

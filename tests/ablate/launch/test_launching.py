@@ -10,25 +10,27 @@ import pytest
 import torch
 import typer
 
+from ablate.cli.launch import confirm_cost
 from ablate.config.schema import RunConfig
-from ablate.launch import estimate as forecast
+from ablate.engines.environment import package_environment
+from ablate.launch import estimate as estimating
 from ablate.launch import finish as finishing
 from ablate.launch import local
 from ablate.launch.base import (
-    Job,
-    Options,
+    LaunchOptions,
     Outcome,
     SomeFailed,
     Stopped,
+    WorkerJob,
     module_command,
     worker_command,
-    worker_environment,
 )
-from ablate.launch.estimate import Throughput, TimingJob, confirm_cost, time_passes
+from ablate.launch.estimate import Throughput, TimingJob, time_passes
 from ablate.launch.finish import finish, measure_and_show
-from ablate.launch.status import standings
+from ablate.launch.status import read_statuses
 from ablate.runs.folder import Status, Workspace
 from ablate.studies.study import DetectorSize, Study, StudyRun
+from ablate.train.logging import show_messages
 from analysis.exceptions import BadInput
 from tests.ablate.launch.studies import PROJECT, a_run, a_study, folder_of, play, player_command, state_of
 from tests.ablate.tiny import tiny_config, write_data
@@ -74,7 +76,8 @@ def test_a_stop_shows_no_table_and_ends_with_130(
     tmp_path: Path, shown: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a_study(tmp_path, TWO)
-    monkeypatch.setattr(local.Cancelled, "__call__", lambda self: True)
+    answers = iter([True])
+    monkeypatch.setattr(local.Cancelled, "__call__", lambda self: next(answers, False))
     assert run(monkeypatch, "ablate", "launch", "--root", tmp_path, "--device", "cpu") == 130
     assert shown == []
     assert "error: stopped by ablate cancel with " in capsys.readouterr().err
@@ -107,11 +110,11 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
     """Paces without timing."""
     asked: list[RunConfig] = []
 
-    def time(root: Path, config: RunConfig, slots: Sequence[str]) -> Throughput:
+    def time(root: Path, config: RunConfig, devices: Sequence[str]) -> Throughput:
         asked.append(config)
         return Throughput(images=6, seconds=36.0, peak_gib=1.5)
 
-    monkeypatch.setattr(forecast, "_time", time)
+    monkeypatch.setattr(estimating, "_time", time)
     return asked
 
 
@@ -121,7 +124,8 @@ def test_hours_and_memory_are_said_and_the_answer_counts(
     study = dear(tmp_path)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr(typer, "confirm", lambda *_, **__: True)
-    confirm_cost(Workspace(tmp_path), study, Options(device="cpu"))
+    show_messages()
+    confirm_cost(Workspace(tmp_path), study, LaunchOptions(device="cpu"))
     assert len(timed) == 1, "what costs the same is timed once"
     assert capsys.readouterr().err.splitlines() == [
         "timing a few iterations of a ...",
@@ -132,7 +136,7 @@ def test_hours_and_memory_are_said_and_the_answer_counts(
     ]
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
     with pytest.raises(BadInput, match=r"3 runs to do .*--yes"):
-        confirm_cost(Workspace(tmp_path), study, Options(device="cpu"))
+        confirm_cost(Workspace(tmp_path), study, LaunchOptions(device="cpu"))
 
 
 def test_what_is_done_and_the_tiny_preset_need_no_question(tmp_path: Path, timed: list[RunConfig]) -> None:
@@ -140,8 +144,8 @@ def test_what_is_done_and_the_tiny_preset_need_no_question(tmp_path: Path, timed
     for one in study.runs:
         folder_of(tmp_path, one).path.mkdir(parents=True)
         folder_of(tmp_path, one).write_status(Status(state="finished"))
-    confirm_cost(Workspace(tmp_path), study, Options(device="cpu"))
-    confirm_cost(Workspace(tmp_path), a_study(tmp_path, TWO, "tiny"), Options(device="cpu"))
+    confirm_cost(Workspace(tmp_path), study, LaunchOptions(device="cpu"))
+    confirm_cost(Workspace(tmp_path), a_study(tmp_path, TWO, "tiny"), LaunchOptions(device="cpu"))
     assert timed == []
 
 
@@ -156,31 +160,31 @@ def test_the_tiny_preset_made_dear_is_asked_about(
     runs = [a_run("a", config=config, size=size), a_run("mae", blocked="no weights")]
     study = msgspec.structs.replace(a_study(tmp_path, runs), synthetic=synthetic)
     if not asks:
-        confirm_cost(Workspace(tmp_path), study, Options(device="cpu"))
+        confirm_cost(Workspace(tmp_path), study, LaunchOptions(device="cpu"))
         return
     with pytest.raises(BadInput, match=r"not as cheap as the tiny preset's; .*--yes"):
-        confirm_cost(Workspace(tmp_path), study, Options(device="cpu"))
+        confirm_cost(Workspace(tmp_path), study, LaunchOptions(device="cpu"))
 
 
 def test_a_few_real_iterations_are_timed(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     config = tiny_config(write_data(tmp_path / "data"), train__iterations="none", train__epochs=2.0)
     (tmp_path / "trial").mkdir()
-    trial = TimingJob(config=config, root=str(tmp_path), folder=str(tmp_path / "trial"), device="cpu")
-    time_passes(trial)
-    pace = msgspec.json.decode((tmp_path / "trial" / "pace.json").read_bytes(), type=Throughput)
-    assert pace.images == 6
-    assert 0 < pace.seconds < 60
-    assert pace.peak_gib > 0
-    assert pace.message == ""
+    job = TimingJob(config=config, root=str(tmp_path), folder=str(tmp_path / "trial"), device="cpu")
+    time_passes(job)
+    throughput = msgspec.json.decode((tmp_path / "trial" / "pace.json").read_bytes(), type=Throughput)
+    assert throughput.images == 6
+    assert 0 < throughput.seconds < 60
+    assert throughput.peak_gib > 0
+    assert throughput.message == ""
 
 
 def test_a_trial_that_runs_out_of_memory_says_so(tmp_path: Path) -> None:
     config = tiny_config(write_data(tmp_path / "data"), train__memory_cap_gib=1e-4)
     (tmp_path / "trial").mkdir()
     time_passes(TimingJob(config=config, root=str(tmp_path), folder=str(tmp_path / "trial"), device="cpu"))
-    pace = msgspec.json.decode((tmp_path / "trial" / "pace.json").read_bytes(), type=Throughput)
-    assert "out of memory, which is a result too" in pace.message
+    throughput = msgspec.json.decode((tmp_path / "trial" / "pace.json").read_bytes(), type=Throughput)
+    assert "out of memory, which is a result too" in throughput.message
 
 
 def test_a_trial_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,23 +192,23 @@ def test_a_trial_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.M
     config = study.runs[0].config
     assert config is not None
     refusing = [sys.executable, "-c", "import sys; sys.exit('instances.json: no such file of annotations')"]
-    monkeypatch.setattr(forecast, "module_command", lambda *_: refusing)
+    monkeypatch.setattr(estimating, "module_command", lambda *_: refusing)
     with pytest.raises(BadInput, match=r"could not be timed: instances.json: no such file of annotations"):
-        forecast._time(Workspace(tmp_path), config, ["cpu"])
+        estimating._time(Workspace(tmp_path), config, ["cpu"])
 
 
 @pytest.mark.campaign
 def test_a_trial_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
     config = dear(tmp_path).runs[0].config
     assert config is not None
-    assert forecast._time(Workspace(tmp_path), config, ["cpu"]).seconds > 0
+    assert estimating._time(Workspace(tmp_path), config, ["cpu"]).seconds > 0
     (tmp_path / "data" / "instances.json").unlink()
     with pytest.raises(BadInput, match=r"could not be timed: .*instances.json: no such file"):
-        forecast._time(Workspace(tmp_path), config, ["cpu"])
+        estimating._time(Workspace(tmp_path), config, ["cpu"])
 
 
 def test_several_processes_are_started_by_torchrun() -> None:
-    job = Job(root="/r", study="s", run="x")
+    job = WorkerJob(root="/r", study="s", run="x")
     alone = worker_command(job, 1)
     together = worker_command(job, 4)
     assert alone == [sys.executable, "-m", "ablate.launch.worker", msgspec.json.encode(job).decode()]
@@ -217,10 +221,11 @@ def test_a_run_under_torchrun_ends_well(tmp_path: Path) -> None:
     from tests.ablate.launch.test_kills import a_real_study
 
     study = a_real_study(tmp_path, iterations=4, seeds=(0,))
-    job = Job(root=str(tmp_path), study=study.name, run=study.runs[0].identity, device="cpu", slots=("cpu",), loaders=0)
-    command = module_command("ablate.launch.worker", msgspec.json.encode(job).decode(), 2)
+    options = LaunchOptions(device="cpu", loaders=0)
+    job = WorkerJob(root=str(tmp_path), study=study.name, run=study.runs[0].identity, devices=("cpu",), options=options)
+    command = module_command("ablate.launch.worker", job, 2)
     done = subprocess.run(
-        command, cwd=PROJECT, env=dict(worker_environment()), capture_output=True, text=True, check=False, timeout=300
+        command, cwd=PROJECT, env=package_environment(), capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
     assert state_of(tmp_path, study.runs[0]) == "finished"
@@ -236,8 +241,8 @@ def test_the_last_words_after_a_stop_say_what_is_kept(tmp_path: Path, shown: lis
             finish(
                 Workspace(tmp_path),
                 study,
-                Options(),
-                Outcome(standings(Workspace(tmp_path), study), [], "Ctrl-C", at_once),
+                LaunchOptions(),
+                Outcome(read_statuses(Workspace(tmp_path), study), [], "Ctrl-C", at_once),
             )
 
 
@@ -247,7 +252,7 @@ def test_a_stop_while_measuring_says_that_the_runs_are_done(tmp_path: Path, monk
 
     monkeypatch.setattr("ablate.studies.benchmark.probe_study", interrupted)
     with pytest.raises(Stopped, match="while measuring what the variants cost; the runs are done, and the same"):
-        measure_and_show(Workspace(tmp_path), a_study(tmp_path, TWO), Options(device="cpu"))
+        measure_and_show(Workspace(tmp_path), a_study(tmp_path, TWO), LaunchOptions(device="cpu"))
 
 
 def test_the_table_is_not_shown_of_nothing(tmp_path: Path, shown: list[str]) -> None:
@@ -256,7 +261,7 @@ def test_the_table_is_not_shown_of_nothing(tmp_path: Path, shown: list[str]) -> 
         finish(
             Workspace(tmp_path),
             study,
-            Options(),
-            Outcome(standings(Workspace(tmp_path), study), ["window: broken"], ""),
+            LaunchOptions(),
+            Outcome(read_statuses(Workspace(tmp_path), study), ["window: broken"], ""),
         )
     assert shown == []

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ablate.launch import local
-from ablate.launch.base import LOG, Options, Outcome, holding_slots
+from ablate.launch.base import LOG, LaunchOptions, Outcome, holding_devices
 from ablate.launch.status import RunStatus, cancel
 from ablate.runs.folder import Status, Workspace
 from ablate.runs.lock import holding
@@ -40,20 +41,16 @@ class Witness:
 
     def __init__(self) -> None:
         self.looks: list[list[RunStatus]] = []
-        self.lines: list[str] = []
         self.stopping = ""
 
-    def update(self, found: list[RunStatus], stopping: str) -> None:
-        self.looks.append(found)
+    def update(self, statuses: list[RunStatus], stopping: str) -> None:
+        self.looks.append(statuses)
         self.stopping = stopping
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
 
 
 def launch(root: Path, study: Study, view: Witness | None = None, **options: object) -> Outcome:
     given = {"device": "cpu"} | options
-    return local.LocalLauncher(player_command).launch(Workspace(root), study, Options(**given), view or Witness())  # type: ignore[arg-type]
+    return local.LocalLauncher(player_command).launch(Workspace(root), study, LaunchOptions(**given), view or Witness())  # type: ignore[arg-type]
 
 
 def ended(process: subprocess.Popen[str]) -> dict[str, object]:
@@ -69,7 +66,7 @@ def states(root: Path, study: Study) -> list[str]:
 
 def begun_variants(root: Path, study: Study) -> list[str]:
     names = {run.identity: run.variant for run in study.runs}
-    return [names[identity] for identity in begun(root)]
+    return [names[run_id] for run_id in begun(root)]
 
 
 def test_runs_go_one_after_another_on_a_cpu_and_only_once(tmp_path: Path) -> None:
@@ -77,12 +74,12 @@ def test_runs_go_one_after_another_on_a_cpu_and_only_once(tmp_path: Path) -> Non
     view = Witness()
     outcome = launch(tmp_path, study, view)
     assert (outcome.failed, outcome.stopped) == ([], "")
-    assert [standing.state for standing in outcome.standings] == ["finished"] * 3
+    assert [status.state for status in outcome.statuses] == ["finished"] * 3
     notes = played(tmp_path)
     assert [note["what"] for note in notes] == ["began", "ended"] * 3, "one at a time"
     assert begun_variants(tmp_path, study) == ["window", "hybrid", "global"]
     assert {note["device"] for note in notes if note["what"] == "began"} == {"cpu"}
-    assert [standing.state for standing in view.looks[0]] == ["waiting"] * 3
+    assert [status.state for status in view.looks[0]] == ["waiting"] * 3
     log = (folder_of(tmp_path, study.runs[0]).path / LOG).read_text()
     assert "a study: window, seed 0, on cpu\nplaying\n" in log
     assert launch(tmp_path, study).failed == []
@@ -96,9 +93,9 @@ def test_runs_are_packed_on_gpus_that_each_has_for_itself(
     study = a_study(tmp_path, [a_run("x", seed) for seed in range(5)])
     for run in study.runs:
         play(tmp_path, run, seconds=2.0)
-    monkeypatch.setattr(local, "slots_of", lambda device, each: ("0", "2", "GPU-a/1", "7"))
+    monkeypatch.setattr(local, "devices_of", lambda device, each: ("0", "2", "GPU-a/1", "7"))
     outcome = launch(tmp_path, study, device="auto", gpus_per_run=each)
-    assert [standing.state for standing in outcome.standings] == ["finished"] * 5
+    assert [status.state for status in outcome.statuses] == ["finished"] * 5
     using: dict[object, set[str]] = {}
     together = 0
     for note in played(tmp_path):
@@ -123,16 +120,16 @@ def test_runs_are_packed_on_gpus_that_each_has_for_itself(
         ("full", "ended with exit code 3 without a word"),
     ],
 )
-def test_a_failing_run_stops_no_other(tmp_path: Path, ends: str, said: str) -> None:
+def test_a_failing_run_stops_no_other(tmp_path: Path, ends: str, said: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "ablate")
     study = a_study(tmp_path, THREE)
     play(tmp_path, study.runs[0], ends)
-    view = Witness()
-    outcome = launch(tmp_path, study, view)
+    outcome = launch(tmp_path, study)
     (failed,) = outcome.failed
     assert failed.startswith("window, seed 0: ")
     assert said in failed
-    assert said in "".join(view.lines)
-    assert [standing.state for standing in outcome.standings][1:] == ["finished"] * 2
+    assert said in "".join(caplog.messages)
+    assert [status.state for status in outcome.statuses][1:] == ["finished"] * 2
 
     play(tmp_path, study.runs[0], "finished")
     again = launch(tmp_path, study)
@@ -198,7 +195,7 @@ def test_runs_that_train_the_same_wait_for_each_other(tmp_path: Path, monkeypatc
     study = a_study(tmp_path, runs)
     for run in runs:
         play(tmp_path, run, seconds=0.2)
-    monkeypatch.setattr(local, "slots_of", lambda device, each: ("0", "1", "2"))
+    monkeypatch.setattr(local, "devices_of", lambda device, each: ("0", "1", "2"))
     launch(tmp_path, study, device="auto")
     assert sorted(begun_variants(tmp_path, study)[:2]) == ["full", "other"]
     notes = [note["what"] for note in played(tmp_path) if note["run"] != runs[2].identity]
@@ -212,7 +209,7 @@ def test_one_folder_is_run_once_and_a_blocked_run_never(tmp_path: Path) -> None:
         *(a_run(name, evaluation=shared) for name in ("a", "the same")),
     ]
     outcome = launch(tmp_path, a_study(tmp_path, runs))
-    assert [standing.state for standing in outcome.standings] == ["blocked", "finished", "finished"]
+    assert [status.state for status in outcome.statuses] == ["blocked", "finished", "finished"]
     assert (len(begun(tmp_path)), outcome.failed) == (1, [])
 
 
@@ -233,23 +230,24 @@ def test_a_stop_is_clean_and_the_same_command_continues(tmp_path: Path, number: 
 
 
 def test_waiting_for_a_device_that_another_process_has_is_said_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "ablate")
     study = a_study(tmp_path, THREE)
     view = Witness()
     looks = itertools.count()
 
-    def update(found: list[RunStatus], stopping: str) -> None:
+    def update(statuses: list[RunStatus], stopping: str) -> None:
         if next(looks) == 2:
             other.close()
 
     monkeypatch.setattr(local, "LOOK_SECONDS", 0.01)
     monkeypatch.setattr(view, "update", update)
     with ExitStack() as other:
-        other.enter_context(holding_slots(["cpu"]))
+        other.enter_context(holding_devices(["cpu"]))
         assert launch(tmp_path, study, view).failed == []
-    assert len(view.lines) == 1
-    assert view.lines[0].startswith(f"waiting for device cpu, which process {os.getpid()} on ")
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith(f"waiting for device cpu, which process {os.getpid()} on ")
 
 
 def test_a_second_request_to_stop_is_told_apart(tmp_path: Path) -> None:
@@ -258,7 +256,7 @@ def test_a_second_request_to_stop_is_told_apart(tmp_path: Path) -> None:
     play(tmp_path, study.runs[0], seconds=60)
     view = Witness()
 
-    def update(found: list[RunStatus], stopping: str) -> None:
+    def update(statuses: list[RunStatus], stopping: str) -> None:
         if begun(tmp_path):
             signal.raise_signal(signal.SIGINT)
 
@@ -338,10 +336,10 @@ def test_a_run_that_somebody_else_is_at_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_device_that_somebody_else_uses_is_waited_for(tmp_path: Path) -> None:
-    from ablate.launch.base import holding_slots
+    from ablate.launch.base import holding_devices
 
     study = a_study(tmp_path, THREE[:1])
-    with holding_slots(["cpu"]):
+    with holding_devices(["cpu"]):
         process = start_launcher(tmp_path, study)
         wait_until(lambda: (study_folder(Workspace(tmp_path), study.name) / "launchers").exists())
         with pytest.raises(subprocess.TimeoutExpired):
@@ -353,23 +351,23 @@ def test_a_device_that_somebody_else_uses_is_waited_for(tmp_path: Path) -> None:
 def test_the_first_device_is_waited_for_and_given_back() -> None:
     import threading
 
-    from ablate.launch.base import free_slots, holding_slots, waiting_for_first
+    from ablate.launch.base import free_devices, holding_devices, waiting_for_first
 
     order: list[str] = []
 
     def measure() -> None:
         with waiting_for_first("cpu"):
             order.append("measured")
-            assert free_slots(["cpu"], []) == []
+            assert free_devices(["cpu"], []) == []
 
     thread = threading.Thread(target=measure)
-    with holding_slots(["cpu"]):
+    with holding_devices(["cpu"]):
         thread.start()
         thread.join(0.2)
         order.append("given back")
     thread.join()
     assert order == ["given back", "measured"]
-    assert free_slots(["cpu"], []) == ["cpu"]
+    assert free_devices(["cpu"], []) == ["cpu"]
 
 
 @pytest.mark.parametrize("cut", [0, 20])
@@ -409,11 +407,11 @@ def test_a_second_stop_kills(tmp_path: Path) -> None:
     log = folder_of(tmp_path, study.runs[0]).path / LOG
 
     class Impatient(Witness):
-        def update(self, found: list[RunStatus], stopping: str) -> None:
+        def update(self, statuses: list[RunStatus], stopping: str) -> None:
             if log.exists() and len(log.read_text().splitlines()) == 2:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    outcome = launcher.launch(Workspace(tmp_path), study, Options(device="cpu"), Impatient())
+    outcome = launcher.launch(Workspace(tmp_path), study, LaunchOptions(device="cpu"), Impatient())
     assert outcome.stopped == "Ctrl-C"
     assert not Path(f"/proc/{log.read_text().split()[-1]}").exists()
 
@@ -426,7 +424,7 @@ def test_workers_find_the_package_and_nothing_of_the_folder_they_start_in(
     monkeypatch.chdir(tmp_path)
     study = a_study(tmp_path, THREE[:1])
     launcher = local.LocalLauncher()  # the real worker: the run has no config, so it refuses at once
-    (failed,) = launcher.launch(Workspace(Path()), study, Options(device="cpu"), Witness()).failed
+    (failed,) = launcher.launch(Workspace(Path()), study, LaunchOptions(device="cpu"), Witness()).failed
     assert "shadowed" not in (folder_of(tmp_path, study.runs[0]).path / LOG).read_text()
     assert failed == "window, seed 0: window: has no config"
 

@@ -8,9 +8,9 @@ import pytest
 
 from ablate.config.schema import Encoder, Folder, Pretrain, Pretraining
 from ablate.launch import local
-from ablate.launch.base import Options, Outcome
+from ablate.launch.base import LaunchOptions, Outcome
 from ablate.launch.estimate import Throughput, TimingJob, time_passes
-from ablate.launch.status import runs_alone, standings
+from ablate.launch.status import read_statuses, without_pretrainings
 from ablate.launch.view import status_document
 from ablate.runs.folder import Status, Workspace, write_json
 from ablate.studies.study import PretrainingRun, Study, study_folder
@@ -48,7 +48,7 @@ def needing(root: Path, name: str = "a study") -> Study:
 
 def launch(root: Path, study: Study, **options: object) -> Outcome:
     return local.LocalLauncher(player_command).launch(
-        Workspace(root), study, Options(device="cpu", **options), Witness()
+        Workspace(root), study, LaunchOptions(device="cpu", **options), Witness()
     )  # type: ignore[arg-type]
 
 
@@ -79,7 +79,7 @@ def test_what_needs_a_failed_one_waits_and_says_why(tmp_path: Path, ends: str, b
     fails(tmp_path, FIRST, ends)
     outcome = launch(tmp_path, study)
     assert f"MAE, seed 0: needs pre-training of MAE, which {became}" in outcome.failed
-    states = {standing.variant: standing.state for standing in outcome.standings}
+    states = {status.variant: status.state for status in outcome.statuses}
     assert states == {
         "pre-training of MAE": ends,
         "pre-training of another MAE": "finished",
@@ -87,17 +87,17 @@ def test_what_needs_a_failed_one_waits_and_says_why(tmp_path: Path, ends: str, b
         "MAE": "waiting",
         "another MAE": "finished",
     }
-    assert [standing.variant for standing in runs_alone(outcome.standings)] == ["random", "MAE", "another MAE"]
+    assert [status.variant for status in without_pretrainings(outcome.statuses)] == ["random", "MAE", "another MAE"]
     (tmp_path / "plays" / FIRST.identity).unlink()
     assert launch(tmp_path, study, retry=True).failed == []
-    assert {standing.state for standing in standings(Workspace(tmp_path), study)} == {"finished"}
+    assert {status.state for status in read_statuses(Workspace(tmp_path), study)} == {"finished"}
 
 
 def test_other_terminals_see_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study = needing(tmp_path)
-    folder = Workspace(tmp_path).run(FIRST.identity)
+    folder = Workspace(tmp_path).pretraining(FIRST.training)
     folder.path.mkdir(parents=True)
     folder.write_status(Status(state="interrupted", iteration=30, iterations=100, message="stopped"))
     (folder.path / "log.txt").write_text("iteration 30 of 100: loss 0.700\n")
@@ -107,7 +107,7 @@ def test_other_terminals_see_them(
     assert "30/100" in next(line for line in shown.splitlines() if line.startswith("pre-training of MAE"))
     assert run(monkeypatch, "ablate", "logs", "--run", "pre-training of MAE", "--root", tmp_path) == 0
     assert capsys.readouterr().out == "iteration 30 of 100: loss 0.700\n"
-    document = status_document(Workspace(tmp_path), study, standings(Workspace(tmp_path), study))
+    document = status_document(Workspace(tmp_path), study, read_statuses(Workspace(tmp_path), study))
     assert document["runs"][0]["folder"] == str(folder.path)
 
 
@@ -116,9 +116,9 @@ def test_a_few_iterations_are_timed(tmp_path: Path) -> None:
     job = a_pretraining("x", image_size=16, decoder_width=8, decoder_depth=1, decoder_heads=2, batch_size=4)
     recipe = msgspec.structs.replace(job.pretraining.pretrain, images=Folder(path=images))
     config = msgspec.structs.replace(job.pretraining, pretrain=recipe)
-    trial = TimingJob(pretraining=config, root=str(tmp_path), folder=str(tmp_path), device="cpu")
-    time_passes(msgspec.json.decode(msgspec.json.encode(trial), type=TimingJob))
-    pace = msgspec.json.decode((tmp_path / "pace.json").read_bytes(), type=Throughput)
-    assert pace.images == 6
-    assert pace.seconds > 0
-    assert pace.peak_gib > 0
+    job_of_timing = TimingJob(pretraining=config, root=str(tmp_path), folder=str(tmp_path), device="cpu")
+    time_passes(msgspec.json.decode(msgspec.json.encode(job_of_timing), type=TimingJob))
+    throughput = msgspec.json.decode((tmp_path / "pace.json").read_bytes(), type=Throughput)
+    assert throughput.images == 6
+    assert throughput.seconds > 0
+    assert throughput.peak_gib > 0

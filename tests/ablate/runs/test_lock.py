@@ -9,21 +9,21 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ablate.runs import lock as lease
-from ablate.runs.lock import LockHeld, Owner, Watch, holding, joining, owners, this_process
+from ablate.runs import lock
+from ablate.runs.lock import LockHeld, LockWatcher, Owner, holding, joining, owners, this_process
 from analysis.exceptions import BadInput
 
 PROJECT = Path(__file__).parents[2]
 
 
-def claim_of(folder: Path, owner: Owner, name: str = "lease-other.json") -> Path:
+def lock_file(folder: Path, owner: Owner, name: str = "lease-other.json") -> Path:
     path = folder / name
     path.write_bytes(msgspec.json.encode(owner))
     return path
 
 
 def elsewhere() -> Owner:
-    return Owner(host="node7", machine="another", pid=os.getpid(), born="1")
+    return Owner(host="node7", machine="another", pid=os.getpid(), start_time="1")
 
 
 def start(code: str, *arguments: object) -> subprocess.Popen[str]:
@@ -74,51 +74,51 @@ def test_death_of_the_owner_frees_at_once(tmp_path: Path, reaped: bool) -> None:
     else:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     with holding(tmp_path, "it"):
-        assert len(list(tmp_path.iterdir())) == 1, "the dead claim is gone"
+        assert len(list(tmp_path.iterdir())) == 1, "the lock file of the dead is gone"
     process.wait()
     process.stdout.close()
 
 
 def test_a_reused_process_id_is_no_owner(tmp_path: Path) -> None:
-    claim_of(tmp_path, msgspec.structs.replace(this_process(), born="1"))
+    lock_file(tmp_path, msgspec.structs.replace(this_process(), start_time="1"))
     with holding(tmp_path, "it"):
         pass
 
 
-def test_an_owner_elsewhere_lives_as_long_as_it_beats(tmp_path: Path) -> None:
+def test_an_owner_elsewhere_lives_as_long_as_its_heartbeat(tmp_path: Path) -> None:
     now = 1000.0
-    watch = Watch(clock=lambda: now)
-    path = claim_of(tmp_path, elsewhere())
+    watcher = LockWatcher(clock=lambda: now)
+    path = lock_file(tmp_path, elsewhere())
     for second in range(0, 300, 10):
         now = 1000.0 + second
         os.utime(path, (5000 - second, 5000 - second))  # its clock runs backwards
-        assert watch.living(tmp_path)
-    now += lease.SILENCE_SECONDS
-    assert watch.living(tmp_path)
+        assert watcher.living(tmp_path)
+    now += lock.SILENCE_SECONDS
+    assert watcher.living(tmp_path)
     now += 1
-    assert watch.living(tmp_path) == []
+    assert watcher.living(tmp_path) == []
     assert not path.exists()
 
 
 def test_one_glance_never_buries_an_owner_elsewhere(tmp_path: Path) -> None:
     owner = elsewhere()
-    os.utime(claim_of(tmp_path, owner), (0, 0))
+    os.utime(lock_file(tmp_path, owner), (0, 0))
     assert owners(tmp_path) == [owner]
 
 
 @pytest.mark.parametrize("content", [b"", b'{"host": "no'])
-def test_a_claim_cut_short_counts_until_it_is_silent(tmp_path: Path, content: bytes) -> None:
+def test_a_lock_file_cut_short_counts_until_it_is_silent(tmp_path: Path, content: bytes) -> None:
     now = 0.0
-    watch = Watch(clock=lambda: now)
+    watcher = LockWatcher(clock=lambda: now)
     (tmp_path / "lease-cut.json").write_bytes(content)
-    assert len(watch.living(tmp_path)) == 1
-    now = lease.SILENCE_SECONDS + 1
-    assert watch.living(tmp_path) == []
+    assert len(watcher.living(tmp_path)) == 1
+    now = lock.SILENCE_SECONDS + 1
+    assert watcher.living(tmp_path) == []
 
 
 def test_silence_elsewhere_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "SILENCE_SECONDS", 0.2)
-    claim_of(tmp_path, elsewhere())
+    monkeypatch.setattr(lock, "SILENCE_SECONDS", 0.2)
+    lock_file(tmp_path, elsewhere())
     began = time.monotonic()
     with holding(tmp_path, "it"):
         assert time.monotonic() - began > 0.2
@@ -126,8 +126,8 @@ def test_silence_elsewhere_is_waited_for(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_sign_from_elsewhere_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "SILENCE_SECONDS", 2.0)
-    path = claim_of(tmp_path, elsewhere())
+    monkeypatch.setattr(lock, "SILENCE_SECONDS", 2.0)
+    path = lock_file(tmp_path, elsewhere())
     over = threading.Event()
 
     def beat() -> None:
@@ -144,8 +144,8 @@ def test_a_sign_from_elsewhere_refuses(tmp_path: Path, monkeypatch: pytest.Monke
         thread.join()
 
 
-def test_the_holder_beats_and_learns_of_a_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.01)
+def test_the_holder_has_a_heartbeat_and_learns_of_a_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.01)
     lost = threading.Event()
     with holding(tmp_path, "it", lost.set):
         (path,) = tmp_path.iterdir()
@@ -159,8 +159,8 @@ def test_the_holder_beats_and_learns_of_a_loss(tmp_path: Path, monkeypatch: pyte
         assert lost.wait(10)
 
 
-def test_who_lost_the_lease_is_asked_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.01)
+def test_who_lost_the_lock_is_asked_to_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "HEARTBEAT_SECONDS", 0.01)
     asked = threading.Event()
     before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
     try:
@@ -181,23 +181,23 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch:
     def full(*_: object) -> bytes:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(lease.msgspec.json, "encode", full)
+    monkeypatch.setattr(lock.msgspec.json, "encode", full)
     with pytest.raises(BadInput, match="No space left on device"):
         holding(tmp_path, "it").__enter__()
     assert list(tmp_path.iterdir()) == [], "nothing half is left"
 
 
-def test_birth_by_ps_tells_the_same_processes(tmp_path: Path) -> None:
+def test_start_time_by_ps_tells_the_same_processes(tmp_path: Path) -> None:
     sleeper = subprocess.Popen(["sleep", "60"])
-    assert lease._birth_from_ps(sleeper.pid) == lease._birth_from_ps(sleeper.pid) is not None
-    assert lease._birth_from_proc(sleeper.pid) is not None
+    assert lock._start_time_from_ps(sleeper.pid) == lock._start_time_from_ps(sleeper.pid) is not None
+    assert lock._start_time_from_proc(sleeper.pid) is not None
     sleeper.kill()
     os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
-    assert lease._birth_from_ps(sleeper.pid) is None, "a zombie"
-    assert lease._birth_from_proc(sleeper.pid) is None
+    assert lock._start_time_from_ps(sleeper.pid) is None, "a zombie"
+    assert lock._start_time_from_proc(sleeper.pid) is None
     sleeper.wait()
-    assert lease._birth_from_ps(sleeper.pid) is None
-    assert lease._birth_from_proc(sleeper.pid) is None
+    assert lock._start_time_from_ps(sleeper.pid) is None
+    assert lock._start_time_from_proc(sleeper.pid) is None
 
 
 RACE = """

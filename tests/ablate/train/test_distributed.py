@@ -27,7 +27,7 @@ from analysis.exceptions import BadInput
 def test_a_batch_is_cut_by_statistics_and_processes(batch: int, norm: int, processes: int, expected: Layout) -> None:
     layout = lay_out(batch, norm, processes)
     assert layout == expected
-    assert layout.processes * layout.images * layout.passes == batch
+    assert layout.processes * layout.images * layout.grad_accum_steps == batch
     assert layout.images * layout.group == norm
 
 

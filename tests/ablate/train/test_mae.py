@@ -1,5 +1,6 @@
 """The loop of pre-training: what it leaves, that nothing is lost, and the recipe against MAE's published code."""
 
+import logging
 import math
 import os
 import random
@@ -32,7 +33,7 @@ from tests.ablate.detector.test_training import free_port, same
 from tests.shared_data import shared_data
 
 ALONE = Processes(0, 1, torch.device("cpu"))
-HABITS = RuntimeOptions()
+RUNTIME = RuntimeOptions()
 ROOT = Path(__file__).parents[3]
 
 
@@ -77,7 +78,7 @@ def prepared(root: Path, pretraining: Pretraining, name: str = "run") -> Pretrai
 
 
 def pretrainer_of(
-    folder: PretrainingFolder, runtime: RuntimeOptions = HABITS, processes: Processes = ALONE, **options: Any
+    folder: PretrainingFolder, runtime: RuntimeOptions = RUNTIME, processes: Processes = ALONE, **options: Any
 ) -> Pretrainer:
     pretraining = folder.read_pretraining()
     data = picture_set(pretraining, folder.workspace)
@@ -121,7 +122,7 @@ def test_weights_and_pictures_are_kept_at_the_epochs_asked_for(tmp_path: Path, i
 def test_what_does_not_fit_is_refused(tmp_path: Path, images: Path) -> None:
     folder = prepared(tmp_path, config(images))
     with pytest.raises(BadInput, match=r"1 processes with 3 forward passes each cannot share batches of 2 images"):
-        pretrainer_of(folder, accumulate=3)
+        pretrainer_of(folder, grad_accum_steps=3)
     with pytest.raises(BadInput, match=r"config.yaml: differs from the config asked for"):
         prepared(tmp_path, config(images, mask_ratio=0.5))
     poisoned = pretrainer_of(folder)
@@ -133,7 +134,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, images: Path) -> None:
 def test_two_passes_are_one_batch(tmp_path: Path, images: Path) -> None:
     one, two = (prepared(tmp_path, config(images, epochs=2.0, base_lr=8.0), name) for name in ("one", "two"))
     with_sgd(one, ALONE).train()
-    with_sgd(two, ALONE, accumulate=2).train()
+    with_sgd(two, ALONE, grad_accum_steps=2).train()
     torch.testing.assert_close(weights(one), weights(two), rtol=1e-4, atol=1e-6)
 
 
@@ -172,17 +173,19 @@ def kept(folder: PretrainingFolder) -> dict[str, dict[str, Tensor]]:
     return {path.name: torch.load(path, weights_only=True)["model"] for path in sorted(folder.weights.iterdir())}
 
 
-def test_killed_and_damaged_it_ends_with_the_same_bits(tmp_path: Path, images: Path) -> None:
+def test_killed_and_damaged_it_ends_with_the_same_bits(
+    tmp_path: Path, images: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """SIGKILL in the middle of a step, and the newest checkpoint cut short: said aloud, and only time is lost."""
     whole = trained(tmp_path, config(images), "whole", keep=(2,))
     folder = prepared(tmp_path, config(images), "killed")
     run_and_kill(folder, 9, 0.01)
     newest = folder.checkpoint(8)
     newest.write_bytes(newest.read_bytes()[:2000])
-    said: list[str] = []
-    pretrainer_of(folder, RuntimeOptions(say=said.append), keep=(2,)).train()
-    assert "00000008.pt: is damaged" in said[0]
-    assert said[1] == "continuing after iteration 6 of 12"
+    with caplog.at_level(logging.INFO, "ablate"):
+        pretrainer_of(folder, keep=(2,)).train()
+    assert "00000008.pt: is damaged" in caplog.messages[0]
+    assert caplog.messages[1] == "continuing after iteration 6 of 12"
     same(weights(folder), weights(whole))
     assert kept(folder).keys() == kept(whole).keys()
     for name, state in kept(whole).items():

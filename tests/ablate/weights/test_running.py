@@ -13,11 +13,12 @@ from ablate.axes.custom import axis_from_file, axis_from_keys
 from ablate.config.identity import training_identity
 from ablate.config.schema import RunConfig
 from ablate.config.yaml import dump_config, load_config, with_changes
-from ablate.execute.run import execute, prepare
+from ablate.execute.run import execute, prepare, run_stages
 from ablate.runs.folder import Workspace, read_json
 from ablate.runs.manifest import Manifest
 from ablate.studies.plan import Request, plan
 from ablate.studies.study import write_study
+from ablate.train.distributed import Processes
 from ablate.train.outcome import RuntimeOptions
 from ablate.weights.checkpoint import init_digest
 from analysis.exceptions import BadInput
@@ -78,12 +79,10 @@ def test_a_file_that_changed_after_planning_is_not_loaded(data: object, mae: Pat
     settings = config(data, mae)
     folder = prepare(settings, Workspace(tmp_path), "cpu")
     torch.save(r.mae_fine_tuned().saved, mae)
-    from ablate.engines.torchvision import VisionEngine
-
     with pytest.raises(BadInput, match="is another file than when this run was prepared; put the old one back"):
-        VisionEngine().run(folder, RuntimeOptions(workers=0))
+        run_stages(folder, Processes(0, 1, torch.device("cpu")), RuntimeOptions(workers=0))
     with pytest.raises(BadInput, match="its data, weights or this program changed since it was planned"):
-        prepare(settings, Workspace(tmp_path), "cpu", identity=folder.path.name)
+        prepare(settings, Workspace(tmp_path), "cpu", run_id=folder.path.name)
 
 
 def test_what_does_not_fit_is_refused_before_a_folder_is_made(data: object, save: Save, tmp_path: Path) -> None:

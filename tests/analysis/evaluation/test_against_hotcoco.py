@@ -9,7 +9,8 @@ import pytest
 
 from analysis import Settings, break_down, read_detections, read_ground_truth
 from analysis.coco.synthetic import write_example
-from analysis.evaluation.tide import match_and_label
+from analysis.evaluation.analysis import Analysis
+from analysis.evaluation.average_precision import COCO_IOUS
 from analysis.stats.bootstrap import draw_weights, resample
 from analysis.stats.intervals import Difference, difference
 from tests.analysis import real_pairs
@@ -70,9 +71,8 @@ def test_paired_intervals_of_ap_agree_where_copies_count_once(tmp_path: Path, mo
     resamples = 500
     expected = compare(*evaluations, n_bootstrap=resamples, seed=1)
     gt = read_ground_truth(truth)
-    runs = [
-        (dt, match_and_label(gt, dt, Settings())) for dt in (read_detections(file, gt) for file in predictions.values())
-    ]
+    analysis = Analysis(gt, Settings(), ious=COCO_IOUS)
+    runs = [analysis.of(name, read_detections(file, gt)) for name, file in predictions.items()]
 
     def differences() -> dict[str, Difference]:
         first, second = resample(gt, runs, resamples=resamples)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis import break_down, read_detections, read_ground_truth
-from analysis.evaluation.error_types import Settings
+from analysis.evaluation.settings import Settings
 from analysis.evaluation.verify import tidecv_breakdown, tidecv_evaluated
 from tests.analysis import real_pairs
 from tests.analysis.peers import Numbers, largest_difference, load, ours, tidecv_numbers

@@ -12,7 +12,8 @@ import pytest
 from analysis import read_detections, read_ground_truth
 from analysis.coco.synthetic import write_example
 from analysis.evaluation.analysis import PARTS, Analysis
-from analysis.evaluation.error_types import ERRORS, Settings
+from analysis.evaluation.error_types import ERRORS
+from analysis.evaluation.settings import Settings
 from analysis.render.plots import slice_figures
 from tests.analysis.cases import document, found, object_, write
 from tests.command_line import run

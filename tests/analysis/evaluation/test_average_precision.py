@@ -9,16 +9,16 @@ from hypothesis import strategies as st
 
 from analysis import BadInput, break_down, coco_metrics
 from analysis.evaluation.average_precision import COCO_RECALLS, recall_steps
-from tests.analysis.cases import found, object_, read
+from tests.analysis.cases import Record, found, object_, read, write
 from tests.analysis.peers import pycocotools_metrics
 
 SMALL, MEDIUM, LARGE = (0, 0, 30, 30), (60, 0, 50, 50), (0, 60, 110, 110)
 
 
-def metrics(folder: Path, *args: object, **kwargs: object) -> dict[str, float]:
+def metrics(folder: Path, objects: list[Record], results: list[Record], **kwargs: int) -> dict[str, float]:
     """Ours, after a comparison with pycocotools."""
-    result = coco_metrics(*read(folder, *args, **kwargs))  # type: ignore[arg-type]
-    expected = pycocotools_metrics(folder / "gt.json", folder / "dt.json")
+    result = coco_metrics(*read(folder, objects, results, **kwargs))  # type: ignore[arg-type]
+    expected = pycocotools_metrics(folder / "gt.json", write(folder / "dt.json", results))
     assert result == pytest.approx(expected, rel=0, abs=1e-12)
     return result
 
@@ -105,9 +105,10 @@ def test_undefined_numbers_are_minus_one(tmp_path: Path) -> None:
 
 def test_annotation_id_0_is_matched_like_any_other(tmp_path: Path) -> None:
     """pycocotools takes a match with it for none; we do not, and say so."""
-    gt, dt = read(tmp_path, [object_(1, MEDIUM, id=0)], [found(1, MEDIUM, 0.9)])
+    results = [found(1, MEDIUM, 0.9)]
+    gt, dt = read(tmp_path, [object_(1, MEDIUM, id=0)], results)
     assert break_down(gt, dt).ap == coco_metrics(gt, dt)["AP50"] == pytest.approx(100)
-    assert pycocotools_metrics(tmp_path / "gt.json", tmp_path / "dt.json")["AP50"] == 0
+    assert pycocotools_metrics(tmp_path / "gt.json", write(tmp_path / "dt.json", results))["AP50"] == 0
 
 
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=50))

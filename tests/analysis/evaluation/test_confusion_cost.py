@@ -11,8 +11,10 @@ from analysis import read_detections, read_ground_truth
 from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.confusion import Confusion, category_confusion, with_costs
-from analysis.evaluation.error_types import CONVENTIONS, Settings
-from analysis.evaluation.tide import MatchedRun, match_and_label
+from analysis.evaluation.error_types import ERROR_TYPES
+from analysis.evaluation.matched_run import MatchedRun
+from analysis.evaluation.settings import CONVENTIONS, Settings
+from analysis.evaluation.tide import match_and_label
 from tests.analysis import real_pairs
 from tests.analysis.cases import found, object_, read
 from tests.analysis.evaluation.test_random_scenes import SAMPLE
@@ -34,7 +36,7 @@ def check(gt: GroundTruth, dt: Detections, most: int = 200) -> None:
     of_object = np.where(target >= 0, matched_run.object_category[target], -1) if len(gt) else target
     for i in confusion.wrong(most).tolist():
         chosen = (of_object == confusion.true[i]) & (matched_run.category == confusion.predicted[i])
-        alone = matched_run.average_precision(matched_run.fixed("cls", chosen)).mean - base
+        alone = matched_run.average_precision(ERROR_TYPES["cls"].fix(matched_run, chosen)).mean - base
         assert confusion.cost[i] == pytest.approx(alone, rel=0, abs=1e-9)
     right = confusion.true == confusion.predicted
     assert (confusion.cost[right] == 0).all()
@@ -68,9 +70,7 @@ def test_tied_scores(tmp_path: Path) -> None:
 @given(scenes(boxes=clustered_boxes(), max_categories=3, max_objects=10, max_detections=20))
 @settings(SAMPLE, max_examples=50)
 def test_random_scenes(scene: SceneFiles) -> None:
-    with scene.written() as (truth, results):
-        gt = read_ground_truth(truth)
-        check(gt, read_detections(results, gt))
+    check(*scene.read())
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)

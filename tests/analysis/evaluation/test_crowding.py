@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis import break_down, read_detections, read_ground_truth
-from analysis.evaluation.error_types import DUP
+from analysis.evaluation.matched_run import DUP
 from analysis.evaluation.outcomes import OUTCOME_NAMES, object_outcomes
 from analysis.evaluation.slices import by_crowding, object_crowding
 from tests.analysis import real_pairs

@@ -7,8 +7,9 @@ import pytest
 
 from analysis import break_down, read_detections, read_ground_truth
 from analysis.evaluation.confusion import category_confusion
-from analysis.evaluation.error_types import CONVENTIONS, ERRORS
+from analysis.evaluation.error_types import ERRORS
 from analysis.evaluation.outcomes import CONFUSED, FOUND, IGNORED, MISLOCALISED, MISSED, OUTCOME_NAMES, object_outcomes
+from analysis.evaluation.settings import CONVENTIONS
 from tests.analysis import real_pairs
 from tests.analysis.cases import found, object_, read
 from tests.analysis.peers import load, tidecv_tide
@@ -56,7 +57,6 @@ def test_confusion_by_hand(convention: str, tmp_path: Path) -> None:
     gt, dt = read(tmp_path, objects, results, categories=3)
     confusion = category_confusion(gt, dt, break_down(gt, dt, convention=convention).labels)
     assert confusion.matrix.tolist() == [[1, 2, 1], [0, 0, 0], [0, 0, 1]]
-    assert [confusion.row(c).tolist() for c in range(3)] == confusion.matrix.tolist()
     assert confusion.lost.tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
     assert confusion.most_confused() == [(0, 1, 2, 1), (0, 2, 1, 0)]
     assert confusion.most_confused(1) == [(0, 1, 2, 1)]

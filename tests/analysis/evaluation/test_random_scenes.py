@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from analysis import break_down, coco_metrics, read_detections, read_ground_truth
+from analysis import Detections, break_down, coco_metrics, read_detections, read_ground_truth
 from tests.analysis.peers import (
     hotcoco_numbers,
     largest_difference,
@@ -100,11 +100,9 @@ def check_hotcoco(scene: SceneFiles) -> None:
 def check_low_scores(scene: SceneFiles) -> None:
     """No error with a score of -1 or less can win an object in tidecv (KeyError); only the order should matter."""
     raised = SceneFiles(scene.truth, [{**record, "score": record["score"] + 10} for record in scene.results])
-    with scene.written() as (truth, results):
-        gt = read_ground_truth(truth)
-        found = ours(break_down(gt, read_detections(results, gt), convention="tidecv"))
-    with raised.written() as (truth, results):
-        assert ours(break_down(gt, read_detections(results, gt), convention="tidecv")) == found
+    gt, dt = scene.read()
+    found = ours(break_down(gt, dt, convention="tidecv"))
+    assert ours(break_down(gt, Detections.from_records(raised.results, gt), convention="tidecv")) == found
     check_tidecv(raised)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from analysis import break_down, read_detections, read_ground_truth
+from analysis import break_down
 from analysis.evaluation.error_types import ERRORS
 from analysis.evaluation.single_error_cost import costliest
 from tests.analysis.cases import found, object_, read
@@ -16,17 +16,13 @@ from tests.analysis.scenes import SceneFiles, clustered_boxes, scenes
 
 
 def costs_of(files: SceneFiles, most: int = 1000) -> tuple[Any, Any, Any, Any]:
-    with files.written() as (truth, predictions):
-        gt = read_ground_truth(truth)
-        dt = read_detections(predictions, gt)
-        breakdown = break_down(gt, dt)
-        return gt, dt, breakdown, costliest(gt, dt, breakdown, most)
+    gt, dt = files.read()
+    breakdown = break_down(gt, dt)
+    return gt, dt, breakdown, costliest(gt, dt, breakdown, most)
 
 
 def ap_of(truth: dict[str, Any], results: list[dict[str, Any]]) -> float:
-    with SceneFiles(truth, results).written() as (gt_path, dt_path):
-        gt = read_ground_truth(gt_path)
-        return break_down(gt, read_detections(dt_path, gt)).ap
+    return break_down(*SceneFiles(truth, results).read()).ap
 
 
 @settings(max_examples=60, deadline=None)
@@ -42,7 +38,7 @@ def test_the_cost_is_the_gain_of_a_repaired_file(files: SceneFiles) -> None:
             if sum(gt.category[~gt.ignore] == gt.category[example.truth]) == 1:
                 continue  # the repaired file would lose a category
             truth["annotations"] = [a for n, a in enumerate(annotations) if n != example.truth]
-        elif breakdown.labels.fixes[example.detection]:
+        elif breakdown.labels.recovers_gt[example.detection]:
             target = annotations[example.truth]
             row = int(dt.row[example.detection])
             results[row] = results[row] | {"bbox": target["bbox"], "category_id": target["category_id"]}

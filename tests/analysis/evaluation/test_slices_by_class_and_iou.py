@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from analysis import BadInput, break_down, coco_metrics, read_detections, read_ground_truth
 from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.error_types import CONVENTIONS, ERRORS, SPECIAL, Settings
+from analysis.evaluation.error_types import ERRORS, SPECIAL
+from analysis.evaluation.settings import CONVENTIONS, Settings
 from analysis.evaluation.slices import ClassErrors, by_class, by_iou
-from analysis.evaluation.tide import Breakdown, break_down_verdict, match_and_label
+from analysis.evaluation.tide import Breakdown, break_down_matched, match_and_label
 from tests.analysis import real_pairs
 from tests.analysis.cases import found, object_, read
 from tests.analysis.evaluation.test_random_scenes import SAMPLE
@@ -25,7 +26,7 @@ both_conventions = pytest.mark.parametrize("convention", CONVENTIONS)
 
 def split(gt: GroundTruth, dt: Detections, **settings: str) -> tuple[Breakdown, ClassErrors]:
     matched_run = match_and_label(gt, dt, Settings(**settings))  # type: ignore[arg-type]
-    whole = break_down_verdict(matched_run, dt)
+    whole = break_down_matched(matched_run, dt)
     return whole, by_class(gt, dt, matched_run, whole)
 
 
@@ -55,9 +56,7 @@ def test_classes_average_to_the_whole(pair: RealPair) -> None:
 @given(scenes())
 @settings(SAMPLE, max_examples=50)
 def test_classes_of_random_scenes_average_to_the_whole(scene: SceneFiles) -> None:
-    with scene.written() as (truth, results):
-        gt = read_ground_truth(truth)
-        check_classes_come_to_the_whole(*split(gt, read_detections(results, gt)))
+    check_classes_come_to_the_whole(*split(*scene.read()))
 
 
 @pytest.mark.parametrize("pair", [real_pairs.EFFICIENTDET, real_pairs.FAKE_MASKS], ids=str)

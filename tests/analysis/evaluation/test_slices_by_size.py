@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 
 from analysis import BadInput, break_down, read_detections, read_ground_truth
-from analysis.evaluation.error_types import CONVENTIONS, ERRORS, Settings
+from analysis.evaluation.error_types import ERRORS
+from analysis.evaluation.settings import CONVENTIONS, Settings
 from analysis.evaluation.slices import COCO_SIZES, Size, by_size, parse_sizes
 from analysis.evaluation.tide import match_and_label
 from tests.analysis import real_pairs

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from analysis import BadInput, break_down, coco_metrics, read_detections, read_ground_truth
-from analysis.evaluation.error_types import CONVENTIONS, IGNORED, LABEL_NAMES, OVER_CAP
+from analysis.evaluation.error_types import LABEL_NAMES
+from analysis.evaluation.matched_run import IGNORED, OVER_CAP
+from analysis.evaluation.settings import CONVENTIONS
 from tests.analysis import real_pairs
 from tests.analysis.cases import Box, Record, found, object_, read, write
 from tests.analysis.peers import as_rle, load
@@ -121,7 +123,7 @@ def test_the_best_of_those_that_claim_an_object_wins(convention: str, tmp_path: 
     results = [found(1, strip(0.3), 0.5), found(1, strip(0.4), 0.9), found(1, strip(0.2), 0.9)]
     gt, dt = read(tmp_path, [object_(1, WHOLE)], results)
     result = break_down(gt, dt, convention=convention)
-    assert result.labels.fixes.tolist() == [False, True, False]
+    assert result.labels.recovers_gt.tolist() == [False, True, False]
     assert result.labels.target.tolist() == [0, 0, 0]
     assert result.delta_ap["loc"] == pytest.approx(100)
     assert result.count["miss"] == 0
@@ -133,7 +135,7 @@ def test_an_error_on_a_used_object_wins_nothing(convention: str, tmp_path: Path)
     gt, dt = read(tmp_path, [object_(1, WHOLE), object_(2, FAR)], results)
     result = break_down(gt, dt, convention=convention)
     assert [LABEL_NAMES[e] for e in result.labels.error] == ["tp", "cls", "loc"]
-    assert not result.labels.fixes.any()
+    assert not result.labels.recovers_gt.any()
     assert result.count["miss"] == 1  # nothing points at the object of category 2
 
 
@@ -193,7 +195,7 @@ def test_scores_of_minus_one_and_below(convention: str, tmp_path: Path) -> None:
     results = [found(1, strip(0.3), -2.0), found(1, strip(0.4), -1.0)]
     gt, dt = read(tmp_path, [object_(1, WHOLE)], results)
     result = break_down(gt, dt, convention=convention)
-    assert result.labels.fixes.tolist() == [False, True]
+    assert result.labels.recovers_gt.tolist() == [False, True]
     assert result.delta_ap["loc"] == pytest.approx(100)
 
 

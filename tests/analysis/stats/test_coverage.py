@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from analysis import Detections, GroundTruth, Settings, read_detections, read_ground_truth
+from analysis import Detections, GroundTruth, Settings, read_ground_truth
 from analysis.coco.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene
-from analysis.evaluation.tide import MatchedRun, match_and_label
+from analysis.evaluation.analysis import Analysis, RunAnalysis
 from analysis.stats.bootstrap import resample
 from analysis.stats.intervals import Interval, difference, difference_over_seeds, interval, limits
 
@@ -25,19 +25,16 @@ RESAMPLES = 160
 DETECTORS = (Flaws(tail=6.0), Flaws(tail=6.0, box_noise=0.085, confused=0.08, missed=0.2), Flaws(tail=6.0))
 
 
-def simulated(images: int, seed: int) -> tuple[GroundTruth, list[tuple[Detections, MatchedRun]]]:
+def simulated(images: int, seed: int) -> tuple[GroundTruth, list[RunAnalysis]]:
     """A set of fresh images and what the detectors find on them."""
     scene = simulate_scene(images, CATEGORIES, seed)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "file.json")
         path.write_bytes(msgspec.json.encode(ground_truth_document(scene)))
         truth = read_ground_truth(path)
-        runs = []
-        for number, flaws in enumerate(DETECTORS):
-            path.write_bytes(msgspec.json.encode(simulate_detector(scene, flaws, 10 * seed + number)))
-            detections = read_detections(path, truth)
-            runs.append((detections, match_and_label(truth, detections, Settings())))
-    return truth, runs
+    records = (simulate_detector(scene, flaws, 10 * seed + number) for number, flaws in enumerate(DETECTORS))
+    analysis = Analysis(truth, Settings())
+    return truth, [analysis.of("", Detections.from_records(one, truth)) for one in records]
 
 
 @cache
@@ -74,9 +71,9 @@ def test_coverage(images: int, count: int) -> None:
         apart = [interval(v, d) for v, d in zip(value[1] - value[0], drawn[1] - drawn[0], strict=True)]
         part = {
             "one run, percentiles": ((low <= truth) & (truth <= high)).mean(axis=0),
-            "one run, turned": np.mean([covers(run, t) for run, t in zip(shown, truth, strict=True)], axis=0),
+            "one run, basic": np.mean([covers(run, t) for run, t in zip(shown, truth, strict=True)], axis=0),
             "difference, percentiles": covers(paired, truth[1] - truth[0]),
-            "difference, turned": covers(apart, truth[1] - truth[0]),
+            "difference, basic": covers(apart, truth[1] - truth[0]),
             "p of equal ones below 0.05": np.array([one.p < 0.05 for one in equal]),
             "bias": (value - truth).mean(axis=0),
             "bias of the resamples": (drawn.mean(axis=-1) - value).mean(axis=0),

@@ -1,0 +1,206 @@
+"""What the verbs of ``ablate`` share: their options, each declared once, and how they show an answer.
+
+A verb takes options that it has in common with others as one value: a dataclass, whose fields `with_options` makes
+options of the verb. The verb's own options stand beside it.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass, fields, is_dataclass
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+import typer
+
+from ablate.runs.folder import Workspace
+from analysis.cli.analyze import AsJson as AsJson  # the verbs take all shared options from here
+from analysis.exceptions import BadInput
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from ablate.config.schema import RunConfig
+    from ablate.studies.study import Study
+
+WATCH_SECONDS = 2.0
+HERE = Workspace(Path())
+
+
+Device = Literal["auto", "cpu", "cuda"]
+EngineName = Literal["vision", "detectron2"]
+
+
+def as_workspace(root: str | Workspace) -> Workspace:
+    """The workspace that ``--root`` names; what is one already stays."""
+    return root if isinstance(root, Workspace) else Workspace(Path(root))
+
+
+InWorkspace = Annotated[
+    Workspace, typer.Option("--root", parser=as_workspace, metavar="<path>", help="The folder that holds results/.")
+]
+DataFrom = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        help="shapes, a COCO root or a YAML file; or four times: train JSON, its images, the same of validation.",
+        show_default="the config's",
+    ),
+]
+OnDevice = Annotated[Device, typer.Option("--device", help="auto takes a GPU where there is one.")]
+Workers = Annotated[
+    int | None, typer.Option(help="Processes that load images.", min=0, show_default="as the machine has cores")
+]
+CheckpointMinutes = Annotated[float, typer.Option(help="Time between checkpoints.", min=0)]
+StudyName = Annotated[str, typer.Argument(metavar="[STUDY]", help="Its name.", show_default="the newest")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigOptions:
+    """Which config a verb is about, where its data lies, and where it is computed."""
+
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file or the name of a preset.")]
+    data: DataFrom = None
+    workspace: InWorkspace = HERE
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field, such as train.lr=8e-5.")
+    ] = None
+    weights: Annotated[
+        str,
+        typer.Option(
+            "--weights",
+            metavar="FILE",
+            help="Start from these, with the settings that belong to them (see: weights inspect); --set counts before.",
+            show_default="the config's",
+        ),
+    ] = ""
+    device: OnDevice = "auto"
+
+    def load(self) -> "RunConfig":
+        """The config with the data, the weights and the changes that were asked for.
+
+        Raises:
+            BadInput: there is no such file or preset, or something does not fit.
+        """
+        from ablate.config.yaml import load_config, scalar
+        from ablate.data.sources import data_from
+        from ablate.weights.settings import init_settings, initialisation_of
+
+        settings: list[str] = []
+        if self.weights:
+            belonging = init_settings(initialisation_of(self.weights), load_config(self.config), self.weights)
+            settings = [f"{key}={scalar(value)}" for key, value in belonging.items()]
+        data = data_from(self.data) if self.data else None
+        return load_config(self.config, [*settings, *(self.changes or ())], data)
+
+
+def with_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Make the fields of the dataclasses that a verb takes options of their own, for typer.
+
+    >>> @dataclass
+    ... class Shared:
+    ...     root: str = "."
+    >>> def verb(shared: Shared, name: str = "") -> None:
+    ...     print(shared, name)
+    >>> signature(with_options(verb))
+    <Signature (*, root: str = '.', name: str = '')>
+    >>> with_options(verb)(root="x", name="y")
+    Shared(root='x') y
+    """
+    groups: dict[str, Any] = {}
+    parameters: list[Parameter] = []
+    for name, parameter in signature(verb).parameters.items():
+        group: Any = parameter.annotation
+        if isinstance(group, type) and is_dataclass(group):
+            groups[name] = group
+            parameters += signature(group).parameters.values()
+        else:
+            parameters.append(parameter)
+
+    def command(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+        verb(**given)
+
+    command.__name__, command.__doc__ = verb.__name__, verb.__doc__
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    keywords = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
+    command.__signature__ = Signature(keywords)  # type: ignore[attr-defined]
+    return command
+
+
+def chosen_study(workspace: Workspace, name: str) -> "Study":
+    """The study of a name, or the newest.
+
+    Raises:
+        BadInput: there is none.
+    """
+    from ablate.studies.study import newest_study, read_study
+
+    return read_study(workspace, name) if name else newest_study(workspace)
+
+
+def whole_numbers(option: str, text: str, example: str) -> list[int]:
+    """Numbers with commas between them, each once.
+
+    >>> whole_numbers("--seeds", "0, 2,0", "0,1,2")
+    [0, 2]
+
+    Raises:
+        BadInput: there is something else.
+    """
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdecimal() for part in parts):
+        raise BadInput(f"{option} {text}: must be whole numbers with commas between them, such as {example}")
+    return list(dict.fromkeys(map(int, parts)))
+
+
+def print_json(document: object) -> None:
+    """One JSON document on standard output, and nothing else."""
+    typer.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+
+
+def show(
+    document: Callable[[], object],
+    screen: "Callable[[], Iterable[RenderableType]]",
+    as_json: bool = False,
+    watch: bool = False,
+) -> None:
+    """The answer of a verb: a JSON document for programs, or what people read, once or again and again.
+
+    Watched into a file, or by another program, only what is new is printed.
+
+    Raises:
+        typer.BadParameter: a document is to be watched.
+    """
+    from analysis.render.screen import print_whole
+
+    if as_json and watch:
+        raise typer.BadParameter("choose one of --json and --watch", param_hint="--watch")
+    if as_json:
+        print_json(document())
+    elif watch:
+        _watch(document, screen)
+    else:
+        print_whole(*screen())
+
+
+def _watch(document: Callable[[], object], screen: "Callable[[], Iterable[RenderableType]]") -> None:
+    from rich.console import Group
+    from rich.live import Live
+
+    from analysis.render.screen import plain_console, print_whole
+
+    console, last = plain_console(), b""
+    with Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live:
+        while True:
+            if live is not None:
+                live.update(Group(*screen()), refresh=True)
+            elif (seen := msgspec.json.encode(document())) != last:
+                last = seen
+                print_whole(*screen(), "")
+                sys.stdout.flush()
+            time.sleep(WATCH_SECONDS)

@@ -1,0 +1,45 @@
+"""What decides the numbers besides the two files: thresholds, caps, the convention, boxes or masks."""
+
+from dataclasses import dataclass
+
+from analysis.exceptions import BadInput
+
+CONVENTIONS = ("coco", "tidecv")
+IOU_TYPES = ("bbox", "segm")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How detections are matched and labelled; ``docs/conventions.md`` says where the two conventions differ.
+
+    Raises:
+        BadInput: a value is unknown or out of range.
+    """
+
+    iou_type: str = "bbox"
+    iou: float = 0.5  # t_f: a detection is correct at this IoU and above
+    background_iou: float = 0.1  # t_b: at this IoU and below a detection is on the background
+    max_dets: int = 100  # an image; the `coco` convention: of each category
+    convention: str = "coco"
+
+    def __post_init__(self) -> None:
+        if self.iou_type not in IOU_TYPES:
+            raise BadInput(f"iou_type {self.iou_type!r} is unknown; choose one of {', '.join(IOU_TYPES)}")
+        if self.convention not in CONVENTIONS:
+            raise BadInput(f"convention {self.convention!r} is unknown; choose one of {', '.join(CONVENTIONS)}")
+        if not 0 < self.background_iou <= self.iou <= 1:
+            raise BadInput(
+                f"background_iou {self.background_iou} and iou {self.iou} must satisfy 0 < background_iou <= iou <= 1"
+            )
+        if self.max_dets < 1:
+            raise BadInput(f"max_dets {self.max_dets} must be at least 1")
+
+
+def ap_name(iou: float) -> str:
+    """``AP50`` for whole percents, else ``AP@0.333``.
+
+    >>> ap_name(0.5), ap_name(0.3), ap_name(0.333)
+    ('AP50', 'AP30', 'AP@0.333')
+    """
+    percent = round(iou * 100)
+    return f"AP{percent}" if abs(iou * 100 - percent) < 1e-9 else f"AP@{iou:g}"
