@@ -186,9 +186,7 @@ def cancel(study: StudyName = "", workspace: InWorkspace = HERE, as_json: AsJson
 def _matching(study: "Study", wanted: str) -> "list[Job]":
     """The runs that a word names; all for an empty one."""
     found = [
-        job
-        for job in study.jobs
-        if job.identity and wanted in ("", job.variant, f"{job.variant}:{job.seed}", job.identity)
+        job for job in study.jobs if job.run_id and wanted in ("", job.variant, f"{job.variant}:{job.seed}", job.run_id)
     ]
     if not found:
         names = "; ".join(dict.fromkeys(job.variant for job in study.jobs))

@@ -193,7 +193,7 @@ def probe_study(
     with joined(device) as processes:
         prober = Prober(processes.device, workspace)
         for run, config in here:
-            folder = workspace.run(run.identity)
+            folder = workspace.run(run.run_id)
             if again or not _is_up_to_date(read_cost(folder), folder, prober.place):
                 cost = prober.measure(config, folder)
                 write_json(folder.path / COST_FILE, cost)
@@ -225,9 +225,9 @@ def _probe_there(python: str, engine: str, workspace: Workspace, study: Study, d
 
 def _measured_run(workspace: Workspace, study: Study, variant: str) -> list[StudyRun]:
     """The run that stands for a variant: its first finished one, else its first one; none where none was started."""
-    runs = [run for run in study.runs_of(variant) if run.config is not None and run.identity]
-    begun = [run for run in runs if workspace.run(run.identity).path.is_dir()]
-    finished = [run for run in begun if workspace.run(run.identity).predictions.exists()]
+    runs = [run for run in study.runs_of(variant) if run.config is not None and run.run_id]
+    begun = [run for run in runs if workspace.run(run.run_id).path.is_dir()]
+    finished = [run for run in begun if workspace.run(run.run_id).predictions.exists()]
     return [*finished, *begun][:1]
 
 

@@ -374,8 +374,11 @@ def _pretrainings(runs: Sequence[StudyRun], data: StudyData) -> tuple[Pretrainin
 def _check_name(name: str) -> None:
     """Refuse a study's name that is not one printable line."""
     if not name.strip() or not name.isprintable():
-        empty, broken = "is empty; give the study a name that can be read", "must be one line of printable characters"
-        raise BadInput(f"--name {name!r}: {broken if name.strip() else empty}")
+        raise BadInput(
+            f"--name {name!r}: must be one line of printable characters"
+            if name.strip()
+            else f"--name {name!r}: is empty; give the study a name that can be read"
+        )
 
 
 def _check_settings(

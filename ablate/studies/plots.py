@@ -67,7 +67,6 @@ def curves_figure(summary: Summary) -> dict[str, bytes]:
     if not summary.unit or len(rows) < 2:
         return {}
     lines = _lines_of(rows)
-    shaded = any(row.metrics["AP"].half is not None for row in rows)
     with paper_style():
         figure = new_figure(4.8, 3.3 + (0.2 + 0.19 * math.ceil(len(lines) / LINES_A_ROW)) * (len(lines) > 1))
         axis = figure.subplots()
@@ -90,7 +89,7 @@ def curves_figure(summary: Summary) -> dict[str, bytes]:
                 title=_other_axis(summary, rows), title_fontsize=8.5, alignment="left",
             )  # fmt: skip
         sns.despine(ax=axis)
-        _footer(figure, summary, "band: 95 % over seeds" * shaded)
+        _footer(figure, summary, "band: 95 % over seeds" * any(row.metrics["AP"].half is not None for row in rows))
         return encoded(figure, FORMATS)
 
 

@@ -213,8 +213,8 @@ def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") ->
 def _read(workspace: Workspace, run: StudyRun) -> _Run:
     if run.blocked is not None:
         return _Run(run, "blocked", run.blocked)
-    folder = workspace.run(run.identity)
-    status = folder.read_status() if run.identity else None
+    folder = workspace.run(run.run_id)
+    status = folder.read_status() if run.run_id else None
     if status is None or status.state != "finished":
         return _Run(run, state_in_words(status), "" if status is None else status.message)
     try:
@@ -338,7 +338,7 @@ def _comparable_costs(workspace: Workspace, study: Study) -> tuple[dict[str, Mea
     """What was measured of each variant under any of its seeds, all in one place, and what is wrong with it."""
     costs: dict[str, MeasuredCost] = {}
     for run in study.runs:
-        if run.identity and run.variant not in costs and (cost := read_cost(workspace.run(run.identity))):
+        if run.run_id and run.variant not in costs and (cost := read_cost(workspace.run(run.run_id))):
             costs[run.variant] = cost
     places: dict[str, list[str]] = {}
     for variant, cost in costs.items():
@@ -392,7 +392,7 @@ def compare_study(
     summary = summarise(workspace, study, iou_type)  # refuses what would compare numbers of different exams
     finished = {
         variant: [
-            run for run in study.runs_of(variant) if run.blocked is None and is_finished(workspace.run(run.identity))
+            run for run in study.runs_of(variant) if run.blocked is None and is_finished(workspace.run(run.run_id))
         ]
         for variant in study.variants
     }
@@ -412,7 +412,7 @@ def compare_study(
     candidates = [
         Candidate(
             variant,
-            tuple(read_detections(workspace.run(run.identity).predictions, ground_truth) for run in runs),
+            tuple(read_detections(workspace.run(run.run_id).predictions, ground_truth) for run in runs),
             tuple(run.seed for run in runs),
         )
         for variant, runs in paired.items()

@@ -31,7 +31,7 @@ def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[Re
     for job in study.pretrainings:
         state = state_in_words(workspace.pretraining(job.training).read_status())
         facts.append(
-            ("needs", f"{job.variant}: MAE, {job.pretraining.pretrain.epochs:g} epochs, {job.identity} ({state})")
+            ("needs", f"{job.variant}: MAE, {job.pretraining.pretrain.epochs:g} epochs, {job.run_id} ({state})")
         )
     firsts = [study.runs_of(variant)[0] for variant in study.variants]
     notes = [not_controlled(run.variant, run.confounders) for run in firsts if run.confounders]
@@ -62,7 +62,7 @@ def plan_document(study: Study) -> dict[str, Any]:
     """The study for ``--json``."""
     document: dict[str, Any] = msgspec.to_builtins(study)
     for record, run in zip(document["runs"], study.runs, strict=True):
-        record["identity"] = run.identity
+        record["identity"] = run.run_id
         del record["config"]
     return document
 
@@ -96,7 +96,11 @@ def axes_screen(axes: Sequence[tuple[Axis, tuple[Variant, ...] | str]]) -> list[
 
 def axis_screen(axis: Axis, variants: Sequence[Variant], base: str) -> list[RenderableType]:
     """One axis: its variants on a base, and what was published of it."""
-    touches = ", ".join(sorted(axis.allowed_keys))
+    facts = [
+        ("axis", f"{axis.name}: {axis.title}"),
+        ("asked by", axis.source),
+        ("touches", ", ".join(sorted(axis.allowed_keys))),
+    ]
     short = _short_names([key for variant in variants for key in _shown(variant.changes)])
     rows: list[tuple[Value, ...]] = []
     for variant in variants:
@@ -111,7 +115,6 @@ def axis_screen(axis: Axis, variants: Sequence[Variant], base: str) -> list[Rend
     published: list[RenderableType] = [dimmed("No published number of this axis is shipped.")]
     if findings:
         published = [Text(""), findings_table(findings, [variant.name for variant in variants])]
-    facts = [("axis", f"{axis.name}: {axis.title}"), ("asked by", axis.source), ("touches", touches)]
     return [fact_list(facts), Text(""), Table("", columns, tuple(rows)), *published]
 
 
@@ -154,8 +157,6 @@ def _standing(runs: Sequence[StudyRun], workspace: Workspace) -> Cell:
     """How the runs of a variant stand, in words."""
     if runs[0].blocked is not None:
         return Cell(runs[0].blocked, style="yellow")
-    states = Counter(
-        state_in_words(workspace.run(run.identity).read_status() if run.identity else None) for run in runs
-    )
+    states = Counter(state_in_words(workspace.run(run.run_id).read_status() if run.run_id else None) for run in runs)
     words = [state if len(runs) == 1 else f"{count} {state}" for state, count in states.items()]
     return Cell(", ".join(words), style="green" * (set(states) == {"finished"}))

@@ -58,7 +58,7 @@ class StudyRun(msgspec.Struct, frozen=True, kw_only=True):
     size: DetectorSize | None = None
 
     @property
-    def identity(self) -> str:
+    def run_id(self) -> str:
         """The name of its run folder; empty where it is blocked."""
         return short_id(self.evaluation)
 
@@ -73,7 +73,7 @@ class PretrainingRun(msgspec.Struct, frozen=True, kw_only=True):
     needs: tuple[str, ...] = ()
 
     @property
-    def identity(self) -> str:
+    def run_id(self) -> str:
         """The name of its folder."""
         return pretraining_name(self.training)
 
@@ -282,7 +282,7 @@ def run_text(study: Study, run: StudyRun) -> str:
         ("Careful", f"not controlled, it also changes {', '.join(run.confounders)}" if run.confounders else ""),
         ("Source", study.source),
         ("Command", f"cli.py ablate run {json.dumps(run.config_path) if ' ' in run.config_path else run.config_path}"),
-        ("Results", f"results/runs/{run.identity}" if run.identity else ""),
+        ("Results", f"results/runs/{run.run_id}" if run.run_id else ""),
     ]
     lines = [f"# {key + ':':9} {' '.join(text.split())}" for key, text in head if text]
     lines += ["", f"base: {scalar(study.base)}", ""]
@@ -318,7 +318,7 @@ def plan_text(study: Study) -> str:
     if study.pretrainings:
         lines += ["", "pretrainings:  # before the runs that start from them; every length is a full cosine of its own"]
     for job in study.pretrainings:
-        about = {"epochs": job.pretraining.pretrain.epochs, "results": f"results/{job.identity}"}
+        about = {"epochs": job.pretraining.pretrain.epochs, "results": f"results/{job.run_id}"}
         lines.append(f"  {scalar(job.variant)}: {scalar(about)}")
     lines += ["", "variants:"]
     for variant in study.variants:
@@ -340,7 +340,7 @@ def _variant_lines(runs: Sequence[StudyRun]) -> Iterator[str]:
         yield "runs:"
     for run in runs if first.blocked is None else ():
         file = {"seed": run.seed, "config": run.config_path.rpartition("/")[2]}
-        yield f"  - {scalar(file | ({'results': f'results/runs/{run.identity}'} if run.identity else {}))}"
+        yield f"  - {scalar(file | ({'results': f'results/runs/{run.run_id}'} if run.run_id else {}))}"
 
 
 def nested(changes: Mapping[str, Any]) -> Tree:

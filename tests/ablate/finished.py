@@ -46,7 +46,7 @@ def finish(
 
 def begin(root: Path, study: Study, run: StudyRun, status: Status) -> RunFolder:
     """A run folder in some state."""
-    folder = Workspace(root).run(run.identity)
+    folder = Workspace(root).run(run.run_id)
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(
         training=run.training,

@@ -222,7 +222,7 @@ def test_a_run_under_torchrun_ends_well(tmp_path: Path) -> None:
 
     study = a_real_study(tmp_path, iterations=4, seeds=(0,))
     options = LaunchOptions(device="cpu", loaders=0)
-    job = WorkerJob(root=str(tmp_path), study=study.name, run=study.runs[0].identity, devices=("cpu",), options=options)
+    job = WorkerJob(root=str(tmp_path), study=study.name, run=study.runs[0].run_id, devices=("cpu",), options=options)
     command = module_command("ablate.launch.worker", job, 2)
     done = subprocess.run(
         command, cwd=PROJECT, env=package_environment(), capture_output=True, text=True, check=False, timeout=300

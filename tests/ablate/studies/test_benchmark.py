@@ -55,7 +55,7 @@ def test_checkpointing_saves_memory_and_costs_nothing_else_that_it_should_not(
     train(tmp_path, study)
     with caplog.at_level(logging.INFO):
         probe_study(Workspace(tmp_path), study, device="cpu")
-    plain, saved = (read_cost(Workspace(tmp_path).run(run.identity)) for run in study.runs if run.seed == 0)
+    plain, saved = (read_cost(Workspace(tmp_path).run(run.run_id)) for run in study.runs if run.seed == 0)
     assert plain is not None
     assert saved is not None
     assert plain.peak_gib is not None
@@ -73,7 +73,7 @@ def test_checkpointing_saves_memory_and_costs_nothing_else_that_it_should_not(
     said = [line for line in caplog.messages if line.startswith("measured ")]
     assert [line.partition(":")[0] for line in said] == ["measured checkpoint=none", "measured checkpoint=all"]
     assert not any(
-        (Workspace(tmp_path).run(run.identity).path / COST_FILE).exists() for run in study.runs if run.seed == 1
+        (Workspace(tmp_path).run(run.run_id).path / COST_FILE).exists() for run in study.runs if run.seed == 1
     )
 
 
@@ -82,17 +82,17 @@ def test_the_memory_is_the_same_every_time(study: Study, tmp_path: Path) -> None
     run = study.runs[0]
     assert run.config is not None
     prober = Prober(torch.device("cpu"), Workspace(tmp_path))
-    first, second = (prober.measure(run.config, Workspace(tmp_path).run(run.identity)) for _ in range(2))
+    first, second = (prober.measure(run.config, Workspace(tmp_path).run(run.run_id)) for _ in range(2))
     assert first.peak_gib == second.peak_gib
     # The input does not depend on the seed of the run.
     other = msgspec.structs.replace(run.config, seed=7)
-    assert prober.measure(other, Workspace(tmp_path).run(run.identity)).peak_gib == first.peak_gib
+    assert prober.measure(other, Workspace(tmp_path).run(run.run_id)).peak_gib == first.peak_gib
 
 
 def test_what_was_measured_here_is_kept_and_elsewhere_is_not(study: Study, tmp_path: Path) -> None:
     train(tmp_path, study)
     probe_study(Workspace(tmp_path), study, device="cpu")
-    folder = Workspace(tmp_path).run(study.runs[0].identity)
+    folder = Workspace(tmp_path).run(study.runs[0].run_id)
     before = (folder.path / COST_FILE).read_bytes()
     probe_study(Workspace(tmp_path), study, device="cpu")
     assert (folder.path / COST_FILE).read_bytes() == before
@@ -109,13 +109,13 @@ def test_without_weights_prediction_is_not_timed_until_there_are_some(study: Stu
     for run in study.runs:
         begin(tmp_path, study, run, Status(state="out_of_memory", message="full"))
     probe_study(Workspace(tmp_path), study, device="cpu")
-    cost = read_cost(Workspace(tmp_path).run(study.runs[0].identity))
+    cost = read_cost(Workspace(tmp_path).run(study.runs[0].run_id))
     assert cost is not None
     assert cost.peak_gib is not None
     assert cost.seconds_per_image is None
     train(tmp_path, study)
     probe_study(Workspace(tmp_path), study, device="cpu")
-    cost = read_cost(Workspace(tmp_path).run(study.runs[0].identity))
+    cost = read_cost(Workspace(tmp_path).run(study.runs[0].run_id))
     assert cost is not None
     assert cost.seconds_per_image is not None
 
@@ -128,7 +128,7 @@ def test_running_out_of_memory_is_a_cost(study: Study, tmp_path: Path, monkeypat
 
     monkeypatch.setattr(Prober, "_train", full)
     probe_study(Workspace(tmp_path), study, device="cpu")
-    cost = read_cost(Workspace(tmp_path).run(study.runs[0].identity))
+    cost = read_cost(Workspace(tmp_path).run(study.runs[0].run_id))
     assert cost is not None
     assert (cost.peak_gib, cost.seconds_per_iteration, cost.seconds_per_image) == (None, None, None)
     assert cost.message == "CUDA out of memory. Tried to allocate 2.00 GiB"
@@ -156,7 +156,7 @@ def test_a_cap_on_memory_holds_for_the_probe(study: Study, tmp_path: Path) -> No
     train(tmp_path, study)
     run = study.runs[0]
     assert run.config is not None
-    folder, prober = Workspace(tmp_path).run(run.identity), Prober(torch.device("cpu"), Workspace(tmp_path))
+    folder, prober = Workspace(tmp_path).run(run.run_id), Prober(torch.device("cpu"), Workspace(tmp_path))
     free = prober.measure(run.config, folder)
     assert free.peak_gib is not None
     for share, fits in ((1.5, True), (0.5, False)):
@@ -182,7 +182,7 @@ def test_a_gpu_tells_what_it_allocated(study: Study, tmp_path: Path) -> None:
         pytest.skip("no CUDA device")
     train(tmp_path, study)
     probe_study(Workspace(tmp_path), study, device="cuda")
-    cost = read_cost(Workspace(tmp_path).run(study.runs[0].identity))
+    cost = read_cost(Workspace(tmp_path).run(study.runs[0].run_id))
     assert cost is not None
     assert cost.device == "cuda"
     assert cost.peak_gib is not None

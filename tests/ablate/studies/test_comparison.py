@@ -121,7 +121,7 @@ def test_seeds_are_paired_and_their_noise_stands_apart(study: Study, tmp_path: P
 
 def predictions(root: Path, study: Study, variant: str, seed: int) -> Path:
     (one,) = [one for one in study.runs if (one.variant, one.seed) == (variant, seed)]
-    return Workspace(root).run(one.identity).predictions
+    return Workspace(root).run(one.run_id).predictions
 
 
 def test_a_variant_of_one_seed_among_designs_is_said(study: Study, tmp_path: Path) -> None:

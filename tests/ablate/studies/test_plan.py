@@ -71,8 +71,8 @@ def test_a_generated_config_is_the_run_of_its_identity(base: str, root: Path) ->
         config = load_config(root / run.config_path)
         assert config == run.config
         evaluation = evaluation_identity(config, study.training_data, study.validation_data)
-        assert (run.evaluation, run.identity) == (evaluation, short_id(evaluation))
-    assert len({run.identity for run in study.runs}) == 10
+        assert (run.evaluation, run.run_id) == (evaluation, short_id(evaluation))
+    assert len({run.run_id for run in study.runs}) == 10
 
 
 def test_a_written_study_reads_back_as_it_was(base: str, root: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_written_study_reads_back_as_it_was(base: str, root: Path) -> None:
 def test_a_base_on_the_embedded_data_says_so_and_shares_its_baseline(root: Path) -> None:
     studies = [plan(AXES[name], Request(), Workspace(root)) for name in ("attention", "scale", "schedule", "head")]
     assert all(study.synthetic for study in studies)
-    baselines = {run.identity for study in studies for run in study.runs if run.variant == study.baseline}
+    baselines = {run.run_id for study in studies for run in study.runs if run.variant == study.baseline}
     assert len(baselines) == 1
     assert "" not in baselines
 
@@ -95,7 +95,7 @@ def test_a_base_on_the_embedded_data_says_so_and_shares_its_baseline(root: Path)
 def test_a_dry_run_writes_nothing_and_knows_no_identity(tmp_path: Path) -> None:
     study = plan(AXES["attention"], Request(), Workspace(tmp_path), write=False)
     assert list(tmp_path.iterdir()) == []
-    assert {run.identity for run in study.runs} == {""}
+    assert {run.run_id for run in study.runs} == {""}
     assert all(run.size is not None and run.size.parameters > 100_000 for run in study.runs)
     assert "results" not in run_text(study, study.runs[0])
     assert "results/runs" not in plan_text(study)
