@@ -118,8 +118,7 @@ def launching(runs: int) -> None:
 
 def _engine_seconds(root: Path, run: StudyRun) -> float:
     times = {
-        event["event"]: datetime.fromisoformat(event["time"])
-        for event in Workspace(root).run(run.identity).read_events()
+        event["event"]: datetime.fromisoformat(event["time"]) for event in Workspace(root).run(run.run_id).read_events()
     }
     return (times["predicted"] - times["started"]).total_seconds()
 

@@ -1,6 +1,5 @@
 """The verbs that run a study and follow it: ``launch``, ``list``, ``status``, ``logs``, ``cancel``."""
 
-import logging
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -26,8 +25,6 @@ from analysis.exceptions import BadInput
 if TYPE_CHECKING:
     from ablate.launch.base import LaunchOptions
     from ablate.studies.study import Job, Study
-
-logger = logging.getLogger(__name__)
 
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")]
 FOLLOW_SECONDS = 0.5
@@ -117,8 +114,8 @@ def list_(workspace: InWorkspace = HERE, as_json: AsJson = False, watch: Watch =
     from ablate.studies.study import list_studies
 
     show(
-        lambda: studies_document(workspace, list_studies(workspace, logger.warning)),
-        lambda: studies_screen(workspace, list_studies(workspace, logger.warning)),
+        lambda: studies_document(workspace, list_studies(workspace)),
+        lambda: studies_screen(workspace, list_studies(workspace)),
         as_json,
         watch,
     )
@@ -189,9 +186,7 @@ def cancel(study: StudyName = "", workspace: InWorkspace = HERE, as_json: AsJson
 def _matching(study: "Study", wanted: str) -> "list[Job]":
     """The runs that a word names; all for an empty one."""
     found = [
-        job
-        for job in study.jobs
-        if job.identity and wanted in ("", job.variant, f"{job.variant}:{job.seed}", job.identity)
+        job for job in study.jobs if job.run_id and wanted in ("", job.variant, f"{job.variant}:{job.seed}", job.run_id)
     ]
     if not found:
         names = "; ".join(dict.fromkeys(job.variant for job in study.jobs))

@@ -29,11 +29,11 @@ def newest_predictions(root: Path) -> Inputs | None:
 
     workspace = Workspace(root)
     for study in reversed(list_studies(workspace)):
-        runs = [run for run in study.runs if run.blocked is None and is_finished(workspace.run(run.identity))]
+        runs = [run for run in study.runs if run.blocked is None and is_finished(workspace.run(run.run_id))]
         if runs:
             several = len({run.seed for run in runs}) > 1
             named = [
-                (f"{run.variant}, seed {run.seed}" if several else run.variant, workspace.run(run.identity))
+                (f"{run.variant}, seed {run.seed}" if several else run.variant, workspace.run(run.run_id))
                 for run in runs
             ]
             return [(name, folder.predictions) for name, folder in named], _truth(named[0][1])

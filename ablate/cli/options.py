@@ -4,7 +4,6 @@ A verb takes options that it has in common with others as one value: a dataclass
 options of the verb. The verb's own options stand beside it.
 """
 
-import logging
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
     from ablate.config.schema import RunConfig
     from ablate.studies.study import Study
-
-logger = logging.getLogger(__name__)
 
 WATCH_SECONDS = 2.0
 HERE = Workspace(Path())
@@ -143,7 +140,7 @@ def chosen_study(workspace: Workspace, name: str) -> "Study":
     """
     from ablate.studies.study import newest_study, read_study
 
-    return read_study(workspace, name) if name else newest_study(workspace, logger.warning)
+    return read_study(workspace, name) if name else newest_study(workspace)
 
 
 def whole_numbers(option: str, text: str, example: str) -> list[int]:

@@ -108,7 +108,7 @@ def report(
     images = locate(runs[0].config.data.validation, workspace).images
     built = build_report(
         ground_truth,
-        [(run.variant, read_detections(workspace.run(run.identity).predictions, ground_truth)) for run in runs],
+        [(run.variant, read_detections(workspace.run(run.run_id).predictions, ground_truth)) for run in runs],
         settings,
         title=chosen.title,
         lede=lede,
@@ -132,7 +132,7 @@ def _shown(workspace: Workspace, study: "Study") -> "list[StudyRun]":
     """
     found: dict[str, StudyRun] = {}
     for run in study.runs:
-        if run.blocked is None and is_finished(workspace.run(run.identity)):
+        if run.blocked is None and is_finished(workspace.run(run.run_id)):
             found.setdefault(run.variant, run)
     if not found:
         raise BadInput(

@@ -136,7 +136,7 @@ def plan_study(axis: Axis, options: StudyOptions) -> None:
         python_of(engine)
     if written:
         write_study(workspace, study)
-    elif all(run.identity or run.blocked for run in study.runs):  # else its data is not there, nor is such a study
+    elif all(run.run_id or run.blocked for run in study.runs):  # else its data is not there, nor is such a study
         try:
             check_free(workspace, study)
         except BadInput as error:
@@ -192,7 +192,7 @@ def probe(
     from ablate.studies.benchmark import probe_study
 
     chosen = chosen_study(workspace, study)
-    probe_study(workspace, chosen, device=device, again=again, engine=engine or "", say=logger.info)
+    probe_study(workspace, chosen, device=device, again=again, engine=engine or "")
 
 
 def _axis(name: str) -> Axis:

@@ -58,7 +58,8 @@ def load_config(source: str | Path, changes: Sequence[str] = (), data: Data | No
     """
     tree = _with_base(*_locate(str(source), Path()), seen=())
     if data is not None:
-        tree = _changed(tree, [(f"data.{name}", getattr(data, name)) for name in ("train", "validation")])
+        sets = msgspec.to_builtins(data)
+        tree = _changed(tree, [(f"data.{name}", sets[name]) for name in ("train", "validation")])
     return parse(_changed(tree, map(parse_change, changes)), RunConfig, str(source))
 
 

@@ -73,7 +73,7 @@ def costly_jobs(workspace: Workspace, study: Study, options: LaunchOptions) -> l
     """
     states = (*CAN_START, *(CAN_FAIL if options.retry else ()))
     statuses = zip(study.jobs, read_statuses(workspace, study), strict=True)
-    jobs = list({job.identity: job for job, status in statuses if status.state in states}.values())
+    jobs = list({job.run_id: job for job, status in statuses if status.state in states}.values())
     return [] if study.base == CHEAP and study.synthetic and all(map(_is_cheap, jobs)) else jobs
 
 

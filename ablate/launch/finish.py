@@ -1,15 +1,11 @@
 """What comes after the last run: the cost of every variant, the table, and a word about what is missing."""
 
-import logging
-
 from ablate.launch.base import LaunchOptions, Outcome, SomeFailed, Stopped, waiting_for_first
 from ablate.launch.status import DONE, counts, without_pretrainings
 from ablate.runs.folder import Workspace
 from ablate.shell import shell_command
 from ablate.studies.study import Study
 from analysis.exceptions import BadInput
-
-logger = logging.getLogger(__name__)
 
 
 def finish(workspace: Workspace, study: Study, options: LaunchOptions, outcome: Outcome) -> None:
@@ -54,7 +50,7 @@ def measure_and_show(workspace: Workspace, study: Study, options: LaunchOptions)
 
     try:
         with waiting_for_first(options.device):
-            probe_study(workspace, study, device=options.device, say=logger.info)
+            probe_study(workspace, study, device=options.device)
     except KeyboardInterrupt:
         raise Stopped(
             "stopped by Ctrl-C while measuring what the variants cost; the runs are done, and the same command goes on"

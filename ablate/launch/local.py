@@ -83,7 +83,7 @@ def queue(
         elsewhere: states of runs that are needed and are not of this study; none where they do not exist.
     """
     state = {status.run_id: status.state for status in statuses if status.run_id}
-    unique = {job.identity: job for job in jobs if job.identity}
+    unique = {job.run_id: job for job in jobs if job.run_id}
     unsatisfiable: dict[str, str] = {}
 
     def is_open(run_id: str) -> bool:
@@ -260,7 +260,7 @@ class _Launch:
     def _queue(self, statuses: list[RunStatus]) -> Queue:
         jobs = self._study.jobs
         elsewhere: dict[str, State | None] = {}
-        for need in {need for job in jobs for need in job.needs} - {job.identity for job in jobs}:
+        for need in {need for job in jobs for need in job.needs} - {job.run_id for job in jobs}:
             is_known = self._workspace.job_folder(need).read_status() is not None
             elsewhere[need] = self._reader.read(need).state if is_known else None
         return queue(jobs, statuses, already_started=self._started, again=self._again, elsewhere=elsewhere)
@@ -271,7 +271,7 @@ class _Launch:
         if len(self._devices) - len(taken) < each:
             return
         for job in ready:
-            if self._not_before.get(job.identity, 0.0) > time.monotonic() or job.identity in self._children:
+            if self._not_before.get(job.run_id, 0.0) > time.monotonic() or job.run_id in self._children:
                 continue
             free = free_devices(self._devices, taken)[:each]
             if len(free) < each:
@@ -293,14 +293,14 @@ class _Launch:
         job = WorkerJob(
             root=str(self._workspace.root),
             study=self._study.name,
-            run=run.identity,
-            again=run.identity in self._again,
+            run=run.run_id,
+            again=run.run_id in self._again,
             launcher=this_process(),
             devices=devices,
             options=replace(self._options, device="cpu" if devices == (CPU,) else "cuda"),
             python=_python(run),
         )
-        folder = self._workspace.job_folder(run.identity).path
+        folder = self._workspace.job_folder(run.run_id).path
         try:
             folder.mkdir(parents=True, exist_ok=True)
             log = (folder / LOG).open("ab")
@@ -317,14 +317,14 @@ class _Launch:
             env=package_environment() | visible_devices(devices),
             start_new_session=True,  # Ctrl-C reaches us alone, and we ask the worker politely
         )
-        self._children[run.identity] = _Child(run, devices, process, log)
+        self._children[run.run_id] = _Child(run, devices, process, log)
         self._told_busy = False
 
     def _reap(self) -> bool:
         """Take note of the workers that have ended -> whether there were any."""
         ended = [child for child in self._children.values() if child.process.poll() is not None]
         for child in ended:
-            run_id = child.job.identity
+            run_id = child.job.run_id
             del self._children[run_id]
             child.log.close()
             if child.process.returncode == BUSY:
@@ -337,7 +337,7 @@ class _Launch:
 
     def _check_result(self, child: _Child) -> None:
         """Whether a worker that ended by itself came to a result; for one that could not say why not, say it."""
-        folder, code = self._workspace.job_folder(child.job.identity), child.process.returncode
+        folder, code = self._workspace.job_folder(child.job.run_id), child.process.returncode
         status = folder.read_status() or Status(state="prepared")
         if status.state in DONE:
             return
@@ -355,8 +355,8 @@ class _Launch:
         self._fail(child.job, message)
 
     def _fail(self, job: Job, message: str) -> None:
-        self._started.add(job.identity)
-        self._failures[job.identity] = message
+        self._started.add(job.run_id)
+        self._failures[job.run_id] = message
         logger.info(f"{_label(job)}: {message}")
         if self._options.fail_fast and not self.stop.reason:
             self.stop.ask("--fail-fast")

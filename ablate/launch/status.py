@@ -85,15 +85,15 @@ class StatusReader:
         found: dict[str, RunStatus] = {}
         statuses = []
         for job in self._jobs:
-            if isinstance(job, StudyRun) and not job.identity:
+            if isinstance(job, StudyRun) and not job.run_id:
                 why = job.blocked or "it has no identity"
                 statuses.append(RunStatus(variant=job.variant, seed=job.seed, run_id="", state="blocked", message=why))
                 continue
-            if job.identity not in found:
-                found[job.identity] = self._finished.get(job.identity) or self.read(job.identity)
-            status = found[job.identity]
+            if job.run_id not in found:
+                found[job.run_id] = self._finished.get(job.run_id) or self.read(job.run_id)
+            status = found[job.run_id]
             if status.state == "finished":  # the others may be tried again
-                self._finished[job.identity] = status
+                self._finished[job.run_id] = status
             planned = 0 if status.state == "waiting" else _planned_iterations(job)
             iterations = status.iterations or planned
             statuses.append(msgspec.structs.replace(status, variant=job.variant, seed=job.seed, iterations=iterations))

@@ -244,7 +244,7 @@ class Logs:
         seeds = len({job.seed for job in jobs}) > 1
         names: dict[str, str] = {}
         for job in jobs:
-            names.setdefault(job.identity, f"{job.variant}:{job.seed}" if seeds else job.variant)
+            names.setdefault(job.run_id, f"{job.variant}:{job.seed}" if seeds else job.variant)
         self._named = len(names) > 1
         self._logs = {name: workspace.job_folder(run_id).path / LOG for run_id, name in names.items()}
         self._read = dict.fromkeys(self._logs, 0)

@@ -66,15 +66,15 @@ def _execute(job: WorkerJob) -> None:
         checkpoint_seconds=60 * job.options.checkpoint_minutes,
     )
     if isinstance(run, PretrainingRun):
-        pretrain(run.pretraining, workspace, runtime, keep=run.epochs, name=run.identity, again=job.again)
+        pretrain(run.pretraining, workspace, runtime, keep=run.epochs, name=run.run_id, again=job.again)
     elif run.config is not None:
-        execute(run.config, workspace, runtime, run_id=run.identity, again=job.again)
+        execute(run.config, workspace, runtime, run_id=run.run_id, again=job.again)
 
 
 def _planned(workspace: Workspace, job: WorkerJob) -> Job:
     """What the study says of a run."""
     for run in read_study(workspace, job.study).jobs:
-        if run.identity == job.run:
+        if run.run_id == job.run:
             return run
     raise BadInput(f"study {job.study} has no run {job.run} any more; launch it again")
 

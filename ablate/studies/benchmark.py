@@ -7,95 +7,46 @@ CPU, the bytes kept for the backward pass, because resident memory would not sho
 first ten iterations. Prediction: the first validation images with the trained weights, boxes and masks included,
 loading of files left out; median over them, again and again for a second.
 
-How far apart equal iterations lie is kept: what parts them is something else that ran.
-
-What was measured of a run, in its folder.
-
-The cost of a study: each of its variants measured alone, by the Python that has its engine.
+How far apart equal iterations lie is kept: what parts them is something else that ran. The cost of a run lies in its
+folder; that of a study is that of each of its variants, measured by the Python that has its engine.
 """
 
+import logging
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from functools import cache
 from itertools import chain, cycle
-from typing import TYPE_CHECKING, Literal
+from typing import Any
 
 import msgspec
+import torch
 
 from ablate.config.schema import RunConfig
+from ablate.engines.base import BenchmarkTarget
 from ablate.engines.environment import MissingEngine, package_environment, python_of
-from ablate.runs.folder import SCHEMA, RunFolder, Workspace, now, read_json, write_json
-from ablate.runs.manifest import Hardware
+from ablate.engines.registry import build_benchmark_target
+from ablate.runs.folder import RunFolder, Workspace, now, write_json
+from ablate.runs.manifest import hardware
 from ablate.shell import shell_command
+from ablate.studies.results import COST_FILE, MeasuredCost, read_cost
 from ablate.studies.study import Study, StudyRun
+from ablate.train.checkpoint import load_newest
+from ablate.train.distributed import joined
+from ablate.train.memory import MemoryMeter, OutOfMemoryError, is_out_of_memory
+from ablate.train.optim import build_scaler
+from analysis.coco.ground_truth import read_ground_truth
 from analysis.exceptions import BadInput
 
-if TYPE_CHECKING:
-    import torch
-
-    from ablate.engines.base import BenchmarkTarget
-
-
-FILE = "probe.json"
-
-
-class Cost(msgspec.Struct, frozen=True, kw_only=True):
-    """``probe.json``, in the folder of the run that was measured."""
-
-    device: Literal["cpu", "cuda"]
-    device_name: str
-    threads: int  # that compute, on a CPU
-    hardware: Hardware
-    torch: str
-    precision: str
-    peak_gib: float | None  # none: out of memory
-    seconds_per_iteration: float | None
-    seconds_per_image: float | None  # none: no trained weights, or out of memory
-    spread: float | None = None  # of the iterations: between their quartiles, as a share of the median
-    iterations: int  # measured
-    images: int  # predictions measured
-    message: str = ""
-    measured: str
-    schema: int = SCHEMA
-
-    @property
-    def place(self) -> str:
-        """Where it was measured; costs of two places are not compared."""
-        threads = f", {self.threads} thread{'s' * (self.threads != 1)}" if self.device == "cpu" else ""
-        return f"{self.device_name}{threads}, torch {self.torch}"
-
-
-def read_cost(folder: RunFolder) -> Cost | None:
-    """What was measured of a run; none where nothing was, or where it cannot be read."""
-    try:
-        return read_json(folder.path / FILE, Cost)
-    except BadInput:
-        return None
-
-
-def costs_of(workspace: Workspace, study: Study) -> Iterator[tuple[str, Cost]]:
-    """What was measured of the variants of a study; one each, of any of its seeds."""
-    for variant in study.variants:
-        for run in study.runs:
-            if run.variant == variant and run.identity:
-                cost = read_cost(workspace.run(run.identity))
-                if cost is not None:
-                    yield variant, cost
-                    break
-
+logger = logging.getLogger(__name__)
 
 WARM_UP = 3
 ITERATIONS = 10
 FEWEST = 3
 LEAST = 1.0  # seconds; quick iterations go on until then, so that a burst of something else does not decide the median
 PATIENCE = 60.0  # seconds; after them the fewest iterations are enough
-
-
-def _full(cap_gib: float | Literal["none"]) -> str:
-    return f"the {'device' if cap_gib == 'none' else f'cap of {cap_gib:g} GiB'} is full with one image"
 
 
 class Prober:
@@ -106,135 +57,87 @@ class Prober:
         workspace: above `results/`.
     """
 
-    def __init__(self, device: "torch.device", workspace: Workspace) -> None:
-        import torch
-
-        from ablate.runs.manifest import hardware
-        from analysis import read_ground_truth
-
-        self.device, self.workspace, self.hardware = device, workspace, hardware()
-        gpu = device.type == "cuda"
-        self.name = torch.cuda.get_device_name(device) if gpu else self.hardware.processor
-        self.threads = torch.get_num_threads()
-        self.version = str(torch.__version__)
+    def __init__(self, device: torch.device, workspace: Workspace) -> None:
+        self.device, self.workspace = device, workspace
+        machine, gpu = hardware(), device.type == "cuda"
         self._read = cache(read_ground_truth)
+        self._here = MeasuredCost(
+            device="cuda" if gpu else "cpu",
+            device_name=torch.cuda.get_device_name(device) if gpu else machine.processor,
+            threads=torch.get_num_threads(),
+            hardware=machine,
+            torch=str(torch.__version__),
+            precision="",
+            measured="",
+        )
+        self.place = self._here.place
 
-    @property
-    def place(self) -> str:
-        """As `Cost.place`."""
-        return self._cost("fp32", None, None, None, 0, 0).place
-
-    def measure(self, config: RunConfig, folder: RunFolder) -> Cost:
+    def measure(self, config: RunConfig, folder: RunFolder) -> MeasuredCost:
         """The cost of a run; its weights are those of its newest checkpoint, where there is one."""
-        import torch
-
-        from ablate.engines.registry import build_benchmark_target
-        from ablate.train.memory import OutOfMemoryError, is_out_of_memory
-
-        assert config.train.precision != "auto"
-        peak = seconds = per_image = spread = None
-        iterations = images = 0
-        message = ""
         torch.manual_seed(0)
+        cost: dict[str, Any] = {}
         try:
-            benchmark_target = build_benchmark_target(config, self.workspace, self.device, self._read)
-            trained = self._load(benchmark_target, folder)
-            times, peak = self._train(benchmark_target, config)
-            iterations, seconds, spread = len(times), statistics.median(times), _spread(times)
+            target = build_benchmark_target(config, self.workspace, self.device, self._read)
+            trained = self._load(target, folder)
+            times, peak = self._train(target, config)
+            low, middle, high = statistics.quantiles(times, n=4)
+            cost = {
+                "iterations": len(times),
+                "peak_gib": peak,
+                "seconds_per_iteration": statistics.median(times),
+                "spread": (high - low) / middle,
+            }
             if trained:
-                self._load(benchmark_target, folder)  # the iterations above moved the weights
-                spent = self._predict(benchmark_target)
-                images, per_image = len(spent), statistics.median(spent)
+                self._load(target, folder)  # the iterations above moved the weights
+                target.module.eval()
+                spent = self._timed(target.predict, range(target.images))
+                cost |= {"images": len(spent), "seconds_per_image": statistics.median(spent)}
         except (OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            peak = seconds = per_image = spread = None
-            message = str(error).splitlines()[0] if str(error) else _full(config.train.memory_cap_gib)
+            cap = config.train.memory_cap_gib
+            full = f"the {'device' if cap == 'none' else f'cap of {cap:g} GiB'} is full with one image"
+            cost = {"iterations": cost.get("iterations", 0), "message": next(iter(str(error).splitlines()), full)}
         finally:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-        return self._cost(config.train.precision, peak, seconds, per_image, iterations, images, message, spread)
+        return msgspec.structs.replace(self._here, precision=config.train.precision, measured=now(), **cost)
 
-    def _cost(
-        self,
-        precision: str,
-        peak: float | None,
-        seconds: float | None,
-        per_image: float | None,
-        iterations: int,
-        images: int,
-        message: str = "",
-        spread: float | None = None,
-    ) -> Cost:
-        return Cost(
-            device="cuda" if self.device.type == "cuda" else "cpu",
-            device_name=self.name,
-            threads=self.threads,
-            hardware=self.hardware,
-            torch=self.version,
-            precision=precision,
-            peak_gib=peak,
-            seconds_per_iteration=seconds,
-            seconds_per_image=per_image,
-            spread=spread,
-            iterations=iterations,
-            images=images,
-            message=message,
-            measured=now(),
-        )
-
-    def _load(self, benchmark_target: "BenchmarkTarget", folder: RunFolder) -> bool:
-        from ablate.train.checkpoint import load_newest
-
+    def _load(self, target: BenchmarkTarget, folder: RunFolder) -> bool:
         try:
             state, _ = load_newest(folder)
         except BadInput:
             return False
         if state is not None:
-            benchmark_target.load(state["model"])
+            target.load(state["model"])
         return state is not None
 
-    def _train(self, benchmark_target: "BenchmarkTarget", config: RunConfig) -> tuple[list[float], float]:
+    def _train(self, target: BenchmarkTarget, config: RunConfig) -> tuple[list[float], float]:
         """Seconds of each iteration, and the peak in GiB."""
-        import torch
-
-        from ablate.train.memory import MemoryMeter
-        from ablate.train.optim import build_scaler
-
         assert config.train.precision != "auto"
-        optimizer = benchmark_target.optimizer()
+        optimizer = target.optimizer()
         for group in optimizer.param_groups:
             group["lr"] = 0.0  # the same arithmetic, and no other number of proposals in the next iteration
         scaler = build_scaler(config.train.precision, self.device)
-        benchmark_target.module.train()
+        target.module.train()
         cap = config.train.memory_cap_gib  # a run that answers for a smaller device is measured as there
-        meter = MemoryMeter(benchmark_target.module, self.device, None if cap == "none" else cap)
-
-        peak, steps = 0.0, 0
+        meter = MemoryMeter(target.module, self.device, None if cap == "none" else cap)
+        peaks: list[float] = []
 
         def step(_: int) -> None:
-            nonlocal peak, steps
             with meter.watching():
-                losses = benchmark_target.losses()
+                losses = target.losses()
                 scaler.scale(torch.stack(list(losses.values())).sum()).backward()  # type: ignore[no-untyped-call]
             scaler.step(optimizer)
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
-            steps += 1
-            if steps <= WARM_UP + ITERATIONS:  # of as many on a quick machine as on a slow one
-                peak = meter.peak_gib
+            peaks.append(meter.peak_gib)
 
-        return self._timed(step, range(ITERATIONS)), peak
-
-    def _predict(self, benchmark_target: "BenchmarkTarget") -> list[float]:
-        """Seconds of each image."""
-        benchmark_target.module.eval()
-        return self._timed(benchmark_target.predict, range(benchmark_target.images))
+        times = self._timed(step, range(ITERATIONS))
+        return times, peaks[: WARM_UP + ITERATIONS][-1]  # of as many on a quick machine as on a slow one
 
     def _timed(self, act: Callable[[int], None], places: range) -> list[float]:
         """Seconds of each act: at all places, again and again until the least time is over, once if they are slow."""
-        import torch
-
         times: list[float] = []
         began = time.perf_counter()
         for place in chain([places[0]] * WARM_UP, cycle(places)):
@@ -250,15 +153,6 @@ class Prober:
         return times[WARM_UP:]
 
 
-def _spread(times: list[float]) -> float:
-    low, middle, high = statistics.quantiles(times, n=4)
-    return (high - low) / middle
-
-
-def _ignore(_: str) -> None:
-    """Say nothing."""
-
-
 def probe_study(
     workspace: Workspace,
     study: Study,
@@ -266,12 +160,11 @@ def probe_study(
     device: str = "auto",
     again: bool = False,
     engine: str = "",
-    say: Callable[[str], None] = _ignore,
 ) -> None:
     """Measure every variant that has a run folder, one after another, under one of its seeds.
 
     What was measured on this machine before is left as it is, unless ``again``. Engines that live in another
-    environment are measured there, by a process of its own; what cannot be measured is said.
+    environment are measured there, by a process of its own; each variant, and what cannot be measured, is logged.
 
     Args:
         workspace: above `results/`.
@@ -279,58 +172,44 @@ def probe_study(
         device: auto, cpu or cuda.
         again: also what was measured on this machine.
         engine: measure its runs alone, here.
-        say: takes a line for each variant.
 
     Raises:
         BadInput: no run of the study was started yet.
     """
-    from ablate.train.distributed import joined
-
-    started = [(variant, run) for variant in study.variants if (run := _measured_run(workspace, study, variant))]
-    if not started:
+    begun = [(run, run.config) for variant in study.variants for run in _measured_run(workspace, study, variant)]
+    if not begun:
         raise BadInput(
             f"no run of study {study.name!r} was started yet; "
             f"run it: {shell_command('ablate', 'launch', root=workspace.root, study=study.name)}"
         )
-    here = [(variant, run) for variant, run in started if engine in ("", run.config.engine if run.config else "")]
-    if not engine:
-        elsewhere = _elsewhere(dict.fromkeys(run.config.engine for _, run in started if run.config is not None), say)
-        here = [(variant, run) for variant, run in here if run.config is None or run.config.engine not in elsewhere]
-        for name, python in elsewhere.items():
-            if python:
-                _probe_there(python, name, workspace, study, device, again, say)
+    engines = dict.fromkeys(config.engine for _, config in begun if config is not None)
+    pythons = {engine: sys.executable} if engine else {name: _python(name) for name in engines}
+    for name, python in pythons.items():
+        if python not in ("", sys.executable):
+            _probe_there(python, name, workspace, study, device, again)
+    here = [(run, config) for run, config in begun if config and pythons.get(config.engine) == sys.executable]
     if not here:
         return
     with joined(device) as processes:
         prober = Prober(processes.device, workspace)
-        for variant, run in here:
-            folder = workspace.run(run.identity)
-            old = read_cost(folder)
-            if old is not None and not again and old.place == prober.place and not _is_out_of_date(old, folder):
-                continue
-            assert run.config is not None
-            cost = prober.measure(run.config, folder)
-            write_json(folder.path / FILE, cost)
-            say(f"measured {variant}: {_words(cost)}")
+        for run, config in here:
+            folder = workspace.run(run.run_id)
+            if again or not _is_up_to_date(read_cost(folder), folder, prober.place):
+                cost = prober.measure(config, folder)
+                write_json(folder.path / COST_FILE, cost)
+                logger.info("measured %s: %s", run.variant, _words(cost))
 
 
-def _elsewhere(engines: Iterable[str], say: Callable[[str], None]) -> dict[str, str]:
-    """Engines that do not run in this interpreter, and the one in which they do; empty where none does."""
-    found = {}
-    for engine in engines:
-        try:
-            python = python_of(engine)
-        except MissingEngine as missing:
-            say(f"not measured: {missing}")
-            python = ""
-        if python != sys.executable:
-            found[engine] = python
-    return found
+def _python(engine: str) -> str:
+    """The interpreter in which an engine runs; empty where none does."""
+    try:
+        return python_of(engine)
+    except MissingEngine as missing:
+        logger.info("not measured: %s", missing)
+        return ""
 
 
-def _probe_there(
-    python: str, engine: str, workspace: Workspace, study: Study, device: str, again: bool, say: Callable[[str], None]
-) -> None:
+def _probe_there(python: str, engine: str, workspace: Workspace, study: Study, device: str, again: bool) -> None:
     words = [python, "-m", "cli", "ablate", "probe", "--engine", engine, "--root", str(workspace.root.absolute())]
     words += ["--device", device, *(["--again"] if again else []), "--", study.name]
     with subprocess.Popen(
@@ -339,26 +218,27 @@ def _probe_there(
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith(("measured ", "error: ")):
-                say(line.rstrip())
+                logger.info("%s", line.rstrip())
     if process.returncode:
-        say(f"not measured: the runs of engine {engine} (exit code {process.returncode} of {python})")
+        logger.info("not measured: the runs of engine %s (exit code %s of %s)", engine, process.returncode, python)
 
 
-def _measured_run(workspace: Workspace, study: Study, variant: str) -> StudyRun | None:
-    """The run that stands for a variant: its first finished one, else its first one."""
-    runs = [run for run in study.runs if run.variant == variant and run.blocked is None and run.identity]
-    folders = [(run, workspace.run(run.identity)) for run in runs]
-    begun = [(run, folder) for run, folder in folders if folder.path.is_dir()]
-    finished = [run for run, folder in begun if folder.predictions.exists()]
-    return next(iter([*finished, *(run for run, _ in begun)]), None)
+def _measured_run(workspace: Workspace, study: Study, variant: str) -> list[StudyRun]:
+    """The run that stands for a variant: its first finished one, else its first one; none where none was started."""
+    runs = [run for run in study.runs_of(variant) if run.config is not None and run.run_id]
+    begun = [run for run in runs if workspace.run(run.run_id).path.is_dir()]
+    finished = [run for run in begun if workspace.run(run.run_id).predictions.exists()]
+    return [*finished, *begun][:1]
 
 
-def _is_out_of_date(cost: Cost, folder: RunFolder) -> bool:
-    """Whether there are weights to predict with now that were not there then."""
-    return cost.seconds_per_image is None and not cost.message and folder.predictions.exists()
+def _is_up_to_date(cost: MeasuredCost | None, folder: RunFolder, place: str) -> bool:
+    """Whether a cost was measured in this place, with the weights to predict with that are there now."""
+    if cost is None or cost.place != place:
+        return False
+    return cost.seconds_per_image is not None or bool(cost.message) or not folder.predictions.exists()
 
 
-def _words(cost: Cost) -> str:
+def _words(cost: MeasuredCost) -> str:
     if cost.peak_gib is None:
         return f"out of memory ({cost.message})"
     image = "" if cost.seconds_per_image is None else f", {cost.seconds_per_image:.4f} s an image"

@@ -1,25 +1,27 @@
 """From an axis, a base config and seeds to a study: every run resolved, checked, sized and named by its identity.
 
-What is asked of a plan and would not mean what it seems to: refused before anything is made of it.
-
-The data of a study: what names its runs, and how large a detector for it is.
+A plan is a value: nothing is written for it but the embedded data set, where that is missing and its digest has to
+name the runs. What a person asks for and what would not mean what it seems to is refused before anything is made.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import product
+from functools import cache
+from itertools import combinations, product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from ablate.axes.base import Axis, AxisOptions, Variant, is_within
+from ablate.config.identity import evaluation_identity, training_identity
 from ablate.config.schema import Coco, Folder, Model, Pretrain, RunConfig, Shapes, epoch_of, pretraining_of
-from ablate.config.yaml import anchor_weights, load_config, parse_yaml, preset_names, scalar, with_changes
+from ablate.config.yaml import anchor_weights, load_config, parse_change, preset_names, scalar, with_changes
+from ablate.data.sources import data_from, locate, shapes_folder
 from ablate.runs.folder import Workspace, now, pretraining_name
 from ablate.studies.study import (
     CAREFUL,
+    DetectorSize,
     PretrainingRun,
-    Size,
     Study,
     StudyRun,
     configs_folder,
@@ -28,136 +30,11 @@ from ablate.studies.study import (
     nested,
     slug,
 )
+from analysis.coco.ground_truth import GroundTruth, read_ground_truth
 from analysis.exceptions import BadInput
-
-if TYPE_CHECKING:
-    from analysis import GroundTruth
-
-
-def check_name(name: str) -> None:
-    """A study's name is one printable line.
-
-    Raises:
-        BadInput: it is not.
-    """
-    if not name.strip():
-        raise BadInput(f"--name {name!r}: is empty; give the study a name that can be read")
-    if not name.isprintable():
-        raise BadInput(f"--name {name!r}: must be one line of printable characters")
-
-
-def check_seeds(variants: Sequence[Variant]) -> None:
-    """The seed is no factor: all variants run under the same ones.
-
-    Raises:
-        BadInput: a variant sets it, and the seeds of the study would take its place.
-    """
-    if any("seed" in variant.changes for variant in variants):
-        raise BadInput("the seed is no factor of a study: give --seeds 0,1,..., and every variant runs under each")
-
-
-def check_settings(
-    settings: Mapping[str, Any], base: RunConfig, variants_on: Callable[[RunConfig], Sequence[Variant]], axis: str
-) -> None:
-    """What a person sets for all runs reaches them.
-
-    Args:
-        settings: dotted keys, already in the base.
-        base: of the study.
-        variants_on: the variants on a base.
-        axis: its name, for the refusal.
-
-    Raises:
-        BadInput: every variant sets a key itself, so that the study is the same with and without the person's value.
-    """
-    made = _changed(base, variants_on)
-    for key, value in settings.items():
-        own = [variant.changes.get(key) for variant in variants_on(base)]
-        if None in own:
-            continue
-        others = [one for one in own if one != value]
-        if others and all(_changed(with_changes(base, {key: other}), variants_on) == made for other in others):
-            raise BadInput(
-                f"--set {key}={scalar(value)} changes nothing: every variant of axis {axis} sets that itself; "
-                "leave it out"
-            )
-
-
-def _changed(base: RunConfig, variants_on: Callable[[RunConfig], Sequence[Variant]]) -> list[RunConfig | str]:
-    made: list[RunConfig | str] = []
-    for variant in variants_on(base):
-        try:
-            made.append(with_changes(base, dict(variant.changes)))
-        except BadInput as error:
-            made.append(str(error))
-    return made
-
 
 PROPOSALS, DETECTIONS = 1000, 20  # of the cost count, as in `describe`
 CLASSES_OF_SHAPES = 6
-
-
-class StudyData:
-    """The data of a study: its digests, its classes, and what a detector for them comes to."""
-
-    def __init__(self, base: RunConfig, workspace: Workspace, write: bool) -> None:
-        self.workspace, self.write = workspace, write
-        self._truths: dict[Shapes | Coco, GroundTruth | None] = {}
-        self._sizes: dict[bytes, Size] = {}
-        self._weights: dict[bytes, str] = {}
-        self.digests = self._digests(base)
-        first = self._truths[base.data.train]
-        self.classes = CLASSES_OF_SHAPES if first is None else len(first.category_id)
-
-    def identities(self, config: RunConfig) -> tuple[str, str]:
-        """Training and evaluation; empty where the data is not there yet."""
-        from ablate.config.identity import evaluation_identity, training_identity
-
-        first, second = self._digests(config)
-        if not (first and second):
-            return "", ""
-        weights = self.weights(config)
-        if config.init.pretraining != "none" and not weights:
-            return "", ""
-        return training_identity(config, first, weights), evaluation_identity(config, first, second, weights)
-
-    def weights(self, config: RunConfig) -> str:
-        """What the initial weights are in the identity; empty for random ones, and where their images are not there."""
-        from ablate.detector.init_weights import initial_digest
-
-        key = msgspec.json.encode([config.init, config.model])
-        if key not in self._weights:
-            self._weights[key] = initial_digest(config, self.workspace, write=self.write)
-        return self._weights[key]
-
-    def _digests(self, config: RunConfig) -> tuple[str, str]:
-        return self._digest(config.data.train), self._digest(config.data.validation)
-
-    def _digest(self, source: Shapes | Coco) -> str:
-        from ablate.data.sources import locate, shapes_folder
-        from analysis import read_ground_truth
-
-        if source not in self._truths:
-            there = isinstance(source, Coco) or self.write or shapes_folder(self.workspace).exists()
-            self._truths[source] = read_ground_truth(locate(source, self.workspace).annotations) if there else None
-        truth = self._truths[source]
-        return "" if truth is None else truth.digest
-
-    def size(self, model: Model) -> Size:
-        """Of a detector; counted without memory."""
-        key = msgspec.json.encode(model)
-        if key not in self._sizes:
-            import torch
-
-            from ablate.detector.flops import detector_costs, total
-            from ablate.detector.mask_rcnn import build_detector
-
-            with torch.device("meta"):
-                detector = build_detector(model, self.classes)
-            costs = detector_costs(detector, model.backbone.image_size, proposals=PROPOSALS, detections=DETECTIONS)
-            whole = total(costs.values())
-            self._sizes[key] = Size(whole.parameters, whole.macs, whole.activations)
-        return self._sizes[key]
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,6 +48,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     only: Sequence[str] = ()
     weights: Mapping[str, str] = {}
     device: str = "auto"
+
+
+class _Level(Variant, frozen=True, kw_only=True):
+    """A variant that knows its place on each axis, and once it is resolved its config."""
+
+    levels: tuple[str, ...]
+    config: RunConfig | None = None  # none: not resolved yet, or blocked
 
 
 def plan(
@@ -188,201 +72,164 @@ def plan(
     Raises:
         BadInput: something asked for does not exist or does not fit, or nothing of it can run.
     """
-    settings, base = _settings(request), load_config(request.base)
-    asked = dict(settings)
-    takes_weights = axis.takes_weights or (crossed is not None and crossed.takes_weights)
-    if request.weights and not takes_weights:
-        settings = {**_held(request.weights, base, axis), **settings}
-    base = with_changes(base, settings)
-    settings |= _resolved_precision(base, request.device)
-    settings |= _located(base)
-    base = with_changes(base, settings)
-    options = AxisOptions(weights=request.weights if takes_weights else {})
-    variants = _variants(axis, crossed, base, options)
-    check_seeds(variants)
-    if axis.baseline and (crossed is None or crossed.baseline):  # else the base decides which variant is the baseline
-        check_settings(asked, base, lambda other: _variants(axis, crossed, other, options), axis.name)
-    allowed_keys = axis.allowed_keys | (crossed.allowed_keys if crossed else frozenset())
-    configs = {variant.name: _config(variant, base) for variant in variants}
-    baseline = _baseline(axis, crossed, variants, configs, base)
-    chosen = _chosen(variants, request.only, baseline)
-    known = {name: config for name, config in configs.items() if isinstance(config, RunConfig)}
+    axes = (axis,) if crossed is None else (axis, crossed)
+    base, settings = _base(axes, request)
+    variants = _resolved_variants(axes, request, base)
+    baseline = _baseline(axes, variants, base)
+    chosen = _chosen(variants, request.only, baseline.name)
     data = StudyData(base, workspace, write)
-    parts = [axis.name, *([crossed.name] if crossed else []), _base_name(request.base)]
-    name = request.name or "-".join([*parts, *([base.engine] if base.engine != "vision" else [])])
-    check_name(name)
-    runs: list[StudyRun] = []
-    pretrainings = _Pretrainings()
+    name = request.name or _default_name(axes, request.base, base)
+    _check_name(name)
+    allowed_keys = frozenset[str]().union(*(one.allowed_keys for one in axes))
+    seeds = tuple(request.seeds) or (base.seed,)
     folder, files = configs_folder(workspace, name).relative_to(workspace.root), _file_names(variants)
-    sizes = {v.name: data.size(known[v.name].model) for v in chosen if v.name in known}
-    for variant in chosen:
-        for seed in request.seeds or (base.seed,):
-            config = known.get(variant.name)
-            one = None if config is None else with_changes(config, {"seed": seed})
-            training, evaluation = ("", "") if one is None else data.identities(one)
-            first = () if one is None or not evaluation else pretrainings.needed(variant.name, one, data.weights(one))
-            runs.append(
-                StudyRun(
-                    variant=variant.name,
-                    seed=seed,
-                    changes=dict(variant.changes),
-                    config_path=(folder / f"{files[variant.name]}-seed{seed}.yaml").as_posix(),
-                    config=one,
-                    training=training,
-                    evaluation=evaluation,
-                    needs=(*variant.needs, *first),
-                    blocked=None if one is not None else variant.blocked or str(configs[variant.name]),
-                    note=_note(variant, config),
-                    uncontrolled=() if config is None else changed_outside_axis(known[baseline], config, allowed_keys),
-                    levels=variant.levels,
-                    number=variant.number,
-                    size=sizes.get(variant.name),
-                )
+    sizes = {variant.name: data.size(variant.config.model) for variant in chosen if variant.config is not None}
+    runs: list[StudyRun] = []
+    for variant, seed in product(chosen, seeds):
+        config, training, evaluation = None, "", ""
+        needs, confounders = variant.needs, tuple[str, ...]()
+        if variant.config is not None and baseline.config is not None:
+            config = with_changes(variant.config, {"seed": seed})
+            training, evaluation = data.identities(config)
+            confounders = changed_outside_axis(baseline.config, config, allowed_keys)
+            if evaluation and config.init.pretraining != "none":
+                needs += (pretraining_name(data.weights(config)),)
+        runs.append(
+            StudyRun(
+                variant=variant.name,
+                seed=seed,
+                changes=dict(variant.changes),
+                config_path=(folder / f"{files[variant.name]}-seed{seed}.yaml").as_posix(),
+                config=config,
+                training=training,
+                evaluation=evaluation,
+                needs=needs,
+                blocked=variant.blocked,
+                note=variant.note,
+                confounders=confounders,
+                levels=variant.levels,
+                number=variant.number,
+                size=sizes.get(variant.name),
             )
-    sources = dict.fromkeys([axis.source, *([crossed.source] if crossed else [])])
+        )
+    is_preset = request.base in preset_names() and not Path(request.base).is_file()
+    first, *others = (one.title for one in axes)
     return Study(
         name=name,
         axis=axis.name,
-        title=axis.title + (f", and {crossed.title[0].lower()}{crossed.title[1:]}" if crossed else ""),
-        source="; ".join(sources),
+        title=first + "".join(f", and {title[0].lower()}{title[1:]}" for title in others),
+        source="; ".join(dict.fromkeys(one.source for one in axes)),
         allowed_keys=tuple(sorted(allowed_keys)),
-        baseline=baseline,
-        base=_base_address(request.base),
+        baseline=baseline.name,
+        base=request.base if is_preset else _absolute(request.base),
         settings=settings,
-        seeds=tuple(request.seeds) or (base.seed,),
+        seeds=seeds,
         synthetic=isinstance(base.data.train, Shapes) or isinstance(base.data.validation, Shapes),
         training_data=data.digests[0],
         validation_data=data.digests[1],
         product=crossed.name if crossed else None,
-        unit=axis.unit or (crossed.unit if crossed else ""),
+        unit=next((one.unit for one in axes if one.unit), ""),
         runs=tuple(runs),
-        pretrainings=pretrainings.runs,
+        pretrainings=_pretrainings(runs, data),
         planned=now(),
     )
 
 
 def changed_outside_axis(baseline: RunConfig, config: RunConfig, allowed_keys: frozenset[str]) -> tuple[str, ...]:
-    """The keys in which two configs differ although the axis does not touch them; the seed may."""
+    """The keys in which two configs differ although the axis may not change them; the seed may differ."""
     first, second = leaves(msgspec.to_builtins(baseline)), leaves(msgspec.to_builtins(config))
     differing = (key for key in dict.fromkeys([*first, *second]) if first.get(key) != second.get(key))
     return tuple(key for key in differing if key != "seed" and not is_within(key, allowed_keys))
 
 
-class _Level(Variant, frozen=True, kw_only=True):
-    """A variant that knows its place on each axis."""
+class StudyData:
+    """The data of a study: its digests, its classes, and how large a detector for them is.
 
-    levels: tuple[str, ...]
+    Args:
+        base: the study's.
+        workspace: above `results/`, where the embedded data lies.
+        write: make the embedded data where it is missing; without it and the data, digests are empty.
+    """
 
+    def __init__(self, base: RunConfig, workspace: Workspace, write: bool) -> None:
+        self.workspace, self.write = workspace, write
+        self._read = cache(self._ground_truth)
+        self.size = cache(self._size)
+        self._weights: dict[object, str] = {}
+        self.digests = self._digests(base)
+        first = self._read(base.data.train)
+        self.classes = CLASSES_OF_SHAPES if first is None else len(first.category_id)
 
-def _variants(axis: Axis, crossed: Axis | None, base: RunConfig, options: AxisOptions) -> list[_Level]:
-    def level(variant: Variant, *names: str) -> _Level:
-        changes = dict(variant.changes)
-        anchor_weights(changes, Path().absolute())
-        return _Level(**{**msgspec.structs.asdict(variant), "levels": names, "changes": changes})
+    def identities(self, config: RunConfig) -> tuple[str, str]:
+        """Training and evaluation; empty where the data is not there yet."""
+        first, second = self._digests(config)
+        weights = self.weights(config) if first and second else ""
+        if not (first and second) or (config.init.pretraining != "none" and not weights):
+            return "", ""
+        return training_identity(config, first, weights), evaluation_identity(config, first, second, weights)
 
-    first = axis.variants(base, options)
-    if crossed is None:
-        return [level(variant, variant.name) for variant in first]
-    if crossed.name == axis.name:
-        raise BadInput(f"--product {crossed.name} is the axis itself; choose another one")
-    made = []
-    for one, other in product(first, crossed.variants(base, options)):
-        for key in one.changes:
-            clash = next((key for theirs in other.changes if is_within(key, frozenset({theirs}))), None) or next(
-                (theirs for theirs in other.changes if is_within(theirs, frozenset({key}))), None
-            )
-            if clash:
-                raise BadInput(f"axes {axis.name} and {crossed.name} both change {clash}, so they cannot be crossed")
-        joined = Variant(
-            name=f"{one.name} x {other.name}",
-            changes={**one.changes, **other.changes},
-            note="; ".join(note for note in (one.note, other.note) if note),
-            needs=(*one.needs, *other.needs),
-            blocked=one.blocked or other.blocked,
-            number=one.number if axis.unit else other.number,
-        )
-        made.append(level(joined, one.name, other.name))
-    return made
+    def weights(self, config: RunConfig) -> str:
+        """What the initial weights are in the identity; empty for random ones, and where their images are not there."""
+        from ablate.detector.init_weights import initial_digest
 
+        key = (config.init, config.model)
+        if key not in self._weights:
+            self._weights[key] = initial_digest(config, self.workspace, write=self.write)
+        return self._weights[key]
 
-def _config(variant: Variant, base: RunConfig) -> RunConfig | str:
-    """The config of a variant, or why there is none."""
-    if variant.blocked is not None:
-        return variant.blocked
-    try:
-        config = with_changes(base, dict(variant.changes))
-    except BadInput as error:
-        return str(error).removeprefix("the changed config: ")
-    if config.init.weights == "none" or variant.needs:  # what it needs will write them
-        return config
-    from ablate.weights.convert import check_weights
+    def _digests(self, config: RunConfig) -> tuple[str, str]:
+        first, second = self._read(config.data.train), self._read(config.data.validation)
+        return ("" if first is None else first.digest), ("" if second is None else second.digest)
 
-    try:
-        check_weights(config)
-    except BadInput as error:
-        if variant.changes.get("init.weights") == config.init.weights:
-            raise  # named for this very variant
-        return str(error)
-    return config
+    def _ground_truth(self, source: Shapes | Coco) -> GroundTruth | None:
+        if isinstance(source, Shapes) and not self.write and not shapes_folder(self.workspace).exists():
+            return None
+        return read_ground_truth(locate(source, self.workspace).annotations)
 
+    def _size(self, model: Model) -> DetectorSize:
+        """Of a detector; counted without memory."""
+        import torch
 
-def _note(variant: Variant, config: RunConfig | None) -> str:
-    """What a reader should know of a variant and of the weights that it starts from."""
-    if config is None or config.init.weights == "none" or variant.needs:
-        return variant.note
-    from ablate.weights.convert import cautions
-    from ablate.weights.source import read_facts
+        from ablate.detector.flops import detector_costs, total
+        from ablate.detector.mask_rcnn import build_detector
 
-    careful = [f"{CAREFUL}{one}" for one in cautions(read_facts(config.init.weights), config.model)]
-    return "; ".join(note for note in (variant.note, *careful) if note)
+        with torch.device("meta"):
+            detector = build_detector(model, self.classes)
+        costs = detector_costs(detector, model.backbone.image_size, proposals=PROPOSALS, detections=DETECTIONS)
+        whole = total(costs.values())
+        return DetectorSize(whole.parameters, whole.macs, whole.activations)
 
 
-def _baseline(
-    axis: Axis,
-    crossed: Axis | None,
-    variants: Sequence[_Level],
-    configs: Mapping[str, RunConfig | str],
-    base: RunConfig,
-) -> str:
-    """The variant to compare with: the axes' own, else the one that is the base, else the first that can run."""
-    runnable = [variant for variant in variants if isinstance(configs[variant.name], RunConfig)]
-    if not runnable:
-        reasons: dict[str, list[str]] = {}
-        for variant in variants:
-            reasons.setdefault(str(configs[variant.name]), []).append(variant.name)
-        told = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
-        raise BadInput(f"axis {axis.name}: no variant can run ({next(iter(reasons)) if len(reasons) == 1 else told})")
-    wanted = [axis.baseline, *([crossed.baseline] if crossed else [])]
-
-    def fitness(variant: _Level) -> tuple[bool, bool]:
-        named = all(name in (None, level) for name, level in zip(wanted, variant.levels, strict=True))
-        return named, configs[variant.name] == base
-
-    # max takes the first of equals; what an axis names counts before what equals the base
-    return max(runnable, key=fitness).name
-
-
-def _chosen(variants: Sequence[_Level], only: Sequence[str], baseline: str) -> list[_Level]:
-    names = [variant.name for variant in variants]
-    for name in only:
-        if name not in names and not any(name in variant.levels for variant in variants):
-            raise BadInput(f"--only {name}: no such variant; there are: {'; '.join(names)}")
-    return [v for v in variants if not only or v.name == baseline or v.name in only or set(v.levels) & set(only)]
+def _base(axes: Sequence[Axis], request: Request) -> tuple[RunConfig, dict[str, Any]]:
+    """The config on which all variants are made, and the dotted keys that make it of the request's base."""
+    settings, base = _settings(request), load_config(request.base)
+    if request.weights and not any(one.takes_weights for one in axes):
+        settings = {**_weights_for_all(request.weights, base, axes[0]), **settings}
+    base = with_changes(base, settings)
+    settings |= _resolved_precision(base, request.device) | _absolute_paths(base)
+    return with_changes(base, settings), settings
 
 
 def _settings(request: Request) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
-    for change in request.settings:
-        key, sign, text = (part.strip() for part in change.partition("="))
-        if not key or not sign:
-            raise BadInput(f"'{change}' is no change: write key=value, for example train.lr=8e-5")
-        settings[key] = parse_yaml(text, f"the value of {key}")
+    settings = dict(map(parse_change, request.settings))
     if request.data:
-        from ablate.data.sources import data_from
-
         data = data_from(request.data)
         settings["data"] = {name: msgspec.to_builtins(getattr(data, name)) for name in ("train", "validation")}
     return leaves(nested(settings))
+
+
+def _weights_for_all(weights: Mapping[str, str], base: RunConfig, axis: Axis) -> dict[str, Any]:
+    """What all variants start from, where the axis studies something else; what the person set is put on top."""
+    from ablate.axes.init import check_options
+    from ablate.weights.settings import KINDS, init_settings
+
+    check_options(AxisOptions(weights=weights), KINDS)
+    if len(weights) > 1:
+        raise BadInput(
+            f"axis {axis.name} holds one initialisation for all: give one --weights, not {', '.join(weights)}"
+        )
+    ((kind, file),) = weights.items()
+    return init_settings(kind, base, file)
 
 
 def _resolved_precision(base: RunConfig, device: str) -> dict[str, Any]:
@@ -397,43 +244,184 @@ def _resolved_precision(base: RunConfig, device: str) -> dict[str, Any]:
     return {key: resolve("auto", device_of(device)) for key, precision in wanted.items() if precision == "auto"}
 
 
-def _located(base: RunConfig) -> dict[str, Any]:
+def _absolute_paths(base: RunConfig) -> dict[str, Any]:
     """Absolute paths of the data and the weights, since a study's files lie elsewhere."""
     found: dict[str, Any] = {}
-    for name in ("train", "validation"):
-        source = getattr(base.data, name)
+    for name, source in (("train", base.data.train), ("validation", base.data.validation)):
         if isinstance(source, Coco):
-            found[f"data.{name}.type"] = "coco"
-            for key in ("annotations", "images"):
-                found[f"data.{name}.{key}"] = str(Path(getattr(source, key)).expanduser().absolute())
+            found |= {
+                f"data.{name}.type": "coco",
+                f"data.{name}.annotations": _absolute(source.annotations),
+                f"data.{name}.images": _absolute(source.images),
+            }
     if base.init.weights != "none":
-        found["init.weights"] = str(Path(base.init.weights).expanduser().absolute())
+        found["init.weights"] = _absolute(base.init.weights)
     recipe = base.init.pretraining
     if isinstance(recipe, Pretrain) and isinstance(recipe.images, Folder):
-        found["init.pretraining.images.type"] = "folder"
-        found["init.pretraining.images.path"] = str(Path(recipe.images.path).expanduser().absolute())
+        path = _absolute(recipe.images.path)
+        found |= {"init.pretraining.images.type": "folder", "init.pretraining.images.path": path}
     return found
 
 
-def _held(weights: Mapping[str, str], base: RunConfig, axis: Axis) -> dict[str, Any]:
-    """What all variants start from, where the axis studies something else; what the person set is put on top."""
-    from ablate.axes.init import check_options
-    from ablate.weights.settings import KINDS, init_settings
-
-    check_options(AxisOptions(weights=weights), KINDS)
-    if len(weights) > 1:
-        given = ", ".join(weights)
-        raise BadInput(f"axis {axis.name} holds one initialisation for all: give one --weights, not {given}")
-    ((kind, file),) = weights.items()
-    return init_settings(kind, base, file)
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
-def _base_address(base: str) -> str:
-    return base if base in preset_names() and not Path(base).is_file() else str(Path(base).expanduser().absolute())
+def _resolved_variants(axes: Sequence[Axis], request: Request, base: RunConfig) -> list[_Level]:
+    """The variants on the base, each with its config or the reason why it has none."""
+    options = AxisOptions(weights=request.weights if any(one.takes_weights for one in axes) else {})
+    variants = _variants(axes, base, options)
+    if any("seed" in variant.changes for variant in variants):
+        raise BadInput("the seed is no factor of a study: give --seeds 0,1,..., and every variant runs under each")
+    if all(one.baseline for one in axes):  # else the base decides which variant is the baseline
+        _check_settings(_settings(request), base, lambda other: _variants(axes, other, options), axes[0].name)
+    return [_resolved(variant, base) for variant in variants]
 
 
-def _base_name(base: str) -> str:
-    return Path(base).stem if Path(base).is_file() else base
+def _variants(axes: Sequence[Axis], base: RunConfig, options: AxisOptions) -> list[_Level]:
+    """Every combination of a variant of each axis."""
+    if len(axes) > len({one.name for one in axes}):
+        raise BadInput(f"--product {axes[0].name} is the axis itself; choose another one")
+    return [_joined(axes, parts) for parts in product(*(one.variants(base, options) for one in axes))]
+
+
+def _joined(axes: Sequence[Axis], parts: Sequence[Variant]) -> _Level:
+    for one, other in combinations(parts, 2):
+        for key, theirs in product(one.changes, other.changes):
+            if is_within(key, frozenset({theirs})) or is_within(theirs, frozenset({key})):
+                names, clash = " and ".join(axis.name for axis in axes), max(key, theirs, key=len)
+                raise BadInput(f"axes {names} both change {clash}, so they cannot be crossed")
+    changes = {key: value for part in parts for key, value in part.changes.items()}
+    anchor_weights(changes, Path().absolute())
+    numbers = [part.number for axis, part in zip(axes, parts, strict=True) if axis.unit]
+    return _Level(
+        name=" x ".join(part.name for part in parts),
+        changes=changes,
+        note="; ".join(part.note for part in parts if part.note),
+        needs=tuple(need for part in parts for need in part.needs),
+        blocked=next((part.blocked for part in parts if part.blocked), None),
+        number=numbers[0] if numbers else parts[-1].number,
+        levels=tuple(part.name for part in parts),
+    )
+
+
+def _resolved(variant: _Level, base: RunConfig) -> _Level:
+    """A variant with its config, or with the reason why there is none; weights that it reads fit, or it is blocked."""
+    if variant.blocked is not None:
+        return variant
+    config = _config(variant, base)
+    if isinstance(config, str):
+        return msgspec.structs.replace(variant, blocked=config)
+    if config.init.weights == "none" or variant.needs:  # what it needs will write them
+        return msgspec.structs.replace(variant, config=config)
+    from ablate.weights.convert import cautions, check_weights
+    from ablate.weights.source import read_facts
+
+    try:
+        check_weights(config)
+    except BadInput as error:
+        if variant.changes.get("init.weights") == config.init.weights:
+            raise  # named for this very variant
+        return msgspec.structs.replace(variant, blocked=str(error))
+    notes = [f"{CAREFUL}{one}" for one in cautions(read_facts(config.init.weights), config.model)]
+    return msgspec.structs.replace(variant, config=config, note="; ".join(filter(None, [variant.note, *notes])))
+
+
+def _baseline(axes: Sequence[Axis], variants: Sequence[_Level], base: RunConfig) -> _Level:
+    """The variant to compare with: the axes' own, else the one that is the base, else the first that can run."""
+    runnable = [variant for variant in variants if variant.config is not None]
+    if not runnable:
+        reasons: dict[str, list[str]] = {}
+        for variant in variants:
+            reasons.setdefault(str(variant.blocked), []).append(variant.name)
+        told = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+        reason = next(iter(reasons)) if len(reasons) == 1 else told
+        raise BadInput(f"axis {axes[0].name}: no variant can run ({reason})")
+
+    def fitness(variant: _Level) -> tuple[bool, bool]:
+        named = all(axis.baseline in (None, level) for axis, level in zip(axes, variant.levels, strict=True))
+        return named, variant.config == base
+
+    # max takes the first of equals; what an axis names counts before what equals the base
+    return max(runnable, key=fitness)
+
+
+def _chosen(variants: Sequence[_Level], only: Sequence[str], baseline: str) -> list[_Level]:
+    names = [variant.name for variant in variants]
+    for name in only:
+        if name not in names and not any(name in variant.levels for variant in variants):
+            raise BadInput(f"--only {name}: no such variant; there are: {'; '.join(names)}")
+    return [v for v in variants if not only or v.name in (baseline, *only) or set(v.levels) & set(only)]
+
+
+def _pretrainings(runs: Sequence[StudyRun], data: StudyData) -> tuple[PretrainingRun, ...]:
+    """What the runs start from, each once, in the order of need, with every number of epochs that is asked of it."""
+    needed: dict[str, dict[str, RunConfig]] = {}
+    for run in runs:
+        if run.config is not None and run.evaluation and run.config.init.pretraining != "none":
+            needed.setdefault(data.weights(run.config), {})[run.variant] = run.config
+    return tuple(
+        PretrainingRun(
+            variant=f"pre-training of {next(iter(configs))}",
+            pretraining=pretraining_of(next(iter(configs.values()))),
+            training=identity,
+            epochs=tuple(sorted({epoch_of(config.init) for config in configs.values()})),
+        )
+        for identity, configs in needed.items()
+    )
+
+
+def _check_name(name: str) -> None:
+    """Refuse a study's name that is not one printable line."""
+    if not name.strip() or not name.isprintable():
+        raise BadInput(
+            f"--name {name!r}: must be one line of printable characters"
+            if name.strip()
+            else f"--name {name!r}: is empty; give the study a name that can be read"
+        )
+
+
+def _check_settings(
+    settings: Mapping[str, Any], base: RunConfig, variants_on: Callable[[RunConfig], Sequence[Variant]], axis: str
+) -> None:
+    """Refuse a setting that reaches no run, because every variant sets its key itself.
+
+    Args:
+        settings: what a person sets for all runs by dotted keys, already in the base.
+        base: of the study.
+        variants_on: the variants on a base.
+        axis: its name, for the refusal.
+
+    Raises:
+        BadInput: the study is the same with and without one of the values.
+    """
+
+    def configs_on(base: RunConfig) -> list[RunConfig | str]:
+        return [_config(variant, base) for variant in variants_on(base)]
+
+    made = configs_on(base)
+    for key, value in settings.items():
+        own = [variant.changes.get(key) for variant in variants_on(base)]
+        others = [one for one in own if one != value]
+        same = (configs_on(with_changes(base, {key: other})) == made for other in others)
+        if others and None not in own and all(same):
+            raise BadInput(
+                f"--set {key}={scalar(value)} changes nothing: every variant of axis {axis} sets that itself; "
+                "leave it out"
+            )
+
+
+def _config(variant: Variant, base: RunConfig) -> RunConfig | str:
+    """The config of a variant on a base, or why there is none."""
+    try:
+        return with_changes(base, dict(variant.changes))
+    except BadInput as error:
+        return str(error).removeprefix("the changed config: ")
+
+
+def _default_name(axes: Sequence[Axis], base_name: str, base: RunConfig) -> str:
+    parts = [one.name for one in axes] + [Path(base_name).stem if Path(base_name).is_file() else base_name]
+    return "-".join([*parts, *([base.engine] if base.engine != "vision" else [])])
 
 
 def _file_names(variants: Sequence[Variant]) -> dict[str, str]:
@@ -441,34 +429,3 @@ def _file_names(variants: Sequence[Variant]) -> dict[str, str]:
     plain = [legible(variant.name) for variant in variants]
     clear = len(set(plain)) == len(plain) and all(plain)
     return {variant.name: legible(variant.name) if clear else slug(variant.name) for variant in variants}
-
-
-class _Pretrainings:
-    """The pre-trainings that runs need, each once, with the epochs that are asked of it."""
-
-    def __init__(self) -> None:
-        self._found: dict[str, PretrainingRun] = {}
-
-    @property
-    def runs(self) -> tuple[PretrainingRun, ...]:
-        """In the order in which they were needed first."""
-        return tuple(self._found.values())
-
-    def needed(self, variant: str, config: RunConfig, identity: str) -> tuple[str, ...]:
-        """The names of what a run of a variant needs first.
-
-        Args:
-            variant: its name.
-            config: its config.
-            identity: of its pre-training.
-        """
-        if config.init.pretraining == "none":
-            return ()
-        before = self._found.get(identity)
-        self._found[identity] = PretrainingRun(
-            variant=f"pre-training of {variant}" if before is None else before.variant,
-            pretraining=pretraining_of(config),
-            training=identity,
-            epochs=tuple(sorted({epoch_of(config.init), *(before.epochs if before else ())})),
-        )
-        return (pretraining_name(identity),)

@@ -1,21 +1,27 @@
 """The answer of a study as figures: errors per variant as in the paper's Figure 4, and curves for numeric axes."""
 
-import io
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from ablate.studies.results import ERRORS, Row, Summary
-from ablate.studies.show_results import banner, kinds, over_seeds
+from ablate.studies.tables import banner, over_seeds
+from analysis.render.plots import (
+    FORMATS,
+    SIDE_BY_SIDE,
+    distinct_colors,
+    distinct_labels,
+    encoded,
+    error_bars,
+    new_figure,
+    paper_style,
+)
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-FORMATS = ("png", "pdf")
-MOST_WITH_NUMBERS = 3  # variants whose bars have room for them
 LINES_A_ROW = 4  # in the legend of the curves
-LEGEND_WIDTH = 108  # letters across the figure of the errors
-TYPES, TOTALS = ERRORS[:6], ERRORS[6:]
 
 
 def errors_figure(summary: Summary) -> dict[str, bytes]:
@@ -26,58 +32,33 @@ def errors_figure(summary: Summary) -> dict[str, bytes]:
     rows = [row for row in summary.rows if row.errors]
     if not rows:
         return {}
-    import pandas as pd
-    import seaborn as sns
-
-    kind, _ = kinds(summary)
+    kind, _ = summary.kinds
     uneven = len({row.n for row in rows}) > 1
-    records = [
-        {
-            "variant": _label(row, kind, with_n=uneven),
-            "error": name.upper() if name in TOTALS else name,
-            "points": value,
-        }
-        for row in rows
-        for name in ERRORS
-        for value in row.errors[name].each
+    labels = [
+        f"{name}  ({kind} AP {row.metrics['AP'].mean:.1f}{f', n = {row.n}' * uneven})"
+        for name, row in zip(distinct_labels([row.variant for row in rows]), rows, strict=True)
     ]
-    frame = pd.DataFrame(records)
-    labels = list(dict.fromkeys(frame["variant"]))
-    palette = _palette(len(labels))
-    most = min(3, max(1, LEGEND_WIDTH // (max(map(len, labels)) + 7)))
-    lines = math.ceil(len(labels) / most)
-    figure, style = _figure(7.6, 2.9 + 0.19 * lines)
-    with style:
-        axes = figure.subplots(1, 2, width_ratios=[3, 1.15])
-        for axis, names in zip(axes, (TYPES, tuple(name.upper() for name in TOTALS)), strict=True):
-            part = frame[frame["error"].isin(names)]
-            sns.barplot(
-                part, x="error", y="points", hue="variant", order=list(names), hue_order=labels, palette=palette,
-                ax=axis, legend=axis is axes[0], width=0.8, saturation=0.9, errorbar=None,
-            )  # fmt: skip
-            several = any(row.n > 1 for row in rows)
-            for bars in axis.containers if len(labels) <= MOST_WITH_NUMBERS and not several else ():
-                axis.bar_label(bars, fmt="%.1f", fontsize=6.5, padding=1)
-            if several:
-                sns.stripplot(
-                    part, x="error", y="points", hue="variant", order=list(names), hue_order=labels, dodge=True,
-                    palette=["0.15"] * len(labels), ax=axis, legend=False, size=2.4, jitter=False,
-                )  # fmt: skip
-            axis.set(xlabel="", ylabel=f"{kind} AP{_percent(summary)} to gain (points)" if axis is axes[0] else "")
-            axis.set_ylim(bottom=min(0.0, part["points"].min() * 1.1), top=max(part["points"].max() * 1.12, 0.1))
-            sns.despine(ax=axis, left=True)
-            axis.grid(visible=False, axis="x")
-            axis.tick_params(length=0)
-        axes[0].set_title("one type of error fixed", fontsize=9, loc="left", color="0.35")
-        axes[1].set_title("all of a kind", fontsize=9, loc="left", color="0.35")
-        handles, names = axes[0].get_legend_handles_labels()
-        axes[0].get_legend().remove()
-        figure.legend(
-            handles[: len(labels)], names[: len(labels)], loc="outside upper left",
-            ncols=math.ceil(len(labels) / lines), frameon=False, fontsize=8.5, columnspacing=1.4, handlelength=1.2,
-        )  # fmt: skip
-        _footer(figure, summary, "a dot a seed" if any(row.n > 1 for row in rows) else "")
-        return _encoded(figure)
+    means = np.array([[row.errors[name].mean for name in ERRORS] for row in rows])
+    bare = summary.several or len(rows) > SIDE_BY_SIDE
+    with paper_style():
+        figure = new_figure(7.6, 3.1)
+        left, right = error_bars(figure, labels, means, f"{kind} AP{summary.percent}", numbers=not bare)
+        if summary.several:
+            _dot_each_seed(left, ERRORS[:6], rows)
+            _dot_each_seed(right, ERRORS[6:], rows)
+        _footer(figure, summary, "a dot a seed" * summary.several)
+        return encoded(figure, FORMATS)
+
+
+def _dot_each_seed(axis: Axes, errors: Sequence[str], rows: Sequence[Row]) -> None:
+    """A dot a seed on every bar, and room for all of them."""
+    bottom, top = axis.get_ylim()
+    for bars, row in zip(axis.containers, rows, strict=True):
+        for bar, error in zip(bars, errors, strict=True):
+            each = row.errors[error].each
+            axis.plot([bar.get_x() + bar.get_width() / 2] * len(each), each, "o", color="0.15", markersize=2.4)
+            bottom, top = min(bottom, min(each) * 1.1), max(top, max(each) * 1.12)
+    axis.set_ylim(bottom, top)
 
 
 def curves_figure(summary: Summary) -> dict[str, bytes]:
@@ -85,38 +66,31 @@ def curves_figure(summary: Summary) -> dict[str, bytes]:
     rows = [row for row in summary.rows if row.number is not None and "AP" in row.metrics]
     if not summary.unit or len(rows) < 2:
         return {}
-    import seaborn as sns
-
-    kind, _ = kinds(summary)
     lines = _lines_of(rows)
-    figure, style = _figure(4.8, 3.3 + (0.2 + 0.19 * math.ceil(len(lines) / LINES_A_ROW)) * (len(lines) > 1))
-    with style:
+    with paper_style():
+        figure = new_figure(4.8, 3.3 + (0.2 + 0.19 * math.ceil(len(lines) / LINES_A_ROW)) * (len(lines) > 1))
         axis = figure.subplots()
-        for (name, line), colour in zip(lines.items(), _palette(len(lines)), strict=True):
+        for (name, line), color in zip(lines.items(), distinct_colors(len(lines)), strict=True):
             numbers = [row.number or 0.0 for row in line]
-            found = [row.metrics["AP"] for row in line]
-            axis.plot(
-                numbers, [one.mean for one in found], "o-", color=colour, label=name, markersize=4.5, linewidth=1.6
-            )
-            if any(one.half is not None for one in found):
-                low, high = ([one.mean + sign * (one.half or 0) for one in found] for sign in (-1, 1))
-                axis.fill_between(numbers, low, high, color=colour, alpha=0.18, linewidth=0)
+            means = np.array([row.metrics["AP"].mean for row in line])
+            halves = np.array([row.metrics["AP"].half or 0.0 for row in line])
+            axis.plot(numbers, means, "o-", color=color, label=name, markersize=4.5, linewidth=1.6)
+            if halves.any():
+                axis.fill_between(numbers, means - halves, means + halves, color=color, alpha=0.18, linewidth=0)
         ticks = sorted({row.number for row in rows if row.number is not None})
         if ticks[0] > 0 and ticks[-1] / ticks[0] >= 4:
             axis.set_xscale("log", base=2)
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axis.minorticks_off()
-        axis.set(xlabel=_unit(summary, rows), ylabel=f"{kind} AP (points)")
+        axis.set(xlabel=_unit(summary, rows), ylabel=f"{summary.kinds[0]} AP (points)")
         if len(lines) > 1:
             figure.legend(
                 loc="outside upper left", ncols=LINES_A_ROW, frameon=False, fontsize=8.5, columnspacing=1.4,
                 title=_other_axis(summary, rows), title_fontsize=8.5, alignment="left",
             )  # fmt: skip
         sns.despine(ax=axis)
-        _footer(
-            figure, summary, "band: 95 % over seeds" if any(row.metrics["AP"].half is not None for row in rows) else ""
-        )
-        return _encoded(figure)
+        _footer(figure, summary, "band: 95 % over seeds" * any(row.metrics["AP"].half is not None for row in rows))
+        return encoded(figure, FORMATS)
 
 
 def _lines_of(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -148,47 +122,9 @@ def _unit(summary: Summary, rows: Sequence[Row]) -> str:
     return f"{summary.unit} ({word})" if word and word not in summary.unit else summary.unit
 
 
-def _label(row: Row, kind: str, *, with_n: bool = False) -> str:
-    return f"{row.variant}  ({kind} AP {row.metrics['AP'].mean:.1f}{f', n = {row.n}' * with_n})"
-
-
-def _percent(summary: Summary) -> int:
-    return round((summary.iou or 0) * 100)
-
-
-def _palette(count: int) -> "list[Any]":
-    import seaborn as sns
-
-    return list(sns.color_palette("colorblind", count) if count <= 10 else sns.color_palette("husl", count))
-
-
-def _figure(width: float, height: float) -> "tuple[Figure, Any]":
-    import matplotlib as mpl
-    import seaborn as sns
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    look = {**sns.axes_style("whitegrid"), **sns.plotting_context("paper", font_scale=1.1)}
-    style = mpl.rc_context({**look, "pdf.fonttype": 42, "grid.color": "0.92", "axes.edgecolor": "0.6"})
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, style
-
-
-def _footer(figure: "Figure", summary: Summary, marks: str = "") -> None:
+def _footer(figure: Figure, summary: Summary, marks: str) -> None:
     """What must not get lost when the picture travels alone; what its marks are, where seeds are shown."""
     data = f"{summary.images:,} images, digest {summary.validation_data[:12]}" if summary.images is not None else ""
     break_at = "\n" if figure.get_figwidth() < 6 else " | "
-    about = " | ".join(part for part in (summary.study, data) if part)
-    seeds = " | ".join(part for part in (banner(summary) or over_seeds(summary), marks) if part)
-    text = break_at.join([about, seeds])
-    figure.supxlabel(text, fontsize=6.5, color="0.45")
-
-
-def _encoded(figure: "Figure") -> dict[str, bytes]:
-    pictures = {}
-    for kind in FORMATS:
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, dpi=200, metadata={"CreationDate": None} if kind == "pdf" else None)
-        pictures[kind] = buffer.getvalue()
-    return pictures
+    parts = ((summary.study, data), (banner(summary) or over_seeds(summary), marks))
+    figure.supxlabel(break_at.join(" | ".join(filter(None, part)) for part in parts), fontsize=6.5, color="0.45")

@@ -2,7 +2,7 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -10,6 +10,7 @@ from ablate.config.backbone import model_size
 from ablate.config.schema import Coco, Part, RunConfig
 from ablate.config.yaml import parse, read_yaml
 
+Kind = Literal["box", "mask"]
 _PACKAGE = Path(__file__).resolve().parents[1]
 # COCO 2017: images and annotations of the validation set, by which it is known again.
 COCO_VALIDATION = (5_000, 36_781)
@@ -31,12 +32,20 @@ class Finding(Part, frozen=True, kw_only=True):
     note: str = ""
 
     @property
+    def column(self) -> tuple[str, str, str]:
+        """What it may be compared within: source, size, and what is special about it."""
+        return self.source, self.size, self.note
+
+    def ap(self, kind: Kind) -> float | None:
+        """Of boxes or of masks, in points."""
+        return self.box_ap if kind == "box" else self.mask_ap
+
+    @property
     def training(self) -> str:
         """Initialisation and schedule in words."""
         length = "" if self.epochs is None else f"{self.epochs:g} epochs"
-        memory = "out of memory" if self.out_of_memory else ""
-        derived = "derived" if self.derived else ""
-        return ", ".join(part for part in (self.init, length, self.schedule, memory, derived, self.note) if part)
+        how = ("out of memory" * self.out_of_memory, "derived" * self.derived)
+        return ", ".join(filter(None, (self.init, length, self.schedule, *how, self.note)))
 
 
 class Findings(Part, frozen=True, kw_only=True):

@@ -1,25 +1,24 @@
-"""The answer of a study: AP, errors and cost of each variant over its seeds, and what was published about it.
+"""The answer of a study, read from the folders of its runs alone.
 
-Every variant of a study against its baseline: what differs beyond the noise of images and of seeds.
+:func:`summarise` makes a row a variant: AP, errors and cost over its seeds, and what was published about it.
+:func:`compare_study` sets every variant against the baseline and tells what differs beyond the noise of images and of
+seeds. Both refuse to put numbers side by side that were not measured alike.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Literal
 
 import msgspec
 
 from ablate.axes.base import is_within
-from ablate.config.schema import Evaluate
 from ablate.data.sources import locate
 from ablate.execute.evaluation import IOU, Evaluation, Measured, read_evaluation
-from ablate.runs.folder import SCHEMA, Status, Workspace, is_finished, read_json
-from ablate.runs.manifest import Manifest
-from ablate.studies.benchmark import Cost, costs_of
-from ablate.studies.published import Finding, findings_of, is_of, matches
-from ablate.studies.study import Size, Study, StudyRun
+from ablate.runs.folder import SCHEMA, RunFolder, Workspace, is_finished, read_json
+from ablate.runs.manifest import Hardware, Manifest
+from ablate.studies.published import Finding, Kind, findings_of, is_of, matches
+from ablate.studies.study import DetectorSize, Study, StudyRun, state_in_words
 from analysis.coco.detections import read_detections
 from analysis.coco.ground_truth import GroundTruth, read_ground_truth
 from analysis.evaluation.error_types import ERROR_TYPES
@@ -28,11 +27,50 @@ from analysis.exceptions import BadInput
 from analysis.stats.compare import Candidate, Comparison, compare
 from analysis.stats.intervals import Estimate, estimate
 
+COST_FILE = "probe.json"
 IouType = Literal["bbox", "segm"]
-Kind = Callable[[Evaluation], Measured | None]
 METRICS = ("AP", "AP50", "AP75")
 STEADY = 0.25  # between the quartiles of the iterations of a probe, as a share of their median
 ERRORS = tuple(ERROR_TYPES)
+
+
+def kinds_of(iou_type: IouType) -> tuple[Kind, Kind]:
+    """What the AP is of, and the other kind."""
+    return ("box", "mask") if iou_type == "bbox" else ("mask", "box")
+
+
+class MeasuredCost(msgspec.Struct, frozen=True, kw_only=True):
+    """``probe.json``, in the folder of the run that was measured."""
+
+    device: Literal["cpu", "cuda"]
+    device_name: str
+    threads: int  # that compute, on a CPU
+    hardware: Hardware
+    torch: str
+    precision: str
+    peak_gib: float | None = None  # none: out of memory
+    seconds_per_iteration: float | None = None
+    seconds_per_image: float | None = None  # none: no trained weights, or out of memory
+    spread: float | None = None  # of the iterations: between their quartiles, as a share of the median
+    iterations: int = 0  # measured
+    images: int = 0  # predictions measured
+    message: str = ""
+    measured: str
+    schema: int = SCHEMA
+
+    @property
+    def place(self) -> str:
+        """Where it was measured; costs of two places are not compared."""
+        threads = f", {self.threads} thread{'s' * (self.threads != 1)}" if self.device == "cpu" else ""
+        return f"{self.device_name}{threads}, torch {self.torch}"
+
+
+def read_cost(folder: RunFolder) -> MeasuredCost | None:
+    """What was measured of a run; none where nothing was, or where it cannot be read."""
+    try:
+        return read_json(folder.path / COST_FILE, MeasuredCost)
+    except BadInput:
+        return None
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +82,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     baseline: bool
     state: str  # finished, 2 of 3 finished, out of memory, to run ...
     message: str  # why it is not finished, for a person
-    uncontrolled: tuple[str, ...]
+    confounders: tuple[str, ...] = msgspec.field(name="uncontrolled")
     n: int  # finished seeds
     metrics: dict[str, Estimate]  # AP, AP50, AP75 of the kind asked for
     other_ap: Estimate | None  # AP of the other kind: of masks beside boxes
@@ -54,7 +92,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     seconds_per_iteration: float | None
     seconds_per_image: float | None
     cost_message: str
-    size: Size | None
+    size: DetectorSize | None
     published: Finding | None  # of the same data, size, initialisation and schedule
 
 
@@ -64,6 +102,10 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     finding: Finding
     box_difference: float | None
     mask_difference: float | None
+
+    def difference(self, kind: Kind) -> float | None:
+        """Of the AP of boxes or of masks, in points."""
+        return self.box_difference if kind == "box" else self.mask_difference
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,15 +133,41 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     schema: int = SCHEMA
 
+    @property
+    def kinds(self) -> tuple[Kind, Kind]:
+        """What the AP is of, and what the one beside it is of."""
+        return kinds_of(self.iou_type)
+
+    @property
+    def percent(self) -> int:
+        """The IoU of the errors, as in AP50."""
+        return round((self.iou or 0) * 100)
+
+    @property
+    def several(self) -> bool:
+        """Whether a number is the mean of several runs."""
+        return any(row.n > 1 for row in self.rows)
+
 
 class _Run(msgspec.Struct, frozen=True):
     """A run as its folder tells it."""
 
     run: StudyRun
     state: str
-    message: str
-    evaluation: Evaluation | None
-    manifest: Manifest | None
+    message: str = ""
+    evaluation: Evaluation | None = None
+    manifest: Manifest | None = None
+
+    def measured(self, kind: Kind) -> Measured | None:
+        """Results of boxes or of masks."""
+        if self.evaluation is None:
+            return None
+        return self.evaluation.box if kind == "box" else self.evaluation.mask
+
+    def ap(self, kind: Kind) -> float | None:
+        """In points."""
+        measured = self.measured(kind)
+        return None if measured is None else measured.metrics["AP"]
 
 
 def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") -> Summary:
@@ -111,21 +179,13 @@ def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") ->
     runs = [_read(workspace, run) for run in study.runs]
     finished = [run for run in runs if run.evaluation is not None]
     _check_comparable(study, finished)
-    measured, other = (_boxes, _masks) if iou_type == "bbox" else (_masks, _boxes)
-    if iou_type == "segm" and finished and all(run.evaluation.mask is None for run in finished if run.evaluation):
+    if iou_type == "segm" and finished and all(run.measured("mask") is None for run in finished):
         raise BadInput(f"study {study.name!r} has no masks to compare; leave --iou-type away")
-    costs, notes = _comparable_costs(dict(costs_of(workspace, study)))
-    base_ap = {run.run.seed: _ap(run, measured) for run in finished if run.run.variant == study.baseline}
+    costs, notes = _comparable_costs(workspace, study)
     first = finished[0].evaluation if finished else None
-    validation = (first.images, first.objects) if first else (0, 0)
     findings = findings_of(study.axis)
-    rows = tuple(
-        _row(study, variant, runs, (measured, other), base_ap, costs.get(variant), findings, validation)
-        for variant in study.variants
-    )
-    beside = [row.published for row in rows if row.published is not None]
-    place = next((cost for cost in costs.values()), None)
-    notes += [*_unsteady(costs), *_cautions(study, rows)]
+    rows = tuple(_row(study, variant, runs, iou_type, costs.get(variant), findings) for variant in study.variants)
+    place = next(iter(costs.values()), None)
     return Summary(
         study=study.name,
         title=study.title,
@@ -145,92 +205,71 @@ def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") ->
         cost_place=place.place if place else "",
         cost_memory=("" if place is None else "allocated" if place.device == "cuda" else "kept for the backward pass"),
         rows=rows,
-        published=_published(study, findings, beside),
-        notes=tuple(notes),
+        published=_published(study, findings, [row.published for row in rows if row.published is not None]),
+        notes=(*notes, *_cautions(study, rows)),
     )
 
 
 def _read(workspace: Workspace, run: StudyRun) -> _Run:
     if run.blocked is not None:
-        return _Run(run, "blocked", run.blocked, None, None)
-    if not run.identity:
-        return _Run(run, "to run", "", None, None)
-    folder = workspace.run(run.identity)
-    status = folder.read_status() or Status(state="prepared")
-    if status.state != "finished":
-        state = "to run" if status.state == "prepared" else status.state.replace("_", " ")
-        return _Run(run, state, status.message, None, None)
+        return _Run(run, "blocked", run.blocked)
+    folder = workspace.run(run.run_id)
+    status = folder.read_status() if run.run_id else None
+    if status is None or status.state != "finished":
+        return _Run(run, state_in_words(status), "" if status is None else status.message)
     try:
         return _Run(run, "finished", "", read_evaluation(folder.evaluation), read_json(folder.manifest, Manifest))
     except BadInput as error:
-        return _Run(run, "damaged", str(error), None, None)
+        return _Run(run, "damaged", str(error))
 
 
 def _check_comparable(study: Study, finished: Sequence[_Run]) -> None:
     """Refuse what would compare numbers of different exams."""
-    allowed = frozenset(study.allowed_keys)
-
-    def refuse_unless_one(what: str, value_of: Callable[[_Run], object]) -> None:
-        values: dict[bytes, str] = {}
-        for run in finished:
-            values.setdefault(msgspec.json.encode(value_of(run)), run.run.variant)
-        if len(values) > 1:
+    exams = [(run.run.variant, _exam(run, frozenset(study.allowed_keys))) for run in finished]
+    for what in exams[0][1] if exams else ():
+        variants: dict[bytes, str] = {}
+        for variant, exam in exams:
+            variants.setdefault(msgspec.json.encode(exam.get(what)), variant)
+        if len(variants) > 1:
             raise BadInput(
-                f"study {study.name!r}: {' and '.join(list(values.values())[:2])} differ in {what}, so their numbers "
+                f"study {study.name!r}: {' and '.join(list(variants.values())[:2])} differ in {what}, so their numbers "
                 "cannot stand in one table"
             )
 
-    refuse_unless_one("their validation data", lambda run: run.manifest and run.manifest.validation_data)
-    if not is_within("data.train", allowed) and not any(is_within(key, frozenset({"data.train"})) for key in allowed):
-        refuse_unless_one("their training data", lambda run: run.manifest and run.manifest.training_data)
-    refuse_unless_one("the IoU of the errors", lambda run: run.evaluation and run.evaluation.iou)
-    refuse_unless_one("the convention of the errors", lambda run: run.evaluation and run.evaluation.convention)
-    for field in msgspec.structs.fields(Evaluate):
-        if not is_within(f"evaluate.{field.name}", allowed):
-            refuse_unless_one(f"evaluate.{field.name}", partial(_setting, name=field.name))
 
-
-def _setting(run: _Run, name: str) -> object:
-    """A setting of the evaluation of a run."""
-    return run.run.config and getattr(run.run.config.evaluate, name)
-
-
-def _boxes(evaluation: Evaluation) -> Measured | None:
-    return evaluation.box
-
-
-def _masks(evaluation: Evaluation) -> Measured | None:
-    return evaluation.mask
-
-
-def _ap(run: _Run, measured: Kind) -> float | None:
-    found = measured(run.evaluation) if run.evaluation else None
-    return None if found is None else found.metrics["AP"]
+def _exam(run: _Run, allowed_keys: frozenset[str]) -> dict[str, object]:
+    """What must be the same of all runs in a table; what the axis may change may differ."""
+    assert run.manifest is not None
+    assert run.evaluation is not None
+    exam: dict[str, object] = {"their validation data": run.manifest.validation_data}
+    if not any(
+        is_within("data.train", frozenset({key})) or is_within(key, frozenset({"data.train"})) for key in allowed_keys
+    ):
+        exam["their training data"] = run.manifest.training_data
+    exam |= {"the IoU of the errors": run.evaluation.iou, "the convention of the errors": run.evaluation.convention}
+    settings = {} if run.run.config is None else msgspec.structs.asdict(run.run.config.evaluate)
+    exam |= {f"evaluate.{name}": value for name, value in settings.items()}
+    return {key: value for key, value in exam.items() if not is_within(key, allowed_keys)}
 
 
 def _row(
     study: Study,
     variant: str,
     all_runs: Sequence[_Run],
-    kinds: tuple[Kind, Kind],
-    base_ap: dict[int, float | None],
-    cost: Cost | None,
+    iou_type: IouType,
+    cost: MeasuredCost | None,
     findings: Sequence[Finding],
-    validation: tuple[int, int],
 ) -> Row:
-    measured, other = kinds
+    kind, other = kinds_of(iou_type)
     runs = [run for run in all_runs if run.run.variant == variant]
-    evaluations = [run.evaluation for run in runs if run.evaluation is not None]
-    found = [one for evaluation in evaluations if (one := measured(evaluation)) is not None]
-    others = [other(evaluation) for evaluation in evaluations]
-    pairs = [(_ap(run, measured), base_ap.get(run.run.seed)) for run in runs]
-    differences = [own - base for own, base in pairs if own is not None and base is not None]
+    base_ap = {run.run.seed: run.ap(kind) for run in all_runs if run.run.variant == study.baseline}
+    differences = [
+        own - base
+        for run in runs
+        if (own := run.ap(kind)) is not None and (base := base_ap.get(run.run.seed)) is not None
+    ]
+    found = [measured for run in runs if (measured := run.measured(kind)) is not None]
     first = runs[0].run
-    config = first.config
-    # What a run starts from and for how long it is trained is held against a finding by `matches`; crossed with either
-    # of them, a variant is that of its first axis.
-    name = first.levels[0] if study.product in ("init", "schedule") and first.levels else variant
-    start = next((run.manifest.initialisation for run in runs if run.manifest is not None), "random")
     return Row(
         variant=variant,
         levels=first.levels,
@@ -238,10 +277,10 @@ def _row(
         baseline=variant == study.baseline,
         state=_state([run.state for run in runs]),
         message="; ".join(dict.fromkeys(run.message for run in runs if run.message)),
-        uncontrolled=first.uncontrolled,
-        n=len(evaluations),
+        confounders=first.confounders,
+        n=sum(run.evaluation is not None for run in runs),
         metrics={name: mean for name in METRICS if (mean := estimate([one.metrics[name] for one in found]))},
-        other_ap=estimate([one.metrics["AP"] for one in others if one is not None]),
+        other_ap=estimate([ap for run in runs if (ap := run.ap(other)) is not None]),
         difference=None if variant == study.baseline else estimate(differences),
         errors={name: mean for name in ERRORS if (mean := estimate([one.delta_ap[name] for one in found]))},
         peak_gib=cost.peak_gib if cost else None,
@@ -249,90 +288,89 @@ def _row(
         seconds_per_image=cost.seconds_per_image if cost else None,
         cost_message=cost.message if cost else "",
         size=first.size,
-        published=next(
-            (
-                finding
-                for finding in findings
-                if config is not None and is_of(finding, name) and matches(finding, config, validation, start)
-            ),
-            None,
-        ),
+        published=_published_of(study, runs, all_runs, findings),
     )
 
 
-def _unsteady(costs: Mapping[str, Cost]) -> list[str]:
-    """A warning where iterations that do the same work took times of their own."""
-    names = [name for name, cost in costs.items() if (cost.spread or 0) > STEADY]
-    if not names:
-        return []
-    most = max(cost.spread or 0 for cost in costs.values())
-    return [
-        f"Equal iterations of {' / '.join(names)} took times up to {most:.0%} apart, so something else ran meanwhile; "
-        "when the machine is idle: ablate probe --again."
-    ]
+def _published_of(
+    study: Study, runs: Sequence[_Run], all_runs: Sequence[_Run], findings: Sequence[Finding]
+) -> Finding | None:
+    """The published number that the runs of a variant may stand beside."""
+    first = runs[0].run
+    if first.config is None:
+        return None
+    # What a run starts from and for how long it is trained is held against a finding by `matches`; crossed with either
+    # of them, a variant is that of its first axis.
+    name = first.levels[0] if study.product in ("init", "schedule") and first.levels else first.variant
+    evaluations = (run.evaluation for run in all_runs if run.evaluation is not None)
+    validation = next(((one.images, one.objects) for one in evaluations), (0, 0))
+    start = next((run.manifest.initialisation for run in runs if run.manifest is not None), "random")
+    possible = (one for one in findings if is_of(one, name))
+    return next((one for one in possible if matches(one, first.config, validation, start)), None)
 
 
 def _cautions(study: Study, rows: Sequence[Row]) -> list[str]:
     """What a reader would otherwise take for more than it is."""
-    notes = []
     baseline = next(row for row in rows if row.baseline)
-    if not baseline.n and any(row.n for row in rows):
-        notes.append(f"The baseline {study.baseline} has no result ({baseline.state}), so there are no differences.")
     fewer = [
         f"{row.variant} {row.difference.n} of {row.n}" for row in rows if row.difference and row.difference.n < row.n
     ]
-    if fewer:
-        notes.append(f"Differences are over the seeds that the baseline has finished too: {' / '.join(fewer)}.")
     full = [row.variant for row in rows if "out of memory" in row.state and row.peak_gib is not None]
-    if full:
-        notes.append(f"Out of memory in training; the cost is that of a single image: {' / '.join(full)}.")
-    if max(row.n for row in rows) == 1:
-        notes.append("n = 1: one run a variant, no interval.")
-    return notes
+    cautions = (
+        (
+            not baseline.n and any(row.n for row in rows),
+            f"The baseline {study.baseline} has no result ({baseline.state}), so there are no differences.",
+        ),
+        (fewer, f"Differences are over the seeds that the baseline has finished too: {' / '.join(fewer)}."),
+        (full, f"Out of memory in training; the cost is that of a single image: {' / '.join(full)}."),
+        (max(row.n for row in rows) == 1, "n = 1: one run a variant, no interval."),
+    )
+    return [sentence for holds, sentence in cautions if holds]
 
 
 def _state(states: Sequence[str]) -> str:
     counts = Counter(states)
-    if len(counts) == 1:
-        return states[0]
-    return ", ".join(f"{count} of {len(states)} {state}" for state, count in counts.items())
+    words = [f"{count} of {len(states)} {state}" for state, count in counts.items()]
+    return states[0] if len(counts) == 1 else ", ".join(words)
 
 
-def _comparable_costs(costs: dict[str, Cost]) -> tuple[dict[str, Cost], list[str]]:
-    """Costs of one place, or none and the reason."""
-    places = dict.fromkeys(cost.place for cost in costs.values())
-    if len(places) < 2:
+def _comparable_costs(workspace: Workspace, study: Study) -> tuple[dict[str, MeasuredCost], list[str]]:
+    """What was measured of each variant under any of its seeds, all in one place, and what is wrong with it."""
+    costs: dict[str, MeasuredCost] = {}
+    for run in study.runs:
+        if run.run_id and run.variant not in costs and (cost := read_cost(workspace.run(run.run_id))):
+            costs[run.variant] = cost
+    places: dict[str, list[str]] = {}
+    for variant, cost in costs.items():
+        places.setdefault(cost.place, []).append(variant)
+    if len(places) > 1:
+        listed = "; ".join(f"{place} (of {' / '.join(variants)})" for place, variants in places.items())
+        sentence = f"Cost was measured on different machines and is not compared: {listed}."
+        return {}, [f"{sentence} One of them: ablate probe --again."]
+    unsteady = [variant for variant, cost in costs.items() if (cost.spread or 0) > STEADY]
+    if not unsteady:
         return costs, []
-    listed = "; ".join(
-        f"{place} (of {' / '.join(name for name, cost in costs.items() if cost.place == place)})" for place in places
-    )
-    sentence = (
-        f"Cost was measured on different machines and is not compared: {listed}. One of them: ablate probe --again."
-    )
-    return {}, [sentence]
+    most = max(cost.spread or 0 for cost in costs.values())
+    return costs, [
+        f"Equal iterations of {' / '.join(unsteady)} took times up to {most:.0%} apart, so something else ran "
+        "meanwhile; when the machine is idle: ablate probe --again."
+    ]
 
 
 def _published(study: Study, findings: Sequence[Finding], beside: Sequence[Finding]) -> tuple[Published, ...]:
     """The findings that stand beside no run, with their difference to the baseline of the same source and size."""
     baseline = next((run.levels[0] for run in study.runs if run.variant == study.baseline and run.levels), "")
 
-    def difference(finding: Finding, name: Literal["box_ap", "mask_ap"]) -> float | None:
-        group = (finding.source, finding.size, finding.note)
-        own = getattr(finding, name)
-        for other in findings:
-            if is_of(other, baseline) and (other.source, other.size, other.note) == group and other is not finding:
-                base = getattr(other, name)
-                return None if own is None or base is None else round(own - base, 6)
-        return None
+    def difference(finding: Finding, kind: Kind) -> float | None:
+        same = (one for one in findings if is_of(one, baseline) and one.column == finding.column)
+        base = next((one.ap(kind) for one in same if one is not finding), None)
+        own = finding.ap(kind)
+        return None if own is None or base is None else round(own - base, 6)
 
     return tuple(
-        Published(
-            finding=finding,
-            box_difference=difference(finding, "box_ap"),
-            mask_difference=difference(finding, "mask_ap"),
-        )
-        for finding in findings
-        if finding not in beside
+        Published(finding=one, box_difference=difference(one, "box"), mask_difference=difference(one, "mask"))
+        for one in findings
+        if one not in beside
     )
 
 
@@ -352,21 +390,19 @@ def compare_study(
             settings).
     """
     summary = summarise(workspace, study, iou_type)  # refuses what would compare numbers of different exams
-    finished: dict[str, list[StudyRun]] = {variant: [] for variant in study.variants}
-    for run in study.runs:
-        if run.blocked is None and is_finished(workspace.run(run.identity)):
-            finished[run.variant].append(run)
+    finished = {
+        variant: [
+            run for run in study.runs_of(variant) if run.blocked is None and is_finished(workspace.run(run.run_id))
+        ]
+        for variant in study.variants
+    }
     if not finished[study.baseline]:
         raise BadInput(
             f"study {study.name!r}: no run of the baseline {study.baseline} is finished, so there is nothing to "
             "compare with; ablate launch runs it"
         )
     seeds = {run.seed for run in finished[study.baseline]}
-    paired = {
-        variant: [run for run in runs if run.seed in seeds]
-        for variant, runs in finished.items()
-        if any(run.seed in seeds for run in runs)
-    }
+    paired = {variant: own for variant, runs in finished.items() if (own := [run for run in runs if run.seed in seeds])}
     if len(paired) < 2:
         raise BadInput(
             f"study {study.name!r}: no variant but the baseline {study.baseline} has a finished run under one of its "
@@ -376,7 +412,7 @@ def compare_study(
     candidates = [
         Candidate(
             variant,
-            tuple(read_detections(workspace.run(run.identity).predictions, ground_truth) for run in runs),
+            tuple(read_detections(workspace.run(run.run_id).predictions, ground_truth) for run in runs),
             tuple(run.seed for run in runs),
         )
         for variant, runs in paired.items()
@@ -390,11 +426,8 @@ def compare_study(
         seed=seed,
         progress=progress,
     )
-    return (
-        summary,
-        ground_truth,
-        replace(comparison, cautions=(*_comparison_cautions(study, paired), *comparison.cautions)),
-    )
+    cautions = (*_comparison_cautions(study, paired), *comparison.cautions)
+    return summary, ground_truth, replace(comparison, cautions=cautions)
 
 
 def read_validation(workspace: Workspace, study: Study, run: StudyRun) -> GroundTruth:
@@ -414,17 +447,18 @@ def read_validation(workspace: Workspace, study: Study, run: StudyRun) -> Ground
 
 
 def _comparison_cautions(study: Study, paired: dict[str, list[StudyRun]]) -> list[str]:
-    sentences = []
-    if study.synthetic:
-        sentences.append("synthetic data: shows the tool, is no evidence")
+    sentences = ["synthetic data: shows the tool, is no evidence"] * study.synthetic
     for variant in study.variants:
         runs = paired.get(variant, [])
-        if not runs:
-            sentences.append(f"{variant} is left out: no run of it is finished under a seed of the baseline")
-        elif len(runs) < len(study.seeds):
-            theirs = "" if variant == study.baseline else " here and in the baseline"
-            sentences.append(f"{variant}: {len(runs)} of {len(study.seeds)} seeds are finished{theirs}")
-        keys = dict.fromkeys(key for run in runs for key in run.uncontrolled)
-        if keys:
-            sentences.append(f"{variant} is not controlled: it differs in {', '.join(keys)} too")
+        where = "" if variant == study.baseline else " here and in the baseline"
+        keys = dict.fromkeys(key for run in runs for key in run.confounders)
+        cautions = (
+            (not runs, f"{variant} is left out: no run of it is finished under a seed of the baseline"),
+            (
+                0 < len(runs) < len(study.seeds),
+                f"{variant}: {len(runs)} of {len(study.seeds)} seeds are finished{where}",
+            ),
+            (keys, f"{variant} is not controlled: it differs in {', '.join(keys)} too"),
+        )
+        sentences += [sentence for holds, sentence in cautions if holds]
     return sentences

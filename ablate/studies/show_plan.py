@@ -1,74 +1,68 @@
-"""What a study and an axis look like before anything has run."""
+"""What a study and an axis look like before anything has run: on a terminal, and as documents for ``--json``."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
+from rich.console import RenderableType
+from rich.text import Text
 
 from ablate.axes.base import Axis, Variant
 from ablate.config.yaml import scalar
-from ablate.detector.flops import decimals
 from ablate.runs.folder import Workspace
-from ablate.studies.published import Finding, findings_of
-from ablate.studies.study import CAREFUL, Size, Study, StudyRun, configs_folder, leaves, nested
+from ablate.studies.published import findings_of
+from ablate.studies.results import Published
+from ablate.studies.study import CAREFUL, Study, StudyRun, configs_folder, leaves, nested, state_in_words
+from ablate.studies.tables import findings_table, not_controlled, seeds_in_words, size_columns
+from analysis.render.screen import dimmed, fact_list
+from analysis.render.table import Cell, Column, Table, Value
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
-
-def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> "list[RenderableType]":
+def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[RenderableType]:
     """The variants of a study, what each changes against the baseline, what it costs, and how it stands."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("variant")
-    table.add_column("differs from the baseline in")
-    for name in ("param. M", "GMAC"):
-        table.add_column(name, justify="right")
-    table.add_column("runs")
-    shapes = _counts([run.size for run in study.runs if run.size is not None])
-    for variant in study.variants:
-        runs = [run for run in study.runs if run.variant == variant]
-        first, baseline = runs[0], variant == study.baseline
-        differs = Text("(the baseline)", style="dim") if baseline else Text(_differences(study, first))
-        if first.uncontrolled:
-            differs.append(f"\nnot controlled: also {', '.join(first.uncontrolled)}", style="yellow")
-        if CAREFUL in first.note:
-            differs.append(f"\n{first.note[first.note.index(CAREFUL) :]}", style="yellow")
-        size = ["", ""] if first.size is None else [shape(first.size) for shape in shapes]
-        table.add_row(Text(variant, style="bold" if baseline else ""), differs, *size, _stands(runs, workspace))
-    grid = Table.grid(padding=(0, 2))
-    seeds = ", ".join(map(str, study.seeds))
-    held = f"{study.base}, everything else held" + (f"; seeds {seeds}" if len(study.seeds) > 1 else f"; seed {seeds}")
-    for name, value in (
+    facts = [
         ("study", f"{study.name}: {study.title}"),
         ("asked by", study.source),
-        ("base", held),
+        ("base", f"{study.base}, everything else held; {seeds_in_words(study.seeds)}"),
         ("for all", "; ".join(f"{key}: {scalar(value)}" for key, value in study.settings.items())),
         ("plan", f"{configs_folder(workspace, study.name)}" if written else "nothing is written (--dry-run)"),
-    ):
-        if value:
-            grid.add_row(Text(name, style="bold"), value)
-    for job in study.pretrainings:
-        state = workspace.pretraining(job.training).read_status()
-        stands = "to do" if state is None or state.state == "prepared" else state.state.replace("_", " ")
-        recipe = job.pretraining.pretrain
-        grid.add_row(
-            Text("needs", style="bold"), f"{job.variant}: MAE, {recipe.epochs:g} epochs, {job.identity} ({stands})"
-        )
-    notes = [
-        Text("\nParameters and multiply-adds (GMAC, the paper's GFLOPs) of the detector, for one image.", style="dim")
     ]
-    return [grid, Text(""), table, *notes]
+    for job in study.pretrainings:
+        state = state_in_words(workspace.pretraining(job.training).read_status())
+        facts.append(
+            ("needs", f"{job.variant}: MAE, {job.pretraining.pretrain.epochs:g} epochs, {job.run_id} ({state})")
+        )
+    firsts = [study.runs_of(variant)[0] for variant in study.variants]
+    notes = [not_controlled(run.variant, run.confounders) for run in firsts if run.confounders]
+    notes += [f"{run.variant}: {run.note[run.note.index(CAREFUL) :]}" for run in firsts if CAREFUL in run.note]
+    return [
+        fact_list([(name, fact) for name, fact in facts if fact]),
+        Text(""),
+        plan_table(study, workspace),
+        *(Text(text, style="yellow") for text in notes),
+        dimmed("Parameters and multiply-adds (GMAC, the paper's GFLOPs) of the detector, for one image."),
+    ]
+
+
+def plan_table(study: Study, workspace: Workspace) -> Table:
+    """A row a variant: what it sets otherwise than the baseline, how large its detector is, how its runs stand."""
+    columns = [Column("variant", kind="text"), Column("differs from the baseline in", kind="text")]
+    (_, parameters), (_, macs), *_ = counts = list(size_columns([study.runs_of(v)[0].size for v in study.variants]))
+    columns += [column for column, _ in counts[:2]]
+    rows: list[tuple[Value, ...]] = []
+    for variant, *sizes in zip(study.variants, parameters, macs, strict=True):
+        runs, is_baseline = study.runs_of(variant), variant == study.baseline
+        differs = Cell("(the baseline)", style="dim") if is_baseline else _differences(study, runs[0])
+        rows.append((Cell(variant, style="bold" * is_baseline), differs, *sizes, _standing(runs, workspace)))
+    return Table("", (*columns, Column("runs", kind="text")), tuple(rows))
 
 
 def plan_document(study: Study) -> dict[str, Any]:
     """The study for ``--json``."""
     document: dict[str, Any] = msgspec.to_builtins(study)
     for record, run in zip(document["runs"], study.runs, strict=True):
-        record["identity"] = run.identity
+        record["identity"] = run.run_id
         del record["config"]
     return document
 
@@ -87,83 +81,52 @@ def axis_document(axis: Axis, variants: Sequence[Variant] | str) -> dict[str, An
     }
 
 
-def axes_screen(axes: Sequence[tuple[Axis, tuple[Variant, ...] | str]]) -> "list[RenderableType]":
+def axes_screen(axes: Sequence[tuple[Axis, tuple[Variant, ...] | str]]) -> list[RenderableType]:
     """All axes, a row each; variants on some base, or why there are none."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("axis", "what is varied", "variants", "asked by"):
-        table.add_column(name)
+    rows: list[tuple[Value, ...]] = []
     for axis, variants in axes:
         names = variants if isinstance(variants, str) else " | ".join(variant.name for variant in variants)
-        table.add_row(Text(axis.name, style="bold"), axis.title, names, Text(axis.source, style="dim"))
-    return [table, Text("\nOne of them: ablate axes AXIS. Run one: ablate AXIS --launch. Any other key: ablate vary.")]
+        rows.append((Cell(axis.name, style="bold"), axis.title, names, Cell(axis.source, style="dim")))
+    heads = ("axis", "what is varied", "variants", "asked by")
+    return [
+        Table("", tuple(Column(name, kind="text") for name in heads), tuple(rows)),
+        Text("\nOne of them: ablate axes AXIS. Run one: ablate AXIS --launch. Any other key: ablate vary."),
+    ]
 
 
-def axis_screen(axis: Axis, variants: Sequence[Variant], base: str) -> "list[RenderableType]":
+def axis_screen(axis: Axis, variants: Sequence[Variant], base: str) -> list[RenderableType]:
     """One axis: its variants on a base, and what was published of it."""
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table.grid(padding=(0, 2))
-    for name, value in (
+    facts = [
         ("axis", f"{axis.name}: {axis.title}"),
         ("asked by", axis.source),
         ("touches", ", ".join(sorted(axis.allowed_keys))),
-    ):
-        grid.add_row(Text(name, style="bold"), value)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in (f"variant (base {base})", "sets", "note"):
-        table.add_column(name)
-    short = _Short([key for variant in variants for key in _shown(variant.changes)])
+    ]
+    short = _short_names([key for variant in variants for key in _shown(variant.changes)])
+    rows: list[tuple[Value, ...]] = []
     for variant in variants:
         sets = ", ".join(f"{short[key]} {scalar(value)}" for key, value in _shown(variant.changes).items())
-        note = Text(variant.note)
-        if variant.blocked is not None:
-            note.append(f"{'; ' if variant.note else ''}{variant.blocked}", style="yellow")
-        table.add_row(Text(variant.name, style="bold" if variant.name == axis.baseline else ""), sets, note)
-    return [grid, Text(""), table, *_findings(findings_of(axis.name))]
-
-
-def _findings(findings: Sequence[Finding]) -> "list[RenderableType]":
-    from rich.table import Table
-    from rich.text import Text
-
-    if not findings:
-        return [Text("\nNo published number of this axis is shipped.", style="dim")]
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name, side in (("published", "left"), ("size", "left"), ("box AP", "right"), ("mask AP", "right")):
-        table.add_column(name, justify="right" if side == "right" else "left")
-    table.add_column("trained")
-    table.add_column("source")
-    for finding in findings:
-        table.add_row(
-            finding.variant,
-            finding.size,
-            "" if finding.box_ap is None else f"{finding.box_ap:.1f}",
-            "" if finding.mask_ap is None else f"{finding.mask_ap:.1f}",
-            finding.training,
-            Text(finding.source, style="dim"),
-        )
-    return [Text(""), table]
-
-
-def _counts(sizes: Sequence[Size]) -> list[Callable[[Size], str]]:
-    """Millions of parameters and GMAC in print, with the digits that tell near variants apart."""
-    first = decimals([size.parameters / 1e6 for size in sizes], 2)
-    second = decimals([size.macs / 1e9 for size in sizes], 2)
-    return [lambda size: f"{size.parameters / 1e6:,.{first}f}", lambda size: f"{size.macs / 1e9:,.{second}f}"]
+        notes = "; ".join(note for note in (variant.note, variant.blocked) if note)
+        name = Cell(variant.name, style="bold" * (variant.name == axis.baseline))
+        rows.append((name, sets, Cell(notes, style="yellow" * (variant.blocked is not None))))
+    columns = tuple(Column(name, kind="text") for name in (f"variant (base {base})", "sets", "note"))
+    findings = [
+        Published(finding=finding, box_difference=None, mask_difference=None) for finding in findings_of(axis.name)
+    ]
+    published: list[RenderableType] = [dimmed("No published number of this axis is shipped.")]
+    if findings:
+        published = [Text(""), findings_table(findings, [variant.name for variant in variants])]
+    return [fact_list(facts), Text(""), Table("", columns, tuple(rows)), *published]
 
 
 def _differences(study: Study, run: StudyRun) -> str:
     """What a run sets otherwise than the baseline, with keys as short as the study allows."""
-    reference = next(other for other in study.runs if other.variant == study.baseline)
+    reference = study.runs_of(study.baseline)[0]
     theirs = leaves(msgspec.to_builtins(reference.config)) | leaves(nested(reference.changes))
-    own = _shown(run.changes)
-    short = _Short([key for other in study.runs for key in _shown(other.changes)])
+    short = _short_names([key for other in study.runs for key in _shown(other.changes)])
     differing = [
-        f"{short[key]} {scalar(value)}" for key, value in own.items() if _plain(theirs.get(key)) != _plain(value)
+        f"{short[key]} {scalar(value)}"
+        for key, value in _shown(run.changes).items()
+        if _plain(theirs.get(key)) != _plain(value)
     ]
     return ", ".join(differing) or "nothing"
 
@@ -179,32 +142,21 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-class _Short(dict[str, str]):
-    """Dotted keys -> as few of their last parts as tell them apart."""
+def _short_names(keys: Sequence[str]) -> dict[str, str]:
+    """Dotted keys -> as few of their last parts as tell them apart.
 
-    def __init__(self, keys: Sequence[str]) -> None:
-        unique = dict.fromkeys(keys)
-        last = Counter(key.rpartition(".")[2] for key in unique)
-        for key in unique:
-            parts = key.split(".")
-            self[key] = parts[-1] if last[parts[-1]] == 1 and parts[-1] != "type" else ".".join(parts[-2:])
+    >>> _short_names(["train.lr", "model.head.type"])
+    {'train.lr': 'lr', 'model.head.type': 'head.type'}
+    """
+    last = Counter(key.rpartition(".")[2] for key in dict.fromkeys(keys))
+    parts = {key: key.split(".") for key in keys}
+    return {key: of[-1] if last[of[-1]] == 1 and of[-1] != "type" else ".".join(of[-2:]) for key, of in parts.items()}
 
 
-def _stands(runs: Sequence[StudyRun], workspace: Workspace) -> "Any":
+def _standing(runs: Sequence[StudyRun], workspace: Workspace) -> Cell:
     """How the runs of a variant stand, in words."""
-    from rich.text import Text
-
     if runs[0].blocked is not None:
-        return Text(runs[0].blocked, style="yellow")
-    states = Counter(_state(run, workspace) for run in runs)
+        return Cell(runs[0].blocked, style="yellow")
+    states = Counter(state_in_words(workspace.run(run.run_id).read_status() if run.run_id else None) for run in runs)
     words = [state if len(runs) == 1 else f"{count} {state}" for state, count in states.items()]
-    return Text(", ".join(words), style="green" if set(states) == {"finished"} else "")
-
-
-def _state(run: StudyRun, workspace: Workspace) -> str:
-    if not run.identity:
-        return "to run"
-    status = workspace.run(run.identity).read_status()
-    if status is None or status.state == "prepared":
-        return "to run"
-    return status.state.replace("_", " ")
+    return Cell(", ".join(words), style="green" * (set(states) == {"finished"}))

@@ -1,17 +1,16 @@
 """A study: one factor varied, everything else held; which runs it is made of, and where that is written down.
 
 ``<root>/results/studies/<slug>/study.json`` is what programs read, ``<root>/configs/studies/<slug>/`` what people read
-and start: ``plan.yaml`` and one commented config a run. A study holds names and identities, the results lie with the
-runs: studies share runs that are the same, and a deleted study takes no result with it.
-
-A study as text for people: the plan, and a short commented config for every run.
+and start: ``plan.yaml`` and one short commented config a run. A study holds names and identities, the results lie with
+the runs: studies share runs that are the same, and a deleted study takes no result with it.
 """
 
 import hashlib
 import json
+import logging
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,18 @@ import msgspec
 from ablate.config.identity import short_id
 from ablate.config.schema import Pretraining, RunConfig
 from ablate.config.yaml import merge, scalar
-from ablate.runs.folder import SCHEMA, Workspace, pretraining_name, read_json, replacing, write_json
+from ablate.runs.folder import SCHEMA, Status, Workspace, pretraining_name, read_json, replacing, write_json
 from ablate.shell import shell_command
 from analysis.exceptions import BadInput
 
+logger = logging.getLogger(__name__)
+
+Tree = dict[str, Any]
 LONGEST_SLUG = 48
 CAREFUL = "careful: "  # begins what a reader of a note must not miss
 
 
-class Size(msgspec.Struct, frozen=True):
+class DetectorSize(msgspec.Struct, frozen=True):
     """Of a detector, for one image at inference (``ablate.detector.flops``)."""
 
     parameters: int
@@ -49,13 +51,14 @@ class StudyRun(msgspec.Struct, frozen=True, kw_only=True):
     needs: tuple[str, ...] = ()  # names of folders that must be finished before
     blocked: str | None = None  # what is missing, as advice: pass --weights mae=FILE
     note: str = ""
-    uncontrolled: tuple[str, ...] = ()  # keys it changes although its axis does not study them
+    # Keys it changes although its axis does not study them.
+    confounders: tuple[str, ...] = msgspec.field(name="uncontrolled", default=())
     levels: tuple[str, ...] = ()  # its variant on each axis of the study
     number: float | None = None  # where it stands on a numeric axis
-    size: Size | None = None
+    size: DetectorSize | None = None
 
     @property
-    def identity(self) -> str:
+    def run_id(self) -> str:
         """The name of its run folder; empty where it is blocked."""
         return short_id(self.evaluation)
 
@@ -70,7 +73,7 @@ class PretrainingRun(msgspec.Struct, frozen=True, kw_only=True):
     needs: tuple[str, ...] = ()
 
     @property
-    def identity(self) -> str:
+    def run_id(self) -> str:
         """The name of its folder."""
         return pretraining_name(self.training)
 
@@ -90,7 +93,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     axis: str
     title: str
     source: str
-    # Keys, or groups of keys, that may differ between its runs; the seed beside them. `touches` in study.json.
+    # Keys, or groups of keys, that may differ between its runs; the seed beside them.
     allowed_keys: tuple[str, ...] = msgspec.field(name="touches")
     baseline: str  # the variant that the others are compared with
     base: str  # a preset's name or a file
@@ -116,9 +119,9 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
         """What there is to do, what is needed first."""
         return (*self.pretrainings, *self.runs)
 
-
-def _ignore(_: str) -> None:
-    """Say nothing."""
+    def runs_of(self, variant: str) -> list[StudyRun]:
+        """The runs of a variant, one a seed."""
+        return [run for run in self.runs if run.variant == variant]
 
 
 def slug(name: str) -> str:
@@ -145,14 +148,19 @@ def legible(name: str) -> str:
     return re.sub(r"[^a-z0-9._=]+", "-", ascii_name).strip("-.")[:LONGEST_SLUG].strip("-.")
 
 
+def state_in_words(status: Status | None) -> str:
+    """How a run stands, for a person: finished, out of memory, to run where it has not begun."""
+    return "to run" if status is None or status.state == "prepared" else status.state.replace("_", " ")
+
+
 def study_folder(workspace: Workspace, name: str) -> Path:
     """Where a study's ``study.json`` lies, and what its launcher keeps."""
-    return workspace.root / "results" / "studies" / slug(name)
+    return workspace.studies / slug(name)
 
 
 def configs_folder(workspace: Workspace, name: str) -> Path:
     """Where a study's YAML files lie."""
-    return workspace.root / "configs" / "studies" / slug(name)
+    return workspace.configs / slug(name)
 
 
 def write_study(workspace: Workspace, study: Study) -> None:
@@ -162,7 +170,7 @@ def write_study(workspace: Workspace, study: Study) -> None:
         BadInput: another plan has this name, or the folders cannot be written.
     """
     check_free(workspace, study)
-    path = study_folder(workspace, study.name) / "study.json"
+    path = _file(workspace, study.name)
     texts = {configs_folder(workspace, study.name) / "plan.yaml": plan_text(study)}
     texts |= {workspace.root / run.config_path: run_text(study, run) for run in study.runs if run.blocked is None}
     try:
@@ -181,12 +189,34 @@ def write_study(workspace: Workspace, study: Study) -> None:
 def check_free(workspace: Workspace, study: Study) -> None:
     """A study's name is free, or this study's already.
 
+    A variant whose missing weights are there now does not make it another study.
+
     Raises:
         BadInput: another plan has it, or the file that would say so is damaged.
     """
-    path = study_folder(workspace, study.name) / "study.json"
-    if path.exists():
-        _check_same(_read(path), study)
+    path = _file(workspace, study.name)
+    if not path.exists():
+        return
+    old, remedy = _read(path), "give the new one another name with --name"
+    if old.name != study.name:
+        raise BadInput(f"study {study.name!r} would lie where {old.name!r} lies; {remedy}")
+    parts = [name for name in ("axis", "product", "baseline", "seeds") if getattr(old, name) != getattr(study, name)]
+    if parts:
+        raise BadInput(f"a study {study.name!r} with another {' and '.join(parts)} exists; {remedy}")
+    before = {(run.variant, run.seed): run for run in old.runs}
+    now = {(run.variant, run.seed): run for run in study.runs}
+    changed = [
+        variant
+        for variant, seed in dict.fromkeys([*before, *now])
+        if (variant, seed) not in before
+        or (variant, seed) not in now
+        or (before[variant, seed].blocked is None and before[variant, seed].evaluation != now[variant, seed].evaluation)
+    ]
+    if changed:
+        settings = dict.fromkeys([*old.settings, *study.settings])
+        why = [key for key in settings if old.settings.get(key) != study.settings.get(key)]
+        listed = "; ".join([*(["base"] if old.base != study.base else []), *why] or dict.fromkeys(changed))
+        raise BadInput(f"a study {study.name!r} with another plan exists (it differs in {listed}); {remedy}")
 
 
 def read_study(workspace: Workspace, name: str) -> Study:
@@ -195,33 +225,32 @@ def read_study(workspace: Workspace, name: str) -> Study:
     Raises:
         BadInput: there is none of this name (the sentence lists those there are), or its file is damaged.
     """
-    folders = [study_folder(workspace, name), workspace.root / "results" / "studies" / name]
-    for folder in folders:
-        if name and folder.parent == folders[0].parent and (folder / "study.json").exists():
-            return _read(folder / "study.json")
+    for path in (_file(workspace, name), workspace.studies / name / "study.json"):
+        if name and path.parent.parent == workspace.studies and path.exists():
+            return _read(path)
     names = [study.name for study in list_studies(workspace)]
     there = f"there are: {', '.join(names)}" if names else _make_one(workspace)
     raise BadInput(f"there is no study {name!r} under {workspace.root.absolute()}; {there}")
 
 
-def list_studies(workspace: Workspace, warn: Callable[[str], None] = _ignore) -> list[Study]:
-    """All studies under a root, the newest last; a damaged one is left out, with a sentence to ``warn``."""
+def list_studies(workspace: Workspace) -> list[Study]:
+    """All studies under a root, the newest last; a damaged one is left out with a warning."""
     found = []
-    for path in sorted((workspace.root / "results" / "studies").glob("*/study.json")):
+    for path in sorted(workspace.studies.glob("*/study.json")):
         try:
             found.append(_read(path))
         except BadInput as error:
-            warn(str(error))
+            logger.warning("%s", error)
     return sorted(found, key=lambda study: study.planned)
 
 
-def newest_study(workspace: Workspace, warn: Callable[[str], None] = _ignore) -> Study:
+def newest_study(workspace: Workspace) -> Study:
     """The study asked for last.
 
     Raises:
         BadInput: there is none.
     """
-    studies = list_studies(workspace, warn)
+    studies = list_studies(workspace)
     if not studies:
         raise BadInput(f"there is no study under {workspace.root.absolute()}; {_make_one(workspace)}")
     return studies[-1]
@@ -229,6 +258,10 @@ def newest_study(workspace: Workspace, warn: Callable[[str], None] = _ignore) ->
 
 def _make_one(workspace: Workspace) -> str:
     return f"make one: {shell_command('ablate', 'attention', root=workspace.root)}"
+
+
+def _file(workspace: Workspace, name: str) -> Path:
+    return study_folder(workspace, name) / "study.json"
 
 
 def _read(path: Path) -> Study:
@@ -239,36 +272,6 @@ def _read(path: Path) -> Study:
         raise BadInput(f"{reason}; delete {path.parent} and plan the study again, its runs are kept") from None
 
 
-def _check_same(old: Study, new: Study) -> None:
-    """Refuse another plan; a variant whose missing weights are there now does not make it another one."""
-    remedy = "give the new one another name with --name"
-    if old.name != new.name:
-        raise BadInput(f"study {new.name!r} would lie where {old.name!r} lies; {remedy}")
-    parts = [name for name in ("axis", "product", "baseline", "seeds") if getattr(old, name) != getattr(new, name)]
-    if parts:
-        raise BadInput(f"a study {new.name!r} with another {' and '.join(parts)} exists; {remedy}")
-    before = {(run.variant, run.seed): run for run in old.runs}
-    now = {(run.variant, run.seed): run for run in new.runs}
-    changed = [
-        variant
-        for variant, seed in dict.fromkeys([*before, *now])
-        if (variant, seed) not in before
-        or (variant, seed) not in now
-        or (before[variant, seed].blocked is None and before[variant, seed].evaluation != now[variant, seed].evaluation)
-    ]
-    if changed:
-        why = [
-            key
-            for key in dict.fromkeys([*old.settings, *new.settings])
-            if old.settings.get(key) != new.settings.get(key)
-        ]
-        listed = "; ".join([*(["base"] if old.base != new.base else []), *why] or dict.fromkeys(changed))
-        raise BadInput(f"a study {new.name!r} with another plan exists (it differs in {listed}); {remedy}")
-
-
-Tree = dict[str, Any]
-
-
 def run_text(study: Study, run: StudyRun) -> str:
     """The config of a run: what, why, how to start it, and its difference from the base."""
     this = " (this one)" if run.variant == study.baseline else ""
@@ -276,12 +279,12 @@ def run_text(study: Study, run: StudyRun) -> str:
         ("What", f"{study.title}: {run.variant}, seed {run.seed}"),
         ("Study", f"{study.name}; baseline {study.baseline}{this}"),
         ("Note", run.note),
-        ("Careful", f"not controlled, it also changes {', '.join(run.uncontrolled)}" if run.uncontrolled else ""),
+        ("Careful", f"not controlled, it also changes {', '.join(run.confounders)}" if run.confounders else ""),
         ("Source", study.source),
         ("Command", f"cli.py ablate run {json.dumps(run.config_path) if ' ' in run.config_path else run.config_path}"),
-        ("Results", f"results/runs/{run.identity}" if run.identity else ""),
+        ("Results", f"results/runs/{run.run_id}" if run.run_id else ""),
     ]
-    lines = [f"# {key + ':':9} {_one_line(text)}" for key, text in head if text]
+    lines = [f"# {key + ':':9} {' '.join(text.split())}" for key, text in head if text]
     lines += ["", f"base: {scalar(study.base)}", ""]
     tree = merge(nested(study.settings), nested(run.changes))
     lines += [*_lines(tree, studied=set(leaves(nested(run.changes)))), *([""] if tree else []), f"seed: {run.seed}"]
@@ -290,50 +293,54 @@ def run_text(study: Study, run: StudyRun) -> str:
 
 def plan_text(study: Study) -> str:
     """The plan: the question, what is held, what is varied, which runs answer it."""
+    head = {
+        "study": study.name,
+        "axis": study.axis,
+        "product": study.product,
+        "title": study.title,
+        "source": study.source,
+        "touches": study.allowed_keys,
+        "base": study.base,
+        "seeds": study.seeds,
+        "baseline": study.baseline,
+        "training_data": study.training_data,
+        "validation_data": study.validation_data,
+    }
     lines = [
         "# The plan of a study, for reading; programs read results/studies. Every run is one config in this folder.",
         f"# Run it:  cli.py ablate launch {_quoted(study.name)}",
         f"# Read it: cli.py ablate table {_quoted(study.name)}",
         "",
-        *_pairs({"study": study.name, "axis": study.axis}),
-        *(_pairs({"product": study.product}) if study.product else []),
-        *_pairs({"title": study.title, "source": study.source}),
-        *_pairs({"touches": study.allowed_keys, "base": study.base, "seeds": study.seeds}),
-        *_pairs({"baseline": study.baseline}),
-        *_pairs({"training_data": study.training_data, "validation_data": study.validation_data}),
+        *_pairs({key: value for key, value in head.items() if value is not None}),
     ]
     if study.settings:
         lines += ["settings:", *(f"  {line}" for line in _pairs(study.settings))]
     if study.pretrainings:
         lines += ["", "pretrainings:  # before the runs that start from them; every length is a full cosine of its own"]
     for job in study.pretrainings:
-        about = {"epochs": job.pretraining.pretrain.epochs, "results": f"results/{job.identity}"}
+        about = {"epochs": job.pretraining.pretrain.epochs, "results": f"results/{job.run_id}"}
         lines.append(f"  {scalar(job.variant)}: {scalar(about)}")
     lines += ["", "variants:"]
     for variant in study.variants:
-        run = next(run for run in study.runs if run.variant == variant)
-        lines.append(f"  {scalar(variant)}:")
-        if run.note:
-            lines.append(f"    note: {scalar(run.note)}")
-        if run.blocked is not None:
-            lines.append(f"    blocked: {scalar(run.blocked)}")
-        if run.uncontrolled:
-            lines.append(f"    not_controlled: {scalar(run.uncontrolled)}")
-        if run.size is not None:
-            lines.append(f"    parameters: {run.size.parameters}")
-            lines.append(f"    macs: {run.size.macs}  # one image, multiply-adds")
-        if run.changes:
-            lines += ["    changes:", *(f"      {line}" for line in _pairs(run.changes))]
-        own = [run for run in study.runs if run.variant == variant and run.blocked is None]
-        if own:
-            lines.append("    runs:")
-            lines += [f"      - {scalar(_run(run))}" for run in own]
+        lines += [f"  {scalar(variant)}:", *(f"    {line}" for line in _variant_lines(study.runs_of(variant)))]
     return "".join(line + "\n" for line in lines)
 
 
-def _run(run: StudyRun) -> dict[str, object]:
-    file = {"seed": run.seed, "config": run.config_path.rpartition("/")[2]}
-    return {**file, "results": f"results/runs/{run.identity}"} if run.identity else file
+def _variant_lines(runs: Sequence[StudyRun]) -> Iterator[str]:
+    """What is to be known of a variant, what it changes, and its runs."""
+    first = runs[0]
+    about = {"note": first.note, "blocked": first.blocked, "not_controlled": first.confounders}
+    yield from _pairs({key: value for key, value in about.items() if value})
+    if first.size is not None:
+        yield f"parameters: {first.size.parameters}"
+        yield f"macs: {first.size.macs}  # one image, multiply-adds"
+    if first.changes:
+        yield from ("changes:", *(f"  {line}" for line in _pairs(first.changes)))
+    if first.blocked is None:
+        yield "runs:"
+    for run in runs if first.blocked is None else ():
+        file = {"seed": run.seed, "config": run.config_path.rpartition("/")[2]}
+        yield f"  - {scalar(file | ({'results': f'results/runs/{run.run_id}'} if run.run_id else {}))}"
 
 
 def nested(changes: Mapping[str, Any]) -> Tree:
@@ -344,13 +351,9 @@ def nested(changes: Mapping[str, Any]) -> Tree:
     """
     tree: Tree = {}
     for key, value in changes.items():
-        branch: Tree = {}
-        leaf = branch
-        *parents, last = key.split(".")
-        for parent in parents:
-            leaf[parent] = {}
-            leaf = leaf[parent]
-        leaf[last] = value
+        branch = value
+        for part in reversed(key.split(".")):
+            branch = {part: branch}
         tree = merge(tree, branch)
     return tree
 
@@ -359,10 +362,7 @@ def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A tree as dotted keys; what is no mapping is a leaf."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
-        if isinstance(value, Mapping):
-            found |= leaves(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return found
 
 
@@ -378,10 +378,6 @@ def _lines(tree: Mapping[str, Any], studied: set[str], path: str = "", indent: s
         else:
             mark = "  # varied" if path + key in studied else ""
             yield f"{indent}{scalar(key)}: {scalar(value)}{mark}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _quoted(name: str) -> str:

@@ -1,43 +1,36 @@
-"""The answer of a study as files for programs and papers: JSON, CSV, Markdown, LaTeX, figures.
+"""The answer of a study as files for programs and papers (JSON, CSV, Markdown, LaTeX, figures), and in a report.
 
-The section of a report that is the study itself: its table, what each variant costs, what to be careful about.
+Every format holds the same numbers: the raw ones in JSON and CSV, the tables of a terminal in Markdown, LaTeX and HTML.
 """
 
-from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
-from ablate.detector.flops import decimals
 from ablate.studies.results import ERRORS, METRICS, Row, Summary
-from ablate.studies.show_results import (
-    COUNTED,
-    COUNTS,
-    MARK,
+from ablate.studies.tables import (
     banner,
-    in_columns,
-    in_print,
-    interval,
-    kinds,
+    cost_table,
+    errors_table,
+    findings_table,
+    legend,
+    measured_on,
     over_seeds,
-    place,
+    published_table,
+    remarks,
+    scores_table,
+    seeds_in_words,
+    wide_table,
+    without_empty,
 )
-from analysis.evaluation.error_types import ERROR_TYPES
+from analysis.io import write_bytes
+from analysis.render.documents import json_bytes
 from analysis.render.markup import Markup, join, tag
-from analysis.render.table import Cell, Table, Value, csv_text, escape_latex, markdown
-from analysis.render.table import Column as Head
+from analysis.render.table import Table, csv_text, escape_markdown, latex, markdown
 from analysis.report.components import note, scrolling
 from analysis.report.page import Section
 from analysis.stats.intervals import Estimate
-
-
-class Column(msgspec.Struct, frozen=True):
-    """One column of a printed table."""
-
-    group: str
-    name: str
-    cell: Callable[[Row], str]
 
 
 def write_files(out: Path, summary: Summary) -> list[Path]:
@@ -47,7 +40,6 @@ def write_files(out: Path, summary: Summary) -> list[Path]:
         BadInput: the folder cannot be written.
     """
     from ablate.studies.plots import curves_figure, errors_figure
-    from analysis.io import write_bytes
 
     contents = {
         "table.csv": as_csv(summary).encode(),
@@ -69,44 +61,46 @@ def write_files(out: Path, summary: Summary) -> list[Path]:
 
 def as_json(summary: Summary) -> bytes:
     """Everything, unrounded."""
-    return msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
+    return json_bytes(msgspec.to_builtins(summary))
 
 
 def as_csv(summary: Summary) -> str:
     """A row a variant; for estimates the mean, and half the width of the interval where there is one."""
-    kind, other = kinds(summary)
-    records = []
-    for row in summary.rows:
-        record: dict[str, object] = {
-            "study": summary.study,
-            "variant": row.variant,
-            "baseline": row.baseline,
-            "not_controlled": " ".join(row.uncontrolled),
-            "synthetic": summary.synthetic,
-            "state": row.state,
-            "n": row.n,
-        }
-        for name in METRICS:
-            record |= _mean_and_half(f"{kind}_{name}", row.metrics.get(name))
-        record |= _mean_and_half(f"{other}_AP", row.other_ap)
-        record |= _mean_and_half(f"{kind}_AP_difference", row.difference)
-        for name in ERRORS:
-            record |= _mean_and_half(name, row.errors.get(name))
-        size = row.size
-        record |= {
-            "peak_gib": row.peak_gib,
-            "seconds_per_iteration": row.seconds_per_iteration,
-            "seconds_per_image": row.seconds_per_image,
-            "parameters": size.parameters if size else None,
-            "macs": size.macs if size else None,
-            "activations": size.activations if size else None,
-            "cost_measured_on": summary.cost_place,
-            "published_box_AP": row.published.box_ap if row.published else None,
-            "published_mask_AP": row.published.mask_ap if row.published else None,
-            "published_by": row.published.source if row.published else None,
-        }
-        records.append(record)
-    return csv_text(Table.from_records(records))
+    return csv_text(Table.from_records([_record(summary, row) for row in summary.rows]))
+
+
+def _record(summary: Summary, row: Row) -> dict[str, object]:
+    kind, other = summary.kinds
+    size, published = row.size, row.published
+    return {
+        "study": summary.study,
+        "variant": row.variant,
+        "baseline": row.baseline,
+        "not_controlled": " ".join(row.confounders),
+        "synthetic": summary.synthetic,
+        "state": row.state,
+        "n": row.n,
+        **_means_and_halves({f"{kind}_{name}": row.metrics.get(name) for name in METRICS}),
+        **_means_and_halves({f"{other}_AP": row.other_ap, f"{kind}_AP_difference": row.difference}),
+        **_means_and_halves({name: row.errors.get(name) for name in ERRORS}),
+        "peak_gib": row.peak_gib,
+        "seconds_per_iteration": row.seconds_per_iteration,
+        "seconds_per_image": row.seconds_per_image,
+        "parameters": size.parameters if size else None,
+        "macs": size.macs if size else None,
+        "activations": size.activations if size else None,
+        "cost_measured_on": summary.cost_place,
+        "published_box_AP": published.box_ap if published else None,
+        "published_mask_AP": published.mask_ap if published else None,
+        "published_by": published.source if published else None,
+    }
+
+
+def _means_and_halves(found: dict[str, Estimate | None]) -> dict[str, object]:
+    pairs: dict[str, object] = {}
+    for name, one in found.items():
+        pairs |= {name: one.mean if one else None, f"{name}_half": one.half if one else None}
+    return pairs
 
 
 def published_csv(summary: Summary) -> str:
@@ -123,282 +117,54 @@ def published_csv(summary: Summary) -> str:
     return csv_text(Table.from_records(records))
 
 
-def _mean_and_half(name: str, found: Estimate | None) -> dict[str, object]:
-    return {name: found.mean if found else None, f"{name}_half": found.half if found else None}
-
-
-def columns(summary: Summary) -> list[Column]:
-    """What a printed table shows of a variant; what nobody measured is left out."""
-    kind, other = kinds(summary)
-    percent = f"AP{round((summary.iou or 0) * 100)}"
-    digits = 1 if any(row.n > 1 for row in summary.rows) else 2
-    found = [Column(f"{kind} AP", name, partial(_metric, name)) for name in METRICS]
-    found.append(Column(f"{kind} AP", "against baseline", lambda row: interval(row.difference, sign=True)))
-    found.append(Column(f"{other} AP", "AP", lambda row: interval(row.other_ap)))
-    found += [Column(f"{percent} to gain", ERROR_TYPES[name].label, partial(_error, name, digits)) for name in ERRORS]
-    in_gib = any((row.peak_gib or 0) >= 1 for row in summary.rows)
-    found += [
-        Column("cost", *(("GiB", partial(_peak, 1.0, ".2f")) if in_gib else ("MiB", partial(_peak, 1024.0, ".1f")))),
-        Column("cost", "s/iter.", lambda row: _number(row.seconds_per_iteration, ".4f")),
-        Column("cost", "s/image", lambda row: _number(row.seconds_per_image, ".4f")),
-    ]
-    for name, of, fewest in COUNTS:
-        shape = f".{decimals(map(of, summary.rows), fewest)}f"
-        found.append(Column("cost", name, partial(_counted, of=of, shape=shape)))
-    if any(row.published for row in summary.rows):
-        found.append(Column("published", "AP", lambda row: _number(_published_ap(row, kind), ".1f")))
-    if len(summary.seeds) > 1:
-        found.append(Column("", "n", lambda row: str(row.n)))
-    return [column for column in found if any(column.cell(row) for row in summary.rows)]
-
-
-def _metric(name: str, row: Row) -> str:
-    return interval(row.metrics.get(name))
-
-
-def _error(name: str, digits: int, row: Row) -> str:
-    return interval(row.errors.get(name), digits)
-
-
-def _peak(scale: float, shape: str, row: Row) -> str:
-    if row.peak_gib is None:
-        return "OOM" if row.cost_message else ""
-    return format(row.peak_gib * scale, shape)
-
-
-def _published_ap(row: Row, kind: str) -> float | None:
-    if row.published is None:
-        return None
-    return row.published.box_ap if kind == "box" else row.published.mask_ap
-
-
-def _counted(row: Row, of: Callable[[Row], float], shape: str) -> str:
-    return _number(of(row) if row.size else None, shape)
-
-
-def _number(value: float | None, shape: str) -> str:
-    return "" if value is None else format(value, shape)
-
-
 def as_markdown(summary: Summary) -> str:
-    """One table a group of columns, published findings, and what a reader has to know."""
-    groups: dict[str, list[Column]] = {"": []}
-    for column in columns(summary):
-        name = "AP" if column.group.endswith(" AP") or column.group in ("", "published") else column.group
-        groups.setdefault(name, []).append(column)
-    lines = [f"## {summary.title}", ""]
+    """The tables of the study, published findings, and what a reader has to know."""
+    lines = [f"## {escape_markdown(summary.title)}", ""]
     if banner(summary):
         lines += [f"**{banner(summary)}**", ""]
-    for group, own in groups.items():
-        if not own:
-            continue
-        heads = [column.name if group != "AP" else _full_name(column) for column in own]
-        lines += [
-            "| " + " | ".join([f"{group or 'AP'}: variant", *heads, *(["state"] if group == "AP" else [])]) + " |"
-        ]
-        lines += ["|---|" + "---:|" * len(own) + ("---|" if group == "AP" else "")]
-        for row in summary.rows:
-            cells = [_markdown_name(row), *(column.cell(row) or "-" for column in own)]
-            cells += [_state(row)] if group == "AP" else []
-            lines.append("| " + " | ".join(cells) + " |")
-        lines.append("")
+    for table in study_tables(summary):
+        lines += [f"### {escape_markdown(table.title)}", "", markdown(table)]
     if summary.published:
-        lines += ["Published on COCO under other conditions:", "", markdown(_published(summary)).rstrip(), ""]
-    return "\n".join([*lines, *_facts(summary), ""])
-
-
-def _published(summary: Summary) -> Table:
-    """What was published under other conditions, and how far from the baseline of its own source."""
-    rows = []
-    for one in summary.published:
-        f = one.finding
-        differences = _number(one.box_difference, "+.1f"), _number(one.mask_difference, "+.1f")
-        own = _number(f.box_ap, ".1f"), differences[0], _number(f.mask_ap, ".1f"), differences[1]
-        rows.append((f.variant, f.size, f.training, f.source, *own))
-    rows.sort(key=lambda row: place(summary.rows, row[0]))
-    words = [Head(name, kind="text") for name in ("variant", "size", "trained", "source")]
-    numbers = map(Head, ("box AP", "against baseline", "mask AP", "against baseline"))
-    return Table("", (*words, *numbers), tuple(rows))
-
-
-def _full_name(column: Column) -> str:
-    if column.group.endswith(" AP"):
-        return f"{column.group.removesuffix('AP')}{column.name}" if column.name.startswith("AP") else column.name
-    return f"{column.group} {column.name}".strip()
-
-
-def _markdown_name(row: Row) -> str:
-    name = row.variant.replace("|", "\\|") + (" (baseline)" if row.baseline else "")
-    return name + (f" (not controlled: {', '.join(row.uncontrolled)})" if row.uncontrolled else "")
-
-
-def _state(row: Row) -> str:
-    return (row.message if row.state == "blocked" else row.state).replace("|", "\\|")
-
-
-def _facts(summary: Summary) -> list[str]:
-    about = ", ".join(part for part in (f"Study {summary.study}", f"base {summary.base}", over_seeds(summary)) if part)
-    lines = [f"{about}; AP in points, 0 to 100."]
-    if any(row.n > 1 for row in summary.rows):
-        lines.append("Mean ± 95 % interval (Student's t) over seeds; differences seed by seed.")
-    if summary.images is not None:
-        lines.append(f"{summary.images:,} images, {summary.objects:,} objects, digest {summary.validation_data[:12]}.")
-    if summary.cost_place:
-        lines.append(f"Cost of one image at a time, alone on {summary.cost_place}; memory {summary.cost_memory}.")
-    if any(row.size for row in summary.rows):
-        lines.append(COUNTED)
-    failed = [f"{row.variant}: {row.state}." for row in summary.rows if row.state not in ("finished", "to run")]
-    return [*lines, *failed, *summary.notes]
+        table = findings_table(summary.published, [row.variant for row in summary.rows])
+        lines += ["### Published on COCO under other conditions", "", markdown(table)]
+    return "\n".join([*lines, *map(escape_markdown, _notes(summary)), ""])
 
 
 def as_latex(summary: Summary) -> str:
-    r"""A ``table*`` for papers that use booktabs and graphicx; comments say where it comes from."""
-    shown = columns(summary)
-    groups: list[tuple[str, int]] = []
-    for column in shown:
-        if groups and groups[-1][0] == column.group:
-            groups[-1] = (column.group, groups[-1][1] + 1)
-        else:
-            groups.append((column.group, 1))
-    heads, rules, at = [], [], 2
-    for name, width in groups:
-        heads.append(rf"\multicolumn{{{width}}}{{c}}{{{escape_latex(name)}}}")
-        rules.append(rf"\cmidrule(lr){{{at}-{at + width - 1}}}" if name else "")
-        at += width
-    caption = ". ".join(
-        [escape_latex(summary.title), *([f"{escape_latex(banner(summary)).capitalize()}"] if banner(summary) else [])]
-    )
-    notes = _facts(summary)
-    notes += [
-        f"† not controlled: {row.variant} also changes {', '.join(row.uncontrolled)}."
-        for row in summary.rows
-        if row.uncontrolled
-    ]
-    lines = [
-        r"% needs \usepackage{booktabs,graphicx}",
-        r"\begin{table*}",
-        r"\centering",
-        rf"\caption{{{caption}.}}",
-        r"\resizebox{\textwidth}{!}{%",
-        rf"\begin{{tabular}}{{l{'r' * len(shown)}}}",
-        r"\toprule",
-        " & ".join(["", *heads]) + r" \\",
-        " ".join(rule for rule in rules if rule),
-        " & ".join(["variant", *(_tex_head(column.name) for column in shown)]) + r" \\",
-        r"\midrule",
-    ]
-    for row in summary.rows:
-        name = (
-            escape_latex(row.variant)
-            + (r" (baseline)" if row.baseline else "")
-            + (r"$^\dagger$" if row.uncontrolled else "")
-        )
-        cells = [_tex_number(column.cell(row)) for column in shown]
-        if not row.n:  # a word in the place of all that was not measured, the cost stays
-            width = next((at for at, column in enumerate(shown) if column.group == "cost"), len(shown))
-            cells[:width] = [rf"\multicolumn{{{width}}}{{c}}{{{escape_latex(row.state)}}}"]
-        lines.append(" & ".join([name, *cells]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}}"]
-    lines += [r"\par\smallskip", r"\raggedright\footnotesize", *map(escape_latex, notes), r"\end{table*}"]
-    return "\n".join(line for line in lines if line) + "\n"
+    r"""A ``table*`` for papers that use booktabs and graphicx, what it shows and where it comes from below it."""
+    title = ". ".join(filter(None, [summary.title, banner(summary).capitalize()]))
+    return latex(replace(wide_table(summary), title=title, notes=tuple(_notes(summary))))
 
 
 def published_latex(summary: Summary) -> str:
     """A ``table`` of the published numbers, a column a source and size; what each stands for below."""
-    kind, _ = kinds(summary)
-    block = in_columns(summary, kind)
-    count = len(block.columns)
-    heads = [rf"\multicolumn{{2}}{{c}}{{[{number}]}}" for number in range(1, count + 1)]
-    rules = [rf"\cmidrule(lr){{{2 * number}-{2 * number + 1}}}" for number in range(1, count + 1)]
-    to_baseline = rf"; $\Delta$: to {escape_latex(block.baseline)}" if block.baseline else ""
-    lines = [
-        r"% needs \usepackage{booktabs}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{escape_latex(summary.title)}: {kind} AP published on COCO under other conditions{to_baseline}.}}",
-        rf"\begin{{tabular}}{{l{'rr' * count}}}",
-        r"\toprule",
-        " & ".join(["", *heads]) + r" \\",
-        " ".join(rules),
-        " & ".join(["variant", *[r"AP & $\Delta$"] * count]) + r" \\",
-        r"\midrule",
-    ]
-    for name in block.variants:
-        pairs = [in_print(column[name], kind) if name in column else ("", "") for column in block.columns]
-        cells = [_tex_number(cell) if cell else "" for pair in pairs for cell in pair]
-        lines.append(" & ".join([escape_latex(name), *cells]) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", r"\par\smallskip", r"\raggedright\footnotesize"]
-    return "\n".join([*lines, *(rf"{escape_latex(about)}.\par" for about in block.about), r"\end{table}", ""])
-
-
-def _tex_head(name: str) -> str:
-    return r"$\Delta$" if name == "against baseline" else escape_latex(name)
-
-
-def _tex_number(text: str) -> str:
-    if not text:
-        return "--"
-    return "$" + text.replace(" ± ", r" \pm ") + "$" if text[0] in "+-" or "±" in text else text
+    table = published_table(summary, summary.kinds[0])
+    notes = tuple(f"{about}." for about in table.notes)
+    return latex(replace(table, title=f"{summary.title}. {table.title}", notes=notes))
 
 
 def study_section(summary: Summary) -> Section:
     """AP, errors and cost of every variant; more than one seed as mean and interval."""
-    groups: dict[str, list[Column]] = {}
-    for column in columns(summary):
-        name = "AP" if column.group.endswith(" AP") or column.group in ("", "published") else column.group
-        groups.setdefault(name, []).append(column)
-    titles = {"AP": "What it scores", "cost": "What it costs"}
-    parts = [_table(summary, titles.get(group, group), own) for group, own in groups.items()]
-    parts += [note(text) for text in _notes(summary)]
+    parts = [scrolling(table, table.title) for table in study_tables(summary)]
+    parts += [note(text) for text in (*legend(summary), *remarks(summary))]
     return Section("study", "Study", "What was varied, and what it does", join(parts))
 
 
 def study_facts(summary: Summary) -> list[Markup | str]:
     """What the study is, in sentences, and first what must stand over every number of it."""
-    seeds = ", ".join(map(str, summary.seeds))
-    held = f"Everything else of {summary.base} is held; seed{'s' * (len(summary.seeds) > 1)} {seeds}."
-    careful = [tag("strong", f"{banner(summary).capitalize()}.")] if banner(summary) else []
-    return [*careful, f"Asked by {summary.source}. {held}" if summary.source else held]
+    asked = f"Asked by {summary.source}. " if summary.source else ""
+    fact = f"{asked}Everything else of {summary.base} is held; {seeds_in_words(summary.seeds)}."
+    return [tag("strong", f"{banner(summary).capitalize()}."), fact] if banner(summary) else [fact]
 
 
-def _table(summary: Summary, title: str, own: list[Column]) -> Markup:
-    with_state = title == "What it scores" and any(row.state != "finished" for row in summary.rows)
-    heads = [Head("Variant", kind="text"), *(Head(_gallery_name(column)) for column in own)]
-    rows: list[tuple[Value, ...]] = []
-    for row in summary.rows:
-        state = (row.message if row.state == "blocked" else row.state,) * with_state
-        cells = [Cell(None, column.cell(row) or "–") for column in own]
-        rows.append((_name(row), *cells, *state))
-    content = Table(title, (*heads, *[Head("State", kind="text")] * with_state), tuple(rows))
-    return scrolling(content, title)
-
-
-def _gallery_name(column: Column) -> str:
-    if column.group.endswith(" AP"):
-        return f"{column.group.removesuffix('AP')}{column.name}" if column.name.startswith("AP") else column.name
-    return f"published {column.name}" if column.group == "published" else column.name
-
-
-def _name(row: Row) -> Markup:
-    parts: list[Markup | str] = [row.variant]
-    if row.baseline:
-        parts.append(tag("span", " (baseline)", class_="dim"))
-    if row.uncontrolled:
-        parts.append(f" {MARK}")
-    return join(parts)
+def study_tables(summary: Summary) -> list[Table]:
+    """What there is of scores, errors and cost; what nobody measured is left out."""
+    tables = (scores_table(summary), errors_table(summary), cost_table(summary))
+    return [without_empty(table) for table in tables if table.rows]
 
 
 def _notes(summary: Summary) -> list[str]:
-    found = [
-        f"{MARK} not controlled: {row.variant} also changes {', '.join(row.uncontrolled)}."
-        for row in summary.rows
-        if row.uncontrolled
-    ]
-    if any(row.n > 1 for row in summary.rows):
-        found.append("Mean ± 95 % interval (Student's t) over seeds; differences seed by seed.")
-    if summary.cost_place:
-        place = f"Cost of one image at a time, alone on {summary.cost_place}; memory {summary.cost_memory}."
-        found.append(place)
-    if any(row.size for row in summary.rows):
-        found.append(COUNTED)
-    return [*found, *summary.notes]
+    """What a table that travels alone has to say: of which study it is, on what data, and what its numbers are."""
+    about = ", ".join(filter(None, [f"Study {summary.study}", f"base {summary.base}", over_seeds(summary)]))
+    facts = [f"{fact}." for fact in (about, measured_on(summary)) if fact]
+    return [*facts, *legend(summary), *remarks(summary)]

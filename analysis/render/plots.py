@@ -114,22 +114,43 @@ def errors_figure(runs: Sequence[Run], formats: Sequence[str] = FORMATS) -> dict
     ap = ap_name(settings.iou)
     names = distinct_labels([run.name for run in runs])
     labels = [f"{name}  ({ap} {run.breakdown.ap:.1f})" for run, name in zip(runs, names, strict=True)]
+    values = np.array([[run.breakdown.delta_ap[error] for error in ERROR_TYPES] for run in runs])
     with paper_style():
         figure = new_figure(WIDTH, 3.0 + 0.22 * len(runs))
-        left, right = figure.subplots(1, 2, width_ratios=[3, 1.25])
-        panels = ((left, ERRORS, "one type of error fixed"), (right, SPECIAL, "all of a kind"))
-        for axis, errors, title in panels:
-            values = np.array([[run.breakdown.delta_ap[error] for error in errors] for run in runs])
-            _bars(axis, [ERROR_TYPES[error].label for error in errors], labels, values, width=0.75)
-            axis.set_ylabel(f"{ap} to gain (points)" if axis is left else "")
-            axis.set_ylim(bottom=min(0.0, values.min() * 1.1), top=max(values.max() * 1.18, 0.1))
-            axis.set_title(title, fontsize=9, loc="left")
-            if len(runs) <= SIDE_BY_SIDE:
-                for bars in axis.containers:
-                    axis.bar_label(bars, fmt="%.1f", fontsize=7, padding=1)
-        _legend_above(figure, [left, right], size=9)
+        error_bars(figure, labels, values, ap, numbers=len(runs) <= SIDE_BY_SIDE)
         figure.supxlabel(settings_sentence(settings), fontsize=7, color="0.35")
         return encoded(figure, formats)
+
+
+def error_bars(figure: Figure, labels: Sequence[str], delta_ap: Floats, ap: str, *, numbers: bool) -> list[Axes]:
+    """Bars of points to gain: the six types of error, and FP and FN beside them, a colour a label; the legend above.
+
+    Args:
+        figure: an empty one.
+        labels: of runs or variants.
+        delta_ap: f64[labels, errors] points, in the order of ``ERROR_TYPES``.
+        ap: what is gained, such as AP50.
+        numbers: whether the bars bear their numbers.
+
+    Returns the two panels, the bars of a label in one container each.
+    """
+    panels: list[Any] = figure.subplots(1, 2, width_ratios=[3, 1.25]).tolist()
+    types, totals = delta_ap[:, : len(ERRORS)], delta_ap[:, len(ERRORS) :]
+    parts = (ERRORS, types, "one type of error fixed"), (SPECIAL, totals, "all of a kind")
+    for axis, (errors, values, title) in zip(panels, parts, strict=True):
+        _bars(axis, [ERROR_TYPES[error].label for error in errors], labels, values, width=0.75)
+        axis.set_ylabel(f"{ap} to gain (points)" if axis is panels[0] else "")
+        axis.set_ylim(bottom=min(0.0, values.min() * 1.1), top=max(values.max() * 1.18, 0.1))
+        axis.set_title(title, fontsize=9, loc="left")
+        for bars in axis.containers if numbers else ():
+            axis.bar_label(bars, fmt="%.1f", fontsize=7, padding=1)
+    _legend_above(figure, panels, size=9)
+    return panels
+
+
+def distinct_colors(count: int, palette: str = "colorblind") -> list[tuple[float, float, float]]:
+    """A colour for each of so many runs; a palette of ten is not repeated."""
+    return list(sns.color_palette(palette if palette != "colorblind" or count <= 10 else "husl", count))
 
 
 def slice_figures(
@@ -183,7 +204,7 @@ def _bars(
     rows = [(g, n, values[j, i]) for j, n in enumerate(names) for i, g in enumerate(groups)]
     sns.barplot(
         pd.DataFrame(rows, columns=["group", "name", "value"]), x="group", y="value", hue="name",
-        palette=sns.color_palette(palette, len(names)), ax=axis, width=width, saturation=0.9,
+        palette=distinct_colors(len(names), palette), ax=axis, width=width, saturation=0.9,
     )  # fmt: skip
     axis.set_xlabel("")
     _plain(axis)

@@ -7,8 +7,7 @@ import msgspec
 from ablate.execute.evaluation import Evaluation, Measured
 from ablate.runs.folder import RunFolder, Status, Workspace, write_json
 from ablate.runs.manifest import Hardware, Manifest
-from ablate.studies.benchmark import FILE, Cost
-from ablate.studies.results import ERRORS
+from ablate.studies.results import COST_FILE, ERRORS, MeasuredCost
 from ablate.studies.study import Study, StudyRun
 
 MACHINE = Hardware(system="Linux", processor="Test CPU", cores=2, memory_gib=8.0, gpus=())
@@ -47,7 +46,7 @@ def finish(
 
 def begin(root: Path, study: Study, run: StudyRun, status: Status) -> RunFolder:
     """A run folder in some state."""
-    folder = Workspace(root).run(run.identity)
+    folder = Workspace(root).run(run.run_id)
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(
         training=run.training,
@@ -70,7 +69,7 @@ def begin(root: Path, study: Study, run: StudyRun, status: Status) -> RunFolder:
 
 def probed(folder: RunFolder, *, peak_gib: float | None = 0.5, name: str = "Test CPU", seconds: float = 0.1) -> None:
     """A cost as the probe would have written it."""
-    cost = Cost(
+    cost = MeasuredCost(
         device="cpu",
         device_name=name,
         threads=2,
@@ -85,7 +84,7 @@ def probed(folder: RunFolder, *, peak_gib: float | None = 0.5, name: str = "Test
         message="" if peak_gib is not None else "the device is full",
         measured="2026-01-01T00:00:00.000+00:00",
     )
-    write_json(folder.path / FILE, cost)
+    write_json(folder.path / COST_FILE, cost)
 
 
 def altered(path: Path, into: type[msgspec.Struct], **fields: object) -> None:

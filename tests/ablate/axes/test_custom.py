@@ -94,7 +94,7 @@ def test_a_file_is_an_axis_and_what_it_smuggles_in_is_named(tmp_path: Path) -> N
     axis = axis_from_file(path)
     assert axis.baseline == "large"
     study = plan(axis, Request(), Workspace(tmp_path), write=False)
-    assert {run.variant: run.uncontrolled for run in study.runs} == {"small": (), "large": (), "cheat": ("train.lr",)}
+    assert {run.variant: run.confounders for run in study.runs} == {"small": (), "large": (), "cheat": ("train.lr",)}
 
 
 @pytest.mark.parametrize(

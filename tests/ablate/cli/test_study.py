@@ -120,7 +120,7 @@ def test_json_of_a_plan_is_one_document(
     assert document["name"] == "ü 1"
     assert document["unit"] == "lr"
     assert [record["changes"] for record in document["runs"]] == [{"train.lr": 0.001}, {"train.lr": 0.002}]
-    assert document["runs"][0]["identity"] == read_study(Workspace(shapes_root), "ü 1").runs[0].identity
+    assert document["runs"][0]["identity"] == read_study(Workspace(shapes_root), "ü 1").runs[0].run_id
 
 
 def test_a_file_is_an_axis_and_can_be_crossed(

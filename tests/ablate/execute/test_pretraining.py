@@ -140,19 +140,19 @@ def test_a_study_names_what_it_needs_and_two_studies_share_it(data: Coco, tmp_pa
     needs = {run.variant: run.needs for run in study.runs}
     assert needs == {
         "0 epochs": (),
-        **{f"{n} epochs": (job.identity,) for n, job in zip((1, 2, 4), study.pretrainings, strict=True)},
+        **{f"{n} epochs": (job.run_id,) for n, job in zip((1, 2, 4), study.pretrainings, strict=True)},
     }
     assert study.jobs == (*study.pretrainings, *study.runs)
     assert [job.epochs for job in study.pretrainings] == [(1,), (2,), (4,)]
     assert msgspec.to_builtins(read_study(Workspace(tmp_path), "pretrain")) == msgspec.to_builtins(study)
     text = plan_text(study)
-    assert all(f"results: results/{job.identity}" in text for job in study.pretrainings)
+    assert all(f"results: results/{job.run_id}" in text for job in study.pretrainings)
     for run in study.runs:
         assert load_config(tmp_path / run.config_path) == run.config
     other = study_of(data, tmp_path, axis="init", epochs=4)
-    assert other.pretrainings[0].identity == study.pretrainings[2].identity
+    assert other.pretrainings[0].run_id == study.pretrainings[2].run_id
     (mae,) = (run for run in other.runs if run.variant == "MAE")
-    assert mae.identity == study.runs[3].identity, "the same run, which is carried out once"
+    assert mae.run_id == study.runs[3].run_id, "the same run, which is carried out once"
     assert mae.blocked is None
 
 
@@ -161,7 +161,7 @@ def test_other_seeds_share_the_weights_and_a_middle_epoch_is_kept(data: Coco, tm
     base.write_text(dump_config(pretrained_config(data)))
     made = plan(AXES["schedule"], Request(base=str(base), seeds=(0, 1, 2)), Workspace(tmp_path))
     assert len(made.pretrainings) == 1
-    assert {run.needs for run in made.runs} == {(made.pretrainings[0].identity,)}
+    assert {run.needs for run in made.runs} == {(made.pretrainings[0].run_id,)}
     from ablate.axes.custom import axis_from_keys
 
     axis = axis_from_keys(["init.pretraining_epoch=1,last"])
@@ -188,7 +188,7 @@ def test_a_dry_run_makes_nothing(tmp_path: Path) -> None:
     study = plan(AXES["pretrain"], Request(), Workspace(tmp_path), write=False)
     assert list(tmp_path.iterdir()) == []
     assert study.pretrainings == ()
-    assert {run.identity for run in study.runs} == {""}
+    assert {run.run_id for run in study.runs} == {""}
 
 
 def test_a_study_from_its_first_pretraining_to_its_last_run(data: Coco, tmp_path: Path) -> None:
@@ -198,18 +198,18 @@ def test_a_study_from_its_first_pretraining_to_its_last_run(data: Coco, tmp_path
         for job in study.jobs:
             if isinstance(job, StudyRun):
                 assert job.config is not None
-                execute(job.config, Workspace(tmp_path), RUNTIME, run_id=job.identity)
+                execute(job.config, Workspace(tmp_path), RUNTIME, run_id=job.run_id)
             else:
-                pretrain(job.pretraining, Workspace(tmp_path), RUNTIME, keep=job.epochs, name=job.identity)
+                pretrain(job.pretraining, Workspace(tmp_path), RUNTIME, keep=job.epochs, name=job.run_id)
     (job,) = study.pretrainings
-    folder = pretrain(job.pretraining, Workspace(tmp_path), RUNTIME, keep=job.epochs, name=job.identity).folder
-    assert folder.path == tmp_path / "results" / job.identity
+    folder = pretrain(job.pretraining, Workspace(tmp_path), RUNTIME, keep=job.epochs, name=job.run_id).folder
+    assert folder.path == tmp_path / "results" / job.run_id
     status = folder.read_status()
     assert status is not None
     assert (status.state, status.iteration) == ("finished", status.iterations)
     assert status.iterations > 0
     assert [event["event"] for event in folder.read_events()] == ["started", "weights kept", "trained", "finished"]
-    run = execute(study.runs[1].config, Workspace(tmp_path), RUNTIME, run_id=study.runs[1].identity).folder  # type: ignore[arg-type]
+    run = execute(study.runs[1].config, Workspace(tmp_path), RUNTIME, run_id=study.runs[1].run_id).folder  # type: ignore[arg-type]
     (loaded,) = (event for event in run.read_events() if event["event"] == "weights loaded")
     assert loaded["family"] == "MAE"
     assert loaded["file"] == str(folder.weights_after(1))

@@ -72,7 +72,7 @@ def play(root: Path, run: StudyRun, ends: str = "finished", seconds: float = 0.0
         seconds: it takes.
         saves: seconds that it takes to save what it has, when it is asked to stop.
     """
-    path = root / "plays" / run.identity
+    path = root / "plays" / run.run_id
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({"ends": ends, "seconds": seconds, "saves": saves}))
 
@@ -116,7 +116,7 @@ def state_of(root: Path, run: StudyRun) -> str:
 
 
 def folder_of(root: Path, run: StudyRun) -> RunFolder:
-    return Workspace(root).run(run.identity)
+    return Workspace(root).run(run.run_id)
 
 
 def environment(folder: Path) -> Mapping[str, str]:

@@ -198,7 +198,7 @@ def test_logs_of_one_run(
     folder = folder_of(tmp_path, study.runs[0]).path
     folder.mkdir(parents=True)
     (folder / LOG).write_text("said\n")
-    for name in ("window", "window:0", study.runs[0].identity):
+    for name in ("window", "window:0", study.runs[0].run_id):
         assert run(monkeypatch, "ablate", "logs", "--root", tmp_path, "--run", name) == 0
         assert capsys.readouterr().out == "said\n"
     assert run(monkeypatch, "ablate", "logs", "--root", tmp_path, "--run", "window:1") == 4

@@ -79,7 +79,7 @@ def weights(folder: RunFolder) -> dict[str, torch.Tensor]:
 
 def assert_same(study: Study, one: Path, other: Path) -> None:
     for run in study.runs:
-        first, second = Workspace(one).run(run.identity), Workspace(other).run(run.identity)
+        first, second = Workspace(one).run(run.run_id), Workspace(other).run(run.run_id)
         assert first.predictions.read_bytes() == second.predictions.read_bytes()
         assert first.evaluation.read_bytes() == second.evaluation.read_bytes()
         expected, found = weights(first), weights(second)
@@ -105,7 +105,7 @@ def test_killed_with_its_launcher_and_launched_again_it_ends_with_the_same_numbe
     study = a_real_study(tmp_path, iterations=8, seeds=(0,))
     undisturbed(tmp_path, study)
     root = copy_of(tmp_path / "disturbed", study)
-    first = Workspace(root).run(study.runs[0].identity)
+    first = Workspace(root).run(study.runs[0].run_id)
 
     process = start_launcher(root, study, real=True, checkpoint_minutes=0)
     wait_until(lambda: len(first.checkpoints_newest_first()) > 1, LIMIT)

@@ -29,7 +29,7 @@ from ablate.launch.estimate import Throughput, TimingJob, time_passes
 from ablate.launch.finish import finish, measure_and_show
 from ablate.launch.status import read_statuses
 from ablate.runs.folder import Status, Workspace
-from ablate.studies.study import Size, Study, StudyRun
+from ablate.studies.study import DetectorSize, Study, StudyRun
 from ablate.train.logging import show_messages
 from analysis.exceptions import BadInput
 from tests.ablate.launch.studies import PROJECT, a_run, a_study, folder_of, play, player_command, state_of
@@ -156,7 +156,8 @@ def test_the_tiny_preset_made_dear_is_asked_about(
     tmp_path: Path, timed: list[RunConfig], synthetic: bool, iterations: int, asks: bool
 ) -> None:
     config = tiny_config(write_data(tmp_path / "data"), train__iterations=iterations, train__batch_size=4)
-    runs = [a_run("a", config=config, size=Size(880_000, 350_000_000, 1_500_000)), a_run("mae", blocked="no weights")]
+    size = DetectorSize(880_000, 350_000_000, 1_500_000)
+    runs = [a_run("a", config=config, size=size), a_run("mae", blocked="no weights")]
     study = msgspec.structs.replace(a_study(tmp_path, runs), synthetic=synthetic)
     if not asks:
         confirm_cost(Workspace(tmp_path), study, LaunchOptions(device="cpu"))
@@ -221,7 +222,7 @@ def test_a_run_under_torchrun_ends_well(tmp_path: Path) -> None:
 
     study = a_real_study(tmp_path, iterations=4, seeds=(0,))
     options = LaunchOptions(device="cpu", loaders=0)
-    job = WorkerJob(root=str(tmp_path), study=study.name, run=study.runs[0].identity, devices=("cpu",), options=options)
+    job = WorkerJob(root=str(tmp_path), study=study.name, run=study.runs[0].run_id, devices=("cpu",), options=options)
     command = module_command("ablate.launch.worker", job, 2)
     done = subprocess.run(
         command, cwd=PROJECT, env=package_environment(), capture_output=True, text=True, check=False, timeout=300

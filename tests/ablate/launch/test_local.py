@@ -65,7 +65,7 @@ def states(root: Path, study: Study) -> list[str]:
 
 
 def begun_variants(root: Path, study: Study) -> list[str]:
-    names = {run.identity: run.variant for run in study.runs}
+    names = {run.run_id: run.variant for run in study.runs}
     return [names[run_id] for run_id in begun(root)]
 
 
@@ -138,7 +138,7 @@ def test_a_failing_run_stops_no_other(tmp_path: Path, ends: str, said: str, capl
         return
     assert again.failed == [failed], "what failed runs again on request alone"
     assert launch(tmp_path, study, retry=True).failed == []
-    assert begun(tmp_path)[-1] == study.runs[0].identity
+    assert begun(tmp_path)[-1] == study.runs[0].run_id
     assert states(tmp_path, study) == ["finished"] * 3
 
 
@@ -171,9 +171,9 @@ def test_fail_fast_stops_at_the_first_failure(tmp_path: Path) -> None:
 def test_needs_come_first_and_what_needs_a_failure_is_named(tmp_path: Path) -> None:
     first, second = a_run("pretrained"), a_run("broken")
     runs = [
-        a_run("tuned", needs=(first.identity,)),
-        a_run("lost", needs=(second.identity,)),
-        a_run("lost too", needs=(a_run("lost").identity,)),
+        a_run("tuned", needs=(first.run_id,)),
+        a_run("lost", needs=(second.run_id,)),
+        a_run("lost too", needs=(a_run("lost").run_id,)),
         a_run("alone", needs=("0123456789ab",)),
         first,
         second,
@@ -185,8 +185,8 @@ def test_needs_come_first_and_what_needs_a_failure_is_named(tmp_path: Path) -> N
     assert sorted(outcome.failed) == [
         "alone, seed 0: needs run 0123456789ab, which is not part of this study and was never run",
         "broken, seed 0: the loss is not finite",
-        f"lost too, seed 0: needs run {a_run('lost').identity}, which came to no result",
-        f"lost, seed 0: needs run {second.identity}, which came to no result",
+        f"lost too, seed 0: needs run {a_run('lost').run_id}, which came to no result",
+        f"lost, seed 0: needs run {second.run_id}, which came to no result",
     ]
 
 
@@ -198,7 +198,7 @@ def test_runs_that_train_the_same_wait_for_each_other(tmp_path: Path, monkeypatc
     monkeypatch.setattr(local, "devices_of", lambda device, each: ("0", "1", "2"))
     launch(tmp_path, study, device="auto")
     assert sorted(begun_variants(tmp_path, study)[:2]) == ["full", "other"]
-    notes = [note["what"] for note in played(tmp_path) if note["run"] != runs[2].identity]
+    notes = [note["what"] for note in played(tmp_path) if note["run"] != runs[2].run_id]
     assert notes == ["began", "ended"] * 2
 
 
@@ -317,7 +317,7 @@ def test_two_launches_at_once_share_the_work(tmp_path: Path) -> None:
         play(tmp_path, run, seconds=0.05)
     outcomes = [ended(process) for process in [start_launcher(tmp_path, study) for _ in range(2)]]
     assert outcomes == [{"failed": [], "stopped": ""}] * 2
-    assert sorted(begun(tmp_path)) == sorted(run.identity for run in study.runs), "each exactly once"
+    assert sorted(begun(tmp_path)) == sorted(run.run_id for run in study.runs), "each exactly once"
     assert [note["what"] for note in played(tmp_path)] == ["began", "ended"] * 4, "and one at a time on one CPU"
 
 

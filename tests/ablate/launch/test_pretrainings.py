@@ -38,8 +38,8 @@ FIRST, SECOND = a_pretraining("MAE"), a_pretraining("another MAE")
 def needing(root: Path, name: str = "a study") -> Study:
     runs = (
         a_run("random"),
-        a_run("MAE", needs=(FIRST.identity,)),
-        a_run("another MAE", needs=(SECOND.identity,)),
+        a_run("MAE", needs=(FIRST.run_id,)),
+        a_run("another MAE", needs=(SECOND.run_id,)),
     )
     study = msgspec.structs.replace(a_study(root, runs, name), pretrainings=(FIRST, SECOND))
     write_json(study_folder(Workspace(root), name) / "study.json", study)
@@ -53,7 +53,7 @@ def launch(root: Path, study: Study, **options: object) -> Outcome:
 
 
 def fails(root: Path, job: PretrainingRun, ends: str) -> None:
-    path = root / "plays" / job.identity
+    path = root / "plays" / job.run_id
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"ends": ends, "seconds": 0.0}))
 
@@ -62,7 +62,7 @@ def test_they_come_first_and_a_second_study_finds_them_done(tmp_path: Path) -> N
     study = needing(tmp_path)
     outcome = launch(tmp_path, study)
     assert outcome.failed == []
-    names = {job.identity: job.variant for job in study.jobs}
+    names = {job.run_id: job.variant for job in study.jobs}
     assert [names[one] for one in begun(tmp_path)] == [
         "pre-training of MAE", "pre-training of another MAE", "random", "MAE", "another MAE",
     ]  # fmt: skip
@@ -88,7 +88,7 @@ def test_what_needs_a_failed_one_waits_and_says_why(tmp_path: Path, ends: str, b
         "another MAE": "finished",
     }
     assert [status.variant for status in without_pretrainings(outcome.statuses)] == ["random", "MAE", "another MAE"]
-    (tmp_path / "plays" / FIRST.identity).unlink()
+    (tmp_path / "plays" / FIRST.run_id).unlink()
     assert launch(tmp_path, study, retry=True).failed == []
     assert {status.state for status in read_statuses(Workspace(tmp_path), study)} == {"finished"}
 

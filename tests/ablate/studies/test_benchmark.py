@@ -1,5 +1,6 @@
 """Costs measured on real, very small detectors."""
 
+import logging
 from pathlib import Path
 
 import msgspec
@@ -10,8 +11,9 @@ from ablate.axes.custom import axis_from_keys
 from ablate.config.yaml import dump_config
 from ablate.detector.mask_rcnn import build_detector
 from ablate.runs.folder import Status, Workspace
-from ablate.studies.benchmark import FILE, Cost, Prober, probe_study, read_cost
+from ablate.studies.benchmark import Prober, probe_study
 from ablate.studies.plan import Request, plan
+from ablate.studies.results import COST_FILE, MeasuredCost, read_cost
 from ablate.studies.study import Study
 from ablate.train.checkpoint import save_checkpoint
 from analysis.exceptions import BadInput
@@ -47,11 +49,13 @@ def train(root: Path, study: Study, seed: int = 0) -> None:
             save_checkpoint(folder, 6, {"model": build_detector(run.config.model, 2).state_dict()})
 
 
-def test_checkpointing_saves_memory_and_costs_nothing_else_that_it_should_not(study: Study, tmp_path: Path) -> None:
+def test_checkpointing_saves_memory_and_costs_nothing_else_that_it_should_not(
+    study: Study, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     train(tmp_path, study)
-    said: list[str] = []
-    probe_study(Workspace(tmp_path), study, device="cpu", say=said.append)
-    plain, saved = (read_cost(Workspace(tmp_path).run(run.identity)) for run in study.runs if run.seed == 0)
+    with caplog.at_level(logging.INFO):
+        probe_study(Workspace(tmp_path), study, device="cpu")
+    plain, saved = (read_cost(Workspace(tmp_path).run(run.run_id)) for run in study.runs if run.seed == 0)
     assert plain is not None
     assert saved is not None
     assert plain.peak_gib is not None
@@ -66,8 +70,11 @@ def test_checkpointing_saves_memory_and_costs_nothing_else_that_it_should_not(st
     assert plain.seconds_per_image is not None
     assert plain.seconds_per_iteration > 0 < plain.seconds_per_image
     assert plain.place == saved.place
+    said = [line for line in caplog.messages if line.startswith("measured ")]
     assert [line.partition(":")[0] for line in said] == ["measured checkpoint=none", "measured checkpoint=all"]
-    assert not any((Workspace(tmp_path).run(run.identity).path / FILE).exists() for run in study.runs if run.seed == 1)
+    assert not any(
+        (Workspace(tmp_path).run(run.run_id).path / COST_FILE).exists() for run in study.runs if run.seed == 1
+    )
 
 
 def test_the_memory_is_the_same_every_time(study: Study, tmp_path: Path) -> None:
@@ -75,40 +82,40 @@ def test_the_memory_is_the_same_every_time(study: Study, tmp_path: Path) -> None
     run = study.runs[0]
     assert run.config is not None
     prober = Prober(torch.device("cpu"), Workspace(tmp_path))
-    first, second = (prober.measure(run.config, Workspace(tmp_path).run(run.identity)) for _ in range(2))
+    first, second = (prober.measure(run.config, Workspace(tmp_path).run(run.run_id)) for _ in range(2))
     assert first.peak_gib == second.peak_gib
     # The input does not depend on the seed of the run.
     other = msgspec.structs.replace(run.config, seed=7)
-    assert prober.measure(other, Workspace(tmp_path).run(run.identity)).peak_gib == first.peak_gib
+    assert prober.measure(other, Workspace(tmp_path).run(run.run_id)).peak_gib == first.peak_gib
 
 
 def test_what_was_measured_here_is_kept_and_elsewhere_is_not(study: Study, tmp_path: Path) -> None:
     train(tmp_path, study)
     probe_study(Workspace(tmp_path), study, device="cpu")
-    folder = Workspace(tmp_path).run(study.runs[0].identity)
-    before = (folder.path / FILE).read_bytes()
+    folder = Workspace(tmp_path).run(study.runs[0].run_id)
+    before = (folder.path / COST_FILE).read_bytes()
     probe_study(Workspace(tmp_path), study, device="cpu")
-    assert (folder.path / FILE).read_bytes() == before
+    assert (folder.path / COST_FILE).read_bytes() == before
     probed(folder, name="Another CPU")
     probe_study(Workspace(tmp_path), study, device="cpu")
     cost = read_cost(folder)
     assert cost is not None
     assert cost.device_name != "Another CPU"
     probe_study(Workspace(tmp_path), study, device="cpu", again=True)
-    assert (folder.path / FILE).read_bytes() != before
+    assert (folder.path / COST_FILE).read_bytes() != before
 
 
 def test_without_weights_prediction_is_not_timed_until_there_are_some(study: Study, tmp_path: Path) -> None:
     for run in study.runs:
         begin(tmp_path, study, run, Status(state="out_of_memory", message="full"))
     probe_study(Workspace(tmp_path), study, device="cpu")
-    cost = read_cost(Workspace(tmp_path).run(study.runs[0].identity))
+    cost = read_cost(Workspace(tmp_path).run(study.runs[0].run_id))
     assert cost is not None
     assert cost.peak_gib is not None
     assert cost.seconds_per_image is None
     train(tmp_path, study)
     probe_study(Workspace(tmp_path), study, device="cpu")
-    cost = read_cost(Workspace(tmp_path).run(study.runs[0].identity))
+    cost = read_cost(Workspace(tmp_path).run(study.runs[0].run_id))
     assert cost is not None
     assert cost.seconds_per_image is not None
 
@@ -121,7 +128,7 @@ def test_running_out_of_memory_is_a_cost(study: Study, tmp_path: Path, monkeypat
 
     monkeypatch.setattr(Prober, "_train", full)
     probe_study(Workspace(tmp_path), study, device="cpu")
-    cost = read_cost(Workspace(tmp_path).run(study.runs[0].identity))
+    cost = read_cost(Workspace(tmp_path).run(study.runs[0].run_id))
     assert cost is not None
     assert (cost.peak_gib, cost.seconds_per_iteration, cost.seconds_per_image) == (None, None, None)
     assert cost.message == "CUDA out of memory. Tried to allocate 2.00 GiB"
@@ -149,7 +156,7 @@ def test_a_cap_on_memory_holds_for_the_probe(study: Study, tmp_path: Path) -> No
     train(tmp_path, study)
     run = study.runs[0]
     assert run.config is not None
-    folder, prober = Workspace(tmp_path).run(run.identity), Prober(torch.device("cpu"), Workspace(tmp_path))
+    folder, prober = Workspace(tmp_path).run(run.run_id), Prober(torch.device("cpu"), Workspace(tmp_path))
     free = prober.measure(run.config, folder)
     assert free.peak_gib is not None
     for share, fits in ((1.5, True), (0.5, False)):
@@ -164,8 +171,8 @@ def test_a_study_that_never_ran_is_refused_and_a_torn_file_is_no_cost(study: Stu
         probe_study(Workspace(tmp_path), study, device="cpu")
     folder = finish(tmp_path, study, study.runs[0], 30.0)
     probed(folder)
-    assert isinstance(read_cost(folder), Cost)
-    (folder.path / FILE).write_text("{")
+    assert isinstance(read_cost(folder), MeasuredCost)
+    (folder.path / COST_FILE).write_text("{")
     assert read_cost(folder) is None
 
 
@@ -175,7 +182,7 @@ def test_a_gpu_tells_what_it_allocated(study: Study, tmp_path: Path) -> None:
         pytest.skip("no CUDA device")
     train(tmp_path, study)
     probe_study(Workspace(tmp_path), study, device="cuda")
-    cost = read_cost(Workspace(tmp_path).run(study.runs[0].identity))
+    cost = read_cost(Workspace(tmp_path).run(study.runs[0].run_id))
     assert cost is not None
     assert cost.device == "cuda"
     assert cost.peak_gib is not None

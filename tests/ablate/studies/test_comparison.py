@@ -81,6 +81,7 @@ def test_a_narrow_terminal_loses_no_column(study: Study, tmp_path: Path, monkeyp
     monkeypatch.setenv("FORCE_COLOR", "1")  # for rich a terminal
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("COLUMNS", "72")
+    monkeypatch.setenv("LINES", "50")  # else rich takes a dumb terminal for 80 x 25
     assert run(monkeypatch, "ablate", "compare", "--root", tmp_path, "--resamples", 400) == 0
     lines = [line.rstrip() for line in re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()]
     assert max(map(len, lines)) <= 72
@@ -120,7 +121,7 @@ def test_seeds_are_paired_and_their_noise_stands_apart(study: Study, tmp_path: P
 
 def predictions(root: Path, study: Study, variant: str, seed: int) -> Path:
     (one,) = [one for one in study.runs if (one.variant, one.seed) == (variant, seed)]
-    return Workspace(root).run(one.identity).predictions
+    return Workspace(root).run(one.run_id).predictions
 
 
 def test_a_variant_of_one_seed_among_designs_is_said(study: Study, tmp_path: Path) -> None:

@@ -71,8 +71,8 @@ def test_a_generated_config_is_the_run_of_its_identity(base: str, root: Path) ->
         config = load_config(root / run.config_path)
         assert config == run.config
         evaluation = evaluation_identity(config, study.training_data, study.validation_data)
-        assert (run.evaluation, run.identity) == (evaluation, short_id(evaluation))
-    assert len({run.identity for run in study.runs}) == 10
+        assert (run.evaluation, run.run_id) == (evaluation, short_id(evaluation))
+    assert len({run.run_id for run in study.runs}) == 10
 
 
 def test_a_written_study_reads_back_as_it_was(base: str, root: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_written_study_reads_back_as_it_was(base: str, root: Path) -> None:
 def test_a_base_on_the_embedded_data_says_so_and_shares_its_baseline(root: Path) -> None:
     studies = [plan(AXES[name], Request(), Workspace(root)) for name in ("attention", "scale", "schedule", "head")]
     assert all(study.synthetic for study in studies)
-    baselines = {run.identity for study in studies for run in study.runs if run.variant == study.baseline}
+    baselines = {run.run_id for study in studies for run in study.runs if run.variant == study.baseline}
     assert len(baselines) == 1
     assert "" not in baselines
 
@@ -95,7 +95,7 @@ def test_a_base_on_the_embedded_data_says_so_and_shares_its_baseline(root: Path)
 def test_a_dry_run_writes_nothing_and_knows_no_identity(tmp_path: Path) -> None:
     study = plan(AXES["attention"], Request(), Workspace(tmp_path), write=False)
     assert list(tmp_path.iterdir()) == []
-    assert {run.identity for run in study.runs} == {""}
+    assert {run.run_id for run in study.runs} == {""}
     assert all(run.size is not None and run.size.parameters > 100_000 for run in study.runs)
     assert "results" not in run_text(study, study.runs[0])
     assert "results/runs" not in plan_text(study)
@@ -150,13 +150,13 @@ def test_a_deleted_study_takes_nothing_with_it(base: str, root: Path) -> None:
         read_study(Workspace(root), "attention-base")
 
 
-def test_a_damaged_study_is_named_and_hides_no_other(base: str, root: Path) -> None:
+def test_a_damaged_study_is_named_and_hides_no_other(base: str, root: Path, caplog: pytest.LogCaptureFixture) -> None:
     for axis in ("attention", "head"):
         write_study(Workspace(root), plan(AXES[axis], Request(base=base), Workspace(root)))
     path = study_folder(Workspace(root), "attention-base") / "study.json"
     path.write_bytes(path.read_bytes()[:1000])
-    said: list[str] = []
-    assert [study.axis for study in list_studies(Workspace(root), said.append)] == ["head"]
+    assert [study.axis for study in list_studies(Workspace(root))] == ["head"]
+    said = caplog.messages
     assert len(said) == 1
     assert "study.json: is damaged" in said[0]
     assert "plan the study again, its runs are kept" in said[0]
@@ -187,7 +187,7 @@ def test_two_axes_are_crossed(base: str, root: Path) -> None:
     assert len(study.runs) == 10
     assert study.baseline == "6 iterations x paper"
     assert study.runs[1].levels == ("1 iterations", "plain")
-    assert all(run.uncontrolled == () for run in study.runs)
+    assert all(run.confounders == () for run in study.runs)
     write_study(Workspace(root), study)
     with pytest.raises(BadInput, match=r"both change model.backbone.attention.pattern"):
         plan(AXES["attention"], Request(base=base), Workspace(root), crossed=AXES["propagation"])
@@ -236,7 +236,7 @@ def test_data_that_is_varied_enters_each_identity(root: Path) -> None:
     axis = axis_from_keys(["data.train.images=10,20"])
     study = plan(axis, Request(), Workspace(root))
     assert len({run.training for run in study.runs}) == 2
-    assert all(run.uncontrolled == () for run in study.runs)
+    assert all(run.confounders == () for run in study.runs)
 
 
 def test_the_data_of_a_study_is_named_on_the_command_line(base: str, root: Path, tmp_path: Path) -> None:

@@ -17,13 +17,13 @@ from ablate.config.yaml import load_config, with_changes
 from ablate.execute.evaluation import Evaluation
 from ablate.runs.folder import Status, Workspace
 from ablate.runs.manifest import Manifest
-from ablate.studies.benchmark import FILE, Cost
 from ablate.studies.plan import DETECTIONS, PROPOSALS, Request, plan
 from ablate.studies.plots import curves_figure
 from ablate.studies.published import COCO_VALIDATION
-from ablate.studies.results import ERRORS, summarise
-from ablate.studies.show_results import COUNTED, banner, interval, summary_screen
+from ablate.studies.results import COST_FILE, ERRORS, MeasuredCost, summarise
+from ablate.studies.show_results import summary_screen
 from ablate.studies.study import Study, study_folder, write_study
+from ablate.studies.tables import COUNTED, banner, interval
 from ablate.studies.write_results import (
     as_csv,
     as_json,
@@ -122,14 +122,14 @@ def test_one_seed_has_no_interval(root: Path) -> None:
 
 def test_different_validation_data_is_refused(study: Study, root: Path) -> None:
     fill(root, study)
-    altered(Workspace(root).run(study.runs[0].identity).manifest, Manifest, validation_data="other")
+    altered(Workspace(root).run(study.runs[0].run_id).manifest, Manifest, validation_data="other")
     with pytest.raises(BadInput, match=r"window and .* differ in their validation data.*one table"):
         summarise(Workspace(root), study)
 
 
 def test_different_training_data_is_refused_unless_it_is_the_factor(study: Study, root: Path) -> None:
     fill(root, study)
-    altered(Workspace(root).run(study.runs[0].identity).manifest, Manifest, training_data="other")
+    altered(Workspace(root).run(study.runs[0].run_id).manifest, Manifest, training_data="other")
     with pytest.raises(BadInput, match="differ in their training data"):
         summarise(Workspace(root), study)
     summarise(Workspace(root), msgspec.structs.replace(study, allowed_keys=(*study.allowed_keys, "data.train.images")))
@@ -138,7 +138,7 @@ def test_different_training_data_is_refused_unless_it_is_the_factor(study: Study
 @pytest.mark.parametrize(("field", "value"), [("iou", 0.6), ("convention", "tidecv")])
 def test_different_error_settings_are_refused(field: str, value: object, study: Study, root: Path) -> None:
     fill(root, study)
-    altered(Workspace(root).run(study.runs[0].identity).evaluation, Evaluation, **{field: value})
+    altered(Workspace(root).run(study.runs[0].run_id).evaluation, Evaluation, **{field: value})
     with pytest.raises(BadInput, match=f"differ in the {'IoU' if field == 'iou' else field} of the errors"):
         summarise(Workspace(root), study)
 
@@ -155,7 +155,7 @@ def test_different_evaluation_settings_are_refused_unless_they_are_the_factor(ro
 def test_cost_of_different_machines_is_not_compared(study: Study, root: Path) -> None:
     fill(root, study)
     assert summarise(Workspace(root), study).cost_place == "Test CPU, 2 threads, torch 2.11.0"
-    probed(Workspace(root).run(study.runs[0].identity), name="Another CPU")
+    probed(Workspace(root).run(study.runs[0].run_id), name="Another CPU")
     summary = summarise(Workspace(root), study)
     assert summary.cost_place == ""
     assert all(row.peak_gib is None for row in summary.rows)
@@ -166,8 +166,8 @@ def test_cost_of_different_machines_is_not_compared(study: Study, root: Path) ->
 def test_cost_that_was_measured_beside_something_else_is_told(study: Study, root: Path) -> None:
     fill(root, study)
     assert not [note for note in summarise(Workspace(root), study).notes if "probe" in note]
-    altered(Workspace(root).run(study.runs[0].identity).path / FILE, Cost, spread=0.4)
-    altered(Workspace(root).run(study.runs[3].identity).path / FILE, Cost, spread=0.05)
+    altered(Workspace(root).run(study.runs[0].run_id).path / COST_FILE, MeasuredCost, spread=0.4)
+    altered(Workspace(root).run(study.runs[3].run_id).path / COST_FILE, MeasuredCost, spread=0.05)
     (note,) = (note for note in summarise(Workspace(root), study).notes if "probe" in note)
     assert note.startswith("Equal iterations of window took times up to 40% apart")
 
@@ -189,9 +189,9 @@ def test_rows_that_ran_out_of_memory_say_so(study: Study, root: Path, capsys: py
         line
         for line in as_markdown(summarise(Workspace(root), study)).splitlines()
         if line.startswith("| global, naive")
-    ][2]
-    assert cost.startswith("| global, naive kernel | OOM | - | - |")
-    (probe,) = (Workspace(root).run(run.identity) for run in study.runs if run.variant == row.variant and run.seed == 0)
+    ][1]  # it has no errors to show
+    assert cost.startswith("| global, naive kernel | out of memory | - | - |")
+    (probe,) = (Workspace(root).run(run.run_id) for run in study.runs if run.variant == row.variant and run.seed == 0)
     probed(probe, peak_gib=0.1)  # one image fits where a batch did not
     assert "Out of memory in training; the cost is that of a single image: global, naive kernel." in (
         summarise(Workspace(root), study).notes
@@ -201,7 +201,7 @@ def test_rows_that_ran_out_of_memory_say_so(study: Study, root: Path, capsys: py
 def test_some_seeds_may_be_missing(study: Study, root: Path) -> None:
     fill(root, study)
     window = [run for run in study.runs if run.variant == "window"]
-    Workspace(root).run(window[1].identity).write_status(Status(state="diverged", message="the loss is not finite"))
+    Workspace(root).run(window[1].run_id).write_status(Status(state="diverged", message="the loss is not finite"))
     row = summarise(Workspace(root), study).rows[0]
     assert row.state == "2 of 3 finished, 1 of 3 diverged"
     assert row.n == 2
@@ -210,7 +210,7 @@ def test_some_seeds_may_be_missing(study: Study, root: Path) -> None:
     assert row.message == "the loss is not finite"
     assert banner(summarise(Workspace(root), study)).startswith("synthetic data, n = 2 to 3:")
     hybrid = [run for run in study.runs if run.variant == "hybrid"]
-    Workspace(root).run(hybrid[2].identity).write_status(Status(state="running"))
+    Workspace(root).run(hybrid[2].run_id).write_status(Status(state="running"))
     summary = summarise(Workspace(root), study)
     note = "Differences are over the seeds that the baseline has finished too: window 1 of 2 / global 2 of 3."
     assert note in summary.notes  # n stands beside the mean, which is over more
@@ -263,12 +263,14 @@ def test_no_cell_is_broken_in_a_narrow_terminal(study: Study, root: Path) -> Non
 def test_counts_have_the_digits_that_tell_variants_apart(study: Study, root: Path) -> None:
     fill(root, study)
     table = as_markdown(summarise(Workspace(root), study))
-    rows = {line.split(" | ")[0]: line.split(" | ")[4:] for line in table.splitlines() if " | 256.0 | " in line}
+    rows = {line.split(" | ")[0]: line.split(" | ")[4:] for line in table.splitlines() if " | 256.0 MiB | " in line}
     assert set(rows) == {"| window", "| hybrid (baseline)", "| global"}
     assert len({tuple(cells) for cells in rows.values()}) == 3
-    assert "| cost: variant | MiB |" in table
-    probed(Workspace(root).run(study.runs[0].identity), peak_gib=27.25)
-    assert "| cost: variant | GiB |" in as_markdown(summarise(Workspace(root), study))
+    assert "| variant | peak memory |" in table
+    probed(Workspace(root).run(study.runs[0].run_id), peak_gib=27.25)
+    table = as_markdown(summarise(Workspace(root), study))
+    assert "| window | 27.25 GiB |" in table
+    assert "| global | 0.25 GiB |" in table  # one unit in a column
 
 
 def test_there_is_no_negative_zero() -> None:
@@ -278,24 +280,25 @@ def test_there_is_no_negative_zero() -> None:
 
 def test_a_damaged_result_is_a_row_with_the_reason(study: Study, root: Path) -> None:
     fill(root, study)
-    path = Workspace(root).run(study.runs[0].identity).evaluation
+    path = Workspace(root).run(study.runs[0].run_id).evaluation
     path.write_bytes(path.read_bytes()[:200])
     row = summarise(Workspace(root), study).rows[0]
     assert row.state == "1 of 3 damaged, 2 of 3 finished"
     assert "evaluation.json: is damaged" in row.message
-    (Workspace(root).run(study.runs[1].identity).status).write_text("{")
+    (Workspace(root).run(study.runs[1].run_id).status).write_text("{")
     assert summarise(Workspace(root), study).rows[0].n == 1
 
 
 def test_uncontrolled_rows_are_marked_everywhere(study: Study, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(root, study)
-    cheat = msgspec.structs.replace(study.runs[0], uncontrolled=("train.lr",))
+    cheat = msgspec.structs.replace(study.runs[0], confounders=("train.lr",))
     marked = msgspec.structs.replace(study, runs=(cheat, *study.runs[1:]))
     out = text_of(root, marked, capsys)
     assert "window †" in out
     assert "† not controlled: window also changes train.lr." in out
     summary = summarise(Workspace(root), marked)
-    assert "not controlled: train.lr" in as_markdown(summary)
+    assert "| window † |" in as_markdown(summary)
+    assert "† not controlled: window also changes train.lr." in as_markdown(summary)
     assert r"window$^\dagger$" in as_latex(summary)
     assert next(csv.DictReader(io.StringIO(as_csv(summary))))["not_controlled"] == "train.lr"
 
@@ -429,7 +432,7 @@ def test_names_cannot_break_a_table(study: Study, root: Path) -> None:
     (line,) = [line for line in as_latex(summary).splitlines() if line.startswith("50")]
     assert line.startswith(r"50\% \& a\_b | \{x\} \textbackslash{} \textasciitilde{}\textasciicircum{}\#\$ & $31.0")
     row = next(line for line in as_markdown(summary).splitlines() if line.startswith("| 50"))
-    assert row.startswith("| 50% & a_b \\| {x}")
+    assert row.startswith(r"| 50% & a\_b \| {x} \\ ~^#$ |")
     assert next(csv.DictReader(io.StringIO(as_csv(summary))))["variant"] == hostile
 
 

@@ -30,7 +30,7 @@ def test_a_finished_study_becomes_a_page(
     said = " ".join(text_of(page).split())
     assert f"{study.title} Synthetic data, n = 1: shows the tool, is no evidence." in said
     assert "scores highest" not in said
-    assert "What it costs Variant MiB s/iter. s/image param. M" in said
+    assert "What it costs variant peak memory s/iter. s/image param. M" in said
     assert f"{study.baseline} (baseline)" in said
     assert f"Against {study.baseline}" in said
     assert page.count("data:image/jpeg;base64,") == 24

@@ -128,7 +128,7 @@ def test_studies_are_planned_and_written_with_absolute_paths(
     assert len({run.training for run in runs.values()}) == 3
     for one in runs.values():
         assert load_config(tmp_path / one.config_path) == one.config
-        assert one.uncontrolled == ()
+        assert one.confounders == ()
     # An axis of one's own, as a file and on the command line.
     (tmp_path / "axis.yaml").write_text(
         "name: starts\ntouches: [init.weights]\nvariants: {a: {init.weights: weights.pth}, b: {init.weights: none}}\n"
@@ -166,7 +166,7 @@ def test_treatments_of_positions_on_given_weights(data: object, mae: Path, save:
     both = Request(base=base, weights={"beit": str(beit), "mae": str(mae)}, only=["MAE, rel none, abs pt"])
     study = plan(AXES["position"], both, Workspace(tmp_path))
     assert study.variants == ("BEiT, rel pt, abs rand", "MAE, rel none, abs pt")
-    assert all(run.blocked is None and run.uncontrolled == () for run in study.runs)
+    assert all(run.blocked is None and run.confounders == () for run in study.runs)
     rows = AXES["position"].variants(load_config(base), AxisOptions(weights=both.weights))
     assert [variant.name for variant in rows] == [
         "BEiT, rel pt, abs rand",

@@ -1,0 +1,306 @@
+"""The tables of a study, each built once with its raw values, and the sentences below them.
+
+The terminal, Markdown, LaTeX and HTML print the same tables (``analysis.render.table``): what a variant scores, where
+the rest of its AP went, what it costs, and what was published under other conditions.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from ablate.detector.flops import decimals
+from ablate.studies.published import Kind
+from ablate.studies.results import ERRORS, METRICS, Published, Row, Summary
+from ablate.studies.study import DetectorSize, slug
+from analysis.render.errors import error_column
+from analysis.render.table import Cell, Column, Table, Value, best
+from analysis.stats.intervals import Estimate
+
+MARK = "†"  # not controlled
+NAMED = 3  # variants that a note of many names
+DERIVED = "*"
+DERIVED_MEANS = f"{DERIVED} follows from other numbers of its source, which does not print it"
+# Whatever a config hands on: the paper's convention, so that sizes of all studies compare.
+COUNTED = "GMAC (1e9 multiply-adds) and activations: one image with 1,000 proposals and 20 masks."
+# Head, field of a detector's size, unit and fewest decimals of what is counted before anything runs.
+COUNTS = (("param. M", "parameters", 1e6, 2), ("GMAC", "macs", 1e9, 2), ("activ. M", "activations", 1e6, 1))
+
+Filled = tuple[Column, Sequence[Value]]  # a column and its values
+
+
+def scores_table(summary: Summary) -> Table:
+    """A row a variant: AP over its seeds, its difference to the baseline, and how far it is."""
+    kind, other = summary.kinds
+    rows = summary.rows
+    columns = [
+        _estimates(Column(f"{kind} AP" if name == "AP" else name, precision=1), [row.metrics.get(name) for row in rows])
+        for name in METRICS
+    ]
+    columns.append(_estimates(Column(f"{other} AP", precision=1), [row.other_ap for row in rows]))
+    against = Column("against baseline", precision=1, signed=True)
+    columns.append((against, [Cell(None, "") if row.baseline else _cell(against, row.difference) for row in rows]))
+    if any(row.published for row in rows):
+        values = [row.published.ap(kind) if row.published else None for row in rows]
+        columns.append((Column("published", precision=1), values))
+    if len(summary.seeds) > 1:
+        columns.append((Column("n"), [row.n for row in rows]))
+    if any(row.state != "finished" for row in rows):
+        columns.append((Column("state", kind="text"), [_state(row) for row in rows]))
+    return _table("What it scores", rows, columns)
+
+
+def errors_table(summary: Summary) -> Table:
+    """A row a variant with results: points of AP to gain by fixing one type of error."""
+    rows = [row for row in summary.rows if row.errors]
+    heads = {name: replace(error_column(name), precision=1 if summary.several else 2) for name in ERRORS}
+    columns = [_estimates(head, [row.errors.get(name) for row in rows], low=True) for name, head in heads.items()]
+    title = f"Where the rest of the {summary.kinds[0]} AP{summary.percent} went: points to gain by fixing one type"
+    return _table(title, rows, columns)
+
+
+def cost_table(summary: Summary) -> Table:
+    """A row a variant whose detector is known: memory and time where they were measured, and what was counted."""
+    rows = [row for row in summary.rows if row.size is not None]
+    columns: list[Filled] = []
+    if summary.cost_place:
+        columns += [
+            (Column("peak memory"), _peaks(rows)),
+            (Column("s/iter."), [_seconds(row.seconds_per_iteration) for row in rows]),
+            (Column("s/image"), [_seconds(row.seconds_per_image) for row in rows]),
+        ]
+    return _table("What it costs", rows, [*columns, *size_columns([row.size for row in rows])])
+
+
+def size_columns(sizes: Sequence[DetectorSize | None]) -> Iterator[Filled]:
+    """What was counted of detectors, with the digits that tell near ones apart."""
+    for name, field, unit, fewest in COUNTS:
+        values = [None if size is None else getattr(size, field) / unit for size in sizes]
+        yield Column(name, precision=decimals([value for value in values if value], fewest), missing=""), values
+
+
+def wide_table(summary: Summary) -> Table:
+    """Scores, errors and cost of each variant side by side, for a paper; what nobody measured is left out."""
+    parts = {
+        "AP": scores_table(summary),
+        f"AP{summary.percent} to gain": errors_table(summary),
+        "cost": cost_table(summary),
+    }
+    columns: list[Column] = [Column("variant", kind="text")]
+    rows: list[tuple[Value, ...]] = [(_name(row),) for row in summary.rows]
+    for group, part in parts.items():
+        found = without_empty(part)
+        columns += [replace(column, group=group) for column in found.columns[1:]]
+        known = {Cell.of(first).value: values for first, *values in found.cells}
+        nothing = [None] * (len(found.columns) - 1)
+        rows = [(*cells, *known.get(row.variant, nothing)) for row, cells in zip(summary.rows, rows, strict=True)]
+    return Table(summary.title, tuple(columns), tuple(rows), label=slug(summary.study), wide=True)
+
+
+def published_table(summary: Summary, kind: Kind) -> Table:
+    """Published numbers that stand beside no run: a row a variant, a column a source and size, what each is below."""
+    shown = [one for one in summary.published if one.finding.out_of_memory or one.finding.ap(kind) is not None]
+    sources: dict[tuple[str, str, str], dict[str, Published]] = {}
+    for one in shown:
+        sources.setdefault(one.finding.column, {})[one.finding.variant] = one
+    order = [row.variant for row in summary.rows]
+    variants = sorted(dict.fromkeys(one.finding.variant for one in shown), key=lambda name: _place(order, name))
+    columns: list[Column] = [Column("variant", kind="text")]
+    rows: list[tuple[Value, ...]] = [
+        (name, *(cell for of in sources.values() for cell in _published_cells(of.get(name), kind))) for name in variants
+    ]
+    notes = []
+    for number, ((source, size, _), of) in enumerate(sources.items(), 1):
+        columns += [Column(f"[{number}]", precision=1), Column("Δ", precision=1, signed=True, attached=True)]
+        notes.append(f"[{number}] {', '.join(part for part in (source, size, *_shared(list(of.values()))) if part)}")
+    if any(one.finding.derived for one in shown):
+        notes.append(DERIVED_MEANS)
+    baselines = [row.levels[0] if row.levels else row.variant for row in summary.rows if row.baseline]
+    compared = any(one.difference(kind) is not None for one in shown)
+    against = "".join(f", and difference to {name}" for name in baselines if compared)
+    title = f"Published on COCO under other conditions: {kind} AP{against}"
+    return without_empty(Table(title, tuple(columns), tuple(rows), notes=tuple(notes)))
+
+
+def findings_table(published: Sequence[Published], variants: Sequence[str]) -> Table:
+    """A row a published number, of boxes and masks, with its difference to the baseline of its own source.
+
+    Args:
+        published: the numbers.
+        variants: in whose order they stand.
+    """
+    columns = [Column("published", kind="text"), Column("size", kind="text")]
+    for kind in ("box", "mask"):
+        columns += [Column(f"{kind} AP", precision=1), Column("against baseline", precision=1, signed=True)]
+    columns += [Column("trained", kind="text"), Column("source", kind="text")]
+    rows = []
+    for one in sorted(published, key=lambda one: _place(variants, one.finding.variant)):
+        found = one.finding
+        measured = (found.box_ap, one.box_difference, found.mask_ap, one.mask_difference)
+        rows.append((found.variant, found.size, *measured, found.training, Cell(found.source, style="dim")))
+    return without_empty(Table("", tuple(replace(column, missing="") for column in columns), tuple(rows)))
+
+
+def without_empty(table: Table) -> Table:
+    """The table without the columns in which no row says anything."""
+    cells = [[Cell.of(value) for value in row] for row in table.cells]
+    kept = [
+        place
+        for place in range(len(table.columns))
+        if place == 0 or any(row[place].value is not None or row[place].text for row in cells)
+    ]
+    columns = tuple(table.columns[place] for place in kept)
+    return replace(table, columns=columns, rows=tuple(tuple(row[place] for place in kept) for row in table.cells))
+
+
+def banner(summary: Summary) -> str:
+    """What must stand over every number of a study on the embedded data."""
+    about = ", ".join(filter(None, ["synthetic data", over_seeds(summary)]))
+    return f"{about}: shows the tool, is no evidence" if summary.synthetic else ""
+
+
+def over_seeds(summary: Summary) -> str:
+    """How many runs a number is the mean of: n = 3, n = 1 to 3 where some are missing; nothing before the first."""
+    counts = sorted({row.n for row in summary.rows if row.n})
+    return f"n = {' to '.join(map(str, dict.fromkeys([counts[0], counts[-1]])))}" if counts else ""
+
+
+def held(summary: Summary) -> str:
+    """What all variants share."""
+    return f"everything else of {summary.base}; {seeds_in_words(summary.seeds)}"
+
+
+def seeds_in_words(seeds: Sequence[int]) -> str:
+    """Under which seeds every variant runs.
+
+    >>> seeds_in_words([0]), seeds_in_words([0, 1])
+    ('seed 0', 'seeds 0, 1')
+    """
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+
+
+def measured_on(summary: Summary) -> str:
+    """The validation set; empty while nothing is finished."""
+    if summary.images is None:
+        return ""
+    return f"{summary.images:,} images, {summary.objects:,} objects, digest {summary.validation_data[:12]}"
+
+
+def legend(summary: Summary) -> list[str]:
+    """What the numbers of the tables are."""
+    sentences = (
+        (True, "AP in points, 0 to 100."),
+        (summary.several, "Mean ± 95 % interval (Student's t) over n seeds; differences seed by seed."),
+        (
+            True,
+            "cls: wrong class, loc: poor place, both, dup: second on one object, bg: on nothing, miss: not found; "
+            "FP, FN: all of a kind.",
+        ),
+        (
+            summary.cost_place,
+            f"Cost of one image at a time, alone on {summary.cost_place}; memory: {summary.cost_memory}.",
+        ),
+        (any(row.size for row in summary.rows), COUNTED),
+    )
+    return [sentence for holds, sentence in sentences if holds]
+
+
+def remarks(summary: Summary) -> list[str]:
+    """What a reader must know of single variants: what is not controlled, why there is no result, what is missing."""
+    found = [not_controlled(row.variant, row.confounders) for row in summary.rows if row.confounders]
+    reasons: dict[str, list[str]] = {}
+    for row in summary.rows:
+        if row.message:
+            reasons.setdefault(row.message, []).append(row.variant)
+    for message, names in reasons.items():
+        more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
+        found.append(f"{' / '.join(names[:NAMED])}{more}: {message}")
+    return [*found, *summary.notes]
+
+
+def not_controlled(variant: str, keys: Sequence[str]) -> str:
+    """What differs between a variant and the baseline beside the factor of the study."""
+    return f"{MARK} not controlled: {variant} also changes {', '.join(keys)}."
+
+
+def interval(found: Estimate | None, digits: int = 1, *, sign: bool = False) -> str:
+    """An estimate in print: 41.3, or 41.3 ± 0.4 where there are several seeds; never a negative zero."""
+    if found is None:
+        return ""
+    mean = f"{found.mean:{'+' if sign else ''}z.{digits}f}"
+    return mean if found.half is None else f"{mean} ± {found.half:.{digits}f}"
+
+
+def _table(title: str, rows: Sequence[Row], columns: Sequence[Filled]) -> Table:
+    """A row a variant under the head of each column."""
+    heads = (Column("variant", kind="text"), *(column for column, _ in columns))
+    return Table(title, heads, tuple(zip(map(_name, rows), *(values for _, values in columns), strict=True)))
+
+
+def _name(row: Row) -> Cell:
+    return Cell(
+        row.variant,
+        f"{row.variant}{' (baseline)' * row.baseline}",
+        style="bold" * row.baseline,
+        suffix=f" {MARK}" if row.confounders else "",
+    )
+
+
+def _estimates(column: Column, found: Sequence[Estimate | None], *, low: bool = False) -> Filled:
+    """A column of estimates, the best in bold."""
+    stressed = map(Cell.of, best([None if one is None else one.mean for one in found], column, low=low))
+    return column, [replace(_cell(column, one), bold=cell.bold) for one, cell in zip(found, stressed, strict=True)]
+
+
+def _cell(column: Column, found: Estimate | None) -> Cell:
+    if found is None:
+        return Cell(None)
+    return Cell(found.mean, interval(found, column.precision or 0, sign=column.signed))
+
+
+def _state(row: Row) -> Cell:
+    if row.state == "finished":
+        return Cell(row.state, "")
+    return Cell(row.state, style="bold red" if "out of memory" in row.state else "yellow")
+
+
+def _peaks(rows: Sequence[Row]) -> list[Value]:
+    """Peak memory, all in one unit."""
+    in_gib = any((row.peak_gib or 0) >= 1 for row in rows)
+    unit, scale, digits = ("GiB", 1, 2) if in_gib else ("MiB", 1024, 1)
+    return [
+        Cell(None, "out of memory" if row.cost_message else None)
+        if row.peak_gib is None
+        else Cell(row.peak_gib, f"{row.peak_gib * scale:,.{digits}f} {unit}")
+        for row in rows
+    ]
+
+
+def _seconds(value: float | None) -> Cell:
+    """A time, three digits."""
+    return Cell(value, None if value is None else f"{value:.3g}" if value >= 1 else f"{value:.4f}")
+
+
+def _published_cells(published: Published | None, kind: Kind) -> tuple[Cell, Cell]:
+    """A published AP and its difference to the baseline; blank where there is none."""
+    if published is None:
+        return Cell(None, ""), Cell(None, "")
+    found, difference = published.finding, published.difference(kind)
+    text = "OOM" if found.out_of_memory else f"{found.ap(kind):.1f}{DERIVED}" if found.derived else None
+    return Cell(found.ap(kind), text), Cell(difference, "" if difference is None else None, style="dim")
+
+
+def _place(variants: Sequence[str], variant: str) -> int:
+    """Of a published variant: that of its row, else after all rows."""
+    return variants.index(variant) if variant in variants else len(variants)
+
+
+def _shared(column: Sequence[Published]) -> Iterator[str]:
+    """What all numbers of a column were trained with."""
+    found = [one.finding for one in column]
+    for values in (
+        {one.init for one in found},
+        {"" if one.epochs is None else f"{one.epochs:g} epochs" for one in found},
+        {one.schedule for one in found},
+        {one.note for one in found},
+    ):
+        if len(values) == 1:
+            yield values.pop()
