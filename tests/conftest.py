@@ -3,7 +3,9 @@
 The embedded data set is made once for all of them.
 """
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,16 @@ import pytest
 from ablate.runs.folder import Workspace
 
 os.environ["OMP_NUM_THREADS"] = "1"  # is read when torch is imported, which comes later
+
+
+@pytest.fixture(autouse=True)
+def _messages_as_before() -> Iterator[None]:
+    """A command prints what is logged, from then on in its whole process: the next test begins without."""
+    package = logging.getLogger("ablate")
+    handlers, level = package.handlers[:], package.level
+    yield
+    package.handlers[:] = handlers
+    package.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
-import textwrap
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,13 +25,13 @@ from ablate.train.checkpoint import load_checkpoint, save_checkpoint
 from ablate.train.distributed import SAMPLES, Processes, generator
 from ablate.train.outcome import Diverged, Interrupted, RanOutOfMemory, RuntimeOptions
 from analysis import read_ground_truth
+from tests.ablate.processes import command_of, run_and_kill, run_in_two_processes
 from tests.ablate.tiny import prepared, tiny_config
 
 CPU = torch.device("cpu")
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 ALONE = Processes(0, 1, CPU)
 RUNTIME = RuntimeOptions()
-ROOT = Path(__file__).parents[3]
 
 
 def trainer_of(folder: RunFolder, runtime: RuntimeOptions = RUNTIME, processes: Processes = ALONE) -> Trainer:
@@ -142,9 +139,9 @@ KILLED = """
 def test_a_stop_of_the_whole_process_group_is_polite_too(tmp_path: Path, data: Coco) -> None:
     """As Ctrl-C and the time limits of clusters send it: to the processes that load images as well."""
     folder = prepared(tmp_path, tiny_config(data, train__iterations=500))
-    script = textwrap.dedent(KILLED).replace("checkpoint_iterations=2", "workers=1")
+    script = KILLED.replace("checkpoint_iterations=2", "workers=1")
     with subprocess.Popen(
-        [sys.executable, "-c", script, str(ROOT), str(folder.path)],
+        command_of(script, folder.path),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -164,24 +161,12 @@ def test_a_stop_of_the_whole_process_group_is_polite_too(tmp_path: Path, data: C
     assert 3 < status.iteration == int(saved.stem) < 500
 
 
-def run_and_kill(folder: RunFolder, step: int, seconds: float) -> None:
-    """Train in another process and SIGKILL it some time after it began a step."""
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(ROOT), str(folder.path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        for line in child.stdout:
-            if line.strip() == f"step {step}":
-                time.sleep(seconds)
-                child.kill()
-    assert child.returncode == -signal.SIGKILL
-
-
 def test_killed_in_the_middle_of_a_step_it_ends_with_the_same_bits(tmp_path: Path, data: Coco) -> None:
     """SIGKILL leaves no chance to clean up: what was in the middle of anything is lost, what was saved is not."""
     config = tiny_config(data, train__iterations=10, model__backbone__drop_path=0.3)
     whole = trained(tmp_path, config, "whole")
     folder = prepared(tmp_path, config, "killed")
-    run_and_kill(folder, 5, 0.01)
+    run_and_kill(KILLED, folder.path, 5, 0.01)
     trainer_of(folder).train()
     same(weights(folder), weights(whole))
     assert [event["iteration"] for event in folder.read_events()] == [4]
@@ -194,7 +179,7 @@ def test_a_storm_of_kills_at_random_moments(tmp_path: Path, data: Coco) -> None:
     folder = prepared(tmp_path, config, "killed")
     rng = random.Random(0)
     for step in range(2, 26, 2):  # checkpoints are written between odd and even steps
-        run_and_kill(folder, step + 1, rng.uniform(0, 0.3))
+        run_and_kill(KILLED, folder.path, step + 1, rng.uniform(0, 0.3))
     trainer_of(folder).train()
     same(weights(folder), weights(whole))
 
@@ -349,18 +334,7 @@ def test_two_processes_train_as_one(tmp_path: Path, data: Coco) -> None:
         )
         folders[images_per_norm] = [prepared(tmp_path, config, f"{n} processes, {images_per_norm}") for n in (1, 2)]
         with_sgd(folders[images_per_norm][0], ALONE).train()
-    environment = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    paths = [str(pair[1].path) for pair in folders.values()]
-    command = [sys.executable, "-c", textwrap.dedent(PARTNERS), str(ROOT), *paths]
-    children = [
-        subprocess.Popen(
-            command, env=environment | {"RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True
-        )
-        for rank in ("0", "1")
-    ]
-    for child in children:
-        _, errors = child.communicate(timeout=300)
-        assert child.returncode == 0, errors
+    run_in_two_processes(PARTNERS, *(pair[1].path for pair in folders.values()))
     for images_per_norm, (one, two) in folders.items():
         first, second = weights(one), weights(two)
         if images_per_norm == 1:  # each process keeps the statistics of its own images
@@ -378,12 +352,3 @@ def test_two_processes_train_as_one(tmp_path: Path, data: Coco) -> None:
         assert [(r["image_id"], r["score"]) for r in found] == [
             (r["image_id"], pytest.approx(r["score"], rel=1e-6)) for r in expected
         ]
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -82,19 +82,8 @@ def test_the_bar_is_taken_away_when_a_step_fails(
             fail()
 
 
-@pytest.fixture
-def _messages_as_before() -> Iterator[None]:
-    package = logging.getLogger("ablate")
-    handlers, level = package.handlers[:], package.level
-    yield
-    package.handlers[:] = handlers
-    package.setLevel(level)
-
-
-@pytest.mark.usefixtures("_messages_as_before")
 def test_messages_are_plain_lines_on_standard_error_once_somebody_asks(capsys: pytest.CaptureFixture[str]) -> None:
     logger = logging.getLogger("ablate.somewhere")
-    logging.getLogger("ablate").handlers[:] = [logging.NullHandler()]
     logger.warning("nobody asked")
     assert capsys.readouterr() == ("", "")
     show_messages()
@@ -106,7 +95,6 @@ def test_messages_are_plain_lines_on_standard_error_once_somebody_asks(capsys: p
     assert capsys.readouterr() == ("", f"starting from {path}\nwarning: it is damaged\n")
 
 
-@pytest.mark.usefixtures("_messages_as_before")
 def test_a_message_leaves_the_bar_whole(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")

@@ -2,13 +2,7 @@
 
 import logging
 import math
-import os
 import random
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +23,12 @@ from ablate.train.mae import Pretrainer, build_autoencoder, build_pretraining_op
 from ablate.train.optim import lr_factor_after_warmup
 from ablate.train.outcome import Diverged, RuntimeOptions
 from analysis.exceptions import BadInput
-from tests.ablate.detector.test_training import free_port, same
+from tests.ablate.detector.test_training import same
+from tests.ablate.processes import run_and_kill, run_in_two_processes
 from tests.shared_data import shared_data
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 RUNTIME = RuntimeOptions()
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -156,19 +150,6 @@ KILLED = """
 """
 
 
-def run_and_kill(folder: PretrainingFolder, step: int | None, seconds: float) -> None:
-    """Train in another process and SIGKILL it some time after it began a step, or its first one."""
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(ROOT), str(folder.path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        for line in child.stdout:
-            if line.strip() == f"step {step}" or step is None:
-                time.sleep(seconds)
-                child.kill()
-                break
-    assert child.returncode == -signal.SIGKILL
-
-
 def kept(folder: PretrainingFolder) -> dict[str, dict[str, Tensor]]:
     return {path.name: torch.load(path, weights_only=True)["model"] for path in sorted(folder.weights.iterdir())}
 
@@ -179,7 +160,7 @@ def test_killed_and_damaged_it_ends_with_the_same_bits(
     """SIGKILL in the middle of a step, and the newest checkpoint cut short: said aloud, and only time is lost."""
     whole = trained(tmp_path, config(images), "whole", keep=(2,))
     folder = prepared(tmp_path, config(images), "killed")
-    run_and_kill(folder, 9, 0.01)
+    run_and_kill(KILLED, folder.path, 9, 0.01)
     newest = folder.checkpoint(8)
     newest.write_bytes(newest.read_bytes()[:2000])
     with caplog.at_level(logging.INFO, "ablate"):
@@ -199,7 +180,7 @@ def test_a_storm_of_kills_at_random_moments(tmp_path: Path, images: Path) -> Non
     folder = prepared(tmp_path, pretraining, "killed")
     rng = random.Random(0)
     for _ in range(8):  # a checkpoint is written after every second step
-        run_and_kill(folder, None, rng.uniform(0, 0.15))
+        run_and_kill(KILLED, folder.path, None, rng.uniform(0, 0.15))
     assert len(folder.read_events()) > 6, "it was resumed again and again"
     pretrainer_of(folder, keep=(2,)).train()
     same(weights(folder), weights(whole))
@@ -232,17 +213,7 @@ def test_two_processes_train_as_one(tmp_path: Path, images: Path) -> None:
     pretraining = config(images, epochs=2.0, base_lr=8.0)
     one, two = (prepared(tmp_path, pretraining, name) for name in ("one", "two"))
     with_sgd(one, ALONE).train()
-    environment = os.environ | {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    command = [sys.executable, "-c", textwrap.dedent(PARTNERS), str(ROOT), str(two.path)]
-    children = [
-        subprocess.Popen(
-            command, env=environment | {"RANK": rank, "LOCAL_RANK": rank}, stderr=subprocess.PIPE, text=True
-        )
-        for rank in ("0", "1")
-    ]
-    for child in children:
-        _, errors = child.communicate(timeout=300)
-        assert child.returncode == 0, errors
+    run_in_two_processes(PARTNERS, two.path)
     first, second = weights(one), weights(two)
     torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-6)
     start = build(pretraining).state_dict()
