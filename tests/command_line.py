@@ -4,14 +4,14 @@ import sys
 
 import pytest
 
-import cli
+import detablate
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     """The exit code of ``cli.py ARGUMENTS``."""
     monkeypatch.setattr(sys, "argv", ["cli.py", *map(str, arguments)])
     try:
-        cli.main()
+        detablate.main()
     except SystemExit as leaving:
         return int(leaving.code or 0)
     return 0

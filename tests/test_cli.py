@@ -1,16 +1,22 @@
 """The front door itself."""
 
+import subprocess
 import sys
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 
-import cli
+import analysis
+import detablate
 from tests.command_line import run
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_a_command_without_its_packages_names_the_extra(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "torch", None)  # as where it is not installed
-    assert run(monkeypatch, "ablate", "describe", "tiny-shapes") == cli.MISSING_ENGINE
+    assert run(monkeypatch, "ablate", "describe", "tiny-shapes") == detablate.MISSING_ENGINE
     printed = capsys.readouterr()
     assert printed.out == ""
     assert "pip install 'detablate[train]'" in printed.err
@@ -18,6 +24,16 @@ def test_a_command_without_its_packages_names_the_extra(monkeypatch, capsys):
 
 
 def test_a_missing_module_of_our_own_is_no_missing_package(monkeypatch):
-    monkeypatch.setattr(cli, "app", lambda: __import__("ablate.not_there"))
+    monkeypatch.setattr(detablate, "command_line", lambda: __import__("ablate.not_there"))
     with pytest.raises(ModuleNotFoundError, match="not_there"):
         run(monkeypatch, "analyze")
+
+
+def test_the_facade_gives_what_the_analysis_gives_and_imports_it_when_it_is_used():
+    code = "import sys, detablate; assert 'numpy' not in sys.modules; print(detablate.__version__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == metadata.version("detablate")
+    assert all(getattr(detablate, name) is getattr(analysis, name) for name in analysis.__all__)
+    assert set(analysis.__all__) <= set(dir(detablate))
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = detablate.nothing

@@ -52,7 +52,7 @@ def run(
     config = options.load()
     python = python_of(config.engine)
     if python != sys.executable:
-        os.execve(python, [python, "-m", "cli", *sys.argv[1:]], package_environment())
+        os.execve(python, [python, "-m", "detablate", *sys.argv[1:]], package_environment())
     executed = execute_from_the_start(config, options.workspace, runtime)
     if executed.first_process:
         print_whole(*run_screen(executed.folder))

@@ -210,7 +210,7 @@ def _python(engine: str) -> str:
 
 
 def _probe_there(python: str, engine: str, workspace: Workspace, study: Study, device: str, again: bool) -> None:
-    words = [python, "-m", "cli", "ablate", "probe", "--engine", engine, "--root", str(workspace.root.absolute())]
+    words = [python, "-m", "detablate", "ablate", "probe", "--engine", engine, "--root", str(workspace.root.absolute())]
     words += ["--device", device, *(["--again"] if again else []), "--", study.name]
     with subprocess.Popen(
         words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=package_environment()

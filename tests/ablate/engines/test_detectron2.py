@@ -277,7 +277,7 @@ def test_killed_and_continued_it_ends_with_the_same_bits(finished: RunFolder, tm
     from ablate.config.yaml import dump_config
 
     (tmp_path / "run.yaml").write_text(dump_config(finished.read_config()))
-    command = [sys.executable, "-m", "cli", "ablate", "run", str(tmp_path / "run.yaml"), "--root", str(tmp_path)]
+    command = [sys.executable, "-m", "detablate", "ablate", "run", str(tmp_path / "run.yaml"), "--root", str(tmp_path)]
     command += ["--device", "cpu", "--workers", "0", "--checkpoint-iterations", "1"]
     place = tmp_path / "results" / "runs" / finished.path.name
     folder, environment = RunFolder(place), {**os.environ, "OMP_NUM_THREADS": "1"}

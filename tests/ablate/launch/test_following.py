@@ -262,8 +262,8 @@ def test_durations(seconds: float, words: str) -> None:
 def test_following_needs_no_torch(tmp_path: Path, study: Study) -> None:
     code = (
         "import sys; sys.argv = ['cli.py', 'ablate', 'status', '--root', sys.argv[1]]\n"
-        "import cli\n"
-        "try: cli.main()\n"
+        "import detablate\n"
+        "try: detablate.main()\n"
         "except SystemExit: pass\n"
         "assert not {'torch', 'pandas', 'matplotlib'} & set(sys.modules), 'slow to start'"
     )

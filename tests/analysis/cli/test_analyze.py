@@ -239,7 +239,7 @@ def test_the_example_shows_the_flaws_it_was_given(tmp_path):
 
 def test_help_and_plain_commands_import_nothing_heavy():
     script = (
-        "import sys; sys.argv = ['cli.py', '--help']; import cli\n"
+        "import sys; sys.argv = ['cli.py', '--help']; import detablate; detablate.command_line()\n"
         "heavy = {'torch', 'torchvision', 'pandas', 'seaborn', 'matplotlib', 'pycocotools', 'tensorboard'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
