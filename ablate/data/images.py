@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -19,6 +18,7 @@ from ablate.config.schema import Folder, Shapes
 from ablate.data.coco import Key, decode_rgb
 from ablate.data.sources import locate, shapes_folder
 from ablate.runs.folder import Workspace
+from analysis import read_ground_truth
 from analysis.exceptions import BadInput
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -48,8 +48,6 @@ def find_images(source: Shapes | Folder, workspace: Workspace) -> ImageFolder:
         BadInput: there is no such folder, or no image in it.
     """
     if isinstance(source, Shapes):
-        from analysis import read_ground_truth
-
         files = locate(source, workspace)
         truth = read_ground_truth(files.annotations)
         return ImageFolder(files.images, tuple(map(str, truth.file_name)), truth.digest)
@@ -59,8 +57,9 @@ def find_images(source: Shapes | Folder, workspace: Workspace) -> ImageFolder:
     listed = sorted(_listed(folder))
     if not listed:
         raise BadInput(f"{folder}: no image in it or in the folders in it; known are {', '.join(SUFFIXES)}")
-    digest = hashlib.sha256(msgspec.json.encode(listed)).hexdigest()
-    return ImageFolder(folder, tuple(name for name, _ in listed), digest)
+    return ImageFolder(
+        folder, tuple(name for name, _ in listed), digest=hashlib.sha256(msgspec.json.encode(listed)).hexdigest()
+    )
 
 
 def is_available(source: Shapes | Folder, workspace: Workspace) -> bool:
@@ -149,9 +148,10 @@ class CropSet(Dataset[Crop]):
     def _decode(self, index: int) -> Image.Image:
         if index in self._decoded:
             return self._decoded[index]
-        path = self.files.folder / self.files.names[index]
         image, _ = decode_rgb(
-            path, gone="is gone since the folder was listed; put it back", remedy="replace or remove it"
+            self.files.folder / self.files.names[index],
+            gone="is gone since the folder was listed; put it back",
+            remedy="replace or remove it",
         )
         size = 3 * image.width * image.height
         if size <= self.room:
@@ -173,7 +173,7 @@ class CropSet(Dataset[Crop]):
         if flip:
             pixels = pixels[:, ::-1]
         noise = np.random.default_rng(noise_seed).random(self.patches, dtype=np.float32)
-        return Crop(_tensor(pixels), torch.from_numpy(noise))
+        return Crop(torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous(), torch.from_numpy(noise))
 
 
 def random_box(size: tuple[int, int], scale: tuple[float, float], rng: np.random.Generator) -> Box:
@@ -191,7 +191,3 @@ def random_box(size: tuple[int, int], scale: tuple[float, float], rng: np.random
             return int(rng.integers(width - wide + 1)), int(rng.integers(height - tall + 1)), wide, tall
     wide, tall = min(width, round(height * RATIO[1])), min(height, round(width / RATIO[0]))
     return (width - wide) // 2, (height - tall) // 2, wide, tall
-
-
-def _tensor(pixels: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()

@@ -20,8 +20,7 @@ def limits(requirement: Requirement) -> str:
     >>> limits(Requirement("torch<3,>=2.11"))
     '>=2.11,<3'
     """
-    specifiers = sorted(requirement.specifier, key=lambda one: one.operator, reverse=True)
-    return ",".join(map(str, specifiers))
+    return ",".join(map(str, sorted(requirement.specifier, key=lambda one: one.operator, reverse=True)))
 
 
 def is_met(requirement: Requirement, version: str) -> bool:
@@ -60,10 +59,14 @@ def installed(name: str) -> str | None:
 
 def check_python(area: str) -> Check:
     """The version of this interpreter."""
-    found = ".".join(map(str, sys.version_info[:3]))
-    floor = ".".join(map(str, PYTHON_FLOOR))
-    good = sys.version_info >= PYTHON_FLOOR
-    return Check.unless(good, area, "Python", found, f"use Python {floor} or newer", "broken")
+    return Check.unless(
+        sys.version_info >= PYTHON_FLOOR,
+        area,
+        "Python",
+        found=".".join(map(str, sys.version_info[:3])),
+        remedy=f"use Python {'.'.join(map(str, PYTHON_FLOOR))} or newer",
+        state="broken",
+    )
 
 
 def check_packages(area: str, needed: Iterable[Requirement], extra: str = "", state: State = "broken") -> list[Check]:

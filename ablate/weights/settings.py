@@ -69,7 +69,10 @@ def init_settings(kind: str, base: RunConfig, file: str | None = None) -> dict[s
     """
     vit = vit_of(base, "init")
     facts = None if file is None else read_facts_of_kind(kind, file)
-    own = _kind_of_base(base)
+    if base.init.pretraining != "none":
+        own = "mae"
+    else:
+        own = "random" if base.init.weights == "none" else initialisation_of(base.init.weights)
     changes: dict[str, Any] = {} if file is None else {"init.weights": file}
     if base.init.pretraining != "none" and (kind != "mae" or file is not None):
         changes["init.pretraining"] = "none"
@@ -82,10 +85,8 @@ def init_settings(kind: str, base: RunConfig, file: str | None = None) -> dict[s
         "train.weight_decay": base.train.weight_decay * WEIGHT_DECAY.get(kind, 1) / WEIGHT_DECAY.get(own, 1),
     }
     has_layer_scale = kind == "beit" if facts is None else facts.layer_scale
-    if has_layer_scale and vit.layer_scale == "none":
-        changes["model.backbone.layer_scale"] = usual_layer_scale(vit.width)
-    elif not has_layer_scale and vit.layer_scale != "none":
-        changes["model.backbone.layer_scale"] = "none"
+    if has_layer_scale == (vit.layer_scale == "none"):
+        changes["model.backbone.layer_scale"] = usual_layer_scale(vit.width) if has_layer_scale else "none"
     if facts is not None and facts.relative == "per block" and vit.position.tables != "per_block":
         changes["model.backbone.position.tables"] = "per_block"
     pixels = facts.pixels if facts else (HALF if kind == "beit" else IMAGENET,)
@@ -98,13 +99,6 @@ def init_settings(kind: str, base: RunConfig, file: str | None = None) -> dict[s
 def usual_layer_scale(width: int) -> float:
     """Where BEiT's layer scale began, for a ViT of so many channels; pre-trained values replace it."""
     return 0.1 if width < 1024 else 1e-5
-
-
-def _kind_of_base(base: RunConfig) -> str:
-    """What the base starts from."""
-    if base.init.pretraining != "none":
-        return "mae"
-    return "random" if base.init.weights == "none" else initialisation_of(base.init.weights)
 
 
 EPOCHS = "{epochs}"

@@ -8,10 +8,10 @@ DECODER = "the decoder paints pixels, and ends with pre-training"
 
 
 def _recognises(checkpoint: Checkpoint) -> bool:
-    if not plain.is_plain(checkpoint):
-        return False
-    decodes = "decoder_embed.weight" in checkpoint.tensors and "mask_token" in checkpoint.tensors
-    return decodes or plain.has_sine_cosine(checkpoint.tensors.get("pos_embed"), first="columns")
+    return plain.is_plain(checkpoint) and (
+        checkpoint.tensors.keys() >= {"decoder_embed.weight", "mask_token"}
+        or plain.has_sine_cosine(checkpoint.tensors.get("pos_embed"), first="columns")
+    )
 
 
 FAMILY = Family(
