@@ -94,8 +94,8 @@ def _without_defaults(part: Part) -> dict[str, object]:
     """Field by field; a part that is all default is left out as a whole, the tag of a union stays."""
     config = part.__struct_config__
     values: dict[str, object] = {} if config.tag is None else {str(config.tag_field): config.tag}
-    for field in msgspec.structs.fields(part):
-        value = getattr(part, field.name)
-        if field.required or value != field.default:
-            values[field.name] = _without_defaults(value) if isinstance(value, Part) else value
-    return values
+    return values | {
+        field.name: _without_defaults(value) if isinstance(value, Part) else value
+        for field, value in zip(msgspec.structs.fields(part), msgspec.structs.astuple(part), strict=True)
+        if field.required or value != field.default
+    }

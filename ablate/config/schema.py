@@ -89,9 +89,11 @@ class ViT(Part, frozen=True, kw_only=True, tag_field="type", tag="vit"):
     qkv_bias: bool = True
 
     def __post_init__(self) -> None:
-        if self.width % self.heads:
-            divisors = [heads for heads in range(1, min(self.width, 32) + 1) if self.width % heads == 0]
-            raise ValueError(f"heads {self.heads} does not divide width {self.width}; these do: {divisors}")
+        divisors = [heads for heads in range(1, min(self.width, 32) + 1) if self.width % heads == 0]
+        _require(
+            self.width % self.heads == 0,
+            f"heads {self.heads} does not divide width {self.width}; these do: {divisors}",
+        )
         _require_multiple("image_size", self.image_size, "patch_size", self.patch_size)
         attention, grid = self.attention, self.image_size // self.patch_size
         _require(
@@ -123,15 +125,14 @@ class ViT(Part, frozen=True, kw_only=True, tag_field="type", tag="vit"):
     def _check_count(self) -> None:
         attention = self.attention
         used = attention.pattern == "hybrid" or attention.propagation.startswith("conv")
-        if not used or isinstance(attention.global_blocks, tuple):
-            return
-        count = attention.global_count
-        _require(count <= self.depth, f"attention.global_count {count} exceeds depth {self.depth}")
-        if attention.global_blocks == "even" and self.depth % count:
+        if used and not isinstance(attention.global_blocks, tuple):
+            count = attention.global_count
+            _require(count <= self.depth, f"attention.global_count {count} exceeds depth {self.depth}")
             divisors = [number for number in range(1, self.depth + 1) if self.depth % number == 0]
-            raise ValueError(
+            _require(
+                attention.global_blocks != "even" or count in divisors,
                 f"attention.global_count {count} does not divide depth {self.depth}, which "
-                f"attention.global_blocks=even needs; these do: {divisors}"
+                f"attention.global_blocks=even needs; these do: {divisors}",
             )
 
 

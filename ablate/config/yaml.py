@@ -38,11 +38,6 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in presets_folder().glob("*.yaml")))
 
 
-def preset_path(name: str) -> Path:
-    """The file of a preset."""
-    return presets_folder() / f"{name}.yaml"
-
-
 P = TypeVar("P", bound=Part)
 Tree = dict[str, Any]
 PLAIN = r"[A-Za-z][\w./+ -]*[\w+]|[A-Za-z]"  # text that needs no quotes, unless YAML reads something else in it
@@ -59,8 +54,8 @@ def load_config(source: str | Path, changes: Sequence[str] = (), data: Data | No
     """
     tree = _with_base(*_locate(str(source), Path()), seen=())
     if data is not None:
-        sets = msgspec.to_builtins(data)
-        tree = _changed(tree, [(f"data.{name}", sets[name]) for name in ("train", "validation")])
+        sets = {"data.train": data.train, "data.validation": data.validation}
+        tree = _changed(tree, msgspec.to_builtins(sets).items())
     return parse(_changed(tree, map(parse_change, changes)), RunConfig, str(source))
 
 
@@ -187,7 +182,7 @@ def _locate(source: str, folder: Path) -> tuple[Path, bool]:
     if path.is_file():
         return path, path.resolve().parent == presets_folder()
     if source in preset_names():
-        return preset_path(source), True
+        return presets_folder() / f"{source}.yaml", True
     hint = "".join(f"; did you mean {near}?" for near in difflib.get_close_matches(source, preset_names(), n=1))
     raise BadInput(f"{source}: neither a file nor a preset (presets: {', '.join(preset_names())}){hint}")
 
@@ -226,8 +221,7 @@ def anchor_data(tree: object, folder: Path) -> None:
 
 def anchor_weights(tree: Tree, folder: Path) -> None:
     """Makes a relative path of initial weights absolute, in place; the key may be dotted, as in the file of an axis."""
-    init = tree.get("init")
-    for mapping, key in ((init, "weights"), (tree, "init.weights")):
+    for mapping, key in ((tree.get("init"), "weights"), (tree, "init.weights")):
         if isinstance(mapping, dict) and isinstance(path := mapping.get(key), str) and path not in ("", "none"):
             mapping[key] = str(folder / Path(path).expanduser())
 

@@ -93,11 +93,11 @@ def check(name: str, files: Files, tick: Callable[[], None] = lambda: None) -> D
 
 def check_overlap(train: Files, validation: Files) -> DataProblem | None:
     """Images that stand in both sets, by their path: what is measured on them is memory."""
-    paths = [
+    paths, others = (
         {str(files.images.resolve() / str(image.get("file_name"))) for image in _read(files)[0][0]}
         for files in (train, validation)
-    ]
-    shared = sorted(paths[0] & paths[1])
+    )
+    shared = sorted(paths & others)
     if not shared:
         return None
     return DataProblem("warning", "train and validation overlap", len(shared), tuple(shared[:EXAMPLES]))
@@ -199,25 +199,25 @@ def _check_box(who: str, box: object, size: tuple[Any, Any] | None) -> Iterator[
 
 
 def _check_mask(who: str, value: object, size: tuple[Any, Any] | None) -> Iterator[Found]:
-    if isinstance(value, list):
-        for polygon in value:
-            if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-                yield "error", "bad polygon", f"{who} has a polygon that is not x1, y1, x2, y2, x3, y3, ..."
-            elif not all(_is_number(part) and abs(part) < 1e7 for part in polygon):
-                yield "error", "bad polygon", f"{who} has a polygon whose coordinates are no pixels"
-        return
-    if not isinstance(value, dict) or not {"size", "counts"} <= value.keys():
+    for polygon in value if isinstance(value, list) else ():
+        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+            yield "error", "bad polygon", f"{who} has a polygon that is not x1, y1, x2, y2, x3, y3, ..."
+        elif not all(_is_number(part) and abs(part) < 1e7 for part in polygon):
+            yield "error", "bad polygon", f"{who} has a polygon whose coordinates are no pixels"
+    if isinstance(value, dict) and {"size", "counts"} <= value.keys():
+        yield from _check_rle(who, value, size)
+    elif not isinstance(value, list):
         yield "error", "bad RLE", f"{who} has a segmentation that is neither polygons nor RLE"
-        return
+
+
+def _check_rle(who: str, value: Record, size: tuple[Any, Any] | None) -> Iterator[Found]:
+    runs = run_lengths(value["counts"]).tolist() if isinstance(value["counts"], str) else value["counts"]
     height, width = value["size"] if isinstance(value["size"], list) and len(value["size"]) == 2 else (0, 0)
     if not _are_sides(height, width) or max(height, width) >= 2**16:
         yield "error", "bad RLE", f"{who} has an RLE of size {value['size']!r}; it must be [height, width]"
-        return
-    if size is not None and (height, width) != tuple(size):
+    elif size is not None and (height, width) != size:
         yield "error", "bad RLE", f"{who} has an RLE of {height} x {width} pixels on an image of {size[0]} x {size[1]}"
-        return
-    runs = run_lengths(value["counts"]).tolist() if isinstance(value["counts"], str) else value["counts"]
-    if not isinstance(runs, list) or not all(isinstance(run, int) and run >= 0 for run in runs):
+    elif not isinstance(runs, list) or not all(isinstance(run, int) and run >= 0 for run in runs):
         yield "error", "bad RLE", f"{who} has an RLE whose counts cannot be decoded"
     elif sum(runs) != height * width:
         yield "error", "bad RLE", f"{who} has an RLE whose runs add up to {sum(runs)}, not {height} x {width}"

@@ -24,7 +24,6 @@ from analysis.exceptions import BadInput
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 CROP, NOISE = 3, 4  # what is drawn, the first number of a seed; see `ablate.data.coco`
 RATIO = (3 / 4, 4 / 3)  # width / height of a crop
-TRIES = 10
 Box = tuple[int, int, int, int]  # left, top, width, height in pixels
 ROOM = 2**28  # bytes: small sets stay in memory
 
@@ -183,7 +182,7 @@ def random_box(size: tuple[int, int], scale: tuple[float, float], rng: np.random
     log-uniform in ``RATIO``; after ten that do not fit, the middle with the nearest ratio.
     """
     width, height = size
-    for _ in range(TRIES):
+    for _ in range(10):
         area = width * height * rng.uniform(*scale)
         ratio = math.exp(rng.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
         wide, tall = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))

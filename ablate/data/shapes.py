@@ -349,10 +349,9 @@ def _add_crowd(rng: np.random.Generator, canvas: Floats, scene: Scene) -> None:
             continue
         stamp = paint(_figure(rng, size, CLASSES[label], _between(rng, 7, 10), spot), size)
         own = stamp.owned(size)
-        if any((seen & own).any() for seen in scene.masks):
-            continue  # on free ground only, so that no object loses pixels
-        _blend(canvas, stamp)
-        region |= own
+        if not any((seen & own).any() for seen in scene.masks):  # on free ground only: no object loses pixels
+            _blend(canvas, stamp)
+            region |= own
     if region.sum() >= SMALLEST:
         scene.masks.append(region)
         scene.labels.append(label)

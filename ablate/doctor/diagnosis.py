@@ -17,8 +17,6 @@ from ablate.doctor.machine import ENGINE_AREA, check_cores, check_disk, check_sh
 from ablate.doctor.requirements import check_packages, check_python, declared
 
 ANALYSIS, OPTIONAL = "analysis", "optional"
-SCHEMA = 1
-NO_ENGINE = 5
 
 
 class EngineStatus(msgspec.Struct, frozen=True):
@@ -34,12 +32,12 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     engines: dict[str, EngineStatus]
     analysis: bool
     checks: tuple[Check, ...]
-    schema: int = SCHEMA
+    schema: int = 1
 
     @property
     def exit_code(self) -> int:
-        """0 where an engine works, the default one or another."""
-        return 0 if any(engine.works for engine in self.engines.values()) else NO_ENGINE
+        """0 where an engine works, the default one or another; else 5."""
+        return 0 if any(engine.works for engine in self.engines.values()) else 5
 
 
 def diagnose(root: Path, python: str | None = None) -> Diagnosis:

@@ -18,7 +18,6 @@ from ablate.doctor.check import Check
 GIB = 2**30
 AREA = "machine"
 ENGINE_AREA = "engine vision"
-SHARED_MEMORY = Path("/dev/shm")
 LITTLE_SHARED = 1 * GIB  # Docker gives 64 MiB; eight loaders of 1024 x 1024 px images hold some hundreds of MB
 LITTLE_DISK = 10 * GIB  # two checkpoints of a ViT-L Mask R-CNN with AdamW's moments take 8 GB
 SLURM_SECONDS = 10
@@ -34,7 +33,7 @@ def check_cores() -> Check:
     return Check(AREA, "cores", "ok", f"{cores} usable{memory}")
 
 
-def check_shared_memory(place: Path = SHARED_MEMORY) -> Check:
+def check_shared_memory(place: Path = Path("/dev/shm")) -> Check:
     """The space through which loaders hand on images."""
     if not place.is_dir():
         return Check(AREA, "shared memory", "ok", f"{place} is not used on this system")
@@ -176,8 +175,10 @@ def _no_gpu(built_for: str | None, driver: Driver | None, complaint: str) -> Che
         found = f"{len(driver.gpus)} x {driver.gpus[0]}, but this torch is built for the CPU alone"
         remedy = "install a build of torch for CUDA, as pytorch.org offers it"
     else:
-        found = f"{len(driver.gpus)} x {driver.gpus[0]}, which torch (CUDA {built_for}) cannot use with driver "
-        found += driver.version + (f": {' '.join(complaint.split())[:160]}" if complaint else "")
+        found = (
+            f"{len(driver.gpus)} x {driver.gpus[0]}, which torch (CUDA {built_for}) cannot use with driver "
+            f"{driver.version}{complaint and ': '}{' '.join(complaint.split())[:160]}"
+        )
         remedy = (
             "update the driver, or install a torch for an older CUDA"
             if complaint

@@ -89,6 +89,7 @@ def check_packages(area: str, needed: Iterable[Requirement], extra: str = "", st
             good.append(f"{package.name} {version}")
     chosen = f"[{extra}]" if extra else ""
     remedy = f"pip install --upgrade 'detablate{chosen}', or in a clone pip install -e '.{chosen}'"
-    fine = [Check(area, "packages", "ok", ", ".join(good))] if good else []
-    wrong = [Check(area, "packages", state, "; ".join(bad), remedy)] if bad else []
-    return fine + wrong
+    return [
+        *([Check(area, "packages", "ok", ", ".join(good))] if good else []),
+        *([Check(area, "packages", state, "; ".join(bad), remedy)] if bad else []),
+    ]

@@ -187,7 +187,7 @@ def _head(found: Inspection) -> list[tuple[str, str]]:
         *([f"relative bias ({facts.relative})"] if facts.relative != "none" else []),
     ]
     where = f", learned on {facts.grid} x {facts.grid} tokens" if facts.grid else ""
-    pixels = " or ".join(f"mean {_triple(mean)}, std {_triple(std)}" for mean, std in facts.pixels)
+    pixels = " or ".join("mean {:g} {:g} {:g}, std {:g} {:g} {:g}".format(*mean, *std) for mean, std in facts.pixels)
     rows = [
         ("file", facts.file),
         ("recognised", f"{facts.family}; initialisation {facts.initialisation or 'unknown'}{tuned}"),
@@ -199,10 +199,6 @@ def _head(found: Inspection) -> list[tuple[str, str]]:
         ("digest", facts.digest),
     ]
     return [(key, value) for key, value in rows if value]
-
-
-def _triple(values: tuple[float, float, float]) -> str:
-    return " ".join(f"{value:g}" for value in values)
 
 
 def _shape(sides: tuple[int, ...]) -> str:

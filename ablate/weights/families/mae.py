@@ -4,8 +4,6 @@ from ablate.weights.checkpoint import Checkpoint
 from ablate.weights.families import plain
 from ablate.weights.families.base import Family, drop
 
-DECODER = "the decoder paints pixels, and ends with pre-training"
-
 
 def _recognises(checkpoint: Checkpoint) -> bool:
     return plain.is_plain(checkpoint) and (
@@ -18,6 +16,10 @@ FAMILY = Family(
     name="MAE",
     initialisation="MAE",
     recognises=_recognises,
-    rules=(*plain.RULES, plain.HEADS, drop(r"mask_token|decoder_.*", DECODER)),
+    rules=(
+        *plain.RULES,
+        plain.HEADS,
+        drop(r"mask_token|decoder_.*", "the decoder paints pixels, and ends with pre-training"),
+    ),
     classifier=plain.CLASSIFIER,
 )
