@@ -1,7 +1,5 @@
 """Windowed, hybrid and global attention: what seeing the whole image is worth, and what it costs."""
 
-from typing import Any
-
 from ablate.axes.base import Axis, AxisOptions, Variant, variants_from
 from ablate.config.backbone import vit_of
 from ablate.config.schema import RunConfig
@@ -11,21 +9,23 @@ GROUP = "model.backbone.attention"
 
 def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
     own = vit_of(base, "attention").attention
-    no_propagation = {} if own.propagation == "none" else {"propagation": "none"}
-
-    def settings(pattern: str, checkpoint: str = "none", kernel: str = own.kernel) -> dict[str, Any]:
-        return {"pattern": pattern, "kernel": kernel, "checkpoint": checkpoint, **no_propagation}
-
-    rows = [
-        ("window", settings("window"), "no block sees beyond its window"),
-        ("hybrid", settings("hybrid"), "windows, and a few global blocks between them"),
-        ("global, checkpointed", settings("global", "all"), "every block recomputed in the backward pass"),
-        ("global", settings("global"), "every activation kept for the backward pass"),
+    rows = [  # name, pattern, recomputed blocks, kernel, note
+        ("window", "window", "none", own.kernel, "no block sees beyond its window"),
+        ("hybrid", "hybrid", "none", own.kernel, "windows, and a few global blocks between them"),
+        ("global, checkpointed", "global", "all", own.kernel, "every block recomputed in the backward pass"),
+        ("global", "global", "none", own.kernel, "every activation kept for the backward pass"),
     ]
     if own.kernel != "naive":
         note = "all logits in memory, as the paper did; the row that ran out of 32 GB there"
-        rows.append(("global, naive kernel", settings("global", kernel="naive"), note))
-    return variants_from(GROUP, rows)
+        rows.append(("global, naive kernel", "global", "none", "naive", note))
+    no_propagation = {} if own.propagation == "none" else {"propagation": "none"}
+    return variants_from(
+        GROUP,
+        (
+            (name, {"pattern": pattern, "kernel": kernel, "checkpoint": recomputed, **no_propagation}, note)
+            for name, pattern, recomputed, kernel, note in rows
+        ),
+    )
 
 
 AXIS = Axis(

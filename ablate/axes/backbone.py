@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ablate.axes.base import Axis, AxisOptions, Variant
+from ablate.axes.base import Axis, AxisOptions, Variant, variants_from
 from ablate.config.backbone import SIZES, model_size
 from ablate.config.schema import RunConfig, ViT
 
@@ -29,11 +29,15 @@ def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
         if not isinstance(backbone, ViT):
             changes = {"model.backbone": {"type": "vit", "image_size": side, **settings}}
         found.append(Variant(name=name, changes={**changes, **back}))
-    for depth in (50, 101):
-        resnet = {"type": "resnet", "depth": depth, "image_size": side}
-        changes = {"model.backbone": resnet, "model.pyramid.type": "fpn"}
-        found.append(Variant(name=f"ResNet-{depth}", changes=changes))
-    return tuple(found)
+    resnets = (
+        (
+            f"ResNet-{depth}",
+            {"backbone": {"type": "resnet", "depth": depth, "image_size": side}, "pyramid.type": "fpn"},
+            "",
+        )
+        for depth in (50, 101)
+    )
+    return (*found, *variants_from("model", resnets))
 
 
 AXIS = Axis(

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from ablate.axes.base import Axis, AxisOptions, Variant
+from ablate.axes.base import Axis, Variant
 from ablate.config.schema import Part, RunConfig
 from ablate.config.yaml import anchor_weights, parse, parse_yaml, read_yaml, with_changes
 from analysis.exceptions import BadInput
@@ -65,7 +65,6 @@ def axis_from_file(path: Path) -> Axis:
         Variant(name=name, changes=changes, number=_number(*changes.values()) if len(changes) == 1 else None)
         for name, changes in file.variants.items()
     )
-    numeric = bool(file.unit) and all(variant.number is not None for variant in variants)
     return Axis(
         name=file.name,
         title=file.title or file.name,
@@ -73,7 +72,7 @@ def axis_from_file(path: Path) -> Axis:
         allowed_keys=frozenset(file.allowed_keys),
         variants=lambda _base, _options: variants,
         baseline=None if file.baseline == "none" else file.baseline,
-        unit=file.unit if numeric else "",
+        unit=file.unit if all(variant.number is not None for variant in variants) else "",
     )
 
 
@@ -94,18 +93,14 @@ def axis_from_keys(requests: Sequence[str]) -> Axis:
     first, several = next(iter(wanted)), len(wanted) > 1
     if len(settings) < 2:
         raise BadInput(f"{first} is given one value; a study compares two or more")
-
-    def variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
-        made = (_varied(key, value, base) for key, value in settings)
-        return (*([Variant(name="base", changes={})] if several else []), *made)
-
+    unchanged = [Variant(name="base", changes={})] if several else []
     is_numeric = not several and all(_number(value) is not None for _, value in settings)
     return Axis(
         name=COMMAND,
         title=f"Varied: {', '.join(wanted)}",
         source="asked for on the command line",
         allowed_keys=frozenset(wanted),
-        variants=variants,
+        variants=lambda base, _: (*unchanged, *(_varied(key, value, base) for key, value in settings)),
         unit=first.rpartition(".")[2].replace("_", " ") if is_numeric else "",
     )
 

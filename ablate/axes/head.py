@@ -2,17 +2,16 @@
 
 from ablate.axes.base import Axis, variants_from
 
-VARIANTS = variants_from(
-    "model.detector",
-    [
-        ("paper", {"head": "paper"}, "BN after convolutions, 2 RPN and 4 box convolutions"),
-        ("plain", {"head": "plain"}, "1 RPN convolution, 2-layer box head, no norm"),
-    ],
-)
 AXIS = Axis(
     name="head",
     title="Heads of Mask R-CNN",
     source="arXiv 2111.11429, section 2",
     allowed_keys=frozenset({"model.detector.head"}),
-    variants=lambda _base, _options: VARIANTS,
+    variants=lambda _base, _options: variants_from(
+        "model.detector",
+        [
+            ("paper", {"head": "paper"}, "BN after convolutions, 2 RPN and 4 box convolutions"),
+            ("plain", {"head": "plain"}, "1 RPN convolution, 2-layer box head, no norm"),
+        ],
+    ),
 )

@@ -32,8 +32,8 @@ def _pretrained(kind: str, base: RunConfig, options: AxisOptions) -> Variant:
     file = options.weights.get(kind)
     recipe = mae_recipe(base) if kind == "mae" and not options.weights else None
     if recipe is not None:
-        made = pretraining_changes(recipe, round(recipe.epochs))
-        return Variant(name=TITLES[kind], changes={**made, **init_settings(kind, base)}, note="pre-trained here")
+        changes = {**pretraining_changes(recipe, round(recipe.epochs)), **init_settings(kind, base)}
+        return Variant(name=TITLES[kind], changes=changes, note="pre-trained here")
     return Variant(
         name=TITLES[kind],
         changes=init_settings(kind, base, file),

@@ -23,8 +23,7 @@ def mae_recipe(base: RunConfig) -> Pretrain | None:
         return None
     recipe = load_config(EMBEDDED).init.pretraining
     assert isinstance(recipe, Pretrain)
-    fits = recipe.image_size % backbone.patch_size == 0 and backbone.width % 4 == 0
-    return recipe if fits else None
+    return recipe if recipe.image_size % backbone.patch_size == backbone.width % 4 == 0 else None
 
 
 def epochs_to_compare(recipe: Pretrain) -> tuple[int, ...]:

@@ -14,9 +14,8 @@ def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
         (f"{count} even", "even", count, "the last block of each part"),
         (f"first {count}", "first", count, ""),
         (f"last {count}", "last", count, ""),
+        *([(f"{count // 2} even", "even", count // 2, "")] if count >= 2 else []),
     ]
-    if count >= 2:
-        rows.append((f"{count // 2} even", "even", count // 2, ""))
     hybrids = (
         (name, {"pattern": "hybrid", "global_blocks": blocks, "global_count": number}, note)
         for name, blocks, number, note in rows

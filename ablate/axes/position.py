@@ -27,6 +27,7 @@ TREATMENTS: tuple[Treatment, ...] = (
     ("zero", "none"),
     ("none", "none"),
 )
+# The rows of the paper's table for each kind of weights, their default first; those of MAE for every other kind.
 TABLE = {"beit": (("pt", "rand"), ("zero", "rand"), ("zero", "pt")), "mae": (("zero", "pt"), ("none", "pt"))}
 
 
@@ -63,21 +64,18 @@ def _variant(
 
 def _rows(kind: str, file: str, several: bool) -> Sequence[Treatment]:
     """The treatments of weights, their default first."""
-    default = ("pt", "rand") if kind == "beit" else ("zero", "pt")
-    if not several:
-        return tuple(dict.fromkeys((default, *TREATMENTS)))
     rows = TABLE.get(kind, TABLE["mae"])
+    if not several:
+        return tuple(dict.fromkeys((rows[0], *TREATMENTS)))
     return [row for row in rows if row[1] != "pt" or read_facts_of_kind(kind, file).absolute]
 
 
 def _missing_from_file(treatment: Treatment, kind: str, file: str) -> str | None:
     """Why a treatment cannot start from a file: it has no such positions."""
     facts = read_facts_of_kind(kind, file)
-    if treatment[0] == "pt" and facts.relative == "none":
-        return f"its weights, of {facts.family}, have no relative bias"
-    if treatment[1] == "pt" and not facts.absolute:
-        return f"its weights, of {facts.family}, have no absolute embedding"
-    return None
+    there = (("relative bias", facts.relative != "none"), ("absolute embedding", facts.absolute))
+    lacking = [name for (name, has), how in zip(there, treatment, strict=True) if how == "pt" and not has]
+    return f"its weights, of {facts.family}, have no {lacking[0]}" if lacking else None
 
 
 def _missing_from_base(treatment: Treatment, base: RunConfig) -> str | None:

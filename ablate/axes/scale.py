@@ -4,20 +4,18 @@ from ablate.axes.base import Axis, AxisOptions, Variant, variants_from
 from ablate.config.backbone import vit_of
 from ablate.config.schema import RunConfig
 
-VARIANTS = variants_from(
-    "model.pyramid",
-    [
-        ("multi-scale FPN", {"type": "multi_scale"}, "a tap every quarter of the blocks, then FPN"),
-        ("single-scale", {"type": "single_scale"}, "proposals and heads on the final map alone"),
-        ("simple pyramid", {"type": "simple"}, "four scales of the final map, without FPN"),
-        ("FPN on last map", {"type": "last_map"}, "four scales of the final map, then FPN"),
-    ],
-)
-
 
 def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
     vit_of(base, "scale")
-    return VARIANTS
+    return variants_from(
+        "model.pyramid",
+        [
+            ("multi-scale FPN", {"type": "multi_scale"}, "a tap every quarter of the blocks, then FPN"),
+            ("single-scale", {"type": "single_scale"}, "proposals and heads on the final map alone"),
+            ("simple pyramid", {"type": "simple"}, "four scales of the final map, without FPN"),
+            ("FPN on last map", {"type": "last_map"}, "four scales of the final map, then FPN"),
+        ],
+    )
 
 
 AXIS = Axis(

@@ -30,9 +30,8 @@ def pretraining_identity(pretraining: Pretraining, images: str) -> str:
     """
     if pretraining.pretrain.precision == "auto":
         raise ValueError("resolve pretraining.precision=auto before taking an identity")
-    values = _without_defaults(pretraining)
     recipe = {**_without_defaults(pretraining.pretrain), "images": images}
-    return _hash({**values, "pretrain": recipe, "revision": PRETRAINING_REVISION})
+    return _hash({**_without_defaults(pretraining), "pretrain": recipe, "revision": PRETRAINING_REVISION})
 
 
 def training_identity(config: RunConfig, training_data: str, weights: str = "") -> str:
@@ -95,9 +94,8 @@ def _without_defaults(part: Part) -> dict[str, object]:
     """Field by field; a part that is all default is left out as a whole, the tag of a union stays."""
     config = part.__struct_config__
     values: dict[str, object] = {} if config.tag is None else {str(config.tag_field): config.tag}
-    for field in msgspec.structs.fields(part):
-        value = getattr(part, field.name)
-        if not field.required and value == field.default:
-            continue
-        values[field.name] = _without_defaults(value) if isinstance(value, Part) else value
-    return values
+    return values | {
+        field.name: _without_defaults(value) if isinstance(value, Part) else value
+        for field, value in zip(msgspec.structs.fields(part), msgspec.structs.astuple(part), strict=True)
+        if field.required or value != field.default
+    }

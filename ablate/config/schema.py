@@ -89,9 +89,11 @@ class ViT(Part, frozen=True, kw_only=True, tag_field="type", tag="vit"):
     qkv_bias: bool = True
 
     def __post_init__(self) -> None:
-        if self.width % self.heads:
-            divisors = [heads for heads in range(1, min(self.width, 32) + 1) if self.width % heads == 0]
-            raise ValueError(f"heads {self.heads} does not divide width {self.width}; these do: {divisors}")
+        divisors = [heads for heads in range(1, min(self.width, 32) + 1) if self.width % heads == 0]
+        _require(
+            self.width % self.heads == 0,
+            f"heads {self.heads} does not divide width {self.width}; these do: {divisors}",
+        )
         _require_multiple("image_size", self.image_size, "patch_size", self.patch_size)
         attention, grid = self.attention, self.image_size // self.patch_size
         _require(
@@ -104,36 +106,33 @@ class ViT(Part, frozen=True, kw_only=True, tag_field="type", tag="vit"):
             f"attention.propagation {attention.propagation} stands in for global blocks and needs "
             f"attention.pattern=window, not {attention.pattern}",
         )
-        hidden = int(self.width * self.mlp_ratio)
-        _require(hidden >= 1, f"mlp_ratio {self.mlp_ratio} leaves no hidden channel at width {self.width}")
+        _require(
+            self.width * self.mlp_ratio >= 1,
+            f"mlp_ratio {self.mlp_ratio} leaves no hidden channel at width {self.width}",
+        )
         _require(
             attention.propagation != "conv_bottleneck" or self.width >= 2,
             "attention.propagation conv_bottleneck halves the width and needs a width of at least 2",
         )
         self._check_count()
-        for name in ("global_blocks", "checkpoint"):
-            self._check_blocks(name, getattr(attention, name))
+        for name, blocks in (("global_blocks", attention.global_blocks), ("checkpoint", attention.checkpoint)):
+            if isinstance(blocks, tuple):
+                _require(
+                    len(blocks) > 0 and list(blocks) == sorted(set(blocks)) and blocks[-1] < self.depth,
+                    f"attention.{name} {list(blocks)} must list blocks in rising order, from 0 to {self.depth - 1}",
+                )
 
     def _check_count(self) -> None:
         attention = self.attention
         used = attention.pattern == "hybrid" or attention.propagation.startswith("conv")
-        if not used or isinstance(attention.global_blocks, tuple):
-            return
-        count = attention.global_count
-        _require(count <= self.depth, f"attention.global_count {count} exceeds depth {self.depth}")
-        if attention.global_blocks == "even" and self.depth % count:
+        if used and not isinstance(attention.global_blocks, tuple):
+            count = attention.global_count
+            _require(count <= self.depth, f"attention.global_count {count} exceeds depth {self.depth}")
             divisors = [number for number in range(1, self.depth + 1) if self.depth % number == 0]
-            raise ValueError(
+            _require(
+                attention.global_blocks != "even" or count in divisors,
                 f"attention.global_count {count} does not divide depth {self.depth}, which "
-                f"attention.global_blocks=even needs; these do: {divisors}"
-            )
-
-    def _check_blocks(self, name: str, blocks: str | tuple[int, ...]) -> None:
-        if isinstance(blocks, str):
-            return
-        if list(blocks) != sorted(set(blocks)) or not blocks or blocks[-1] >= self.depth:
-            raise ValueError(
-                f"attention.{name} {list(blocks)} must list blocks in rising order, from 0 to {self.depth - 1}"
+                f"attention.global_blocks=even needs; these do: {divisors}",
             )
 
 
@@ -165,8 +164,7 @@ class Anchors(Part, frozen=True, kw_only=True):
     aspect_ratios: Annotated[tuple[Positive, ...], _about("height / width")] = (0.5, 1.0, 2.0)
 
     def __post_init__(self) -> None:
-        there = bool(self.sizes and self.aspect_ratios)
-        _require(there, "anchors need at least one of sizes and one of aspect_ratios")
+        _require(all((self.sizes, self.aspect_ratios)), "anchors need at least one of sizes and one of aspect_ratios")
 
 
 class Proposals(Part, frozen=True, kw_only=True):
@@ -204,9 +202,8 @@ class Model(Part, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         kind, backbone = self.pyramid.type, self.backbone
-        if isinstance(backbone, ResNet) != (kind == "fpn"):
-            valid = "fpn" if isinstance(backbone, ResNet) else "multi_scale, single_scale, simple, last_map"
-            raise ValueError(f"pyramid.type {kind} does not fit this backbone; choose {valid}")
+        valid = "fpn" if isinstance(backbone, ResNet) else "multi_scale, single_scale, simple, last_map"
+        _require(kind in valid.split(", "), f"pyramid.type {kind} does not fit this backbone; choose {valid}")
         if isinstance(backbone, ViT) and kind != "single_scale":
             self._check_scaled_maps(backbone)
         sizes = len(self.detector.anchors.sizes)

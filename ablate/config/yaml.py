@@ -38,13 +38,9 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in presets_folder().glob("*.yaml")))
 
 
-def preset_path(name: str) -> Path:
-    """The file of a preset."""
-    return presets_folder() / f"{name}.yaml"
-
-
 P = TypeVar("P", bound=Part)
 Tree = dict[str, Any]
+PLAIN = r"[A-Za-z][\w./+ -]*[\w+]|[A-Za-z]"  # text that needs no quotes, unless YAML reads something else in it
 PATH_KEYS = ("annotations", "images", "path")  # of a data set of type coco or folder
 
 
@@ -58,8 +54,8 @@ def load_config(source: str | Path, changes: Sequence[str] = (), data: Data | No
     """
     tree = _with_base(*_locate(str(source), Path()), seen=())
     if data is not None:
-        sets = msgspec.to_builtins(data)
-        tree = _changed(tree, [(f"data.{name}", sets[name]) for name in ("train", "validation")])
+        sets = {"data.train": data.train, "data.validation": data.validation}
+        tree = _changed(tree, msgspec.to_builtins(sets).items())
     return parse(_changed(tree, map(parse_change, changes)), RunConfig, str(source))
 
 
@@ -86,13 +82,11 @@ def parse_yaml(text: str, where: str) -> Any:
     loader.version = (1, 2)
     try:
         return loader.load(text)
-    except YAMLError as error:
-        detail = " ".join(str(getattr(error, "problem", None) or error).split())
+    except (YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
+        detail = " ".join(str(getattr(error, "problem", None) or error).split())
         raise BadInput(f"{where}{line}: not valid YAML 1.2: {detail}") from None
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{where}: not valid YAML 1.2: {error}") from None
 
 
 def read_yaml(path: Path) -> Tree:
@@ -123,19 +117,17 @@ def parse(tree: object, into: type[P], where: str) -> P:
 
 def merge(base: Tree, changes: Tree) -> Tree:
     """``base`` with ``changes`` on top, mapping by mapping; one of another kind replaces a mapping whole."""
-    merged = dict(base)
-    for key, value in changes.items():
-        old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, dict) and not _of_another_kind(old, value):
-            merged[key] = merge(old, value)
-        else:
-            merged[key] = value
-    return merged
+    return base | {
+        key: merge(base[key], value) if _are_of_one_kind(base.get(key), value) else value
+        for key, value in changes.items()
+    }
 
 
-def _of_another_kind(old: Tree, new: Tree) -> bool:
-    """Whether ``type`` says that the keys of one mean nothing in the other; a pyramid's ``type`` is a mere setting."""
-    return "type" in old and new.get("type", old["type"]) != old["type"] and old["type"] in _kinds()
+def _are_of_one_kind(old: object, new: object) -> bool:
+    """Whether these are mappings whose keys mean the same: ``type`` tells, but a pyramid's is a mere setting."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return False
+    return "type" not in old or new.get("type", old["type"]) == old["type"] or old["type"] not in _kinds()
 
 
 @cache
@@ -163,7 +155,7 @@ def _lines(part: Part, indent: str) -> Iterator[str]:
             yield f"{indent}{field.name}:"
             yield from _lines(value, indent + "  ")
         else:
-            about = _description(field.type)
+            about = (getattr(field.type, "extra_json_schema", None) or {}).get("description")
             yield f"{indent}{field.name}: {scalar(value)}" + (f"  # {about}" if about else "")
 
 
@@ -179,15 +171,9 @@ def scalar(value: object) -> str:
         return "[" + ", ".join(map(scalar, value)) + "]"
     if isinstance(value, float):
         return re.sub(r"e([+-])0+", r"e\1", json.dumps(value))
-    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./+ -]*[\w+]|[A-Za-z]", value, re.ASCII)
-    if isinstance(value, str) and plain and parse_yaml(value, "a value") == value:
+    if isinstance(value, str) and re.fullmatch(PLAIN, value, re.ASCII) and parse_yaml(value, "a value") == value:
         return value
     return json.dumps(value, ensure_ascii=False)
-
-
-def _description(kind: msgspec.inspect.Type) -> str:
-    schema = (kind.extra_json_schema or {}) if isinstance(kind, msgspec.inspect.Metadata) else {}
-    return str(schema.get("description", ""))
 
 
 def _locate(source: str, folder: Path) -> tuple[Path, bool]:
@@ -196,9 +182,8 @@ def _locate(source: str, folder: Path) -> tuple[Path, bool]:
     if path.is_file():
         return path, path.resolve().parent == presets_folder()
     if source in preset_names():
-        return preset_path(source), True
-    near = difflib.get_close_matches(source, preset_names(), n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+        return presets_folder() / f"{source}.yaml", True
+    hint = "".join(f"; did you mean {near}?" for near in difflib.get_close_matches(source, preset_names(), n=1))
     raise BadInput(f"{source}: neither a file nor a preset (presets: {', '.join(preset_names())}){hint}")
 
 
@@ -212,7 +197,7 @@ def _with_base(path: Path, is_preset: bool, seen: tuple[Path, ...]) -> Tree:
         anchor_weights(tree, place.parent)
         init = tree.get("init")
         for sources in (tree.get("data"), init.get("pretraining") if isinstance(init, dict) else None):
-            _anchor_paths(sources, place.parent)
+            anchor_data(sources, place.parent)
     if base is None:
         return tree
     if not isinstance(base, str):
@@ -220,8 +205,13 @@ def _with_base(path: Path, is_preset: bool, seen: tuple[Path, ...]) -> Tree:
     return merge(_with_base(*_locate(base, place.parent), (*seen, place)), tree)
 
 
-def _anchor_paths(tree: object, folder: Path) -> None:
-    """Makes the relative paths of data sets absolute, in place; ``images: all`` of the embedded data is none."""
+def anchor_data(tree: object, folder: Path) -> None:
+    """Makes the relative paths of data sets absolute, in place; ``images: all`` of the embedded data is none.
+
+    Args:
+        tree: names to data sets, such as ``train`` and ``validation``; anything else is left as it is.
+        folder: from which the paths count.
+    """
     for source in tree.values() if isinstance(tree, dict) else ():
         for key in PATH_KEYS if isinstance(source, dict) else ():
             is_count = source.get(key) == "all" and source.get("type", "shapes") == "shapes"
@@ -231,8 +221,7 @@ def _anchor_paths(tree: object, folder: Path) -> None:
 
 def anchor_weights(tree: Tree, folder: Path) -> None:
     """Makes a relative path of initial weights absolute, in place; the key may be dotted, as in the file of an axis."""
-    init = tree.get("init")
-    for mapping, key in ((init, "weights"), (tree, "init.weights")):
+    for mapping, key in ((tree.get("init"), "weights"), (tree, "init.weights")):
         if isinstance(mapping, dict) and isinstance(path := mapping.get(key), str) and path not in ("", "none"):
             mapping[key] = str(folder / Path(path).expanduser())
 
@@ -281,8 +270,7 @@ def _check_keys(tree: object, kind: msgspec.inspect.Type, key: str, where: str) 
     valid = ["type"] * (struct.tag is not None) + [field.encode_name for field in struct.fields]
     for name in tree:
         if name not in valid:
-            near = difflib.get_close_matches(str(name), valid, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            hint = "".join(f"did you mean {near}? " for near in difflib.get_close_matches(str(name), valid, n=1))
             raise BadInput(f"{where}: {prefix}{name}: unknown key; {hint}valid here: {', '.join(valid)}")
     for field in struct.fields:
         if field.encode_name in tree:
@@ -330,6 +318,4 @@ def _kind(value: object) -> str:
         return "nothing (a missing treatment is spelled none)"
     if isinstance(value, dict):
         return "a mapping"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return repr(value)
+    return str(value).lower() if isinstance(value, bool) else repr(value)

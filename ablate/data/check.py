@@ -5,9 +5,11 @@ An *error* makes training or evaluation wrong or impossible; a *warning* is unus
 
 import math
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,8 +65,8 @@ def check(name: str, files: Files, tick: Callable[[], None] = lambda: None) -> D
     (images, annotations, categories), found = _read(files)
     for kind, records in (("image", images), ("annotation", annotations), ("category", categories)):
         found += _check_ids(kind, records)
-    by_id = {identifier: image for image in images if (identifier := _id(image)) is not None}
-    names = {identifier for category in categories if (identifier := _id(category)) is not None}
+    by_id = {_id(image): image for image in images if _id(image) is not None}
+    names = {_id(category) for category in categories} - {None}
     for place, annotation in enumerate(annotations):
         found += _check_annotation(place, annotation, by_id, names)
     found += _check_masks_are_there(annotations)
@@ -76,7 +78,6 @@ def check(name: str, files: Files, tick: Callable[[], None] = lambda: None) -> D
     objects = [record for record in annotations if not record.get("iscrowd")]
     if not objects:
         found.append(("error", "nothing to learn", f"{files.annotations} holds no object that is no crowd"))
-    busy = {_id(record, "image_id") for record in objects}
     return DataReport(
         name=name,
         annotations=str(files.annotations),
@@ -85,18 +86,18 @@ def check(name: str, files: Files, tick: Callable[[], None] = lambda: None) -> D
         objects=len(objects),
         crowds=len(annotations) - len(objects),
         categories=len(categories),
-        images_without_objects=len(by_id.keys() - busy),
+        images_without_objects=len(by_id.keys() - {_id(record, "image_id") for record in objects}),
         findings=_grouped(found),
     )
 
 
 def check_overlap(train: Files, validation: Files) -> DataProblem | None:
     """Images that stand in both sets, by their path: what is measured on them is memory."""
-    paths = [
+    paths, others = (
         {str(files.images.resolve() / str(image.get("file_name"))) for image in _read(files)[0][0]}
         for files in (train, validation)
-    ]
-    shared = sorted(paths[0] & paths[1])
+    )
+    shared = sorted(paths & others)
     if not shared:
         return None
     return DataProblem("warning", "train and validation overlap", len(shared), tuple(shared[:EXAMPLES]))
@@ -141,11 +142,8 @@ def _repeated(values: Iterable[Any]) -> Iterator[tuple[Any, int]]:
 
 def _check_masks_are_there(annotations: list[Record]) -> Iterator[Found]:
     """Boxes alone are sound; some with masks and some without are not."""
-    if not any(map(_has_mask, annotations)):
-        return
-    for place, record in enumerate(annotations):
-        if _has_mask(record):
-            continue
+    without = [(place, record) for place, record in enumerate(annotations) if not _has_mask(record)]
+    for place, record in without if len(without) < len(annotations) else ():
         told = f"{_who(place, record)} has no segmentation, though others have"
         if record.get("iscrowd"):
             yield "warning", "no mask", f"{told}; to validate on this crowd, set model.detector.masks=false"
@@ -201,27 +199,25 @@ def _check_box(who: str, box: object, size: tuple[Any, Any] | None) -> Iterator[
 
 
 def _check_mask(who: str, value: object, size: tuple[Any, Any] | None) -> Iterator[Found]:
-    if isinstance(value, list):
-        for polygon in value:
-            if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-                yield "error", "bad polygon", f"{who} has a polygon that is not x1, y1, x2, y2, x3, y3, ..."
-            elif not all(_is_number(part) and abs(part) < 1e7 for part in polygon):
-                yield "error", "bad polygon", f"{who} has a polygon whose coordinates are no pixels"
-        return
-    if not isinstance(value, dict) or not {"size", "counts"} <= value.keys():
+    for polygon in value if isinstance(value, list) else ():
+        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+            yield "error", "bad polygon", f"{who} has a polygon that is not x1, y1, x2, y2, x3, y3, ..."
+        elif not all(_is_number(part) and abs(part) < 1e7 for part in polygon):
+            yield "error", "bad polygon", f"{who} has a polygon whose coordinates are no pixels"
+    if isinstance(value, dict) and {"size", "counts"} <= value.keys():
+        yield from _check_rle(who, value, size)
+    elif not isinstance(value, list):
         yield "error", "bad RLE", f"{who} has a segmentation that is neither polygons nor RLE"
-        return
+
+
+def _check_rle(who: str, value: Record, size: tuple[Any, Any] | None) -> Iterator[Found]:
+    runs = run_lengths(value["counts"]).tolist() if isinstance(value["counts"], str) else value["counts"]
     height, width = value["size"] if isinstance(value["size"], list) and len(value["size"]) == 2 else (0, 0)
     if not _are_sides(height, width) or max(height, width) >= 2**16:
         yield "error", "bad RLE", f"{who} has an RLE of size {value['size']!r}; it must be [height, width]"
-        return
-    if size is not None and (height, width) != tuple(size):
+    elif size is not None and (height, width) != size:
         yield "error", "bad RLE", f"{who} has an RLE of {height} x {width} pixels on an image of {size[0]} x {size[1]}"
-        return
-    runs = value["counts"]
-    if isinstance(runs, str):
-        runs = run_lengths(runs).tolist()
-    if not isinstance(runs, list) or not all(isinstance(run, int) and run >= 0 for run in runs):
+    elif not isinstance(runs, list) or not all(isinstance(run, int) and run >= 0 for run in runs):
         yield "error", "bad RLE", f"{who} has an RLE whose counts cannot be decoded"
     elif sum(runs) != height * width:
         yield "error", "bad RLE", f"{who} has an RLE whose runs add up to {sum(runs)}, not {height} x {width}"
@@ -245,27 +241,25 @@ def _check_file(image: Record, folder: Path) -> Iterator[Found]:
             actual = file.size
     except FileNotFoundError:
         yield "error", "missing image", f"{name}: no such file in {folder}"
-        return
     except Exception as error:  # decoders raise whatever a damaged file leads them to
         yield "error", "broken image", f"{name}: cannot be decoded ({str(error) or type(error).__name__})"
-        return
-    told = f"{name}: its EXIF orientation {turned}"
-    if not stated or actual == (width, height):
-        if turned != 1:
-            yield "warning", "turned image", f"{told} is not applied: sizes agree without"
-    elif turned in SIDES_SWAPPED and actual == (height, width):
-        yield "warning", "turned image", f"{told} is applied: sizes agree with it"
     else:
-        yield "error", "size differs", f"{name}: is {actual[0]} x {actual[1]} pixels, annotated as {width} x {height}"
+        told = f"{name}: its EXIF orientation {turned}"
+        if not stated or actual == (width, height):
+            if turned != 1:
+                yield "warning", "turned image", f"{told} is not applied: sizes agree without"
+        elif turned in SIDES_SWAPPED and actual == (height, width):
+            yield "warning", "turned image", f"{told} is applied: sizes agree with it"
+        else:
+            sizes = f"is {actual[0]} x {actual[1]} pixels, annotated as {width} x {height}"
+            yield "error", "size differs", f"{name}: {sizes}"
 
 
 def _grouped(found: list[Found]) -> tuple[DataProblem, ...]:
-    groups: defaultdict[tuple[Level, str], list[str]] = defaultdict(list)
-    for level, kind, sentence in found:
-        groups[level, kind].append(sentence)
+    by_kind = itemgetter(0, 1)
+    groups = ((key, [sentence for *_, sentence in rows]) for key, rows in groupby(sorted(found, key=by_kind), by_kind))
     return tuple(
-        DataProblem(level, kind, len(groups[level, kind]), tuple(groups[level, kind][:EXAMPLES]))
-        for level, kind in sorted(groups)
+        DataProblem(level, kind, len(sentences), tuple(sentences[:EXAMPLES])) for (level, kind), sentences in groups
     )
 
 

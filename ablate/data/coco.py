@@ -83,8 +83,7 @@ class TrainingSet(Dataset[Sample]):
     _rows: dict[int, NDArray[np.int64]] = field(init=False, repr=False)  # image -> its usable annotations
 
     def __post_init__(self) -> None:
-        truth = self.truth
-        targets = usable(truth)
+        truth, targets = self.truth, usable(self.truth)
         if self.masks:
             _refuse_without_masks(truth, targets, "objects", "no masks can be learned")
         if not len(targets):
@@ -163,8 +162,9 @@ def read_image(truth: GroundTruth, folder: Path, index: int) -> Image.Image:
         BadInput: the file is missing, no image, damaged, or of another size than the annotations say.
     """
     path = folder / str(truth.file_name[index])
-    gone = f"no such image, though {truth.path} lists it; check the images folder"
-    image, orientation = decode_rgb(path, gone=gone, remedy="replace it")
+    image, orientation = decode_rgb(
+        path, gone=f"no such image, though {truth.path} lists it; check the images folder", remedy="replace it"
+    )
     height, width = truth.image_size[index].tolist()
     if (height, width) == (-1, -1) or (image.height, image.width) == (height, width):
         return image
@@ -255,8 +255,7 @@ def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.uint8]:
     """COCO's compressed RLE -> u8[height, width], 0 or 1 (pycocotools' own decoder warns under NumPy 2)."""
     height, width = rle["size"]
     runs = run_lengths(rle["counts"].decode())
-    pixels = np.repeat(np.arange(len(runs), dtype=np.uint8) & 1, runs)
-    return pixels.reshape(width, height).T
+    return np.repeat(np.arange(len(runs), dtype=np.uint8) & 1, runs).reshape(width, height).T
 
 
 def _decode(truth: GroundTruth, rows: NDArray[np.int64], crop: ResizeCrop) -> NDArray[np.uint8]:

@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -19,12 +18,12 @@ from ablate.config.schema import Folder, Shapes
 from ablate.data.coco import Key, decode_rgb
 from ablate.data.sources import locate, shapes_folder
 from ablate.runs.folder import Workspace
+from analysis import read_ground_truth
 from analysis.exceptions import BadInput
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 CROP, NOISE = 3, 4  # what is drawn, the first number of a seed; see `ablate.data.coco`
 RATIO = (3 / 4, 4 / 3)  # width / height of a crop
-TRIES = 10
 Box = tuple[int, int, int, int]  # left, top, width, height in pixels
 ROOM = 2**28  # bytes: small sets stay in memory
 
@@ -48,8 +47,6 @@ def find_images(source: Shapes | Folder, workspace: Workspace) -> ImageFolder:
         BadInput: there is no such folder, or no image in it.
     """
     if isinstance(source, Shapes):
-        from analysis import read_ground_truth
-
         files = locate(source, workspace)
         truth = read_ground_truth(files.annotations)
         return ImageFolder(files.images, tuple(map(str, truth.file_name)), truth.digest)
@@ -59,8 +56,9 @@ def find_images(source: Shapes | Folder, workspace: Workspace) -> ImageFolder:
     listed = sorted(_listed(folder))
     if not listed:
         raise BadInput(f"{folder}: no image in it or in the folders in it; known are {', '.join(SUFFIXES)}")
-    digest = hashlib.sha256(msgspec.json.encode(listed)).hexdigest()
-    return ImageFolder(folder, tuple(name for name, _ in listed), digest)
+    return ImageFolder(
+        folder, tuple(name for name, _ in listed), digest=hashlib.sha256(msgspec.json.encode(listed)).hexdigest()
+    )
 
 
 def is_available(source: Shapes | Folder, workspace: Workspace) -> bool:
@@ -149,9 +147,10 @@ class CropSet(Dataset[Crop]):
     def _decode(self, index: int) -> Image.Image:
         if index in self._decoded:
             return self._decoded[index]
-        path = self.files.folder / self.files.names[index]
         image, _ = decode_rgb(
-            path, gone="is gone since the folder was listed; put it back", remedy="replace or remove it"
+            self.files.folder / self.files.names[index],
+            gone="is gone since the folder was listed; put it back",
+            remedy="replace or remove it",
         )
         size = 3 * image.width * image.height
         if size <= self.room:
@@ -173,7 +172,7 @@ class CropSet(Dataset[Crop]):
         if flip:
             pixels = pixels[:, ::-1]
         noise = np.random.default_rng(noise_seed).random(self.patches, dtype=np.float32)
-        return Crop(_tensor(pixels), torch.from_numpy(noise))
+        return Crop(torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous(), torch.from_numpy(noise))
 
 
 def random_box(size: tuple[int, int], scale: tuple[float, float], rng: np.random.Generator) -> Box:
@@ -183,7 +182,7 @@ def random_box(size: tuple[int, int], scale: tuple[float, float], rng: np.random
     log-uniform in ``RATIO``; after ten that do not fit, the middle with the nearest ratio.
     """
     width, height = size
-    for _ in range(TRIES):
+    for _ in range(10):
         area = width * height * rng.uniform(*scale)
         ratio = math.exp(rng.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
         wide, tall = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
@@ -191,7 +190,3 @@ def random_box(size: tuple[int, int], scale: tuple[float, float], rng: np.random
             return int(rng.integers(width - wide + 1)), int(rng.integers(height - tall + 1)), wide, tall
     wide, tall = min(width, round(height * RATIO[1])), min(height, round(width / RATIO[0]))
     return (width - wide) // 2, (height - tall) // 2, wide, tall
-
-
-def _tensor(pixels: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()

@@ -48,8 +48,10 @@ def normalise(images: Tensor, sizes: Tensor, mean: Sequence[float], std: Sequenc
     """u8[B, 3, H, W] -> f32[B, 3, H, W]: (pixel / 255 - mean) / std inside ``sizes`` i64[B, 2], exactly 0 outside."""
     factor = torch.tensor(std, device=images.device).reciprocal().reshape(1, 3, 1, 1)
     offset = torch.tensor(mean, device=images.device).reshape(1, 3, 1, 1) * factor
-    rows = torch.arange(images.shape[2], device=images.device) < sizes[:, :1].to(images.device)
-    columns = torch.arange(images.shape[3], device=images.device) < sizes[:, 1:].to(images.device)
+    rows, columns = (
+        torch.arange(images.shape[2 + axis], device=images.device) < sizes[:, axis, None].to(images.device)
+        for axis in (0, 1)
+    )
     inside = (rows[:, None, :, None] & columns[:, None, None, :]).float()
     return (images * (factor / 255) - offset) * inside
 

@@ -20,10 +20,12 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+from pycocotools import mask as coco_mask
 
 from analysis.arrays import Floats
 
-Colour = tuple[float, float, float]  # RGB, 0..1
+Colour = tuple[float, ...]  # RGB, 0..1
 Gauge = Callable[[Floats, Floats, float], Floats]  # x, y (unit: half the diameter), aspect -> gauge
 
 
@@ -46,10 +48,6 @@ def _polar_fold(x: Floats, y: Floats, points: int) -> tuple[Floats, Floats]:
     return radius * np.cos(angle), radius * np.sin(angle)
 
 
-def _triangle(x: Floats, y: Floats, _: float) -> Floats:
-    return _polar_fold(-x, y, 3)[0] * 2
-
-
 def _star(x: Floats, y: Floats, inner: float) -> Floats:
     """Five tips at radius 1, the dents between them at radius ``inner``."""
     along, across = _polar_fold(x, y, 5)
@@ -63,24 +61,16 @@ def _cross(x: Floats, y: Floats, width: float) -> Floats:
     return np.minimum(np.maximum(x, y / width), np.maximum(x / width, y))
 
 
-def _half_disc(x: Floats, y: Floats, _: float) -> Floats:
-    return np.maximum(np.hypot(x, y), 1 + 2 * (y - 0.1))
-
-
-def _crescent(x: Floats, y: Floats, _: float) -> Floats:
-    return np.maximum(np.hypot(x, y), 1.85 - np.hypot(x - 0.5, y))
-
-
 GAUGES: dict[str, Gauge] = {
     "circle": _ellipse,
     "ellipse": _ellipse,
     "square": _box,
     "rectangle": _box,
-    "triangle": _triangle,
+    "triangle": lambda x, y, _: _polar_fold(-x, y, 3)[0] * 2,
     "star": _star,
     "cross": _cross,
-    "half disc": _half_disc,
-    "crescent": _crescent,
+    "half disc": lambda x, y, _: np.maximum(np.hypot(x, y), 1 + 2 * (y - 0.1)),
+    "crescent": lambda x, y, _: np.maximum(np.hypot(x, y), 1.85 - np.hypot(x - 0.5, y)),
 }
 
 
@@ -106,6 +96,12 @@ class Stamp:
     columns: slice
     cover: Floats  # [h, w] 0..1
     paint: Floats  # [h, w, 3] 0..1
+
+    def owned(self, size: tuple[int, int]) -> NDArray[np.bool_]:
+        """The pixels of a canvas of ``size`` (height, width) that it covers by more than half -> [height, width]."""
+        pixels = np.zeros(size, dtype=bool)
+        pixels[self.rows, self.columns] = self.cover > 0.5
+        return pixels
 
 
 def paint(figure: Figure, size: tuple[int, int]) -> Stamp:
@@ -133,8 +129,7 @@ def paint(figure: Figure, size: tuple[int, int]) -> Stamp:
 def background(size: tuple[int, int], first: Colour, second: Colour, turn: float, grain: Floats) -> Floats:
     """A gradient with soft clouds and fine grain -> f64[h, w, 3]; ``grain`` f64[h, w] uniform in 0..1 feeds both."""
     height, width = size
-    x = np.arange(width) / max(size) - 0.5
-    y = np.arange(height) / max(size) - 0.5
+    x, y = (np.arange(side) / max(size) - 0.5 for side in (width, height))
     ramp = np.cos(2 * np.pi * turn) * x[None, :] + np.sin(2 * np.pi * turn) * y[:, None] + 0.5
     mix = np.clip(ramp + 0.9 * (_clouds(grain, 24) - 0.5) + 0.4 * (_clouds(grain[::-1, ::-1], 9) - 0.5), 0, 1)[
         :, :, None
@@ -149,9 +144,8 @@ def hue(turn: float, saturation: float, value: float) -> Colour:
     >>> hue(0.0, 1.0, 1.0)
     (1.0, 0.0, 0.0)
     """
-    places = [(shift + turn * 6) % 6 for shift in (5, 3, 1)]
-    red, green, blue = (value - value * saturation * max(0.0, min(k, 4 - k, 1.0)) for k in places)
-    return red, green, blue
+    places = ((shift + turn * 6) % 6 for shift in (5, 3, 1))
+    return tuple(value - value * saturation * max(0.0, min(k, 4 - k, 1.0)) for k in places)
 
 
 def _span(centre: float, radius: float, limit: int) -> tuple[int, int]:
@@ -165,8 +159,7 @@ def _clouds(grain: Floats, cell: int) -> Floats:
     height, width = grain.shape
     shape = (height // cell + 2, width // cell + 2)
     knots = grain.reshape(-1)[: shape[0] * shape[1]].reshape(shape)
-    down = _smooth_steps(height, cell)
-    over = _smooth_steps(width, cell)
+    down, over = _smooth_steps(height, cell), _smooth_steps(width, cell)
     rows = knots[down[0]] * (1 - down[1])[:, None] + knots[down[0] + 1] * down[1][:, None]
     return np.asarray(rows[:, over[0]] * (1 - over[1]) + rows[:, over[0] + 1] * over[1])
 
@@ -207,26 +200,21 @@ def draw_scene(split: Split, number: int) -> Scene:
     canvas = background(size, first, second, rng.random(), rng.random(size))
     for stroke in _clutter(rng, size, first):
         _blend(canvas, paint(stroke, size))
-    figures = _figures(rng, size)
     layers: list[tuple[Figure, NDArray[np.bool_], float]] = []  # what is visible of each, and its area when alone
-    for figure in figures:
+    for figure in _figures(rng, size):
         stamp = paint(figure, size)
-        own = np.zeros(size, dtype=bool)
-        own[stamp.rows, stamp.columns] = stamp.cover > 0.5
-        alone = np.pi / 4 * figure.diameter**2 * _filling(figure)
-        if own.sum() < max(SMALLEST, VISIBLE * alone):
-            continue
-        if any((seen & ~own).sum() < max(SMALLEST, VISIBLE * area) for _, seen, area in layers):
-            continue
-        _blend(canvas, stamp)
-        layers = [(other, seen & ~own, area) for other, seen, area in layers]
-        layers.append((figure, own, float(own.sum())))
-    scene = Scene(np.zeros(0, dtype=np.uint8), [], [], [])
-    for figure, seen, _ in layers:
-        if figure.kind in CLASSES:
-            scene.masks.append(seen)
-            scene.labels.append(CLASSES.index(figure.kind))
-            scene.crowd.append(False)
+        own = stamp.owned(size)
+        filling = {"circle": 1.0, "ellipse": figure.aspect, "square": 0.64, "rectangle": 0.52}.get(figure.kind, 0.42)
+        alone = np.pi / 4 * figure.diameter**2 * filling  # about its area
+        seen_below = [(other, seen & ~own, area) for other, seen, area in layers]
+        if own.sum() >= max(SMALLEST, VISIBLE * alone) and all(
+            seen.sum() >= max(SMALLEST, VISIBLE * area) for _, seen, area in seen_below
+        ):
+            _blend(canvas, stamp)
+            layers = [*seen_below, (figure, own, float(own.sum()))]
+    of_class = [(seen, CLASSES.index(figure.kind)) for figure, seen, _ in layers if figure.kind in CLASSES]
+    masks, labels = [seen for seen, _ in of_class], [label for _, label in of_class]
+    scene = Scene(np.zeros(0, dtype=np.uint8), masks, labels, [False] * len(of_class))
     if rng.random() < 0.05:
         _add_crowd(rng, canvas, scene)
     return replace(scene, pixels=np.clip(canvas * 255 + 0.5, 0, 255).astype(np.uint8))
@@ -237,8 +225,6 @@ def write_shapes(folder: Path) -> None:
 
     The folder appears whole or not at all; where it is already, nothing happens.
     """
-    from PIL import Image
-
     if folder.exists():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -265,13 +251,13 @@ def write_shapes(folder: Path) -> None:
 
 def _document(split: Split) -> dict[str, Any]:
     start = 0 if split == "train" else 100_000
-    images = []
-    for number in range(COUNTS[split]):
-        height, width = draw_size(split, number)
-        images.append({"id": start + number + 1, "file_name": f"{number:06d}.png", "width": width, "height": height})
+    sizes = [draw_size(split, number) for number in range(COUNTS[split])]
     return {
         "info": {"description": f"shapes, revision {REVISION}: synthetic, made by detablate"},
-        "images": images,
+        "images": [
+            {"id": start + number + 1, "file_name": f"{number:06d}.png", "width": width, "height": height}
+            for number, (height, width) in enumerate(sizes)
+        ],
         "annotations": [],
         "categories": [{"id": index + 1, "name": name} for index, name in enumerate(CLASSES)],
     }
@@ -283,8 +269,6 @@ def draw_size(split: Split, number: int) -> tuple[int, int]:
 
 
 def _annotate(document: dict[str, Any], image: dict[str, Any], scene: Scene) -> None:
-    from pycocotools import mask as coco_mask
-
     for seen, label, crowd in zip(scene.masks, scene.labels, scene.crowd, strict=True):
         rle = coco_mask.encode(np.asfortranarray(seen.astype(np.uint8)))
         document["annotations"].append(
@@ -336,29 +320,21 @@ def _figure(
     )
 
 
-def _filling(figure: Figure) -> float:
-    """About the part of its circle that a figure fills."""
-    return {"circle": 1.0, "ellipse": figure.aspect, "square": 0.64, "rectangle": 0.52}.get(figure.kind, 0.42)
-
-
 def _clutter(rng: np.random.Generator, size: tuple[int, int], first: Colour) -> list[Figure]:
     """Stray lines, faint against the background."""
-    strokes = []
-    for _ in range(2 + _below(rng, 5)):
-        colour = tuple(min(max(part + _between(rng, -0.18, 0.18), 0), 1) for part in first)
-        strokes.append(
-            Figure(
-                kind="rectangle",
-                centre=_centre(rng, size),
-                diameter=_between(rng, 20, 90),
-                turn=rng.random(),
-                aspect=_between(rng, 0.02, 0.06),
-                colour=(colour[0], colour[1], colour[2]),
-                rim=0.0,
-                stripes=0.0,
-            )
+    return [
+        Figure(  # drawn in this order
+            kind="rectangle",
+            colour=tuple(min(max(part + _between(rng, -0.18, 0.18), 0), 1) for part in first),
+            centre=_centre(rng, size),
+            diameter=_between(rng, 20, 90),
+            turn=rng.random(),
+            aspect=_between(rng, 0.02, 0.06),
+            rim=0.0,
+            stripes=0.0,
         )
-    return strokes
+        for _ in range(2 + _below(rng, 5))
+    ]
 
 
 def _add_crowd(rng: np.random.Generator, canvas: Floats, scene: Scene) -> None:
@@ -372,12 +348,10 @@ def _add_crowd(rng: np.random.Generator, canvas: Floats, scene: Scene) -> None:
         if not (5 < spot[0] < size[1] - 5 and 5 < spot[1] < size[0] - 5):
             continue
         stamp = paint(_figure(rng, size, CLASSES[label], _between(rng, 7, 10), spot), size)
-        own = np.zeros(size, dtype=bool)
-        own[stamp.rows, stamp.columns] = stamp.cover > 0.5
-        if any((seen & own).any() for seen in scene.masks):
-            continue  # on free ground only, so that no object loses pixels
-        _blend(canvas, stamp)
-        region |= own
+        own = stamp.owned(size)
+        if not any((seen & own).any() for seen in scene.masks):  # on free ground only: no object loses pixels
+            _blend(canvas, stamp)
+            region |= own
     if region.sum() >= SMALLEST:
         scene.masks.append(region)
         scene.labels.append(label)
@@ -385,18 +359,15 @@ def _add_crowd(rng: np.random.Generator, canvas: Floats, scene: Scene) -> None:
 
 
 def _backdrop(rng: np.random.Generator) -> tuple[Colour, Colour]:
-    dark = rng.random() < 0.3
-    turn = rng.random()
-    value = (0.2, 0.38) if dark else (0.78, 0.96)
-    saturation = (0.2, 0.45) if dark else (0.06, 0.22)
+    dark, turn = rng.random() < 0.3, rng.random()
+    saturation, value = ((0.2, 0.45), (0.2, 0.38)) if dark else ((0.06, 0.22), (0.78, 0.96))
     first = hue(turn, _between(rng, *saturation), _between(rng, *value))
     second = hue((turn + _between(rng, -0.15, 0.15)) % 1, _between(rng, *saturation), _between(rng, *value))
     return first, second
 
 
 def _blend(canvas: Floats, stamp: Stamp) -> None:
-    cover = stamp.cover[:, :, None]
-    area = canvas[stamp.rows, stamp.columns]
+    cover, area = stamp.cover[:, :, None], canvas[stamp.rows, stamp.columns]
     canvas[stamp.rows, stamp.columns] = area * (1 - cover) + stamp.paint * cover
 
 

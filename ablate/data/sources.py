@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 
 from ablate.config.schema import Coco, Data, Shapes
-from ablate.config.yaml import load_config, parse, read_yaml
-from ablate.runs.folder import Workspace
+from ablate.config.yaml import anchor_data, load_config, parse, read_yaml
+from ablate.data.shapes import REVISION, write_shapes
+from ablate.runs.folder import Workspace, replacing
 from analysis.exceptions import BadInput
 
 FORMS = "shapes, COCO_ROOT, FILE.yaml, or TRAIN.json TRAIN_IMAGES VALIDATION.json VALIDATION_IMAGES"
@@ -36,13 +37,10 @@ def data_from(arguments: Sequence[str]) -> Data:
     """
     if len(arguments) == 4:
         first, second, third, fourth = (str(Path(argument).expanduser()) for argument in arguments)
-        data = Data(
-            train=Coco(annotations=first, images=second),
-            validation=Coco(annotations=third, images=fourth),
+        return Data(
+            train=_checked(Coco(annotations=first, images=second)),
+            validation=_checked(Coco(annotations=third, images=fourth)),
         )
-        for source in (data.train, data.validation):
-            _check(source)
-        return data
     if len(arguments) != 1:
         raise BadInput(f"--data takes {FORMS}; got {len(arguments)} values")
     (name,) = arguments
@@ -67,8 +65,6 @@ def files_of(arguments: Sequence[str], workspace: Workspace) -> dict[str, Files]
 
 def shapes_folder(workspace: Workspace) -> Path:
     """Where the embedded data set is kept under a root."""
-    from ablate.data.shapes import REVISION
-
     return workspace.root / "results" / "data" / f"shapes-{REVISION}"
 
 
@@ -79,10 +75,8 @@ def locate(source: Shapes | Coco, workspace: Workspace) -> Files:
         BadInput: they are missing, or the data set cannot be written.
     """
     if isinstance(source, Coco):
-        _check(source)
+        _checked(source)
         return Files(Path(source.annotations), Path(source.images))
-    from ablate.data.shapes import write_shapes
-
     folder = shapes_folder(workspace)
     try:
         write_shapes(folder)
@@ -97,8 +91,6 @@ def locate(source: Shapes | Coco, workspace: Workspace) -> Files:
 
 def _first_images(annotations: Path, count: int) -> Path:
     """A file with the first ``count`` images of another, beside it."""
-    from ablate.runs.folder import replacing
-
     part = annotations.with_name(f"{annotations.stem}_first_{count}.json")
     if not part.exists():
         document = msgspec.json.decode(annotations.read_bytes())
@@ -129,25 +121,18 @@ def _from_yaml(path: Path) -> Data:
     tree = read_yaml(path)
     if tree.keys() & {"base", "data"}:  # a run's config
         return load_config(path).data
+    anchor_data(tree, path.parent)
     data = parse(tree, Data, str(path))
-
-    def anchored(source: Shapes | Coco) -> Shapes | Coco:
-        if isinstance(source, Shapes):
-            return source
-        annotations, images = (
-            str(path.parent / Path(name).expanduser()) for name in (source.annotations, source.images)
-        )
-        return Coco(annotations=annotations, images=images)
-
-    anchored_data = msgspec.structs.replace(data, train=anchored(data.train), validation=anchored(data.validation))
-    for source in (anchored_data.train, anchored_data.validation):
-        _check(source)
-    return anchored_data
+    _checked(data.train)
+    _checked(data.validation)
+    return data
 
 
-def _check(source: Shapes | Coco) -> None:
+def _checked(source: Shapes | Coco) -> Shapes | Coco:
+    """The source itself, whose files are there."""
     if isinstance(source, Coco):
         if not Path(source.annotations).is_file():
             raise BadInput(f"{source.annotations}: no such file of annotations")
         if not Path(source.images).is_dir():
             raise BadInput(f"{source.images}: no such folder of images")
+    return source

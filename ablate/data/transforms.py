@@ -102,11 +102,7 @@ def fit(size: tuple[int, int], side: int) -> ResizeCrop:
 
 def restore_boxes(boxes: NDArray[np.float64], crop: ResizeCrop) -> NDArray[np.float64]:
     """f64[n, 4] xyxy in an evaluation square -> f64[n, 4] xyxy in the original image, clipped to it."""
-    height, width = crop.original
-    restored = boxes.astype(np.float64)
-    restored[:, 0::2] = np.clip(restored[:, 0::2] * (width / crop.scaled[1]), 0, width)
-    restored[:, 1::2] = np.clip(restored[:, 1::2] * (height / crop.scaled[0]), 0, height)
-    return restored
+    return ResizeCrop(original=crop.scaled, scaled=crop.original, corner=(0, 0), kept=crop.original).boxes(boxes)
 
 
 def boxes_of_masks(masks: NDArray[np.uint8]) -> NDArray[np.float64]:

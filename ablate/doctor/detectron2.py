@@ -95,16 +95,12 @@ def check_detectron2(named: str | None) -> list[Check]:
         origin = "--python" if named else SETTING
         remedy = f"give {origin} the python inside an environment, such as /path/to/env/bin/python"
         return [_check("Python", "broken", f"{chosen} is no program that can be run", remedy)]
-    wanted = own_packages() if Path(program) != Path(sys.executable) else []
+    # In another environment detectron2 needs beside it all that this project declares, and the parts for training.
+    wanted = [] if Path(program) == Path(sys.executable) else [*declared(), *declared("train")]
     answer = probe(program, [package.name for package in (*COMPANIONS, *wanted)])
     if isinstance(answer, str):
         return [_check("Python", "broken", f"{program}: {answer}", "see that it is a Python that starts")]
     return checks_of(program, answer, wanted)
-
-
-def own_packages() -> list[Requirement]:
-    """What this project needs beside detectron2 in another environment: all of its own, and the parts for training."""
-    return [*declared(), *declared("train")]
 
 
 def probe(program: str, packages: Sequence[str]) -> Answer | str:
@@ -130,10 +126,16 @@ def probe(program: str, packages: Sequence[str]) -> Answer | str:
 
 def checks_of(program: str, answer: Answer, wanted: Sequence[Requirement]) -> list[Check]:
     """The findings on an interpreter's answer; ``wanted``: what else has to be in its environment."""
-    python = ".".join(map(str, answer.python))
-    floor = ".".join(map(str, PYTHON_FLOOR))
-    remedy, good = f"make an environment with Python {floor}", answer.python >= PYTHON_FLOOR
-    checks = [Check.unless(good, AREA, "Python", f"{python}, {program}", remedy, "broken")]
+    checks = [
+        Check.unless(
+            answer.python >= PYTHON_FLOOR,
+            AREA,
+            "Python",
+            found=f"{'.'.join(map(str, answer.python))}, {program}",
+            remedy=f"make an environment with Python {'.'.join(map(str, PYTHON_FLOOR))}",
+            state="broken",
+        )
+    ]
     if not answer.there:
         return [*checks, _check("detectron2", "broken", "not in this environment", WHENCE)]
     unfit = _unfit(COMPANIONS, answer.versions)

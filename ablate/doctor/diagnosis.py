@@ -17,8 +17,6 @@ from ablate.doctor.machine import ENGINE_AREA, check_cores, check_disk, check_sh
 from ablate.doctor.requirements import check_packages, check_python, declared
 
 ANALYSIS, OPTIONAL = "analysis", "optional"
-SCHEMA = 1
-NO_ENGINE = 5
 
 
 class EngineStatus(msgspec.Struct, frozen=True):
@@ -34,12 +32,12 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     engines: dict[str, EngineStatus]
     analysis: bool
     checks: tuple[Check, ...]
-    schema: int = SCHEMA
+    schema: int = 1
 
     @property
     def exit_code(self) -> int:
-        """0 where an engine works, the default one or another."""
-        return 0 if any(engine.works for engine in self.engines.values()) else NO_ENGINE
+        """0 where an engine works, the default one or another; else 5."""
+        return 0 if any(engine.works for engine in self.engines.values()) else 5
 
 
 def diagnose(root: Path, python: str | None = None) -> Diagnosis:
@@ -111,18 +109,16 @@ def doctor_screen(diagnosis: Diagnosis) -> list[RenderableType]:
 def _verdict(diagnosis: Diagnosis) -> list[RenderableType]:
     vision, detectron2 = diagnosis.engines["vision"], diagnosis.engines["detectron2"]
     wanted = any(check.area == "engine detectron2" and check.state == "broken" for check in diagnosis.checks)
-    lines: list[RenderableType] = [
+    absent = "is not here; only configs with engine: detectron2 need it"
+    following = Text("\nNext: ablate attention --launch runs a small study on embedded data.", style="dim")
+    return [
         _line(diagnosis.analysis, "analyze", "on any COCO predictions"),
         _line(vision.works, "engine vision (the default)", f"on {vision.where}"),
+        _line(detectron2.works, "engine detectron2", f"in Python {detectron2.where}")
+        if detectron2.works or wanted
+        else _marked("absent", "engine detectron2", absent),
+        *([following] if vision.works else []),
     ]
-    if detectron2.works or wanted:
-        lines.append(_line(detectron2.works, "engine detectron2", f"in Python {detectron2.where}"))
-    else:
-        words = "is not here; only configs with engine: detectron2 need it"
-        lines.append(_marked("absent", "engine detectron2", words))
-    if vision.works:
-        lines.append(Text("\nNext: ablate attention --launch runs a small study on embedded data.", style="dim"))
-    return lines
 
 
 def _line(works: bool, name: str, where: str) -> Text:

@@ -9,20 +9,15 @@ import shutil
 import subprocess
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
 
 import msgspec
 
 from ablate.doctor.check import Check
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
-
 GIB = 2**30
 AREA = "machine"
 ENGINE_AREA = "engine vision"
-SHARED_MEMORY = Path("/dev/shm")
 LITTLE_SHARED = 1 * GIB  # Docker gives 64 MiB; eight loaders of 1024 x 1024 px images hold some hundreds of MB
 LITTLE_DISK = 10 * GIB  # two checkpoints of a ViT-L Mask R-CNN with AdamW's moments take 8 GB
 SLURM_SECONDS = 10
@@ -38,14 +33,18 @@ def check_cores() -> Check:
     return Check(AREA, "cores", "ok", f"{cores} usable{memory}")
 
 
-def check_shared_memory(place: Path = SHARED_MEMORY) -> Check:
+def check_shared_memory(place: Path = Path("/dev/shm")) -> Check:
     """The space through which loaders hand on images."""
     if not place.is_dir():
         return Check(AREA, "shared memory", "ok", f"{place} is not used on this system")
     usage = shutil.disk_usage(place)
-    found = f"{_size(usage.total)} in {place}, {_size(usage.free)} free"
-    remedy = "loaders hand images on through it: start the container with --shm-size=8g, or train with --workers 0"
-    return Check.unless(usage.total >= LITTLE_SHARED, AREA, "shared memory", found, remedy)
+    return Check.unless(
+        usage.total >= LITTLE_SHARED,
+        AREA,
+        "shared memory",
+        found=f"{_size(usage.total)} in {place}, {_size(usage.free)} free",
+        remedy="loaders hand images on through it: start the container with --shm-size=8g, or train with --workers 0",
+    )
 
 
 def check_disk(root: Path) -> Check:
@@ -59,9 +58,13 @@ def check_disk(root: Path) -> Check:
         free = shutil.disk_usage(place).free
     except OSError as error:
         return Check(AREA, "disk", "warning", f"{place.absolute()}: {error.strerror}")
-    found = f"{_size(free)} free for {results.absolute()}"
-    remedy = "a run of a ViT-L keeps two checkpoints of 4 GB each: free some space, or choose another --root"
-    return Check.unless(free >= LITTLE_DISK, AREA, "disk", found, remedy)
+    return Check.unless(
+        free >= LITTLE_DISK,
+        AREA,
+        "disk",
+        found=f"{_size(free)} free for {results.absolute()}",
+        remedy="a run of a ViT-L keeps two checkpoints of 4 GB each: free some space, or choose another --root",
+    )
 
 
 def check_slurm() -> Check:
@@ -69,19 +72,16 @@ def check_slurm() -> Check:
     program = shutil.which("sbatch")
     if program is None:
         found = "no sbatch on the PATH: runs start on this machine alone"
-        return Check("optional", "Slurm", "absent", found, ON_A_CLUSTER)
+        return Check("optional", "Slurm", "absent", found, "where there is a cluster, run doctor on its login node")
     try:
         done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=SLURM_SECONDS)
-        answer = " ".join((done.stdout or done.stderr).split())
+        answer, failed = " ".join((done.stdout or done.stderr).split()), done.returncode != 0
     except (OSError, subprocess.SubprocessError) as error:
-        answer, done = str(error), None
-    if done is None or done.returncode:
+        answer, failed = str(error), True
+    if failed:
         found = f"{program} does not answer: {answer[:120]}"
         return Check("optional", "Slurm", "warning", found, "ask whoever runs the cluster")
     return Check("optional", "Slurm", "ok", f"{answer}, {program}")
-
-
-ON_A_CLUSTER = "where there is a cluster, run doctor on its login node"
 
 
 def _size(number: float) -> str:
@@ -127,8 +127,8 @@ def check_torch() -> tuple[list[Check], str]:
 
             there = torch.cuda.is_available()
     except Exception as error:  # whatever a broken library raises
-        remedy = "install torch and torchvision of one release, as pytorch.org pairs them"
         fault = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        remedy = "install torch and torchvision of one release, as pytorch.org pairs them"
         return [Check(ENGINE_AREA, "import torch", "broken", fault, remedy)], ""
     if there:
         return _gpus(torch)
@@ -136,7 +136,7 @@ def check_torch() -> tuple[list[Check], str]:
     return [_no_gpu(torch.version.cuda, ask_driver(), complaint)], "CPU, fp32"
 
 
-def _gpus(torch: "ModuleType") -> tuple[list[Check], str]:
+def _gpus(torch: ModuleType) -> tuple[list[Check], str]:
     driver = ask_driver()
     checks = []
     for index in range(torch.cuda.device_count()):
@@ -148,16 +148,18 @@ def _gpus(torch: "ModuleType") -> tuple[list[Check], str]:
             found = f"{properties.name}, {total:.0f} GiB: {str(error).splitlines()[0]}"
             remedy = f"free it, or hide it by CUDA_VISIBLE_DEVICES; nvidia-smi -i {index} says who is on it"
             checks.append(Check(ENGINE_AREA, f"GPU {index}", "warning", found, remedy))
-            continue
-        found = f"{properties.name}, {total:.0f} GiB, {free:.0f} GiB free"
-        remedy = f"more than half of its memory is taken: nvidia-smi -i {index} says by whom"
-        checks.append(Check.unless(free >= 0.5 * total, ENGINE_AREA, f"GPU {index}", found, remedy))
-    bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            found = f"{properties.name}, {total:.0f} GiB, {free:.0f} GiB free"
+            remedy = f"more than half of its memory is taken: nvidia-smi -i {index} says by whom"
+            checks.append(Check.unless(free >= 0.5 * total, ENGINE_AREA, f"GPU {index}", found, remedy))
     version = driver.version if driver is not None and driver.version else "unknown"
     found = f"{version}; torch {torch.__version__} is built for CUDA {torch.version.cuda}"
-    checks.append(Check(ENGINE_AREA, "driver", "ok", found))
-    found = "yes; train.precision=auto takes it" if bf16 else "not on this GPU; train.precision=auto takes fp16"
-    checks.append(Check(ENGINE_AREA, "bf16", "ok" if bf16 else "absent", found))
+    bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    usable = "yes; train.precision=auto takes it" if bf16 else "not on this GPU; train.precision=auto takes fp16"
+    checks += [
+        Check(ENGINE_AREA, "driver", "ok", found),
+        Check(ENGINE_AREA, "bf16", "ok" if bf16 else "absent", usable),
+    ]
     count = torch.cuda.device_count()
     return checks, f"{count} GPU{'s' if count > 1 else ''}, {'bf16' if bf16 else 'fp16'}"
 
@@ -173,8 +175,10 @@ def _no_gpu(built_for: str | None, driver: Driver | None, complaint: str) -> Che
         found = f"{len(driver.gpus)} x {driver.gpus[0]}, but this torch is built for the CPU alone"
         remedy = "install a build of torch for CUDA, as pytorch.org offers it"
     else:
-        found = f"{len(driver.gpus)} x {driver.gpus[0]}, which torch (CUDA {built_for}) cannot use with driver "
-        found += driver.version + (f": {' '.join(complaint.split())[:160]}" if complaint else "")
+        found = (
+            f"{len(driver.gpus)} x {driver.gpus[0]}, which torch (CUDA {built_for}) cannot use with driver "
+            f"{driver.version}{complaint and ': '}{' '.join(complaint.split())[:160]}"
+        )
         remedy = (
             "update the driver, or install a torch for an older CUDA"
             if complaint

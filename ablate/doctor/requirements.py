@@ -20,8 +20,7 @@ def limits(requirement: Requirement) -> str:
     >>> limits(Requirement("torch<3,>=2.11"))
     '>=2.11,<3'
     """
-    specifiers = sorted(requirement.specifier, key=lambda one: one.operator, reverse=True)
-    return ",".join(map(str, specifiers))
+    return ",".join(map(str, sorted(requirement.specifier, key=lambda one: one.operator, reverse=True)))
 
 
 def is_met(requirement: Requirement, version: str) -> bool:
@@ -60,10 +59,14 @@ def installed(name: str) -> str | None:
 
 def check_python(area: str) -> Check:
     """The version of this interpreter."""
-    found = ".".join(map(str, sys.version_info[:3]))
-    floor = ".".join(map(str, PYTHON_FLOOR))
-    good = sys.version_info >= PYTHON_FLOOR
-    return Check.unless(good, area, "Python", found, f"use Python {floor} or newer", "broken")
+    return Check.unless(
+        sys.version_info >= PYTHON_FLOOR,
+        area,
+        "Python",
+        found=".".join(map(str, sys.version_info[:3])),
+        remedy=f"use Python {'.'.join(map(str, PYTHON_FLOOR))} or newer",
+        state="broken",
+    )
 
 
 def check_packages(area: str, needed: Iterable[Requirement], extra: str = "", state: State = "broken") -> list[Check]:
@@ -86,6 +89,7 @@ def check_packages(area: str, needed: Iterable[Requirement], extra: str = "", st
             good.append(f"{package.name} {version}")
     chosen = f"[{extra}]" if extra else ""
     remedy = f"pip install --upgrade 'detablate{chosen}', or in a clone pip install -e '.{chosen}'"
-    fine = [Check(area, "packages", "ok", ", ".join(good))] if good else []
-    wrong = [Check(area, "packages", state, "; ".join(bad), remedy)] if bad else []
-    return fine + wrong
+    return [
+        *([Check(area, "packages", "ok", ", ".join(good))] if good else []),
+        *([Check(area, "packages", state, "; ".join(bad), remedy)] if bad else []),
+    ]

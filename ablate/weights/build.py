@@ -1,17 +1,13 @@
 """From the settings of a plain ViT to the module."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ablate.config import schema as cfg
-
-if TYPE_CHECKING:
-    from ablate.models import ViT
+from ablate.models import ViT
 
 
-def build_vit(settings: cfg.ViT, taps: Literal["quarters", "last"] = "last") -> "ViT":
+def build_vit(settings: cfg.ViT, taps: Literal["quarters", "last"] = "last") -> ViT:
     """The backbone, with random weights drawn from torch's global generator; ``taps`` as the pyramid reads it."""
-    from ablate.models import ViT
-
     attention, position = settings.attention, settings.position
     return ViT(
         width=settings.width,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ablate.config.schema import Init
@@ -77,32 +78,9 @@ def _read(path: Path, modified: int, size: int) -> Checkpoint:
     for start, reason in NOT_CHECKPOINTS.items():
         if head.lstrip().startswith(start):
             raise BadInput(f"{path}: {reason}")
-    if len(head) > 8 and head[8:9] == b"{" and 0 < int.from_bytes(head[:8], "little") < LONGEST_HEADER:
-        return _unwrapped(path, _read_safetensors(path))
-    return _unwrapped(path, _read_torch(path))
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
-
+    is_safetensors = head[8:9] == b"{" and 0 < int.from_bytes(head[:8], "little") < LONGEST_HEADER
     try:
-        return load_file(path)
-    except Exception as error:  # as below
-        raise _damaged(path, error) from None
-
-
-def _read_torch(path: Path) -> Any:
-    try:
-        archive = zipfile.is_zipfile(path)
-        if archive:
-            with zipfile.ZipFile(path) as file:
-                broken = file.testzip()  # torch.load does not compare the check sums that torch.save wrote
-            if broken is not None:
-                raise BadInput(f"{path}: is damaged ({broken} does not match its check sum); copy it again")
-        # Official training scripts keep their command line beside the weights: a plain record, no code.
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # about the protocol of a pickle
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+        return _unwrapped(path, load_file(path) if is_safetensors else _read_torch(path))
     except pickle.UnpicklingError as error:
         culprit = re.search(r"GLOBAL ([\w.]+)", str(error))
         if culprit is None:
@@ -115,6 +93,19 @@ def _read_torch(path: Path) -> Any:
         raise
     except Exception as error:  # whatever a loader trips over in damaged bytes: ten types were seen, assertions too
         raise _damaged(path, error) from None
+
+
+def _read_torch(path: Path) -> Any:
+    archive = zipfile.is_zipfile(path)
+    if archive:
+        with zipfile.ZipFile(path) as file:
+            broken = file.testzip()  # torch.load does not compare the check sums that torch.save wrote
+        if broken is not None:
+            raise BadInput(f"{path}: is damaged ({broken} does not match its check sum); copy it again")
+    # Official training scripts keep their command line beside the weights: a plain record, no code.
+    with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about the protocol of a pickle
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
 
 
 def _damaged(path: Path, error: Exception) -> BadInput:

@@ -9,7 +9,7 @@ other: what blocks disagree in is lost, and the report says so. On a larger grid
 The absolute embedding is resized bicubically to the grid on which the backbone stores it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import isqrt
 from pathlib import Path
 
@@ -25,8 +25,6 @@ from ablate.weights.checkpoint import forget
 from ablate.weights.settings import usual_layer_scale
 from ablate.weights.source import CheckpointFacts, Dropped, Mapped, Source, listed, read_source
 from analysis.exceptions import BadInput
-
-TABLES = ("window_bias.table", "global_bias.table")
 
 
 class Resized(msgspec.Struct, frozen=True):
@@ -93,8 +91,11 @@ def load_weights(backbone: nn.Module, config: cfg.RunConfig) -> ConversionReport
 
 def _converted(config: cfg.RunConfig, state: Mapping[str, Tensor]) -> Converted:
     """The weights of a config for the parameters in a state dict."""
-    shapes = {name: value.shape for name, value in state.items()}
-    return convert(read_source(Path(config.init.weights)), config.model, shapes)
+    return convert(
+        read_source(Path(config.init.weights)),
+        config.model,
+        shapes={name: value.shape for name, value in state.items()},
+    )
 
 
 def convert(source: Source, model: cfg.Model, shapes: Mapping[str, torch.Size]) -> Converted:
@@ -211,11 +212,12 @@ def _users(vit: cfg.ViT, shapes: Mapping[str, torch.Size]) -> dict[str, list[int
     """The bias tables of a backbone, and the blocks that use each."""
     if vit.position.tables == "per_block":
         return {f"block_bias.{block}.table": [block] for block in range(vit.depth)}
-    attention, every = vit.attention, list(range(vit.depth))
-    everywhere = {"window": [], "hybrid": [], "global": every}[attention.pattern]
+    attention, every = vit.attention, range(vit.depth)
+    everywhere: Sequence[int] = every if attention.pattern == "global" else ()
     if attention.pattern == "hybrid":
-        everywhere = list(global_block_indexes(vit.depth, attention.global_blocks, attention.global_count))
-    users = dict(zip(TABLES, ([block for block in every if block not in everywhere], everywhere), strict=True))
+        everywhere = global_block_indexes(vit.depth, attention.global_blocks, attention.global_count)
+    windowed = [block for block in every if block not in everywhere]
+    users = {"window_bias.table": windowed, "global_bias.table": list(everywhere)}
     return {name: blocks for name, blocks in users.items() if name in shapes}
 
 
@@ -227,12 +229,11 @@ def _table_of(source: Source, block: int) -> Tensor:
 
 def _how(name: str, vit: cfg.ViT) -> str:
     """How a parameter starts that no file gives; empty for one that should have been there."""
-    words = {"rand": "random, std 0.02", "zero": "zero"}
-    if name == "pos_embed":
-        return words.get(vit.position.absolute, "")
-    if name.endswith(".table"):
-        return words.get(vit.position.relative, "")
-    return "random" if name.startswith("propagation.") else ""
+    if name.startswith("propagation."):
+        return "random"
+    treatment = vit.position.absolute if name == "pos_embed" else vit.position.relative
+    is_position = name == "pos_embed" or name.endswith(".table")
+    return {"rand": "random, std 0.02", "zero": "zero"}.get(treatment, "") if is_position else ""
 
 
 def _check_shapes(
@@ -244,8 +245,8 @@ def _check_shapes(
         for name, value in weights.items()
         if name in shapes and value.shape != shapes[name]
     ]
-    kinds = (("missing", missing), ("left over", left_over), ("misshapen", misshapen))
-    troubles = [f"{kind}: {listed(names)}" for kind, names in kinds if names]
+    kinds = {"missing": missing, "left over": left_over, "misshapen": misshapen}
+    troubles = [f"{kind}: {listed(names)}" for kind, names in kinds.items() if names]
     if troubles:
         raise BadInput(f"{facts.file}: {facts.family} weights do not fit this config; {'; '.join(troubles)}")
 

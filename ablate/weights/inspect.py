@@ -4,6 +4,7 @@ Tensors that are treated alike in all blocks are told in one line: ``blocks.N.no
 """
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ablate.config.schema import RunConfig
 from ablate.config.yaml import load_config, scalar, with_changes
 from ablate.weights.convert import ConversionReport, Resized, check_weights
 from ablate.weights.settings import init_settings, initialisation_of
-from ablate.weights.source import CheckpointFacts, Mapped, read_source
+from ablate.weights.source import CheckpointFacts, read_source
 from analysis.render.table import Cell, Column, Table
 
 
@@ -36,24 +37,21 @@ def lines_of(pairs: Iterable[tuple[str, str]]) -> tuple[Line, ...]:
     >>> lines_of([("blocks.0.norm1.bias", "x"), ("blocks.0.norm1.weight", "x"), ("blocks.1.norm1.bias", "x")])
     (Line(source='blocks.N.norm1.{bias,weight}', target='x', count=3),)
     """
-    stems: dict[tuple[str, str], dict[str, int]] = {}
+    stems: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for source, target in pairs:
         stem, leaf = _split(_numbered(source))
         aim, last = _split(_numbered(target))
-        key = (stem, f"{aim}.{{}}" if last and leaf == last else _numbered(target))
-        leaves = stems.setdefault(key, {})
-        leaves[leaf] = leaves.get(leaf, 0) + 1
+        stems[stem, f"{aim}.{{}}" if last and leaf == last else _numbered(target)][leaf] += 1
     return tuple(
-        Line(_with_leaves(stem, leaves), _aim(aim, leaves), sum(leaves.values()))
+        Line(stem + _leaves(leaves), aim.replace(".{}", _leaves(leaves)), sum(leaves.values()))
         for (stem, aim), leaves in stems.items()
     )
 
 
 def report_fields(report: ConversionReport) -> dict[str, object]:
     """The report for the events of a run."""
-    facts = report.facts
-    head = {"file": facts.file, "digest": facts.digest, "family": facts.family}
-    return {**head, **{key: msgspec.to_builtins(value) for key, value in _folded(report).items()}}
+    head = {key: getattr(report.facts, key) for key in ("file", "digest", "family")}
+    return {**head, **msgspec.to_builtins(_folded(report))}
 
 
 def _folded(report: ConversionReport) -> dict[str, Any]:
@@ -77,14 +75,9 @@ def _split(name: str) -> tuple[str, str]:
     return (stem, leaf) if dot and leaf in ("weight", "bias") else (name, "")
 
 
-def _with_leaves(stem: str, leaves: dict[str, int]) -> str:
+def _leaves(leaves: Iterable[str]) -> str:
     names = [name for name in leaves if name]
-    return stem if not names else f"{stem}.{names[0]}" if len(names) == 1 else f"{stem}.{{{','.join(names)}}}"
-
-
-def _aim(aim: str, leaves: dict[str, int]) -> str:
-    names = ",".join(leaves)
-    return aim.replace(".{}", f".{{{names}}}" if len(leaves) > 1 else f".{names}")
+    return "" if not names else f".{names[0]}" if len(names) == 1 else f".{{{','.join(names)}}}"
 
 
 PRESETS = {"vit-b": "vit-b-coco", "vit-l": "vit-l-coco"}
@@ -135,16 +128,14 @@ def inspect(file: Path, base: str = "") -> Inspection:
         container=source.checkpoint.container,
         beside=source.checkpoint.beside,
         size=size,
-        mapped=lines_of((one.source, _target(one)) for one in source.mapped),
+        # While no backbone is known, whose tables might be shared or not, they are told in one line.
+        mapped=lines_of(
+            (one.source, re.sub(r"^table\b.*", "the relative bias", one.target).partition("#")[0])
+            for one in source.mapped
+        ),
         dropped=lines_of((one.source, one.reason) for one in source.dropped),
         fit=_fit(facts, load_config(base), base) if base else None,
     )
-
-
-def _target(one: Mapped) -> str:
-    """Where a tensor goes while no backbone is known, whose tables might be shared or not."""
-    kind = one.target.partition(".")[0]
-    return "the relative bias" if kind == "table" else one.target.partition("#")[0]
 
 
 def _fit(facts: CheckpointFacts, config: RunConfig, base: str) -> Fit:
@@ -169,13 +160,12 @@ def inspection_screen(found: Inspection) -> list[RenderableType]:
     if fit is None:
         hint = "--base CONFIG shows what a config of this size resizes, starts anew, and has to set."
         return [grid, *_spaced(tables), Text(f"\nNo preset has this size; {hint}", style="dim")]
-    if fit.resized:
-        rows = tuple((one.target, _shape(one.before), _shape(one.after), one.how) for one in fit.resized)
-        tables.append(_table(("resized", "from", "to", "how"), rows))
-    if fit.new:
-        tables.append(_lines("newly initialised", "as", fit.new))
-    settings = tuple((key, scalar(value)) for key, value in fit.settings.items())
-    tables.append(_table((f"to set on {fit.base}", ""), settings))
+    resized = [(one.target, _shape(one.before), _shape(one.after), one.how) for one in fit.resized]
+    tables += [
+        *([_table(("resized", "from", "to", "how"), resized)] if resized else []),
+        *([_lines("newly initialised", "as", fit.new)] if fit.new else []),
+        _table((f"to set on {fit.base}", ""), [(key, scalar(value)) for key, value in fit.settings.items()]),
+    ]
     notes = [Text(f"\ncareful: {note}", style="yellow") for note in fit.notes]
     legend = Text("\nN: any block. Pyramid and heads are new in every detector.", style="dim")
     return [grid, *_spaced(tables), *notes, legend]
@@ -189,7 +179,7 @@ def _spaced(tables: Sequence[Table]) -> Iterator[RenderableType]:
 
 def _head(found: Inspection) -> list[tuple[str, str]]:
     facts = found.facts
-    start = facts.initialisation or "unknown"
+    tuned = ", fine-tuned on labels" if facts.fine_tuned else ""
     name = f" ({found.size})" if found.size else ""
     heads = "" if facts.heads is None else f", {facts.heads} heads"
     positions = [
@@ -197,10 +187,10 @@ def _head(found: Inspection) -> list[tuple[str, str]]:
         *([f"relative bias ({facts.relative})"] if facts.relative != "none" else []),
     ]
     where = f", learned on {facts.grid} x {facts.grid} tokens" if facts.grid else ""
-    pixels = " or ".join(f"mean {_triple(mean)}, std {_triple(std)}" for mean, std in facts.pixels)
+    pixels = " or ".join("mean {:g} {:g} {:g}, std {:g} {:g} {:g}".format(*mean, *std) for mean, std in facts.pixels)
     rows = [
         ("file", facts.file),
-        ("recognised", f"{facts.family}; initialisation {start}{', fine-tuned on labels' if facts.fine_tuned else ''}"),
+        ("recognised", f"{facts.family}; initialisation {facts.initialisation or 'unknown'}{tuned}"),
         ("lies in", f"{found.container}, beside {', '.join(found.beside)}" if found.beside else found.container),
         ("model", f"width {facts.width}, depth {facts.depth}{heads}, patches of {facts.patch_size} px{name}"),
         ("positions", " and ".join(positions) + where if positions else "none"),
@@ -209,10 +199,6 @@ def _head(found: Inspection) -> list[tuple[str, str]]:
         ("digest", facts.digest),
     ]
     return [(key, value) for key, value in rows if value]
-
-
-def _triple(values: tuple[float, float, float]) -> str:
-    return " ".join(f"{value:g}" for value in values)
 
 
 def _shape(sides: tuple[int, ...]) -> str:

@@ -21,9 +21,9 @@ Triple = tuple[float, float, float]
 PixelStatistics = tuple[Triple, Triple]  # mean and standard deviation by which images were normalised, RGB from 0 to 1
 HALF: PixelStatistics = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 IMAGENET: PixelStatistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-KINDS = ("supervised", "mocov3", "beit", "mae")
-OTHER = "other"  # weights whose file does not tell what they are
 TITLES = {"supervised": "supervised", "mocov3": "MoCo v3", "beit": "BEiT", "mae": "MAE"}
+KINDS = tuple(TITLES)
+OTHER = "other"  # weights whose file does not tell what they are
 LR = {"random": 2, "mocov3": 2}  # times that of the others
 WEIGHT_DECAY = {"random": 2}
 
@@ -36,10 +36,9 @@ def read_facts_of_kind(kind: str, file: str) -> "CheckpointFacts":
     """
     from ablate.weights.source import read_facts
 
-    facts = read_facts(file)
-    if kind != OTHER and facts.initialisation != TITLES[kind]:
-        other = next((name for name, title in TITLES.items() if title == facts.initialisation), None)
-        remedy = f"pass it as {other}" if other else "study it with ablate vary --vary init.weights=FILE,FILE"
+    facts, found = read_facts(file), initialisation_of(file)
+    if kind not in (OTHER, found):
+        remedy = f"pass it as {found}" if found != OTHER else "study it with ablate vary --vary init.weights=FILE,FILE"
         raise BadInput(f"{file}: is to be of {TITLES[kind]}, and is recognised as {facts.family}; {remedy}")
     return facts
 
@@ -52,8 +51,7 @@ def initialisation_of(file: str) -> str:
     """
     from ablate.weights.source import read_facts
 
-    title = read_facts(file).initialisation
-    return next((kind for kind in KINDS if TITLES[kind] == title), OTHER)
+    return {title: kind for kind, title in TITLES.items()}.get(read_facts(file).initialisation, OTHER)
 
 
 def init_settings(kind: str, base: RunConfig, file: str | None = None) -> dict[str, Any]:
@@ -69,7 +67,10 @@ def init_settings(kind: str, base: RunConfig, file: str | None = None) -> dict[s
     """
     vit = vit_of(base, "init")
     facts = None if file is None else read_facts_of_kind(kind, file)
-    own = _kind_of_base(base)
+    if base.init.pretraining != "none":
+        own = "mae"
+    else:
+        own = "random" if base.init.weights == "none" else initialisation_of(base.init.weights)
     changes: dict[str, Any] = {} if file is None else {"init.weights": file}
     if base.init.pretraining != "none" and (kind != "mae" or file is not None):
         changes["init.pretraining"] = "none"
@@ -82,10 +83,8 @@ def init_settings(kind: str, base: RunConfig, file: str | None = None) -> dict[s
         "train.weight_decay": base.train.weight_decay * WEIGHT_DECAY.get(kind, 1) / WEIGHT_DECAY.get(own, 1),
     }
     has_layer_scale = kind == "beit" if facts is None else facts.layer_scale
-    if has_layer_scale and vit.layer_scale == "none":
-        changes["model.backbone.layer_scale"] = usual_layer_scale(vit.width)
-    elif not has_layer_scale and vit.layer_scale != "none":
-        changes["model.backbone.layer_scale"] = "none"
+    if has_layer_scale == (vit.layer_scale == "none"):
+        changes["model.backbone.layer_scale"] = usual_layer_scale(vit.width) if has_layer_scale else "none"
     if facts is not None and facts.relative == "per block" and vit.position.tables != "per_block":
         changes["model.backbone.position.tables"] = "per_block"
     pixels = facts.pixels if facts else (HALF if kind == "beit" else IMAGENET,)
@@ -98,13 +97,6 @@ def init_settings(kind: str, base: RunConfig, file: str | None = None) -> dict[s
 def usual_layer_scale(width: int) -> float:
     """Where BEiT's layer scale began, for a ViT of so many channels; pre-trained values replace it."""
     return 0.1 if width < 1024 else 1e-5
-
-
-def _kind_of_base(base: RunConfig) -> str:
-    """What the base starts from."""
-    if base.init.pretraining != "none":
-        return "mae"
-    return "random" if base.init.weights == "none" else initialisation_of(base.init.weights)
 
 
 EPOCHS = "{epochs}"

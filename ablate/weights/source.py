@@ -130,26 +130,18 @@ def listed(names: Sequence[str]) -> str:
     >>> listed(["a", "b"])
     'a, b'
     """
-    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED:,} more" if len(names) > LISTED else "")
 
 
 def _sorted_out(
     checkpoint: Checkpoint, family: Family
 ) -> tuple[tuple[Mapped, ...], tuple[Dropped, ...], tuple[str, ...]]:
     """What is mapped, what is left behind, and what the family does not explain."""
-    mapped: list[Mapped] = []
-    dropped: list[Dropped] = []
-    unknown: list[str] = []
-    for name in checkpoint.tensors:
-        rule = family.rule(name)
-        if rule is None:
-            unknown.append(name)
-        elif rule.to is None:
-            dropped.append(Dropped(name, rule.reason))
-        else:
-            mapped.append(Mapped(name, rule.pattern.sub(rule.to, name)))
-    return tuple(mapped), tuple(dropped), tuple(unknown)
+    rules = {name: family.rule(name) for name in checkpoint.tensors}
+    known = [(name, rule) for name, rule in rules.items() if rule is not None]
+    mapped = tuple(Mapped(name, rule.pattern.sub(rule.to, name)) for name, rule in known if rule.to is not None)
+    dropped = tuple(Dropped(name, rule.reason) for name, rule in known if rule.to is None)
+    return mapped, dropped, tuple(name for name, rule in rules.items() if rule is None)
 
 
 def _patches(path: Path, embedding: Tensor | None) -> Tensor | None:

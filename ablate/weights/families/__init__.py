@@ -24,9 +24,9 @@ def recognise(checkpoint: Checkpoint) -> Family:
     Raises:
         BadInput: it belongs to none.
     """
-    family = next((family for family in FAMILIES if family.recognises(checkpoint)), None)
-    if family is not None:
-        return family
+    for family in FAMILIES:
+        if family.recognises(checkpoint):
+            return family
     names = list(checkpoint.tensors)
     if any(name.startswith(DETECTOR) for name in names):
         raise BadInput(

@@ -3,23 +3,18 @@
 One bias table shared by all blocks before fine-tuning, one a block after it; layer scale; no bias of the keys.
 """
 
-from ablate.weights.checkpoint import Checkpoint
 from ablate.weights.families import plain
 from ablate.weights.families.base import Family, drop, keep
 from ablate.weights.settings import HALF
 
 TABLE = "relative_position_bias_table"
-INDEX = "it follows from the grid, and is no weight"
-
-
-def _recognises(checkpoint: Checkpoint) -> bool:
-    return plain.is_plain(checkpoint) and any(name.endswith(TABLE) for name in checkpoint.tensors)
-
 
 FAMILY = Family(
     name="BEiT",
     initialisation="BEiT",
-    recognises=_recognises,
+    recognises=lambda checkpoint: (
+        plain.is_plain(checkpoint) and any(name.endswith(TABLE) for name in checkpoint.tensors)
+    ),
     rules=(
         *plain.RULES,
         plain.HEADS,
@@ -27,7 +22,9 @@ FAMILY = Family(
         keep(r"blocks\.(\d+)\.gamma_([12])", r"blocks.\1.gamma_\2"),
         keep(rf"rel_pos_bias\.{TABLE}", "table"),
         keep(rf"blocks\.(\d+)\.attn\.{TABLE}", r"table.\1"),
-        drop(r"(rel_pos_bias|blocks\.\d+\.attn)\.relative_position_index", INDEX),
+        drop(
+            r"(rel_pos_bias|blocks\.\d+\.attn)\.relative_position_index", "it follows from the grid, and is no weight"
+        ),
         drop(r"mask_token", "the detector masks nothing"),
         drop(r"lm_head\.(weight|bias)", "the head that names visual tokens ends with pre-training"),
     ),

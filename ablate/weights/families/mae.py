@@ -4,20 +4,22 @@ from ablate.weights.checkpoint import Checkpoint
 from ablate.weights.families import plain
 from ablate.weights.families.base import Family, drop
 
-DECODER = "the decoder paints pixels, and ends with pre-training"
-
 
 def _recognises(checkpoint: Checkpoint) -> bool:
-    if not plain.is_plain(checkpoint):
-        return False
-    decodes = "decoder_embed.weight" in checkpoint.tensors and "mask_token" in checkpoint.tensors
-    return decodes or plain.has_sine_cosine(checkpoint.tensors.get("pos_embed"), first="columns")
+    return plain.is_plain(checkpoint) and (
+        checkpoint.tensors.keys() >= {"decoder_embed.weight", "mask_token"}
+        or plain.has_sine_cosine(checkpoint.tensors.get("pos_embed"), first="columns")
+    )
 
 
 FAMILY = Family(
     name="MAE",
     initialisation="MAE",
     recognises=_recognises,
-    rules=(*plain.RULES, plain.HEADS, drop(r"mask_token|decoder_.*", DECODER)),
+    rules=(
+        *plain.RULES,
+        plain.HEADS,
+        drop(r"mask_token|decoder_.*", "the decoder paints pixels, and ends with pre-training"),
+    ),
     classifier=plain.CLASSIFIER,
 )

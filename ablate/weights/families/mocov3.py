@@ -9,18 +9,11 @@ from ablate.weights.checkpoint import Checkpoint
 from ablate.weights.families import plain
 from ablate.weights.families.base import Family, Rule, drop
 
-ENCODER = "base_encoder."
-
 
 def _recognises(checkpoint: Checkpoint) -> bool:
-    tensors = checkpoint.tensors
-    if f"{ENCODER}patch_embed.proj.weight" in tensors:
-        return True
-    return plain.is_plain(checkpoint) and plain.has_sine_cosine(tensors.get("pos_embed"), first="rows")
-
-
-def _prefixed(rule: Rule) -> Rule:
-    return Rule(re.compile(rf"(?:{re.escape(ENCODER)})?(?:{rule.pattern.pattern})"), rule.to, rule.reason)
+    return "base_encoder.patch_embed.proj.weight" in checkpoint.tensors or (
+        plain.is_plain(checkpoint) and plain.has_sine_cosine(checkpoint.tensors.get("pos_embed"), first="rows")
+    )
 
 
 FAMILY = Family(
@@ -28,7 +21,10 @@ FAMILY = Family(
     initialisation="MoCo v3",
     recognises=_recognises,
     rules=(
-        *map(_prefixed, plain.RULES),
+        *(
+            Rule(re.compile(rf"(?:base_encoder\.)?(?:{rule.pattern.pattern})"), rule.to, rule.reason)
+            for rule in plain.RULES
+        ),
         plain.HEADS,
         drop(r"base_encoder\.head\..*", "the projector serves the contrastive loss alone"),
         drop(r"momentum_encoder\..*", "the moving average; the paper's weights are those of the base encoder"),

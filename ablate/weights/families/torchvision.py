@@ -1,19 +1,13 @@
 """torchvision's ``vit_b_16`` and its like, all supervised."""
 
-from ablate.weights.checkpoint import Checkpoint
 from ablate.weights.families.base import CLASS_TOKEN, FINAL_NORM, HEAD, Family, drop, keep
 
 LAYER = r"encoder\.layers\.encoder_layer_(\d+)\."
 
-
-def _recognises(checkpoint: Checkpoint) -> bool:
-    return {"conv_proj.weight", "encoder.pos_embedding"} <= set(checkpoint.tensors)
-
-
 FAMILY = Family(
     name="torchvision",
     initialisation="supervised",
-    recognises=_recognises,
+    recognises=lambda checkpoint: {"conv_proj.weight", "encoder.pos_embedding"} <= set(checkpoint.tensors),
     rules=(
         keep(r"conv_proj\.(weight|bias)", r"patch_embed.\1"),
         keep(r"encoder\.pos_embedding", "pos_embed"),

@@ -17,7 +17,7 @@ from ablate.config.yaml import (
     parse,
     parse_yaml,
     preset_names,
-    preset_path,
+    presets_folder,
     with_changes,
 )
 from ablate.detector.mask_rcnn import build_detector
@@ -39,7 +39,7 @@ def test_presets_load_from_anywhere_and_survive_the_way_through_yaml(
     assert parse(parse_yaml(text, "dump"), RunConfig, "dump") == config
     assert dump_config(config) == text
     assert "# side of a patch in pixels" in text
-    assert load_config(preset_path(name)) == config
+    assert load_config(presets_folder() / f"{name}.yaml") == config
 
 
 def test_the_config_of_a_run_is_a_config(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from ablate.cli.run import app
 from ablate.config.schema import Coco
-from ablate.config.yaml import dump_config, preset_names, preset_path
+from ablate.config.yaml import dump_config, preset_names, presets_folder
 from ablate.runs.folder import RunFolder
 from tests.ablate.tiny import tiny_config, write_data
 
@@ -30,7 +30,8 @@ def run(*arguments: object) -> str:
 
 @pytest.mark.parametrize("name", preset_names())
 def test_the_command_of_a_preset_can_be_typed(name: str) -> None:
-    (line,) = re.findall(r"^# Command: +cli\.py ablate (.*)$", preset_path(name).read_text(), re.MULTILINE)
+    preset = (presets_folder() / f"{name}.yaml").read_text()
+    (line,) = re.findall(r"^# Command: +cli\.py ablate (.*)$", preset, re.MULTILINE)
     verb, *arguments = re.split(r" {2,}", line)[0].split()
     command = typer.main.get_command(app)
     assert hasattr(command, "commands")
