@@ -32,24 +32,25 @@ def json_bytes(document: Record) -> bytes:
 
 def errors_document(ground_truth: GroundTruth, settings: Settings, analyses: Sequence[RunAnalysis]) -> Record:
     """The document of ``analyze errors --json``: each breakdown, and the slices that were computed."""
-    runs = []
-    for one in analyses:
-        breakdown = one.run.breakdown
-        entry = {
-            "ap": breakdown.ap,
-            "delta_ap": breakdown.delta_ap,
-            "raw_delta_ap": breakdown.raw,
-            "count": breakdown.count,
-            "true_positives": breakdown.true_positives,
-            "positives": breakdown.positives,
-            "never_detected": [ground_truth.category_name[c] for c in breakdown.never_detected],
-        }
-        runs.append(
-            _run(one.run.name, one.run.detections, entry)
-            | {"fates": one.outcomes.count}
-            | slice_records(ground_truth, one)
-            | ({"mean_over_iou": {"ap": one.ious.mean_ap, "delta_ap": one.ious.mean_delta_ap}} if one.ious else {})
+    runs = [
+        _run(
+            one.name,
+            one.detections,
+            {
+                "ap": one.breakdown.ap,
+                "delta_ap": one.breakdown.delta_ap,
+                "raw_delta_ap": one.breakdown.raw,
+                "count": one.breakdown.count,
+                "true_positives": one.breakdown.true_positives,
+                "positives": one.breakdown.positives,
+                "never_detected": [ground_truth.category_name[c] for c in one.breakdown.never_detected],
+            },
         )
+        | {"fates": one.outcomes.count}
+        | slice_records(ground_truth, one)
+        | ({"mean_over_iou": {"ap": one.ious.mean_ap, "delta_ap": one.ious.mean_delta_ap}} if one.ious else {})
+        for one in analyses
+    ]
     return _document(ground_truth, asdict(settings), runs)
 
 

@@ -32,6 +32,16 @@ def settings_sentence(settings: Settings) -> str:
     )
 
 
+def counts_sentence(ground_truth: GroundTruth, kinds: str) -> str:
+    """The file of the ground truth and how much is in it; ``kinds`` is what categories are called."""
+    crowd = int(ground_truth.crowd.sum())
+    crowds = f", {crowd:,} of them crowds" if crowd else ""
+    return (
+        f"{ground_truth.path.name}: {len(ground_truth.image_id):,} images, {len(ground_truth):,} objects{crowds}, "
+        f"{len(ground_truth.category_id):,} {kinds}"
+    )
+
+
 def source_sentence(ground_truth: GroundTruth, settings: Settings) -> str:
     """The note below a table that leaves the terminal: settings and ground truth."""
     return (

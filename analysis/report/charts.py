@@ -57,6 +57,9 @@ class Scale:
         return round(100 * min(max(share, 0.0), 1.0), 2)
 
 
+POINTS = Scale(0, 100)
+
+
 def bar(value: float, scale: Scale, colour: str = "", interval: tuple[float, float] | None = None) -> Markup:
     """A bar from 0, with whiskers where there is an interval; as wide as what it stands in."""
     zero, end = scale.percent(0.0), scale.percent(value)
