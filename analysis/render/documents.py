@@ -16,7 +16,7 @@ from analysis.evaluation.error_types import ERRORS, SPECIAL
 from analysis.evaluation.outcomes import IGNORED, OUTCOME_NAMES
 from analysis.evaluation.settings import Settings
 from analysis.evaluation.slices import ClassErrors, IouErrors, SizeErrors
-from analysis.render.takeaways import comparison_takeaways
+from analysis.render.takeaways import comparison_takeaways, moves
 from analysis.stats.compare import CategoryIntervals, Comparison, OutcomeTransitions
 from analysis.stats.intervals import Difference, Interval
 
@@ -234,12 +234,11 @@ def _interval(number: Interval) -> Record:
 
 
 def _categories(ground_truth: GroundTruth, categories: Mapping[str, CategoryIntervals]) -> list[Record]:
-    limits = {name: _in_rows({"value": of.value, "low": of.low, "high": of.high}) for name, of in categories.items()}
+    limits = {name: _in_rows(vars(of)) for name, of in categories.items()}
     return _in_rows({"id": ground_truth.category_id, "name": ground_truth.category_name, **limits})
 
 
 def _transitions(ground_truth: GroundTruth, transitions: OutcomeTransitions) -> Record:
-    outcomes = range(len(transitions.outcomes))
     return {
         "names": list(transitions.outcomes),
         "objects": transitions.count.tolist(),
@@ -253,8 +252,6 @@ def _transitions(ground_truth: GroundTruth, transitions: OutcomeTransitions) -> 
                     for image, count in transitions.images(ground_truth.image, before, after)
                 ],
             }
-            for before in outcomes
-            for after in outcomes
-            if before != after and transitions.count[before, after]
+            for before, after in moves(transitions)
         ],
     }

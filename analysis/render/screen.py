@@ -24,8 +24,9 @@ def print_whole(*parts: RenderableType) -> None:
     if console.is_terminal:
         console.print(*parts, sep="\n")
         return
-    tables = [part for part in parts if not isinstance(part, Text)]  # prose wraps, tables must not
-    widths = (Measurement.get(console, console.options.update(max_width=10_000), part).maximum for part in tables)
+    options = console.options.update(max_width=10_000)
+    # Prose wraps, tables must not.
+    widths = (Measurement.get(console, options, part).maximum for part in parts if not isinstance(part, Text))
     console = plain_console(width=max([PROSE_WIDTH, *widths]), color_system=None)
     with console.capture() as capture:
         console.print(*parts, sep="\n")

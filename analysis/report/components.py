@@ -37,7 +37,7 @@ def shaded(table: Table, names: Sequence[str], most: float, *, root: bool = Fals
 
     marked = [column.name in names for column in table.columns]
     rows = (
-        tuple(shaded_cell(Cell.of(value)) if mark else value for value, mark in zip(row, marked, strict=True))
+        tuple(shaded_cell(cell) if mark else cell for cell, mark in zip(row, marked, strict=True))
         for row in table.cells
     )
     return replace(table, rows=tuple(rows))

@@ -96,16 +96,19 @@ def _introduction(data: ReportData, album: Album, count: int, pictures_asked: bo
     ]
     if not pictures_asked:
         parts.append(note("No folder of images was named (--images), so boxes stand on empty ground."))
-    for trouble, what in ((album.missing, "are not in the folder of images"), (album.damaged, "cannot be read")):
-        if trouble:
-            parts.append(note(f"{len(trouble):,} of the images needed {what}: boxes alone are shown for them."))
+    troubles = ((album.missing, "are not in the folder of images"), (album.damaged, "cannot be read"))
+    parts += [
+        note(f"{len(images):,} of the images needed {what}: boxes alone are shown for them.")
+        for images, what in troubles
+        if images
+    ]
     if not count:
         parts.append(note("There is no error to show."))
     return join(parts)
 
 
 def _key(role: str) -> Markup:
-    frames = [tag("rect", x=2, y=2, width=22, height=12, class_=name) for name in ("halo", role)]
+    frames = (tag("rect", x=2, y=2, width=22, height=12, class_=name) for name in ("halo", role))
     return tag("svg", *frames, width=26, height=16, class_="overlay key", aria_hidden="true")
 
 
@@ -136,7 +139,7 @@ def _filters(data: ReportData, cards: Sequence[_Card]) -> Markup:
 
 
 def _select(name: str, label: str, everything: str, options: Sequence[tuple[str, str]]) -> Markup:
-    choices = [tag("option", text, value=value) for value, text in (("", everything), *options)]
+    choices = (tag("option", text, value=value) for value, text in (("", everything), *options))
     return tag("label", tag("span", label), tag("select", *choices, id=f"filter-{name}", name=name))
 
 

@@ -149,8 +149,8 @@ def _cut(picture: "Image", window: Window, size: tuple[int, int]) -> "Image":
         window.x * across, window.y * down, (window.x + window.width) * across, (window.y + window.height) * down
     )  # fmt: skip
     shrink = min(1.0, LONGEST_SIDE / max(window.width, window.height))
-    target = (max(1, round(window.width * shrink)), max(1, round(window.height * shrink)))
-    return picture.resize(target, Resampling.LANCZOS, box=box)
+    width, height = (max(1, round(side * shrink)) for side in (window.width, window.height))
+    return picture.resize((width, height), Resampling.LANCZOS, box=box)
 
 
 def encode(picture: "Image") -> str:
@@ -178,8 +178,8 @@ def outline(rle: dict[str, Any], tolerance: float = TOLERANCE) -> list[Floats]:
     if not len(rows):
         return []
     x, y = int(columns[0]), int(rows[0])
-    part = inside[y : int(rows[-1]) + 1, x : int(columns[-1]) + 1]
-    return [np.add(_simplify(loop, tolerance), (x, y)) for loop in _loops(part)]
+    loops = _loops(inside[y : int(rows[-1]) + 1, x : int(columns[-1]) + 1])
+    return [np.add(_simplify(loop, tolerance), (x, y)) for loop in loops]
 
 
 def _loops(inside: Bools) -> Iterator[Floats]:
@@ -207,8 +207,9 @@ def _loops(inside: Bools) -> Iterator[Floats]:
         leaving.setdefault(a, []).append(b)
     while leaving:
         first = next(iter(leaving))
-        corner, step, points = first, 0, []
-        while True:
+        points: list[int] = []
+        corner, step = first, 0
+        while corner != first or not points:
             ways = leaving[corner]
             following = ways.pop()
             if not ways:
@@ -216,8 +217,6 @@ def _loops(inside: Bools) -> Iterator[Floats]:
             if following - corner != step:
                 points.append(corner)
             step, corner = following - corner, following
-            if corner == first:
-                break
         places = np.array(points)
         yield np.stack([places % stride, places // stride], axis=1).astype(np.float64)
 
@@ -299,9 +298,12 @@ def _label(text: str, box: Floats, window: Window, role: str, above: bool) -> Ma
     to_the_left = left > 0.62
     x = left + (box[2] / window.width if to_the_left else 0)
     x, y = 0.5 + (min(max(x, 0.0), 1.0) - 0.5) * across, 0.5 + (min(max(edge, 0.0), 1.0) - 0.5) * down
-    outside = y > 0.09 if above else y < 0.91
-    lift = -5 if above == outside else 13
-    shown = text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
-    anchor = "end" if to_the_left else "start"
-    left_edge, height = f"{100 * min(max(x, 0.012), 0.988):.1f}%", f"{100 * y:.1f}%"
-    return tag("text", shown, x=left_edge, y=height, dy=lift, class_=f"{role} {anchor}")
+    lift = -5 if above == (y > 0.09 if above else y < 0.91) else 13
+    return tag(
+        "text",
+        text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…",
+        x=f"{100 * min(max(x, 0.012), 0.988):.1f}%",
+        y=f"{100 * y:.1f}%",
+        dy=lift,
+        class_=f"{role} {'end' if to_the_left else 'start'}",
+    )

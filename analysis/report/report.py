@@ -95,8 +95,8 @@ def build_report(
     ]
     head = heading(data, title, [*lede, opening(data)] if verdict else lede)
     content = page(title, head, sections, _data(data), footer(ground_truth))
-    count = sum(len(examples) for one in data.runs for examples in one.examples.values())
-    return Report(content, count, len(album.missing), len(album.damaged))
+    shown = sum(len(examples) for one in data.runs for examples in one.examples.values())
+    return Report(content, shown, len(album.missing), len(album.damaged))
 
 
 def _data(data: ReportData) -> dict[str, object]:
