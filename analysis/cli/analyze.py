@@ -11,18 +11,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from analysis.coco.detections import Detections, read_detections
 from analysis.coco.ground_truth import GroundTruth, read_ground_truth
-from analysis.evaluation.average_precision import coco_metrics
+from analysis.coco.synthetic import write_example
+from analysis.evaluation.analysis import Analysis, name_runs, parse_parts
+from analysis.evaluation.average_precision import COCO_IOUS, coco_metrics
 from analysis.evaluation.settings import Settings
+from analysis.evaluation.slices import COCO_SIZES, Size, parse_sizes
+from analysis.evaluation.verify import compare_breakdown, compare_metrics
 from analysis.exceptions import BadInput
-
-if TYPE_CHECKING:
-    from analysis.evaluation.slices import Size
 
 # The place in a command's context where the front door puts the way from a run folder to its ground truth.
 TRUTH_OF_RUN = "detablate.truth_of_run"
@@ -110,8 +111,7 @@ def read_inputs(
     drop_unknown: bool,
 ) -> Inputs:
     """Read what was named, or else what the front door finds under the root."""
-    named, truth = find_inputs(context, predictions, gt, root)
-    return read_files(named, truth, respect_ignore, drop_unknown)
+    return read_files(*find_inputs(context, predictions, gt, root), respect_ignore, drop_unknown)
 
 
 def read_files(
@@ -136,11 +136,10 @@ def find_inputs(
         typer.BadParameter: no ground truth is named, and the folders do not all tell it.
         BadInput: nothing was named, and there is nothing to be found.
     """
-    from analysis.evaluation.analysis import name_runs
-
     if predictions:
         named = name_runs(predictions)
-        outputs = [open_output(path, None if gt else context.meta.get(TRUTH_OF_RUN)) for _, path in named]
+        truth_of_run = None if gt else context.meta.get(TRUTH_OF_RUN)
+        outputs = [look_into(path, truth_of_run) if path.is_dir() else Output(path, None) for _, path in named]
         truth = gt or common_truth(outputs)
         if truth is None:
             told = "" if any(path.is_file() for _, path in named) else "; the folders do not all hold it"
@@ -182,11 +181,6 @@ class Output:
     truth: Path | None
 
 
-def open_output(path: Path, truth_of_run: TruthOf | None = None) -> Output:
-    """A file as it is, a folder as ``look_into`` finds it."""
-    return look_into(path, truth_of_run) if path.is_dir() else Output(path, None)
-
-
 def common_truth(outputs: Sequence[Output]) -> Path | None:
     """The ground truth of all predictions; None where some do not tell theirs.
 
@@ -196,8 +190,8 @@ def common_truth(outputs: Sequence[Output]) -> Path | None:
     told = [output.truth for output in outputs if output.truth is not None]
     if len(told) < len(outputs):
         return None
-    first, others = told[0], {truth for truth in told if truth != told[0]}
-    for other in sorted(others):
+    first = told[0]
+    for other in sorted({*told} - {first}):
         if read_ground_truth(other).digest != read_ground_truth(first).digest:
             raise BadInput(f"{first} and {other} differ, so their runs cannot stand side by side; give one by --gt")
     return first
@@ -229,15 +223,14 @@ def look_into(folder: Path, truth_of_run: TruthOf | None = None) -> Output:
 
 def _converted(folder: Path, predictions: Path) -> Path | None:
     """The ground truth that detectron2 converted for this evaluation, if it is the only one."""
-    above = predictions.parent
-    while True:
-        found = sorted(above.glob(f"*{CONVERTED}"))
-        own = [path for path in found if path.name == predictions.parent.name + CONVERTED]
-        if own or len(found) == 1:
-            return (own or found)[0]
+    own = predictions.parent.name + CONVERTED
+    for above in predictions.parents:
+        found = sorted(above.glob(f"*{CONVERTED}"), key=lambda path: path.name != own)
+        if found and (len(found) == 1 or found[0].name == own):
+            return found[0]
         if above == folder or found:
-            return None
-        above = above.parent
+            break
+    return None
 
 
 def _what_it_is_instead(folder: Path) -> str:
@@ -259,8 +252,7 @@ def _what_it_is_instead(folder: Path) -> str:
 
 
 def _listed(paths: list[Path]) -> str:
-    names = [str(path) for path in paths[:LISTED]]
-    return ", ".join(names) + (f" and {len(paths) - LISTED} more" if len(paths) > LISTED else "")
+    return ", ".join(map(str, paths[:LISTED])) + (f" and {len(paths) - LISTED} more" if len(paths) > LISTED else "")
 
 
 @app.command()
@@ -301,9 +293,6 @@ def errors(
     Several prediction files are compared on one ground truth: analyze errors a.json vit=b.json --gt gt.json
     Without any, the newest study's are.
     """
-    from analysis.evaluation.analysis import parse_parts
-    from analysis.evaluation.slices import COCO_SIZES, parse_sizes
-
     try:
         parts = parse_parts(",".join(part for part in (by, "size" if sizes else None) if part))
         split = Split(parts, parse_sizes(sizes) if sizes is not None else COCO_SIZES, everything)
@@ -318,7 +307,7 @@ class Split(NamedTuple):
     """Of what else than the whole the errors are shown."""
 
     parts: tuple[str, ...] = ()
-    sizes: "tuple[Size, ...]" = ()
+    sizes: tuple[Size, ...] = ()
     everything: bool = False
 
 
@@ -333,32 +322,24 @@ def show_errors(
     intervals: bool = False,
 ) -> None:
     """Analyse the runs, write the files, and print the screen or the document."""
-    from analysis.evaluation.analysis import Analysis
-    from analysis.evaluation.average_precision import COCO_IOUS
     from analysis.render.comparison import intervals_screen
     from analysis.render.documents import add_intervals, errors_document, json_bytes
     from analysis.render.errors import errors_screen
     from analysis.render.screen import print_whole
     from analysis.render.slices import slices_screen
+    from analysis.stats.compare import Candidate, compare
 
     ground_truth = inputs.ground_truth
     analysis = Analysis(ground_truth, settings, split.parts, split.sizes, ious=COCO_IOUS if intervals else ())
     analyses = [analysis.of(name, detections) for name, detections in inputs.runs]
     runs = [one.run for one in analyses]
-    measured = None
+    document, measured = errors_document(ground_truth, settings, analyses), None
     if intervals:
-        from analysis.stats.compare import Candidate, compare
-
-        measured = compare(
-            ground_truth, [Candidate(one.name, (one.detections,), analyses=(one,)) for one in analyses], settings
-        )
-    document = errors_document(ground_truth, settings, analyses)
-    if measured:
+        candidates = [Candidate(one.name, (one.detections,), analyses=(one,)) for one in analyses]
+        measured = compare(ground_truth, candidates, settings)
         add_intervals(document, measured)
     checks = []
     if verify:
-        from analysis.evaluation.verify import compare_breakdown
-
         by_size = "size" in split.parts
         checks = [(run.name, *check) for run in runs for check in compare_breakdown(ground_truth, run, by_size)]
     written: dict[str, list[str]] = {}
@@ -411,12 +392,9 @@ def ap(
     metrics = [(name, dt, coco_metrics(ground_truth, dt, iou_type=kind)) for name, dt in inputs.runs]
     checks = []
     if verify:
-        from analysis.evaluation.verify import compare_metrics
-
         checks = [(run, "pycocotools", compare_metrics(ground_truth, dt, own, kind)) for run, dt, own in metrics]
     if as_json:
-        document = ap_document(ground_truth, kind, metrics)
-        print_json(document | ({"verify": _check_records(checks)} if verify else {}))
+        print_json(ap_document(ground_truth, kind, metrics) | ({"verify": _check_records(checks)} if verify else {}))
         return
     inputs.print_warnings()
     print_whole(*ap_screen(ground_truth, kind, metrics))
@@ -431,8 +409,6 @@ def example(
     seed: Annotated[int, typer.Option(help="Seed of everything that is random.")] = 1,
 ) -> None:
     """Generate ground truth and two simulated detectors with known flaws, and analyze them."""
-    from analysis.coco.synthetic import write_example
-
     truth, files = write_example(out, images=images, seed=seed)
     typer.echo(
         f"Simulated detectors on simulated objects, written to {out}: they show the tool and are no evidence.\n"

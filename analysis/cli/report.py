@@ -126,11 +126,10 @@ def write_report(out: Path, built: "Report", images: Path | None) -> None:
     from analysis.io import write_bytes
     from analysis.render.screen import print_warnings
 
-    troubles = ((built.missing, "are not there"), (built.damaged, "cannot be read"))
     print_warnings(
         [
             (str(images), f"{count:,} of the images needed {what}; the report shows boxes alone for them")
-            for count, what in troubles
+            for count, what in ((built.missing, "are not there"), (built.damaged, "cannot be read"))
             if count
         ]
     )

@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import RenderableType
 from rich.text import Text
 
+from analysis.arrays import Ints
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
 from analysis.evaluation.settings import Settings, ap_name
@@ -40,18 +41,19 @@ CORRECTED = "stands at the 5 % level after Holm's correction over"
 def comparison_screen(ground_truth: GroundTruth, comparison: Comparison) -> list[RenderableType]:
     """Everything that ``analyze compare`` shows."""
     baseline, others = comparison.baseline, comparison.vs_baseline
-    facts = read_facts(ground_truth, [])
-    facts += [("baseline", f"{baseline}; against it: {', '.join(one.name for one in others)}")]
-    facts += [("compared", settings_sentence(comparison.settings)), *resampling_facts(comparison)]
+    facts = [
+        *read_facts(ground_truth, []),
+        ("baseline", f"{baseline}; against it: {', '.join(one.name for one in others)}"),
+        ("compared", settings_sentence(comparison.settings)),
+        *resampling_facts(comparison),
+    ]
     parts: list[RenderableType] = [fact_list(facts), Text(""), *differences_screen(comparison)]
     for one in others:
         if one.transitions is not None:
             title = f"What became of the objects: {baseline} (down) and {one.name} (across)"
             moves = transition_takeaways(ground_truth, one.transitions, one.name, baseline)
             parts += [Text(""), transitions_table(one.transitions, title), Text("\n".join(moves))]
-    for one in others:
-        parts += [Text(""), categories_table(ground_truth, comparison, one)]
-    return parts
+    return parts + [part for one in others for part in (Text(""), categories_table(ground_truth, comparison, one))]
 
 
 def resampling_facts(comparison: Comparison) -> list[tuple[str, str]]:
@@ -62,16 +64,14 @@ def resampling_facts(comparison: Comparison) -> list[tuple[str, str]]:
 def differences_screen(comparison: Comparison) -> list[RenderableType]:
     """The numbers of the baseline, every difference to it, where its noise comes from, and all of it in words."""
     table = differences_table(comparison, explain=len(comparison.vs_baseline) == 1)
-    legend = (
-        f"In points, [95 % interval]. {scope_sentence(comparison)} {SIGNIFICANT} {CORRECTED} the family of "
-        f"{comparison.family}. A positive difference of an error: more is lost to it than by the baseline."
-    )
     noise = sources_table(comparison)
-    sources: list[RenderableType] = [Text(""), noise] if noise.rows else []
     return [
         replace(table, title=""),
-        dimmed(legend),
-        *sources,
+        dimmed(
+            f"In points, [95 % interval]. {scope_sentence(comparison)} {SIGNIFICANT} {CORRECTED} the family of "
+            f"{comparison.family}. A positive difference of an error: more is lost to it than by the baseline."
+        ),
+        *((Text(""), noise) if noise.rows else ()),
         Text(""),
         fact_list([("in words", sentence) for sentence in comparison_takeaways(comparison)]),
     ]
@@ -79,15 +79,20 @@ def differences_screen(comparison: Comparison) -> list[RenderableType]:
 
 def intervals_screen(comparison: Comparison) -> list[RenderableType]:
     """How sure the numbers of each run are: what ``analyze errors --intervals`` adds."""
-    columns = (Column("", kind="text"), *(Column(one.name) for one in comparison.candidates))
-    rows = tuple(
-        (_number_cell(number), *(_interval_cell(one.numbers[number]) for one in comparison.candidates))
-        for number in comparison.numbers
+    table = Table(
+        f"How sure: 95 % intervals, {resampled_sentence(comparison)}",
+        (Column("", kind="text"), *(Column(one.name) for one in comparison.candidates)),
+        tuple(
+            (_number_cell(number), *(_interval_cell(one.numbers[number]) for one in comparison.candidates))
+            for number in comparison.numbers
+        ),
     )
-    title = f"How sure: 95 % intervals, {resampled_sentence(comparison)}"
-    note = "Of these models: how the choice of images moves each number. Differences are surer: analyze compare."
-    cautions = [Text(f"{CAREFUL}: {caution}", style="yellow") for caution in comparison.cautions]
-    return [Text(""), Table(title, columns, rows), *cautions, Text(note)]
+    return [
+        Text(""),
+        table,
+        *(Text(f"{CAREFUL}: {caution}", style="yellow") for caution in comparison.cautions),
+        Text("Of these models: how the choice of images moves each number. Differences are surer: analyze compare."),
+    ]
 
 
 def differences_table(comparison: Comparison, *, explain: bool = False, paper: bool = False) -> Table:
@@ -102,10 +107,12 @@ def differences_table(comparison: Comparison, *, explain: bool = False, paper: b
     others = [(one.name, one.differences) for one in comparison.vs_baseline]
     table = difference_rows(comparison.settings, base.name, others, explain=explain)
     column = Column(f"{base.name} (baseline)" if paper else base.name)
-    numbers = [_interval_cell(base.numbers[number]) for number in comparison.numbers]
-    title = f"Differences to {comparison.baseline} in points, with 95 % intervals"
-    names = 1 if explain else 2  # the baseline stands in every part of a folded table
-    return replace(table.with_column(1 + explain, column, numbers), title=title, label="comparison", names=names)
+    return replace(
+        table.with_column(1 + explain, column, list(map(_interval_cell, base.numbers.values()))),
+        title=f"Differences to {base.name} in points, with 95 % intervals",
+        label="comparison",
+        names=1 if explain else 2,  # the baseline stands in every part of a folded table
+    )
 
 
 def difference_rows(
@@ -145,30 +152,37 @@ def number_column(number: str) -> Column:
 
 def sources_table(comparison: Comparison) -> Table:
     """Where the noise of each difference comes from, images and seeds apart; no row where there is one seed alone."""
-    rows: list[tuple[Value, ...]] = []
-    for one in comparison.vs_baseline:
-        if len(one.seeds) > 1:
-            errors = [f"{number.images:.1f} / {number.seeds:.1f}" for number in one.differences.values()]
-            rows.append((f"{one.name}, n = {len(one.seeds)}", *errors))
-    heads = [number_column(number) for number in comparison.numbers]
+    rows: list[tuple[Value, ...]] = [
+        (
+            f"{one.name}, n = {len(one.seeds)}",
+            *(f"{number.images:.1f} / {number.seeds:.1f}" for number in one.differences.values()),
+        )
+        for one in comparison.vs_baseline
+        if len(one.seeds) > 1
+    ]
     title = "Standard error of each difference: from the choice of images / from the choice of seeds"
-    return Table(title, (Column("", kind="text"), *heads), tuple(rows))
+    return Table(title, (Column("", kind="text"), *map(number_column, comparison.numbers)), tuple(rows))
 
 
 def transitions_table(transitions: OutcomeTransitions, title: str) -> Table:
     """Objects by what became of them with the baseline (rows) and with the other run (columns)."""
     rows: list[tuple[Value, ...]] = []
-    for before, outcome in enumerate(transitions.outcomes):
-        counts = enumerate(transitions.count[before].tolist())
-        cells = (Cell(n, style="dim", class_="same") if after == before else Cell(n) for after, n in counts)
-        rows.append((outcome, *cells))
+    for before, (outcome, counts) in enumerate(zip(transitions.outcomes, transitions.count.tolist(), strict=True)):
+        unchanged = Cell(counts[before], style="dim", class_="same")
+        rows.append((outcome, *map(Cell, counts[:before]), unchanged, *map(Cell, counts[before + 1 :])))
     return Table(title, (Column("", kind="text"), *map(Column, transitions.outcomes)), tuple(rows))
 
 
-def clear_categories(one: VsBaseline, name: str) -> "np.ndarray[tuple[int], np.dtype[np.intp]]":
+def objects_by_category(ground_truth: GroundTruth) -> Ints:
+    """i64[K] the objects that count, by category."""
+    counting = ground_truth.category[~ground_truth.ignore]
+    return np.bincount(counting, minlength=len(ground_truth.category_id))
+
+
+def clear_categories(one: VsBaseline, name: str) -> Ints:
     """The categories whose difference in a number has an interval that leaves out 0, the largest first."""
     of = one.categories[name]
-    clear = np.flatnonzero((of.low > 0) | (of.high < 0))
+    clear: Ints = np.flatnonzero((of.low > 0) | (of.high < 0))
     return clear[np.argsort(-np.abs(of.value[clear]), kind="stable")]
 
 
@@ -178,10 +192,14 @@ def categories_table(
     """The categories whose AP at the IoU differs most among those whose interval leaves out 0."""
     name = ap_name(comparison.settings.iou)
     of_ap, clear = one.categories[name], clear_categories(one, name)
-    counted = ground_truth.category[~ground_truth.ignore]
-    objects = np.bincount(counted, minlength=len(ground_truth.category_id)).tolist()
+    objects = objects_by_category(ground_truth).tolist()
     rows = [
-        (ground_truth.category_name[c], objects[c], _category_cell(of_ap, c), _changed_most(one, c))
+        (
+            ground_truth.category_name[c],
+            objects[c],
+            _interval_cell(category_interval(of_ap, c), sign=True),
+            _changed_most(one, c),
+        )
         for c in clear[:most].tolist()
     ]
     looked_at = int((~np.isnan(of_ap.low)).sum())
@@ -214,10 +232,10 @@ def _meaning(number: str) -> str:
     return "average precision, mean over IoU 0.50 to 0.95" if number == MEAN_AP else "average precision"
 
 
-def _interval_cell(number: Interval) -> Cell:
+def _interval_cell(number: Interval, *, sign: bool = False) -> Cell:
     """A number, or a difference with its sign, and its interval; what is significant is bold and marked."""
     if not isinstance(number, Difference):
-        return Cell(number.value, interval_text(number))
+        return Cell(number.value, interval_text(number, sign=sign))
     mark = SIGNIFICANT if number.significant else " "
     return Cell(number.value, interval_text(number, sign=True), bold=number.significant, suffix=mark)
 
@@ -233,17 +251,16 @@ def p_text(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _category_cell(of: CategoryIntervals, category: int) -> Cell:
-    value, low, high = (float(column[category]) for column in (of.value, of.low, of.high))
-    return Cell(value, interval_text(Interval(value, low, high, 0.0), sign=True))
+def category_interval(of: CategoryIntervals, category: int) -> Interval:
+    """The number of one category with its interval."""
+    return Interval(float(of.value[category]), float(of.low[category]), float(of.high[category]), 0.0)
 
 
 def _changed_most(one: VsBaseline, category: int) -> str:
     """The error whose cost changed most in this category, if its interval leaves out 0."""
     error = max(ERRORS, key=lambda error: abs(one.categories[error].value[category]))
-    of = one.categories[error]
-    clear = of.low[category] > 0 or of.high[category] < 0
-    return f"{error} {_category_cell(of, category).text}" if clear else ""
+    known = category_interval(one.categories[error], category)
+    return f"{error} {interval_text(known, sign=True)}" if known.low > 0 or known.high < 0 else ""
 
 
 def write_comparison(out: Path, ground_truth: GroundTruth, comparison: Comparison) -> tuple[str, ...]:
@@ -253,13 +270,8 @@ def write_comparison(out: Path, ground_truth: GroundTruth, comparison: Compariso
         BadInput: the folder cannot be written.
     """
     paper = comparison_paper(ground_truth, comparison)
-    contents = (
-        comparison_csv(comparison).encode(),
-        categories_csv(ground_truth, comparison).encode(),
-        markdown(paper).encode(),
-        latex(paper).encode(),
-        json_bytes(comparison_document(ground_truth, comparison)),
-    )
+    texts = (comparison_csv(comparison), categories_csv(ground_truth, comparison), markdown(paper), latex(paper))
+    contents = (*map(str.encode, texts), json_bytes(comparison_document(ground_truth, comparison)))
     for name, content in zip(COMPARISON_FILES, contents, strict=True):
         write_bytes(out / name, content)
     return COMPARISON_FILES
@@ -281,28 +293,26 @@ def comparison_paper(ground_truth: GroundTruth, comparison: Comparison) -> Table
 
 def comparison_csv(comparison: Comparison) -> str:
     """A row a run and number: its value and interval, and where it is not the baseline its difference."""
-    vs_baseline = {one.name: one.differences for one in comparison.vs_baseline}
-    rows = []
-    for candidate in comparison.candidates:
-        for name, number in candidate.numbers.items():
-            difference = vs_baseline[candidate.name][name] if candidate.name in vs_baseline else None
-            rows.append(
-                {
-                    "run": candidate.name,
-                    "baseline": comparison.baseline,
-                    "number": name,
-                    "n": number.n,
-                    "value": number.value,
-                    "low": number.low,
-                    "high": number.high,
-                    "error_images": number.images,
-                    "error_seeds": number.seeds,
-                    "difference": {
-                        key: getattr(difference, attribute) if difference else None
-                        for key, attribute in DIFFERENCE_KEYS.items()
-                    },
-                }
-            )
+    differences = {one.name: one.differences for one in comparison.vs_baseline}
+    rows = [
+        {
+            "run": candidate.name,
+            "baseline": comparison.baseline,
+            "number": name,
+            "n": number.n,
+            "value": number.value,
+            "low": number.low,
+            "high": number.high,
+            "error_images": number.images,
+            "error_seeds": number.seeds,
+            "difference": {
+                key: getattr(differences[candidate.name][name], attribute) if candidate.name in differences else None
+                for key, attribute in DIFFERENCE_KEYS.items()
+            },
+        }
+        for candidate in comparison.candidates
+        for name, number in candidate.numbers.items()
+    ]
     return csv_text(Table.from_records(rows))
 
 
@@ -315,17 +325,22 @@ DIFFERENCE_KEYS = {name: name for name in ("value", "low", "high", "images", "se
 
 def categories_csv(ground_truth: GroundTruth, comparison: Comparison) -> str:
     """A row a run, category and number, likewise."""
-    vs_baseline = {one.name: one.categories for one in comparison.vs_baseline}
-    rows = []
-    for candidate in comparison.candidates:
-        for number, of in candidate.categories.items():
-            difference = vs_baseline[candidate.name][number] if candidate.name in vs_baseline else None
-            for at, category in enumerate(ground_truth.category_name):
-                identity = {"run": candidate.name, "category_id": ground_truth.category_id[at], "category": category}
-                rows.append({**identity, "number": number, **_limits(of, at), "difference": _limits(difference, at)})
+    differences = {one.name: one.categories for one in comparison.vs_baseline}
+    rows = [
+        {
+            "run": candidate.name,
+            "category_id": ground_truth.category_id[at],
+            "category": category,
+            "number": number,
+            **_limits(of, at),
+            "difference": _limits(differences[candidate.name][number] if candidate.name in differences else None, at),
+        }
+        for candidate in comparison.candidates
+        for number, of in candidate.categories.items()
+        for at, category in enumerate(ground_truth.category_name)
+    ]
     return csv_text(Table.from_records(rows))
 
 
 def _limits(of: CategoryIntervals | None, category: int) -> dict[str, Any]:
-    names = ("value", "low", "high")
-    return {name: float(getattr(of, name)[category]) if of else None for name in names}
+    return {name: float(getattr(of, name)[category]) if of else None for name in ("value", "low", "high")}

@@ -16,7 +16,7 @@ from analysis.evaluation.error_types import ERRORS, SPECIAL
 from analysis.evaluation.outcomes import IGNORED, OUTCOME_NAMES
 from analysis.evaluation.settings import Settings
 from analysis.evaluation.slices import ClassErrors, IouErrors, SizeErrors
-from analysis.render.takeaways import comparison_takeaways
+from analysis.render.takeaways import comparison_takeaways, moves
 from analysis.stats.compare import CategoryIntervals, Comparison, OutcomeTransitions
 from analysis.stats.intervals import Difference, Interval
 
@@ -32,24 +32,25 @@ def json_bytes(document: Record) -> bytes:
 
 def errors_document(ground_truth: GroundTruth, settings: Settings, analyses: Sequence[RunAnalysis]) -> Record:
     """The document of ``analyze errors --json``: each breakdown, and the slices that were computed."""
-    runs = []
-    for one in analyses:
-        breakdown = one.run.breakdown
-        entry = {
-            "ap": breakdown.ap,
-            "delta_ap": breakdown.delta_ap,
-            "raw_delta_ap": breakdown.raw,
-            "count": breakdown.count,
-            "true_positives": breakdown.true_positives,
-            "positives": breakdown.positives,
-            "never_detected": [ground_truth.category_name[c] for c in breakdown.never_detected],
-        }
-        runs.append(
-            _run(one.run.name, one.run.detections, entry)
-            | {"fates": one.outcomes.count}
-            | slice_records(ground_truth, one)
-            | ({"mean_over_iou": {"ap": one.ious.mean_ap, "delta_ap": one.ious.mean_delta_ap}} if one.ious else {})
+    runs = [
+        _run(
+            one.name,
+            one.detections,
+            {
+                "ap": one.breakdown.ap,
+                "delta_ap": one.breakdown.delta_ap,
+                "raw_delta_ap": one.breakdown.raw,
+                "count": one.breakdown.count,
+                "true_positives": one.breakdown.true_positives,
+                "positives": one.breakdown.positives,
+                "never_detected": [ground_truth.category_name[c] for c in one.breakdown.never_detected],
+            },
         )
+        | {"fates": one.outcomes.count}
+        | slice_records(ground_truth, one)
+        | ({"mean_over_iou": {"ap": one.ious.mean_ap, "delta_ap": one.ious.mean_delta_ap}} if one.ious else {})
+        for one in analyses
+    ]
     return _document(ground_truth, asdict(settings), runs)
 
 
@@ -233,12 +234,11 @@ def _interval(number: Interval) -> Record:
 
 
 def _categories(ground_truth: GroundTruth, categories: Mapping[str, CategoryIntervals]) -> list[Record]:
-    limits = {name: _in_rows({"value": of.value, "low": of.low, "high": of.high}) for name, of in categories.items()}
+    limits = {name: _in_rows(vars(of)) for name, of in categories.items()}
     return _in_rows({"id": ground_truth.category_id, "name": ground_truth.category_name, **limits})
 
 
 def _transitions(ground_truth: GroundTruth, transitions: OutcomeTransitions) -> Record:
-    outcomes = range(len(transitions.outcomes))
     return {
         "names": list(transitions.outcomes),
         "objects": transitions.count.tolist(),
@@ -252,8 +252,6 @@ def _transitions(ground_truth: GroundTruth, transitions: OutcomeTransitions) -> 
                     for image, count in transitions.images(ground_truth.image, before, after)
                 ],
             }
-            for before in outcomes
-            for after in outcomes
-            if before != after and transitions.count[before, after]
+            for before, after in moves(transitions)
         ],
     }

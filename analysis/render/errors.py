@@ -13,7 +13,7 @@ from analysis.evaluation.error_types import ERROR_TYPES, SPECIAL
 from analysis.evaluation.settings import Settings, ap_name
 from analysis.render.screen import dimmed, fact_list, plain_console
 from analysis.render.table import Cell, Column, Table, Value, best
-from analysis.render.takeaways import error_takeaways, settings_sentence, source_sentence
+from analysis.render.takeaways import counts_sentence, error_takeaways, settings_sentence, source_sentence
 
 SIDE_BY_SIDE = 3  # up to so many runs stand as columns, with bars; more stand as rows
 
@@ -23,19 +23,28 @@ def error_column(error: str) -> Column:
     return Column(ERROR_TYPES[error].label, precision=2, style=ERROR_TYPES[error].colour)
 
 
-def ap_column(name: str, *, paper: bool = False) -> Column:
+def ap_column(name: str, *, paper: bool = False, hint: str | None = None) -> Column:
     """A column of AP in points: one decimal in a terminal, two in a paper."""
-    return Column(name, precision=2 if paper else 1)
+    return Column(name, precision=2 if paper else 1, hint=hint)
+
+
+def known_metric(number: float) -> float | None:
+    """One of COCO's numbers; its -1 is a missing value."""
+    return number if number >= 0 else None
 
 
 def errors_table(ground_truth: GroundTruth, settings: Settings, runs: Sequence[Run], *, paper: bool = False) -> Table:
     """A row a run, a column an error type; the highest AP and the smallest loss of each type in bold."""
     name = ap_name(settings.iou)
     columns = [Column("run", kind="text"), ap_column(name, paper=paper), *map(error_column, ERROR_TYPES)]
-    values: list[Sequence[Value]] = [[run.name for run in runs]]
-    values.append(best([run.breakdown.ap for run in runs], columns[1]))
-    for error, column in zip(ERROR_TYPES, columns[2:], strict=True):
-        values.append(best([run.breakdown.delta_ap[error] for run in runs], column, low=True))
+    values: list[Sequence[Value]] = [
+        [run.name for run in runs],
+        best([run.breakdown.ap for run in runs], columns[1]),
+        *(
+            best([run.breakdown.delta_ap[error] for run in runs], column, low=True)
+            for error, column in zip(ERROR_TYPES, columns[2:], strict=True)
+        ),
+    ]
     return Table(
         f"{name}, and the points of it to gain by fixing one type of error alone",
         tuple(columns),
@@ -62,12 +71,11 @@ def types_table(settings: Settings, runs: Sequence[Run]) -> Table:
         ]
         score += [Cell(run.breakdown.ap, f"{run.breakdown.ap:.1f}", style="bold"), None, None]
     rows: list[tuple[Value, ...] | str] = [tuple(score), f"{name} to gain if this error alone were fixed:"]
-    for error in ERROR_TYPES:
-        color = ERROR_TYPES[error].colour
-        row: list[Value] = [Cell(ERROR_TYPES[error].label, style=color), ERROR_TYPES[error].description]
+    for error, one in ERROR_TYPES.items():
+        row: list[Value] = [Cell(one.label, style=one.colour), one.description]
         for run in runs:
             value, count = run.breakdown.delta_ap[error], run.breakdown.count.get(error)
-            row += [value, None if count is None else Cell(value, style=color), Cell(count, style="dim")]
+            row += [value, None if count is None else Cell(value, style=one.colour), Cell(count, style="dim")]
         rows += ["or if all of a kind were fixed:"] * (error == SPECIAL[0])
         rows.append(tuple(row))
     return Table("", tuple(columns), tuple(rows), gap=1)
@@ -76,11 +84,12 @@ def types_table(settings: Settings, runs: Sequence[Run]) -> Table:
 def metrics_table(metrics: Sequence[tuple[str, dict[str, float]]]) -> Table:
     """COCO's numbers, a row a run; the highest of each in bold. COCO's -1 is a missing value."""
     names = list(metrics[0][1])
-    columns = [Column("run", kind="text"), *map(ap_column, names)]
-    values: list[Sequence[Value]] = [[run for run, _ in metrics]]
-    for name, column in zip(names, columns[1:], strict=True):
-        values.append(best([numbers[name] if numbers[name] >= 0 else None for _, numbers in metrics], column))
-    return Table("", tuple(columns), tuple(zip(*values, strict=True)))
+    values: list[Sequence[Value]] = [
+        [run for run, _ in metrics],
+        *(best([known_metric(numbers[name]) for _, numbers in metrics], ap_column(name)) for name in names),
+    ]
+    columns = (Column("run", kind="text"), *map(ap_column, names))
+    return Table("", columns, tuple(zip(*values, strict=True)))
 
 
 def errors_screen(ground_truth: GroundTruth, settings: Settings, runs: Sequence[Run]) -> list[RenderableType]:
@@ -113,26 +122,21 @@ def ap_screen(
     ground_truth: GroundTruth, iou_type: str, metrics: Sequence[tuple[str, Detections, dict[str, float]]]
 ) -> list[RenderableType]:
     """Everything that ``analyze ap`` shows: a row a run."""
-    what = "boxes" if iou_type == "bbox" else "masks"
     return [
         fact_list(read_facts(ground_truth, [(name, detections) for name, detections, _ in metrics])),
         Text(""),
         metrics_table([(name, numbers) for name, _, numbers in metrics]),
         dimmed(
-            f"COCO's numbers for {what}, in points. AP: mean over IoU 0.50 to 0.95; s, m, l: objects up to 32 x 32, "
-            "up to 96 x 96 and larger, in pixels; AR: recall with at most 1, 10 or 100 detections an image and "
-            "category; -: no object to measure."
+            f"COCO's numbers for {'boxes' if iou_type == 'bbox' else 'masks'}, in points. AP: mean over IoU 0.50 to "
+            "0.95; s, m, l: objects up to 32 x 32, up to 96 x 96 and larger, in pixels; AR: recall with at most 1, 10 "
+            "or 100 detections an image and category; -: no object to measure."
         ),
     ]
 
 
 def read_facts(ground_truth: GroundTruth, runs: Sequence[tuple[str, Detections]]) -> list[tuple[str, str]]:
     """What was read: ground truth and predictions."""
-    crowd = int(ground_truth.crowd.sum())
-    crowds = f", {crowd:,} of them crowds" if crowd else ""
-    truth = (
-        f"{ground_truth.path.name}: {len(ground_truth.image_id):,} images, {len(ground_truth):,} objects{crowds}, "
-        f"{len(ground_truth.category_id):,} categories"
-    )
-    predictions = [("predictions", f"{name}: {len(detections):,} detections") for name, detections in runs]
-    return [("ground truth", truth), *predictions]
+    return [
+        ("ground truth", counts_sentence(ground_truth, "categories")),
+        *(("predictions", f"{name}: {len(detections):,} detections") for name, detections in runs),
+    ]

@@ -48,8 +48,8 @@ def write_analysis(
     }
     records = [(one.run.name, slice_records(ground_truth, one)) for one in analyses]
     for name in records[0][1]:
-        rows = [{"run": run, **record} for run, slices in records for record in slices[name]]
-        contents[f"{name}.csv"] = csv_text(Table.from_records(rows)).encode()
+        table = Table.from_records([{"run": run, **record} for run, slices in records for record in slices[name]])
+        contents[f"{name}.csv"] = csv_text(table).encode()
     for name, pictures in slice_figures(ground_truth, analyses).items():
         contents |= _named(name, pictures)
     for name, table in slice_tables(ground_truth, settings, analyses, paper=True).items():
@@ -85,10 +85,6 @@ def detections_frame(ground_truth: GroundTruth, runs: Sequence[Run]) -> pd.DataF
     for run in runs:
         dt, labels = run.detections, run.breakdown.labels
         has_target = labels.target >= 0
-        target = pd.array(ground_truth.annotation_id[labels.target], dtype="Int64")
-        target[~has_target] = pd.NA
-        target_category = names[ground_truth.category[labels.target]]
-        target_category[~has_target] = None
         frames.append(
             pd.DataFrame(
                 {
@@ -99,8 +95,8 @@ def detections_frame(ground_truth: GroundTruth, runs: Sequence[Run]) -> pd.DataF
                     "score": dt.score,
                     "label": np.array(LABEL_NAMES)[labels.error],
                     "iou": labels.iou,
-                    "target": target,
-                    "target_category": target_category,
+                    "target": pd.Series(ground_truth.annotation_id[labels.target], dtype="Int64").where(has_target),
+                    "target_category": pd.Series(names[ground_truth.category[labels.target]]).where(has_target, None),
                     "fixes": labels.recovers_gt,
                 }
             )

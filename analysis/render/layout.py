@@ -47,12 +47,12 @@ def side_by_side(columns: Mapping[int, Width], names: int, room: int, gap: int) 
     [{0: 13, 1: 8}, {0: 13, 2: 8}]
     """
     full = {place: column.full for place, column in columns.items()}
-    if _across(full, gap) <= room:
+    if across(full, gap) <= room:
         return [full]
     widths = {place: column.wrapped for place, column in columns.items()}
     words = [place for place, column in columns.items() if column.words]
-    wrapped = _narrowed(widths, words, _across(widths, gap) - room, TEXT_WIDTH)
-    if _across(wrapped, gap) <= room:
+    wrapped = _narrowed(widths, words, across(widths, gap) - room, TEXT_WIDTH)
+    if across(wrapped, gap) <= room:
         return [wrapped]
     naming, others = list(columns)[:names], list(columns)[names:]
     widths |= {place: min(widths[place], max(room // 2 - gap, TEXT_WIDTH)) for place in others if place in words}
@@ -61,12 +61,11 @@ def side_by_side(columns: Mapping[int, Width], names: int, room: int, gap: int) 
     needed: list[int] = []  # by each block, the gap behind it included
     for place in others:
         width = widths[place] + gap
-        if blocks and columns[place].attached and needed[-1] + width - gap <= most:
-            blocks[-1].append(place)
-            needed[-1] += width
-        else:
-            blocks.append([place])
-            needed.append(width)
+        if not blocks or not columns[place].attached or needed[-1] + width - gap > most:
+            blocks.append([])
+            needed.append(0)
+        blocks[-1].append(place)
+        needed[-1] += width
     excess = sum(widths[place] + gap for place in naming) - min(room // 2, room - max(needed, default=0))
     widths = _narrowed(widths, [place for place in naming if place in words], excess, NAME_WIDTH)
     taken = sum(widths[place] + gap for place in naming)
@@ -94,7 +93,8 @@ def row_lines(
         yield line
 
 
-def _across(widths: Mapping[int, int], gap: int) -> int:
+def across(widths: Mapping[int, int], gap: int) -> int:
+    """Characters of a line with columns of these widths side by side."""
     return sum(widths.values()) + gap * (len(widths) - 1)
 
 
@@ -136,11 +136,8 @@ def _dealt_out(widths: Sequence[int], room: int, gap: int) -> list[list[int]]:
 
 def _filled(widths: Sequence[int], room: int) -> list[list[int]]:
     groups: list[list[int]] = [[]]
-    used = 0
     for number, width in enumerate(widths):
-        if groups[-1] and used + width > room:
+        if groups[-1] and sum(widths[other] for other in groups[-1]) + width > room:
             groups.append([])
-            used = 0
         groups[-1].append(number)
-        used += width
     return groups

@@ -33,8 +33,8 @@ FORMATS = ("png", "pdf")
 @contextlib.contextmanager
 def paper_style() -> Iterator[None]:
     """Fonts and lines for the width of a page; text in a PDF stays text."""
-    style = {**sns.axes_style("whitegrid"), **sns.plotting_context("paper", font_scale=1.1)}
-    with mpl.rc_context({**style, "pdf.fonttype": 42, "grid.color": "0.92"}), warnings.catch_warnings():
+    style = sns.axes_style("whitegrid") | sns.plotting_context("paper", font_scale=1.1)
+    with mpl.rc_context(style | {"pdf.fonttype": 42, "grid.color": "0.92"}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
         yield
 
@@ -51,8 +51,7 @@ def encoded(figure: Figure, formats: Sequence[str]) -> dict[str, bytes]:
     pictures = {}
     for kind in formats:
         buffer = io.BytesIO()
-        metadata = {"CreationDate": None} if kind == "pdf" else None
-        figure.savefig(buffer, format=kind, dpi=200, metadata=metadata)
+        figure.savefig(buffer, format=kind, dpi=200, metadata={"CreationDate": None} if kind == "pdf" else None)
         pictures[kind] = buffer.getvalue()
         figure.set_layout_engine("none")  # laid out once, for all formats
     return pictures
@@ -165,19 +164,19 @@ def slice_figures(
         "confusion": ("confusion", partial(_confusion, ground_truth.category_name)),
     }
     pictures = {}
-    for name, (part, make) in makers.items():
-        if runs := parts_of(analyses, part):
-            with paper_style():
-                figure = make(runs)
-                if figure is not None:
-                    pictures[name] = encoded(figure, formats)
+    with paper_style():
+        for name, (part, make) in makers.items():
+            runs = parts_of(analyses, part)
+            figure = make(runs) if runs else None
+            if figure is not None:
+                pictures[name] = encoded(figure, formats)
     return pictures
 
 
 def _panels(figure: Figure, count: int, across: int = SIDE_BY_SIDE, **options: Any) -> list[Axes]:
     """``count`` panels, a few in each row; what is over in the last row is removed."""
-    rows = _rows(count, across)
-    axes: list[Axes] = figure.subplots(rows, min(count, across), squeeze=False, **options).ravel().tolist()
+    shape = _rows(count, across), min(count, across)
+    axes: list[Axes] = figure.subplots(*shape, squeeze=False, **options).ravel().tolist()
     for axis in axes[count:]:
         axis.remove()
     return axes[:count]
@@ -286,8 +285,8 @@ def _sizes(runs: Sequence[tuple[str, SizeErrors]]) -> Figure:
         else:
             _bars(axis, ERRORS, distinct_labels([run for run, _ in runs]), gains[:, :, place], width=0.78)
             _title(axis, f"{first.sizes[place].name} ({first.objects[place]:,} objects)")
-        ap = ap_name(first.settings.iou)
-        axis.set_ylabel(f"{ap} to gain (points)" if place % SIDE_BY_SIDE == 0 else "", fontsize=8.5)
+        gain = f"{ap_name(first.settings.iou)} to gain (points)"
+        axis.set_ylabel(gain if place % SIDE_BY_SIDE == 0 else "", fontsize=8.5)
     _legend_above(figure, figure.axes)
     return figure
 
@@ -301,8 +300,10 @@ def _thresholds(runs: Sequence[tuple[str, IouErrors]]) -> Figure:
     for name, axis in axes.items():
         for number, (run, ious) in enumerate(runs):
             values = ious.ap if name == "AP" else ious.delta_ap[name]
-            style = {"color": palette[number], "marker": MARKS[number % len(MARKS)], "markersize": 3, "lw": 1.2}
-            axis.plot(ious.ious, values, label=f"{label(run)}  (mean AP {ious.mean_ap:.1f})", **style)
+            axis.plot(
+                ious.ious, values, label=f"{label(run)}  (mean AP {ious.mean_ap:.1f})", color=palette[number],
+                marker=MARKS[number % len(MARKS)], markersize=3, lw=1.2,
+            )  # fmt: skip
         _title(axis, "AP (points)" if name == "AP" else f"{name} (points to gain)")
         low, high = axis.get_ylim()
         axis.set_ylim(0 if low > -0.1 * high else low, high)
@@ -324,12 +325,14 @@ def _crowding(runs: Sequence[tuple[str, CrowdingBins]]) -> Figure | None:
         below: Floats = np.zeros(len(filled))
         for i in kinds:
             share = 100 * bins.outcome[filled, i] / bins.objects[filled]
-            style: dict[str, Any] = {"color": OUTCOME_COLORS[i], "label": OUTCOME_NAMES[i], "width": 0.78, "lw": 0}
-            axis.bar(range(len(filled)), share, bottom=below, **style)
+            axis.bar(
+                range(len(filled)), share, bottom=below, color=OUTCOME_COLORS[i], label=OUTCOME_NAMES[i], width=0.78,
+                lw=0,
+            )  # fmt: skip
             below = below + share
         for x, b in enumerate(filled):
             axis.text(x, 101, f"{bins.objects[b]:,}", ha="center", va="bottom", fontsize=6.5, color="0.35")
-        axis.set_xticks(range(len(filled)), [_range(bins.names[b]) for b in filled])
+        axis.set_xticks(range(len(filled)), [bins.names[b].replace("0.", ".").replace("-", "–") for b in filled])
         axis.set_ylim(0, 110)
         axis.set_yticks([0, 25, 50, 75, 100])
         axis.set_ylabel("objects (%)" if place % SIDE_BY_SIDE == 0 else "", fontsize=8.5)
@@ -339,11 +342,6 @@ def _crowding(runs: Sequence[tuple[str, CrowdingBins]]) -> Figure | None:
     _legend_above(figure, [figure.axes[0]], 4)
     figure.supxlabel("highest IoU with another object of the class (above the bars: objects)", fontsize=8, color="0.35")
     return figure
-
-
-def _range(name: str) -> str:
-    """``0.25-0.5`` -> ``.25–.5``."""
-    return "–".join(end.removeprefix("0") or "0" for end in name.split("-"))
 
 
 def _confusion(categories: Sequence[str], runs: Sequence[tuple[str, Confusion]]) -> Figure | None:
@@ -363,8 +361,7 @@ def _confusion(categories: Sequence[str], runs: Sequence[tuple[str, Confusion]])
     figure = new_figure(max(side * min(len(runs), 2), 4.0), side * _rows(len(runs), 2) + 0.3)
     for axis, (run, confusion) in zip(_panels(figure, len(runs), 2), runs, strict=True):
         whole = confusion.matrix[shown]
-        part = whole[:, shown]
-        table = np.concatenate([part, whole.sum(axis=1, keepdims=True) - part.sum(axis=1, keepdims=True)], axis=1)
+        table = np.column_stack([whole[:, shown], np.delete(whole, shown, axis=1).sum(axis=1)])
         share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
         words = [[f"{count:,}" if count else "" for count in row] for row in table.tolist()]
         _heat(axis, share, words, [*names, "others"], names)

@@ -24,8 +24,9 @@ def print_whole(*parts: RenderableType) -> None:
     if console.is_terminal:
         console.print(*parts, sep="\n")
         return
-    tables = [part for part in parts if not isinstance(part, Text)]  # prose wraps, tables must not
-    widths = (Measurement.get(console, console.options.update(max_width=10_000), part).maximum for part in tables)
+    options = console.options.update(max_width=10_000)
+    # Prose wraps, tables must not.
+    widths = (Measurement.get(console, options, part).maximum for part in parts if not isinstance(part, Text))
     console = plain_console(width=max([PROSE_WIDTH, *widths]), color_system=None)
     with console.capture() as capture:
         console.print(*parts, sep="\n")
@@ -44,9 +45,9 @@ def fact_list(facts: Sequence[tuple[str | Text, str]]) -> Grid:
     grid = Grid.grid(Column(overflow="fold"), Column(overflow="fold"), padding=(0, 2))
     for number, (label, fact) in enumerate(facts):
         style = "yellow" if label == CAREFUL else ""
-        shown = "" if number and facts[number - 1][0] == label else label
-        named = Text(one_line(shown), style=f"bold {style}".strip()) if isinstance(shown, str) else shown
-        grid.add_row(named, Text(one_line(fact), style=style))
+        named = Text(one_line(label), style=f"bold {style}".strip()) if isinstance(label, str) else label
+        repeated = number and facts[number - 1][0] == label
+        grid.add_row(Text("") if repeated else named, Text(one_line(fact), style=style))
     return grid
 
 

@@ -5,15 +5,16 @@ report adds charts.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import RenderableType
 from rich.text import Text
 
+from analysis.arrays import Floats, Ints
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import RunAnalysis
 from analysis.evaluation.confusion import Confusion
@@ -66,19 +67,20 @@ def slice_tables(
         most: classes and confused pairs of each run; none: all.
         paper: whether AP has two decimals and the note says what it was made from.
     """
-    tables = {}
-    if classes := parts_of(analyses, "classes"):
-        tables["by_class"] = class_table(classes, most, paper=paper)
-    if sizes := parts_of(analyses, "sizes"):
-        tables["by_size"] = size_table(sizes, paper=paper)
-    if ious := parts_of(analyses, "ious"):
-        tables["by_iou"] = iou_table(ious, paper=paper)
-    if crowding := parts_of(analyses, "crowding"):
-        tables["by_crowding"] = crowding_table(crowding, paper=paper)
-    if confusion := parts_of(analyses, "confusion"):
-        tables["confusion"] = confusion_table(ground_truth, settings, confusion, most, paper=paper)
+    makers: dict[str, tuple[str, Callable[..., Table]]] = {
+        "by_class": ("classes", partial(class_table, most=most)),
+        "by_size": ("sizes", size_table),
+        "by_iou": ("ious", iou_table),
+        "by_crowding": ("crowding", crowding_table),
+        "confusion": ("confusion", partial(confusion_table, ground_truth, settings, most=most)),
+    }
     made_from = (source_sentence(ground_truth, settings),) if paper else ()
-    return {name: replace(table, notes=(*table.notes, *made_from)) for name, table in tables.items() if table.rows}
+    tables = {}
+    for name, (part, make) in makers.items():
+        if parts := parts_of(analyses, part):
+            table = make(parts, paper=paper)
+            tables[name] = replace(table, notes=(*table.notes, *made_from))
+    return {name: table for name, table in tables.items() if table.rows}
 
 
 def parts_of(analyses: Sequence[RunAnalysis], name: str) -> list[tuple[str, Any]]:
@@ -102,19 +104,19 @@ def class_table(
         paper: as in :func:`slice_tables`.
     """
     ap, first = ap_name(parts[0][1].settings.iou), parts[0][1]
-    by_run = []
-    for run, classes in parts:
+
+    def rows(classes: ClassErrors) -> Rows:
         gains = _gains(classes.delta_ap)
         shown = classes.costliest(most).tolist() if chosen is None else chosen
-        rows: Rows = [(classes.names[c], int(classes.positives[c]), float(classes.ap[c]), *gains[c]) for c in shown]
-        by_run.append((run, rows))
+        return [(classes.names[c], int(classes.positives[c]), float(classes.ap[c]), *gains[c]) for c in shown]
+
     known = len(first.costliest())
     note = f"The {most} of {known:,} classes with most to gain from a single type"
     return _by_run(
         f"By class: points of its own {ap} to gain by fixing one type of error everywhere",
         "by-class",
         (Column("class", kind="text"), Column("objects"), ap_column(ap, paper=paper), *map(error_column, ERRORS)),
-        by_run,
+        [(run, rows(classes)) for run, classes in parts],
         notes=(f"{note}." if paper else f"{note}; --all shows every class.",) if most and known > most else (),
         always=paper,
     )
@@ -122,11 +124,11 @@ def class_table(
 
 def size_table(parts: Sequence[tuple[str, SizeErrors]], *, paper: bool = False) -> Table:
     """A row a size of objects: the share that was found, and the points to gain by fixing its errors alone."""
-    by_run = []
-    for run, sizes in parts:
-        counts = zip(sizes.sizes, sizes.objects.tolist(), sizes.found.tolist(), strict=True)
-        gains = _gains(sizes.delta_ap)
-        by_run.append((run, [(s.name, n, _percent(found, n), *gains[at]) for at, (s, n, found) in enumerate(counts)]))
+
+    def rows(sizes: SizeErrors) -> Rows:
+        each = zip(sizes.sizes, sizes.objects.tolist(), sizes.found.tolist(), _gains(sizes.delta_ap), strict=True)
+        return [(size.name, objects, _percent(found, objects), *gains) for size, objects, found, gains in each]
+
     settings = parts[0][1].settings
     return _by_run(
         f"By size: points of {ap_name(settings.iou)} to gain by fixing only the errors of one size",
@@ -137,7 +139,7 @@ def size_table(parts: Sequence[tuple[str, SizeErrors]], *, paper: bool = False) 
             Column("found", unit="%", precision=0),
             *map(error_column, ERRORS),
         ),
-        by_run,
+        [(run, rows(sizes)) for run, sizes in parts],
         notes=(size_sentence(parts[0][1].sizes, settings.convention),),
         always=paper,
     )
@@ -146,23 +148,26 @@ def size_table(parts: Sequence[tuple[str, SizeErrors]], *, paper: bool = False) 
 def iou_table(parts: Sequence[tuple[str, IouErrors]], *, paper: bool = False) -> Table:
     """A row a threshold and their mean; of many runs in a terminal the mean alone."""
     special = SPECIAL if paper else ()
-    by_run = []
-    for run, ious in parts:
+
+    def rows(ious: IouErrors) -> Rows:
         mean, gains = ious.mean_delta_ap, _gains(ious.delta_ap)
-        rows: Rows = []
-        if paper or len(parts) <= SIDE_BY_SIDE:
-            rows += [
-                (f"{iou:.2f}", float(ious.ap[t]), *gains[t], *(float(ious.delta_ap[e][t]) for e in special))
-                for t, iou in enumerate(ious.ious.tolist())
-            ]
+        each: Rows = [
+            (f"{iou:.2f}", float(ious.ap[t]), *gains[t], *(float(ious.delta_ap[e][t]) for e in special))
+            for t, iou in enumerate(ious.ious.tolist())
+        ]
         names = (Cell("mean", style="bold"), Cell(ious.mean_ap, style="bold"))
-        rows.append((*names, *_gains({e: np.array([mean[e]]) for e in ERRORS})[0], *(mean[e] for e in special)))
-        by_run.append((run, rows))
+        last: tuple[Value, ...] = (
+            *names,
+            *_gains({e: np.array([mean[e]]) for e in ERRORS})[0],
+            *(mean[e] for e in special),
+        )
+        return [*each, last] if paper or len(parts) <= SIDE_BY_SIDE else [last]
+
     return _by_run(
         "By threshold: points of AP to gain at each IoU from which a detection is right",
         "by-iou",
         (Column("IoU", kind="text"), ap_column("AP", paper=paper), *map(error_column, (*ERRORS, *special))),
-        by_run,
+        [(run, rows(ious)) for run, ious in parts],
         always=paper,
     )
 
@@ -170,15 +175,16 @@ def iou_table(parts: Sequence[tuple[str, IouErrors]], *, paper: bool = False) ->
 def crowding_table(parts: Sequence[tuple[str, CrowdingBins]], *, paper: bool = False) -> Table:
     """A row a range of crowding and one for all objects: what became of them."""
     kinds = [i for i in range(len(OUTCOME_NAMES)) if i != IGNORED]
-    by_run = []
-    for run, bins in parts:
-        rows: Rows = []
-        counts = [*zip(bins.names, bins.outcome, bins.duplicates.tolist(), strict=True)]
-        for name, outcome, duplicates in [*counts, ("all", bins.outcome.sum(axis=0), int(bins.duplicates.sum()))]:
-            objects, found = int(outcome.sum() - outcome[IGNORED]), int(outcome[FOUND])
-            shares = (_percent(int(outcome[i]), objects) for i in kinds)
-            rows.append((name, objects, *shares, duplicates / found if found else None))
-        by_run.append((run, rows))
+
+    def row(name: str, outcome: Ints, duplicates: int) -> tuple[Value, ...]:
+        objects, found = int(outcome.sum() - outcome[IGNORED]), int(outcome[FOUND])
+        shares = (_percent(int(outcome[i]), objects) for i in kinds)
+        return (name, objects, *shares, duplicates / found if found else None)
+
+    def rows(bins: CrowdingBins) -> Rows:
+        total = row("all", bins.outcome.sum(axis=0), int(bins.duplicates.sum()))
+        return [*map(row, bins.names, bins.outcome, bins.duplicates.tolist()), total]
+
     return _by_run(
         "By crowding: objects by their highest IoU with another of their class, and what became of them",
         "by-crowding",
@@ -188,7 +194,7 @@ def crowding_table(parts: Sequence[tuple[str, CrowdingBins]], *, paper: bool = F
             *(Column(OUTCOME_NAMES[i], precision=0) for i in kinds),
             Column("dup", precision=2),
         ),
-        by_run,
+        [(run, rows(bins)) for run, bins in parts],
         notes=("In % of the objects; dup: second detections for each found object.",),
         always=paper,
     )
@@ -205,14 +211,13 @@ def confusion_table(
     """A row a pair of classes, the costliest first, or where costs are unknown the most frequent."""
     names = ground_truth.category_name
     priced = any(pairs.cost is not None for _, pairs in parts)
-    by_run = []
-    for run, pairs in parts:
-        rows: Rows = []
-        for i in pairs.wrong(most).tolist():
-            cost = (None if pairs.cost is None else float(pairs.cost[i]),) if priced else ()
-            pair = names[pairs.true[i]], names[pairs.predicted[i]]
-            rows.append((*pair, *cost, int(pairs.count[i]), int(pairs.objects[i])))
-        by_run.append((run, rows))
+
+    def row(pairs: Confusion, i: int) -> tuple[Value, ...]:
+        cost = (None if pairs.cost is None else float(pairs.cost[i]),) if priced else ()
+        return (
+            names[pairs.true[i]], names[pairs.predicted[i]], *cost, int(pairs.count[i]), int(pairs.objects[i])
+        )  # fmt: skip
+
     return _by_run(
         f"Confusion: points of {ap_name(settings.iou)} to gain if objects of one class were not taken for another",
         "confusion",
@@ -223,7 +228,7 @@ def confusion_table(
             Column("detections"),
             Column("lost"),
         ),
-        by_run,
+        [(run, [row(pairs, i) for i in pairs.wrong(most).tolist()]) for run, pairs in parts],
         notes=("lost: objects that were not found, with this as the best claim to them.",),
         names=2,
         always=paper,
@@ -247,14 +252,15 @@ def _by_run(
     return Table(title, (Column("run", kind="text"), *columns), rows, notes, label, names + 1, grouped=True)
 
 
-def _gains(delta_ap: "dict[str, NDArray[np.float64]]") -> list[tuple[Cell, ...]]:
+def _gains(delta_ap: dict[str, Floats]) -> list[tuple[Cell, ...]]:
     """The points to gain of each row, one cell an error type; the largest of a row stands out."""
-    rows = []
-    for values in zip(*(delta_ap[error].tolist() for error in ERRORS), strict=True):
-        most = max((value for value in values if not math.isnan(value)), default=0.0)
-        cells = zip(ERRORS, values, strict=True)
-        rows.append(tuple(Cell(v, bold=v == most > 0, style=ERROR_TYPES[e].colour * (v == most > 0)) for e, v in cells))
-    return rows
+    values = np.array([delta_ap[error] for error in ERRORS])
+    largest = (values == np.nanmax(values, axis=0, initial=0.0)) & (values > 0)
+    colours = [ERROR_TYPES[error].colour for error in ERRORS]
+    return [
+        tuple(Cell(v, bold=b, style=colour * b) for v, b, colour in zip(row, bold, colours, strict=True))
+        for row, bold in zip(values.T.tolist(), largest.T.tolist(), strict=True)
+    ]
 
 
 def _percent(part: int, whole: int) -> float | None:
@@ -273,8 +279,7 @@ def size_sentence(sizes: Sequence[Size], convention: str) -> str:
         low, high = (f"{side:g} x {side:g}" for side in (size.low, size.high))
         limits = f"{low} to {high}" if size.low else f"up to {high}"
         ranges.append(f"{size.name}: {f'above {low}' if math.isinf(size.high) else limits}")
-    area = "the box's" if convention == "tidecv" else "COCO's"
     return (
-        f"Area ({area}, square pixels) {', '.join(ranges)}; of the object for cls, loc and miss, of the detection for "
-        "both, dup and bg."
+        f"Area ({'the box' if convention == 'tidecv' else 'COCO'}'s, square pixels) {', '.join(ranges)}; of the object "
+        "for cls, loc and miss, of the detection for both, dup and bg."
     )

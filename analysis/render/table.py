@@ -55,7 +55,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.text import Text
 
-from analysis.render.layout import Width, row_lines, side_by_side
+from analysis.render.layout import Width, across, row_lines, side_by_side
 from analysis.render.markup import Markup, escaped, join, tag
 
 GAP = 2  # characters between two columns of a terminal
@@ -186,13 +186,12 @@ class Table:
         a,1,2
         """
         flat = [dict(_flattened(record)) for record in records]
-        columns = tuple(Column(key) for key in (flat[0] if flat else ()))
-        return cls("", columns, tuple(tuple(record.values()) for record in flat))
+        return cls("", tuple(map(Column, flat[0] if flat else ())), tuple(tuple(record.values()) for record in flat))
 
     @property
-    def cells(self) -> list[tuple[Value, ...]]:
-        """The rows without headings."""
-        return [row for row in self.rows if not isinstance(row, str)]
+    def cells(self) -> list[tuple[Cell, ...]]:
+        """The rows without headings, every value as a cell."""
+        return [tuple(map(Cell.of, row)) for row in self.rows if not isinstance(row, str)]
 
     def with_column(self, at: int, column: Column, values: Sequence[Value]) -> "Table":
         """The table with one more column; ``values`` are those of the rows, headings left out."""
@@ -203,8 +202,7 @@ class Table:
     @property
     def width(self) -> int:
         """Characters of a line in a terminal that has room for all columns side by side."""
-        widths = [width.full for width in self._widths().values()]
-        return sum(widths) + self.gap * (len(widths) - 1)
+        return across({place: width.full for place, width in self._widths().items()}, self.gap)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         return Measurement(1, self.width).with_maximum(options.max_width)
@@ -241,33 +239,34 @@ class Table:
     def _lines(self, console: Console, widths: Mapping[int, int]) -> Iterator[Text]:
         """A part of the table: its heads, then its rows, cells wrapped to the widths of their columns."""
         heads = {place: self.columns[place] for place in widths}
-        texts = {place: Text(one_line(head.head), f"bold {head.style}".strip()) for place, head in heads.items()}
-        in_lines = partial(
-            row_lines, console, widths, right=[p for p in widths if heads[p].kind == "number"], gap=self.gap
-        )
-        yield from in_lines(texts) if self.cells else ()
+        right = [place for place, head in heads.items() if head.kind == "number"]
+        in_lines = partial(row_lines, console, widths, right=right, gap=self.gap)
+        if self.cells:
+            yield from in_lines(
+                {p: Text(one_line(head.head), f"bold {head.style}".strip()) for p, head in heads.items()}
+            )
         bars = [place for place, column in enumerate(self.columns) if column.kind == "bar"]
         longest = max((float(_finite(row[place]) or 0) for row in self.cells for place in bars), default=0.0)
-        heading_places = [place for place in widths if self._heads_words(place)]
         for row, begins, repeated in _groups(self):
             if begins:
                 yield Text("")
             if isinstance(row, str):
                 heading = Text(one_line(row), style="dim")
-                places = dict.fromkeys(heading_places, heading)
+                places = {place: heading for place in widths if self._heads_words(place)}
                 yield from in_lines(places) if places else [heading]
             else:
                 cells = {place: _styled(heads[place], row[place], longest) for place in widths}
                 yield from in_lines(cells | {0: Text("")} if repeated else cells)
 
 
-def _groups(table: Table) -> Iterator[tuple[Row, bool, bool]]:
-    """Each row, whether it begins a new group, and whether its first value is that of the row before."""
+def _groups(table: Table) -> Iterator[tuple[tuple[Cell, ...] | str, bool, bool]]:
+    """Each row as cells or heading, whether it begins a new group, and whether its first value is that of the last."""
     before: Value = None
     for number, row in enumerate(table.rows):
         first = None if isinstance(row, str) else row[0]
         repeated = table.grouped and number > 0 and first == before
-        yield row, table.grouped and number > 0 and not repeated, repeated
+        cells = row if isinstance(row, str) else tuple(map(Cell.of, row))
+        yield cells, table.grouped and number > 0 and not repeated, repeated
         before = first
 
 
@@ -279,11 +278,11 @@ def best(values: Sequence[float | None], column: Column, *, low: bool = False) -
         column: tells how they are rounded.
         low: whether the smallest is the best.
     """
-    known = [value for value in values if _finite(value) is not None]
+    known = [value for value in values if value is not None and math.isfinite(value)]
     if len(known) < 2:
         return list(values)
-    top = _printed(column, (min if low else max)(known))  # type: ignore[type-var]
-    return [Cell(value, bold=_finite(value) is not None and _printed(column, value) == top) for value in values]
+    top = _printed(column, Cell((min if low else max)(known)))
+    return [Cell(value, bold=value in known and _printed(column, Cell(value)) == top) for value in values]
 
 
 def markdown(table: Table) -> str:
@@ -292,7 +291,7 @@ def markdown(table: Table) -> str:
     columns = [table.columns[place] for place in shown]
     lines = [_markdown_row(escape_markdown(f"{column.group} {column.head}".strip()) for column in columns)]
     lines.append("|" + "".join("---|" if column.kind == "text" else "---:|" for column in columns))
-    for row in table.rows:
+    for row, _, _ in _groups(table):
         if isinstance(row, str):
             lines.append(_markdown_row([f"*{escape_markdown(row)}*", *[""] * (len(shown) - 1)]))
         else:
@@ -313,7 +312,6 @@ def latex(table: Table) -> str:
         else:
             cells = [_latex_cell(table.columns[place], row[place]) for place in shown]
             body.append(" & ".join(["" if repeated else cells[0], *cells[1:]]) + r" \\")
-    form = "".join("l" if column.kind == "text" else "r" for column in columns)
     environment = "table*" if table.wide else "table"
     lines = [
         rf"% needs \usepackage{{booktabs{',graphicx' * table.wide}}}",
@@ -322,7 +320,7 @@ def latex(table: Table) -> str:
         rf"\caption{{{escape_latex(table.title)}.}}" if table.title else "",
         rf"\label{{tab:{table.label}}}" if table.label else "",
         r"\resizebox{\textwidth}{!}{%" if table.wide else "",
-        rf"\begin{{tabular}}{{{form}}}",
+        rf"\begin{{tabular}}{{{''.join('l' if column.kind == 'text' else 'r' for column in columns)}}}",
         r"\toprule",
         *_latex_groups(columns),
         " & ".join(escape_latex(column.head) for column in columns) + r" \\",
@@ -332,8 +330,8 @@ def latex(table: Table) -> str:
         r"\end{tabular}" + "}" * table.wide,
     ]
     if table.notes:
-        lines += [r"\par\smallskip", r"\raggedright\footnotesize"]
-        lines += [rf"{escape_latex(note)}\par" for note in table.notes]
+        notes = (rf"{escape_latex(note)}\par" for note in table.notes)
+        lines += [r"\par\smallskip", r"\raggedright\footnotesize", *notes]
     return "\n".join(line for line in [*lines, rf"\end{{{environment}}}"] if line) + "\n"
 
 
@@ -373,12 +371,13 @@ def html(table: Table, *, class_: str | None = None, quiet: bool = False, sortab
         class_of_head = "num" if column.kind == "number" else None
         heads.append(tag("th", title, scope="col", class_=class_of_head, title=column.hint))
     rows = []
-    for row in table.rows:
+    for row, _, _ in _groups(table):
         if isinstance(row, str):
-            rows.append(tag("tr", tag("th", row, scope="rowgroup", colspan=len(shown))))
-            continue
-        first, *others = ((column, row[place]) for place, column in shown)
-        rows.append(tag("tr", tag("th", _html_content(*first), scope="row"), *(_html_cell(*one) for one in others)))
+            content = [tag("th", row, scope="rowgroup", colspan=len(shown))]
+        else:
+            first, *others = ((column, row[place]) for place, column in shown)
+            content = [tag("th", _html_content(*first), scope="row"), *(_html_cell(*one) for one in others)]
+        rows.append(tag("tr", *content))
     return tag(
         "table",
         tag("caption", table.title) if table.title else None,
@@ -431,15 +430,13 @@ def _flattened(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
             yield f"{prefix}{key}", value
 
 
-def _finite(value: Value) -> str | int | float | None:
+def _finite(cell: Cell) -> str | int | float | None:
     """The raw value; none for NaN and infinity."""
-    raw = Cell.of(value).value
-    return None if isinstance(raw, float) and not math.isfinite(raw) else raw
+    return None if isinstance(cell.value, float) and not math.isfinite(cell.value) else cell.value
 
 
-def _printed(column: Column, value: Value) -> str:
-    """A value as people read it, in every format but CSV and JSON; never a negative zero."""
-    cell = Cell.of(value)
+def _printed(column: Column, cell: Cell) -> str:
+    """A cell as people read it, in every format but CSV and JSON; never a negative zero."""
     if cell.text is not None:
         text = cell.text
     elif _finite(cell) is None:
@@ -454,37 +451,30 @@ def _printed(column: Column, value: Value) -> str:
     return one_line(text + cell.suffix)
 
 
-def _styled(column: Column, value: Value, longest: float) -> Text:
-    """A cell in a terminal; ``longest`` is the length that fills a bar."""
-    cell = Cell.of(value)
+def _styled(column: Column, cell: Cell, longest: float) -> Text:
+    """A cell in a terminal; a bar of the ``longest`` length has ``BAR_WIDTH`` characters."""
     if column.kind == "bar":
-        return Text(_bar(float(cell.value or 0), longest), style=cell.style or column.style)
+        share = max(float(cell.value or 0), 0.0) / longest if longest > 0 else 0.0
+        full, eighths = divmod(round(share * BAR_WIDTH * 8), 8)
+        return Text("█" * full + " ▏▎▍▌▋▊▉"[eighths].strip(), style=cell.style or column.style)
     text = Text(_printed(column, replace(cell, suffix="")), style=f"{'bold ' * cell.bold}{cell.style}".strip())
     if cell.suffix:
         text.append(one_line(cell.suffix), style="dim")
     return text
 
 
-def _bar(length: float, longest: float) -> str:
-    """Block characters for a length, in eighths of a character."""
-    full, part = divmod(round(max(length, 0.0) / longest * BAR_WIDTH * 8) if longest > 0 else 0, 8)
-    return "█" * full + " ▏▎▍▌▋▊▉"[part].strip()
-
-
 def _markdown_row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _markdown_cell(column: Column, value: Value) -> str:
-    cell = Cell.of(value)
+def _markdown_cell(column: Column, cell: Cell) -> str:
     text = _printed(column, replace(cell, suffix=""))
     text = text if _NUMBER.fullmatch(text) else escape_markdown(text)
     return (f"**{text}**" if cell.bold and text else text) + escape_markdown(cell.suffix.rstrip())
 
 
-def _latex_cell(column: Column, value: Value) -> str:
+def _latex_cell(column: Column, cell: Cell) -> str:
     """A value, as mathematics where it has a sign, a half width or an interval behind it."""
-    cell = Cell.of(value)
     text, suffix = _printed(column, replace(cell, suffix="")), escape_latex(cell.suffix.strip())
     if text == column.missing and _finite(cell) is None:
         return "--"
@@ -509,25 +499,31 @@ def _latex_groups(columns: Sequence[Column]) -> list[str]:
     return [" & ".join(heads) + r" \\", " ".join(rules)]
 
 
-def _html_content(column: Column, value: Value) -> Markup:
-    cell = Cell.of(value)
+def _html_content(column: Column, cell: Cell) -> Markup:
     text = escaped(_printed(column, replace(cell, suffix="")))
     if isinstance(cell.value, Markup):
         text = cell.value
     elif cell.text is None and _finite(cell) is None and column.missing == MISSING:
         text = escaped("–")
-    suffix = tag("span", cell.suffix, class_="dim") if cell.suffix.strip() else None
-    below = tag("span", cell.below, class_="interval") if cell.below else None
-    return join([tag("b", text) if cell.bold and column.kind == "text" else text, suffix, below])
+    return join(
+        [
+            tag("b", text) if cell.bold and column.kind == "text" else text,
+            tag("span", cell.suffix, class_="dim") if cell.suffix.strip() else None,
+            tag("span", cell.below, class_="interval") if cell.below else None,
+        ]
+    )
 
 
-def _html_cell(column: Column, value: Value) -> Markup:
-    cell = Cell.of(value)
+def _html_cell(column: Column, cell: Cell) -> Markup:
     if column.kind == "chart":
         return tag("td", _html_content(column, cell), class_="plot")
     classes = " ".join(filter(None, ["num" * (column.kind == "number"), "lead" * cell.bold, cell.class_]))
-    sorted_by = None
-    if column.kind == "number":
-        number = _finite(cell)
-        sorted_by = round(float(number), 4) if isinstance(number, int | float) else -1e9
-    return tag("td", _html_content(column, cell), class_=classes or None, data_value=sorted_by, title=cell.hint)
+    number = _finite(cell)
+    sorted_by = round(float(number), 4) if isinstance(number, int | float) else -1e9
+    return tag(
+        "td",
+        _html_content(column, cell),
+        class_=classes or None,
+        data_value=sorted_by if column.kind == "number" else None,
+        title=cell.hint,
+    )

@@ -9,7 +9,6 @@ from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import Run, RunAnalysis
 from analysis.evaluation.confusion import Confusion
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
-from analysis.evaluation.matched_run import BG, CLS, DUP, LOC
 from analysis.evaluation.outcomes import FOUND
 from analysis.evaluation.settings import Settings, ap_name
 from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, SizeErrors
@@ -29,6 +28,16 @@ def settings_sentence(settings: Settings) -> str:
     return (
         f"{what}; right from IoU {settings.iou:g}, on background up to IoU {settings.background_iou:g}; at most "
         f"{settings.max_dets} detections {cap} ({settings.convention} convention)."
+    )
+
+
+def counts_sentence(ground_truth: GroundTruth, kinds: str) -> str:
+    """The file of the ground truth and how much is in it; ``kinds`` is what categories are called."""
+    crowd = int(ground_truth.crowd.sum())
+    crowds = f", {crowd:,} of them crowds" if crowd else ""
+    return (
+        f"{ground_truth.path.name}: {len(ground_truth.image_id):,} images, {len(ground_truth):,} objects{crowds}, "
+        f"{len(ground_truth.category_id):,} {kinds}"
     )
 
 
@@ -61,40 +70,32 @@ def error_takeaways(ground_truth: GroundTruth, run: Run, most: int = 2) -> list[
 def _where_to_look(ground_truth: GroundTruth, run: Run, error: str) -> str:
     labels, dt = run.breakdown.labels, run.detections
     names = ground_truth.category_name
-    if error == "miss":
-        rows = np.flatnonzero(labels.missed)
-        small = float((ground_truth.area[rows] <= 32**2).mean())
-        return (
-            f"{len(rows):,} objects, {100 * small:.0f} % of them small (up to 32 x 32 pixels), most often "
-            f"{_most_often(ground_truth.category[rows], names)}; try a lower score threshold, larger input or more "
-            "recall"
-        )
-    label = ERRORS.index(error)
-    rows = np.flatnonzero(labels.error == label)
-    category = dt.category[rows]
-    if label == CLS:
-        top, count = _most_frequent(category * len(names) + ground_truth.category[labels.target[rows]])
-        object_is, taken_for = names[top % len(names)], names[top // len(names)]
-        return (
-            f"{len(rows):,} detections; most often {object_is} is taken for {taken_for} ({count:,}); "
-            "look at those labels first"
-        )
-    often = f"most often {_most_often(category, names)}"
-    if label == LOC:
-        median = float(np.median(labels.iou[rows]))
-        return (
-            f"{len(rows):,} boxes with median IoU {median:.2f}, {often}; better regression or finer features would help"
-        )
-    if label == DUP:
-        return f"{len(rows):,} second boxes, {often}; a stricter NMS removes them"
-    sure = int((dt.score[rows] >= 0.5).sum())
-    hint = "unannotated objects or look-alikes" if label == BG else "weak features on hard objects"
-    return f"{len(rows):,} detections ({sure:,} with score 0.5 or more), {often}; {hint}?"
-
-
-def _most_often(category: Ints, names: Sequence[str]) -> str:
+    wrong = np.flatnonzero(ERROR_TYPES[error].occurs(labels))
+    category = (ground_truth if error == "miss" else dt).category[wrong]
     top, count = _most_frequent(category)
-    return f"{names[top]} ({count:,})"
+    often = f"most often {names[top]} ({count:,})"
+    if error == "miss":
+        small = float((ground_truth.area[wrong] <= 32**2).mean())
+        return (
+            f"{len(wrong):,} objects, {100 * small:.0f} % of them small (up to 32 x 32 pixels), {often}; try a lower "
+            "score threshold, larger input or more recall"
+        )
+    if error == "cls":
+        top, count = _most_frequent(category * len(names) + ground_truth.category[labels.target[wrong]])
+        return (
+            f"{len(wrong):,} detections; most often {names[top % len(names)]} is taken for {names[top // len(names)]} "
+            f"({count:,}); look at those labels first"
+        )
+    if error == "loc":
+        return (
+            f"{len(wrong):,} boxes with median IoU {np.median(labels.iou[wrong]):.2f}, {often}; better regression or "
+            "finer features would help"
+        )
+    if error == "dup":
+        return f"{len(wrong):,} second boxes, {often}; a stricter NMS removes them"
+    sure = int((dt.score[wrong] >= 0.5).sum())
+    hint = "unannotated objects or look-alikes" if error == "bg" else "weak features on hard objects"
+    return f"{len(wrong):,} detections ({sure:,} with score 0.5 or more), {often}; {hint}?"
 
 
 def _most_frequent(values: Ints) -> tuple[int, int]:
@@ -116,10 +117,9 @@ def slice_takeaways(ground_truth: GroundTruth, one: RunAnalysis) -> dict[str, st
 
 
 def _of_classes(classes: ClassErrors) -> str:
-    large = [c for c in classes.costliest().tolist() if classes.positives[c] >= ENOUGH_OBJECTS]
-    if not large:
+    c = next((c for c in classes.costliest().tolist() if classes.positives[c] >= ENOUGH_OBJECTS), None)
+    if c is None:
         return ""
-    c = large[0]
     error = max(ERRORS, key=lambda e: np.nan_to_num(classes.delta_ap[e][c]))
     return (
         f"of the classes with {ENOUGH_OBJECTS} objects or more, {classes.names[c]} has most to gain: with {error} "
@@ -135,8 +135,8 @@ def _of_sizes(sizes: SizeErrors) -> str:
         if sizes.delta_ap[error][place] > 0.05:
             parts.append(f"{size.name} {error} ({sizes.delta_ap[error][place]:.1f})")
     costs = f"{ap_name(sizes.settings.iou)} is lost most to {', '.join(parts)}" if parts else ""
-    known = [s for s in range(len(sizes.sizes)) if sizes.objects[s]]
-    shares = [f"{100 * sizes.found[s] / sizes.objects[s]:.0f} % of the {sizes.sizes[s].name}" for s in known]
+    counts = zip(sizes.sizes, sizes.objects.tolist(), sizes.found.tolist(), strict=True)
+    shares = [f"{100 * found / objects:.0f} % of the {size.name}" for size, objects, found in counts if objects]
     return "; ".join(part for part in (costs, f"found are {', '.join(shares)} objects" if shares else "") if part)
 
 
@@ -161,9 +161,10 @@ def _of_crowding(bins: CrowdingBins) -> str:
 
 
 def _of_confusion(ground_truth: GroundTruth, run: Run, confusion: Confusion) -> str:
-    if not len(confusion.wrong(1)):
+    worst = confusion.wrong(1)
+    if not len(worst):
         return ""
-    names, i = ground_truth.category_name, int(confusion.wrong(1)[0])
+    names, i = ground_truth.category_name, int(worst[0])
     pair = f"{names[confusion.true[i]]} taken for {names[confusion.predicted[i]]}"
     first = f"the most frequent is {pair}"
     if confusion.cost is not None:
@@ -186,16 +187,13 @@ def _difference_takeaway(comparison: Comparison, one: VsBaseline) -> str:
     if all(difference.p != difference.p for difference in differences.values()):
         return f"{one.name} and {comparison.baseline}: no interval can be given, so nothing is said about noise."
     significant = [key for key, difference in differences.items() if difference.significant]
-    scores = [key for key in (MEAN_AP, name) if key in significant]
-    causes = [key for key in ERRORS if key in significant]
-    whole = [key for key in SPECIAL if key in significant]
+    scores, causes, whole = ([key for key in keys if key in significant] for keys in ((MEAN_AP, name), ERRORS, SPECIAL))
     clauses = []
     if scores:
-        gains = [f"{_amount(differences[key])} {_more(differences[key])} {key}" for key in scores]
-        clauses.append(f"has {_listed(gains)}")
+        clauses.append(f"has {_listed([f'{_more(differences[key])} {key}' for key in scores])}")
     if causes or (whole and not scores):
         keys = sorted(causes or whole, key=lambda key: -abs(differences[key].value))
-        parts = [f"{_amount(differences[key])} {_more(differences[key])} to {ERROR_TYPES[key].noun}" for key in keys]
+        parts = [f"{_more(differences[key])} to {ERROR_TYPES[key].noun}" for key in keys]
         parts[0] = parts[0].replace("] ", f"] {name} ", 1)
         clauses.append(f"loses {_listed(parts)}")
     if not clauses:
@@ -212,18 +210,15 @@ def _difference_takeaway(comparison: Comparison, one: VsBaseline) -> str:
 
 
 def _more(difference: Difference) -> str:
-    return "more" if difference.value > 0 else "less"
+    """How much, and its interval, without a sign, and whether it is more or less.
 
-
-def _amount(difference: Difference) -> str:
-    """How much, and its interval, without a sign: the words around it say more or less.
-
-    >>> _amount(Difference(-1.8, -2.4, -1.1, 0.3))
-    '1.8 [1.1, 2.4]'
+    >>> _more(Difference(-1.8, -2.4, -1.1, 0.3))
+    '1.8 [1.1, 2.4] less'
     """
-    if difference.value >= 0:
-        return interval_text(difference)
-    return interval_text(Interval(-difference.value, -difference.high, -difference.low, difference.images))
+    if difference.value > 0:
+        return f"{interval_text(difference)} more"
+    amount = Interval(-difference.value, -difference.high, -difference.low, difference.images)
+    return f"{interval_text(amount)} less"
 
 
 def interval_text(number: Interval, *, sign: bool = False) -> str:
@@ -269,18 +264,18 @@ def resampled_sentence(comparison: Comparison) -> str:
     )
 
 
+def moves(transitions: OutcomeTransitions) -> list[tuple[int, int]]:
+    """Outcomes in the baseline and in the other that differ, where any object moved so."""
+    return [(b, a) for b, a in np.argwhere(transitions.count).tolist() if a != b]
+
+
 def transition_takeaways(
     ground_truth: GroundTruth, transitions: OutcomeTransitions, name: str, baseline: str, most: int = 3
 ) -> list[str]:
     """The most frequent moves between outcomes from the baseline to the other, and the images with most of them."""
-    pairs = [
-        (int(transitions.count[before, after]), before, after)
-        for before in range(len(transitions.outcomes))
-        for after in range(len(transitions.outcomes))
-        if before != after and transitions.count[before, after]
-    ]
     sentences = []
-    for count, before, after in sorted(pairs, key=lambda pair: -pair[0])[:most]:
+    for before, after in sorted(moves(transitions), key=lambda move: -transitions.count[move])[:most]:
+        count = int(transitions.count[before, after])
         images = [
             f"{image_name(ground_truth, image)} ({times})"
             for image, times in transitions.images(ground_truth.image, before, after)

@@ -10,11 +10,11 @@ from analysis.evaluation.settings import ap_name
 from analysis.render.markup import Child, Markup, join, tag
 from analysis.render.slices import class_table, confusion_table
 from analysis.render.table import Cell, Column, Table, html
-from analysis.report.charts import Scale, bar, dots, legend, run_class, shade
+from analysis.report.charts import POINTS, Scale, bar, legend, run_class, shade
 from analysis.report.components import (
     chart_column,
+    dots_table,
     note,
-    run_columns,
     run_name,
     scrolling,
     shaded,
@@ -39,11 +39,14 @@ def per_class(data: ReportData) -> Section:
         panels["All runs"] = _side_by_side(data, _lowest(known, ap.min(axis=0)), name)
     for place, one in enumerate(data.runs):
         panels[run_name(place, one.name)] = _of_run(data, place, _lowest(known, ap[place]), name)
-    explained = (
-        f"Sorted by {name}, the lowest first; press a column's head to sort by it. For an error: the change of the "
-        f"class's own {name} when it is fixed everywhere."
-    )
-    parts = [takeaway_list(data, "class"), tag("p", explained)]
+    parts = [
+        takeaway_list(data, "class"),
+        tag(
+            "p",
+            f"Sorted by {name}, the lowest first; press a column's head to sort by it. For an error: the change of the "
+            f"class's own {name} when it is fixed everywhere.",
+        ),
+    ]
     if len(known) > MOST_ROWS:
         parts.append(note(f"The {MOST_ROWS} lowest of {len(known):,} classes."))
     without = len(data.objects) - len(known)
@@ -59,22 +62,17 @@ def _lowest(categories: Ints, ap: Floats) -> Ints:
 
 
 def _side_by_side(data: ReportData, shown: Ints, name: str) -> Markup:
-    rows = []
-    for c in shown.tolist():
-        values = [float(one.classes.ap[c]) for one in data.runs]
-        chart = dots(values, Scale(0, 100))
-        rows.append((data.ground_truth.category_name[c], int(data.objects[c]), chart, *values))
-    columns = (Column("Class", kind="text"), Column("Objects"), chart_column(f"{name}, 0 to 100", silent=False))
-    table = Table("", (*columns, *run_columns(data, 1)), tuple(rows))
-    content = scrolling(table, f"{name} of every class and run", "sortable wide", sortable=True)
-    return join([legend(data.names), content])
+    names, objects = data.ground_truth.category_name, data.objects.tolist()
+    rows = [(names[c], objects[c], [float(one.classes.ap[c]) for one in data.runs]) for c in shown.tolist()]
+    table = dots_table(data, "Class", f"{name}, 0 to 100", rows, precision=1)
+    label = f"{name} of every class and run"
+    return join([legend(data.names), scrolling(table, label, "sortable wide", sortable=True)])
 
 
 def _of_run(data: ReportData, place: int, shown: Ints, name: str) -> Markup:
     one = data.runs[place]
     most = max(float(np.nanmax(one.classes.delta_ap[error][shown], initial=0)) for error in ERRORS)
-    scores = np.nan_to_num(one.classes.ap[shown]).tolist()
-    bars = [bar(ap, Scale(0, 100), run_class(place)) for ap in scores]
+    bars = [bar(ap, POINTS, run_class(place)) for ap in np.nan_to_num(one.classes.ap[shown]).tolist()]
     table = replace(class_table([(one.name, one.classes)], chosen=shown.tolist()), title="")
     table = shaded(table, ERRORS, most).with_column(2, chart_column(f"{name} as a bar"), bars)
     return scrolling(table, f"Classes of {one.name}", "sortable shades wide", sortable=True)
@@ -85,12 +83,16 @@ def confusion(data: ReportData) -> Section:
     panels: dict[Child, Markup] = {
         run_name(place, one.name): _confusion_of(data, place) for place, one in enumerate(data.runs)
     }
-    explained = (
-        f"Detections in the right place (IoU {data.settings.iou:g} or more) with the wrong class, whether or not "
-        "their object was also found rightly."
-    )
-    body = join([tag("p", explained), takeaway_list(data, "confusion"), tabs("confusion", panels)])
-    return Section("confusion", "Confusion", "Which class is taken for which", body)
+    body = [
+        tag(
+            "p",
+            f"Detections in the right place (IoU {data.settings.iou:g} or more) with the wrong class, whether or not "
+            "their object was also found rightly.",
+        ),
+        takeaway_list(data, "confusion"),
+        tabs("confusion", panels),
+    ]
+    return Section("confusion", "Confusion", "Which class is taken for which", join(body))
 
 
 def _confusion_of(data: ReportData, place: int) -> Markup:
@@ -100,8 +102,8 @@ def _confusion_of(data: ReportData, place: int) -> Markup:
         return note("No detection has the right place and a wrong class.")
     counts = one.confusion.count[one.confusion.wrong(MOST_PAIRS)].tolist()
     bars = [bar(count, Scale.over(counts), run_class(place)) for count in counts]
-    table = table.with_column(2, chart_column("As a bar"), bars)
-    listed = html(replace(table, title="The commonest, and the objects lost to each"), class_="bars pairs")
+    table = replace(table, title="The commonest, and the objects lost to each")
+    listed = html(table.with_column(2, chart_column("As a bar"), bars), class_="bars pairs")
     return tag("div", listed, _matrix(data.ground_truth.category_name, one), class_="beside")
 
 
@@ -118,11 +120,15 @@ def _matrix(names: list[str], one: RunData) -> Markup:
             return Cell(None, "", class_="same")
         count = int(wrong[true, predicted])
         colour = shade(float(np.sqrt(count / most)), 1.0)  # the root, for few to be seen beside many
-        hint = f"{names[true]} taken for {names[predicted]}: {count:,}"
-        return Cell(count, None if count else "", class_=colour, hint=hint)
+        text = None if count else ""
+        return Cell(count, text, class_=colour, hint=f"{names[true]} taken for {names[predicted]}: {count:,}")
 
-    corner = Column(tag("span", "is ↓ taken for →", class_="corner"), kind="text")
-    columns = (corner, *(Column(tag("span", names[c], class_="upright")) for c in chosen))
-    rows = tuple((names[true], *(cell(true, predicted) for predicted in chosen)) for true in chosen)
-    table = Table(f"The {len(chosen)} classes most concerned", columns, rows)
+    table = Table(
+        f"The {len(chosen)} classes most concerned",
+        (
+            Column(tag("span", "is ↓ taken for →", class_="corner"), kind="text"),
+            *(Column(tag("span", names[c], class_="upright")) for c in chosen),
+        ),
+        tuple((names[true], *(cell(true, predicted) for predicted in chosen)) for true in chosen),
+    )
     return scrolling(table, f"Confusion matrix of {one.name}", "matrix")

@@ -57,6 +57,9 @@ class Scale:
         return round(100 * min(max(share, 0.0), 1.0), 2)
 
 
+POINTS = Scale(0, 100)
+
+
 def bar(value: float, scale: Scale, colour: str = "", interval: tuple[float, float] | None = None) -> Markup:
     """A bar from 0, with whiskers where there is an interval; as wide as what it stands in."""
     zero, end = scale.percent(0.0), scale.percent(value)
@@ -141,9 +144,8 @@ def curves(
             tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=down(tick), y2=down(tick), class_="grid"),
             tag("text", f"{tick:g}", x=LEFT - 7, y=down(tick) + 4, class_="tick end"),
         ]
-    for tick in x_ticks:
-        grid.append(tag("text", f"{tick:g}", x=across(tick), y=HEIGHT - BOTTOM + 17, class_="tick middle"))
     grid += [
+        *(tag("text", f"{tick:g}", x=across(tick), y=HEIGHT - BOTTOM + 17, class_="tick middle") for tick in x_ticks),
         tag("text", x_title, x=LEFT + inner_width / 2, y=HEIGHT - 5, class_="axis middle"),
         tag("text", y_title, x=LEFT - 40, y=TOP + inner_height / 2, class_="axis middle turned"),
     ]
@@ -157,8 +159,11 @@ def curves(
         high = high if len(high) else np.arange(len(line.y))
         at = int(high[int((len(high) - 1) * (0.15 + 0.7 * (number + 0.5) / len(lines)))])
         left, top = across(x[at]), down(line.y[at])
-        letter = tag("text", run_letter(line.run), x=left, y=top + 3.6, class_="letter middle")
-        marks.append(tag("g", tag("circle", cx=left, cy=top, r=8, class_="mark"), letter, class_=run_class(line.run)))
+        mark = (
+            tag("circle", cx=left, cy=top, r=8, class_="mark"),
+            tag("text", run_letter(line.run), x=left, y=top + 3.6, class_="letter middle"),
+        )
+        marks.append(tag("g", *mark, class_=run_class(line.run)))
     return tag(
         "svg", tag("g", *grid), tag("g", *drawn, class_="curves"), tag("g", *marks, class_="marks"),
         viewBox=f"0 0 {WIDTH} {HEIGHT}", class_="chart", role="img", aria_label=label,
@@ -167,9 +172,10 @@ def curves(
 
 def legend(names: Sequence[str]) -> Markup:
     """The runs with letter, colour and dashes."""
-    entries = []
-    for number, name in enumerate(names):
+
+    def entry(number: int, name: str) -> Markup:
         line = tag("line", x1=1, x2=27, y1=5, y2=5, class_=f"curve {run_class(number)} d{number % RUN_COLOURS}")
         sample = tag("svg", line, width=28, height=10, aria_hidden="true")
-        entries.append(tag("li", badge(number), sample, tag("span", name, class_="name", title=name)))
-    return tag("ul", *entries, class_="legend")
+        return tag("li", badge(number), sample, tag("span", name, class_="name", title=name))
+
+    return tag("ul", *map(entry, range(len(names)), names), class_="legend")

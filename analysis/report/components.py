@@ -9,7 +9,7 @@ import numpy as np
 from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.render.markup import Child, Markup, join, tag
 from analysis.render.table import Cell, Column, Table, html
-from analysis.report.charts import badge, run_letter, shade
+from analysis.report.charts import POINTS, badge, dots, run_letter, shade
 from analysis.report.report_data import ReportData
 from analysis.stats.intervals import Interval
 
@@ -30,15 +30,16 @@ def shaded(table: Table, names: Sequence[str], most: float, *, root: bool = Fals
         most: the number of the darkest cell.
         root: whether the shade follows the root of the number, for few to be seen beside many.
     """
-    places = [place for place, column in enumerate(table.columns) if column.name in names]
-    rows = []
-    for row in table.cells:
-        cells = list(row)
-        for place in places:
-            cell = Cell.of(row[place])
-            share = max(float(np.nan_to_num(float(cell.value or 0))), 0.0) / max(most, 1e-9)
-            cells[place] = replace(cell, class_=cell.class_ or shade(share**0.5 if root else share, 1.0))
-        rows.append(tuple(cells))
+
+    def shaded_cell(cell: Cell) -> Cell:
+        share = max(float(np.nan_to_num(float(cell.value or 0))), 0.0) / max(most, 1e-9)
+        return replace(cell, class_=cell.class_ or shade(share**0.5 if root else share, 1.0))
+
+    marked = [column.name in names for column in table.columns]
+    rows = (
+        tuple(shaded_cell(cell) if mark else cell for cell, mark in zip(row, marked, strict=True))
+        for row in table.cells
+    )
     return replace(table, rows=tuple(rows))
 
 
@@ -63,9 +64,8 @@ def takeaway_list(data: ReportData, part: str) -> Markup:
     if not items:
         return Markup()
     listed = tag("ul", *items, class_="said")
-    if len(items) <= MOST_OPEN:
-        return listed
-    return tag("details", tag("summary", f"What there is to see in each of the {len(items)} runs"), listed)
+    summary = tag("summary", f"What there is to see in each of the {len(items)} runs")
+    return listed if len(items) <= MOST_OPEN else tag("details", summary, listed)
 
 
 def sentence(text: str) -> str:
@@ -83,11 +83,23 @@ def run_mark(place: int, name: str) -> Markup:
     return tag("span", badge(place), tag("span", name, class_="sr"), title=name)
 
 
-def run_columns(data: ReportData, precision: int) -> list[Column]:
-    """A column of numbers for each run, headed by its letter."""
-    return [
-        Column(run_letter(place), precision=precision, hint=name, missing="–") for place, name in enumerate(data.names)
-    ]
+def dots_table(
+    data: ReportData, name: str, chart: str, rows: Sequence[tuple[str, int, list[float]]], *, precision: int
+) -> Table:
+    """A row a class or the like: its name, its objects, a dot for each run on one line, and the numbers of the runs.
+
+    Args:
+        data: whose runs' letters head the numbers.
+        name: the head over the names.
+        chart: the head over the dots.
+        rows: the name, the objects, and the numbers of the runs, 0 to 100.
+        precision: decimals of the numbers.
+    """
+    letters = [Column(run_letter(n), precision=precision, hint=run, missing="–") for n, run in enumerate(data.names)]
+    table = Table(
+        "", (Column(name, kind="text"), Column("Objects"), *letters), tuple((*one[:2], *one[2]) for one in rows)
+    )
+    return table.with_column(2, chart_column(chart, silent=False), [dots(values, POINTS) for *_, values in rows])
 
 
 def scrolling(table: Table, label: str, class_: str | None = None, *, sortable: bool = False) -> Markup:

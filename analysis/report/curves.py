@@ -1,8 +1,10 @@
 """The section of curves: precision against recall, and everything against the IoU that is asked for."""
 
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
 
+import numpy as np
+
+from analysis.arrays import Floats
 from analysis.evaluation.settings import ap_name
 from analysis.render.markup import Markup, join, tag
 from analysis.report.charts import FRAME, Line, legend, run_letter
@@ -17,23 +19,28 @@ ALONG = ("loc", "miss")  # the errors that depend on the threshold most; tables 
 
 def curves(data: ReportData) -> Section:
     """Mean precision against recall at several IoUs, which the script redraws for one class; then AP along the IoU."""
-    charts = [_precision_figure(data, iou) for iou in data.runs[0].precision]
     select = tag("select", tag("option", "mean over all classes", value=""), id="curve-category")
     choice = tag("label", tag("span", "Class"), select, class_="choice", id="curve-choice", hidden=True)
-    explained = (
-        "The best precision at each recall or a higher one, averaged over classes: the area under a curve is the AP."
-    )
-    along = (
-        "The same runs as more and more overlap is asked for: what is right at IoU 0.5 becomes an error of "
-        "localisation further on. The mean over these ten thresholds is COCO's AP."
-    )
     body = [
-        tag("p", explained),
+        tag(
+            "p",
+            "The best precision at each recall or a higher one, averaged over classes: the area under a curve is the "
+            "AP.",
+        ),
         legend(data.names),
         choice,
-        tag("div", *charts, class_="charts", id="curve-figures"),
+        tag(
+            "div",
+            *(_precision_figure(data, iou) for iou in data.runs[0].precision),
+            class_="charts",
+            id="curve-figures",
+        ),
         tag("h3", "Along the threshold"),
-        tag("p", along),
+        tag(
+            "p",
+            "The same runs as more and more overlap is asked for: what is right at IoU 0.5 becomes an error of "
+            "localisation further on. The mean over these ten thresholds is COCO's AP.",
+        ),
         takeaway_list(data, "iou"),
         tag("div", _ap_figure(data), *(_error_figure(data, error) for error in ALONG), class_="charts"),
     ]
@@ -42,41 +49,46 @@ def curves(data: ReportData) -> Section:
 
 def _precision_figure(data: ReportData, iou: float) -> Markup:
     lines = [Line(place, _mean_curve(one, iou)) for place, one in enumerate(data.runs)]
-    means = ", ".join(f"{name} {100 * line.y.mean():.1f}" for name, line in zip(data.names, lines, strict=True))
-    label = f"Precision against recall at IoU {iou:g}; {ap_name(iou)}: {means}"
-    chart = drawn(lines, label=label, x_title="recall", y_title="precision")
-    short = " · ".join(f"{run_letter(line.run)} {100 * line.y.mean():.1f}" for line in lines)
-    caption = tag("figcaption", tag("strong", f"IoU {iou:g}"), f" {ap_name(iou)}: {short}")
-    return tag("figure", caption, chart, data_iou=f"{iou:g}", data_frame=" ".join(map(str, FRAME)))
+    means = [f"{100 * line.y.mean():.1f}" for line in lines]
+    named = ", ".join(f"{name} {mean}" for name, mean in zip(data.names, means, strict=True))
+    short = " · ".join(f"{run_letter(place)} {mean}" for place, mean in enumerate(means))
+    label = f"Precision against recall at IoU {iou:g}; {ap_name(iou)}: {named}"
+    return tag(
+        "figure",
+        tag("figcaption", tag("strong", f"IoU {iou:g}"), f" {ap_name(iou)}: {short}"),
+        drawn(lines, label=label, x_title="recall", y_title="precision"),
+        data_iou=f"{iou:g}",
+        data_frame=" ".join(map(str, FRAME)),
+    )
 
 
-def _mean_curve(one: RunData, iou: float) -> NDArray[np.float64]:
+def _mean_curve(one: RunData, iou: float) -> Floats:
     rows = one.precision[iou]
     known = ~np.isnan(rows[:, 0])
     return np.asarray(rows[known].mean(axis=0) if known.any() else np.zeros(rows.shape[1]))
 
 
 def _ap_figure(data: ReportData) -> Markup:
-    means = ", ".join(f"{one.name} {one.ious.mean_ap:.1f}" for one in data.runs)
-    caption = join([tag("strong", "AP"), " at each threshold"])
-    return _along(data, [one.ious.ap for one in data.runs], 100.0, caption, f"AP by IoU; mean: {means}")
+    caption, means = join([tag("strong", "AP"), " at each threshold"]), [one.ious.mean_ap for one in data.runs]
+    return _along(data, [one.ious.ap for one in data.runs], 100.0, caption, "AP by IoU", means)
 
 
 def _error_figure(data: ReportData, error: str) -> Markup:
     values = [np.maximum(one.ious.delta_ap[error], 0.0) for one in data.runs]
     most = max(1.0, *(float(one.max()) for one in values))
     step = 1 if most <= 4 else 20 if most > 40 else 4
-    means = ", ".join(f"{one.name} {one.ious.mean_delta_ap[error]:.1f}" for one in data.runs)
-    label = f"AP to gain by fixing {error}, by IoU; mean: {means}"
-    top = float(np.ceil(most / step) * step)
-    return _along(data, values, top, error_title(error), label)
+    means, label = [one.ious.mean_delta_ap[error] for one in data.runs], f"AP to gain by fixing {error}, by IoU"
+    return _along(data, values, float(np.ceil(most / step) * step), error_title(error), label, means)
 
 
-def _along(data: ReportData, values: "list[NDArray[np.float64]]", top: float, caption: Markup, label: str) -> Markup:
+def _along(
+    data: ReportData, values: Sequence[Floats], top: float, caption: Markup, label: str, means: Sequence[float]
+) -> Markup:
     ious = data.runs[0].ious.ious
+    named = ", ".join(f"{name} {mean:.1f}" for name, mean in zip(data.names, means, strict=True))
     chart = drawn(
         [Line(place, one, ious) for place, one in enumerate(values)],
-        label=label,
+        label=f"{label}; mean: {named}",
         x_title="IoU asked for",
         y_title="points",
         x_range=(float(ious[0]), float(ious[-1])),

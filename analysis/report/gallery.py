@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 
+from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS
 from analysis.evaluation.settings import ap_name
 from analysis.evaluation.single_error_cost import Example
 from analysis.render.markup import Markup, join, tag
+from analysis.render.takeaways import image_name
 from analysis.report.charts import badge
 from analysis.report.components import error_title, note
 from analysis.report.page import Section
@@ -39,32 +42,22 @@ def gallery(data: ReportData, album: Album, pictures_asked: bool) -> Section:
     addresses = _addresses(data, album, cards)
     groups = []
     for error in ERRORS:
-        of_type = [n for n, card in enumerate(cards) if card.example.error == error]
-        places = _in_turn([cards[n].run for n in of_type])
-        of_type = [of_type[place] for place in places]
-        drawn = [_drawn(data, cards[n], addresses[n], pictures_asked) for n in of_type]
-        groups.append(_group(error, drawn))
+        by_run = [
+            [n for n, card in enumerate(cards) if (card.run, card.example.error) == (run, error)]
+            for run in range(len(data.runs))
+        ]
+        in_turn = [n for turn in zip_longest(*by_run) for n in turn if n is not None]  # the first of each run, ...
+        groups.append(_group(error, [_drawn(data, cards[n], addresses[n], pictures_asked) for n in in_turn]))
     introduction = _introduction(data, album, len(cards), pictures_asked)
     body = join([introduction, _filters(data, cards), *groups, _viewer()])
     return Section("gallery", "Gallery", "The errors that cost most, one by one", body)
 
 
-def _in_turn(runs: Sequence[int]) -> list[int]:
-    """Places so that the runs take turns: the first of each, the second of each."""
-    seen: dict[int, int] = {}
-    turns = []
-    for place, run in enumerate(runs):
-        seen[run] = seen.get(run, -1) + 1
-        turns.append((seen[run], run, place))
-    return [place for _, _, place in sorted(turns)]
-
-
 def _card(data: ReportData, album: Album, run: int, example: Example) -> _Card:
-    gt, one = data.ground_truth, data.runs[run]
-    boxes = [one.detections.box[example.detection]] if example.detection >= 0 else []
-    boxes += [gt.box[example.truth]] if example.truth >= 0 else []
-    image = int(one.detections.image[example.detection] if example.detection >= 0 else gt.image[example.truth])
-    return _Card(run, example, image, window_around(np.array(boxes), _size(data, album, image)))
+    sides = _sides(data, run, example)
+    image = next(int(source.image[row]) for source, row in sides)
+    boxes = np.array([source.box[row] for source, row in sides])
+    return _Card(run, example, image, window_around(boxes, _size(data, album, image)))
 
 
 def _size(data: ReportData, album: Album, image: int) -> tuple[int, int] | None:
@@ -74,24 +67,23 @@ def _size(data: ReportData, album: Album, image: int) -> tuple[int, int] | None:
 
 def _addresses(data: ReportData, album: Album, cards: Sequence[_Card]) -> list[str | None]:
     """The picture of every card, reading each image once."""
-    found: list[str | None] = [None] * len(cards)
     by_image: dict[int, list[int]] = {}
     for number, card in enumerate(cards):
         by_image.setdefault(card.image, []).append(number)
+    found: dict[int, str | None] = {}
     for image, numbers in by_image.items():
         windows = [cards[n].window for n in numbers]
-        for n, address in zip(numbers, album.pictures(image, windows, _size(data, album, image)), strict=True):
-            found[n] = address
-    return found
+        found |= zip(numbers, album.pictures(image, windows, _size(data, album, image)), strict=True)
+    return [found[number] for number in range(len(cards))]
 
 
 def _introduction(data: ReportData, album: Album, count: int, pictures_asked: bool) -> Markup:
-    name = ap_name(data.settings.iou)
     parts: list[Markup] = [
         tag(
             "p",
-            f"Of every run and type of error the examples whose repair alone would gain most {name}, the costliest of "
-            "every class first. Objects that were missed cost the same within a class, so the largest come first.",
+            "Of every run and type of error the examples whose repair alone would gain most "
+            f"{ap_name(data.settings.iou)}, the costliest of every class first. Objects that were missed cost the same "
+            "within a class, so the largest come first.",
         ),
         tag(
             "ul",
@@ -104,16 +96,19 @@ def _introduction(data: ReportData, album: Album, count: int, pictures_asked: bo
     ]
     if not pictures_asked:
         parts.append(note("No folder of images was named (--images), so boxes stand on empty ground."))
-    for trouble, what in ((album.missing, "are not in the folder of images"), (album.damaged, "cannot be read")):
-        if trouble:
-            parts.append(note(f"{len(trouble):,} of the images needed {what}: boxes alone are shown for them."))
+    troubles = ((album.missing, "are not in the folder of images"), (album.damaged, "cannot be read"))
+    parts += [
+        note(f"{len(images):,} of the images needed {what}: boxes alone are shown for them.")
+        for images, what in troubles
+        if images
+    ]
     if not count:
         parts.append(note("There is no error to show."))
     return join(parts)
 
 
 def _key(role: str) -> Markup:
-    frames = [tag("rect", x=2, y=2, width=22, height=12, class_=name) for name in ("halo", role)]
+    frames = (tag("rect", x=2, y=2, width=22, height=12, class_=name) for name in ("halo", role))
     return tag("svg", *frames, width=26, height=16, class_="overlay key", aria_hidden="true")
 
 
@@ -131,12 +126,11 @@ def _filters(data: ReportData, cards: Sequence[_Card]) -> Markup:
         tag("label", tag("input", type="checkbox", id=f"show-{what}", checked=True), f" {label}")
         for what, label in (("marks", "boxes"), ("others", "other objects"))
     ]
-    shown = tag("p", "", id="shown", role="status", aria_live="polite")
     return tag(
         "form",
         *controls,
         tag("div", *switches, class_="switches"),
-        shown,
+        tag("p", "", id="shown", role="status", aria_live="polite"),
         class_="filters",
         id="filters",
         hidden=True,
@@ -145,7 +139,7 @@ def _filters(data: ReportData, cards: Sequence[_Card]) -> Markup:
 
 
 def _select(name: str, label: str, everything: str, options: Sequence[tuple[str, str]]) -> Markup:
-    choices = [tag("option", text, value=value) for value, text in (("", everything), *options)]
+    choices = (tag("option", text, value=value) for value, text in (("", everything), *options))
     return tag("label", tag("span", label), tag("select", *choices, id=f"filter-{name}", name=name))
 
 
@@ -169,21 +163,24 @@ def _viewer() -> Markup:
     previous, following, close = (
         tag("button", text, type="button", id=text.lower()) for text in ("Previous", "Next", "Close")
     )
-    place = tag("span", "", id="place", role="status")
-    controls = tag("p", previous, place, following, close, class_="controls")
+    controls = tag("p", previous, tag("span", "", id="place", role="status"), following, close, class_="controls")
     return tag("dialog", tag("div", id="large"), controls, id="viewer", aria_label="Example, enlarged")
 
 
+def _sides(data: ReportData, run: int, example: Example) -> list[tuple[GroundTruth | Detections, int]]:
+    """The detection and the object that an example is about, or the one of them that there is, each as file and row."""
+    sides = (data.runs[run].detections, example.detection), (data.ground_truth, example.truth)
+    return [(source, row) for source, row in sides if row >= 0]
+
+
 def _categories(data: ReportData, card: _Card) -> set[int]:
-    gt, one = data.ground_truth, data.runs[card.run]
-    found = {int(one.detections.category[card.example.detection])} if card.example.detection >= 0 else set()
-    return found | ({int(gt.category[card.example.truth])} if card.example.truth >= 0 else set())
+    return {int(source.category[row]) for source, row in _sides(data, card.run, card.example)}
 
 
 def _drawn(data: ReportData, card: _Card, address: str | None, pictures_asked: bool) -> Markup:
     one = data.runs[card.run]
     what, details = _told(data, one, card.example)
-    name = data.ground_truth.file_name[card.image] or f"image {data.ground_truth.image_id[card.image]}"
+    name = image_name(data.ground_truth, card.image)
     if address is None:
         picture = tag("span", "picture missing" if pictures_asked else "", class_="nothing")
     else:
@@ -192,19 +189,22 @@ def _drawn(data: ReportData, card: _Card, address: str | None, pictures_asked: b
             "img", src=address, alt=f"{name}: {what}", loading="lazy", decoding="async", width=width, height=height
         )
     cost = _cost(card.example.cost, ap_name(data.settings.iou))
-    drawing = overlay(data, card.run, card.example, card.image, card.window)
-    layers = [picture, drawing, labels(data, card.run, card.example, card.window)]
+    label = f"Enlarge: {what}, {details}, {cost}, by {one.name}, {name}"
+    view = [
+        picture,
+        overlay(data, card.run, card.example, card.image, card.window),
+        labels(data, card.run, card.example, card.window),
+        tag("button", type="button", class_="open", aria_label=label),
+    ]
     caption = [
         tag("strong", what),
         tag("span", f"{details} · {cost}"),
         tag("span", badge(card.run), tag("span", one.name, class_="name"), class_="by"),
         tag("span", name, class_="dim file", title=name),
     ]
-    label = f"Enlarge: {what}, {details}, {cost}, by {one.name}, {name}"
-    view = tag("div", *layers, tag("button", type="button", class_="open", aria_label=label), class_="view")
     return tag(
         "li",
-        tag("figure", view, tag("figcaption", *caption)),
+        tag("figure", tag("div", *view, class_="view"), tag("figcaption", *caption)),
         class_="example",
         data_run=card.run,
         data_error=card.example.error,

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -36,12 +37,11 @@ def page(title: str, heading: Markup, sections: Sequence[Section], data: Mapping
         footer: what stands at the end.
     """
     style, script = _file("page.css"), _file("page.js")
-    policy = (
-        f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'"
-    )
     parts = {
-        "policy": escaped(policy),
+        "policy": escaped(
+            f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+            "base-uri 'none'; form-action 'none'"
+        ),
         "title": escaped(title),
         "style": Markup(style),
         "script": Markup(script),
@@ -55,14 +55,7 @@ def page(title: str, heading: Markup, sections: Sequence[Section], data: Mapping
         "data": Markup(_harmless_json(data)),
         "footer": footer,
     }  # fmt: skip
-    template = _file("page.html")
-    pieces = []
-    for number, piece in enumerate(template.split("{{")):
-        if number:
-            name, _, piece = piece.partition("}}")
-            pieces.append(parts[name.strip()])
-        pieces.append(Markup(piece))
-    return "".join(pieces).encode()
+    return re.sub(r"\{\{ *(\w+) *\}\}", lambda place: parts[place[1]], _file("page.html")).encode()
 
 
 def _file(name: str) -> str:

@@ -6,10 +6,10 @@ Boxes and outlines of masks are in pixels of the image; words keep their size ho
 import base64
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from analysis.report.report_data import ReportData
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+T = TypeVar("T")
 
 LONGEST_SIDE = 560  # pixels of an embedded picture
 MOST_BYTES = 38_000  # of one as JPEG: 300 of them, as text of four characters for three bytes, come to 15 MB
@@ -93,26 +94,22 @@ class Album:
                     "pictures need Pillow: pip install pillow, or leave --images away for a report without them"
                 ) from None
 
-    def pictures(self, image: int, windows: Sequence[Window], size: tuple[int, int] | None) -> list[str | None]:
+    def pictures(self, image: int, windows: Sequence[Window], size: tuple[int, int] | None) -> Sequence[str | None]:
         """Windows of one image as ``data:`` addresses, None for all where the image cannot be shown.
 
         ``size`` is the width and height that windows are measured in; a file of another size is scaled to it.
         """
-        path = self._path(image)
-        if path is None:
-            return [None] * len(windows)
-        from PIL import Image, UnidentifiedImageError
-
-        try:
-            with Image.open(path) as opened:
-                picture = opened.convert("RGB")
-        except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError):
-            self.damaged.add(image)
+        picture = self._read(image, lambda opened: opened.convert("RGB"))
+        if picture is None:
             return [None] * len(windows)
         return [encode(_cut(picture, window, size or picture.size)) for window in windows]
 
     def size(self, image: int) -> tuple[int, int] | None:
         """Width and height of an image on disk, by its file's header."""
+        return self._read(image, lambda opened: opened.size)
+
+    def _read(self, image: int, take: "Callable[[Image], T]") -> T | None:
+        """What is taken of an image on disk; none where there is no file, or it cannot be read."""
         path = self._path(image)
         if path is None:
             return None
@@ -120,8 +117,14 @@ class Album:
 
         try:
             with Image.open(path) as opened:
-                return opened.size
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+                return take(opened)
+        except (
+            OSError,
+            ValueError,
+            SyntaxError,
+            Image.DecompressionBombError,
+        ):  # Pillow's UnidentifiedImageError is an OSError
+            self.damaged.add(image)
             return None
 
     def _path(self, image: int) -> Path | None:
@@ -146,8 +149,8 @@ def _cut(picture: "Image", window: Window, size: tuple[int, int]) -> "Image":
         window.x * across, window.y * down, (window.x + window.width) * across, (window.y + window.height) * down
     )  # fmt: skip
     shrink = min(1.0, LONGEST_SIDE / max(window.width, window.height))
-    target = (max(1, round(window.width * shrink)), max(1, round(window.height * shrink)))
-    return picture.resize(target, Resampling.LANCZOS, box=box)
+    width, height = (max(1, round(side * shrink)) for side in (window.width, window.height))
+    return picture.resize((width, height), Resampling.LANCZOS, box=box)
 
 
 def encode(picture: "Image") -> str:
@@ -175,8 +178,8 @@ def outline(rle: dict[str, Any], tolerance: float = TOLERANCE) -> list[Floats]:
     if not len(rows):
         return []
     x, y = int(columns[0]), int(rows[0])
-    part = inside[y : int(rows[-1]) + 1, x : int(columns[-1]) + 1]
-    return [np.add(_simplify(loop, tolerance), (x, y)) for loop in _loops(part)]
+    loops = _loops(inside[y : int(rows[-1]) + 1, x : int(columns[-1]) + 1])
+    return [np.add(_simplify(loop, tolerance), (x, y)) for loop in loops]
 
 
 def _loops(inside: Bools) -> Iterator[Floats]:
@@ -204,8 +207,9 @@ def _loops(inside: Bools) -> Iterator[Floats]:
         leaving.setdefault(a, []).append(b)
     while leaving:
         first = next(iter(leaving))
-        corner, step, points = first, 0, []
-        while True:
+        points: list[int] = []
+        corner, step = first, 0
+        while corner != first or not points:
             ways = leaving[corner]
             following = ways.pop()
             if not ways:
@@ -213,8 +217,6 @@ def _loops(inside: Bools) -> Iterator[Floats]:
             if following - corner != step:
                 points.append(corner)
             step, corner = following - corner, following
-            if corner == first:
-                break
         places = np.array(points)
         yield np.stack([places % stride, places // stride], axis=1).astype(np.float64)
 
@@ -235,10 +237,8 @@ def _simplify(points: Floats, tolerance: float) -> Floats:
             continue
         base, between = closed[high] - closed[low], closed[low + 1 : high] - closed[low]
         length = float(np.hypot(*base))
-        if length:
-            distance = np.abs(base[0] * between[:, 1] - base[1] * between[:, 0]) / length
-        else:
-            distance = np.hypot(between[:, 0], between[:, 1])
+        off_line = np.abs(base[0] * between[:, 1] - base[1] * between[:, 0]) / (length or 1.0)
+        distance = off_line if length else np.hypot(between[:, 0], between[:, 1])
         furthest = int(np.argmax(distance))
         if distance[furthest] > tolerance:
             middle = low + 1 + furthest
@@ -254,12 +254,15 @@ def overlay(data: ReportData, run: int, example: Example, image: int, window: Wi
 
     def shape(source: GroundTruth | Detections, row: int, tolerance: float = TOLERANCE) -> Markup:
         if data.settings.iou_type == "segm":
-            return _path(source.masks.rle(row), tolerance)
+            loops = outline(source.masks.rle(row), tolerance)
+            path = "".join(f"M{' '.join(f'{x:g},{y:g}' for x, y in loop.tolist())}z" for loop in loops)
+            return tag("path", d=path, fill_rule="evenodd")
         x, y, width, height = (f"{side:.1f}".removesuffix(".0") for side in source.box[row].tolist())
         return tag("rect", x=x, y=y, width=width, height=height)
 
-    others = np.flatnonzero((gt.image == image) & (np.arange(len(gt)) != example.truth))
-    others = others[_touches(gt.box[others], window)][:MOST_OTHERS]
+    low, high = np.array([window.x, window.y]), np.array([window.x + window.width, window.y + window.height])
+    in_window = ((gt.box[:, :2] < high) & (gt.box[:, :2] + gt.box[:, 2:] > low)).all(axis=1)
+    others = np.flatnonzero((gt.image == image) & (np.arange(len(gt)) != example.truth) & in_window)[:MOST_OTHERS]
     parts = [tag("g", *(shape(gt, row, COARSE) for row in others.tolist()), class_="other")]
     if example.error == "dup":
         labels = data.runs[run].breakdown.labels
@@ -271,17 +274,6 @@ def overlay(data: ReportData, run: int, example: Example, image: int, window: Wi
             parts.append(tag("g", tag("g", drawn, class_="halo"), tag("g", drawn, class_=role)))
     frame = f"{window.x} {window.y} {window.width} {window.height}"
     return tag("svg", *parts, viewBox=frame, class_="overlay", aria_hidden="true")
-
-
-def _touches(box: Floats, window: Window) -> Bools:
-    """bool[B] which boxes f64[B, 4] have a part in the window."""
-    low, high = np.array([window.x, window.y]), np.array([window.x + window.width, window.y + window.height])
-    return np.asarray(((box[:, :2] < high) & (box[:, :2] + box[:, 2:] > low)).all(axis=1))
-
-
-def _path(rle: dict[str, object], tolerance: float) -> Markup:
-    loops = ("M" + " ".join(f"{x:g},{y:g}" for x, y in loop.tolist()) + "z" for loop in outline(rle, tolerance))
-    return tag("path", d="".join(loops), fill_rule="evenodd")
 
 
 def labels(data: ReportData, run: int, example: Example, window: Window) -> Markup:
@@ -306,9 +298,12 @@ def _label(text: str, box: Floats, window: Window, role: str, above: bool) -> Ma
     to_the_left = left > 0.62
     x = left + (box[2] / window.width if to_the_left else 0)
     x, y = 0.5 + (min(max(x, 0.0), 1.0) - 0.5) * across, 0.5 + (min(max(edge, 0.0), 1.0) - 0.5) * down
-    outside = y > 0.09 if above else y < 0.91
-    lift = -5 if above == outside else 13
-    shown = text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
-    anchor = "end" if to_the_left else "start"
-    left_edge, height = f"{100 * min(max(x, 0.012), 0.988):.1f}%", f"{100 * y:.1f}%"
-    return tag("text", shown, x=left_edge, y=height, dy=lift, class_=f"{role} {anchor}")
+    lift = -5 if above == (y > 0.09 if above else y < 0.91) else 13
+    return tag(
+        "text",
+        text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…",
+        x=f"{100 * min(max(x, 0.012), 0.988):.1f}%",
+        y=f"{100 * y:.1f}%",
+        dy=lift,
+        class_=f"{role} {'end' if to_the_left else 'start'}",
+    )

@@ -82,7 +82,6 @@ def build_report(
         comparison=comparison,
         progress=progress,
     )
-    shown = gallery(data, album, images is not None)
     sections = [
         *before,
         summary(data),
@@ -92,17 +91,12 @@ def build_report(
         confusion(data),
         sizes(data),
         curves(data),
-        shown,
+        gallery(data, album, images is not None),
     ]
-    content = page(
-        title,
-        heading(data, title, [*lede, opening(data)] if verdict else lede),
-        sections,
-        _data(data),
-        footer(ground_truth),
-    )
-    count = sum(len(examples) for one in data.runs for examples in one.examples.values())
-    return Report(content, count, len(album.missing), len(album.damaged))
+    head = heading(data, title, [*lede, opening(data)] if verdict else lede)
+    content = page(title, head, sections, _data(data), footer(ground_truth))
+    shown = sum(len(examples) for one in data.runs for examples in one.examples.values())
+    return Report(content, shown, len(album.missing), len(album.damaged))
 
 
 def _data(data: ReportData) -> dict[str, object]:

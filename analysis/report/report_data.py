@@ -15,6 +15,7 @@ from analysis.evaluation.settings import Settings
 from analysis.evaluation.single_error_cost import Example, costliest
 from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, SizeErrors
 from analysis.exceptions import BadInput
+from analysis.render.comparison import objects_by_category
 from analysis.render.takeaways import slice_takeaways
 from analysis.stats.compare import Candidate, Comparison, compare
 from analysis.stats.intervals import Interval
@@ -55,8 +56,7 @@ class ReportData:
     @property
     def objects(self) -> Ints:
         """i64[K] the objects that count, by category."""
-        counting = self.ground_truth.category[~self.ground_truth.ignore]
-        return np.bincount(counting, minlength=len(self.ground_truth.category_id))
+        return objects_by_category(self.ground_truth)
 
 
 def collect(
@@ -105,11 +105,10 @@ def collect(
     of_one = {one.name: one.numbers for one in comparison.candidates if len(one.seeds) == 1} if comparison else {}
     runs = []
     for one in analyses:
-        labels, matched_run = one.breakdown.labels, one.matched_run
-        one = replace(one, confusion=category_confusion(ground_truth, one.detections, labels))
-        precision = {iou: matched_run.precision(one.curves[iou]) for iou in drawn_at}
+        one = replace(one, confusion=category_confusion(ground_truth, one.detections, one.breakdown.labels))
+        precision = {iou: one.matched_run.precision(one.curves[iou]) for iou in drawn_at}
         for curve in precision.values():
-            curve[matched_run.positives == 0] = np.nan
+            curve[one.matched_run.positives == 0] = np.nan
         runs.append(
             RunData(
                 **vars(one),

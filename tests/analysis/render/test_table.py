@@ -60,7 +60,7 @@ def test_every_number_stands_whole_and_every_line_fits(width: int, table: Table)
     for place, column in enumerate(table.columns):
         if column.kind == "number":
             for row in table.cells:
-                assert shown(column, row[place]) in words
+                assert shown(column, row[place].value) in words
 
 
 @pytest.mark.parametrize("width", WIDTHS)
