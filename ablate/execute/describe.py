@@ -15,7 +15,7 @@ from ablate.data.sources import locate
 from ablate.detector.flops import Cost, decimals, detector_costs, total
 from ablate.detector.init_weights import initial_digest, with_precision
 from ablate.detector.mask_rcnn import build_detector
-from ablate.detector.training import training_set
+from ablate.engines.base import training_set
 from ablate.runs.folder import Workspace
 from ablate.train.distributed import device_of
 from ablate.weights.convert import check_weights

@@ -21,7 +21,7 @@ from ablate.config.schema import Init, RunConfig
 from ablate.data.coco import check_masks
 from ablate.data.sources import locate
 from ablate.detector.init_weights import initial_digest, load_initial, with_precision
-from ablate.engines.base import read_data
+from ablate.engines.base import DetectorTrainer, read_data
 from ablate.engines.environment import need_detectron2
 from ablate.engines.registry import build_engine
 from ablate.execute.evaluation import box_ap, evaluate
@@ -113,7 +113,7 @@ def run_stages(folder: RunFolder, processes: Processes, runtime: RuntimeOptions)
     def validate() -> dict[str, float]:
         return box_ap(engine.predict(workers, show_progress=False), data.validation_truth)
 
-    stats = engine.trainer(folder, runtime, validate).train()
+    stats = DetectorTrainer(engine, folder, runtime, validate).train()
     if processes.first:
         folder.append_event("trained", **msgspec.to_builtins(stats))
         _write_status(folder, "running", phase="predicting")
