@@ -26,10 +26,7 @@ class _SumOverGroup(torch.autograd.Function):
 
 def sum_over_group(value: Tensor, group: dist.ProcessGroup | None) -> Tensor:
     """The sum of value over the processes of a group, differentiable; value itself without a group."""
-    if group is None:
-        return value
-    total: Tensor = _SumOverGroup.apply(value, group)
-    return total
+    return value if group is None else _SumOverGroup.apply(value, group)
 
 
 class GroupBatchNorm2d(nn.BatchNorm2d):
@@ -47,8 +44,8 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the name is torch's)
         """Normalise f[n, C, h, w]; n may be 0."""
         if not self.training or self.group is None:
-            fewest = 2 if self.training else 1  # values of a channel, for torch
-            enough = input.numel() // self.num_features >= fewest
+            # Of each channel torch wants two values in training, else one.
+            enough = input.numel() // self.num_features >= (2 if self.training else 1)
             return super().forward(input) if enough else self._scaled(input)
         value = input.float()
         local = torch.cat(
@@ -70,8 +67,7 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
 
     def _update(self, mean: Tensor, variance: Tensor, some: Tensor) -> None:
         """Blend a statistic in where there is one; some: bool[], left on the device, so that nothing waits for it."""
-        momentum = 0.1 if self.momentum is None else self.momentum
-        weight = torch.where(some, momentum, 0.0)
+        weight = torch.where(some, 0.1 if self.momentum is None else self.momentum, 0.0)
         self.running_mean.lerp_(mean, weight)
         self.running_var.lerp_(variance, weight)
         self.num_batches_tracked.add_(some)

@@ -58,8 +58,7 @@ def decode(deltas: Tensor, references: Tensor, weights: Weights) -> Tensor:
 def clip(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Boxes f32[..., 4] (xyxy, pixels) cut at the borders of an image of size (height, width)."""
     height, width = size
-    limit = boxes.new_tensor([width, height, width, height])
-    return torch.minimum(boxes.clamp(min=0), limit)
+    return torch.minimum(boxes.clamp(min=0), boxes.new_tensor([width, height, width, height]))
 
 
 def cell_anchors(sizes: Sequence[float], ratios: Sequence[float]) -> Tensor:
@@ -92,8 +91,7 @@ def grid_anchors(cells: Tensor, grid: tuple[int, int], stride: int) -> Tensor:
         torch.arange(grid[1], dtype=torch.float32, device=cells.device) * stride,
         indexing="ij",
     )
-    shifts = torch.stack([x, y, x, y], dim=-1).reshape(-1, 1, 4)
-    return (shifts + cells).reshape(-1, 4)
+    return (torch.stack([x, y, x, y], dim=-1).reshape(-1, 1, 4) + cells).reshape(-1, 4)
 
 
 IGNORED = -1

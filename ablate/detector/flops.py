@@ -63,8 +63,7 @@ def decimals(values: Iterable[float], fewest: int) -> int:
     >>> decimals([0.3461, 0.3473], 2), decimals([849.57, 853.1], 2)
     (3, 2)
     """
-    smallest = min((value for value in values if value > 0), default=1.0)
-    return max(fewest, 2 - math.floor(math.log10(smallest)))
+    return max(fewest, 2 - math.floor(math.log10(min((value for value in values if value > 0), default=1.0))))
 
 
 def _attention_cost(attention: Any, tokens: Tensor) -> Cost:
@@ -77,10 +76,8 @@ def _attention_cost(attention: Any, tokens: Tensor) -> Cost:
     seen = window**2 if window else height * width  # tokens that one token attends to
     linear = count * channels * (3 * channels) + count * channels * channels  # qkv, proj
     products = 2 * count * seen * channels  # q k^T, weights v
-    outputs = (
-        count * 3 * channels + attention.heads * count * seen + 2 * count * channels
-    )  # qkv, logits, weights v, proj
-    return Cost(macs=linear + products, activations=outputs)
+    logits = attention.heads * count * seen
+    return Cost(macs=linear + products, activations=3 * count * channels + logits + 2 * count * channels)
 
 
 def _layer_cost(layer: nn.Module, inputs: Tensor, output: Tensor) -> Cost | None:
@@ -95,12 +92,12 @@ def _layer_cost(layer: nn.Module, inputs: Tensor, output: Tensor) -> Cost | None
         case nn.Linear():
             return Cost(macs=output.numel() * layer.in_features, activations=output.numel())
         case nn.ConvTranspose2d():  # every input value meets one kernel of the outputs
-            meetings = inputs.numel() * layer.out_channels // layer.groups
-            return Cost(macs=meetings * math.prod(layer.kernel_size), activations=output.numel())
+            meetings = inputs.numel() * layer.out_channels
         case nn.Conv2d():
-            meetings = output.numel() * layer.in_channels // layer.groups
-            return Cost(macs=meetings * math.prod(layer.kernel_size), activations=output.numel())
-    return None
+            meetings = output.numel() * layer.in_channels
+        case _:
+            return None
+    return Cost(macs=meetings // layer.groups * math.prod(layer.kernel_size), activations=output.numel())
 
 
 @contextmanager
@@ -115,11 +112,11 @@ def counting(module: nn.Module) -> Iterator[dict[str, Cost]]:
         if cost is not None:
             counts[name] = counts.get(name, Cost()) + cost
 
-    inside = {id(part) for layer in module.modules() if isinstance(layer, Attention) for part in layer.children()}
+    inside = {part for layer in module.modules() if isinstance(layer, Attention) for part in layer.children()}
     handles = [
         layer.register_forward_hook(partial(add, name))
         for name, layer in module.named_modules()
-        if id(layer) not in inside  # attention is counted as a whole
+        if layer not in inside  # attention is counted as a whole
     ]
     try:
         yield counts

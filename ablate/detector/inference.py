@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
@@ -157,7 +158,5 @@ def paste_mask(mask: Tensor, box: NDArray[np.float64], size: tuple[int, int]) ->
 
 def encode_mask(mask: NDArray[np.uint8]) -> Record:
     """COCO's compressed run lengths of u8[height, width]."""
-    from pycocotools import mask as coco_mask
-
     encoded = coco_mask.encode(np.asfortranarray(mask))
     return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"].decode("ascii")}

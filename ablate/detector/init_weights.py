@@ -67,8 +67,8 @@ def load_initial(backbone: nn.Module, config: RunConfig, digest: str, workspace:
         BadInput: they are not there, do not fit, or are others than when the run was prepared.
     """
     if config.init.pretraining != "none":
-        path = _made(config.init, workspace.pretraining(digest))
-        return load_weights(backbone, msgspec.structs.replace(config, init=Init(weights=str(path))))
+        made = Init(weights=str(_made(config.init, workspace.pretraining(digest))))
+        return load_weights(backbone, msgspec.structs.replace(config, init=made))
     report = load_weights(backbone, config)
     if report.facts.digest != digest:
         raise BadInput(f"{config.init.weights}: is another file than when this run was prepared; put the old one back")

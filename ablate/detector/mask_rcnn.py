@@ -4,7 +4,8 @@
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from itertools import accumulate
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -18,6 +19,7 @@ from ablate.detector.batch_norm import use_group_batch_norm
 from ablate.detector.roi_heads import BoxHead, Detections, MaskHead, RoIHeads
 from ablate.detector.rpn import ProposalCounts, RegionProposals
 from ablate.models import FPN, LastMap, MultiScale, Pyramid, SimplePyramid, SingleScale
+from ablate.models.pyramid import Norm
 from ablate.weights.build import build_vit
 
 
@@ -43,14 +45,15 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images f[B, 3, H, W], normalised and padded -> four maps f[B, C, H / stride, W / stride], fine to coarse."""
-        x = self.stem(images)
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return maps
+        return list(accumulate(self.stages, lambda x, stage: stage(x), initial=self.stem(images)))[1:]
 
 
+PYRAMIDS: dict[str, type[MultiScale | SimplePyramid | SingleScale]] = {
+    "multi_scale": MultiScale,
+    "last_map": LastMap,
+    "simple": SimplePyramid,
+    "single_scale": SingleScale,
+}
 BOX_CONVS = 4
 MASK_CONVS = 4
 RPN_CONVS = 2
@@ -97,11 +100,9 @@ class Detector(nn.Module):
             generators: one an image, on the device of the images: they draw which anchors and RoIs are trained on,
                 so that an image's sample does not depend on what it is batched with.
         """
-        inner = _inner(sizes)
         levels = self._levels(images, sizes)
-        proposals, losses = self.rpn(levels, inner, targets, generators)
-        head_losses = self.heads.losses(self._pooled(levels), proposals, targets, generators)
-        return {**losses, **head_losses}
+        proposals, losses = self.rpn(levels, _inner(sizes), targets, generators)
+        return {**losses, **self.heads.losses(self._pooled(levels), proposals, targets, generators)}
 
     @torch.no_grad()
     def predict(self, images: Tensor, sizes: Tensor, settings: cfg.Evaluate) -> list[Detections]:
@@ -139,16 +140,15 @@ def build_detector(model: cfg.Model, classes: int) -> Detector:
         classes: foreground categories.
     """
     paper = model.detector.head == "paper"
-    backbone: nn.Module
-    pyramid: Pyramid
+    norm: Norm = "batch" if paper else "none"
     if isinstance(model.backbone, cfg.ResNet):
-        resnet = ResNet(model.backbone.depth)
-        fpn = FPN(resnet.channels, resnet.strides, model.pyramid.channels, norm="batch" if paper else "none")
-        backbone, pyramid = resnet, fpn
+        backbone: nn.Module = ResNet(model.backbone.depth)
+        pyramid: Pyramid = FPN(ResNet.channels, ResNet.strides, model.pyramid.channels, norm=norm)
     else:
-        pyramid = _pyramid(model.backbone, model.pyramid, paper=paper)
-        taps = pyramid.taps if isinstance(pyramid, MultiScale | SimplePyramid | SingleScale) else "last"
-        backbone = build_vit(model.backbone, taps)
+        options: dict[str, Any] = {} if model.pyramid.type == "simple" else {"norm": norm}
+        shape = (model.backbone.width, model.backbone.patch_size, model.pyramid.channels)
+        pyramid = PYRAMIDS[model.pyramid.type](*shape, **options)
+        backbone = build_vit(model.backbone, pyramid.taps)
     strides = list(pyramid.strides.values())
     settings = model.detector
     one_level = model.pyramid.type == "single_scale"
@@ -162,9 +162,8 @@ def build_detector(model: cfg.Model, classes: int) -> Detector:
         nms_threshold=settings.proposals.nms_threshold,
         sample_size=settings.rpn_anchors_per_image,
     )
-    mask_head = None
-    if settings.masks:
-        mask_head = MaskHead(pyramid.channels, classes, [settings.mask_conv_channels] * MASK_CONVS, norm=paper)
+    mask_convs = [settings.mask_conv_channels] * MASK_CONVS
+    mask_head = MaskHead(pyramid.channels, classes, mask_convs, norm=paper) if settings.masks else None
     heads = RoIHeads(
         strides=strides if one_level else strides[:-1],
         box_head=BoxHead(
@@ -190,11 +189,3 @@ def join_group(detector: Detector, group: dist.ProcessGroup | None) -> None:
     """Share the statistics of BatchNorm and the counts that losses are divided by among the processes of a group."""
     use_group_batch_norm(detector, group)
     detector.heads.group = group
-
-
-def _pyramid(backbone: cfg.ViT, settings: cfg.Pyramid, *, paper: bool) -> Pyramid:
-    width, patch, channels = backbone.width, backbone.patch_size, settings.channels
-    if settings.type == "simple":
-        return SimplePyramid(width, patch, channels)
-    kinds = {"multi_scale": MultiScale, "last_map": LastMap, "single_scale": SingleScale}
-    return kinds[settings.type](width, patch, channels, norm="batch" if paper else "none")

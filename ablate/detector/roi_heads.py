@@ -59,8 +59,7 @@ class RoIPooler(nn.Module):
         """The index into strides for each of boxes f32[n, 4] (xyxy, pixels)."""
         side = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).clamp(min=0).sqrt()
         level = torch.floor(4 + torch.log2(side / CANONICAL_SIZE + 1e-8)).long()
-        finest = int(math.log2(self.strides[0]))
-        return (level - finest).clamp(0, len(self.strides) - 1)
+        return (level - int(math.log2(self.strides[0]))).clamp(0, len(self.strides) - 1)
 
     def forward(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
         """Pool f[B, C, h, w] maps inside each image's boxes f32[n, 4] -> f[sum of n, C, grid, grid]."""
@@ -71,8 +70,8 @@ class RoIPooler(nn.Module):
             rows = torch.where(level == index)[0]
             # A level without RoIs is pooled too, so that its feature map has a gradient in every process.
             # RoIs stay float32: at 900 px a bfloat16 has steps of 4 px. Under autocast roi_align takes both dtypes.
-            part = roi_align(feature, rois[rows], self.grid, 1 / stride, aligned=True)
-            pooled = pooled.index_copy(0, rows, part.to(pooled.dtype))
+            part = roi_align(feature, rois[rows], self.grid, 1 / stride, aligned=True).to(pooled.dtype)
+            pooled = pooled.index_copy(0, rows, part)
         return pooled
 
 
@@ -88,11 +87,11 @@ class BoxHead(nn.Module):
 
     def __init__(self, channels: int, classes: int, convs: Sequence[int], width: int) -> None:
         super().__init__()
-        self.layers: nn.Module
-        if convs:
-            self.layers = FastRCNNConvFCHead((channels, BOX_GRID, BOX_GRID), list(convs), [width], nn.BatchNorm2d)
-        else:
-            self.layers = TwoMLPHead(channels * BOX_GRID**2, width)
+        self.layers: nn.Module = (
+            FastRCNNConvFCHead((channels, BOX_GRID, BOX_GRID), list(convs), [width], nn.BatchNorm2d)
+            if convs
+            else TwoMLPHead(channels * BOX_GRID**2, width)
+        )
         for layer in self.layers.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.kaiming_uniform_(layer.weight, a=1)
@@ -106,9 +105,7 @@ class BoxHead(nn.Module):
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """f[n, channels, 7, 7] -> logits f32[n, classes + 1] and deltas f32[n, classes * 4]."""
         hidden = self.layers(pooled)
-        logits: Tensor = self.score(hidden)
-        deltas: Tensor = self.deltas(hidden)
-        return logits.float(), deltas.float()
+        return self.score(hidden).float(), self.deltas(hidden).float()
 
 
 class MaskHead(nn.Module):
@@ -133,8 +130,7 @@ class MaskHead(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """f[n, channels, 14, 14] -> f32[n, classes, 28, 28]."""
-        masks: Tensor = self.logits(F.relu(self.up(self.layers(pooled))))
-        return masks.float()
+        return self.logits(F.relu(self.up(self.layers(pooled)))).float()  # type: ignore[no-any-return]
 
 
 def mask_targets(masks: Tensor, boxes: Tensor, side: int) -> Tensor:
@@ -150,8 +146,7 @@ def mask_targets(masks: Tensor, boxes: Tensor, side: int) -> Tensor:
     """
     rois = F.pad(boxes, (1, 0))
     rois[:, 0] = torch.arange(len(boxes), device=boxes.device)
-    resampled: Tensor = roi_align(masks[:, None].float(), rois, side, aligned=True)
-    return (resampled[:, 0] >= 0.5).float()
+    return (roi_align(masks[:, None].float(), rois, side, aligned=True)[:, 0] >= 0.5).float()  # type: ignore[no-any-return]
 
 
 class RoIHeads(nn.Module):
@@ -233,8 +228,7 @@ class RoIHeads(nn.Module):
     def _mean_count(self, rows: Tensor) -> Tensor:
         """Rows of this process, averaged over the group, at least 1 / its size."""
         count = torch.full((), float(len(rows)), device=rows.device)
-        size = 1 if self.group is None else dist.get_world_size(self.group)
-        return sum_over_group(count, self.group).clamp(min=1) / size
+        return sum_over_group(count, self.group).clamp(min=1) / (1 if self.group is None else self.group.size())
 
     def detect(
         self,

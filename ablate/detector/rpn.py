@@ -67,11 +67,13 @@ class RegionProposals(nn.Module):
         """Anchors f32[h * w * a, 4] of each feature map; kept from call to call while the maps keep their shape."""
         key = (features[0].device, *((f.shape[2], f.shape[3]) for f in features))
         if self._anchors is None or self._anchors[0] != key:
-            made = [
-                grid_anchors(cell_anchors(sizes, self.ratios).to(f.device), (f.shape[2], f.shape[3]), stride)
-                for f, sizes, stride in zip(features, self.anchor_sizes, self.strides, strict=True)
-            ]
-            self._anchors = (key, made)
+            self._anchors = (
+                key,
+                [
+                    grid_anchors(cell_anchors(sizes, self.ratios).to(f.device), (f.shape[2], f.shape[3]), stride)
+                    for f, sizes, stride in zip(features, self.anchor_sizes, self.strides, strict=True)
+                ],
+            )
         return self._anchors[1]
 
     def forward(
@@ -103,8 +105,8 @@ class RegionProposals(nn.Module):
             proposals = self._proposals(anchors, logits, deltas, sizes, counts or self.training_counts)
         if targets is None:
             return proposals, {}
-        losses = self._losses(torch.cat(anchors), torch.cat(logits, 1), torch.cat(deltas, 1), targets, generators)
-        return proposals, losses
+        every = (torch.cat(anchors), torch.cat(logits, 1), torch.cat(deltas, 1))
+        return proposals, self._losses(*every, targets, generators)
 
     def _proposals(
         self,
@@ -117,8 +119,7 @@ class RegionProposals(nn.Module):
         boxes, scores, levels = [], [], []
         for level, (anchor, logit, delta) in enumerate(zip(anchors, logits, deltas, strict=True)):
             score, order = logit.topk(min(counts.before, logit.shape[1]), dim=1)  # [B, k]
-            chosen = delta.gather(1, order[..., None].expand(-1, -1, 4))
-            boxes.append(decode(chosen, anchor[order], DELTA_WEIGHTS))
+            boxes.append(decode(delta.gather(1, order[..., None].expand(-1, -1, 4)), anchor[order], DELTA_WEIGHTS))
             scores.append(score)
             levels.append(torch.full_like(order[0], level))
         level_of = torch.cat(levels)

@@ -1,27 +1,34 @@
-"""The contract of an engine: the config and the data of a run go in, a detector to train and predict with comes out."""
+"""The contract of an engine: the config and the data of a run go in, a detector to train and predict with comes out.
+
+What uses an engine is the same for all of them: `DetectorTrainer` trains its detector, `BenchmarkTarget` has its cost
+measured.
+"""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from ablate.config.schema import RunConfig
+from ablate.data.coco import TrainingSet
 from ablate.data.sources import Files, locate
 from ablate.detector.inference import Record
-from ablate.detector.training import DetectorTrainer, Validate
-from ablate.runs.folder import RunFolder, Workspace
-from ablate.train.distributed import Processes
-from ablate.train.optim import Precision
-from ablate.train.outcome import RuntimeOptions
+from ablate.runs.folder import RunFolder, Status, Workspace
+from ablate.train.distributed import MODEL, SAMPLES, Processes, derived, generator, lay_out
+from ablate.train.logging import Curves
+from ablate.train.loop import TrainLoop, TrainStats
+from ablate.train.optim import Precision, autocast
+from ablate.train.outcome import Diverged, RuntimeOptions
 from analysis import GroundTruth, read_ground_truth
 from analysis.exceptions import BadInput
 
 Read = Callable[[Path], GroundTruth]
+Validate = Callable[[], dict[str, float]]
 BENCHMARK_IMAGES = 16  # of the validation set, that a `BenchmarkTarget` predicts on
 
 
@@ -57,6 +64,29 @@ def read_data(config: RunConfig, workspace: Workspace, processes: Processes, rea
     return data
 
 
+def training_set(config: RunConfig, truth: GroundTruth, files: Files) -> TrainingSet:
+    """The training images of a config.
+
+    Args:
+        config: of the run.
+        truth: their annotations.
+        files: where they lie.
+
+    Raises:
+        BadInput: damaged data, files that are missing, or no object to learn.
+    """
+    return TrainingSet(
+        truth=truth,
+        folder=files.images,
+        side=config.model.backbone.image_size,
+        scale=config.train.jitter_scale,
+        flip=config.train.flip,
+        masks=config.model.detector.masks,
+        seed=config.seed,
+        keep_without_boxes=config.data.images_without_boxes == "keep",
+    )
+
+
 class Engine(ABC):
     """A detector as one framework builds, trains and measures it.
 
@@ -69,6 +99,12 @@ class Engine(ABC):
     Attributes:
         module: the detector, its weights drawn from torch's global generator.
         backbone: the part of it that pre-trained weights are loaded into.
+        training_images: a data set indexed by (epoch, index).
+        validation_images: a data set in the order of the annotations.
+        collate: several training images to a batch, which has a method ``to(device)``.
+        iterations: optimizer steps of the whole run.
+        clip_norm: largest gradient norm, unless the optimizer clips.
+        layout: how a batch is cut up among the processes.
         version: of the framework, where the manifest does not have it.
 
     Raises:
@@ -77,22 +113,47 @@ class Engine(ABC):
 
     module: nn.Module
     backbone: nn.Module
+    training_images: Any
+    validation_images: Any
+    collate: Callable[[list[Any]], Any]
+    iterations: int
+    clip_norm: float | None = None
     version: Mapping[str, object] | None = None
 
-    def __init__(self, config: RunConfig, data: RunData, folder: Path, processes: Processes) -> None:
+    def __init__(self, config: RunConfig, data: RunData, processes: Processes) -> None:
         assert config.train.precision != "auto"
         self.precision: Precision = config.train.precision
-        self.config, self.data, self.folder, self.processes = config, data, folder, processes
+        self.config, self.data, self.processes = config, data, processes
+        self.layout = lay_out(config.train.batch_size, config.train.images_per_norm, processes.count)
 
     @abstractmethod
-    def trainer(self, folder: RunFolder, runtime: RuntimeOptions, validate: Validate) -> DetectorTrainer:
-        """The training loop of the detector.
+    def optimizer(self) -> torch.optim.Optimizer:
+        """A fresh one of the parameters of the module."""
+
+    @abstractmethod
+    def lr(self, iteration: int) -> float:
+        """The learning rate of an iteration, from 0."""
+
+    @abstractmethod
+    def losses(self, model: nn.Module, batch: Any, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
+        """The forward pass of training.
 
         Args:
-            folder: where checkpoints, curves and status go.
-            runtime: what changes no result.
-            validate: measures the validation set for the curves.
+            model: the module, or what wraps it.
+            batch: on the device.
+            generators: one an image, for engines that draw their samples image by image.
+
+        Raises:
+            FloatingPointError: the engine itself finds that training has diverged.
         """
+
+    @abstractmethod
+    def has_objects(self, sample: Any) -> bool:
+        """Whether there is anything to learn in a training image."""
+
+    @abstractmethod
+    def detect(self, image: Any) -> None:
+        """The detections in one validation image, as `as_input` gives it."""
 
     @abstractmethod
     def predict(self, workers: int, *, show_progress: bool = True) -> list[Record]:
@@ -103,68 +164,109 @@ class Engine(ABC):
             show_progress: by a bar or lines.
         """
 
-    @abstractmethod
-    def benchmark_target(self) -> "BenchmarkTarget":
-        """The detector as something whose cost is measured."""
+    def as_input(self, sample: Any) -> Any:
+        """What `detect` takes of a validation image."""
+        return sample
+
+    def quiet(self) -> AbstractContextManager[None]:
+        """The context that training runs in, without warnings that are nobody's concern."""
+        return nullcontext()
 
 
-class BenchmarkTarget(ABC):
+class DetectorTrainer(TrainLoop):
+    """The training of an engine's detector, which is moved to its device.
+
+    Args:
+        engine: whose detector, images, optimizer and schedule are taken.
+        folder: of the run: where checkpoints, curves and status go.
+        runtime: what changes no result.
+        validate: measures the validation set for the curves.
+    """
+
+    def __init__(self, engine: Engine, folder: RunFolder, runtime: RuntimeOptions, validate: Validate) -> None:
+        settings = engine.config.train
+        self.engine, self.validate = engine, validate
+        super().__init__(
+            engine.module.to(engine.processes.device),
+            engine.optimizer(),
+            engine.precision,
+            engine.training_images,
+            engine.collate,
+            folder,
+            engine.processes,
+            runtime,
+            batch_size=settings.batch_size,
+            images_per_pass=engine.layout.images,
+            seed=engine.config.seed,
+            iterations=engine.iterations,
+            memory_cap_gib=None if settings.memory_cap_gib == "none" else settings.memory_cap_gib,
+            clip_norm=engine.clip_norm,
+        )
+
+    def train(self) -> TrainStats:
+        """See `TrainLoop.train`."""
+        with self.engine.quiet():
+            return super().train()
+
+    def after_step(self, iteration: int, curves: Curves) -> None:
+        """Measure the validation set where its curve is asked for."""
+        every = self.runtime.curve_iterations
+        if every and iteration % every == 0 and iteration < self.iterations:
+            curves.add(iteration, self.validate())
+
+    def _lr(self, iteration: int) -> float:
+        return self.engine.lr(iteration)
+
+    def _forward(self, batch: Any, number: int) -> dict[str, Tensor]:
+        rank, images = self.processes.rank, self.images_per_pass
+        # What the model draws (drop path, detectron2's samples) depends on the place in the run alone, so a resumed
+        # run draws the same.
+        torch.manual_seed(derived(self.seed, MODEL, self.iteration, number, rank))
+        start = (number * self.processes.count + rank) * images
+        generators = [generator(self.device, self.seed, SAMPLES, self.iteration, start + row) for row in range(images)]
+        try:
+            return self.engine.losses(self.model, batch, generators)
+        except FloatingPointError as error:
+            place = f"iteration {self.iteration + 1} of {self.iterations}"
+            message = f"{self.folder.path}: {str(error).rstrip('.')} in {place}; {self.remedy}"
+            if not self.processes.first:  # the first process may not see it, and is ended by torchrun
+                self.folder.write_status(
+                    Status(state="diverged", message=message, iteration=self.iteration, iterations=self.iterations)
+                )
+            raise Diverged(message) from None
+
+
+class BenchmarkTarget:
     """A model whose cost is measured: on one training image, the same each time, and on the first validation images.
+
+    The training image is the first one with an object to learn, as its seed shows it in the first epoch.
 
     Args:
         engine: whose detector is moved to its device.
-        images: the validation images.
     """
 
-    def __init__(self, engine: Engine, images: Dataset[Any]) -> None:
-        self.config, self.precision, self.device = engine.config, engine.precision, engine.processes.device
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.device, images = engine, engine.processes.device, engine.training_images
         self.module = engine.module.to(self.device)
-        self._images = images
+        samples = (images[0, index] for index in range(len(images)))
+        self.batch = engine.collate([next(filter(engine.has_objects, samples), images[0, 0])]).to(self.device)
 
     @cached_property
     def _inputs(self) -> list[Any]:
-        count = min(BENCHMARK_IMAGES, len(self._images))  # type: ignore[arg-type]
-        return [self.as_input(self._images[number]) for number in range(count)]
+        images = self.engine.validation_images
+        return [self.engine.as_input(images[number]) for number in range(min(BENCHMARK_IMAGES, len(images)))]
 
     @property
     def images(self) -> int:
         """How many validation images are ready to be predicted on; the first call reads them."""
         return len(self._inputs)
 
-    def load(self, weights: Mapping[str, Any]) -> None:
-        """Take the `model` of a checkpoint."""
-        self.module.load_state_dict(weights)
+    def losses(self) -> dict[str, Tensor]:
+        """The forward pass of training, on the training image, with the same draws each time."""
+        torch.manual_seed(0)
+        with autocast(self.engine.precision, self.device):
+            return self.engine.losses(self.module, self.batch, [generator(self.device, 0)])
 
     def predict(self, number: int) -> None:
         """Everything between one validation image and its detections; loading of files left out."""
-        self.detect(self._inputs[number])
-
-    def as_input(self, sample: Any) -> Any:
-        """What `detect` takes of a validation image."""
-        return sample
-
-    @abstractmethod
-    def optimizer(self) -> torch.optim.Optimizer:
-        """A fresh one, as training has it."""
-
-    @abstractmethod
-    def losses(self) -> dict[str, Tensor]:
-        """The forward pass of training, on the training image."""
-
-    @abstractmethod
-    def detect(self, sample: Any) -> None:
-        """The detections in one validation image."""
-
-
-def first_with_objects(images: Dataset[Any], objects: Callable[[Any], Sized]) -> Any:
-    """The first training image with an object to learn, as its seed shows it in the first epoch; else the first one.
-
-    Args:
-        images: indexed by (epoch, index).
-        objects: of a sample.
-    """
-    for index in range(len(images)):  # type: ignore[arg-type]
-        sample = images[0, index]
-        if len(objects(sample)):
-            return sample
-    return images[0, 0]
+        self.engine.detect(self._inputs[number])

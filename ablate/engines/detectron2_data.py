@@ -10,65 +10,49 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from ablate.data.coco import JITTER, Key
+from ablate.data.coco import JITTER
 from ablate.detector.inference import Record
 from ablate.train.distributed import derived
 from analysis.exceptions import BadInput
 
 
-class TrainingImages(Dataset[Any]):
-    """The training images of a LazyConfig, mapped by its own mapper; indexed by (epoch, index).
+class MappedImages(Dataset[Any]):
+    """The training or validation images of a LazyConfig, mapped by its own mapper.
 
     Args:
-        cfg: a loaded LazyConfig.
-        seed: of the run.
+        loader: ``dataloader.train`` or ``dataloader.test`` of a loaded LazyConfig.
+        seed: of the run, for training images: they are indexed by (epoch, index), the others by their index.
+
+    Raises:
+        BadInput: an image is missing or cannot be used.
     """
 
-    def __init__(self, cfg: Any, seed: int) -> None:
+    def __init__(self, loader: Any, seed: int | None = None) -> None:
         from detectron2.config import instantiate
 
-        self.records: list[dict[str, Any]] = instantiate(cfg.dataloader.train.dataset)
-        self.mapper = instantiate(cfg.dataloader.train.mapper)
-        self.seed = seed
+        self.records: list[dict[str, Any]] = instantiate(loader.dataset)
+        self.mapper, self.seed = instantiate(loader.mapper), seed
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, key: Key) -> dict[str, Any]:
-        epoch, index = key
-        with _drawing_from(derived(self.seed, JITTER, epoch, index)):
-            return _mapped(self.mapper, self.records[index])
+    def __getitem__(self, key: Any) -> dict[str, Any]:
+        if self.seed is None:
+            return self._mapped(key)
+        with _drawing_from(derived(self.seed, JITTER, *key)):
+            return self._mapped(key[1])
 
+    def _mapped(self, index: int) -> dict[str, Any]:
+        from detectron2.data.detection_utils import SizeMismatchError
 
-class TestImages(Dataset[Any]):
-    """The validation images of a LazyConfig, in their order."""
-
-    __test__ = False  # no test of pytest
-
-    def __init__(self, cfg: Any) -> None:
-        from detectron2.config import instantiate
-
-        self.records: list[dict[str, Any]] = instantiate(cfg.dataloader.test.dataset)
-        self.mapper = instantiate(cfg.dataloader.test.mapper)
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return _mapped(self.mapper, self.records[index])
-
-
-def _mapped(mapper: Any, record: dict[str, Any]) -> dict[str, Any]:
-    from detectron2.data.detection_utils import SizeMismatchError
-
-    try:
-        mapped: dict[str, Any] = mapper(record)
-    except FileNotFoundError:
-        raise BadInput(f"{record['file_name']}: no such image, though the annotations list it") from None
-    except (OSError, SyntaxError, ValueError, SizeMismatchError) as error:
-        reason = " ".join(str(error).split())
-        raise BadInput(f"{record['file_name']}: cannot be used ({reason}); replace it or its annotations") from None
-    return mapped
+        record = self.records[index]
+        try:
+            return self.mapper(record)  # type: ignore[no-any-return]
+        except FileNotFoundError:
+            raise BadInput(f"{record['file_name']}: no such image, though the annotations list it") from None
+        except (OSError, SyntaxError, ValueError, SizeMismatchError) as error:
+            reason = " ".join(str(error).split())
+            raise BadInput(f"{record['file_name']}: cannot be used ({reason}); replace it or its annotations") from None
 
 
 @contextmanager
@@ -96,8 +80,8 @@ def categories(cfg: Any) -> dict[int, int]:
     """The validation set's category id of each class; the set must have been read."""
     from detectron2.data import MetadataCatalog
 
-    contiguous = MetadataCatalog.get(cfg.dataloader.test.dataset.names).thing_dataset_id_to_contiguous_id
-    return {place: number for number, place in contiguous.items()}
+    metadata = MetadataCatalog.get(cfg.dataloader.test.dataset.names)
+    return {place: number for number, place in metadata.thing_dataset_id_to_contiguous_id.items()}
 
 
 @torch.no_grad()
@@ -106,11 +90,13 @@ def results(model: nn.Module, inputs: dict[str, Any], category: dict[int, int]) 
 
     Args:
         model: in evaluation mode.
-        inputs: from `TestImages`.
+        inputs: a validation image from `MappedImages`.
         category: the data set's category id of each class.
     """
     from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 
     found = model([inputs])[0]["instances"].to("cpu")
-    records: list[Record] = instances_to_coco_json(found, inputs["image_id"])
-    return [{**record, "category_id": category[record["category_id"]]} for record in records]
+    return [
+        {**record, "category_id": category[record["category_id"]]}
+        for record in instances_to_coco_json(found, inputs["image_id"])
+    ]

@@ -97,16 +97,12 @@ def python_of(engine: str) -> str:
     if engine != "detectron2":
         return sys.executable
     named = os.environ.get(SETTING, "")
-    if named and not _is_this(named):
+    # A virtual environment's Python is a link: the paths tell them apart, their targets do not.
+    if named and os.path.abspath(os.path.expanduser(named)) != os.path.abspath(sys.executable):
         _check(named)
         return named
     need_detectron2()
     return sys.executable
-
-
-def _is_this(python: str) -> bool:
-    # A virtual environment's Python is a link: the paths tell them apart, their targets do not.
-    return os.path.abspath(os.path.expanduser(python)) == os.path.abspath(sys.executable)
 
 
 @cache

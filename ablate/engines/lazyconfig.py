@@ -15,10 +15,10 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from ablate.config.schema import Coco, Init, ResNet, RunConfig, Shapes, ViT
+from ablate.config.schema import Coco, Init, ResNet, RunConfig, ViT
 from ablate.data.coco import usable
 from ablate.data.sources import Files, locate
-from ablate.detector.mask_rcnn import BOX_CONVS, MASK_CONVS, RPN_CONVS
+from ablate.detector.mask_rcnn import BOX_CONVS, MASK_CONVS, PYRAMIDS, RPN_CONVS
 from ablate.detector.mask_rcnn import ResNet as ResNetModule
 from ablate.engines.lazyconfig_native import NATIVE_IMPORTS, NATIVE_MODULES, native_backbone
 from ablate.runs.folder import Workspace
@@ -56,7 +56,11 @@ def facts_of(config: RunConfig, workspace: Workspace) -> Facts:
     Raises:
         BadInput: other data is not here.
     """
-    train, validation = (_files(source, workspace) for source in (config.data.train, config.data.validation))
+    train, validation = (
+        # COCO's files are named whether they are here or not; the embedded data set is made.
+        Files(Path(source.annotations), Path(source.images)) if isinstance(source, Coco) else locate(source, workspace)
+        for source in (config.data.train, config.data.validation)
+    )
     if train.annotations.is_file():
         return facts_from(config, read_ground_truth(train.annotations), train, validation)
     if train.annotations.name != COCO_TRAIN:
@@ -64,30 +68,26 @@ def facts_of(config: RunConfig, workspace: Workspace) -> Facts:
             f"{train.annotations}: no such file of annotations, and what is exported depends on its images and "
             "categories; name the data with --data"
         )
-    images = COCO_IMAGES[config.data.images_without_boxes]
-    return Facts(train=train, validation=validation, images=images, classes=COCO_CLASSES, read=False)
+    return Facts(
+        train=train,
+        validation=validation,
+        images=COCO_IMAGES[config.data.images_without_boxes],
+        classes=COCO_CLASSES,
+        read=False,
+    )
 
 
 def facts_from(config: RunConfig, truth: GroundTruth, train: Files, validation: Files) -> Facts:
     """The facts of a training set that is read already."""
     rows = usable(truth)
-    images = len(np.unique(truth.image[rows]))
-    if config.data.images_without_boxes == "keep":
-        images = len(truth.image_id)
+    images = truth.image_id if config.data.images_without_boxes == "keep" else np.unique(truth.image[rows])
     return Facts(
         train=train,
         validation=validation,
-        images=images,
+        images=len(images),
         classes=len(truth.category_id),
         masks_as="bitmask" if truth.masks.in_run_lengths[rows].any() else "polygon",
     )
-
-
-def _files(source: Shapes | Coco, workspace: Workspace) -> Files:
-    """The files of a source, whether they are here or not; the embedded data set is made."""
-    if isinstance(source, Coco):
-        return Files(Path(source.annotations), Path(source.images))
-    return locate(source, workspace)
 
 
 def lazyconfig_text(config: RunConfig, facts: Facts, name: str, *, native: bool = False, weights: str = "") -> str:
@@ -105,16 +105,13 @@ def lazyconfig_text(config: RunConfig, facts: Facts, name: str, *, native: bool 
         BadInput: detectron2's own backbone cannot be that of the config.
     """
     backbone = config.model.backbone
-    if native:
-        model = native_backbone(config)
-    else:
-        model = _vit(config, backbone) if isinstance(backbone, ViT) else _resnet(config, backbone)
+    foreign = _vit(config, backbone) if isinstance(backbone, ViT) else _resnet(config, backbone)
     return "\n".join(
         [
             _head(config, name, native),
             _imports(config, facts, native),
             _data(config, facts),
-            model,
+            native_backbone(config) if native else foreign,
             _detector(config, facts),
             _loaders(config, facts),
             _training(config, facts, native, weights),
@@ -138,8 +135,8 @@ def level_strides(config: RunConfig) -> dict[str, int]:
 def data_set_name(facts: Facts, split: str) -> str:
     """The name under which a data set is registered; other files give another name."""
     files = facts.train if split == "train" else facts.validation
-    digest = hashlib.sha256(f"{files.annotations}\0{files.images}".encode()).hexdigest()[:8]
-    return f"detablate_{split}_{digest}"
+    digest = hashlib.sha256(f"{files.annotations}\0{files.images}".encode()).hexdigest()
+    return f"detablate_{split}_{digest[:8]}"
 
 
 def normalised_together(config: RunConfig) -> bool:
@@ -185,10 +182,8 @@ def _head(config: RunConfig, name: str, native: bool) -> str:
 
 
 def _needs(config: RunConfig, native: bool) -> str:
-    alone = native or isinstance(config.model.backbone, ResNet)
-    if alone and config.train.clip_norm == "none":
-        return "detectron2"
-    return "detectron2 and `ablate.models` of detablate (torch alone)"
+    alone = (native or isinstance(config.model.backbone, ResNet)) and config.train.clip_norm == "none"
+    return "detectron2" if alone else "detectron2 and `ablate.models` of detablate (torch alone)"
 
 
 def _imports(config: RunConfig, facts: Facts, native: bool) -> str:
@@ -196,33 +191,25 @@ def _imports(config: RunConfig, facts: Facts, native: bool) -> str:
     warm = config.train.warmup_iterations(facts.images) > 0
     scheduler = "CosineParamScheduler" if config.train.schedule == "cosine" else "MultiStepParamScheduler"
     ours = ["ClippedAdamW"] * (config.train.clip_norm != "none") + ["PlainBackbone"] * vit
-    models = sorted([_pyramid_class(config), "ViT"]) if vit else []
-    lines = [
-        *(NATIVE_IMPORTS if native else ()),
-        f"from fvcore.common.param_scheduler import {scheduler}",
-        "",
-        "import detectron2.data.transforms as T",
-        "from detectron2 import model_zoo",
-        "from detectron2.config import LazyCall as L",
-        "from detectron2.data import DatasetCatalog",
-        "from detectron2.data.datasets import register_coco_instances",
-        *(NATIVE_MODULES if native else ()),
-        *(["from detectron2.solver import WarmupParamScheduler"] if warm else []),
-        "",
-        *([f"from ablate.models import {', '.join(models)}"] if models else []),
-        *([f"from ablate.models.detectron2 import {', '.join(ours)}"] if ours else []),
-        *([""] if models or ours else []),
-    ]
-    return "\n".join(lines)
-
-
-def _pyramid_class(config: RunConfig) -> str:
-    return {
-        "multi_scale": "MultiScale",
-        "single_scale": "SingleScale",
-        "simple": "SimplePyramid",
-        "last_map": "LastMap",
-    }[config.model.pyramid.type]
+    models = sorted([PYRAMIDS[config.model.pyramid.type].__name__, "ViT"]) if vit else []
+    return "\n".join(
+        [
+            *(NATIVE_IMPORTS if native else ()),
+            f"from fvcore.common.param_scheduler import {scheduler}",
+            "",
+            "import detectron2.data.transforms as T",
+            "from detectron2 import model_zoo",
+            "from detectron2.config import LazyCall as L",
+            "from detectron2.data import DatasetCatalog",
+            "from detectron2.data.datasets import register_coco_instances",
+            *(NATIVE_MODULES if native else ()),
+            *(["from detectron2.solver import WarmupParamScheduler"] if warm else []),
+            "",
+            *([f"from ablate.models import {', '.join(models)}"] if models else []),
+            *([f"from ablate.models.detectron2 import {', '.join(ours)}"] if ours else []),
+            *([""] if models or ours else []),
+        ]
+    )
 
 
 def _data(config: RunConfig, facts: Facts) -> str:
@@ -245,11 +232,9 @@ side = {side}  # pixels of the square input
 def _vit(config: RunConfig, vit: ViT) -> str:
     attention, position, pyramid = vit.attention, vit.position, config.model.pyramid
     grid = vit.image_size // vit.patch_size
-    taps = "quarters" if pyramid.type == "multi_scale" else "last"
-    batch = config.model.detector.head == "paper"
+    kind, batch = PYRAMIDS[pyramid.type], config.model.detector.head == "paper"
     norm = "" if pyramid.type == "simple" else f', norm="{"batch" if batch else "none"}"'
     at_test = "side" if config.evaluate.padding == "full" else "0"
-    layer_scale = None if vit.layer_scale == "none" else vit.layer_scale
     return f"""# Model: the backbone
 
 model = model_zoo.get_config("common/models/mask_rcnn_fpn.py").model
@@ -272,12 +257,12 @@ model.backbone = L(PlainBackbone)(
         tables={_py(position.tables)},
         absolute={_py(position.absolute)},
         absolute_grid={position.absolute_grid},
-        layer_scale={_py(layer_scale)},
+        layer_scale={_py(None if vit.layer_scale == "none" else vit.layer_scale)},
         drop_path={_py(vit.drop_path)},
         qkv_bias={_py(vit.qkv_bias)},
-        taps={_py(taps)},
+        taps={_py(kind.taps)},
     ),
-    pyramid=L({_pyramid_class(config)})(
+    pyramid=L({kind.__name__})(
         width="${{..net.width}}", patch_size="${{..net.patch_size}}", channels={pyramid.channels}{norm}
     ),
     norm={_py(_norm(config, "SyncBN"))},  # in the place of the pyramid's BatchNorm, where it has any
@@ -288,15 +273,15 @@ model.backbone = L(PlainBackbone)(
 
 
 def _resnet(config: RunConfig, resnet: ResNet) -> str:
-    fpn = _norm(config, "SyncBN") if config.model.detector.head == "paper" else ""
+    norm = _norm(config, "SyncBN")
     return f"""# Model: the backbone, detectron2's own
 
 model = model_zoo.get_config("common/models/mask_rcnn_fpn.py").model
 model.backbone.bottom_up.freeze_at = 0  # trained from random weights
 model.backbone.bottom_up.stages.depth = {resnet.depth}
 model.backbone.bottom_up.stages.stride_in_1x1 = False  # as torchvision's
-model.backbone.bottom_up.stem.norm = model.backbone.bottom_up.stages.norm = {_py(_norm(config, "SyncBN"))}
-model.backbone.norm = {_py(fpn)}
+model.backbone.bottom_up.stem.norm = model.backbone.bottom_up.stages.norm = {_py(norm)}
+model.backbone.norm = {_py(norm if config.model.detector.head == "paper" else "")}
 model.backbone.out_channels = {config.model.pyramid.channels}
 model.backbone.square_pad = {"side" if config.evaluate.padding == "full" else "0  # pad to a multiple of the stride"}
 """
@@ -379,12 +364,11 @@ model.roi_heads.box_predictor.test_topk_per_image = {evaluate.max_detections}
 def _loaders(config: RunConfig, facts: Facts) -> str:
     train, masks = config.train, config.model.detector.masks
     low, high = train.jitter_scale
-    keep = config.data.images_without_boxes == "keep"
     return f"""# Images: large-scale jitter
 
 dataloader = model_zoo.get_config("common/data/coco.py").dataloader
 dataloader.train.dataset.names = {_py(data_set_name(facts, "train"))}
-dataloader.train.dataset.filter_empty = {not keep}
+dataloader.train.dataset.filter_empty = {config.data.images_without_boxes == "drop"}
 dataloader.train.mapper.image_format = "RGB"
 dataloader.train.mapper.augmentations = [
     L(T.RandomFlip)(horizontal=True, prob={_py(train.flip)}),
@@ -410,21 +394,25 @@ def _training(config: RunConfig, facts: Facts, native: bool, weights: str) -> st
         if isinstance(train.epochs, float)
         else f"  # {iterations * train.batch_size / facts.images:.4g} epochs of {facts.images:,} images"
     )
-    half = train.precision != "fp32"
-    without = '{"pos_embed": {"weight_decay": 0.0}, "table": {"weight_decay": 0.0}}'
-    if native:
-        without = '{"pos_embed": {"weight_decay": 0.0}}'
-    optimizer = ""
-    if train.clip_norm != "none":
-        optimizer = f"\noptimizer._target_ = ClippedAdamW\noptimizer.clip_norm = {_py(train.clip_norm)}"
+    tables = "" if native else ', "table": {"weight_decay": 0.0}'
+    clipping = (
+        ""
+        if train.clip_norm == "none"
+        else f"\noptimizer._target_ = ClippedAdamW\noptimizer.clip_norm = {_py(train.clip_norm)}"
+    )
+    about_precision = {
+        "fp32": "for `enabled` alone",
+        "fp16": "with loss scaling",
+        "bf16": "read by detablate's engine; detectron2's tool always takes fp16 with loss scaling",
+    }[train.precision]
     return f"""# Training
 
 train = model_zoo.get_config("common/train.py").train
 train.max_iter = {iterations}{length}
 train.init_checkpoint = {_py(weights)}{_about_weights(config, weights)}
 train.seed = {config.seed}
-train.amp.enabled = {half}
-{_about_precision(train.precision)}
+train.amp.enabled = {train.precision != "fp32"}
+train.amp.precision = {_py(train.precision)}  # {about_precision}
 train.checkpointer.period = {epoch}  # an epoch: {facts.images:,} / {train.batch_size}
 train.checkpointer.max_to_keep = 2
 train.eval_period = train.max_iter  # once, at the end
@@ -434,7 +422,7 @@ optimizer.lr = {_py(train.lr)}
 optimizer.betas = {_py(train.betas)}
 optimizer.weight_decay = {_py(train.weight_decay)}
 optimizer.params.weight_decay_norm = 0.0  # nor on positions:
-optimizer.params.overrides = {without}{optimizer}
+optimizer.params.overrides = {{"pos_embed": {{"weight_decay": 0.0}}{tables}}}{clipping}
 
 {_schedule(config, iterations, warmup, facts.images)}"""
 
@@ -443,15 +431,6 @@ def _about_weights(config: RunConfig, weights: str) -> str:
     if config.init == Init():
         return "  # random weights"
     return "  # the backbone's; the rest is random" if weights else "  # detablate's engine loads the backbone's"
-
-
-def _about_precision(precision: str) -> str:
-    about = {
-        "fp32": "for `enabled` alone",
-        "fp16": "with loss scaling",
-        "bf16": "read by detablate's engine; detectron2's tool always takes fp16 with loss scaling",
-    }[precision]
-    return f"train.amp.precision = {_py(precision)}  # {about}"
 
 
 def _schedule(config: RunConfig, iterations: int, warmup: int, images: int) -> str:

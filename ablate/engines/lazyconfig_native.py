@@ -50,9 +50,7 @@ def native_backbone(config: RunConfig) -> str:
     convolved, everywhere = attention.propagation == "conv_bottleneck", attention.pattern == "global"
     needed = convolved or attention.pattern == "hybrid"
     chosen = global_block_indexes(vit.depth, attention.global_blocks, attention.global_count) if needed else ()
-    is_global = () if convolved else chosen
-    windowed = [] if everywhere else [block for block in range(vit.depth) if block not in is_global]
-    residual = list(chosen) if convolved else []
+    windowed = [] if everywhere else [block for block in range(vit.depth) if convolved or block not in chosen]
     grid, stored = vit.image_size // vit.patch_size, vit.position.absolute_grid
     return f"""# Model: the backbone, detectron2's own
 #
@@ -75,7 +73,7 @@ model.backbone = L(SimpleFeaturePyramid)(
         use_rel_pos=False,
         window_size={0 if everywhere else attention.window_size},
         window_block_indexes={windowed},  # the others are global
-        residual_block_indexes={residual},
+        residual_block_indexes={list(chosen) if convolved else []},
         pretrain_img_size={stored} * {vit.patch_size},  # the absolute embedding is stored on {stored} x {stored}
         pretrain_use_cls_token=False,
         out_feature="last_feat",

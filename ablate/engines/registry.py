@@ -7,8 +7,7 @@ import msgspec
 import torch
 
 from ablate.config.schema import RunConfig
-from ablate.detector.training import DetectorTrainer
-from ablate.engines.base import BenchmarkTarget, Engine, Read, RunData, read_data
+from ablate.engines.base import BenchmarkTarget, DetectorTrainer, Engine, Read, RunData, read_data
 from ablate.runs.folder import RunFolder, Workspace
 from ablate.train.distributed import Processes
 from ablate.train.outcome import RuntimeOptions
@@ -23,18 +22,18 @@ def build_engine(config: RunConfig, data: RunData, folder: Path, processes: Proc
     if config.engine == "detectron2":
         from ablate.engines.detectron2 import Detectron2Engine
 
-        return Detectron2Engine(config, data, folder, processes)
+        return Detectron2Engine(config, data, processes, folder)
     from ablate.engines.torchvision import VisionEngine
 
-    return VisionEngine(config, data, folder, processes)
+    return VisionEngine(config, data, processes)
 
 
 def build_trainer(
     config: RunConfig, workspace: Workspace, folder: RunFolder, processes: Processes, runtime: RuntimeOptions
 ) -> DetectorTrainer:
     """The training of a config by itself, for the forecast of what it takes."""
-    data = read_data(config, workspace, processes)
-    return build_engine(config, data, folder.path, processes).trainer(folder, runtime, dict)
+    engine = build_engine(config, read_data(config, workspace, processes), folder.path, processes)
+    return DetectorTrainer(engine, folder, runtime, dict)
 
 
 def build_benchmark_target(
@@ -44,4 +43,4 @@ def build_benchmark_target(
     alone = Processes(0, 1, device)
     data = read_data(config, workspace, alone, read)
     with TemporaryDirectory() as folder:
-        return build_engine(msgspec.structs.replace(config, seed=0), data, Path(folder), alone).benchmark_target()
+        return BenchmarkTarget(build_engine(msgspec.structs.replace(config, seed=0), data, Path(folder), alone))

@@ -4,7 +4,6 @@ import msgspec
 import torch
 from rich.console import RenderableType
 from rich.syntax import Syntax
-from rich.table import Table as Grid
 from rich.text import Text
 
 from ablate.config.identity import evaluation_identity, training_identity
@@ -15,7 +14,8 @@ from ablate.data.sources import locate
 from ablate.detector.flops import Cost, decimals, detector_costs, total
 from ablate.detector.init_weights import initial_digest, with_precision
 from ablate.detector.mask_rcnn import build_detector
-from ablate.detector.training import training_set
+from ablate.engines.base import training_set
+from ablate.execute.show_run import fact_grid
 from ablate.runs.folder import Workspace
 from ablate.train.distributed import device_of
 from ablate.weights.convert import check_weights
@@ -66,54 +66,40 @@ def describe(config: RunConfig, workspace: Workspace, device: str = "auto") -> D
     """
     config = with_precision(config, device_of(device))
     check_weights(config)
-    data = _read_data(config, workspace)
+    classes, iterations, identities, notes = _read_data(config, workspace)
     with torch.device("meta"):
-        detector = build_detector(config.model, data.classes)
+        detector = build_detector(config.model, classes)
     costs = detector_costs(detector, config.model.backbone.image_size)
-    iterations = config.train.iterations if isinstance(config.train.iterations, int) else None
     return Description(
         config=config,
-        classes=data.classes,
+        classes=classes,
         parts=costs,
         total=total(costs.values()),
         levels={name: Level(stride, detector.pyramid.channels) for name, stride in detector.pyramid.strides.items()},
-        iterations=data.iterations if iterations is None else iterations,
-        identities=data.identities,
-        notes=data.notes,
+        iterations=config.train.iterations if isinstance(config.train.iterations, int) else iterations,
+        identities=identities,
+        notes=notes,
     )
 
 
-class _Data(msgspec.Struct, frozen=True, kw_only=True):
-    classes: int
-    iterations: int | None = None
-    identities: Identities | None = None
-    notes: tuple[str, ...] = ()
-
-
-def _read_data(config: RunConfig, workspace: Workspace) -> _Data:
+def _read_data(config: RunConfig, workspace: Workspace) -> tuple[int, int | None, Identities | None, tuple[str, ...]]:
+    """Classes, iterations, identities and notes, as far as the data is there."""
     sources = (config.data.train, config.data.validation)
     made = (workspace.root / "results" / "data" / f"shapes-{REVISION}").exists()
     if any(isinstance(source, Shapes) for source in sources) and not made:
-        return _Data(classes=len(CLASSES), notes=("no identity: the embedded data set is made by the first run",))
+        return len(CLASSES), None, None, ("no identity: the embedded data set is made by the first run",)
     try:
         training, validation = (locate(source, workspace) for source in sources)
     except BadInput as error:
-        notes = (f"no identity, and {CLASSES_WITHOUT_DATA} classes taken for granted: {error}",)
-        return _Data(classes=CLASSES_WITHOUT_DATA, notes=notes)
+        note = f"no identity, and {CLASSES_WITHOUT_DATA} classes taken for granted: {error}"
+        return CLASSES_WITHOUT_DATA, None, None, (note,)
     truth = read_ground_truth(training.annotations)
-    images = len(training_set(config, truth, training))
-    first, second, weights = (
-        truth.digest,
-        read_ground_truth(validation.annotations).digest,
-        initial_digest(config, workspace),
+    iterations = config.train.total_iterations(len(training_set(config, truth, training)))
+    second, weights = read_ground_truth(validation.annotations).digest, initial_digest(config, workspace)
+    identities = Identities(
+        training_identity(config, truth.digest, weights), evaluation_identity(config, truth.digest, second, weights)
     )
-    return _Data(
-        classes=len(truth.category_id),
-        iterations=config.train.total_iterations(images),
-        identities=Identities(
-            training_identity(config, first, weights), evaluation_identity(config, first, second, weights)
-        ),
-    )
+    return len(truth.category_id), iterations, identities, ()
 
 
 def description_screen(description: Description) -> list[RenderableType]:
@@ -125,28 +111,23 @@ def description_screen(description: Description) -> list[RenderableType]:
     ]
     rows = [(name, *_in_units(part)) for name, part in description.parts.items()]
     last = tuple(Cell(value, bold=True) for value in ("in all", *_in_units(whole)))
-    parts = Table("", (Column("part", kind="text"), *columns), (*rows, last))
     levels = ", ".join(f"{name} stride {level.stride}" for name, level in description.levels.items())
     channels = next(iter(description.levels.values())).channels
-    facts = Grid.grid(padding=(0, 2))
-    facts.add_row(Text("levels", style="bold"), f"{levels}; {channels} channels each")
-    facts.add_row(Text("classes", style="bold"), str(description.classes))
+    facts = [("levels", f"{levels}; {channels} channels each"), ("classes", str(description.classes))]
     if description.iterations is not None:
-        facts.add_row(Text("iterations", style="bold"), f"{description.iterations:,}")
+        facts.append(("iterations", f"{description.iterations:,}"))
     if description.identities is not None:
-        facts.add_row(Text("training", style="bold"), description.identities.training)
-        facts.add_row(Text("evaluation", style="bold"), description.identities.evaluation)
-    for note in description.notes:
-        facts.add_row(Text("note", style="bold"), note)
+        facts += msgspec.structs.asdict(description.identities).items()
+    facts += (("note", note) for note in description.notes)
     return [
         Syntax(dump_config(description.config), "yaml", background_color="default"),
-        parts,
+        Table("", (Column("part", kind="text"), *columns), (*rows, last)),
         Text(
             "\nOne image at inference, 1,000 proposals, 20 detections with masks; 1 GMAC = 1e9 multiply-adds, "
             "the paper's GFLOPs.\n",
             style="dim",
         ),
-        facts,
+        fact_grid(facts),
     ]
 
 

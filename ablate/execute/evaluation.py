@@ -1,6 +1,5 @@
 """The evaluation of a run's predictions: COCO's metrics and the six types of error, of boxes and masks, in one file."""
 
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,7 +7,7 @@ import msgspec
 
 from ablate.data.sources import locate
 from ablate.runs.folder import SCHEMA, RunFolder, read_json, write_json
-from analysis import GroundTruth, break_down, coco_metrics, read_detections, read_ground_truth
+from analysis import Detections, GroundTruth, break_down, coco_metrics, read_detections, read_ground_truth
 
 IOU = 0.5
 Record = dict[str, Any]
@@ -53,7 +52,6 @@ def evaluate(folder: RunFolder) -> Evaluation:
             count=errors.count,
         )
 
-    has_masks = config.model.detector.masks and bool(truth.masks.present.any())
     evaluation = Evaluation(
         detections=len(found),
         images=len(truth.image_id),
@@ -61,7 +59,7 @@ def evaluate(folder: RunFolder) -> Evaluation:
         iou=IOU,
         convention="coco",
         box=measure("bbox"),
-        mask=measure("segm") if has_masks else None,
+        mask=measure("segm") if config.model.detector.masks and truth.masks.present.any() else None,
     )
     write_json(folder.evaluation, evaluation)
     return evaluation
@@ -74,10 +72,7 @@ def box_ap(records: list[Record], truth: GroundTruth) -> dict[str, float]:
         records: COCO results.
         truth: of the validation images.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "predictions.json"
-        path.write_bytes(msgspec.json.encode(records))
-        metrics = coco_metrics(truth, read_detections(path, truth))
+    metrics = coco_metrics(truth, Detections.from_records(records, truth))
     return {f"box_{name}": metrics[name] for name in ("AP", "AP50")}
 
 

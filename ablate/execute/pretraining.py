@@ -118,14 +118,16 @@ def prepare_pretraining(
             f"{pretraining_name(identity)} now); plan the study again under another --name"
         )
     folder = workspace.pretraining(identity)
-    manifest = make_manifest(
-        training=identity,
-        evaluation=identity,
-        seed=pretraining.pretrain.seed,
-        training_data=images.digest,
-        validation_data="",
+    folder.prepare_for(
+        pretraining,
+        make_manifest(
+            training=identity,
+            evaluation=identity,
+            seed=pretraining.pretrain.seed,
+            training_data=images.digest,
+            validation_data="",
+        ),
     )
-    folder.prepare_for(pretraining, manifest)
     return folder
 
 

@@ -21,7 +21,7 @@ from ablate.config.schema import Init, RunConfig
 from ablate.data.coco import check_masks
 from ablate.data.sources import locate
 from ablate.detector.init_weights import initial_digest, load_initial, with_precision
-from ablate.engines.base import read_data
+from ablate.engines.base import DetectorTrainer, read_data
 from ablate.engines.environment import need_detectron2
 from ablate.engines.registry import build_engine
 from ablate.execute.evaluation import box_ap, evaluate
@@ -109,11 +109,13 @@ def run_stages(folder: RunFolder, processes: Processes, runtime: RuntimeOptions)
 
     # Train
     workers = processes.workers(runtime.workers)
-
-    def validate() -> dict[str, float]:
-        return box_ap(engine.predict(workers, show_progress=False), data.validation_truth)
-
-    stats = engine.trainer(folder, runtime, validate).train()
+    trainer = DetectorTrainer(
+        engine,
+        folder,
+        runtime,
+        validate=lambda: box_ap(engine.predict(workers, show_progress=False), data.validation_truth),
+    )
+    stats = trainer.train()
     if processes.first:
         folder.append_event("trained", **msgspec.to_builtins(stats))
         _write_status(folder, "running", phase="predicting")
@@ -206,8 +208,7 @@ def _adopt_weights(folder: RunFolder) -> None:
     """
     if folder.checkpoints_newest_first():
         return
-    training = read_json(folder.manifest, Manifest).training
-    others = [other for other in folder.workspace.runs(training) if other.path != folder.path]
+    others = folder.workspace.runs(read_json(folder.manifest, Manifest).training)
     found = [paths for paths in (other.checkpoints_newest_first() for other in others) if paths]
     if found:
         newest, *older = max(found, key=lambda paths: int(paths[0].stem))
@@ -223,8 +224,7 @@ def _adopt_weights(folder: RunFolder) -> None:
 
 def _load_initial_weights(backbone: nn.Module, config: RunConfig, folder: RunFolder, processes: Processes) -> None:
     """Load the pre-trained weights that the run was named after, and write down what became of them."""
-    planned = read_json(folder.manifest, Manifest).weights
-    report = load_initial(backbone, config, planned or "", folder.workspace)
+    report = load_initial(backbone, config, read_json(folder.manifest, Manifest).weights or "", folder.workspace)
     if processes.first:
         folder.append_event("weights loaded", **report_fields(report))
         logger.info("starting from %s weights: %s", report.facts.family, report.facts.file)

@@ -1,6 +1,6 @@
 """What `ablate run` shows in the end: how a run went, what its predictions are worth, and where the AP went."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import RenderableType
 from rich.table import Table as Grid
@@ -8,7 +8,7 @@ from rich.text import Text
 
 from ablate.execute.evaluation import Evaluation, read_evaluation
 from ablate.runs.folder import RunFolder, Status
-from analysis.render.table import Column, Row, Table
+from analysis.render.table import Column, Table
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
 ERRORS = ("cls", "loc", "both", "dup", "bg", "miss", "fp", "fn")
@@ -17,7 +17,7 @@ ERRORS = ("cls", "loc", "both", "dup", "bg", "miss", "fp", "fn")
 def run_screen(folder: RunFolder) -> list[RenderableType]:
     """The summary of a run in whatever state it is."""
     status = folder.read_status() or Status(state="prepared")
-    parts: list[RenderableType] = [_facts(folder, status)]
+    parts: list[RenderableType] = [fact_grid(_facts(folder, status))]
     if status.state == "finished":
         evaluation = read_evaluation(folder.evaluation)
         metrics, errors = _tables(evaluation)
@@ -27,47 +27,50 @@ def run_screen(folder: RunFolder) -> list[RenderableType]:
     return parts
 
 
-def _facts(folder: RunFolder, status: Status) -> RenderableType:
-    colour = {"finished": "green", "running": "cyan", "prepared": "cyan"}.get(status.state, "yellow")
+def fact_grid(facts: Iterable[tuple[str, RenderableType]]) -> RenderableType:
+    """Facts below each other, their names in bold."""
     grid = Grid.grid(padding=(0, 2))
-    grid.add_row(Text("run", style="bold"), str(folder.path))
-    grid.add_row(Text("state", style="bold"), Text(status.state.replace("_", " "), style=colour))
-    if status.message:
-        grid.add_row(Text("because", style="bold"), status.message)
-    for name, value in _cost(folder):
+    for name, value in facts:
         grid.add_row(Text(name, style="bold"), value)
     return grid
 
 
-def _cost(folder: RunFolder) -> Iterator[tuple[str, str]]:
+def _facts(folder: RunFolder, status: Status) -> Iterator[tuple[str, RenderableType]]:
+    colour = {"finished": "green", "running": "cyan", "prepared": "cyan"}.get(status.state, "yellow")
+    yield "run", str(folder.path)
+    yield "state", Text(status.state.replace("_", " "), style=colour)
+    if status.message:
+        yield "because", status.message
     trained = [event for event in folder.read_events() if event["event"] == "trained"]
-    if not trained:
-        return
-    seconds, iterations, peak = (trained[-1][key] for key in ("seconds", "iterations", "peak_gib"))
-    each = f", {seconds / iterations:.3f} s each" if iterations else ""
-    yield "training", f"{iterations:,} iterations in {_clock(seconds)}{each}"
-    what = "allocated on the GPU" if trained[-1]["device"] == "cuda" else "kept for the backward pass"
-    yield "peak memory", f"{peak:.2f} GiB {what}"
-
-
-def _clock(seconds: float) -> str:
-    hours, rest = divmod(round(seconds), 3600)
-    return f"{hours} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s"
+    if trained:
+        seconds, iterations, peak = (trained[-1][key] for key in ("seconds", "iterations", "peak_gib"))
+        hours, rest = divmod(round(seconds), 3600)
+        clock = f"{hours} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s"
+        each = f", {seconds / iterations:.3f} s each" if iterations else ""
+        yield "training", f"{iterations:,} iterations in {clock}{each}"
+        what = "allocated on the GPU" if trained[-1]["device"] == "cuda" else "kept for the backward pass"
+        yield "peak memory", f"{peak:.2f} GiB {what}"
 
 
 def _tables(evaluation: Evaluation) -> tuple[Table, Table]:
     """COCO's metrics, and the AP to gain by fixing each type of error alone."""
-    metrics: list[Row] = []
-    gains: list[Row] = []
-    for name, measured in (("boxes", evaluation.box), ("masks", evaluation.mask)):
-        if measured is not None:
-            metrics.append((name, *(None if (value := measured.metrics[key]) < 0 else value for key in METRICS)))
-            gains.append((name, *(measured.delta_ap[key] for key in ERRORS)))
+    measured = (("boxes", evaluation.box), ("masks", evaluation.mask))
+    parts = [(name, part) for name, part in measured if part is not None]
     errors = [Column(name.upper() if name in ("fp", "fn") else name, precision=1) for name in ERRORS]
-    gain = Column(f"AP{evaluation.iou * 100:.0f} to gain", kind="text")
     return (
-        Table("", (Column("", kind="text"), *(Column(name, precision=1) for name in METRICS)), tuple(metrics)),
-        Table("", (gain, *errors), tuple(gains)),
+        Table(
+            "",
+            (Column("", kind="text"), *(Column(name, precision=1) for name in METRICS)),
+            tuple(
+                (name, *(None if part.metrics[key] < 0 else part.metrics[key] for key in METRICS))
+                for name, part in parts
+            ),
+        ),
+        Table(
+            "",
+            (Column(f"AP{evaluation.iou * 100:.0f} to gain", kind="text"), *errors),
+            tuple((name, *(part.delta_ap[key] for key in ERRORS)) for name, part in parts),
+        ),
     )
 
 

@@ -206,7 +206,7 @@ def time_passes(job: TimingJob) -> None:
 
 def _detector(config: RunConfig, workspace: Workspace, runtime: "RuntimeOptions", processes: "Processes") -> "Timed":
     from ablate.data.sources import locate
-    from ablate.detector.training import training_set
+    from ablate.engines.base import training_set
     from ablate.engines.registry import build_trainer
     from analysis import read_ground_truth
 

@@ -95,9 +95,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, kernel: Kernel)
 
 def _backends(q: Tensor, bias: Tensor | None) -> AbstractContextManager[object]:
     """All of torch's kernels, but not cuDNN's where its gradient of q can be NaN (with a mask, n = 64 modulo 128)."""
-    if bias is None or not q.is_cuda or q.shape[-2] % 128 != 64:
-        return nullcontext()
-    if (torch.backends.cudnn.version() or 0) >= CUDNN_RIGHT:  # type: ignore[no-untyped-call]
+    endangered = bias is not None and q.is_cuda and q.shape[-2] % 128 == 64
+    if not endangered or (torch.backends.cudnn.version() or 0) >= CUDNN_RIGHT:  # type: ignore[no-untyped-call]
         return nullcontext()
     return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 

@@ -92,6 +92,5 @@ class ClippedAdamW(torch.optim.AdamW):
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         """One step; a gradient scaler has divided its factor out before it comes here."""
-        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
-        torch.nn.utils.clip_grad_norm_(parameters, self.clip_norm)
+        torch.nn.utils.clip_grad_norm_([p for group in self.param_groups for p in group["params"]], self.clip_norm)
         return super().step(closure)

@@ -7,6 +7,7 @@ with global attention and without positional biases.
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ablate.models.attention import Attention
@@ -22,10 +23,8 @@ def sin_cos_embedding(width: int, grid: int) -> Tensor:
     omega = 10000.0 ** -(torch.arange(width // 4, dtype=torch.float64) / (width / 4))
     phase = torch.arange(grid, dtype=torch.float64)[:, None] * omega  # [grid, width / 4]
     line = torch.cat([phase.sin(), phase.cos()], dim=1)  # [grid, width / 2]
-    columns = line[None].expand(grid, grid, -1)
-    rows = line[:, None].expand(grid, grid, -1)
-    table = torch.cat([columns, rows], dim=2).reshape(1, grid * grid, width)
-    return torch.cat([torch.zeros(1, 1, width, dtype=torch.float64), table], dim=1).float()
+    table = torch.cat([line.repeat(grid, 1), line.repeat_interleave(grid, dim=0)], dim=1)  # columns, rows
+    return F.pad(table, (0, 0, 1, 0))[None].float()
 
 
 def patchify(images: Tensor, patch: int) -> Tensor:
@@ -59,8 +58,7 @@ class Masking:
     """
 
     def __init__(self, noise: Tensor, ratio: float) -> None:
-        n = noise.shape[1]
-        kept = int(n * (1 - ratio))
+        kept = int(noise.shape[1] * (1 - ratio))
         order = noise.argsort(dim=1, stable=True)
         self.seen = order[:, :kept]  # i64[B, kept]
         self.back = order.argsort(dim=1)  # i64[B, n]: where a patch stands among seen and hidden
@@ -144,8 +142,7 @@ class MaskedAutoencoder(nn.Module):
         target = patchify(images, self.patch)
         if self.normalised_target:
             target = normalised(target)[0]
-        error = (found - target).square().mean(dim=-1)
-        return (error * masking.hidden).sum() / masking.hidden.sum()
+        return ((found - target).square().mean(dim=-1) * masking.hidden).sum() / masking.hidden.sum()
 
     def _predict(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Masking]:
         masking = Masking(noise, self.mask_ratio)
@@ -163,12 +160,10 @@ class MaskedAutoencoder(nn.Module):
     def decode(self, tokens: Tensor, masking: Masking) -> Tensor:
         """What every patch should be, [B, n, patch*patch*3], from the tokens of ``encode``."""
         x = self.decoder_embed(tokens)
-        n = masking.back.shape[1]
-        hidden = self.mask_token.to(x.dtype).expand(len(x), n + 1 - x.shape[1], -1)
+        hidden = self.mask_token.to(x.dtype).expand(len(x), masking.back.shape[1] + 1 - x.shape[1], -1)
         patches = _taken(torch.cat([x[:, 1:], hidden], dim=1), masking.back)
         x = torch.cat([x[:, :1], patches], dim=1) + self.decoder_pos_embed
-        x = self.decoder_norm(_through(self.decoder_blocks, x))
-        return self.decoder_pred(x)[:, 1:]  # type: ignore[no-any-return]
+        return self.decoder_pred(self.decoder_norm(_through(self.decoder_blocks, x)))[:, 1:]  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

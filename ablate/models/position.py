@@ -33,8 +33,8 @@ def rel_pos_interp(old: int, new: int) -> Tensor:
 
     Values at ``learned_offsets`` are joined by a cubic spline, which is read at the whole offsets of the new grid.
     """
-    at = torch.arange(1 - new, new, dtype=torch.float64, device="cpu")
-    return spline(torch.tensor(learned_offsets(old, new), dtype=torch.float64, device="cpu"), at)
+    knots, at = learned_offsets(old, new), range(1 - new, new)
+    return spline(*(torch.tensor(places, dtype=torch.float64, device="cpu") for places in (knots, at)))
 
 
 def spline(knots: Tensor, at: Tensor) -> Tensor:
@@ -62,8 +62,7 @@ def spline(knots: Tensor, at: Tensor) -> Tensor:
     up, down = (at - knots[piece]) / width, (knots[piece + 1] - at) / width
     value = torch.eye(n, dtype=knots.dtype, device=knots.device)
     bend = (down**3 - down)[:, None] * second[piece] + (up**3 - up)[:, None] * second[piece + 1]
-    cubic: Tensor = down[:, None] * value[piece] + up[:, None] * value[piece + 1] + bend * (width**2 / 6)[:, None]
-    return cubic
+    return down[:, None] * value[piece] + up[:, None] * value[piece + 1] + bend * (width**2 / 6)[:, None]  # type: ignore[no-any-return]
 
 
 Treatment = Literal["pt", "rand", "zero", "none"]
@@ -89,8 +88,8 @@ def resize_embedding(embedding: Tensor, grid: Grid) -> Tensor:
     square = embedding.reshape(1, side, side, -1)
     if grid == (side, side):
         return square
-    resized = F.interpolate(square.permute(0, 3, 1, 2), size=grid, mode="bicubic", align_corners=False)
-    return resized.permute(0, 2, 3, 1)
+    square = square.permute(0, 3, 1, 2)
+    return F.interpolate(square, size=grid, mode="bicubic", align_corners=False).permute(0, 2, 3, 1)
 
 
 def aligned(bias: Tensor) -> Tensor:

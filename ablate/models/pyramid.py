@@ -27,7 +27,6 @@ def _conv(inputs: int, outputs: int, kernel: int, norm: Norm) -> nn.Sequential:
     nn.init.kaiming_uniform_(conv.weight, a=1)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
-    if norm == "none":
         return nn.Sequential(conv)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs) if norm == "batch" else ChannelNorm(outputs, eps=1e-6))
 
@@ -49,7 +48,7 @@ class Pyramid(nn.Module):
         self.extra = extra
         self.channels = channels
         every = [*strides, 2 * strides[-1]] if extra else strides
-        self.strides = {f"p{first + place}": stride for place, stride in enumerate(every)}
+        self.strides = {f"p{number}": stride for number, stride in enumerate(every, start=first)}
 
     def _named(self, maps: list[Tensor]) -> dict[str, Tensor]:
         """Names the levels, and adds the one that only the RPN reads: every second position of the coarsest."""
@@ -98,23 +97,6 @@ def _scaled_strides(patch_size: int) -> list[int]:
     return [patch_size // 4, patch_size // 2, patch_size, 2 * patch_size]
 
 
-def _four_modules(width: int) -> nn.ModuleList:
-    """The paper's modules that scale a map by 4, 2, 1 and 1/2 and keep its channels (paper, Appendix)."""
-    return nn.ModuleList(
-        [
-            nn.Sequential(
-                nn.ConvTranspose2d(width, width, 2, stride=2),
-                nn.GroupNorm(gcd(32, width), width),
-                nn.GELU(),
-                nn.ConvTranspose2d(width, width, 2, stride=2),
-            ),
-            nn.ConvTranspose2d(width, width, 2, stride=2),
-            nn.Identity(),
-            nn.MaxPool2d(2),
-        ]
-    )
-
-
 class MultiScale(Pyramid):
     """The paper's pyramid: the map after each quarter of the ViT, scaled by its own module, then an FPN.
 
@@ -130,7 +112,20 @@ class MultiScale(Pyramid):
     def __init__(self, width: int, patch_size: int = 16, channels: int = 256, *, norm: Norm = "batch") -> None:
         super().__init__()
         strides = _scaled_strides(patch_size)
-        self.scale = _four_modules(width)
+        # By 4, 2, 1 and 1/2; the channels stay (paper, Appendix).
+        self.scale = nn.ModuleList(
+            [
+                nn.Sequential(
+                    nn.ConvTranspose2d(width, width, 2, stride=2),
+                    nn.GroupNorm(gcd(32, width), width),
+                    nn.GELU(),
+                    nn.ConvTranspose2d(width, width, 2, stride=2),
+                ),
+                nn.ConvTranspose2d(width, width, 2, stride=2),
+                nn.Identity(),
+                nn.MaxPool2d(2),
+            ]
+        )
         self.fpn = FPN([width] * 4, strides, channels, norm=norm)
         self.strides, self.channels = self.fpn.strides, channels
 

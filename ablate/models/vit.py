@@ -53,9 +53,8 @@ class ConvPropagation(nn.Module):
         """Tokens [B, H, W, C] -> [B, H, W, C]."""
         out = x
         for step, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            if step:
-                out = self.activation(out)
             # Channels-last tokens are a channels-last image: neither permute moves memory.
+            out = self.activation(out) if step else out
             out = norm(conv(out.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         return x + out
 
@@ -78,27 +77,23 @@ def global_block_indexes(depth: int, blocks: str | Sequence[int], count: int) ->
         ValueError: unknown placement, a count that does not fit, blocks out of range.
     """
     if not isinstance(blocks, str):
-        wrong = sorted(block for block in set(blocks) if not 0 <= block < depth)
-        different = 0 < len(set(blocks)) == len(blocks)
         require(
-            different and not wrong,
+            0 < len(set(blocks)) == len(blocks) and all(0 <= block < depth for block in blocks),
             f"global_blocks {list(blocks)} must name different blocks between 0 and {depth - 1}",
         )
         return tuple(sorted(blocks))
     require(1 <= count <= depth, f"global_count {count} must lie between 1 and the depth {depth}")
-    if blocks == "first":
-        return tuple(range(count))
-    if blocks == "last":
-        return tuple(range(depth - count, depth))
     require(
-        blocks == "even", f"global_blocks {blocks!r} is unknown; choose even, first, last or a list of block numbers"
+        blocks in ("even", "first", "last"),
+        f"global_blocks {blocks!r} is unknown; choose even, first, last or a list of block numbers",
     )
     require(
-        depth % count == 0,
+        depth % count == 0 or blocks != "even",
         f"depth {depth} is not divisible by global_count {count}: no even placement of global blocks",
     )
     part = depth // count
-    return tuple(range(part - 1, depth, part))
+    places = {"first": range(count), "last": range(depth - count, depth), "even": range(part - 1, depth, part)}
+    return tuple(places[blocks])
 
 
 class MLP(nn.Module):
@@ -234,8 +229,8 @@ class ViT(nn.Module):
         self.out_indices = tuple(range(depth // 4 - 1, depth, depth // 4)) if taps == "quarters" else (depth - 1,)
 
         self.patch_embed = nn.Conv2d(3, width, patch_size, stride=patch_size)
-        grid_side = side if absolute_grid is None else absolute_grid
-        self.pos_embed = None if absolute == "none" else position_parameter((1, grid_side**2, width), absolute)
+        stored = (1, (side if absolute_grid is None else absolute_grid) ** 2, width)
+        self.pos_embed = None if absolute == "none" else position_parameter(stored, absolute)
         related = relative != "none" and tables == "shared"
         window, everything = (window_size, window_size), (side, side)
         self.window_bias = RelativeBias(heads, window, relative) if related and windowed else None
@@ -377,10 +372,11 @@ def _check(width: int, depth: int, heads: int, image_size: int, patch_size: int,
 def _recomputed(depth: int, checkpoint: str | Sequence[int]) -> frozenset[int]:
     """The blocks that recompute their activations."""
     if isinstance(checkpoint, str):
-        known = checkpoint in ("none", "all")
-        require(known, f"checkpoint {checkpoint!r} is unknown; choose none, all or a list of block numbers")
+        require(
+            checkpoint in ("none", "all"),
+            f"checkpoint {checkpoint!r} is unknown; choose none, all or a list of block numbers",
+        )
         return frozenset(range(depth) if checkpoint == "all" else ())
-    wrong = [block for block in checkpoint if not 0 <= block < depth]
-    if wrong:
-        raise ValueError(f"checkpoint names block {wrong[0]}, but blocks are numbered 0 to {depth - 1}")
+    for block in checkpoint:
+        require(0 <= block < depth, f"checkpoint names block {block}, but blocks are numbered 0 to {depth - 1}")
     return frozenset(checkpoint)

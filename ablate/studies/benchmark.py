@@ -109,13 +109,13 @@ class Prober:
         except BadInput:
             return False
         if state is not None:
-            target.load(state["model"])
+            target.module.load_state_dict(state["model"])
         return state is not None
 
     def _train(self, target: BenchmarkTarget, config: RunConfig) -> tuple[list[float], float]:
         """Seconds of each iteration, and the peak in GiB."""
         assert config.train.precision != "auto"
-        optimizer = target.optimizer()
+        optimizer = target.engine.optimizer()
         for group in optimizer.param_groups:
             group["lr"] = 0.0  # the same arithmetic, and no other number of proposals in the next iteration
         scaler = build_scaler(config.train.precision, self.device)

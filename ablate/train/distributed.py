@@ -82,15 +82,7 @@ class Processes:
 
     def norm_group(self, layout: Layout) -> dist.ProcessGroup | None:
         """The processes that share statistics with this one; none where it is alone. All processes must call this."""
-        if layout.group == 1:
-            return None
-        own = None
-        for start in range(0, self.count, layout.group):
-            ranks = list(range(start, start + layout.group))
-            group = dist.new_group(ranks)
-            if isinstance(group, dist.ProcessGroup) and self.rank in ranks:
-                own = group
-        return own
+        return None if layout.group == 1 else dist.new_subgroups(layout.group)[0]
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """The mean of a tensor over all processes; not finite if it is not finite in any of them."""
@@ -199,11 +191,8 @@ def outlive_a_polite_stop(_: int = 0) -> None:
     A second SIGTERM ends it: torch and multiprocessing end with it those who do not end otherwise.
     """
 
-    def end(_: int, __: FrameType | None) -> None:
-        os._exit(0)
-
     def spare(_: int, __: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, spare)

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class TrainStats:
     device: str  # cpu or cuda; decides what the peak is of
 
 
-class TrainLoop:
+class TrainLoop(ABC):
     """Optimizer steps of some model, whose work is never lost; what a step learns from is its subclasses' concern.
 
     A subclass says what a forward pass is (`_forward`), how the learning rate moves (`_lr`) and what is kept or
@@ -88,23 +89,22 @@ class TrainLoop:
         self.iterations, self.memory_cap_gib, self.clip_norm = iterations, memory_cap_gib, clip_norm
         self.device = processes.device
         self.grad_accum_steps = batch_size // (images_per_pass * processes.count)
-        self.model: torch.nn.Module = module
-        if processes.count > 1:
-            self.model = DistributedDataParallel(module, broadcast_buffers=False)
+        self.model = DistributedDataParallel(module, broadcast_buffers=False) if processes.count > 1 else module
         self.scaler = build_scaler(self.precision, self.device)
         self.meter = MemoryMeter(module, self.device, memory_cap_gib)
         self.iteration = 0
         # Of the sessions before this one; when this one began, and its seconds that were no training.
         self._seconds_before, self._peak_before, self._began, self._seconds_paused = 0.0, 0.0, 0.0, 0.0
 
+    @abstractmethod
     def _forward(self, batch: Any, number: int) -> dict[str, Tensor]:
         """The forward pass of this number within an optimizer step -> its losses; their sum is what is learned."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _lr(self, iteration: int) -> float:
         """The learning rate of an iteration."""
-        raise NotImplementedError
 
+    @abstractmethod
     def after_step(self, iteration: int, curves: Curves) -> None:
         """What is to be kept or measured after so many iterations, before a checkpoint is taken of them."""
 
@@ -120,11 +120,10 @@ class TrainLoop:
         self._resume()
         self._began = time.monotonic()
         self.module.train()
-        folder = self.folder if self.processes.first else None
         try:
             with (
                 StopRequest() as stop,
-                curves(folder, self.iteration, self.iterations) as written,
+                curves(self.folder if self.processes.first else None, self.iteration, self.iterations) as written,
                 _reproducible(self.device),
             ):
                 self._loop(stop, written)
@@ -140,19 +139,18 @@ class TrainLoop:
 
     def _loader(self) -> DataLoader[Any]:
         """Batches of this process from the current iteration on, one for each forward pass."""
-        order = TrainingOrder(
-            images=len(self.data),  # type: ignore[arg-type]
-            batch_size=self.batch_size,
-            per_pass=self.images_per_pass,
-            seed=self.seed,
-            first=self.iteration,
-            last=self.iterations,
-            rank=self.processes.rank,
-            world=self.processes.count,
-        )
         return DataLoader(
             self.data,
-            batch_sampler=order,
+            batch_sampler=TrainingOrder(
+                images=len(self.data),  # type: ignore[arg-type]
+                batch_size=self.batch_size,
+                per_pass=self.images_per_pass,
+                seed=self.seed,
+                first=self.iteration,
+                last=self.iterations,
+                rank=self.processes.rank,
+                world=self.processes.count,
+            ),
             collate_fn=self.collate,
             num_workers=self.processes.workers(self.runtime.workers),
             pin_memory=self.device.type == "cuda",
@@ -190,18 +188,19 @@ class TrainLoop:
             if done % LOG_EVERY == 0 or is_last:
                 means = {name: value / (done - last_logged) for name, value in sums.items()}
                 seconds = self._seconds()
-                pace = (seconds - seconds_when_logged) / (done - last_logged)
-                extra = {"lr": self._lr(done - 1), "seconds_per_iteration": pace, "peak_gib": self._peak_gib()}
-                curves.add(done, {"loss": sum(means.values()), **means, **extra})
+                cost = {
+                    "lr": self._lr(done - 1),
+                    "seconds_per_iteration": (seconds - seconds_when_logged) / (done - last_logged),
+                    "peak_gib": self._peak_gib(),
+                }
+                curves.add(done, {"loss": sum(means.values()), **means, **cost})
                 sums, last_logged, seconds_when_logged = {}, done, seconds
 
             with self._clock_stopped():
                 self.after_step(done, curves)
-
-            if stop_requested or is_last or self._is_checkpoint_due(now - saved_at):
-                with self._clock_stopped():
+                if stop_requested or is_last or self._is_checkpoint_due(now - saved_at):
                     self._save()
-                saved_at = time.monotonic()
+                    saved_at = time.monotonic()
             if now - status_written_at > STATUS_SECONDS or is_last:
                 self._write_status()
                 status_written_at = now
@@ -223,15 +222,17 @@ class TrainLoop:
         set_lr(self.optimizer, self._lr(self.iteration))
         steps, totals, names = self.grad_accum_steps, torch.zeros(0, device=self.device), []
         for number in range(steps):
-            batch = self._next(batches)
-            last = number == steps - 1
-            with nullcontext() if last or self.processes.count == 1 else self.model.no_sync():  # type: ignore[operator]
+            try:
+                batch = next(batches).to(self.device)
+            except BadInput as error:
+                raise worker_error(error) from None
+            synchronised = number == steps - 1 or self.processes.count == 1
+            with nullcontext() if synchronised else self.model.no_sync():  # type: ignore[operator]
                 losses = self._forward_backward(batch, number)
             names = list(losses)
-            values = torch.stack(list(losses.values()))
-            totals = values / steps if number == 0 else totals + values / steps
-        flagged = torch.cat([totals, totals.new_tensor([float(stop)])])
-        *means, stopping = self.processes.mean(flagged).tolist()
+            values = torch.stack(list(losses.values())) / steps
+            totals = values if number == 0 else totals + values
+        *means, stopping = self.processes.mean(torch.cat([totals, totals.new_tensor([float(stop)])])).tolist()
         found = dict(zip(names, means, strict=True))
         if not all(-float("inf") < value < float("inf") for value in means):
             listed = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
@@ -256,12 +257,6 @@ class TrainLoop:
             self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         return {name: value.detach() for name, value in losses.items()}
 
-    def _next(self, batches: Iterator[Batch]) -> Batch:
-        try:
-            return next(batches).to(self.device)
-        except BadInput as error:
-            raise worker_error(error) from None
-
     def _resume(self) -> None:
         """Take everything from the newest checkpoint, where there is one."""
         state, damaged = load_newest(self.folder)
@@ -282,14 +277,17 @@ class TrainLoop:
 
     def _save(self) -> None:
         if self.processes.first:
-            state = {
-                "model": self.module.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
-                "seconds": self._seconds(),
-                "peak_gib": self._peak_gib(),
-            }
-            save_checkpoint(self.folder, self.iteration, state)
+            save_checkpoint(
+                self.folder,
+                self.iteration,
+                {
+                    "model": self.module.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "scaler": self.scaler.state_dict(),
+                    "seconds": self._seconds(),
+                    "peak_gib": self._peak_gib(),
+                },
+            )
 
     def _write_status(self) -> None:
         if self.processes.first:

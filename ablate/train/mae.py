@@ -44,9 +44,8 @@ def draw_reconstructions(images: Tensor, found: Tensor, hidden: Tensor, pretrain
     )
     original = images.float()
     made = ((found * std + mean) * 255).clamp(0, 255)
-    seen = original * (1 - hidden) + GREY * hidden
-    pasted = original * (1 - hidden) + made * hidden
-    rows = torch.stack([original, seen, pasted], dim=1).round().to(torch.uint8).cpu()  # [B, 3 pictures, 3, side, side]
+    pictures = [original, *(original * (1 - hidden) + instead * hidden for instead in (GREY, made))]
+    rows = torch.stack(pictures, dim=1).round().to(torch.uint8).cpu()  # [B, 3 pictures, 3, side, side]
     factor = max(1, -(-SMALLEST // rows.shape[-1]))
     rows = rows.repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
     side, columns = rows.shape[-1], 2 if len(rows) > 4 else 1
@@ -152,8 +151,7 @@ class Pretrainer(TrainLoop):
         self.folder.append_event("weights kept", epoch=epoch, path=str(self.folder.weights_after(epoch)))
 
     def _draw(self, epoch: int) -> None:
-        last = len(self.data) - 1
-        chosen = sorted({round(place * last / (SHOWN - 1)) for place in range(SHOWN)})
+        chosen = sorted({round(place * (len(self.data) - 1) / (SHOWN - 1)) for place in range(SHOWN)})
         crops = stacked([self.data.whole(index) for index in chosen]).to(self.device)
         self.autoencoder.eval()
         with autocast(self.precision, self.device):
@@ -203,8 +201,11 @@ def build_autoencoder(pretraining: Pretraining) -> MaskedAutoencoder:
 def build_pretraining_optimizer(model: nn.Module, weight_decay: float, betas: tuple[float, float]) -> torch.optim.AdamW:
     """AdamW as in MAE's code: vectors (biases, norms) do not decay; the learning rate is set anew at each step."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=0.0, betas=betas)
+    return torch.optim.AdamW(
+        [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=0.0,
+        betas=betas,
+    )

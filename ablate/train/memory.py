@@ -1,7 +1,7 @@
 """Memory of training: the peak reached, and a cap that makes a large device answer for a smaller one."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -23,9 +23,9 @@ class OutOfMemoryError(Exception):
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error is one of the many ways in which PyTorch reports that memory ran out."""
-    if isinstance(error, OutOfMemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(saying in str(error) for saying in SAYINGS)
+    return isinstance(error, OutOfMemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(saying in str(error) for saying in SAYINGS)
+    )
 
 
 class SavedForBackward:
@@ -48,7 +48,9 @@ class SavedForBackward:
 
     def counting(self) -> Any:
         """The context in which tensors are counted; the backward pass belongs inside too."""
-        return torch.autograd.graph.saved_tensors_hooks(self._pack, _unpack)
+        return torch.autograd.graph.saved_tensors_hooks(
+            self._pack, lambda packed: packed.tensor if isinstance(packed, _Kept) else packed
+        )
 
     def _pack(self, tensor: Tensor) -> "Tensor | _Kept":
         storage = tensor.untyped_storage()
@@ -85,10 +87,6 @@ class _Kept:
         self.count.release(self.key, self.size)
 
 
-def _unpack(packed: Tensor | _Kept) -> Tensor:
-    return packed.tensor if isinstance(packed, _Kept) else packed
-
-
 class MemoryMeter:
     """Peak memory of training, GiB, and the cap: allocated bytes on CUDA, bytes saved for backward on a CPU.
 
@@ -99,22 +97,18 @@ class MemoryMeter:
     """
 
     def __init__(self, model: nn.Module, device: torch.device, cap_gib: float | None) -> None:
-        self.device = device
-        self.saved: SavedForBackward | None = None
-        if device.type == "cuda":
+        self.device, cap = device, None if cap_gib is None else cap_gib * GIB
+        self.saved = None if device.type == "cuda" else SavedForBackward(model, cap)
+        if self.saved is None:
             torch.cuda.reset_peak_memory_stats(device)
             total = torch.cuda.get_device_properties(device).total_memory
-            fraction = 1.0 if cap_gib is None else min(1.0, cap_gib * GIB / total)  # 1: undoes the cap of a run before
-            torch.cuda.set_per_process_memory_fraction(fraction, device)
-        else:
-            self.saved = SavedForBackward(model, None if cap_gib is None else cap_gib * GIB)
+            # 1 undoes the cap of a run before.
+            torch.cuda.set_per_process_memory_fraction(1.0 if cap is None else min(1.0, cap / total), device)
 
     @property
     def peak_gib(self) -> float:
         """The peak so far."""
-        if self.saved is not None:
-            return self.saved.peak / GIB
-        return torch.cuda.max_memory_allocated(self.device) / GIB
+        return (torch.cuda.max_memory_allocated(self.device) if self.saved is None else self.saved.peak) / GIB
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -124,11 +118,8 @@ class MemoryMeter:
             OutOfMemoryError: for every way in which PyTorch reports that memory ran out.
         """
         try:
-            if self.saved is None:
+            with nullcontext() if self.saved is None else self.saved.counting():
                 yield
-            else:
-                with self.saved.counting():
-                    yield
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

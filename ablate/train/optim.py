@@ -37,11 +37,15 @@ def decayed(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
 def build_optimizer(model: nn.Module, settings: Train) -> torch.optim.AdamW:
     """AdamW of a config; the learning rate is set anew at each step."""
     with_decay, without_decay = decayed(model)
-    groups = [
-        {"params": with_decay, "weight_decay": settings.weight_decay},
-        {"params": without_decay, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)
+    return torch.optim.AdamW(
+        [
+            {"params": with_decay, "weight_decay": settings.weight_decay},
+            {"params": without_decay, "weight_decay": 0.0},
+        ],
+        lr=settings.lr,
+        betas=settings.betas,
+        fused=True,
+    )
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -107,7 +107,7 @@ def test_a_step_is_that_of_detectron2s_own_trainer(finished: RunFolder, data: An
     from detectron2.engine import SimpleTrainer, hooks
 
     from ablate.data.loader import TrainingOrder
-    from ablate.engines.detectron2_data import TrainingImages
+    from ablate.engines.detectron2_data import MappedImages
     from ablate.train.distributed import WEIGHTS
 
     config = config_of(data)
@@ -116,7 +116,7 @@ def test_a_step_is_that_of_detectron2s_own_trainer(finished: RunFolder, data: An
     model = instantiate(cfg.model)
     cfg.optimizer.params.model = model
     optimizer = instantiate(cfg.optimizer)
-    images = TrainingImages(cfg, config.seed)
+    images = MappedImages(cfg.dataloader.train, config.seed)
     order = TrainingOrder(len(images), batch_size=2, per_pass=2, seed=config.seed, first=0, last=6)
     trainer = SimpleTrainer(model, [[images[key] for key in keys] for keys in order], optimizer)
     seeding = hooks.CallbackHook(before_step=lambda t: torch.manual_seed(derived(config.seed, MODEL, t.iter, 0, 0)))
@@ -134,9 +134,9 @@ def test_a_step_is_that_of_detectron2s_own_trainer(finished: RunFolder, data: An
 def test_a_sample_depends_on_its_place_alone(finished: RunFolder) -> None:
     from detectron2.config import LazyConfig
 
-    from ablate.engines.detectron2_data import TrainingImages
+    from ablate.engines.detectron2_data import MappedImages
 
-    images = TrainingImages(LazyConfig.load(str(finished.path / "lazyconfig.py")), seed=0)
+    images = MappedImages(LazyConfig.load(str(finished.path / "lazyconfig.py")).dataloader.train, seed=0)
     np.random.seed(5)  # noqa: NPY002
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     first, other = images[0, 1], images[1, 1]

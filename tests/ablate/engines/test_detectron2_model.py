@@ -11,7 +11,7 @@ from ablate.config.schema import RunConfig
 from ablate.config.yaml import with_changes
 from ablate.data.sources import locate
 from ablate.detector.mask_rcnn import Detector, build_detector
-from ablate.detector.training import training_set
+from ablate.engines.base import training_set
 from ablate.engines.lazyconfig import facts_of, lazyconfig_text
 from ablate.runs.folder import Workspace
 from ablate.train.distributed import generator
@@ -123,7 +123,7 @@ def inputs_of(sample: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_weights_and_images_give_the_same_losses(kind: str, data: Any, tmp_path: Path) -> None:
-    from ablate.engines.detectron2 import losses
+    from ablate.engines.detectron2 import Detectron2Engine
 
     config = config_of(kind, data)
     ours, theirs = both(config, tmp_path)
@@ -137,7 +137,7 @@ def test_the_same_weights_and_images_give_the_same_losses(kind: str, data: Any, 
         ours.backbone.eval()
         theirs.backbone.bottom_up.eval()
     first = ours(images, sizes, [sample.target for sample in samples], draw)
-    second = losses(theirs, [inputs_of(sample) for sample in samples])
+    second = Detectron2Engine.losses(theirs, [inputs_of(sample) for sample in samples], draw)
     assert first.keys() == second.keys()
     for name, loss in first.items():
         assert loss.item() > 0, name

@@ -16,7 +16,7 @@ from ablate.train.checkpoint import load_checkpoint
 from ablate.train.distributed import Processes, joined
 from ablate.train.outcome import RanOutOfMemory, RuntimeOptions
 from analysis import read_ground_truth
-from tests.ablate.detector.test_training import trainer_of, weights
+from tests.ablate.engines.test_training import trainer_of, weights
 from tests.ablate.tiny import prepared, tiny_config
 
 pytestmark = [

@@ -23,7 +23,7 @@ from ablate.train.mae import Pretrainer, build_autoencoder, build_pretraining_op
 from ablate.train.optim import lr_factor_after_warmup
 from ablate.train.outcome import Diverged, RuntimeOptions
 from analysis.exceptions import BadInput
-from tests.ablate.detector.test_training import same
+from tests.ablate.engines.test_training import same
 from tests.ablate.processes import run_and_kill, run_in_two_processes
 from tests.shared_data import shared_data
 

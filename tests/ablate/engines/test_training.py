@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from ablate.config.schema import Coco, RunConfig
-from ablate.data.coco import EvaluationSet, TrainingSet
+from ablate.data.coco import EvaluationSet
 from ablate.data.loader import TrainingOrder, collate
 from ablate.detector.inference import predict
 from ablate.detector.mask_rcnn import Detector, build_detector
-from ablate.detector.training import Trainer
+from ablate.engines.base import DetectorTrainer, read_data
+from ablate.engines.torchvision import VisionEngine
 from ablate.runs.folder import RunFolder
 from ablate.train import loop as loop_module
 from ablate.train.checkpoint import load_checkpoint, save_checkpoint
@@ -34,22 +35,16 @@ ALONE = Processes(0, 1, CPU)
 RUNTIME = RuntimeOptions()
 
 
-def trainer_of(folder: RunFolder, runtime: RuntimeOptions = RUNTIME, processes: Processes = ALONE) -> Trainer:
+def trainer_of(folder: RunFolder, runtime: RuntimeOptions = RUNTIME, processes: Processes = ALONE) -> DetectorTrainer:
     config = folder.read_config()
-    source = config.data.train
-    assert isinstance(source, Coco)
-    training = TrainingSet(
-        truth=read_ground_truth(source.annotations),
-        folder=Path(source.images),
-        side=32,
-        scale=config.train.jitter_scale,
-        flip=config.train.flip,
-        masks=True,
-        seed=config.seed,
-    )
+    data = read_data(config, folder.workspace, processes)
     torch.manual_seed(config.seed)
-    detector = build_detector(config.model, 2)
-    return Trainer(config, detector, training, folder, processes, runtime, lambda: {"box_AP": 1.0})
+    return DetectorTrainer(VisionEngine(config, data, processes), folder, runtime, lambda: {"box_AP": 1.0})
+
+
+def detector_of(trainer: DetectorTrainer) -> Detector:
+    assert isinstance(trainer.module, Detector)
+    return trainer.module
 
 
 def weights(folder: RunFolder) -> dict[str, Tensor]:
@@ -125,7 +120,7 @@ KILLED = """
     torch.set_num_threads(1)
     from ablate.train.outcome import RuntimeOptions
     from ablate.runs.folder import RunFolder
-    from tests.ablate.detector.test_training import trainer_of
+    from tests.ablate.engines.test_training import trainer_of
     trainer = trainer_of(RunFolder(Path(sys.argv[2])), RuntimeOptions(checkpoint_iterations=2))
     step = trainer._step
     def told(*arguments):
@@ -209,7 +204,7 @@ def test_not_a_number_stops_the_run(tmp_path: Path, data: Coco) -> None:
 
     def poisoned(*arguments: Any) -> Any:
         if trainer.iteration == 3:
-            trainer.detector.rpn.head.cls_logits.bias.data.fill_(float("nan"))
+            detector_of(trainer).rpn.head.cls_logits.bias.data.fill_(float("nan"))
         return step(*arguments)
 
     trainer._step = poisoned  # type: ignore[assignment, method-assign]
@@ -276,7 +271,7 @@ def test_a_step_takes_the_mean_gradient_of_its_passes(tmp_path: Path, data: Coco
     )
     folder = prepared(tmp_path, config)
     trainer = with_sgd(folder, ALONE)
-    detector = copy.deepcopy(trainer.detector).train()
+    detector = copy.deepcopy(detector_of(trainer)).train()
     (keys,) = TrainingOrder(images=6, batch_size=4, per_pass=4, seed=0, first=0, last=1)
     for start in range(0, 4, images_per_norm):
         rows = range(start, start + images_per_norm)
@@ -300,12 +295,12 @@ PARTNERS = """
     torch.set_num_threads(1)
     from ablate.train.distributed import joined
     from ablate.runs.folder import RunFolder
-    from tests.ablate.detector.test_training import predictions, with_sgd
+    from tests.ablate.engines.test_training import detector_of, predictions, with_sgd
     with joined("cpu") as processes:
         for path in sys.argv[2:]:
             trainer = with_sgd(RunFolder(Path(path)), processes)
             trainer.train()
-            records = predictions(trainer.detector, trainer.config, processes)
+            records = predictions(detector_of(trainer), trainer.engine.config, processes)
             if processes.first:
                 trainer.folder.write_predictions(records)
 """
@@ -318,10 +313,10 @@ def predictions(detector: Detector, config: RunConfig, processes: Processes) -> 
     return predict(detector, views, settings=config.evaluate, precision="fp32", processes=processes, workers=0)
 
 
-def with_sgd(folder: RunFolder, processes: Processes) -> Trainer:
+def with_sgd(folder: RunFolder, processes: Processes) -> DetectorTrainer:
     """AdamW divides by the size of the gradient, which makes noise of what should be zero; this shows gradients."""
     trainer = trainer_of(folder, processes=processes)
-    trainer.optimizer = torch.optim.SGD(trainer.detector.parameters(), lr=0.1)  # type: ignore[assignment]
+    trainer.optimizer = torch.optim.SGD(trainer.module.parameters(), lr=0.1)
     return trainer
 
 
