@@ -8,10 +8,10 @@ from rich.text import Text
 
 from ablate.execute.evaluation import Evaluation, read_evaluation
 from ablate.runs.folder import RunFolder, Status
+from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.render.table import Column, Table
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
-ERRORS = ("cls", "loc", "both", "dup", "bg", "miss", "fp", "fn")
 
 
 def run_screen(folder: RunFolder) -> list[RenderableType]:
@@ -56,7 +56,7 @@ def _tables(evaluation: Evaluation) -> tuple[Table, Table]:
     """COCO's metrics, and the AP to gain by fixing each type of error alone."""
     measured = (("boxes", evaluation.box), ("masks", evaluation.mask))
     parts = [(name, part) for name, part in measured if part is not None]
-    errors = [Column(name.upper() if name in ("fp", "fn") else name, precision=1) for name in ERRORS]
+    errors = [Column(one.label, precision=1) for one in ERROR_TYPES.values()]
     return (
         Table(
             "",
@@ -69,7 +69,7 @@ def _tables(evaluation: Evaluation) -> tuple[Table, Table]:
         Table(
             "",
             (Column(f"AP{evaluation.iou * 100:.0f} to gain", kind="text"), *errors),
-            tuple((name, *(part.delta_ap[key] for key in ERRORS)) for name, part in parts),
+            tuple((name, *(part.delta_ap[key] for key in ERROR_TYPES)) for name, part in parts),
         ),
     )
 

@@ -68,34 +68,28 @@ def error_takeaways(ground_truth: GroundTruth, run: Run, most: int = 2) -> list[
 
 
 def _where_to_look(ground_truth: GroundTruth, run: Run, error: str) -> str:
-    labels, dt = run.breakdown.labels, run.detections
+    """How many errors of a type there are, which of them most, and the hint of their record."""
+    labels, dt, kind = run.breakdown.labels, run.detections, ERROR_TYPES[error]
     names = ground_truth.category_name
-    wrong = np.flatnonzero(ERROR_TYPES[error].occurs(labels))
-    category = (ground_truth if error == "miss" else dt).category[wrong]
+    wrong = np.flatnonzero(kind.occurs(labels))
+    category = (ground_truth if kind.of_object else dt).category[wrong]
     top, count = _most_frequent(category)
     often = f"most often {names[top]} ({count:,})"
-    if error == "miss":
-        small = float((ground_truth.area[wrong] <= 32**2).mean())
-        return (
-            f"{len(wrong):,} objects, {100 * small:.0f} % of them small (up to 32 x 32 pixels), {often}; try a lower "
-            "score threshold, larger input or more recall"
-        )
-    if error == "cls":
+    if kind.of_object:
+        small = 100 * float((ground_truth.area[wrong] <= 32**2).mean())
+        told = f"{len(wrong):,} objects, {small:.0f} % of them small (up to 32 x 32 pixels), {often}"
+    elif error == "cls":
         top, count = _most_frequent(category * len(names) + ground_truth.category[labels.target[wrong]])
-        return (
-            f"{len(wrong):,} detections; most often {names[top % len(names)]} is taken for {names[top // len(names)]} "
-            f"({count:,}); look at those labels first"
-        )
-    if error == "loc":
-        return (
-            f"{len(wrong):,} boxes with median IoU {np.median(labels.iou[wrong]):.2f}, {often}; better regression or "
-            "finer features would help"
-        )
-    if error == "dup":
-        return f"{len(wrong):,} second boxes, {often}; a stricter NMS removes them"
-    sure = int((dt.score[wrong] >= 0.5).sum())
-    hint = "unannotated objects or look-alikes" if error == "bg" else "weak features on hard objects"
-    return f"{len(wrong):,} detections ({sure:,} with score 0.5 or more), {often}; {hint}?"
+        pair = f"{names[top % len(names)]} is taken for {names[top // len(names)]} ({count:,})"
+        told = f"{len(wrong):,} detections; most often {pair}"
+    elif error == "loc":
+        told = f"{len(wrong):,} boxes with median IoU {np.median(labels.iou[wrong]):.2f}, {often}"
+    elif error == "dup":
+        told = f"{len(wrong):,} second boxes, {often}"
+    else:
+        sure = int((dt.score[wrong] >= 0.5).sum())
+        told = f"{len(wrong):,} detections ({sure:,} with score 0.5 or more), {often}"
+    return f"{told}; {kind.hint}"
 
 
 def _most_frequent(values: Ints) -> tuple[int, int]:

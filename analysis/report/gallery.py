@@ -225,19 +225,12 @@ def _cost(points: float, name: str) -> str:
 
 def _told(data: ReportData, one: RunData, example: Example) -> tuple[str, str]:
     """What went wrong, and its numbers."""
-    names, gt = data.ground_truth.category_name, data.ground_truth
-    if example.error == "miss":
+    names, gt, caption = data.ground_truth.category_name, data.ground_truth, ERROR_TYPES[example.error].caption
+    annotated = names[gt.category[example.truth]] if example.truth >= 0 else ""
+    if ERROR_TYPES[example.error].of_object:
         width, height = gt.box[example.truth, 2:]
-        return f"{names[gt.category[example.truth]]} missed", f"{width:.0f} × {height:.0f} pixels"
-    row = example.detection
-    category = names[one.detections.category[row]]
-    shape = "box" if data.settings.iou_type == "bbox" else "mask"
+        return caption.format(object=annotated), f"{width:.0f} × {height:.0f} pixels"
+    row, shape = example.detection, "box" if data.settings.iou_type == "bbox" else "mask"
+    what = caption.format(category=names[one.detections.category[row]], object=annotated, shape=shape)
     numbers = f"score {one.detections.score[row]:.2f} · IoU {one.breakdown.labels.iou[row]:.2f}"
-    what = {
-        "cls": lambda: f"{category}, but is {names[gt.category[example.truth]]}",
-        "loc": lambda: f"{category}, {shape} too far off",
-        "both": lambda: f"{category}, wrong class and place",
-        "dup": lambda: f"{category}, found before",
-        "bg": lambda: f"{category} where nothing is annotated",
-    }[example.error]()
     return what, numbers if example.truth >= 0 else f"{numbers} at best"
