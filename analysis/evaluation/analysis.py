@@ -89,8 +89,8 @@ def _tell_apart(paths: list[Path]) -> list[str]:
 
 
 def _parts(path: Path) -> list[str]:
-    stem = path.name.removesuffix(".gz").removesuffix(".json") or path.name
-    return [*(part for part in path.parent.parts if part not in ("/", ".", "..")), stem]
+    folders = [part for part in path.parent.parts if part not in ("/", ".", "..")]
+    return [*folders, path.name.removesuffix(".gz").removesuffix(".json") or path.name]
 
 
 PARTS = ("class", "size", "iou", "crowding", "confusion")
@@ -186,13 +186,7 @@ class Analysis:
         breakdown = breakdowns[settings.iou]
         labels = breakdown.labels
         outcomes = object_outcomes(labels)
-        metrics = {}
-        if self._metrics:
-            as_coco = settings.convention == "coco" and settings.max_dets == Settings.max_dets
-            metrics = coco_metrics(gt, detections, iou_type=settings.iou_type, paired=paired if as_coco else None)
-        confusion = None
-        if "confusion" in parts:
-            confusion = with_costs(category_confusion(gt, detections, labels), matched_run)
+        as_coco = paired if (settings.convention, settings.max_dets) == ("coco", Settings.max_dets) else None
         return RunAnalysis(
             name=name,
             detections=detections,
@@ -200,10 +194,12 @@ class Analysis:
             matched_run=matched_run,
             curves=curves,
             outcomes=outcomes,
-            metrics=metrics,
+            metrics=coco_metrics(gt, detections, iou_type=settings.iou_type, paired=as_coco) if self._metrics else {},
             classes=by_class(gt, detections, matched_run, breakdown) if "class" in parts else None,
             sizes=by_size(gt, detections, matched_run, self._sizes) if "size" in parts else None,
             ious=along_iou((breakdowns[iou] for iou in shown), settings) if "iou" in parts else None,
             crowding=by_crowding(self.crowding, outcomes, labels) if "crowding" in parts else None,
-            confusion=confusion,
+            confusion=with_costs(category_confusion(gt, detections, labels), matched_run)
+            if "confusion" in parts
+            else None,
         )

@@ -53,8 +53,7 @@ def tidecv_evaluated(ground_truth: GroundTruth, detections: Detections, settings
             detections.box[row].tolist(),
             detections.masks.rle(row) if masks else None,
         )
-    mode = TIDE.MASK if masks else TIDE.BOX
-    tide = TIDE(pos_threshold=settings.iou, background_threshold=settings.background_iou, mode=mode)
+    tide = TIDE(settings.iou, settings.background_iou, mode=TIDE.MASK if masks else TIDE.BOX)
     tide.evaluate(truth, result, name="detections")
     return tide
 
@@ -66,7 +65,7 @@ def tidecv_breakdown(tide: Any) -> tuple[float, dict[str, float], dict[str, int]
         ZeroDivisionError: tidecv has nothing to average.
     """
     run, errors = tide.runs["detections"], tide.get_all_errors()
-    found = {**errors["main"]["detections"], **errors["special"]["detections"]}
+    found = errors["main"]["detections"] | errors["special"]["detections"]
     counts = {error.short_name: count for error, count in run.count_errors().items()}
     return (
         float(run.ap),
