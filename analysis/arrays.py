@@ -53,8 +53,6 @@ def place_in_group(group: Ints) -> Ints:
 def best_in_group(group: Ints, value: Floats) -> tuple[Ints, Ints]:
     """The groups that occur, ascending, and for each the first row with its highest value; ``group`` is ascending."""
     start = np.flatnonzero(np.diff(group, prepend=-1))
-    if not len(start):
-        return start, start
     size = np.diff(np.append(start, len(group)))
     equal = np.flatnonzero(value == np.repeat(np.maximum.reduceat(value, start), size))
     return group[start], equal[np.flatnonzero(np.diff(group[equal], prepend=-1))]
@@ -68,7 +66,6 @@ def index_of(values: Ints, ascending: Ints) -> Ints:
     if span <= len(values) + len(ascending):  # a table of all ids between: one look-up a value
         table = np.full(span + 1, -1)  # its last entry is for what lies outside
         table[ascending - first] = np.arange(len(ascending))
-        inside = (values >= ascending[0]) & (values <= ascending[-1])
-        return table[np.where(inside, values - first, span)]
+        return table[np.where((values >= first) & (values <= ascending[-1]), values - first, span)]
     place = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
     return np.where(ascending[place] == values, place, -1)

@@ -93,9 +93,8 @@ def explain(place: str, error: msgspec.ValidationError, remedy: str, item: str =
     location = _LOCATION.search(text)
     inside = location["place"].lstrip(".") if location else ""
     what = _LOCATION.sub("", text).replace("`", "")
-    what = what[:1].lower() + what[1:]
     record = f"{item} {inside}" if inside.startswith("[") else inside
-    return f"{place}: {record + ': ' if record else ''}{what}; {remedy}"
+    return f"{place}: {record + ': ' if record else ''}{what[:1].lower()}{what[1:]}; {remedy}"
 
 
 def encode(path: Path, document: object) -> bytes:
@@ -129,8 +128,9 @@ def _explain_malformed(path: Path, content: bytes, reason: str) -> str:
         position = re.search(r"byte (\d+)", reason)
         where = f" at byte {position[1]} of {len(content)}" if position else f" after {len(content)} bytes"
         cut = "truncated" in reason or (position is not None and int(position[1]) >= len(content) - 1)
-        remedy = "the file is cut short; copy or write it again" if cut else "write it with a JSON library"
-        return f"{path}: not valid JSON{where}: {remedy}"
+        return f"{path}: not valid JSON{where}: " + (
+            "the file is cut short; copy or write it again" if cut else "write it with a JSON library"
+        )
     place = _find_non_finite(document)
     escape = f"{path}: holds a string with a damaged character escape; write the file with a JSON library"
     return explain_non_finite(path, place) if place else escape

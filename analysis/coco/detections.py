@@ -1,7 +1,7 @@
 """COCO results JSON -> :class:`Detections`: columnar, checked against the ground truth, suspicious content named."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from operator import attrgetter
@@ -50,7 +50,7 @@ class Detections:
     row: Ints  # [N] place in the file, from 0
     masks: Masks
     has_box: bool  # the file's records carry a bbox (else `box` was taken from the masks)
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.score)
@@ -144,8 +144,18 @@ class Detections:
                     f"{limit:,}; count from 0"
                 )
         raw = [NOTHING if masks is None else msgspec.Raw(msgspec.json.encode(one)) for one in masks or score]
-        held = Masks(path, "record", raw, image, ground_truth.image_size)
-        return _checked(ground_truth, path, box, score, category, image, np.arange(count), held, True, [])
+        return _checked(
+            ground_truth,
+            path,
+            box,
+            score,
+            category,
+            image,
+            row=np.arange(count),
+            masks=Masks(path, "record", raw, image, ground_truth.image_size),
+            has_box=True,
+            notes=[],
+        )
 
 
 @no_collector()
@@ -244,9 +254,8 @@ def _column(path: Path, records: list[Any], name: str) -> Ints:
 
 
 def _image_index(path: Path, records: list[Any], ground_truth: GroundTruth, notes: list[str]) -> Ints:
-    strings = bool(records) and not isinstance(records[0], _Record)
     integer_ids = not ground_truth.image_id or isinstance(ground_truth.image_id[0], int)
-    if not strings and integer_ids:
+    if integer_ids and (not records or isinstance(records[0], _Record)):
         return index_of(_column(path, records, "image_id"), np.array(ground_truth.image_id))
     values = [r.image_id for r in records]
     if not integer_ids:
@@ -303,7 +312,7 @@ def _shift_hint(records: list[Any], ground_truth: GroundTruth) -> str:
 def _boxes(path: Path, records: list[Any], masks: Masks, row: Ints) -> tuple[Floats, bool]:
     boxes = list(map(attrgetter("bbox"), records))
     try:
-        box = np.fromiter(chain.from_iterable(boxes), np.float64, 4 * len(boxes)).reshape(-1, 4)
+        return np.fromiter(chain.from_iterable(boxes), np.float64, 4 * len(boxes)).reshape(-1, 4), True
     except TypeError:  # None is not iterable
         if any(box is not None for box in boxes):
             raise BadInput(
@@ -315,7 +324,6 @@ def _boxes(path: Path, records: list[Any], masks: Masks, row: Ints) -> tuple[Flo
                 f"{path}: record {row[empty[0]]} has neither bbox nor segmentation; give it a bbox [x, y, w, h]"
             ) from None
         return masks.box(np.arange(len(boxes))), False
-    return box, True
 
 
 def suspicions(box: Floats, score: Floats, image: Ints, category: Ints, ground_truth: GroundTruth) -> list[str]:
@@ -326,7 +334,10 @@ def suspicions(box: Floats, score: Floats, image: Ints, category: Ints, ground_t
     outside = int(((score < 0) | (score > 1)).sum())
     flat = int(((box[:, 2] == 0) | (box[:, 3] == 0)).sum())
     normalised = bool(box.max() <= 1)
-    past = _share_past_the_edge(box, image, ground_truth)
+    height, width = ground_truth.image_size.T[:, image]
+    sized = (height > 0) & (width > 0)
+    beyond = (box[:, 0] + box[:, 2] > width * 1.05) | (box[:, 1] + box[:, 3] > height * 1.05)
+    past = int((beyond & sized).sum()) / max(1, int(sized.sum()))  # the share of the boxes on images of known size
     unseen = int((np.bincount(image, minlength=images) == 0).sum())
     cases = (
         (outside, f"{outside:,} scores lie outside 0..1 (logits?): their order is used as it is"),
@@ -345,14 +356,6 @@ def suspicions(box: Floats, score: Floats, image: Ints, category: Ints, ground_t
     )
     shifted = _shifted_categories(score, category, image, ground_truth)
     return [sentence for holds, sentence in (*cases, (shifted, shifted)) if holds]
-
-
-def _share_past_the_edge(box: Floats, image: Ints, ground_truth: GroundTruth) -> float:
-    """The share (0..1) of the boxes, on images of known size, that reach past the right or lower edge."""
-    height, width = ground_truth.image_size.T[:, image]
-    sized = (height > 0) & (width > 0)
-    past = (box[:, 0] + box[:, 2] > width * 1.05) | (box[:, 1] + box[:, 3] > height * 1.05)
-    return float((past & sized).sum()) / max(1, int(sized.sum()))
 
 
 def _shifted_categories(box_score: Floats, category: Ints, image: Ints, ground_truth: GroundTruth) -> str:

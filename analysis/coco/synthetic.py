@@ -48,8 +48,8 @@ def simulate_scene(images: int, categories: int, seed: int, objects_per_image: f
     side = np.clip(np.exp(rng.normal(4.1, 0.9, len(image))), 6, 420)
     aspect = np.exp(rng.normal(0, 0.35, len(image)))
     wh = np.stack([np.clip(side * aspect, 4, IMAGE_SIZE[0] - 2), np.clip(side / aspect, 4, IMAGE_SIZE[1] - 2)], axis=1)
-    xy = rng.random((len(image), 2)) * (np.array(IMAGE_SIZE) - wh)
-    return Scene(np.round(np.concatenate([xy, wh], axis=1), 2), category, image, images, categories)
+    box = np.concatenate([rng.random((len(image), 2)) * (np.array(IMAGE_SIZE) - wh), wh], axis=1)
+    return Scene(np.round(box, 2), category, image, images, categories)
 
 
 def simulate_detector(scene: Scene, flaws: Flaws, seed: int) -> list[dict[str, object]]:

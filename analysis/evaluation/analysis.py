@@ -171,9 +171,14 @@ class Analysis:
         gt, settings, parts = self._ground_truth, self._settings, self._parts
         paired = pair_detections(gt, detections, settings)
         shown = thresholds(settings) if "iou" in parts else []
-        others = sorted(({*shown} | self._ious) - {settings.iou})
         # The curve of a run as it is does not depend on the background's IoU, which must not lie above the other.
-        each = [settings, *(replace(settings, iou=t, background_iou=min(settings.background_iou, t)) for t in others)]
+        each = [
+            settings,
+            *(
+                replace(settings, iou=iou, background_iou=min(settings.background_iou, iou))
+                for iou in sorted(self._ious.union(shown) - {settings.iou})
+            ),
+        ]
         curves, breakdowns, matched_run = {}, {}, None
         for at_iou in match_and_label_at(gt, detections, each, paired):
             matched_run = matched_run or at_iou

@@ -69,11 +69,9 @@ def precision_at_recalls(
     place = np.searchsorted(hit, ranking.start)  # where each category's true positives begin
     category = ranking.category[hit]
     number = np.arange(1, len(hit) + 1) - place[category]  # 1, 2, ... within the category
-    fp = seen[hit] - before[category] - number
-    precision = number / (fp.astype(np.float64) + number + epsilon)
+    precision = number / ((seen[hit] - before[category] - number).astype(np.float64) + number + epsilon)
     for low, high in pairwise(place.tolist()):
-        part = precision[low:high][::-1]
-        np.maximum.accumulate(part, out=part)
+        precision[low:high] = best_from_here(precision[low:high])
     if not len(hit):
         return np.zeros(steps.shape)
     reached = steps <= np.diff(place)[:, None]

@@ -94,11 +94,17 @@ def with_costs(confusion: Confusion, matched_run: MatchedRun) -> Confusion:
     curves = _Curves(matched_run)
     cost = np.zeros(len(wanted))
     for place in np.flatnonzero(low < high).tolist():
-        errors = wrong[low[place] : high[place]]
-        cost[place] = curves.gain(int(confusion.true[place]), int(confusion.predicted[place]), errors)
+        true, predicted = int(confusion.true[place]), int(confusion.predicted[place])
+        cost[place] = curves.gain(true, predicted, wrong[low[place] : high[place]])
     best = np.lexsort((-confusion.count, -confusion.objects, -cost))
-    columns = {name: getattr(confusion, name)[best] for name in ("true", "predicted", "count", "objects")}
-    return replace(confusion, cost=cost[best], **columns)
+    return replace(
+        confusion,
+        true=confusion.true[best],
+        predicted=confusion.predicted[best],
+        count=confusion.count[best],
+        objects=confusion.objects[best],
+        cost=cost[best],
+    )
 
 
 class _Curves:
@@ -130,9 +136,8 @@ class _Curves:
             # A winner comes behind this many of those that count; the winners before it push it further back.
             behind = np.sort(np.searchsorted(self._place[true], run.place_if_moved(winners)))
             hits = self._hits[true]
-            pushed = hits + np.searchsorted(behind, hits)
-            new = behind + np.arange(1, len(behind) + 1)
-            gain += self._ap(true, np.sort(np.concatenate([pushed, new]))) - self._base[true]
+            now = np.concatenate([hits + np.searchsorted(behind, hits), behind + np.arange(1, len(behind) + 1)])
+            gain += self._ap(true, np.sort(now)) - self._base[true]
         return gain * self._points
 
     def _ap(self, category: int, hits: Ints) -> float:

@@ -221,9 +221,7 @@ def match_greedily(pairs: Pairs, usable: Bools, detections: int, truths: int, sh
     free = np.ones(truths, dtype=np.bool_)
     d, g = pairs.detection[usable], pairs.truth[usable]
     while len(d):
-        best = np.empty(len(d), dtype=np.bool_)
-        best[0] = True
-        np.not_equal(d[1:], d[:-1], out=best[1:])
+        best = np.append(True, d[1:] != d[:-1])
         first_claim[g[::-1]] = d[::-1]  # the last write stays: the earliest detection with an edge to the object
         served = best & (first_claim[g] == d)
         if shared is not None:
@@ -246,6 +244,7 @@ def match_coco(found: Pairs, iou: float, ignored_truth: Bools, crowd: Bools, out
     detections, truths = len(out_of_range), len(ignored_truth)
     enough = found.iou >= min(iou, 1 - 1e-10)
     taken = match_greedily(found, enough & ~ignored_truth[found.truth], detections, truths)
-    second = enough & ignored_truth[found.truth] & (taken[found.detection] < 0)
-    ignored = match_greedily(found, second, detections, truths, shared=crowd)
+    ignored = match_greedily(
+        found, enough & ignored_truth[found.truth] & (taken[found.detection] < 0), detections, truths, shared=crowd
+    )
     return taken, (ignored >= 0) | ((taken < 0) & out_of_range)

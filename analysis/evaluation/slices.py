@@ -361,13 +361,12 @@ def by_crowding(
     bins = len(edges)
     place = np.where(crowding > 0, np.searchsorted(edges, crowding, side="left"), 0)
     outcome = np.bincount(place * len(OUTCOME_NAMES) + outcomes.outcome, minlength=bins * len(OUTCOME_NAMES))
-    target = labels.target[labels.error == DUP]
     return CrowdingBins(
         names=("alone", *(f"{low:g}-{high:g}" for low, high in pairwise(edges))),
         low=np.array([0.0, *edges[:-1]]),
         high=np.array(edges),
         outcome=outcome.reshape(bins, len(OUTCOME_NAMES)),
-        duplicates=np.bincount(place[target], minlength=bins),
+        duplicates=np.bincount(place[labels.target[labels.error == DUP]], minlength=bins),
     )
 
 

@@ -76,7 +76,9 @@ def match_and_label_at(
     if coco:
         ignored, too_large = ignored_by_size(ground_truth, detections.area[row], each[0].iou_type, AREA_RANGES["all"])
     ranking = rank(paired.by_score, category, categories)
-    nearest = _nearest(paired, ignored)
+    counts, same = ~ignored[paired.pairs.truth], paired.same_category
+    own, others = (paired.pairs.at(np.flatnonzero(kind)) for kind in (same & counts, ~same & counts))
+    nearest = _Nearest(_best(own, len(row)), _best(others, len(row)), own)
     matches = _matches_coco if coco else _matches_tidecv
     found = matches(ground_truth, paired, [settings.iou for settings in each], ignored, too_large)
     for settings, (taken, left_out) in zip(each, found, strict=True):
@@ -146,12 +148,6 @@ class _Nearest:
     pairs: Pairs  # all of its own category
 
 
-def _nearest(paired: PairedDetections, ignored: Bools) -> _Nearest:
-    counts, same = ~ignored[paired.pairs.truth], paired.same_category
-    own, others = (paired.pairs.at(np.flatnonzero(kind)) for kind in (same & counts, ~same & counts))
-    return _Nearest(_best(own, len(paired.row)), _best(others, len(paired.row)), own)
-
-
 def _label(
     paired: PairedDetections, nearest: _Nearest, ignored: Bools, taken: Ints, left_out: Bools, settings: Settings,
     total: int,
@@ -161,8 +157,7 @@ def _label(
     ``total`` is the number of rows N of the file: those without a position are over the cap.
     """
     count = len(paired.row)
-    matched = np.zeros(len(ignored), dtype=np.bool_)
-    matched[taken[taken >= 0]] = True
+    matched = np.bincount(taken[taken >= 0], minlength=len(ignored)) > 0
     labelled = (taken < 0) & ~left_out if settings.convention == "coco" else taken < 0
     best_same, same_target = np.where(labelled, nearest.same[0], 0.0), nearest.same[1]
     best_other, other_target = np.where(labelled, nearest.other[0], 0.0), nearest.other[1]
@@ -277,8 +272,10 @@ def break_down(
     >>> max(result.delta_ap, key=result.delta_ap.get), result.count["cls"] > result.count["dup"]
     ('cls', True)
     """
-    settings = Settings(iou_type, iou, background_iou, max_dets, convention)
-    return break_down_matched(match_and_label(ground_truth, detections, settings), detections)
+    matched_run = match_and_label(
+        ground_truth, detections, Settings(iou_type, iou, background_iou, max_dets, convention)
+    )
+    return break_down_matched(matched_run, detections)
 
 
 def break_down_matched(matched_run: MatchedRun, detections: Detections) -> Breakdown:

@@ -87,10 +87,8 @@ class WeightedAP:
             is_tp = (running[hits.peak] - running[hits.start]).astype(np.float64)
             seen = {block: sums[index] for block, index in hits.seen.items()}
             before = {block: sums[index] for block, index in hits.before.items()}
-            shares: dict[int, Floats] = {}
+            shares = {one: _shares(hits, is_tp, counts[one]) for one in {objects for _, objects, _ in hits.curves}}
             for curve, objects, blocks in hits.curves:
-                if objects not in shares:
-                    shares[objects] = _shares(hits, is_tp, counts[objects])
                 total = _total(seen, blocks) - _total(before, blocks)[hits.category]
                 found[curve, hits.occupied] = _average(hits, is_tp / (total + EPSILON), shares[objects])
         found[:, counts[0] == 0] = np.nan
@@ -228,8 +226,7 @@ def _peaks(ranking: Ranking, hit: Ints, not_ignored: Bools) -> Ints:
     wrong = not_ignored.copy()
     wrong[hit] = False
     before = np.concatenate([[0], np.cumsum(wrong)])[hit]  # wrong ones before each hit
-    last = (np.diff(before, append=np.inf) > 0) | (np.diff(ranking.category[hit], append=np.inf) > 0)
-    return np.flatnonzero(last)
+    return np.flatnonzero((np.diff(before, append=np.inf) > 0) | (np.diff(ranking.category[hit], append=np.inf) > 0))
 
 
 def _needed(curves: Sequence[Curve]) -> Bools:
@@ -300,9 +297,9 @@ def resample(
     if resamples < 1:
         raise BadInput(f"{resamples} resamples: at least 1 is needed, 1,000 for a 95 % interval")
     measured = [_ReadyCurves(ground_truth, one, mean_ap) for one in runs]
-    shape = (len(measured[0].numbers), resamples, len(ground_truth.category_id)) if runs else (0, 0, 0)
-    drawn = [np.empty(shape[:2]) for _ in runs]
-    category_drawn = [np.empty(shape, dtype=np.float32) for _ in runs]
+    categories = len(ground_truth.category_id)
+    drawn = [np.empty((len(one.numbers), resamples)) for one in measured]
+    category_drawn = [np.empty((*one.shape, categories), dtype=np.float32) for one in drawn]
 
     def one(number: int, weights: Ints) -> None:
         for run, curves in enumerate(measured):
@@ -331,11 +328,15 @@ class _ReadyCurves:
         matched_run = run.matched_run
         self.numbers = (*((MEAN_AP,) if mean_ap else ()), ap_name(matched_run.settings.iou), *ERROR_TYPES)
 
-        size = len(ground_truth.image_id), len(ground_truth.category_id)
-        columns = matched_run.image, ground_truth.image, ground_truth.category, *size
-        fixed = [matched_run.base, *(one.fix(matched_run) for one in ERROR_TYPES.values())]
-        self._fixed = weighted_ap(fixed, *columns)
-        self._at_ious = weighted_ap([run.curves[iou] for iou in COCO_IOUS.tolist()], *columns) if mean_ap else None
+        of = (
+            matched_run.image,
+            ground_truth.image,
+            ground_truth.category,
+            len(ground_truth.image_id),
+            len(ground_truth.category_id),
+        )
+        self._fixed = weighted_ap([matched_run.base, *(one.fix(matched_run) for one in ERROR_TYPES.values())], *of)
+        self._at_ious = weighted_ap([run.curves[iou] for iou in COCO_IOUS.tolist()], *of) if mean_ap else None
 
     def measure(self, weights: Ints) -> Floats:
         """f64[numbers, K] in points, for weights of images i64[images]."""

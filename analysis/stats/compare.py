@@ -248,14 +248,11 @@ def _of_one(drawn: Sequence[Resampled], told: Bools) -> tuple[dict[str, Interval
         low, high = 2 * one.value - one.high, 2 * one.value - one.low
         if name not in ERROR_TYPES:
             low, high, found = low.clip(0, 100), high.clip(0, 100), numbers[name]
-            numbers[name] = replace(found, low=_possible(found.low), high=_possible(found.high))
+            numbers[name] = replace(
+                found, low=float(np.clip(found.low, 0, 100)), high=float(np.clip(found.high, 0, 100))
+            )
         categories[name] = CategoryIntervals(one.value, low, high)
     return numbers, categories
-
-
-def _possible(ap: float) -> float:
-    """The nearest AP between 0 and 100; NaN for NaN."""
-    return min(max(ap, 0.0), 100.0)
 
 
 def _minus(own: Resampled, theirs: Resampled) -> Resampled:
@@ -274,8 +271,7 @@ def transitions_between(before: ObjectOutcomes, after: ObjectOutcomes) -> Outcom
     valid = before.outcome != IGNORED
     pair = before.outcome[valid].astype(np.int64) * len(OUTCOME_NAMES) + after.outcome[valid]
     count = np.bincount(pair, minlength=len(OUTCOME_NAMES) ** 2).reshape(len(OUTCOME_NAMES), -1)
-    outcomes = OUTCOME_NAMES[:IGNORED]  # the last is no outcome
-    return OutcomeTransitions(before.outcome, after.outcome, count[:IGNORED, :IGNORED], outcomes)
+    return OutcomeTransitions(before.outcome, after.outcome, count[:IGNORED, :IGNORED], OUTCOME_NAMES[:IGNORED])
 
 
 def _corrected(vs_baseline: Sequence[VsBaseline]) -> list[VsBaseline]:

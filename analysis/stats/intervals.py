@@ -88,14 +88,13 @@ def limits(drawn: NDArray[np.floating]) -> tuple[Floats, Floats]:
     """The 2.5 and 97.5 % percentiles over the last axis but NaN, linearly interpolated; NaN where nothing is drawn."""
     ordered = np.sort(np.asarray(drawn, dtype=np.float64), axis=-1)  # NaN comes last
     count = (~np.isnan(ordered)).sum(axis=-1)
-    found = []
-    for share in (SIGNIFICANCE / 2, 1 - SIGNIFICANCE / 2):
-        place = share * np.maximum(count - 1, 0)
-        below = np.floor(place).astype(np.int64)
-        above = np.minimum(below + 1, np.maximum(count - 1, 0))
-        low, high = (np.take_along_axis(ordered, at[..., None], axis=-1)[..., 0] for at in (below, above))
-        found.append(low + (high - low) * (place - below))
-    return found[0], found[1]
+    last = np.maximum(count - 1, 0)
+    place = np.multiply.outer([SIGNIFICANCE / 2, 1 - SIGNIFICANCE / 2], last)
+    below = np.floor(place).astype(np.int64)
+    around = (below, np.minimum(below + 1, last))
+    low, high = (np.take_along_axis(ordered[None], at[..., None], axis=-1)[..., 0] for at in around)
+    lower, upper = low + (high - low) * (place - below)
+    return lower, upper
 
 
 def interval(value: float, drawn: Floats) -> Interval:
@@ -117,8 +116,13 @@ def difference(value: float, drawn: Floats) -> Difference:
     low, high = limits(drawn)
     known = drawn[~np.isnan(drawn)]
     far = np.abs(known - value) >= abs(value) - 1e-9  # equal up to rounding counts as equal
-    p = (1 + int(far.sum())) / (1 + len(known)) if len(known) else math.nan
-    return Difference(value, float(low), float(high), _deviation(drawn), p=p)
+    return Difference(
+        value,
+        float(low),
+        float(high),
+        _deviation(drawn),
+        p=(1 + int(far.sum())) / (1 + len(known)) if len(known) else math.nan,
+    )
 
 
 def over_seeds(values: Floats, drawn: Floats) -> Interval:
@@ -136,8 +140,15 @@ def over_seeds(values: Floats, drawn: Floats) -> Interval:
 def difference_over_seeds(values: Floats, drawn: Floats) -> Difference:
     """Likewise of differences seed by seed, about their mean itself; p is where the interval begins to hold 0."""
     value, images, seeds, half = _two_sources(values, drawn)
-    p = math.nan if math.isnan(half) else _p_over_seeds(abs(value), images, seeds, len(values))
-    return Difference(value, value - half, value + half, images, seeds, len(values), p=p)
+    return Difference(
+        value,
+        value - half,
+        value + half,
+        images,
+        seeds,
+        len(values),
+        p=math.nan if math.isnan(half) else _p_over_seeds(abs(value), images, seeds, len(values)),
+    )
 
 
 def _two_sources(values: Floats, drawn: Floats) -> tuple[float, float, float, float]:
