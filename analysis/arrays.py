@@ -21,6 +21,15 @@ def order_by_index(index: Ints, limit: int) -> Ints:
     return order
 
 
+def group_starts(group: Ints, groups: int) -> Ints:
+    """i64[groups + 1] where each group begins when rows of groups i64[N] (numbered from 0) stand in their order.
+
+    >>> group_starts(np.array([2, 0, 2]), 3).tolist()
+    [0, 1, 1, 3]
+    """
+    return np.concatenate([[0], np.cumsum(np.bincount(group, minlength=groups))])
+
+
 def inverse(order: Ints, count: int) -> Ints:
     """The place i64[count] of each row in an order of rows i64[n]; undefined for rows that are not in it.
 
@@ -44,10 +53,8 @@ def place_in_group(group: Ints) -> Ints:
 def best_in_group(group: Ints, value: Floats) -> tuple[Ints, Ints]:
     """The groups that occur, ascending, and for each the first row with its highest value; ``group`` is ascending."""
     start = np.flatnonzero(np.diff(group, prepend=-1))
-    if not len(start):
-        return start, start
-    highest = np.maximum.reduceat(value, start)
-    equal = np.flatnonzero(value == np.repeat(highest, np.diff(np.append(start, len(group)))))
+    size = np.diff(np.append(start, len(group)))
+    equal = np.flatnonzero(value == np.repeat(np.maximum.reduceat(value, start), size))
     return group[start], equal[np.flatnonzero(np.diff(group[equal], prepend=-1))]
 
 
@@ -59,7 +66,6 @@ def index_of(values: Ints, ascending: Ints) -> Ints:
     if span <= len(values) + len(ascending):  # a table of all ids between: one look-up a value
         table = np.full(span + 1, -1)  # its last entry is for what lies outside
         table[ascending - first] = np.arange(len(ascending))
-        inside = (values >= ascending[0]) & (values <= ascending[-1])
-        return table[np.where(inside, values - first, span)]
+        return table[np.where((values >= first) & (values <= ascending[-1]), values - first, span)]
     place = np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)
     return np.where(ascending[place] == values, place, -1)

@@ -33,12 +33,12 @@ def read_bytes(path: Path) -> bytes:
     """The content of a file, unpacked where it is gzipped (recognised by its first bytes, not by its name)."""
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
-        raise BadInput(f"{path}: no such file; check the path") from None
-    except IsADirectoryError:
-        raise BadInput(f"{path}: is a folder; name the JSON file inside it") from None
     except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
+        known = {
+            FileNotFoundError: "no such file; check the path",
+            IsADirectoryError: "is a folder; name the JSON file inside it",
+        }
+        raise BadInput(f"{path}: {known.get(type(error), f'cannot be read ({error.strerror or error})')}") from None
     if content[:2] == _GZIP:
         try:
             content = gzip.decompress(content)
@@ -93,9 +93,8 @@ def explain(place: str, error: msgspec.ValidationError, remedy: str, item: str =
     location = _LOCATION.search(text)
     inside = location["place"].lstrip(".") if location else ""
     what = _LOCATION.sub("", text).replace("`", "")
-    what = what[:1].lower() + what[1:]
     record = f"{item} {inside}" if inside.startswith("[") else inside
-    return f"{place}: {record + ': ' if record else ''}{what}; {remedy}"
+    return f"{place}: {record + ': ' if record else ''}{what[:1].lower()}{what[1:]}; {remedy}"
 
 
 def encode(path: Path, document: object) -> bytes:
@@ -129,12 +128,12 @@ def _explain_malformed(path: Path, content: bytes, reason: str) -> str:
         position = re.search(r"byte (\d+)", reason)
         where = f" at byte {position[1]} of {len(content)}" if position else f" after {len(content)} bytes"
         cut = "truncated" in reason or (position is not None and int(position[1]) >= len(content) - 1)
-        remedy = "the file is cut short; copy or write it again" if cut else "write it with a JSON library"
-        return f"{path}: not valid JSON{where}: {remedy}"
+        return f"{path}: not valid JSON{where}: " + (
+            "the file is cut short; copy or write it again" if cut else "write it with a JSON library"
+        )
     place = _find_non_finite(document)
-    if place:
-        return explain_non_finite(path, place)
-    return f"{path}: holds a string with a damaged character escape; write the file with a JSON library"
+    escape = f"{path}: holds a string with a damaged character escape; write the file with a JSON library"
+    return explain_non_finite(path, place) if place else escape
 
 
 def _find_non_finite(document: object) -> str:
@@ -145,12 +144,9 @@ def _find_non_finite(document: object) -> str:
         if isinstance(value, float) and not math.isfinite(value):
             return place
         if isinstance(value, dict):
-            children = [(f"{place}.{key}".lstrip("."), child) for key, child in value.items()]
+            waiting += reversed([(f"{place}.{key}".lstrip("."), child) for key, child in value.items()])
         elif isinstance(value, list | tuple):
-            children = [(f"{place or 'record '}[{key}]", child) for key, child in enumerate(value)]
-        else:
-            continue
-        waiting += reversed(children)
+            waiting += reversed([(f"{place or 'record '}[{key}]", child) for key, child in enumerate(value)])
     return ""
 
 

@@ -1,7 +1,7 @@
 """COCO results JSON -> :class:`Detections`: columnar, checked against the ground truth, suspicious content named."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from operator import attrgetter
@@ -13,11 +13,9 @@ import numpy as np
 
 from analysis.arrays import Floats, Ints, best_in_group, index_of, order_by_index
 from analysis.coco.ground_truth import GroundTruth, check_boxes
-from analysis.coco.masks import Masks
+from analysis.coco.masks import NOTHING, Masks
 from analysis.exceptions import BadInput
-from analysis.io import decode, encode, explain, explain_non_finite, is_list, no_collector, read_bytes
-
-_NOTHING = msgspec.Raw()  # a field that is not there
+from analysis.io import decode, encode, explain_non_finite, is_list, no_collector, read_bytes
 
 
 class _AnyIdRecord(msgspec.Struct, gc=False, kw_only=True):
@@ -25,7 +23,7 @@ class _AnyIdRecord(msgspec.Struct, gc=False, kw_only=True):
     category_id: int
     score: float
     bbox: tuple[float, float, float, float] | None = None
-    segmentation: msgspec.Raw = _NOTHING
+    segmentation: msgspec.Raw = NOTHING
 
 
 class _Record(_AnyIdRecord, gc=False, kw_only=True):
@@ -52,7 +50,7 @@ class Detections:
     row: Ints  # [N] place in the file, from 0
     masks: Masks
     has_box: bool  # the file's records carry a bbox (else `box` was taken from the masks)
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.score)
@@ -135,17 +133,29 @@ class Detections:
         shapes = [one.shape for one in (box, score, category, image)] + ([] if masks is None else [(len(masks),)])
         if shapes != [(count, 4), *[(count,)] * (len(shapes) - 1)]:
             raise BadInput(f"{path}: box, score, category, image, masks have shapes {shapes}; give N x 4 and N")
-        limits = len(ground_truth.category_id), len(ground_truth.image_id)
-        for what, index, limit in zip(("category", "image"), (category, image), limits, strict=True):
+        for what, index, limit in (
+            ("category", category, len(ground_truth.category_id)),
+            ("image", image, len(ground_truth.image_id)),
+        ):
             wrong = np.flatnonzero((index < 0) | (index >= limit))
             if len(wrong):
                 raise BadInput(
                     f"{path}: the {what} {index[wrong[0]]} of record {wrong[0]} is no index into the ground truth's "
                     f"{limit:,}; count from 0"
                 )
-        raw = [_NOTHING if masks is None else msgspec.Raw(msgspec.json.encode(one)) for one in masks or score]
-        held = Masks(path, "record", raw, image, ground_truth.image_size)
-        return _checked(ground_truth, path, box, score, category, image, np.arange(count), held, True, [])
+        raw = [NOTHING if masks is None else msgspec.Raw(msgspec.json.encode(one)) for one in masks or score]
+        return _checked(
+            ground_truth,
+            path,
+            box,
+            score,
+            category,
+            image,
+            row=np.arange(count),
+            masks=Masks(path, "record", raw, image, ground_truth.image_size),
+            has_box=True,
+            notes=[],
+        )
 
 
 @no_collector()
@@ -175,18 +185,15 @@ def _parse(path: Path, content: bytes, ground_truth: GroundTruth, drop_unknown: 
     if not is_list(content):
         raise BadInput(_explain_not_a_list(path, content))
     records = _decode(path, content)
-    count = len(records)
     notes: list[str] = []
     image = _image_index(path, records, ground_truth, notes)
     category = index_of(_column(path, records, "category_id"), np.array(ground_truth.category_id))
-    known = (image >= 0) & (category >= 0)
-    if not known.all():
+    row = np.flatnonzero((image >= 0) & (category >= 0))
+    if len(row) < len(records):
         message = _explain_unknown(path, records, image, category, ground_truth)
         if not drop_unknown:
             raise BadInput(f"{message}; --drop-unknown leaves them out" + _shift_hint(records, ground_truth))
         notes.append(message.removeprefix(f"{path}: ") + ": left out, as asked")
-    row = np.flatnonzero(known)
-    if len(row) < count:
         records, image, category = [records[i] for i in row.tolist()], image[row], category[row]
     masks = Masks(path, "record", list(map(attrgetter("segmentation"), records)), image, ground_truth.image_size, row)
     box, has_box = _boxes(path, records, masks, row)
@@ -210,18 +217,15 @@ def _checked(
 def _decode(path: Path, content: bytes) -> list[Any]:
     try:
         return _DECODER.decode(content)
-    except msgspec.ValidationError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         text = str(error)
-        if text.endswith(".image_id`") and "got `str`" in text:
-            return decode(path, content, _ANY_ID_DECODER, _REMEDY)
-        if "missing required field `score`" in text and b'"iscrowd"' in content:
-            raise BadInput(
-                f"{path}: its records have no score but iscrowd: these are annotations; give the ground truth with "
-                "--gt and the detector's output here"
-            ) from None
-        raise BadInput(explain(str(path), error, _REMEDY)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return decode(path, content, _DECODER, _REMEDY)
+    if "missing required field `score`" in text and b'"iscrowd"' in content:
+        raise BadInput(
+            f"{path}: its records have no score but iscrowd: these are annotations; give the ground truth with --gt "
+            "and the detector's output here"
+        )
+    strings = text.endswith(".image_id`") and "got `str`" in text
+    return decode(path, content, _ANY_ID_DECODER if strings else _DECODER, _REMEDY)  # the second says what is wrong
 
 
 def _explain_not_a_list(path: Path, content: bytes) -> str:
@@ -235,8 +239,10 @@ def _explain_not_a_list(path: Path, content: bytes) -> str:
             f"{path}: is a COCO ground truth document, not predictions; give it with --gt, and the detector's results "
             "list here"
         )
-    names = ", ".join(keys[:5]) or "nothing"
-    return f"{path}: is a JSON object with {names}, but predictions are a list of records (a COCO results file)"
+    return (
+        f"{path}: is a JSON object with {', '.join(keys[:5]) or 'nothing'}, but predictions are a list of records "
+        "(a COCO results file)"
+    )
 
 
 def _column(path: Path, records: list[Any], name: str) -> Ints:
@@ -248,9 +254,8 @@ def _column(path: Path, records: list[Any], name: str) -> Ints:
 
 
 def _image_index(path: Path, records: list[Any], ground_truth: GroundTruth, notes: list[str]) -> Ints:
-    strings = bool(records) and not isinstance(records[0], _Record)
     integer_ids = not ground_truth.image_id or isinstance(ground_truth.image_id[0], int)
-    if not strings and integer_ids:
+    if integer_ids and (not records or isinstance(records[0], _Record)):
         return index_of(_column(path, records, "image_id"), np.array(ground_truth.image_id))
     values = [r.image_id for r in records]
     if not integer_ids:
@@ -261,8 +266,8 @@ def _image_index(path: Path, records: list[Any], ground_truth: GroundTruth, note
         raise BadInput(f"{path}: image_id of record {place} is a string while others are numbers; use one kind")
     for what, name in _NAMES.items():
         position = {name(file): index for index, file in enumerate(ground_truth.file_name) if file is not None}
-        unique = len(position) == sum(file is not None for file in ground_truth.file_name)
-        if position and unique and all(value in position for value in values):
+        files = sum(file is not None for file in ground_truth.file_name)
+        if position and len(position) == files and all(value in position for value in values):
             notes.append(
                 f"image ids are strings: all {len(values):,} were matched to the {what} of the ground truth's images"
             )
@@ -307,12 +312,11 @@ def _shift_hint(records: list[Any], ground_truth: GroundTruth) -> str:
 def _boxes(path: Path, records: list[Any], masks: Masks, row: Ints) -> tuple[Floats, bool]:
     boxes = list(map(attrgetter("bbox"), records))
     try:
-        box = np.fromiter(chain.from_iterable(boxes), np.float64, 4 * len(boxes)).reshape(-1, 4)
+        return np.fromiter(chain.from_iterable(boxes), np.float64, 4 * len(boxes)).reshape(-1, 4), True
     except TypeError:  # None is not iterable
-        place = boxes.index(None)
         if any(box is not None for box in boxes):
             raise BadInput(
-                f"{path}: record {row[place]} has no bbox while others have; give all of them one or none"
+                f"{path}: record {row[boxes.index(None)]} has no bbox while others have; give all of them one or none"
             ) from None
         empty = np.flatnonzero(~masks.present)
         if len(empty):
@@ -320,7 +324,6 @@ def _boxes(path: Path, records: list[Any], masks: Masks, row: Ints) -> tuple[Flo
                 f"{path}: record {row[empty[0]]} has neither bbox nor segmentation; give it a bbox [x, y, w, h]"
             ) from None
         return masks.box(np.arange(len(boxes))), False
-    return box, True
 
 
 def suspicions(box: Floats, score: Floats, image: Ints, category: Ints, ground_truth: GroundTruth) -> list[str]:
@@ -331,7 +334,10 @@ def suspicions(box: Floats, score: Floats, image: Ints, category: Ints, ground_t
     outside = int(((score < 0) | (score > 1)).sum())
     flat = int(((box[:, 2] == 0) | (box[:, 3] == 0)).sum())
     normalised = bool(box.max() <= 1)
-    past = _share_past_the_edge(box, image, ground_truth)
+    height, width = ground_truth.image_size.T[:, image]
+    sized = (height > 0) & (width > 0)
+    beyond = (box[:, 0] + box[:, 2] > width * 1.05) | (box[:, 1] + box[:, 3] > height * 1.05)
+    past = int((beyond & sized).sum()) / max(1, int(sized.sum()))  # the share of the boxes on images of known size
     unseen = int((np.bincount(image, minlength=images) == 0).sum())
     cases = (
         (outside, f"{outside:,} scores lie outside 0..1 (logits?): their order is used as it is"),
@@ -352,14 +358,6 @@ def suspicions(box: Floats, score: Floats, image: Ints, category: Ints, ground_t
     return [sentence for holds, sentence in (*cases, (shifted, shifted)) if holds]
 
 
-def _share_past_the_edge(box: Floats, image: Ints, ground_truth: GroundTruth) -> float:
-    """The share (0..1) of the boxes, on images of known size, that reach past the right or lower edge."""
-    height, width = ground_truth.image_size.T[:, image]
-    sized = (height > 0) & (width > 0)
-    past = (box[:, 0] + box[:, 2] > width * 1.05) | (box[:, 1] + box[:, 3] > height * 1.05)
-    return float((past & sized).sum()) / max(1, int(sized.sum()))
-
-
 def _shifted_categories(box_score: Floats, category: Ints, image: Ints, ground_truth: GroundTruth) -> str:
     """Class indices written as category ids: legal numbers, wrong meaning.
 
@@ -375,9 +373,8 @@ def _shifted_categories(box_score: Floats, category: Ints, image: Ints, ground_t
         return ""
 
     def agreement(index: Ints) -> float:
-        key = image[best] * classes + index
-        place = np.minimum(np.searchsorted(present, key), len(present) - 1)
-        return float(((present[place] == key) & (index >= 0) & (index < classes)).mean())
+        there = index_of(image[best] * classes + index, present) >= 0
+        return float((there & (index >= 0) & (index < classes)).mean())
 
     as_read = agreement(category[best])
     for first in (0, 1):

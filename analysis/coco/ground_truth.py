@@ -1,7 +1,7 @@
 """COCO instances JSON -> :class:`GroundTruth`: columnar, checked; masks stay undecoded until they are asked for."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -11,14 +11,12 @@ import msgspec
 import numpy as np
 
 from analysis.arrays import Bools, Floats, Ints
-from analysis.coco.masks import Masks
+from analysis.coco.masks import NOTHING, Masks
 from analysis.exceptions import BadInput
 from analysis.io import decode, is_list, no_collector, read_bytes
 
 FURTHEST = 1e100  # pixels: coordinates whose products are still numbers
 LARGEST_SIDE = 2**31  # pixels, exclusive
-_NOTHING = msgspec.Raw()  # a field that is not there
-
 
 _REMEDY = (
     "write a COCO instances file: images (id), categories (id) and annotations (id, image_id, category_id, "
@@ -31,8 +29,8 @@ class _Image(msgspec.Struct, gc=False):
     width: int | None = None
     height: int | None = None
     file_name: str | None = None
-    neg_category_ids: msgspec.Raw = _NOTHING
-    not_exhaustive_category_ids: msgspec.Raw = _NOTHING
+    neg_category_ids: msgspec.Raw = NOTHING
+    not_exhaustive_category_ids: msgspec.Raw = NOTHING
 
 
 class _Annotation(msgspec.Struct, gc=False):
@@ -43,7 +41,7 @@ class _Annotation(msgspec.Struct, gc=False):
     area: float | None = None
     iscrowd: bool | int = 0
     ignore: bool | int = 0
-    segmentation: msgspec.Raw = _NOTHING
+    segmentation: msgspec.Raw = NOTHING
 
 
 class _Category(msgspec.Struct, gc=False):
@@ -82,31 +80,25 @@ class GroundTruth:
     category_id: list[int]  # ascending
     category_name: list[str]
     has_area: bool
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.category)
 
     def area_of(self, iou_type: str) -> Floats:
         """f64[M] square pixels by which COCO's size ranges judge an object: the file's ``area`` where it has one."""
-        if self.has_area or iou_type == "bbox":
-            return self.area
-        return self.masks.area
+        return self.area if self.has_area or iou_type == "bbox" else self.masks.area
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the decoded content: the same for the same annotations whatever the spelling of the file."""
         names = (self.image_id, self.file_name, self.category_id, self.category_name, self.has_area)
         flags = self.crowd + 2 * self.marked.astype(np.uint8)
-        columns = (self.image_rank, self.image_size, self.box, self.category, self.image, self.area, flags)
+        objects = (self.box, self.category, self.image, self.area, flags, self.annotation_id)
+        columns = (np.ascontiguousarray(one).tobytes() for one in (self.image_rank, self.image_size, *objects))
         digest = hashlib.sha256()
-        for part in (
-            msgspec.json.encode(names),
-            *(np.ascontiguousarray(column).tobytes() for column in (*columns, self.annotation_id)),
-            self.masks.canonical(),
-        ):
-            digest.update(len(part).to_bytes(8, "little"))
-            digest.update(part)
+        for part in (msgspec.json.encode(names), *columns, self.masks.canonical()):
+            digest.update(len(part).to_bytes(8, "little") + part)
         return digest.hexdigest()
 
 
@@ -148,30 +140,23 @@ def read_ground_truth(path: str | Path, *, respect_ignore: bool = False) -> Grou
         )
     image_id, image_rank, image_index = _index(path, "images", [image.id for image in document.images])
     category_id, _, category_index = _index(path, "categories", [c.id for c in document.categories])
-    by_id = [document.images[place] for place in image_rank.tolist()]
     names = {c.id: c.name if c.name is not None else f"category {c.id}" for c in document.categories}
     columns = _annotation_columns(path, document.annotations, image_index, category_index)
     size = _image_sizes(path, document.images)[image_rank]
     masks = Masks(path, "annotations", [a.segmentation for a in document.annotations], columns["image"], size)
     box, from_masks = _boxes(path, document.annotations, masks)
     area, has_area = _areas(path, document.annotations, box)
-    crowd = columns["crowd"]
-    ignore = crowd | columns["marked"] if respect_ignore else crowd
     return GroundTruth(
         path=path,
         box=box,
-        category=columns["category"],
-        image=columns["image"],
+        **columns,
         area=area,
-        crowd=crowd,
-        marked=columns["marked"],
-        ignore=ignore,
-        annotation_id=columns["id"],
+        ignore=columns["crowd"] | columns["marked"] if respect_ignore else columns["crowd"],
         masks=masks,
         image_id=image_id,
         image_rank=image_rank,
         image_size=size,
-        file_name=[i.file_name for i in by_id],
+        file_name=[document.images[place].file_name for place in image_rank.tolist()],
         category_id=category_id,
         category_name=[names[c] for c in category_id],
         has_area=has_area,
@@ -212,7 +197,7 @@ def _image_sizes(path: Path, images: list[_Image]) -> Ints:
 def _annotation_columns(
     path: Path, annotations: list[_Annotation], image_index: dict[Any, int], category_index: dict[Any, int]
 ) -> dict[str, Any]:
-    count = len(annotations)
+    """The columns of :class:`GroundTruth` that bear its names: category, image, crowd, marked, annotation_id."""
     image = np.array([image_index.get(a.image_id, -1) for a in annotations], dtype=np.int64)
     category = np.array([category_index.get(a.category_id, -1) for a in annotations], dtype=np.int64)
     for column, kind, attribute in ((image, "images", "image_id"), (category, "categories", "category_id")):
@@ -227,13 +212,13 @@ def _annotation_columns(
     if any(i is None for i in ids):
         if any(i is not None for i in ids):
             raise BadInput(f"{path}: annotations[{ids.index(None)}] has no id while others have; give it one")
-        ids = list(range(1, count + 1))
+        ids = list(range(1, len(ids) + 1))
     try:
         annotation_id = np.array(ids, dtype=np.int64)
     except OverflowError:
         raise BadInput(f"{path}: an annotation id does not fit 64 bits; renumber the annotations") from None
     unique, first_place, times = np.unique(annotation_id, return_index=True, return_counts=True)
-    if len(unique) < count:
+    if len(unique) < len(ids):
         clash = int(np.argmax(times > 1))
         raise BadInput(
             f"{path}: annotation id {unique[clash]} stands {times[clash]} times (first at "
@@ -242,7 +227,7 @@ def _annotation_columns(
     return {
         "image": image,
         "category": category,
-        "id": annotation_id,
+        "annotation_id": annotation_id,
         "crowd": np.array([a.iscrowd for a in annotations], dtype=np.bool_),
         "marked": np.array([a.ignore for a in annotations], dtype=np.bool_),
     }
@@ -301,7 +286,7 @@ def _warnings(columns: dict[str, Any], box: Floats, from_masks: int, respect_ign
     marked = 0 if respect_ignore else int((columns["marked"] & ~columns["crowd"]).sum())
     cases = (
         (
-            bool((columns["id"] == 0).any()),
+            bool((columns["annotation_id"] == 0).any()),
             "annotation id 0 is used: pycocotools counts the detection that matches it as wrong; here it is right",
         ),
         (flat, f"{flat:,} annotations have a zero-size box: nothing can match them, so each is a miss"),

@@ -21,9 +21,10 @@ class _Rle(msgspec.Struct, gc=False):
 _Value = list[list[float]] | _Rle
 REMEDY = "write polygons as [[x1, y1, x2, y2, ...], ...] or an RLE as {size: [height, width], counts}"
 _ABSENT = (b"", b"null", b"[]")  # no field, or the ways to write that there is no mask
-_DECODER = msgspec.json.Decoder(_Value)
+NOTHING = msgspec.Raw()  # a field that is not there
+_DECODER: "msgspec.json.Decoder[_Value]" = msgspec.json.Decoder(_Value)
 _ANY_DECODER = msgspec.json.Decoder()
-_LIST_DECODER = msgspec.json.Decoder(list[_Value])
+_LIST_DECODER: "msgspec.json.Decoder[list[_Value]]" = msgspec.json.Decoder(list[_Value])
 
 MOST_PIXELS = 2**32  # of an image, exclusive: COCO's C code counts pixels in 32 bits
 LONGEST_NUMBER = 7  # characters: 35 bits, more than any difference of two runs needs
@@ -57,7 +58,8 @@ class Masks:
     @cached_property
     def present(self) -> Bools:
         """bool[N] which rows have a mask."""
-        return np.fromiter((not _is_absent(bytes(raw)) for raw in self._raw), np.bool_, len(self._raw))
+        there = (len(raw) >= 16 or raw.translate(None, b" \t\r\n") not in _ABSENT for raw in map(bytes, self._raw))
+        return np.fromiter(there, np.bool_, len(self._raw))
 
     @cached_property
     def in_run_lengths(self) -> Bools:
@@ -109,34 +111,37 @@ class Masks:
                     "use --iou-type bbox, or a file with masks"
                 )
         try:
-            values: list[_Value] = _LIST_DECODER.decode(b"[" + b",".join([self._raw[row] for row in rows]) + b"]")
+            return _LIST_DECODER.decode(b"[" + b",".join([self._raw[row] for row in rows]) + b"]")
         except (msgspec.DecodeError, UnicodeDecodeError):  # one by one, to name the record
             return [self._parse_one(row) for row in rows]
-        return values
 
     def _parse_one(self, row: int) -> _Value:
         try:
-            value: _Value = _DECODER.decode(self._raw[row])
+            return _DECODER.decode(self._raw[row])
         except msgspec.ValidationError as error:
             raise BadInput(explain(self._place(row), error, REMEDY, "polygon")) from None
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise BadInput(f"{self._place(row)} is not valid JSON; write it with a JSON library") from None
-        return value
 
     def _decode(self, rows: list[int]) -> None:
+        from pycocotools import mask
+
         found: dict[int, dict[str, Any]] = {}
         compressed: list[int] = []
         sizes = self._image_size[self._image[rows]].tolist()
         for row, value, (height, width) in zip(rows, self._parse(rows), sizes, strict=True):
             if not isinstance(value, _Rle):
-                found[row] = self._rasterise(row, value, height, width)
+                self._check_polygons(row, value, height, width)
+                found[row] = mask.merge(mask.frPyObjects(value, height, width))
                 continue
             self._check_size(row, value.size, height, width)
             if isinstance(value.counts, str):
                 found[row] = {"size": list(value.size), "counts": value.counts.encode("utf-8", "replace")}
                 compressed.append(row)
+            elif min(value.counts, default=-1) < 0 or sum(value.counts) != value.size[0] * value.size[1]:
+                raise self._damaged(row, value.size)
             else:
-                found[row] = self._compress(row, value.size, value.counts)
+                found[row] = mask.frPyObjects({"size": list(value.size), "counts": value.counts}, *value.size)
         good = covers([found[row]["counts"] for row in compressed], [found[row]["size"] for row in compressed])
         if not good.all():
             row = compressed[int(np.argmin(good))]
@@ -158,17 +163,7 @@ class Masks:
             "so write it again"
         )
 
-    def _compress(self, row: int, size: tuple[int, int], counts: list[int]) -> dict[str, Any]:
-        from pycocotools import mask
-
-        if min(counts, default=-1) < 0 or sum(counts) != size[0] * size[1]:
-            raise self._damaged(row, size)
-        packed: dict[str, Any] = mask.frPyObjects({"size": list(size), "counts": counts}, *size)
-        return packed
-
-    def _rasterise(self, row: int, polygons: list[list[float]], height: int, width: int) -> dict[str, Any]:
-        from pycocotools import mask
-
+    def _check_polygons(self, row: int, polygons: list[list[float]], height: int, width: int) -> None:
         if -1 in (height, width):
             raise BadInput(
                 f"{self._place(row)} is a polygon, but its image has no width and height; "
@@ -184,12 +179,6 @@ class Masks:
         furthest = min(16 * max(height, width) + 1000, 1_000_000)
         if max(map(max, polygons)) > furthest or min(map(min, polygons)) < -furthest:
             raise BadInput(f"{self._place(row)} has coordinates far outside its image; write pixels")
-        merged: dict[str, Any] = mask.merge(mask.frPyObjects(polygons, height, width))
-        return merged
-
-
-def _is_absent(raw: bytes) -> bool:
-    return len(raw) < 16 and raw.translate(None, b" \t\r\n") in _ABSENT
 
 
 def _respell(raw: msgspec.Raw) -> bytes:
@@ -216,8 +205,7 @@ def covers(codes: Sequence[bytes], sizes: Sequence[Sequence[int]]) -> Bools:
         runs, start = _all_runs(codes[low:high])
         sums = np.concatenate([[0], np.cumsum(runs)])
         good[low:high] = sums[start[1:]] - sums[start[:-1]] == pixels[low:high]
-        negative = np.searchsorted(start, np.flatnonzero(runs < 0), side="right") - 1
-        good[low + negative] = False
+        good[low + np.searchsorted(start, np.flatnonzero(runs < 0), side="right") - 1] = False
         low = high
     return good
 

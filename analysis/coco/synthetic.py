@@ -41,16 +41,15 @@ class Scene:
 def simulate_scene(images: int, categories: int, seed: int, objects_per_image: float = 7.4) -> Scene:
     """Objects of log-normal size and skewed category frequency, about ``objects_per_image`` an image."""
     rng = np.random.default_rng(seed)
-    count = rng.poisson(objects_per_image, images)
-    image = np.repeat(np.arange(1, images + 1), count)
+    image = np.repeat(np.arange(1, images + 1), rng.poisson(objects_per_image, images))
     frequency = 1 / np.arange(1, categories + 1) ** 0.7
     category = rng.choice(categories, size=len(image), p=frequency / frequency.sum()) + 1
     category[: min(categories, len(image))] = np.arange(1, min(categories, len(image)) + 1)
     side = np.clip(np.exp(rng.normal(4.1, 0.9, len(image))), 6, 420)
     aspect = np.exp(rng.normal(0, 0.35, len(image)))
     wh = np.stack([np.clip(side * aspect, 4, IMAGE_SIZE[0] - 2), np.clip(side / aspect, 4, IMAGE_SIZE[1] - 2)], axis=1)
-    xy = rng.random((len(image), 2)) * (np.array(IMAGE_SIZE) - wh)
-    return Scene(np.round(np.concatenate([xy, wh], axis=1), 2), category, image, images, categories)
+    box = np.concatenate([rng.random((len(image), 2)) * (np.array(IMAGE_SIZE) - wh), wh], axis=1)
+    return Scene(np.round(box, 2), category, image, images, categories)
 
 
 def simulate_detector(scene: Scene, flaws: Flaws, seed: int) -> list[dict[str, object]]:
@@ -68,16 +67,14 @@ def simulate_detector(scene: Scene, flaws: Flaws, seed: int) -> list[dict[str, o
     score = np.clip(rng.beta(5, 2, len(source)) - 2.0 * np.abs(noise).mean(axis=1) / size[source], 0.01, 1)
 
     stray = [_stray(rng, scene, flaws.background, 1.3, 5), _stray(rng, scene, flaws.tail, 0.6, 14)]
-    box = np.concatenate([box, *(part[0] for part in stray)])
-    category = np.concatenate([category, *(part[1] for part in stray)])
-    image = np.concatenate([scene.image[source], *(part[2] for part in stray)])
-    score = np.concatenate([score, *(part[3] for part in stray)])
+    columns = zip((box, category, scene.image[source], score), *stray, strict=True)
+    box, category, image, score = (np.concatenate(parts) for parts in columns)
     box[:, 2:] = np.maximum(box[:, 2:], 1)
     order = np.lexsort((-score, image))
-    columns = (image[order], category[order], np.round(box[order], 2), np.round(score[order], 5))
+    detections = (image[order], category[order], np.round(box[order], 2), np.round(score[order], 5))
     return [
         {"image_id": i, "category_id": c, "bbox": b, "score": s}
-        for i, c, b, s in zip(*(column.tolist() for column in columns), strict=True)
+        for i, c, b, s in zip(*(column.tolist() for column in detections), strict=True)
     ]
 
 
@@ -125,8 +122,7 @@ def write_example(folder: Path, images: int = 400, categories: int = 12, seed: i
     scene = simulate_scene(images, categories, seed)
     truth = folder / "ground_truth.json"
     write_bytes(truth, msgspec.json.encode(ground_truth_document(scene)))
-    predictions = {}
+    predictions = {name: folder / f"{name}.json" for name in EXAMPLE_DETECTORS}
     for number, (name, flaws) in enumerate(EXAMPLE_DETECTORS.items()):
-        predictions[name] = folder / f"{name}.json"
         write_bytes(predictions[name], msgspec.json.encode(simulate_detector(scene, flaws, seed + 100 + number)))
     return truth, predictions

@@ -89,8 +89,8 @@ def _tell_apart(paths: list[Path]) -> list[str]:
 
 
 def _parts(path: Path) -> list[str]:
-    stem = path.name.removesuffix(".gz").removesuffix(".json") or path.name
-    return [*(part for part in path.parent.parts if part not in ("/", ".", "..")), stem]
+    folders = [part for part in path.parent.parts if part not in ("/", ".", "..")]
+    return [*folders, path.name.removesuffix(".gz").removesuffix(".json") or path.name]
 
 
 PARTS = ("class", "size", "iou", "crowding", "confusion")
@@ -171,9 +171,14 @@ class Analysis:
         gt, settings, parts = self._ground_truth, self._settings, self._parts
         paired = pair_detections(gt, detections, settings)
         shown = thresholds(settings) if "iou" in parts else []
-        others = sorted(({*shown} | self._ious) - {settings.iou})
         # The curve of a run as it is does not depend on the background's IoU, which must not lie above the other.
-        each = [settings, *(replace(settings, iou=t, background_iou=min(settings.background_iou, t)) for t in others)]
+        each = [
+            settings,
+            *(
+                replace(settings, iou=iou, background_iou=min(settings.background_iou, iou))
+                for iou in sorted(self._ious.union(shown) - {settings.iou})
+            ),
+        ]
         curves, breakdowns, matched_run = {}, {}, None
         for at_iou in match_and_label_at(gt, detections, each, paired):
             matched_run = matched_run or at_iou
@@ -186,13 +191,7 @@ class Analysis:
         breakdown = breakdowns[settings.iou]
         labels = breakdown.labels
         outcomes = object_outcomes(labels)
-        metrics = {}
-        if self._metrics:
-            as_coco = settings.convention == "coco" and settings.max_dets == Settings.max_dets
-            metrics = coco_metrics(gt, detections, iou_type=settings.iou_type, paired=paired if as_coco else None)
-        confusion = None
-        if "confusion" in parts:
-            confusion = with_costs(category_confusion(gt, detections, labels), matched_run)
+        as_coco = paired if (settings.convention, settings.max_dets) == ("coco", Settings.max_dets) else None
         return RunAnalysis(
             name=name,
             detections=detections,
@@ -200,10 +199,12 @@ class Analysis:
             matched_run=matched_run,
             curves=curves,
             outcomes=outcomes,
-            metrics=metrics,
+            metrics=coco_metrics(gt, detections, iou_type=settings.iou_type, paired=as_coco) if self._metrics else {},
             classes=by_class(gt, detections, matched_run, breakdown) if "class" in parts else None,
             sizes=by_size(gt, detections, matched_run, self._sizes) if "size" in parts else None,
             ious=along_iou((breakdowns[iou] for iou in shown), settings) if "iou" in parts else None,
             crowding=by_crowding(self.crowding, outcomes, labels) if "crowding" in parts else None,
-            confusion=confusion,
+            confusion=with_costs(category_confusion(gt, detections, labels), matched_run)
+            if "confusion" in parts
+            else None,
         )

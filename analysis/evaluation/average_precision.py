@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from analysis.arrays import Bools, Floats, Ints, order_by_index, place_in_group
+from analysis.arrays import Bools, Floats, Ints, group_starts, order_by_index, place_in_group
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.matching import (
     AREA_RANGES,
@@ -34,8 +34,7 @@ class Ranking:
 def rank(order: Ints, category: Ints, categories: int) -> Ranking:
     """Split an order by score ``i64[N]`` (positions) into categories, keeping it within each."""
     rows = order[order_by_index(category[order], categories)]
-    count = np.bincount(category, minlength=categories)
-    return Ranking(rows, category[rows], np.concatenate([[0], np.cumsum(count)]))
+    return Ranking(rows, category[rows], group_starts(category, categories))
 
 
 def recall_steps(positives: Ints, recalls: Floats) -> Ints:
@@ -70,17 +69,13 @@ def precision_at_recalls(
     place = np.searchsorted(hit, ranking.start)  # where each category's true positives begin
     category = ranking.category[hit]
     number = np.arange(1, len(hit) + 1) - place[category]  # 1, 2, ... within the category
-    tp = number.astype(np.float64)
-    precision = tp / ((seen[hit] - before[category] - number).astype(np.float64) + tp + epsilon)
+    precision = number / ((seen[hit] - before[category] - number).astype(np.float64) + number + epsilon)
     for low, high in pairwise(place.tolist()):
-        part = precision[low:high][::-1]
-        np.maximum.accumulate(part, out=part)
-    hits = np.diff(place)
-    reached = steps <= hits[:, None]
-    index = np.where(reached, place[:-1, None] + steps - 1, 0)
+        precision[low:high] = best_from_here(precision[low:high])
     if not len(hit):
         return np.zeros(steps.shape)
-    return np.where(reached, precision[index], 0.0)
+    reached = steps <= np.diff(place)[:, None]
+    return np.where(reached, precision[np.where(reached, place[:-1, None] + steps - 1, 0)], 0.0)
 
 
 def average_over_recalls(hits: Ints, steps: Ints, epsilon: float = 0.0) -> float:
@@ -148,10 +143,9 @@ def coco_metrics(
             taken, left_out = match_coco(found, float(iou), ignored, ground_truth.crowd, out_of_range)
             is_tp, not_ignored = (taken >= 0)[ranking.rows], ~left_out[ranking.rows]
             for m, cap in enumerate((1, 10, 100)):
-                if a and cap < 100:
-                    continue
-                hits = np.bincount(ranking.category[is_tp & not_ignored & (place < cap)], minlength=classes)
-                recall[a, m, t, known] = hits[known] / positives[known]
+                if not a or cap == 100:
+                    hits = np.bincount(ranking.category[is_tp & not_ignored & (place < cap)], minlength=classes)
+                    recall[a, m, t, known] = hits[known] / positives[known]
             precision[a, t, known] = precision_at_recalls(ranking, is_tp, not_ignored, steps)[known]
 
     # Summed recall by recall, as COCOeval does; [areas, IoUs] of the precision, [areas, caps] of the recall.

@@ -34,26 +34,13 @@ class Confusion:
     @property
     def matrix(self) -> Ints:
         """i64[K, K] detections by true category (row) and predicted category (column)."""
-        return self._dense(self.count)
-
-    @property
-    def lost(self) -> Ints:
-        """i64[K, K] objects by true category and the category that they were lost to; found ones on the diagonal."""
-        return self._dense(self.objects)
+        table = np.zeros((self.categories, self.categories), dtype=np.int64)
+        table[self.true, self.predicted] = self.count
+        return table
 
     def wrong(self, most: int | None = None) -> Ints:
         """Indices i64 of the off-diagonal pairs, the first ``most`` of them in the order of the pairs."""
         return np.flatnonzero(self.true != self.predicted)[:most]
-
-    def most_confused(self, most: int | None = None) -> list[tuple[int, int, int, int]]:
-        """``(true, predicted, count, objects)`` of the pairs of :meth:`wrong`."""
-        columns = (self.true, self.predicted, self.count, self.objects)
-        return list(zip(*(column[self.wrong(most)].tolist() for column in columns), strict=True))
-
-    def _dense(self, values: Ints) -> Ints:
-        table = np.zeros((self.categories, self.categories), dtype=np.int64)
-        table[self.true, self.predicted] = values
-        return table
 
 
 def category_confusion(ground_truth: GroundTruth, detections: Detections, labels: Labels) -> Confusion:
@@ -103,15 +90,21 @@ def with_costs(confusion: Confusion, matched_run: MatchedRun) -> Confusion:
     order = np.argsort(pair, kind="stable")
     wrong, pair = wrong[order], pair[order]
     wanted = confusion.true * confusion.categories + confusion.predicted
-    low, high = np.searchsorted(pair, wanted, side="left"), np.searchsorted(pair, wanted, side="right")
+    low, high = np.searchsorted(pair, wanted), np.searchsorted(pair, wanted, side="right")
     curves = _Curves(matched_run)
     cost = np.zeros(len(wanted))
     for place in np.flatnonzero(low < high).tolist():
-        errors = wrong[low[place] : high[place]]
-        cost[place] = curves.gain(int(confusion.true[place]), int(confusion.predicted[place]), errors)
+        true, predicted = int(confusion.true[place]), int(confusion.predicted[place])
+        cost[place] = curves.gain(true, predicted, wrong[low[place] : high[place]])
     best = np.lexsort((-confusion.count, -confusion.objects, -cost))
-    columns = {name: getattr(confusion, name)[best] for name in ("true", "predicted", "count", "objects")}
-    return replace(confusion, cost=cost[best], **columns)
+    return replace(
+        confusion,
+        true=confusion.true[best],
+        predicted=confusion.predicted[best],
+        count=confusion.count[best],
+        objects=confusion.objects[best],
+        cost=cost[best],
+    )
 
 
 class _Curves:
@@ -134,8 +127,8 @@ class _Curves:
     def gain(self, true: int, predicted: int, errors: Ints) -> float:
         """Points of the mean AP when errors (positions) on objects of one category leave another's curve."""
         run = self._run
-        counted = errors[run.base.not_ignored[errors]]
-        gone = np.searchsorted(self._place[predicted], np.sort(run.place[counted])) + 1
+        counted = np.sort(run.place[errors[run.base.not_ignored[errors]]])
+        gone = np.searchsorted(self._place[predicted], counted) + 1
         hits = self._hits[predicted]
         gain = self._ap(predicted, hits - np.searchsorted(gone, hits)) - self._base[predicted]
         winners = errors[run.recovers_gt[errors]]
@@ -143,9 +136,8 @@ class _Curves:
             # A winner comes behind this many of those that count; the winners before it push it further back.
             behind = np.sort(np.searchsorted(self._place[true], run.place_if_moved(winners)))
             hits = self._hits[true]
-            pushed = hits + np.searchsorted(behind, hits)
-            new = behind + np.arange(1, len(behind) + 1)
-            gain += self._ap(true, np.sort(np.concatenate([pushed, new]))) - self._base[true]
+            now = np.concatenate([hits + np.searchsorted(behind, hits), behind + np.arange(1, len(behind) + 1)])
+            gain += self._ap(true, np.sort(now)) - self._base[true]
         return gain * self._points
 
     def _ap(self, category: int, hits: Ints) -> float:

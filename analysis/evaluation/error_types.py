@@ -18,7 +18,7 @@ class Fix(Protocol):
     ``chosen`` is bool[n] by position, for missed and unfound objects bool[M] by object.
     """
 
-    def __call__(self, run: MatchedRun, chosen: Bools | None = None) -> Curve:
+    def __call__(self, run: MatchedRun, chosen: Bools | bool = True) -> Curve:
         """The curve of the run with the errors fixed."""
 
 
@@ -48,24 +48,22 @@ class ErrorType:
         return labels.missed if self.of_object else labels.error == self.code
 
 
-def _correct(code: int, run: MatchedRun, chosen: Bools | None = None, *, move: bool = False) -> Curve:
+def _correct(code: int, run: MatchedRun, chosen: Bools | bool = True, *, move: bool = False) -> Curve:
     """Detections with this label become right if they win their object, else they are dropped (TIDE, section 2.3)."""
-    wrong = run.label == code
-    return run.corrected(wrong if chosen is None else wrong & chosen, move=move)
+    return run.corrected((run.label == code) & chosen, move=move)
 
 
-def _forgive_missed(run: MatchedRun, chosen: Bools | None = None) -> Curve:
+def _forgive_missed(run: MatchedRun, chosen: Bools | bool = True) -> Curve:
     """Missed objects are removed from the ground truth."""
-    return run.without_objects(run.labels.missed if chosen is None else run.labels.missed & chosen)
+    return run.without_objects(run.labels.missed & chosen)
 
 
-def _forgive_unfound(run: MatchedRun, chosen: Bools | None = None) -> Curve:
+def _forgive_unfound(run: MatchedRun, chosen: Bools | bool = True) -> Curve:
     """All objects without a right detection are removed from the ground truth."""
-    unfound = ~run.labels.matched
-    return run.without_objects(unfound if chosen is None else unfound & chosen)
+    return run.without_objects(~run.labels.matched & chosen)
 
 
-def _right_first(run: MatchedRun, chosen: Bools | None = None) -> Curve:
+def _right_first(run: MatchedRun, chosen: Bools | bool = True) -> Curve:
     """All wrong detections rank below all right ones; ``chosen`` is not used."""
     return run.right_first()
 

@@ -113,8 +113,7 @@ class MatchedRun:
         if self.settings.convention == "coco":
             return Curve(self.ranking_fixed, is_tp, is_tp, self.gt_valid)
         order = np.concatenate([order[is_tp[order]], order[~is_tp[order]]])
-        ranking = rank(order, self.category, self.categories)
-        return Curve(ranking, is_tp, self.base.not_ignored, self.gt_valid)
+        return Curve(rank(order, self.category, self.categories), is_tp, self.base.not_ignored, self.gt_valid)
 
     @property
     def epsilon(self) -> float:
@@ -174,9 +173,8 @@ class MatchedRun:
 
         Among equal scores they come in the ``coco`` convention behind all that were in that category.
         """
-        if self.settings.convention == "coco":
-            return np.searchsorted(self._falling, -self.score[moved], side="right")
-        return self.place[moved]
+        coco = self.settings.convention == "coco"
+        return np.searchsorted(self._falling, -self.score[moved], side="right") if coco else self.place[moved]
 
     def _with_moved(self, moved: Ints) -> Ranking:
         """The ranking of the fixed curves when some positions are in their target's category.

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from analysis.arrays import Bools, Floats, Ints, inverse, order_by_index, place_in_group
+from analysis.arrays import Bools, Floats, Ints, group_starts, inverse, order_by_index, place_in_group
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.settings import Settings
 
@@ -54,13 +54,9 @@ def build_pairs(ground_truth: GroundTruth, detections: Detections, order: Ints, 
     """
     images = len(ground_truth.image_id)
     by_image = order_by_index(ground_truth.image, images)
-    truth_start = np.concatenate([[0], np.cumsum(np.bincount(ground_truth.image, minlength=images))])
-    image = detections.image[order]
-    detection_start = np.concatenate([[0], np.cumsum(np.bincount(image, minlength=images))])
-    if iou_type == "segm":
-        parts = list(_mask_blocks(ground_truth, detections, order, by_image, truth_start, detection_start, inside))
-    else:
-        parts = list(_box_blocks(ground_truth, detections, order, by_image, truth_start, inside))
+    truth_start = group_starts(ground_truth.image, images)
+    blocks = _mask_blocks if iou_type == "segm" else _box_blocks
+    parts = list(blocks(ground_truth, detections, order, by_image, truth_start, inside))
     return Pairs(
         np.concatenate([p[0] for p in parts] or [np.empty(0, np.int64)]),
         np.concatenate([p[1] for p in parts] or [np.empty(0, np.int64)]),
@@ -87,10 +83,8 @@ def _box_blocks(
     objects = np.diff(truth_start)[image]  # of the detection's image
     first = truth_start[image]
     ends = np.cumsum(objects)
-    total = int(ends[-1]) if len(ends) else 0
-    cuts = np.searchsorted(ends, np.arange(BLOCK, total, BLOCK))
-    edges = np.unique(np.concatenate([[0], cuts, [len(order)]]))
-    for low, high in pairwise(edges.tolist()):
+    cuts = np.searchsorted(ends, np.arange(BLOCK, objects.sum(), BLOCK))
+    for low, high in pairwise(np.unique([0, *cuts, len(order)]).tolist()):
         many = objects[low:high]
         d = np.repeat(np.arange(low, high), many)
         start = ends[low:high] - many
@@ -114,7 +108,6 @@ def _mask_blocks(
     order: Ints,
     by_image: Ints,
     truth_start: Ints,
-    detection_start: Ints,
     inside: Bools,
 ) -> Iterator[tuple[Ints, Ints, Floats]]:
     """Mask IoU by pycocotools, image by image."""
@@ -122,6 +115,7 @@ def _mask_blocks(
 
     detections.masks.rles(order.tolist())  # all at once: faster than image by image, and nothing escapes the checks
     ground_truth.masks.rles(by_image.tolist())
+    detection_start = group_starts(detections.image[order], len(truth_start) - 1)
     for image in np.flatnonzero((np.diff(truth_start) > 0) & (np.diff(detection_start) > 0)):
         low, high = detection_start[image], detection_start[image + 1]
         truths = by_image[truth_start[image] : truth_start[image + 1]]
@@ -145,9 +139,8 @@ def cap_per_group(order: Ints, group: Ints, cap: int) -> Ints:
 
     ``group`` i64[N] is the image, or image and category, of each row.
     """
-    if not len(order) or np.bincount(group).max() <= cap:
-        return order
-    return order[place_in_group(group[order]) < cap]
+    few = not len(order) or np.bincount(group).max() <= cap
+    return order if few else order[place_in_group(group[order]) < cap]
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,8 +165,7 @@ def pair_detections(ground_truth: GroundTruth, detections: Detections, settings:
     coco, image = settings.convention == "coco", detections.image
     images, classes = len(ground_truth.image_id), len(ground_truth.category_id)
     by_score = score_order(detections, np.arange(images) if coco else ground_truth.image_rank)
-    group = image * classes + detections.category if coco else image
-    by_score = cap_per_group(by_score, group, settings.max_dets)
+    by_score = cap_per_group(by_score, image * classes + detections.category if coco else image, settings.max_dets)
     row = by_score[order_by_index(image[by_score], images)]
     # What is ignored in the tidecv convention is a region, of which a detection has a share inside.
     inside = ground_truth.crowd if coco else ground_truth.ignore
@@ -190,11 +182,8 @@ def ignored_by_size(
     ``limits`` are in square pixels, both inclusive, and ``detection_area`` f64[n] as well.
     """
     low, high = limits
-    area = ground_truth.area_of(iou_type)
-    return (
-        ground_truth.ignore | (area < low) | (area > high),
-        (detection_area < low) | (detection_area > high),
-    )
+    outside = [(area < low) | (area > high) for area in (ground_truth.area_of(iou_type), detection_area)]
+    return ground_truth.ignore | outside[0], outside[1]
 
 
 def candidates(paired: PairedDetections, iou: float, *, prefer_last: bool, usable: Bools | None = None) -> Pairs:
@@ -232,9 +221,7 @@ def match_greedily(pairs: Pairs, usable: Bools, detections: int, truths: int, sh
     free = np.ones(truths, dtype=np.bool_)
     d, g = pairs.detection[usable], pairs.truth[usable]
     while len(d):
-        best = np.empty(len(d), dtype=np.bool_)
-        best[0] = True
-        np.not_equal(d[1:], d[:-1], out=best[1:])
+        best = np.append(True, d[1:] != d[:-1])
         first_claim[g[::-1]] = d[::-1]  # the last write stays: the earliest detection with an edge to the object
         served = best & (first_claim[g] == d)
         if shared is not None:
@@ -257,6 +244,7 @@ def match_coco(found: Pairs, iou: float, ignored_truth: Bools, crowd: Bools, out
     detections, truths = len(out_of_range), len(ignored_truth)
     enough = found.iou >= min(iou, 1 - 1e-10)
     taken = match_greedily(found, enough & ~ignored_truth[found.truth], detections, truths)
-    second = enough & ignored_truth[found.truth] & (taken[found.detection] < 0)
-    ignored = match_greedily(found, second, detections, truths, shared=crowd)
+    ignored = match_greedily(
+        found, enough & ignored_truth[found.truth] & (taken[found.detection] < 0), detections, truths, shared=crowd
+    )
     return taken, (ignored >= 0) | ((taken < 0) & out_of_range)

@@ -23,10 +23,9 @@ class Settings:
     convention: str = "coco"
 
     def __post_init__(self) -> None:
-        if self.iou_type not in IOU_TYPES:
-            raise BadInput(f"iou_type {self.iou_type!r} is unknown; choose one of {', '.join(IOU_TYPES)}")
-        if self.convention not in CONVENTIONS:
-            raise BadInput(f"convention {self.convention!r} is unknown; choose one of {', '.join(CONVENTIONS)}")
+        for name, known in (("iou_type", IOU_TYPES), ("convention", CONVENTIONS)):
+            if getattr(self, name) not in known:
+                raise BadInput(f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(known)}")
         if not 0 < self.background_iou <= self.iou <= 1:
             raise BadInput(
                 f"background_iou {self.background_iou} and iou {self.iou} must satisfy 0 < background_iou <= iou <= 1"

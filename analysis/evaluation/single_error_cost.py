@@ -145,15 +145,15 @@ def costliest(
             cost = np.empty(len(rows))
             for i, (row, to) in enumerate(zip(rows.tolist(), aim.tolist(), strict=True)):
                 own = categories[detections.category[row]]
-                if one.code == LOC and to >= 0:
-                    cost[i] = own.gain_with_hit(place[row], shift=0)
-                    continue
-                cost[i] = own.gain_without(place[row])
+                right = one.code == LOC and to >= 0
+                cost[i] = own.gain_with_hit(place[row], shift=0) if right else own.gain_without(place[row])
                 if one.code == CLS and to >= 0:
                     cost[i] += categories[to].gain_with_one_more(detections.score[row])
         of = ground_truth if one.of_object else detections
-        order = _variety(cost, of.category[rows], of.image[rows], most).tolist()
-        found[one.name] = [Example(one.name, int(detection[i]), int(target[i]), float(cost[i])) for i in order]
+        found[one.name] = [
+            Example(one.name, int(detection[i]), int(target[i]), float(cost[i]))
+            for i in _variety(cost, of.category[rows], of.image[rows], most)
+        ]
     return found
 
 

@@ -68,8 +68,6 @@ class ClassErrors(SlicedErrors):
         Equal gains (many rare categories can gain 100) are in the order of their number of objects, the most first.
         """
         known = np.flatnonzero(~np.isnan(self.ap))
-        if not len(known):
-            return known
         gain = np.max([np.nan_to_num(self.delta_ap[name][known]) for name in ERRORS], axis=0)
         order: Ints = known[np.lexsort((known, -self.positives[known], -gain))][:most]
         return order
@@ -97,13 +95,16 @@ def by_class(
     def tally(of: GroundTruth | Detections, which: Bools | slice = slice(None)) -> Ints:
         return np.bincount(of.category[which], minlength=kinds)
 
-    types = [ERROR_TYPES[name] for name in ERRORS]
     return ClassErrors(
         settings=breakdown.settings,
         names=tuple(ground_truth.category_name),
         ap=breakdown.category_ap,
         raw=breakdown.category_raw,
-        count={one.name: tally(ground_truth if one.of_object else detections, one.occurs(labels)) for one in types},
+        count={
+            one.name: tally(ground_truth if one.of_object else detections, one.occurs(labels))
+            for one in ERROR_TYPES.values()
+            if not one.is_total
+        },
         true_positives=tally(detections, labels.error == TRUE_POSITIVE),
         positives=matched_run.positives,
         detections=tally(detections),
@@ -168,8 +169,9 @@ def by_iou(
     True
     """
     each = [replace(settings, iou=iou) for iou in (thresholds(settings) if ious is None else ious)]
-    runs = match_and_label_at(ground_truth, detections, each)
-    return along_iou((break_down_matched(one, detections) for one in runs), settings)
+    return along_iou(
+        (break_down_matched(one, detections) for one in match_and_label_at(ground_truth, detections, each)), settings
+    )
 
 
 def along_iou(breakdowns: Iterable[Breakdown], settings: Settings) -> IouErrors:
@@ -256,9 +258,8 @@ def by_size(
     (['small', 'medium', 'large'], True)
     """
     settings, labels, row = matched_run.settings, matched_run.labels, matched_run.row
-    if settings.convention == "coco":
-        object_area, detection_area = ground_truth.area_of(settings.iou_type), detections.area
-    else:
+    object_area, detection_area = ground_truth.area_of(settings.iou_type), detections.area
+    if settings.convention == "tidecv":
         object_area, detection_area = (box[:, 2] * box[:, 3] for box in (ground_truth.box, detections.box))
     base = matched_run.average_precision(matched_run.base).mean
     raw, count = np.zeros((len(ERRORS), len(sizes))), np.zeros((len(ERRORS), len(sizes)), dtype=np.int64)
@@ -303,8 +304,8 @@ def object_crowding(ground_truth: GroundTruth) -> Floats:
     )
     pairs = build_pairs(ground_truth, objects, order, "bbox", np.zeros(count, dtype=np.bool_))
     one, other = order[pairs.detection], pairs.truth
-    neighbours = (one != other) & (ground_truth.category[one] == ground_truth.category[other])
-    neighbours &= ~ground_truth.crowd[other]
+    alike = ground_truth.category[one] == ground_truth.category[other]
+    neighbours = (one != other) & alike & ~ground_truth.crowd[other]
     crowding = np.zeros(count)
     np.maximum.at(crowding, one[neighbours], pairs.iou[neighbours])
     return crowding
@@ -360,13 +361,12 @@ def by_crowding(
     bins = len(edges)
     place = np.where(crowding > 0, np.searchsorted(edges, crowding, side="left"), 0)
     outcome = np.bincount(place * len(OUTCOME_NAMES) + outcomes.outcome, minlength=bins * len(OUTCOME_NAMES))
-    target = labels.target[labels.error == DUP]
     return CrowdingBins(
         names=("alone", *(f"{low:g}-{high:g}" for low, high in pairwise(edges))),
         low=np.array([0.0, *edges[:-1]]),
         high=np.array(edges),
         outcome=outcome.reshape(bins, len(OUTCOME_NAMES)),
-        duplicates=np.bincount(place[target], minlength=bins),
+        duplicates=np.bincount(place[labels.target[labels.error == DUP]], minlength=bins),
     )
 
 

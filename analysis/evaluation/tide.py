@@ -71,26 +71,27 @@ def match_and_label_at(
     coco = each[0].convention == "coco"
     paired = paired or pair_detections(ground_truth, detections, each[0])
     row, categories = paired.row, len(ground_truth.category_id)
-    category, score = detections.category[row], detections.score[row]
+    image, category, score = detections.image[row], detections.category[row], detections.score[row]
     ignored, too_large = ground_truth.ignore, np.zeros(len(row), dtype=np.bool_)
     if coco:
         ignored, too_large = ignored_by_size(ground_truth, detections.area[row], each[0].iou_type, AREA_RANGES["all"])
     ranking = rank(paired.by_score, category, categories)
-    nearest = _nearest(paired, ignored)
+    counts, same = ~ignored[paired.pairs.truth], paired.same_category
+    own, others = (paired.pairs.at(np.flatnonzero(kind)) for kind in (same & counts, ~same & counts))
+    nearest = _Nearest(_best(own, len(row)), _best(others, len(row)), own)
     matches = _matches_coco if coco else _matches_tidecv
     found = matches(ground_truth, paired, [settings.iou for settings in each], ignored, too_large)
     for settings, (taken, left_out) in zip(each, found, strict=True):
-        labels = _label(paired, nearest, ignored, taken, left_out, settings, len(detections))
         by_score_fixed, ranking_fixed = paired.by_score, ranking
         if not coco:
             by_score_fixed = _wrong_before_right(ground_truth, detections, row, taken >= 0)
             ranking_fixed = rank(by_score_fixed, category, categories)
         yield MatchedRun(
             settings=settings,
-            labels=labels,
+            labels=_label(paired, nearest, ignored, taken, left_out, settings, len(detections)),
             categories=categories,
             row=row,
-            image=detections.image[row],
+            image=image,
             category=category,
             score=score,
             object_category=ground_truth.category,
@@ -147,12 +148,6 @@ class _Nearest:
     pairs: Pairs  # all of its own category
 
 
-def _nearest(paired: PairedDetections, ignored: Bools) -> _Nearest:
-    counts, same = ~ignored[paired.pairs.truth], paired.same_category
-    own, others = (paired.pairs.at(np.flatnonzero(kind)) for kind in (same & counts, ~same & counts))
-    return _Nearest(_best(own, len(paired.row)), _best(others, len(paired.row)), own)
-
-
 def _label(
     paired: PairedDetections, nearest: _Nearest, ignored: Bools, taken: Ints, left_out: Bools, settings: Settings,
     total: int,
@@ -162,8 +157,7 @@ def _label(
     ``total`` is the number of rows N of the file: those without a position are over the cap.
     """
     count = len(paired.row)
-    matched = np.zeros(len(ignored), dtype=np.bool_)
-    matched[taken[taken >= 0]] = True
+    matched = np.bincount(taken[taken >= 0], minlength=len(ignored)) > 0
     labelled = (taken < 0) & ~left_out if settings.convention == "coco" else taken < 0
     best_same, same_target = np.where(labelled, nearest.same[0], 0.0), nearest.same[1]
     best_other, other_target = np.where(labelled, nearest.other[0], 0.0), nearest.other[1]
@@ -242,9 +236,8 @@ class Breakdown:
     @property
     def delta_ap(self) -> dict[str, float]:
         """Points of AP to gain by fixing each type of error alone."""
-        if self.settings.convention == "coco":
-            return dict(self.raw)
-        return {name: max(value, 0.0) if name in ERRORS else value for name, value in self.raw.items()}
+        clamped = ERRORS if self.settings.convention == "tidecv" else ()
+        return {name: max(value, 0.0) if name in clamped else value for name, value in self.raw.items()}
 
 
 def break_down(
@@ -279,8 +272,10 @@ def break_down(
     >>> max(result.delta_ap, key=result.delta_ap.get), result.count["cls"] > result.count["dup"]
     ('cls', True)
     """
-    settings = Settings(iou_type, iou, background_iou, max_dets, convention)
-    return break_down_matched(match_and_label(ground_truth, detections, settings), detections)
+    matched_run = match_and_label(
+        ground_truth, detections, Settings(iou_type, iou, background_iou, max_dets, convention)
+    )
+    return break_down_matched(matched_run, detections)
 
 
 def break_down_matched(matched_run: MatchedRun, detections: Detections) -> Breakdown:
@@ -288,7 +283,7 @@ def break_down_matched(matched_run: MatchedRun, detections: Detections) -> Break
     base = matched_run.average_precision(matched_run.base)
     fixed = {name: matched_run.average_precision(one.fix(matched_run)) for name, one in ERROR_TYPES.items()}
     labels, positives = matched_run.labels, matched_run.positives
-    seen = np.bincount(detections.category, minlength=len(positives)) > 0
+    seen = np.bincount(detections.category, minlength=len(positives))
     return Breakdown(
         settings=matched_run.settings,
         ap=base.mean,
@@ -299,5 +294,5 @@ def break_down_matched(matched_run: MatchedRun, detections: Detections) -> Break
         true_positives=int((labels.error == TRUE_POSITIVE).sum()),
         positives=int(positives.sum()),
         labels=labels,
-        never_detected=tuple(np.flatnonzero((positives > 0) & ~seen).tolist()),
+        never_detected=tuple(np.flatnonzero((positives > 0) & (seen == 0)).tolist()),
     )

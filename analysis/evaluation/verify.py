@@ -53,8 +53,7 @@ def tidecv_evaluated(ground_truth: GroundTruth, detections: Detections, settings
             detections.box[row].tolist(),
             detections.masks.rle(row) if masks else None,
         )
-    mode = TIDE.MASK if masks else TIDE.BOX
-    tide = TIDE(pos_threshold=settings.iou, background_threshold=settings.background_iou, mode=mode)
+    tide = TIDE(settings.iou, settings.background_iou, mode=TIDE.MASK if masks else TIDE.BOX)
     tide.evaluate(truth, result, name="detections")
     return tide
 
@@ -66,7 +65,7 @@ def tidecv_breakdown(tide: Any) -> tuple[float, dict[str, float], dict[str, int]
         ZeroDivisionError: tidecv has nothing to average.
     """
     run, errors = tide.runs["detections"], tide.get_all_errors()
-    found = {**errors["main"]["detections"], **errors["special"]["detections"]}
+    found = errors["main"]["detections"] | errors["special"]["detections"]
     counts = {error.short_name: count for error, count in run.count_errors().items()}
     return (
         float(run.ap),
@@ -103,8 +102,16 @@ def pycocotools_metrics(
             iscrowd=ground_truth.crowd.astype(int),
         ),
     }
-    columns = {"area": detections.area, "score": detections.score, "iscrowd": np.zeros(len(detections), dtype=int)}
-    result.dataset = {**truth.dataset, "annotations": _annotations(ground_truth, detections, masks, **columns)}
+    result.dataset = truth.dataset | {
+        "annotations": _annotations(
+            ground_truth,
+            detections,
+            masks,
+            area=detections.area,
+            score=detections.score,
+            iscrowd=np.zeros(len(detections), dtype=int),
+        )
+    }
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
         result.createIndex()
@@ -179,12 +186,13 @@ def compare_breakdown(ground_truth: GroundTruth, run: Run, by_size: bool = False
 def _compare_sizes(ours: SizeErrors, tide: Any) -> tuple[str, str]:
     from tidecv.errors.qualifiers import AREA
 
-    worst = 0.0
-    for place, qualifier in enumerate(AREA):
-        try:
-            theirs = tide.runs["detections"].fix_main_errors(qual=qualifier).values()
-        except ZeroDivisionError:
-            return "tidecv by size", "divides by zero on this input, so there is nothing to compare"
-        pairs = zip(ERRORS, theirs, strict=True)
-        worst = max(worst, *(abs(value - ours.delta_ap[name][place]) for name, value in pairs))
-    return "tidecv by size", f"deltas of small, medium and large differ by at most {worst:.1e} points"
+    fixed = tide.runs["detections"].fix_main_errors
+    try:
+        differences = [
+            abs(theirs - ours.delta_ap[name][place])
+            for place, qualifier in enumerate(AREA)
+            for name, theirs in zip(ERRORS, fixed(qual=qualifier).values(), strict=True)
+        ]
+    except ZeroDivisionError:
+        return "tidecv by size", "divides by zero on this input, so there is nothing to compare"
+    return "tidecv by size", f"deltas of small, medium and large differ by at most {max(differences):.1e} points"

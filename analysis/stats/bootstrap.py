@@ -9,12 +9,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.arrays import Bools, Floats, Ints, inverse, order_by_index
+from analysis.arrays import Bools, Floats, Ints, group_starts, inverse, order_by_index
 from analysis.coco import GroundTruth
 from analysis.evaluation.analysis import RunAnalysis
 from analysis.evaluation.average_precision import COCO_IOUS, COCO_RECALLS, EPSILON, Ranking
@@ -82,16 +83,12 @@ class WeightedAP:
         sums = _running(weights, self.block_image)
         counts = [np.diff(_running(weights, one.image)[one.start]) for one in self.objects]
         for hits in self.hits:
-            if not len(hits.image):
-                continue
             running = _running(weights, hits.image)
             is_tp = (running[hits.peak] - running[hits.start]).astype(np.float64)
             seen = {block: sums[index] for block, index in hits.seen.items()}
             before = {block: sums[index] for block, index in hits.before.items()}
-            shares: dict[int, Floats] = {}
+            shares = {one: _shares(hits, is_tp, counts[one]) for one in {objects for _, objects, _ in hits.curves}}
             for curve, objects, blocks in hits.curves:
-                if objects not in shares:
-                    shares[objects] = _shares(hits, is_tp, counts[objects])
                 total = _total(seen, blocks) - _total(before, blocks)[hits.category]
                 found[curve, hits.occupied] = _average(hits, is_tp / (total + EPSILON), shares[objects])
         found[:, counts[0] == 0] = np.nan
@@ -100,17 +97,13 @@ class WeightedAP:
 
 def _running(weights: Ints, image: Ints) -> Ints:
     """[n + 1] the running sum of the weights of images i64[n], from 0; of the integer type of the weights."""
-    total = np.empty(len(image) + 1, dtype=weights.dtype)
-    total[0] = 0
+    total = np.zeros(len(image) + 1, dtype=weights.dtype)
     np.cumsum(weights[image], out=total[1:])
     return total
 
 
 def _total(parts: dict[int, Ints], blocks: Sequence[int]) -> Ints:
-    total = parts[blocks[0]].copy()
-    for block in blocks[1:]:
-        total += parts[block]
-    return total
+    return reduce(np.add, [parts[block] for block in blocks])
 
 
 def _shares(hits: _Hits, is_tp: Floats, objects: Ints) -> Floats:
@@ -179,7 +172,8 @@ def weighted_ap(
             counting += (own[key],)
         hit = np.flatnonzero((curve.is_tp & curve.not_ignored)[curve.ranking.rows])
         objects = valid.setdefault(curve.gt_valid.tobytes(), len(valid))
-        groups.setdefault((key, hit.tobytes()), []).append((number, objects, counting))
+        if len(hit):  # else its AP is 0, whatever the weights
+            groups.setdefault((key, hit.tobytes()), []).append((number, objects, counting))
 
     hits = []
     for (key, content), members in groups.items():
@@ -213,8 +207,7 @@ def weighted_ap(
     def objects_of(flags: bytes) -> _Objects:
         rows = np.flatnonzero(np.frombuffer(flags, dtype=np.bool_))
         rows = rows[order_by_index(object_category[rows], categories)]
-        count = np.bincount(object_category[rows], minlength=categories)
-        return _Objects(object_image[rows], np.concatenate([[0], np.cumsum(count)]))
+        return _Objects(object_image[rows], group_starts(object_category[rows], categories))
 
     block_image = image[np.concatenate(blocks)] if blocks else image
     most = int(np.bincount(block_image, minlength=1).max()) * images
@@ -233,9 +226,7 @@ def _peaks(ranking: Ranking, hit: Ints, not_ignored: Bools) -> Ints:
     wrong = not_ignored.copy()
     wrong[hit] = False
     before = np.concatenate([[0], np.cumsum(wrong)])[hit]  # wrong ones before each hit
-    last = np.ones(len(hit), dtype=np.bool_)
-    last[:-1] = (np.diff(before) > 0) | (np.diff(ranking.category[hit]) > 0)
-    return np.flatnonzero(last)
+    return np.flatnonzero((np.diff(before, append=np.inf) > 0) | (np.diff(ranking.category[hit], append=np.inf) > 0))
 
 
 def _needed(curves: Sequence[Curve]) -> Bools:
@@ -306,9 +297,9 @@ def resample(
     if resamples < 1:
         raise BadInput(f"{resamples} resamples: at least 1 is needed, 1,000 for a 95 % interval")
     measured = [_ReadyCurves(ground_truth, one, mean_ap) for one in runs]
-    shape = (len(measured[0].numbers), resamples, len(ground_truth.category_id)) if runs else (0, 0, 0)
-    drawn = [np.empty(shape[:2]) for _ in runs]
-    category_drawn = [np.empty(shape, dtype=np.float32) for _ in runs]
+    categories = len(ground_truth.category_id)
+    drawn = [np.empty((len(one.numbers), resamples)) for one in measured]
+    category_drawn = [np.empty((*one.shape, categories), dtype=np.float32) for one in drawn]
 
     def one(number: int, weights: Ints) -> None:
         for run, curves in enumerate(measured):
@@ -337,20 +328,22 @@ class _ReadyCurves:
         matched_run = run.matched_run
         self.numbers = (*((MEAN_AP,) if mean_ap else ()), ap_name(matched_run.settings.iou), *ERROR_TYPES)
 
-        def ready(curves: Sequence[Curve]) -> WeightedAP:
-            images, categories = len(ground_truth.image_id), len(ground_truth.category_id)
-            return weighted_ap(curves, matched_run.image, ground_truth.image, ground_truth.category, images, categories)
-
-        self._fixed = ready([matched_run.base, *(one.fix(matched_run) for one in ERROR_TYPES.values())])
-        self._at_ious = ready([run.curves[iou] for iou in COCO_IOUS.tolist()]) if mean_ap else None
+        of = (
+            matched_run.image,
+            ground_truth.image,
+            ground_truth.category,
+            len(ground_truth.image_id),
+            len(ground_truth.category_id),
+        )
+        self._fixed = weighted_ap([matched_run.base, *(one.fix(matched_run) for one in ERROR_TYPES.values())], *of)
+        self._at_ious = weighted_ap([run.curves[iou] for iou in COCO_IOUS.tolist()], *of) if mean_ap else None
 
     def measure(self, weights: Ints) -> Floats:
         """f64[numbers, K] in points, for weights of images i64[images]."""
         fixed = self._fixed.average_precision(weights)
         fixed[1:] -= fixed[0]
-        if self._at_ious is None:
-            return fixed
-        return np.concatenate([self._at_ious.average_precision(weights).mean(axis=0, keepdims=True), fixed])
+        at_ious = [] if self._at_ious is None else [self._at_ious.average_precision(weights).mean(axis=0)]
+        return np.vstack([*at_ious, fixed])
 
 
 def _mean(found: Floats) -> Floats:
@@ -360,4 +353,4 @@ def _mean(found: Floats) -> Floats:
 
 
 def _threads() -> int:
-    return max(min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8), 1)
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)

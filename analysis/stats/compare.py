@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import TypeVar
 
 import numpy as np
@@ -82,8 +83,7 @@ class OutcomeTransitions:
     def images(self, image: Ints, before: int, after: int, most: int = 3) -> list[tuple[int, int]]:
         """The images (indices) in which most objects (i64[M] their images) moved so, each with how many."""
         where, count = np.unique(image[(self.before == before) & (self.after == after)], return_counts=True)
-        order = np.lexsort((where, -count))[:most]
-        return [(int(where[at]), int(count[at])) for at in order]
+        return [(int(where[at]), int(count[at])) for at in np.lexsort((where, -count))[:most]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,14 +148,19 @@ def compare(
     settings = settings or Settings()
     names = [candidate.name for candidate in candidates]
     baseline = baseline or names[0]
-    _check(names, baseline)
-    base = candidates[names.index(baseline)]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInput(f"two runs are called {name!r}; name them: NAME=FILE")
+    if baseline not in names:
+        raise BadInput(f"baseline {baseline!r} is none of the runs; choose one of {', '.join(names)}")
+    at, images, others = names.index(baseline), len(ground_truth.image_id), len(names) - 1
+    base = candidates[at]
     for candidate in candidates:
         if not set(candidate.seeds) & set(base.seeds):
             raise BadInput(
                 f"{candidate.name} and the baseline {baseline} have no seed in common; run both under the same seeds"
             )
-    count = (len(ERROR_TYPES) + 1 + mean_ap) * (len(candidates) - 1)
+    count = (len(ERROR_TYPES) + 1 + mean_ap) * others
     resamples = resamples or enough(count)
     if count > SIGNIFICANCE * (resamples + 1):
         raise BadInput(
@@ -164,34 +169,24 @@ def compare(
         )
     analysis = Analysis(ground_truth, settings, ious=COCO_IOUS if mean_ap else ())
     runs = [one.analyses or tuple(analysis.of(one.name, dt) for dt in one.detections) for one in candidates]
-    flat = iter(
-        resample(
-            ground_truth,
-            [run for own in runs for run in own],
-            resamples=resamples,
-            seed=seed,
-            mean_ap=mean_ap,
-            progress=progress,
-        )
-    )
-    images = len(ground_truth.image_id)
-    drawn = [[_or_nothing(next(flat), images) for _ in own] for own in runs]
+    flat = resample(ground_truth, [*chain(*runs)], resamples=resamples, seed=seed, mean_ap=mean_ap, progress=progress)
+    if images == 1:  # it is drawn again as itself, which tells nothing
+        for one in flat:
+            one.drawn.fill(np.nan)
+            one.category_drawn.fill(np.nan)
+    numbers, remaining = flat[0].numbers, iter(flat)
+    drawn = [list(islice(remaining, len(own))) for own in runs]
     told = _images_of_categories(ground_truth, runs[0][0].matched_run.gt_valid) >= FEWEST_OF_CATEGORY
-    at = names.index(baseline)
     vs_baseline = []
     for number, candidate in enumerate(candidates):
         if number == at:
             continue
         seeds = tuple(one for one in candidate.seeds if one in base.seeds)
         pairs = [(drawn[number][candidate.seeds.index(one)], drawn[at][base.seeds.index(one)]) for one in seeds]
-        differences = _summarised(
-            [_minus(own, theirs) for own, theirs in pairs], difference, difference_over_seeds, told
-        )
-        transitions = None
-        if len(candidate.seeds) == len(base.seeds) == 1:
-            transitions = transitions_between(runs[at][0].outcomes, runs[number][0].outcomes)
+        differences = _summarised([_minus(*pair) for pair in pairs], difference, difference_over_seeds, told)
+        single = len(candidate.seeds) == len(base.seeds) == 1
+        transitions = transitions_between(runs[at][0].outcomes, runs[number][0].outcomes) if single else None
         vs_baseline.append(VsBaseline(candidate.name, seeds, *differences, transitions))
-    numbers = drawn[0][0].numbers
     return Comparison(
         settings=settings,
         baseline=baseline,
@@ -204,7 +199,8 @@ def compare(
             for one, own, parts in zip(candidates, runs, drawn, strict=True)
         ),
         vs_baseline=tuple(_corrected(vs_baseline)),
-        family=_family(len(vs_baseline), len(numbers)),
+        family=f"{'1 run' if others == 1 else f'{others} runs'} against the baseline x {len(numbers)} numbers = "
+        f"{count} tests",
         cautions=tuple(_cautions(ground_truth, images, candidates)),
     )
 
@@ -218,30 +214,11 @@ def enough(tests: int) -> int:
     return max(1000, 40 * tests - 1)  # the smallest p, 1 / (R + 1), times the tests is 0.025 then
 
 
-def _check(names: Sequence[str], baseline: str) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise BadInput(f"two runs are called {name!r}; name them: NAME=FILE")
-    if baseline not in names:
-        raise BadInput(f"baseline {baseline!r} is none of the runs; choose one of {', '.join(names)}")
-
-
 def _images_of_categories(ground_truth: GroundTruth, gt_valid: Bools) -> Ints:
     """i64[K] the images in which a category has an object that counts."""
-    images, categories = len(ground_truth.image_id), len(ground_truth.category_id)
+    images = len(ground_truth.image_id)
     pairs = np.unique(ground_truth.category[gt_valid] * images + ground_truth.image[gt_valid])
-    return np.bincount(pairs // images, minlength=categories)
-
-
-def _or_nothing(drawn: Resampled, images: int) -> Resampled:
-    """A single image is drawn again as itself, which tells nothing."""
-    if images > 1:
-        return drawn
-    return replace(
-        drawn,
-        drawn=np.full_like(drawn.drawn, np.nan),
-        category_drawn=np.full_like(drawn.category_drawn, np.nan),
-    )
+    return np.bincount(pairs // images, minlength=len(ground_truth.category_id))
 
 
 _T = TypeVar("_T", bound=Interval)
@@ -270,17 +247,12 @@ def _of_one(drawn: Sequence[Resampled], told: Bools) -> tuple[dict[str, Interval
     for name, one in categories.items():
         low, high = 2 * one.value - one.high, 2 * one.value - one.low
         if name not in ERROR_TYPES:
-            low, high = low.clip(0, 100), high.clip(0, 100)
-            numbers[name] = _possible(numbers[name])
+            low, high, found = low.clip(0, 100), high.clip(0, 100), numbers[name]
+            numbers[name] = replace(
+                found, low=float(np.clip(found.low, 0, 100)), high=float(np.clip(found.high, 0, 100))
+            )
         categories[name] = CategoryIntervals(one.value, low, high)
     return numbers, categories
-
-
-def _possible(found: Interval) -> Interval:
-    """An AP lies between 0 and 100."""
-    if math.isnan(found.low):
-        return found
-    return replace(found, low=min(max(found.low, 0.0), 100.0), high=min(max(found.high, 0.0), 100.0))
 
 
 def _minus(own: Resampled, theirs: Resampled) -> Resampled:
@@ -296,21 +268,15 @@ def _minus(own: Resampled, theirs: Resampled) -> Resampled:
 
 def transitions_between(before: ObjectOutcomes, after: ObjectOutcomes) -> OutcomeTransitions:
     """How the outcomes of the objects differ from one run to another on the same ground truth."""
-    outcomes = tuple(name for number, name in enumerate(OUTCOME_NAMES) if number != IGNORED)
     valid = before.outcome != IGNORED
     pair = before.outcome[valid].astype(np.int64) * len(OUTCOME_NAMES) + after.outcome[valid]
     count = np.bincount(pair, minlength=len(OUTCOME_NAMES) ** 2).reshape(len(OUTCOME_NAMES), -1)
-    return OutcomeTransitions(before.outcome, after.outcome, count[: len(outcomes), : len(outcomes)], outcomes)
+    return OutcomeTransitions(before.outcome, after.outcome, count[:IGNORED, :IGNORED], OUTCOME_NAMES[:IGNORED])
 
 
 def _corrected(vs_baseline: Sequence[VsBaseline]) -> list[VsBaseline]:
     corrected = iter(holm([one for candidate in vs_baseline for one in candidate.differences.values()]))
     return [replace(one, differences={name: next(corrected) for name in one.differences}) for one in vs_baseline]
-
-
-def _family(others: int, numbers: int) -> str:
-    runs = "1 run" if others == 1 else f"{others} runs"
-    return f"{runs} against the baseline x {numbers} numbers = {others * numbers} tests"
 
 
 def _cautions(ground_truth: GroundTruth, images: int, candidates: Sequence[Candidate]) -> list[str]:

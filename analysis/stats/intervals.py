@@ -44,13 +44,11 @@ def central_probability(t: float, freedom: int) -> float:
     angle = math.atan(t / math.sqrt(freedom))
     sine, cosine = math.sin(angle), math.cos(angle)
     odd = freedom % 2
-    term, total = (cosine, cosine) if odd else (1.0, 1.0)
+    term = total = cosine if odd else 1.0
     for step in range(3 if odd else 2, freedom - 1, 2):
         term *= cosine**2 * (step - 1) / step
         total += term
-    if not odd:
-        return sine * total
-    return 2 / math.pi * (angle + (sine * total if freedom > 1 else 0.0))
+    return 2 / math.pi * (angle + (sine * total if freedom > 1 else 0.0)) if odd else sine * total
 
 
 SIGNIFICANCE = 1 - CONFIDENCE
@@ -90,14 +88,13 @@ def limits(drawn: NDArray[np.floating]) -> tuple[Floats, Floats]:
     """The 2.5 and 97.5 % percentiles over the last axis but NaN, linearly interpolated; NaN where nothing is drawn."""
     ordered = np.sort(np.asarray(drawn, dtype=np.float64), axis=-1)  # NaN comes last
     count = (~np.isnan(ordered)).sum(axis=-1)
-    found = []
-    for share in (SIGNIFICANCE / 2, 1 - SIGNIFICANCE / 2):
-        place = share * np.maximum(count - 1, 0)
-        below = np.floor(place).astype(np.int64)
-        above = np.minimum(below + 1, np.maximum(count - 1, 0))
-        low, high = (np.take_along_axis(ordered, at[..., None], axis=-1)[..., 0] for at in (below, above))
-        found.append(low + (high - low) * (place - below))
-    return found[0], found[1]
+    last = np.maximum(count - 1, 0)
+    place = np.multiply.outer([SIGNIFICANCE / 2, 1 - SIGNIFICANCE / 2], last)
+    below = np.floor(place).astype(np.int64)
+    around = (below, np.minimum(below + 1, last))
+    low, high = (np.take_along_axis(ordered[None], at[..., None], axis=-1)[..., 0] for at in around)
+    lower, upper = low + (high - low) * (place - below)
+    return lower, upper
 
 
 def interval(value: float, drawn: Floats) -> Interval:
@@ -118,10 +115,14 @@ def difference(value: float, drawn: Floats) -> Difference:
     """
     low, high = limits(drawn)
     known = drawn[~np.isnan(drawn)]
-    # Equal up to rounding counts as equal.
-    far = np.abs(known - value) >= abs(value) - 1e-9
-    p = (1 + int(far.sum())) / (1 + len(known)) if len(known) else math.nan
-    return Difference(value, float(low), float(high), _deviation(drawn), p=p)
+    far = np.abs(known - value) >= abs(value) - 1e-9  # equal up to rounding counts as equal
+    return Difference(
+        value,
+        float(low),
+        float(high),
+        _deviation(drawn),
+        p=(1 + int(far.sum())) / (1 + len(known)) if len(known) else math.nan,
+    )
 
 
 def over_seeds(values: Floats, drawn: Floats) -> Interval:
@@ -131,29 +132,33 @@ def over_seeds(values: Floats, drawn: Floats) -> Interval:
     parts, which add up as squares: Student's t with n - 1 degrees of freedom times the standard error between seeds,
     and the normal quantile times that of the mean over resamples of the images.
     """
-    value, images, seeds = _two_sources(values, drawn)
-    half = _half(images, seeds, len(values), CONFIDENCE)
+    value, images, seeds, half = _two_sources(values, drawn)
     middle = 2 * value - float(np.nanmean(drawn)) if not np.isnan(drawn).all() else math.nan
     return Interval(value, middle - half, middle + half, images, seeds, len(values))
 
 
 def difference_over_seeds(values: Floats, drawn: Floats) -> Difference:
     """Likewise of differences seed by seed, about their mean itself; p is where the interval begins to hold 0."""
-    value, images, seeds = _two_sources(values, drawn)
-    half = _half(images, seeds, len(values), CONFIDENCE)
-    p = math.nan if math.isnan(half) else _p_over_seeds(abs(value), images, seeds, len(values))
-    return Difference(value, value - half, value + half, images, seeds, len(values), p=p)
+    value, images, seeds, half = _two_sources(values, drawn)
+    return Difference(
+        value,
+        value - half,
+        value + half,
+        images,
+        seeds,
+        len(values),
+        p=math.nan if math.isnan(half) else _p_over_seeds(abs(value), images, seeds, len(values)),
+    )
 
 
-def _two_sources(values: Floats, drawn: Floats) -> tuple[float, float, float]:
-    """The mean, and its standard errors from the choice of images and of seeds."""
-    seeds = float(values.std(ddof=1)) / math.sqrt(len(values))
-    return float(values.mean()), _deviation(drawn.mean(axis=0)), seeds
+def _two_sources(values: Floats, drawn: Floats) -> tuple[float, float, float, float]:
+    """The mean, its standard errors from the choice of images and of seeds, and half of its 95 % interval."""
+    images, seeds = _deviation(drawn.mean(axis=0)), float(values.std(ddof=1)) / math.sqrt(len(values))
+    return float(values.mean()), images, seeds, _half(images, seeds, len(values), CONFIDENCE)
 
 
 def _half(images: float, seeds: float, n: int, confidence: float) -> float:
-    normal = NormalDist().inv_cdf((1 + confidence) / 2)
-    return math.hypot(normal * images, t_quantile(n - 1, confidence) * seeds)
+    return math.hypot(NormalDist().inv_cdf((1 + confidence) / 2) * images, t_quantile(n - 1, confidence) * seeds)
 
 
 def _p_over_seeds(distance: float, images: float, seeds: float, n: int) -> float:
@@ -210,7 +215,7 @@ def estimate(values: Sequence[float]) -> Estimate | None:
     True
     """
     n = len(values)
-    if n == 0:
+    if not n:
         return None
     mean = math.fsum(values) / n
     half = None

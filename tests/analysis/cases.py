@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import Detections, GroundTruth, read_ground_truth
+from analysis.evaluation.confusion import Confusion
 
 Box = Sequence[float]
 Record = dict[str, Any]
@@ -17,6 +18,12 @@ def object_(category: int, box: Box, image: int = 1, **more: Any) -> Record:
 
 def found(category: int, box: Box, score: float, image: int = 1, **more: Any) -> Record:
     return {"image_id": image, "category_id": category, "bbox": list(box), "score": score, **more}
+
+
+def most_confused(confusion: Confusion, most: int | None = None) -> list[tuple[int, int, int, int]]:
+    """``(true, predicted, count, objects)`` of the wrong pairs, in the order of the confusion."""
+    columns = (confusion.true, confusion.predicted, confusion.count, confusion.objects)
+    return list(zip(*(column[confusion.wrong(most)].tolist() for column in columns), strict=True))
 
 
 def document(objects: list[Record], images: Sequence[int] = (1,), categories: int = 2) -> Record:

@@ -16,7 +16,7 @@ from analysis.evaluation.matched_run import MatchedRun
 from analysis.evaluation.settings import CONVENTIONS, Settings
 from analysis.evaluation.tide import match_and_label
 from tests.analysis import real_pairs
-from tests.analysis.cases import found, object_, read
+from tests.analysis.cases import found, most_confused, object_, read
 from tests.analysis.evaluation.test_random_scenes import SAMPLE
 from tests.analysis.peers import load
 from tests.analysis.real_pairs import RealPair
@@ -80,5 +80,5 @@ def test_by_hand(convention: str, tmp_path: Path) -> None:
     objects = [object_(2, box), object_(1, other)]
     gt, dt = read(tmp_path, objects, [found(1, box, 0.9), found(1, other, 0.8)])
     _, confusion = costs(gt, dt, convention=convention)
-    assert confusion.most_confused() == [(1, 0, 1, 1)]
+    assert most_confused(confusion) == [(1, 0, 1, 1)]
     assert confusion.cost[confusion.wrong()].tolist() == pytest.approx([(50 + 100) / 2])
