@@ -18,7 +18,7 @@ from ablate.execute.evaluation import read_evaluation
 from ablate.runs.folder import RunFolder
 from ablate.runs.lock import holding
 from analysis.exceptions import BadInput, DetablateError
-from cli import app
+from detablate import command_line
 from tests.ablate.tiny import tiny_config, write_data
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def config_file(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object) -> Result:
-    result = CliRunner().invoke(app, ["ablate", *map(str, arguments)])
+    result = CliRunner().invoke(command_line(), ["ablate", *map(str, arguments)])
     if result.exception is not None and not isinstance(result.exception, SystemExit | DetablateError):
         raise result.exception
     return result
@@ -225,10 +225,10 @@ def test_describe_without_data(tmp_path: Path) -> None:
 def test_help_imports_no_torch() -> None:
     code = """
         import sys
-        from cli import app
+        from detablate import command_line
         from typer.testing import CliRunner
         for arguments in (["ablate", "run", "--help"], ["ablate", "describe", "--help"]):
-            assert CliRunner().invoke(app, arguments).exit_code == 0
+            assert CliRunner().invoke(command_line(), arguments).exit_code == 0
         print([name for name in ("torch", "torchvision", "pandas") if name in sys.modules])
     """
     done = subprocess.run(
