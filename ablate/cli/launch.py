@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,12 +19,12 @@ from ablate.cli.options import (
     show,
 )
 from ablate.cli.run import app
+from ablate.launch.base import LaunchOptions
+from ablate.launch.status import StatusReader
+from ablate.launch.status import cancel as ask_to_stop
 from ablate.runs.folder import SCHEMA, Workspace
+from ablate.studies.study import Job, Study, list_studies
 from analysis.exceptions import BadInput
-
-if TYPE_CHECKING:
-    from ablate.launch.base import LaunchOptions
-    from ablate.studies.study import Job, Study
 
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")]
 FOLLOW_SECONDS = 0.5
@@ -49,8 +49,6 @@ def launch(
 
     A run on each free GPU; without a GPU one after another. A failing run stops no other.
     """
-    from ablate.launch.base import LaunchOptions
-
     options = LaunchOptions(
         device=device,
         gpus_per_run=gpus_per_run,
@@ -62,7 +60,7 @@ def launch(
     launch_study(workspace, chosen_study(workspace, study), options, yes=yes)
 
 
-def launch_study(workspace: Workspace, study: "Study", options: "LaunchOptions", *, yes: bool = False) -> None:
+def launch_study(workspace: Workspace, study: Study, options: LaunchOptions, *, yes: bool = False) -> None:
     """Run a study to its end, measure what its variants cost, and show the table.
 
     Args:
@@ -87,7 +85,7 @@ def launch_study(workspace: Workspace, study: "Study", options: "LaunchOptions",
     finish(workspace, study, options, outcome)
 
 
-def confirm_cost(workspace: Workspace, study: "Study", options: "LaunchOptions") -> None:
+def confirm_cost(workspace: Workspace, study: Study, options: LaunchOptions) -> None:
     """Say what a launch will cost and ask whether to begin; the tiny preset and what is done need no question.
 
     Raises:
@@ -111,7 +109,6 @@ def confirm_cost(workspace: Workspace, study: "Study", options: "LaunchOptions")
 def list_(workspace: InWorkspace = HERE, as_json: AsJson = False, watch: Watch = False) -> None:
     """Show the studies, the newest last, and how many of their runs are done."""
     from ablate.launch.view import studies_document, studies_screen
-    from ablate.studies.study import list_studies
 
     show(
         lambda: studies_document(workspace, list_studies(workspace)),
@@ -124,7 +121,6 @@ def list_(workspace: InWorkspace = HERE, as_json: AsJson = False, watch: Watch =
 @app.command(rich_help_panel=PANEL)
 def status(study: StudyName = "", workspace: InWorkspace = HERE, as_json: AsJson = False, watch: Watch = False) -> None:
     """Show how every run of a study stands: state, progress, loss, time left."""
-    from ablate.launch.status import StatusReader
     from ablate.launch.view import status_document, status_screen
 
     chosen = chosen_study(workspace, study)
@@ -172,8 +168,6 @@ def logs(
 @app.command(rich_help_panel=PANEL)
 def cancel(study: StudyName = "", workspace: InWorkspace = HERE, as_json: AsJson = False) -> None:
     """Stop the launchers of a study, on whatever machine; every run saves what it has, and launch continues."""
-    from ablate.launch.status import cancel as ask_to_stop
-
     name = chosen_study(workspace, study).name
     asked = ask_to_stop(workspace, name)
     show(
@@ -183,7 +177,7 @@ def cancel(study: StudyName = "", workspace: InWorkspace = HERE, as_json: AsJson
     )
 
 
-def _matching(study: "Study", wanted: str) -> "list[Job]":
+def _matching(study: Study, wanted: str) -> list[Job]:
     """The runs that a word names; all for an empty one."""
     found = [
         job for job in study.jobs if job.run_id and wanted in ("", job.variant, f"{job.variant}:{job.seed}", job.run_id)

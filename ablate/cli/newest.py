@@ -1,20 +1,20 @@
 """What the analysis is told of runs: the newest study's predictions, and the ground truth of a run folder."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import typer
 
 from ablate.config.schema import Shapes
+from ablate.data.sources import locate
 from ablate.runs.folder import RunFolder, Workspace, is_finished
+from ablate.studies.study import list_studies
 from analysis.cli.analyze import TRUTH_OF_RUN
 from analysis.exceptions import BadInput
-
-if TYPE_CHECKING:
-    import typer
 
 Inputs = tuple[list[tuple[str, Path]], Path]  # (name, prediction file) of each run, and the ground truth of all
 
 
-def register_defaults(context: "typer.Context") -> None:
+def register_defaults(context: typer.Context) -> None:
     """Hand in what the analysis, which knows no studies, cannot find by itself."""
     context.obj = newest_predictions
     context.meta[TRUTH_OF_RUN] = truth_of_run
@@ -25,8 +25,6 @@ def newest_predictions(root: Path) -> Inputs | None:
 
     Runs are called by their variants, with the seed where a variant has several. None: nothing is finished.
     """
-    from ablate.studies.study import list_studies
-
     workspace = Workspace(root)
     for study in reversed(list_studies(workspace)):
         runs = [run for run in study.runs if run.blocked is None and is_finished(workspace.run(run.run_id))]
@@ -61,6 +59,4 @@ def truth_of_run(path: Path) -> Path:
 
 
 def _truth(folder: RunFolder) -> Path:
-    from ablate.data.sources import locate
-
     return locate(folder.read_config().data.validation, folder.workspace).annotations

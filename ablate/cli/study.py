@@ -26,13 +26,18 @@ from ablate.cli.options import (
 )
 from ablate.cli.run import app
 from ablate.config.yaml import load_config
+from ablate.engines.environment import python_of
+from ablate.launch.base import LaunchOptions
+from ablate.launch.status import DONE, read_statuses
+from ablate.runs.folder import SCHEMA
 from ablate.shell import shell_command
+from ablate.studies.study import check_free, write_study
+from ablate.weights.settings import weights_from
 from analysis.exceptions import BadInput
 
 logger = logging.getLogger(__name__)
 
 Base = Annotated[str, typer.Option("--base", metavar="CONFIG", help="Preset or YAML file that all variants share.")]
-SCHEMA = 1  # of the document of ``axes``
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,13 +111,8 @@ def plan_study(axis: Axis, options: StudyOptions) -> None:
         BadInput: there is no such study, or its name is taken; and whatever `launch_study` raises.
         MissingEngine: it cannot be launched here; nothing is written.
     """
-    from ablate.engines.environment import python_of
-    from ablate.launch.base import LaunchOptions
-    from ablate.launch.status import DONE, read_statuses
     from ablate.studies.plan import Request, plan
     from ablate.studies.show_plan import plan_document, plan_screen
-    from ablate.studies.study import check_free, write_study
-    from ablate.weights.settings import weights_from
 
     if options.dry_run and options.launch:
         raise typer.BadParameter("choose one of --dry-run and --launch", param_hint="--launch")
@@ -191,8 +191,7 @@ def probe(
     """Measure what each variant of a study costs: peak memory, seconds an iteration and an image; run it alone."""
     from ablate.studies.benchmark import probe_study
 
-    chosen = chosen_study(workspace, study)
-    probe_study(workspace, chosen, device=device, again=again, engine=engine or "")
+    probe_study(workspace, chosen_study(workspace, study), device=device, again=again, engine=engine or "")
 
 
 def _axis(name: str) -> Axis:

@@ -133,8 +133,8 @@ def device_folder(device: str) -> Path:
     Args:
         device: `CPU`, or a GPU as CUDA_VISIBLE_DEVICES names it.
     """
-    name = device if device == CPU else f"gpu-{device.replace('/', '_')}"
-    folder = Path(tempfile.gettempdir()) / f"detablate-{os.getuid()}" / name
+    ours = Path(tempfile.gettempdir()) / f"detablate-{os.getuid()}"
+    folder = ours / (device if device == CPU else f"gpu-{device.replace('/', '_')}")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -33,10 +33,9 @@ from ablate.launch.base import (
     worker_command,
 )
 from ablate.launch.status import DONE, FAILED, Cancelled, RunStatus, State, StatusReader, launchers_folder
-from ablate.launch.view import state_words
 from ablate.runs.folder import Status, Workspace, now
 from ablate.runs.lock import LockHeld, holding, joining, owners, this_process
-from ablate.studies.study import Job, PretrainingRun, Study, StudyRun
+from ablate.studies.study import Job, PretrainingRun, Study, StudyRun, state_words
 from analysis.exceptions import BadInput
 
 logger = logging.getLogger(__name__)
@@ -99,16 +98,15 @@ def queue(
     def is_coming(need: str) -> bool:
         return need in state and (is_open(need) or state[need] == "running")
 
-    changed = True
-    while changed:  # what needs something unsatisfiable is unsatisfiable too
-        changed = False
+    known = -1
+    while known < len(unsatisfiable):  # what needs something unsatisfiable is unsatisfiable too
+        known = len(unsatisfiable)
         for run_id, job in unique.items():
             for need in job.needs:
                 if is_open(run_id) and not is_there(need) and not is_coming(need):
                     needed = unique.get(need)
                     name = needed.variant if isinstance(needed, PretrainingRun) else f"run {need}"
                     unsatisfiable[run_id] = f"needs {name}, which {_what_became(need, state, elsewhere)}"
-                    changed = True
     ready: list[Job] = []
     later: list[Job] = []
     # One at a time of those that train the same: the others take over its weights.
@@ -190,8 +188,7 @@ class LocalLauncher:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"{folder}: cannot be made ({error.strerror}); choose another --root") from None
-        absolute = Workspace(workspace.root.absolute())
-        launch = _Launch(self._command, absolute, study, options, view, devices, reader)
+        launch = _Launch(self._command, Workspace(workspace.root.absolute()), study, options, view, devices, reader)
         with joining(folder), launch.stop.listening():
             return launch.run()
 
@@ -251,18 +248,19 @@ class _Launch:
             if child is not None and status.state == "running":
                 child.has_begun = True
             elif child is not None:
-                phase = "ending" if child.has_begun else "starting"
-                status = msgspec.structs.replace(status, state="running", phase=phase)
+                status = msgspec.structs.replace(
+                    status, state="running", phase="ending" if child.has_begun else "starting"
+                )
             statuses.append(status)
         self._view.update(statuses, self.stop.reason)
         return statuses
 
     def _queue(self, statuses: list[RunStatus]) -> Queue:
         jobs = self._study.jobs
-        elsewhere: dict[str, State | None] = {}
-        for need in {need for job in jobs for need in job.needs} - {job.run_id for job in jobs}:
-            is_known = self._workspace.job_folder(need).read_status() is not None
-            elsewhere[need] = self._reader.read(need).state if is_known else None
+        elsewhere = {
+            need: None if self._workspace.job_folder(need).read_status() is None else self._reader.read(need).state
+            for need in {need for job in jobs for need in job.needs} - {job.run_id for job in jobs}
+        }
         return queue(jobs, statuses, already_started=self._started, again=self._again, elsewhere=elsewhere)
 
     def _start(self, ready: Sequence[Job]) -> None:
@@ -362,20 +360,17 @@ class _Launch:
             self.stop.ask("--fail-fast")
 
     def _signal(self, number: signal.Signals) -> None:
+        reach = os.kill if number == signal.SIGTERM else os.killpg  # what it started too
         for child in self._children.values():
-            if number == signal.SIGTERM:
-                child.process.send_signal(number)
-            else:
-                with suppress(ProcessLookupError):
-                    os.killpg(child.process.pid, number)  # what it started too
+            with suppress(ProcessLookupError):
+                reach(child.process.pid, number)
 
     def _outcome(self, statuses: list[RunStatus], unsatisfiable: Mapping[str, str]) -> Outcome:
         messages = {**unsatisfiable, **self._failures}
         failed = {}
         for status in statuses:
-            message = messages.get(status.run_id, "")
-            if status.state in FAILED:
-                message = message or status.message or state_words(status.state)
+            default = (status.message or state_words(status.state)) if status.state in FAILED else ""
+            message = messages.get(status.run_id) or default
             if message and status.state not in DONE:
                 failed[status.run_id] = f"{status.label}: {message}"
         return Outcome(statuses, list(failed.values()), self.stop.reason, self.stop.times > 1)

@@ -14,7 +14,7 @@ import msgspec
 from ablate.launch.base import BUSY, WorkerJob, holding_devices
 from ablate.runs.folder import FINAL, Status, Workspace
 from ablate.runs.lock import LockHeld, Owner, is_alive, owners
-from ablate.studies.study import Job, PretrainingRun, read_study
+from ablate.studies.study import PretrainingRun, read_study
 from ablate.train.logging import show_messages
 from analysis.exceptions import BadInput, DetablateError
 
@@ -45,15 +45,16 @@ def carry_out(job: WorkerJob) -> int:
             _note_failure(job, str(refusal))
         return refusal.exit_code
     except OSError as error:
-        where = error.filename or Workspace(Path(job.root)).job_folder(job.run).path
-        logger.error(f"{where}: {error.strerror}")
+        logger.error(f"{error.filename or Workspace(Path(job.root)).job_folder(job.run).path}: {error.strerror}")
         return 3
     return 0
 
 
 def _execute(job: WorkerJob) -> None:
     workspace = Workspace(Path(job.root))
-    run = _planned(workspace, job)
+    run = next((run for run in read_study(workspace, job.study).jobs if run.run_id == job.run), None)
+    if run is None:
+        raise BadInput(f"study {job.study} has no run {job.run} any more; launch it again")
     if not isinstance(run, PretrainingRun) and run.config is None:
         raise BadInput(f"{run.variant}: {run.blocked or 'has no config'}")
     from ablate.execute.pretraining import pretrain
@@ -69,14 +70,6 @@ def _execute(job: WorkerJob) -> None:
         pretrain(run.pretraining, workspace, runtime, keep=run.epochs, name=run.run_id, again=job.again)
     elif run.config is not None:
         execute(run.config, workspace, runtime, run_id=run.run_id, again=job.again)
-
-
-def _planned(workspace: Workspace, job: WorkerJob) -> Job:
-    """What the study says of a run."""
-    for run in read_study(workspace, job.study).jobs:
-        if run.run_id == job.run:
-            return run
-    raise BadInput(f"study {job.study} has no run {job.run} any more; launch it again")
 
 
 def _note_failure(job: WorkerJob, message: str) -> None:

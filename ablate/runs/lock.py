@@ -107,7 +107,7 @@ def owners(folder: Path) -> list[Owner]:
 
 
 @contextmanager
-def holding(folder: Path, what: str, lost: "Callable[[], None] | None" = None) -> Iterator[None]:
+def holding(folder: Path, what: str, lost: Callable[[], None] | None = None) -> Iterator[None]:
     """Be the only one at a folder's work; the folder must exist.
 
     Args:
@@ -121,8 +121,7 @@ def holding(folder: Path, what: str, lost: "Callable[[], None] | None" = None) -
             other gives a sign, or up to `SILENCE_SECONDS`, after which the work is ours.
         BadInput: the folder cannot be written.
     """
-    lock = _lock_alone(folder, what)
-    with _heartbeat(lock, lost or partial(os.kill, os.getpid(), signal.SIGTERM)):
+    with _heartbeat(_lock_alone(folder, what), lost or partial(os.kill, os.getpid(), signal.SIGTERM)):
         yield
 
 

@@ -55,7 +55,7 @@ def test_all_done_ends_with_the_table_and_0(
     assert run(monkeypatch, "ablate", "launch", "--root", tmp_path, "--device", "cpu") == 0
     assert shown == [study.name]
     said = capsys.readouterr().err
-    assert said.startswith("2 waiting\nwindow, seed 0: ")
+    assert said.startswith("2 to run\nwindow, seed 0: ")
     assert said.endswith("global, seed 0: finished\n")
 
 
