@@ -80,7 +80,6 @@ def shapes(
 
 
 def _lines(reports: "list[DataReport]", overlap: "DataProblem | None") -> Iterator[str]:
-    """What people read of the reports."""
     for report in reports:
         yield (
             f"{report.name}: {report.images:,} images ({report.images_without_objects:,} without objects), "

@@ -75,13 +75,13 @@ def launch_study(workspace: Workspace, study: Study, options: LaunchOptions, *, 
         BadInput: nothing can be run, or nobody is there to be asked.
     """
     from ablate.launch.finish import finish
-    from ablate.launch.local import LocalLauncher
+    from ablate.launch.local import launch_here
     from ablate.launch.view import view_for
 
     if not yes:
         confirm_cost(workspace, study, options)
     with view_for(study.name) as view:
-        outcome = LocalLauncher().launch(workspace, study, options, view)
+        outcome = launch_here(workspace, study, options, view)
     finish(workspace, study, options, outcome)
 
 
@@ -156,13 +156,12 @@ def logs(
     if as_json:
         print_json({"schema": SCHEMA, "study": chosen.name, "lines": [line._asdict() for line in last]})
         return
-    while True:
-        for line in last:
-            typer.echo(found.shown(line))
-        if not follow:
-            return
+    for line in last:
+        typer.echo(found.shown(line))
+    while follow:
         time.sleep(FOLLOW_SECONDS)
-        last = found.new()
+        for line in found.new():
+            typer.echo(found.shown(line))
 
 
 @app.command(rich_help_panel=PANEL)

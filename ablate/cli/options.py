@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 WATCH_SECONDS = 2.0
 HERE = Workspace(Path())
 
-
-Device = Literal["auto", "cpu", "cuda"]
 EngineName = Literal["vision", "detectron2"]
 
 
@@ -52,7 +50,9 @@ DataFrom = Annotated[
         show_default="the config's",
     ),
 ]
-OnDevice = Annotated[Device, typer.Option("--device", help="auto takes a GPU where there is one.")]
+OnDevice = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option("--device", help="auto takes a GPU where there is one.")
+]
 Workers = Annotated[
     int | None, typer.Option(help="Processes that load images.", min=0, show_default="as the machine has cores")
 ]

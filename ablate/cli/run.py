@@ -20,9 +20,6 @@ app = typer.Typer(help="Make and run controlled studies.", no_args_is_help=True)
 logger = logging.getLogger(__name__)
 
 
-Format = Literal["lazyconfig", "lazyconfig-native"]
-
-
 @app.command()
 @with_options
 def run(
@@ -77,7 +74,8 @@ def describe(options: ConfigOptions, as_json: AsJson = False) -> None:
 def export(
     options: ConfigOptions,
     form: Annotated[
-        Format, typer.Option("--format", help="lazyconfig-native builds on detectron2's own ViT, where that can.")
+        Literal["lazyconfig", "lazyconfig-native"],
+        typer.Option("--format", help="lazyconfig-native builds on detectron2's own ViT, where that can."),
     ] = "lazyconfig",
     out: Annotated[Path | None, typer.Option(help="The file to write.", show_default="the screen")] = None,
 ) -> None:

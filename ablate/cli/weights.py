@@ -119,12 +119,10 @@ def _pretraining(
     tree = msgspec.to_builtins(recipe if isinstance(recipe, Pretrain) else Pretrain(images=source, precision="auto"))
     tree |= {"images": msgspec.to_builtins(source)} | ({} if epochs is None else {"epochs": epochs})
     config = with_changes(config, {"init.weights": "none", "init.pretraining": tree})
-    config = with_changes(config, dict(parse_change(change) for change in own))
-    return pretraining_of(config)
+    return pretraining_of(with_changes(config, dict(map(parse_change, own))))
 
 
 def _facts(folder: PretrainingFolder) -> Iterator[tuple[str, str]]:
-    """What there is to tell of a pre-training."""
     status = folder.read_status()
     yield "pre-training", str(folder.path)
     yield "state", state_in_words(status)
@@ -132,8 +130,8 @@ def _facts(folder: PretrainingFolder) -> Iterator[tuple[str, str]]:
         yield "because", status.message
     losses = [line for line in folder.read_metrics() if line.get("loss") is not None]
     if losses:
-        first, last = losses[0], losses[-1]
-        yield "loss", f"{first['loss']:.4f} at first, {last['loss']:.4f} at last ({last['iteration']:,} it.)"
+        last = losses[-1]
+        yield "loss", f"{losses[0]['loss']:.4f} at first, {last['loss']:.4f} at last ({last['iteration']:,} it.)"
     for path in sorted(folder.weights.glob("[0-9]*[0-9].pth")):
         yield "weights", f"{path}  after {int(path.stem)} epochs"
     for path in sorted(folder.pictures.glob("[0-9]*.png"))[-1:]:

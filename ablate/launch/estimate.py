@@ -25,12 +25,12 @@ from ablate.launch.status import read_statuses
 from ablate.launch.view import clock
 from ablate.runs.folder import PretrainingFolder, Workspace, write_json
 from ablate.studies.study import Job, Study, StudyRun
+from ablate.train.outcome import RanOutOfMemory, RuntimeOptions
 from analysis.exceptions import BadInput, DetablateError
 
 if TYPE_CHECKING:
     from ablate.train.distributed import Processes
     from ablate.train.loop import TrainLoop
-    from ablate.train.outcome import RuntimeOptions
 
     # The number of images, and how to build the training of so many iterations in a folder.
     Timed = tuple[int, Callable[[int, PretrainingFolder], TrainLoop]]
@@ -176,7 +176,6 @@ def time_passes(job: TimingJob) -> None:
     The answer is `pace.json` in the folder of the job.
     """
     from ablate.train.distributed import joined
-    from ablate.train.outcome import RanOutOfMemory, RuntimeOptions
 
     folder, workspace, runtime = Path(job.folder), Workspace(Path(job.root)), RuntimeOptions(device=job.device)
     with joined(job.device) as processes:
@@ -199,7 +198,7 @@ def time_passes(job: TimingJob) -> None:
             write_json(folder / ANSWER, throughput)
 
 
-def _detector(config: RunConfig, workspace: Workspace, runtime: "RuntimeOptions", processes: "Processes") -> "Timed":
+def _detector(config: RunConfig, workspace: Workspace, runtime: RuntimeOptions, processes: "Processes") -> "Timed":
     from ablate.data.sources import locate
     from ablate.detector.training import training_set
     from ablate.engines.registry import build_trainer
@@ -216,16 +215,17 @@ def _detector(config: RunConfig, workspace: Workspace, runtime: "RuntimeOptions"
 
 
 def _autoencoder(
-    pretraining: Pretraining, workspace: Workspace, runtime: "RuntimeOptions", processes: "Processes"
+    pretraining: Pretraining, workspace: Workspace, runtime: RuntimeOptions, processes: "Processes"
 ) -> "Timed":
     from ablate.train.mae import Pretrainer, build_autoencoder, picture_set
 
-    data = picture_set(pretraining, workspace)
+    data, recipe = picture_set(pretraining, workspace), pretraining.pretrain
 
     def training(iterations: int, folder: PretrainingFolder) -> "TrainLoop":
-        epochs = iterations * pretraining.pretrain.batch_size / len(data)
-        recipe = msgspec.structs.replace(pretraining.pretrain, epochs=epochs, warmup_epochs=0.0)
-        short = msgspec.structs.replace(pretraining, pretrain=recipe)
+        epochs = iterations * recipe.batch_size / len(data)
+        short = msgspec.structs.replace(
+            pretraining, pretrain=msgspec.structs.replace(recipe, epochs=epochs, warmup_epochs=0.0)
+        )
         return Pretrainer(short, build_autoencoder(short), data, folder, processes, runtime)
 
     return len(data), training

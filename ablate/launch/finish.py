@@ -35,8 +35,8 @@ def finish(workspace: Workspace, study: Study, options: LaunchOptions, outcome: 
         )
         raise SomeFailed("\n  ".join([head, *outcome.failed]))
     if not measured:
-        why = "; ".join(dict.fromkeys(status.message for status in outcome.statuses))
-        raise BadInput(f"study {study.name}: nothing of it can run: {why}")
+        reasons = dict.fromkeys(status.message for status in outcome.statuses)
+        raise BadInput(f"study {study.name}: nothing of it can run: {'; '.join(reasons)}")
 
 
 def measure_and_show(workspace: Workspace, study: Study, options: LaunchOptions) -> None:

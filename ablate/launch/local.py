@@ -1,6 +1,6 @@
 """Runs a study with processes of this machine: a run on each free GPU, or on several; without a GPU one by one.
 
-Which runs may start is a pure function of the status of all of them, `queue`; `LocalLauncher` starts workers for them,
+Which runs may start is a pure function of the status of all of them, `queue`; `launch_here` starts workers for them,
 looks at the run folders again and again, and ends when nothing is left to do or somebody asked to stop.
 """
 
@@ -115,8 +115,7 @@ def queue(
         if state[run_id] == "running" and run_id not in already_started:
             later.append(job)
         elif is_open(run_id):
-            can_start = job.training not in training and all(map(is_there, job.needs))
-            (ready if can_start else later).append(job)
+            (ready if job.training not in training and all(map(is_there, job.needs)) else later).append(job)
             training.add(job.training)
     return Queue(ready, later, unsatisfiable)
 
@@ -166,36 +165,38 @@ class _Stop:
                 signal.signal(number, handler)
 
 
-class LocalLauncher:
-    """See `ablate.launch.base.Launcher`.
+def launch_here(
+    workspace: Workspace, study: Study, options: LaunchOptions, view: View, command: Command = worker_command
+) -> Outcome:
+    """Run what is not done of a study, and return when nothing is left to do or somebody asked to stop.
 
     Args:
+        workspace: above `results/`.
+        study: whose runs.
+        options: of the launch.
+        view: is shown every look at the runs.
         command: from a job and a number of processes to the command line of a worker.
+
+    Raises:
+        BadInput: nothing can be run at all.
+        MissingEngine: an engine that a run needs is not installed; nothing is written.
     """
-
-    def __init__(self, command: Command = worker_command) -> None:
-        self._command = command
-
-    def launch(self, workspace: Workspace, study: Study, options: LaunchOptions, view: View) -> Outcome:
-        """See `Launcher.launch`."""
-        reader = StatusReader(workspace, study)
-        for status, job in zip(reader.look(), study.jobs, strict=True):
-            if status.state not in DONE:
-                _python(job)  # a missing engine is told before anything is written
-        devices = devices_of(options.device, options.gpus_per_run)
-        folder = launchers_folder(workspace, study.name)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadInput(f"{folder}: cannot be made ({error.strerror}); choose another --root") from None
-        launch = _Launch(self._command, Workspace(workspace.root.absolute()), study, options, view, devices, reader)
-        with joining(folder), launch.stop.listening():
-            return launch.run()
+    reader = StatusReader(workspace, study)
+    for status, job in zip(reader.look(), study.jobs, strict=True):
+        if status.state not in DONE:
+            _python(job)  # a missing engine is told before anything is written
+    devices = devices_of(options.device, options.gpus_per_run)
+    folder = launchers_folder(workspace, study.name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be made ({error.strerror}); choose another --root") from None
+    launch = _Launch(command, Workspace(workspace.root.absolute()), study, options, view, devices, reader)
+    with joining(folder), launch.stop.listening():
+        return launch.run()
 
 
 class _Launch:
-    """One launch of one study."""
-
     def __init__(
         self,
         command: Command,

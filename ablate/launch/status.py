@@ -61,9 +61,11 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def remaining(self) -> float | None:
         """Seconds of training to come, at the pace of the last iterations."""
-        if self.seconds_per_iteration is None or not self.iterations:
-            return None
-        return (self.iterations - self.iteration) * self.seconds_per_iteration
+        return (
+            None
+            if self.seconds_per_iteration is None or not self.iterations
+            else (self.iterations - self.iteration) * self.seconds_per_iteration
+        )
 
     @property
     def share(self) -> float:

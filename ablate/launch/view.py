@@ -123,11 +123,17 @@ def runs_table(
         room = width - sum(max(map(len, column)) + GAP for column in zip(heads, *rows, strict=True))
         if room >= 0:
             break
-    table_rows: list[tuple[str | Cell, ...]] = []
-    for status, (variant, seed, state, *others) in zip(shown, rows, strict=True):
-        styled = Cell(state, style=STYLES.get(status.state, "dim"))
-        note = Cell(_cut(_note(status), min(note_width, max(0, room))), style="dim")
-        table_rows.append((variant, seed, styled, *others, note))
+    note_width = min(note_width, max(0, room))
+    table_rows: list[tuple[str | Cell, ...]] = [
+        (
+            variant,
+            seed,
+            Cell(state, style=STYLES.get(status.state, "dim")),
+            *others,
+            Cell(_cut(_note(status), note_width), style="dim"),
+        )
+        for status, (variant, seed, state, *others) in zip(shown, rows, strict=True)
+    ]
     if len(shown) < len(statuses):
         table_rows.append((Cell(f"and {len(statuses) - len(shown)} more", style="dim"), *[""] * len(heads)))
     return Table("", _columns((*heads, "")), tuple(table_rows))
@@ -165,9 +171,7 @@ def clock(seconds: float) -> str:
     """A duration in two units at most."""
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def _share(statuses: Sequence[RunStatus]) -> float:
@@ -254,7 +258,6 @@ def studies_screen(workspace: Workspace, studies: Sequence[Study]) -> list[Rende
     """A row a study."""
     if not studies:
         return [Text(f"no study under {workspace.root.absolute()} yet; {make_one(workspace)}")]
-    heads = ("study", "axis", "variants", "seeds", "runs", "planned (UTC)")
     rows = tuple(
         (
             Cell(study.name, bold=True),
@@ -266,7 +269,7 @@ def studies_screen(workspace: Workspace, studies: Sequence[Study]) -> list[Rende
         )
         for study in studies
     )
-    return [Table("", _columns(heads), rows)]
+    return [Table("", _columns(("study", "axis", "variants", "seeds", "runs", "planned (UTC)")), rows)]
 
 
 def studies_document(workspace: Workspace, studies: Sequence[Study]) -> dict[str, Any]:
@@ -292,8 +295,10 @@ def studies_document(workspace: Workspace, studies: Sequence[Study]) -> dict[str
 
 def status_screen(workspace: Workspace, study: Study, statuses: Sequence[RunStatus]) -> list[RenderableType]:
     """A row a run, and who is launching."""
-    launchers = owners(launchers_folder(workspace, study.name))
-    who = ", ".join(f"{owner}, since {owner.since[:16].replace('T', ' ')} UTC" for owner in launchers)
+    who = ", ".join(
+        f"{owner}, since {owner.since[:16].replace('T', ' ')} UTC"
+        for owner in owners(launchers_folder(workspace, study.name))
+    )
     return [
         Text(f"{study.name}: {summary_words(statuses)}", style="bold"),
         Text(f"launched by {who}" if who else "no launcher is running", style="dim"),

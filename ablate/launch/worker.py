@@ -13,7 +13,7 @@ import msgspec
 
 from ablate.launch.base import BUSY, WorkerJob, holding_devices
 from ablate.runs.folder import FINAL, Status, Workspace
-from ablate.runs.lock import LockHeld, Owner, is_alive, owners
+from ablate.runs.lock import LockHeld, Owner, owners, start_time
 from ablate.studies.study import PretrainingRun, read_study
 from ablate.train.logging import show_messages
 from analysis.exceptions import BadInput, DetablateError
@@ -86,7 +86,7 @@ def _stop_with(launcher: Owner) -> None:
     """Ask this process to stop, as by SIGTERM, when another one of this machine has ended."""
 
     def watch() -> None:
-        while is_alive(launcher.pid, launcher.start_time):
+        while start_time(launcher.pid) == launcher.start_time:
             time.sleep(LOOK_SECONDS)
         logger.info("the launcher has ended: stopping, the same command continues")
         os.kill(os.getpid(), signal.SIGTERM)

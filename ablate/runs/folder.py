@@ -236,9 +236,9 @@ class RunFolder:
 
     def rewind_metrics(self, iteration: int) -> None:
         """Drop what was measured after ``iteration``, from which a resumed run trains again."""
-        kept = [line for line in _lines(self.metrics) if line["iteration"] <= iteration]
         with replacing(self.metrics) as file:
-            file.writelines(msgspec.json.encode(line) + b"\n" for line in kept)
+            for line in self.read_metrics():
+                file.write(msgspec.json.encode(line) + b"\n" if line["iteration"] <= iteration else b"")
 
     def checkpoint(self, iteration: int) -> Path:
         """Where the checkpoint taken after ``iteration`` steps belongs (write it through ``replacing``)."""
@@ -255,9 +255,8 @@ class RunFolder:
 
     def write_predictions(self, records: Sequence[Mapping[str, object]]) -> None:
         """Write COCO results, one record a line."""
-        encoder = msgspec.json.Encoder()
         with replacing(self.predictions) as file:
-            file.write(b"[\n" + b",\n".join(map(encoder.encode, records)) + b"\n]\n")
+            file.write(b"[\n" + b",\n".join(map(msgspec.json.encode, records)) + b"\n]\n")
 
 
 def absolute(path: str) -> str:

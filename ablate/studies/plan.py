@@ -234,8 +234,10 @@ def _weights_for_all(weights: Mapping[str, str], base: RunConfig, axis: Axis) ->
 
 def _resolved_precision(base: RunConfig, device: str) -> dict[str, Any]:
     recipe = base.init.pretraining
-    wanted = {"train.precision": base.train.precision}
-    wanted |= {"init.pretraining.precision": recipe.precision} if isinstance(recipe, Pretrain) else {}
+    wanted = {
+        "train.precision": base.train.precision,
+        "init.pretraining.precision": recipe.precision if isinstance(recipe, Pretrain) else "",
+    }
     if "auto" not in wanted.values():
         return {}
     from ablate.train.distributed import device_of
@@ -311,13 +313,12 @@ def _baseline(axes: Sequence[Axis], variants: Sequence[_Level], base: RunConfig)
         reasons: dict[str, list[str]] = {}
         for variant in variants:
             reasons.setdefault(str(variant.blocked), []).append(variant.name)
-        told = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
-        reason = next(iter(reasons)) if len(reasons) == 1 else told
-        raise BadInput(f"axis {axes[0].name}: no variant can run ({reason})")
+        each = (f"{', '.join(names)}: {reason}" if len(reasons) > 1 else reason for reason, names in reasons.items())
+        raise BadInput(f"axis {axes[0].name}: no variant can run ({'; '.join(each)})")
 
     def fitness(variant: _Level) -> tuple[bool, bool]:
-        named = all(axis.baseline in (None, level) for axis, level in zip(axes, variant.levels, strict=True))
-        return named, variant.config == base
+        levels = zip(axes, variant.levels, strict=True)
+        return all(axis.baseline in (None, level) for axis, level in levels), variant.config == base
 
     # max takes the first of equals; what an axis names counts before what equals the base
     return max(runnable, key=fitness)
@@ -349,7 +350,6 @@ def _pretrainings(runs: Sequence[StudyRun], data: StudyData) -> tuple[Pretrainin
 
 
 def _check_name(name: str) -> None:
-    """Refuse a study's name that is not one printable line."""
     if not name.strip() or not name.isprintable():
         raise BadInput(
             f"--name {name!r}: must be one line of printable characters"

@@ -44,8 +44,8 @@ class Finding(Part, frozen=True, kw_only=True):
     def training(self) -> str:
         """Initialisation and schedule in words."""
         length = "" if self.epochs is None else f"{self.epochs:g} epochs"
-        how = ("out of memory" * self.out_of_memory, "derived" * self.derived)
-        return ", ".join(filter(None, (self.init, length, self.schedule, *how, self.note)))
+        memory, derived = "out of memory" * self.out_of_memory, "derived" * self.derived
+        return ", ".join(filter(None, (self.init, length, self.schedule, memory, derived, self.note)))
 
 
 class Findings(Part, frozen=True, kw_only=True):

@@ -30,9 +30,7 @@ def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[Re
     ]
     for job in study.pretrainings:
         state = state_in_words(workspace.pretraining(job.training).read_status())
-        facts.append(
-            ("needs", f"{job.variant}: MAE, {job.pretraining.pretrain.epochs:g} epochs, {job.run_id} ({state})")
-        )
+        facts += [("needs", f"{job.variant}: MAE, {job.pretraining.pretrain.epochs:g} epochs, {job.run_id} ({state})")]
     firsts = [study.runs_of(variant)[0] for variant in study.variants]
     notes = [not_controlled(run.variant, run.confounders) for run in firsts if run.confounders]
     notes += [f"{run.variant}: {run.note[run.note.index(CAREFUL) :]}" for run in firsts if CAREFUL in run.note]
@@ -83,13 +81,19 @@ def axis_document(axis: Axis, variants: Sequence[Variant] | str) -> dict[str, An
 
 def axes_screen(axes: Sequence[tuple[Axis, tuple[Variant, ...] | str]]) -> list[RenderableType]:
     """All axes, a row each; variants on some base, or why there are none."""
-    rows: list[tuple[Value, ...]] = []
-    for axis, variants in axes:
-        names = variants if isinstance(variants, str) else " | ".join(variant.name for variant in variants)
-        rows.append((Cell(axis.name, style="bold"), axis.title, names, Cell(axis.source, style="dim")))
-    heads = ("axis", "what is varied", "variants", "asked by")
+    rows = tuple(
+        (
+            Cell(axis.name, style="bold"),
+            axis.title,
+            variants if isinstance(variants, str) else " | ".join(variant.name for variant in variants),
+            Cell(axis.source, style="dim"),
+        )
+        for axis, variants in axes
+    )
     return [
-        Table("", tuple(Column(name, kind="text") for name in heads), tuple(rows)),
+        Table(
+            "", tuple(Column(name, kind="text") for name in ("axis", "what is varied", "variants", "asked by")), rows
+        ),
         Text("\nOne of them: ablate axes AXIS. Run one: ablate AXIS --launch. Any other key: ablate vary."),
     ]
 
@@ -112,10 +116,10 @@ def axis_screen(axis: Axis, variants: Sequence[Variant], base: str) -> list[Rend
     findings = [
         Published(finding=finding, box_difference=None, mask_difference=None) for finding in findings_of(axis.name)
     ]
-    published: list[RenderableType] = [dimmed("No published number of this axis is shipped.")]
-    if findings:
-        published = [Text(""), findings_table(findings, [variant.name for variant in variants])]
-    return [fact_list(facts), Text(""), Table("", columns, tuple(rows)), *published]
+    screen: list[RenderableType] = [fact_list(facts), Text(""), Table("", columns, tuple(rows))]
+    if not findings:
+        return [*screen, dimmed("No published number of this axis is shipped.")]
+    return [*screen, Text(""), findings_table(findings, [variant.name for variant in variants])]
 
 
 def _differences(study: Study, run: StudyRun) -> str:
@@ -123,12 +127,8 @@ def _differences(study: Study, run: StudyRun) -> str:
     reference = study.runs_of(study.baseline)[0]
     theirs = leaves(msgspec.to_builtins(reference.config)) | leaves(nested(reference.changes))
     short = _short_names([key for other in study.runs for key in _shown(other.changes)])
-    differing = [
-        f"{short[key]} {scalar(value)}"
-        for key, value in _shown(run.changes).items()
-        if _plain(theirs.get(key)) != _plain(value)
-    ]
-    return ", ".join(differing) or "nothing"
+    differing = {key: value for key, value in _shown(run.changes).items() if _plain(theirs.get(key)) != _plain(value)}
+    return ", ".join(f"{short[key]} {scalar(value)}" for key, value in differing.items()) or "nothing"
 
 
 def _shown(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,7 +154,6 @@ def _short_names(keys: Sequence[str]) -> dict[str, str]:
 
 
 def _standing(runs: Sequence[StudyRun], workspace: Workspace) -> Cell:
-    """How the runs of a variant stand, in words."""
     if runs[0].blocked is not None:
         return Cell(runs[0].blocked, style="yellow")
     states = Counter(state_in_words(workspace.run(run.run_id).read_status() if run.run_id else None) for run in runs)

@@ -217,8 +217,11 @@ def check_free(workspace: Workspace, study: Study) -> None:
         or (before[variant, seed].blocked is None and before[variant, seed].evaluation != now[variant, seed].evaluation)
     ]
     if others:
-        settings = dict.fromkeys([*old.settings, *study.settings])
-        why = [key for key in settings if old.settings.get(key) != study.settings.get(key)]
+        why = [
+            key
+            for key in dict.fromkeys([*old.settings, *study.settings])
+            if old.settings.get(key) != study.settings.get(key)
+        ]
         listed = "; ".join([*["base"] * (old.base != study.base), *why] or dict.fromkeys(others))
         raise BadInput(f"a study {study.name!r} with another plan exists (it differs in {listed}); {remedy}")
 
@@ -288,10 +291,14 @@ def run_text(study: Study, run: StudyRun) -> str:
         ("Command", f"cli.py ablate run {json.dumps(run.config_path) if ' ' in run.config_path else run.config_path}"),
         ("Results", f"results/runs/{run.run_id}" if run.run_id else ""),
     ]
-    lines = [f"# {key + ':':9} {' '.join(text.split())}" for key, text in head if text]
-    lines += ["", f"base: {scalar(study.base)}", ""]
     tree = merge(nested(study.settings), nested(run.changes))
-    lines += [*_lines(tree, studied=set(leaves(nested(run.changes)))), *([""] if tree else []), f"seed: {run.seed}"]
+    lines = [
+        *(f"# {key + ':':9} {' '.join(text.split())}" for key, text in head if text),
+        *("", f"base: {scalar(study.base)}", ""),
+        *_lines(tree, studied=set(leaves(nested(run.changes)))),
+        *([""] if tree else []),
+        f"seed: {run.seed}",
+    ]
     return "".join(line + "\n" for line in lines)
 
 

@@ -43,7 +43,7 @@ TWO = [a_run("window"), a_run("global")]
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Players in place of training, and a note in place of cost and table, which have tests of their own."""
     notes: list[str] = []
-    monkeypatch.setattr(local.LocalLauncher.__init__, "__defaults__", (player_command,))
+    monkeypatch.setattr(local.launch_here, "__defaults__", (player_command,))
     monkeypatch.setattr(finishing, "measure_and_show", lambda root, study, options: notes.append(study.name))
     return notes
 

@@ -47,9 +47,8 @@ def needing(root: Path, name: str = "a study") -> Study:
 
 
 def launch(root: Path, study: Study, **options: object) -> Outcome:
-    return local.LocalLauncher(player_command).launch(
-        Workspace(root), study, LaunchOptions(device="cpu", **options), Witness()
-    )  # type: ignore[arg-type]
+    given = LaunchOptions(device="cpu", **options)  # type: ignore[arg-type]
+    return local.launch_here(Workspace(root), study, given, Witness(), player_command)
 
 
 def fails(root: Path, job: PretrainingRun, ends: str) -> None:
