@@ -55,8 +55,7 @@ def check(
     if as_json:
         print_json({"schema": SCHEMA, "errors": errors, "sets": reports, "overlap": overlap})
     else:
-        for line in _lines(reports, overlap):
-            typer.echo(line)
+        typer.echo("\n".join(_lines(reports, overlap)))
     if errors:
         raise BadInput(f"{errors:,} errors in the data; mend them before training")
 

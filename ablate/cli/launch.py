@@ -49,15 +49,19 @@ def launch(
 
     A run on each free GPU; without a GPU one after another. A failing run stops no other.
     """
-    options = LaunchOptions(
-        device=device,
-        gpus_per_run=gpus_per_run,
-        retry=retry,
-        fail_fast=fail_fast,
-        loaders=workers,
-        checkpoint_minutes=checkpoint_minutes,
+    launch_study(
+        workspace,
+        chosen_study(workspace, study),
+        LaunchOptions(
+            device=device,
+            gpus_per_run=gpus_per_run,
+            retry=retry,
+            fail_fast=fail_fast,
+            loaders=workers,
+            checkpoint_minutes=checkpoint_minutes,
+        ),
+        yes=yes,
     )
-    launch_study(workspace, chosen_study(workspace, study), options, yes=yes)
 
 
 def launch_study(workspace: Workspace, study: Study, options: LaunchOptions, *, yes: bool = False) -> None:

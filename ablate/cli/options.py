@@ -87,12 +87,11 @@ class ConfigOptions:
         Raises:
             BadInput: there is no such file or preset, or something does not fit.
         """
-        settings: list[str] = []
+        belonging = {}
         if self.weights:
             belonging = init_settings(initialisation_of(self.weights), load_config(self.config), self.weights)
-            settings = [f"{key}={scalar(value)}" for key, value in belonging.items()]
-        settings += self.changes or ()
-        return load_config(self.config, settings, data_from(self.data) if self.data else None)
+        changes = [*(f"{key}={scalar(value)}" for key, value in belonging.items()), *(self.changes or ())]
+        return load_config(self.config, changes, data_from(self.data) if self.data else None)
 
 
 def with_options(verb: Callable[..., None]) -> Callable[..., None]:

@@ -63,8 +63,13 @@ def compare(
     )
     written = write_comparison(out, ground_truth, comparison) if out else ()
     if as_json:
-        head = {"study": summary.study, "synthetic": summary.synthetic}
-        print_json(head | comparison_document(ground_truth, comparison))
+        print_json(
+            {
+                "study": summary.study,
+                "synthetic": summary.synthetic,
+                **comparison_document(ground_truth, comparison),
+            }
+        )
         return
     print_whole(*study_comparison_screen(summary, ground_truth, comparison))
     if out:

@@ -80,12 +80,13 @@ def _command_of(axis: Axis) -> Callable[..., None]:
     def command(options: StudyOptions) -> None:
         plan_study(axis, options)
 
-    command.__doc__ = f"{axis.title}. Plans a study; --launch runs it."
     return with_options(command)
 
 
 for _one in AXES.values():
-    app.command(_one.name, rich_help_panel="Axes")(_command_of(_one))
+    app.command(_one.name, help=f"{_one.title}. Plans a study; --launch runs it.", rich_help_panel="Axes")(
+        _command_of(_one)
+    )
 
 
 @app.command(COMMAND, rich_help_panel="Axes")
@@ -116,7 +117,7 @@ def plan_study(axis: Axis, options: StudyOptions) -> None:
 
     if options.dry_run and options.launch:
         raise typer.BadParameter("choose one of --dry-run and --launch", param_hint="--launch")
-    workspace, written, crossed = options.workspace, not options.dry_run, None
+    workspace, written = options.workspace, not options.dry_run
     request = Request(
         base=options.base,
         data=options.data or (),
@@ -127,8 +128,8 @@ def plan_study(axis: Axis, options: StudyOptions) -> None:
         weights=weights_from(options.weights or ()),
         device=options.device,
     )
-    if options.product:
-        crossed = axis_from_file(Path(options.product)) if Path(options.product).is_file() else _axis(options.product)
+    second = options.product
+    crossed = None if not second else axis_from_file(Path(second)) if Path(second).is_file() else _axis(second)
     if options.launch:  # a missing engine is told before anything is written
         python_of(load_config(request.base, request.settings).engine)
     study = plan(axis, request, workspace, crossed=crossed, write=written)
@@ -145,8 +146,8 @@ def plan_study(axis: Axis, options: StudyOptions) -> None:
     if options.launch:
         launch_study(workspace, study, LaunchOptions(device=request.device), yes=options.yes)
     elif written and not options.as_json:
-        done = all(status.state in (*DONE, "blocked") for status in read_statuses(workspace, study))
-        verb, what = ("table", "See") if done else ("launch", "Run")
+        left = [one for one in read_statuses(workspace, study) if one.state not in (*DONE, "blocked")]
+        verb, what = ("launch", "Run") if left else ("table", "See")
         typer.echo(f"\n{what} it: {shell_command('ablate', verb, root=workspace.root, study=study.name)}")
 
 

@@ -214,15 +214,13 @@ class _Launch:
         self._children: dict[str, _Child] = {}
         self._started: set[str] = set()  # and ended
         self._not_before: dict[str, float] = {}
-        self._again: set[str] = set()
         self._told_busy = False
         self._failures: dict[str, str] = {}  # of this launch: run id -> a sentence
 
     def run(self) -> Outcome:
         """Until nothing is left to do, or everything has stopped."""
         statuses = self._look()
-        if self._options.retry:
-            self._again = {status.run_id for status in statuses if status.state in CAN_FAIL}
+        self._again = {status.run_id for status in statuses if self._options.retry and status.state in CAN_FAIL}
         asked = 0
         looked = time.monotonic()
         while True:
@@ -281,9 +279,7 @@ class _Launch:
 
     def _tell_busy(self) -> None:
         """Where other processes have so many devices that nothing of ours runs, say so, once in a row."""
-        if self._children or self._told_busy:
-            return
-        for device in self._devices:
+        for device in () if self._children or self._told_busy else self._devices:
             for owner in owners(device_folder(device))[:1]:
                 self._told_busy = True
                 logger.info(f"waiting for device {device}, which {owner} uses")
@@ -302,9 +298,8 @@ class _Launch:
         folder = self._workspace.job_folder(run.run_id).path
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            log = (folder / LOG).open("ab")
+            log = (folder / LOG).open("ab", buffering=0)  # the worker writes behind this line
             log.write(f"{now()} {self._study.name}: {_label(run)}, on {', '.join(devices)}\n".encode())
-            log.flush()
         except OSError as error:
             self._fail(run, f"{folder}: cannot be written ({error.strerror}); free space, and launch again")
             return
@@ -328,10 +323,10 @@ class _Launch:
             child.log.close()
             if child.process.returncode == BUSY:
                 self._not_before[run_id] = time.monotonic() + PATIENCE_SECONDS
-                continue
-            self._started.add(run_id)
-            if not self.stop.reason:
-                self._check_result(child)
+            else:
+                self._started.add(run_id)
+                if not self.stop.reason:
+                    self._check_result(child)
         return bool(ended)
 
     def _check_result(self, child: _Child) -> None:

@@ -70,9 +70,8 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def share(self) -> float:
         """How much of it is done, 0 to 1."""
-        if self.state in DONE:
-            return 1.0
-        return min(1.0, self.iteration / self.iterations) if self.iterations else 0.0
+        trained = min(1.0, self.iteration / self.iterations) if self.iterations else 0.0
+        return 1.0 if self.state in DONE else trained
 
 
 class StatusReader:
@@ -97,9 +96,8 @@ class StatusReader:
                 why = job.blocked or "it has no identity"
                 statuses.append(RunStatus(variant=job.variant, seed=job.seed, run_id="", state="blocked", message=why))
                 continue
-            if job.run_id not in found:
-                found[job.run_id] = self._finished.get(job.run_id) or self.read(job.run_id)
-            status = found[job.run_id]
+            status = found.get(job.run_id) or self._finished.get(job.run_id) or self.read(job.run_id)
+            found[job.run_id] = status
             if status.state == "finished":  # the others may be tried again
                 self._finished[job.run_id] = status
             iterations = status.iterations or (0 if status.state == "waiting" else _planned_iterations(job))

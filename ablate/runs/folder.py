@@ -177,8 +177,9 @@ class RunFolder:
         if "none" not in (init.weights, config.init.weights):
             init = config.init
         elif isinstance(init.pretraining, Pretrain) and isinstance(recipe, Pretrain):
-            moved = msgspec.structs.replace(init.pretraining, images=recipe.images)
-            init = msgspec.structs.replace(init, pretraining=moved)
+            init = msgspec.structs.replace(
+                init, pretraining=msgspec.structs.replace(init.pretraining, images=recipe.images)
+            )
         self._check_same(msgspec.structs.replace(stored, init=init), config, "run")
 
     def _begin(self, config: Part, manifest: msgspec.Struct) -> bool:

@@ -228,8 +228,7 @@ def _probe_there(python: str, engine: str, workspace: Workspace, study: Study, d
 def _measured_run(workspace: Workspace, study: Study, variant: str) -> list[StudyRun]:
     """The run that stands for a variant: its first finished one, else its first one; none where none was started."""
     begun = [run for run in study.runs_of(variant) if run.run_id and workspace.run(run.run_id).path.is_dir()]
-    finished = [run for run in begun if workspace.run(run.run_id).predictions.exists()]
-    return [*finished, *begun][:1]
+    return [*(run for run in begun if workspace.run(run.run_id).predictions.exists()), *begun][:1]
 
 
 def _is_up_to_date(cost: MeasuredCost | None, folder: RunFolder, place: str) -> bool:

@@ -182,9 +182,8 @@ class StudyData:
         return train.digest if train else "", validation.digest if validation else ""
 
     def _ground_truth(self, source: Shapes | Coco) -> GroundTruth | None:
-        if isinstance(source, Shapes) and not self.write and not shapes_folder(self.workspace).exists():
-            return None
-        return read_ground_truth(locate(source, self.workspace).annotations)
+        is_missing = isinstance(source, Shapes) and not self.write and not shapes_folder(self.workspace).exists()
+        return None if is_missing else read_ground_truth(locate(source, self.workspace).annotations)
 
     def _size(self, model: Model) -> DetectorSize:
         """Of a detector; counted without memory."""

@@ -109,9 +109,7 @@ def _numeric_level(row: Row, rows: Sequence[Row]) -> str:
 
 
 def _other_axis(summary: Summary, rows: Sequence[Row]) -> str:
-    """The name of the axis that the lines are of."""
-    first = rows[0]
-    return (summary.product or "") if first.levels[:1] == (_numeric_level(first, rows),) else summary.axis
+    return (summary.product or "") if rows[0].levels[:1] == (_numeric_level(rows[0], rows),) else summary.axis
 
 
 def _unit(summary: Summary, rows: Sequence[Row]) -> str:

@@ -158,7 +158,8 @@ class _Run(msgspec.Struct, frozen=True):
 
     def measured(self, kind: Kind) -> Measured | None:
         """Results of boxes or of masks."""
-        return self.evaluation and (self.evaluation.box if kind == "box" else self.evaluation.mask)
+        found = self.evaluation
+        return None if found is None else found.box if kind == "box" else found.mask
 
     def ap(self, kind: Kind) -> float | None:
         """In points."""
@@ -363,9 +364,8 @@ def _published(study: Study, findings: Sequence[Finding], beside: Sequence[Findi
     baseline = next((run.levels[0] for run in study.runs if run.variant == study.baseline and run.levels), "")
 
     def difference(finding: Finding, kind: Kind) -> float | None:
-        same = (one for one in findings if is_of(one, baseline) and one.column == finding.column)
-        base = next((one.ap(kind) for one in same if one is not finding), None)
-        own = finding.ap(kind)
+        others = (one for one in findings if one is not finding and one.column == finding.column)
+        own, base = finding.ap(kind), next((one.ap(kind) for one in others if is_of(one, baseline)), None)
         return None if own is None or base is None else round(own - base, 6)
 
     return tuple(

@@ -59,5 +59,6 @@ def study_comparison_screen(
             "measured on",
             f"{comparison.images:,} images, {len(ground_truth):,} objects, digest {ground_truth.digest[:12]}",
         ),
+        *resampling_facts(comparison),
     ]
-    return [fact_list([*facts, *resampling_facts(comparison)]), Text(""), *differences_screen(comparison)]
+    return [fact_list(facts), Text(""), *differences_screen(comparison)]

@@ -276,8 +276,9 @@ def _read(path: Path) -> Study:
     try:
         return read_json(path, Study)
     except BadInput as error:
-        reason = str(error).rpartition("; ")[0]
-        raise BadInput(f"{reason}; delete {path.parent} and plan the study again, its runs are kept") from None
+        raise BadInput(
+            f"{str(error).rpartition('; ')[0]}; delete {path.parent} and plan the study again, its runs are kept"
+        ) from None
 
 
 def run_text(study: Study, run: StudyRun) -> str:

@@ -111,10 +111,12 @@ def published_table(summary: Summary, kind: Kind) -> Table:
     rows: list[tuple[Value, ...]] = [
         (name, *(cell for of in sources.values() for cell in _published_cells(of.get(name), kind))) for name in variants
     ]
-    notes = []
-    for number, ((source, size, _), of) in enumerate(sources.items(), 1):
+    for number in range(1, len(sources) + 1):
         columns += [Column(f"[{number}]", precision=1), Column("Δ", precision=1, signed=True, attached=True)]
-        notes.append(f"[{number}] {', '.join(part for part in (source, size, *_shared(list(of.values()))) if part)}")
+    notes = [
+        f"[{number}] {', '.join(filter(None, (source, size, *_shared(list(of.values())))))}"
+        for number, ((source, size, _), of) in enumerate(sources.items(), 1)
+    ]
     if any(one.finding.derived for one in shown):
         notes.append(DERIVED_MEANS)
     baselines = [row.levels[0] if row.levels else row.variant for row in summary.rows if row.baseline]
@@ -304,12 +306,5 @@ def _place(variants: Sequence[str], variant: str) -> int:
 
 def _shared(column: Sequence[Published]) -> Iterator[str]:
     """What all numbers of a column were trained with."""
-    found = [one.finding for one in column]
-    for values in (
-        {one.init for one in found},
-        {"" if one.epochs is None else f"{one.epochs:g} epochs" for one in found},
-        {one.schedule for one in found},
-        {one.note for one in found},
-    ):
-        if len(values) == 1:
-            yield values.pop()
+    facts = [(one.finding.init, one.finding.length, one.finding.schedule, one.finding.note) for one in column]
+    return (values[0] for values in zip(*facts, strict=True) if len(set(values)) == 1)

@@ -97,10 +97,8 @@ def _record(summary: Summary, row: Row) -> dict[str, object]:
 
 
 def _means_and_halves(found: dict[str, Estimate | None]) -> dict[str, object]:
-    pairs: dict[str, object] = {}
-    for name, one in found.items():
-        pairs |= {name: one.mean if one else None, f"{name}_half": one.half if one else None}
-    return pairs
+    pairs = ({name: one and one.mean, f"{name}_half": one and one.half} for name, one in found.items())
+    return {key: value for pair in pairs for key, value in pair.items()}
 
 
 def published_csv(summary: Summary) -> str:
@@ -149,8 +147,10 @@ def published_latex(summary: Summary) -> str:
 
 def study_section(summary: Summary) -> Section:
     """AP, errors and cost of every variant; more than one seed as mean and interval."""
-    parts = [scrolling(table, table.title) for table in study_tables(summary)]
-    parts += [note(text) for text in (*legend(summary), *remarks(summary))]
+    parts = (
+        *(scrolling(table, table.title) for table in study_tables(summary)),
+        *map(note, (*legend(summary), *remarks(summary))),
+    )
     return Section("study", "Study", "What was varied, and what it does", join(parts))
 
 
