@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ablate.cli.options import HERE, as_workspace, print_json
-from ablate.runs.folder import Workspace
+from ablate.data.sources import files_of, shapes_folder
+from ablate.runs.folder import SCHEMA, Workspace
 from analysis.exceptions import BadInput
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Check data sets, and write the embedded one.", no_args_is_help=True)
 
-SCHEMA = 1
 InWorkspace = Annotated[
     Workspace,
     typer.Option(
@@ -43,7 +43,6 @@ def check(
 
     from ablate.data.check import check as check_files
     from ablate.data.check import check_overlap
-    from ablate.data.sources import files_of
 
     sets = files_of(data, workspace)
     reports: list[DataReport] = []
@@ -56,8 +55,7 @@ def check(
     if as_json:
         print_json({"schema": SCHEMA, "errors": errors, "sets": reports, "overlap": overlap})
     else:
-        for line in _lines(reports, overlap):
-            typer.echo(line)
+        typer.echo("\n".join(_lines(reports, overlap)))
     if errors:
         raise BadInput(f"{errors:,} errors in the data; mend them before training")
 
@@ -69,7 +67,6 @@ def shapes(
 ) -> None:
     """Write the embedded data set: 800 training and 240 validation images with boxes and masks."""
     from ablate.data.shapes import write_shapes
-    from ablate.data.sources import shapes_folder
 
     folder = out if out is not None else shapes_folder(workspace)
     if out is not None and out.exists():
@@ -82,7 +79,6 @@ def shapes(
 
 
 def _lines(reports: "list[DataReport]", overlap: "DataProblem | None") -> Iterator[str]:
-    """What people read of the reports."""
     for report in reports:
         yield (
             f"{report.name}: {report.images:,} images ({report.images_without_objects:,} without objects), "

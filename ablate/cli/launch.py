@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,12 +19,12 @@ from ablate.cli.options import (
     show,
 )
 from ablate.cli.run import app
+from ablate.launch.base import LaunchOptions
+from ablate.launch.status import StatusReader
+from ablate.launch.status import cancel as ask_to_stop
 from ablate.runs.folder import SCHEMA, Workspace
+from ablate.studies.study import Job, Study, list_studies
 from analysis.exceptions import BadInput
-
-if TYPE_CHECKING:
-    from ablate.launch.base import LaunchOptions
-    from ablate.studies.study import Job, Study
 
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")]
 FOLLOW_SECONDS = 0.5
@@ -49,20 +49,22 @@ def launch(
 
     A run on each free GPU; without a GPU one after another. A failing run stops no other.
     """
-    from ablate.launch.base import LaunchOptions
-
-    options = LaunchOptions(
-        device=device,
-        gpus_per_run=gpus_per_run,
-        retry=retry,
-        fail_fast=fail_fast,
-        loaders=workers,
-        checkpoint_minutes=checkpoint_minutes,
+    launch_study(
+        workspace,
+        chosen_study(workspace, study),
+        LaunchOptions(
+            device=device,
+            gpus_per_run=gpus_per_run,
+            retry=retry,
+            fail_fast=fail_fast,
+            loaders=workers,
+            checkpoint_minutes=checkpoint_minutes,
+        ),
+        yes=yes,
     )
-    launch_study(workspace, chosen_study(workspace, study), options, yes=yes)
 
 
-def launch_study(workspace: Workspace, study: "Study", options: "LaunchOptions", *, yes: bool = False) -> None:
+def launch_study(workspace: Workspace, study: Study, options: LaunchOptions, *, yes: bool = False) -> None:
     """Run a study to its end, measure what its variants cost, and show the table.
 
     Args:
@@ -77,17 +79,17 @@ def launch_study(workspace: Workspace, study: "Study", options: "LaunchOptions",
         BadInput: nothing can be run, or nobody is there to be asked.
     """
     from ablate.launch.finish import finish
-    from ablate.launch.local import LocalLauncher
+    from ablate.launch.local import launch_here
     from ablate.launch.view import view_for
 
     if not yes:
         confirm_cost(workspace, study, options)
     with view_for(study.name) as view:
-        outcome = LocalLauncher().launch(workspace, study, options, view)
+        outcome = launch_here(workspace, study, options, view)
     finish(workspace, study, options, outcome)
 
 
-def confirm_cost(workspace: Workspace, study: "Study", options: "LaunchOptions") -> None:
+def confirm_cost(workspace: Workspace, study: Study, options: LaunchOptions) -> None:
     """Say what a launch will cost and ask whether to begin; the tiny preset and what is done need no question.
 
     Raises:
@@ -111,7 +113,6 @@ def confirm_cost(workspace: Workspace, study: "Study", options: "LaunchOptions")
 def list_(workspace: InWorkspace = HERE, as_json: AsJson = False, watch: Watch = False) -> None:
     """Show the studies, the newest last, and how many of their runs are done."""
     from ablate.launch.view import studies_document, studies_screen
-    from ablate.studies.study import list_studies
 
     show(
         lambda: studies_document(workspace, list_studies(workspace)),
@@ -124,7 +125,6 @@ def list_(workspace: InWorkspace = HERE, as_json: AsJson = False, watch: Watch =
 @app.command(rich_help_panel=PANEL)
 def status(study: StudyName = "", workspace: InWorkspace = HERE, as_json: AsJson = False, watch: Watch = False) -> None:
     """Show how every run of a study stands: state, progress, loss, time left."""
-    from ablate.launch.status import StatusReader
     from ablate.launch.view import status_document, status_screen
 
     chosen = chosen_study(workspace, study)
@@ -160,20 +160,17 @@ def logs(
     if as_json:
         print_json({"schema": SCHEMA, "study": chosen.name, "lines": [line._asdict() for line in last]})
         return
-    while True:
-        for line in last:
-            typer.echo(found.shown(line))
-        if not follow:
-            return
+    for line in last:
+        typer.echo(found.shown(line))
+    while follow:
         time.sleep(FOLLOW_SECONDS)
-        last = found.new()
+        for line in found.new():
+            typer.echo(found.shown(line))
 
 
 @app.command(rich_help_panel=PANEL)
 def cancel(study: StudyName = "", workspace: InWorkspace = HERE, as_json: AsJson = False) -> None:
     """Stop the launchers of a study, on whatever machine; every run saves what it has, and launch continues."""
-    from ablate.launch.status import cancel as ask_to_stop
-
     name = chosen_study(workspace, study).name
     asked = ask_to_stop(workspace, name)
     show(
@@ -183,7 +180,7 @@ def cancel(study: StudyName = "", workspace: InWorkspace = HERE, as_json: AsJson
     )
 
 
-def _matching(study: "Study", wanted: str) -> "list[Job]":
+def _matching(study: Study, wanted: str) -> list[Job]:
     """The runs that a word names; all for an empty one."""
     found = [
         job for job in study.jobs if job.run_id and wanted in ("", job.variant, f"{job.variant}:{job.seed}", job.run_id)

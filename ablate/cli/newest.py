@@ -1,47 +1,43 @@
 """What the analysis is told of runs: the newest study's predictions, and the ground truth of a run folder."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import typer
 
 from ablate.config.schema import Shapes
+from ablate.data.sources import locate
 from ablate.runs.folder import RunFolder, Workspace, is_finished
+from ablate.studies.study import list_studies
 from analysis.cli.analyze import TRUTH_OF_RUN
 from analysis.exceptions import BadInput
 
-if TYPE_CHECKING:
-    import typer
 
-Inputs = tuple[list[tuple[str, Path]], Path]  # (name, prediction file) of each run, and the ground truth of all
-
-
-def register_defaults(context: "typer.Context") -> None:
+def register_defaults(context: typer.Context) -> None:
     """Hand in what the analysis, which knows no studies, cannot find by itself."""
     context.obj = newest_predictions
     context.meta[TRUTH_OF_RUN] = truth_of_run
 
 
-def newest_predictions(root: Path) -> Inputs | None:
+def newest_predictions(root: Path) -> tuple[list[tuple[str, Path]], Path] | None:
     """The finished runs of the newest study under a root, or the newest finished run where there is no study.
 
-    Runs are called by their variants, with the seed where a variant has several. None: nothing is finished.
-    """
-    from ablate.studies.study import list_studies
+    Runs are called by their variants, with the seed where a variant has several.
 
+    Returns (name, prediction file) of each run, and the ground truth of all; none where nothing is finished.
+    """
     workspace = Workspace(root)
     for study in reversed(list_studies(workspace)):
         runs = [run for run in study.runs if run.blocked is None and is_finished(workspace.run(run.run_id))]
         if runs:
             several = len({run.seed for run in runs}) > 1
-            named = [
-                (f"{run.variant}, seed {run.seed}" if several else run.variant, workspace.run(run.run_id))
+            predictions = [
+                (f"{run.variant}, seed {run.seed}" if several else run.variant, workspace.run(run.run_id).predictions)
                 for run in runs
             ]
-            return [(name, folder.predictions) for name, folder in named], _truth(named[0][1])
-    finished = [folder for folder in workspace.runs() if is_finished(folder)]
-    if not finished:
-        return None
-    folder = max(finished, key=lambda folder: folder.predictions.stat().st_mtime)
-    return [(folder.path.name, folder.predictions)], _truth(folder)
+            return predictions, _truth(workspace.run(runs[0].run_id))
+    finished = filter(is_finished, workspace.runs())
+    newest = max(finished, key=lambda folder: folder.predictions.stat().st_mtime, default=None)
+    return None if newest is None else ([(newest.path.name, newest.predictions)], _truth(newest))
 
 
 def truth_of_run(path: Path) -> Path:
@@ -61,6 +57,4 @@ def truth_of_run(path: Path) -> Path:
 
 
 def _truth(folder: RunFolder) -> Path:
-    from ablate.data.sources import locate
-
     return locate(folder.read_config().data.validation, folder.workspace).annotations

@@ -16,21 +16,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 import typer
 
+from ablate.config.schema import RunConfig
+from ablate.config.yaml import load_config, scalar
+from ablate.data.sources import data_from
 from ablate.runs.folder import Workspace
+from ablate.studies.study import Study, newest_study, read_study
+from ablate.weights.settings import init_settings, initialisation_of
 from analysis.cli.analyze import AsJson as AsJson  # the verbs take all shared options from here
 from analysis.exceptions import BadInput
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from ablate.config.schema import RunConfig
-    from ablate.studies.study import Study
-
 WATCH_SECONDS = 2.0
 HERE = Workspace(Path())
 
-
-Device = Literal["auto", "cpu", "cuda"]
 EngineName = Literal["vision", "detectron2"]
 
 
@@ -50,7 +50,9 @@ DataFrom = Annotated[
         show_default="the config's",
     ),
 ]
-OnDevice = Annotated[Device, typer.Option("--device", help="auto takes a GPU where there is one.")]
+OnDevice = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option("--device", help="auto takes a GPU where there is one.")
+]
 Workers = Annotated[
     int | None, typer.Option(help="Processes that load images.", min=0, show_default="as the machine has cores")
 ]
@@ -79,22 +81,17 @@ class ConfigOptions:
     ] = ""
     device: OnDevice = "auto"
 
-    def load(self) -> "RunConfig":
+    def load(self) -> RunConfig:
         """The config with the data, the weights and the changes that were asked for.
 
         Raises:
             BadInput: there is no such file or preset, or something does not fit.
         """
-        from ablate.config.yaml import load_config, scalar
-        from ablate.data.sources import data_from
-        from ablate.weights.settings import init_settings, initialisation_of
-
-        settings: list[str] = []
+        belonging = {}
         if self.weights:
             belonging = init_settings(initialisation_of(self.weights), load_config(self.config), self.weights)
-            settings = [f"{key}={scalar(value)}" for key, value in belonging.items()]
-        data = data_from(self.data) if self.data else None
-        return load_config(self.config, [*settings, *(self.changes or ())], data)
+        changes = [*(f"{key}={scalar(value)}" for key, value in belonging.items()), *(self.changes or ())]
+        return load_config(self.config, changes, data_from(self.data) if self.data else None)
 
 
 def with_options(verb: Callable[..., None]) -> Callable[..., None]:
@@ -127,19 +124,18 @@ def with_options(verb: Callable[..., None]) -> Callable[..., None]:
 
     command.__name__, command.__doc__ = verb.__name__, verb.__doc__
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    keywords = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
-    command.__signature__ = Signature(keywords)  # type: ignore[attr-defined]
+    command.__signature__ = Signature(  # type: ignore[attr-defined]
+        [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in parameters]
+    )
     return command
 
 
-def chosen_study(workspace: Workspace, name: str) -> "Study":
+def chosen_study(workspace: Workspace, name: str) -> Study:
     """The study of a name, or the newest.
 
     Raises:
         BadInput: there is none.
     """
-    from ablate.studies.study import newest_study, read_study
-
     return read_study(workspace, name) if name else newest_study(workspace)
 
 

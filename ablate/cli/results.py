@@ -1,21 +1,20 @@
 """The verbs that show the results of a study: ``table``, ``compare`` and ``report``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ablate.cli.options import HERE, AsJson, InWorkspace, StudyName, chosen_study, print_json, show
 from ablate.cli.run import app
+from ablate.data.sources import locate
 from ablate.runs.folder import Workspace, is_finished
+from ablate.studies.study import Study, StudyRun
 from analysis import Settings, read_detections
 from analysis.cli.analyze import IouType, Kind
 from analysis.cli.compare import Out, Resamples, Seed, progress_line
 from analysis.cli.report import IntervalResamples, Pictures, check_places, how_often, write_report
 from analysis.exceptions import BadInput
-
-if TYPE_CHECKING:
-    from ablate.studies.study import Study, StudyRun
 
 
 @app.command()
@@ -54,14 +53,23 @@ def compare(
     from analysis.render.documents import comparison_document
     from analysis.render.screen import print_whole
 
-    chosen = chosen_study(workspace, study)
     summary, ground_truth, comparison = compare_study(
-        workspace, chosen, iou_type.value, resamples=resamples or 0, seed=seed, progress=progress_line()
+        workspace,
+        chosen_study(workspace, study),
+        iou_type.value,
+        resamples=resamples or 0,
+        seed=seed,
+        progress=progress_line(),
     )
     written = write_comparison(out, ground_truth, comparison) if out else ()
     if as_json:
-        head = {"study": summary.study, "synthetic": summary.synthetic}
-        print_json(head | comparison_document(ground_truth, comparison))
+        print_json(
+            {
+                "study": summary.study,
+                "synthetic": summary.synthetic,
+                **comparison_document(ground_truth, comparison),
+            }
+        )
         return
     print_whole(*study_comparison_screen(summary, ground_truth, comparison))
     if out:
@@ -78,7 +86,6 @@ def report(
     resamples: IntervalResamples = None,
 ) -> None:
     """The study as one HTML file: its table, charts, and a gallery of the errors that cost most, on its own images."""
-    from ablate.data.sources import locate
     from ablate.studies.results import compare_study, read_validation, summarise
     from ablate.studies.write_results import study_facts, study_section
     from analysis.render.screen import print_warnings
@@ -124,7 +131,7 @@ def report(
     write_report(out, built, images)
 
 
-def _shown(workspace: Workspace, study: "Study") -> "list[StudyRun]":
+def _shown(workspace: Workspace, study: Study) -> list[StudyRun]:
     """The finished run of each variant with its first seed.
 
     Raises:

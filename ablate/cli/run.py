@@ -10,12 +10,14 @@ import msgspec
 import typer
 
 from ablate.cli.options import AsJson, CheckpointMinutes, ConfigOptions, Workers, show, with_options
+from ablate.config.schema import Init
+from ablate.engines.environment import package_environment, python_of
+from ablate.train.outcome import RuntimeOptions
+from analysis.exceptions import BadInput
+from analysis.io import write_bytes
 
 app = typer.Typer(help="Make and run controlled studies.", no_args_is_help=True)
 logger = logging.getLogger(__name__)
-
-
-Format = Literal["lazyconfig", "lazyconfig-native"]
 
 
 @app.command()
@@ -36,10 +38,8 @@ def run(
     Where the run starts from a pre-training in the house that is not there yet, that comes first.
     On several GPUs: torchrun --nproc-per-node 8 cli.py ablate run CONFIG
     """
-    from ablate.engines.environment import package_environment, python_of
     from ablate.execute.pretraining import execute_from_the_start
     from ablate.execute.show_run import run_screen
-    from ablate.train.outcome import RuntimeOptions
     from analysis.render.screen import print_whole
 
     runtime = RuntimeOptions(
@@ -74,18 +74,16 @@ def describe(options: ConfigOptions, as_json: AsJson = False) -> None:
 def export(
     options: ConfigOptions,
     form: Annotated[
-        Format, typer.Option("--format", help="lazyconfig-native builds on detectron2's own ViT, where that can.")
+        Literal["lazyconfig", "lazyconfig-native"],
+        typer.Option("--format", help="lazyconfig-native builds on detectron2's own ViT, where that can."),
     ] = "lazyconfig",
     out: Annotated[Path | None, typer.Option(help="The file to write.", show_default="the screen")] = None,
 ) -> None:
     """Write a config as one LazyConfig file, for detectron2's own tools/lazyconfig_train_net.py."""
-    from ablate.config.schema import Init
     from ablate.detector.init_weights import write_backbone
     from ablate.engines.lazyconfig import facts_of, lazyconfig_text
     from ablate.train.distributed import device_of
     from ablate.train.optim import resolve
-    from analysis.exceptions import BadInput
-    from analysis.io import write_bytes
 
     config = options.load()
     precision = resolve(config.train.precision, device_of(options.device))

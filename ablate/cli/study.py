@@ -26,13 +26,18 @@ from ablate.cli.options import (
 )
 from ablate.cli.run import app
 from ablate.config.yaml import load_config
+from ablate.engines.environment import python_of
+from ablate.launch.base import LaunchOptions
+from ablate.launch.status import DONE, read_statuses
+from ablate.runs.folder import SCHEMA
 from ablate.shell import shell_command
+from ablate.studies.study import check_free, write_study
+from ablate.weights.settings import weights_from
 from analysis.exceptions import BadInput
 
 logger = logging.getLogger(__name__)
 
 Base = Annotated[str, typer.Option("--base", metavar="CONFIG", help="Preset or YAML file that all variants share.")]
-SCHEMA = 1  # of the document of ``axes``
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +80,13 @@ def _command_of(axis: Axis) -> Callable[..., None]:
     def command(options: StudyOptions) -> None:
         plan_study(axis, options)
 
-    command.__doc__ = f"{axis.title}. Plans a study; --launch runs it."
     return with_options(command)
 
 
 for _one in AXES.values():
-    app.command(_one.name, rich_help_panel="Axes")(_command_of(_one))
+    app.command(_one.name, help=f"{_one.title}. Plans a study; --launch runs it.", rich_help_panel="Axes")(
+        _command_of(_one)
+    )
 
 
 @app.command(COMMAND, rich_help_panel="Axes")
@@ -106,17 +112,12 @@ def plan_study(axis: Axis, options: StudyOptions) -> None:
         BadInput: there is no such study, or its name is taken; and whatever `launch_study` raises.
         MissingEngine: it cannot be launched here; nothing is written.
     """
-    from ablate.engines.environment import python_of
-    from ablate.launch.base import LaunchOptions
-    from ablate.launch.status import DONE, read_statuses
     from ablate.studies.plan import Request, plan
     from ablate.studies.show_plan import plan_document, plan_screen
-    from ablate.studies.study import check_free, write_study
-    from ablate.weights.settings import weights_from
 
     if options.dry_run and options.launch:
         raise typer.BadParameter("choose one of --dry-run and --launch", param_hint="--launch")
-    workspace, written, crossed = options.workspace, not options.dry_run, None
+    workspace, written = options.workspace, not options.dry_run
     request = Request(
         base=options.base,
         data=options.data or (),
@@ -127,8 +128,8 @@ def plan_study(axis: Axis, options: StudyOptions) -> None:
         weights=weights_from(options.weights or ()),
         device=options.device,
     )
-    if options.product:
-        crossed = axis_from_file(Path(options.product)) if Path(options.product).is_file() else _axis(options.product)
+    second = options.product
+    crossed = None if not second else axis_from_file(Path(second)) if Path(second).is_file() else _axis(second)
     if options.launch:  # a missing engine is told before anything is written
         python_of(load_config(request.base, request.settings).engine)
     study = plan(axis, request, workspace, crossed=crossed, write=written)
@@ -145,8 +146,8 @@ def plan_study(axis: Axis, options: StudyOptions) -> None:
     if options.launch:
         launch_study(workspace, study, LaunchOptions(device=request.device), yes=options.yes)
     elif written and not options.as_json:
-        done = all(status.state in (*DONE, "blocked") for status in read_statuses(workspace, study))
-        verb, what = ("table", "See") if done else ("launch", "Run")
+        left = [one for one in read_statuses(workspace, study) if one.state not in (*DONE, "blocked")]
+        verb, what = ("launch", "Run") if left else ("table", "See")
         typer.echo(f"\n{what} it: {shell_command('ablate', verb, root=workspace.root, study=study.name)}")
 
 
@@ -191,8 +192,7 @@ def probe(
     """Measure what each variant of a study costs: peak memory, seconds an iteration and an image; run it alone."""
     from ablate.studies.benchmark import probe_study
 
-    chosen = chosen_study(workspace, study)
-    probe_study(workspace, chosen, device=device, again=again, engine=engine or "")
+    probe_study(workspace, chosen_study(workspace, study), device=device, again=again, engine=engine or "")
 
 
 def _axis(name: str) -> Axis:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 import typer
@@ -20,11 +20,10 @@ from ablate.cli.options import (
 )
 from ablate.config.schema import Folder, Pretrain, Pretraining, Shapes, pretraining_of
 from ablate.config.yaml import load_config, parse_change, with_changes
-from ablate.runs.folder import PretrainingFolder, Status
+from ablate.runs.folder import PretrainingFolder
+from ablate.studies.study import state_in_words
+from ablate.train.outcome import RuntimeOptions
 from analysis.exceptions import BadInput
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 logger = logging.getLogger(__name__)
 
@@ -94,23 +93,17 @@ def pretrain(
     On several GPUs: torchrun --nproc-per-node 8 cli.py weights pretrain --images DIR
     """
     from ablate.execute.pretraining import pretrain as carry_out
-    from ablate.train.outcome import RuntimeOptions
-    from analysis.render.screen import print_whole
+    from analysis.render.screen import fact_list, print_whole
 
-    runtime = RuntimeOptions(
-        device=device,
-        workers=workers,
-        checkpoint_seconds=checkpoint_minutes * 60,
-    )
     executed = carry_out(
         _pretraining(images, data, base, epochs, changes or ()),
         workspace,
-        runtime,
+        RuntimeOptions(device=device, workers=workers, checkpoint_seconds=checkpoint_minutes * 60),
         keep=whole_numbers("--save-epochs", save_epochs, "100,200"),
         grad_accum_steps=accumulate,
     )
     if executed.first_process:
-        print_whole(_screen(executed.folder))
+        print_whole(fact_list(list(_facts(executed.folder))))
 
 
 def _pretraining(
@@ -126,31 +119,19 @@ def _pretraining(
     tree = msgspec.to_builtins(recipe if isinstance(recipe, Pretrain) else Pretrain(images=source, precision="auto"))
     tree |= {"images": msgspec.to_builtins(source)} | ({} if epochs is None else {"epochs": epochs})
     config = with_changes(config, {"init.weights": "none", "init.pretraining": tree})
-    config = with_changes(config, dict(parse_change(change) for change in own))
-    return pretraining_of(config)
-
-
-def _screen(folder: PretrainingFolder) -> "Table":
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table.grid(padding=(0, 2))
-    for name, value in _facts(folder):
-        grid.add_row(Text(name, style="bold"), value)
-    return grid
+    return pretraining_of(with_changes(config, dict(map(parse_change, own))))
 
 
 def _facts(folder: PretrainingFolder) -> Iterator[tuple[str, str]]:
-    """What there is to tell of a pre-training."""
-    status = folder.read_status() or Status(state="prepared")
+    status = folder.read_status()
     yield "pre-training", str(folder.path)
-    yield "state", status.state.replace("_", " ")
-    if status.message:
+    yield "state", state_in_words(status)
+    if status is not None and status.message:
         yield "because", status.message
     losses = [line for line in folder.read_metrics() if line.get("loss") is not None]
     if losses:
-        first, last = losses[0], losses[-1]
-        yield "loss", f"{first['loss']:.4f} at first, {last['loss']:.4f} at last ({last['iteration']:,} it.)"
+        last = losses[-1]
+        yield "loss", f"{losses[0]['loss']:.4f} at first, {last['loss']:.4f} at last ({last['iteration']:,} it.)"
     for path in sorted(folder.weights.glob("[0-9]*[0-9].pth")):
         yield "weights", f"{path}  after {int(path.stem)} epochs"
     for path in sorted(folder.pictures.glob("[0-9]*.png"))[-1:]:

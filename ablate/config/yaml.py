@@ -55,8 +55,8 @@ def load_config(source: str | Path, changes: Sequence[str] = (), data: Data | No
     tree = _with_base(*_locate(str(source), Path()), seen=())
     if data is not None:
         sets = {"data.train": data.train, "data.validation": data.validation}
-        tree = _changed(tree, msgspec.to_builtins(sets).items())
-    return parse(_changed(tree, map(parse_change, changes)), RunConfig, str(source))
+        tree = changed(tree, msgspec.to_builtins(sets).items())
+    return parse(changed(tree, map(parse_change, changes)), RunConfig, str(source))
 
 
 def parse_change(change: str) -> tuple[str, Any]:
@@ -69,7 +69,7 @@ def parse_change(change: str) -> tuple[str, Any]:
 
 def with_changes(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
     """``config`` with dotted keys set to parsed values, for example ``{"model.backbone.attention.window_size": 7}``."""
-    return parse(_changed(msgspec.to_builtins(config), changes.items()), RunConfig, "the changed config")
+    return parse(changed(msgspec.to_builtins(config), changes.items()), RunConfig, "the changed config")
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -226,8 +226,8 @@ def anchor_weights(tree: Tree, folder: Path) -> None:
             mapping[key] = str(folder / Path(path).expanduser())
 
 
-def _changed(tree: Tree, changes: Iterable[tuple[str, object]]) -> Tree:
-    """``tree`` with dotted keys set, one after the other."""
+def changed(tree: Tree, changes: Iterable[tuple[str, object]]) -> Tree:
+    """``tree`` with dotted keys set, one after the other; ``tree`` itself stays."""
     for key, value in changes:
         branch: Any = value
         for part in reversed(key.split(".")):

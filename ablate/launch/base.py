@@ -1,5 +1,6 @@
-"""The contract of a launcher: it starts `python -m ablate.launch.worker JOB` for the runs of a study that are not done.
+"""What a launcher and its workers agree on: jobs, devices and options.
 
+A launcher starts `python -m ablate.launch.worker JOB` for the runs of a study that are not done.
 A worker locks its run folder, so however many launchers there are, a run is never carried out twice; and a launcher
 learns how a run went from the run folder, not from the worker. A worker stops politely when its launcher dies.
 
@@ -19,9 +20,7 @@ from typing import Protocol
 import msgspec
 
 from ablate.launch.status import RunStatus
-from ablate.runs.folder import Workspace
 from ablate.runs.lock import LockHeld, Owner, holding, owners
-from ablate.studies.study import Study
 from analysis.exceptions import BadInput, DetablateError
 
 BUSY = 75  # exit code of a worker that did nothing, because another process is at the run or at the device
@@ -100,17 +99,6 @@ class View(Protocol):
         """The status of every run now; ``stopping`` says who asked to stop."""
 
 
-class Launcher(Protocol):
-    """Runs a study; one file each: this machine's processes, a cluster's queue."""
-
-    def launch(self, workspace: Workspace, study: Study, options: LaunchOptions, view: View) -> Outcome:
-        """Run what is not done, and return when nothing is left to do or somebody asked to stop.
-
-        Raises:
-            BadInput: nothing can be run at all.
-        """
-
-
 def worker_command(job: WorkerJob, processes: int) -> list[str]:
     """The command line of a worker."""
     return module_command("ablate.launch.worker", job, processes, job.python)
@@ -133,8 +121,8 @@ def device_folder(device: str) -> Path:
     Args:
         device: `CPU`, or a GPU as CUDA_VISIBLE_DEVICES names it.
     """
-    name = device if device == CPU else f"gpu-{device.replace('/', '_')}"
-    folder = Path(tempfile.gettempdir()) / f"detablate-{os.getuid()}" / name
+    ours = Path(tempfile.gettempdir()) / f"detablate-{os.getuid()}"
+    folder = ours / (device if device == CPU else f"gpu-{device.replace('/', '_')}")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -25,12 +25,12 @@ from ablate.launch.status import read_statuses
 from ablate.launch.view import clock
 from ablate.runs.folder import PretrainingFolder, Workspace, write_json
 from ablate.studies.study import Job, Study, StudyRun
+from ablate.train.outcome import RanOutOfMemory, RuntimeOptions
 from analysis.exceptions import BadInput, DetablateError
 
 if TYPE_CHECKING:
     from ablate.train.distributed import Processes
     from ablate.train.loop import TrainLoop
-    from ablate.train.outcome import RuntimeOptions
 
     # The number of images, and how to build the training of so many iterations in a folder.
     Timed = tuple[int, Callable[[int, PretrainingFolder], TrainLoop]]
@@ -71,7 +71,7 @@ def costly_jobs(workspace: Workspace, study: Study, options: LaunchOptions) -> l
         study: to be launched.
         options: of the launch.
     """
-    states = (*CAN_START, *(CAN_FAIL if options.retry else ()))
+    states = CAN_START + CAN_FAIL * options.retry
     statuses = zip(study.jobs, read_statuses(workspace, study), strict=True)
     jobs = list({job.run_id: job for job, status in statuses if status.state in states}.values())
     return [] if study.base == CHEAP and study.synthetic and all(map(_is_cheap, jobs)) else jobs
@@ -85,9 +85,7 @@ def estimate(workspace: Workspace, jobs: Sequence[Job], options: LaunchOptions) 
     """
     visible = devices_of(options.device, options.gpus_per_run)
     devices, parallel_runs = visible[: options.gpus_per_run], max(1, len(visible) // options.gpus_per_run)
-    where = "one GPU" if len(devices) == 1 else f"{len(devices)} GPUs"
-    if CPU in devices:
-        where = "this CPU"
+    where = "this CPU" if CPU in devices else "one GPU" if len(devices) == 1 else f"{len(devices)} GPUs"
     total = 0.0
     timed: dict[bytes, Throughput] = {}
     for job in jobs:
@@ -112,10 +110,9 @@ def estimate(workspace: Workspace, jobs: Sequence[Job], options: LaunchOptions) 
         )
         total += iterations * seconds
     if total:
-        together = f", {parallel_runs} at a time" if parallel_runs > 1 else ""
         logger.info(
-            f"in all about {clock(total / parallel_runs)} of training for {len(jobs)} runs{together}; "
-            "predicting comes on top"
+            f"in all about {clock(total / parallel_runs)} of training for {len(jobs)} runs"
+            f"{f', {parallel_runs} at a time' * (parallel_runs > 1)}; predicting comes on top"
         )
 
 
@@ -148,15 +145,14 @@ def _cost_key(config: RunConfig | Pretraining) -> bytes:
 def _time(workspace: Workspace, config: RunConfig | Pretraining, devices: Sequence[str]) -> Throughput:
     """Time one pass of a config in processes of their own."""
     with tempfile.TemporaryDirectory(prefix="detablate-") as folder, holding_devices(devices):
-        run, pretraining = (config, None) if isinstance(config, RunConfig) else (None, config)
         job = TimingJob(
-            config=run,
-            pretraining=pretraining,
+            config=config if isinstance(config, RunConfig) else None,
+            pretraining=config if isinstance(config, Pretraining) else None,
             root=str(workspace.root.absolute()),
             folder=folder,
             device="cpu" if CPU in devices else "cuda",
         )
-        python = python_of(run.engine) if run is not None else ""
+        python = python_of(config.engine) if isinstance(config, RunConfig) else ""
         done = subprocess.run(
             module_command("ablate.launch.estimate", job, len(devices), python),
             stdin=subprocess.DEVNULL,
@@ -180,7 +176,6 @@ def time_passes(job: TimingJob) -> None:
     The answer is `pace.json` in the folder of the job.
     """
     from ablate.train.distributed import joined
-    from ablate.train.outcome import RanOutOfMemory, RuntimeOptions
 
     folder, workspace, runtime = Path(job.folder), Workspace(Path(job.root)), RuntimeOptions(device=job.device)
     with joined(job.device) as processes:
@@ -189,22 +184,21 @@ def time_passes(job: TimingJob) -> None:
         else:
             assert job.pretraining is not None
             images, training = _autoencoder(job.pretraining, workspace, runtime, processes)
-        throughput = Throughput(images=images)
         try:
             for iterations in (WARM_UP, ITERATIONS):
                 run = PretrainingFolder(folder / str(iterations))
                 run.checkpoints.mkdir(parents=True, exist_ok=True)
                 trained = training(iterations, run).train()
-                if processes.first:
-                    seconds = run.read_metrics()[-1]["seconds_per_iteration"]
-                    throughput = Throughput(images=images, seconds=seconds, peak_gib=trained.peak_gib)
+            if processes.first:
+                seconds = run.read_metrics()[-1]["seconds_per_iteration"]
+                throughput = Throughput(images=images, seconds=seconds, peak_gib=trained.peak_gib)
         except RanOutOfMemory as error:
             throughput = Throughput(images=images, message=f"out of memory, which is a result too ({error})")
         if processes.first:
             write_json(folder / ANSWER, throughput)
 
 
-def _detector(config: RunConfig, workspace: Workspace, runtime: "RuntimeOptions", processes: "Processes") -> "Timed":
+def _detector(config: RunConfig, workspace: Workspace, runtime: RuntimeOptions, processes: "Processes") -> "Timed":
     from ablate.data.sources import locate
     from ablate.engines.base import training_set
     from ablate.engines.registry import build_trainer
@@ -214,23 +208,24 @@ def _detector(config: RunConfig, workspace: Workspace, runtime: "RuntimeOptions"
     files = locate(config.data.train, workspace)
 
     def training(iterations: int, folder: PretrainingFolder) -> "TrainLoop":
-        short = with_changes(config, {"train.iterations": iterations, "train.epochs": "none"})
-        return build_trainer(short, workspace, folder, processes, runtime)
+        length = {"train.iterations": iterations, "train.epochs": "none"}
+        return build_trainer(with_changes(config, length), workspace, folder, processes, runtime)
 
     return len(training_set(config, read_ground_truth(files.annotations), files)), training
 
 
 def _autoencoder(
-    pretraining: Pretraining, workspace: Workspace, runtime: "RuntimeOptions", processes: "Processes"
+    pretraining: Pretraining, workspace: Workspace, runtime: RuntimeOptions, processes: "Processes"
 ) -> "Timed":
     from ablate.train.mae import Pretrainer, build_autoencoder, picture_set
 
-    data = picture_set(pretraining, workspace)
+    data, recipe = picture_set(pretraining, workspace), pretraining.pretrain
 
     def training(iterations: int, folder: PretrainingFolder) -> "TrainLoop":
-        epochs = iterations * pretraining.pretrain.batch_size / len(data)
-        recipe = msgspec.structs.replace(pretraining.pretrain, epochs=epochs, warmup_epochs=0.0)
-        short = msgspec.structs.replace(pretraining, pretrain=recipe)
+        epochs = iterations * recipe.batch_size / len(data)
+        short = msgspec.structs.replace(
+            pretraining, pretrain=msgspec.structs.replace(recipe, epochs=epochs, warmup_epochs=0.0)
+        )
         return Pretrainer(short, build_autoencoder(short), data, folder, processes, runtime)
 
     return len(data), training

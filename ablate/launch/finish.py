@@ -29,14 +29,13 @@ def finish(workspace: Workspace, study: Study, options: LaunchOptions, outcome: 
         measure_and_show(workspace, study, options)
     if outcome.failed:
         again = shell_command("ablate", "launch", "--retry", root=workspace.root, study=study.name)
-        listed = "".join(f"\n  {sentence}" for sentence in outcome.failed)
         raise SomeFailed(
             f"{len(outcome.failed)} of {sum(numbers.values())} runs came to no result; the others are not affected; "
-            f"when the reason is gone, try them again: {again}{listed}"
+            "when the reason is gone, try them again: " + "\n  ".join([again, *outcome.failed])
         )
     if not measured:
-        why = "; ".join(dict.fromkeys(status.message for status in outcome.statuses))
-        raise BadInput(f"study {study.name}: nothing of it can run: {why}")
+        reasons = dict.fromkeys(status.message for status in outcome.statuses)
+        raise BadInput(f"study {study.name}: nothing of it can run: {'; '.join(reasons)}")
 
 
 def measure_and_show(workspace: Workspace, study: Study, options: LaunchOptions) -> None:

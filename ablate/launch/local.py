@@ -1,6 +1,6 @@
 """Runs a study with processes of this machine: a run on each free GPU, or on several; without a GPU one by one.
 
-Which runs may start is a pure function of the status of all of them, `queue`; `LocalLauncher` starts workers for them,
+Which runs may start is a pure function of the status of all of them, `queue`; `launch_here` starts workers for them,
 looks at the run folders again and again, and ends when nothing is left to do or somebody asked to stop.
 """
 
@@ -33,10 +33,9 @@ from ablate.launch.base import (
     worker_command,
 )
 from ablate.launch.status import DONE, FAILED, Cancelled, RunStatus, State, StatusReader, launchers_folder
-from ablate.launch.view import state_words
 from ablate.runs.folder import Status, Workspace, now
 from ablate.runs.lock import LockHeld, holding, joining, owners, this_process
-from ablate.studies.study import Job, PretrainingRun, Study, StudyRun
+from ablate.studies.study import Job, PretrainingRun, Study, StudyRun, state_words
 from analysis.exceptions import BadInput
 
 logger = logging.getLogger(__name__)
@@ -99,16 +98,15 @@ def queue(
     def is_coming(need: str) -> bool:
         return need in state and (is_open(need) or state[need] == "running")
 
-    changed = True
-    while changed:  # what needs something unsatisfiable is unsatisfiable too
-        changed = False
+    known = -1
+    while known < len(unsatisfiable):  # what needs something unsatisfiable is unsatisfiable too
+        known = len(unsatisfiable)
         for run_id, job in unique.items():
             for need in job.needs:
                 if is_open(run_id) and not is_there(need) and not is_coming(need):
                     needed = unique.get(need)
                     name = needed.variant if isinstance(needed, PretrainingRun) else f"run {need}"
                     unsatisfiable[run_id] = f"needs {name}, which {_what_became(need, state, elsewhere)}"
-                    changed = True
     ready: list[Job] = []
     later: list[Job] = []
     # One at a time of those that train the same: the others take over its weights.
@@ -117,8 +115,7 @@ def queue(
         if state[run_id] == "running" and run_id not in already_started:
             later.append(job)
         elif is_open(run_id):
-            can_start = job.training not in training and all(map(is_there, job.needs))
-            (ready if can_start else later).append(job)
+            (ready if job.training not in training and all(map(is_there, job.needs)) else later).append(job)
             training.add(job.training)
     return Queue(ready, later, unsatisfiable)
 
@@ -168,37 +165,38 @@ class _Stop:
                 signal.signal(number, handler)
 
 
-class LocalLauncher:
-    """See `ablate.launch.base.Launcher`.
+def launch_here(
+    workspace: Workspace, study: Study, options: LaunchOptions, view: View, command: Command = worker_command
+) -> Outcome:
+    """Run what is not done of a study, and return when nothing is left to do or somebody asked to stop.
 
     Args:
+        workspace: above `results/`.
+        study: whose runs.
+        options: of the launch.
+        view: is shown every look at the runs.
         command: from a job and a number of processes to the command line of a worker.
+
+    Raises:
+        BadInput: nothing can be run at all.
+        MissingEngine: an engine that a run needs is not installed; nothing is written.
     """
-
-    def __init__(self, command: Command = worker_command) -> None:
-        self._command = command
-
-    def launch(self, workspace: Workspace, study: Study, options: LaunchOptions, view: View) -> Outcome:
-        """See `Launcher.launch`."""
-        reader = StatusReader(workspace, study)
-        for status, job in zip(reader.look(), study.jobs, strict=True):
-            if status.state not in DONE:
-                _python(job)  # a missing engine is told before anything is written
-        devices = devices_of(options.device, options.gpus_per_run)
-        folder = launchers_folder(workspace, study.name)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadInput(f"{folder}: cannot be made ({error.strerror}); choose another --root") from None
-        absolute = Workspace(workspace.root.absolute())
-        launch = _Launch(self._command, absolute, study, options, view, devices, reader)
-        with joining(folder), launch.stop.listening():
-            return launch.run()
+    reader = StatusReader(workspace, study)
+    for status, job in zip(reader.look(), study.jobs, strict=True):
+        if status.state not in DONE:
+            _python(job)  # a missing engine is told before anything is written
+    devices = devices_of(options.device, options.gpus_per_run)
+    folder = launchers_folder(workspace, study.name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be made ({error.strerror}); choose another --root") from None
+    launch = _Launch(command, Workspace(workspace.root.absolute()), study, options, view, devices, reader)
+    with joining(folder), launch.stop.listening():
+        return launch.run()
 
 
 class _Launch:
-    """One launch of one study."""
-
     def __init__(
         self,
         command: Command,
@@ -216,15 +214,13 @@ class _Launch:
         self._children: dict[str, _Child] = {}
         self._started: set[str] = set()  # and ended
         self._not_before: dict[str, float] = {}
-        self._again: set[str] = set()
         self._told_busy = False
         self._failures: dict[str, str] = {}  # of this launch: run id -> a sentence
 
     def run(self) -> Outcome:
         """Until nothing is left to do, or everything has stopped."""
         statuses = self._look()
-        if self._options.retry:
-            self._again = {status.run_id for status in statuses if status.state in CAN_FAIL}
+        self._again = {status.run_id for status in statuses if self._options.retry and status.state in CAN_FAIL}
         asked = 0
         looked = time.monotonic()
         while True:
@@ -251,18 +247,19 @@ class _Launch:
             if child is not None and status.state == "running":
                 child.has_begun = True
             elif child is not None:
-                phase = "ending" if child.has_begun else "starting"
-                status = msgspec.structs.replace(status, state="running", phase=phase)
+                status = msgspec.structs.replace(
+                    status, state="running", phase="ending" if child.has_begun else "starting"
+                )
             statuses.append(status)
         self._view.update(statuses, self.stop.reason)
         return statuses
 
     def _queue(self, statuses: list[RunStatus]) -> Queue:
         jobs = self._study.jobs
-        elsewhere: dict[str, State | None] = {}
-        for need in {need for job in jobs for need in job.needs} - {job.run_id for job in jobs}:
-            is_known = self._workspace.job_folder(need).read_status() is not None
-            elsewhere[need] = self._reader.read(need).state if is_known else None
+        elsewhere = {
+            need: None if self._workspace.job_folder(need).read_status() is None else self._reader.read(need).state
+            for need in {need for job in jobs for need in job.needs} - {job.run_id for job in jobs}
+        }
         return queue(jobs, statuses, already_started=self._started, again=self._again, elsewhere=elsewhere)
 
     def _start(self, ready: Sequence[Job]) -> None:
@@ -282,9 +279,7 @@ class _Launch:
 
     def _tell_busy(self) -> None:
         """Where other processes have so many devices that nothing of ours runs, say so, once in a row."""
-        if self._children or self._told_busy:
-            return
-        for device in self._devices:
+        for device in () if self._children or self._told_busy else self._devices:
             for owner in owners(device_folder(device))[:1]:
                 self._told_busy = True
                 logger.info(f"waiting for device {device}, which {owner} uses")
@@ -303,9 +298,8 @@ class _Launch:
         folder = self._workspace.job_folder(run.run_id).path
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            log = (folder / LOG).open("ab")
+            log = (folder / LOG).open("ab", buffering=0)  # the worker writes behind this line
             log.write(f"{now()} {self._study.name}: {_label(run)}, on {', '.join(devices)}\n".encode())
-            log.flush()
         except OSError as error:
             self._fail(run, f"{folder}: cannot be written ({error.strerror}); free space, and launch again")
             return
@@ -329,10 +323,10 @@ class _Launch:
             child.log.close()
             if child.process.returncode == BUSY:
                 self._not_before[run_id] = time.monotonic() + PATIENCE_SECONDS
-                continue
-            self._started.add(run_id)
-            if not self.stop.reason:
-                self._check_result(child)
+            else:
+                self._started.add(run_id)
+                if not self.stop.reason:
+                    self._check_result(child)
         return bool(ended)
 
     def _check_result(self, child: _Child) -> None:
@@ -362,20 +356,17 @@ class _Launch:
             self.stop.ask("--fail-fast")
 
     def _signal(self, number: signal.Signals) -> None:
+        reach = os.kill if number == signal.SIGTERM else os.killpg  # what it started too
         for child in self._children.values():
-            if number == signal.SIGTERM:
-                child.process.send_signal(number)
-            else:
-                with suppress(ProcessLookupError):
-                    os.killpg(child.process.pid, number)  # what it started too
+            with suppress(ProcessLookupError):
+                reach(child.process.pid, number)
 
     def _outcome(self, statuses: list[RunStatus], unsatisfiable: Mapping[str, str]) -> Outcome:
         messages = {**unsatisfiable, **self._failures}
         failed = {}
         for status in statuses:
-            message = messages.get(status.run_id, "")
-            if status.state in FAILED:
-                message = message or status.message or state_words(status.state)
+            default = (status.message or state_words(status.state)) if status.state in FAILED else ""
+            message = messages.get(status.run_id) or default
             if message and status.state not in DONE:
                 failed[status.run_id] = f"{status.label}: {message}"
         return Outcome(statuses, list(failed.values()), self.stop.reason, self.stop.times > 1)

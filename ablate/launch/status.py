@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from ablate.runs.folder import RunFolder, Status, Workspace, kind_of, replacing
+from ablate.runs.folder import RunFolder, Status, Workspace, json_lines, kind_of, replacing
 from ablate.runs.lock import LockWatcher, Owner, owners
 from ablate.studies.study import Job, Study, StudyRun, study_folder
 from analysis.exceptions import BadInput
@@ -29,6 +29,12 @@ State = Literal[
 ]
 DONE: tuple[State, ...] = ("finished", "out_of_memory")
 FAILED: tuple[State, ...] = ("failed", "diverged")
+# The state of a run at which no process is, by what its folder says.
+WITHOUT_OWNER: dict[str, State] = {
+    "prepared": "waiting",
+    **dict.fromkeys(("running", "interrupted", "damaged"), "interrupted"),
+    **{state: state for state in (*DONE, *FAILED)},
+}
 TAIL = 4096  # bytes of the curves that hold their last line
 
 
@@ -55,16 +61,17 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def remaining(self) -> float | None:
         """Seconds of training to come, at the pace of the last iterations."""
-        if self.seconds_per_iteration is None or not self.iterations:
-            return None
-        return (self.iterations - self.iteration) * self.seconds_per_iteration
+        return (
+            None
+            if self.seconds_per_iteration is None or not self.iterations
+            else (self.iterations - self.iteration) * self.seconds_per_iteration
+        )
 
     @property
     def share(self) -> float:
         """How much of it is done, 0 to 1."""
-        if self.state in DONE:
-            return 1.0
-        return min(1.0, self.iteration / self.iterations) if self.iterations else 0.0
+        trained = min(1.0, self.iteration / self.iterations) if self.iterations else 0.0
+        return 1.0 if self.state in DONE else trained
 
 
 class StatusReader:
@@ -89,13 +96,11 @@ class StatusReader:
                 why = job.blocked or "it has no identity"
                 statuses.append(RunStatus(variant=job.variant, seed=job.seed, run_id="", state="blocked", message=why))
                 continue
-            if job.run_id not in found:
-                found[job.run_id] = self._finished.get(job.run_id) or self.read(job.run_id)
-            status = found[job.run_id]
+            status = found.get(job.run_id) or self._finished.get(job.run_id) or self.read(job.run_id)
+            found[job.run_id] = status
             if status.state == "finished":  # the others may be tried again
                 self._finished[job.run_id] = status
-            planned = 0 if status.state == "waiting" else _planned_iterations(job)
-            iterations = status.iterations or planned
+            iterations = status.iterations or (0 if status.state == "waiting" else _planned_iterations(job))
             statuses.append(msgspec.structs.replace(status, variant=job.variant, seed=job.seed, iterations=iterations))
         return statuses
 
@@ -116,7 +121,7 @@ class StatusReader:
             variant="",
             seed=0,
             run_id=run_id,
-            state="running" if locks else _state_without_owner(status),
+            state="running" if locks else WITHOUT_OWNER[status.state],
             phase=status.phase if locks else None,
             iteration=status.iteration,
             iterations=status.iterations,
@@ -142,13 +147,6 @@ def counts(statuses: Sequence[RunStatus]) -> dict[str, int]:
     return {state: states.count(state) for state in get_args(State) if state in states}
 
 
-def _state_without_owner(status: Status) -> State:
-    """The state of a run at which no process is."""
-    if status.state == "prepared":
-        return "waiting"
-    return "interrupted" if status.state == "running" or status.state == "damaged" else status.state
-
-
 def _planned_iterations(job: Job) -> int:
     """What the config says, until the run has said it; 0 where it counts in epochs."""
     planned = job.config.train.iterations if isinstance(job, StudyRun) and job.config is not None else "none"
@@ -172,17 +170,10 @@ def _last_line(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
-            lines = file.read().splitlines()
+            lines = list(json_lines(file.read()))
     except OSError:
         return {}
-    for line in reversed(lines):
-        try:
-            value = msgspec.json.decode(line)
-        except msgspec.DecodeError:
-            continue  # cut short
-        if isinstance(value, dict) and "loss" in value:
-            return value
-    return {}
+    return next((line for line in reversed(lines) if "loss" in line), {})
 
 
 def launchers_folder(workspace: Workspace, study: str) -> Path:

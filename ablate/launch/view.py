@@ -9,21 +9,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.text import Text
 
 from ablate.launch.base import LOG, View
 from ablate.launch.status import DONE, FAILED, RunStatus, counts, launchers_folder, read_statuses
 from ablate.runs.folder import SCHEMA, Workspace
 from ablate.runs.lock import machine, owners
-from ablate.shell import shell_command
-from ablate.studies.study import Job, Study, configs_folder
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from analysis.render.table import Column, Table
+from ablate.studies.study import Job, Study, configs_folder, make_one, state_words
+from analysis.render.screen import plain_console
+from analysis.render.table import Cell, Column, Table
 
 logger = logging.getLogger(__name__)
 
@@ -74,10 +73,6 @@ class LiveView:
     """A table that is redrawn in place on standard error, inside of `live`; what is logged meanwhile stays above it."""
 
     def __init__(self, title: str) -> None:
-        from rich.live import Live
-
-        from analysis.render.screen import plain_console
-
         self._title, self._began = title, time.monotonic()
         self._share_before: float | None = None
         self._console = plain_console(stderr=True)
@@ -85,9 +80,6 @@ class LiveView:
 
     def update(self, statuses: list[RunStatus], stopping: str) -> None:
         """See `View.update`."""
-        from rich.console import Group
-        from rich.text import Text
-
         spent, share = time.monotonic() - self._began, _share(statuses)
         if self._share_before is None:
             self._share_before = share
@@ -112,7 +104,7 @@ def view_for(title: str) -> Iterator[View]:
 
 def runs_table(
     statuses: Sequence[RunStatus], height: int = UNLIMITED, width: int = UNLIMITED, note_width: int = UNLIMITED
-) -> "Table":
+) -> Table:
     """A row a run.
 
     Args:
@@ -121,8 +113,6 @@ def runs_table(
         width: characters; where they are not enough, notes are cut, then the bars of progress left out.
         note_width: characters of the longest note.
     """
-    from analysis.render.table import Cell, Table
-
     shown = list(statuses)
     if len(shown) > max(3, height):
         first = sorted(statuses, key=lambda status: URGENCY.index(status.state))[: max(3, height) - 1]
@@ -133,19 +123,23 @@ def runs_table(
         room = width - sum(max(map(len, column)) + GAP for column in zip(heads, *rows, strict=True))
         if room >= 0:
             break
-    table_rows: list[tuple[str | Cell, ...]] = []
-    for status, (variant, seed, state, *others) in zip(shown, rows, strict=True):
-        styled = Cell(state, style=STYLES.get(status.state, "dim"))
-        note = Cell(_cut(_note(status), min(note_width, max(0, room))), style="dim")
-        table_rows.append((variant, seed, styled, *others, note))
+    note_width = min(note_width, max(0, room))
+    table_rows: list[tuple[str | Cell, ...]] = [
+        (
+            variant,
+            seed,
+            Cell(state, style=STYLES.get(status.state, "dim")),
+            *others,
+            Cell(_cut(_note(status), note_width), style="dim"),
+        )
+        for status, (variant, seed, state, *others) in zip(shown, rows, strict=True)
+    ]
     if len(shown) < len(statuses):
         table_rows.append((Cell(f"and {len(statuses) - len(shown)} more", style="dim"), *[""] * len(heads)))
     return Table("", _columns((*heads, "")), tuple(table_rows))
 
 
-def _columns(heads: Sequence[str]) -> "tuple[Column, ...]":
-    from analysis.render.table import Column
-
+def _columns(heads: Sequence[str]) -> tuple[Column, ...]:
     return tuple(Column(head, kind="number" if head in NUMBERS else "text") for head in heads)
 
 
@@ -173,18 +167,11 @@ def stopping_words(who: str) -> str:
     return f"stopping ({who}): every run saves what it has; once more stops at once"
 
 
-def state_words(state: str) -> str:
-    """A state as people say it."""
-    return state.replace("_", " ")
-
-
 def clock(seconds: float) -> str:
     """A duration in two units at most."""
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def _share(statuses: Sequence[RunStatus]) -> float:
@@ -197,8 +184,7 @@ def _cells(status: RunStatus, bar_width: int) -> tuple[str, ...]:
     """Variant, seed, state, progress, loss and the time that is left."""
     runs, progress = status.state == "running", ""
     if status.iterations and (status.iteration or runs):
-        full = round(status.share * bar_width)
-        bar = f"{'━' * full}{' ' * (bar_width - full)} " if bar_width and status.state not in DONE else ""
+        bar = f"{'━' * round(status.share * bar_width):{bar_width}} " if bar_width and status.state not in DONE else ""
         progress = f"{bar}{status.iteration:,}/{status.iterations:,}"
     return (
         status.variant,
@@ -268,16 +254,10 @@ class Logs:
             yield from (Line(name, text) for text in lines[max(0, len(lines) - most) :])
 
 
-def studies_screen(workspace: Workspace, studies: Sequence[Study]) -> "list[RenderableType]":
+def studies_screen(workspace: Workspace, studies: Sequence[Study]) -> list[RenderableType]:
     """A row a study."""
-    from rich.text import Text
-
-    from analysis.render.table import Cell, Table
-
     if not studies:
-        make_one = shell_command("ablate", "attention", root=workspace.root)
-        return [Text(f"no study under {workspace.root.absolute()} yet; make one: {make_one}")]
-    heads = ("study", "axis", "variants", "seeds", "runs", "planned (UTC)")
+        return [Text(f"no study under {workspace.root.absolute()} yet; {make_one(workspace)}")]
     rows = tuple(
         (
             Cell(study.name, bold=True),
@@ -289,7 +269,7 @@ def studies_screen(workspace: Workspace, studies: Sequence[Study]) -> "list[Rend
         )
         for study in studies
     )
-    return [Table("", _columns(heads), rows)]
+    return [Table("", _columns(("study", "axis", "variants", "seeds", "runs", "planned (UTC)")), rows)]
 
 
 def studies_document(workspace: Workspace, studies: Sequence[Study]) -> dict[str, Any]:
@@ -313,12 +293,12 @@ def studies_document(workspace: Workspace, studies: Sequence[Study]) -> dict[str
     }
 
 
-def status_screen(workspace: Workspace, study: Study, statuses: Sequence[RunStatus]) -> "list[RenderableType]":
+def status_screen(workspace: Workspace, study: Study, statuses: Sequence[RunStatus]) -> list[RenderableType]:
     """A row a run, and who is launching."""
-    from rich.text import Text
-
-    launchers = owners(launchers_folder(workspace, study.name))
-    who = ", ".join(f"{owner}, since {owner.since[:16].replace('T', ' ')} UTC" for owner in launchers)
+    who = ", ".join(
+        f"{owner}, since {owner.since[:16].replace('T', ' ')} UTC"
+        for owner in owners(launchers_folder(workspace, study.name))
+    )
     return [
         Text(f"{study.name}: {summary_words(statuses)}", style="bold"),
         Text(f"launched by {who}" if who else "no launcher is running", style="dim"),

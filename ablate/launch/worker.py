@@ -13,8 +13,8 @@ import msgspec
 
 from ablate.launch.base import BUSY, WorkerJob, holding_devices
 from ablate.runs.folder import FINAL, Status, Workspace
-from ablate.runs.lock import LockHeld, Owner, is_alive, owners
-from ablate.studies.study import Job, PretrainingRun, read_study
+from ablate.runs.lock import LockHeld, Owner, owners, start_time
+from ablate.studies.study import PretrainingRun, read_study
 from ablate.train.logging import show_messages
 from analysis.exceptions import BadInput, DetablateError
 
@@ -45,15 +45,16 @@ def carry_out(job: WorkerJob) -> int:
             _note_failure(job, str(refusal))
         return refusal.exit_code
     except OSError as error:
-        where = error.filename or Workspace(Path(job.root)).job_folder(job.run).path
-        logger.error(f"{where}: {error.strerror}")
+        logger.error(f"{error.filename or Workspace(Path(job.root)).job_folder(job.run).path}: {error.strerror}")
         return 3
     return 0
 
 
 def _execute(job: WorkerJob) -> None:
     workspace = Workspace(Path(job.root))
-    run = _planned(workspace, job)
+    run = next((run for run in read_study(workspace, job.study).jobs if run.run_id == job.run), None)
+    if run is None:
+        raise BadInput(f"study {job.study} has no run {job.run} any more; launch it again")
     if not isinstance(run, PretrainingRun) and run.config is None:
         raise BadInput(f"{run.variant}: {run.blocked or 'has no config'}")
     from ablate.execute.pretraining import pretrain
@@ -71,14 +72,6 @@ def _execute(job: WorkerJob) -> None:
         execute(run.config, workspace, runtime, run_id=run.run_id, again=job.again)
 
 
-def _planned(workspace: Workspace, job: WorkerJob) -> Job:
-    """What the study says of a run."""
-    for run in read_study(workspace, job.study).jobs:
-        if run.run_id == job.run:
-            return run
-    raise BadInput(f"study {job.study} has no run {job.run} any more; launch it again")
-
-
 def _note_failure(job: WorkerJob, message: str) -> None:
     """Where the run could not even begin, and so did not say why itself, say it."""
     folder = Workspace(Path(job.root)).job_folder(job.run)
@@ -93,7 +86,7 @@ def _stop_with(launcher: Owner) -> None:
     """Ask this process to stop, as by SIGTERM, when another one of this machine has ended."""
 
     def watch() -> None:
-        while is_alive(launcher.pid, launcher.start_time):
+        while start_time(launcher.pid) == launcher.start_time:
             time.sleep(LOOK_SECONDS)
         logger.info("the launcher has ended: stopping, the same command continues")
         os.kill(os.getpid(), signal.SIGTERM)

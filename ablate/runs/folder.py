@@ -48,8 +48,8 @@ from typing import IO, Any, Literal, TypeVar
 import msgspec
 
 from ablate.config.identity import short_id
-from ablate.config.schema import Coco, Folder, Pretrain, Pretraining, RunConfig, Shapes
-from ablate.config.yaml import dump_config, parse, read_yaml
+from ablate.config.schema import Coco, Folder, Part, Pretrain, Pretraining, RunConfig, Shapes
+from ablate.config.yaml import dump_config, parse, read_yaml, with_changes
 from analysis.exceptions import BadInput
 
 SCHEMA = 1
@@ -169,7 +169,7 @@ class RunFolder:
         Raises:
             BadInput: the folder holds another config, or cannot be written.
         """
-        if self._begin(dump_config(_with_absolute_paths(config)), manifest):
+        if self._begin(with_changes(config, absolute_paths(config)), manifest):
             return
         # Data and weights enter the identity by their content, so moved files continue the same run.
         stored = msgspec.structs.replace(self.read_config(), data=config.data)
@@ -177,18 +177,19 @@ class RunFolder:
         if "none" not in (init.weights, config.init.weights):
             init = config.init
         elif isinstance(init.pretraining, Pretrain) and isinstance(recipe, Pretrain):
-            moved = msgspec.structs.replace(init.pretraining, images=recipe.images)
-            init = msgspec.structs.replace(init, pretraining=moved)
+            init = msgspec.structs.replace(
+                init, pretraining=msgspec.structs.replace(init.pretraining, images=recipe.images)
+            )
         self._check_same(msgspec.structs.replace(stored, init=init), config, "run")
 
-    def _begin(self, config: str, manifest: msgspec.Struct) -> bool:
-        """Make the folder and its first files from the text of a config; False where they are there already."""
+    def _begin(self, config: Part, manifest: msgspec.Struct) -> bool:
+        """Make the folder and its first files; False where they are there already."""
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             if self.manifest.exists() and self.config.exists():
                 return False
             with replacing(self.config) as file:
-                file.write(config.encode())
+                file.write(dump_config(config).encode())
             write_json(self.manifest, manifest)  # last: with it the folder counts as prepared
             self.write_status(Status(state="prepared"))
         except OSError as error:
@@ -236,9 +237,9 @@ class RunFolder:
 
     def rewind_metrics(self, iteration: int) -> None:
         """Drop what was measured after ``iteration``, from which a resumed run trains again."""
-        kept = [line for line in _lines(self.metrics) if line["iteration"] <= iteration]
         with replacing(self.metrics) as file:
-            file.writelines(msgspec.json.encode(line) + b"\n" for line in kept)
+            for line in self.read_metrics():
+                file.write(msgspec.json.encode(line) + b"\n" if line["iteration"] <= iteration else b"")
 
     def checkpoint(self, iteration: int) -> Path:
         """Where the checkpoint taken after ``iteration`` steps belongs (write it through ``replacing``)."""
@@ -255,32 +256,32 @@ class RunFolder:
 
     def write_predictions(self, records: Sequence[Mapping[str, object]]) -> None:
         """Write COCO results, one record a line."""
-        encoder = msgspec.json.Encoder()
         with replacing(self.predictions) as file:
-            file.write(b"[\n" + b",\n".join(map(encoder.encode, records)) + b"\n]\n")
+            file.write(b"[\n" + b",\n".join(map(msgspec.json.encode, records)) + b"\n]\n")
 
 
-def _with_absolute_images(recipe: Pretrain) -> Pretrain:
-    """A recipe of pre-training whose images are found from any folder."""
-    if not isinstance(recipe.images, Folder):
-        return recipe
-    return msgspec.structs.replace(recipe, images=Folder(path=str(Path(recipe.images.path).expanduser().absolute())))
+def absolute(path: str) -> str:
+    """A path as it is found from any folder."""
+    return str(Path(path).expanduser().absolute())
 
 
-def _with_absolute_paths(config: RunConfig) -> RunConfig:
-    train, validation = (
-        source
-        if isinstance(source, Shapes)
-        else Coco(annotations=str(Path(source.annotations).absolute()), images=str(Path(source.images).absolute()))
-        for source in (config.data.train, config.data.validation)
-    )
-    init = config.init
-    if init.weights != "none":
-        init = msgspec.structs.replace(init, weights=str(Path(init.weights).expanduser().absolute()))
-    elif isinstance(init.pretraining, Pretrain):
-        init = msgspec.structs.replace(init, pretraining=_with_absolute_images(init.pretraining))
-    data = msgspec.structs.replace(config.data, train=train, validation=validation)
-    return msgspec.structs.replace(config, data=data, init=init)
+def absolute_paths(config: RunConfig) -> dict[str, str]:
+    """The dotted keys that make the paths of a config's data and weights absolute; a run's files lie elsewhere."""
+    found: dict[str, str] = {}
+    for name, source in (("train", config.data.train), ("validation", config.data.validation)):
+        if isinstance(source, Coco):
+            found |= {
+                f"data.{name}.type": "coco",
+                f"data.{name}.annotations": absolute(source.annotations),
+                f"data.{name}.images": absolute(source.images),
+            }
+    if config.init.weights != "none":
+        found["init.weights"] = absolute(config.init.weights)
+    recipe = config.init.pretraining
+    if isinstance(recipe, Pretrain) and isinstance(recipe.images, Folder):
+        path = absolute(recipe.images.path)
+        found |= {"init.pretraining.images.type": "folder", "init.pretraining.images.path": path}
+    return found
 
 
 def _append(path: Path, value: Mapping[str, object]) -> None:
@@ -292,16 +293,26 @@ def _append(path: Path, value: Mapping[str, object]) -> None:
         file.write(line)
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.exists():
-        return
-    for line in path.read_bytes().splitlines():
-        try:
+def json_lines(content: bytes) -> Iterator[dict[str, Any]]:
+    r"""The objects in lines of JSON; a line that was cut short is skipped.
+
+    >>> list(json_lines(b'{"iteration": 1}\n{"itera'))
+    [{'iteration': 1}]
+    """
+    for line in content.splitlines():
+        with suppress(msgspec.DecodeError):
             value = msgspec.json.decode(line)
-        except msgspec.DecodeError:
-            continue  # cut short by a kill
-        if isinstance(value, dict):
-            yield value
+            if isinstance(value, dict):
+                yield value
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    return json_lines(path.read_bytes() if path.exists() else b"")
+
+
+def _with_images(pretraining: Pretraining, images: Folder | Shapes) -> Pretraining:
+    recipe = msgspec.structs.replace(pretraining.pretrain, images=images)
+    return msgspec.structs.replace(pretraining, pretrain=recipe)
 
 
 class PretrainingFolder(RunFolder):
@@ -318,13 +329,11 @@ class PretrainingFolder(RunFolder):
         Raises:
             BadInput: the folder holds another config, or cannot be written.
         """
-        absolute = msgspec.structs.replace(pretraining, pretrain=_with_absolute_images(pretraining.pretrain))
-        if not self._begin(dump_config(absolute), manifest):
-            stored = self.read_pretraining()
-            moved = msgspec.structs.replace(
-                stored.pretrain, images=pretraining.pretrain.images
-            )  # they may lie elsewhere
-            self._check_same(msgspec.structs.replace(stored, pretrain=moved), pretraining, "begin")
+        images = pretraining.pretrain.images
+        found = Folder(path=absolute(images.path)) if isinstance(images, Folder) else images
+        if not self._begin(_with_images(pretraining, found), manifest):
+            stored = _with_images(self.read_pretraining(), images)  # they may lie elsewhere
+            self._check_same(stored, pretraining, "begin")
 
     def read_pretraining(self) -> Pretraining:
         """The config of this pre-training."""

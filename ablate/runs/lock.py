@@ -91,7 +91,7 @@ class LockWatcher:
 
     def _is_dead(self, lock: LockFile) -> bool:
         if lock.is_of_this_machine and lock.owner is not None:
-            return not is_alive(lock.owner.pid, lock.owner.start_time)
+            return start_time(lock.owner.pid) != lock.owner.start_time
         heartbeat, since = self._seen.get(lock.path, (None, 0.0))
         if heartbeat == lock.heartbeat:
             return self._clock() - since > SILENCE_SECONDS
@@ -107,7 +107,7 @@ def owners(folder: Path) -> list[Owner]:
 
 
 @contextmanager
-def holding(folder: Path, what: str, lost: "Callable[[], None] | None" = None) -> Iterator[None]:
+def holding(folder: Path, what: str, lost: Callable[[], None] | None = None) -> Iterator[None]:
     """Be the only one at a folder's work; the folder must exist.
 
     Args:
@@ -121,8 +121,7 @@ def holding(folder: Path, what: str, lost: "Callable[[], None] | None" = None) -
             other gives a sign, or up to `SILENCE_SECONDS`, after which the work is ours.
         BadInput: the folder cannot be written.
     """
-    lock = _lock_alone(folder, what)
-    with _heartbeat(lock, lost or partial(os.kill, os.getpid(), signal.SIGTERM)):
+    with _heartbeat(_lock_alone(folder, what), lost or partial(os.kill, os.getpid(), signal.SIGTERM)):
         yield
 
 
@@ -140,13 +139,11 @@ def this_process() -> Owner:
     return Owner(host=socket.gethostname(), machine=machine(), pid=os.getpid(), start_time=started)
 
 
-def is_alive(pid: int, started: str) -> bool:
-    """Whether a process of this machine still runs, and is no other one with its number."""
-    return start_time(pid) == started
-
-
 def start_time(pid: int) -> str | None:
-    """When a process of this machine started, in some unit that no change of the clock touches; None: it has ended."""
+    """When a process of this machine started, in some unit that no change of the clock touches; None: it has ended.
+
+    A process that started at another time than it was seen to is another one with its number.
+    """
     return _start_time_from_proc(pid) if Path("/proc/self/stat").exists() else _start_time_from_ps(pid)
 
 

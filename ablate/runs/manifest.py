@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -89,10 +90,8 @@ def package_versions() -> dict[str, str]:
     """Versions of the installed packages that can change a number."""
     versions = {}
     for name in PACKAGES:
-        try:
+        with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return versions
 
 
@@ -102,10 +101,8 @@ def git_state(folder: Path) -> Git | None:
         return None
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=30, check=True
-        )
-        return done.stdout.strip()
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
 
     try:
         return Git(git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no")))
@@ -117,16 +114,14 @@ def hardware() -> Hardware:
     """This machine and the GPUs that torch sees."""
     import torch
 
-    gpus = []
-    for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        properties = torch.cuda.get_device_properties(index)
-        gpus.append(Gpu(properties.name, round(properties.total_memory / 2**30, 2)))
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    devices = map(torch.cuda.get_device_properties, range(count))
     return Hardware(
         system=platform.platform(),
         processor=_processor(),
         cores=usable_cores(),
         memory_gib=_memory_gib(),
-        gpus=tuple(gpus),
+        gpus=tuple(Gpu(device.name, round(device.total_memory / 2**30, 2)) for device in devices),
     )
 
 
@@ -136,12 +131,10 @@ def usable_cores() -> int:
 
 
 def _processor() -> str:
-    try:
+    with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    except OSError:
-        pass
     return platform.processor() or platform.machine()
 
 

@@ -126,8 +126,8 @@ class Prober:
 
         def step(_: int) -> None:
             with meter.watching():
-                losses = target.losses()
-                scaler.scale(torch.stack(list(losses.values())).sum()).backward()  # type: ignore[no-untyped-call]
+                loss = torch.stack(list(target.losses().values())).sum()
+                scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             scaler.step(optimizer)
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
@@ -210,8 +210,10 @@ def _python(engine: str) -> str:
 
 
 def _probe_there(python: str, engine: str, workspace: Workspace, study: Study, device: str, again: bool) -> None:
-    words = [python, "-m", "detablate", "ablate", "probe", "--engine", engine, "--root", str(workspace.root.absolute())]
-    words += ["--device", device, *(["--again"] if again else []), "--", study.name]
+    words = [
+        *(python, "-m", "detablate", "ablate", "probe", "--engine", engine, "--root", str(workspace.root.absolute())),
+        *("--device", device, *["--again"] * again, "--", study.name),
+    ]
     with subprocess.Popen(
         words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=package_environment()
     ) as process:
@@ -225,17 +227,17 @@ def _probe_there(python: str, engine: str, workspace: Workspace, study: Study, d
 
 def _measured_run(workspace: Workspace, study: Study, variant: str) -> list[StudyRun]:
     """The run that stands for a variant: its first finished one, else its first one; none where none was started."""
-    runs = [run for run in study.runs_of(variant) if run.config is not None and run.run_id]
-    begun = [run for run in runs if workspace.run(run.run_id).path.is_dir()]
-    finished = [run for run in begun if workspace.run(run.run_id).predictions.exists()]
-    return [*finished, *begun][:1]
+    begun = [run for run in study.runs_of(variant) if run.run_id and workspace.run(run.run_id).path.is_dir()]
+    return [*(run for run in begun if workspace.run(run.run_id).predictions.exists()), *begun][:1]
 
 
 def _is_up_to_date(cost: MeasuredCost | None, folder: RunFolder, place: str) -> bool:
     """Whether a cost was measured in this place, with the weights to predict with that are there now."""
-    if cost is None or cost.place != place:
-        return False
-    return cost.seconds_per_image is not None or bool(cost.message) or not folder.predictions.exists()
+    return (
+        cost is not None
+        and cost.place == place
+        and (cost.seconds_per_image is not None or bool(cost.message) or not folder.predictions.exists())
+    )
 
 
 def _words(cost: MeasuredCost) -> str:

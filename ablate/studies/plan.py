@@ -14,10 +14,10 @@ import msgspec
 
 from ablate.axes.base import Axis, AxisOptions, Variant, is_within
 from ablate.config.identity import evaluation_identity, training_identity
-from ablate.config.schema import Coco, Folder, Model, Pretrain, RunConfig, Shapes, epoch_of, pretraining_of
+from ablate.config.schema import Coco, Model, Pretrain, RunConfig, Shapes, epoch_of, pretraining_of
 from ablate.config.yaml import anchor_weights, load_config, parse_change, preset_names, scalar, with_changes
 from ablate.data.sources import data_from, locate, shapes_folder
-from ablate.runs.folder import Workspace, now, pretraining_name
+from ablate.runs.folder import Workspace, absolute, absolute_paths, now, pretraining_name
 from ablate.studies.study import (
     CAREFUL,
     DetectorSize,
@@ -121,7 +121,7 @@ def plan(
         source="; ".join(dict.fromkeys(one.source for one in axes)),
         allowed_keys=tuple(sorted(allowed_keys)),
         baseline=baseline.name,
-        base=request.base if is_preset else _absolute(request.base),
+        base=request.base if is_preset else absolute(request.base),
         settings=settings,
         seeds=seeds,
         synthetic=isinstance(base.data.train, Shapes) or isinstance(base.data.validation, Shapes),
@@ -137,7 +137,7 @@ def plan(
 
 def changed_outside_axis(baseline: RunConfig, config: RunConfig, allowed_keys: frozenset[str]) -> tuple[str, ...]:
     """The keys in which two configs differ although the axis may not change them; the seed may differ."""
-    first, second = leaves(msgspec.to_builtins(baseline)), leaves(msgspec.to_builtins(config))
+    first, second = (leaves(msgspec.to_builtins(one)) for one in (baseline, config))
     differing = (key for key in dict.fromkeys([*first, *second]) if first.get(key) != second.get(key))
     return tuple(key for key in differing if key != "seed" and not is_within(key, allowed_keys))
 
@@ -178,13 +178,12 @@ class StudyData:
         return self._weights[key]
 
     def _digests(self, config: RunConfig) -> tuple[str, str]:
-        first, second = self._read(config.data.train), self._read(config.data.validation)
-        return ("" if first is None else first.digest), ("" if second is None else second.digest)
+        train, validation = map(self._read, (config.data.train, config.data.validation))
+        return train.digest if train else "", validation.digest if validation else ""
 
     def _ground_truth(self, source: Shapes | Coco) -> GroundTruth | None:
-        if isinstance(source, Shapes) and not self.write and not shapes_folder(self.workspace).exists():
-            return None
-        return read_ground_truth(locate(source, self.workspace).annotations)
+        is_missing = isinstance(source, Shapes) and not self.write and not shapes_folder(self.workspace).exists()
+        return None if is_missing else read_ground_truth(locate(source, self.workspace).annotations)
 
     def _size(self, model: Model) -> DetectorSize:
         """Of a detector; counted without memory."""
@@ -206,7 +205,7 @@ def _base(axes: Sequence[Axis], request: Request) -> tuple[RunConfig, dict[str, 
     if request.weights and not any(one.takes_weights for one in axes):
         settings = {**_weights_for_all(request.weights, base, axes[0]), **settings}
     base = with_changes(base, settings)
-    settings |= _resolved_precision(base, request.device) | _absolute_paths(base)
+    settings |= _resolved_precision(base, request.device) | absolute_paths(base)
     return with_changes(base, settings), settings
 
 
@@ -234,37 +233,16 @@ def _weights_for_all(weights: Mapping[str, str], base: RunConfig, axis: Axis) ->
 
 def _resolved_precision(base: RunConfig, device: str) -> dict[str, Any]:
     recipe = base.init.pretraining
-    wanted = {"train.precision": base.train.precision}
-    wanted |= {"init.pretraining.precision": recipe.precision} if isinstance(recipe, Pretrain) else {}
+    wanted = {
+        "train.precision": base.train.precision,
+        "init.pretraining.precision": recipe.precision if isinstance(recipe, Pretrain) else "",
+    }
     if "auto" not in wanted.values():
         return {}
     from ablate.train.distributed import device_of
     from ablate.train.optim import resolve
 
     return {key: resolve("auto", device_of(device)) for key, precision in wanted.items() if precision == "auto"}
-
-
-def _absolute_paths(base: RunConfig) -> dict[str, Any]:
-    """Absolute paths of the data and the weights, since a study's files lie elsewhere."""
-    found: dict[str, Any] = {}
-    for name, source in (("train", base.data.train), ("validation", base.data.validation)):
-        if isinstance(source, Coco):
-            found |= {
-                f"data.{name}.type": "coco",
-                f"data.{name}.annotations": _absolute(source.annotations),
-                f"data.{name}.images": _absolute(source.images),
-            }
-    if base.init.weights != "none":
-        found["init.weights"] = _absolute(base.init.weights)
-    recipe = base.init.pretraining
-    if isinstance(recipe, Pretrain) and isinstance(recipe.images, Folder):
-        path = _absolute(recipe.images.path)
-        found |= {"init.pretraining.images.type": "folder", "init.pretraining.images.path": path}
-    return found
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
 
 
 def _resolved_variants(axes: Sequence[Axis], request: Request, base: RunConfig) -> list[_Level]:
@@ -334,13 +312,12 @@ def _baseline(axes: Sequence[Axis], variants: Sequence[_Level], base: RunConfig)
         reasons: dict[str, list[str]] = {}
         for variant in variants:
             reasons.setdefault(str(variant.blocked), []).append(variant.name)
-        told = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
-        reason = next(iter(reasons)) if len(reasons) == 1 else told
-        raise BadInput(f"axis {axes[0].name}: no variant can run ({reason})")
+        each = (f"{', '.join(names)}: {reason}" if len(reasons) > 1 else reason for reason, names in reasons.items())
+        raise BadInput(f"axis {axes[0].name}: no variant can run ({'; '.join(each)})")
 
     def fitness(variant: _Level) -> tuple[bool, bool]:
-        named = all(axis.baseline in (None, level) for axis, level in zip(axes, variant.levels, strict=True))
-        return named, variant.config == base
+        levels = zip(axes, variant.levels, strict=True)
+        return all(axis.baseline in (None, level) for axis, level in levels), variant.config == base
 
     # max takes the first of equals; what an axis names counts before what equals the base
     return max(runnable, key=fitness)
@@ -372,7 +349,6 @@ def _pretrainings(runs: Sequence[StudyRun], data: StudyData) -> tuple[Pretrainin
 
 
 def _check_name(name: str) -> None:
-    """Refuse a study's name that is not one printable line."""
     if not name.strip() or not name.isprintable():
         raise BadInput(
             f"--name {name!r}: must be one line of printable characters"

@@ -97,22 +97,19 @@ def _lines_of(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """The rows of each line: those that differ on the numeric axis alone, by number."""
     lines: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row.number or 0.0):
-        levels = [level for level in row.levels if level != _numeric_level(row, rows)]
-        lines.setdefault(", ".join(levels), []).append(row)
+        name = ", ".join(level for level in row.levels if level != _numeric_level(row, rows))
+        lines.setdefault(name, []).append(row)
     return lines
 
 
 def _numeric_level(row: Row, rows: Sequence[Row]) -> str:
     """The level of a row on the numeric axis: the one that all rows of the same number share."""
-    same = [set(other.levels) for other in rows if other.number == row.number]
-    shared = set.intersection(*same)
+    shared = set(row.levels).intersection(*(other.levels for other in rows if other.number == row.number))
     return next((level for level in row.levels if level in shared), "")
 
 
 def _other_axis(summary: Summary, rows: Sequence[Row]) -> str:
-    """The name of the axis that the lines are of."""
-    is_first = rows[0].levels[:1] == (_numeric_level(rows[0], rows),)
-    return (summary.product or "") if is_first else summary.axis
+    return (summary.product or "") if rows[0].levels[:1] == (_numeric_level(rows[0], rows),) else summary.axis
 
 
 def _unit(summary: Summary, rows: Sequence[Row]) -> str:

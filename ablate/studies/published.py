@@ -41,11 +41,15 @@ class Finding(Part, frozen=True, kw_only=True):
         return self.box_ap if kind == "box" else self.mask_ap
 
     @property
+    def length(self) -> str:
+        """Of the training, in words; empty where the source does not tell."""
+        return "" if self.epochs is None else f"{self.epochs:g} epochs"
+
+    @property
     def training(self) -> str:
         """Initialisation and schedule in words."""
-        length = "" if self.epochs is None else f"{self.epochs:g} epochs"
-        how = ("out of memory" * self.out_of_memory, "derived" * self.derived)
-        return ", ".join(filter(None, (self.init, length, self.schedule, *how, self.note)))
+        known = (self.init, self.length, self.schedule, "out of memory" * self.out_of_memory, "derived" * self.derived)
+        return ", ".join(filter(None, (*known, self.note)))
 
 
 class Findings(Part, frozen=True, kw_only=True):

@@ -150,8 +150,6 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Run(msgspec.Struct, frozen=True):
-    """A run as its folder tells it."""
-
     run: StudyRun
     state: str
     message: str = ""
@@ -160,9 +158,8 @@ class _Run(msgspec.Struct, frozen=True):
 
     def measured(self, kind: Kind) -> Measured | None:
         """Results of boxes or of masks."""
-        if self.evaluation is None:
-            return None
-        return self.evaluation.box if kind == "box" else self.evaluation.mask
+        found = self.evaluation
+        return None if found is None else found.box if kind == "box" else found.mask
 
     def ap(self, kind: Kind) -> float | None:
         """In points."""
@@ -224,7 +221,6 @@ def _read(workspace: Workspace, run: StudyRun) -> _Run:
 
 
 def _check_comparable(study: Study, finished: Sequence[_Run]) -> None:
-    """Refuse what would compare numbers of different exams."""
     exams = [(run.run.variant, _exam(run, frozenset(study.allowed_keys))) for run in finished]
     for what in exams[0][1] if exams else ():
         variants: dict[bytes, str] = {}
@@ -241,14 +237,17 @@ def _exam(run: _Run, allowed_keys: frozenset[str]) -> dict[str, object]:
     """What must be the same of all runs in a table; what the axis may change may differ."""
     assert run.manifest is not None
     assert run.evaluation is not None
-    exam: dict[str, object] = {"their validation data": run.manifest.validation_data}
-    if not any(
-        is_within("data.train", frozenset({key})) or is_within(key, frozenset({"data.train"})) for key in allowed_keys
-    ):
-        exam["their training data"] = run.manifest.training_data
-    exam |= {"the IoU of the errors": run.evaluation.iou, "the convention of the errors": run.evaluation.convention}
     settings = {} if run.run.config is None else msgspec.structs.asdict(run.run.config.evaluate)
-    exam |= {f"evaluate.{name}": value for name, value in settings.items()}
+    varies_data = any(
+        is_within("data.train", frozenset({key})) or is_within(key, frozenset({"data.train"})) for key in allowed_keys
+    )
+    exam = {
+        "their validation data": run.manifest.validation_data,
+        "their training data": None if varies_data else run.manifest.training_data,
+        "the IoU of the errors": run.evaluation.iou,
+        "the convention of the errors": run.evaluation.convention,
+        **{f"evaluate.{name}": value for name, value in settings.items()},
+    }
     return {key: value for key, value in exam.items() if not is_within(key, allowed_keys)}
 
 
@@ -305,8 +304,7 @@ def _published_of(
     evaluations = (run.evaluation for run in all_runs if run.evaluation is not None)
     validation = next(((one.images, one.objects) for one in evaluations), (0, 0))
     start = next((run.manifest.initialisation for run in runs if run.manifest is not None), "random")
-    possible = (one for one in findings if is_of(one, name))
-    return next((one for one in possible if matches(one, first.config, validation, start)), None)
+    return next((one for one in findings if is_of(one, name) and matches(one, first.config, validation, start)), None)
 
 
 def _cautions(study: Study, rows: Sequence[Row]) -> list[str]:
@@ -330,8 +328,11 @@ def _cautions(study: Study, rows: Sequence[Row]) -> list[str]:
 
 def _state(states: Sequence[str]) -> str:
     counts = Counter(states)
-    words = [f"{count} of {len(states)} {state}" for state, count in counts.items()]
-    return states[0] if len(counts) == 1 else ", ".join(words)
+    return (
+        states[0]
+        if len(counts) == 1
+        else ", ".join(f"{count} of {len(states)} {state}" for state, count in counts.items())
+    )
 
 
 def _comparable_costs(workspace: Workspace, study: Study) -> tuple[dict[str, MeasuredCost], list[str]]:
@@ -345,14 +346,15 @@ def _comparable_costs(workspace: Workspace, study: Study) -> tuple[dict[str, Mea
         places.setdefault(cost.place, []).append(variant)
     if len(places) > 1:
         listed = "; ".join(f"{place} (of {' / '.join(variants)})" for place, variants in places.items())
-        sentence = f"Cost was measured on different machines and is not compared: {listed}."
-        return {}, [f"{sentence} One of them: ablate probe --again."]
+        return {}, [
+            f"Cost was measured on different machines and is not compared: {listed}. One of them: ablate probe --again."
+        ]
     unsteady = [variant for variant, cost in costs.items() if (cost.spread or 0) > STEADY]
     if not unsteady:
         return costs, []
-    most = max(cost.spread or 0 for cost in costs.values())
     return costs, [
-        f"Equal iterations of {' / '.join(unsteady)} took times up to {most:.0%} apart, so something else ran "
+        f"Equal iterations of {' / '.join(unsteady)} took times up to "
+        f"{max(cost.spread or 0 for cost in costs.values()):.0%} apart, so something else ran "
         "meanwhile; when the machine is idle: ablate probe --again."
     ]
 
@@ -362,9 +364,8 @@ def _published(study: Study, findings: Sequence[Finding], beside: Sequence[Findi
     baseline = next((run.levels[0] for run in study.runs if run.variant == study.baseline and run.levels), "")
 
     def difference(finding: Finding, kind: Kind) -> float | None:
-        same = (one for one in findings if is_of(one, baseline) and one.column == finding.column)
-        base = next((one.ap(kind) for one in same if one is not finding), None)
-        own = finding.ap(kind)
+        others = (one for one in findings if one is not finding and one.column == finding.column)
+        own, base = finding.ap(kind), next((one.ap(kind) for one in others if is_of(one, baseline)), None)
         return None if own is None or base is None else round(own - base, 6)
 
     return tuple(
@@ -426,8 +427,8 @@ def compare_study(
         seed=seed,
         progress=progress,
     )
-    cautions = (*_comparison_cautions(study, paired), *comparison.cautions)
-    return summary, ground_truth, replace(comparison, cautions=cautions)
+    cautions = _comparison_cautions(study, paired)
+    return summary, ground_truth, replace(comparison, cautions=(*cautions, *comparison.cautions))
 
 
 def read_validation(workspace: Workspace, study: Study, run: StudyRun) -> GroundTruth:

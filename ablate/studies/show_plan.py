@@ -16,7 +16,7 @@ from ablate.studies.results import Published
 from ablate.studies.study import CAREFUL, Study, StudyRun, configs_folder, leaves, nested, state_in_words
 from ablate.studies.tables import findings_table, not_controlled, seeds_in_words, size_columns
 from analysis.render.screen import dimmed, fact_list
-from analysis.render.table import Cell, Column, Table, Value
+from analysis.render.table import Cell, Column, Table
 
 
 def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[RenderableType]:
@@ -27,12 +27,15 @@ def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[Re
         ("base", f"{study.base}, everything else held; {seeds_in_words(study.seeds)}"),
         ("for all", "; ".join(f"{key}: {scalar(value)}" for key, value in study.settings.items())),
         ("plan", f"{configs_folder(workspace, study.name)}" if written else "nothing is written (--dry-run)"),
+        *(
+            (
+                "needs",
+                f"{job.variant}: MAE, {job.pretraining.pretrain.epochs:g} epochs, {job.run_id} "
+                f"({state_in_words(workspace.pretraining(job.training).read_status())})",
+            )
+            for job in study.pretrainings
+        ),
     ]
-    for job in study.pretrainings:
-        state = state_in_words(workspace.pretraining(job.training).read_status())
-        facts.append(
-            ("needs", f"{job.variant}: MAE, {job.pretraining.pretrain.epochs:g} epochs, {job.run_id} ({state})")
-        )
     firsts = [study.runs_of(variant)[0] for variant in study.variants]
     notes = [not_controlled(run.variant, run.confounders) for run in firsts if run.confounders]
     notes += [f"{run.variant}: {run.note[run.note.index(CAREFUL) :]}" for run in firsts if CAREFUL in run.note]
@@ -50,12 +53,17 @@ def plan_table(study: Study, workspace: Workspace) -> Table:
     columns = [Column("variant", kind="text"), Column("differs from the baseline in", kind="text")]
     (_, parameters), (_, macs), *_ = counts = list(size_columns([study.runs_of(v)[0].size for v in study.variants]))
     columns += [column for column, _ in counts[:2]]
-    rows: list[tuple[Value, ...]] = []
-    for variant, *sizes in zip(study.variants, parameters, macs, strict=True):
-        runs, is_baseline = study.runs_of(variant), variant == study.baseline
-        differs = Cell("(the baseline)", style="dim") if is_baseline else _differences(study, runs[0])
-        rows.append((Cell(variant, style="bold" * is_baseline), differs, *sizes, _standing(runs, workspace)))
-    return Table("", (*columns, Column("runs", kind="text")), tuple(rows))
+    base = study.baseline
+    rows = tuple(
+        (
+            Cell(variant, style="bold" * (variant == base)),
+            Cell("(the baseline)", style="dim") if variant == base else _differences(study, study.runs_of(variant)[0]),
+            *sizes,
+            _standing(study.runs_of(variant), workspace),
+        )
+        for variant, *sizes in zip(study.variants, parameters, macs, strict=True)
+    )
+    return Table("", (*columns, Column("runs", kind="text")), rows)
 
 
 def plan_document(study: Study) -> dict[str, Any]:
@@ -83,13 +91,19 @@ def axis_document(axis: Axis, variants: Sequence[Variant] | str) -> dict[str, An
 
 def axes_screen(axes: Sequence[tuple[Axis, tuple[Variant, ...] | str]]) -> list[RenderableType]:
     """All axes, a row each; variants on some base, or why there are none."""
-    rows: list[tuple[Value, ...]] = []
-    for axis, variants in axes:
-        names = variants if isinstance(variants, str) else " | ".join(variant.name for variant in variants)
-        rows.append((Cell(axis.name, style="bold"), axis.title, names, Cell(axis.source, style="dim")))
-    heads = ("axis", "what is varied", "variants", "asked by")
+    rows = tuple(
+        (
+            Cell(axis.name, style="bold"),
+            axis.title,
+            variants if isinstance(variants, str) else " | ".join(variant.name for variant in variants),
+            Cell(axis.source, style="dim"),
+        )
+        for axis, variants in axes
+    )
     return [
-        Table("", tuple(Column(name, kind="text") for name in heads), tuple(rows)),
+        Table(
+            "", tuple(Column(name, kind="text") for name in ("axis", "what is varied", "variants", "asked by")), rows
+        ),
         Text("\nOne of them: ablate axes AXIS. Run one: ablate AXIS --launch. Any other key: ablate vary."),
     ]
 
@@ -102,20 +116,21 @@ def axis_screen(axis: Axis, variants: Sequence[Variant], base: str) -> list[Rend
         ("touches", ", ".join(sorted(axis.allowed_keys))),
     ]
     short = _short_names([key for variant in variants for key in _shown(variant.changes)])
-    rows: list[tuple[Value, ...]] = []
-    for variant in variants:
-        sets = ", ".join(f"{short[key]} {scalar(value)}" for key, value in _shown(variant.changes).items())
-        notes = "; ".join(note for note in (variant.note, variant.blocked) if note)
-        name = Cell(variant.name, style="bold" * (variant.name == axis.baseline))
-        rows.append((name, sets, Cell(notes, style="yellow" * (variant.blocked is not None))))
+    rows = tuple(
+        (
+            Cell(variant.name, style="bold" * (variant.name == axis.baseline)),
+            ", ".join(f"{short[key]} {scalar(value)}" for key, value in _shown(variant.changes).items()),
+            Cell("; ".join(filter(None, (variant.note, variant.blocked))), style="yellow" * bool(variant.blocked)),
+        )
+        for variant in variants
+    )
     columns = tuple(Column(name, kind="text") for name in (f"variant (base {base})", "sets", "note"))
     findings = [
         Published(finding=finding, box_difference=None, mask_difference=None) for finding in findings_of(axis.name)
     ]
-    published: list[RenderableType] = [dimmed("No published number of this axis is shipped.")]
-    if findings:
-        published = [Text(""), findings_table(findings, [variant.name for variant in variants])]
-    return [fact_list(facts), Text(""), Table("", columns, tuple(rows)), *published]
+    none_shipped = dimmed("No published number of this axis is shipped.")
+    published = (Text(""), findings_table(findings, [one.name for one in variants])) if findings else (none_shipped,)
+    return [fact_list(facts), Text(""), Table("", columns, rows), *published]
 
 
 def _differences(study: Study, run: StudyRun) -> str:
@@ -123,12 +138,8 @@ def _differences(study: Study, run: StudyRun) -> str:
     reference = study.runs_of(study.baseline)[0]
     theirs = leaves(msgspec.to_builtins(reference.config)) | leaves(nested(reference.changes))
     short = _short_names([key for other in study.runs for key in _shown(other.changes)])
-    differing = [
-        f"{short[key]} {scalar(value)}"
-        for key, value in _shown(run.changes).items()
-        if _plain(theirs.get(key)) != _plain(value)
-    ]
-    return ", ".join(differing) or "nothing"
+    differing = {key: value for key, value in _shown(run.changes).items() if _plain(theirs.get(key)) != _plain(value)}
+    return ", ".join(f"{short[key]} {scalar(value)}" for key, value in differing.items()) or "nothing"
 
 
 def _shown(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,9 +165,8 @@ def _short_names(keys: Sequence[str]) -> dict[str, str]:
 
 
 def _standing(runs: Sequence[StudyRun], workspace: Workspace) -> Cell:
-    """How the runs of a variant stand, in words."""
     if runs[0].blocked is not None:
         return Cell(runs[0].blocked, style="yellow")
     states = Counter(state_in_words(workspace.run(run.run_id).read_status() if run.run_id else None) for run in runs)
-    words = [state if len(runs) == 1 else f"{count} {state}" for state, count in states.items()]
-    return Cell(", ".join(words), style="green" * (set(states) == {"finished"}))
+    words = ", ".join(state if len(runs) == 1 else f"{count} {state}" for state, count in states.items())
+    return Cell(words, style="green" * (set(states) == {"finished"}))

@@ -40,8 +40,8 @@ def summary_screen(summary: Summary) -> list[RenderableType]:
         ("measured on", measured_on(summary)),
         (CAREFUL, banner(summary)),
     ]
-    scores, *others = scores_table(summary), errors_table(summary), cost_table(summary)
-    others.append(published_table(summary, summary.kinds[0]))
+    published = published_table(summary, summary.kinds[0])
+    scores, *others = scores_table(summary), errors_table(summary), cost_table(summary), published
     parts: list[RenderableType] = [fact_list([(name, fact) for name, fact in facts if fact]), Text(""), scores]
     for table in others:
         parts += [Text(""), table] if table.rows else []
@@ -52,10 +52,13 @@ def study_comparison_screen(
     summary: Summary, ground_truth: GroundTruth, comparison: Comparison
 ) -> list[RenderableType]:
     """Heading, the table of differences, where the noise comes from, the findings as sentences."""
-    data = f"{comparison.images:,} images, {len(ground_truth):,} objects, digest {ground_truth.digest[:12]}"
     facts = [
         ("study", f"{summary.study}: {summary.title}"),
         ("held", held(summary)),
-        ("measured on", data),
+        (
+            "measured on",
+            f"{comparison.images:,} images, {len(ground_truth):,} objects, digest {ground_truth.digest[:12]}",
+        ),
+        *resampling_facts(comparison),
     ]
-    return [fact_list([*facts, *resampling_facts(comparison)]), Text(""), *differences_screen(comparison)]
+    return [fact_list(facts), Text(""), *differences_screen(comparison)]

@@ -18,14 +18,13 @@ import msgspec
 
 from ablate.config.identity import short_id
 from ablate.config.schema import Pretraining, RunConfig
-from ablate.config.yaml import merge, scalar
+from ablate.config.yaml import Tree, changed, merge, scalar
 from ablate.runs.folder import SCHEMA, Status, Workspace, pretraining_name, read_json, replacing, write_json
 from ablate.shell import shell_command
 from analysis.exceptions import BadInput
 
 logger = logging.getLogger(__name__)
 
-Tree = dict[str, Any]
 LONGEST_SLUG = 48
 CAREFUL = "careful: "  # begins what a reader of a note must not miss
 
@@ -131,11 +130,8 @@ def slug(name: str) -> str:
     ('attention-tiny', 'muller-s-2nd-try-b1b19b')
     """
     safe = legible(name)
-    if safe == name:
-        return safe
-    return "-".join(
-        part for part in (safe, hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:6]) if part
-    )
+    digits = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:6]
+    return safe if safe == name else "-".join(filter(None, (safe, digits)))
 
 
 def legible(name: str) -> str:
@@ -148,9 +144,18 @@ def legible(name: str) -> str:
     return re.sub(r"[^a-z0-9._=]+", "-", ascii_name).strip("-.")[:LONGEST_SLUG].strip("-.")
 
 
+def state_words(state: str) -> str:
+    """A state as people say it: finished, out of memory; to run where nobody has begun.
+
+    >>> state_words("out_of_memory"), state_words("prepared"), state_words("waiting")
+    ('out of memory', 'to run', 'to run')
+    """
+    return "to run" if state in ("prepared", "waiting") else state.replace("_", " ")
+
+
 def state_in_words(status: Status | None) -> str:
-    """How a run stands, for a person: finished, out of memory, to run where it has not begun."""
-    return "to run" if status is None or status.state == "prepared" else status.state.replace("_", " ")
+    """How a run stands by the status of its folder, for a person."""
+    return state_words("prepared" if status is None else status.state)
 
 
 def study_folder(workspace: Workspace, name: str) -> Path:
@@ -203,19 +208,21 @@ def check_free(workspace: Workspace, study: Study) -> None:
     parts = [name for name in ("axis", "product", "baseline", "seeds") if getattr(old, name) != getattr(study, name)]
     if parts:
         raise BadInput(f"a study {study.name!r} with another {' and '.join(parts)} exists; {remedy}")
-    before = {(run.variant, run.seed): run for run in old.runs}
-    now = {(run.variant, run.seed): run for run in study.runs}
-    changed = [
+    before, now = ({(run.variant, run.seed): run for run in one.runs} for one in (old, study))
+    others = [
         variant
         for variant, seed in dict.fromkeys([*before, *now])
         if (variant, seed) not in before
         or (variant, seed) not in now
         or (before[variant, seed].blocked is None and before[variant, seed].evaluation != now[variant, seed].evaluation)
     ]
-    if changed:
-        settings = dict.fromkeys([*old.settings, *study.settings])
-        why = [key for key in settings if old.settings.get(key) != study.settings.get(key)]
-        listed = "; ".join([*(["base"] if old.base != study.base else []), *why] or dict.fromkeys(changed))
+    if others:
+        why = [
+            key
+            for key in dict.fromkeys([*old.settings, *study.settings])
+            if old.settings.get(key) != study.settings.get(key)
+        ]
+        listed = "; ".join([*["base"] * (old.base != study.base), *why] or dict.fromkeys(others))
         raise BadInput(f"a study {study.name!r} with another plan exists (it differs in {listed}); {remedy}")
 
 
@@ -228,8 +235,8 @@ def read_study(workspace: Workspace, name: str) -> Study:
     for path in (_file(workspace, name), workspace.studies / name / "study.json"):
         if name and path.parent.parent == workspace.studies and path.exists():
             return _read(path)
-    names = [study.name for study in list_studies(workspace)]
-    there = f"there are: {', '.join(names)}" if names else _make_one(workspace)
+    names = ", ".join(study.name for study in list_studies(workspace))
+    there = f"there are: {names}" if names else make_one(workspace)
     raise BadInput(f"there is no study {name!r} under {workspace.root.absolute()}; {there}")
 
 
@@ -252,11 +259,12 @@ def newest_study(workspace: Workspace) -> Study:
     """
     studies = list_studies(workspace)
     if not studies:
-        raise BadInput(f"there is no study under {workspace.root.absolute()}; {_make_one(workspace)}")
+        raise BadInput(f"there is no study under {workspace.root.absolute()}; {make_one(workspace)}")
     return studies[-1]
 
 
-def _make_one(workspace: Workspace) -> str:
+def make_one(workspace: Workspace) -> str:
+    """What to do where there is no study."""
     return f"make one: {shell_command('ablate', 'attention', root=workspace.root)}"
 
 
@@ -268,26 +276,30 @@ def _read(path: Path) -> Study:
     try:
         return read_json(path, Study)
     except BadInput as error:
-        reason = str(error).rpartition("; ")[0]
-        raise BadInput(f"{reason}; delete {path.parent} and plan the study again, its runs are kept") from None
+        raise BadInput(
+            f"{str(error).rpartition('; ')[0]}; delete {path.parent} and plan the study again, its runs are kept"
+        ) from None
 
 
 def run_text(study: Study, run: StudyRun) -> str:
     """The config of a run: what, why, how to start it, and its difference from the base."""
-    this = " (this one)" if run.variant == study.baseline else ""
     head = [
         ("What", f"{study.title}: {run.variant}, seed {run.seed}"),
-        ("Study", f"{study.name}; baseline {study.baseline}{this}"),
+        ("Study", f"{study.name}; baseline {study.baseline}{' (this one)' * (run.variant == study.baseline)}"),
         ("Note", run.note),
         ("Careful", f"not controlled, it also changes {', '.join(run.confounders)}" if run.confounders else ""),
         ("Source", study.source),
         ("Command", f"cli.py ablate run {json.dumps(run.config_path) if ' ' in run.config_path else run.config_path}"),
         ("Results", f"results/runs/{run.run_id}" if run.run_id else ""),
     ]
-    lines = [f"# {key + ':':9} {' '.join(text.split())}" for key, text in head if text]
-    lines += ["", f"base: {scalar(study.base)}", ""]
     tree = merge(nested(study.settings), nested(run.changes))
-    lines += [*_lines(tree, studied=set(leaves(nested(run.changes)))), *([""] if tree else []), f"seed: {run.seed}"]
+    lines = [
+        *(f"# {key + ':':9} {' '.join(text.split())}" for key, text in head if text),
+        *("", f"base: {scalar(study.base)}", ""),
+        *_lines(tree, studied=set(leaves(nested(run.changes)))),
+        *([""] if tree else []),
+        f"seed: {run.seed}",
+    ]
     return "".join(line + "\n" for line in lines)
 
 
@@ -349,13 +361,7 @@ def nested(changes: Mapping[str, Any]) -> Tree:
     >>> nested({"train.lr": 0.1, "train.betas": [0.9, 0.99], "seed": 1})
     {'train': {'lr': 0.1, 'betas': [0.9, 0.99]}, 'seed': 1}
     """
-    tree: Tree = {}
-    for key, value in changes.items():
-        branch = value
-        for part in reversed(key.split(".")):
-            branch = {part: branch}
-        tree = merge(tree, branch)
-    return tree
+    return changed({}, changes.items())
 
 
 def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -376,8 +382,7 @@ def _lines(tree: Mapping[str, Any], studied: set[str], path: str = "", indent: s
             yield f"{indent}{scalar(key)}:"
             yield from _lines(value, studied, f"{path}{key}.", indent + "  ")
         else:
-            mark = "  # varied" if path + key in studied else ""
-            yield f"{indent}{scalar(key)}: {scalar(value)}{mark}"
+            yield f"{indent}{scalar(key)}: {scalar(value)}{'  # varied' * (path + key in studied)}"
 
 
 def _quoted(name: str) -> str:

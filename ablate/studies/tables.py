@@ -39,8 +39,8 @@ def scores_table(summary: Summary) -> Table:
     against = Column("against baseline", precision=1, signed=True)
     columns.append((against, [Cell(None, "") if row.baseline else _cell(against, row.difference) for row in rows]))
     if any(row.published for row in rows):
-        values = [row.published.ap(kind) if row.published else None for row in rows]
-        columns.append((Column("published", precision=1), values))
+        published = [row.published.ap(kind) if row.published else None for row in rows]
+        columns.append((Column("published", precision=1), published))
     if len(summary.seeds) > 1:
         columns.append((Column("n"), [row.n for row in rows]))
     if any(row.state != "finished" for row in rows):
@@ -52,9 +52,11 @@ def errors_table(summary: Summary) -> Table:
     """A row a variant with results: points of AP to gain by fixing one type of error."""
     rows = [row for row in summary.rows if row.errors]
     heads = {name: replace(error_column(name), precision=1 if summary.several else 2) for name in ERRORS}
-    columns = [_estimates(head, [row.errors.get(name) for row in rows], low=True) for name, head in heads.items()]
-    title = f"Where the rest of the {summary.kinds[0]} AP{summary.percent} went: points to gain by fixing one type"
-    return _table(title, rows, columns)
+    return _table(
+        f"Where the rest of the {summary.kinds[0]} AP{summary.percent} went: points to gain by fixing one type",
+        rows,
+        [_estimates(head, [row.errors.get(name) for row in rows], low=True) for name, head in heads.items()],
+    )
 
 
 def cost_table(summary: Summary) -> Table:
@@ -90,8 +92,10 @@ def wide_table(summary: Summary) -> Table:
         found = without_empty(part)
         columns += [replace(column, group=group) for column in found.columns[1:]]
         known = {Cell.of(first).value: values for first, *values in found.cells}
-        nothing = [None] * (len(found.columns) - 1)
-        rows = [(*cells, *known.get(row.variant, nothing)) for row, cells in zip(summary.rows, rows, strict=True)]
+        rows = [
+            (*cells, *known.get(row.variant, [None] * (len(found.columns) - 1)))
+            for row, cells in zip(summary.rows, rows, strict=True)
+        ]
     return Table(summary.title, tuple(columns), tuple(rows), label=slug(summary.study), wide=True)
 
 
@@ -107,16 +111,18 @@ def published_table(summary: Summary, kind: Kind) -> Table:
     rows: list[tuple[Value, ...]] = [
         (name, *(cell for of in sources.values() for cell in _published_cells(of.get(name), kind))) for name in variants
     ]
-    notes = []
-    for number, ((source, size, _), of) in enumerate(sources.items(), 1):
+    for number in range(1, len(sources) + 1):
         columns += [Column(f"[{number}]", precision=1), Column("Δ", precision=1, signed=True, attached=True)]
-        notes.append(f"[{number}] {', '.join(part for part in (source, size, *_shared(list(of.values()))) if part)}")
+    notes = [
+        f"[{number}] {', '.join(filter(None, (source, size, *_shared(list(of.values())))))}"
+        for number, ((source, size, _), of) in enumerate(sources.items(), 1)
+    ]
     if any(one.finding.derived for one in shown):
         notes.append(DERIVED_MEANS)
     baselines = [row.levels[0] if row.levels else row.variant for row in summary.rows if row.baseline]
     compared = any(one.difference(kind) is not None for one in shown)
-    against = "".join(f", and difference to {name}" for name in baselines if compared)
-    title = f"Published on COCO under other conditions: {kind} AP{against}"
+    title = f"Published on COCO under other conditions: {kind} AP"
+    title += "".join(f", and difference to {name}" for name in baselines if compared)
     return without_empty(Table(title, tuple(columns), tuple(rows), notes=tuple(notes)))
 
 
@@ -131,12 +137,20 @@ def findings_table(published: Sequence[Published], variants: Sequence[str]) -> T
     for kind in ("box", "mask"):
         columns += [Column(f"{kind} AP", precision=1), Column("against baseline", precision=1, signed=True)]
     columns += [Column("trained", kind="text"), Column("source", kind="text")]
-    rows = []
-    for one in sorted(published, key=lambda one: _place(variants, one.finding.variant)):
-        found = one.finding
-        measured = (found.box_ap, one.box_difference, found.mask_ap, one.mask_difference)
-        rows.append((found.variant, found.size, *measured, found.training, Cell(found.source, style="dim")))
-    return without_empty(Table("", tuple(replace(column, missing="") for column in columns), tuple(rows)))
+    rows = tuple(
+        (
+            one.finding.variant,
+            one.finding.size,
+            one.finding.box_ap,
+            one.box_difference,
+            one.finding.mask_ap,
+            one.mask_difference,
+            one.finding.training,
+            Cell(one.finding.source, style="dim"),
+        )
+        for one in sorted(published, key=lambda one: _place(variants, one.finding.variant))
+    )
+    return without_empty(Table("", tuple(replace(column, missing="") for column in columns), rows))
 
 
 def without_empty(table: Table) -> Table:
@@ -179,9 +193,11 @@ def seeds_in_words(seeds: Sequence[int]) -> str:
 
 def measured_on(summary: Summary) -> str:
     """The validation set; empty while nothing is finished."""
-    if summary.images is None:
-        return ""
-    return f"{summary.images:,} images, {summary.objects:,} objects, digest {summary.validation_data[:12]}"
+    return (
+        ""
+        if summary.images is None
+        else f"{summary.images:,} images, {summary.objects:,} objects, digest {summary.validation_data[:12]}"
+    )
 
 
 def legend(summary: Summary) -> list[str]:
@@ -230,7 +246,6 @@ def interval(found: Estimate | None, digits: int = 1, *, sign: bool = False) -> 
 
 
 def _table(title: str, rows: Sequence[Row], columns: Sequence[Filled]) -> Table:
-    """A row a variant under the head of each column."""
     heads = (Column("variant", kind="text"), *(column for column, _ in columns))
     return Table(title, heads, tuple(zip(map(_name, rows), *(values for _, values in columns), strict=True)))
 
@@ -251,21 +266,18 @@ def _estimates(column: Column, found: Sequence[Estimate | None], *, low: bool = 
 
 
 def _cell(column: Column, found: Estimate | None) -> Cell:
-    if found is None:
-        return Cell(None)
-    return Cell(found.mean, interval(found, column.precision or 0, sign=column.signed))
+    text = interval(found, column.precision or 0, sign=column.signed)
+    return Cell(None) if found is None else Cell(found.mean, text)
 
 
 def _state(row: Row) -> Cell:
-    if row.state == "finished":
-        return Cell(row.state, "")
-    return Cell(row.state, style="bold red" if "out of memory" in row.state else "yellow")
+    style = "bold red" if "out of memory" in row.state else "yellow"
+    return Cell(row.state, "") if row.state == "finished" else Cell(row.state, style=style)
 
 
 def _peaks(rows: Sequence[Row]) -> list[Value]:
     """Peak memory, all in one unit."""
-    in_gib = any((row.peak_gib or 0) >= 1 for row in rows)
-    unit, scale, digits = ("GiB", 1, 2) if in_gib else ("MiB", 1024, 1)
+    unit, scale, digits = ("GiB", 1, 2) if any((row.peak_gib or 0) >= 1 for row in rows) else ("MiB", 1024, 1)
     return [
         Cell(None, "out of memory" if row.cost_message else None)
         if row.peak_gib is None
@@ -275,7 +287,6 @@ def _peaks(rows: Sequence[Row]) -> list[Value]:
 
 
 def _seconds(value: float | None) -> Cell:
-    """A time, three digits."""
     return Cell(value, None if value is None else f"{value:.3g}" if value >= 1 else f"{value:.4f}")
 
 
@@ -295,12 +306,5 @@ def _place(variants: Sequence[str], variant: str) -> int:
 
 def _shared(column: Sequence[Published]) -> Iterator[str]:
     """What all numbers of a column were trained with."""
-    found = [one.finding for one in column]
-    for values in (
-        {one.init for one in found},
-        {"" if one.epochs is None else f"{one.epochs:g} epochs" for one in found},
-        {one.schedule for one in found},
-        {one.note for one in found},
-    ):
-        if len(values) == 1:
-            yield values.pop()
+    facts = [(one.finding.init, one.finding.length, one.finding.schedule, one.finding.note) for one in column]
+    return (values[0] for values in zip(*facts, strict=True) if len(set(values)) == 1)

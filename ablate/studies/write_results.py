@@ -97,24 +97,25 @@ def _record(summary: Summary, row: Row) -> dict[str, object]:
 
 
 def _means_and_halves(found: dict[str, Estimate | None]) -> dict[str, object]:
-    pairs: dict[str, object] = {}
-    for name, one in found.items():
-        pairs |= {name: one.mean if one else None, f"{name}_half": one.half if one else None}
-    return pairs
+    pairs = ({name: one and one.mean, f"{name}_half": one and one.half} for name, one in found.items())
+    return {key: value for pair in pairs for key, value in pair.items()}
 
 
 def published_csv(summary: Summary) -> str:
     """A row a published number that stands beside no run, with its difference to the same source's baseline."""
-    records = [
-        {
-            "study": summary.study,
-            **msgspec.to_builtins(one.finding),
-            "box_difference": one.box_difference,
-            "mask_difference": one.mask_difference,
-        }
-        for one in summary.published
-    ]
-    return csv_text(Table.from_records(records))
+    return csv_text(
+        Table.from_records(
+            [
+                {
+                    "study": summary.study,
+                    **msgspec.to_builtins(one.finding),
+                    "box_difference": one.box_difference,
+                    "mask_difference": one.mask_difference,
+                }
+                for one in summary.published
+            ]
+        )
+    )
 
 
 def as_markdown(summary: Summary) -> str:
@@ -139,14 +140,17 @@ def as_latex(summary: Summary) -> str:
 def published_latex(summary: Summary) -> str:
     """A ``table`` of the published numbers, a column a source and size; what each stands for below."""
     table = published_table(summary, summary.kinds[0])
-    notes = tuple(f"{about}." for about in table.notes)
-    return latex(replace(table, title=f"{summary.title}. {table.title}", notes=notes))
+    return latex(
+        replace(table, title=f"{summary.title}. {table.title}", notes=tuple(f"{about}." for about in table.notes))
+    )
 
 
 def study_section(summary: Summary) -> Section:
     """AP, errors and cost of every variant; more than one seed as mean and interval."""
-    parts = [scrolling(table, table.title) for table in study_tables(summary)]
-    parts += [note(text) for text in (*legend(summary), *remarks(summary))]
+    parts = (
+        *(scrolling(table, table.title) for table in study_tables(summary)),
+        *map(note, (*legend(summary), *remarks(summary))),
+    )
     return Section("study", "Study", "What was varied, and what it does", join(parts))
 
 
@@ -159,8 +163,8 @@ def study_facts(summary: Summary) -> list[Markup | str]:
 
 def study_tables(summary: Summary) -> list[Table]:
     """What there is of scores, errors and cost; what nobody measured is left out."""
-    tables = (scores_table(summary), errors_table(summary), cost_table(summary))
-    return [without_empty(table) for table in tables if table.rows]
+    made = (build(summary) for build in (scores_table, errors_table, cost_table))
+    return [without_empty(table) for table in made if table.rows]
 
 
 def _notes(summary: Summary) -> list[str]:

@@ -20,7 +20,6 @@ if __name__ == "__main__":
     command = worker_command if given.pop("real", False) else player_command
     options = LaunchOptions(**({"device": "cpu"} | given))
     show_messages()
-    outcome = local.LocalLauncher(command).launch(
-        Workspace(root), read_study(Workspace(root), name), options, PlainView()
-    )
+    study = read_study(Workspace(root), name)
+    outcome = local.launch_here(Workspace(root), study, options, PlainView(), command)
     print(json.dumps({"failed": outcome.failed, "stopped": outcome.stopped}))

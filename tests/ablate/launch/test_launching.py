@@ -43,7 +43,7 @@ TWO = [a_run("window"), a_run("global")]
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Players in place of training, and a note in place of cost and table, which have tests of their own."""
     notes: list[str] = []
-    monkeypatch.setattr(local.LocalLauncher.__init__, "__defaults__", (player_command,))
+    monkeypatch.setattr(local.launch_here, "__defaults__", (player_command,))
     monkeypatch.setattr(finishing, "measure_and_show", lambda root, study, options: notes.append(study.name))
     return notes
 
@@ -55,7 +55,7 @@ def test_all_done_ends_with_the_table_and_0(
     assert run(monkeypatch, "ablate", "launch", "--root", tmp_path, "--device", "cpu") == 0
     assert shown == [study.name]
     said = capsys.readouterr().err
-    assert said.startswith("2 waiting\nwindow, seed 0: ")
+    assert said.startswith("2 to run\nwindow, seed 0: ")
     assert said.endswith("global, seed 0: finished\n")
 
 

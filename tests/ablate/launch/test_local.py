@@ -50,7 +50,8 @@ class Witness:
 
 def launch(root: Path, study: Study, view: Witness | None = None, **options: object) -> Outcome:
     given = {"device": "cpu"} | options
-    return local.LocalLauncher(player_command).launch(Workspace(root), study, LaunchOptions(**given), view or Witness())  # type: ignore[arg-type]
+    options = LaunchOptions(**given)  # type: ignore[arg-type]
+    return local.launch_here(Workspace(root), study, options, view or Witness(), player_command)
 
 
 def ended(process: subprocess.Popen[str]) -> dict[str, object]:
@@ -403,7 +404,6 @@ def test_a_root_that_cannot_be_written_is_refused(tmp_path: Path, where: str) ->
 def test_a_second_stop_kills(tmp_path: Path) -> None:
     study = a_study(tmp_path, THREE[:1])
     deaf = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid()); time.sleep(60)"
-    launcher = local.LocalLauncher(lambda job, processes: ["python3", "-uc", deaf])
     log = folder_of(tmp_path, study.runs[0]).path / LOG
 
     class Impatient(Witness):
@@ -411,7 +411,13 @@ def test_a_second_stop_kills(tmp_path: Path) -> None:
             if log.exists() and len(log.read_text().splitlines()) == 2:
                 os.kill(os.getpid(), signal.SIGINT)
 
-    outcome = launcher.launch(Workspace(tmp_path), study, LaunchOptions(device="cpu"), Impatient())
+    outcome = local.launch_here(
+        Workspace(tmp_path),
+        study,
+        LaunchOptions(device="cpu"),
+        Impatient(),
+        lambda job, processes: ["python3", "-uc", deaf],
+    )
     assert outcome.stopped == "Ctrl-C"
     assert not Path(f"/proc/{log.read_text().split()[-1]}").exists()
 
@@ -423,8 +429,8 @@ def test_workers_find_the_package_and_nothing_of_the_folder_they_start_in(
     (tmp_path / "analysis" / "__init__.py").write_text("raise SystemExit('shadowed')")
     monkeypatch.chdir(tmp_path)
     study = a_study(tmp_path, THREE[:1])
-    launcher = local.LocalLauncher()  # the real worker: the run has no config, so it refuses at once
-    (failed,) = launcher.launch(Workspace(Path()), study, LaunchOptions(device="cpu"), Witness()).failed
+    # The real worker: the run has no config, so it refuses at once.
+    (failed,) = local.launch_here(Workspace(Path()), study, LaunchOptions(device="cpu"), Witness()).failed
     assert "shadowed" not in (folder_of(tmp_path, study.runs[0]).path / LOG).read_text()
     assert failed == "window, seed 0: window: has no config"
 
