@@ -183,7 +183,7 @@ SMALLEST = 30  # visible pixels of an object
 
 
 @dataclass(frozen=True)
-class Scene:
+class Drawing:
     """One picture and its objects."""
 
     pixels: NDArray[np.uint8]  # [h, w, 3]
@@ -192,7 +192,7 @@ class Scene:
     crowd: list[bool]
 
 
-def draw_scene(split: Split, number: int) -> Scene:
+def draw_scene(split: Split, number: int) -> Drawing:
     """Picture ``number`` (from 0) of a split; the same on every platform."""
     rng = np.random.default_rng([REVISION, list(COUNTS).index(split), number])
     size = SIZES[_below(rng, len(SIZES))]
@@ -214,7 +214,7 @@ def draw_scene(split: Split, number: int) -> Scene:
             layers = [*seen_below, (figure, own, float(own.sum()))]
     of_class = [(seen, CLASSES.index(figure.kind)) for figure, seen, _ in layers if figure.kind in CLASSES]
     masks, labels = [seen for seen, _ in of_class], [label for _, label in of_class]
-    scene = Scene(np.zeros(0, dtype=np.uint8), masks, labels, [False] * len(of_class))
+    scene = Drawing(np.zeros(0, dtype=np.uint8), masks, labels, [False] * len(of_class))
     if rng.random() < 0.05:
         _add_crowd(rng, canvas, scene)
     return replace(scene, pixels=np.clip(canvas * 255 + 0.5, 0, 255).astype(np.uint8))
@@ -268,7 +268,7 @@ def draw_size(split: Split, number: int) -> tuple[int, int]:
     return SIZES[_below(np.random.default_rng([REVISION, list(COUNTS).index(split), number]), len(SIZES))]
 
 
-def _annotate(document: dict[str, Any], image: dict[str, Any], scene: Scene) -> None:
+def _annotate(document: dict[str, Any], image: dict[str, Any], scene: Drawing) -> None:
     for seen, label, crowd in zip(scene.masks, scene.labels, scene.crowd, strict=True):
         rle = coco_mask.encode(np.asfortranarray(seen.astype(np.uint8)))
         document["annotations"].append(
@@ -337,7 +337,7 @@ def _clutter(rng: np.random.Generator, size: tuple[int, int], first: Colour) -> 
     ]
 
 
-def _add_crowd(rng: np.random.Generator, canvas: Floats, scene: Scene) -> None:
+def _add_crowd(rng: np.random.Generator, canvas: Floats, scene: Drawing) -> None:
     """A swarm of tiny figures of one class, annotated as one crowd region."""
     size = canvas.shape[0], canvas.shape[1]
     label = _below(rng, len(CLASSES))

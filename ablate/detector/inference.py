@@ -18,7 +18,7 @@ from ablate.data.loader import worker_error
 from ablate.data.transforms import restore_boxes
 from ablate.detector.batch_norm import share_statistics
 from ablate.detector.mask_rcnn import Detector
-from ablate.detector.roi_heads import Detections
+from ablate.detector.roi_heads import DetectedInstances
 from ablate.train.distributed import Processes, outlive_a_polite_stop
 from ablate.train.logging import progress
 from ablate.train.optim import Precision, autocast
@@ -114,7 +114,7 @@ def predict_all(
     return [record for _, records in sorted(found, key=lambda entry: entry[0]) for record in records]
 
 
-def _in_coco_format(sample: EvalSample, found: Detections, category_ids: Sequence[int]) -> Iterator[Record]:
+def _in_coco_format(sample: EvalSample, found: DetectedInstances, category_ids: Sequence[int]) -> Iterator[Record]:
     """Detections in the pixels of the original image; those of no width or height are left out."""
     boxes = restore_boxes(found.boxes.double().cpu().numpy(), sample.crop)
     seen = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)

@@ -16,7 +16,7 @@ from ablate.config import schema as cfg
 from ablate.data.coco import Target
 from ablate.data.loader import normalise
 from ablate.detector.batch_norm import use_group_batch_norm
-from ablate.detector.roi_heads import BoxHead, Detections, MaskHead, RoIHeads
+from ablate.detector.roi_heads import BoxHead, DetectedInstances, MaskHead, RoIHeads
 from ablate.detector.rpn import ProposalCounts, RegionProposals
 from ablate.models import FPN, LastMap, MultiScale, Pyramid, SimplePyramid, SingleScale
 from ablate.models.pyramid import Norm
@@ -105,7 +105,7 @@ class Detector(nn.Module):
         return {**losses, **self.heads.losses(self._pooled(levels), proposals, targets, generators)}
 
     @torch.no_grad()
-    def predict(self, images: Tensor, sizes: Tensor, settings: cfg.Evaluate) -> list[Detections]:
+    def predict(self, images: Tensor, sizes: Tensor, settings: cfg.Evaluate) -> list[DetectedInstances]:
         """Detections in u8[B, 3, H, W] images whose content has sizes i64[B, 2], in pixels of the input."""
         inner = _inner(sizes)
         levels = self._levels(images, sizes)

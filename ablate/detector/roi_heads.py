@@ -26,7 +26,7 @@ MASK_GRID = 14
 
 
 @dataclass(frozen=True, slots=True)
-class Detections:
+class DetectedInstances:
     """What the detector found in one image, best first.
 
     Attributes:
@@ -239,7 +239,7 @@ class RoIHeads(nn.Module):
         score_threshold: float,
         nms_threshold: float,
         max_detections: int,
-    ) -> list[Detections]:
+    ) -> list[DetectedInstances]:
         """Boxes above a score, after NMS within each class, at most max_detections an image; and their masks."""
         logits, deltas = self.box_head(self.box_pooler(features, proposals))
         scores = logits.softmax(dim=1)[:, :-1]
@@ -253,9 +253,9 @@ class RoIHeads(nn.Module):
             kept = kept[batched_nms(chosen[kept], certainty[kept], label[kept], nms_threshold)[:max_detections]]
             found.append((chosen[kept], certainty[kept], label[kept]))
         if self.mask_head is None:
-            return [Detections(b, s, k, None) for b, s, k in found]
+            return [DetectedInstances(b, s, k, None) for b, s, k in found]
         mask = self.mask_head(self.mask_pooler(features, [b for b, _, _ in found]))
         label = torch.cat([k for _, _, k in found])
         mask = mask[torch.arange(len(label), device=mask.device), label].sigmoid()
         parts = mask.tensor_split(torch.tensor([len(k) for _, _, k in found]).cumsum(0)[:-1])
-        return [Detections(b, s, k, m) for (b, s, k), m in zip(found, parts, strict=True)]
+        return [DetectedInstances(b, s, k, m) for (b, s, k), m in zip(found, parts, strict=True)]

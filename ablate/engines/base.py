@@ -32,7 +32,7 @@ Validate = Callable[[], dict[str, float]]
 BENCHMARK_IMAGES = 16  # of the validation set, that a `BenchmarkTarget` predicts on
 
 
-class RunData(NamedTuple):
+class RunInputs(NamedTuple):
     """What a run learns from and is measured on: the files, and their annotations."""
 
     training: Files
@@ -41,7 +41,9 @@ class RunData(NamedTuple):
     validation_truth: GroundTruth
 
 
-def read_data(config: RunConfig, workspace: Workspace, processes: Processes, read: Read = read_ground_truth) -> RunData:
+def read_data(
+    config: RunConfig, workspace: Workspace, processes: Processes, read: Read = read_ground_truth
+) -> RunInputs:
     """The data of a run; the first process makes what has to be made.
 
     Args:
@@ -55,7 +57,7 @@ def read_data(config: RunConfig, workspace: Workspace, processes: Processes, rea
     """
     with processes.first_before_others():
         training, validation = locate(config.data.train, workspace), locate(config.data.validation, workspace)
-    data = RunData(training, validation, read(training.annotations), read(validation.annotations))
+    data = RunInputs(training, validation, read(training.annotations), read(validation.annotations))
     if data.validation_truth.category_id != data.training_truth.category_id:
         raise BadInput(
             f"{validation.annotations}: its category ids differ from those of {training.annotations}, "
@@ -120,7 +122,7 @@ class Engine(ABC):
     clip_norm: float | None = None
     version: Mapping[str, object] | None = None
 
-    def __init__(self, config: RunConfig, data: RunData, processes: Processes) -> None:
+    def __init__(self, config: RunConfig, data: RunInputs, processes: Processes) -> None:
         assert config.train.precision != "auto"
         self.precision: Precision = config.train.precision
         self.config, self.data, self.processes = config, data, processes

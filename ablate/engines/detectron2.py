@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from ablate.config.schema import RunConfig
 from ablate.detector.inference import Record, predict_all
-from ablate.engines.base import Engine, RunData, training_set
-from ablate.engines.detectron2_data import Inputs, MappedImages, categories, results
+from ablate.engines.base import Engine, RunInputs, training_set
+from ablate.engines.detectron2_data import MappedImages, SampleInputs, categories, results
 from ablate.engines.lazyconfig import facts_from, has_batch_norm, lazyconfig_text
 from ablate.runs.folder import replacing
 from ablate.runs.manifest import git_state
@@ -60,10 +60,10 @@ class Detectron2Engine(Engine):
     clipped.
     """
 
-    collate = Inputs
+    collate = SampleInputs
 
     @_quiet()
-    def __init__(self, config: RunConfig, data: RunData, processes: Processes, folder: Path) -> None:
+    def __init__(self, config: RunConfig, data: RunInputs, processes: Processes, folder: Path) -> None:
         from detectron2.config import instantiate
 
         super().__init__(config, data, processes)

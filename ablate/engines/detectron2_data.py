@@ -68,7 +68,7 @@ def _drawing_from(seed: int) -> Iterator[None]:
         random.setstate(other)
 
 
-class Inputs(list[dict[str, Any]]):
+class SampleInputs(list[dict[str, Any]]):
     """A batch; detectron2's models bring their inputs to the device themselves."""
 
     def to(self, _: torch.device) -> "Inputs":

@@ -7,13 +7,13 @@ import msgspec
 import torch
 
 from ablate.config.schema import RunConfig
-from ablate.engines.base import BenchmarkTarget, DetectorTrainer, Engine, Read, RunData, read_data
+from ablate.engines.base import BenchmarkTarget, DetectorTrainer, Engine, Read, RunInputs, read_data
 from ablate.runs.folder import RunFolder, Workspace
 from ablate.train.distributed import Processes
 from ablate.train.outcome import RuntimeOptions
 
 
-def build_engine(config: RunConfig, data: RunData, folder: Path, processes: Processes) -> Engine:
+def build_engine(config: RunConfig, data: RunInputs, folder: Path, processes: Processes) -> Engine:
     """The engine that a config names, with a detector whose weights are drawn from torch's global generator.
 
     Raises:

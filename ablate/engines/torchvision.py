@@ -10,7 +10,7 @@ from ablate.data.coco import EvalSample, EvaluationSet, Sample
 from ablate.data.loader import Batch, collate
 from ablate.detector.inference import Record, predict
 from ablate.detector.mask_rcnn import build_detector, join_group
-from ablate.engines.base import Engine, RunData, training_set
+from ablate.engines.base import Engine, RunInputs, training_set
 from ablate.train.distributed import Processes
 from ablate.train.optim import autocast, build_optimizer, lr_factor
 
@@ -20,7 +20,7 @@ class VisionEngine(Engine):
 
     collate = staticmethod(collate)
 
-    def __init__(self, config: RunConfig, data: RunData, processes: Processes) -> None:
+    def __init__(self, config: RunConfig, data: RunInputs, processes: Processes) -> None:
         super().__init__(config, data, processes)
         self.training_images = training_set(config, data.training_truth, data.training)
         self.iterations = config.train.total_iterations(len(self.training_images))

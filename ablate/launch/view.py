@@ -211,7 +211,7 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(0, width - 1)] + "…"[:width]
 
 
-class Line(NamedTuple):
+class ViewLine(NamedTuple):
     """A line of a run's log."""
 
     run: str  # its variant, with :SEED where there are several
@@ -235,11 +235,11 @@ class Logs:
         self._logs = {name: workspace.job_folder(run_id).path / LOG for run_id, name in names.items()}
         self._read = dict.fromkeys(self._logs, 0)
 
-    def shown(self, line: Line) -> str:
+    def shown(self, line: ViewLine) -> str:
         """A line for a person, after its run where there are several."""
         return f"{line.run}: {line.text}" if self._named else line.text
 
-    def new(self, most: int = UNLIMITED) -> Iterator[Line]:
+    def new(self, most: int = UNLIMITED) -> Iterator[ViewLine]:
         """The lines since the last look, at most so many of each run."""
         for name, path in self._logs.items():
             try:
@@ -251,7 +251,7 @@ class Logs:
             whole = content[: content.rfind(b"\n") + 1]
             self._read[name] += len(whole)
             lines = whole.decode("utf-8", "replace").splitlines()
-            yield from (Line(name, text) for text in lines[max(0, len(lines) - most) :])
+            yield from (ViewLine(name, text) for text in lines[max(0, len(lines) - most) :])
 
 
 def studies_screen(workspace: Workspace, studies: Sequence[Study]) -> list[RenderableType]:

@@ -23,7 +23,7 @@ from ablate.weights.source import CheckpointFacts, read_source
 from analysis.render.table import Cell, Column, Table
 
 
-class Line(msgspec.Struct, frozen=True):
+class TensorLine(msgspec.Struct, frozen=True):
     """Tensors that were treated alike."""
 
     source: str  # a pattern: N is any block, {weight,bias} both
@@ -31,7 +31,7 @@ class Line(msgspec.Struct, frozen=True):
     count: int
 
 
-def lines_of(pairs: Iterable[tuple[str, str]]) -> tuple[Line, ...]:
+def lines_of(pairs: Iterable[tuple[str, str]]) -> tuple[TensorLine, ...]:
     """Pairs of a source and its target or reason, folded into patterns, in the order of their first.
 
     >>> lines_of([("blocks.0.norm1.bias", "x"), ("blocks.0.norm1.weight", "x"), ("blocks.1.norm1.bias", "x")])
@@ -43,7 +43,7 @@ def lines_of(pairs: Iterable[tuple[str, str]]) -> tuple[Line, ...]:
         aim, last = _split(_numbered(target))
         stems[stem, f"{aim}.{{}}" if last and leaf == last else _numbered(target)][leaf] += 1
     return tuple(
-        Line(stem + _leaves(leaves), aim.replace(".{}", _leaves(leaves)), sum(leaves.values()))
+        TensorLine(stem + _leaves(leaves), aim.replace(".{}", _leaves(leaves)), sum(leaves.values()))
         for (stem, aim), leaves in stems.items()
     )
 
@@ -88,10 +88,10 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
 
     base: str
     settings: dict[str, Any]  # dotted keys on top of the base
-    mapped: tuple[Line, ...]
-    dropped: tuple[Line, ...]
+    mapped: tuple[TensorLine, ...]
+    dropped: tuple[TensorLine, ...]
     resized: tuple[Resized, ...]
-    new: tuple[Line, ...]
+    new: tuple[TensorLine, ...]
     notes: tuple[str, ...]
 
 
@@ -102,8 +102,8 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     container: str
     beside: tuple[str, ...]
     size: str  # vit-b, vit-l, vit-h; empty for another
-    mapped: tuple[Line, ...]
-    dropped: tuple[Line, ...]
+    mapped: tuple[TensorLine, ...]
+    dropped: tuple[TensorLine, ...]
     fit: Fit | None
     schema: int = 1
 
@@ -209,7 +209,7 @@ def _table(heads: Sequence[str], rows: Sequence[tuple[str, ...]]) -> Table:
     return Table("", tuple(Column(head, kind="text") for head in heads), tuple(rows))
 
 
-def _lines(first: str, second: str, lines: Sequence[Line]) -> Table:
+def _lines(first: str, second: str, lines: Sequence[TensorLine]) -> Table:
     """Lines, and how many tensors there are of each and of all."""
     columns = (Column(first, kind="text"), Column(second, kind="text"), Column("tensors"))
     total = ("", "", Cell(sum(line.count for line in lines), style="dim"))

@@ -87,7 +87,7 @@ def settings_of(
 
 
 @dataclass(frozen=True)
-class Inputs:
+class AnalysisInputs:
     """Ground truth, and the detections of each run with its name."""
 
     ground_truth: GroundTruth
@@ -109,14 +109,14 @@ def read_inputs(
     root: Path,
     respect_ignore: bool,
     drop_unknown: bool,
-) -> Inputs:
+) -> AnalysisInputs:
     """Read what was named, or else what the front door finds under the root."""
     return read_files(*find_inputs(context, predictions, gt, root), respect_ignore, drop_unknown)
 
 
 def read_files(
     named: Sequence[tuple[str, Path]], truth: Path, respect_ignore: bool = False, drop_unknown: bool = False
-) -> Inputs:
+) -> AnalysisInputs:
     """Read ground truth and predictions.
 
     Raises:
@@ -124,7 +124,7 @@ def read_files(
     """
     ground_truth = read_ground_truth(truth, respect_ignore=respect_ignore)
     runs = [(name, read_detections(path, ground_truth, drop_unknown=drop_unknown)) for name, path in named]
-    return Inputs(ground_truth, runs)
+    return AnalysisInputs(ground_truth, runs)
 
 
 def find_inputs(
@@ -312,7 +312,7 @@ class Split(NamedTuple):
 
 
 def show_errors(
-    inputs: Inputs,
+    inputs: AnalysisInputs,
     settings: Settings,
     split: Split = Split(),  # noqa: B008 (immutable)
     *,

@@ -110,7 +110,7 @@ def shade(value: float, most: float) -> str:
 
 
 @dataclass(frozen=True)
-class Line:
+class PlotLine:
     """One curve of a run: y in 0..1 over x evenly spaced, or at given x."""
 
     run: int
@@ -119,7 +119,7 @@ class Line:
 
 
 def curves(
-    lines: Sequence[Line],
+    lines: Sequence[PlotLine],
     *,
     label: str,
     x_title: str,

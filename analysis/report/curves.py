@@ -7,7 +7,7 @@ import numpy as np
 from analysis.arrays import Floats
 from analysis.evaluation.settings import ap_name
 from analysis.render.markup import Markup, join, tag
-from analysis.report.charts import FRAME, Line, legend, run_letter
+from analysis.report.charts import FRAME, PlotLine, legend, run_letter
 from analysis.report.charts import curves as drawn
 from analysis.report.components import error_title, takeaway_list
 from analysis.report.page import Section
@@ -48,7 +48,7 @@ def curves(data: ReportData) -> Section:
 
 
 def _precision_figure(data: ReportData, iou: float) -> Markup:
-    lines = [Line(place, _mean_curve(one, iou)) for place, one in enumerate(data.runs)]
+    lines = [PlotLine(place, _mean_curve(one, iou)) for place, one in enumerate(data.runs)]
     means = [f"{100 * line.y.mean():.1f}" for line in lines]
     named = ", ".join(f"{name} {mean}" for name, mean in zip(data.names, means, strict=True))
     short = " · ".join(f"{run_letter(place)} {mean}" for place, mean in enumerate(means))
@@ -87,7 +87,7 @@ def _along(
     ious = data.runs[0].ious.ious
     named = ", ".join(f"{name} {mean:.1f}" for name, mean in zip(data.names, means, strict=True))
     chart = drawn(
-        [Line(place, one, ious) for place, one in enumerate(values)],
+        [PlotLine(place, one, ious) for place, one in enumerate(values)],
         label=f"{label}; mean: {named}",
         x_title="IoU asked for",
         y_title="points",

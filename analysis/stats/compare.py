@@ -61,7 +61,7 @@ class CategoryIntervals:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class CandidateNumbers:
     """The numbers of one candidate. Keys: AP, AP50 (or as the IoU is), cls, loc, both, dup, bg, miss, fp, fn."""
 
     name: str
@@ -107,7 +107,7 @@ class Comparison:
     images: int
     resamples: int
     seed: int
-    candidates: tuple[Measured, ...]  # in the order given, the baseline among them
+    candidates: tuple[CandidateNumbers, ...]  # in the order given, the baseline among them
     vs_baseline: tuple[VsBaseline, ...]  # the others
     family: str  # of tests, over which p-values are corrected
     cautions: tuple[str, ...]  # sentences on what the numbers do not show
@@ -195,7 +195,7 @@ def compare(
         resamples=resamples,
         seed=seed,
         candidates=tuple(
-            Measured(one.name, one.seeds, *_of_one(parts, told), tuple(run.breakdown for run in own))
+            CandidateNumbers(one.name, one.seeds, *_of_one(parts, told), tuple(run.breakdown for run in own))
             for one, own, parts in zip(candidates, runs, drawn, strict=True)
         ),
         vs_baseline=tuple(_corrected(vs_baseline)),

@@ -116,7 +116,7 @@ def test_hue_is_hsv() -> None:
 def test_a_kill_while_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
 
-    def killed(split: Split, number: int) -> shapes.Scene:
+    def killed(split: Split, number: int) -> shapes.Drawing:
         drawn.append(number)
         if len(drawn) > 2:
             raise KeyboardInterrupt

@@ -10,7 +10,7 @@ from ablate.config.schema import Coco
 from ablate.data.coco import EvaluationSet
 from ablate.detector.inference import encode_mask, paste_mask, predict
 from ablate.detector.mask_rcnn import build_detector
-from ablate.detector.roi_heads import Detections
+from ablate.detector.roi_heads import DetectedInstances
 from ablate.train import logging as progress_module
 from ablate.train.distributed import Processes
 from analysis import read_ground_truth
@@ -69,11 +69,11 @@ def test_records_lie_in_the_original_images(
     class Known(torch.nn.Module):
         """Finds the same two things in every image."""
 
-        def predict(self, images: torch.Tensor, sizes: torch.Tensor, _: object) -> list[Detections]:
+        def predict(self, images: torch.Tensor, sizes: torch.Tensor, _: object) -> list[DetectedInstances]:
             assert sizes.tolist() == [[26, 32]]
             assert images.shape[2:] == (32, 32)
             boxes = torch.tensor([[8.0, 0, 16, 13], [31.99, 5, 32, 5]])
-            return [Detections(boxes, torch.tensor([0.9, 0.8]), torch.tensor([1, 0]), torch.ones(2, 28, 28))]
+            return [DetectedInstances(boxes, torch.tensor([0.9, 0.8]), torch.tensor([1, 0]), torch.ones(2, 28, 28))]
 
     caplog.set_level(logging.INFO, "ablate")
     monkeypatch.setattr(progress_module, "SECONDS_BETWEEN_LINES", -1.0)
