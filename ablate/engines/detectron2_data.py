@@ -71,7 +71,7 @@ def _drawing_from(seed: int) -> Iterator[None]:
 class SampleInputs(list[dict[str, Any]]):
     """A batch; detectron2's models bring their inputs to the device themselves."""
 
-    def to(self, _: torch.device) -> "Inputs":
+    def to(self, _: torch.device) -> "SampleInputs":
         """The batch."""
         return self
 
