@@ -9,7 +9,6 @@ import msgspec
 
 from ablate.config.schema import Coco, Data, Shapes
 from ablate.config.yaml import anchor_data, load_config, parse, read_yaml
-from ablate.data.shapes import REVISION, write_shapes
 from ablate.runs.folder import Workspace, replacing
 from analysis.exceptions import BadInput
 
@@ -65,6 +64,8 @@ def files_of(arguments: Sequence[str], workspace: Workspace) -> dict[str, Files]
 
 def shapes_folder(workspace: Workspace) -> Path:
     """Where the embedded data set is kept under a root."""
+    from ablate.data.shapes import REVISION  # draws and masks: not for those who only name data
+
     return workspace.root / "results" / "data" / f"shapes-{REVISION}"
 
 
@@ -74,6 +75,8 @@ def locate(source: Shapes | Coco, workspace: Workspace) -> Files:
     Raises:
         BadInput: they are missing, or the data set cannot be written.
     """
+    from ablate.data.shapes import write_shapes
+
     if isinstance(source, Coco):
         _checked(source)
         return Files(Path(source.annotations), Path(source.images))

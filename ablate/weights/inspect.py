@@ -35,7 +35,7 @@ def lines_of(pairs: Iterable[tuple[str, str]]) -> tuple[TensorLine, ...]:
     """Pairs of a source and its target or reason, folded into patterns, in the order of their first.
 
     >>> lines_of([("blocks.0.norm1.bias", "x"), ("blocks.0.norm1.weight", "x"), ("blocks.1.norm1.bias", "x")])
-    (Line(source='blocks.N.norm1.{bias,weight}', target='x', count=3),)
+    (TensorLine(source='blocks.N.norm1.{bias,weight}', target='x', count=3),)
     """
     stems: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for source, target in pairs:
