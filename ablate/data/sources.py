@@ -75,11 +75,11 @@ def locate(source: Shapes | Coco, workspace: Workspace) -> Files:
     Raises:
         BadInput: they are missing, or the data set cannot be written.
     """
-    from ablate.data.shapes import write_shapes
-
     if isinstance(source, Coco):
         _checked(source)
         return Files(Path(source.annotations), Path(source.images))
+    from ablate.data.shapes import write_shapes
+
     folder = shapes_folder(workspace)
     try:
         write_shapes(folder)
