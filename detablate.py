@@ -13,7 +13,7 @@ The command line is :func:`main`: ``detablate`` after installation, ``cli.py`` i
 
 import os
 import sys
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ MISSING_ENGINE = 5  # exit code
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib import metadata
+
         return metadata.version("detablate")
     if name in ANALYSIS:
         return getattr(import_module("analysis"), name)

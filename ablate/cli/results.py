@@ -10,7 +10,6 @@ from ablate.cli.run import app
 from ablate.data.sources import locate
 from ablate.runs.folder import Workspace, is_finished
 from ablate.studies.study import Study, StudyRun
-from analysis import Settings, read_detections
 from analysis.cli.analyze import IouType, Kind
 from analysis.cli.compare import Out, Resamples, Seed, progress_line
 from analysis.cli.report import IntervalResamples, Pictures, check_places, how_often, write_report
@@ -88,6 +87,7 @@ def report(
     """The study as one HTML file: its table, charts, and a gallery of the errors that cost most, on its own images."""
     from ablate.studies.results import compare_study, read_validation, summarise
     from ablate.studies.write_results import study_facts, study_section
+    from analysis import Settings, read_detections
     from analysis.render.screen import print_warnings
     from analysis.report.report import build_report
 

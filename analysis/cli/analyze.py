@@ -11,19 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from analysis.coco.detections import Detections, read_detections
-from analysis.coco.ground_truth import GroundTruth, read_ground_truth
-from analysis.coco.synthetic import write_example
-from analysis.evaluation.analysis import Analysis, name_runs, parse_parts
-from analysis.evaluation.average_precision import COCO_IOUS, coco_metrics
-from analysis.evaluation.settings import Settings
-from analysis.evaluation.slices import COCO_SIZES, Size, parse_sizes
-from analysis.evaluation.verify import compare_breakdown, compare_metrics
 from analysis.exceptions import BadInput
+
+if TYPE_CHECKING:  # numpy is not for those who only ask for help
+    from analysis.coco import Detections, GroundTruth
+    from analysis.evaluation.settings import Settings
+    from analysis.evaluation.slices import Size
 
 # The place in a command's context where the front door puts the way from a run folder to its ground truth.
 TRUTH_OF_RUN = "detablate.truth_of_run"
@@ -75,12 +72,14 @@ Rules = Annotated[Convention, typer.Option(help="Rules of COCOeval or of tidecv.
 
 def settings_of(
     iou_type: IouType, iou: float, background_iou: float, max_dets: int, convention: Convention = Convention.coco
-) -> Settings:
+) -> "Settings":
     """The rules that were asked for.
 
     Raises:
         typer.BadParameter: thresholds that do not fit together.
     """
+    from analysis.evaluation.settings import Settings
+
     if not 0 < background_iou <= iou <= 1:
         raise typer.BadParameter("needs 0 < --background-iou <= --iou <= 1", param_hint="--iou")
     return Settings(iou_type.value, iou, background_iou, max_dets, convention.value)
@@ -90,8 +89,8 @@ def settings_of(
 class AnalysisInputs:
     """Ground truth, and the detections of each run with its name."""
 
-    ground_truth: GroundTruth
-    runs: list[tuple[str, Detections]]
+    ground_truth: "GroundTruth"
+    runs: "list[tuple[str, Detections]]"
 
     def print_warnings(self) -> None:
         """What reading found, on standard error, each after the file or run that it is about."""
@@ -122,6 +121,8 @@ def read_files(
     Raises:
         BadInput: a file cannot be read, or holds what the ground truth does not know.
     """
+    from analysis.coco import read_detections, read_ground_truth
+
     ground_truth = read_ground_truth(truth, respect_ignore=respect_ignore)
     runs = [(name, read_detections(path, ground_truth, drop_unknown=drop_unknown)) for name, path in named]
     return AnalysisInputs(ground_truth, runs)
@@ -137,6 +138,8 @@ def find_inputs(
         BadInput: nothing was named, and there is nothing to be found.
     """
     if predictions:
+        from analysis.evaluation.analysis import name_runs
+
         named = name_runs(predictions)
         truth_of_run = None if gt else context.meta.get(TRUTH_OF_RUN)
         outputs = [look_into(path, truth_of_run) if path.is_dir() else Output(path, None) for _, path in named]
@@ -187,6 +190,8 @@ def common_truth(outputs: Sequence[Output]) -> Path | None:
     Raises:
         BadInput: two of them differ in content.
     """
+    from analysis.coco import read_ground_truth
+
     told = [output.truth for output in outputs if output.truth is not None]
     if len(told) < len(outputs):
         return None
@@ -293,6 +298,9 @@ def errors(
     Several prediction files are compared on one ground truth: analyze errors a.json vit=b.json --gt gt.json
     Without any, the newest study's are.
     """
+    from analysis.evaluation.analysis import parse_parts
+    from analysis.evaluation.slices import COCO_SIZES, parse_sizes
+
     try:
         parts = parse_parts(",".join(part for part in (by, "size" if sizes else None) if part))
         split = Split(parts, parse_sizes(sizes) if sizes is not None else COCO_SIZES, everything)
@@ -307,13 +315,13 @@ class Split(NamedTuple):
     """Of what else than the whole the errors are shown."""
 
     parts: tuple[str, ...] = ()
-    sizes: tuple[Size, ...] = ()
+    sizes: "tuple[Size, ...]" = ()
     everything: bool = False
 
 
 def show_errors(
     inputs: AnalysisInputs,
-    settings: Settings,
+    settings: "Settings",
     split: Split = Split(),  # noqa: B008 (immutable)
     *,
     out: Path | None = None,
@@ -322,6 +330,9 @@ def show_errors(
     intervals: bool = False,
 ) -> None:
     """Analyse the runs, write the files, and print the screen or the document."""
+    from analysis.evaluation.analysis import Analysis
+    from analysis.evaluation.average_precision import COCO_IOUS
+    from analysis.evaluation.verify import compare_breakdown
     from analysis.render.comparison import intervals_screen
     from analysis.render.documents import add_intervals, errors_document, json_bytes
     from analysis.render.errors import errors_screen
@@ -383,6 +394,8 @@ def ap(
     root: Root = Path(),
 ) -> None:
     """COCO's 12 numbers, equal to pycocotools' and many times faster."""
+    from analysis.evaluation.average_precision import coco_metrics
+    from analysis.evaluation.verify import compare_metrics
     from analysis.render.documents import ap_document
     from analysis.render.errors import ap_screen
     from analysis.render.screen import print_whole
@@ -409,6 +422,9 @@ def example(
     seed: Annotated[int, typer.Option(help="Seed of everything that is random.")] = 1,
 ) -> None:
     """Generate ground truth and two simulated detectors with known flaws, and analyze them."""
+    from analysis.coco.synthetic import write_example
+    from analysis.evaluation.settings import Settings
+
     truth, files = write_example(out, images=images, seed=seed)
     typer.echo(
         f"Simulated detectors on simulated objects, written to {out}: they show the tool and are no evidence.\n"
