@@ -16,21 +16,11 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import analysis
+
 if TYPE_CHECKING:
     import typer
 
-ANALYSIS = (
-    "BadInput",
-    "Breakdown",
-    "Detections",
-    "GroundTruth",
-    "Labels",
-    "Settings",
-    "break_down",
-    "coco_metrics",
-    "read_detections",
-    "read_ground_truth",
-)
 TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil", "safetensors")
 MISSING_ENGINE = 5  # exit code
 
@@ -40,13 +30,13 @@ def __getattr__(name: str) -> Any:
         from importlib import metadata
 
         return metadata.version("detablate")
-    if name in ANALYSIS:
-        return getattr(import_module("analysis"), name)
+    if name in analysis.__all__:
+        return getattr(analysis, name)
     raise AttributeError(f"module 'detablate' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*ANALYSIS, "__version__", "command_line", "main"]
+    return [*analysis.__all__, "__version__", "command_line", "main"]
 
 
 def command_line() -> "typer.Typer":
