@@ -13,6 +13,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import methodcaller
 from pathlib import Path
 from typing import TypeVar
 
@@ -174,3 +175,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise BadInput(f"{path}: cannot be written ({error.strerror}); free space or name another folder") from None
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def json_bytes(document: object) -> bytes:
+    """A document as indented JSON with a final newline; NaN and infinity become null, numpy's scalars plain numbers."""
+    return msgspec.json.format(msgspec.json.encode(document, enc_hook=methodcaller("item")), indent=2) + b"\n"

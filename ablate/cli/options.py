@@ -22,7 +22,8 @@ from ablate.data.sources import data_from
 from ablate.runs.folder import Workspace
 from ablate.studies.study import Study, newest_study, read_study
 from ablate.weights.settings import init_settings, initialisation_of
-from analysis.cli.analyze import AsJson as AsJson  # the verbs take all shared options from here
+from analysis.cli.analyze import AsJson as AsJson  # the verbs take all that is shared from here
+from analysis.cli.analyze import print_json as print_json
 from analysis.exceptions import BadInput
 
 if TYPE_CHECKING:
@@ -152,11 +153,6 @@ def whole_numbers(option: str, text: str, example: str) -> list[int]:
     if not all(part.isdecimal() for part in parts):
         raise BadInput(f"{option} {text}: must be whole numbers with commas between them, such as {example}")
     return list(dict.fromkeys(map(int, parts)))
-
-
-def print_json(document: object) -> None:
-    """One JSON document on standard output, and nothing else."""
-    typer.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
 
 
 def show(

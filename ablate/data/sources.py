@@ -66,7 +66,7 @@ def shapes_folder(workspace: Workspace) -> Path:
     """Where the embedded data set is kept under a root."""
     from ablate.data.shapes import REVISION  # draws and masks: not for those who only name data
 
-    return workspace.root / "results" / "data" / f"shapes-{REVISION}"
+    return workspace.results / "data" / f"shapes-{REVISION}"
 
 
 def locate(source: Shapes | Coco, workspace: Workspace) -> Files:

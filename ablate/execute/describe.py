@@ -9,8 +9,8 @@ from rich.text import Text
 from ablate.config.identity import evaluation_identity, training_identity
 from ablate.config.schema import RunConfig, Shapes
 from ablate.config.yaml import dump_config
-from ablate.data.shapes import CLASSES, REVISION
-from ablate.data.sources import locate
+from ablate.data.shapes import CLASSES
+from ablate.data.sources import locate, shapes_folder
 from ablate.detector.flops import Cost, decimals, detector_costs, total
 from ablate.detector.init_weights import initial_digest, with_precision
 from ablate.detector.mask_rcnn import build_detector
@@ -85,7 +85,7 @@ def describe(config: RunConfig, workspace: Workspace, device: str = "auto") -> D
 def _read_data(config: RunConfig, workspace: Workspace) -> tuple[int, int | None, Identities | None, tuple[str, ...]]:
     """Classes, iterations, identities and notes, as far as the data is there."""
     sources = (config.data.train, config.data.validation)
-    made = (workspace.root / "results" / "data" / f"shapes-{REVISION}").exists()
+    made = shapes_folder(workspace).exists()
     if any(isinstance(source, Shapes) for source in sources) and not made:
         return len(CLASSES), None, None, ("no identity: the embedded data set is made by the first run",)
     try:

@@ -8,8 +8,9 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ablate.studies.results import ERRORS, Row, Summary
+from ablate.studies.results import Row, Summary
 from ablate.studies.tables import banner, over_seeds
+from analysis.evaluation.error_types import ERRORS, SPECIAL
 from analysis.render.plots import (
     FORMATS,
     SIDE_BY_SIDE,
@@ -38,14 +39,14 @@ def errors_figure(summary: Summary) -> dict[str, bytes]:
         f"{name}  ({kind} AP {row.metrics['AP'].mean:.1f}{f', n = {row.n}' * uneven})"
         for name, row in zip(distinct_labels([row.variant for row in rows]), rows, strict=True)
     ]
-    means = np.array([[row.errors[name].mean for name in ERRORS] for row in rows])
+    means = np.array([[row.errors[name].mean for name in (*ERRORS, *SPECIAL)] for row in rows])
     bare = summary.several or len(rows) > SIDE_BY_SIDE
     with paper_style():
         figure = new_figure(7.6, 3.1)
         left, right = error_bars(figure, labels, means, f"{kind} AP{summary.percent}", numbers=not bare)
         if summary.several:
-            _dot_each_seed(left, ERRORS[:6], rows)
-            _dot_each_seed(right, ERRORS[6:], rows)
+            _dot_each_seed(left, ERRORS, rows)
+            _dot_each_seed(right, SPECIAL, rows)
         _footer(figure, summary, "a dot a seed" * summary.several)
         return encoded(figure, FORMATS)
 

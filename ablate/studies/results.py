@@ -31,7 +31,6 @@ COST_FILE = "probe.json"
 IouType = Literal["bbox", "segm"]
 METRICS = ("AP", "AP50", "AP75")
 STEADY = 0.25  # between the quartiles of the iterations of a probe, as a share of their median
-ERRORS = tuple(ERROR_TYPES)
 
 
 def kinds_of(iou_type: IouType) -> tuple[Kind, Kind]:
@@ -281,7 +280,7 @@ def _row(
         metrics={name: mean for name in METRICS if (mean := estimate([one.metrics[name] for one in found]))},
         other_ap=estimate([ap for run in runs if (ap := run.ap(other)) is not None]),
         difference=None if variant == study.baseline else estimate(differences),
-        errors={name: mean for name in ERRORS if (mean := estimate([one.delta_ap[name] for one in found]))},
+        errors={name: mean for name in ERROR_TYPES if (mean := estimate([one.delta_ap[name] for one in found]))},
         peak_gib=cost.peak_gib if cost else None,
         seconds_per_iteration=cost.seconds_per_iteration if cost else None,
         seconds_per_image=cost.seconds_per_image if cost else None,

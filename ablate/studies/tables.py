@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from ablate.detector.flops import decimals
 from ablate.studies.published import Kind
-from ablate.studies.results import ERRORS, METRICS, Published, Row, Summary
+from ablate.studies.results import METRICS, Published, Row, Summary
 from ablate.studies.study import DetectorSize, slug
+from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.render.errors import error_column
 from analysis.render.table import Cell, Column, Table, Value, best
 from analysis.stats.intervals import Estimate
@@ -51,7 +52,7 @@ def scores_table(summary: Summary) -> Table:
 def errors_table(summary: Summary) -> Table:
     """A row a variant with results: points of AP to gain by fixing one type of error."""
     rows = [row for row in summary.rows if row.errors]
-    heads = {name: replace(error_column(name), precision=1 if summary.several else 2) for name in ERRORS}
+    heads = {name: replace(error_column(name), precision=1 if summary.several else 2) for name in ERROR_TYPES}
     return _table(
         f"Where the rest of the {summary.kinds[0]} AP{summary.percent} went: points to gain by fixing one type",
         rows,
@@ -91,7 +92,7 @@ def wide_table(summary: Summary) -> Table:
     for group, part in parts.items():
         found = without_empty(part)
         columns += [replace(column, group=group) for column in found.columns[1:]]
-        known = {Cell.of(first).value: values for first, *values in found.cells}
+        known = {first.value: values for first, *values in found.cells}
         rows = [
             (*cells, *known.get(row.variant, [None] * (len(found.columns) - 1)))
             for row, cells in zip(summary.rows, rows, strict=True)
@@ -155,11 +156,10 @@ def findings_table(published: Sequence[Published], variants: Sequence[str]) -> T
 
 def without_empty(table: Table) -> Table:
     """The table without the columns in which no row says anything."""
-    cells = [[Cell.of(value) for value in row] for row in table.cells]
     kept = [
         place
         for place in range(len(table.columns))
-        if place == 0 or any(row[place].value is not None or row[place].text for row in cells)
+        if place == 0 or any(row[place].value is not None or row[place].text for row in table.cells)
     ]
     columns = tuple(table.columns[place] for place in kept)
     return replace(table, columns=columns, rows=tuple(tuple(row[place] for place in kept) for row in table.cells))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from ablate.studies.results import ERRORS, METRICS, Row, Summary
+from ablate.studies.results import METRICS, Row, Summary
 from ablate.studies.tables import (
     banner,
     cost_table,
@@ -24,8 +24,8 @@ from ablate.studies.tables import (
     wide_table,
     without_empty,
 )
-from analysis.io import write_bytes
-from analysis.render.documents import json_bytes
+from analysis.evaluation.error_types import ERROR_TYPES
+from analysis.io import json_bytes, write_bytes
 from analysis.render.markup import Markup, join, tag
 from analysis.render.table import Table, csv_text, escape_markdown, latex, markdown
 from analysis.report.components import note, scrolling
@@ -82,7 +82,7 @@ def _record(summary: Summary, row: Row) -> dict[str, object]:
         "n": row.n,
         **_means_and_halves({f"{kind}_{name}": row.metrics.get(name) for name in METRICS}),
         **_means_and_halves({f"{other}_AP": row.other_ap, f"{kind}_AP_difference": row.difference}),
-        **_means_and_halves({name: row.errors.get(name) for name in ERRORS}),
+        **_means_and_halves({name: row.errors.get(name) for name in ERROR_TYPES}),
         "peak_gib": row.peak_gib,
         "seconds_per_iteration": row.seconds_per_iteration,
         "seconds_per_image": row.seconds_per_image,

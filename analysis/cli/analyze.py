@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from analysis.exceptions import BadInput
+from analysis.io import json_bytes
 
 if TYPE_CHECKING:  # numpy is not for those who only ask for help
     from analysis.coco import Detections, GroundTruth
@@ -158,10 +159,8 @@ def find_inputs(
     return newest
 
 
-def print_json(document: dict[str, Any]) -> None:
+def print_json(document: object) -> None:
     """Print a document, and nothing else, on standard output."""
-    from analysis.render.documents import json_bytes
-
     typer.echo(json_bytes(document).decode(), nl=False)
 
 
@@ -334,7 +333,7 @@ def show_errors(
     from analysis.evaluation.average_precision import COCO_IOUS
     from analysis.evaluation.verify import compare_breakdown
     from analysis.render.comparison import intervals_screen
-    from analysis.render.documents import add_intervals, errors_document, json_bytes
+    from analysis.render.documents import add_intervals, errors_document
     from analysis.render.errors import errors_screen
     from analysis.render.screen import print_whole
     from analysis.render.slices import slices_screen
@@ -343,16 +342,19 @@ def show_errors(
     ground_truth = inputs.ground_truth
     analysis = Analysis(ground_truth, settings, split.parts, split.sizes, ious=COCO_IOUS if intervals else ())
     analyses = [analysis.of(name, detections) for name, detections in inputs.runs]
-    runs = [one.run for one in analyses]
-    document, measured = errors_document(ground_truth, settings, analyses), None
+    measured = None
     if intervals:
         candidates = [Candidate(one.name, (one.detections,), analyses=(one,)) for one in analyses]
         measured = compare(ground_truth, candidates, settings)
-        add_intervals(document, measured)
+    document: dict[str, Any] = {}
+    if as_json or out:
+        document = errors_document(ground_truth, settings, analyses)
+        if measured:
+            add_intervals(document, measured)
     checks = []
     if verify:
         by_size = "size" in split.parts
-        checks = [(run.name, *check) for run in runs for check in compare_breakdown(ground_truth, run, by_size)]
+        checks = [(run.name, *check) for run in analyses for check in compare_breakdown(ground_truth, run, by_size)]
     written: dict[str, list[str]] = {}
     if out:
         from analysis.render.files import write_analysis
@@ -365,7 +367,7 @@ def show_errors(
         return
     inputs.print_warnings()
     print_whole(
-        *errors_screen(ground_truth, settings, runs),
+        *errors_screen(ground_truth, settings, analyses),
         *(intervals_screen(measured) if measured else []),
         *slices_screen(ground_truth, settings, analyses, split.everything),
     )

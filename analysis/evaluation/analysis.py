@@ -110,11 +110,6 @@ class RunAnalysis(Run):
     crowding: CrowdingBins | None
     confusion: Confusion | None
 
-    @property
-    def run(self) -> Run:
-        """Itself, for what needs no more than a run."""
-        return self
-
 
 def parse_parts(text: str) -> tuple[str, ...]:
     """``class,size`` or ``all`` -> parts, in the order of :data:`PARTS`.

@@ -9,7 +9,19 @@ from functools import partial
 from typing import Protocol
 
 from analysis.arrays import Bools
-from analysis.evaluation.matched_run import BG, BOTH, CLS, DUP, LOC, Curve, Labels, MatchedRun
+from analysis.evaluation.matched_run import (
+    BG,
+    BOTH,
+    CLS,
+    DUP,
+    IGNORED,
+    LOC,
+    OVER_CAP,
+    TRUE_POSITIVE,
+    Curve,
+    Labels,
+    MatchedRun,
+)
 
 
 class Fix(Protocol):
@@ -159,4 +171,6 @@ _RECORDS = (
 ERROR_TYPES = {one.name: one for one in _RECORDS}
 ERRORS = tuple(one.name for one in _RECORDS if not one.is_total)
 SPECIAL = tuple(one.name for one in _RECORDS if one.is_total)
-LABEL_NAMES = (*(one.name for one in _RECORDS if one.code is not None), "tp", "ignored", "over-cap")
+_NAMES = {one.code: one.name for one in _RECORDS if one.code is not None}
+_NAMES |= {TRUE_POSITIVE: "tp", IGNORED: "ignored", OVER_CAP: "over-cap"}
+LABEL_NAMES = tuple(_NAMES[code] for code in sorted(_NAMES))  # by the code in `Labels.error`

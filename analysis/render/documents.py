@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from analysis.arrays import Floats, Ints
@@ -23,11 +22,6 @@ from analysis.stats.intervals import Difference, Interval
 SCHEMA = 1
 
 Record = dict[str, Any]
-
-
-def json_bytes(document: Record) -> bytes:
-    """A document as indented JSON with a final newline; NaN and infinity become null."""
-    return msgspec.json.format(msgspec.json.encode(document, enc_hook=np.generic.item), indent=2) + b"\n"
 
 
 def errors_document(ground_truth: GroundTruth, settings: Settings, analyses: Sequence[RunAnalysis]) -> Record:

@@ -39,14 +39,13 @@ def write_analysis(
     Raises:
         BadInput: the folder cannot be written.
     """
-    runs = [one.run for one in analyses]
     contents = {
-        "errors.csv": csv_text(Table.from_records(error_records(runs))).encode(),
+        "errors.csv": csv_text(Table.from_records(error_records(analyses))).encode(),
         "errors.json": document,
-        **_paper("errors", errors_table(ground_truth, settings, runs, paper=True)),
-        **_named("errors", errors_figure(runs)),
+        **_paper("errors", errors_table(ground_truth, settings, analyses, paper=True)),
+        **_named("errors", errors_figure(analyses)),
     }
-    records = [(one.run.name, slice_records(ground_truth, one)) for one in analyses]
+    records = [(one.name, slice_records(ground_truth, one)) for one in analyses]
     for name in records[0][1]:
         table = Table.from_records([{"run": run, **record} for run, slices in records for record in slices[name]])
         contents[f"{name}.csv"] = csv_text(table).encode()
@@ -54,7 +53,7 @@ def write_analysis(
         contents |= _named(name, pictures)
     for name, table in slice_tables(ground_truth, settings, analyses, paper=True).items():
         contents |= _paper(name, table)
-    contents["detections.csv.gz"] = _gzipped(detections_frame(ground_truth, runs))
+    contents["detections.csv.gz"] = _gzipped(detections_frame(ground_truth, analyses))
     contents["objects.csv.gz"] = _gzipped(objects_frame(ground_truth, analyses, crowding))
     for name, content in contents.items():
         write_bytes(out / name, content)
@@ -116,7 +115,7 @@ def objects_frame(
     names = np.array(ground_truth.category_name, dtype=object)
     frames = []
     for one in analyses:
-        dt, labels, by = one.run.detections, one.run.breakdown.labels, one.outcomes.by
+        dt, labels, by = one.detections, one.breakdown.labels, one.outcomes.by
         pointed = by >= 0
 
         def of_detection(values: NDArray[Any], kind: Any, pointed: Any = pointed, by: Any = by) -> pd.Series:
@@ -127,11 +126,11 @@ def objects_frame(
         frames.append(
             pd.DataFrame(
                 {
-                    "run": one.run.name,
+                    "run": one.name,
                     "annotation_id": ground_truth.annotation_id,
                     "image_id": np.array(ground_truth.image_id)[ground_truth.image],
                     "category": names[ground_truth.category],
-                    "area": ground_truth.area_of(one.run.breakdown.settings.iou_type),
+                    "area": ground_truth.area_of(one.breakdown.settings.iou_type),
                     "crowding": crowding,
                     "fate": np.array(OUTCOME_NAMES)[one.outcomes.outcome],
                     "row": of_detection(dt.row, "Int64"),

@@ -43,7 +43,7 @@ def slices_screen(
     screen: list[RenderableType] = []
     for name, table in slice_tables(ground_truth, settings, analyses, most).items():
         part = name.removeprefix("by_")
-        facts = [(one.run.name, own[part]) for one, own in zip(analyses, takeaways, strict=True) if part in own]
+        facts = [(one.name, own[part]) for one, own in zip(analyses, takeaways, strict=True) if part in own]
         screen += [Text(""), Text(table.title, style="bold underline")]
         screen += [fact_list(facts), Text("")] if facts else []
         screen.append(replace(table, title=""))
@@ -85,7 +85,7 @@ def slice_tables(
 
 def parts_of(analyses: Sequence[RunAnalysis], name: str) -> list[tuple[str, Any]]:
     """One part of each analysis with the name of its run; nothing where it was not computed."""
-    return [(one.run.name, part) for one in analyses if (part := getattr(one, name)) is not None]
+    return [(one.name, part) for one in analyses if (part := getattr(one, name)) is not None]
 
 
 def class_table(

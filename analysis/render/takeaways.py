@@ -105,7 +105,7 @@ def slice_takeaways(ground_truth: GroundTruth, one: RunAnalysis) -> dict[str, st
         "size": _of_sizes(one.sizes) if one.sizes else "",
         "iou": _of_thresholds(one.ious) if one.ious and len(one.ious.ious) else "",
         "crowding": _of_crowding(one.crowding) if one.crowding else "",
-        "confusion": _of_confusion(ground_truth, one.run, one.confusion) if one.confusion else "",
+        "confusion": _of_confusion(ground_truth, one, one.confusion) if one.confusion else "",
     }
     return {part: sentence for part, sentence in sentences.items() if sentence}
 

@@ -107,7 +107,7 @@ def summary(data: ReportData) -> Section:
         tag(
             "li",
             tag("p", run_name(place, one.name), class_="who"),
-            tag("ul", *(tag("li", _takeaway(text)) for text in error_takeaways(data.ground_truth, one.run))),
+            tag("ul", *(tag("li", _takeaway(text)) for text in error_takeaways(data.ground_truth, one))),
         )
         for place, one in enumerate(data.runs)
     ]

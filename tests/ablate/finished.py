@@ -7,21 +7,22 @@ import msgspec
 from ablate.execute.evaluation import Evaluation, Measured
 from ablate.runs.folder import RunFolder, Status, Workspace, write_json
 from ablate.runs.manifest import Hardware, Manifest
-from ablate.studies.results import COST_FILE, ERRORS, MeasuredCost
+from ablate.studies.results import COST_FILE, MeasuredCost
 from ablate.studies.study import Study, StudyRun
+from analysis.evaluation.error_types import ERROR_TYPES, ERRORS
 
 MACHINE = Hardware(system="Linux", processor="Test CPU", cores=2, memory_gib=8.0, gpus=())
 
 
 def measured(ap: float, shift: float = 0.0) -> Measured:
     """Box or mask results around an AP."""
-    gains = {name: round(1.0 + place + shift, 4) for place, name in enumerate(ERRORS)}
+    gains = {name: round(1.0 + place + shift, 4) for place, name in enumerate(ERROR_TYPES)}
     return Measured(
         metrics={"AP": ap, "AP50": ap + 20, "AP75": ap + 5, "APs": -1.0, "APm": ap, "APl": ap, "AR100": ap + 10},
         ap=ap + 20,
         delta_ap=gains,
         raw_delta_ap=gains,
-        count=dict.fromkeys(ERRORS[:6], 10),
+        count=dict.fromkeys(ERRORS, 10),
     )
 
 

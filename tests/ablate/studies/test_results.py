@@ -20,7 +20,7 @@ from ablate.runs.manifest import Manifest
 from ablate.studies.plan import DETECTIONS, PROPOSALS, Request, plan
 from ablate.studies.plots import curves_figure
 from ablate.studies.published import COCO_VALIDATION
-from ablate.studies.results import COST_FILE, ERRORS, MeasuredCost, summarise
+from ablate.studies.results import COST_FILE, MeasuredCost, summarise
 from ablate.studies.show_results import summary_screen
 from ablate.studies.study import Study, study_folder, write_study
 from ablate.studies.tables import COUNTED, banner, interval
@@ -33,6 +33,7 @@ from ablate.studies.write_results import (
     published_latex,
     write_files,
 )
+from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.exceptions import BadInput
 from analysis.stats.intervals import estimate
 from tests.ablate.finished import altered, begin, finish, probed
@@ -88,7 +89,7 @@ def test_means_intervals_and_paired_differences(study: Study, root: Path) -> Non
     assert rows["window"].other_ap is not None
     assert rows["window"].other_ap.mean == pytest.approx(29.0)
     assert rows["window"].errors["fn"].mean == 8.0
-    assert set(rows["window"].errors) == set(ERRORS)
+    assert set(rows["window"].errors) == set(ERROR_TYPES)
     assert rows["global, naive kernel"].state == "to run"
     assert rows["global, naive kernel"].n == 0
 
