@@ -7,7 +7,7 @@ import typer
 from ablate.config.schema import Shapes
 from ablate.data.sources import locate
 from ablate.runs.folder import RunFolder, Workspace, is_finished
-from ablate.studies.study import list_studies
+from ablate.studies.study import finished_runs, list_studies
 from analysis.cli.analyze import TRUTH_OF_RUN
 from analysis.exceptions import BadInput
 
@@ -26,13 +26,12 @@ def newest_predictions(root: Path) -> tuple[list[tuple[str, Path]], Path] | None
     Returns (name, prediction file) of each run, and the ground truth of all; none where nothing is finished.
     """
     workspace = Workspace(root)
-    for study in reversed(list_studies(workspace)):
-        runs = [run for run in study.runs if run.blocked is None and is_finished(workspace.run(run.run_id))]
+    for study in reversed(list_studies(workspace, quiet=True)):
+        runs = finished_runs(workspace, study)
         if runs:
             several = len({run.seed for run in runs}) > 1
             predictions = [
-                (f"{run.variant}, seed {run.seed}" if several else run.variant, workspace.run(run.run_id).predictions)
-                for run in runs
+                (run.label if several else run.variant, workspace.run(run.run_id).predictions) for run in runs
             ]
             return predictions, _truth(workspace.run(runs[0].run_id))
     finished = filter(is_finished, workspace.runs())

@@ -8,8 +8,8 @@ import typer
 from ablate.cli.options import HERE, AsJson, InWorkspace, StudyName, chosen_study, print_json, show
 from ablate.cli.run import app
 from ablate.data.sources import locate
-from ablate.runs.folder import Workspace, is_finished
-from ablate.studies.study import Study, StudyRun
+from ablate.runs.folder import Workspace
+from ablate.studies.study import Study, StudyRun, finished_runs
 from analysis.cli.analyze import IouType, Kind
 from analysis.cli.compare import Out, Resamples, Seed, progress_line
 from analysis.cli.report import IntervalResamples, Pictures, check_places, how_often, write_report
@@ -27,10 +27,11 @@ def table(
     """The answer: AP, errors and cost of every variant of a study, with published findings where there are any."""
     from ablate.studies.results import summarise
     from ablate.studies.show_results import summary_screen
-    from ablate.studies.write_results import write_files
 
     summary = summarise(workspace, chosen_study(workspace, study), iou_type.value)
     if out:
+        from ablate.studies.write_results import write_files
+
         write_files(out, summary)
     show(lambda: summary, lambda: summary_screen(summary), as_json)
 
@@ -138,9 +139,8 @@ def _shown(workspace: Workspace, study: Study) -> list[StudyRun]:
         BadInput: no run is finished.
     """
     found: dict[str, StudyRun] = {}
-    for run in study.runs:
-        if run.blocked is None and is_finished(workspace.run(run.run_id)):
-            found.setdefault(run.variant, run)
+    for run in finished_runs(workspace, study):
+        found.setdefault(run.variant, run)
     if not found:
         raise BadInput(
             f"study {study.name!r} has no finished run yet; run it: ablate launch, or see how it stands: ablate status"

@@ -25,7 +25,7 @@ from ablate.engines.base import DetectorTrainer, read_data
 from ablate.engines.environment import need_detectron2
 from ablate.engines.registry import build_engine
 from ablate.execute.evaluation import box_ap, evaluate
-from ablate.runs.folder import FINAL, RunFolder, State, Status, Workspace, read_json
+from ablate.runs.folder import FAILURES, FINAL, RunFolder, State, Status, Workspace, read_json
 from ablate.runs.lock import holding
 from ablate.runs.manifest import Manifest, make_manifest
 from ablate.train.distributed import WEIGHTS, Processes, derived, joined
@@ -39,7 +39,6 @@ from analysis.exceptions import BadInput, DetablateError
 logger = logging.getLogger(__name__)
 F = TypeVar("F", bound=RunFolder)
 Phase = Literal["training", "predicting", "analysing"]
-FAILURES = ("out_of_memory", "failed", "diverged")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,10 @@ from ablate.config.schema import Pretraining, RunConfig
 from ablate.config.yaml import load_config, with_changes
 from ablate.engines.environment import package_environment, python_of
 from ablate.launch.base import CPU, LaunchOptions, devices_of, holding_devices, module_command, visible_devices
-from ablate.launch.local import CAN_FAIL, CAN_START
+from ablate.launch.local import CAN_START
 from ablate.launch.status import read_statuses
 from ablate.launch.view import clock
-from ablate.runs.folder import PretrainingFolder, Workspace, write_json
+from ablate.runs.folder import FAILURES, PretrainingFolder, Workspace, write_json
 from ablate.studies.study import Job, Study, StudyRun
 from ablate.train.outcome import RanOutOfMemory, RuntimeOptions
 from analysis.exceptions import BadInput, DetablateError
@@ -71,7 +71,7 @@ def costly_jobs(workspace: Workspace, study: Study, options: LaunchOptions) -> l
         study: to be launched.
         options: of the launch.
     """
-    states = CAN_START + CAN_FAIL * options.retry
+    states = (*CAN_START, *FAILURES * options.retry)
     statuses = zip(study.jobs, read_statuses(workspace, study), strict=True)
     jobs = list({job.run_id: job for job, status in statuses if status.state in states}.values())
     return [] if study.base == CHEAP and study.synthetic and all(map(_is_cheap, jobs)) else jobs
@@ -95,7 +95,7 @@ def estimate(workspace: Workspace, jobs: Sequence[Job], options: LaunchOptions) 
         if key not in timed:
             logger.info(f"timing a few iterations of {job.variant} ...")
             timed[key] = _time(workspace, config, devices)
-        throughput, name = timed[key], f"{job.variant}, seed {job.seed}"
+        throughput, name = timed[key], job.label
         if throughput.message:
             logger.info(f"{name}: {throughput.message}")
             continue

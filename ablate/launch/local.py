@@ -33,7 +33,7 @@ from ablate.launch.base import (
     worker_command,
 )
 from ablate.launch.status import DONE, FAILED, Cancelled, RunStatus, State, StatusReader, launchers_folder
-from ablate.runs.folder import Status, Workspace, now
+from ablate.runs.folder import FAILURES, Status, Workspace, now
 from ablate.runs.lock import LockHeld, holding, joining, owners, this_process
 from ablate.studies.study import Job, PretrainingRun, Study, StudyRun, state_words
 from analysis.exceptions import BadInput
@@ -41,7 +41,6 @@ from analysis.exceptions import BadInput
 logger = logging.getLogger(__name__)
 
 CAN_START: tuple[State, ...] = ("waiting", "interrupted")
-CAN_FAIL: tuple[State, ...] = ("failed", "diverged", "out_of_memory")
 TICK_SECONDS = 0.05  # between two looks at the processes
 LOOK_SECONDS = 0.5  # between two looks at the files
 PATIENCE_SECONDS = 2.0  # before a run or a device that another process took is tried again
@@ -89,7 +88,7 @@ def queue(
         return (
             run_id not in already_started
             and run_id not in unsatisfiable
-            and (state[run_id] in CAN_START or (run_id in again and state[run_id] in CAN_FAIL))
+            and (state[run_id] in CAN_START or (run_id in again and state[run_id] in FAILURES))
         )
 
     def is_there(need: str) -> bool:
@@ -215,12 +214,13 @@ class _Launch:
         self._started: set[str] = set()  # and ended
         self._not_before: dict[str, float] = {}
         self._told_busy = False
+        self._elsewhere: dict[str, State | None] = {}  # of what is needed and is not of this study
         self._failures: dict[str, str] = {}  # of this launch: run id -> a sentence
 
     def run(self) -> Outcome:
         """Until nothing is left to do, or everything has stopped."""
         statuses = self._look()
-        self._again = {status.run_id for status in statuses if self._options.retry and status.state in CAN_FAIL}
+        self._again = {status.run_id for status in statuses if self._options.retry and status.state in FAILURES}
         asked = 0
         looked = time.monotonic()
         while True:
@@ -252,15 +252,21 @@ class _Launch:
                 )
             statuses.append(status)
         self._view.update(statuses, self.stop.reason)
-        return statuses
-
-    def _queue(self, statuses: list[RunStatus]) -> Queue:
         jobs = self._study.jobs
-        elsewhere = {
+        self._elsewhere = {
             need: None if self._workspace.job_folder(need).read_status() is None else self._reader.read(need).state
             for need in {need for job in jobs for need in job.needs} - {job.run_id for job in jobs}
         }
-        return queue(jobs, statuses, already_started=self._started, again=self._again, elsewhere=elsewhere)
+        return statuses
+
+    def _queue(self, statuses: list[RunStatus]) -> Queue:
+        return queue(
+            self._study.jobs,
+            statuses,
+            already_started=self._started,
+            again=self._again,
+            elsewhere=self._elsewhere,
+        )
 
     def _start(self, ready: Sequence[Job]) -> None:
         taken = {device for child in self._children.values() for device in child.devices}
@@ -279,7 +285,9 @@ class _Launch:
 
     def _tell_busy(self) -> None:
         """Where other processes have so many devices that nothing of ours runs, say so, once in a row."""
-        for device in () if self._children or self._told_busy else self._devices:
+        if self._children or self._told_busy:
+            return
+        for device in self._devices:
             for owner in owners(device_folder(device))[:1]:
                 self._told_busy = True
                 logger.info(f"waiting for device {device}, which {owner} uses")
@@ -299,7 +307,7 @@ class _Launch:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             log = (folder / LOG).open("ab", buffering=0)  # the worker writes behind this line
-            log.write(f"{now()} {self._study.name}: {_label(run)}, on {', '.join(devices)}\n".encode())
+            log.write(f"{now()} {self._study.name}: {run.label}, on {', '.join(devices)}\n".encode())
         except OSError as error:
             self._fail(run, f"{folder}: cannot be written ({error.strerror}); free space, and launch again")
             return
@@ -351,7 +359,7 @@ class _Launch:
     def _fail(self, job: Job, message: str) -> None:
         self._started.add(job.run_id)
         self._failures[job.run_id] = message
-        logger.info(f"{_label(job)}: {message}")
+        logger.info(f"{job.label}: {message}")
         if self._options.fail_fast and not self.stop.reason:
             self.stop.ask("--fail-fast")
 
@@ -370,10 +378,6 @@ class _Launch:
             if message and status.state not in DONE:
                 failed[status.run_id] = f"{status.label}: {message}"
         return Outcome(statuses, list(failed.values()), self.stop.reason, self.stop.times > 1)
-
-
-def _label(job: Job) -> str:
-    return f"{job.variant}, seed {job.seed}"
 
 
 def _python(job: Job) -> str:

@@ -55,8 +55,6 @@ def _execute(job: WorkerJob) -> None:
     run = next((run for run in read_study(workspace, job.study).jobs if run.run_id == job.run), None)
     if run is None:
         raise BadInput(f"study {job.study} has no run {job.run} any more; launch it again")
-    if not isinstance(run, PretrainingRun) and run.config is None:
-        raise BadInput(f"{run.variant}: {run.blocked or 'has no config'}")
     from ablate.execute.pretraining import pretrain
     from ablate.execute.run import execute
     from ablate.train.outcome import RuntimeOptions
@@ -68,7 +66,9 @@ def _execute(job: WorkerJob) -> None:
     )
     if isinstance(run, PretrainingRun):
         pretrain(run.pretraining, workspace, runtime, keep=run.epochs, name=run.run_id, again=job.again)
-    elif run.config is not None:
+    elif run.config is None:
+        raise BadInput(f"{run.variant}: {run.blocked or 'has no config'}")
+    else:
         execute(run.config, workspace, runtime, run_id=run.run_id, again=job.again)
 
 

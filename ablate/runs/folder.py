@@ -54,7 +54,8 @@ from analysis.exceptions import BadInput
 
 SCHEMA = 1
 AFRESH = "delete it and status.json beside it, and launch makes it again from what is saved"
-FINAL = ("finished", "failed", "out_of_memory", "diverged")
+FAILURES = ("failed", "out_of_memory", "diverged")  # to come to no result, for good
+FINAL = ("finished", *FAILURES)
 State = Literal["prepared", "running", "interrupted", "finished", "failed", "out_of_memory", "diverged", "damaged"]
 S = TypeVar("S", bound=msgspec.Struct)
 

@@ -73,13 +73,14 @@ def plan(
         BadInput: something asked for does not exist or does not fit, or nothing of it can run.
     """
     axes = (axis,) if crossed is None else (axis, crossed)
-    base, settings = _base(axes, request)
-    variants = _resolved_variants(axes, request, base)
+    asked = _settings(request)
+    base, settings = _base(axes, request, asked)
+    variants = _resolved_variants(axes, request, base, asked)
     baseline = _baseline(axes, variants, base)
     chosen = _chosen(variants, request.only, baseline.name)
-    data = StudyData(base, workspace, write)
     name = request.name or _default_name(axes, request.base, base)
     _check_name(name)
+    data = StudyData(base, workspace, write)
     allowed_keys = frozenset[str]().union(*(one.allowed_keys for one in axes))
     seeds = tuple(request.seeds) or (base.seed,)
     folder, files = configs_folder(workspace, name).relative_to(workspace.root), _file_names(variants)
@@ -199,17 +200,18 @@ class StudyData:
         return DetectorSize(whole.parameters, whole.macs, whole.activations)
 
 
-def _base(axes: Sequence[Axis], request: Request) -> tuple[RunConfig, dict[str, Any]]:
+def _base(axes: Sequence[Axis], request: Request, asked: dict[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
     """The config on which all variants are made, and the dotted keys that make it of the request's base."""
-    settings, base = _settings(request), load_config(request.base)
+    settings, base = asked, load_config(request.base)
     if request.weights and not any(one.takes_weights for one in axes):
         settings = {**_weights_for_all(request.weights, base, axes[0]), **settings}
     base = with_changes(base, settings)
-    settings |= _resolved_precision(base, request.device) | absolute_paths(base)
+    settings = settings | _resolved_precision(base, request.device) | absolute_paths(base)
     return with_changes(base, settings), settings
 
 
 def _settings(request: Request) -> dict[str, Any]:
+    """What a person sets for all runs, by dotted key."""
     settings = dict(map(parse_change, request.settings))
     if request.data:
         data = data_from(request.data)
@@ -245,14 +247,16 @@ def _resolved_precision(base: RunConfig, device: str) -> dict[str, Any]:
     return {key: resolve("auto", device_of(device)) for key, precision in wanted.items() if precision == "auto"}
 
 
-def _resolved_variants(axes: Sequence[Axis], request: Request, base: RunConfig) -> list[_Level]:
+def _resolved_variants(
+    axes: Sequence[Axis], request: Request, base: RunConfig, asked: Mapping[str, Any]
+) -> list[_Level]:
     """The variants on the base, each with its config or the reason why it has none."""
     options = AxisOptions(weights=request.weights if any(one.takes_weights for one in axes) else {})
     variants = _variants(axes, base, options)
     if any("seed" in variant.changes for variant in variants):
         raise BadInput("the seed is no factor of a study: give --seeds 0,1,..., and every variant runs under each")
     if all(one.baseline for one in axes):  # else the base decides which variant is the baseline
-        _check_settings(_settings(request), base, lambda other: _variants(axes, other, options), axes[0].name)
+        _check_settings(asked, base, lambda other: _variants(axes, other, options), axes[0].name)
     return [_resolved(variant, base) for variant in variants]
 
 
@@ -375,9 +379,11 @@ def _check_settings(
     def configs_on(base: RunConfig) -> list[RunConfig | str]:
         return [_config(variant, base) for variant in variants_on(base)]
 
-    made = configs_on(base)
+    if not settings:
+        return
+    made, variants = configs_on(base), variants_on(base)
     for key, value in settings.items():
-        own = [variant.changes.get(key) for variant in variants_on(base)]
+        own = [variant.changes.get(key) for variant in variants]
         others = [one for one in own if one != value]
         same = (configs_on(with_changes(base, {key: other})) == made for other in others)
         if others and None not in own and all(same):

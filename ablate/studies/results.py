@@ -15,10 +15,10 @@ import msgspec
 from ablate.axes.base import is_within
 from ablate.data.sources import locate
 from ablate.execute.evaluation import IOU, Evaluation, Measured, read_evaluation
-from ablate.runs.folder import SCHEMA, RunFolder, Workspace, is_finished, read_json
+from ablate.runs.folder import SCHEMA, RunFolder, Workspace, read_json
 from ablate.runs.manifest import Hardware, Manifest
 from ablate.studies.published import Finding, Kind, findings_of, is_of, matches
-from ablate.studies.study import DetectorSize, Study, StudyRun, state_in_words
+from ablate.studies.study import DetectorSize, Study, StudyRun, finished_runs, state_in_words
 from analysis.coco.detections import read_detections
 from analysis.coco.ground_truth import GroundTruth, read_ground_truth
 from analysis.evaluation.error_types import ERROR_TYPES
@@ -390,12 +390,8 @@ def compare_study(
             settings).
     """
     summary = summarise(workspace, study, iou_type)  # refuses what would compare numbers of different exams
-    finished = {
-        variant: [
-            run for run in study.runs_of(variant) if run.blocked is None and is_finished(workspace.run(run.run_id))
-        ]
-        for variant in study.variants
-    }
+    done = finished_runs(workspace, study)
+    finished = {variant: [run for run in done if run.variant == variant] for variant in study.variants}
     if not finished[study.baseline]:
         raise BadInput(
             f"study {study.name!r}: no run of the baseline {study.baseline} is finished, so there is nothing to "

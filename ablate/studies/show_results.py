@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from ablate.runs.folder import Workspace
-from ablate.studies.results import IouType, Summary, summarise
+from ablate.studies.results import Summary, summarise
 from ablate.studies.study import Study
 from ablate.studies.tables import (
     banner,
@@ -26,9 +26,9 @@ from analysis.render.screen import CAREFUL, dimmed, fact_list, print_whole
 from analysis.stats.compare import Comparison
 
 
-def show_table(workspace: Workspace, study: Study, iou_type: IouType = "bbox") -> None:
+def show_table(workspace: Workspace, study: Study) -> None:
     """Print the table of a study on standard output."""
-    print_whole(*summary_screen(summarise(workspace, study, iou_type)))
+    print_whole(*summary_screen(summarise(workspace, study)))
 
 
 def summary_screen(summary: Summary) -> list[RenderableType]:

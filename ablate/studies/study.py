@@ -19,7 +19,16 @@ import msgspec
 from ablate.config.identity import short_id
 from ablate.config.schema import Pretraining, RunConfig
 from ablate.config.yaml import Tree, changed, merge, scalar
-from ablate.runs.folder import SCHEMA, Status, Workspace, pretraining_name, read_json, replacing, write_json
+from ablate.runs.folder import (
+    SCHEMA,
+    Status,
+    Workspace,
+    is_finished,
+    pretraining_name,
+    read_json,
+    replacing,
+    write_json,
+)
 from ablate.shell import shell_command
 from analysis.exceptions import BadInput
 
@@ -61,6 +70,11 @@ class StudyRun(msgspec.Struct, frozen=True, kw_only=True):
         """The name of its run folder; empty where it is blocked."""
         return short_id(self.evaluation)
 
+    @property
+    def label(self) -> str:
+        """What it is called in a sentence."""
+        return f"{self.variant}, seed {self.seed}"
+
 
 class PretrainingRun(msgspec.Struct, frozen=True, kw_only=True):
     """A pre-training that runs of a study start from; to a launcher a run like them, which they need."""
@@ -80,6 +94,11 @@ class PretrainingRun(msgspec.Struct, frozen=True, kw_only=True):
     def seed(self) -> int:
         """Its own, not that of the runs."""
         return self.pretraining.pretrain.seed
+
+    @property
+    def label(self) -> str:
+        """What it is called in a sentence."""
+        return f"{self.variant}, seed {self.seed}"
 
 
 Job = StudyRun | PretrainingRun
@@ -235,19 +254,19 @@ def read_study(workspace: Workspace, name: str) -> Study:
     for path in (_file(workspace, name), workspace.studies / name / "study.json"):
         if name and path.parent.parent == workspace.studies and path.exists():
             return _read(path)
-    names = ", ".join(study.name for study in list_studies(workspace))
+    names = ", ".join(study.name for study in list_studies(workspace, quiet=True))
     there = f"there are: {names}" if names else make_one(workspace)
     raise BadInput(f"there is no study {name!r} under {workspace.root.absolute()}; {there}")
 
 
-def list_studies(workspace: Workspace) -> list[Study]:
-    """All studies under a root, the newest last; a damaged one is left out with a warning."""
+def list_studies(workspace: Workspace, *, quiet: bool = False) -> list[Study]:
+    """All studies under a root, the newest last; a damaged one is left out, with a warning unless ``quiet``."""
     found = []
     for path in sorted(workspace.studies.glob("*/study.json")):
         try:
             found.append(_read(path))
         except BadInput as error:
-            logger.warning("%s", error)
+            logger.log(logging.DEBUG if quiet else logging.WARNING, "%s", error)
     return sorted(found, key=lambda study: study.planned)
 
 
@@ -261,6 +280,11 @@ def newest_study(workspace: Workspace) -> Study:
     if not studies:
         raise BadInput(f"there is no study under {workspace.root.absolute()}; {make_one(workspace)}")
     return studies[-1]
+
+
+def finished_runs(workspace: Workspace, study: Study) -> list[StudyRun]:
+    """The runs of a study that have ended well and whose predictions are there, in its order."""
+    return [run for run in study.runs if run.run_id and run.blocked is None and is_finished(workspace.run(run.run_id))]
 
 
 def make_one(workspace: Workspace) -> str:

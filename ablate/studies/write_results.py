@@ -61,7 +61,7 @@ def write_files(out: Path, summary: Summary) -> list[Path]:
 
 def as_json(summary: Summary) -> bytes:
     """Everything, unrounded."""
-    return json_bytes(msgspec.to_builtins(summary))
+    return json_bytes(summary)
 
 
 def as_csv(summary: Summary) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 30.0
+PREFIXES = {logging.WARNING: "warning: ", logging.ERROR: "error: "}
 
 
 def show_messages() -> None:
@@ -33,14 +34,13 @@ def show_messages() -> None:
 
 
 class _StandardError(logging.Handler):
-    """The message alone, ``warning:`` before it where it is one; above the bar where there is one."""
+    """The message alone, ``warning:`` or ``error:`` before it where it is one; above the bar where there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from rich.text import Text
 
         try:
-            prefix = "warning: " if record.levelno >= logging.WARNING else ""
-            console().print(Text(prefix + self.format(record)), soft_wrap=True)
+            console().print(Text(PREFIXES.get(record.levelno, "") + self.format(record)), soft_wrap=True)
         except Exception:
             self.handleError(record)
 
