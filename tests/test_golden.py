@@ -134,7 +134,8 @@ def test_a_stored_checkpoint_is_read(store: Path, capsys: pytest.CaptureFixture[
     from ablate.runs.folder import RunFolder
     from ablate.train.checkpoint import load_newest
 
-    state, damaged = load_newest(RunFolder(store / "results" / "runs" / STORED_RUN))
+    damaged: list[str] = []
+    state = load_newest(RunFolder(store / "results" / "runs" / STORED_RUN), damaged.append)
     assert damaged == []
     assert state is not None
     assert state["iteration"] == 6

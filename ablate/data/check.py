@@ -211,13 +211,15 @@ def _check_mask(who: str, value: object, size: tuple[Any, Any] | None) -> Iterat
 
 
 def _check_rle(who: str, value: Record, size: tuple[Any, Any] | None) -> Iterator[Found]:
-    runs = run_lengths(value["counts"]).tolist() if isinstance(value["counts"], str) else value["counts"]
     height, width = value["size"] if isinstance(value["size"], list) and len(value["size"]) == 2 else (0, 0)
     if not _are_sides(height, width) or max(height, width) >= 2**16:
         yield "error", "bad RLE", f"{who} has an RLE of size {value['size']!r}; it must be [height, width]"
-    elif size is not None and (height, width) != size:
+        return
+    if size is not None and (height, width) != size:
         yield "error", "bad RLE", f"{who} has an RLE of {height} x {width} pixels on an image of {size[0]} x {size[1]}"
-    elif not isinstance(runs, list) or not all(isinstance(run, int) and run >= 0 for run in runs):
+        return
+    runs = run_lengths(value["counts"]).tolist() if isinstance(value["counts"], str) else value["counts"]
+    if not isinstance(runs, list) or not all(isinstance(run, int) and run >= 0 for run in runs):
         yield "error", "bad RLE", f"{who} has an RLE whose counts cannot be decoded"
     elif sum(runs) != height * width:
         yield "error", "bad RLE", f"{who} has an RLE whose runs add up to {sum(runs)}, not {height} x {width}"

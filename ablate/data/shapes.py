@@ -20,8 +20,6 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from pycocotools import mask as coco_mask
 
 from analysis.arrays import Floats
 
@@ -231,6 +229,8 @@ def write_shapes(folder: Path) -> None:
     work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
     try:
         work.chmod(0o755)
+        from PIL import Image
+
         (work / "annotations").mkdir()
         for split in COUNTS:
             (work / split).mkdir()
@@ -269,6 +269,8 @@ def draw_size(split: Split, number: int) -> tuple[int, int]:
 
 
 def _annotate(document: dict[str, Any], image: dict[str, Any], scene: Drawing) -> None:
+    from pycocotools import mask as coco_mask
+
     for seen, label, crowd in zip(scene.masks, scene.labels, scene.crowd, strict=True):
         rle = coco_mask.encode(np.asfortranarray(seen.astype(np.uint8)))
         document["annotations"].append(

@@ -4,7 +4,6 @@
 """
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any, Literal
 
 import torch
@@ -45,7 +44,12 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images f[B, 3, H, W], normalised and padded -> four maps f[B, C, H / stride, W / stride], fine to coarse."""
-        return list(accumulate(self.stages, lambda x, stage: stage(x), initial=self.stem(images)))[1:]
+        x = self.stem(images)
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
 
 
 PYRAMIDS: dict[str, type[MultiScale | SimplePyramid | SingleScale]] = {

@@ -29,11 +29,10 @@ def build_engine(config: RunConfig, data: RunInputs, folder: Path, processes: Pr
 
 
 def build_trainer(
-    config: RunConfig, workspace: Workspace, folder: RunFolder, processes: Processes, runtime: RuntimeOptions
+    config: RunConfig, data: RunInputs, folder: RunFolder, processes: Processes, runtime: RuntimeOptions
 ) -> DetectorTrainer:
     """The training of a config by itself, for the forecast of what it takes."""
-    engine = build_engine(config, read_data(config, workspace, processes), folder.path, processes)
-    return DetectorTrainer(engine, folder, runtime, dict)
+    return DetectorTrainer(build_engine(config, data, folder.path, processes), folder, runtime, dict)
 
 
 def build_benchmark_target(

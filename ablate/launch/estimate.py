@@ -199,19 +199,17 @@ def time_passes(job: TimingJob) -> None:
 
 
 def _detector(config: RunConfig, workspace: Workspace, runtime: RuntimeOptions, processes: "Processes") -> "Timed":
-    from ablate.data.sources import locate
-    from ablate.engines.base import training_set
+    from ablate.engines.base import read_data, training_set
     from ablate.engines.registry import build_trainer
-    from analysis import read_ground_truth
 
     config = with_changes(config, {"train.batch_size": config.train.images_per_norm})  # one pass a step
-    files = locate(config.data.train, workspace)
+    data = read_data(config, workspace, processes)
 
     def training(iterations: int, folder: PretrainingFolder) -> "TrainLoop":
         length = {"train.iterations": iterations, "train.epochs": "none"}
-        return build_trainer(with_changes(config, length), workspace, folder, processes, runtime)
+        return build_trainer(with_changes(config, length), data, folder, processes, runtime)
 
-    return len(training_set(config, read_ground_truth(files.annotations), files)), training
+    return len(training_set(config, data.training_truth, data.training)), training
 
 
 def _autoencoder(

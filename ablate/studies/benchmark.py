@@ -105,7 +105,7 @@ class Prober:
 
     def _load(self, target: BenchmarkTarget, folder: RunFolder) -> bool:
         try:
-            state, _ = load_newest(folder)
+            state = load_newest(folder, logger.debug)  # what training says of it is enough
         except BadInput:
             return False
         if state is not None:

@@ -2,6 +2,7 @@
 
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -61,18 +62,20 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
-def load_newest(folder: RunFolder) -> tuple[dict[str, Any] | None, list[str]]:
-    """The newest checkpoint that can be read, or none where there is none; and a sentence on each newer, damaged one.
+def load_newest(folder: RunFolder, warn: Callable[[str], None]) -> dict[str, Any] | None:
+    """The newest checkpoint that can be read, or none where there is none.
+
+    ``warn`` gets a sentence on each damaged one.
 
     Raises:
         BadInput: there are checkpoints, and all are damaged.
     """
-    damaged: list[str] = []
-    for path in folder.checkpoints_newest_first():
+    paths = folder.checkpoints_newest_first()
+    for path in paths:
         try:
-            return load_checkpoint(path), damaged
+            return load_checkpoint(path)
         except BadInput as error:
-            damaged.append(f"{error}; falling back to the checkpoint before it")
-    if damaged:
+            warn(f"{error}; falling back to the checkpoint before it")
+    if paths:
         raise BadInput(f"{folder.checkpoints}: every checkpoint is damaged; delete the folder to train from the start")
-    return None, damaged
+    return None

@@ -259,11 +259,7 @@ class TrainLoop(ABC):
 
     def _resume(self) -> None:
         """Take everything from the newest checkpoint, where there is one."""
-        state, damaged = load_newest(self.folder)
-        if self.processes.first:
-            for sentence in damaged:
-                self.folder.append_event("warning", message=sentence)
-                logger.warning(sentence)
+        state = load_newest(self.folder, self._warn)
         if state is not None:
             self.module.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -274,6 +270,11 @@ class TrainLoop(ABC):
                 self.folder.append_event("resumed", iteration=self.iteration)
                 logger.info("continuing after iteration %d of %d", self.iteration, self.iterations)
         self.processes.wait()
+
+    def _warn(self, sentence: str) -> None:
+        if self.processes.first:
+            self.folder.append_event("warning", message=sentence)
+            logger.warning("%s", sentence)
 
     def _save(self) -> None:
         if self.processes.first:

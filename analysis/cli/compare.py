@@ -21,8 +21,9 @@ from analysis.cli.analyze import (
     Root,
     Truth,
     app,
+    find_inputs,
     print_json,
-    read_inputs,
+    read_files,
     settings_of,
 )
 from analysis.exceptions import BadInput
@@ -64,9 +65,10 @@ def compare(
     from analysis.stats.compare import compare as compare_runs
 
     settings = settings_of(iou_type, iou, background_iou, max_dets)
-    inputs = read_inputs(context, predictions, gt, root, respect_ignore, drop_unknown)
-    if len(inputs.runs) < 2:
-        raise BadInput(f"{inputs.runs[0][0]} is the only run; name at least two prediction files to compare")
+    named, truth = find_inputs(context, predictions, gt, root)
+    if len(named) < 2:
+        raise BadInput(f"{named[0][0]} is the only run; name at least two prediction files to compare")
+    inputs = read_files(named, truth, respect_ignore, drop_unknown)
     comparison = compare_runs(
         inputs.ground_truth,
         [Candidate(name, (detections,)) for name, detections in inputs.runs],

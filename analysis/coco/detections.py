@@ -190,7 +190,7 @@ def _parse(path: Path, content: bytes, ground_truth: GroundTruth, drop_unknown: 
     category = index_of(_column(path, records, "category_id"), np.array(ground_truth.category_id))
     row = np.flatnonzero((image >= 0) & (category >= 0))
     if len(row) < len(records):
-        message = _explain_unknown(path, records, image, category, ground_truth)
+        message = _explain_unknown(path, records, image, category)
         if not drop_unknown:
             raise BadInput(f"{message}; --drop-unknown leaves them out" + _shift_hint(records, ground_truth))
         notes.append(message.removeprefix(f"{path}: ") + ": left out, as asked")
@@ -285,7 +285,7 @@ _NAMES: dict[str, Callable[[str], str]] = {
 }
 
 
-def _explain_unknown(path: Path, records: list[Any], image: Ints, category: Ints, ground_truth: GroundTruth) -> str:
+def _explain_unknown(path: Path, records: list[Any], image: Ints, category: Ints) -> str:
     parts = []
     for index, attribute in ((image, "image_id"), (category, "category_id")):
         rows = np.flatnonzero(index < 0)

@@ -163,9 +163,7 @@ def compare_breakdown(ground_truth: GroundTruth, run: Run, by_size: bool = False
     theirs = pycocotools_metrics(
         ground_truth, dt, iou_type=settings.iou_type, iou=settings.iou, max_dets=settings.max_dets
     )["AP"]
-    coco, matched_run = (
-        match_and_label(ground_truth, dt, replace(settings, convention=one)) for one in ("coco", "tidecv")
-    )
+    coco, tidecv = (match_and_label(ground_truth, dt, replace(settings, convention=one)) for one in ("coco", "tidecv"))
     checks = [("pycocotools", f"AP differs by {abs(coco.average_precision(coco.base).mean - theirs):.1e} points")]
     try:
         tide = tidecv_evaluated(ground_truth, dt, settings)
@@ -174,12 +172,12 @@ def compare_breakdown(ground_truth: GroundTruth, run: Run, by_size: bool = False
         return [*checks, ("tidecv", "not installed: pip install 'detablate[verify]'")]
     except ZeroDivisionError:
         return [*checks, ("tidecv", "divides by zero on this input, so there is nothing to compare")]
-    ours = break_down_matched(matched_run, dt)
+    ours = break_down_matched(tidecv, dt)
     worst = max(abs(ap - ours.ap), *(abs(delta[name] - ours.delta_ap[name]) for name in delta))
     counts = "equal" if count == ours.count else f"different: {count} there, {ours.count} here"
     checks.append(("tidecv", f"AP and deltas differ by at most {worst:.1e} points, counts are {counts}"))
     if by_size:
-        checks.append(_compare_sizes(errors_by_size(ground_truth, dt, matched_run), tide))
+        checks.append(_compare_sizes(errors_by_size(ground_truth, dt, tidecv), tide))
     return checks
 
 

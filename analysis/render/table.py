@@ -47,7 +47,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import groupby
 from typing import Any, Literal
 
@@ -188,7 +188,7 @@ class Table:
         flat = [dict(_flattened(record)) for record in records]
         return cls("", tuple(map(Column, flat[0] if flat else ())), tuple(tuple(record.values()) for record in flat))
 
-    @property
+    @cached_property
     def cells(self) -> list[tuple[Cell, ...]]:
         """The rows without headings, every value as a cell."""
         return [tuple(map(Cell.of, row)) for row in self.rows if not isinstance(row, str)]
@@ -202,7 +202,7 @@ class Table:
     @property
     def width(self) -> int:
         """Characters of a line in a terminal that has room for all columns side by side."""
-        return across({place: width.full for place, width in self._widths().items()}, self.gap)
+        return across({place: width.full for place, width in self._widths.items()}, self.gap)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         return Measurement(1, self.width).with_maximum(options.max_width)
@@ -210,11 +210,12 @@ class Table:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         if self.title:
             yield Text(one_line(self.title), style="bold")
-        for widths in side_by_side(self._widths(), self.names, options.max_width, self.gap):
+        for widths in side_by_side(self._widths, self.names, options.max_width, self.gap):
             yield from self._lines(console, widths)
         for note in self.notes:
             yield Text(one_line(note), style="dim")
 
+    @cached_property
     def _widths(self) -> dict[int, Width]:
         """What each column needs in a terminal; charts have none."""
         widths = {}

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, islice
 from typing import TypeVar
 
@@ -183,7 +184,7 @@ def compare(
             continue
         seeds = tuple(one for one in candidate.seeds if one in base.seeds)
         pairs = [(drawn[number][candidate.seeds.index(one)], drawn[at][base.seeds.index(one)]) for one in seeds]
-        differences = _summarised([_minus(*pair) for pair in pairs], difference, difference_over_seeds, told)
+        differences = _summarised(numbers, partial(_differences_of, pairs), difference, difference_over_seeds, told)
         single = len(candidate.seeds) == len(base.seeds) == 1
         transitions = transitions_between(runs[at][0].outcomes, runs[number][0].outcomes) if single else None
         vs_baseline.append(VsBaseline(candidate.name, seeds, *differences, transitions))
@@ -225,25 +226,32 @@ _T = TypeVar("_T", bound=Interval)
 
 
 def _summarised(
-    drawn: Sequence[Resampled],
+    names: Sequence[str],
+    of_number: Callable[[int], list[Resampled]],
     of_one: Callable[[float, Floats], _T],
     of_seeds: Callable[[Floats, Floats], _T],
     told: Bools,
 ) -> tuple[dict[str, _T], dict[str, CategoryIntervals]]:
-    """Each number with its interval, in all and by category, from the resamples of one seed or of several."""
+    """Each number with its interval, in all and by category, from the resamples of one seed or of several.
+
+    ``of_number`` gives those of one number by its place, one a seed: of all numbers at once they would fill the memory.
+    """
     numbers, categories = {}, {}
-    for row, name in enumerate(drawn[0].numbers):
-        values, each = np.array([one.value[row] for one in drawn]), np.array([one.drawn[row] for one in drawn])
+    for row, name in enumerate(names):
+        drawn = of_number(row)
+        values, each = np.array([one.value[0] for one in drawn]), np.array([one.drawn[0] for one in drawn])
         numbers[name] = of_one(values[0], each[0]) if len(drawn) == 1 else of_seeds(values, each)
-        value = np.mean([one.category_value[row] for one in drawn], axis=0)
-        low, high = limits(np.mean([one.category_drawn[row] for one in drawn], axis=0).T)
+        value = np.mean([one.category_value[0] for one in drawn], axis=0)
+        low, high = limits(np.mean([one.category_drawn[0] for one in drawn], axis=0).T)
         categories[name] = CategoryIntervals(value, np.where(told, low, np.nan), np.where(told, high, np.nan))
     return numbers, categories
 
 
 def _of_one(drawn: Sequence[Resampled], told: Bools) -> tuple[dict[str, Interval], dict[str, CategoryIntervals]]:
     """Likewise of one candidate: its intervals are basic ones (see :func:`interval`), those of an AP in 0..100."""
-    numbers, categories = _summarised(drawn, interval, over_seeds, told)
+    numbers, categories = _summarised(
+        drawn[0].numbers, lambda row: [_at(one, row) for one in drawn], interval, over_seeds, told
+    )
     for name, one in categories.items():
         low, high = 2 * one.value - one.high, 2 * one.value - one.low
         if name not in ERROR_TYPES:
@@ -253,6 +261,19 @@ def _of_one(drawn: Sequence[Resampled], told: Bools) -> tuple[dict[str, Interval
             )
         categories[name] = CategoryIntervals(one.value, low, high)
     return numbers, categories
+
+
+def _at(drawn: Resampled, row: int) -> Resampled:
+    """One number of a run; nothing is copied."""
+    one = slice(row, row + 1)
+    return Resampled(
+        drawn.numbers[one], drawn.value[one], drawn.drawn[one], drawn.category_value[one], drawn.category_drawn[one]
+    )
+
+
+def _differences_of(pairs: Sequence[tuple[Resampled, Resampled]], row: int) -> list[Resampled]:
+    """The differences of one number, a pair of runs a seed."""
+    return [_minus(_at(own, row), _at(theirs, row)) for own, theirs in pairs]
 
 
 def _minus(own: Resampled, theirs: Resampled) -> Resampled:

@@ -32,8 +32,7 @@ def damage(path: Path, place: float) -> None:
 def test_two_deep(folder: RunFolder) -> None:
     save(folder, 1, 2, 10, 9)
     assert [path.name for path in folder.checkpoints_newest_first()] == ["00000010.pt", "00000009.pt"]
-    state, damaged = load_newest(folder)
-    assert damaged == []
+    state = load_newest(folder, pytest.fail)
     assert state is not None
     assert state["iteration"] == 10
     assert state["model"]["weight"].tolist() == [10] * 100
@@ -64,7 +63,7 @@ def test_what_is_no_trouble_of_the_disk_stays_what_it_is(folder: RunFolder, monk
 
 
 def test_none_yet(folder: RunFolder) -> None:
-    assert load_newest(folder) == (None, [])
+    assert load_newest(folder, pytest.fail) is None
 
 
 def test_a_flipped_bit_falls_back_and_says_so(folder: RunFolder) -> None:
@@ -72,7 +71,8 @@ def test_a_flipped_bit_falls_back_and_says_so(folder: RunFolder) -> None:
     content = folder.checkpoint(2).read_bytes()
     place = content.index(torch.full((100,), 2.0).numpy().tobytes()) / len(content)
     damage(folder.checkpoint(2), place)
-    state, damaged = load_newest(folder)
+    damaged: list[str] = []
+    state = load_newest(folder, damaged.append)
     assert state is not None
     assert state["iteration"] == 1
     (sentence,) = damaged
@@ -84,7 +84,7 @@ def test_a_flipped_bit_falls_back_and_says_so(folder: RunFolder) -> None:
 def test_a_cut_file_falls_back(folder: RunFolder, size: int) -> None:
     save(folder, 1, 2)
     folder.checkpoint(2).write_bytes(folder.checkpoint(2).read_bytes()[:size])
-    state, _ = load_newest(folder)
+    state = load_newest(folder, lambda _: None)
     assert state is not None
     assert state["iteration"] == 1
 
@@ -92,8 +92,11 @@ def test_a_cut_file_falls_back(folder: RunFolder, size: int) -> None:
 def test_all_damaged_is_an_error_not_a_new_start(folder: RunFolder) -> None:
     save(folder, 1)
     folder.checkpoint(1).write_bytes(b"nothing")
+    damaged: list[str] = []
     with pytest.raises(BadInput, match="every checkpoint is damaged"):
-        load_newest(folder)
+        load_newest(folder, damaged.append)
+    assert len(damaged) == 1, "why is told of each, also where none is left"
+    assert "00000001.pt: is damaged" in damaged[0]
 
 
 def test_nothing_in_a_checkpoint_is_executed(folder: RunFolder) -> None:
