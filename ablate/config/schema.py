@@ -215,17 +215,21 @@ class Model(Part, frozen=True, kw_only=True):
     def _check_scaled_maps(self, backbone: ViT) -> None:
         """Whether the maps of a ViT can be scaled to a pyramid's strides."""
         kind, patch = self.pyramid.type, backbone.patch_size
-        for name, value, needed, why, remedy in (
-            ("depth", backbone.depth, "multi_scale", "to tap every quarter",
-             "change the depth, or choose single_scale, simple or last_map"),
-            ("width", backbone.width, "simple", "for its finest map",
-             "choose multi_scale, single_scale, last_map or another width"),
-            ("patch_size", patch, kind, "for its finest map", "choose single_scale or another patch_size"),
-        ):  # fmt: skip
-            _require(
-                kind != needed or value % 4 == 0,
-                f"backbone.{name} {value} is not divisible by 4, which pyramid.type={kind} needs {why}; {remedy}",
-            )
+        _require(
+            kind != "multi_scale" or backbone.depth % 4 == 0,
+            f"backbone.depth {backbone.depth} is not divisible by 4, which pyramid.type=multi_scale needs to tap every "
+            "quarter; change the depth, or choose single_scale, simple or last_map",
+        )
+        _require(
+            kind != "simple" or backbone.width % 4 == 0,
+            f"backbone.width {backbone.width} is not divisible by 4, which pyramid.type=simple needs for its finest "
+            "map; choose multi_scale, single_scale, last_map or another width",
+        )
+        _require(
+            patch % 4 == 0,
+            f"backbone.patch_size {patch} is not divisible by 4, which pyramid.type={kind} needs for its finest map; "
+            "choose single_scale or another patch_size",
+        )
         grid = backbone.image_size // patch
         _require(
             grid % 2 == 0,

@@ -229,11 +229,12 @@ def _table_of(source: Source, block: int) -> Tensor:
 
 def _how(name: str, vit: cfg.ViT) -> str:
     """How a parameter starts that no file gives; empty for one that should have been there."""
-    if name.startswith("propagation."):
-        return "random"
-    treatment = vit.position.absolute if name == "pos_embed" else vit.position.relative
-    is_position = name == "pos_embed" or name.endswith(".table")
-    return {"rand": "random, std 0.02", "zero": "zero"}.get(treatment, "") if is_position else ""
+    words = {"rand": "random, std 0.02", "zero": "zero"}
+    if name == "pos_embed":
+        return words.get(vit.position.absolute, "")
+    if name.endswith(".table"):
+        return words.get(vit.position.relative, "")
+    return "random" if name.startswith("propagation.") else ""
 
 
 def _check_shapes(

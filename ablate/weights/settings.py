@@ -83,8 +83,10 @@ def init_settings(kind: str, base: RunConfig, file: str | None = None) -> dict[s
         "train.weight_decay": base.train.weight_decay * WEIGHT_DECAY.get(kind, 1) / WEIGHT_DECAY.get(own, 1),
     }
     has_layer_scale = kind == "beit" if facts is None else facts.layer_scale
-    if has_layer_scale == (vit.layer_scale == "none"):
-        changes["model.backbone.layer_scale"] = usual_layer_scale(vit.width) if has_layer_scale else "none"
+    if has_layer_scale and vit.layer_scale == "none":
+        changes["model.backbone.layer_scale"] = usual_layer_scale(vit.width)
+    elif not has_layer_scale and vit.layer_scale != "none":
+        changes["model.backbone.layer_scale"] = "none"
     if facts is not None and facts.relative == "per block" and vit.position.tables != "per_block":
         changes["model.backbone.position.tables"] = "per_block"
     pixels = facts.pixels if facts else (HALF if kind == "beit" else IMAGENET,)

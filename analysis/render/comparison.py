@@ -34,7 +34,6 @@ from analysis.stats.intervals import Difference, Interval
 
 SIGNIFICANT = "*"
 MOST_CATEGORIES = 8
-COMPARISON_FILES = ("comparison.csv", "categories.csv", "comparison.md", "comparison.tex", "comparison.json")
 CORRECTED = "stands at the 5 % level after Holm's correction over"
 
 
@@ -270,11 +269,16 @@ def write_comparison(out: Path, ground_truth: GroundTruth, comparison: Compariso
         BadInput: the folder cannot be written.
     """
     paper = comparison_paper(ground_truth, comparison)
-    texts = (comparison_csv(comparison), categories_csv(ground_truth, comparison), markdown(paper), latex(paper))
-    contents = (*map(str.encode, texts), json_bytes(comparison_document(ground_truth, comparison)))
-    for name, content in zip(COMPARISON_FILES, contents, strict=True):
+    contents = {
+        "comparison.csv": comparison_csv(comparison).encode(),
+        "categories.csv": categories_csv(ground_truth, comparison).encode(),
+        "comparison.md": markdown(paper).encode(),
+        "comparison.tex": latex(paper).encode(),
+        "comparison.json": json_bytes(comparison_document(ground_truth, comparison)),
+    }
+    for name, content in contents.items():
         write_bytes(out / name, content)
-    return COMPARISON_FILES
+    return tuple(contents)
 
 
 def comparison_paper(ground_truth: GroundTruth, comparison: Comparison) -> Table:
