@@ -2,8 +2,12 @@
 
 Both are SHA-256 over canonical JSON of parsed values, so the order of keys, comments, the spelling of numbers, names,
 paths, the machine and the launcher do not enter. A field at its default is left out: a field that is added later, with
-the old behaviour as its default, changes no identity. Data sets enter as ``analysis.GroundTruth.digest``, initial
+the old behaviour as its default, changes no identity. A data set enters by its annotations
+(``analysis.GroundTruth.digest``) and by name, size and content of every image (``ablate.data.fingerprint``), initial
 weights as ``ablate.weights.checkpoint``.
+
+Runs that were made before the images entered, or under an older revision below, can be read and are shown as such
+(``ablate.runs.manifest``); no run of now has their identity, so none takes their weights or results.
 """
 
 import hashlib
@@ -15,7 +19,14 @@ from ablate.config.schema import Part, Pretraining, RunConfig
 # Raised by hand when the same config starts to train to something else: a fixed bug, another order of images.
 TRAINING_REVISION = 2
 PRETRAINING_REVISION = 1
+# The same for predictions from the same weights, and for what is measured of them.
+EVALUATION_REVISION = 1
 ID_DIGITS = 12  # hexadecimal: 48 bits, a clash among a million runs has a chance of 1 in 500
+
+
+def data_digest(annotations: str, images: str) -> str:
+    """How a data set enters an identity: one digest (64 hex digits) of those of its annotations and of its images."""
+    return _hash({"annotations": annotations, "images": images})
 
 
 def pretraining_identity(pretraining: Pretraining, images: str) -> str:
@@ -39,7 +50,7 @@ def training_identity(config: RunConfig, training_data: str, weights: str = "") 
 
     Args:
         config: the resolved config; ``train.precision`` must not be ``auto`` any more.
-        training_data: digest of the training set.
+        training_data: `data_digest` of the training set.
         weights: digest of the initial weights, or the ``pretraining_identity`` of the pre-training that makes them;
             empty where there are none.
 
@@ -65,8 +76,8 @@ def evaluation_identity(config: RunConfig, training_data: str, validation_data: 
 
     Args:
         config: as in ``training_identity``.
-        training_data: digest of the training set.
-        validation_data: digest of the validation set.
+        training_data: `data_digest` of the training set.
+        validation_data: that of the validation set.
         weights: as in ``training_identity``.
 
     Raises:
@@ -77,6 +88,7 @@ def evaluation_identity(config: RunConfig, training_data: str, validation_data: 
             "training": training_identity(config, training_data, weights),
             "evaluate": _without_defaults(config.evaluate),
             "validation": validation_data,
+            "revision": EVALUATION_REVISION,
         }
     )
 

@@ -10,14 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from operator import itemgetter
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-from PIL import Image
 
+from ablate.data.check_image import check_image
 from ablate.data.sources import Files
-from ablate.data.transforms import EXIF_ORIENTATION, SIDES_SWAPPED
 from analysis.coco.masks import run_lengths
 from analysis.io import decode, read_bytes
 
@@ -72,7 +70,7 @@ def check(name: str, files: Files, tick: Callable[[], None] = lambda: None) -> D
     found += _check_masks_are_there(annotations)
     found += _check_names(images, categories)
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        for trouble in pool.map(lambda image: list(_check_file(image, files.images)), images):
+        for trouble in pool.map(lambda image: list(check_image(image, files.images)), images):
             found += trouble
             tick()
     objects = [record for record in annotations if not record.get("iscrowd")]
@@ -225,36 +223,6 @@ def _check_rle(who: str, value: Record, size: tuple[Any, Any] | None) -> Iterato
         yield "error", "bad RLE", f"{who} has an RLE whose runs add up to {sum(runs)}, not {height} x {width}"
     elif sum(runs[1::2]) == 0:
         yield "warning", "empty mask", f"{who} has a mask without a pixel, which is left out of training"
-
-
-def _check_file(image: Record, folder: Path) -> Iterator[Found]:
-    name, width, height = image.get("file_name"), image.get("width"), image.get("height")
-    who = f"image id {image.get('id')!r}"
-    if not isinstance(name, str) or not name or "\0" in name:
-        yield "error", "image without file name", f"{who} has file_name {name!r}"
-        return
-    stated = _are_sides(width, height)
-    if not stated:
-        yield "error", "image without size", f"{who} ({name}) has width {width!r} and height {height!r}"
-    try:
-        with Image.open(folder / name) as file:
-            turned = file.getexif().get(EXIF_ORIENTATION, 1)
-            file.load()
-            actual = file.size
-    except FileNotFoundError:
-        yield "error", "missing image", f"{name}: no such file in {folder}"
-    except Exception as error:  # decoders raise whatever a damaged file leads them to
-        yield "error", "broken image", f"{name}: cannot be decoded ({str(error) or type(error).__name__})"
-    else:
-        told = f"{name}: its EXIF orientation {turned}"
-        if not stated or actual == (width, height):
-            if turned != 1:
-                yield "warning", "turned image", f"{told} is not applied: sizes agree without"
-        elif turned in SIDES_SWAPPED and actual == (height, width):
-            yield "warning", "turned image", f"{told} is applied: sizes agree with it"
-        else:
-            sizes = f"is {actual[0]} x {actual[1]} pixels, annotated as {width} x {height}"
-            yield "error", "size differs", f"{name}: {sizes}"
 
 
 def _grouped(found: list[Found]) -> tuple[DataProblem, ...]:

@@ -9,22 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ablate.data.transforms import (
-    EXIF_ORIENTATION,
-    SIDES_SWAPPED,
-    ResizeCrop,
-    boxes_of_masks,
-    fit,
-    jitter,
-    large_enough,
-)
+from ablate.data.transforms import ResizeCrop, boxes_of_masks, fit, jitter, large_enough
 from analysis import GroundTruth
 from analysis.coco.masks import run_lengths
 from analysis.exceptions import BadInput
+from analysis.image_files import Size, UnusableImage, read_annotated
 
 Key = tuple[int, int]  # epoch, index of a training image
 # What is drawn, the first number of a seed: NumPy's seeds [s, e] and [s, e, 0] are the same.
@@ -153,47 +146,25 @@ class EvaluationSet(Dataset[EvalSample]):
         return EvalSample(_canvas(crop.image(image), room), crop, self.truth.image_id[index])
 
 
+def annotated_size(truth: GroundTruth, index: int) -> Size | None:
+    """Width and height of image ``index`` in the annotations; none where they do not say."""
+    height, width = truth.image_size[index].tolist()
+    return None if height < 0 else (width, height)
+
+
 def read_image(truth: GroundTruth, folder: Path, index: int) -> Image.Image:
     """The RGB image ``index`` of a ground truth, in the orientation in which it was annotated.
 
-    The EXIF orientation is applied where the stored pixels do not have the annotated size and the turned ones do.
+    Which formats and pixels are read, and how, is the rule of `analysis.image_files`.
 
     Raises:
-        BadInput: the file is missing, no image, damaged, or of another size than the annotations say.
-    """
-    path = folder / str(truth.file_name[index])
-    image, orientation = decode_rgb(
-        path, gone=f"no such image, though {truth.path} lists it; check the images folder", remedy="replace it"
-    )
-    height, width = truth.image_size[index].tolist()
-    if (height, width) == (-1, -1) or (image.height, image.width) == (height, width):
-        return image
-    if orientation in SIDES_SWAPPED and (image.width, image.height) == (height, width):
-        return image.transpose(SIDES_SWAPPED[orientation])
-    raise BadInput(
-        f"{path}: is {image.width} x {image.height} pixels, but {truth.path} says {width} x {height} for image id "
-        f"{truth.image_id[index]}; annotations and images do not belong together"
-    )
-
-
-def decode_rgb(path: Path, gone: str, remedy: str) -> tuple[Image.Image, int]:
-    """An image as RGB, its stored pixels as they are, and its EXIF orientation (1 is upright).
-
-    Args:
-        path: of the file.
-        gone: what to say where there is no such file.
-        remedy: for one that is damaged or no image.
-
-    Raises:
-        BadInput: the file is missing, no image, or damaged.
+        BadInput: the file is missing, no image that is read, damaged, or of another size than the annotations say.
     """
     try:
-        with Image.open(path) as file:
-            return file.convert("RGB"), file.getexif().get(EXIF_ORIENTATION, 1)
-    except FileNotFoundError:
-        raise BadInput(f"{path}: {gone}") from None
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise BadInput(f"{path}: cannot be decoded ({error}); {remedy}") from None
+        return read_annotated(folder / str(truth.file_name[index]), annotated_size(truth, index))
+    except UnusableImage as error:
+        which = f"image id {truth.image_id[index]} of {truth.path}"
+        raise BadInput(f"{error} ({which})") from None  # of a class that torch can carry out of a worker
 
 
 def check_masks(truth: GroundTruth) -> None:

@@ -1,13 +1,11 @@
 """Images without annotations, to pre-train on: a folder of them, its digest, and random crops by seed and place."""
 
-import hashlib
 import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import torch
 from PIL import Image
@@ -15,13 +13,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ablate.config.schema import Folder, Shapes
-from ablate.data.coco import Key, decode_rgb
-from ablate.data.sources import locate, shapes_folder
+from ablate.data.coco import Key
+from ablate.data.fingerprint import images_digest, look, read_data_set, refuse
+from ablate.data.sources import shapes_folder
 from ablate.runs.folder import Workspace
-from analysis import read_ground_truth
 from analysis.exceptions import BadInput
+from analysis.image_files import SUFFIXES, UnusableImage, read_rgb
 
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+KNOWN_SUFFIXES = tuple(sorted(suffix for suffixes in SUFFIXES.values() for suffix in suffixes))
 CROP, NOISE = 3, 4  # what is drawn, the first number of a seed; see `ablate.data.coco`
 RATIO = (3 / 4, 4 / 3)  # width / height of a crop
 Box = tuple[int, int, int, int]  # left, top, width, height in pixels
@@ -37,28 +36,34 @@ class ImageFolder:
     digest: str
 
 
-def find_images(source: Shapes | Folder, workspace: Workspace) -> ImageFolder:
-    """The images of a source; the embedded data set is made under ``root`` where it is not there yet.
+def find_images(source: Shapes | Folder, workspace: Workspace, *, keep: bool = True) -> ImageFolder:
+    """The images of a source, all looked at (`ablate.data.fingerprint`).
 
-    The digest of a folder is of the names and sizes in bytes, not of the pixels; that of the embedded data set, which
-    another version of a library may compress otherwise, is of its annotations.
+    The digest of a folder is of names, sizes in bytes and contents of its images; that of the embedded data set is the
+    one by which it enters every identity.
+
+    Args:
+        source: of the images; the embedded data set is made where it is missing.
+        workspace: above `results/`.
+        keep: what was found of the images in the cache.
 
     Raises:
-        BadInput: there is no such folder, or no image in it.
+        BadInput: there is no such folder, no image in it, or one that cannot be used.
     """
     if isinstance(source, Shapes):
-        files = locate(source, workspace)
-        truth = read_ground_truth(files.annotations)
-        return ImageFolder(files.images, tuple(map(str, truth.file_name)), truth.digest)
+        data = read_data_set(source, workspace, keep=keep)
+        return ImageFolder(data.files.images, tuple(map(str, data.truth.file_name)), data.digest)
     folder = Path(source.path).expanduser()
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder of images")
     listed = sorted(_listed(folder))
     if not listed:
-        raise BadInput(f"{folder}: no image in it or in the folders in it; known are {', '.join(SUFFIXES)}")
-    return ImageFolder(
-        folder, tuple(name for name, _ in listed), digest=hashlib.sha256(msgspec.json.encode(listed)).hexdigest()
+        raise BadInput(f"{folder}: no image in it or in the folders in it; known are {', '.join(KNOWN_SUFFIXES)}")
+    found = look(folder, listed, workspace, keep=keep)
+    refuse(
+        [(name, facts) for name, facts in found.items() if isinstance(facts, UnusableImage)], len(listed), str(folder)
     )
+    return ImageFolder(folder, tuple(listed), images_digest(listed, found))
 
 
 def is_available(source: Shapes | Folder, workspace: Workspace) -> bool:
@@ -66,27 +71,25 @@ def is_available(source: Shapes | Folder, workspace: Workspace) -> bool:
     return isinstance(source, Folder) or shapes_folder(workspace).exists()
 
 
-def _listed(folder: Path) -> "list[tuple[str, int]]":
-    """Names, with slashes, and sizes in bytes of all images below a folder."""
-    found: list[tuple[str, int]] = []
+def _listed(folder: Path) -> list[str]:
+    """Names, with slashes, of all images below a folder."""
+    found: list[str] = []
     visited: set[str] = set()
 
-    def refuse(error: OSError) -> None:
+    def refuse_folder(error: OSError) -> None:
         raise BadInput(f"{error.filename}: cannot be read ({error.strerror}); mend or remove it") from None
 
-    for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse_folder):
         place = os.path.realpath(parent)
         if place in visited:  # links may lead round in a circle
             folders.clear()
             continue
         visited.add(place)
-        for name in names:
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                path = Path(parent, name)
-                try:
-                    found.append((path.relative_to(folder).as_posix(), path.stat().st_size))
-                except OSError as error:
-                    refuse(error)
+        found += [
+            Path(parent, name).relative_to(folder).as_posix()
+            for name in names
+            if name.lower().endswith(KNOWN_SUFFIXES) and not name.startswith(".")
+        ]
     return found
 
 
@@ -147,11 +150,10 @@ class CropSet(Dataset[Crop]):
     def _decode(self, index: int) -> Image.Image:
         if index in self._decoded:
             return self._decoded[index]
-        image, _ = decode_rgb(
-            self.files.folder / self.files.names[index],
-            gone="is gone since the folder was listed; put it back",
-            remedy="replace or remove it",
-        )
+        try:
+            image, _ = read_rgb(self.files.folder / self.files.names[index])
+        except UnusableImage as error:
+            raise BadInput(str(error)) from None  # of a class that torch can carry out of a worker
         size = 3 * image.width * image.height
         if size <= self.room:
             self.room -= size

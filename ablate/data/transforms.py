@@ -12,13 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-EXIF_ORIENTATION = 0x0112  # the tag
-SIDES_SWAPPED = {  # orientations by which height and width change places, and what undoes them
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 MIN_SIDE = 1.0  # pixels; a box that a crop leaves thinner than this is dropped
 
 

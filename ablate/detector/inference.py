@@ -19,8 +19,8 @@ from ablate.data.transforms import restore_boxes
 from ablate.detector.batch_norm import share_statistics
 from ablate.detector.mask_rcnn import Detector
 from ablate.detector.roi_heads import DetectedInstances
+from ablate.progress import progress
 from ablate.train.distributed import Processes, outlive_a_polite_stop
-from ablate.train.logging import progress
 from ablate.train.optim import Precision, autocast
 from analysis.exceptions import BadInput
 

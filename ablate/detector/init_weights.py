@@ -39,7 +39,8 @@ def initial_digest(config: RunConfig, workspace: Workspace, *, write: bool = Tru
     Args:
         config: of the run.
         workspace: above `results/`, where the embedded data lies.
-        write: make the embedded data where it is missing; without it and the data, the answer is empty.
+        write: make the embedded data where it is missing, and keep what was found of the images; without it and the
+            data, the answer is empty.
 
     Raises:
         BadInput: the file of weights, or the images of the pre-training, cannot be found.
@@ -51,7 +52,7 @@ def initial_digest(config: RunConfig, workspace: Workspace, *, write: bool = Tru
         raise BadInput("init.pretraining.precision=auto: a variant must say which one; choose bf16, fp16 or fp32")
     if not (write or is_available(recipe.images, workspace)):
         return ""
-    return pretraining_identity(pretraining_of(config), find_images(recipe.images, workspace).digest)
+    return pretraining_identity(pretraining_of(config), find_images(recipe.images, workspace, keep=write).digest)
 
 
 def load_initial(backbone: nn.Module, config: RunConfig, digest: str, workspace: Workspace) -> ConversionReport:

@@ -9,6 +9,7 @@ from rich.text import Text
 from ablate.config.identity import evaluation_identity, training_identity
 from ablate.config.schema import RunConfig, Shapes
 from ablate.config.yaml import dump_config
+from ablate.data.fingerprint import read_data_set
 from ablate.data.shapes import CLASSES
 from ablate.data.sources import locate, shapes_folder
 from ablate.detector.flops import Cost, decimals, detector_costs, total
@@ -19,7 +20,6 @@ from ablate.execute.show_run import fact_grid
 from ablate.runs.folder import Workspace
 from ablate.train.distributed import device_of
 from ablate.weights.convert import check_weights
-from analysis import read_ground_truth
 from analysis.exceptions import BadInput
 from analysis.render.table import Cell, Column, Table
 
@@ -89,17 +89,19 @@ def _read_data(config: RunConfig, workspace: Workspace) -> tuple[int, int | None
     if any(isinstance(source, Shapes) for source in sources) and not made:
         return len(CLASSES), None, None, ("no identity: the embedded data set is made by the first run",)
     try:
-        training, validation = (locate(source, workspace) for source in sources)
+        for source in sources:
+            locate(source, workspace)
     except BadInput as error:
         note = f"no identity, and {CLASSES_WITHOUT_DATA} classes taken for granted: {error}"
         return CLASSES_WITHOUT_DATA, None, None, (note,)
-    truth = read_ground_truth(training.annotations)
-    iterations = config.train.total_iterations(len(training_set(config, truth, training)))
-    second, weights = read_ground_truth(validation.annotations).digest, initial_digest(config, workspace)
+    first, second = (read_data_set(source, workspace) for source in sources)
+    iterations = config.train.total_iterations(len(training_set(config, first.truth, first.files)))
+    weights = initial_digest(config, workspace)
     identities = Identities(
-        training_identity(config, truth.digest, weights), evaluation_identity(config, truth.digest, second, weights)
+        training_identity(config, first.digest, weights),
+        evaluation_identity(config, first.digest, second.digest, weights),
     )
-    return len(truth.category_id), iterations, identities, ()
+    return len(first.truth.category_id), iterations, identities, ()
 
 
 def description_screen(description: Description) -> list[RenderableType]:

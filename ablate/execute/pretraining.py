@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 import torch
 
-from ablate.config.identity import pretraining_identity
+from ablate.config.identity import PRETRAINING_REVISION, pretraining_identity
 from ablate.config.schema import Pretraining, RunConfig, epoch_of, pretraining_of
 from ablate.data.images import find_images
 from ablate.detector.init_weights import resolved
@@ -126,6 +126,9 @@ def prepare_pretraining(
             seed=pretraining.pretrain.seed,
             training_data=images.digest,
             validation_data="",
+            training_images=images.digest,
+            validation_images="",
+            training_revision=PRETRAINING_REVISION,
         ),
     )
     return folder

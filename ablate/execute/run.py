@@ -19,7 +19,7 @@ from torch import nn
 from ablate.config.identity import evaluation_identity, short_id, training_identity
 from ablate.config.schema import Init, RunConfig
 from ablate.data.coco import check_masks
-from ablate.data.sources import locate
+from ablate.data.fingerprint import read_data_set
 from ablate.detector.init_weights import initial_digest, load_initial, with_precision
 from ablate.engines.base import DetectorTrainer, read_data
 from ablate.engines.environment import need_detectron2
@@ -33,7 +33,6 @@ from ablate.train.memory import is_out_of_memory
 from ablate.train.outcome import Interrupted, RanOutOfMemory, RunFailed, RuntimeOptions
 from ablate.weights.convert import check_weights
 from ablate.weights.inspect import report_fields
-from analysis import read_ground_truth
 from analysis.exceptions import BadInput, DetablateError
 
 logger = logging.getLogger(__name__)
@@ -143,14 +142,15 @@ def prepare(config: RunConfig, workspace: Workspace, device: str, run_id: str = 
         BadInput: config, data or weights that cannot be used, or others than were planned with.
     """
     config = with_precision(config, torch.device(device))
-    truths = [read_ground_truth(locate(s, workspace).annotations) for s in (config.data.train, config.data.validation)]
+    training_data, validation_data = (
+        read_data_set(source, workspace) for source in (config.data.train, config.data.validation)
+    )
     if config.model.detector.masks:
-        check_masks(truths[1])
-    data = [truth.digest for truth in truths]
+        check_masks(validation_data.truth)
     checked = check_weights(config)
     weights = initial_digest(config, workspace)
-    training = training_identity(config, data[0], weights)
-    evaluation = evaluation_identity(config, data[0], data[1], weights)
+    training = training_identity(config, training_data.digest, weights)
+    evaluation = evaluation_identity(config, training_data.digest, validation_data.digest, weights)
     if run_id and run_id != short_id(evaluation):
         raise BadInput(
             f"run {run_id}: its data, weights or this program changed since it was planned (it comes to "
@@ -163,8 +163,10 @@ def prepare(config: RunConfig, workspace: Workspace, device: str, run_id: str = 
             training=training,
             evaluation=evaluation,
             seed=config.seed,
-            training_data=data[0],
-            validation_data=data[1],
+            training_data=training_data.truth.digest,
+            validation_data=validation_data.truth.digest,
+            training_images=training_data.images,
+            validation_images=validation_data.images,
             weights=weights or None,
             initialisation="random" if not weights else "" if checked is None else checked.facts.published_as,
         ),

@@ -14,6 +14,7 @@ import msgspec
 
 from ablate.runs.folder import RunFolder, Status, Workspace, json_lines, kind_of, replacing
 from ablate.runs.lock import LockWatcher, Owner, owners
+from ablate.runs.manifest import older_rule
 from ablate.studies.study import Job, Study, StudyRun, study_folder
 from analysis.exceptions import BadInput
 
@@ -51,6 +52,7 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     loss: float | None = None
     seconds_per_iteration: float | None = None
     message: str = ""
+    older: str = ""  # by which older rule it was made; see `ablate.runs.manifest.older_rule`
     owner: Owner | None = None  # of a running one
 
     @property
@@ -126,6 +128,7 @@ class StatusReader:
             iteration=status.iteration,
             iterations=status.iterations,
             message=status.message,
+            older=older_rule(folder),
             owner=locks[0].owner if locks else None,
         )
         return _with_curves(found, folder) if locks or status.state in ("running", "damaged") else found

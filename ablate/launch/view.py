@@ -7,6 +7,7 @@ on the screen goes through `logging`. Of logs, whole lines only are shown, each 
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -144,11 +145,13 @@ def _columns(heads: Sequence[str]) -> tuple[Column, ...]:
 
 
 def summary_words(statuses: Sequence[RunStatus]) -> str:
-    """How many runs are done, and how many are in every other state."""
+    """How many runs are done, how many are in every other state, and how many were made by an older rule."""
     numbers = counts(statuses)
     done = sum(numbers.get(state, 0) for state in DONE)
     others = [f"{number} {state_words(state)}" for state, number in numbers.items() if state not in DONE]
-    return ", ".join([f"{done} of {sum(numbers.values())} runs done", *others])
+    rules = Counter({status.run_id: status.older for status in statuses if status.older}.values())
+    older = [f"{number} {rule}" for rule, number in rules.items()]
+    return ", ".join([f"{done} of {sum(numbers.values())} runs done", *others, *older])
 
 
 def line_words(status: RunStatus) -> str:
@@ -199,7 +202,8 @@ def _cells(status: RunStatus, bar_width: int) -> tuple[str, ...]:
 def _note(status: RunStatus) -> str:
     if status.owner is not None and status.state == "running":
         return "" if status.owner.machine == machine() else f"on {status.owner.host}"
-    return _message(status) if status.state in (*FAILED, "interrupted", "blocked", "out_of_memory") else ""
+    message = _message(status) if status.state in (*FAILED, "interrupted", "blocked", "out_of_memory") else ""
+    return "; ".join(filter(None, (message, status.older)))
 
 
 def _message(status: RunStatus) -> str:

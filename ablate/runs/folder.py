@@ -406,6 +406,11 @@ class Workspace:
         """A folder a study, with its plan and the config of each run."""
         return self.root / "configs" / "studies"
 
+    @property
+    def cache(self) -> Path:
+        """What can be made again at any time and may be deleted."""
+        return self.results / "cache"
+
     def run(self, run_id: str) -> RunFolder:
         """The folder of a run, whether it exists or not."""
         return RunFolder(self.results / "runs" / run_id)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from ablate.runs.folder import SCHEMA, now
+from ablate.config.identity import EVALUATION_REVISION, PRETRAINING_REVISION, TRAINING_REVISION
+from ablate.runs.folder import SCHEMA, PretrainingFolder, RunFolder, now, read_json
+from analysis.exceptions import BadInput
 
 PACKAGES = ("detablate", "torch", "torchvision", "numpy", "pillow", "pycocotools", "msgspec", "detectron2")
 
@@ -45,8 +47,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     training: str  # identities, 64 hex digits
     evaluation: str
     seed: int
-    training_data: str  # digests
+    training_data: str  # digests of the annotations; of the images for a pre-training
     validation_data: str
+    training_images: str = ""  # digests of the image files; empty: made before they entered the identity
+    validation_images: str = ""
+    training_revision: int = 0  # of the rules (`ablate.config.identity`); 0: made before they were recorded
+    evaluation_revision: int = 0
     weights: str | None  # digest of the initial weights; None: random
     initialisation: str = "random"  # as published tables call it; empty where the weights do not tell
     git: Git | None  # None: not run from a repository
@@ -65,16 +71,23 @@ def make_manifest(
     seed: int,
     training_data: str,
     validation_data: str,
+    training_images: str,
+    validation_images: str,
+    training_revision: int = TRAINING_REVISION,
     weights: str | None = None,
     initialisation: str = "random",
 ) -> Manifest:
-    """The manifest of a run that starts here and now."""
+    """The manifest of a run, or with its own revision of a pre-training, that starts here and now."""
     return Manifest(
         training=training,
         evaluation=evaluation,
         seed=seed,
         training_data=training_data,
         validation_data=validation_data,
+        training_images=training_images,
+        validation_images=validation_images,
+        training_revision=training_revision,
+        evaluation_revision=EVALUATION_REVISION,
         weights=weights,
         initialisation=initialisation,
         git=git_state(Path(__file__).resolve().parent),
@@ -84,6 +97,34 @@ def make_manifest(
         argv=tuple(sys.argv),
         started=now(),
     )
+
+
+class _Rules(msgspec.Struct):
+    """What a manifest says of the rules by which its run was named; the defaults are those of `Manifest`."""
+
+    schema: int
+    training_images: str = ""
+    training_revision: int = 0
+    evaluation_revision: int = 0
+
+
+def older_rule(folder: RunFolder) -> str:
+    """By which older rule a run or a pre-training was made, which no run of now is; empty for one made by today's.
+
+    Such a run can be read and shown, and has an identity that no config has any more: nothing takes it for its own.
+    """
+    try:
+        made = read_json(folder.manifest, _Rules)
+    except BadInput:
+        return ""  # nobody has begun it, or it is damaged, which is told elsewhere
+    is_run = not isinstance(folder, PretrainingFolder)
+    if not made.training_images:
+        return "made before image contents entered the run id"
+    if made.training_revision < (TRAINING_REVISION if is_run else PRETRAINING_REVISION):
+        return f"made by older rules of training (revision {made.training_revision})"
+    if is_run and made.evaluation_revision < EVALUATION_REVISION:
+        return f"made by older rules of evaluation (revision {made.evaluation_revision})"
+    return ""
 
 
 def package_versions() -> dict[str, str]:

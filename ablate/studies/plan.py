@@ -1,7 +1,8 @@
 """From an axis, a base config and seeds to a study: every run resolved, checked, sized and named by its identity.
 
 A plan is a value: nothing is written for it but the embedded data set, where that is missing and its digest has to
-name the runs. What a person asks for and what would not mean what it seems to is refused before anything is made.
+name the runs, and what was found of the images, in the cache. What a person asks for and what would not mean what it
+seems to is refused before anything is made.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,8 @@ from ablate.axes.base import Axis, AxisOptions, Variant, is_within
 from ablate.config.identity import evaluation_identity, training_identity
 from ablate.config.schema import Coco, Model, Pretrain, RunConfig, Shapes, epoch_of, pretraining_of
 from ablate.config.yaml import anchor_weights, load_config, parse_change, preset_names, scalar, with_changes
-from ablate.data.sources import data_from, locate, shapes_folder
+from ablate.data.fingerprint import DataSet, read_data_set
+from ablate.data.sources import data_from, shapes_folder
 from ablate.runs.folder import Workspace, absolute, absolute_paths, now, pretraining_name
 from ablate.studies.study import (
     CAREFUL,
@@ -30,7 +32,6 @@ from ablate.studies.study import (
     nested,
     slug,
 )
-from analysis.coco.ground_truth import GroundTruth, read_ground_truth
 from analysis.exceptions import BadInput
 
 PROPOSALS, DETECTIONS = 1000, 20  # of the cost count, as in `describe`
@@ -67,7 +68,8 @@ def plan(
         request: what it is varied on.
         workspace: above `results/`, where the embedded data lies.
         crossed: a second axis; every variant of the first is combined with every one of the second.
-        write: make the embedded data set where it is missing; without it and the data, runs have no identity.
+        write: make the embedded data set where it is missing, and keep what was found of the images; without it and
+            the data, runs have no identity.
 
     Raises:
         BadInput: something asked for does not exist or does not fit, or nothing of it can run.
@@ -113,6 +115,7 @@ def plan(
                 size=sizes.get(variant.name),
             )
         )
+    _check_different(runs)
     is_preset = request.base in preset_names() and not Path(request.base).is_file()
     first, *others = (one.title for one in axes)
     return Study(
@@ -143,31 +146,58 @@ def changed_outside_axis(baseline: RunConfig, config: RunConfig, allowed_keys: f
     return tuple(key for key in differing if key != "seed" and not is_within(key, allowed_keys))
 
 
+def _check_different(runs: Sequence[StudyRun]) -> None:
+    """Refuse variants that are one run: a table of them would compare its numbers with themselves.
+
+    Raises:
+        BadInput: two variants have the same identity under the same seed.
+    """
+    first: dict[tuple[int, str], StudyRun] = {}
+    for run in runs:
+        if not run.evaluation:
+            continue
+        other = first.setdefault((run.seed, run.evaluation), run)
+        if other is not run:
+            one, two = (leaves(msgspec.to_builtins(each.config)) for each in (other, run))
+            keys = [key for key in dict.fromkeys([*one, *two]) if one.get(key) != two.get(key)]
+            why = f"what they differ in ({', '.join(keys)}) has the same content" if keys else "their configs are equal"
+            raise BadInput(
+                f"variants {other.variant!r} and {run.variant!r} are one and the same run {run.run_id}: data, weights "
+                f"and settings are shared, {why}; leave one of them out"
+            )
+
+
 class StudyData:
-    """The data of a study: its digests, its classes, and how large a detector for them is.
+    """The data of a study: its annotations' digests, its classes, and how large a detector for them is.
 
     Args:
         base: the study's.
         workspace: above `results/`, where the embedded data lies.
-        write: make the embedded data where it is missing; without it and the data, digests are empty.
+        write: make the embedded data where it is missing, and keep what was found of the images; without it and the
+            data, digests are empty.
     """
 
     def __init__(self, base: RunConfig, workspace: Workspace, write: bool) -> None:
         self.workspace, self.write = workspace, write
-        self._read = cache(self._ground_truth)
+        self._read = cache(self._data_set)
         self.size = cache(self._size)
         self._weights: dict[object, str] = {}
-        self.digests = self._digests(base)
-        first = self._read(base.data.train)
-        self.classes = CLASSES_OF_SHAPES if first is None else len(first.category_id)
+        first, second = self._read(base.data.train), self._read(base.data.validation)
+        self.digests = first.truth.digest if first else "", second.truth.digest if second else ""
+        self.classes = CLASSES_OF_SHAPES if first is None else len(first.truth.category_id)
 
     def identities(self, config: RunConfig) -> tuple[str, str]:
         """Training and evaluation; empty where the data is not there yet."""
-        first, second = self._digests(config)
-        weights = self.weights(config) if first and second else ""
-        if not (first and second) or (config.init.pretraining != "none" and not weights):
+        first, second = self._read(config.data.train), self._read(config.data.validation)
+        if first is None or second is None:
             return "", ""
-        return training_identity(config, first, weights), evaluation_identity(config, first, second, weights)
+        weights = self.weights(config)
+        if config.init.pretraining != "none" and not weights:
+            return "", ""
+        return (
+            training_identity(config, first.digest, weights),
+            evaluation_identity(config, first.digest, second.digest, weights),
+        )
 
     def weights(self, config: RunConfig) -> str:
         """What the initial weights are in the identity; empty for random ones, and where their images are not there."""
@@ -178,13 +208,9 @@ class StudyData:
             self._weights[key] = initial_digest(config, self.workspace, write=self.write)
         return self._weights[key]
 
-    def _digests(self, config: RunConfig) -> tuple[str, str]:
-        train, validation = map(self._read, (config.data.train, config.data.validation))
-        return train.digest if train else "", validation.digest if validation else ""
-
-    def _ground_truth(self, source: Shapes | Coco) -> GroundTruth | None:
+    def _data_set(self, source: Shapes | Coco) -> DataSet | None:
         is_missing = isinstance(source, Shapes) and not self.write and not shapes_folder(self.workspace).exists()
-        return None if is_missing else read_ground_truth(locate(source, self.workspace).annotations)
+        return None if is_missing else read_data_set(source, self.workspace, keep=self.write)
 
     def _size(self, model: Model) -> DetectorSize:
         """Of a detector; counted without memory."""

@@ -16,7 +16,7 @@ from ablate.axes.base import is_within
 from ablate.data.sources import locate
 from ablate.execute.evaluation import IOU, Evaluation, Measured, read_evaluation
 from ablate.runs.folder import SCHEMA, RunFolder, Workspace, read_json
-from ablate.runs.manifest import Hardware, Manifest
+from ablate.runs.manifest import Hardware, Manifest, older_rule
 from ablate.studies.published import Finding, Kind, findings_of, is_of, matches
 from ablate.studies.study import DetectorSize, Study, StudyRun, finished_runs, state_in_words
 from analysis.coco.detections import read_detections
@@ -202,7 +202,7 @@ def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") ->
         cost_memory=("" if place is None else "allocated" if place.device == "cuda" else "kept for the backward pass"),
         rows=rows,
         published=_published(study, findings, [row.published for row in rows if row.published is not None]),
-        notes=(*notes, *_cautions(study, rows)),
+        notes=(*notes, *_cautions(study, rows), *_older(workspace, [run.run for run in finished])),
     )
 
 
@@ -242,7 +242,9 @@ def _exam(run: _Run, allowed_keys: frozenset[str]) -> dict[str, object]:
     )
     exam = {
         "their validation data": run.manifest.validation_data,
+        "their validation images": run.manifest.validation_images,
         "their training data": None if varies_data else run.manifest.training_data,
+        "their training images": None if varies_data else run.manifest.training_images,
         "the IoU of the errors": run.evaluation.iou,
         "the convention of the errors": run.evaluation.convention,
         **{f"evaluate.{name}": value for name, value in settings.items()},
@@ -323,6 +325,16 @@ def _cautions(study: Study, rows: Sequence[Row]) -> list[str]:
         (max(row.n for row in rows) == 1, "n = 1: one run a variant, no interval."),
     )
     return [sentence for holds, sentence in cautions if holds]
+
+
+def _older(workspace: Workspace, finished: Sequence[StudyRun]) -> list[str]:
+    """Which of the finished runs were made by an older rule."""
+    rules = Counter(older_rule(workspace.run(run.run_id)) for run in finished)
+    del rules[""]
+    return [
+        f"{count} of {len(finished)} runs were {rule}: their numbers stand, and no run of now takes them over."
+        for rule, count in rules.items()
+    ]
 
 
 def _state(states: Sequence[str]) -> str:
@@ -422,7 +434,9 @@ def compare_study(
         seed=seed,
         progress=progress,
     )
-    cautions = _comparison_cautions(study, paired)
+    cautions = _comparison_cautions(study, paired) + _older(
+        workspace, [run for runs in paired.values() for run in runs]
+    )
     return summary, ground_truth, replace(comparison, cautions=(*cautions, *comparison.cautions))
 
 

@@ -241,8 +241,14 @@ def check_free(workspace: Workspace, study: Study) -> None:
             for key in dict.fromkeys([*old.settings, *study.settings])
             if old.settings.get(key) != study.settings.get(key)
         ]
-        listed = "; ".join([*["base"] * (old.base != study.base), *why] or dict.fromkeys(others))
+        listed = "; ".join([*["base"] * (old.base != study.base), *why]) or _other_ids(others)
         raise BadInput(f"a study {study.name!r} with another plan exists (it differs in {listed}); {remedy}")
+
+
+def _other_ids(variants: Sequence[str]) -> str:
+    """In what a plan differs whose base and settings are the same."""
+    names = "; ".join(dict.fromkeys(variants))
+    return f"the run ids of {names}: variants, images, annotations, weights or the rules of this program changed"
 
 
 def read_study(workspace: Workspace, name: str) -> Study:

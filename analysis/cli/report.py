@@ -126,10 +126,16 @@ def write_report(out: Path, built: "Report", images: Path | None) -> None:
     from analysis.io import write_bytes
     from analysis.render.screen import print_warnings
 
+    first = f" (first: {built.first_refusal})"
+    troubles = (
+        (built.missing, "are not there"),
+        (built.damaged, f"cannot be read{first}"),
+        (built.other_size, f"have another size than the ground truth says{'' if built.damaged else first}"),
+    )
     print_warnings(
         [
             (str(images), f"{count:,} of the images needed {what}; the report shows boxes alone for them")
-            for count, what in ((built.missing, "are not there"), (built.damaged, "cannot be read"))
+            for count, what in troubles
             if count
         ]
     )

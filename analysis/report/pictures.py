@@ -6,10 +6,10 @@ Boxes and outlines of masks are in pixels of the image; words keep their size ho
 import base64
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,8 +25,6 @@ from analysis.report.report_data import ReportData
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-T = TypeVar("T")
 
 LONGEST_SIDE = 560  # pixels of an embedded picture
 MOST_BYTES = 38_000  # of one as JPEG: 300 of them, as text of four characters for three bytes, come to 15 MB
@@ -85,7 +83,9 @@ class Album:
         """
         self._folder, self._file_name = folder, file_name
         self.missing: set[int] = set()  # images without a file
-        self.damaged: set[int] = set()  # images whose file cannot be read
+        self.damaged: set[int] = set()  # images whose file cannot be read, or is of a kind that is not read
+        self.other_size: set[int] = set()  # images whose file has another size than the ground truth says
+        self.first_refusal = ""  # why the first of those two cannot be shown
         if folder is not None:
             try:
                 import PIL.Image  # noqa: F401
@@ -97,34 +97,34 @@ class Album:
     def pictures(self, image: int, windows: Sequence[Window], size: tuple[int, int] | None) -> Sequence[str | None]:
         """Windows of one image as ``data:`` addresses, None for all where the image cannot be shown.
 
-        ``size`` is the width and height that windows are measured in; a file of another size is scaled to it.
+        ``size`` is the width and height that windows are measured in, which the image must have, upright or by its
+        EXIF orientation (`analysis.image_files`); none: its own.
         """
-        picture = self._read(image, lambda opened: opened.convert("RGB"))
-        if picture is None:
+        path = self._path(image)
+        if path is None:
             return [None] * len(windows)
-        return [encode(_cut(picture, window, size or picture.size)) for window in windows]
+        from analysis.image_files import UnusableImage, read_annotated
+
+        try:
+            picture = read_annotated(path, size)
+        except UnusableImage as error:
+            (self.other_size if error.kind == "size" else self.damaged).add(image)
+            self.first_refusal = self.first_refusal or str(error)
+            return [None] * len(windows)
+        return [encode(_cut(picture, window)) for window in windows]
 
     def size(self, image: int) -> tuple[int, int] | None:
         """Width and height of an image on disk, by its file's header."""
-        return self._read(image, lambda opened: opened.size)
-
-    def _read(self, image: int, take: "Callable[[Image], T]") -> T | None:
-        """What is taken of an image on disk; none where there is no file, or it cannot be read."""
         path = self._path(image)
         if path is None:
             return None
-        from PIL import Image
+        from analysis.image_files import UnusableImage, read_header
 
         try:
-            with Image.open(path) as opened:
-                return take(opened)
-        except (
-            OSError,
-            ValueError,
-            SyntaxError,
-            Image.DecompressionBombError,
-        ):  # Pillow's UnidentifiedImageError is an OSError
+            return read_header(path).size
+        except UnusableImage as error:
             self.damaged.add(image)
+            self.first_refusal = self.first_refusal or str(error)
             return None
 
     def _path(self, image: int) -> Path | None:
@@ -140,14 +140,11 @@ class Album:
         return None
 
 
-def _cut(picture: "Image", window: Window, size: tuple[int, int]) -> "Image":
+def _cut(picture: "Image", window: Window) -> "Image":
     """The window of a picture, at most ``LONGEST_SIDE`` pixels long."""
     from PIL.Image import Resampling
 
-    across, down = picture.width / size[0], picture.height / size[1]
-    box = (
-        window.x * across, window.y * down, (window.x + window.width) * across, (window.y + window.height) * down
-    )  # fmt: skip
+    box = window.x, window.y, window.x + window.width, window.y + window.height
     shrink = min(1.0, LONGEST_SIDE / max(window.width, window.height))
     width, height = (max(1, round(side * shrink)) for side in (window.width, window.height))
     return picture.resize((width, height), Resampling.LANCZOS, box=box)

@@ -32,6 +32,8 @@ class Report:
     shown: int  # examples
     missing: int  # images without a file
     damaged: int  # images whose file cannot be read
+    other_size: int  # images whose file has another size than the ground truth says
+    first_refusal: str  # why the first of those two cannot be shown
 
 
 def build_report(
@@ -96,7 +98,9 @@ def build_report(
     head = heading(data, title, [*lede, opening(data)] if verdict else lede)
     content = page(title, head, sections, _data(data), footer(ground_truth))
     shown = sum(len(examples) for one in data.runs for examples in one.examples.values())
-    return Report(content, shown, len(album.missing), len(album.damaged))
+    return Report(
+        content, shown, len(album.missing), len(album.damaged), len(album.other_size), album.first_refusal
+    )
 
 
 def _data(data: ReportData) -> dict[str, object]:

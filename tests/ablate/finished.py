@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 
+from ablate.config.identity import EVALUATION_REVISION, TRAINING_REVISION
 from ablate.execute.evaluation import Evaluation, Measured
 from ablate.runs.folder import RunFolder, Status, Workspace, write_json
 from ablate.runs.manifest import Hardware, Manifest
@@ -55,6 +56,10 @@ def begin(root: Path, study: Study, run: StudyRun, status: Status) -> RunFolder:
         seed=run.seed,
         training_data=study.training_data,
         validation_data=study.validation_data,
+        training_images="c" * 64,
+        validation_images="d" * 64,
+        training_revision=TRAINING_REVISION,
+        evaluation_revision=EVALUATION_REVISION,
         weights=None,
         git=None,
         packages={},

@@ -99,6 +99,14 @@ def tiny_config(data: Coco, **changes: object) -> RunConfig:
 def prepared(root: Path, config: RunConfig, name: str = "run") -> RunFolder:
     """A run folder with this config, as an engine gets it."""
     folder = Workspace(root).run(name)
-    manifest = make_manifest(training=name, evaluation=name, seed=config.seed, training_data="", validation_data="")
+    manifest = make_manifest(
+        training=name,
+        evaluation=name,
+        seed=config.seed,
+        training_data="",
+        validation_data="",
+        training_images="",
+        validation_images="",
+    )
     folder.prepare(config, manifest)
     return folder

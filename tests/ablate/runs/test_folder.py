@@ -17,7 +17,13 @@ from analysis.exceptions import BadInput
 
 def manifest(training: str = "a" * 64) -> Manifest:
     return make_manifest(
-        training=training, evaluation="b" * 64, seed=0, training_data="c" * 64, validation_data="d" * 64
+        training=training,
+        evaluation="b" * 64,
+        seed=0,
+        training_data="c" * 64,
+        validation_data="d" * 64,
+        training_images="e" * 64,
+        validation_images="f" * 64,
     )
 
 

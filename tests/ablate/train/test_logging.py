@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from ablate.train import logging as module
-from ablate.train.logging import progress, show_messages
+from ablate import progress as module
+from ablate.progress import progress
+from ablate.train.logging import show_messages
 
 Go = Callable[[int, float], list[str]]
 

@@ -66,7 +66,15 @@ def config(images: Path, **changes: Any) -> Pretraining:
 
 def prepared(root: Path, pretraining: Pretraining, name: str = "run") -> PretrainingFolder:
     folder = Workspace(root).pretraining(name)
-    manifest = make_manifest(training=name, evaluation=name, seed=0, training_data="", validation_data="")
+    manifest = make_manifest(
+        training=name,
+        evaluation=name,
+        seed=0,
+        training_data="",
+        validation_data="",
+        training_images="",
+        validation_images="",
+    )
     folder.prepare_for(pretraining, manifest)
     return folder
 

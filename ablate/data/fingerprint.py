@@ -1,0 +1,295 @@
+"""The content of image files: checked before anything is trained, and hashed to enter the identity of a run.
+
+Every image of a data set is looked at: its file is hashed (SHA-256 of all bytes) and its header read
+(`analysis.image_files`). The digest of the images is SHA-256 over name, size in bytes and hash of each, in the order of
+the annotations. The files of the embedded data set, which another version of zlib compresses otherwise, are hashed by
+their decoded pixels (width, height, RGB), and their size in bytes does not enter: so two machines agree.
+
+What was found is kept in ``results/cache/images-<id of the folder>.msgpack`` and believed while size, modification and
+change time (ns) and inode of a file stay the same. A cache file is replaced as a whole, so several processes may look
+at the same time; it begins with a hash of its content, and a damaged one is made anew. A file that changed within the
+last two seconds is looked at again the next time, because its times may not tell another change; so is one that cannot
+be used.
+"""
+
+import hashlib
+import io
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import msgspec
+
+from ablate.config.identity import data_digest
+from ablate.config.schema import Coco, Shapes
+from ablate.data.coco import annotated_size
+from ablate.data.sources import Files, locate
+from ablate.progress import progress
+from ablate.runs.folder import Workspace, replacing
+from analysis import GroundTruth, read_ground_truth
+from analysis.exceptions import BadInput
+from analysis.image_files import Header, UnusableImage, header_of, open_regular, read_rgb, wrong_size
+
+CACHE_FORMAT = 1
+THREADS = min(32, 4 * (os.cpu_count() or 1))
+CHUNK = 512  # files that a thread asks the file system for at once
+WHOLE = 2**24  # bytes: a larger file is read in parts
+NEW = 2 * 10**9  # ns in which a file's times may not tell one change from the next
+SHOWN_FROM = 500  # files to read, from which progress is shown
+SECONDS_BETWEEN_SAVES = 60.0
+SHA256 = 32  # bytes
+
+logger = logging.getLogger(__name__)
+
+
+class Stamp(NamedTuple):
+    """What tells without reading that a file is still the same."""
+
+    size: int  # bytes
+    modified: int  # ns
+    changed: int  # ns
+    inode: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> "Stamp":
+        """The stamp of a file."""
+        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the file may change once more without another stamp."""
+        return time.time_ns() - max(self.modified, self.changed) < NEW
+
+
+class ImageFacts(NamedTuple):
+    """One image file that can be used, as far as its header tells."""
+
+    stamp: Stamp
+    content: bytes  # SHA-256
+    header: Header
+
+
+Look = Callable[[Path], ImageFacts]
+Found = dict[str, ImageFacts | UnusableImage]
+
+
+class DataSet(NamedTuple):
+    """A data set whose images have been looked at."""
+
+    files: Files
+    truth: GroundTruth
+    images: str  # digest of the image files, 64 hex digits
+
+    @property
+    def digest(self) -> str:
+        """How the data set enters an identity, 64 hex digits."""
+        return data_digest(self.truth.digest, self.images)
+
+
+def read_data_set(source: Shapes | Coco, workspace: Workspace, *, keep: bool = True) -> DataSet:
+    """Read the annotations of a data set, and look at all its images.
+
+    Args:
+        source: of the data; the embedded data set is made where it is missing.
+        workspace: above `results/`.
+        keep: what was found of the images in the cache.
+
+    Raises:
+        BadInput: annotations or images that cannot be used, with their number and the first of them.
+    """
+    files = locate(source, workspace)
+    truth = read_ground_truth(files.annotations)
+    names = image_names(truth)
+    embedded = isinstance(source, Shapes)
+    found = look(files.images, names, workspace, by_pixels=embedded, keep=keep)
+    refuse(list(_troubles(truth, files.images, names, found)), len(names), f"{files.images}", f" of {truth.path}")
+    return DataSet(files, truth, images_digest(names, found, by_pixels=embedded))
+
+
+def image_names(truth: GroundTruth) -> list[str]:
+    """The file of each image.
+
+    Raises:
+        BadInput: an image has none.
+    """
+    for name, number in zip(truth.file_name, truth.image_id, strict=True):
+        if not name:
+            raise BadInput(f"{truth.path}: image id {number} has no file_name; add it")
+    return [str(name) for name in truth.file_name]
+
+
+def images_digest(names: Sequence[str], found: Found, *, by_pixels: bool = False) -> str:
+    """SHA-256 (64 hex digits) over the images in this order; all of them can be used."""
+    rows: list[tuple[object, ...]] = []
+    for name in names:
+        facts = found[name]
+        assert isinstance(facts, ImageFacts)
+        rows.append((name, facts.content) if by_pixels else (name, facts.stamp.size, facts.content))
+    return hashlib.sha256(msgspec.msgpack.encode(rows)).hexdigest()
+
+
+def refuse(troubles: Sequence[tuple[str, UnusableImage]], count: int, folder: str, of: str = "") -> None:
+    """Refuse a set of ``count`` images if there is any trouble (name of the file, reason) with it.
+
+    Raises:
+        BadInput: how many images there is trouble with, of which kind, and the first.
+    """
+    if not troubles:
+        return
+    words = {"missing": "missing", "damaged": "damaged", "unsupported": "not supported", "size": "of another size"}
+    kinds = [error.kind for _, error in troubles]
+    numbers = ", ".join(f"{kinds.count(kind):,} {word}" for kind, word in words.items() if kind in kinds)
+    name, first = troubles[0]
+    raise BadInput(
+        f"{folder}: {len(troubles):,} of {count:,} images{of} cannot be used ({numbers}); first {name}: {first.what}; "
+        f"{first.remedy}"
+    )
+
+
+def _troubles(
+    truth: GroundTruth, folder: Path, names: Sequence[str], found: Found
+) -> Iterator[tuple[str, UnusableImage]]:
+    for index, name in enumerate(names):
+        facts, annotated = found[name], annotated_size(truth, index)
+        if isinstance(facts, UnusableImage):
+            yield name, facts
+        elif not facts.header.fits(annotated):
+            header = facts.header
+            if annotated == header.size[::-1]:  # turned by what a PNG says behind its pixels?
+                try:
+                    header = read_rgb(folder / name)[1]
+                except UnusableImage as error:
+                    yield name, error
+                    continue
+            if not header.fits(annotated):
+                yield name, wrong_size(folder / name, header, annotated)
+
+
+def look(
+    folder: Path, names: Iterable[str], workspace: Workspace, *, by_pixels: bool = False, keep: bool = True
+) -> Found:
+    """Look at image files; those that are in the cache and have not changed are not read.
+
+    Args:
+        folder: of the images.
+        names: of files, relative to it.
+        workspace: above `results/`, where the cache lies.
+        by_pixels: hash decoded pixels instead of files.
+        keep: what was found in the cache.
+    """
+    different = list(dict.fromkeys(names))
+    cache = _Cache(workspace.cache, folder, "pixels" if by_pixels else "files")
+    examine = _by_pixels if by_pixels else _by_bytes
+    with ThreadPoolExecutor(THREADS) as pool:
+        chunks = [different[start : start + CHUNK] for start in range(0, len(different), CHUNK)]
+        stamps = [
+            stamp for chunk in pool.map(lambda names: [_stamp(folder, one) for one in names], chunks) for stamp in chunk
+        ]
+        found: Found = {}
+        for name, stamp in zip(different, stamps, strict=True):
+            facts = cache.facts.get(name)
+            if facts is not None and facts.stamp == stamp:
+                found[name] = facts
+        unknown = [name for name in different if name not in found]
+        saved = time.monotonic()
+        try:
+            with progress("reading images", "image", len(unknown), shown=len(unknown) >= SHOWN_FROM) as advance:
+                for name, facts_or_error in zip(
+                    unknown, pool.map(lambda one: _tried(examine, folder / one), unknown), strict=True
+                ):
+                    found[name] = facts_or_error
+                    if isinstance(facts_or_error, ImageFacts) and not facts_or_error.stamp.is_new:
+                        cache.add(name, facts_or_error)
+                    advance()
+                    if keep and time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
+                        cache.save()
+                        saved = time.monotonic()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        finally:
+            if keep:
+                cache.save()
+    return found
+
+
+def _tried(examine: Look, path: Path) -> ImageFacts | UnusableImage:
+    try:
+        return examine(path)
+    except UnusableImage as error:
+        return error
+
+
+def _stamp(folder: Path, name: str) -> Stamp | None:
+    try:
+        return Stamp.of(os.stat(os.path.join(folder, name)))
+    except (OSError, ValueError):
+        return None  # is told when it is opened
+
+
+def _by_bytes(path: Path) -> ImageFacts:
+    """The hash of a file and its header, from one reading."""
+    with open_regular(path) as file:
+        stamp = Stamp.of(os.fstat(file.fileno()))
+        if stamp.size <= WHOLE:
+            content = file.read()
+            source: IO[bytes] = io.BytesIO(content)
+            digest = hashlib.sha256(content).digest()
+        else:
+            digest, source = hashlib.file_digest(file, "sha256").digest(), file
+            file.seek(0)
+        facts = ImageFacts(stamp, digest, header_of(source, path))
+        _refuse_changed(path, file, stamp)
+        return facts
+
+
+def _by_pixels(path: Path) -> ImageFacts:
+    """The hash of decoded pixels, and the header."""
+    with open_regular(path) as file:
+        stamp = Stamp.of(os.fstat(file.fileno()))
+        image, header = read_rgb(path)
+        digest = hashlib.sha256(msgspec.msgpack.encode((image.width, image.height, image.tobytes()))).digest()
+        _refuse_changed(path, file, stamp)
+        return ImageFacts(stamp, digest, header)
+
+
+def _refuse_changed(path: Path, file: IO[bytes], before: Stamp) -> None:
+    if Stamp.of(os.fstat(file.fileno())) != before:
+        raise UnusableImage(path, "damaged", "is being written while it is read", "wait until it is whole")
+
+
+class _Cache:
+    """What is known of the files of a folder: ``facts`` by their names."""
+
+    def __init__(self, parent: Path, folder: Path, how: str) -> None:
+        place = f"{CACHE_FORMAT} {how} {os.path.realpath(folder)}"
+        digits = hashlib.sha256(place.encode(errors="surrogateescape")).hexdigest()[:16]
+        self._path, self._changed = parent / f"images-{digits}.msgpack", False
+        self.facts = self._read()
+
+    def add(self, name: str, facts: ImageFacts) -> None:
+        """Keep what was found of a file."""
+        self.facts[name], self._changed = facts, True
+
+    def save(self) -> None:
+        """Write what is new, beside what other processes have written meanwhile; without a place for it, nothing."""
+        if not self._changed:
+            return
+        content = msgspec.msgpack.encode(self._read() | self.facts)
+        with suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self._path) as file:
+                file.write(hashlib.sha256(content).digest() + content)
+            self._changed = False
+
+    def _read(self) -> dict[str, ImageFacts]:
+        with suppress(OSError, msgspec.DecodeError):
+            whole = memoryview(self._path.read_bytes())
+            if hashlib.sha256(whole[SHA256:]).digest() == whole[:SHA256]:
+                return msgspec.msgpack.decode(whole[SHA256:], type=dict[str, ImageFacts])
+        return {}

@@ -1,0 +1,272 @@
+"""Image files as 8-bit RGB pixels: the one opener of training, prediction, ``data check``, pre-training and the report.
+
+Formats: BMP, GIF, JPEG, PNG, PPM (with PGM, PBM), TIFF and WebP, told by the content of a file and not by its name.
+No other decoder is started (Pillow hands PostScript to Ghostscript). JPEG 2000 and AVIF are left out because their
+decoders do not tell how many bits a channel has.
+
+=============================== =====================================================================================
+pixels                          what is used
+=============================== =====================================================================================
+RGB, palette, YCbCr             RGB
+grey, black and white           the grey value in all three channels
+alpha, transparent colours      dropped: the colour stored under them is used, as detectron2 and torchvision do
+CMYK                            R = 255 - min(255, C + K), ... by Pillow's formula; colour profiles are not applied
+several frames                  the first
+more than 8 bits a channel      refused (16-bit, 32-bit and floating-point): which range of values becomes 0..255 is a
+                                decision for the whole data set, which no reader of one file can make
+CIELab, premultiplied grey      refused
+=============================== =====================================================================================
+
+The EXIF orientation is applied where the stored pixels do not have the annotated size and the turned ones do
+(orientations 5 to 8); Pillow always turns TIFF files. An image of any other size than annotated is refused.
+
+A file that is not a regular file, one of more than ``MOST_PIXELS`` pixels, and one on which the decoder fails in any
+way is refused as an `UnusableImage`.
+"""
+
+import io
+import os
+import re
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from analysis.exceptions import BadInput
+
+Size = tuple[int, int]  # width, height in pixels
+Kind = Literal["missing", "damaged", "unsupported", "size"]
+
+SUFFIXES = {
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "JPEG": (".jpeg", ".jpg"),
+    "PNG": (".png",),
+    "PPM": (".pbm", ".pgm", ".ppm"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+}
+FORMATS = tuple(SUFFIXES)
+MOST_PIXELS = 178_956_970  # at which Pillow suspects a decompression bomb
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr")  # Pillow's, with 8 bits a channel
+DEEP_RAW_MODE = re.compile(r";(12|16[BLNS]|32)")  # how Pillow names stored channels of more than 8 bits
+EXIF_ORIENTATION = 0x0112  # the tag
+SIDES_SWAPPED = {  # orientations by which width and height change places, and what undoes them
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+REPLACE = "replace it"
+
+# They name no file and stop nothing; what matters of them is checked here.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class UnusableImage(BadInput):
+    """An image file that cannot be used.
+
+    Attributes:
+        kind: missing, damaged (or no regular file), unsupported (sound, but of a format or pixels that are not read),
+            or of another size than annotated.
+        what: is wrong, without the file's name.
+        remedy: what to do.
+    """
+
+    def __init__(self, path: Path, kind: Kind, what: str, remedy: str) -> None:
+        super().__init__(f"{path}: {what}; {remedy}")
+        self.kind, self.what, self.remedy = kind, what, remedy
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of its image before the pixels are decoded."""
+
+    size: Size  # of the stored pixels
+    orientation: int  # EXIF's, 1 (upright) to 8; a PNG may hold it behind its pixels, which is not looked for
+
+    def fits(self, annotated: Size | None) -> bool:
+        """Whether the image has the annotated size, as it is stored or turned."""
+        return annotated in (None, self.size) or self.is_turned(annotated)
+
+    def is_turned(self, annotated: Size | None) -> bool:
+        """Whether only the EXIF orientation gives the image the annotated size."""
+        turned = self.orientation in SIDES_SWAPPED and annotated == self.size[::-1]
+        return turned and annotated != self.size
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[io.BufferedReader]:
+    """Open a regular file for reading; anything else (a FIFO, a device, a folder) is refused without waiting for it.
+
+    Raises:
+        UnusableImage: there is no such file, it is not a regular file, or it cannot be read.
+    """
+    no_wait = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | no_wait)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UnusableImage(path, "missing", "no such image", "check the images folder") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UnusableImage(path, "damaged", f"cannot be read ({reason})", "mend or remove it") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UnusableImage(path, "damaged", "is not a regular file", REPLACE)
+    with os.fdopen(descriptor, "rb") as file:
+        yield file
+
+
+def header_of(file: IO[bytes], path: Path) -> Header:
+    """The header of an open image file; ``path`` names it in refusals.
+
+    Raises:
+        UnusableImage: the file is not an image that can be used, as far as its header tells.
+    """
+    image = _identified(file, path)
+    with _decoding(path):
+        behind = image.format == "PNG" and "exif" not in image.info  # Pillow would decode the pixels to get there
+        turned_by_pillow = image.format == "TIFF"
+        return Header(image.size, 1 if behind or turned_by_pillow else _orientation(image))
+
+
+def read_header(path: Path) -> Header:
+    """The header of an image file.
+
+    Raises:
+        UnusableImage: it is missing or not an image that can be used, as far as its header tells.
+    """
+    with open_regular(path) as file:
+        return header_of(file, path)
+
+
+def read_rgb(path: Path) -> tuple[Image.Image, Header]:
+    """An image as RGB, its stored pixels as they are, and its header.
+
+    Raises:
+        UnusableImage: the file is missing, damaged, or not an image that can be used.
+    """
+    with open_regular(path) as file:
+        image = _identified(file, path)
+        with _decoding(path):
+            image.load()
+            header = Header(image.size, _orientation(image))
+            if "transparency" in image.info:  # convert would blend or warn about palettes
+                image = image.convert("RGBA")
+            return image.convert("RGB"), header
+
+
+def read_annotated(path: Path, annotated: Size | None) -> Image.Image:
+    """An image as RGB in the orientation in which it was annotated.
+
+    Args:
+        path: of the file.
+        annotated: width and height in the annotations; none where they do not say: as it is stored.
+
+    Raises:
+        UnusableImage: as `read_rgb`, or the image has another size than annotated.
+    """
+    image, header = read_rgb(path)
+    if not header.fits(annotated):
+        raise wrong_size(path, header, annotated)
+    return image.transpose(SIDES_SWAPPED[header.orientation]) if header.is_turned(annotated) else image
+
+
+def wrong_size(path: Path, header: Header, annotated: Size | None) -> UnusableImage:
+    """The refusal of an image that has another size than annotated."""
+    width, height = annotated or header.size
+    what = f"is {header.size[0]} x {header.size[1]} pixels, annotated as {width} x {height}"
+    return UnusableImage(path, "size", what, "annotations and images do not belong together")
+
+
+def peculiarities(path: Path) -> Iterator[tuple[str, str]]:
+    """What is unusual about an image that can be used: a name for the kind, and what is done about it.
+
+    Raises:
+        UnusableImage: it cannot be used.
+    """
+    with open_regular(path) as file:
+        image = _identified(file, path)
+        with _decoding(path):
+            image.load()
+            if image.mode == "CMYK":
+                yield "CMYK image", "has CMYK pixels, which are converted to RGB without a colour profile"
+            may_be_clear = image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info
+            if may_be_clear and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+                yield "transparent image", "has transparent pixels: the colour stored under them is used"
+    with open_regular(path) as file:
+        if _has_frames(_identified(file, path)):
+            yield "several frames", "has several frames, of which the first is used"
+
+
+def _has_frames(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # damage behind the first frame, which alone is used
+        return True
+
+
+def _identified(file: IO[bytes], path: Path) -> Image.Image:
+    """An image of which the header is read; its format and pixels can be used."""
+    with _decoding(path):
+        try:
+            image = Image.open(file, formats=FORMATS)
+        except UnidentifiedImageError:
+            formats = ", ".join(FORMATS)
+            raise UnusableImage(path, "damaged", f"cannot be decoded (not an image of {formats})", REPLACE) from None
+        except Image.DecompressionBombError:
+            raise _too_large(path) from None
+    if image.width * image.height > MOST_PIXELS:
+        raise _too_large(path)
+    if _is_deep(image):
+        what = f"has more than 8 bits a channel (Pillow's mode {image.mode})"
+        remedy = "convert the whole data set to 8 bits, with one range of values for all images"
+        raise UnusableImage(path, "unsupported", what, remedy)
+    if image.mode not in MODES:
+        what = f"has pixels of Pillow's mode {image.mode}, which are not read"
+        raise UnusableImage(path, "unsupported", what, "convert it to RGB")
+    return image
+
+
+def _too_large(path: Path) -> UnusableImage:
+    what = f"has more than {MOST_PIXELS:,} pixels, which may be a decompression bomb"
+    return UnusableImage(path, "unsupported", what, "cut it into smaller images")
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether a channel is stored with more than 8 bits, which Pillow cuts or clips where it converts."""
+    if image.mode.startswith(("I", "F")):
+        return True
+    for tile in image.tile:  # type: ignore[attr-defined]
+        arguments = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        if any(isinstance(one, str) and DEEP_RAW_MODE.search(one) for one in arguments):
+            return True
+        if image.format == "PPM" and tile[0] == "ppm" and arguments[-1] > 255:  # the largest value
+            return True
+    return False
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception:  # metadata that cannot be read say nothing; the pixels are sound
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """Whatever a damaged file leads a decoder to raise, as a refusal of the file."""
+    try:
+        yield
+    except (UnusableImage, MemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UnusableImage(path, "damaged", f"cannot be decoded ({reason})", REPLACE) from None
