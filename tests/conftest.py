@@ -42,4 +42,7 @@ def shapes_root(shapes_data: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "röot with space"
     (folder / "results").mkdir(parents=True)
     (folder / "results" / "data").symlink_to(shapes_data)
+    cache = shapes_data.parent / "cache"  # so that its images are read once
+    cache.mkdir(exist_ok=True)
+    (folder / "results" / "cache").symlink_to(cache)
     return folder

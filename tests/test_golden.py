@@ -1,4 +1,7 @@
-"""What the version before the packages were laid out anew wrote and printed: it stays readable, and equal."""
+"""What the version before the packages were laid out anew wrote and printed: it stays readable, and equal.
+
+Its runs were made before the images entered the run id: they are shown as such, and no run of now takes them over.
+"""
 
 import gzip
 import json
@@ -119,14 +122,45 @@ def test_a_stored_study_is_finished(
     assert [one["state"] for one in found["runs"]] == ["finished"] * 4
 
 
-def test_a_stored_run_is_found_by_its_id_and_not_made_again(
+@pytest.mark.parametrize("verb", ["table", "list", "status"])
+def test_a_stored_study_is_shown_as_older(
+    verb: str, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = () if verb == "list" else ("golden",)
+    assert run(monkeypatch, "ablate", verb, *study, "--root", store) == 0
+    assert "made before image contents entered the run id" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_stored_study_is_not_planned_again_under_its_name(
     store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The config of its folder has the id of the folder, on this machine too."""
-    folder = store / "results" / "runs" / STORED_RUN
+    stored = json.loads((store / "results" / "studies" / "golden" / "study.json").read_text())
+    settings = [part for key, value in stored["settings"].items() for part in ("--set", f"{key}={json.dumps(value)}")]
+    only = [part for name in ("window", "hybrid") for part in ("--only", name)]
+    command = ["ablate", "attention", "--root", store, "--name", "golden", "--seeds", "0,1", *only, *settings]
+    assert run(monkeypatch, *command) == 4
+    assert "whose images, annotations, weights or rules in this program have changed" in capsys.readouterr().err
+
+
+def test_a_stored_run_stays_as_it_is_and_lends_no_weights(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The config of its folder is another run now, trained from the start."""
+    from ablate.runs.folder import RunFolder
+    from ablate.runs.manifest import older_rule
+
+    runs = store / "results" / "runs"
+    stored = {path.name for path in runs.iterdir()}
+    folder = runs / STORED_RUN
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     assert run(monkeypatch, "ablate", "run", folder / "config.yaml", "--root", store) == 0
-    assert f"results/runs/{STORED_RUN}" in capsys.readouterr().out
+    (new,) = {path.name for path in runs.iterdir()} - stored
+    assert f"results/runs/{new}" in capsys.readouterr().out
+    events = [event["event"] for event in RunFolder(runs / new).read_events()]
+    assert "trained" in events
+    assert "weights taken over" not in events
+    assert older_rule(RunFolder(runs / new)) == ""
+    assert older_rule(RunFolder(folder)) == "made before image contents entered the run id"
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
 
 

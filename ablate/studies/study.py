@@ -228,27 +228,23 @@ def check_free(workspace: Workspace, study: Study) -> None:
     if parts:
         raise BadInput(f"a study {study.name!r} with another {' and '.join(parts)} exists; {remedy}")
     before, now = ({(run.variant, run.seed): run for run in one.runs} for one in (old, study))
-    others = [
+    either = dict.fromkeys([*before, *now])
+    in_one = [variant for variant, seed in either if ((variant, seed) in before) != ((variant, seed) in now)]
+    changed = [
         variant
-        for variant, seed in dict.fromkeys([*before, *now])
-        if (variant, seed) not in before
-        or (variant, seed) not in now
-        or (before[variant, seed].blocked is None and before[variant, seed].evaluation != now[variant, seed].evaluation)
+        for (variant, seed), run in now.items()
+        if (old_run := before.get((variant, seed))) and old_run.blocked is None and old_run.evaluation != run.evaluation
     ]
-    if others:
+    if in_one or changed:
         why = [
             key
             for key in dict.fromkeys([*old.settings, *study.settings])
             if old.settings.get(key) != study.settings.get(key)
         ]
-        listed = "; ".join([*["base"] * (old.base != study.base), *why]) or _other_ids(others)
+        listed = "; ".join([*["base"] * (old.base != study.base), *why] or dict.fromkeys([*in_one, *changed]))
+        if changed and old.base == study.base and not (why or in_one):
+            listed += ", whose images, annotations, weights or rules in this program have changed"
         raise BadInput(f"a study {study.name!r} with another plan exists (it differs in {listed}); {remedy}")
-
-
-def _other_ids(variants: Sequence[str]) -> str:
-    """In what a plan differs whose base and settings are the same."""
-    names = "; ".join(dict.fromkeys(variants))
-    return f"the run ids of {names}: variants, images, annotations, weights or the rules of this program changed"
 
 
 def read_study(workspace: Workspace, name: str) -> Study:

@@ -38,7 +38,7 @@ def crops(folder: Path, **changes: object) -> CropSet:
     return CropSet(files=pictures(folder), **(values | changes))  # type: ignore[arg-type]
 
 
-def test_images_are_found_below_and_named_by_names_and_sizes(folder: Path, tmp_path: Path) -> None:
+def test_images_are_found_below_and_named_by_names_sizes_and_contents(folder: Path, tmp_path: Path) -> None:
     found = pictures(folder)
     assert found.names == ("b.PNG", "zwölf/ c.png", "zwölf/a.jpg")
     moved = tmp_path / "moved"
@@ -50,9 +50,15 @@ def test_images_are_found_below_and_named_by_names_and_sizes(folder: Path, tmp_p
     with (moved / "b.PNG").open("ab") as file:
         file.write(b" ")
     assert pictures(moved).digest != found.digest
+    content = bytearray((folder / "b.PNG").read_bytes())
+    content[-20] ^= 1
+    (moved / "b.PNG").write_bytes(content)
+    assert pictures(moved).digest != found.digest
+    shutil.copy(folder / "b.PNG", moved / "b.PNG")
+    assert pictures(moved).digest == found.digest
 
 
-def test_the_embedded_images_go_by_their_annotations(shapes_root: Path) -> None:
+def test_the_embedded_images_go_by_annotations_and_pixels(shapes_root: Path) -> None:
     few = find_images(Shapes(split="train", images=5), Workspace(shapes_root))
     assert few.names == tuple(f"{number:06d}.png" for number in range(5))
     assert few.digest != find_images(Shapes(split="train", images=6), Workspace(shapes_root)).digest
@@ -62,21 +68,26 @@ def test_what_is_no_folder_of_images_is_refused(folder: Path, tmp_path: Path) ->
     with pytest.raises(BadInput, match="nowhere: no such folder of images"):
         pictures(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadInput, match=r"empty: no image in it .* known are .bmp, .jpeg"):
+    with pytest.raises(BadInput, match=r"empty: no image in it .* known are .bmp, .gif, .jpeg"):
         pictures(tmp_path / "empty")
     (folder / "round").symlink_to(folder)
     assert len(pictures(folder).names) == 3, "links in a circle end"
     (folder / "dead.png").symlink_to(folder / "nothing")
-    with pytest.raises(BadInput, match=r"dead.png: cannot be read .*mend or remove it"):
+    with pytest.raises(BadInput, match=r"1 of 4 images cannot be used \(1 missing\); first dead.png: no such image"):
         pictures(folder)
     (folder / "dead.png").unlink()
     whole = (folder / "b.PNG").read_bytes()
     (folder / "b.PNG").write_bytes(whole[:60])
-    with pytest.raises(BadInput, match=r"b.PNG: cannot be decoded .*replace or remove it"):
-        crops(folder)[0, 0]
     data = crops(folder)
+    with pytest.raises(BadInput, match=r"b.PNG: cannot be decoded .*; replace it"):
+        data[0, 0]
+    (folder / "b.PNG").write_bytes(whole[:20])
+    with pytest.raises(
+        BadInput, match=r"1 of 3 images .* \(1 damaged\); first b.PNG: cannot be decoded .*; replace it"
+    ):
+        crops(folder)
     (folder / "b.PNG").unlink()
-    with pytest.raises(BadInput, match=r"b.PNG: is gone since the folder was listed"):
+    with pytest.raises(BadInput, match=r"b.PNG: no such image"):
         data[0, 0]
 
 

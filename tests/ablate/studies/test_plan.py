@@ -11,6 +11,7 @@ from ablate.axes import AXES
 from ablate.axes.custom import axis_from_file, axis_from_keys
 from ablate.config.identity import evaluation_identity, short_id
 from ablate.config.yaml import dump_config, load_config
+from ablate.data.fingerprint import read_data_set
 from ablate.runs.folder import Workspace
 from ablate.studies.plan import Request, plan
 from ablate.studies.study import (
@@ -70,7 +71,11 @@ def test_a_generated_config_is_the_run_of_its_identity(base: str, root: Path) ->
     for run in study.runs:
         config = load_config(root / run.config_path)
         assert config == run.config
-        evaluation = evaluation_identity(config, study.training_data, study.validation_data)
+        training, validation = (
+            read_data_set(one, Workspace(root)) for one in (config.data.train, config.data.validation)
+        )
+        assert (training.truth.digest, validation.truth.digest) == (study.training_data, study.validation_data)
+        evaluation = evaluation_identity(config, training.digest, validation.digest)
         assert (run.evaluation, run.run_id) == (evaluation, short_id(evaluation))
     assert len({run.run_id for run in study.runs}) == 10
 

@@ -60,16 +60,42 @@ def test_a_window_is_cut_where_it_lies_and_large_ones_shrink(tmp_path: Path) -> 
     assert np.asarray(black).max() < 5
     assert white.size == (200, 150)
     assert whole.size == (LONGEST_SIDE, LONGEST_SIDE // 2)
-    # A file at half the size that the ground truth speaks of is the same picture.
-    Image.fromarray(pixels[::2, ::2]).save(tmp_path / "b.png")
-    (address,) = Album(tmp_path, ["b.png"]).pictures(0, [Window(1100, 600, 200, 150)], (2000, 1000))
-    assert np.asarray(opened(address or "")).min() > 250
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "I;16", "1"])
+def test_a_picture_of_another_size_is_not_stretched(tmp_path: Path) -> None:
+    """Boxes would lie in the wrong place unless it happens to be the same picture, which no header says."""
+    Image.new("RGB", (1000, 500)).save(tmp_path / "b.png")
+    album = Album(tmp_path, ["b.png"])
+    assert album.pictures(0, [Window(1100, 600, 200, 150)], (2000, 1000)) == [None]
+    assert (album.missing, album.damaged, album.other_size) == (set(), set(), {0})
+    assert "b.png: is 1000 x 500 pixels, annotated as 2000 x 1000" in album.first_refusal
+
+
+def test_a_picture_is_turned_as_it_was_annotated(tmp_path: Path) -> None:
+    """The left half of the stored pixels is the upper half of the image that EXIF's orientation 6 shows."""
+    stored = np.zeros((60, 80, 3), dtype=np.uint8)
+    stored[:, :40] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(stored).save(tmp_path / "a.png", exif=exif)
+    upper, lower = Window(0, 0, 60, 40), Window(0, 40, 60, 40)
+    white, black = Album(tmp_path, ["a.png"]).pictures(0, [upper, lower], (60, 80))
+    assert np.asarray(opened(white or "")).min() > 250
+    assert np.asarray(opened(black or "")).max() < 5
+    as_stored = Album(tmp_path, ["a.png"]).pictures(0, [Window(0, 0, 40, 60)], (80, 60))
+    assert np.asarray(opened(as_stored[0] or "")).min() > 250
+
+
+def test_an_image_of_16_bits_is_not_shown_as_white(tmp_path: Path) -> None:
+    Image.fromarray(np.full((30, 40), 9600, dtype=np.uint16)).save(tmp_path / "a.png")
+    album = Album(tmp_path, ["a.png"])
+    assert album.pictures(0, [Window(0, 0, 40, 30)], (40, 30)) == [None]
+    assert "more than 8 bits a channel" in album.first_refusal
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
 def test_every_kind_of_picture_is_shown(tmp_path: Path, mode: str) -> None:
-    source = Image.new(mode, (40, 30)) if mode == "I;16" else Image.new("RGB", (40, 30), "red").convert(mode)
-    source.save(tmp_path / "a.tiff")
+    Image.new("RGB", (40, 30), "red").convert(mode).save(tmp_path / "a.tiff")
     (address,) = Album(tmp_path, ["a.tiff"]).pictures(0, [Window(0, 0, 40, 30)], None)
     assert opened(address or "").size == (40, 30)
 
