@@ -10,7 +10,7 @@ pixels                          what is used
 RGB, palette, YCbCr             RGB
 grey, black and white           the grey value in all three channels
 alpha, transparent colours      dropped: the colour stored under them is used, as detectron2 and torchvision do
-CMYK                            R = 255 - min(255, C + K), ... by Pillow's formula; colour profiles are not applied
+CMYK                            R = (255 - C) (255 - K) / 255, ... as Pillow does; colour profiles are not applied
 several frames                  the first
 more than 8 bits a channel      refused (16-bit, 32-bit and floating-point): which range of values becomes 0..255 is a
                                 decision for the whole data set, which no reader of one file can make

@@ -8,20 +8,20 @@ their decoded pixels (width, height, RGB), and their size in bytes does not ente
 What was found is kept in ``results/cache/images-<id of the folder>.msgpack`` and believed while size, modification and
 change time (ns) and inode of a file stay the same. A cache file is replaced as a whole, so several processes may look
 at the same time; it begins with a hash of its content, and a damaged one is made anew. A file that changed within the
-last two seconds is looked at again the next time, because its times may not tell another change; so is one that cannot
-be used.
+last two seconds is read again the next time, because its times may not tell another change; so is one that cannot be
+used.
 """
 
 import hashlib
 import io
-import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, TypeVar
 
 import msgspec
 
@@ -37,14 +37,13 @@ from analysis.image_files import Header, UnusableImage, header_of, open_regular,
 
 CACHE_FORMAT = 1
 THREADS = min(32, 4 * (os.cpu_count() or 1))
-CHUNK = 512  # files that a thread asks the file system for at once
 WHOLE = 2**24  # bytes: a larger file is read in parts
-NEW = 2 * 10**9  # ns in which a file's times may not tell one change from the next
+NEW = 2 * 10**9  # ns in which the change time of a file may not tell one change from the next
 SHOWN_FROM = 500  # files to read, from which progress is shown
 SECONDS_BETWEEN_SAVES = 60.0
 SHA256 = 32  # bytes
 
-logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Stamp(NamedTuple):
@@ -59,11 +58,6 @@ class Stamp(NamedTuple):
     def of(cls, found: os.stat_result) -> "Stamp":
         """The stamp of a file."""
         return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-
-    @property
-    def is_new(self) -> bool:
-        """Whether the file may change once more without another stamp."""
-        return time.time_ns() - max(self.modified, self.changed) < NEW
 
 
 class ImageFacts(NamedTuple):
@@ -186,41 +180,39 @@ def look(
     cache = _Cache(workspace.cache, folder, "pixels" if by_pixels else "files")
     examine = _by_pixels if by_pixels else _by_bytes
     with ThreadPoolExecutor(THREADS) as pool:
-        chunks = [different[start : start + CHUNK] for start in range(0, len(different), CHUNK)]
-        stamps = [
-            stamp for chunk in pool.map(lambda names: [_stamp(folder, one) for one in names], chunks) for stamp in chunk
-        ]
-        found: Found = {}
-        for name, stamp in zip(different, stamps, strict=True):
-            facts = cache.facts.get(name)
-            if facts is not None and facts.stamp == stamp:
-                found[name] = facts
+        stamps = _in_chunks(pool, partial(_stamp, folder), different, 512)
+        found: Found = {name: facts for name, stamp in stamps if (facts := cache.get(name, stamp)) is not None}
         unknown = [name for name in different if name not in found]
         saved = time.monotonic()
         try:
             with progress("reading images", "image", len(unknown), shown=len(unknown) >= SHOWN_FROM) as advance:
-                for name, facts_or_error in zip(
-                    unknown, pool.map(lambda one: _tried(examine, folder / one), unknown), strict=True
-                ):
-                    found[name] = facts_or_error
-                    if isinstance(facts_or_error, ImageFacts) and not facts_or_error.stamp.is_new:
-                        cache.add(name, facts_or_error)
+                for name, result in _in_chunks(pool, partial(_tried, examine, folder), unknown, 16):
+                    found[name] = result
+                    if isinstance(result, ImageFacts):
+                        cache.add(name, result)
                     advance()
                     if keep and time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
                         cache.save()
                         saved = time.monotonic()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
         finally:
+            pool.shutdown(wait=False, cancel_futures=True)
             if keep:
                 cache.save()
     return found
 
 
-def _tried(examine: Look, path: Path) -> ImageFacts | UnusableImage:
+def _in_chunks(
+    pool: ThreadPoolExecutor, act: Callable[[str], T], names: Sequence[str], size: int
+) -> Iterator[tuple[str, T]]:
+    """Each name, in order, and what a function that may wait for the disk makes of it; ``size`` of them a task."""
+    chunks = [names[start : start + size] for start in range(0, len(names), size)]
+    for results in pool.map(lambda chunk: [(name, act(name)) for name in chunk], chunks):
+        yield from results
+
+
+def _tried(examine: Look, folder: Path, name: str) -> ImageFacts | UnusableImage:
     try:
-        return examine(path)
+        return examine(folder / name)
     except UnusableImage as error:
         return error
 
@@ -264,23 +256,29 @@ def _refuse_changed(path: Path, file: IO[bytes], before: Stamp) -> None:
 
 
 class _Cache:
-    """What is known of the files of a folder: ``facts`` by their names."""
+    """What is known of the files of a folder."""
 
     def __init__(self, parent: Path, folder: Path, how: str) -> None:
         place = f"{CACHE_FORMAT} {how} {os.path.realpath(folder)}"
         digits = hashlib.sha256(place.encode(errors="surrogateescape")).hexdigest()[:16]
         self._path, self._changed = parent / f"images-{digits}.msgpack", False
-        self.facts = self._read()
+        self._facts = self._read()
+
+    def get(self, name: str, stamp: Stamp | None) -> ImageFacts | None:
+        """What is known of a file that has this stamp now."""
+        facts = self._facts.get(name)
+        return facts if facts is not None and facts.stamp == stamp else None
 
     def add(self, name: str, facts: ImageFacts) -> None:
-        """Keep what was found of a file."""
-        self.facts[name], self._changed = facts, True
+        """Keep what was found of a file, unless it may change once more without another stamp."""
+        if time.time_ns() - facts.stamp.changed > NEW:
+            self._facts[name], self._changed = facts, True
 
     def save(self) -> None:
         """Write what is new, beside what other processes have written meanwhile; without a place for it, nothing."""
         if not self._changed:
             return
-        content = msgspec.msgpack.encode(self._read() | self.facts)
+        content = msgspec.msgpack.encode(self._read() | self._facts)
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(self._path) as file:

@@ -43,14 +43,14 @@ class MappedImages(Dataset[Any]):
             return self._mapped(key[1])
 
     def _mapped(self, index: int) -> dict[str, Any]:
-        from detectron2.data.detection_utils import SizeMismatchError
-
         record = self.records[index]
         try:
             return self.mapper(record)  # type: ignore[no-any-return]
         except FileNotFoundError:
             raise BadInput(f"{record['file_name']}: no such image, though the annotations list it") from None
-        except (OSError, SyntaxError, ValueError, SizeMismatchError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # decoders raise whatever a damaged file leads them to
             reason = " ".join(str(error).split())
             raise BadInput(f"{record['file_name']}: cannot be used ({reason}); replace it or its annotations") from None
 

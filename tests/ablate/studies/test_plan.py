@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
+from PIL import Image
 
 from ablate.axes import AXES
 from ablate.axes.custom import axis_from_file, axis_from_keys
@@ -242,6 +244,45 @@ def test_data_that_is_varied_enters_each_identity(root: Path) -> None:
     study = plan(axis, Request(), Workspace(root))
     assert len({run.training for run in study.runs}) == 2
     assert all(run.confounders == () for run in study.runs)
+
+
+def test_two_folders_of_images_behind_one_annotation_file_are_two_runs(base: str, root: Path, tmp_path: Path) -> None:
+    images, other = tmp_path / "data" / "images", tmp_path / "other"
+    shutil.copytree(images, other)
+    Image.open(images / "0.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(other / "0.png")
+    axis = axis_from_keys([f"data.train.images={images},{other}"])
+    study = plan(axis, Request(base=base), Workspace(root))
+    assert len({run.training for run in study.runs}) == 2
+    assert len({run.run_id for run in study.runs}) == 2
+    validation = axis_from_keys([f"data.validation.images={images},{other}"])
+    study = plan(validation, Request(base=base), Workspace(root))
+    assert len({run.training for run in study.runs}) == 1
+    assert len({run.run_id for run in study.runs}) == 2
+
+
+def test_variants_that_are_one_run_are_refused_with_what_they_share(base: str, root: Path, tmp_path: Path) -> None:
+    images, copy = tmp_path / "data" / "images", tmp_path / "copy"
+    shutil.copytree(images, copy)
+    axis = axis_from_keys([f"data.train.images={images},{copy}"])
+    sentence = (
+        r"variants 'images=.*images' and 'images=.*copy' are one and the same run [0-9a-f]{12}: .*"
+        r"what they differ in \(data.train.images\) has the same content; leave one of them out"
+    )
+    with pytest.raises(BadInput, match=sentence):
+        plan(axis, Request(base=base, seeds=(0, 1)), Workspace(root))
+    twice = axis_from_keys(["train.lr=1e-3,2e-3", "train.weight_decay=0.05,0.1"])  # the base's is 0.05
+    with pytest.raises(BadInput, match=r"'base' and 'lr=0.001' are one .* their configs are equal"):
+        plan(twice, Request(base=base), Workspace(root))
+
+
+def test_images_that_cannot_be_used_are_refused_before_anything_is_written(
+    base: str, root: Path, tmp_path: Path
+) -> None:
+    Image.fromarray(np.full((32, 40), 9600, dtype=np.uint16)).save(tmp_path / "data" / "images" / "3.png")
+    before = sorted(root.rglob("*"))
+    with pytest.raises(BadInput, match=r"1 of 6 images .* \(1 not supported\); first 3.png: has more than 8 bits"):
+        plan(AXES["head"], Request(base=base), Workspace(root), write=False)
+    assert sorted(root.rglob("*")) == before
 
 
 def test_the_data_of_a_study_is_named_on_the_command_line(base: str, root: Path, tmp_path: Path) -> None:
