@@ -186,22 +186,20 @@ def wrong_size(path: Path, header: Header, annotated: Size | None) -> UnusableIm
 
 
 def peculiarities(path: Path) -> Iterator[tuple[str, str]]:
-    """What is unusual about an image that can be used: a name for the kind, and what is done about it.
+    """What is unusual about an image that `read_rgb` can read: a name for the kind, and what is done about it.
 
     Raises:
         UnusableImage: it cannot be used.
     """
     with open_regular(path) as file:
         image = _identified(file, path)
+        if image.mode == "CMYK":
+            yield "CMYK image", "has CMYK pixels, which are converted to RGB without a colour profile"
         with _decoding(path):
-            image.load()
-            if image.mode == "CMYK":
-                yield "CMYK image", "has CMYK pixels, which are converted to RGB without a colour profile"
             may_be_clear = image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info
             if may_be_clear and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
                 yield "transparent image", "has transparent pixels: the colour stored under them is used"
-    with open_regular(path) as file:
-        if _has_frames(_identified(file, path)):
+        if _has_frames(image):
             yield "several frames", "has several frames, of which the first is used"
 
 

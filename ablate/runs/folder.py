@@ -5,7 +5,8 @@ first digits of the run's evaluation identity, `ablate.config.identity`) holds
 
 ==================== ================================================================================================
 ``config.yaml``      the resolved ``RunConfig``, every field written out, paths absolute; written once, before all
-``manifest.json``    what it ran on and from (``ablate.runs.manifest.Manifest``); written once; holds both identities
+``manifest.json``    what it ran on and from (``ablate.runs.manifest.Manifest``); written once; holds both identities,
+                     the digests of annotations and images, and the revisions of the rules by which it was named
 ``status.json``      ``Status``, rewritten whole at every step of the run; the last word on how it went
 ``events.jsonl``     one object a line: ``time`` (UTC), ``event`` and its fields; what a person wants to be told later
 ``metrics.jsonl``    one object a line: ``iteration`` and numbers; the training curves
@@ -16,6 +17,10 @@ first digits of the run's evaluation identity, `ablate.config.identity`) holds
                      (compressed RLE; absent for a detector without masks)
 ``evaluation.json``  metrics and error breakdown of these predictions, with ``schema``
 ==================== ================================================================================================
+
+Identities change when the rules behind them do (``ablate.config.identity``). A folder of an older rule stays readable and
+is shown as such (``ablate.runs.manifest.older_rule``); no config has its name any more, so nothing takes it over.
+Manifests from before the images entered the identity have no digest of them.
 
 An engine gets the folder, reads ``config.yaml``, continues from the newest checkpoint that can be read, and leaves with
 a status in a final state. Every file but the two ``.jsonl`` appears whole or not at all; a line that a kill cut short
@@ -30,7 +35,7 @@ The folder of a pre-training, ``<root>/results/pretraining/<id>/``, is a run's f
 ``pictures/NNNN.png``    a few images after NNNN epochs: original, what the encoder saw, what the decoder made of it
 ======================== ============================================================================================
 
-It is named by the hash of the config and of the list of images, so studies that need the same weights share it. Where a
+It is named by the hash of the config and of the images, so studies that need the same weights share it. Where a
 name must tell the one from the other (what a run of a study needs, what a worker is told), a run is named by its run id
 and a pre-training by ``pretraining/<id>``; `kind_of` and `Workspace.job_folder` alone read such a name.
 """
