@@ -18,7 +18,7 @@ CIELab, premultiplied grey      refused
 =============================== =====================================================================================
 
 The EXIF orientation is applied where the stored pixels do not have the annotated size and the turned ones do
-(orientations 5 to 8); Pillow always turns TIFF files. An image of any other size than annotated is refused.
+(orientations 5 to 8). An image of any other size than annotated is refused.
 
 A file that is not a regular file, one of more than ``MOST_PIXELS`` pixels, and one on which the decoder fails in any
 way is refused as an `UnusableImage`.
@@ -37,6 +37,7 @@ from typing import IO, Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from analysis.exceptions import BadInput
 
@@ -62,6 +63,15 @@ SIDES_SWAPPED = {  # orientations by which width and height change places, and w
     6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
+}
+AS_STORED = {  # orientations, and what brings pixels that Pillow has turned by them back
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
 }
 REPLACE = "replace it"
 
@@ -131,9 +141,7 @@ def header_of(file: IO[bytes], path: Path) -> Header:
     """
     image = _identified(file, path)
     with _decoding(path):
-        behind = image.format == "PNG" and "exif" not in image.info  # Pillow would decode the pixels to get there
-        turned_by_pillow = image.format == "TIFF"
-        return Header(image.size, 1 if behind or turned_by_pillow else _orientation(image))
+        return _header(image)
 
 
 def read_header(path: Path) -> Header:
@@ -155,9 +163,14 @@ def read_rgb(path: Path) -> tuple[Image.Image, Header]:
     with open_regular(path) as file:
         image = _identified(file, path)
         with _decoding(path):
+            header = _header(image)
             image.load()
-            header = Header(image.size, _orientation(image))
-            if "transparency" in image.info:  # convert would blend or warn about palettes
+            orientation = _orientation(image)
+            if image.format == "TIFF" and header.orientation != orientation:  # which Pillow has turned
+                image = image.transpose(AS_STORED[header.orientation])
+            else:
+                header = Header(image.size, orientation)
+            if "transparency" in image.info:  # convert alone would warn about palettes
                 image = image.convert("RGBA")
             return image.convert("RGB"), header
 
@@ -248,6 +261,15 @@ def _is_deep(image: Image.Image) -> bool:
         if image.format == "PPM" and tile[0] == "ppm" and arguments[-1] > 255:  # the largest value
             return True
     return False
+
+
+def _header(image: Image.Image) -> Header:
+    """The header of an image that is not loaded."""
+    if image.format == "PNG" and "exif" not in image.info:  # Pillow would decode the pixels to look behind them
+        return Header(image.size, 1)
+    if isinstance(image, TiffImageFile):  # whose size is that of the turned pixels
+        return Header((image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]), _orientation(image))
+    return Header(image.size, _orientation(image))
 
 
 def _orientation(image: Image.Image) -> int:

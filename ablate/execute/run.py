@@ -142,12 +142,12 @@ def prepare(config: RunConfig, workspace: Workspace, device: str, run_id: str = 
         BadInput: config, data or weights that cannot be used, or others than were planned with.
     """
     config = with_precision(config, torch.device(device))
+    checked = check_weights(config)
     training_data, validation_data = (
         read_data_set(source, workspace) for source in (config.data.train, config.data.validation)
     )
     if config.model.detector.masks:
         check_masks(validation_data.truth)
-    checked = check_weights(config)
     weights = initial_digest(config, workspace)
     training = training_identity(config, training_data.digest, weights)
     evaluation = evaluation_identity(config, training_data.digest, validation_data.digest, weights)

@@ -228,9 +228,17 @@ def test_a_single_run_takes_weights_with_what_belongs_to_them(
 
 def test_a_sweep_of_epochs(data: object, mae: Path, tmp_path: Path) -> None:
     base = base_file(data, tmp_path)
-    study = plan(AXES["pretrain"], Request(base=base, weights={"4": str(mae), "mae@20": str(mae)}), Workspace(tmp_path))
+    longer = tmp_path / "longer.pth"
+    saved = torch.load(mae, weights_only=True)
+    saved["model"]["cls_token"] += 1
+    torch.save(saved, longer)
+    weights = {"4": str(mae), "mae@20": str(longer)}
+    study = plan(AXES["pretrain"], Request(base=base, weights=weights), Workspace(tmp_path))
     assert study.variants == ("0 epochs", "4 epochs", "20 epochs")
     assert [run.number for run in study.runs] == [0, 4, 20]
+    shutil.copy(mae, longer)
+    with pytest.raises(BadInput, match=r"'4 epochs' and '20 epochs' are one .*\(init.weights\) has the same content"):
+        plan(AXES["pretrain"], Request(base=base, weights=weights), Workspace(tmp_path))
     with pytest.raises(BadInput, match="--weights beit=x: write the epochs of pre-training"):
         plan(AXES["pretrain"], Request(base=base, weights={"beit": "x"}), Workspace(tmp_path))
 
