@@ -122,6 +122,38 @@ def test_damaged_images_are_found(small: Writer) -> None:
         assert kinds(files) == {("error", "broken image")}
 
 
+@pytest.mark.parametrize(
+    ("image", "options", "found"),
+    [
+        (Image.fromarray(np.full((30, 40), 9600, dtype=np.uint16)), {}, {("error", "unsupported image")}),
+        (Image.new("F", (40, 30)), {}, {("error", "unsupported image")}),
+        (Image.new("CMYK", (40, 30)), {}, {("warning", "CMYK image")}),
+        (Image.new("RGBA", (40, 30), (1, 2, 3, 128)), {}, {("warning", "transparent image")}),
+        (Image.new("RGBA", (40, 30), (1, 2, 3, 255)), {}, set()),
+        (Image.new("L", (40, 30)), {}, set()),
+        (
+            Image.new("RGB", (40, 30)),
+            {"save_all": True, "append_images": [Image.new("RGB", (40, 30), "red")]},
+            {("warning", "several frames")},
+        ),
+    ],
+)
+def test_unusual_pixels_are_told(
+    image: Image.Image, options: dict[str, Any], found: set[tuple[str, str]], small: Writer
+) -> None:
+    files = small(set_image(file_name="x.tiff"))
+    image.save(files.images / "x.tiff", **options)
+    assert kinds(files) == found
+
+
+def test_the_set_of_16_bits_is_refused_by_the_command() -> None:
+    folder = shared_data("..", "cases", "t04-16-bit")
+    paths = [str(folder / name) for name in ("train.json", "train", "val.json", "val")]
+    told = CliRunner().invoke(app, ["check", *paths])
+    assert isinstance(told.exception, BadInput)
+    assert "error: unsupported image (24)\n    train_000.png: has more than 8 bits a channel" in told.stdout
+
+
 def test_exif_orientation_is_a_warning(small: Writer) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -8,10 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ablate.config.identity import EVALUATION_REVISION, TRAINING_REVISION
 from ablate.config.schema import Coco
 from ablate.config.yaml import load_config, with_changes
 from ablate.runs.folder import RunFolder, Status, Workspace, read_json, replacing, write_json
-from ablate.runs.manifest import Manifest, git_state, make_manifest
+from ablate.runs.manifest import Manifest, git_state, make_manifest, older_rule
 from analysis.exceptions import BadInput
 
 
@@ -213,3 +214,26 @@ def test_runs_are_found_by_their_training(run: RunFolder, tmp_path: Path) -> Non
 def test_git_state_is_of_this_repository(tmp_path: Path) -> None:
     assert git_state(tmp_path) is None
     assert msgspec.json.encode(manifest())
+
+
+def test_a_folder_says_by_which_older_rule_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, pretraining = Workspace(tmp_path).run("a" * 12), Workspace(tmp_path).pretraining("b" * 64)
+    assert older_rule(run) == ""  # nobody has begun it
+    for folder in (run, pretraining):
+        folder.path.mkdir(parents=True)
+        write_json(folder.manifest, manifest())
+    assert (older_rule(run), older_rule(pretraining)) == ("", "")
+    monkeypatch.setattr("ablate.runs.manifest.EVALUATION_REVISION", EVALUATION_REVISION + 1)
+    assert older_rule(run) == f"made by older rules of evaluation (revision {EVALUATION_REVISION})"
+    monkeypatch.setattr("ablate.runs.manifest.TRAINING_REVISION", TRAINING_REVISION + 1)
+    assert older_rule(run) == f"made by older rules of training (revision {TRAINING_REVISION})"
+    assert older_rule(pretraining) == ""
+    monkeypatch.setattr("ablate.runs.manifest.PRETRAINING_REVISION", TRAINING_REVISION + 1)
+    assert older_rule(pretraining) == f"made by older rules of training (revision {TRAINING_REVISION})"
+    for folder in (run, pretraining):  # as it was written before the images entered
+        document = json.loads(folder.manifest.read_text())
+        for key in ("training_images", "validation_images", "training_revision", "evaluation_revision"):
+            del document[key]
+        folder.manifest.write_text(json.dumps(document))
+        assert read_json(folder.manifest, Manifest).training_images == ""
+        assert older_rule(folder) == "made before image contents entered the run id"
