@@ -35,7 +35,7 @@ from analysis import GroundTruth, read_ground_truth
 from analysis.exceptions import BadInput
 from analysis.image_files import Header, UnusableImage, header_of, open_regular, read_rgb, wrong_size
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 1  # raise it also when `analysis.image_files` refuses what it took before, or reads headers otherwise
 THREADS = min(32, 4 * (os.cpu_count() or 1))
 WHOLE = 2**24  # bytes: a larger file is read in parts
 NEW = 2 * 10**9  # ns in which the change time of a file may not tell one change from the next
@@ -128,7 +128,13 @@ def images_digest(names: Sequence[str], found: Found, *, by_pixels: bool = False
 
 
 def refuse(troubles: Sequence[tuple[str, UnusableImage]], count: int, folder: str, of: str = "") -> None:
-    """Refuse a set of ``count`` images if there is any trouble (name of the file, reason) with it.
+    """Refuse a set of images if there is trouble with any of them.
+
+    Args:
+        troubles: the name of the file, and what is wrong.
+        count: images of the set.
+        folder: of the images.
+        of: whose images they are, for the sentence.
 
     Raises:
         BadInput: how many images there is trouble with, of which kind, and the first.
@@ -139,9 +145,10 @@ def refuse(troubles: Sequence[tuple[str, UnusableImage]], count: int, folder: st
     kinds = [error.kind for _, error in troubles]
     numbers = ", ".join(f"{kinds.count(kind):,} {word}" for kind, word in words.items() if kind in kinds)
     name, first = troubles[0]
+    others = ", and data check lists them all" if of and len(troubles) > 1 else ""
     raise BadInput(
         f"{folder}: {len(troubles):,} of {count:,} images{of} cannot be used ({numbers}); first {name}: {first.what}; "
-        f"{first.remedy}"
+        f"{first.remedy}{others}"
     )
 
 
@@ -215,6 +222,9 @@ def _tried(examine: Look, folder: Path, name: str) -> ImageFacts | UnusableImage
         return examine(folder / name)
     except UnusableImage as error:
         return error
+    except OSError as error:  # of the disk
+        what = f"cannot be read ({error.strerror or error})"
+        return UnusableImage(folder / name, "damaged", what, "mend or remove it")
 
 
 def _stamp(folder: Path, name: str) -> Stamp | None:

@@ -18,8 +18,8 @@ first digits of the run's evaluation identity, `ablate.config.identity`) holds
 ``evaluation.json``  metrics and error breakdown of these predictions, with ``schema``
 ==================== ================================================================================================
 
-Identities change when the rules behind them do (``ablate.config.identity``). A folder of an older rule stays readable and
-is shown as such (``ablate.runs.manifest.older_rule``); no config has its name any more, so nothing takes it over.
+Identities change when the rules behind them do (``ablate.config.identity``). A folder of an older rule stays readable
+and is shown as such (``ablate.runs.manifest.older_rule``); no config has its name any more, so nothing takes it over.
 Manifests from before the images entered the identity have no digest of them.
 
 An engine gets the folder, reads ``config.yaml``, continues from the newest checkpoint that can be read, and leaves with

@@ -126,17 +126,14 @@ def write_report(out: Path, built: "Report", images: Path | None) -> None:
     from analysis.io import write_bytes
     from analysis.render.screen import print_warnings
 
-    first = f" (first: {built.first_refusal})"
-    troubles = (
-        (built.missing, "are not there"),
-        (built.damaged, f"cannot be read{first}"),
-        (built.other_size, f"have another size than the ground truth says{'' if built.damaged else first}"),
-    )
     print_warnings(
         [
-            (str(images), f"{count:,} of the images needed {what}; the report shows boxes alone for them")
-            for count, what in troubles
-            if count
+            (
+                str(images),
+                f"{one.count:,} of the images needed {one.cause}{f' (first: {one.first})' if one.first else ''}; the "
+                "report shows boxes alone for them",
+            )
+            for one in built.not_shown
         ]
     )
     write_bytes(out, built.content)

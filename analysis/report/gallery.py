@@ -96,15 +96,9 @@ def _introduction(data: ReportData, album: Album, count: int, pictures_asked: bo
     ]
     if not pictures_asked:
         parts.append(note("No folder of images was named (--images), so boxes stand on empty ground."))
-    troubles = (
-        (album.missing, "are not in the folder of images"),
-        (album.damaged, "cannot be read"),
-        (album.other_size, "have another size than the ground truth says"),
-    )
     parts += [
-        note(f"{len(images):,} of the images needed {what}: boxes alone are shown for them.")
-        for images, what in troubles
-        if images
+        note(f"{one.count:,} of the images needed {one.cause}: boxes alone are shown for them.")
+        for one in album.not_shown()
     ]
     if not count:
         parts.append(note("There is no error to show."))

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -72,6 +72,14 @@ def window_around(boxes: Floats, size: tuple[int, int] | None) -> Window:
     return Window(int(corner[0]), int(corner[1]), int(side[0]), int(side[1]))
 
 
+class NotShown(NamedTuple):
+    """Images that cannot be shown for one cause."""
+
+    cause: str  # the rest of a sentence about them
+    count: int
+    first: str  # the sentence about the first of them; empty where its file is missing
+
+
 class Album:
     """The images of a data set on disk; remembers which could not be shown."""
 
@@ -83,9 +91,8 @@ class Album:
         """
         self._folder, self._file_name = folder, file_name
         self.missing: set[int] = set()  # images without a file
-        self.damaged: set[int] = set()  # images whose file cannot be read, or is of a kind that is not read
-        self.other_size: set[int] = set()  # images whose file has another size than the ground truth says
-        self.first_refusal = ""  # why the first of those two cannot be shown
+        self.damaged: dict[int, str] = {}  # images whose file cannot be read, or is of a kind that is not read, and why
+        self.other_size: dict[int, str] = {}  # images whose file has another size than the ground truth says
         if folder is not None:
             try:
                 import PIL.Image  # noqa: F401
@@ -108,8 +115,7 @@ class Album:
         try:
             picture = read_annotated(path, size)
         except UnusableImage as error:
-            (self.other_size if error.kind == "size" else self.damaged).add(image)
-            self.first_refusal = self.first_refusal or str(error)
+            (self.other_size if error.kind == "size" else self.damaged)[image] = str(error)
             return [None] * len(windows)
         return [encode(_cut(picture, window)) for window in windows]
 
@@ -123,9 +129,21 @@ class Album:
         try:
             return read_header(path).size
         except UnusableImage as error:
-            self.damaged.add(image)
-            self.first_refusal = self.first_refusal or str(error)
+            self.damaged[image] = str(error)
             return None
+
+    def not_shown(self) -> list[NotShown]:
+        """What was needed so far and cannot be shown."""
+        causes = (
+            ("are not in the folder of images", len(self.missing), ""),
+            ("cannot be read", len(self.damaged), next(iter(self.damaged.values()), "")),
+            (
+                "have another size than the ground truth says",
+                len(self.other_size),
+                next(iter(self.other_size.values()), ""),
+            ),
+        )
+        return [NotShown(*cause) for cause in causes if cause[1]]
 
     def _path(self, image: int) -> Path | None:
         name = self._file_name[image]

@@ -16,7 +16,7 @@ from analysis.report.comparison import against_baseline
 from analysis.report.curves import curves
 from analysis.report.gallery import gallery
 from analysis.report.page import Section, page
-from analysis.report.pictures import Album
+from analysis.report.pictures import Album, NotShown
 from analysis.report.report_data import ReportData, RunData, collect
 from analysis.report.sections import errors, footer, heading, opening, sizes, summary
 from analysis.stats.compare import Comparison
@@ -30,10 +30,7 @@ class Report:
 
     content: bytes
     shown: int  # examples
-    missing: int  # images without a file
-    damaged: int  # images whose file cannot be read
-    other_size: int  # images whose file has another size than the ground truth says
-    first_refusal: str  # why the first of those two cannot be shown
+    not_shown: tuple[NotShown, ...]  # images that are missing, or whose file cannot be used
 
 
 def build_report(
@@ -98,9 +95,7 @@ def build_report(
     head = heading(data, title, [*lede, opening(data)] if verdict else lede)
     content = page(title, head, sections, _data(data), footer(ground_truth))
     shown = sum(len(examples) for one in data.runs for examples in one.examples.values())
-    return Report(
-        content, shown, len(album.missing), len(album.damaged), len(album.other_size), album.first_refusal
-    )
+    return Report(content, shown, tuple(album.not_shown()))
 
 
 def _data(data: ReportData) -> dict[str, object]:

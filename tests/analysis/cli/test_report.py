@@ -21,7 +21,7 @@ def test_it_writes_one_file_and_says_what_it_lacks(data, tmp_path, monkeypatch, 
     arguments = ("--gt", truth, "--images", images, "--out", out, "--pictures", 24, "--title", "A <b> & c")
     assert run(monkeypatch, "analyze", "report", *named, *arguments, "--baseline", "second") == 0
     printed = capsys.readouterr()
-    assert "1 of the images needed are not there" in printed.err
+    assert "1 of the images needed are not in the folder of images" in printed.err
     assert "1 of the images needed cannot be read" in printed.err
     assert f"written to {out}: " in printed.out
     assert "examples in the gallery" in printed.out

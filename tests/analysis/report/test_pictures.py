@@ -67,8 +67,9 @@ def test_a_picture_of_another_size_is_not_stretched(tmp_path: Path) -> None:
     Image.new("RGB", (1000, 500)).save(tmp_path / "b.png")
     album = Album(tmp_path, ["b.png"])
     assert album.pictures(0, [Window(1100, 600, 200, 150)], (2000, 1000)) == [None]
-    assert (album.missing, album.damaged, album.other_size) == (set(), set(), {0})
-    assert "b.png: is 1000 x 500 pixels, annotated as 2000 x 1000" in album.first_refusal
+    (not_shown,) = album.not_shown()
+    assert (not_shown.cause, not_shown.count) == ("have another size than the ground truth says", 1)
+    assert "b.png: is 1000 x 500 pixels, annotated as 2000 x 1000" in not_shown.first
 
 
 def test_a_picture_is_turned_as_it_was_annotated(tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_an_image_of_16_bits_is_not_shown_as_white(tmp_path: Path) -> None:
     Image.fromarray(np.full((30, 40), 9600, dtype=np.uint16)).save(tmp_path / "a.png")
     album = Album(tmp_path, ["a.png"])
     assert album.pictures(0, [Window(0, 0, 40, 30)], (40, 30)) == [None]
-    assert "more than 8 bits a channel" in album.first_refusal
+    assert "more than 8 bits a channel" in album.damaged[0]
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
@@ -110,7 +111,7 @@ def test_missing_and_damaged_files_are_told_apart(tmp_path: Path) -> None:
     for image in range(5):
         assert album.pictures(image, [Window(0, 0, 9, 9)], (9, 9)) == [None]
         assert album.size(image) is None or image == 2
-    assert (album.missing, album.damaged) == ({0, 3, 4}, {1, 2})
+    assert (album.missing, set(album.damaged), album.other_size) == ({0, 3, 4}, {1, 2}, {})
 
 
 def test_a_name_finds_its_file_by_its_last_part_and_never_outside_the_folder(tmp_path: Path) -> None:
