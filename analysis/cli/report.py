@@ -130,7 +130,7 @@ def write_report(out: Path, built: "Report", images: Path | None) -> None:
         [
             (
                 str(images),
-                f"{one.count:,} of the images needed {one.cause}{f' (first: {one.first})' if one.first else ''}; the "
+                f"{one.images:,} of the images needed {one.cause}{f' (first: {one.first})' if one.first else ''}; the "
                 "report shows boxes alone for them",
             )
             for one in built.not_shown

@@ -97,7 +97,7 @@ def _introduction(data: ReportData, album: Album, count: int, pictures_asked: bo
     if not pictures_asked:
         parts.append(note("No folder of images was named (--images), so boxes stand on empty ground."))
     parts += [
-        note(f"{one.count:,} of the images needed {one.cause}: boxes alone are shown for them.")
+        note(f"{one.images:,} of the images needed {one.cause}: boxes alone are shown for them.")
         for one in album.not_shown()
     ]
     if not count:

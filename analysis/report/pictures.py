@@ -76,7 +76,7 @@ class NotShown(NamedTuple):
     """Images that cannot be shown for one cause."""
 
     cause: str  # the rest of a sentence about them
-    count: int
+    images: int
     first: str  # the sentence about the first of them; empty where its file is missing
 
 

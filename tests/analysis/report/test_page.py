@@ -127,7 +127,7 @@ def test_every_type_of_error_is_drawn_with_what_it_points_at(page: str) -> None:
 
 def test_what_cannot_be_shown_is_counted(data: tuple[Path, Path, list[Path]]) -> None:
     report = build(data)
-    assert [(one.cause, one.count) for one in report.not_shown] == [
+    assert [(one.cause, one.images) for one in report.not_shown] == [
         ("are not in the folder of images", 1),
         ("cannot be read", 1),
     ]

@@ -68,7 +68,7 @@ def test_a_picture_of_another_size_is_not_stretched(tmp_path: Path) -> None:
     album = Album(tmp_path, ["b.png"])
     assert album.pictures(0, [Window(1100, 600, 200, 150)], (2000, 1000)) == [None]
     (not_shown,) = album.not_shown()
-    assert (not_shown.cause, not_shown.count) == ("have another size than the ground truth says", 1)
+    assert (not_shown.cause, not_shown.images) == ("have another size than the ground truth says", 1)
     assert "b.png: is 1000 x 500 pixels, annotated as 2000 x 1000" in not_shown.first
 
 
