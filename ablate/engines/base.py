@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ablate.config.schema import RunConfig
+from ablate.data.check import check_categories
 from ablate.data.coco import TrainingSet
 from ablate.data.sources import Files, locate
 from ablate.detector.inference import Record
@@ -58,11 +59,7 @@ def read_data(
     with processes.first_before_others():
         training, validation = locate(config.data.train, workspace), locate(config.data.validation, workspace)
     data = RunInputs(training, validation, read(training.annotations), read(validation.annotations))
-    if data.validation_truth.category_id != data.training_truth.category_id:
-        raise BadInput(
-            f"{validation.annotations}: its category ids differ from those of {training.annotations}, "
-            "so what is learned on one cannot be measured on the other"
-        )
+    check_categories(data.training_truth, data.validation_truth)
     return data
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from ablate.cli.data import app
 from ablate.config.schema import Coco, Shapes
-from ablate.data.check import check, check_overlap
+from ablate.data.check import check, check_pair
 from ablate.data.sources import Files, data_from, files_of, locate
 from ablate.runs.folder import Workspace
 from analysis import read_ground_truth
@@ -78,8 +78,8 @@ HOSTILE: list[tuple[Callable[[Document], None], tuple[str, str]]] = [
     (set_annotation(bbox=[1, 2, 3, "4"]), ("error", "bad box")),
     (set_annotation(bbox=[10, 5, -2, 10]), ("error", "bad box")),
     (set_annotation(bbox=[10, 5, 0, 10]), ("warning", "empty box")),
-    (set_annotation(bbox=[40, 5, 3, 10]), ("error", "box outside its image")),
-    (set_annotation(bbox=[-9, 5, 9, 10]), ("error", "box outside its image")),
+    (set_annotation(bbox=[40, 5, 3, 10]), ("warning", "box outside its image")),
+    (set_annotation(bbox=[-9, 5, 9, 10]), ("warning", "box outside its image")),
     (set_annotation(bbox=[30, 5, 12, 10]), ("warning", "box past the edge")),
     (set_annotation(segmentation=[]), ("error", "no mask")),
     (set_annotation(segmentation=[[1, 2, 3, 4]]), ("error", "bad polygon")),
@@ -137,10 +137,9 @@ def test_the_same_image_in_both_sets_is_a_warning(small: Writer, tmp_path: Path)
     document = json.loads(files.annotations.read_text())
     document["images"] = document["images"][:1]
     other.write_text(json.dumps(document))
-    finding = check_overlap(files, Files(other, files.images))
-    assert finding is not None
-    assert finding.count == 1
-    assert check_overlap(files, Files(other, tmp_path)) is None
+    (finding,) = check_pair(files, Files(other, files.images))
+    assert (finding.level, finding.kind, finding.count) == ("warning", "train and validation overlap", 1)
+    assert check_pair(files, Files(other, tmp_path)) == []
 
 
 def test_the_command_speaks_to_people_and_to_programs(small: Writer) -> None:
@@ -150,7 +149,9 @@ def test_the_command_speaks_to_people_and_to_programs(small: Writer) -> None:
     assert isinstance(told.exception, BadInput)
     assert told.exception.exit_code == 4
     assert "annotations.json: 3 images (1 without objects), 2 objects, 1 crowds, 2 categories" in told.stdout
-    assert "  error: bad box (1)\n    annotation id 5 has the negative-sided bbox [10, 5, -2, 10]" in told.stdout
+    assert (
+        "  error: bad box (1)\n    the bbox [10, 5, -2, 10] of annotations[0] (id 5) has a negative side" in told.stdout
+    )
     document = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert (document["schema"], document["errors"]) == (1, 1)
     assert document["sets"][0]["findings"][0]["kind"] == "bad box"
