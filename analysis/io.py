@@ -87,7 +87,17 @@ def read_bytes(path: Path) -> bytes:
     other = next((what for pattern, what in _OTHER_FORMATS if pattern.match(content)), "")
     if other:
         raise BadInput(f"{path}: {other}")
+    if not content.isascii() and not _is_utf8(content):
+        raise BadInput(f"{path}: holds text that is not UTF-8; write the file again in UTF-8")
     return content
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _check_regular(path: Path) -> None:
@@ -198,29 +208,21 @@ def decode_any(path: Path, content: bytes) -> Any:
     """
     try:
         return msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         reason = error
-        with suppress(ValueError, RecursionError):  # a damaged character escape is a ValueError when it is encoded
-            document = json.loads(content)
-            encode_any(document)
-            return document
-    if isinstance(reason, UnicodeDecodeError):
-        raise BadInput(f"{path}: holds text that is not UTF-8; write the file again in UTF-8")
+        with suppress(ValueError, RecursionError):
+            return json.loads(content)
     if isinstance(reason, RecursionError):
         raise BadInput(f"{path}: nests lists or objects far too deep; {REMEDY}")
     raise BadInput(_explain_malformed(path, content, str(reason)))
 
 
 def encode_any(value: object) -> bytes:
-    """A value of :func:`decode_any` as JSON again; NaN and infinity become null.
-
-    Raises:
-        UnicodeEncodeError: it holds half a character.
-    """
+    """A value of :func:`decode_any` as JSON again; NaN and infinity become null."""
     try:
         return msgspec.json.encode(value)
-    except OverflowError:  # a number of more than 64 bits
-        return json.dumps(value, ensure_ascii=False).encode()
+    except (OverflowError, UnicodeEncodeError):  # a number of more than 64 bits, or half a character
+        return json.dumps(value).encode()
 
 
 def _explain_malformed(path: Path, content: bytes, reason: str) -> str:

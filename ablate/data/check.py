@@ -159,8 +159,12 @@ def _check_reading(checked: CheckedDocument) -> Iterator[Found]:
     except BadInput as error:
         yield "error", "cannot be read", str(error)
         return
-    for sentence in implausible(truth.box, truth.crowd, truth.marked, truth.masks):
+    for sentence in implausible(truth.box, truth.crowd, truth.ignore, truth.masks):
         yield "warning", "looks wrong", sentence
+    for place, record in checked.annotations.items():
+        if isinstance(record.get("segmentation"), dict) and not _has_pixels(record["segmentation"]):
+            who = named(place, record)
+            yield "warning", "empty mask", f"{who} has a mask without a pixel, which is left out of training"
 
 
 def _check_names(images: list[Record], categories: list[Record]) -> Iterator[Found]:
@@ -187,14 +191,11 @@ def _check_masks_are_there(annotations: list[tuple[int, Record]]) -> Iterator[Fo
 
 
 def _check_annotation(who: str, record: Record, size: tuple[Any, Any]) -> Iterator[Found]:
-    """What is unusual in a sound annotation, and how it is handled; ``size`` is its image's, height and width."""
-    box, mask = record.get("bbox"), record.get("segmentation")
-    if box is None:
+    """What is unusual in a sound annotation's box, and how it is handled; ``size`` is its image's, height and width."""
+    if record.get("bbox") is None:
         yield "warning", "no box", f"{who} has no bbox: its mask's is taken"
     else:
-        yield from _check_box(who, box, size if _are_sides(*size) else None)
-    if isinstance(mask, dict) and not _has_pixels(mask):
-        yield "warning", "empty mask", f"{who} has a mask without a pixel, which is left out of training"
+        yield from _check_box(who, record["bbox"], size if _are_sides(*size) else None)
 
 
 def _check_box(who: str, box: list[float], size: tuple[int, int] | None) -> Iterator[Found]:

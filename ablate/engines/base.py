@@ -26,7 +26,6 @@ from ablate.train.loop import TrainLoop, TrainStats
 from ablate.train.optim import Precision, autocast
 from ablate.train.outcome import Diverged, RuntimeOptions
 from analysis import GroundTruth, read_ground_truth
-from analysis.exceptions import BadInput
 
 Read = Callable[[Path], GroundTruth]
 Validate = Callable[[], dict[str, float]]

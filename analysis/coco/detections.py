@@ -15,7 +15,7 @@ from analysis.arrays import Floats, Ints, index_of
 from analysis.coco.categories import match_categories
 from analysis.coco.containers import Container, open_container
 from analysis.coco.ground_truth import GroundTruth
-from analysis.coco.image_ids import compare_readings, image_index
+from analysis.coco.image_ids import compare_readings, image_index, index_of_numbers
 from analysis.coco.masks import NOTHING, Masks
 from analysis.coco.plausibility import of_detections
 from analysis.coco.rules import (
@@ -29,14 +29,16 @@ from analysis.coco.rules import (
     has_non_finite,
     is_id,
     is_number,
+    is_text,
     is_whole,
     leave_out,
     note_left_out,
+    only,
     raise_first,
     read_numbers,
     shown,
 )
-from analysis.exceptions import BadInput
+from analysis.exceptions import BadInput, BadRecords
 from analysis.io import decode_any, encode, encode_any, explain_non_finite, no_collector, read_bytes
 
 
@@ -314,27 +316,27 @@ def _checked(
 def _decode(path: Path, container: Container, drop_invalid: bool) -> _Records:
     content = container.records
     if not drop_invalid:
-        named = container.file_names or b'"file_name"' in content or b'"category_name"' in content
+        named = bool(container.file_names) or b'_name"' in content  # of the image's file, of the category
         for decoder in (_NAMED_DECODER,) if named else (_DECODER, _NAMED_DECODER):
             try:
                 records: list[Any] = decoder.decode(content)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 continue
-            if len({record.bbox is None for record in records}) < 2:
-                return _Records(records, np.arange(len(records)), [])
+            return _Records(records, np.arange(len(records)), [])
     return _decode_one_by_one(path, content, drop_invalid)
 
 
 def _decode_one_by_one(path: Path, content: bytes, drop_invalid: bool) -> _Records:
     """The records in other spellings of numbers; each bad one named, or left out."""
     document = decode_any(path, content)
-    records = {place: dict(one) for place, one in enumerate(document) if isinstance(one, dict)}
+    keys = _NamedRecord.__struct_fields__
+    records = {place: only(keys, one) for place, one in enumerate(document) if isinstance(one, dict)}
     bad = [
         Problem("error", "no record", f"record[{place}] is no record but {shown(one)}; {_REMEDY}", place)
         for place, one in enumerate(document)
         if not isinstance(one, dict)
     ]
-    if records and all("score" not in record and "iscrowd" in record for record in records.values()):
+    if records and all(isinstance(one, dict) and "score" not in one and "iscrowd" in one for one in document):
         raise BadInput(
             f"{path}: its records have no score but iscrowd: these are annotations; give the ground truth with --gt "
             "and the detector's output here"
@@ -384,7 +386,10 @@ def _faults(who: str, record: Record, some_boxes: bool) -> list[str]:
             f"{who} has a segmentation with a coordinate that is NaN or infinite; repair it",
         ),
         *(
-            (not isinstance(record.get(key), str | None), f"{who} has {key} {shown(record.get(key))}; write a text")
+            (
+                record.get(key) is not None and not is_text(record[key]),
+                f"{who} has {key} {shown(record.get(key))}; write a text",
+            )
             for key in ("file_name", "category_name")
         ),
     )
@@ -395,9 +400,13 @@ def _images(
     path: Path, records: list[Any], container: Container, ground_truth: GroundTruth
 ) -> tuple[Ints, Ints | None, list[str]]:
     """The index i64[N] of each detection's image, that by another reading where there is one, and notes."""
-    ids = [record.image_id for record in records]
+    ids: list[int | str] = [record.image_id for record in records]
     names: list[str | None] | None = None
-    if records and isinstance(records[0], _NamedRecord):
+    if not records or isinstance(records[0], _Record):
+        index = index_of_numbers(ids, ground_truth)
+        if index is not None:
+            return index, None, []
+    else:
         names = [record.file_name or container.file_names.get(record.image_id) for record in records]
         names = names if any(name is not None for name in names) else None
     found = image_index(path, ids, names, ground_truth)
@@ -465,13 +474,12 @@ def _boxes(path: Path, records: list[Any], masks: Masks, row: Ints) -> tuple[Flo
     try:
         return np.fromiter(chain.from_iterable(boxes), np.float64, 4 * len(boxes)).reshape(-1, 4), True
     except TypeError:  # None is not iterable
-        if any(box is not None for box in boxes):
-            raise BadInput(
-                f"{path}: record[{row[boxes.index(None)]}] has no bbox while others have; give all of them one or none"
-            ) from None
-        empty = np.flatnonzero(~masks.present)
-        if len(empty):
-            raise BadInput(
-                f"{path}: record {row[empty[0]]} has neither bbox nor segmentation; give it a bbox [x, y, w, h]"
-            ) from None
-        return masks.box(np.arange(len(boxes))), False
+        missing = [place for place, box in enumerate(boxes) if box is None]
+    if len(missing) < len(boxes):
+        told = f"record[{row[missing[0]]}] has no bbox while others have; give all of them one or none"
+        raise BadRecords(f"{path}: {told}", len(missing))
+    empty = np.flatnonzero(~masks.present)
+    if len(empty):
+        told = f"record[{row[empty[0]]}] has neither bbox nor segmentation; give it a bbox [x, y, w, h]"
+        raise BadRecords(f"{path}: {told}", len(empty))
+    return masks.box(np.arange(len(boxes))), False

@@ -91,6 +91,17 @@ def _folded(tail: str) -> str:
     return "\0" + tail.casefold()  # no name on disk, so that it clashes with none
 
 
+def index_of_numbers(ids: Sequence[Any], ground_truth: GroundTruth) -> Ints | None:
+    """The index i64[N] of each id, if all are numbers that are ids of images and can mean nothing else; else none."""
+    if ground_truth.image_id and not isinstance(ground_truth.image_id[0], int):
+        return None
+    try:
+        index = index_of(np.array(ids, dtype=np.int64), np.array(ground_truth.image_id, dtype=np.int64))
+    except OverflowError:
+        return None
+    return None if (index < 0).any() or _other_numbers(ground_truth) else index
+
+
 def image_index(
     path: Path, ids: Sequence[int | str], names: Sequence[str | None] | None, ground_truth: GroundTruth
 ) -> ImageIndex:
@@ -105,14 +116,6 @@ def image_index(
     Raises:
         BadInput: what the file says is contradictory.
     """
-    numbers = not ground_truth.image_id or isinstance(ground_truth.image_id[0], int)
-    if names is None and numbers and all(type(value) is int for value in ids):
-        try:
-            index = index_of(np.array(ids, dtype=np.int64), np.array(ground_truth.image_id, dtype=np.int64))
-        except OverflowError:
-            index = np.array([-1])
-        if (index >= 0).all() and not _other_numbers(ground_truth):
-            return ImageIndex(index, [])
     files = FileNames(ground_truth)
     by_id, by_name, kinds = _both_readings(ids, files, ground_truth)
     if names is not None:

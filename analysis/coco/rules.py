@@ -24,14 +24,19 @@ FURTHEST = 1e100  # pixels: coordinates whose products are still numbers
 LARGEST_SIDE = 2**31  # pixels, exclusive
 WHOLE = -1  # the row of a problem of the whole file
 SHOWN = 3  # bad records that a note lists
-TABLES = ("images", "annotations", "categories")
 LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_ids")
+KEYS = {  # that are read, by table
+    "images": ("id", "width", "height", "file_name", "extra", *LVIS_KEYS),
+    "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "ignore", "segmentation"),
+    "categories": ("id", "name"),
+}
 REMEDY = (
     "write a COCO instances file: images (id), categories (id) and annotations (id, image_id, category_id, "
     "bbox [x, y, width, height])"
 )
 BOX_REMEDY = "write boxes as [x, y, width, height] in pixels"
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})(\.0+)?")
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _NUMBER = re.compile(r"-?\d+(\.\d*)?([eE][-+]?\d+)?")
 
 Record = dict[str, Any]
@@ -205,8 +210,8 @@ def check_document(path: Path, content: bytes, *, annotations: bool = True) -> C
     for place, image in enumerate(checked.images):
         _check_image(checked, place, image)
     for place, category in enumerate(checked.categories):
-        if not isinstance(category.get("name"), str | None):
-            checked.add("bad category name", f"categories[{place}].name is {category['name']!r}; write a text")
+        if category.get("name") is not None and not is_text(category["name"]):
+            checked.add("bad category name", f"categories[{place}].name is {shown(category['name'])}; write a text")
     _check_annotations(checked)
     return checked
 
@@ -214,12 +219,12 @@ def check_document(path: Path, content: bytes, *, annotations: bool = True) -> C
 def _tables(checked: CheckedDocument, document: object) -> dict[str, list[tuple[int, Record]]]:
     """The three tables, each record with its place, as far as they are there."""
     tables: dict[str, list[tuple[int, Record]]] = {}
-    for key in TABLES:
+    for key in KEYS:
         rows = document.get(key) if isinstance(document, dict) else None
         if not isinstance(rows, list):
             checked.add("not a COCO document", f"'{key}' is missing or no list; {REMEDY}")
             rows = []
-        tables[key] = [(place, dict(row)) for place, row in enumerate(rows) if isinstance(row, dict)]
+        tables[key] = [(place, only(KEYS[key], row)) for place, row in enumerate(rows) if isinstance(row, dict)]
         for place, row in enumerate(rows):
             if not isinstance(row, dict):
                 bad = place if key == "annotations" else WHOLE
@@ -308,7 +313,7 @@ def _check_ids(checked: CheckedDocument, table: str, records: list[Record]) -> N
         value = record.get("id")
         if value is None:
             checked.add(f"{kind} without id", f"{table}[{place}] has no id; give it one")
-        elif not (is_whole(value) or (table == "images" and isinstance(value, str))):
+        elif not (is_whole(value) or (table == "images" and is_text(value))):
             checked.add(f"bad {kind} id", f"{table}[{place}].id is {shown(value)}; write {allowed}")
         elif isinstance(value, int) and not fits(value):
             checked.add(
@@ -338,7 +343,7 @@ def _check_image(checked: CheckedDocument, place: int, image: Record) -> None:
             "bad image size",
             f"images[{place}] is {sides[0]} x {sides[1]} pixels (width x height); repair it, or leave both out",
         )
-    if not isinstance(image.get("file_name"), str | None):
+    if image.get("file_name") is not None and not is_text(image["file_name"]):
         checked.add("bad file name", f"images[{place}].file_name is {shown(image['file_name'])}; write a text")
 
 
@@ -476,7 +481,17 @@ def is_whole(value: object) -> bool:
 
 def is_id(value: object) -> bool:
     """Whether a value can be an id: a whole number or a text."""
-    return isinstance(value, str) or is_whole(value)
+    return is_text(value) or is_whole(value)
+
+
+def is_text(value: object) -> bool:
+    """Whether a value is a text without half a character, as a damaged escape leaves one."""
+    return isinstance(value, str) and (value.isascii() or not _SURROGATES.search(value))
+
+
+def only(keys: Sequence[str], record: Record) -> Record:
+    """A record without the fields that are not read."""
+    return {key: record[key] for key in keys if key in record}
 
 
 def fits(value: Any) -> bool:
