@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ablate.cli.options import HERE, as_workspace, print_json
-from ablate.data.sources import files_of, shapes_folder
+from ablate.data.sources import Files, files_of, shapes_folder
 from ablate.runs.folder import SCHEMA, Workspace
 from analysis.exceptions import BadInput
+from analysis.io import write_bytes
 
 if TYPE_CHECKING:
     from ablate.data.check import DataProblem, DataReport
@@ -36,8 +37,13 @@ def check(
         ),
     ],
     drop_invalid: Annotated[
-        bool, typer.Option("--drop-invalid", help="Report what leaving out the bad annotations leaves, and lists them.")
+        bool,
+        typer.Option("--drop-invalid", help="Report the data as it is without the bad annotations, and list those."),
     ] = False,
+    write_clean: Annotated[
+        Path | None,
+        typer.Option(help="Write the annotations without the bad ones to this file, to train on; takes one set."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
     workspace: InWorkspace = HERE,
 ) -> None:
@@ -49,6 +55,9 @@ def check(
     from ablate.data.check import check_pair
 
     sets = files_of(data, workspace)
+    if write_clean:
+        _write_clean(list(sets.values()), write_clean)
+        return
     reports: list[DataReport] = []
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         for name, files in sets.items():
@@ -82,6 +91,18 @@ def shapes(
     except OSError as error:
         raise BadInput(f"{folder}: cannot be written ({error.strerror}); name another folder") from None
     typer.echo(str(folder))
+
+
+def _write_clean(sets: list[Files], out: Path) -> None:
+    from ablate.data.check import clean_copy
+
+    if len(sets) != 1:
+        raise BadInput("--write-clean takes one data set: give ANNOTATIONS IMAGES")
+    if out.exists():
+        raise BadInput(f"{out}: exists already; name a file that does not")
+    content, notes = clean_copy(sets[0])
+    write_bytes(out, content)
+    typer.echo("\n".join([*notes, f"written to {out}"]))
 
 
 def _lines(reports: "list[DataReport]", together: "list[DataProblem]") -> Iterator[str]:

@@ -22,9 +22,9 @@ from analysis.coco.categories import category_conflict
 from analysis.coco.ground_truth import read_checked
 from analysis.coco.masks import run_lengths, unquoted
 from analysis.coco.plausibility import implausible
-from analysis.coco.rules import WHOLE, CheckedDocument, Record, check_document, has_mask, is_id, named
+from analysis.coco.rules import WHOLE, CheckedDocument, Record, check_document, has_mask, is_id, merged, named
 from analysis.exceptions import BadInput
-from analysis.io import read_bytes
+from analysis.io import decode_any, encode_any, read_bytes
 
 Level = Literal["error", "warning"]
 Found = tuple[Level, str, str]  # level, kind, sentence
@@ -113,6 +113,30 @@ def check(
     )
 
 
+def clean_copy(files: Files) -> tuple[bytes, list[str]]:
+    """The annotations of a data set without the bad ones, numbers in the usual spelling; and a note on those left out.
+
+    Fields that are not read stay as they are.
+
+    Raises:
+        BadInput: the file has errors that leaving annotations out does not mend.
+    """
+    content = read_bytes(files.annotations)
+    checked = check_document(files.annotations, content)
+    checked.check_masks(needed=True)
+    checked.drop_invalid()
+    checked.raise_errors()
+    document = decode_any(files.annotations, content)
+    kept = {
+        "images": enumerate(checked.images),
+        "annotations": checked.annotations.items(),
+        "categories": enumerate(checked.categories),
+    }
+    for table, records in kept.items():
+        document[table] = [merged(table, document[table][place], record) for place, record in records]
+    return encode_any(document), checked.notes
+
+
 def check_pair(train: Files, validation: Files) -> list[DataProblem]:
     """What is wrong with two data sets together: an error where their categories differ, a warning for shared images.
 
@@ -136,6 +160,23 @@ def check_pair(train: Files, validation: Files) -> list[DataProblem]:
     if shared:
         found.append(DataProblem("warning", "train and validation overlap", len(shared), tuple(shared[:EXAMPLES])))
     return found
+
+
+def check_annotations(training: GroundTruth, validation: GroundTruth, *, masks: bool) -> None:
+    """Refuse before training what would be found in the midst of it.
+
+    Args:
+        training: what is learned.
+        validation: what is measured.
+        masks: masks are learned and measured too.
+
+    Raises:
+        BadRecords: masks that cannot be decoded.
+        BadInput: the sets differ in their categories.
+    """
+    check_categories(training, validation)
+    for truth in (training, validation) if masks else ():
+        truth.masks.check()
 
 
 def check_categories(training: GroundTruth, validation: GroundTruth) -> None:

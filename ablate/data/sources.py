@@ -31,8 +31,8 @@ def data_from(arguments: Sequence[str]) -> Data:
     The file holds ``train`` and ``validation`` as in the ``data`` of a run's config, or is such a config.
 
     A COCO root holds ``annotations/instances_train2017.json`` (or ``instances_train.json``) and its ``val`` twin, and
-    the images in ``train2017`` (or ``train``, ``images/train2017``, ``images/train``, ``images``); or it is an export of
-    Roboflow, with ``train/_annotations.coco.json`` and its ``valid`` twin beside the images.
+    the images in ``train2017`` (or ``train``, ``images/train2017``, ``images/train``, ``images``). Or it is an export
+    of Roboflow, with ``train/_annotations.coco.json`` and its ``valid`` twin beside the images.
 
     Raises:
         BadInput: the form is unknown or a file is missing.

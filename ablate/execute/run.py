@@ -18,7 +18,7 @@ from torch import nn
 
 from ablate.config.identity import evaluation_identity, short_id, training_identity
 from ablate.config.schema import Init, RunConfig
-from ablate.data.check import check_categories
+from ablate.data.check import check_annotations
 from ablate.data.coco import check_masks
 from ablate.data.sources import locate
 from ablate.detector.init_weights import initial_digest, load_initial, with_precision
@@ -145,11 +145,9 @@ def prepare(config: RunConfig, workspace: Workspace, device: str, run_id: str = 
     """
     config = with_precision(config, torch.device(device))
     truths = [read_ground_truth(locate(s, workspace).annotations) for s in (config.data.train, config.data.validation)]
-    check_categories(*truths)
+    check_annotations(*truths, masks=config.model.detector.masks)
     if config.model.detector.masks:
         check_masks(truths[1])
-        for truth in truths:
-            truth.masks.check()
     data = [truth.digest for truth in truths]
     checked = check_weights(config)
     weights = initial_digest(config, workspace)

@@ -168,8 +168,8 @@ def _by_file_names(
         return None
     value, name = wrong[0]
     told = (
-        f"image_id {value!r} comes with file_name {name!r}, which is {_told(found[name], ground_truth)} there, while "
-        f"that id is {_told(by_id[value], ground_truth)}"
+        f"image_id {value!r} comes with file_name {name!r}; in the ground truth that file is "
+        f"{_told(found[name], ground_truth)} and that id is {_told(by_id[value], ground_truth)}"
     )
     images_of: dict[int | str, set[str | None]] = {}
     for one, its_name in pairs:

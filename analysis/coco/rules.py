@@ -484,6 +484,11 @@ def is_id(value: object) -> bool:
     return is_text(value) or is_whole(value)
 
 
+def merged(table: str, original: Record, checked: Record) -> Record:
+    """A record as it was, but for the fields that are read: those as they were understood."""
+    return {key: value for key, value in original.items() if key not in KEYS[table]} | checked
+
+
 def is_text(value: object) -> bool:
     """Whether a value is a text without half a character, as a damaged escape leaves one."""
     return isinstance(value, str) and (value.isascii() or not _SURROGATES.search(value))

@@ -89,7 +89,7 @@ def test_an_empty_list_of_predictions_is_none(gt: GroundTruth, tmp_path: Path) -
         (b'[{"image_id": 1}] x', "write it with a JSON library"),
         (json.dumps(results()).encode()[:-1] + b",]", "write it with a JSON library"),
         (json.dumps(results()).encode()[:-7], "the file is cut short"),
-        (pickle.dumps(results()), "is a Python pickle (as mmdetection's --out and old PyTorch files are), which is never"),
+        (pickle.dumps(results()), "is a Python pickle (as mmdetection's --out and old PyTorch files are)"),
         (pickle.dumps(results(), protocol=0), "is a Python pickle"),
         (gzip.compress(pickle.dumps([])), "is a Python pickle"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "is a Git LFS pointer"),
@@ -117,7 +117,7 @@ def test_no_pickle_is_ever_executed(gt: GroundTruth, tmp_path: Path) -> None:
             as_read(path, pickle.dumps(Harmful(), protocol=protocol), gt)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps(Harmful()))
-    with pytest.raises(BadInput, match="is a zip archive .* give coco_instances_results.json"):
+    with pytest.raises(BadInput, match=r"is a zip archive .* give coco_instances_results.json"):
         read_detections(path, gt)
     assert not (tmp_path / "executed").exists()
 
@@ -136,7 +136,7 @@ class TestFilesWithoutAnEnd:
         path = tmp_path / "gt.json.gz"
         path.write_bytes(gzip.compress(bytes(100_000_000), 1))
         with pytest.raises(
-            BadInput, match="unpacks to more than 4.,...,... bytes from 4..,..., which no annotations do"
+            BadInput, match=r"unpacks to more than 4.,...,... bytes from 4..,..., which no annotations do"
         ):
             read_ground_truth(path)
 
@@ -210,7 +210,7 @@ def test_scored_documents_of_the_shared_cases(name: str) -> None:
 
 
 def test_counts_written_as_python_bytes_are_read(tmp_path: Path) -> None:
-    """str() of pycocotools' counts: the quotes are read away, and each backslash, which such codes hold, stands once."""
+    """str() of pycocotools' counts: without the quotes, and with each backslash, which such codes hold, only once."""
     runs = [[44, 44, 39_912], [0, 44, 39_956], [1000, 5, 38_995]]
     codes = [mask.frPyObjects({"size": [200, 200], "counts": one}, 200, 200) for one in runs]
     assert any(b"\\" in code["counts"] for code in codes)
