@@ -12,7 +12,7 @@ import numpy as np
 from analysis.arrays import Bools, Floats, Ints
 from analysis.coco.masks import NOTHING, Masks
 from analysis.coco.plausibility import of_ground_truth
-from analysis.coco.rules import LARGEST_SIDE, REMEDY, CheckedDocument, boxes_are_good, category_name, check_document
+from analysis.coco.rules import LARGEST_SIDE, REMEDY, CheckedDocument, category_name, check_document, good_boxes
 from analysis.exceptions import BadInput
 from analysis.io import encode_any, is_list, no_collector, read_bytes
 
@@ -275,7 +275,7 @@ def _boxes(annotations: list[_Annotation], masks: Masks) -> tuple[Floats, int]:
         if not masks.present[missing].all():
             raise _Irregular("neither a box nor a mask")
         box[missing] = masks.box(np.array(missing))
-    if not boxes_are_good(box):
+    if not good_boxes(box).all():
         raise _Irregular("a box")
     return box, len(missing)
 

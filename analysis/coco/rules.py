@@ -7,7 +7,7 @@ for a file that it cannot read so, and for one whose bad records are to be left 
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from analysis.arrays import Floats, Ints
+from analysis.arrays import Bools, Floats, Ints
 from analysis.coco.masks import NOTHING, Masks
 from analysis.exceptions import BadInput, BadRecords
 from analysis.io import decode_any, encode_any
@@ -412,30 +412,33 @@ def box_fault(box: object) -> str:
         return "is not four numbers"
     if not all(is_number(side) for side in box):
         return "is NaN or infinite"
-    return next((what for what, is_bad in BOX_FAULTS.items() if bool(is_bad(np.array([box], dtype=np.float64))[0])), "")
+    if max(box) > FURTHEST or min(box) < -FURTHEST:
+        return "is out of all proportion"
+    if min(box[2:]) < 0:
+        return "has a negative side"
+    if any(0 < side < 1 / FURTHEST for side in box[2:]):
+        return "has a side too small to measure"
+    return ""
 
 
-BOX_FAULTS: dict[str, Callable[[Floats], Any]] = {  # bool[N] of boxes f64[N, 4] xywh
-    "is out of all proportion": lambda box: ~(np.abs(box) <= FURTHEST).all(axis=1),
-    "has a negative side": lambda box: (box[:, 2:] < 0).any(axis=1),
-    "has a side too small to measure": lambda box: ((box[:, 2:] > 0) & (box[:, 2:] < 1 / FURTHEST)).any(axis=1),
-}
-
-
-def boxes_are_good(box: Floats) -> bool:
-    """Whether no box f64[N, 4] xywh has a fault."""
+def good_boxes(box: Floats) -> Bools:
+    """bool[N] whether boxes f64[N, 4] xywh are without a fault."""
     side = box[:, 2:]
-    return bool((np.abs(box) <= FURTHEST).all()) and bool(((side == 0) | (side >= 1 / FURTHEST)).all())
+    good = (np.abs(box) <= FURTHEST).all(axis=1) & ((side == 0) | (side >= 1 / FURTHEST)).all(axis=1)
+    return np.asarray(good, dtype=np.bool_)
 
 
 def check_boxes(path: Path, kind: str, box: Floats, row: Ints) -> None:
-    """Refuse boxes f64[N, 4] xywh that cannot be pixels; ``row`` i64[N] are their places in the file."""
-    if boxes_are_good(box):
-        return
-    bad = {what: np.flatnonzero(is_bad(box)) for what, is_bad in BOX_FAULTS.items()}
-    what, first = next((what, places[0]) for what, places in bad.items() if len(places))
-    sentence = f"{path}: the bbox {box[first].tolist()} of {kind}[{row[first]}] {what}; {BOX_REMEDY}"
-    raise BadRecords(sentence, len(set(np.concatenate(list(bad.values())).tolist())))
+    """Refuse boxes f64[N, 4] xywh that cannot be pixels; ``row`` i64[N] are their places in the file.
+
+    Raises:
+        BadRecords: the sentence names the first.
+    """
+    bad = np.flatnonzero(~good_boxes(box))
+    if len(bad):
+        first = box[bad[0]].tolist()
+        sentence = f"{path}: the bbox {first} of {kind}[{row[bad[0]]}] {box_fault(first)}; {BOX_REMEDY}"
+        raise BadRecords(sentence, len(bad))
 
 
 def has_mask(record: Record) -> bool:
@@ -453,13 +456,23 @@ def encoded(value: object) -> msgspec.Raw:
     return NOTHING if value is None else msgspec.Raw(encode_any(value))
 
 
-def has_non_finite(value: object) -> bool:
-    """Whether lists of numbers, nested or not, hold NaN or infinity."""
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if isinstance(value, dict):
-        value = value.get("counts")
-    return isinstance(value, list) and any(map(has_non_finite, value))
+def has_non_finite(segmentation: object) -> bool:
+    """Whether a polygon or the counts of an RLE hold NaN or infinity."""
+    parts = segmentation.get("counts") if isinstance(segmentation, dict) else segmentation
+    if not isinstance(parts, list):
+        return False
+    try:
+        if all(math.isfinite(sum(part) if isinstance(part, list) else part) for part in parts):
+            return False
+    except (TypeError, OverflowError):
+        pass  # no numbers, or large ones
+    return _holds_non_finite(parts)
+
+
+def _holds_non_finite(value: object) -> bool:
+    if isinstance(value, list):
+        return any(map(_holds_non_finite, value))
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def is_real(value: object) -> bool:
