@@ -22,7 +22,7 @@ from analysis.coco.categories import category_conflict
 from analysis.coco.ground_truth import read_checked
 from analysis.coco.masks import run_lengths, unquoted
 from analysis.coco.plausibility import implausible
-from analysis.coco.rules import WHOLE, CheckedDocument, Record, check_document, has_mask, is_id, merged, named
+from analysis.coco.rules import WHOLE, CheckedDocument, Record, check_document, has_mask, is_id, merged, named, refuse
 from analysis.exceptions import BadInput
 from analysis.io import decode_any, encode_any, read_bytes
 
@@ -79,14 +79,14 @@ def check(
     notes = [*checked.notes, *checked.check_masks(needed=True)]
     found: list[Found] = [("warning", "read in another spelling", note) for note in notes]
     if drop_invalid:
-        found += [("warning", f"left out: {one.kind}", one.sentence) for one in checked.errors if one.row != WHOLE]
+        found += [("warning", f"left out: {one.kind}", one.sentence) for one in checked.problems if one.row != WHOLE]
         checked.drop_invalid()
-    found += [(problem.level, problem.kind, problem.sentence) for problem in checked.problems]
+    found += [("error", problem.kind, problem.sentence) for problem in checked.problems]
     images, annotations = checked.images, list(checked.annotations.items())
-    if not checked.errors:
+    if not checked.problems:
         found += _check_reading(checked)
     sizes = {image["id"]: (image.get("height"), image.get("width")) for image in images if is_id(image.get("id"))}
-    bad = {problem.row for problem in checked.errors}
+    bad = {problem.row for problem in checked.problems}
     for place, annotation in annotations:
         if place not in bad:
             found += _check_annotation(named(place, annotation), annotation, sizes[annotation["image_id"]])
@@ -125,7 +125,7 @@ def clean_copy(files: Files) -> tuple[bytes, list[str]]:
     checked = check_document(files.annotations, content)
     checked.check_masks(needed=True)
     checked.drop_invalid()
-    checked.raise_errors()
+    refuse(checked.path, checked.problems)
     document = decode_any(files.annotations, content)
     kept = {
         "images": enumerate(checked.images),
@@ -147,7 +147,7 @@ def check_pair(train: Files, validation: Files) -> list[DataProblem]:
         for files in (train, validation)
     ]
     found = []
-    if not any(one.errors for one in sets):
+    if not any(one.problems for one in sets):
         (first, one), (second, other) = ((checked.path, checked.category_names) for checked in sets)
         conflict = category_conflict(first, one, second, other)
         if conflict:

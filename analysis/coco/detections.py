@@ -34,8 +34,8 @@ from analysis.coco.rules import (
     leave_out,
     note_left_out,
     only,
-    raise_first,
     read_numbers,
+    refuse,
     shown,
 )
 from analysis.exceptions import BadInput, BadRecords
@@ -295,7 +295,7 @@ def _bad_masks(path: Path, records: list[Any], masks: Masks, row: Ints, *, neede
     asked = masks.present.any() if needed else False
     places = [place for place, record in enumerate(records) if asked or record.bbox is None]
     return [
-        Problem("error", "bad mask", sentence.removeprefix(f"{path}: "), int(row[place]))
+        Problem("bad mask", sentence.removeprefix(f"{path}: "), int(row[place]))
         for place, sentence in masks.faults(places).items()
     ]
 
@@ -332,7 +332,7 @@ def _decode_one_by_one(path: Path, content: bytes, drop_invalid: bool) -> _Recor
     keys = _NamedRecord.__struct_fields__
     records = {place: only(keys, one) for place, one in enumerate(document) if isinstance(one, dict)}
     bad = [
-        Problem("error", "no record", f"record[{place}] is no record but {shown(one)}; {_REMEDY}", place)
+        Problem("no record", f"record[{place}] is no record but {shown(one)}; {_REMEDY}", place)
         for place, one in enumerate(document)
         if not isinstance(one, dict)
     ]
@@ -346,15 +346,12 @@ def _decode_one_by_one(path: Path, content: bytes, drop_invalid: bool) -> _Recor
     notes += read_numbers(records.values(), "score", "score", whole=False)
     some_boxes = any(record.get("bbox") is not None for record in records.values())
     for place, record in records.items():
-        bad += [
-            Problem("error", "bad record", sentence, place)
-            for sentence in _faults(f"record[{place}]", record, some_boxes)
-        ]
+        bad += [Problem("bad record", sentence, place) for sentence in _faults(f"record[{place}]", record, some_boxes)]
     if drop_invalid:
         records, note = leave_out(records, bad, "detections")
         notes += note
     else:
-        raise_first(path, bad)
+        refuse(path, bad)
     try:
         decoded: list[Any] = _NAMED_DECODER.decode(encode_any(list(records.values())))
     except (msgspec.DecodeError, RecursionError) as error:

@@ -12,7 +12,7 @@ import numpy as np
 from analysis.arrays import Bools, Floats, Ints
 from analysis.coco.masks import NOTHING, Masks
 from analysis.coco.plausibility import of_ground_truth
-from analysis.coco.rules import LARGEST_SIDE, REMEDY, CheckedDocument, category_name, check_document, good_boxes
+from analysis.coco.rules import LARGEST_SIDE, REMEDY, CheckedDocument, category_name, check_document, good_boxes, refuse
 from analysis.exceptions import BadInput
 from analysis.io import encode_any, is_list, no_collector, read_bytes
 
@@ -157,9 +157,9 @@ def read_checked(checked: CheckedDocument, *, respect_ignore: bool = False) -> G
     """The ground truth of a document whose records were checked one by one.
 
     Raises:
-        BadInput: it has errors.
+        BadInput: it has problems.
     """
-    checked.raise_errors()
+    refuse(checked.path, checked.problems)
     tables = (("images", checked.images), ("categories", checked.categories))
     document = {**dict(tables), "annotations": list(checked.annotations.values())}
     rows = np.array(list(checked.annotations), dtype=np.int64)
@@ -281,10 +281,10 @@ def _boxes(annotations: list[_Annotation], masks: Masks) -> tuple[Floats, int]:
 
 
 def _areas(annotations: list[_Annotation], box: Floats) -> tuple[Floats, bool]:
-    missing = sum(a.area is None for a in annotations)
+    area = np.array([a.area for a in annotations], dtype=np.float64)  # NaN where it is missing
+    missing = int(np.isnan(area).sum())
     if missing and missing == len(annotations):
         return box[:, 2] * box[:, 3], False
-    area = np.array([a.area for a in annotations], dtype=np.float64)  # NaN where it is missing
-    if not (np.isfinite(area) & (area >= 0)).all():
+    if missing or not (np.isfinite(area) & (area >= 0)).all():
         raise _Irregular("an area")
     return area, True

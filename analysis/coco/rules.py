@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -34,19 +34,18 @@ REMEDY = (
     "write a COCO instances file: images (id), categories (id) and annotations (id, image_id, category_id, "
     "bbox [x, y, width, height])"
 )
+ADVICE = {"images": "an analysis needs at least one", "categories": "list them with id and name"}
 BOX_REMEDY = "write boxes as [x, y, width, height] in pixels"
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})(\.0+)?")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _NUMBER = re.compile(r"-?\d+(\.\d*)?([eE][-+]?\d+)?")
 
 Record = dict[str, Any]
-Level = Literal["error", "warning"]
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with a file."""
+    """One thing for which a file is refused."""
 
-    level: Level
     kind: str
     sentence: str  # names the record, what is wrong and the remedy
     row: int = WHOLE  # place in the annotations (or predictions) of a bad record, which can be left out
@@ -61,7 +60,7 @@ class CheckedDocument:
         images: its records of images.
         categories: its records of categories.
         annotations: by their place in the file; entries that are no records are not among them.
-        problems: errors and warnings, in the order of the tables.
+        problems: for which the file is refused, in the order of the tables.
         notes: what was read in another spelling, one sentence each.
     """
 
@@ -73,37 +72,23 @@ class CheckedDocument:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def errors(self) -> list[Problem]:
-        """The problems for which the file is refused."""
-        return [problem for problem in self.problems if problem.level == "error"]
-
-    @property
     def category_names(self) -> dict[int, str]:
         """The name of each category by its id, as the ground truth has it."""
         return {one["id"]: category_name(one["id"], one.get("name")) for one in self.categories}
 
     def add(self, kind: str, sentence: str, row: int = WHOLE) -> None:
-        """Record an error."""
-        self.problems.append(Problem("error", kind, sentence, row))
+        """Note a problem."""
+        self.problems.append(Problem(kind, sentence, row))
 
     def drop_invalid(self) -> None:
-        """Leave bad annotations out, with a note that counts and lists them; other errors stay."""
-        bad = [problem for problem in self.errors if problem.row != WHOLE]
+        """Leave bad annotations out, with a note that counts and lists them; other problems stay."""
+        bad = [problem for problem in self.problems if problem.row != WHOLE]
         self.annotations, note = leave_out(self.annotations, bad, "annotations")
         self.notes += note
-        self.problems = [problem for problem in self.problems if problem.row not in {one.row for one in bad}]
-
-    def raise_errors(self) -> None:
-        """Refuse the file for its errors.
-
-        Raises:
-            BadRecords: all errors are of records that can be left out.
-            BadInput: another error.
-        """
-        raise_first(self.path, self.errors)
+        self.problems = [problem for problem in self.problems if problem.row == WHOLE]
 
     def check_masks(self, *, needed: bool) -> tuple[str, ...]:
-        """Add an error for each annotation whose mask cannot be decoded.
+        """Add a problem for each annotation whose mask cannot be decoded.
 
         Args:
             needed: check all masks there are; otherwise only those that a box is taken from.
@@ -111,9 +96,9 @@ class CheckedDocument:
         Returns:
             Notes on what was left out of masks or read in another spelling.
         """
-        if any(problem.row == WHOLE for problem in self.errors):
+        if any(problem.row == WHOLE for problem in self.problems):
             return ()  # without sound images, no mask can be judged
-        unusable = {problem.row for problem in self.errors}
+        unusable = {problem.row for problem in self.problems}
         rows = [
             row for row, one in self.annotations.items() if row not in unusable and (needed or one.get("bbox") is None)
         ]
@@ -125,7 +110,7 @@ class CheckedDocument:
         return masks.notes
 
     def check_masks_are_there(self) -> None:
-        """Add an error for each annotation without a mask, where others have one: masks cannot be compared then."""
+        """Add a problem for each annotation without a mask, where others have one: masks cannot be compared then."""
         without = [row for row, record in self.annotations.items() if not has_mask(record)]
         for row in without if len(without) < len(self.annotations) else ():
             self.add("no mask", f"{named(row, self.annotations[row])} has no segmentation while others have", row)
@@ -170,13 +155,18 @@ def note_left_out(bad: Sequence[Problem], of: int, what: str) -> list[str]:
     return [f"{len(first):,} of {of:,} {what} are bad records and left out, as asked: {listed}{more}"]
 
 
-def raise_first(path: Path, errors: Sequence[Problem]) -> None:
-    """Refuse a file for its errors, where it has some: see :meth:`CheckedDocument.raise_errors`."""
-    whole = [problem for problem in errors if problem.row == WHOLE]
+def refuse(path: Path, problems: Sequence[Problem]) -> None:
+    """Refuse a file for its problems, where it has some.
+
+    Raises:
+        BadRecords: all are of records that can be left out.
+        BadInput: one is not.
+    """
+    whole = [problem for problem in problems if problem.row == WHOLE]
     if whole:
         raise BadInput(f"{path}: {whole[0].sentence}")
-    if errors:
-        raise BadRecords(f"{path}: {errors[0].sentence}", len({problem.row for problem in errors}))
+    if problems:
+        raise BadRecords(f"{path}: {problems[0].sentence}", len({problem.row for problem in problems}))
 
 
 def check_document(path: Path, content: bytes, *, annotations: bool = True) -> CheckedDocument:
@@ -197,9 +187,6 @@ def check_document(path: Path, content: bytes, *, annotations: bool = True) -> C
     checked.annotations = dict(tables["annotations"] if annotations else ())
     _respell(checked)
     for table, records in (("images", checked.images), ("categories", checked.categories)):
-        if not records and not any(f"'{table}'" in problem.sentence for problem in checked.problems):
-            advice = "an analysis needs at least one" if table == "images" else "list them with id and name"
-            checked.add(f"no {table}", f"has no {table}; {advice}")
         _check_ids(checked, table, records)
     if any(key in image for image in checked.images for key in LVIS_KEYS):
         checked.add(
@@ -224,6 +211,8 @@ def _tables(checked: CheckedDocument, document: object) -> dict[str, list[tuple[
         if not isinstance(rows, list):
             checked.add("not a COCO document", f"'{key}' is missing or no list; {REMEDY}")
             rows = []
+        elif not rows and key in ADVICE:
+            checked.add(f"no {key}", f"has no {key}; {ADVICE[key]}")
         tables[key] = [(place, only(KEYS[key], row)) for place, row in enumerate(rows) if isinstance(row, dict)]
         for place, row in enumerate(rows):
             if not isinstance(row, dict):

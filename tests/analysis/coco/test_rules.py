@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ablate.data.check import check
 from ablate.data.sources import Files
 from analysis import BadInput, GroundTruth, coco_metrics, read_detections, read_ground_truth
-from analysis.coco.rules import check_document
+from analysis.coco.rules import check_document, refuse
 from analysis.exceptions import BadRecords
 from tests.analysis.cases import Record, document, found, object_, write
 from tests.analysis.mutations import documents, mutate
@@ -337,5 +337,5 @@ def test_the_whole_file_is_told_before_its_records() -> None:
     doc["annotations"][0]["bbox"] = 3
     checked = check_document(Path("gt.json"), json.dumps(doc).encode())
     with pytest.raises(BadInput, match="'images' is missing or no list") as caught:
-        checked.raise_errors()
+        refuse(checked.path, checked.problems)
     assert not isinstance(caught.value, BadRecords)
