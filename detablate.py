@@ -82,7 +82,7 @@ def command_line() -> "typer.Typer":
 
 def main() -> None:
     """Run one command; an error of the user's becomes one sentence on standard error and its exit code."""
-    from analysis.exceptions import DetablateError
+    from analysis.exceptions import BadRecords, DetablateError
 
     # Threads that wait spin for a moment and then sleep. Spinning on made training five times slower on a CPU that
     # others use too, sleeping at once nearly twice as slow on one that they do not.
@@ -92,7 +92,9 @@ def main() -> None:
     except KeyboardInterrupt:  # before a command has begun
         sys.exit(130)
     except DetablateError as refusal:
-        print(f"error: {refusal}", file=sys.stderr)
+        bad_data = isinstance(refusal, BadRecords)  # of annotations: analyze has an option of its own
+        remedy = "; data check ANNOTATIONS IMAGES --write-clean FILE writes a copy without them" if bad_data else ""
+        print(f"error: {refusal}{remedy}", file=sys.stderr)
         sys.exit(refusal.exit_code)
     except ModuleNotFoundError as missing:
         if missing.name not in TRAINING_PACKAGES:

@@ -14,3 +14,15 @@ class BadInput(DetablateError):
     """A file, a record or a setting that cannot be used, or nothing to work on."""
 
     exit_code = 4
+
+
+class BadRecords(BadInput):
+    """Some records of a file cannot be used; reading it with ``drop_invalid=True`` leaves them out.
+
+    Args:
+        sentence: about the first of them.
+        count: of bad records.
+    """
+
+    def __init__(self, sentence: str, count: int) -> None:
+        super().__init__(sentence if count < 2 else f"{sentence} ({count:,} bad records in all)")

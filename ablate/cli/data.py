@@ -2,15 +2,17 @@
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ablate.cli.options import HERE, as_workspace, print_json
-from ablate.data.sources import files_of, shapes_folder
+from ablate.data.sources import Files, files_of, shapes_folder
 from ablate.runs.folder import SCHEMA, Workspace
 from analysis.exceptions import BadInput
+from analysis.io import write_bytes
 
 if TYPE_CHECKING:
     from ablate.data.check import DataProblem, DataReport
@@ -34,6 +36,14 @@ def check(
             help="shapes, COCO_ROOT, FILE.yaml (data or run), ANNOTATIONS IMAGES, or the four paths of both sets.",
         ),
     ],
+    drop_invalid: Annotated[
+        bool,
+        typer.Option("--drop-invalid", help="Report the data as it is without the bad annotations, and list those."),
+    ] = False,
+    write_clean: Annotated[
+        Path | None,
+        typer.Option(help="Write the annotations without the bad ones to this file, to train on; takes one set."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
     workspace: InWorkspace = HERE,
 ) -> None:
@@ -42,20 +52,25 @@ def check(
     from rich.progress import Progress
 
     from ablate.data.check import check as check_files
-    from ablate.data.check import check_overlap
+    from ablate.data.check import check_pair
 
     sets = files_of(data, workspace)
+    if write_clean:
+        _write_clean(list(sets.values()), write_clean)
+        return
     reports: list[DataReport] = []
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         for name, files in sets.items():
             task = progress.add_task(f"images of {name}", total=None)
-            reports.append(check_files(name, files, lambda task=task: progress.advance(task)))  # type: ignore[misc]
-    overlap = check_overlap(*sets.values()) if len(sets) == 2 else None
-    errors = sum(report.errors for report in reports)
+            tick = partial(progress.advance, task)
+            reports.append(check_files(name, files, tick, drop_invalid=drop_invalid))
+    together = check_pair(*sets.values()) if len(sets) == 2 else []
+    errors = sum(report.errors for report in reports) + sum(one.level == "error" for one in together)
     if as_json:
-        print_json({"schema": SCHEMA, "errors": errors, "sets": reports, "overlap": overlap})
+        overlap = next((one for one in together if one.level == "warning"), None)
+        print_json({"schema": SCHEMA, "errors": errors, "sets": reports, "overlap": overlap, "together": together})
     else:
-        typer.echo("\n".join(_lines(reports, overlap)))
+        typer.echo("\n".join(_lines(reports, together)))
     if errors:
         raise BadInput(f"{errors:,} errors in the data; mend them before training")
 
@@ -78,7 +93,19 @@ def shapes(
     typer.echo(str(folder))
 
 
-def _lines(reports: "list[DataReport]", overlap: "DataProblem | None") -> Iterator[str]:
+def _write_clean(sets: list[Files], out: Path) -> None:
+    from ablate.data.check import clean_copy
+
+    if len(sets) != 1:
+        raise BadInput("--write-clean takes one data set: give ANNOTATIONS IMAGES")
+    if out.exists():
+        raise BadInput(f"{out}: exists already; name a file that does not")
+    content, notes = clean_copy(sets[0])
+    write_bytes(out, content)
+    typer.echo("\n".join([*notes, f"written to {out}"]))
+
+
+def _lines(reports: "list[DataReport]", together: "list[DataProblem]") -> Iterator[str]:
     for report in reports:
         yield (
             f"{report.name}: {report.images:,} images ({report.images_without_objects:,} without objects), "
@@ -89,8 +116,8 @@ def _lines(reports: "list[DataReport]", overlap: "DataProblem | None") -> Iterat
             yield from _finding_lines(finding)
         if not report.findings:
             yield "  nothing wrong"
-    if overlap is not None:
-        yield from _finding_lines(overlap)
+    for finding in together:
+        yield from _finding_lines(finding)
 
 
 def _finding_lines(finding: "DataProblem") -> Iterator[str]:

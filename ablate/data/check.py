@@ -3,7 +3,6 @@
 An *error* makes training or evaluation wrong or impossible; a *warning* is unusual, and handled as its text says.
 """
 
-import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -16,10 +15,15 @@ import msgspec
 
 from ablate.data.check_image import check_image
 from ablate.data.sources import Files
-from analysis.coco.masks import run_lengths
-from analysis.io import decode, read_bytes
+from analysis import GroundTruth
+from analysis.coco.categories import category_conflict
+from analysis.coco.ground_truth import read_checked
+from analysis.coco.masks import run_lengths, unquoted
+from analysis.coco.plausibility import implausible
+from analysis.coco.rules import WHOLE, CheckedDocument, Record, check_document, has_mask, is_id, merged, named, refuse
+from analysis.exceptions import BadInput
+from analysis.io import decode_any, encode_any, read_bytes
 
-Record = dict[str, Any]
 Level = Literal["error", "warning"]
 Found = tuple[Level, str, str]  # level, kind, sentence
 EXAMPLES = 5
@@ -54,28 +58,46 @@ class DataReport(msgspec.Struct, frozen=True):
         return sum(finding.count for finding in self.findings if finding.level == "error")
 
 
-def check(name: str, files: Files, tick: Callable[[], None] = lambda: None) -> DataReport:
-    """Read the annotations and decode every image of a data set; ``tick`` is called after each image.
+def check(
+    name: str, files: Files, tick: Callable[[], None] = lambda: None, *, drop_invalid: bool = False
+) -> DataReport:
+    """Check the annotations by the rules of their reader, and decode every image; ``tick`` is called after each image.
+
+    Args:
+        name: of the data set, for the report.
+        files: of the data set.
+        tick: see above.
+        drop_invalid: report the annotations that reading with ``drop_invalid`` leaves out as warnings, and the rest as
+            it is without them.
 
     Raises:
         BadInput: the annotations are no JSON at all.
     """
-    (images, annotations, categories), found = _read(files)
-    for kind, records in (("image", images), ("annotation", annotations), ("category", categories)):
-        found += _check_ids(kind, records)
-    by_id = {_id(image): image for image in images if _id(image) is not None}
-    names = {_id(category) for category in categories} - {None}
-    for place, annotation in enumerate(annotations):
-        found += _check_annotation(place, annotation, by_id, names)
+    checked = check_document(files.annotations, read_bytes(files.annotations))
+    notes = [*checked.notes, *checked.check_masks(needed=True)]
+    found: list[Found] = [("warning", "read in another spelling", note) for note in notes]
+    if drop_invalid:
+        found += [("warning", f"left out: {one.kind}", one.sentence) for one in checked.problems if one.row != WHOLE]
+        checked.drop_invalid()
+    found += [("error", problem.kind, problem.sentence) for problem in checked.problems]
+    images, annotations = checked.images, list(checked.annotations.items())
+    if not checked.problems:
+        found += _check_reading(checked)
+    sizes = {image["id"]: (image.get("height"), image.get("width")) for image in images if is_id(image.get("id"))}
+    bad = {problem.row for problem in checked.problems}
+    for place, annotation in annotations:
+        if place not in bad:
+            found += _check_annotation(named(place, annotation), annotation, sizes[annotation["image_id"]])
     found += _check_masks_are_there(annotations)
-    found += _check_names(images, categories)
+    found += _check_names(images, checked.categories)
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         for trouble in pool.map(lambda image: list(check_image(image, files.images)), images):
             found += trouble
             tick()
-    objects = [record for record in annotations if not record.get("iscrowd")]
+    objects = [record for _, record in annotations if not record.get("iscrowd")]
     if not objects:
         found.append(("error", "nothing to learn", f"{files.annotations} holds no object that is no crowd"))
+    with_objects = {record["image_id"] for record in objects if is_id(record.get("image_id"))}
     return DataReport(
         name=name,
         annotations=str(files.annotations),
@@ -83,47 +105,105 @@ def check(name: str, files: Files, tick: Callable[[], None] = lambda: None) -> D
         images=len(images),
         objects=len(objects),
         crowds=len(annotations) - len(objects),
-        categories=len(categories),
-        images_without_objects=len(by_id.keys() - {_id(record, "image_id") for record in objects}),
+        categories=len(checked.categories),
+        images_without_objects=len({image["id"] for image in images if is_id(image.get("id"))} - with_objects),
         findings=_grouped(found),
     )
 
 
-def check_overlap(train: Files, validation: Files) -> DataProblem | None:
-    """Images that stand in both sets, by their path: what is measured on them is memory."""
-    paths, others = (
-        {str(files.images.resolve() / str(image.get("file_name"))) for image in _read(files)[0][0]}
+def clean_copy(files: Files) -> tuple[bytes, list[str]]:
+    """The annotations of a data set without the bad ones, numbers in the usual spelling; and a note on those left out.
+
+    Fields that are not read stay as they are.
+
+    Raises:
+        BadInput: the file has errors that leaving annotations out does not mend.
+    """
+    content = read_bytes(files.annotations)
+    checked = check_document(files.annotations, content)
+    checked.check_masks(needed=True)
+    checked.drop_invalid()
+    refuse(checked.path, checked.problems)
+    document = decode_any(files.annotations, content)
+    kept = {
+        "images": enumerate(checked.images),
+        "annotations": checked.annotations.items(),
+        "categories": enumerate(checked.categories),
+    }
+    for table, records in kept.items():
+        document[table] = [merged(table, document[table][place], record) for place, record in records]
+    return encode_any(document), checked.notes
+
+
+def check_pair(train: Files, validation: Files) -> list[DataProblem]:
+    """What is wrong with two data sets together: an error where their categories differ, a warning for shared images.
+
+    Images are the same by their path: what is measured on them is memory.
+    """
+    sets = [
+        check_document(files.annotations, read_bytes(files.annotations), annotations=False)
         for files in (train, validation)
+    ]
+    found = []
+    if not any(one.problems for one in sets):
+        (first, one), (second, other) = ((checked.path, checked.category_names) for checked in sets)
+        conflict = category_conflict(first, one, second, other)
+        if conflict:
+            found.append(DataProblem("error", "categories differ", 1, (conflict,)))
+    paths, others = (
+        {str(files.images.resolve() / str(image.get("file_name"))) for image in one.images}
+        for files, one in zip((train, validation), sets, strict=True)
     )
     shared = sorted(paths & others)
-    if not shared:
-        return None
-    return DataProblem("warning", "train and validation overlap", len(shared), tuple(shared[:EXAMPLES]))
+    if shared:
+        found.append(DataProblem("warning", "train and validation overlap", len(shared), tuple(shared[:EXAMPLES])))
+    return found
 
 
-def _read(files: Files) -> tuple[list[list[Record]], list[Found]]:
-    """Images, annotations and categories, as far as they are records, and what is wrong with the tables themselves."""
-    document = decode(files.annotations, read_bytes(files.annotations), msgspec.json.Decoder())
-    found: list[Found] = []
-    tables = []
-    for key in ("images", "annotations", "categories"):
-        rows = document.get(key) if isinstance(document, dict) else None
-        if not isinstance(rows, list):
-            found.append(("error", "not a COCO document", f"'{key}' is missing or no list"))
-            rows = []
-        good = [row for row in rows if isinstance(row, dict)]
-        if len(good) < len(rows):
-            found.append(("error", "not a COCO document", f"{len(rows) - len(good)} entries of '{key}' are no records"))
-        tables.append(good)
-    return tables, found
+def check_annotations(training: GroundTruth, validation: GroundTruth, *, masks: bool) -> None:
+    """Refuse before training what would be found in the midst of it.
+
+    Args:
+        training: what is learned.
+        validation: what is measured.
+        masks: masks are learned and measured too.
+
+    Raises:
+        BadRecords: masks that cannot be decoded.
+        BadInput: the sets differ in their categories.
+    """
+    check_categories(training, validation)
+    for truth in (training, validation) if masks else ():
+        truth.masks.check()
 
 
-def _check_ids(kind: str, records: list[Record]) -> Iterator[Found]:
-    for place, record in enumerate(records):
-        if _id(record) is None:
-            yield "error", f"{kind} without id", f"entry {place} has id {record.get('id')!r}"
-    for identifier, count in _repeated(record["id"] for record in records if _id(record) is not None):
-        yield "error", f"{kind} ids clash", f"{kind} id {identifier!r} stands {count} times"
+def check_categories(training: GroundTruth, validation: GroundTruth) -> None:
+    """Refuse two data sets that differ in their categories, by id or by name.
+
+    Raises:
+        BadInput: they differ; the sentence lists both.
+    """
+    (first, names), (second, others) = (
+        (truth.path, dict(zip(truth.category_id, truth.category_name, strict=True))) for truth in (training, validation)
+    )
+    conflict = category_conflict(first, names, second, others)
+    if conflict:
+        raise BadInput(conflict)
+
+
+def _check_reading(checked: CheckedDocument) -> Iterator[Found]:
+    """What the reader says where no record is bad: a refusal after all, or what looks wrong."""
+    try:
+        truth = read_checked(checked)
+    except BadInput as error:
+        yield "error", "cannot be read", str(error)
+        return
+    for sentence in implausible(truth.box, truth.crowd, truth.ignore, truth.masks):
+        yield "warning", "looks wrong", sentence
+    for place, record in checked.annotations.items():
+        if isinstance(record.get("segmentation"), dict) and not _has_pixels(record["segmentation"]):
+            who = named(place, record)
+            yield "warning", "empty mask", f"{who} has a mask without a pixel, which is left out of training"
 
 
 def _check_names(images: list[Record], categories: list[Record]) -> Iterator[Found]:
@@ -138,91 +218,45 @@ def _repeated(values: Iterable[Any]) -> Iterator[tuple[Any, int]]:
     return ((value, count) for value, count in Counter(values).items() if count > 1)
 
 
-def _check_masks_are_there(annotations: list[Record]) -> Iterator[Found]:
+def _check_masks_are_there(annotations: list[tuple[int, Record]]) -> Iterator[Found]:
     """Boxes alone are sound; some with masks and some without are not."""
-    without = [(place, record) for place, record in enumerate(annotations) if not _has_mask(record)]
+    without = [(place, record) for place, record in annotations if not has_mask(record)]
     for place, record in without if len(without) < len(annotations) else ():
-        told = f"{_who(place, record)} has no segmentation, though others have"
+        told = f"{named(place, record)} has no segmentation, though others have"
         if record.get("iscrowd"):
             yield "warning", "no mask", f"{told}; to validate on this crowd, set model.detector.masks=false"
         else:
             yield "error", "no mask", f"{told}: masks are neither learned nor measured; set model.detector.masks=false"
 
 
-def _has_mask(record: Record) -> bool:
-    return record.get("segmentation") not in (None, [])
-
-
-def _who(place: int, record: Record) -> str:
-    return f"annotation id {record['id']}" if "id" in record else f"annotations[{place}]"
-
-
-def _check_annotation(place: int, record: Record, images: dict[Any, Record], categories: set[Any]) -> Iterator[Found]:
-    who = _who(place, record)
-    image = images.get(_id(record, "image_id"))
-    if image is None:
-        yield "error", "unknown image", f"{who} is on image id {record.get('image_id')!r}, which is not listed"
-    if _id(record, "category_id") not in categories:
-        yield "error", "unknown category", f"{who} has category id {record.get('category_id')!r}, which is not listed"
-    if record.get("iscrowd", 0) not in (0, 1):
-        yield "error", "bad crowd flag", f"{who} has iscrowd {record['iscrowd']!r}; it must be 0 or 1"
-    sides = (image.get("height"), image.get("width")) if image is not None else (None, None)
-    known = sides if _are_sides(*sides) else None
-    if record.get("bbox") is None and _has_mask(record):
+def _check_annotation(who: str, record: Record, size: tuple[Any, Any]) -> Iterator[Found]:
+    """What is unusual in a sound annotation's box, and how it is handled; ``size`` is its image's, height and width."""
+    if record.get("bbox") is None:
         yield "warning", "no box", f"{who} has no bbox: its mask's is taken"
     else:
-        yield from _check_box(who, record.get("bbox"), known)
-    if _has_mask(record):
-        yield from _check_mask(who, record["segmentation"], known)
+        yield from _check_box(who, record["bbox"], size if _are_sides(*size) else None)
 
 
-def _check_box(who: str, box: object, size: tuple[Any, Any] | None) -> Iterator[Found]:
-    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(side) for side in box):
-        yield "error", "bad box", f"{who} has bbox {box!r}; it must be [x, y, width, height] in pixels"
-        return
+def _check_box(who: str, box: list[float], size: tuple[int, int] | None) -> Iterator[Found]:
     x, y, width, height = box
-    if width < 0 or height < 0:
-        yield "error", "bad box", f"{who} has the negative-sided bbox {box}; boxes are [x, y, width, height]"
-        return
     if width == 0 or height == 0:
         yield "warning", "empty box", f"{who} has bbox {box}, which is left out of training"
     if size is None:
         return
-    right, bottom = size[1], size[0]
+    bottom, right = size
     if x >= right or y >= bottom or x + width <= 0 or y + height <= 0:
         if width and height:
-            yield "error", "box outside its image", f"{who} has bbox {box} on an image of {right} x {bottom} pixels"
+            told = f"{who} has bbox {box} on an image of {right} x {bottom} pixels"
+            yield "warning", "box outside its image", f"{told}; it is left out of training, and a miss when measured"
     elif min(x, y) < -OUTSIDE or x + width > right + OUTSIDE or y + height > bottom + OUTSIDE:
         yield "warning", "box past the edge", f"{who} has bbox {box} on {right} x {bottom} pixels; it is clipped"
 
 
-def _check_mask(who: str, value: object, size: tuple[Any, Any] | None) -> Iterator[Found]:
-    for polygon in value if isinstance(value, list) else ():
-        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-            yield "error", "bad polygon", f"{who} has a polygon that is not x1, y1, x2, y2, x3, y3, ..."
-        elif not all(_is_number(part) and abs(part) < 1e7 for part in polygon):
-            yield "error", "bad polygon", f"{who} has a polygon whose coordinates are no pixels"
-    if isinstance(value, dict) and {"size", "counts"} <= value.keys():
-        yield from _check_rle(who, value, size)
-    elif not isinstance(value, list):
-        yield "error", "bad RLE", f"{who} has a segmentation that is neither polygons nor RLE"
-
-
-def _check_rle(who: str, value: Record, size: tuple[Any, Any] | None) -> Iterator[Found]:
-    height, width = value["size"] if isinstance(value["size"], list) and len(value["size"]) == 2 else (0, 0)
-    if not _are_sides(height, width) or max(height, width) >= 2**16:
-        yield "error", "bad RLE", f"{who} has an RLE of size {value['size']!r}; it must be [height, width]"
-        return
-    if size is not None and (height, width) != size:
-        yield "error", "bad RLE", f"{who} has an RLE of {height} x {width} pixels on an image of {size[0]} x {size[1]}"
-        return
-    runs = run_lengths(value["counts"]).tolist() if isinstance(value["counts"], str) else value["counts"]
-    if not isinstance(runs, list) or not all(isinstance(run, int) and run >= 0 for run in runs):
-        yield "error", "bad RLE", f"{who} has an RLE whose counts cannot be decoded"
-    elif sum(runs) != height * width:
-        yield "error", "bad RLE", f"{who} has an RLE whose runs add up to {sum(runs)}, not {height} x {width}"
-    elif sum(runs[1::2]) == 0:
-        yield "warning", "empty mask", f"{who} has a mask without a pixel, which is left out of training"
+def _has_pixels(rle: Record) -> bool:
+    """Whether a sound RLE has a foreground pixel."""
+    counts = rle["counts"]
+    runs = run_lengths(unquoted(counts)).tolist() if isinstance(counts, str) else counts
+    return any(runs[1::2])
 
 
 def _grouped(found: list[Found]) -> tuple[DataProblem, ...]:
@@ -233,16 +267,6 @@ def _grouped(found: list[Found]) -> tuple[DataProblem, ...]:
     )
 
 
-def _id(record: Record, key: str = "id") -> int | str | None:
-    """The id under a key; None where it is missing or can be none."""
-    value = record.get(key)
-    return value if isinstance(value, int | str) else None
-
-
 def _are_sides(*values: object) -> bool:
     """Whether these can be the sides of an image in pixels."""
     return all(isinstance(value, int) and value > 0 for value in values)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -12,6 +12,8 @@ from ablate.config.yaml import anchor_data, load_config, parse, read_yaml
 from ablate.runs.folder import Workspace, replacing
 from analysis.exceptions import BadInput
 
+ROBOFLOW_FILE = "_annotations.coco.json"  # beside the images of each split
+ROBOFLOW_SPLITS = {"train": ("train",), "val": ("valid", "val")}
 FORMS = "shapes, COCO_ROOT, FILE.yaml, or TRAIN.json TRAIN_IMAGES VALIDATION.json VALIDATION_IMAGES"
 
 
@@ -29,7 +31,8 @@ def data_from(arguments: Sequence[str]) -> Data:
     The file holds ``train`` and ``validation`` as in the ``data`` of a run's config, or is such a config.
 
     A COCO root holds ``annotations/instances_train2017.json`` (or ``instances_train.json``) and its ``val`` twin, and
-    the images in ``train2017`` (or ``train``, ``images/train2017``, ``images/train``, ``images``).
+    the images in ``train2017`` (or ``train``, ``images/train2017``, ``images/train``, ``images``). Or it is an export
+    of Roboflow, with ``train/_annotations.coco.json`` and its ``valid`` twin beside the images.
 
     Raises:
         BadInput: the form is unknown or a file is missing.
@@ -50,6 +53,8 @@ def data_from(arguments: Sequence[str]) -> Data:
         return Data(train=_in_root(path, "train"), validation=_in_root(path, "val"))
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return _from_yaml(path)
+    if path.is_file():
+        raise BadInput(f"--data {name}: is no YAML file; annotations are given with their images: {FORMS}")
     raise BadInput(f"--data {name}: no such folder or YAML file; give {FORMS}")
 
 
@@ -108,9 +113,15 @@ def _first_images(annotations: Path, count: int) -> Path:
 
 
 def _in_root(root: Path, split: str) -> Coco:
+    for folder in (root / name for name in ROBOFLOW_SPLITS[split]):
+        if (folder / ROBOFLOW_FILE).is_file():
+            return Coco(annotations=str(folder / ROBOFLOW_FILE), images=str(folder))
     tried = [root / "annotations" / f"instances_{split}{year}.json" for year in ("2017", "")]
     annotations = next((path for path in tried if path.is_file()), None)
     if annotations is None:
+        other = _other_format(root)
+        if other:
+            raise BadInput(f"{root}: is {other}; convert it to COCO's format first, and give {FORMS}")
         raise BadInput(f"{root}: is no COCO root: {' or '.join(map(str, tried))} is missing; give {FORMS}")
     folders = [root / name for name in (f"{split}2017", split, f"images/{split}2017", f"images/{split}", "images")]
     images = next((path for path in folders if path.is_dir()), None)
@@ -120,8 +131,21 @@ def _in_root(root: Path, split: str) -> Coco:
     return Coco(annotations=str(annotations), images=str(images))
 
 
+def _other_format(root: Path) -> str:
+    """What a folder without COCO annotations seems to be; empty if that cannot be told."""
+    if (root / "train" / ROBOFLOW_FILE).is_file():
+        return f"a Roboflow export without {ROBOFLOW_FILE} in {' or '.join(ROBOFLOW_SPLITS['val'])}"
+    if any(next(root.glob(f"{place}*.xml"), None) for place in ("", "Annotations/", "*/Annotations/", "train/")):
+        return "a data set in Pascal VOC's format (XML annotations)"
+    if any(next(root.glob(f"{place}*.txt"), None) for place in ("labels/", "labels/*/", "*/labels/", "train/")):
+        return "a data set in YOLO's format (a text file of labels for each image)"
+    return ""
+
+
 def _from_yaml(path: Path) -> Data:
     tree = read_yaml(path)
+    if {"names", "nc"} & tree.keys() and "train" in tree and not isinstance(tree["train"], dict):
+        raise BadInput(f"{path}: describes a data set in YOLO's format; convert it to COCO's format, and give {FORMS}")
     if tree.keys() & {"base", "data"}:  # a run's config
         return load_config(path).data
     anchor_data(tree, path.parent)

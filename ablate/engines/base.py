@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ablate.config.schema import RunConfig
+from ablate.data.check import check_categories
 from ablate.data.coco import TrainingSet
 from ablate.data.sources import Files, locate
 from ablate.detector.inference import Record
@@ -25,7 +26,6 @@ from ablate.train.loop import TrainLoop, TrainStats
 from ablate.train.optim import Precision, autocast
 from ablate.train.outcome import Diverged, RuntimeOptions
 from analysis import GroundTruth, read_ground_truth
-from analysis.exceptions import BadInput
 
 Read = Callable[[Path], GroundTruth]
 Validate = Callable[[], dict[str, float]]
@@ -58,11 +58,7 @@ def read_data(
     with processes.first_before_others():
         training, validation = locate(config.data.train, workspace), locate(config.data.validation, workspace)
     data = RunInputs(training, validation, read(training.annotations), read(validation.annotations))
-    if data.validation_truth.category_id != data.training_truth.category_id:
-        raise BadInput(
-            f"{validation.annotations}: its category ids differ from those of {training.annotations}, "
-            "so what is learned on one cannot be measured on the other"
-        )
+    check_categories(data.training_truth, data.validation_truth)
     return data
 
 

@@ -18,6 +18,7 @@ from torch import nn
 
 from ablate.config.identity import evaluation_identity, short_id, training_identity
 from ablate.config.schema import Init, RunConfig
+from ablate.data.check import check_annotations
 from ablate.data.coco import check_masks
 from ablate.data.fingerprint import read_data_set
 from ablate.detector.init_weights import initial_digest, load_initial, with_precision
@@ -146,6 +147,7 @@ def prepare(config: RunConfig, workspace: Workspace, device: str, run_id: str = 
     training_data, validation_data = (
         read_data_set(source, workspace) for source in (config.data.train, config.data.validation)
     )
+    check_annotations(training_data.truth, validation_data.truth, masks=config.model.detector.masks)
     if config.model.detector.masks:
         check_masks(validation_data.truth)
     weights = initial_digest(config, workspace)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from analysis.exceptions import BadInput
+from analysis.exceptions import BadInput, BadRecords
 from analysis.io import json_bytes
 
 if TYPE_CHECKING:  # numpy is not for those who only ask for help
@@ -61,6 +61,9 @@ RespectIgnore = Annotated[
 DropUnknown = Annotated[
     bool, typer.Option("--drop-unknown", help="Leave out detections on images or categories the ground truth lacks.")
 ]
+DropInvalid = Annotated[
+    bool, typer.Option("--drop-invalid", help="Leave out annotations and detections that cannot be used; list them.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Verify = Annotated[bool, typer.Option("--verify", help="Recompute with tidecv and pycocotools; show the differences.")]
 Root = Annotated[Path, typer.Option("--root", help="The folder that holds results/, to find the newest study in.")]
@@ -99,33 +102,60 @@ class AnalysisInputs:
 
         sources: list[tuple[str, GroundTruth | Detections]] = [(self.ground_truth.path.name, self.ground_truth)]
         sources += self.runs
-        print_warnings((name, warning) for name, source in sources for warning in source.warnings)
+        print_warnings((name, warning) for name, one in sources for warning in (*one.warnings, *one.masks.notes))
+
+
+class ReadOptions(NamedTuple):
+    """How ground truth and predictions are read."""
+
+    iou_type: IouType = IouType.bbox
+    respect_ignore: bool = False
+    drop_unknown: bool = False
+    drop_invalid: bool = False
 
 
 def read_inputs(
-    context: typer.Context,
-    predictions: list[str] | None,
-    gt: Path | None,
-    root: Path,
-    respect_ignore: bool,
-    drop_unknown: bool,
+    context: typer.Context, predictions: list[str] | None, gt: Path | None, root: Path, options: ReadOptions
 ) -> AnalysisInputs:
     """Read what was named, or else what the front door finds under the root."""
-    return read_files(*find_inputs(context, predictions, gt, root), respect_ignore, drop_unknown)
+    return read_files(*find_inputs(context, predictions, gt, root), options)
 
 
 def read_files(
-    named: Sequence[tuple[str, Path]], truth: Path, respect_ignore: bool = False, drop_unknown: bool = False
+    named: Sequence[tuple[str, Path]],
+    truth: Path,
+    options: ReadOptions = ReadOptions(),  # noqa: B008 (immutable)
 ) -> AnalysisInputs:
-    """Read ground truth and predictions.
+    """Read ground truth and predictions; where masks are compared, decode them all.
 
     Raises:
         BadInput: a file cannot be read, or holds what the ground truth does not know.
     """
     from analysis.coco import read_detections, read_ground_truth
 
-    ground_truth = read_ground_truth(truth, respect_ignore=respect_ignore)
-    runs = [(name, read_detections(path, ground_truth, drop_unknown=drop_unknown)) for name, path in named]
+    iou_type = options.iou_type.value
+    try:
+        ground_truth = read_ground_truth(
+            truth, respect_ignore=options.respect_ignore, drop_invalid=options.drop_invalid, iou_type=iou_type
+        )
+        runs = [
+            (
+                name,
+                read_detections(
+                    path,
+                    ground_truth,
+                    drop_unknown=options.drop_unknown,
+                    drop_invalid=options.drop_invalid,
+                    iou_type=iou_type,
+                ),
+            )
+            for name, path in named
+        ]
+        if options.iou_type is IouType.segm:
+            for masks in (ground_truth.masks, *(detections.masks for _, detections in runs)):
+                masks.decode()
+    except BadRecords as error:
+        raise BadInput(f"{error}; --drop-invalid leaves them out") from None
     return AnalysisInputs(ground_truth, runs)
 
 
@@ -142,6 +172,9 @@ def find_inputs(
         from analysis.evaluation.analysis import name_runs
 
         named = name_runs(predictions)
+        for _, path in named:
+            if not path.exists():
+                raise BadInput(f"{path}: no such file; check the path")
         truth_of_run = None if gt else context.meta.get(TRUTH_OF_RUN)
         outputs = [look_into(path, truth_of_run) if path.is_dir() else Output(path, None) for _, path in named]
         truth = gt or common_truth(outputs)
@@ -271,6 +304,7 @@ def errors(
     convention: Rules = Convention.coco,
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
+    drop_invalid: DropInvalid = False,
     by: Annotated[
         str | None,
         typer.Option(help="Also where: class, size, iou, crowding, confusion, several with commas, or all."),
@@ -306,7 +340,8 @@ def errors(
     except BadInput as error:
         raise typer.BadParameter(str(error)) from None
     settings = settings_of(iou_type, iou, background_iou, max_dets, convention)
-    inputs = read_inputs(context, predictions, gt, root, respect_ignore, drop_unknown)
+    options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid)
+    inputs = read_inputs(context, predictions, gt, root, options)
     show_errors(inputs, settings, split, out=out, as_json=as_json, verify=verify, intervals=intervals)
 
 
@@ -391,6 +426,7 @@ def ap(
     iou_type: Kind = IouType.bbox,
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
+    drop_invalid: DropInvalid = False,
     as_json: AsJson = False,
     verify: Verify = False,
     root: Root = Path(),
@@ -402,7 +438,8 @@ def ap(
     from analysis.render.errors import ap_screen
     from analysis.render.screen import print_whole
 
-    inputs = read_inputs(context, predictions, gt, root, respect_ignore, drop_unknown)
+    options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid)
+    inputs = read_inputs(context, predictions, gt, root, options)
     ground_truth, kind = inputs.ground_truth, iou_type.value
     metrics = [(name, dt, coco_metrics(ground_truth, dt, iou_type=kind)) for name, dt in inputs.runs]
     checks = []

@@ -11,12 +11,14 @@ from analysis.cli.analyze import (
     AsJson,
     BackgroundIou,
     Baseline,
+    DropInvalid,
     DropUnknown,
     Iou,
     IouType,
     Kind,
     MaxDets,
     Predictions,
+    ReadOptions,
     RespectIgnore,
     Root,
     Truth,
@@ -50,6 +52,7 @@ def compare(
     seed: Seed = 0,
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
+    drop_invalid: DropInvalid = False,
     out: Out = None,
     as_json: AsJson = False,
     root: Root = Path(),
@@ -68,7 +71,7 @@ def compare(
     named, truth = find_inputs(context, predictions, gt, root)
     if len(named) < 2:
         raise BadInput(f"{named[0][0]} is the only run; name at least two prediction files to compare")
-    inputs = read_files(named, truth, respect_ignore, drop_unknown)
+    inputs = read_files(named, truth, ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid))
     comparison = compare_runs(
         inputs.ground_truth,
         [Candidate(name, (detections,)) for name, detections in inputs.runs],

@@ -9,12 +9,14 @@ from analysis.cli.analyze import (
     BackgroundIou,
     Baseline,
     Convention,
+    DropInvalid,
     DropUnknown,
     Iou,
     IouType,
     Kind,
     MaxDets,
     Predictions,
+    ReadOptions,
     RespectIgnore,
     Root,
     Rules,
@@ -68,6 +70,7 @@ def report(
     convention: Rules = Convention.coco,
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
+    drop_invalid: DropInvalid = False,
     root: Root = Path(),
 ) -> None:
     """One HTML file: charts, classes, sizes, curves, confusion, and a gallery of the errors that cost most.
@@ -78,7 +81,8 @@ def report(
 
     settings = settings_of(iou_type, iou, background_iou, max_dets, convention)
     check_places(images, out)
-    inputs = read_inputs(context, predictions, gt, root, respect_ignore, drop_unknown)
+    options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid)
+    inputs = read_inputs(context, predictions, gt, root, options)
     built = build_report(
         inputs.ground_truth,
         inputs.runs,

@@ -1,38 +1,78 @@
 """COCO results JSON -> :class:`Detections`: columnar, checked against the ground truth, suspicious content named."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from operator import attrgetter
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from analysis.arrays import Floats, Ints, best_in_group, index_of, order_by_index
-from analysis.coco.ground_truth import GroundTruth, check_boxes
+from analysis.arrays import Floats, Ints, index_of
+from analysis.coco.categories import match_categories
+from analysis.coco.containers import Container, open_container
+from analysis.coco.ground_truth import GroundTruth
+from analysis.coco.image_ids import compare_readings, image_index, index_of_numbers
 from analysis.coco.masks import NOTHING, Masks
-from analysis.exceptions import BadInput
-from analysis.io import decode, encode, explain_non_finite, is_list, no_collector, read_bytes
+from analysis.coco.plausibility import of_detections
+from analysis.coco.rules import (
+    BOX_REMEDY,
+    Problem,
+    Record,
+    box_fault,
+    check_boxes,
+    fits,
+    has_mask,
+    has_non_finite,
+    is_id,
+    is_number,
+    is_text,
+    is_whole,
+    leave_out,
+    note_left_out,
+    only,
+    read_numbers,
+    refuse,
+    shown,
+)
+from analysis.exceptions import BadInput, BadRecords
+from analysis.io import decode_any, encode, encode_any, explain_non_finite, no_collector, read_bytes
 
 
-class _AnyIdRecord(msgspec.Struct, gc=False, kw_only=True):
-    image_id: int | str
+class _Record(msgspec.Struct, gc=False, kw_only=True):
+    image_id: int
     category_id: int
     score: float
     bbox: tuple[float, float, float, float] | None = None
     segmentation: msgspec.Raw = NOTHING
 
 
-class _Record(_AnyIdRecord, gc=False, kw_only=True):
-    image_id: int
+class _NamedRecord(msgspec.Struct, gc=False, kw_only=True):
+    """A record whose image may have a text for an id, and that may carry the names of its image and category."""
+
+    image_id: int | str
+    category_id: int
+    score: float
+    bbox: tuple[float, float, float, float] | None = None
+    segmentation: msgspec.Raw = NOTHING
+    file_name: str | None = None
+    category_name: str | None = None
 
 
 _REMEDY = "a record is written as {image_id, category_id, score, bbox [x, y, width, height] or segmentation}"
 _DECODER = msgspec.json.Decoder(list[_Record])
-_ANY_ID_DECODER = msgspec.json.Decoder(list[_AnyIdRecord])
+_NAMED_DECODER = msgspec.json.Decoder(list[_NamedRecord])
+
+
+class _Records(NamedTuple):
+    """Decoded records, their places i64[N] in the file, and notes on what was read in another spelling or left out."""
+
+    records: list[Any]
+    row: Ints
+    notes: list[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +111,8 @@ class Detections:
         ground_truth: GroundTruth,
         *,
         drop_unknown: bool = False,
+        drop_invalid: bool = False,
+        iou_type: str = "bbox",
         name: str | Path = "detections",
     ) -> "Detections":
         """Detections in memory, as COCO result records, with the checks of :func:`read_detections`.
@@ -80,6 +122,8 @@ class Detections:
                 ``segmentation`` (polygons or RLE with text counts) or both; plain Python values.
             ground_truth: whose ids the records use.
             drop_unknown: leave out detections on unknown images or categories, as in :func:`read_detections`.
+            drop_invalid: leave out bad records, as in :func:`read_detections`.
+            iou_type: what will be compared, as in :func:`read_detections`.
             name: what error messages call them.
 
         Raises:
@@ -92,7 +136,8 @@ class Detections:
         >>> Detections.from_records([record], gt).area.tolist()
         [2000.0]
         """
-        return _parse(Path(name), encode(Path(name), records), ground_truth, drop_unknown)
+        content = encode(Path(name), records)
+        return _parse(Path(name), Container(content, {}, {}), ground_truth, drop_unknown, drop_invalid, iou_type)
 
     @classmethod
     def from_arrays(
@@ -159,17 +204,35 @@ class Detections:
 
 
 @no_collector()
-def read_detections(path: str | Path, ground_truth: GroundTruth, *, drop_unknown: bool = False) -> Detections:
+def read_detections(
+    path: str | Path,
+    ground_truth: GroundTruth,
+    *,
+    drop_unknown: bool = False,
+    drop_invalid: bool = False,
+    iou_type: str = "bbox",
+) -> Detections:
     """Read a COCO results file (``.json`` or ``.json.gz``), as detectron2, mmdetection and Ultralytics write it.
 
     It is a list of ``image_id, category_id, score`` and ``bbox`` (x, y, width, height in pixels) or ``segmentation``
-    or both.
+    or both. The list may be the only one in a JSON object, or stand one record a line; in a COCO document whose
+    annotations have scores, as FiftyOne exports one, it is the annotations.
 
-    ``drop_unknown`` leaves out detections on images or categories that the ground truth does not have, and says so
-    in ``warnings``; otherwise they are an error.
+    Images are those of the ground truth with these ids; or those whose files the ids or a record's ``file_name`` name.
+    Where a file names its categories, they are matched by name. ``warnings`` says what was decided.
+
+    Args:
+        path: of the file.
+        ground_truth: whose images and categories the detections are of.
+        drop_unknown: leave out detections on images or categories that the ground truth does not have, and say so in
+            ``warnings``; otherwise they are an error.
+        drop_invalid: leave out bad records, counted and listed in ``warnings``; otherwise one refuses the file.
+        iou_type: ``segm`` if masks are to be compared; with ``drop_invalid``, a detection whose mask is missing or
+            cannot be decoded is then a bad one too.
 
     Raises:
-        BadInput: the file, or one of its records, cannot be used.
+        BadRecords: some records cannot be used, and ``drop_invalid`` would leave them out.
+        BadInput: the file cannot be used.
 
     >>> from analysis import read_ground_truth
     >>> from analysis.coco.synthetic import write_example
@@ -178,27 +241,63 @@ def read_detections(path: str | Path, ground_truth: GroundTruth, *, drop_unknown
     >>> dt.box.shape == (len(dt), 4) and float(dt.score.max()) <= 1
     True
     """
-    return _parse(Path(path), read_bytes(Path(path)), ground_truth, drop_unknown)
+    path = Path(path)
+    container = open_container(path, read_bytes(path))
+    return _parse(path, container, ground_truth, drop_unknown, drop_invalid, iou_type)
 
 
-def _parse(path: Path, content: bytes, ground_truth: GroundTruth, drop_unknown: bool) -> Detections:
-    if not is_list(content):
-        raise BadInput(_explain_not_a_list(path, content))
-    records = _decode(path, content)
-    notes: list[str] = []
-    image = _image_index(path, records, ground_truth, notes)
-    category = index_of(_column(path, records, "category_id"), np.array(ground_truth.category_id))
-    row = np.flatnonzero((image >= 0) & (category >= 0))
-    if len(row) < len(records):
-        message = _explain_unknown(path, records, image, category)
+def _parse(
+    path: Path, container: Container, ground_truth: GroundTruth, drop_unknown: bool, drop_invalid: bool, iou_type: str
+) -> Detections:
+    records, row, notes = _decode(path, container, drop_invalid)
+    image, other, image_notes = _images(path, records, container, ground_truth)
+    category, category_notes = _categories(path, records, container, ground_truth)
+    notes += [*image_notes, *category_notes]
+    known = (image >= 0) & (category >= 0)
+    if not known.all():
+        message = _explain_unknown(path, records, row, image, category)
         if not drop_unknown:
-            raise BadInput(f"{message}; --drop-unknown leaves them out" + _shift_hint(records, ground_truth))
+            hint = _shift_hint(records, ground_truth) if (category < 0).any() else ""
+            raise BadInput(f"{message}; --drop-unknown leaves them out{hint}")
         notes.append(message.removeprefix(f"{path}: ") + ": left out, as asked")
-        records, image, category = [records[i] for i in row.tolist()], image[row], category[row]
-    masks = Masks(path, "record", list(map(attrgetter("segmentation"), records)), image, ground_truth.image_size, row)
+        records, row, image, category, other = _kept(known, records, row, image, category, other)
+    masks = _masks(path, records, row, image, ground_truth)
+    if drop_invalid:
+        bad = _bad_masks(path, records, masks, row, needed=iou_type == "segm")
+        if bad:
+            notes += note_left_out(bad, len(row), "detections")
+            good = ~np.isin(row, np.array([problem.row for problem in bad], dtype=np.int64))
+            records, row, image, category, other = _kept(good, records, row, image, category, other)
+            masks = _masks(path, records, row, image, ground_truth)
     box, has_box = _boxes(path, records, masks, row)
     score = np.fromiter(map(attrgetter("score"), records), np.float64, len(records))
+    if other is not None:
+        looks_wrong = compare_readings(box, score, image, other, ground_truth)
+        notes += [looks_wrong] if looks_wrong else []
     return _checked(ground_truth, path, box, score, category, image, row, masks, has_box, notes)
+
+
+def _kept(
+    keep: Any, records: list[Any], row: Ints, image: Ints, category: Ints, other: Ints | None
+) -> tuple[list[Any], Ints, Ints, Ints, Ints | None]:
+    """The columns where ``keep`` bool[N] holds."""
+    chosen = [records[place] for place in np.flatnonzero(keep).tolist()]
+    return chosen, row[keep], image[keep], category[keep], None if other is None else other[keep]
+
+
+def _masks(path: Path, records: list[Any], row: Ints, image: Ints, ground_truth: GroundTruth) -> Masks:
+    raw = list(map(attrgetter("segmentation"), records))
+    return Masks(path, "record", raw, image, ground_truth.image_size, row)
+
+
+def _bad_masks(path: Path, records: list[Any], masks: Masks, row: Ints, *, needed: bool) -> list[Problem]:
+    """The records whose masks cannot be used; unless ``needed``, of those alone that a box is taken from."""
+    asked = masks.present.any() if needed else False
+    places = [place for place, record in enumerate(records) if asked or record.bbox is None]
+    return [
+        Problem("bad mask", sentence.removeprefix(f"{path}: "), int(row[place]))
+        for place, sentence in masks.faults(places).items()
+    ]
 
 
 def _checked(
@@ -210,90 +309,148 @@ def _checked(
     if len(odd):
         raise BadInput(explain_non_finite(path, f"record [{row[odd[0]]}].score"))
     check_boxes(path, "record", box, row)
-    notes = notes + suspicions(box, score, image, category, ground_truth)
+    notes = notes + of_detections(box, score, image, category, ground_truth)
     return Detections(path, box, score, category, image, row, masks, has_box, tuple(notes))
 
 
-def _decode(path: Path, content: bytes) -> list[Any]:
-    try:
-        return _DECODER.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        text = str(error)
-    if "missing required field `score`" in text and b'"iscrowd"' in content:
+def _decode(path: Path, container: Container, drop_invalid: bool) -> _Records:
+    content = container.records
+    if not drop_invalid:
+        named = bool(container.file_names) or b'_name"' in content  # of the image's file, of the category
+        for decoder in (_NAMED_DECODER,) if named else (_DECODER, _NAMED_DECODER):
+            try:
+                records: list[Any] = decoder.decode(content)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                continue
+            return _Records(records, np.arange(len(records)), [])
+    return _decode_one_by_one(path, content, drop_invalid)
+
+
+def _decode_one_by_one(path: Path, content: bytes, drop_invalid: bool) -> _Records:
+    """The records in other spellings of numbers; each bad one named, or left out."""
+    document = decode_any(path, content)
+    keys = _NamedRecord.__struct_fields__
+    records = {place: only(keys, one) for place, one in enumerate(document) if isinstance(one, dict)}
+    bad = [
+        Problem("no record", f"record[{place}] is no record but {shown(one)}; {_REMEDY}", place)
+        for place, one in enumerate(document)
+        if not isinstance(one, dict)
+    ]
+    if records and all(isinstance(one, dict) and "score" not in one and "iscrowd" in one for one in document):
         raise BadInput(
             f"{path}: its records have no score but iscrowd: these are annotations; give the ground truth with --gt "
             "and the detector's output here"
         )
-    strings = text.endswith(".image_id`") and "got `str`" in text
-    return decode(path, content, _ANY_ID_DECODER if strings else _DECODER, _REMEDY)  # the second says what is wrong
-
-
-def _explain_not_a_list(path: Path, content: bytes) -> str:
+    read_numbers(records.values(), "image_id", "", texts=False)
+    notes = read_numbers(records.values(), "category_id", "category_id")
+    notes += read_numbers(records.values(), "score", "score", whole=False)
+    some_boxes = any(record.get("bbox") is not None for record in records.values())
+    for place, record in records.items():
+        bad += [Problem("bad record", sentence, place) for sentence in _faults(f"record[{place}]", record, some_boxes)]
+    if drop_invalid:
+        records, note = leave_out(records, bad, "detections")
+        notes += note
+    else:
+        refuse(path, bad)
     try:
-        keys = list(msgspec.json.decode(content, type=dict[str, msgspec.Raw]))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        decode(path, content, _DECODER, _REMEDY)
-        keys = []
-    if {"images", "annotations"} <= set(keys):
-        return (
-            f"{path}: is a COCO ground truth document, not predictions; give it with --gt, and the detector's results "
-            "list here"
-        )
-    return (
-        f"{path}: is a JSON object with {', '.join(keys[:5]) or 'nothing'}, but predictions are a list of records "
-        "(a COCO results file)"
-    )
+        decoded: list[Any] = _NAMED_DECODER.decode(encode_any(list(records.values())))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadInput(f"{path}: cannot be read ({error}); {_REMEDY}") from None
+    return _Records(decoded, np.array(list(records), dtype=np.int64), notes)
 
 
-def _column(path: Path, records: list[Any], name: str) -> Ints:
-    try:
-        return np.fromiter(map(attrgetter(name), records), np.int64, len(records))
-    except OverflowError:
-        place = next(i for i, r in enumerate(records) if not -(2**63) <= getattr(r, name) < 2**63)
-        raise BadInput(f"{path}: {name} of record {place} does not fit 64 bits; write the ground truth's ids") from None
-
-
-def _image_index(path: Path, records: list[Any], ground_truth: GroundTruth, notes: list[str]) -> Ints:
-    integer_ids = not ground_truth.image_id or isinstance(ground_truth.image_id[0], int)
-    if integer_ids and (not records or isinstance(records[0], _Record)):
-        return index_of(_column(path, records, "image_id"), np.array(ground_truth.image_id))
-    values = [r.image_id for r in records]
-    if not integer_ids:
-        position = {value: index for index, value in enumerate(ground_truth.image_id)}
-        return np.array([position.get(v, -1) for v in values], dtype=np.int64)
-    place = next(i for i, value in enumerate(values) if isinstance(value, str))
-    if any(isinstance(value, int) for value in values):
-        raise BadInput(f"{path}: image_id of record {place} is a string while others are numbers; use one kind")
-    for what, name in _NAMES.items():
-        position = {name(file): index for index, file in enumerate(ground_truth.file_name) if file is not None}
-        files = sum(file is not None for file in ground_truth.file_name)
-        if position and len(position) == files and all(value in position for value in values):
-            notes.append(
-                f"image ids are strings: all {len(values):,} were matched to the {what} of the ground truth's images"
+def _faults(who: str, record: Record, some_boxes: bool) -> list[str]:
+    """What is wrong with one record, but for its mask."""
+    image, category, score, box = (record.get(key) for key in ("image_id", "category_id", "score", "bbox"))
+    cases = (
+        (not is_id(image), f"{who} has image_id {shown(image)}; write the ground truth's image id"),
+        (is_whole(image) and not fits(image), f"the image_id of {who} does not fit 64 bits; write the ground truth's"),
+        (not is_whole(category), f"{who} has category_id {shown(category)}; write a whole number"),
+        (
+            is_whole(category) and not fits(category),
+            f"the category_id of {who} does not fit 64 bits; write the ground truth's",
+        ),
+        ("score" not in record, f"{who} has no score; {_REMEDY}"),
+        ("score" in record and not is_number(score), f"the score of {who} is {shown(score)}; write a finite number"),
+        (box is None and some_boxes, f"{who} has no bbox while others have; give all of them one or none"),
+        (
+            box is None and not some_boxes and not has_mask(record),
+            f"{who} has neither bbox nor segmentation; give it a bbox [x, y, w, h]",
+        ),
+        (box is not None and box_fault(box), f"the bbox {shown(box)} of {who} {box_fault(box)}; {BOX_REMEDY}"),
+        (
+            has_non_finite(record.get("segmentation")),
+            f"{who} has a segmentation with a coordinate that is NaN or infinite; repair it",
+        ),
+        *(
+            (
+                record.get(key) is not None and not is_text(record[key]),
+                f"{who} has {key} {shown(record.get(key))}; write a text",
             )
-            return np.array([position[value] for value in values], dtype=np.int64)
-    raise BadInput(
-        f"{path}: image_id of record {place} is the string {values[place]!r}, and not all of these strings are file "
-        "names (with or without ending) of the ground truth's images; write the ground truth's image ids"
+            for key in ("file_name", "category_name")
+        ),
     )
+    return [sentence for holds, sentence in cases if holds]
 
 
-_NAMES: dict[str, Callable[[str], str]] = {
-    "file_name stems": lambda file: PurePosixPath(file).stem,
-    "file names": lambda file: PurePosixPath(file).name,
-    "file_name paths": lambda file: file,
-}
+def _images(
+    path: Path, records: list[Any], container: Container, ground_truth: GroundTruth
+) -> tuple[Ints, Ints | None, list[str]]:
+    """The index i64[N] of each detection's image, that by another reading where there is one, and notes."""
+    ids: list[int | str] = [record.image_id for record in records]
+    names: list[str | None] | None = None
+    if not records or isinstance(records[0], _Record):
+        index = index_of_numbers(ids, ground_truth)
+        if index is not None:
+            return index, None, []
+    else:
+        names = [record.file_name or container.file_names.get(record.image_id) for record in records]
+        names = names if any(name is not None for name in names) else None
+    found = image_index(path, ids, names, ground_truth)
+    return found.index, found.other, found.notes
 
 
-def _explain_unknown(path: Path, records: list[Any], image: Ints, category: Ints) -> str:
+def _categories(
+    path: Path, records: list[Any], container: Container, ground_truth: GroundTruth
+) -> tuple[Ints, list[str]]:
+    """The index i64[N] of each detection's category, and notes."""
+    try:
+        ids = np.fromiter(map(attrgetter("category_id"), records), np.int64, len(records))
+    except OverflowError:
+        place = next(place for place, record in enumerate(records) if not fits(record.category_id))
+        raise BadInput(
+            f"{path}: category_id of record {place} does not fit 64 bits; write the ground truth's"
+        ) from None
+    names = dict(container.category_names)
+    if records and isinstance(records[0], _NamedRecord):
+        for record in records:
+            if (
+                record.category_name
+                and names.setdefault(record.category_id, record.category_name) != record.category_name
+            ):
+                raise BadInput(
+                    f"{path}: category_id {record.category_id} is named both {names[record.category_id]!r} and "
+                    f"{record.category_name!r}; write one name for each"
+                )
+    notes: list[str] = []
+    if names:
+        used = np.unique(ids)
+        moved, notes = match_categories(path, names, used.tolist(), ground_truth)
+        position: dict[int | None, int] = {one: index for index, one in enumerate(ground_truth.category_id)}
+        index = np.array([position.get(moved.get(one, one), -1) for one in used.tolist()], dtype=np.int64)
+        return index[np.searchsorted(used, ids)], notes
+    return index_of(ids, np.array(ground_truth.category_id)), notes
+
+
+def _explain_unknown(path: Path, records: list[Any], row: Ints, image: Ints, category: Ints) -> str:
     parts = []
     for index, attribute in ((image, "image_id"), (category, "category_id")):
-        rows = np.flatnonzero(index < 0)
-        ids = list(dict.fromkeys(repr(getattr(records[i], attribute)) for i in rows[:1000]))
+        places = np.flatnonzero(index < 0)
+        ids = list(dict.fromkeys(repr(getattr(records[i], attribute)) for i in places[:1000]))
         if ids:
             parts.append(
-                f"the {attribute} of {len(rows):,} of {len(records):,} detections is not in the ground truth "
-                f"(first at record {rows[0]}: {', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})"
+                f"the {attribute} of {len(places):,} of {len(records):,} detections is not in the ground truth "
+                f"(first at record {row[places[0]]}: {', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})"
             )
     return f"{path}: " + " and ".join(parts)
 
@@ -314,75 +471,12 @@ def _boxes(path: Path, records: list[Any], masks: Masks, row: Ints) -> tuple[Flo
     try:
         return np.fromiter(chain.from_iterable(boxes), np.float64, 4 * len(boxes)).reshape(-1, 4), True
     except TypeError:  # None is not iterable
-        if any(box is not None for box in boxes):
-            raise BadInput(
-                f"{path}: record {row[boxes.index(None)]} has no bbox while others have; give all of them one or none"
-            ) from None
-        empty = np.flatnonzero(~masks.present)
-        if len(empty):
-            raise BadInput(
-                f"{path}: record {row[empty[0]]} has neither bbox nor segmentation; give it a bbox [x, y, w, h]"
-            ) from None
-        return masks.box(np.arange(len(boxes))), False
-
-
-def suspicions(box: Floats, score: Floats, image: Ints, category: Ints, ground_truth: GroundTruth) -> list[str]:
-    """What is legal but looks wrong, one sentence each."""
-    if not len(box):
-        return ["there are no detections: every object is a miss"]
-    images = len(ground_truth.image_id)
-    outside = int(((score < 0) | (score > 1)).sum())
-    flat = int(((box[:, 2] == 0) | (box[:, 3] == 0)).sum())
-    normalised = bool(box.max() <= 1)
-    height, width = ground_truth.image_size.T[:, image]
-    sized = (height > 0) & (width > 0)
-    beyond = (box[:, 0] + box[:, 2] > width * 1.05) | (box[:, 1] + box[:, 3] > height * 1.05)
-    past = int((beyond & sized).sum()) / max(1, int(sized.sum()))  # the share of the boxes on images of known size
-    unseen = int((np.bincount(image, minlength=images) == 0).sum())
-    cases = (
-        (outside, f"{outside:,} scores lie outside 0..1 (logits?): their order is used as it is"),
-        (flat, f"{flat:,} boxes have zero width or height: they can match nothing"),
-        (normalised, "all box coordinates are at most 1: are they normalised instead of in pixels?"),
-        (
-            past > 0.5 and not normalised,
-            f"{100 * past:.0f} % of the boxes reach past their image's edge: is bbox written as x1, y1, x2, y2 "
-            "instead of x, y, width, height?",
-        ),
-        (
-            unseen > images / 2,
-            f"{unseen:,} of {images:,} images have no detection at all: was the detector run on a subset? Their "
-            "objects all count as missed",
-        ),
-    )
-    shifted = _shifted_categories(score, category, image, ground_truth)
-    return [sentence for holds, sentence in (*cases, (shifted, shifted)) if holds]
-
-
-def _shifted_categories(box_score: Floats, category: Ints, image: Ints, ground_truth: GroundTruth) -> str:
-    """Class indices written as category ids: legal numbers, wrong meaning.
-
-    The best detection of an image is mostly of a category that the image contains; if another reading of the ids
-    makes that true far more often, the ids are probably shifted.
-    """
-    ids = np.array(ground_truth.category_id)
-    classes = len(ids)
-    present = np.unique(ground_truth.image * classes + ground_truth.category)
-    order = order_by_index(image, len(ground_truth.image_id))
-    best = order[best_in_group(image[order], box_score[order])[1]]
-    if not len(present) or len(best) < 20:
-        return ""
-
-    def agreement(index: Ints) -> float:
-        there = index_of(image[best] * classes + index, present) >= 0
-        return float((there & (index >= 0) & (index < classes)).mean())
-
-    as_read = agreement(category[best])
-    for first in (0, 1):
-        as_index = agreement(ids[category[best]] - first)
-        if as_index > max(0.3, 2 * as_read):
-            return (
-                f"category ids look shifted: the best detection of an image is of a category it contains in "
-                f"{100 * as_read:.0f} % of the images, but in {100 * as_index:.0f} % if the ids are class indices "
-                f"counted from {first}; the ground truth's ids run from {ids[0]} to {ids[-1]}"
-            )
-    return ""
+        missing = [place for place, box in enumerate(boxes) if box is None]
+    if len(missing) < len(boxes):
+        told = f"record[{row[missing[0]]}] has no bbox while others have; give all of them one or none"
+        raise BadRecords(f"{path}: {told}", len(missing))
+    empty = np.flatnonzero(~masks.present)
+    if len(empty):
+        told = f"record[{row[empty[0]]}] has neither bbox nor segmentation; give it a bbox [x, y, w, h]"
+        raise BadRecords(f"{path}: {told}", len(empty))
+    return masks.box(np.arange(len(boxes))), False

@@ -1,9 +1,8 @@
 """COCO instances JSON -> :class:`GroundTruth`: columnar, checked; masks stay undecoded until they are asked for."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,10 @@ import numpy as np
 
 from analysis.arrays import Bools, Floats, Ints
 from analysis.coco.masks import NOTHING, Masks
+from analysis.coco.plausibility import of_ground_truth
+from analysis.coco.rules import LARGEST_SIDE, REMEDY, CheckedDocument, category_name, check_document, good_boxes, refuse
 from analysis.exceptions import BadInput
-from analysis.io import decode, is_list, no_collector, read_bytes
-
-FURTHEST = 1e100  # pixels: coordinates whose products are still numbers
-LARGEST_SIDE = 2**31  # pixels, exclusive
-
-_REMEDY = (
-    "write a COCO instances file: images (id), categories (id) and annotations (id, image_id, category_id, "
-    "bbox [x, y, width, height])"
-)
+from analysis.io import encode_any, is_list, no_collector, read_bytes
 
 
 class _Image(msgspec.Struct, gc=False):
@@ -31,6 +24,7 @@ class _Image(msgspec.Struct, gc=False):
     file_name: str | None = None
     neg_category_ids: msgspec.Raw = NOTHING
     not_exhaustive_category_ids: msgspec.Raw = NOTHING
+    extra: msgspec.Raw = NOTHING  # Roboflow's, with the name that the file had before the export
 
 
 class _Annotation(msgspec.Struct, gc=False):
@@ -77,6 +71,7 @@ class GroundTruth:
     image_rank: Ints  # [images] place of each image in the file
     image_size: Ints  # [images, 2] height and width, -1 where the file does not say
     file_name: list[str | None]
+    earlier_name: list[str | None]  # the file's name before the export (Roboflow's extra.name)
     category_id: list[int]  # ascending
     category_name: list[str]
     has_area: bool
@@ -102,18 +97,34 @@ class GroundTruth:
         return digest.hexdigest()
 
 
+class _Irregular(Exception):
+    """The document is not one that can be read into columns at once; the rules for single records say why."""
+
+
 _DECODER = msgspec.json.Decoder(_Document)
+_EXTRA_DECODER = msgspec.json.Decoder(dict[str, Any])
 
 
 @no_collector()
-def read_ground_truth(path: str | Path, *, respect_ignore: bool = False) -> GroundTruth:
+def read_ground_truth(
+    path: str | Path, *, respect_ignore: bool = False, drop_invalid: bool = False, iou_type: str = "bbox"
+) -> GroundTruth:
     """Read a COCO instances file (``.json`` or ``.json.gz``).
 
-    ``segmentation``, ``iscrowd``, ``area`` and ``file_name`` may be missing. ``respect_ignore`` lets ``ignore: 1``
-    (VOC's "difficult") take an object out of the evaluation, which pycocotools does not: it overwrites the field.
+    ``segmentation``, ``iscrowd``, ``area`` and ``file_name`` may be missing. Numbers in other spellings (1.0 for 1; "1"
+    where all of the field are text) are read, and ``warnings`` says so.
+
+    Args:
+        path: of the file.
+        respect_ignore: let ``ignore: 1`` (VOC's "difficult") take an object out of the evaluation, which pycocotools
+            does not: it overwrites the field.
+        drop_invalid: leave bad annotations out, counted and listed in ``warnings``; otherwise one refuses the file.
+        iou_type: ``segm`` if masks are to be compared; with ``drop_invalid``, an annotation whose mask is missing or
+            cannot be decoded is then a bad one too.
 
     Raises:
-        BadInput: the file, or one of its records, cannot be used.
+        BadRecords: some annotations cannot be used, and ``drop_invalid`` would leave them out.
+        BadInput: the file cannot be used.
 
     >>> from analysis.coco.synthetic import write_example
     >>> truth, _ = write_example(getfixture("tmp_path"), images=50)
@@ -128,24 +139,53 @@ def read_ground_truth(path: str | Path, *, respect_ignore: bool = False) -> Grou
             f"{path}: is a list of records, as prediction files are, but --gt needs a COCO instances document with "
             "images, annotations and categories; were the two files swapped?"
         )
-    document = decode(path, content, _DECODER, _REMEDY)
-    if not document.images:
-        raise BadInput(f"{path}: has no images; an analysis needs at least one")
-    if not document.categories:
-        raise BadInput(f"{path}: has no categories; list them under 'categories' with id and name")
+    if not drop_invalid:
+        try:
+            return _read(path, content, respect_ignore)
+        except _Irregular:
+            pass
+    checked = check_document(path, content)
+    if drop_invalid:
+        checked.check_masks(needed=iou_type == "segm")
+        if iou_type == "segm":
+            checked.check_masks_are_there()
+        checked.drop_invalid()
+    return read_checked(checked, respect_ignore=respect_ignore)
+
+
+def read_checked(checked: CheckedDocument, *, respect_ignore: bool = False) -> GroundTruth:
+    """The ground truth of a document whose records were checked one by one.
+
+    Raises:
+        BadInput: it has problems.
+    """
+    refuse(checked.path, checked.problems)
+    tables = (("images", checked.images), ("categories", checked.categories))
+    document = {**dict(tables), "annotations": list(checked.annotations.values())}
+    rows = np.array(list(checked.annotations), dtype=np.int64)
+    try:
+        truth = _read(checked.path, encode_any(document), respect_ignore, rows)
+    except _Irregular as error:
+        raise BadInput(f"{checked.path}: cannot be read ({error}); {REMEDY}") from None
+    return replace(truth, warnings=(*checked.notes, *truth.warnings))
+
+
+def _read(path: Path, content: bytes, respect_ignore: bool, rows: Ints | None = None) -> GroundTruth:
+    """The columns of a document in the usual spelling; ``rows`` are the places of its annotations in the file."""
+    try:
+        document = _DECODER.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _Irregular(str(error)) from None
     if any(bytes(i.neg_category_ids) or bytes(i.not_exhaustive_category_ids) for i in document.images):
-        raise BadInput(
-            f"{path}: is an LVIS file: its federated rules (neg_category_ids, not_exhaustive_category_ids) are not "
-            "supported, and ignoring them would give wrong numbers; use COCO-style exhaustive annotations"
-        )
-    image_id, image_rank, image_index = _index(path, "images", [image.id for image in document.images])
-    category_id, _, category_index = _index(path, "categories", [c.id for c in document.categories])
-    names = {c.id: c.name if c.name is not None else f"category {c.id}" for c in document.categories}
-    columns = _annotation_columns(path, document.annotations, image_index, category_index)
-    size = _image_sizes(path, document.images)[image_rank]
-    masks = Masks(path, "annotations", [a.segmentation for a in document.annotations], columns["image"], size)
-    box, from_masks = _boxes(path, document.annotations, masks)
-    area, has_area = _areas(path, document.annotations, box)
+        raise _Irregular("LVIS")
+    image_id, image_rank, image_index = _index([image.id for image in document.images])
+    category_id, _, category_index = _index([c.id for c in document.categories])
+    names = {c.id: category_name(c.id, c.name) for c in document.categories}
+    columns = _annotation_columns(document.annotations, image_index, category_index)
+    size = _image_sizes(document.images)[image_rank]
+    masks = Masks(path, "annotations", [a.segmentation for a in document.annotations], columns["image"], size, rows)
+    box, from_masks = _boxes(document.annotations, masks)
+    area, has_area = _areas(document.annotations, box)
     return GroundTruth(
         path=path,
         box=box,
@@ -157,148 +197,94 @@ def read_ground_truth(path: str | Path, *, respect_ignore: bool = False) -> Grou
         image_rank=image_rank,
         image_size=size,
         file_name=[document.images[place].file_name for place in image_rank.tolist()],
+        earlier_name=[_earlier_name(document.images[place].extra) for place in image_rank.tolist()],
         category_id=category_id,
         category_name=[names[c] for c in category_id],
         has_area=has_area,
-        warnings=tuple(_warnings(columns, box, from_masks, respect_ignore)),
+        warnings=tuple(of_ground_truth(columns, box, masks, from_masks, respect_ignore)),
     )
 
 
-def _index(path: Path, kind: str, ids: list[Any]) -> tuple[list[Any], Ints, dict[Any, int]]:
+def _index(ids: list[Any]) -> tuple[list[Any], Ints, dict[Any, int]]:
     """Ids in ascending order, the place in the file of each, and the index of each id."""
-    if len({type(i) for i in ids}) > 1:
-        raise BadInput(f"{path}: {kind} mix integer and string ids; use one kind")
+    if len({type(i) for i in ids}) != 1:
+        raise _Irregular("no ids, or ids of two kinds")
     order = sorted(range(len(ids)), key=ids.__getitem__)
     ascending = [ids[place] for place in order]
     index = {value: position for position, value in enumerate(ascending)}
     if len(index) < len(ids):
-        twice = next(a for a, b in pairwise(ascending) if a == b)
-        raise BadInput(
-            f"{path}: {kind} holds id {twice!r} more than once ({len(ids) - len(index)} clashes in all); "
-            "give every record an id of its own"
-        )
+        raise _Irregular("an id twice")
     if isinstance(ascending[0], int) and not -(2**63) <= ascending[0] <= ascending[-1] < 2**63:
-        raise BadInput(f"{path}: {kind} holds an id that does not fit 64 bits; renumber them")
+        raise _Irregular("a large id")
     return ascending, np.array(order, dtype=np.int64), index
 
 
-def _image_sizes(path: Path, images: list[_Image]) -> Ints:
+def _earlier_name(extra: msgspec.Raw) -> str | None:
+    if not bytes(extra):
+        return None
+    try:
+        name = _EXTRA_DECODER.decode(extra).get("name")
+    except msgspec.DecodeError:
+        return None
+    return name if isinstance(name, str) else None
+
+
+def _image_sizes(images: list[_Image]) -> Ints:
     """Height and width i64[images, 2] in pixels, -1 where the file does not say (or says 0, as some do)."""
     sizes = [(image.height or -1, image.width or -1) for image in images]
-    for place, (image, size) in enumerate(zip(images, sizes, strict=True)):
+    for image, size in zip(images, sizes, strict=True):
         if not all(side == -1 or 0 < side < LARGEST_SIDE for side in size) or -1 in (image.height, image.width):
-            raise BadInput(
-                f"{path}: images[{place}] is {image.width} x {image.height} pixels (width x height); repair it, or "
-                "leave both out"
-            )
+            raise _Irregular("a size of an image")
     return np.array(sizes, dtype=np.int64)
 
 
 def _annotation_columns(
-    path: Path, annotations: list[_Annotation], image_index: dict[Any, int], category_index: dict[Any, int]
+    annotations: list[_Annotation], image_index: dict[Any, int], category_index: dict[Any, int]
 ) -> dict[str, Any]:
     """The columns of :class:`GroundTruth` that bear its names: category, image, crowd, marked, annotation_id."""
     image = np.array([image_index.get(a.image_id, -1) for a in annotations], dtype=np.int64)
     category = np.array([category_index.get(a.category_id, -1) for a in annotations], dtype=np.int64)
-    for column, kind, attribute in ((image, "images", "image_id"), (category, "categories", "category_id")):
-        unknown = np.flatnonzero(column < 0)
-        if len(unknown):
-            first = ", ".join(repr(getattr(annotations[i], attribute)) for i in unknown[:3])
-            raise BadInput(
-                f"{path}: the {attribute} of {len(unknown):,} annotations is not among the {kind} "
-                f"(first at annotations[{unknown[0]}]: {first}); add those {kind} or remove the annotations"
-            )
-    ids = [a.id for a in annotations]
-    if any(i is None for i in ids):
-        if any(i is not None for i in ids):
-            raise BadInput(f"{path}: annotations[{ids.index(None)}] has no id while others have; give it one")
+    if len(annotations) and min(image.min(), category.min()) < 0:
+        raise _Irregular("an unknown image or category")
+    ids: list[Any] = [a.id for a in annotations]
+    if ids.count(None) == len(ids):
         ids = list(range(1, len(ids) + 1))
+    crowd, marked = [a.iscrowd for a in annotations], [a.ignore for a in annotations]
+    if not {*crowd, *marked} <= {0, 1}:
+        raise _Irregular("a flag")
     try:
         annotation_id = np.array(ids, dtype=np.int64)
-    except OverflowError:
-        raise BadInput(f"{path}: an annotation id does not fit 64 bits; renumber the annotations") from None
-    unique, first_place, times = np.unique(annotation_id, return_index=True, return_counts=True)
-    if len(unique) < len(ids):
-        clash = int(np.argmax(times > 1))
-        raise BadInput(
-            f"{path}: annotation id {unique[clash]} stands {times[clash]} times (first at "
-            f"annotations[{first_place[clash]}]; {int((times > 1).sum()):,} ids clash); give every annotation its own"
-        )
+    except (OverflowError, TypeError):
+        raise _Irregular("an id of an annotation") from None
+    if len(set(ids)) < len(ids):
+        raise _Irregular("an id of an annotation twice")
     return {
         "image": image,
         "category": category,
         "annotation_id": annotation_id,
-        "crowd": np.array([a.iscrowd for a in annotations], dtype=np.bool_),
-        "marked": np.array([a.ignore for a in annotations], dtype=np.bool_),
+        "crowd": np.array(crowd, dtype=np.bool_),
+        "marked": np.array(marked, dtype=np.bool_),
     }
 
 
-def _boxes(path: Path, annotations: list[_Annotation], masks: Masks) -> tuple[Floats, int]:
+def _boxes(annotations: list[_Annotation], masks: Masks) -> tuple[Floats, int]:
     """f64[M, 4] xywh and how many were taken from masks."""
     missing = [i for i, a in enumerate(annotations) if a.bbox is None]
-    nothing = [i for i in missing if not masks.present[i]]
-    if nothing:
-        raise BadInput(f"{path}: annotations[{nothing[0]}] has neither bbox nor segmentation; give it a bbox [x,y,w,h]")
     box = np.array([a.bbox or (0, 0, 0, 0) for a in annotations], dtype=np.float64).reshape(-1, 4)
     if missing:
+        if not masks.present[missing].all():
+            raise _Irregular("neither a box nor a mask")
         box[missing] = masks.box(np.array(missing))
-    check_boxes(path, "annotations", box)
+    if not good_boxes(box).all():
+        raise _Irregular("a box")
     return box, len(missing)
 
 
-def check_boxes(path: Path, kind: str, box: Floats, row: Ints | None = None) -> None:
-    """Refuse boxes f64[N, 4] xywh that cannot be pixels; ``row`` i64[N] are their places in the file."""
-    side = box[:, 2:]
-    if bool((np.abs(box) <= FURTHEST).all()) and bool(((side == 0) | (side >= 1 / FURTHEST)).all()):
-        return
-    for bad, what in (
-        (~(np.abs(box) <= FURTHEST).all(axis=1), "is out of all proportion"),
-        ((side < 0).any(axis=1), "has a negative side"),
-        (((side > 0) & (side < 1 / FURTHEST)).any(axis=1), "has a side too small to measure"),
-    ):
-        places = np.flatnonzero(bad)
-        if len(places):
-            first = places[0]
-            raise BadInput(
-                f"{path}: the bbox {box[first].tolist()} of {kind}[{first if row is None else row[first]}] {what} "
-                f"({len(places):,} such records); write boxes as [x, y, width, height] in pixels"
-            )
-
-
-def _areas(path: Path, annotations: list[_Annotation], box: Floats) -> tuple[Floats, bool]:
-    missing = [i for i, a in enumerate(annotations) if a.area is None]
-    if missing and len(missing) < len(annotations):
-        raise BadInput(f"{path}: annotations[{missing[0]}] has no area while others have; give all of them one or none")
-    if missing:
+def _areas(annotations: list[_Annotation], box: Floats) -> tuple[Floats, bool]:
+    area = np.array([a.area for a in annotations], dtype=np.float64)  # NaN where it is missing
+    missing = int(np.isnan(area).sum())
+    if missing and missing == len(annotations):
         return box[:, 2] * box[:, 3], False
-    area = np.array([a.area for a in annotations], dtype=np.float64)
-    bad = np.flatnonzero(~(np.isfinite(area) & (area >= 0)))
-    if len(bad):
-        raise BadInput(
-            f"{path}: the area {area[bad[0]]} of annotations[{bad[0]}] is not a size in square pixels; repair it"
-        )
+    if missing or not (np.isfinite(area) & (area >= 0)).all():
+        raise _Irregular("an area")
     return area, True
-
-
-def _warnings(columns: dict[str, Any], box: Floats, from_masks: int, respect_ignore: bool) -> list[str]:
-    """What is legal but looks wrong, one sentence each; ``from_masks`` boxes were taken from masks."""
-    flat = int((box[:, 2:] == 0).any(axis=1).sum())
-    marked = 0 if respect_ignore else int((columns["marked"] & ~columns["crowd"]).sum())
-    cases = (
-        (
-            bool((columns["annotation_id"] == 0).any()),
-            "annotation id 0 is used: pycocotools counts the detection that matches it as wrong; here it is right",
-        ),
-        (flat, f"{flat:,} annotations have a zero-size box: nothing can match them, so each is a miss"),
-        (
-            marked,
-            f"{marked:,} annotations carry ignore=1 (VOC's difficult?) and are counted as normal objects, "
-            "as pycocotools counts them; --respect-ignore leaves them out",
-        ),
-        (
-            len(box) > 0 and box.max() <= 1,
-            "all coordinates of the ground truth are at most 1: are its boxes normalised instead of in pixels?",
-        ),
-        (from_masks, f"{from_masks:,} annotations have no bbox: theirs was taken from their masks"),
-    )
-    return [sentence for holds, sentence in cases if holds]

@@ -1,5 +1,6 @@
 """Segmentations (polygons, RLE compressed or not) -> run-length masks, decoded in bulk when first asked for."""
 
+import ast
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,7 @@ import msgspec
 import numpy as np
 
 from analysis.arrays import Bools, Floats, Ints
-from analysis.exceptions import BadInput
+from analysis.exceptions import BadInput, BadRecords
 from analysis.io import explain
 
 
@@ -18,16 +19,23 @@ class _Rle(msgspec.Struct, gc=False):
     counts: str | list[int]
 
 
+class _FloatRle(msgspec.Struct, gc=False):
+    size: tuple[float, float]
+    counts: list[float]
+
+
 _Value = list[list[float]] | _Rle
 REMEDY = "write polygons as [[x1, y1, x2, y2, ...], ...] or an RLE as {size: [height, width], counts}"
-_ABSENT = (b"", b"null", b"[]")  # no field, or the ways to write that there is no mask
+_SPACE, _EMPTY_LISTS = b" \t\r\n", b" \t\r\n[],"
 NOTHING = msgspec.Raw()  # a field that is not there
 _DECODER: "msgspec.json.Decoder[_Value]" = msgspec.json.Decoder(_Value)
+_FLOAT_DECODER = msgspec.json.Decoder(_FloatRle)
 _ANY_DECODER = msgspec.json.Decoder()
 _LIST_DECODER: "msgspec.json.Decoder[list[_Value]]" = msgspec.json.Decoder(list[_Value])
 
 MOST_PIXELS = 2**32  # of an image, exclusive: COCO's C code counts pixels in 32 bits
 LONGEST_NUMBER = 7  # characters: 35 bits, more than any difference of two runs needs
+CHECKED = 1 << 12  # masks checked at a time: bounds the memory, and what is checked again to find the bad ones
 BLOCK = 1 << 16  # characters of compressed RLE checked at a time: bounds the memory
 
 
@@ -53,13 +61,16 @@ class Masks:
         self._path, self._kind, self._raw = path, kind, raw
         self._image, self._image_size = image, image_size
         self._decoded: dict[int, dict[str, Any]] = {}
+        self._short: set[int] = set()  # rows with polygon parts of fewer than 3 points
+        self._bytes: set[int] = set()  # rows whose counts are Python's b'...'
         self._row = np.arange(len(raw)) if row is None else row
 
     @cached_property
     def present(self) -> Bools:
         """bool[N] which rows have a mask."""
-        there = (len(raw) >= 16 or raw.translate(None, b" \t\r\n") not in _ABSENT for raw in map(bytes, self._raw))
-        return np.fromiter(there, np.bool_, len(self._raw))
+        return np.fromiter(
+            (len(raw) >= 16 or _holds_mask(raw) for raw in map(bytes, self._raw)), np.bool_, len(self._raw)
+        )
 
     @cached_property
     def in_run_lengths(self) -> Bools:
@@ -74,13 +85,60 @@ class Masks:
         """The masks of some rows as compressed RLE; many rows at once are far faster than one by one.
 
         Raises:
-            BadInput: a row has no mask, or one that is malformed or of another size than its image.
+            BadRecords: a row has no mask, or one that is malformed, without a part, or of another size than its image.
         """
         rows = list(rows)
         todo = [row for row in rows if row not in self._decoded]
         if todo:
             self._decode(todo)
         return [self._decoded[row] for row in rows]
+
+    def faults(self, rows: Iterable[int]) -> dict[int, str]:
+        """What is wrong with the masks of some rows, as a sentence for each bad one; checked without decoding them."""
+        found: dict[int, str] = {}
+        rows = list(rows)
+        for start in range(0, len(rows), CHECKED):
+            block = rows[start : start + CHECKED]
+            try:
+                self._checked(block)
+            except BadInput:
+                for row in block:  # one by one, to find them all
+                    try:
+                        self._checked([row])
+                    except BadInput as error:
+                        found[row] = str(error)
+        return found
+
+    def decode(self) -> None:
+        """Decode all masks now.
+
+        Raises:
+            BadRecords: see :meth:`rles`.
+        """
+        self.rles(range(len(self._raw)))
+
+    def check(self) -> None:
+        """Check all masks that are there, without decoding them.
+
+        Raises:
+            BadRecords: some are malformed, without a part, or of another size than their image.
+        """
+        faults = self.faults(np.flatnonzero(self.present).tolist())
+        if faults:
+            raise BadRecords(next(iter(faults.values())), len(faults))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out or read in another spelling, in the masks that were checked or decoded so far."""
+        short, quoted = len(self._short), len(self._bytes)
+        cases = (
+            (
+                short,
+                f"{short:,} masks have polygon parts with fewer than 3 points: those have no area and are left out",
+            ),
+            (quoted, f"{quoted:,} masks have counts written as Python bytes (b'...'): the text in them is read"),
+        )
+        return tuple(sentence for count, sentence in cases if count)
 
     @cached_property
     def area(self) -> Floats:
@@ -116,37 +174,64 @@ class Masks:
             return [self._parse_one(row) for row in rows]
 
     def _parse_one(self, row: int) -> _Value:
+        raw = self._raw[row]
         try:
-            return _DECODER.decode(self._raw[row])
+            return _DECODER.decode(raw)
         except msgspec.ValidationError as error:
-            raise BadInput(explain(self._place(row), error, REMEDY, "polygon")) from None
+            told = explain(self._place(row), error, REMEDY, "polygon")
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise BadInput(f"{self._place(row)} is not valid JSON; write it with a JSON library") from None
+        try:  # counts as floats that are whole numbers
+            value = _FLOAT_DECODER.decode(raw)
+        except msgspec.DecodeError:
+            raise BadInput(told) from None
+        if not all(run.is_integer() for run in (*value.counts, *value.size)):
+            raise BadInput(told)
+        return _Rle((int(value.size[0]), int(value.size[1])), [int(run) for run in value.counts])
+
+    def _checked(self, rows: list[int]) -> list[_Value]:
+        """The masks of some rows, every rule checked; polygons without their parts of fewer than 3 points."""
+        values = self._parse(rows)
+        sizes = self._image_size[self._image[rows]].tolist()
+        compressed: list[int] = []
+        for place, (row, (height, width)) in enumerate(zip(rows, sizes, strict=True)):
+            value = values[place]
+            if not isinstance(value, _Rle):
+                values[place] = self._check_polygons(row, value, height, width)
+                continue
+            self._check_size(row, value.size, height, width)
+            if isinstance(value.counts, str):
+                text = unquoted(value.counts)
+                if text is not value.counts:
+                    value.counts = text
+                    self._bytes.add(row)
+                compressed.append(place)
+            elif min(value.counts, default=-1) < 0 or sum(value.counts) != value.size[0] * value.size[1]:
+                raise self._damaged(row, value.size)
+        codes = [values[place].counts.encode("utf-8", "replace") for place in compressed]  # type: ignore[union-attr]
+        good = covers(codes, [values[place].size for place in compressed])  # type: ignore[union-attr]
+        if not good.all():
+            place = compressed[int(np.argmin(good))]
+            raise self._damaged(rows[place], values[place].size)  # type: ignore[union-attr]
+        return values
 
     def _decode(self, rows: list[int]) -> None:
         from pycocotools import mask
 
-        found: dict[int, dict[str, Any]] = {}
-        compressed: list[int] = []
-        sizes = self._image_size[self._image[rows]].tolist()
-        for row, value, (height, width) in zip(rows, self._parse(rows), sizes, strict=True):
+        try:
+            values = self._checked(rows)
+        except BadInput as error:
+            faults = self.faults(rows)
+            if sum(not self.present[row] for row in rows) == len(faults) == len(rows):
+                raise  # boxes alone: no record is worse than the others
+            raise BadRecords(next(iter(faults.values()), str(error)), len(faults)) from None
+        for row, value, (height, width) in zip(rows, values, self._image_size[self._image[rows]].tolist(), strict=True):
             if not isinstance(value, _Rle):
-                self._check_polygons(row, value, height, width)
-                found[row] = mask.merge(mask.frPyObjects(value, height, width))
-                continue
-            self._check_size(row, value.size, height, width)
-            if isinstance(value.counts, str):
-                found[row] = {"size": list(value.size), "counts": value.counts.encode("utf-8", "replace")}
-                compressed.append(row)
-            elif min(value.counts, default=-1) < 0 or sum(value.counts) != value.size[0] * value.size[1]:
-                raise self._damaged(row, value.size)
+                self._decoded[row] = mask.merge(mask.frPyObjects(value, height, width))
+            elif isinstance(value.counts, str):
+                self._decoded[row] = {"size": list(value.size), "counts": value.counts.encode("utf-8", "replace")}
             else:
-                found[row] = mask.frPyObjects({"size": list(value.size), "counts": value.counts}, *value.size)
-        good = covers([found[row]["counts"] for row in compressed], [found[row]["size"] for row in compressed])
-        if not good.all():
-            row = compressed[int(np.argmin(good))]
-            raise self._damaged(row, found[row]["size"])
-        self._decoded.update(found)
+                self._decoded[row] = mask.frPyObjects({"size": list(value.size), "counts": value.counts}, *value.size)
 
     def _check_size(self, row: int, size: tuple[int, int], height: int, width: int) -> None:
         if -1 not in (height, width) and size != (height, width):
@@ -163,7 +248,8 @@ class Masks:
             "so write it again"
         )
 
-    def _check_polygons(self, row: int, polygons: list[list[float]], height: int, width: int) -> None:
+    def _check_polygons(self, row: int, polygons: list[list[float]], height: int, width: int) -> list[list[float]]:
+        """The parts with an area: those with 3 points or more."""
         if -1 in (height, width):
             raise BadInput(
                 f"{self._place(row)} is a polygon, but its image has no width and height; "
@@ -171,14 +257,38 @@ class Masks:
             )
         if height * width >= MOST_PIXELS:
             raise BadInput(f"{self._place(row)} is on an image of the impossible size {height} x {width}; repair it")
-        if not polygons or any(len(polygon) < 6 or len(polygon) % 2 for polygon in polygons):
+        if any(len(polygon) % 2 for polygon in polygons):
+            raise BadInput(
+                f"{self._place(row)} is not a polygon: it has an odd number of coordinates; write x1, y1, x2, y2, ..."
+            )
+        parts = [polygon for polygon in polygons if len(polygon) >= 6]
+        if not parts:
             raise BadInput(
                 f"{self._place(row)} is not a polygon: it needs at least 3 points, as a flat list x1, y1, x2, y2, ..."
             )
+        if len(parts) < len(polygons):
+            self._short.add(row)
         # COCO's code walks along every edge in fifths of a pixel: a wild point would cost gigabytes.
         furthest = min(16 * max(height, width) + 1000, 1_000_000)
-        if max(map(max, polygons)) > furthest or min(map(min, polygons)) < -furthest:
+        if max(map(max, parts)) > furthest or min(map(min, parts)) < -furthest:
             raise BadInput(f"{self._place(row)} has coordinates far outside its image; write pixels")
+        return parts
+
+
+def unquoted(counts: str) -> str:
+    """Compressed counts without the quotes of Python bytes, ``b'...'``, in which a backslash stands twice."""
+    if counts[:2] not in ("b'", 'b"'):
+        return counts
+    try:
+        code = ast.literal_eval(counts)
+    except (ValueError, SyntaxError):
+        return counts
+    return code.decode("ascii", "replace") if isinstance(code, bytes) else counts
+
+
+def _holds_mask(raw: bytes) -> bool:
+    """Whether a short segmentation is none of the ways to write that there is no mask: null, [] and [[]]."""
+    return bool(raw.translate(None, _EMPTY_LISTS)) and raw.strip(_SPACE) != b"null"
 
 
 def _respell(raw: msgspec.Raw) -> bytes:

@@ -60,7 +60,7 @@ def _document(ground_truth: GroundTruth, settings: Record, runs: list[Record]) -
         "schema": SCHEMA,
         "ground_truth": _ground_truth(ground_truth),
         "settings": settings,
-        "warnings": list(ground_truth.warnings),
+        "warnings": [*ground_truth.warnings, *ground_truth.masks.notes],
         "runs": runs,
     }
 
@@ -82,7 +82,7 @@ def _run(name: str, detections: Detections, numbers: Mapping[str, Any]) -> Recor
         "path": str(detections.path),
         "detections": len(detections),
         **numbers,
-        "warnings": list(detections.warnings),
+        "warnings": [*detections.warnings, *detections.masks.notes],
     }
 
 

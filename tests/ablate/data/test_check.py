@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from ablate.cli.data import app
 from ablate.config.schema import Coco, Shapes
-from ablate.data.check import check, check_overlap
+from ablate.data.check import check, check_pair
 from ablate.data.sources import Files, data_from, files_of, locate
 from ablate.runs.folder import Workspace
 from analysis import read_ground_truth
@@ -78,8 +78,8 @@ HOSTILE: list[tuple[Callable[[Document], None], tuple[str, str]]] = [
     (set_annotation(bbox=[1, 2, 3, "4"]), ("error", "bad box")),
     (set_annotation(bbox=[10, 5, -2, 10]), ("error", "bad box")),
     (set_annotation(bbox=[10, 5, 0, 10]), ("warning", "empty box")),
-    (set_annotation(bbox=[40, 5, 3, 10]), ("error", "box outside its image")),
-    (set_annotation(bbox=[-9, 5, 9, 10]), ("error", "box outside its image")),
+    (set_annotation(bbox=[40, 5, 3, 10]), ("warning", "box outside its image")),
+    (set_annotation(bbox=[-9, 5, 9, 10]), ("warning", "box outside its image")),
     (set_annotation(bbox=[30, 5, 12, 10]), ("warning", "box past the edge")),
     (set_annotation(segmentation=[]), ("error", "no mask")),
     (set_annotation(segmentation=[[1, 2, 3, 4]]), ("error", "bad polygon")),
@@ -169,10 +169,9 @@ def test_the_same_image_in_both_sets_is_a_warning(small: Writer, tmp_path: Path)
     document = json.loads(files.annotations.read_text())
     document["images"] = document["images"][:1]
     other.write_text(json.dumps(document))
-    finding = check_overlap(files, Files(other, files.images))
-    assert finding is not None
-    assert finding.count == 1
-    assert check_overlap(files, Files(other, tmp_path)) is None
+    (finding,) = check_pair(files, Files(other, files.images))
+    assert (finding.level, finding.kind, finding.count) == ("warning", "train and validation overlap", 1)
+    assert check_pair(files, Files(other, tmp_path)) == []
 
 
 def test_the_command_speaks_to_people_and_to_programs(small: Writer) -> None:
@@ -182,7 +181,9 @@ def test_the_command_speaks_to_people_and_to_programs(small: Writer) -> None:
     assert isinstance(told.exception, BadInput)
     assert told.exception.exit_code == 4
     assert "annotations.json: 3 images (1 without objects), 2 objects, 1 crowds, 2 categories" in told.stdout
-    assert "  error: bad box (1)\n    annotation id 5 has the negative-sided bbox [10, 5, -2, 10]" in told.stdout
+    assert (
+        "  error: bad box (1)\n    the bbox [10, 5, -2, 10] of annotations[0] (id 5) has a negative side" in told.stdout
+    )
     document = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
     assert (document["schema"], document["errors"]) == (1, 1)
     assert document["sets"][0]["findings"][0]["kind"] == "bad box"
@@ -239,6 +240,71 @@ def test_a_coco_root_is_understood(names: tuple[str, str], images: tuple[str, st
     data = data_from([str(root)])
     assert data.train == Coco(annotations=str(root / "annotations" / names[0]), images=str(root / images[0]))
     assert data.validation == Coco(annotations=str(root / "annotations" / names[1]), images=str(root / images[1]))
+
+
+@pytest.mark.parametrize("validation", ["valid", "val"])
+def test_an_export_of_roboflow_is_understood(validation: str, tmp_path: Path) -> None:
+    for split in ("train", validation):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "_annotations.coco.json").write_text("{}")
+    data = data_from([str(tmp_path)])
+    for split, source in (("train", data.train), (validation, data.validation)):
+        assert source == Coco(
+            annotations=str(tmp_path / split / "_annotations.coco.json"), images=str(tmp_path / split)
+        )
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("labels/train/a.txt", "0 0.5 0.5 0.1 0.1", "is a data set in YOLO's format"),
+        ("train/labels/a.txt", "0 0.5 0.5 0.1 0.1", "is a data set in YOLO's format"),
+        ("Annotations/a.xml", "<annotation/>", "is a data set in Pascal VOC's format"),
+        ("VOC2007/Annotations/a.xml", "<annotation/>", "is a data set in Pascal VOC's format"),
+        ("train/_annotations.coco.json", "{}", "a Roboflow export without _annotations.coco.json in valid or val"),
+    ],
+)
+def test_folders_of_other_formats_are_named(file: str, content: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text(content)
+    with pytest.raises(BadInput, match="convert it to COCO's format first") as caught:
+        data_from([str(tmp_path)])
+    assert words in str(caught.value)
+
+
+def test_a_yaml_of_yolo_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "data.yaml"
+    path.write_text("train: images/train\nval: images/val\nnc: 2\nnames: [a, b]\n")
+    with pytest.raises(BadInput, match="describes a data set in YOLO's format"):
+        data_from([str(path)])
+
+
+def test_bad_annotations_are_left_out_on_request(small: Writer) -> None:
+    files = small(set_annotation(bbox=[10, 5, -2, 10]))
+    report = check("x", files, drop_invalid=True)
+    assert (report.errors, report.objects) == (0, 1)
+    (finding,) = report.findings
+    assert (finding.level, finding.kind, finding.count) == ("warning", "left out: bad box", 1)
+
+
+def test_a_clean_copy_is_sound_and_keeps_the_rest(small: Writer, tmp_path: Path) -> None:
+    def spoil(document: Document) -> None:
+        document["info"] = {"year": 2026}
+        document["annotations"][0].update(bbox=[10, 5, -2, 10])
+        document["annotations"][1].update(iscrowd=0.0, attributes={"occluded": False})
+
+    files, out = small(spoil), tmp_path / "clean.json"
+    arguments = ["check", str(files.annotations), str(files.images), "--write-clean", str(out)]
+    told = CliRunner().invoke(app, arguments)
+    assert told.exit_code == 0
+    assert "1 of 3 annotations are bad records and left out, as asked: the bbox [10, 5, -2, 10] of" in told.stdout
+    assert check("x", Files(out, files.images)).errors == 0
+    document = json.loads(out.read_text())
+    assert document["info"] == {"year": 2026}
+    assert [(one["id"], one["iscrowd"]) for one in document["annotations"]] == [(6, 0), (7, 1)]
+    assert document["annotations"][0]["attributes"] == {"occluded": False}
+    again = CliRunner().invoke(app, arguments)
+    assert "exists already" in str(again.exception)
 
 
 def test_other_addresses_are_understood(small: Writer, tmp_path: Path) -> None:

@@ -155,8 +155,9 @@ def test_verify_says_how_far_the_peers_are(example, monkeypatch, capsys):
     ("arguments", "code", "words"),
     [
         (["errors"], 4, "analyze example"),
-        (["errors", "dt.json"], 2, "--gt"),
-        (["errors", "dt.json", "--gt", "gone.json"], 4, "gone.json: no such file"),
+        (["errors", "dt.json"], 4, "dt.json: no such file"),
+        (["errors", "there.json"], 2, "--gt"),
+        (["errors", "there.json", "--gt", "gone.json"], 4, "gone.json: no such file"),
         (["errors", "x=a.json", "x=b.json", "--gt", "gt.json"], 4, "both be called 'x'"),
         (["errors", "dt.json", "--gt", "gt.json", "--iou", "0"], 2, "background-iou"),
         (["errors", "dt.json", "--gt", "gt.json", "--iou", "0.3", "--background-iou", "0.4"], 2, "background-iou"),
@@ -167,6 +168,7 @@ def test_verify_says_how_far_the_peers_are(example, monkeypatch, capsys):
 )
 def test_refusals_are_one_sentence_with_the_right_code(arguments, code, words, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.json").write_text("[]")
     assert run(monkeypatch, "analyze", *arguments) == code
     printed = capsys.readouterr()
     assert printed.out == ""

@@ -94,7 +94,7 @@ def test_what_json_does_not_have_is_refused(gt: GroundTruth) -> None:
         ({"category": np.array([0, 2])}, "the category 2 of record 1 is no index into the ground truth's 2"),
         ({"image": np.array([-1, 0])}, "the image -1 of record 0 is no index"),
         ({"box": np.array([BOX, (0, 0, -1, 5)])}, r"of record\[1\] has a negative side"),
-        ({"box": np.array([BOX, (0, np.nan, 1, 5)])}, r"of record\[1\] is out of all proportion"),
+        ({"box": np.array([BOX, (0, np.nan, 1, 5)])}, r"of record\[1\] is NaN or infinite"),
     ],
     ids=str,
 )
