@@ -39,11 +39,18 @@ def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[Re
     firsts = [study.runs_of(variant)[0] for variant in study.variants]
     notes = [not_controlled(run.variant, run.confounders) for run in firsts if run.confounders]
     notes += [f"{run.variant}: {run.note[run.note.index(CAREFUL) :]}" for run in firsts if CAREFUL in run.note]
+    left_out = [
+        dimmed(
+            f"Left out, as they have the results of another variant at another cost: {' / '.join(study.left_out)}. "
+            "To have them, name every variant with --only."
+        )
+    ] * bool(study.left_out)
     return [
         fact_list([(name, fact) for name, fact in facts if fact]),
         Text(""),
         plan_table(study, workspace),
         *(Text(text, style="yellow") for text in notes),
+        *left_out,
         dimmed("Parameters and multiply-adds (GMAC, the paper's GFLOPs) of the detector, for one image."),
     ]
 
@@ -120,7 +127,7 @@ def axis_screen(axis: Axis, variants: Sequence[Variant], base: str) -> list[Rend
         (
             Cell(variant.name, style="bold" * (variant.name == axis.baseline)),
             ", ".join(f"{short[key]} {scalar(value)}" for key, value in _shown(variant.changes).items()),
-            Cell("; ".join(filter(None, (variant.note, variant.blocked))), style="yellow" * bool(variant.blocked)),
+            Cell("; ".join(_remarks(variant)), style="yellow" * bool(variant.blocked)),
         )
         for variant in variants
     )
@@ -131,6 +138,11 @@ def axis_screen(axis: Axis, variants: Sequence[Variant], base: str) -> list[Rend
     none_shipped = dimmed("No published number of this axis is shipped.")
     published = (Text(""), findings_table(findings, [one.name for one in variants])) if findings else (none_shipped,)
     return [fact_list(facts), Text(""), Table("", columns, rows), *published]
+
+
+def _remarks(variant: Variant) -> list[str]:
+    same = f"the results of {variant.same_result_as}, at another cost" if variant.same_result_as else ""
+    return [remark for remark in (variant.note, same, variant.blocked) if remark]
 
 
 def _differences(study: Study, run: StudyRun) -> str:

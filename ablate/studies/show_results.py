@@ -45,7 +45,7 @@ def summary_screen(summary: Summary) -> list[RenderableType]:
     parts: list[RenderableType] = [fact_list([(name, fact) for name, fact in facts if fact]), Text(""), scores]
     for table in others:
         parts += [Text(""), table] if table.rows else []
-    return [*parts, dimmed(" ".join(legend(summary))), *map(Text, remarks(summary))]
+    return [*parts, dimmed(" ".join(legend(summary))), *map(Text, remarks(summary)), *_more_seeds(summary)]
 
 
 def study_comparison_screen(
@@ -61,4 +61,8 @@ def study_comparison_screen(
         ),
         *resampling_facts(comparison),
     ]
-    return [fact_list(facts), Text(""), *differences_screen(comparison)]
+    return [fact_list(facts), Text(""), *differences_screen(comparison), *_more_seeds(summary)]
+
+
+def _more_seeds(summary: Summary) -> list[RenderableType]:
+    return [Text(f"For intervals over seeds: {summary.more_seeds}")] if summary.more_seeds else []

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ablate.detector.flops import decimals
+from ablate.studies.cost import Range
 from ablate.studies.published import Kind
 from ablate.studies.results import METRICS, Published, Row, Summary
 from ablate.studies.study import DetectorSize, slug
@@ -24,6 +25,8 @@ DERIVED_MEANS = f"{DERIVED} follows from other numbers of its source, which does
 COUNTED = "GMAC (1e9 multiply-adds) and activations: one image with 1,000 proposals and 20 masks."
 # Head, field of a detector's size, unit and fewest decimals of what is counted before anything runs.
 COUNTS = (("param. M", "parameters", 1e6, 2), ("GMAC", "macs", 1e9, 2), ("activ. M", "activations", 1e6, 1))
+
+RATIO = Column("x baseline", precision=2, attached=True, missing="")  # of the column before it
 
 Filled = tuple[Column, Sequence[Value]]  # a column and its values
 
@@ -67,8 +70,10 @@ def cost_table(summary: Summary) -> Table:
     if summary.cost_place:
         columns += [
             (Column("peak memory"), _peaks(rows)),
-            (Column("s/iter."), [_seconds(row.seconds_per_iteration) for row in rows]),
-            (Column("s/image"), [_seconds(row.seconds_per_image) for row in rows]),
+            (Column("training step, s"), [_seconds(row.seconds_per_iteration, row.iteration_range) for row in rows]),
+            (RATIO, [row.iteration_ratio for row in rows]),
+            (Column("prediction, s"), [_seconds(row.seconds_per_image, row.image_range) for row in rows]),
+            (RATIO, [row.image_ratio for row in rows]),
         ]
     return _table("What it costs", rows, [*columns, *size_columns([row.size for row in rows])])
 
@@ -210,13 +215,28 @@ def legend(summary: Summary) -> list[str]:
             "cls: wrong class, loc: poor place, both, dup: second on one object, bg: on nothing, miss: not found; "
             "FP, FN: all of a kind.",
         ),
-        (
-            summary.cost_place,
-            f"Cost of one image at a time, alone on {summary.cost_place}; memory: {summary.cost_memory}.",
-        ),
+        (summary.cost_place, _cost_sentence(summary)),
         (any(row.size for row in summary.rows), COUNTED),
     )
     return [sentence for holds, sentence in sentences if holds]
+
+
+def _cost_sentence(summary: Summary) -> str:
+    """What the cost is of, where it was measured, and what else ran there."""
+    others = (
+        "what else ran then is not known"
+        if summary.cost_others is None
+        else f"other processes used up to {summary.cost_others:.1f} cores meanwhile"
+    )
+    in_turn = any(row.iteration_range for row in summary.rows)
+    rounds = (
+        "; ± half the range of the rounds, which take the variants in turn; x baseline: blank where the rounds of the "
+        "two overlap"
+    )
+    return (
+        f"Cost (ablate probe): one image at a time on {summary.cost_place}; {others}; memory: {summary.cost_memory}"
+        f"{rounds * in_turn}."
+    )
 
 
 def remarks(summary: Summary) -> list[str]:
@@ -286,8 +306,16 @@ def _peaks(rows: Sequence[Row]) -> list[Value]:
     ]
 
 
-def _seconds(value: float | None) -> Cell:
-    return Cell(value, None if value is None else f"{value:.3g}" if value >= 1 else f"{value:.4f}")
+def _seconds(value: float | None, rounds: Range | None) -> Cell:
+    """Seconds, and half the range of their rounds with as many digits.
+
+    >>> _seconds(0.0285, (0.0281, 0.0293)).text, _seconds(2.5, None).text
+    ('0.0285 ± 0.0006', '2.5')
+    """
+    if value is None:
+        return Cell(None)
+    shape = ".3g" if value >= 1 else ".4f"
+    return Cell(value, f"{value:{shape}}" + (f" ± {(rounds[1] - rounds[0]) / 2:{shape}}" if rounds else ""))
 
 
 def _published_cells(published: Published | None, kind: Kind) -> tuple[Cell, Cell]:

@@ -184,8 +184,8 @@ def _difference_takeaway(comparison: Comparison, one: VsBaseline) -> str:
         return f"{one.name} and {comparison.baseline}: no interval can be given, so nothing is said about noise."
     if comparison.designs and len(one.seeds) == 1:
         return (
-            f"{one.name} minus {comparison.baseline}, one training each: {label} {interval_text(shown, sign=True)} over "
-            "the choice of images; what another seed would give is not known."
+            f"{one.name} minus {comparison.baseline}, one training each: {label} {interval_text(shown, sign=True)} "
+            "over the choice of images; what another seed would give is not known."
         )
     significant = [key for key, difference in differences.items() if difference.significant]
     scores, causes, whole = ([key for key in keys if key in significant] for keys in ((MEAN_AP, name), ERRORS, SPECIAL))

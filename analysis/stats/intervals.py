@@ -133,7 +133,7 @@ def _level_at_zero(ordered: Floats) -> float:
 
 
 def _place_of_zero(ordered: Floats) -> float:
-    """The last place at which numbers that ascend, with straight lines between them, are 0 or less; below 0: nowhere."""
+    """The last place at which ascending numbers, joined by straight lines, are 0 or less; below 0: nowhere."""
     below = int(np.searchsorted(ordered, 0.0, side="right")) - 1
     if below < 0 or below == len(ordered) - 1:
         return float(below)
