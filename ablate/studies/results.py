@@ -18,7 +18,7 @@ from ablate.execute.evaluation import IOU, Evaluation, Measured, read_evaluation
 from ablate.runs.folder import SCHEMA, Workspace, read_json
 from ablate.runs.manifest import Manifest
 from ablate.studies.cost import Range, RowCost, study_costs
-from ablate.studies.published import Finding, Kind, findings_of, is_of, matches
+from ablate.studies.published import Finding, Kind, PublishedCost, is_of, matches, published_of
 from ablate.studies.study import DetectorSize, Study, StudyRun, finished_runs, more_seeds, state_in_words
 from analysis.coco.detections import read_detections
 from analysis.coco.ground_truth import GroundTruth, read_ground_truth
@@ -100,6 +100,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[Row, ...]
     published: tuple[Published, ...]
     notes: tuple[str, ...]
+    published_costs: tuple[PublishedCost, ...] = ()
+    published_cautions: tuple[str, ...] = ()  # what a reader of the published numbers must know
     more_seeds: str = ""  # the command for an interval over seeds; empty where there are several
     schema: int = SCHEMA
 
@@ -150,7 +152,8 @@ def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") ->
         raise BadInput(f"study {study.name!r} has no masks to compare; leave --iou-type away")
     costs, notes = study_costs(workspace, study)
     first = finished[0].evaluation if finished else None
-    findings = findings_of(study.axis)
+    known = published_of(study.axis)
+    findings = known.findings
     rows = tuple(_row(study, variant, runs, iou_type, costs.get(variant), findings) for variant in study.variants)
     place = next((cost.measured for cost in costs.values()), None)
     others = [cost.measured.other_cores for cost in costs.values()]
@@ -176,6 +179,8 @@ def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") ->
         rows=rows,
         published=_published(study, findings, [row.published for row in rows if row.published is not None]),
         notes=(*notes, *_cautions(study, rows)),
+        published_costs=known.costs,
+        published_cautions=known.cautions,
         more_seeds=more_seeds(workspace, study) if max(row.n for row in rows) == 1 else "",
     )
 

@@ -16,6 +16,7 @@ from ablate.studies.tables import (
     held,
     legend,
     measured_on,
+    published_cost_table,
     published_table,
     remarks,
     scores_table,
@@ -42,6 +43,7 @@ def summary_screen(summary: Summary) -> list[RenderableType]:
     ]
     published = published_table(summary, summary.kinds[0])
     scores, *others = scores_table(summary), errors_table(summary), cost_table(summary), published
+    others.append(published_cost_table(summary.published_costs))
     parts: list[RenderableType] = [fact_list([(name, fact) for name, fact in facts if fact]), Text(""), scores]
     for table in others:
         parts += [Text(""), table] if table.rows else []

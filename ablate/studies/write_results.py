@@ -18,6 +18,7 @@ from ablate.studies.tables import (
     legend,
     measured_on,
     over_seeds,
+    published_cost_table,
     published_table,
     remarks,
     scores_table,
@@ -138,6 +139,11 @@ def as_markdown(summary: Summary) -> str:
     if summary.published:
         table = findings_table(summary.published, [row.variant for row in summary.rows])
         lines += ["### Published on COCO under other conditions", "", markdown(table)]
+    if summary.published_costs:
+        table = published_cost_table(summary.published_costs)
+        lines += [f"### {table.title}", "", markdown(table)]
+    if summary.published_cautions:
+        lines += [f"Published numbers: {escape_markdown(' '.join(summary.published_cautions))}", ""]
     return "\n".join([*lines, *map(escape_markdown, _notes(summary)), ""])
 
 

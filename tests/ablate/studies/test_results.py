@@ -410,7 +410,10 @@ def test_a_published_number_of_an_initialisation_stands_in_its_row_of_a_product(
     assert row.published is not None
     assert (row.published.box_ap, row.published.variant) == (48.1, "25 epochs")
     record = next(csv.DictReader(io.StringIO(as_csv(summarise(Workspace(root), study)))))
-    assert (record["published_box_AP"], record["published_by"]) == ("48.1", "arXiv 2111.11429, Figure 2")
+    assert (record["published_box_AP"], record["published_by"]) == (
+        "48.1",
+        "github.com/facebookresearch/mae, issue 43, comment of an author",
+    )
     # Crossed with what `matches` does not look at, a row is none of the first axis's variants.
     assert summarise(Workspace(root), msgspec.structs.replace(study, product="attention")).rows[0].published is None
 
