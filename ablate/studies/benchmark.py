@@ -213,8 +213,7 @@ def _busy_elsewhere() -> float:
     idle = times.idle + getattr(times, "iowait", 0.0)
     # On Linux, the time of guests is part of that of users.
     guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
-    total: float = sum(times)
-    return total - idle - guests - time.process_time()
+    return float(sum(times) - idle - guests) - time.process_time()
 
 
 def probe_study(
