@@ -19,7 +19,7 @@ from ablate.runs.folder import SCHEMA, Workspace, read_json
 from ablate.runs.manifest import Manifest
 from ablate.studies.cost import Range, RowCost, study_costs
 from ablate.studies.published import Finding, Kind, PublishedCost, is_of, matches, published_of
-from ablate.studies.study import DetectorSize, Study, StudyRun, finished_runs, more_seeds, state_in_words
+from ablate.studies.study import DetectorSize, Study, StudyRun, finished_runs, state_in_words
 from analysis.coco.detections import read_detections
 from analysis.coco.ground_truth import GroundTruth, read_ground_truth
 from analysis.evaluation.error_types import ERROR_TYPES
@@ -102,7 +102,6 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     published_costs: tuple[PublishedCost, ...] = ()
     published_cautions: tuple[str, ...] = ()  # what a reader of the published numbers must know
-    more_seeds: str = ""  # the command for an interval over seeds; empty where there are several
     schema: int = SCHEMA
 
     @property
@@ -114,6 +113,11 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     def percent(self) -> int:
         """The IoU of the errors, as in AP50."""
         return round((self.iou or 0) * 100)
+
+    @property
+    def of_single_seeds(self) -> bool:
+        """Whether every variant with results has one seed, which tells no interval over seeds."""
+        return max(row.n for row in self.rows) == 1
 
     @property
     def several(self) -> bool:
@@ -181,7 +185,6 @@ def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") ->
         notes=(*notes, *_cautions(study, rows)),
         published_costs=known.costs,
         published_cautions=known.cautions,
-        more_seeds=more_seeds(workspace, study) if max(row.n for row in rows) == 1 else "",
     )
 
 
@@ -305,7 +308,7 @@ def _cautions(study: Study, rows: Sequence[Row]) -> list[str]:
         (full, f"Out of memory in training; the cost is that of a single image: {' / '.join(full)}."),
         (
             max(row.n for row in rows) == 1,
-            "n = 1: one run a variant. Another seed may reverse any difference, and one seed tells no interval.",
+            "n = 1: one run a variant, so no interval over seeds; another seed may reverse any difference.",
         ),
     )
     return [sentence for holds, sentence in cautions if holds]

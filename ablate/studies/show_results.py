@@ -8,7 +8,7 @@ from rich.text import Text
 
 from ablate.runs.folder import Workspace
 from ablate.studies.results import Summary, summarise
-from ablate.studies.study import Study
+from ablate.studies.study import Study, more_seeds
 from ablate.studies.tables import (
     banner,
     cost_table,
@@ -29,7 +29,13 @@ from analysis.stats.compare import Comparison
 
 def show_table(workspace: Workspace, study: Study) -> None:
     """Print the table of a study on standard output."""
-    print_whole(*summary_screen(summarise(workspace, study)))
+    summary = summarise(workspace, study)
+    print_whole(*summary_screen(summary), *seeds_hint(workspace, study, summary))
+
+
+def seeds_hint(workspace: Workspace, study: Study, summary: Summary) -> list[RenderableType]:
+    """The command that gives intervals over seeds, where there are none."""
+    return [Text(f"For intervals over seeds: {more_seeds(workspace, study)}")] if summary.of_single_seeds else []
 
 
 def summary_screen(summary: Summary) -> list[RenderableType]:
@@ -47,7 +53,7 @@ def summary_screen(summary: Summary) -> list[RenderableType]:
     parts: list[RenderableType] = [fact_list([(name, fact) for name, fact in facts if fact]), Text(""), scores]
     for table in others:
         parts += [Text(""), table] if table.rows else []
-    return [*parts, dimmed(" ".join(legend(summary))), *map(Text, remarks(summary)), *_more_seeds(summary)]
+    return [*parts, dimmed(" ".join(legend(summary))), *map(Text, remarks(summary))]
 
 
 def study_comparison_screen(
@@ -63,8 +69,4 @@ def study_comparison_screen(
         ),
         *resampling_facts(comparison),
     ]
-    return [fact_list(facts), Text(""), *differences_screen(comparison), *_more_seeds(summary)]
-
-
-def _more_seeds(summary: Summary) -> list[RenderableType]:
-    return [Text(f"For intervals over seeds: {summary.more_seeds}")] if summary.more_seeds else []
+    return [fact_list(facts), Text(""), *differences_screen(comparison)]

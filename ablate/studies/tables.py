@@ -231,12 +231,13 @@ def legend(summary: Summary) -> list[str]:
         (True, "AP in points, 0 to 100."),
         (
             summary.several,
-            "Mean ± 95 % interval (Student's t) over n seeds, differences seed by seed; ablate compare adds the noise of "
-            "images, and says what is significant.",
+            "Mean ± 95 % interval (Student's t) over n seeds, differences seed by seed; ablate compare adds the noise "
+            "of images, and says what is significant.",
         ),
         (
             True,
-            "Bold: the best of a column, which may be noise. cls: wrong class, loc: poor place, both, dup: second on one object, bg: on nothing, miss: not found; "
+            "Bold: the best of a column, which may be noise. "
+            "cls: wrong class, loc: poor place, both, dup: second on one object, bg: on nothing, miss: not found; "
             "FP, FN: all of a kind.",
         ),
         (summary.cost_place, _cost_sentence(summary)),

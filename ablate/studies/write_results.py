@@ -166,7 +166,10 @@ def study_section(summary: Summary) -> Section:
     parts = (
         *(scrolling(table, table.title) for table in study_tables(summary)),
         *map(note, (*legend(summary), *remarks(summary))),
-        *([note(f"For intervals over seeds: {summary.more_seeds}.")] if summary.more_seeds else []),
+        *(
+            [note("Several seeds give intervals and tests: plan the study with --seeds 0,1,2.")]
+            * summary.of_single_seeds
+        ),
     )
     return Section("study", "Study", "What was varied, and what it does", join(parts))
 

@@ -218,6 +218,8 @@ def categories_table(
     few = int((~np.isnan(of_ap.value)).sum()) - looked_at
     if few:
         note += f"; {few} more have objects in fewer than {FEWEST_OF_CATEGORY} images, too few for an interval"
+    if len(one.seeds) > 1:
+        note += "; they hold the noise of images alone, not that of seeds"
     left = len(clear) - len(rows)
     return Table(
         f"Categories whose {name} differs, {scope(one)}: {one.name} minus {comparison.baseline}",

@@ -1,6 +1,7 @@
 """What a person should take away from the numbers, as sentences: errors of a run, its slices, a comparison of runs."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -223,7 +224,7 @@ def _more(difference: Difference) -> str:
     """
     if difference.value > 0:
         return f"{interval_text(difference)} more"
-    amount = Interval(-difference.value, -difference.high, -difference.low, difference.images)
+    amount = replace(difference, value=-difference.value, low=-difference.high, high=-difference.low)
     return f"{interval_text(amount)} less"
 
 
@@ -234,7 +235,7 @@ def interval_text(number: Interval, *, sign: bool = False) -> str:
     ('1.2 [0.5, 2.0]', '-1.0 [-2.0, +0.5]')
     >>> interval_text(Interval(-0.01, -0.02, 0.5, 0.6), sign=True)  # no negative zero
     '+0.0 [+0.0, +0.5]'
-    >>> interval_text(Interval(-0.7, -1.5, -0.04, 0.4))  # leaves out 0, and says so
+    >>> interval_text(Difference(-0.7, -1.5, -0.04, 0.4))  # leaves out 0, and says so
     '-0.7 [-1.5, -0.04]'
     """
     shape = "+z.1f" if sign else "z.1f"
@@ -243,7 +244,7 @@ def interval_text(number: Interval, *, sign: bool = False) -> str:
     value = format(number.value, shape)
     if number.low != number.low:
         return value
-    leaves_out_zero = number.low > 0 or number.high < 0
+    leaves_out_zero = (sign or isinstance(number, Difference)) and (number.low > 0 or number.high < 0)
     shapes = [
         ("+.1g" if sign else ".1g") if leaves_out_zero and abs(end) < 0.05 else shape
         for end in (number.low, number.high)

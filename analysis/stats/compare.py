@@ -334,8 +334,8 @@ def _cautions(ground_truth: GroundTruth, images: int, candidates: Sequence[Candi
         ),
         (
             FEWEST_IMAGES <= images < FEWEST_FOR_ONE,
-            f"trust the differences: with fewer than {FEWEST_FOR_ONE:,} images the AP of one model comes out too high, "
-            "and its own interval covers less than 95 %",
+            f"with fewer than {FEWEST_FOR_ONE:,} images the AP of one model comes out too high, and its own interval "
+            "covers less than 95 %; that of a difference does not suffer from this",
         ),
         (ground_truth.ignore.all(), "no object counts, so there is no AP"),
         *((not all(map(len, one.detections)), f"{one.name} has no detection") for one in candidates),

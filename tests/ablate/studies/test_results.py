@@ -23,7 +23,7 @@ from ablate.studies.plots import curves_figure
 from ablate.studies.published import COCO_VALIDATION
 from ablate.studies.results import summarise
 from ablate.studies.show_results import summary_screen
-from ablate.studies.study import Study, study_folder, write_study
+from ablate.studies.study import Study, more_seeds, study_folder, write_study
 from ablate.studies.tables import COUNTED, banner, interval
 from ablate.studies.write_results import (
     as_csv,
@@ -118,9 +118,10 @@ def test_one_seed_has_no_interval(root: Path) -> None:
         finish(root, study, run, 40.0)
     summary = summarise(Workspace(root), study)
     assert summary.rows[0].metrics["AP"].half is None
-    assert summary.notes[-1].startswith("n = 1: one run a variant.")
+    assert summary.notes[-1].startswith("n = 1: one run a variant, so no interval over seeds")
     command = "ablate head --base tiny-shapes --seeds 0,1,2 --name head-tiny-shapes-3-seeds --launch"
-    assert f" {command} --root " in summary.more_seeds
+    assert f" {command} --root " in more_seeds(Workspace(root), study)
+    assert summary.of_single_seeds
     assert banner(summary) == "synthetic data, n = 1: shows the tool, is no evidence"
     assert interval(summary.rows[0].metrics["AP"]) == "40.0"
 

@@ -35,7 +35,7 @@ def test_a_finished_study_becomes_a_page(
     assert f"Against {study.baseline}" in said
     assert "Nothing is tested: no p-value, no star." in said
     assert "p (Holm)" not in said
-    assert "For intervals over seeds:" in said
+    assert "Several seeds give intervals and tests" in said
     assert page.count("data:image/jpeg;base64,") == 24
     assert "picture missing" not in page
     assert list(out.parent.iterdir()) == [out]
