@@ -160,7 +160,8 @@ def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") ->
     findings = known.findings
     rows = tuple(_row(study, variant, runs, iou_type, costs.get(variant), findings) for variant in study.variants)
     place = next((cost.measured for cost in costs.values()), None)
-    others = [cost.measured.other_cores for cost in costs.values()]
+    on_gpu = place is not None and place.device == "cuda"  # where processor time does not tell what else ran
+    others = [None if on_gpu else cost.measured.other_cores for cost in costs.values()]
     return Summary(
         study=study.name,
         title=study.title,

@@ -30,7 +30,7 @@ from analysis.render.takeaways import (
 )
 from analysis.stats.bootstrap import MEAN_AP
 from analysis.stats.compare import FEWEST_OF_CATEGORY, CategoryIntervals, Comparison, OutcomeTransitions, VsBaseline
-from analysis.stats.intervals import Difference, Interval
+from analysis.stats.intervals import SIGNIFICANCE, Difference, Interval
 
 SIGNIFICANT = "*"
 MOST_CATEGORIES = 8
@@ -256,11 +256,13 @@ def _interval_cell(number: Interval, *, sign: bool = False) -> Cell:
 def p_text(p: float) -> str:
     """A p-value in print.
 
-    >>> p_text(0.0412), p_text(0.0004), p_text(float("nan"))
-    ('0.041', '<0.001', '')
+    >>> p_text(0.0412), p_text(0.0004), p_text(float("nan")), p_text(0.05), p_text(0.0501)
+    ('0.041', '<0.001', '', '0.050', '>0.050')
     """
     if p != p:
         return ""
+    if SIGNIFICANCE < p < SIGNIFICANCE + 0.0005:
+        return f">{SIGNIFICANCE:.3f}"
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
