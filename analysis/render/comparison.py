@@ -67,7 +67,7 @@ def differences_screen(comparison: Comparison) -> list[RenderableType]:
     return [
         replace(table, title=table.title if comparison.of_single_seeds else ""),
         dimmed(
-            f"In points, [95 % interval]. {scope_sentence(comparison)} {test_sentence(comparison)} A positive "
+            f"In points, [95 % interval]. {scope_sentence(comparison)} {p_sentence(comparison)} A positive "
             "difference of an error: more is lost to it than by the baseline."
         ),
         *((Text(""), noise) if noise.rows else ()),
@@ -76,7 +76,7 @@ def differences_screen(comparison: Comparison) -> list[RenderableType]:
     ]
 
 
-def test_sentence(comparison: Comparison) -> str:
+def p_sentence(comparison: Comparison) -> str:
     """What the p-values and the star are, for a legend; why there are none where nothing is tested."""
     if not comparison.tested:
         return "Nothing is tested: no p-value, no star."
@@ -302,7 +302,7 @@ def comparison_paper(ground_truth: GroundTruth, comparison: Comparison) -> Table
     facts = [
         f"Differences to {comparison.baseline} in points, [95 % interval], {comparison.resamples:,} resamples of "
         f"{comparison.images:,} images, seed {comparison.seed}. {scope_sentence(comparison)}",
-        test_sentence(comparison),
+        p_sentence(comparison),
         source_sentence(ground_truth, comparison.settings),
         *(f"Careful: {caution}." for caution in comparison.cautions),
     ]

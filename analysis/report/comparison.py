@@ -11,7 +11,7 @@ from analysis.render.comparison import (
     category_interval,
     clear_categories,
     difference_rows,
-    test_sentence,
+    p_sentence,
     transitions_table,
 )
 from analysis.render.markup import Child, Markup, join, tag
@@ -78,7 +78,7 @@ def _explained(data: ReportData) -> list[Markup]:
         ]
     text = (
         f"{sentence(resampled_sentence(found))} Lines: 95 % intervals of the differences. {scope_sentence(found)} "
-        f"{test_sentence(found)}"
+        f"{p_sentence(found)}"
     )
     return [tag("p", text), *(note(sentence(caution)) for caution in found.cautions)]
 
