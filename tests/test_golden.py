@@ -1,6 +1,6 @@
 """What the version before the packages were laid out anew wrote and printed: it stays readable, and equal.
 
-Its runs were made before the images entered the run id: they are shown as such, and no run of now takes them over.
+Its runs were made before the images entered the run id: they are shown as such, and new runs do not reuse them.
 """
 
 import gzip

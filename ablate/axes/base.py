@@ -24,6 +24,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
         needs: names of run folders that must be finished before.
         blocked: why it cannot run yet, as advice; none where it can.
         number: where it stands, on a numeric axis.
+        same_result_as: the variant whose function it computes in another way; only what it costs differs.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     needs: tuple[str, ...] = ()
     blocked: str | None = None
     number: float | None = None
+    same_result_as: str | None = None
 
 
 class Axis(msgspec.Struct, frozen=True, kw_only=True):

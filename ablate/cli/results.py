@@ -26,14 +26,15 @@ def table(
 ) -> None:
     """The answer: AP, errors and cost of every variant of a study, with published findings where there are any."""
     from ablate.studies.results import summarise
-    from ablate.studies.show_results import summary_screen
+    from ablate.studies.show_results import seeds_hint, summary_screen
 
-    summary = summarise(workspace, chosen_study(workspace, study), iou_type.value)
+    chosen = chosen_study(workspace, study)
+    summary = summarise(workspace, chosen, iou_type.value)
     if out:
         from ablate.studies.write_results import write_files
 
         write_files(out, summary)
-    show(lambda: summary, lambda: summary_screen(summary), as_json)
+    show(lambda: summary, lambda: [*summary_screen(summary), *seeds_hint(workspace, chosen, summary)], as_json)
 
 
 @app.command()
@@ -48,14 +49,15 @@ def compare(
 ) -> None:
     """Every variant of a study against its baseline: what differs beyond the noise of images and of seeds."""
     from ablate.studies.results import compare_study
-    from ablate.studies.show_results import study_comparison_screen
+    from ablate.studies.show_results import seeds_hint, study_comparison_screen
     from analysis.render.comparison import write_comparison
     from analysis.render.documents import comparison_document
     from analysis.render.screen import print_whole
 
+    chosen = chosen_study(workspace, study)
     summary, ground_truth, comparison = compare_study(
         workspace,
-        chosen_study(workspace, study),
+        chosen,
         iou_type.value,
         resamples=resamples or 0,
         seed=seed,
@@ -71,7 +73,7 @@ def compare(
             }
         )
         return
-    print_whole(*study_comparison_screen(summary, ground_truth, comparison))
+    print_whole(*study_comparison_screen(summary, ground_truth, comparison), *seeds_hint(workspace, chosen, summary))
     if out:
         typer.echo(f"\nwritten to {out}: " + ", ".join(written))
 
@@ -104,14 +106,12 @@ def report(
     comparison = None
     if len(chosen.seeds) > 1:
         lede.append("The table and the comparison are over all seeds; all else shows the first seed of each variant.")
-        if count is not None and chosen.baseline in names and len(names) > 1:
-            try:
-                comparison = compare_study(
-                    workspace, chosen, iou_type.value, resamples=count, progress=progress_line()
-                )[2]
-            except BadInput as reason:  # the seeds that are finished cannot be paired: the rest is worth showing
-                print_warnings([(chosen.name, str(reason))])
-                count = None
+    if count is not None and chosen.baseline in names and len(names) > 1:
+        try:
+            comparison = compare_study(workspace, chosen, iou_type.value, resamples=count, progress=progress_line())[2]
+        except BadInput as reason:  # the seeds that are finished cannot be paired: the rest is worth showing
+            print_warnings([(chosen.name, str(reason))])
+            count = None
     assert runs[0].config is not None  # only blocked runs have none
     images = locate(runs[0].config.data.validation, workspace).images
     built = build_report(
@@ -122,7 +122,7 @@ def report(
         lede=lede,
         before=[study_section(summary)],
         baseline=chosen.baseline if chosen.baseline in names else "",
-        verdict=not chosen.synthetic,
+        verdict=False,  # who scores highest is no finding about designs
         images=images,
         pictures=pictures,
         resamples=count,

@@ -7,7 +7,7 @@ the old behaviour as its default, changes no identity. A data set enters by its 
 weights as ``ablate.weights.checkpoint``.
 
 Runs that were made before the images entered, or under an older revision below, can be read and are shown as such
-(``ablate.runs.manifest``); no run of now has their identity, so none takes their weights or results.
+(``ablate.runs.manifest``); no new run has their identity, so none takes over their weights or results.
 """
 
 import hashlib

@@ -46,8 +46,9 @@ def _facts(folder: RunFolder, status: Status) -> Iterator[tuple[str, RenderableT
         seconds, iterations, peak = (trained[-1][key] for key in ("seconds", "iterations", "peak_gib"))
         hours, rest = divmod(round(seconds), 3600)
         clock = f"{hours} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s"
-        each = f", {seconds / iterations:.3f} s each" if iterations else ""
-        yield "training", f"{iterations:,} iterations in {clock}{each}"
+        batch = folder.read_config().train.batch_size
+        each = f"; {seconds / iterations:.3f} s per iteration of the whole run" if iterations else ""
+        yield "training", f"{iterations:,} iterations of {batch} images in {clock}{each}, loading included"
         what = "allocated on the GPU" if trained[-1]["device"] == "cuda" else "kept for the backward pass"
         yield "peak memory", f"{peak:.2f} GiB {what}"
 

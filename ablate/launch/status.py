@@ -50,7 +50,7 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     iteration: int = 0
     iterations: int = 0  # 0: not known yet
     loss: float | None = None
-    seconds_per_iteration: float | None = None
+    seconds_per_iteration: float | None = None  # of the whole run, of late; a probe's training step is of one image
     message: str = ""
     older: str = ""  # by which older rule it was made; see `ablate.runs.manifest.older_rule`
     owner: Owner | None = None  # of a running one

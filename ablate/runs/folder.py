@@ -9,7 +9,8 @@ first digits of the run's evaluation identity, `ablate.config.identity`) holds
                      the digests of annotations and images, and the revisions of the rules by which it was named
 ``status.json``      ``Status``, rewritten whole at every step of the run; the last word on how it went
 ``events.jsonl``     one object a line: ``time`` (UTC), ``event`` and its fields; what a person wants to be told later
-``metrics.jsonl``    one object a line: ``iteration`` and numbers; the training curves
+``metrics.jsonl``    one object a line: ``iteration`` and numbers; the training curves. ``seconds_per_iteration`` is of
+                     the run, a batch and its loading; that of ``probe.json`` is a training step of one image
 ``checkpoints/``     ``<iteration, 8 digits>.pt``; a file with this name is complete
 ``tensorboard/``     the training curves again, for TensorBoard
 ``lease-*.json``     who is at the run now (``ablate.runs.lock``); only its holder writes here

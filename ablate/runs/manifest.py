@@ -109,7 +109,7 @@ class _Rules(msgspec.Struct):
 
 
 def older_rule(folder: RunFolder) -> str:
-    """By which older rule a run or a pre-training was made, which no run of now is; empty for one made by today's.
+    """By which older rule a run or a pre-training was made; empty for one made by the rules of this version.
 
     Such a run can be read and shown, and has an identity that no config has any more: nothing takes it for its own.
     """

@@ -1,14 +1,15 @@
-"""What a run costs, measured alone on the device: peak memory and seconds of training, seconds of prediction.
+"""What a run costs, measured on the device: peak memory, seconds of a training step and of a prediction.
 
-Training: one image an iteration, the same for every variant, as the paper measured on its GPUs; forward, backward and
-optimizer step at a learning rate of 0, so that all iterations do the same work; median over ten of them, or a second of
-them, warm-up dropped. Memory is what CUDA allocated at most (weights, gradients and optimizer state among it), or, on a
-CPU, the bytes kept for the backward pass, because resident memory would not show activation checkpointing; that of the
-first ten iterations. Prediction: the first validation images with the trained weights, boxes and masks included,
-loading of files left out; median over them, again and again for a second.
+Training: one image a step, the same for every variant, as the paper measured on its GPUs; forward, backward and
+optimizer step at a learning rate of 0, so that all steps do the same work. Memory is what CUDA allocated at most
+(weights, gradients and optimizer state among it), or, on a CPU, the bytes kept for the backward pass, because resident
+memory would not show activation checkpointing; that of the first ten steps. Prediction: the first validation images
+with the trained weights, boxes and masks included, loading of files left out.
 
-How far apart equal iterations lie is kept: what parts them is something else that ran. The cost of a run lies in its
-folder; that of a study is that of each of its variants, measured by the Python that has its engine.
+Variants are measured in turn, in several rounds (A B C A B C ...), so that a machine that slows down slows all of
+them. A time is the median of the rounds' medians. Their range tells how far it can be trusted, as do the spread of
+equal steps and the processor time that other processes took meanwhile. The cost of a run lies in its folder; that of a
+study is that of each of its variants, measured by the Python that has its engine.
 """
 
 import logging
@@ -16,12 +17,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain, cycle
 from typing import Any
 
 import msgspec
+import psutil
 import torch
 
 from ablate.config.schema import RunConfig
@@ -31,7 +34,7 @@ from ablate.engines.registry import build_benchmark_target
 from ablate.runs.folder import RunFolder, Workspace, now, write_json
 from ablate.runs.manifest import hardware
 from ablate.shell import shell_command
-from ablate.studies.results import COST_FILE, MeasuredCost, read_cost
+from ablate.studies.cost import COST_FILE, MeasuredCost, Range, read_cost
 from ablate.studies.study import Study, StudyRun
 from ablate.train.checkpoint import load_newest
 from ablate.train.distributed import joined
@@ -42,15 +45,28 @@ from analysis.exceptions import BadInput
 
 logger = logging.getLogger(__name__)
 
+ROUNDS = 3
 WARM_UP = 3
 ITERATIONS = 10
-FEWEST = 3
-LEAST = 1.0  # seconds; quick iterations go on until then, so that a burst of something else does not decide the median
-PATIENCE = 60.0  # seconds; after them the fewest iterations are enough
+FEWEST = 1
+LEAST = 0.5  # seconds a round; quick steps go on until then, so that a burst of something else does not decide it
+PATIENCE = 20.0  # seconds a round; after them the fewest steps are enough
+
+
+@dataclass
+class _Rounds:
+    """What the rounds of one run have measured so far."""
+
+    iterations: list[list[float]] = field(default_factory=list)  # seconds, by round
+    images: list[list[float]] = field(default_factory=list)  # likewise
+    peak_gib: float | None = None
+    message: str = ""  # out of memory
+    seconds: float = 0.0  # of all rounds
+    others: float = 0.0  # seconds of processor time that other processes used meanwhile
 
 
 class Prober:
-    """Measures runs on one device, one at a time.
+    """Measures runs on one device, in turn.
 
     Args:
         device: that nothing else uses meanwhile.
@@ -72,36 +88,64 @@ class Prober:
         )
         self.place = self._here.place
 
-    def measure(self, config: RunConfig, folder: RunFolder) -> MeasuredCost:
-        """The cost of a run; its weights are those of its newest checkpoint, where there is one."""
+    def measure(self, runs: Sequence[tuple[RunConfig, RunFolder]]) -> list[MeasuredCost]:
+        """The cost of each run; its weights are those of its newest checkpoint, where there is one."""
+        session, measured = now(), [_Rounds() for _ in runs]
+        for _ in range(ROUNDS):
+            for (config, folder), rounds in zip(runs, measured, strict=True):
+                if not rounds.message:
+                    self._round(config, folder, rounds)
+        return [self._cost(config, rounds, session) for (config, _), rounds in zip(runs, measured, strict=True)]
+
+    def _round(self, config: RunConfig, folder: RunFolder, rounds: _Rounds) -> None:
         torch.manual_seed(0)
-        cost: dict[str, Any] = {}
+        began, busy = time.perf_counter(), _busy_elsewhere()
         try:
             target = build_benchmark_target(config, self.workspace, self.device, self._read)
             trained = self._load(target, folder)
             times, peak = self._train(target, config)
-            low, middle, high = statistics.quantiles(times, n=4)
-            cost = {
-                "iterations": len(times),
-                "peak_gib": peak,
-                "seconds_per_iteration": statistics.median(times),
-                "spread": (high - low) / middle,
-            }
+            rounds.iterations.append(times)
+            rounds.peak_gib = peak if rounds.peak_gib is None else rounds.peak_gib
             if trained:
-                self._load(target, folder)  # the iterations above moved the weights
+                self._load(target, folder)  # the steps above moved the weights
                 target.module.eval()
-                spent = self._timed(target.predict, range(target.images))
-                cost |= {"images": len(spent), "seconds_per_image": statistics.median(spent)}
+                rounds.images.append(self._timed(target.predict, range(target.images)))
         except (OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             cap = config.train.memory_cap_gib
             full = f"the {'device' if cap == 'none' else f'cap of {cap:g} GiB'} is full with one image"
-            cost = {"iterations": cost.get("iterations", 0), "message": next(iter(str(error).splitlines()), full)}
+            rounds.message = next(iter(str(error).splitlines()), full)
         finally:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
-        return msgspec.structs.replace(self._here, precision=config.train.precision, measured=now(), **cost)
+        rounds.seconds += time.perf_counter() - began
+        rounds.others += max(0.0, _busy_elsewhere() - busy)
+
+    def _cost(self, config: RunConfig, rounds: _Rounds, session: str) -> MeasuredCost:
+        cost: dict[str, Any] = {"message": rounds.message, "iterations": sum(map(len, rounds.iterations))}
+        if not rounds.message:
+            low, middle, high = statistics.quantiles(chain.from_iterable(rounds.iterations), n=4)
+            seconds, lowest_to_highest = _over_rounds(rounds.iterations)
+            cost |= {
+                "peak_gib": rounds.peak_gib,
+                "seconds_per_iteration": seconds,
+                "iteration_range": lowest_to_highest,
+                "spread": (high - low) / middle,
+            }
+        if rounds.images and not rounds.message:
+            seconds, lowest_to_highest = _over_rounds(rounds.images)
+            count = sum(map(len, rounds.images))
+            cost |= {"seconds_per_image": seconds, "image_range": lowest_to_highest, "images": count}
+        return msgspec.structs.replace(
+            self._here,
+            precision=config.train.precision,
+            measured=now(),
+            rounds=len(rounds.iterations),
+            session=session,
+            other_cores=rounds.others / rounds.seconds,
+            **cost,
+        )
 
     def _load(self, target: BenchmarkTarget, folder: RunFolder) -> bool:
         try:
@@ -113,7 +157,7 @@ class Prober:
         return state is not None
 
     def _train(self, target: BenchmarkTarget, config: RunConfig) -> tuple[list[float], float]:
-        """Seconds of each iteration, and the peak in GiB."""
+        """Seconds of each step, and the peak in GiB."""
         assert config.train.precision != "auto"
         optimizer = target.engine.optimizer()
         for group in optimizer.param_groups:
@@ -153,6 +197,25 @@ class Prober:
         return times[WARM_UP:]
 
 
+def _over_rounds(times: Sequence[Sequence[float]]) -> tuple[float, Range]:
+    """The median of the rounds' medians, and the lowest and the highest of them.
+
+    >>> _over_rounds([[1.0, 2.0, 9.0], [3.0, 3.0], [4.0, 5.0, 6.0]])
+    (3.0, (2.0, 5.0))
+    """
+    medians = [statistics.median(each) for each in times]
+    return statistics.median(medians), (min(medians), max(medians))
+
+
+def _busy_elsewhere() -> float:
+    """Seconds of processor time that other processes of this machine have used until now."""
+    times = psutil.cpu_times()
+    idle = times.idle + getattr(times, "iowait", 0.0)
+    # On Linux, the time of guests is part of that of users.
+    guests = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+    return float(sum(times) - idle - guests) - time.process_time()
+
+
 def probe_study(
     workspace: Workspace,
     study: Study,
@@ -161,16 +224,17 @@ def probe_study(
     again: bool = False,
     engine: str = "",
 ) -> None:
-    """Measure every variant that has a run folder, one after another, under one of its seeds.
+    """Measure every variant that has a run folder, in turn, under one of its seeds.
 
-    What was measured on this machine before is left as it is, unless ``again``. Engines that live in another
-    environment are measured there, by a process of its own; each variant, and what cannot be measured, is logged.
+    Where all of them were measured on this machine before, they are left as they are, unless ``again``. Engines that
+    live in another environment are measured there, by a process of its own; each variant, and what cannot be measured,
+    is logged.
 
     Args:
         workspace: above `results/`.
         study: to measure.
         device: auto, cpu or cuda.
-        again: also what was measured on this machine.
+        again: also where all was measured on this machine.
         engine: measure its runs alone, here.
 
     Raises:
@@ -192,12 +256,14 @@ def probe_study(
         return
     with joined(device) as processes:
         prober = Prober(processes.device, workspace)
-        for run, config in here:
-            folder = workspace.run(run.run_id)
-            if again or not _is_up_to_date(read_cost(folder), folder, prober.place):
-                cost = prober.measure(config, folder)
-                write_json(folder.path / COST_FILE, cost)
-                logger.info("measured %s: %s", run.variant, _words(cost))
+        folders = [workspace.run(run.run_id) for run, _ in here]
+        known = [_is_up_to_date(read_cost(folder), folder, prober.place) for folder in folders]
+        if all(known) and not again:
+            return
+        costs = prober.measure([(config, folder) for (_, config), folder in zip(here, folders, strict=True)])
+        for (run, _), folder, cost in zip(here, folders, costs, strict=True):
+            write_json(folder.path / COST_FILE, cost)
+            logger.info("measured %s: %s", run.variant, _words(cost))
 
 
 def _python(engine: str) -> str:
@@ -241,7 +307,8 @@ def _is_up_to_date(cost: MeasuredCost | None, folder: RunFolder, place: str) -> 
 
 
 def _words(cost: MeasuredCost) -> str:
-    if cost.peak_gib is None:
+    if cost.peak_gib is None or cost.seconds_per_iteration is None:
         return f"out of memory ({cost.message})"
-    image = "" if cost.seconds_per_image is None else f", {cost.seconds_per_image:.4f} s an image"
-    return f"{cost.peak_gib * 1024:,.0f} MiB, {cost.seconds_per_iteration:.4f} s an iteration{image}"
+    image = "" if cost.seconds_per_image is None else f", {cost.seconds_per_image:.4f} s a prediction"
+    disturbed = f"; something else ran meanwhile ({cost.other_cores or 0:.1f} cores)" if cost.is_disturbed else ""
+    return f"{cost.peak_gib * 1024:,.0f} MiB, {cost.seconds_per_iteration:.4f} s a training step{image}{disturbed}"

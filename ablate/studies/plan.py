@@ -79,7 +79,8 @@ def plan(
     base, settings = _base(axes, request, asked)
     variants = _resolved_variants(axes, request, base, asked)
     baseline = _baseline(axes, variants, base)
-    chosen = _chosen(variants, request.only, baseline.name)
+    synthetic = isinstance(base.data.train, Shapes) or isinstance(base.data.validation, Shapes)
+    chosen = _chosen(variants, request.only, baseline.name, distinct=synthetic)
     name = request.name or _default_name(axes, request.base, base)
     _check_name(name)
     data = StudyData(base, workspace, write)
@@ -128,11 +129,12 @@ def plan(
         base=request.base if is_preset else absolute(request.base),
         settings=settings,
         seeds=seeds,
-        synthetic=isinstance(base.data.train, Shapes) or isinstance(base.data.validation, Shapes),
+        synthetic=synthetic,
         training_data=data.digests[0],
         validation_data=data.digests[1],
         product=crossed.name if crossed else None,
         unit=next((one.unit for one in axes if one.unit), ""),
+        left_out=() if request.only else tuple(variant.name for variant in variants if variant not in chosen),
         runs=tuple(runs),
         pretrainings=_pretrainings(runs, data),
         planned=now(),
@@ -309,6 +311,7 @@ def _joined(axes: Sequence[Axis], parts: Sequence[Variant]) -> _Level:
         needs=tuple(need for part in parts for need in part.needs),
         blocked=next((part.blocked for part in parts if part.blocked), None),
         number=numbers[0] if numbers else parts[-1].number,
+        same_result_as=next((part.same_result_as for part in parts if part.same_result_as), None),
         levels=tuple(part.name for part in parts),
     )
 
@@ -353,12 +356,15 @@ def _baseline(axes: Sequence[Axis], variants: Sequence[_Level], base: RunConfig)
     return max(runnable, key=fitness)
 
 
-def _chosen(variants: Sequence[_Level], only: Sequence[str], baseline: str) -> list[_Level]:
+def _chosen(variants: Sequence[_Level], only: Sequence[str], baseline: str, *, distinct: bool) -> list[_Level]:
+    """The variants that a person named; else all, or where ``distinct`` those that no other has the result of."""
     names = [variant.name for variant in variants]
     for name in only:
         if name not in names and not any(name in variant.levels for variant in variants):
             raise BadInput(f"--only {name}: no such variant; there are: {'; '.join(names)}")
-    return [v for v in variants if not only or v.name in (baseline, *only) or set(v.levels) & set(only)]
+    if not only:
+        return [v for v in variants if not (distinct and v.same_result_as)]
+    return [v for v in variants if v.name in (baseline, *only) or set(v.levels) & set(only)]
 
 
 def _pretrainings(runs: Sequence[StudyRun], data: StudyData) -> tuple[PretrainingRun, ...]:

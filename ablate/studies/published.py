@@ -52,10 +52,23 @@ class Finding(Part, frozen=True, kw_only=True):
         return ", ".join(filter(None, (*known, self.note)))
 
 
+class PublishedCost(Part, frozen=True, kw_only=True):
+    """What a variant costs in a source, times what windows alone cost there."""
+
+    variant: str
+    size: str
+    source: Annotated[str, Meta(min_length=1)]
+    training_memory: float
+    test_time: float
+    note: str = ""
+
+
 class Findings(Part, frozen=True, kw_only=True):
     """A file."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[Finding, ...] = ()
+    costs: tuple[PublishedCost, ...] = ()
+    cautions: tuple[str, ...] = ()  # sentences that stand wherever the numbers do
 
 
 def published_folder() -> Path:
@@ -70,10 +83,15 @@ def is_of(finding: Finding, variant: str) -> bool:
 
 
 @cache
-def findings_of(axis: str) -> tuple[Finding, ...]:
+def published_of(axis: str) -> Findings:
     """What was published of an axis; nothing where there is no file of its name."""
     path = published_folder() / f"{axis}.yaml"
-    return parse(read_yaml(path), Findings, str(path)).findings if path.is_file() else ()
+    return parse(read_yaml(path), Findings, str(path)) if path.is_file() else Findings()
+
+
+def findings_of(axis: str) -> tuple[Finding, ...]:
+    """The published results of an axis."""
+    return published_of(axis).findings
 
 
 def matches(finding: Finding, config: RunConfig, validation: tuple[int, int], initialisation: str = "random") -> bool:

@@ -15,9 +15,10 @@ import msgspec
 from ablate.axes.base import is_within
 from ablate.data.sources import locate
 from ablate.execute.evaluation import IOU, Evaluation, Measured, read_evaluation
-from ablate.runs.folder import SCHEMA, RunFolder, Workspace, read_json
-from ablate.runs.manifest import Hardware, Manifest, older_rule
-from ablate.studies.published import Finding, Kind, findings_of, is_of, matches
+from ablate.runs.folder import SCHEMA, Workspace, read_json
+from ablate.runs.manifest import Manifest, older_rule
+from ablate.studies.cost import Range, RowCost, study_costs
+from ablate.studies.published import Finding, Kind, PublishedCost, is_of, matches, published_of
 from ablate.studies.study import DetectorSize, Study, StudyRun, finished_runs, state_in_words
 from analysis.coco.detections import read_detections
 from analysis.coco.ground_truth import GroundTruth, read_ground_truth
@@ -27,49 +28,13 @@ from analysis.exceptions import BadInput
 from analysis.stats.compare import Candidate, Comparison, compare
 from analysis.stats.intervals import Estimate, estimate
 
-COST_FILE = "probe.json"
 IouType = Literal["bbox", "segm"]
 METRICS = ("AP", "AP50", "AP75")
-STEADY = 0.25  # between the quartiles of the iterations of a probe, as a share of their median
 
 
 def kinds_of(iou_type: IouType) -> tuple[Kind, Kind]:
     """What the AP is of, and the other kind."""
     return ("box", "mask") if iou_type == "bbox" else ("mask", "box")
-
-
-class MeasuredCost(msgspec.Struct, frozen=True, kw_only=True):
-    """``probe.json``, in the folder of the run that was measured."""
-
-    device: Literal["cpu", "cuda"]
-    device_name: str
-    threads: int  # that compute, on a CPU
-    hardware: Hardware
-    torch: str
-    precision: str
-    peak_gib: float | None = None  # none: out of memory
-    seconds_per_iteration: float | None = None
-    seconds_per_image: float | None = None  # none: no trained weights, or out of memory
-    spread: float | None = None  # of the iterations: between their quartiles, as a share of the median
-    iterations: int = 0  # measured
-    images: int = 0  # predictions measured
-    message: str = ""
-    measured: str
-    schema: int = SCHEMA
-
-    @property
-    def place(self) -> str:
-        """Where it was measured; costs of two places are not compared."""
-        threads = f", {self.threads} thread{'s' * (self.threads != 1)}" if self.device == "cpu" else ""
-        return f"{self.device_name}{threads}, torch {self.torch}"
-
-
-def read_cost(folder: RunFolder) -> MeasuredCost | None:
-    """What was measured of a run; none where nothing was, or where it cannot be read."""
-    try:
-        return read_json(folder.path / COST_FILE, MeasuredCost)
-    except BadInput:
-        return None
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,11 +53,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     difference: Estimate | None  # AP against the baseline, seed by seed
     errors: dict[str, Estimate]  # AP to gain by fixing one type alone
     peak_gib: float | None
-    seconds_per_iteration: float | None
-    seconds_per_image: float | None
+    seconds_per_iteration: float | None  # a training step of one image; none: also where something else ran meanwhile
+    seconds_per_image: float | None  # a prediction, likewise
     cost_message: str
     size: DetectorSize | None
     published: Finding | None  # of the same data, size, initialisation and schedule
+    iteration_range: Range | None = None  # the lowest and the highest median of a round
+    image_range: Range | None = None
+    iteration_ratio: float | None = None  # to the baseline; none where the rounds of the two overlap: noise
+    image_ratio: float | None = None
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,9 +96,12 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     validation_data: str
     cost_place: str  # where the cost was measured; empty where it was not, or not in one place
     cost_memory: str  # what the memory is of
+    cost_others: float | None  # cores that other processes used at most meanwhile; none: not known
     rows: tuple[Row, ...]
     published: tuple[Published, ...]
     notes: tuple[str, ...]
+    published_costs: tuple[PublishedCost, ...] = ()
+    published_cautions: tuple[str, ...] = ()  # what a reader of the published numbers must know
     schema: int = SCHEMA
 
     @property
@@ -141,6 +113,11 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     def percent(self) -> int:
         """The IoU of the errors, as in AP50."""
         return round((self.iou or 0) * 100)
+
+    @property
+    def of_single_seeds(self) -> bool:
+        """Whether every variant with results has one seed, which tells no interval over seeds."""
+        return max(row.n for row in self.rows) == 1
 
     @property
     def several(self) -> bool:
@@ -177,11 +154,14 @@ def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") ->
     _check_comparable(study, finished)
     if iou_type == "segm" and finished and all(run.measured("mask") is None for run in finished):
         raise BadInput(f"study {study.name!r} has no masks to compare; leave --iou-type away")
-    costs, notes = _comparable_costs(workspace, study)
+    costs, notes = study_costs(workspace, study)
     first = finished[0].evaluation if finished else None
-    findings = findings_of(study.axis)
+    known = published_of(study.axis)
+    findings = known.findings
     rows = tuple(_row(study, variant, runs, iou_type, costs.get(variant), findings) for variant in study.variants)
-    place = next(iter(costs.values()), None)
+    place = next((cost.measured for cost in costs.values()), None)
+    on_gpu = place is not None and place.device == "cuda"  # where processor time does not tell what else ran
+    others = [None if on_gpu else cost.measured.other_cores for cost in costs.values()]
     return Summary(
         study=study.name,
         title=study.title,
@@ -200,9 +180,12 @@ def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") ->
         validation_data=study.validation_data,
         cost_place=place.place if place else "",
         cost_memory=("" if place is None else "allocated" if place.device == "cuda" else "kept for the backward pass"),
+        cost_others=max((cores for cores in others if cores is not None), default=None) if None not in others else None,
         rows=rows,
         published=_published(study, findings, [row.published for row in rows if row.published is not None]),
         notes=(*notes, *_cautions(study, rows), *_older(workspace, [run.run for run in finished])),
+        published_costs=known.costs,
+        published_cautions=known.cautions,
     )
 
 
@@ -257,7 +240,7 @@ def _row(
     variant: str,
     all_runs: Sequence[_Run],
     iou_type: IouType,
-    cost: MeasuredCost | None,
+    cost: RowCost | None,
     findings: Sequence[Finding],
 ) -> Row:
     kind, other = kinds_of(iou_type)
@@ -283,12 +266,16 @@ def _row(
         other_ap=estimate([ap for run in runs if (ap := run.ap(other)) is not None]),
         difference=None if variant == study.baseline else estimate(differences),
         errors={name: mean for name in ERROR_TYPES if (mean := estimate([one.delta_ap[name] for one in found]))},
-        peak_gib=cost.peak_gib if cost else None,
+        peak_gib=cost.measured.peak_gib if cost else None,
         seconds_per_iteration=cost.seconds_per_iteration if cost else None,
         seconds_per_image=cost.seconds_per_image if cost else None,
-        cost_message=cost.message if cost else "",
+        cost_message=cost.measured.message if cost else "",
         size=first.size,
         published=_published_of(study, runs, all_runs, findings),
+        iteration_range=cost.measured.iteration_range if cost and cost.seconds_per_iteration else None,
+        image_range=cost.measured.image_range if cost and cost.seconds_per_image else None,
+        iteration_ratio=cost.iteration_ratio if cost else None,
+        image_ratio=cost.image_ratio if cost else None,
     )
 
 
@@ -322,7 +309,10 @@ def _cautions(study: Study, rows: Sequence[Row]) -> list[str]:
         ),
         (fewer, f"Differences are over the seeds that the baseline has finished too: {' / '.join(fewer)}."),
         (full, f"Out of memory in training; the cost is that of a single image: {' / '.join(full)}."),
-        (max(row.n for row in rows) == 1, "n = 1: one run a variant, no interval."),
+        (
+            max(row.n for row in rows) == 1,
+            "n = 1: one run a variant, so no interval over seeds; another seed may reverse any difference.",
+        ),
     )
     return [sentence for holds, sentence in cautions if holds]
 
@@ -332,7 +322,7 @@ def _older(workspace: Workspace, finished: Sequence[StudyRun]) -> list[str]:
     rules = Counter(older_rule(workspace.run(run.run_id)) for run in finished)
     del rules[""]
     return [
-        f"{count} of {len(finished)} runs were {rule}: their numbers stand, and no run of now takes them over."
+        f"{count} of {len(finished)} runs were {rule}: their numbers are still valid, but new runs do not reuse them."
         for rule, count in rules.items()
     ]
 
@@ -344,30 +334,6 @@ def _state(states: Sequence[str]) -> str:
         if len(counts) == 1
         else ", ".join(f"{count} of {len(states)} {state}" for state, count in counts.items())
     )
-
-
-def _comparable_costs(workspace: Workspace, study: Study) -> tuple[dict[str, MeasuredCost], list[str]]:
-    """What was measured of each variant under any of its seeds, all in one place, and what is wrong with it."""
-    costs: dict[str, MeasuredCost] = {}
-    for run in study.runs:
-        if run.run_id and run.variant not in costs and (cost := read_cost(workspace.run(run.run_id))):
-            costs[run.variant] = cost
-    places: dict[str, list[str]] = {}
-    for variant, cost in costs.items():
-        places.setdefault(cost.place, []).append(variant)
-    if len(places) > 1:
-        listed = "; ".join(f"{place} (of {' / '.join(variants)})" for place, variants in places.items())
-        return {}, [
-            f"Cost was measured on different machines and is not compared: {listed}. One of them: ablate probe --again."
-        ]
-    unsteady = [variant for variant, cost in costs.items() if (cost.spread or 0) > STEADY]
-    if not unsteady:
-        return costs, []
-    return costs, [
-        f"Equal iterations of {' / '.join(unsteady)} took times up to "
-        f"{max(cost.spread or 0 for cost in costs.values()):.0%} apart, so something else ran "
-        "meanwhile; when the machine is idle: ablate probe --again."
-    ]
 
 
 def _published(study: Study, findings: Sequence[Finding], beside: Sequence[Finding]) -> tuple[Published, ...]:
@@ -396,6 +362,8 @@ def compare_study(
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Summary, GroundTruth, Comparison]:
     """Compare what is finished, from files alone; differences are taken between runs of the same seed.
+
+    A variant with one seed has intervals over the choice of images and no p-value.
 
     Raises:
         BadInput: the baseline or everything else is not finished, or the runs cannot be compared (other data, other
@@ -432,6 +400,7 @@ def compare_study(
         baseline=study.baseline,
         resamples=resamples,
         seed=seed,
+        designs=True,
         progress=progress,
     )
     cautions = _comparison_cautions(study, paired) + _older(

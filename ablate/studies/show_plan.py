@@ -11,10 +11,10 @@ from rich.text import Text
 from ablate.axes.base import Axis, Variant
 from ablate.config.yaml import scalar
 from ablate.runs.folder import Workspace
-from ablate.studies.published import findings_of
+from ablate.studies.published import findings_of, published_of
 from ablate.studies.results import Published
 from ablate.studies.study import CAREFUL, Study, StudyRun, configs_folder, leaves, nested, state_in_words
-from ablate.studies.tables import findings_table, not_controlled, seeds_in_words, size_columns
+from ablate.studies.tables import findings_table, not_controlled, published_cost_table, seeds_in_words, size_columns
 from analysis.render.screen import dimmed, fact_list
 from analysis.render.table import Cell, Column, Table
 
@@ -39,11 +39,18 @@ def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[Re
     firsts = [study.runs_of(variant)[0] for variant in study.variants]
     notes = [not_controlled(run.variant, run.confounders) for run in firsts if run.confounders]
     notes += [f"{run.variant}: {run.note[run.note.index(CAREFUL) :]}" for run in firsts if CAREFUL in run.note]
+    left_out = [
+        dimmed(
+            f"Left out, as they have the results of another variant at another cost: {' / '.join(study.left_out)}. "
+            "To have them, name every variant with --only."
+        )
+    ] * bool(study.left_out)
     return [
         fact_list([(name, fact) for name, fact in facts if fact]),
         Text(""),
         plan_table(study, workspace),
         *(Text(text, style="yellow") for text in notes),
+        *left_out,
         dimmed("Parameters and multiply-adds (GMAC, the paper's GFLOPs) of the detector, for one image."),
     ]
 
@@ -86,6 +93,8 @@ def axis_document(axis: Axis, variants: Sequence[Variant] | str) -> dict[str, An
         "variants": [] if isinstance(variants, str) else [msgspec.to_builtins(variant) for variant in variants],
         "refused": variants if isinstance(variants, str) else None,
         "published": [msgspec.to_builtins(finding) for finding in findings_of(axis.name)],
+        "published_costs": [msgspec.to_builtins(cost) for cost in published_of(axis.name).costs],
+        "published_cautions": list(published_of(axis.name).cautions),
     }
 
 
@@ -120,7 +129,7 @@ def axis_screen(axis: Axis, variants: Sequence[Variant], base: str) -> list[Rend
         (
             Cell(variant.name, style="bold" * (variant.name == axis.baseline)),
             ", ".join(f"{short[key]} {scalar(value)}" for key, value in _shown(variant.changes).items()),
-            Cell("; ".join(filter(None, (variant.note, variant.blocked))), style="yellow" * bool(variant.blocked)),
+            Cell("; ".join(_remarks(variant)), style="yellow" * bool(variant.blocked)),
         )
         for variant in variants
     )
@@ -129,8 +138,18 @@ def axis_screen(axis: Axis, variants: Sequence[Variant], base: str) -> list[Rend
         Published(finding=finding, box_difference=None, mask_difference=None) for finding in findings_of(axis.name)
     ]
     none_shipped = dimmed("No published number of this axis is shipped.")
-    published = (Text(""), findings_table(findings, [one.name for one in variants])) if findings else (none_shipped,)
-    return [fact_list(facts), Text(""), Table("", columns, rows), *published]
+    published: list[RenderableType] = [none_shipped]
+    if findings:
+        published = [Text(""), findings_table(findings, [one.name for one in variants])]
+    known = published_of(axis.name)
+    costs = published_cost_table(known.costs)
+    published += [Text(""), costs] if costs.rows else []
+    return [fact_list(facts), Text(""), Table("", columns, rows), *published, *map(dimmed, known.cautions)]
+
+
+def _remarks(variant: Variant) -> list[str]:
+    same = f"the results of {variant.same_result_as}, at another cost" if variant.same_result_as else ""
+    return [remark for remark in (variant.note, same, variant.blocked) if remark]
 
 
 def _differences(study: Study, run: StudyRun) -> str:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from ablate.runs.folder import Workspace
 from ablate.studies.results import Summary, summarise
-from ablate.studies.study import Study
+from ablate.studies.study import Study, more_seeds
 from ablate.studies.tables import (
     banner,
     cost_table,
@@ -16,6 +16,7 @@ from ablate.studies.tables import (
     held,
     legend,
     measured_on,
+    published_cost_table,
     published_table,
     remarks,
     scores_table,
@@ -28,7 +29,13 @@ from analysis.stats.compare import Comparison
 
 def show_table(workspace: Workspace, study: Study) -> None:
     """Print the table of a study on standard output."""
-    print_whole(*summary_screen(summarise(workspace, study)))
+    summary = summarise(workspace, study)
+    print_whole(*summary_screen(summary), *seeds_hint(workspace, study, summary))
+
+
+def seeds_hint(workspace: Workspace, study: Study, summary: Summary) -> list[RenderableType]:
+    """The command that gives intervals over seeds, where there are none."""
+    return [Text(f"For intervals over seeds: {more_seeds(workspace, study)}")] if summary.of_single_seeds else []
 
 
 def summary_screen(summary: Summary) -> list[RenderableType]:
@@ -42,6 +49,7 @@ def summary_screen(summary: Summary) -> list[RenderableType]:
     ]
     published = published_table(summary, summary.kinds[0])
     scores, *others = scores_table(summary), errors_table(summary), cost_table(summary), published
+    others.append(published_cost_table(summary.published_costs))
     parts: list[RenderableType] = [fact_list([(name, fact) for name, fact in facts if fact]), Text(""), scores]
     for table in others:
         parts += [Text(""), table] if table.rows else []

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from ablate.axes import AXES
 from ablate.config.identity import short_id
 from ablate.config.schema import Pretraining, RunConfig
 from ablate.config.yaml import Tree, changed, merge, scalar
@@ -122,6 +123,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     validation_data: str
     product: str | None = None  # a second axis, crossed with the first
     unit: str = ""  # of a numeric axis
+    left_out: tuple[str, ...] = ()  # variants of the axis whose results are those of others
     runs: tuple[StudyRun, ...]
     pretrainings: tuple[PretrainingRun, ...] = ()  # that its runs need
     planned: str  # when it was asked for last, UTC
@@ -287,6 +289,18 @@ def newest_study(workspace: Workspace) -> Study:
 def finished_runs(workspace: Workspace, study: Study) -> list[StudyRun]:
     """The runs of a study that have ended well and whose predictions are there, in its order."""
     return [run for run in study.runs if run.run_id and run.blocked is None and is_finished(workspace.run(run.run_id))]
+
+
+def more_seeds(workspace: Workspace, study: Study) -> str:
+    """The command that gives every variant several seeds; by its options where the study was not planned by default."""
+    root = workspace.root
+    if len(study.seeds) > 1:
+        return shell_command("ablate", "launch", root=root, study=study.name)
+    options = ["--seeds", "0,1,2", "--name", f"{study.name}-3-seeds", "--launch"]
+    chosen = [key for key in study.settings if not key.endswith(".precision")]  # which planning sets by itself
+    if study.axis not in AXES or AXES[study.axis].takes_weights or study.product or chosen:
+        return f"the command that planned it, with {' '.join(options)}"
+    return shell_command("ablate", study.axis, "--base", study.base, *options, root=root)
 
 
 def make_one(workspace: Workspace) -> str:

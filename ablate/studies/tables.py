@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ablate.detector.flops import decimals
-from ablate.studies.published import Kind
+from ablate.studies.cost import Range
+from ablate.studies.published import Kind, PublishedCost
 from ablate.studies.results import METRICS, Published, Row, Summary
 from ablate.studies.study import DetectorSize, slug
 from analysis.evaluation.error_types import ERROR_TYPES
@@ -61,16 +62,21 @@ def errors_table(summary: Summary) -> Table:
 
 
 def cost_table(summary: Summary) -> Table:
-    """A row a variant whose detector is known: memory and time where they were measured, and what was counted."""
+    """A row a variant whose detector is known: memory and time where they were measured, and what was counted.
+
+    They are of one image, unlike the memory and the seconds that `ablate run` tells of its whole run.
+    """
     rows = [row for row in summary.rows if row.size is not None]
     columns: list[Filled] = []
     if summary.cost_place:
         columns += [
             (Column("peak memory"), _peaks(rows)),
-            (Column("s/iter."), [_seconds(row.seconds_per_iteration) for row in rows]),
-            (Column("s/image"), [_seconds(row.seconds_per_image) for row in rows]),
+            (Column("training step, s"), [_seconds(row.seconds_per_iteration, row.iteration_range) for row in rows]),
+            *_ratios([row.iteration_ratio for row in rows]),
+            (Column("prediction, s"), [_seconds(row.seconds_per_image, row.image_range) for row in rows]),
+            *_ratios([row.image_ratio for row in rows]),
         ]
-    return _table("What it costs", rows, [*columns, *size_columns([row.size for row in rows])])
+    return _table("What it costs, one image at a time", rows, [*columns, *size_columns([row.size for row in rows])])
 
 
 def size_columns(sizes: Sequence[DetectorSize | None]) -> Iterator[Filled]:
@@ -120,11 +126,30 @@ def published_table(summary: Summary, kind: Kind) -> Table:
     ]
     if any(one.finding.derived for one in shown):
         notes.append(DERIVED_MEANS)
+    notes += [caution.rstrip(".") for caution in summary.published_cautions]
     baselines = [row.levels[0] if row.levels else row.variant for row in summary.rows if row.baseline]
     compared = any(one.difference(kind) is not None for one in shown)
     title = f"Published on COCO under other conditions: {kind} AP"
     title += "".join(f", and difference to {name}" for name in baselines if compared)
     return without_empty(Table(title, tuple(columns), tuple(rows), notes=tuple(notes)))
+
+
+def published_cost_table(costs: Sequence[PublishedCost]) -> Table:
+    """A row a published cost, as a ratio to that of windows alone in the same source."""
+    columns = [Column("variant", kind="text"), Column("size", kind="text")]
+    columns += [Column("training memory"), Column("test time")]
+    columns += [Column("source", kind="text"), Column("note", kind="text", missing="")]
+    rows = tuple(
+        (
+            one.variant,
+            one.size,
+            *(Cell(ratio, f"{ratio:.2f}x") for ratio in (one.training_memory, one.test_time)),
+            Cell(one.source, style="dim"),
+            one.note or None,
+        )
+        for one in costs
+    )
+    return Table("Published cost, as a multiple of that of window in the same source", tuple(columns), rows)
 
 
 def findings_table(published: Sequence[Published], variants: Sequence[str]) -> Table:
@@ -204,19 +229,39 @@ def legend(summary: Summary) -> list[str]:
     """What the numbers of the tables are."""
     sentences = (
         (True, "AP in points, 0 to 100."),
-        (summary.several, "Mean ± 95 % interval (Student's t) over n seeds; differences seed by seed."),
+        (
+            summary.several,
+            "Mean ± 95 % interval (Student's t) over n seeds, differences seed by seed; ablate compare adds the noise "
+            "of images, and says what is significant.",
+        ),
         (
             True,
+            "Bold: the best of a column, which may be noise. "
             "cls: wrong class, loc: poor place, both, dup: second on one object, bg: on nothing, miss: not found; "
             "FP, FN: all of a kind.",
         ),
-        (
-            summary.cost_place,
-            f"Cost of one image at a time, alone on {summary.cost_place}; memory: {summary.cost_memory}.",
-        ),
+        (summary.cost_place, _cost_sentence(summary)),
         (any(row.size for row in summary.rows), COUNTED),
     )
     return [sentence for holds, sentence in sentences if holds]
+
+
+def _cost_sentence(summary: Summary) -> str:
+    """What the cost is of, where it was measured, and what else ran there."""
+    others = (
+        "what else ran then is not known"
+        if summary.cost_others is None
+        else f"other processes used up to {summary.cost_others:.1f} cores meanwhile"
+    )
+    in_turn = any(row.iteration_range for row in summary.rows)
+    rounds = (
+        "; ± half the range of the rounds, which take the variants in turn; x baseline: only where the rounds of the "
+        "two do not overlap"
+    )
+    return (
+        f"Cost (ablate probe): one image at a time on {summary.cost_place}; {others}; memory: {summary.cost_memory}"
+        f"{rounds * in_turn}."
+    )
 
 
 def remarks(summary: Summary) -> list[str]:
@@ -286,8 +331,22 @@ def _peaks(rows: Sequence[Row]) -> list[Value]:
     ]
 
 
-def _seconds(value: float | None) -> Cell:
-    return Cell(value, None if value is None else f"{value:.3g}" if value >= 1 else f"{value:.4f}")
+def _ratios(values: Sequence[float | None]) -> list[Filled]:
+    """A column of ratios to the baseline beside that of the times; none where all of them are noise."""
+    column = Column("x baseline", precision=2, attached=True, missing="")
+    return [(column, values)] if any(value is not None for value in values) else []
+
+
+def _seconds(value: float | None, rounds: Range | None) -> Cell:
+    """Seconds, and half the range of their rounds with as many digits.
+
+    >>> _seconds(0.0285, (0.0281, 0.0293)).text, _seconds(2.5, None).text
+    ('0.0285 ± 0.0006', '2.5')
+    """
+    if value is None:
+        return Cell(None)
+    shape = ".3g" if value >= 1 else ".4f"
+    return Cell(value, f"{value:{shape}}" + (f" ± {(rounds[1] - rounds[0]) / 2:{shape}}" if rounds else ""))
 
 
 def _published_cells(published: Published | None, kind: Kind) -> tuple[Cell, Cell]:

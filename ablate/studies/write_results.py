@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from ablate.studies.cost import Range
 from ablate.studies.results import METRICS, Row, Summary
 from ablate.studies.tables import (
     banner,
@@ -17,6 +18,7 @@ from ablate.studies.tables import (
     legend,
     measured_on,
     over_seeds,
+    published_cost_table,
     published_table,
     remarks,
     scores_table,
@@ -86,6 +88,10 @@ def _record(summary: Summary, row: Row) -> dict[str, object]:
         "peak_gib": row.peak_gib,
         "seconds_per_iteration": row.seconds_per_iteration,
         "seconds_per_image": row.seconds_per_image,
+        **_limits("seconds_per_iteration", row.iteration_range),
+        **_limits("seconds_per_image", row.image_range),
+        "seconds_per_iteration_ratio": row.iteration_ratio,
+        "seconds_per_image_ratio": row.image_ratio,
         "parameters": size.parameters if size else None,
         "macs": size.macs if size else None,
         "activations": size.activations if size else None,
@@ -99,6 +105,11 @@ def _record(summary: Summary, row: Row) -> dict[str, object]:
 def _means_and_halves(found: dict[str, Estimate | None]) -> dict[str, object]:
     pairs = ({name: one and one.mean, f"{name}_half": one and one.half} for name, one in found.items())
     return {key: value for pair in pairs for key, value in pair.items()}
+
+
+def _limits(name: str, rounds: Range | None) -> dict[str, object]:
+    low, high = rounds or (None, None)
+    return {f"{name}_low": low, f"{name}_high": high}
 
 
 def published_csv(summary: Summary) -> str:
@@ -128,6 +139,11 @@ def as_markdown(summary: Summary) -> str:
     if summary.published:
         table = findings_table(summary.published, [row.variant for row in summary.rows])
         lines += ["### Published on COCO under other conditions", "", markdown(table)]
+    if summary.published_costs:
+        table = published_cost_table(summary.published_costs)
+        lines += [f"### {table.title}", "", markdown(table)]
+    if summary.published_cautions:
+        lines += [f"Published numbers: {escape_markdown(' '.join(summary.published_cautions))}", ""]
     return "\n".join([*lines, *map(escape_markdown, _notes(summary)), ""])
 
 
@@ -150,6 +166,10 @@ def study_section(summary: Summary) -> Section:
     parts = (
         *(scrolling(table, table.title) for table in study_tables(summary)),
         *map(note, (*legend(summary), *remarks(summary))),
+        *(
+            [note("Several seeds give intervals and tests: plan the study with --seeds 0,1,2.")]
+            * summary.of_single_seeds
+        ),
     )
     return Section("study", "Study", "What was varied, and what it does", join(parts))
 

@@ -30,11 +30,11 @@ from analysis.render.takeaways import (
 )
 from analysis.stats.bootstrap import MEAN_AP
 from analysis.stats.compare import FEWEST_OF_CATEGORY, CategoryIntervals, Comparison, OutcomeTransitions, VsBaseline
-from analysis.stats.intervals import Difference, Interval
+from analysis.stats.intervals import SIGNIFICANCE, Difference, Interval
 
 SIGNIFICANT = "*"
 MOST_CATEGORIES = 8
-CORRECTED = "stands at the 5 % level after Holm's correction over"
+HOLM = "p (Holm)"
 
 
 def comparison_screen(ground_truth: GroundTruth, comparison: Comparison) -> list[RenderableType]:
@@ -56,7 +56,7 @@ def comparison_screen(ground_truth: GroundTruth, comparison: Comparison) -> list
 
 
 def resampling_facts(comparison: Comparison) -> list[tuple[str, str]]:
-    """How noise was measured, and what it cannot bear."""
+    """How noise was measured, and what the numbers do not show."""
     return [("resampled", resampled_sentence(comparison)), *((CAREFUL, caution) for caution in comparison.cautions)]
 
 
@@ -65,15 +65,25 @@ def differences_screen(comparison: Comparison) -> list[RenderableType]:
     table = differences_table(comparison, explain=len(comparison.vs_baseline) == 1)
     noise = sources_table(comparison)
     return [
-        replace(table, title=""),
+        replace(table, title=table.title if comparison.of_single_seeds else ""),
         dimmed(
-            f"In points, [95 % interval]. {scope_sentence(comparison)} {SIGNIFICANT} {CORRECTED} the family of "
-            f"{comparison.family}. A positive difference of an error: more is lost to it than by the baseline."
+            f"In points, [95 % interval]. {scope_sentence(comparison)} {p_sentence(comparison)} A positive "
+            "difference of an error: more is lost to it than by the baseline."
         ),
         *((Text(""), noise) if noise.rows else ()),
         Text(""),
         fact_list([("in words", sentence) for sentence in comparison_takeaways(comparison)]),
     ]
+
+
+def p_sentence(comparison: Comparison) -> str:
+    """What the p-values and the star are, for a legend; why there are none where nothing is tested."""
+    if not comparison.tested:
+        return "Nothing is tested: no p-value, no star."
+    return (
+        f"p <= 0.05 exactly where the interval leaves out 0. {HOLM}: corrected over the family of {comparison.family}. "
+        f"{SIGNIFICANT} significant at 5 % after this correction."
+    )
 
 
 def intervals_screen(comparison: Comparison) -> list[RenderableType]:
@@ -98,7 +108,7 @@ def differences_table(comparison: Comparison, *, explain: bool = False, paper: b
     """A row a number: that of the baseline, and of each other run its difference and p-value.
 
     Args:
-        comparison: what differs beyond noise is bold and marked.
+        comparison: what is significant is bold and marked.
         explain: whether a column says what each number is, and the heads what is subtracted.
         paper: whether the head says which run is the baseline.
     """
@@ -108,7 +118,8 @@ def differences_table(comparison: Comparison, *, explain: bool = False, paper: b
     column = Column(f"{base.name} (baseline)" if paper else base.name)
     return replace(
         table.with_column(1 + explain, column, list(map(_interval_cell, base.numbers.values()))),
-        title=f"Differences to {base.name} in points, with 95 % intervals",
+        title=f"Differences to {base.name} in points, with 95 % intervals"
+        + " over the choice of images, one training each (n = 1)" * comparison.of_single_seeds,
         label="comparison",
         names=1 if explain else 2,  # the baseline stands in every part of a folded table
     )
@@ -117,28 +128,29 @@ def differences_table(comparison: Comparison, *, explain: bool = False, paper: b
 def difference_rows(
     settings: Settings, baseline: str, others: Sequence[tuple[str, Mapping[str, Difference]]], *, explain: bool
 ) -> Table:
-    """A row a number, with its difference to the baseline and p-value for each of the other runs.
+    """A row a number, with its difference to the baseline and its p-values, raw and corrected, for each other run.
 
     Args:
         settings: whose IoU the errors are about.
         baseline: its name.
-        others: names and differences; without p-values where nothing was resampled.
+        others: names and differences; without p-values where nothing was tested.
         explain: whether a column says what each number is, with heads that say so too.
     """
-    name = ap_name(settings.iou)
+    ap = ap_name(settings.iou)
     tested = any(difference.p == difference.p for _, own in others for difference in own.values())
     columns = [Column("", kind="text"), *[Column("", kind="text")] * explain]
     for other, _ in others:
         columns.append(Column(f"{other} minus {baseline}" if explain else other, signed=True))
-        columns += [Column("p", attached=True, missing="")] * tested
+        columns += [Column(name, attached=True, missing="") for name in ("p", HOLM)] * tested
     rows: list[tuple[Value, ...] | str] = []
     for number in others[0][1]:
-        rows += [f"{name} lost to"] * (number == ERRORS[0]) + ["to all of a kind"] * (number == SPECIAL[0])
+        rows += [f"{ap} lost to"] * (number == ERRORS[0]) + ["to all of a kind"] * (number == SPECIAL[0])
         cells: list[Value] = [_number_cell(number)]
         cells += [Cell(_meaning(number), class_="meaning")] * explain
         for _, own in others:
             cells.append(_interval_cell(own[number]))
-            cells += [Cell(own[number].p, p_text(own[number].p), style="dim", class_="dim")] * tested
+            p_values = (own[number].p, own[number].p_adjusted)
+            cells += [Cell(p, p_text(p), style="dim", class_="dim") for p in p_values] * tested
         rows.append(tuple(cells))
     return Table("", tuple(columns), tuple(rows))
 
@@ -206,6 +218,8 @@ def categories_table(
     few = int((~np.isnan(of_ap.value)).sum()) - looked_at
     if few:
         note += f"; {few} more have objects in fewer than {FEWEST_OF_CATEGORY} images, too few for an interval"
+    if len(one.seeds) > 1:
+        note += "; they hold the noise of images alone, not that of seeds"
     left = len(clear) - len(rows)
     return Table(
         f"Categories whose {name} differs, {scope(one)}: {one.name} minus {comparison.baseline}",
@@ -242,11 +256,13 @@ def _interval_cell(number: Interval, *, sign: bool = False) -> Cell:
 def p_text(p: float) -> str:
     """A p-value in print.
 
-    >>> p_text(0.0412), p_text(0.0004), p_text(float("nan"))
-    ('0.041', '<0.001', '')
+    >>> p_text(0.0412), p_text(0.0004), p_text(float("nan")), p_text(0.05), p_text(0.0501)
+    ('0.041', '<0.001', '', '0.050', '>0.050')
     """
     if p != p:
         return ""
+    if SIGNIFICANCE < p < SIGNIFICANCE + 0.0005:
+        return f">{SIGNIFICANCE:.3f}"
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
@@ -286,7 +302,7 @@ def comparison_paper(ground_truth: GroundTruth, comparison: Comparison) -> Table
     facts = [
         f"Differences to {comparison.baseline} in points, [95 % interval], {comparison.resamples:,} resamples of "
         f"{comparison.images:,} images, seed {comparison.seed}. {scope_sentence(comparison)}",
-        f"In bold: {CORRECTED} {comparison.family}.",
+        p_sentence(comparison),
         source_sentence(ground_truth, comparison.settings),
         *(f"Careful: {caution}." for caution in comparison.cautions),
     ]

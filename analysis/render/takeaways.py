@@ -1,6 +1,7 @@
 """What a person should take away from the numbers, as sentences: errors of a run, its slices, a comparison of runs."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from analysis.evaluation.settings import Settings, ap_name
 from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, SizeErrors
 from analysis.stats.bootstrap import MEAN_AP
 from analysis.stats.compare import Comparison, OutcomeTransitions, VsBaseline
-from analysis.stats.intervals import Difference, Interval
+from analysis.stats.intervals import SIGNIFICANCE, Difference, Interval
 
 ENOUGH_OBJECTS = 20  # of a class, before a sentence is made of it
 CROWDED = 0.5  # IoU from which OCHuman calls an object heavily occluded
@@ -178,8 +179,15 @@ def comparison_takeaways(comparison: Comparison) -> list[str]:
 def _difference_takeaway(comparison: Comparison, one: VsBaseline) -> str:
     name = ap_name(comparison.settings.iou)
     differences = one.differences
-    if all(difference.p != difference.p for difference in differences.values()):
+    label = MEAN_AP if MEAN_AP in differences else name
+    shown = differences[label]
+    if shown.low != shown.low:
         return f"{one.name} and {comparison.baseline}: no interval can be given, so nothing is said about noise."
+    if comparison.designs and len(one.seeds) == 1:
+        return (
+            f"{one.name} minus {comparison.baseline}, one training each: {label} {interval_text(shown, sign=True)} "
+            "over the choice of images; what another seed would give is not known."
+        )
     significant = [key for key, difference in differences.items() if difference.significant]
     scores, causes, whole = ([key for key in keys if key in significant] for keys in ((MEAN_AP, name), ERRORS, SPECIAL))
     clauses = []
@@ -191,16 +199,21 @@ def _difference_takeaway(comparison: Comparison, one: VsBaseline) -> str:
         parts[0] = parts[0].replace("] ", f"] {name} ", 1)
         clauses.append(f"loses {_listed(parts)}")
     if not clauses:
-        shown = MEAN_AP if MEAN_AP in differences else name
         return (
-            f"{one.name} and {comparison.baseline} do not differ beyond noise, {scope(one)}: {shown} by "
-            f"{interval_text(differences[shown], sign=True)}."
+            f"{one.name} and {comparison.baseline}: no difference is significant, {scope(one)}; {label} "
+            f"{interval_text(shown, sign=True)}{_before_correction(one)}."
         )
     also = [f"{key.upper()} {interval_text(differences[key], sign=True)}" for key in whole if causes or scores]
     rest = f" ({', '.join(also)})" if also else ""
     if len(significant) < len(differences):
-        rest += "; nothing else differs beyond noise"
+        rest += "; no other difference is significant"
     return f"{one.name} {' and '.join(clauses)} than {comparison.baseline}, {scope(one)}{rest}."
+
+
+def _before_correction(one: VsBaseline) -> str:
+    """The numbers whose interval leaves out 0 although Holm's correction takes them for noise."""
+    keys = [key for key, difference in one.differences.items() if difference.p <= SIGNIFICANCE]
+    return f"; before the correction for several tests, p <= 0.05 for {_listed(keys)}" if keys else ""
 
 
 def _more(difference: Difference) -> str:
@@ -211,7 +224,7 @@ def _more(difference: Difference) -> str:
     """
     if difference.value > 0:
         return f"{interval_text(difference)} more"
-    amount = Interval(-difference.value, -difference.high, -difference.low, difference.images)
+    amount = replace(difference, value=-difference.value, low=-difference.high, high=-difference.low)
     return f"{interval_text(amount)} less"
 
 
@@ -222,12 +235,21 @@ def interval_text(number: Interval, *, sign: bool = False) -> str:
     ('1.2 [0.5, 2.0]', '-1.0 [-2.0, +0.5]')
     >>> interval_text(Interval(-0.01, -0.02, 0.5, 0.6), sign=True)  # no negative zero
     '+0.0 [+0.0, +0.5]'
+    >>> interval_text(Difference(-0.7, -1.5, -0.04, 0.4))  # leaves out 0, and says so
+    '-0.7 [-1.5, -0.04]'
     """
     shape = "+z.1f" if sign else "z.1f"
     if number.value != number.value:
         return "-"
     value = format(number.value, shape)
-    return value if number.low != number.low else f"{value} [{number.low:{shape}}, {number.high:{shape}}]"
+    if number.low != number.low:
+        return value
+    leaves_out_zero = (sign or isinstance(number, Difference)) and (number.low > 0 or number.high < 0)
+    shapes = [
+        ("+.1g" if sign else ".1g") if leaves_out_zero and abs(end) < 0.05 else shape
+        for end in (number.low, number.high)
+    ]
+    return f"{value} [{number.low:{shapes[0]}}, {number.high:{shapes[1]}}]"
 
 
 def scope(one: VsBaseline) -> str:
@@ -246,8 +268,17 @@ def scope_sentence(comparison: Comparison) -> str:
     if not single:
         return designs
     if len(single) < len(comparison.vs_baseline):
-        return f"{designs} But {_listed(single)}: one model, n = 1."
-    return "Of one model each: the intervals tell how the choice of images moves the numbers, not what other seeds do."
+        untested = ", so its interval is over images alone and it is not tested" * comparison.designs
+        return f"{designs} But {_listed(single)}: one training, n = 1{untested}."
+    if comparison.designs:
+        return (
+            "Of one training each: the intervals tell how the choice of images moves the differences. Another seed may "
+            "reverse any of them."
+        )
+    return (
+        "Of these trained models on other images of the same kind: intervals and p tell how the choice of images moves "
+        "the differences, not what other trainings of the same designs would give."
+    )
 
 
 def resampled_sentence(comparison: Comparison) -> str:

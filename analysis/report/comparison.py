@@ -11,11 +11,17 @@ from analysis.render.comparison import (
     category_interval,
     clear_categories,
     difference_rows,
+    p_sentence,
     transitions_table,
 )
 from analysis.render.markup import Child, Markup, join, tag
 from analysis.render.table import Table
-from analysis.render.takeaways import comparison_takeaways, resampled_sentence, transition_takeaways
+from analysis.render.takeaways import (
+    comparison_takeaways,
+    resampled_sentence,
+    scope_sentence,
+    transition_takeaways,
+)
 from analysis.report.charts import Scale, estimate_line, run_class
 from analysis.report.components import (
     chart_column,
@@ -70,14 +76,9 @@ def _explained(data: ReportData) -> list[Markup]:
                 "1000 does that."
             )
         ]
-    speaks_of = "All of it speaks of these models; a claim about a design needs several seeds."
-    if found.of_designs:
-        speaks_of = (
-            "They are means over the seeds, taken seed by seed; their intervals hold the noise of images and seeds."
-        )
     text = (
-        f"{sentence(resampled_sentence(found))} Lines: 95 % intervals of the differences. A difference stands (*) "
-        f"if it survives, at 5 %, Holm's correction over the family of {found.family}. {speaks_of}"
+        f"{sentence(resampled_sentence(found))} Lines: 95 % intervals of the differences. {scope_sentence(found)} "
+        f"{p_sentence(found)}"
     )
     return [tag("p", text), *(note(sentence(caution)) for caution in found.cautions)]
 

@@ -110,13 +110,24 @@ class Comparison:
     seed: int
     candidates: tuple[CandidateNumbers, ...]  # in the order given, the baseline among them
     vs_baseline: tuple[VsBaseline, ...]  # the others
-    family: str  # of tests, over which p-values are corrected
+    family: str  # of tests, over which p-values are corrected; empty: nothing is tested
     cautions: tuple[str, ...]  # sentences on what the numbers do not show
+    designs: bool = False  # the question is about designs, not about these trained models
 
     @property
     def of_designs(self) -> bool:
         """Whether anything may be said about designs: every difference is over at least two seeds."""
         return all(len(one.seeds) > 1 for one in self.vs_baseline)
+
+    @property
+    def of_single_seeds(self) -> bool:
+        """Whether it is about designs that have one seed each, of which only the choice of images is told."""
+        return self.designs and all(len(one.seeds) == 1 for one in self.vs_baseline)
+
+    @property
+    def tested(self) -> bool:
+        """Whether any difference has a p-value."""
+        return any(not math.isnan(number.p) for one in self.vs_baseline for number in one.differences.values())
 
 
 def compare(
@@ -128,6 +139,7 @@ def compare(
     resamples: int = 0,
     seed: int = 0,
     mean_ap: bool = True,
+    designs: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Comparison:
     """Measure every candidate on the same resamples of the images, and its differences to the baseline.
@@ -140,6 +152,8 @@ def compare(
         resamples: how many; 0: 1,000, or as many more as the correction for the size of the family needs.
         seed: of the resampling.
         mean_ap: also COCO's AP over ten IoUs.
+        designs: the question is about designs, not about these trained models: a difference of a single seed has its
+            interval over images and is not tested, since the images cannot tell what another seed would give.
         progress: called with the number of resamples that are done.
 
     Raises:
@@ -154,19 +168,22 @@ def compare(
             raise BadInput(f"two runs are called {name!r}; name them: NAME=FILE")
     if baseline not in names:
         raise BadInput(f"baseline {baseline!r} is none of the runs; choose one of {', '.join(names)}")
-    at, images, others = names.index(baseline), len(ground_truth.image_id), len(names) - 1
+    at, images = names.index(baseline), len(ground_truth.image_id)
     base = candidates[at]
     for candidate in candidates:
         if not set(candidate.seeds) & set(base.seeds):
             raise BadInput(
                 f"{candidate.name} and the baseline {baseline} have no seed in common; run both under the same seeds"
             )
-    count = (len(ERROR_TYPES) + 1 + mean_ap) * others
-    resamples = resamples or enough(count)
-    if count > SIGNIFICANCE * (resamples + 1):
+    paired = {one.name: tuple(s for s in one.seeds if s in base.seeds) for one in candidates if one is not base}
+    tested = [name for name, seeds in paired.items() if not designs or len(seeds) > 1]
+    count = (len(ERROR_TYPES) + 1 + mean_ap) * len(tested)
+    counted = count * any(len(paired[name]) == 1 for name in tested)  # over seeds, p does not count resamples
+    resamples = resamples or enough(counted)
+    if 2 * counted > SIGNIFICANCE * (resamples + 1):
         raise BadInput(
-            f"{resamples:,} resamples are too few for {count} tests: no p is below 1/{resamples + 1:,}, so nothing "
-            f"could stand after the correction; use {math.ceil(count / SIGNIFICANCE):,} or more"
+            f"{resamples:,} resamples are too few for {count} tests: no p is below 2/{resamples + 1:,}, so nothing "
+            f"could be significant after the correction; use {math.ceil(2 * count / SIGNIFICANCE):,} or more"
         )
     analysis = Analysis(ground_truth, settings, ious=COCO_IOUS if mean_ap else ())
     runs = [one.analyses or tuple(analysis.of(one.name, dt) for dt in one.detections) for one in candidates]
@@ -182,12 +199,16 @@ def compare(
     for number, candidate in enumerate(candidates):
         if number == at:
             continue
-        seeds = tuple(one for one in candidate.seeds if one in base.seeds)
+        seeds = paired[candidate.name]
         pairs = [(drawn[number][candidate.seeds.index(one)], drawn[at][base.seeds.index(one)]) for one in seeds]
-        differences = _summarised(numbers, partial(_differences_of, pairs), difference, difference_over_seeds, told)
+        differences, categories = _summarised(
+            numbers, partial(_differences_of, pairs), difference, difference_over_seeds, told
+        )
+        if candidate.name not in tested:
+            differences = {name: replace(one, p=math.nan) for name, one in differences.items()}
         single = len(candidate.seeds) == len(base.seeds) == 1
         transitions = transitions_between(runs[at][0].outcomes, runs[number][0].outcomes) if single else None
-        vs_baseline.append(VsBaseline(candidate.name, seeds, *differences, transitions))
+        vs_baseline.append(VsBaseline(candidate.name, seeds, differences, categories, transitions))
     return Comparison(
         settings=settings,
         baseline=baseline,
@@ -200,9 +221,12 @@ def compare(
             for one, own, parts in zip(candidates, runs, drawn, strict=True)
         ),
         vs_baseline=tuple(_corrected(vs_baseline)),
-        family=f"{'1 run' if others == 1 else f'{others} runs'} against the baseline x {len(numbers)} numbers = "
-        f"{count} tests",
+        family=f"{'1 run' if len(tested) == 1 else f'{len(tested)} runs'} against the baseline x {len(numbers)} "
+        f"numbers = {count} tests"
+        if tested
+        else "",
         cautions=tuple(_cautions(ground_truth, images, candidates)),
+        designs=designs,
     )
 
 
@@ -210,9 +234,9 @@ def enough(tests: int) -> int:
     """Resamples for so many tests: 1,000, or more where the smallest p would not survive the correction.
 
     >>> enough(10), enough(40)
-    (1000, 1599)
+    (1000, 3199)
     """
-    return max(1000, 40 * tests - 1)  # the smallest p, 1 / (R + 1), times the tests is 0.025 then
+    return max(1000, 80 * tests - 1)  # the smallest p, 2 / (R + 1), times the tests is 0.025 then
 
 
 def _images_of_categories(ground_truth: GroundTruth, gt_valid: Bools) -> Ints:
@@ -310,8 +334,8 @@ def _cautions(ground_truth: GroundTruth, images: int, candidates: Sequence[Candi
         ),
         (
             FEWEST_IMAGES <= images < FEWEST_FOR_ONE,
-            f"trust the differences: with fewer than {FEWEST_FOR_ONE:,} images the AP of one model comes out too high, "
-            "and its own interval covers less than 95 %",
+            f"with fewer than {FEWEST_FOR_ONE:,} images the AP of one model comes out too high, and its own interval "
+            "covers less than 95 %; that of a difference does not suffer from this",
         ),
         (ground_truth.ignore.all(), "no object counts, so there is no AP"),
         *((not all(map(len, one.detections)), f"{one.name} has no detection") for one in candidates),

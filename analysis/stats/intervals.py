@@ -51,7 +51,8 @@ def central_probability(t: float, freedom: int) -> float:
     return 2 / math.pi * (angle + (sine * total if freedom > 1 else 0.0)) if odd else sine * total
 
 
-SIGNIFICANCE = 1 - CONFIDENCE
+SIGNIFICANCE = 0.05
+ROUNDING = 1e-9  # points; a difference below is none
 
 
 @dataclass(frozen=True)
@@ -73,15 +74,18 @@ class Interval:
 
 @dataclass(frozen=True)
 class Difference(Interval):
-    """One run, or design, minus the baseline, image by image and seed by seed."""
+    """One run, or design, minus the baseline, image by image and seed by seed.
 
-    p: float = math.nan  # two-sided, of no difference
+    p and the interval are one construction: p <= 0.05 exactly where the 95 % interval leaves out 0.
+    """
+
+    p: float = math.nan  # two-sided, of no difference; NaN: not tested
     p_adjusted: float = math.nan  # after Holm's correction over the family
 
     @property
     def significant(self) -> bool:
         """Whether a difference remains after the correction at the 5 % level; false where nothing can be told."""
-        return self.p_adjusted < SIGNIFICANCE + 1e-12
+        return self.p_adjusted <= SIGNIFICANCE
 
 
 def limits(drawn: NDArray[np.floating]) -> tuple[Floats, Floats]:
@@ -110,19 +114,42 @@ def interval(value: float, drawn: Floats) -> Interval:
 def difference(value: float, drawn: Floats) -> Difference:
     """Of one run minus another, from the differences f64[R] on the same resamples.
 
-    p is the share of resamples that lie as far from the difference as 0 does, itself counted as one: its resolution
-    is 1 / (R + 1).
+    p is the level at which the percentile interval begins to hold 0: 1 minus the confidence of the widest interval of
+    this construction that leaves 0 out. So p <= 0.05 exactly where the 95 % interval leaves out 0. Its resolution is
+    2 / (R + 1).
     """
-    low, high = limits(drawn)
-    known = drawn[~np.isnan(drawn)]
-    far = np.abs(known - value) >= abs(value) - 1e-9  # equal up to rounding counts as equal
-    return Difference(
-        value,
-        float(low),
-        float(high),
-        _deviation(drawn),
-        p=(1 + int(far.sum())) / (1 + len(known)) if len(known) else math.nan,
-    )
+    value, drawn = float(_without_rounding(value)), _without_rounding(drawn)
+    low, high = map(float, limits(drawn))
+    known = np.sort(drawn[~np.isnan(drawn)])
+    p = _level_at_zero(known) if len(known) else math.nan
+    return Difference(value, low, high, _deviation(drawn), p=_as_the_interval(max(p, 2 / (1 + len(known))), low, high))
+
+
+def _level_at_zero(ordered: Floats) -> float:
+    """The level of the percentile interval one of whose limits is 0, for f64[R] that ascend; 0 and 1 where none is."""
+    last = max(len(ordered) - 1, 1)
+    tails = (_place_of_zero(ordered), _place_of_zero(-ordered[::-1]))
+    return min(1.0, *(2 * max(place, 0.0) / last for place in tails))
+
+
+def _place_of_zero(ordered: Floats) -> float:
+    """The last place at which ascending numbers, joined by straight lines, are 0 or less; below 0: nowhere."""
+    below = int(np.searchsorted(ordered, 0.0, side="right")) - 1
+    if below < 0 or below == len(ordered) - 1:
+        return float(below)
+    return below - float(ordered[below]) / float(ordered[below + 1] - ordered[below])
+
+
+def _as_the_interval(p: float, low: float, high: float) -> float:
+    """A p-value that is at most 0.05 exactly where the interval leaves out 0, whatever rounding did to it."""
+    if math.isnan(p) or math.isnan(low):
+        return math.nan
+    return min(p, SIGNIFICANCE) if low > 0 or high < 0 else max(p, math.nextafter(SIGNIFICANCE, 1))
+
+
+def _without_rounding(values: Floats | float) -> Floats:
+    """The same numbers, those that are 0 but for rounding as 0: else a difference of 1e-14 would be significant."""
+    return np.where(np.abs(values) < ROUNDING, 0.0, values)
 
 
 def over_seeds(values: Floats, drawn: Floats) -> Interval:
@@ -138,17 +165,11 @@ def over_seeds(values: Floats, drawn: Floats) -> Interval:
 
 
 def difference_over_seeds(values: Floats, drawn: Floats) -> Difference:
-    """Likewise of differences seed by seed, about their mean itself; p is where the interval begins to hold 0."""
+    """Likewise of differences seed by seed, about their mean itself; p is the level at which it begins to hold 0."""
     value, images, seeds, half = _two_sources(values, drawn)
-    return Difference(
-        value,
-        value - half,
-        value + half,
-        images,
-        seeds,
-        len(values),
-        p=math.nan if math.isnan(half) else _p_over_seeds(abs(value), images, seeds, len(values)),
-    )
+    value, low, high = map(float, _without_rounding(np.array([value, value - half, value + half])))
+    p = math.nan if math.isnan(half) else _p_over_seeds(abs(value), images, seeds, len(values))
+    return Difference(value, low, high, images, seeds, len(values), p=_as_the_interval(p, low, high))
 
 
 def _two_sources(values: Floats, drawn: Floats) -> tuple[float, float, float, float]:
@@ -162,7 +183,7 @@ def _half(images: float, seeds: float, n: int, confidence: float) -> float:
 
 
 def _p_over_seeds(distance: float, images: float, seeds: float, n: int) -> float:
-    if distance < 1e-9:  # equal up to rounding
+    if distance == 0:
         return 1.0
     low, high = 0.0, 1.0 - 1e-9  # confidences of the widest interval without 0 and of one with it
     if _half(images, seeds, n, high) < distance:

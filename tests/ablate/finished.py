@@ -8,7 +8,7 @@ from ablate.config.identity import EVALUATION_REVISION, TRAINING_REVISION
 from ablate.execute.evaluation import Evaluation, Measured
 from ablate.runs.folder import RunFolder, Status, Workspace, write_json
 from ablate.runs.manifest import Hardware, Manifest
-from ablate.studies.results import COST_FILE, MeasuredCost
+from ablate.studies.cost import COST_FILE, MeasuredCost
 from ablate.studies.study import Study, StudyRun
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS
 

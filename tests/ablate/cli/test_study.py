@@ -21,7 +21,14 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
     assert run(monkeypatch, "ablate", "attention", "--dry-run") == 0
     out = capsys.readouterr().out
     assert "nothing is written" in out
-    for text in ("window", "(the baseline)", "pattern global, checkpoint all", "kernel naive", "param. M", "GMAC"):
+    for text in (
+        "window",
+        "(the baseline)",
+        "pattern global",
+        "at another cost: global, checkpointed",
+        "param. M",
+        "GMAC",
+    ):
         assert text in out
     counts = [line.split()[-4:-2] for line in out.splitlines() if line.endswith("to run")]
     assert len({tuple(pair) for pair in counts}) == 3  # window, hybrid and global are told apart

@@ -1,19 +1,23 @@
 """Costs measured on real, very small detectors."""
 
 import logging
+from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import torch
 
 from ablate.axes.custom import axis_from_keys
+from ablate.config.schema import RunConfig
 from ablate.config.yaml import dump_config
 from ablate.detector.mask_rcnn import build_detector
 from ablate.runs.folder import Status, Workspace
-from ablate.studies.benchmark import Prober, probe_study
+from ablate.studies.benchmark import Prober, _busy_elsewhere, probe_study
+from ablate.studies.cost import COST_FILE, MeasuredCost, read_cost
 from ablate.studies.plan import Request, plan
-from ablate.studies.results import COST_FILE, MeasuredCost, read_cost
 from ablate.studies.study import Study
 from ablate.train.checkpoint import save_checkpoint
 from analysis.exceptions import BadInput
@@ -24,7 +28,10 @@ KEY = "model.backbone.attention.checkpoint"
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> "object":
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> "object":
+    """And one short round, where a test does not say otherwise."""
+    monkeypatch.setattr("ablate.studies.benchmark.ROUNDS", 1)
+    monkeypatch.setattr("ablate.studies.benchmark.LEAST", 0.0)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -66,6 +73,11 @@ def test_checkpointing_saves_memory_and_costs_nothing_else_that_it_should_not(
     assert plain.images >= 6
     assert (plain.iterations % 10, plain.images % 6) == (0, 0)  # all images equally often
     assert plain.spread is not None
+    assert plain.rounds == saved.rounds == 1
+    assert plain.session == saved.session != ""
+    assert plain.other_cores is not None
+    assert plain.iteration_range is not None
+    assert plain.iteration_range[0] <= (plain.seconds_per_iteration or 0) <= plain.iteration_range[1]
     assert plain.seconds_per_iteration is not None
     assert plain.seconds_per_image is not None
     assert plain.seconds_per_iteration > 0 < plain.seconds_per_image
@@ -82,11 +94,55 @@ def test_the_memory_is_the_same_every_time(study: Study, tmp_path: Path) -> None
     run = study.runs[0]
     assert run.config is not None
     prober = Prober(torch.device("cpu"), Workspace(tmp_path))
-    first, second = (prober.measure(run.config, Workspace(tmp_path).run(run.run_id)) for _ in range(2))
-    assert first.peak_gib == second.peak_gib
     # The input does not depend on the seed of the run.
     other = msgspec.structs.replace(run.config, seed=7)
-    assert prober.measure(other, Workspace(tmp_path).run(run.run_id)).peak_gib == first.peak_gib
+    folder = Workspace(tmp_path).run(run.run_id)
+    first, second, third = prober.measure([(run.config, folder), (run.config, folder), (other, folder)])
+    assert first.peak_gib == second.peak_gib == third.peak_gib
+
+
+def test_variants_are_measured_in_turn(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(tmp_path, study)
+    order: list[object] = []
+    pace = iter([1.0, 10.0, 4.0, 20.0, 2.0, 90.0])  # seconds a step, by round and variant
+
+    def timed(self: Prober, act: Callable[[int], None], places: range) -> list[float]:
+        act(places[0])
+        return [seconds] * 4
+
+    def a_round(self: Prober, config: RunConfig, *rest: Any) -> None:
+        nonlocal seconds
+        order.append(config.model.backbone.attention.checkpoint)  # type: ignore[union-attr]
+        seconds = next(pace)
+        plain_round(self, config, *rest)
+
+    seconds, plain_round = 0.0, Prober._round
+    monkeypatch.setattr(Prober, "_timed", timed)
+    monkeypatch.setattr(Prober, "_round", a_round)
+    monkeypatch.setattr("ablate.studies.benchmark.ROUNDS", 3)
+    probe_study(Workspace(tmp_path), study, device="cpu")
+    assert order == ["none", "all"] * 3
+    first, second = (read_cost(Workspace(tmp_path).run(run.run_id)) for run in study.runs if run.seed == 0)
+    assert first is not None
+    assert second is not None
+    assert (first.seconds_per_iteration, first.iteration_range) == (2.0, (1.0, 4.0))
+    assert (second.seconds_per_iteration, second.iteration_range) == (20.0, (10.0, 90.0))
+
+
+LINUX = namedtuple("LINUX", "user nice system idle iowait irq softirq steal guest guest_nice")
+MACOS = namedtuple("MACOS", "user nice system idle")
+
+
+@pytest.mark.parametrize(
+    ("times", "elsewhere"),
+    [(LINUX(40.0, 1.0, 5.0, 900.0, 30.0, 0.5, 0.5, 2.0, 7.0, 1.0), 49.0 - 12.0), (MACOS(40.0, 1.0, 5.0, 900.0), 34.0)],
+)
+def test_what_this_process_uses_and_what_is_idle_is_no_load_of_others(
+    times: Any, elsewhere: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ablate.studies.benchmark.psutil.cpu_times", lambda: times)
+    monkeypatch.setattr("ablate.studies.benchmark.time.process_time", lambda: 12.0)
+    assert _busy_elsewhere() == pytest.approx(elsewhere)
 
 
 def test_what_was_measured_here_is_kept_and_elsewhere_is_not(study: Study, tmp_path: Path) -> None:
@@ -134,7 +190,7 @@ def test_running_out_of_memory_is_a_cost(study: Study, tmp_path: Path, monkeypat
     assert cost.message == "CUDA out of memory. Tried to allocate 2.00 GiB"
 
 
-def test_quick_acts_go_on_for_a_second_and_slow_ones_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quick_acts_go_on_for_half_a_second_and_slow_ones_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prober = Prober(torch.device("cpu"), Workspace(tmp_path))
     now = 0.0
     seen: list[int] = []
@@ -146,7 +202,8 @@ def test_quick_acts_go_on_for_a_second_and_slow_ones_stop(tmp_path: Path, monkey
         seen.append(place)
 
     monkeypatch.setattr("ablate.studies.benchmark.time.perf_counter", lambda: now)
-    for pace, measured in ((0.125, 8), (0.0625, 16), (1.0, 4), (30.0, 3)):
+    monkeypatch.setattr("ablate.studies.benchmark.LEAST", 0.5)
+    for pace, measured in ((0.125, 4), (0.0625, 8), (1.0, 4), (30.0, 1)):
         seen.clear()
         assert prober._timed(act, range(4)) == [pace] * measured
         assert seen == [0, 0, 0, *([0, 1, 2, 3] * 4)[:measured]]  # warm-up, then all of them equally often
@@ -157,11 +214,11 @@ def test_a_cap_on_memory_holds_for_the_probe(study: Study, tmp_path: Path) -> No
     run = study.runs[0]
     assert run.config is not None
     folder, prober = Workspace(tmp_path).run(run.run_id), Prober(torch.device("cpu"), Workspace(tmp_path))
-    free = prober.measure(run.config, folder)
+    (free,) = prober.measure([(run.config, folder)])
     assert free.peak_gib is not None
     for share, fits in ((1.5, True), (0.5, False)):
         capped = msgspec.structs.replace(run.config.train, memory_cap_gib=share * free.peak_gib)
-        cost = prober.measure(msgspec.structs.replace(run.config, train=capped), folder)
+        (cost,) = prober.measure([(msgspec.structs.replace(run.config, train=capped), folder)])
         assert (cost.peak_gib == free.peak_gib) is fits
         assert ("GiB is full with one image" in cost.message) is not fits
 

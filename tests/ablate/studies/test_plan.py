@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ablate.axes import AXES
+from ablate.axes import AXES, AxisOptions
 from ablate.axes.custom import axis_from_file, axis_from_keys
 from ablate.config.identity import evaluation_identity, short_id
 from ablate.config.yaml import dump_config, load_config
@@ -97,6 +97,25 @@ def test_a_base_on_the_embedded_data_says_so_and_shares_its_baseline(root: Path)
     baselines = {run.run_id for study in studies for run in study.runs if run.variant == study.baseline}
     assert len(baselines) == 1
     assert "" not in baselines
+
+
+def test_the_embedded_data_shows_every_result_once(root: Path) -> None:
+    """Global attention in three ways: distinct rows by default, the others where they are named; real data has all."""
+    cost_alone = ("global, checkpointed", "global, naive kernel")
+    study = plan(AXES["attention"], Request(), Workspace(root))
+    assert study.variants == ("window", "hybrid", "global")
+    assert study.left_out == cost_alone
+    named = plan(AXES["attention"], Request(only=[cost_alone[0]]), Workspace(root))
+    assert named.variants == ("hybrid", cost_alone[0])
+    assert named.left_out == ()
+    known = AXES["attention"].variants(load_config("vit-b-coco"), AxisOptions())
+    assert {one.name: one.same_result_as for one in known if one.same_result_as} == dict.fromkeys(cost_alone, "global")
+
+
+def test_real_data_has_every_row_of_the_paper(base: str, root: Path) -> None:
+    study = attention(base, root)
+    assert study.variants == ("window", "hybrid", "global, checkpointed", "global", "global, naive kernel")
+    assert study.left_out == ()
 
 
 def test_a_dry_run_writes_nothing_and_knows_no_identity(tmp_path: Path) -> None:

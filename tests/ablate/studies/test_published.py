@@ -5,7 +5,15 @@ import pytest
 from ablate.axes import AXES, AxisOptions
 from ablate.config.backbone import SIZES
 from ablate.config.yaml import load_config
-from ablate.studies.published import COCO_VALIDATION, Finding, findings_of, is_of, matches, published_folder
+from ablate.studies.published import (
+    COCO_VALIDATION,
+    Finding,
+    findings_of,
+    is_of,
+    matches,
+    published_folder,
+    published_of,
+)
 
 FILES = sorted(path.stem for path in published_folder().glob("*.yaml"))
 
@@ -13,6 +21,7 @@ FILES = sorted(path.stem for path in published_folder().glob("*.yaml"))
 @pytest.mark.parametrize("axis", FILES)
 def test_every_number_has_its_source_and_a_place(axis: str) -> None:
     known = {variant.name for variant in AXES[axis].variants(load_config("vit-b-coco"), AxisOptions())}
+    known |= {"supervised IN-21K"} if axis == "init" else set()  # of other weights than the axis has by default
     found = findings_of(axis)
     assert found
     for finding in found:
@@ -37,6 +46,32 @@ def test_numbers_that_nobody_verified_are_not_shipped() -> None:
     }
     assert findings_of("head") == ()
     assert findings_of("no such axis") == ()
+
+
+def test_numbers_stand_by_the_source_that_has_them() -> None:
+    """As read in the sources: an author's comment, a caption, ViTDet's ablations and its Table 3."""
+    by_length = {f.variant: (f.box_ap, f.mask_ap) for f in findings_of("schedule") if "mae, issue 43" in f.source}
+    assert by_length == {"25 epochs": (48.1, 43.2), "50 epochs": (50.1, 44.6), "100 epochs": (50.3, 44.9)}
+    resnet = [f for axis in FILES for f in findings_of(axis) if f.size == "resnet-101" and "2111.11429" in f.source]
+    assert {(f.box_ap, f.source) for f in resnet} == {(48.9, "arXiv 2111.11429, Table 5 (caption) and section 4.2")}
+    larger = {f.size: (f.box_ap, f.mask_ap) for f in findings_of("init") if f.variant == "supervised IN-21K"}
+    assert larger == {"vit-b": (47.8, 42.6), "vit-l": (50.6, 44.8)}
+    costs = {one.variant: (one.training_memory, one.test_time) for one in published_of("attention").costs}
+    assert costs == {"window": (1.0, 1.0), "hybrid": (1.39, 1.16), "global": (3.34, 1.86)}
+    estimated = [
+        one.variant for one in published_of("attention").costs if "estimated, without checkpointing" in one.note
+    ]
+    assert estimated == ["global"]
+
+
+def test_the_cautions_of_the_sources_stand_with_their_numbers() -> None:
+    init = " ".join(published_of("init").cautions)
+    assert "every initialisation at its own best schedule" in init
+    assert "BEiT: its tokenizer was trained on other data" in init
+    for axis in FILES:
+        cautions = " ".join(published_of(axis).cautions)
+        assert ("BEiT" in cautions) == any(f.init == "BEiT" for f in findings_of(axis))
+        assert ("best schedule" in cautions) == any(f.note == "its best schedule" for f in findings_of(axis))
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,13 @@ from ablate.config.yaml import load_config, with_changes
 from ablate.execute.evaluation import Evaluation
 from ablate.runs.folder import Status, Workspace
 from ablate.runs.manifest import Manifest
+from ablate.studies.cost import COST_FILE, MeasuredCost
 from ablate.studies.plan import DETECTIONS, PROPOSALS, Request, plan
 from ablate.studies.plots import curves_figure
 from ablate.studies.published import COCO_VALIDATION
-from ablate.studies.results import COST_FILE, MeasuredCost, summarise
+from ablate.studies.results import summarise
 from ablate.studies.show_results import summary_screen
-from ablate.studies.study import Study, study_folder, write_study
+from ablate.studies.study import Study, more_seeds, study_folder, write_study
 from ablate.studies.tables import COUNTED, banner, interval
 from ablate.studies.write_results import (
     as_csv,
@@ -43,8 +44,9 @@ PNG = b"\x89PNG"
 
 @pytest.fixture(scope="session")
 def planned(shapes_data: Path) -> Study:
-    """Attention on the embedded data under three seeds."""
-    return plan(AXES["attention"], Request(seeds=(0, 1, 2)), Workspace(shapes_data.parent.parent))
+    """Attention on the embedded data under three seeds, also the variants whose results are those of others."""
+    every = ["window", "global, checkpointed", "global", "global, naive kernel"]
+    return plan(AXES["attention"], Request(seeds=(0, 1, 2), only=every), Workspace(shapes_data.parent.parent))
 
 
 @pytest.fixture
@@ -116,7 +118,10 @@ def test_one_seed_has_no_interval(root: Path) -> None:
         finish(root, study, run, 40.0)
     summary = summarise(Workspace(root), study)
     assert summary.rows[0].metrics["AP"].half is None
-    assert "n = 1: one run a variant, no interval." in summary.notes
+    assert summary.notes[-1].startswith("n = 1: one run a variant, so no interval over seeds")
+    command = "ablate head --base tiny-shapes --seeds 0,1,2 --name head-tiny-shapes-3-seeds --launch"
+    assert f" {command} --root " in more_seeds(Workspace(root), study)
+    assert summary.of_single_seeds
     assert banner(summary) == "synthetic data, n = 1: shows the tool, is no evidence"
     assert interval(summary.rows[0].metrics["AP"]) == "40.0"
 
@@ -164,13 +169,48 @@ def test_cost_of_different_machines_is_not_compared(study: Study, root: Path) ->
     assert all(row.metrics for row in summary.rows if row.variant in AP)  # AP is still there
 
 
-def test_cost_that_was_measured_beside_something_else_is_told(study: Study, root: Path) -> None:
+def test_times_that_were_measured_beside_something_else_are_left_out(study: Study, root: Path) -> None:
     fill(root, study)
+    window, hybrid = (Workspace(root).run(study.runs[place].run_id).path / COST_FILE for place in (0, 3))
     assert not [note for note in summarise(Workspace(root), study).notes if "probe" in note]
-    altered(Workspace(root).run(study.runs[0].run_id).path / COST_FILE, MeasuredCost, spread=0.4)
-    altered(Workspace(root).run(study.runs[3].run_id).path / COST_FILE, MeasuredCost, spread=0.05)
-    (note,) = (note for note in summarise(Workspace(root), study).notes if "probe" in note)
-    assert note.startswith("Equal iterations of window took times up to 40% apart")
+    altered(window, MeasuredCost, spread=0.4)
+    altered(hybrid, MeasuredCost, spread=0.05, other_cores=1.3)
+    summary = summarise(Workspace(root), study)
+    (note,) = (note for note in summary.notes if "probe" in note)
+    assert note.startswith(
+        "The times of window / hybrid are left out, as something else ran meanwhile: other processes"
+    )
+    assert "used 1.3 of 2 cores, and equal steps took times up to 40% apart." in note
+    rows = {row.variant: row for row in summary.rows}
+    for variant in ("window", "hybrid"):
+        assert (rows[variant].seconds_per_iteration, rows[variant].seconds_per_image) == (None, None)
+        assert rows[variant].peak_gib == 0.25  # which does not depend on what else runs
+    assert rows["global"].seconds_per_iteration == 0.1
+    assert "| window | 256.0 MiB | - | - |" in as_markdown(summary)
+
+
+def test_a_ratio_of_times_stands_where_the_rounds_were_in_turn_and_do_not_overlap(study: Study, root: Path) -> None:
+    fill(root, study)
+    costs = {"window": (0.10, (0.099, 0.104)), "hybrid": (0.105, (0.103, 0.11)), "global": (0.21, (0.2, 0.22))}
+    for run in study.runs:
+        if run.variant in costs and run.seed == 0:
+            seconds, rounds = costs[run.variant]
+            file = Workspace(root).run(run.run_id).path / COST_FILE
+            turn: dict[str, object] = {"session": "first", "rounds": 3, "other_cores": 0.04}
+            altered(file, MeasuredCost, seconds_per_iteration=seconds, iteration_range=rounds, **turn)
+    summary = summarise(Workspace(root), study)
+    rows = {row.variant: row for row in summary.rows}
+    assert rows["window"].iteration_ratio is None  # noise
+    assert rows["hybrid"].iteration_ratio is None  # the baseline
+    assert rows["global"].iteration_ratio == pytest.approx(2.0)
+    assert rows["global"].image_ratio is None  # nothing tells how far its predictions are apart
+    text = as_markdown(summary)
+    assert "| global | 256.0 MiB | 0.2100 ± 0.0100 | 2.00 |" in text
+    assert "| window | 256.0 MiB | 0.1000 ± 0.0025 |  |" in text
+    assert "other processes used up to 0.0 cores meanwhile" in text
+    assert "alone" not in text
+    altered(file, MeasuredCost, session="another day")
+    assert summarise(Workspace(root), study).rows[3].iteration_ratio is None
 
 
 def test_rows_that_ran_out_of_memory_say_so(study: Study, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,7 +231,7 @@ def test_rows_that_ran_out_of_memory_say_so(study: Study, root: Path, capsys: py
         for line in as_markdown(summarise(Workspace(root), study)).splitlines()
         if line.startswith("| global, naive")
     ][1]  # it has no errors to show
-    assert cost.startswith("| global, naive kernel | out of memory | - | - |")
+    assert cost.startswith("| global, naive kernel | out of memory | - |")
     (probe,) = (Workspace(root).run(run.run_id) for run in study.runs if run.variant == row.variant and run.seed == 0)
     probed(probe, peak_gib=0.1)  # one image fits where a batch did not
     assert "Out of memory in training; the cost is that of a single image: global, naive kernel." in (
@@ -371,7 +411,10 @@ def test_a_published_number_of_an_initialisation_stands_in_its_row_of_a_product(
     assert row.published is not None
     assert (row.published.box_ap, row.published.variant) == (48.1, "25 epochs")
     record = next(csv.DictReader(io.StringIO(as_csv(summarise(Workspace(root), study)))))
-    assert (record["published_box_AP"], record["published_by"]) == ("48.1", "arXiv 2111.11429, Figure 2")
+    assert (record["published_box_AP"], record["published_by"]) == (
+        "48.1",
+        "github.com/facebookresearch/mae, issue 43, comment of an author",
+    )
     # Crossed with what `matches` does not look at, a row is none of the first axis's variants.
     assert summarise(Workspace(root), msgspec.structs.replace(study, product="attention")).rows[0].published is None
 

@@ -30,9 +30,12 @@ def test_a_finished_study_becomes_a_page(
     said = " ".join(text_of(page).split())
     assert f"{study.title} Synthetic data, n = 1: shows the tool, is no evidence." in said
     assert "scores highest" not in said
-    assert "What it costs variant peak memory s/iter. s/image param. M" in said
+    assert "What it costs, one image at a time variant peak memory training step, s prediction, s param. M" in said
     assert f"{study.baseline} (baseline)" in said
     assert f"Against {study.baseline}" in said
+    assert "Nothing is tested: no p-value, no star." in said
+    assert "p (Holm)" not in said
+    assert "Several seeds give intervals and tests" in said
     assert page.count("data:image/jpeg;base64,") == 24
     assert "picture missing" not in page
     assert list(out.parent.iterdir()) == [out]
@@ -56,7 +59,7 @@ def test_seeds_are_compared_together_and_shown_one_by_one(
     assert run(monkeypatch, *command) == 0
     said = " ".join(text_of(out.read_text()).split())
     assert "all else shows the first seed of each variant" in said
-    assert "They are means over the seeds, taken seed by seed" in said
+    assert "Of designs: means over seeds; the intervals hold the noise of seeds and that of images." in said
     assert "over n = 2 seeds" in said
     assert "the 95 % interval over the choice of images" not in said
     assert 'class="whisker"' not in out.read_text()

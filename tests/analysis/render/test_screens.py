@@ -54,7 +54,7 @@ def test_errors(example: tuple[Path, list[str]], width: int, monkeypatch: pytest
 @pytest.mark.parametrize("width", [60, 80])
 def test_compare(example: tuple[Path, list[str]], width: int, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     truth, files = example
-    arguments = ("analyze", "compare", *files, "--gt", truth, "--resamples", 200)
+    arguments = ("analyze", "compare", *files, "--gt", truth, "--resamples", 400)
     together = " ".join(screen(monkeypatch, capsys, width, *arguments))
     assert run(monkeypatch, *arguments, "--json") == 0
     document = json.loads(capsys.readouterr().out)
@@ -62,4 +62,9 @@ def test_compare(example: tuple[Path, list[str]], width: int, monkeypatch: pytes
         assert f"{number['value']:.1f} [{number['low']:.1f}, {number['high']:.1f}]" in together
     for number in document["against_baseline"][0]["differences"].values():
         value, low, high = (f"{number[name] + 0.0:+z.1f}" for name in ("value", "low", "high"))
+        if number["p"] <= 0.05:  # a limit that leaves out 0 does not round to it
+            low, high = (
+                f"{number[name]:+.1g}" if abs(number[name]) < 0.05 else short
+                for name, short in (("low", low), ("high", high))
+            )
         assert f"{value} [{low}, {high}]" in together

@@ -199,8 +199,8 @@ def test_intervals_are_whiskers_and_brackets_and_differences_lines(data: tuple[P
     truth, _, files = data
     gt = read_ground_truth(truth)
     runs = [(path.stem, read_detections(path, gt)) for path in files]
-    page = build_report(gt, runs, Settings(), resamples=200, pictures=0).content.decode()
-    expected = compare(gt, [Candidate(name, (dt,)) for name, dt in runs], resamples=200)
+    page = build_report(gt, runs, Settings(), resamples=400, pictures=0).content.decode()
+    expected = compare(gt, [Candidate(name, (dt,)) for name, dt in runs], resamples=400)
     said = text_of(page)
     for known in expected.vs_baseline[0].differences.values():
         assert interval_text(known, sign=True) in said

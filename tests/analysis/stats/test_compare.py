@@ -54,7 +54,7 @@ def test_pairing_is_sharper_than_two_intervals(example: Any, tmp_path: Path) -> 
     records = json.loads(files["sloppy-boxes"].read_bytes())
     nearly = read_detections(write(tmp_path / "nearly.json", records[: len(records) * 9 // 10]), gt)
     result = compare(
-        gt, [Candidate("a", (read_detections(files["sloppy-boxes"], gt),)), Candidate("b", (nearly,))], resamples=200
+        gt, [Candidate("a", (read_detections(files["sloppy-boxes"], gt),)), Candidate("b", (nearly,))], resamples=400
     )
     own, theirs = (candidate.numbers["AP"].images for candidate in result.candidates)
     assert result.vs_baseline[0].differences["AP"].images < 0.8 * (own**2 + theirs**2) ** 0.5
@@ -93,11 +93,11 @@ def test_the_same_run_twice_does_not_differ(example: Any) -> None:
     truth, files = example
     gt = read_ground_truth(truth)
     dt = read_detections(files["sloppy-boxes"], gt)
-    result = compare(gt, [Candidate("a", (dt,)), Candidate("b", (dt,))], resamples=200)
+    result = compare(gt, [Candidate("a", (dt,)), Candidate("b", (dt,))], resamples=400)
     for difference in result.vs_baseline[0].differences.values():
         assert (difference.value, difference.low, difference.high, difference.p) == (0, 0, 0, 1)
     assert comparison_takeaways(result) == [
-        "b and a do not differ beyond noise, on these two models: AP by +0.0 [+0.0, +0.0]."
+        "b and a: no difference is significant, on these two models; AP +0.0 [+0.0, +0.0]."
     ]
 
 
@@ -107,7 +107,7 @@ def test_the_seed_decides_and_threads_do_not(example: Any, monkeypatch: pytest.M
     candidates = [Candidate(name, (read_detections(path, gt),)) for name, path in files.items()]
 
     def low(seed: int) -> float:
-        return compare(gt, candidates, resamples=200, seed=seed).vs_baseline[0].differences["AP"].low
+        return compare(gt, candidates, resamples=400, seed=seed).vs_baseline[0].differences["AP"].low
 
     first = low(1)
     assert low(2) != first
@@ -134,7 +134,7 @@ def test_edges_end_in_numbers_or_a_sentence(
     for name, records in zip("ab", EDGES[edge], strict=True):
         kept = [record for record in records if record["image_id"] in images]
         files.append(write(tmp_path / f"{name}.json", kept))
-    command = ("analyze", "compare", *files, "--gt", truth, "--resamples", 200)
+    command = ("analyze", "compare", *files, "--gt", truth, "--resamples", 400)
     assert run(monkeypatch, *command, "--out", tmp_path / "out") == 0
     screen = capsys.readouterr().out
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
@@ -158,7 +158,7 @@ def test_edges_end_in_numbers_or_a_sentence(
 
 def test_without_any_object(tmp_path: Path) -> None:
     gt, dt = read(tmp_path, [], [found(1, (10, 10, 50, 50), 0.9)], images=(1, 2))
-    result = compare(gt, [Candidate("a", (dt,)), Candidate("b", (dt,))], resamples=200)
+    result = compare(gt, [Candidate("a", (dt,)), Candidate("b", (dt,))], resamples=400)
     assert "no object counts, so there is no AP" in result.cautions
     assert np.isnan(result.vs_baseline[0].differences["AP"].p)
     assert comparison_takeaways(result) == ["b and a: no interval can be given, so nothing is said about noise."]
@@ -189,7 +189,7 @@ def test_tables_hold_the_numbers(example: Any, tmp_path: Path, monkeypatch: pyte
     truth, files = example
     one, two = files.values()
     out = tmp_path / "out"
-    command = ("analyze", "compare", f"a_|%={one}", f"b={two}", "--gt", truth, "--resamples", 200, "--out", out)
+    command = ("analyze", "compare", f"a_|%={one}", f"b={two}", "--gt", truth, "--resamples", 400, "--out", out)
     assert run(monkeypatch, *command) == 0
     capsys.readouterr()
     result = json.loads((out / "comparison.json").read_bytes())
@@ -213,14 +213,14 @@ def test_tables_hold_the_numbers(example: Any, tmp_path: Path, monkeypatch: pyte
 
 def test_errors_with_intervals(example: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     truth, files = example
-    monkeypatch.setattr("analysis.stats.compare.enough", lambda tests: 200)  # sooner done
+    monkeypatch.setattr("analysis.stats.compare.enough", lambda tests: 400)  # sooner done
     command = ("analyze", "errors", *files.values(), "--gt", truth, "--intervals")
     assert run(monkeypatch, *command) == 0
     screen = capsys.readouterr().out
-    assert "How sure: 95 % intervals, 80 images drawn 200 times with replacement" in screen
+    assert "How sure: 95 % intervals, 80 images drawn 400 times with replacement" in screen
     assert run(monkeypatch, *command, "--json") == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["resampling"] == {"unit": "images", "resamples": 200, "seed": 0, "confidence": 0.95}
+    assert result["resampling"] == {"unit": "images", "resamples": 400, "seed": 0, "confidence": 0.95}
     for entry in result["runs"]:
         assert entry["intervals"]["AP50"]["value"] == pytest.approx(entry["ap"], abs=1e-9)
         for error in (*ERRORS, *SPECIAL):
@@ -235,7 +235,7 @@ def test_categories_of_few_images_have_no_interval(example: Any, monkeypatch: py
     truth, files = example
     gt = read_ground_truth(truth)
     monkeypatch.setattr("analysis.stats.compare.FEWEST_OF_CATEGORY", 32)
-    result = compare(gt, [Candidate(name, (read_detections(path, gt),)) for name, path in files.items()], resamples=200)
+    result = compare(gt, [Candidate(name, (read_detections(path, gt),)) for name, path in files.items()], resamples=400)
     images = [len(set(gt.image[gt.category == category].tolist())) for category in range(len(gt.category_id))]
     assert min(images) < 32
     assert max(images) > 32

@@ -1,6 +1,6 @@
 """How often intervals cover what they are about: simulated detectors on fresh images, against a population of images.
 
-``docs/uncertainty.md`` holds the outcome of ``pytest -m campaign tests/analysis/test_coverage.py -s``.
+``docs/uncertainty.md`` holds the outcome of ``pytest -m campaign tests/analysis/stats/test_coverage.py -s``.
 """
 
 import tempfile
@@ -74,7 +74,7 @@ def test_coverage(images: int, count: int) -> None:
             "one run, basic": np.mean([covers(run, t) for run, t in zip(shown, truth, strict=True)], axis=0),
             "difference, percentiles": covers(paired, truth[1] - truth[0]),
             "difference, basic": covers(apart, truth[1] - truth[0]),
-            "p of equal ones below 0.05": np.array([one.p < 0.05 for one in equal]),
+            "p of equal ones at most 0.05": np.array([one.p <= 0.05 for one in equal]),
             "bias": (value - truth).mean(axis=0),
             "bias of the resamples": (drawn.mean(axis=-1) - value).mean(axis=0),
         }
@@ -89,7 +89,7 @@ def test_coverage(images: int, count: int) -> None:
     if images >= 50:
         assert np.mean(covered["difference, percentiles"]) > 0.9
     if images >= 200:
-        assert np.mean(covered["p of equal ones below 0.05"]) < 0.08
+        assert np.mean(covered["p of equal ones at most 0.05"]) < 0.08
 
 
 def nested(values: Any, drawn: Any, rng: np.random.Generator) -> Interval:

@@ -53,7 +53,7 @@ def test_a_report_with_intervals_matches_each_run_once(
 ) -> None:
     gt = read_ground_truth(files[0])
     detections = [(name, read_detections(path, gt)) for name, path in zip(NAMES[:runs], files[1], strict=False)]
-    data = collect(gt, detections, Settings(), pictures=20, resamples=400)
+    data = collect(gt, detections, Settings(), pictures=20, resamples=800)
     assert data.comparison is not None
     assert all(one.metrics and one.intervals for one in data.runs)
     assert calls["match_and_label_at"] == runs
