@@ -189,7 +189,7 @@ def probe(
         EngineName | None, typer.Option("--engine", help="Only the runs of this one.", show_default="all")
     ] = None,
 ) -> None:
-    """Measure what each variant of a study costs: peak memory, seconds an iteration and an image; run it alone."""
+    """Measure what each variant costs for one image: peak memory, seconds of a training step, of a prediction."""
     from ablate.studies.benchmark import probe_study
 
     probe_study(workspace, chosen_study(workspace, study), device=device, again=again, engine=engine or "")

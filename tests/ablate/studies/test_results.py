@@ -17,7 +17,7 @@ from ablate.config.yaml import load_config, with_changes
 from ablate.execute.evaluation import Evaluation
 from ablate.runs.folder import Status, Workspace
 from ablate.runs.manifest import Manifest
-from ablate.studies.cost import COST_FILE, MeasuredCost
+from ablate.studies.cost import COST_FILE, MeasuredCost, read_cost
 from ablate.studies.plan import DETECTIONS, PROPOSALS, Request, plan
 from ablate.studies.plots import curves_figure
 from ablate.studies.published import COCO_VALIDATION
@@ -187,6 +187,28 @@ def test_times_that_were_measured_beside_something_else_are_left_out(study: Stud
         assert rows[variant].peak_gib == 0.25  # which does not depend on what else runs
     assert rows["global"].seconds_per_iteration == 0.1
     assert "| window | 256.0 MiB | - | - |" in as_markdown(summary)
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "others", "disturbed"),
+    [
+        ("cpu", 2, 0.1, False),
+        ("cpu", 2, 0.5, True),
+        ("cpu", 8, 5.9, False),  # six cores are idle
+        ("cpu", 8, 6.5, True),
+        ("cuda", 2, 1.5, False),  # which do not compute the steps
+        ("cpu", 2, None, False),
+    ],
+)
+def test_other_processes_disturb_where_no_core_is_left_to_them(
+    device: str, cores: int, others: float | None, disturbed: bool, study: Study, root: Path
+) -> None:
+    folder = finish(root, study, study.runs[0], 30.0)
+    probed(folder)  # on two threads
+    cost = read_cost(folder)
+    assert cost is not None
+    hardware = msgspec.structs.replace(cost.hardware, cores=cores)
+    assert msgspec.structs.replace(cost, device=device, hardware=hardware, other_cores=others).is_disturbed is disturbed
 
 
 def test_a_ratio_of_times_stands_where_the_rounds_were_in_turn_and_do_not_overlap(study: Study, root: Path) -> None:
