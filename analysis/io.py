@@ -222,7 +222,8 @@ def encode_any(value: object) -> bytes:
     try:
         return msgspec.json.encode(value)
     except (OverflowError, UnicodeEncodeError):  # a number of more than 64 bits, or half a character
-        return json.dumps(value).encode()
+        finite = json.loads(json.dumps(value), parse_constant=lambda _: None)
+        return json.dumps(finite).encode()
 
 
 def _explain_malformed(path: Path, content: bytes, reason: str) -> str:

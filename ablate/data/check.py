@@ -76,6 +76,7 @@ def check(
     checked = check_document(files.annotations, read_bytes(files.annotations))
     notes = [*checked.notes, *checked.check_masks(needed=True)]
     found: list[Found] = [("warning", "read in another spelling", note) for note in notes]
+    bad = {problem.row for problem in checked.problems}
     if drop_invalid:
         found += [("warning", f"left out: {one.kind}", one.sentence) for one in checked.problems if one.row != WHOLE]
         checked.drop_invalid()
@@ -84,7 +85,6 @@ def check(
     if not checked.problems:
         found += _check_reading(checked)
     sizes = {image["id"]: (image.get("height"), image.get("width")) for image in images if is_id(image.get("id"))}
-    bad = {problem.row for problem in checked.problems}
     for place, annotation in annotations:
         if place not in bad:
             found += _check_annotation(named(place, annotation), annotation, sizes[annotation["image_id"]])

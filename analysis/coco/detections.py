@@ -20,13 +20,14 @@ from analysis.coco.masks import NOTHING, Masks
 from analysis.coco.plausibility import of_detections
 from analysis.coco.rules import (
     BOX_REMEDY,
+    DAMAGE,
     Problem,
     Record,
     box_fault,
     check_boxes,
     fits,
     has_mask,
-    has_non_finite,
+    is_damaged,
     is_id,
     is_number,
     is_text,
@@ -265,7 +266,7 @@ def _parse(
     if drop_invalid:
         bad = _bad_masks(path, records, masks, row, needed=iou_type == "segm")
         if bad:
-            notes += note_left_out(bad, len(row), "detections")
+            notes += note_left_out(path, bad, len(row), "detections")
             good = ~np.isin(row, np.array([problem.row for problem in bad], dtype=np.int64))
             records, row, image, category, other = _kept(good, records, row, image, category, other)
             masks = _masks(path, records, row, image, ground_truth)
@@ -348,7 +349,7 @@ def _decode_one_by_one(path: Path, content: bytes, drop_invalid: bool) -> _Recor
     for place, record in records.items():
         bad += [Problem("bad record", sentence, place) for sentence in _faults(f"record[{place}]", record, some_boxes)]
     if drop_invalid:
-        records, note = leave_out(records, bad, "detections")
+        records, note = leave_out(path, records, bad, "detections")
         notes += note
     else:
         refuse(path, bad)
@@ -379,8 +380,8 @@ def _faults(who: str, record: Record, some_boxes: bool) -> list[str]:
         ),
         (box is not None and box_fault(box), f"the bbox {shown(box)} of {who} {box_fault(box)}; {BOX_REMEDY}"),
         (
-            has_non_finite(record.get("segmentation")),
-            f"{who} has a segmentation with a coordinate that is NaN or infinite; repair it",
+            is_damaged(record.get("segmentation")),
+            f"{who} has a segmentation with {DAMAGE}; repair it",
         ),
         *(
             (

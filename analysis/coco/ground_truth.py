@@ -12,7 +12,16 @@ import numpy as np
 from analysis.arrays import Bools, Floats, Ints
 from analysis.coco.masks import NOTHING, Masks
 from analysis.coco.plausibility import of_ground_truth
-from analysis.coco.rules import LARGEST_SIDE, REMEDY, CheckedDocument, category_name, check_document, good_boxes, refuse
+from analysis.coco.rules import (
+    LARGEST_SIDE,
+    REMEDY,
+    CheckedDocument,
+    category_name,
+    check_document,
+    file_path,
+    good_boxes,
+    refuse,
+)
 from analysis.exceptions import BadInput
 from analysis.io import encode_any, is_list, no_collector, read_bytes
 
@@ -160,8 +169,8 @@ def read_checked(checked: CheckedDocument, *, respect_ignore: bool = False) -> G
         BadInput: it has problems.
     """
     refuse(checked.path, checked.problems)
-    tables = (("images", checked.images), ("categories", checked.categories))
-    document = {**dict(tables), "annotations": list(checked.annotations.values())}
+    annotations = list(checked.annotations.values())
+    document = {"images": checked.images, "categories": checked.categories, "annotations": annotations}
     rows = np.array(list(checked.annotations), dtype=np.int64)
     try:
         truth = _read(checked.path, encode_any(document), respect_ignore, rows)
@@ -196,7 +205,9 @@ def _read(path: Path, content: bytes, respect_ignore: bool, rows: Ints | None = 
         image_id=image_id,
         image_rank=image_rank,
         image_size=size,
-        file_name=[document.images[place].file_name for place in image_rank.tolist()],
+        file_name=[
+            name and file_path(name) for name in (document.images[place].file_name for place in image_rank.tolist())
+        ],
         earlier_name=[_earlier_name(document.images[place].extra) for place in image_rank.tolist()],
         category_id=category_id,
         category_name=[names[c] for c in category_id],

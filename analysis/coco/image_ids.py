@@ -17,6 +17,7 @@ from analysis.exceptions import BadInput
 
 UNKNOWN, AMBIGUOUS = -1, -2
 PATHS, NAMES, STEMS, NUMBERS = "file_name paths", "file names", "file_name stems", "numbers in the file names"
+LONGEST_NUMBER = 19  # digits
 SAMPLE = 500  # images on which two readings are compared by their boxes
 
 
@@ -27,7 +28,7 @@ class ImageIndex:
     Attributes:
         index: i64[N] into the ground truth's images, -1 where it has no such image.
         notes: what was decided, where the ids are not simply the ground truth's.
-        other: i64[N] by the other reading, where that is complete too and differs.
+        other: i64[N] by the other reading, -1 for unknown images, where that contradicts the first.
     """
 
     index: Ints
@@ -62,8 +63,8 @@ class FileNames:
                 tail = f"{part}/{tail}" if tail else part
                 for key in {tail, _folded(tail)}:
                     table[key] = index if table.get(key, index) == index else AMBIGUOUS
-        if stem.isdecimal():
-            number = int(stem)
+        number = _number(stem)
+        if number is not None:
             self.number[number] = index if self.number.get(number, index) == index else AMBIGUOUS
 
     def find(self, name: str) -> tuple[int, str]:
@@ -85,6 +86,11 @@ def _parts(name: str) -> list[str]:
 def _stem(name: str) -> str:
     stem, dot, _ = name.rpartition(".")
     return stem if dot and stem else name
+
+
+def _number(text: str) -> int | None:
+    """The number that a text is; none for other texts, and for those that no counter writes."""
+    return int(text) if text.isdecimal() and len(text) < LONGEST_NUMBER else None
 
 
 def _folded(tail: str) -> str:
@@ -129,8 +135,8 @@ def _other_numbers(ground_truth: GroundTruth) -> bool:
     """Whether an image's file is named by a number that is not its id: then a number could mean either."""
     for identity, name in zip(ground_truth.image_id, ground_truth.file_name, strict=True):
         if name is not None:
-            stem = _stem(name.replace("\\", "/").rpartition("/")[2])
-            if stem.isdecimal() and int(stem) != identity:
+            number = _number(_stem(name.replace("\\", "/").rpartition("/")[2]))
+            if number is not None and number != identity:
                 return True
     return False
 
@@ -144,8 +150,9 @@ def _both_readings(
     for value in dict.fromkeys(ids):
         by_id[value] = position.get(str(value), UNKNOWN)
         found, kind = files.find(value) if isinstance(value, str) else (UNKNOWN, NAMES)
-        if found == UNKNOWN and str(value).isdecimal():
-            found, kind = files.number.get(int(value), UNKNOWN), NUMBERS
+        number = _number(str(value))
+        if found == UNKNOWN and number is not None:
+            found, kind = files.number.get(number, UNKNOWN), NUMBERS
         by_name[value], kinds[value] = max(found, UNKNOWN), kind
     return by_id, by_name, kinds
 
@@ -225,8 +232,7 @@ def _by_ids(
         foreign = known_ids and {type(value) for value in by_id} != theirs
         kind = "strings" if texts else "numbers"
         notes = [f"image ids are {kind}: read as the ground truth's ids"] if foreign else []
-        both = bool(differing) and known_ids == known_names == len(by_id)
-        return ImageIndex(of(by_id), notes, of(by_name) if both else None)
+        return ImageIndex(of(by_id), notes, of(by_name) if differing else None)
     used = dict.fromkeys(kinds[value] for value in by_name if by_name[value] >= 0)
     kind = "strings" if texts else "not the ground truth's"
     how_many = "all " if known_names == len(by_name) else ""
@@ -249,7 +255,7 @@ def compare_readings(box: Floats, score: Floats, image: Ints, other: Ints, groun
         box: f64[N, 4] xywh.
         score: f64[N].
         image: i64[N] as the ids were read.
-        other: i64[N] as they could be read too.
+        other: i64[N] as they could be read too, -1 for unknown images.
         ground_truth: whose images they are.
     """
     order = order_by_index(image, len(ground_truth.image_id))
@@ -270,10 +276,10 @@ def _on_objects(box: Floats, image: Ints, ground_truth: GroundTruth) -> float:
     start = group_starts(ground_truth.image, len(ground_truth.image_id))
     hits = 0
     for (x, y, w, h), index in zip(box.tolist(), image.tolist(), strict=True):
-        objects = ground_truth.box[rows[start[index] : start[index + 1]]]
+        objects = ground_truth.box[rows[start[index] : start[index + 1]] if index >= 0 else []]
         across = np.minimum(objects[:, 0] + objects[:, 2], x + w) - np.maximum(objects[:, 0], x)
         down = np.minimum(objects[:, 1] + objects[:, 3], y + h) - np.maximum(objects[:, 1], y)
         overlap = np.maximum(across, 0) * np.maximum(down, 0)
         union = objects[:, 2] * objects[:, 3] + w * h - overlap
-        hits += bool((overlap >= 0.5 * union).any())
+        hits += bool(((overlap > 0) & (overlap >= 0.5 * union)).any())
     return hits / max(1, len(box))

@@ -36,6 +36,7 @@ REMEDY = (
 )
 ADVICE = {"images": "an analysis needs at least one", "categories": "list them with id and name"}
 BOX_REMEDY = "write boxes as [x, y, width, height] in pixels"
+DAMAGE = "a number that is NaN or infinite, or with half a character"
 _WHOLE = re.compile(r"-?(0|[1-9]\d{0,17})(\.0+)?")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _NUMBER = re.compile(r"-?\d+(\.\d*)?([eE][-+]?\d+)?")
@@ -81,11 +82,16 @@ class CheckedDocument:
         self.problems.append(Problem(kind, sentence, row))
 
     def drop_invalid(self) -> None:
-        """Leave bad annotations out, with a note that counts and lists them; other problems stay."""
-        bad = [problem for problem in self.problems if problem.row != WHOLE]
-        self.annotations, note = leave_out(self.annotations, bad, "annotations")
-        self.notes += note
-        self.problems = [problem for problem in self.problems if problem.row == WHOLE]
+        """Leave bad annotations out, with a note that counts and lists them; other problems stay.
+
+        Raises:
+            BadInput: there are bad annotations alone.
+        """
+        whole = [problem for problem in self.problems if problem.row == WHOLE]
+        if not whole:
+            self.annotations, note = leave_out(self.path, self.annotations, self.problems, "annotations")
+            self.notes += note
+        self.problems = whole
 
     def check_masks(self, *, needed: bool) -> tuple[str, ...]:
         """Add a problem for each annotation whose mask cannot be decoded.
@@ -133,23 +139,40 @@ def category_name(identifier: int, name: str | None) -> str:
     return name if name is not None else f"category {identifier}"
 
 
+def file_path(name: str) -> str:
+    r"""A file name whose folders are separated by ``/``, also where it was written with ``\`` on Windows."""
+    return name.replace("\\", "/")
+
+
 def named(row: int, record: Record) -> str:
     """An annotation in a message, by its place and its id."""
     return f"annotations[{row}]" + (f" (id {record['id']})" if is_id(record.get("id")) else "")
 
 
-def leave_out(records: dict[int, Record], bad: Sequence[Problem], what: str) -> tuple[dict[int, Record], list[str]]:
-    """The good records, and a note on the others where there are any."""
+def leave_out(
+    path: Path, records: dict[int, Record], bad: Sequence[Problem], what: str
+) -> tuple[dict[int, Record], list[str]]:
+    """The good records, and a note on the others where there are any.
+
+    Raises:
+        BadInput: there are bad records alone.
+    """
     rows = {problem.row for problem in bad}
     good = {row: record for row, record in records.items() if row not in rows}
-    return good, note_left_out(bad, len(good) + len(rows), what)
+    return good, note_left_out(path, bad, len(good) + len(rows), what)
 
 
-def note_left_out(bad: Sequence[Problem], of: int, what: str) -> list[str]:
-    """A note that counts the bad among ``of`` records and lists the first, where there are any."""
+def note_left_out(path: Path, bad: Sequence[Problem], of: int, what: str) -> list[str]:
+    """A note that counts the bad among ``of`` records and lists the first, where there are any.
+
+    Raises:
+        BadInput: all are bad.
+    """
     first = {problem.row: problem.sentence.split(";")[0] for problem in reversed(bad)}
     if not first:
         return []
+    if len(first) == of:
+        raise BadInput(f"{path}: all {of:,} {what} are bad records, so none would be left: {bad[0].sentence}")
     listed = "; ".join([sentence for _, sentence in sorted(first.items())][:SHOWN])
     more = f"; and {len(first) - SHOWN:,} more" if len(first) > SHOWN else ""
     return [f"{len(first):,} of {of:,} {what} are bad records and left out, as asked: {listed}{more}"]
@@ -243,6 +266,9 @@ def _respell(checked: CheckedDocument) -> None:
         checked.notes.append(f"ids of the annotations are texts ({shown(texts[0]['id'])}): numbered from 1 instead")
         for number, record in enumerate(texts, start=1):
             record["id"] = number
+    for image in checked.images:
+        if isinstance(image.get("file_name"), str):
+            image["file_name"] = file_path(image["file_name"])
     for category in checked.categories:
         if is_number(category.get("name")):
             checked.notes.append(f"the name of category {category.get('id')} is a number: read as its text")
@@ -386,8 +412,8 @@ def _faults(
             yield "bad box", f"the bbox {shown(record['bbox'])} of {who} {fault}; {BOX_REMEDY}"
     elif not has_mask(record):
         yield "bad box", f"{who} has neither bbox nor segmentation; give it a bbox [x, y, width, height]"
-    if has_non_finite(record.get("segmentation")):
-        yield "bad polygon", f"{who} has a segmentation with a coordinate that is NaN or infinite; repair it"
+    if is_damaged(record.get("segmentation")):
+        yield "bad polygon", f"{who} has a segmentation with {DAMAGE}; repair it"
     area = record.get("area")
     if area is None and some["area"]:
         yield "bad area", f"{who} has no area while others have; give all of them one or none"
@@ -445,22 +471,25 @@ def encoded(value: object) -> msgspec.Raw:
     return NOTHING if value is None else msgspec.Raw(encode_any(value))
 
 
-def has_non_finite(segmentation: object) -> bool:
-    """Whether a polygon or the counts of an RLE hold NaN or infinity."""
-    parts = segmentation.get("counts") if isinstance(segmentation, dict) else segmentation
-    if not isinstance(parts, list):
-        return False
-    try:
-        if all(math.isfinite(sum(part) if isinstance(part, list) else part) for part in parts):
-            return False
-    except (TypeError, OverflowError):
-        pass  # no numbers, or large ones
-    return _holds_non_finite(parts)
+def is_damaged(segmentation: object) -> bool:
+    """Whether a segmentation holds what JSON has no place for: NaN, infinity or half a character."""
+    parts = list(segmentation.values()) if isinstance(segmentation, dict) else segmentation
+    if isinstance(parts, list):
+        try:
+            if all(math.isfinite(sum(part) if isinstance(part, list) else part) for part in parts):
+                return False
+        except (TypeError, OverflowError):
+            pass  # no numbers, or large ones
+    return _holds_damage(segmentation)
 
 
-def _holds_non_finite(value: object) -> bool:
+def _holds_damage(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_damage, (*value.keys(), *value.values())))
     if isinstance(value, list):
-        return any(map(_holds_non_finite, value))
+        return any(map(_holds_damage, value))
+    if isinstance(value, str):
+        return not is_text(value)
     return isinstance(value, float) and not math.isfinite(value)
 
 

@@ -279,6 +279,14 @@ def test_a_yaml_of_yolo_is_named(tmp_path: Path) -> None:
         data_from([str(path)])
 
 
+def test_file_names_of_windows_are_found(small: Writer) -> None:
+    files = small(set_image(file_name="sub\\3.png"))
+    (files.images / "sub").mkdir()
+    (files.images / "3.png").rename(files.images / "sub" / "3.png")
+    assert check("x", files).findings == ()
+    assert read_ground_truth(files.annotations).file_name[0] == "sub/3.png"
+
+
 def test_bad_annotations_are_left_out_on_request(small: Writer) -> None:
     files = small(set_annotation(bbox=[10, 5, -2, 10]))
     report = check("x", files, drop_invalid=True)

@@ -75,6 +75,14 @@ def test_one_line_of_json_lines_is_one_record(gt: GroundTruth, tmp_path: Path) -
     assert len(as_read(tmp_path / "dt.jsonl", lines(results()[:1]), gt)) == 1
 
 
+def test_a_bad_record_is_told_from_every_container(gt: GroundTruth, tmp_path: Path) -> None:
+    records = [{**results()[0], "score": float("nan")}, results()[1]]
+    for content in (records, {"predictions": records}, scored(annotations=records), lines(records)):
+        with pytest.raises(BadInput, match=r"the score of record\[0\] is nan"):
+            as_read(tmp_path / "dt.json", content, gt)
+        assert as_read(tmp_path / "dt.json", content, gt, drop_invalid=True).row.tolist() == [1]
+
+
 def test_an_empty_list_of_predictions_is_none(gt: GroundTruth, tmp_path: Path) -> None:
     assert len(as_read(tmp_path / "dt.json", {"predictions": []}, gt)) == 0
 

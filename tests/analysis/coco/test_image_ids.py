@@ -14,7 +14,7 @@ from tests.analysis.cases import Record, document, found, object_, write
 from tests.shared_data import shared_case
 
 IMAGES = 8
-BOX = (10, 10, 60, 50)
+BOX = (10, 10, 12, 50)
 
 
 def ground_truth(folder: Path, names: list[str], ids: list[Any] | None = None, **first: Any) -> GroundTruth:
@@ -148,6 +148,14 @@ class TestAmbiguousIds:
         assert dt.image.tolist() == [7, 6, 5, 4, 3, 2, 1, 0]
         (warning,) = dt.warnings
         assert warning.startswith("image ids look like the numbers in the file names")
+
+    def test_numbers_of_a_larger_set_that_fit_both_ways_in_part(self, tmp_path: Path) -> None:
+        """Ids of a subset count from 0, the detections are of all images and numbered as the files are."""
+        gt = ground_truth(tmp_path, [f"{n}.jpg" for n in (5, 0, 11, 3, 9, 2, 14, 7)])
+        place = {5: 0, 0: 1, 11: 2, 3: 3, 9: 4, 2: 5, 14: 6, 7: 7}
+        records = [found(1, (10 + 9 * place.get(n, 90), *BOX[1:]), 0.9, n) for n in range(16)]
+        dt = read(tmp_path, gt, records, drop_unknown=True)
+        assert any(warning.startswith("image ids look like the numbers in the file names") for warning in dt.warnings)
 
 
 class TestUnknownIds:

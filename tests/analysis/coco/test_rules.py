@@ -193,8 +193,12 @@ def test_a_bad_record_that_is_refused_can_be_left_out(kind: str, seed: int, tmp_
     path.write_bytes(mutate(documents(kind)[0], random.Random(seed)))
     refused = refusal_of(path)
     if isinstance(refused, BadRecords):
-        gt = read_ground_truth(path, drop_invalid=True)
-        assert any("bad records and left out, as asked" in warning for warning in gt.warnings)
+        left = refusal_of(path, drop_invalid=True)
+        if left is None:
+            gt = read_ground_truth(path, drop_invalid=True)
+            assert any("bad records and left out, as asked" in warning for warning in gt.warnings)
+        else:
+            assert "annotations are bad records, so none would be left" in str(left)
     else:
         assert str(refusal_of(path, drop_invalid=True)) == str(refused)
 
@@ -276,6 +280,18 @@ class TestDroppedRecords:
         assert gt.digest == read_ground_truth(write(tmp_path / "clean.json", clean)).digest
         (note,) = gt.warnings
         assert note.startswith("2 of 4 annotations are bad records and left out, as asked: the bbox [1, 2, -3, 4] of ")
+
+    def test_a_file_of_bad_records_alone_is_refused(self, tmp_path: Path) -> None:
+        doc = square()
+        for record in doc["annotations"]:
+            record["category_id"] = 99
+        with pytest.raises(
+            BadInput, match=r"all 4 annotations are bad records, so none would be left: annotations\[0\]"
+        ):
+            read_ground_truth(write(tmp_path / "gt.json", doc), drop_invalid=True)
+        gt = read_ground_truth(write(tmp_path / "gt.json", square()))
+        with pytest.raises(BadInput, match="all 2 detections are bad records"):
+            read_detections(write(tmp_path / "dt.json", [1, 2]), gt, drop_invalid=True)
 
     def test_a_bad_mask_matters_only_where_masks_are_compared(self, tmp_path: Path) -> None:
         doc = square()
