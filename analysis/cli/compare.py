@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -21,11 +22,14 @@ from analysis.cli.analyze import (
     Root,
     Truth,
     app,
+    check_baseline,
     find_inputs,
     print_json,
     read_files,
+    say_what_was_found,
     settings_of,
 )
+from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput
 
 Resamples = Annotated[
@@ -64,11 +68,14 @@ def compare(
     from analysis.stats.compare import Candidate
     from analysis.stats.compare import compare as compare_runs
 
+    check_options(context, RULES["compare"])
     settings = settings_of(iou_type, iou, background_iou, max_dets)
-    named, truth = find_inputs(context, predictions, gt, root)
-    if len(named) < 2:
-        raise BadInput(f"{named[0][0]} is the only run; name at least two prediction files to compare")
-    inputs = read_files(named, truth, respect_ignore, drop_unknown)
+    files = find_inputs(context, predictions, gt, root)
+    if len(files.named) < 2:
+        raise BadInput(f"{files.named[0][0]} is the only run; name at least two prediction files to compare")
+    check_baseline(baseline, files)
+    say_what_was_found(files.found, as_json)
+    inputs = replace(read_files(files.named, files.truth, respect_ignore, drop_unknown), found=files.found)
     comparison = compare_runs(
         inputs.ground_truth,
         [Candidate(name, (detections,)) for name, detections in inputs.runs],
@@ -80,7 +87,7 @@ def compare(
     )
     written = write_comparison(out, inputs.ground_truth, comparison) if out else ()
     if as_json:
-        print_json(comparison_document(inputs.ground_truth, comparison))
+        print_json(comparison_document(inputs.ground_truth, comparison) | inputs.source())
         return
     inputs.print_warnings()
     print_whole(*comparison_screen(inputs.ground_truth, comparison))

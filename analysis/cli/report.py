@@ -14,16 +14,21 @@ from analysis.cli.analyze import (
     IouType,
     Kind,
     MaxDets,
+    MinScore,
     Predictions,
     RespectIgnore,
     Root,
     Rules,
     Truth,
     app,
-    read_inputs,
+    check_baseline,
+    find_inputs,
+    read_files,
+    say_what_was_found,
     settings_of,
 )
 from analysis.cli.compare import progress_line
+from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput
 
 if TYPE_CHECKING:
@@ -65,6 +70,7 @@ def report(
     iou: Iou = 0.5,
     background_iou: BackgroundIou = 0.1,
     max_dets: MaxDets = 100,
+    min_score: MinScore = None,
     convention: Rules = Convention.coco,
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
@@ -76,9 +82,13 @@ def report(
     """
     from analysis.report.report import build_report
 
-    settings = settings_of(iou_type, iou, background_iou, max_dets, convention)
+    check_options(context, RULES["report"])
+    settings = settings_of(iou_type, iou, background_iou, max_dets, convention, min_score=min_score)
     check_places(images, out)
-    inputs = read_inputs(context, predictions, gt, root, respect_ignore, drop_unknown)
+    files = find_inputs(context, predictions, gt, root)
+    check_baseline(baseline, files)
+    say_what_was_found(files.found)
+    inputs = read_files(files.named, files.truth, respect_ignore, drop_unknown)
     built = build_report(
         inputs.ground_truth,
         inputs.runs,
@@ -97,12 +107,9 @@ def report(
 def how_often(asked: int | None, ground_truth: "GroundTruth", runs: int, settings: "Settings") -> int | None:
     """Resamples of the images: as asked, or by default (0: enough) where that takes about a minute; none: no intervals.
 
-    Raises:
-        BadInput: they are asked for and the convention has none.
+    There are none outside the coco convention.
     """
     if settings.convention != "coco":
-        if asked:
-            raise BadInput("intervals are made in the coco convention only; leave out --resamples or --convention")
         return None
     if asked is not None:
         return asked or None

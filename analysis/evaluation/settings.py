@@ -21,6 +21,8 @@ class Settings:
     background_iou: float = 0.1  # t_b: at this IoU and below a detection is on the background
     max_dets: int = 100  # an image; the `coco` convention: of each category
     convention: str = "coco"
+    class_agnostic: bool = False  # the categories of both files were taken as one (`selection.class_agnostic`)
+    min_score: float | None = None  # detections with a lower score are left out; None: none are
 
     def __post_init__(self) -> None:
         for name, known in (("iou_type", IOU_TYPES), ("convention", CONVENTIONS)):

@@ -21,6 +21,7 @@ from analysis.render.table import Cell, Column, Table, Value, csv_text, latex, m
 from analysis.render.takeaways import (
     comparison_takeaways,
     interval_text,
+    iou_name,
     resampled_sentence,
     scope,
     scope_sentence,
@@ -135,7 +136,7 @@ def difference_rows(
     for number in others[0][1]:
         rows += [f"{name} lost to"] * (number == ERRORS[0]) + ["to all of a kind"] * (number == SPECIAL[0])
         cells: list[Value] = [_number_cell(number)]
-        cells += [Cell(_meaning(number), class_="meaning")] * explain
+        cells += [Cell(_meaning(number, settings), class_="meaning")] * explain
         for _, own in others:
             cells.append(_interval_cell(own[number]))
             cells += [Cell(own[number].p, p_text(own[number].p), style="dim", class_="dim")] * tested
@@ -225,10 +226,14 @@ def _number_cell(number: str) -> Cell:
     return Cell(error.label, style=error.colour) if error else Cell(number, style="bold")
 
 
-def _meaning(number: str) -> str:
+def _meaning(number: str, settings: Settings) -> str:
     if number in ERROR_TYPES:
-        return ERROR_TYPES[number].description
-    return "average precision, mean over IoU 0.50 to 0.95" if number == MEAN_AP else "average precision"
+        return ERROR_TYPES[number].described(settings.iou_type)
+    return (
+        f"average precision, mean over {iou_name(settings.iou_type)} 0.50 to 0.95"
+        if number == MEAN_AP
+        else "average precision"
+    )
 
 
 def _interval_cell(number: Interval, *, sign: bool = False) -> Cell:

@@ -18,14 +18,14 @@ from matplotlib.figure import Figure
 from analysis.arrays import Floats
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import Run, RunAnalysis
-from analysis.evaluation.confusion import Confusion
+from analysis.evaluation.confusion import Confusion, concerned
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
 from analysis.evaluation.outcomes import IGNORED, OUTCOME_NAMES
 from analysis.evaluation.settings import ap_name
 from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, SizeErrors
-from analysis.render.slices import parts_of
+from analysis.render.slices import parts_of, points_text
 from analysis.render.table import one_line
-from analysis.render.takeaways import settings_sentence
+from analysis.render.takeaways import iou_name, settings_sentence
 
 FORMATS = ("png", "pdf")
 
@@ -310,7 +310,7 @@ def _thresholds(runs: Sequence[tuple[str, IouErrors]]) -> Figure:
         axis.set_xticks([0.5, 0.6, 0.7, 0.8, 0.9], [".5", ".6", ".7", ".8", ".9"])
         _plain(axis, labelsize=7.5, labelbottom=name not in ERRORS[:3])
     _legend_above(figure, [axes["AP"]])
-    figure.supxlabel("IoU from which a detection is right", fontsize=8.5)
+    figure.supxlabel(f"{iou_name(runs[0][1].settings.iou_type)} from which a detection is right", fontsize=8.5)
     return figure
 
 
@@ -345,29 +345,26 @@ def _crowding(runs: Sequence[tuple[str, CrowdingBins]]) -> Figure | None:
 
 
 def _confusion(categories: Sequence[str], runs: Sequence[tuple[str, Confusion]]) -> Figure | None:
-    """Detections on objects of the classes whose confusion costs most, shaded by their share of the row."""
-    weight: Floats = np.zeros(len(categories))
-    for _, confusion in runs:
-        worst = confusion.wrong(MOST_CONFUSED)
-        cost = np.zeros(len(worst)) if confusion.cost is None else np.maximum(confusion.cost[worst], 0)
-        for classes in (confusion.true[worst], confusion.predicted[worst]):
-            np.add.at(weight, classes, cost + 1e-9)  # where nothing costs anything the first pairs are shown
-    shown = np.argsort(-weight, kind="stable")[:MOST_CONFUSED]
-    shown = np.sort(shown[weight[shown] > 0])
+    """Points of AP to gain between the classes of the costliest pairs, shaded by the costliest of the run."""
+    shown = concerned([confusion for _, confusion in runs], MOST_CONFUSED)
     if not len(shown):
         return None
-    names = [label(categories[c], 16) for c in shown]
-    side = 0.9 + 0.25 * (len(shown) + 1)
-    figure = new_figure(max(side * min(len(runs), 2), 4.0), side * _rows(len(runs), 2) + 0.3)
+    names = distinct_labels([categories[c] for c in shown], 16)
+    side = 0.9 + 0.25 * len(shown)
+    figure = new_figure(max(side * min(len(runs), 2), 4.0), side * _rows(len(runs), 2) + 0.5)
+    among = np.ix_(shown, shown)
     for axis, (run, confusion) in zip(_panels(figure, len(runs), 2), runs, strict=True):
-        whole = confusion.matrix[shown]
-        table = np.column_stack([whole[:, shown], np.delete(whole, shown, axis=1).sum(axis=1)])
-        share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-        words = [[f"{count:,}" if count else "" for count in row] for row in table.tolist()]
-        _heat(axis, share, words, [*names, "others"], names)
+        costs, counts = confusion.costs[among], confusion.matrix[among]
+        np.fill_diagonal(counts, 0)
+        words = [
+            [points_text(cost) if count else "" for cost, count in zip(*row, strict=True)]
+            for row in zip(costs.tolist(), counts.tolist(), strict=True)
+        ]
+        _heat(axis, np.maximum(costs, 0) / max(costs.max(), 1e-9), words, names, names)
         axis.set_aspect("equal")
         axis.tick_params(axis="x", rotation=90)
         axis.set_xlabel("taken for", fontsize=8)
         axis.set_ylabel("object", fontsize=8)
         _title(axis, run)
+    figure.supxlabel("points of AP to gain if the errors of one pair alone were fixed", fontsize=7.5, color="0.35")
     return figure

@@ -22,6 +22,7 @@ from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
 from analysis.evaluation.outcomes import FOUND, IGNORED, OUTCOME_NAMES
 from analysis.evaluation.settings import Settings, ap_name
 from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, Size, SizeErrors
+from analysis.render.advice import COSTLY_MEANS
 from analysis.render.errors import SIDE_BY_SIDE, ap_column, error_column
 from analysis.render.screen import fact_list
 from analysis.render.table import Cell, Column, Table, Value
@@ -208,15 +209,20 @@ def confusion_table(
     *,
     paper: bool = False,
 ) -> Table:
-    """A row a pair of classes, the costliest first, or where costs are unknown the most frequent."""
+    """A row a pair of classes, the costliest first."""
     names = ground_truth.category_name
-    priced = any(pairs.cost is not None for _, pairs in parts)
 
     def row(pairs: Confusion, i: int) -> tuple[Value, ...]:
-        cost = (None if pairs.cost is None else float(pairs.cost[i]),) if priced else ()
+        assert pairs.cost is not None
+        assert pairs.costly is not None
         return (
-            names[pairs.true[i]], names[pairs.predicted[i]], *cost, int(pairs.count[i]), int(pairs.objects[i])
-        )  # fmt: skip
+            names[pairs.true[i]],
+            names[pairs.predicted[i]],
+            float(pairs.cost[i]),
+            int(pairs.count[i]),
+            int(pairs.costly[i]),
+            int(pairs.objects[i]),
+        )
 
     return _by_run(
         f"Confusion: points of {ap_name(settings.iou)} to gain if objects of one class were not taken for another",
@@ -224,12 +230,13 @@ def confusion_table(
         (
             Column("class", kind="text"),
             Column("taken for", kind="text"),
-            *[Column("to gain", precision=2)] * priced,
+            Column("to gain", precision=2),
             Column("detections"),
+            Column("costly"),
             Column("lost"),
         ),
         [(run, [row(pairs, i) for i in pairs.wrong(most).tolist()]) for run, pairs in parts],
-        notes=("lost: objects that were not found, with this as the best claim to them.",),
+        notes=(f"{COSTLY_MEANS}; lost: objects that were not found, with this as the best claim to them.",),
         names=2,
         always=paper,
     )
@@ -261,6 +268,15 @@ def _gains(delta_ap: dict[str, Floats]) -> list[tuple[Cell, ...]]:
         tuple(Cell(v, bold=b, style=colour * b) for v, b, colour in zip(row, bold, colours, strict=True))
         for row, bold in zip(values.T.tolist(), largest.T.tolist(), strict=True)
     ]
+
+
+def points_text(points: float) -> str:
+    """Points in a cell of a matrix: what rounds to nothing is a bare 0.
+
+    >>> points_text(0.403), points_text(0.004)
+    ('0.40', '0')
+    """
+    return f"{points:.2f}" if points >= 0.005 else "0"
 
 
 def _percent(part: int, whole: int) -> float | None:

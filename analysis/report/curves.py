@@ -7,6 +7,7 @@ import numpy as np
 from analysis.arrays import Floats
 from analysis.evaluation.settings import ap_name
 from analysis.render.markup import Markup, join, tag
+from analysis.render.takeaways import iou_name
 from analysis.report.charts import FRAME, PlotLine, legend, run_letter
 from analysis.report.charts import curves as drawn
 from analysis.report.components import error_title, takeaway_list
@@ -38,8 +39,8 @@ def curves(data: ReportData) -> Section:
         tag("h3", "Along the threshold"),
         tag(
             "p",
-            "The same runs as more and more overlap is asked for: what is right at IoU 0.5 becomes an error of "
-            "localisation further on. The mean over these ten thresholds is COCO's AP.",
+            f"The same runs as more and more overlap is asked for: what is right at {iou_name(data.settings.iou_type)} "
+            "0.5 becomes an error of localisation further on. The mean over these ten thresholds is COCO's AP.",
         ),
         takeaway_list(data, "iou"),
         tag("div", _ap_figure(data), *(_error_figure(data, error) for error in ALONG), class_="charts"),
@@ -78,7 +79,9 @@ def _error_figure(data: ReportData, error: str) -> Markup:
     most = max(1.0, *(float(one.max()) for one in values))
     step = 1 if most <= 4 else 20 if most > 40 else 4
     means, label = [one.ious.mean_delta_ap[error] for one in data.runs], f"AP to gain by fixing {error}, by IoU"
-    return _along(data, values, float(np.ceil(most / step) * step), error_title(error), label, means)
+    return _along(
+        data, values, float(np.ceil(most / step) * step), error_title(error, data.settings.iou_type), label, means
+    )
 
 
 def _along(
