@@ -14,7 +14,7 @@ import msgspec
 
 from ablate.axes.base import is_within
 from ablate.data.sources import locate
-from ablate.execute.evaluation import IOU, Evaluation, Measured, read_evaluation
+from ablate.execute.evaluation import COCO_CAP, IOU, Evaluation, Measured, read_evaluation
 from ablate.runs.folder import SCHEMA, RunFolder, Workspace, read_json
 from ablate.runs.manifest import Hardware, Manifest
 from ablate.studies.published import Finding, Kind, findings_of, is_of, matches
@@ -122,6 +122,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     synthetic: bool
     iou_type: IouType
     iou: float | None  # of the errors; none while nothing is finished
+    max_dets: int  # detections of an image and category that are measured at most
     images: int | None
     objects: int | None
     validation_data: str
@@ -179,7 +180,10 @@ def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") ->
         raise BadInput(f"study {study.name!r} has no masks to compare; leave --iou-type away")
     costs, notes = _comparable_costs(workspace, study)
     first = finished[0].evaluation if finished else None
-    findings = findings_of(study.axis)
+    findings, max_dets = findings_of(study.axis), first.max_dets if first else COCO_CAP
+    if findings and max_dets != COCO_CAP:
+        findings = ()
+        notes.append(f"published AP is left out: it is measured with at most {COCO_CAP} detections, this {max_dets}")
     rows = tuple(_row(study, variant, runs, iou_type, costs.get(variant), findings) for variant in study.variants)
     place = next(iter(costs.values()), None)
     return Summary(
@@ -195,6 +199,7 @@ def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") ->
         synthetic=study.synthetic,
         iou_type=iou_type,
         iou=first.iou if first else None,
+        max_dets=max_dets,
         images=first.images if first else None,
         objects=first.objects if first else None,
         validation_data=study.validation_data,
@@ -245,6 +250,7 @@ def _exam(run: _Run, allowed_keys: frozenset[str]) -> dict[str, object]:
         "their training data": None if varies_data else run.manifest.training_data,
         "the IoU of the errors": run.evaluation.iou,
         "the convention of the errors": run.evaluation.convention,
+        "the cap of the evaluation": run.evaluation.max_dets,
         **{f"evaluate.{name}": value for name, value in settings.items()},
     }
     return {key: value for key, value in exam.items() if not is_within(key, allowed_keys)}
@@ -416,7 +422,7 @@ def compare_study(
     comparison = compare(
         ground_truth,
         candidates,
-        Settings(iou_type, IOU),
+        Settings(iou_type, IOU, max_dets=summary.max_dets),
         baseline=study.baseline,
         resamples=resamples,
         seed=seed,

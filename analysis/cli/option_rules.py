@@ -86,7 +86,8 @@ def given_options(context: typer.Context) -> set[str]:
             continue
         value = context.params[one.name or ""]
         if isinstance(one, TyperArgument):
-            given |= {PREDICTIONS, *([ONE_FILE] * (len(value) == 1))} if one.name == "predictions" else {one.name or ""}
+            name = PREDICTIONS if one.name == "predictions" else (one.metavar or one.name or "").strip("[]")
+            given |= {name, *([ONE_FILE] * (name == PREDICTIONS and len(value) == 1))}
             continue
         name = max(one.opts, key=len)
         text = value.value if isinstance(value, Enum) else str(value)

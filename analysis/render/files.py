@@ -18,6 +18,7 @@ from analysis.evaluation.settings import Settings
 from analysis.io import write_bytes
 from analysis.render.documents import error_records, slice_records
 from analysis.render.errors import errors_table
+from analysis.render.fonts import warn_of_undrawable
 from analysis.render.plots import errors_figure, slice_figures
 from analysis.render.slices import slice_tables
 from analysis.render.table import Table, csv_text, latex, markdown
@@ -39,6 +40,8 @@ def write_analysis(
     Raises:
         BadInput: the folder cannot be written.
     """
+    shown = any(one.classes or one.confusion for one in analyses)
+    warn_of_undrawable([*(one.name for one in analyses), *(ground_truth.category_name if shown else ())])
     contents = {
         "errors.csv": csv_text(Table.from_records(error_records(analyses))).encode(),
         "errors.json": document,

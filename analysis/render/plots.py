@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -23,19 +22,23 @@ from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
 from analysis.evaluation.outcomes import IGNORED, OUTCOME_NAMES
 from analysis.evaluation.settings import ap_name
 from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, SizeErrors
+from analysis.render.fonts import choose_fonts, stand_in
 from analysis.render.slices import parts_of, points_text
 from analysis.render.table import one_line
 from analysis.render.takeaways import iou_name, settings_sentence
 
 FORMATS = ("png", "pdf")
+DPI = 200
+BLANK = "(blank)"  # a name of spaces alone
 
 
 @contextlib.contextmanager
 def paper_style() -> Iterator[None]:
-    """Fonts and lines for the width of a page; text in a PDF stays text."""
+    """Fonts and lines for the width of a page; text in a PDF stays text. What the user has set stays as it is."""
     style = sns.axes_style("whitegrid") | sns.plotting_context("paper", font_scale=1.1)
-    with mpl.rc_context(style | {"pdf.fonttype": 42, "grid.color": "0.92"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
+    style |= {"pdf.fonttype": 42, "grid.color": "0.92", "savefig.dpi": DPI}
+    untouched = {key: value for key, value in style.items() if mpl.rcParams[key] == mpl.rcParamsDefault[key]}
+    with mpl.rc_context(untouched):
         yield
 
 
@@ -48,10 +51,11 @@ def new_figure(width: float, height: float) -> Figure:
 
 def encoded(figure: Figure, formats: Sequence[str]) -> dict[str, bytes]:
     """The picture in each format, the same bytes for the same figure."""
+    choose_fonts(figure)
     pictures = {}
     for kind in formats:
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, dpi=200, metadata={"CreationDate": None} if kind == "pdf" else None)
+        figure.savefig(buffer, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
         pictures[kind] = buffer.getvalue()
         figure.set_layout_engine("none")  # laid out once, for all formats
     return pictures
@@ -60,10 +64,10 @@ def encoded(figure: Figure, formats: Sequence[str]) -> dict[str, bytes]:
 def label(text: str, longest: int = 40) -> str:
     r"""A name as matplotlib may show it: one line, no mathematics, and not too long: both ends tell it from others.
 
-    >>> label("a$b"), label("vit-b, windowed, seed 3", 16)
-    ('a\\$b', 'vit-b, wi…seed 3')
+    >>> label("a$b"), label(" \t"), label("vit-b, windowed, seed 3", 16)
+    ('a\\$b', '(blank)', 'vit-b, wi…seed 3')
     """
-    text = one_line(text)
+    text = stand_in(one_line(text)).strip() or BLANK
     if len(text) > longest:
         tail = (longest - 1) * 2 // 5
         text = f"{text[: longest - 1 - tail]}…{text[len(text) - tail :]}"
@@ -257,7 +261,8 @@ def _classes(runs: Sequence[tuple[str, ClassErrors]]) -> Figure | None:
         return None
     ap = ap_name(first.settings.iou)
     figure = new_figure(WIDTH if len(runs) > 1 else 4.6, (0.9 + 0.19 * len(shown)) * _rows(len(runs)) + 0.3)
-    names = [f"{label(first.names[c], 24)}  ({first.positives[c]:,})" for c in shown]
+    labels = distinct_labels([first.names[c] for c in shown], 24)
+    names = [f"{name}  ({first.positives[c]:,})" for name, c in zip(labels, shown, strict=True)]
     for axis, (run, classes), gain in zip(_panels(figure, len(runs), sharey=True), runs, gains, strict=True):
         values = np.concatenate([np.full((1, len(shown)), np.nan), gain[:, shown]]).T
         words = [
