@@ -116,11 +116,11 @@ class AnalysisInputs:
         """What a document says of files that nobody named."""
         return {"source": self.found} if self.found else {}
 
-    def without_categories(self) -> "AnalysisInputs":
+    def without_categories(self, convention: str = "coco") -> "AnalysisInputs":
         """The same with all categories taken as one."""
         from analysis.evaluation.selection import class_agnostic
 
-        ground_truth, runs = class_agnostic(self.ground_truth, self.runs)
+        ground_truth, runs = class_agnostic(self.ground_truth, self.runs, convention)
         return replace(self, ground_truth=ground_truth, runs=runs)
 
     def print_warnings(self) -> None:
@@ -374,7 +374,7 @@ def errors(
     except BadInput as error:
         raise typer.BadParameter(str(error)) from None
     inputs = read_inputs(context, predictions, gt, root, respect_ignore, drop_unknown, as_json=as_json)
-    inputs = inputs.without_categories() if class_agnostic else inputs
+    inputs = inputs.without_categories(convention.value) if class_agnostic else inputs
     show_errors(inputs, settings, split, out=out, as_json=as_json, verify=verify, intervals=intervals)
 
 

@@ -135,7 +135,10 @@ def write_report(out: Path, built: "Report", images: Path | None) -> None:
 
     print_warnings(
         [
-            (str(images), f"{count:,} of the images needed {what}; the report shows boxes alone for them")
+            (
+                str(images),
+                f"{count:,} of the images needed {what}; their examples in the report stand without a picture",
+            )
             for count, what in ((built.missing, "are not there"), (built.damaged, "cannot be read"))
             if count
         ]

@@ -14,13 +14,18 @@ ALL_CATEGORIES = "any category"
 
 
 def class_agnostic(
-    ground_truth: GroundTruth, runs: Sequence[tuple[str, Detections]]
+    ground_truth: GroundTruth, runs: Sequence[tuple[str, Detections]], convention: str = "coco"
 ) -> tuple[GroundTruth, list[tuple[str, Detections]]]:
     """Ground truth and named detections with all categories taken as one, as pycocotools' ``useCats=0`` does.
 
-    Rows come out by category and keep their order within one, in which pycocotools then settles ties.
+    In the ``coco`` convention rows come out by category and keep their order within one, in which pycocotools then
+    settles ties; in ``tidecv`` they stay in the order of the file.
     """
-    by_category = np.argsort(ground_truth.category, kind="stable")
+
+    def order(of: GroundTruth | Detections) -> Ints:
+        return np.argsort(of.category, kind="stable") if convention == "coco" else np.arange(len(of))
+
+    by_category = order(ground_truth)
     merged = replace(
         ground_truth,
         **{
@@ -32,7 +37,7 @@ def class_agnostic(
         category_id=[1],
         category_name=[ALL_CATEGORIES],
     )
-    ordered = [(name, some_rows(one, np.argsort(one.category, kind="stable"))) for name, one in runs]
+    ordered = [(name, some_rows(one, order(one))) for name, one in runs]
     return merged, [(name, replace(one, category=np.zeros(len(one), dtype=np.int64))) for name, one in ordered]
 
 

@@ -44,3 +44,12 @@ def ap_name(iou: float) -> str:
     """
     percent = round(iou * 100)
     return f"AP{percent}" if abs(iou * 100 - percent) < 1e-9 else f"AP@{iou:g}"
+
+
+def iou_name(iou_type: str) -> str:
+    """The IoU of boxes is called IoU, that of masks by its name.
+
+    >>> iou_name("bbox"), iou_name("segm")
+    ('IoU', 'mask IoU')
+    """
+    return "IoU" if iou_type == "bbox" else "mask IoU"

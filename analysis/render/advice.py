@@ -13,7 +13,7 @@ from analysis.evaluation.confusion import Confusion
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SHAPES_MANY
 from analysis.evaluation.matched_run import IGNORED, OVER_CAP
 from analysis.evaluation.selection import LowScores
-from analysis.evaluation.settings import Settings, ap_name
+from analysis.evaluation.settings import Settings, ap_name, iou_name
 
 NOTABLE = 0.05  # points of AP: what is less is printed as 0.0
 MOST_LISTED = 4  # classes that are never detected
@@ -82,7 +82,7 @@ def _of_costly(ground_truth: GroundTruth, one: RunAnalysis, error: str, costly: 
         small = 100 * float((ground_truth.area_of(one.breakdown.settings.iou_type)[costly] <= 32**2).mean())
         return f" ({small:.0f} % of these up to 32 x 32 pixels)"
     if error == "loc":
-        return f" (median IoU of these {np.median(labels.iou[costly]):.2f})"
+        return f" (median {iou_name(one.breakdown.settings.iou_type)} of these {np.median(labels.iou[costly]):.2f})"
     sure = int((dt.score[costly] >= 0.5).sum())
     return f" ({sure:,} of these with a score of 0.5 or more)"
 

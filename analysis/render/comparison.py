@@ -12,7 +12,7 @@ from rich.text import Text
 from analysis.arrays import Ints
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
-from analysis.evaluation.settings import Settings, ap_name
+from analysis.evaluation.settings import Settings, ap_name, iou_name
 from analysis.io import json_bytes, write_bytes
 from analysis.render.documents import comparison_document
 from analysis.render.errors import read_facts
@@ -21,7 +21,6 @@ from analysis.render.table import Cell, Column, Table, Value, csv_text, latex, m
 from analysis.render.takeaways import (
     comparison_takeaways,
     interval_text,
-    iou_name,
     resampled_sentence,
     scope,
     scope_sentence,

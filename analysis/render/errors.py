@@ -14,7 +14,7 @@ from analysis.evaluation.cap import OverCap
 from analysis.evaluation.error_types import ERROR_TYPES, SHAPES, SHAPES_MANY, SPECIAL
 from analysis.evaluation.metrics import RunMetrics
 from analysis.evaluation.selection import LowScores, is_class_agnostic
-from analysis.evaluation.settings import Settings, ap_name
+from analysis.evaluation.settings import Settings, ap_name, iou_name
 from analysis.render.advice import (
     COSTLY_MEANS,
     cap_matters,
@@ -24,7 +24,7 @@ from analysis.render.advice import (
 )
 from analysis.render.screen import CAREFUL, dimmed, fact_list, plain_console
 from analysis.render.table import Cell, Column, Table, Value, best
-from analysis.render.takeaways import counts_sentence, iou_name, settings_sentence, source_sentence
+from analysis.render.takeaways import counts_sentence, settings_sentence, source_sentence
 
 COUNTS = "costly/all"  # the head over the counts of errors
 SIDE_BY_SIDE = 3  # up to so many runs stand as columns, with bars; more stand as rows

@@ -20,8 +20,8 @@ MOST_LISTED = 4
 def stand_in(text: str) -> str:
     r"""A text with what no installed font can draw written as the numbers of its characters.
 
-    >>> stand_in("dog"), stand_in("dog \U00013000\U00013001")
-    ('dog', 'dog (13000 13001)')
+    >>> stand_in("dog"), stand_in("dog \U0010fff0\U0010fff1")
+    ('dog', 'dog (10FFF0 10FFF1)')
     """
     if text.isascii():
         return text

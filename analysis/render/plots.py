@@ -20,12 +20,12 @@ from analysis.evaluation.analysis import Run, RunAnalysis
 from analysis.evaluation.confusion import Confusion, concerned
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
 from analysis.evaluation.outcomes import IGNORED, OUTCOME_NAMES
-from analysis.evaluation.settings import ap_name
+from analysis.evaluation.settings import ap_name, iou_name
 from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, SizeErrors
 from analysis.render.fonts import choose_fonts, stand_in
 from analysis.render.slices import parts_of, points_text
 from analysis.render.table import one_line
-from analysis.render.takeaways import iou_name, settings_sentence
+from analysis.render.takeaways import settings_sentence
 
 FORMATS = ("png", "pdf")
 DPI = 200
@@ -345,7 +345,9 @@ def _crowding(runs: Sequence[tuple[str, CrowdingBins]]) -> Figure | None:
         _plain(axis)
         axis.tick_params(axis="x", labelsize=7.5)
     _legend_above(figure, [figure.axes[0]], 4)
-    figure.supxlabel("highest IoU with another object of the class (above the bars: objects)", fontsize=8, color="0.35")
+    figure.supxlabel(
+        "highest box IoU with another object of the class (above the bars: objects)", fontsize=8, color="0.35"
+    )
     return figure
 
 

@@ -20,7 +20,7 @@ from analysis.evaluation.analysis import RunAnalysis
 from analysis.evaluation.confusion import Confusion
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
 from analysis.evaluation.outcomes import FOUND, IGNORED, OUTCOME_NAMES
-from analysis.evaluation.settings import Settings, ap_name
+from analysis.evaluation.settings import Settings, ap_name, iou_name
 from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, Size, SizeErrors
 from analysis.render.advice import COSTLY_MEANS
 from analysis.render.errors import SIDE_BY_SIDE, ap_column, error_column
@@ -148,7 +148,7 @@ def size_table(parts: Sequence[tuple[str, SizeErrors]], *, paper: bool = False) 
 
 def iou_table(parts: Sequence[tuple[str, IouErrors]], *, paper: bool = False) -> Table:
     """A row a threshold and their mean; of many runs in a terminal the mean alone."""
-    special = SPECIAL if paper else ()
+    special, iou = SPECIAL if paper else (), iou_name(parts[0][1].settings.iou_type)
 
     def rows(ious: IouErrors) -> Rows:
         mean, gains = ious.mean_delta_ap, _gains(ious.delta_ap)
@@ -165,9 +165,9 @@ def iou_table(parts: Sequence[tuple[str, IouErrors]], *, paper: bool = False) ->
         return [*each, last] if paper or len(parts) <= SIDE_BY_SIDE else [last]
 
     return _by_run(
-        "By threshold: points of AP to gain at each IoU from which a detection is right",
+        f"By threshold: points of AP to gain at each {iou} from which a detection is right",
         "by-iou",
-        (Column("IoU", kind="text"), ap_column("AP", paper=paper), *map(error_column, (*ERRORS, *special))),
+        (Column(iou, kind="text", key="IoU"), ap_column("AP", paper=paper), *map(error_column, (*ERRORS, *special))),
         [(run, rows(ious)) for run, ious in parts],
         always=paper,
     )
@@ -187,10 +187,10 @@ def crowding_table(parts: Sequence[tuple[str, CrowdingBins]], *, paper: bool = F
         return [*map(row, bins.names, bins.outcome, bins.duplicates.tolist()), total]
 
     return _by_run(
-        "By crowding: objects by their highest IoU with another of their class, and what became of them",
+        "By crowding: objects by their highest box IoU with another of their class, and what became of them",
         "by-crowding",
         (
-            Column("IoU", kind="text"),
+            Column("box IoU", kind="text", key="IoU"),
             Column("objects"),
             *(Column(OUTCOME_NAMES[i], precision=0) for i in kinds),
             Column("dup", precision=2),

@@ -10,7 +10,7 @@ from analysis.evaluation.confusion import Confusion
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SHAPES_MANY, SPECIAL
 from analysis.evaluation.outcomes import FOUND
 from analysis.evaluation.selection import is_class_agnostic
-from analysis.evaluation.settings import Settings, ap_name
+from analysis.evaluation.settings import Settings, ap_name, iou_name
 from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, SizeErrors
 from analysis.render.advice import worst_pair, worst_pair_sentence
 from analysis.stats.bootstrap import MEAN_AP
@@ -33,11 +33,6 @@ def settings_sentence(settings: Settings) -> str:
         f"{settings.background_iou:g}; {scores}at most {settings.max_dets} detections {cap} ({settings.convention} "
         "convention)."
     )
-
-
-def iou_name(iou_type: str) -> str:
-    """The IoU of boxes is called IoU, that of masks by its name."""
-    return "IoU" if iou_type == "bbox" else "mask IoU"
 
 
 def counts_sentence(ground_truth: GroundTruth, kinds: str = "categories", singular: str = "category") -> str:
@@ -100,10 +95,10 @@ def _of_sizes(sizes: SizeErrors) -> str:
 
 def _of_thresholds(ious: IouErrors) -> str:
     error = max(ERRORS, key=lambda e: ious.mean_delta_ap[e])
+    first, last = (f"{ious.ap[t]:.1f} at {iou_name(ious.settings.iou_type)} {ious.ious[t]:.2f}" for t in (0, -1))
     return (
-        f"AP falls from {ious.ap[0]:.1f} at IoU {ious.ious[0]:.2f} to {ious.ap[-1]:.1f} at {ious.ious[-1]:.2f}; over "
-        f"all thresholds {error} costs most: with it fixed, the mean would go from {ious.mean_ap:.1f} to "
-        f"{ious.mean_ap + ious.mean_delta_ap[error]:.1f}"
+        f"AP falls from {first} to {last}; over all thresholds {error} costs most: with it fixed, the mean would go "
+        f"from {ious.mean_ap:.1f} to {ious.mean_ap + ious.mean_delta_ap[error]:.1f}"
     )
 
 
@@ -114,7 +109,8 @@ def _of_crowding(bins: CrowdingBins) -> str:
         return ""
     return (
         f"{100 * bins.recall[0]:.0f} % of the objects that overlap no other of their class are found, and "
-        f"{100 * found / objects:.0f} % of those that overlap one by more than {CROWDED:g} ({objects:,} objects)"
+        f"{100 * found / objects:.0f} % of those that overlap one by a box IoU of more than {CROWDED:g} ({objects:,} "
+        "objects)"
     )
 
 

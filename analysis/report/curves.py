@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.arrays import Floats
-from analysis.evaluation.settings import ap_name
+from analysis.evaluation.settings import ap_name, iou_name
 from analysis.render.markup import Markup, join, tag
-from analysis.render.takeaways import iou_name
 from analysis.report.charts import FRAME, PlotLine, legend, run_letter
 from analysis.report.charts import curves as drawn
 from analysis.report.components import error_title, takeaway_list
@@ -53,10 +52,10 @@ def _precision_figure(data: ReportData, iou: float) -> Markup:
     means = [f"{100 * line.y.mean():.1f}" for line in lines]
     named = ", ".join(f"{name} {mean}" for name, mean in zip(data.names, means, strict=True))
     short = " · ".join(f"{run_letter(place)} {mean}" for place, mean in enumerate(means))
-    label = f"Precision against recall at IoU {iou:g}; {ap_name(iou)}: {named}"
+    label = f"Precision against recall at {iou_name(data.settings.iou_type)} {iou:g}; {ap_name(iou)}: {named}"
     return tag(
         "figure",
-        tag("figcaption", tag("strong", f"IoU {iou:g}"), f" {ap_name(iou)}: {short}"),
+        tag("figcaption", tag("strong", f"{iou_name(data.settings.iou_type)} {iou:g}"), f" {ap_name(iou)}: {short}"),
         drawn(lines, label=label, x_title="recall", y_title="precision"),
         data_iou=f"{iou:g}",
         data_frame=" ".join(map(str, FRAME)),
@@ -92,7 +91,7 @@ def _along(
     chart = drawn(
         [PlotLine(place, one, ious) for place, one in enumerate(values)],
         label=f"{label}; mean: {named}",
-        x_title="IoU asked for",
+        x_title=f"{iou_name(data.settings.iou_type)} asked for",
         y_title="points",
         x_range=(float(ious[0]), float(ious[-1])),
         x_ticks=IOU_TICKS,

@@ -8,10 +8,10 @@ import numpy as np
 
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SHAPES, SHAPES_MANY
-from analysis.evaluation.settings import ap_name
+from analysis.evaluation.settings import ap_name, iou_name
 from analysis.evaluation.single_error_cost import Example
 from analysis.render.markup import Markup, join, tag
-from analysis.render.takeaways import image_name, iou_name
+from analysis.render.takeaways import image_name
 from analysis.report.charts import badge
 from analysis.report.components import error_title, note
 from analysis.report.page import Section

@@ -7,13 +7,13 @@ import numpy as np
 
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SHAPES, SPECIAL
-from analysis.evaluation.settings import Settings, ap_name
+from analysis.evaluation.settings import Settings, ap_name, iou_name
 from analysis.render.advice import COSTLY_MEANS, error_takeaways
 from analysis.render.errors import ap_column, counts_cell, known_metric, left_out
 from analysis.render.markup import Child, Markup, escaped, join, tag
 from analysis.render.slices import size_table
 from analysis.render.table import Cell, Column, Table, Value, best
-from analysis.render.takeaways import counts_sentence, iou_name, settings_sentence
+from analysis.render.takeaways import counts_sentence, settings_sentence
 from analysis.report.charts import POINTS, Scale, bar, legend, run_class
 from analysis.report.components import (
     between,
@@ -225,7 +225,7 @@ def sizes(data: ReportData) -> Section:
         tag("p", explained),
         tag("div", *tables, class_="pairwise"),
         tag("h3", "Objects found, by how crowded they stand"),
-        tag("p", "Crowding is the highest IoU of an object with another of its class in the image."),
+        tag("p", "Crowding is the highest box IoU of an object with another of its class in the image."),
         takeaway_list(data, "crowding"),
         scrolling(
             dots_table(data, "Crowding", "Found, 0 to 100 %", crowding, precision=0),
