@@ -135,10 +135,7 @@ def write_report(out: Path, built: "Report", images: Path | None) -> None:
 
     print_warnings(
         [
-            (
-                str(images),
-                f"{count:,} of the images needed {what}; their examples in the report stand without a picture",
-            )
+            (str(images), f"{count:,} of the images needed {what}; in the report their examples have no picture")
             for count, what in ((built.missing, "are not there"), (built.damaged, "cannot be read"))
             if count
         ]
