@@ -40,5 +40,5 @@ def measure_metrics(
     low = None
     if settings.min_score is not None:
         left_out = int((detections.score < settings.min_score).sum())
-        low = LowScores(left_out, found["AP"], metrics(caps, None)["AP"])
+        low = LowScores(left_out, found["AP"], metrics(caps, None)["AP"], None)
     return RunMetrics(name, detections, found, over, low)

@@ -58,6 +58,7 @@ class LowScores:
     detections: int
     ap: float  # without them, in points
     ap_with: float
+    missed_for_the_score: int | None  # objects that are missed without them alone; None: not counted
 
 
 def low_scores(ground_truth: GroundTruth, detections: Detections, run: MatchedRun) -> LowScores | None:
@@ -66,7 +67,8 @@ def low_scores(ground_truth: GroundTruth, detections: Detections, run: MatchedRu
         return None
     whole = match_and_label(ground_truth, detections, replace(run.settings, min_score=None))
     ap, ap_with = (one.average_precision(one.base).mean for one in (run, whole))
-    return LowScores(int((run.labels.error == LOW_SCORE).sum()), ap, ap_with)
+    missed = int((run.labels.missed & ~whole.labels.missed).sum())
+    return LowScores(int((run.labels.error == LOW_SCORE).sum()), ap, ap_with, missed)
 
 
 def some_rows(detections: Detections, rows: Ints) -> Detections:

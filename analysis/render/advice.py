@@ -39,9 +39,11 @@ def error_takeaways(ground_truth: GroundTruth, one: RunAnalysis, most: int = 2) 
     silent = [ground_truth.category_name[c] for c in one.breakdown.never_detected]
     if silent:
         more = f" and {len(silent) - MOST_LISTED} more" if len(silent) > MOST_LISTED else ""
+        least, its = one.breakdown.settings.min_score, "Its" if len(silent) == 1 else "Their"
+        above = "" if least is None else f" with a score of {least:g} or more"
         sentences.append(
-            f"never detected: {', '.join(silent[:MOST_LISTED])}{more}. Their AP is 0 and only fixing cls can change "
-            "that, so hardly a number above shows them"
+            f"never detected{above}: {', '.join(silent[:MOST_LISTED])}{more}. {its} AP is 0 and only fixing cls can "
+            "change that, so hardly a number above shows it"
         )
     return sentences
 
@@ -167,15 +169,20 @@ def _of_misses(one: RunAnalysis) -> str:
     """Why nothing points at the missed objects, as far as the file tells."""
     assert one.at_stake is not None
     settings, over, dt = one.breakdown.settings, one.at_stake.over_cap, one.detections
+    low, causes = one.at_stake.low_scores, []
     if over and over.effect and over.effect.missed_for_the_cap:
-        return (
+        causes.append(
             f"{over.effect.missed_for_the_cap:,} of them are missed only because of the cap of {settings.max_dets:,} "
             f"detections: --max-dets {over.most}"
         )
+    if low and low.missed_for_the_score:
+        causes.append(
+            f"{low.missed_for_the_score:,} of them are missed only because of --min-score {settings.min_score:g}"
+        )
+    if causes:
+        return "; ".join(causes)
     if not len(dt):
         return "the file holds no detection"
-    if one.at_stake.low_scores and one.at_stake.low_scores.detections:
-        return "detections that --min-score leaves out may point at them"
     images = np.bincount(dt.image)
     full, limit = int((images == images.max()).sum()), int(images.max())
     if limit >= FEWEST_OF_A_LIMIT and full >= SHARE_AT_A_LIMIT * int((images > 0).sum()):
