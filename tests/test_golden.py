@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,16 @@ def test_documents_of_a_stored_study(
         for one in document.get("runs", []):
             one.pop("path", None)
     assert_equal(found, expected)
+
+
+def test_without_a_file_the_first_line_says_whose_predictions_are_analyzed(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = r"study golden, finished (less than a minute|\d+ \w+) ago; runs window, seed 0; window, seed 1; hybrid, .*"
+    assert run(monkeypatch, "analyze", "ap", "--root", store) == 0
+    assert re.fullmatch(said, capsys.readouterr().out.splitlines()[0])
+    document = printed(monkeypatch, capsys, "analyze", "errors", "--root", store, "--json")
+    assert re.fullmatch(said, document["source"])
 
 
 def test_a_stored_study_is_finished(

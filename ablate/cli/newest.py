@@ -33,7 +33,7 @@ def newest_predictions(root: Path) -> InputFiles | None:
             predictions = [
                 (run.label if several else run.variant, workspace.run(run.run_id).predictions) for run in runs
             ]
-            names = ", ".join(name for name, _ in predictions)
+            names = ("; " if several else ", ").join(name for name, _ in predictions)
             found = f"study {study.name}, finished {_age(path for _, path in predictions)} ago; runs {names}"
             return InputFiles(predictions, _truth(workspace.run(runs[0].run_id)), found)
     finished = filter(is_finished, workspace.runs())
