@@ -366,7 +366,7 @@ def errors(
     )
     try:
         parts = parse_parts(",".join(part for part in (by, "size" if sizes else None) if part))
-        if class_agnostic:
+        if class_agnostic:  # `all` is all that there is without categories
             parts = tuple(part for part in parts if part not in ("class", "confusion"))
         if "iou" in parts:
             thresholds(settings)
@@ -487,11 +487,7 @@ def ap(
     checks = []
     if verify:
         checks = [
-            (
-                one.name,
-                "pycocotools",
-                compare_metrics(ground_truth, one.detections, one.metrics, settings, caps),
-            )
+            (one.name, "pycocotools", compare_metrics(ground_truth, one.detections, one.metrics, settings, caps))
             for one in measured
         ]
     if as_json:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -62,9 +62,12 @@ def compare(
 
     analyze compare a.json b.json --gt gt.json; without any file, the newest study's runs are compared.
     """
+    from analysis.evaluation.cap import cap_of_run
+    from analysis.evaluation.settings import ap_name
+    from analysis.render.advice import cap_matters, over_cap_sentence
     from analysis.render.comparison import comparison_screen, write_comparison
     from analysis.render.documents import comparison_document
-    from analysis.render.screen import print_whole
+    from analysis.render.screen import print_warnings, print_whole
     from analysis.stats.compare import Candidate
     from analysis.stats.compare import compare as compare_runs
 
@@ -85,11 +88,22 @@ def compare(
         seed=seed,
         progress=progress_line(),
     )
+    over_cap = {name: cap_of_run(inputs.ground_truth, dt, settings) for name, dt in inputs.runs}
     written = write_comparison(out, inputs.ground_truth, comparison) if out else ()
     if as_json:
-        print_json(comparison_document(inputs.ground_truth, comparison) | inputs.source())
+        document = comparison_document(inputs.ground_truth, comparison) | inputs.source()
+        for entry in document["runs"]:
+            over = over_cap[entry["name"]]
+            entry["over_cap"] = over and asdict(over)
+        print_json(document)
         return
     inputs.print_warnings()
+    score = ap_name(settings.iou)
+    print_warnings(
+        (name, over_cap_sentence(settings, over, score))
+        for name, over in over_cap.items()
+        if over and cap_matters(over)
+    )
     print_whole(*comparison_screen(inputs.ground_truth, comparison))
     if out:
         typer.echo(f"\nwritten to {out}: " + ", ".join(written))

@@ -48,6 +48,12 @@ def count_over_cap(ground_truth: GroundTruth, detections: Detections, settings: 
     return OverCap(int(beyond.sum()), images, int(found.max()), int(objects.max()))
 
 
+def cap_of_run(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> OverCap | None:
+    """What falls to the cap, with its effect; None where nothing does."""
+    over = count_over_cap(ground_truth, detections, settings)
+    return over and measured_cap(over, ground_truth, detections, match_and_label(ground_truth, detections, settings))
+
+
 def measured_cap(over: OverCap, ground_truth: GroundTruth, detections: Detections, capped: MatchedRun) -> OverCap:
     """The same with its effect, for which the run is matched again without a cap."""
     free = match_and_label(ground_truth, detections, replace(capped.settings, max_dets=over.most))

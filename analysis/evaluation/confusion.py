@@ -122,13 +122,9 @@ def with_costly(
 ) -> Confusion:
     """The confusion with the number of each pair's errors that are costly, bool[N] by row of the detections."""
     rows = np.flatnonzero((labels.error == CLS) & costly)
-    classes = confusion.categories
-    pair = object_category[labels.target[rows]] * classes + detections.category[rows]
-    found, count = np.unique(pair, return_counts=True)
-    wanted = confusion.true * classes + confusion.predicted
-    place = np.searchsorted(found, wanted).clip(max=max(len(found) - 1, 0))
-    here = found[place] == wanted if len(found) else np.zeros(len(wanted), dtype=np.bool_)
-    return replace(confusion, costly=np.where(here, count[place] if len(found) else 0, 0))
+    table = np.zeros((confusion.categories, confusion.categories), dtype=np.int64)
+    np.add.at(table, (object_category[labels.target[rows]], detections.category[rows]), 1)
+    return replace(confusion, costly=table[confusion.true, confusion.predicted])
 
 
 def concerned(confusions: Sequence[Confusion], most: int) -> Ints:

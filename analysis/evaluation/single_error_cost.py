@@ -20,10 +20,11 @@ from analysis.evaluation.average_precision import (
     recall_steps,
 )
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, ErrorType
-from analysis.evaluation.matched_run import IGNORED, LOC, TRUE_POSITIVE
+from analysis.evaluation.matched_run import IGNORED, LOC, TRUE_POSITIVE, Labels
 from analysis.evaluation.matching import score_order
 from analysis.evaluation.tide import Breakdown
 
+BLOCK = 1 << 20  # ranks at a time
 COSTLY = 0.9  # of what the errors of a type cost one by one
 
 
@@ -88,16 +89,27 @@ class _Category:
         gains: Floats = (self._without[np.searchsorted(self.hits, places)] - self._base) * self.points
         return gains
 
-    def gain_with_hit(self, place: int, shift: int) -> float:
-        """Points to gain when the detection at a rank from 1 is right, all later ones ``shift`` ranks further back."""
-        first = int(np.searchsorted(self.hits, place))
-        return self._points_of(
-            average_over_recalls(np.concatenate([self.hits[:first], [place], self.hits[first:] + shift]), self.steps)
-        )
+    def gains_with_hit(self, places: Ints, shift: int) -> Floats:
+        """f64[P] points to gain when one more detection is right, at each rank i64[P] from 1.
 
-    def gain_with_one_more(self, score: float) -> float:
-        """Points to gain when one more detection is right, moved here behind its equals in score."""
-        return self.gain_with_hit(int(np.searchsorted(-self.scores, -score, side="right")) + 1, shift=1)
+        All later true positives stand ``shift`` ranks further back then.
+        """
+        count = len(self.hits) + 1
+        reached = self.steps[self.steps <= count] - 1
+        number = np.arange(count)
+        before, after = np.append(self.hits, 0), np.concatenate([[0], self.hits + shift])
+        gains = []
+        for part in np.array_split(places, -(-len(places) * count // BLOCK) or 1):
+            first, place = np.searchsorted(self.hits, part)[:, None], part[:, None]
+            ranks = np.where(number < first, before, np.where(number == first, place, after))
+            precision = (number + 1) / np.maximum(ranks, 1)
+            envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+            gains.append((envelope[:, reached].sum(axis=1) / len(self.steps) - self._base) * self.points)
+        return np.concatenate(gains)
+
+    def gains_with_one_more(self, scores: Floats) -> Floats:
+        """f64[P] points to gain when one more detection is right, moved here behind its equals in score f64[P]."""
+        return self.gains_with_hit(np.searchsorted(-self.scores, -scores, side="right") + 1, shift=1)
 
     def gain_of_a_miss(self) -> float:
         """Points to gain without one missed object."""
@@ -132,7 +144,8 @@ def single_error_costs(ground_truth: GroundTruth, detections: Detections, breakd
     (True, True)
     """
     labels, classes = breakdown.labels, len(ground_truth.category_id)
-    by_score = _counted_by_score(ground_truth, detections, breakdown)
+    counts = _counts(labels)
+    by_score = _by_score(ground_truth, detections, counts)
     ranking = rank(np.arange(len(by_score)), detections.category[by_score], classes)
     ranked = by_score[ranking.rows]
     place = inverse(ranked, len(detections)) - ranking.start[detections.category] + 1  # from 1, within the category
@@ -149,23 +162,29 @@ def single_error_costs(ground_truth: GroundTruth, detections: Detections, breakd
     for own, rows in zip(categories, np.split(ranked, ranking.start[1:-1]), strict=True):
         wrong = rows[labels.error[rows] != TRUE_POSITIVE]
         detection[wrong] = own.gains_without(place[wrong])
-    for row in np.flatnonzero(labels.recovers_gt & (place > 0)).tolist():
-        to = int(ground_truth.category[labels.target[row]])
-        if labels.error[row] == LOC:
-            detection[row] = categories[to].gain_with_hit(place[row], shift=0)
-        else:  # cls: it leaves its own category, and is right in the object's
-            detection[row] += categories[to].gain_with_one_more(detections.score[row])
+    winners = np.flatnonzero(labels.recovers_gt & counts)
+    to = ground_truth.category[labels.target[winners]]
+    for category, own in enumerate(categories):
+        here = winners[to == category]
+        stays, comes = here[labels.error[here] == LOC], here[labels.error[here] != LOC]
+        detection[stays] = own.gains_with_hit(place[stays], shift=0)
+        # A cls error leaves its own category besides.
+        detection[comes] += own.gains_with_one_more(detections.score[comes])
     gain_of_a_miss = np.array([one.gain_of_a_miss() for one in categories])
     missed[labels.missed] = gain_of_a_miss[ground_truth.category[labels.missed]]
     return SingleErrorCosts(detection, missed)
 
 
-def _counted_by_score(ground_truth: GroundTruth, detections: Detections, breakdown: Breakdown) -> Ints:
-    """Rows of the detections that count, by descending score."""
-    labels = breakdown.labels
-    counts = (labels.error < IGNORED) & ~labels.ignored
+def _counts(labels: Labels) -> Bools:
+    """bool[N] the detections that count."""
+    counts: Bools = (labels.error < IGNORED) & ~labels.ignored
+    return counts
+
+
+def _by_score(ground_truth: GroundTruth, detections: Detections, which: Bools) -> Ints:
+    """Some rows of the detections, by descending score."""
     by_score = score_order(detections, np.arange(len(ground_truth.image_id)))
-    return by_score[counts[by_score]]
+    return by_score[which[by_score]]
 
 
 def costliest(
@@ -194,7 +213,7 @@ def costliest(
     """
     labels = breakdown.labels
     costs = costs or single_error_costs(ground_truth, detections, breakdown)
-    by_score = _counted_by_score(ground_truth, detections, breakdown)
+    by_score = _by_score(ground_truth, detections, _counts(labels))
     largest = np.argsort(-ground_truth.area, kind="stable")
     found: dict[str, list[Example]] = {}
     for one in (ERROR_TYPES[name] for name in ERRORS):

@@ -10,7 +10,7 @@ import numpy as np
 from analysis.arrays import Floats, Ints
 from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.analysis import AtStake, Run, RunAnalysis
+from analysis.evaluation.analysis import AtStake, RunAnalysis
 from analysis.evaluation.cap import OverCap
 from analysis.evaluation.error_types import ERRORS, SPECIAL
 from analysis.evaluation.metrics import RunMetrics
@@ -115,8 +115,8 @@ def _run(name: str, detections: Detections, numbers: Mapping[str, Any]) -> Recor
     }
 
 
-def error_records(runs: Sequence[Run]) -> list[Record]:
-    """A record a run and error type: AP, delta-AP in points, count (none for fp and fn, which are not counted)."""
+def error_records(runs: Sequence[RunAnalysis]) -> list[Record]:
+    """A record a run and error type: AP, delta-AP in points, counts (none for fp and fn, which are not counted)."""
     return [
         {
             "run": run.name,
@@ -130,6 +130,7 @@ def error_records(runs: Sequence[Run]) -> list[Record]:
             "delta_ap": run.breakdown.delta_ap[error],
             "raw_delta_ap": run.breakdown.raw[error],
             "count": run.breakdown.count.get(error),
+            "costly": int(run.at_stake.costly[error].sum()) if run.at_stake and error in ERRORS else None,
         }
         for run in runs
         for error in (*ERRORS, *SPECIAL)

@@ -79,8 +79,9 @@ def _gzipped(frame: pd.DataFrame) -> bytes:
 def detections_frame(ground_truth: GroundTruth, runs: Sequence[Run]) -> pd.DataFrame:
     """One row a detection: its place in the file, its label, the IoU and the object (annotation id) it points at.
 
-    ``label`` is one of tp, cls, loc, both, dup, bg, ignored (by a crowd), over-cap. ``iou`` is the IoU with the target;
-    without one, the best IoU with any object. ``fixes`` marks the cls or loc error that would win its object.
+    ``label`` is one of tp, cls, loc, both, dup, bg, ignored (by a crowd), over-cap, low-score. ``iou`` is the IoU with
+    the target; without one, the best IoU with any object. ``fixes`` marks the cls or loc error that would win its
+    object.
     """
     frames = []
     names = np.array(ground_truth.category_name, dtype=object)
