@@ -421,10 +421,6 @@ def show_errors(
         document = errors_document(ground_truth, settings, analyses) | inputs.source()
         if measured:
             add_intervals(document, measured)
-    checks = []
-    if verify:
-        by_size = "size" in split.parts and split.sizes == COCO_SIZES
-        checks = [(run.name, *check) for run in analyses for check in compare_breakdown(ground_truth, run, by_size)]
     written: dict[str, list[str]] = {}
     if out:
         from analysis.render.files import write_analysis
@@ -432,6 +428,10 @@ def show_errors(
         files = write_analysis(out, ground_truth, settings, analyses, analysis.crowding, json_bytes(document))
         for stem, _, kind in (name.partition(".") for name in files):
             written.setdefault(stem, []).append(kind)
+    checks = []
+    if verify:  # after the figures: to import tidecv changes matplotlib's settings
+        by_size = "size" in split.parts and split.sizes == COCO_SIZES
+        checks = [(run.name, *check) for run in analyses for check in compare_breakdown(ground_truth, run, by_size)]
     if as_json:
         print_json(document | ({"verify": _check_records(checks)} if verify else {}))
         return

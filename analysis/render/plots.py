@@ -165,7 +165,10 @@ def slice_figures(
         "by_size": ("sizes", _sizes),
         "by_iou": ("ious", _thresholds),
         "by_crowding": ("crowding", _crowding),
-        "confusion": ("confusion", partial(_confusion, ground_truth.category_name)),
+        "confusion": (
+            "confusion",
+            partial(_confusion, ground_truth.category_name, ap_name(analyses[0].breakdown.settings.iou)),
+        ),
     }
     pictures = {}
     with paper_style():
@@ -351,8 +354,8 @@ def _crowding(runs: Sequence[tuple[str, CrowdingBins]]) -> Figure | None:
     return figure
 
 
-def _confusion(categories: Sequence[str], runs: Sequence[tuple[str, Confusion]]) -> Figure | None:
-    """Points of AP to gain between the classes of the costliest pairs, shaded by the costliest of the run."""
+def _confusion(categories: Sequence[str], ap: str, runs: Sequence[tuple[str, Confusion]]) -> Figure | None:
+    """Points of ``ap`` to gain between the classes of the costliest pairs, shaded by the costliest of the run."""
     shown = concerned([confusion for _, confusion in runs], MOST_CONFUSED)
     if not len(shown):
         return None
@@ -373,5 +376,5 @@ def _confusion(categories: Sequence[str], runs: Sequence[tuple[str, Confusion]])
         axis.set_xlabel("taken for", fontsize=8)
         axis.set_ylabel("object", fontsize=8)
         _title(axis, run)
-    figure.supxlabel("points of AP to gain if the errors of one pair alone were fixed", fontsize=7.5, color="0.35")
+    figure.supxlabel(f"points of {ap} to gain if the errors of one pair alone were fixed", fontsize=7.5, color="0.35")
     return figure

@@ -46,7 +46,7 @@ def test_screen_document_figure_and_report_name_the_same_pair(monkeypatch: pytes
         heat(axis, shade, words, across, down)
 
     monkeypatch.setattr(plots, "_heat", watched)
-    figure = plots._confusion(gt.category_name, [(one.name, one.confusion) for one in analyses])  # type: ignore[misc]
+    figure = plots._confusion(gt.category_name, "AP50", [(one.name, one.confusion) for one in analyses])  # type: ignore[misc]
     assert isinstance(figure, Figure)
     page = " ".join(text_of(build_report(gt, detections, Settings(), pictures=0).content.decode()).split())
     document = errors_document(gt, Settings(), analyses)

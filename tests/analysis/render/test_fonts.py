@@ -1,6 +1,7 @@
 """Names in figures: drawn by a font that has them or told apart by numbers, and nothing of the user's is overridden."""
 
 import logging
+from collections.abc import Iterator
 from io import BytesIO
 
 import matplotlib as mpl
@@ -13,6 +14,14 @@ from analysis.render.fonts import choose_fonts, stand_in, warn_of_undrawable
 from analysis.render.plots import DPI, distinct_labels, encoded, new_figure, paper_style
 
 NOBODYS = "\U00013000\U00013001"  # Egyptian hieroglyphs, of which hardly a machine has a font
+
+
+@pytest.fixture
+def defaults() -> Iterator[None]:
+    """matplotlib as it comes: to import tidecv changes its settings, in another test."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        yield
 
 
 def figure_with(text: str, **options: object) -> mpl.figure.Figure:
@@ -59,7 +68,7 @@ def test_letters_that_the_font_lacks_are_drawn_by_another(recwarn: pytest.Warnin
     assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
 
 
-def test_what_the_user_has_set_stays() -> None:
+def test_what_the_user_has_set_stays(defaults: None) -> None:
     with paper_style():
         styled = encoded(figure_with("text"), ("png",))["png"]
         assert mpl.rcParams["grid.color"] == "0.92"
