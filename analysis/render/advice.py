@@ -1,6 +1,6 @@
 """What to look at next: where the AP of a run is at stake, and what lies outside the measure, as sentences.
 
-Everything is ranked by the AP to gain, never by how often it occurs: thousands of errors of low score cost nothing.
+Everything is ranked by the AP to gain, never by how often it occurs: thousands of errors of low score cost next to nothing.
 """
 
 import numpy as np
@@ -11,13 +11,13 @@ from analysis.evaluation.analysis import RunAnalysis
 from analysis.evaluation.cap import OverCap
 from analysis.evaluation.confusion import Confusion
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SHAPES_MANY
-from analysis.evaluation.matched_run import IGNORED, OVER_CAP
+from analysis.evaluation.matched_run import IGNORED, LOW_SCORE, OVER_CAP
 from analysis.evaluation.selection import LowScores
 from analysis.evaluation.settings import Settings, ap_name, iou_name
 
 NOTABLE = 0.05  # points of AP: what is less is printed as 0.0
 MOST_LISTED = 4  # classes that are never detected
-FEW_OBJECTS = 20  # of a class, below which chance decides its AP
+ENOUGH_OBJECTS = 20  # of a class: with fewer, chance decides its AP
 FEWEST_OF_A_LIMIT = 10  # detections of an image: detectors that keep at most so few are rare
 SHARE_AT_A_LIMIT = 0.9  # of the images
 LOW_ENOUGH = 0.01  # a file with scores below it was hardly cut at a threshold that matters
@@ -52,14 +52,15 @@ def nothing_costs(one: RunAnalysis) -> str:
     """No type costs anything worth the name: of what was measured, which may be little."""
     labels = one.breakdown.labels
     ignored = int(((labels.error == IGNORED) | labels.ignored).sum())
-    over = int((labels.error == OVER_CAP).sum())
+    over, low = (int((labels.error == label).sum()) for label in (OVER_CAP, LOW_SCORE))
     said = "no type of error costs as much as 0.1 points"
-    if not ignored + over:
+    counted = ((ignored, "in crowds or on ignored objects"), (over, "over the cap"), (low, "with too low a score"))
+    parts = [f"{count:,} {where}" for count, where in counted if count]
+    if not parts:
         return said
-    parts = [f"{ignored:,} in crowds or on ignored objects"] * (ignored > 0) + [f"{over:,} over the cap"] * (over > 0)
     return (
-        f"{said} among the detections that are measured; {ignored + over:,} of {len(labels.error):,} are not: "
-        f"{' and '.join(parts)}"
+        f"{said} among the detections that are measured; {ignored + over + low:,} of {len(labels.error):,} are not: "
+        f"{', '.join(parts)}"
     )
 
 
@@ -113,7 +114,7 @@ def _worst_class(ground_truth: GroundTruth, one: RunAnalysis, error: str, many: 
 def objects_of(ground_truth: GroundTruth, category: int) -> str:
     """How many objects of a class count: few of them make its AP a matter of chance."""
     count = int(((ground_truth.category == category) & ~ground_truth.ignore).sum())
-    return f"{'only ' * (count < FEW_OBJECTS)}{count:,} object{'s' * (count != 1)}"
+    return f"{'only ' * (count < ENOUGH_OBJECTS)}{count:,} object{'s' * (count != 1)}"
 
 
 def worst_pair(confusion: Confusion) -> int | None:
@@ -198,9 +199,10 @@ def _of_misses(one: RunAnalysis) -> str:
 
 def over_cap_sentence(settings: Settings, over: OverCap, score: str) -> str:
     """How much falls to the cap and what that does; ``score`` is what the effect is told in."""
-    of = "an image and category" if settings.convention == "coco" else "an image"
+    of = "an image and category" if settings.convention == "coco" and not settings.class_agnostic else "an image"
+    images = f"{over.images:,} image{'s' * (over.images > 1)}"
     said = (
-        f"{over.detections:,} detections of {over.images:,} images fall to the cap of {settings.max_dets:,} {of}, "
+        f"{over.detections:,} detection{'s' * (over.detections > 1)} of {images} fall to the cap of {settings.max_dets:,} {of}, "
         f"which has up to {over.most_objects:,} objects"
     )
     effect = over.effect
@@ -212,7 +214,7 @@ def over_cap_sentence(settings: Settings, over: OverCap, score: str) -> str:
 
 
 def cap_matters(over: OverCap) -> bool:
-    """Whether the cap changes the AP as it is printed, or there are more objects than may be detected."""
+    """Whether the cap changes the AP as it is printed."""
     effect = over.effect
     return effect is not None and abs(effect.ap_without - effect.ap) >= NOTABLE
 

@@ -12,12 +12,11 @@ from analysis.evaluation.outcomes import FOUND
 from analysis.evaluation.selection import is_class_agnostic
 from analysis.evaluation.settings import Settings, ap_name, iou_name
 from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, SizeErrors
-from analysis.render.advice import worst_pair, worst_pair_sentence
+from analysis.render.advice import ENOUGH_OBJECTS, worst_pair, worst_pair_sentence
 from analysis.stats.bootstrap import MEAN_AP
 from analysis.stats.compare import Comparison, OutcomeTransitions, VsBaseline
 from analysis.stats.intervals import Difference, Interval
 
-ENOUGH_OBJECTS = 20  # of a class, before a sentence is made of it
 CROWDED = 0.5  # IoU from which OCHuman calls an object heavily occluded
 
 

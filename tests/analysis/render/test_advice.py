@@ -128,7 +128,7 @@ def test_misses_of_the_cap_are_not_blamed_on_the_score_threshold(
     for verb, score in (("errors", "AP50"), ("ap", "AP@3")):
         assert run(monkeypatch, "analyze", verb, *files) == 0
         shown = " ".join(capsys.readouterr().out.split())
-        assert "careful dt: 4 detections of 1 images fall to the cap of 3 an image and category" in shown
+        assert "careful dt: 4 detections of 1 image fall to the cap of 3 an image and category" in shown
         assert re.search(rf"which has up to 7 objects: {score} is \d+\.\d with it and 100\.0 with --max-dets 7", shown)
         assert run(monkeypatch, "analyze", verb, *files, "--json") == 0
         (one,) = json.loads(capsys.readouterr().out)["runs"]
