@@ -1,6 +1,6 @@
 """What to look at next: where the AP of a run is at stake, and what lies outside the measure, as sentences.
 
-Everything is ranked by the AP to gain, never by how often it occurs: thousands of errors of low score cost next to nothing.
+Everything is ranked by the AP to gain, never by how often it occurs: many low-scored errors cost next to nothing.
 """
 
 import numpy as np
@@ -201,9 +201,10 @@ def over_cap_sentence(settings: Settings, over: OverCap, score: str) -> str:
     """How much falls to the cap and what that does; ``score`` is what the effect is told in."""
     of = "an image and category" if settings.convention == "coco" and not settings.class_agnostic else "an image"
     images = f"{over.images:,} image{'s' * (over.images > 1)}"
+    detections = f"{over.detections:,} detection{'s' * (over.detections > 1)}"
     said = (
-        f"{over.detections:,} detection{'s' * (over.detections > 1)} of {images} fall to the cap of {settings.max_dets:,} {of}, "
-        f"which has up to {over.most_objects:,} objects"
+        f"{detections} of {images} fall to the cap of {settings.max_dets:,} {of}, which has up to "
+        f"{over.most_objects:,} objects"
     )
     effect = over.effect
     if effect is None:
