@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ablate.cli.option_rules import RULES
 from ablate.cli.options import HERE, as_workspace, print_json
 from ablate.data.sources import Files, files_of, shapes_folder
 from ablate.runs.folder import SCHEMA, Workspace
+from analysis.cli.option_rules import check_options
 from analysis.exceptions import BadInput
 from analysis.io import write_bytes
 
@@ -77,10 +79,12 @@ def check(
 
 @app.command()
 def shapes(
+    context: typer.Context,
     out: Annotated[Path | None, typer.Option(help="Folder to make; it then works as a COCO_ROOT.")] = None,
     workspace: InWorkspace = HERE,
 ) -> None:
     """Write the embedded data set: 800 training and 240 validation images with boxes and masks."""
+    check_options(context, RULES["shapes"])
     from ablate.data.shapes import write_shapes
 
     folder = out if out is not None else shapes_folder(workspace)

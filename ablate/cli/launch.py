@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ablate.cli.option_rules import RULES
 from ablate.cli.options import (
     HERE,
     AsJson,
@@ -24,6 +25,7 @@ from ablate.launch.status import StatusReader
 from ablate.launch.status import cancel as ask_to_stop
 from ablate.runs.folder import SCHEMA, Workspace
 from ablate.studies.study import Job, Study, list_studies
+from analysis.cli.option_rules import check_options
 from analysis.exceptions import BadInput
 
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")]
@@ -33,6 +35,7 @@ PANEL = "Studies"
 
 @app.command(rich_help_panel=PANEL)
 def launch(
+    context: typer.Context,
     study: StudyName = "",
     workspace: InWorkspace = HERE,
     device: OnDevice = "auto",
@@ -49,6 +52,7 @@ def launch(
 
     A run on each free GPU; without a GPU one after another. A failing run stops no other.
     """
+    check_options(context, RULES["launch"])
     launch_study(
         workspace,
         chosen_study(workspace, study),
@@ -110,8 +114,9 @@ def confirm_cost(workspace: Workspace, study: Study, options: LaunchOptions) -> 
 
 
 @app.command("list", rich_help_panel=PANEL)
-def list_(workspace: InWorkspace = HERE, as_json: AsJson = False, watch: Watch = False) -> None:
+def list_(context: typer.Context, workspace: InWorkspace = HERE, as_json: AsJson = False, watch: Watch = False) -> None:
     """Show the studies, the newest last, and how many of their runs are done."""
+    check_options(context, RULES["list"])
     from ablate.launch.view import studies_document, studies_screen
 
     show(
@@ -123,8 +128,15 @@ def list_(workspace: InWorkspace = HERE, as_json: AsJson = False, watch: Watch =
 
 
 @app.command(rich_help_panel=PANEL)
-def status(study: StudyName = "", workspace: InWorkspace = HERE, as_json: AsJson = False, watch: Watch = False) -> None:
+def status(
+    context: typer.Context,
+    study: StudyName = "",
+    workspace: InWorkspace = HERE,
+    as_json: AsJson = False,
+    watch: Watch = False,
+) -> None:
     """Show how every run of a study stands: state, progress, loss, time left."""
+    check_options(context, RULES["status"])
     from ablate.launch.view import status_document, status_screen
 
     chosen = chosen_study(workspace, study)
@@ -139,6 +151,7 @@ def status(study: StudyName = "", workspace: InWorkspace = HERE, as_json: AsJson
 
 @app.command(rich_help_panel=PANEL)
 def logs(
+    context: typer.Context,
     study: StudyName = "",
     run: Annotated[
         str,
@@ -152,8 +165,7 @@ def logs(
     """Show what the runs of a study said while they ran."""
     from ablate.launch.view import Logs
 
-    if as_json and follow:
-        raise typer.BadParameter("choose one of --json and --follow", param_hint="--follow")
+    check_options(context, RULES["logs"])
     chosen = chosen_study(workspace, study)
     found = Logs(workspace, _matching(chosen, run))
     last = found.new(lines)

@@ -1,5 +1,7 @@
 """What the analysis is told of runs: the newest study's predictions, and the ground truth of a run folder."""
 
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import typer
@@ -8,7 +10,7 @@ from ablate.config.schema import Shapes
 from ablate.data.sources import locate
 from ablate.runs.folder import RunFolder, Workspace, is_finished
 from ablate.studies.study import finished_runs, list_studies
-from analysis.cli.analyze import TRUTH_OF_RUN
+from analysis.cli.analyze import TRUTH_OF_RUN, InputFiles
 from analysis.exceptions import BadInput
 
 
@@ -18,12 +20,10 @@ def register_defaults(context: typer.Context) -> None:
     context.meta[TRUTH_OF_RUN] = truth_of_run
 
 
-def newest_predictions(root: Path) -> tuple[list[tuple[str, Path]], Path] | None:
+def newest_predictions(root: Path) -> InputFiles | None:
     """The finished runs of the newest study under a root, or the newest finished run where there is no study.
 
-    Runs are called by their variants, with the seed where a variant has several.
-
-    Returns (name, prediction file) of each run, and the ground truth of all; none where nothing is finished.
+    Runs are called by their variants, with the seed where a variant has several. None where nothing is finished.
     """
     workspace = Workspace(root)
     for study in reversed(list_studies(workspace, quiet=True)):
@@ -33,10 +33,36 @@ def newest_predictions(root: Path) -> tuple[list[tuple[str, Path]], Path] | None
             predictions = [
                 (run.label if several else run.variant, workspace.run(run.run_id).predictions) for run in runs
             ]
-            return predictions, _truth(workspace.run(runs[0].run_id))
+            names = ("; " if several else ", ").join(name for name, _ in predictions)
+            found = f"study {study.name}, finished {_age(path for _, path in predictions)} ago; runs {names}"
+            return InputFiles(predictions, _truth(workspace.run(runs[0].run_id)), found)
     finished = filter(is_finished, workspace.runs())
     newest = max(finished, key=lambda folder: folder.predictions.stat().st_mtime, default=None)
-    return None if newest is None else ([(newest.path.name, newest.predictions)], _truth(newest))
+    if newest is None:
+        return None
+    found = f"run {newest.path.name}, finished {_age([newest.predictions])} ago; there is no study"
+    return InputFiles([(newest.path.name, newest.predictions)], _truth(newest), found)
+
+
+AGES = (("day", 86_400), ("hour", 3600), ("minute", 60))
+
+
+def _age(predictions: Iterable[Path]) -> str:
+    """How long ago the newest of some files was written: ``2 days``."""
+    return age(time.time() - max(path.stat().st_mtime for path in predictions))
+
+
+def age(seconds: float) -> str:
+    """A time in its largest unit.
+
+    >>> age(5), age(60), age(7300), age(2 * 86_400)
+    ('less than a minute', '1 minute', '2 hours', '2 days')
+    """
+    name, unit = next((one for one in AGES if seconds >= one[1]), ("", 0))
+    if not unit:
+        return "less than a minute"
+    count = int(seconds // unit)
+    return f"{count:,} {name}{'s' * (count > 1)}"
 
 
 def truth_of_run(path: Path) -> Path:

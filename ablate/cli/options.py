@@ -164,14 +164,9 @@ def show(
     """The answer of a verb: a JSON document for programs, or what people read, once or again and again.
 
     Watched into a file, or by another program, only what is new is printed.
-
-    Raises:
-        typer.BadParameter: a document is to be watched.
     """
     from analysis.render.screen import print_whole
 
-    if as_json and watch:
-        raise typer.BadParameter("choose one of --json and --watch", param_hint="--watch")
     if as_json:
         print_json(document())
     elif watch:

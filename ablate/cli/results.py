@@ -99,7 +99,7 @@ def report(
     summary = summarise(workspace, chosen, iou_type.value)
     runs = _shown(workspace, chosen)
     ground_truth = read_validation(workspace, chosen, runs[0])
-    settings = Settings(iou_type.value, summary.iou or 0.5)
+    settings = Settings(iou_type.value, summary.iou or 0.5, max_dets=summary.max_dets)
     names = [run.variant for run in runs]
     count = how_often(resamples, ground_truth, sum(row.n for row in summary.rows), settings)
     lede = study_facts(summary)

@@ -11,6 +11,7 @@ import typer
 from ablate.axes import AXES, Axis, AxisOptions, Variant
 from ablate.axes.custom import COMMAND, axis_from_file, axis_from_keys
 from ablate.cli.launch import launch_study
+from ablate.cli.option_rules import RULES
 from ablate.cli.options import (
     HERE,
     AsJson,
@@ -33,6 +34,7 @@ from ablate.runs.folder import SCHEMA
 from ablate.shell import shell_command
 from ablate.studies.study import check_free, write_study
 from ablate.weights.settings import weights_from
+from analysis.cli.option_rules import check_options
 from analysis.exceptions import BadInput
 
 logger = logging.getLogger(__name__)
@@ -77,7 +79,8 @@ class StudyOptions:
 
 
 def _command_of(axis: Axis) -> Callable[..., None]:
-    def command(options: StudyOptions) -> None:
+    def command(context: typer.Context, options: StudyOptions) -> None:
+        check_options(context, RULES["AXIS"])
         plan_study(axis, options)
 
     return with_options(command)
@@ -92,6 +95,7 @@ for _one in AXES.values():
 @app.command(COMMAND, rich_help_panel="Axes")
 @with_options
 def vary(
+    context: typer.Context,
     file: Annotated[str, typer.Argument(metavar="[AXIS.yaml]", help="An axis of your own.", show_default=False)] = "",
     keys: Annotated[
         list[str] | None,
@@ -100,7 +104,8 @@ def vary(
     options: StudyOptions = StudyOptions(),
 ) -> None:
     """Any key of the config, or a YAML file, as the axis: ablate vary --vary train.lr=5e-4,1e-3,2e-3."""
-    if bool(file) == bool(keys):
+    check_options(context, RULES["vary"])
+    if not file and not keys:
         raise BadInput("name one: a YAML file with an axis, or --vary KEY=VALUE,VALUE,...")
     plan_study(axis_from_file(Path(file)) if file else axis_from_keys(keys or ()), options)
 
@@ -115,8 +120,6 @@ def plan_study(axis: Axis, options: StudyOptions) -> None:
     from ablate.studies.plan import Request, plan
     from ablate.studies.show_plan import plan_document, plan_screen
 
-    if options.dry_run and options.launch:
-        raise typer.BadParameter("choose one of --dry-run and --launch", param_hint="--launch")
     workspace, written = options.workspace, not options.dry_run
     request = Request(
         base=options.base,

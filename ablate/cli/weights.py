@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from ablate.cli.option_rules import RULES
 from ablate.cli.options import (
     HERE,
     AsJson,
@@ -23,6 +24,7 @@ from ablate.config.yaml import load_config, parse_change, with_changes
 from ablate.runs.folder import PretrainingFolder
 from ablate.studies.study import state_in_words
 from ablate.train.outcome import RuntimeOptions
+from analysis.cli.option_rules import check_options
 from analysis.exceptions import BadInput
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ LARGE = "vit-b-coco"  # what is pre-trained on other images; the recipe is MAE's
 
 @app.command()
 def pretrain(
+    context: typer.Context,
     images: Annotated[
         Path | None, typer.Option("--images", metavar="DIR", help="Images, in a folder and the folders in it.")
     ] = None,
@@ -92,6 +95,7 @@ def pretrain(
     last epoch is of an unfinished cosine: for one that compares with a shorter pre-training, run that one.
     On several GPUs: torchrun --nproc-per-node 8 cli.py weights pretrain --images DIR
     """
+    check_options(context, RULES["pretrain"])
     from ablate.execute.pretraining import pretrain as carry_out
     from analysis.render.screen import fact_list, print_whole
 

@@ -5,11 +5,14 @@ from typing import Any, Literal
 
 import msgspec
 
+from ablate.config.schema import RunConfig
 from ablate.data.sources import locate
 from ablate.runs.folder import SCHEMA, RunFolder, read_json, write_json
 from analysis import Detections, GroundTruth, break_down, coco_metrics, read_detections, read_ground_truth
+from analysis.evaluation.average_precision import MAX_DETS, caps_up_to
 
 IOU = 0.5
+COCO_CAP = MAX_DETS[-1]
 Record = dict[str, Any]
 
 
@@ -33,6 +36,7 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     convention: str
     box: Measured
     mask: Measured | None
+    max_dets: int = COCO_CAP  # detections of an image and category that are measured at most
     schema: int = SCHEMA
 
 
@@ -41,11 +45,12 @@ def evaluate(folder: RunFolder) -> Evaluation:
     config = folder.read_config()
     truth = read_ground_truth(locate(config.data.validation, folder.workspace).annotations)
     found = read_detections(folder.predictions, truth)
+    cap = cap_of(config)
 
     def measure(iou_type: Literal["bbox", "segm"]) -> Measured:
-        errors = break_down(truth, found, iou=IOU, iou_type=iou_type)
+        errors = break_down(truth, found, iou=IOU, iou_type=iou_type, max_dets=cap)
         return Measured(
-            metrics=coco_metrics(truth, found, iou_type=iou_type),
+            metrics=coco_metrics(truth, found, iou_type=iou_type, max_dets=caps_up_to(cap)),
             ap=errors.ap,
             delta_ap=errors.delta_ap,
             raw_delta_ap=errors.raw,
@@ -58,6 +63,7 @@ def evaluate(folder: RunFolder) -> Evaluation:
         objects=len(truth),
         iou=IOU,
         convention="coco",
+        max_dets=cap,
         box=measure("bbox"),
         mask=measure("segm") if config.model.detector.masks and truth.masks.present.any() else None,
     )
@@ -65,14 +71,20 @@ def evaluate(folder: RunFolder) -> Evaluation:
     return evaluation
 
 
-def box_ap(records: list[Record], truth: GroundTruth) -> dict[str, float]:
+def cap_of(config: RunConfig) -> int:
+    """The cap of the evaluation: COCO's, or as many as the detector may give for an image where that is more."""
+    return max(COCO_CAP, config.evaluate.max_detections)
+
+
+def box_ap(records: list[Record], truth: GroundTruth, max_dets: int = COCO_CAP) -> dict[str, float]:
     """AP and AP50 of boxes, in points, for the curves.
 
     Args:
         records: COCO results.
         truth: of the validation images.
+        max_dets: the cap of the evaluation.
     """
-    metrics = coco_metrics(truth, Detections.from_records(records, truth))
+    metrics = coco_metrics(truth, Detections.from_records(records, truth), max_dets=caps_up_to(max_dets))
     return {f"box_{name}": metrics[name] for name in ("AP", "AP50")}
 
 

@@ -25,7 +25,7 @@ from ablate.detector.init_weights import initial_digest, load_initial, with_prec
 from ablate.engines.base import DetectorTrainer, read_data
 from ablate.engines.environment import need_detectron2
 from ablate.engines.registry import build_engine
-from ablate.execute.evaluation import box_ap, evaluate
+from ablate.execute.evaluation import box_ap, cap_of, evaluate
 from ablate.runs.folder import FAILURES, FINAL, RunFolder, State, Status, Workspace, read_json
 from ablate.runs.lock import holding
 from ablate.runs.manifest import Manifest, make_manifest
@@ -112,7 +112,7 @@ def run_stages(folder: RunFolder, processes: Processes, runtime: RuntimeOptions)
         engine,
         folder,
         runtime,
-        validate=lambda: box_ap(engine.predict(workers, show_progress=False), data.validation_truth),
+        validate=lambda: box_ap(engine.predict(workers, show_progress=False), data.validation_truth, cap_of(config)),
     )
     stats = trainer.train()
     if processes.first:

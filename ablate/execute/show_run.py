@@ -9,9 +9,10 @@ from rich.text import Text
 from ablate.execute.evaluation import Evaluation, read_evaluation
 from ablate.runs.folder import RunFolder, Status
 from analysis.evaluation.error_types import ERROR_TYPES
+from analysis.render.errors import ap_at
 from analysis.render.table import Column, Table
 
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
 def run_screen(folder: RunFolder) -> list[RenderableType]:
@@ -57,13 +58,15 @@ def _tables(evaluation: Evaluation) -> tuple[Table, Table]:
     """COCO's metrics, and the AP to gain by fixing each type of error alone."""
     measured = (("boxes", evaluation.box), ("masks", evaluation.mask))
     parts = [(name, part) for name, part in measured if part is not None]
+    metrics = (*METRICS, f"AR{evaluation.max_dets}")
+    heads = {key: ap_at(evaluation.max_dets) if key == "AP" else key for key in metrics}
     errors = [Column(one.label, precision=1) for one in ERROR_TYPES.values()]
     return (
         Table(
             "",
-            (Column("", kind="text"), *(Column(name, precision=1) for name in METRICS)),
+            (Column("", kind="text"), *(Column(head, precision=1) for head in heads.values())),
             tuple(
-                (name, *(None if part.metrics[key] < 0 else part.metrics[key] for key in METRICS))
+                (name, *(None if part.metrics[key] < 0 else part.metrics[key] for key in metrics))
                 for name, part in parts
             ),
         ),

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from ablate.studies.results import Row, Summary
 from ablate.studies.tables import banner, over_seeds
 from analysis.evaluation.error_types import ERRORS, SPECIAL
+from analysis.render.fonts import warn_of_undrawable
 from analysis.render.plots import (
     FORMATS,
     SIDE_BY_SIDE,
@@ -41,6 +42,7 @@ def errors_figure(summary: Summary) -> dict[str, bytes]:
     ]
     means = np.array([[row.errors[name].mean for name in (*ERRORS, *SPECIAL)] for row in rows])
     bare = summary.several or len(rows) > SIDE_BY_SIDE
+    warn_of_undrawable(row.variant for row in rows)
     with paper_style():
         figure = new_figure(7.6, 3.1)
         left, right = error_bars(figure, labels, means, f"{kind} AP{summary.percent}", numbers=not bare)

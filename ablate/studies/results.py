@@ -14,11 +14,11 @@ import msgspec
 
 from ablate.axes.base import is_within
 from ablate.data.sources import locate
-from ablate.execute.evaluation import IOU, Evaluation, Measured, read_evaluation
+from ablate.execute.evaluation import COCO_CAP, IOU, Evaluation, Measured, read_evaluation
 from ablate.runs.folder import SCHEMA, Workspace, read_json
 from ablate.runs.manifest import Manifest, older_rule
 from ablate.studies.cost import Range, RowCost, study_costs
-from ablate.studies.published import Finding, Kind, PublishedCost, is_of, matches, published_of
+from ablate.studies.published import Finding, Findings, Kind, PublishedCost, is_of, matches, published_of
 from ablate.studies.study import DetectorSize, Study, StudyRun, finished_runs, state_in_words
 from analysis.coco.detections import read_detections
 from analysis.coco.ground_truth import GroundTruth, read_ground_truth
@@ -91,6 +91,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     synthetic: bool
     iou_type: IouType
     iou: float | None  # of the errors; none while nothing is finished
+    max_dets: int  # detections of an image and category that are measured at most
     images: int | None
     objects: int | None
     validation_data: str
@@ -157,6 +158,10 @@ def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") ->
     costs, notes = study_costs(workspace, study)
     first = finished[0].evaluation if finished else None
     known = published_of(study.axis)
+    max_dets = first.max_dets if first else COCO_CAP
+    if known.findings and max_dets != COCO_CAP:
+        known = Findings()
+        notes.append(f"published AP is left out: it is measured with at most {COCO_CAP} detections, this {max_dets}")
     findings = known.findings
     rows = tuple(_row(study, variant, runs, iou_type, costs.get(variant), findings) for variant in study.variants)
     place = next((cost.measured for cost in costs.values()), None)
@@ -175,6 +180,7 @@ def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") ->
         synthetic=study.synthetic,
         iou_type=iou_type,
         iou=first.iou if first else None,
+        max_dets=max_dets,
         images=first.images if first else None,
         objects=first.objects if first else None,
         validation_data=study.validation_data,
@@ -230,6 +236,7 @@ def _exam(run: _Run, allowed_keys: frozenset[str]) -> dict[str, object]:
         "their training images": None if varies_data else run.manifest.training_images,
         "the IoU of the errors": run.evaluation.iou,
         "the convention of the errors": run.evaluation.convention,
+        "the cap of the evaluation": run.evaluation.max_dets,
         **{f"evaluate.{name}": value for name, value in settings.items()},
     }
     return {key: value for key, value in exam.items() if not is_within(key, allowed_keys)}
@@ -396,7 +403,7 @@ def compare_study(
     comparison = compare(
         ground_truth,
         candidates,
-        Settings(iou_type, IOU),
+        Settings(iou_type, IOU, max_dets=summary.max_dets),
         baseline=study.baseline,
         resamples=resamples,
         seed=seed,

@@ -13,7 +13,7 @@ from ablate.studies.published import Kind, PublishedCost
 from ablate.studies.results import METRICS, Published, Row, Summary
 from ablate.studies.study import DetectorSize, slug
 from analysis.evaluation.error_types import ERROR_TYPES
-from analysis.render.errors import error_column
+from analysis.render.errors import ap_at, error_column
 from analysis.render.table import Cell, Column, Table, Value, best
 from analysis.stats.intervals import Estimate
 
@@ -31,13 +31,13 @@ Filled = tuple[Column, Sequence[Value]]  # a column and its values
 
 def scores_table(summary: Summary) -> Table:
     """A row a variant: AP over its seeds, its difference to the baseline, and how far it is."""
-    kind, other = summary.kinds
+    (kind, other), ap = summary.kinds, ap_at(summary.max_dets)
     rows = summary.rows
+    heads = {name: f"{kind} {ap}" if name == "AP" else name for name in METRICS}
     columns = [
-        _estimates(Column(f"{kind} AP" if name == "AP" else name, precision=1), [row.metrics.get(name) for row in rows])
-        for name in METRICS
+        _estimates(Column(head, precision=1), [row.metrics.get(name) for row in rows]) for name, head in heads.items()
     ]
-    columns.append(_estimates(Column(f"{other} AP", precision=1), [row.other_ap for row in rows]))
+    columns.append(_estimates(Column(f"{other} {ap}", precision=1), [row.other_ap for row in rows]))
     against = Column("against baseline", precision=1, signed=True)
     columns.append((against, [Cell(None, "") if row.baseline else _cell(against, row.difference) for row in rows]))
     if any(row.published for row in rows):

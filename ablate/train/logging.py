@@ -21,11 +21,11 @@ PREFIXES = {logging.WARNING: "warning: ", logging.ERROR: "error: "}
 
 
 def show_messages() -> None:
-    """Print what this package logs on standard error, a plain line each; a second call changes nothing."""
-    package = logging.getLogger("ablate")
-    package.setLevel(logging.INFO)
-    if not any(isinstance(handler, _StandardError) for handler in package.handlers):
-        package.addHandler(_StandardError())
+    """Print what the two packages log on standard error, a plain line each; a second call changes nothing."""
+    for package in map(logging.getLogger, ("ablate", "analysis")):
+        package.setLevel(logging.INFO)
+        if not any(isinstance(handler, _StandardError) for handler in package.handlers):
+            package.addHandler(_StandardError())
 
 
 class _StandardError(logging.Handler):

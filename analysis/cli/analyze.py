@@ -7,14 +7,16 @@ that) and a run folder of this project, whichever engine filled it. What the lat
 which the analysis does not read: whoever calls hands in the way there.
 """
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput, BadRecords
 from analysis.io import json_bytes
 
@@ -70,12 +72,26 @@ Root = Annotated[Path, typer.Option("--root", help="The folder that holds result
 Iou = Annotated[float, typer.Option(help="IoU from which a detection is right.")]
 BackgroundIou = Annotated[float, typer.Option(help="IoU up to which a detection is on nothing.")]
 MaxDets = Annotated[int, typer.Option(help="Detections an image (coco: and category).", min=1)]
+ClassAgnostic = Annotated[
+    bool, typer.Option("--class-agnostic", help="Take all categories as one (pycocotools' useCats=0).")
+]
+MinScore = Annotated[
+    float | None,
+    typer.Option("--min-score", help="Leave out detections with a lower score, and say what that does to the AP."),
+]
 Baseline = Annotated[str, typer.Option(help="Name of the run to compare with.", show_default="the first")]
 Rules = Annotated[Convention, typer.Option(help="Rules of COCOeval or of tidecv.")]
 
 
 def settings_of(
-    iou_type: IouType, iou: float, background_iou: float, max_dets: int, convention: Convention = Convention.coco
+    iou_type: IouType,
+    iou: float,
+    background_iou: float,
+    max_dets: int,
+    convention: Convention = Convention.coco,
+    *,
+    class_agnostic: bool = False,
+    min_score: float | None = None,
 ) -> "Settings":
     """The rules that were asked for.
 
@@ -86,7 +102,9 @@ def settings_of(
 
     if not 0 < background_iou <= iou <= 1:
         raise typer.BadParameter("needs 0 < --background-iou <= --iou <= 1", param_hint="--iou")
-    return Settings(iou_type.value, iou, background_iou, max_dets, convention.value)
+    if min_score is not None and not math.isfinite(min_score):
+        raise typer.BadParameter(f"{min_score} is no number", param_hint="--min-score")
+    return Settings(iou_type.value, iou, background_iou, max_dets, convention.value, class_agnostic, min_score)
 
 
 @dataclass(frozen=True)
@@ -95,6 +113,18 @@ class AnalysisInputs:
 
     ground_truth: "GroundTruth"
     runs: "list[tuple[str, Detections]]"
+    found: str = ""  # where they come from, if no file was named
+
+    def source(self) -> dict[str, str]:
+        """What a document says of files that nobody named."""
+        return {"source": self.found} if self.found else {}
+
+    def without_categories(self, convention: str = "coco") -> "AnalysisInputs":
+        """The same with all categories taken as one."""
+        from analysis.evaluation.selection import class_agnostic
+
+        ground_truth, runs = class_agnostic(self.ground_truth, self.runs, convention)
+        return replace(self, ground_truth=ground_truth, runs=runs)
 
     def print_warnings(self) -> None:
         """What reading found, on standard error, each after the file or run that it is about."""
@@ -115,10 +145,18 @@ class ReadOptions(NamedTuple):
 
 
 def read_inputs(
-    context: typer.Context, predictions: list[str] | None, gt: Path | None, root: Path, options: ReadOptions
+    context: typer.Context,
+    predictions: list[str] | None,
+    gt: Path | None,
+    root: Path,
+    options: ReadOptions,
+    *,
+    as_json: bool = False,
 ) -> AnalysisInputs:
-    """Read what was named, or else what the front door finds under the root."""
-    return read_files(*find_inputs(context, predictions, gt, root), options)
+    """Read what was named, or else what the front door finds under the root, which is said first."""
+    files = find_inputs(context, predictions, gt, root)
+    say_what_was_found(files.found, as_json)
+    return replace(read_files(files.named, files.truth, options), found=files.found)
 
 
 def read_files(
@@ -159,9 +197,15 @@ def read_files(
     return AnalysisInputs(ground_truth, runs)
 
 
-def find_inputs(
-    context: typer.Context, predictions: list[str] | None, gt: Path | None, root: Path
-) -> tuple[list[tuple[str, Path]], Path]:
+class InputFiles(NamedTuple):
+    """Prediction files with their names, their ground truth, and where they come from if no file was named."""
+
+    named: list[tuple[str, Path]]
+    truth: Path
+    found: str = ""
+
+
+def find_inputs(context: typer.Context, predictions: list[str] | None, gt: Path | None, root: Path) -> InputFiles:
     """The files that were named, or else those that the front door finds under the root.
 
     Raises:
@@ -181,8 +225,9 @@ def find_inputs(
         if truth is None:
             told = "" if any(path.is_file() for _, path in named) else "; the folders do not all hold it"
             raise typer.BadParameter(f"is needed: the ground truth to compare with{told}", param_hint="--gt")
-        return [(name, output.predictions) for (name, _), output in zip(named, outputs, strict=True)], truth
-    newest: tuple[list[tuple[str, Path]], Path] | None = context.obj(root) if context.obj else None
+        files = [(name, output.predictions) for (name, _), output in zip(named, outputs, strict=True)]
+        return InputFiles(files, truth)
+    newest: InputFiles | None = context.obj(root) if context.obj else None
     if newest is None:
         raise BadInput(
             "no prediction file was named and there is no finished run to analyze; name one (analyze errors "
@@ -190,6 +235,23 @@ def find_inputs(
             "trains one detector, analyze example simulates two"
         )
     return newest
+
+
+def check_baseline(baseline: str, files: InputFiles) -> None:
+    """Refuse a baseline that is none of the runs before they are read.
+
+    Raises:
+        BadInput: there is no run of that name.
+    """
+    names = [name for name, _ in files.named]
+    if baseline and baseline not in names:
+        raise BadInput(f"baseline {baseline!r} is none of the runs; choose one of {', '.join(names)}")
+
+
+def say_what_was_found(found: str, as_json: bool = False) -> None:
+    """The first line of an answer to nobody's files: whose they are. A document bears it itself."""
+    if found and not as_json:
+        typer.echo(found)
 
 
 def print_json(document: object) -> None:
@@ -301,6 +363,8 @@ def errors(
     iou: Iou = 0.5,
     background_iou: BackgroundIou = 0.1,
     max_dets: MaxDets = 100,
+    min_score: MinScore = None,
+    class_agnostic: ClassAgnostic = False,
     convention: Rules = Convention.coco,
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
@@ -332,16 +396,24 @@ def errors(
     Without any, the newest study's are.
     """
     from analysis.evaluation.analysis import parse_parts
-    from analysis.evaluation.slices import COCO_SIZES, parse_sizes
+    from analysis.evaluation.slices import COCO_SIZES, parse_sizes, thresholds
 
+    check_options(context, RULES["errors"])
+    settings = settings_of(
+        iou_type, iou, background_iou, max_dets, convention, class_agnostic=class_agnostic, min_score=min_score
+    )
     try:
         parts = parse_parts(",".join(part for part in (by, "size" if sizes else None) if part))
+        if class_agnostic:  # `all` is all that there is without categories
+            parts = tuple(part for part in parts if part not in ("class", "confusion"))
+        if "iou" in parts:
+            thresholds(settings)
         split = Split(parts, parse_sizes(sizes) if sizes is not None else COCO_SIZES, everything)
     except BadInput as error:
         raise typer.BadParameter(str(error)) from None
-    settings = settings_of(iou_type, iou, background_iou, max_dets, convention)
     options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid)
-    inputs = read_inputs(context, predictions, gt, root, options)
+    inputs = read_inputs(context, predictions, gt, root, options, as_json=as_json)
+    inputs = inputs.without_categories(convention.value) if class_agnostic else inputs
     show_errors(inputs, settings, split, out=out, as_json=as_json, verify=verify, intervals=intervals)
 
 
@@ -366,6 +438,7 @@ def show_errors(
     """Analyse the runs, write the files, and print the screen or the document."""
     from analysis.evaluation.analysis import Analysis
     from analysis.evaluation.average_precision import COCO_IOUS
+    from analysis.evaluation.slices import COCO_SIZES
     from analysis.evaluation.verify import compare_breakdown
     from analysis.render.comparison import intervals_screen
     from analysis.render.documents import add_intervals, errors_document
@@ -375,7 +448,8 @@ def show_errors(
     from analysis.stats.compare import Candidate, compare
 
     ground_truth = inputs.ground_truth
-    analysis = Analysis(ground_truth, settings, split.parts, split.sizes, ious=COCO_IOUS if intervals else ())
+    ious = COCO_IOUS if intervals else ()
+    analysis = Analysis(ground_truth, settings, split.parts, split.sizes, ious=ious, at_stake=True)
     analyses = [analysis.of(name, detections) for name, detections in inputs.runs]
     measured = None
     if intervals:
@@ -383,13 +457,9 @@ def show_errors(
         measured = compare(ground_truth, candidates, settings)
     document: dict[str, Any] = {}
     if as_json or out:
-        document = errors_document(ground_truth, settings, analyses)
+        document = errors_document(ground_truth, settings, analyses) | inputs.source()
         if measured:
             add_intervals(document, measured)
-    checks = []
-    if verify:
-        by_size = "size" in split.parts
-        checks = [(run.name, *check) for run in analyses for check in compare_breakdown(ground_truth, run, by_size)]
     written: dict[str, list[str]] = {}
     if out:
         from analysis.render.files import write_analysis
@@ -397,6 +467,10 @@ def show_errors(
         files = write_analysis(out, ground_truth, settings, analyses, analysis.crowding, json_bytes(document))
         for stem, _, kind in (name.partition(".") for name in files):
             written.setdefault(stem, []).append(kind)
+    checks = []
+    if verify:  # after the figures: to import tidecv changes matplotlib's settings
+        by_size = "size" in split.parts and split.sizes == COCO_SIZES
+        checks = [(run.name, *check) for run in analyses for check in compare_breakdown(ground_truth, run, by_size)]
     if as_json:
         print_json(document | ({"verify": _check_records(checks)} if verify else {}))
         return
@@ -427,31 +501,61 @@ def ap(
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
     drop_invalid: DropInvalid = False,
+    max_dets: Annotated[
+        str, typer.Option(metavar="N[,N,...]", help="Detections an image and category: an AR at each, AP at the last.")
+    ] = "1,10,100",
+    min_score: MinScore = None,
+    class_agnostic: ClassAgnostic = False,
     as_json: AsJson = False,
     verify: Verify = False,
     root: Root = Path(),
 ) -> None:
     """COCO's 12 numbers, equal to pycocotools' and many times faster."""
-    from analysis.evaluation.average_precision import coco_metrics
+    from analysis.evaluation.metrics import measure_metrics
     from analysis.evaluation.verify import compare_metrics
     from analysis.render.documents import ap_document
     from analysis.render.errors import ap_screen
     from analysis.render.screen import print_whole
 
+    check_options(context, RULES["ap"])
+    caps = parse_caps(max_dets)
+    settings = settings_of(iou_type, 0.5, 0.1, caps[-1], class_agnostic=class_agnostic, min_score=min_score)
     options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid)
-    inputs = read_inputs(context, predictions, gt, root, options)
-    ground_truth, kind = inputs.ground_truth, iou_type.value
-    metrics = [(name, dt, coco_metrics(ground_truth, dt, iou_type=kind)) for name, dt in inputs.runs]
+    inputs = read_inputs(context, predictions, gt, root, options, as_json=as_json)
+    inputs = inputs.without_categories() if class_agnostic else inputs
+    ground_truth = inputs.ground_truth
+    measured = [measure_metrics(name, ground_truth, dt, settings, caps) for name, dt in inputs.runs]
     checks = []
     if verify:
-        checks = [(run, "pycocotools", compare_metrics(ground_truth, dt, own, kind)) for run, dt, own in metrics]
+        checks = [
+            (one.name, "pycocotools", compare_metrics(ground_truth, one.detections, one.metrics, settings, caps))
+            for one in measured
+        ]
     if as_json:
-        print_json(ap_document(ground_truth, kind, metrics) | ({"verify": _check_records(checks)} if verify else {}))
+        document = ap_document(ground_truth, settings, caps, measured) | inputs.source()
+        print_json(document | ({"verify": _check_records(checks)} if verify else {}))
         return
     inputs.print_warnings()
-    print_whole(*ap_screen(ground_truth, kind, metrics))
+    print_whole(*ap_screen(ground_truth, settings, caps, measured))
     for run, _, result in checks:
         typer.echo(f"verify {run}: {result}")
+
+
+def parse_caps(text: str) -> tuple[int, ...]:
+    """``1,10,100`` -> caps in ascending order.
+
+    Raises:
+        typer.BadParameter: something else is written there.
+
+    >>> parse_caps("300"), parse_caps("500, 10")
+    ((300,), (10, 500))
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise typer.BadParameter(
+            f"{text!r} is no list of whole numbers from 1, such as 300 or 1,10,100", param_hint="--max-dets"
+        )
+    return tuple(sorted({int(part) for part in parts}))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -23,11 +24,14 @@ from analysis.cli.analyze import (
     Root,
     Truth,
     app,
+    check_baseline,
     find_inputs,
     print_json,
     read_files,
+    say_what_was_found,
     settings_of,
 )
+from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput
 
 Resamples = Annotated[
@@ -61,17 +65,24 @@ def compare(
 
     analyze compare a.json b.json --gt gt.json; without any file, the newest study's runs are compared.
     """
+    from analysis.evaluation.cap import cap_of_run
+    from analysis.evaluation.settings import ap_name
+    from analysis.render.advice import cap_matters, over_cap_sentence
     from analysis.render.comparison import comparison_screen, write_comparison
     from analysis.render.documents import comparison_document
-    from analysis.render.screen import print_whole
+    from analysis.render.screen import print_warnings, print_whole
     from analysis.stats.compare import Candidate
     from analysis.stats.compare import compare as compare_runs
 
+    check_options(context, RULES["compare"])
     settings = settings_of(iou_type, iou, background_iou, max_dets)
-    named, truth = find_inputs(context, predictions, gt, root)
-    if len(named) < 2:
-        raise BadInput(f"{named[0][0]} is the only run; name at least two prediction files to compare")
-    inputs = read_files(named, truth, ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid))
+    files = find_inputs(context, predictions, gt, root)
+    if len(files.named) < 2:
+        raise BadInput(f"{files.named[0][0]} is the only run; name at least two prediction files to compare")
+    check_baseline(baseline, files)
+    say_what_was_found(files.found, as_json)
+    options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid)
+    inputs = replace(read_files(files.named, files.truth, options), found=files.found)
     comparison = compare_runs(
         inputs.ground_truth,
         [Candidate(name, (detections,)) for name, detections in inputs.runs],
@@ -81,11 +92,22 @@ def compare(
         seed=seed,
         progress=progress_line(),
     )
+    over_cap = {name: cap_of_run(inputs.ground_truth, dt, settings) for name, dt in inputs.runs}
     written = write_comparison(out, inputs.ground_truth, comparison) if out else ()
     if as_json:
-        print_json(comparison_document(inputs.ground_truth, comparison))
+        document = comparison_document(inputs.ground_truth, comparison) | inputs.source()
+        for entry in document["runs"]:
+            over = over_cap[entry["name"]]
+            entry["over_cap"] = over and asdict(over)
+        print_json(document)
         return
     inputs.print_warnings()
+    score = ap_name(settings.iou)
+    print_warnings(
+        (name, over_cap_sentence(settings, over, score))
+        for name, over in over_cap.items()
+        if over and cap_matters(over)
+    )
     print_whole(*comparison_screen(inputs.ground_truth, comparison))
     if out:
         typer.echo(f"\nwritten to {out}: " + ", ".join(written))

@@ -15,6 +15,7 @@ from analysis.cli.analyze import (
     IouType,
     Kind,
     MaxDets,
+    MinScore,
     Predictions,
     ReadOptions,
     RespectIgnore,
@@ -22,10 +23,14 @@ from analysis.cli.analyze import (
     Rules,
     Truth,
     app,
-    read_inputs,
+    check_baseline,
+    find_inputs,
+    read_files,
+    say_what_was_found,
     settings_of,
 )
 from analysis.cli.compare import progress_line
+from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput
 
 if TYPE_CHECKING:
@@ -67,6 +72,7 @@ def report(
     iou: Iou = 0.5,
     background_iou: BackgroundIou = 0.1,
     max_dets: MaxDets = 100,
+    min_score: MinScore = None,
     convention: Rules = Convention.coco,
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
@@ -79,10 +85,13 @@ def report(
     """
     from analysis.report.report import build_report
 
-    settings = settings_of(iou_type, iou, background_iou, max_dets, convention)
+    check_options(context, RULES["report"])
+    settings = settings_of(iou_type, iou, background_iou, max_dets, convention, min_score=min_score)
     check_places(images, out)
-    options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid)
-    inputs = read_inputs(context, predictions, gt, root, options)
+    files = find_inputs(context, predictions, gt, root)
+    check_baseline(baseline, files)
+    say_what_was_found(files.found)
+    inputs = read_files(files.named, files.truth, ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid))
     built = build_report(
         inputs.ground_truth,
         inputs.runs,
@@ -101,12 +110,9 @@ def report(
 def how_often(asked: int | None, ground_truth: "GroundTruth", runs: int, settings: "Settings") -> int | None:
     """Resamples of the images: as asked, or by default (0: enough) where that takes about a minute; none: no intervals.
 
-    Raises:
-        BadInput: they are asked for and the convention has none.
+    There are none outside the coco convention.
     """
     if settings.convention != "coco":
-        if asked:
-            raise BadInput("intervals are made in the coco convention only; leave out --resamples or --convention")
         return None
     if asked is not None:
         return asked or None
@@ -134,8 +140,8 @@ def write_report(out: Path, built: "Report", images: Path | None) -> None:
         [
             (
                 str(images),
-                f"{one.images:,} of the images needed {one.cause}{f' (first: {one.first})' if one.first else ''}; the "
-                "report shows boxes alone for them",
+                f"{one.images:,} of the images needed {one.cause}{f' (first: {one.first})' if one.first else ''}; in "
+                "the report their examples have no picture",
             )
             for one in built.not_shown
         ]

@@ -65,6 +65,11 @@ class Masks:
         self._bytes: set[int] = set()  # rows whose counts are Python's b'...'
         self._row = np.arange(len(raw)) if row is None else row
 
+    def of_rows(self, rows: Ints) -> "Masks":
+        """The masks of some rows i64, in that order."""
+        raw = [self._raw[row] for row in rows.tolist()]
+        return Masks(self._path, self._kind, raw, self._image[rows], self._image_size, self._row[rows])
+
     @cached_property
     def present(self) -> Bools:
         """bool[N] which rows have a mask."""

@@ -8,14 +8,20 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from analysis.arrays import Floats
+import numpy as np
+
+from analysis.arrays import Bools, Floats
 from analysis.coco import Detections, GroundTruth
-from analysis.evaluation.average_precision import coco_metrics
-from analysis.evaluation.confusion import Confusion, category_confusion, with_costs
+from analysis.evaluation.average_precision import caps_up_to, coco_metrics
+from analysis.evaluation.cap import OverCap, count_over_cap, measured_cap
+from analysis.evaluation.confusion import Confusion, category_confusion, with_costly, with_costs
+from analysis.evaluation.error_types import ERROR_TYPES, ERRORS
 from analysis.evaluation.matched_run import Curve, MatchedRun
 from analysis.evaluation.matching import pair_detections
 from analysis.evaluation.outcomes import ObjectOutcomes, object_outcomes
+from analysis.evaluation.selection import LowScores, low_scores
 from analysis.evaluation.settings import Settings
+from analysis.evaluation.single_error_cost import SingleErrorCosts, costly, single_error_costs
 from analysis.evaluation.slices import (
     COCO_SIZES,
     ClassErrors,
@@ -97,6 +103,17 @@ PARTS = ("class", "size", "iou", "crowding", "confusion")
 
 
 @dataclass(frozen=True, eq=False)
+class AtStake:
+    """What the errors of a run cost one by one and pair by pair: what sentences, tables and pictures are ranked by."""
+
+    costs: SingleErrorCosts
+    costly: dict[str, Bools]  # by error type, bool[N] of detections or bool[M] of objects: see `single_error_cost`
+    confusion: Confusion  # with its costs, the costliest pair first
+    over_cap: OverCap | None  # with its effect
+    low_scores: LowScores | None
+
+
+@dataclass(frozen=True, eq=False)
 class RunAnalysis(Run):
     """A run matched once: its breakdown, the outcome of every object, and the parts that were asked for."""
 
@@ -109,6 +126,7 @@ class RunAnalysis(Run):
     ious: IouErrors | None
     crowding: CrowdingBins | None
     confusion: Confusion | None
+    at_stake: AtStake | None  # None: not asked for
 
 
 def parse_parts(text: str) -> tuple[str, ...]:
@@ -137,6 +155,7 @@ class Analysis:
         sizes: for the part ``size``.
         ious: at which the curve of each run as it is shall be kept, for intervals and precision against recall.
         metrics: also COCO's 12 numbers.
+        at_stake: also what the errors cost one by one.
     """
 
     def __init__(
@@ -148,9 +167,11 @@ class Analysis:
         *,
         ious: Iterable[float] = (),
         metrics: bool = False,
+        at_stake: bool = False,
     ) -> None:
         self._ground_truth, self._settings, self._parts, self._sizes = ground_truth, settings, parts, sizes
         self._ious, self._metrics = frozenset(map(float, ious)), metrics
+        self._at_stake = at_stake
 
     @cached_property
     def crowding(self) -> Floats:
@@ -186,7 +207,8 @@ class Analysis:
         breakdown = breakdowns[settings.iou]
         labels = breakdown.labels
         outcomes = object_outcomes(labels)
-        as_coco = paired if (settings.convention, settings.max_dets) == ("coco", Settings.max_dets) else None
+        caps, as_coco = caps_up_to(settings.max_dets), paired if settings.convention == "coco" else None
+        at_stake = self._stakes(detections, matched_run, breakdown) if self._at_stake else None
         return RunAnalysis(
             name=name,
             detections=detections,
@@ -194,12 +216,39 @@ class Analysis:
             matched_run=matched_run,
             curves=curves,
             outcomes=outcomes,
-            metrics=coco_metrics(gt, detections, iou_type=settings.iou_type, paired=as_coco) if self._metrics else {},
+            metrics=coco_metrics(
+                gt, detections, iou_type=settings.iou_type, max_dets=caps, min_score=settings.min_score, paired=as_coco
+            )
+            if self._metrics
+            else {},
             classes=by_class(gt, detections, matched_run, breakdown) if "class" in parts else None,
             sizes=by_size(gt, detections, matched_run, self._sizes) if "size" in parts else None,
             ious=along_iou((breakdowns[iou] for iou in shown), settings) if "iou" in parts else None,
             crowding=by_crowding(self.crowding, outcomes, labels) if "crowding" in parts else None,
-            confusion=with_costs(category_confusion(gt, detections, labels), matched_run)
+            confusion=(at_stake or self._stakes(detections, matched_run, breakdown)).confusion
             if "confusion" in parts
             else None,
+            at_stake=at_stake,
+        )
+
+    def _stakes(self, detections: Detections, matched_run: MatchedRun, breakdown: Breakdown) -> AtStake:
+        gt, labels = self._ground_truth, breakdown.labels
+        costs = single_error_costs(gt, detections, breakdown)
+        costly_of = {
+            name: costly(np.where(ERROR_TYPES[name].occurs(labels), costs.detection, 0.0))
+            for name in ERRORS
+            if not ERROR_TYPES[name].of_object
+        }
+        # Of many missed objects of a class, one alone often costs nothing: its AP is read at 101 recalls.
+        misses = np.bincount(gt.category[labels.missed], minlength=len(gt.category_id))
+        each = np.nan_to_num(breakdown.category_raw["miss"]) / np.maximum(misses, 1)
+        costly_of["miss"] = costly(np.where(labels.missed, each[gt.category], 0.0))
+        pairs = with_costs(category_confusion(gt, detections, labels), matched_run)
+        over = count_over_cap(gt, detections, self._settings)
+        return AtStake(
+            costs,
+            costly_of,
+            with_costly(pairs, gt.category, detections, labels, costly_of["cls"]),
+            measured_cap(over, gt, detections, matched_run) if over else None,
+            low_scores(gt, detections, matched_run),
         )

@@ -5,11 +5,12 @@ category and that of the detections'; each is made from its true positives alone
 time than one matching.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.arrays import Floats, Ints
+from analysis.arrays import Bools, Floats, Ints
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.average_precision import average_over_recalls
 from analysis.evaluation.matched_run import CLS, TRUE_POSITIVE, Labels, MatchedRun
@@ -30,12 +31,21 @@ class Confusion:
     count: Ints  # [P] detections
     objects: Ints  # [P] objects lost to it (for a true positive: found)
     cost: Floats | None = None  # [P] points of AP to gain by fixing the errors of this pair alone
+    costly: Ints | None = None  # [P] detections that are among the costly cls errors (see `single_error_cost`)
 
     @property
     def matrix(self) -> Ints:
         """i64[K, K] detections by true category (row) and predicted category (column)."""
         table = np.zeros((self.categories, self.categories), dtype=np.int64)
         table[self.true, self.predicted] = self.count
+        return table
+
+    @property
+    def costs(self) -> Floats:
+        """f64[K, K] points of AP to gain by true category (row) and predicted category (column)."""
+        table = np.zeros((self.categories, self.categories))
+        if self.cost is not None:
+            table[self.true, self.predicted] = self.cost
         return table
 
     def wrong(self, most: int | None = None) -> Ints:
@@ -105,6 +115,34 @@ def with_costs(confusion: Confusion, matched_run: MatchedRun) -> Confusion:
         objects=confusion.objects[best],
         cost=cost[best],
     )
+
+
+def with_costly(
+    confusion: Confusion, object_category: Ints, detections: Detections, labels: Labels, costly: Bools
+) -> Confusion:
+    """The confusion with the number of each pair's errors that are costly, bool[N] by row of the detections."""
+    rows = np.flatnonzero((labels.error == CLS) & costly)
+    table = np.zeros((confusion.categories, confusion.categories), dtype=np.int64)
+    np.add.at(table, (object_category[labels.target[rows]], detections.category[rows]), 1)
+    return replace(confusion, costly=table[confusion.true, confusion.predicted])
+
+
+def concerned(confusions: Sequence[Confusion], most: int) -> Ints:
+    """Up to ``most`` categories of the costliest pairs of some runs on one ground truth, by index: for one matrix.
+
+    Pair by pair, the costliest of each run first, then the second of each.
+    """
+    pairs = [
+        (place, -float(one.cost[i]) if one.cost is not None else 0.0, int(one.true[i]), int(one.predicted[i]))
+        for one in confusions
+        for place, i in enumerate(one.wrong(most).tolist())
+    ]
+    chosen: list[int] = []
+    for _, _, *categories in sorted(pairs):
+        new = [category for category in categories if category not in chosen]
+        if len(chosen) + len(new) <= most:
+            chosen += new
+    return np.sort(np.array(chosen, dtype=np.int64))
 
 
 class _Curves:

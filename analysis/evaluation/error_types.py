@@ -16,12 +16,16 @@ from analysis.evaluation.matched_run import (
     DUP,
     IGNORED,
     LOC,
+    LOW_SCORE,
     OVER_CAP,
     TRUE_POSITIVE,
     Curve,
     Labels,
     MatchedRun,
 )
+
+SHAPES = {"bbox": "box", "segm": "mask"}
+SHAPES_MANY = {"bbox": "boxes", "segm": "masks"}
 
 
 class Fix(Protocol):
@@ -41,14 +45,21 @@ class ErrorType:
     name: str  # in files, settings and Python
     label: str  # as printed
     noun: str  # in a sentence: "loses 1.2 points more to ..."
-    description: str
+    description: str  # of one, with {shape} for box or mask
     colour: str  # Rich's name of it, "" for none
     fix: Fix
     caption: str = ""  # of one example, from `category` (detected), `object` (annotated) and `shape` (box or mask)
-    hint: str = ""  # what to do where it costs most
     code: int | None = None  # of detections in `Labels.error`; none: it is an error of objects, or a total
     size_of_object: bool = False  # its size is that of the object, not of the detection (as tidecv's qualifiers)
     is_total: bool = False
+
+    def described(self, iou_type: str) -> str:
+        """What it is, of boxes or of masks.
+
+        >>> ERROR_TYPES["loc"].described("segm")
+        'right category, mask too far off'
+        """
+        return self.description.format(shape=SHAPES[iou_type])
 
     @property
     def of_object(self) -> bool:
@@ -87,7 +98,6 @@ _RECORDS = (
         noun="classification",
         description="right place, wrong category",
         caption="{category}, but is {object}",
-        hint="look at those labels first",
         colour="magenta",
         fix=partial(_correct, CLS, move=True),
         code=CLS,
@@ -97,9 +107,8 @@ _RECORDS = (
         name="loc",
         label="loc",
         noun="localisation",
-        description="right category, box too far off",
+        description="right category, {shape} too far off",
         caption="{category}, {shape} too far off",
-        hint="better regression or finer features would help",
         colour="cyan",
         fix=partial(_correct, LOC),
         code=LOC,
@@ -111,7 +120,6 @@ _RECORDS = (
         noun="errors of category and place at once",
         description="wrong category and too far off",
         caption="{category}, wrong class and place",
-        hint="weak features on hard objects?",
         colour="blue",
         fix=partial(_correct, BOTH),
         code=BOTH,
@@ -122,7 +130,6 @@ _RECORDS = (
         noun="duplicates",
         description="a second detection of a found object",
         caption="{category}, found before",
-        hint="a stricter NMS removes them",
         colour="yellow",
         fix=partial(_correct, DUP),
         code=DUP,
@@ -133,7 +140,6 @@ _RECORDS = (
         noun="background",
         description="a detection where there is nothing",
         caption="{category} where nothing is annotated",
-        hint="unannotated objects or look-alikes?",
         colour="red",
         fix=partial(_correct, BG),
         code=BG,
@@ -144,7 +150,6 @@ _RECORDS = (
         noun="missed objects",
         description="an object that nothing points at",
         caption="{object} missed",
-        hint="try a lower score threshold, larger input or more recall",
         colour="green",
         fix=_forgive_missed,
         size_of_object=True,
@@ -172,5 +177,5 @@ ERROR_TYPES = {one.name: one for one in _RECORDS}
 ERRORS = tuple(one.name for one in _RECORDS if not one.is_total)
 SPECIAL = tuple(one.name for one in _RECORDS if one.is_total)
 _NAMES = {one.code: one.name for one in _RECORDS if one.code is not None}
-_NAMES |= {TRUE_POSITIVE: "tp", IGNORED: "ignored", OVER_CAP: "over-cap"}
+_NAMES |= {TRUE_POSITIVE: "tp", IGNORED: "ignored", OVER_CAP: "over-cap", LOW_SCORE: "low-score"}
 LABEL_NAMES = tuple(_NAMES[code] for code in sorted(_NAMES))  # by the code in `Labels.error`

@@ -12,6 +12,7 @@ import numpy as np
 from analysis.arrays import Bools, Floats, Ints, group_starts, inverse, order_by_index, place_in_group
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.settings import Settings
+from analysis.exceptions import BadInput
 
 AREA_RANGES: dict[str, tuple[float, float]] = {  # square pixels, both ends inclusive
     "all": (0, 1e5**2),
@@ -160,11 +161,15 @@ def pair_detections(ground_truth: GroundTruth, detections: Detections, settings:
     """Order and cap the detections as the convention does, and pair them with the objects of their images.
 
     Raises:
-        BadInput: masks are asked for and a record has none.
+        BadInput: masks are asked for and a record has none, or there are several categories to be taken as one.
     """
     coco, image = settings.convention == "coco", detections.image
     images, classes = len(ground_truth.image_id), len(ground_truth.category_id)
+    if settings.class_agnostic and classes > 1:
+        raise BadInput("class_agnostic needs files whose categories are one: analysis.evaluation.selection merges them")
     by_score = score_order(detections, np.arange(images) if coco else ground_truth.image_rank)
+    if settings.min_score is not None:
+        by_score = by_score[detections.score[by_score] >= settings.min_score]
     by_score = cap_per_group(by_score, image * classes + detections.category if coco else image, settings.max_dets)
     row = by_score[order_by_index(image[by_score], images)]
     # What is ignored in the tidecv convention is a region, of which a detection has a share inside.

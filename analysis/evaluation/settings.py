@@ -21,6 +21,8 @@ class Settings:
     background_iou: float = 0.1  # t_b: at this IoU and below a detection is on the background
     max_dets: int = 100  # an image; the `coco` convention: of each category
     convention: str = "coco"
+    class_agnostic: bool = False  # the categories of both files were taken as one (`selection.class_agnostic`)
+    min_score: float | None = None  # detections with a lower score are left out; None: none are
 
     def __post_init__(self) -> None:
         for name, known in (("iou_type", IOU_TYPES), ("convention", CONVENTIONS)):
@@ -42,3 +44,12 @@ def ap_name(iou: float) -> str:
     """
     percent = round(iou * 100)
     return f"AP{percent}" if abs(iou * 100 - percent) < 1e-9 else f"AP@{iou:g}"
+
+
+def iou_name(iou_type: str) -> str:
+    """The IoU of boxes is called IoU, that of masks by its name.
+
+    >>> iou_name("bbox"), iou_name("segm")
+    ('IoU', 'mask IoU')
+    """
+    return "IoU" if iou_type == "bbox" else "mask IoU"

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
-from analysis.arrays import Floats, Ints, inverse, order_by_index, place_in_group
+from analysis.arrays import Bools, Floats, Ints, inverse, place_in_group
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.average_precision import (
     COCO_RECALLS,
@@ -19,10 +19,28 @@ from analysis.evaluation.average_precision import (
     rank,
     recall_steps,
 )
-from analysis.evaluation.error_types import ERROR_TYPES, ERRORS
-from analysis.evaluation.matched_run import CLS, IGNORED, LOC, OVER_CAP, TRUE_POSITIVE
+from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, ErrorType
+from analysis.evaluation.matched_run import IGNORED, LOC, TRUE_POSITIVE, Labels
 from analysis.evaluation.matching import score_order
 from analysis.evaluation.tide import Breakdown
+
+BLOCK = 1 << 20  # ranks at a time
+COSTLY = 0.9  # of what the errors of a type cost one by one
+
+
+def costly(cost: Floats) -> Bools:
+    """Of errors that cost f64[E] each alone, bool[E] the fewest that hold 90 % of the sum; none where nothing costs.
+
+    Most errors of a detector that reports low scores cost next to nothing: hardly a true positive comes after them.
+
+    >>> costly(np.array([0.0, 6.0, 0.5, 3.5])).tolist()
+    [False, True, False, True]
+    """
+    order = np.argsort(-cost, kind="stable")
+    before = np.cumsum(cost[order]) - cost[order]
+    found = np.zeros(len(cost), dtype=np.bool_)
+    found[order[(before < COSTLY * cost.sum()) & (cost[order] > 0)]] = True
+    return found
 
 
 @dataclass(frozen=True)
@@ -66,20 +84,32 @@ class _Category:
             total += times * curve
         return total / len(self.steps)
 
-    def gain_without(self, place: int) -> float:
-        """Points to gain without the wrong detection at a rank from 1."""
-        return self._points_of(self._without[np.searchsorted(self.hits, place)])
+    def gains_without(self, places: Ints) -> Floats:
+        """f64[P] points to gain without the wrong detection at each of the ranks i64[P] from 1."""
+        gains: Floats = (self._without[np.searchsorted(self.hits, places)] - self._base) * self.points
+        return gains
 
-    def gain_with_hit(self, place: int, shift: int) -> float:
-        """Points to gain when the detection at a rank from 1 is right, all later ones ``shift`` ranks further back."""
-        first = int(np.searchsorted(self.hits, place))
-        return self._points_of(
-            average_over_recalls(np.concatenate([self.hits[:first], [place], self.hits[first:] + shift]), self.steps)
-        )
+    def gains_with_hit(self, places: Ints, shift: int) -> Floats:
+        """f64[P] points to gain when one more detection is right, at each rank i64[P] from 1.
 
-    def gain_with_one_more(self, score: float) -> float:
-        """Points to gain when one more detection is right, moved here behind its equals in score."""
-        return self.gain_with_hit(int(np.searchsorted(-self.scores, -score, side="right")) + 1, shift=1)
+        All later true positives stand ``shift`` ranks further back then.
+        """
+        count = len(self.hits) + 1
+        reached = self.steps[self.steps <= count] - 1
+        number = np.arange(count)
+        before, after = np.append(self.hits, 0), np.concatenate([[0], self.hits + shift])
+        gains = []
+        for part in np.array_split(places, -(-len(places) * count // BLOCK) or 1):
+            first, place = np.searchsorted(self.hits, part)[:, None], part[:, None]
+            ranks = np.where(number < first, before, np.where(number == first, place, after))
+            precision = (number + 1) / np.maximum(ranks, 1)
+            envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+            gains.append((envelope[:, reached].sum(axis=1) / len(self.steps) - self._base) * self.points)
+        return np.concatenate(gains)
+
+    def gains_with_one_more(self, scores: Floats) -> Floats:
+        """f64[P] points to gain when one more detection is right, moved here behind its equals in score f64[P]."""
+        return self.gains_with_hit(np.searchsorted(-self.scores, -scores, side="right") + 1, shift=1)
 
     def gain_of_a_miss(self) -> float:
         """Points to gain without one missed object."""
@@ -89,29 +119,33 @@ class _Category:
         return (float(ap) - self._base) * self.points
 
 
-def costliest(
-    ground_truth: GroundTruth, detections: Detections, breakdown: Breakdown, most: int
-) -> dict[str, list[Example]]:
-    """Up to ``most`` examples of every error type, chosen to show much: the costliest of every category come first.
+@dataclass(frozen=True, eq=False)
+class SingleErrorCosts:
+    """What every error of a run costs alone, in points of the mean AP (0..100)."""
 
-    Within a category and type the costlier stands first, and a second one of the same image behind those of other
-    images. Every missed object of a category costs the same, so the largest comes first.
+    detection: Floats  # [N] rows of the detections; 0 where there is no error
+    missed: Floats  # [M] objects; 0 where they are not missed
+
+    def of(self, one: ErrorType) -> Floats:
+        """f64[N] of detections or f64[M] of objects, whichever has this type of error."""
+        return self.missed if one.of_object else self.detection
+
+
+def single_error_costs(ground_truth: GroundTruth, detections: Detections, breakdown: Breakdown) -> SingleErrorCosts:
+    """The cost of every single error.
 
     >>> from analysis import break_down, read_detections, read_ground_truth
     >>> from analysis.coco.synthetic import write_example
     >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
     >>> gt = read_ground_truth(truth)
     >>> dt = read_detections(predictions["sloppy-boxes"], gt)
-    >>> found = costliest(gt, dt, break_down(gt, dt), most=4)
-    >>> [len(examples) for examples in found.values()]
-    [4, 4, 4, 4, 4, 4]
-    >>> found["bg"][0].cost >= found["bg"][1].cost > 0
-    True
+    >>> costs = single_error_costs(gt, dt, break_down(gt, dt))
+    >>> len(costs.detection) == len(dt), bool(costs.detection.max() > 0)
+    (True, True)
     """
     labels, classes = breakdown.labels, len(ground_truth.category_id)
-    counts = (labels.error != IGNORED) & (labels.error != OVER_CAP) & ~labels.ignored
-    by_score = score_order(detections, np.arange(len(ground_truth.image_id)))
-    by_score = by_score[counts[by_score]]
+    counts = _counts(labels)
+    by_score = _by_score(ground_truth, detections, counts)
     ranking = rank(np.arange(len(by_score)), detections.category[by_score], classes)
     ranked = by_score[ranking.rows]
     place = inverse(ranked, len(detections)) - ranking.start[detections.category] + 1  # from 1, within the category
@@ -124,35 +158,75 @@ def costliest(
         _Category(detections.score[rows], place[rows][labels.error[rows] == TRUE_POSITIVE], now, then, points)
         for rows, now, then in zip(np.split(ranked, ranking.start[1:-1]), steps, steps_of_a_miss, strict=True)
     ]
+    detection, missed = np.zeros(len(detections)), np.zeros(len(ground_truth))
+    for own, rows in zip(categories, np.split(ranked, ranking.start[1:-1]), strict=True):
+        wrong = rows[labels.error[rows] != TRUE_POSITIVE]
+        detection[wrong] = own.gains_without(place[wrong])
+    winners = np.flatnonzero(labels.recovers_gt & counts)
+    to = ground_truth.category[labels.target[winners]]
+    for category, own in enumerate(categories):
+        here = winners[to == category]
+        stays, comes = here[labels.error[here] == LOC], here[labels.error[here] != LOC]
+        detection[stays] = own.gains_with_hit(place[stays], shift=0)
+        # A cls error leaves its own category besides.
+        detection[comes] += own.gains_with_one_more(detections.score[comes])
+    gain_of_a_miss = np.array([one.gain_of_a_miss() for one in categories])
+    missed[labels.missed] = gain_of_a_miss[ground_truth.category[labels.missed]]
+    return SingleErrorCosts(detection, missed)
+
+
+def _counts(labels: Labels) -> Bools:
+    """bool[N] the detections that count."""
+    counts: Bools = (labels.error < IGNORED) & ~labels.ignored
+    return counts
+
+
+def _by_score(ground_truth: GroundTruth, detections: Detections, which: Bools) -> Ints:
+    """Some rows of the detections, by descending score."""
+    by_score = score_order(detections, np.arange(len(ground_truth.image_id)))
+    return by_score[which[by_score]]
+
+
+def costliest(
+    ground_truth: GroundTruth,
+    detections: Detections,
+    breakdown: Breakdown,
+    most: int,
+    costs: SingleErrorCosts | None = None,
+) -> dict[str, list[Example]]:
+    """Up to ``most`` examples of every error type, the costliest first.
+
+    They are chosen to show much: the costliest of every category, then the second of every category; a second one of
+    the same image behind those of other images. Every missed object of a category costs the same, so the largest comes
+    first.
+
+    >>> from analysis import break_down, read_detections, read_ground_truth
+    >>> from analysis.coco.synthetic import write_example
+    >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
+    >>> gt = read_ground_truth(truth)
+    >>> dt = read_detections(predictions["sloppy-boxes"], gt)
+    >>> found = costliest(gt, dt, break_down(gt, dt), most=4)
+    >>> [len(examples) for examples in found.values()]
+    [4, 4, 4, 4, 4, 4]
+    >>> found["bg"][0].cost >= found["bg"][1].cost > 0
+    True
+    """
+    labels = breakdown.labels
+    costs = costs or single_error_costs(ground_truth, detections, breakdown)
+    by_score = _by_score(ground_truth, detections, _counts(labels))
+    largest = np.argsort(-ground_truth.area, kind="stable")
     found: dict[str, list[Example]] = {}
     for one in (ERROR_TYPES[name] for name in ERRORS):
-        if one.of_object:
-            rows = np.flatnonzero(one.occurs(labels))
-            rows = rows[np.argsort(-ground_truth.area[rows], kind="stable")]
-            detection, target = np.full(len(rows), -1), rows
-            cost = np.array([c.gain_of_a_miss() for c in categories])[ground_truth.category[rows]]
-        else:
-            rows = by_score[labels.error[by_score] == one.code]
-            wins = labels.recovers_gt[rows]
-            aim = np.full(len(rows), -1)
-            aim[wins] = ground_truth.category[labels.target[rows[wins]]]
-            # Within a group the better score costs more, whatever the curves are: a few of each suffice.
-            group = detections.category[rows] * (classes + 1) + aim + 1
-            by_group = order_by_index(group, classes * (classes + 1))
-            kept = by_group[place_in_group(group[by_group]) < most]
-            rows, aim = rows[kept], aim[kept]
-            detection, target = rows, labels.target[rows]
-            cost = np.empty(len(rows))
-            for i, (row, to) in enumerate(zip(rows.tolist(), aim.tolist(), strict=True)):
-                own = categories[detections.category[row]]
-                right = one.code == LOC and to >= 0
-                cost[i] = own.gain_with_hit(place[row], shift=0) if right else own.gain_without(place[row])
-                if one.code == CLS and to >= 0:
-                    cost[i] += categories[to].gain_with_one_more(detections.score[row])
-        of = ground_truth if one.of_object else detections
+        order, of = (largest, ground_truth) if one.of_object else (by_score, detections)
+        rows = order[one.occurs(labels)[order]]
+        cost = costs.of(one)[rows]
+        chosen = _variety(cost, of.category[rows], of.image[rows], most)
+        chosen = chosen[np.argsort(-cost[chosen], kind="stable")]
         found[one.name] = [
-            Example(one.name, int(detection[i]), int(target[i]), float(cost[i]))
-            for i in _variety(cost, of.category[rows], of.image[rows], most)
+            Example(one.name, -1, row, value)
+            if one.of_object
+            else Example(one.name, row, int(labels.target[row]), value)
+            for row, value in zip(rows[chosen].tolist(), cost[chosen].tolist(), strict=True)
         ]
     return found
 

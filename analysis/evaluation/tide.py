@@ -22,6 +22,7 @@ from analysis.evaluation.matched_run import (
     DUP,
     IGNORED,
     LOC,
+    LOW_SCORE,
     OVER_CAP,
     TRUE_POSITIVE,
     Labels,
@@ -76,6 +77,8 @@ def match_and_label_at(
     if coco:
         ignored, too_large = ignored_by_size(ground_truth, detections.area[row], each[0].iou_type, AREA_RANGES["all"])
     ranking = rank(paired.by_score, category, categories)
+    lowest = -np.inf if each[0].min_score is None else each[0].min_score
+    unmeasured = np.where(detections.score < lowest, LOW_SCORE, OVER_CAP).astype(np.int8)
     counts, same = ~ignored[paired.pairs.truth], paired.same_category
     own, others = (paired.pairs.at(np.flatnonzero(kind)) for kind in (same & counts, ~same & counts))
     nearest = _Nearest(_best(own, len(row)), _best(others, len(row)), own)
@@ -88,7 +91,7 @@ def match_and_label_at(
             ranking_fixed = rank(by_score_fixed, category, categories)
         yield MatchedRun(
             settings=settings,
-            labels=_label(paired, nearest, ignored, taken, left_out, settings, len(detections)),
+            labels=_label(paired, nearest, ignored, taken, left_out, settings, unmeasured),
             categories=categories,
             row=row,
             image=image,
@@ -150,11 +153,11 @@ class _Nearest:
 
 def _label(
     paired: PairedDetections, nearest: _Nearest, ignored: Bools, taken: Ints, left_out: Bools, settings: Settings,
-    total: int,
+    unmeasured: NDArray[np.int8],
 ) -> Labels:  # fmt: skip
     """Give every unmatched detection the first label that holds: loc, cls, dup, bg, both (TIDE, section 2.2).
 
-    ``total`` is the number of rows N of the file: those without a position are over the cap.
+    ``unmeasured`` i8[N] are the labels of rows of the file that have no position.
     """
     count = len(paired.row)
     matched = np.bincount(taken[taken >= 0], minlength=len(ignored)) > 0
@@ -190,13 +193,13 @@ def _label(
     of_match = np.flatnonzero(taken[own.detection] == own.truth)
     overlap[own.detection[of_match]] = own.iou[of_match]
 
-    def by_row(over_the_cap: float, values: NDArray[Any]) -> NDArray[Any]:
-        whole = np.full(total, over_the_cap, dtype=values.dtype)
+    def by_row(elsewhere: float | NDArray[np.int8], values: NDArray[Any]) -> NDArray[Any]:
+        whole = np.full(len(unmeasured), elsewhere, dtype=values.dtype)
         whole[paired.row] = values
         return whole
 
     return Labels(
-        error=by_row(OVER_CAP, error),
+        error=by_row(unmeasured, error),
         ignored=by_row(False, left_out),
         iou=by_row(np.nan, overlap),
         target=by_row(-1, target),
@@ -283,7 +286,7 @@ def break_down_matched(matched_run: MatchedRun, detections: Detections) -> Break
     base = matched_run.average_precision(matched_run.base)
     fixed = {name: matched_run.average_precision(one.fix(matched_run)) for name, one in ERROR_TYPES.items()}
     labels, positives = matched_run.labels, matched_run.positives
-    seen = np.bincount(detections.category, minlength=len(positives))
+    seen = np.bincount(detections.category[labels.error != LOW_SCORE], minlength=len(positives))
     return Breakdown(
         settings=matched_run.settings,
         ap=base.mean,

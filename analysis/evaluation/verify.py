@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.analysis import Run
+from analysis.evaluation.average_precision import MAX_DETS
 from analysis.evaluation.error_types import ERRORS
+from analysis.evaluation.selection import without_low_scores
 from analysis.evaluation.settings import Settings
 from analysis.evaluation.slices import SizeErrors
 from analysis.evaluation.slices import by_size as errors_by_size
@@ -20,7 +23,6 @@ TIDE_NAMES = {
     "cls": "Cls", "loc": "Loc", "both": "Both", "dup": "Dupe", "bg": "Bkg", "miss": "Miss",
     "fp": "FalsePos", "fn": "FalseNeg",
 }  # fmt: skip
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 
 def tidecv_evaluated(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Any:
@@ -33,6 +35,7 @@ def tidecv_evaluated(ground_truth: GroundTruth, detections: Detections, settings
     from tidecv import TIDE, Data
 
     masks = settings.iou_type == "segm"
+    detections = without_low_scores(detections, settings.min_score)
     truth, result = (Data(name, max_dets=settings.max_dets) for name in ("ground truth", "detections"))
     ids = ground_truth.image_id
     for image in np.argsort(ground_truth.image_rank).tolist():
@@ -80,11 +83,20 @@ def pycocotools_metrics(
     *,
     iou_type: str = "bbox",
     iou: float | None = None,
-    max_dets: int = 100,
+    max_dets: Sequence[int] = MAX_DETS,
 ) -> dict[str, float]:
-    """The 12 numbers of pycocotools in points, or with ``iou`` the AP at that threshold alone (key ``AP``)."""
+    """The numbers of pycocotools in points under the largest cap, an AR under each; with ``iou`` AP at it alone."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
+
+    class RespectsIgnore(COCOeval):  # type: ignore[misc]
+        """COCOeval, whose _prepare overwrites `ignore` with `iscrowd`, made to ignore what we ignore."""
+
+        def _prepare(self) -> None:
+            super()._prepare()
+            for of_one in self._gts.values():
+                for one in of_one:
+                    one["ignore"] = int(ground_truth.ignore[one["id"] - 1])
 
     masks = iou_type == "segm"
     truth, result = COCO(), COCO()
@@ -115,19 +127,31 @@ def pycocotools_metrics(
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
         result.createIndex()
-        evaluation = COCOeval(truth, result, iou_type)
+        evaluation = RespectsIgnore(truth, result, iou_type)
+        evaluation.params.maxDets = sorted(max_dets)
         if iou is not None:
-            evaluation.params.iouThrs, evaluation.params.maxDets = np.array([iou]), [max_dets]
+            evaluation.params.iouThrs = np.array([iou])
         evaluation.evaluate()
         evaluation.accumulate()
-        if iou is not None:
-            precision = evaluation.eval["precision"][:, :, :, 0, 0]
-            known = precision[precision > -1]
-            return {"AP": float(np.mean(known)) * 100 if known.size else 0.0}
-        evaluation.summarize()
+    # summarize() prints -1 for an AP without a cap of 100, and knows three caps only; this is what it averages.
+    precision, recall = (evaluation.eval[name] for name in ("precision", "recall"))
+    if iou is not None:
+        return {"AP": max(_mean(precision[..., 0, -1]), 0.0)}
+    ranges = {"s": 1, "m": 2, "l": 3}
     return {
-        name: float(value) * 100 if value > -1 else -1.0 for name, value in zip(METRICS, evaluation.stats, strict=True)
+        "AP": _mean(precision[..., 0, -1]),
+        "AP50": _mean(precision[0, ..., 0, -1]),
+        "AP75": _mean(precision[5, ..., 0, -1]),
+        **{f"AP{name}": _mean(precision[..., area, -1]) for name, area in ranges.items()},
+        **{f"AR{cap}": _mean(recall[..., 0, m]) for m, cap in enumerate(sorted(max_dets))},
+        **{f"AR{name}": _mean(recall[..., area, -1]) for name, area in ranges.items()},
     }
+
+
+def _mean(values: NDArray[Any]) -> float:
+    """Over what is above -1, in points; -1 where there is nothing."""
+    known = values[values > -1]
+    return float(np.mean(known)) * 100 if known.size else -1.0
 
 
 def _annotations(
@@ -147,11 +171,19 @@ def _annotations(
     ]
 
 
-def compare_metrics(ground_truth: GroundTruth, detections: Detections, metrics: dict[str, float], iou_type: str) -> str:
-    """The largest difference of the 12 numbers to pycocotools', as a sentence."""
-    theirs = pycocotools_metrics(ground_truth, detections, iou_type=iou_type)
+def compare_metrics(
+    ground_truth: GroundTruth,
+    detections: Detections,
+    metrics: dict[str, float],
+    settings: Settings,
+    max_dets: Sequence[int] = MAX_DETS,
+) -> str:
+    """The largest difference of the numbers to pycocotools', as a sentence."""
+    kept = without_low_scores(detections, settings.min_score)
+    theirs = pycocotools_metrics(ground_truth, kept, iou_type=settings.iou_type, max_dets=max_dets)
     name = max(metrics, key=lambda key: abs(metrics[key] - theirs[key]))
-    return f"pycocotools' 12 numbers: largest difference {abs(metrics[name] - theirs[name]):.1e} points ({name})"
+    largest = f"{abs(metrics[name] - theirs[name]):.1e} points ({name})"
+    return f"pycocotools' {len(theirs)} numbers: largest difference {largest}"
 
 
 def compare_breakdown(ground_truth: GroundTruth, run: Run, by_size: bool = False) -> list[tuple[str, str]]:
@@ -161,7 +193,11 @@ def compare_breakdown(ground_truth: GroundTruth, run: Run, by_size: bool = False
     """
     settings, dt = run.breakdown.settings, run.detections
     theirs = pycocotools_metrics(
-        ground_truth, dt, iou_type=settings.iou_type, iou=settings.iou, max_dets=settings.max_dets
+        ground_truth,
+        without_low_scores(dt, settings.min_score),
+        iou_type=settings.iou_type,
+        iou=settings.iou,
+        max_dets=[settings.max_dets],
     )["AP"]
     coco, tidecv = (match_and_label(ground_truth, dt, replace(settings, convention=one)) for one in ("coco", "tidecv"))
     checks = [("pycocotools", f"AP differs by {abs(coco.average_precision(coco.base).mean - theirs):.1e} points")]

@@ -12,7 +12,7 @@ from rich.text import Text
 from analysis.arrays import Ints
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
-from analysis.evaluation.settings import Settings, ap_name
+from analysis.evaluation.settings import Settings, ap_name, iou_name
 from analysis.io import json_bytes, write_bytes
 from analysis.render.documents import comparison_document
 from analysis.render.errors import read_facts
@@ -146,7 +146,7 @@ def difference_rows(
     for number in others[0][1]:
         rows += [f"{ap} lost to"] * (number == ERRORS[0]) + ["to all of a kind"] * (number == SPECIAL[0])
         cells: list[Value] = [_number_cell(number)]
-        cells += [Cell(_meaning(number), class_="meaning")] * explain
+        cells += [Cell(_meaning(number, settings), class_="meaning")] * explain
         for _, own in others:
             cells.append(_interval_cell(own[number]))
             p_values = (own[number].p, own[number].p_adjusted)
@@ -239,10 +239,14 @@ def _number_cell(number: str) -> Cell:
     return Cell(error.label, style=error.colour) if error else Cell(number, style="bold")
 
 
-def _meaning(number: str) -> str:
+def _meaning(number: str, settings: Settings) -> str:
     if number in ERROR_TYPES:
-        return ERROR_TYPES[number].description
-    return "average precision, mean over IoU 0.50 to 0.95" if number == MEAN_AP else "average precision"
+        return ERROR_TYPES[number].described(settings.iou_type)
+    return (
+        f"average precision, mean over {iou_name(settings.iou_type)} 0.50 to 0.95"
+        if number == MEAN_AP
+        else "average precision"
+    )
 
 
 def _interval_cell(number: Interval, *, sign: bool = False) -> Cell:

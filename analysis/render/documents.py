@@ -10,11 +10,15 @@ import numpy as np
 from analysis.arrays import Floats, Ints
 from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.analysis import Run, RunAnalysis
+from analysis.evaluation.analysis import AtStake, RunAnalysis
+from analysis.evaluation.cap import OverCap
 from analysis.evaluation.error_types import ERRORS, SPECIAL
+from analysis.evaluation.metrics import RunMetrics
 from analysis.evaluation.outcomes import IGNORED, OUTCOME_NAMES
+from analysis.evaluation.selection import LowScores
 from analysis.evaluation.settings import Settings
 from analysis.evaluation.slices import ClassErrors, IouErrors, SizeErrors
+from analysis.render.advice import error_takeaways
 from analysis.render.takeaways import comparison_takeaways, moves
 from analysis.stats.compare import CategoryIntervals, Comparison, OutcomeTransitions
 from analysis.stats.intervals import Difference, Interval
@@ -40,6 +44,7 @@ def errors_document(ground_truth: GroundTruth, settings: Settings, analyses: Seq
                 "never_detected": [ground_truth.category_name[c] for c in one.breakdown.never_detected],
             },
         )
+        | (_at_stake(ground_truth, one, one.at_stake) if one.at_stake else {})
         | {"fates": one.outcomes.count}
         | slice_records(ground_truth, one)
         | ({"mean_over_iou": {"ap": one.ious.mean_ap, "delta_ap": one.ious.mean_delta_ap}} if one.ious else {})
@@ -48,11 +53,35 @@ def errors_document(ground_truth: GroundTruth, settings: Settings, analyses: Seq
     return _document(ground_truth, asdict(settings), runs)
 
 
+def _at_stake(ground_truth: GroundTruth, one: RunAnalysis, at_stake: AtStake) -> Record:
+    return {
+        "costly": {error: int(which.sum()) for error, which in at_stake.costly.items()},
+        "over_cap": _maybe(at_stake.over_cap),
+        "low_scores": _maybe(at_stake.low_scores),
+        "findings": error_takeaways(ground_truth, one),
+    }
+
+
+def _maybe(found: OverCap | LowScores | None) -> Record | None:
+    return None if found is None else asdict(found)
+
+
 def ap_document(
-    ground_truth: GroundTruth, iou_type: str, metrics: Sequence[tuple[str, Detections, dict[str, float]]]
+    ground_truth: GroundTruth, settings: Settings, caps: Sequence[int], runs: Sequence[RunMetrics]
 ) -> Record:
-    """The document of ``analyze ap --json``: COCO's 12 numbers, -1 where COCO says so."""
-    return _document(ground_truth, {"iou_type": iou_type}, [_run(*one) for one in metrics])
+    """The document of ``analyze ap --json``: COCO's numbers, -1 where COCO says so."""
+    asked = {
+        "iou_type": settings.iou_type,
+        "max_dets": list(caps),
+        "class_agnostic": settings.class_agnostic,
+        "min_score": settings.min_score,
+    }
+    records = [
+        _run(one.name, one.detections, one.metrics)
+        | {"over_cap": _maybe(one.over_cap), "low_scores": _maybe(one.low_scores)}
+        for one in runs
+    ]
+    return _document(ground_truth, asked, records)
 
 
 def _document(ground_truth: GroundTruth, settings: Record, runs: list[Record]) -> Record:
@@ -86,8 +115,8 @@ def _run(name: str, detections: Detections, numbers: Mapping[str, Any]) -> Recor
     }
 
 
-def error_records(runs: Sequence[Run]) -> list[Record]:
-    """A record a run and error type: AP, delta-AP in points, count (none for fp and fn, which are not counted)."""
+def error_records(runs: Sequence[RunAnalysis]) -> list[Record]:
+    """A record a run and error type: AP, delta-AP in points, counts (none for fp and fn, which are not counted)."""
     return [
         {
             "run": run.name,
@@ -101,6 +130,7 @@ def error_records(runs: Sequence[Run]) -> list[Record]:
             "delta_ap": run.breakdown.delta_ap[error],
             "raw_delta_ap": run.breakdown.raw[error],
             "count": run.breakdown.count.get(error),
+            "costly": int(run.at_stake.costly[error].sum()) if run.at_stake and error in ERRORS else None,
         }
         for run in runs
         for error in (*ERRORS, *SPECIAL)
@@ -150,6 +180,7 @@ def slice_records(ground_truth: GroundTruth, one: RunAnalysis) -> dict[str, list
             "detections": pairs.count,
             "objects": pairs.objects,
             "delta_ap": [None] * len(pairs.true) if pairs.cost is None else pairs.cost,
+            "costly": [None] * len(pairs.true) if pairs.costly is None else pairs.costly,
         }
     return {name: _in_rows(columns) for name, columns in slices.items()}
 

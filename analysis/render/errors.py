@@ -8,13 +8,25 @@ from rich.text import Text
 
 from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.analysis import Run
-from analysis.evaluation.error_types import ERROR_TYPES, SPECIAL
-from analysis.evaluation.settings import Settings, ap_name
-from analysis.render.screen import dimmed, fact_list, plain_console
+from analysis.evaluation.analysis import Run, RunAnalysis
+from analysis.evaluation.average_precision import MAX_DETS
+from analysis.evaluation.cap import OverCap
+from analysis.evaluation.error_types import ERROR_TYPES, SHAPES, SHAPES_MANY, SPECIAL
+from analysis.evaluation.metrics import RunMetrics
+from analysis.evaluation.selection import LowScores, is_class_agnostic
+from analysis.evaluation.settings import Settings, ap_name, iou_name
+from analysis.render.advice import (
+    COSTLY_MEANS,
+    cap_matters,
+    error_takeaways,
+    low_scores_sentence,
+    over_cap_sentence,
+)
+from analysis.render.screen import CAREFUL, dimmed, fact_list, plain_console
 from analysis.render.table import Cell, Column, Table, Value, best
-from analysis.render.takeaways import counts_sentence, error_takeaways, settings_sentence, source_sentence
+from analysis.render.takeaways import counts_sentence, settings_sentence, source_sentence
 
+COUNTS = "costly/all"  # the head over the counts of errors
 SIDE_BY_SIDE = 3  # up to so many runs stand as columns, with bars; more stand as rows
 
 
@@ -58,8 +70,8 @@ def errors_table(ground_truth: GroundTruth, settings: Settings, runs: Sequence[R
     )
 
 
-def types_table(settings: Settings, runs: Sequence[Run]) -> Table:
-    """A row an error type, three columns a run: the points lost, a bar, the count."""
+def types_table(settings: Settings, runs: Sequence[RunAnalysis]) -> Table:
+    """A row an error type, three columns a run: the points lost, a bar, how many are costly and how many there are."""
     name = ap_name(settings.iou)
     columns = [Column("error", kind="text"), Column("what it is", kind="text")]
     score: list[Value] = [Cell(name, style="bold"), Cell("average precision, of 100", style="bold")]
@@ -67,18 +79,26 @@ def types_table(settings: Settings, runs: Sequence[Run]) -> Table:
         columns += [
             Column(run.name, precision=2),
             Column("", kind="bar"),
-            Column("count", attached=True, missing=""),
+            Column(COUNTS, attached=True, missing=""),
         ]
         score += [Cell(run.breakdown.ap, f"{run.breakdown.ap:.1f}", style="bold"), None, None]
     rows: list[tuple[Value, ...] | str] = [tuple(score), f"{name} to gain if this error alone were fixed:"]
     for error, one in ERROR_TYPES.items():
-        row: list[Value] = [Cell(one.label, style=one.colour), one.description]
+        row: list[Value] = [Cell(one.label, style=one.colour), one.described(settings.iou_type)]
         for run in runs:
-            value, count = run.breakdown.delta_ap[error], run.breakdown.count.get(error)
-            row += [value, None if count is None else Cell(value, style=one.colour), Cell(count, style="dim")]
+            value, counts = run.breakdown.delta_ap[error], counts_cell(run, error)
+            row += [value, Cell(value, style=one.colour) if counts.value is not None else None, counts]
         rows += ["or if all of a kind were fixed:"] * (error == SPECIAL[0])
         rows.append(tuple(row))
     return Table("", tuple(columns), tuple(rows), gap=1)
+
+
+def counts_cell(run: RunAnalysis, error: str) -> Cell:
+    """How many errors of a type are costly, and how many there are; empty for a total."""
+    count = run.breakdown.count.get(error)
+    if count is None or run.at_stake is None:
+        return Cell(count, style="dim")
+    return Cell(count, f"{int(run.at_stake.costly[error].sum()):,}/{count:,}", style="dim")
 
 
 def metrics_table(metrics: Sequence[tuple[str, dict[str, float]]]) -> Table:
@@ -92,25 +112,30 @@ def metrics_table(metrics: Sequence[tuple[str, dict[str, float]]]) -> Table:
     return Table("", columns, tuple(zip(*values, strict=True)))
 
 
-def errors_screen(ground_truth: GroundTruth, settings: Settings, runs: Sequence[Run]) -> list[RenderableType]:
+def errors_screen(ground_truth: GroundTruth, settings: Settings, runs: Sequence[RunAnalysis]) -> list[RenderableType]:
     """Everything that ``analyze errors`` shows: runs as columns with bars where there is room, else as rows."""
     console, name = plain_console(), ap_name(settings.iou)
     table = types_table(settings, runs)
     tables: list[RenderableType] = [table]
     if len(runs) > SIDE_BY_SIDE or (console.is_terminal and table.width > console.width):
-        meanings = [(Text(one.label, style=one.colour), one.description) for one in ERROR_TYPES.values()]
+        meanings = [
+            (Text(one.label, style=one.colour), one.described(settings.iou_type)) for one in ERROR_TYPES.values()
+        ]
         by_run = replace(errors_table(ground_truth, settings, runs), title="", notes=())
         tables = [by_run, Text(""), fact_list(meanings)]
     return [
         fact_list([*read_facts(ground_truth, [(run.name, run.detections) for run in runs]),
-                   ("compared", settings_sentence(settings))]),
+                   ("compared", settings_sentence(settings)),
+                   *(fact for run in runs if run.at_stake
+                     for fact in left_out(run.name, settings, run.at_stake.over_cap, run.at_stake.low_scores, name))]),
         Text(""),
         *tables,
         dimmed(
-            f"Each number is the {name} gained when that one error is fixed everywhere: a wrong category or box is put "
-            "right, a spurious detection is removed, a missed object is no longer asked for. They do not add up to "
-            "100: fixing one changes what the others cost. miss: objects that nothing points at; FN: all objects that "
-            "were not found, also those that a cls or loc error points at."
+            f"Each number is the {name} gained when that one error is fixed everywhere: a wrong category or "
+            f"{SHAPES[settings.iou_type]} is put right, a spurious detection is removed, a missed object is no longer "
+            "asked for. They do not add up to 100: fixing one changes what the others cost. miss: objects that nothing "
+            "points at; FN: all objects that were not found, also those that a cls or loc error points at. "
+            + f"{COSTLY_MEANS}." + _one_category(ground_truth)
         ),
         Text(""),
         Text("What to look at next", style="bold underline"),
@@ -118,25 +143,61 @@ def errors_screen(ground_truth: GroundTruth, settings: Settings, runs: Sequence[
     ]  # fmt: skip
 
 
+def _one_category(ground_truth: GroundTruth) -> str:
+    """What a single category leaves of the error types."""
+    if len(ground_truth.category_id) > 1:
+        return ""
+    kinds = "All categories are taken as one" if is_class_agnostic(ground_truth) else "There is one category"
+    return f" {kinds}, so errors of cls and both cannot occur."
+
+
+def left_out(
+    run: str, settings: Settings, over: OverCap | None, low: LowScores | None, score: str
+) -> list[tuple[str, str]]:
+    """What is not measured of a run, for the cap or for a low score; a warning where the cap decides."""
+    facts = []
+    if low:
+        facts.append(("left out", f"{run}: {low_scores_sentence(settings, low, score)}"))
+    if over:
+        facts.append((CAREFUL if cap_matters(over) else "cap", f"{run}: {over_cap_sentence(settings, over, score)}"))
+    return facts
+
+
 def ap_screen(
-    ground_truth: GroundTruth, iou_type: str, metrics: Sequence[tuple[str, Detections, dict[str, float]]]
+    ground_truth: GroundTruth, settings: Settings, caps: Sequence[int], runs: Sequence[RunMetrics]
 ) -> list[RenderableType]:
     """Everything that ``analyze ap`` shows: a row a run."""
+    per = "an image" if settings.class_agnostic else "an image and category"
+    listed = " or ".join([*([", ".join(map(str, caps[:-1]))] if len(caps) > 1 else []), str(caps[-1])])
+    above = f" AP, and AR by size, with at most {caps[-1]}." if caps != MAX_DETS else ""
+    score = ap_at(caps[-1])
+    facts = [fact for one in runs for fact in left_out(one.name, settings, one.over_cap, one.low_scores, score)]
+    table = metrics_table([(one.name, one.metrics) for one in runs])
+    columns = tuple(replace(column, name=score) if column.name == "AP" else column for column in table.columns)
     return [
-        fact_list(read_facts(ground_truth, [(name, detections) for name, detections, _ in metrics])),
+        fact_list([*read_facts(ground_truth, [(one.name, one.detections) for one in runs]), *facts]),
         Text(""),
-        metrics_table([(name, numbers) for name, _, numbers in metrics]),
+        replace(table, columns=columns),
         dimmed(
-            f"COCO's numbers for {'boxes' if iou_type == 'bbox' else 'masks'}, in points. AP: mean over IoU 0.50 to "
-            "0.95; s, m, l: objects up to 32 x 32, up to 96 x 96 and larger, in pixels; AR: recall with at most 1, 10 "
-            "or 100 detections an image and category; -: no object to measure."
+            f"COCO's numbers for {SHAPES_MANY[settings.iou_type]}, in points. AP: mean over "
+            f"{iou_name(settings.iou_type)} 0.50 to 0.95; s, m, l: objects up to 32 x 32, up to 96 x 96 and larger, in "
+            f"pixels; AR: recall with at most {listed} detections {per}; -: no object to measure.{above}"
         ),
     ]
+
+
+def ap_at(max_dets: int) -> str:
+    """What COCO's AP is called under a cap: AP alone under that of COCO.
+
+    >>> ap_at(100), ap_at(300)
+    ('AP', 'AP@300')
+    """
+    return "AP" if max_dets == MAX_DETS[-1] else f"AP@{max_dets}"
 
 
 def read_facts(ground_truth: GroundTruth, runs: Sequence[tuple[str, Detections]]) -> list[tuple[str, str]]:
     """What was read: ground truth and predictions."""
     return [
-        ("ground truth", counts_sentence(ground_truth, "categories")),
+        ("ground truth", counts_sentence(ground_truth)),
         *(("predictions", f"{name}: {len(detections):,} detections") for name, detections in runs),
     ]

@@ -18,6 +18,7 @@ from analysis.evaluation.settings import Settings
 from analysis.io import write_bytes
 from analysis.render.documents import error_records, slice_records
 from analysis.render.errors import errors_table
+from analysis.render.fonts import warn_of_undrawable
 from analysis.render.plots import errors_figure, slice_figures
 from analysis.render.slices import slice_tables
 from analysis.render.table import Table, csv_text, latex, markdown
@@ -39,6 +40,8 @@ def write_analysis(
     Raises:
         BadInput: the folder cannot be written.
     """
+    shown = any(one.classes or one.confusion for one in analyses)
+    warn_of_undrawable([*(one.name for one in analyses), *(ground_truth.category_name if shown else ())])
     contents = {
         "errors.csv": csv_text(Table.from_records(error_records(analyses))).encode(),
         "errors.json": document,
@@ -76,8 +79,9 @@ def _gzipped(frame: pd.DataFrame) -> bytes:
 def detections_frame(ground_truth: GroundTruth, runs: Sequence[Run]) -> pd.DataFrame:
     """One row a detection: its place in the file, its label, the IoU and the object (annotation id) it points at.
 
-    ``label`` is one of tp, cls, loc, both, dup, bg, ignored (by a crowd), over-cap. ``iou`` is the IoU with the target;
-    without one, the best IoU with any object. ``fixes`` marks the cls or loc error that would win its object.
+    ``label`` is one of tp, cls, loc, both, dup, bg, ignored (by a crowd), over-cap, low-score. ``iou`` is the IoU with
+    the target; without one, the best IoU with any object. ``fixes`` marks the cls or loc error that would win its
+    object.
     """
     frames = []
     names = np.array(ground_truth.category_name, dtype=object)

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -18,24 +17,28 @@ from matplotlib.figure import Figure
 from analysis.arrays import Floats
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import Run, RunAnalysis
-from analysis.evaluation.confusion import Confusion
+from analysis.evaluation.confusion import Confusion, concerned
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
 from analysis.evaluation.outcomes import IGNORED, OUTCOME_NAMES
-from analysis.evaluation.settings import ap_name
+from analysis.evaluation.settings import ap_name, iou_name
 from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, SizeErrors
-from analysis.render.slices import parts_of
+from analysis.render.fonts import choose_fonts, stand_in
+from analysis.render.slices import parts_of, points_text
 from analysis.render.table import one_line
 from analysis.render.takeaways import settings_sentence
 
 FORMATS = ("png", "pdf")
+DPI = 200
+BLANK = "(blank)"  # a name of spaces alone
 
 
 @contextlib.contextmanager
 def paper_style() -> Iterator[None]:
-    """Fonts and lines for the width of a page; text in a PDF stays text."""
+    """Fonts and lines for the width of a page; text in a PDF stays text. What the user has set stays as it is."""
     style = sns.axes_style("whitegrid") | sns.plotting_context("paper", font_scale=1.1)
-    with mpl.rc_context(style | {"pdf.fonttype": 42, "grid.color": "0.92"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
+    style |= {"pdf.fonttype": 42, "grid.color": "0.92", "savefig.dpi": DPI}
+    untouched = {key: value for key, value in style.items() if mpl.rcParams[key] == mpl.rcParamsDefault[key]}
+    with mpl.rc_context(untouched):
         yield
 
 
@@ -48,10 +51,11 @@ def new_figure(width: float, height: float) -> Figure:
 
 def encoded(figure: Figure, formats: Sequence[str]) -> dict[str, bytes]:
     """The picture in each format, the same bytes for the same figure."""
+    choose_fonts(figure)
     pictures = {}
     for kind in formats:
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, dpi=200, metadata={"CreationDate": None} if kind == "pdf" else None)
+        figure.savefig(buffer, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None)
         pictures[kind] = buffer.getvalue()
         figure.set_layout_engine("none")  # laid out once, for all formats
     return pictures
@@ -60,10 +64,10 @@ def encoded(figure: Figure, formats: Sequence[str]) -> dict[str, bytes]:
 def label(text: str, longest: int = 40) -> str:
     r"""A name as matplotlib may show it: one line, no mathematics, and not too long: both ends tell it from others.
 
-    >>> label("a$b"), label("vit-b, windowed, seed 3", 16)
-    ('a\\$b', 'vit-b, wi…seed 3')
+    >>> label("a$b"), label(" \t"), label("vit-b, windowed, seed 3", 16)
+    ('a\\$b', '(blank)', 'vit-b, wi…seed 3')
     """
-    text = one_line(text)
+    text = stand_in(one_line(text)).strip() or BLANK
     if len(text) > longest:
         tail = (longest - 1) * 2 // 5
         text = f"{text[: longest - 1 - tail]}…{text[len(text) - tail :]}"
@@ -161,7 +165,10 @@ def slice_figures(
         "by_size": ("sizes", _sizes),
         "by_iou": ("ious", _thresholds),
         "by_crowding": ("crowding", _crowding),
-        "confusion": ("confusion", partial(_confusion, ground_truth.category_name)),
+        "confusion": (
+            "confusion",
+            partial(_confusion, ground_truth.category_name, ap_name(analyses[0].breakdown.settings.iou)),
+        ),
     }
     pictures = {}
     with paper_style():
@@ -257,7 +264,8 @@ def _classes(runs: Sequence[tuple[str, ClassErrors]]) -> Figure | None:
         return None
     ap = ap_name(first.settings.iou)
     figure = new_figure(WIDTH if len(runs) > 1 else 4.6, (0.9 + 0.19 * len(shown)) * _rows(len(runs)) + 0.3)
-    names = [f"{label(first.names[c], 24)}  ({first.positives[c]:,})" for c in shown]
+    labels = distinct_labels([first.names[c] for c in shown], 24)
+    names = [f"{name}  ({first.positives[c]:,})" for name, c in zip(labels, shown, strict=True)]
     for axis, (run, classes), gain in zip(_panels(figure, len(runs), sharey=True), runs, gains, strict=True):
         values = np.concatenate([np.full((1, len(shown)), np.nan), gain[:, shown]]).T
         words = [
@@ -310,7 +318,7 @@ def _thresholds(runs: Sequence[tuple[str, IouErrors]]) -> Figure:
         axis.set_xticks([0.5, 0.6, 0.7, 0.8, 0.9], [".5", ".6", ".7", ".8", ".9"])
         _plain(axis, labelsize=7.5, labelbottom=name not in ERRORS[:3])
     _legend_above(figure, [axes["AP"]])
-    figure.supxlabel("IoU from which a detection is right", fontsize=8.5)
+    figure.supxlabel(f"{iou_name(runs[0][1].settings.iou_type)} from which a detection is right", fontsize=8.5)
     return figure
 
 
@@ -340,34 +348,33 @@ def _crowding(runs: Sequence[tuple[str, CrowdingBins]]) -> Figure | None:
         _plain(axis)
         axis.tick_params(axis="x", labelsize=7.5)
     _legend_above(figure, [figure.axes[0]], 4)
-    figure.supxlabel("highest IoU with another object of the class (above the bars: objects)", fontsize=8, color="0.35")
+    figure.supxlabel(
+        "highest box IoU with another object of the class (above the bars: objects)", fontsize=8, color="0.35"
+    )
     return figure
 
 
-def _confusion(categories: Sequence[str], runs: Sequence[tuple[str, Confusion]]) -> Figure | None:
-    """Detections on objects of the classes whose confusion costs most, shaded by their share of the row."""
-    weight: Floats = np.zeros(len(categories))
-    for _, confusion in runs:
-        worst = confusion.wrong(MOST_CONFUSED)
-        cost = np.zeros(len(worst)) if confusion.cost is None else np.maximum(confusion.cost[worst], 0)
-        for classes in (confusion.true[worst], confusion.predicted[worst]):
-            np.add.at(weight, classes, cost + 1e-9)  # where nothing costs anything the first pairs are shown
-    shown = np.argsort(-weight, kind="stable")[:MOST_CONFUSED]
-    shown = np.sort(shown[weight[shown] > 0])
+def _confusion(categories: Sequence[str], ap: str, runs: Sequence[tuple[str, Confusion]]) -> Figure | None:
+    """Points of ``ap`` to gain between the classes of the costliest pairs, shaded by the costliest of the run."""
+    shown = concerned([confusion for _, confusion in runs], MOST_CONFUSED)
     if not len(shown):
         return None
-    names = [label(categories[c], 16) for c in shown]
-    side = 0.9 + 0.25 * (len(shown) + 1)
-    figure = new_figure(max(side * min(len(runs), 2), 4.0), side * _rows(len(runs), 2) + 0.3)
+    names = distinct_labels([categories[c] for c in shown], 16)
+    side = 0.9 + 0.25 * len(shown)
+    figure = new_figure(max(side * min(len(runs), 2), 4.0), side * _rows(len(runs), 2) + 0.5)
+    among = np.ix_(shown, shown)
     for axis, (run, confusion) in zip(_panels(figure, len(runs), 2), runs, strict=True):
-        whole = confusion.matrix[shown]
-        table = np.column_stack([whole[:, shown], np.delete(whole, shown, axis=1).sum(axis=1)])
-        share = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-        words = [[f"{count:,}" if count else "" for count in row] for row in table.tolist()]
-        _heat(axis, share, words, [*names, "others"], names)
+        costs, counts = confusion.costs[among], confusion.matrix[among]
+        np.fill_diagonal(counts, 0)
+        words = [
+            [points_text(cost) if count else "" for cost, count in zip(*row, strict=True)]
+            for row in zip(costs.tolist(), counts.tolist(), strict=True)
+        ]
+        _heat(axis, np.maximum(costs, 0) / max(costs.max(), 1e-9), words, names, names)
         axis.set_aspect("equal")
         axis.tick_params(axis="x", rotation=90)
         axis.set_xlabel("taken for", fontsize=8)
         axis.set_ylabel("object", fontsize=8)
         _title(axis, run)
+    figure.supxlabel(f"points of {ap} to gain if the errors of one pair alone were fixed", fontsize=7.5, color="0.35")
     return figure

@@ -20,8 +20,9 @@ from analysis.evaluation.analysis import RunAnalysis
 from analysis.evaluation.confusion import Confusion
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
 from analysis.evaluation.outcomes import FOUND, IGNORED, OUTCOME_NAMES
-from analysis.evaluation.settings import Settings, ap_name
+from analysis.evaluation.settings import Settings, ap_name, iou_name
 from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, Size, SizeErrors
+from analysis.render.advice import COSTLY_MEANS
 from analysis.render.errors import SIDE_BY_SIDE, ap_column, error_column
 from analysis.render.screen import fact_list
 from analysis.render.table import Cell, Column, Table, Value
@@ -147,7 +148,7 @@ def size_table(parts: Sequence[tuple[str, SizeErrors]], *, paper: bool = False) 
 
 def iou_table(parts: Sequence[tuple[str, IouErrors]], *, paper: bool = False) -> Table:
     """A row a threshold and their mean; of many runs in a terminal the mean alone."""
-    special = SPECIAL if paper else ()
+    special, iou = SPECIAL if paper else (), iou_name(parts[0][1].settings.iou_type)
 
     def rows(ious: IouErrors) -> Rows:
         mean, gains = ious.mean_delta_ap, _gains(ious.delta_ap)
@@ -164,9 +165,9 @@ def iou_table(parts: Sequence[tuple[str, IouErrors]], *, paper: bool = False) ->
         return [*each, last] if paper or len(parts) <= SIDE_BY_SIDE else [last]
 
     return _by_run(
-        "By threshold: points of AP to gain at each IoU from which a detection is right",
+        f"By threshold: points of AP to gain at each {iou} from which a detection is right",
         "by-iou",
-        (Column("IoU", kind="text"), ap_column("AP", paper=paper), *map(error_column, (*ERRORS, *special))),
+        (Column(iou, kind="text", key="IoU"), ap_column("AP", paper=paper), *map(error_column, (*ERRORS, *special))),
         [(run, rows(ious)) for run, ious in parts],
         always=paper,
     )
@@ -186,10 +187,10 @@ def crowding_table(parts: Sequence[tuple[str, CrowdingBins]], *, paper: bool = F
         return [*map(row, bins.names, bins.outcome, bins.duplicates.tolist()), total]
 
     return _by_run(
-        "By crowding: objects by their highest IoU with another of their class, and what became of them",
+        "By crowding: objects by their highest box IoU with another of their class, and what became of them",
         "by-crowding",
         (
-            Column("IoU", kind="text"),
+            Column("box IoU", kind="text", key="IoU"),
             Column("objects"),
             *(Column(OUTCOME_NAMES[i], precision=0) for i in kinds),
             Column("dup", precision=2),
@@ -208,15 +209,20 @@ def confusion_table(
     *,
     paper: bool = False,
 ) -> Table:
-    """A row a pair of classes, the costliest first, or where costs are unknown the most frequent."""
+    """A row a pair of classes, the costliest first."""
     names = ground_truth.category_name
-    priced = any(pairs.cost is not None for _, pairs in parts)
 
     def row(pairs: Confusion, i: int) -> tuple[Value, ...]:
-        cost = (None if pairs.cost is None else float(pairs.cost[i]),) if priced else ()
+        assert pairs.cost is not None
+        assert pairs.costly is not None
         return (
-            names[pairs.true[i]], names[pairs.predicted[i]], *cost, int(pairs.count[i]), int(pairs.objects[i])
-        )  # fmt: skip
+            names[pairs.true[i]],
+            names[pairs.predicted[i]],
+            float(pairs.cost[i]),
+            int(pairs.count[i]),
+            int(pairs.costly[i]),
+            int(pairs.objects[i]),
+        )
 
     return _by_run(
         f"Confusion: points of {ap_name(settings.iou)} to gain if objects of one class were not taken for another",
@@ -224,12 +230,13 @@ def confusion_table(
         (
             Column("class", kind="text"),
             Column("taken for", kind="text"),
-            *[Column("to gain", precision=2)] * priced,
+            Column("to gain", precision=2),
             Column("detections"),
+            Column("costly"),
             Column("lost"),
         ),
         [(run, [row(pairs, i) for i in pairs.wrong(most).tolist()]) for run, pairs in parts],
-        notes=("lost: objects that were not found, with this as the best claim to them.",),
+        notes=(f"{COSTLY_MEANS}; lost: objects that were not found, with this as the best claim to them.",),
         names=2,
         always=paper,
     )
@@ -261,6 +268,15 @@ def _gains(delta_ap: dict[str, Floats]) -> list[tuple[Cell, ...]]:
         tuple(Cell(v, bold=b, style=colour * b) for v, b, colour in zip(row, bold, colours, strict=True))
         for row, bold in zip(values.T.tolist(), largest.T.tolist(), strict=True)
     ]
+
+
+def points_text(points: float) -> str:
+    """Points in a cell of a matrix: what rounds to nothing is a bare 0.
+
+    >>> points_text(0.403), points_text(0.004)
+    ('0.40', '0')
+    """
+    return f"{points:.2f}" if points >= 0.005 else "0"
 
 
 def _percent(part: int, whole: int) -> float | None:

@@ -1,44 +1,51 @@
-"""What a person should take away from the numbers, as sentences: errors of a run, its slices, a comparison of runs."""
+"""What a person should take away from the numbers, as sentences: slices of a run, a comparison of runs, settings."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from analysis.arrays import Ints
 from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.analysis import Run, RunAnalysis
+from analysis.evaluation.analysis import RunAnalysis
 from analysis.evaluation.confusion import Confusion
-from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
+from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SHAPES_MANY, SPECIAL
 from analysis.evaluation.outcomes import FOUND
-from analysis.evaluation.settings import Settings, ap_name
+from analysis.evaluation.selection import is_class_agnostic
+from analysis.evaluation.settings import Settings, ap_name, iou_name
 from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, SizeErrors
+from analysis.render.advice import ENOUGH_OBJECTS, worst_pair, worst_pair_sentence
 from analysis.stats.bootstrap import MEAN_AP
 from analysis.stats.compare import Comparison, OutcomeTransitions, VsBaseline
 from analysis.stats.intervals import SIGNIFICANCE, Difference, Interval
 
-ENOUGH_OBJECTS = 20  # of a class, before a sentence is made of it
 CROWDED = 0.5  # IoU from which OCHuman calls an object heavily occluded
-MOST_LISTED = 4  # classes that are never detected
 
 
 def settings_sentence(settings: Settings) -> str:
     """What was compared, from which IoU on, under which cap and convention."""
-    what = "Boxes" if settings.iou_type == "bbox" else "Masks"
+    what = SHAPES_MANY[settings.iou_type].capitalize()
     cap = "an image and category" if settings.convention == "coco" else "an image, over all categories"
+    if settings.class_agnostic:
+        what, cap = f"{what}, all categories taken as one", "an image"
+    scores = "" if settings.min_score is None else f"scores from {settings.min_score:g}; "
     return (
-        f"{what}; right from IoU {settings.iou:g}, on background up to IoU {settings.background_iou:g}; at most "
-        f"{settings.max_dets} detections {cap} ({settings.convention} convention)."
+        f"{what}; right from {iou_name(settings.iou_type)} {settings.iou:g}, on background up to "
+        f"{settings.background_iou:g}; {scores}at most {settings.max_dets} detections {cap} ({settings.convention} "
+        "convention)."
     )
 
 
-def counts_sentence(ground_truth: GroundTruth, kinds: str) -> str:
+def counts_sentence(ground_truth: GroundTruth, kinds: str = "categories", singular: str = "category") -> str:
     """The file of the ground truth and how much is in it; ``kinds`` is what categories are called."""
     crowd = int(ground_truth.crowd.sum())
     crowds = f", {crowd:,} of them crowds" if crowd else ""
+    count = len(ground_truth.category_id)
+    categories = f"{count:,} {kinds if count != 1 else singular}"
+    if is_class_agnostic(ground_truth):
+        categories = f"all {kinds} taken as one"
     return (
         f"{ground_truth.path.name}: {len(ground_truth.image_id):,} images, {len(ground_truth):,} objects{crowds}, "
-        f"{len(ground_truth.category_id):,} {kinds}"
+        f"{categories}"
     )
 
 
@@ -48,55 +55,6 @@ def source_sentence(ground_truth: GroundTruth, settings: Settings) -> str:
         f"{settings_sentence(settings)} Ground truth: {ground_truth.path.name}, {len(ground_truth.image_id):,} images, "
         f"{len(ground_truth):,} objects, digest {ground_truth.digest[:12]}."
     )
-
-
-def error_takeaways(ground_truth: GroundTruth, run: Run, most: int = 2) -> list[str]:
-    """Sentences on the costliest errors of a run, the costliest first, each with where to look."""
-    delta = run.breakdown.delta_ap
-    costly = [e for e in sorted(ERRORS, key=lambda e: -delta[e]) if delta[e] > 0.05][:most]
-    name = ap_name(run.breakdown.settings.iou)
-    sentences = [f"{e} costs {delta[e]:.1f} {name}: {_where_to_look(ground_truth, run, e)}" for e in costly]
-    if not costly:
-        sentences.append("no type of error costs as much as 0.1 points")
-    silent = [ground_truth.category_name[c] for c in run.breakdown.never_detected]
-    if silent:
-        more = f" and {len(silent) - MOST_LISTED} more" if len(silent) > MOST_LISTED else ""
-        sentences.append(
-            f"never detected: {', '.join(silent[:MOST_LISTED])}{more}. Their AP is 0 and only fixing cls can change "
-            "that, so hardly a number above shows them"
-        )
-    return sentences
-
-
-def _where_to_look(ground_truth: GroundTruth, run: Run, error: str) -> str:
-    """How many errors of a type there are, which of them most, and the hint of their record."""
-    labels, dt, kind = run.breakdown.labels, run.detections, ERROR_TYPES[error]
-    names = ground_truth.category_name
-    wrong = np.flatnonzero(kind.occurs(labels))
-    category = (ground_truth if kind.of_object else dt).category[wrong]
-    top, count = _most_frequent(category)
-    often = f"most often {names[top]} ({count:,})"
-    if kind.of_object:
-        small = 100 * float((ground_truth.area[wrong] <= 32**2).mean())
-        told = f"{len(wrong):,} objects, {small:.0f} % of them small (up to 32 x 32 pixels), {often}"
-    elif error == "cls":
-        top, count = _most_frequent(category * len(names) + ground_truth.category[labels.target[wrong]])
-        pair = f"{names[top % len(names)]} is taken for {names[top // len(names)]} ({count:,})"
-        told = f"{len(wrong):,} detections; most often {pair}"
-    elif error == "loc":
-        told = f"{len(wrong):,} boxes with median IoU {np.median(labels.iou[wrong]):.2f}, {often}"
-    elif error == "dup":
-        told = f"{len(wrong):,} second boxes, {often}"
-    else:
-        sure = int((dt.score[wrong] >= 0.5).sum())
-        told = f"{len(wrong):,} detections ({sure:,} with score 0.5 or more), {often}"
-    return f"{told}; {kind.hint}"
-
-
-def _most_frequent(values: Ints) -> tuple[int, int]:
-    unique, count = np.unique(values, return_counts=True)
-    best = int(np.argmax(count))
-    return int(unique[best]), int(count[best])
 
 
 def slice_takeaways(ground_truth: GroundTruth, one: RunAnalysis) -> dict[str, str]:
@@ -137,10 +95,10 @@ def _of_sizes(sizes: SizeErrors) -> str:
 
 def _of_thresholds(ious: IouErrors) -> str:
     error = max(ERRORS, key=lambda e: ious.mean_delta_ap[e])
+    first, last = (f"{ious.ap[t]:.1f} at {iou_name(ious.settings.iou_type)} {ious.ious[t]:.2f}" for t in (0, -1))
     return (
-        f"AP falls from {ious.ap[0]:.1f} at IoU {ious.ious[0]:.2f} to {ious.ap[-1]:.1f} at {ious.ious[-1]:.2f}; over "
-        f"all thresholds {error} costs most: with it fixed, the mean would go from {ious.mean_ap:.1f} to "
-        f"{ious.mean_ap + ious.mean_delta_ap[error]:.1f}"
+        f"AP falls from {first} to {last}; over all thresholds {error} costs most: with it fixed, the mean would go "
+        f"from {ious.mean_ap:.1f} to {ious.mean_ap + ious.mean_delta_ap[error]:.1f}"
     )
 
 
@@ -151,24 +109,15 @@ def _of_crowding(bins: CrowdingBins) -> str:
         return ""
     return (
         f"{100 * bins.recall[0]:.0f} % of the objects that overlap no other of their class are found, and "
-        f"{100 * found / objects:.0f} % of those that overlap one by more than {CROWDED:g} ({objects:,} objects)"
+        f"{100 * found / objects:.0f} % of those that overlap one by a box IoU of more than {CROWDED:g} ({objects:,} "
+        "objects)"
     )
 
 
-def _of_confusion(ground_truth: GroundTruth, run: Run, confusion: Confusion) -> str:
-    worst = confusion.wrong(1)
-    if not len(worst):
-        return ""
-    names, i = ground_truth.category_name, int(worst[0])
-    pair = f"{names[confusion.true[i]]} taken for {names[confusion.predicted[i]]}"
-    first = f"the most frequent is {pair}"
-    if confusion.cost is not None:
-        first = f"the costliest is {pair}: {confusion.cost[i]:.2f} {ap_name(run.breakdown.settings.iou)}"
-    count, objects = int(confusion.count[i]), int(confusion.objects[i])
-    return (
-        f"{first}, {count:,} detection{'s' * (count != 1)}, {f'{objects:,}' if objects else 'no'} "
-        f"object{'s' * (objects > 1)} lost to it"
-    )
+def _of_confusion(ground_truth: GroundTruth, one: RunAnalysis, confusion: Confusion) -> str:
+    if worst_pair(confusion) is None:
+        return "no pair costs AP by itself" if len(confusion.wrong(1)) else ""
+    return worst_pair_sentence(ground_truth, one)
 
 
 def comparison_takeaways(comparison: Comparison) -> list[str]:

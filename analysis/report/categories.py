@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 
 from analysis.arrays import Floats, Ints
+from analysis.evaluation.confusion import concerned
 from analysis.evaluation.error_types import ERRORS
-from analysis.evaluation.settings import ap_name
+from analysis.evaluation.settings import ap_name, iou_name
 from analysis.render.markup import Child, Markup, join, tag
-from analysis.render.slices import class_table, confusion_table
+from analysis.render.slices import class_table, confusion_table, points_text
 from analysis.render.table import Cell, Column, Table, html
 from analysis.report.charts import POINTS, Scale, bar, legend, run_class, shade
 from analysis.report.components import (
@@ -79,15 +80,16 @@ def _of_run(data: ReportData, place: int, shown: Ints, name: str) -> Markup:
 
 
 def confusion(data: ReportData) -> Section:
-    """Which class is taken for which, by run: the commonest pairs, and a matrix of the classes concerned."""
+    """Which class is taken for which, by run: the costliest pairs, and a matrix of the classes concerned."""
     panels: dict[Child, Markup] = {
         run_name(place, one.name): _confusion_of(data, place) for place, one in enumerate(data.runs)
     }
     body = [
         tag(
             "p",
-            f"Detections in the right place (IoU {data.settings.iou:g} or more) with the wrong class, whether or not "
-            "their object was also found rightly.",
+            f"Detections in the right place ({iou_name(data.settings.iou_type)} {data.settings.iou:g} or more) with "
+            "the wrong class, whether or not their object was also found rightly; ranked by the "
+            f"{ap_name(data.settings.iou)} gained if the errors of one pair alone were fixed.",
         ),
         takeaway_list(data, "confusion"),
         tabs("confusion", panels),
@@ -100,31 +102,31 @@ def _confusion_of(data: ReportData, place: int) -> Markup:
     table = confusion_table(data.ground_truth, data.settings, [(one.name, one.confusion)], MOST_PAIRS)
     if not table.rows:
         return note("No detection has the right place and a wrong class.")
-    counts = one.confusion.count[one.confusion.wrong(MOST_PAIRS)].tolist()
-    bars = [bar(count, Scale.over(counts), run_class(place)) for count in counts]
-    table = replace(table, title="The commonest, and the objects lost to each")
+    assert one.confusion.cost is not None
+    costs = one.confusion.cost[one.confusion.wrong(MOST_PAIRS)].tolist()
+    bars = [bar(cost, Scale.over(costs), run_class(place)) for cost in costs]
+    table = replace(table, title="The costliest, and the objects lost to each")
     listed = html(table.with_column(2, chart_column("As a bar"), bars), class_="bars pairs")
     return tag("div", listed, _matrix(data.ground_truth.category_name, one), class_="beside")
 
 
 def _matrix(names: list[str], one: RunData) -> Markup:
-    """Rows: what objects are; columns: what they are taken for; the classes with most confusion."""
-    wrong = one.confusion.matrix
-    np.fill_diagonal(wrong, 0)
-    weight = wrong.sum(axis=0) + wrong.sum(axis=1)
-    chosen = np.sort(np.argsort(-weight, kind="stable")[: min(MATRIX_SIDE, int((weight > 0).sum()))]).tolist()
-    most = float(wrong.max())
+    """Rows: what objects are; columns: what they are taken for; the classes of the costliest pairs."""
+    costs, counts = one.confusion.costs, one.confusion.matrix
+    chosen = concerned([one.confusion], MATRIX_SIDE).tolist()
+    most = float(costs.max())
 
     def cell(true: int, predicted: int) -> Cell:
         if true == predicted:
             return Cell(None, "", class_="same")
-        count = int(wrong[true, predicted])
-        colour = shade(float(np.sqrt(count / most)), 1.0)  # the root, for few to be seen beside many
-        text = None if count else ""
-        return Cell(count, text, class_=colour, hint=f"{names[true]} taken for {names[predicted]}: {count:,}")
+        cost, count = float(costs[true, predicted]), int(counts[true, predicted])
+        share = max(cost, 0.0) / most if most > 0 else 0.0
+        hint = f"{names[true]} taken for {names[predicted]}: {cost:.2f} points, {count:,} detections"
+        # Shaded by the root, for little to be seen beside much.
+        return Cell(cost, points_text(cost) if count else "", class_=shade(share**0.5, 1.0), hint=hint)
 
     table = Table(
-        f"The {len(chosen)} classes most concerned",
+        f"Points to gain, between the {len(chosen)} classes of the costliest pairs",
         (
             Column(tag("span", "is ↓ taken for →", class_="corner"), kind="text"),
             *(Column(tag("span", names[c], class_="upright")) for c in chosen),

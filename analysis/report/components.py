@@ -118,9 +118,9 @@ def code_and_text(code: str, text: str) -> Markup:
     return join([tag("span", code, class_="code"), tag("span", f" {text}", class_="meaning")])
 
 
-def error_title(error: str) -> Markup:
-    """The name of an error type, and what it is."""
-    return code_and_text(ERROR_TYPES[error].label, ERROR_TYPES[error].description)
+def error_title(error: str, iou_type: str) -> Markup:
+    """The name of an error type, and what it is, of boxes or masks."""
+    return code_and_text(ERROR_TYPES[error].label, ERROR_TYPES[error].described(iou_type))
 
 
 def note(text: str) -> Markup:

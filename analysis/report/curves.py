@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from analysis.arrays import Floats
-from analysis.evaluation.settings import ap_name
+from analysis.evaluation.settings import ap_name, iou_name
 from analysis.render.markup import Markup, join, tag
 from analysis.report.charts import FRAME, PlotLine, legend, run_letter
 from analysis.report.charts import curves as drawn
@@ -38,8 +38,8 @@ def curves(data: ReportData) -> Section:
         tag("h3", "Along the threshold"),
         tag(
             "p",
-            "The same runs as more and more overlap is asked for: what is right at IoU 0.5 becomes an error of "
-            "localisation further on. The mean over these ten thresholds is COCO's AP.",
+            f"The same runs as more and more overlap is asked for: what is right at {iou_name(data.settings.iou_type)} "
+            "0.5 becomes an error of localisation further on. The mean over these ten thresholds is COCO's AP.",
         ),
         takeaway_list(data, "iou"),
         tag("div", _ap_figure(data), *(_error_figure(data, error) for error in ALONG), class_="charts"),
@@ -52,10 +52,10 @@ def _precision_figure(data: ReportData, iou: float) -> Markup:
     means = [f"{100 * line.y.mean():.1f}" for line in lines]
     named = ", ".join(f"{name} {mean}" for name, mean in zip(data.names, means, strict=True))
     short = " · ".join(f"{run_letter(place)} {mean}" for place, mean in enumerate(means))
-    label = f"Precision against recall at IoU {iou:g}; {ap_name(iou)}: {named}"
+    label = f"Precision against recall at {iou_name(data.settings.iou_type)} {iou:g}; {ap_name(iou)}: {named}"
     return tag(
         "figure",
-        tag("figcaption", tag("strong", f"IoU {iou:g}"), f" {ap_name(iou)}: {short}"),
+        tag("figcaption", tag("strong", f"{iou_name(data.settings.iou_type)} {iou:g}"), f" {ap_name(iou)}: {short}"),
         drawn(lines, label=label, x_title="recall", y_title="precision"),
         data_iou=f"{iou:g}",
         data_frame=" ".join(map(str, FRAME)),
@@ -78,7 +78,9 @@ def _error_figure(data: ReportData, error: str) -> Markup:
     most = max(1.0, *(float(one.max()) for one in values))
     step = 1 if most <= 4 else 20 if most > 40 else 4
     means, label = [one.ious.mean_delta_ap[error] for one in data.runs], f"AP to gain by fixing {error}, by IoU"
-    return _along(data, values, float(np.ceil(most / step) * step), error_title(error), label, means)
+    return _along(
+        data, values, float(np.ceil(most / step) * step), error_title(error, data.settings.iou_type), label, means
+    )
 
 
 def _along(
@@ -89,7 +91,7 @@ def _along(
     chart = drawn(
         [PlotLine(place, one, ious) for place, one in enumerate(values)],
         label=f"{label}; mean: {named}",
-        x_title="IoU asked for",
+        x_title=f"{iou_name(data.settings.iou_type)} asked for",
         y_title="points",
         x_range=(float(ious[0]), float(ious[-1])),
         x_ticks=IOU_TICKS,

@@ -7,8 +7,8 @@ from itertools import zip_longest
 import numpy as np
 
 from analysis.coco import Detections, GroundTruth
-from analysis.evaluation.error_types import ERROR_TYPES, ERRORS
-from analysis.evaluation.settings import ap_name
+from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SHAPES, SHAPES_MANY
+from analysis.evaluation.settings import ap_name, iou_name
 from analysis.evaluation.single_error_cost import Example
 from analysis.render.markup import Markup, join, tag
 from analysis.render.takeaways import image_name
@@ -47,7 +47,9 @@ def gallery(data: ReportData, album: Album, pictures_asked: bool) -> Section:
             for run in range(len(data.runs))
         ]
         in_turn = [n for turn in zip_longest(*by_run) for n in turn if n is not None]  # the first of each run, ...
-        groups.append(_group(error, [_drawn(data, cards[n], addresses[n], pictures_asked) for n in in_turn]))
+        ranked = sorted(in_turn, key=lambda n: -cards[n].example.cost)
+        drawn = [_drawn(data, cards[n], addresses[n], pictures_asked) for n in ranked]
+        groups.append(_group(error_title(error, data.settings.iou_type), error, drawn))
     introduction = _introduction(data, album, len(cards), pictures_asked)
     body = join([introduction, _filters(data, cards), *groups, _viewer()])
     return Section("gallery", "Gallery", "The errors that cost most, one by one", body)
@@ -78,12 +80,13 @@ def _addresses(data: ReportData, album: Album, cards: Sequence[_Card]) -> list[s
 
 
 def _introduction(data: ReportData, album: Album, count: int, pictures_asked: bool) -> Markup:
+    shapes = SHAPES_MANY[data.settings.iou_type]
     parts: list[Markup] = [
         tag(
             "p",
-            "Of every run and type of error the examples whose repair alone would gain most "
-            f"{ap_name(data.settings.iou)}, the costliest of every class first. Objects that were missed cost the same "
-            "within a class, so the largest come first.",
+            f"Of every run and type of error examples, ordered by the {ap_name(data.settings.iou)} that the repair of "
+            "each alone would gain. Chosen are the costliest of every class, then the second of every class; of missed "
+            "objects, which cost the same within a class, the largest.",
         ),
         tag(
             "ul",
@@ -95,9 +98,9 @@ def _introduction(data: ReportData, album: Album, count: int, pictures_asked: bo
         ),
     ]
     if not pictures_asked:
-        parts.append(note("No folder of images was named (--images), so boxes stand on empty ground."))
+        parts.append(note(f"No folder of images was named (--images), so {shapes} stand on empty ground."))
     parts += [
-        note(f"{one.images:,} of the images needed {one.cause}: boxes alone are shown for them.")
+        note(f"{one.images:,} of the images needed {one.cause}: {shapes} alone are shown for them.")
         for one in album.not_shown()
     ]
     if not count:
@@ -113,16 +116,16 @@ def _key(role: str) -> Markup:
 def _filters(data: ReportData, cards: Sequence[_Card]) -> Markup:
     names = data.ground_truth.category_name
     categories = sorted({c for card in cards for c in _categories(data, card)}, key=lambda c: names[c].lower())
+    iou_type = data.settings.iou_type
+    types = [(error, f"{error}: {ERROR_TYPES[error].described(iou_type)}") for error in ERRORS]
     controls = [
         _select("run", "Run", "all runs", [(str(n), name) for n, name in enumerate(data.names)]),
-        _select(
-            "error", "Error", "all types", [(error, f"{error}: {ERROR_TYPES[error].description}") for error in ERRORS]
-        ),
+        _select("error", "Error", "all types", types),
         _select("category", "Class", "all classes", [(str(c), names[c]) for c in categories]),
     ]
     switches = [
         tag("label", tag("input", type="checkbox", id=f"show-{what}", checked=True), f" {label}")
-        for what, label in (("marks", "boxes"), ("others", "other objects"))
+        for what, label in (("marks", SHAPES_MANY[iou_type]), ("others", "other objects"))
     ]
     return tag(
         "form",
@@ -141,12 +144,12 @@ def _select(name: str, label: str, everything: str, options: Sequence[tuple[str,
     return tag("label", tag("span", label), tag("select", *choices, id=f"filter-{name}", name=name))
 
 
-def _group(error: str, drawn: Sequence[Markup]) -> Markup:
+def _group(title: Markup, error: str, drawn: Sequence[Markup]) -> Markup:
     if not drawn:
         return Markup()
     return tag(
         "section",
-        tag("h3", error_title(error), id=f"gallery-{error}"),
+        tag("h3", title, id=f"gallery-{error}"),
         tag("ol", *drawn, class_="cards"),
         tag("button", "Show all", type="button", class_="more", hidden=True),
         class_="group",
@@ -228,7 +231,8 @@ def _told(data: ReportData, one: RunData, example: Example) -> tuple[str, str]:
     if ERROR_TYPES[example.error].of_object:
         width, height = gt.box[example.truth, 2:]
         return caption.format(object=annotated), f"{width:.0f} × {height:.0f} pixels"
-    row, shape = example.detection, "box" if data.settings.iou_type == "bbox" else "mask"
+    row, shape = example.detection, SHAPES[data.settings.iou_type]
     what = caption.format(category=names[one.detections.category[row]], object=annotated, shape=shape)
-    numbers = f"score {one.detections.score[row]:.2f} · IoU {one.breakdown.labels.iou[row]:.2f}"
+    iou = iou_name(data.settings.iou_type)
+    numbers = f"score {one.detections.score[row]:.2f} · {iou} {one.breakdown.labels.iou[row]:.2f}"
     return what, numbers if example.truth >= 0 else f"{numbers} at best"

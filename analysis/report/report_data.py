@@ -1,7 +1,7 @@
 """Everything that the page tells about runs, computed once; no HTML here."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from analysis.arrays import Floats, Ints
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.analysis import PARTS, Analysis, RunAnalysis
 from analysis.evaluation.average_precision import COCO_IOUS
-from analysis.evaluation.confusion import Confusion, category_confusion
+from analysis.evaluation.confusion import Confusion
 from analysis.evaluation.error_types import ERRORS
 from analysis.evaluation.settings import Settings
 from analysis.evaluation.single_error_cost import Example, costliest
@@ -92,9 +92,7 @@ def collect(
     base = names.index(baseline) if baseline else 0
     most = max(1, pictures // (len(detections) * len(ERRORS))) if pictures else 0
     drawn_at = sorted({settings.iou, *(iou for iou in CURVE_IOUS if iou > settings.background_iou)})
-    # The page ranks confusions by how often they occur, so their costs are not computed.
-    parts = [part for part in PARTS if part != "confusion"]
-    analysis = Analysis(ground_truth, settings, parts, ious=[*drawn_at, *COCO_IOUS], metrics=True)
+    analysis = Analysis(ground_truth, settings, PARTS, ious=[*drawn_at, *COCO_IOUS], metrics=True, at_stake=True)
     analyses = [analysis.of(name, dt) for name, dt in detections]
     if comparison is None and resamples is not None:
         candidates = [Candidate(one.name, (one.detections,), analyses=(one,)) for one in analyses]
@@ -105,8 +103,8 @@ def collect(
     of_one = {one.name: one.numbers for one in comparison.candidates if len(one.seeds) == 1} if comparison else {}
     runs = []
     for one in analyses:
-        one = replace(one, confusion=category_confusion(ground_truth, one.detections, one.breakdown.labels))
         precision = {iou: one.matched_run.precision(one.curves[iou]) for iou in drawn_at}
+        costs = None if one.at_stake is None else one.at_stake.costs
         for curve in precision.values():
             curve[one.matched_run.positives == 0] = np.nan
         runs.append(
@@ -115,7 +113,7 @@ def collect(
                 intervals=of_one.get(one.name, {}),
                 takeaways=slice_takeaways(ground_truth, one),
                 precision=precision,
-                examples=costliest(ground_truth, one.detections, one.breakdown, most),
+                examples=costliest(ground_truth, one.detections, one.breakdown, most, costs),
             )
         )
     return ReportData(ground_truth, settings, runs, base, comparison)

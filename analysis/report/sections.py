@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 
 from analysis.coco.ground_truth import GroundTruth
-from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
-from analysis.evaluation.settings import ap_name
-from analysis.render.errors import ap_column, known_metric
-from analysis.render.markup import Markup, escaped, join, tag
+from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SHAPES, SPECIAL
+from analysis.evaluation.settings import Settings, ap_name, iou_name
+from analysis.render.advice import COSTLY_MEANS, error_takeaways
+from analysis.render.errors import ap_column, counts_cell, known_metric, left_out
+from analysis.render.markup import Child, Markup, escaped, join, tag
 from analysis.render.slices import size_table
 from analysis.render.table import Cell, Column, Table, Value, best
-from analysis.render.takeaways import counts_sentence, error_takeaways, settings_sentence
+from analysis.render.takeaways import counts_sentence, settings_sentence
 from analysis.report.charts import POINTS, Scale, bar, legend, run_class
 from analysis.report.components import (
     between,
@@ -30,36 +31,49 @@ from analysis.report.components import (
     takeaway_list,
 )
 from analysis.report.page import Section
-from analysis.report.report_data import ReportData
+from analysis.report.report_data import ReportData, RunData
 
-METRICS = {
-    "AP": "mean over IoU 0.50 to 0.95",
-    "AP50": "at IoU 0.50",
-    "AP75": "at IoU 0.75",
-    "APs": "small objects",
-    "APm": "medium objects",
-    "APl": "large objects",
-    "AR100": "recall with at most 100 detections an image and class",
-}
+BY_SIZE = {"APs": "small objects", "APm": "medium objects", "APl": "large objects"}
+
+
+def metrics_of(settings: Settings) -> dict[str, str]:
+    """Which of COCO's numbers are shown, and what each is."""
+    iou, cap = iou_name(settings.iou_type), settings.max_dets
+    return {
+        "AP": f"mean over {iou} 0.50 to 0.95",
+        "AP50": f"at {iou} 0.50",
+        "AP75": f"at {iou} 0.75",
+        **BY_SIZE,
+        f"AR{cap}": f"recall with at most {cap} detections an image and class",
+    }
 
 
 def heading(data: ReportData, title: str, lede: Sequence[Markup | str]) -> Markup:
     """What was compared, and how."""
-    facts = {
-        "Ground truth": counts_sentence(data.ground_truth, "classes"),
+    facts: dict[str, Child] = {
+        "Ground truth": counts_sentence(data.ground_truth, "classes", "class"),
         "Compared": settings_sentence(data.settings),
-    }.items()
+    }
+    outside = [text for one in data.runs for _, text in _left_out(data, one)]
+    facts |= {"Not measured": tag("ul", *(tag("li", text) for text in outside), class_="outside")} if outside else {}
     return tag(
         "header",
         tag("h1", title),
         *(tag("p", line, class_="lede") for line in lede),
         tag(
             "dl",
-            *(join([tag("dt", term), tag("dd", text)]) for term, text in facts),
+            *(join([tag("dt", term), tag("dd", text)]) for term, text in facts.items()),
             class_="facts",
         ),
         class_="title",
     )
+
+
+def _left_out(data: ReportData, one: RunData) -> list[tuple[str, str]]:
+    at_stake, score = one.at_stake, ap_name(data.settings.iou)
+    if at_stake is None:
+        return []
+    return left_out(one.name, data.settings, at_stake.over_cap, at_stake.low_scores, score)
 
 
 def opening(data: ReportData) -> str:
@@ -71,7 +85,9 @@ def opening(data: ReportData) -> str:
         return "No object is annotated that counts, so there is no AP."
     error = max(ERRORS, key=first.breakdown.delta_ap.__getitem__)
     points = first.breakdown.delta_ap[error]
-    cost = f"what costs it most is {error}, {ERROR_TYPES[error].description} ({points:.1f} points)"
+    cost = (
+        f"what costs it most is {error}, {ERROR_TYPES[error].described(data.settings.iou_type)} ({points:.1f} points)"
+    )
     if points < 0.05:
         cost = "no type of error costs it as much as 0.1 points"
     if len(ranked) == 1:
@@ -84,8 +100,9 @@ def opening(data: ReportData) -> str:
 
 def summary(data: ReportData) -> Section:
     """COCO's numbers of every run, and what to look at next."""
-    shown = [key for key in METRICS if any(one.metrics[key] >= 0 for one in data.runs)]
-    columns = [ap_column(key, hint=METRICS[key]) for key in shown]
+    meanings = metrics_of(data.settings)
+    shown = [key for key in meanings if any(one.metrics[key] >= 0 for one in data.runs)]
+    columns = [ap_column(key, hint=meanings[key]) for key in shown]
     scores = [best([known_metric(one.metrics[key]) for one in data.runs], ap_column(key)) for key in shown]
     rows: list[tuple[Value, ...]] = [
         (
@@ -130,9 +147,10 @@ def errors(data: ReportData) -> Section:
     """A small chart for every type of error, all six on one scale; FP and FN on another."""
     name = ap_name(data.settings.iou)
     explained = (
-        f"Each bar is the {name} gained when that one type of error is fixed everywhere: a wrong class or box is put "
-        "right, a spurious detection is removed, a missed object is no longer asked for. They do not add up to 100, "
-        "because fixing one changes what the others cost. Beside it: how many there are."
+        f"Each bar is the {name} gained when that one type of error is fixed everywhere: a wrong class or "
+        f"{SHAPES[data.settings.iou_type]} is put right, a spurious detection is removed, a missed object is no longer "
+        "asked for. They do not add up to 100, because fixing one changes what the others cost. Beside it: how many "
+        f"are costly, and how many there are ({COSTLY_MEANS})."
     )
     if any(one.intervals for one in data.runs):
         explained += " Whiskers and brackets: the 95 % interval over the choice of images."
@@ -153,10 +171,12 @@ def _error_cards(data: ReportData, types: Sequence[str]) -> Markup:
     cards = []
     for error in types:
         deltas = [one.breakdown.delta_ap[error] for one in data.runs]
-        table = _bars(data, error, error_title(error), Column("Points", precision=2), deltas, scale)
+        table = _bars(
+            data, error, error_title(error, data.settings.iou_type), Column("Points", precision=2), deltas, scale
+        )
         if error in ERRORS:
-            counts = [Cell(one.breakdown.count[error], class_="dim") for one in data.runs]
-            table = table.with_column(3, Column("Count"), counts)
+            counts = [replace(counts_cell(one, error), class_="dim") for one in data.runs]
+            table = table.with_column(3, Column("Costly/all"), counts)
         cards.append(card(table))
     return tag("div", *cards, class_="multiples")
 
@@ -181,9 +201,9 @@ def sizes(data: ReportData) -> Section:
     name = ap_name(data.settings.iou)
     most = max(float(values.max(initial=0)) for one in data.runs for values in one.sizes.delta_ap.values())
     cards = []
-    for key in ("APs", "APm", "APl"):
+    for key, meaning in BY_SIZE.items():
         values = [known_metric(one.metrics[key]) for one in data.runs]
-        cards.append(card(_bars(data, key, code_and_text(key, METRICS[key]), ap_column("AP"), values, POINTS)))
+        cards.append(card(_bars(data, key, code_and_text(key, meaning), ap_column("AP"), values, POINTS)))
     tables = []
     for place, one in enumerate(data.runs):
         table = replace(size_table([(one.name, one.sizes)]), title=run_name(place, one.name))
@@ -205,7 +225,7 @@ def sizes(data: ReportData) -> Section:
         tag("p", explained),
         tag("div", *tables, class_="pairwise"),
         tag("h3", "Objects found, by how crowded they stand"),
-        tag("p", "Crowding is the highest IoU of an object with another of its class in the image."),
+        tag("p", "Crowding is the highest box IoU of an object with another of its class in the image."),
         takeaway_list(data, "crowding"),
         scrolling(
             dots_table(data, "Crowding", "Found, 0 to 100 %", crowding, precision=0),

@@ -63,7 +63,7 @@ def test_eight_runs_and_tidecv(tmp_path, monkeypatch) -> None:
         (["--out", "."], 4, "is a folder; name the HTML file to write, such as report.html"),
         (["--baseline", "third"], 4, "baseline 'third' is none of the runs; choose one of first, second"),
         (["--iou", "2"], 2, "0 < --background-iou <= --iou <= 1"),
-        (["--convention", "tidecv", "--resamples", "9"], 4, "intervals are made in the coco convention only"),
+        (["--convention", "tidecv", "--resamples", "9"], 2, "intervals are made in the coco convention only"),
         (["--out", "gt/page.html"], 4, "cannot write here"),
     ],
 )

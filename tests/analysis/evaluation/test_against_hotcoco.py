@@ -11,10 +11,12 @@ from analysis import Settings, break_down, read_detections, read_ground_truth
 from analysis.coco.synthetic import write_example
 from analysis.evaluation.analysis import Analysis
 from analysis.evaluation.average_precision import COCO_IOUS
+from analysis.evaluation.error_types import ERRORS
+from analysis.evaluation.settings import CONVENTIONS
 from analysis.stats.bootstrap import draw_weights, resample
 from analysis.stats.intervals import Difference, difference
-from tests.analysis import real_pairs
-from tests.analysis.peers import hotcoco_numbers, largest_difference, load, ours
+from tests.analysis import cases, real_pairs
+from tests.analysis.peers import hotcoco_numbers, largest_difference, load, ours, tidecv_numbers
 from tests.analysis.real_pairs import RealPair
 
 pytest.importorskip("hotcoco", reason="the peer to compare with; installed by the extra `verify`")
@@ -97,3 +99,21 @@ def test_paired_intervals_of_ap_agree_where_copies_count_once(tmp_path: Path, mo
         assert found.low == pytest.approx(interval["lower"] * 100, abs=error)
         assert found.high == pytest.approx(interval["upper"] * 100, abs=error)
         assert 1.15 < exact[name].images / found.images < 1.5  # of a mean it would be sqrt(e - 1) = 1.31
+
+
+def test_the_crowd_rule_in_which_hotcoco_differs(tmp_path: Path) -> None:
+    """A detection that lies 30 % inside a crowd of its class, too little to be left out: loc there, bg here.
+
+    tidecv says bg too: a crowd is no object that a detection could be moved to.
+    """
+    right, beside = [200, 200, 50, 50], [88, 10, 40, 40]  # 12 of 40 columns in the crowd
+    objects = [cases.object_(1, right), cases.object_(1, [0, 0, 100, 100], iscrowd=1)]
+    results = [cases.found(1, right, 0.5), cases.found(1, beside, 0.9)]
+    truth_path, results_path = write(tmp_path, cases.document(objects), results)
+    gt = read_ground_truth(truth_path)
+    assert hotcoco_numbers(truth_path, results_path).count == dict.fromkeys(ERRORS, 0) | {"loc": 1}
+    for convention in CONVENTIONS:
+        here = break_down(gt, read_detections(results_path, gt), convention=convention)
+        assert here.count == dict.fromkeys(ERRORS, 0) | {"bg": 1}
+    pytest.importorskip("tidecv", reason="the peer to compare with; installed by the extra `verify`")
+    assert tidecv_numbers(cases.document(objects), results).count == here.count

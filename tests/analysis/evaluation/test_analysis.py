@@ -91,7 +91,7 @@ def test_the_screen_shows_the_first_rows_and_all_on_request(example, monkeypatch
     assert "The 10 of 12 classes with most to gain" in short
     assert "By size" in short
     assert "By threshold" not in short
-    assert "the costliest is category" in short
+    assert "the costliest pair is category" in short
     assert run(monkeypatch, *arguments, "--all") == 0
     long = capsys.readouterr().out
     assert sum(line.startswith("category ") for line in long.splitlines()) > sum(

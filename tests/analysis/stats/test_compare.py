@@ -227,8 +227,8 @@ def test_errors_with_intervals(example: Any, monkeypatch: pytest.MonkeyPatch, ca
             found = entry["intervals"][error]
             assert found["value"] == pytest.approx(entry["raw_delta_ap"][error], abs=1e-9)
             assert found["low"] < found["high"]
-    assert run(monkeypatch, *command, "--convention", "tidecv") == 4
-    assert "in the coco convention only" in capsys.readouterr().err
+    assert run(monkeypatch, *command, "--convention", "tidecv") == 2
+    assert "exclude each other" in capsys.readouterr().err
 
 
 def test_categories_of_few_images_have_no_interval(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:

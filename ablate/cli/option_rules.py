@@ -1,0 +1,30 @@
+"""Which options of the verbs of ``ablate``, ``data`` and ``weights`` need or exclude which; see `analysis.cli`."""
+
+from collections.abc import Mapping
+
+from analysis.cli.option_rules import OptionRule
+
+ONE_ANSWER = "a document is printed once"
+OF_A_STUDY = (
+    OptionRule("--dry-run", "nothing is written that could be run", excludes="--launch"),
+    OptionRule("--yes", "nothing else asks", needs=("--launch",)),
+    OptionRule("--json", "a launch ends with a table, not with a document", excludes="--launch"),
+)
+
+RULES: Mapping[str, tuple[OptionRule, ...]] = {
+    "AXIS": OF_A_STUDY,
+    "vary": (
+        *OF_A_STUDY,
+        OptionRule("AXIS.yaml", "the file names the key and its values", excludes="--vary"),
+    ),
+    "launch": (
+        OptionRule(
+            "--gpus-per-run", "a CPU trains one run at a time", excludes="--device cpu", unless="--gpus-per-run 1"
+        ),
+    ),
+    "list": (OptionRule("--json", ONE_ANSWER, excludes="--watch"),),
+    "status": (OptionRule("--json", ONE_ANSWER, excludes="--watch"),),
+    "logs": (OptionRule("--json", ONE_ANSWER, excludes="--follow"),),
+    "shapes": (OptionRule("--root", "the folder is named in full", excludes="--out"),),
+    "pretrain": (OptionRule("--images", "both say what to pre-train on", excludes="--data"),),
+}

@@ -1,0 +1,95 @@
+"""Which options of a verb need or exclude which: one table, checked before a verb does anything.
+
+An option that would be ignored is refused, with the reason, as a usage error (exit code 2).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+import typer
+from typer.core import TyperArgument
+
+PREDICTIONS = "PREDICTIONS"
+ONE_FILE = "only one PREDICTIONS"
+
+
+@dataclass(frozen=True)
+class OptionRule:
+    """One option (``--all``), or one with one of its values (``--convention tidecv``), and what it does not bear."""
+
+    option: str
+    why: str
+    excludes: str = ""
+    needs: tuple[str, ...] = ()  # one of them
+    unless: str = ""  # given with this value the option may stand
+
+    def broken_by(self, given: set[str]) -> str:
+        """The sentence that refuses the options that were given, nothing where they agree."""
+        if self.option not in given or self.unless in given:
+            return ""
+        if self.excludes in given:
+            return f"{self.option} and {self.excludes} exclude each other: {self.why}"
+        if self.needs and not given.intersection(self.needs):
+            return f"{self.option} needs {' or '.join(self.needs)}: {self.why}"
+        return ""
+
+
+NAMED_FILES = (
+    OptionRule("--gt", "without prediction files a study is analyzed, on its own ground truth", needs=(PREDICTIONS,)),
+    OptionRule("--root", "it is where a study is looked for when no file is named", excludes=PREDICTIONS),
+)
+BASELINE = OptionRule("--baseline", "a run alone is compared with nothing", excludes=ONE_FILE)
+NO_INTERVALS = "intervals are made in the coco convention only"
+ONE_CATEGORY = "without categories there is nothing to show"
+
+RULES: Mapping[str, tuple[OptionRule, ...]] = {
+    "errors": (
+        *NAMED_FILES,
+        OptionRule(
+            "--all", "it lengthens the tables of classes and pairs", needs=("--by class", "--by confusion", "--by all")
+        ),
+        OptionRule("--intervals", NO_INTERVALS, excludes="--convention tidecv"),
+        OptionRule("--class-agnostic", ONE_CATEGORY, excludes="--by class"),
+        OptionRule("--class-agnostic", ONE_CATEGORY, excludes="--by confusion"),
+    ),
+    "ap": NAMED_FILES,
+    "compare": (*NAMED_FILES, BASELINE),
+    "report": (
+        *NAMED_FILES,
+        BASELINE,
+        OptionRule("--images", "a gallery of no examples shows no image", excludes="--pictures 0"),
+        OptionRule("--resamples", NO_INTERVALS, excludes="--convention tidecv", unless="--resamples 0"),
+    ),
+    "example": (),
+}
+
+
+def check_options(context: typer.Context, rules: tuple[OptionRule, ...]) -> None:
+    """Refuse options that a rule forbids.
+
+    Raises:
+        typer.BadParameter: the first rule that is broken.
+    """
+    given = given_options(context)
+    for rule in rules:
+        if sentence := rule.broken_by(given):
+            raise typer.BadParameter(sentence, context)
+
+
+def given_options(context: typer.Context) -> set[str]:
+    """What the command line holds: every option by its name, and with each of its values; arguments by their names."""
+    given = set()
+    for one in context.command.params:
+        source = context.get_parameter_source(one.name or "")
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[one.name or ""]
+        if isinstance(one, TyperArgument):
+            name = PREDICTIONS if one.name == "predictions" else (one.metavar or one.name or "").strip("[]")
+            given |= {name, *([ONE_FILE] * (name == PREDICTIONS and len(value) == 1))}
+            continue
+        name = max(one.opts, key=len)
+        text = value.value if isinstance(value, Enum) else str(value)
+        given |= {name, *(f"{name} {part.strip()}" for part in text.split(","))}
+    return given

@@ -1,0 +1,226 @@
+"""What to look at next: where the AP of a run is at stake, and what lies outside the measure, as sentences.
+
+Everything is ranked by the AP to gain, never by how often it occurs: many low-scored errors cost next to nothing.
+"""
+
+import numpy as np
+
+from analysis.arrays import Ints
+from analysis.coco.ground_truth import GroundTruth
+from analysis.evaluation.analysis import RunAnalysis
+from analysis.evaluation.cap import OverCap
+from analysis.evaluation.confusion import Confusion
+from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SHAPES_MANY
+from analysis.evaluation.matched_run import IGNORED, LOW_SCORE, OVER_CAP
+from analysis.evaluation.selection import LowScores
+from analysis.evaluation.settings import Settings, ap_name, iou_name
+
+NOTABLE = 0.05  # points of AP: what is less is printed as 0.0
+MOST_LISTED = 4  # classes that are never detected
+ENOUGH_OBJECTS = 20  # of a class: with fewer, chance decides its AP
+FEWEST_OF_A_LIMIT = 10  # detections of an image: detectors that keep at most so few are rare
+SHARE_AT_A_LIMIT = 0.9  # of the images
+LOW_ENOUGH = 0.01  # a file with scores below it was hardly cut at a threshold that matters
+COSTLY_MEANS = (
+    "costly: the fewest errors of a type that hold 90 % of what its errors cost one by one (a missed object: the mean "
+    "of its class)"
+)
+
+
+def error_takeaways(ground_truth: GroundTruth, one: RunAnalysis, most: int = 2) -> list[str]:
+    """Sentences on the costliest types of error of a run, the costliest first, each with where to look."""
+    delta, name = one.breakdown.delta_ap, ap_name(one.breakdown.settings.iou)
+    if not one.breakdown.positives:
+        return ["no object is annotated that counts, so there is no AP and nothing to gain"]
+    costliest = [e for e in sorted(ERRORS, key=lambda e: -delta[e]) if delta[e] > NOTABLE][:most]
+    sentences = [f"{e} costs {delta[e]:.1f} {name}: {_where_to_look(ground_truth, one, e)}" for e in costliest]
+    if not costliest:
+        sentences.append(nothing_costs(one))
+    silent = [ground_truth.category_name[c] for c in one.breakdown.never_detected]
+    if silent:
+        more = f" and {len(silent) - MOST_LISTED} more" if len(silent) > MOST_LISTED else ""
+        least, its = one.breakdown.settings.min_score, "Its" if len(silent) == 1 else "Their"
+        above = "" if least is None else f" with a score of {least:g} or more"
+        sentences.append(
+            f"never detected{above}: {', '.join(silent[:MOST_LISTED])}{more}. {its} AP is 0 and only fixing cls can "
+            "change that, so hardly a number above shows it"
+        )
+    return sentences
+
+
+def nothing_costs(one: RunAnalysis) -> str:
+    """No type costs anything worth the name: of what was measured, which may be little."""
+    labels = one.breakdown.labels
+    ignored = int(((labels.error == IGNORED) | labels.ignored).sum())
+    over, low = (int((labels.error == label).sum()) for label in (OVER_CAP, LOW_SCORE))
+    said = "no type of error costs as much as 0.1 points"
+    counted = ((ignored, "in crowds or on ignored objects"), (over, "over the cap"), (low, "with too low a score"))
+    parts = [f"{count:,} {where}" for count, where in counted if count]
+    if not parts:
+        return said
+    return (
+        f"{said} among the detections that are measured; {ignored + over + low:,} of {len(labels.error):,} are not: "
+        f"{', '.join(parts)}"
+    )
+
+
+def _where_to_look(ground_truth: GroundTruth, one: RunAnalysis, error: str) -> str:
+    """How many errors of a type there are, how many of them are costly, where most is at stake, and what that tells."""
+    assert one.at_stake is not None
+    kind = ERROR_TYPES[error]
+    many = {"loc": SHAPES_MANY[one.breakdown.settings.iou_type], "miss": "objects"}.get(error, "detections")
+    costly = np.flatnonzero(one.at_stake.costly[error])
+    told = f"{int(kind.occurs(one.breakdown.labels).sum()):,} {many}, {len(costly):,} of them costly"
+    if not len(costly):
+        told = f"{int(kind.occurs(one.breakdown.labels).sum()):,} {many}, none of which costs AP by itself"
+    what = _of_costly(ground_truth, one, error, costly) if len(costly) else ""
+    where = worst_pair_sentence(ground_truth, one) if error == "cls" else _worst_class(ground_truth, one, error, many)
+    return "; ".join(part for part in (told + what, where, _hint(one, error)) if part)
+
+
+def _of_costly(ground_truth: GroundTruth, one: RunAnalysis, error: str, costly: Ints) -> str:
+    """What the costly errors of a type, by their rows, have in common."""
+    labels, dt = one.breakdown.labels, one.detections
+    if error == "miss":
+        small = 100 * float((ground_truth.area_of(one.breakdown.settings.iou_type)[costly] <= 32**2).mean())
+        return f" ({small:.0f} % of these up to 32 x 32 pixels)"
+    if error == "loc":
+        return f" (median {iou_name(one.breakdown.settings.iou_type)} of these {np.median(labels.iou[costly]):.2f})"
+    sure = int((dt.score[costly] >= 0.5).sum())
+    return f" ({sure:,} of these with a score of 0.5 or more)"
+
+
+def _worst_class(ground_truth: GroundTruth, one: RunAnalysis, error: str, many: str) -> str:
+    """The class whose errors of this type cost most, in points of the mean AP."""
+    assert one.at_stake is not None
+    labels, kind = one.breakdown.labels, ERROR_TYPES[error]
+    classes = max(int((~np.isnan(one.breakdown.category_ap)).sum()), 1)
+    if classes == 1:
+        return ""
+    gain = np.nan_to_num(one.breakdown.category_raw[error]) / classes
+    top = int(np.argmax(gain))
+    if gain[top] < 0.005:
+        return ""
+    own = (ground_truth if kind.of_object else one.detections).category == top
+    count, costly = (int((which & own).sum()) for which in (kind.occurs(labels), one.at_stake.costly[error]))
+    objects = objects_of(ground_truth, top)
+    found = f"{count:,} of {objects} missed" if kind.of_object else f"{objects}; {count:,} {many}"
+    return (
+        f"most in one class: {ground_truth.category_name[top]}, {gain[top]:.2f} "
+        f"{ap_name(one.breakdown.settings.iou)} ({found}, {costly:,} costly)"
+    )
+
+
+def objects_of(ground_truth: GroundTruth, category: int) -> str:
+    """How many objects of a class count: few of them make its AP a matter of chance."""
+    count = int(((ground_truth.category == category) & ~ground_truth.ignore).sum())
+    return f"{'only ' * (count < ENOUGH_OBJECTS)}{count:,} object{'s' * (count != 1)}"
+
+
+def worst_pair(confusion: Confusion) -> int | None:
+    """The pair that costs most, by its place among the pairs; none where no pair costs AP."""
+    wrong = confusion.wrong(1)
+    if not len(wrong) or confusion.cost is None or confusion.cost[wrong[0]] <= 0:
+        return None
+    return int(wrong[0])
+
+
+def worst_pair_sentence(ground_truth: GroundTruth, one: RunAnalysis) -> str:
+    """Which class is taken for which at the highest cost."""
+    confusion = one.confusion or (one.at_stake.confusion if one.at_stake else None)
+    i = None if confusion is None else worst_pair(confusion)
+    if confusion is None or confusion.cost is None or confusion.costly is None or i is None:
+        return ""
+    names, count, costly = ground_truth.category_name, int(confusion.count[i]), int(confusion.costly[i])
+    true, lost = int(confusion.true[i]), int(confusion.objects[i])
+    return (
+        f"the costliest pair is {names[true]} taken for {names[confusion.predicted[i]]}: {confusion.cost[i]:.2f} "
+        f"{ap_name(one.breakdown.settings.iou)} ({objects_of(ground_truth, true)}, {lost:,} lost to it; "
+        f"{count:,} detection{'s' * (count != 1)}, {costly:,} costly)"
+    )
+
+
+def _hint(one: RunAnalysis, error: str) -> str:
+    if error == "bg":
+        return "are they objects that nobody annotated, or look-alikes?"
+    if error == "dup":
+        return _of_duplicates(one)
+    return _of_misses(one) if error == "miss" else ""
+
+
+def _of_duplicates(one: RunAnalysis) -> str:
+    """What a stricter suppression could do: the box IoU of the costly duplicates with the detection that was first."""
+    assert one.at_stake is not None
+    costly = np.flatnonzero(one.at_stake.costly["dup"])
+    first = one.outcomes.by[one.breakdown.labels.target[costly]]
+    if not len(costly):
+        return ""
+    a, b = one.detections.box[costly], one.detections.box[first]
+    low, high = np.maximum(a[:, :2], b[:, :2]), np.minimum(a[:, :2] + a[:, 2:], b[:, :2] + b[:, 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=1)
+    union = np.prod(a[:, 2:], axis=1) + np.prod(b[:, 2:], axis=1) - shared
+    median = float(np.median(np.divide(shared, union, out=np.zeros(len(shared)), where=union > 0)))
+    return (
+        f"half of the costly ones overlap the detection that was first by a box IoU of {median:.2f} or more: an NMS "
+        "below that would remove these, and with them objects that overlap as much"
+    )
+
+
+def _of_misses(one: RunAnalysis) -> str:
+    """Why nothing points at the missed objects, as far as the file tells."""
+    assert one.at_stake is not None
+    settings, over, dt = one.breakdown.settings, one.at_stake.over_cap, one.detections
+    low, causes = one.at_stake.low_scores, []
+    if over and over.effect and over.effect.missed_for_the_cap:
+        causes.append(
+            f"{over.effect.missed_for_the_cap:,} of them are missed only because of the cap of {settings.max_dets:,} "
+            f"detections: --max-dets {over.most}"
+        )
+    if low and low.missed_for_the_score:
+        causes.append(
+            f"{low.missed_for_the_score:,} of them are missed only because of --min-score {settings.min_score:g}"
+        )
+    if causes:
+        return "; ".join(causes)
+    if not len(dt):
+        return "the file holds no detection"
+    images = np.bincount(dt.image)
+    full, limit = int((images == images.max()).sum()), int(images.max())
+    if limit >= FEWEST_OF_A_LIMIT and full >= SHARE_AT_A_LIMIT * int((images > 0).sum()):
+        return (
+            f"{full:,} images have exactly {limit:,} detections and none has more: the detector's own limit may hide "
+            "detections of them"
+        )
+    lowest = float(dt.score.min())
+    if lowest < LOW_ENOUGH:
+        return f"the file holds scores down to {lowest:.2g}, so a lower score threshold has little to add"
+    return f"the file holds no score below {lowest:.2g}: detections below it may point at them"
+
+
+def over_cap_sentence(settings: Settings, over: OverCap, score: str) -> str:
+    """How much falls to the cap and what that does; ``score`` is what the effect is told in."""
+    of = "an image and category" if settings.convention == "coco" and not settings.class_agnostic else "an image"
+    images = f"{over.images:,} image{'s' * (over.images > 1)}"
+    detections = f"{over.detections:,} detection{'s' * (over.detections > 1)}"
+    said = (
+        f"{detections} of {images} fall to the cap of {settings.max_dets:,} {of}, which has up to "
+        f"{over.most_objects:,} objects"
+    )
+    effect = over.effect
+    if effect is None:
+        return said
+    if cap_matters(over):
+        return f"{said}: {score} is {effect.ap:.1f} with it and {effect.ap_without:.1f} with --max-dets {over.most}"
+    return f"{said}; without it {score} is {effect.ap_without:.1f} too"
+
+
+def cap_matters(over: OverCap) -> bool:
+    """Whether the cap changes the AP as it is printed."""
+    effect = over.effect
+    return effect is not None and abs(effect.ap_without - effect.ap) >= NOTABLE
+
+
+def low_scores_sentence(settings: Settings, low: LowScores, score: str) -> str:
+    """How much was left out for its score, and the AP with and without it."""
+    change = "changes nothing" if low.ap == low.ap_with else f"makes {score} {low.ap:.2f} instead of {low.ap_with:.2f}"
+    return f"{low.detections:,} detections with a score below {settings.min_score:g} are left out, which {change}"
