@@ -3,6 +3,7 @@
 An *error* makes training or evaluation wrong or impossible; a *warning* is unusual, and handled as its text says.
 """
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,7 @@ from analysis.io import decode_any, encode_any, read_bytes
 
 Level = Literal["error", "warning"]
 Found = tuple[Level, str, str]  # level, kind, sentence
+logger = logging.getLogger(__name__)
 EXAMPLES = 5
 OUTSIDE = 1.0  # pixels that a box may reach past its image, as rounding does
 
@@ -161,7 +163,7 @@ def check_pair(train: Files, validation: Files) -> list[DataProblem]:
 
 
 def check_annotations(training: GroundTruth, validation: GroundTruth, *, masks: bool) -> None:
-    """Refuse before training what would be found in the midst of it.
+    """Refuse before training what would be found in the midst of it, and warn of what looks wrong.
 
     Args:
         training: what is learned.
@@ -173,8 +175,11 @@ def check_annotations(training: GroundTruth, validation: GroundTruth, *, masks: 
         BadInput: the sets differ in their categories.
     """
     check_categories(training, validation)
-    for truth in (training, validation) if masks else ():
-        truth.masks.check()
+    for truth in (training, validation):
+        if masks:
+            truth.masks.check()
+        for note in (*truth.warnings, *truth.masks.notes):
+            logger.warning("%s: %s", truth.path, note)
 
 
 def check_categories(training: GroundTruth, validation: GroundTruth) -> None:

@@ -59,7 +59,7 @@ def match_categories(
         return {}, []
     of_name = {_plain(name): i for i, name in theirs.items()}
     known = {i: of_name[_plain(name)] for i, name in named.items() if _plain(name) in of_name}
-    if not known and named.keys() <= theirs.keys():
+    if not known:
         return {}, [
             f"category names are others than the ground truth's ({listed(named)}; there {listed(theirs)}): their ids "
             "are taken"

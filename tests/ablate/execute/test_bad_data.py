@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from ablate.config.schema import Coco
-from ablate.data.check import check, check_pair
+from ablate.data.check import check, check_annotations, check_pair
 from ablate.data.sources import Files
 from ablate.execute.run import execute
 from ablate.runs.folder import Workspace
 from ablate.train.outcome import RuntimeOptions
+from analysis import read_ground_truth
 from analysis.exceptions import BadInput
 from tests.ablate.tiny import tiny_config, write_data
 
@@ -64,13 +65,15 @@ def test_a_bad_mask_in_either_set(which: str, segmentation: Any, words: str, tmp
     assert finding.examples == (sentence.removeprefix(f"{bad.annotations}: "),)
 
 
-def test_a_part_without_area_is_no_matter(tmp_path: Path) -> None:
+def test_a_part_without_area_is_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = changed(tmp_path / "data", polygon([1, 1, 9, 1, 9, 9], [5, 5]))
     report = check("x", files(data))
     assert report.errors == 0
-    assert any(
-        "have polygon parts with fewer than 3 points" in text for one in report.findings for text in one.examples
-    )
+    told = "1 masks have polygon parts with fewer than 3 points: those have no area and are left out"
+    assert [text for one in report.findings for text in one.examples] == [told]
+    truths = [read_ground_truth(one.annotations) for one in (write_data(tmp_path / "train"), data)]
+    check_annotations(*truths, masks=True)
+    assert caplog.messages == [f"{data.annotations}: {told}"]
 
 
 def swapped(document: dict[str, Any]) -> None:

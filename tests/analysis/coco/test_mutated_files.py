@@ -16,9 +16,10 @@ def outcome(truth: Path, results: Path, rng: random.Random) -> str:
     """What an analysis of two files ends in; anything but numbers or a refusal raises."""
     done = []
     try:
-        gt = read_ground_truth(truth, respect_ignore=rng.random() < 0.2)
+        ignore, unknown, invalid = rng.random() < 0.2, rng.random() < 0.3, rng.random() < 0.3
+        gt = read_ground_truth(truth, respect_ignore=ignore, drop_invalid=invalid, iou_type="segm")
         assert len(gt.digest) == 64
-        dt = read_detections(results, gt, drop_unknown=rng.random() < 0.3)
+        dt = read_detections(results, gt, drop_unknown=unknown, drop_invalid=invalid, iou_type="segm")
         for iou_type in ("bbox", "segm"):
             for convention in ("coco", "tidecv"):
                 result = break_down(gt, dt, convention=convention, iou_type=iou_type)
