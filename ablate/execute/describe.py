@@ -14,12 +14,13 @@ from ablate.data.sources import locate, shapes_folder
 from ablate.detector.flops import Cost, decimals, detector_costs, total
 from ablate.detector.init_weights import initial_digest, with_precision
 from ablate.detector.mask_rcnn import build_detector
+from ablate.detector.memory_forecast import with_images_per_norm
 from ablate.engines.base import training_set
 from ablate.execute.show_run import fact_grid
 from ablate.runs.folder import Workspace
 from ablate.train.distributed import device_of
 from ablate.weights.convert import check_weights
-from analysis import read_ground_truth
+from analysis import GroundTruth, read_ground_truth
 from analysis.exceptions import BadInput
 from analysis.render.table import Cell, Column, Table
 
@@ -57,16 +58,19 @@ def describe(config: RunConfig, workspace: Workspace, device: str = "auto") -> D
     """Describe a config; the model is built without memory, the data is read where it is there.
 
     Args:
-        config: whose precision may be `auto`.
+        config: whose precision and images_per_norm may be `auto`.
         workspace: above `results/`, where the embedded data set lies.
-        device: auto, cpu or cuda; resolves the precision.
+        device: auto, cpu or cuda; resolves them.
 
     Raises:
         BadInput: the data or the weights cannot be used, or the device or precision is not there.
     """
-    config = with_precision(config, device_of(device))
+    chosen = device_of(device)
+    config = with_precision(config, chosen)
     check_weights(config)
-    classes, iterations, identities, notes = _read_data(config, workspace)
+    truth, classes, notes = _read_training_truth(config, workspace)
+    config = with_images_per_norm(config, classes, workspace, chosen.type)
+    iterations, identities = (None, None) if truth is None else _iterations_and_identities(config, truth, workspace)
     with torch.device("meta"):
         detector = build_detector(config.model, classes)
     costs = detector_costs(detector, config.model.backbone.image_size)
@@ -82,24 +86,28 @@ def describe(config: RunConfig, workspace: Workspace, device: str = "auto") -> D
     )
 
 
-def _read_data(config: RunConfig, workspace: Workspace) -> tuple[int, int | None, Identities | None, tuple[str, ...]]:
-    """Classes, iterations, identities and notes, as far as the data is there."""
+def _read_training_truth(config: RunConfig, workspace: Workspace) -> tuple[GroundTruth | None, int, tuple[str, ...]]:
+    """The training annotations where the data is there, the number of classes, and notes."""
     sources = (config.data.train, config.data.validation)
     made = shapes_folder(workspace).exists()
     if any(isinstance(source, Shapes) for source in sources) and not made:
-        return len(CLASSES), None, None, ("no identity: the embedded data set is made by the first run",)
+        return None, len(CLASSES), ("no identity: the embedded data set is made by the first run",)
     try:
-        training, validation = (locate(source, workspace) for source in sources)
+        training, _ = (locate(source, workspace) for source in sources)
     except BadInput as error:
         note = f"no identity, and {CLASSES_WITHOUT_DATA} classes taken for granted: {error}"
-        return CLASSES_WITHOUT_DATA, None, None, (note,)
+        return None, CLASSES_WITHOUT_DATA, (note,)
     truth = read_ground_truth(training.annotations)
+    return truth, len(truth.category_id), ()
+
+
+def _iterations_and_identities(config: RunConfig, truth: GroundTruth, workspace: Workspace) -> tuple[int, Identities]:
+    training, validation = (locate(source, workspace) for source in (config.data.train, config.data.validation))
     iterations = config.train.total_iterations(len(training_set(config, truth, training)))
     second, weights = read_ground_truth(validation.annotations).digest, initial_digest(config, workspace)
-    identities = Identities(
+    return iterations, Identities(
         training_identity(config, truth.digest, weights), evaluation_identity(config, truth.digest, second, weights)
     )
-    return len(truth.category_id), iterations, identities, ()
 
 
 def description_screen(description: Description) -> list[RenderableType]:

@@ -18,6 +18,7 @@ import msgspec
 
 from ablate.config.schema import Pretraining, RunConfig
 from ablate.config.yaml import load_config, with_changes
+from ablate.data.sources import locate
 from ablate.engines.environment import package_environment, python_of
 from ablate.launch.base import CPU, LaunchOptions, devices_of, holding_devices, module_command, visible_devices
 from ablate.launch.local import CAN_START
@@ -26,6 +27,7 @@ from ablate.launch.view import clock
 from ablate.runs.folder import FAILURES, PretrainingFolder, Workspace, write_json
 from ablate.studies.study import Job, Study, StudyRun
 from ablate.train.outcome import RanOutOfMemory, RuntimeOptions
+from analysis import read_ground_truth
 from analysis.exceptions import BadInput, DetablateError
 
 if TYPE_CHECKING:
@@ -71,10 +73,39 @@ def costly_jobs(workspace: Workspace, study: Study, options: LaunchOptions) -> l
         study: to be launched.
         options: of the launch.
     """
+    jobs = _left(workspace, study, options)
+    return [] if study.base == CHEAP and study.synthetic and all(map(_is_cheap, jobs)) else jobs
+
+
+def _left(workspace: Workspace, study: Study, options: LaunchOptions) -> list[Job]:
+    """What a launch would run, each once."""
     states = (*CAN_START, *FAILURES * options.retry)
     statuses = zip(study.jobs, read_statuses(workspace, study), strict=True)
-    jobs = list({job.run_id: job for job, status in statuses if status.state in states}.values())
-    return [] if study.base == CHEAP and study.synthetic and all(map(_is_cheap, jobs)) else jobs
+    return list({job.run_id: job for job, status in statuses if status.state in states}.values())
+
+
+def check_memory(workspace: Workspace, study: Study, options: LaunchOptions) -> None:
+    """Refuse a launch on GPUs none of whose runs fits, by the forecast of each; on a CPU nothing is checked.
+
+    Raises:
+        BadInput: every run that is left would run out of memory.
+    """
+    if options.device == "cpu" or study.base == CHEAP:
+        return
+    from ablate.detector.memory_forecast import visible_memory_gib
+    from ablate.studies.memory import forecasts_of, require_one_fits
+
+    gib, gpus = visible_memory_gib(), options.gpus_per_run
+    runs = {job.variant: job for job in _left(workspace, study, options) if isinstance(job, StudyRun)}
+    configs = {variant: run.config for variant, run in runs.items() if run.config is not None}
+    if gib is None or not configs:
+        return
+    planned = {variant: runs[variant].memory for variant in configs}
+    forecasts = {variant: forecast for variant, forecast in planned.items() if forecast is not None}
+    if len(forecasts) < len(configs) or study.memory is None or study.memory.gpus != gpus:
+        data = locate(next(iter(configs.values())).data.train, workspace)
+        forecasts = forecasts_of(configs, len(read_ground_truth(data.annotations).category_id), workspace, gpus)
+    require_one_fits(configs, forecasts, gib, gpus)
 
 
 def estimate(workspace: Workspace, jobs: Sequence[Job], options: LaunchOptions) -> None:
@@ -101,7 +132,7 @@ def estimate(workspace: Workspace, jobs: Sequence[Job], options: LaunchOptions) 
             continue
         if isinstance(config, RunConfig):
             iterations = config.train.total_iterations(throughput.images)
-            seconds = config.train.batch_size // config.train.images_per_norm * throughput.seconds
+            seconds = config.train.batch_size // config.train.norm_images * throughput.seconds
         else:
             iterations, seconds = config.pretrain.total_iterations(throughput.images), throughput.seconds
         logger.info(
@@ -202,7 +233,7 @@ def _detector(config: RunConfig, workspace: Workspace, runtime: RuntimeOptions, 
     from ablate.engines.base import read_data, training_set
     from ablate.engines.registry import build_trainer
 
-    config = with_changes(config, {"train.batch_size": config.train.images_per_norm})  # one pass a step
+    config = with_changes(config, {"train.batch_size": config.train.norm_images})  # one pass a step
     data = read_data(config, workspace, processes)
 
     def training(iterations: int, folder: PretrainingFolder) -> "TrainLoop":
