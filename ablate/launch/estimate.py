@@ -18,16 +18,15 @@ import msgspec
 
 from ablate.config.schema import Pretraining, RunConfig
 from ablate.config.yaml import load_config, with_changes
-from ablate.data.sources import locate
 from ablate.engines.environment import package_environment, python_of
 from ablate.launch.base import CPU, LaunchOptions, devices_of, holding_devices, module_command, visible_devices
 from ablate.launch.local import CAN_START
 from ablate.launch.status import read_statuses
 from ablate.launch.view import clock
 from ablate.runs.folder import FAILURES, PretrainingFolder, Workspace, write_json
+from ablate.studies.memory import check_visible_gpus
 from ablate.studies.study import Job, Study, StudyRun
 from ablate.train.outcome import RanOutOfMemory, RuntimeOptions
-from analysis import read_ground_truth
 from analysis.exceptions import BadInput, DetablateError
 
 if TYPE_CHECKING:
@@ -90,22 +89,9 @@ def check_memory(workspace: Workspace, study: Study, options: LaunchOptions) -> 
     Raises:
         BadInput: every run that is left would run out of memory.
     """
-    if options.device == "cpu" or study.base == CHEAP:
-        return
-    from ablate.detector.memory_forecast import visible_memory_gib
-    from ablate.studies.memory import forecasts_of, require_one_fits
-
-    gib, gpus = visible_memory_gib(), options.gpus_per_run
-    runs = {job.variant: job for job in _left(workspace, study, options) if isinstance(job, StudyRun)}
-    configs = {variant: run.config for variant, run in runs.items() if run.config is not None}
-    if gib is None or not configs:
-        return
-    planned = {variant: runs[variant].memory for variant in configs}
-    forecasts = {variant: forecast for variant, forecast in planned.items() if forecast is not None}
-    if len(forecasts) < len(configs) or study.memory is None or study.memory.gpus != gpus:
-        data = locate(next(iter(configs.values())).data.train, workspace)
-        forecasts = forecasts_of(configs, len(read_ground_truth(data.annotations).category_id), workspace, gpus)
-    require_one_fits(configs, forecasts, gib, gpus)
+    if options.device != "cpu" and study.base != CHEAP:
+        left = [job for job in _left(workspace, study, options) if isinstance(job, StudyRun)]
+        check_visible_gpus(workspace, study, left, options.gpus_per_run)
 
 
 def estimate(workspace: Workspace, jobs: Sequence[Job], options: LaunchOptions) -> None:

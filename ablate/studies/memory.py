@@ -5,12 +5,14 @@ known nothing is forecast, and ``images_per_norm: auto`` is the whole batch, as 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ablate.config.schema import RunConfig
+from ablate.data.sources import locate
 from ablate.detector.memory import MemoryForecast, largest_fitting, memory_limit
 from ablate.runs.folder import Workspace
-from ablate.studies.study import StudyMemory
+from ablate.studies.study import Study, StudyMemory, StudyRun
+from analysis.coco.ground_truth import read_ground_truth
 from analysis.exceptions import BadInput
 
 REMEDY = (
@@ -89,3 +91,29 @@ def require_one_fits(
             f"every variant would run out of the {device_gib:.4g} GiB of a GPU (forecast for the images of one forward "
             f"pass: {', '.join(needs.values())}); {REMEDY}"
         )
+
+
+def check_visible_gpus(workspace: Workspace, study: Study, runs: Sequence[StudyRun], gpus: int) -> None:
+    """Refuse runs of a study none of which fits the GPUs that are visible here; without a GPU nothing is checked.
+
+    Args:
+        workspace: above `results/`.
+        study: whose forecasts are taken where it was planned for as many GPUs a run.
+        runs: that are to be launched.
+        gpus: that train one run together.
+
+    Raises:
+        BadInput: all of them would run out of memory.
+    """
+    from ablate.detector.memory_forecast import visible_memory_gib
+
+    gib, by_variant = visible_memory_gib(), {run.variant: run for run in runs}
+    configs = {variant: run.config for variant, run in by_variant.items() if run.config is not None}
+    if gib is None or not configs:
+        return
+    planned = {variant: by_variant[variant].memory for variant in configs}
+    forecasts = {variant: forecast for variant, forecast in planned.items() if forecast is not None}
+    if len(forecasts) < len(configs) or study.memory is None or study.memory.gpus != gpus:
+        data = locate(next(iter(configs.values())).data.train, workspace)
+        forecasts = forecasts_of(configs, len(read_ground_truth(data.annotations).category_id), workspace, gpus)
+    require_one_fits(configs, forecasts, gib, gpus)

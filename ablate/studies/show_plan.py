@@ -57,7 +57,7 @@ def _memory_in_words(memory: StudyMemory | None) -> str:
     covered = f"BatchNorm statistics cover {images} of the {memory.batch_size} images of a batch"
     paper = "as in the paper" if images == memory.batch_size else "in the paper they cover all"
     if memory.device_gib is None:
-        return f"{covered}, {paper}; not forecast, because no GPU is visible here: name its memory with --device-memory GIB"
+        return f"{covered}, {paper}; no GPU is visible here: forecast for another machine with --device-memory GIB"
     where = f"forecast for {gpus} of {memory.device_gib:.4g} GiB for each run"
     if memory.chosen:
         where += f"; {images} is the most that fits in one forward pass of every variant that fits at all"
