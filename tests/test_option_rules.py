@@ -22,6 +22,8 @@ VALUES = {
     "--baseline": "missing-1",
     "--resamples": "9",
     "--gpus-per-run": "2",
+    "--workers": "1",
+    "--checkpoint-minutes": "5",
     "--vary": "train.lr=1,2",
     "--out": "nowhere",
     "--data": "shapes",

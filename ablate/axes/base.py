@@ -9,9 +9,15 @@ from ablate.config.schema import RunConfig
 
 
 class AxisOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person adds for the variants: weights by name (``mae``, ``beit``, epochs such as ``100``), each a file."""
+    """What a person adds for the variants.
+
+    Attributes:
+        weights: by name (``mae``, ``beit``, epochs such as ``100``), each a file.
+        paper_hardware: cap the memory of a variant that ran out of it in the paper at what the paper's GPUs had.
+    """
 
     weights: Mapping[str, str] = {}
+    paper_hardware: bool = False
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):

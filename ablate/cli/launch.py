@@ -10,14 +10,14 @@ from ablate.cli.option_rules import RULES
 from ablate.cli.options import (
     HERE,
     AsJson,
-    CheckpointMinutes,
     InWorkspace,
+    LaunchSettings,
     OnDevice,
     StudyName,
-    Workers,
     chosen_study,
     print_json,
     show,
+    with_options,
 )
 from ablate.cli.run import app
 from ablate.launch.base import LaunchOptions
@@ -34,38 +34,21 @@ PANEL = "Studies"
 
 
 @app.command(rich_help_panel=PANEL)
+@with_options
 def launch(
     context: typer.Context,
+    settings: LaunchSettings,
     study: StudyName = "",
     workspace: InWorkspace = HERE,
     device: OnDevice = "auto",
-    gpus_per_run: Annotated[int, typer.Option("--gpus-per-run", help="GPUs that train one run together.", min=1)] = 1,
-    retry: Annotated[
-        bool, typer.Option("--retry", help="Run again what failed, diverged or ran out of memory.")
-    ] = False,
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop everything at the first failure.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Begin at once: time nothing and do not ask.")] = False,
-    workers: Workers = None,
-    checkpoint_minutes: CheckpointMinutes = 10.0,
 ) -> None:
     """Run what is not done of a study, and end with its table; the same command continues after a stop or a kill.
 
     A run on each free GPU; without a GPU one after another. A failing run stops no other.
     """
     check_options(context, RULES["launch"])
-    launch_study(
-        workspace,
-        chosen_study(workspace, study),
-        LaunchOptions(
-            device=device,
-            gpus_per_run=gpus_per_run,
-            retry=retry,
-            fail_fast=fail_fast,
-            loaders=workers,
-            checkpoint_minutes=checkpoint_minutes,
-        ),
-        yes=yes,
-    )
+    launch_study(workspace, chosen_study(workspace, study), settings.on(device), yes=yes)
 
 
 def launch_study(workspace: Workspace, study: Study, options: LaunchOptions, *, yes: bool = False) -> None:
@@ -80,12 +63,14 @@ def launch_study(workspace: Workspace, study: Study, options: LaunchOptions, *, 
     Raises:
         SomeFailed: not every run came to a result; the table of the others is shown.
         Stopped: somebody asked to stop.
-        BadInput: nothing can be run, or nobody is there to be asked.
+        BadInput: nothing can be run, every run would run out of memory, or nobody is there to be asked.
     """
+    from ablate.launch.estimate import check_memory
     from ablate.launch.finish import finish
     from ablate.launch.local import launch_here
     from ablate.launch.view import view_for
 
+    check_memory(workspace, study, options)
     if not yes:
         confirm_cost(workspace, study, options)
     with view_for(study.name) as view:

@@ -19,6 +19,7 @@ import typer
 from ablate.config.schema import RunConfig
 from ablate.config.yaml import load_config, scalar
 from ablate.data.sources import data_from
+from ablate.launch.base import LaunchOptions
 from ablate.runs.folder import Workspace
 from ablate.studies.study import Study, newest_study, read_study
 from ablate.weights.settings import init_settings, initialisation_of
@@ -93,6 +94,32 @@ class ConfigOptions:
             belonging = init_settings(initialisation_of(self.weights), load_config(self.config), self.weights)
         changes = [*(f"{key}={scalar(value)}" for key, value in belonging.items()), *(self.changes or ())]
         return load_config(self.config, changes, data_from(self.data) if self.data else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchSettings:
+    """How runs are launched; nothing here changes a result, but how many GPUs a run has is planned with."""
+
+    gpus_per_run: Annotated[
+        int, typer.Option("--gpus-per-run", help="Number of GPUs that train one run together.", min=1)
+    ] = 1
+    retry: Annotated[bool, typer.Option("--retry", help="Run again what failed, diverged or ran out of memory.")] = (
+        False
+    )
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop everything at the first failure.")] = False
+    workers: Workers = None
+    checkpoint_minutes: CheckpointMinutes = 10.0
+
+    def on(self, device: str) -> LaunchOptions:
+        """The options of a launch on a device: auto, cpu or cuda."""
+        return LaunchOptions(
+            device=device,
+            gpus_per_run=self.gpus_per_run,
+            retry=self.retry,
+            fail_fast=self.fail_fast,
+            loaders=self.workers,
+            checkpoint_minutes=self.checkpoint_minutes,
+        )
 
 
 def with_options(verb: Callable[..., None]) -> Callable[..., None]:

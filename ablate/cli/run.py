@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-import msgspec
 import typer
 
 from ablate.cli.options import AsJson, CheckpointMinutes, ConfigOptions, Workers, show, with_options
@@ -80,14 +79,16 @@ def export(
     out: Annotated[Path | None, typer.Option(help="The file to write.", show_default="the screen")] = None,
 ) -> None:
     """Write a config as one LazyConfig file, for detectron2's own tools/lazyconfig_train_net.py."""
+    from ablate.config.yaml import with_changes
     from ablate.detector.init_weights import write_backbone
+    from ablate.detector.memory_forecast import with_images_per_norm
     from ablate.engines.lazyconfig import facts_of, lazyconfig_text
     from ablate.train.distributed import device_of
     from ablate.train.optim import resolve
 
     config = options.load()
-    precision = resolve(config.train.precision, device_of(options.device))
-    config = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, precision=precision))
+    device = device_of(options.device)
+    config = with_changes(config, {"train.precision": resolve(config.train.precision, device)})
     native, written = form == "lazyconfig-native", ""
     if config.init != Init():
         if out is None or native:
@@ -95,6 +96,7 @@ def export(
             raise BadInput(f"pre-trained weights are written beside the exported file, for its model: {remedy}")
         written = str(out.with_suffix(".pth").absolute())
     facts, name = facts_of(config, options.workspace), Path(options.config).stem
+    config = with_images_per_norm(config, facts.classes, options.workspace, "cpu")  # any machine may train it
     text = lazyconfig_text(config, facts, name, native=native, weights=written)
     if written:
         write_backbone(config, options.workspace, Path(written), "backbone.net.")

@@ -18,6 +18,7 @@ from ablate.cli.options import (
     DataFrom,
     EngineName,
     InWorkspace,
+    LaunchSettings,
     OnDevice,
     StudyName,
     chosen_study,
@@ -28,7 +29,6 @@ from ablate.cli.options import (
 from ablate.cli.run import app
 from ablate.config.yaml import load_config
 from ablate.engines.environment import python_of
-from ablate.launch.base import LaunchOptions
 from ablate.launch.status import DONE, read_statuses
 from ablate.runs.folder import SCHEMA
 from ablate.shell import shell_command
@@ -39,6 +39,7 @@ from analysis.exceptions import BadInput
 
 logger = logging.getLogger(__name__)
 
+NOT_LAUNCHED = LaunchSettings()
 Base = Annotated[str, typer.Option("--base", metavar="CONFIG", help="Preset or YAML file that all variants share.")]
 
 
@@ -72,6 +73,13 @@ class StudyOptions:
     ] = None
     workspace: InWorkspace = HERE
     device: OnDevice = "auto"
+    device_memory: Annotated[
+        float,
+        typer.Option("--device-memory", metavar="GIB", help="Memory of each GPU.", min=0, show_default="as visible"),
+    ] = 0.0
+    paper_hardware: Annotated[
+        bool, typer.Option("--paper-hardware", help="Cap the memory of the paper's out-of-memory row at its 32 GiB.")
+    ] = False
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")] = False
     launch: Annotated[bool, typer.Option("--launch", help="Run what is not done, and end with the table.")] = False
     yes: Annotated[bool, typer.Option("--yes", help="Launch without asking, whatever it costs.")] = False
@@ -79,9 +87,9 @@ class StudyOptions:
 
 
 def _command_of(axis: Axis) -> Callable[..., None]:
-    def command(context: typer.Context, options: StudyOptions) -> None:
+    def command(context: typer.Context, options: StudyOptions, settings: LaunchSettings) -> None:
         check_options(context, RULES["AXIS"])
-        plan_study(axis, options)
+        plan_study(axis, options, settings)
 
     return with_options(command)
 
@@ -102,15 +110,16 @@ def vary(
         typer.Option("--vary", metavar="KEY=V1,V2,...", help="A key and its values; more keys are varied one by one."),
     ] = None,
     options: StudyOptions = StudyOptions(),
+    settings: LaunchSettings = NOT_LAUNCHED,
 ) -> None:
     """Any key of the config, or a YAML file, as the axis: ablate vary --vary train.lr=5e-4,1e-3,2e-3."""
     check_options(context, RULES["vary"])
     if not file and not keys:
         raise BadInput("name one: a YAML file with an axis, or --vary KEY=VALUE,VALUE,...")
-    plan_study(axis_from_file(Path(file)) if file else axis_from_keys(keys or ()), options)
+    plan_study(axis_from_file(Path(file)) if file else axis_from_keys(keys or ()), options, settings)
 
 
-def plan_study(axis: Axis, options: StudyOptions) -> None:
+def plan_study(axis: Axis, options: StudyOptions, settings: LaunchSettings) -> None:
     """Plan a study and show it; write it but for a dry run, and launch it where that was asked for.
 
     Raises:
@@ -130,6 +139,9 @@ def plan_study(axis: Axis, options: StudyOptions) -> None:
         only=options.only or (),
         weights=weights_from(options.weights or ()),
         device=options.device,
+        device_gib=options.device_memory or None,
+        gpus=settings.gpus_per_run,
+        paper_hardware=options.paper_hardware,
     )
     second = options.product
     crossed = None if not second else axis_from_file(Path(second)) if Path(second).is_file() else _axis(second)
@@ -147,7 +159,7 @@ def plan_study(axis: Axis, options: StudyOptions) -> None:
             logger.warning(f"without --dry-run this is refused: {error}")
     show(lambda: plan_document(study), lambda: plan_screen(study, workspace, written=written), options.as_json)
     if options.launch:
-        launch_study(workspace, study, LaunchOptions(device=request.device), yes=options.yes)
+        launch_study(workspace, study, settings.on(request.device), yes=options.yes)
     elif written and not options.as_json:
         left = [one for one in read_statuses(workspace, study) if one.state not in (*DONE, "blocked")]
         verb, what = ("launch", "Run") if left else ("table", "See")

@@ -49,17 +49,18 @@ def training_identity(config: RunConfig, training_data: str, weights: str = "") 
     """Hash (64 hex digits) of everything that determines the trained weights.
 
     Args:
-        config: the resolved config; ``train.precision`` must not be ``auto`` any more.
+        config: the resolved config; ``train.precision`` and ``train.images_per_norm`` are no longer ``auto``.
         training_data: `data_digest` of the training set.
         weights: digest of the initial weights, or the ``pretraining_identity`` of the pre-training that makes them;
             empty where there are none.
 
     Raises:
-        ValueError: where precision is still ``auto``, because two machines would share an identity and not a result;
+        ValueError: where one of them is still ``auto``, because two machines would share an identity and not a result;
             where the config names weights or a pre-training and its digest is missing, or the other way round.
     """
-    if config.train.precision == "auto":
-        raise ValueError("resolve train.precision=auto before taking an identity")
+    for key in ("precision", "images_per_norm"):
+        if getattr(config.train, key) == "auto":
+            raise ValueError(f"resolve train.{key}=auto before taking an identity")
     if (config.init.weights == config.init.pretraining == "none") == bool(weights):
         raise ValueError("an identity takes the digest of the weights that init names")
     values = _without_defaults(config)

@@ -344,7 +344,10 @@ class Train(Part, frozen=True, kw_only=True):
     epochs: Annotated[Positive | Nothing, _about("either epochs or iterations")] = "none"
     iterations: Annotated[Count | Nothing, _about("optimizer steps")] = "none"
     batch_size: Annotated[Count, _about("images an optimizer step, over all devices and accumulation steps")]
-    images_per_norm: Annotated[Count, _about("images a BatchNorm statistic; divides batch_size")]
+    images_per_norm: Annotated[
+        Count | Literal["auto"],
+        _about("images per BatchNorm statistic, divides batch_size; auto: as many as fit the GPUs, set when planned"),
+    ]
     lr: Annotated[Positive, _about("peak learning rate")]
     weight_decay: Annotated[NonNegative, _about("not on norms, positions and biases of tables")]
     betas: tuple[Rate, Rate] = (0.9, 0.999)
@@ -365,7 +368,7 @@ class Train(Part, frozen=True, kw_only=True):
             "exactly one of epochs and iterations must be a number, the other none",
         )
         _require(
-            self.batch_size % self.images_per_norm == 0,
+            self.images_per_norm == "auto" or self.batch_size % self.images_per_norm == 0,
             f"images_per_norm {self.images_per_norm} does not divide batch_size {self.batch_size}; "
             "set it to the images that share one BatchNorm statistic (devices x images on each)",
         )
@@ -375,6 +378,12 @@ class Train(Part, frozen=True, kw_only=True):
         _require(milestones == sorted(set(milestones)), f"step_milestones {milestones} must rise")
         if isinstance(self.epochs, float):
             _check_warmup(self.warmup_epochs, self.epochs)
+
+    @property
+    def norm_images(self) -> int:
+        """Images that share a BatchNorm statistic; `images_per_norm`, which is no longer ``auto``."""
+        assert self.images_per_norm != "auto"
+        return self.images_per_norm
 
     def total_iterations(self, images: int) -> int:
         """Optimizer steps of the whole schedule on a training set of ``images`` (those kept)."""

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function
 
 
 class _SumOverGroup(torch.autograd.Function):
@@ -25,8 +26,15 @@ class _SumOverGroup(torch.autograd.Function):
 
 
 def sum_over_group(value: Tensor, group: dist.ProcessGroup | None) -> Tensor:
-    """The sum of value over the processes of a group, differentiable; value itself without a group."""
-    return value if group is None else _SumOverGroup.apply(value, group)
+    """The sum of value over the processes of a group, differentiable; value itself without a group.
+
+    A `torch.overrides.TorchFunctionMode` may stand in for the other processes.
+    """
+    if group is None:
+        return value
+    if has_torch_function((value,)):
+        return handle_torch_function(sum_over_group, (value,), value, group)
+    return _SumOverGroup.apply(value, group)  # type: ignore[no-any-return]
 
 
 class GroupBatchNorm2d(nn.BatchNorm2d):

@@ -122,7 +122,7 @@ class Engine(ABC):
         assert config.train.precision != "auto"
         self.precision: Precision = config.train.precision
         self.config, self.data, self.processes = config, data, processes
-        self.layout = lay_out(config.train.batch_size, config.train.images_per_norm, processes.count)
+        self.layout = lay_out(config.train.batch_size, config.train.norm_images, processes.count)
 
     @abstractmethod
     def optimizer(self) -> torch.optim.Optimizer:

@@ -141,7 +141,7 @@ def data_set_name(facts: Facts, split: str) -> str:
 
 def normalised_together(config: RunConfig) -> bool:
     """Whether every BatchNorm statistic is one of the whole batch."""
-    return config.train.images_per_norm == config.train.batch_size
+    return config.train.norm_images == config.train.batch_size
 
 
 def has_batch_norm(config: RunConfig) -> bool:
@@ -172,10 +172,10 @@ def _head(config: RunConfig, name: str, native: bool) -> str:
         "move when a key is changed on the command line.",
     ]
     if has_batch_norm(config) and not normalised_together(config):
-        processes = train.batch_size // train.images_per_norm
+        processes = train.batch_size // train.norm_images
         lines += [
             "",
-            f"A BatchNorm statistic covers {train.images_per_norm} of the {train.batch_size} images of a step: start "
+            f"A BatchNorm statistic covers {train.norm_images} of the {train.batch_size} images of a step: start "
             f"{processes} processes (--num-gpus {processes}).",
         ]
     return "\n".join([*lines, '"""', ""])

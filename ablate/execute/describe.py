@@ -9,12 +9,13 @@ from rich.text import Text
 from ablate.config.identity import evaluation_identity, training_identity
 from ablate.config.schema import RunConfig, Shapes
 from ablate.config.yaml import dump_config
-from ablate.data.fingerprint import read_data_set
+from ablate.data.fingerprint import DataSet, read_data_set
 from ablate.data.shapes import CLASSES
 from ablate.data.sources import locate, shapes_folder
 from ablate.detector.flops import Cost, decimals, detector_costs, total
 from ablate.detector.init_weights import initial_digest, with_precision
 from ablate.detector.mask_rcnn import build_detector
+from ablate.detector.memory_forecast import with_images_per_norm
 from ablate.engines.base import training_set
 from ablate.execute.show_run import fact_grid
 from ablate.runs.folder import Workspace
@@ -57,16 +58,19 @@ def describe(config: RunConfig, workspace: Workspace, device: str = "auto") -> D
     """Describe a config; the model is built without memory, the data is read where it is there.
 
     Args:
-        config: whose precision may be `auto`.
+        config: whose precision and images_per_norm may be `auto`.
         workspace: above `results/`, where the embedded data set lies.
-        device: auto, cpu or cuda; resolves the precision.
+        device: auto, cpu or cuda; resolves them.
 
     Raises:
         BadInput: the data or the weights cannot be used, or the device or precision is not there.
     """
-    config = with_precision(config, device_of(device))
+    chosen = device_of(device)
+    config = with_precision(config, chosen)
     check_weights(config)
-    classes, iterations, identities, notes = _read_data(config, workspace)
+    data, classes, notes = _read_data(config, workspace)
+    config = with_images_per_norm(config, classes, workspace, chosen.type)
+    iterations, identities = (None, None) if data is None else _iterations_and_identities(config, *data, workspace)
     with torch.device("meta"):
         detector = build_detector(config.model, classes)
     costs = detector_costs(detector, config.model.backbone.image_size)
@@ -82,26 +86,31 @@ def describe(config: RunConfig, workspace: Workspace, device: str = "auto") -> D
     )
 
 
-def _read_data(config: RunConfig, workspace: Workspace) -> tuple[int, int | None, Identities | None, tuple[str, ...]]:
-    """Classes, iterations, identities and notes, as far as the data is there."""
+def _read_data(config: RunConfig, workspace: Workspace) -> tuple[tuple[DataSet, DataSet] | None, int, tuple[str, ...]]:
+    """Training and validation data where they are there, the number of classes, and notes."""
     sources = (config.data.train, config.data.validation)
     made = shapes_folder(workspace).exists()
     if any(isinstance(source, Shapes) for source in sources) and not made:
-        return len(CLASSES), None, None, ("no identity: the embedded data set is made by the first run",)
+        return None, len(CLASSES), ("no identity: the embedded data set is made by the first run",)
     try:
         for source in sources:
             locate(source, workspace)
     except BadInput as error:
         note = f"no identity, and {CLASSES_WITHOUT_DATA} classes taken for granted: {error}"
-        return CLASSES_WITHOUT_DATA, None, None, (note,)
+        return None, CLASSES_WITHOUT_DATA, (note,)
     first, second = (read_data_set(source, workspace) for source in sources)
+    return (first, second), len(first.truth.category_id), ()
+
+
+def _iterations_and_identities(
+    config: RunConfig, first: DataSet, second: DataSet, workspace: Workspace
+) -> tuple[int, Identities]:
     iterations = config.train.total_iterations(len(training_set(config, first.truth, first.files)))
     weights = initial_digest(config, workspace)
-    identities = Identities(
+    return iterations, Identities(
         training_identity(config, first.digest, weights),
         evaluation_identity(config, first.digest, second.digest, weights),
     )
-    return len(first.truth.category_id), iterations, identities, ()
 
 
 def description_screen(description: Description) -> list[RenderableType]:

@@ -22,6 +22,7 @@ from ablate.data.check import check_annotations
 from ablate.data.coco import check_masks
 from ablate.data.fingerprint import read_data_set
 from ablate.detector.init_weights import initial_digest, load_initial, with_precision
+from ablate.detector.memory_forecast import with_images_per_norm
 from ablate.engines.base import DetectorTrainer, read_data
 from ablate.engines.environment import need_detectron2
 from ablate.engines.registry import build_engine
@@ -74,7 +75,7 @@ def execute(
         need_detectron2()
     with joined(runtime.device) as processes:
         with processes.first_before_others():
-            folder = prepare(config, workspace, processes.device.type, run_id)
+            folder = prepare(config, workspace, processes.device.type, run_id, processes.count)
         with locked(folder, processes, again) as unfinished:
             if unfinished:
                 if processes.first:
@@ -130,14 +131,15 @@ def run_stages(folder: RunFolder, processes: Processes, runtime: RuntimeOptions)
         evaluate(folder)
 
 
-def prepare(config: RunConfig, workspace: Workspace, device: str, run_id: str = "") -> RunFolder:
+def prepare(config: RunConfig, workspace: Workspace, device: str, run_id: str = "", processes: int = 1) -> RunFolder:
     """The folder of a run, with its config and manifest; where it is already, nothing changes.
 
     Args:
-        config: whose precision may still be `auto`.
+        config: whose precision and images_per_norm may still be `auto`.
         workspace: above `results/`.
         device: cpu or cuda; resolves the precision.
         run_id: the name that the folder must have; empty for whatever it comes to.
+        processes: that train it together, on a GPU each where there are any.
 
     Raises:
         BadInput: config, data or weights that cannot be used, or others than were planned with.
@@ -147,6 +149,7 @@ def prepare(config: RunConfig, workspace: Workspace, device: str, run_id: str = 
     training_data, validation_data = (
         read_data_set(source, workspace) for source in (config.data.train, config.data.validation)
     )
+    config = with_images_per_norm(config, len(training_data.truth.category_id), workspace, device, processes)
     check_annotations(training_data.truth, validation_data.truth, masks=config.model.detector.masks)
     if config.model.detector.masks:
         check_masks(validation_data.truth)

@@ -24,6 +24,7 @@ from ablate.launch.local import CAN_START
 from ablate.launch.status import read_statuses
 from ablate.launch.view import clock
 from ablate.runs.folder import FAILURES, PretrainingFolder, Workspace, write_json
+from ablate.studies.memory import check_visible_gpus
 from ablate.studies.study import Job, Study, StudyRun
 from ablate.train.outcome import RanOutOfMemory, RuntimeOptions
 from analysis.exceptions import BadInput, DetablateError
@@ -71,10 +72,26 @@ def costly_jobs(workspace: Workspace, study: Study, options: LaunchOptions) -> l
         study: to be launched.
         options: of the launch.
     """
+    jobs = _left(workspace, study, options)
+    return [] if study.base == CHEAP and study.synthetic and all(map(_is_cheap, jobs)) else jobs
+
+
+def _left(workspace: Workspace, study: Study, options: LaunchOptions) -> list[Job]:
+    """What a launch would run, each once."""
     states = (*CAN_START, *FAILURES * options.retry)
     statuses = zip(study.jobs, read_statuses(workspace, study), strict=True)
-    jobs = list({job.run_id: job for job, status in statuses if status.state in states}.values())
-    return [] if study.base == CHEAP and study.synthetic and all(map(_is_cheap, jobs)) else jobs
+    return list({job.run_id: job for job, status in statuses if status.state in states}.values())
+
+
+def check_memory(workspace: Workspace, study: Study, options: LaunchOptions) -> None:
+    """Refuse a launch on GPUs none of whose runs fits, by the forecast of each; on a CPU nothing is checked.
+
+    Raises:
+        BadInput: every run that is left would run out of memory.
+    """
+    if options.device != "cpu" and study.base != CHEAP:
+        left = [job for job in _left(workspace, study, options) if isinstance(job, StudyRun)]
+        check_visible_gpus(workspace, study, left, options.gpus_per_run)
 
 
 def estimate(workspace: Workspace, jobs: Sequence[Job], options: LaunchOptions) -> None:
@@ -101,7 +118,7 @@ def estimate(workspace: Workspace, jobs: Sequence[Job], options: LaunchOptions) 
             continue
         if isinstance(config, RunConfig):
             iterations = config.train.total_iterations(throughput.images)
-            seconds = config.train.batch_size // config.train.images_per_norm * throughput.seconds
+            seconds = config.train.batch_size // config.train.norm_images * throughput.seconds
         else:
             iterations, seconds = config.pretrain.total_iterations(throughput.images), throughput.seconds
         logger.info(
@@ -202,7 +219,7 @@ def _detector(config: RunConfig, workspace: Workspace, runtime: RuntimeOptions, 
     from ablate.engines.base import read_data, training_set
     from ablate.engines.registry import build_trainer
 
-    config = with_changes(config, {"train.batch_size": config.train.images_per_norm})  # one pass a step
+    config = with_changes(config, {"train.batch_size": config.train.norm_images})  # one pass a step
     data = read_data(config, workspace, processes)
 
     def training(iterations: int, folder: PretrainingFolder) -> "TrainLoop":

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import handle_torch_function, has_torch_function
 
 from ablate.models.position import Grid
 
@@ -83,14 +84,24 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, kernel: Kernel)
     Returns:
         [B, heads, n, d].
     """
-    if kernel == "fused" and not (q.device.type == "cpu" and bias is not None and bias.requires_grad):
-        # On the CPU no fused kernel differentiates a bias: torch would fall back on slower steps than those below.
+    if kernel == "fused" and is_fused(q, bias):
         with _backends(q, bias):
             return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     logits: Tensor = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     if bias is not None:
         logits = logits + bias
     return logits.softmax(dim=-1) @ v
+
+
+def is_fused(q: Tensor, bias: Tensor | None) -> bool:
+    """Whether the device of q has a fused kernel for training with this bias.
+
+    On the CPU no fused kernel differentiates a bias: torch would fall back on slower steps than those of ``attend``.
+    A `torch.overrides.TorchFunctionMode` may answer for another device.
+    """
+    if has_torch_function((q,)):
+        return bool(handle_torch_function(is_fused, (q,), q, bias))
+    return not (q.device.type == "cpu" and bias is not None and bias.requires_grad)
 
 
 def _backends(q: Tensor, bias: Tensor | None) -> AbstractContextManager[object]:

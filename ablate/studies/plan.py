@@ -19,12 +19,15 @@ from ablate.config.schema import Coco, Model, Pretrain, RunConfig, Shapes, epoch
 from ablate.config.yaml import anchor_weights, load_config, parse_change, preset_names, scalar, with_changes
 from ablate.data.fingerprint import DataSet, read_data_set
 from ablate.data.sources import data_from, shapes_folder
+from ablate.detector.memory import MemoryForecast, memory_limit
 from ablate.runs.folder import Workspace, absolute, absolute_paths, now, pretraining_name
+from ablate.studies.memory import forecasts_of, plan_memory, require_one_fits
 from ablate.studies.study import (
     CAREFUL,
     DetectorSize,
     PretrainingRun,
     Study,
+    StudyMemory,
     StudyRun,
     configs_folder,
     leaves,
@@ -49,6 +52,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     only: Sequence[str] = ()
     weights: Mapping[str, str] = {}
     device: str = "auto"
+    device_gib: float | None = None  # memory of each GPU; none: of those that are visible
+    gpus: int = 1  # that train one run together
+    paper_hardware: bool = False  # cap the memory of the row that ran out of it in the paper
 
 
 class _Level(Variant, frozen=True, kw_only=True):
@@ -81,9 +87,19 @@ def plan(
     baseline = _baseline(axes, variants, base)
     synthetic = isinstance(base.data.train, Shapes) or isinstance(base.data.validation, Shapes)
     chosen = _chosen(variants, request.only, baseline.name, distinct=synthetic)
+    left_out = () if request.only else tuple(variant.name for variant in variants if variant not in chosen)
     name = request.name or _default_name(axes, request.base, base)
     _check_name(name)
     data = StudyData(base, workspace, write)
+    memory, forecasts = _memory(chosen, request, data)
+    if memory.chosen:
+        resolved = {"train.images_per_norm": memory.images_per_norm}
+        settings = settings | resolved
+        chosen = [_changed(variant, resolved) for variant in chosen]
+        baseline = _changed(baseline, resolved)
+    if memory.device_gib is not None:
+        configs = {variant.name: variant.config for variant in chosen if variant.config is not None}
+        require_one_fits(configs, forecasts, memory.device_gib, memory.gpus)
     allowed_keys = frozenset[str]().union(*(one.allowed_keys for one in axes))
     seeds = tuple(request.seeds) or (base.seed,)
     folder, files = configs_folder(workspace, name).relative_to(workspace.root), _file_names(variants)
@@ -114,6 +130,8 @@ def plan(
                 levels=variant.levels,
                 number=variant.number,
                 size=sizes.get(variant.name),
+                memory=forecasts.get(variant.name),
+                images_that_fit=_images_that_fit(config, forecasts.get(variant.name), memory),
             )
         )
     _check_different(runs)
@@ -134,11 +152,41 @@ def plan(
         validation_data=data.digests[1],
         product=crossed.name if crossed else None,
         unit=next((one.unit for one in axes if one.unit), ""),
-        left_out=() if request.only else tuple(variant.name for variant in variants if variant not in chosen),
+        left_out=left_out,
+        memory=memory,
         runs=tuple(runs),
         pretrainings=_pretrainings(runs, data),
         planned=now(),
     )
+
+
+def _memory(
+    variants: Sequence[_Level], request: Request, data: "StudyData"
+) -> tuple[StudyMemory, dict[str, MemoryForecast]]:
+    """The memory of a study's GPUs, and where that is known what each variant needs of it."""
+    configs = {variant.name: variant.config for variant in variants if variant.config is not None}
+    device_gib = request.device_gib
+    if device_gib is None and request.device != "cpu":
+        from ablate.detector.memory_forecast import visible_memory_gib
+
+        device_gib = visible_memory_gib()
+    forecasts = {}
+    if device_gib is not None:
+        forecasts = forecasts_of(configs, data.classes, data.workspace, request.gpus, write=data.write)
+    return plan_memory(configs, forecasts, device_gib, request.gpus), forecasts
+
+
+def _changed(variant: _Level, changes: dict[str, Any]) -> _Level:
+    """A variant on a base with these changes; a blocked one has no config."""
+    if variant.config is None:
+        return variant
+    return msgspec.structs.replace(variant, config=with_changes(variant.config, changes))
+
+
+def _images_that_fit(config: RunConfig | None, forecast: MemoryForecast | None, memory: StudyMemory) -> int | None:
+    if config is None or forecast is None or memory.device_gib is None:
+        return None
+    return forecast.images_that_fit(memory_limit(config, memory.device_gib))
 
 
 def changed_outside_axis(baseline: RunConfig, config: RunConfig, allowed_keys: frozenset[str]) -> tuple[str, ...]:
@@ -279,7 +327,8 @@ def _resolved_variants(
     axes: Sequence[Axis], request: Request, base: RunConfig, asked: Mapping[str, Any]
 ) -> list[_Level]:
     """The variants on the base, each with its config or the reason why it has none."""
-    options = AxisOptions(weights=request.weights if any(one.takes_weights for one in axes) else {})
+    weights = request.weights if any(one.takes_weights for one in axes) else {}
+    options = AxisOptions(weights=weights, paper_hardware=request.paper_hardware)
     variants = _variants(axes, base, options)
     if any("seed" in variant.changes for variant in variants):
         raise BadInput("the seed is no factor of a study: give --seeds 0,1,..., and every variant runs under each")

@@ -13,7 +13,7 @@ from ablate.config.yaml import scalar
 from ablate.runs.folder import Workspace
 from ablate.studies.published import findings_of, published_of
 from ablate.studies.results import Published
-from ablate.studies.study import CAREFUL, Study, StudyRun, configs_folder, leaves, nested, state_in_words
+from ablate.studies.study import CAREFUL, Study, StudyMemory, StudyRun, configs_folder, leaves, nested, state_in_words
 from ablate.studies.tables import findings_table, not_controlled, published_cost_table, seeds_in_words, size_columns
 from analysis.render.screen import dimmed, fact_list
 from analysis.render.table import Cell, Column, Table
@@ -26,6 +26,7 @@ def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[Re
         ("asked by", study.source),
         ("base", f"{study.base}, everything else held; {seeds_in_words(study.seeds)}"),
         ("for all", "; ".join(f"{key}: {scalar(value)}" for key, value in study.settings.items())),
+        ("memory", _memory_in_words(study.memory)),
         ("plan", f"{configs_folder(workspace, study.name)}" if written else "nothing is written (--dry-run)"),
         *(
             (
@@ -55,22 +56,51 @@ def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[Re
     ]
 
 
+def _memory_in_words(memory: StudyMemory | None) -> str:
+    """How batches are cut for the GPUs; empty where the config says it and no GPU is known."""
+    if memory is None or not (memory.chosen or memory.device_gib):
+        return ""
+    images, gpus = memory.images_per_norm, "one GPU" if memory.gpus == 1 else f"{memory.gpus} GPUs"
+    covered = f"BatchNorm statistics cover {images} of the {memory.batch_size} images of a batch"
+    paper = "as in the paper" if images == memory.batch_size else "in the paper they cover all"
+    if memory.device_gib is None:
+        return f"{covered}, {paper}; no GPU is visible here: forecast for another machine with --device-memory GIB"
+    where = f"forecast for {gpus} of {memory.device_gib:.4g} GiB for each run"
+    if memory.chosen:
+        where += f"; {images} is the most that fits in one forward pass of every variant that fits at all"
+    return f"{covered}, {paper}; {where}"
+
+
 def plan_table(study: Study, workspace: Workspace) -> Table:
     """A row a variant: what it sets otherwise than the baseline, how large its detector is, how its runs stand."""
     columns = [Column("variant", kind="text"), Column("differs from the baseline in", kind="text")]
     (_, parameters), (_, macs), *_ = counts = list(size_columns([study.runs_of(v)[0].size for v in study.variants]))
     columns += [column for column, _ in counts[:2]]
+    memory = study.memory if study.memory is not None and study.memory.device_gib else None
+    if memory is not None:
+        columns.append(Column(f"images that fit {memory.device_gib:.4g} GiB", kind="text"))
     base = study.baseline
     rows = tuple(
         (
             Cell(variant, style="bold" * (variant == base)),
             Cell("(the baseline)", style="dim") if variant == base else _differences(study, study.runs_of(variant)[0]),
             *sizes,
+            *([] if memory is None else [_fit_in_words(study.runs_of(variant)[0], memory)]),
             _standing(study.runs_of(variant), workspace),
         )
         for variant, *sizes in zip(study.variants, parameters, macs, strict=True)
     )
     return Table("", (*columns, Column("runs", kind="text")), rows)
+
+
+def _fit_in_words(run: StudyRun, memory: StudyMemory) -> Cell:
+    """How many images fit in one forward pass, or what runs out of memory."""
+    if run.memory is None or run.images_that_fit is None:
+        return Cell("")
+    if run.images_that_fit >= memory.images_per_gpu:
+        return Cell(str(run.images_that_fit))
+    need = f"{run.memory.peak_gib(memory.images_per_gpu):.1f} GiB for {memory.images_per_gpu}"
+    return Cell(f"{run.images_that_fit or 'none'}: will run out of memory ({need})", style="yellow")
 
 
 def plan_document(study: Study) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from ablate.axes import AXES
 from ablate.config.identity import short_id
 from ablate.config.schema import Pretraining, RunConfig
 from ablate.config.yaml import Tree, changed, merge, scalar
+from ablate.detector.memory import MemoryForecast
 from ablate.runs.folder import (
     SCHEMA,
     Status,
@@ -47,6 +48,29 @@ class DetectorSize(msgspec.Struct, frozen=True):
     activations: int  # elements
 
 
+class StudyMemory(msgspec.Struct, frozen=True):
+    """The GPUs for which a study is planned, and how its batches are cut for them.
+
+    Attributes:
+        device_gib: memory of each GPU; none: not known when the study was planned.
+        gpus: that train one run together.
+        batch_size: images of an optimizer step.
+        images_per_norm: images that share a BatchNorm statistic: of one forward pass, on all GPUs of a run together.
+        chosen: whether ``images_per_norm`` was ``auto`` and follows from the memory.
+    """
+
+    device_gib: float | None
+    gpus: int
+    batch_size: int
+    images_per_norm: int
+    chosen: bool
+
+    @property
+    def images_per_gpu(self) -> int:
+        """Images of one forward pass on one GPU."""
+        return -(-self.images_per_norm // self.gpus)
+
+
 class StudyRun(msgspec.Struct, frozen=True, kw_only=True):
     """One variant under one seed. A blocked one has no config and no identity, and is not run."""
 
@@ -65,6 +89,8 @@ class StudyRun(msgspec.Struct, frozen=True, kw_only=True):
     levels: tuple[str, ...] = ()  # its variant on each axis of the study
     number: float | None = None  # where it stands on a numeric axis
     size: DetectorSize | None = None
+    memory: MemoryForecast | None = None  # of training on a GPU; none where no GPU is known
+    images_that_fit: int | None = None  # in one forward pass on a GPU of the study's; 0: it will run out of memory
 
     @property
     def run_id(self) -> str:
@@ -124,6 +150,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     product: str | None = None  # a second axis, crossed with the first
     unit: str = ""  # of a numeric axis
     left_out: tuple[str, ...] = ()  # variants of the axis whose results are those of others
+    memory: StudyMemory | None = None  # none: planned by an older version
     runs: tuple[StudyRun, ...]
     pretrainings: tuple[PretrainingRun, ...] = ()  # that its runs need
     planned: str  # when it was asked for last, UTC

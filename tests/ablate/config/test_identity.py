@@ -10,6 +10,7 @@ from ablate.config.schema import Part, RunConfig, ViT
 from ablate.config.yaml import load_config, parse, parse_yaml, with_changes
 
 # Pinned: a change here orphans every stored run, and must be meant (then raise TRAINING_REVISION).
+WHOLE_BATCH = ["train.images_per_norm=64"]  # what auto is where no GPU is known
 GOLDEN = {"vit-b-coco": ("fbb58fe4e6df", "06f750bd394a"), "vit-l-coco": ("a5f324481296", "c06ba3dda2d3")}
 
 
@@ -34,7 +35,7 @@ def identities(config: RunConfig) -> tuple[str, str]:
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden(name: str) -> None:
-    assert identities(load_config(name)) == GOLDEN[name]
+    assert identities(load_config(name, WHOLE_BATCH)) == GOLDEN[name]
 
 
 def reversed_keys(tree: object) -> object:
@@ -44,11 +45,11 @@ def reversed_keys(tree: object) -> object:
 
 
 def test_order_spelling_and_paths_do_not_matter(tmp_path: Path) -> None:
-    config = load_config("vit-b-coco")
+    config = load_config("vit-b-coco", WHOLE_BATCH)
     expected = identities(config)
     assert identities(parse(reversed_keys(msgspec.to_builtins(config)), RunConfig, "x")) == expected
     (tmp_path / "x.yaml").write_text("base: vit-b-coco\ntrain: {lr: 0.00016, epochs: 200.0}  # spelled anew\n")
-    assert identities(load_config(tmp_path / "x.yaml")) == expected
+    assert identities(load_config(tmp_path / "x.yaml", WHOLE_BATCH)) == expected
     moved = with_changes(config, {"data.train.annotations": "/elsewhere.json", "data.validation.images": "/there"})
     assert identities(moved) == expected
 
@@ -163,24 +164,24 @@ def test_every_field_changes_what_it_should(key: str) -> None:
 
 
 def test_data_enters_by_its_digest() -> None:
-    config = load_config("vit-b-coco")
+    config = load_config("vit-b-coco", WHOLE_BATCH)
     assert training_identity(config, "a") != training_identity(config, "b")
     assert evaluation_identity(config, "a", "a") != evaluation_identity(config, "a", "b")
     assert evaluation_identity(config, "a", "b") != evaluation_identity(config, "b", "b")
 
 
 def test_epochs_and_iterations_are_told_apart() -> None:
-    config = load_config("vit-b-coco")
+    config = load_config("vit-b-coco", WHOLE_BATCH)
     by_iterations = with_changes(config, {"train.epochs": "none", "train.iterations": 200})
     assert identities(config)[0] != identities(by_iterations)[0]
 
 
 def test_an_unresolved_precision_has_no_identity() -> None:
     with pytest.raises(ValueError, match=r"resolve train\.precision=auto"):
-        training_identity(load_config("vit-b-coco", ["train.precision=auto"]), "t")
+        training_identity(load_config("vit-b-coco", [*WHOLE_BATCH, "train.precision=auto"]), "t")
 
 
 def test_short_has_twelve_digits() -> None:
-    config = load_config("vit-b-coco")
+    config = load_config("vit-b-coco", WHOLE_BATCH)
     assert isinstance(config.model.backbone, ViT)
     assert len(identities(config)[0]) == 12
