@@ -79,8 +79,20 @@ class Masks:
         rows = list(rows)
         todo = [row for row in rows if row not in self._decoded]
         if todo:
-            self._decode(todo)
+            self._decoded.update(self._decode(todo, self._parse(todo)))
         return [self._decoded[row] for row in rows]
+
+    def segmentation(self, row: int) -> "list[Floats] | dict[str, Any]":
+        """One mask as it is written, and not kept in memory: polygons f64[points, 2] of x, y, or compressed RLE.
+
+        Raises:
+            BadInput: as :meth:`rles`.
+        """
+        value, (height, width) = self._parse([row])[0], self._image_size[self._image[row]].tolist()
+        if isinstance(value, _Rle):
+            return self._decode([row], [value])[row]
+        self._check_polygons(row, value, height, width)
+        return [np.array(polygon).reshape(-1, 2) for polygon in value]
 
     @cached_property
     def area(self) -> Floats:
@@ -123,13 +135,13 @@ class Masks:
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise BadInput(f"{self._place(row)} is not valid JSON; write it with a JSON library") from None
 
-    def _decode(self, rows: list[int]) -> None:
+    def _decode(self, rows: list[int], values: list[_Value]) -> dict[int, dict[str, Any]]:
         from pycocotools import mask
 
         found: dict[int, dict[str, Any]] = {}
         compressed: list[int] = []
         sizes = self._image_size[self._image[rows]].tolist()
-        for row, value, (height, width) in zip(rows, self._parse(rows), sizes, strict=True):
+        for row, value, (height, width) in zip(rows, values, sizes, strict=True):
             if not isinstance(value, _Rle):
                 self._check_polygons(row, value, height, width)
                 found[row] = mask.merge(mask.frPyObjects(value, height, width))
@@ -146,7 +158,7 @@ class Masks:
         if not good.all():
             row = compressed[int(np.argmin(good))]
             raise self._damaged(row, found[row]["size"])
-        self._decoded.update(found)
+        return found
 
     def _check_size(self, row: int, size: tuple[int, int], height: int, width: int) -> None:
         if -1 not in (height, width) and size != (height, width):
