@@ -1,7 +1,7 @@
 """The contract of an axis: one factor, its variants, and the only keys that it may change."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -9,9 +9,15 @@ from ablate.config.schema import RunConfig
 
 
 class AxisOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person adds for the variants: weights by name (``mae``, ``beit``, epochs such as ``100``), each a file."""
+    """What a person adds for the variants.
+
+    Attributes:
+        weights: files by name (``mae``, ``beit``, epochs such as ``100``).
+        schedule: of an axis of initialisations: all train as long as the base, or each for the paper's best length.
+    """
 
     weights: Mapping[str, str] = {}
+    schedule: Literal["same", "best"] = "same"
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):

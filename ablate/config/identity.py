@@ -13,7 +13,7 @@ import msgspec
 from ablate.config.schema import Part, Pretraining, RunConfig
 
 # Raised by hand when the same config starts to train to something else: a fixed bug, another order of images.
-TRAINING_REVISION = 2
+TRAINING_REVISION = 3
 PRETRAINING_REVISION = 1
 ID_DIGITS = 12  # hexadecimal: 48 bits, a clash among a million runs has a chance of 1 in 500
 

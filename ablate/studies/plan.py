@@ -4,11 +4,12 @@ A plan is a value: nothing is written for it but the embedded data set, where th
 name the runs. What a person asks for and what would not mean what it seems to is refused before anything is made.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import combinations, product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -33,6 +34,8 @@ from ablate.studies.study import (
 from analysis.coco.ground_truth import GroundTruth, read_ground_truth
 from analysis.exceptions import BadInput
 
+logger = logging.getLogger(__name__)
+
 PROPOSALS, DETECTIONS = 1000, 20  # of the cost count, as in `describe`
 CLASSES_OF_SHAPES = 6
 
@@ -47,6 +50,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     settings: Sequence[str] = ()  # key=value, for all runs
     only: Sequence[str] = ()
     weights: Mapping[str, str] = {}
+    schedule: Literal["same", "best"] = "same"
     device: str = "auto"
 
 
@@ -204,7 +208,9 @@ def _base(axes: Sequence[Axis], request: Request, asked: dict[str, Any]) -> tupl
     """The config on which all variants are made, and the dotted keys that make it of the request's base."""
     settings, base = asked, load_config(request.base)
     if request.weights and not any(one.takes_weights for one in axes):
-        settings = {**_weights_for_all(request.weights, base, axes[0]), **settings}
+        settings = {**_weights_for_all(request.weights, base, axes[0], request.schedule), **settings}
+    elif request.schedule == "best" and not any(one.name == "init" for one in axes):
+        raise BadInput("--schedule best: belongs to axis init, or to --weights that all variants start from")
     base = with_changes(base, settings)
     settings = settings | _resolved_precision(base, request.device) | absolute_paths(base)
     return with_changes(base, settings), settings
@@ -219,10 +225,10 @@ def _settings(request: Request) -> dict[str, Any]:
     return leaves(nested(settings))
 
 
-def _weights_for_all(weights: Mapping[str, str], base: RunConfig, axis: Axis) -> dict[str, Any]:
+def _weights_for_all(weights: Mapping[str, str], base: RunConfig, axis: Axis, schedule: str) -> dict[str, Any]:
     """What all variants start from, where the axis studies something else; what the person set is put on top."""
     from ablate.axes.init import check_options
-    from ablate.weights.settings import KINDS, init_settings
+    from ablate.weights.settings import KINDS, best_epochs, best_schedule, init_settings
 
     check_options(AxisOptions(weights=weights), KINDS)
     if len(weights) > 1:
@@ -230,6 +236,14 @@ def _weights_for_all(weights: Mapping[str, str], base: RunConfig, axis: Axis) ->
             f"axis {axis.name} holds one initialisation for all: give one --weights, not {', '.join(weights)}"
         )
     ((kind, file),) = weights.items()
+    if schedule == "best":
+        return {**init_settings(kind, base, file), **best_schedule(kind, base)}
+    best = best_epochs(kind, base)
+    if base.train.epochs == best_epochs("random", base) != best:
+        logger.warning(
+            f"all runs are planned with {base.train.epochs:g} epochs, the paper's best length from random weights; from "
+            f"these it was {best:g}: --schedule best takes that"
+        )
     return init_settings(kind, base, file)
 
 
@@ -251,7 +265,9 @@ def _resolved_variants(
     axes: Sequence[Axis], request: Request, base: RunConfig, asked: Mapping[str, Any]
 ) -> list[_Level]:
     """The variants on the base, each with its config or the reason why it has none."""
-    options = AxisOptions(weights=request.weights if any(one.takes_weights for one in axes) else {})
+    options = AxisOptions(
+        weights=request.weights if any(one.takes_weights for one in axes) else {}, schedule=request.schedule
+    )
     variants = _variants(axes, base, options)
     if any("seed" in variant.changes for variant in variants):
         raise BadInput("the seed is no factor of a study: give --seeds 0,1,..., and every variant runs under each")

@@ -325,7 +325,12 @@ def test_two_processes_train_as_one(tmp_path: Path, data: Coco) -> None:
     folders = {}
     for images_per_norm in (2, 1):
         config = tiny_config(
-            data, train__iterations=2, train__batch_size=4, train__images_per_norm=images_per_norm, train__lr=0.02
+            data,
+            model__backbone__drop_path=0.5,
+            train__iterations=2,
+            train__batch_size=4,
+            train__images_per_norm=images_per_norm,
+            train__lr=0.02,
         )
         folders[images_per_norm] = [prepared(tmp_path, config, f"{n} processes, {images_per_norm}") for n in (1, 2)]
         with_sgd(folders[images_per_norm][0], ALONE).train()

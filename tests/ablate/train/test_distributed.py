@@ -54,6 +54,7 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert device_of("auto") == device_of("cuda") == torch.device("cuda", 1)
     monkeypatch.setenv("LOCAL_RANK", "2")
@@ -93,6 +94,7 @@ def test_places_have_unrelated_seeds() -> None:
 
 def test_loaders_share_the_cores_that_this_machine_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two machines of eight GPUs each; of this one's cores 24 may be used."""
+    monkeypatch.setenv("WORLD_SIZE", "16")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
     monkeypatch.setattr("ablate.train.distributed.usable_cores", lambda: 24)
     assert Processes(0, 16, torch.device("cuda", 0)).workers(None) == 3
