@@ -37,6 +37,9 @@ def launch(
     workspace: InWorkspace = HERE,
     device: OnDevice = "auto",
     gpus_per_run: Annotated[int, typer.Option("--gpus-per-run", help="GPUs that train one run together.", min=1)] = 1,
+    parallel: Annotated[
+        int, typer.Option("--parallel", help="Runs side by side on a CPU, each in one thread.", min=1)
+    ] = 1,
     retry: Annotated[
         bool, typer.Option("--retry", help="Run again what failed, diverged or ran out of memory.")
     ] = False,
@@ -47,7 +50,7 @@ def launch(
 ) -> None:
     """Run what is not done of a study, and end with its table; the same command continues after a stop or a kill.
 
-    A run on each free GPU; without a GPU one after another. A failing run stops no other.
+    A run on each free GPU; without a GPU one after another, or --parallel. A failing run stops no other.
     """
     launch_study(
         workspace,
@@ -55,6 +58,7 @@ def launch(
         LaunchOptions(
             device=device,
             gpus_per_run=gpus_per_run,
+            parallel=parallel,
             retry=retry,
             fail_fast=fail_fast,
             loaders=workers,

@@ -241,7 +241,7 @@ def _weights_for_all(weights: Mapping[str, str], base: RunConfig, axis: Axis, sc
     best = best_epochs(kind, base)
     if base.train.epochs == best_epochs("random", base) != best:
         logger.warning(
-            f"all runs are planned with {base.train.epochs:g} epochs, the paper's best length from random weights; from "
+            f"all runs are planned with {base.train.epochs:g} epochs, the paper's best length of random weights; of "
             f"these it was {best:g}: --schedule best takes that"
         )
     return init_settings(kind, base, file)

@@ -23,7 +23,6 @@ from ablate.train.memory import MemoryMeter, OutOfMemoryError, is_out_of_memory,
 from ablate.train.optim import Precision, autocast, build_scaler, set_lr
 from ablate.train.outcome import Diverged, Interrupted, RanOutOfMemory, RunFailed, RuntimeOptions
 from ablate.train.peers import check_same_state
-from analysis.exceptions import BadInput
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +116,7 @@ class TrainLoop(ABC):
         Raises:
             Diverged: a loss is not finite; its step is not taken.
             RanOutOfMemory: with the peak reached.
-            Interrupted: after a signal, with everything saved.
+            Interrupted: after a signal, with everything saved; or to be continued with another number of threads.
             BadInput: damaged data or checkpoints.
         """
         self._resume()
@@ -167,7 +166,7 @@ class TrainLoop(ABC):
         """Refuse to go on with another number of threads than a checkpoint was trained with."""
         now = self._threads()
         if self.iteration < self.iterations and None not in (before, now) and before != now:
-            raise BadInput(
+            raise Interrupted(
                 f"{self.folder.path}: was trained with {before} threads so far, and this process has {now}, which "
                 f"would change the result in its last digits; set OMP_NUM_THREADS={before}"
             )

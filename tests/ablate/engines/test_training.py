@@ -179,6 +179,29 @@ def test_a_storm_of_kills_at_random_moments(tmp_path: Path, data: Coco) -> None:
     same(weights(folder), weights(whole))
 
 
+def test_another_number_of_threads_is_refused_and_loses_nothing(
+    tmp_path: Path, data: Coco, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = prepared(tmp_path, tiny_config(data))
+    first = trainer_of(folder, RuntimeOptions(checkpoint_iterations=2))
+    threads = torch.get_num_threads()
+
+    def stop(iteration: int, _: object) -> None:
+        if iteration == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(first, "after_step", stop)
+    with pytest.raises(Interrupted):
+        first.train()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
+    with pytest.raises(Interrupted, match=rf"trained with {threads} threads .* has {threads + 1}, .*OMP_NUM_THREADS"):
+        trainer_of(folder).train()
+    monkeypatch.undo()
+    assert trainer_of(folder).train().threads == threads
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
+    trainer_of(folder).train()  # nothing is left to train
+
+
 def test_a_damaged_newest_checkpoint_costs_only_time(
     tmp_path: Path, data: Coco, caplog: pytest.LogCaptureFixture
 ) -> None:
