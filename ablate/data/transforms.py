@@ -142,7 +142,10 @@ def box_of_polygons(polygons: Sequence[NDArray[np.float64]], size: tuple[int, in
         points for polygon in polygons for points in (_cut_edges(polygon, room), corners[_inside(corners, polygon)])
     ]
     points = np.concatenate([np.zeros((0, 2)), *reached])
-    return np.concatenate([points.min(axis=0), points.max(axis=0)]) if len(points) else np.zeros(4)
+    found: NDArray[np.float64] = (
+        np.concatenate([points.min(axis=0), points.max(axis=0)]) if len(points) else np.zeros(4)
+    )
+    return found
 
 
 def _cut_edges(polygon: NDArray[np.float64], room: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -157,7 +160,8 @@ def _cut_edges(polygon: NDArray[np.float64], room: NDArray[np.float64]) -> NDArr
     leave = np.where(along, 1, crossings.max(axis=0)).min(axis=1).clip(max=1)
     seen = within & (enter <= leave)
     ends = np.concatenate([polygon[seen] + at[seen, None] * step[seen] for at in (enter, leave)])
-    return np.clip(ends, 0, room)
+    inside: NDArray[np.float64] = np.clip(ends, 0, room)  # rounding
+    return inside
 
 
 def _inside(points: NDArray[np.float64], polygon: NDArray[np.float64]) -> NDArray[np.bool_]:

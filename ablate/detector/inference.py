@@ -110,6 +110,7 @@ def predict_all(
     if processes.count > 1:
         gathered: list[list[tuple[int, list[Record]]]] | None = [[]] * processes.count if processes.first else None
         dist.gather_object(found, gathered)
+        processes.wait()  # from here on the first process goes on alone, and the others may leave
         found = [entry for part in gathered or () for entry in part]
     return [record for _, records in sorted(found, key=lambda entry: entry[0]) for record in records]
 

@@ -118,10 +118,14 @@ def is_cpu(device: str) -> bool:
 
 
 def worker_environment(devices: Collection[str], options: LaunchOptions) -> dict[str, str]:
-    """The settings by which a process sees these GPUs alone, or computes in one thread beside others on the CPU."""
+    """The settings by which a process sees these GPUs alone, or computes in one thread beside others on the CPU.
+
+    It is alone, too, where the launcher itself is a task of Slurm beside others; who starts several says so anew.
+    """
+    alone = {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
     if not all(map(is_cpu, devices)):
-        return {"CUDA_VISIBLE_DEVICES": ",".join(devices)}
-    return {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} if options.parallel > 1 else {}
+        return {**alone, "CUDA_VISIBLE_DEVICES": ",".join(devices)}
+    return {**alone, **({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} if options.parallel > 1 else {})}
 
 
 def device_folder(device: str) -> Path:

@@ -25,7 +25,7 @@ from ablate.launch.status import read_statuses
 from ablate.launch.view import clock
 from ablate.runs.folder import FAILURES, PretrainingFolder, Workspace, write_json
 from ablate.studies.study import Job, Study, StudyRun
-from ablate.train.outcome import RanOutOfMemory, RuntimeOptions
+from ablate.train.outcome import RanOutOfMemory, RunFailed, RuntimeOptions
 from analysis.exceptions import BadInput, DetablateError
 
 if TYPE_CHECKING:
@@ -196,6 +196,9 @@ def time_passes(job: TimingJob) -> None:
                 throughput = Throughput(images=images, seconds=seconds, peak_gib=trained.peak_gib)
         except RanOutOfMemory as error:
             throughput = Throughput(images=images, message=f"out of memory, which is a result too ({error})")
+            if processes.count > 1:  # the others may have had memory, and wait for this one
+                write_json(folder / ANSWER, throughput)
+                raise RunFailed(str(error)) from None
         if processes.first:
             write_json(folder / ANSWER, throughput)
 

@@ -182,7 +182,6 @@ def joined(device: str) -> Iterator[Processes]:
     try:
         with lost_peers_named(processes):
             yield processes
-            processes.wait()  # or the first to leave would look to the others as if it had died
     except BaseException as error:
         _forget_locals(error)
         raise

@@ -139,7 +139,7 @@ def check_shared_folder(folder: Path, processes: "Processes") -> None:
     if wrong or blind:
         raise BadInput(
             wrong
-            or f"{folder}: {', '.join(blind)} sees another folder there than {seen[0][0]}; choose a --root that all "
+            or f"{folder}: on {', '.join(blind)} this is another folder than on {seen[0][0]}; choose a --root that all "
             "machines of the run share"
         )
 
@@ -173,7 +173,7 @@ def _check_sum(value: Any, total: int = 0) -> int:
     """CRC-32 of all tensors inside, in order."""
     if isinstance(value, Tensor):
         flat = value.detach().cpu().contiguous().reshape(-1)
-        return zlib.crc32(flat.view(torch.uint8).numpy(), total) if flat.numel() else total
+        return zlib.crc32(flat.view(torch.uint8).numpy().data, total) if flat.numel() else total
     for item in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
         total = _check_sum(item, total)
     return total

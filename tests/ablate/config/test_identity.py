@@ -65,6 +65,7 @@ def test_defaults_do_not_matter() -> None:
 
 # Another valid value for every field of a ViT run; the test below fails when a field is missing here.
 OTHER: dict[str, object] = {
+    "init.scheme": "truncated",
     "model.backbone.width": 96,
     "model.backbone.depth": 8,
     "model.backbone.heads": 2,
@@ -129,7 +130,6 @@ TOGETHER: dict[str, dict[str, object]] = {
 }
 NOT_HERE = {
     "engine",  # one engine so far
-    "init.scheme",
     "init.weights",  # these enter by a digest, tested below
     "init.pretraining",
     "init.pretraining_epoch",
