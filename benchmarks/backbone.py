@@ -31,7 +31,8 @@ from ablate.train.memory import GIB, SavedForBackward, is_out_of_memory  # noqa:
 from analysis.io import write_bytes  # noqa: E402
 from tests.ablate.models.detectron2_peer import detectron2_vit  # noqa: E402
 
-EQUAL = 1e-5  # largest difference of the maps, fp32
+# Largest difference of the maps, fp32. On CUDA the kernels of attention add up in other orders, and through all blocks.
+EQUAL = {"cpu": 1e-5, "cuda": 1e-3}
 
 
 @dataclass(frozen=True)
@@ -152,9 +153,10 @@ def compare(bench: Bench, size: Size, pattern: str, kernel: str, relative: bool,
     models = build(size, pattern, kernel, relative, bench.device)
     images = torch.randn(batch, 3, size.pixels, size.pixels, device=bench.device)
     if not relative:
-        with torch.no_grad():
+        equal = EQUAL[bench.device.type]
+        with torch.no_grad(), torch.backends.cudnn.flags(allow_tf32=False):
             ours, theirs = (last(model(images)) for model in models)
-        assert torch.allclose(ours, theirs, atol=EQUAL, rtol=EQUAL), (ours - theirs).abs().max()
+        assert torch.allclose(ours, theirs, atol=equal, rtol=equal), (ours - theirs).abs().max()
         del ours, theirs
     memory = [attempt(lambda m=model: bench.memory(m, images)) for model in models]  # also warms up
     training: list[list[float]] = [[], []]

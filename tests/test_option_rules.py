@@ -23,6 +23,7 @@ VALUES = {
     "--resamples": "9",
     "--gpus-per-run": "2",
     "--workers": "1",
+    "--parallel": "2",
     "--checkpoint-minutes": "5",
     "--vary": "train.lr=1,2",
     "--out": "nowhere",

@@ -1,7 +1,7 @@
 """The contract of an axis: one factor, its variants, and the only keys that it may change."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -12,11 +12,13 @@ class AxisOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a person adds for the variants.
 
     Attributes:
-        weights: by name (``mae``, ``beit``, epochs such as ``100``), each a file.
+        weights: files by name (``mae``, ``beit``, epochs such as ``100``).
+        schedule: of an axis of initialisations: all train as long as the base, or each for the paper's best length.
         paper_hardware: cap the memory of a variant that ran out of it in the paper at what the paper's GPUs had.
     """
 
     weights: Mapping[str, str] = {}
+    schedule: Literal["same", "best"] = "same"
     paper_hardware: bool = False
 
 

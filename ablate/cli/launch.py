@@ -45,7 +45,7 @@ def launch(
 ) -> None:
     """Run what is not done of a study, and end with its table; the same command continues after a stop or a kill.
 
-    A run on each free GPU; without a GPU one after another. A failing run stops no other.
+    A run on each free GPU; without a GPU one after another, or --parallel. A failing run stops no other.
     """
     check_options(context, RULES["launch"])
     launch_study(workspace, chosen_study(workspace, study), settings.on(device), yes=yes)

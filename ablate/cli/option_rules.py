@@ -8,6 +8,7 @@ ONE_ANSWER = "a document is printed once"
 OF_A_STUDY = (
     OptionRule("--dry-run", "nothing is written that could be run", excludes="--launch"),
     OptionRule("--yes", "nothing else asks", needs=("--launch",)),
+    OptionRule("--parallel", "nothing else runs", needs=("--launch",)),
     OptionRule("--retry", "nothing else runs", needs=("--launch",)),
     OptionRule("--fail-fast", "nothing else runs", needs=("--launch",)),
     OptionRule("--workers", "nothing else loads images", needs=("--launch",)),

@@ -103,6 +103,9 @@ class LaunchSettings:
     gpus_per_run: Annotated[
         int, typer.Option("--gpus-per-run", help="Number of GPUs that train one run together.", min=1)
     ] = 1
+    parallel: Annotated[
+        int, typer.Option("--parallel", help="Number of runs side by side on a CPU, each in one thread.", min=1)
+    ] = 1
     retry: Annotated[bool, typer.Option("--retry", help="Run again what failed, diverged or ran out of memory.")] = (
         False
     )
@@ -115,6 +118,7 @@ class LaunchSettings:
         return LaunchOptions(
             device=device,
             gpus_per_run=self.gpus_per_run,
+            parallel=self.parallel,
             retry=self.retry,
             fail_fast=self.fail_fast,
             loaders=self.workers,

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 import typer
 
 from ablate.cli.options import AsJson, CheckpointMinutes, ConfigOptions, Workers, show, with_options
-from ablate.config.schema import Init
 from ablate.engines.environment import package_environment, python_of
 from ablate.train.outcome import RuntimeOptions
 from analysis.exceptions import BadInput
@@ -90,7 +89,7 @@ def export(
     device = device_of(options.device)
     config = with_changes(config, {"train.precision": resolve(config.train.precision, device)})
     native, written = form == "lazyconfig-native", ""
-    if config.init != Init():
+    if not config.init.is_random:
         if out is None or native:
             remedy = "use --format lazyconfig, detectron2's own ViT has other names" if native else "name it with --out"
             raise BadInput(f"pre-trained weights are written beside the exported file, for its model: {remedy}")

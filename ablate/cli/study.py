@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -68,6 +68,10 @@ class StudyOptions:
         list[str] | None,
         typer.Option("--weights", metavar="NAME=FILE", help="To start from: mae=FILE; of variants, or of all of them."),
     ] = None
+    schedule: Annotated[
+        Literal["same", "best"],
+        typer.Option("--schedule", help="Train all initialisations alike, or each for the paper's best length."),
+    ] = "same"
     engine: Annotated[
         EngineName | None, typer.Option("--engine", help="What trains all runs.", show_default="the base's, vision")
     ] = None
@@ -138,6 +142,7 @@ def plan_study(axis: Axis, options: StudyOptions, settings: LaunchSettings) -> N
         settings=[*(options.changes or ()), *([f"engine={options.engine}"] if options.engine else [])],
         only=options.only or (),
         weights=weights_from(options.weights or ()),
+        schedule=options.schedule,
         device=options.device,
         device_gib=options.device_memory or None,
         gpus=settings.gpus_per_run,

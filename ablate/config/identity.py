@@ -17,7 +17,7 @@ import msgspec
 from ablate.config.schema import Part, Pretraining, RunConfig
 
 # Raised by hand when the same config starts to train to something else: a fixed bug, another order of images.
-TRAINING_REVISION = 2
+TRAINING_REVISION = 3
 PRETRAINING_REVISION = 1
 # The same for predictions from the same weights, and for what is measured of them.
 EVALUATION_REVISION = 1

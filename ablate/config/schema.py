@@ -310,7 +310,10 @@ def _check_warmup(warmup_epochs: float, epochs: float) -> None:
 class Init(Part, frozen=True, kw_only=True):
     """Where the first weights come from."""
 
-    scheme: Annotated[Literal["random"], _about("BEiT's, depth-scaled")] = "random"
+    scheme: Annotated[
+        Literal["random", "truncated"],
+        _about("depth-scaled; random: std 0.02; truncated: cut at 0.02 (BEiT's pre-training code, MIMDet)"),
+    ] = "random"
     weights: Annotated[
         str, Meta(min_length=1, description="none, or the file of a pre-trained ViT (see: weights inspect FILE)")
     ] = "none"
@@ -328,6 +331,11 @@ class Init(Part, frozen=True, kw_only=True):
         _require(epoch == "last" or recipe != "none", f"pretraining_epoch {epoch} needs a pretraining; set it to last")
         if isinstance(epoch, int) and isinstance(recipe, Pretrain) and epoch > recipe.epochs:
             raise ValueError(f"pretraining_epoch {epoch} is beyond the {recipe.epochs:g} epochs of the pretraining")
+
+    @property
+    def is_random(self) -> bool:
+        """Whether all weights are random at first."""
+        return self.weights == self.pretraining == "none"
 
 
 class Data(Part, frozen=True, kw_only=True):
@@ -429,6 +437,11 @@ class RunConfig(Part, frozen=True, kw_only=True):
         _require(
             isinstance(backbone, ViT) or self.init.weights == "none",
             "init.weights loads into a ViT, but model.backbone is a resnet; set init.weights=none",
+        )
+        _require(
+            isinstance(backbone, ViT) or self.init.scheme == "random",
+            f"init.scheme {self.init.scheme} draws the weights of a ViT, but model.backbone is a resnet; "
+            "set init.scheme=random",
         )
         if self.init.pretraining != "none":
             pretraining_of(self)  # which says what does not fit

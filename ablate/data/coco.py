@@ -1,7 +1,7 @@
 """COCO-style data sets for training and for prediction, over the ground truth that the analysis reads."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ablate.data.transforms import ResizeCrop, boxes_of_masks, fit, jitter, large_enough
+from ablate.data.transforms import ResizeCrop, box_of_polygons, boxes_of_masks, fit, jitter, large_enough
 from analysis import GroundTruth
 from analysis.coco.masks import run_lengths
 from analysis.exceptions import BadInput
@@ -61,7 +61,8 @@ class TrainingSet(Dataset[Sample]):
     """Images with usable objects, jittered; indexed by (epoch, index), which with the seed determine the sample.
 
     Crowds are no training targets; images without a usable box are left out unless ``keep_without_boxes``
-    (detectron2's rule). With ``masks`` the boxes are those of the cropped masks, as in detectron2.
+    (detectron2's rule). A box is the annotated one; with ``masks``, one that the crop cuts shrinks to what is left of
+    its mask, and an object of which no pixel is left is no target.
     """
 
     truth: GroundTruth
@@ -97,16 +98,16 @@ class TrainingSet(Dataset[Sample]):
         image = read_image(self.truth, self.folder, number)
         crop = jitter((image.height, image.width), self.side, self.scale, self.flip, rng)
         rows = self._rows.get(number, np.zeros(0, dtype=np.int64))
-        boxes = crop.boxes(_clipped(self.truth, rows))
+        annotated = _clipped(self.truth, rows)
+        boxes, masks = crop.boxes(annotated), None
         seen = large_enough(boxes)
-        rows, boxes, masks = rows[seen], boxes[seen], None
+        rows, boxes = rows[seen], boxes[seen]
         if self.masks:
-            cut = _decode(self.truth, rows, crop)
-            boxes = boxes_of_masks(cut)
-            seen = large_enough(boxes)
+            kept, boxes = masks_and_boxes(self.truth, rows, boxes, crop, crop.cuts(annotated[seen]))
+            seen = large_enough(boxes) & kept.any(axis=(1, 2))
             rows, boxes = rows[seen], boxes[seen]
             masks = torch.zeros((len(rows), self.side, self.side), dtype=torch.uint8)
-            masks[:, : crop.kept[0], : crop.kept[1]] = torch.from_numpy(cut[seen])
+            masks[:, : crop.kept[0], : crop.kept[1]] = torch.from_numpy(kept[seen])
         return Sample(
             image=_canvas(crop.image(image), (self.side, self.side)),
             size=crop.kept,
@@ -229,12 +230,34 @@ def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.uint8]:
     return np.repeat(np.arange(len(runs), dtype=np.uint8) & 1, runs).reshape(width, height).T
 
 
-def _decode(truth: GroundTruth, rows: NDArray[np.int64], crop: ResizeCrop) -> NDArray[np.uint8]:
-    """Masks u8[n, kept height, kept width] of annotations."""
-    masks = np.zeros((len(rows), *crop.kept), dtype=np.uint8)
-    for mask, row in zip(masks, rows.tolist(), strict=True):
-        mask[:] = crop.mask(decode_rle(truth.masks.rle(row)))
-    return masks
+def masks_and_boxes(
+    truth: GroundTruth, rows: NDArray[np.int64], boxes: NDArray[np.float64], crop: ResizeCrop, cut: NDArray[np.bool_]
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Masks u8[n, kept height, kept width] of annotations, and their boxes, tightened where the crop cuts them.
+
+    Polygons are rasterised in the square, with their sub-pixel corners; run lengths move by the nearest pixel.
+    """
+    masks, boxes = np.zeros((len(rows), *crop.kept), dtype=np.uint8), boxes.copy()
+    for number, row in enumerate(rows.tolist()):
+        written = truth.masks.segmentation(row)
+        if isinstance(written, dict):
+            masks[number] = crop.mask(decode_rle(written))
+            left = boxes_of_masks(masks[number, None])[0]
+        else:
+            polygons = [crop.polygon(points) for points in written]
+            masks[number] = rasterise(polygons, crop.kept)
+            left = box_of_polygons(polygons, crop.kept)
+        if cut[number]:
+            boxes[number, :2] = np.maximum(boxes[number, :2], left[:2])
+            boxes[number, 2:] = np.minimum(boxes[number, 2:], left[2:])
+    return masks, boxes
+
+
+def rasterise(polygons: Sequence[NDArray[np.float64]], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The union of polygons f64[n, 2] as u8[height, width], 0 or 1, by COCO's rule; they may reach beyond it."""
+    from pycocotools import mask
+
+    return decode_rle(mask.merge(mask.frPyObjects([polygon.ravel().tolist() for polygon in polygons], *size)))
 
 
 def _canvas(pixels: NDArray[np.uint8], room: tuple[int, int]) -> Tensor:

@@ -6,12 +6,14 @@ smaller. Crop and resize are one step, so only what is kept is computed. detectr
 ``FixedSizeCrop`` draw and pad otherwise in part: ``docs/engine-differences.md``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+ROUNDING = 1e-6  # pixels
 MIN_SIDE = 1.0  # pixels; a box that a crop leaves thinner than this is dropped
 
 
@@ -51,6 +53,19 @@ class ResizeCrop:
         if self.flip:
             moved[:, 0::2] = columns - moved[:, 2::-2]
         return moved
+
+    def cuts(self, boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which boxes f64[n, 4] xyxy of the original reach beyond the kept window."""
+        whole = ResizeCrop(self.original, self.scaled, (0, 0), self.scaled).boxes(boxes)
+        low, high = np.array(self.corner)[::-1], np.add(self.corner, self.kept)[::-1]
+        return np.any((whole[:, :2] < low - ROUNDING) | (whole[:, 2:] > high + ROUNDING), axis=1)  # type: ignore[no-any-return]
+
+    def polygon(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Corners f64[n, 2] x, y in the original -> f64[n, 2] in the square; what is cut away lies outside of it."""
+        moved = points * np.divide(self.scaled, self.original)[::-1] - np.array(self.corner)[::-1]
+        if self.flip:
+            moved[:, 0] = self.kept[1] - moved[:, 0]
+        return moved  # type: ignore[no-any-return]
 
     def mask(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """u8[height, width] of the original -> u8[kept height, kept width], by the nearest pixel."""
@@ -107,6 +122,49 @@ def boxes_of_masks(masks: NDArray[np.uint8]) -> NDArray[np.float64]:
         boxes[:, low] = np.where(some, occupied.argmax(axis=1), 0)
         boxes[:, high] = np.where(some, occupied.shape[1] - occupied[:, ::-1].argmax(axis=1), 0)
     return boxes
+
+
+def box_of_polygons(polygons: Sequence[NDArray[np.float64]], size: tuple[int, int]) -> NDArray[np.float64]:
+    """The extents f64[4] xyxy of the part of polygons f64[n, 2] that lies in a window (height, width); zeros if none.
+
+    They are reached by an edge, cut at the window's borders, or by a corner of the window inside a polygon.
+    """
+    room = np.array(size[::-1], dtype=np.float64)
+    corners = room * [[0, 0], [0, 1], [1, 0], [1, 1]]
+    reached = [
+        points for polygon in polygons for points in (_cut_edges(polygon, room), corners[_inside(corners, polygon)])
+    ]
+    points = np.concatenate([np.zeros((0, 2)), *reached])
+    found: NDArray[np.float64] = (
+        np.concatenate([points.min(axis=0), points.max(axis=0)]) if len(points) else np.zeros(4)
+    )
+    return found
+
+
+def _cut_edges(polygon: NDArray[np.float64], room: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The ends f64[m, 2] of the part of each edge of a polygon that lies in the window from 0 to ``room``."""
+    step = np.roll(polygon, -1, axis=0) - polygon
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # Where along the edge, from 0 to 1, it crosses the four borders; an edge along an axis never does.
+        crossings = np.stack([-polygon / step, (room - polygon) / step])
+    along = step == 0
+    within = ~np.any(along & ((polygon < 0) | (polygon > room)), axis=1)
+    enter = np.where(along, 0, crossings.min(axis=0)).max(axis=1).clip(min=0)
+    leave = np.where(along, 1, crossings.max(axis=0)).min(axis=1).clip(max=1)
+    seen = within & (enter <= leave)
+    ends = np.concatenate([polygon[seen] + at[seen, None] * step[seen] for at in (enter, leave)])
+    inside: NDArray[np.float64] = np.clip(ends, 0, room)  # rounding
+    return inside
+
+
+def _inside(points: NDArray[np.float64], polygon: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which points f64[m, 2] lie in a polygon, by the parity of the edges to their right."""
+    start, end = polygon, np.roll(polygon, -1, axis=0)
+    x, y = points[:, None, 0], points[:, None, 1]
+    straddles = (start[:, 1] > y) != (end[:, 1] > y)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        crossing = start[:, 0] + (y - start[:, 1]) * (end[:, 0] - start[:, 0]) / (end[:, 1] - start[:, 1])
+    return np.sum(straddles & (crossing > x), axis=1) % 2 == 1  # type: ignore[no-any-return]
 
 
 def large_enough(boxes: NDArray[np.float64]) -> NDArray[np.bool_]:

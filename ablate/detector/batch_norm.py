@@ -1,5 +1,6 @@
 """Batch normalisation whose statistic covers the processes of a group, and that survives a batch of no RoIs."""
 
+import weakref
 from typing import Any
 
 import torch
@@ -7,25 +8,34 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.overrides import handle_torch_function, has_torch_function
 
+# Torch holds a group as long as its processes are joined. Held for longer, its threads would meet the end of the
+# interpreter, which aborts the process.
+Group = weakref.ref[dist.ProcessGroup]
+
+
+def reference_to(group: dist.ProcessGroup | None) -> Group | None:
+    """A group as modules hold it."""
+    return None if group is None else weakref.ref(group)
+
 
 class _SumOverGroup(torch.autograd.Function):
     """All-reduced sum, differentiable: the gradient of a sum over processes is the sum of their gradients."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, group: dist.ProcessGroup) -> Tensor:
+    def forward(ctx: Any, value: Tensor, group: Group) -> Tensor:
         ctx.group = group
         total = value.clone()
-        dist.all_reduce(total, group=group)
+        dist.all_reduce(total, group=group())
         return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         total = gradients[0].clone()
-        dist.all_reduce(total, group=ctx.group)
+        dist.all_reduce(total, group=ctx.group())
         return total, None
 
 
-def sum_over_group(value: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+def sum_over_group(value: Tensor, group: Group | None) -> Tensor:
     """The sum of value over the processes of a group, differentiable; value itself without a group.
 
     A `torch.overrides.TorchFunctionMode` may stand in for the other processes.
@@ -44,7 +54,7 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
     stats_mode "N" is for the same case. Where the whole group has none, the running statistic is left as it is.
     """
 
-    group: dist.ProcessGroup | None = None
+    group: Group | None = None
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
@@ -103,4 +113,4 @@ def use_group_batch_norm(module: nn.Module, group: dist.ProcessGroup | None) -> 
     for child in module.modules():
         if isinstance(child, nn.BatchNorm2d):
             child.__class__ = GroupBatchNorm2d
-            child.group = group  # type: ignore[assignment]
+            child.group = reference_to(group)  # type: ignore[assignment]

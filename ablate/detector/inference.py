@@ -14,15 +14,14 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from ablate.config.schema import Evaluate
 from ablate.data.coco import EvalSample, EvaluationSet
-from ablate.data.loader import worker_error
 from ablate.data.transforms import restore_boxes
 from ablate.detector.batch_norm import share_statistics
 from ablate.detector.mask_rcnn import Detector
 from ablate.detector.roi_heads import DetectedInstances
 from ablate.progress import progress
 from ablate.train.distributed import Processes, outlive_a_polite_stop
+from ablate.train.loading import loading_errors_named
 from ablate.train.optim import Precision, autocast
-from analysis.exceptions import BadInput
 
 Record = dict[str, Any]
 
@@ -100,16 +99,18 @@ def predict_all(
     try:
         with progress("predicting", "image", len(own), shown=show_progress and processes.first) as advance:
             found = []
-            for place, sample in zip(own, loader, strict=True):
+            samples = iter(loader)
+            for place in own:
+                with loading_errors_named():
+                    sample = next(samples)
                 found.append((place, detect(sample)))
                 advance()
-    except BadInput as error:
-        raise worker_error(error) from None
     finally:
         model.train(was_training)
     if processes.count > 1:
         gathered: list[list[tuple[int, list[Record]]]] | None = [[]] * processes.count if processes.first else None
         dist.gather_object(found, gathered)
+        processes.wait()  # from here on the first process goes on alone, and the others may leave
         found = [entry for part in gathered or () for entry in part]
     return [record for _, records in sorted(found, key=lambda entry: entry[0]) for record in records]
 

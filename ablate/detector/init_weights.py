@@ -106,7 +106,7 @@ def write_backbone(config: RunConfig, workspace: Workspace, path: Path, prefix: 
     from ablate.detector.mask_rcnn import build_detector
     from analysis.io import write_bytes
 
-    backbone = build_detector(config.model, 1).backbone
+    backbone = build_detector(config.model, 1, config.init.scheme).backbone
     load_initial(backbone, config, initial_digest(config, workspace), workspace)
     content = io.BytesIO()
     torch.save({"model": {prefix + name: value for name, value in backbone.state_dict().items()}}, content)

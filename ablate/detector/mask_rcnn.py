@@ -14,7 +14,7 @@ from torchvision.models import resnet50, resnet101
 from ablate.config import schema as cfg
 from ablate.data.coco import Target
 from ablate.data.loader import normalise
-from ablate.detector.batch_norm import use_group_batch_norm
+from ablate.detector.batch_norm import reference_to, use_group_batch_norm
 from ablate.detector.roi_heads import BoxHead, DetectedInstances, MaskHead, RoIHeads
 from ablate.detector.rpn import ProposalCounts, RegionProposals
 from ablate.models import FPN, LastMap, MultiScale, Pyramid, SimplePyramid, SingleScale
@@ -136,12 +136,13 @@ def _inner(sizes: Tensor) -> list[tuple[int, int]]:
     return [(height, width) for height, width in sizes.tolist()]
 
 
-def build_detector(model: cfg.Model, classes: int) -> Detector:
+def build_detector(model: cfg.Model, classes: int, scheme: Literal["random", "truncated"] = "random") -> Detector:
     """The detector of a config, with random weights drawn from torch's global generator.
 
     Args:
         model: of a `RunConfig`.
         classes: foreground categories.
+        scheme: by which those of a ViT are drawn.
     """
     paper = model.detector.head == "paper"
     norm: Norm = "batch" if paper else "none"
@@ -152,7 +153,7 @@ def build_detector(model: cfg.Model, classes: int) -> Detector:
         options: dict[str, Any] = {} if model.pyramid.type == "simple" else {"norm": norm}
         shape = (model.backbone.width, model.backbone.patch_size, model.pyramid.channels)
         pyramid = PYRAMIDS[model.pyramid.type](*shape, **options)
-        backbone = build_vit(model.backbone, pyramid.taps)
+        backbone = build_vit(model.backbone, pyramid.taps, scheme)
     strides = list(pyramid.strides.values())
     settings = model.detector
     one_level = model.pyramid.type == "single_scale"
@@ -192,4 +193,5 @@ def build_detector(model: cfg.Model, classes: int) -> Detector:
 def join_group(detector: Detector, group: dist.ProcessGroup | None) -> None:
     """Share the statistics of BatchNorm and the counts that losses are divided by among the processes of a group."""
     use_group_batch_norm(detector, group)
-    detector.heads.group = group
+    detector.heads.group = reference_to(group)
+    detector.heads.group_size = 1 if group is None else group.size()

@@ -126,8 +126,9 @@ def _peak_bytes(model: Model, classes: int, precision: Precision, images: int, s
         for weight in detector.parameters():  # as with gradient accumulation: there before the pass begins
             weight.grad = torch.zeros_like(weight)
             state.append(weight.grad)
+        others = _Others()
         if shared:
-            use_group_batch_norm(detector, object())  # type: ignore[arg-type]
+            use_group_batch_norm(detector, others)  # type: ignore[arg-type]
         gpu = _OnGpu()
         gpu.follow_into_recomputation(detector)
         with _LiveBytes(state) as live:
@@ -151,6 +152,10 @@ def _loss(detector: Detector, model: Model, images: int) -> Tensor:
         pooled = torch.empty(positive, channels, MASK_GRID, MASK_GRID, requires_grad=True)
         read.append(detector.heads.mask_head(pooled))
     return torch.stack([part.float().sum() for part in read]).sum()
+
+
+class _Others:
+    """Stands for the processes that train together."""
 
 
 class _OnGpu(TorchFunctionMode):

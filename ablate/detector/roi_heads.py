@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.detection._utils import Matcher
@@ -14,7 +13,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
 from torchvision.ops import batched_nms, roi_align
 
 from ablate.data.coco import Target
-from ablate.detector.batch_norm import sum_over_group
+from ablate.detector.batch_norm import Group, sum_over_group
 from ablate.detector.boxes import clip, decode, encode, match, sample
 
 DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -177,7 +176,8 @@ class RoIHeads(nn.Module):
         self.classes = classes
         self.sample_size = sample_size
         self.matcher = Matcher(POSITIVE_IOU, POSITIVE_IOU, allow_low_quality_matches=False)
-        self.group: dist.ProcessGroup | None = None
+        self.group: Group | None = None
+        self.group_size = 1
 
     def losses(
         self,
@@ -228,7 +228,7 @@ class RoIHeads(nn.Module):
     def _mean_count(self, rows: Tensor) -> Tensor:
         """Rows of this process, averaged over the group, at least 1 / its size."""
         count = torch.full((), float(len(rows)), device=rows.device)
-        return sum_over_group(count, self.group).clamp(min=1) / (1 if self.group is None else self.group.size())
+        return sum_over_group(count, self.group).clamp(min=1) / self.group_size
 
     def detect(
         self,

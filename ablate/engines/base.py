@@ -19,8 +19,9 @@ from ablate.data.check import check_categories
 from ablate.data.coco import TrainingSet
 from ablate.data.sources import Files, locate
 from ablate.detector.inference import Record
+from ablate.models import ViT
 from ablate.runs.folder import RunFolder, Status, Workspace
-from ablate.train.distributed import MODEL, SAMPLES, Processes, derived, generator, lay_out
+from ablate.train.distributed import MODEL, PATHS, SAMPLES, Processes, derived, generator, lay_out
 from ablate.train.logging import Curves
 from ablate.train.loop import TrainLoop, TrainStats
 from ablate.train.optim import Precision, autocast
@@ -217,11 +218,16 @@ class DetectorTrainer(TrainLoop):
 
     def _forward(self, batch: Any, number: int) -> dict[str, Tensor]:
         rank, images = self.processes.rank, self.images_per_pass
-        # What the model draws (drop path, detectron2's samples) depends on the place in the run alone, so a resumed
-        # run draws the same.
+        # What is drawn depends on the place in the run alone, so a resumed run draws the same: samples and drop path
+        # on that of the image in the batch, whatever the number of processes; detectron2's samples on the process too.
         torch.manual_seed(derived(self.seed, MODEL, self.iteration, number, rank))
         start = (number * self.processes.count + rank) * images
-        generators = [generator(self.device, self.seed, SAMPLES, self.iteration, start + row) for row in range(images)]
+        generators, paths = (
+            [generator(self.device, self.seed, what, self.iteration, start + row) for row in range(images)]
+            for what in (SAMPLES, PATHS)
+        )
+        if isinstance(self.engine.backbone, ViT):
+            self.engine.backbone.generators = paths
         try:
             return self.engine.losses(self.model, batch, generators)
         except FloatingPointError as error:

@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from ablate.config.schema import Coco, Init, ResNet, RunConfig, ViT
+from ablate.config.schema import Coco, ResNet, RunConfig, ViT
 from ablate.data.coco import usable
 from ablate.data.sources import Files, locate
 from ablate.detector.mask_rcnn import BOX_CONVS, MASK_CONVS, PYRAMIDS, RPN_CONVS
@@ -235,6 +235,7 @@ def _vit(config: RunConfig, vit: ViT) -> str:
     kind, batch = PYRAMIDS[pyramid.type], config.model.detector.head == "paper"
     norm = "" if pyramid.type == "simple" else f', norm="{"batch" if batch else "none"}"'
     at_test = "side" if config.evaluate.padding == "full" else "0"
+    scheme = "" if config.init.scheme == "random" else f"\n        scheme={_py(config.init.scheme)},"
     return f"""# Model: the backbone
 
 model = model_zoo.get_config("common/models/mask_rcnn_fpn.py").model
@@ -260,7 +261,7 @@ model.backbone = L(PlainBackbone)(
         layer_scale={_py(None if vit.layer_scale == "none" else vit.layer_scale)},
         drop_path={_py(vit.drop_path)},
         qkv_bias={_py(vit.qkv_bias)},
-        taps={_py(kind.taps)},
+        taps={_py(kind.taps)},{scheme}
     ),
     pyramid=L({kind.__name__})(
         width="${{..net.width}}", patch_size="${{..net.patch_size}}", channels={pyramid.channels}{norm}
@@ -428,7 +429,7 @@ optimizer.params.overrides = {{"pos_embed": {{"weight_decay": 0.0}}{tables}}}{cl
 
 
 def _about_weights(config: RunConfig, weights: str) -> str:
-    if config.init == Init():
+    if config.init.is_random:
         return "  # random weights"
     return "  # the backbone's; the rest is random" if weights else "  # detablate's engine loads the backbone's"
 

@@ -23,6 +23,7 @@ def reasons_against(config: RunConfig) -> list[str]:
         "model.backbone.position.relative=none": position.relative == "none",  # its own are of another kind
         "model.backbone.position.absolute=rand, pt or none": position.absolute != "zero",
         "model.backbone.layer_scale=none": vit.layer_scale == "none",
+        "init.scheme=random": config.init.scheme == "random",
         "model.backbone.attention.propagation=none or conv_bottleneck": (
             attention.propagation in ("none", "conv_bottleneck")
         ),

@@ -25,7 +25,9 @@ class VisionEngine(Engine):
         self.training_images = training_set(config, data.training_truth, data.training)
         self.iterations = config.train.total_iterations(len(self.training_images))
         self.clip_norm = None if config.train.clip_norm == "none" else config.train.clip_norm
-        self.module = self.detector = build_detector(config.model, len(data.training_truth.category_id))
+        self.module = self.detector = build_detector(
+            config.model, len(data.training_truth.category_id), config.init.scheme
+        )
         self.backbone = self.detector.backbone
         join_group(self.detector, processes.norm_group(self.layout))
         self.validation_images = EvaluationSet(

@@ -15,6 +15,7 @@ from ablate.runs.manifest import make_manifest
 from ablate.train.distributed import WEIGHTS, Processes, derived, joined
 from ablate.train.mae import Pretrainer, build_autoencoder, picture_set
 from ablate.train.outcome import RunFailed, RuntimeOptions
+from ablate.train.peers import check_shared_folder
 from analysis.exceptions import BadInput
 
 
@@ -56,6 +57,7 @@ def pretrain(
     with joined(runtime.device) as processes:
         with processes.first_before_others():
             folder = prepare_pretraining(pretraining, workspace, processes.device.type, name)
+        check_shared_folder(folder.path, processes)
         with locked(folder, processes, again) as unfinished:
             if unfinished:
                 with recorded(folder, processes):

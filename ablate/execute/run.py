@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ablate.config.identity import evaluation_identity, short_id, training_identity
-from ablate.config.schema import Init, RunConfig
+from ablate.config.schema import RunConfig
 from ablate.data.check import check_annotations
 from ablate.data.coco import check_masks
 from ablate.data.fingerprint import read_data_set
@@ -32,7 +32,8 @@ from ablate.runs.lock import holding
 from ablate.runs.manifest import Manifest, make_manifest
 from ablate.train.distributed import WEIGHTS, Processes, derived, joined
 from ablate.train.memory import is_out_of_memory
-from ablate.train.outcome import Interrupted, RanOutOfMemory, RunFailed, RuntimeOptions
+from ablate.train.outcome import Interrupted, LostPeer, RanOutOfMemory, RunFailed, RuntimeOptions
+from ablate.train.peers import check_shared_folder, lost_peers_named
 from ablate.weights.convert import check_weights
 from ablate.weights.inspect import report_fields
 from analysis.exceptions import BadInput, DetablateError
@@ -76,6 +77,7 @@ def execute(
     with joined(runtime.device) as processes:
         with processes.first_before_others():
             folder = prepare(config, workspace, processes.device.type, run_id, processes.count)
+        check_shared_folder(folder.path, processes)
         with locked(folder, processes, again) as unfinished:
             if unfinished:
                 if processes.first:
@@ -104,7 +106,7 @@ def run_stages(folder: RunFolder, processes: Processes, runtime: RuntimeOptions)
         folder.append_event(config.engine, **engine.version)
 
     # Initial weights; later on they are in the checkpoint
-    if config.init != Init() and not folder.checkpoints_newest_first():
+    if not config.init.is_random and not folder.checkpoints_newest_first():
         _load_initial_weights(engine.backbone, config, folder, processes)
 
     # Train
@@ -192,10 +194,10 @@ def locked(folder: RunFolder, processes: Processes, again: bool) -> Iterator[boo
         LockHeld: another process is at it.
     """
     with ExitStack() as lock:
-        if processes.first and not is_done(folder, again):
-            lock.enter_context(holding(folder.path, str(folder.path)))
-            folder.sweep()
-        processes.wait()
+        with processes.first_before_others():
+            if processes.first and not is_done(folder, again):
+                lock.enter_context(holding(folder.path, str(folder.path)))
+                folder.sweep()
         unfinished = not is_done(folder, again)  # from here on only the holder of the lock changes it
         processes.wait()
         yield unfinished
@@ -246,7 +248,7 @@ def recorded(folder: RunFolder, processes: Processes) -> Iterator[None]:
     the run is interrupted and may go on when there is space again.
 
     The first process writes. Another one writes only what the first cannot know, which is what went wrong there alone;
-    and the first, which then loses the connection to it, leaves that as it is.
+    and the first, which then loses the connection to it, leaves that as it is. A lost connection alone interrupts.
 
     Args:
         folder: of a run or a pre-training.
@@ -260,12 +262,13 @@ def recorded(folder: RunFolder, processes: Processes) -> Iterator[None]:
     def record(state: State, reason: object, *, by_any: bool = False) -> None:
         if processes.first or by_any:
             with suppress(OSError):
-                if state != "failed" or (folder.read_status() or before).state not in FAILURES:
+                told = (folder.read_status() or before).state in FAILURES
+                if not (told and (state == "failed" or isinstance(reason, LostPeer))):
                     _record(folder, began, state, str(reason))
 
     before = folder.read_status() or Status(state="prepared")
     try:
-        with _named_failures(folder):
+        with _named_failures(folder, processes):
             if processes.first:
                 _record_start(folder, before)
             yield
@@ -286,7 +289,7 @@ def recorded(folder: RunFolder, processes: Processes) -> Iterator[None]:
         record("failed", error, by_any=True)
         raise
     except BaseException as error:
-        record("failed", f"{type(error).__name__}: {error}")
+        record("failed", f"{type(error).__name__}: {error}", by_any=True)
         raise
     else:
         if processes.first:
@@ -294,17 +297,18 @@ def recorded(folder: RunFolder, processes: Processes) -> Iterator[None]:
 
 
 @contextmanager
-def _named_failures(folder: RunFolder) -> Iterator[None]:
+def _named_failures(folder: RunFolder, processes: Processes) -> Iterator[None]:
     """Errors of the system and of PyTorch under the names that this package has for them."""
     try:
-        yield
+        with lost_peers_named(processes):
+            yield
     except OSError as error:
         raise Interrupted(
             f"{error.filename or folder.path}: {error.strerror or error}; what was saved is not lost: put that right, "
             "and the same command continues"
         ) from error
     except RuntimeError as error:  # beside training, which names its own
-        if not is_out_of_memory(error):
+        if not is_out_of_memory(error, processes.device):
             raise
         raise RanOutOfMemory(f"{folder.path}: {str(error).splitlines()[0]}") from None
 

@@ -48,6 +48,7 @@ class LaunchOptions:
     Attributes:
         device: auto, cpu or cuda.
         gpus_per_run: GPUs that train one run together.
+        parallel: runs side by side on a CPU; where there are several, each computes in one thread.
         retry: run again what failed, diverged or ran out of memory.
         fail_fast: stop everything at the first failure.
         loaders: processes that load images, for each that trains; none leaves it to the engine.
@@ -56,6 +57,7 @@ class LaunchOptions:
 
     device: str = "auto"
     gpus_per_run: int = 1
+    parallel: int = 1
     retry: bool = False
     fail_fast: bool = False
     loaders: int | None = None
@@ -110,29 +112,43 @@ def module_command(module: str, argument: msgspec.Struct, processes: int, python
     return [python or sys.executable, *runner, "-m", module, msgspec.json.encode(argument).decode()]
 
 
-def visible_devices(devices: Collection[str]) -> dict[str, str]:
-    """The setting by which a process sees these GPUs alone; none for the CPU."""
-    return {} if CPU in devices else {"CUDA_VISIBLE_DEVICES": ",".join(devices)}
+def is_cpu(device: str) -> bool:
+    """Whether a device is the CPU, or a slot of it beside the first."""
+    return device.partition("-")[0] == CPU
+
+
+def worker_environment(devices: Collection[str], options: LaunchOptions) -> dict[str, str]:
+    """The settings by which a process sees these GPUs alone, or computes in one thread beside others on the CPU.
+
+    It is alone, too, where the launcher itself is a task of Slurm beside others; who starts several says so anew.
+    """
+    alone = {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
+    if not all(map(is_cpu, devices)):
+        return {**alone, "CUDA_VISIBLE_DEVICES": ",".join(devices)}
+    return {**alone, **({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} if options.parallel > 1 else {})}
 
 
 def device_folder(device: str) -> Path:
     """Where the processes of this machine, and of this user, that want a device for themselves see each other.
 
     Args:
-        device: `CPU`, or a GPU as CUDA_VISIBLE_DEVICES names it.
+        device: as `devices_of` names it.
     """
     ours = Path(tempfile.gettempdir()) / f"detablate-{os.getuid()}"
-    folder = ours / (device if device == CPU else f"gpu-{device.replace('/', '_')}")
+    folder = ours / (device if is_cpu(device) else f"gpu-{device.replace('/', '_')}")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def devices_of(device: str, gpus_per_run: int) -> tuple[str, ...]:
-    """The names of the devices to run on: visible GPUs, as CUDA_VISIBLE_DEVICES takes them, or the CPU as one.
+def devices_of(device: str, gpus_per_run: int, parallel: int = 1) -> tuple[str, ...]:
+    """The names of the devices to run on: visible GPUs, as CUDA_VISIBLE_DEVICES takes them, or slots of the CPU.
+
+    GPUs are named by their UUIDs: processes that see different ones of them count them differently.
 
     Args:
         device: auto, cpu or cuda.
         gpus_per_run: GPUs that one run needs.
+        parallel: runs side by side on a CPU.
 
     Raises:
         BadInput: GPUs are demanded that are not there.
@@ -143,12 +159,26 @@ def devices_of(device: str, gpus_per_run: int) -> tuple[str, ...]:
 
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         named = os.environ.get("CUDA_VISIBLE_DEVICES")
-        gpus = tuple(named.split(",") if named is not None else map(str, range(count)))[:count]
+        given = tuple(named.split(",") if named is not None else map(str, range(count)))[:count]
+        gpus = tuple(map(_named_by_uuid, range(count), given))
     if device == "cuda" and not gpus:
         raise BadInput("--device cuda: no CUDA device is visible to PyTorch; choose --device cpu or auto")
     if gpus_per_run > max(1, len(gpus)):
         raise BadInput(f"--gpus-per-run {gpus_per_run}: {len(gpus)} GPUs are visible here; choose at most that many")
-    return gpus or (CPU,)
+    if gpus and parallel > 1:
+        raise BadInput(
+            f"--parallel {parallel}: is for runs side by side on a CPU, and each GPU takes one; leave it out, or "
+            "choose --device cpu"
+        )
+    return gpus or (CPU, *(f"{CPU}-{number}" for number in range(2, parallel + 1)))
+
+
+def _named_by_uuid(index: int, given: str) -> str:
+    """A visible GPU by its UUID; a part of one (MIG) keeps the name that it was given."""
+    import torch
+
+    uuid = getattr(torch.cuda.get_device_properties(index), "uuid", None)
+    return given if uuid is None or given.startswith("MIG") else f"GPU-{uuid}"
 
 
 def free_devices(devices: Collection[str], taken: Collection[str]) -> list[str]:

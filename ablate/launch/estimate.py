@@ -10,7 +10,7 @@ import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,14 +19,14 @@ import msgspec
 from ablate.config.schema import Pretraining, RunConfig
 from ablate.config.yaml import load_config, with_changes
 from ablate.engines.environment import package_environment, python_of
-from ablate.launch.base import CPU, LaunchOptions, devices_of, holding_devices, module_command, visible_devices
+from ablate.launch.base import CPU, LaunchOptions, devices_of, holding_devices, module_command, worker_environment
 from ablate.launch.local import CAN_START
 from ablate.launch.status import read_statuses
 from ablate.launch.view import clock
 from ablate.runs.folder import FAILURES, PretrainingFolder, Workspace, write_json
 from ablate.studies.memory import check_visible_gpus
 from ablate.studies.study import Job, Study, StudyRun
-from ablate.train.outcome import RanOutOfMemory, RuntimeOptions
+from ablate.train.outcome import RanOutOfMemory, RunFailed, RuntimeOptions
 from analysis.exceptions import BadInput, DetablateError
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def estimate(workspace: Workspace, jobs: Sequence[Job], options: LaunchOptions) 
     Raises:
         BadInput: nothing could be timed.
     """
-    visible = devices_of(options.device, options.gpus_per_run)
+    visible = devices_of(options.device, options.gpus_per_run, options.parallel)
     devices, parallel_runs = visible[: options.gpus_per_run], max(1, len(visible) // options.gpus_per_run)
     where = "this CPU" if CPU in devices else "one GPU" if len(devices) == 1 else f"{len(devices)} GPUs"
     total = 0.0
@@ -111,7 +111,7 @@ def estimate(workspace: Workspace, jobs: Sequence[Job], options: LaunchOptions) 
         key = _cost_key(config)
         if key not in timed:
             logger.info(f"timing a few iterations of {job.variant} ...")
-            timed[key] = _time(workspace, config, devices)
+            timed[key] = _time(workspace, config, devices, worker_environment(devices, options))
         throughput, name = timed[key], job.label
         if throughput.message:
             logger.info(f"{name}: {throughput.message}")
@@ -159,7 +159,9 @@ def _cost_key(config: RunConfig | Pretraining) -> bytes:
     )
 
 
-def _time(workspace: Workspace, config: RunConfig | Pretraining, devices: Sequence[str]) -> Throughput:
+def _time(
+    workspace: Workspace, config: RunConfig | Pretraining, devices: Sequence[str], environment: Mapping[str, str]
+) -> Throughput:
     """Time one pass of a config in processes of their own."""
     with tempfile.TemporaryDirectory(prefix="detablate-") as folder, holding_devices(devices):
         job = TimingJob(
@@ -175,7 +177,7 @@ def _time(workspace: Workspace, config: RunConfig | Pretraining, devices: Sequen
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            env=package_environment() | visible_devices(devices),
+            env={**package_environment(), **environment},
             check=False,
         )
         try:
@@ -211,6 +213,9 @@ def time_passes(job: TimingJob) -> None:
                 throughput = Throughput(images=images, seconds=seconds, peak_gib=trained.peak_gib)
         except RanOutOfMemory as error:
             throughput = Throughput(images=images, message=f"out of memory, which is a result too ({error})")
+            if processes.count > 1:  # the others may have had memory, and wait for this one
+                write_json(folder / ANSWER, throughput)
+                raise RunFailed(str(error)) from None
         if processes.first:
             write_json(folder / ANSWER, throughput)
 

@@ -20,7 +20,6 @@ import msgspec
 from ablate.engines.environment import package_environment, python_of
 from ablate.launch.base import (
     BUSY,
-    CPU,
     LOG,
     LaunchOptions,
     Outcome,
@@ -29,8 +28,9 @@ from ablate.launch.base import (
     device_folder,
     devices_of,
     free_devices,
-    visible_devices,
+    is_cpu,
     worker_command,
+    worker_environment,
 )
 from ablate.launch.status import DONE, FAILED, Cancelled, RunStatus, State, StatusReader, launchers_folder
 from ablate.runs.folder import FAILURES, Status, Workspace, now
@@ -184,7 +184,7 @@ def launch_here(
     for status, job in zip(reader.look(), study.jobs, strict=True):
         if status.state not in DONE:
             _python(job)  # a missing engine is told before anything is written
-    devices = devices_of(options.device, options.gpus_per_run)
+    devices = devices_of(options.device, options.gpus_per_run, options.parallel)
     folder = launchers_folder(workspace, study.name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -300,7 +300,7 @@ class _Launch:
             again=run.run_id in self._again,
             launcher=this_process(),
             devices=devices,
-            options=replace(self._options, device="cpu" if devices == (CPU,) else "cuda"),
+            options=replace(self._options, device="cpu" if is_cpu(devices[0]) else "cuda"),
             python=_python(run),
         )
         folder = self._workspace.job_folder(run.run_id).path
@@ -316,7 +316,7 @@ class _Launch:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=package_environment() | visible_devices(devices),
+            env=package_environment() | worker_environment(devices, self._options),
             start_new_session=True,  # Ctrl-C reaches us alone, and we ask the worker politely
         )
         self._children[run.run_id] = _Child(run, devices, process, log)

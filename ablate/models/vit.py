@@ -59,6 +59,12 @@ class ConvPropagation(nn.Module):
         return x + out
 
 
+STD = 0.02
+# How weights, patch embedding and absolute embedding are drawn. ``random``: a normal distribution of standard deviation
+# ``STD``, as BEiT's fine-tuning code draws them. ``truncated``: cut at one standard deviation, which leaves one of
+# 0.0108, as BEiT's pre-training code does, and MIMDet but for the patch embedding.
+Scheme = Literal["random", "truncated"]
+SCHEMES: tuple[Scheme, ...] = ("random", "truncated")
 Taps = Literal["quarters", "last"]
 Pattern = Literal["window", "hybrid", "global"]
 Placement = Literal["even", "first", "last"]
@@ -164,6 +170,11 @@ class ViT(nn.Module):
         qkv_bias: see ``attention.Attention``.
         taps: ``quarters`` returns the map after each d/4 blocks, ``last`` the final one (other code says
             ``out_indices``; configs that were exported pass this keyword).
+        scheme: of the initial weights, see ``Scheme``.
+
+    Attributes:
+        generators: one for each image of the next forward passes, on their device, of which drop path is drawn, so
+            that an image's draw does not depend on what it is batched with; None draws from torch's global generator.
 
     Raises:
         ValueError: settings that do not fit together, in one sentence.
@@ -193,6 +204,7 @@ class ViT(nn.Module):
         drop_path: float = 0.0,
         qkv_bias: bool = True,
         taps: Taps = "quarters",
+        scheme: Scheme = "random",
     ) -> None:
         super().__init__()
         _check(width, depth, heads, image_size, patch_size, drop_path)
@@ -201,6 +213,7 @@ class ViT(nn.Module):
         check_choice("attention kernel", kernel, KERNELS)
         check_choice("attention pattern", pattern, PATTERNS)
         check_choice("propagation", propagation, PROPAGATIONS)
+        check_choice("scheme of initial weights", scheme, SCHEMES)
         require(
             propagation == "none" or pattern == "window",
             f"propagation {propagation} stands in for global blocks: it needs pattern window, not {pattern}",
@@ -258,17 +271,27 @@ class ViT(nn.Module):
         convolved = chosen if propagation.startswith("conv") else ()
         self.propagation = nn.ModuleDict({str(block): ConvPropagation(width, propagation) for block in convolved})  # type: ignore[arg-type]
         self.drop_path = drop_path
-        self._initialise()
+        self.generators: Sequence[torch.Generator] | None = None
+        self._initialise(scheme)
 
-    def _initialise(self) -> None:
+    def _initialise(self, scheme: Scheme) -> None:
         """BEiT's random init: weights normal with std 0.02, the last layer of each branch of block l over sqrt(2 l)."""
         if self.patch_embed.weight.is_meta:
             return  # nothing to fill, and torch would take seconds to find that out
         for module in (self.patch_embed, *self.blocks.modules()):
             if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.02)  # see position_parameter on "trunc_normal"
+                nn.init.normal_(module.weight, std=STD)  # see position_parameter on "trunc_normal"
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        if scheme == "truncated":
+            drawn = [
+                *(block.weight for block in self.modules() if isinstance(block, nn.Linear)),
+                self.patch_embed.weight,
+            ]
+            if self.pos_embed is not None and self.pos_embed.any():  # zeros stay
+                drawn.append(self.pos_embed)
+            for weight in drawn:
+                nn.init.trunc_normal_(weight, std=STD, a=-STD, b=STD)
         with torch.no_grad():
             for number, block in enumerate(self.blocks, start=1):
                 block.attn.proj.weight.div_((2 * number) ** 0.5)  # type: ignore[union-attr, operator]
@@ -334,11 +357,19 @@ class ViT(nn.Module):
         return biases
 
     def drop_path_mask(self, batch: int, device: torch.device) -> Tensor | None:
-        """Drop path of all blocks in one draw -> [depth, 2, B], 0 (dropped) or 1 / (1 - rate); None if unused."""
+        """Drop path of all blocks -> [depth, 2, B], 0 (dropped) or 1 / (1 - rate); None if unused.
+
+        Raises:
+            ValueError: there are generators, and not one an image.
+        """
         if not self.training or not self.drop_path:
             return None
         kept = 1 - torch.linspace(0, self.drop_path, self.depth, device=device)[:, None, None]
-        return (torch.rand(self.depth, 2, batch, device=device) < kept) / kept
+        if self.generators is None:
+            return (torch.rand(self.depth, 2, batch, device=device) < kept) / kept
+        require(len(self.generators) == batch, f"{len(self.generators)} generators for {batch} images")
+        drawn = [torch.rand(self.depth, 2, generator=one, device=device) for one in self.generators]
+        return (torch.stack(drawn, dim=-1) < kept) / kept
 
 
 class _AsMap(torch.autograd.Function):

@@ -5,11 +5,12 @@ name the runs, and what was found of the images, in the cache. What a person ask
 seems to is refused before anything is made.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import combinations, product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -37,6 +38,8 @@ from ablate.studies.study import (
 )
 from analysis.exceptions import BadInput
 
+logger = logging.getLogger(__name__)
+
 PROPOSALS, DETECTIONS = 1000, 20  # of the cost count, as in `describe`
 CLASSES_OF_SHAPES = 6
 
@@ -51,6 +54,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     settings: Sequence[str] = ()  # key=value, for all runs
     only: Sequence[str] = ()
     weights: Mapping[str, str] = {}
+    schedule: Literal["same", "best"] = "same"
     device: str = "auto"
     device_gib: float | None = None  # memory of each GPU; none: of those that are visible
     gpus: int = 1  # that train one run together
@@ -280,7 +284,9 @@ def _base(axes: Sequence[Axis], request: Request, asked: dict[str, Any]) -> tupl
     """The config on which all variants are made, and the dotted keys that make it of the request's base."""
     settings, base = asked, load_config(request.base)
     if request.weights and not any(one.takes_weights for one in axes):
-        settings = {**_weights_for_all(request.weights, base, axes[0]), **settings}
+        settings = {**_weights_for_all(request.weights, base, axes[0], request.schedule), **settings}
+    elif request.schedule == "best" and not any(one.name == "init" for one in axes):
+        raise BadInput("--schedule best: belongs to axis init, or to --weights that all variants start from")
     base = with_changes(base, settings)
     settings = settings | _resolved_precision(base, request.device) | absolute_paths(base)
     return with_changes(base, settings), settings
@@ -295,10 +301,10 @@ def _settings(request: Request) -> dict[str, Any]:
     return leaves(nested(settings))
 
 
-def _weights_for_all(weights: Mapping[str, str], base: RunConfig, axis: Axis) -> dict[str, Any]:
+def _weights_for_all(weights: Mapping[str, str], base: RunConfig, axis: Axis, schedule: str) -> dict[str, Any]:
     """What all variants start from, where the axis studies something else; what the person set is put on top."""
     from ablate.axes.init import check_options
-    from ablate.weights.settings import KINDS, init_settings
+    from ablate.weights.settings import KINDS, best_epochs, best_schedule, init_settings
 
     check_options(AxisOptions(weights=weights), KINDS)
     if len(weights) > 1:
@@ -306,6 +312,14 @@ def _weights_for_all(weights: Mapping[str, str], base: RunConfig, axis: Axis) ->
             f"axis {axis.name} holds one initialisation for all: give one --weights, not {', '.join(weights)}"
         )
     ((kind, file),) = weights.items()
+    if schedule == "best":
+        return {**init_settings(kind, base, file), **best_schedule(kind, base)}
+    best = best_epochs(kind, base)
+    if base.train.epochs == best_epochs("random", base) != best:
+        logger.warning(
+            f"all runs are planned with {base.train.epochs:g} epochs, the paper's best length of random weights; of "
+            f"these it was {best:g}: --schedule best takes that"
+        )
     return init_settings(kind, base, file)
 
 
@@ -328,7 +342,7 @@ def _resolved_variants(
 ) -> list[_Level]:
     """The variants on the base, each with its config or the reason why it has none."""
     weights = request.weights if any(one.takes_weights for one in axes) else {}
-    options = AxisOptions(weights=weights, paper_hardware=request.paper_hardware)
+    options = AxisOptions(weights=weights, schedule=request.schedule, paper_hardware=request.paper_hardware)
     variants = _variants(axes, base, options)
     if any("seed" in variant.changes for variant in variants):
         raise BadInput("the seed is no factor of a study: give --seeds 0,1,..., and every variant runs under each")

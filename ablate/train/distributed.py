@@ -5,9 +5,11 @@
 - `StopRequest`: the first signal lets the running step end and be saved, the second one acts at once.
 """
 
+import gc
 import os
 import signal
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +19,8 @@ import torch
 import torch.distributed as dist
 
 from ablate.runs.manifest import usable_cores
-from analysis.exceptions import BadInput
+from ablate.train.peers import lost_peers_named, meeting_point, place_of_process
+from analysis.exceptions import BadInput, DetablateError
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +80,17 @@ class Processes:
 
     @property
     def on_this_machine(self) -> int:
-        """How many of the processes run here; torchrun says."""
-        return int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
+        """How many of the processes run here."""
+        return place_of_process().local_count
 
     def norm_group(self, layout: Layout) -> dist.ProcessGroup | None:
-        """The processes that share statistics with this one; none where it is alone. All processes must call this."""
+        """The processes that share statistics with this one; none where it is alone. All processes must call this.
+
+        Where these are all, it is the group that the gradients take too: a second NCCL communicator of the same
+        processes can wait for ever for the first.
+        """
+        if layout.group == self.count > 1:
+            return dist.group.WORLD
         return None if layout.group == 1 else dist.new_subgroups(layout.group)[0]
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
@@ -98,16 +107,33 @@ class Processes:
 
     @contextmanager
     def first_before_others(self) -> Iterator[None]:
-        """What the first process does inside is done when the others enter: they find the files that it wrote."""
+        """What the first process does inside is done when the others enter: they find the files that it wrote.
+
+        Raises:
+            DetablateError: what the first process has raised inside, in all of them.
+        """
         if not self.first:
-            self.wait()
-        yield
+            self._share_error_of_first(None)
+        try:
+            yield
+        except DetablateError as error:
+            if self.first:
+                self._share_error_of_first(error)
+            raise
         if self.first:
-            self.wait()
+            self._share_error_of_first(None)
+
+    def _share_error_of_first(self, error: DetablateError | None) -> None:
+        if self.count == 1:
+            return
+        shared = [error]
+        dist.broadcast_object_list(shared, src=0)
+        if not self.first and shared[0] is not None:
+            raise shared[0]
 
 
 def device_of(wanted: str) -> torch.device:
-    """The device of this process: under torchrun, the GPU of its LOCAL_RANK.
+    """The device of this process: the GPU of its place on this machine, or the only one that the scheduler shows it.
 
     Args:
         wanted: auto, cpu or cuda.
@@ -120,7 +146,8 @@ def device_of(wanted: str) -> torch.device:
         raise BadInput("--device cuda: no CUDA device is visible to PyTorch; choose --device cpu or auto")
     if wanted == "cpu" or not visible:
         return torch.device("cpu")
-    own = int(os.environ.get("LOCAL_RANK", "0"))
+    place = place_of_process()
+    own = 0 if place.bound and visible == 1 else place.local_rank
     if own >= visible:
         raise BadInput(
             f"process {own} (LOCAL_RANK) has no GPU: {visible} visible here; "
@@ -131,7 +158,7 @@ def device_of(wanted: str) -> torch.device:
 
 @contextmanager
 def joined(device: str) -> Iterator[Processes]:
-    """Join the processes that torchrun started (it sets RANK, WORLD_SIZE and LOCAL_RANK), and leave them in the end.
+    """Join the processes that torchrun or srun started, and leave them in the end.
 
     Contexts may be nested: the outermost one joins and leaves.
 
@@ -143,22 +170,37 @@ def joined(device: str) -> Iterator[Processes]:
     """
     chosen = device_of(device)
     gpu = chosen.type == "cuda"
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    rank = int(os.environ.get("RANK", "0"))
+    place = place_of_process()
+    processes = Processes(place.rank, place.count, chosen)
     if gpu:
         torch.cuda.set_device(chosen)
-    if count == 1 or dist.is_initialized():
-        yield Processes(rank, count, chosen)
+    if place.count == 1 or dist.is_initialized():
+        yield processes
         return
+    os.environ.update(meeting_point(place))
     dist.init_process_group("nccl" if gpu else "gloo", device_id=chosen if gpu else None)
     try:
-        yield Processes(rank, count, chosen)
+        with lost_peers_named(processes):
+            yield processes
+    except BaseException as error:
+        _forget_locals(error)
+        raise
     finally:
+        # A wrapped model must not be the last to hold a group: torch would wait, holding Python's lock, for threads
+        # that need the lock to end.
+        gc.collect()
         dist.destroy_process_group()
 
 
+def _forget_locals(error: BaseException | None) -> None:
+    """Let go of what the functions held that an error has passed through, the model among it."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
 # What is drawn: the first number of a place.
-WEIGHTS, MODEL, SAMPLES = 1, 2, 3
+WEIGHTS, MODEL, SAMPLES, PATHS = 1, 2, 3, 4
 
 
 def derived(seed: int, *place: int) -> int:
@@ -188,14 +230,20 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 def outlive_a_polite_stop(_: int = 0) -> None:
     """For a process that loads images: a stop that goes to the whole process group is its parent's to act on.
 
-    A second SIGTERM ends it: torch and multiprocessing end with it those who do not end otherwise.
+    Only the parent's own SIGTERM ends it at once: torch and multiprocessing send it when they are done with a process,
+    and wait until it has ended. Where the system cannot tell who has sent a signal, torch's own handler stays.
     """
-
-    def spare(_: int, __: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, spare)
+    if not hasattr(signal, "sigwaitinfo"):
+        return
+
+    def obey_the_parent() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+            continue
+        os._exit(0)
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=obey_the_parent, name="stop", daemon=True).start()
 
 
 class StopRequest:

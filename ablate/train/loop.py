@@ -13,15 +13,16 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
-from ablate.data.loader import Batch, TrainingOrder, worker_error
+from ablate.data.loader import Batch, TrainingOrder
 from ablate.runs.folder import RunFolder, Status
 from ablate.train.checkpoint import load_newest, save_checkpoint
 from ablate.train.distributed import Processes, StopRequest, outlive_a_polite_stop
+from ablate.train.loading import loading_errors_named
 from ablate.train.logging import Curves, curves
-from ablate.train.memory import MemoryMeter, OutOfMemoryError, is_out_of_memory
+from ablate.train.memory import MemoryMeter, OutOfMemoryError, is_out_of_memory, others_on
 from ablate.train.optim import Precision, autocast, build_scaler, set_lr
 from ablate.train.outcome import Diverged, Interrupted, RanOutOfMemory, RunFailed, RuntimeOptions
-from analysis.exceptions import BadInput
+from ablate.train.peers import check_same_state
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ class TrainStats:
     seconds: float  # of all the sessions that led here
     peak_gib: float  # the highest of them
     device: str  # cpu or cuda; decides what the peak is of
+    threads: int | None = None  # that computed on a CPU: another number rounds otherwise
 
 
 class TrainLoop(ABC):
@@ -114,7 +116,7 @@ class TrainLoop(ABC):
         Raises:
             Diverged: a loss is not finite; its step is not taken.
             RanOutOfMemory: with the peak reached.
-            Interrupted: after a signal, with everything saved.
+            Interrupted: after a signal, with everything saved; or to be continued with another number of threads.
             BadInput: damaged data or checkpoints.
         """
         self._resume()
@@ -131,11 +133,11 @@ class TrainLoop(ABC):
             self._write_status()  # how far it came
             raise
         except (OutOfMemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
+            if not is_out_of_memory(error, self.device):
                 raise
             self._write_status()
             raise RanOutOfMemory(self._memory_sentence(error)) from None
-        return TrainStats(self.iterations, self._seconds(), self._peak_gib(), self.device.type)
+        return TrainStats(self.iterations, self._seconds(), self._peak_gib(), self.device.type, self._threads())
 
     def _loader(self) -> DataLoader[Any]:
         """Batches of this process from the current iteration on, one for each forward pass."""
@@ -156,6 +158,18 @@ class TrainLoop(ABC):
             pin_memory=self.device.type == "cuda",
             worker_init_fn=outlive_a_polite_stop,
         )
+
+    def _threads(self) -> int | None:
+        return torch.get_num_threads() if self.device.type == "cpu" else None
+
+    def _check_threads(self, before: int | None) -> None:
+        """Refuse to go on with another number of threads than a checkpoint was trained with."""
+        now = self._threads()
+        if self.iteration < self.iterations and None not in (before, now) and before != now:
+            raise Interrupted(
+                f"{self.folder.path}: was trained with {before} threads so far, and this process has {now}, which "
+                f"would change the result in its last digits; set OMP_NUM_THREADS={before}"
+            )
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._began - self._seconds_paused
@@ -222,10 +236,9 @@ class TrainLoop(ABC):
         set_lr(self.optimizer, self._lr(self.iteration))
         steps, totals, names = self.grad_accum_steps, torch.zeros(0, device=self.device), []
         for number in range(steps):
-            try:
-                batch = next(batches).to(self.device)
-            except BadInput as error:
-                raise worker_error(error) from None
+            with loading_errors_named():
+                loaded = next(batches)
+            batch = loaded.to(self.device)
             synchronised = number == steps - 1 or self.processes.count == 1
             with nullcontext() if synchronised else self.model.no_sync():  # type: ignore[operator]
                 losses = self._forward_backward(batch, number)
@@ -266,10 +279,12 @@ class TrainLoop(ABC):
             self.scaler.load_state_dict(state["scaler"])
             self.iteration = state["iteration"]
             self._seconds_before, self._peak_before = state["seconds"], state["peak_gib"]
+            self._check_threads(state.get("threads"))
             if self.processes.first and self.iteration < self.iterations:
                 self.folder.append_event("resumed", iteration=self.iteration)
                 logger.info("continuing after iteration %d of %d", self.iteration, self.iterations)
-        self.processes.wait()
+        state = {"model": self.module.state_dict(), "optimizer": self.optimizer.state_dict()["state"]}
+        check_same_state(self.iteration, state, self.folder.path, self.processes)
 
     def _warn(self, sentence: str) -> None:
         if self.processes.first:
@@ -287,6 +302,7 @@ class TrainLoop(ABC):
                     "scaler": self.scaler.state_dict(),
                     "seconds": self._seconds(),
                     "peak_gib": self._peak_gib(),
+                    "threads": self._threads(),
                 },
             )
 
@@ -301,7 +317,7 @@ class TrainLoop(ABC):
         detail = f" ({str(error).splitlines()[0]})" if str(error) else ""
         return (
             f"{self.folder.path}: {limit} is full in iteration {self.iteration + 1} of {self.iterations}, "
-            f"{self.meter.peak_gib:.2f} GiB reached{detail}"
+            f"{self.meter.peak_gib:.2f} GiB reached{detail}{others_on(self.device)}"
         )
 
 

@@ -1,5 +1,7 @@
 """Memory of training: the peak reached, and a cap that makes a large device answer for a smaller one."""
 
+import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -8,24 +10,57 @@ import torch
 from torch import Tensor, nn
 
 GIB = 2**30
-# What the allocators of CUDA, cuDNN, cuBLAS and the CPU say in errors that have no class of their own.
-SAYINGS = (
-    "CUDA error: out of memory",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "can't allocate memory",
+# What CUDA, its libraries and NCCL say of exhausted device memory in errors that have no class of their own.
+DEVICE_FULL = re.compile(
+    r"(CUDA|HIP|CUDA driver) (error: )?out of memory|(cuda|hip)ErrorMemoryAllocation"
+    r"|Cuda failure (\d+ )?'out of memory'|Failed to CUDA calloc"
+    r"|CU(BLAS|SPARSE|SOLVER|DNN)_STATUS_ALLOC_FAILED|CUFFT_ALLOC_FAILED"
+    r"|CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"
 )
+HOST_FULL = re.compile(r"can't allocate memory|not enough memory|cannot allocate memory|std::bad_alloc", re.IGNORECASE)
+# A process that loads images was killed, most often by the system for its memory, or found no shared memory.
+LOADER_LOST = re.compile(
+    r"DataLoader worker|unable to (open|mmap|write|allocate|resize).*(shared memory|/torch_)", re.DOTALL
+)
+OTHERS_WORTH_TELLING = 1.0  # GiB; a process needs up to that much beside what torch allocates
 
 
 class OutOfMemoryError(Exception):
     """The device, or the cap on it, holds no more."""
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error is one of the many ways in which PyTorch reports that memory ran out."""
-    return isinstance(error, OutOfMemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(saying in str(error) for saying in SAYINGS)
+def is_out_of_memory(error: BaseException, device: torch.device | None = None) -> bool:
+    """Whether an error is one of the many ways in which PyTorch reports that the memory of its device ran out.
+
+    Args:
+        error: that was raised.
+        device: on which it was computed: memory of the host is that of a CPU alone; none: any memory counts.
+    """
+    if isinstance(error, OutOfMemoryError | torch.OutOfMemoryError):
+        return True
+    sayings = [DEVICE_FULL] if device is not None and device.type != "cpu" else [DEVICE_FULL, HOST_FULL]
+    return isinstance(error, RuntimeError) and any(saying.search(str(error)) for saying in sayings)
+
+
+def is_loader_lost(error: BaseException) -> bool:
+    """Whether loading images failed for want of memory of the host, in this process or in one that loads for it."""
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (isinstance(error, RuntimeError) and bool(HOST_FULL.search(text) or LOADER_LOST.search(text)))
     )
+
+
+def others_on(device: torch.device) -> str:
+    """A remark on other processes that use a large part of a GPU's memory; empty where there are none."""
+    if device.type != "cuda":
+        return ""
+    free, total = torch.cuda.mem_get_info(device)
+    others = (total - free - torch.cuda.memory_reserved(device)) / GIB
+    if others <= OTHERS_WORTH_TELLING:
+        return ""
+    return f"; other processes use about {others:.1f} of its {total / GIB:.1f} GiB"
 
 
 class SavedForBackward:
@@ -121,6 +156,6 @@ class MemoryMeter:
             with nullcontext() if self.saved is None else self.saved.counting():
                 yield
         except RuntimeError as error:
-            if not is_out_of_memory(error):
+            if not is_out_of_memory(error, self.device):
                 raise
             raise OutOfMemoryError(str(error).splitlines()[0]) from None

@@ -19,6 +19,10 @@ class Interrupted(RunFailed):
     """Somebody asked the process to stop; the same command continues."""
 
 
+class LostPeer(Interrupted):
+    """Another process of the run has ended, and says itself why, if it can."""
+
+
 class RanOutOfMemory(RunFailed):
     """The device holds no more. It is a result of the run: the caller records it, with the peak reached."""
 

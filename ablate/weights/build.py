@@ -6,8 +6,16 @@ from ablate.config import schema as cfg
 from ablate.models import ViT
 
 
-def build_vit(settings: cfg.ViT, taps: Literal["quarters", "last"] = "last") -> ViT:
-    """The backbone, with random weights drawn from torch's global generator; ``taps`` as the pyramid reads it."""
+def build_vit(
+    settings: cfg.ViT, taps: Literal["quarters", "last"] = "last", scheme: Literal["random", "truncated"] = "random"
+) -> ViT:
+    """The backbone, with random weights drawn from torch's global generator.
+
+    Args:
+        settings: of a config.
+        taps: as the pyramid reads it.
+        scheme: ``init.scheme`` of a config.
+    """
     attention, position = settings.attention, settings.position
     return ViT(
         width=settings.width,
@@ -31,4 +39,5 @@ def build_vit(settings: cfg.ViT, taps: Literal["quarters", "last"] = "last") -> 
         drop_path=settings.drop_path,
         qkv_bias=settings.qkv_bias,
         taps=taps,
+        scheme=scheme,
     )

@@ -145,6 +145,17 @@ class Masks:
         )
         return tuple(sentence for count, sentence in cases if count)
 
+    def segmentation(self, row: int) -> "list[Floats] | dict[str, Any]":
+        """One mask as it is written, and not kept in memory: polygons f64[points, 2] of x, y, or compressed RLE.
+
+        Raises:
+            BadInput: as :meth:`rles`.
+        """
+        (value,) = self._checked([row])
+        if isinstance(value, _Rle):
+            return _compressed(value)
+        return [np.array(polygon).reshape(-1, 2) for polygon in value]
+
     @cached_property
     def area(self) -> Floats:
         """f64[N] number of pixels of each mask."""
@@ -231,12 +242,10 @@ class Masks:
                 raise  # boxes alone: no record is worse than the others
             raise BadRecords(next(iter(faults.values()), str(error)), len(faults)) from None
         for row, value, (height, width) in zip(rows, values, self._image_size[self._image[rows]].tolist(), strict=True):
-            if not isinstance(value, _Rle):
-                self._decoded[row] = mask.merge(mask.frPyObjects(value, height, width))
-            elif isinstance(value.counts, str):
-                self._decoded[row] = {"size": list(value.size), "counts": value.counts.encode("utf-8", "replace")}
+            if isinstance(value, _Rle):
+                self._decoded[row] = _compressed(value)
             else:
-                self._decoded[row] = mask.frPyObjects({"size": list(value.size), "counts": value.counts}, *value.size)
+                self._decoded[row] = mask.merge(mask.frPyObjects(value, height, width))
 
     def _check_size(self, row: int, size: tuple[int, int], height: int, width: int) -> None:
         if -1 not in (height, width) and size != (height, width):
@@ -294,6 +303,16 @@ def unquoted(counts: str) -> str:
 def _holds_mask(raw: bytes) -> bool:
     """Whether a short segmentation is none of the ways to write that there is no mask: null, [] and [[]]."""
     return bool(raw.translate(None, _EMPTY_LISTS)) and raw.strip(_SPACE) != b"null"
+
+
+def _compressed(value: _Rle) -> dict[str, Any]:
+    """A checked RLE in COCO's compressed spelling."""
+    from pycocotools import mask
+
+    if isinstance(value.counts, str):
+        return {"size": list(value.size), "counts": value.counts.encode("utf-8", "replace")}
+    compressed: dict[str, Any] = mask.frPyObjects({"size": list(value.size), "counts": value.counts}, *value.size)
+    return compressed
 
 
 def _respell(raw: msgspec.Raw) -> bytes:

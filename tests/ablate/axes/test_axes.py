@@ -141,6 +141,22 @@ def test_initialisations_take_the_papers_settings(tmp_path: Path) -> None:
     assert tuned["model.backbone.position.tables"] == "per_block"
 
 
+def test_each_initialisation_trains_for_the_papers_best_length_where_that_is_asked_for() -> None:
+    best = AxisOptions(schedule="best")
+    for base, lengths in (
+        (VIT_B, {"random": 200, "supervised": 100, "MoCo v3": 100, "BEiT": 100, "MAE": 100}),
+        (load_config("vit-l-coco"), {"random": 200, "supervised": 50, "MoCo v3": 50, "BEiT": 50, "MAE": 50}),
+    ):
+        made = {variant.name: variant for variant in AXES["init"].variants(base, best)}
+        assert {name: variant.changes["train.epochs"] for name, variant in made.items()} == lengths
+        assert "the paper's best length for it, 200 epochs" in made["random"].note
+        same = AXES["init"].variants(base, AxisOptions())
+        assert not any("train.epochs" in variant.changes for variant in same), "the controlled comparison"
+    counted = {variant.name: variant.changes for variant in AXES["init"].variants(TINY, best)}
+    assert counted["random"]["train.iterations"] == TINY.train.iterations
+    assert counted["MAE"]["train.iterations"] == round(TINY.train.iterations / 2)  # type: ignore[operator]
+
+
 def test_drop_path_is_the_papers_for_the_size_and_alike_for_all_initialisations() -> None:
     rates = {base: vit_of(load_config(base), "init").drop_path for base in ("vit-b-coco", "vit-l-coco")}
     assert rates == {"vit-b-coco": 0.1, "vit-l-coco": 0.3}

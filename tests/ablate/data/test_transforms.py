@@ -1,5 +1,7 @@
 """Geometry against Pillow, pycocotools, torchvision and literal pixels."""
 
+from fractions import Fraction
+
 import numpy as np
 import torch
 from hypothesis import given
@@ -10,7 +12,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from torchvision.ops import masks_to_boxes
 
-from ablate.data.transforms import ResizeCrop, boxes_of_masks, fit, jitter, large_enough, restore_boxes
+from ablate.data.transforms import ResizeCrop, box_of_polygons, boxes_of_masks, fit, jitter, large_enough, restore_boxes
 
 SIZES = st.tuples(st.integers(1, 60), st.integers(1, 60))
 PLACEMENTS = st.builds(
@@ -154,3 +156,41 @@ def test_boxes_of_masks_agree_with_pycocotools_and_torchvision(masks: NDArray[np
         np.testing.assert_array_equal(box, [x, y, x + width, y + height])
         inclusive = masks_to_boxes(torch.from_numpy(mask[None]))[0].numpy()
         np.testing.assert_array_equal(box, inclusive + np.array([0, 0, 1, 1]))
+
+
+Point = tuple[Fraction, Fraction]
+
+
+def clipped(polygon: list[Point], axis: int, limit: int, sign: int) -> list[Point]:
+    """The part of a convex polygon where ``sign * (coordinate - limit) >= 0`` (Sutherland and Hodgman), exactly."""
+    kept: list[Point] = []
+    for one, other in zip(polygon, polygon[1:] + polygon[:1], strict=True):
+        here, there = (sign * (point[axis] - limit) for point in (one, other))
+        if here >= 0:
+            kept.append(one)
+        if here * there < 0:
+            part = here / (here - there)
+            kept.append((one[0] + part * (other[0] - one[0]), one[1] + part * (other[1] - one[1])))
+    return kept
+
+
+@given(st.lists(st.tuples(st.integers(-20, 40), st.integers(-20, 40)), min_size=3, max_size=3, unique=True))
+def test_the_extents_of_a_cut_triangle_are_exact(corners: list[tuple[int, int]]) -> None:
+    left = [(Fraction(x), Fraction(y)) for x, y in corners]
+    for axis, limit, sign in ((0, 0, 1), (1, 0, 1), (0, 25, -1), (1, 20, -1)):
+        left = clipped(left, axis, limit, sign)
+    found = box_of_polygons([np.array(corners, dtype=np.float64)], (20, 25))
+    if left:
+        xs, ys = zip(*left, strict=True)
+        wanted = [float(value) for value in (min(xs), min(ys), max(xs), max(ys))]
+    else:
+        wanted = [0.0, 0, 0, 0]
+    np.testing.assert_allclose(found, wanted, atol=1e-9)
+
+
+def test_the_extents_of_a_window_inside_a_ring_and_between_the_legs_of_a_u() -> None:
+    around = np.array([[-5.0, -5], [30, -5], [30, 30], [-5, 30]])
+    assert box_of_polygons([around], (10, 20)).tolist() == [0, 0, 20, 10]
+    u = np.array([[-4.0, -2], [-2, -2], [-2, 12], [22, 12], [22, -2], [24, -2], [24, 14], [-4, 14]])
+    assert box_of_polygons([u], (10, 20)).tolist() == [0, 0, 0, 0]
+    assert box_of_polygons([u, u + np.array([5, 0])], (10, 20)).tolist() == [1, 0, 3, 10]

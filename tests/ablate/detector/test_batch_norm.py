@@ -46,13 +46,13 @@ PARTNERS = """
     import torch.distributed as dist
     sys.path.insert(0, sys.argv[1])
     torch.set_num_threads(1)
-    from ablate.detector.batch_norm import GroupBatchNorm2d
+    from ablate.detector.batch_norm import GroupBatchNorm2d, use_group_batch_norm
     rank = int(sys.argv[3])
     dist.init_process_group("gloo", init_method=f"file://{sys.argv[2]}/meet", rank=rank, world_size=2)
     given = torch.load(sys.argv[2] + "/given.pt")
     norm = GroupBatchNorm2d(3)
     norm.load_state_dict(given["state"])
-    norm.group = dist.group.WORLD
+    use_group_batch_norm(norm, dist.group.WORLD)
     found = []
     for share, wanted in zip(given["samples"], given["gradients"]):
         x = share[rank].requires_grad_()
@@ -60,7 +60,9 @@ PARTNERS = """
         out.backward(wanted[rank])
         found.append((out.detach(), x.grad))
     torch.save({"found": found, "state": norm.state_dict(), "weight": norm.weight.grad}, f"{sys.argv[2]}/{rank}.pt")
+    dist.barrier()
     dist.destroy_process_group()
+    assert norm.group() is None, "a group that outlives its processes aborts the interpreter's end"
 """
 
 

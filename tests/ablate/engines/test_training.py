@@ -179,6 +179,29 @@ def test_a_storm_of_kills_at_random_moments(tmp_path: Path, data: Coco) -> None:
     same(weights(folder), weights(whole))
 
 
+def test_another_number_of_threads_is_refused_and_loses_nothing(
+    tmp_path: Path, data: Coco, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = prepared(tmp_path, tiny_config(data))
+    first = trainer_of(folder, RuntimeOptions(checkpoint_iterations=2))
+    threads = torch.get_num_threads()
+
+    def stop(iteration: int, _: object) -> None:
+        if iteration == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(first, "after_step", stop)
+    with pytest.raises(Interrupted):
+        first.train()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
+    with pytest.raises(Interrupted, match=rf"trained with {threads} threads .* has {threads + 1}, .*OMP_NUM_THREADS"):
+        trainer_of(folder).train()
+    monkeypatch.undo()
+    assert trainer_of(folder).train().threads == threads
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
+    trainer_of(folder).train()  # nothing is left to train
+
+
 def test_a_damaged_newest_checkpoint_costs_only_time(
     tmp_path: Path, data: Coco, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -325,7 +348,12 @@ def test_two_processes_train_as_one(tmp_path: Path, data: Coco) -> None:
     folders = {}
     for images_per_norm in (2, 1):
         config = tiny_config(
-            data, train__iterations=2, train__batch_size=4, train__images_per_norm=images_per_norm, train__lr=0.02
+            data,
+            model__backbone__drop_path=0.5,
+            train__iterations=2,
+            train__batch_size=4,
+            train__images_per_norm=images_per_norm,
+            train__lr=0.02,
         )
         folders[images_per_norm] = [prepared(tmp_path, config, f"{n} processes, {images_per_norm}") for n in (1, 2)]
         with_sgd(folders[images_per_norm][0], ALONE).train()

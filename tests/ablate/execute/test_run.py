@@ -12,7 +12,7 @@ from ablate.execute import run as execution
 from ablate.execute.run import execute, prepare, recorded
 from ablate.runs.folder import RunFolder, Status, Workspace
 from ablate.train.distributed import Processes
-from ablate.train.outcome import Diverged, Interrupted, RanOutOfMemory, RunFailed, RuntimeOptions
+from ablate.train.outcome import Diverged, Interrupted, LostPeer, RanOutOfMemory, RunFailed, RuntimeOptions
 from analysis.exceptions import BadInput
 from tests.ablate.tiny import prepared, tiny_config, write_data
 
@@ -58,7 +58,7 @@ def test_the_first_process_leaves_what_the_other_said_and_gives_bare_sentences(t
         folder.write_status(Status(state="failed", message="7.png: is no image"))  # as the other process does
         raise RuntimeError("connection closed by peer")
 
-    with pytest.raises(RuntimeError), recorded(folder, FIRST):
+    with pytest.raises(LostPeer, match="another process of this run has ended"), recorded(folder, FIRST):
         stages()
     assert told(folder) == ("failed", "7.png: is no image")
     with pytest.raises(BadInput), recorded(folder, ALONE):

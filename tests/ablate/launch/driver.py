@@ -16,7 +16,7 @@ if __name__ == "__main__":
     root, name, given = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
     gpus = given.pop("gpus", None)
     if gpus:
-        local.devices_of = lambda device, each: tuple(gpus)
+        local.devices_of = lambda *_: tuple(gpus)
     command = worker_command if given.pop("real", False) else player_command
     options = LaunchOptions(**({"device": "cpu"} | given))
     show_messages()

@@ -35,7 +35,9 @@ def run_as_told(job: WorkerJob) -> None:
         stopped: list[int] = []
         signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
         gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        note(root, what="began", run=job.run, gpus=gpus, device=job.options.device, processes=sys.argv[2])
+        threads = os.environ.get("OMP_NUM_THREADS", "")
+        device, processes = job.options.device, sys.argv[2]
+        note(root, what="began", run=job.run, gpus=gpus, device=device, processes=processes, threads=threads)
         folder.write_status(Status(state="running", phase="training", iteration=1, iterations=2))
         print("playing", flush=True)
         deadline = time.monotonic() + told["seconds"]

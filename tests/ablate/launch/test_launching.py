@@ -110,7 +110,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
     """Paces without timing."""
     asked: list[RunConfig] = []
 
-    def time(root: Path, config: RunConfig, devices: Sequence[str]) -> Throughput:
+    def time(root: Path, config: RunConfig, devices: Sequence[str], environment: object) -> Throughput:
         asked.append(config)
         return Throughput(images=6, seconds=36.0, peak_gib=1.5)
 
@@ -194,17 +194,17 @@ def test_a_trial_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.M
     refusing = [sys.executable, "-c", "import sys; sys.exit('instances.json: no such file of annotations')"]
     monkeypatch.setattr(estimating, "module_command", lambda *_: refusing)
     with pytest.raises(BadInput, match=r"could not be timed: instances.json: no such file of annotations"):
-        estimating._time(Workspace(tmp_path), config, ["cpu"])
+        estimating._time(Workspace(tmp_path), config, ["cpu"], {})
 
 
 @pytest.mark.campaign
 def test_a_trial_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
     config = dear(tmp_path).runs[0].config
     assert config is not None
-    assert estimating._time(Workspace(tmp_path), config, ["cpu"]).seconds > 0
+    assert estimating._time(Workspace(tmp_path), config, ["cpu"], {}).seconds > 0
     (tmp_path / "data" / "instances.json").unlink()
     with pytest.raises(BadInput, match=r"could not be timed: .*instances.json: no such file"):
-        estimating._time(Workspace(tmp_path), config, ["cpu"])
+        estimating._time(Workspace(tmp_path), config, ["cpu"], {})
 
 
 def test_several_processes_are_started_by_torchrun() -> None:

@@ -9,6 +9,7 @@ import subprocess
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -94,7 +95,7 @@ def test_runs_are_packed_on_gpus_that_each_has_for_itself(
     study = a_study(tmp_path, [a_run("x", seed) for seed in range(5)])
     for run in study.runs:
         play(tmp_path, run, seconds=2.0)
-    monkeypatch.setattr(local, "devices_of", lambda device, each: ("0", "2", "GPU-a/1", "7"))
+    monkeypatch.setattr(local, "devices_of", lambda *_: ("0", "2", "GPU-a/1", "7"))
     outcome = launch(tmp_path, study, device="auto", gpus_per_run=each)
     assert [status.state for status in outcome.statuses] == ["finished"] * 5
     using: dict[object, set[str]] = {}
@@ -196,7 +197,7 @@ def test_runs_that_train_the_same_wait_for_each_other(tmp_path: Path, monkeypatc
     study = a_study(tmp_path, runs)
     for run in runs:
         play(tmp_path, run, seconds=0.2)
-    monkeypatch.setattr(local, "devices_of", lambda device, each: ("0", "1", "2"))
+    monkeypatch.setattr(local, "devices_of", lambda *_: ("0", "1", "2"))
     launch(tmp_path, study, device="auto")
     assert sorted(begun_variants(tmp_path, study)[:2]) == ["full", "other"]
     notes = [note["what"] for note in played(tmp_path) if note["run"] != runs[2].run_id]
@@ -439,3 +440,37 @@ def test_gpus_that_are_not_there_are_refused(tmp_path: Path) -> None:
     study = a_study(tmp_path, THREE[:1])
     with pytest.raises(BadInput, match="--gpus-per-run 2: 0 GPUs are visible here"):
         launch(tmp_path, study, gpus_per_run=2)
+
+
+def test_runs_side_by_side_on_a_cpu_compute_in_one_thread_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    study = a_study(tmp_path, [a_run("x", seed) for seed in range(3)])
+    for run in study.runs:
+        play(tmp_path, run, seconds=3.0)
+    assert launch(tmp_path, study, parallel=2).failed == []
+    notes = played(tmp_path)
+    began = [note for note in notes if note["what"] == "began"]
+    assert {(note["device"], note["gpus"], note["threads"]) for note in began} == {("cpu", "", "1")}
+    running = most = 0
+    for note in notes:
+        running += 1 if note["what"] == "began" else -1
+        most = max(most, running)
+    assert most == 2
+
+
+def test_gpus_are_known_by_their_uuids_and_take_one_run_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two launchers that see other GPUs count the same one differently."""
+    import torch
+
+    from ablate.launch.base import devices_of
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=f"aa-{index}"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert devices_of("auto", 1) == ("GPU-aa-0", "GPU-aa-1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-b,3")
+    assert devices_of("auto", 1) == ("MIG-b", "GPU-aa-1")
+    assert devices_of("cpu", 1, 3) == ("cpu", "cpu-2", "cpu-3")
+    with pytest.raises(BadInput, match="--parallel 2: is for runs side by side on a CPU"):
+        devices_of("auto", 1, 2)

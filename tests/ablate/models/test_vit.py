@@ -175,6 +175,22 @@ def test_drop_path_drops_whole_branches_at_its_rate_and_keeps_their_mean() -> No
     assert tiny().train().drop_path_mask(3, torch.device("cpu")) is None
 
 
+def test_with_generators_an_image_drops_the_same_whatever_it_is_batched_with() -> None:
+    def drawn(*seeds: int) -> Tensor:
+        model.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        keep = model.drop_path_mask(len(seeds), torch.device("cpu"))
+        assert keep is not None
+        return keep
+
+    model = tiny(drop_path=0.5).train()
+    torch.testing.assert_close(drawn(3, 4, 5), torch.cat([drawn(3), drawn(4, 5)], dim=-1), rtol=0, atol=0)
+    many = drawn(*range(2000))
+    assert (many[-1] == 0).float().mean().item() == pytest.approx(0.5, abs=0.03)
+    model.generators = [torch.Generator()]
+    with pytest.raises(ValueError, match="1 generators for 2 images"):
+        model(torch.randn(2, 3, 40, 40))
+
+
 def test_drop_path_scales_the_two_branches_of_each_image() -> None:
     block = tiny(layer_scale=0.5).blocks[1]
     x = torch.randn(3, 10, 10, 16)
@@ -378,6 +394,25 @@ def test_random_init_is_beits() -> None:
         assert not block.norm1.bias.any()
         assert (block.gamma_1 == 0.1).all()
     assert model.patch_embed.weight.std().item() == pytest.approx(0.02, rel=0.03)
+
+
+def test_the_truncated_scheme_is_that_of_beits_pre_training_code() -> None:
+    """A normal distribution cut at one standard deviation keeps sqrt(1 - 2 phi(1) / (2 Phi(1) - 1)) = 0.5396 of it."""
+    torch.manual_seed(0)
+    model = ViT(width=128, depth=8, heads=4, image_size=64, window_size=4, scheme="truncated")
+    for number, block in enumerate(model.blocks, start=1):
+        for layer, scale in ((block.attn.qkv, 1), (block.attn.proj, (2 * number) ** -0.5)):
+            assert layer.weight.abs().max().item() <= 0.02 * scale * (1 + 1e-6)
+            assert layer.weight.std().item() == pytest.approx(0.5396 * 0.02 * scale, rel=0.03)
+            assert not layer.bias.any()
+    for weight in (model.patch_embed.weight, model.pos_embed):
+        assert weight is not None
+        assert weight.std().item() == pytest.approx(0.5396 * 0.02, rel=0.03)
+    zero = ViT(width=128, depth=8, heads=4, image_size=64, window_size=4, absolute="zero", scheme="truncated")
+    assert zero.pos_embed is not None
+    assert not zero.pos_embed.any()
+    with pytest.raises(ValueError, match="scheme of initial weights 'xavier' is unknown"):
+        tiny(scheme="xavier")
 
 
 def test_positions_are_the_parameters_that_the_settings_ask_for() -> None:

@@ -10,6 +10,7 @@ from ablate.runs.folder import Workspace
 from ablate.studies.plan import Request, plan
 from ablate.train.distributed import Layout, Processes, derived, device_of, generator, joined, lay_out
 from ablate.train.optim import resolve
+from ablate.train.peers import Place, meeting_point, place_of_process
 from analysis.exceptions import BadInput
 
 
@@ -54,6 +55,7 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert device_of("auto") == device_of("cuda") == torch.device("cuda", 1)
     monkeypatch.setenv("LOCAL_RANK", "2")
@@ -93,7 +95,64 @@ def test_places_have_unrelated_seeds() -> None:
 
 def test_loaders_share_the_cores_that_this_machine_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two machines of eight GPUs each; of this one's cores 24 may be used."""
+    monkeypatch.setenv("WORLD_SIZE", "16")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
     monkeypatch.setattr("ablate.train.distributed.usable_cores", lambda: 24)
     assert Processes(0, 16, torch.device("cuda", 0)).workers(None) == 3
     assert Processes(0, 16, torch.device("cpu")).workers(None) == 0
+
+
+SLURM = {
+    "SLURM_STEP_ID": "2",
+    "SLURM_JOB_ID": "4711",
+    "SLURM_PROCID": "5",
+    "SLURM_LOCALID": "1",
+    "SLURM_STEP_NUM_TASKS": "8",
+    "SLURM_STEP_TASKS_PER_NODE": "4(x2)",
+    "SLURM_STEP_NODELIST": "gpu[07,09]",
+}
+
+
+def test_an_srun_step_says_who_is_who(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    place = place_of_process()
+    assert (place.rank, place.count, place.local_rank, place.local_count) == (5, 8, 1, 4)
+    meeting = meeting_point(place)
+    assert {key: meeting[key] for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")} == {
+        "RANK": "5",
+        "WORLD_SIZE": "8",
+        "LOCAL_RANK": "1",
+        "MASTER_ADDR": "gpu07",
+    }
+    assert 20000 <= int(meeting["MASTER_PORT"]) < 30000
+    # One GPU a task: each sees its own alone, as number 0; where all are visible, it is that of its place.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for visible, own in ((1, 0), (4, 1)):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)  # noqa: B023
+        assert device_of("cuda") == torch.device("cuda", own)
+    monkeypatch.setenv("SLURM_PROCID", "x")
+    with pytest.raises(BadInput, match="SLURM_PROCID=x in the environment is no number"):
+        place_of_process()
+    monkeypatch.delenv("SLURM_STEP_ID")  # a batch script: what it starts itself is alone
+    assert place_of_process() == Place()
+
+
+def test_torchrun_counts_before_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**SLURM, "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert place_of_process() == Place(1, 2, 1, 2)
+
+
+def test_groups_of_some_processes_are_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four processes in twos; torch makes the groups, in every process all of them."""
+    asked: list[int] = []
+
+    def new_subgroups(size: int) -> tuple[str, list[str]]:
+        asked.append(size)
+        return "own", ["own", "other"]
+
+    monkeypatch.setattr(torch.distributed, "new_subgroups", new_subgroups)
+    assert Processes(2, 4, torch.device("cpu")).norm_group(lay_out(8, 2, 4)) == "own"
+    assert Processes(2, 4, torch.device("cpu")).norm_group(lay_out(8, 1, 4)) is None
+    assert asked == [2]

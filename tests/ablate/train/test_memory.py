@@ -1,9 +1,20 @@
+import errno
+
 import pytest
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ablate.train.memory import GIB, MemoryMeter, OutOfMemoryError, SavedForBackward
+from ablate.train.loading import loading_errors_named
+from ablate.train.memory import (
+    GIB,
+    MemoryMeter,
+    OutOfMemoryError,
+    SavedForBackward,
+    is_out_of_memory,
+    others_on,
+)
+from ablate.train.outcome import Interrupted
 
 KIB = 1024
 
@@ -76,3 +87,58 @@ def test_what_pytorch_says_about_memory_is_understood() -> None:
         torch.empty(2**62, dtype=torch.uint8)
     with pytest.raises(RuntimeError, match="something else"), meter.watching():
         raise RuntimeError("something else")
+
+
+GPU, HOST = torch.device("cuda", 0), torch.device("cpu")
+CPU_ALLOCATOR = "[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory: you tried 4 bytes"
+
+
+@pytest.mark.parametrize(
+    ("saying", "on_gpu", "on_cpu"),
+    [
+        ("CUDA error: out of memory\nCUDA kernel errors might be", True, True),
+        ("CUDA driver error: out of memory", True, True),
+        ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", True, True),
+        ("cuDNN Frontend error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED", True, True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True, True),
+        ("NCCL error: unhandled cuda error\nLast error:\nCuda failure 2 'out of memory'", True, True),
+        ("ncclUnhandledCudaError: Call to CUDA function failed.\nFailed to CUDA calloc 6291456 bytes", True, True),
+        (CPU_ALLOCATOR, False, True),
+        ("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED", False, False),
+        ("NCCL error: unhandled system error", False, False),
+    ],
+)
+def test_memory_of_the_host_is_not_that_of_a_gpu(saying: str, on_gpu: bool, on_cpu: bool) -> None:
+    error = RuntimeError(saying)
+    assert (is_out_of_memory(error, GPU), is_out_of_memory(error, HOST)) == (on_gpu, on_cpu)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("DataLoader worker (pid 17) is killed by signal: Killed. "),
+        RuntimeError(
+            "DataLoader worker (pid 17) is killed by signal: Bus error. It is possible that dataloader's workers"
+        ),
+        RuntimeError("unable to write to file </torch_17_0>: No space left on device (28)"),
+        RuntimeError(f"Caught RuntimeError in DataLoader worker process 0.\n{CPU_ALLOCATOR}"),
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ],
+)
+def test_a_loader_without_memory_interrupts(error: Exception) -> None:
+    with pytest.raises(Interrupted, match="lower --workers"), loading_errors_named():
+        raise error
+
+
+def test_other_errors_of_a_loader_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="shapes differ"), loading_errors_named():
+        raise RuntimeError("shapes differ")
+
+
+def test_other_users_of_a_gpu_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 20 * GIB)
+    for free, told in ((10, "; other processes use about 50.0 of its 80.0 GiB"), (59.5, "")):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (int(free * GIB), 80 * GIB))  # noqa: B023
+        assert others_on(GPU) == told
+    assert others_on(HOST) == ""

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -251,3 +252,32 @@ def test_a_base_that_starts_from_weights_can_be_compared_with_random(data: objec
     assert changes["random"]["train.lr"] == 2 * base.train.lr == changes["MoCo v3"]["train.lr"]
     assert changes["MAE"]["train.lr"] == base.train.lr
     assert changes["random"]["train.weight_decay"] == 2 * base.train.weight_decay
+
+
+def test_weights_for_all_propose_the_papers_length_and_best_takes_it(
+    tmp_path: Path, data: object, mae: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = base_file(data, tmp_path)
+    long = ["train.iterations=none", "train.epochs=200"]
+    (tmp_path / "long.yaml").write_text(dump_config(load_config(base, long)))
+
+    def epochs(schedule: Literal["same", "best"]) -> set[object]:
+        caplog.clear()
+        request = Request(base=str(tmp_path / "long.yaml"), weights={"mae": str(mae)}, schedule=schedule)
+        return {
+            run.config.train.epochs for run in plan(AXES["attention"], request, Workspace(tmp_path)).runs if run.config
+        }
+
+    assert epochs("same") == {200.0}
+    assert "of these it was 100: --schedule best takes that" in caplog.text
+    assert epochs("best") == {100.0}
+    assert not caplog.messages
+    with pytest.raises(BadInput, match="--schedule best: belongs to axis init"):
+        plan(AXES["attention"], Request(base=base, schedule="best"), Workspace(tmp_path))
+    marked = plan(
+        AXES["init"],
+        Request(base=str(tmp_path / "long.yaml"), weights={"mae": str(mae)}, schedule="best"),
+        Workspace(tmp_path),
+    )
+    confounders = {run.variant: run.confounders for run in marked.runs if run.config}
+    assert confounders == {"random": (), "MAE": ("train.epochs",)}
