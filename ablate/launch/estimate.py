@@ -21,7 +21,7 @@ from ablate.config.yaml import load_config, with_changes
 from ablate.engines.environment import package_environment, python_of
 from ablate.launch.base import CPU, LaunchOptions, devices_of, holding_devices, module_command, visible_devices
 from ablate.launch.local import CAN_START
-from ablate.launch.status import read_statuses
+from ablate.launch.status import RunStatus, read_statuses
 from ablate.launch.view import clock
 from ablate.runs.folder import FAILURES, PretrainingFolder, Workspace, write_json
 from ablate.studies.study import Job, Study, StudyRun
@@ -73,8 +73,13 @@ def costly_jobs(workspace: Workspace, study: Study, options: LaunchOptions) -> l
     """
     states = (*CAN_START, *FAILURES * options.retry)
     statuses = zip(study.jobs, read_statuses(workspace, study), strict=True)
-    jobs = list({job.run_id: job for job, status in statuses if status.state in states}.values())
+    jobs = list({job.run_id: job for job, status in statuses if status.state in states and _trains(status)}.values())
     return [] if study.base == CHEAP and study.synthetic and all(map(_is_cheap, jobs)) else jobs
+
+
+def _trains(status: RunStatus) -> bool:
+    """Whether iterations are left; else only predictions or their evaluation are made again."""
+    return not 0 < status.iterations <= status.iteration
 
 
 def estimate(workspace: Workspace, jobs: Sequence[Job], options: LaunchOptions) -> None:

@@ -18,6 +18,7 @@ from typing import IO
 import msgspec
 
 from ablate.engines.environment import package_environment, python_of
+from ablate.execute.finished import find_fault
 from ablate.launch.base import (
     BUSY,
     CPU,
@@ -341,6 +342,9 @@ class _Launch:
         """Whether a worker that ended by itself came to a result; for one that could not say why not, say it."""
         folder, code = self._workspace.job_folder(child.job.run_id), child.process.returncode
         status = folder.read_status() or Status(state="prepared")
+        fault = find_fault(folder) if status.state == "finished" else None
+        if fault is not None:
+            self._fail(child.job, fault.sentence)
         if status.state in DONE:
             return
         if status.state in (*FAILED, "interrupted"):
@@ -351,7 +355,13 @@ class _Launch:
         with suppress(OSError, LockHeld, BadInput), holding(folder.path, str(folder.path)):
             last = folder.read_status() or status
             folder.write_status(
-                Status(state="interrupted", message=message, iteration=last.iteration, iterations=last.iterations)
+                Status(
+                    state="interrupted",
+                    message=message,
+                    iteration=last.iteration,
+                    iterations=last.iterations,
+                    files=last.files,
+                )
             )
             folder.append_event("interrupted", message=message)
         self._fail(child.job, message)

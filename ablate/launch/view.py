@@ -32,9 +32,9 @@ BAR_WIDTH = 16
 NOTE_WIDTH = 30  # of a table that must not grow while one looks
 GAP = 2  # characters between two columns
 UNLIMITED = 10**9
-STYLES = {"finished": "green", "running": "cyan", "failed": "red", "diverged": "red", "out_of_memory": "yellow"}
+STYLES = {"finished": "green", "running": "cyan", "failed": "red", "diverged": "red", "damaged": "red", "out_of_memory": "yellow"}
 NUMBERS = ("seed", "loss", "left", "variants", "seeds")  # columns that stand on the right
-URGENCY = ("running", "failed", "diverged", "interrupted", "waiting", "out_of_memory", "blocked", "finished")
+URGENCY = ("running", "failed", "diverged", "damaged", "interrupted", "waiting", "out_of_memory", "blocked", "finished")
 
 
 class PlainView:

@@ -19,11 +19,11 @@ import msgspec
 from ablate.config.identity import short_id
 from ablate.config.schema import Pretraining, RunConfig
 from ablate.config.yaml import Tree, changed, merge, scalar
+from ablate.execute.finished import is_finished
 from ablate.runs.folder import (
     SCHEMA,
     Status,
     Workspace,
-    is_finished,
     pretraining_name,
     read_json,
     replacing,

@@ -259,17 +259,19 @@ class TrainLoop(ABC):
 
     def _resume(self) -> None:
         """Take everything from the newest checkpoint, where there is one."""
-        state = load_newest(self.folder, self._warn)
-        if state is not None:
-            self.module.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.scaler.load_state_dict(state["scaler"])
-            self.iteration = state["iteration"]
-            self._seconds_before, self._peak_before = state["seconds"], state["peak_gib"]
+        if load_newest(self.folder, self._warn, self._take) is not None:
             if self.processes.first and self.iteration < self.iterations:
                 self.folder.append_event("resumed", iteration=self.iteration)
                 logger.info("continuing after iteration %d of %d", self.iteration, self.iterations)
         self.processes.wait()
+
+    def _take(self, state: dict[str, Any]) -> None:
+        """Take everything from a checkpoint."""
+        self._seconds_before, self._peak_before = float(state["seconds"]), float(state["peak_gib"])
+        self.module.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.iteration = state["iteration"]
 
     def _warn(self, sentence: str) -> None:
         if self.processes.first:

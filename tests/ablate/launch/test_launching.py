@@ -32,6 +32,7 @@ from ablate.runs.folder import Status, Workspace
 from ablate.studies.study import DetectorSize, Study, StudyRun
 from ablate.train.logging import show_messages
 from analysis.exceptions import BadInput
+from tests.ablate.finished import end
 from tests.ablate.launch.studies import PROJECT, a_run, a_study, folder_of, play, player_command, state_of
 from tests.ablate.tiny import tiny_config, write_data
 from tests.command_line import run
@@ -142,8 +143,7 @@ def test_hours_and_memory_are_said_and_the_answer_counts(
 def test_what_is_done_and_the_tiny_preset_need_no_question(tmp_path: Path, timed: list[RunConfig]) -> None:
     study = dear(tmp_path)
     for one in study.runs:
-        folder_of(tmp_path, one).path.mkdir(parents=True)
-        folder_of(tmp_path, one).write_status(Status(state="finished"))
+        end(folder_of(tmp_path, one))
     confirm_cost(Workspace(tmp_path), study, LaunchOptions(device="cpu"))
     confirm_cost(Workspace(tmp_path), a_study(tmp_path, TWO, "tiny"), LaunchOptions(device="cpu"))
     assert timed == []
