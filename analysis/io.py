@@ -231,7 +231,7 @@ def _part_prefix(name: str) -> str:
 
 
 def _new_part(target: Path) -> IO[bytes]:
-    """A new file beside ``target``, locked for as long as it is open, which tells `sweep_parts` that its writer lives."""
+    """A new file beside ``target``, locked while it is open, by which `sweep_parts` sees that its writer lives."""
     while True:
         file: IO[bytes] = NamedTemporaryFile(  # noqa: SIM115 (the caller closes it)
             dir=target.parent, prefix=_part_prefix(target.name), suffix=PART, delete=False
@@ -252,7 +252,9 @@ def sweep_parts(folder: Path, name: str = "") -> None:
     """
     prefix = _part_prefix(name) if name else "."
     try:
-        found = [Path(one.path) for one in os.scandir(folder) if one.name.startswith(prefix) and one.name.endswith(PART)]
+        found = [
+            Path(one.path) for one in os.scandir(folder) if one.name.startswith(prefix) and one.name.endswith(PART)
+        ]
     except OSError:
         return
     for path in found:

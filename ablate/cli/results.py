@@ -61,7 +61,7 @@ def compare(
         seed=seed,
         progress=progress_line(),
     )
-    written = write_comparison(out, ground_truth, comparison) if out else ()
+    written = write_comparison(out, ground_truth, comparison, [ground_truth.path]) if out else ()
     if as_json:
         print_json(
             {
@@ -92,7 +92,6 @@ def report(
     from analysis.render.screen import print_warnings
     from analysis.report.report import build_report
 
-    check_places(None, out)
     chosen = chosen_study(workspace, study)
     summary = summarise(workspace, chosen, iou_type.value)
     runs = _shown(workspace, chosen)
@@ -114,9 +113,11 @@ def report(
                 count = None
     assert runs[0].config is not None  # only blocked runs have none
     images = locate(runs[0].config.data.validation, workspace).images
+    predictions = [workspace.run(run.run_id).predictions for run in runs]
+    check_places(None, out, [ground_truth.path, *predictions])
     built = build_report(
         ground_truth,
-        [(run.variant, read_detections(workspace.run(run.run_id).predictions, ground_truth)) for run in runs],
+        [(run.variant, read_detections(path, ground_truth)) for run, path in zip(runs, predictions, strict=True)],
         settings,
         title=chosen.title,
         lede=lede,

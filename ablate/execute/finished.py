@@ -43,12 +43,12 @@ def find_fault(folder: RunFolder) -> Fault | None:
 
 def fingerprints(folder: RunFolder) -> dict[str, Fingerprint]:
     """The fingerprints of what must not change once a run is finished."""
-    paths = [folder.config, *_results(folder)]
+    paths = [folder.config, folder.manifest, *_results(folder)]
     return {path.relative_to(folder.path).as_posix(): fingerprint_of(path) for path in paths if path.is_file()}
 
 
 def are_predictions_kept(folder: RunFolder) -> bool:
-    """Whether the predictions are those that the finished run wrote, so that only the evaluation is to be made again."""
+    """Whether the predictions are those that the finished run wrote, so that the evaluation alone is missing."""
     status = folder.read_status()
     if status is None or isinstance(folder, PretrainingFolder) or not folder.predictions.is_file():
         return False
@@ -92,6 +92,9 @@ def _fault(folder: RunFolder, name: str, what: str) -> Fault:
     path, missing = folder.path / name, what == "is missing"
     if path == folder.evaluation:
         return Fault(f"{path}: {what}; launch makes it again from the predictions", repairable=True)
+    if path == folder.manifest:
+        remedy = "launch makes it again" if missing else "put it back, or delete it and launch makes it again"
+        return Fault(f"{path}: {what}; {remedy}", repairable=missing)
     if path == folder.config:
         return Fault(f"{path}: {what}; put it back, or move the folder away to run again", repairable=False)
     last = not isinstance(folder, PretrainingFolder) or path.stem.removesuffix("_full") == _last_epoch(folder)

@@ -87,9 +87,7 @@ def execute(
         return Executed(folder, processes.first)
 
 
-def run_stages(
-    folder: RunFolder, processes: Processes, runtime: RuntimeOptions, *, predicted: bool = False
-) -> None:
+def run_stages(folder: RunFolder, processes: Processes, runtime: RuntimeOptions, *, predicted: bool = False) -> None:
     """The stages of a run in its prepared folder, each by all processes; the first of them writes.
 
     Args:

@@ -17,6 +17,7 @@ from analysis.render.table import Column, Table
 if TYPE_CHECKING:
     from ablate.train.loop import TrainStats  # imports torch
 
+
 def run_screen(folder: RunFolder) -> list[RenderableType]:
     """The summary of a run in whatever state it is."""
     status = folder.read_status() or Status(state="prepared")

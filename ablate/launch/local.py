@@ -34,8 +34,9 @@ from ablate.launch.base import (
     worker_command,
 )
 from ablate.launch.status import DONE, FAILED, Cancelled, RunStatus, State, StatusReader, launchers_folder
-from ablate.runs.folder import FAILURES, Status, Workspace, now
+from ablate.runs.folder import FAILURES, Status, Workspace, now, open_regular
 from ablate.runs.lock import LockHeld, holding, joining, owners, this_process
+from ablate.runs.signals import handle, restore
 from ablate.studies.study import Job, PretrainingRun, Study, StudyRun, state_words
 from analysis.exceptions import BadInput
 
@@ -157,12 +158,11 @@ class _Stop:
         def note(number: int, _: FrameType | None) -> None:
             self.ask("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
 
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        before = handle((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), note)
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            restore(before)
 
 
 def launch_here(
@@ -307,7 +307,9 @@ class _Launch:
         folder = self._workspace.job_folder(run.run_id).path
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            log = (folder / LOG).open("ab", buffering=0)  # the worker writes behind this line
+            log = open_regular(
+                folder / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            )  # the worker writes behind this line
             log.write(f"{now()} {self._study.name}: {run.label}, on {', '.join(devices)}\n".encode())
         except OSError as error:
             self._fail(run, f"{folder}: cannot be written ({error.strerror}); free space, and launch again")

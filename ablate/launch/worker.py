@@ -95,6 +95,7 @@ def _stop_with(launcher: Owner) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which its launcher asks it to stop, whoever ignores it there
     show_messages()
     code = carry_out(msgspec.json.decode(sys.argv[1], type=WorkerJob))
     sys.stdout.flush()

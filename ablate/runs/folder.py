@@ -39,6 +39,7 @@ name must tell the one from the other (what a run of a study needs, what a worke
 and a pre-training by ``pretraining/<id>``; `kind_of` and `Workspace.job_folder` alone read such a name.
 """
 
+import errno
 import math
 import os
 import re
@@ -50,7 +51,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import IO, Any, Literal, TypeVar
 
 import msgspec
 
@@ -118,25 +119,43 @@ def read_json(path: Path, into: type[S], remedy: str = AFRESH) -> S:
     return _decoded(path, content, into, remedy)
 
 
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> IO[bytes]:
+    """A file of this store, unbuffered; a FIFO, a device or a folder in its place is not opened.
+
+    Args:
+        path: of the file.
+        flags: of ``os.open``.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+    """
+    handle = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)  # a FIFO would wait for its other end
+    try:
+        mode = os.fstat(handle).st_mode
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, f"is {kind_of_file(mode)}, not a file; move it away", str(path))
+        writes = flags & (os.O_WRONLY | os.O_RDWR)
+        return open(handle, ("ab+" if flags & os.O_RDWR else "ab") if writes else "rb", buffering=0)
+    except OSError:
+        os.close(handle)
+        raise
+
+
 def _read(path: Path, tail: int | None = None) -> bytes | None:
     """The content of a regular file, or so many of its last bytes; None where there is none.
 
     Raises:
-        BadInput: it cannot be read, or is no regular file: opening a FIFO would wait for ever.
+        BadInput: it cannot be read.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with open_regular(path) as file:
+            if tail is not None:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - tail))
+            return file.read()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
-    with open(handle, "rb") as file:
-        mode = os.fstat(handle).st_mode
-        if not stat.S_ISREG(mode):
-            raise BadInput(f"{path}: is {kind_of_file(mode)}, not a file; move it away")
-        if tail is not None:
-            file.seek(max(0, os.fstat(handle).st_size - tail))
-        return file.read()
 
 
 def _decoded(path: Path, content: bytes, into: type[S], remedy: str) -> S:
@@ -319,8 +338,8 @@ def absolute_paths(config: RunConfig) -> dict[str, str]:
 def _append(path: Path, value: Mapping[str, object]) -> None:
     """One line in one write; begins a new line where a kill cut the last one short."""
     line = msgspec.json.encode(value) + b"\n"
-    with path.open("ab+") as file:
-        if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+    with open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as file:
+        if file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
             line = b"\n" + line
         file.write(line)
 
@@ -346,8 +365,8 @@ def is_event(line: Mapping[str, Any]) -> bool:
 def is_measurement(line: Mapping[str, Any]) -> bool:
     """Whether a line of ``metrics.jsonl`` is what `RunFolder.append_metrics` writes.
 
-    >>> is_measurement({"iteration": 20, "loss": None}), is_measurement({"loss": 0.5}), is_measurement({"iteration": -1})
-    (True, False, False)
+    >>> is_measurement({"iteration": 20, "loss": None}), is_measurement({"loss": 0.5})
+    (True, False)
     """
     values = dict(line)
     iteration = values.pop("iteration", None)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from ablate.runs.folder import now
+from ablate.runs.folder import now, open_regular
 from analysis.exceptions import BadInput
 
 HEARTBEAT_SECONDS = 5.0  # between two touches of a lock file
@@ -218,13 +218,13 @@ def _read_locks(folder: Path) -> Iterator[LockFile]:
     for name in names:
         content, heartbeat, owner = b"", 0, None
         try:
-            with (folder / name).open("rb") as file:  # opening makes a network disk look afresh
+            with open_regular(folder / name) as file:  # opening makes a network disk look afresh
                 content, heartbeat = file.read(), os.fstat(file.fileno()).st_mtime_ns
         except FileNotFoundError:
             continue  # given back
         except OSError:
             pass  # somebody's all the same
-        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             owner = msgspec.json.decode(content, type=Owner)
         yield LockFile(folder / name, owner, heartbeat)
 

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from ablate.runs.manifest import usable_cores
+from ablate.runs.signals import handle, restore
 from analysis.exceptions import BadInput
 
 
@@ -207,12 +208,11 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():  # only there does Python allow handlers
-            self._before = {number: signal.signal(number, self._note) for number in STOPPING}
+            self._before = handle(STOPPING, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        restore(self._before)
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.name = signal.Signals(number).name

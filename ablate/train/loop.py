@@ -259,10 +259,10 @@ class TrainLoop(ABC):
 
     def _resume(self) -> None:
         """Take everything from the newest checkpoint, where there is one."""
-        if load_newest(self.folder, self._warn, self._take) is not None:
-            if self.processes.first and self.iteration < self.iterations:
-                self.folder.append_event("resumed", iteration=self.iteration)
-                logger.info("continuing after iteration %d of %d", self.iteration, self.iterations)
+        resumed = load_newest(self.folder, self._warn, self._take) is not None
+        if resumed and self.processes.first and self.iteration < self.iterations:
+            self.folder.append_event("resumed", iteration=self.iteration)
+            logger.info("continuing after iteration %d of %d", self.iteration, self.iterations)
         self.processes.wait()
 
     def _take(self, state: dict[str, Any]) -> None:

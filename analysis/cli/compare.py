@@ -78,7 +78,8 @@ def compare(
         seed=seed,
         progress=progress_line(),
     )
-    written = write_comparison(out, inputs.ground_truth, comparison) if out else ()
+    files = [truth, *(path for _, path in named)]
+    written = write_comparison(out, inputs.ground_truth, comparison, files) if out else ()
     if as_json:
         print_json(comparison_document(inputs.ground_truth, comparison))
         return

@@ -1,5 +1,6 @@
 """``analyze report``: everything about some runs as one HTML file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +21,8 @@ from analysis.cli.analyze import (
     Rules,
     Truth,
     app,
-    read_inputs,
+    find_inputs,
+    read_files,
     settings_of,
 )
 from analysis.cli.compare import progress_line
@@ -77,8 +79,9 @@ def report(
     from analysis.report.report import build_report
 
     settings = settings_of(iou_type, iou, background_iou, max_dets, convention)
-    check_places(images, out)
-    inputs = read_inputs(context, predictions, gt, root, respect_ignore, drop_unknown)
+    named, truth = find_inputs(context, predictions, gt, root)
+    check_places(images, out, [truth, *(path for _, path in named)])
+    inputs = read_files(named, truth, respect_ignore, drop_unknown)
     built = build_report(
         inputs.ground_truth,
         inputs.runs,
@@ -109,16 +112,23 @@ def how_often(asked: int | None, ground_truth: "GroundTruth", runs: int, setting
     return 0 if len(ground_truth.image_id) * runs <= MOST_BY_DEFAULT else None
 
 
-def check_places(images: Path | None, out: Path) -> None:
+def check_places(images: Path | None, out: Path, inputs: Sequence[Path]) -> None:
     """Refuse before hours of work what cannot be read or written.
 
     Raises:
-        BadInput: there is no such folder of images, or ``out`` is a folder.
+        BadInput: there is no such folder of images, or ``out`` is a folder, a device or the like, or an input.
     """
+    from analysis.io import check_target
+
     if images is not None and not images.is_dir():
         raise BadInput(f"{images}: no such folder of images; name the one that holds the files of the ground truth")
     if out.is_dir():
         raise BadInput(f"{out}: is a folder; name the HTML file to write, such as {out / 'report.html'}")
+    target = check_target(out, inputs)
+    if images is not None and target.exists() and target.is_relative_to(images.resolve()):
+        raise BadInput(
+            f"{out}: is a file in the folder of the images, which is not replaced; name another file to write"
+        )
 
 
 def write_report(out: Path, built: "Report", images: Path | None) -> None:

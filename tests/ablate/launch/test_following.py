@@ -143,8 +143,7 @@ def test_watching_into_a_file_writes_what_is_new(
     def sleep(seconds: float) -> None:
         look = next(looks)
         if look == 1:
-            folder_of(tmp_path, study.runs[0]).path.mkdir(parents=True)
-            folder_of(tmp_path, study.runs[0]).write_status(Status(state="finished"))
+            end(folder_of(tmp_path, study.runs[0]))
         if look == 3:
             raise KeyboardInterrupt
 

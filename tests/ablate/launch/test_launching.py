@@ -28,7 +28,7 @@ from ablate.launch.base import (
 from ablate.launch.estimate import Throughput, TimingJob, time_passes
 from ablate.launch.finish import finish, measure_and_show
 from ablate.launch.status import read_statuses
-from ablate.runs.folder import Status, Workspace
+from ablate.runs.folder import Workspace
 from ablate.studies.study import DetectorSize, Study, StudyRun
 from ablate.train.logging import show_messages
 from analysis.exceptions import BadInput
