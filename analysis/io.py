@@ -3,6 +3,7 @@
 Files appear whole or not at all.
 """
 
+import errno
 import fcntl
 import gc
 import gzip
@@ -163,6 +164,28 @@ def kind_of_file(mode: int) -> str:
         stat.S_IFBLK: "a device",
     }
     return kinds.get(stat.S_IFMT(mode), "a file")
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> IO[bytes]:
+    """A file, unbuffered; a FIFO, a device or a folder in its place is not opened.
+
+    Args:
+        path: of the file.
+        flags: of ``os.open``.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+    """
+    handle = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)  # a FIFO would wait for its other end
+    try:
+        mode = os.fstat(handle).st_mode
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, f"is {kind_of_file(mode)}, not a file; move it away", str(path))
+        writes = flags & (os.O_WRONLY | os.O_RDWR)
+        return open(handle, ("ab+" if flags & os.O_RDWR else "ab") if writes else "rb", buffering=0)
+    except OSError:
+        os.close(handle)
+        raise
 
 
 def check_target(path: Path, inputs: Iterable[Path] = ()) -> Path:

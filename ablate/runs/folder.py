@@ -39,19 +39,17 @@ name must tell the one from the other (what a run of a study needs, what a worke
 and a pre-training by ``pretraining/<id>``; `kind_of` and `Workspace.job_folder` alone read such a name.
 """
 
-import errno
 import math
 import os
 import re
 import socket
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -60,8 +58,9 @@ from ablate.config.schema import Coco, Folder, Part, Pretrain, Pretraining, RunC
 from ablate.config.yaml import dump_config, parse, read_yaml, with_changes
 from ablate.runs.fingerprint import Fingerprint
 from analysis.exceptions import BadInput
-from analysis.io import kind_of_file, sweep_parts
+from analysis.io import open_regular as open_regular
 from analysis.io import replacing as replacing  # of every file of the store
+from analysis.io import sweep_parts
 
 SCHEMA = 1
 AFRESH = "launch makes it again"
@@ -117,28 +116,6 @@ def read_json(path: Path, into: type[S], remedy: str = AFRESH) -> S:
     if schema > SCHEMA:
         raise BadInput(f"{path}: has schema {schema}, this version reads up to {SCHEMA}; update detablate to read it")
     return _decoded(path, content, into, remedy)
-
-
-def open_regular(path: Path, flags: int = os.O_RDONLY) -> IO[bytes]:
-    """A file of this store, unbuffered; a FIFO, a device or a folder in its place is not opened.
-
-    Args:
-        path: of the file.
-        flags: of ``os.open``.
-
-    Raises:
-        OSError: it cannot be opened, or is no regular file.
-    """
-    handle = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)  # a FIFO would wait for its other end
-    try:
-        mode = os.fstat(handle).st_mode
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, f"is {kind_of_file(mode)}, not a file; move it away", str(path))
-        writes = flags & (os.O_WRONLY | os.O_RDWR)
-        return open(handle, ("ab+" if flags & os.O_RDWR else "ab") if writes else "rb", buffering=0)
-    except OSError:
-        os.close(handle)
-        raise
 
 
 def _read(path: Path, tail: int | None = None) -> bytes | None:
