@@ -1,8 +1,8 @@
 """What a launch will cost: a few iterations of every different model, timed on the device before anything begins.
 
 The launcher asks what is worth a question (`costly_jobs`) and logs the estimate (`estimate`); it imports no torch. Each
-timing is a process of its own, whose memory is gone afterwards: `python -m ablate.launch.estimate JOB`, also under
-torchrun (`time_passes`).
+timing is a process of its own, whose memory is gone afterwards: `python -m ablate.launch.estimate JOB`, or several of
+them (`time_passes`).
 """
 
 import logging

@@ -28,7 +28,7 @@ def carry_out(job: WorkerJob) -> int:
 
     What stopped it stands in the status of the run folder, if that can be written.
     """
-    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one speaks and locks
+    first = os.environ.get("RANK", "0") == "0"  # of the processes of a run, one speaks and locks
     try:
         with ExitStack() as stack:
             if first:

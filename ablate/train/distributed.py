@@ -18,6 +18,7 @@ import torch.distributed as dist
 
 from ablate.runs.manifest import usable_cores
 from ablate.runs.signals import handle, restore
+from ablate.train.rendezvous import store_of_this_machine
 from analysis.exceptions import BadInput
 
 
@@ -151,7 +152,8 @@ def joined(device: str) -> Iterator[Processes]:
     if count == 1 or dist.is_initialized():
         yield Processes(rank, count, chosen)
         return
-    dist.init_process_group("nccl" if gpu else "gloo", device_id=chosen if gpu else None)
+    store = store_of_this_machine(rank, count)
+    dist.init_process_group("nccl" if gpu else "gloo", device_id=chosen if gpu else None, **store)
     try:
         yield Processes(rank, count, chosen)
     finally:

@@ -207,17 +207,16 @@ def test_a_trial_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
         estimating._time(Workspace(tmp_path), config, ["cpu"])
 
 
-def test_several_processes_are_started_by_torchrun() -> None:
+def test_several_processes_are_started_together() -> None:
     job = WorkerJob(root="/r", study="s", run="x")
     alone = worker_command(job, 1)
     together = worker_command(job, 4)
     assert alone == [sys.executable, "-m", "ablate.launch.worker", msgspec.json.encode(job).decode()]
-    assert together[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4"]
-    assert together[5:] == alone[1:]
+    assert together == [sys.executable, "-m", "ablate.launch.ranks", "4", *alone[2:]]
 
 
 @pytest.mark.campaign
-def test_a_run_under_torchrun_ends_well(tmp_path: Path) -> None:
+def test_a_run_of_two_processes_ends_well(tmp_path: Path) -> None:
     from tests.ablate.launch.test_kills import a_real_study
 
     study = a_real_study(tmp_path, iterations=4, seeds=(0,))
