@@ -11,7 +11,9 @@ import json
 import math
 import os
 import re
+import shutil
 import stat
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -266,8 +268,26 @@ def _new_part(target: Path) -> IO[bytes]:
         file.close()
 
 
+@contextmanager
+def part_folder(target: Path) -> Iterator[Path]:
+    """A new folder beside ``target``, to be filled and renamed to it; what is still there in the end is removed.
+
+    The folder above must exist. What killed processes left beside it is removed before.
+    """
+    sweep_parts(target.parent, target.name)
+    folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=_part_prefix(target.name), suffix=PART))
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        os.close(handle)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def sweep_parts(folder: Path, name: str = "") -> None:
-    """Remove the files that killed writers left in a folder, never those of living ones.
+    """Remove the files and folders that killed writers left in a folder, never those of living ones.
 
     Args:
         folder: where they wrote.
@@ -281,9 +301,16 @@ def sweep_parts(folder: Path, name: str = "") -> None:
     except OSError:
         return
     for path in found:
-        with suppress(OSError), path.open("rb") as file:  # another sweeper was faster, or its writer lives
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+        with suppress(OSError):  # another sweeper was faster, or its writer lives
+            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
+            finally:
+                os.close(handle)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

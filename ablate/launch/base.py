@@ -23,6 +23,7 @@ import msgspec
 from ablate.launch.status import RunStatus
 from ablate.runs.lock import LockHeld, Owner, holding, owners
 from analysis.exceptions import BadInput, DetablateError
+from analysis.io import part_folder
 
 BUSY = 75  # exit code of a worker that did nothing, because another process is at the run or at the device
 LOG = "log.txt"  # of a run folder: the output of its workers
@@ -125,6 +126,17 @@ def device_folder(device: str) -> Path:
     folder = _folder_of_user() / (device if device == CPU else f"gpu-{device.replace('/', '_')}")
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@contextmanager
+def scratch_folder(what: str) -> Iterator[Path]:
+    """A folder of this user alone, which is removed in the end, or, after a kill, by the next who needs one.
+
+    Args:
+        what: it is for; a part of its name.
+    """
+    with part_folder(_folder_of_user() / what) as folder:
+        yield folder
 
 
 def _folder_of_user() -> Path:

@@ -9,7 +9,6 @@ import logging
 import math
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,15 @@ import msgspec
 from ablate.config.schema import Pretraining, RunConfig
 from ablate.config.yaml import load_config, with_changes
 from ablate.engines.environment import package_environment, python_of
-from ablate.launch.base import CPU, LaunchOptions, devices_of, holding_devices, module_command, visible_devices
+from ablate.launch.base import (
+    CPU,
+    LaunchOptions,
+    devices_of,
+    holding_devices,
+    module_command,
+    scratch_folder,
+    visible_devices,
+)
 from ablate.launch.local import CAN_START
 from ablate.launch.status import RunStatus, read_statuses
 from ablate.launch.view import clock
@@ -149,12 +156,12 @@ def _cost_key(config: RunConfig | Pretraining) -> bytes:
 
 def _time(workspace: Workspace, config: RunConfig | Pretraining, devices: Sequence[str]) -> Throughput:
     """Time one pass of a config in processes of their own."""
-    with tempfile.TemporaryDirectory(prefix="detablate-") as folder, holding_devices(devices):
+    with scratch_folder("timing") as folder, holding_devices(devices):
         job = TimingJob(
             config=config if isinstance(config, RunConfig) else None,
             pretraining=config if isinstance(config, Pretraining) else None,
             root=str(workspace.root.absolute()),
-            folder=folder,
+            folder=str(folder),
             device="cpu" if CPU in devices else "cuda",
         )
         python = python_of(config.engine) if isinstance(config, RunConfig) else ""
@@ -167,7 +174,7 @@ def _time(workspace: Workspace, config: RunConfig | Pretraining, devices: Sequen
             check=False,
         )
         try:
-            return msgspec.json.decode((Path(folder) / ANSWER).read_bytes(), type=Throughput)
+            return msgspec.json.decode((folder / ANSWER).read_bytes(), type=Throughput)
         except (OSError, msgspec.DecodeError):
             words = (done.stderr or done.stdout).strip().splitlines()
             raise BadInput(

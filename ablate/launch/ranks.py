@@ -13,12 +13,11 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
+from ablate.launch.base import scratch_folder
 from ablate.train.rendezvous import STORE
 
 TICK_SECONDS = 0.05
@@ -32,11 +31,11 @@ def start_ranks(count: int, command: Sequence[str]) -> int:
 
     Returns the exit code of the first that failed (128 + the signal that killed it), else 0.
     """
-    with tempfile.TemporaryDirectory(prefix="detablate-ranks-") as folder:  # readable by this user alone
+    with scratch_folder("ranks") as folder:
         together = {
             "WORLD_SIZE": str(count),
             "LOCAL_WORLD_SIZE": str(count),
-            STORE: str(Path(folder) / "store"),
+            STORE: str(folder / "store"),
             "GLOO_SOCKET_IFNAME": LOOPBACK,
             "NCCL_SOCKET_IFNAME": LOOPBACK,
         }
@@ -51,7 +50,7 @@ def start_ranks(count: int, command: Sequence[str]) -> int:
         for number in map(str, range(count)):
             environment = os.environ | together | {"RANK": number, "LOCAL_RANK": number}
             before = _stop_with_parent if sys.platform == "linux" else None
-            ranks.append(subprocess.Popen(command, env=environment, preexec_fn=before))  # noqa: PERF401 (for pass_on)
+            ranks.append(subprocess.Popen(command, env=environment, preexec_fn=before))
         return _wait(ranks)
 
 

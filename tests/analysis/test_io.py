@@ -12,7 +12,7 @@ import pytest
 from ablate.config.yaml import dump_config
 from analysis import BadInput
 from analysis.coco.synthetic import write_example
-from analysis.io import replacing, sweep_parts, write_all, write_bytes
+from analysis.io import part_folder, replacing, sweep_parts, write_all, write_bytes
 from tests.ablate.tiny import tiny_config, write_data
 from tests.command_line import run
 
@@ -88,7 +88,7 @@ def test_no_input_is_replaced(
         predictions[0],
         "--out",
         out,
-        *["--resamples=9"] * (verb != "errors"),
+        *["--resamples=200"] * (verb != "errors"),
     )
     assert code == 4
     assert "is an input of this command, which is not replaced; name another file" in capsys.readouterr().err
@@ -132,6 +132,17 @@ def test_what_a_killed_writer_left_is_swept_and_what_a_living_one_writes_is_not(
         writer.send_signal(signal.SIGKILL)
     write_bytes(target, b"new")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".mine.part", "page.html"]
+
+
+def test_half_made_folders_are_swept_too(tmp_path: Path) -> None:
+    left = tmp_path / ".data.abcdefgh.part"
+    (left / "train").mkdir(parents=True)
+    with part_folder(tmp_path / "data") as ours:
+        assert list(tmp_path.iterdir()) == [ours]
+        sweep_parts(tmp_path)
+        assert ours.exists()
+        ours.rename(tmp_path / "data")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_a_part_that_is_swept_before_it_is_locked_is_made_again(
