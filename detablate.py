@@ -12,6 +12,7 @@ The command line is :func:`main`: ``detablate`` after installation, ``cli.py`` i
 """
 
 import os
+import re
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil", "safetensors")
 BAD_INPUT, MISSING_ENGINE = 4, 5  # exit codes
 LONGEST_ERROR = 2000  # characters
+LONG_WORD = re.compile(r"(\S{60})\S{200,}(\S{40})")  # no path that a file can have and no number
 
 
 def __getattr__(name: str) -> Any:
@@ -121,7 +123,7 @@ def _say(sentence: str) -> None:
     """Print an error in one line of printable characters; of a very long one the middle is left out."""
     from analysis.render.table import one_line
 
-    line = one_line(sentence)
+    line = LONG_WORD.sub(r"\1...\2", one_line(sentence))
     if len(line) > LONGEST_ERROR:
         half = LONGEST_ERROR // 2
         line = f"{line[:half]} [... {len(line) - 2 * half:,} characters ...] {line[-half:]}"

@@ -12,7 +12,7 @@ from ablate.runs.folder import Workspace
 from ablate.studies.study import Study, StudyRun, finished_runs
 from analysis.cli.analyze import IouType, Kind
 from analysis.cli.compare import Out, Resamples, Seed, progress_line
-from analysis.cli.report import IntervalResamples, Pictures, check_places, how_often, write_report
+from analysis.cli.report import FollowSymlinks, IntervalResamples, Pictures, check_places, how_often, write_report
 from analysis.exceptions import BadInput
 
 
@@ -83,6 +83,7 @@ def report(
     iou_type: Kind = IouType.bbox,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file to write.")] = Path("report.html"),
     pictures: Pictures = 300,
+    follow_symlinks: FollowSymlinks = False,
     resamples: IntervalResamples = None,
 ) -> None:
     """The study as one HTML file: its table, charts, and a gallery of the errors that cost most, on its own images."""
@@ -125,6 +126,7 @@ def report(
         baseline=chosen.baseline if chosen.baseline in names else "",
         verdict=not chosen.synthetic,
         images=images,
+        follow_symlinks=follow_symlinks,
         pictures=pictures,
         resamples=count,
         comparison=comparison,

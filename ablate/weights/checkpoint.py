@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ablate.config.schema import Init
 from analysis.exceptions import BadInput
+from analysis.io import kind_of_file
 
 Tensors = Mapping[str, Tensor]
 KEYS = ("model", "module", "state_dict")  # where published checkpoints keep the weights
@@ -58,7 +59,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         stat = path.stat()
         if not path.is_file():
-            raise BadInput(f"{path}: is a folder, not a file of weights")
+            raise BadInput(f"{path}: is {kind_of_file(stat.st_mode)}, not a file of weights")
         return _read(path, stat.st_mtime_ns, stat.st_size)
     except OSError as error:
         raise BadInput(f"{path}: weights cannot be read ({error.strerror or error})") from None

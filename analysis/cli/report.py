@@ -49,6 +49,9 @@ IntervalResamples = Annotated[
         show_default="1,000 or enough for up to 10,000 images in all runs, else 0",
     ),
 ]
+FollowSymlinks = Annotated[
+    bool, typer.Option("--follow-symlinks", help="Embed images also where symbolic links lead out of their folder.")
+]
 Pictures = Annotated[int, typer.Option(help="Examples in the gallery, of all runs and errors together.", min=0)]
 
 
@@ -58,6 +61,7 @@ def report(
     predictions: Predictions = None,
     gt: Truth = None,
     images: Images = None,
+    follow_symlinks: FollowSymlinks = False,
     out: Out = Path("report.html"),
     baseline: Baseline = "",
     title: Annotated[str, typer.Option(help="Of the page.")] = "Where the AP went",
@@ -89,6 +93,7 @@ def report(
         title=title,
         baseline=baseline,
         images=images,
+        follow_symlinks=follow_symlinks,
         pictures=pictures,
         resamples=how_often(resamples, inputs.ground_truth, len(inputs.runs), settings),
         progress=progress_line(),
@@ -139,7 +144,11 @@ def write_report(out: Path, built: "Report", images: Path | None) -> None:
     print_warnings(
         [
             (str(images), f"{count:,} of the images needed {what}; the report shows boxes alone for them")
-            for count, what in ((built.missing, "are not there"), (built.damaged, "cannot be read"))
+            for count, what in (
+                (built.missing, "are not there"),
+                (built.damaged, "cannot be read"),
+                (built.outside, "lie outside it, where symbolic links lead (--follow-symlinks follows them)"),
+            )
             if count
         ]
     )

@@ -96,7 +96,11 @@ def _introduction(data: ReportData, album: Album, count: int, pictures_asked: bo
     ]
     if not pictures_asked:
         parts.append(note("No folder of images was named (--images), so boxes stand on empty ground."))
-    troubles = ((album.missing, "are not in the folder of images"), (album.damaged, "cannot be read"))
+    troubles = (
+        (album.missing, "are not in the folder of images"),
+        (album.damaged, "cannot be read"),
+        (album.outside, "lie outside the folder of images"),
+    )
     parts += [
         note(f"{len(images):,} of the images needed {what}: boxes alone are shown for them.")
         for images, what in troubles
