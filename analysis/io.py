@@ -352,4 +352,18 @@ def write_all(folder: Path, contents: Mapping[str, bytes], inputs: Iterable[Path
 
 def json_bytes(document: object) -> bytes:
     """A document as indented JSON with a final newline; NaN and infinity become null, numpy's scalars plain numbers."""
-    return msgspec.json.format(msgspec.json.encode(document, enc_hook=methodcaller("item")), indent=2) + b"\n"
+    plain = methodcaller("item")
+    try:
+        content = msgspec.json.encode(document, enc_hook=plain)
+    except UnicodeEncodeError:  # the name of a file need not be UTF-8
+        content = msgspec.json.encode(_legible(msgspec.to_builtins(document, enc_hook=plain)))
+    return msgspec.json.format(content, indent=2) + b"\n"
+
+
+def _legible(value: object) -> object:
+    """Plain values whose texts can be written as UTF-8."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_legible(key): _legible(item) for key, item in value.items()}
+    return [_legible(item) for item in value] if isinstance(value, list | tuple) else value

@@ -100,6 +100,11 @@ def _read_torch(path: Path) -> Any:
     archive = zipfile.is_zipfile(path)
     if archive:
         with zipfile.ZipFile(path) as file:
+            if any(part.compress_type != zipfile.ZIP_STORED for part in file.infolist()):
+                raise BadInput(
+                    f"{path}: its content is compressed, which torch.save never does and which could unpack to any "
+                    "size; load it once with torch and save it again"
+                )
             broken = file.testzip()  # torch.load does not compare the check sums that torch.save wrote
         if broken is not None:
             raise BadInput(f"{path}: is damaged ({broken} does not match its check sum); copy it again")
