@@ -11,6 +11,6 @@ def store_of_this_machine(rank: int, count: int) -> dict[str, Any]:
     path = os.environ.get(STORE)
     if path is None:
         return {}
-    from torch.distributed import FileStore
+    from torch.distributed import FileStore  # type: ignore[attr-defined]
 
     return {"store": FileStore(path, count), "rank": rank, "world_size": count}

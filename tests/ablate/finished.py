@@ -64,9 +64,7 @@ def begin(root: Path, study: Study, run: StudyRun, status: Status) -> RunFolder:
     """A run folder in some state."""
     folder = Workspace(root).run(run.run_id)
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
-    write_manifest(
-        folder, run.training, run.evaluation, run.seed, data=(study.training_data, study.validation_data)
-    )
+    write_manifest(folder, run.training, run.evaluation, run.seed, data=(study.training_data, study.validation_data))
     folder.write_status(status)
     return folder
 

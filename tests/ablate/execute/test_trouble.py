@@ -177,7 +177,9 @@ def test_missing_predictions_without_a_checkpoint_are_not_trained_again_unasked(
     folder.predictions.unlink()
     for path in folder.checkpoints_newest_first():
         path.unlink()
-    with pytest.raises(BadInput, match=r"predictions.json: is missing, and there is no checkpoint to make it from; put"):
+    with pytest.raises(
+        BadInput, match=r"predictions.json: is missing, and there is no checkpoint to make it from; put"
+    ):
         carry_out(config, tmp_path)
     assert state(folder) == "finished", "nothing was written over"
 
