@@ -14,3 +14,11 @@ def shared_data(*parts: str) -> Path:
     if not path.exists():
         pytest.skip(f"shared data missing: {path} (set DETABLATE_SHARED_DATA to the folder that holds it)")
     return path
+
+
+def shared_case(*parts: str) -> Path:
+    """The path of a file of the shared cases, which lie beside the data; skips the test, saying so, without it."""
+    path = ROOT.parent.joinpath("cases", *parts)
+    if not path.exists():
+        pytest.skip(f"shared case missing: {path}")
+    return path

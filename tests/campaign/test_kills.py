@@ -65,11 +65,12 @@ def commands(root: Path, study: Study) -> dict[str, tuple[object, ...]]:
         "decoder_depth=1",
         "decoder_heads=2",
         "warmup_epochs=1",
+        "epochs=8",
     )
     pretraining = [part for one in recipe for part in ("--set", f"init.pretraining.{one}")]
     images = root.parent / "whole" / "data" / "images"
     base = root.parent / "whole" / "base.yaml"
-    where = ("--images", images, "--base", base, "--epochs", 8, "--device", "cpu", "--checkpoint-minutes", 0)
+    where = ("--images", images, "--base", base, "--device", "cpu", "--checkpoint-minutes", 0)
     return {
         "ablate launch": (study.name, "--device", "cpu", "--yes", "--checkpoint-minutes", 0, "--workers", 0),
         "weights pretrain": (*where, *pretraining),

@@ -4,6 +4,7 @@ import errno
 import itertools
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +45,12 @@ def undisturbed(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def carry_out(config: RunConfig, root: Path) -> RunFolder:
     return execute(config, Workspace(root), RuntimeOptions(device="cpu", workers=0, checkpoint_iterations=2)).folder
+
+
+def copied(folder: RunFolder, root: Path) -> RunFolder:
+    """The same run under another root."""
+    shutil.copytree(folder.workspace.root, root, dirs_exist_ok=True)
+    return Workspace(root).run(folder.path.name)
 
 
 def assert_same(one: RunFolder, other: RunFolder) -> None:
@@ -134,7 +141,7 @@ def test_a_status_cut_in_half(config: RunConfig, undisturbed: RunFolder, tmp_pat
 def test_a_damaged_or_missing_file_is_made_again(
     config: RunConfig, undisturbed: RunFolder, tmp_path: Path, name: str, cut: int | None
 ) -> None:
-    folder = carry_out(config, tmp_path)
+    folder = copied(undisturbed, tmp_path)
     kept = [folder.predictions, folder.checkpoint(6)]
     before = [path.stat().st_mtime_ns for path in kept]
     damaged = folder.path / name
@@ -160,7 +167,7 @@ def test_a_damaged_or_missing_file_is_made_again(
 def test_missing_predictions_are_made_again_from_the_last_checkpoint(
     config: RunConfig, undisturbed: RunFolder, tmp_path: Path
 ) -> None:
-    folder = carry_out(config, tmp_path)
+    folder = copied(undisturbed, tmp_path)
     before = folder.checkpoint(6).stat().st_mtime_ns
     folder.predictions.unlink()
     folder.evaluation.unlink()
@@ -171,9 +178,9 @@ def test_missing_predictions_are_made_again_from_the_last_checkpoint(
 
 
 def test_missing_predictions_without_a_checkpoint_are_not_trained_again_unasked(
-    config: RunConfig, tmp_path: Path
+    config: RunConfig, undisturbed: RunFolder, tmp_path: Path
 ) -> None:
-    folder = carry_out(config, tmp_path)
+    folder = copied(undisturbed, tmp_path)
     folder.predictions.unlink()
     for path in folder.checkpoints_newest_first():
         path.unlink()
@@ -187,7 +194,7 @@ def test_missing_predictions_without_a_checkpoint_are_not_trained_again_unasked(
 def test_an_evaluation_is_made_again_also_after_a_kill_and_without_a_checkpoint(
     config: RunConfig, undisturbed: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = carry_out(config, tmp_path)
+    folder = copied(undisturbed, tmp_path)
     expected = folder.evaluation.read_bytes()
     for path in folder.checkpoints_newest_first():
         path.unlink()
@@ -208,8 +215,10 @@ def test_an_evaluation_is_made_again_also_after_a_kill_and_without_a_checkpoint(
 
 
 @pytest.mark.parametrize("name", ["predictions.json", "config.yaml"])
-def test_what_was_changed_is_named_and_not_used(config: RunConfig, tmp_path: Path, name: str) -> None:
-    folder = carry_out(config, tmp_path)
+def test_what_was_changed_is_named_and_not_used(
+    config: RunConfig, undisturbed: RunFolder, tmp_path: Path, name: str
+) -> None:
+    folder = copied(undisturbed, tmp_path)
     path = folder.path / name
     before = path.read_bytes()
     path.write_bytes(before + b"\n")
