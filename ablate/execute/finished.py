@@ -63,12 +63,13 @@ def _results(folder: RunFolder) -> list[Path]:
 
 
 def _faults(folder: RunFolder, status: Status) -> Iterator[Fault]:
+    names = dict.fromkeys([*(path.relative_to(folder.path).as_posix() for path in _results(folder)), *status.files])
     try:
         read_json(folder.manifest, Manifest)
     except BadInput as error:
         yield Fault(str(error), repairable=True)
-    names = dict.fromkeys(path.relative_to(folder.path).as_posix() for path in _results(folder))
-    for name in names | dict.fromkeys(status.files):
+        names.pop(folder.manifest.name, None)
+    for name in names:
         what = _what_happened(folder.path / name, status.files.get(name))
         if what:
             yield _fault(folder, name, what)
@@ -92,11 +93,9 @@ def _fault(folder: RunFolder, name: str, what: str) -> Fault:
     path, missing = folder.path / name, what == "is missing"
     if path == folder.evaluation:
         return Fault(f"{path}: {what}; launch makes it again from the predictions", repairable=True)
-    if path == folder.manifest:
+    if path in (folder.manifest, folder.config):
         remedy = "launch makes it again" if missing else "put it back, or delete it and launch makes it again"
         return Fault(f"{path}: {what}; {remedy}", repairable=missing)
-    if path == folder.config:
-        return Fault(f"{path}: {what}; put it back, or move the folder away to run again", repairable=False)
     last = not isinstance(folder, PretrainingFolder) or path.stem.removesuffix("_full") == _last_epoch(folder)
     if not (last and folder.checkpoints_newest_first()):
         again = "put it back, or move the folder away to run again"

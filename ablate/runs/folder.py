@@ -201,8 +201,12 @@ class RunFolder:
             with replacing(self.config) as file:
                 file.write(dump_config(config).encode())
             write_json(self.manifest, manifest)  # last: with it the folder counts as prepared
-            if self.read_status() is None:
+            status = self.read_status()
+            if status is None:
                 self.write_status(Status(state="prepared"))
+            elif self.manifest.name in status.files:  # it is another now
+                files = {name: known for name, known in status.files.items() if name != self.manifest.name}
+                self.write_status(msgspec.structs.replace(status, files=files))
         except OSError as error:
             raise BadInput(
                 f"{self.path}: cannot be written ({error.strerror}); free space or choose another --root"
