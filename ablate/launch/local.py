@@ -307,9 +307,8 @@ class _Launch:
         folder = self._workspace.job_folder(run.run_id).path
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            log = open_regular(
-                folder / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT
-            )  # the worker writes behind this line
+            log = open_regular(folder / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            # The worker writes behind this line.
             log.write(f"{now()} {self._study.name}: {run.label}, on {', '.join(devices)}\n".encode())
         except OSError as error:
             self._fail(run, f"{folder}: cannot be written ({error.strerror}); free space, and launch again")
