@@ -27,7 +27,7 @@ from ablate.engines.registry import build_engine
 from ablate.execute.evaluation import box_ap, evaluate
 from ablate.execute.finished import are_predictions_kept, find_fault, fingerprints
 from ablate.runs.folder import FAILURES, FINAL, RunFolder, State, Status, Workspace, read_json
-from ablate.runs.lock import holding
+from ablate.runs.lock import holding, sweep_locks
 from ablate.runs.manifest import Manifest, make_manifest
 from ablate.train.distributed import WEIGHTS, Processes, derived, joined
 from ablate.train.memory import is_out_of_memory
@@ -83,11 +83,11 @@ def execute(
                     _adopt_weights(folder)
                 processes.wait()
                 with recorded(folder, processes):
-                    run_stages(folder, processes, runtime, predicted=predicted)
+                    run_stages(folder, processes, runtime, predicted)
         return Executed(folder, processes.first)
 
 
-def run_stages(folder: RunFolder, processes: Processes, runtime: RuntimeOptions, *, predicted: bool = False) -> None:
+def run_stages(folder: RunFolder, processes: Processes, runtime: RuntimeOptions, predicted: bool = False) -> None:
     """The stages of a run in its prepared folder, each by all processes; the first of them writes.
 
     Args:
@@ -199,6 +199,8 @@ def locked(folder: RunFolder, processes: Processes, again: bool) -> Iterator[boo
     """
     with ExitStack() as lock:
         done = is_done(folder, again)
+        if processes.first:
+            sweep_locks(folder.path)
         if processes.first and not done:
             lock.enter_context(holding(folder.path, str(folder.path)))
             folder.sweep()

@@ -35,7 +35,7 @@ from ablate.launch.base import (
 )
 from ablate.launch.status import DONE, FAILED, Cancelled, RunStatus, State, StatusReader, launchers_folder
 from ablate.runs.folder import FAILURES, Status, Workspace, now, open_regular
-from ablate.runs.lock import LockHeld, holding, joining, owners, this_process
+from ablate.runs.lock import LockHeld, holding, joining, owners, sweep_locks, this_process
 from ablate.runs.signals import handle, restore
 from ablate.studies.study import Job, PretrainingRun, Study, StudyRun, state_words
 from analysis.exceptions import BadInput
@@ -192,6 +192,7 @@ def launch_here(
     except OSError as error:
         raise BadInput(f"{folder}: cannot be made ({error.strerror}); choose another --root") from None
     launch = _Launch(command, Workspace(workspace.root.absolute()), study, options, view, devices, reader)
+    sweep_locks(folder)
     with joining(folder), launch.stop.listening():
         return launch.run()
 

@@ -106,6 +106,11 @@ def owners(folder: Path) -> list[Owner]:
     return [lock.owner for lock in LockWatcher().living(folder) if lock.owner is not None]
 
 
+def sweep_locks(folder: Path) -> None:
+    """Remove the locks that killed processes of this machine left in a folder."""
+    LockWatcher().living(folder)
+
+
 @contextmanager
 def holding(folder: Path, what: str, lost: Callable[[], None] | None = None) -> Iterator[None]:
     """Be the only one at a folder's work; the folder must exist.

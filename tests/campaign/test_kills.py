@@ -86,8 +86,9 @@ def assert_same_outputs(study: Study, one: Path, other: Path) -> None:
         expected, found = (torch.load(folder / path.name)["model"] for folder in (first, second))
         assert all(torch.equal(expected[name], found[name]) for name in expected)
     assert {path.name for path in (one / "out").iterdir()} == {path.name for path in (other / "out").iterdir()}
-    left = [path for path in other.rglob("*") if path.name.endswith(".part") or path.name.startswith("lease-")]
-    assert left == []
+    left = (path for path in (other / "results").rglob("*") if path.name.endswith(".part") or "lease-" in path.name)
+    assert [str(path) for path in left] == []
+    assert not list((other / "out").glob(".*"))
 
 
 def storm(tmp_path: Path, seed: int, kills: int) -> None:
