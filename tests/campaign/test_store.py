@@ -81,11 +81,11 @@ def storm(
 def test_a_sample(
     finished: tuple[Path, Study], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    storm(*finished, range(33), monkeypatch, capsys)
+    storm(*finished, range(12), monkeypatch, capsys)
 
 
 @pytest.mark.campaign
 def test_a_storm(
     finished: tuple[Path, Study], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    storm(*finished, range(33, 2000), monkeypatch, capsys)
+    storm(*finished, range(12, 2000), monkeypatch, capsys)

@@ -72,7 +72,7 @@ hostile = st.text(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(hostile)
 def test_any_text_survives_yaml(text: str) -> None:
     written = scalar({text: [text]})
@@ -95,7 +95,7 @@ def structure(tree: ast.AST) -> str:
 
 
 @pytest.mark.parametrize("native", [False, True])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(hostile, hostile, hostile, hostile)
 def test_an_exported_file_is_the_same_program_whatever_the_names(
     native: bool, name: str, annotations: str, images: str, weights: str
