@@ -12,8 +12,11 @@ The command line is :func:`main`: ``detablate`` after installation, ``cli.py`` i
 """
 
 import os
+import re
 import sys
+from contextlib import suppress
 from importlib import import_module
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 import analysis
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
     import typer
 
 TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil", "safetensors")
-MISSING_ENGINE = 5  # exit code
+BAD_INPUT, MISSING_ENGINE = 4, 5  # exit codes
+LONGEST_ERROR = 2000  # characters
+LONG_WORD = re.compile(r"(\S{60})\S{200,}(\S{40})")  # no path that a file can have and no number
 
 
 def __getattr__(name: str) -> Any:
@@ -87,21 +92,51 @@ def main() -> None:
     # Threads that wait spin for a moment and then sleep. Spinning on made training five times slower on a CPU that
     # others use too, sleeping at once nearly twice as slow on one that they do not.
     os.environ.setdefault("GOMP_SPINCOUNT", "30000")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     try:
-        command_line()()
+        try:
+            command_line()()
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:  # before a command has begun
         sys.exit(130)
     except DetablateError as refusal:
         bad_data = isinstance(refusal, BadRecords)  # of annotations: analyze has an option of its own
         remedy = "; data check ANNOTATIONS IMAGES --write-clean FILE writes a copy without them" if bad_data else ""
-        print(f"error: {refusal}{remedy}", file=sys.stderr)
+        _say(f"{refusal}{remedy}")
         sys.exit(refusal.exit_code)
+    except OSError as error:
+        if error.filename is None:
+            _say(f"standard output: cannot be written ({error.strerror or error})")
+            _close_output()
+        else:
+            _say(f"{os.fsdecode(error.filename)}: {error.strerror}; check the path")
+        sys.exit(BAD_INPUT)
     except ModuleNotFoundError as missing:
         if missing.name not in TRAINING_PACKAGES:
             raise
-        remedy = "pip install 'detablate[train]'"
-        print(f"error: this command needs {missing.name}, which the analysis does not: {remedy}", file=sys.stderr)
+        _say(f"this command needs {missing.name}, which the analysis does not: pip install 'detablate[train]'")
         sys.exit(MISSING_ENGINE)
+
+
+def _say(sentence: str) -> None:
+    """Print an error in one line of printable characters; of a very long one the middle is left out."""
+    from analysis.render.table import one_line
+
+    line = LONG_WORD.sub(r"\1...\2", one_line(sentence))
+    if len(line) > LONGEST_ERROR:
+        half = LONGEST_ERROR // 2
+        line = f"{line[:half]} [... {len(line) - 2 * half:,} characters ...] {line[-half:]}"
+    with suppress(OSError):  # nobody reads it
+        print(f"error: {line}", file=sys.stderr, flush=True)
+
+
+def _close_output() -> None:
+    """Give up standard output, which Python would otherwise complain about once more in the end."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -37,3 +37,23 @@ def test_the_facade_gives_what_the_analysis_gives_and_imports_it_when_it_is_used
     assert set(analysis.__all__) <= set(dir(detablate))
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = detablate.nothing
+
+
+def test_an_output_that_takes_nothing_is_one_sentence() -> None:
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "cli.py", "analyze", "--help"]
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.stderr == "error: standard output: cannot be written (No space left on device)\n"
+    assert done.returncode == 4
+
+
+def test_an_error_is_one_short_printable_line_whatever_the_names(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a\nb\x1b[2J.json", "x" * 20_000, "y\udcff.json"):
+        assert run(monkeypatch, "analyze", "ap", name, "--gt", name) == 4
+        said = capsys.readouterr().err
+        assert said.startswith("error: ")
+        assert said.count("\n") == 1
+        assert said.strip().isprintable()
+        assert len(said) < 300

@@ -8,7 +8,8 @@ import typer
 
 from ablate.config.schema import Shapes
 from ablate.data.sources import locate
-from ablate.runs.folder import RunFolder, Workspace, is_finished
+from ablate.execute.finished import is_finished
+from ablate.runs.folder import RunFolder, Workspace
 from ablate.studies.study import finished_runs, list_studies
 from analysis.cli.analyze import TRUTH_OF_RUN, InputFiles
 from analysis.exceptions import BadInput

@@ -12,7 +12,7 @@ from ablate.runs.folder import Workspace
 from ablate.studies.study import Study, StudyRun, finished_runs
 from analysis.cli.analyze import IouType, Kind
 from analysis.cli.compare import Out, Resamples, Seed, progress_line
-from analysis.cli.report import IntervalResamples, Pictures, check_places, how_often, write_report
+from analysis.cli.report import FollowSymlinks, IntervalResamples, Pictures, check_places, how_often, write_report
 from analysis.exceptions import BadInput
 
 
@@ -63,7 +63,7 @@ def compare(
         seed=seed,
         progress=progress_line(),
     )
-    written = write_comparison(out, ground_truth, comparison) if out else ()
+    written = write_comparison(out, ground_truth, comparison, [ground_truth.path]) if out else ()
     if as_json:
         print_json(
             {
@@ -85,6 +85,7 @@ def report(
     iou_type: Kind = IouType.bbox,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file to write.")] = Path("report.html"),
     pictures: Pictures = 300,
+    follow_symlinks: FollowSymlinks = False,
     resamples: IntervalResamples = None,
 ) -> None:
     """The study as one HTML file: its table, charts, and a gallery of the errors that cost most, on its own images."""
@@ -94,7 +95,6 @@ def report(
     from analysis.render.screen import print_warnings
     from analysis.report.report import build_report
 
-    check_places(None, out)
     chosen = chosen_study(workspace, study)
     summary = summarise(workspace, chosen, iou_type.value)
     runs = _shown(workspace, chosen)
@@ -114,9 +114,11 @@ def report(
             count = None
     assert runs[0].config is not None  # only blocked runs have none
     images = locate(runs[0].config.data.validation, workspace).images
+    predictions = [workspace.run(run.run_id).predictions for run in runs]
+    check_places(None, out, [ground_truth.path, *predictions])
     built = build_report(
         ground_truth,
-        [(run.variant, read_detections(workspace.run(run.run_id).predictions, ground_truth)) for run in runs],
+        [(run.variant, read_detections(path, ground_truth)) for run, path in zip(runs, predictions, strict=True)],
         settings,
         title=chosen.title,
         lede=lede,
@@ -124,6 +126,7 @@ def report(
         baseline=chosen.baseline if chosen.baseline in names else "",
         verdict=False,  # who scores highest is no finding about designs
         images=images,
+        follow_symlinks=follow_symlinks,
         pictures=pictures,
         resamples=count,
         comparison=comparison,

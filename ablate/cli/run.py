@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 import typer
 
 from ablate.cli.options import AsJson, CheckpointMinutes, ConfigOptions, Workers, show, with_options
+from ablate.config.schema import Coco
 from ablate.engines.environment import package_environment, python_of
 from ablate.train.outcome import RuntimeOptions
 from analysis.exceptions import BadInput
-from analysis.io import write_bytes
+from analysis.io import check_target, write_bytes
 
 app = typer.Typer(help="Make and run controlled studies.", no_args_is_help=True)
 logger = logging.getLogger(__name__)
@@ -86,6 +87,11 @@ def export(
     from ablate.train.optim import resolve
 
     config = options.load()
+    if out is not None:
+        sources = [source for source in (config.data.train, config.data.validation) if isinstance(source, Coco)]
+        inputs = [Path(options.config), Path(config.init.weights), *(Path(source.annotations) for source in sources)]
+        for path in (out, out.with_suffix(".pth")):
+            check_target(path, inputs)
     device = device_of(options.device)
     config = with_changes(config, {"train.precision": resolve(config.train.precision, device)})
     native, written = form == "lazyconfig-native", ""

@@ -136,7 +136,7 @@ def _facts(folder: PretrainingFolder) -> Iterator[tuple[str, str]]:
     if losses:
         last = losses[-1]
         yield "loss", f"{losses[0]['loss']:.4f} at first, {last['loss']:.4f} at last ({last['iteration']:,} it.)"
-    for path in sorted(folder.weights.glob("[0-9]*[0-9].pth")):
+    for path in sorted(path for path in folder.weights.glob("*.pth") if path.stem.isdecimal()):
         yield "weights", f"{path}  after {int(path.stem)} epochs"
     for path in sorted(folder.pictures.glob("[0-9]*.png"))[-1:]:
         yield "pictures", f"{path}  original, what the encoder saw, what the decoder made of it"

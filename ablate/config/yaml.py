@@ -23,6 +23,7 @@ import msgspec
 
 from ablate.config.schema import Data, Part, RunConfig
 from analysis.exceptions import BadInput
+from analysis.io import open_regular
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -41,6 +42,10 @@ def preset_names() -> tuple[str, ...]:
 P = TypeVar("P", bound=Part)
 Tree = dict[str, Any]
 PLAIN = r"[A-Za-z][\w./+ -]*[\w+]|[A-Za-z]"  # text that needs no quotes, unless YAML reads something else in it
+UNPRINTABLE = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+MOST_BYTES = 2**20  # of a YAML file; the parser takes ten seconds for as many
+TOO_DEEP = re.compile(r"(?:[\[{]\s*){100}")
+MOST_VALUES = 10_000  # for which the aliases of a document may stand
 PATH_KEYS = ("annotations", "images", "path")  # of a data set of type coco or folder
 
 
@@ -81,18 +86,56 @@ def parse_yaml(text: str, where: str) -> Any:
     loader = YAML(typ="safe", pure=True)
     loader.version = (1, 2)
     try:
+        if TOO_DEEP.search(text):  # the parser would take seconds to find that out
+            raise RecursionError
+        if "*" in text:  # there may be aliases
+            _check_aliases(loader.compose(text), where)
         return loader.load(text)
-    except (YAMLError, ValueError, RecursionError) as error:
+    except RecursionError:
+        raise BadInput(f"{where}: nests lists or mappings too deep; write it flat") from None
+    except (YAMLError, ValueError, ArithmeticError, TypeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
-        detail = " ".join(str(getattr(error, "problem", None) or error).split())
+        detail = " ".join(str(getattr(error, "problem", None) or error).split())[:200]
         raise BadInput(f"{where}{line}: not valid YAML 1.2: {detail}") from None
 
 
+def _check_aliases(root: Any, where: str) -> None:
+    """Refuse aliases that lead back to themselves, or that stand for more than `MOST_VALUES` values in all.
+
+    Args:
+        root: of ruamel's nodes, in which an alias is the same node again.
+        where: names the document in the refusal.
+    """
+    sizes: dict[int, int] = {}  # by node; 0 while its own parts are counted
+
+    def size_of(node: Any) -> int:
+        known = sizes.get(id(node))
+        if known == 0:
+            raise BadInput(f"{where}: an alias stands inside of what it stands for; write the values out")
+        if known is None:
+            sizes[id(node)] = 0
+            children = node.value if isinstance(node.value, list) else []
+            parts = [part for child in children for part in (child if isinstance(child, tuple) else (child,))]
+            known = sizes[id(node)] = min(1 + sum(map(size_of, parts)), MOST_VALUES + 1)
+        return known
+
+    if root is not None and size_of(root) > MOST_VALUES:
+        raise BadInput(f"{where}: its aliases stand for more than {MOST_VALUES:,} values; write the values out")
+
+
 def read_yaml(path: Path) -> Tree:
-    """The mapping in a YAML file."""
+    """The mapping in a YAML file.
+
+    Raises:
+        BadInput: it cannot be read, is no text or too large for a config, or holds something else.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        with open_regular(path) as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise BadInput(f"{path}: is larger than {MOST_BYTES:,} bytes, which no config is; check the path")
+        text = content.decode("utf-8")
     except UnicodeDecodeError:
         raise BadInput(f"{path}: is not UTF-8 text") from None
     except OSError as error:
@@ -173,7 +216,8 @@ def scalar(value: object) -> str:
         return re.sub(r"e([+-])0+", r"e\1", json.dumps(value))
     if isinstance(value, str) and re.fullmatch(PLAIN, value, re.ASCII) and parse_yaml(value, "a value") == value:
         return value
-    return json.dumps(value, ensure_ascii=False)
+    quoted = json.dumps(value, ensure_ascii=False)
+    return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", quoted)
 
 
 def _locate(source: str, folder: Path) -> tuple[Path, bool]:
@@ -253,6 +297,8 @@ def _check_keys(tree: object, kind: msgspec.inspect.Type, key: str, where: str) 
     """Refuses unknown and missing keys with the valid ones, infinite numbers and keys that are no strings."""
     if isinstance(tree, float) and tree - tree != 0:
         raise BadInput(f"{where}: {key}: must be a finite number")
+    if isinstance(tree, int) and abs(tree) >= 2**64:
+        raise BadInput(f"{where}: {key}: must be a number of at most 64 bits")
     for item in tree if isinstance(tree, list) else ():
         _check_keys(item, msgspec.inspect.AnyType(), key, where)
     structs = _structs(kind)

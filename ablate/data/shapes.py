@@ -10,8 +10,6 @@ inside and larger outside, so a threshold below 1 gives the rim. Only arithmetic
 so every platform paints the same image.
 """
 
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.arrays import Floats
+from analysis.io import part_folder
 
 Colour = tuple[float, ...]  # RGB, 0..1
 Gauge = Callable[[Floats, Floats, float], Floats]  # x, y (unit: half the diameter), aspect -> gauge
@@ -226,11 +225,10 @@ def write_shapes(folder: Path) -> None:
     if folder.exists():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
-    try:
-        work.chmod(0o755)
-        from PIL import Image
+    from PIL import Image
 
+    with part_folder(folder) as work:
+        work.chmod(0o755)
         (work / "annotations").mkdir()
         for split in COUNTS:
             (work / split).mkdir()
@@ -245,8 +243,6 @@ def write_shapes(folder: Path) -> None:
         except OSError:
             if not folder.exists():  # else another process was faster, with the same content
                 raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _document(split: Split) -> dict[str, Any]:

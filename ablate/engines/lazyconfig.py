@@ -8,6 +8,7 @@ data beside the config are its `Facts`.
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,7 @@ import msgspec
 import numpy as np
 
 from ablate.config.schema import Coco, ResNet, RunConfig, ViT
+from ablate.config.yaml import UNPRINTABLE
 from ablate.data.coco import usable
 from ablate.data.sources import Files, locate
 from ablate.detector.mask_rcnn import BOX_CONVS, MASK_CONVS, PYRAMIDS, RPN_CONVS
@@ -158,7 +160,7 @@ def _head(config: RunConfig, name: str, native: bool) -> str:
     )
     kind = "Mask R-CNN" if config.model.detector.masks else "Faster R-CNN"
     lines = [
-        f'"""{kind} with {what}: the run {name} of detablate for detectron2.',
+        f'"""{kind} with {what}: the run {_py(name)[1:-1]} of detablate for detectron2.',
         "",
         f"Needs {_needs(config, native)}, nothing else. With detectron2's own tool:",
         "",
@@ -293,9 +295,10 @@ def _norm(config: RunConfig, together: str) -> str:
 
 
 def _py(value: object) -> str:
-    """A value as Python text, strings in double quotes."""
+    """A value as a Python literal, strings in double quotes."""
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        quoted = json.dumps(value, ensure_ascii=False)
+        return UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", quoted)
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_py(item) for item in value) + "]"
     return repr(value)
@@ -410,7 +413,7 @@ def _training(config: RunConfig, facts: Facts, native: bool, weights: str) -> st
 
 train = model_zoo.get_config("common/train.py").train
 train.max_iter = {iterations}{length}
-train.init_checkpoint = {_py(weights)}{_about_weights(config, weights)}
+train.init_checkpoint = {_py(_without_interpolation(weights))}{_about_weights(config, weights)}
 train.seed = {config.seed}
 train.amp.enabled = {train.precision != "fp32"}
 train.amp.precision = {_py(train.precision)}  # {about_precision}
@@ -426,6 +429,15 @@ optimizer.params.weight_decay_norm = 0.0  # nor on positions:
 optimizer.params.overrides = {{"pos_embed": {{"weight_decay": 0.0}}{tables}}}{clipping}
 
 {_schedule(config, iterations, warmup, facts.images)}"""
+
+
+def _without_interpolation(text: str) -> str:
+    r"""Text that OmegaConf takes as it is: ``${`` would refer to another key.
+
+    >>> _without_interpolation("/a/${b}.pth")
+    '/a/\\${b}.pth'
+    """
+    return re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
 
 
 def _about_weights(config: RunConfig, weights: str) -> str:

@@ -10,9 +10,11 @@ from ablate.data.sources import locate
 from ablate.runs.folder import SCHEMA, RunFolder, read_json, write_json
 from analysis import Detections, GroundTruth, break_down, coco_metrics, read_detections, read_ground_truth
 from analysis.evaluation.average_precision import MAX_DETS, caps_up_to
+from analysis.evaluation.error_types import ERROR_TYPES
 
 IOU = 0.5
 COCO_CAP = MAX_DETS[-1]
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # that an evaluation must hold to be shown
 Record = dict[str, Any]
 
 
@@ -24,6 +26,16 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     delta_ap: dict[str, float]  # AP to gain by fixing each type of error alone: cls, loc, both, dup, bg, miss, fp, fn
     raw_delta_ap: dict[str, float]
     count: dict[str, int]
+
+    def __post_init__(self) -> None:
+        for name, values, needed in (
+            ("metrics", self.metrics, METRICS),
+            ("delta_ap", self.delta_ap, ERROR_TYPES),
+            ("raw_delta_ap", self.raw_delta_ap, ERROR_TYPES),
+        ):
+            missing = [key for key in needed if key not in values]
+            if missing:
+                raise ValueError(f"{name} lacks {missing[0]}")
 
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):

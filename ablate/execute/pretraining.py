@@ -162,6 +162,6 @@ def _run_stages(
     stats = trainer.train()
     if processes.first:
         folder.append_event("trained", **msgspec.to_builtins(stats))
-        # The last weights are written with the last step; a folder that lost them has nothing to offer.
-        if not folder.weights_after(round(pretraining.pretrain.epochs)).exists():
-            raise BadInput(f"{folder.weights}: the last weights are gone; delete the folder to pre-train again")
+        last = round(pretraining.pretrain.epochs)
+        if not (folder.weights_after(last).exists() and folder.full_weights_after(last).exists()):
+            trainer.keep_weights(last)  # they were written with the last step, and were lost since

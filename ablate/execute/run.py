@@ -27,8 +27,9 @@ from ablate.engines.base import DetectorTrainer, read_data
 from ablate.engines.environment import need_detectron2
 from ablate.engines.registry import build_engine
 from ablate.execute.evaluation import box_ap, cap_of, evaluate
+from ablate.execute.finished import are_predictions_kept, find_fault, fingerprints
 from ablate.runs.folder import FAILURES, FINAL, RunFolder, State, Status, Workspace, read_json
-from ablate.runs.lock import holding
+from ablate.runs.lock import holding, sweep_locks
 from ablate.runs.manifest import Manifest, make_manifest
 from ablate.train.distributed import WEIGHTS, Processes, derived, joined
 from ablate.train.memory import is_out_of_memory
@@ -80,21 +81,36 @@ def execute(
         check_shared_folder(folder.path, processes)
         with locked(folder, processes, again) as unfinished:
             if unfinished:
-                if processes.first:
+                predicted = are_predictions_kept(folder)
+                if processes.first and not predicted:
                     _adopt_weights(folder)
                 processes.wait()
                 with recorded(folder, processes):
-                    run_stages(folder, processes, runtime)
+                    run_stages(folder, processes, runtime, predicted)
         return Executed(folder, processes.first)
 
 
-def run_stages(folder: RunFolder, processes: Processes, runtime: RuntimeOptions) -> None:
+def run_stages(folder: RunFolder, processes: Processes, runtime: RuntimeOptions, predicted: bool = False) -> None:
     """The stages of a run in its prepared folder, each by all processes; the first of them writes.
+
+    Args:
+        folder: of the run.
+        processes: that share the work.
+        runtime: what changes no result.
+        predicted: the predictions are there, and only the evaluation is missing.
 
     Raises:
         BadInput: data, weights, checkpoints or settings that cannot be used.
         RunFailed: training diverged, was interrupted or ran out of memory.
     """
+    if not predicted:
+        _train_and_predict(folder, processes, runtime)
+    if processes.first:
+        _write_status(folder, "running", phase="analysing")
+        evaluate(folder)
+
+
+def _train_and_predict(folder: RunFolder, processes: Processes, runtime: RuntimeOptions) -> None:
     # Config and data
     config = folder.read_config()
     data = read_data(config, folder.workspace, processes)
@@ -127,10 +143,6 @@ def run_stages(folder: RunFolder, processes: Processes, runtime: RuntimeOptions)
     if processes.first:
         folder.write_predictions(records)
         folder.append_event("predicted", detections=len(records))
-
-        # Evaluate
-        _write_status(folder, "running", phase="analysing")
-        evaluate(folder)
 
 
 def prepare(config: RunConfig, workspace: Workspace, device: str, run_id: str = "", processes: int = 1) -> RunFolder:
@@ -191,22 +203,34 @@ def locked(folder: RunFolder, processes: Processes, again: bool) -> Iterator[boo
         again: see `is_done`.
 
     Raises:
+        BadInput: it is finished, and lacks what cannot be made again.
         LockHeld: another process is at it.
     """
     with ExitStack() as lock:
         with processes.first_before_others():
-            if processes.first and not is_done(folder, again):
-                lock.enter_context(holding(folder.path, str(folder.path)))
-                folder.sweep()
+            if processes.first:
+                sweep_locks(folder.path)
+                if not is_done(folder, again):
+                    lock.enter_context(holding(folder.path, str(folder.path)))
+                    folder.sweep()
         unfinished = not is_done(folder, again)  # from here on only the holder of the lock changes it
         processes.wait()
         yield unfinished
 
 
 def is_done(folder: RunFolder, again: bool) -> bool:
-    """Whether a run has come to a result, or, unless ``again``, to a failure; that is then not tried again."""
+    """Whether a run has come to a result, or, unless ``again``, to a failure; that is then not tried again.
+
+    Raises:
+        BadInput: it is finished, and lacks what cannot be made again.
+    """
     status = folder.read_status()
-    return status is not None and (status.state == "finished" if again else status.state in FINAL)
+    if status is None or status.state != "finished":
+        return not again and status is not None and status.state in FINAL
+    fault = find_fault(folder)
+    if fault is not None and not fault.repairable:
+        raise BadInput(fault.sentence)
+    return fault is None
 
 
 def _adopt_weights(folder: RunFolder) -> None:
@@ -314,9 +338,14 @@ def _named_failures(folder: RunFolder, processes: Processes) -> Iterator[None]:
 
 
 def _record_start(folder: RunFolder, before: Status) -> None:
-    _write_status(folder, "running", phase="training")
+    fault = find_fault(folder) if before.state == "finished" else None
+    trains = not are_predictions_kept(folder)
+    _write_status(folder, "running", phase="training" if trains else "analysing")
     folder.append_event("started")
-    if before.iteration and not folder.checkpoints_newest_first():
+    if fault is not None:
+        folder.append_event("warning", message=fault.sentence)
+        logger.warning("%s", fault.sentence)
+    if trains and before.iteration and not folder.checkpoints_newest_first():
         lost = f"its checkpoints are gone (it had come to iteration {before.iteration}); training from the start"
         folder.append_event("warning", message=lost)
         logger.warning("%s: %s", folder.path, lost)
@@ -328,8 +357,16 @@ def _record(folder: RunFolder, began: float, state: State, message: str = "") ->
 
 
 def _write_status(folder: RunFolder, state: State, *, phase: Phase | None = None, message: str = "") -> None:
-    """Replace the status, but for how far training is."""
+    """Replace the status, but for how far training is and what a finished run wrote."""
     last = folder.read_status() or Status(state="prepared")
+    finished = "finished" in (state, last.state)
     folder.write_status(
-        Status(state=state, phase=phase, message=message, iteration=last.iteration, iterations=last.iterations)
+        Status(
+            state=state,
+            phase=phase,
+            message=message,
+            iteration=last.iteration,
+            iterations=last.iterations,
+            files=last.files if state != "finished" and last.files else fingerprints(folder) if finished else {},
+        )
     )

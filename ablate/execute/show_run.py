@@ -1,18 +1,22 @@
 """What `ablate run` shows in the end: how a run went, what its predictions are worth, and where the AP went."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
+import msgspec
 from rich.console import RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from ablate.execute.evaluation import Evaluation, read_evaluation
+from ablate.execute.evaluation import METRICS, Evaluation, read_evaluation
 from ablate.runs.folder import RunFolder, Status
 from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.render.errors import ap_at
 from analysis.render.table import Column, Table
 
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+if TYPE_CHECKING:
+    from ablate.train.loop import TrainStats  # imports torch
 
 
 def run_screen(folder: RunFolder) -> list[RenderableType]:
@@ -42,16 +46,27 @@ def _facts(folder: RunFolder, status: Status) -> Iterator[tuple[str, RenderableT
     yield "state", Text(status.state.replace("_", " "), style=colour)
     if status.message:
         yield "because", status.message
-    trained = [event for event in folder.read_events() if event["event"] == "trained"]
+    trained = _last_training(folder)
     if trained:
-        seconds, iterations, peak = (trained[-1][key] for key in ("seconds", "iterations", "peak_gib"))
+        seconds, iterations = trained.seconds, trained.iterations
         hours, rest = divmod(round(seconds), 3600)
         clock = f"{hours} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s"
         batch = folder.read_config().train.batch_size
         each = f"; {seconds / iterations:.3f} s per iteration of the whole run" if iterations else ""
         yield "training", f"{iterations:,} iterations of {batch} images in {clock}{each}, loading included"
-        what = "allocated on the GPU" if trained[-1]["device"] == "cuda" else "kept for the backward pass"
-        yield "peak memory", f"{peak:.2f} GiB {what}"
+        what = "allocated on the GPU" if trained.device == "cuda" else "kept for the backward pass"
+        yield "peak memory", f"{trained.peak_gib:.2f} GiB {what}"
+
+
+def _last_training(folder: RunFolder) -> "TrainStats | None":
+    """What training cost, by the last event that says it."""
+    from ablate.train.loop import TrainStats
+
+    for event in reversed(folder.read_events()):
+        if event["event"] == "trained":
+            with suppress(msgspec.ValidationError):
+                return msgspec.convert(event, TrainStats)
+    return None
 
 
 def _tables(evaluation: Evaluation) -> tuple[Table, Table]:

@@ -8,6 +8,7 @@ Every device of this machine is locked too, so that one run at a time has it for
 """
 
 import os
+import stat
 import sys
 import tempfile
 import time
@@ -22,6 +23,7 @@ import msgspec
 from ablate.launch.status import RunStatus
 from ablate.runs.lock import LockHeld, Owner, holding, owners
 from analysis.exceptions import BadInput, DetablateError
+from analysis.io import part_folder
 
 BUSY = 75  # exit code of a worker that did nothing, because another process is at the run or at the device
 LOG = "log.txt"  # of a run folder: the output of its workers
@@ -107,9 +109,9 @@ def worker_command(job: WorkerJob, processes: int) -> list[str]:
 
 
 def module_command(module: str, argument: msgspec.Struct, processes: int, python: str = "") -> list[str]:
-    """The command line of one of our modules, with one JSON argument; torchrun's where several processes train."""
-    runner = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    return [python or sys.executable, *runner, "-m", module, msgspec.json.encode(argument).decode()]
+    """The command line of one of our modules, with one JSON argument; that of `ranks` where several processes train."""
+    starter = ["ablate.launch.ranks", str(processes)] if processes > 1 else []
+    return [python or sys.executable, "-m", *starter, module, msgspec.json.encode(argument).decode()]
 
 
 def is_cpu(device: str) -> bool:
@@ -134,10 +136,41 @@ def device_folder(device: str) -> Path:
     Args:
         device: as `devices_of` names it.
     """
-    ours = Path(tempfile.gettempdir()) / f"detablate-{os.getuid()}"
-    folder = ours / (device if is_cpu(device) else f"gpu-{device.replace('/', '_')}")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = _folder_of_user() / (device if is_cpu(device) else f"gpu-{device.replace('/', '_')}")
+    folder.mkdir(exist_ok=True)
     return folder
+
+
+@contextmanager
+def scratch_folder(what: str) -> Iterator[Path]:
+    """A folder of this user alone, which is removed in the end, or, after a kill, by the next who needs one.
+
+    Args:
+        what: it is for; a part of its name.
+    """
+    with part_folder(_folder_of_user() / what) as folder:
+        yield folder
+
+
+def _folder_of_user() -> Path:
+    """A folder that only this user can write to: in XDG_RUNTIME_DIR where the system has made one, else in /tmp.
+
+    Raises:
+        BadInput: somebody else has made it, or a link in its place.
+    """
+    given = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    private = given.is_absolute() and given.is_dir() and given.stat().st_uid == os.getuid()
+    folder = given / "detablate" if private else Path(tempfile.gettempdir()) / f"detablate-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
+            if stat.S_IMODE(found.st_mode) & 0o077:  # as older versions made it
+                folder.chmod(0o700)
+            return folder
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be made ({error.strerror}); set TMPDIR to a folder of your own") from None
+    raise BadInput(f"{folder}: is not a folder of this user's, so it is not used; set TMPDIR to a folder of your own")
 
 
 def devices_of(device: str, gpus_per_run: int, parallel: int = 1) -> tuple[str, ...]:

@@ -1,15 +1,14 @@
 """What a launch will cost: a few iterations of every different model, timed on the device before anything begins.
 
 The launcher asks what is worth a question (`costly_jobs`) and logs the estimate (`estimate`); it imports no torch. Each
-timing is a process of its own, whose memory is gone afterwards: `python -m ablate.launch.estimate JOB`, also under
-torchrun (`time_passes`).
+timing is a process of its own, whose memory is gone afterwards: `python -m ablate.launch.estimate JOB`, or several of
+them (`time_passes`).
 """
 
 import logging
 import math
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +18,17 @@ import msgspec
 from ablate.config.schema import Pretraining, RunConfig
 from ablate.config.yaml import load_config, with_changes
 from ablate.engines.environment import package_environment, python_of
-from ablate.launch.base import CPU, LaunchOptions, devices_of, holding_devices, module_command, worker_environment
+from ablate.launch.base import (
+    CPU,
+    LaunchOptions,
+    devices_of,
+    holding_devices,
+    module_command,
+    scratch_folder,
+    worker_environment,
+)
 from ablate.launch.local import CAN_START
-from ablate.launch.status import read_statuses
+from ablate.launch.status import RunStatus, read_statuses
 from ablate.launch.view import clock
 from ablate.runs.folder import FAILURES, PretrainingFolder, Workspace, write_json
 from ablate.studies.memory import check_visible_gpus
@@ -80,7 +87,7 @@ def _left(workspace: Workspace, study: Study, options: LaunchOptions) -> list[Jo
     """What a launch would run, each once."""
     states = (*CAN_START, *FAILURES * options.retry)
     statuses = zip(study.jobs, read_statuses(workspace, study), strict=True)
-    return list({job.run_id: job for job, status in statuses if status.state in states}.values())
+    return list({job.run_id: job for job, status in statuses if status.state in states and _trains(status)}.values())
 
 
 def check_memory(workspace: Workspace, study: Study, options: LaunchOptions) -> None:
@@ -92,6 +99,11 @@ def check_memory(workspace: Workspace, study: Study, options: LaunchOptions) -> 
     if options.device != "cpu" and study.base != CHEAP:
         left = [job for job in _left(workspace, study, options) if isinstance(job, StudyRun)]
         check_visible_gpus(workspace, study, left, options.gpus_per_run)
+
+
+def _trains(status: RunStatus) -> bool:
+    """Whether iterations are left; else only predictions or their evaluation are made again."""
+    return not 0 < status.iterations <= status.iteration
 
 
 def estimate(workspace: Workspace, jobs: Sequence[Job], options: LaunchOptions) -> None:
@@ -163,12 +175,12 @@ def _time(
     workspace: Workspace, config: RunConfig | Pretraining, devices: Sequence[str], environment: Mapping[str, str]
 ) -> Throughput:
     """Time one pass of a config in processes of their own."""
-    with tempfile.TemporaryDirectory(prefix="detablate-") as folder, holding_devices(devices):
+    with scratch_folder("timing") as folder, holding_devices(devices):
         job = TimingJob(
             config=config if isinstance(config, RunConfig) else None,
             pretraining=config if isinstance(config, Pretraining) else None,
             root=str(workspace.root.absolute()),
-            folder=folder,
+            folder=str(folder),
             device="cpu" if CPU in devices else "cuda",
         )
         python = python_of(config.engine) if isinstance(config, RunConfig) else ""
@@ -181,7 +193,7 @@ def _time(
             check=False,
         )
         try:
-            return msgspec.json.decode((Path(folder) / ANSWER).read_bytes(), type=Throughput)
+            return msgspec.json.decode((folder / ANSWER).read_bytes(), type=Throughput)
         except (OSError, msgspec.DecodeError):
             words = (done.stderr or done.stdout).strip().splitlines()
             raise BadInput(

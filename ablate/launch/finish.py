@@ -1,11 +1,15 @@
 """What comes after the last run: the cost of every variant, the table, and a word about what is missing."""
 
+import logging
+
 from ablate.launch.base import LaunchOptions, Outcome, SomeFailed, Stopped, waiting_for_first
 from ablate.launch.status import DONE, counts, without_pretrainings
 from ablate.runs.folder import Workspace
 from ablate.shell import shell_command
 from ablate.studies.study import Study
 from analysis.exceptions import BadInput
+
+logger = logging.getLogger(__name__)
 
 
 def finish(workspace: Workspace, study: Study, options: LaunchOptions, outcome: Outcome) -> None:
@@ -29,9 +33,11 @@ def finish(workspace: Workspace, study: Study, options: LaunchOptions, outcome: 
         measure_and_show(workspace, study, options)
     if outcome.failed:
         again = shell_command("ablate", "launch", "--retry", root=workspace.root, study=study.name)
+        for sentence in outcome.failed:
+            logger.error("%s", sentence)
         raise SomeFailed(
             f"{len(outcome.failed)} of {sum(numbers.values())} runs came to no result; the others are not affected; "
-            "when the reason is gone, try them again: " + "\n  ".join([again, *outcome.failed])
+            f"when the reason is gone, try them again: {again}"
         )
     if not measured:
         reasons = dict.fromkeys(status.message for status in outcome.statuses)

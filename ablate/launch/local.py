@@ -18,6 +18,7 @@ from typing import IO
 import msgspec
 
 from ablate.engines.environment import package_environment, python_of
+from ablate.execute.finished import find_fault
 from ablate.launch.base import (
     BUSY,
     LOG,
@@ -33,8 +34,9 @@ from ablate.launch.base import (
     worker_environment,
 )
 from ablate.launch.status import DONE, FAILED, Cancelled, RunStatus, State, StatusReader, launchers_folder
-from ablate.runs.folder import FAILURES, Status, Workspace, now
-from ablate.runs.lock import LockHeld, holding, joining, owners, this_process
+from ablate.runs.folder import FAILURES, Status, Workspace, now, open_regular
+from ablate.runs.lock import LockHeld, holding, joining, owners, sweep_locks, this_process
+from ablate.runs.signals import handle, restore
 from ablate.studies.study import Job, PretrainingRun, Study, StudyRun, state_words
 from analysis.exceptions import BadInput
 
@@ -156,12 +158,11 @@ class _Stop:
         def note(number: int, _: FrameType | None) -> None:
             self.ask("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
 
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        before = handle((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), note)
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            restore(before)
 
 
 def launch_here(
@@ -191,6 +192,7 @@ def launch_here(
     except OSError as error:
         raise BadInput(f"{folder}: cannot be made ({error.strerror}); choose another --root") from None
     launch = _Launch(command, Workspace(workspace.root.absolute()), study, options, view, devices, reader)
+    sweep_locks(folder)
     with joining(folder), launch.stop.listening():
         return launch.run()
 
@@ -306,7 +308,8 @@ class _Launch:
         folder = self._workspace.job_folder(run.run_id).path
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            log = (folder / LOG).open("ab", buffering=0)  # the worker writes behind this line
+            log = open_regular(folder / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            # The worker writes behind this line.
             log.write(f"{now()} {self._study.name}: {run.label}, on {', '.join(devices)}\n".encode())
         except OSError as error:
             self._fail(run, f"{folder}: cannot be written ({error.strerror}); free space, and launch again")
@@ -341,6 +344,9 @@ class _Launch:
         """Whether a worker that ended by itself came to a result; for one that could not say why not, say it."""
         folder, code = self._workspace.job_folder(child.job.run_id), child.process.returncode
         status = folder.read_status() or Status(state="prepared")
+        fault = find_fault(folder) if status.state == "finished" else None
+        if fault is not None:
+            self._fail(child.job, fault.sentence)
         if status.state in DONE:
             return
         if status.state in (*FAILED, "interrupted"):
@@ -351,7 +357,13 @@ class _Launch:
         with suppress(OSError, LockHeld, BadInput), holding(folder.path, str(folder.path)):
             last = folder.read_status() or status
             folder.write_status(
-                Status(state="interrupted", message=message, iteration=last.iteration, iterations=last.iterations)
+                Status(
+                    state="interrupted",
+                    message=message,
+                    iteration=last.iteration,
+                    iterations=last.iterations,
+                    files=last.files,
+                )
             )
             folder.append_event("interrupted", message=message)
         self._fail(child.job, message)

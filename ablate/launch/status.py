@@ -4,15 +4,15 @@ Stopping a study works through a file too: `cancel` asks every launcher of it, w
 a launcher finds out.
 """
 
-import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import msgspec
 
-from ablate.runs.folder import RunFolder, Status, Workspace, json_lines, kind_of, replacing
+from ablate.execute.finished import find_fault
+from ablate.runs.folder import RunFolder, Status, Workspace, kind_of, replacing
 from ablate.runs.lock import LockWatcher, Owner, owners
 from ablate.runs.manifest import older_rule
 from ablate.studies.study import Job, Study, StudyRun, study_folder
@@ -27,16 +27,19 @@ State = Literal[
     "out_of_memory",  # a result too
     "failed",
     "diverged",
+    "damaged",  # it had finished; a file is missing or was changed, and launch cannot make it again
 ]
 DONE: tuple[State, ...] = ("finished", "out_of_memory")
-FAILED: tuple[State, ...] = ("failed", "diverged")
+FAILED: tuple[State, ...] = ("failed", "diverged", "damaged")
 # The state of a run at which no process is, by what its folder says.
 WITHOUT_OWNER: dict[str, State] = {
     "prepared": "waiting",
     **dict.fromkeys(("running", "interrupted", "damaged"), "interrupted"),
-    **{state: state for state in (*DONE, *FAILED)},
+    "finished": "finished",
+    "out_of_memory": "out_of_memory",
+    "failed": "failed",
+    "diverged": "diverged",
 }
-TAIL = 4096  # bytes of the curves that hold their last line
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,16 +117,23 @@ class StatusReader:
         """
         folder = self._workspace.job_folder(run_id)
         status = folder.read_status() or Status(state="prepared")
-        locks = [] if status.state in DONE else self._watcher.living(folder.path)
-        if not locks and status.state not in DONE:  # the owner may have finished between the two looks
+        locks = self._watcher.living(folder.path)  # also removes the locks of the dead, which nobody else would
+        if status.state in DONE:
+            locks = []
+        elif not locks:  # the owner may have finished between the two looks
             status = folder.read_status() or status
-        elif locks and status.state in ("prepared", "damaged"):
+        elif status.state in ("prepared", "damaged"):
             status = Status(state="running")
+        state: State = "running" if locks else WITHOUT_OWNER[status.state]
+        fault = find_fault(folder) if state == "finished" else None
+        if fault is not None:
+            state = "interrupted" if fault.repairable else "damaged"
+            status = msgspec.structs.replace(status, message=fault.sentence)
         found = RunStatus(
             variant="",
             seed=0,
             run_id=run_id,
-            state="running" if locks else WITHOUT_OWNER[status.state],
+            state=state,
             phase=status.phase if locks else None,
             iteration=status.iteration,
             iterations=status.iterations,
@@ -158,7 +168,7 @@ def _planned_iterations(job: Job) -> int:
 
 def _with_curves(status: RunStatus, folder: RunFolder) -> RunStatus:
     """Progress as of the last line of the curves, where that is further than the status."""
-    line = _last_line(folder.metrics)
+    line = folder.newest_losses()
     loss, seconds, iteration = (line.get(key) for key in ("loss", "seconds_per_iteration", "iteration"))
     return msgspec.structs.replace(
         status,
@@ -166,17 +176,6 @@ def _with_curves(status: RunStatus, folder: RunFolder) -> RunStatus:
         loss=loss if isinstance(loss, float) else None,
         seconds_per_iteration=seconds if isinstance(seconds, float) else None,
     )
-
-
-def _last_line(path: Path) -> dict[str, Any]:
-    """The last whole training line of the curves; empty without one."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
-            lines = list(json_lines(file.read()))
-    except OSError:
-        return {}
-    return next((line for line in reversed(lines) if "loss" in line), {})
 
 
 def launchers_folder(workspace: Workspace, study: str) -> Path:

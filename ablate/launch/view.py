@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,7 +19,7 @@ from rich.text import Text
 
 from ablate.launch.base import LOG, View
 from ablate.launch.status import DONE, FAILED, RunStatus, counts, launchers_folder, read_statuses
-from ablate.runs.folder import SCHEMA, Workspace
+from ablate.runs.folder import SCHEMA, Workspace, open_regular
 from ablate.runs.lock import machine, owners
 from ablate.studies.study import Job, Study, configs_folder, make_one, state_words
 from analysis.render.screen import plain_console
@@ -33,9 +33,16 @@ BAR_WIDTH = 16
 NOTE_WIDTH = 30  # of a table that must not grow while one looks
 GAP = 2  # characters between two columns
 UNLIMITED = 10**9
-STYLES = {"finished": "green", "running": "cyan", "failed": "red", "diverged": "red", "out_of_memory": "yellow"}
+STYLES = {
+    "finished": "green",
+    "running": "cyan",
+    "failed": "red",
+    "diverged": "red",
+    "damaged": "red",
+    "out_of_memory": "yellow",
+}
 NUMBERS = ("seed", "loss", "left", "variants", "seeds")  # columns that stand on the right
-URGENCY = ("running", "failed", "diverged", "interrupted", "waiting", "out_of_memory", "blocked", "finished")
+URGENCY = ("running", "failed", "diverged", "damaged", "interrupted", "waiting", "out_of_memory", "blocked", "finished")
 
 
 class PlainView:
@@ -89,7 +96,10 @@ class LiveView:
             head += f", about {clock(spent * (1 - share) / (share - self._share_before))} to go"
         foot = stopping_words(stopping) if stopping else "Ctrl-C stops cleanly, the same command continues"
         table = runs_table(statuses, self._console.height - 4, self._console.width, NOTE_WIDTH)
-        self.live.update(Group(Text(head, style="bold"), table, Text(foot, style="dim")), refresh=True)
+        try:
+            self.live.update(Group(Text(head, style="bold"), table, Text(foot, style="dim")), refresh=True)
+        except OSError:  # the terminal was closed, and what runs goes on
+            self._console.quiet = True
 
 
 @contextmanager
@@ -99,8 +109,12 @@ def view_for(title: str) -> Iterator[View]:
         yield PlainView()
         return
     view = LiveView(title)
-    with view.live:
+    view.live.start()
+    try:
         yield view
+    finally:
+        with suppress(OSError):  # the terminal was closed
+            view.live.stop()
 
 
 def runs_table(
@@ -247,7 +261,7 @@ class Logs:
         """The lines since the last look, at most so many of each run."""
         for name, path in self._logs.items():
             try:
-                with path.open("rb") as file:
+                with open_regular(path) as file:
                     file.seek(self._read[name])
                     content = file.read()
             except OSError:

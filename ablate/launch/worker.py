@@ -28,7 +28,7 @@ def carry_out(job: WorkerJob) -> int:
 
     What stopped it stands in the status of the run folder, if that can be written.
     """
-    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts, one speaks and locks
+    first = os.environ.get("RANK", "0") == "0"  # of the processes of a run, one speaks and locks
     try:
         with ExitStack() as stack:
             if first:
@@ -95,6 +95,7 @@ def _stop_with(launcher: Owner) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which its launcher asks it to stop, whoever ignores it there
     show_messages()
     code = carry_out(msgspec.json.decode(sys.argv[1], type=WorkerJob))
     sys.stdout.flush()

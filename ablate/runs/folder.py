@@ -7,7 +7,8 @@ first digits of the run's evaluation identity, `ablate.config.identity`) holds
 ``config.yaml``      the resolved ``RunConfig``, every field written out, paths absolute; written once, before all
 ``manifest.json``    what it ran on and from (``ablate.runs.manifest.Manifest``); written once; holds both identities,
                      the digests of annotations and images, and the revisions of the rules by which it was named
-``status.json``      ``Status``, rewritten whole at every step of the run; the last word on how it went
+``status.json``      ``Status``, rewritten whole at every step of the run; the last word on how it went. Of a finished
+                     run it holds the fingerprints of the files that must not change any more
 ``events.jsonl``     one object a line: ``time`` (UTC), ``event`` and its fields; what a person wants to be told later
 ``metrics.jsonl``    one object a line: ``iteration`` and numbers; the training curves. ``seconds_per_iteration`` is of
                      the run, a batch and its loading; that of ``probe.json`` is a training step of one image
@@ -27,6 +28,9 @@ An engine gets the folder, reads ``config.yaml``, continues from the newest chec
 a status in a final state. Every file but the two ``.jsonl`` appears whole or not at all; a line that a kill cut short
 is skipped by the reader and ended by the next writer.
 
+All of it is read here, by one rule: a line of a ``.jsonl`` that is not what it should be is skipped, any other file
+that is not is refused with its remedy (`read_json`), and only regular files are opened.
+
 The folder of a pre-training, ``<root>/results/pretraining/<id>/``, is a run's folder but for what comes out:
 ``config.yaml`` is a ``Pretraining``, and in place of predictions and evaluation there are
 
@@ -41,25 +45,33 @@ name must tell the one from the other (what a run of a study needs, what a worke
 and a pre-training by ``pretraining/<id>``; `kind_of` and `Workspace.job_folder` alone read such a name.
 """
 
+import math
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import IO, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from ablate.config.identity import short_id
 from ablate.config.schema import Coco, Folder, Part, Pretrain, Pretraining, RunConfig, Shapes
 from ablate.config.yaml import dump_config, parse, read_yaml, with_changes
+from ablate.runs.fingerprint import Fingerprint
 from analysis.exceptions import BadInput
+from analysis.io import open_regular as open_regular
+from analysis.io import replacing as replacing  # of every file of the store
+from analysis.io import sweep_parts
 
 SCHEMA = 1
-AFRESH = "delete it and status.json beside it, and launch makes it again from what is saved"
+AFRESH = "launch makes it again"
+TAIL = 4096  # bytes of the curves that hold their last line
+CHECKPOINT = re.compile(r"[0-9]{8,}\.pt")
 FAILURES = ("failed", "out_of_memory", "diverged")  # to come to no result, for good
 FINAL = ("finished", *FAILURES)
 State = Literal["prepared", "running", "interrupted", "finished", "failed", "out_of_memory", "diverged", "damaged"]
@@ -82,33 +94,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     updated: str = msgspec.field(default_factory=now)
     pid: int = msgspec.field(default_factory=os.getpid)
     host: str = msgspec.field(default_factory=socket.gethostname)
+    files: dict[str, Fingerprint] = {}  # of a finished run: of its config and of what came out, by their names
     schema: int = SCHEMA
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that takes the place of ``path`` when the block ends well, and vanishes when it does not.
-
-    The content is on the disk before the name changes, so after a kill or a power cut ``path`` is the old file or the
-    new one. The folder must exist.
-    """
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False) as file:
-        try:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-            umask = os.umask(0)
-            os.umask(umask)
-            os.fchmod(file.fileno(), 0o666 & ~umask)  # else 0600, which hides results from the rest of a lab
-            os.replace(file.name, path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -128,19 +115,38 @@ def read_json(path: Path, into: type[S], remedy: str = AFRESH) -> S:
     Raises:
         BadInput: the file is missing, torn, not what it should be, or written by a newer version.
     """
+    content = _read(path)
+    if content is None:
+        raise BadInput(f"{path}: cannot be read (no such file); {remedy}")
+    schema = _decoded(path, content, _Versioned, remedy).schema
+    if schema > SCHEMA:
+        raise BadInput(f"{path}: has schema {schema}, this version reads up to {SCHEMA}; update detablate to read it")
+    return _decoded(path, content, into, remedy)
+
+
+def _read(path: Path, tail: int | None = None) -> bytes | None:
+    """The content of a regular file, or so many of its last bytes; None where there is none.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
     try:
-        content = path.read_bytes()
+        with open_regular(path) as file:
+            if tail is not None:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - tail))
+            return file.read()
+    except FileNotFoundError:
+        return None
     except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _decoded(path: Path, content: bytes, into: type[S], remedy: str) -> S:
     try:
-        schema = msgspec.json.decode(content, type=_Versioned).schema
-        if schema > SCHEMA:
-            raise BadInput(
-                f"{path}: has schema {schema}, this version reads up to {SCHEMA}; update detablate to read it"
-            )
         return msgspec.json.decode(content, type=into)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: is damaged ({error}); {remedy}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason = "nests too deep" if isinstance(error, RecursionError) else str(error) if content else "it is empty"
+        raise BadInput(f"{path}: is damaged ({reason}); {remedy}") from None
 
 
 class _Versioned(msgspec.Struct):
@@ -194,16 +200,33 @@ class RunFolder:
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             if self.manifest.exists() and self.config.exists():
-                return False
+                damaged = [path.name for path, whole in self._first_files() if not whole]
+                if not damaged:
+                    return False
+                self.append_event("warning", message=f"{' and '.join(damaged)} was damaged and is made again")
             with replacing(self.config) as file:
                 file.write(dump_config(config).encode())
             write_json(self.manifest, manifest)  # last: with it the folder counts as prepared
-            self.write_status(Status(state="prepared"))
+            status = self.read_status()
+            if status is None:
+                self.write_status(Status(state="prepared"))
+            elif self.manifest.name in status.files:  # it is another now
+                files = {name: known for name, known in status.files.items() if name != self.manifest.name}
+                self.write_status(msgspec.structs.replace(status, files=files))
         except OSError as error:
             raise BadInput(
                 f"{self.path}: cannot be written ({error.strerror}); free space or choose another --root"
             ) from None
         return True
+
+    def _first_files(self) -> Iterator[tuple[Path, bool]]:
+        """The files that `_begin` makes, and whether each can be read."""
+        for path, read in ((self.config, read_yaml), (self.manifest, partial(read_json, into=_Identified))):
+            try:
+                read(path)
+                yield path, True
+            except BadInput:
+                yield path, False
 
     def _check_same(self, stored: msgspec.Struct, config: msgspec.Struct, verb: str) -> None:
         if stored != config:
@@ -219,12 +242,11 @@ class RunFolder:
 
     def read_status(self) -> Status | None:
         """The status; None before there is one, state ``damaged`` with the reason where it cannot be read."""
-        if not self.status.exists():
-            return None
         try:
             return read_json(self.status, Status, "the run itself is not: launch goes on with it")
         except BadInput as error:
-            return Status(state="damaged", message=str(error), updated="", pid=0, host="")
+            missing = not os.path.lexists(self.status)
+            return None if missing else Status(state="damaged", message=str(error), updated="", pid=0, host="")
 
     def append_event(self, event: str, **fields: object) -> None:
         """Add a line to the events."""
@@ -235,12 +257,20 @@ class RunFolder:
         _append(self.metrics, {"iteration": iteration, **values})
 
     def read_events(self) -> list[dict[str, Any]]:
-        """The events in order."""
-        return list(_lines(self.events))
+        """The events in order, each with its ``time`` and ``event``."""
+        return [line for line in json_lines(_read(self.events) or b"") if is_event(line)]
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The training curves in order; values that were not finite are None."""
-        return list(_lines(self.metrics))
+        """The training curves in order, each line with its ``iteration``; values that were not finite are None."""
+        return [line for line in json_lines(_read(self.metrics) or b"") if is_measurement(line)]
+
+    def newest_losses(self) -> dict[str, Any]:
+        """The last line of the training curves with a loss, where it is near the end; empty without one."""
+        try:
+            lines = list(json_lines(_read(self.metrics, TAIL) or b""))
+        except BadInput:
+            return {}
+        return next((line for line in reversed(lines) if "loss" in line and is_measurement(line)), {})
 
     def rewind_metrics(self, iteration: int) -> None:
         """Drop what was measured after ``iteration``, from which a resumed run trains again."""
@@ -254,12 +284,13 @@ class RunFolder:
 
     def checkpoints_newest_first(self) -> list[Path]:
         """The complete checkpoints."""
-        return sorted(self.checkpoints.glob("[0-9]*.pt"), key=lambda path: int(path.stem), reverse=True)
+        named = (path for path in self.checkpoints.glob("*.pt") if CHECKPOINT.fullmatch(path.name))
+        return sorted(filter(Path.is_file, named), key=lambda path: int(path.stem), reverse=True)
 
     def sweep(self) -> None:
-        """Remove what a kill left of checkpoints and other files in subfolders; only for who holds the lock."""
-        for path in self.path.glob("*/.*.part"):
-            path.unlink(missing_ok=True)
+        """Remove what kills left of half-written files; only for who holds the lock."""
+        for folder in (self.path, *(path for path in self.path.iterdir() if path.is_dir())):
+            sweep_parts(folder)
 
     def write_predictions(self, records: Sequence[Mapping[str, object]]) -> None:
         """Write COCO results, one record a line."""
@@ -294,27 +325,40 @@ def absolute_paths(config: RunConfig) -> dict[str, str]:
 def _append(path: Path, value: Mapping[str, object]) -> None:
     """One line in one write; begins a new line where a kill cut the last one short."""
     line = msgspec.json.encode(value) + b"\n"
-    with path.open("ab+") as file:
-        if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+    with open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT) as file:
+        if file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
             line = b"\n" + line
         file.write(line)
 
 
 def json_lines(content: bytes) -> Iterator[dict[str, Any]]:
-    r"""The objects in lines of JSON; a line that was cut short is skipped.
+    r"""The objects in lines of JSON; a line that was cut short or is damaged otherwise is skipped.
 
     >>> list(json_lines(b'{"iteration": 1}\n{"itera'))
     [{'iteration': 1}]
     """
-    for line in content.splitlines():
-        with suppress(msgspec.DecodeError):
+    for line in content.split(b"\n"):
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             value = msgspec.json.decode(line)
             if isinstance(value, dict):
                 yield value
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    return json_lines(path.read_bytes() if path.exists() else b"")
+def is_event(line: Mapping[str, Any]) -> bool:
+    """Whether a line of ``events.jsonl`` is what `RunFolder.append_event` writes."""
+    return isinstance(line.get("time"), str) and isinstance(line.get("event"), str)
+
+
+def is_measurement(line: Mapping[str, Any]) -> bool:
+    """Whether a line of ``metrics.jsonl`` is what `RunFolder.append_metrics` writes.
+
+    >>> is_measurement({"iteration": 20, "loss": None}), is_measurement({"loss": 0.5})
+    (True, False)
+    """
+    values = dict(line)
+    iteration = values.pop("iteration", None)
+    numbers = all(value is None or (type(value) in (int, float) and abs(value) < math.inf) for value in values.values())
+    return type(iteration) is int and 0 <= iteration < 2**63 and numbers
 
 
 def _with_images(pretraining: Pretraining, images: Folder | Shapes) -> Pretraining:
@@ -374,12 +418,6 @@ def kind_of(job_id: str) -> Literal["run", "pretraining"]:
     ('run', 'pretraining')
     """
     return PRETRAINING if job_id.startswith(f"{PRETRAINING}/") else "run"
-
-
-def is_finished(folder: RunFolder) -> bool:
-    """Whether a run has ended well and its predictions are there."""
-    status = folder.read_status()
-    return status is not None and status.state == "finished" and folder.predictions.exists()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from ablate.runs.folder import now
+from ablate.runs.folder import now, open_regular
 from analysis.exceptions import BadInput
 
 HEARTBEAT_SECONDS = 5.0  # between two touches of a lock file
@@ -104,6 +104,11 @@ class LockWatcher:
 def owners(folder: Path) -> list[Owner]:
     """Who is at a folder's work, at one glance: a dead owner on another machine still counts."""
     return [lock.owner for lock in LockWatcher().living(folder) if lock.owner is not None]
+
+
+def sweep_locks(folder: Path) -> None:
+    """Remove the locks that killed processes of this machine left in a folder."""
+    LockWatcher().living(folder)
 
 
 @contextmanager
@@ -218,13 +223,13 @@ def _read_locks(folder: Path) -> Iterator[LockFile]:
     for name in names:
         content, heartbeat, owner = b"", 0, None
         try:
-            with (folder / name).open("rb") as file:  # opening makes a network disk look afresh
+            with open_regular(folder / name) as file:  # opening makes a network disk look afresh
                 content, heartbeat = file.read(), os.fstat(file.fileno()).st_mtime_ns
         except FileNotFoundError:
             continue  # given back
         except OSError:
             pass  # somebody's all the same
-        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+        with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             owner = msgspec.json.decode(content, type=Owner)
         yield LockFile(folder / name, owner, heartbeat)
 

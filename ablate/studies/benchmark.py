@@ -149,11 +149,10 @@ class Prober:
 
     def _load(self, target: BenchmarkTarget, folder: RunFolder) -> bool:
         try:
-            state = load_newest(folder, logger.debug)  # what training says of it is enough
+            # What training says of damaged ones is enough.
+            state = load_newest(folder, logger.debug, lambda state: target.module.load_state_dict(state["model"]))
         except BadInput:
             return False
-        if state is not None:
-            target.module.load_state_dict(state["model"])
         return state is not None
 
     def _train(self, target: BenchmarkTarget, config: RunConfig) -> tuple[list[float], float]:

@@ -15,6 +15,7 @@ import msgspec
 from ablate.axes.base import is_within
 from ablate.data.sources import locate
 from ablate.execute.evaluation import COCO_CAP, IOU, Evaluation, Measured, read_evaluation
+from ablate.execute.finished import find_fault
 from ablate.runs.folder import SCHEMA, Workspace, read_json
 from ablate.runs.manifest import Manifest, older_rule
 from ablate.studies.cost import Range, RowCost, study_costs
@@ -202,6 +203,9 @@ def _read(workspace: Workspace, run: StudyRun) -> _Run:
     status = folder.read_status() if run.run_id else None
     if status is None or status.state != "finished":
         return _Run(run, state_in_words(status), "" if status is None else status.message)
+    fault = find_fault(folder)
+    if fault is not None:
+        return _Run(run, "damaged", fault.sentence)
     try:
         return _Run(run, "finished", "", read_evaluation(folder.evaluation), read_json(folder.manifest, Manifest))
     except BadInput as error:

@@ -21,11 +21,11 @@ from ablate.config.identity import short_id
 from ablate.config.schema import Pretraining, RunConfig
 from ablate.config.yaml import Tree, changed, merge, scalar
 from ablate.detector.memory import MemoryForecast
+from ablate.execute.finished import is_finished
 from ablate.runs.folder import (
     SCHEMA,
     Status,
     Workspace,
-    is_finished,
     pretraining_name,
     read_json,
     replacing,
@@ -33,6 +33,7 @@ from ablate.runs.folder import (
 )
 from ablate.shell import shell_command
 from analysis.exceptions import BadInput
+from analysis.render.table import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -361,7 +362,7 @@ def run_text(study: Study, run: StudyRun) -> str:
     ]
     tree = merge(nested(study.settings), nested(run.changes))
     lines = [
-        *(f"# {key + ':':9} {' '.join(text.split())}" for key, text in head if text),
+        *(f"# {key + ':':9} {one_line(' '.join(text.split()))}" for key, text in head if text),
         *("", f"base: {scalar(study.base)}", ""),
         *_lines(tree, studied=set(leaves(nested(run.changes)))),
         *([""] if tree else []),
@@ -387,8 +388,8 @@ def plan_text(study: Study) -> str:
     }
     lines = [
         "# The plan of a study, for reading; programs read results/studies. Every run is one config in this folder.",
-        f"# Run it:  cli.py ablate launch {_quoted(study.name)}",
-        f"# Read it: cli.py ablate table {_quoted(study.name)}",
+        f"# Run it:  cli.py ablate launch {one_line(_quoted(study.name))}",
+        f"# Read it: cli.py ablate table {one_line(_quoted(study.name))}",
         "",
         *_pairs({key: value for key, value in head.items() if value is not None}),
     ]

@@ -27,7 +27,7 @@ from ablate.studies.tables import (
     without_empty,
 )
 from analysis.evaluation.error_types import ERROR_TYPES
-from analysis.io import json_bytes, write_bytes
+from analysis.io import json_bytes, write_all
 from analysis.render.markup import Markup, join, tag
 from analysis.render.table import Table, csv_text, escape_markdown, latex, markdown
 from analysis.report.components import note, scrolling
@@ -56,8 +56,7 @@ def write_files(out: Path, summary: Summary) -> list[Path]:
         }
     for name, pictures in (("errors", errors_figure(summary)), ("curve", curves_figure(summary))):
         contents |= {f"{name}.{kind}": picture for kind, picture in pictures.items()}
-    for file, content in contents.items():
-        write_bytes(out / file, content)
+    write_all(out, contents)
     return [out / file for file in contents]
 
 

@@ -1,6 +1,5 @@
 """Checkpoints: whole or absent, two deep, checked before they are believed."""
 
-import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import IO, Any
 import torch
 
 from ablate.runs.folder import RunFolder, replacing
+from ablate.train.memory import is_out_of_memory
 from analysis.exceptions import BadInput
 
 SCHEMA = 1
@@ -46,26 +46,54 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     belong on the CPU, would cost a wait for the device each.
 
     Raises:
-        BadInput: damaged, or of another version.
+        BadInput: damaged, of another version, or of another iteration than its name says.
     """
     try:
-        # torch.load does not compare the check sums that torch.save wrote.
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-        if broken is not None:
-            raise BadInput(f"{path}: is damaged ({broken} does not match its check sum)")
+        check_archive(path)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, zipfile.BadZipFile, RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise BadInput(f"{path}: is damaged ({str(error).splitlines()[0]})") from None
+    except BadInput:
+        raise
+    except Exception as error:  # whatever a loader trips over in damaged bytes
+        raise BadInput(f"{path}: is damaged ({reason_of(error)})") from None
     if not isinstance(state, dict) or state.get("schema") != SCHEMA:
         raise BadInput(f"{path}: is not a checkpoint of this version")
+    if state.get("iteration") != int(path.stem):
+        raise BadInput(f"{path}: is damaged (it is of iteration {state.get('iteration')!r:.20})")
     return state
 
 
-def load_newest(folder: RunFolder, warn: Callable[[str], None]) -> dict[str, Any] | None:
+def check_archive(path: Path) -> None:
+    """Read a file that torch.save wrote once through: torch.load does not compare the check sums that it wrote.
+
+    Raises:
+        BadInput: a part does not match its check sum, or is compressed, which torch.save never does and which could
+            inflate to any size.
+        OSError: it cannot be read.
+        zipfile.BadZipFile: it is no archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+            raise BadInput(f"{path}: is damaged (its content is compressed, which torch.save never does)")
+        broken = archive.testzip()
+    if broken is not None:
+        raise BadInput(f"{path}: is damaged ({broken} does not match its check sum)")
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of what an error says, or its type where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
+
+
+def load_newest(
+    folder: RunFolder, warn: Callable[[str], None], take: Callable[[dict[str, Any]], object] = lambda _: None
+) -> dict[str, Any] | None:
     """The newest checkpoint that can be read, or none where there is none.
 
-    ``warn`` gets a sentence on each damaged one.
+    Args:
+        folder: of the run.
+        warn: gets a sentence on each damaged one.
+        take: takes from a checkpoint what is needed; one that lacks some of it, or whose content does not fit, is
+            damaged too.
 
     Raises:
         BadInput: there are checkpoints, and all are damaged.
@@ -73,9 +101,16 @@ def load_newest(folder: RunFolder, warn: Callable[[str], None]) -> dict[str, Any
     paths = folder.checkpoints_newest_first()
     for path in paths:
         try:
-            return load_checkpoint(path)
+            state = load_checkpoint(path)
+            take(state)
+            return state
         except BadInput as error:
             warn(f"{error}; falling back to the checkpoint before it")
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else reason_of(error)
+            warn(f"{path}: is damaged ({reason}); falling back to the checkpoint before it")
     if paths:
         raise BadInput(f"{folder.checkpoints}: every checkpoint is damaged; delete the folder to train from the start")
     return None

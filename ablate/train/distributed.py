@@ -19,7 +19,9 @@ import torch
 import torch.distributed as dist
 
 from ablate.runs.manifest import usable_cores
+from ablate.runs.signals import handle, restore
 from ablate.train.peers import lost_peers_named, meeting_point, place_of_process
+from ablate.train.rendezvous import store_of_this_machine
 from analysis.exceptions import BadInput, DetablateError
 
 
@@ -178,7 +180,8 @@ def joined(device: str) -> Iterator[Processes]:
         yield processes
         return
     os.environ.update(meeting_point(place))
-    dist.init_process_group("nccl" if gpu else "gloo", device_id=chosen if gpu else None)
+    store = store_of_this_machine(place.rank, place.count)
+    dist.init_process_group("nccl" if gpu else "gloo", device_id=chosen if gpu else None, **store)
     try:
         with lost_peers_named(processes):
             yield processes
@@ -255,12 +258,11 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():  # only there does Python allow handlers
-            self._before = {number: signal.signal(number, self._note) for number in STOPPING}
+            self._before = handle(STOPPING, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        restore(self._before)
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.name = signal.Signals(number).name

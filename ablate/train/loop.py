@@ -5,7 +5,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -40,6 +40,15 @@ class TrainStats:
     peak_gib: float  # the highest of them
     device: str  # cpu or cuda; decides what the peak is of
     threads: int | None = None  # that computed on a CPU: another number rounds otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class _Logged:
+    """The last line of the curves, and what the next one is the mean of; kept, so that a resume changes no curve."""
+
+    iteration: int = 0
+    seconds: float = 0.0  # of training, when it was written
+    sums: dict[str, float] = field(default_factory=dict)  # of the losses since then
 
 
 class TrainLoop(ABC):
@@ -97,6 +106,7 @@ class TrainLoop(ABC):
         self.iteration = 0
         # Of the sessions before this one; when this one began, and its seconds that were no training.
         self._seconds_before, self._peak_before, self._began, self._seconds_paused = 0.0, 0.0, 0.0, 0.0
+        self._logged = _Logged()
 
     @abstractmethod
     def _forward(self, batch: Any, number: int) -> dict[str, Tensor]:
@@ -190,25 +200,25 @@ class TrainLoop(ABC):
         batches = iter(self._loader())
         self._write_status()  # how long it will be
         saved_at = status_written_at = time.monotonic()
-        last_logged, seconds_when_logged = self.iteration, self._seconds()
-        sums: dict[str, float] = {}  # of the losses since then
         while self.iteration < self.iterations:
             losses, stop_requested = self._step(batches, bool(stop.name))
             self.iteration += 1
             done, now, is_last = self.iteration, time.monotonic(), self.iteration == self.iterations
 
-            sums = {name: sums.get(name, 0.0) + value for name, value in losses.items()}
+            logged = self._logged
+            sums = {name: logged.sums.get(name, 0.0) + value for name, value in losses.items()}
+            self._logged = replace(logged, sums=sums)
             curves.advance(done)
             if done % LOG_EVERY == 0 or is_last:
-                means = {name: value / (done - last_logged) for name, value in sums.items()}
+                means = {name: value / (done - logged.iteration) for name, value in sums.items()}
                 seconds = self._seconds()
                 cost = {
                     "lr": self._lr(done - 1),
-                    "seconds_per_iteration": (seconds - seconds_when_logged) / (done - last_logged),
+                    "seconds_per_iteration": (seconds - logged.seconds) / (done - logged.iteration),
                     "peak_gib": self._peak_gib(),
                 }
                 curves.add(done, {"loss": sum(means.values()), **means, **cost})
-                sums, last_logged, seconds_when_logged = {}, done, seconds
+                self._logged = _Logged(done, seconds)
 
             with self._clock_stopped():
                 self.after_step(done, curves)
@@ -272,19 +282,24 @@ class TrainLoop(ABC):
 
     def _resume(self) -> None:
         """Take everything from the newest checkpoint, where there is one."""
-        state = load_newest(self.folder, self._warn)
-        if state is not None:
-            self.module.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.scaler.load_state_dict(state["scaler"])
-            self.iteration = state["iteration"]
-            self._seconds_before, self._peak_before = state["seconds"], state["peak_gib"]
-            self._check_threads(state.get("threads"))
+        resumed = load_newest(self.folder, self._warn, self._take)
+        if resumed is not None:
+            self._check_threads(resumed.get("threads"))
             if self.processes.first and self.iteration < self.iterations:
                 self.folder.append_event("resumed", iteration=self.iteration)
                 logger.info("continuing after iteration %d of %d", self.iteration, self.iterations)
         state = {"model": self.module.state_dict(), "optimizer": self.optimizer.state_dict()["state"]}
         check_same_state(self.iteration, state, self.folder.path, self.processes)
+
+    def _take(self, state: dict[str, Any]) -> None:
+        """Take everything from a checkpoint."""
+        self._seconds_before, self._peak_before = float(state["seconds"]), float(state["peak_gib"])
+        self.module.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.iteration = state["iteration"]
+        logged = state.get("logged")  # older versions did not keep it
+        self._logged = _Logged(**logged) if logged else _Logged(self.iteration, self._seconds_before)
 
     def _warn(self, sentence: str) -> None:
         if self.processes.first:
@@ -303,6 +318,7 @@ class TrainLoop(ABC):
                     "seconds": self._seconds(),
                     "peak_gib": self._peak_gib(),
                     "threads": self._threads(),
+                    "logged": asdict(self._logged),
                 },
             )
 

@@ -136,9 +136,11 @@ class Pretrainer(TrainLoop):
 
     def after_step(self, iteration: int, curves: Curves) -> None:
         """Keep weights and pictures; before the checkpoint, so that none says more is done than is there."""
-        if iteration not in self.kept or not self.processes.first:
-            return
-        epoch = self.kept[iteration]
+        if iteration in self.kept and self.processes.first:
+            self.keep_weights(self.kept[iteration])
+
+    def keep_weights(self, epoch: int) -> None:
+        """Write the weights that the model has now, and their pictures, as those after so many epochs."""
         for folder in (self.folder.weights, self.folder.pictures):
             folder.mkdir(exist_ok=True)
         for path, state in (

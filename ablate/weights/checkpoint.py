@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ablate.config.schema import Init
 from analysis.exceptions import BadInput
+from analysis.io import kind_of_file
 
 Tensors = Mapping[str, Tensor]
 KEYS = ("model", "module", "state_dict")  # where published checkpoints keep the weights
@@ -58,7 +59,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         stat = path.stat()
         if not path.is_file():
-            raise BadInput(f"{path}: is a folder, not a file of weights")
+            raise BadInput(f"{path}: is {kind_of_file(stat.st_mode)}, not a file of weights")
         return _read(path, stat.st_mtime_ns, stat.st_size)
     except OSError as error:
         raise BadInput(f"{path}: weights cannot be read ({error.strerror or error})") from None
@@ -99,6 +100,11 @@ def _read_torch(path: Path) -> Any:
     archive = zipfile.is_zipfile(path)
     if archive:
         with zipfile.ZipFile(path) as file:
+            if any(part.compress_type != zipfile.ZIP_STORED for part in file.infolist()):
+                raise BadInput(
+                    f"{path}: its content is compressed, which torch.save never does and which could unpack to any "
+                    "size; load it once with torch and save it again"
+                )
             broken = file.testzip()  # torch.load does not compare the check sums that torch.save wrote
         if broken is not None:
             raise BadInput(f"{path}: is damaged ({broken} does not match its check sum); copy it again")

@@ -93,7 +93,8 @@ def compare(
         progress=progress_line(),
     )
     over_cap = {name: cap_of_run(inputs.ground_truth, dt, settings) for name, dt in inputs.runs}
-    written = write_comparison(out, inputs.ground_truth, comparison) if out else ()
+    sources = [files.truth, *(path for _, path in files.named)]
+    written = write_comparison(out, inputs.ground_truth, comparison, sources) if out else ()
     if as_json:
         document = comparison_document(inputs.ground_truth, comparison) | inputs.source()
         for entry in document["runs"]:

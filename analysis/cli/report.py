@@ -1,5 +1,6 @@
 """``analyze report``: everything about some runs as one HTML file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,6 +55,9 @@ IntervalResamples = Annotated[
         show_default="1,000 or enough for up to 10,000 images in all runs, else 0",
     ),
 ]
+FollowSymlinks = Annotated[
+    bool, typer.Option("--follow-symlinks", help="Embed images also where symbolic links lead out of their folder.")
+]
 Pictures = Annotated[int, typer.Option(help="Examples in the gallery, of all runs and errors together.", min=0)]
 
 
@@ -63,6 +67,7 @@ def report(
     predictions: Predictions = None,
     gt: Truth = None,
     images: Images = None,
+    follow_symlinks: FollowSymlinks = False,
     out: Out = Path("report.html"),
     baseline: Baseline = "",
     title: Annotated[str, typer.Option(help="Of the page.")] = "Where the AP went",
@@ -87,8 +92,8 @@ def report(
 
     check_options(context, RULES["report"])
     settings = settings_of(iou_type, iou, background_iou, max_dets, convention, min_score=min_score)
-    check_places(images, out)
     files = find_inputs(context, predictions, gt, root)
+    check_places(images, out, [files.truth, *(path for _, path in files.named)])
     check_baseline(baseline, files)
     say_what_was_found(files.found)
     inputs = read_files(files.named, files.truth, ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid))
@@ -99,6 +104,7 @@ def report(
         title=title,
         baseline=baseline,
         images=images,
+        follow_symlinks=follow_symlinks,
         pictures=pictures,
         resamples=how_often(resamples, inputs.ground_truth, len(inputs.runs), settings),
         progress=progress_line(),
@@ -119,16 +125,23 @@ def how_often(asked: int | None, ground_truth: "GroundTruth", runs: int, setting
     return 0 if len(ground_truth.image_id) * runs <= MOST_BY_DEFAULT else None
 
 
-def check_places(images: Path | None, out: Path) -> None:
+def check_places(images: Path | None, out: Path, inputs: Sequence[Path]) -> None:
     """Refuse before hours of work what cannot be read or written.
 
     Raises:
-        BadInput: there is no such folder of images, or ``out`` is a folder.
+        BadInput: there is no such folder of images, or ``out`` is a folder, a device or the like, or an input.
     """
+    from analysis.io import check_target
+
     if images is not None and not images.is_dir():
         raise BadInput(f"{images}: no such folder of images; name the one that holds the files of the ground truth")
     if out.is_dir():
         raise BadInput(f"{out}: is a folder; name the HTML file to write, such as {out / 'report.html'}")
+    target = check_target(out, inputs)
+    if images is not None and target.exists() and target.is_relative_to(images.resolve()):
+        raise BadInput(
+            f"{out}: is a file in the folder of the images, which is not replaced; name another file to write"
+        )
 
 
 def write_report(out: Path, built: "Report", images: Path | None) -> None:

@@ -66,15 +66,24 @@ def name_runs(arguments: Sequence[str]) -> list[tuple[str, Path]]:
     for argument in arguments:
         name, equals, path = argument.partition("=")
         named = equals and name and "/" not in name and not Path(argument).exists()
-        given.append((name, Path(path)) if named else ("", Path(argument)))
+        given.append((_legible(name), Path(path)) if named else ("", Path(argument)))
     unnamed = [path for name, path in given if not name]
     found = dict(zip(unnamed, _tell_apart([_bearing_a_name(path) for path in unnamed]), strict=True))
-    names = [name or found[path] for name, path in given]
+    names = [name or _legible(found[path]) for name, path in given]
     for name in names:
         if names.count(name) > 1:
             clashing = " and ".join(str(path) for n, (_, path) in zip(names, given, strict=True) if n == name)
             raise BadInput(f"{clashing} would both be called {name!r}; name them: NAME={given[names.index(name)][1]}")
     return [(name, path) for name, (_, path) in zip(names, given, strict=True)]
+
+
+def _legible(name: str) -> str:
+    r"""A name that can be written as UTF-8, whatever bytes the name of a file is made of.
+
+    >>> _legible("y\udcff")
+    'y\\udcff'
+    """
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _bearing_a_name(path: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -43,12 +42,16 @@ def rank(order: Ints, category: Ints, categories: int) -> Ranking:
 def recall_steps(positives: Ints, recalls: Floats) -> Ints:
     """The number of true positives i64[K, R] at which each recall is first reached, for i64[K] objects a category.
 
-    The same as ``searchsorted(arange(1, ...) / positives, recalls, "left") + 1``, with its rounding, for all at once.
+    The same as ``searchsorted(arange(1, ...) / positives, recalls, "left") + 1``, with its rounding, for all at once;
+    1 for a category without objects.
     """
-    total = np.maximum(positives, 1).astype(np.float64)[:, None]
+    steps = np.ones((len(positives), len(recalls)), dtype=np.int64)
+    known = np.flatnonzero(positives)  # of thousands of categories few may have objects
+    total = positives[known].astype(np.float64)[:, None]
     step = np.maximum(np.ceil(recalls * total), 1)
     step = np.where((step > 1) & ((step - 1) / total >= recalls), step - 1, step)
-    return np.where(step / total < recalls, step + 1, step).astype(np.int64)
+    steps[known] = np.where(step / total < recalls, step + 1, step)
+    return steps
 
 
 def precision_at_recalls(
@@ -73,12 +76,14 @@ def precision_at_recalls(
     category = ranking.category[hit]
     number = np.arange(1, len(hit) + 1) - place[category]  # 1, 2, ... within the category
     precision = number / ((seen[hit] - before[category] - number).astype(np.float64) + number + epsilon)
-    for low, high in pairwise(place.tolist()):
+    hits = np.diff(place)
+    found = np.flatnonzero(hits)  # the categories that have any; all others stay at 0
+    for low, high in zip(place[found].tolist(), place[found + 1].tolist(), strict=True):
         precision[low:high] = best_from_here(precision[low:high])
-    if not len(hit):
-        return np.zeros(steps.shape)
-    reached = steps <= np.diff(place)[:, None]
-    return np.where(reached, precision[np.where(reached, place[:-1, None] + steps - 1, 0)], 0.0)
+    reached = steps[found] <= hits[found, None]
+    interpolated = np.zeros(steps.shape)
+    interpolated[found] = np.where(reached, precision[np.where(reached, place[found, None] + steps[found] - 1, 0)], 0.0)
+    return interpolated
 
 
 def average_over_recalls(hits: Ints, steps: Ints, epsilon: float = 0.0) -> float:
@@ -134,7 +139,6 @@ def coco_metrics(
     >>> list(metrics)
     ['AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AR1', 'AR10', 'AR100', 'ARs', 'ARm', 'ARl']
     """
-    classes = len(ground_truth.category_id)
     caps = sorted(set(max_dets))
     if not caps or caps[0] < 1:
         raise BadInput(f"max_dets {list(max_dets)} must be one cap or more, each at least 1")
@@ -142,7 +146,13 @@ def coco_metrics(
         ground_truth, detections, Settings(iou_type, max_dets=caps[-1], min_score=min_score)
     )
     found = candidates(paired, min(COCO_IOUS[0], 1 - 1e-10), prefer_last=True)
-    category, area = detections.category[paired.row], detections.area[paired.row]
+    area = detections.area[paired.row]
+    # Numbered anew: of thousands of categories few may occur.
+    occurring, category = np.unique(
+        np.concatenate([ground_truth.category, detections.category[paired.row]]), return_inverse=True
+    )
+    classes = len(occurring)
+    true_category, category = np.split(category, [len(ground_truth.category)])
     ranking = rank(paired.by_score, category, classes)
     place = place_in_group(detections.image[paired.row] * classes + category)[ranking.rows]
 
@@ -150,7 +160,7 @@ def coco_metrics(
     recall = np.full((len(AREA_RANGES), len(caps), len(COCO_IOUS), classes), -1.0)
     for a, limits in enumerate(AREA_RANGES.values()):
         ignored, out_of_range = ignored_by_size(ground_truth, area, iou_type, limits)
-        positives = np.bincount(ground_truth.category[~ignored], minlength=classes)
+        positives = np.bincount(true_category[~ignored], minlength=classes)
         known = positives > 0
         steps = recall_steps(positives, COCO_RECALLS)
         for t, iou in enumerate(COCO_IOUS):

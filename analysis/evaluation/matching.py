@@ -208,11 +208,15 @@ def candidates(paired: PairedDetections, iou: float, *, prefer_last: bool, usabl
     return found
 
 
+MOST_ROUNDS = 32  # a round costs time for every pair, and where all overlap it settles one detection
+
+
 def match_greedily(pairs: Pairs, usable: Bools, detections: int, truths: int, shared: Bools | None = None) -> Ints:
     """The object i64[detections] that each detection takes, -1 for none.
 
     In order of priority every detection takes the free object that it overlaps most. In a round, each detection names
-    its best free object and gets it if no earlier unserved detection could still take it; a few rounds settle all.
+    its best free object and gets it if no earlier unserved detection could still take it; a few rounds settle all but
+    the most crowded images, where the rest goes one detection after another.
 
     Args:
         pairs: from :func:`candidates`; detections of other images or categories do not share objects.
@@ -225,7 +229,9 @@ def match_greedily(pairs: Pairs, usable: Bools, detections: int, truths: int, sh
     first_claim = np.full(truths, -1, dtype=np.int64)
     free = np.ones(truths, dtype=np.bool_)
     d, g = pairs.detection[usable], pairs.truth[usable]
-    while len(d):
+    for _ in range(MOST_ROUNDS):
+        if not len(d):
+            return matched
         best = np.append(True, d[1:] != d[:-1])
         first_claim[g[::-1]] = d[::-1]  # the last write stays: the earliest detection with an edge to the object
         served = best & (first_claim[g] == d)
@@ -237,6 +243,13 @@ def match_greedily(pairs: Pairs, usable: Bools, detections: int, truths: int, sh
             free |= shared
         alive = free[g] & (matched[d] < 0)
         d, g = d[alive], g[alive]
+    ends = np.append(np.flatnonzero(d[1:] != d[:-1]) + 1, len(d)).tolist() if len(d) else []
+    for low, high in zip([0, *ends], ends, strict=False):
+        options = g[low:high]
+        first = int(free[options].argmax())
+        if free[options[first]]:
+            matched[d[low]] = options[first]
+            free[options[first]] = shared is not None and shared[options[first]]
     return matched
 
 

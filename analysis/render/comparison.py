@@ -1,6 +1,6 @@
 """Runs against a baseline: tables of differences, object outcomes and categories, the screen, and files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from analysis.arrays import Ints
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
 from analysis.evaluation.settings import Settings, ap_name, iou_name
-from analysis.io import json_bytes, write_bytes
+from analysis.io import json_bytes, write_all
 from analysis.render.documents import comparison_document
 from analysis.render.errors import read_facts
 from analysis.render.screen import CAREFUL, dimmed, fact_list
@@ -282,11 +282,19 @@ def _changed_most(one: VsBaseline, category: int) -> str:
     return f"{error} {interval_text(known, sign=True)}" if known.low > 0 or known.high < 0 else ""
 
 
-def write_comparison(out: Path, ground_truth: GroundTruth, comparison: Comparison) -> tuple[str, ...]:
+def write_comparison(
+    out: Path, ground_truth: GroundTruth, comparison: Comparison, inputs: Iterable[Path] = ()
+) -> tuple[str, ...]:
     """Write the files and return their names; all are made before the first is written, and each appears whole.
 
+    Args:
+        out: the folder.
+        ground_truth: of the runs.
+        comparison: of them.
+        inputs: files that the command read, which are not replaced.
+
     Raises:
-        BadInput: the folder cannot be written.
+        BadInput: the folder cannot be written, or one of the files is an input.
     """
     paper = comparison_paper(ground_truth, comparison)
     contents = {
@@ -296,8 +304,7 @@ def write_comparison(out: Path, ground_truth: GroundTruth, comparison: Compariso
         "comparison.tex": latex(paper).encode(),
         "comparison.json": json_bytes(comparison_document(ground_truth, comparison)),
     }
-    for name, content in contents.items():
-        write_bytes(out / name, content)
+    write_all(out, contents, inputs)
     return tuple(contents)
 
 

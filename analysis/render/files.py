@@ -15,7 +15,7 @@ from analysis.evaluation.error_types import LABEL_NAMES
 from analysis.evaluation.matched_run import CLS, DUP, LOC
 from analysis.evaluation.outcomes import OUTCOME_NAMES
 from analysis.evaluation.settings import Settings
-from analysis.io import write_bytes
+from analysis.io import write_all
 from analysis.render.documents import error_records, slice_records
 from analysis.render.errors import errors_table
 from analysis.render.fonts import warn_of_undrawable
@@ -58,8 +58,7 @@ def write_analysis(
         contents |= _paper(name, table)
     contents["detections.csv.gz"] = _gzipped(detections_frame(ground_truth, analyses))
     contents["objects.csv.gz"] = _gzipped(objects_frame(ground_truth, analyses, crowding))
-    for name, content in contents.items():
-        write_bytes(out / name, content)
+    write_all(out, contents, [ground_truth.path, *(one.detections.path for one in analyses)])
     return list(contents)
 
 

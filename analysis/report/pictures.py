@@ -83,13 +83,16 @@ class NotShown(NamedTuple):
 class Album:
     """The images of a data set on disk; remembers which could not be shown."""
 
-    def __init__(self, folder: Path | None, file_name: Sequence[str | None]) -> None:
+    def __init__(self, folder: Path | None, file_name: Sequence[str | None], *, follow_symlinks: bool = False) -> None:
         """``file_name`` are those of the ground truth, by image; no folder: no pictures.
+
+        Symbolic links that lead out of the folder are followed where that is asked for alone: the page is mailed.
 
         Raises:
             PillowMissing: there is a folder, and nothing to open its images with.
         """
-        self._folder, self._file_name = folder, file_name
+        self._folder, self._file_name, self._follow_symlinks = folder, file_name, follow_symlinks
+        self.outside: set[int] = set()  # images that a symbolic link leads to, out of the folder
         self.missing: set[int] = set()  # images without a file
         self.damaged: dict[int, str] = {}  # images whose file cannot be read, or is of a kind that is not read, and why
         self.other_size: dict[int, str] = {}  # images whose file has another size than the ground truth says
@@ -135,6 +138,7 @@ class Album:
     def not_shown(self) -> list[NotShown]:
         """What was needed so far and cannot be shown."""
         causes = (
+            ("lie outside it, where symbolic links lead (--follow-symlinks follows them)", len(self.outside), ""),
             ("are not in the folder of images", len(self.missing), ""),
             ("cannot be read", len(self.damaged), next(iter(self.damaged.values()), "")),
             (
@@ -149,11 +153,14 @@ class Album:
         name = self._file_name[image]
         if self._folder is None:
             return None
-        if name is not None:
-            for path in (self._folder / name, self._folder / Path(name).name):  # COCO has bare names, others paths
-                inside = os.path.normpath(path).startswith(os.path.normpath(self._folder) + os.sep)
-                if inside and path.is_file():
+        folder = Path(os.path.abspath(self._folder))
+        for part in () if name is None else (name, Path(name).name):  # COCO has bare names, others paths
+            path = Path(os.path.abspath(folder / part))
+            if path.is_relative_to(folder) and path.is_file():
+                if self._follow_symlinks or path.resolve().is_relative_to(folder.resolve()):
                     return path
+                self.outside.add(image)
+                return None
         self.missing.add(image)
         return None
 

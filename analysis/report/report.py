@@ -44,6 +44,7 @@ def build_report(
     baseline: str = "",
     verdict: bool = True,
     images: Path | None = None,
+    follow_symlinks: bool = False,
     pictures: int = PICTURES,
     resamples: int | None = None,
     comparison: Comparison | None = None,
@@ -61,6 +62,7 @@ def build_report(
         baseline: the name of the run that the others are compared with; the first, if none is named.
         verdict: whether a sentence at the top says who scores highest.
         images: folder of the images; none: the gallery shows boxes without pictures.
+        follow_symlinks: also those that lead out of the folder of images.
         pictures: examples in the gallery, of all runs and types together.
         resamples: of the images, for intervals and differences; 0: as many as it takes, none: no intervals.
         comparison: one over more seeds than are shown, in place of resampling here.
@@ -70,7 +72,7 @@ def build_report(
         PillowMissing: images are named and Pillow is not installed.
         BadInput: masks are compared and a record has none, or the baseline is none of the runs.
     """
-    album = Album(images, ground_truth.file_name)
+    album = Album(images, ground_truth.file_name, follow_symlinks=follow_symlinks)
     data = collect(
         ground_truth,
         detections,

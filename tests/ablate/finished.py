@@ -32,6 +32,22 @@ def finish(
 ) -> RunFolder:
     """A finished run with this box AP; the mask AP is 2 points lower."""
     folder = begin(root, study, run, Status(state="finished", iteration=10, iterations=10))
+    write_results(folder, ap, images=images, objects=objects, shift=shift)
+    return folder
+
+
+def end(folder: RunFolder, iterations: int = 10) -> None:
+    """Finish a run that may not have begun."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    write_manifest(folder)
+    write_results(folder)
+    folder.write_status(Status(state="finished", iteration=iterations, iterations=iterations))
+
+
+def write_results(
+    folder: RunFolder, ap: float = 30.0, *, images: int = 240, objects: int = 900, shift: float = 0.0
+) -> None:
+    """What a finished run leaves: predictions, none, and an evaluation."""
     evaluation = Evaluation(
         detections=1234,
         images=images,
@@ -43,19 +59,27 @@ def finish(
     )
     write_json(folder.evaluation, evaluation)
     folder.predictions.write_text("[]")
-    return folder
 
 
 def begin(root: Path, study: Study, run: StudyRun, status: Status) -> RunFolder:
     """A run folder in some state."""
     folder = Workspace(root).run(run.run_id)
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
+    write_manifest(folder, run.training, run.evaluation, run.seed, data=(study.training_data, study.validation_data))
+    folder.write_status(status)
+    return folder
+
+
+def write_manifest(
+    folder: RunFolder, training: str = "", evaluation: str = "", seed: int = 0, data: tuple[str, str] = ("", "")
+) -> None:
+    """What a run ran on, as the first process writes it."""
     manifest = Manifest(
-        training=run.training,
-        evaluation=run.evaluation,
-        seed=run.seed,
-        training_data=study.training_data,
-        validation_data=study.validation_data,
+        training=training,
+        evaluation=evaluation,
+        seed=seed,
+        training_data=data[0],
+        validation_data=data[1],
         training_images="c" * 64,
         validation_images="d" * 64,
         training_revision=TRAINING_REVISION,
@@ -69,8 +93,6 @@ def begin(root: Path, study: Study, run: StudyRun, status: Status) -> RunFolder:
         started="2026-01-01T00:00:00.000+00:00",
     )
     write_json(folder.manifest, manifest)
-    folder.write_status(status)
-    return folder
 
 
 def probed(folder: RunFolder, *, peak_gib: float | None = 0.5, name: str = "Test CPU", seconds: float = 0.1) -> None:

@@ -132,7 +132,7 @@ def test_two_at_one_run_are_refused(config_file: Path, tmp_path: Path) -> None:
     folder = only_folder(tmp_path)
     status = folder.read_status()
     assert status is not None
-    folder.write_status(msgspec.structs.replace(status, state="running"))
+    folder.write_status(msgspec.structs.replace(status, state="running", files={}))
     with holding(folder.path, "this run"):
         result = run("run", config_file, "--root", tmp_path)
         assert isinstance(result.exception, BadInput)

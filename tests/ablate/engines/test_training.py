@@ -88,6 +88,13 @@ def test_the_same_run_twice_and_curves_change_nothing(tmp_path: Path, data: Coco
     assert not torch.equal(weights(folder)["rpn.head.cls_logits.weight"], weights(other)["rpn.head.cls_logits.weight"])
 
 
+def curve_of(folder: RunFolder) -> list[dict[str, Any]]:
+    """The training curves without what another run of the same may measure differently."""
+    lines = folder.read_metrics()
+    assert lines
+    return [{key: line[key] for key in line if key not in ("seconds_per_iteration", "peak_gib")} for line in lines]
+
+
 def test_stopped_politely_and_continued(
     tmp_path: Path, data: Coco, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -110,6 +117,7 @@ def test_stopped_politely_and_continued(
     trainer_of(folder).train()
     assert caplog.messages == ["continuing after iteration 4 of 6"]
     same(weights(folder), weights(whole))
+    assert curve_of(folder) == curve_of(whole)
     assert [event["event"] for event in folder.read_events()] == ["resumed"]
 
 
@@ -164,6 +172,7 @@ def test_killed_in_the_middle_of_a_step_it_ends_with_the_same_bits(tmp_path: Pat
     run_and_kill(KILLED, folder.path, 5, 0.01)
     trainer_of(folder).train()
     same(weights(folder), weights(whole))
+    assert curve_of(folder) == curve_of(whole)
     assert [event["iteration"] for event in folder.read_events()] == [4]
 
 

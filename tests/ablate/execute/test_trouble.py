@@ -4,6 +4,7 @@ import errno
 import itertools
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from ablate.config.schema import RunConfig
+from ablate.execute.finished import find_fault, is_finished
 from ablate.execute.run import execute
 from ablate.runs import folder as store
 from ablate.runs.folder import RunFolder, Workspace
@@ -43,6 +45,12 @@ def undisturbed(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def carry_out(config: RunConfig, root: Path) -> RunFolder:
     return execute(config, Workspace(root), RuntimeOptions(device="cpu", workers=0, checkpoint_iterations=2)).folder
+
+
+def copied(folder: RunFolder, root: Path) -> RunFolder:
+    """The same run under another root."""
+    shutil.copytree(folder.workspace.root, root, dirs_exist_ok=True)
+    return Workspace(root).run(folder.path.name)
 
 
 def assert_same(one: RunFolder, other: RunFolder) -> None:
@@ -128,25 +136,100 @@ def test_a_status_cut_in_half(config: RunConfig, undisturbed: RunFolder, tmp_pat
     assert_same(undisturbed, folder)
 
 
-@pytest.mark.parametrize("name", ["evaluation.json", "manifest.json", "predictions.json"])
-def test_a_damaged_file_is_made_again_as_its_refusal_says(
-    config: RunConfig, undisturbed: RunFolder, tmp_path: Path, name: str
+@pytest.mark.parametrize("name", ["evaluation.json", "manifest.json"])
+@pytest.mark.parametrize("cut", [0, 40, None])
+def test_a_damaged_or_missing_file_is_made_again(
+    config: RunConfig, undisturbed: RunFolder, tmp_path: Path, name: str, cut: int | None
 ) -> None:
-    folder = carry_out(config, tmp_path)
-    before = folder.checkpoint(6).stat().st_mtime_ns
+    folder = copied(undisturbed, tmp_path)
+    kept = [folder.predictions, folder.checkpoint(6)]
+    before = [path.stat().st_mtime_ns for path in kept]
     damaged = folder.path / name
-    damaged.write_bytes(damaged.read_bytes()[:40])
-    if name != "predictions.json":
-        with pytest.raises(BadInput, match=r"is damaged .*; delete it and status.json beside it, and launch makes it"):
-            store.read_json(damaged, store.Status)
-    damaged.unlink()
-    folder.status.unlink()
+    if cut is None:
+        damaged.unlink()
+    else:
+        damaged.write_bytes(damaged.read_bytes()[:cut])
+    with pytest.raises(BadInput, match=r"(is damaged|no such file).*; launch makes it again"):
+        store.read_json(damaged, store.Status)
+    fault = find_fault(folder)
+    assert fault is not None
+    assert fault.sentence.startswith(f"{damaged}: ")
+    assert fault.repairable
     carry_out(config, tmp_path)
-    assert folder.checkpoint(6).stat().st_mtime_ns == before, "it was not trained again"
+    assert find_fault(folder) is None
+    assert [path.stat().st_mtime_ns for path in kept] == before, "it was neither trained nor predicted again"
     assert (
         store.read_json(folder.manifest, Manifest).training == store.read_json(undisturbed.manifest, Manifest).training
     )
     assert_same(undisturbed, folder)
+
+
+def test_missing_predictions_are_made_again_from_the_last_checkpoint(
+    config: RunConfig, undisturbed: RunFolder, tmp_path: Path
+) -> None:
+    folder = copied(undisturbed, tmp_path)
+    before = folder.checkpoint(6).stat().st_mtime_ns
+    folder.predictions.unlink()
+    folder.evaluation.unlink()
+    carry_out(config, tmp_path)
+    assert folder.checkpoint(6).stat().st_mtime_ns == before, "it was not trained again"
+    assert is_finished(folder)
+    assert_same(undisturbed, folder)
+
+
+def test_missing_predictions_without_a_checkpoint_are_not_trained_again_unasked(
+    config: RunConfig, undisturbed: RunFolder, tmp_path: Path
+) -> None:
+    folder = copied(undisturbed, tmp_path)
+    folder.predictions.unlink()
+    for path in folder.checkpoints_newest_first():
+        path.unlink()
+    with pytest.raises(
+        BadInput, match=r"predictions.json: is missing, and there is no checkpoint to make it from; put"
+    ):
+        carry_out(config, tmp_path)
+    assert state(folder) == "finished", "nothing was written over"
+
+
+def test_an_evaluation_is_made_again_also_after_a_kill_and_without_a_checkpoint(
+    config: RunConfig, undisturbed: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copied(undisturbed, tmp_path)
+    expected = folder.evaluation.read_bytes()
+    for path in folder.checkpoints_newest_first():
+        path.unlink()
+    folder.evaluation.write_bytes(expected.replace(b"1", b"2"))  # somebody improves a number
+
+    def killed(_: RunFolder) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ablate.execute.run.evaluate", killed)
+        with pytest.raises(KeyboardInterrupt):
+            carry_out(config, tmp_path)
+    assert state(folder) == "interrupted"
+    carry_out(config, tmp_path)
+    assert folder.evaluation.read_bytes() == expected
+    assert folder.checkpoints_newest_first() == [], "it was not trained again"
+    assert "warning" in [event["event"] for event in folder.read_events()]
+
+
+@pytest.mark.parametrize("name", ["predictions.json", "config.yaml"])
+def test_what_was_changed_is_named_and_not_used(
+    config: RunConfig, undisturbed: RunFolder, tmp_path: Path, name: str
+) -> None:
+    folder = copied(undisturbed, tmp_path)
+    path = folder.path / name
+    before = path.read_bytes()
+    path.write_bytes(before + b"\n")
+    fault = find_fault(folder)
+    assert fault is not None
+    assert fault.sentence.startswith(f"{path}: was changed after the run had finished; put it back, or ")
+    assert not is_finished(folder)
+    with pytest.raises(BadInput, match="was changed after the run had finished"):
+        carry_out(config, tmp_path)
+    path.write_bytes(before)
+    assert is_finished(folder), "another time of change is no change"
 
 
 def test_a_clock_that_goes_backwards(

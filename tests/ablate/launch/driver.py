@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ablate.launch import local
 from ablate.launch.base import LaunchOptions, worker_command
-from ablate.launch.view import PlainView
+from ablate.launch.view import view_for
 from ablate.runs.folder import Workspace
 from ablate.studies.study import read_study
 from ablate.train.logging import show_messages
@@ -21,5 +21,6 @@ if __name__ == "__main__":
     options = LaunchOptions(**({"device": "cpu"} | given))
     show_messages()
     study = read_study(Workspace(root), name)
-    outcome = local.launch_here(Workspace(root), study, options, PlainView(), command)
+    with view_for(study.name) as view:
+        outcome = local.launch_here(Workspace(root), study, options, view, command)
     print(json.dumps({"failed": outcome.failed, "stopped": outcome.stopped}))

@@ -15,6 +15,7 @@ from ablate.runs.folder import FINAL, Status, Workspace
 from ablate.runs.lock import holding
 from ablate.train.outcome import Diverged, Interrupted
 from analysis.exceptions import BadInput
+from tests.ablate.finished import write_manifest, write_results
 
 
 def note(root: Path, **fields: object) -> None:
@@ -53,6 +54,9 @@ def run_as_told(job: WorkerJob) -> None:
         if told["ends"] == "full":
             raise OSError(28, "No space left on device", str(folder.status))
         message = "the loss is not finite" if told["ends"] == "diverged" else ""
+        if told["ends"] == "finished":
+            write_manifest(folder)
+            write_results(folder)
         folder.write_status(Status(state=told["ends"], message=message, iteration=2, iterations=2))
         if told["ends"] in ("diverged", "failed"):
             raise Diverged(message)

@@ -121,7 +121,7 @@ def folder_of(root: Path, run: StudyRun) -> RunFolder:
 
 def environment(folder: Path) -> Mapping[str, str]:
     """In which devices are shared with no other test and no other work of this machine."""
-    return {"TMPDIR": str(folder), "OMP_NUM_THREADS": "1"}
+    return {"TMPDIR": str(folder), "XDG_RUNTIME_DIR": "", "OMP_NUM_THREADS": "1"}
 
 
 STOP = signal.SIGINT

@@ -20,6 +20,7 @@ from ablate.runs.lock import holding, joining
 from ablate.studies.study import Study
 from ablate.train.logging import show_messages
 from analysis.render.table import Cell
+from tests.ablate.finished import end
 from tests.ablate.launch.studies import PROJECT, a_run, a_study, folder_of
 from tests.command_line import run
 
@@ -48,7 +49,7 @@ def on_the_way(tmp_path: Path, study: Study) -> Iterator[Study]:
     window, hybrid, whole, naive, _, _ = (folder_of(tmp_path, run) for run in study.runs)
     for folder in (window, hybrid, whole, naive):
         folder.path.mkdir(parents=True)
-    window.write_status(Status(state="finished", iteration=400, iterations=400))
+    end(window, 400)
     hybrid.write_status(Status(state="running", phase="training", iteration=90, iterations=400))
     hybrid.append_metrics(80, {"loss": 2.0, "seconds_per_iteration": 0.5})
     hybrid.append_metrics(100, {"loss": 1.5, "seconds_per_iteration": 0.25})
@@ -142,8 +143,7 @@ def test_watching_into_a_file_writes_what_is_new(
     def sleep(seconds: float) -> None:
         look = next(looks)
         if look == 1:
-            folder_of(tmp_path, study.runs[0]).path.mkdir(parents=True)
-            folder_of(tmp_path, study.runs[0]).write_status(Status(state="finished"))
+            end(folder_of(tmp_path, study.runs[0]))
         if look == 3:
             raise KeyboardInterrupt
 

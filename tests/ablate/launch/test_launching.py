@@ -28,10 +28,11 @@ from ablate.launch.base import (
 from ablate.launch.estimate import Throughput, TimingJob, time_passes
 from ablate.launch.finish import finish, measure_and_show
 from ablate.launch.status import read_statuses
-from ablate.runs.folder import Status, Workspace
+from ablate.runs.folder import Workspace
 from ablate.studies.study import DetectorSize, Study, StudyRun
 from ablate.train.logging import show_messages
 from analysis.exceptions import BadInput
+from tests.ablate.finished import end
 from tests.ablate.launch.studies import PROJECT, a_run, a_study, folder_of, play, player_command, state_of
 from tests.ablate.tiny import tiny_config, write_data
 from tests.command_line import run
@@ -142,8 +143,7 @@ def test_hours_and_memory_are_said_and_the_answer_counts(
 def test_what_is_done_and_the_tiny_preset_need_no_question(tmp_path: Path, timed: list[RunConfig]) -> None:
     study = dear(tmp_path)
     for one in study.runs:
-        folder_of(tmp_path, one).path.mkdir(parents=True)
-        folder_of(tmp_path, one).write_status(Status(state="finished"))
+        end(folder_of(tmp_path, one))
     confirm_cost(Workspace(tmp_path), study, LaunchOptions(device="cpu"))
     confirm_cost(Workspace(tmp_path), a_study(tmp_path, TWO, "tiny"), LaunchOptions(device="cpu"))
     assert timed == []
@@ -207,17 +207,16 @@ def test_a_trial_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
         estimating._time(Workspace(tmp_path), config, ["cpu"], {})
 
 
-def test_several_processes_are_started_by_torchrun() -> None:
+def test_several_processes_are_started_together() -> None:
     job = WorkerJob(root="/r", study="s", run="x")
     alone = worker_command(job, 1)
     together = worker_command(job, 4)
     assert alone == [sys.executable, "-m", "ablate.launch.worker", msgspec.json.encode(job).decode()]
-    assert together[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4"]
-    assert together[5:] == alone[1:]
+    assert together == [sys.executable, "-m", "ablate.launch.ranks", "4", *alone[2:]]
 
 
 @pytest.mark.campaign
-def test_a_run_under_torchrun_ends_well(tmp_path: Path) -> None:
+def test_a_run_of_two_processes_ends_well(tmp_path: Path) -> None:
     from tests.ablate.launch.test_kills import a_real_study
 
     study = a_real_study(tmp_path, iterations=4, seeds=(0,))

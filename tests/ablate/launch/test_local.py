@@ -20,6 +20,7 @@ from ablate.runs.folder import Status, Workspace
 from ablate.runs.lock import holding
 from ablate.studies.study import Study, study_folder
 from analysis.exceptions import BadInput
+from tests.ablate.finished import end
 from tests.ablate.launch.studies import (
     a_run,
     a_study,
@@ -332,7 +333,7 @@ def test_a_run_that_somebody_else_is_at_is_waited_for(tmp_path: Path) -> None:
         process = start_launcher(tmp_path, study)
         wait_until(lambda: state_of(tmp_path, study.runs[1]) == "finished")
         assert process.poll() is None, "it waits for the other process"
-        folder.write_status(Status(state="finished", iteration=9, iterations=9))
+        end(folder, 9)
     assert ended(process)["failed"] == []
     assert begun_variants(tmp_path, study) == ["hybrid"]
 

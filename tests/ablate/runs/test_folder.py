@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ from ablate.config.yaml import load_config, with_changes
 from ablate.runs.folder import RunFolder, Status, Workspace, read_json, replacing, write_json
 from ablate.runs.manifest import Manifest, git_state, make_manifest, older_rule
 from analysis.exceptions import BadInput
+from tests.shared_data import shared_case
 
 
 def manifest(training: str = "a" * 64) -> Manifest:
@@ -176,6 +178,66 @@ def test_a_cut_line_is_skipped_and_the_next_begins_anew(run: RunFolder) -> None:
     assert [line["iteration"] for line in run.read_metrics()] == [1, 2]
 
 
+@pytest.mark.parametrize("name", ["metrics_not_utf8.jsonl", "metrics_no_iteration.jsonl"])
+def test_damaged_lines_that_were_seen_are_skipped(run: RunFolder, name: str) -> None:
+    damaged = shared_case("security", "run_folder", name).read_bytes()
+    run.append_metrics(20, {"loss": 2.0})
+    with run.metrics.open("ab") as file:
+        file.write(damaged)
+    run.append_metrics(40, {"loss": 1.0})
+    assert [line["iteration"] for line in run.read_metrics()][:1] == [20]
+    assert [line["iteration"] for line in run.read_metrics()][-1:] == [40]
+    assert all(isinstance(line["iteration"], int) for line in run.read_metrics())
+    assert run.newest_losses() == {"iteration": 40, "loss": 1.0}
+    run.rewind_metrics(20)
+    assert run.read_metrics()[-1]["iteration"] <= 20
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"\xff", b"[1]", b'{"loss": 1}', b'{"iteration": "3"}', b'{"iteration": -1}', b'{"iteration": true}', b"null",
+     b'{"iteration": 3, "loss": "x"}', b'{"iteration": 3, "loss": [1]}', b'{"iteration": 1.5}', b"[" * 100_000,
+     b"\x00"],
+)  # fmt: skip
+def test_a_line_that_is_no_measurement_or_event_is_skipped(run: RunFolder, line: bytes) -> None:
+    for path in (run.metrics, run.events):
+        path.write_bytes(line + b"\n")
+    run.append_metrics(1, {"loss": 2.0})
+    run.append_event("started")
+    assert run.read_metrics() == [{"iteration": 1, "loss": 2.0}]
+    assert [event["event"] for event in run.read_events()] == ["started"]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "config.yaml"])
+@pytest.mark.parametrize("content", [b"", b"\x00" * 10, b"[" * 100_000])
+def test_a_damaged_first_file_of_a_run_that_goes_on_is_made_again(run: RunFolder, name: str, content: bytes) -> None:
+    run.write_status(Status(state="interrupted", iteration=5, iterations=9))
+    (run.path / name).write_bytes(content)
+    run.prepare(load_config("tiny-shapes"), manifest())
+    assert run.read_config() == load_config("tiny-shapes")
+    assert read_json(run.manifest, Manifest).training == "a" * 64
+    status = run.read_status()
+    assert status is not None
+    assert (status.state, status.iteration) == ("interrupted", 5), "how far it came is not forgotten"
+    assert [event["message"] for event in run.read_events()] == [f"{name} was damaged and is made again"]
+
+
+@pytest.mark.parametrize("way", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_not_opened(run: RunFolder, way: Callable[[Path], None]) -> None:
+    for path in (run.status, run.events, run.manifest):
+        path.unlink(missing_ok=True)
+        way(path)
+    status = run.read_status()
+    assert status is not None
+    assert status.state == "damaged"
+    with pytest.raises(BadInput, match=r"cannot be read \(is a (FIFO|folder), not a file; move it away\)"):
+        read_json(run.manifest, Manifest)
+    with pytest.raises(BadInput, match=r"events.jsonl: cannot be read"):
+        run.read_events()
+    with pytest.raises(OSError, match=r"is a FIFO|Is a directory"):
+        run.append_event("started")
+
+
 def test_events_carry_their_time(run: RunFolder) -> None:
     run.append_event("checkpoint", iteration=10)
     (event,) = run.read_events()
@@ -186,7 +248,9 @@ def test_events_carry_their_time(run: RunFolder) -> None:
 def test_checkpoints_are_found_newest_first(run: RunFolder) -> None:
     for iteration in (5, 100_000_000, 20):
         run.checkpoint(iteration).write_bytes(b"")
-    (run.checkpoints / ".00000030.pt.x.part").write_bytes(b"")
+    for stray in (".00000030.pt.x.part", "0x.pt", "00000008 copy.pt", "7.pt", "\u0663" * 8 + ".pt", "00000009.pt.bak"):
+        (run.checkpoints / stray).write_bytes(b"")
+    (run.checkpoints / "00000090.pt").mkdir()
     assert [int(path.stem) for path in run.checkpoints_newest_first()] == [100_000_000, 20, 5]
 
 

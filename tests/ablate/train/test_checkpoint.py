@@ -9,7 +9,9 @@ import torch
 from ablate.config.schema import Coco
 from ablate.runs.folder import RunFolder
 from ablate.train.checkpoint import load_checkpoint, load_newest, save_checkpoint
+from ablate.train.outcome import RuntimeOptions
 from analysis.exceptions import BadInput
+from tests.ablate.engines.test_training import trainer_of
 from tests.ablate.tiny import prepared, tiny_config
 
 
@@ -108,3 +110,32 @@ def test_nothing_in_a_checkpoint_is_executed(folder: RunFolder) -> None:
     with pytest.raises(BadInput, match="damaged"):
         load_checkpoint(folder.checkpoint(1))
     assert not (folder.path / "sprung").exists()
+
+
+@pytest.mark.parametrize("missing", ["model", "optimizer", "seconds", "iteration"])
+def test_a_checkpoint_that_lacks_something_falls_back_and_says_so(tmp_path: Path, data: Coco, missing: str) -> None:
+    folder = prepared(tmp_path, tiny_config(data))
+    trainer_of(folder, RuntimeOptions(workers=0, checkpoint_iterations=3)).train()
+    newest = folder.checkpoint(6)
+    state = torch.load(newest)
+    del state[missing]
+    torch.save(state, newest)
+    trainer = trainer_of(folder)
+    assert trainer.train().iterations == 6
+    resumed = [event for event in folder.read_events() if event["event"] in ("warning", "resumed")]
+    assert [event["event"] for event in resumed] == ["warning", "resumed"]
+    assert resumed[0]["message"].startswith(f"{newest}: is damaged (")
+    assert resumed[0]["message"].endswith("; falling back to the checkpoint before it")
+    assert resumed[1]["iteration"] == 3
+
+
+def test_weights_of_another_model_fall_back(tmp_path: Path, data: Coco) -> None:
+    folder = prepared(tmp_path, tiny_config(data))
+    trainer_of(folder, RuntimeOptions(workers=0, checkpoint_iterations=3)).train()
+    state = torch.load(folder.checkpoint(6))
+    name = next(iter(state["model"]))
+    state["model"][name] = torch.zeros(1, 2, 3)
+    torch.save(state, folder.checkpoint(6))
+    folder.checkpoint(3).unlink()
+    with pytest.raises(BadInput, match="every checkpoint is damaged"):
+        trainer_of(folder).train()

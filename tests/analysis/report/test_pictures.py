@@ -132,3 +132,32 @@ def test_without_pillow_it_says_what_to_install(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(PillowMissing, match="pip install pillow, or leave --images away"):
         Album(tmp_path, [])
     assert Album(None, ["a.jpg"]).pictures(0, [Window(0, 0, 9, 9)], None) == [None]
+
+
+@pytest.mark.parametrize("folder", [".", "/", "images", "link"])
+def test_images_are_found_in_whatever_way_their_folder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    (tmp_path / "link").symlink_to(images)
+    Image.new("RGB", (8, 6)).save(images / "a.png")
+    monkeypatch.chdir(images if folder == "." else tmp_path)
+    name = str(images / "a.png").lstrip("/") if folder == "/" else "a.png"
+    assert Album(Path(folder), [name]).size(0) == (8, 6)
+
+
+def test_links_out_of_the_folder_are_followed_only_where_asked_for(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    Image.new("RGB", (8, 6)).save(tmp_path / "private.png")
+    Image.new("RGB", (4, 3)).save(images / "a.png")
+    (images / "out.png").symlink_to(tmp_path / "private.png")
+    (images / "in.png").symlink_to(images / "a.png")
+    (images / "above").symlink_to(tmp_path)
+    names = ["out.png", "in.png", "above/private.png", "../private.png"]
+    album = Album(images, names)
+    assert [album.size(image) for image in range(4)] == [None, (4, 3), None, None]
+    assert (album.outside, album.missing) == ({0, 2}, {3})
+    following = Album(images, names, follow_symlinks=True)
+    assert [following.size(image) for image in range(4)] == [(8, 6), (4, 3), (8, 6), None]

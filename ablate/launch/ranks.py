@@ -1,0 +1,78 @@
+"""Starts the processes that train one run together here: `python -m ablate.launch.ranks COUNT MODULE ARGUMENT`.
+
+torchrun would do it too, but its rendezvous, and the store behind it, listen on every interface of the machine, so that
+anybody on the network could join. Here the processes meet in a file that only this user can read, and talk over the
+loopback interface alone.
+
+They are told who they are as by torchrun (RANK, LOCAL_RANK, WORLD_SIZE, LOCAL_WORLD_SIZE), and where they meet by
+`STORE`. A stop is passed on to all of them; when one fails, the others are ended, for they would wait for it.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+from ablate.launch.base import scratch_folder
+from ablate.train.rendezvous import STORE
+
+TICK_SECONDS = 0.05
+GRACE_SECONDS = 30.0  # that the others have to save what they have, when one has failed
+LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+PR_SET_PDEATHSIG = 1
+
+
+def start_ranks(count: int, command: Sequence[str]) -> int:
+    """Run a command in so many processes that train together, until all have ended.
+
+    Returns the exit code of the first that failed (128 + the signal that killed it), else 0.
+    """
+    with scratch_folder("ranks") as folder:
+        together = {
+            "WORLD_SIZE": str(count),
+            "LOCAL_WORLD_SIZE": str(count),
+            STORE: str(folder / "store"),
+            "GLOO_SOCKET_IFNAME": LOOPBACK,
+            "NCCL_SOCKET_IFNAME": LOOPBACK,
+        }
+        ranks: list[subprocess.Popen[bytes]] = []
+
+        def pass_on(number: int, _: object) -> None:
+            for rank in ranks:
+                with suppress(ProcessLookupError):
+                    rank.send_signal(number)
+
+        signal.signal(signal.SIGTERM, pass_on)
+        for number in map(str, range(count)):
+            environment = os.environ | together | {"RANK": number, "LOCAL_RANK": number}
+            before = _stop_with_parent if sys.platform == "linux" else None
+            ranks.append(subprocess.Popen(command, env=environment, preexec_fn=before))
+        return _wait(ranks)
+
+
+def _wait(ranks: Sequence["subprocess.Popen[bytes]"]) -> int:
+    failed, deadline = 0, float("inf")
+    while None in (codes := [rank.poll() for rank in ranks]):
+        if not failed and any(codes):
+            failed, deadline = next(filter(None, codes)), time.monotonic() + GRACE_SECONDS
+            for rank in ranks:
+                rank.terminate()
+        if time.monotonic() > deadline:
+            for rank in ranks:
+                rank.kill()
+        time.sleep(TICK_SECONDS)
+    failed = failed or next(filter(None, codes), 0)
+    return failed if failed >= 0 else 128 - failed
+
+
+def _stop_with_parent() -> None:
+    """In the child: ask the kernel for a SIGTERM when the process that started it is gone, however it ended."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(start_ranks(int(sys.argv[1]), [sys.executable, "-m", *sys.argv[2:]]))

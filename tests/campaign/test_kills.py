@@ -1,0 +1,118 @@
+"""Whole commands killed at random moments: launcher, workers, table, report, pre-training; no number changes."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+
+from ablate.runs.folder import Workspace
+from ablate.studies.study import Study
+from tests.ablate.launch.studies import PROJECT, environment
+from tests.ablate.launch.test_kills import a_real_study, assert_same, children, copy_of
+
+LIMIT = 600.0  # seconds for a command on a busy machine
+KILLS = 8  # of a seed; 25 seeds make 200
+
+
+def start(root: Path, command: str, *arguments: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "cli.py", *command.split(), *map(str, arguments), "--root", str(root)],
+        cwd=PROJECT,
+        env=os.environ | environment(root) | {"PYTHONPATH": str(PROJECT)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(root: Path, command: str, *arguments: object) -> None:
+    process = start(root, command, *arguments)
+    output, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, f"{command}: {output}"
+    assert "Traceback" not in output
+
+
+def strike(process: "subprocess.Popen[str]", rng: random.Random) -> None:
+    """Kill -9 the command, what it started, or both."""
+    workers = children(process)
+    chosen = [*([process.pid] * rng.randrange(2)), *workers] or [process.pid]
+    for pid in chosen:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    if process.pid not in chosen:  # a launcher that lost its worker goes on with the other runs
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(rng.uniform(0, 5))
+    with suppress(ProcessLookupError):
+        process.kill()
+    process.communicate(timeout=LIMIT)
+
+
+def commands(root: Path, study: Study) -> dict[str, tuple[object, ...]]:
+    """Every command that writes, in the order in which an undisturbed person gives them."""
+    recipe = (
+        "batch_size=2",
+        "image_size=32",
+        "decoder_width=8",
+        "decoder_depth=1",
+        "decoder_heads=2",
+        "warmup_epochs=1",
+        "epochs=8",
+    )
+    pretraining = [part for one in recipe for part in ("--set", f"init.pretraining.{one}")]
+    images = root.parent / "whole" / "data" / "images"
+    base = root.parent / "whole" / "base.yaml"
+    where = ("--images", images, "--base", base, "--device", "cpu", "--checkpoint-minutes", 0)
+    return {
+        "ablate launch": (study.name, "--device", "cpu", "--yes", "--checkpoint-minutes", 0, "--workers", 0),
+        "weights pretrain": (*where, *pretraining),
+        "ablate table": (study.name, "--out", root / "out"),
+        "ablate report": (study.name, "--out", root / "out" / "page.html", "--pictures", 4, "--resamples", 0),
+    }
+
+
+def assert_same_outputs(study: Study, one: Path, other: Path) -> None:
+    assert_same(study, one, other)
+    (first,), (second,) = (sorted((root / "results" / "pretraining").glob("*/weights")) for root in (one, other))
+    for path in sorted(first.iterdir()):
+        expected, found = (torch.load(folder / path.name)["model"] for folder in (first, second))
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert {path.name for path in (one / "out").iterdir()} == {path.name for path in (other / "out").iterdir()}
+    left = (path for path in (other / "results").rglob("*") if path.name.endswith(".part") or "lease-" in path.name)
+    assert [str(path) for path in left] == []
+    assert not list((other / "out").glob(".*"))
+
+
+def storm(tmp_path: Path, seed: int, kills: int) -> None:
+    rng = random.Random(seed)
+    whole = tmp_path / "whole"
+    study = a_real_study(whole, iterations=12, seeds=(0,))
+    began = time.monotonic()
+    for command, arguments in commands(whole, study).items():
+        finish(whole, command, *arguments)
+    longest = (time.monotonic() - began) / 2
+    root = copy_of(tmp_path / "disturbed", study)
+    given = commands(root, study)
+    for _ in range(kills):
+        command = rng.choice(["ablate launch", "ablate launch", *given])
+        process = start(root, command, *given[command])
+        time.sleep(rng.uniform(0, longest))
+        strike(process, rng)
+    for command, arguments in given.items():
+        finish(root, command, *arguments)
+    assert Workspace(root).runs()
+    assert_same_outputs(study, whole, root)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("seed", range(25))
+def test_a_storm_of_kills_over_every_command_changes_no_number(tmp_path: Path, seed: int) -> None:
+    storm(tmp_path, seed, KILLS)
