@@ -81,7 +81,6 @@ def export(
     """Write a config as one LazyConfig file, for detectron2's own tools/lazyconfig_train_net.py."""
     from ablate.config.yaml import with_changes
     from ablate.detector.init_weights import write_backbone
-    from ablate.detector.memory_forecast import with_images_per_norm
     from ablate.engines.lazyconfig import facts_of, lazyconfig_text
     from ablate.train.distributed import device_of
     from ablate.train.optim import resolve
@@ -101,7 +100,6 @@ def export(
             raise BadInput(f"pre-trained weights are written beside the exported file, for its model: {remedy}")
         written = str(out.with_suffix(".pth").absolute())
     facts, name = facts_of(config, options.workspace), Path(options.config).stem
-    config = with_images_per_norm(config, facts.classes, options.workspace, "cpu")  # any machine may train it
     text = lazyconfig_text(config, facts, name, native=native, weights=written)
     if written:
         write_backbone(config, options.workspace, Path(written), "backbone.net.")

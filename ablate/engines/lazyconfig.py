@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from ablate.config.schema import Coco, ResNet, RunConfig, ViT
-from ablate.config.yaml import UNPRINTABLE
+from ablate.config.yaml import UNPRINTABLE, with_changes
 from ablate.data.coco import usable
 from ablate.data.sources import Files, locate
 from ablate.detector.mask_rcnn import BOX_CONVS, MASK_CONVS, PYRAMIDS, RPN_CONVS
@@ -96,7 +96,7 @@ def lazyconfig_text(config: RunConfig, facts: Facts, name: str, *, native: bool 
     """The file.
 
     Args:
-        config: of the run; precision is resolved.
+        config: of the run; precision is resolved. ``images_per_norm: auto`` is the whole batch: any machine may train it.
         facts: of its data.
         name: what a reader knows the config by.
         native: build the backbone of detectron2's own `SimpleFeaturePyramid(ViT)`.
@@ -106,6 +106,8 @@ def lazyconfig_text(config: RunConfig, facts: Facts, name: str, *, native: bool 
     Raises:
         BadInput: detectron2's own backbone cannot be that of the config.
     """
+    if config.train.images_per_norm == "auto":
+        config = with_changes(config, {"train.images_per_norm": config.train.batch_size})
     backbone = config.model.backbone
     foreign = _vit(config, backbone) if isinstance(backbone, ViT) else _resnet(config, backbone)
     return "\n".join(

@@ -88,7 +88,7 @@ def test_no_input_is_replaced(
         predictions[0],
         "--out",
         out,
-        *["--resamples=200"] * (verb != "errors"),
+        *["--resamples=400"] * (verb != "errors"),
     )
     assert code == 4
     assert "is an input of this command, which is not replaced; name another file" in capsys.readouterr().err

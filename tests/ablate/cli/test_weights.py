@@ -42,7 +42,6 @@ def test_weights_and_pictures_are_named_and_kept(
     ("arguments", "sentence"),
     [
         ([], "name the images to pre-train on: --images DIR, or --data shapes"),
-        (["--images", "x", "--data", "shapes"], "name the images to pre-train on"),
         (["--data", "coco"], "name the images to pre-train on"),
         (["--images", "nowhere"], "nowhere: no such folder of images"),
         (["--data", "shapes", "--epochs", "3"], "warmup_epochs 5.0 is not shorter than epochs 3.0"),

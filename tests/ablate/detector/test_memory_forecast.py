@@ -101,7 +101,9 @@ def test_the_peak_is_that_of_torch_s_own_memory_tracker(name: str) -> None:
 
 def test_in_fp32_the_forward_pass_keeps_what_a_cpu_keeps() -> None:
     """Real tensors, counted by the hooks of autograd, without attention's kernels of a GPU."""
-    model = model_of("model.backbone.position.relative=none", f"{ATTENTION}.kernel=naive", base="vit-b-coco")
+    model = model_of(
+        "model.backbone.position.relative=none", f"{ATTENTION}.kernel=naive", "model.detector.rois_per_image=16"
+    )
     torch.manual_seed(0)
     detector = build_detector(model, 80).train()
     saved = SavedForBackward(detector, None)

@@ -372,7 +372,7 @@ def on_coco(study: Study, **train: object) -> Study:
     runs = []
     for run in study.runs:
         changes = {**run.changes, "seed": run.seed, **{f"train.{key}": value for key, value in train.items()}}
-        config = with_changes(load_config("vit-b-coco"), changes)
+        config = with_changes(load_config("vit-b-coco", ["train.images_per_norm=64"]), changes)
         config = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, train=coco))
         runs.append(msgspec.structs.replace(run, config=config, evaluation=evaluation_identity(config, "t", "v")))
     return msgspec.structs.replace(study, runs=tuple(runs), synthetic=False)

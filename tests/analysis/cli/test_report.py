@@ -64,7 +64,7 @@ def test_eight_runs_and_tidecv(tmp_path, monkeypatch) -> None:
         (["--baseline", "third"], 4, "baseline 'third' is none of the runs; choose one of first, second"),
         (["--iou", "2"], 2, "0 < --background-iou <= --iou <= 1"),
         (["--convention", "tidecv", "--resamples", "9"], 2, "intervals are made in the coco convention only"),
-        (["--out", "gt/page.html"], 4, "cannot write here"),
+        (["--out", "gt/page.html"], 4, "cannot be written"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(data, arguments, code, sentence, tmp_path, monkeypatch, capsys) -> None:
