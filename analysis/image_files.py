@@ -25,9 +25,7 @@ way is refused as an `UnusableImage`.
 """
 
 import io
-import os
 import re
-import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +38,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from analysis.exceptions import BadInput
+from analysis.files import open_regular
 
 Size = tuple[int, int]  # width, height in pixels
 Kind = Literal["missing", "damaged", "unsupported", "size"]
@@ -112,25 +111,21 @@ class Header:
 
 
 @contextmanager
-def open_regular(path: Path) -> Iterator[io.BufferedReader]:
+def open_image(path: Path) -> Iterator[io.BufferedReader]:
     """Open a regular file for reading; anything else (a FIFO, a device, a folder) is refused without waiting for it.
 
     Raises:
         UnusableImage: there is no such file, it is not a regular file, or it cannot be read.
     """
-    no_wait = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
     try:
-        descriptor = os.open(path, os.O_RDONLY | no_wait)
+        raw = open_regular(path)
     except (FileNotFoundError, NotADirectoryError):
         raise UnusableImage(path, "missing", "no such image", "check the images folder") from None
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
         reason = error.strerror if isinstance(error, OSError) else error
         raise UnusableImage(path, "damaged", f"cannot be read ({reason})", "mend or remove it") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise UnusableImage(path, "damaged", "is not a regular file", REPLACE)
-    with os.fdopen(descriptor, "rb") as file:
-        yield file
+    with io.BufferedReader(raw) as file:  # type: ignore[type-var]
+        yield file  # type: ignore[misc]
 
 
 def header_of(file: IO[bytes], path: Path) -> Header:
@@ -150,7 +145,7 @@ def read_header(path: Path) -> Header:
     Raises:
         UnusableImage: it is missing or not an image that can be used, as far as its header tells.
     """
-    with open_regular(path) as file:
+    with open_image(path) as file:
         return header_of(file, path)
 
 
@@ -160,7 +155,7 @@ def read_rgb(path: Path) -> tuple[Image.Image, Header]:
     Raises:
         UnusableImage: the file is missing, damaged, or not an image that can be used.
     """
-    with open_regular(path) as file:
+    with open_image(path) as file:
         image = _identified(file, path)
         with _decoding(path):
             header = _header(image)
@@ -204,7 +199,7 @@ def peculiarities(path: Path) -> Iterator[tuple[str, str]]:
     Raises:
         UnusableImage: it cannot be used.
     """
-    with open_regular(path) as file:
+    with open_image(path) as file:
         image = _identified(file, path)
         if image.mode == "CMYK":
             yield "CMYK image", "has CMYK pixels, which are converted to RGB without a colour profile"

@@ -28,7 +28,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from ablate.models import ViT  # noqa: E402
 from ablate.train.memory import GIB, SavedForBackward, is_out_of_memory  # noqa: E402
-from analysis.io import write_bytes  # noqa: E402
+from analysis.files import write_bytes  # noqa: E402
 from tests.ablate.models.detectron2_peer import detectron2_vit  # noqa: E402
 
 # Largest difference of the maps, fp32. On CUDA the kernels of attention add up in other orders, and through all blocks.

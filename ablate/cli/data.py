@@ -14,7 +14,7 @@ from ablate.data.sources import Files, files_of, shapes_folder
 from ablate.runs.folder import SCHEMA, Workspace
 from analysis.cli.option_rules import check_options
 from analysis.exceptions import BadInput
-from analysis.io import write_bytes
+from analysis.files import write_bytes
 
 if TYPE_CHECKING:
     from ablate.data.check import DataProblem, DataReport

@@ -13,7 +13,7 @@ from ablate.config.schema import Coco
 from ablate.engines.environment import package_environment, python_of
 from ablate.train.outcome import RuntimeOptions
 from analysis.exceptions import BadInput
-from analysis.io import check_target, write_bytes
+from analysis.files import check_target, write_bytes
 
 app = typer.Typer(help="Make and run controlled studies.", no_args_is_help=True)
 logger = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ import msgspec
 
 from ablate.config.schema import Data, Part, RunConfig
 from analysis.exceptions import BadInput
-from analysis.io import open_regular
+from analysis.files import open_regular
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 

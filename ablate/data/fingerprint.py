@@ -33,7 +33,7 @@ from ablate.progress import progress
 from ablate.runs.folder import Workspace, replacing
 from analysis import GroundTruth, read_ground_truth
 from analysis.exceptions import BadInput
-from analysis.image_files import Header, UnusableImage, header_of, open_regular, read_rgb, wrong_size
+from analysis.image_files import Header, UnusableImage, header_of, open_image, read_rgb, wrong_size
 
 CACHE_FORMAT = 1  # raise it also when `analysis.image_files` refuses what it took before, or reads headers otherwise
 THREADS = min(32, 4 * (os.cpu_count() or 1))
@@ -236,7 +236,7 @@ def _stamp(folder: Path, name: str) -> Stamp | None:
 
 def _by_bytes(path: Path) -> ImageFacts:
     """The hash of a file and its header, from one reading."""
-    with open_regular(path) as file:
+    with open_image(path) as file:
         stamp = Stamp.of(os.fstat(file.fileno()))
         if stamp.size <= WHOLE:
             content = file.read()
@@ -252,7 +252,7 @@ def _by_bytes(path: Path) -> ImageFacts:
 
 def _by_pixels(path: Path) -> ImageFacts:
     """The hash of decoded pixels, and the header."""
-    with open_regular(path) as file:
+    with open_image(path) as file:
         stamp = Stamp.of(os.fstat(file.fileno()))
         image, header = read_rgb(path)
         digest = hashlib.sha256(msgspec.msgpack.encode((image.width, image.height, image.tobytes()))).digest()

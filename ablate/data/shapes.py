@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.arrays import Floats
-from analysis.io import part_folder
+from analysis.files import part_folder
 
 Colour = tuple[float, ...]  # RGB, 0..1
 Gauge = Callable[[Floats, Floats, float], Floats]  # x, y (unit: half the diameter), aspect -> gauge

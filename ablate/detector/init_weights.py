@@ -104,7 +104,7 @@ def write_backbone(config: RunConfig, workspace: Workspace, path: Path, prefix: 
     import io
 
     from ablate.detector.mask_rcnn import build_detector
-    from analysis.io import write_bytes
+    from analysis.files import write_bytes
 
     backbone = build_detector(config.model, 1, config.init.scheme).backbone
     load_initial(backbone, config, initial_digest(config, workspace), workspace)

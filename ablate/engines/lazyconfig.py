@@ -96,7 +96,7 @@ def lazyconfig_text(config: RunConfig, facts: Facts, name: str, *, native: bool 
     """The file.
 
     Args:
-        config: of the run; precision is resolved. ``images_per_norm: auto`` is the whole batch: any machine may train it.
+        config: of the run; precision is resolved. ``images_per_norm: auto`` becomes the whole batch, for any machine.
         facts: of its data.
         name: what a reader knows the config by.
         native: build the backbone of detectron2's own `SimpleFeaturePyramid(ViT)`.

@@ -23,7 +23,7 @@ import msgspec
 from ablate.launch.status import RunStatus
 from ablate.runs.lock import LockHeld, Owner, holding, owners
 from analysis.exceptions import BadInput, DetablateError
-from analysis.io import part_folder
+from analysis.files import part_folder
 
 BUSY = 75  # exit code of a worker that did nothing, because another process is at the run or at the device
 LOG = "log.txt"  # of a run folder: the output of its workers

@@ -64,9 +64,9 @@ from ablate.config.schema import Coco, Folder, Part, Pretrain, Pretraining, RunC
 from ablate.config.yaml import dump_config, parse, read_yaml, with_changes
 from ablate.runs.fingerprint import Fingerprint
 from analysis.exceptions import BadInput
-from analysis.io import open_regular as open_regular
-from analysis.io import replacing as replacing  # of every file of the store
-from analysis.io import sweep_parts
+from analysis.files import open_regular as open_regular
+from analysis.files import replacing as replacing  # of every file of the store
+from analysis.files import sweep_parts
 
 SCHEMA = 1
 AFRESH = "launch makes it again"

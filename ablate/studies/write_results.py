@@ -27,7 +27,8 @@ from ablate.studies.tables import (
     without_empty,
 )
 from analysis.evaluation.error_types import ERROR_TYPES
-from analysis.io import json_bytes, write_all
+from analysis.files import write_all
+from analysis.io import json_bytes
 from analysis.render.markup import Markup, join, tag
 from analysis.render.table import Table, csv_text, escape_markdown, latex, markdown
 from analysis.report.components import note, scrolling

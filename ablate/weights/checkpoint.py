@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ablate.config.schema import Init
 from analysis.exceptions import BadInput
-from analysis.io import kind_of_file
+from analysis.files import kind_of_file
 
 Tensors = Mapping[str, Tensor]
 KEYS = ("model", "module", "state_dict")  # where published checkpoints keep the weights

@@ -131,7 +131,7 @@ def check_places(images: Path | None, out: Path, inputs: Sequence[Path]) -> None
     Raises:
         BadInput: there is no such folder of images, or ``out`` is a folder, a device or the like, or an input.
     """
-    from analysis.io import check_target
+    from analysis.files import check_target
 
     if images is not None and not images.is_dir():
         raise BadInput(f"{images}: no such folder of images; name the one that holds the files of the ground truth")
@@ -146,7 +146,7 @@ def check_places(images: Path | None, out: Path, inputs: Sequence[Path]) -> None
 
 def write_report(out: Path, built: "Report", images: Path | None) -> None:
     """Write the file whole, and say what it holds and what it lacks."""
-    from analysis.io import write_bytes
+    from analysis.files import write_bytes
     from analysis.render.screen import print_warnings
 
     print_warnings(

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.io import write_bytes
+from analysis.files import write_bytes
 
 IMAGE_SIZE = (640, 480)  # width, height in pixels
 

@@ -13,7 +13,8 @@ from analysis.arrays import Ints
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SPECIAL
 from analysis.evaluation.settings import Settings, ap_name, iou_name
-from analysis.io import json_bytes, write_all
+from analysis.files import write_all
+from analysis.io import json_bytes
 from analysis.render.documents import comparison_document
 from analysis.render.errors import read_facts
 from analysis.render.screen import CAREFUL, dimmed, fact_list

@@ -15,7 +15,7 @@ from analysis.evaluation.error_types import LABEL_NAMES
 from analysis.evaluation.matched_run import CLS, DUP, LOC
 from analysis.evaluation.outcomes import OUTCOME_NAMES
 from analysis.evaluation.settings import Settings
-from analysis.io import write_all
+from analysis.files import write_all
 from analysis.render.documents import error_records, slice_records
 from analysis.render.errors import errors_table
 from analysis.render.fonts import warn_of_undrawable

@@ -12,7 +12,7 @@ import pytest
 from ablate.config.yaml import dump_config
 from analysis import BadInput
 from analysis.coco.synthetic import write_example
-from analysis.io import part_folder, replacing, sweep_parts, write_all, write_bytes
+from analysis.files import part_folder, replacing, sweep_parts, write_all, write_bytes
 from tests.ablate.tiny import tiny_config, write_data
 from tests.command_line import run
 
@@ -110,7 +110,7 @@ def test_an_exported_config_does_not_replace_it(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from analysis.io import replacing
+from analysis.files import replacing
 with replacing(Path(sys.argv[1])) as file:
     file.write(b"half")
     print("begun", flush=True)

@@ -6,12 +6,12 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
+from ablate import progress as progress_module
 from ablate.config.schema import Coco
 from ablate.data.coco import EvaluationSet
 from ablate.detector.inference import encode_mask, paste_mask, predict
 from ablate.detector.mask_rcnn import build_detector
 from ablate.detector.roi_heads import DetectedInstances
-from ablate import progress as progress_module
 from ablate.train.distributed import Processes
 from analysis import read_ground_truth
 from tests.ablate.tiny import tiny_config

@@ -191,7 +191,7 @@ def test_a_folder_that_cannot_be_written_is_named_and_left_empty(example, monkey
 
 def test_no_part_of_a_file_is_left_when_writing_fails(monkeypatch, tmp_path):
     from analysis.exceptions import BadInput
-    from analysis.io import write_bytes
+    from analysis.files import write_bytes
 
     target = tmp_path / "result.json"
     write_bytes(target, b"old")

@@ -1,0 +1,213 @@
+"""Files as such: only regular files are opened, and what is written appears whole or not at all."""
+
+import errno
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO
+
+from analysis.exceptions import BadInput
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows: no locks, so nothing is swept
+    fcntl = None  # type: ignore[assignment]
+
+NO_WAIT = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"))
+LONGEST_NAME = 40  # characters of a file's name in that of its part
+PART = ".part"
+
+
+def kind_of_file(mode: int) -> str:
+    """What a path leads to, by the mode that ``stat`` gives: a file, a folder, a FIFO, a device or a socket."""
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "a file")
+
+
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> IO[bytes]:
+    """A file, unbuffered; a FIFO, a device or a folder in its place is not opened.
+
+    Args:
+        path: of the file.
+        flags: of ``os.open``.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+    """
+    handle = os.open(path, flags | NO_WAIT, 0o666)  # a FIFO would wait for its other end
+    try:
+        mode = os.fstat(handle).st_mode
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, f"is {kind_of_file(mode)}, not a file; move it away", str(path))
+        writes = flags & (os.O_WRONLY | os.O_RDWR)
+        return open(handle, ("ab+" if flags & os.O_RDWR else "ab") if writes else "rb", buffering=0)
+    except OSError:
+        os.close(handle)
+        raise
+
+
+def check_target(path: Path, inputs: Iterable[Path] = ()) -> Path:
+    """The file that a write to ``path`` replaces: symbolic links are followed, and stay.
+
+    Args:
+        path: to be written; need not exist.
+        inputs: files that the same command reads.
+
+    Raises:
+        BadInput: there is a folder, a FIFO, a device or a socket, or the file is one of the inputs.
+    """
+    try:
+        target = Path(os.path.realpath(path, strict=True))
+        found = target.stat()
+    except FileNotFoundError:
+        return Path(os.path.realpath(path))
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be written ({error.strerror}); name another file") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise BadInput(f"{path}: is {kind_of_file(found.st_mode)}, which is not replaced; name a file to write")
+    for other in inputs:
+        if os.path.exists(other) and os.path.samestat(os.stat(other), found):
+            raise BadInput(f"{path}: is an input of this command, which is not replaced; name another file to write")
+    return target
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that takes the place of ``path`` when the block ends well, and vanishes when it does not.
+
+    The content is on the disk before the name changes, so after a kill or a power cut ``path`` is the old file or the
+    new one. What such a kill left beside it is removed by the next write. The folder must exist.
+
+    Raises:
+        BadInput: see `check_target`.
+        OSError: the disk is full, or the like.
+    """
+    target = check_target(path)
+    sweep_parts(target.parent, target.name)
+    with _new_part(target) as file:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            os.fchmod(file.fileno(), 0o666 & ~umask)  # else 0600, which hides results from the rest of a lab
+            os.replace(file.name, target)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _part_prefix(name: str) -> str:
+    return f".{name[:LONGEST_NAME]}."
+
+
+def _new_part(target: Path) -> IO[bytes]:
+    """A new file beside ``target``, locked while it is open, by which `sweep_parts` sees that its writer lives."""
+    while True:
+        file: IO[bytes] = NamedTemporaryFile(  # noqa: SIM115 (the caller closes it)
+            dir=target.parent, prefix=_part_prefix(target.name), suffix=PART, delete=False
+        )
+        with suppress(OSError):  # a file system without locks: then nobody gets one to sweep by either
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.path.exists(file.name):  # else somebody swept it before it was locked
+            return file
+        file.close()
+
+
+@contextmanager
+def part_folder(target: Path) -> Iterator[Path]:
+    """A new folder beside ``target``, to be filled and renamed to it; what is still there in the end is removed.
+
+    The folder above must exist. What killed processes left beside it is removed before.
+    """
+    sweep_parts(target.parent, target.name)
+    folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=_part_prefix(target.name), suffix=PART))
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        os.close(handle)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep_parts(folder: Path, name: str = "") -> None:
+    """Remove the files and folders that killed writers left in a folder, never those of living ones.
+
+    Args:
+        folder: where they wrote.
+        name: of the file they were writing; empty for any.
+    """
+    prefix = _part_prefix(name) if name else "."
+    try:
+        found = [
+            Path(one.path) for one in os.scandir(folder) if one.name.startswith(prefix) and one.name.endswith(PART)
+        ]
+    except OSError:
+        return
+    for path in found:
+        with suppress(OSError):  # another sweeper was faster, or its writer lives
+            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
+            finally:
+                os.close(handle)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part; makes the folder.
+
+    Raises:
+        BadInput: there is what cannot be replaced (see `check_target`), or the folder or the file cannot be written;
+            the sentence names it and the system's reason.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"{path.parent}: cannot write here ({error.strerror}); name another folder") from None
+    try:
+        with replacing(path) as file:
+            file.write(content)
+    except OSError as error:
+        where = path.parent if isinstance(error, PermissionError) else path
+        raise BadInput(f"{where}: cannot be written ({error.strerror}); free space or name another folder") from None
+
+
+def write_all(folder: Path, contents: Mapping[str, bytes], inputs: Iterable[Path] = ()) -> None:
+    """Write several files of a folder, each whole; what cannot be replaced is refused before the first is written.
+
+    Args:
+        folder: is made where it is missing.
+        contents: file name -> content.
+        inputs: files that the same command reads.
+
+    Raises:
+        BadInput: as `write_bytes`, or one of the files is an input.
+    """
+    inputs = list(inputs)
+    for name in contents:
+        check_target(folder / name, inputs)
+    for name, content in contents.items():
+        write_bytes(folder / name, content)
