@@ -35,6 +35,10 @@ def kind_of_file(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "a file")
 
 
+class NotAFile(OSError):
+    """There is a FIFO, a device, a socket or a folder in the place of a file."""
+
+
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> IO[bytes]:
     """A file, unbuffered; a FIFO, a device or a folder in its place is not opened.
 
@@ -43,13 +47,14 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> IO[bytes]:
         flags: of ``os.open``.
 
     Raises:
-        OSError: it cannot be opened, or is no regular file.
+        NotAFile: it is no regular file.
+        OSError: it cannot be opened.
     """
     handle = os.open(path, flags | NO_WAIT, 0o666)  # a FIFO would wait for its other end
     try:
         mode = os.fstat(handle).st_mode
         if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, f"is {kind_of_file(mode)}, not a file; move it away", str(path))
+            raise NotAFile(errno.EINVAL, f"is {kind_of_file(mode)}, not a file; move it away", str(path))
         writes = flags & (os.O_WRONLY | os.O_RDWR)
         return open(handle, ("ab+" if flags & os.O_RDWR else "ab") if writes else "rb", buffering=0)
     except OSError:

@@ -38,7 +38,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from analysis.exceptions import BadInput
-from analysis.files import open_regular
+from analysis.files import NotAFile, open_regular
 
 Size = tuple[int, int]  # width, height in pixels
 Kind = Literal["missing", "damaged", "unsupported", "size"]
@@ -121,6 +121,8 @@ def open_image(path: Path) -> Iterator[io.BufferedReader]:
         raw = open_regular(path)
     except (FileNotFoundError, NotADirectoryError):
         raise UnusableImage(path, "missing", "no such image", "check the images folder") from None
+    except NotAFile as error:
+        raise UnusableImage(path, "damaged", str(error.strerror).partition(";")[0], REPLACE) from None
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
         reason = error.strerror if isinstance(error, OSError) else error
         raise UnusableImage(path, "damaged", f"cannot be read ({reason})", "mend or remove it") from None

@@ -42,13 +42,13 @@ def data_set(files: Files, workspace: Workspace) -> DataSet:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the files that are read from now on."""
     seen: list[str] = []
-    before = fingerprint.open_regular
+    before = fingerprint.open_image
 
     def noting(path: Path) -> Any:
         seen.append(path.name)
         return before(path)
 
-    monkeypatch.setattr(fingerprint, "open_regular", noting)
+    monkeypatch.setattr(fingerprint, "open_image", noting)
     return seen
 
 
@@ -238,7 +238,7 @@ def test_all_troubles_are_counted_and_the_first_is_named(small: Writer, workspac
         ),
         (lambda d: d["images"][0].update(file_name="7.png"), r"first 7.png: is 30 x 40 pixels, annotated as 40 x 30"),
         (lambda d: d["images"][0].pop("file_name"), r"image id 3 has no file_name; add it"),
-        (lambda d: d["images"][0].update(file_name="."), r"first .: is not a regular file; replace it"),
+        (lambda d: d["images"][0].update(file_name="."), r"first .: is a folder, not a file; replace it"),
         (lambda d: d["images"][0].update(file_name="a\0"), r"first a\x00: cannot be read"),
     ],
 )
