@@ -98,5 +98,5 @@ def _legend(evaluation: Evaluation) -> str:
         f"\nPoints, 0 to 100; {evaluation.images:,} images, {evaluation.objects:,} objects, "
         f"{evaluation.detections:,} detections. AP to gain: what AP at IoU {evaluation.iou:.2f} would rise by if this "
         "error alone were fixed;\ncls: wrong class, loc: poor place, both, dup: second on one object, bg: on nothing, "
-        "miss: object not found; FP, FN: all false positives, all misses."
+        "miss: object with no match or near match; FP, FN: all wrong detections, all objects not found."
     )

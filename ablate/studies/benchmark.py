@@ -34,7 +34,7 @@ from ablate.engines.registry import build_benchmark_target
 from ablate.runs.folder import RunFolder, Workspace, now, write_json
 from ablate.runs.manifest import hardware
 from ablate.shell import shell_command
-from ablate.studies.cost import COST_FILE, MeasuredCost, Range, read_cost
+from ablate.studies.cost import COST_FILE, MeasuredCost, Range, disturbance, read_cost
 from ablate.studies.study import Study, StudyRun
 from ablate.train.checkpoint import load_newest
 from ablate.train.distributed import joined
@@ -309,5 +309,5 @@ def _words(cost: MeasuredCost) -> str:
     if cost.peak_gib is None or cost.seconds_per_iteration is None:
         return f"out of memory ({cost.message})"
     image = "" if cost.seconds_per_image is None else f", {cost.seconds_per_image:.4f} s a prediction"
-    disturbed = f"; something else ran meanwhile ({cost.other_cores or 0:.1f} cores)" if cost.is_disturbed else ""
+    disturbed = f"; unreliable: {disturbance([cost])}" if cost.is_disturbed else ""
     return f"{cost.peak_gib * 1024:,.0f} MiB, {cost.seconds_per_iteration:.4f} s a training step{image}{disturbed}"

@@ -1,10 +1,10 @@
 """What was measured of the cost of a run, and which of it may stand in the table of a study.
 
-Memory is the same every time. Time is not: it is left out where something else ran meanwhile, and a ratio of two times
+Memory is the same every time. Time is not: it is left out where it is unreliable, and a ratio of two times
 where the rounds of the two overlap, or were not taken in turn.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -57,7 +57,7 @@ class MeasuredCost(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_disturbed(self) -> bool:
-        """Whether something else ran meanwhile, so that its times are no times of this model."""
+        """Whether other processes used its cores or equal steps took unequal times, so that its times are unreliable."""
         idle = max(self.hardware.cores - self.threads, 0)
         others = self.device == "cpu" and (self.other_cores or 0) > idle + SPARE
         return others or (self.spread or 0) > STEADY
@@ -131,14 +131,18 @@ def _cautions(costs: Mapping[str, MeasuredCost]) -> list[str]:
     disturbed = {variant: cost for variant, cost in costs.items() if cost.is_disturbed}
     if not disturbed:
         return []
-    spread = max(cost.spread or 0 for cost in disturbed.values())
-    used = max(cost.other_cores or 0 for cost in disturbed.values())
-    cores = next(iter(disturbed.values())).hardware.cores
-    reasons = [
-        *([f"other processes used {used:.1f} of {cores} cores"] if used > SPARE else []),
-        *([f"equal steps took times up to {spread:.0%} apart"] if spread > STEADY else []),
-    ]
     return [
-        f"The times of {' / '.join(disturbed)} are left out, as something else ran meanwhile: {', and '.join(reasons)}."
+        f"The times of {' / '.join(disturbed)} are left out as unreliable: {disturbance(list(disturbed.values()))}."
         " When the machine is idle: ablate probe --again."
     ]
+
+
+def disturbance(costs: Sequence[MeasuredCost]) -> str:
+    """Why the times of disturbed measurements are unreliable: the worst of each reason."""
+    spread = max(cost.spread or 0 for cost in costs)
+    used = max(cost.other_cores or 0 for cost in costs)
+    reasons = [
+        *([f"other processes used {used:.1f} of {costs[0].hardware.cores} cores"] if used > SPARE else []),
+        *([f"the middle half of equal steps spans {spread:.0%} of their median time"] if spread > STEADY else []),
+    ]
+    return ", and ".join(reasons)

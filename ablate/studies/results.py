@@ -54,7 +54,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     difference: Estimate | None  # AP against the baseline, seed by seed
     errors: dict[str, Estimate]  # AP to gain by fixing one type alone
     peak_gib: float | None
-    seconds_per_iteration: float | None  # a training step of one image; none: also where something else ran meanwhile
+    seconds_per_iteration: float | None  # a training step of one image; none: also where it is unreliable
     seconds_per_image: float | None  # a prediction, likewise
     cost_message: str
     size: DetectorSize | None

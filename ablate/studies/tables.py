@@ -237,8 +237,8 @@ def legend(summary: Summary) -> list[str]:
         (
             True,
             "Bold: the best of a column, which may be noise. "
-            "cls: wrong class, loc: poor place, both, dup: second on one object, bg: on nothing, miss: not found; "
-            "FP, FN: all of a kind.",
+            "cls: wrong class, loc: poor place, both, dup: second on one object, bg: on nothing, miss: object with no "
+            "match or near match; FP, FN: all wrong detections, all objects not found.",
         ),
         (summary.cost_place, _cost_sentence(summary)),
         (any(row.size for row in summary.rows), COUNTED),
@@ -254,13 +254,14 @@ def _cost_sentence(summary: Summary) -> str:
         else f"other processes used up to {summary.cost_others:.1f} cores meanwhile"
     )
     in_turn = any(row.iteration_range for row in summary.rows)
+    compared = any(ratio is not None for row in summary.rows for ratio in (row.iteration_ratio, row.image_ratio))
     rounds = (
-        "; ± half the range of the rounds, which take the variants in turn; x baseline: only where the rounds of the "
-        "two do not overlap"
+        "; ± half the range of the rounds, which take the variants in turn" * in_turn
+        + "; x baseline: only where the rounds of the two do not overlap" * compared
     )
     return (
-        f"Cost (ablate probe): one image at a time on {summary.cost_place}; {others}; memory: {summary.cost_memory}"
-        f"{rounds * in_turn}."
+        f"Cost (ablate probe): one image at a time on {summary.cost_place}; {others}; peak memory: {summary.cost_memory}"
+        f"{rounds}."
     )
 
 

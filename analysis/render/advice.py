@@ -40,10 +40,11 @@ def error_takeaways(ground_truth: GroundTruth, one: RunAnalysis, most: int = 2) 
     if silent:
         more = f" and {len(silent) - MOST_LISTED} more" if len(silent) > MOST_LISTED else ""
         least, its = one.breakdown.settings.min_score, "Its" if len(silent) == 1 else "Their"
+        share = 100 * len(silent) / int((~np.isnan(one.breakdown.category_ap)).sum())
         above = "" if least is None else f" with a score of {least:g} or more"
         sentences.append(
-            f"never detected{above}: {', '.join(silent[:MOST_LISTED])}{more}. {its} AP is 0 and only fixing cls can "
-            "change that, so hardly a number above shows it"
+            f"never detected{above}: {', '.join(silent[:MOST_LISTED])}{more}. {its} AP is 0, which takes up to "
+            f"{share:.2f} points from the mean; of the errors above only cls can show some of that"
         )
     return sentences
 
@@ -199,23 +200,24 @@ def _of_misses(one: RunAnalysis) -> str:
 
 def over_cap_sentence(settings: Settings, over: OverCap, score: str) -> str:
     """How much falls to the cap and what that does; ``score`` is what the effect is told in."""
-    of = "an image and category" if settings.convention == "coco" and not settings.class_agnostic else "an image"
+    by_category = settings.convention == "coco" and not settings.class_agnostic
+    of = "image and category" if by_category else "image"
     images = f"{over.images:,} image{'s' * (over.images > 1)}"
     detections = f"{over.detections:,} detection{'s' * (over.detections > 1)}"
     said = (
-        f"{detections} of {images} fall to the cap of {settings.max_dets:,} {of}, which has up to "
-        f"{over.most_objects:,} objects"
+        f"{detections} in {images} exceed the cap of {settings.max_dets:,} per {of} (at most {over.most_objects:,} "
+        f"objects are annotated per {of})"
     )
     effect = over.effect
     if effect is None:
         return said
     if cap_matters(over):
         return f"{said}: {score} is {effect.ap:.1f} with it and {effect.ap_without:.1f} with --max-dets {over.most}"
-    return f"{said}; without it {score} is {effect.ap_without:.1f} too"
+    return f"{said}; without it {score} changes by less than {NOTABLE:g} points"
 
 
 def cap_matters(over: OverCap) -> bool:
-    """Whether the cap changes the AP as it is printed."""
+    """Whether the cap changes the AP by as much as 0.05 points."""
     effect = over.effect
     return effect is not None and abs(effect.ap_without - effect.ap) >= NOTABLE
 

@@ -145,7 +145,7 @@ def difference_rows(
         columns += [Column(name, attached=True, missing="") for name in ("p", HOLM)] * tested
     rows: list[tuple[Value, ...] | str] = []
     for number in others[0][1]:
-        rows += [f"{ap} lost to"] * (number == ERRORS[0]) + ["to all of a kind"] * (number == SPECIAL[0])
+        rows += [f"{ap} lost to"] * (number == ERRORS[0]) + ["to all errors together"] * (number == SPECIAL[0])
         cells: list[Value] = [_number_cell(number)]
         cells += [Cell(_meaning(number, settings), class_="meaning")] * explain
         for _, own in others:
@@ -228,7 +228,7 @@ def categories_table(
             Column("category", kind="text"),
             Column("objects"),
             Column(name, signed=True),
-            Column("error that changed most", kind="text"),
+            Column("error that changed most, if clear of 0", kind="text"),
         ),
         tuple(rows) or ("none whose interval leaves out 0",),
         notes=((f"and {left} more; " if left else "") + note,),
@@ -277,7 +277,7 @@ def category_interval(of: CategoryIntervals, category: int) -> Interval:
 
 
 def _changed_most(one: VsBaseline, category: int) -> str:
-    """The error whose cost changed most in this category, if its interval leaves out 0."""
+    """The error whose cost changed most in this category; empty where its interval holds 0."""
     error = max(ERRORS, key=lambda error: abs(one.categories[error].value[category]))
     known = category_interval(one.categories[error], category)
     return f"{error} {interval_text(known, sign=True)}" if known.low > 0 or known.high < 0 else ""

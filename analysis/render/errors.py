@@ -88,7 +88,7 @@ def types_table(settings: Settings, runs: Sequence[RunAnalysis]) -> Table:
         for run in runs:
             value, counts = run.breakdown.delta_ap[error], counts_cell(run, error)
             row += [value, Cell(value, style=one.colour) if counts.value is not None else None, counts]
-        rows += ["or if all of a kind were fixed:"] * (error == SPECIAL[0])
+        rows += ["or if all wrong detections or all objects not found were fixed:"] * (error == SPECIAL[0])
         rows.append(tuple(row))
     return Table("", tuple(columns), tuple(rows), gap=1)
 
@@ -132,9 +132,9 @@ def errors_screen(ground_truth: GroundTruth, settings: Settings, runs: Sequence[
         *tables,
         dimmed(
             f"Each number is the {name} gained when that one error is fixed everywhere: a wrong category or "
-            f"{SHAPES[settings.iou_type]} is put right, a spurious detection is removed, a missed object is no longer "
-            "asked for. They do not add up to 100: fixing one changes what the others cost. miss: objects that nothing "
-            "points at; FN: all objects that were not found, also those that a cls or loc error points at. "
+            f"{SHAPES[settings.iou_type]} is corrected, a spurious detection is removed, a missed object is removed "
+            "from the ground truth. They do not add up to 100: fixing one changes what the others cost. miss: objects "
+            "that were not found and have no near match (a cls or loc error); FN: all objects that were not found. "
             + f"{COSTLY_MEANS}." + _one_category(ground_truth)
         ),
         Text(""),

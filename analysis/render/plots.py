@@ -139,7 +139,7 @@ def error_bars(figure: Figure, labels: Sequence[str], delta_ap: Floats, ap: str,
     """
     panels: list[Any] = figure.subplots(1, 2, width_ratios=[3, 1.25]).tolist()
     types, totals = delta_ap[:, : len(ERRORS)], delta_ap[:, len(ERRORS) :]
-    parts = (ERRORS, types, "one type of error fixed"), (SPECIAL, totals, "all of a kind")
+    parts = (ERRORS, types, "one type of error fixed"), (SPECIAL, totals, "all FP or FN fixed")
     for axis, (errors, values, title) in zip(panels, parts, strict=True):
         _bars(axis, [ERROR_TYPES[error].label for error in errors], labels, values, width=0.75)
         axis.set_ylabel(f"{ap} to gain (points)" if axis is panels[0] else "")

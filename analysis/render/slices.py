@@ -236,7 +236,7 @@ def confusion_table(
             Column("lost"),
         ),
         [(run, [row(pairs, i) for i in pairs.wrong(most).tolist()]) for run, pairs in parts],
-        notes=(f"{COSTLY_MEANS}; lost: objects that were not found, with this as the best claim to them.",),
+        notes=(f"{COSTLY_MEANS}; lost: objects that were not found, and that fixing this pair would recover.",),
         names=2,
         always=paper,
     )

@@ -68,7 +68,7 @@ _ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textas
 }
 # 1.2, +1.2, 41.3 ± 0.4 or 1.2 [0.5, 2.0]
 _NUMBER = re.compile(r"([+-]?[\d.]+)( ± [\d.]+)?( \[[^\]]*\])?")
-_TEX_SYMBOLS = {"±": r"$\pm$", "†": r"$^\dagger$", "Δ": r"$\Delta$", "…": r"\ldots{}"}
+_TEX_SYMBOLS = {"±": r"$\pm$", "†": r"$^\dagger$", "Δ": r"$\Delta$", "≤": r"$\leq$", "≥": r"$\geq$", "<": r"$<$", ">": r"$>$", "…": r"\ldots{}"}
 
 
 @dataclass(frozen=True)
@@ -414,7 +414,8 @@ def escape_latex(text: str) -> str:
     >>> print(escape_latex("[1]"))  # the line break of the row before would take it for a length
     {}[1]
     """
-    escaped = "".join(_ESCAPES.get(character, _TEX_SYMBOLS.get(character, character)) for character in one_line(text))
+    plain = one_line(text).replace("<=", "≤").replace(">=", "≥")  # "<" alone is another sign in LaTeX's old fonts
+    escaped = "".join(_ESCAPES.get(character, _TEX_SYMBOLS.get(character, character)) for character in plain)
     return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped
 
 

@@ -24,13 +24,14 @@ CROWDED = 0.5  # IoU from which OCHuman calls an object heavily occluded
 def settings_sentence(settings: Settings) -> str:
     """What was compared, from which IoU on, under which cap and convention."""
     what = SHAPES_MANY[settings.iou_type].capitalize()
-    cap = "an image and category" if settings.convention == "coco" else "an image, over all categories"
+    cap = "per image and category" if settings.convention == "coco" else "per image, over all categories"
     if settings.class_agnostic:
-        what, cap = f"{what}, all categories taken as one", "an image"
+        what, cap = f"{what}, all categories taken as one", "per image"
     scores = "" if settings.min_score is None else f"scores from {settings.min_score:g}; "
     return (
-        f"{what}; right from {iou_name(settings.iou_type)} {settings.iou:g}, on background up to "
-        f"{settings.background_iou:g}; {scores}at most {settings.max_dets} detections {cap} ({settings.convention} "
+        f"{what}; correct at {iou_name(settings.iou_type)} >= {settings.iou:g}, background at "
+        f"{iou_name(settings.iou_type)} <= {settings.background_iou:g}; {scores}at most {settings.max_dets} detections "
+        f"{cap} ({settings.convention} "
         "convention)."
     )
 
@@ -87,7 +88,7 @@ def _of_sizes(sizes: SizeErrors) -> str:
         error = max(ERRORS, key=lambda e: sizes.delta_ap[e][place])
         if sizes.delta_ap[error][place] > 0.05:
             parts.append(f"{size.name} {error} ({sizes.delta_ap[error][place]:.1f})")
-    costs = f"{ap_name(sizes.settings.iou)} is lost most to {', '.join(parts)}" if parts else ""
+    costs = f"the costliest error of each size, in {ap_name(sizes.settings.iou)}: {', '.join(parts)}" if parts else ""
     counts = zip(sizes.sizes, sizes.objects.tolist(), sizes.found.tolist(), strict=True)
     shares = [f"{100 * found / objects:.0f} % of the {size.name}" for size, objects, found in counts if objects]
     return "; ".join(part for part in (costs, f"found are {', '.join(shares)} objects" if shares else "") if part)

@@ -40,12 +40,13 @@ def per_class(data: ReportData) -> Section:
         panels["All runs"] = _side_by_side(data, _lowest(known, ap.min(axis=0)), name)
     for place, one in enumerate(data.runs):
         panels[run_name(place, one.name)] = _of_run(data, place, _lowest(known, ap[place]), name)
+    of_all = " (of all runs: by the lowest of any run)" * (len(data.runs) > 1)
     parts = [
         takeaway_list(data, "class"),
         tag(
             "p",
-            f"Sorted by {name}, the lowest first; press a column's head to sort by it. For an error: the change of the "
-            f"class's own {name} when it is fixed everywhere.",
+            f"Sorted by {name}, the lowest first{of_all}; press a column's head to sort by it. For an error: the change "
+            f"of the class's own {name} when it is fixed everywhere.",
         ),
     ]
     if len(known) > MOST_ROWS:

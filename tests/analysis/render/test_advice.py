@@ -128,7 +128,7 @@ def test_misses_of_the_cap_are_not_blamed_on_the_score_threshold(
     for verb, score in (("errors", "AP50"), ("ap", "AP@3")):
         assert run(monkeypatch, "analyze", verb, *files) == 0
         shown = " ".join(capsys.readouterr().out.split())
-        assert "careful dt: 4 detections of 1 image fall to the cap of 3 an image and category" in shown
+        assert "careful dt: 4 detections in 1 image exceed the cap of 3 per image and category" in shown
         assert re.search(rf"which has up to 7 objects: {score} is \d+\.\d with it and 100\.0 with --max-dets 7", shown)
         assert run(monkeypatch, "analyze", verb, *files, "--json") == 0
         (one,) = json.loads(capsys.readouterr().out)["runs"]
@@ -150,6 +150,6 @@ def test_masks_are_called_masks(
     shown += text_of(Path("report.html").read_text())
     shown = " ".join(shown.split())
     assert "mask too far off" in shown
-    assert "right from mask IoU 0.5" in shown
+    assert "correct at mask IoU >= 0.5" in shown
     # Crowding is of boxes, and so is suppression.
     assert not re.search(r"\bbox(es)?\b(?! IoU)|regression|(?<!mask )(?<!box )\bIoU\b(?! asked)", shown), shown
