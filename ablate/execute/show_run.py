@@ -28,7 +28,7 @@ def run_screen(folder: RunFolder) -> list[RenderableType]:
         metrics, errors = _tables(evaluation)
         parts += [Text(""), metrics, Text(""), errors, Text(_legend(evaluation), style="dim")]
         if folder.read_config().data.validation.__struct_config__.tag == "shapes":
-            parts.append(Text("Synthetic data, n = 1: shows the tool, is no evidence about detectors.", style="dim"))
+            parts.append(Text("Synthetic data, n = 1: demonstration only, not evidence about detectors.", style="dim"))
     return parts
 
 

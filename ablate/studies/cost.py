@@ -57,7 +57,7 @@ class MeasuredCost(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_disturbed(self) -> bool:
-        """Whether other processes used its cores or equal steps took unequal times, so that its times are unreliable."""
+        """Whether its times are unreliable: other processes used its cores, or equal steps took unequal times."""
         idle = max(self.hardware.cores - self.threads, 0)
         others = self.device == "cpu" and (self.other_cores or 0) > idle + SPARE
         return others or (self.spread or 0) > STEADY

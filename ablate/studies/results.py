@@ -437,7 +437,7 @@ def read_validation(workspace: Workspace, study: Study, run: StudyRun) -> Ground
 
 
 def _comparison_cautions(study: Study, paired: dict[str, list[StudyRun]]) -> list[str]:
-    sentences = ["synthetic data: shows the tool, is no evidence"] * study.synthetic
+    sentences = ["synthetic data: demonstration only, not evidence"] * study.synthetic
     for variant in study.variants:
         runs = paired.get(variant, [])
         where = "" if variant == study.baseline else " here and in the baseline"

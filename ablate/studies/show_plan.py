@@ -23,7 +23,7 @@ def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[Re
     """The variants of a study, what each changes against the baseline, what it costs, and how it stands."""
     facts = [
         ("study", f"{study.name}: {study.title}"),
-        ("asked by", study.source),
+        ("source", study.source),
         ("base", f"{study.base}, everything else held; {seeds_in_words(study.seeds)}"),
         ("for all", "; ".join(f"{key}: {scalar(value)}" for key, value in study.settings.items())),
         ("memory", _memory_in_words(study.memory)),
@@ -140,9 +140,7 @@ def axes_screen(axes: Sequence[tuple[Axis, tuple[Variant, ...] | str]]) -> list[
         for axis, variants in axes
     )
     return [
-        Table(
-            "", tuple(Column(name, kind="text") for name in ("axis", "what is varied", "variants", "asked by")), rows
-        ),
+        Table("", tuple(Column(name, kind="text") for name in ("axis", "what is varied", "variants", "source")), rows),
         Text("\nOne of them: ablate axes AXIS. Run one: ablate AXIS --launch. Any other key: ablate vary."),
     ]
 
@@ -151,7 +149,7 @@ def axis_screen(axis: Axis, variants: Sequence[Variant], base: str) -> list[Rend
     """One axis: its variants on a base, and what was published of it."""
     facts = [
         ("axis", f"{axis.name}: {axis.title}"),
-        ("asked by", axis.source),
+        ("source", axis.source),
         ("touches", ", ".join(sorted(axis.allowed_keys))),
     ]
     short = _short_names([key for variant in variants for key in _shown(variant.changes)])

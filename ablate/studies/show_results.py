@@ -42,8 +42,8 @@ def summary_screen(summary: Summary) -> list[RenderableType]:
     """Heading, three tables, published findings, notes."""
     facts = [
         ("study", f"{summary.study}: {summary.title}"),
-        ("asked by", summary.source),
-        ("held", held(summary)),
+        ("source", summary.source),
+        ("fixed settings", held(summary)),
         ("measured on", measured_on(summary)),
         (CAREFUL, banner(summary)),
     ]
@@ -62,7 +62,7 @@ def study_comparison_screen(
     """Heading, the table of differences, where the noise comes from, the findings as sentences."""
     facts = [
         ("study", f"{summary.study}: {summary.title}"),
-        ("held", held(summary)),
+        ("fixed settings", held(summary)),
         (
             "measured on",
             f"{comparison.images:,} images, {len(ground_truth):,} objects, digest {ground_truth.digest[:12]}",

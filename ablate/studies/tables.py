@@ -193,7 +193,7 @@ def without_empty(table: Table) -> Table:
 def banner(summary: Summary) -> str:
     """What must stand over every number of a study on the embedded data."""
     about = ", ".join(filter(None, ["synthetic data", over_seeds(summary)]))
-    return f"{about}: shows the tool, is no evidence" if summary.synthetic else ""
+    return f"{about}: demonstration only, not evidence" if summary.synthetic else ""
 
 
 def over_seeds(summary: Summary) -> str:
@@ -204,7 +204,7 @@ def over_seeds(summary: Summary) -> str:
 
 def held(summary: Summary) -> str:
     """What all variants share."""
-    return f"everything else of {summary.base}; {seeds_in_words(summary.seeds)}"
+    return f"everything else as in {summary.base}; {seeds_in_words(summary.seeds)}"
 
 
 def seeds_in_words(seeds: Sequence[int]) -> str:
@@ -260,8 +260,8 @@ def _cost_sentence(summary: Summary) -> str:
         + "; x baseline: only where the rounds of the two do not overlap" * compared
     )
     return (
-        f"Cost (ablate probe): one image at a time on {summary.cost_place}; {others}; peak memory: {summary.cost_memory}"
-        f"{rounds}."
+        f"Cost (ablate probe): one image at a time on {summary.cost_place}; {others}; peak memory: "
+        f"{summary.cost_memory}{rounds}."
     )
 
 

@@ -145,7 +145,7 @@ def difference_rows(
         columns += [Column(name, attached=True, missing="") for name in ("p", HOLM)] * tested
     rows: list[tuple[Value, ...] | str] = []
     for number in others[0][1]:
-        rows += [f"{ap} lost to"] * (number == ERRORS[0]) + ["to all errors together"] * (number == SPECIAL[0])
+        rows += [f"{ap} lost to"] * (number == ERRORS[0]) + ["to all FP or all FN"] * (number == SPECIAL[0])
         cells: list[Value] = [_number_cell(number)]
         cells += [Cell(_meaning(number, settings), class_="meaning")] * explain
         for _, own in others:

@@ -88,7 +88,7 @@ def types_table(settings: Settings, runs: Sequence[RunAnalysis]) -> Table:
         for run in runs:
             value, counts = run.breakdown.delta_ap[error], counts_cell(run, error)
             row += [value, Cell(value, style=one.colour) if counts.value is not None else None, counts]
-        rows += ["or if all wrong detections or all objects not found were fixed:"] * (error == SPECIAL[0])
+        rows += ["or if all FP or all FN were fixed:"] * (error == SPECIAL[0])
         rows.append(tuple(row))
     return Table("", tuple(columns), tuple(rows), gap=1)
 

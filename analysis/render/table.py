@@ -68,7 +68,16 @@ _ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textas
 }
 # 1.2, +1.2, 41.3 ± 0.4 or 1.2 [0.5, 2.0]
 _NUMBER = re.compile(r"([+-]?[\d.]+)( ± [\d.]+)?( \[[^\]]*\])?")
-_TEX_SYMBOLS = {"±": r"$\pm$", "†": r"$^\dagger$", "Δ": r"$\Delta$", "≤": r"$\leq$", "≥": r"$\geq$", "<": r"$<$", ">": r"$>$", "…": r"\ldots{}"}
+_TEX_SYMBOLS = {
+    "±": r"$\pm$",
+    "†": r"$^\dagger$",
+    "Δ": r"$\Delta$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "<": r"$<$",
+    ">": r"$>$",
+    "…": r"\ldots{}",
+}
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,8 @@ def per_class(data: ReportData) -> Section:
         takeaway_list(data, "class"),
         tag(
             "p",
-            f"Sorted by {name}, the lowest first{of_all}; press a column's head to sort by it. For an error: the change "
-            f"of the class's own {name} when it is fixed everywhere.",
+            f"Sorted by {name}, the lowest first{of_all}; press a column's head to sort by it. For an error: the "
+            f"change of the class's own {name} when it is fixed everywhere.",
         ),
     ]
     if len(known) > MOST_ROWS:

@@ -149,8 +149,8 @@ def errors(data: ReportData) -> Section:
     explained = (
         f"Each bar is the {name} gained when that one type of error is fixed everywhere: a wrong class or "
         f"{SHAPES[data.settings.iou_type]} is corrected, a spurious detection is removed, a missed object is removed "
-        "from the ground truth. They do not add up to 100, because fixing one changes what the others cost. Beside it: how many "
-        f"are costly, and how many there are ({COSTLY_MEANS})."
+        "from the ground truth. They do not add up to 100, because fixing one changes what the others cost. Beside "
+        f"it: how many are costly, and how many there are ({COSTLY_MEANS})."
     )
     if any(one.intervals for one in data.runs):
         explained += " Whiskers and brackets: the 95 % interval over the choice of images."
@@ -158,7 +158,7 @@ def errors(data: ReportData) -> Section:
         tag("p", explained),
         legend(data.names),
         _error_cards(data, ERRORS),
-        tag("h3", "If all wrong detections, or all objects not found, were fixed"),
+        tag("h3", "If all FP or all FN were fixed"),
         _error_cards(data, SPECIAL),
     ]
     return Section("errors", "Errors", f"Where the rest of the {name} went", join(body))

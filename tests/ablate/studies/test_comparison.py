@@ -74,7 +74,7 @@ def test_one_seed_speaks_of_models(study: Study, tmp_path: Path, monkeypatch: An
     assert "window minus hybrid, one training each: AP " in screen
     assert "ablate launch" in screen[screen.index("For intervals over seeds:") :]
     assert "Standard error" not in screen  # one seed cannot tell the sources apart
-    assert "synthetic data: shows the tool, is no evidence" in screen
+    assert "synthetic data: demonstration only, not evidence" in screen
 
 
 def test_one_seed_has_intervals_over_images_in_every_format_and_no_p(

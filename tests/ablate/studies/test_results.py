@@ -122,7 +122,7 @@ def test_one_seed_has_no_interval(root: Path) -> None:
     command = "ablate head --base tiny-shapes --seeds 0,1,2 --name head-tiny-shapes-3-seeds --launch"
     assert f" {command} --root " in more_seeds(Workspace(root), study)
     assert summary.of_single_seeds
-    assert banner(summary) == "synthetic data, n = 1: shows the tool, is no evidence"
+    assert banner(summary) == "synthetic data, n = 1: demonstration only, not evidence"
     assert interval(summary.rows[0].metrics["AP"]) == "40.0"
 
 
@@ -177,10 +177,8 @@ def test_times_that_were_measured_beside_something_else_are_left_out(study: Stud
     altered(hybrid, MeasuredCost, spread=0.05, other_cores=1.3)
     summary = summarise(Workspace(root), study)
     (note,) = (note for note in summary.notes if "probe" in note)
-    assert note.startswith(
-        "The times of window / hybrid are left out, as something else ran meanwhile: other processes"
-    )
-    assert "used 1.3 of 2 cores, and equal steps took times up to 40% apart." in note
+    assert note.startswith("The times of window / hybrid are left out as unreliable: other processes")
+    assert "used 1.3 of 2 cores, and the middle half of equal steps spans 40% of their median time." in note
     rows = {row.variant: row for row in summary.rows}
     for variant in ("window", "hybrid"):
         assert (rows[variant].seconds_per_iteration, rows[variant].seconds_per_image) == (None, None)
@@ -294,7 +292,7 @@ def test_nothing_finished_is_a_table_of_states(study: Study, root: Path, capsys:
     assert out.count("to run") == 5
     assert "What it costs" in out  # parameters and multiply-adds are known
     assert (
-        banner(summarise(Workspace(root), study)) == "synthetic data: shows the tool, is no evidence"
+        banner(summarise(Workspace(root), study)) == "synthetic data: demonstration only, not evidence"
     )  # n of nothing is nothing
 
 
@@ -466,7 +464,7 @@ def test_every_format_carries_the_warning_and_the_numbers(
 ) -> None:
     fill(root, study)
     summary = summarise(Workspace(root), study)
-    warning = "synthetic data, n = 3: shows the tool, is no evidence"
+    warning = "synthetic data, n = 3: demonstration only, not evidence"
     assert warning in text_of(root, study, capsys)
     assert warning in as_markdown(summary)
     assert warning in as_latex(summary).replace("Synthetic", "synthetic")

@@ -28,7 +28,7 @@ def test_a_finished_study_becomes_a_page(
     assert "24 examples in the gallery" in capsys.readouterr().out
     page = out.read_text()
     said = " ".join(text_of(page).split())
-    assert f"{study.title} Synthetic data, n = 1: shows the tool, is no evidence." in said
+    assert f"{study.title} Synthetic data, n = 1: demonstration only, not evidence." in said
     assert "scores highest" not in said
     assert "What it costs, one image at a time variant peak memory training step, s prediction, s param. M" in said
     assert f"{study.baseline} (baseline)" in said

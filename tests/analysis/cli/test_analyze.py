@@ -73,7 +73,7 @@ def test_the_screen_explains_itself(example, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "AP50" in out
     assert "right place, wrong category" in out
-    assert "at most 100 detections an image and category (coco convention)" in out
+    assert "at most 100 detections per image and category (coco convention)" in out
     assert "What to look at next" in out
     assert all(line == line.rstrip() for line in out.splitlines())
     table = [line for line in out.splitlines() if line.startswith("loc ")]

@@ -129,7 +129,8 @@ def test_misses_of_the_cap_are_not_blamed_on_the_score_threshold(
         assert run(monkeypatch, "analyze", verb, *files) == 0
         shown = " ".join(capsys.readouterr().out.split())
         assert "careful dt: 4 detections in 1 image exceed the cap of 3 per image and category" in shown
-        assert re.search(rf"which has up to 7 objects: {score} is \d+\.\d with it and 100\.0 with --max-dets 7", shown)
+        assert "(at most 7 objects are annotated per image and category)" in shown
+        assert re.search(rf"{score} is \d+\.\d with it and 100\.0 with --max-dets 7", shown)
         assert run(monkeypatch, "analyze", verb, *files, "--json") == 0
         (one,) = json.loads(capsys.readouterr().out)["runs"]
         assert (one["over_cap"]["detections"], one["over_cap"]["most_objects"]) == (4, 7)
