@@ -24,7 +24,7 @@ def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[Re
     facts = [
         ("study", f"{study.name}: {study.title}"),
         ("source", study.source),
-        ("base", f"{study.base}, everything else held; {seeds_in_words(study.seeds)}"),
+        ("base", f"{study.base}, everything else fixed; {seeds_in_words(study.seeds)}"),
         ("for all", "; ".join(f"{key}: {scalar(value)}" for key, value in study.settings.items())),
         ("memory", _memory_in_words(study.memory)),
         ("plan", f"{configs_folder(workspace, study.name)}" if written else "nothing is written (--dry-run)"),

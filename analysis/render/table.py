@@ -420,6 +420,8 @@ def escape_latex(text: str) -> str:
 
     >>> print(escape_latex("50 % of a_b ± 1"))
     50 \% of a\_b $\pm$ 1
+    >>> print(escape_latex("IoU <= 0.1, p <0.001"))
+    IoU $\leq$ 0.1, p $<$0.001
     >>> print(escape_latex("[1]"))  # the line break of the row before would take it for a length
     {}[1]
     """

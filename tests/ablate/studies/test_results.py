@@ -185,6 +185,7 @@ def test_times_that_were_measured_beside_something_else_are_left_out(study: Stud
         assert rows[variant].peak_gib == 0.25  # which does not depend on what else runs
     assert rows["global"].seconds_per_iteration == 0.1
     assert "| window | 256.0 MiB | - | - |" in as_markdown(summary)
+    assert "x baseline" not in as_markdown(summary)  # neither the column nor the sentence on it
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 
 from analysis import Detections, GroundTruth, Settings, read_detections, read_ground_truth
 from analysis.evaluation.analysis import Analysis, RunAnalysis
+from analysis.evaluation.cap import CapEffect, OverCap
 from analysis.evaluation.single_error_cost import costly
 from analysis.render import plots
-from analysis.render.advice import error_takeaways, worst_pair
+from analysis.render.advice import error_takeaways, over_cap_sentence, worst_pair
 from analysis.render.documents import errors_document
 from analysis.render.slices import confusion_table
 from analysis.report.report import build_report
@@ -79,7 +80,14 @@ def test_junk_is_not_advised(tmp_path: Path) -> None:
     said = " ".join(error_takeaways(gt, one))
     assert "21 detections, 1 of them costly" in said
     assert "the costliest pair is category 4 taken for category 3" in said
+    assert "never detected: category 4. Its AP is 0, which takes up to 25.00 points from the mean" in said  # 100 / 4
     assert "category 2" not in said.replace("never detected: category 4", "")
+
+
+def test_a_small_effect_of_the_cap_is_not_called_none() -> None:
+    """57.94 and 57.96 print as 57.9 and 58.0, although the difference is below 0.05."""
+    over = OverCap(696, 17, 170, 13, CapEffect(57.94, 57.96, None))
+    assert over_cap_sentence(Settings(), over, "AP50").endswith("; without it AP50 changes by less than 0.05 points")
 
 
 @given(st.lists(st.floats(0, 10, allow_subnormal=False), max_size=30))
