@@ -345,6 +345,7 @@ def _decode_one_by_one(path: Path, content: bytes, drop_invalid: bool) -> _Recor
             f"{path}: its records have no score but iscrowd: these are annotations; give the ground truth with --gt "
             "and the detector's output here"
         )
+    _refuse_other_records(path, [one for one in document if isinstance(one, dict)])
     read_numbers(records.values(), "image_id", "", texts=False)
     notes = read_numbers(records.values(), "category_id", "category_id")
     notes += read_numbers(records.values(), "score", "score", whole=False)
@@ -361,6 +362,17 @@ def _decode_one_by_one(path: Path, content: bytes, drop_invalid: bool) -> _Recor
     except (msgspec.DecodeError, RecursionError) as error:
         raise BadInput(f"{path}: cannot be read ({error}); {_REMEDY}") from None
     return _Records(decoded, np.array(list(records), dtype=np.int64), notes)
+
+
+def _refuse_other_records(path: Path, records: list[Record]) -> None:
+    """Refuse records of another kind, such as one for each image, or with fields of other names."""
+    missing = [key for key in ("image_id", "category_id", "score") if not any(key in one for one in records)]
+    if records and missing:
+        fields = ", ".join(list(records[0])[:5]) or "no fields"
+        raise BadInput(
+            f"{path}: its records are no detections of COCO's format: none has {' or '.join(missing)} (the first has "
+            f"{shown(fields)}); {_REMEDY}, one for each detection"
+        )
 
 
 def _faults(who: str, record: Record, some_boxes: bool) -> list[str]:

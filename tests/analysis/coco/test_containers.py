@@ -13,6 +13,7 @@ import pytest
 from pycocotools import mask
 
 from analysis import BadInput, Detections, GroundTruth, coco_metrics, read_detections, read_ground_truth
+from analysis.exceptions import BadRecords
 from tests.analysis.cases import Record, document, found, object_, write
 from tests.shared_data import shared_case
 
@@ -243,6 +244,24 @@ class TestCategoriesOfPredictions:
         dt = as_read(tmp_path / "dt.json", content, gt)
         assert dt.image.tolist() == [1, 0]
         assert "matched by their file_name" in dt.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("record", "missing"),
+    [
+        ({"image_id": 1, "instances": results()}, "category_id or score"),  # detectron2's file of proposals
+        ({"image_id": 1, "boxes": [[1, 1, 5, 5]], "scores": [0.5], "labels": [1]}, "category_id or score"),
+        ({"name": "cat", "class": 0, "confidence": 0.9, "box": {"x1": 1}}, "image_id or category_id or score"),
+        ({"image_id": 1, "category_id": 1, "confidence": 0.9, "bbox": BOX}, "score"),
+    ],
+)
+def test_records_of_another_kind_are_told_once(record: Record, missing: str, gt: GroundTruth, tmp_path: Path) -> None:
+    """By what they lack; leaving bad ones out would leave none."""
+    for drop_invalid in (False, True):
+        with pytest.raises(BadInput) as caught:
+            as_read(tmp_path / "dt.json", [record, record], gt, drop_invalid=drop_invalid)
+        assert f"none has {missing} (the first has '{', '.join(list(record)[:5])}')" in str(caught.value)
+        assert not isinstance(caught.value, BadRecords)
 
 
 @pytest.mark.parametrize("name", ["fiftyone_predictions", "fiftyone_other_numbering", "annotations_only"])
