@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from ablate.data.check_image import check_image
+from ablate.data.coco import check_masks
 from ablate.data.sources import Files
 from analysis import GroundTruth
 from analysis.coco.categories import category_conflict
@@ -172,7 +173,7 @@ def check_annotations(training: GroundTruth, validation: GroundTruth, *, masks: 
 
     Raises:
         BadRecords: masks that cannot be decoded.
-        BadInput: the sets differ in their categories.
+        BadInput: the sets differ in their categories, or masks are missing where they are measured.
     """
     check_categories(training, validation)
     for truth in (training, validation):
@@ -180,6 +181,8 @@ def check_annotations(training: GroundTruth, validation: GroundTruth, *, masks: 
             truth.masks.check()
         for note in (*truth.warnings, *truth.masks.notes):
             logger.warning("%s: %s", truth.path, note)
+    if masks:
+        check_masks(validation)
 
 
 def check_categories(training: GroundTruth, validation: GroundTruth) -> None:

@@ -19,7 +19,6 @@ from torch import nn
 from ablate.config.identity import evaluation_identity, short_id, training_identity
 from ablate.config.schema import RunConfig
 from ablate.data.check import check_annotations
-from ablate.data.coco import check_masks
 from ablate.data.fingerprint import read_data_set
 from ablate.detector.init_weights import initial_digest, load_initial, with_precision
 from ablate.detector.memory_forecast import with_images_per_norm
@@ -165,8 +164,6 @@ def prepare(config: RunConfig, workspace: Workspace, device: str, run_id: str = 
     )
     config = with_images_per_norm(config, len(training_data.truth.category_id), workspace, device, processes)
     check_annotations(training_data.truth, validation_data.truth, masks=config.model.detector.masks)
-    if config.model.detector.masks:
-        check_masks(validation_data.truth)
     weights = initial_digest(config, workspace)
     training = training_identity(config, training_data.digest, weights)
     evaluation = evaluation_identity(config, training_data.digest, validation_data.digest, weights)

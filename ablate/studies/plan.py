@@ -18,6 +18,7 @@ from ablate.axes.base import Axis, AxisOptions, Variant, is_within
 from ablate.config.identity import evaluation_identity, training_identity
 from ablate.config.schema import Coco, Model, Pretrain, RunConfig, Shapes, epoch_of, pretraining_of
 from ablate.config.yaml import anchor_weights, load_config, parse_change, preset_names, scalar, with_changes
+from ablate.data.check import check_annotations
 from ablate.data.fingerprint import DataSet, read_data_set
 from ablate.data.sources import data_from, shapes_folder
 from ablate.detector.memory import MemoryForecast, memory_limit
@@ -234,6 +235,7 @@ class StudyData:
     def __init__(self, base: RunConfig, workspace: Workspace, write: bool) -> None:
         self.workspace, self.write = workspace, write
         self._read = cache(self._data_set)
+        self._check = cache(self._check_annotations)
         self.size = cache(self._size)
         self._weights: dict[object, str] = {}
         first, second = self._read(base.data.train), self._read(base.data.validation)
@@ -241,10 +243,15 @@ class StudyData:
         self.classes = CLASSES_OF_SHAPES if first is None else len(first.truth.category_id)
 
     def identities(self, config: RunConfig) -> tuple[str, str]:
-        """Training and evaluation; empty where the data is not there yet."""
+        """Training and evaluation; empty where the data is not there yet.
+
+        Raises:
+            BadInput: data on which the run would be refused.
+        """
         first, second = self._read(config.data.train), self._read(config.data.validation)
         if first is None or second is None:
             return "", ""
+        self._check(config.data.train, config.data.validation, config.model.detector.masks)
         weights = self.weights(config)
         if config.init.pretraining != "none" and not weights:
             return "", ""
@@ -265,6 +272,11 @@ class StudyData:
     def _data_set(self, source: Shapes | Coco) -> DataSet | None:
         is_missing = isinstance(source, Shapes) and not self.write and not shapes_folder(self.workspace).exists()
         return None if is_missing else read_data_set(source, self.workspace, keep=self.write)
+
+    def _check_annotations(self, train: Shapes | Coco, validation: Shapes | Coco, masks: bool) -> None:
+        first, second = self._read(train), self._read(validation)
+        if first is not None and second is not None:
+            check_annotations(first.truth, second.truth, masks=masks)
 
     def _size(self, model: Model) -> DetectorSize:
         """Of a detector; counted without memory."""

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from unicodedata import normalize
 
 from analysis.coco.ground_truth import GroundTruth
 from analysis.exceptions import BadInput
@@ -23,15 +24,16 @@ def category_conflict(path: Path, names: Mapping[int, str], other_path: Path, ot
     """
     if names.keys() != others.keys():
         differing, what = sorted(names.keys() ^ others.keys()), "category ids differ from"
+        here, there = "only here", "only there"
     else:
         unnamed = {i for i in names if f"category {i}" in (names[i], others[i])}
         differing = [i for i in names if i not in unnamed and _plain(names[i]) != _plain(others[i])]
-        what = "categories have other names than"
+        what, here, there = "categories have other names than", "here", "there"
     if not differing:
         return ""
     return (
         f"{other_path}: its {what} those of {path}, so what is learned on one cannot be measured on the other; number "
-        f"the categories of both alike (there: {listed(names, differing)}; here: {listed(others, differing)})"
+        f"the categories of both alike ({there}: {listed(names, differing)}; {here}: {listed(others, differing)})"
     )
 
 
@@ -54,6 +56,7 @@ def match_categories(
         BadInput: ids and names contradict each other.
     """
     theirs = dict(zip(ground_truth.category_id, ground_truth.category_name, strict=True))
+    used = tuple(used)
     named = {i: names[i] for i in used if i in names}
     if all(_plain(theirs.get(i, "")) == _plain(name) for i, name in named.items()):
         return {}, []
@@ -67,7 +70,8 @@ def match_categories(
     twice = [name for name, count in Counter(map(_plain, theirs.values())).items() if count > 1]
     clash = len(set(known.values())) < len(known) or any(_plain(name) in twice for name in named.values())
     moved = {i: to for i, to in known.items() if i != to}
-    if clash or (not moved and any(i in theirs for i in named.keys() - known.keys())):
+    nameless = [i for i in used if i not in names and i in theirs]  # which may be moved too
+    if clash or (moved and nameless) or (not moved and any(i in theirs for i in named.keys() - known.keys())):
         raise BadInput(
             f"{path}: its categories contradict the ground truth's, by ids and by names (here: {listed(names)}; there: "
             f"{listed(theirs)}); write the ground truth's category ids"
@@ -87,5 +91,5 @@ def listed(names: Mapping[int, str], ids: Iterable[int] | None = None) -> str:
 
 
 def _plain(name: str) -> str:
-    """A name without what spellings differ in: case, and the kind of space between words."""
-    return " ".join(name.casefold().replace("_", " ").split())
+    """A name without what spellings differ in: case, the form of Unicode, and what separates words."""
+    return " ".join(normalize("NFC", name).casefold().replace("_", " ").replace("-", " ").split())

@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -16,6 +15,7 @@ RESULT_KEYS = ("annotations", "predictions", "results", "detections")  # under w
 OTHER_TABLES = ("images", "categories", "licenses", "videos")
 _OBJECT_DECODER = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ANY_DECODER = msgspec.json.Decoder()
+_WHOLE = re.compile(r"-?\d{1,18}")
 _RECORDS = re.compile(rb"\s*\[\s*(?P<first>.)")
 
 
@@ -25,13 +25,13 @@ class Container:
 
     Attributes:
         records: the list of records, as JSON.
-        file_names: of the images, by their ids in this file, where it lists its images.
+        file_names: of the images, by the text of their ids in this file, where it lists its images.
         category_names: by their ids in this file, where it lists its categories.
     """
 
     records: bytes
-    file_names: Mapping[Any, str]
-    category_names: Mapping[Any, str]
+    file_names: Mapping[str, str]
+    category_names: Mapping[int, str]
 
 
 def open_container(path: Path, content: bytes) -> Container:
@@ -47,10 +47,11 @@ def open_container(path: Path, content: bytes) -> Container:
         return Container(b"[" + b",".join(lines) + b"]", {}, {})
     fields = _fields(path, content)
     key = _key_of_records(path, fields)
+    categories = _names(path, "categories", fields.get("categories", b""), "name")
     return Container(
         fields[key],
-        _names(fields.get("images", b""), "file_name"),
-        _names(fields.get("categories", b""), "name"),
+        _names(path, "images", fields.get("images", b""), "file_name"),
+        {int(one): name for one, name in categories.items() if _WHOLE.fullmatch(one)},
     )
 
 
@@ -107,15 +108,26 @@ def _key_of_records(path: Path, fields: Mapping[str, bytes]) -> str:
     )
 
 
-def _names(table: bytes, key: str) -> dict[Any, str]:
-    """The names in a table of records with ids; entries without a name are left out, whatever else they are."""
+def _names(path: Path, table: str, content: bytes, key: str) -> dict[str, str]:
+    """The names in a table of records by the texts of their ids; entries without a name are left out.
+
+    Raises:
+        BadInput: an id has two names.
+    """
     try:
-        records = _ANY_DECODER.decode(table)
+        records = _ANY_DECODER.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
-    pairs = [
-        (record["id"], record[key])
-        for record in (records if isinstance(records, list) else [])
-        if isinstance(record, dict) and isinstance(record.get("id"), int | str) and isinstance(record.get(key), str)
-    ]
-    return dict(pairs)
+    names: dict[str, str] = {}
+    for record in records if isinstance(records, list) else []:
+        if not isinstance(record, dict) or not isinstance(record.get(key), str):
+            continue
+        value = record.get("id")
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, int | str) and names.setdefault(str(value), record[key]) != record[key]:
+            raise BadInput(
+                f"{path}: id {value!r} of the {table} is named both {names[str(value)]!r} and {record[key]!r}; write "
+                "one name for each"
+            )
+    return names

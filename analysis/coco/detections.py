@@ -21,6 +21,7 @@ from analysis.coco.plausibility import of_detections
 from analysis.coco.rules import (
     BOX_REMEDY,
     DAMAGE,
+    EXACT,
     Problem,
     Record,
     box_fault,
@@ -252,15 +253,15 @@ def _parse(
 ) -> Detections:
     records, row, notes = _decode(path, container, drop_invalid)
     image, other, image_notes = _images(path, records, container, ground_truth)
-    category, category_notes = _categories(path, records, container, ground_truth)
+    category, names, category_notes = _categories(path, records, container, ground_truth)
     notes += [*image_notes, *category_notes]
     known = (image >= 0) & (category >= 0)
     if not known.all():
-        message = _explain_unknown(path, records, row, image, category)
+        message = _explain_unknown(path, records, row, image, category, names)
+        hint = _shift_hint(records, ground_truth) if (category < 0).any() and not names else ""
         if not drop_unknown:
-            hint = _shift_hint(records, ground_truth) if (category < 0).any() else ""
             raise BadInput(f"{message}; --drop-unknown leaves them out{hint}")
-        notes.append(message.removeprefix(f"{path}: ") + ": left out, as asked")
+        notes.append(message.removeprefix(f"{path}: ") + f": left out, as asked{hint}")
         records, row, image, category, other = _kept(known, records, row, image, category, other)
     masks = _masks(path, records, row, image, ground_truth)
     if drop_invalid:
@@ -323,6 +324,8 @@ def _decode(path: Path, container: Container, drop_invalid: bool) -> _Records:
                 records: list[Any] = decoder.decode(content)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 continue
+            if any(isinstance(one.image_id, int) and EXACT < abs(one.image_id) < 2**63 for one in records):
+                break  # to see whether it was written as a floating-point number, and rounded
             return _Records(records, np.arange(len(records)), [])
     return _decode_one_by_one(path, content, drop_invalid)
 
@@ -342,6 +345,7 @@ def _decode_one_by_one(path: Path, content: bytes, drop_invalid: bool) -> _Recor
             f"{path}: its records have no score but iscrowd: these are annotations; give the ground truth with --gt "
             "and the detector's output here"
         )
+    _refuse_other_records(path, [one for one in document if isinstance(one, dict)])
     read_numbers(records.values(), "image_id", "", texts=False)
     notes = read_numbers(records.values(), "category_id", "category_id")
     notes += read_numbers(records.values(), "score", "score", whole=False)
@@ -358,6 +362,17 @@ def _decode_one_by_one(path: Path, content: bytes, drop_invalid: bool) -> _Recor
     except (msgspec.DecodeError, RecursionError) as error:
         raise BadInput(f"{path}: cannot be read ({error}); {_REMEDY}") from None
     return _Records(decoded, np.array(list(records), dtype=np.int64), notes)
+
+
+def _refuse_other_records(path: Path, records: list[Record]) -> None:
+    """Refuse records of another kind, such as one for each image, or with fields of other names."""
+    missing = [key for key in ("image_id", "category_id", "score") if not any(key in one for one in records)]
+    if records and missing:
+        fields = ", ".join(list(records[0])[:5]) or "no fields"
+        raise BadInput(
+            f"{path}: its records are no detections of COCO's format: none has {' or '.join(missing)} (the first has "
+            f"{shown(fields)}); {_REMEDY}, one for each detection"
+        )
 
 
 def _faults(who: str, record: Record, some_boxes: bool) -> list[str]:
@@ -405,7 +420,7 @@ def _images(
         if index is not None:
             return index, None, []
     else:
-        names = [record.file_name or container.file_names.get(record.image_id) for record in records]
+        names = [record.file_name or container.file_names.get(str(record.image_id)) for record in records]
         names = names if any(name is not None for name in names) else None
     found = image_index(path, ids, names, ground_truth)
     return found.index, found.other, found.notes
@@ -413,8 +428,8 @@ def _images(
 
 def _categories(
     path: Path, records: list[Any], container: Container, ground_truth: GroundTruth
-) -> tuple[Ints, list[str]]:
-    """The index i64[N] of each detection's category, and notes."""
+) -> tuple[Ints, Mapping[int, str], list[str]]:
+    """The index i64[N] of each detection's category, the names that the file gives its categories, and notes."""
     try:
         ids = np.fromiter(map(attrgetter("category_id"), records), np.int64, len(records))
     except OverflowError:
@@ -439,15 +454,21 @@ def _categories(
         moved, notes = match_categories(path, names, used.tolist(), ground_truth)
         position: dict[int | None, int] = {one: index for index, one in enumerate(ground_truth.category_id)}
         index = np.array([position.get(moved.get(one, one), -1) for one in used.tolist()], dtype=np.int64)
-        return index[np.searchsorted(used, ids)], notes
-    return index_of(ids, np.array(ground_truth.category_id)), notes
+        return index[np.searchsorted(used, ids)], names, notes
+    return index_of(ids, np.array(ground_truth.category_id)), names, notes
 
 
-def _explain_unknown(path: Path, records: list[Any], row: Ints, image: Ints, category: Ints) -> str:
+def _explain_unknown(
+    path: Path, records: list[Any], row: Ints, image: Ints, category: Ints, names: Mapping[int, str]
+) -> str:
+    def told(place: int, attribute: str) -> str:
+        value = getattr(records[place], attribute)
+        return f"{value} {names[value]}" if attribute == "category_id" and value in names else repr(value)
+
     parts = []
     for index, attribute in ((image, "image_id"), (category, "category_id")):
         places = np.flatnonzero(index < 0)
-        ids = list(dict.fromkeys(repr(getattr(records[i], attribute)) for i in places[:1000]))
+        ids = list(dict.fromkeys(told(i, attribute) for i in places[:1000]))
         if ids:
             parts.append(
                 f"the {attribute} of {len(places):,} of {len(records):,} detections is not in the ground truth "

@@ -5,9 +5,10 @@ path, name or stem; or the number that the stem is, as Ultralytics writes). A de
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class FileNames:
     r"""The files of a ground truth, to be found by any end of their paths, with and without the file's ending.
 
     A name is found by its longest part from the right that is also such a part of one file alone, in the same case or,
-    where that finds nothing, in any; ``/`` and ``\\`` both separate folders.
+    where that finds nothing, in any case and form of Unicode; ``/`` and ``\\`` both separate folders.
     """
 
     def __init__(self, ground_truth: GroundTruth) -> None:
@@ -94,7 +95,7 @@ def _number(text: str) -> int | None:
 
 
 def _folded(tail: str) -> str:
-    return "\0" + tail.casefold()  # no name on disk, so that it clashes with none
+    return "\0" + normalize("NFC", tail).casefold()  # no name on disk, so that it clashes with none
 
 
 def index_of_numbers(ids: Sequence[Any], ground_truth: GroundTruth) -> Ints | None:
@@ -128,7 +129,20 @@ def image_index(
         decided = _by_file_names(path, ids, names, by_id, files, ground_truth)
         if decided is not None:
             return decided
-    return _by_ids(path, ids, by_id, by_name, kinds, ground_truth)
+    found = _by_ids(path, ids, by_id, by_name, kinds, ground_truth)
+    strange = _strange_names(names or (), files, ground_truth)
+    return replace(found, notes=[*found.notes, strange]) if strange else found
+
+
+def _strange_names(names: Sequence[str | None], files: FileNames, ground_truth: GroundTruth) -> str:
+    """A note where detections carry file names and the ground truth has others only."""
+    theirs = next((name for name in ground_truth.file_name if name), None)
+    given = [name for name in dict.fromkeys(names) if name is not None]
+    if theirs is None or not given or any(files.find(name)[0] != UNKNOWN for name in given):
+        return ""
+    return (
+        f"file names are others than the ground truth's (first {given[0]!r}; there {theirs!r}): the image ids are taken"
+    )
 
 
 def _other_numbers(ground_truth: GroundTruth) -> bool:
@@ -153,7 +167,7 @@ def _both_readings(
         number = _number(str(value))
         if found == UNKNOWN and number is not None:
             found, kind = files.number.get(number, UNKNOWN), NUMBERS
-        by_name[value], kinds[value] = max(found, UNKNOWN), kind
+        by_name[value], kinds[value] = found, kind
     return by_id, by_name, kinds
 
 
@@ -227,6 +241,12 @@ def _by_ids(
             f"{path}: image_id {value!r} is the id of {_told(by_id[value], ground_truth)} and the file name of "
             f"{_told(by_name[value], ground_truth)}; write the ground truth's image ids"
         )
+    unclear = next((value for value in by_id if by_id[value] < 0 and by_name[value] == AMBIGUOUS), None)
+    if unclear is not None and known_ids <= known_names:
+        raise BadInput(
+            f"{path}: image_id {unclear!r} is no id of the ground truth, and fits the file names of several of its "
+            "images; write the ground truth's image ids"
+        )
     of = _applied(ids)
     if known_ids >= known_names:
         foreign = known_ids and {type(value) for value in by_id} != theirs
@@ -245,7 +265,7 @@ def _by_ids(
 
 
 def _applied(ids: Sequence[int | str]) -> Callable[[dict[int | str, int]], Ints]:
-    return lambda reading: np.array([reading[value] for value in ids], dtype=np.int64)
+    return lambda reading: np.array([max(reading[value], UNKNOWN) for value in ids], dtype=np.int64)
 
 
 def compare_readings(box: Floats, score: Floats, image: Ints, other: Ints, ground_truth: GroundTruth) -> str:

@@ -21,6 +21,7 @@ from analysis.exceptions import BadInput, BadRecords
 from analysis.io import decode_any, encode_any
 
 FURTHEST = 1e100  # pixels: coordinates whose products are still numbers
+EXACT = 2**53  # up to which a floating-point number stands for one whole number alone
 LARGEST_SIDE = 2**31  # pixels, exclusive
 WHOLE = -1  # the row of a problem of the whole file
 SHOWN = 3  # bad records that a note lists
@@ -314,7 +315,7 @@ def read_numbers(
     if whole:
         for record in given:
             value = record[key]
-            if type(value) is float and value.is_integer() and abs(value) < 2**63:
+            if type(value) is float and value.is_integer() and abs(value) <= EXACT:
                 record[key] = int(value)
     return notes
 

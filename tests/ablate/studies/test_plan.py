@@ -1,8 +1,11 @@
 """From an axis to the files of a study: golden text, identities, names, and what is refused."""
 
+import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -301,6 +304,43 @@ def test_images_that_cannot_be_used_are_refused_before_anything_is_written(
     before = sorted(root.rglob("*"))
     with pytest.raises(BadInput, match=r"1 of 6 images .* \(1 not supported\); first 3.png: has more than 8 bits"):
         plan(AXES["head"], Request(base=base), Workspace(root), write=False)
+    assert sorted(root.rglob("*")) == before
+
+
+def _swap_names(document: dict[str, Any]) -> None:
+    first, second = document["categories"]
+    first["name"], second["name"] = second["name"], first["name"]
+
+
+def _spoil_a_mask(document: dict[str, Any]) -> None:
+    document["annotations"][0]["segmentation"] = [[1, 1, 9, 1]]
+
+
+def _remove_a_mask(document: dict[str, Any]) -> None:
+    del document["annotations"][0]["segmentation"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_swap_names, "categories have other names than those of .*3 red, 7 blue.*3 blue, 7 red"),
+        (_spoil_a_mask, r"annotations\[0\] is not a polygon: it needs at least 3 points"),
+        (_remove_a_mask, "1 of 9 annotations have no segmentation"),
+    ],
+)
+def test_annotations_on_which_the_runs_would_be_refused_refuse_the_study(
+    change: Callable[[dict[str, Any]], None], words: str, root: Path, tmp_path: Path
+) -> None:
+    train, bad = write_data(tmp_path / "train"), write_data(tmp_path / "bad")
+    document = json.loads(Path(bad.annotations).read_text())
+    change(document)
+    Path(bad.annotations).write_text(json.dumps(document))
+    base = tmp_path / "base.yaml"
+    base.write_text(dump_config(tiny_config(train)))
+    before = sorted(root.rglob("*"))
+    paths = [train.annotations, train.images, bad.annotations, bad.images]
+    with pytest.raises(BadInput, match=words):
+        plan(AXES["attention"], Request(base=str(base), data=paths), Workspace(root), write=False)
     assert sorted(root.rglob("*")) == before
 
 

@@ -13,6 +13,7 @@ import pytest
 from pycocotools import mask
 
 from analysis import BadInput, Detections, GroundTruth, coco_metrics, read_detections, read_ground_truth
+from analysis.exceptions import BadRecords
 from tests.analysis.cases import Record, document, found, object_, write
 from tests.shared_data import shared_case
 
@@ -201,11 +202,66 @@ class TestCategoriesOfPredictions:
         assert dt.category.tolist() == [0, 1]
         assert "their ids are taken" in dt.warnings[0]
 
+    def test_words_are_separated_in_any_way(self, gt: GroundTruth, tmp_path: Path) -> None:
+        dt = as_read(tmp_path / "dt.json", self.renamed((1, "CATEGORY-2"), (2, "category_1")), gt)
+        assert dt.category.tolist() == [1, 0]
+
+    def test_a_category_without_a_name_among_moved_ones_is_refused(self, gt: GroundTruth, tmp_path: Path) -> None:
+        """Its id may be moved too."""
+        with pytest.raises(BadInput, match=r"its categories contradict the ground truth's.*\(here: 1 category 2;"):
+            as_read(tmp_path / "dt.json", self.renamed((1, "category 2")), gt)
+
+    def test_an_unknown_category_is_told_by_its_name(self, gt: GroundTruth, tmp_path: Path) -> None:
+        content = scored(categories=[{"id": 0, "name": "category 1"}, {"id": 1, "name": "category 2"}, {"id": 2,
+                                     "name": "zebra"}])  # fmt: skip
+        with pytest.raises(BadInput) as caught:
+            as_read(tmp_path / "dt.json", content, gt)
+        assert "(first at record 1: 2 zebra); --drop-unknown leaves them out" in str(caught.value)
+        assert "class indices" not in str(caught.value)
+
+    @pytest.mark.parametrize("table", [str, float])
+    @pytest.mark.parametrize("records", [int, str])
+    def test_ids_of_the_tables_in_another_spelling(
+        self, table: Callable[[int], Any], records: Callable[[int], Any], gt: GroundTruth, tmp_path: Path
+    ) -> None:
+        """Images and categories 1 and 2 have changed places: the names alone tell it."""
+        content = scored(
+            images=[{"id": table(i), "file_name": f"photo_{3 - i}.jpg"} for i in (1, 2)],
+            categories=[{"id": str(i), "name": f"category {3 - i}"} for i in (1, 2)],
+        )
+        for record in content["annotations"]:
+            record["image_id"] = records(record["image_id"])
+        dt = as_read(tmp_path / "dt.json", content, gt)
+        assert (dt.image.tolist(), dt.category.tolist()) == ([1, 0], [1, 0])
+
+    def test_an_image_with_two_names_is_refused(self, gt: GroundTruth, tmp_path: Path) -> None:
+        content = scored(images=[{"id": 1, "file_name": "photo_1.jpg"}, {"id": "1", "file_name": "photo_2.jpg"}])
+        with pytest.raises(BadInput, match=r"id '1' of the images is named both 'photo_1.jpg' and 'photo_2.jpg'"):
+            as_read(tmp_path / "dt.json", content, gt)
+
     def test_images_of_another_numbering_are_matched_by_file_name(self, gt: GroundTruth, tmp_path: Path) -> None:
         content = scored(images=[{"id": 2, "file_name": "photo_1.jpg"}, {"id": 1, "file_name": "photo_2.jpg"}])
         dt = as_read(tmp_path / "dt.json", content, gt)
         assert dt.image.tolist() == [1, 0]
         assert "matched by their file_name" in dt.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("record", "missing"),
+    [
+        ({"image_id": 1, "instances": results()}, "category_id or score"),  # detectron2's file of proposals
+        ({"image_id": 1, "boxes": [[1, 1, 5, 5]], "scores": [0.5], "labels": [1]}, "category_id or score"),
+        ({"name": "cat", "class": 0, "confidence": 0.9, "box": {"x1": 1}}, "image_id or category_id or score"),
+        ({"image_id": 1, "category_id": 1, "confidence": 0.9, "bbox": BOX}, "score"),
+    ],
+)
+def test_records_of_another_kind_are_told_once(record: Record, missing: str, gt: GroundTruth, tmp_path: Path) -> None:
+    """By what they lack; leaving bad ones out would leave none."""
+    for drop_invalid in (False, True):
+        with pytest.raises(BadInput) as caught:
+            as_read(tmp_path / "dt.json", [record, record], gt, drop_invalid=drop_invalid)
+        assert f"none has {missing} (the first has '{', '.join(list(record)[:5])}')" in str(caught.value)
+        assert not isinstance(caught.value, BadRecords)
 
 
 @pytest.mark.parametrize("name", ["fiftyone_predictions", "fiftyone_other_numbering", "annotations_only"])

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -112,6 +113,17 @@ class TestFileNamesOfRecords:
         dt = read(tmp_path, gt, detections(list(range(IMAGES)), file_name=[f"other{n}.jpg" for n in range(IMAGES)]))
         assert dt.image.tolist() == list(range(IMAGES))
 
+        assert (
+            "file names are others than the ground truth's (first 'other0.jpg'; there 'frame_0000.jpg')"
+            in (dt.warnings[0])
+        )
+
+    @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+    def test_forms_of_unicode(self, forms: tuple[str, str], tmp_path: Path) -> None:
+        there, here = ([normalize(form, f"caf\u00e9_{n}.jpg") for n in range(IMAGES)] for form in forms)
+        dt = read(tmp_path, ground_truth(tmp_path, there), detections([7, 6, 5, 4, 3, 2, 1, 0], file_name=here))
+        assert dt.image.tolist() == list(range(IMAGES))
+
     @pytest.mark.parametrize(
         ("ids", "names"),
         [
@@ -133,6 +145,22 @@ class TestAmbiguousIds:
             BadInput, match=r"image_id '0' is the id of 1.jpg \(id 0\) and the file name of 0.jpg \(id 1\)"
         ):
             read(tmp_path, gt, detections(["0", "1"]))
+
+    def test_a_name_of_several_files_is_told_as_such(self, tmp_path: Path) -> None:
+        gt = ground_truth(
+            tmp_path, [f"{n % 2}/{n // 2}.jpg" for n in range(IMAGES)], ids=list(range(100, 100 + IMAGES))
+        )
+        for identity in ("1.jpg", "1", 1):
+            with pytest.raises(BadInput, match="fits the file names of several of its images"):
+                read(tmp_path, gt, detections([identity]))
+
+    def test_large_ids_that_were_rounded_are_refused(self, tmp_path: Path) -> None:
+        """Floating-point numbers above 2**53 stand for several ids: 4611686018427387904 and the 255 after it."""
+        ids = [2**62 + n for n in range(IMAGES)]
+        gt = ground_truth(tmp_path, FRAMES, ids=ids)
+        assert read(tmp_path, gt, detections(ids)).image.tolist() == list(range(IMAGES))
+        with pytest.raises(BadInput, match=r"record\[0\] has image_id 4.611686018427388e\+18"):
+            read(tmp_path, gt, detections([float(one) for one in ids]))
 
     def test_numbers_that_fit_only_as_file_names(self, tmp_path: Path) -> None:
         """Files are counted from 1, ids from 0: all but one number is an id too, of the next image."""

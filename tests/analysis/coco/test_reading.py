@@ -112,7 +112,10 @@ class TestFiles:
         [
             ([1, 2, 3], "record[0] is no record but 1"),
             ([[1, 1, 0.5]], "record[0] is no record but [1, 1, 0.5]"),
-            ([{"boxes": [], "labels": []}], "record[0] has image_id None"),
+            (
+                [{"boxes": [], "labels": []}],
+                "none has image_id or category_id or score (the first has 'boxes, labels')",
+            ),
             ({"bbox": [[1, 2, 3, 4]]}, "is a JSON object with bbox, but predictions are a list"),
             ({}, "is a JSON object with nothing"),
             ("predictions", "is a single text, but predictions are a list"),
