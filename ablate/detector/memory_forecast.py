@@ -74,7 +74,7 @@ def stored_forecast(
     Without ``write`` a forecast that is made is not kept.
     """
     key = msgspec.json.encode([REVISION, str(torch.__version__), model, classes, precision, gpus > 1])
-    path = workspace.results / "cache" / "memory" / f"{hashlib.sha256(key).hexdigest()[:24]}.json"
+    path = workspace.cache / "memory" / f"{hashlib.sha256(key).hexdigest()[:24]}.json"
     try:
         return msgspec.json.decode(path.read_bytes(), type=_Stored).forecast
     except (OSError, msgspec.DecodeError):

@@ -74,6 +74,12 @@ def test_a_study_none_of_whose_variants_fits_is_refused(shapes_root: Path) -> No
         attention(shapes_root, device_gib=4.0)
 
 
+def test_gpus_that_cannot_share_the_batches_are_refused(shapes_root: Path) -> None:
+    for device_gib in (None, 32.0):
+        with pytest.raises(BadInput, match="--gpus-per-run 3: 3 processes cannot share batches of 64"):
+            attention(shapes_root, device_gib=device_gib, gpus=3)
+
+
 def test_auto_is_one_value_for_all(shapes_root: Path) -> None:
     axis = axis_from_keys(["train.images_per_norm=auto,8"])
     with pytest.raises(BadInput, match="auto in some variants and a number in others"):
