@@ -111,6 +111,8 @@ def test_a_launch_none_of_whose_runs_fits_the_gpus_here_is_refused(
 def test_the_screen(shapes_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     plan_it = ("ablate", "attention", "--base", "vit-b-coco", "--data", "shapes", "--root", shapes_root, "--dry-run")
     plan_it += ("--only", "global, naive kernel")
+    assert run(monkeypatch, *plan_it, "--device-memory", "0") == 4
+    assert "every variant would run out of the 0 GiB of a GPU" in capsys.readouterr().err
     assert run(monkeypatch, *plan_it, "--device-memory", "32") == 0
     screen = " ".join(capsys.readouterr().out.split())
     assert "BatchNorm statistics cover 8 of the 64 images of a batch, in the paper they cover all" in screen
