@@ -24,7 +24,7 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
     ),
     "launch": (
         OptionRule(
-            "--gpus-per-run", "a CPU trains one run at a time", excludes="--device cpu", unless="--gpus-per-run 1"
+            "--gpus-per-run", "a run on a CPU is one process", excludes="--device cpu", unless="--gpus-per-run 1"
         ),
     ),
     "list": (OptionRule("--json", ONE_ANSWER, excludes="--watch"),),

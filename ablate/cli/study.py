@@ -78,9 +78,9 @@ class StudyOptions:
     workspace: InWorkspace = HERE
     device: OnDevice = "auto"
     device_memory: Annotated[
-        float,
+        float | None,
         typer.Option("--device-memory", metavar="GIB", help="Memory of each GPU.", min=0, show_default="as visible"),
-    ] = 0.0
+    ] = None
     paper_hardware: Annotated[
         bool, typer.Option("--paper-hardware", help="Cap the memory of the paper's out-of-memory row at its 32 GiB.")
     ] = False
@@ -144,7 +144,7 @@ def plan_study(axis: Axis, options: StudyOptions, settings: LaunchSettings) -> N
         weights=weights_from(options.weights or ()),
         schedule=options.schedule,
         device=options.device,
-        device_gib=options.device_memory or None,
+        device_gib=options.device_memory,
         gpus=settings.gpus_per_run,
         paper_hardware=options.paper_hardware,
     )

@@ -11,6 +11,7 @@ import hashlib
 import math
 import weakref
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -30,9 +31,10 @@ from ablate.detector.memory import MemoryForecast, largest_fitting, memory_limit
 from ablate.detector.roi_heads import BOX_GRID, MASK_GRID, POSITIVE_FRACTION
 from ablate.models import ViT
 from ablate.models.attention import is_fused
-from ablate.runs.folder import Workspace, write_json
+from ablate.runs.folder import SCHEMA, Workspace, read_json, write_json
 from ablate.train.memory import GIB
 from ablate.train.optim import Precision, autocast
+from analysis.exceptions import BadInput
 
 REVISION = 1  # raised by hand when the same model is forecast otherwise; stored forecasts are made again
 BLOCK = 512  # bytes: CUDA's allocator rounds up to it
@@ -64,6 +66,7 @@ class _Stored(msgspec.Struct, frozen=True):
     """A forecast on disk."""
 
     forecast: MemoryForecast
+    schema: int = SCHEMA
 
 
 def stored_forecast(
@@ -71,18 +74,17 @@ def stored_forecast(
 ) -> MemoryForecast:
     """`forecast_memory`, kept under ``results/cache/memory`` by everything that it depends on; takes seconds once.
 
-    Without ``write`` a forecast that is made is not kept.
+    Without ``write``, or a place for it, a forecast that is made is not kept.
     """
     key = msgspec.json.encode([REVISION, str(torch.__version__), model, classes, precision, gpus > 1])
-    path = workspace.results / "cache" / "memory" / f"{hashlib.sha256(key).hexdigest()[:24]}.json"
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=_Stored).forecast
-    except (OSError, msgspec.DecodeError):
-        pass  # not made yet, or damaged
+    path = workspace.cache / "memory" / f"{hashlib.sha256(key).hexdigest()[:24]}.json"
+    with suppress(BadInput):  # not made yet, or damaged
+        return read_json(path, _Stored).forecast
     forecast = forecast_memory(model, classes, precision, gpus)
     if write:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, _Stored(forecast))
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, _Stored(forecast))
     return forecast
 
 

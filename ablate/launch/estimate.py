@@ -1,6 +1,6 @@
 """What a launch will cost: a few iterations of every different model, timed on the device before anything begins.
 
-The launcher asks what is worth a question (`costly_jobs`) and logs the estimate (`estimate`); it imports no torch. Each
+The launcher asks what is worth a question (`costly_jobs`) and logs the estimate (`estimate`); it builds no model. Each
 timing is a process of its own, whose memory is gone afterwards: `python -m ablate.launch.estimate JOB`, or several of
 them (`time_passes`).
 """
@@ -37,7 +37,7 @@ from ablate.train.outcome import RanOutOfMemory, RunFailed, RuntimeOptions
 from analysis.exceptions import BadInput, DetablateError
 
 if TYPE_CHECKING:
-    from ablate.train.distributed import Processes
+    from ablate.train.distributed import Layout, Processes
     from ablate.train.loop import TrainLoop
 
     # The number of images, and how to build the training of so many iterations in a folder.
@@ -66,7 +66,7 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
     """What it answers."""
 
     images: int  # of the training set
-    seconds: float = 0.0  # of one forward and backward pass with its optimizer step
+    seconds: float = 0.0  # of one forward and backward pass of each process, with its optimizer step
     peak_gib: float = 0.0
     message: str = ""  # why nothing was timed: out of memory
 
@@ -130,7 +130,7 @@ def estimate(workspace: Workspace, jobs: Sequence[Job], options: LaunchOptions) 
             continue
         if isinstance(config, RunConfig):
             iterations = config.train.total_iterations(throughput.images)
-            seconds = config.train.batch_size // config.train.norm_images * throughput.seconds
+            seconds = _layout(config, len(devices)).grad_accum_steps * throughput.seconds
         else:
             iterations, seconds = config.pretrain.total_iterations(throughput.images), throughput.seconds
         logger.info(
@@ -157,6 +157,12 @@ def _images(config: RunConfig) -> float:
     """How many images a run trains on; without bound where its length is in epochs."""
     train = config.train
     return train.batch_size * (train.iterations if isinstance(train.iterations, int) else math.inf)
+
+
+def _layout(config: RunConfig, processes: int) -> "Layout":
+    from ablate.train.distributed import lay_out
+
+    return lay_out(config.train.batch_size, config.train.norm_images, processes)
 
 
 def _cost_key(config: RunConfig | Pretraining) -> bytes:
@@ -236,7 +242,8 @@ def _detector(config: RunConfig, workspace: Workspace, runtime: RuntimeOptions, 
     from ablate.engines.base import read_data, training_set
     from ablate.engines.registry import build_trainer
 
-    config = with_changes(config, {"train.batch_size": config.train.norm_images})  # one pass a step
+    layout = _layout(config, processes.count)
+    config = with_changes(config, {"train.batch_size": layout.images * layout.processes})  # one pass a step
     data = read_data(config, workspace, processes)
 
     def training(iterations: int, folder: PretrainingFolder) -> "TrainLoop":

@@ -111,7 +111,7 @@ class Prober:
                 target.module.eval()
                 rounds.images.append(self._timed(target.predict, range(target.images)))
         except (OutOfMemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
+            if not is_out_of_memory(error, self.device):
                 raise
             cap = config.train.memory_cap_gib
             full = f"the {'device' if cap == 'none' else f'cap of {cap:g} GiB'} is full with one image"

@@ -6,7 +6,7 @@ seems to is refused before anything is made.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import combinations, product
 from pathlib import Path
@@ -102,8 +102,9 @@ def plan(
         settings = settings | resolved
         chosen = [_changed(variant, resolved) for variant in chosen]
         baseline = _changed(baseline, resolved)
+    configs = {variant.name: variant.config for variant in chosen if variant.config is not None}
+    _check_shares(configs.values(), request.gpus)
     if memory.device_gib is not None:
-        configs = {variant.name: variant.config for variant in chosen if variant.config is not None}
         require_one_fits(configs, forecasts, memory.device_gib, memory.gpus)
     allowed_keys = frozenset[str]().union(*(one.allowed_keys for one in axes))
     seeds = tuple(request.seeds) or (base.seed,)
@@ -179,6 +180,21 @@ def _memory(
     if device_gib is not None:
         forecasts = forecasts_of(configs, data.classes, data.workspace, request.gpus, write=data.write)
     return plan_memory(configs, forecasts, device_gib, request.gpus), forecasts
+
+
+def _check_shares(configs: Iterable[RunConfig], gpus: int) -> None:
+    """Refuse GPUs that cannot share the work of every run evenly.
+
+    Raises:
+        BadInput: they cannot; the sentence says how many can.
+    """
+    from ablate.train.distributed import lay_out
+
+    for config in configs:
+        try:
+            lay_out(config.train.batch_size, config.train.norm_images, gpus)
+        except BadInput as error:
+            raise BadInput(f"--gpus-per-run {gpus}: {error}") from None
 
 
 def _changed(variant: _Level, changes: dict[str, Any]) -> _Level:

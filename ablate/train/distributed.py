@@ -180,8 +180,13 @@ def joined(device: str) -> Iterator[Processes]:
         yield processes
         return
     os.environ.update(meeting_point(place))
-    store = store_of_this_machine(place.rank, place.count)
-    dist.init_process_group("nccl" if gpu else "gloo", device_id=chosen if gpu else None, **store)
+    dist.init_process_group(
+        "nccl" if gpu else "gloo",
+        rank=place.rank,
+        world_size=place.count,
+        store=store_of_this_machine(place.count),
+        device_id=chosen if gpu else None,
+    )
     try:
         with lost_peers_named(processes):
             yield processes

@@ -178,7 +178,9 @@ class TrainLoop(ABC):
         if self.iteration < self.iterations and None not in (before, now) and before != now:
             raise Interrupted(
                 f"{self.folder.path}: was trained with {before} threads so far, and this process has {now}, which "
-                f"would change the result in its last digits; set OMP_NUM_THREADS={before}"
+                f"would change the result in its last digits; "
+                + ("launch with --parallel 2 or more, or " if before == 1 else "leave out --parallel, and ")
+                + f"set OMP_NUM_THREADS={before}"
             )
 
     def _seconds(self) -> float:

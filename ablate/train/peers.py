@@ -84,15 +84,18 @@ def _number(name: str, default: int) -> int:
 
 
 def meeting_point(place: Place) -> dict[str, str]:
-    """What torch needs in its environment to bring the processes together; torchrun has set it already."""
-    wanted = {"RANK": str(place.rank), "WORLD_SIZE": str(place.count), "LOCAL_RANK": str(place.local_rank)}
-    if place.bound:
-        nodes = os.environ.get("SLURM_STEP_NODELIST", "")
-        job, step = _number("SLURM_JOB_ID", 0), _number("SLURM_STEP_ID", 0)
-        wanted |= {
-            "MASTER_ADDR": "127.0.0.1" if place.local_count == place.count else first_host(nodes),
-            "MASTER_PORT": str(20000 + (job * 37 + step) % 10000),
-        }
+    """What torch needs in its environment to bring the processes together; torchrun has set it already.
+
+    Nothing of it is what `place_of_process` reads: a process that joins again is in the same place.
+    """
+    if not place.bound:
+        return {}
+    nodes = os.environ.get("SLURM_STEP_NODELIST", "")
+    job, step = _number("SLURM_JOB_ID", 0), _number("SLURM_STEP_ID", 0)
+    wanted = {
+        "MASTER_ADDR": "127.0.0.1" if place.local_count == place.count else first_host(nodes),
+        "MASTER_PORT": str(20000 + (job * 37 + step) % 10000),
+    }
     return {name: value for name, value in wanted.items() if name not in os.environ}
 
 

@@ -158,3 +158,6 @@ def test_forecasts_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert forecast.stored_forecast(workspace, model, 80, "bf16", 1) == first
     assert forecast.stored_forecast(workspace, model, 80, "bf16", 8) == first  # another question
     assert len(made) == 2
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "results").write_text("no folder")
+    assert forecast.stored_forecast(Workspace(tmp_path / "full"), model, 80, "bf16", 1) == first

@@ -140,6 +140,17 @@ def test_hours_and_memory_are_said_and_the_answer_counts(
         confirm_cost(Workspace(tmp_path), study, LaunchOptions(device="cpu"))
 
 
+def test_processes_that_outnumber_the_images_of_a_statistic_share_the_passes(
+    tmp_path: Path, timed: list[RunConfig], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of 4 images an iteration, 2 GPUs take 2 passes, of one image each."""
+    study = dear(tmp_path, train__images_per_norm=1)
+    monkeypatch.setattr(estimating, "devices_of", lambda *_: ("GPU-1", "GPU-2"))
+    show_messages()
+    estimating.estimate(Workspace(tmp_path), [study.runs[0]], LaunchOptions(gpus_per_run=2))
+    assert "a, seed 0: 100 iterations of 72.00 s, 2 h 00 min on 2 GPUs, 1.50 GiB each" in capsys.readouterr().err
+
+
 def test_what_is_done_and_the_tiny_preset_need_no_question(tmp_path: Path, timed: list[RunConfig]) -> None:
     study = dear(tmp_path)
     for one in study.runs:

@@ -74,6 +74,12 @@ def test_a_study_none_of_whose_variants_fits_is_refused(shapes_root: Path) -> No
         attention(shapes_root, device_gib=4.0)
 
 
+def test_gpus_that_cannot_share_the_batches_are_refused(shapes_root: Path) -> None:
+    for device_gib in (None, 32.0):
+        with pytest.raises(BadInput, match="--gpus-per-run 3: 3 processes cannot share batches of 64"):
+            attention(shapes_root, device_gib=device_gib, gpus=3)
+
+
 def test_auto_is_one_value_for_all(shapes_root: Path) -> None:
     axis = axis_from_keys(["train.images_per_norm=auto,8"])
     with pytest.raises(BadInput, match="auto in some variants and a number in others"):
@@ -105,6 +111,8 @@ def test_a_launch_none_of_whose_runs_fits_the_gpus_here_is_refused(
 def test_the_screen(shapes_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     plan_it = ("ablate", "attention", "--base", "vit-b-coco", "--data", "shapes", "--root", shapes_root, "--dry-run")
     plan_it += ("--only", "global, naive kernel")
+    assert run(monkeypatch, *plan_it, "--device-memory", "0") == 4
+    assert "every variant would run out of the 0 GiB of a GPU" in capsys.readouterr().err
     assert run(monkeypatch, *plan_it, "--device-memory", "32") == 0
     screen = " ".join(capsys.readouterr().out.split())
     assert "BatchNorm statistics cover 8 of the 64 images of a batch, in the paper they cover all" in screen

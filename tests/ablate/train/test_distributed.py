@@ -119,18 +119,17 @@ def test_an_srun_step_says_who_is_who(monkeypatch: pytest.MonkeyPatch) -> None:
     place = place_of_process()
     assert (place.rank, place.count, place.local_rank, place.local_count) == (5, 8, 1, 4)
     meeting = meeting_point(place)
-    assert {key: meeting[key] for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")} == {
-        "RANK": "5",
-        "WORLD_SIZE": "8",
-        "LOCAL_RANK": "1",
-        "MASTER_ADDR": "gpu07",
-    }
+    assert meeting["MASTER_ADDR"] == "gpu07"
     assert 20000 <= int(meeting["MASTER_PORT"]) < 30000
     # One GPU a task: each sees its own alone, as number 0; where all are visible, it is that of its place.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for visible, own in ((1, 0), (4, 1)):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: visible)  # noqa: B023
         assert device_of("cuda") == torch.device("cuda", own)
+    for name, value in meeting.items():  # as `joined` sets it: whoever joins again is still in the same place
+        monkeypatch.setenv(name, value)
+    assert place_of_process() == place
+    assert Processes(5, 8, torch.device("cuda", 0)).on_this_machine == 4
     monkeypatch.setenv("SLURM_PROCID", "x")
     with pytest.raises(BadInput, match="SLURM_PROCID=x in the environment is no number"):
         place_of_process()
