@@ -1,4 +1,4 @@
-"""Outlines of masks as polygons, from their runs: a mask is never unpacked into pixels, of which it may have billions."""
+"""Outlines of masks as polygons, from their runs: a mask is never unpacked into pixels, which may be billions."""
 
 from collections.abc import Iterator
 from typing import Any
