@@ -211,8 +211,25 @@ def write_all(folder: Path, contents: Mapping[str, bytes], inputs: Iterable[Path
     Raises:
         BadInput: as `write_bytes`, or one of the files is an input.
     """
-    inputs = list(inputs)
-    for name in contents:
-        check_target(folder / name, inputs)
+    check_targets(folder, contents, inputs)
     for name, content in contents.items():
         write_bytes(folder / name, content)
+
+
+def check_targets(folder: Path, names: Iterable[str], inputs: Iterable[Path] = ()) -> None:
+    """Refuse a folder, before the work whose results go there, in which a file could not be written.
+
+    Args:
+        folder: need not exist.
+        names: of the files to write.
+        inputs: files that the same command reads.
+
+    Raises:
+        BadInput: a file is in the place of the folder, or see `check_target`.
+    """
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        kind = kind_of_file(folder.stat().st_mode)
+        raise BadInput(f"{folder}: is {kind}, not a folder; name a folder, which is made where it is missing")
+    inputs = list(inputs)
+    for name in names:
+        check_target(folder / name, inputs)

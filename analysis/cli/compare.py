@@ -67,8 +67,9 @@ def compare(
     """
     from analysis.evaluation.cap import cap_of_run
     from analysis.evaluation.settings import ap_name
+    from analysis.files import check_targets
     from analysis.render.advice import cap_matters, over_cap_sentence
-    from analysis.render.comparison import comparison_screen, write_comparison
+    from analysis.render.comparison import WRITTEN, comparison_screen, write_comparison
     from analysis.render.documents import comparison_document
     from analysis.render.screen import print_warnings, print_whole
     from analysis.stats.compare import Candidate
@@ -81,6 +82,9 @@ def compare(
         raise BadInput(f"{files.named[0][0]} is the only run; name at least two prediction files to compare")
     check_baseline(baseline, files)
     say_what_was_found(files.found, as_json)
+    sources = [files.truth, *(path for _, path in files.named)]
+    if out:
+        check_targets(out, WRITTEN, sources)
     options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid)
     inputs = replace(read_files(files.named, files.truth, options), found=files.found)
     comparison = compare_runs(
@@ -93,7 +97,6 @@ def compare(
         progress=progress_line(),
     )
     over_cap = {name: cap_of_run(inputs.ground_truth, dt, settings) for name, dt in inputs.runs}
-    sources = [files.truth, *(path for _, path in files.named)]
     written = write_comparison(out, inputs.ground_truth, comparison, sources) if out else ()
     if as_json:
         document = comparison_document(inputs.ground_truth, comparison) | inputs.source()

@@ -36,17 +36,21 @@ class Confusion:
     @property
     def matrix(self) -> Ints:
         """i64[K, K] detections by true category (row) and predicted category (column)."""
-        table = np.zeros((self.categories, self.categories), dtype=np.int64)
-        table[self.true, self.predicted] = self.count
-        return table
+        return self.among(np.arange(self.categories))[1]
 
-    @property
-    def costs(self) -> Floats:
-        """f64[K, K] points of AP to gain by true category (row) and predicted category (column)."""
-        table = np.zeros((self.categories, self.categories))
+    def among(self, categories: Ints) -> tuple[Floats, Ints]:
+        """Points of AP to gain f64[C, C] and detections i64[C, C] between some categories i64[C], ascending.
+
+        By true category (row) and predicted category (column). There may be a million categories: no table of all.
+        """
+        costs = np.zeros((len(categories), len(categories)))
+        counts = np.zeros(costs.shape, dtype=np.int64)
+        inside = np.flatnonzero(np.isin(self.true, categories) & np.isin(self.predicted, categories))
+        place = tuple(np.searchsorted(categories, one[inside]) for one in (self.true, self.predicted))
+        counts[place] = self.count[inside]
         if self.cost is not None:
-            table[self.true, self.predicted] = self.cost
-        return table
+            costs[place] = self.cost[inside]
+        return costs, counts
 
     def wrong(self, most: int | None = None) -> Ints:
         """Indices i64 of the off-diagonal pairs, the first ``most`` of them in the order of the pairs."""
@@ -122,9 +126,9 @@ def with_costly(
 ) -> Confusion:
     """The confusion with the number of each pair's errors that are costly, bool[N] by row of the detections."""
     rows = np.flatnonzero((labels.error == CLS) & costly)
-    table = np.zeros((confusion.categories, confusion.categories), dtype=np.int64)
-    np.add.at(table, (object_category[labels.target[rows]], detections.category[rows]), 1)
-    return replace(confusion, costly=table[confusion.true, confusion.predicted])
+    pair = np.sort(object_category[labels.target[rows]] * confusion.categories + detections.category[rows])
+    wanted = confusion.true * confusion.categories + confusion.predicted
+    return replace(confusion, costly=np.searchsorted(pair, wanted, side="right") - np.searchsorted(pair, wanted))
 
 
 def concerned(confusions: Sequence[Confusion], most: int) -> Ints:
@@ -145,38 +149,53 @@ def concerned(confusions: Sequence[Confusion], most: int) -> Ints:
     return np.sort(np.array(chosen, dtype=np.int64))
 
 
+class _Curve:
+    """One category's curve as the ranks of its true positives among what counts."""
+
+    def __init__(self, place: Ints, hits: Ints, steps: Ints, epsilon: float) -> None:
+        self.place, self.hits = place, hits  # of what counts, ascending; ranks from 1 of the true positives
+        self._steps, self._epsilon = steps, epsilon
+        self.base = self.ap(hits)
+
+    def ap(self, hits: Ints) -> float:
+        """The AP (0..1) if the true positives were at other ranks i64[H]."""
+        return average_over_recalls(hits, self._steps, self._epsilon)
+
+
 class _Curves:
-    """Each category's curve as the ranks of its true positives among what counts."""
+    """The curves of the categories that are asked for, each made once."""
 
     def __init__(self, matched_run: MatchedRun) -> None:
         self._run = matched_run
-        self._steps = matched_run.steps(matched_run.positives)
         rows = matched_run.ranking_fixed.rows
-        rows = rows[matched_run.base.not_ignored[rows]]
-        edge = np.searchsorted(matched_run.category[rows], np.arange(matched_run.categories + 1))
-        self._place = np.split(matched_run.place[rows], edge[1:-1])  # of what counts in a category, ascending
-        self._hits = [np.flatnonzero(is_tp) + 1 for is_tp in np.split(matched_run.base.is_tp[rows], edge[1:-1])]
+        self._rows = rows[matched_run.base.not_ignored[rows]]
+        self._edge = np.searchsorted(matched_run.category[self._rows], np.arange(matched_run.categories + 1))
         in_mean = matched_run.positives > 0
         if matched_run.settings.convention == "tidecv":
-            in_mean |= np.diff(edge) > 0
+            in_mean |= np.diff(self._edge) > 0
         self._points = 100 / max(int(in_mean.sum()), 1)
-        self._base = [self._ap(c, hits) for c, hits in enumerate(self._hits)]
+        self._made: dict[int, _Curve] = {}
+
+    def _of(self, category: int) -> _Curve:
+        if category not in self._made:
+            run, rows = self._run, self._rows[self._edge[category] : self._edge[category + 1]]
+            hits = np.flatnonzero(run.base.is_tp[rows]) + 1
+            steps = run.steps(run.positives[[category]])[0]
+            self._made[category] = _Curve(run.place[rows], hits, steps, run.epsilon)
+        return self._made[category]
 
     def gain(self, true: int, predicted: int, errors: Ints) -> float:
         """Points of the mean AP when errors (positions) on objects of one category leave another's curve."""
         run = self._run
         counted = np.sort(run.place[errors[run.base.not_ignored[errors]]])
-        gone = np.searchsorted(self._place[predicted], counted) + 1
-        hits = self._hits[predicted]
-        gain = self._ap(predicted, hits - np.searchsorted(gone, hits)) - self._base[predicted]
+        leaves, joins = self._of(predicted), self._of(true)
+        gone = np.searchsorted(leaves.place, counted) + 1
+        gain = leaves.ap(leaves.hits - np.searchsorted(gone, leaves.hits)) - leaves.base
         winners = errors[run.recovers_gt[errors]]
         if len(winners):
             # A winner comes behind this many of those that count; the winners before it push it further back.
-            behind = np.sort(np.searchsorted(self._place[true], run.place_if_moved(winners)))
-            hits = self._hits[true]
+            behind = np.sort(np.searchsorted(joins.place, run.place_if_moved(winners)))
+            hits = joins.hits
             now = np.concatenate([hits + np.searchsorted(behind, hits), behind + np.arange(1, len(behind) + 1)])
-            gain += self._ap(true, np.sort(now)) - self._base[true]
+            gain += joins.ap(np.sort(now)) - joins.base
         return gain * self._points
-
-    def _ap(self, category: int, hits: Ints) -> float:
-        return average_over_recalls(hits, self._steps[category], self._run.epsilon)

@@ -151,27 +151,29 @@ def single_error_costs(ground_truth: GroundTruth, detections: Detections, breakd
     place = inverse(ranked, len(detections)) - ranking.start[detections.category] + 1  # from 1, within the category
     positives = np.bincount(ground_truth.category[~ground_truth.ignore], minlength=classes)
     points = 100 / max(int((positives > 0).sum()), 1)
-    steps, steps_of_a_miss = (
-        recall_steps(objects, COCO_RECALLS) for objects in (positives, np.maximum(positives - 1, 0))
-    )
-    categories = [
-        _Category(detections.score[rows], place[rows][labels.error[rows] == TRUE_POSITIVE], now, then, points)
-        for rows, now, then in zip(np.split(ranked, ranking.start[1:-1]), steps, steps_of_a_miss, strict=True)
-    ]
-    detection, missed = np.zeros(len(detections)), np.zeros(len(ground_truth))
-    for own, rows in zip(categories, np.split(ranked, ranking.start[1:-1]), strict=True):
-        wrong = rows[labels.error[rows] != TRUE_POSITIVE]
-        detection[wrong] = own.gains_without(place[wrong])
     winners = np.flatnonzero(labels.recovers_gt & counts)
+    winners = winners[np.argsort(ground_truth.category[labels.target[winners]], kind="stable")]
     to = ground_truth.category[labels.target[winners]]
-    for category, own in enumerate(categories):
-        here = winners[to == category]
+    occur = np.unique(np.concatenate([detections.category[ranked], to, ground_truth.category[labels.missed]]))
+    low, high = np.searchsorted(to, occur), np.searchsorted(to, occur, side="right")
+    steps, steps_of_a_miss = (
+        recall_steps(objects, COCO_RECALLS) for objects in (positives[occur], np.maximum(positives[occur] - 1, 0))
+    )
+    detection, comes_to = np.zeros(len(detections)), np.zeros(len(detections))
+    gain_of_a_miss = np.zeros(classes)
+    for i, category in enumerate(occur.tolist()):
+        rows = ranked[ranking.start[category] : ranking.start[category + 1]]
+        hit = labels.error[rows] == TRUE_POSITIVE
+        own = _Category(detections.score[rows], place[rows[hit]], steps[i], steps_of_a_miss[i], points)
+        here = winners[low[i] : high[i]]
         stays, comes = here[labels.error[here] == LOC], here[labels.error[here] != LOC]
+        detection[rows[~hit]] = own.gains_without(place[rows[~hit]])
         detection[stays] = own.gains_with_hit(place[stays], shift=0)
-        # A cls error leaves its own category besides.
-        detection[comes] += own.gains_with_one_more(detections.score[comes])
-    gain_of_a_miss = np.array([one.gain_of_a_miss() for one in categories])
-    missed[labels.missed] = gain_of_a_miss[ground_truth.category[labels.missed]]
+        # A cls error leaves its own category besides, which may be one that is yet to come.
+        comes_to[comes] = own.gains_with_one_more(detections.score[comes])
+        gain_of_a_miss[category] = own.gain_of_a_miss()
+    detection += comes_to
+    missed = np.where(labels.missed, gain_of_a_miss[ground_truth.category], 0.0)
     return SingleErrorCosts(detection, missed)
 
 

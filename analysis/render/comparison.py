@@ -36,6 +36,7 @@ from analysis.stats.intervals import SIGNIFICANCE, Difference, Interval
 SIGNIFICANT = "*"
 MOST_CATEGORIES = 8
 HOLM = "p (Holm)"
+WRITTEN = ("comparison.csv", "categories.csv", "comparison.md", "comparison.tex", "comparison.json")
 
 
 def comparison_screen(ground_truth: GroundTruth, comparison: Comparison) -> list[RenderableType]:
@@ -298,13 +299,14 @@ def write_comparison(
         BadInput: the folder cannot be written, or one of the files is an input.
     """
     paper = comparison_paper(ground_truth, comparison)
-    contents = {
-        "comparison.csv": comparison_csv(comparison).encode(),
-        "categories.csv": categories_csv(ground_truth, comparison).encode(),
-        "comparison.md": markdown(paper).encode(),
-        "comparison.tex": latex(paper).encode(),
-        "comparison.json": json_bytes(comparison_document(ground_truth, comparison)),
-    }
+    documents = (
+        comparison_csv(comparison).encode(),
+        categories_csv(ground_truth, comparison).encode(),
+        markdown(paper).encode(),
+        latex(paper).encode(),
+        json_bytes(comparison_document(ground_truth, comparison)),
+    )
+    contents = dict(zip(WRITTEN, documents, strict=True))
     write_all(out, contents, inputs)
     return tuple(contents)
 

@@ -362,9 +362,8 @@ def _confusion(categories: Sequence[str], ap: str, runs: Sequence[tuple[str, Con
     names = distinct_labels([categories[c] for c in shown], 16)
     side = 0.9 + 0.25 * len(shown)
     figure = new_figure(max(side * min(len(runs), 2), 4.0), side * _rows(len(runs), 2) + 0.5)
-    among = np.ix_(shown, shown)
     for axis, (run, confusion) in zip(_panels(figure, len(runs), 2), runs, strict=True):
-        costs, counts = confusion.costs[among], confusion.matrix[among]
+        costs, counts = confusion.among(shown)
         np.fill_diagonal(counts, 0)
         words = [
             [points_text(cost) if count else "" for cost, count in zip(*row, strict=True)]

@@ -1,6 +1,7 @@
 """The sections about classes: what each loses, and which is taken for which."""
 
 from dataclasses import replace
+from itertools import repeat
 
 import numpy as np
 
@@ -113,14 +114,14 @@ def _confusion_of(data: ReportData, place: int) -> Markup:
 
 def _matrix(names: list[str], one: RunData) -> Markup:
     """Rows: what objects are; columns: what they are taken for; the classes of the costliest pairs."""
-    costs, counts = one.confusion.costs, one.confusion.matrix
-    chosen = concerned([one.confusion], MATRIX_SIDE).tolist()
-    most = float(costs.max())
+    assert one.confusion.cost is not None
+    among = concerned([one.confusion], MATRIX_SIDE)
+    costs, counts = one.confusion.among(among)
+    chosen, most = among.tolist(), float(one.confusion.cost.max(initial=0.0))
 
-    def cell(true: int, predicted: int) -> Cell:
+    def cell(true: int, predicted: int, cost: float, count: int) -> Cell:
         if true == predicted:
             return Cell(None, "", class_="same")
-        cost, count = float(costs[true, predicted]), int(counts[true, predicted])
         share = max(cost, 0.0) / most if most > 0 else 0.0
         hint = f"{names[true]} taken for {names[predicted]}: {cost:.2f} points, {count:,} detections"
         # Shaded by the root, for little to be seen beside much.
@@ -132,6 +133,9 @@ def _matrix(names: list[str], one: RunData) -> Markup:
             Column(tag("span", "is ↓ taken for →", class_="corner"), kind="text"),
             *(Column(tag("span", names[c], class_="upright")) for c in chosen),
         ),
-        tuple((names[true], *(cell(true, predicted) for predicted in chosen)) for true in chosen),
+        tuple(
+            (names[true], *map(cell, repeat(true), chosen, row, numbers))
+            for true, row, numbers in zip(chosen, costs.tolist(), counts.tolist(), strict=True)
+        ),
     )
     return scrolling(table, f"Confusion matrix of {one.name}", "matrix")

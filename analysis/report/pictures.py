@@ -6,21 +6,21 @@ Boxes and outlines of masks are in pixels of the image; words keep their size ho
 import base64
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from analysis.arrays import Bools, Floats
+from analysis.arrays import Floats
 from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
-from analysis.coco.masks import run_lengths
 from analysis.evaluation.matched_run import TRUE_POSITIVE
 from analysis.evaluation.single_error_cost import Example
 from analysis.exceptions import DetablateError
 from analysis.render.markup import Markup, tag
+from analysis.report.outlines import TOLERANCE, outline
 from analysis.report.report_data import ReportData
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ QUALITIES = (80, 66, 50, 35)
 ASPECT = 4 / 3
 ROOM = 2.2  # a window is so many times as large as what it shows,
 LEAST_SHARE = 0.5  # and at least this share of each side of the image
-TOLERANCE = 0.8  # pixels by which a simplified outline may leave the rim
 COARSE = 3.0  # pixels: what is only shown beside an example may be simplified more
 MOST_OTHERS = 60  # objects drawn beside those that an example is about
 LONGEST_LABEL = 34  # characters
@@ -184,90 +183,6 @@ def encode(picture: "Image") -> str:
             if buffer.tell() <= MOST_BYTES:
                 return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
         picture = picture.reduce(2)
-
-
-def outline(rle: dict[str, Any], tolerance: float = TOLERANCE) -> list[Floats]:
-    """The closed polygons f64[P, 2] (x, y in pixels) that bound a mask, holes too: fill them by the even-odd rule.
-
-    >>> from pycocotools import mask
-    >>> [polygon.tolist() for polygon in outline(mask.frPyObjects([[2, 1, 6, 1, 6, 3, 2, 3]], 9, 9)[0])]
-    [[[2.0, 1.0], [6.0, 1.0], [6.0, 3.0], [2.0, 3.0]]]
-    """
-    height, width = rle["size"]
-    runs = run_lengths(rle["counts"].decode())
-    inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T  # column by column
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    if not len(rows):
-        return []
-    x, y = int(columns[0]), int(rows[0])
-    loops = _loops(inside[y : int(rows[-1]) + 1, x : int(columns[-1]) + 1])
-    return [np.add(_simplify(loop, tolerance), (x, y)) for loop in loops]
-
-
-def _loops(inside: Bools) -> Iterator[Floats]:
-    """Corner points of every rim, walked along the edges of pixels with the mask to the right.
-
-    Where two pixels touch at a corner only, either way on is right under the even-odd rule. Not contourpy's: its
-    contours run between the middles of pixels and cut the corners off, so that no box is drawn as one.
-    """
-    padded = np.pad(inside, 1)
-    stride = inside.shape[1] + 1  # corners are numbered row by row
-    here = padded[1:-1, 1:-1]
-    start, end = [], []
-    # Each side of a pixel at (r, c) whose neighbour is outside: from corner to corner, clockwise on the screen.
-    for neighbour, (r0, c0), (r1, c1) in (
-        (padded[:-2, 1:-1], (0, 0), (0, 1)),
-        (padded[1:-1, 2:], (0, 1), (1, 1)),
-        (padded[2:, 1:-1], (1, 1), (1, 0)),
-        (padded[1:-1, :-2], (1, 0), (0, 0)),
-    ):
-        r, c = np.nonzero(here & ~neighbour)
-        start.append((r + r0) * stride + c + c0)
-        end.append((r + r1) * stride + c + c1)
-    leaving: dict[int, list[int]] = {}
-    for a, b in zip(np.concatenate(start).tolist(), np.concatenate(end).tolist(), strict=True):
-        leaving.setdefault(a, []).append(b)
-    while leaving:
-        first = next(iter(leaving))
-        points: list[int] = []
-        corner, step = first, 0
-        while corner != first or not points:
-            ways = leaving[corner]
-            following = ways.pop()
-            if not ways:
-                del leaving[corner]
-            if following - corner != step:
-                points.append(corner)
-            step, corner = following - corner, following
-        places = np.array(points)
-        yield np.stack([places % stride, places // stride], axis=1).astype(np.float64)
-
-
-def _simplify(points: Floats, tolerance: float) -> Floats:
-    """Fewer points of a closed polygon, by Douglas and Peucker, from its two points that lie furthest apart."""
-    count = len(points)
-    if count < 5 or tolerance <= 0:
-        return points
-    far = int(np.argmax(((points - points[0]) ** 2).sum(axis=1)))
-    closed = np.concatenate([points, points[:1]])
-    keep = np.zeros(count + 1, dtype=np.bool_)
-    keep[[0, far]] = True
-    todo = [(0, far), (far, count)]
-    while todo:
-        low, high = todo.pop()
-        if high - low < 2:
-            continue
-        base, between = closed[high] - closed[low], closed[low + 1 : high] - closed[low]
-        length = float(np.hypot(*base))
-        off_line = np.abs(base[0] * between[:, 1] - base[1] * between[:, 0]) / (length or 1.0)
-        distance = off_line if length else np.hypot(between[:, 0], between[:, 1])
-        furthest = int(np.argmax(distance))
-        if distance[furthest] > tolerance:
-            middle = low + 1 + furthest
-            keep[middle] = True
-            todo += [(low, middle), (middle, high)]
-    kept = points[keep[:count]]
-    return kept if len(kept) > 2 else points
 
 
 def overlay(data: ReportData, run: int, example: Example, image: int, window: Window) -> Markup:

@@ -96,6 +96,28 @@ def test_no_input_is_replaced(
     assert {path.name for path in truth.parent.iterdir()} == {path.name for path in predictions}
 
 
+@pytest.mark.parametrize("place", ["input", "folder", "file", "device"])
+def test_compare_refuses_what_it_would_not_replace_before_it_reads_or_resamples(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth, files = write_example(tmp_path / "example", images=5)
+    out, words = tmp_path / "out", {"input": "is an input", "folder": "is a folder", "file": "not a folder"}
+    if place == "input":
+        out.mkdir()
+        truth = truth.rename(out / "comparison.json")
+    elif place == "folder":
+        (out / "comparison.tex").mkdir(parents=True)
+    elif place == "file":
+        out.write_text("mine")
+    else:
+        out = Path("/dev/null")
+    monkeypatch.setattr("analysis.cli.compare.read_files", lambda *_: pytest.fail("work began"))
+    assert run(monkeypatch, "analyze", "compare", *files.values(), "--gt", truth, "--out", out) == 4
+    assert words.get(place, "is a device, not a folder") in capsys.readouterr().err
+    if place == "file":
+        assert out.read_text() == "mine"
+
+
 def test_an_exported_config_does_not_replace_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,8 +15,10 @@ from ablate.config.yaml import dump_config, load_config
 from ablate.weights.checkpoint import forget, read_checkpoint
 from analysis.exceptions import BadInput
 from tests.campaign.damage import damage, restore
+from tests.campaign.peak import with_peak
 
 SECONDS = 20.0
+MOST_MEMORY = 1 << 30  # bytes, of which half is torch
 AXIS = """
 name: width
 title: How wide
@@ -90,5 +92,7 @@ def test_a_sample(tmp_path: Path, name: str) -> None:
 @pytest.mark.campaign
 @pytest.mark.parametrize("name", KINDS)
 def test_a_storm(tmp_path: Path, name: str) -> None:
-    seen = storm(tmp_path, name, range(30, 1000))
+    seen, peak = with_peak(storm, tmp_path, name, range(30, 1000))
+    print(f"{name}: {dict(seen)}, peak {peak >> 20} MiB")  # with -s
+    assert peak < MOST_MEMORY
     assert seen["refused"] > 100, seen

@@ -12,8 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from ablate.axes.custom import axis_from_keys
+from ablate.execute.run import execute
 from ablate.runs.folder import Workspace
-from ablate.studies.study import Study
+from ablate.studies.plan import Request, plan
+from ablate.studies.study import Study, write_study
+from ablate.train.outcome import RuntimeOptions
 from tests.ablate.launch.studies import PROJECT, environment
 from tests.ablate.launch.test_kills import a_real_study, assert_same, children, copy_of
 
@@ -116,3 +120,39 @@ def storm(tmp_path: Path, seed: int, kills: int) -> None:
 @pytest.mark.parametrize("seed", range(25))
 def test_a_storm_of_kills_over_every_command_changes_no_number(tmp_path: Path, seed: int) -> None:
     storm(tmp_path, seed, KILLS)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("seed", range(5))
+def test_two_studies_that_share_a_run_survive_kills_and_killed_cancels_together(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    whole = tmp_path / "whole"
+    first = a_real_study(whole, iterations=12, seeds=(0,))
+    request = Request(base=str(whole / "base.yaml"), name="second", seeds=(0,), device="cpu")
+    second = plan(axis_from_keys(["train.lr=1e-3,4e-3"]), request, Workspace(whole))
+    runs = {run.run_id: run for study in (first, second) for run in study.runs}
+    assert len(runs) == 3
+    for run in runs.values():
+        assert run.config is not None
+        execute(run.config, Workspace(whole), RuntimeOptions(device="cpu", workers=0))
+    root = copy_of(tmp_path / "disturbed", first)
+    write_study(Workspace(root), second)
+    options = ("--device", "cpu", "--yes", "--checkpoint-minutes", 0, "--workers", 0)
+
+    for _ in range(4):
+        both = [start(root, "ablate launch", study.name, *options) for study in (first, second)]
+        time.sleep(rng.uniform(0, 25))
+        if rng.random() < 0.6:
+            cancel = start(root, "ablate cancel", rng.choice([first, second]).name)
+            time.sleep(rng.uniform(0, 4))
+            strike(cancel, rng)
+        for process in rng.sample(both, rng.choice([1, 2])):
+            both.remove(process)
+            strike(process, rng)
+        for process in both:
+            output, _ = process.communicate(timeout=LIMIT)
+            assert "Traceback" not in output
+    for study in (first, second):
+        finish(root, "ablate launch", study.name, *options)
+    for study in (first, second):
+        assert_same(study, whole, root)

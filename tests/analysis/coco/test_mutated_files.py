@@ -10,6 +10,9 @@ import pytest
 
 from analysis import BadInput, break_down, coco_metrics, read_detections, read_ground_truth
 from tests.analysis.mutations import KINDS, documents, mutate
+from tests.campaign.peak import with_peak
+
+MOST_MEMORY = 1 << 30  # bytes
 
 
 def outcome(truth: Path, results: Path, rng: random.Random) -> str:
@@ -81,5 +84,6 @@ def test_a_sample(kind: str, tmp_path: Path) -> None:
 @pytest.mark.campaign
 @pytest.mark.parametrize("kind", KINDS)
 def test_many(kind: str, tmp_path: Path) -> None:
-    seen = storm(tmp_path, kind, range(1000, 7000))
-    print(f"{kind}: {dict(seen)}")  # the campaign's outcome, with -s
+    seen, peak = with_peak(storm, tmp_path, kind, range(1000, 7000))
+    print(f"{kind}: {dict(seen)}, peak {peak >> 20} MiB")  # the campaign's outcome, with -s
+    assert peak < MOST_MEMORY

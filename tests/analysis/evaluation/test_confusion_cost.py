@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from analysis import read_detections, read_ground_truth
 from analysis.coco.detections import Detections
 from analysis.coco.ground_truth import GroundTruth
+from analysis.evaluation.analysis import Analysis
 from analysis.evaluation.confusion import Confusion, category_confusion, with_costs
 from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.evaluation.matched_run import MatchedRun
@@ -82,3 +83,44 @@ def test_by_hand(convention: str, tmp_path: Path) -> None:
     _, confusion = costs(gt, dt, convention=convention)
     assert most_confused(confusion) == [(1, 0, 1, 1)]
     assert confusion.cost[confusion.wrong()].tolist() == pytest.approx([(50 + 100) / 2])
+
+
+def test_a_part_of_the_matrix_is_that_of_the_whole() -> None:
+    confusion = Confusion(
+        4,
+        np.array([0, 2, 3, 0]),
+        np.array([2, 0, 1, 0]),
+        np.array([5, 2, 9, 7]),
+        np.zeros(4),
+        np.array([1.5, 0.5, 3, 0]),
+    )
+    costs, counts = confusion.among(np.array([0, 2]))
+    assert counts.tolist() == [[7, 5], [2, 0]]
+    assert costs.tolist() == [[0, 1.5], [0.5, 0]]
+
+
+def test_no_table_of_all_pairs_of_200_000_categories_is_made(tmp_path: Path) -> None:
+    many = 200_000
+    truth = {
+        "images": [{"id": 1, "width": 100, "height": 100}],
+        "annotations": [
+            {"id": 1 + i, "image_id": 1, "category_id": c, "bbox": [30 * i, 0, 20, 20], "area": 400, "iscrowd": 0}
+            for i, c in enumerate((1, many))
+        ],
+        "categories": [{"id": 1 + i, "name": str(i)} for i in range(many)],
+    }
+    results = [
+        {"image_id": 1, "category_id": c, "bbox": [30 * i, 0, 20, 20], "score": 0.9}
+        for i, c in enumerate((1, many // 2))
+    ]
+    for name, content in (("gt", truth), ("dt", results)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    gt = read_ground_truth(tmp_path / "gt.json")
+    one = Analysis(gt, Settings(), parts=("confusion",)).of("dt", read_detections(tmp_path / "dt.json", gt))
+    assert one.confusion is not None
+    assert one.confusion.cost is not None
+    wrong = one.confusion.wrong().tolist()
+    assert [(one.confusion.true[i], one.confusion.predicted[i]) for i in wrong] == [(many - 1, many // 2 - 1)]
+    assert one.confusion.cost[wrong].tolist() == pytest.approx([50.0])  # one of two categories with objects
+    assert one.confusion.costly is not None
+    assert one.confusion.costly[wrong].tolist() == [1]

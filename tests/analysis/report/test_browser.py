@@ -19,6 +19,17 @@ FLAGS = (
 )  # fmt: skip
 
 
+ACTING = (  # names that would open a dialog or ask the network if they were taken for HTML, CSS or script
+    "<svg onload=alert(1)>",
+    "<style>@import url(http://127.0.0.1:9/a.css)</style>",
+    "'-prompt(2)-'",
+    "javascript:confirm(3)",
+    "</textarea></select></title><iframe srcdoc='<script>parent.hacked=1</script>'>",
+    "url(http://127.0.0.1:9/b.png)",
+    "${alert(4)}`;alert(5);//",
+)
+
+
 @dataclass
 class Watched:
     """A page and what went wrong on it."""
@@ -43,34 +54,78 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         context.close()
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of two runs with hostile names."""
-    folder = tmp_path_factory.mktemp("röot with space")
-    truth, images, files = write_data(folder)
+def write_page(folder: Path, names: tuple[str, ...], run: str, title: str) -> Path:
+    truth, images, files = write_data(folder, names)
     gt = read_ground_truth(truth)
-    runs = [(name, read_detections(path, gt)) for name, path in zip((HOSTILE[0], "b"), files, strict=True)]
-    report = build_report(gt, runs, Settings(), title=HOSTILE[1], images=images, pictures=240)
+    runs = [(name, read_detections(path, gt)) for name, path in zip((run, "b"), files, strict=True)]
+    report = build_report(gt, runs, Settings(), title=title, images=images, pictures=240)
     path = folder / "report.html"
     path.write_bytes(report.content)
     return path
 
 
-@pytest.fixture
-def watched(browser: Any, file: Path) -> Iterator[Watched]:
-    """The report, opened from disk; afterwards nothing may have gone wrong."""
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of two runs with hostile names."""
+    return write_page(tmp_path_factory.mktemp("röot with space"), HOSTILE, HOSTILE[0], HOSTILE[1])
+
+
+def watch(browser: Any, file: Path) -> Watched:
+    """Open a page from disk, and note what goes wrong on it: errors, dialogs, other windows."""
     found = Watched(browser.new_page())
     page = found.page
+
+    def refuse(dialog: Any) -> None:
+        found.troubles.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
     page.on("console", lambda message: found.troubles.append(message.text) if message.type != "log" else None)
     page.on("pageerror", lambda error: found.troubles.append(str(error)))
+    page.on("dialog", refuse)
+    page.on("popup", lambda popup: found.troubles.append(f"window: {popup.url}"))
     page.on("request", lambda request: found.requests.append(request.url))
     page.set_viewport_size({"width": 1280, "height": 900})
     page.goto(file.as_uri())
-    yield found
-    assert page.evaluate("window.hacked") is None
-    page.close()
+    return found
+
+
+def check_nothing_wrong(found: Watched, file: Path) -> None:
+    assert found.page.evaluate("window.hacked") is None
+    found.page.close()
     assert found.troubles == []
     assert {url for url in found.requests if not url.startswith("data:image/jpeg")} == {file.as_uri()}
+
+
+@pytest.fixture
+def watched(browser: Any, file: Path) -> Iterator[Watched]:
+    """The report, opened from disk; afterwards nothing may have gone wrong."""
+    found = watch(browser, file)
+    yield found
+    check_nothing_wrong(found, file)
+
+
+def test_the_watch_sees_dialogs_requests_and_errors(browser: Any, tmp_path: Path) -> None:
+    path = tmp_path / "bad.html"
+    path.write_text("<img src='http://127.0.0.1:9/x.png'><script>alert('hey'); throw new Error('oh')</script>")
+    found = watch(browser, path)
+    found.page.close()
+    assert "dialog: hey" in found.troubles
+    assert any("oh" in trouble for trouble in found.troubles)
+    assert "http://127.0.0.1:9/x.png" in found.requests
+
+
+def test_names_that_would_act_are_text(browser: Any, tmp_path: Path) -> None:
+    path = write_page(tmp_path / "acting", ACTING, ACTING[0], ACTING[1])
+    found = watch(browser, path)
+    page = found.page
+    for button in page.locator("button:visible").all()[:40]:
+        if button.is_visible() and button.is_enabled():
+            button.click()
+            page.keyboard.press("Escape")
+    shown = page.locator("#filter-category option").all_inner_texts()
+    assert set(ACTING) <= set(shown)
+    page.evaluate("localStorage.clear()")  # a theme was chosen, which pages from disk share
+    check_nothing_wrong(found, path)
 
 
 def visible(page: Any) -> int:

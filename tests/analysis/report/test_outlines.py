@@ -8,7 +8,7 @@ from matplotlib.path import Path as Polygon
 from pycocotools import mask
 
 from analysis import read_ground_truth
-from analysis.report.pictures import outline
+from analysis.report.outlines import outline
 from tests.shared_data import shared_data
 
 
@@ -68,3 +68,20 @@ def test_a_hole_is_a_loop_of_its_own(tolerance: float) -> None:
     inside = np.ones((9, 9), dtype=bool)
     inside[3:6, 3:6] = False
     assert len(outline(encoded(inside), tolerance)) == 2
+
+
+def test_a_mask_of_billions_of_pixels_is_as_quick_as_its_runs_are_few() -> None:
+    side = 60_000
+    whole = mask.frPyObjects({"size": [side, side], "counts": [0, side * side]}, side, side)
+    assert [loop.tolist() for loop in outline(whole)] == [[[0, 0], [side, 0], [side, side], [0, side]]]
+    begin, pixels = 3 * side + 10, 40_000 * side  # from row 10 of column 3 to row 9 of column 40,003
+    counts = [begin, pixels, side * side - begin - pixels]
+    stepped = mask.frPyObjects({"size": [side, side], "counts": counts}, side, side)
+    corners = [[4, 0], [40_004, 0], [40_004, 10], [40_003, 10], [40_003, side], [3, side], [3, 10], [4, 10]]
+    assert [loop.tolist() for loop in outline(stepped)] == [[[float(x), float(y)] for x, y in corners]]
+
+
+def test_runs_of_no_pixels_change_nothing() -> None:
+    plain = mask.frPyObjects({"size": [4, 5], "counts": [2, 9, 9]}, 4, 5)
+    parted = mask.frPyObjects({"size": [4, 5], "counts": [2, 3, 0, 6, 4, 0, 5]}, 4, 5)
+    assert [loop.tolist() for loop in outline(parted)] == [loop.tolist() for loop in outline(plain)]

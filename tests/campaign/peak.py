@@ -1,0 +1,20 @@
+"""The peak memory of a campaign, which runs in a process of its own."""
+
+import multiprocessing
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def _measured(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, int]:
+    result = function(*arguments)
+    peak = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    assert peak is not None
+    return result, int(peak[1]) * 1024
+
+
+def with_peak(function: Callable[..., Any], *arguments: Any) -> tuple[Any, int]:
+    """What a function of a module returns, called in a new process, and the largest memory of that, in bytes."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_measured, (function, arguments))
