@@ -206,7 +206,7 @@ def peculiarities(path: Path) -> Iterator[tuple[str, str]]:
             yield "CMYK image", "has CMYK pixels, which are converted to RGB without a colour profile"
         with _decoding(path):
             may_be_clear = image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info
-            if may_be_clear and min(image.convert("RGBA").getchannel("A").tobytes()) < 255:
+            if may_be_clear and image.convert("RGBA").getchannel("A").histogram()[:255] != [0] * 255:
                 yield "transparent image", "has transparent pixels: the colour stored under them is used"
         if _has_frames(image):
             yield "several frames", "has several frames, of which the first is used"

@@ -100,7 +100,7 @@ def test_an_empty_list_of_predictions_is_none(gt: GroundTruth, tmp_path: Path) -
         (json.dumps(results()).encode()[:-7], "the file is cut short"),
         (pickle.dumps(results()), "is a Python pickle (as mmdetection's --out and old PyTorch files are)"),
         (pickle.dumps(results(), protocol=0), "is a Python pickle"),
-        (gzip.compress(pickle.dumps([])), "is a Python pickle"),
+        (gzip.compress(pickle.dumps([]), mtime=0), "is a Python pickle"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "is a Git LFS pointer"),
         (b"<annotation>\n</annotation>", "is XML or HTML"),
         (b"0 0.5 0.5 0.25 0.25 0.9\n1 0.5 0.5 0.25 0.25 0.8\n", "as YOLO's label files are"),
