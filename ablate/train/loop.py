@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
 from ablate.data.loader import Batch, TrainingOrder
-from ablate.runs.folder import RunFolder, Status
+from ablate.runs.folder import FAILURES, RunFolder, Status
 from ablate.train.checkpoint import load_newest, save_checkpoint
 from ablate.train.distributed import Processes, StopRequest, outlive_a_polite_stop
 from ablate.train.loading import loading_errors_named
@@ -325,10 +325,15 @@ class TrainLoop(ABC):
             )
 
     def _write_status(self) -> None:
-        if self.processes.first:
+        """How far training is; not over the failure that another process has written meanwhile."""
+        if self.processes.first and not self._failed_elsewhere():
             self.folder.write_status(
                 Status(state="running", phase="training", iteration=self.iteration, iterations=self.iterations)
             )
+
+    def _failed_elsewhere(self) -> bool:
+        status = self.folder.read_status() if self.processes.count > 1 else None
+        return status is not None and status.state in FAILURES
 
     def _memory_sentence(self, error: Exception) -> str:
         limit = "the device" if self.memory_cap_gib is None else f"the cap of {self.memory_cap_gib} GiB"
