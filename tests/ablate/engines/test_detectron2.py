@@ -184,14 +184,14 @@ def test_a_damaged_image_is_named(data: Any, tmp_path: Path) -> None:
     shutil.copytree(Path(data.annotations).parent, copy)
     (copy / "images" / "3.png").write_bytes(b"no image")
     source = type(data)(annotations=str(copy / "instances.json"), images=str(copy / "images"))
-    with pytest.raises(BadInput, match=r"3\.png: cannot be used"):
+    with pytest.raises(BadInput, match=r"3\.png: cannot be decoded"):
         run(config_of(source), tmp_path)
 
 
 def test_the_probe_measures_it(data: Any, finished: RunFolder) -> None:
     from ablate.studies.benchmark import Prober
 
-    cost = Prober(torch.device("cpu"), finished.workspace).measure(finished.read_config(), finished)
+    (cost,) = Prober(torch.device("cpu"), finished.workspace).measure([(finished.read_config(), finished)])
     assert cost.peak_gib is not None
     assert cost.peak_gib > 0
     assert cost.iterations >= 10

@@ -54,6 +54,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 def every_config() -> Iterator[tuple[str, RunConfig]]:
     for preset in PRESETS:
         base = load_config(preset)
+        base = with_changes(base, {"train.images_per_norm": base.train.batch_size})  # auto is exported so
         yield preset, base
         for axis in AXES.values():
             for variant in axis.variants(base, AxisOptions()):
