@@ -75,8 +75,11 @@ def execute(
     if config.engine == "detectron2":
         need_detectron2()
     with joined(runtime.device) as processes:
-        with processes.first_before_others():
-            folder = prepare(config, workspace, processes.device.type, run_id, processes.count)
+        folder = workspace.run(
+            processes.decided_by_first(
+                lambda: prepare(config, workspace, processes.device.type, run_id, processes.count).path.name
+            )
+        )
         check_shared_folder(folder.path, processes)
         with locked(folder, processes, again) as unfinished:
             if unfinished:

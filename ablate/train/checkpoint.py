@@ -1,6 +1,5 @@
 """Checkpoints: whole or absent, two deep, checked before they are believed."""
 
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -10,6 +9,7 @@ import torch
 from ablate.runs.folder import RunFolder, replacing
 from ablate.train.memory import is_out_of_memory
 from analysis.exceptions import BadInput
+from analysis.files import fault_of_archive
 
 SCHEMA = 1
 KEPT = 2
@@ -49,7 +49,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         BadInput: damaged, of another version, or of another iteration than its name says.
     """
     try:
-        check_archive(path)
+        fault = fault_of_archive(path)
+        if fault:
+            raise BadInput(f"{path}: is damaged ({fault})")
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except BadInput:
         raise
@@ -60,23 +62,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if state.get("iteration") != int(path.stem):
         raise BadInput(f"{path}: is damaged (it is of iteration {state.get('iteration')!r:.20})")
     return state
-
-
-def check_archive(path: Path) -> None:
-    """Read a file that torch.save wrote once through: torch.load does not compare the check sums that it wrote.
-
-    Raises:
-        BadInput: a part does not match its check sum, or is compressed, which torch.save never does and which could
-            inflate to any size.
-        OSError: it cannot be read.
-        zipfile.BadZipFile: it is no archive.
-    """
-    with zipfile.ZipFile(path) as archive:
-        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
-            raise BadInput(f"{path}: is damaged (its content is compressed, which torch.save never does)")
-        broken = archive.testzip()
-    if broken is not None:
-        raise BadInput(f"{path}: is damaged ({broken} does not match its check sum)")
 
 
 def reason_of(error: Exception) -> str:

@@ -10,10 +10,11 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -23,6 +24,8 @@ from ablate.runs.signals import handle, restore
 from ablate.train.peers import lost_peers_named, meeting_point, place_of_process
 from ablate.train.rendezvous import store_of_this_machine
 from analysis.exceptions import BadInput, DetablateError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,18 @@ class Processes:
             raise
         if self.first:
             self._share_error_of_first(None)
+
+    def decided_by_first(self, act: Callable[[], T]) -> T:
+        """What the first process makes of ``act``, in all of them; the others do not call it.
+
+        Raises:
+            DetablateError: what the first process has raised, in all of them.
+        """
+        with self.first_before_others():
+            decided = [act() if self.first else None]
+        if self.count > 1:
+            dist.broadcast_object_list(decided, src=0)
+        return decided[0]  # type: ignore[return-value]
 
     def _share_error_of_first(self, error: DetablateError | None) -> None:
         if self.count == 1:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ablate.config.schema import Init
 from analysis.exceptions import BadInput
-from analysis.files import kind_of_file
+from analysis.files import fault_of_archive, kind_of_file
 
 Tensors = Mapping[str, Tensor]
 KEYS = ("model", "module", "state_dict")  # where published checkpoints keep the weights
@@ -99,15 +99,9 @@ def _read(path: Path, modified: int, size: int) -> Checkpoint:
 def _read_torch(path: Path) -> Any:
     archive = zipfile.is_zipfile(path)
     if archive:
-        with zipfile.ZipFile(path) as file:
-            if any(part.compress_type != zipfile.ZIP_STORED for part in file.infolist()):
-                raise BadInput(
-                    f"{path}: its content is compressed, which torch.save never does and which could unpack to any "
-                    "size; load it once with torch and save it again"
-                )
-            broken = file.testzip()  # torch.load does not compare the check sums that torch.save wrote
-        if broken is not None:
-            raise BadInput(f"{path}: is damaged ({broken} does not match its check sum); copy it again")
+        fault = fault_of_archive(path)
+        if fault:
+            raise BadInput(f"{path}: is damaged ({fault}); copy it again, or load it once with torch and save it again")
     # Official training scripts keep their command line beside the weights: a plain record, no code.
     with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about the protocol of a pickle
