@@ -286,15 +286,16 @@ def recorded(folder: RunFolder, processes: Processes) -> Iterator[None]:
     def record(state: State, reason: object, *, by_any: bool = False) -> None:
         if processes.first or by_any:
             with suppress(OSError):
-                told = (folder.read_status() or before).state in FAILURES
-                if not (told and (state == "failed" or isinstance(reason, LostPeer))):
-                    _record(folder, began, state, str(reason))
+                symptom = state == "failed" or isinstance(reason, LostPeer)  # perhaps of what another one has written
+                if _write_status(folder, state, message=str(reason), over_failure=not symptom):
+                    _append_end(folder, began, state, str(reason))
 
     before = folder.read_status() or Status(state="prepared")
     try:
         with _named_failures(folder, processes):
             if processes.first:
                 _record_start(folder, before)
+            processes.wait()  # so that the start replaces no failure of another process
             yield
     except RanOutOfMemory as error:
         record("out_of_memory", error, by_any=True)
@@ -317,7 +318,8 @@ def recorded(folder: RunFolder, processes: Processes) -> Iterator[None]:
         raise
     else:
         if processes.first:
-            _record(folder, began, "finished")
+            _write_status(folder, "finished")
+            _append_end(folder, began, "finished")
 
 
 @contextmanager
@@ -351,22 +353,44 @@ def _record_start(folder: RunFolder, before: Status) -> None:
         logger.warning("%s: %s", folder.path, lost)
 
 
-def _record(folder: RunFolder, began: float, state: State, message: str = "") -> None:
-    _write_status(folder, state, message=message)
+def _append_end(folder: RunFolder, began: float, state: State, message: str = "") -> None:
     folder.append_event(state, message=message, seconds=round(time.monotonic() - began, 1))
 
 
-def _write_status(folder: RunFolder, state: State, *, phase: Phase | None = None, message: str = "") -> None:
-    """Replace the status, but for how far training is and what a finished run wrote."""
-    last = folder.read_status() or Status(state="prepared")
-    finished = "finished" in (state, last.state)
-    folder.write_status(
-        Status(
-            state=state,
-            phase=phase,
-            message=message,
-            iteration=last.iteration,
-            iterations=last.iterations,
-            files=last.files if state != "finished" and last.files else fingerprints(folder) if finished else {},
+def _write_status(
+    folder: RunFolder, state: State, *, phase: Phase | None = None, message: str = "", over_failure: bool = True
+) -> bool:
+    """Replace the status, but for how far training is and what a finished run wrote.
+
+    Args:
+        folder: of a run or a pre-training.
+        state: the new one.
+        phase: the new one.
+        message: the new one.
+        over_failure: also where the last one is a failure.
+
+    Returns:
+        Whether it was replaced.
+    """
+    replaced = False
+
+    def change(last: Status) -> Status | None:
+        nonlocal replaced
+        replaced = over_failure or last.state not in FAILURES
+        finished = "finished" in (state, last.state)
+        files = last.files if state != "finished" and last.files else fingerprints(folder) if finished else {}
+        return (
+            Status(
+                state=state,
+                phase=phase,
+                message=message,
+                iteration=last.iteration,
+                iterations=last.iterations,
+                files=files,
+            )
+            if replaced
+            else None
         )
-    )
+
+    folder.update_status(change)
+    return replaced

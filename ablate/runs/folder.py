@@ -45,12 +45,14 @@ name must tell the one from the other (what a run of a study needs, what a worke
 and a pre-training by ``pretraining/<id>``; `kind_of` and `Workspace.job_folder` alone read such a name.
 """
 
+import fcntl
 import math
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -70,6 +72,7 @@ from analysis.files import sweep_parts
 
 SCHEMA = 1
 AFRESH = "launch makes it again"
+LOCK_SECONDS = 5.0  # to wait for another process that is writing the status
 TAIL = 4096  # bytes of the curves that hold their last line
 CHECKPOINT = re.compile(r"[0-9]{8,}\.pt")
 FAILURES = ("failed", "out_of_memory", "diverged")  # to come to no result, for good
@@ -239,6 +242,36 @@ class RunFolder:
     def write_status(self, status: Status) -> None:
         """Replace the status."""
         write_json(self.status, status)
+
+    def update_status(self, change: Callable[[Status], Status | None]) -> None:
+        """Replace the status by what ``change`` makes of the last one, None to leave it, with no other update between.
+
+        So a process that tells how far a run is never replaces the failure that another one writes meanwhile.
+        """
+        with self._status_locked():
+            status = change(self.read_status() or Status(state="prepared"))
+            if status is not None:
+                self.write_status(status)
+
+    @contextmanager
+    def _status_locked(self) -> Iterator[None]:
+        """By one process at a time; waits at most `LOCK_SECONDS`, and not at all on a file system without locks."""
+        try:
+            file = open_regular(self.config, os.O_RDWR)  # network file systems lock only what is open for writing
+        except OSError:
+            yield
+            return
+        with file:
+            until = time.monotonic() + LOCK_SECONDS
+            while time.monotonic() < until:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(0.01)
+                except OSError:
+                    break
+            yield
 
     def read_status(self) -> Status | None:
         """The status; None before there is one, state ``damaged`` with the reason where it cannot be read."""

@@ -326,14 +326,11 @@ class TrainLoop(ABC):
 
     def _write_status(self) -> None:
         """How far training is; not over the failure that another process has written meanwhile."""
-        if self.processes.first and not self._failed_elsewhere():
-            self.folder.write_status(
-                Status(state="running", phase="training", iteration=self.iteration, iterations=self.iterations)
-            )
-
-    def _failed_elsewhere(self) -> bool:
-        status = self.folder.read_status() if self.processes.count > 1 else None
-        return status is not None and status.state in FAILURES
+        if not self.processes.first:
+            return
+        status = Status(state="running", phase="training", iteration=self.iteration, iterations=self.iterations)
+        shared = self.processes.count > 1
+        self.folder.update_status(lambda last: None if shared and last.state in FAILURES else status)
 
     def _memory_sentence(self, error: Exception) -> str:
         limit = "the device" if self.memory_cap_gib is None else f"the cap of {self.memory_cap_gib} GiB"

@@ -34,6 +34,13 @@ def told(folder: RunFolder) -> tuple[str, str]:
     return status.state, status.message
 
 
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other process of a pair is played by the test."""
+    monkeypatch.setattr(Processes, "wait", lambda _: None)
+
+
+@pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize(
     ("error", "raised", "expected"),
     [
@@ -51,6 +58,7 @@ def test_what_goes_wrong_beside_the_first_process_is_recorded(
     assert told(folder) == expected
 
 
+@pytest.mark.usefixtures("no_waiting")
 def test_the_first_process_leaves_what_the_other_said_and_gives_bare_sentences(tmp_path: Path, data: Coco) -> None:
     folder = prepared(tmp_path, tiny_config(data))
 
@@ -98,6 +106,7 @@ def test_how_the_stages_end_is_how_the_run_stands(
     assert [event["event"] for event in folder.read_events()] == ["started", expected[0]]
 
 
+@pytest.mark.usefixtures("no_waiting")
 def test_ending_well_is_finished_and_out_of_memory_ends_the_other_processes(tmp_path: Path, data: Coco) -> None:
     folder = prepared(tmp_path, tiny_config(data))
     with recorded(folder, SECOND):

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from ablate.config.identity import EVALUATION_REVISION, TRAINING_REVISION
 from ablate.config.schema import Coco
 from ablate.config.yaml import load_config, with_changes
-from ablate.runs.folder import RunFolder, Status, Workspace, read_json, replacing, write_json
+from ablate.runs.folder import FAILURES, RunFolder, Status, Workspace, read_json, replacing, write_json
 from ablate.runs.manifest import Manifest, git_state, make_manifest, older_rule
 from analysis.exceptions import BadInput
 from tests.shared_data import shared_case
@@ -143,6 +144,21 @@ def test_a_torn_status_is_read_as_damaged(run: RunFolder, cut: int) -> None:
     assert "status.json: is damaged" in status.message
     assert "delete it" not in status.message, "nothing has to be deleted: launch goes on"
     assert "launch goes on" in status.message
+
+
+def test_of_two_updates_at_once_the_failure_stays(run: RunFolder) -> None:
+    failure = Status(state="out_of_memory", message="the device is full")
+    other = threading.Thread(target=run.update_status, args=(lambda _: failure,))
+
+    def slow(last: Status) -> Status | None:
+        """How far the run is, told by a process that is held up between reading and writing."""
+        other.start()
+        other.join(0.2)
+        return None if last.state in FAILURES else Status(state="running", iteration=1)
+
+    run.update_status(slow)
+    other.join()
+    assert run.read_status() == failure
 
 
 def test_status_survives_the_way_through_the_disk(run: RunFolder) -> None:
