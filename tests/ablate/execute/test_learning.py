@@ -1,4 +1,4 @@
-"""It learns: the embedded data set in a minute, real images by heart, real images better than nothing."""
+"""It learns: the embedded data set in minutes, real images by heart, real images better than nothing."""
 
 import json
 from pathlib import Path
@@ -29,8 +29,17 @@ def real(path: Path, images: Path) -> str:
     return f"{{type: coco, annotations: '{path}', images: '{images}'}}"
 
 
+def test_tiny_shapes_begins_to_learn(tmp_path: Path) -> None:
+    """A third of the preset's iterations: 31.6 (boxes) and 33.4 (masks) were measured on one thread."""
+    evaluation = read_evaluation(run(tmp_path, "train.iterations=200").evaluation)
+    assert evaluation.mask is not None
+    assert evaluation.box.metrics["AP50"] >= 20
+    assert evaluation.mask.metrics["AP50"] >= 20
+
+
+@pytest.mark.campaign
 def test_tiny_shapes_learns(tmp_path: Path) -> None:
-    """The preset as it is shipped: about a minute on two cores that have nothing else to do.
+    """The preset as it is shipped.
 
     59.9 (boxes) and 59.5 (masks) were measured on one thread; other processors round differently, so there is room.
     """
