@@ -62,6 +62,7 @@ def command_line() -> "typer.Typer":
         "ablate.cli.results",
         "analysis.cli.compare",
         "analysis.cli.report",
+        "analysis.cli.threshold",
     ):
         import_module(module)  # adds its verbs to the apps above
     app = typer.Typer(

@@ -6,6 +6,7 @@ An option that would be ignored is refused, with the reason, as a usage error (e
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from itertools import combinations
 
 import typer
 from typer.core import TyperArgument
@@ -54,6 +55,14 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
         OptionRule("--class-agnostic", ONE_CATEGORY, excludes="--by confusion"),
     ),
     "ap": NAMED_FILES,
+    "threshold": (
+        *NAMED_FILES,
+        *(
+            OptionRule(one, "a run has one threshold", excludes=other)
+            for one, other in combinations(("--score", "--best-f1", "--precision", "--recall"), 2)
+        ),
+        OptionRule("--per-class", "a score that is given is the same for all classes", excludes="--score"),
+    ),
     "compare": (*NAMED_FILES, BASELINE),
     "report": (
         *NAMED_FILES,

@@ -199,6 +199,11 @@ def candidates(paired: PairedDetections, iou: float, *, prefer_last: bool, usabl
     """
     keep = paired.same_category & (paired.pairs.iou >= iou)
     found = paired.pairs.at(np.flatnonzero(keep if usable is None else keep & usable))
+    return preferred_first(found, prefer_last=prefer_last)
+
+
+def preferred_first(found: Pairs, *, prefer_last: bool) -> Pairs:
+    """The same pairs, those of each detection by descending IoU; of equal ones the last object first, or the first."""
     # Most detections have one candidate; only the others need sorting, and each of them stays where it is.
     again = found.detection[1:] == found.detection[:-1]
     several = np.flatnonzero(np.append(again, False) | np.append(False, again))

@@ -31,7 +31,7 @@ Record = dict[str, Any]
 def errors_document(ground_truth: GroundTruth, settings: Settings, analyses: Sequence[RunAnalysis]) -> Record:
     """The document of ``analyze errors --json``: each breakdown, and the slices that were computed."""
     runs = [
-        _run(
+        run_record(
             one.name,
             one.detections,
             {
@@ -50,7 +50,7 @@ def errors_document(ground_truth: GroundTruth, settings: Settings, analyses: Seq
         | ({"mean_over_iou": {"ap": one.ious.mean_ap, "delta_ap": one.ious.mean_delta_ap}} if one.ious else {})
         for one in analyses
     ]
-    return _document(ground_truth, asdict(settings), runs)
+    return analysis_document(ground_truth, asdict(settings), runs)
 
 
 def _at_stake(ground_truth: GroundTruth, one: RunAnalysis, at_stake: AtStake) -> Record:
@@ -77,14 +77,14 @@ def ap_document(
         "min_score": settings.min_score,
     }
     records = [
-        _run(one.name, one.detections, one.metrics)
+        run_record(one.name, one.detections, one.metrics)
         | {"over_cap": _maybe(one.over_cap), "low_scores": _maybe(one.low_scores)}
         for one in runs
     ]
-    return _document(ground_truth, asked, records)
+    return analysis_document(ground_truth, asked, records)
 
 
-def _document(ground_truth: GroundTruth, settings: Record, runs: list[Record]) -> Record:
+def analysis_document(ground_truth: GroundTruth, settings: Record, runs: list[Record]) -> Record:
     return {
         "schema": SCHEMA,
         "ground_truth": _ground_truth(ground_truth),
@@ -105,7 +105,7 @@ def _ground_truth(ground_truth: GroundTruth) -> Record:
     }
 
 
-def _run(name: str, detections: Detections, numbers: Mapping[str, Any]) -> Record:
+def run_record(name: str, detections: Detections, numbers: Mapping[str, Any]) -> Record:
     return {
         "name": name,
         "path": str(detections.path),
@@ -214,7 +214,7 @@ def comparison_document(ground_truth: GroundTruth, comparison: Comparison) -> Re
             {
                 "name": one.name,
                 "seeds": list(one.seeds),
-                "numbers": {name: _interval(number) for name, number in one.numbers.items()},
+                "numbers": {name: interval_record(number) for name, number in one.numbers.items()},
                 "categories": _categories(ground_truth, one.categories),
             }
             for one in comparison.candidates
@@ -223,7 +223,7 @@ def comparison_document(ground_truth: GroundTruth, comparison: Comparison) -> Re
             {
                 "name": one.name,
                 "seeds": list(one.seeds),
-                "differences": {name: _interval(difference) for name, difference in one.differences.items()},
+                "differences": {name: interval_record(difference) for name, difference in one.differences.items()},
                 "categories": _categories(ground_truth, one.categories),
                 "fates": _transitions(ground_truth, one.transitions) if one.transitions else None,
                 "finding": sentence,
@@ -236,7 +236,7 @@ def comparison_document(ground_truth: GroundTruth, comparison: Comparison) -> Re
 def add_intervals(document: Record, comparison: Comparison) -> None:
     """Add ``intervals`` to each run of a document, and what was resampled to the document."""
     for entry, one in zip(document["runs"], comparison.candidates, strict=True):
-        entry["intervals"] = {name: _interval(number) for name, number in one.numbers.items()}
+        entry["intervals"] = {name: interval_record(number) for name, number in one.numbers.items()}
     document |= {"resampling": _resampling(comparison), "cautions": list(comparison.cautions)}
 
 
@@ -244,7 +244,7 @@ def _resampling(comparison: Comparison) -> Record:
     return {"unit": "images", "resamples": comparison.resamples, "seed": comparison.seed, "confidence": 0.95}
 
 
-def _interval(number: Interval) -> Record:
+def interval_record(number: Interval) -> Record:
     entry = {
         "value": number.value,
         "low": number.low,
