@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.coco import Detections, GroundTruth, read_detections, read_ground_truth
-    from analysis.evaluation.average_precision import coco_metrics
+    from analysis.evaluation.ap_evaluation import coco_metrics
     from analysis.evaluation.matched_run import Labels
     from analysis.evaluation.settings import Settings
     from analysis.evaluation.tide import Breakdown, break_down
@@ -35,7 +35,7 @@ __all__ = [
 ]
 _HOMES = {
     "analysis.coco": ("Detections", "GroundTruth", "read_detections", "read_ground_truth"),
-    "analysis.evaluation.average_precision": ("coco_metrics",),
+    "analysis.evaluation.ap_evaluation": ("coco_metrics",),
     "analysis.evaluation.matched_run": ("Labels",),
     "analysis.evaluation.settings": ("Settings",),
     "analysis.evaluation.tide": ("Breakdown", "break_down"),

@@ -71,7 +71,15 @@ Verify = Annotated[bool, typer.Option("--verify", help="Recompute with tidecv an
 Root = Annotated[Path, typer.Option("--root", help="The folder that holds results/, to find the newest study in.")]
 Iou = Annotated[float, typer.Option(help="IoU from which a detection is right.")]
 BackgroundIou = Annotated[float, typer.Option(help="IoU up to which a detection is on nothing.")]
-MaxDets = Annotated[int, typer.Option(help="Detections an image (coco: and category).", min=1)]
+MaxDets = Annotated[
+    int | None,
+    typer.Option(
+        "--max-dets",
+        help="Detections an image (coco: and category).",
+        min=1,
+        show_default="100; LVIS: 300 an image",
+    ),
+]
 ClassAgnostic = Annotated[
     bool, typer.Option("--class-agnostic", help="Take all categories as one (pycocotools' useCats=0).")
 ]
@@ -87,7 +95,7 @@ def settings_of(
     iou_type: IouType,
     iou: float,
     background_iou: float,
-    max_dets: int,
+    max_dets: int | None,
     convention: Convention = Convention.coco,
     *,
     class_agnostic: bool = False,
@@ -104,7 +112,8 @@ def settings_of(
         raise typer.BadParameter("needs 0 < --background-iou <= --iou <= 1", param_hint="--iou")
     if min_score is not None and not math.isfinite(min_score):
         raise typer.BadParameter(f"{min_score} is no number", param_hint="--min-score")
-    return Settings(iou_type.value, iou, background_iou, max_dets, convention.value, class_agnostic, min_score)
+    cap = 100 if max_dets is None else max_dets
+    return Settings(iou_type.value, iou, background_iou, cap, convention.value, class_agnostic, min_score)
 
 
 @dataclass(frozen=True)
@@ -362,7 +371,7 @@ def errors(
     iou_type: Kind = IouType.bbox,
     iou: Iou = 0.5,
     background_iou: BackgroundIou = 0.1,
-    max_dets: MaxDets = 100,
+    max_dets: MaxDets = None,
     min_score: MinScore = None,
     class_agnostic: ClassAgnostic = False,
     convention: Rules = Convention.coco,
@@ -414,6 +423,7 @@ def errors(
     options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid)
     inputs = read_inputs(context, predictions, gt, root, options, as_json=as_json)
     inputs = inputs.without_categories(convention.value) if class_agnostic else inputs
+    settings = settings.under_rules_of(inputs.ground_truth, own_cap=max_dets is not None)
     show_errors(inputs, settings, split, out=out, as_json=as_json, verify=verify, intervals=intervals)
 
 

@@ -51,7 +51,7 @@ def compare(
     iou_type: Kind = IouType.bbox,
     iou: Iou = 0.5,
     background_iou: BackgroundIou = 0.1,
-    max_dets: MaxDets = 100,
+    max_dets: MaxDets = None,
     resamples: Resamples = None,
     seed: Seed = 0,
     respect_ignore: RespectIgnore = False,
@@ -87,6 +87,7 @@ def compare(
         check_targets(out, WRITTEN, sources)
     options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid)
     inputs = replace(read_files(files.named, files.truth, options), found=files.found)
+    settings = settings.under_rules_of(inputs.ground_truth, own_cap=max_dets is not None)
     comparison = compare_runs(
         inputs.ground_truth,
         [Candidate(name, (detections,)) for name, detections in inputs.runs],

@@ -63,7 +63,7 @@ def threshold(
     ] = False,
     iou_type: Kind = IouType.bbox,
     iou: Iou = 0.5,
-    max_dets: MaxDets = 100,
+    max_dets: MaxDets = None,
     resamples: Annotated[
         int, typer.Option("--resamples", help="How often the images are drawn for intervals; 0: never.", min=0)
     ] = 1000,
@@ -96,6 +96,7 @@ def threshold(
     if out:
         check_targets(out, WRITTEN, [files.truth, *(path for _, path in files.named)])
     inputs = read_files(files.named, files.truth, ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid))
+    settings = settings.under_rules_of(inputs.ground_truth, own_cap=max_dets is not None)
     runs = operating_points(
         inputs.ground_truth,
         inputs.runs,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from analysis.coco import Detections, GroundTruth
-from analysis.evaluation.average_precision import coco_metrics
+from analysis.evaluation.ap_evaluation import coco_metrics
 from analysis.evaluation.cap import CapEffect, OverCap, count_over_cap
 from analysis.evaluation.selection import LowScores
 from analysis.evaluation.settings import Settings

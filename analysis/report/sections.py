@@ -33,6 +33,7 @@ from analysis.report.components import (
 from analysis.report.page import Section
 from analysis.report.report_data import ReportData, RunData
 
+BY_FREQUENCY = {"APr": "rare classes", "APc": "common classes", "APf": "frequent classes"}
 BY_SIZE = {"APs": "small objects", "APm": "medium objects", "APl": "large objects"}
 
 
@@ -44,7 +45,8 @@ def metrics_of(settings: Settings) -> dict[str, str]:
         "AP50": f"at {iou} 0.50",
         "AP75": f"at {iou} 0.75",
         **BY_SIZE,
-        f"AR{cap}": f"recall with at most {cap} detections an image and class",
+        **(BY_FREQUENCY if settings.federated else {}),
+        f"AR{cap}": f"recall with at most {cap} detections an image{' and class' if settings.cap_per_category else ''}",
     }
 
 

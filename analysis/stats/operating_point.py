@@ -376,7 +376,7 @@ def operating_points(
     >>> int(one.shown.confusion[:-1].sum()) == len(gt)  # a row adds up to the objects of a category
     True
     """
-    settings = settings or Settings()
+    settings = settings or Settings.on(ground_truth)
     if settings.convention != "coco":
         raise BadInput("score thresholds are measured in the coco convention only; leave out --convention tidecv")
     matched = [match_and_label(ground_truth, detections, settings) for _, detections in runs]
