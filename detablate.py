@@ -60,6 +60,7 @@ def command_line() -> "typer.Typer":
         "ablate.cli.study",
         "ablate.cli.launch",
         "ablate.cli.results",
+        "analysis.cli.ap",
         "analysis.cli.compare",
         "analysis.cli.report",
         "analysis.cli.threshold",

@@ -1,4 +1,4 @@
-"""The verbs ``errors``, ``ap`` and ``example`` of ``analyze``, and what all its verbs share: options, input, output.
+"""The verbs ``errors`` and ``example`` of ``analyze``, and what all its verbs share: options, input, output.
 
 A verb parses the command line, calls the library, and shows the result. Its input is named, or found: in the folder of
 a run lie its predictions, and where the folder tells it the ground truth; without any name the front door finds the
@@ -482,7 +482,7 @@ def show_errors(
         by_size = "size" in split.parts and split.sizes == COCO_SIZES
         checks = [(run.name, *check) for run in analyses for check in compare_breakdown(ground_truth, run, by_size)]
     if as_json:
-        print_json(document | ({"verify": _check_records(checks)} if verify else {}))
+        print_json(document | ({"verify": check_records(checks)} if verify else {}))
         return
     inputs.print_warnings()
     print_whole(
@@ -498,74 +498,9 @@ def show_errors(
         )
 
 
-def _check_records(checks: Sequence[tuple[str, str, str]]) -> list[dict[str, str]]:
+def check_records(checks: Sequence[tuple[str, str, str]]) -> list[dict[str, str]]:
+    """The results of ``--verify`` as records."""
     return [{"run": run, "check": check, "result": result} for run, check, result in checks]
-
-
-@app.command()
-def ap(
-    context: typer.Context,
-    predictions: Predictions = None,
-    gt: Truth = None,
-    iou_type: Kind = IouType.bbox,
-    respect_ignore: RespectIgnore = False,
-    drop_unknown: DropUnknown = False,
-    drop_invalid: DropInvalid = False,
-    max_dets: Annotated[
-        str, typer.Option(metavar="N[,N,...]", help="Detections an image and category: an AR at each, AP at the last.")
-    ] = "1,10,100",
-    min_score: MinScore = None,
-    class_agnostic: ClassAgnostic = False,
-    as_json: AsJson = False,
-    verify: Verify = False,
-    root: Root = Path(),
-) -> None:
-    """COCO's 12 numbers, equal to pycocotools' and many times faster."""
-    from analysis.evaluation.metrics import measure_metrics
-    from analysis.evaluation.verify import compare_metrics
-    from analysis.render.documents import ap_document
-    from analysis.render.errors import ap_screen
-    from analysis.render.screen import print_whole
-
-    check_options(context, RULES["ap"])
-    caps = parse_caps(max_dets)
-    settings = settings_of(iou_type, 0.5, 0.1, caps[-1], class_agnostic=class_agnostic, min_score=min_score)
-    options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid)
-    inputs = read_inputs(context, predictions, gt, root, options, as_json=as_json)
-    inputs = inputs.without_categories() if class_agnostic else inputs
-    ground_truth = inputs.ground_truth
-    measured = [measure_metrics(name, ground_truth, dt, settings, caps) for name, dt in inputs.runs]
-    checks = []
-    if verify:
-        checks = [
-            (one.name, "pycocotools", compare_metrics(ground_truth, one.detections, one.metrics, settings, caps))
-            for one in measured
-        ]
-    if as_json:
-        document = ap_document(ground_truth, settings, caps, measured) | inputs.source()
-        print_json(document | ({"verify": _check_records(checks)} if verify else {}))
-        return
-    inputs.print_warnings()
-    print_whole(*ap_screen(ground_truth, settings, caps, measured))
-    for run, _, result in checks:
-        typer.echo(f"verify {run}: {result}")
-
-
-def parse_caps(text: str) -> tuple[int, ...]:
-    """``1,10,100`` -> caps in ascending order.
-
-    Raises:
-        typer.BadParameter: something else is written there.
-
-    >>> parse_caps("300"), parse_caps("500, 10")
-    ((300,), (10, 500))
-    """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) for part in parts):
-        raise typer.BadParameter(
-            f"{text!r} is no list of whole numbers from 1, such as 300 or 1,10,100", param_hint="--max-dets"
-        )
-    return tuple(sorted({int(part) for part in parts}))
 
 
 @app.command()

@@ -94,8 +94,8 @@ def federated_faults(
             with_fields = max(map(len, some.values()))
             yield (
                 "LVIS fields missing",
-                f"images[{first}] (id {images[first].get('id')!r}) has no {key} while {with_fields:,} of {len(images):,} "
-                f"images have LVIS's fields; {REMEDY}",
+                f"images[{first}] (id {images[first].get('id')!r}) has no {key} while {with_fields:,} of "
+                f"{len(images):,} images have LVIS's fields; {REMEDY}",
             )
     for place, image in enumerate(images):
         for key in LVIS_KEYS:
@@ -120,4 +120,7 @@ def federated_faults(
                 f"categories[{place}] has no frequency while others have; give all of them one (r, c or f) or none",
             )
         elif letter is not None and letter not in FREQUENCIES:
-            yield "bad frequency", f"the frequency {letter!r} of categories[{place}] is not r, c or f; write one of these"
+            yield (
+                "bad frequency",
+                f"the frequency {letter!r} of categories[{place}] is not r, c or f; write one of these",
+            )

@@ -202,7 +202,8 @@ def _read(path: Path, content: bytes, respect_ignore: bool, rows: Ints | None = 
     notes: list[str] = []
     if federated is not None:  # LVIS has no crowds, and its own evaluation respects `ignore`
         crowds = int(columns["crowd"].sum())
-        notes += [f"{crowds:,} annotations have iscrowd, which LVIS does not have: they count as objects"] if crowds else []
+        told = f"{crowds:,} annotations have iscrowd, which LVIS does not have: they count as objects"
+        notes += [told] if crowds else []
         columns["crowd"] = np.zeros(len(box), dtype=np.bool_)
         respect_ignore = True
     return GroundTruth(

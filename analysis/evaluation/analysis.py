@@ -226,7 +226,12 @@ class Analysis:
             curves=curves,
             outcomes=outcomes,
             metrics=coco_metrics(
-                gt, detections, iou_type=settings.iou_type, max_dets=settings.caps, min_score=settings.min_score, paired=as_coco
+                gt,
+                detections,
+                iou_type=settings.iou_type,
+                max_dets=settings.caps,
+                min_score=settings.min_score,
+                paired=as_coco,
             )
             if self._metrics
             else {},

@@ -119,8 +119,8 @@ def evaluate(
         paired: the two, paired already as COCO does, under the largest cap.
 
     Raises:
-        BadInput: an unknown ``iou_type``, a cap below 1, no IoU or one outside 0..1, or masks are asked for and a record
-            has none.
+        BadInput: an unknown ``iou_type``, a cap below 1, no IoU or one outside 0..1, or masks are asked for and a
+            record has none.
 
     >>> from analysis import read_detections, read_ground_truth
     >>> from analysis.coco.synthetic import write_example
@@ -202,8 +202,8 @@ def coco_metrics(
 ) -> dict[str, float]:
     """COCO's 12 numbers in points (0..100), -1 where there is nothing to average, as pycocotools 2.0 computes them.
 
-    A list of other caps gives an AR for each of them, and all else at the largest. Where the ground truth is LVIS's, its
-    13 numbers as lvis-api 0.5.3 computes them: APr, APc, APf, and AR300 in place of three.
+    A list of other caps gives an AR for each of them, and all else at the largest. Where the ground truth is LVIS's,
+    its 13 numbers as lvis-api 0.5.3 computes them: APr, APc, APf, and AR300 in place of three.
 
     Args:
         ground_truth: from :func:`analysis.read_ground_truth`.

@@ -89,12 +89,14 @@ class Counts:
     @property
     def wrong(self) -> NDArray[Any]:
         """False positives."""
-        return self.shown - self.right
+        wrong: NDArray[Any] = self.shown - self.right
+        return wrong
 
     @property
     def missed(self) -> NDArray[Any]:
         """False negatives."""
-        return self.objects - self.right
+        missed: NDArray[Any] = self.objects - self.right
+        return missed
 
     @property
     def precision(self) -> Floats:
@@ -204,7 +206,7 @@ class ScoredRun:
             )
 
     def lowest_score(self, precision: float) -> float | None:
-        """The lowest score at which precision is at least so much, whatever it is at higher ones; None: there is none."""
+        """The lowest score at which precision is at least so much, whatever it is at higher ones; None: none."""
         score, counts = self.curve()
         reached = np.flatnonzero((counts.right >= (precision - ROUNDING) * counts.shown) & (counts.right > 0))
         return float(score[reached[-1]]) if len(reached) else None

@@ -39,7 +39,9 @@ class Settings:
         if self.max_dets < 1:
             raise BadInput(f"max_dets {self.max_dets} must be at least 1")
         if self.federated and self.class_agnostic:
-            raise BadInput("class_agnostic has no meaning under LVIS's rules, which say for each category where it counts")
+            raise BadInput(
+                "class_agnostic has no meaning under LVIS's rules, which say for each category where it counts"
+            )
 
     @property
     def caps(self) -> tuple[int, ...]:

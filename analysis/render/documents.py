@@ -13,7 +13,6 @@ from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import AtStake, RunAnalysis
 from analysis.evaluation.cap import OverCap
 from analysis.evaluation.error_types import ERRORS, SPECIAL
-from analysis.evaluation.metrics import RunMetrics
 from analysis.evaluation.outcomes import IGNORED, OUTCOME_NAMES
 from analysis.evaluation.selection import LowScores
 from analysis.evaluation.settings import Settings
@@ -56,35 +55,19 @@ def errors_document(ground_truth: GroundTruth, settings: Settings, analyses: Seq
 def _at_stake(ground_truth: GroundTruth, one: RunAnalysis, at_stake: AtStake) -> Record:
     return {
         "costly": {error: int(which.sum()) for error, which in at_stake.costly.items()},
-        "over_cap": _maybe(at_stake.over_cap),
-        "low_scores": _maybe(at_stake.low_scores),
+        "over_cap": maybe(at_stake.over_cap),
+        "low_scores": maybe(at_stake.low_scores),
         "findings": error_takeaways(ground_truth, one),
     }
 
 
-def _maybe(found: OverCap | LowScores | None) -> Record | None:
+def maybe(found: OverCap | LowScores | None) -> Record | None:
+    """What was left out, as a record."""
     return None if found is None else asdict(found)
 
 
-def ap_document(
-    ground_truth: GroundTruth, settings: Settings, caps: Sequence[int], runs: Sequence[RunMetrics]
-) -> Record:
-    """The document of ``analyze ap --json``: COCO's numbers, -1 where COCO says so."""
-    asked = {
-        "iou_type": settings.iou_type,
-        "max_dets": list(caps),
-        "class_agnostic": settings.class_agnostic,
-        "min_score": settings.min_score,
-    }
-    records = [
-        run_record(one.name, one.detections, one.metrics)
-        | {"over_cap": _maybe(one.over_cap), "low_scores": _maybe(one.low_scores)}
-        for one in runs
-    ]
-    return analysis_document(ground_truth, asked, records)
-
-
 def analysis_document(ground_truth: GroundTruth, settings: Record, runs: list[Record]) -> Record:
+    """What every document says first, and the records of the runs."""
     return {
         "schema": SCHEMA,
         "ground_truth": _ground_truth(ground_truth),
@@ -106,6 +89,7 @@ def _ground_truth(ground_truth: GroundTruth) -> Record:
 
 
 def run_record(name: str, detections: Detections, numbers: Mapping[str, Any]) -> Record:
+    """A run with its numbers, between what was read of it and the warnings."""
     return {
         "name": name,
         "path": str(detections.path),
@@ -245,6 +229,7 @@ def _resampling(comparison: Comparison) -> Record:
 
 
 def interval_record(number: Interval) -> Record:
+    """A number with its interval, and with its p-values where it is a difference."""
     entry = {
         "value": number.value,
         "low": number.low,

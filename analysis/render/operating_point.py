@@ -205,7 +205,8 @@ def operating_point_screen(
     parts += [Text(""), counts_table(runs), Text(""), errors_table(runs)]
     parts += [
         dimmed(
-            "The six errors of analyze errors, counted among what is shown; miss: objects without any detection shown near them."
+            "The six errors of analyze errors, counted among what is shown; miss: objects with no detection shown near "
+            "them."
         )
     ]
     if sentences := takeaways(runs):
@@ -233,8 +234,8 @@ def legend(criterion: Criterion) -> str:
     return (
         "Shares, 0 to 1, of all categories together, [95 % interval over the choice of images"
         + (", the choice of the threshold repeated" if criterion.is_chosen else "")
-        + "]. precision: of the detections shown, those that are right; recall: of the objects, those found; F1: 2 TP / "
-        "(2 TP + FP + FN); FP an image: wrong detections shown. A score of the threshold itself is shown."
+        + "]. precision: of the detections shown, those that are right; recall: of the objects, those found; F1: 2 TP "
+        "/ (2 TP + FP + FN); FP an image: wrong detections shown. A score of the threshold itself is shown."
     )
 
 
@@ -333,11 +334,12 @@ def difference_text(one: Difference) -> str:
 def confusion_sentence(run: RunAtThreshold) -> str:
     """Of what is wrong, how much is of another class and how much of the background."""
     matrix = run.shown.confusion
-    other = int(matrix[:-1, :-1].sum() - matrix[:-1, :-1].trace())
-    wrong, missed = int(matrix[-1, :-1].sum()), int(matrix[:-1, -1].sum())
+    right = int(matrix[:-1, :-1].trace())
+    other = int(matrix[:-1, :-1].sum()) - right
+    shown, wrong, missed = int(matrix[:, :-1].sum()), int(matrix[-1, :-1].sum()), int(matrix[:-1, -1].sum())
     return (
-        f"of {int(matrix[:, :-1].sum()):,} detections shown, {int(matrix[:-1, :-1].trace()):,} are right, {other:,} lie on an object of another "
-        f"class and {wrong:,} on none that is free; {missed:,} objects have no detection at all"
+        f"of {shown:,} detections shown, {right:,} are right, {other:,} lie on an object of another class and "
+        f"{wrong:,} on none that is free; {missed:,} objects have no detection at all"
     )
 
 

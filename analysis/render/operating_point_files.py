@@ -1,6 +1,6 @@
 """What ``analyze threshold`` writes: the JSON document, curves and tables for programs, figures for papers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,10 @@ from analysis.render.plots import (
     heat_map,
     legend_above,
     new_figure,
-    split_panels,
+    panel_title,
     paper_style,
     plain_axis,
-    panel_title,
+    split_panels,
 )
 from analysis.render.table import Table, csv_text, latex, markdown
 from analysis.stats.operating_point import OperatingPoint, RunAtThreshold, f1_differences, rates_of
@@ -186,7 +186,8 @@ def _curves_csv(runs: Sequence[RunAtThreshold]) -> bytes:
     import pandas as pd
 
     frames = [pd.DataFrame({"run": run.name, **curve_columns(run)}) for run in runs]
-    return pd.concat(frames, ignore_index=True).to_csv(index=False).encode()
+    text: str = pd.concat(frames, ignore_index=True).to_csv(index=False)
+    return text.encode()
 
 
 def curves_figure(runs: Sequence[RunAtThreshold]) -> Figure:
@@ -200,7 +201,7 @@ def curves_figure(runs: Sequence[RunAtThreshold]) -> Figure:
             for number, (run, name) in enumerate(zip(runs, names, strict=True)):
                 columns = curve_columns(run)
                 x, y = columns["score"], columns[rate]
-                some = np.unique(np.linspace(0, len(x) - 1, MOST_POINTS).astype(np.int64)) if len(x) else []
+                some = np.unique(np.linspace(0, max(len(x) - 1, 0), MOST_POINTS).astype(np.int64))[: len(x)]
                 threshold = run.point.threshold
                 axis.plot(
                     x[some], y[some], color=colors[number], lw=1.3, label=f"{name}  (from {score_text(threshold)})"

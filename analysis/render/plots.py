@@ -194,6 +194,7 @@ def _rows(count: int, across: int = SIDE_BY_SIDE) -> int:
 
 
 def panel_title(axis: Axes, name: str, **options: Any) -> None:
+    """A name over a panel, shortened to its width."""
     axis.set_title(label(name, LONGEST_TITLE), fontsize=9, loc="left", **options)
 
 
@@ -217,6 +218,7 @@ def _bars(
 
 
 def plain_axis(axis: Axes, **ticks: Any) -> None:
+    """No frame and no vertical lines."""
     sns.despine(ax=axis, left=True)
     axis.grid(visible=False, axis="x")
     axis.tick_params(**{"labelsize": 8, **ticks})

@@ -353,4 +353,5 @@ def _mean(found: Floats) -> Floats:
 
 
 def threads() -> int:
+    """On how many threads resamples are measured at a time."""
     return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)

@@ -27,6 +27,7 @@ from analysis.evaluation.settings import Settings
 from analysis.evaluation.tide import match_and_label
 from analysis.exceptions import BadInput
 from analysis.stats.bootstrap import AT_ONCE, draw_weights, threads
+from analysis.stats.compare import FEWEST_OF_CATEGORY
 from analysis.stats.intervals import Difference, Interval, difference, holm, limits, percentile_interval
 
 FOLDS = 5
@@ -37,7 +38,10 @@ GAINS = ("f1", "mean_f1")
 
 @dataclass(frozen=True, eq=False)
 class ClassRates:
-    """The numbers of each category from the same score on, with 95 % intervals over images at that score."""
+    """The numbers of each category from the same score on, with 95 % intervals over images at that score.
+
+    The limits are NaN where objects lie in fewer than 10 images, which tell too little about others.
+    """
 
     counts: Counts  # [K]
     low: dict[str, Floats]  # [K] by rate
@@ -203,12 +207,14 @@ class _Candidates:
             np.where(place < 0, 0, np.take_along_axis(one, at, axis=-1)[..., 0]).sum(axis=0) for one in (right, shown)
         ]
         score = np.take_along_axis(np.broadcast_to(self.score, right.shape), at, axis=-1)[..., 0]
-        return Counts(*found, objects.sum(axis=0)), np.where(place < 0, np.nan, score)
+        return Counts(found[0], found[1], objects.sum(axis=0)), np.where(place < 0, np.nan, score)
 
 
 def _candidate_scores(score: Floats, right: Bools, objects: int, most: int) -> Floats:
-    """Up to ``most`` of the scores f64[n] that occur, descending; where there are more, half of them are spread evenly
-    over the first detections, twice as many as there are objects, and half over the true positives.
+    """Up to ``most`` of the scores f64[n] that occur, descending.
+
+    Where there are more, half of them are spread evenly over the first detections, twice as many as there are objects,
+    and half over the true positives.
     """
     ends = np.flatnonzero(np.diff(score, append=-np.inf))
     if len(ends) > most:
@@ -280,7 +286,9 @@ class _Measured:
         run, images = self._run, self._run.images
         value = self.measure(np.ones(images, dtype=np.int64))
         by_class = run.counts(self._threshold)
-        limits_of = {rate: limits(drawn[f"class {rate}"].T) for rate in RATES}
+        pairs = np.unique(run.object_category * images + run.object_image)
+        told = np.bincount(pairs // images, minlength=run.categories) >= FEWEST_OF_CATEGORY
+        limits_of = {rate: [np.where(told, end, np.nan) for end in limits(drawn[f"class {rate}"].T)] for rate in RATES}
         fold_thresholds: tuple[float | None, ...] = ()
         if self._whole is not None:
             counts = self._whole.counts(np.ones(images, dtype=np.int64))
@@ -313,7 +321,7 @@ class _Measured:
         counts = self._run.counts(threshold)
         gain = {}
         if self._each is not None:
-            gain = {name: difference(float(value[f"gain {name}"]), drawn[f"gain {name}"]) for name in GAINS}
+            gain = {name: _centred(float(value[f"gain {name}"]), drawn[f"gain {name}"]) for name in GAINS}
         return ClassThresholds(threshold, counts, gain, {n: float(v) for n, v in _gains(counts, by_class).items()})
 
 
@@ -326,6 +334,14 @@ def _gains(own: Counts, one: Counts) -> dict[str, Floats]:
         "f1": own.total().f1 - one.total().f1,
         "mean_f1": mean_over_classes(own.f1, own.objects) - mean_over_classes(one.f1, one.objects),
     }
+
+
+def _centred(value: float, drawn: Floats) -> Difference:
+    """A gain with the spread of its draws about it.
+
+    A draw holds fewer different images, on which thresholds per class are chosen worse, so the draws lie below.
+    """
+    return difference(value, drawn - np.nanmean(drawn) + value if not np.isnan(drawn).all() else drawn)
 
 
 @dataclass(frozen=True, eq=False)
