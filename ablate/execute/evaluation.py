@@ -10,8 +10,8 @@ from ablate.data.sources import locate
 from ablate.runs.folder import SCHEMA, RunFolder, read_json, write_json
 from analysis import Detections, GroundTruth, break_down, coco_metrics, read_detections, read_ground_truth
 from analysis.evaluation.average_precision import MAX_DETS
-from analysis.evaluation.settings import Settings
 from analysis.evaluation.error_types import ERROR_TYPES
+from analysis.evaluation.settings import Settings
 
 IOU = 0.5
 COCO_CAP = MAX_DETS[-1]

@@ -1,6 +1,7 @@
 """COCO instances JSON -> :class:`GroundTruth`: columnar, checked; masks stay undecoded until they are asked for."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,7 @@ from analysis.coco.rules import (
     refuse,
 )
 from analysis.exceptions import BadInput
-from analysis.io import encode_any, is_list, no_collector, read_bytes
+from analysis.io import encode, encode_any, is_list, no_collector, read_bytes
 
 
 class _Image(msgspec.Struct, gc=False):
@@ -147,7 +148,27 @@ def read_ground_truth(
     (4, 50, 'category 1')
     """
     path = Path(path)
-    content = read_bytes(path)
+    return _parse(path, read_bytes(path), respect_ignore, drop_invalid, iou_type)
+
+
+@no_collector()
+def ground_truth_from(
+    document: Mapping[str, Any],
+    name: Path,
+    *,
+    respect_ignore: bool = False,
+    drop_invalid: bool = False,
+    iou_type: str = "bbox",
+) -> GroundTruth:
+    """A document in memory, with the checks of :func:`read_ground_truth`; ``name`` is what messages call it.
+
+    Raises:
+        BadInput: it cannot be used.
+    """
+    return _parse(name, encode(name, document), respect_ignore, drop_invalid, iou_type)
+
+
+def _parse(path: Path, content: bytes, respect_ignore: bool, drop_invalid: bool, iou_type: str) -> GroundTruth:
     if is_list(content):
         raise BadInput(
             f"{path}: is a list of records, as prediction files are, but --gt needs a COCO instances document with "

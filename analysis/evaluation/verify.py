@@ -226,9 +226,9 @@ def compare_metrics(
         max_dets=evaluation.caps,
     )
     ours, category = evaluation.precision[:, -1], evaluation.category  # [A, T, K, 101]
-    theirs = precision[:, :, category, :, -1].transpose(3, 0, 2, 1)
+    theirs = precision[..., -1][:, :, category].transpose(3, 0, 2, 1)
     largest = np.abs(ours - theirs).max(initial=0.0)
-    reached = recall[:, category, 0].transpose(2, 0, 1)  # [M, T, K]
+    reached = recall[:, :, 0][:, category].transpose(2, 0, 1)  # [M, T, K]
     largest = 100 * max(largest, np.abs(evaluation.recall[0] - reached).max(initial=0.0))
     count = ours.size + reached.size
     return "pycocotools", f"pycocotools' {count:,} precisions and recalls: largest difference {largest:.1e} points"
@@ -241,9 +241,8 @@ def _compare_with_hotcoco(
         peer = hotcoco_lvis(ground_truth, detections, settings)
     except ImportError:
         return "hotcoco, which knows LVIS's rules, is not installed: pip install 'detablate[verify]'"
-    theirs = {
-        name.replace("@300", "" if name[2] != "@" else "300"): 100 * value for name, value in peer.get_results().items()
-    }
+    found = peer.get_results()
+    theirs = {"AR300" if name == "AR@300" else name.replace("@300", ""): 100 * found[name] for name in found}
     ours = {name: value for name, value in evaluation.names.items() if theirs.get(name, -100.0) >= 0}
     largest = max((abs(ours[name] - theirs[name]) for name in ours), default=0.0)
     return f"hotcoco's {len(ours)} LVIS numbers: largest difference {largest:.1e} points"

@@ -13,6 +13,7 @@ from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import AtStake, RunAnalysis
 from analysis.evaluation.cap import OverCap
 from analysis.evaluation.error_types import ERRORS, SPECIAL
+from analysis.evaluation.matched_run import UNCHECKED
 from analysis.evaluation.outcomes import IGNORED, OUTCOME_NAMES
 from analysis.evaluation.selection import LowScores
 from analysis.evaluation.settings import Settings
@@ -44,7 +45,7 @@ def errors_document(ground_truth: GroundTruth, settings: Settings, analyses: Seq
             },
         )
         | (_at_stake(ground_truth, one, one.at_stake) if one.at_stake else {})
-        | {"fates": one.outcomes.count}
+        | {"fates": one.outcomes.count, "unchecked": int((one.breakdown.labels.error == UNCHECKED).sum())}
         | slice_records(ground_truth, one)
         | ({"mean_over_iou": {"ap": one.ious.mean_ap, "delta_ap": one.ious.mean_delta_ap}} if one.ious else {})
         for one in analyses

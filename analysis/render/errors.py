@@ -12,6 +12,7 @@ from analysis.evaluation.analysis import Run, RunAnalysis
 from analysis.evaluation.average_precision import MAX_DETS
 from analysis.evaluation.cap import OverCap
 from analysis.evaluation.error_types import ERROR_TYPES, SHAPES, SPECIAL
+from analysis.evaluation.matched_run import UNCHECKED
 from analysis.evaluation.selection import LowScores, is_class_agnostic
 from analysis.evaluation.settings import Settings, ap_name
 from analysis.render.advice import (
@@ -115,7 +116,8 @@ def errors_screen(ground_truth: GroundTruth, settings: Settings, runs: Sequence[
         fact_list([*read_facts(ground_truth, [(run.name, run.detections) for run in runs]),
                    ("compared", settings_sentence(settings)),
                    *(fact for run in runs if run.at_stake
-                     for fact in left_out(run.name, settings, run.at_stake.over_cap, run.at_stake.low_scores, name))]),
+                     for fact in left_out(run.name, settings, run.at_stake.over_cap, run.at_stake.low_scores, name,
+                                     unchecked_detections(run)))]),
         Text(""),
         *tables,
         dimmed(
@@ -139,11 +141,23 @@ def _one_category(ground_truth: GroundTruth) -> str:
     return f" {kinds}, so errors of cls and both cannot occur."
 
 
+def unchecked_detections(run: Run) -> int:
+    """How many detections are of a category that was not looked for in their image."""
+    return int((run.breakdown.labels.error == UNCHECKED).sum())
+
+
 def left_out(
-    run: str, settings: Settings, over: OverCap | None, low: LowScores | None, score: str
+    run: str, settings: Settings, over: OverCap | None, low: LowScores | None, score: str, unchecked: int = 0
 ) -> list[tuple[str, str]]:
     """What is not measured of a run, for the cap or for a low score; a warning where the cap decides."""
     facts = []
+    if unchecked:
+        facts.append(
+            (
+                "left out",
+                f"{run}: {unchecked:,} detections of categories that were not looked for in their image (LVIS's rules)",
+            )
+        )
     if low:
         facts.append(("left out", f"{run}: {low_scores_sentence(settings, low, score)}"))
     if over:

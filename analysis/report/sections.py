@@ -9,7 +9,7 @@ from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SHAPES, SPECIAL
 from analysis.evaluation.settings import Settings, ap_name, iou_name
 from analysis.render.advice import COSTLY_MEANS, error_takeaways
-from analysis.render.errors import ap_column, counts_cell, known_metric, left_out
+from analysis.render.errors import ap_column, counts_cell, known_metric, left_out, unchecked_detections
 from analysis.render.markup import Child, Markup, escaped, join, tag
 from analysis.render.slices import size_table
 from analysis.render.table import Cell, Column, Table, Value, best
@@ -75,7 +75,7 @@ def _left_out(data: ReportData, one: RunData) -> list[tuple[str, str]]:
     at_stake, score = one.at_stake, ap_name(data.settings.iou)
     if at_stake is None:
         return []
-    return left_out(one.name, data.settings, at_stake.over_cap, at_stake.low_scores, score)
+    return left_out(one.name, data.settings, at_stake.over_cap, at_stake.low_scores, score, unchecked_detections(one))
 
 
 def opening(data: ReportData) -> str:
