@@ -68,9 +68,11 @@ class Criterion:
             return np.where(f1.max(axis=-1) > 0, best, -1)
         if self.kind == "precision":
             kept = np.logical_and.accumulate(right >= (self.value - ROUNDING) * shown, axis=-1)
-            last = kept.sum(axis=-1) - 1
-            some = np.take_along_axis(right, np.maximum(last, 0)[..., None], axis=-1)[..., 0] > 0
-            return np.where(some, last, -1)
+            last = np.maximum(kept.sum(axis=-1) - 1, 0)[..., None]
+            some = kept[..., 0] & (np.take_along_axis(right, last, axis=-1)[..., 0] > 0)
+            # Of candidates that show the same detections, the highest.
+            first = (shown >= np.take_along_axis(shown, last, axis=-1)).argmax(axis=-1)
+            return np.where(some, first, -1)
         reached = (right >= (self.value - ROUNDING) * total) & (total > 0)
         return np.where(reached.any(axis=-1), reached.argmax(axis=-1), -1)
 

@@ -111,7 +111,7 @@ def measure(
     images = runs[0][1].images
     folds = _folds(images, seed) if criterion.is_chosen else np.zeros(images, dtype=np.int64)
     measured = [_Measured(run, criterion, folds, per_class) for _, run in runs]
-    drawn = [one.empty(resamples) for one in measured]
+    drawn = [one.empty(max(resamples, 1)) for one in measured]  # NaN where nothing is drawn
 
     def one(number: int, weights: Ints) -> None:
         for run, store in zip(measured, drawn, strict=True):
