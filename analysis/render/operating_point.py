@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from rich.console import RenderableType
@@ -12,6 +13,7 @@ from analysis.arrays import Floats, Ints
 from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.error_types import ERRORS
 from analysis.evaluation.operating_point import Counts, Criterion
+from analysis.render.documents import interval_record
 from analysis.render.errors import error_column, read_facts
 from analysis.render.screen import CAREFUL, dimmed, fact_list
 from analysis.render.table import Cell, Column, Table, Value, best
@@ -219,6 +221,38 @@ def operating_point_screen(
     return parts
 
 
+def thresholds_screen(runs: Sequence[RunAtThreshold], baseline: str) -> list[RenderableType]:
+    """Which run is better at its own best threshold: what ``analyze compare`` adds."""
+    points = _baseline_first([run.point for run in runs], baseline)
+    table = rates_table(points)
+    return [
+        Text(""),
+        replace(table, title=f"At its own best threshold. {table.title}"),
+        fact_list([("in words", sentence) for sentence in _f1_sentences([one for one in points if one.rates])]),
+        dimmed("Shares, 0 to 1, [95 % interval]; analyze threshold shows more. Not part of the family of tests above."),
+    ]
+
+
+def best_f1_record(runs: Sequence[RunAtThreshold], baseline: str) -> dict[str, Any]:
+    """The same for a document: thresholds, rates (0..1) and the differences of F1 to the baseline."""
+    points = _baseline_first([run.point for run in runs], baseline)
+    return {
+        "runs": [
+            {
+                "name": one.name,
+                "threshold": one.threshold,
+                "rates": {name: interval_record(rate) for name, rate in one.rates.items()},
+            }
+            for one in points
+        ],
+        "minus_baseline": {name: interval_record(one) for name, one in f1_differences(points).items()},
+    }
+
+
+def _baseline_first(points: Sequence[OperatingPoint], baseline: str) -> list[OperatingPoint]:
+    return sorted(points, key=lambda one: one.name != baseline)
+
+
 def criterion_sentence(criterion: Criterion) -> str:
     """What the threshold of each run is."""
     return {
@@ -293,12 +327,7 @@ def _criterion_cautions(run: RunAtThreshold) -> list[str]:
 def takeaways(runs: Sequence[RunAtThreshold]) -> list[str]:
     """Which run is better at its own threshold, how optimistic the choice is, and what thresholds per class gain."""
     points = [run.point for run in runs if run.point.rates]
-    sentences = []
-    if len(points) > 1:
-        base = points[0]
-        at = "at its own threshold" if base.criterion.is_chosen else "at this score"
-        for name, one in f1_differences(points).items():
-            sentences.append(f"{name} minus {base.name}, each {at}: F1 {difference_text(one)}")
+    sentences = _f1_sentences(points)
     for point in points:
         if point.criterion.kind == "f1" and point.fold_thresholds:
             gap = float(point.in_sample.f1) - point.rates["f1"].value
@@ -320,6 +349,15 @@ def takeaways(runs: Sequence[RunAtThreshold]) -> list[str]:
             ]
             sentences.append(f"{point.name}: a threshold per class changes {' and '.join(gains)}")
     return sentences
+
+
+def _f1_sentences(points: Sequence[OperatingPoint]) -> list[str]:
+    """Each run against the first, at its own threshold."""
+    if not points:
+        return []
+    at = "at its own threshold" if points[0].criterion.is_chosen else "at this score"
+    differences = f1_differences(points)
+    return [f"{name} minus {points[0].name}, each {at}: F1 {difference_text(one)}" for name, one in differences.items()]
 
 
 def difference_text(one: Difference) -> str:
