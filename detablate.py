@@ -60,8 +60,10 @@ def command_line() -> "typer.Typer":
         "ablate.cli.study",
         "ablate.cli.launch",
         "ablate.cli.results",
+        "analysis.cli.ap",
         "analysis.cli.compare",
         "analysis.cli.report",
+        "analysis.cli.threshold",
     ):
         import_module(module)  # adds its verbs to the apps above
     app = typer.Typer(

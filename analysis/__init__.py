@@ -8,38 +8,51 @@ The library is pure functions over arrays::
     dt = read_detections("coco_instances_results.json", gt)
     break_down(gt, dt).delta_ap
     coco_metrics(gt, dt)["AP"]
+
+``load`` takes both from memory too: COCO objects and documents, arrays, torchvision's targets and predictions.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.coco import Detections, GroundTruth, read_detections, read_ground_truth
-    from analysis.evaluation.average_precision import coco_metrics
+    from analysis.coco import Detections, GroundTruth, load, read_detections, read_ground_truth
+    from analysis.evaluation.ap_evaluation import coco_metrics, evaluate
     from analysis.evaluation.matched_run import Labels
+    from analysis.evaluation.operating_point import Criterion
     from analysis.evaluation.settings import Settings
     from analysis.evaluation.tide import Breakdown, break_down
+    from analysis.evaluation.voc import voc_ap
     from analysis.exceptions import BadInput
+    from analysis.stats.operating_point import operating_points
 
 __all__ = [
     "BadInput",
     "Breakdown",
+    "Criterion",
     "Detections",
     "GroundTruth",
     "Labels",
     "Settings",
     "break_down",
     "coco_metrics",
+    "evaluate",
+    "load",
+    "operating_points",
     "read_detections",
     "read_ground_truth",
+    "voc_ap",
 ]
 _HOMES = {
-    "analysis.coco": ("Detections", "GroundTruth", "read_detections", "read_ground_truth"),
-    "analysis.evaluation.average_precision": ("coco_metrics",),
+    "analysis.coco": ("Detections", "GroundTruth", "load", "read_detections", "read_ground_truth"),
+    "analysis.evaluation.ap_evaluation": ("coco_metrics", "evaluate"),
     "analysis.evaluation.matched_run": ("Labels",),
+    "analysis.evaluation.operating_point": ("Criterion",),
     "analysis.evaluation.settings": ("Settings",),
     "analysis.evaluation.tide": ("Breakdown", "break_down"),
+    "analysis.evaluation.voc": ("voc_ap",),
     "analysis.exceptions": ("BadInput",),
+    "analysis.stats.operating_point": ("operating_points",),
 }
 
 

@@ -28,6 +28,13 @@ VALUES = {
     "--vary": "train.lr=1,2",
     "--out": "nowhere",
     "--data": "shapes",
+    "--voc": "07",
+    "--sizes": "small:0-32",
+    "--max-dets": "100",
+    "--by": "size",
+    "--score": "0.5",
+    "--precision": "0.9",
+    "--recall": "0.5",
 }
 VERBS = {
     **{verb: ("analyze", verb) for verb in RULES},

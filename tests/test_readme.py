@@ -40,6 +40,19 @@ def test_the_terminal_capture_is_what_the_command_prints(monkeypatch, capsys):
     assert capsys.readouterr().out == capture
 
 
+def test_the_threshold_capture_is_part_of_what_the_command_prints(monkeypatch, capsys):
+    command, _, capture = block("threshold").partition("\n")
+    files = {name: shared_data("coco_val2017_206", f"dt_bbox_{name}.json.gz") for name in ("yolov8n", "yolov8m")}
+    assert command == "$ detablate analyze threshold yolov8n.json yolov8m.json --gt gt_bbox_206.json"
+    named = [f"{name}={path}" for name, path in files.items()]
+    truth = shared_data("coco_val2017_206", "gt_bbox_206.json")
+    assert run(monkeypatch, "analyze", "threshold", *named, "--gt", truth) == 0
+    printed = capsys.readouterr().out.splitlines()
+    shown = [line for line in capture.splitlines() if line and line != "..."]
+    assert len(shown) > 10
+    assert [line for line in printed if line in shown] == shown
+
+
 def test_ci_calls_the_test_command():
     assert block("tests").strip() in (ROOT / ".ci" / "run").read_text()
 

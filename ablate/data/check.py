@@ -16,6 +16,7 @@ import msgspec
 
 from ablate.data.check_image import check_image
 from ablate.data.coco import check_masks
+from ablate.data.fingerprint import federated_refusal
 from ablate.data.sources import Files
 from analysis import GroundTruth
 from analysis.coco.categories import category_conflict
@@ -217,6 +218,8 @@ def _check_reading(checked: CheckedDocument) -> Iterator[Found]:
     except BadInput as error:
         yield "error", "cannot be read", str(error)
         return
+    if truth.federated:
+        yield "error", "LVIS file", federated_refusal(truth.path)
     for sentence in implausible(truth.box, truth.crowd, truth.ignore, truth.masks):
         yield "warning", "looks wrong", sentence
     for place, record in checked.annotations.items():

@@ -98,11 +98,21 @@ def read_data_set(source: Shapes | Coco, workspace: Workspace, *, keep: bool = T
     """
     files = locate(source, workspace)
     truth = read_ground_truth(files.annotations)
+    if truth.federated:
+        raise BadInput(federated_refusal(truth.path))
     names = image_names(truth)
     embedded = isinstance(source, Shapes)
     found = look(files.images, names, workspace, by_pixels=embedded, keep=keep)
     refuse(list(_troubles(truth, files.images, names, found)), len(names), f"{files.images}", f" of {truth.path}")
     return DataSet(files, truth, images_digest(names, found, by_pixels=embedded))
+
+
+def federated_refusal(path: Path) -> str:
+    """Why LVIS's annotations train no detector here."""
+    return (
+        f"{path}: is an LVIS file: here no detector is trained on annotations of which each image has some categories "
+        "alone (analyze evaluates predictions on them); use exhaustive annotations"
+    )
 
 
 def image_names(truth: GroundTruth) -> list[str]:

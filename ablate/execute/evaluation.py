@@ -9,8 +9,9 @@ from ablate.config.schema import RunConfig
 from ablate.data.sources import locate
 from ablate.runs.folder import SCHEMA, RunFolder, read_json, write_json
 from analysis import Detections, GroundTruth, break_down, coco_metrics, read_detections, read_ground_truth
-from analysis.evaluation.average_precision import MAX_DETS, caps_up_to
+from analysis.evaluation.average_precision import MAX_DETS
 from analysis.evaluation.error_types import ERROR_TYPES
+from analysis.evaluation.settings import Settings
 
 IOU = 0.5
 COCO_CAP = MAX_DETS[-1]
@@ -62,7 +63,7 @@ def evaluate(folder: RunFolder) -> Evaluation:
     def measure(iou_type: Literal["bbox", "segm"]) -> Measured:
         errors = break_down(truth, found, iou=IOU, iou_type=iou_type, max_dets=cap)
         return Measured(
-            metrics=coco_metrics(truth, found, iou_type=iou_type, max_dets=caps_up_to(cap)),
+            metrics=coco_metrics(truth, found, iou_type=iou_type, max_dets=Settings(max_dets=cap).caps),
             ap=errors.ap,
             delta_ap=errors.delta_ap,
             raw_delta_ap=errors.raw,
@@ -96,7 +97,7 @@ def box_ap(records: list[Record], truth: GroundTruth, max_dets: int = COCO_CAP) 
         truth: of the validation images.
         max_dets: the cap of the evaluation.
     """
-    metrics = coco_metrics(truth, Detections.from_records(records, truth), max_dets=caps_up_to(max_dets))
+    metrics = coco_metrics(truth, Detections.from_records(records, truth), max_dets=Settings(max_dets=max_dets).caps)
     return {f"box_{name}": metrics[name] for name in ("AP", "AP50")}
 
 

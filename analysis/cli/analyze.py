@@ -1,4 +1,4 @@
-"""The verbs ``errors``, ``ap`` and ``example`` of ``analyze``, and what all its verbs share: options, input, output.
+"""The verbs ``errors`` and ``example`` of ``analyze``, and what all its verbs share: options, input, output.
 
 A verb parses the command line, calls the library, and shows the result. Its input is named, or found: in the folder of
 a run lie its predictions, and where the folder tells it the ground truth; without any name the front door finds the
@@ -71,7 +71,15 @@ Verify = Annotated[bool, typer.Option("--verify", help="Recompute with tidecv an
 Root = Annotated[Path, typer.Option("--root", help="The folder that holds results/, to find the newest study in.")]
 Iou = Annotated[float, typer.Option(help="IoU from which a detection is right.")]
 BackgroundIou = Annotated[float, typer.Option(help="IoU up to which a detection is on nothing.")]
-MaxDets = Annotated[int, typer.Option(help="Detections an image (coco: and category).", min=1)]
+MaxDets = Annotated[
+    int | None,
+    typer.Option(
+        "--max-dets",
+        help="Detections an image (coco: and category).",
+        min=1,
+        show_default="100; LVIS: 300 an image",
+    ),
+]
 ClassAgnostic = Annotated[
     bool, typer.Option("--class-agnostic", help="Take all categories as one (pycocotools' useCats=0).")
 ]
@@ -87,7 +95,7 @@ def settings_of(
     iou_type: IouType,
     iou: float,
     background_iou: float,
-    max_dets: int,
+    max_dets: int | None,
     convention: Convention = Convention.coco,
     *,
     class_agnostic: bool = False,
@@ -104,7 +112,8 @@ def settings_of(
         raise typer.BadParameter("needs 0 < --background-iou <= --iou <= 1", param_hint="--iou")
     if min_score is not None and not math.isfinite(min_score):
         raise typer.BadParameter(f"{min_score} is no number", param_hint="--min-score")
-    return Settings(iou_type.value, iou, background_iou, max_dets, convention.value, class_agnostic, min_score)
+    cap = 100 if max_dets is None else max_dets
+    return Settings(iou_type.value, iou, background_iou, cap, convention.value, class_agnostic, min_score)
 
 
 @dataclass(frozen=True)
@@ -362,7 +371,7 @@ def errors(
     iou_type: Kind = IouType.bbox,
     iou: Iou = 0.5,
     background_iou: BackgroundIou = 0.1,
-    max_dets: MaxDets = 100,
+    max_dets: MaxDets = None,
     min_score: MinScore = None,
     class_agnostic: ClassAgnostic = False,
     convention: Rules = Convention.coco,
@@ -414,6 +423,7 @@ def errors(
     options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid)
     inputs = read_inputs(context, predictions, gt, root, options, as_json=as_json)
     inputs = inputs.without_categories(convention.value) if class_agnostic else inputs
+    settings = settings.under_rules_of(inputs.ground_truth, own_cap=max_dets is not None)
     show_errors(inputs, settings, split, out=out, as_json=as_json, verify=verify, intervals=intervals)
 
 
@@ -472,7 +482,7 @@ def show_errors(
         by_size = "size" in split.parts and split.sizes == COCO_SIZES
         checks = [(run.name, *check) for run in analyses for check in compare_breakdown(ground_truth, run, by_size)]
     if as_json:
-        print_json(document | ({"verify": _check_records(checks)} if verify else {}))
+        print_json(document | ({"verify": check_records(checks)} if verify else {}))
         return
     inputs.print_warnings()
     print_whole(
@@ -488,74 +498,9 @@ def show_errors(
         )
 
 
-def _check_records(checks: Sequence[tuple[str, str, str]]) -> list[dict[str, str]]:
+def check_records(checks: Sequence[tuple[str, str, str]]) -> list[dict[str, str]]:
+    """The results of ``--verify`` as records."""
     return [{"run": run, "check": check, "result": result} for run, check, result in checks]
-
-
-@app.command()
-def ap(
-    context: typer.Context,
-    predictions: Predictions = None,
-    gt: Truth = None,
-    iou_type: Kind = IouType.bbox,
-    respect_ignore: RespectIgnore = False,
-    drop_unknown: DropUnknown = False,
-    drop_invalid: DropInvalid = False,
-    max_dets: Annotated[
-        str, typer.Option(metavar="N[,N,...]", help="Detections an image and category: an AR at each, AP at the last.")
-    ] = "1,10,100",
-    min_score: MinScore = None,
-    class_agnostic: ClassAgnostic = False,
-    as_json: AsJson = False,
-    verify: Verify = False,
-    root: Root = Path(),
-) -> None:
-    """COCO's 12 numbers, equal to pycocotools' and many times faster."""
-    from analysis.evaluation.metrics import measure_metrics
-    from analysis.evaluation.verify import compare_metrics
-    from analysis.render.documents import ap_document
-    from analysis.render.errors import ap_screen
-    from analysis.render.screen import print_whole
-
-    check_options(context, RULES["ap"])
-    caps = parse_caps(max_dets)
-    settings = settings_of(iou_type, 0.5, 0.1, caps[-1], class_agnostic=class_agnostic, min_score=min_score)
-    options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid)
-    inputs = read_inputs(context, predictions, gt, root, options, as_json=as_json)
-    inputs = inputs.without_categories() if class_agnostic else inputs
-    ground_truth = inputs.ground_truth
-    measured = [measure_metrics(name, ground_truth, dt, settings, caps) for name, dt in inputs.runs]
-    checks = []
-    if verify:
-        checks = [
-            (one.name, "pycocotools", compare_metrics(ground_truth, one.detections, one.metrics, settings, caps))
-            for one in measured
-        ]
-    if as_json:
-        document = ap_document(ground_truth, settings, caps, measured) | inputs.source()
-        print_json(document | ({"verify": _check_records(checks)} if verify else {}))
-        return
-    inputs.print_warnings()
-    print_whole(*ap_screen(ground_truth, settings, caps, measured))
-    for run, _, result in checks:
-        typer.echo(f"verify {run}: {result}")
-
-
-def parse_caps(text: str) -> tuple[int, ...]:
-    """``1,10,100`` -> caps in ascending order.
-
-    Raises:
-        typer.BadParameter: something else is written there.
-
-    >>> parse_caps("300"), parse_caps("500, 10")
-    ((300,), (10, 500))
-    """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) for part in parts):
-        raise typer.BadParameter(
-            f"{text!r} is no list of whole numbers from 1, such as 300 or 1,10,100", param_hint="--max-dets"
-        )
-    return tuple(sorted({int(part) for part in parts}))
 
 
 @app.command()

@@ -51,7 +51,7 @@ def compare(
     iou_type: Kind = IouType.bbox,
     iou: Iou = 0.5,
     background_iou: BackgroundIou = 0.1,
-    max_dets: MaxDets = 100,
+    max_dets: MaxDets = None,
     resamples: Resamples = None,
     seed: Seed = 0,
     respect_ignore: RespectIgnore = False,
@@ -71,9 +71,11 @@ def compare(
     from analysis.render.advice import cap_matters, over_cap_sentence
     from analysis.render.comparison import WRITTEN, comparison_screen, write_comparison
     from analysis.render.documents import comparison_document
+    from analysis.render.operating_point import best_f1_record, thresholds_screen
     from analysis.render.screen import print_warnings, print_whole
     from analysis.stats.compare import Candidate
     from analysis.stats.compare import compare as compare_runs
+    from analysis.stats.operating_point import operating_points
 
     check_options(context, RULES["compare"])
     settings = settings_of(iou_type, iou, background_iou, max_dets)
@@ -87,6 +89,7 @@ def compare(
         check_targets(out, WRITTEN, sources)
     options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid)
     inputs = replace(read_files(files.named, files.truth, options), found=files.found)
+    settings = settings.under_rules_of(inputs.ground_truth, own_cap=max_dets is not None)
     comparison = compare_runs(
         inputs.ground_truth,
         [Candidate(name, (detections,)) for name, detections in inputs.runs],
@@ -96,10 +99,14 @@ def compare(
         seed=seed,
         progress=progress_line(),
     )
+    at_thresholds = operating_points(
+        inputs.ground_truth, inputs.runs, settings, resamples=comparison.resamples, seed=seed, progress=progress_line()
+    )
+    best_f1 = best_f1_record(at_thresholds, comparison.baseline)
     over_cap = {name: cap_of_run(inputs.ground_truth, dt, settings) for name, dt in inputs.runs}
-    written = write_comparison(out, inputs.ground_truth, comparison, sources) if out else ()
+    written = write_comparison(out, inputs.ground_truth, comparison, sources, {"best_f1": best_f1}) if out else ()
     if as_json:
-        document = comparison_document(inputs.ground_truth, comparison) | inputs.source()
+        document = comparison_document(inputs.ground_truth, comparison) | inputs.source() | {"best_f1": best_f1}
         for entry in document["runs"]:
             over = over_cap[entry["name"]]
             entry["over_cap"] = over and asdict(over)
@@ -112,7 +119,9 @@ def compare(
         for name, over in over_cap.items()
         if over and cap_matters(over)
     )
-    print_whole(*comparison_screen(inputs.ground_truth, comparison))
+    print_whole(
+        *comparison_screen(inputs.ground_truth, comparison), *thresholds_screen(at_thresholds, comparison.baseline)
+    )
     if out:
         typer.echo(f"\nwritten to {out}: " + ", ".join(written))
 

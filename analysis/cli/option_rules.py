@@ -6,6 +6,7 @@ An option that would be ignored is refused, with the reason, as a usage error (e
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from itertools import combinations
 
 import typer
 from typer.core import TyperArgument
@@ -53,7 +54,36 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
         OptionRule("--class-agnostic", ONE_CATEGORY, excludes="--by class"),
         OptionRule("--class-agnostic", ONE_CATEGORY, excludes="--by confusion"),
     ),
-    "ap": NAMED_FILES,
+    "ap": (
+        *NAMED_FILES,
+        OptionRule("--class-agnostic", ONE_CATEGORY, excludes="--by class"),
+        OptionRule("--micro", "all categories are one curve", excludes="--by class"),
+        OptionRule("--micro", "all categories are one curve", excludes="--by all"),
+        OptionRule("--micro", "no peer has it", excludes="--verify"),
+        OptionRule("--all", "it lengthens the table of classes", needs=("--by class", "--by all", "--voc")),
+        *(
+            OptionRule("--voc", f"{why} is not part of VOC's rule", excludes=other)
+            for other, why in (
+                ("--sizes", "a size"),
+                ("--max-dets", "a cap"),
+                ("--by", "another split than that by class, which is shown,"),
+                ("--micro", "one curve over all classes"),
+                ("--class-agnostic", "one class of all"),
+                ("--iou-type segm", "a mask"),
+                ("--respect-ignore", "counting difficult objects"),
+                ("--verify", "a check by pycocotools"),
+                ("--out", "a table of several IoUs and sizes"),
+            )
+        ),
+    ),
+    "threshold": (
+        *NAMED_FILES,
+        *(
+            OptionRule(one, "a run has one threshold", excludes=other)
+            for one, other in combinations(("--score", "--best-f1", "--precision", "--recall"), 2)
+        ),
+        OptionRule("--per-class", "a score that is given is the same for all classes", excludes="--score"),
+    ),
     "compare": (*NAMED_FILES, BASELINE),
     "report": (
         *NAMED_FILES,

@@ -76,7 +76,7 @@ def report(
     iou_type: Kind = IouType.bbox,
     iou: Iou = 0.5,
     background_iou: BackgroundIou = 0.1,
-    max_dets: MaxDets = 100,
+    max_dets: MaxDets = None,
     min_score: MinScore = None,
     convention: Rules = Convention.coco,
     respect_ignore: RespectIgnore = False,
@@ -97,6 +97,7 @@ def report(
     check_baseline(baseline, files)
     say_what_was_found(files.found)
     inputs = read_files(files.named, files.truth, ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid))
+    settings = settings.under_rules_of(inputs.ground_truth, own_cap=max_dets is not None)
     built = build_report(
         inputs.ground_truth,
         inputs.runs,

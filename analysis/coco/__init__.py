@@ -2,5 +2,6 @@
 
 from analysis.coco.detections import Detections, read_detections
 from analysis.coco.ground_truth import GroundTruth, read_ground_truth
+from analysis.coco.memory import load
 
-__all__ = ["Detections", "GroundTruth", "read_detections", "read_ground_truth"]
+__all__ = ["Detections", "GroundTruth", "load", "read_detections", "read_ground_truth"]

@@ -1,6 +1,7 @@
 """COCO instances JSON -> :class:`GroundTruth`: columnar, checked; masks stay undecoded until they are asked for."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ import msgspec
 import numpy as np
 
 from analysis.arrays import Bools, Floats, Ints
+from analysis.coco.federated import LVIS_KEYS, Federated, build_federated
 from analysis.coco.masks import NOTHING, Masks
 from analysis.coco.plausibility import of_ground_truth
 from analysis.coco.rules import (
@@ -23,7 +25,7 @@ from analysis.coco.rules import (
     refuse,
 )
 from analysis.exceptions import BadInput
-from analysis.io import encode_any, is_list, no_collector, read_bytes
+from analysis.io import encode, encode_any, is_list, no_collector, read_bytes
 
 
 class _Image(msgspec.Struct, gc=False):
@@ -31,8 +33,8 @@ class _Image(msgspec.Struct, gc=False):
     width: int | None = None
     height: int | None = None
     file_name: str | None = None
-    neg_category_ids: msgspec.Raw = NOTHING
-    not_exhaustive_category_ids: msgspec.Raw = NOTHING
+    neg_category_ids: list[int] | None = None
+    not_exhaustive_category_ids: list[int] | None = None
     extra: msgspec.Raw = NOTHING  # Roboflow's, with the name that the file had before the export
 
 
@@ -50,6 +52,7 @@ class _Annotation(msgspec.Struct, gc=False):
 class _Category(msgspec.Struct, gc=False):
     id: int
     name: str | None = None
+    frequency: str | None = None
 
 
 class _Document(msgspec.Struct, gc=False):
@@ -84,6 +87,7 @@ class GroundTruth:
     category_id: list[int]  # ascending
     category_name: list[str]
     has_area: bool
+    federated: Federated | None = None  # LVIS: which categories were looked for in which images; None: all in all
     warnings: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -101,7 +105,9 @@ class GroundTruth:
         objects = (self.box, self.category, self.image, self.area, flags, self.annotation_id)
         columns = (np.ascontiguousarray(one).tobytes() for one in (self.image_rank, self.image_size, *objects))
         digest = hashlib.sha256()
-        for part in (msgspec.json.encode(names), *columns, self.masks.canonical()):
+        rules = [] if self.federated is None else [self.federated.checked, self.federated.incomplete]
+        of_rules = (one.tobytes() for one in rules)
+        for part in (msgspec.json.encode(names), *columns, *of_rules, self.masks.canonical()):
             digest.update(len(part).to_bytes(8, "little") + part)
         return digest.hexdigest()
 
@@ -142,7 +148,27 @@ def read_ground_truth(
     (4, 50, 'category 1')
     """
     path = Path(path)
-    content = read_bytes(path)
+    return _parse(path, read_bytes(path), respect_ignore, drop_invalid, iou_type)
+
+
+@no_collector()
+def ground_truth_from(
+    document: Mapping[str, Any],
+    name: Path,
+    *,
+    respect_ignore: bool = False,
+    drop_invalid: bool = False,
+    iou_type: str = "bbox",
+) -> GroundTruth:
+    """A document in memory, with the checks of :func:`read_ground_truth`; ``name`` is what messages call it.
+
+    Raises:
+        BadInput: it cannot be used.
+    """
+    return _parse(name, encode(name, document), respect_ignore, drop_invalid, iou_type)
+
+
+def _parse(path: Path, content: bytes, respect_ignore: bool, drop_invalid: bool, iou_type: str) -> GroundTruth:
     if is_list(content):
         raise BadInput(
             f"{path}: is a list of records, as prediction files are, but --gt needs a COCO instances document with "
@@ -185,8 +211,6 @@ def _read(path: Path, content: bytes, respect_ignore: bool, rows: Ints | None = 
         document = _DECODER.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _Irregular(str(error)) from None
-    if any(bytes(i.neg_category_ids) or bytes(i.not_exhaustive_category_ids) for i in document.images):
-        raise _Irregular("LVIS")
     image_id, image_rank, image_index = _index([image.id for image in document.images])
     category_id, _, category_index = _index([c.id for c in document.categories])
     names = {c.id: category_name(c.id, c.name) for c in document.categories}
@@ -195,6 +219,14 @@ def _read(path: Path, content: bytes, respect_ignore: bool, rows: Ints | None = 
     masks = Masks(path, "annotations", [a.segmentation for a in document.annotations], columns["image"], size, rows)
     box, from_masks = _boxes(document.annotations, masks)
     area, has_area = _areas(document.annotations, box)
+    federated = _federated(document, image_rank, category_id, category_index, columns)
+    notes: list[str] = []
+    if federated is not None:  # LVIS has no crowds, and its own evaluation respects `ignore`
+        crowds = int(columns["crowd"].sum())
+        told = f"{crowds:,} annotations have iscrowd, which LVIS does not have: they count as objects"
+        notes += [told] if crowds else []
+        columns["crowd"] = np.zeros(len(box), dtype=np.bool_)
+        respect_ignore = True
     return GroundTruth(
         path=path,
         box=box,
@@ -212,7 +244,8 @@ def _read(path: Path, content: bytes, respect_ignore: bool, rows: Ints | None = 
         category_id=category_id,
         category_name=[names[c] for c in category_id],
         has_area=has_area,
-        warnings=tuple(of_ground_truth(columns, box, masks, from_masks, respect_ignore)),
+        federated=federated,
+        warnings=(*notes, *of_ground_truth(columns, box, masks, from_masks, respect_ignore)),
     )
 
 
@@ -228,6 +261,24 @@ def _index(ids: list[Any]) -> tuple[list[Any], Ints, dict[Any, int]]:
     if isinstance(ascending[0], int) and not -(2**63) <= ascending[0] <= ascending[-1] < 2**63:
         raise _Irregular("a large id")
     return ascending, np.array(order, dtype=np.int64), index
+
+
+def _federated(
+    document: _Document, image_rank: Ints, category_id: list[int], index: dict[int, int], columns: dict[str, Any]
+) -> Federated | None:
+    """LVIS's rules, where the document has its fields."""
+    images = [document.images[place] for place in image_rank.tolist()]
+    absent, incomplete = ([getattr(one, key) for one in images] for key in LVIS_KEYS)
+    if not any(one is not None for one in (*absent, *incomplete)):
+        return None
+    letter = {one.id: one.frequency for one in document.categories}
+    frequency = [letter[one] for one in category_id]
+    if None in absent or None in incomplete or 0 < frequency.count(None) < len(frequency):
+        raise _Irregular("LVIS fields of some records only")
+    try:
+        return build_federated(absent, incomplete, frequency, index, columns["image"], columns["category"])
+    except (KeyError, ValueError):
+        raise _Irregular("an unknown category or frequency in LVIS fields") from None
 
 
 def _earlier_name(extra: msgspec.Raw) -> str | None:

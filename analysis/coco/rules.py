@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from analysis.arrays import Bools, Floats, Ints
+from analysis.coco.federated import LVIS_KEYS, federated_faults
 from analysis.coco.masks import NOTHING, Masks
 from analysis.exceptions import BadInput, BadRecords
 from analysis.io import decode_any, encode_any
@@ -25,11 +26,10 @@ EXACT = 2**53  # up to which a floating-point number stands for one whole number
 LARGEST_SIDE = 2**31  # pixels, exclusive
 WHOLE = -1  # the row of a problem of the whole file
 SHOWN = 3  # bad records that a note lists
-LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_ids")
 KEYS = {  # that are read, by table
     "images": ("id", "width", "height", "file_name", "extra", *LVIS_KEYS),
     "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "ignore", "segmentation"),
-    "categories": ("id", "name"),
+    "categories": ("id", "name", "frequency"),
 }
 REMEDY = (
     "write a COCO instances file: images (id), categories (id) and annotations (id, image_id, category_id, "
@@ -212,12 +212,8 @@ def check_document(path: Path, content: bytes, *, annotations: bool = True) -> C
     _respell(checked)
     for table, records in (("images", checked.images), ("categories", checked.categories)):
         _check_ids(checked, table, records)
-    if any(key in image for image in checked.images for key in LVIS_KEYS):
-        checked.add(
-            "LVIS file",
-            "is an LVIS file: its federated rules (neg_category_ids, not_exhaustive_category_ids) are not supported, "
-            "and ignoring them would give wrong numbers; use COCO-style exhaustive annotations",
-        )
+    for kind, sentence in federated_faults(checked.images, checked.categories):
+        checked.add(kind, sentence)
     for place, image in enumerate(checked.images):
         _check_image(checked, place, image)
     for place, category in enumerate(checked.categories):

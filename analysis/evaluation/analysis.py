@@ -12,7 +12,7 @@ import numpy as np
 
 from analysis.arrays import Bools, Floats
 from analysis.coco import Detections, GroundTruth
-from analysis.evaluation.average_precision import caps_up_to, coco_metrics
+from analysis.evaluation.ap_evaluation import coco_metrics
 from analysis.evaluation.cap import OverCap, count_over_cap, measured_cap
 from analysis.evaluation.confusion import Confusion, category_confusion, with_costly, with_costs
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS
@@ -216,7 +216,7 @@ class Analysis:
         breakdown = breakdowns[settings.iou]
         labels = breakdown.labels
         outcomes = object_outcomes(labels)
-        caps, as_coco = caps_up_to(settings.max_dets), paired if settings.convention == "coco" else None
+        as_coco = paired if settings.convention == "coco" else None
         at_stake = self._stakes(detections, matched_run, breakdown) if self._at_stake else None
         return RunAnalysis(
             name=name,
@@ -226,7 +226,12 @@ class Analysis:
             curves=curves,
             outcomes=outcomes,
             metrics=coco_metrics(
-                gt, detections, iou_type=settings.iou_type, max_dets=caps, min_score=settings.min_score, paired=as_coco
+                gt,
+                detections,
+                iou_type=settings.iou_type,
+                max_dets=settings.caps,
+                min_score=settings.min_score,
+                paired=as_coco,
             )
             if self._metrics
             else {},

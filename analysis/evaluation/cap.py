@@ -33,7 +33,7 @@ class CapEffect:
 
 def count_over_cap(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> OverCap | None:
     """Count what falls to the cap; None where nothing does."""
-    classes = len(ground_truth.category_id) if settings.convention == "coco" else 1
+    classes = len(ground_truth.category_id) if settings.cap_per_category else 1
 
     def group(of: GroundTruth | Detections) -> Ints:
         return of.image * classes + (of.category if classes > 1 else 0)

@@ -19,6 +19,7 @@ from analysis.evaluation.matched_run import (
     LOW_SCORE,
     OVER_CAP,
     TRUE_POSITIVE,
+    UNCHECKED,
     Curve,
     Labels,
     MatchedRun,
@@ -177,5 +178,11 @@ ERROR_TYPES = {one.name: one for one in _RECORDS}
 ERRORS = tuple(one.name for one in _RECORDS if not one.is_total)
 SPECIAL = tuple(one.name for one in _RECORDS if one.is_total)
 _NAMES = {one.code: one.name for one in _RECORDS if one.code is not None}
-_NAMES |= {TRUE_POSITIVE: "tp", IGNORED: "ignored", OVER_CAP: "over-cap", LOW_SCORE: "low-score"}
+_NAMES |= {
+    TRUE_POSITIVE: "tp",
+    IGNORED: "ignored",
+    OVER_CAP: "over-cap",
+    LOW_SCORE: "low-score",
+    UNCHECKED: "unchecked",
+}
 LABEL_NAMES = tuple(_NAMES[code] for code in sorted(_NAMES))  # by the code in `Labels.error`

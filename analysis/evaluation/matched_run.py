@@ -18,7 +18,7 @@ from analysis.evaluation.average_precision import (
 from analysis.evaluation.settings import Settings
 
 # Labels of a detection: its type of error, or why it is none.
-CLS, LOC, BOTH, DUP, BG, TRUE_POSITIVE, IGNORED, OVER_CAP, LOW_SCORE = range(9)
+CLS, LOC, BOTH, DUP, BG, TRUE_POSITIVE, IGNORED, OVER_CAP, LOW_SCORE, UNCHECKED = range(10)
 
 TIDE_RECALLS: Floats = np.array([x / 100 for x in range(101)])  # ten of them differ from COCO's by one ulp
 
@@ -27,7 +27,7 @@ TIDE_RECALLS: Floats = np.array([x / 100 for x in range(101)])  # ten of them di
 class Labels:
     """The label of every detection (rows of the file's arrays), and what became of every object."""
 
-    error: NDArray[np.int8]  # [N] CLS .. BG, TRUE_POSITIVE, IGNORED, OVER_CAP, LOW_SCORE
+    error: NDArray[np.int8]  # [N] CLS .. BG, TRUE_POSITIVE, IGNORED, OVER_CAP, LOW_SCORE, UNCHECKED
     ignored: Bools  # [N] left out of the AP by a crowd (the `tidecv` convention labels those too)
     iou: Floats  # [N] with the target; where there is none, the best with any object of the image
     target: Ints  # [N] the object it took or points at, -1 for none

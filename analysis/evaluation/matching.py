@@ -155,14 +155,20 @@ class PairedDetections:
     by_score: Ints  # [n] positions by descending score
     pairs: Pairs  # of positions and objects
     same_category: Bools  # [P]
+    excused: Bools  # [n] left out where nothing matches them (LVIS: objects of the category may be missing)
+    unchecked: Ints  # rows of the detections within the cap whose category was not looked for in their image (LVIS)
 
 
 def pair_detections(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> PairedDetections:
     """Order and cap the detections as the convention does, and pair them with the objects of their images.
 
     Raises:
-        BadInput: masks are asked for and a record has none, or there are several categories to be taken as one.
+        BadInput: masks are asked for and a record has none, there are several categories to be taken as one, or the
+            settings are not under the rules of the ground truth (:meth:`Settings.on`).
     """
+    if settings.federated != (ground_truth.federated is not None):
+        rules = "LVIS's" if ground_truth.federated else "COCO's"
+        raise BadInput(f"{ground_truth.path}: {rules} rules hold here, but the settings say otherwise; use Settings.on")
     coco, image = settings.convention == "coco", detections.image
     images, classes = len(ground_truth.image_id), len(ground_truth.category_id)
     if settings.class_agnostic and classes > 1:
@@ -170,13 +176,31 @@ def pair_detections(ground_truth: GroundTruth, detections: Detections, settings:
     by_score = score_order(detections, np.arange(images) if coco else ground_truth.image_rank)
     if settings.min_score is not None:
         by_score = by_score[detections.score[by_score] >= settings.min_score]
-    by_score = cap_per_group(by_score, image * classes + detections.category if coco else image, settings.max_dets)
+    group = image * classes + detections.category if settings.cap_per_category else image
+    by_score = cap_per_group(by_score, group, settings.max_dets)
+    unchecked = by_score[:0]
+    if ground_truth.federated and coco:
+        checked = ground_truth.federated.is_checked(image[by_score], detections.category[by_score])
+        by_score, unchecked = by_score[checked], by_score[~checked]
     row = by_score[order_by_index(image[by_score], images)]
     # What is ignored in the tidecv convention is a region, of which a detection has a share inside.
     inside = ground_truth.crowd if coco else ground_truth.ignore
     pairs = build_pairs(ground_truth, detections, row, settings.iou_type, inside)
     same = detections.category[row][pairs.detection] == ground_truth.category[pairs.truth]
-    return PairedDetections(row, inverse(row, len(detections))[by_score], pairs, same)
+    excused = _excused(ground_truth, image[row], detections.category[row], coco=coco)
+    return PairedDetections(row, inverse(row, len(detections))[by_score], pairs, same, excused, unchecked)
+
+
+def _excused(ground_truth: GroundTruth, image: Ints, category: Ints, *, coco: bool) -> Bools:
+    """bool[n] the detections that LVIS's rules leave out where nothing matches them.
+
+    tidecv keeps those of a category that was not looked for, in a region that holds the whole image.
+    """
+    rules = ground_truth.federated
+    if rules is None:
+        return np.zeros(len(image), dtype=np.bool_)
+    excused = rules.is_incomplete(image, category)
+    return excused if coco else excused | ~rules.is_checked(image, category)
 
 
 def ignored_by_size(
@@ -199,6 +223,11 @@ def candidates(paired: PairedDetections, iou: float, *, prefer_last: bool, usabl
     """
     keep = paired.same_category & (paired.pairs.iou >= iou)
     found = paired.pairs.at(np.flatnonzero(keep if usable is None else keep & usable))
+    return preferred_first(found, prefer_last=prefer_last)
+
+
+def preferred_first(found: Pairs, *, prefer_last: bool) -> Pairs:
+    """The same pairs, those of each detection by descending IoU; of equal ones the last object first, or the first."""
     # Most detections have one candidate; only the others need sorting, and each of them stays where it is.
     again = found.detection[1:] == found.detection[:-1]
     several = np.flatnonzero(np.append(again, False) | np.append(False, again))

@@ -9,6 +9,7 @@ from analysis.arrays import Ints
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.matched_run import LOW_SCORE, MatchedRun
 from analysis.evaluation.tide import match_and_label
+from analysis.exceptions import BadInput
 
 ALL_CATEGORIES = "any category"
 
@@ -20,7 +21,15 @@ def class_agnostic(
 
     In the ``coco`` convention rows come out by category and keep their order within one, in which pycocotools then
     settles ties; in ``tidecv`` they stay in the order of the file.
+
+    Raises:
+        BadInput: LVIS's rules hold, which say for each category where it counts.
     """
+    if ground_truth.federated:
+        raise BadInput(
+            f"{ground_truth.path}: LVIS's rules say for each category in which images it counts, so categories cannot "
+            "be taken as one; leave out --class-agnostic"
+        )
 
     def order(of: GroundTruth | Detections) -> Ints:
         return np.argsort(of.category, kind="stable") if convention == "coco" else np.arange(len(of))

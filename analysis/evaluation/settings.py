@@ -1,11 +1,14 @@
 """What decides the numbers besides the two files: thresholds, caps, the convention, boxes or masks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+from analysis.coco import GroundTruth
 from analysis.exceptions import BadInput
 
 CONVENTIONS = ("coco", "tidecv")
 IOU_TYPES = ("bbox", "segm")
+LVIS_MAX_DETS = 300  # LVIS's cap of an image, over all categories
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Settings:
     convention: str = "coco"
     class_agnostic: bool = False  # the categories of both files were taken as one (`selection.class_agnostic`)
     min_score: float | None = None  # detections with a lower score are left out; None: none are
+    federated: bool = False  # LVIS's rules hold: what the ground truth says was not looked for is not evaluated
 
     def __post_init__(self) -> None:
         for name, known in (("iou_type", IOU_TYPES), ("convention", CONVENTIONS)):
@@ -34,6 +38,44 @@ class Settings:
             )
         if self.max_dets < 1:
             raise BadInput(f"max_dets {self.max_dets} must be at least 1")
+        if self.federated and self.class_agnostic:
+            raise BadInput(
+                "class_agnostic has no meaning under LVIS's rules, which say for each category where it counts"
+            )
+
+    @property
+    def caps(self) -> tuple[int, ...]:
+        """The caps under which recall is told: COCO's 1 and 10 and that of the settings; under LVIS's rules that alone.
+
+        >>> Settings().caps, Settings(max_dets=5).caps
+        ((1, 10, 100), (1, 5))
+        """
+        return (*(cap for cap in (1, 10) if cap < self.max_dets and not self.federated), self.max_dets)
+
+    @property
+    def cap_per_category(self) -> bool:
+        """Whether the cap counts the detections of an image and category, not those of an image."""
+        return self.convention == "coco" and not self.federated
+
+    @classmethod
+    def on(cls, ground_truth: GroundTruth, *, max_dets: int | None = None, **values: Any) -> "Settings":
+        """Settings under the rules that hold on a ground truth: COCO's, or LVIS's with its cap of 300.
+
+        Raises:
+            BadInput: a value is unknown or out of range.
+        """
+        cap = 100 if max_dets is None else max_dets
+        return cls(max_dets=cap, **values).under_rules_of(ground_truth, own_cap=max_dets is not None)
+
+    def under_rules_of(self, ground_truth: GroundTruth, *, own_cap: bool) -> "Settings":
+        """The same under the rules that hold on a ground truth; ``own_cap``: the cap was asked for and stays.
+
+        Raises:
+            BadInput: categories are taken as one under LVIS's rules.
+        """
+        if ground_truth.federated is None:
+            return self
+        return replace(self, federated=True, max_dets=self.max_dets if own_cap else LVIS_MAX_DETS)
 
 
 def ap_name(iou: float) -> str:

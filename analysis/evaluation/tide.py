@@ -25,6 +25,7 @@ from analysis.evaluation.matched_run import (
     LOW_SCORE,
     OVER_CAP,
     TRUE_POSITIVE,
+    UNCHECKED,
     Labels,
     MatchedRun,
 )
@@ -73,17 +74,19 @@ def match_and_label_at(
     paired = paired or pair_detections(ground_truth, detections, each[0])
     row, categories = paired.row, len(ground_truth.category_id)
     image, category, score = detections.image[row], detections.category[row], detections.score[row]
-    ignored, too_large = ground_truth.ignore, np.zeros(len(row), dtype=np.bool_)
+    ignored, excused = ground_truth.ignore, paired.excused
     if coco:
         ignored, too_large = ignored_by_size(ground_truth, detections.area[row], each[0].iou_type, AREA_RANGES["all"])
+        excused = excused | too_large
     ranking = rank(paired.by_score, category, categories)
     lowest = -np.inf if each[0].min_score is None else each[0].min_score
     unmeasured = np.where(detections.score < lowest, LOW_SCORE, OVER_CAP).astype(np.int8)
+    unmeasured[paired.unchecked] = UNCHECKED
     counts, same = ~ignored[paired.pairs.truth], paired.same_category
     own, others = (paired.pairs.at(np.flatnonzero(kind)) for kind in (same & counts, ~same & counts))
     nearest = _Nearest(_best(own, len(row)), _best(others, len(row)), own)
     matches = _matches_coco if coco else _matches_tidecv
-    found = matches(ground_truth, paired, [settings.iou for settings in each], ignored, too_large)
+    found = matches(ground_truth, paired, [settings.iou for settings in each], ignored, excused)
     for settings, (taken, left_out) in zip(each, found, strict=True):
         by_score_fixed, ranking_fixed = paired.by_score, ranking
         if not coco:
@@ -109,22 +112,23 @@ _Matches = Iterator[tuple[Ints, Bools]]  # by position: the object taken or -1, 
 
 
 def _matches_coco(
-    ground_truth: GroundTruth, paired: PairedDetections, ious: Sequence[float], ignored: Bools, too_large: Bools
+    ground_truth: GroundTruth, paired: PairedDetections, ious: Sequence[float], ignored: Bools, excused: Bools
 ) -> _Matches:
     found = candidates(paired, min(*ious, 1 - 1e-10), prefer_last=True)
     for iou in ious:
-        yield match_coco(found, iou, ignored, ground_truth.crowd, too_large)
+        yield match_coco(found, iou, ignored, ground_truth.crowd, excused)
 
 
 def _matches_tidecv(
-    ground_truth: GroundTruth, paired: PairedDetections, ious: Sequence[float], ignored: Bools, too_large: Bools
+    ground_truth: GroundTruth, paired: PairedDetections, ious: Sequence[float], ignored: Bools, excused: Bools
 ) -> _Matches:
     pairs = paired.pairs
     on_ignored = ignored[pairs.truth]
     found = candidates(paired, min(ious), prefer_last=False, usable=~on_ignored)
     for iou in ious:
         taken = match_greedily(found, found.iou >= iou, len(paired.row), len(ground_truth))
-        left_out = too_large.copy()
+        # A region that holds the whole image is left out as one of IoU 1 is.
+        left_out = excused & (iou < 1)
         # Strictly above the threshold, unlike COCOeval.
         left_out[pairs.detection[paired.same_category & on_ignored & (pairs.iou > iou)]] = True
         yield taken, left_out & (taken < 0)
@@ -249,7 +253,7 @@ def break_down(
     *,
     iou: float = 0.5,
     background_iou: float = 0.1,
-    max_dets: int = 100,
+    max_dets: int | None = None,
     convention: str = "coco",
     iou_type: str = "bbox",
 ) -> Breakdown:
@@ -260,7 +264,8 @@ def break_down(
         detections: from :func:`analysis.read_detections`.
         iou: the IoU from which a detection is right; 0 < ``background_iou`` <= ``iou`` <= 1.
         background_iou: the IoU up to which a detection is on nothing.
-        max_dets: detections considered an image, in the ``coco`` convention of each category.
+        max_dets: detections considered an image, in the ``coco`` convention of each category; none: 100, or LVIS's 300
+            of an image.
         convention: ``coco`` (the AP is pycocotools') or ``tidecv`` (every number is tidecv 1.0.1's).
         iou_type: ``bbox`` or ``segm``.
 
@@ -275,9 +280,15 @@ def break_down(
     >>> max(result.delta_ap, key=result.delta_ap.get), result.count["cls"] > result.count["dup"]
     ('cls', True)
     """
-    matched_run = match_and_label(
-        ground_truth, detections, Settings(iou_type, iou, background_iou, max_dets, convention)
+    settings = Settings.on(
+        ground_truth,
+        max_dets=max_dets,
+        iou_type=iou_type,
+        iou=iou,
+        background_iou=background_iou,
+        convention=convention,
     )
+    matched_run = match_and_label(ground_truth, detections, settings)
     return break_down_matched(matched_run, detections)
 
 

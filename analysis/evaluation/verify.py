@@ -2,7 +2,7 @@
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.coco import Detections, GroundTruth
+from analysis.coco.federated import FREQUENCIES, Federated
 from analysis.evaluation.analysis import Run
+from analysis.evaluation.ap_evaluation import Evaluation
 from analysis.evaluation.average_precision import MAX_DETS
 from analysis.evaluation.error_types import ERRORS
 from analysis.evaluation.selection import without_low_scores
@@ -48,6 +50,8 @@ def tidecv_evaluated(ground_truth: GroundTruth, detections: Detections, settings
             ground_truth.box[row].tolist(),
             ground_truth.masks.rle(row) if masks else None,
         )
+    if ground_truth.federated:
+        _ignore_unchecked(truth, ground_truth, ground_truth.federated)
     for row in range(len(detections)):
         result.add_detection(
             ids[detections.image[row]],
@@ -59,6 +63,16 @@ def tidecv_evaluated(ground_truth: GroundTruth, detections: Detections, settings
     tide = TIDE(settings.iou, settings.background_iou, mode=TIDE.MASK if masks else TIDE.BOX)
     tide.evaluate(truth, result, name="detections")
     return tide
+
+
+def _ignore_unchecked(truth: Any, ground_truth: GroundTruth, rules: Federated) -> None:
+    """A region that holds the whole image for each category that LVIS's rules leave out, as tidecv does."""
+    every = np.arange(len(ground_truth.category_id))
+    for image, identifier in enumerate(ground_truth.image_id):
+        of_image = np.full(len(every), image)
+        left_out = ~rules.is_checked(of_image, every) | rules.is_incomplete(of_image, every)
+        for category in np.flatnonzero(left_out).tolist():
+            truth.add_ignore_region(identifier, category)
 
 
 def tidecv_breakdown(tide: Any) -> tuple[float, dict[str, float], dict[str, int]]:
@@ -86,6 +100,35 @@ def pycocotools_metrics(
     max_dets: Sequence[int] = MAX_DETS,
 ) -> dict[str, float]:
     """The numbers of pycocotools in points under the largest cap, an AR under each; with ``iou`` AP at it alone."""
+    ious = None if iou is None else [iou]
+    precision, recall = pycocotools_arrays(ground_truth, detections, iou_type=iou_type, ious=ious, max_dets=max_dets)
+    # summarize() prints -1 for an AP without a cap of 100, and knows three caps only; this is what it averages.
+    if iou is not None:
+        return {"AP": max(_mean(precision[..., 0, -1]), 0.0)}
+    ranges = {"s": 1, "m": 2, "l": 3}
+    return {
+        "AP": _mean(precision[..., 0, -1]),
+        "AP50": _mean(precision[0, ..., 0, -1]),
+        "AP75": _mean(precision[5, ..., 0, -1]),
+        **{f"AP{name}": _mean(precision[..., area, -1]) for name, area in ranges.items()},
+        **{f"AR{cap}": _mean(recall[..., 0, m]) for m, cap in enumerate(sorted(max_dets))},
+        **{f"AR{name}": _mean(recall[..., area, -1]) for name, area in ranges.items()},
+    }
+
+
+def pycocotools_arrays(
+    ground_truth: GroundTruth,
+    detections: Detections,
+    *,
+    iou_type: str = "bbox",
+    ious: Sequence[float] | None = None,
+    sizes: Mapping[str, tuple[float, float]] | None = None,
+    max_dets: Sequence[int] = MAX_DETS,
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Arrays of pycocotools: precision [T, 101, K, A, M] and recall [T, K, A, M].
+
+    IoUs, sizes and caps are its parameters ``iouThrs``, ``areaRng`` and ``maxDets``; none: its own.
+    """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -129,23 +172,15 @@ def pycocotools_metrics(
         result.createIndex()
         evaluation = RespectsIgnore(truth, result, iou_type)
         evaluation.params.maxDets = sorted(max_dets)
-        if iou is not None:
-            evaluation.params.iouThrs = np.array([iou])
+        if ious is not None:
+            evaluation.params.iouThrs = np.array(ious)
+        if sizes is not None:
+            evaluation.params.areaRng = [list(limits) for limits in sizes.values()]
+            evaluation.params.areaRngLbl = list(sizes)
         evaluation.evaluate()
         evaluation.accumulate()
-    # summarize() prints -1 for an AP without a cap of 100, and knows three caps only; this is what it averages.
     precision, recall = (evaluation.eval[name] for name in ("precision", "recall"))
-    if iou is not None:
-        return {"AP": max(_mean(precision[..., 0, -1]), 0.0)}
-    ranges = {"s": 1, "m": 2, "l": 3}
-    return {
-        "AP": _mean(precision[..., 0, -1]),
-        "AP50": _mean(precision[0, ..., 0, -1]),
-        "AP75": _mean(precision[5, ..., 0, -1]),
-        **{f"AP{name}": _mean(precision[..., area, -1]) for name, area in ranges.items()},
-        **{f"AR{cap}": _mean(recall[..., 0, m]) for m, cap in enumerate(sorted(max_dets))},
-        **{f"AR{name}": _mean(recall[..., area, -1]) for name, area in ranges.items()},
-    }
+    return precision, recall
 
 
 def _mean(values: NDArray[Any]) -> float:
@@ -174,16 +209,97 @@ def _annotations(
 def compare_metrics(
     ground_truth: GroundTruth,
     detections: Detections,
-    metrics: dict[str, float],
+    evaluation: Evaluation,
     settings: Settings,
-    max_dets: Sequence[int] = MAX_DETS,
-) -> str:
-    """The largest difference of the numbers to pycocotools', as a sentence."""
+    sizes: Mapping[str, tuple[float, float]],
+) -> tuple[str, str]:
+    """The peer, and the largest difference of the arrays of precision and recall to its, as a sentence."""
     kept = without_low_scores(detections, settings.min_score)
-    theirs = pycocotools_metrics(ground_truth, kept, iou_type=settings.iou_type, max_dets=max_dets)
-    name = max(metrics, key=lambda key: abs(metrics[key] - theirs[key]))
-    largest = f"{abs(metrics[name] - theirs[name]):.1e} points ({name})"
-    return f"pycocotools' {len(theirs)} numbers: largest difference {largest}"
+    if settings.federated:
+        return "hotcoco", _compare_with_hotcoco(ground_truth, kept, evaluation, settings)
+    precision, recall = pycocotools_arrays(
+        ground_truth,
+        kept,
+        iou_type=settings.iou_type,
+        ious=evaluation.ious.tolist(),
+        sizes=sizes,
+        max_dets=evaluation.caps,
+    )
+    ours, category = evaluation.precision[:, -1], evaluation.category  # [A, T, K, 101]
+    theirs = precision[..., -1][:, :, category].transpose(3, 0, 2, 1)
+    largest = np.abs(ours - theirs).max(initial=0.0)
+    reached = recall[:, :, 0][:, category].transpose(2, 0, 1)  # [M, T, K]
+    largest = 100 * max(largest, np.abs(evaluation.recall[0] - reached).max(initial=0.0))
+    count = ours.size + reached.size
+    return "pycocotools", f"pycocotools' {count:,} precisions and recalls: largest difference {largest:.1e} points"
+
+
+def _compare_with_hotcoco(
+    ground_truth: GroundTruth, detections: Detections, evaluation: Evaluation, settings: Settings
+) -> str:
+    try:
+        peer = hotcoco_lvis(ground_truth, detections, settings)
+    except ImportError:
+        return "hotcoco, which knows LVIS's rules, is not installed: pip install 'detablate[verify]'"
+    found = peer.get_results()
+    theirs = {"AR300" if name == "AR@300" else name.replace("@300", ""): 100 * found[name] for name in found}
+    ours = {name: value for name, value in evaluation.names.items() if theirs.get(name, -100.0) >= 0}
+    largest = max((abs(ours[name] - theirs[name]) for name in ours), default=0.0)
+    return f"hotcoco's {len(ours)} LVIS numbers: largest difference {largest:.1e} points"
+
+
+def hotcoco_lvis(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> Any:
+    """Hotcoco's evaluation of a run under LVIS's rules, finished.
+
+    Raises:
+        ImportError: hotcoco is not installed.
+    """
+    from hotcoco import COCO, COCOeval
+
+    rules = ground_truth.federated
+    assert rules is not None
+    masks, ids, categories = settings.iou_type == "segm", ground_truth.image_id, ground_truth.category_id
+
+    def listed(keys: NDArray[Any], image: int) -> list[int]:
+        low, high = np.searchsorted(keys, [image * len(categories), (image + 1) * len(categories)])
+        return [categories[key - image * len(categories)] for key in keys[low:high].tolist()]
+
+    truth = COCO(
+        {
+            "images": [
+                {
+                    "id": one,
+                    "height": int(height),
+                    "width": int(width),
+                    "neg_category_ids": listed(rules.checked, place),
+                    "not_exhaustive_category_ids": listed(rules.incomplete, place),
+                }
+                for place, (one, (height, width)) in enumerate(zip(ids, ground_truth.image_size, strict=True))
+            ],
+            "categories": [
+                {"id": one, "name": name, "frequency": FREQUENCIES[letter]}
+                for one, name, letter in zip(
+                    categories, ground_truth.category_name, rules.frequency.tolist(), strict=True
+                )
+            ],
+            "annotations": _annotations(
+                ground_truth,
+                ground_truth,
+                masks,
+                area=ground_truth.area_of(settings.iou_type),
+                iscrowd=np.zeros(len(ground_truth), dtype=int),
+                ignore=ground_truth.ignore.astype(int),
+            ),
+        }
+    )
+    records = [
+        {key: value for key, value in one.items() if key != "id"}
+        for one in _annotations(ground_truth, detections, masks, score=detections.score)
+    ]
+    evaluation = COCOeval(truth, truth.loadRes(records), settings.iou_type, lvis_style=True)
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.run()
+    return evaluation
 
 
 def compare_breakdown(ground_truth: GroundTruth, run: Run, by_size: bool = False) -> list[tuple[str, str]]:
@@ -192,15 +308,12 @@ def compare_breakdown(ground_truth: GroundTruth, run: Run, by_size: bool = False
     ``by_size``: also COCO's three sizes against tidecv's qualifiers.
     """
     settings, dt = run.breakdown.settings, run.detections
-    theirs = pycocotools_metrics(
-        ground_truth,
-        without_low_scores(dt, settings.min_score),
-        iou_type=settings.iou_type,
-        iou=settings.iou,
-        max_dets=[settings.max_dets],
-    )["AP"]
     coco, tidecv = (match_and_label(ground_truth, dt, replace(settings, convention=one)) for one in ("coco", "tidecv"))
-    checks = [("pycocotools", f"AP differs by {abs(coco.average_precision(coco.base).mean - theirs):.1e} points")]
+    ap = coco.average_precision(coco.base).mean
+    if settings.federated:
+        checks = [("lvis", "pycocotools does not know LVIS's rules; analyze ap --verify compares with hotcoco")]
+    else:
+        checks = [("pycocotools", f"AP differs by {abs(ap - _pycocotools_ap(ground_truth, dt, settings)):.1e} points")]
     try:
         tide = tidecv_evaluated(ground_truth, dt, settings)
         ap, delta, count = tidecv_breakdown(tide)
@@ -215,6 +328,16 @@ def compare_breakdown(ground_truth: GroundTruth, run: Run, by_size: bool = False
     if by_size:
         checks.append(_compare_sizes(errors_by_size(ground_truth, dt, tidecv), tide))
     return checks
+
+
+def _pycocotools_ap(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> float:
+    return pycocotools_metrics(
+        ground_truth,
+        without_low_scores(detections, settings.min_score),
+        iou_type=settings.iou_type,
+        iou=settings.iou,
+        max_dets=[settings.max_dets],
+    )["AP"]
 
 
 def _compare_sizes(ours: SizeErrors, tide: Any) -> tuple[str, str]:

@@ -200,7 +200,7 @@ def _of_misses(one: RunAnalysis) -> str:
 
 def over_cap_sentence(settings: Settings, over: OverCap, score: str) -> str:
     """How much falls to the cap and what that does; ``score`` is what the effect is told in."""
-    by_category = settings.convention == "coco" and not settings.class_agnostic
+    by_category = settings.cap_per_category and not settings.class_agnostic
     of = "image and category" if by_category else "image"
     images = f"{over.images:,} image{'s' * (over.images > 1)}"
     detections = f"{over.detections:,} detection{'s' * (over.detections > 1)}"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -285,7 +286,11 @@ def _changed_most(one: VsBaseline, category: int) -> str:
 
 
 def write_comparison(
-    out: Path, ground_truth: GroundTruth, comparison: Comparison, inputs: Iterable[Path] = ()
+    out: Path,
+    ground_truth: GroundTruth,
+    comparison: Comparison,
+    inputs: Iterable[Path] = (),
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[str, ...]:
     """Write the files and return their names; all are made before the first is written, and each appears whole.
 
@@ -294,6 +299,7 @@ def write_comparison(
         ground_truth: of the runs.
         comparison: of them.
         inputs: files that the command read, which are not replaced.
+        more: that the JSON document holds.
 
     Raises:
         BadInput: the folder cannot be written, or one of the files is an input.
@@ -304,7 +310,7 @@ def write_comparison(
         categories_csv(ground_truth, comparison).encode(),
         markdown(paper).encode(),
         latex(paper).encode(),
-        json_bytes(comparison_document(ground_truth, comparison)),
+        json_bytes(comparison_document(ground_truth, comparison) | more),
     )
     contents = dict(zip(WRITTEN, documents, strict=True))
     write_all(out, contents, inputs)

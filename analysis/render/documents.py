@@ -13,7 +13,7 @@ from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import AtStake, RunAnalysis
 from analysis.evaluation.cap import OverCap
 from analysis.evaluation.error_types import ERRORS, SPECIAL
-from analysis.evaluation.metrics import RunMetrics
+from analysis.evaluation.matched_run import UNCHECKED
 from analysis.evaluation.outcomes import IGNORED, OUTCOME_NAMES
 from analysis.evaluation.selection import LowScores
 from analysis.evaluation.settings import Settings
@@ -31,7 +31,7 @@ Record = dict[str, Any]
 def errors_document(ground_truth: GroundTruth, settings: Settings, analyses: Sequence[RunAnalysis]) -> Record:
     """The document of ``analyze errors --json``: each breakdown, and the slices that were computed."""
     runs = [
-        _run(
+        run_record(
             one.name,
             one.detections,
             {
@@ -45,46 +45,30 @@ def errors_document(ground_truth: GroundTruth, settings: Settings, analyses: Seq
             },
         )
         | (_at_stake(ground_truth, one, one.at_stake) if one.at_stake else {})
-        | {"fates": one.outcomes.count}
+        | {"fates": one.outcomes.count, "unchecked": int((one.breakdown.labels.error == UNCHECKED).sum())}
         | slice_records(ground_truth, one)
         | ({"mean_over_iou": {"ap": one.ious.mean_ap, "delta_ap": one.ious.mean_delta_ap}} if one.ious else {})
         for one in analyses
     ]
-    return _document(ground_truth, asdict(settings), runs)
+    return analysis_document(ground_truth, asdict(settings), runs)
 
 
 def _at_stake(ground_truth: GroundTruth, one: RunAnalysis, at_stake: AtStake) -> Record:
     return {
         "costly": {error: int(which.sum()) for error, which in at_stake.costly.items()},
-        "over_cap": _maybe(at_stake.over_cap),
-        "low_scores": _maybe(at_stake.low_scores),
+        "over_cap": maybe(at_stake.over_cap),
+        "low_scores": maybe(at_stake.low_scores),
         "findings": error_takeaways(ground_truth, one),
     }
 
 
-def _maybe(found: OverCap | LowScores | None) -> Record | None:
+def maybe(found: OverCap | LowScores | None) -> Record | None:
+    """What was left out, as a record."""
     return None if found is None else asdict(found)
 
 
-def ap_document(
-    ground_truth: GroundTruth, settings: Settings, caps: Sequence[int], runs: Sequence[RunMetrics]
-) -> Record:
-    """The document of ``analyze ap --json``: COCO's numbers, -1 where COCO says so."""
-    asked = {
-        "iou_type": settings.iou_type,
-        "max_dets": list(caps),
-        "class_agnostic": settings.class_agnostic,
-        "min_score": settings.min_score,
-    }
-    records = [
-        _run(one.name, one.detections, one.metrics)
-        | {"over_cap": _maybe(one.over_cap), "low_scores": _maybe(one.low_scores)}
-        for one in runs
-    ]
-    return _document(ground_truth, asked, records)
-
-
-def _document(ground_truth: GroundTruth, settings: Record, runs: list[Record]) -> Record:
+def analysis_document(ground_truth: GroundTruth, settings: Record, runs: list[Record]) -> Record:
+    """What every document says first, and the records of the runs."""
     return {
         "schema": SCHEMA,
         "ground_truth": _ground_truth(ground_truth),
@@ -105,7 +89,8 @@ def _ground_truth(ground_truth: GroundTruth) -> Record:
     }
 
 
-def _run(name: str, detections: Detections, numbers: Mapping[str, Any]) -> Record:
+def run_record(name: str, detections: Detections, numbers: Mapping[str, Any]) -> Record:
+    """A run with its numbers, between what was read of it and the warnings."""
     return {
         "name": name,
         "path": str(detections.path),
@@ -214,7 +199,7 @@ def comparison_document(ground_truth: GroundTruth, comparison: Comparison) -> Re
             {
                 "name": one.name,
                 "seeds": list(one.seeds),
-                "numbers": {name: _interval(number) for name, number in one.numbers.items()},
+                "numbers": {name: interval_record(number) for name, number in one.numbers.items()},
                 "categories": _categories(ground_truth, one.categories),
             }
             for one in comparison.candidates
@@ -223,7 +208,7 @@ def comparison_document(ground_truth: GroundTruth, comparison: Comparison) -> Re
             {
                 "name": one.name,
                 "seeds": list(one.seeds),
-                "differences": {name: _interval(difference) for name, difference in one.differences.items()},
+                "differences": {name: interval_record(difference) for name, difference in one.differences.items()},
                 "categories": _categories(ground_truth, one.categories),
                 "fates": _transitions(ground_truth, one.transitions) if one.transitions else None,
                 "finding": sentence,
@@ -236,7 +221,7 @@ def comparison_document(ground_truth: GroundTruth, comparison: Comparison) -> Re
 def add_intervals(document: Record, comparison: Comparison) -> None:
     """Add ``intervals`` to each run of a document, and what was resampled to the document."""
     for entry, one in zip(document["runs"], comparison.candidates, strict=True):
-        entry["intervals"] = {name: _interval(number) for name, number in one.numbers.items()}
+        entry["intervals"] = {name: interval_record(number) for name, number in one.numbers.items()}
     document |= {"resampling": _resampling(comparison), "cautions": list(comparison.cautions)}
 
 
@@ -244,7 +229,8 @@ def _resampling(comparison: Comparison) -> Record:
     return {"unit": "images", "resamples": comparison.resamples, "seed": comparison.seed, "confidence": 0.95}
 
 
-def _interval(number: Interval) -> Record:
+def interval_record(number: Interval) -> Record:
+    """A number with its interval, and with its p-values where it is a difference."""
     entry = {
         "value": number.value,
         "low": number.low,

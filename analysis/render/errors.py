@@ -1,4 +1,4 @@
-"""The breakdown of the AP into six types of error, and COCO's numbers: their tables, and what a terminal shows."""
+"""The breakdown of the AP into six types of error: its tables, and what a terminal shows."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,10 +11,10 @@ from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.analysis import Run, RunAnalysis
 from analysis.evaluation.average_precision import MAX_DETS
 from analysis.evaluation.cap import OverCap
-from analysis.evaluation.error_types import ERROR_TYPES, SHAPES, SHAPES_MANY, SPECIAL
-from analysis.evaluation.metrics import RunMetrics
+from analysis.evaluation.error_types import ERROR_TYPES, SHAPES, SPECIAL
+from analysis.evaluation.matched_run import UNCHECKED
 from analysis.evaluation.selection import LowScores, is_class_agnostic
-from analysis.evaluation.settings import Settings, ap_name, iou_name
+from analysis.evaluation.settings import Settings, ap_name
 from analysis.render.advice import (
     COSTLY_MEANS,
     cap_matters,
@@ -101,17 +101,6 @@ def counts_cell(run: RunAnalysis, error: str) -> Cell:
     return Cell(count, f"{int(run.at_stake.costly[error].sum()):,}/{count:,}", style="dim")
 
 
-def metrics_table(metrics: Sequence[tuple[str, dict[str, float]]]) -> Table:
-    """COCO's numbers, a row a run; the highest of each in bold. COCO's -1 is a missing value."""
-    names = list(metrics[0][1])
-    values: list[Sequence[Value]] = [
-        [run for run, _ in metrics],
-        *(best([known_metric(numbers[name]) for _, numbers in metrics], ap_column(name)) for name in names),
-    ]
-    columns = (Column("run", kind="text"), *map(ap_column, names))
-    return Table("", columns, tuple(zip(*values, strict=True)))
-
-
 def errors_screen(ground_truth: GroundTruth, settings: Settings, runs: Sequence[RunAnalysis]) -> list[RenderableType]:
     """Everything that ``analyze errors`` shows: runs as columns with bars where there is room, else as rows."""
     console, name = plain_console(), ap_name(settings.iou)
@@ -127,7 +116,8 @@ def errors_screen(ground_truth: GroundTruth, settings: Settings, runs: Sequence[
         fact_list([*read_facts(ground_truth, [(run.name, run.detections) for run in runs]),
                    ("compared", settings_sentence(settings)),
                    *(fact for run in runs if run.at_stake
-                     for fact in left_out(run.name, settings, run.at_stake.over_cap, run.at_stake.low_scores, name))]),
+                     for fact in left_out(run.name, settings, run.at_stake.over_cap, run.at_stake.low_scores, name,
+                                     unchecked_detections(run)))]),
         Text(""),
         *tables,
         dimmed(
@@ -151,39 +141,28 @@ def _one_category(ground_truth: GroundTruth) -> str:
     return f" {kinds}, so errors of cls and both cannot occur."
 
 
+def unchecked_detections(run: Run) -> int:
+    """How many detections are of a category that was not looked for in their image."""
+    return int((run.breakdown.labels.error == UNCHECKED).sum())
+
+
 def left_out(
-    run: str, settings: Settings, over: OverCap | None, low: LowScores | None, score: str
+    run: str, settings: Settings, over: OverCap | None, low: LowScores | None, score: str, unchecked: int = 0
 ) -> list[tuple[str, str]]:
     """What is not measured of a run, for the cap or for a low score; a warning where the cap decides."""
     facts = []
+    if unchecked:
+        facts.append(
+            (
+                "left out",
+                f"{run}: {unchecked:,} detections of categories that were not looked for in their image (LVIS's rules)",
+            )
+        )
     if low:
         facts.append(("left out", f"{run}: {low_scores_sentence(settings, low, score)}"))
     if over:
         facts.append((CAREFUL if cap_matters(over) else "cap", f"{run}: {over_cap_sentence(settings, over, score)}"))
     return facts
-
-
-def ap_screen(
-    ground_truth: GroundTruth, settings: Settings, caps: Sequence[int], runs: Sequence[RunMetrics]
-) -> list[RenderableType]:
-    """Everything that ``analyze ap`` shows: a row a run."""
-    per = "an image" if settings.class_agnostic else "an image and category"
-    listed = " or ".join([*([", ".join(map(str, caps[:-1]))] if len(caps) > 1 else []), str(caps[-1])])
-    above = f" AP, and AR by size, with at most {caps[-1]}." if caps != MAX_DETS else ""
-    score = ap_at(caps[-1])
-    facts = [fact for one in runs for fact in left_out(one.name, settings, one.over_cap, one.low_scores, score)]
-    table = metrics_table([(one.name, one.metrics) for one in runs])
-    columns = tuple(replace(column, name=score) if column.name == "AP" else column for column in table.columns)
-    return [
-        fact_list([*read_facts(ground_truth, [(one.name, one.detections) for one in runs]), *facts]),
-        Text(""),
-        replace(table, columns=columns),
-        dimmed(
-            f"COCO's numbers for {SHAPES_MANY[settings.iou_type]}, in points. AP: mean over "
-            f"{iou_name(settings.iou_type)} 0.50 to 0.95; s, m, l: objects up to 32 x 32, up to 96 x 96 and larger, in "
-            f"pixels; AR: recall with at most {listed} detections {per}; -: no object to measure.{above}"
-        ),
-    ]
 
 
 def ap_at(max_dets: int) -> str:

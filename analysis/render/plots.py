@@ -147,7 +147,7 @@ def error_bars(figure: Figure, labels: Sequence[str], delta_ap: Floats, ap: str,
         axis.set_title(title, fontsize=9, loc="left")
         for bars in axis.containers if numbers else ():
             axis.bar_label(bars, fmt="%.1f", fontsize=7, padding=1)
-    _legend_above(figure, panels, size=9)
+    legend_above(figure, panels, size=9)
     return panels
 
 
@@ -180,7 +180,7 @@ def slice_figures(
     return pictures
 
 
-def _panels(figure: Figure, count: int, across: int = SIDE_BY_SIDE, **options: Any) -> list[Axes]:
+def split_panels(figure: Figure, count: int, across: int = SIDE_BY_SIDE, **options: Any) -> list[Axes]:
     """``count`` panels, a few in each row; what is over in the last row is removed."""
     shape = _rows(count, across), min(count, across)
     axes: list[Axes] = figure.subplots(*shape, squeeze=False, **options).ravel().tolist()
@@ -193,7 +193,8 @@ def _rows(count: int, across: int = SIDE_BY_SIDE) -> int:
     return -(-count // min(count, across))
 
 
-def _title(axis: Axes, name: str, **options: Any) -> None:
+def panel_title(axis: Axes, name: str, **options: Any) -> None:
+    """A name over a panel, shortened to its width."""
     axis.set_title(label(name, LONGEST_TITLE), fontsize=9, loc="left", **options)
 
 
@@ -213,16 +214,17 @@ def _bars(
         palette=distinct_colors(len(names), palette), ax=axis, width=width, saturation=0.9,
     )  # fmt: skip
     axis.set_xlabel("")
-    _plain(axis)
+    plain_axis(axis)
 
 
-def _plain(axis: Axes, **ticks: Any) -> None:
+def plain_axis(axis: Axes, **ticks: Any) -> None:
+    """No frame and no vertical lines."""
     sns.despine(ax=axis, left=True)
     axis.grid(visible=False, axis="x")
     axis.tick_params(**{"labelsize": 8, **ticks})
 
 
-def _legend_above(figure: Figure, axes: Sequence[Axes], most: int = 3, size: float = 8.5) -> None:
+def legend_above(figure: Figure, axes: Sequence[Axes], most: int = 3, size: float = 8.5) -> None:
     """One legend for all panels."""
     handles, names = axes[0].get_legend_handles_labels()
     for axis in axes:
@@ -233,7 +235,7 @@ def _legend_above(figure: Figure, axes: Sequence[Axes], most: int = 3, size: flo
     figure.legend(handles, names, loc="outside upper left", ncols=across, frameon=False, fontsize=size)
 
 
-def _heat(
+def heat_map(
     axis: Axes, shade: Floats, words: Sequence[Sequence[str]], across: Sequence[str], down: Sequence[str]
 ) -> None:
     """Shaded cells (0..1, NaN: none) with words in them."""
@@ -266,15 +268,15 @@ def _classes(runs: Sequence[tuple[str, ClassErrors]]) -> Figure | None:
     figure = new_figure(WIDTH if len(runs) > 1 else 4.6, (0.9 + 0.19 * len(shown)) * _rows(len(runs)) + 0.3)
     labels = distinct_labels([first.names[c] for c in shown], 24)
     names = [f"{name}  ({first.positives[c]:,})" for name, c in zip(labels, shown, strict=True)]
-    for axis, (run, classes), gain in zip(_panels(figure, len(runs), sharey=True), runs, gains, strict=True):
+    for axis, (run, classes), gain in zip(split_panels(figure, len(runs), sharey=True), runs, gains, strict=True):
         values = np.concatenate([np.full((1, len(shown)), np.nan), gain[:, shown]]).T
         words = [
             ["-" if np.isnan(ap_) else f"{ap_:.1f}", *(f"{value:.1f}" for value in row[1:])]
             for ap_, row in zip(classes.ap[shown].tolist(), values.tolist(), strict=True)
         ]
-        _heat(axis, values / max(most.max(), 1e-9), words, [ap, *ERRORS], names)
+        heat_map(axis, values / max(most.max(), 1e-9), words, [ap, *ERRORS], names)
         axis.xaxis.tick_top()
-        _title(axis, run, pad=16)
+        panel_title(axis, run, pad=16)
     figure.supxlabel(
         f"class (objects); points of its own {ap} to gain by fixing one type of error", fontsize=7.5, color="0.35"
     )
@@ -287,15 +289,15 @@ def _sizes(runs: Sequence[tuple[str, SizeErrors]]) -> Figure:
     names = distinct_labels([size.name for size in first.sizes], 16)
     gains = np.array([[sizes.delta_ap[e] for e in ERRORS] for _, sizes in runs])  # [runs, errors, sizes]
     figure = new_figure(5.0 if alone else WIDTH, 2.6 if alone else 1.9 * _rows(len(names)) + 0.5)
-    for place, axis in enumerate(_panels(figure, 1 if alone else len(names), sharey=True)):
+    for place, axis in enumerate(split_panels(figure, 1 if alone else len(names), sharey=True)):
         if alone:
             _bars(axis, ERRORS, names, gains[0].T, width=0.78, palette="crest")
         else:
             _bars(axis, ERRORS, distinct_labels([run for run, _ in runs]), gains[:, :, place], width=0.78)
-            _title(axis, f"{first.sizes[place].name} ({first.objects[place]:,} objects)")
+            panel_title(axis, f"{first.sizes[place].name} ({first.objects[place]:,} objects)")
         gain = f"{ap_name(first.settings.iou)} to gain (points)"
         axis.set_ylabel(gain if place % SIDE_BY_SIDE == 0 else "", fontsize=8.5)
-    _legend_above(figure, figure.axes)
+    legend_above(figure, figure.axes)
     return figure
 
 
@@ -312,12 +314,12 @@ def _thresholds(runs: Sequence[tuple[str, IouErrors]]) -> Figure:
                 ious.ious, values, label=f"{label(run)}  (mean AP {ious.mean_ap:.1f})", color=palette[number],
                 marker=MARKS[number % len(MARKS)], markersize=3, lw=1.2,
             )  # fmt: skip
-        _title(axis, "AP (points)" if name == "AP" else f"{name} (points to gain)")
+        panel_title(axis, "AP (points)" if name == "AP" else f"{name} (points to gain)")
         low, high = axis.get_ylim()
         axis.set_ylim(0 if low > -0.1 * high else low, high)
         axis.set_xticks([0.5, 0.6, 0.7, 0.8, 0.9], [".5", ".6", ".7", ".8", ".9"])
-        _plain(axis, labelsize=7.5, labelbottom=name not in ERRORS[:3])
-    _legend_above(figure, [axes["AP"]])
+        plain_axis(axis, labelsize=7.5, labelbottom=name not in ERRORS[:3])
+    legend_above(figure, [axes["AP"]])
     figure.supxlabel(f"{iou_name(runs[0][1].settings.iou_type)} from which a detection is right", fontsize=8.5)
     return figure
 
@@ -328,7 +330,7 @@ def _crowding(runs: Sequence[tuple[str, CrowdingBins]]) -> Figure | None:
         return None
     kinds = [i for i in range(len(OUTCOME_NAMES)) if i != IGNORED]
     figure = new_figure(WIDTH if len(runs) > 1 else 4.8, 2.2 * _rows(len(runs)) + 0.4)
-    for place, (axis, (run, bins)) in enumerate(zip(_panels(figure, len(runs), sharey=True), runs, strict=True)):
+    for place, (axis, (run, bins)) in enumerate(zip(split_panels(figure, len(runs), sharey=True), runs, strict=True)):
         filled = np.flatnonzero(bins.objects)
         below: Floats = np.zeros(len(filled))
         for i in kinds:
@@ -344,10 +346,10 @@ def _crowding(runs: Sequence[tuple[str, CrowdingBins]]) -> Figure | None:
         axis.set_ylim(0, 110)
         axis.set_yticks([0, 25, 50, 75, 100])
         axis.set_ylabel("objects (%)" if place % SIDE_BY_SIDE == 0 else "", fontsize=8.5)
-        _title(axis, run)
-        _plain(axis)
+        panel_title(axis, run)
+        plain_axis(axis)
         axis.tick_params(axis="x", labelsize=7.5)
-    _legend_above(figure, [figure.axes[0]], 4)
+    legend_above(figure, [figure.axes[0]], 4)
     figure.supxlabel(
         "highest box IoU with another object of the class (above the bars: objects)", fontsize=8, color="0.35"
     )
@@ -362,18 +364,18 @@ def _confusion(categories: Sequence[str], ap: str, runs: Sequence[tuple[str, Con
     names = distinct_labels([categories[c] for c in shown], 16)
     side = 0.9 + 0.25 * len(shown)
     figure = new_figure(max(side * min(len(runs), 2), 4.0), side * _rows(len(runs), 2) + 0.5)
-    for axis, (run, confusion) in zip(_panels(figure, len(runs), 2), runs, strict=True):
+    for axis, (run, confusion) in zip(split_panels(figure, len(runs), 2), runs, strict=True):
         costs, counts = confusion.among(shown)
         np.fill_diagonal(counts, 0)
         words = [
             [points_text(cost) if count else "" for cost, count in zip(*row, strict=True)]
             for row in zip(costs.tolist(), counts.tolist(), strict=True)
         ]
-        _heat(axis, np.maximum(costs, 0) / max(costs.max(), 1e-9), words, names, names)
+        heat_map(axis, np.maximum(costs, 0) / max(costs.max(), 1e-9), words, names, names)
         axis.set_aspect("equal")
         axis.tick_params(axis="x", rotation=90)
         axis.set_xlabel("taken for", fontsize=8)
         axis.set_ylabel("object", fontsize=8)
-        _title(axis, run)
+        panel_title(axis, run)
     figure.supxlabel(f"points of {ap} to gain if the errors of one pair alone were fixed", fontsize=7.5, color="0.35")
     return figure

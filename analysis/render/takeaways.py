@@ -18,21 +18,21 @@ from analysis.stats.bootstrap import MEAN_AP
 from analysis.stats.compare import Comparison, OutcomeTransitions, VsBaseline
 from analysis.stats.intervals import SIGNIFICANCE, Difference, Interval
 
+LVIS_RULES = "LVIS's rules: a category counts in an image where it was looked for"
 CROWDED = 0.5  # IoU from which OCHuman calls an object heavily occluded
 
 
 def settings_sentence(settings: Settings) -> str:
     """What was compared, from which IoU on, under which cap and convention."""
     what = SHAPES_MANY[settings.iou_type].capitalize()
-    cap = "per image and category" if settings.convention == "coco" else "per image, over all categories"
+    cap = "per image and category" if settings.cap_per_category else "per image, over all categories"
     if settings.class_agnostic:
         what, cap = f"{what}, all categories taken as one", "per image"
     scores = "" if settings.min_score is None else f"scores from {settings.min_score:g}; "
     return (
         f"{what}; correct at {iou_name(settings.iou_type)} >= {settings.iou:g}, background at "
         f"{iou_name(settings.iou_type)} <= {settings.background_iou:g}; {scores}at most {settings.max_dets} detections "
-        f"{cap} ({settings.convention} "
-        "convention)."
+        f"{cap} ({settings.convention} convention{', ' + LVIS_RULES if settings.federated else ''})."
     )
 
 
@@ -44,6 +44,8 @@ def counts_sentence(ground_truth: GroundTruth, kinds: str = "categories", singul
     categories = f"{count:,} {kinds if count != 1 else singular}"
     if is_class_agnostic(ground_truth):
         categories = f"all {kinds} taken as one"
+    if ground_truth.federated:
+        categories += " (LVIS)"
     return (
         f"{ground_truth.path.name}: {len(ground_truth.image_id):,} images, {len(ground_truth):,} objects{crowds}, "
         f"{categories}"

@@ -19,6 +19,7 @@ from analysis.report.page import Section, page
 from analysis.report.pictures import Album, NotShown
 from analysis.report.report_data import ReportData, RunData, collect
 from analysis.report.sections import errors, footer, heading, opening, sizes, summary
+from analysis.report.threshold import threshold
 from analysis.stats.compare import Comparison
 
 PICTURES = 300  # examples in the gallery, by default
@@ -92,6 +93,7 @@ def build_report(
         confusion(data),
         sizes(data),
         curves(data),
+        *threshold(data),
         gallery(data, album, images is not None),
     ]
     head = heading(data, title, [*lede, opening(data)] if verdict else lede)

@@ -19,6 +19,7 @@ from analysis.render.comparison import objects_by_category
 from analysis.render.takeaways import slice_takeaways
 from analysis.stats.compare import Candidate, Comparison, compare
 from analysis.stats.intervals import Interval
+from analysis.stats.operating_point import RunAtThreshold, operating_points
 
 CURVE_IOUS = (0.5, 0.75, 0.9)  # at which precision is drawn against recall, besides the setting's
 
@@ -47,6 +48,7 @@ class ReportData:
     runs: list[RunData]
     baseline: int  # the run that the others are compared with
     comparison: Comparison | None  # none where the images were not resampled
+    at_thresholds: list[RunAtThreshold]  # each at the score with its best F1; empty outside the coco convention
 
     @property
     def names(self) -> list[str]:
@@ -116,4 +118,8 @@ def collect(
                 examples=costliest(ground_truth, one.detections, one.breakdown, most, costs),
             )
         )
-    return ReportData(ground_truth, settings, runs, base, comparison)
+    at_thresholds = []
+    if settings.convention == "coco":
+        drawn = comparison.resamples if comparison is not None else 0
+        at_thresholds = operating_points(ground_truth, detections, settings, resamples=drawn)
+    return ReportData(ground_truth, settings, runs, base, comparison, at_thresholds)

@@ -9,7 +9,7 @@ from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SHAPES, SPECIAL
 from analysis.evaluation.settings import Settings, ap_name, iou_name
 from analysis.render.advice import COSTLY_MEANS, error_takeaways
-from analysis.render.errors import ap_column, counts_cell, known_metric, left_out
+from analysis.render.errors import ap_column, counts_cell, known_metric, left_out, unchecked_detections
 from analysis.render.markup import Child, Markup, escaped, join, tag
 from analysis.render.slices import size_table
 from analysis.render.table import Cell, Column, Table, Value, best
@@ -33,6 +33,7 @@ from analysis.report.components import (
 from analysis.report.page import Section
 from analysis.report.report_data import ReportData, RunData
 
+BY_FREQUENCY = {"APr": "rare classes", "APc": "common classes", "APf": "frequent classes"}
 BY_SIZE = {"APs": "small objects", "APm": "medium objects", "APl": "large objects"}
 
 
@@ -44,7 +45,8 @@ def metrics_of(settings: Settings) -> dict[str, str]:
         "AP50": f"at {iou} 0.50",
         "AP75": f"at {iou} 0.75",
         **BY_SIZE,
-        f"AR{cap}": f"recall with at most {cap} detections an image and class",
+        **(BY_FREQUENCY if settings.federated else {}),
+        f"AR{cap}": f"recall with at most {cap} detections an image{' and class' if settings.cap_per_category else ''}",
     }
 
 
@@ -73,7 +75,7 @@ def _left_out(data: ReportData, one: RunData) -> list[tuple[str, str]]:
     at_stake, score = one.at_stake, ap_name(data.settings.iou)
     if at_stake is None:
         return []
-    return left_out(one.name, data.settings, at_stake.over_cap, at_stake.low_scores, score)
+    return left_out(one.name, data.settings, at_stake.over_cap, at_stake.low_scores, score, unchecked_detections(one))
 
 
 def opening(data: ReportData) -> str:

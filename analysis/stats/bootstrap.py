@@ -308,7 +308,7 @@ def resample(
             category_drawn[run][:, number] = found
 
     weights = draw_weights(images, resamples, seed)
-    with ThreadPoolExecutor(_threads()) as pool:
+    with ThreadPoolExecutor(threads()) as pool:
         for start in range(0, resamples, AT_ONCE):
             part = range(start, min(start + AT_ONCE, resamples))
             list(pool.map(one, part, [next(weights) for _ in part]))
@@ -352,5 +352,6 @@ def _mean(found: Floats) -> Floats:
     return found[:, known].mean(axis=1) if known.any() else np.full(len(found), np.nan)
 
 
-def _threads() -> int:
+def threads() -> int:
+    """On how many threads resamples are measured at a time."""
     return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)

@@ -160,7 +160,7 @@ def compare(
         BadInput: names clash, the baseline is none of them, there is no seed in common, or there are too few resamples
             for anything to be significant after the correction.
     """
-    settings = settings or Settings()
+    settings = settings or Settings.on(ground_truth)
     names = [candidate.name for candidate in candidates]
     baseline = baseline or names[0]
     for name in names:

@@ -111,6 +111,12 @@ def interval(value: float, drawn: Floats) -> Interval:
     return Interval(value, 2 * value - float(high), 2 * value - float(low), _deviation(drawn))
 
 
+def percentile_interval(value: float, drawn: Floats) -> Interval:
+    """Of a rate, from its resamples f64[R]: unlike AP, a rate does not rise when images are drawn twice."""
+    low, high = limits(drawn)
+    return Interval(value, float(low), float(high), _deviation(drawn))
+
+
 def difference(value: float, drawn: Floats) -> Difference:
     """Of one run minus another, from the differences f64[R] on the same resamples.
 

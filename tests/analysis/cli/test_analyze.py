@@ -36,7 +36,7 @@ def test_the_document_is_the_whole_of_standard_output(example, monkeypatch, caps
     }  # fmt: skip
     assert document["settings"] == {
         "iou_type": "bbox", "iou": 0.5, "background_iou": 0.1, "max_dets": 100, "convention": "coco",
-        "class_agnostic": False, "min_score": None,
+        "class_agnostic": False, "min_score": None, "federated": False,
     }  # fmt: skip
     for entry, (name, path) in zip(document["runs"], files.items(), strict=True):
         expected = break_down(gt, read_detections(path, gt))

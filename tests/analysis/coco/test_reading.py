@@ -10,7 +10,6 @@ import pytest
 
 from analysis import BadInput, break_down, read_detections, read_ground_truth
 from tests.analysis.cases import Record, document, found, object_, read, write
-from tests.shared_data import shared_data
 
 BOX = (10, 10, 50, 50)
 
@@ -189,10 +188,6 @@ class TestGroundTruth:
         sentence = refused_truth(tmp_path, changed(truth(), place, value))
         assert expected in sentence
         assert ";" in sentence  # what is wrong; what to do
-
-    def test_lvis_is_refused(self) -> None:
-        path = shared_data("lvis_val_100", "lvis_val_100.json.gz")
-        assert "is an LVIS file" in refusal(lambda: read_ground_truth(path))
 
     def test_ignore_is_respected_on_request_only(self, tmp_path: Path) -> None:
         path = write(tmp_path / "gt.json", changed(truth(), ("annotations", 0, "ignore"), 1))

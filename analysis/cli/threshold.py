@@ -1,0 +1,140 @@
+"""The verb ``analyze threshold``: precision, recall and F1 from a score on."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from analysis.cli.analyze import (
+    AsJson,
+    DropInvalid,
+    DropUnknown,
+    Iou,
+    IouType,
+    Kind,
+    MaxDets,
+    Predictions,
+    ReadOptions,
+    RespectIgnore,
+    Root,
+    Truth,
+    app,
+    find_inputs,
+    print_json,
+    read_files,
+    say_what_was_found,
+    settings_of,
+)
+from analysis.cli.compare import Seed, progress_line
+from analysis.cli.option_rules import RULES, check_options
+from analysis.exceptions import BadInput
+
+if TYPE_CHECKING:
+    from analysis.evaluation.operating_point import Criterion
+
+BACKGROUND_IOU = 0.1  # TIDE's, for the six errors
+
+
+@app.command()
+def threshold(
+    context: typer.Context,
+    predictions: Predictions = None,
+    gt: Truth = None,
+    score: Annotated[
+        float | None, typer.Option("--score", help="Show detections from this score on.", show_default=False)
+    ] = None,
+    best_f1: Annotated[
+        bool, typer.Option("--best-f1", help="From the score with the best F1 on, each run its own (the default).")
+    ] = False,
+    precision: Annotated[
+        float | None,
+        typer.Option(
+            "--precision",
+            help="From the lowest score on from which precision stays at this share (0..1) or above.",
+            show_default=False,
+        ),
+    ] = None,
+    recall: Annotated[
+        float | None,
+        typer.Option("--recall", help="From the highest score on that reaches this recall (0..1).", show_default=False),
+    ] = None,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Also a threshold for each class, and what that gains.")
+    ] = False,
+    iou_type: Kind = IouType.bbox,
+    iou: Iou = 0.5,
+    max_dets: MaxDets = None,
+    resamples: Annotated[
+        int, typer.Option("--resamples", help="How often the images are drawn for intervals; 0: never.", min=0)
+    ] = 1000,
+    seed: Seed = 0,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Show every class and confused pair, not only the first.")
+    ] = False,
+    respect_ignore: RespectIgnore = False,
+    drop_unknown: DropUnknown = False,
+    drop_invalid: DropInvalid = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for tables, curves, figures and the JSON document.")] = None,
+    as_json: AsJson = False,
+    root: Root = Path(),
+) -> None:
+    """Precision, recall, F1, errors and confusion of what a detector shows from a score on.
+
+    The threshold is given, or chosen for each run: analyze threshold a.json b.json --gt gt.json --precision 0.9
+    """
+    from analysis.files import check_targets
+    from analysis.render.operating_point import operating_point_screen
+    from analysis.render.operating_point_files import WRITTEN, operating_point_document, write_operating_points
+    from analysis.render.screen import print_whole
+    from analysis.stats.operating_point import operating_points
+
+    check_options(context, RULES["threshold"])
+    settings = settings_of(iou_type, iou, min(BACKGROUND_IOU, iou), max_dets)
+    criterion = criterion_of(score, precision, recall)
+    files = find_inputs(context, predictions, gt, root)
+    say_what_was_found(files.found, as_json)
+    if out:
+        check_targets(out, WRITTEN, [files.truth, *(path for _, path in files.named)])
+    inputs = read_files(files.named, files.truth, ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid))
+    settings = settings.under_rules_of(inputs.ground_truth, own_cap=max_dets is not None)
+    runs = operating_points(
+        inputs.ground_truth,
+        inputs.runs,
+        settings,
+        criterion,
+        per_class=per_class,
+        resamples=resamples,
+        seed=seed,
+        progress=progress_line(),
+    )
+    document = operating_point_document(inputs.ground_truth, runs) if out or as_json else {}
+    if files.found:
+        document |= {"source": files.found}
+    written = write_operating_points(out, inputs.ground_truth, runs, document) if out else ()
+    if as_json:
+        print_json(document)
+        return
+    inputs.print_warnings()
+    print_whole(*operating_point_screen(inputs.ground_truth, runs, everything=everything))
+    if out:
+        typer.echo(f"\nwritten to {out}: " + ", ".join(written))
+
+
+def criterion_of(score: float | None, precision: float | None, recall: float | None) -> "Criterion":
+    """By what the threshold is chosen.
+
+    Raises:
+        typer.BadParameter: the value cannot be a score or a share.
+    """
+    from analysis.evaluation.operating_point import Criterion
+
+    try:
+        if score is not None:
+            return Criterion("score", score)
+        if precision is not None:
+            return Criterion("precision", precision)
+        if recall is not None:
+            return Criterion("recall", recall)
+    except BadInput as error:
+        raise typer.BadParameter(str(error)) from None
+    return Criterion()
