@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from analysis.arrays import Bools, Floats, Ints
+from analysis.coco.columns import Spans
 from analysis.exceptions import BadInput, BadRecords
 from analysis.io import explain
 
@@ -33,6 +34,7 @@ _FLOAT_DECODER = msgspec.json.Decoder(_FloatRle)
 _ANY_DECODER = msgspec.json.Decoder()
 _LIST_DECODER: "msgspec.json.Decoder[list[_Value]]" = msgspec.json.Decoder(list[_Value])
 
+LONGEST_NOTHING = 16  # bytes of a segmentation from which it holds a mask
 MOST_PIXELS = 2**32  # of an image, exclusive: COCO's C code counts pixels in 32 bits
 LONGEST_NUMBER = 7  # characters: 35 bits, more than any difference of two runs needs
 CHECKED = 1 << 12  # masks checked at a time: bounds the memory, and what is checked again to find the bad ones
@@ -49,7 +51,7 @@ class Masks:
         self,
         path: Path,
         kind: str,
-        raw: list[msgspec.Raw],
+        raw: Sequence[msgspec.Raw] | Spans,
         image: Ints,
         image_size: Ints,
         row: Ints | None = None,
@@ -73,9 +75,15 @@ class Masks:
     @cached_property
     def present(self) -> Bools:
         """bool[N] which rows have a mask."""
-        return np.fromiter(
-            (len(raw) >= 16 or _holds_mask(raw) for raw in map(bytes, self._raw)), np.bool_, len(self._raw)
+        lengths = (
+            self._raw.length
+            if isinstance(self._raw, Spans)
+            else np.fromiter(map(len, map(bytes, self._raw)), np.int64, len(self._raw))
         )
+        here = lengths >= LONGEST_NOTHING
+        for row in np.flatnonzero(~here & (lengths > 0)).tolist():
+            here[row] = _holds_mask(bytes(self._raw[row]))
+        return here
 
     @cached_property
     def in_run_lengths(self) -> Bools:
