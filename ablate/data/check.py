@@ -22,7 +22,18 @@ from analysis.coco.categories import category_conflict
 from analysis.coco.ground_truth import read_checked
 from analysis.coco.masks import run_lengths, unquoted
 from analysis.coco.plausibility import implausible
-from analysis.coco.rules import WHOLE, CheckedDocument, Record, check_document, has_mask, is_id, merged, named, refuse
+from analysis.coco.rules import (
+    LARGEST_SIDE,
+    WHOLE,
+    CheckedDocument,
+    Record,
+    check_document,
+    has_mask,
+    is_id,
+    merged,
+    named,
+    refuse,
+)
 from analysis.exceptions import BadInput
 from analysis.io import decode_any, encode_any, read_bytes
 
@@ -277,4 +288,4 @@ def _grouped(found: list[Found]) -> tuple[DataProblem, ...]:
 
 def _are_sides(*values: object) -> bool:
     """Whether these can be the sides of an image in pixels."""
-    return all(isinstance(value, int) and value > 0 for value in values)
+    return all(isinstance(value, int) and 0 < value < LARGEST_SIDE for value in values)

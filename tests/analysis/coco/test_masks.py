@@ -17,7 +17,7 @@ from tests.analysis.mutations import HEIGHT, WIDTH, documents
 from tests.analysis.real_pairs import FAKE_MASKS, MASKS
 
 decoding = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools on NumPy 2
-FEW = settings(max_examples=100, deadline=None, derandomize=True, database=None)
+FEW = settings(max_examples=100, deadline=None)
 
 
 @st.composite

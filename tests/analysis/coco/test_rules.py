@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ablate.data.check import check
@@ -173,6 +173,7 @@ def test_the_check_and_the_reader_decide_alike(
 @given(
     kind=st.sampled_from(["polygons", "compressed", "uncompressed", "only-masks", "boxes"]), seed=st.integers(0, 10**9)
 )
+@example(kind="uncompressed", seed=3807800)  # a height of 10**400
 def test_on_damaged_files_too(kind: str, seed: int, tmp_path: Path) -> None:
     path = tmp_path / "gt.json"
     path.write_bytes(mutate(documents(kind)[0], random.Random(seed)))

@@ -112,7 +112,7 @@ def test_annotation_id_0_is_matched_like_any_other(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.integers(1, 5000), min_size=1, max_size=50))
-@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@settings(max_examples=100, deadline=None)
 def test_recall_steps_equal_a_search_in_the_recalls(positives: list[int]) -> None:
     """With the rounding of the division and of the grid, as COCOeval and tidecv search."""
     for grid in (COCO_RECALLS, np.array([x / 100 for x in range(101)])):
