@@ -10,8 +10,8 @@ from typing import Any, overload
 
 import numpy as np
 
+from analysis import native
 from analysis.arrays import Bools, Floats, Ints
-from analysis.native import core
 
 FIELDS = ("image_id", "category_id", "score", "bbox", "id", "area", "iscrowd", "ignore", "segmentation")
 
@@ -25,10 +25,10 @@ class Spans(Sequence[bytes]):
     """
 
     def __init__(self, content: bytes, place: Ints) -> None:
-        self._content, self._place = content, place
+        self.content, self.place = content, place
 
     def __len__(self) -> int:
-        return len(self._place)
+        return len(self.place)
 
     @overload
     def __getitem__(self, row: int) -> bytes: ...
@@ -36,18 +36,18 @@ class Spans(Sequence[bytes]):
     def __getitem__(self, row: slice) -> "Spans": ...
     def __getitem__(self, row: int | slice) -> "bytes | Spans":
         if isinstance(row, slice):
-            return Spans(self._content, self._place[row])
-        start, stop = self._place[row].tolist()
-        return self._content[start:stop]
+            return Spans(self.content, self.place[row])
+        start, stop = self.place[row].tolist()
+        return self.content[start:stop]
 
     def __iter__(self) -> Iterator[bytes]:
-        content = self._content
-        return (content[start:stop] for start, stop in self._place.tolist())
+        content = self.content
+        return (content[start:stop] for start, stop in self.place.tolist())
 
     @property
     def length(self) -> Ints:
         """i64[N] bytes of each."""
-        return self._place[:, 1] - self._place[:, 0]
+        return self.place[:, 1] - self.place[:, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ def read_columns(content: bytes) -> Columns | None:
     Unusual are an id that is no whole number, a field among those of `Columns` that some records have and others do
     not (but for the flags and segmentations), names of files or categories in a record, and what is no JSON.
     """
-    read = None if core is None else core.read_records(content)
+    read = None if native.core is None else native.core.read_records(content)
     if read is None:
         return None
     rows, arrays, in_all, in_any = read

@@ -9,8 +9,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from analysis import native
 from analysis.arrays import Bools, Floats, Ints
 from analysis.coco.columns import Spans
+from analysis.coco.run_lengths import RunLengths, decode_run_lengths, run_lengths_of
 from analysis.exceptions import BadInput, BadRecords
 from analysis.io import explain
 
@@ -106,6 +108,21 @@ class Masks:
             self._decode(todo)
         return [self._decoded[row] for row in rows]
 
+    @cached_property
+    def run_lengths(self) -> RunLengths | None:
+        """All masks as runs, where there is the compiled core and it can decode each of them; else None."""
+        if native.core is None or not len(self._raw) or not self.present.all():
+            return None
+        found = decode_run_lengths(self._raw) if isinstance(self._raw, Spans) and self.in_run_lengths.all() else None
+        if found is None:
+            try:
+                return run_lengths_of(self.rles(range(len(self._raw))))
+            except BadInput:
+                return None  # whoever needs that mask asks `rles` for it, which says what is wrong
+        expected = self._image_size[self._image]
+        fits = (expected == -1).any(axis=1) | (expected == found.size).all(axis=1)
+        return found if fits.all() else None
+
     def faults(self, rows: Iterable[int]) -> dict[int, str]:
         """What is wrong with the masks of some rows, as a sentence for each bad one; checked without decoding them."""
         found: dict[int, str] = {}
@@ -128,7 +145,8 @@ class Masks:
         Raises:
             BadRecords: see :meth:`rles`.
         """
-        self.rles(range(len(self._raw)))
+        if self.run_lengths is None:
+            self.rles(range(len(self._raw)))
 
     def check(self) -> None:
         """Check all masks that are there, without decoding them.
@@ -167,6 +185,8 @@ class Masks:
     @cached_property
     def area(self) -> Floats:
         """f64[N] number of pixels of each mask."""
+        if self.run_lengths is not None:
+            return self.run_lengths.area
         from pycocotools import mask
 
         # One by one: for a list, pycocotools 2.0 puts the areas into 8 bits.
@@ -174,6 +194,8 @@ class Masks:
 
     def box(self, rows: Ints) -> Floats:
         """f64[rows, 4] tight boxes xywh of the masks of some rows."""
+        if self.run_lengths is not None and self.run_lengths.minimal[rows].all():
+            return self.run_lengths.box[rows].astype(np.float64)
         from pycocotools import mask
 
         return np.asarray(mask.toBbox(self.rles(rows.tolist())), dtype=np.float64).reshape(-1, 4)

@@ -1,15 +1,16 @@
 """The compiled core, where a C compiler was there at installation: the same numbers as without it, in less time.
 
 `core` is the module of C functions, or None: it was not built, or ``DETABLATE_NATIVE=0`` switches it off. Each place
-that uses it has its counterpart in NumPy or msgspec beside the call, and both give the same bits and the same sentences.
+that uses it has a counterpart in NumPy, msgspec or pycocotools beside the call; both give the same bits and sentences.
 
-==================================== ==================================================================================
-``read_records(bytes)``              a JSON list of COCO records as columns, see `analysis.coco.columns`; None where a
-                                     record is unusual, which the rules for single records then read
-``split_object(bytes)``              where the value of each key of a JSON object stands; None where it is unusual
-``pair_boxes(...)``                  the overlapping boxes of each image, see `analysis.evaluation.matching`
-``parse_number(bytes)``              one number of JSON as a float, correctly rounded; None where it is none
-==================================== ==================================================================================
+===================== =================================================================================================
+``read_records``      a JSON list of COCO records as columns; None where a record is unusual, which the rules for single
+                      records then read (`analysis.coco.columns`)
+``split_object``      where the value of each key of a JSON object stands; None where it is unusual
+``decode_masks``      masks as run lengths, with area and box (`analysis.coco.run_lengths`)
+``pair_boxes``        the boxes of each image that overlap (`analysis.evaluation.matching`); ``pair_masks`` likewise
+``parse_number``      one number of JSON as a float, correctly rounded; None where it is none
+===================== =================================================================================================
 """
 
 import os

@@ -1,8 +1,9 @@
-/* Numbers of JSON, correctly rounded: Daniel Lemire, "Number parsing at a gigabyte per second" (arXiv 2101.11408),
+/* The parts of JSON. Numbers are correctly rounded, whatever the locale: Daniel Lemire, "Number parsing at a gigabyte per second" (arXiv 2101.11408),
    section 5, for what has up to 19 digits and is no subnormal number; Python's own parser for the rest. */
 #include "core.h"
 #include <string.h>
 
+#define DEEPEST 64 /* nested values */
 #define MANTISSA_BITS 52
 #define SMALLEST_EXPONENT (-1023)
 #define INFINITE_POWER 0x7FF
@@ -133,6 +134,120 @@ int read_whole(Text *text, int64_t *value) {
     *value = negative ? -digits : digits;
     text->at = at;
     return 1;
+}
+
+void skip_space(Text *text) {
+    while (text->at < text->end && (*text->at == ' ' || *text->at == '\n' || *text->at == '\r' || *text->at == '\t'))
+        text->at++;
+}
+
+int take(Text *text, char mark) {
+    if (text->at >= text->end || *text->at != mark) return 0;
+    text->at++;
+    return 1;
+}
+
+int next(Text *text, char mark) {
+    skip_space(text);
+    return take(text, mark);
+}
+
+/* Read a text; `plain` where it has no escape. 0 where it is none, or has an escape of four digits. */
+int skip_string(Text *text, int *plain) {
+    if (!take(text, '"')) return 0;
+    *plain = 1;
+    while (text->at < text->end) {
+        unsigned char mark = (unsigned char)*text->at++;
+        if (mark == '"') return 1;
+        if (mark < 0x20) return 0;
+        if (mark == '\\') {
+            *plain = 0;
+            if (text->at >= text->end || *text->at == 0 || !strchr("\"\\/bfnrt", *text->at)) return 0;
+            text->at++;
+        }
+    }
+    return 0;
+}
+
+int skip_word(Text *text, const char *word, Py_ssize_t length) {
+    if (text->end - text->at < length || memcmp(text->at, word, (size_t)length)) return 0;
+    text->at += length;
+    return 1;
+}
+
+static int skip_number(Text *text) {
+    const char *at = text->at, *end = text->end;
+#define DIGITS(into) for (into = at; at < end && (unsigned char)(*at - '0') < 10; at++)
+    const char *first;
+    if (at < end && *at == '-') at++;
+    DIGITS(first);
+    if (at == first || (*first == '0' && at - first > 1)) return 0;
+    if (at < end && *at == '.') {
+        at++;
+        DIGITS(first);
+        if (at == first) return 0;
+    }
+    if (at < end && (*at == 'e' || *at == 'E')) {
+        at++;
+        if (at < end && (*at == '-' || *at == '+')) at++;
+        DIGITS(first);
+        if (at == first) return 0;
+    }
+    text->at = at;
+    return 1;
+}
+
+/* Read any value; 0 where it is malformed or nested too deep. */
+int skip_value(Text *text, int depth) {
+    int plain;
+    if (text->at >= text->end || depth > DEEPEST) return 0;
+    switch (*text->at) {
+    case '"': return skip_string(text, &plain);
+    case 't': return skip_word(text, "true", 4);
+    case 'f': return skip_word(text, "false", 5);
+    case 'n': return skip_word(text, "null", 4);
+    case '[':
+        text->at++;
+        if (next(text, ']')) return 1;
+        do {
+            skip_space(text);
+            if (!skip_value(text, depth + 1)) return 0;
+        } while (next(text, ','));
+        return next(text, ']');
+    case '{':
+        text->at++;
+        if (next(text, '}')) return 1;
+        do {
+            skip_space(text);
+            if (!skip_string(text, &plain) || !next(text, ':')) return 0;
+            skip_space(text);
+            if (!skip_value(text, depth + 1)) return 0;
+        } while (next(text, ','));
+        return next(text, '}');
+    default: return skip_number(text);
+    }
+}
+
+/* Read a key and the colon behind it; 0 where it has an escape. */
+int read_key(Text *text, const char **key, Py_ssize_t *length) {
+    int plain;
+    *key = text->at + 1;
+    if (!skip_string(text, &plain) || !plain) return 0;
+    *length = text->at - 1 - *key;
+    if (!next(text, ':')) return 0;
+    skip_space(text);
+    return 1;
+}
+
+PyObject *take_powers(PyObject *self, PyObject *argument) {
+    (void)self;
+    Py_buffer view;
+    if (PyObject_GetBuffer(argument, &view, PyBUF_SIMPLE)) return NULL;
+    int good = set_powers(&view);
+    PyBuffer_Release(&view);
+    if (good) Py_RETURN_NONE;
+    PyErr_SetString(PyExc_ValueError, "no table of powers");
+    return NULL;
 }
 
 PyObject *parse_number(PyObject *self, PyObject *argument) {
