@@ -169,6 +169,7 @@ PyObject *split_object(PyObject *self, PyObject *argument) {
     skip_space(&text);
     good = good && text.at == text.end;
     PyBuffer_Release(&view);
+    if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) PyErr_Clear(); /* of a key: good is 0 */
     if (PyErr_Occurred()) {
         Py_XDECREF(fields);
         return NULL;
