@@ -345,7 +345,7 @@ def _compressed(value: _Rle) -> dict[str, Any]:
     return compressed
 
 
-def _respell(raw: msgspec.Raw) -> bytes:
+def _respell(raw: msgspec.Raw | bytes) -> bytes:
     """A segmentation in one spelling; what is none, or no JSON value at all, as near to that as possible."""
     for decoder in (_DECODER, _ANY_DECODER):
         try:

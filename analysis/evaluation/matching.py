@@ -22,7 +22,6 @@ AREA_RANGES: dict[str, tuple[float, float]] = {  # square pixels, both ends incl
     "medium": (32**2, 96**2),
     "large": (96**2, 1e5**2),
 }
-PAIR = (np.int64, np.int64, np.float64)  # a detection, an object, their IoU
 BLOCK = 1 << 16  # candidate pairs at a time: half a MB a column, which stays in the cache and bounds the memory
 
 
@@ -64,8 +63,8 @@ def build_pairs(ground_truth: GroundTruth, detections: Detections, order: Ints, 
             ground_truth, detections, order, by_image, truth_start, inside
         )
         if found is not None:
-            d, g, iou = (np.frombuffer(one, dtype=kind) for one, kind in zip(found, PAIR, strict=True))
-            return Pairs(d, by_image[g], iou)
+            d, g, iou = found
+            return Pairs(np.frombuffer(d, np.int64), by_image[np.frombuffer(g, np.int64)], np.frombuffer(iou))
     blocks = _mask_blocks if iou_type == "segm" else _box_blocks
     parts = list(blocks(ground_truth, detections, order, by_image, truth_start, inside))
     return Pairs(

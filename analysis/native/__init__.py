@@ -16,6 +16,7 @@ that uses it has a counterpart in NumPy, msgspec or pycocotools beside the call;
 import os
 import struct
 import sys
+from importlib import import_module
 from typing import Any
 
 SMALLEST_POWER, LARGEST_POWER = -64, 64  # what lies beyond is left to Python's own parser
@@ -26,11 +27,11 @@ def load_core() -> Any:
     if os.environ.get("DETABLATE_NATIVE") == "0" or sys.byteorder != "little":
         return None
     try:
-        from analysis.native import _core
+        built = import_module("analysis.native._core")
     except ImportError:
         return None
-    _core.take_powers(powers_of_five())
-    return _core
+    built.take_powers(powers_of_five())
+    return built
 
 
 def powers_of_five() -> bytes:
@@ -55,7 +56,7 @@ core = load_core()
 
 
 def describe() -> str:
-    """Which core is in use, for people."""
+    """Whether the core is in use, for people."""
     if core is not None:
-        return "compiled"
-    return "NumPy (switched off by DETABLATE_NATIVE=0)" if os.environ.get("DETABLATE_NATIVE") == "0" else "NumPy"
+        return "in use"
+    return "switched off" if os.environ.get("DETABLATE_NATIVE") == "0" else "not built"
