@@ -73,8 +73,24 @@ def command_line() -> "typer.Typer":
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
+    def show_version(wanted: bool) -> None:
+        if wanted:
+            from analysis import native
+
+            typer.echo(f"detablate {__getattr__('__version__')} (compiled core: {native.describe()})")
+            raise typer.Exit
+
     @app.callback()
-    def front_door(context: typer.Context) -> None:
+    def front_door(
+        context: typer.Context,
+        version: bool = typer.Option(
+            False,
+            "--version",
+            help="Show the version, and whether the compiled core is in use.",
+            callback=show_version,
+            is_eager=True,
+        ),
+    ) -> None:
         """Ablation studies and exact error analysis for object detectors."""
         show_messages()
         register_defaults(context)

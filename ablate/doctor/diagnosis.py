@@ -14,7 +14,7 @@ from rich.text import Text
 from ablate.doctor.check import Check, State
 from ablate.doctor.detectron2 import check_detectron2
 from ablate.doctor.machine import ENGINE_AREA, check_cores, check_disk, check_shared_memory, check_slurm, check_torch
-from ablate.doctor.requirements import check_packages, check_python, declared
+from ablate.doctor.requirements import check_core, check_packages, check_python, declared
 
 ANALYSIS, OPTIONAL = "analysis", "optional"
 
@@ -47,7 +47,7 @@ def diagnose(root: Path, python: str | None = None) -> Diagnosis:
         root: under which results would be written.
         python: the interpreter in whose environment detectron2 is looked for; see ``check_detectron2``.
     """
-    analysis = [check_python(ANALYSIS), *check_packages(ANALYSIS, declared())]
+    analysis = [check_python(ANALYSIS), *check_packages(ANALYSIS, declared()), check_core(ANALYSIS)]
     training = check_packages(ENGINE_AREA, declared("train"), "train")
     device = ""
     if _sound(training):

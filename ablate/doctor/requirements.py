@@ -1,5 +1,6 @@
 """Installed packages against the floors that the project declares, without importing them."""
 
+import os
 import sys
 import tomllib
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
 
 from ablate.doctor.check import Check, State
+from analysis import native
 
 PYTHON_FLOOR = (3, 11)
 
@@ -67,6 +69,21 @@ def check_python(area: str) -> Check:
         remedy=f"use Python {'.'.join(map(str, PYTHON_FLOOR))} or newer",
         state="broken",
     )
+
+
+def check_core(area: str) -> Check:
+    """Whether the compiled core does its work, or NumPy in its place."""
+    if native.core is not None:
+        return Check(area, "compiled core", "ok", "in use")
+    switched_off = os.environ.get("DETABLATE_NATIVE") == "0"
+    found = "switched off by DETABLATE_NATIVE=0" if switched_off else "not built: NumPy gives the same numbers, slower"
+    remedy = (
+        "unset DETABLATE_NATIVE"
+        if switched_off
+        else "install a C compiler, then: pip install --force-reinstall --no-deps detablate (in a clone: python -m uv "
+        "sync --reinstall-package detablate)"
+    )
+    return Check(area, "compiled core", "absent", found, remedy)
 
 
 def check_packages(area: str, needed: Iterable[Requirement], extra: str = "", state: State = "broken") -> list[Check]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from analysis.arrays import Floats, Ints, index_of
 from analysis.coco.categories import match_categories
+from analysis.coco.columns import read_columns
 from analysis.coco.containers import Container, open_container
 from analysis.coco.ground_truth import GroundTruth
 from analysis.coco.image_ids import compare_readings, image_index, index_of_numbers
@@ -251,6 +252,10 @@ def read_detections(
 def _parse(
     path: Path, container: Container, ground_truth: GroundTruth, drop_unknown: bool, drop_invalid: bool, iou_type: str
 ) -> Detections:
+    if not drop_invalid:
+        usual = _read_usual(path, container, ground_truth)
+        if usual is not None:
+            return usual
     records, row, notes = _decode(path, container, drop_invalid)
     image, other, image_notes = _images(path, records, container, ground_truth)
     category, names, category_notes = _categories(path, records, container, ground_truth)
@@ -277,6 +282,25 @@ def _parse(
         looks_wrong = compare_readings(box, score, image, other, ground_truth)
         notes += [looks_wrong] if looks_wrong else []
     return _checked(ground_truth, path, box, score, category, image, row, masks, has_box, notes)
+
+
+def _read_usual(path: Path, container: Container, ground_truth: GroundTruth) -> Detections | None:
+    """The detections of a list in the usual spelling, with known ids alone; None for any other list."""
+    if container.file_names or container.category_names:
+        return None
+    columns = read_columns(container.records)
+    if columns is None or columns.score is None or np.abs(columns.image_id).max() > EXACT:
+        return None
+    image = index_of_numbers(columns.image_id, ground_truth)
+    category = index_of(columns.category_id, np.array(ground_truth.category_id))
+    if image is None or (category < 0).any():
+        return None
+    row = np.arange(len(columns))
+    masks = Masks(path, "record", columns.segmentation, image, ground_truth.image_size, row)
+    if columns.bbox is None and not masks.present.all():
+        return None
+    box = masks.box(row) if columns.bbox is None else columns.bbox
+    return _checked(ground_truth, path, box, columns.score, category, image, row, masks, columns.bbox is not None, [])
 
 
 def _kept(

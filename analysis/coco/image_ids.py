@@ -98,7 +98,7 @@ def _folded(tail: str) -> str:
     return "\0" + normalize("NFC", tail).casefold()  # no name on disk, so that it clashes with none
 
 
-def index_of_numbers(ids: Sequence[Any], ground_truth: GroundTruth) -> Ints | None:
+def index_of_numbers(ids: Sequence[Any] | Ints, ground_truth: GroundTruth) -> Ints | None:
     """The index i64[N] of each id, if all are numbers that are ids of images and can mean nothing else; else none."""
     if ground_truth.image_id and not isinstance(ground_truth.image_id[0], int):
         return None

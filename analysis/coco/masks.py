@@ -9,7 +9,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from analysis import native
 from analysis.arrays import Bools, Floats, Ints
+from analysis.coco.columns import Spans
+from analysis.coco.run_lengths import RunLengths, decode_run_lengths, run_lengths_of
 from analysis.exceptions import BadInput, BadRecords
 from analysis.io import explain
 
@@ -33,6 +36,7 @@ _FLOAT_DECODER = msgspec.json.Decoder(_FloatRle)
 _ANY_DECODER = msgspec.json.Decoder()
 _LIST_DECODER: "msgspec.json.Decoder[list[_Value]]" = msgspec.json.Decoder(list[_Value])
 
+LONGEST_NOTHING = 16  # bytes of a segmentation from which it holds a mask
 MOST_PIXELS = 2**32  # of an image, exclusive: COCO's C code counts pixels in 32 bits
 LONGEST_NUMBER = 7  # characters: 35 bits, more than any difference of two runs needs
 CHECKED = 1 << 12  # masks checked at a time: bounds the memory, and what is checked again to find the bad ones
@@ -49,7 +53,7 @@ class Masks:
         self,
         path: Path,
         kind: str,
-        raw: list[msgspec.Raw],
+        raw: Sequence[msgspec.Raw] | Spans,
         image: Ints,
         image_size: Ints,
         row: Ints | None = None,
@@ -73,9 +77,15 @@ class Masks:
     @cached_property
     def present(self) -> Bools:
         """bool[N] which rows have a mask."""
-        return np.fromiter(
-            (len(raw) >= 16 or _holds_mask(raw) for raw in map(bytes, self._raw)), np.bool_, len(self._raw)
+        lengths = (
+            self._raw.length
+            if isinstance(self._raw, Spans)
+            else np.fromiter(map(len, map(bytes, self._raw)), np.int64, len(self._raw))
         )
+        here = lengths >= LONGEST_NOTHING
+        for row in np.flatnonzero(~here & (lengths > 0)).tolist():
+            here[row] = _holds_mask(bytes(self._raw[row]))
+        return here
 
     @cached_property
     def in_run_lengths(self) -> Bools:
@@ -97,6 +107,21 @@ class Masks:
         if todo:
             self._decode(todo)
         return [self._decoded[row] for row in rows]
+
+    @cached_property
+    def run_lengths(self) -> RunLengths | None:
+        """All masks as runs, where there is the compiled core and it can decode each of them; else None."""
+        if native.core is None or not len(self._raw) or not self.present.all():
+            return None
+        found = decode_run_lengths(self._raw) if isinstance(self._raw, Spans) and self.in_run_lengths.all() else None
+        if found is None:
+            try:
+                return run_lengths_of(self.rles(range(len(self._raw))))
+            except BadInput:
+                return None  # whoever needs that mask asks `rles` for it, which says what is wrong
+        expected = self._image_size[self._image]
+        fits = (expected == -1).any(axis=1) | (expected == found.size).all(axis=1)
+        return found if fits.all() else None
 
     def faults(self, rows: Iterable[int]) -> dict[int, str]:
         """What is wrong with the masks of some rows, as a sentence for each bad one; checked without decoding them."""
@@ -120,7 +145,8 @@ class Masks:
         Raises:
             BadRecords: see :meth:`rles`.
         """
-        self.rles(range(len(self._raw)))
+        if self.run_lengths is None:
+            self.rles(range(len(self._raw)))
 
     def check(self) -> None:
         """Check all masks that are there, without decoding them.
@@ -159,6 +185,8 @@ class Masks:
     @cached_property
     def area(self) -> Floats:
         """f64[N] number of pixels of each mask."""
+        if self.run_lengths is not None:
+            return self.run_lengths.area
         from pycocotools import mask
 
         # One by one: for a list, pycocotools 2.0 puts the areas into 8 bits.
@@ -166,6 +194,8 @@ class Masks:
 
     def box(self, rows: Ints) -> Floats:
         """f64[rows, 4] tight boxes xywh of the masks of some rows."""
+        if self.run_lengths is not None and self.run_lengths.minimal[rows].all():
+            return self.run_lengths.box[rows].astype(np.float64)
         from pycocotools import mask
 
         return np.asarray(mask.toBbox(self.rles(rows.tolist())), dtype=np.float64).reshape(-1, 4)
@@ -315,7 +345,7 @@ def _compressed(value: _Rle) -> dict[str, Any]:
     return compressed
 
 
-def _respell(raw: msgspec.Raw) -> bytes:
+def _respell(raw: msgspec.Raw | bytes) -> bytes:
     """A segmentation in one spelling; what is none, or no JSON value at all, as near to that as possible."""
     for decoder in (_DECODER, _ANY_DECODER):
         try:

@@ -6,9 +6,11 @@ All overlapping (detection, object) pairs of an image with their IoU, as flat ar
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
+from analysis import native
 from analysis.arrays import Bools, Floats, Ints, group_starts, inverse, order_by_index, place_in_group
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.settings import Settings
@@ -56,12 +58,64 @@ def build_pairs(ground_truth: GroundTruth, detections: Detections, order: Ints, 
     images = len(ground_truth.image_id)
     by_image = order_by_index(ground_truth.image, images)
     truth_start = group_starts(ground_truth.image, images)
+    if native.core is not None:
+        found = (_mask_pairs if iou_type == "segm" else _box_pairs)(
+            ground_truth, detections, order, by_image, truth_start, inside
+        )
+        if found is not None:
+            d, g, iou = found
+            return Pairs(np.frombuffer(d, np.int64), by_image[np.frombuffer(g, np.int64)], np.frombuffer(iou))
     blocks = _mask_blocks if iou_type == "segm" else _box_blocks
     parts = list(blocks(ground_truth, detections, order, by_image, truth_start, inside))
     return Pairs(
         np.concatenate([p[0] for p in parts] or [np.empty(0, np.int64)]),
         np.concatenate([p[1] for p in parts] or [np.empty(0, np.int64)]),
         np.concatenate([p[2] for p in parts] or [np.empty(0)]),
+    )
+
+
+def _box_pairs(
+    ground_truth: GroundTruth,
+    detections: Detections,
+    order: Ints,
+    by_image: Ints,
+    truth_start: Ints,
+    inside: Bools,
+) -> Any:
+    """By the compiled core: places in ``order`` and ``by_image``, and IoUs."""
+    detection_start = group_starts(detections.image[order], len(truth_start) - 1)
+    return native.core.pair_boxes(
+        len(truth_start) - 1,
+        detection_start,
+        truth_start,
+        detections.box[order],
+        ground_truth.box[by_image],
+        inside[by_image],
+    )
+
+
+def _mask_pairs(
+    ground_truth: GroundTruth,
+    detections: Detections,
+    order: Ints,
+    by_image: Ints,
+    truth_start: Ints,
+    inside: Bools,
+) -> Any:
+    """As `_box_pairs`; None where a mask is not one that the core counts as pycocotools does."""
+    masks = detections.masks.run_lengths, ground_truth.masks.run_lengths
+    if masks[0] is None or masks[1] is None or not (masks[0].minimal.all() and masks[1].minimal.all()):
+        return None
+    detection_start = group_starts(detections.image[order], len(truth_start) - 1)
+    return native.core.pair_masks(
+        len(truth_start) - 1,
+        detection_start,
+        truth_start,
+        order,
+        by_image,
+        masks[0].parts,
+        masks[1].parts,
+        inside[by_image],
     )
 
 

@@ -17,9 +17,7 @@ from tests.analysis.peers import (
 )
 from tests.analysis.scenes import SceneFiles, clustered_boxes, loose_boxes, mask_scenes, scenes
 
-SAMPLE = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+SAMPLE = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CAMPAIGN = settings(SAMPLE, max_examples=4_000, derandomize=False)
 thresholds = st.sampled_from([(0.5, 0.1), (0.5, 0.1), (0.5, 0.5), (0.75, 0.1), (0.2, 0.1), (0.5, 0.2), (1.0, 0.1)])
 caps = st.sampled_from([100, 100, 1, 2, 3])

@@ -1,0 +1,16 @@
+/* The functions of the compiled core as Python sees them. */
+#include "core.h"
+
+static PyMethodDef functions[] = {
+    {"take_powers", take_powers, METH_O, NULL},
+    {"parse_number", parse_number, METH_O, NULL},
+    {"read_records", read_records, METH_O, NULL},
+    {"split_object", split_object, METH_O, NULL},
+    {"pair_boxes", pair_boxes, METH_VARARGS, NULL},
+    {"decode_masks", decode_masks, METH_VARARGS, NULL},
+    {"pair_masks", pair_masks, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_core", NULL, -1, functions, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__core(void) { return PyModule_Create(&module); }

@@ -1,0 +1,180 @@
+/* Lists of COCO records into columns, and JSON objects into the places of their values.
+
+   Both read the usual spelling alone. Whatever is unusual (a text for an id, a number written as 1.0, a key twice or
+   with an escape, no JSON at all) makes them return None: the caller then reads the same bytes by the rules for single
+   records, which have a sentence for each fault. So they may refuse what is fine, and never accept what is not. */
+#include "core.h"
+#include <string.h>
+
+enum { IMAGE, CATEGORY, SCORE, BOX, ID, AREA, CROWD, MARKED, SEGMENTATION, FIELDS, NAMED = FIELDS };
+static const struct {
+    const char *name;
+    Py_ssize_t length, width; /* bytes of a row in its column */
+} FIELD[FIELDS] = {
+    {"image_id", 8, 8},  {"category_id", 11, 8}, {"score", 5, 8},  {"bbox", 4, 32},         {"id", 2, 8},
+    {"area", 4, 8},      {"iscrowd", 7, 1},      {"ignore", 6, 1}, {"segmentation", 12, 16},
+};
+
+static int read_box(Text *text, double *box) {
+    if (!take(text, '[')) return 0;
+    for (int side = 0; side < 4; side++) {
+        if (side && !next(text, ',')) return 0;
+        skip_space(text);
+        if (!read_number(text, box + side)) return 0;
+    }
+    return next(text, ']');
+}
+
+static int read_flag(Text *text, uint8_t *flag) {
+    if (skip_word(text, "true", 4)) return *flag = 1;
+    *flag = 0;
+    if (skip_word(text, "false", 5)) return 1;
+    int64_t value;
+    if (!read_whole(text, &value) || (value != 0 && value != 1)) return 0;
+    *flag = (uint8_t)value;
+    return 1;
+}
+
+/* Read one record into row `row` of the columns; the fields that it has, as bits, or -1 where it is unusual. */
+static int read_record(Text *text, char **column, Py_ssize_t row, const char *start) {
+    int found = 0;
+    if (!take(text, '{')) return -1;
+    if (next(text, '}')) return 0;
+    do {
+        const char *key;
+        Py_ssize_t length;
+        skip_space(text);
+        if (!read_key(text, &key, &length)) return -1;
+        int field = 0;
+        while (field < FIELDS && (FIELD[field].length != length || memcmp(key, FIELD[field].name, (size_t)length)))
+            field++;
+        if (field == FIELDS) {
+            if ((length == 9 && !memcmp(key, "file_name", 9)) || (length == 13 && !memcmp(key, "category_name", 13)))
+                found |= 1 << NAMED;
+            if (!skip_value(text, 0)) return -1;
+            continue;
+        }
+        if (found & 1 << field) return -1; /* a key twice */
+        if (field == BOX && skip_word(text, "null", 4)) continue;
+        found |= 1 << field;
+        char *cell = column[field] + row * FIELD[field].width;
+        int good = 0;
+        switch (field) {
+        case IMAGE:
+        case CATEGORY:
+        case ID: good = read_whole(text, (int64_t *)cell); break;
+        case SCORE:
+        case AREA: good = read_number(text, (double *)cell); break;
+        case BOX: good = read_box(text, (double *)cell); break;
+        case CROWD:
+        case MARKED: good = read_flag(text, (uint8_t *)cell); break;
+        case SEGMENTATION:
+            ((int64_t *)cell)[0] = text->at - start;
+            good = skip_value(text, 0);
+            ((int64_t *)cell)[1] = text->at - start;
+        }
+        if (!good) return -1;
+    } while (next(text, ','));
+    return next(text, '}') ? found : -1;
+}
+
+/* Read a list; the number of records, or -1 where it is unusual. `all` and `any`: the fields of every and of some. */
+static Py_ssize_t read_list(Text *text, char **column, int *all, int *any) {
+    const char *start = text->at;
+    Py_ssize_t rows = 0;
+    *all = ~0;
+    *any = 0;
+    if (!next(text, '[')) return -1;
+    if (!next(text, ']')) {
+        do {
+            skip_space(text);
+            for (int field = CROWD; field <= SEGMENTATION; field++)
+                memset(column[field] + rows * FIELD[field].width, 0, (size_t)FIELD[field].width);
+            int found = read_record(text, column, rows, start);
+            if (found < 0) return -1;
+            *all &= found;
+            *any |= found;
+            rows++;
+        } while (next(text, ','));
+        if (!next(text, ']')) return -1;
+    }
+    skip_space(text);
+    return text->at == text->end ? rows : -1;
+}
+
+static Py_ssize_t count_objects(const char *at, Py_ssize_t length) {
+    Py_ssize_t count = 0;
+    for (Py_ssize_t place = 0; place < length; place++) count += at[place] == '{';
+    return count;
+}
+
+PyObject *read_records(PyObject *self, PyObject *argument) {
+    (void)self;
+    Py_buffer view;
+    PyObject *array[FIELDS] = {0}, *result = NULL;
+    char *column[FIELDS];
+    if (PyObject_GetBuffer(argument, &view, PyBUF_SIMPLE)) return NULL;
+    Py_ssize_t most = count_objects(view.buf, view.len); /* memory that is not written is not used */
+    for (int field = 0; field < FIELDS; field++) {
+        array[field] = PyByteArray_FromStringAndSize(NULL, (most + 1) * FIELD[field].width);
+        if (!array[field]) goto done;
+        column[field] = PyByteArray_AsString(array[field]);
+    }
+    Text text = {view.buf, (const char *)view.buf + view.len};
+    int all, any;
+    Py_ssize_t rows = read_list(&text, column, &all, &any);
+    if (rows < 0 || any & 1 << NAMED) {
+        result = Py_NewRef(Py_None);
+        goto done;
+    }
+    for (int field = 0; field < FIELDS; field++) {
+        int kept = field == CROWD || field == MARKED || any & 1 << field;
+        if (PyByteArray_Resize(array[field], kept ? rows * FIELD[field].width : 0)) goto done;
+    }
+    result = Py_BuildValue("n(OOOOOOOOO)ii", rows, array[0], array[1], array[2], array[3], array[4], array[5], array[6],
+                           array[7], array[8], all & ((1 << FIELDS) - 1), any);
+done:
+    for (int field = 0; field < FIELDS; field++) Py_XDECREF(array[field]);
+    PyBuffer_Release(&view);
+    return result;
+}
+
+PyObject *split_object(PyObject *self, PyObject *argument) {
+    (void)self;
+    Py_buffer view;
+    if (PyObject_GetBuffer(argument, &view, PyBUF_SIMPLE)) return NULL;
+    const char *start = view.buf;
+    Text text = {start, start + view.len};
+    PyObject *fields = PyDict_New();
+    int good = fields && next(&text, '{');
+    if (good && !next(&text, '}')) {
+        do {
+            const char *key;
+            Py_ssize_t length;
+            skip_space(&text);
+            good = read_key(&text, &key, &length);
+            if (!good) break;
+            const char *value = text.at;
+            good = skip_value(&text, 0);
+            if (!good) break;
+            PyObject *name = PyUnicode_FromStringAndSize(key, length);
+            PyObject *span = name ? Py_BuildValue("nn", value - start, text.at - start) : NULL;
+            good = span && !PyDict_Contains(fields, name) && !PyDict_SetItem(fields, name, span);
+            Py_XDECREF(name);
+            Py_XDECREF(span);
+            if (!good) break;
+        } while (next(&text, ','));
+        good = good && next(&text, '}');
+    }
+    skip_space(&text);
+    good = good && text.at == text.end;
+    PyBuffer_Release(&view);
+    if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) PyErr_Clear(); /* of a key: good is 0 */
+    if (PyErr_Occurred()) {
+        Py_XDECREF(fields);
+        return NULL;
+    }
+    if (good) return fields;
+    Py_XDECREF(fields);
+    Py_RETURN_NONE;
+}

@@ -1,0 +1,235 @@
+"""The compiled core gives what goes without it: the same bits, or the same sentence."""
+
+import json
+import random
+import shutil
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as pycocotools
+
+from analysis import BadInput, GroundTruth, native, read_detections, read_ground_truth
+from analysis.coco.columns import read_columns
+from analysis.coco.run_lengths import run_lengths_of
+from analysis.evaluation.matching import pair_detections
+from analysis.evaluation.settings import Settings
+from tests.analysis.mutations import documents, mutate
+
+compiled = pytest.mark.skipif(native.core is None, reason="the compiled core is not in use here")
+
+
+@contextmanager
+def without_core() -> Iterator[None]:
+    core, native.core = native.core, None
+    try:
+        yield
+    finally:
+        native.core = core
+
+
+def both_ways(work: Callable[[], Any]) -> tuple[Any, Any]:
+    """What a piece of work returns with and without the core; for bad input, its sentence."""
+
+    def told() -> Any:
+        try:
+            return work()
+        except BadInput as error:
+            return str(error)
+
+    with_core = told()
+    with without_core():
+        return with_core, told()
+
+
+def test_the_core_is_compiled_where_a_compiler_is() -> None:
+    if shutil.which("cc") is None and shutil.which("gcc") is None:
+        pytest.skip("no C compiler here")
+    assert native.describe() != "not built", "reinstall it: uv sync --reinstall-package detablate"
+
+
+@compiled
+@given(st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(10**30), 10**30)))
+def test_numbers_are_those_of_python(value: float) -> None:
+    assert same_bits(native.core.parse_number(json.dumps(value).encode()), float(value))
+
+
+@compiled
+@given(st.from_regex(r"-?(0|[1-9][0-9]{0,25})(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,3})?", fullmatch=True))
+def test_every_spelling_of_a_number_is_read_as_python_reads_it(text: str) -> None:
+    read, value = native.core.parse_number(text.encode()), float(text)
+    if abs(value) == float("inf"):
+        assert read is None
+    elif text.strip("0") == "-":
+        assert same_bits(read, 0.0)  # a whole -0 is the integer 0, as msgspec has it
+    else:
+        assert same_bits(read, value)
+
+
+@compiled
+@pytest.mark.parametrize(
+    "text", ["", "-", "01", "1.", ".5", "1e", "1e+", "+1", "NaN", "Infinity", "1 ", "0x1", "1e400"]
+)
+def test_what_is_no_number_is_left_to_others(text: str) -> None:
+    assert native.core.parse_number(text.encode()) is None
+
+
+def same_bits(read: float | None, value: float) -> bool:
+    return read is not None and struct.pack("d", read) == struct.pack("d", value)
+
+
+@compiled
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from(["polygons", "compressed", "uncompressed", "only-masks", "boxes"]), seed=st.integers(0, 10**9)
+)
+def test_damaged_predictions_give_the_same_arrays_or_the_same_sentence(kind: str, seed: int, tmp_path: Path) -> None:
+    truth, predictions = documents(kind)
+    (tmp_path / "gt.json").write_text(json.dumps(truth))
+    gt = read_ground_truth(tmp_path / "gt.json")
+    path = tmp_path / "dt.json"
+    path.write_bytes(mutate(predictions, random.Random(seed)))
+    one, other = both_ways(lambda: arrays_of(path, gt))
+    assert type(one) is type(other)
+    assert one == other
+
+
+def arrays_of(path: Path, gt: GroundTruth) -> Any:
+    dt = read_detections(path, gt)
+    columns = (dt.box, dt.score, dt.category, dt.image, dt.row, dt.masks.present)
+    masks = dt.masks.faults(np.flatnonzero(dt.masks.present).tolist())
+    good = [row for row in np.flatnonzero(dt.masks.present).tolist() if row not in masks]
+    return [one.tobytes() for one in columns], dt.has_box, dt.warnings, masks, dt.masks.rles(good), dt.masks.notes
+
+
+@compiled
+@pytest.mark.parametrize(
+    "record",
+    [
+        '{"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [1, 2, 3, 4], "score": 0.6}',
+        '{"image_id": 1.0, "category_id": 1, "score": 0.5, "bbox": [1, 2, 3, 4]}',
+        '{"image_id": "1", "category_id": 1, "score": 0.5, "bbox": [1, 2, 3, 4]}',
+        '{"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [1, 2, 3]}',
+        '{"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [1, 2, 3, 4, 5]}',
+        '{"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [1, 2, 3, 4],}',
+        '{"image_id": 1, "category_id": 1, "score": null, "bbox": [1, 2, 3, 4]}',
+        '{"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [1, 2, 3, 4], "file_name": "a.jpg"}',
+        '{"image\\u005fid": 1, "category_id": 1, "score": 0.5, "bbox": [1, 2, 3, 4]}',
+        '{"image_id": 1234567890123456789, "category_id": 1, "score": 0.5, "bbox": [1, 2, 3, 4]}',
+        '{"image_id": 1, "category_id": 1, "score": 0.5}',
+    ],
+)
+def test_what_is_unusual_is_left_to_the_rules(record: str) -> None:
+    usual = '{"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [1, 2, 3, 4], "other": {"deep": [null, "\\n"]}}'
+    assert read_columns(f"[{usual}, {usual}]".encode()) is not None
+    assert read_columns(f"[{usual}, {record}]".encode()) is None
+
+
+@compiled
+@pytest.mark.parametrize("end", ["", "]", "]}", ",", "]]", "{}]", ", ]", "\0]"])
+def test_nothing_behind_the_end_is_read(end: str) -> None:
+    text = f'[{{"image_id": 1, "category_id": 1, "score": 0.5, "bbox": [1, 2, 3, 4]}}{end}'
+    assert (read_columns(text.encode()) is not None) == (end == "]")
+    whole = len(text) - len(end) + 1  # with one bracket
+    for cut in range(whole):
+        assert read_columns(text[:cut].encode()) is None
+
+
+def runs(width: int = 6) -> st.SearchStrategy[list[int]]:
+    """Runs of a mask of ``width`` times 4 pixels; some of them 0 where others would be longer."""
+    pixels = st.lists(st.booleans(), min_size=4 * width, max_size=4 * width)
+    return st.tuples(pixels, st.lists(st.integers(0, 12), max_size=2)).map(lambda given: _runs(*given))
+
+
+def _runs(pixels: list[bool], zeros: list[int]) -> list[int]:
+    found, value = [0], False
+    for pixel in pixels:
+        if pixel != value:
+            found.append(0)
+            value = pixel
+        found[-1] += 1
+    for place in zeros:  # not minimal: a run cut in two by one of no pixels
+        if place < len(found) and found[place] > 1:
+            found[place : place + 1] = [1, 0, found[place] - 1]
+    return found
+
+
+@compiled
+@settings(deadline=None)
+@given(st.lists(runs(), min_size=1, max_size=4), st.lists(runs(), min_size=1, max_size=4), st.data())
+def test_masks_have_pycocotools_areas_boxes_and_ious(ours: list[list[int]], theirs: list[list[int]], data: Any) -> None:
+    a, b = ([pycocotools.frPyObjects({"size": [4, 6], "counts": one}, 4, 6) for one in some] for some in (ours, theirs))
+    inside = data.draw(st.lists(st.booleans(), min_size=len(b), max_size=len(b)))
+    decoded = run_lengths_of(a), run_lengths_of(b)
+    assert decoded[0] is not None
+    assert decoded[1] is not None
+    assert decoded[0].area.tolist() == [float(pycocotools.area(one)) for one in a]
+    minimal = decoded[0].minimal
+    assert minimal.tolist() == [0 not in one[1:] for one in ours]
+    boxes = np.asarray(pycocotools.toBbox(a))
+    np.testing.assert_array_equal(decoded[0].box[minimal], boxes[minimal])
+    starts = np.array([0, len(a)]), np.array([0, len(b)])
+    rows = np.arange(len(a)), np.arange(len(b))
+    found = native.core.pair_masks(1, *starts, *rows, decoded[0].parts, decoded[1].parts, np.array(inside))
+    d, g, iou = (np.frombuffer(one, kind) for one, kind in zip(found, (np.int64, np.int64, np.float64), strict=True))
+    expected = pycocotools.iou(a, b, [int(one) for one in inside])
+    both = minimal[d] & decoded[1].minimal[g]  # of others the caller asks pycocotools
+    dense = np.zeros_like(expected)
+    dense[d[both], g[both]] = iou[both]
+    expected[~minimal], expected[:, ~decoded[1].minimal] = 0, 0
+    np.testing.assert_array_equal(dense, expected)
+
+
+@compiled
+def test_masks_of_other_sizes_make_no_pair() -> None:
+    tall, wide = (pycocotools.encode(np.ones(size, dtype=np.uint8, order="F")) for size in ((4, 6), (6, 4)))
+    a, b = run_lengths_of([tall]), run_lengths_of([wide])
+    assert a is not None
+    assert b is not None
+    one, row = np.array([0, 1]), np.array([0])
+    assert native.core.pair_masks(1, one, one, row, row, a.parts, b.parts, np.array([False])) == (b"", b"", b"")
+    assert pycocotools.iou([tall], [wide], [0])[0, 0] <= 0
+
+
+@compiled
+@pytest.mark.parametrize("iou_type", ["bbox", "segm"])
+@pytest.mark.parametrize("convention", ["coco", "tidecv"])
+def test_pairs_are_those_of_numpy_and_pycocotools(iou_type: str, convention: str, tmp_path: Path) -> None:
+    truth, predictions = documents("compressed")
+    (tmp_path / "gt.json").write_text(json.dumps(truth))
+    (tmp_path / "dt.json").write_text(json.dumps(predictions))
+
+    def pairs() -> list[bytes]:
+        gt = read_ground_truth(tmp_path / "gt.json")
+        paired = pair_detections(
+            gt, read_detections(tmp_path / "dt.json", gt), Settings(iou_type=iou_type, convention=convention)
+        )
+        assert len(paired.pairs.iou)
+        return [
+            paired.row.tobytes(),
+            *(one.tobytes() for one in (paired.pairs.detection, paired.pairs.truth, paired.pairs.iou)),
+        ]
+
+    one, other = both_ways(pairs)
+    assert one == other
+
+
+@compiled
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (1, np.array([0, 2]), np.array([0, 1]), np.zeros((1, 4)), np.zeros((1, 4)), np.zeros(1, bool)),
+        (1, np.array([0, 1]), np.array([0, 1]), np.zeros((1, 4)), np.zeros((1, 4)), np.zeros(2, bool)),
+        (2, np.array([0, 2, 1]), np.array([0, 0, 1]), np.zeros((1, 4)), np.zeros((1, 4)), np.zeros(1, bool)),
+        (1, np.array([-1, 1]), np.array([0, 1]), np.zeros((1, 4)), np.zeros((1, 4)), np.zeros(1, bool)),
+    ],
+)
+def test_arrays_that_do_not_fit_are_an_error(arguments: Any) -> None:
+    with pytest.raises(ValueError, match=r"an array has|the images do not"):
+        native.core.pair_boxes(*arguments)
