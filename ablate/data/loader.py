@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -70,14 +71,20 @@ def unpacked(bits: Tensor, width: int) -> Tensor:
 
 def normalise(images: Tensor, sizes: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """u8[B, 3, H, W] -> f32[B, 3, H, W]: (pixel / 255 - mean) / std inside ``sizes`` i64[B, 2], exactly 0 outside."""
-    factor = torch.tensor(std, device=images.device).reciprocal().reshape(1, 3, 1, 1)
-    offset = torch.tensor(mean, device=images.device).reshape(1, 3, 1, 1) * factor
+    factor, offset = _pixel_constants(tuple(mean), tuple(std), images.device)
     rows, columns = (
         torch.arange(images.shape[2 + axis], device=images.device) < sizes[:, axis, None].to(images.device)
         for axis in (0, 1)
     )
     inside = (rows[:, None, :, None] & columns[:, None, None, :]).float()
     return (images * (factor / 255) - offset) * inside
+
+
+@lru_cache(maxsize=16)
+def _pixel_constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """1 / std and mean / std, f32[1, 3, 1, 1], copied to the device once."""
+    factor = torch.tensor(std, device=device).reciprocal().reshape(1, 3, 1, 1)
+    return factor, torch.tensor(mean, device=device).reshape(1, 3, 1, 1) * factor
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class ResizeCrop:
             canvas: u8[h, w] of zeros, at least of the kept size.
         """
         rows, columns = (self._nearest(axis) for axis in (0, 1))
-        # A decoded mask lies in memory column by column, as COCO counts its pixels; what surrounds the object is left out.
+        # A decoded mask lies in memory column by column. What surrounds the object is left out.
         by_column = mask.T
         tall, wide = (_within(places, by_column.any(axis=axis)) for axis, places in ((0, rows), (1, columns)))
         kept = by_column.take(columns[wide], axis=0).take(rows[tall], axis=1).T
