@@ -36,10 +36,9 @@ from ablate.train.memory import GIB
 from ablate.train.optim import Precision, autocast
 from analysis.exceptions import BadInput
 
-REVISION = 1  # raised by hand when the same model is forecast otherwise; stored forecasts are made again
+REVISION = 2  # raised by hand when the same model is forecast otherwise; stored forecasts are made again
 BLOCK = 512  # bytes: CUDA's allocator rounds up to it
 STATE_BYTES = 16  # a parameter in fp32, its gradient and AdamW's two moments
-BUCKET_BYTES = 4  # and its place in the buckets that processes exchange gradients in
 
 
 def forecast_memory(model: Model, classes: int, precision: Precision, gpus: int = 1) -> MemoryForecast:
@@ -56,7 +55,7 @@ def forecast_memory(model: Model, classes: int, precision: Precision, gpus: int 
     with torch.device("meta"):
         parameters = sum(weight.numel() for weight in build_detector(model, classes).parameters())
     return MemoryForecast(
-        state_gib=parameters * (STATE_BYTES + BUCKET_BYTES * shared) / GIB,
+        state_gib=parameters * STATE_BYTES / GIB,
         first_gib=one / GIB,
         further_gib=max(two - one, 1) / GIB,
     )
