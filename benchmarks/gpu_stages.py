@@ -8,7 +8,8 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -490,20 +491,59 @@ def profile(on: Device) -> None:
 
 def levers(on: Device) -> None:
     """What makes a step of eight images faster or slower, each lever by itself against the same step."""
-    images, config = (8, on.config("vit-b-coco")) if on.gpu else (2, on.config("vit-b-coco"))
+    from ablate.detector.batch_norm import GroupBatchNorm2d
 
-    def often(step: TrainingStep) -> None:
+    def waits_often(step: TrainingStep) -> None:
         step.detector.rpn.few_waits = step.detector.heads.few_waits = False
 
-    def seldom(step: TrainingStep) -> None:
-        step.detector.rpn.few_waits = step.detector.heads.few_waits = True
+    def channels_last(step: TrainingStep) -> None:
+        for part in (step.detector.pyramid, step.detector.rpn, step.detector.heads):
+            part.to(memory_format=torch.channels_last)
 
-    rows: list[tuple[str, Callable[[TrainingStep], object] | None]] = [
-        ("as it is", None),
-        ("the host waits often", often),
-        ("the host waits seldom", seldom),
-    ]
-    for name, change in rows:
-        if not on.has(25):
-            raise Missing("time for the rest")
-        measured_step(on, "levers", name, config, images, change)
+    def compiled(step: TrainingStep) -> None:
+        for block in step.detector.backbone.blocks:
+            block.compile(dynamic=False)
+
+    def over_a_group(fused: bool) -> Callable[[TrainingStep], object]:
+        def change(step: TrainingStep) -> None:
+            for module in step.detector.modules():
+                if isinstance(module, GroupBatchNorm2d):
+                    module.fused, module.group = fused, _alone
+
+        return change
+
+    rows: dict[str, Callable[[TrainingStep], object] | None] = {
+        "as it is": None,
+        "the host waits often": waits_often,
+        "channels_last after the backbone": channels_last,
+        "BatchNorm over a group, fused": over_a_group(True),
+        "BatchNorm over a group, in steps": over_a_group(False),
+        "blocks compiled": compiled,
+    }
+    with _group_of_one(on):
+        for name, change in rows.items():
+            if name == "blocks compiled" and on.tiny:
+                continue  # it takes minutes on a CPU
+            if not on.has(25):
+                raise Missing("time for the rest")
+            measured_step(on, "levers", name, on.config("vit-b-coco"), 8 if on.gpu else 2, change)
+
+
+def _alone() -> Any:
+    """What stands for a weak reference to the group."""
+    import torch.distributed as dist
+
+    return dist.group.WORLD
+
+
+@contextmanager
+def _group_of_one(on: Device) -> Iterator[None]:
+    """This process alone, as a group of processes: the arithmetic of a group without its network."""
+    import torch.distributed as dist
+
+    store = dist.FileStore(str(on.work / f"group-{time.monotonic_ns()}"), 1)
+    dist.init_process_group("nccl" if on.gpu else "gloo", rank=0, world_size=1, store=store)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()

@@ -1,9 +1,8 @@
 """How many jittered training images one core makes, with masks: ``python benchmarks/loading.py [--images 64]``.
 
-Pictures as heavy as COCO's are written into a temporary folder (`benchmarks.photos`), or taken from ``--coco FOLDER``
-(its annotations and images are given). Seconds are those of the processor, so that others on the machine disturb
-little; the fastest of the rounds counts. Then torch's loader with ``--workers``, by the clock, and the memory that it
-takes. Prints a Markdown table.
+Pictures as heavy as COCO's are written into a temporary folder (`benchmarks.photos`), or taken from ``--coco``. Seconds
+are those of the processor, so that others on the machine disturb little; the fastest of the rounds counts. Prints a
+Markdown table of the parts.
 """
 
 import argparse

@@ -25,7 +25,12 @@ from torch.utils._pytree import tree_map_only
 
 from ablate.config.schema import Model, RunConfig
 from ablate.config.yaml import with_changes
-from ablate.detector.batch_norm import sum_over_group, use_group_batch_norm
+from ablate.detector.batch_norm import (
+    gather_over_group,
+    has_fused_operators,
+    sum_over_group,
+    use_group_batch_norm,
+)
 from ablate.detector.mask_rcnn import Detector, build_detector
 from ablate.detector.memory import MemoryForecast, largest_fitting, memory_limit
 from ablate.detector.roi_heads import BOX_GRID, MASK_GRID, POSITIVE_FRACTION
@@ -171,8 +176,12 @@ class _OnGpu(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is is_fused:
             return True
+        if func is has_fused_operators:
+            return True
         if func is sum_over_group:
             return args[0].clone()
+        if func is gather_over_group:
+            return args[0][None].clone()
         if func is F.scaled_dot_product_attention:
             return self._fused(*args, **kwargs)
         if func in self.FP32:

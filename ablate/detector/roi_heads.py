@@ -47,6 +47,11 @@ class DetectedInstances:
     labels: Tensor
     masks: Tensor | None
 
+    def to(self, device: torch.device) -> "DetectedInstances":
+        """The same on a device."""
+        masks = None if self.masks is None else self.masks.to(device)
+        return DetectedInstances(self.boxes.to(device), self.scores.to(device), self.labels.to(device), masks)
+
 
 class RoIPooler(nn.Module):
     """Aligned RoIAlign on the pyramid level that fits the RoI (FPN, arXiv 1612.03144, equation 1).
