@@ -168,7 +168,7 @@ def read_rgb(path: Path) -> tuple[Image.Image, Header]:
                 header = Header(image.size, orientation)
             if "transparency" in image.info:  # convert alone would warn about palettes
                 image = image.convert("RGBA")
-            return image.convert("RGB"), header
+            return image if image.mode == "RGB" else image.convert("RGB"), header
 
 
 def read_annotated(path: Path, annotated: Size | None) -> Image.Image:

@@ -103,13 +103,13 @@ class TrainingSet(Dataset[Sample]):
         seen = large_enough(boxes)
         rows, boxes = rows[seen], boxes[seen]
         if self.masks:
-            kept, boxes = masks_and_boxes(self.truth, rows, boxes, crop, crop.cuts(annotated[seen]))
-            seen = large_enough(boxes) & kept.any(axis=(1, 2))
+            canvas = np.zeros((len(rows), self.side, self.side), dtype=np.uint8)
+            occupied, boxes = draw_masks(self.truth, rows, boxes, crop, crop.cuts(annotated[seen]), canvas)
+            seen = large_enough(boxes) & occupied
             rows, boxes = rows[seen], boxes[seen]
-            masks = torch.zeros((len(rows), self.side, self.side), dtype=torch.uint8)
-            masks[:, : crop.kept[0], : crop.kept[1]] = torch.from_numpy(kept[seen])
+            masks = torch.from_numpy(canvas if seen.all() else canvas[seen])
         return Sample(
-            image=_canvas(crop.image(image), (self.side, self.side)),
+            image=_canvas(image, crop, (self.side, self.side)),
             size=crop.kept,
             target=Target(
                 boxes=torch.from_numpy(boxes.astype(np.float32)),
@@ -144,7 +144,7 @@ class EvaluationSet(Dataset[EvalSample]):
         room = (self.side, self.side)
         if self.multiple is not None:
             room = (-(-height // self.multiple) * self.multiple, -(-width // self.multiple) * self.multiple)
-        return EvalSample(_canvas(crop.image(image), room), crop, self.truth.image_id[index])
+        return EvalSample(_canvas(image, crop, room), crop, self.truth.image_id[index])
 
 
 def annotated_size(truth: GroundTruth, index: int) -> Size | None:
@@ -223,6 +223,45 @@ def _clipped(truth: GroundTruth, rows: NDArray[np.int64] | slice = slice(None)) 
     return np.clip(boxes, 0, size[:, [1, 0, 1, 0]])
 
 
+def draw_masks(
+    truth: GroundTruth,
+    rows: NDArray[np.int64],
+    boxes: NDArray[np.float64],
+    crop: ResizeCrop,
+    cut: NDArray[np.bool_],
+    canvas: NDArray[np.uint8],
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Draw the masks of annotations, and tighten the boxes of those that the crop cuts.
+
+    Polygons are rasterised in the square, with their sub-pixel corners; run lengths move by the nearest pixel.
+
+    Args:
+        truth: with the annotations.
+        rows: i64[n] of the annotations.
+        boxes: f64[n, 4] xyxy in the square.
+        crop: how the image lands in the square.
+        cut: bool[n], which of them the crop cuts.
+        canvas: u8[n, height, width] of zeros, at least as large as what the crop keeps; is drawn on.
+
+    Returns:
+        bool[n], whether a pixel of the object is left, and f64[n, 4] its box.
+    """
+    occupied, boxes = np.zeros(len(rows), dtype=np.bool_), boxes.copy()
+    for number, row in enumerate(rows.tolist()):
+        written, mask = truth.masks.segmentation(row), canvas[number]
+        if isinstance(written, dict):
+            occupied[number] = crop.draw_mask(decode_rle(written), mask)
+            left = boxes_of_masks(mask[None])[0] if cut[number] else None
+        else:
+            polygons = [crop.polygon(points) for points in written]
+            occupied[number] = draw_polygons(polygons, crop.kept, mask)
+            left = box_of_polygons(polygons, crop.kept) if cut[number] else None
+        if left is not None:
+            boxes[number, :2] = np.maximum(boxes[number, :2], left[:2])
+            boxes[number, 2:] = np.minimum(boxes[number, 2:], left[2:])
+    return occupied, boxes
+
+
 def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.uint8]:
     """COCO's compressed RLE -> u8[height, width], 0 or 1 (pycocotools' own decoder warns under NumPy 2)."""
     height, width = rle["size"]
@@ -230,38 +269,33 @@ def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.uint8]:
     return np.repeat(np.arange(len(runs), dtype=np.uint8) & 1, runs).reshape(width, height).T
 
 
-def masks_and_boxes(
-    truth: GroundTruth, rows: NDArray[np.int64], boxes: NDArray[np.float64], crop: ResizeCrop, cut: NDArray[np.bool_]
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Masks u8[n, kept height, kept width] of annotations, and their boxes, tightened where the crop cuts them.
+def draw_polygons(polygons: Sequence[NDArray[np.float64]], size: tuple[int, int], canvas: NDArray[np.uint8]) -> bool:
+    """Draw the union of polygons by COCO's rule -> whether it has a pixel.
 
-    Polygons are rasterised in the square, with their sub-pixel corners; run lengths move by the nearest pixel.
+    Args:
+        polygons: f64[corners, 2] x, y each; they may reach beyond ``size``.
+        size: height and width of what is drawn.
+        canvas: u8[height, width] of zeros, at least of that size; pixels of the union become 1.
     """
-    masks, boxes = np.zeros((len(rows), *crop.kept), dtype=np.uint8), boxes.copy()
-    for number, row in enumerate(rows.tolist()):
-        written = truth.masks.segmentation(row)
-        if isinstance(written, dict):
-            masks[number] = crop.mask(decode_rle(written))
-            left = boxes_of_masks(masks[number, None])[0]
-        else:
-            polygons = [crop.polygon(points) for points in written]
-            masks[number] = rasterise(polygons, crop.kept)
-            left = box_of_polygons(polygons, crop.kept)
-        if cut[number]:
-            boxes[number, :2] = np.maximum(boxes[number, :2], left[:2])
-            boxes[number, 2:] = np.minimum(boxes[number, 2:], left[2:])
-    return masks, boxes
-
-
-def rasterise(polygons: Sequence[NDArray[np.float64]], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The union of polygons f64[n, 2] as u8[height, width], 0 or 1, by COCO's rule; they may reach beyond it."""
     from pycocotools import mask
 
-    return decode_rle(mask.merge(mask.frPyObjects([polygon.ravel().tolist() for polygon in polygons], *size)))
+    height, width = size
+    rle = mask.frPyObjects([polygon.ravel().tolist() for polygon in polygons], height, width)
+    runs = run_lengths((rle[0] if len(rle) == 1 else mask.merge(rle))["counts"].decode())
+    ends = runs.cumsum()
+    if len(runs) < 2:
+        return False
+    # Pixels are counted column by column: only the columns that have some are unfolded.
+    first = int(ends[0]) // height
+    last = -(-int(ends[1::2][-1]) // height)
+    within = np.diff(ends.clip(first * height, last * height), prepend=first * height)
+    columns = np.repeat(np.arange(len(runs), dtype=np.uint8) & 1, within).reshape(last - first, height)
+    canvas[:height, first:last] = columns.T
+    return True
 
 
-def _canvas(pixels: NDArray[np.uint8], room: tuple[int, int]) -> Tensor:
-    """u8[h, w, 3] -> u8[3, *room], the content at the top left."""
-    canvas = torch.zeros((3, *room), dtype=torch.uint8)
-    canvas[:, : pixels.shape[0], : pixels.shape[1]] = torch.from_numpy(pixels.copy()).permute(2, 0, 1)
-    return canvas
+def _canvas(image: Image.Image, crop: ResizeCrop, room: tuple[int, int]) -> Tensor:
+    """What the crop keeps of an RGB image -> u8[3, *room], at the top left."""
+    canvas = np.zeros((3, *room), dtype=np.uint8)
+    crop.draw_image(image, canvas)
+    return torch.from_numpy(canvas)

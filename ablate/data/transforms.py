@@ -30,8 +30,8 @@ class ResizeCrop:
     kept: tuple[int, int]
     flip: bool = False
 
-    def image(self, image: Image.Image) -> NDArray[np.uint8]:
-        """An RGB image -> u8[kept height, kept width, 3]; bilinear, antialiased where it shrinks."""
+    def draw_image(self, image: Image.Image, canvas: NDArray[np.uint8]) -> None:
+        """Draw what is kept of an RGB image at the top left of u8[3, h, w]; bilinear, antialiased where it shrinks."""
         (height, width), (tall, wide) = self.original, self.scaled
         (top, left), (rows, columns) = self.corner, self.kept
         region = (
@@ -40,8 +40,9 @@ class ResizeCrop:
             min(width, (left + columns) * width / wide),
             min(height, (top + rows) * height / tall),
         )
-        pixels = np.asarray(image.resize((columns, rows), Image.Resampling.BILINEAR, box=region))
-        return pixels[:, ::-1] if self.flip else pixels
+        resized = image.resize((columns, rows), Image.Resampling.BILINEAR, box=region)
+        for plane, band in zip(canvas, resized.split(), strict=True):
+            plane[:rows, :columns] = np.asarray(band)[:, :: -1 if self.flip else 1]
 
     def boxes(self, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
         """f64[n, 4] xyxy of the original -> f64[n, 4] xyxy in the square, clipped to the kept window."""
@@ -67,16 +68,35 @@ class ResizeCrop:
             moved[:, 0] = self.kept[1] - moved[:, 0]
         return moved  # type: ignore[no-any-return]
 
-    def mask(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """u8[height, width] of the original -> u8[kept height, kept width], by the nearest pixel."""
+    def draw_mask(self, mask: NDArray[np.uint8], canvas: NDArray[np.uint8]) -> bool:
+        """Draw what is kept of a mask, by the nearest pixel, where the canvas is 0 -> whether a pixel of it is left.
+
+        Args:
+            mask: u8[height, width] of the original, 0 or 1.
+            canvas: u8[h, w] of zeros, at least of the kept size.
+        """
         rows, columns = (self._nearest(axis) for axis in (0, 1))
-        # Columns first: a decoded mask lies in memory column by column, as COCO counts its pixels.
-        return mask.T.take(columns[::-1] if self.flip else columns, axis=0).take(rows, axis=1).T
+        # A decoded mask lies in memory column by column. What surrounds the object is left out.
+        by_column = mask.T
+        tall, wide = (_within(places, by_column.any(axis=axis)) for axis, places in ((0, rows), (1, columns)))
+        kept = by_column.take(columns[wide], axis=0).take(rows[tall], axis=1).T
+        if self.flip:
+            kept, wide = kept[:, ::-1], slice(self.kept[1] - wide.stop, self.kept[1] - wide.start)
+        canvas[tall, wide] = kept
+        return bool(kept.any())
 
     def _nearest(self, axis: int) -> NDArray[np.intp]:
         """The original row (axis 0) or column (1) whose area holds the centre of each kept one."""
         centre = 2 * (self.corner[axis] + np.arange(self.kept[axis])) + 1  # in halves of a scaled pixel
         return centre * self.original[axis] // (2 * self.scaled[axis])
+
+
+def _within(places: NDArray[np.intp], occupied: NDArray[np.bool_]) -> slice:
+    """Which of ``places``, rising indices into ``occupied``, lie between its first and its last true one."""
+    if not occupied.any():
+        return slice(0, 0)
+    last = len(occupied) - 1 - int(occupied[::-1].argmax())
+    return slice(int(np.searchsorted(places, occupied.argmax())), int(np.searchsorted(places, last, side="right")))
 
 
 def jitter(

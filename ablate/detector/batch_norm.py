@@ -1,10 +1,15 @@
-"""Batch normalisation whose statistic covers the processes of a group, and that survives a batch of no RoIs."""
+"""Batch normalisation whose statistic covers the processes of a group, and that survives a batch of no RoIs.
+
+Over a group it is computed in one of two ways: on a CPU as differentiable steps, on a GPU by torch's fused operators
+(`_Fused`), which keep the input alone for the backward pass, in its own precision.
+"""
 
 import weakref
 from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import handle_torch_function, has_torch_function
 
@@ -47,6 +52,90 @@ def sum_over_group(value: Tensor, group: Group | None) -> Tensor:
     return _SumOverGroup.apply(value, group)  # type: ignore[no-any-return]
 
 
+def gather_over_group(value: Tensor, group: Group) -> Tensor:
+    """The values of all processes of a group, one after another: [n] -> [processes, n]; not differentiable."""
+    if has_torch_function((value,)):
+        return handle_torch_function(gather_over_group, (value,), value, group)
+    gathered = [torch.empty_like(value) for _ in range(dist.get_world_size(group()))]
+    dist.all_gather(gathered, value, group=group())
+    return torch.stack(gathered)
+
+
+def has_fused_operators(value: Tensor) -> bool:
+    """Whether the device of a tensor has torch's fused operators; a `TorchFunctionMode` may answer for another one."""
+    if has_torch_function((value,)):
+        return bool(handle_torch_function(has_fused_operators, (value,), value))
+    return value.is_cuda
+
+
+class _Fused(torch.autograd.Function):
+    """Normalise by the statistic of a group -> output, mean f32[C], variance f32[C] and how many values it is of.
+
+    On a CPU the same is computed by plain operators, so that it can be tested there.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, value: Tensor, weight: Tensor, bias: Tensor, eps: float, group: Group
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        channels = value.shape[1]
+        value = _dense(value)
+        if value.numel() == 0:
+            mean = variance = torch.zeros(channels, device=value.device)
+        elif value.is_cuda:
+            mean, deviation = torch.batch_norm_stats(value, eps)  # 1 / the standard deviation
+            variance = (deviation**-2 - eps).clamp(min=0)
+        else:
+            variance, mean = torch.var_mean(value.float(), dim=(0, 2, 3), correction=0)
+        local = torch.cat([mean, variance, mean.new_full((1,), value.numel() / channels)])
+        means, variances, counts = gather_over_group(local, group).split((channels, channels, 1), dim=1)
+        count = counts.sum()
+        share = counts / count.clamp(min=1)
+        mean = (share * means).sum(dim=0)
+        variance = (share * (variances + (means - mean) ** 2)).sum(dim=0)
+        ctx.save_for_backward(value, weight, mean, torch.rsqrt(variance + eps), counts[:, 0])
+        ctx.group = None if has_torch_function((value,)) else group
+        ctx.mark_non_differentiable(mean, variance, count)
+        return F.batch_norm(value, mean, variance, weight, bias, False, 0.0, eps), mean, variance, count
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        value, weight, mean, deviation, counts = ctx.saved_tensors
+        given = _dense(gradients[0])
+        if value.numel() == 0:
+            total = product = torch.zeros_like(mean)
+            of_weight, of_bias = total, total
+        elif value.is_cuda:
+            total, product, of_weight, of_bias = torch.batch_norm_backward_reduce(
+                given, value, mean, deviation, weight, True, True, True
+            )
+        else:
+            wide, away = given.float(), value.float() - mean[:, None, None]
+            total, product = wide.sum(dim=(0, 2, 3)), (wide * away).sum(dim=(0, 2, 3))
+            of_weight, of_bias = product * deviation, total
+        both = torch.cat([total, product])
+        if ctx.group is not None:
+            dist.all_reduce(both, group=ctx.group())
+        total, product = both.chunk(2)
+        if value.numel() == 0:
+            of_value = torch.zeros_like(value)
+        elif value.is_cuda:
+            of_value = torch.batch_norm_backward_elemt(
+                given, value, mean, deviation, weight, total, product, counts.to(torch.int32)
+            )
+        else:
+            count = counts.sum()
+            slope = (product / count * deviation**2)[:, None, None]
+            of_value = wide - (total / count)[:, None, None] - away * slope
+            of_value = (of_value * (deviation * weight)[:, None, None]).to(value.dtype)
+        return of_value, of_weight, of_bias, None, None
+
+
+def _dense(value: Tensor) -> Tensor:
+    """The same values in one of the two layouts that the fused operators read."""
+    return value if value.is_contiguous(memory_format=torch.channels_last) else value.contiguous()
+
+
 class GroupBatchNorm2d(nn.BatchNorm2d):
     """`torch.nn.BatchNorm2d` over all samples of a process group, each sample weighing the same.
 
@@ -55,6 +144,7 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
     """
 
     group: Group | None = None
+    fused: bool | None = None  # None: where the device has fused operators
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
@@ -65,6 +155,10 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
             # Of each channel torch wants two values in training, else one.
             enough = input.numel() // self.num_features >= (2 if self.training else 1)
             return super().forward(input) if enough else self._scaled(input)
+        if has_fused_operators(input) if self.fused is None else self.fused:
+            out, mean, variance, count = _Fused.apply(input, self.weight, self.bias, self.eps, self.group)
+            self._update(mean, variance * count / (count - 1).clamp(min=1), count > 1)
+            return out  # type: ignore[no-any-return]
         value = input.float()
         local = torch.cat(
             [

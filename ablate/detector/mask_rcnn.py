@@ -105,20 +105,19 @@ class Detector(nn.Module):
                 so that an image's sample does not depend on what it is batched with.
         """
         levels = self._levels(images, sizes)
-        proposals, losses = self.rpn(levels, _inner(sizes), targets, generators)
+        proposals, losses = self.rpn(levels, sizes, targets, generators)
         return {**losses, **self.heads.losses(self._pooled(levels), proposals, targets, generators)}
 
     @torch.no_grad()
     def predict(self, images: Tensor, sizes: Tensor, settings: cfg.Evaluate) -> list[DetectedInstances]:
         """Detections in u8[B, 3, H, W] images whose content has sizes i64[B, 2], in pixels of the input."""
-        inner = _inner(sizes)
         levels = self._levels(images, sizes)
         counts = ProposalCounts(settings.proposals_before_nms, settings.proposals_after_nms)
-        proposals, _ = self.rpn(levels, inner, counts=counts)
+        proposals, _ = self.rpn(levels, sizes, counts=counts)
         return self.heads.detect(
             self._pooled(levels),
             proposals,
-            inner,
+            sizes,
             score_threshold=settings.score_threshold,
             nms_threshold=settings.nms_threshold,
             max_detections=settings.max_detections,
@@ -130,10 +129,6 @@ class Detector(nn.Module):
 
     def _pooled(self, levels: list[Tensor]) -> list[Tensor]:
         return levels[: len(self.heads.box_pooler.strides)]
-
-
-def _inner(sizes: Tensor) -> list[tuple[int, int]]:
-    return [(height, width) for height, width in sizes.tolist()]
 
 
 def build_detector(model: cfg.Model, classes: int, scheme: Literal["random", "truncated"] = "random") -> Detector:

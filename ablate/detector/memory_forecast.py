@@ -25,7 +25,12 @@ from torch.utils._pytree import tree_map_only
 
 from ablate.config.schema import Model, RunConfig
 from ablate.config.yaml import with_changes
-from ablate.detector.batch_norm import sum_over_group, use_group_batch_norm
+from ablate.detector.batch_norm import (
+    gather_over_group,
+    has_fused_operators,
+    sum_over_group,
+    use_group_batch_norm,
+)
 from ablate.detector.mask_rcnn import Detector, build_detector
 from ablate.detector.memory import MemoryForecast, largest_fitting, memory_limit
 from ablate.detector.roi_heads import BOX_GRID, MASK_GRID, POSITIVE_FRACTION
@@ -36,10 +41,9 @@ from ablate.train.memory import GIB
 from ablate.train.optim import Precision, autocast
 from analysis.exceptions import BadInput
 
-REVISION = 1  # raised by hand when the same model is forecast otherwise; stored forecasts are made again
+REVISION = 2  # raised by hand when the same model is forecast otherwise; stored forecasts are made again
 BLOCK = 512  # bytes: CUDA's allocator rounds up to it
 STATE_BYTES = 16  # a parameter in fp32, its gradient and AdamW's two moments
-BUCKET_BYTES = 4  # and its place in the buckets that processes exchange gradients in
 
 
 def forecast_memory(model: Model, classes: int, precision: Precision, gpus: int = 1) -> MemoryForecast:
@@ -56,7 +60,7 @@ def forecast_memory(model: Model, classes: int, precision: Precision, gpus: int 
     with torch.device("meta"):
         parameters = sum(weight.numel() for weight in build_detector(model, classes).parameters())
     return MemoryForecast(
-        state_gib=parameters * (STATE_BYTES + BUCKET_BYTES * shared) / GIB,
+        state_gib=parameters * STATE_BYTES / GIB,
         first_gib=one / GIB,
         further_gib=max(two - one, 1) / GIB,
     )
@@ -172,8 +176,12 @@ class _OnGpu(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is is_fused:
             return True
+        if func is has_fused_operators:
+            return True
         if func is sum_over_group:
             return args[0].clone()
+        if func is gather_over_group:
+            return args[0][None].clone()
         if func is F.scaled_dot_product_attention:
             return self._fused(*args, **kwargs)
         if func in self.FP32:

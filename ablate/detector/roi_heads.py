@@ -7,17 +7,24 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.detection._utils import Matcher
 from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
 from torchvision.ops import batched_nms, roi_align
 
 from ablate.data.coco import Target
 from ablate.detector.batch_norm import Group, sum_over_group
-from ablate.detector.boxes import clip, decode, encode, match, sample
+from ablate.detector.boxes import (
+    Matching,
+    clip,
+    decode,
+    encode,
+    match,
+    sample,
+    without_unused,
+)
 
-DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-POSITIVE_IOU = 0.5
+DELTA_WEIGHTS = (10.0, 5.0)
+MATCHING = Matching(positive=0.5, negative=0.5)
 POSITIVE_FRACTION = 0.25
 CANONICAL_SIZE = 224.0  # a RoI of this side in pixels is pooled from the level of stride 16
 BOX_GRID = 7
@@ -39,6 +46,11 @@ class DetectedInstances:
     scores: Tensor
     labels: Tensor
     masks: Tensor | None
+
+    def to(self, device: torch.device) -> "DetectedInstances":
+        """The same on a device."""
+        masks = None if self.masks is None else self.masks.to(device)
+        return DetectedInstances(self.boxes.to(device), self.scores.to(device), self.labels.to(device), masks)
 
 
 class RoIPooler(nn.Module):
@@ -63,10 +75,11 @@ class RoIPooler(nn.Module):
     def forward(self, features: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
         """Pool f[B, C, h, w] maps inside each image's boxes f32[n, 4] -> f[sum of n, C, grid, grid]."""
         rois = torch.cat([F.pad(box, (1, 0), value=image) for image, box in enumerate(boxes)])
-        level = self.levels(rois[:, 1:])
+        # The RoIs of every level, found together: the host waits once.
+        level, order = self.levels(rois[:, 1:]).sort(stable=True)
+        counts = (level == torch.arange(len(self.strides), device=level.device)[:, None]).sum(dim=1).tolist()
         pooled = features[0].new_zeros((len(rois), features[0].shape[1], self.grid, self.grid))
-        for index, (feature, stride) in enumerate(zip(features, self.strides, strict=True)):
-            rows = torch.where(level == index)[0]
+        for rows, feature, stride in zip(order.split(counts), features, self.strides, strict=True):
             # A level without RoIs is pooled too, so that its feature map has a gradient in every process.
             # RoIs stay float32: at 900 px a bfloat16 has steps of 4 px. Under autocast roi_align takes both dtypes.
             part = roi_align(feature, rois[rows], self.grid, 1 / stride, aligned=True).to(pooled.dtype)
@@ -132,19 +145,19 @@ class MaskHead(nn.Module):
         return self.logits(F.relu(self.up(self.layers(pooled)))).float()  # type: ignore[no-any-return]
 
 
-def mask_targets(masks: Tensor, boxes: Tensor, side: int) -> Tensor:
-    """The part of each mask inside its box, resampled to side x side and cut at one half.
+def mask_targets(masks: Tensor, boxes: Tensor, mask_of: Tensor, side: int) -> Tensor:
+    """The part of a mask inside each box, resampled to side x side and cut at one half.
 
     Args:
-        masks: u8[n, height, width].
+        masks: u8[m, height, width].
         boxes: f32[n, 4], xyxy in pixels.
+        mask_of: i64[n], the mask that each box looks at.
         side: of the result.
 
     Returns:
         f32[n, side, side] of zeros and ones.
     """
-    rois = F.pad(boxes, (1, 0))
-    rois[:, 0] = torch.arange(len(boxes), device=boxes.device)
+    rois = torch.cat([mask_of[:, None].to(boxes.dtype), boxes], dim=1)
     return (roi_align(masks[:, None].float(), rois, side, aligned=True)[:, 0] >= 0.5).float()  # type: ignore[no-any-return]
 
 
@@ -157,7 +170,12 @@ class RoIHeads(nn.Module):
         mask_head: see `MaskHead`; none makes a Faster R-CNN.
         classes: foreground categories.
         sample_size: RoIs of an image that train the box head.
+
+    Attributes:
+        few_waits: as in `RegionProposals`.
     """
+
+    few_waits: bool | None = None
 
     def __init__(
         self,
@@ -175,7 +193,6 @@ class RoIHeads(nn.Module):
         self.mask_head = mask_head
         self.classes = classes
         self.sample_size = sample_size
-        self.matcher = Matcher(POSITIVE_IOU, POSITIVE_IOU, allow_low_quality_matches=False)
         self.group: Group | None = None
         self.group_size = 1
 
@@ -191,27 +208,32 @@ class RoIHeads(nn.Module):
         Every loss is a sum over RoIs divided by their mean number over the processes of the normalisation group, so
         that how many processes share the work changes no gradient.
         """
-        rois, labels, deltas, positives, masks = [], [], [], [], []
-        for proposal, target, generator in zip(proposals, targets, generators, strict=True):
-            # True boxes join the proposals: the heads see good RoIs before the RPN can propose them.
-            candidates = torch.cat([proposal, target.boxes])
-            matched, state = match(target.boxes, candidates, self.matcher)
-            positive, negative = sample(state, self.sample_size, POSITIVE_FRACTION, generator)
-            chosen = candidates[torch.cat([positive, negative])]
-            label = torch.full((len(chosen),), self.classes, device=chosen.device)
-            label[: len(positive)] = target.labels[matched[positive]]
-            rois.append(chosen)
-            labels.append(label)
-            positives.append(chosen[: len(positive)])
-            deltas.append(encode(target.boxes[matched[positive]], positives[-1], DELTA_WEIGHTS))
+        few_waits = features[0].is_cuda if self.few_waits is None else self.few_waits
+        # True boxes join the proposals: the heads see good RoIs before the RPN can propose them.
+        candidates = [torch.cat([proposal, t.boxes]) for proposal, t in zip(proposals, targets, strict=True)]
+        matches = [match(t.boxes, boxes, MATCHING) for t, boxes in zip(targets, candidates, strict=True)]
+        samples = [
+            sample(state, self.sample_size, POSITIVE_FRACTION, generator, by_keys=few_waits)
+            for (_, state), generator in zip(matches, generators, strict=True)
+        ]
+        rois, labels, deltas, positives, masks, foreground, begin = [], [], [], [], [], [], 0
+        for boxes, (matched, _), target, (positive, negative) in zip(
+            candidates, matches, targets, without_unused(samples), strict=True
+        ):
+            truth, end = matched[positive], begin + len(positive)
+            foreground.append(torch.arange(begin, end, device=boxes.device))
+            rois.append(boxes[torch.cat([positive, negative])])
+            labels.append(F.pad(target.labels[truth], (0, len(negative)), value=self.classes))
+            positives.append(rois[-1][: len(positive)])
+            deltas.append(encode(target.boxes[truth], positives[-1], DELTA_WEIGHTS))
             if self.mask_head is not None:
                 assert target.masks is not None
-                masks.append((target.masks[matched[positive]], positives[-1]))
-        label = torch.cat(labels)
+                masks.append((target.masks, positives[-1], truth))
+            begin += len(rois[-1])
+        label, seen = torch.cat(labels), torch.cat(foreground)
         logits, predicted = self.box_head(self.box_pooler(features, rois))
-        foreground = torch.where(label < self.classes)[0]
-        category = label[foreground]
-        predicted = predicted.reshape(-1, self.classes, 4)[foreground, category]
+        category = label[seen]
+        predicted = predicted.reshape(-1, self.classes, 4)[seen, category]
         rois_in_group = self._mean_count(label)
         losses = {
             "box_class": F.cross_entropy(logits, label, reduction="sum") / rois_in_group,
@@ -219,7 +241,7 @@ class RoIHeads(nn.Module):
         }
         if self.mask_head is not None:
             mask = self.mask_head(self.mask_pooler(features, positives))
-            wanted = torch.cat([mask_targets(m, b, mask.shape[-1]) for m, b in masks])
+            wanted = torch.cat([mask_targets(*each, mask.shape[-1]) for each in masks])
             chosen = mask[torch.arange(len(category), device=mask.device), category]
             total = F.binary_cross_entropy_with_logits(chosen, wanted, reduction="sum")
             losses["mask"] = total / (self._mean_count(category) * mask.shape[-1] ** 2)
@@ -234,13 +256,22 @@ class RoIHeads(nn.Module):
         self,
         features: Sequence[Tensor],
         proposals: Sequence[Tensor],
-        sizes: Sequence[tuple[int, int]],
+        sizes: Tensor,
         *,
         score_threshold: float,
         nms_threshold: float,
         max_detections: int,
     ) -> list[DetectedInstances]:
-        """Boxes above a score, after NMS within each class, at most max_detections an image; and their masks."""
+        """Boxes above a score, after NMS within each class, at most max_detections an image; and their masks.
+
+        Args:
+            features: f[B, channels, h, w] of each level.
+            proposals: f32[n, 4] of each image.
+            sizes: i64[B, 2], height and width of each image, on the device.
+            score_threshold: 0 to 1.
+            nms_threshold: IoU.
+            max_detections: of an image.
+        """
         logits, deltas = self.box_head(self.box_pooler(features, proposals))
         scores = logits.softmax(dim=1)[:, :-1]
         boxes = decode(deltas, torch.cat(list(proposals)), DELTA_WEIGHTS).reshape(-1, self.classes, 4)

@@ -6,16 +6,23 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.detection._utils import Matcher
 from torchvision.models.detection.rpn import RPNHead
-from torchvision.ops import batched_nms
 
 from ablate.data.coco import Target
-from ablate.detector.boxes import cell_anchors, clip, decode, encode, grid_anchors, match, sample
+from ablate.detector.boxes import (
+    Matching,
+    best_of_groups,
+    cell_anchors,
+    clip,
+    decode,
+    encode,
+    grid_anchors,
+    match,
+    sample,
+)
 
-DELTA_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
-POSITIVE_IOU = 0.7
-NEGATIVE_IOU = 0.3
+DELTA_WEIGHTS = (1.0, 1.0)
+MATCHING = Matching(positive=0.7, negative=0.3, best_of_each=True)
 POSITIVE_FRACTION = 0.5
 
 
@@ -38,7 +45,13 @@ class RegionProposals(nn.Module):
         training_counts: proposals kept in training.
         nms_threshold: IoU above which the worse of two proposals of a level is dropped.
         sample_size: anchors of an image that the losses see.
+
+    Attributes:
+        few_waits: the host waits for the device as seldom as it can: other anchors are drawn (`boxes.sample`), and NMS
+            is done at once (`boxes.best_of_groups`). None: on a GPU.
     """
+
+    few_waits: bool | None = None
 
     def __init__(
         self,
@@ -58,7 +71,6 @@ class RegionProposals(nn.Module):
         self.training_counts = training_counts
         self.nms_threshold = nms_threshold
         self.sample_size = sample_size
-        self.matcher = Matcher(POSITIVE_IOU, NEGATIVE_IOU, allow_low_quality_matches=True)
         self.anchor_sizes = tuple(anchor_sizes)
         self.ratios = tuple(ratios)
         self._anchors: tuple[tuple[object, ...], list[Tensor]] | None = None
@@ -79,7 +91,7 @@ class RegionProposals(nn.Module):
     def forward(
         self,
         features: Sequence[Tensor],
-        sizes: Sequence[tuple[int, int]],
+        sizes: Tensor,
         targets: Sequence[Target] | None = None,
         generators: Sequence[torch.Generator] = (),
         counts: ProposalCounts | None = None,
@@ -88,7 +100,7 @@ class RegionProposals(nn.Module):
 
         Args:
             features: f[B, channels, h, w] of each level.
-            sizes: (height, width) of each image without its padding.
+            sizes: i64[B, 2], height and width of each image without its padding, on the device.
             targets: one an image, for training.
             generators: one an image, for the random sample of anchors.
             counts: proposals kept; none: as many as in training.
@@ -113,7 +125,7 @@ class RegionProposals(nn.Module):
         anchors: Sequence[Tensor],
         logits: Sequence[Tensor],
         deltas: Sequence[Tensor],
-        sizes: Sequence[tuple[int, int]],
+        sizes: Tensor,
         counts: ProposalCounts,
     ) -> list[Tensor]:
         boxes, scores, levels = [], [], []
@@ -121,16 +133,17 @@ class RegionProposals(nn.Module):
             score, order = logit.topk(min(counts.before, logit.shape[1]), dim=1)  # [B, k]
             boxes.append(decode(delta.gather(1, order[..., None].expand(-1, -1, 4)), anchor[order], DELTA_WEIGHTS))
             scores.append(score)
-            levels.append(torch.full_like(order[0], level))
-        level_of = torch.cat(levels)
-        proposals = []
-        for box, score, size in zip(torch.cat(boxes, 1), torch.cat(scores, 1), sizes, strict=True):
-            box = clip(box, size)
-            # A diverged head gives NaN boxes: left out here, the trainer stops at the NaN loss that comes with them.
-            kept = ((box[:, 2:] > box[:, :2]).all(dim=1) & score.isfinite()).nonzero()[:, 0]
-            kept = kept[batched_nms(box[kept], score[kept], level_of[kept], self.nms_threshold)[: counts.after]]
-            proposals.append(box[kept])
-        return proposals
+            levels.append(torch.full_like(order, level))
+        box, score, level_of = clip(torch.cat(boxes, 1), sizes[:, None]), torch.cat(scores, 1), torch.cat(levels, 1)
+        # A diverged head gives NaN boxes: left out here, the trainer stops at the NaN loss that comes with them.
+        usable = (box[..., 2:] > box[..., :2]).all(dim=2) & score.isfinite()
+        rows, images = usable.flatten().nonzero()[:, 0], usable.sum(dim=1).tolist()
+        found = (each.flatten(0, 1)[rows].split(images) for each in (box, score, level_of))
+        at_once = box.is_cuda if self.few_waits is None else self.few_waits
+        return [
+            box[best_of_groups(box, score, level, self.nms_threshold, at_once=at_once)[: counts.after]]
+            for box, score, level in zip(*found, strict=True)
+        ]
 
     def _losses(
         self,
@@ -141,15 +154,22 @@ class RegionProposals(nn.Module):
         generators: Sequence[torch.Generator],
     ) -> dict[str, Tensor]:
         objectness, box = logits.new_zeros(()), logits.new_zeros(())
+        few_waits = logits.is_cuda if self.few_waits is None else self.few_waits
         for logit, delta, target, generator in zip(logits, deltas, targets, generators, strict=True):
-            matched, label = match(target.boxes, anchors, self.matcher)
-            positive, negative = sample(label, self.sample_size, POSITIVE_FRACTION, generator)
+            matched, label = match(target.boxes, anchors, MATCHING)
+            drawn = sample(label, self.sample_size, POSITIVE_FRACTION, generator, by_keys=few_waits)
+            positive, negative = drawn.positive, drawn.negative
             goal = logit.new_zeros(len(positive) + len(negative))
             goal[: len(positive)] = 1
+            used = None
+            if drawn.positive_used is not None and drawn.negative_used is not None:
+                used = torch.cat([drawn.positive_used, drawn.negative_used]).to(logit.dtype)
             chosen = logit[torch.cat([positive, negative])]
-            objectness = objectness + F.binary_cross_entropy_with_logits(chosen, goal, reduction="sum")
-            wanted = encode(target.boxes[matched[positive]], anchors[positive], DELTA_WEIGHTS)
-            box = box + F.l1_loss(delta[positive], wanted, reduction="sum")
+            objectness = objectness + F.binary_cross_entropy_with_logits(chosen, goal, weight=used, reduction="sum")
+            truths = target.boxes if len(target.boxes) else anchors[:1]  # where nothing is positive, any will do
+            wanted = encode(truths[matched[positive]], anchors[positive], DELTA_WEIGHTS)
+            away = F.l1_loss(delta[positive], wanted, reduction="sum" if used is None else "none")
+            box = box + (away if used is None else (away.sum(dim=1) * used[: len(positive)]).sum())
         # detectron2 divides by the size of the full sample, however many anchors there were.
         count = self.sample_size * len(targets)
         return {"rpn_objectness": objectness / count, "rpn_box": box / count}

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ablate.config.schema import RunConfig
-from ablate.detector.inference import Record, predict_all
+from ablate.detector.inference import Afterwards, Record, predict_all
 from ablate.engines.base import Engine, RunInputs, training_set
 from ablate.engines.detectron2_data import MappedImages, SampleInputs, categories, results
 from ablate.engines.lazyconfig import facts_from, has_batch_norm, lazyconfig_text
@@ -126,10 +126,11 @@ class Detectron2Engine(Engine):
     def predict(self, workers: int, *, show_progress: bool = True) -> list[Record]:
         """See `Engine.predict`; in 32-bit precision, as detectron2's tools do."""
         category = categories(self.cfg)
+        at_once = Afterwards(lambda inputs: results(self.module, inputs, category), threads=0)
         return predict_all(
             self.module,
             self.validation_images,
-            lambda inputs: results(self.module, inputs, category),
+            at_once,
             self.processes,
             workers,
             show_progress=show_progress,

@@ -1,6 +1,7 @@
 """The training loop: any number of processes, any precision, stopped and continued at any iteration."""
 
 import logging
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -51,6 +52,28 @@ class _Logged:
     sums: dict[str, float] = field(default_factory=dict)  # of the losses since then
 
 
+class _Unread:
+    """The losses of a step, and whether a process was asked to stop, on their way from the device."""
+
+    def __init__(self, iteration: int, names: list[str], values: Tensor) -> None:
+        self.iteration, self.names = iteration, names
+        self._ready: torch.cuda.Event | None = None
+        if values.is_cuda:
+            self._values = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+            self._values.copy_(values, non_blocking=True)
+            self._ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._ready.record()  # type: ignore[no-untyped-call]
+        else:
+            self._values = values
+
+    def read(self) -> tuple[dict[str, float], bool]:
+        """Wait for them."""
+        if self._ready is not None:
+            self._ready.synchronize()  # type: ignore[no-untyped-call]
+        *means, stopping = self._values.tolist()
+        return dict(zip(self.names, means, strict=True)), stopping > 0
+
+
 class TrainLoop(ABC):
     """Optimizer steps of some model, whose work is never lost; what a step learns from is its subclasses' concern.
 
@@ -72,6 +95,10 @@ class TrainLoop(ABC):
         iterations: optimizer steps of the whole run.
         memory_cap_gib: answers for a smaller device.
         clip_norm: largest gradient norm.
+
+    Attributes:
+        reads_late: the losses of a step are read from the device in the next one, so that the device never idles; a
+            step whose loss is not finite is skipped by the device itself. None: on a GPU, where the optimizer can.
     """
 
     remedy = "lower train.lr, lengthen train.warmup_epochs or set train.clip_norm"  # for a loss that is not finite
@@ -100,13 +127,21 @@ class TrainLoop(ABC):
         self.iterations, self.memory_cap_gib, self.clip_norm = iterations, memory_cap_gib, clip_norm
         self.device = processes.device
         self.grad_accum_steps = batch_size // (images_per_pass * processes.count)
-        self.model = DistributedDataParallel(module, broadcast_buffers=False) if processes.count > 1 else module
+        # Gradients are views of the buffers that are exchanged: one copy less of all weights in memory.
+        self.model = (
+            DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+            if processes.count > 1
+            else module
+        )
         self.scaler = build_scaler(self.precision, self.device)
         self.meter = MemoryMeter(module, self.device, memory_cap_gib)
         self.iteration = 0
         # Of the sessions before this one; when this one began, and its seconds that were no training.
         self._seconds_before, self._peak_before, self._began, self._seconds_paused = 0.0, 0.0, 0.0, 0.0
         self._logged = _Logged()
+        self.reads_late: bool | None = None
+        self._unread: _Unread | None = None
+        self._stopping = False  # whether any process was asked to stop, as read last
 
     @abstractmethod
     def _forward(self, batch: Any, number: int) -> dict[str, Tensor]:
@@ -203,15 +238,16 @@ class TrainLoop(ABC):
         self._write_status()  # how long it will be
         saved_at = status_written_at = time.monotonic()
         while self.iteration < self.iterations:
-            losses, stop_requested = self._step(batches, bool(stop.name))
+            stop_requested = self._step(batches, bool(stop.name))
             self.iteration += 1
             done, now, is_last = self.iteration, time.monotonic(), self.iteration == self.iterations
+            due = stop_requested or is_last or self._is_checkpoint_due(now - saved_at)
+            if due or done % LOG_EVERY == 0:
+                self._take_losses()
 
-            logged = self._logged
-            sums = {name: logged.sums.get(name, 0.0) + value for name, value in losses.items()}
-            self._logged = replace(logged, sums=sums)
             curves.advance(done)
             if done % LOG_EVERY == 0 or is_last:
+                logged, sums = self._logged, self._logged.sums
                 means = {name: value / (done - logged.iteration) for name, value in sums.items()}
                 seconds = self._seconds()
                 cost = {
@@ -224,7 +260,7 @@ class TrainLoop(ABC):
 
             with self._clock_stopped():
                 self.after_step(done, curves)
-                if stop_requested or is_last or self._is_checkpoint_due(now - saved_at):
+                if due:
                     self._save()
                     saved_at = time.monotonic()
             if now - status_written_at > STATUS_SECONDS or is_last:
@@ -243,8 +279,11 @@ class TrainLoop(ABC):
         epoch_ends = self.iteration % epoch_iterations == 0 and seconds > SHORTEST_EPOCH_TO_SAVE
         return epoch_ends or seconds > self.runtime.checkpoint_seconds or bool(every and self.iteration % every == 0)
 
-    def _step(self, batches: Iterator[Batch], stop: bool) -> tuple[dict[str, float], bool]:
-        """One optimizer step -> the losses, averaged over its images, and whether any process was asked to stop."""
+    def _step(self, batches: Iterator[Batch], stop: bool) -> bool:
+        """One optimizer step -> whether any process was asked to stop before it, or, read late, before the last one.
+
+        It says the same in all processes, which read the losses at other times for a checkpoint that is due by time.
+        """
         set_lr(self.optimizer, self._lr(self.iteration))
         steps, totals, names = self.grad_accum_steps, torch.zeros(0, device=self.device), []
         for number in range(steps):
@@ -257,21 +296,46 @@ class TrainLoop(ABC):
             names = list(losses)
             values = torch.stack(list(losses.values())) / steps
             totals = values if number == 0 else totals + values
-        *means, stopping = self.processes.mean(torch.cat([totals, totals.new_tensor([float(stop)])])).tolist()
-        found = dict(zip(names, means, strict=True))
-        if not all(-float("inf") < value < float("inf") for value in means):
+        means = self.processes.mean(torch.cat([totals, totals.new_full((1,), float(stop))]))
+        if self.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_norm)
+        self._take_losses()  # of the step before
+        stop_requested, self._unread = self._stopping, _Unread(self.iteration, names, means)
+        if self._can_read_late():
+            self.optimizer.found_inf = 1 - means.isfinite().all().float()  # type: ignore[attr-defined]
+        else:
+            self._take_losses()
+            stop_requested = self._stopping
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return stop_requested
+
+    def _can_read_late(self) -> bool:
+        """Fused optimizers leave a step out where the device finds it not finite; loss scaling has that to itself."""
+        able = getattr(self.optimizer, "_step_supports_amp_scaling", False) and not self.scaler.is_enabled()
+        return able and (self.device.type == "cuda" if self.reads_late is None else self.reads_late)
+
+    def _take_losses(self) -> None:
+        """Read the losses that are on their way, for the curves.
+
+        Raises:
+            Diverged: they are not finite; their step is not taken, and none after it.
+        """
+        if self._unread is None:
+            return
+        unread, self._unread = self._unread, None
+        found, self._stopping = unread.read()
+        if not all(math.isfinite(value) for value in found.values()):
+            self.iteration = unread.iteration
             listed = ", ".join(f"{name} {value:.4g}" for name, value in found.items())
             raise Diverged(
                 f"{self.folder.path}: the loss is not finite in iteration {self.iteration + 1} of {self.iterations} "
                 f"({listed}); {self.remedy}"
             )
-        if self.clip_norm is not None:
-            self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.clip_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        return found, stopping > 0
+        sums = {name: self._logged.sums.get(name, 0.0) + value for name, value in found.items()}
+        self._logged = replace(self._logged, sums=sums)
 
     def _forward_backward(self, batch: Any, number: int) -> dict[str, Tensor]:
         """Add the gradient of one forward pass -> its losses."""

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
@@ -15,7 +17,7 @@ from torch._utils import ExceptionWrapper  # what the loader carries exceptions 
 from torch.utils.data import DataLoader
 from torchvision.ops import box_iou
 
-from ablate.data.coco import EvaluationSet, Sample, TrainingSet, masks_and_boxes, read_image
+from ablate.data.coco import EvaluationSet, Sample, TrainingSet, decode_rle, draw_masks, draw_polygons, read_image
 from ablate.data.loader import TrainingOrder, collate, worker_error
 from ablate.data.sources import Files
 from ablate.data.transforms import ResizeCrop, jitter, large_enough
@@ -23,6 +25,8 @@ from analysis import read_ground_truth
 from analysis.exceptions import BadInput
 from tests.detectron2 import needs_detectron2
 from tests.shared_data import shared_data
+
+CPU = torch.device("cpu")
 
 # pycocotools decodes masks with a call that NumPy 2 has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -154,8 +158,11 @@ def test_boxes_are_the_annotated_ones_and_shrink_to_the_mask_where_they_are_cut(
     crop, boxes = ResizeCrop((30, 40), (30, 40), corner, kept, flip), np.array(ANNOTATED)
     cut = crop.cuts(boxes)
     assert cut.tolist() == [kept != (30, 40)]
-    masks, (found,) = masks_and_boxes(data.truth, np.array([0]), crop.boxes(boxes), crop, cut)
-    assert masks.any() == (expected is not None)
+    masks = np.zeros((1, 32, 48), dtype=np.uint8)
+    (occupied,), (found,) = draw_masks(data.truth, np.array([0]), crop.boxes(boxes), crop, cut, masks)
+    assert occupied == masks.any() == (expected is not None)
+    assert not masks[:, kept[0] :].any()
+    assert not masks[:, :, kept[1] :].any()
     assert large_enough(found[None]).tolist() == [expected is not None]
     if expected is not None:
         assert found.tolist() == expected
@@ -194,7 +201,8 @@ def test_boxes_are_those_of_detectron2() -> None:
             (wanted,) = PolygonMasks([moved]).get_bounding_boxes().tensor.numpy()
             annotated = truth.box[[row]] + np.pad(truth.box[[row], :2], ((0, 0), (2, 0)))
             cut = crop.cuts(annotated)
-            _, (found,) = masks_and_boxes(truth, np.array([row]), crop.boxes(annotated), crop, cut)
+            canvas = np.zeros((1, *crop.kept), dtype=np.uint8)
+            _, (found,) = draw_masks(truth, np.array([row]), crop.boxes(annotated), crop, cut, canvas)
             if large_enough(found[None]).any():
                 np.testing.assert_allclose(found, wanted, atol=0.05)  # annotations are written to 0.01 pixels
                 compared, cut_some = compared + 1, cut_some + int(cut[0])
@@ -241,8 +249,26 @@ def test_the_loader_gives_the_same_with_workers(shapes_root: Path) -> None:
     for first, second in zip(alone, helped, strict=True):
         assert torch.equal(first.images, second.images)
         assert torch.equal(first.sizes, second.sizes)
-        for one, other in zip(first.targets, second.targets, strict=True):
+        for one, other in zip(first.to(CPU).targets, second.to(CPU).targets, strict=True):
             assert torch.equal(one.boxes, other.boxes)
+            assert one.masks is not None
+            assert other.masks is not None
+            assert torch.equal(one.masks, other.masks)
+            assert one.masks.any()
+
+
+@given(st.integers(0, 2**32), st.integers(1, 3))
+def test_polygons_are_drawn_as_pycocotools_draws_them(seed: int, parts: int) -> None:
+    """Any shape and place, partly or wholly outside, on a canvas that is larger than what is drawn."""
+    rng = np.random.default_rng(seed)
+    size = (int(rng.integers(1, 40)), int(rng.integers(1, 40)))
+    polygons = [rng.uniform(-20, 60, (int(rng.integers(3, 9)), 2)).round(1) for _ in range(parts)]
+    canvas = np.zeros(np.add(size, 2), dtype=np.uint8)
+    drawn = draw_polygons(polygons, size, canvas)
+    rle = coco_mask.merge(coco_mask.frPyObjects([polygon.ravel().tolist() for polygon in polygons], *size))
+    np.testing.assert_array_equal(canvas[:-2, :-2], decode_rle(rle))
+    assert drawn == canvas.any()
+    assert canvas.sum() == coco_mask.area(rle)
 
 
 def test_a_refusal_of_a_worker_is_one_sentence(small: Writer) -> None:

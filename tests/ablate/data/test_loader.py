@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablate.data.coco import Sample, Target
-from ablate.data.loader import TrainingOrder, collate, normalise
+from ablate.data.loader import TrainingOrder, collate, normalise, packed, unpacked
 
 
 def order(**changes: int) -> TrainingOrder:
@@ -72,3 +72,21 @@ def test_batches_stack_samples_and_normalise_only_content() -> None:
     moved = batch.to(torch.device("cpu"))
     assert moved.targets[0].image_id == 7
     assert torch.equal(moved.images, batch.images)
+
+
+@pytest.mark.parametrize("width", [1, 8, 31])
+def test_masks_travel_with_eight_pixels_in_a_byte(width: int) -> None:
+    masks = torch.randint(0, 2, (3, 5, width), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    bits = packed(masks)
+    assert bits.shape == (3, 5, -(-width // 8))
+    assert torch.equal(unpacked(bits, width), masks)
+    image = torch.zeros((3, 5, width), dtype=torch.uint8)
+    target = Target(torch.ones(3, 4), torch.zeros(3, dtype=torch.int64), masks, 7)
+    batch = collate([Sample(image, (5, width), target)])
+    assert target.masks is masks, "the sample is left as it is"
+    assert batch.targets[0].masks is None
+    arrived = batch.to(torch.device("cpu")).targets[0].masks
+    assert arrived is not None
+    assert torch.equal(arrived, masks)
+    without = collate([Sample(image, (5, width), Target(target.boxes, target.labels, None, 7))])
+    assert without.to(torch.device("cpu")).targets[0].masks is None

@@ -39,12 +39,28 @@ def the_long_way(mask: NDArray[np.uint8], crop: ResizeCrop) -> NDArray[np.uint8]
     return mask[:, ::-1] if crop.flip else mask
 
 
+def moved_mask(mask: NDArray[np.uint8], crop: ResizeCrop) -> NDArray[np.uint8]:
+    """What the crop keeps; the canvas is larger, and stays empty beside it."""
+    canvas = np.zeros(np.add(crop.kept, 3), dtype=np.uint8)
+    assert crop.draw_mask(mask, canvas) == canvas.any()
+    assert canvas.sum() == canvas[:-3, :-3].sum()
+    return canvas[:-3, :-3]
+
+
+def moved_image(image: Image.Image, crop: ResizeCrop) -> NDArray[np.uint8]:
+    """u8[kept height, kept width, 3]."""
+    canvas = np.zeros((3, *crop.kept), dtype=np.uint8)
+    crop.draw_image(image, canvas)
+    return canvas.transpose(1, 2, 0)
+
+
 @given(PLACEMENTS, st.integers(0, 2**32))
 def test_masks_move_as_literal_pixels_do(crop: ResizeCrop, seed: int) -> None:
-    mask = np.random.default_rng(seed).integers(0, 2, crop.original, dtype=np.uint8)
-    moved = crop.mask(mask)
-    assert moved.shape == crop.kept
-    np.testing.assert_array_equal(moved, the_long_way(mask, crop))
+    rng = np.random.default_rng(seed)
+    mask = rng.integers(0, 2, crop.original, dtype=np.uint8)
+    mask[rng.integers(0, crop.original[0] + 1) :] = 0  # empty rows and columns are passed over
+    mask[:, : rng.integers(0, crop.original[1] + 1)] = 0
+    np.testing.assert_array_equal(moved_mask(mask, crop), the_long_way(mask, crop))
 
 
 @given(PLACEMENTS, st.data())
@@ -55,7 +71,7 @@ def test_boxes_move_with_the_masks_of_their_pixels(crop: ResizeCrop, data: st.Da
     mask = np.zeros(crop.original, dtype=np.uint8)
     mask[y1:y2, x1:x2] = 1
     (box,) = crop.boxes(np.array([[x1, y1, x2, y2]], dtype=float))
-    (seen,) = boxes_of_masks(crop.mask(mask)[None])
+    (seen,) = boxes_of_masks(moved_mask(mask, crop)[None])
     assert box[0] <= box[2]
     assert box[1] <= box[3]
     assert box[2] <= crop.kept[1]
@@ -80,7 +96,7 @@ def test_the_image_moves_with_its_boxes() -> None:
         pixels = np.zeros((*size, 3), dtype=np.uint8)
         pixels[10:30, 12:37] = 255
         crop = jitter(size, 96, (0.4, 2.0), 0.5, rng)
-        moved = crop.image(Image.fromarray(pixels))
+        moved = moved_image(Image.fromarray(pixels), crop)
         assert moved.shape == (*crop.kept, 3)
         (box,) = crop.boxes(np.array([[12.0, 10, 37, 30]]))
         bright = boxes_of_masks((moved[None, :, :, 0] > 127).astype(np.uint8))[0]
@@ -99,7 +115,7 @@ def test_the_image_is_that_of_resizing_whole_and_cutting_inside() -> None:
         ]
         whole = whole[:, ::-1] if crop.flip else whole
         inner = np.s_[3:-3, 3:-3]
-        assert np.abs(crop.image(pixels)[inner].astype(int) - whole[inner].astype(int)).max() <= 1
+        assert np.abs(moved_image(pixels, crop)[inner].astype(int) - whole[inner].astype(int)).max() <= 1
 
 
 @given(SIZES, st.integers(0, 2**32))

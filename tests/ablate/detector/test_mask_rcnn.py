@@ -113,7 +113,7 @@ def batch_of(config: RunConfig, data: Coco, count: int = 2) -> Batch:
         masks=config.model.detector.masks,
         seed=0,
     )
-    return collate([training[0, index] for index in range(count)])
+    return collate([training[0, index] for index in range(count)]).to(torch.device("cpu"))
 
 
 def losses_of(detector: Detector, batch: Batch) -> dict[str, Tensor]:

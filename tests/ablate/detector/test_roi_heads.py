@@ -98,8 +98,8 @@ def test_paper_and_plain_heads() -> None:
 def test_mask_target_of_a_box_is_full_and_half_of_it_is_half() -> None:
     wide = target([[8.0, 8, 40, 40]], [0])
     assert wide.masks is not None
-    assert mask_targets(wide.masks, wide.boxes, 28).all()
-    half = mask_targets(wide.masks, torch.tensor([[8.0, 8, 72, 40]]), 28)
+    assert mask_targets(wide.masks, wide.boxes, torch.tensor([0]), 28).all()
+    half = mask_targets(wide.masks, torch.tensor([[8.0, 8, 72, 40]]), torch.tensor([0]), 28)
     assert half[0, :, :14].all()
     assert not half[0, :, 14:].any()
 
@@ -135,7 +135,12 @@ def test_no_proposals_at_all() -> None:
     losses = heads.losses(make_features(), [torch.zeros(0, 4)] * 2, [target([], [])] * 2, generators())
     assert all(value == 0 for value in losses.values())
     detections = heads.eval().detect(
-        make_features(), [torch.zeros(0, 4)] * 2, [SIZE] * 2, score_threshold=0.05, nms_threshold=0.5, max_detections=9
+        make_features(),
+        [torch.zeros(0, 4)] * 2,
+        torch.tensor([SIZE] * 2),
+        score_threshold=0.05,
+        nms_threshold=0.5,
+        max_detections=9,
     )
     assert [len(found.boxes) for found in detections] == [0, 0]
 
@@ -152,7 +157,7 @@ def test_detections_respect_threshold_nms_and_cap() -> None:
         (found, _) = heads.detect(
             make_features(),
             [boxes, boxes[:0]],
-            [SIZE] * 2,
+            torch.tensor([SIZE] * 2),
             score_threshold=threshold,
             nms_threshold=0.5,
             max_detections=most,

@@ -43,10 +43,10 @@ def test_the_paper_has_two_hidden_convolutions_without_norm() -> None:
 
 def test_proposals_lie_in_the_image_without_padding_best_first() -> None:
     rpn = make_rpn().eval()
-    sizes = [(32, 32), (20, 12)]
+    sizes = torch.tensor([(32, 32), (20, 12)])
     proposals, losses = rpn(make_features(), sizes, counts=ProposalCounts(10, 5))
     assert losses == {}
-    for boxes, (height, width) in zip(proposals, sizes, strict=True):
+    for boxes, (height, width) in zip(proposals, sizes.tolist(), strict=True):
         assert 1 <= len(boxes) <= 5
         assert (boxes >= 0).all()
         assert boxes[:, [0, 2]].max() <= width
@@ -60,7 +60,7 @@ def test_losses_of_an_undecided_head_are_known() -> None:
     for parameter in rpn.head.parameters():
         nn.init.zeros_(parameter)
     # The anchor of ratio 1 at (8, 8) of the first level is exactly 8 pixels; this truth is shifted by an eighth of it.
-    _, losses = rpn(make_features(), [(32, 32)] * 2, [target([5.0, 4, 13, 12]), target()], generators())
+    _, losses = rpn(make_features(), torch.tensor([(32, 32)] * 2), [target([5.0, 4, 13, 12]), target()], generators())
     torch.testing.assert_close(losses["rpn_objectness"], torch.tensor(math.log(2)))
     # One positive: its delta dx is 1/8; 16 anchors are sampled in each of 2 images.
     torch.testing.assert_close(losses["rpn_box"], torch.tensor(0.125 / 32))
@@ -69,9 +69,9 @@ def test_losses_of_an_undecided_head_are_known() -> None:
 def test_what_an_image_is_batched_with_does_not_matter() -> None:
     rpn = make_rpn()
     features, targets = make_features(), [target([4.0, 4, 14, 12]), target([8.0, 2, 26, 20])]
-    together = rpn(features, [(32, 32)] * 2, targets, generators())[1]
+    together = rpn(features, torch.tensor([(32, 32)] * 2), targets, generators())[1]
     alone = [
-        rpn([f[i : i + 1] for f in features], [(32, 32)], targets[i : i + 1], generators()[i : i + 1])[1]
+        rpn([f[i : i + 1] for f in features], torch.tensor([(32, 32)]), targets[i : i + 1], generators()[i : i + 1])[1]
         for i in (0, 1)
     ]
     for name, value in together.items():
@@ -81,7 +81,7 @@ def test_what_an_image_is_batched_with_does_not_matter() -> None:
 def test_gradients_reach_the_features_but_not_through_proposals() -> None:
     rpn = make_rpn()
     features = [f.requires_grad_() for f in make_features()]
-    proposals, losses = rpn(features, [(32, 32)] * 2, [target([4.0, 4, 14, 12]), target()], generators())
+    proposals, losses = rpn(features, torch.tensor([(32, 32)] * 2), [target([4.0, 4, 14, 12]), target()], generators())
     assert not any(boxes.requires_grad for boxes in proposals)
     sum(losses.values(), torch.zeros(())).backward()
     assert all(f.grad is not None and f.grad.abs().sum() > 0 for f in features)
@@ -90,5 +90,5 @@ def test_gradients_reach_the_features_but_not_through_proposals() -> None:
 def test_a_diverged_head_proposes_nothing() -> None:
     rpn = make_rpn().eval()
     nn.init.constant_(rpn.head.cls_logits.bias, float("nan"))
-    proposals, _ = rpn(make_features(), [(32, 32)] * 2)
+    proposals, _ = rpn(make_features(), torch.tensor([(32, 32)] * 2))
     assert [len(boxes) for boxes in proposals] == [0, 0]

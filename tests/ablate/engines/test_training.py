@@ -307,7 +307,7 @@ def test_a_step_takes_the_mean_gradient_of_its_passes(tmp_path: Path, data: Coco
     (keys,) = TrainingOrder(images=6, batch_size=4, per_pass=4, seed=0, first=0, last=1)
     for start in range(0, 4, images_per_norm):
         rows = range(start, start + images_per_norm)
-        batch = collate([trainer.data[keys[row]] for row in rows])
+        batch = collate([trainer.data[keys[row]] for row in rows]).to(CPU)
         generators = [generator(CPU, 0, SAMPLES, 0, row) for row in rows]
         losses = detector(batch.images, batch.sizes, batch.targets, generators)
         (torch.stack(list(losses.values())).sum() * images_per_norm / 4).backward()  # type: ignore[no-untyped-call]
