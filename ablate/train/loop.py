@@ -18,6 +18,7 @@ from ablate.runs.folder import FAILURES, RunFolder, Status
 from ablate.train.checkpoint import load_newest, save_checkpoint
 from ablate.train.distributed import Processes, StopRequest, outlive_a_polite_stop
 from ablate.train.loading import loading_errors_named
+from ablate.train.ema import WeightAverage
 from ablate.train.logging import Curves, curves
 from ablate.train.memory import MemoryMeter, OutOfMemoryError, is_out_of_memory, others_on
 from ablate.train.optim import Precision, autocast, build_scaler, set_lr
@@ -72,6 +73,7 @@ class TrainLoop(ABC):
         iterations: optimizer steps of the whole run.
         memory_cap_gib: answers for a smaller device.
         clip_norm: largest gradient norm.
+        ema: decay of the average of the weights, which the module has in the end.
     """
 
     remedy = "lower train.lr, lengthen train.warmup_epochs or set train.clip_norm"  # for a loss that is not finite
@@ -93,6 +95,7 @@ class TrainLoop(ABC):
         iterations: int,
         memory_cap_gib: float | None = None,
         clip_norm: float | None = None,
+        ema: float | None = None,
     ) -> None:
         self.module, self.optimizer, self.precision, self.data = module, optimizer, precision, data
         self.collate, self.folder, self.processes, self.runtime = collate, folder, processes, runtime
@@ -103,6 +106,7 @@ class TrainLoop(ABC):
         self.model = DistributedDataParallel(module, broadcast_buffers=False) if processes.count > 1 else module
         self.scaler = build_scaler(self.precision, self.device)
         self.meter = MemoryMeter(module, self.device, memory_cap_gib)
+        self.average = None if ema is None else WeightAverage(module, ema)
         self.iteration = 0
         # Of the sessions before this one; when this one began, and its seconds that were no training.
         self._seconds_before, self._peak_before, self._began, self._seconds_paused = 0.0, 0.0, 0.0, 0.0
@@ -122,6 +126,8 @@ class TrainLoop(ABC):
 
     def train(self) -> TrainStats:
         """Go on from the newest checkpoint to the last iteration, and save it.
+
+        With an average of the weights, the module then has that; a checkpoint holds both.
 
         Raises:
             Diverged: a loss is not finite; its step is not taken.
@@ -147,6 +153,8 @@ class TrainLoop(ABC):
                 raise
             self._write_status()
             raise RanOutOfMemory(self._memory_sentence(error)) from None
+        if self.average is not None:
+            self.average.copy_to(self.module)
         return TrainStats(self.iterations, self._seconds(), self._peak_gib(), self.device.type, self._threads())
 
     def _loader(self) -> DataLoader[Any]:
@@ -271,6 +279,8 @@ class TrainLoop(ABC):
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update(self.module, self.iteration)
         return found, stopping > 0
 
     def _forward_backward(self, batch: Any, number: int) -> dict[str, Tensor]:
@@ -290,7 +300,7 @@ class TrainLoop(ABC):
             if self.processes.first and self.iteration < self.iterations:
                 self.folder.append_event("resumed", iteration=self.iteration)
                 logger.info("continuing after iteration %d of %d", self.iteration, self.iterations)
-        state = {"model": self.module.state_dict(), "optimizer": self.optimizer.state_dict()["state"]}
+        state = {"model": self.module.state_dict(), "optimizer": self.optimizer.state_dict()["state"], **self._average()}
         check_same_state(self.iteration, state, self.folder.path, self.processes)
 
     def _take(self, state: dict[str, Any]) -> None:
@@ -299,9 +309,15 @@ class TrainLoop(ABC):
         self.module.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.load(state["ema"])
         self.iteration = state["iteration"]
         logged = state.get("logged")  # older versions did not keep it
         self._logged = _Logged(**logged) if logged else _Logged(self.iteration, self._seconds_before)
+
+    def _average(self) -> dict[str, Any]:
+        """What a checkpoint holds of the average of the weights."""
+        return {} if self.average is None else {"ema": self.average.values}
 
     def _warn(self, sentence: str) -> None:
         if self.processes.first:
@@ -321,6 +337,7 @@ class TrainLoop(ABC):
                     "peak_gib": self._peak_gib(),
                     "threads": self._threads(),
                     "logged": asdict(self._logged),
+                    **self._average(),
                 },
             )
 
