@@ -303,7 +303,12 @@ def _published_of(
     evaluations = (run.evaluation for run in all_runs if run.evaluation is not None)
     validation = next(((one.images, one.objects) for one in evaluations), (0, 0))
     start = next((run.manifest.initialisation for run in runs if run.manifest is not None), "random")
-    return next((one for one in findings if is_of(one, name) and matches(one, first.config, validation, start)), None)
+
+    def matching(one: Finding) -> bool:
+        assert first.config is not None
+        return is_of(one, name) and matches(one, first.config, validation, start, study.allowed_keys)
+
+    return next(filter(matching, findings), None)
 
 
 def _cautions(study: Study, rows: Sequence[Row]) -> list[str]:
