@@ -14,9 +14,7 @@ RATES = (0.0, 0.1, 0.2, 0.3, 0.4)
 
 def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
     own = vit_of(base, "drop-path").drop_path
-    return tuple(
-        Variant(name=f"{rate:g}", changes={KEY: rate}, number=rate) for rate in sorted(own_and(own, RATES))
-    )
+    return tuple(Variant(name=f"{rate:g}", changes={KEY: rate}, number=rate) for rate in sorted(own_and(own, RATES)))
 
 
 AXIS = Axis(

@@ -474,7 +474,6 @@ class RunConfig(Part, frozen=True, kw_only=True):
                     "choose rand, zero or none",
                 )
 
-
     def _check_backbone_training(self, backbone: ViT | ResNet) -> None:
         """Whether what `train` says of the blocks of a backbone fits it."""
         decay, freeze = self.train.layer_decay, self.train.freeze

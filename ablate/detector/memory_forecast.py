@@ -82,7 +82,8 @@ def stored_forecast(
 ) -> MemoryForecast:
     """`forecast_memory`, kept under ``results/cache/memory`` by everything that it depends on; takes seconds once.
 
-    ``average``: an average of the weights lies beside them. Without ``write``, or a place for it, a forecast that is made is not kept.
+    With ``average``, an average of the weights lies beside them. Without ``write``, or a place for it, a forecast that
+    is made is not kept.
     """
     key = msgspec.json.encode([REVISION, str(torch.__version__), model, classes, precision, gpus > 1])
     path = workspace.cache / "memory" / f"{hashlib.sha256(key).hexdigest()[:24]}.json"
@@ -126,9 +127,7 @@ def with_images_per_norm(
     images = train.batch_size
     if gib is not None:
         assert train.precision != "auto"
-        forecast = stored_forecast(
-            workspace, config.model, classes, train.precision, gpus, average=train.ema != "none"
-        )
+        forecast = stored_forecast(workspace, config.model, classes, train.precision, gpus, average=train.ema != "none")
         found = largest_fitting([(forecast, memory_limit(config, gib))], images, gpus)
         images = found or math.gcd(images, gpus)  # where not one image fits, running out of memory is the result
     return with_changes(config, {"train.images_per_norm": images})

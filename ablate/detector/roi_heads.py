@@ -92,9 +92,7 @@ class BoxHead(nn.Module):
         norm: after each convolution.
     """
 
-    def __init__(
-        self, channels: int, classes: int, convs: Sequence[int], width: int, *, norm: Norm = "batch"
-    ) -> None:
+    def __init__(self, channels: int, classes: int, convs: Sequence[int], width: int, *, norm: Norm = "batch") -> None:
         super().__init__()
         self.layers: nn.Module = (
             FastRCNNConvFCHead((channels, BOX_GRID, BOX_GRID), list(convs), [width], NORMS[norm])

@@ -150,7 +150,9 @@ class Prober:
     def _load(self, target: BenchmarkTarget, folder: RunFolder) -> bool:
         try:
             # What training says of damaged ones is enough.
-            state = load_newest(folder, logger.debug, lambda state: target.module.load_state_dict(evaluated_weights(state)))
+            state = load_newest(
+                folder, logger.debug, lambda state: target.module.load_state_dict(evaluated_weights(state))
+            )
         except BadInput:
             return False
         return state is not None

@@ -63,9 +63,7 @@ def forecasts_of(
         precision = config.train.precision
         assert precision != "auto"
         average = config.train.ema != "none"
-        found[name] = stored_forecast(
-            workspace, config.model, classes, precision, gpus, average=average, write=write
-        )
+        found[name] = stored_forecast(workspace, config.model, classes, precision, gpus, average=average, write=write)
     return found
 
 

@@ -17,8 +17,8 @@ from ablate.data.loader import Batch, TrainingOrder
 from ablate.runs.folder import FAILURES, RunFolder, Status
 from ablate.train.checkpoint import load_newest, save_checkpoint
 from ablate.train.distributed import Processes, StopRequest, outlive_a_polite_stop
-from ablate.train.loading import loading_errors_named
 from ablate.train.ema import WeightAverage
+from ablate.train.loading import loading_errors_named
 from ablate.train.logging import Curves, curves
 from ablate.train.memory import MemoryMeter, OutOfMemoryError, is_out_of_memory, others_on
 from ablate.train.optim import Precision, autocast, build_scaler, set_lr
@@ -300,7 +300,11 @@ class TrainLoop(ABC):
             if self.processes.first and self.iteration < self.iterations:
                 self.folder.append_event("resumed", iteration=self.iteration)
                 logger.info("continuing after iteration %d of %d", self.iteration, self.iterations)
-        state = {"model": self.module.state_dict(), "optimizer": self.optimizer.state_dict()["state"], **self._average()}
+        state = {
+            "model": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict()["state"],
+            **self._average(),
+        }
         check_same_state(self.iteration, state, self.folder.path, self.processes)
 
     def _take(self, state: dict[str, Any]) -> None:

@@ -2,7 +2,8 @@
 
 - `build_optimizer`: biases decay, norms and positions do not; layer-wise decay of the learning rate.
 - `resolve`: the precision that a device gets; `autocast` and `build_scaler` go with it.
-- `lr_factor`: linear warm-up, then half a cosine period, steps or a straight line; `lr_factor_after_warmup`: the same as MAE has it.
+- `lr_factor`: linear warm-up, then half a cosine period, steps or a straight line; `lr_factor_after_warmup`: the first
+  as MAE has it.
 """
 
 import math
@@ -54,7 +55,11 @@ def build_optimizer(model: nn.Module, settings: Train, depth: int = 0) -> torch.
             for name, parameter in model.named_parameters()
         }
         groups = [
-            {**group, "params": [parameter for parameter in group["params"] if factors[parameter] == factor], SCALE: factor}
+            {
+                **group,
+                "params": [parameter for parameter in group["params"] if factors[parameter] == factor],
+                SCALE: factor,
+            }
             for group in groups
             for factor in dict.fromkeys(factors[parameter] for parameter in group["params"])
         ]

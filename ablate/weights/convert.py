@@ -68,8 +68,8 @@ def check_weights(config: cfg.RunConfig) -> ConversionReport | None:
     assert isinstance(config.model.backbone, cfg.ViT)
     if not Path(config.init.weights).exists():
         raise BadInput(
-            f"{config.init.weights}: there is no such file of weights, from which this config starts (init.weights); "
-            "put it there, or name yours with --weights"
+            f"{config.init.weights}: weights cannot be read, there is no such file (the config starts from it); put it "
+            "there, or name yours with --weights"
         )
     with torch.device("meta"):
         state = build_vit(config.model.backbone).state_dict()
