@@ -21,6 +21,7 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
     "vary": (
         *OF_A_STUDY,
         OptionRule("AXIS.yaml", "the file names the key and its values", excludes="--vary"),
+        OptionRule("--grid", "it crosses keys", needs=("--vary",)),
     ),
     "tune": OF_A_STUDY,
     "launch": (
