@@ -29,11 +29,15 @@ LINES_A_ROW = 4  # in the legend of the curves
 def errors_figure(summary: Summary) -> dict[str, bytes]:
     """Points lost to each type of error, a colour a variant; with several seeds a dot each.
 
-    Returns the encoded picture for each of the formats; nothing if no run is finished.
+    Of a numeric axis crossed with another, such as lengths with initialisations, a colour a line of `curves_figure`: the
+    variant with the highest AP of it. Returns the encoded picture for each of the formats; nothing if no run is finished.
     """
     rows = [row for row in summary.rows if row.errors]
     if not rows:
         return {}
+    at_best = bool(summary.product) and all(row.number is not None for row in rows)
+    if at_best:
+        rows = [max(line, key=lambda row: row.metrics["AP"].mean) for line in _lines_of(rows).values()]
     kind, _ = summary.kinds
     uneven = len({row.n for row in rows}) > 1
     labels = [
@@ -49,7 +53,8 @@ def errors_figure(summary: Summary) -> dict[str, bytes]:
         if summary.several:
             _dot_each_seed(left, ERRORS, rows)
             _dot_each_seed(right, SPECIAL, rows)
-        _footer(figure, summary, "a dot a seed" * summary.several)
+        marks = ["a dot a seed" * summary.several, f"each at its best {summary.unit}, by these images" * at_best]
+        _footer(figure, summary, " | ".join(filter(None, marks)))
         return encoded(figure, FORMATS)
 
 
