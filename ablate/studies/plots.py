@@ -53,7 +53,7 @@ def errors_figure(summary: Summary) -> dict[str, bytes]:
         if summary.several:
             _dot_each_seed(left, ERRORS, rows)
             _dot_each_seed(right, SPECIAL, rows)
-        marks = ["a dot a seed" * summary.several, f"each at its best {summary.unit}, by these images" * at_best]
+        marks = ["a dot a seed" * summary.several, "each at its best" * at_best]
         _footer(figure, summary, " | ".join(filter(None, marks)))
         return encoded(figure, FORMATS)
 
