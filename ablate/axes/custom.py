@@ -115,7 +115,7 @@ def axis_from_keys(requests: Sequence[str], *, grid: bool = False) -> Axis:
 
 
 def _varied(settings: Sequence[dict[str, Any]], base: RunConfig, *, alone: bool) -> tuple[Variant, ...]:
-    """A variant for each of some settings; where keys are varied alone, the base stands for every value that is its own.
+    """A variant for each of some settings; where keys are varied alone, the base stands for values that are its own.
 
     Raises:
         BadInput: a key or value that does not exist, or no value but the base's own.

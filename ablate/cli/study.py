@@ -111,9 +111,15 @@ def vary(
     file: Annotated[str, typer.Argument(metavar="[AXIS.yaml]", help="An axis of your own.", show_default=False)] = "",
     keys: Annotated[
         list[str] | None,
-        typer.Option("--vary", metavar="KEY=V1,V2,...", help="A key and its values; more keys are varied alone, or crossed: --grid."),
+        typer.Option(
+            "--vary",
+            metavar="KEY=V1,V2,...",
+            help="A key and its values; more keys are varied alone, or crossed: --grid.",
+        ),
     ] = None,
-    grid: Annotated[bool, typer.Option("--grid", help="Cross the keys of --vary: every value with every other.")] = False,
+    grid: Annotated[
+        bool, typer.Option("--grid", help="Cross the keys of --vary: every value with every other.")
+    ] = False,
     options: StudyOptions = StudyOptions(),
     settings: LaunchSettings = NOT_LAUNCHED,
 ) -> None:

@@ -29,8 +29,9 @@ LINES_A_ROW = 4  # in the legend of the curves
 def errors_figure(summary: Summary) -> dict[str, bytes]:
     """Points lost to each type of error, a colour a variant; with several seeds a dot each.
 
-    Of a numeric axis crossed with another, such as lengths with initialisations, a colour a line of `curves_figure`: the
-    variant with the highest AP of it. Returns the encoded picture for each of the formats; nothing if no run is finished.
+    Of a numeric axis crossed with another, such as lengths with initialisations, a colour a line of `curves_figure`:
+    the variant with the highest AP of it. Returns the encoded picture for each of the formats; nothing if no run is
+    finished.
     """
     rows = [row for row in summary.rows if row.errors]
     if not rows:

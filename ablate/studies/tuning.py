@@ -9,7 +9,7 @@ Equal results go to the smaller learning rate, then to the smaller weight decay 
 on the results alone, so a tuning that was stopped anywhere asks for the same again.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -194,17 +194,17 @@ def _growing_grid(protocol: Protocol, results: Results) -> Iterator[tuple[Point,
         yield cells
         best = best_of(cells, results)
         assert best is not None
-        equal = [cell for cell in cells if results[cell] == results[best]]
-        if any(_is_inside(cell, low, high) for cell in equal):
-            return  # also where others that are as good lie on the border: nothing tells that it goes on rising there
+        equal = [_place(cell) for cell in cells if results[cell] == results[best]]
+        grown = False
         for axis, place in enumerate(_place(best)):
-            low[axis] -= place == low[axis]
-            high[axis] += place == high[axis]
+            # One that is as good inside tells that it does not go on rising beyond the border.
+            if not any(low[axis] < other[axis] < high[axis] for other in equal):
+                low[axis] -= place == low[axis]
+                high[axis] += place == high[axis]
+                grown = True
+        if not grown:
+            return
 
 
 def _place(cell: Point) -> tuple[int, int]:
     return cell.lr_doublings, cell.weight_decay_doublings
-
-
-def _is_inside(cell: Point, low: Sequence[int], high: Sequence[int]) -> bool:
-    return all(below < place < above for below, place, above in zip(low, _place(cell), high, strict=True))
