@@ -220,7 +220,9 @@ def tuning_table(planned: PlannedTuning, stages: Mapping[Stage, Measured], works
 
 def _in_order(planned: PlannedTuning) -> Iterator[tuple[Stage, Point]]:
     """Every point under each stage that tries it."""
-    stages: list[Stage] = ["grid", "drop path", *(["larger model"] if planned.tuning.protocol.larger else [])]  # type: ignore[list-item]
+    stages: list[Stage] = ["grid", "drop path"]
+    if planned.tuning.protocol.larger:
+        stages.append("larger model")
     seen = set(planned.step.points)
     for stage in stages:
         if stage == "grid" or "grid" in planned.step.best:
@@ -269,7 +271,7 @@ def tuning_figure(planned: PlannedTuning, stages: Mapping[Stage, Measured]) -> d
     """The heat map of the grid, and box AP by drop path beside it, in each format; nothing before the grid is over."""
     if "grid" not in stages:
         return {}
-    rates = {stage: one for stage, one in stages.items() if stage != "grid"}
+    rates: dict[Stage, Measured] = {stage: one for stage, one in stages.items() if stage != "grid"}
     grid = stages["grid"]
     across = 1 + len({point.weight_decay_doublings for point in grid.points})
     with paper_style():
@@ -322,10 +324,11 @@ def _curves(axis: Axes, planned: PlannedTuning, stages: Mapping[Stage, Measured]
     for stage, one in stages.items():
         best = planned.results[one.best]
         assert best is not None
-        found = [point for point in one.points if planned.results.get(point) is not None]
-        values = [planned.results[point] for point in found]
+        found = {point: value for point in one.points if (value := planned.results.get(point)) is not None}
         label = protocol.larger if stage == "larger model" else "the base's model"
-        line = axis.plot([point.drop_path for point in found], values, "o-", label=label, markersize=4.5)[0]
+        line = axis.plot([point.drop_path for point in found], list(found.values()), "o-", label=label, markersize=4.5)[
+            0
+        ]
         for point, difference in one.against.items():
             axis.plot(
                 [point.drop_path] * 2, [best + difference.low, best + difference.high], "-", color=line.get_color(),

@@ -159,7 +159,9 @@ def next_step(protocol: Protocol, results: Results, most_points: int) -> Step:
         if ended is not None:
             return ended
     cell = best["grid"]
-    stages: list[tuple[Stage, bool]] = [("drop path", False), *([("larger model", True)] if protocol.larger else [])]
+    stages: list[tuple[Stage, bool]] = [("drop path", False)]
+    if protocol.larger:
+        stages.append(("larger model", True))
     for stage, larger in stages:
         found = ask(
             stage,

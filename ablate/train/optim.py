@@ -9,7 +9,7 @@
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -45,7 +45,7 @@ def build_optimizer(model: nn.Module, settings: Train, depth: int = 0) -> torch.
         settings: of the config.
         depth: blocks of its ViT, over which ``layer_decay`` counts.
     """
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": parameters, "weight_decay": weight_decay}
         for parameters, weight_decay in zip(decayed(model), (settings.weight_decay, 0.0), strict=True)
     ]

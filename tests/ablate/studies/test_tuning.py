@@ -16,7 +16,7 @@ from ablate.data.sources import Files
 from ablate.data.split import hold_out
 from ablate.runs.folder import Status, Workspace
 from ablate.studies.plan import Request
-from ablate.studies.show_tuning import measure_stages, tuning_table
+from ablate.studies.show_tuning import findings, measure_stages, tuning_table
 from ablate.studies.study import read_study, write_study
 from ablate.studies.tune import TuneRequest, chosen_config, plan_tuning
 from ablate.studies.tuning import Point, Protocol, Results, Step, best_of, next_step
@@ -181,23 +181,24 @@ def test_another_protocol_under_the_same_name_is_refused(shapes_root: Path) -> N
 
 
 def test_what_does_not_differ_from_the_best_is_told(shapes_root: Path) -> None:
-    """Predictions of two qualities: those as good as the best do not differ from it, the bad ones do."""
+    """Two cells with the same good predictions, one with bad ones; the others diverged."""
     workspace = Workspace(shapes_root)
     planned = plan_tuning(REQUEST, BASE_CENTRE, workspace)
     write_study(workspace, planned.study)
-    for number, point in enumerate(planned.step.missing):
+    best, equal, bad = (Point(False, 0, place, 0.0, 20) for place in (-1, 0, 1))
+    for point in planned.step.missing:
         (planned_run,) = planned.study.runs_of(point.name(planned.tuning.protocol))
-        simulate(shapes_root, planned.study, planned_run, 0.9 if point.lr_doublings == 0 else 0.1, number)
+        if point.lr_doublings:
+            begin(shapes_root, planned.study, planned_run, Status(state="diverged"))
+        else:
+            simulate(shapes_root, planned.study, planned_run, 0.1 if point == bad else 0.9, seed=0)
     planned = plan_tuning(REQUEST, BASE_CENTRE, workspace)
     stage = measure_stages(planned, workspace)["grid"]
-    assert stage.best.lr_doublings == 0
-    assert {point.lr_doublings for point in stage.equal} == {0}
-    for point, difference in stage.against.items():
-        value, best = planned.results[point], planned.results[stage.best]
-        assert value is not None
-        assert best is not None
-        assert difference.value == pytest.approx(value - best, abs=1e-6)
-        assert (difference.high < 0) == (point.lr_doublings != 0)
+    assert (stage.best, stage.equal, set(stage.against)) == (best, [equal], {equal, bad})
+    lost = (planned.results[bad] or 0) - (planned.results[best] or 0)
+    assert stage.against[bad].value == pytest.approx(lost, abs=1e-6)
+    assert stage.against[bad].low < lost < stage.against[bad].high < 0
+    assert "6 came to no result" in next(findings(planned, "grid", stage))
     rows = tuning_table(planned, {"grid": stage}, workspace).rows
     assert len(rows) == 9 + 4  # drop path is asked for next
 
