@@ -33,6 +33,7 @@ from ablate.studies.plan import Request
 from ablate.studies.study import slug, study_folder, write_study
 from ablate.studies.tune import PlannedTuning, TuneRequest, chosen_text, plan_tuning
 from ablate.weights.settings import weights_from
+from analysis.cli.compare import progress_line
 from analysis.cli.option_rules import check_options
 from analysis.exceptions import BadInput
 from analysis.files import write_all, write_bytes
@@ -191,7 +192,7 @@ def _show(planned: PlannedTuning, options: TuneOptions) -> None:
     from analysis.render.table import csv_text, markdown
 
     workspace, study, step = options.workspace, planned.study, planned.step
-    stages = measure_stages(planned, workspace)
+    stages = measure_stages(planned, workspace, progress_line())
     written: dict[str, str] = {}
     if stages and not options.dry_run:
         table = tuning_table(planned, stages, workspace)

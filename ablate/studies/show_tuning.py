@@ -1,6 +1,6 @@
 """A tuning for people: where it is, every setting with its distance to the best, the heat map, and what was chosen."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -51,14 +51,21 @@ class Measured(NamedTuple):
         return [point for point, one in self.against.items() if one.low <= 0 <= one.high]
 
 
-def measure_stages(planned: PlannedTuning, workspace: Workspace) -> dict[Stage, Measured]:
+def measure_stages(
+    planned: PlannedTuning, workspace: Workspace, progress: Callable[[int], None] | None = None
+) -> dict[Stage, Measured]:
     """Every stage that is over, each of its points compared with its best on the same images, seed by seed.
+
+    Args:
+        planned: the tuning.
+        workspace: above `results/`.
+        progress: called with the number of resamples that are done.
 
     Raises:
         BadInput: predictions or annotations that cannot be read, or have changed.
     """
     return {
-        stage: Measured(points, best, _against(points, best, planned, workspace))
+        stage: Measured(points, best, _against(points, best, planned, workspace, progress))
         for stage, best in planned.step.best.items()
         for points in [points_of(planned, stage)]
     }
@@ -74,7 +81,13 @@ def points_of(planned: PlannedTuning, stage: Stage) -> tuple[Point, ...]:
     return tuple(Point(larger, *place, rate, protocol.drop_path_length) for rate in protocol.drop_paths)
 
 
-def _against(points: Sequence[Point], best: Point, planned: PlannedTuning, workspace: Workspace) -> Against:
+def _against(
+    points: Sequence[Point],
+    best: Point,
+    planned: PlannedTuning,
+    workspace: Workspace,
+    progress: Callable[[int], None] | None,
+) -> Against:
     study, protocol = planned.study, planned.tuning.protocol
     names = {point.name(protocol): point for point in points if planned.results.get(point) is not None}
     if len(names) < 2:
@@ -91,7 +104,12 @@ def _against(points: Sequence[Point], best: Point, planned: PlannedTuning, works
     ]
     cap = read_evaluation(workspace.run(runs[best.name(protocol)][0].run_id).evaluation).max_dets
     comparison = compare(
-        ground_truth, candidates, Settings("bbox", IOU, max_dets=cap), baseline=best.name(protocol), designs=True
+        ground_truth,
+        candidates,
+        Settings("bbox", IOU, max_dets=cap),
+        baseline=best.name(protocol),
+        designs=True,
+        progress=progress,
     )
     return {names[one.name]: one.differences["AP"] for one in comparison.vs_baseline}
 
