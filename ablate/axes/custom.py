@@ -102,7 +102,7 @@ def axis_from_keys(requests: Sequence[str], *, grid: bool = False) -> Axis:
     if grid:
         settings = [dict(zip(wanted, values, strict=True)) for values in product(*wanted.values())]
     if len(settings) < 2:
-        raise BadInput(f"{', '.join(wanted)}: given one value; a study compares two or more")
+        raise BadInput(f"{first} is given one value; a study compares two or more")
     is_numeric = not several and all(_number(value) is not None for value in wanted[first])
     return Axis(
         name=COMMAND,

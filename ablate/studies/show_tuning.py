@@ -368,5 +368,5 @@ def _footer(planned: PlannedTuning) -> str:
         else "chosen on the validation images: optimistic"
     )
     facts = [study.name, "synthetic data: demonstration only, not evidence" * study.synthetic, where]
-    marks = f"{EQUAL} does not differ from the best (paired 95 % interval); frame: the best"
+    marks = f"{EQUAL} does not differ from the best (paired 95 % interval, as the bars); red: the best"
     return " | ".join(filter(None, facts)) + f"\n{marks}"

@@ -5,6 +5,7 @@
 """
 
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -33,7 +34,8 @@ PAPER_CENTRE = (1.6e-4, 0.1)  # learning rate, weight decay
 RANDOM_LENGTHS, PRETRAINED_LENGTHS = (100.0, 100.0), (25.0, 50.0)  # epochs of the grid, of drop path
 ENDED_WITHOUT_RESULT = ("diverged", "out_of_memory")
 FIRST_GRID = 9
-TUNED = frozenset({"train.lr", "train.weight_decay", "train.epochs", "train.iterations", "model.backbone.drop_path"})
+CHOSEN = ("train.lr", "train.weight_decay", "model.backbone.drop_path")
+TUNED = frozenset({*CHOSEN, "train.epochs", "train.iterations"})
 OF_A_MODEL = frozenset({"model", "init", "train.layer_decay"})  # what a larger model brings along
 PINNED = ("train.images_per_norm", "train.precision")  # found once, and the same in every run that comes later
 Models = tuple[Mapping[str, Any], Mapping[str, Any]]  # what sets the base's own model, and the larger one
@@ -181,7 +183,7 @@ def chosen_text(planned: PlannedTuning, point: Point, path: Path) -> str:
     changes = {
         key: value
         for key, value in own.items()
-        if theirs.get(key) != value and not key.startswith("data.") and key not in PINNED
+        if key in CHOSEN or (theirs.get(key) != value and not key.startswith("data.") and key not in PINNED)
     }
     value = planned.results[point]
     images = "held-out training images" if tuning.held_out else "the validation images"
@@ -189,7 +191,7 @@ def chosen_text(planned: PlannedTuning, point: Point, path: Path) -> str:
     head = [
         ("What", f"{Path(study.base).stem} with learning rate, weight decay and drop path of the study {study.name}"),
         ("Why", f"Best of {len(planned.results)} settings from {tuning.initialisation} weights, by {PROTOCOL}"),
-        ("Command", f"cli.py ablate run {path}"),
+        ("Command", f"cli.py ablate run {shlex.quote(str(path))}"),
         ("Expected", f"box AP {value:.1f} on {images} after {point.length:g} {tuning.protocol.unit}{caution}"),
     ]
     if study.synthetic:
