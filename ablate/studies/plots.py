@@ -33,12 +33,9 @@ def errors_figure(summary: Summary) -> dict[str, bytes]:
     the variant with the highest AP of it. Returns the encoded picture for each of the formats; nothing if no run is
     finished.
     """
-    rows = [row for row in summary.rows if row.errors]
+    rows, at_best = _rows_with_errors(summary)
     if not rows:
         return {}
-    at_best = bool(summary.product) and all(row.number is not None for row in rows)
-    if at_best:
-        rows = [max(line, key=lambda row: row.metrics["AP"].mean) for line in _lines_of(rows).values()]
     kind, _ = summary.kinds
     uneven = len({row.n for row in rows}) > 1
     labels = [
@@ -57,6 +54,14 @@ def errors_figure(summary: Summary) -> dict[str, bytes]:
         marks = ["a dot a seed" * summary.several, "each at its best" * at_best]
         _footer(figure, summary, " | ".join(filter(None, marks)))
         return encoded(figure, FORMATS)
+
+
+def _rows_with_errors(summary: Summary) -> tuple[list[Row], bool]:
+    """The rows of the figure of errors, and whether they are the best of each line."""
+    rows = [row for row in summary.rows if row.errors]
+    if not rows or summary.product is None or any(row.number is None for row in rows):
+        return rows, False
+    return [max(line, key=lambda row: row.metrics["AP"].mean) for line in _lines_of(rows).values()], True
 
 
 def _dot_each_seed(axis: Axes, errors: Sequence[str], rows: Sequence[Row]) -> None:

@@ -67,7 +67,7 @@ def test_keys_are_crossed(tmp_path: Path) -> None:
     assert axis.allowed_keys == {"train.lr", "train.weight_decay"}
     study = plan(axis, Request(), Workspace(tmp_path), write=False)
     assert study.baseline == "lr=0.002, weight_decay=0.05", "the one that is the base"
-    with pytest.raises(BadInput, match="train.lr is the only one"):
+    with pytest.raises(BadInput, match=r"train\.lr is the only one"):
         axis_from_keys(["train.lr=1e-3,2e-3"], grid=True)
 
 
