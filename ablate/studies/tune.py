@@ -16,7 +16,7 @@ from ablate.axes.base import Axis, AxisOptions, Variant
 from ablate.config.backbone import model_size, vit_of
 from ablate.config.schema import RunConfig, Shapes
 from ablate.config.yaml import load_config, scalar, with_changes
-from ablate.data.sources import locate
+from ablate.data.sources import locate, shapes_folder
 from ablate.data.split import hold_out
 from ablate.execute.evaluation import read_evaluation
 from ablate.runs.folder import Workspace
@@ -30,6 +30,7 @@ from analysis.render.table import one_line
 AXIS = "tune"
 PROTOCOL = "the protocol of arXiv 2111.11429"
 TITLE = f"Learning rate, weight decay and drop path, tuned by {PROTOCOL}"
+SOURCE = "arXiv 2111.11429, appendix"
 PAPER_CENTRE = (1.6e-4, 0.1)  # learning rate, weight decay
 RANDOM_LENGTHS, PRETRAINED_LENGTHS = (100.0, 100.0), (25.0, 50.0)  # epochs of the grid, of drop path
 ENDED_WITHOUT_RESULT = ("diverged", "out_of_memory")
@@ -38,7 +39,7 @@ CHOSEN = ("train.lr", "train.weight_decay", "model.backbone.drop_path")
 TUNED = frozenset({*CHOSEN, "train.epochs", "train.iterations"})
 OF_A_MODEL = frozenset({"model", "init", "train.layer_decay"})  # what a larger model brings along
 PINNED = ("train.images_per_norm", "train.precision")  # found once, and the same in every run that comes later
-Models = tuple[Mapping[str, Any], Mapping[str, Any]]  # what sets the base's own model, and the larger one
+NO_POINTS = Axis(name=AXIS, title=TITLE, source=SOURCE, allowed_keys=TUNED, variants=lambda _base, _options: ())
 
 
 class TuneRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,14 +113,11 @@ def plan_tuning(request: Request, tune: TuneRequest, workspace: Workspace, *, wr
             raise BadInput(f"--set {change}: changes nothing, every run of a tuning sets {key} itself; {remedy}")
     if not 0 <= tune.held_out < 1:
         raise BadInput(f"--tune-split {tune.held_out:g}: must be a share of the training images, from 0 to below 1")
-    base = base_of(_axis(Tuning(protocol=_bare(tune), initialisation="", held_out=0.0), {}, tune), request)
+    base = base_of(NO_POINTS, request)
     vit_of(base, AXIS)
     synthetic = isinstance(base.data.train, Shapes) or isinstance(base.data.validation, Shapes)
-    if tune.held_out and write:
-        folder = workspace.results.absolute() / "data"
-        train, held_out = hold_out(locate(base.data.train, workspace), tune.held_out, folder)
-        paths = (train.annotations, train.images, held_out.annotations, held_out.images)
-        request = msgspec.structs.replace(request, data=paths)
+    if tune.held_out:
+        request = msgspec.structs.replace(request, data=_split(base, tune.held_out, workspace, write) or request.data)
     larger = _larger_model(base, tune)
     old = _old_study(workspace, name)
     request = _pinned(request, base, tune, larger, old, workspace)
@@ -213,7 +211,7 @@ def _axis(tuning: Tuning, larger: Mapping[str, Any], tune: TuneRequest) -> Axis:
     return Axis(
         name=AXIS,
         title=TITLE,
-        source="arXiv 2111.11429, appendix",
+        source=SOURCE,
         allowed_keys=TUNED | (OF_A_MODEL if larger else frozenset()),
         variants=variants,
     )
@@ -252,9 +250,13 @@ def _protocol(base: RunConfig, tune: TuneRequest, larger: str) -> Protocol:
     )
 
 
-def _bare(tune: TuneRequest) -> Protocol:
-    lr, weight_decay = PAPER_CENTRE
-    return Protocol(lr=lr, weight_decay=weight_decay, unit="epochs", grid_length=1.0, drop_path_length=1.0)
+def _split(base: RunConfig, share: float, workspace: Workspace, write: bool) -> tuple[str, ...]:
+    """The files of a training set of which a part is held out, as ``--data`` takes four; none where there are none."""
+    source = base.data.train
+    if not write and isinstance(source, Shapes) and not shapes_folder(workspace).exists():
+        return ()
+    parts = hold_out(locate(source, workspace), share, workspace.results.absolute() / "data", write=write)
+    return tuple(path for part in parts for path in (part.annotations, part.images))
 
 
 def _larger_model(base: RunConfig, tune: TuneRequest) -> dict[str, Any]:

@@ -171,6 +171,37 @@ def test_a_study_grows_to_the_planted_optimum_and_keeps_its_runs(shapes_root: Pa
     assert not any(run.confounders for run in study.runs)
 
 
+def test_a_larger_model_takes_over_and_is_tuned_for_drop_path_alone(shapes_root: Path) -> None:
+    larger = shapes_root / "larger.yaml"
+    larger.write_text("base: tiny-shapes\nmodel: {backbone: {depth: 8}}\n")
+    tune = TuneRequest(centre="base", larger=str(larger))
+
+    def objective(point: Point) -> float:
+        return bowl(0, 0, 0.3 if point.larger else 0.1)(point)
+
+    step = answered(shapes_root, objective, tune)
+    planned = plan_tuning(REQUEST, tune, Workspace(shapes_root))
+    assert len(step.points) == 9 + 3 + 4
+    own, other = (chosen_config(planned, step.best[stage]).model.backbone for stage in ("drop path", "larger model"))
+    assert [(one.depth, one.drop_path) for one in (own, other)] == [(4, 0.1), (8, 0.3)]  # type: ignore[union-attr]
+    assert not any(run.confounders for run in planned.study.runs)
+
+
+def test_held_out_images_take_the_place_of_the_validation_set(shapes_root: Path) -> None:
+    tune, workspace = TuneRequest(centre="base", held_out=0.25), Workspace(shapes_root)
+    assert "held-out" not in str(plan_tuning(REQUEST, tune, workspace, write=False).study.runs[0].config)
+    study = plan_tuning(REQUEST, tune, workspace).study
+    config = study.runs[0].config
+    assert config is not None
+    sources = config.data.train, config.data.validation
+    assert [Path(one.annotations).name for one in sources if isinstance(one, Coco)] == ["train.json", "held-out.json"]
+    counts = [len(read_ground_truth(Path(one.annotations)).image_id) for one in sources if isinstance(one, Coco)]
+    assert counts == [30, 10]
+    assert study.synthetic, "however it is stored"
+    again = plan_tuning(REQUEST, tune, workspace, write=False).study
+    assert [run.run_id for run in again.runs] == [run.run_id for run in study.runs]
+
+
 def test_another_protocol_under_the_same_name_is_refused(shapes_root: Path) -> None:
     workspace = Workspace(shapes_root)
     write_study(workspace, plan_tuning(REQUEST, BASE_CENTRE, workspace).study)
