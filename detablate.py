@@ -58,6 +58,7 @@ def command_line() -> "typer.Typer":
 
     for module in (
         "ablate.cli.study",
+        "ablate.cli.tune",
         "ablate.cli.launch",
         "ablate.cli.results",
         "analysis.cli.ap",

@@ -1,11 +1,13 @@
 """The contract of an axis: one factor, its variants, and the only keys that it may change."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from ablate.config.schema import RunConfig
+
+T = TypeVar("T")
 
 
 class AxisOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +84,15 @@ def variants_from(group: str, rows: Iterable[tuple[str, Mapping[str, Any], str]]
         Variant(name=name, changes={f"{group}.{key}": value for key, value in settings.items()}, note=note)
         for name, settings, note in rows
     )
+
+
+def own_and(own: T, values: Sequence[T]) -> list[T]:
+    """The values of an axis, and what the base has where that is none of them.
+
+    >>> own_and(0.85, ["none", 0.9]), own_and("none", ["none", 0.9])
+    (['none', 0.9, 0.85], ['none', 0.9])
+    """
+    return list(dict.fromkeys([*values, own]))
 
 
 def is_within(key: str, allowed_keys: frozenset[str]) -> bool:

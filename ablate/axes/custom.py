@@ -15,7 +15,9 @@ Relative paths of initial weights count from this file. What a variant changes b
 "not controlled" wherever the study is shown.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +78,15 @@ def axis_from_file(path: Path) -> Axis:
     )
 
 
-def axis_from_keys(requests: Sequence[str]) -> Axis:
-    """``key=v1,v2,...`` once or more: every key is varied alone, the others stay as in the base.
+def axis_from_keys(requests: Sequence[str], *, grid: bool = False) -> Axis:
+    """``key=v1,v2,...`` once or more: every key is varied alone, the others stay as in the base; or all are crossed.
+
+    Args:
+        requests: the keys and their values.
+        grid: combine every value of each key with every one of the others.
 
     Raises:
-        BadInput: a request has no key, or fewer than two values for one key.
+        BadInput: a request has no key, or there is nothing to compare.
     """
     wanted: dict[str, list[Any]] = {}
     for request in requests:
@@ -89,26 +95,55 @@ def axis_from_keys(requests: Sequence[str]) -> Axis:
             raise BadInput(f"'{request}' varies nothing: write key=value,value,... such as train.lr=1e-4,2e-4")
         values = parse_yaml(f"[{text}]", f"the values of {key}")
         wanted.setdefault(key, []).extend(value for value in values if value not in wanted.get(key, []))
-    settings = [(key, value) for key, values in wanted.items() for value in values]
     first, several = next(iter(wanted)), len(wanted) > 1
+    if grid and not several:
+        raise BadInput(f"--grid crosses keys, and {first} is the only one; name another with --vary, or leave it out")
+    settings = [{key: value} for key, values in wanted.items() for value in values]
+    if grid:
+        settings = [dict(zip(wanted, values, strict=True)) for values in product(*wanted.values())]
     if len(settings) < 2:
         raise BadInput(f"{first} is given one value; a study compares two or more")
-    unchanged = [Variant(name="base", changes={})] if several else []
-    is_numeric = not several and all(_number(value) is not None for _, value in settings)
+    is_numeric = not several and all(_number(value) is not None for value in wanted[first])
     return Axis(
         name=COMMAND,
-        title=f"Varied: {', '.join(wanted)}",
+        title=("Crossed: " if grid else "Varied: ") + ", ".join(wanted),
         source="asked for on the command line",
         allowed_keys=frozenset(wanted),
-        variants=lambda base, _: (*unchanged, *(_varied(key, value, base) for key, value in settings)),
+        variants=lambda base, _: _varied(settings, base, alone=several and not grid),
         unit=first.rpartition(".")[2].replace("_", " ") if is_numeric else "",
     )
 
 
-def _varied(key: str, value: object, base: RunConfig) -> Variant:
-    with_changes(base, {key: value})  # a key or value that does not exist is refused here, before anything is planned
-    text = str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
-    return Variant(name=f"{key.rpartition('.')[2]}={text}", changes={key: value}, number=_number(value))
+def _varied(settings: Sequence[dict[str, Any]], base: RunConfig, *, alone: bool) -> tuple[Variant, ...]:
+    """A variant for each of some settings; where keys are varied alone, the base stands for values that are its own.
+
+    Raises:
+        BadInput: a key or value that does not exist, or no value but the base's own.
+    """
+    configs = [with_changes(base, changes) for changes in settings]
+    short = _short_names([key for changes in settings for key in changes])
+    variants = [
+        Variant(
+            name=", ".join(f"{short[key]}={_text(value)}" for key, value in changes.items()),
+            changes=changes,
+            number=_number(*changes.values()) if len(changes) == 1 else None,
+        )
+        for changes, config in zip(settings, configs, strict=True)
+        if not (alone and config == base)
+    ]
+    if not variants:
+        raise BadInput("every value that is asked for is the base's own; name others")
+    return (*([Variant(name="base", changes={})] if alone else []), *variants)
+
+
+def _short_names(keys: Sequence[str]) -> dict[str, str]:
+    """The last part of each dotted key; the whole key where another ends alike."""
+    last = Counter(key.rpartition(".")[2] for key in dict.fromkeys(keys))
+    return {key: end if last[end := key.rpartition(".")[2]] == 1 else key for key in keys}
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _number(value: object) -> float | None:

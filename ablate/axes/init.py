@@ -81,6 +81,7 @@ AXIS = Axis(
     allowed_keys=frozenset(
         {"init", *(f"model.backbone.position.{key}" for key in ("relative", "absolute", "tables"))}
         | {"model.backbone.layer_scale", "model.pixel_mean", "model.pixel_std", "train.lr", "train.weight_decay"}
+        | {"train.layer_decay"}  # random weights are trained without it
     ),
     baseline="random",
     variants=_variants,

@@ -21,7 +21,9 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
     "vary": (
         *OF_A_STUDY,
         OptionRule("AXIS.yaml", "the file names the key and its values", excludes="--vary"),
+        OptionRule("--grid", "it crosses keys", needs=("--vary",)),
     ),
+    "tune": OF_A_STUDY,
     "launch": (
         OptionRule(
             "--gpus-per-run", "a run on a CPU is one process", excludes="--device cpu", unless="--gpus-per-run 1"

@@ -81,11 +81,12 @@ def export(
     """Write a config as one LazyConfig file, for detectron2's own tools/lazyconfig_train_net.py."""
     from ablate.config.yaml import with_changes
     from ablate.detector.init_weights import write_backbone
-    from ablate.engines.lazyconfig import facts_of, lazyconfig_text
+    from ablate.engines.lazyconfig import check_exportable, facts_of, lazyconfig_text
     from ablate.train.distributed import device_of
     from ablate.train.optim import resolve
 
     config = options.load()
+    check_exportable(config)
     if out is not None:
         sources = [source for source in (config.data.train, config.data.validation) if isinstance(source, Coco)]
         inputs = [Path(options.config), Path(config.init.weights), *(Path(source.annotations) for source in sources)]

@@ -111,8 +111,15 @@ def vary(
     file: Annotated[str, typer.Argument(metavar="[AXIS.yaml]", help="An axis of your own.", show_default=False)] = "",
     keys: Annotated[
         list[str] | None,
-        typer.Option("--vary", metavar="KEY=V1,V2,...", help="A key and its values; more keys are varied one by one."),
+        typer.Option(
+            "--vary",
+            metavar="KEY=V1,V2,...",
+            help="A key and its values; more keys are varied alone, or crossed: --grid.",
+        ),
     ] = None,
+    grid: Annotated[
+        bool, typer.Option("--grid", help="Cross the keys of --vary: every value with every other.")
+    ] = False,
     options: StudyOptions = StudyOptions(),
     settings: LaunchSettings = NOT_LAUNCHED,
 ) -> None:
@@ -120,7 +127,8 @@ def vary(
     check_options(context, RULES["vary"])
     if not file and not keys:
         raise BadInput("name one: a YAML file with an axis, or --vary KEY=VALUE,VALUE,...")
-    plan_study(axis_from_file(Path(file)) if file else axis_from_keys(keys or ()), options, settings)
+    axis = axis_from_file(Path(file)) if file else axis_from_keys(keys or (), grid=grid)
+    plan_study(axis, options, settings)
 
 
 def plan_study(axis: Axis, options: StudyOptions, settings: LaunchSettings) -> None:

@@ -179,7 +179,8 @@ class Detector(Part, frozen=True, kw_only=True):
     """Mask R-CNN, or Faster R-CNN without masks."""
 
     head: Annotated[
-        Literal["paper", "plain"], _about("paper: BN, 2 RPN convs, 4 conv + 1 fc box head; plain: the original heads")
+        Literal["paper", "plain", "vitdet"],
+        _about("paper: BN, 2 RPN convs, 4 conv + 1 fc box head; vitdet: the same with LN; plain: the original heads"),
     ] = "paper"
     masks: Annotated[bool, _about("false: boxes only")] = True
     box_conv_channels: Annotated[Size, _about("of the box head's 4 convolutions (head: paper)")] = 256
@@ -346,6 +347,14 @@ class Data(Part, frozen=True, kw_only=True):
     images_without_boxes: Annotated[Literal["drop", "keep"], _about("in training")] = "drop"
 
 
+class Freeze(Part, frozen=True, kw_only=True):
+    """Weights of a ViT that stay as they are at first: no gradient, no optimizer step."""
+
+    patch_embedding: Annotated[bool, _about("the projection of the patches")] = False
+    blocks: Annotated[int, Meta(ge=0, le=1000), _about("the first so many blocks, with bias tables of their own")] = 0
+    norms: Annotated[bool, _about("every norm of the backbone")] = False
+
+
 class Train(Part, frozen=True, kw_only=True):
     """AdamW, large-scale jitter and the schedule (paper, appendix)."""
 
@@ -360,7 +369,9 @@ class Train(Part, frozen=True, kw_only=True):
     weight_decay: Annotated[NonNegative, _about("not on norms, positions and biases of tables")]
     betas: tuple[Rate, Rate] = (0.9, 0.999)
     warmup_epochs: Annotated[NonNegative, _about("linear from 0")] = 0.25
-    schedule: Annotated[Literal["cosine", "step"], _about("cosine: half a period down to 0")] = "cosine"
+    schedule: Annotated[
+        Literal["cosine", "step", "linear"], _about("cosine: half a period down to 0; linear: straight down to 0")
+    ] = "cosine"
     step_milestones: Annotated[tuple[Rate, ...], _about("of the schedule; each divides lr by 10")] = (8 / 9, 26 / 27)
     jitter_scale: Annotated[tuple[Positive, Positive], _about("range of large-scale jitter")] = (0.1, 2.0)
     flip: Annotated[Fraction, _about("probability")] = 0.5
@@ -369,6 +380,15 @@ class Train(Part, frozen=True, kw_only=True):
         Literal["fp32", "bf16", "fp16", "auto"], _about("auto is resolved on the machine before the identity is taken")
     ] = "fp32"
     memory_cap_gib: Annotated[Positive | Nothing, _about("answer for a smaller device")] = "none"
+    layer_decay: Annotated[
+        Annotated[float, Meta(gt=0, le=1)] | Nothing,
+        _about("of the learning rate: times this for every block further from the heads; 0.7 to 0.9 in ViTDet"),
+    ] = "none"
+    freeze: Freeze = Freeze()
+    ema: Annotated[
+        Annotated[float, Meta(gt=0, lt=1)] | Nothing,
+        _about("decay of an average of the weights over the steps, which is what is evaluated; such as 0.9998"),
+    ] = "none"
 
     def __post_init__(self) -> None:
         _require(
@@ -443,6 +463,7 @@ class RunConfig(Part, frozen=True, kw_only=True):
             f"init.scheme {self.init.scheme} draws the weights of a ViT, but model.backbone is a resnet; "
             "set init.scheme=random",
         )
+        self._check_backbone_training(backbone)
         if self.init.pretraining != "none":
             pretraining_of(self)  # which says what does not fit
         elif isinstance(backbone, ViT) and self.init.weights == "none":
@@ -452,6 +473,25 @@ class RunConfig(Part, frozen=True, kw_only=True):
                     f"model.backbone.position.{name}=pt needs pre-trained weights, but init.weights is none; "
                     "choose rand, zero or none",
                 )
+
+    def _check_backbone_training(self, backbone: ViT | ResNet) -> None:
+        """Whether what `train` says of the blocks of a backbone fits it."""
+        decay, freeze = self.train.layer_decay, self.train.freeze
+        _require(
+            isinstance(backbone, ViT) or decay == "none",
+            f"train.layer_decay {decay} counts the blocks of a ViT, but model.backbone is a resnet; "
+            "set train.layer_decay=none",
+        )
+        _require(
+            isinstance(backbone, ViT) or freeze == Freeze(),
+            "train.freeze names parts of a ViT, but model.backbone is a resnet; leave it out",
+        )
+        if isinstance(backbone, ViT):
+            _require(
+                freeze.blocks < backbone.depth,
+                f"train.freeze.blocks {freeze.blocks} leaves none of the {backbone.depth} blocks to be trained; "
+                f"choose at most {backbone.depth - 1}",
+            )
 
 
 class Encoder(Part, frozen=True, kw_only=True):

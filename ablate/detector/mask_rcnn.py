@@ -61,6 +61,7 @@ PYRAMIDS: dict[str, type[MultiScale | SimplePyramid | SingleScale]] = {
 BOX_CONVS = 4
 MASK_CONVS = 4
 RPN_CONVS = 2
+NORM_OF_HEAD: dict[str, Norm] = {"paper": "batch", "vitdet": "layer", "plain": "none"}
 
 
 class Detector(nn.Module):
@@ -139,8 +140,7 @@ def build_detector(model: cfg.Model, classes: int, scheme: Literal["random", "tr
         classes: foreground categories.
         scheme: by which those of a ViT are drawn.
     """
-    paper = model.detector.head == "paper"
-    norm: Norm = "batch" if paper else "none"
+    convolved, norm = model.detector.head != "plain", NORM_OF_HEAD[model.detector.head]
     if isinstance(model.backbone, cfg.ResNet):
         backbone: nn.Module = ResNet(model.backbone.depth)
         pyramid: Pyramid = FPN(ResNet.channels, ResNet.strides, model.pyramid.channels, norm=norm)
@@ -157,17 +157,21 @@ def build_detector(model: cfg.Model, classes: int, scheme: Literal["random", "tr
         strides=strides,
         anchor_sizes=[settings.anchors.sizes] if one_level else [(size,) for size in settings.anchors.sizes],
         ratios=settings.anchors.aspect_ratios,
-        convs=RPN_CONVS if paper else 1,
+        convs=RPN_CONVS if convolved else 1,
         training_counts=ProposalCounts(settings.proposals.train_before_nms, settings.proposals.train_after_nms),
         nms_threshold=settings.proposals.nms_threshold,
         sample_size=settings.rpn_anchors_per_image,
     )
     mask_convs = [settings.mask_conv_channels] * MASK_CONVS
-    mask_head = MaskHead(pyramid.channels, classes, mask_convs, norm=paper) if settings.masks else None
+    mask_head = MaskHead(pyramid.channels, classes, mask_convs, norm=norm) if settings.masks else None
     heads = RoIHeads(
         strides=strides if one_level else strides[:-1],
         box_head=BoxHead(
-            pyramid.channels, classes, [settings.box_conv_channels] * BOX_CONVS if paper else [], settings.box_fc
+            pyramid.channels,
+            classes,
+            [settings.box_conv_channels] * BOX_CONVS if convolved else [],
+            settings.box_fc,
+            norm=norm,
         ),
         mask_head=mask_head,
         classes=classes,

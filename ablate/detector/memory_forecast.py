@@ -44,6 +44,7 @@ from analysis.exceptions import BadInput
 REVISION = 2  # raised by hand when the same model is forecast otherwise; stored forecasts are made again
 BLOCK = 512  # bytes: CUDA's allocator rounds up to it
 STATE_BYTES = 16  # a parameter in fp32, its gradient and AdamW's two moments
+AVERAGE_BYTES = 4  # and its place in the average of the weights, where a run keeps one
 
 
 def forecast_memory(model: Model, classes: int, precision: Precision, gpus: int = 1) -> MemoryForecast:
@@ -74,22 +75,34 @@ class _Stored(msgspec.Struct, frozen=True):
 
 
 def stored_forecast(
-    workspace: Workspace, model: Model, classes: int, precision: Precision, gpus: int, *, write: bool = True
+    workspace: Workspace,
+    model: Model,
+    classes: int,
+    precision: Precision,
+    gpus: int,
+    *,
+    average: bool = False,
+    write: bool = True,
 ) -> MemoryForecast:
     """`forecast_memory`, kept under ``results/cache/memory`` by everything that it depends on; takes seconds once.
 
-    Without ``write``, or a place for it, a forecast that is made is not kept.
+    With ``average``, an average of the weights lies beside them. Without ``write``, or a place for it, a forecast that
+    is made is not kept.
     """
     key = msgspec.json.encode([REVISION, str(torch.__version__), model, classes, precision, gpus > 1])
     path = workspace.cache / "memory" / f"{hashlib.sha256(key).hexdigest()[:24]}.json"
-    with suppress(BadInput):  # not made yet, or damaged
-        return read_json(path, _Stored).forecast
-    forecast = forecast_memory(model, classes, precision, gpus)
-    if write:
-        with suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, _Stored(forecast))
-    return forecast
+    try:
+        forecast = read_json(path, _Stored).forecast
+    except BadInput:  # not made yet, or damaged
+        forecast = forecast_memory(model, classes, precision, gpus)
+        if write:
+            with suppress(OSError):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_json(path, _Stored(forecast))
+    if not average:
+        return forecast
+    share = AVERAGE_BYTES / STATE_BYTES
+    return msgspec.structs.replace(forecast, state_gib=forecast.state_gib * (1 + share))
 
 
 def visible_memory_gib() -> float | None:
@@ -118,7 +131,7 @@ def with_images_per_norm(
     images = train.batch_size
     if gib is not None:
         assert train.precision != "auto"
-        forecast = stored_forecast(workspace, config.model, classes, train.precision, gpus)
+        forecast = stored_forecast(workspace, config.model, classes, train.precision, gpus, average=train.ema != "none")
         found = largest_fitting([(forecast, memory_limit(config, gib))], images, gpus)
         images = found or math.gcd(images, gpus)  # where not one image fits, running out of memory is the result
     return with_changes(config, {"train.images_per_norm": images})

@@ -1,8 +1,9 @@
 """The second stage of Mask R-CNN: RoIAlign, the box head, the mask head, their losses and detections."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,7 @@ from ablate.detector.boxes import (
     sample,
     without_unused,
 )
+from ablate.models.pyramid import ChannelNorm, Norm
 
 DELTA_WEIGHTS = (10.0, 5.0)
 MATCHING = Matching(positive=0.5, negative=0.5)
@@ -29,6 +31,11 @@ POSITIVE_FRACTION = 0.25
 CANONICAL_SIZE = 224.0  # a RoI of this side in pixels is pooled from the level of stride 16
 BOX_GRID = 7
 MASK_GRID = 14
+NORMS: dict[str, Callable[..., nn.Module] | None] = {
+    "batch": nn.BatchNorm2d,
+    "layer": partial(ChannelNorm, eps=1e-6),
+    "none": None,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +100,15 @@ class BoxHead(nn.Module):
     Args:
         channels: of the pooled features.
         classes: foreground categories.
-        convs: channels of each 3x3 convolution with BatchNorm; none of them makes the plain head of two layers.
+        convs: channels of each 3x3 convolution; none of them makes the plain head of two layers.
         width: of the fully connected layers.
+        norm: after each convolution.
     """
 
-    def __init__(self, channels: int, classes: int, convs: Sequence[int], width: int) -> None:
+    def __init__(self, channels: int, classes: int, convs: Sequence[int], width: int, *, norm: Norm = "batch") -> None:
         super().__init__()
         self.layers: nn.Module = (
-            FastRCNNConvFCHead((channels, BOX_GRID, BOX_GRID), list(convs), [width], nn.BatchNorm2d)
+            FastRCNNConvFCHead((channels, BOX_GRID, BOX_GRID), list(convs), [width], NORMS[norm])
             if convs
             else TwoMLPHead(channels * BOX_GRID**2, width)
         )
@@ -127,12 +135,12 @@ class MaskHead(nn.Module):
         channels: of the pooled features.
         classes: foreground categories.
         convs: channels of each 3x3 convolution; the last is also the width of the upsampling.
-        norm: BatchNorm after the convolutions (the paper's change).
+        norm: after each convolution; BatchNorm is the paper's change, LayerNorm ViTDet's.
     """
 
-    def __init__(self, channels: int, classes: int, convs: Sequence[int], *, norm: bool) -> None:
+    def __init__(self, channels: int, classes: int, convs: Sequence[int], *, norm: Norm) -> None:
         super().__init__()
-        self.layers = MaskRCNNHeads(channels, list(convs), 1, nn.BatchNorm2d if norm else None)
+        self.layers = MaskRCNNHeads(channels, list(convs), 1, NORMS[norm])
         self.up = nn.ConvTranspose2d(convs[-1], convs[-1], 2, 2)
         self.logits = nn.Conv2d(convs[-1], classes, 1)
         nn.init.kaiming_normal_(self.up.weight, mode="fan_out", nonlinearity="relu")

@@ -200,6 +200,7 @@ class DetectorTrainer(TrainLoop):
             iterations=engine.iterations,
             memory_cap_gib=None if settings.memory_cap_gib == "none" else settings.memory_cap_gib,
             clip_norm=engine.clip_norm,
+            ema=None if settings.ema == "none" else settings.ema,
         )
 
     def train(self) -> TrainStats:
@@ -211,7 +212,8 @@ class DetectorTrainer(TrainLoop):
         """Measure the validation set where its curve is asked for."""
         every = self.runtime.curve_iterations
         if every and iteration % every == 0 and iteration < self.iterations:
-            curves.add(iteration, self.validate())
+            with nullcontext() if self.average is None else self.average.in_place(self.module):
+                curves.add(iteration, self.validate())
 
     def _lr(self, iteration: int) -> float:
         return self.engine.lr(iteration)

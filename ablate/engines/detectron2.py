@@ -25,6 +25,7 @@ from ablate.engines.lazyconfig import facts_from, has_batch_norm, lazyconfig_tex
 from ablate.runs.folder import replacing
 from ablate.runs.manifest import git_state
 from ablate.train.distributed import Processes
+from ablate.train.optim import SCALE
 
 FILE = "lazyconfig.py"  # of the run folder
 # detectron2's names of the losses and ours, so that curves of both engines lie in one plot.
@@ -99,7 +100,11 @@ class Detectron2Engine(Engine):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """See `Engine.optimizer`."""
-        return build_optimizer(self.cfg, self.module)
+        optimizer = build_optimizer(self.cfg, self.module)
+        if self.config.train.layer_decay != "none":  # detectron2's groups hold learning rates, ours their factors
+            for group in optimizer.param_groups:
+                group[SCALE] = group["lr"] / self.cfg.optimizer.lr
+        return optimizer
 
     def lr(self, iteration: int) -> float:
         """See `Engine.lr`."""

@@ -16,13 +16,13 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from ablate.config.schema import Coco, ResNet, RunConfig, ViT
+from ablate.config.schema import Coco, Freeze, ResNet, RunConfig, ViT
 from ablate.config.yaml import UNPRINTABLE, with_changes
 from ablate.data.coco import usable
 from ablate.data.sources import Files, locate
-from ablate.detector.mask_rcnn import BOX_CONVS, MASK_CONVS, PYRAMIDS, RPN_CONVS
+from ablate.detector.mask_rcnn import BOX_CONVS, MASK_CONVS, NORM_OF_HEAD, PYRAMIDS, RPN_CONVS
 from ablate.detector.mask_rcnn import ResNet as ResNetModule
-from ablate.engines.lazyconfig_native import NATIVE_IMPORTS, NATIVE_MODULES, native_backbone
+from ablate.engines.lazyconfig_native import NATIVE_MODULES, native_backbone
 from ablate.runs.folder import Workspace
 from analysis import GroundTruth, read_ground_truth
 from analysis.exceptions import BadInput
@@ -30,6 +30,11 @@ from analysis.exceptions import BadInput
 COCO_TRAIN = "instances_train2017.json"
 COCO_IMAGES = {"drop": 117_266, "keep": 118_287}  # of train2017, by `data.images_without_boxes`
 COCO_CLASSES = 80
+SCHEDULERS = {
+    "cosine": "CosineParamScheduler",
+    "linear": "LinearParamScheduler",
+    "step": "MultiStepParamScheduler",
+}
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,7 +187,22 @@ def _head(config: RunConfig, name: str, native: bool) -> str:
             f"A BatchNorm statistic covers {train.norm_images} of the {train.batch_size} images of a step: start "
             f"{processes} processes (--num-gpus {processes}).",
         ]
+    if train.ema != "none":
+        lines += ["", f"The average of the weights (train.ema {train.ema:g}) is kept by detablate's engine alone."]
     return "\n".join([*lines, '"""', ""])
+
+
+def check_exportable(config: RunConfig) -> None:
+    """Refuse a config of which detectron2's own tool would train something else.
+
+    Raises:
+        BadInput: it would.
+    """
+    if config.train.ema != "none":
+        raise BadInput(
+            f"train.ema {config.train.ema:g}: detectron2's own tool keeps no average of the weights; "
+            "export with --set train.ema=none, or train with ablate run --set engine=detectron2"
+        )
 
 
 def _needs(config: RunConfig, native: bool) -> str:
@@ -193,12 +213,15 @@ def _needs(config: RunConfig, native: bool) -> str:
 def _imports(config: RunConfig, facts: Facts, native: bool) -> str:
     vit = isinstance(config.model.backbone, ViT) and not native
     warm = config.train.warmup_iterations(facts.images) > 0
-    scheduler = "CosineParamScheduler" if config.train.schedule == "cosine" else "MultiStepParamScheduler"
+    scheduler = SCHEDULERS[config.train.schedule]
+    ours_of_rate = _rate_of_layers(config, native) == "layer_lr_factor"
+    theirs_of_rate = _rate_of_layers(config, native) == "get_vit_lr_decay_rate"
     ours = ["ClippedAdamW"] * (config.train.clip_norm != "none") + ["PlainBackbone"] * vit
     models = sorted([PYRAMIDS[config.model.pyramid.type].__name__, "ViT"]) if vit else []
     return "\n".join(
         [
-            *(NATIVE_IMPORTS if native else ()),
+            *(["from functools import partial", ""] if native or ours_of_rate or theirs_of_rate else []),
+            *(["from torch import nn"] if native else []),
             f"from fvcore.common.param_scheduler import {scheduler}",
             "",
             "import detectron2.data.transforms as T",
@@ -207,10 +230,12 @@ def _imports(config: RunConfig, facts: Facts, native: bool) -> str:
             "from detectron2.data import DatasetCatalog",
             "from detectron2.data.datasets import register_coco_instances",
             *(NATIVE_MODULES if native else ()),
+            *(["from detectron2.modeling.backbone.vit import get_vit_lr_decay_rate"] if theirs_of_rate else []),
             *(["from detectron2.solver import WarmupParamScheduler"] if warm else []),
             "",
             *([f"from ablate.models import {', '.join(models)}"] if models else []),
             *([f"from ablate.models.detectron2 import {', '.join(ours)}"] if ours else []),
+            *(["from ablate.models.finetuning import layer_lr_factor"] if ours_of_rate else []),
             *([""] if models or ours else []),
         ]
     )
@@ -236,8 +261,8 @@ side = {side}  # pixels of the square input
 def _vit(config: RunConfig, vit: ViT) -> str:
     attention, position, pyramid = vit.attention, vit.position, config.model.pyramid
     grid = vit.image_size // vit.patch_size
-    kind, batch = PYRAMIDS[pyramid.type], config.model.detector.head == "paper"
-    norm = "" if pyramid.type == "simple" else f', norm="{"batch" if batch else "none"}"'
+    kind = PYRAMIDS[pyramid.type]
+    norm = "" if pyramid.type == "simple" else f", norm={_py(NORM_OF_HEAD[config.model.detector.head])}"
     at_test = "side" if config.evaluate.padding == "full" else "0"
     scheme = "" if config.init.scheme == "random" else f"\n        scheme={_py(config.init.scheme)},"
     return f"""# Model: the backbone
@@ -273,8 +298,16 @@ model.backbone = L(PlainBackbone)(
     norm={_py(_norm(config, "SyncBN"))},  # in the place of the pyramid's BatchNorm, where it has any
     square_pad=side,  # with zeros after normalisation, below and on the right
     square_pad_at_test={at_test},{"" if config.evaluate.padding == "full" else "  # to a multiple of the stride"}
-)
+{_frozen(config)})
 """
+
+
+def _frozen(config: RunConfig) -> str:
+    """The line that keeps parts of a ViT from being trained, where there are any."""
+    values = msgspec.structs.asdict(config.train.freeze)
+    if config.train.freeze == Freeze():
+        return ""
+    return f"    frozen={{{', '.join(f'{_py(key)}: {value!r}' for key, value in values.items())}}},\n"
 
 
 def _resnet(config: RunConfig, resnet: ResNet) -> str:
@@ -286,7 +319,7 @@ model.backbone.bottom_up.freeze_at = 0  # trained from random weights
 model.backbone.bottom_up.stages.depth = {resnet.depth}
 model.backbone.bottom_up.stages.stride_in_1x1 = False  # as torchvision's
 model.backbone.bottom_up.stem.norm = model.backbone.bottom_up.stages.norm = {_py(norm)}
-model.backbone.norm = {_py(norm if config.model.detector.head == "paper" else "")}
+model.backbone.norm = {_py({"paper": norm, "vitdet": "LN", "plain": ""}[config.model.detector.head])}
 model.backbone.out_channels = {config.model.pyramid.channels}
 model.backbone.square_pad = {"side" if config.evaluate.padding == "full" else "0  # pad to a multiple of the stride"}
 """
@@ -316,11 +349,11 @@ def _detector(config: RunConfig, facts: Facts) -> str:
     channels, proposals = model.pyramid.channels, detector.proposals
     before = (proposals.train_before_nms, evaluate.proposals_before_nms)
     after = (proposals.train_after_nms, evaluate.proposals_after_nms)
-    paper = detector.head == "paper"
-    norm = _norm(config, "naiveSyncBN_N") if paper else ""
+    convolved = detector.head != "plain"
+    norm = {"paper": _norm(config, "naiveSyncBN_N"), "vitdet": "LN", "plain": ""}[detector.head]
     why = "  # torch's SyncBatchNorm takes no batch without RoIs" if "naive" in norm else ""
-    rpn_convs = [-1] * (RPN_CONVS if paper else 1)
-    convs = [detector.box_conv_channels] * BOX_CONVS if paper else []
+    rpn_convs = [-1] * (RPN_CONVS if convolved else 1)
+    convs = [detector.box_conv_channels] * BOX_CONVS if convolved else []
     mask_convs = [detector.mask_conv_channels] * (MASK_CONVS + 1)
     masks = (
         f"""model.roi_heads.mask_in_features = {_py(pooled)}
@@ -359,7 +392,7 @@ model.roi_heads.box_pooler.scales = [1 / stride for stride in {[levels[name] for
 model.roi_heads.box_head.input_shape.channels = {channels}
 model.roi_heads.box_head.conv_dims = {convs}
 model.roi_heads.box_head.conv_norm = {_py(norm)}{why}
-model.roi_heads.box_head.fc_dims = {[detector.box_fc] if paper else [detector.box_fc] * 2}
+model.roi_heads.box_head.fc_dims = {[detector.box_fc] if convolved else [detector.box_fc] * 2}
 model.roi_heads.box_predictor.input_shape.channels = {detector.box_fc}  # the last of fc_dims
 model.roi_heads.box_predictor.test_score_thresh = {evaluate.score_threshold}
 model.roi_heads.box_predictor.test_nms_thresh = {evaluate.nms_threshold}
@@ -428,9 +461,29 @@ optimizer.lr = {_py(train.lr)}
 optimizer.betas = {_py(train.betas)}
 optimizer.weight_decay = {_py(train.weight_decay)}
 optimizer.params.weight_decay_norm = 0.0  # nor on positions:
-optimizer.params.overrides = {{"pos_embed": {{"weight_decay": 0.0}}{tables}}}{clipping}
+optimizer.params.overrides = {{"pos_embed": {{"weight_decay": 0.0}}{tables}}}{_layer_decay(config, native)}{clipping}
 
 {_schedule(config, iterations, warmup, facts.images)}"""
+
+
+def _rate_of_layers(config: RunConfig, native: bool) -> str:
+    """The function that gives each parameter its factor of the learning rate; empty where all have the same rate."""
+    backbone = config.model.backbone
+    if config.train.layer_decay == "none" or not isinstance(backbone, ViT):
+        return ""
+    # detectron2's would not see that a table of relative positions belongs to a block.
+    own_tables = not native and backbone.position.tables == "per_block" and backbone.position.relative != "none"
+    return "layer_lr_factor" if own_tables else "get_vit_lr_decay_rate"
+
+
+def _layer_decay(config: RunConfig, native: bool) -> str:
+    """The line that lets the learning rate fall with the depth."""
+    function, backbone = _rate_of_layers(config, native), config.model.backbone
+    if not function or not isinstance(backbone, ViT):
+        return ""
+    names = ("decay", "depth") if function == "layer_lr_factor" else ("lr_decay_rate", "num_layers")
+    arguments = f"{names[0]}={_py(config.train.layer_decay)}, {names[1]}={backbone.depth}"
+    return f"\noptimizer.params.lr_factor_func = partial({function}, {arguments})"
 
 
 def _without_interpolation(text: str) -> str:
@@ -450,7 +503,9 @@ def _about_weights(config: RunConfig, weights: str) -> str:
 
 def _schedule(config: RunConfig, iterations: int, warmup: int, images: int) -> str:
     train = config.train
-    if train.schedule == "cosine":
+    if train.schedule == "linear":
+        falling = "L(LinearParamScheduler)(start_value=1.0, end_value=0.0)"
+    elif train.schedule == "cosine":
         falling = "L(CosineParamScheduler)(start_value=1.0, end_value=0.0)"
     else:
         # Milestones that a short run does not reach before its end change nothing.

@@ -1,10 +1,9 @@
 """The variants whose backbone detectron2 has itself: its `SimpleFeaturePyramid` on its `ViT`."""
 
-from ablate.config.schema import RunConfig, ViT
+from ablate.config.schema import Freeze, RunConfig, ViT
 from ablate.models.vit import global_block_indexes
 from analysis.exceptions import BadInput
 
-NATIVE_IMPORTS = ("from functools import partial", "", "from torch import nn")
 NATIVE_MODULES = (
     "from detectron2.modeling import SimpleFeaturePyramid, ViT",
     "from detectron2.modeling.backbone.fpn import LastLevelMaxPool",
@@ -29,6 +28,7 @@ def reasons_against(config: RunConfig) -> list[str]:
         ),
         "model.backbone.attention.checkpoint=none": attention.checkpoint == "none",  # it would need fairscale
         "evaluate.padding=full": config.evaluate.padding == "full",
+        "train.freeze without parts": config.train.freeze == Freeze(),
     }
     return [setting for setting, holds in wanted.items() if not holds]
 

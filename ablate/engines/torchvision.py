@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
-from ablate.config.schema import RunConfig
+from ablate.config.schema import RunConfig, ViT
 from ablate.data.coco import EvalSample, EvaluationSet, Sample
 from ablate.data.loader import Batch, collate
 from ablate.detector.inference import Record, predict
 from ablate.detector.mask_rcnn import build_detector, join_group
 from ablate.engines.base import Engine, RunInputs, training_set
+from ablate.models.finetuning import freeze
 from ablate.train.distributed import Processes
 from ablate.train.optim import autocast, build_optimizer, lr_factor
 
@@ -29,6 +31,8 @@ class VisionEngine(Engine):
             config.model, len(data.training_truth.category_id), config.init.scheme
         )
         self.backbone = self.detector.backbone
+        if isinstance(config.model.backbone, ViT):
+            freeze(self.detector.backbone, **msgspec.structs.asdict(config.train.freeze))  # type: ignore[arg-type]
         join_group(self.detector, processes.norm_group(self.layout))
         self.validation_images = EvaluationSet(
             truth=data.validation_truth,
@@ -39,7 +43,8 @@ class VisionEngine(Engine):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """See `Engine.optimizer`."""
-        return build_optimizer(self.module, self.config.train)
+        backbone = self.config.model.backbone
+        return build_optimizer(self.module, self.config.train, backbone.depth if isinstance(backbone, ViT) else 0)
 
     def lr(self, iteration: int) -> float:
         """See `Engine.lr`."""

@@ -21,13 +21,7 @@ def finish(workspace: Workspace, study: Study, options: LaunchOptions, outcome: 
         BadInput: no run could begin.
     """
     numbers = counts(outcome.statuses)
-    if outcome.stopped and not (outcome.failed and outcome.stopped == "--fail-fast"):
-        done = sum(numbers.get(state, 0) for state in DONE)
-        kept = "every run goes on from what it saved last" if outcome.at_once else "everything is saved"
-        raise Stopped(
-            f"stopped{' at once' * outcome.at_once} by {outcome.stopped} with {done} of {sum(numbers.values())} runs "
-            f"done, {kept}; the same command continues"
-        )
+    check_not_stopped(outcome)
     measured = any(status.state in DONE for status in without_pretrainings(outcome.statuses))
     if measured:
         measure_and_show(workspace, study, options)
@@ -42,6 +36,22 @@ def finish(workspace: Workspace, study: Study, options: LaunchOptions, outcome: 
     if not measured:
         reasons = dict.fromkeys(status.message for status in outcome.statuses)
         raise BadInput(f"study {study.name}: nothing of it can run: {'; '.join(reasons)}")
+
+
+def check_not_stopped(outcome: Outcome) -> None:
+    """Tell that somebody asked to stop, unless it was a failure.
+
+    Raises:
+        Stopped: somebody did.
+    """
+    if outcome.stopped and not (outcome.failed and outcome.stopped == "--fail-fast"):
+        numbers = counts(outcome.statuses)
+        done = sum(numbers.get(state, 0) for state in DONE)
+        kept = "every run goes on from what it saved last" if outcome.at_once else "everything is saved"
+        raise Stopped(
+            f"stopped{' at once' * outcome.at_once} by {outcome.stopped} with {done} of {sum(numbers.values())} runs "
+            f"done, {kept}; the same command continues"
+        )
 
 
 def measure_and_show(workspace: Workspace, study: Study, options: LaunchOptions) -> None:

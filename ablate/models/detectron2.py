@@ -11,6 +11,7 @@ from detectron2.layers import ShapeSpec, get_norm
 from detectron2.modeling import Backbone
 from torch import Tensor, nn
 
+from ablate.models.finetuning import freeze
 from ablate.models.pyramid import Pyramid
 from ablate.models.vit import ViT
 
@@ -26,6 +27,7 @@ class PlainBackbone(Backbone):  # type: ignore[misc]
         square_pad: side in pixels to which training images are padded, below and on the right, with zeros after
             normalisation.
         square_pad_at_test: the same at test; 0 pads to a multiple of the coarsest stride that RoIs are pooled from.
+        frozen: what of the ViT is not trained, see `freeze`.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class PlainBackbone(Backbone):  # type: ignore[misc]
         norm: str | Callable[[int], nn.Module] = "SyncBN",
         square_pad: int = 0,
         square_pad_at_test: int = 0,
+        frozen: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.net = net
         self.pyramid = pyramid
         _replace_batch_norm(pyramid, norm)
+        freeze(net, **(frozen or {}))
         self._square_pad = {True: square_pad, False: square_pad_at_test}
         strides = list(pyramid.strides.values())
         self._size_divisibility = strides[-2] if len(strides) > 1 else strides[-1]

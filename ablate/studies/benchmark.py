@@ -36,7 +36,7 @@ from ablate.runs.manifest import hardware
 from ablate.shell import shell_command
 from ablate.studies.cost import COST_FILE, MeasuredCost, Range, disturbance, read_cost
 from ablate.studies.study import Study, StudyRun
-from ablate.train.checkpoint import load_newest
+from ablate.train.checkpoint import evaluated_weights, load_newest
 from ablate.train.distributed import joined
 from ablate.train.memory import MemoryMeter, OutOfMemoryError, is_out_of_memory
 from ablate.train.optim import build_scaler
@@ -150,7 +150,9 @@ class Prober:
     def _load(self, target: BenchmarkTarget, folder: RunFolder) -> bool:
         try:
             # What training says of damaged ones is enough.
-            state = load_newest(folder, logger.debug, lambda state: target.module.load_state_dict(state["model"]))
+            state = load_newest(
+                folder, logger.debug, lambda state: target.module.load_state_dict(evaluated_weights(state))
+            )
         except BadInput:
             return False
         return state is not None

@@ -62,7 +62,8 @@ def forecasts_of(
     for name, config in configs.items():
         precision = config.train.precision
         assert precision != "auto"
-        found[name] = stored_forecast(workspace, config.model, classes, precision, gpus, write=write)
+        average = config.train.ema != "none"
+        found[name] = stored_forecast(workspace, config.model, classes, precision, gpus, average=average, write=write)
     return found
 
 

@@ -308,6 +308,15 @@ class StudyData:
         return DetectorSize(whole.parameters, whole.macs, whole.activations)
 
 
+def base_of(axis: Axis, request: Request) -> RunConfig:
+    """The config on which a study's variants are made.
+
+    Raises:
+        BadInput: something asked for does not exist or does not fit.
+    """
+    return _base((axis,), request, _settings(request))[0]
+
+
 def _base(axes: Sequence[Axis], request: Request, asked: dict[str, Any]) -> tuple[RunConfig, dict[str, Any]]:
     """The config on which all variants are made, and the dotted keys that make it of the request's base."""
     settings, base = asked, load_config(request.base)

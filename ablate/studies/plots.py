@@ -29,9 +29,11 @@ LINES_A_ROW = 4  # in the legend of the curves
 def errors_figure(summary: Summary) -> dict[str, bytes]:
     """Points lost to each type of error, a colour a variant; with several seeds a dot each.
 
-    Returns the encoded picture for each of the formats; nothing if no run is finished.
+    Of a numeric axis crossed with another, such as lengths with initialisations, a colour a line of `curves_figure`:
+    the variant with the highest AP of it. Returns the encoded picture for each of the formats; nothing if no run is
+    finished.
     """
-    rows = [row for row in summary.rows if row.errors]
+    rows, at_best = _rows_with_errors(summary)
     if not rows:
         return {}
     kind, _ = summary.kinds
@@ -49,8 +51,17 @@ def errors_figure(summary: Summary) -> dict[str, bytes]:
         if summary.several:
             _dot_each_seed(left, ERRORS, rows)
             _dot_each_seed(right, SPECIAL, rows)
-        _footer(figure, summary, "a dot a seed" * summary.several)
+        marks = ["a dot a seed" * summary.several, "each at its best" * at_best]
+        _footer(figure, summary, " | ".join(filter(None, marks)))
         return encoded(figure, FORMATS)
+
+
+def _rows_with_errors(summary: Summary) -> tuple[list[Row], bool]:
+    """The rows of the figure of errors, and whether they are the best of each line."""
+    rows = [row for row in summary.rows if row.errors]
+    if not rows or summary.product is None or any(row.number is None for row in rows):
+        return rows, False
+    return [max(line, key=lambda row: row.metrics["AP"].mean) for line in _lines_of(rows).values()], True
 
 
 def _dot_each_seed(axis: Axes, errors: Sequence[str], rows: Sequence[Row]) -> None:

@@ -6,7 +6,7 @@ seeds. Both refuse to put numbers side by side that were not measured alike.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -192,7 +192,7 @@ def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") ->
         published=_published(study, findings, [row.published for row in rows if row.published is not None]),
         notes=(*notes, *_cautions(study, rows), *_older(workspace, [run.run for run in finished])),
         published_costs=known.costs,
-        published_cautions=known.cautions,
+        published_cautions=(*known.cautions, *_cautions_of_levels(study)),
     )
 
 
@@ -303,7 +303,12 @@ def _published_of(
     evaluations = (run.evaluation for run in all_runs if run.evaluation is not None)
     validation = next(((one.images, one.objects) for one in evaluations), (0, 0))
     start = next((run.manifest.initialisation for run in runs if run.manifest is not None), "random")
-    return next((one for one in findings if is_of(one, name) and matches(one, first.config, validation, start)), None)
+
+    def matching(one: Finding) -> bool:
+        assert first.config is not None
+        return is_of(one, name) and matches(one, first.config, validation, start, study.allowed_keys)
+
+    return next(filter(matching, findings), None)
 
 
 def _cautions(study: Study, rows: Sequence[Row]) -> list[str]:
@@ -321,11 +326,24 @@ def _cautions(study: Study, rows: Sequence[Row]) -> list[str]:
         (fewer, f"Differences are over the seeds that the baseline has finished too: {' / '.join(fewer)}."),
         (full, f"Out of memory in training; the cost is that of a single image: {' / '.join(full)}."),
         (
+            study.product is not None and {"init", "schedule"} == {study.axis, study.product},
+            "Every length is a schedule of its own. The best length of each initialisation is found on the images that "
+            "it is measured on, so it is optimistic; and at its best each has trained for another length.",
+        ),
+        (
             max(row.n for row in rows) == 1,
             "n = 1: one run a variant, so no interval over seeds; another seed may reverse any difference.",
         ),
     )
     return [sentence for holds, sentence in cautions if holds]
+
+
+def _cautions_of_levels(study: Study) -> Iterator[str]:
+    """What is to be known of the variants of the second axis, whose own numbers are not shown."""
+    levels = {level for run in study.runs if run.blocked is None for level in run.levels}
+    for caution in published_of(study.product).cautions if study.product else ():
+        if caution.partition(":")[0] in levels:
+            yield caution
 
 
 def _older(workspace: Workspace, finished: Sequence[StudyRun]) -> list[str]:

@@ -32,6 +32,7 @@ from ablate.runs.folder import (
     write_json,
 )
 from ablate.shell import shell_command
+from ablate.studies.tuning import Tuning
 from analysis.exceptions import BadInput
 from analysis.render.table import one_line
 
@@ -154,6 +155,7 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     memory: StudyMemory | None = None  # none: planned by an older version
     runs: tuple[StudyRun, ...]
     pretrainings: tuple[PretrainingRun, ...] = ()  # that its runs need
+    tuning: Tuning | None = None  # of a study that grows by its results
     planned: str  # when it was asked for last, UTC
     schema: int = SCHEMA
 
@@ -260,6 +262,8 @@ def check_free(workspace: Workspace, study: Study) -> None:
     before, now = ({(run.variant, run.seed): run for run in one.runs} for one in (old, study))
     either = dict.fromkeys([*before, *now])
     in_one = [variant for variant, seed in either if ((variant, seed) in before) != ((variant, seed) in now)]
+    if old.tuning is not None and study.tuning is not None and study.tuning.same_as(old.tuning):
+        in_one = [variant for variant, seed in before if (variant, seed) not in now]  # it may have grown
     changed = [
         variant
         for (variant, seed), run in now.items()
@@ -364,7 +368,7 @@ def run_text(study: Study, run: StudyRun) -> str:
     lines = [
         *(f"# {key + ':':9} {one_line(' '.join(text.split()))}" for key, text in head if text),
         *("", f"base: {scalar(study.base)}", ""),
-        *_lines(tree, studied=set(leaves(nested(run.changes)))),
+        *tree_lines(tree, studied=set(leaves(nested(run.changes)))),
         *([""] if tree else []),
         f"seed: {run.seed}",
     ]
@@ -444,11 +448,12 @@ def _pairs(values: Mapping[str, Any]) -> Iterator[str]:
     return (f"{scalar(key)}: {scalar(value)}" for key, value in values.items())
 
 
-def _lines(tree: Mapping[str, Any], studied: set[str], path: str = "", indent: str = "") -> Iterator[str]:
+def tree_lines(tree: Mapping[str, Any], studied: set[str], path: str = "", indent: str = "") -> Iterator[str]:
+    """A tree as YAML; the dotted keys that are studied are marked."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
             yield f"{indent}{scalar(key)}:"
-            yield from _lines(value, studied, f"{path}{key}.", indent + "  ")
+            yield from tree_lines(value, studied, f"{path}{key}.", indent + "  ")
         else:
             yield f"{indent}{scalar(key)}: {scalar(value)}{'  # varied' * (path + key in studied)}"
 

@@ -1,10 +1,11 @@
 """Checkpoints: whole or absent, two deep, checked before they are believed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import torch
+from torch import Tensor
 
 from ablate.runs.folder import RunFolder, replacing
 from ablate.train.memory import is_out_of_memory
@@ -62,6 +63,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if state.get("iteration") != int(path.stem):
         raise BadInput(f"{path}: is damaged (it is of iteration {state.get('iteration')!r:.20})")
     return state
+
+
+def evaluated_weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights of a checkpoint that are evaluated: their average over the steps, where the run keeps one."""
+    weights: dict[str, Tensor] = state["ema"] if "ema" in state else state["model"]
+    return weights
 
 
 def reason_of(error: Exception) -> str:

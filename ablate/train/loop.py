@@ -18,6 +18,7 @@ from ablate.data.loader import Batch, TrainingOrder
 from ablate.runs.folder import FAILURES, RunFolder, Status
 from ablate.train.checkpoint import load_newest, save_checkpoint
 from ablate.train.distributed import Processes, StopRequest, outlive_a_polite_stop
+from ablate.train.ema import WeightAverage
 from ablate.train.loading import loading_errors_named
 from ablate.train.logging import Curves, curves
 from ablate.train.memory import MemoryMeter, OutOfMemoryError, is_out_of_memory, others_on
@@ -95,6 +96,7 @@ class TrainLoop(ABC):
         iterations: optimizer steps of the whole run.
         memory_cap_gib: answers for a smaller device.
         clip_norm: largest gradient norm.
+        ema: decay of the average of the weights, which the module has in the end.
 
     Attributes:
         reads_late: the losses of a step are read from the device in the next one, so that the device never idles; a
@@ -120,6 +122,7 @@ class TrainLoop(ABC):
         iterations: int,
         memory_cap_gib: float | None = None,
         clip_norm: float | None = None,
+        ema: float | None = None,
     ) -> None:
         self.module, self.optimizer, self.precision, self.data = module, optimizer, precision, data
         self.collate, self.folder, self.processes, self.runtime = collate, folder, processes, runtime
@@ -135,6 +138,7 @@ class TrainLoop(ABC):
         )
         self.scaler = build_scaler(self.precision, self.device)
         self.meter = MemoryMeter(module, self.device, memory_cap_gib)
+        self.average = None if ema is None else WeightAverage(module, ema)
         self.iteration = 0
         # Of the sessions before this one; when this one began, and its seconds that were no training.
         self._seconds_before, self._peak_before, self._began, self._seconds_paused = 0.0, 0.0, 0.0, 0.0
@@ -157,6 +161,8 @@ class TrainLoop(ABC):
 
     def train(self) -> TrainStats:
         """Go on from the newest checkpoint to the last iteration, and save it.
+
+        With an average of the weights, the module then has that; a checkpoint holds both.
 
         Raises:
             Diverged: a loss is not finite; its step is not taken.
@@ -182,6 +188,8 @@ class TrainLoop(ABC):
                 raise
             self._write_status()
             raise RanOutOfMemory(self._memory_sentence(error)) from None
+        if self.average is not None:
+            self.average.copy_to(self.module)
         return TrainStats(self.iterations, self._seconds(), self._peak_gib(), self.device.type, self._threads())
 
     def _loader(self) -> DataLoader[Any]:
@@ -310,6 +318,8 @@ class TrainLoop(ABC):
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update(self.module, self.iteration)
         return stop_requested
 
     def _can_read_late(self) -> bool:
@@ -354,7 +364,11 @@ class TrainLoop(ABC):
             if self.processes.first and self.iteration < self.iterations:
                 self.folder.append_event("resumed", iteration=self.iteration)
                 logger.info("continuing after iteration %d of %d", self.iteration, self.iterations)
-        state = {"model": self.module.state_dict(), "optimizer": self.optimizer.state_dict()["state"]}
+        state = {
+            "model": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict()["state"],
+            **self._average(),
+        }
         check_same_state(self.iteration, state, self.folder.path, self.processes)
 
     def _take(self, state: dict[str, Any]) -> None:
@@ -363,9 +377,15 @@ class TrainLoop(ABC):
         self.module.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.load(state["ema"])
         self.iteration = state["iteration"]
         logged = state.get("logged")  # older versions did not keep it
         self._logged = _Logged(**logged) if logged else _Logged(self.iteration, self._seconds_before)
+
+    def _average(self) -> dict[str, Any]:
+        """What a checkpoint holds of the average of the weights."""
+        return {} if self.average is None else {"ema": self.average.values}
 
     def _warn(self, sentence: str) -> None:
         if self.processes.first:
@@ -385,6 +405,7 @@ class TrainLoop(ABC):
                     "peak_gib": self._peak_gib(),
                     "threads": self._threads(),
                     "logged": asdict(self._logged),
+                    **self._average(),
                 },
             )
 

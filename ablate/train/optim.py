@@ -1,23 +1,26 @@
 """How weights are moved: AdamW with the paper's two groups of parameters, mixed precision, learning rate schedules.
 
-- `build_optimizer`: biases decay, norms and positions do not.
+- `build_optimizer`: biases decay, norms and positions do not; layer-wise decay of the learning rate.
 - `resolve`: the precision that a device gets; `autocast` and `build_scaler` go with it.
-- `lr_factor`: linear warm-up, then half a cosine period or steps; `lr_factor_after_warmup`: the same as MAE has it.
+- `lr_factor`: linear warm-up, then half a cosine period, steps or a straight line; `lr_factor_after_warmup`: the first
+  as MAE has it.
 """
 
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from ablate.config.schema import Train
+from ablate.models.finetuning import layer_lr_factor
 from analysis.exceptions import BadInput
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 POSITIONS = ("pos_embed", ".table")
+SCALE = "lr_scale"  # of a group of parameters: the factor of its learning rate
 
 
 def decayed(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -34,24 +37,39 @@ def decayed(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     return [p for p in trained if p not in without], [p for p in trained if p in without]
 
 
-def build_optimizer(model: nn.Module, settings: Train) -> torch.optim.AdamW:
-    """AdamW of a config; the learning rate is set anew at each step."""
-    with_decay, without_decay = decayed(model)
-    return torch.optim.AdamW(
-        [
-            {"params": with_decay, "weight_decay": settings.weight_decay},
-            {"params": without_decay, "weight_decay": 0.0},
-        ],
-        lr=settings.lr,
-        betas=settings.betas,
-        fused=True,
-    )
+def build_optimizer(model: nn.Module, settings: Train, depth: int = 0) -> torch.optim.AdamW:
+    """AdamW of a config; the learning rate is set anew at each step.
+
+    Args:
+        model: a detector; frozen parameters are left out.
+        settings: of the config.
+        depth: blocks of its ViT, over which ``layer_decay`` counts.
+    """
+    groups: list[dict[str, Any]] = [
+        {"params": parameters, "weight_decay": weight_decay}
+        for parameters, weight_decay in zip(decayed(model), (settings.weight_decay, 0.0), strict=True)
+    ]
+    if settings.layer_decay != "none":
+        factors = {
+            parameter: layer_lr_factor(name, decay=settings.layer_decay, depth=depth)
+            for name, parameter in model.named_parameters()
+        }
+        groups = [
+            {
+                **group,
+                "params": [parameter for parameter in group["params"] if factors[parameter] == factor],
+                SCALE: factor,
+            }
+            for group in groups
+            for factor in dict.fromkeys(factors[parameter] for parameter in group["params"])
+        ]
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=True)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group the same learning rate."""
+    """Give every group the same learning rate, times its own factor where it has one."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get(SCALE, 1.0)
 
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -91,7 +109,7 @@ def lr_factor(
     *,
     iterations: int,
     warmup: int,
-    schedule: Literal["cosine", "step"],
+    schedule: Literal["cosine", "step", "linear"],
     milestones: Sequence[float] = (),
 ) -> float:
     """What the peak learning rate is multiplied with in one optimizer step.
@@ -100,13 +118,15 @@ def lr_factor(
         iteration: the step, from 0.
         iterations: steps of the whole run.
         warmup: steps of the linear rise, in which step i has the factor (i + 1) / (warmup + 1) of the schedule's.
-        schedule: cosine falls from 1 to 0 over the whole run; step divides by 10 at each milestone.
+        schedule: cosine and linear fall from 1 to 0 over the whole run; step divides by 10 at each milestone.
         milestones: of the step schedule, as fractions of the run.
     """
     rise = min(1.0, (iteration + 1) / (warmup + 1))
     done = iteration / iterations
     if schedule == "cosine":
         return rise * 0.5 * (1 + math.cos(math.pi * done))
+    if schedule == "linear":
+        return rise * (1 - done)
     return float(rise * 0.1 ** sum(done >= milestone for milestone in milestones))
 
 

@@ -66,6 +66,11 @@ def check_weights(config: cfg.RunConfig) -> ConversionReport | None:
     if config.init.weights == "none":
         return None
     assert isinstance(config.model.backbone, cfg.ViT)
+    if not Path(config.init.weights).exists():
+        raise BadInput(
+            f"{config.init.weights}: weights cannot be read, there is no such file (the config starts from it); put it "
+            "there, or name yours with --weights"
+        )
     with torch.device("meta"):
         state = build_vit(config.model.backbone).state_dict()
     return _converted(config, state)[1]

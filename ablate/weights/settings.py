@@ -26,6 +26,8 @@ KINDS = tuple(TITLES)
 OTHER = "other"  # weights whose file does not tell what they are
 LR = {"random": 2, "mocov3": 2}  # times that of the others
 WEIGHT_DECAY = {"random": 2}
+# What the files are whose official names presets give, so that a preset can be read where they are not.
+OFFICIAL_FILES = {"mae_pretrain_vit_base.pth": "mae", "mae_pretrain_vit_large.pth": "mae"}
 # The fine-tuning lengths at which the paper's initialisations were best. Its ViT-L overfits by 100 epochs, and reaches
 # the number of its Table 1 after 50.
 RANDOM_EPOCHS, PRETRAINED_EPOCHS, PRETRAINED_LARGE_EPOCHS = 200.0, 100.0, 50.0
@@ -76,12 +78,16 @@ def init_settings(kind: str, base: RunConfig, file: str | None = None) -> dict[s
         changes["init.pretraining"] = "none"
     if kind == "random" and base.init.weights != "none":
         changes["init.weights"] = "none"
+    without_bias = vit.position.relative == "none"  # a base without relative positions has none of its own accord
+    relative = "pt" if kind == "beit" else "none" if without_bias else "zero"
     changes |= {
-        "model.backbone.position.relative": "pt" if kind == "beit" else "zero",
+        "model.backbone.position.relative": relative,
         "model.backbone.position.absolute": "rand" if kind in ("random", "beit") else "pt",
         "train.lr": base.train.lr * LR.get(kind, 1) / LR.get(own, 1),
         "train.weight_decay": base.train.weight_decay * WEIGHT_DECAY.get(kind, 1) / WEIGHT_DECAY.get(own, 1),
     }
+    if kind == "random" and base.train.layer_decay != "none":
+        changes["train.layer_decay"] = "none"  # it spares pre-trained blocks, and ViTDet trains random ones without it
     has_layer_scale = kind == "beit" if facts is None else facts.layer_scale
     if has_layer_scale and vit.layer_scale == "none":
         changes["model.backbone.layer_scale"] = usual_layer_scale(vit.width)
@@ -100,6 +106,9 @@ def own_initialisation(config: RunConfig) -> str:
     """What a config starts from: random, one of ``KINDS``, or ``OTHER``."""
     if config.init.pretraining != "none":
         return "mae"
+    weights = Path(config.init.weights)
+    if config.init.weights != "none" and not weights.exists() and weights.name in OFFICIAL_FILES:
+        return OFFICIAL_FILES[weights.name]
     return "random" if config.init.weights == "none" else initialisation_of(config.init.weights)
 
 

@@ -193,6 +193,40 @@ def test_every_length_of_training_is_its_own_schedule() -> None:
     assert numbers == [25, 50, 100, 200, 400]
 
 
+def test_values_of_the_axes_of_fine_tuning() -> None:
+    """The paper's and ViTDet's values are among them, and whatever the base has."""
+    assert list(variants("drop-path", VIT_B)) == ["0", "0.1", "0.2", "0.3", "0.4"]
+    assert list(variants("layer-decay", VIT_B)) == ["none", "0.9", "0.8", "0.7"]
+    assert list(variants("layer-decay", with_changes(VIT_B, {"train.layer_decay": 0.85})))[-1] == "0.85"
+    assert list(variants("window-size", VIT_B)) == ["7", "14", "28", "64"]
+    assert list(variants("input-size", VIT_B)) == ["512 px", "768 px", "1024 px", "1280 px"]
+    scales = {name: (c.train.jitter_scale, c.train.flip) for name, c in configs("augmentation", VIT_B).items()}
+    assert scales["large-scale jitter, flip"] == ((0.1, 2.0), 0.5)
+    assert scales["standard jitter, flip"] == ((0.8, 1.25), 0.5)
+    assert scales["none"] == ((1.0, 1.0), 0.0)
+    assert "the base's: 0.9 to 1.1, flip 0.5" in configs("augmentation", TINY)
+    frozen = {name: config.train.freeze for name, config in configs("freeze", VIT_B).items()}
+    assert [freeze.blocks for freeze in frozen.values()] == [0, 0, 3, 6, 9, 0]
+    assert frozen["norms"].norms
+    assert "random weights" in variants("freeze", VIT_B)["norms"].note
+    assert list(variants("head", load_config("vitdet-b-coco"))) == ["paper", "plain", "vitdet"]
+    with pytest.raises(BadInput, match="varies windows, and the base has none"):
+        variants("window-size", with_changes(VIT_B, {"model.backbone.attention.pattern": "global"}))
+
+
+def test_a_base_without_relative_positions_keeps_none() -> None:
+    bare = with_changes(VIT_B, {"model.backbone.position.relative": "none"})
+    made = variants("init", bare)
+    assert made["MAE"].changes["model.backbone.position.relative"] == "none"
+    assert made["BEiT"].changes["model.backbone.position.relative"] == "pt"
+
+
+def test_random_weights_are_trained_without_layer_decay() -> None:
+    made = variants("init", with_changes(VIT_B, {"train.layer_decay": 0.7}))
+    assert made["random"].changes["train.layer_decay"] == "none"
+    assert all("train.layer_decay" not in variant.changes for name, variant in made.items() if name != "random")
+
+
 def test_a_residual_backbone_replaces_the_whole_vit() -> None:
     made = configs("backbone", VIT_B)
     resnet = made["ResNet-101"].model

@@ -50,6 +50,34 @@ def test_two_keys_are_varied_one_by_one() -> None:
     }
 
 
+def test_values_that_are_the_bases_own_are_not_run_twice(tmp_path: Path) -> None:
+    requests = ["train.lr=1e-3,2e-3", "train.weight_decay=0.05,0.1"]  # the base has 2e-3 and 0.05
+    study = plan(axis_from_keys(requests), Request(), Workspace(tmp_path), write=False)
+    assert study.variants == ("base", "lr=0.001", "weight_decay=0.1")
+    assert study.baseline == "base"
+    with pytest.raises(BadInput, match="every value that is asked for is the base's own"):
+        axis_from_keys(["train.lr=2e-3", "train.weight_decay=0.05"]).variants(BASE, AxisOptions())
+
+
+def test_keys_are_crossed(tmp_path: Path) -> None:
+    axis = axis_from_keys(["train.lr=1e-3,2e-3", "train.weight_decay=0.05,0.1,0.2"], grid=True)
+    made = {variant.name: variant.changes for variant in axis.variants(BASE, AxisOptions())}
+    assert len(made) == 6
+    assert made["lr=0.001, weight_decay=0.2"] == {"train.lr": 1e-3, "train.weight_decay": 0.2}
+    assert axis.allowed_keys == {"train.lr", "train.weight_decay"}
+    study = plan(axis, Request(), Workspace(tmp_path), write=False)
+    assert study.baseline == "lr=0.002, weight_decay=0.05", "the one that is the base"
+    with pytest.raises(BadInput, match=r"train\.lr is the only one"):
+        axis_from_keys(["train.lr=1e-3,2e-3"], grid=True)
+
+
+def test_keys_that_end_alike_are_told_apart() -> None:
+    keys = ("evaluate.nms_threshold", "model.detector.proposals.nms_threshold")
+    axis = axis_from_keys([f"{keys[0]}=0.4", f"{keys[1]}=0.6"])
+    names = [variant.name for variant in axis.variants(BASE, AxisOptions())]
+    assert names == ["base", f"{keys[0]}=0.4", f"{keys[1]}=0.6"]
+
+
 @pytest.mark.parametrize(
     ("requests", "sentence"),
     [

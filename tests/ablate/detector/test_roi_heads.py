@@ -16,7 +16,7 @@ def make_heads(masks: bool = True, paper: bool = True) -> RoIHeads:
     return RoIHeads(
         strides=(4, 8),
         box_head=BoxHead(4, 3, [8] * 4 if paper else [], 16),
-        mask_head=MaskHead(4, 3, [8] * 4, norm=paper) if masks else None,
+        mask_head=MaskHead(4, 3, [8] * 4, norm="batch" if paper else "none") if masks else None,
         classes=3,
         sample_size=8,
     )

@@ -38,6 +38,13 @@ OTHERS: dict[str, dict[str, Any]] = {
     "clipped": {"train.clip_norm": 1.5, "train.betas": [0.8, 0.95], "train.precision": "fp16"},
     "least padding": {"evaluate.padding": "least", "evaluate.max_detections": 50, "evaluate.nms_threshold": 0.6},
     "kept images": {"data.images_without_boxes": "keep", "train.flip": 0.0, "seed": 7},
+    "straight down": {"train.schedule": "linear"},
+    "layer decay, a table a block": {
+        "train.layer_decay": 0.7,
+        "model.backbone.position.tables": "per_block",
+        "train.freeze.blocks": 2,
+    },
+    "resnet, vitdet heads": {**RESNET, "model.pyramid.channels": 32, "model.detector.head": "vitdet"},
     "norms apart": {"train.images_per_norm": 2, "model.detector.head": "paper"},
     "norms together": {"model.detector.head": "paper"},
     "single scale, many anchors": {
@@ -139,11 +146,13 @@ def values_in(cfg: Any, config: RunConfig, facts: Facts) -> dict[str, Any]:
         assert bool(heads.mask_head.conv_norm) == paper
         channels.add(heads.mask_head.input_shape.channels)
     assert bool(heads.box_head.conv_norm) == paper
+    head = {"": "plain", "LN": "vitdet"}.get(heads.box_head.conv_norm, "paper")
+    assert not masks or heads.mask_head.conv_norm in (heads.box_head.conv_norm, "BN")
     assert masks == data.train.mapper.use_instance_mask == data.train.mapper.recompute_boxes
     norm = {"SyncBN": train_batch(cfg), "BN": config.train.images_per_norm}
     found = {
         "engine": ELSEWHERE,  # the file is for detectron2
-        "model.detector.head": "paper" if paper else "plain",
+        "model.detector.head": head,
         "model.detector.masks": masks,
         "model.detector.box_conv_channels": heads.box_head.conv_dims[0] if paper else ELSEWHERE,  # it has none
         "model.detector.box_fc": box_fc[0],
@@ -175,6 +184,9 @@ def values_in(cfg: Any, config: RunConfig, facts: Facts) -> dict[str, Any]:
         "train.clip_norm": cfg.optimizer.get("clip_norm", "none"),
         "train.precision": train.amp.precision,
         "train.memory_cap_gib": ELSEWHERE,  # of the engine, not of what is trained
+        "train.layer_decay": layer_decay(cfg),
+        "train.ema": ELSEWHERE,  # detectron2's tool has none: `ablate export` refuses it
+        **{f"train.freeze.{key}": value for key, value in frozen(cfg).items()},
         "evaluate.score_threshold": heads.box_predictor.test_score_thresh,
         "evaluate.proposals_before_nms": rpn.pre_nms_topk[1],
         "evaluate.proposals_after_nms": rpn.post_nms_topk[1],
@@ -197,10 +209,10 @@ def values_in(cfg: Any, config: RunConfig, facts: Facts) -> dict[str, Any]:
             "evaluate.padding": "full" if model.backbone.square_pad == side else "least",
         }
         assert norm[bottom.stem.norm] == norm[bottom.stages.norm] == config.train.images_per_norm
-        if paper:
+        if head == "paper":
             assert norm[model.backbone.norm] == config.train.images_per_norm
         else:
-            assert model.backbone.norm == ""
+            assert model.backbone.norm == {"vitdet": "LN", "plain": ""}[head]
         assert bottom.freeze_at == 0
     else:
         net, pyramid = model.backbone.net, model.backbone.pyramid
@@ -235,10 +247,10 @@ def values_in(cfg: Any, config: RunConfig, facts: Facts) -> dict[str, Any]:
             "evaluate.padding": "full" if model.backbone.square_pad_at_test == side else "least",
         }
         if kind != "simple":
-            assert pyramid.norm == ("batch" if paper else "none")
+            assert pyramid.norm == {"paper": "batch", "vitdet": "layer", "plain": "none"}[head]
         assert norm[model.backbone.norm] == config.train.images_per_norm
     together = config.train.images_per_norm == config.train.batch_size
-    if paper:
+    if head == "paper":
         assert heads.box_head.conv_norm == ("naiveSyncBN_N" if together else "BN")
     assert len(channels) == 1
     found["model.pyramid.channels"] = channels.pop()
@@ -273,6 +285,48 @@ def _same_schedule(cfg: Any, config: RunConfig, facts: Facts) -> None:
 
 def parameters(model: Any) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def layer_decay(cfg: Any) -> object:
+    function = cfg.optimizer.params.get("lr_factor_func")
+    return "none" if function is None else function.keywords.get("lr_decay_rate", function.keywords.get("decay"))
+
+
+def frozen(cfg: Any) -> dict[str, Any]:
+    nothing = {"patch_embedding": False, "blocks": 0, "norms": False}
+    return {**nothing, **dict(cfg.model.backbone.get("frozen") or {})}
+
+
+@pytest.mark.parametrize("tables", ["shared", "per_block"])
+def test_layer_decay_and_frozen_parts_reach_the_optimizer_of_detectron2(
+    tables: str, root: Path, tmp_path: Path
+) -> None:
+    """Against `get_vit_lr_decay_rate` itself, and our rule for every parameter."""
+    from detectron2.config import instantiate
+    from detectron2.modeling.backbone.vit import get_vit_lr_decay_rate
+
+    from ablate.engines.detectron2 import build_optimizer
+    from ablate.models.finetuning import layer_lr_factor
+
+    changes = {
+        "train.layer_decay": 0.7,
+        "train.freeze.blocks": 1,
+        "train.freeze.patch_embedding": True,
+        "model.backbone.position.tables": tables,
+    }
+    config = with_changes(load_config("tiny-shapes"), changes)
+    cfg = loaded(config, facts_of(config, Workspace(root)), tmp_path)
+    model = instantiate(cfg.model)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    groups = build_optimizer(cfg, model).param_groups
+    rates = {names[parameter]: group["lr"] for group in groups for parameter in group["params"]}
+    left_out = ("backbone.net.blocks.0.", "backbone.net.patch_embed.", "backbone.net.block_bias.0.")
+    assert set(rates) == {name for name in names.values() if not name.startswith(left_out)}
+    for name, rate in rates.items():
+        factor = layer_lr_factor(name, decay=0.7, depth=4)
+        assert rate == pytest.approx(config.train.lr * factor), name
+        if "block_bias" not in name:
+            assert factor == get_vit_lr_decay_rate(name, lr_decay_rate=0.7, num_layers=4), name
 
 
 def test_models_have_as_many_parameters_as_ours(root: Path, tmp_path: Path) -> None:

@@ -22,8 +22,9 @@ from ablate.engines.base import DetectorTrainer, read_data
 from ablate.engines.torchvision import VisionEngine
 from ablate.runs.folder import RunFolder
 from ablate.train import loop as loop_module
-from ablate.train.checkpoint import load_checkpoint, save_checkpoint
+from ablate.train.checkpoint import evaluated_weights, load_checkpoint, save_checkpoint
 from ablate.train.distributed import SAMPLES, Processes, generator
+from ablate.train.optim import SCALE
 from ablate.train.outcome import Diverged, Interrupted, RanOutOfMemory, RuntimeOptions
 from analysis import read_ground_truth
 from tests.ablate.processes import command_of, run_and_kill, run_in_two_processes
@@ -348,14 +349,20 @@ def predictions(detector: Detector, config: RunConfig, processes: Processes) -> 
 def with_sgd(folder: RunFolder, processes: Processes) -> DetectorTrainer:
     """AdamW divides by the size of the gradient, which makes noise of what should be zero; this shows gradients."""
     trainer = trainer_of(folder, processes=processes)
-    trainer.optimizer = torch.optim.SGD(trainer.module.parameters(), lr=0.1)
+    kept = ("params", SCALE)
+    groups = [{key: group[key] for key in kept if key in group} for group in trainer.optimizer.param_groups]
+    trainer.optimizer = torch.optim.SGD(groups, lr=0.1)
     return trainer
 
 
 def test_two_processes_train_as_one(tmp_path: Path, data: Coco) -> None:
-    """With statistics over both processes, and over one; each step accumulates two passes of one image a process."""
+    """With statistics over both processes, and over one; each step accumulates two passes of one image a process.
+
+    And in one pass, with layer-wise decay, a frozen block and an average of the weights.
+    """
     folders = {}
-    for images_per_norm in (2, 1):
+    finetuned = {"train__ema": 0.5, "train__layer_decay": 0.7, "train__freeze__blocks": 1}
+    for images_per_norm, changes in ((2, {}), (1, {}), (4, finetuned)):
         config = tiny_config(
             data,
             model__backbone__drop_path=0.5,
@@ -363,6 +370,7 @@ def test_two_processes_train_as_one(tmp_path: Path, data: Coco) -> None:
             train__batch_size=4,
             train__images_per_norm=images_per_norm,
             train__lr=0.02,
+            **changes,
         )
         folders[images_per_norm] = [prepared(tmp_path, config, f"{n} processes, {images_per_norm}") for n in (1, 2)]
         with_sgd(folders[images_per_norm][0], ALONE).train()
@@ -377,7 +385,7 @@ def test_two_processes_train_as_one(tmp_path: Path, data: Coco) -> None:
         assert two.read_metrics()[-1]["loss"] == pytest.approx(one.read_metrics()[-1]["loss"], rel=1e-4)
         config = two.read_config()
         reloaded = build_detector(config.model, 2)
-        reloaded.load_state_dict(weights(two))
+        reloaded.load_state_dict(evaluated_weights(load_checkpoint(two.checkpoints_newest_first()[0])))
         expected = predictions(reloaded, config, ALONE)
         found = json.loads(two.predictions.read_text())
         assert len({record["image_id"] for record in found}) == 6

@@ -531,6 +531,23 @@ def test_a_numeric_axis_is_a_curve_with_a_line_for_each_of_the_other(root: Path)
     assert _other_axis(swapped, swapped.rows) == "head"
 
 
+def test_error_types_are_drawn_for_each_initialisation_at_its_best_length(root: Path) -> None:
+    from ablate.studies.plots import _rows_with_errors, errors_figure
+
+    study = plan(AXES["schedule"], Request(), Workspace(root), crossed=AXES["init"])
+    for run in study.runs:
+        if run.blocked is None:
+            peak = 280 if "MAE" in run.variant else 1120
+            finish(root, study, run, 30.0 - abs((run.number or 0) - peak) / 100)
+    summary = summarise(Workspace(root), study)
+    rows, at_best = _rows_with_errors(summary)
+    assert {row.variant for row in rows} == {"1120 iterations x random", "280 iterations x MAE"}
+    assert at_best
+    assert errors_figure(summary)["png"].startswith(PNG)
+    assert any("at its best each has trained for another length" in note for note in summary.notes)
+    assert not any("tokenizer" in caution for caution in summary.published_cautions), "BEiT has no run here"
+
+
 def test_a_deleted_neighbour_changes_no_table(study: Study, root: Path) -> None:
     other = plan(AXES["head"], Request(seeds=(0, 1, 2)), Workspace(root))
     write_study(Workspace(root), other)

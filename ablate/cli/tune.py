@@ -1,0 +1,228 @@
+"""The verb ``tune``: the paper's tuning protocol as a study that grows."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ablate.cli.launch import confirm_cost
+from ablate.cli.option_rules import RULES
+from ablate.cli.options import (
+    HERE,
+    AsJson,
+    DataFrom,
+    EngineName,
+    InWorkspace,
+    LaunchSettings,
+    OnDevice,
+    print_json,
+    whole_numbers,
+    with_options,
+)
+from ablate.cli.run import app
+from ablate.cli.study import Base
+from ablate.config.yaml import load_config
+from ablate.engines.environment import python_of
+from ablate.launch.base import LaunchOptions, SomeFailed
+from ablate.launch.status import DONE
+from ablate.runs.folder import Workspace
+from ablate.shell import shell_command
+from ablate.studies.plan import Request
+from ablate.studies.study import slug, study_folder, write_study
+from ablate.studies.tune import PlannedTuning, TuneRequest, chosen_text, plan_tuning
+from ablate.weights.settings import weights_from
+from analysis.cli.compare import progress_line
+from analysis.cli.option_rules import check_options
+from analysis.exceptions import BadInput
+from analysis.files import write_all, write_bytes
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneOptions:
+    """What is tuned, by what, and whether it is only shown, written, or run at once."""
+
+    base: Base = "tiny-shapes"
+    weights: Annotated[
+        list[str] | None,
+        typer.Option("--weights", metavar="NAME=FILE", help="To start from: mae=FILE; repeat to tune each by itself."),
+    ] = None
+    centre: Annotated[
+        Literal["paper", "base"],
+        typer.Option("--centre", help="Of the first grid: lr 1.6e-4 and weight decay 0.1, or the base's own."),
+    ] = "paper"
+    tune_split: Annotated[
+        float,
+        typer.Option("--tune-split", metavar="SHARE", help="Choose on this share of the training images, held out."),
+    ] = 0.0
+    larger: Annotated[
+        str, typer.Option("--larger", metavar="CONFIG", help="A larger model, for which drop path is tuned too.")
+    ] = ""
+    larger_weights: Annotated[
+        str, typer.Option("--larger-weights", metavar="FILE", help="What the larger model starts from.")
+    ] = ""
+    max_runs: Annotated[int, typer.Option("--max-runs", help="Number of runs in all, at most.", min=1)] = 60
+    data: DataFrom = None
+    name: Annotated[str, typer.Option("--name", help="Of the study.", show_default="tune-BASE")] = ""
+    seeds: Annotated[
+        str,
+        typer.Option("--seeds", metavar="0,1,...", help="Every setting runs under each.", show_default="the base's"),
+    ] = ""
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field in all runs.")
+    ] = None
+    engine: Annotated[
+        EngineName | None, typer.Option("--engine", help="What trains all runs.", show_default="the base's, vision")
+    ] = None
+    workspace: InWorkspace = HERE
+    device: OnDevice = "auto"
+    device_memory: Annotated[
+        float | None,
+        typer.Option("--device-memory", metavar="GIB", help="Memory of each GPU.", min=0, show_default="as visible"),
+    ] = None
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what comes next and write nothing.")] = False
+    launch: Annotated[bool, typer.Option("--launch", help="Run everything to the end, and show what was chosen.")] = (
+        False
+    )
+    yes: Annotated[bool, typer.Option("--yes", help="Launch without asking, whatever it costs.")] = False
+    as_json: AsJson = False
+
+
+@app.command(rich_help_panel="Studies")
+@with_options
+def tune(context: typer.Context, options: TuneOptions, settings: LaunchSettings) -> None:
+    """Tune learning rate, weight decay and drop path by the paper's protocol: a study that grows by its results.
+
+    A 3 x 3 grid of learning rate and weight decay, in short runs without drop path, which grows where the best lies on
+    its border; then drop path, in longer runs. Asked again, it goes on where it was; with --launch until it is done.
+    """
+    check_options(context, RULES["tune"])
+    files = weights_from(options.weights or ())
+    if options.larger_weights and not options.larger:
+        raise BadInput("--larger-weights: belongs to --larger CONFIG")
+    if options.larger and len(files) > 1:
+        raise BadInput("--larger: goes with one --weights, since each initialisation has a larger model of its own")
+    for kinds in [{kind: file} for kind, file in files.items()] or [{}]:
+        name = f"{options.name}-{next(iter(kinds))}" if options.name and len(files) > 1 else options.name
+        _tune(options, settings, kinds, name)
+
+
+def _tune(options: TuneOptions, settings: LaunchSettings, weights: dict[str, str], name: str) -> None:
+    """One initialisation, as far as was asked for."""
+    workspace = options.workspace
+    request = Request(
+        base=options.base,
+        data=options.data or (),
+        name=name,
+        seeds=whole_numbers("--seeds", options.seeds, "0,1,2"),
+        settings=[*(options.changes or ()), *([f"engine={options.engine}"] if options.engine else [])],
+        weights=weights,
+        device=options.device,
+        device_gib=options.device_memory,
+        gpus=settings.gpus_per_run,
+    )
+    asked = TuneRequest(
+        centre=options.centre,
+        held_out=options.tune_split,
+        larger=options.larger,
+        larger_weights=options.larger_weights,
+        most_runs=options.max_runs,
+    )
+    if options.launch:
+        python_of(load_config(request.base, request.settings).engine)
+    planned = plan_tuning(request, asked, workspace, write=not options.dry_run)
+    if not options.dry_run:
+        write_study(workspace, planned.study)
+    if options.launch:
+        launch_options = settings.on(request.device)
+        if planned.step.missing and not options.yes:
+            confirm_cost(workspace, planned.study, launch_options)
+        while planned.step.missing or launch_options.retry:
+            _run(workspace, planned, launch_options)
+            launch_options = replace(launch_options, retry=False)
+            planned = plan_tuning(request, asked, workspace)
+            write_study(workspace, planned.study)
+    _show(planned, options)
+
+
+def _run(workspace: Workspace, planned: PlannedTuning, options: LaunchOptions) -> None:
+    """Run what is asked for by now; that runs diverge is a result.
+
+    Raises:
+        Stopped: somebody asked to stop.
+        SomeFailed: a run came to no result for another reason, which is put right before anything is chosen.
+    """
+    from ablate.launch.estimate import check_memory
+    from ablate.launch.finish import check_not_stopped
+    from ablate.launch.local import launch_here
+    from ablate.launch.view import view_for
+
+    study = planned.study
+    check_memory(workspace, study, options)
+    with view_for(study.name) as view:
+        outcome = launch_here(workspace, study, options, view)
+    check_not_stopped(outcome)
+    failed = [one for one in outcome.statuses if one.state not in (*DONE, "diverged")]
+    if failed:
+        for one in failed:
+            logger.error("%s: %s", one.label, one.message or one.state)
+        raise SomeFailed(
+            f"{len(failed)} of {len(outcome.statuses)} runs came to no result, and nothing is chosen without them; "
+            "when the reason is gone, the same command with --retry goes on"
+        )
+
+
+def _show(planned: PlannedTuning, options: TuneOptions) -> None:
+    """What is known, and once it is done, files of it and the chosen settings.
+
+    Raises:
+        BadInput: it cannot go on.
+    """
+    from ablate.studies.show_tuning import (
+        measure_stages,
+        tuning_document,
+        tuning_figure,
+        tuning_screen,
+        tuning_table,
+    )
+    from analysis.render.screen import print_whole
+    from analysis.render.table import csv_text, markdown
+
+    workspace, study, step = options.workspace, planned.study, planned.step
+    stages = measure_stages(planned, workspace, progress_line())
+    written: dict[str, str] = {}
+    if stages and not options.dry_run:
+        table = tuning_table(planned, stages, workspace)
+        pictures = {f"tuning.{kind}": picture for kind, picture in tuning_figure(planned, stages).items()}
+        folder = study_folder(workspace, study.name)
+        write_all(folder, {**pictures, "tuning.csv": csv_text(table).encode(), "tuning.md": markdown(table).encode()})
+        written["heat map"] = str(folder / "tuning.png")
+    if step.stage == "done" and not options.dry_run:
+        for stage, suffix in (("drop path", ""), ("larger model", "-larger")):
+            point = step.best.get(stage)  # type: ignore[call-overload]
+            if point is not None:
+                path = Path("configs", "tuned", f"{slug(study.name)}{suffix}.yaml")
+                (workspace.root / path).parent.mkdir(parents=True, exist_ok=True)
+                write_bytes(workspace.root / path, chosen_text(planned, point, workspace.root / path).encode())
+                written[f"chosen{suffix.replace('-', ' ')}"] = str(workspace.root / path)
+    if options.as_json:
+        print_json(tuning_document(planned, stages))
+    else:
+        print_whole(*tuning_screen(planned, stages, workspace, written))
+    if step.trouble == "no result":
+        raise BadInput(
+            f"study {study.name}: all runs of the {step.stage} diverged or ran out of memory, so there is nothing to "
+            "choose from; see ablate logs, and start from another centre (--centre base: the base's), from a longer "
+            "warm-up (--set train.warmup_epochs) or from a smaller model under another --name"
+        )
+    if step.trouble:
+        raise BadInput(
+            f"study {study.name}: the next settings of the {step.stage} would be more runs than --max-runs "
+            f"{options.max_runs}; nothing is chosen; raise it, and the same command goes on"
+        )
+    if step.missing and not options.as_json and not options.dry_run:
+        command = shell_command("ablate", "launch", root=workspace.root, study=study.name)
+        typer.echo(f"\nRun what is asked for: {command}\nThen ask again with the same command; --launch does both.")
