@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from ablate.axes.base import Axis, Variant
+from ablate.config.foreign import CommandConfig
 from ablate.config.schema import Part, RunConfig
 from ablate.config.yaml import anchor_weights, parse, parse_yaml, read_yaml, with_changes
 from analysis.exceptions import BadInput
@@ -73,6 +74,7 @@ def axis_from_file(path: Path) -> Axis:
         variants=lambda _base, _options: variants,
         baseline=None if file.baseline == "none" else file.baseline,
         unit=file.unit if all(variant.number is not None for variant in variants) else "",
+        any_base=True,
     )
 
 
@@ -102,10 +104,11 @@ def axis_from_keys(requests: Sequence[str]) -> Axis:
         allowed_keys=frozenset(wanted),
         variants=lambda base, _: (*unchanged, *(_varied(key, value, base) for key, value in settings)),
         unit=first.rpartition(".")[2].replace("_", " ") if is_numeric else "",
+        any_base=True,
     )
 
 
-def _varied(key: str, value: object, base: RunConfig) -> Variant:
+def _varied(key: str, value: object, base: RunConfig | CommandConfig) -> Variant:
     with_changes(base, {key: value})  # a key or value that does not exist is refused here, before anything is planned
     text = str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
     return Variant(name=f"{key.rpartition('.')[2]}={text}", changes={key: value}, number=_number(value))

@@ -7,7 +7,7 @@ import typer
 
 from ablate.cli.options import HERE, AsJson, InWorkspace, StudyName, chosen_study, print_json, show
 from ablate.cli.run import app
-from ablate.data.sources import locate
+from ablate.data.sources import images_of
 from ablate.runs.folder import Workspace
 from ablate.studies.study import Study, StudyRun, finished_runs
 from analysis.cli.analyze import IouType, Kind
@@ -112,8 +112,9 @@ def report(
         except BadInput as reason:  # the seeds that are finished cannot be paired: the rest is worth showing
             print_warnings([(chosen.name, str(reason))])
             count = None
-    assert runs[0].config is not None  # only blocked runs have none
-    images = locate(runs[0].config.data.validation, workspace).images
+    config = runs[0].any_config
+    assert config is not None  # only blocked runs have none
+    images = images_of(config, workspace)
     predictions = [workspace.run(run.run_id).predictions for run in runs]
     check_places(None, out, [ground_truth.path, *predictions])
     built = build_report(

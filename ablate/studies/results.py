@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from ablate.axes.base import is_within
-from ablate.data.sources import locate
+from ablate.data.sources import annotations_of
 from ablate.execute.evaluation import COCO_CAP, IOU, Evaluation, Measured, read_evaluation
 from ablate.execute.finished import find_fault
 from ablate.runs.folder import SCHEMA, Workspace, read_json
@@ -426,8 +426,9 @@ def read_validation(workspace: Workspace, study: Study, run: StudyRun) -> Ground
     Raises:
         BadInput: it is another than when the study was planned, or cannot be read.
     """
-    assert run.config is not None  # only blocked runs have none
-    ground_truth = read_ground_truth(locate(run.config.data.validation, workspace).annotations)
+    config = run.any_config
+    assert config is not None  # only blocked runs have none
+    ground_truth = read_ground_truth(annotations_of(config, workspace))
     if ground_truth.digest != study.validation_data:
         raise BadInput(
             f"{ground_truth.path}: has changed since study {study.name!r} was planned (digest "
