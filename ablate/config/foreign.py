@@ -26,6 +26,7 @@ PROVIDED = {
 VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 NAME = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
 NOTHING = "none"
+SET_HERE = ("CUDA_VISIBLE_DEVICES", "DETABLATE_RUN_FOLDER")
 Text = Annotated[str, Meta(min_length=1)]
 
 
@@ -91,6 +92,10 @@ class CommandConfig(Part, frozen=True, kw_only=True):
             _require(
                 not (name in self.env and name in self.pass_env),
                 f"env and pass_env both set {name}; the value of env is stored, that of pass_env is not: keep one",
+            )
+            _require(
+                name not in SET_HERE,
+                f"{key}: {name} is set for each run, to its GPUs and its folder; leave it out",
             )
         for name, value in self.env.items():
             _as_text(f"env.{name}", value)

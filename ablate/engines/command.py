@@ -32,9 +32,10 @@ logger = logging.getLogger(__name__)
 # Of the environment that every command gets, as far as it is set.
 PASSED = (
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "TERM", "TMPDIR", "XDG_*_HOME"),
-    *("VIRTUAL_ENV", "CONDA_PREFIX", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES"),
-    *("NVIDIA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS"),
+    *("VIRTUAL_ENV", "CONDA_PREFIX", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH", "NVIDIA_VISIBLE_DEVICES"),
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS"),
 )
+VISIBLE = "CUDA_VISIBLE_DEVICES"  # set to the GPUs of the run
 PYTHONPATH = "PYTHONPATH"
 INTERPRETERS = ("python", "python3")
 GRACE_SECONDS = 30.0  # that a command has to save what it has, after it was asked to stop
@@ -84,7 +85,7 @@ class CommandRun:
         provided = {"run": str(folder.output.absolute()), "gpus": str(len(gpus)), "seed": str(config.seed)}
         self.values = {**parameter_texts(config.parameters), **provided, "name": name}
         self._secrets = passed_values(config)
-        self._environment = command_environment(config, self._secrets)
+        self._environment = {**command_environment(config, self._secrets), VISIBLE: ",".join(gpus)}
         if not Path(config.cwd).is_dir():
             raise BadInput(f"{config.cwd}: no such folder; correct `cwd` in the config")
         self._program(self.arguments(config.command))
@@ -146,6 +147,9 @@ class CommandRun:
         pump.start()
         stopped = self._wait(process, watch)
         pump.join(DRAIN_SECONDS)
+        if not pump.is_alive():  # else something that cannot be seen still holds the other end
+            assert process.stdout is not None
+            process.stdout.close()
         return Ended(
             code=process.returncode if process.returncode >= 0 else 128 - process.returncode,
             stopped=stopped,

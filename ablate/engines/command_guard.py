@@ -22,6 +22,7 @@ from contextlib import suppress
 MARK = "DETABLATE_RUN_FOLDER"  # names the run to its command, and marks all that the command starts
 TICK_SECONDS = 0.05
 KILL_ROUNDS = 40  # of killing what is found, and looking again
+CLEAN_LOOKS = 2
 SUBREAPER, PARENT_DEATH = 36, 1  # numbers of prctl
 NOT_STARTED = 127
 
@@ -139,17 +140,18 @@ class _Guard:
     def _end(self, pid: int) -> int:
         """Kill all that is left -> how many processes it was."""
         known: set[int] = set()
+        free = 0  # looks in a row that found nothing: one alone may miss a process whose parent ended meanwhile
         for _ in range(KILL_ROUNDS):
+            left = {*_descendants(), *marked(self.mark)}
             with suppress(OSError):
                 os.killpg(pid, signal.SIGKILL)
-            left = {*_descendants(), *marked(self.mark)}
             self._reap(pid)
-            if not left:
+            free = 0 if left else free + 1
+            if free == CLEAN_LOOKS:
                 break
             known |= left
             _kill(list(left))
-            time.sleep(TICK_SECONDS)
-        self._reap(pid)
+            time.sleep(TICK_SECONDS if left else 0)
         return len(known - {pid})
 
 

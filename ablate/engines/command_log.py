@@ -4,13 +4,14 @@ Gigabytes of output cost no disk and no memory: beyond `MOST_BYTES` only the end
 has ended. Of a line that is written over again and again, as a progress bar is, only the last state is kept.
 """
 
-from collections import deque
+import re
 from collections.abc import Mapping
 from typing import IO
 
 MOST_BYTES = 2**24  # of the output of one attempt
 LAST_BYTES = 2**16  # that are kept of the rest
-LONGEST_LINE = 2**14  # bytes; a longer one is cut into several
+LONGEST_LINE = 2**18  # bytes; a longer one is cut into several
+OVERWRITTEN = re.compile(rb"^[^\n]*\r(?=[^\r\n])", re.MULTILINE)  # by what comes behind a carriage return
 SHORTEST_SECRET = 4  # characters: a variable such as "1" is none
 
 
@@ -65,49 +66,46 @@ class BoundedLog:
     """Writes lines until there are too many bytes, and then keeps the last ones.
 
     Args:
-        file: to write to, unbuffered.
+        file: to write to.
         most: bytes that are written as they come.
     """
 
     def __init__(self, file: IO[bytes], most: int = MOST_BYTES) -> None:
         self._file, self._left = file, most
-        self._line = b""
-        self._last: deque[bytes] = deque()
-        self._kept = self._dropped = 0
-        self.last_line = ""  # that is not empty
+        self._line, self._recent = b"", bytearray()
+        self._dropped = 0
+
+    @property
+    def last_line(self) -> str:
+        """The last line that is not empty."""
+        lines = (self._recent[-LAST_BYTES:] + self._line).decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
     def feed(self, content: bytes) -> None:
         """Take more output."""
-        *whole, self._line = (self._line + content).split(b"\n")
-        for line in whole:
-            self._write(line)
-        shown = self._line.rstrip(b"\r").rpartition(b"\r")[2]  # a carriage return begins the line again
-        self._line = shown + self._line[len(self._line.rstrip(b"\r")) :]
-        while len(self._line) > LONGEST_LINE:
-            self._write(self._line[:LONGEST_LINE])
-            self._line = self._line[LONGEST_LINE:]
+        content = self._line + content
+        if b"\r" in content:
+            content = OVERWRITTEN.sub(b"", content).replace(b"\r\n", b"\n")
+        end = content.rfind(b"\n") + 1
+        self._line = content[end:]
+        self._write(content[:end])
+        if len(self._line) > LONGEST_LINE:
+            self._write(self._line + b"\n")
+            self._line = b""
 
     def end(self) -> None:
         """Write the last line, and the end of what was too long."""
-        if self._line.strip():
-            self._write(self._line)
+        self._write(self._line + b"\n" if self._line.strip() else b"")
         self._line = b""
-        if self._dropped > self._kept:
-            self._file.write(f"[... {self._dropped - self._kept:,} bytes of output left out ...]\n".encode())
-        self._file.write(b"".join(self._last))
-        self._last.clear()
+        kept = self._recent[-min(self._dropped, LAST_BYTES) :] if self._dropped else b""
+        if self._dropped > len(kept):
+            self._file.write(f"[... {self._dropped - len(kept):,} bytes of output left out ...]\n".encode())
+        self._file.write(kept)
 
-    def _write(self, line: bytes) -> None:
-        line = line.rstrip(b"\r").rpartition(b"\r")[2][:LONGEST_LINE]
-        if line.strip():
-            self.last_line = line.decode(errors="replace").strip()
-        line += b"\n"
-        if self._left > 0:
-            self._left -= len(line)
-            self._file.write(line)
-            return
-        self._dropped += len(line)
-        self._kept += len(line)
-        self._last.append(line)
-        while self._kept > LAST_BYTES:
-            self._kept -= len(self._last.popleft())
+    def _write(self, lines: bytes) -> None:
+        self._recent += lines
+        if len(self._recent) > 2 * LAST_BYTES:
+            del self._recent[:-LAST_BYTES]
+        self._file.write(lines[: self._left])
+        self._dropped += max(0, len(lines) - self._left)
+        self._left = max(0, self._left - len(lines))
