@@ -33,7 +33,7 @@ for epoch in range(state.get("epoch", 0), int(state["epochs"] or 2)):
         file.write(("epoch, train/loss\\n" if not epoch else "") + f"{{epoch}}, {{1 / (1 + epoch)}}\\n")
     (out / "part").write_text(json.dumps(state | {{"epoch": epoch + 1}}))
     (out / "part").rename(out / "last.pt")
-if state["do"] == "fail":
+if state["do"] == "fail" or float(state["lr"]) > 1:
     sys.exit("ValueError: the loss exploded, key " + str(os.environ.get("SECRET_KEY")))
 if state["do"] != "nothing":
     from analysis.coco.synthetic import Flaws, simulate_detector, simulate_scene
