@@ -59,9 +59,11 @@ def command_line() -> "typer.Typer":
     for module in (
         "ablate.cli.study",
         "ablate.cli.launch",
+        "ablate.cli.adopt",
         "ablate.cli.results",
         "analysis.cli.compare",
         "analysis.cli.report",
+        "analysis.cli.gate",
     ):
         import_module(module)  # adds its verbs to the apps above
     app = typer.Typer(

@@ -32,6 +32,7 @@ from ablate.studies.study import (
     Study,
     StudyMemory,
     StudyRun,
+    check_name,
     configs_folder,
     leaves,
     legible,
@@ -476,20 +477,6 @@ def _pretrainings(runs: Sequence[StudyRun], data: StudyData) -> tuple[Pretrainin
         )
         for identity, configs in needed.items()
     )
-
-
-def check_name(name: str) -> None:
-    """Refuse the name of a study that cannot be read.
-
-    Raises:
-        BadInput: it is empty, or no line of printable characters.
-    """
-    if not name.strip() or not name.isprintable():
-        raise BadInput(
-            f"--name {name!r}: must be one line of printable characters"
-            if name.strip()
-            else f"--name {name!r}: is empty; give the study a name that can be read"
-        )
 
 
 def _check_settings(

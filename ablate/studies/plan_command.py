@@ -26,12 +26,11 @@ from ablate.studies.plan import (
     Request,
     changed_outside_axis,
     check_different,
-    check_name,
     chosen_variants,
     combined_variants,
     file_names,
 )
-from ablate.studies.study import Study, StudyRun, configs_folder
+from ablate.studies.study import Study, StudyRun, check_name, configs_folder
 from analysis.exceptions import BadInput
 
 # What a request may ask for that only a detector of ours has, by the option that asks.

@@ -254,8 +254,9 @@ def write_study(workspace: Workspace, study: Study) -> None:
     """
     check_free(workspace, study)
     path = _file(workspace, study.name)
-    texts = {configs_folder(workspace, study.name) / "plan.yaml": plan_text(study)}
-    texts |= {workspace.root / run.config_path: run_text(study, run) for run in study.runs if run.blocked is None}
+    texts = {} if study.is_adopted else {configs_folder(workspace, study.name) / "plan.yaml": plan_text(study)}
+    written = [run for run in study.runs if run.config_path and run.blocked is None]
+    texts |= {workspace.root / run.config_path: run_text(study, run) for run in written}
     try:
         for file, text in texts.items():
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -267,6 +268,24 @@ def write_study(workspace: Workspace, study: Study) -> None:
         raise BadInput(
             f"{error.filename or path}: cannot be written ({error.strerror}); choose another --root"
         ) from None
+
+
+def check_name(name: str, option: str = "--name") -> None:
+    """Refuse the name of a study that cannot be read.
+
+    Args:
+        name: of the study.
+        option: by which it was given, for the sentence.
+
+    Raises:
+        BadInput: it is empty, or no line of printable characters.
+    """
+    if not name.strip() or not name.isprintable():
+        raise BadInput(
+            f"{option} {name!r}: must be one line of printable characters"
+            if name.strip()
+            else f"{option} {name!r}: is empty; give the study a name that can be read"
+        )
 
 
 def check_free(workspace: Workspace, study: Study) -> None:
