@@ -1,6 +1,6 @@
 """Train a YOLO of Ultralytics on COCO-style data, and write its predictions on the validation images.
 
-    python train.py --data shapes --out run --model yolov8n.yaml --lr0 0.002 --epochs 6 --imgsz 128 --seed 0
+    python train.py --data shapes --out run --lr0 0.004 --epochs 6 --imgsz 96 --seed 0
     python train.py --data shapes --out run --resume          # goes on from run/train/weights/last.pt
 
 It works without a network: the model is built from its YAML, and any font will do for plots that are not drawn.
@@ -48,11 +48,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with annotations/, train/ and val/")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--model", default="yolov8n.yaml")
-    parser.add_argument("--lr0", type=float, default=0.002)
+    parser.add_argument("--width", type=float, default=0.125, help="of YOLOv8, whose nano has 0.25")
+    parser.add_argument("--lr0", type=float, default=0.004)
     parser.add_argument("--mosaic", type=float, default=1.0)
     parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--imgsz", type=int, default=128)
+    parser.add_argument("--imgsz", type=int, default=96)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--fraction", type=float, default=1.0, help="of the training images")
     parser.add_argument("--workers", type=int, default=0)
@@ -65,12 +65,15 @@ def main() -> None:
     shutil.copy(font, out / "settings" / "Ultralytics" / "Arial.ttf")
 
     from ultralytics import YOLO  # reads its settings when it is imported
+    from ultralytics.nn.tasks import yaml_model_load
 
     data, last = write_labels(options.data, out / "data"), out / "train" / "weights" / "last.pt"
     if options.resume:
         YOLO(last).train(resume=True)
     else:
-        YOLO(options.model).train(
+        model = yaml_model_load("yolov8n.yaml") | {"scales": {"n": [0.33, options.width, 1024]}}
+        (out / "yolov8n.yaml").write_text(json.dumps(model))
+        YOLO(out / "yolov8n.yaml").train(
             data=str(data), epochs=options.epochs, imgsz=options.imgsz, batch=options.batch, lr0=options.lr0,
             optimizer="AdamW", warmup_epochs=1, mosaic=options.mosaic, fraction=options.fraction, seed=options.seed,
             workers=options.workers, project=str(out), name="train", exist_ok=True, pretrained=False, amp=False,
