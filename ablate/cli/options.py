@@ -96,7 +96,6 @@ class ConfigOptions:
         changes = [*(f"{key}={scalar(value)}" for key, value in belonging.items()), *(self.changes or ())]
         return load_config(self.config, changes, data_from(self.data) if self.data else None)
 
-
     def load_command(self) -> CommandConfig | None:
         """The config, where it is that of a command of somebody's own, with the changes that were asked for.
 
@@ -107,7 +106,9 @@ class ConfigOptions:
             return None
         for option in ("data", "weights"):
             if getattr(self, option):
-                raise BadInput(f"--{option}: has no meaning for {self.config}, a command of your own; it names its data")
+                raise BadInput(
+                    f"--{option}: has no meaning for {self.config}, a command of your own; it names its data"
+                )
         config = load_any_config(self.config, self.changes or ())
         return config if isinstance(config, CommandConfig) else None
 

@@ -3,7 +3,7 @@
 A run of a command is a template and its parameters. What decides its result enters the identity: parameters, command,
 seed, literal environment, validation data and the content of the sources; what names a machine or an output does not.
 
-Beside `ablate.config.schema.RunConfig` these are the other two kinds of ``config.yaml``; `AnyConfig` is any of the three.
+Beside `ablate.config.schema.RunConfig` these are the other two kinds of ``config.yaml``; `AnyConfig` is any of them.
 """
 
 import math
@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from ablate.config.schema import Coco, Part, RunConfig, Shapes, _about, _require
 from ablate.config.template import arguments, placeholders, quoted_placeholder
@@ -41,18 +41,22 @@ class CommandConfig(Part, frozen=True, kw_only=True):
     """One run of a command that trains a detector and writes its predictions on the validation images."""
 
     engine: Literal["command"]
-    parameters: Annotated[dict[str, Any], _about("each a placeholder of the command")] = {}
+    parameters: Annotated[dict[str, Any], _about("each a placeholder of the command")] = field(default_factory=dict)
     command: Annotated[Text, _about("split as a shell does, then filled; {run}, {gpus}, {seed}, {name} are provided")]
-    resume: Annotated[Text, _about("in place of the command where the checkpoint exists; none: it begins anew")] = NOTHING
+    resume: Annotated[Text, _about("in place of the command where the checkpoint exists; none: it begins anew")] = (
+        NOTHING
+    )
     checkpoint: Annotated[Text, _about("the file by which to resume")] = NOTHING
     predictions: Annotated[Text, _about("COCO results file that the command writes, or a pattern of its parts")]
     validation: Shapes | Coco
     sources: Annotated[tuple[Text, ...], _about("files and folders whose content decides the result")] = ()
     cwd: Annotated[Text, _about("the working directory; by default the folder of the base config")] = "."
     python: Annotated[Text, _about("the interpreter that `python` means; none: that of PATH")] = NOTHING
-    env: Annotated[dict[str, Any], _about("variables by value, which is stored and decides the result")] = {}
+    env: Annotated[dict[str, Any], _about("variables by value, which is stored and decides the result")] = field(
+        default_factory=dict
+    )
     pass_env: Annotated[tuple[str, ...], _about("variables by name: handed on, and never stored")] = ()
-    metrics: Annotated[dict[str, Metric], _about("for progress and curves")] = {}
+    metrics: Annotated[dict[str, Metric], _about("for progress and curves")] = field(default_factory=dict)
     shell: Annotated[bool, _about("true: the command is a line for /bin/sh")] = False
     seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0
 

@@ -1,4 +1,4 @@
-"""What can be seen of a command from outside while it runs: its curves in files of its own, and the memory of its GPUs."""
+"""What can be seen of a command from outside while it runs: its curves in its own files, and the memory of its GPUs."""
 
 import csv
 import io
@@ -59,7 +59,7 @@ class CurveReader:
 
 
 def _rows(path: Path) -> list[Mapping[str, object]]:
-    """The rows of a CSV file with a head, or the objects in lines of JSON; those that are not whole yet are left out."""
+    """The rows of a CSV file with a head, or the objects in lines of JSON; a line that is not whole yet is left out."""
     try:
         with open_regular(path) as file:
             content = file.read(LARGEST_CURVES + 1)

@@ -1,8 +1,8 @@
 """A run of somebody's own command, or of adopted predictions, from its config to its evaluation.
 
 The counterpart of `ablate.execute.run`, without torch: the same folder, lock, states and way of continuing. A command
-begins anew in an emptied ``output/``, or where its checkpoint exists goes on by its ``resume``; then the predictions that
-it has written are checked against the validation images and copied.
+begins anew in an emptied ``output/``, or where its checkpoint exists goes on by its ``resume``; then the predictions
+that it has written are checked against the validation images and copied.
 """
 
 import glob
@@ -166,7 +166,9 @@ def _train_and_collect(run: CommandRun) -> None:
     folder.append_event("predicted", files=[str(path) for path in paths], sha256=sha256)
     if sources_digest(config.sources) != read_json(folder.manifest, Manifest).sources:
         folder.append_event("warning", message="the sources were changed while the command ran")
-        logger.warning("%s: the sources were changed while the command ran; what it read of them is not known", folder.path)
+        logger.warning(
+            "%s: the sources were changed while the command ran; what it read of them is not known", folder.path
+        )
 
 
 def _are_collected(folder: RunFolder) -> bool:
@@ -197,9 +199,7 @@ def _empty(output: Path) -> None:
 
 def _note_cost(folder: RunFolder, ended: Ended, *, resumed: bool) -> None:
     place = ended.gpu or read_json(folder.manifest, Manifest).hardware.processor
-    attempt = Attempt(
-        seconds=round(ended.seconds, 1), resumed=resumed, peak_gpu_gib=ended.peak_gpu_gib, place=place
-    )
+    attempt = Attempt(seconds=round(ended.seconds, 1), resumed=resumed, peak_gpu_gib=ended.peak_gpu_gib, place=place)
     add_attempt(folder, attempt)
 
 
@@ -247,7 +247,9 @@ def _checked(paths: Sequence[Path], truth: GroundTruth) -> bytes:
             raise BadInput(str(error).replace(NO_OPTION, "")) from None
         container = open_container(path, read_bytes(path))
         if len(paths) > 1 and (container.file_names or container.category_names):
-            raise BadInput(f"{path}: is one of {len(paths)} parts and no plain list of records; write the parts as lists")
+            raise BadInput(
+                f"{path}: is one of {len(paths)} parts and no plain list of records; write the parts as lists"
+            )
         for image in dict.fromkeys(found.image.tolist()):
             if image in owners:
                 raise BadInput(

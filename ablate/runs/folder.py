@@ -61,8 +61,8 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from ablate.config.identity import short_id
 from ablate.config.foreign import KINDS, AnyConfig, ForeignConfig
+from ablate.config.identity import short_id
 from ablate.config.schema import Coco, Folder, Part, Pretrain, Pretraining, RunConfig, Shapes
 from ablate.config.yaml import dump_config, parse, read_yaml, with_changes
 from ablate.runs.fingerprint import Fingerprint

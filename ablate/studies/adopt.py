@@ -16,7 +16,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-
 from ablate.config.foreign import NOTHING, AdoptedConfig
 from ablate.config.identity import adopted_identities, data_digest, short_id
 from ablate.config.yaml import parse_yaml, read_yaml
@@ -240,8 +239,8 @@ def _check_contents(configs: Mapping[AdoptedRun, AdoptedConfig]) -> None:
         other = first.setdefault(config.sha256, run)
         if other is not run:
             raise BadInput(
-                f"{other.predictions} ({other.label}) and {run.predictions} ({run.label}) have the same content, so they "
-                "are one run; name the file that was meant"
+                f"{other.predictions} ({other.label}) and {run.predictions} ({run.label}) have the same content, so "
+                "they are one run; name the file that was meant"
             )
 
 
@@ -282,5 +281,3 @@ def _adopt(
         evaluate(folder)
         folder.append_event("adopted", predictions=config.predictions, linked=link)
         write_status(folder, "finished")
-
-

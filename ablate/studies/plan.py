@@ -15,8 +15,8 @@ from typing import Any, Literal
 import msgspec
 
 from ablate.axes.base import Axis, AxisOptions, Variant, is_within
-from ablate.config.identity import evaluation_identity, training_identity
 from ablate.config.foreign import CommandConfig
+from ablate.config.identity import evaluation_identity, training_identity
 from ablate.config.schema import Coco, Model, Pretrain, RunConfig, Shapes, epoch_of, pretraining_of
 from ablate.config.yaml import anchor_weights, load_config, parse_change, preset_names, scalar, with_changes
 from ablate.data.check import check_annotations

@@ -18,7 +18,6 @@ from ablate.studies.tables import findings_table, not_controlled, published_cost
 from analysis.render.screen import dimmed, fact_list
 from analysis.render.table import Cell, Column, Table
 
-
 COUNTS = "Parameters and multiply-adds (GMAC, the paper's GFLOPs) of the detector, for one image."
 
 

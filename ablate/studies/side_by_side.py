@@ -21,8 +21,8 @@ from analysis.render.table import Column, Table, csv_text, latex, markdown
 
 Known = Mapping[str, str]  # what must agree -> what it is in a study; empty where it is not known
 NO_DIFFERENCES = (
-    "Differences stand between a variant and the baseline of its own study: nothing is held fixed from one study to the "
-    "next. What they cost is left out, as it was not measured alike: ablate table STUDY shows it."
+    "Differences stand between a variant and the baseline of its own study: nothing is held fixed from one study to "
+    "the next. What they cost is left out, as it was not measured alike: ablate table STUDY shows it."
 )
 
 

@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 
 from ablate.axes import AXES
-from ablate.config.identity import short_id
 from ablate.config.foreign import AdoptedConfig, AnyConfig, CommandConfig
+from ablate.config.identity import short_id
 from ablate.config.schema import Pretraining, RunConfig
 from ablate.config.yaml import Tree, changed, merge, scalar
 from ablate.detector.memory import MemoryForecast

@@ -307,7 +307,8 @@ def _outside_sentence(summary: Summary) -> str:
     return (
         f"From outside: wall-clock seconds of the whole command, start, data and predictions included, on "
         f"{' and '.join(places)}{several}"
-        f"{'; GPU memory as nvidia-smi shows it, of all that runs there' * memory}. They do not compare with ablate probe."
+        f"{'; GPU memory as nvidia-smi shows it, of all that runs there' * memory}. They do not compare with "
+        "ablate probe."
     )
 
 

@@ -31,8 +31,10 @@ def gate_markdown(ground_truth: GroundTruth, gate: Gate) -> str:
     differences = comparison.vs_baseline[0].differences
     changed = [name for name in ERROR_TYPES if differences[name].low > 0 or differences[name].high < 0]
     listed = ", ".join(f"{name} {interval_text(differences[name], sign=True)}" for name in changed)
-    errors = f"Errors that changed (interval clear of 0; points lost to each): {listed}." if changed else (
-        "No type of error changed: every interval holds 0."
+    errors = (
+        f"Errors that changed (interval clear of 0; points lost to each): {listed}."
+        if changed
+        else ("No type of error changed: every interval holds 0.")
     )
     if all(one.value == one.low == one.high == 0 for one in differences.values()):
         errors = "The two files score the same in every resample: are they of the same model?"

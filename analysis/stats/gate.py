@@ -1,8 +1,8 @@
 """A gate for continuous integration: whether a model is surely worse than another by more than is allowed.
 
 It fails where the upper end of the 95 % paired interval of NEW - BASE lies below the allowed drop, so that a model that
-is as good as the other passes in 97.5 % of all samples of images, and one that is worse by the allowed drop and twice the
-half width of the interval fails in as many (`benchmarks/gate.py` simulates both). The interval is over the choice of
+is as good as the other passes in 97.5 % of all samples of images, and one that is worse by the allowed drop and twice
+the half width of the interval fails in as many (`benchmarks/gate.py` simulates both). The interval is over the choice of
 images, of these two models: what another training of either would give is not covered.
 """
 

@@ -1,4 +1,4 @@
-"""A trainer of somebody else's: a script of thirty lines that "trains" and writes predictions of simulated detectors."""
+"""A trainer of somebody else's: thirty lines that "train" and write predictions of simulated detectors."""
 
 import json
 import sys
@@ -13,7 +13,7 @@ from tests.ablate.processes import ROOT
 
 IMAGES, CATEGORIES = 24, 4
 
-TRAINER = f'''
+TRAINER = f"""
 import argparse, json, os, sys, time
 from pathlib import Path
 sys.path.insert(0, {str(ROOT)!r})
@@ -46,11 +46,11 @@ if state["do"] != "nothing":
         found[3]["image_id"] = 4711
     text = json.dumps(found)
     (out / "predictions.json").write_text(text[: len(text) // 2] if state["do"] == "half" else text)
-'''
+"""
 
 
 def write_trainer(folder: Path, **keys: Any) -> Path:
-    """A folder with validation data, the script and a base config, whose keys are replaced -> the path of the config."""
+    """A folder with validation data, the script and a base config, whose keys are replaced -> the config."""
     (folder / "images").mkdir(parents=True)
     document: Any = ground_truth_document(simulate_scene(IMAGES, CATEGORIES, 1))
     for image in document["images"]:

@@ -118,7 +118,9 @@ def test_parts_of_predictions_are_joined_where_they_share_no_image(tmp_path: Pat
     path = write_trainer(
         tmp_path,
         parameters={"parts": "[[1, 2], [], [3]]"},
-        command='python -c "' + script.replace("{", "{{").replace("}", "}}").replace("{{n}}", "{{n}}") + '" {run} {parts}',
+        command='python -c "'
+        + script.replace("{", "{{").replace("}", "}}").replace("{{n}}", "{{n}}")
+        + '" {run} {parts}',
         predictions="{run}/part*.json",
         sources=None,
     )
@@ -129,7 +131,9 @@ def test_parts_of_predictions_are_joined_where_they_share_no_image(tmp_path: Pat
         execute_foreign(load(path, "parts='[[1, 2], [2]]'"), Workspace(tmp_path / "root"), name="")
 
 
-def test_a_kill_behind_the_command_repeats_the_evaluation_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_behind_the_command_repeats_the_evaluation_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def killed(_: RunFolder) -> None:
         raise KeyboardInterrupt
 

@@ -108,7 +108,9 @@ def test_one_image_tells_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "gt.json").write_bytes(msgspec.json.encode(ground_truth_document(scene)))
     for seed, name in enumerate("ab"):
         (tmp_path / f"{name}.json").write_bytes(msgspec.json.encode(simulate_detector(scene, Flaws(), seed)))
-    assert run(monkeypatch, "analyze", "gate", tmp_path / "a.json", tmp_path / "b.json", "--gt", tmp_path / "gt.json") == 4
+    assert (
+        run(monkeypatch, "analyze", "gate", tmp_path / "a.json", tmp_path / "b.json", "--gt", tmp_path / "gt.json") == 4
+    )
     assert "nothing can be said" in capsys.readouterr().err
 
 
