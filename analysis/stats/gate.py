@@ -2,8 +2,8 @@
 
 It fails where the upper end of the 95 % paired interval of NEW - BASE lies below the allowed drop, so that a model that
 is as good as the other passes in 97.5 % of all samples of images, and one that is worse by the allowed drop and twice
-the half width of the interval fails in as many (`benchmarks/gate.py` simulates both). The interval is over the choice of
-images, of these two models: what another training of either would give is not covered.
+the half width of the interval fails in as many (`benchmarks/gate.py` simulates both). The interval is over the choice
+of images, of these two models: what another training of either would give is not covered.
 """
 
 import math
