@@ -60,11 +60,13 @@ def command_line() -> "typer.Typer":
         "ablate.cli.study",
         "ablate.cli.tune",
         "ablate.cli.launch",
+        "ablate.cli.adopt",
         "ablate.cli.results",
         "analysis.cli.ap",
         "analysis.cli.compare",
         "analysis.cli.report",
         "analysis.cli.threshold",
+        "analysis.cli.gate",
     ):
         import_module(module)  # adds its verbs to the apps above
     app = typer.Typer(

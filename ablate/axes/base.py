@@ -5,8 +5,6 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from ablate.config.schema import RunConfig
-
 T = TypeVar("T")
 
 
@@ -58,16 +56,18 @@ class Axis(msgspec.Struct, frozen=True, kw_only=True):
         baseline: the variant to compare with; none: the one that changes nothing of the base, or else the first.
         unit: of the numbers of a numeric axis, such as epochs; empty: the variants are no numbers.
         takes_weights: whether ``AxisOptions.weights`` make variants.
+        any_base: whether it can vary any config, also that of a command; else the base is a detector of ours.
     """
 
     name: str
     title: str
     source: str
     allowed_keys: frozenset[str]
-    variants: Callable[[RunConfig, AxisOptions], tuple[Variant, ...]]
+    variants: Callable[[Any, AxisOptions], tuple[Variant, ...]]  # of a RunConfig, unless ``any_base``
     baseline: str | None = None
     unit: str = ""
     takes_weights: bool = False
+    any_base: bool = False
 
 
 def variants_from(group: str, rows: Iterable[tuple[str, Mapping[str, Any], str]]) -> tuple[Variant, ...]:

@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 
 from ablate.axes.base import Axis, Variant
+from ablate.config.foreign import CommandConfig
 from ablate.config.schema import Part, RunConfig
 from ablate.config.yaml import anchor_weights, parse, parse_yaml, read_yaml, with_changes
 from analysis.exceptions import BadInput
@@ -75,6 +76,7 @@ def axis_from_file(path: Path) -> Axis:
         variants=lambda _base, _options: variants,
         baseline=None if file.baseline == "none" else file.baseline,
         unit=file.unit if all(variant.number is not None for variant in variants) else "",
+        any_base=True,
     )
 
 
@@ -111,10 +113,11 @@ def axis_from_keys(requests: Sequence[str], *, grid: bool = False) -> Axis:
         allowed_keys=frozenset(wanted),
         variants=lambda base, _: _varied(settings, base, alone=several and not grid),
         unit=first.rpartition(".")[2].replace("_", " ") if is_numeric else "",
+        any_base=True,
     )
 
 
-def _varied(settings: Sequence[dict[str, Any]], base: RunConfig, *, alone: bool) -> tuple[Variant, ...]:
+def _varied(settings: Sequence[dict[str, Any]], base: RunConfig | CommandConfig, *, alone: bool) -> tuple[Variant, ...]:
     """A variant for each of some settings; where keys are varied alone, the base stands for values that are its own.
 
     Raises:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import typer
 
+from ablate.config.foreign import validation_of
 from ablate.config.schema import Shapes
-from ablate.data.sources import locate
+from ablate.data.sources import annotations_of
 from ablate.execute.finished import is_finished
 from ablate.runs.folder import RunFolder, Workspace
 from ablate.studies.study import finished_runs, list_studies
@@ -74,7 +75,7 @@ def truth_of_run(path: Path) -> Path:
     """
     folder = RunFolder(path.resolve())
     moved = folder.path != folder.workspace.run(folder.path.name).path
-    if moved and isinstance(folder.read_config().data.validation, Shapes):
+    if moved and isinstance(validation_of(folder.read_any_config()), Shapes):
         raise BadInput(
             f"{path}: lies outside a results/runs, beside which its embedded data would be; give the ground truth by "
             "--gt (data shapes writes it)"
@@ -83,4 +84,4 @@ def truth_of_run(path: Path) -> Path:
 
 
 def _truth(folder: RunFolder) -> Path:
-    return locate(folder.read_config().data.validation, folder.workspace).annotations
+    return annotations_of(folder.read_any_config(), folder.workspace)

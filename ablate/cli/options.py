@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 import typer
 
+from ablate.config.foreign import CommandConfig
 from ablate.config.schema import RunConfig
-from ablate.config.yaml import load_config, scalar
+from ablate.config.yaml import load_any_config, load_config, scalar
 from ablate.data.sources import data_from
 from ablate.launch.base import LaunchOptions
 from ablate.runs.folder import Workspace
@@ -94,6 +95,22 @@ class ConfigOptions:
             belonging = init_settings(initialisation_of(self.weights), load_config(self.config), self.weights)
         changes = [*(f"{key}={scalar(value)}" for key, value in belonging.items()), *(self.changes or ())]
         return load_config(self.config, changes, data_from(self.data) if self.data else None)
+
+    def load_command(self) -> CommandConfig | None:
+        """The config, where it is that of a command of somebody's own, with the changes that were asked for.
+
+        Raises:
+            BadInput: there is no such file or preset, or something does not fit.
+        """
+        if not isinstance(load_any_config(self.config), CommandConfig):
+            return None
+        for option in ("data", "weights"):
+            if getattr(self, option):
+                raise BadInput(
+                    f"--{option}: has no meaning for {self.config}, a command of your own; it names its data"
+                )
+        config = load_any_config(self.config, self.changes or ())
+        return config if isinstance(config, CommandConfig) else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """The verbs that show the results of a study: ``table``, ``compare`` and ``report``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -7,8 +8,8 @@ import typer
 
 from ablate.cli.options import HERE, AsJson, InWorkspace, StudyName, chosen_study, print_json, show
 from ablate.cli.run import app
-from ablate.data.sources import locate
-from ablate.runs.folder import Workspace
+from ablate.data.sources import images_of
+from ablate.runs.folder import SCHEMA, Workspace
 from ablate.studies.study import Study, StudyRun, finished_runs
 from analysis.cli.analyze import IouType, Kind
 from analysis.cli.compare import Out, Resamples, Seed, progress_line
@@ -18,7 +19,14 @@ from analysis.exceptions import BadInput
 
 @app.command()
 def table(
-    study: StudyName = "",
+    studies: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[STUDY]...",
+            help="Its name; several stand side by side, where data and settings are equal.",
+            show_default="the newest",
+        ),
+    ] = None,
     workspace: InWorkspace = HERE,
     iou_type: Kind = IouType.bbox,
     out: Annotated[Path | None, typer.Option(help="Folder for CSV, Markdown, LaTeX, JSON and figures.")] = None,
@@ -28,13 +36,31 @@ def table(
     from ablate.studies.results import summarise
     from ablate.studies.show_results import seeds_hint, summary_screen
 
-    chosen = chosen_study(workspace, study)
+    if studies and len(studies) > 1:
+        _tables_side_by_side(workspace, studies, iou_type, out, as_json)
+        return
+    chosen = chosen_study(workspace, studies[0] if studies else "")
     summary = summarise(workspace, chosen, iou_type.value)
     if out:
         from ablate.studies.write_results import write_files
 
         write_files(out, summary)
     show(lambda: summary, lambda: [*summary_screen(summary), *seeds_hint(workspace, chosen, summary)], as_json)
+
+
+def _tables_side_by_side(
+    workspace: Workspace, names: Sequence[str], iou_type: IouType, out: Path | None, as_json: bool
+) -> None:
+    from ablate.studies.results import summarise
+    from ablate.studies.side_by_side import check_equal, side_by_side_screen, write_side_by_side
+
+    studies = [chosen_study(workspace, name) for name in names]
+    summaries = [summarise(workspace, study, iou_type.value) for study in studies]
+    notes = check_equal(workspace, studies, summaries)
+    if out:
+        write_side_by_side(out, summaries, notes)
+    document = {"schema": SCHEMA, "studies": summaries, "notes": notes}
+    show(lambda: document, lambda: side_by_side_screen(summaries, notes), as_json)
 
 
 @app.command()
@@ -112,8 +138,9 @@ def report(
         except BadInput as reason:  # the seeds that are finished cannot be paired: the rest is worth showing
             print_warnings([(chosen.name, str(reason))])
             count = None
-    assert runs[0].config is not None  # only blocked runs have none
-    images = locate(runs[0].config.data.validation, workspace).images
+    config = runs[0].any_config
+    assert config is not None  # only blocked runs have none
+    images = images_of(config, workspace)
     predictions = [workspace.run(run.run_id).predictions for run in runs]
     check_places(None, out, [ground_truth.path, *predictions])
     built = build_report(

@@ -9,8 +9,10 @@ from typing import Annotated, Literal
 import typer
 
 from ablate.cli.options import AsJson, CheckpointMinutes, ConfigOptions, Workers, show, with_options
+from ablate.config.foreign import CommandConfig
 from ablate.config.schema import Coco
 from ablate.engines.environment import package_environment, python_of
+from ablate.runs.folder import RunFolder
 from ablate.train.outcome import RuntimeOptions
 from analysis.exceptions import BadInput
 from analysis.files import check_target, write_bytes
@@ -37,9 +39,14 @@ def run(
     Where the run starts from a pre-training in the house that is not there yet, that comes first.
     On several GPUs: torchrun --nproc-per-node 8 cli.py ablate run CONFIG
     """
-    from ablate.execute.pretraining import execute_from_the_start
     from ablate.execute.show_run import run_screen
     from analysis.render.screen import print_whole
+
+    command = options.load_command()
+    if command is not None:
+        print_whole(*run_screen(_run_command(command, options)))
+        return
+    from ablate.execute.pretraining import execute_from_the_start
 
     runtime = RuntimeOptions(
         device=options.device,
@@ -55,6 +62,16 @@ def run(
     executed = execute_from_the_start(config, options.workspace, runtime)
     if executed.first_process:
         print_whole(*run_screen(executed.folder))
+
+
+def _run_command(config: CommandConfig, options: ConfigOptions) -> RunFolder:
+    """Carry out a command on the first visible GPU, or on the CPU, once that is free."""
+    from ablate.execute.command import execute_foreign
+    from ablate.launch.base import devices_of, is_cpu, waiting_for_first
+
+    with waiting_for_first(options.device):
+        gpus = [device for device in devices_of(options.device, 1)[:1] if not is_cpu(device)]
+        return execute_foreign(config, options.workspace, name=Path(options.config).stem, gpus=gpus)
 
 
 @app.command()

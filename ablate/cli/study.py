@@ -27,7 +27,8 @@ from ablate.cli.options import (
     with_options,
 )
 from ablate.cli.run import app
-from ablate.config.yaml import load_config
+from ablate.config.foreign import CommandConfig
+from ablate.config.yaml import load_any_config, load_config
 from ablate.engines.environment import python_of
 from ablate.launch.status import DONE, read_statuses
 from ablate.runs.folder import SCHEMA
@@ -139,6 +140,7 @@ def plan_study(axis: Axis, options: StudyOptions, settings: LaunchSettings) -> N
         MissingEngine: it cannot be launched here; nothing is written.
     """
     from ablate.studies.plan import Request, plan
+    from ablate.studies.plan_command import plan_command
     from ablate.studies.show_plan import plan_document, plan_screen
 
     workspace, written = options.workspace, not options.dry_run
@@ -158,9 +160,13 @@ def plan_study(axis: Axis, options: StudyOptions, settings: LaunchSettings) -> N
     )
     second = options.product
     crossed = None if not second else axis_from_file(Path(second)) if Path(second).is_file() else _axis(second)
-    if options.launch:  # a missing engine is told before anything is written
-        python_of(load_config(request.base, request.settings).engine)
-    study = plan(axis, request, workspace, crossed=crossed, write=written)
+    base = load_any_config(request.base)
+    if isinstance(base, CommandConfig):
+        study = plan_command(axis, request, workspace, crossed=crossed, write=written)
+    else:
+        if options.launch:  # a missing engine is told before anything is written
+            python_of(load_config(request.base, request.settings).engine)
+        study = plan(axis, request, workspace, crossed=crossed, write=written)
     for engine in {run.config.engine for run in study.runs if run.config is not None} if options.launch else ():
         python_of(engine)
     if written:

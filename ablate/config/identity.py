@@ -14,6 +14,7 @@ import hashlib
 
 import msgspec
 
+from ablate.config.foreign import AdoptedConfig, CommandConfig
 from ablate.config.schema import Part, Pretraining, RunConfig
 
 # Raised by hand when the same config starts to train to something else: a fixed bug, another order of images.
@@ -21,6 +22,7 @@ TRAINING_REVISION = 3
 PRETRAINING_REVISION = 1
 # The same for predictions from the same weights, and for what is measured of them.
 EVALUATION_REVISION = 1
+COMMAND_REVISION = 1  # of how a command is filled in and started
 ID_DIGITS = 12  # hexadecimal: 48 bits, a clash among a million runs has a chance of 1 in 500
 
 
@@ -92,6 +94,32 @@ def evaluation_identity(config: RunConfig, training_data: str, validation_data: 
             "revision": EVALUATION_REVISION,
         }
     )
+
+
+def command_identities(config: CommandConfig, sources: str, validation_data: str) -> tuple[str, str]:
+    """The training and the evaluation identity (64 hex digits each) of a command's run.
+
+    What enters is what decides the result: parameters, command, seed, literal environment, the content of the sources
+    and the validation data; not the interpreter's path, the working directory, the outputs or ``pass_env``.
+
+    Args:
+        config: of the run.
+        sources: digest of its sources.
+        validation_data: `data_digest` of the validation set.
+    """
+    decides = {key: getattr(config, key) for key in ("engine", "parameters", "command", "shell", "seed")}
+    training = _hash({**decides, "env": config.variables, "sources": sources, "revision": COMMAND_REVISION})
+    return training, _measured(training, validation_data)
+
+
+def adopted_identities(config: AdoptedConfig, validation_data: str) -> tuple[str, str]:
+    """Likewise of predictions from elsewhere, whose content is all that is known of the training."""
+    training = _hash({"engine": config.engine, "predictions": config.sha256})
+    return training, _measured(training, validation_data)
+
+
+def _measured(training: str, validation_data: str) -> str:
+    return _hash({"training": training, "validation": validation_data, "revision": EVALUATION_REVISION})
 
 
 def short_id(identity: str) -> str:

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from ablate.config.foreign import NOTHING, AnyConfig, CommandConfig
 from ablate.config.schema import Data, Part, RunConfig
 from analysis.exceptions import BadInput
 from analysis.files import open_regular
@@ -47,6 +48,7 @@ MOST_BYTES = 2**20  # of a YAML file; the parser takes ten seconds for as many
 TOO_DEEP = re.compile(r"(?:[\[{]\s*){100}")
 MOST_VALUES = 10_000  # for which the aliases of a document may stand
 PATH_KEYS = ("annotations", "images", "path")  # of a data set of type coco or folder
+RUNS_COMMANDS = "ablate vary and ablate run"
 
 
 def load_config(source: str | Path, changes: Sequence[str] = (), data: Data | None = None) -> RunConfig:
@@ -58,10 +60,20 @@ def load_config(source: str | Path, changes: Sequence[str] = (), data: Data | No
     changes, from the current directory.
     """
     tree = _with_base(*_locate(str(source), Path()), seen=())
+    if tree.get("engine") == "command":
+        raise BadInput(f"{source}: is a command of your own (engine: command), which {RUNS_COMMANDS} alone take")
     if data is not None:
         sets = {"data.train": data.train, "data.validation": data.validation}
         tree = changed(tree, msgspec.to_builtins(sets).items())
     return parse(changed(tree, map(parse_change, changes)), RunConfig, str(source))
+
+
+def load_any_config(source: str | Path, changes: Sequence[str] = ()) -> RunConfig | CommandConfig:
+    """As `load_config`, of a detector of ours or of a command; parameters of the latter need no ``parameters.``."""
+    tree = _with_base(*_locate(str(source), Path()), seen=())
+    if tree.get("engine") != "command":
+        return load_config(source, changes)
+    return with_changes(parse(tree, CommandConfig, str(source)), dict(map(parse_change, changes)))
 
 
 def parse_change(change: str) -> tuple[str, Any]:
@@ -72,9 +84,25 @@ def parse_change(change: str) -> tuple[str, Any]:
     return key, parse_yaml(text, f"the value of {key}")
 
 
-def with_changes(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
+C = TypeVar("C", RunConfig, CommandConfig)
+
+
+def with_changes(config: C, changes: Mapping[str, object]) -> C:
     """``config`` with dotted keys set to parsed values, for example ``{"model.backbone.attention.window_size": 7}``."""
-    return parse(changed(msgspec.to_builtins(config), changes.items()), RunConfig, "the changed config")
+    items = [(key_of(config, key), value) for key, value in changes.items()]
+    return parse(changed(msgspec.to_builtins(config), items), type(config), "the changed config")
+
+
+def key_of(config: AnyConfig, name: str) -> str:
+    """The dotted key that a name means in a config; parameters of a command need no ``parameters.`` before them.
+
+    Raises:
+        BadInput: it may mean two things.
+    """
+    try:
+        return config.key_of(name) if isinstance(config, CommandConfig) else name
+    except ValueError as error:
+        raise BadInput(str(error)) from None
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -199,7 +227,7 @@ def _lines(part: Part, indent: str) -> Iterator[str]:
             yield from _lines(value, indent + "  ")
         else:
             about = (getattr(field.type, "extra_json_schema", None) or {}).get("description")
-            yield f"{indent}{field.name}: {scalar(value)}" + (f"  # {about}" if about else "")
+            yield f"{indent}{field.name}: {scalar(msgspec.to_builtins(value))}" + (f"  # {about}" if about else "")
 
 
 def scalar(value: object) -> str:
@@ -238,6 +266,7 @@ def _with_base(path: Path, is_preset: bool, seen: tuple[Path, ...]) -> Tree:
     tree = read_yaml(path)
     base = tree.pop("base", None)
     if not is_preset:
+        anchor_command(tree, place.parent)
         anchor_weights(tree, place.parent)
         init = tree.get("init")
         for sources in (tree.get("data"), init.get("pretraining") if isinstance(init, dict) else None):
@@ -268,6 +297,27 @@ def anchor_weights(tree: Tree, folder: Path) -> None:
     for mapping, key in ((tree.get("init"), "weights"), (tree, "init.weights")):
         if isinstance(mapping, dict) and isinstance(path := mapping.get(key), str) and path not in ("", "none"):
             mapping[key] = str(folder / Path(path).expanduser())
+
+
+def anchor_command(tree: Tree, folder: Path) -> None:
+    """Makes the relative paths of a command's config absolute, in place; the file that names the engine gives its cwd.
+
+    Args:
+        tree: of a config.
+        folder: from which the paths count.
+    """
+    if tree.get("engine") == "command":
+        tree.setdefault("cwd", ".")
+    if isinstance(tree.get("cwd"), str):
+        tree["cwd"] = str(folder / Path(tree["cwd"]).expanduser())
+    if isinstance(python := tree.get("python"), str) and python != NOTHING and "/" in python:
+        tree["python"] = str(folder / Path(python).expanduser())
+    if isinstance(sources := tree.get("sources"), list):
+        tree["sources"] = [str(folder / Path(one).expanduser()) if isinstance(one, str) else one for one in sources]
+    if isinstance(validation := tree.get("validation"), dict):
+        if "annotations" in validation:
+            validation.setdefault("type", "coco")
+        anchor_data({"validation": validation}, folder)
 
 
 def changed(tree: Tree, changes: Iterable[tuple[str, object]]) -> Tree:

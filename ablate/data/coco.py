@@ -13,11 +13,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ablate.data.fingerprint import annotated_size
 from ablate.data.transforms import ResizeCrop, box_of_polygons, boxes_of_masks, fit, jitter, large_enough
 from analysis import GroundTruth
 from analysis.coco.masks import run_lengths
 from analysis.exceptions import BadInput
-from analysis.image_files import Size, UnusableImage, read_annotated
+from analysis.image_files import UnusableImage, read_annotated
 
 Key = tuple[int, int]  # epoch, index of a training image
 # What is drawn, the first number of a seed: NumPy's seeds [s, e] and [s, e, 0] are the same.
@@ -145,12 +146,6 @@ class EvaluationSet(Dataset[EvalSample]):
         if self.multiple is not None:
             room = (-(-height // self.multiple) * self.multiple, -(-width // self.multiple) * self.multiple)
         return EvalSample(_canvas(image, crop, room), crop, self.truth.image_id[index])
-
-
-def annotated_size(truth: GroundTruth, index: int) -> Size | None:
-    """Width and height of image ``index`` in the annotations; none where they do not say."""
-    height, width = truth.image_size[index].tolist()
-    return None if height < 0 else (width, height)
 
 
 def read_image(truth: GroundTruth, folder: Path, index: int) -> Image.Image:

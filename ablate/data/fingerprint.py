@@ -27,13 +27,12 @@ import msgspec
 
 from ablate.config.identity import data_digest
 from ablate.config.schema import Coco, Shapes
-from ablate.data.coco import annotated_size
 from ablate.data.sources import Files, locate
 from ablate.progress import progress
 from ablate.runs.folder import Workspace, replacing
 from analysis import GroundTruth, read_ground_truth
 from analysis.exceptions import BadInput
-from analysis.image_files import Header, UnusableImage, header_of, open_image, read_rgb, wrong_size
+from analysis.image_files import Header, Size, UnusableImage, header_of, open_image, read_rgb, wrong_size
 
 CACHE_FORMAT = 1  # raise it also when `analysis.image_files` refuses what it took before, or reads headers otherwise
 THREADS = min(32, 4 * (os.cpu_count() or 1))
@@ -125,6 +124,12 @@ def image_names(truth: GroundTruth) -> list[str]:
         if not name:
             raise BadInput(f"{truth.path}: image id {number} has no file_name; add it")
     return [str(name) for name in truth.file_name]
+
+
+def annotated_size(truth: GroundTruth, index: int) -> Size | None:
+    """Width and height of image ``index`` in the annotations; none where they do not say."""
+    height, width = truth.image_size[index].tolist()
+    return None if height < 0 else (width, height)
 
 
 def images_digest(names: Sequence[str], found: Found, *, by_pixels: bool = False) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from ablate.config.foreign import NOTHING, AdoptedConfig, AnyConfig, validation_of
 from ablate.config.schema import Coco, Data, Shapes
 from ablate.config.yaml import anchor_data, load_config, parse, read_yaml
 from ablate.runs.folder import Workspace, replacing
@@ -97,6 +98,28 @@ def locate(source: Shapes | Coco, workspace: Workspace) -> Files:
     return Files(annotations, folder / split)
 
 
+def annotations_of(config: AnyConfig, workspace: Workspace) -> Path:
+    """The annotations on which a run is measured, whoever trains it.
+
+    Raises:
+        BadInput: they are missing.
+    """
+    if isinstance(config, AdoptedConfig):  # whose images need not be here
+        return _existing_annotations(config.annotations)
+    return locate(validation_of(config), workspace).annotations
+
+
+def images_of(config: AnyConfig, workspace: Workspace) -> Path | None:
+    """The folder of the images on which a run is measured; none where it is not known.
+
+    Raises:
+        BadInput: it is missing.
+    """
+    if isinstance(config, AdoptedConfig) and config.images == NOTHING:
+        return None
+    return locate(validation_of(config), workspace).images
+
+
 def _first_images(annotations: Path, count: int) -> Path:
     """A file with the first ``count`` images of another, beside it."""
     part = annotations.with_name(f"{annotations.stem}_first_{count}.json")
@@ -158,8 +181,13 @@ def _from_yaml(path: Path) -> Data:
 def _checked(source: Shapes | Coco) -> Shapes | Coco:
     """The source itself, whose files are there."""
     if isinstance(source, Coco):
-        if not Path(source.annotations).is_file():
-            raise BadInput(f"{source.annotations}: no such file of annotations")
+        _existing_annotations(source.annotations)
         if not Path(source.images).is_dir():
             raise BadInput(f"{source.images}: no such folder of images")
     return source
+
+
+def _existing_annotations(path: str) -> Path:
+    if not Path(path).is_file():
+        raise BadInput(f"{path}: no such file of annotations")
+    return Path(path)

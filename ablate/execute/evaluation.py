@@ -5,8 +5,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from ablate.config.foreign import AnyConfig
 from ablate.config.schema import RunConfig
-from ablate.data.sources import locate
+from ablate.data.sources import annotations_of
 from ablate.runs.folder import SCHEMA, RunFolder, read_json, write_json
 from analysis import Detections, GroundTruth, break_down, coco_metrics, read_detections, read_ground_truth
 from analysis.evaluation.average_precision import MAX_DETS
@@ -50,13 +51,14 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     box: Measured
     mask: Measured | None
     max_dets: int = COCO_CAP  # detections of an image and category that are measured at most
+    notes: tuple[str, ...] = ()  # what looks wrong in predictions that were not made here
     schema: int = SCHEMA
 
 
 def evaluate(folder: RunFolder) -> Evaluation:
     """Analyse `predictions.json` and write `evaluation.json`."""
-    config = folder.read_config()
-    truth = read_ground_truth(locate(config.data.validation, folder.workspace).annotations)
+    config = folder.read_any_config()
+    truth = read_ground_truth(annotations_of(config, folder.workspace))
     found = read_detections(folder.predictions, truth)
     cap = cap_of(config)
 
@@ -78,15 +80,33 @@ def evaluate(folder: RunFolder) -> Evaluation:
         convention="coco",
         max_dets=cap,
         box=measure("bbox"),
-        mask=measure("segm") if config.model.detector.masks and truth.masks.present.any() else None,
+        mask=measure("segm") if measures_masks(config, found) and truth.masks.present.any() else None,
+        notes=() if isinstance(config, RunConfig) else (*found.warnings, *_coverage(found, truth)),
     )
     write_json(folder.evaluation, evaluation)
     return evaluation
 
 
-def cap_of(config: RunConfig) -> int:
+def cap_of(config: AnyConfig) -> int:
     """The cap of the evaluation: COCO's, or as many as the detector may give for an image where that is more."""
-    return max(COCO_CAP, config.evaluate.max_detections)
+    return max(COCO_CAP, config.evaluate.max_detections) if isinstance(config, RunConfig) else COCO_CAP
+
+
+def measures_masks(config: AnyConfig, found: Detections) -> bool:
+    """Whether a run predicts masks: as its config says, or else as its predictions show."""
+    return config.model.detector.masks if isinstance(config, RunConfig) else bool(found.masks.present.any())
+
+
+def _coverage(found: Detections, truth: GroundTruth) -> list[str]:
+    """A sentence where most images with objects have no detection."""
+    wanted = {*truth.image[~truth.crowd].tolist()}
+    covered = len(wanted & {*found.image.tolist()})
+    if 2 * covered >= len(wanted):
+        return []
+    return [
+        f"only {covered:,} of the {len(wanted):,} images with objects have a detection; the objects of the others "
+        "count as missed"
+    ]
 
 
 def box_ap(records: list[Record], truth: GroundTruth, max_dets: int = COCO_CAP) -> dict[str, float]:

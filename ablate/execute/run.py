@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 import torch
@@ -26,8 +26,9 @@ from ablate.engines.base import DetectorTrainer, read_data
 from ablate.engines.environment import need_detectron2
 from ablate.engines.registry import build_engine
 from ablate.execute.evaluation import box_ap, cap_of, evaluate
-from ablate.execute.finished import are_predictions_kept, find_fault, fingerprints
-from ablate.runs.folder import FAILURES, FINAL, RunFolder, State, Status, Workspace, read_json
+from ablate.execute.finished import are_predictions_kept, find_fault
+from ablate.execute.recording import is_done, record_end, write_status
+from ablate.runs.folder import RunFolder, State, Status, Workspace, read_json
 from ablate.runs.lock import holding, sweep_locks
 from ablate.runs.manifest import Manifest, make_manifest
 from ablate.train.distributed import WEIGHTS, Processes, derived, joined
@@ -40,7 +41,6 @@ from analysis.exceptions import BadInput, DetablateError
 
 logger = logging.getLogger(__name__)
 F = TypeVar("F", bound=RunFolder)
-Phase = Literal["training", "predicting", "analysing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def run_stages(folder: RunFolder, processes: Processes, runtime: RuntimeOptions,
     if not predicted:
         _train_and_predict(folder, processes, runtime)
     if processes.first:
-        _write_status(folder, "running", phase="analysing")
+        write_status(folder, "running", phase="analysing")
         evaluate(folder)
 
 
@@ -138,7 +138,7 @@ def _train_and_predict(folder: RunFolder, processes: Processes, runtime: Runtime
     stats = trainer.train()
     if processes.first:
         folder.append_event("trained", **msgspec.to_builtins(stats))
-        _write_status(folder, "running", phase="predicting")
+        write_status(folder, "running", phase="predicting")
 
     # Predict
     records = engine.predict(workers)
@@ -218,21 +218,6 @@ def locked(folder: RunFolder, processes: Processes, again: bool) -> Iterator[boo
         yield unfinished
 
 
-def is_done(folder: RunFolder, again: bool) -> bool:
-    """Whether a run has come to a result, or, unless ``again``, to a failure; that is then not tried again.
-
-    Raises:
-        BadInput: it is finished, and lacks what cannot be made again.
-    """
-    status = folder.read_status()
-    if status is None or status.state != "finished":
-        return not again and status is not None and status.state in FINAL
-    fault = find_fault(folder)
-    if fault is not None and not fault.repairable:
-        raise BadInput(fault.sentence)
-    return fault is None
-
-
 def _adopt_weights(folder: RunFolder) -> None:
     """Where there is no checkpoint, link those of the run that trains, or trained, the same and has come farthest.
 
@@ -287,8 +272,7 @@ def recorded(folder: RunFolder, processes: Processes) -> Iterator[None]:
         if processes.first or by_any:
             with suppress(OSError):
                 symptom = state == "failed" or isinstance(reason, LostPeer)  # perhaps of what another one has written
-                if _write_status(folder, state, message=str(reason), over_failure=not symptom):
-                    _append_end(folder, began, state, str(reason))
+                record_end(folder, began, state, str(reason), over_failure=not symptom)
 
     before = folder.read_status() or Status(state="prepared")
     try:
@@ -318,8 +302,7 @@ def recorded(folder: RunFolder, processes: Processes) -> Iterator[None]:
         raise
     else:
         if processes.first:
-            _write_status(folder, "finished")
-            _append_end(folder, began, "finished")
+            record_end(folder, began, "finished")
 
 
 @contextmanager
@@ -342,7 +325,7 @@ def _named_failures(folder: RunFolder, processes: Processes) -> Iterator[None]:
 def _record_start(folder: RunFolder, before: Status) -> None:
     fault = find_fault(folder) if before.state == "finished" else None
     trains = not are_predictions_kept(folder)
-    _write_status(folder, "running", phase="training" if trains else "analysing")
+    write_status(folder, "running", phase="training" if trains else "analysing")
     folder.append_event("started")
     if fault is not None:
         folder.append_event("warning", message=fault.sentence)
@@ -351,46 +334,3 @@ def _record_start(folder: RunFolder, before: Status) -> None:
         lost = f"its checkpoints are gone (it had come to iteration {before.iteration}); training from the start"
         folder.append_event("warning", message=lost)
         logger.warning("%s: %s", folder.path, lost)
-
-
-def _append_end(folder: RunFolder, began: float, state: State, message: str = "") -> None:
-    folder.append_event(state, message=message, seconds=round(time.monotonic() - began, 1))
-
-
-def _write_status(
-    folder: RunFolder, state: State, *, phase: Phase | None = None, message: str = "", over_failure: bool = True
-) -> bool:
-    """Replace the status, but for how far training is and what a finished run wrote.
-
-    Args:
-        folder: of a run or a pre-training.
-        state: the new one.
-        phase: the new one.
-        message: the new one.
-        over_failure: also where the last one is a failure.
-
-    Returns:
-        Whether it was replaced.
-    """
-    replaced = False
-
-    def change(last: Status) -> Status | None:
-        nonlocal replaced
-        replaced = over_failure or last.state not in FAILURES
-        finished = "finished" in (state, last.state)
-        files = last.files if state != "finished" and last.files else fingerprints(folder) if finished else {}
-        return (
-            Status(
-                state=state,
-                phase=phase,
-                message=message,
-                iteration=last.iteration,
-                iterations=last.iterations,
-                files=files,
-            )
-            if replaced
-            else None
-        )
-
-    folder.update_status(change)
-    return replaced

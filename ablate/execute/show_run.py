@@ -9,6 +9,8 @@ from rich.console import RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
+from ablate.config.foreign import validation_of
+from ablate.config.schema import Shapes
 from ablate.execute.evaluation import METRICS, Evaluation, read_evaluation
 from ablate.runs.folder import RunFolder, Status
 from analysis.evaluation.error_types import ERROR_TYPES
@@ -27,7 +29,7 @@ def run_screen(folder: RunFolder) -> list[RenderableType]:
         evaluation = read_evaluation(folder.evaluation)
         metrics, errors = _tables(evaluation)
         parts += [Text(""), metrics, Text(""), errors, Text(_legend(evaluation), style="dim")]
-        if folder.read_config().data.validation.__struct_config__.tag == "shapes":
+        if isinstance(validation_of(folder.read_any_config()), Shapes):
             parts.append(Text("Synthetic data, n = 1: demonstration only, not evidence about detectors.", style="dim"))
     return parts
 

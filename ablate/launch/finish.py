@@ -60,8 +60,15 @@ def measure_and_show(workspace: Workspace, study: Study, options: LaunchOptions)
     Raises:
         Stopped: Ctrl-C meanwhile.
     """
-    from ablate.studies.benchmark import probe_study
     from ablate.studies.show_results import show_table
+
+    if not study.is_foreign:
+        _measure(workspace, study, options)
+    show_table(workspace, study)
+
+
+def _measure(workspace: Workspace, study: Study, options: LaunchOptions) -> None:
+    from ablate.studies.benchmark import probe_study
 
     try:
         with waiting_for_first(options.device):
@@ -70,4 +77,3 @@ def measure_and_show(workspace: Workspace, study: Study, options: LaunchOptions)
         raise Stopped(
             "stopped by Ctrl-C while measuring what the variants cost; the runs are done, and the same command goes on"
         ) from None
-    show_table(workspace, study)

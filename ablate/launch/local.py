@@ -37,7 +37,7 @@ from ablate.launch.status import DONE, FAILED, Cancelled, RunStatus, State, Stat
 from ablate.runs.folder import FAILURES, Status, Workspace, now, open_regular
 from ablate.runs.lock import LockHeld, holding, joining, owners, sweep_locks, this_process
 from ablate.runs.signals import handle, restore
-from ablate.studies.study import Job, PretrainingRun, Study, StudyRun, state_words
+from ablate.studies.study import Job, PretrainingRun, Study, StudyRun, ranks_of, state_words
 from analysis.exceptions import BadInput
 
 logger = logging.getLogger(__name__)
@@ -315,7 +315,7 @@ class _Launch:
             self._fail(run, f"{folder}: cannot be written ({error.strerror}); free space, and launch again")
             return
         process = subprocess.Popen(
-            self._command(job, len(devices)),
+            self._command(job, ranks_of(run, len(devices))),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

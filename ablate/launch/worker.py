@@ -11,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from ablate.launch.base import BUSY, WorkerJob, holding_devices
+from ablate.launch.base import BUSY, WorkerJob, holding_devices, is_cpu
 from ablate.runs.folder import FINAL, Status, Workspace
 from ablate.runs.lock import LockHeld, Owner, owners, start_time
-from ablate.studies.study import PretrainingRun, read_study
+from ablate.studies.study import PretrainingRun, StudyRun, read_study
 from ablate.train.logging import show_messages
 from analysis.exceptions import BadInput, DetablateError
 
@@ -55,6 +55,14 @@ def _execute(job: WorkerJob) -> None:
     run = next((run for run in read_study(workspace, job.study).jobs if run.run_id == job.run), None)
     if run is None:
         raise BadInput(f"study {job.study} has no run {job.run} any more; launch it again")
+    if isinstance(run, StudyRun) and (run.command or run.adopted):
+        from ablate.execute.command import execute_foreign
+
+        gpus = [device for device in job.devices if not is_cpu(device)]
+        foreign = run.command or run.adopted
+        assert foreign is not None
+        execute_foreign(foreign, workspace, name=run.file_name, gpus=gpus, run_id=run.run_id, again=job.again)
+        return
     from ablate.execute.pretraining import pretrain
     from ablate.execute.run import execute
     from ablate.train.outcome import RuntimeOptions

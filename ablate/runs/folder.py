@@ -18,6 +18,8 @@ first digits of the run's evaluation identity, `ablate.config.identity`) holds
 ``predictions.json`` COCO results, a list: ``image_id, category_id, bbox`` (xywh, pixels), ``score``, ``segmentation``
                      (compressed RLE; absent for a detector without masks)
 ``evaluation.json``  metrics and error breakdown of these predictions, with ``schema``
+``output/``          of a command: what it writes, its ``{run}``; emptied before it begins anew
+``outside.json``     of a command: the seconds and the GPU memory that it took, measured from outside
 ==================== ================================================================================================
 
 Identities change when the rules behind them do (``ablate.config.identity``). A folder of an older rule stays readable
@@ -61,6 +63,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from ablate.config.foreign import KINDS, AnyConfig, ForeignConfig
 from ablate.config.identity import short_id
 from ablate.config.schema import Coco, Folder, Part, Pretrain, Pretraining, RunConfig, Shapes
 from ablate.config.yaml import dump_config, parse, read_yaml, with_changes
@@ -105,6 +108,12 @@ def write_json(path: Path, value: object) -> None:
     """Write a value as JSON, atomically."""
     with replacing(path) as file:
         file.write(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text, atomically."""
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 def read_json(path: Path, into: type[S], remedy: str = AFRESH) -> S:
@@ -173,6 +182,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.predictions = path / "predictions.json"
         self.evaluation = path / "evaluation.json"
+        self.output = path / "output"
 
     @property
     def workspace(self) -> "Workspace":
@@ -198,6 +208,23 @@ class RunFolder:
             )
         self._check_same(msgspec.structs.replace(stored, init=init), config, "run")
 
+    def prepare_foreign(self, config: ForeignConfig, manifest: msgspec.Struct) -> None:
+        """Likewise of a run that is not trained here, of which more may change while it is not finished.
+
+        What does not decide its result (paths, how to resume, what is handed on) is taken from ``config``.
+
+        Raises:
+            BadInput: the run has finished and its predictions were taken from elsewhere, or the folder cannot be
+                written.
+        """
+        if self._begin(config, manifest) or (stored := self.read_any_config()) == config:
+            return
+        status = self.read_status()
+        if status is None or status.state != "finished":
+            write_text(self.config, dump_config(config))
+        elif stored.engine != config.engine or getattr(stored, "predictions", "") != config.predictions:
+            self._check_same(stored, config, "run")
+
     def _begin(self, config: Part, manifest: msgspec.Struct) -> bool:
         """Make the folder and its first files; False where they are there already."""
         try:
@@ -207,8 +234,7 @@ class RunFolder:
                 if not damaged:
                     return False
                 self.append_event("warning", message=f"{' and '.join(damaged)} was damaged and is made again")
-            with replacing(self.config) as file:
-                file.write(dump_config(config).encode())
+            write_text(self.config, dump_config(config))
             write_json(self.manifest, manifest)  # last: with it the folder counts as prepared
             status = self.read_status()
             if status is None:
@@ -236,8 +262,14 @@ class RunFolder:
             raise BadInput(f"{self.config}: differs from the config asked for; move this folder away to {verb} again")
 
     def read_config(self) -> RunConfig:
-        """The config of this run."""
+        """The config of this run, of a detector that is trained here."""
         return parse(read_yaml(self.config), RunConfig, str(self.config))
+
+    def read_any_config(self) -> AnyConfig:
+        """The config of this run, whoever trains it."""
+        tree = read_yaml(self.config)
+        kind = KINDS.get(str(tree.get("engine")))
+        return self.read_config() if kind is None else parse(tree, kind, str(self.config))
 
     def write_status(self, status: Status) -> None:
         """Replace the status."""

@@ -7,14 +7,18 @@ import sys
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
-from ablate.config.identity import EVALUATION_REVISION, PRETRAINING_REVISION, TRAINING_REVISION
+from ablate.config.identity import COMMAND_REVISION, EVALUATION_REVISION, PRETRAINING_REVISION, TRAINING_REVISION
 from ablate.runs.folder import SCHEMA, PretrainingFolder, RunFolder, now, read_json
 from analysis.exceptions import BadInput
 
 PACKAGES = ("detablate", "torch", "torchvision", "numpy", "pillow", "pycocotools", "msgspec", "detectron2")
+
+
+Kind = Literal["detector", "command", "adopted"]  # what was run
 
 
 class Gpu(msgspec.Struct, frozen=True):
@@ -51,7 +55,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     validation_data: str
     training_images: str = ""  # digests of the image files; empty: made before they entered the identity
     validation_images: str = ""
-    training_revision: int = 0  # of the rules (`ablate.config.identity`); 0: made before they were recorded
+    training_revision: int = 0  # of the rules (`ablate.config.identity`); 0: made before they were recorded, or none
     evaluation_revision: int = 0
     weights: str | None  # digest of the initial weights; None: random
     initialisation: str = "random"  # as published tables call it; empty where the weights do not tell
@@ -61,6 +65,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     hardware: Hardware
     argv: tuple[str, ...]
     started: str
+    kind: Kind = "detector"
+    sources: str = ""  # of a command: digest of its sources
     schema: int = SCHEMA
 
 
@@ -76,8 +82,14 @@ def make_manifest(
     training_revision: int = TRAINING_REVISION,
     weights: str | None = None,
     initialisation: str = "random",
+    kind: Kind = "detector",
+    sources: str = "",
+    gpus: bool = True,
 ) -> Manifest:
-    """The manifest of a run, or with its own revision of a pre-training, that starts here and now."""
+    """The manifest of a run, or with its own revision of a pre-training, that starts here and now.
+
+    Its GPUs are those that torch sees; none is looked for unless ``gpus``, and torch is not imported.
+    """
     return Manifest(
         training=training,
         evaluation=evaluation,
@@ -93,9 +105,11 @@ def make_manifest(
         git=git_state(Path(__file__).resolve().parent),
         packages=package_versions(),
         python=platform.python_version(),
-        hardware=hardware(),
+        hardware=hardware(look_for_gpus=gpus),
         argv=tuple(sys.argv),
         started=now(),
+        kind=kind,
+        sources=sources,
     )
 
 
@@ -106,6 +120,7 @@ class _Rules(msgspec.Struct):
     training_images: str = ""
     training_revision: int = 0
     evaluation_revision: int = 0
+    kind: Kind = "detector"
 
 
 def older_rule(folder: RunFolder) -> str:
@@ -118,6 +133,10 @@ def older_rule(folder: RunFolder) -> str:
     except BadInput:
         return ""  # nobody has begun it, or it is damaged, which is told elsewhere
     is_run = not isinstance(folder, PretrainingFolder)
+    if made.kind != "detector":
+        old = made.evaluation_revision < EVALUATION_REVISION
+        old |= made.kind == "command" and made.training_revision < COMMAND_REVISION
+        return f"made by older rules (revision {made.training_revision})" if old else ""
     if not made.training_images:
         return "made before image contents entered the run id"
     if made.training_revision < (TRAINING_REVISION if is_run else PRETRAINING_REVISION):
@@ -151,19 +170,23 @@ def git_state(folder: Path) -> Git | None:
         return None
 
 
-def hardware() -> Hardware:
-    """This machine and the GPUs that torch sees."""
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    devices = map(torch.cuda.get_device_properties, range(count))
+def hardware(*, look_for_gpus: bool = True) -> Hardware:
+    """This machine and the GPUs that torch sees, where they are looked for."""
     return Hardware(
         system=platform.platform(),
         processor=_processor(),
         cores=usable_cores(),
         memory_gib=_memory_gib(),
-        gpus=tuple(Gpu(device.name, round(device.total_memory / 2**30, 2)) for device in devices),
+        gpus=_gpus() if look_for_gpus else (),
     )
+
+
+def _gpus() -> tuple[Gpu, ...]:
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    devices = map(torch.cuda.get_device_properties, range(count))
+    return tuple(Gpu(device.name, round(device.total_memory / 2**30, 2)) for device in devices)
 
 
 def usable_cores() -> int:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from ablate.axes.base import Axis, AxisOptions, Variant, is_within
+from ablate.config.foreign import CommandConfig
 from ablate.config.identity import evaluation_identity, training_identity
 from ablate.config.schema import Coco, Model, Pretrain, RunConfig, Shapes, epoch_of, pretraining_of
 from ablate.config.yaml import anchor_weights, load_config, parse_change, preset_names, scalar, with_changes
@@ -31,6 +32,7 @@ from ablate.studies.study import (
     Study,
     StudyMemory,
     StudyRun,
+    check_name,
     configs_folder,
     leaves,
     legible,
@@ -62,7 +64,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     paper_hardware: bool = False  # cap the memory of the row that ran out of it in the paper
 
 
-class _Level(Variant, frozen=True, kw_only=True):
+class Level(Variant, frozen=True, kw_only=True):
     """A variant that knows its place on each axis, and once it is resolved its config."""
 
     levels: tuple[str, ...]
@@ -91,10 +93,10 @@ def plan(
     variants = _resolved_variants(axes, request, base, asked)
     baseline = _baseline(axes, variants, base)
     synthetic = isinstance(base.data.train, Shapes) or isinstance(base.data.validation, Shapes)
-    chosen = _chosen(variants, request.only, baseline.name, distinct=synthetic)
+    chosen = chosen_variants(variants, request.only, baseline.name, distinct=synthetic)
     left_out = () if request.only else tuple(variant.name for variant in variants if variant not in chosen)
     name = request.name or _default_name(axes, request.base, base)
-    _check_name(name)
+    check_name(name)
     data = StudyData(base, workspace, write)
     memory, forecasts = _memory(chosen, request, data)
     if memory.chosen:
@@ -108,7 +110,7 @@ def plan(
         require_one_fits(configs, forecasts, memory.device_gib, memory.gpus)
     allowed_keys = frozenset[str]().union(*(one.allowed_keys for one in axes))
     seeds = tuple(request.seeds) or (base.seed,)
-    folder, files = configs_folder(workspace, name).relative_to(workspace.root), _file_names(variants)
+    folder, files = configs_folder(workspace, name).relative_to(workspace.root), file_names(variants)
     sizes = {variant.name: data.size(variant.config.model) for variant in chosen if variant.config is not None}
     runs: list[StudyRun] = []
     for variant, seed in product(chosen, seeds):
@@ -140,7 +142,7 @@ def plan(
                 images_that_fit=_images_that_fit(config, forecasts.get(variant.name), memory),
             )
         )
-    _check_different(runs)
+    check_different(runs)
     is_preset = request.base in preset_names() and not Path(request.base).is_file()
     first, *others = (one.title for one in axes)
     return Study(
@@ -167,7 +169,7 @@ def plan(
 
 
 def _memory(
-    variants: Sequence[_Level], request: Request, data: "StudyData"
+    variants: Sequence[Level], request: Request, data: "StudyData"
 ) -> tuple[StudyMemory, dict[str, MemoryForecast]]:
     """The memory of a study's GPUs, and where that is known what each variant needs of it."""
     configs = {variant.name: variant.config for variant in variants if variant.config is not None}
@@ -197,7 +199,7 @@ def _check_shares(configs: Iterable[RunConfig], gpus: int) -> None:
             raise BadInput(f"--gpus-per-run {gpus}: {error}") from None
 
 
-def _changed(variant: _Level, changes: dict[str, Any]) -> _Level:
+def _changed(variant: Level, changes: dict[str, Any]) -> Level:
     """A variant on a base with these changes; a blocked one has no config."""
     if variant.config is None:
         return variant
@@ -210,14 +212,16 @@ def _images_that_fit(config: RunConfig | None, forecast: MemoryForecast | None, 
     return forecast.images_that_fit(memory_limit(config, memory.device_gib))
 
 
-def changed_outside_axis(baseline: RunConfig, config: RunConfig, allowed_keys: frozenset[str]) -> tuple[str, ...]:
+def changed_outside_axis(
+    baseline: RunConfig | CommandConfig, config: RunConfig | CommandConfig, allowed_keys: frozenset[str]
+) -> tuple[str, ...]:
     """The keys in which two configs differ although the axis may not change them; the seed may differ."""
     first, second = (leaves(msgspec.to_builtins(one)) for one in (baseline, config))
     differing = (key for key in dict.fromkeys([*first, *second]) if first.get(key) != second.get(key))
     return tuple(key for key in differing if key != "seed" and not is_within(key, allowed_keys))
 
 
-def _check_different(runs: Sequence[StudyRun]) -> None:
+def check_different(runs: Sequence[StudyRun]) -> None:
     """Refuse variants that are one run: a table of them would compare its numbers with themselves.
 
     Raises:
@@ -229,7 +233,7 @@ def _check_different(runs: Sequence[StudyRun]) -> None:
             continue
         other = first.setdefault((run.seed, run.evaluation), run)
         if other is not run:
-            one, two = (leaves(msgspec.to_builtins(each.config)) for each in (other, run))
+            one, two = (leaves(msgspec.to_builtins(each.any_config)) for each in (other, run))
             keys = [key for key in dict.fromkeys([*one, *two]) if one.get(key) != two.get(key)]
             why = f"what they differ in ({', '.join(keys)}) has the same content" if keys else "their configs are equal"
             raise BadInput(
@@ -376,26 +380,26 @@ def _resolved_precision(base: RunConfig, device: str) -> dict[str, Any]:
 
 def _resolved_variants(
     axes: Sequence[Axis], request: Request, base: RunConfig, asked: Mapping[str, Any]
-) -> list[_Level]:
+) -> list[Level]:
     """The variants on the base, each with its config or the reason why it has none."""
     weights = request.weights if any(one.takes_weights for one in axes) else {}
     options = AxisOptions(weights=weights, schedule=request.schedule, paper_hardware=request.paper_hardware)
-    variants = _variants(axes, base, options)
+    variants = combined_variants(axes, base, options)
     if any("seed" in variant.changes for variant in variants):
         raise BadInput("the seed is no factor of a study: give --seeds 0,1,..., and every variant runs under each")
     if all(one.baseline for one in axes):  # else the base decides which variant is the baseline
-        _check_settings(asked, base, lambda other: _variants(axes, other, options), axes[0].name)
+        _check_settings(asked, base, lambda other: combined_variants(axes, other, options), axes[0].name)
     return [_resolved(variant, base) for variant in variants]
 
 
-def _variants(axes: Sequence[Axis], base: RunConfig, options: AxisOptions) -> list[_Level]:
+def combined_variants(axes: Sequence[Axis], base: Any, options: AxisOptions) -> list[Level]:
     """Every combination of a variant of each axis."""
     if len(axes) > len({one.name for one in axes}):
         raise BadInput(f"--product {axes[0].name} is the axis itself; choose another one")
     return [_joined(axes, parts) for parts in product(*(one.variants(base, options) for one in axes))]
 
 
-def _joined(axes: Sequence[Axis], parts: Sequence[Variant]) -> _Level:
+def _joined(axes: Sequence[Axis], parts: Sequence[Variant]) -> Level:
     for one, other in combinations(parts, 2):
         for key, theirs in product(one.changes, other.changes):
             if is_within(key, frozenset({theirs})) or is_within(theirs, frozenset({key})):
@@ -404,7 +408,7 @@ def _joined(axes: Sequence[Axis], parts: Sequence[Variant]) -> _Level:
     changes = {key: value for part in parts for key, value in part.changes.items()}
     anchor_weights(changes, Path().absolute())
     numbers = [part.number for axis, part in zip(axes, parts, strict=True) if axis.unit]
-    return _Level(
+    return Level(
         name=" x ".join(part.name for part in parts),
         changes=changes,
         note="; ".join(part.note for part in parts if part.note),
@@ -416,7 +420,7 @@ def _joined(axes: Sequence[Axis], parts: Sequence[Variant]) -> _Level:
     )
 
 
-def _resolved(variant: _Level, base: RunConfig) -> _Level:
+def _resolved(variant: Level, base: RunConfig) -> Level:
     """A variant with its config, or with the reason why there is none; weights that it reads fit, or it is blocked."""
     if variant.blocked is not None:
         return variant
@@ -438,7 +442,7 @@ def _resolved(variant: _Level, base: RunConfig) -> _Level:
     return msgspec.structs.replace(variant, config=config, note="; ".join(filter(None, [variant.note, *notes])))
 
 
-def _baseline(axes: Sequence[Axis], variants: Sequence[_Level], base: RunConfig) -> _Level:
+def _baseline(axes: Sequence[Axis], variants: Sequence[Level], base: RunConfig) -> Level:
     """The variant to compare with: the axes' own, else the one that is the base, else the first that can run."""
     runnable = [variant for variant in variants if variant.config is not None]
     if not runnable:
@@ -448,7 +452,7 @@ def _baseline(axes: Sequence[Axis], variants: Sequence[_Level], base: RunConfig)
         each = (f"{', '.join(names)}: {reason}" if len(reasons) > 1 else reason for reason, names in reasons.items())
         raise BadInput(f"axis {axes[0].name}: no variant can run ({'; '.join(each)})")
 
-    def fitness(variant: _Level) -> tuple[bool, bool]:
+    def fitness(variant: Level) -> tuple[bool, bool]:
         levels = zip(axes, variant.levels, strict=True)
         return all(axis.baseline in (None, level) for axis, level in levels), variant.config == base
 
@@ -456,7 +460,7 @@ def _baseline(axes: Sequence[Axis], variants: Sequence[_Level], base: RunConfig)
     return max(runnable, key=fitness)
 
 
-def _chosen(variants: Sequence[_Level], only: Sequence[str], baseline: str, *, distinct: bool) -> list[_Level]:
+def chosen_variants(variants: Sequence[Level], only: Sequence[str], baseline: str, *, distinct: bool) -> list[Level]:
     """The variants that a person named; else all, or where ``distinct`` those that no other has the result of."""
     names = [variant.name for variant in variants]
     for name in only:
@@ -482,15 +486,6 @@ def _pretrainings(runs: Sequence[StudyRun], data: StudyData) -> tuple[Pretrainin
         )
         for identity, configs in needed.items()
     )
-
-
-def _check_name(name: str) -> None:
-    if not name.strip() or not name.isprintable():
-        raise BadInput(
-            f"--name {name!r}: must be one line of printable characters"
-            if name.strip()
-            else f"--name {name!r}: is empty; give the study a name that can be read"
-        )
 
 
 def _check_settings(
@@ -538,7 +533,7 @@ def _default_name(axes: Sequence[Axis], base_name: str, base: RunConfig) -> str:
     return "-".join([*parts, *([base.engine] if base.engine != "vision" else [])])
 
 
-def _file_names(variants: Sequence[Variant]) -> dict[str, str]:
+def file_names(variants: Sequence[Variant]) -> dict[str, str]:
     """A name for the configs of each variant, that tells it from the others."""
     plain = [legible(variant.name) for variant in variants]
     clear = len(set(plain)) == len(plain) and all(plain)

@@ -8,15 +8,16 @@ seeds. Both refuse to put numbers side by side that were not measured alike.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from ablate.axes.base import is_within
-from ablate.data.sources import locate
+from ablate.data.sources import annotations_of
 from ablate.execute.evaluation import COCO_CAP, IOU, Evaluation, Measured, read_evaluation
-from ablate.execute.finished import find_fault
-from ablate.runs.folder import SCHEMA, Workspace, read_json
+from ablate.execute.finished import find_fault, is_finished
+from ablate.execute.outside import read_outside
+from ablate.runs.folder import SCHEMA, Status, Workspace, read_json
 from ablate.runs.manifest import Manifest, older_rule
 from ablate.studies.cost import Range, RowCost, study_costs
 from ablate.studies.published import Finding, Findings, Kind, PublishedCost, is_of, matches, published_of
@@ -36,6 +37,14 @@ METRICS = ("AP", "AP50", "AP75")
 def kinds_of(iou_type: IouType) -> tuple[Kind, Kind]:
     """What the AP is of, and the other kind."""
     return ("box", "mask") if iou_type == "bbox" else ("mask", "box")
+
+
+class Outside(msgspec.Struct, frozen=True, kw_only=True):
+    """What the commands of a variant took, measured from outside: of the whole command, over its seeds."""
+
+    seconds: Estimate  # wall-clock
+    peak_gpu_gib: float | None  # the most memory in use on one GPU; none: no GPU, or not known
+    places: tuple[str, ...]  # where they ran
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +72,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     image_range: Range | None = None
     iteration_ratio: float | None = None  # to the baseline; none where the rounds of the two overlap: noise
     image_ratio: float | None = None
+    outside: Outside | None = None  # of a command: what it took as a whole
+    facts: dict[str, Any] = {}  # of adopted runs: as somebody gave them
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +115,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     published_costs: tuple[PublishedCost, ...] = ()
     published_cautions: tuple[str, ...] = ()  # what a reader of the published numbers must know
+    kind: Literal["detector", "command", "adopted"] = "detector"  # what was run
     schema: int = SCHEMA
 
     @property
@@ -188,9 +200,15 @@ def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") ->
         cost_place=place.place if place else "",
         cost_memory=("" if place is None else "allocated" if place.device == "cuda" else "kept for the backward pass"),
         cost_others=max((cores for cores in others if cores is not None), default=None) if None not in others else None,
-        rows=rows,
+        rows=rows if not study.is_foreign else foreign_rows(workspace, study, rows),
+        kind="adopted" if study.is_adopted else "command" if study.is_foreign else "detector",
         published=_published(study, findings, [row.published for row in rows if row.published is not None]),
-        notes=(*notes, *_cautions(study, rows), *_older(workspace, [run.run for run in finished])),
+        notes=(
+            *notes,
+            *_cautions(study, rows),
+            *_older(workspace, [run.run for run in finished]),
+            *_foreign_cautions(workspace, study, finished),
+        ),
         published_costs=known.costs,
         published_cautions=(*known.cautions, *_cautions_of_levels(study)),
     )
@@ -346,6 +364,49 @@ def _cautions_of_levels(study: Study) -> Iterator[str]:
             yield caution
 
 
+def foreign_rows(workspace: Workspace, study: Study, rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows of a study that was not trained here, with what its commands took and what was told of them."""
+    found = []
+    for row in rows:
+        costs = [
+            cost
+            for run in study.runs_of(row.variant)
+            if (folder := workspace.run(run.run_id)) and is_finished(folder) and (cost := read_outside(folder))
+        ]
+        seconds = estimate([cost.seconds for cost in costs])
+        outside = seconds and Outside(
+            seconds=seconds,
+            peak_gpu_gib=max((cost.peak_gpu_gib for cost in costs if cost.peak_gpu_gib is not None), default=None),
+            places=tuple(dict.fromkeys(place for cost in costs for place in cost.places)),
+        )
+        found.append(msgspec.structs.replace(row, outside=outside, facts=study.facts.get(row.variant, {})))
+    return tuple(found)
+
+
+def _foreign_cautions(workspace: Workspace, study: Study, finished: Sequence[_Run]) -> list[str]:
+    """What looks wrong in predictions that were not made here: what reading found, and runs that predict the same."""
+    if not study.is_foreign:
+        return []
+    said: dict[str, list[str]] = {}
+    same: dict[str, list[str]] = {}
+    for run in finished:
+        for note in run.evaluation.notes if run.evaluation else ():
+            said.setdefault(note, []).append(run.run.label)
+        predictions = workspace.run(run.run.run_id).predictions
+        known = (workspace.run(run.run.run_id).read_status() or Status(state="prepared")).files.get(predictions.name)
+        if known is not None:
+            same.setdefault(known.sha256, []).append(run.run.label)
+    return [
+        *(f"{' / '.join(labels)}: {note}." for note, labels in said.items()),
+        *(
+            f"Identical predictions of {' / '.join(labels)}: the parameter or the seed that tells them apart changes "
+            "nothing."
+            for labels in same.values()
+            if len(labels) > 1
+        ),
+    ]
+
+
 def _older(workspace: Workspace, finished: Sequence[StudyRun]) -> list[str]:
     """Which of the finished runs were made by an older rule."""
     rules = Counter(older_rule(workspace.run(run.run_id)) for run in finished)
@@ -444,8 +505,9 @@ def read_validation(workspace: Workspace, study: Study, run: StudyRun) -> Ground
     Raises:
         BadInput: it is another than when the study was planned, or cannot be read.
     """
-    assert run.config is not None  # only blocked runs have none
-    ground_truth = read_ground_truth(locate(run.config.data.validation, workspace).annotations)
+    config = run.any_config
+    assert config is not None  # only blocked runs have none
+    ground_truth = read_ground_truth(annotations_of(config, workspace))
     if ground_truth.digest != study.validation_data:
         raise BadInput(
             f"{ground_truth.path}: has changed since study {study.name!r} was planned (digest "

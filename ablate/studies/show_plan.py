@@ -18,6 +18,8 @@ from ablate.studies.tables import findings_table, not_controlled, published_cost
 from analysis.render.screen import dimmed, fact_list
 from analysis.render.table import Cell, Column, Table
 
+COUNTS = "Parameters and multiply-adds (GMAC, the paper's GFLOPs) of the detector, for one image."
+
 
 def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[RenderableType]:
     """The variants of a study, what each changes against the baseline, what it costs, and how it stands."""
@@ -52,7 +54,7 @@ def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[Re
         plan_table(study, workspace),
         *(Text(text, style="yellow") for text in notes),
         *left_out,
-        dimmed("Parameters and multiply-adds (GMAC, the paper's GFLOPs) of the detector, for one image."),
+        *([] if study.is_foreign else [dimmed(COUNTS)]),
     ]
 
 
@@ -75,7 +77,7 @@ def plan_table(study: Study, workspace: Workspace) -> Table:
     """A row a variant: what it sets otherwise than the baseline, how large its detector is, how its runs stand."""
     columns = [Column("variant", kind="text"), Column("differs from the baseline in", kind="text")]
     (_, parameters), (_, macs), *_ = counts = list(size_columns([study.runs_of(v)[0].size for v in study.variants]))
-    columns += [column for column, _ in counts[:2]]
+    columns += [column for column, _ in counts[: 0 if study.is_foreign else 2]]
     memory = study.memory if study.memory is not None and study.memory.device_gib else None
     if memory is not None:
         columns.append(Column(f"images that fit {memory.device_gib:.4g} GiB", kind="text"))
@@ -84,7 +86,7 @@ def plan_table(study: Study, workspace: Workspace) -> Table:
         (
             Cell(variant, style="bold" * (variant == base)),
             Cell("(the baseline)", style="dim") if variant == base else _differences(study, study.runs_of(variant)[0]),
-            *sizes,
+            *([] if study.is_foreign else sizes),
             *([] if memory is None else [_fit_in_words(study.runs_of(variant)[0], memory)]),
             _standing(study.runs_of(variant), workspace),
         )
@@ -108,7 +110,8 @@ def plan_document(study: Study) -> dict[str, Any]:
     document: dict[str, Any] = msgspec.to_builtins(study)
     for record, run in zip(document["runs"], study.runs, strict=True):
         record["identity"] = run.run_id
-        del record["config"]
+        for kind in ("config", "command", "adopted"):
+            del record[kind]
     return document
 
 
@@ -183,7 +186,7 @@ def _remarks(variant: Variant) -> list[str]:
 def _differences(study: Study, run: StudyRun) -> str:
     """What a run sets otherwise than the baseline, with keys as short as the study allows."""
     reference = study.runs_of(study.baseline)[0]
-    theirs = leaves(msgspec.to_builtins(reference.config)) | leaves(nested(reference.changes))
+    theirs = leaves(msgspec.to_builtins(reference.any_config)) | leaves(nested(reference.changes))
     short = _short_names([key for other in study.runs for key in _shown(other.changes)])
     differing = {key: value for key, value in _shown(run.changes).items() if _plain(theirs.get(key)) != _plain(value)}
     return ", ".join(f"{short[key]} {scalar(value)}" for key, value in differing.items()) or "nothing"

@@ -13,9 +13,11 @@ from ablate.studies.tables import (
     banner,
     cost_table,
     errors_table,
+    facts_table,
     held,
     legend,
     measured_on,
+    outside_table,
     published_cost_table,
     published_table,
     remarks,
@@ -49,6 +51,7 @@ def summary_screen(summary: Summary) -> list[RenderableType]:
     ]
     published = published_table(summary, summary.kinds[0])
     scores, *others = scores_table(summary), errors_table(summary), cost_table(summary), published
+    others[1:1] = [outside_table(summary), facts_table(summary)]
     others.append(published_cost_table(summary.published_costs))
     parts: list[RenderableType] = [fact_list([(name, fact) for name, fact in facts if fact]), Text(""), scores]
     for table in others:

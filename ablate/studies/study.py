@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from ablate.axes import AXES
+from ablate.config.foreign import AdoptedConfig, AnyConfig, CommandConfig
 from ablate.config.identity import short_id
 from ablate.config.schema import Pretraining, RunConfig
 from ablate.config.yaml import Tree, changed, merge, scalar
@@ -80,7 +81,9 @@ class StudyRun(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     changes: dict[str, Any]  # dotted keys that the variant sets on top of the study's base
     config_path: str  # of its YAML, relative to the root
-    config: RunConfig | None = None  # resolved
+    config: RunConfig | None = None  # of a detector that is trained here, resolved
+    command: CommandConfig | None = None  # of a command of somebody's own
+    adopted: AdoptedConfig | None = None  # of finished predictions from elsewhere
     training: str = ""  # identities, 64 hex digits
     evaluation: str = ""
     needs: tuple[str, ...] = ()  # names of folders that must be finished before
@@ -95,9 +98,19 @@ class StudyRun(msgspec.Struct, frozen=True, kw_only=True):
     images_that_fit: int | None = None  # in one forward pass on a GPU of the study's; 0: it will run out of memory
 
     @property
+    def any_config(self) -> AnyConfig | None:
+        """Its config, whoever trains it; none where it is blocked."""
+        return self.config or self.command or self.adopted
+
+    @property
     def run_id(self) -> str:
         """The name of its run folder; empty where it is blocked."""
         return short_id(self.evaluation)
+
+    @property
+    def file_name(self) -> str:
+        """What it is called where spaces and the like are in the way; the name of its YAML, which tells it apart."""
+        return self.config_path.rpartition("/")[2].removesuffix(".yaml") or self.run_id
 
     @property
     def label(self) -> str:
@@ -133,6 +146,11 @@ class PretrainingRun(msgspec.Struct, frozen=True, kw_only=True):
 Job = StudyRun | PretrainingRun
 
 
+def ranks_of(job: Job, gpus: int) -> int:
+    """How many workers train a job together on so many GPUs: a command starts processes of its own."""
+    return 1 if isinstance(job, StudyRun) and job.command is not None else gpus
+
+
 class Study(msgspec.Struct, frozen=True, kw_only=True):
     """``study.json``."""
 
@@ -156,8 +174,19 @@ class Study(msgspec.Struct, frozen=True, kw_only=True):
     runs: tuple[StudyRun, ...]
     pretrainings: tuple[PretrainingRun, ...] = ()  # that its runs need
     tuning: Tuning | None = None  # of a study that grows by its results
+    facts: dict[str, dict[str, Any]] = {}  # that a person gave of each variant of an adopted study
     planned: str  # when it was asked for last, UTC
     schema: int = SCHEMA
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether its detectors are none that this project trains: nothing of them is known but what they wrote."""
+        return any(run.command or run.adopted for run in self.runs)
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether it is made of finished runs, of which nothing was held fixed here."""
+        return any(run.adopted for run in self.runs)
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -227,8 +256,9 @@ def write_study(workspace: Workspace, study: Study) -> None:
     """
     check_free(workspace, study)
     path = _file(workspace, study.name)
-    texts = {configs_folder(workspace, study.name) / "plan.yaml": plan_text(study)}
-    texts |= {workspace.root / run.config_path: run_text(study, run) for run in study.runs if run.blocked is None}
+    texts = {} if study.is_adopted else {configs_folder(workspace, study.name) / "plan.yaml": plan_text(study)}
+    written = [run for run in study.runs if run.config_path and run.blocked is None]
+    texts |= {workspace.root / run.config_path: run_text(study, run) for run in written}
     try:
         for file, text in texts.items():
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -240,6 +270,24 @@ def write_study(workspace: Workspace, study: Study) -> None:
         raise BadInput(
             f"{error.filename or path}: cannot be written ({error.strerror}); choose another --root"
         ) from None
+
+
+def check_name(name: str, option: str = "--name") -> None:
+    """Refuse the name of a study that cannot be read.
+
+    Args:
+        name: of the study.
+        option: by which it was given, for the sentence.
+
+    Raises:
+        BadInput: it is empty, or no line of printable characters.
+    """
+    if not name.strip() or not name.isprintable():
+        raise BadInput(
+            f"{option} {name!r}: must be one line of printable characters"
+            if name.strip()
+            else f"{option} {name!r}: is empty; give the study a name that can be read"
+        )
 
 
 def check_free(workspace: Workspace, study: Study) -> None:
@@ -326,6 +374,8 @@ def finished_runs(workspace: Workspace, study: Study) -> list[StudyRun]:
 def more_seeds(workspace: Workspace, study: Study) -> str:
     """The command that gives every variant several seeds; by its options where the study was not planned by default."""
     root = workspace.root
+    if study.is_adopted:
+        return "adopt more of them, with --variant NAME,seed=N=PREDICTIONS"
     if len(study.seeds) > 1:
         return shell_command("ablate", "launch", root=root, study=study.name)
     options = ["--seeds", "0,1,2", "--name", f"{study.name}-3-seeds", "--launch"]

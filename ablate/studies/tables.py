@@ -37,7 +37,8 @@ def scores_table(summary: Summary) -> Table:
     columns = [
         _estimates(Column(head, precision=1), [row.metrics.get(name) for row in rows]) for name, head in heads.items()
     ]
-    columns.append(_estimates(Column(f"{other} {ap}", precision=1), [row.other_ap for row in rows]))
+    if summary.kind == "detector" or any(row.other_ap for row in rows):
+        columns.append(_estimates(Column(f"{other} {ap}", precision=1), [row.other_ap for row in rows]))
     against = Column("against baseline", precision=1, signed=True)
     columns.append((against, [Cell(None, "") if row.baseline else _cell(against, row.difference) for row in rows]))
     if any(row.published for row in rows):
@@ -79,6 +80,34 @@ def cost_table(summary: Summary) -> Table:
     return _table("What it costs, one image at a time", rows, [*columns, *size_columns([row.size for row in rows])])
 
 
+def outside_table(summary: Summary) -> Table:
+    """A row a variant whose command has ended: what it took as a whole, seen from outside.
+
+    None of it stands beside the memory and the seconds of `cost_table`, which are of a single training step.
+    """
+    found = [(row, row.outside) for row in summary.rows if row.outside is not None]
+    seconds = _estimates(Column("seconds", precision=0), [outside.seconds for _, outside in found])
+    column, cells = seconds
+    columns: list[Filled] = [(column, [replace(cell, bold=False) for cell in cells])]
+    peaks = [outside.peak_gpu_gib for _, outside in found]
+    if any(peak is not None for peak in peaks):
+        columns.append((Column("peak GPU memory in use, GiB", precision=2), peaks))
+    return _table("What the whole command took, measured from outside", [row for row, _ in found], columns)
+
+
+def facts_table(summary: Summary) -> Table:
+    """A row a variant of which somebody gave facts: as given, not measured here."""
+    rows = [row for row in summary.rows if row.facts]
+    names = dict.fromkeys(name for row in rows for name in row.facts)
+    columns: list[Filled] = []
+    for name in names:
+        values = [row.facts.get(name) for row in rows]
+        numbers = all(isinstance(value, int | float) for value in values if value is not None)
+        cells: list[Value] = [Cell(None, "") if value is None else Cell(value, str(value)) for value in values]
+        columns.append((Column(name, kind="number" if numbers else "text", missing=""), cells))
+    return _table("As given, not measured here", rows, columns)
+
+
 def size_columns(sizes: Sequence[DetectorSize | None]) -> Iterator[Filled]:
     """What was counted of detectors, with the digits that tell near ones apart."""
     for name, field, unit, fewest in COUNTS:
@@ -92,6 +121,8 @@ def wide_table(summary: Summary) -> Table:
         "AP": scores_table(summary),
         f"AP{summary.percent} to gain": errors_table(summary),
         "cost": cost_table(summary),
+        "whole command, from outside": outside_table(summary),
+        "as given": facts_table(summary),
     }
     columns: list[Column] = [Column("variant", kind="text")]
     rows: list[tuple[Value, ...]] = [(_name(row),) for row in summary.rows]
@@ -204,6 +235,8 @@ def over_seeds(summary: Summary) -> str:
 
 def held(summary: Summary) -> str:
     """What all variants share."""
+    if summary.kind == "adopted":
+        return "nothing but the images that they are measured on: finished runs, trained elsewhere"
     return f"everything else as in {summary.base}; {seeds_in_words(summary.seeds)}"
 
 
@@ -242,6 +275,7 @@ def legend(summary: Summary) -> list[str]:
         ),
         (summary.cost_place, _cost_sentence(summary)),
         (any(row.size for row in summary.rows), COUNTED),
+        (any(row.outside for row in summary.rows), _outside_sentence(summary)),
     )
     return [sentence for holds, sentence in sentences if holds]
 
@@ -262,6 +296,19 @@ def _cost_sentence(summary: Summary) -> str:
     return (
         f"Cost (ablate probe): one image at a time on {summary.cost_place}; {others}; peak memory: "
         f"{summary.cost_memory}{rounds}."
+    )
+
+
+def _outside_sentence(summary: Summary) -> str:
+    """What the time and the memory of a command are of, and where it ran."""
+    places = dict.fromkeys(place for row in summary.rows if row.outside for place in row.outside.places)
+    several = "; on different machines, so they do not compare" * (len(places) > 1)
+    memory = any(row.outside and row.outside.peak_gpu_gib is not None for row in summary.rows)
+    return (
+        f"From outside: wall-clock seconds of the whole command, start, data and predictions included, on "
+        f"{' and '.join(places)}{several}"
+        f"{'; GPU memory as nvidia-smi shows it, of all that runs there' * memory}. They do not compare with "
+        "ablate probe."
     )
 
 

@@ -14,9 +14,12 @@ from ablate.studies.tables import (
     banner,
     cost_table,
     errors_table,
+    facts_table,
     findings_table,
+    held,
     legend,
     measured_on,
+    outside_table,
     over_seeds,
     published_cost_table,
     published_table,
@@ -99,6 +102,20 @@ def _record(summary: Summary, row: Row) -> dict[str, object]:
         "published_box_AP": published.box_ap if published else None,
         "published_mask_AP": published.mask_ap if published else None,
         "published_by": published.source if published else None,
+        **_from_elsewhere(summary, row),
+    }
+
+
+def _from_elsewhere(summary: Summary, row: Row) -> dict[str, object]:
+    """What the command of a row took, and what was told of it; nothing for a detector of ours."""
+    outside, names = row.outside, dict.fromkeys(name for one in summary.rows for name in one.facts)
+    told = {f"as_given_{name}": row.facts.get(name) for name in names}
+    if summary.kind != "command":
+        return told
+    return {
+        **_means_and_halves({"command_seconds": outside and outside.seconds}),
+        "command_peak_gpu_gib": outside and outside.peak_gpu_gib,
+        "command_ran_on": "; ".join(outside.places) if outside else "",
     }
 
 
@@ -178,17 +195,20 @@ def study_facts(summary: Summary) -> list[Markup | str]:
     """What the study is, in sentences, and first what must stand over every number of it."""
     asked = f"Asked by {summary.source}. " if summary.source else ""
     fact = f"{asked}Everything else of {summary.base} is held; {seeds_in_words(summary.seeds)}."
+    if summary.kind == "adopted":
+        fact = f"{asked}Fixed settings: {held(summary)}."
     return [tag("strong", f"{banner(summary).capitalize()}."), fact] if banner(summary) else [fact]
 
 
 def study_tables(summary: Summary) -> list[Table]:
     """What there is of scores, errors and cost; what nobody measured is left out."""
-    made = (build(summary) for build in (scores_table, errors_table, cost_table))
+    made = (build(summary) for build in (scores_table, errors_table, cost_table, outside_table, facts_table))
     return [without_empty(table) for table in made if table.rows]
 
 
 def _notes(summary: Summary) -> list[str]:
     """What a table that travels alone has to say: of which study it is, on what data, and what its numbers are."""
-    about = ", ".join(filter(None, [f"Study {summary.study}", f"base {summary.base}", over_seeds(summary)]))
+    base = "" if summary.kind == "adopted" else f"base {summary.base}"
+    about = ", ".join(filter(None, [f"Study {summary.study}", base, over_seeds(summary)]))
     facts = [f"{fact}." for fact in (about, measured_on(summary)) if fact]
     return [*facts, *legend(summary), *remarks(summary)]

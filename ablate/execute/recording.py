@@ -1,0 +1,75 @@
+"""The status of a run folder as its stages go on: what is written down of how a run goes and how it ends."""
+
+import time
+from typing import Literal
+
+from ablate.execute.finished import find_fault, fingerprints
+from ablate.runs.folder import FAILURES, FINAL, RunFolder, State, Status
+from analysis.exceptions import BadInput
+
+Phase = Literal["training", "predicting", "analysing"]
+
+
+def is_done(folder: RunFolder, again: bool) -> bool:
+    """Whether a run has come to a result, or, unless ``again``, to a failure; that is then not tried again.
+
+    Raises:
+        BadInput: it is finished, and lacks what cannot be made again.
+    """
+    status = folder.read_status()
+    if status is None or status.state != "finished":
+        return not again and status is not None and status.state in FINAL
+    fault = find_fault(folder)
+    if fault is not None and not fault.repairable:
+        raise BadInput(fault.sentence)
+    return fault is None
+
+
+def record_end(
+    folder: RunFolder, began: float, state: State, message: str = "", *, over_failure: bool = True
+) -> None:
+    """Write down how a run ended, in its status and its events.
+
+    Args:
+        folder: of a run or a pre-training.
+        began: by the monotonic clock.
+        state: the last one.
+        message: of the state.
+        over_failure: also where another process has written a failure.
+    """
+    if write_status(folder, state, message=message, over_failure=over_failure):
+        folder.append_event(state, message=message, seconds=round(time.monotonic() - began, 1))
+
+
+def write_status(
+    folder: RunFolder, state: State, *, phase: Phase | None = None, message: str = "", over_failure: bool = True
+) -> bool:
+    """Replace the status, but for how far training is and what a finished run wrote -> whether it was replaced.
+
+    Args:
+        folder: of a run or a pre-training.
+        state: the new one.
+        phase: the new one.
+        message: the new one.
+        over_failure: also where the last one is a failure.
+    """
+    replaced = False
+
+    def change(last: Status) -> Status | None:
+        nonlocal replaced
+        replaced = over_failure or last.state not in FAILURES
+        if not replaced:
+            return None
+        finished = "finished" in (state, last.state)
+        files = last.files if state != "finished" and last.files else fingerprints(folder) if finished else {}
+        return Status(
+            state=state,
+            phase=phase,
+            message=message,
+            iteration=last.iteration,
+            iterations=last.iterations,
+            files=files,
+        )
+
+    folder.update_status(change)
+    return replaced
