@@ -10,6 +10,7 @@ from ablate.cli.option_rules import RULES
 from ablate.cli.options import (
     HERE,
     AsJson,
+    DrainSettings,
     InWorkspace,
     LaunchSettings,
     OnDevice,
@@ -20,7 +21,7 @@ from ablate.cli.options import (
     with_options,
 )
 from ablate.cli.run import app
-from ablate.launch.base import LaunchOptions
+from ablate.launch.base import Drain, LaunchOptions
 from ablate.launch.status import StatusReader
 from ablate.launch.status import cancel as ask_to_stop
 from ablate.runs.folder import SCHEMA, Workspace
@@ -38,6 +39,7 @@ PANEL = "Studies"
 def launch(
     context: typer.Context,
     settings: LaunchSettings,
+    draining: DrainSettings,
     study: StudyName = "",
     workspace: InWorkspace = HERE,
     device: OnDevice = "auto",
@@ -48,17 +50,21 @@ def launch(
     A run on each free GPU; without a GPU one after another, or --parallel. A failing run stops no other.
     """
     check_options(context, RULES["launch"])
-    launch_study(workspace, chosen_study(workspace, study), settings.on(device), yes=yes)
+    drain = draining.chosen()
+    launch_study(workspace, chosen_study(workspace, study), settings.on(device), yes=yes, drain=drain)
 
 
-def launch_study(workspace: Workspace, study: Study, options: LaunchOptions, *, yes: bool = False) -> None:
+def launch_study(
+    workspace: Workspace, study: Study, options: LaunchOptions, *, yes: bool = False, drain: Drain | None = None
+) -> None:
     """Run a study to its end, measure what its variants cost, and show the table.
 
     Args:
         workspace: above `results/`.
         study: whose runs.
         options: of the launch.
-        yes: whether not to ask before what takes long.
+        yes: whether not to ask before what takes long; a drain never asks.
+        drain: work on the study beside other launches.
 
     Raises:
         SomeFailed: not every run came to a result; the table of the others is shown.
@@ -66,16 +72,16 @@ def launch_study(workspace: Workspace, study: Study, options: LaunchOptions, *, 
         BadInput: nothing can be run, every run would run out of memory, or nobody is there to be asked.
     """
     from ablate.launch.estimate import check_memory
-    from ablate.launch.finish import finish
+    from ablate.launch.finish import finish, finish_drain
     from ablate.launch.local import launch_here
     from ablate.launch.view import view_for
 
     check_memory(workspace, study, options)
-    if not yes:
+    if not yes and drain is None:
         confirm_cost(workspace, study, options)
     with view_for(study.name) as view:
-        outcome = launch_here(workspace, study, options, view)
-    finish(workspace, study, options, outcome)
+        outcome = launch_here(workspace, study, options, view, drain=drain)
+    (finish if drain is None else finish_drain)(workspace, study, options, outcome)
 
 
 def confirm_cost(workspace: Workspace, study: Study, options: LaunchOptions) -> None:

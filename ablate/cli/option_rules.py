@@ -26,6 +26,8 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
         OptionRule(
             "--gpus-per-run", "a run on a CPU is one process", excludes="--device cpu", unless="--gpus-per-run 1"
         ),
+        OptionRule("--max-runs", "a launch ends when every run is done", needs=("--drain",)),
+        OptionRule("--stop-after", "a launch ends when every run is done", needs=("--drain",)),
     ),
     "list": (OptionRule("--json", ONE_ANSWER, excludes="--watch"),),
     "status": (OptionRule("--json", ONE_ANSWER, excludes="--watch"),),

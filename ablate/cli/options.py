@@ -4,6 +4,7 @@ A verb takes options that it has in common with others as one value: a dataclass
 options of the verb. The verb's own options stand beside it.
 """
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -19,7 +20,7 @@ import typer
 from ablate.config.schema import RunConfig
 from ablate.config.yaml import load_config, scalar
 from ablate.data.sources import data_from
-from ablate.launch.base import LaunchOptions
+from ablate.launch.base import Drain, LaunchOptions
 from ablate.runs.folder import Workspace
 from ablate.studies.study import Study, newest_study, read_study
 from ablate.weights.settings import init_settings, initialisation_of
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 WATCH_SECONDS = 2.0
+DURATION = re.compile(r"\s*".join(rf"(?:(\d+(?:\.\d+)?)\s*{unit})?" for unit in "dhms"))
 HERE = Workspace(Path())
 
 EngineName = Literal["vision", "detectron2"]
@@ -124,6 +126,53 @@ class LaunchSettings:
             loaders=self.workers,
             checkpoint_minutes=self.checkpoint_minutes,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrainSettings:
+    """A launch beside others, on any hosts that share the disk."""
+
+    drain: Annotated[
+        bool,
+        typer.Option(
+            "--drain", help="Work on the study beside other drains, on any hosts; end when nothing is left to start."
+        ),
+    ] = False
+    max_runs: Annotated[
+        int | None, typer.Option("--max-runs", help="Start at most so many runs.", min=1, show_default="all")
+    ] = None
+    stop_after: Annotated[
+        str,
+        typer.Option(
+            "--stop-after", metavar="DURATION", help="Save what runs and end after 4h, 90m or 1h30m.", show_default=""
+        ),
+    ] = ""
+
+    def chosen(self) -> Drain | None:
+        """What was asked for; none without ``--drain``.
+
+        Raises:
+            BadInput: no duration.
+        """
+        seconds = seconds_of("--stop-after", self.stop_after) if self.stop_after else None
+        return Drain(max_runs=self.max_runs, stop_after=seconds, limit=self.stop_after) if self.drain else None
+
+
+def seconds_of(option: str, text: str) -> float:
+    """A duration as people write it.
+
+    >>> seconds_of("--stop-after", "1h30m"), seconds_of("--stop-after", "90 s")
+    (5400.0, 90.0)
+
+    Raises:
+        BadInput: it is none, or no time at all.
+    """
+    found = DURATION.fullmatch(text.strip())
+    parts = [float(part or 0) for part in found.groups()] if found else []
+    seconds = sum(part * unit for part, unit in zip(parts, (86400, 3600, 60, 1), strict=False))
+    if not seconds:
+        raise BadInput(f"{option} {text}: must be a duration with its units, such as 4h, 90m or 1h30m")
+    return seconds
 
 
 def with_options(verb: Callable[..., None]) -> Callable[..., None]:

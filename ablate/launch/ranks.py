@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from ablate.launch.base import scratch_folder
+from ablate.runs.signals import obey_launcher, stop_signal
 from ablate.train.rendezvous import STORE
 
 TICK_SECONDS = 0.05
@@ -46,7 +47,7 @@ def start_ranks(count: int, command: Sequence[str]) -> int:
                 with suppress(ProcessLookupError):
                     rank.send_signal(number)
 
-        signal.signal(signal.SIGTERM, pass_on)
+        signal.signal(stop_signal(), pass_on)
         for number in map(str, range(count)):
             environment = os.environ | together | {"RANK": number, "LOCAL_RANK": number}
             before = _stop_with_parent if sys.platform == "linux" else None
@@ -60,7 +61,7 @@ def _wait(ranks: Sequence["subprocess.Popen[bytes]"]) -> int:
         if not failed and any(codes):
             failed, deadline = next(filter(None, codes)), time.monotonic() + GRACE_SECONDS
             for rank in ranks:
-                rank.terminate()
+                rank.send_signal(stop_signal())
         if time.monotonic() > deadline:
             for rank in ranks:
                 rank.kill()
@@ -70,9 +71,10 @@ def _wait(ranks: Sequence["subprocess.Popen[bytes]"]) -> int:
 
 
 def _stop_with_parent() -> None:
-    """In the child: ask the kernel for a SIGTERM when the process that started it is gone, however it ended."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    """In the child: have the kernel ask it to stop when the process that started it is gone, however it ended."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, stop_signal())
 
 
 if __name__ == "__main__":
+    obey_launcher()
     sys.exit(start_ranks(int(sys.argv[1]), [sys.executable, "-m", *sys.argv[2:]]))

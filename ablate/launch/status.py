@@ -109,6 +109,11 @@ class StatusReader:
             statuses.append(msgspec.structs.replace(status, variant=job.variant, seed=job.seed, iterations=iterations))
         return statuses
 
+    def is_surely_running(self, run_id: str) -> bool:
+        """Whether the process that is at a run was seen to live; one on another host takes a few looks to be seen."""
+        locks = self._watcher.living(self._workspace.job_folder(run_id).path)
+        return any(map(self._watcher.is_surely_alive, locks))
+
     def read(self, run_id: str) -> RunStatus:
         """One run or pre-training, of whatever study, without its variant and seed.
 
