@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from ablate.cli.options import (
     InWorkspace,
     LaunchSettings,
     OnDevice,
+    SlurmSettings,
     StudyName,
     chosen_study,
     print_json,
@@ -26,8 +27,11 @@ from ablate.launch.status import StatusReader
 from ablate.launch.status import cancel as ask_to_stop
 from ablate.runs.folder import SCHEMA, Workspace
 from ablate.studies.study import Job, Study, list_studies
-from analysis.cli.option_rules import check_options
+from analysis.cli.option_rules import check_options, given_options
 from analysis.exceptions import BadInput
+
+if TYPE_CHECKING:
+    from ablate.launch.cluster import Cluster
 
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")]
 FOLLOW_SECONDS = 0.5
@@ -40,18 +44,52 @@ def launch(
     context: typer.Context,
     settings: LaunchSettings,
     draining: DrainSettings,
+    slurm: SlurmSettings,
     study: StudyName = "",
     workspace: InWorkspace = HERE,
     device: OnDevice = "auto",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Begin at once: time nothing and do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the batch scripts of --on slurm.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Watch the jobs of --on slurm until all have ended.")
+    ] = False,
 ) -> None:
     """Run what is not done of a study, and end with its table; the same command continues after a stop or a kill.
 
-    A run on each free GPU; without a GPU one after another, or --parallel. A failing run stops no other.
+    A run on each free GPU; without a GPU one after another, or --parallel. A failing run stops no other. --on slurm
+    submits a job a run and returns; --drain works a study off from several hosts.
     """
     check_options(context, RULES["launch"])
-    drain = draining.chosen()
-    launch_study(workspace, chosen_study(workspace, study), settings.on(device), yes=yes, drain=drain)
+    chosen, drain = chosen_study(workspace, study), draining.chosen()
+    if slurm.on == "here":
+        launch_study(workspace, chosen, settings.on(device), yes=yes, drain=drain)
+        return
+    given = given_options(context)
+    cluster = slurm.chosen(workspace, settings.gpus_per_run if "--gpus-per-run" in given else None)
+    submit_and_show(workspace, chosen, settings.on(device), cluster, dry_run=dry_run, follow=follow)
+
+
+def submit_and_show(
+    workspace: Workspace, study: Study, options: LaunchOptions, cluster: "Cluster", *, dry_run: bool, follow: bool
+) -> None:
+    """Hand a study to Slurm, say what was submitted, and watch it where that is asked for.
+
+    Raises:
+        BadInput: something cannot be, or Slurm refuses; nothing is submitted.
+        SomeFailed: watched, and not every run came to a result.
+    """
+    from ablate.launch.follow import follow_jobs, submission_lines
+    from ablate.launch.slurm import submit_study
+
+    submission, texts = submit_study(workspace, study, options, cluster, dry_run=dry_run)
+    if dry_run:
+        for batch, text in zip(submission.batches, texts, strict=True):
+            typer.echo(f"# ---- {batch.job}: {', '.join(batch.runs) or 'costs, table and report'}\n{text}")
+        return
+    for line in submission_lines(workspace, study, submission):
+        typer.echo(line)
+    if follow:
+        follow_jobs(workspace, study)
 
 
 def launch_study(
@@ -158,7 +196,7 @@ def logs(
 
     check_options(context, RULES["logs"])
     chosen = chosen_study(workspace, study)
-    found = Logs(workspace, _matching(chosen, run))
+    found = Logs(workspace, _matching(chosen, run), chosen.name)
     last = found.new(lines)
     if as_json:
         print_json({"schema": SCHEMA, "study": chosen.name, "lines": [line._asdict() for line in last]})
@@ -173,12 +211,21 @@ def logs(
 
 @app.command(rich_help_panel=PANEL)
 def cancel(study: StudyName = "", workspace: InWorkspace = HERE, as_json: AsJson = False) -> None:
-    """Stop the launchers of a study, on whatever machine; every run saves what it has, and launch continues."""
+    """Stop the launchers and the jobs of a study, on whatever machine; every run saves what it has, launch continues.
+
+    A second time, jobs that have not ended yet are ended at once.
+    """
+    from ablate.launch.follow import cancel_jobs
+
     name = chosen_study(workspace, study).name
     asked = ask_to_stop(workspace, name)
+    pending, running = cancel_jobs(workspace, name)
+    lines = [f"asked {owner} to stop" for owner in asked]
+    lines += [f"took {len(pending)} jobs out of the queue: {', '.join(pending)}"] if pending else []
+    lines += [f"asked {len(running)} jobs to save and to end: {', '.join(running)}"] if running else []
     show(
-        lambda: {"schema": SCHEMA, "study": name, "asked": asked},
-        lambda: [f"asked {owner} to stop" for owner in asked] or [f"nobody is running study {name}"],
+        lambda: {"schema": SCHEMA, "study": name, "asked": asked, "jobs": [*pending, *running]},
+        lambda: lines or [f"nobody is running study {name}"],
         as_json,
     )
 

@@ -31,7 +31,10 @@ from analysis.exceptions import BadInput
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from ablate.launch.cluster import Cluster
+
 WATCH_SECONDS = 2.0
+SLURM_PANEL = "Jobs of --on slurm"
 DURATION = re.compile(r"\s*".join(rf"(?:(\d+(?:\.\d+)?)\s*{unit})?" for unit in "dhms"))
 HERE = Workspace(Path())
 
@@ -156,6 +159,82 @@ class DrainSettings:
         """
         seconds = seconds_of("--stop-after", self.stop_after) if self.stop_after else None
         return Drain(max_runs=self.max_runs, stop_after=seconds, limit=self.stop_after) if self.drain else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlurmSettings:
+    """What jobs ask of a cluster; what is not given is as the YAML file says."""
+
+    on: Annotated[Literal["here", "slurm"], typer.Option("--on", help="This machine, or jobs of Slurm.")] = "here"
+    cluster: Annotated[
+        str,
+        typer.Option(
+            "--cluster",
+            metavar="NAME",
+            help="Defaults of the jobs: a YAML file, or one in configs/clusters.",
+            show_default="configs/clusters/default.yaml of the root",
+            rich_help_panel=SLURM_PANEL,
+        ),
+    ] = ""
+    partition: Annotated[
+        str, typer.Option("--partition", metavar="NAME", help="Of the jobs.", rich_help_panel=SLURM_PANEL)
+    ] = ""
+    account: Annotated[
+        str, typer.Option("--account", metavar="NAME", help="That pays.", rich_help_panel=SLURM_PANEL)
+    ] = ""
+    qos: Annotated[
+        str, typer.Option("--qos", metavar="NAME", help="Quality of service.", rich_help_panel=SLURM_PANEL)
+    ] = ""
+    time: Annotated[
+        str,
+        typer.Option(
+            "--time",
+            metavar="LIMIT",
+            help="Of a job: minutes, H:MM:SS or D-HH:MM:SS; a longer run is requeued and goes on.",
+            rich_help_panel=SLURM_PANEL,
+        ),
+    ] = ""
+    nodes: Annotated[
+        int | None,
+        typer.Option("--nodes", help="Nodes that train one run together.", min=1, rich_help_panel=SLURM_PANEL),
+    ] = None
+    max_parallel: Annotated[
+        int | None,
+        typer.Option("--max-parallel", help="Jobs of the study at a time.", min=1, rich_help_panel=SLURM_PANEL),
+    ] = None
+    constraint: Annotated[
+        str,
+        typer.Option("--constraint", metavar="FEATURES", help="That nodes must have.", rich_help_panel=SLURM_PANEL),
+    ] = ""
+    sbatch: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sbatch", metavar="KEY=VALUE", help="Any other option of sbatch, as mem=64G.", rich_help_panel=SLURM_PANEL
+        ),
+    ] = None
+
+    def chosen(self, workspace: Workspace, gpus_per_run: int | None) -> "Cluster":
+        """The defaults of the cluster with what was given on top.
+
+        Args:
+            workspace: in which the YAML file may lie.
+            gpus_per_run: where it was given.
+
+        Raises:
+            BadInput: there is no such file, or something in it is wrong.
+        """
+        from ablate.launch.cluster import read_cluster, sbatch_options
+
+        defaults = read_cluster(workspace, self.cluster)
+        given: dict[str, Any] = {
+            name: value
+            for name in ("partition", "account", "qos", "time", "nodes", "max_parallel", "constraint")
+            if (value := getattr(self, name))
+        }
+        if gpus_per_run is not None:
+            given["gpus_per_run"] = gpus_per_run
+        given["sbatch"] = defaults.sbatch | sbatch_options(self.sbatch or [])
+        return msgspec.structs.replace(defaults, **given)
 
 
 def seconds_of(option: str, text: str) -> float:

@@ -17,15 +17,17 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from ablate.launch.status import RunStatus
 from ablate.runs.lock import LockHeld, Owner, holding, owners
 from ablate.runs.signals import scheduler_job
 from analysis.exceptions import BadInput, DetablateError
 from analysis.files import part_folder
+
+if TYPE_CHECKING:
+    from ablate.launch.status import RunStatus
 
 BUSY = 75  # exit code of a worker that did nothing, because another process is at the run or at the device
 LOG = "log.txt"  # of a run folder: the output of its workers
@@ -111,7 +113,7 @@ class Outcome:
         left: runs that this launch has not tried and that may still come to a result, here or elsewhere.
     """
 
-    statuses: list[RunStatus]
+    statuses: "list[RunStatus]"
     failed: list[str]
     stopped: str
     at_once: bool = False
@@ -122,7 +124,7 @@ class Outcome:
 class View(Protocol):
     """Shows a launch to the person who waits; what stays on the screen goes through `logging`."""
 
-    def update(self, statuses: list[RunStatus], stopping: str) -> None:
+    def update(self, statuses: "list[RunStatus]", stopping: str) -> None:
         """The status of every run now; ``stopping`` says who asked to stop."""
 
 
@@ -131,9 +133,19 @@ def worker_command(job: WorkerJob, processes: int) -> list[str]:
     return module_command("ablate.launch.worker", job, processes, job.python)
 
 
-def module_command(module: str, argument: msgspec.Struct, processes: int, python: str = "") -> list[str]:
-    """The command line of one of our modules, with one JSON argument; that of `ranks` where several processes train."""
-    starter = ["ablate.launch.ranks", str(processes)] if processes > 1 else []
+def module_command(
+    module: str, argument: msgspec.Struct, processes: int, python: str = "", *, together: bool = False
+) -> list[str]:
+    """The command line of one of our modules, with one JSON argument; that of `ranks` where several processes train.
+
+    Args:
+        module: to run.
+        argument: of it.
+        processes: that train on this machine.
+        python: the interpreter; empty: this one.
+        together: they train with those of other machines.
+    """
+    starter = ["ablate.launch.ranks", str(processes)] if processes > 1 or together else []
     return [python or sys.executable, "-m", *starter, module, msgspec.json.encode(argument).decode()]
 
 

@@ -14,6 +14,7 @@ from ablate.config.identity import EVALUATION_REVISION, PRETRAINING_REVISION, TR
 from ablate.runs.folder import SCHEMA, PretrainingFolder, RunFolder, now, read_json
 from analysis.exceptions import BadInput
 
+SNAPSHOT = "snapshot.json"  # of a copy of this program: the state of the repository that it was taken of
 PACKAGES = ("detablate", "torch", "torchvision", "numpy", "pillow", "pycocotools", "msgspec", "detectron2")
 
 
@@ -90,7 +91,7 @@ def make_manifest(
         evaluation_revision=EVALUATION_REVISION,
         weights=weights,
         initialisation=initialisation,
-        git=git_state(Path(__file__).resolve().parent),
+        git=git_state(Path(__file__).resolve().parents[1]),
         packages=package_versions(),
         python=platform.python_version(),
         hardware=hardware(),
@@ -137,7 +138,12 @@ def package_versions() -> dict[str, str]:
 
 
 def git_state(folder: Path) -> Git | None:
-    """Commit of the repository that tracks ``folder`` and whether tracked files differ from it; None without one."""
+    """Commit of the repository that tracks ``folder`` and whether tracked files differ from it; None without one.
+
+    Of a snapshot (`ablate.launch.snapshot`) it is what the snapshot was taken of.
+    """
+    with suppress(OSError, msgspec.DecodeError):
+        return msgspec.json.decode((folder.parent / SNAPSHOT).read_bytes(), type=Git | None)
     if not (folder.parent / ".git").exists():  # an installed package may lie inside somebody else's repository
         return None
 
