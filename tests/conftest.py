@@ -6,11 +6,13 @@ The embedded data set is made once for all of them.
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from ablate.runs.folder import Workspace
+from tests.slurm_cluster import SlurmCluster, must_work, running, why_not
 
 os.environ["OMP_NUM_THREADS"] = "1"  # is read when torch is imported, which comes later
 
@@ -46,3 +48,17 @@ def shapes_root(shapes_data: Path, tmp_path: Path) -> Path:
     cache.mkdir(exist_ok=True)
     (folder / "results" / "cache").symlink_to(cache)
     return folder
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
+    """A real Slurm of two nodes; skips, and says why, where it cannot be."""
+    reason = why_not()
+    if reason:
+        (pytest.fail if must_work() else pytest.skip)(f"no Slurm here: {reason}")
+    with ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(running(tmp_path_factory.mktemp("slurm")))
+        except (OSError, RuntimeError) as error:
+            (pytest.fail if must_work() else pytest.skip)(f"no Slurm here: {error}")
+        yield cluster

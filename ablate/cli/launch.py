@@ -23,6 +23,7 @@ from ablate.cli.options import (
 )
 from ablate.cli.run import app
 from ablate.launch.base import Drain, LaunchOptions
+from ablate.launch.job_files import Scheduler, job_file
 from ablate.launch.status import StatusReader
 from ablate.launch.status import cancel as ask_to_stop
 from ablate.runs.folder import SCHEMA, Workspace
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")]
 FOLLOW_SECONDS = 0.5
+MOST_DRAINS = 8  # of a job file, unless more are asked for
 PANEL = "Studies"
 
 
@@ -53,6 +55,14 @@ def launch(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Watch the jobs of --on slurm until all have ended.")
     ] = False,
+    print_job: Annotated[
+        Scheduler | None,
+        typer.Option(
+            "--print-job",
+            help="Print a job file that starts drains on any scheduler, --max-parallel of them.",
+            show_default="",
+        ),
+    ] = None,
 ) -> None:
     """Run what is not done of a study, and end with its table; the same command continues after a stop or a kill.
 
@@ -61,6 +71,11 @@ def launch(
     """
     check_options(context, RULES["launch"])
     chosen, drain = chosen_study(workspace, study), draining.chosen()
+    if print_job is not None:
+        drains = slurm.max_parallel or min(MOST_DRAINS, len({job.run_id for job in chosen.jobs if job.run_id}))
+        gpus = 0 if device == "cpu" else settings.gpus_per_run
+        typer.echo(job_file(workspace, chosen, print_job, drains=drains, gpus=gpus, device=device), nl=False)
+        return
     if slurm.on == "here":
         launch_study(workspace, chosen, settings.on(device), yes=yes, drain=drain)
         return

@@ -23,7 +23,6 @@ JOB_OPTIONS = (
     "--qos",
     "--time",
     "--nodes",
-    "--max-parallel",
     "--constraint",
     "--sbatch",
 )
@@ -42,6 +41,9 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
             OptionRule(option, "nothing else is submitted", needs=("--on slurm",))
             for option in (*JOB_OPTIONS, "--dry-run", "--follow")
         ),
+        OptionRule("--max-parallel", "nothing else is submitted", needs=("--on slurm", "--print-job")),
+        OptionRule("--print-job", "it prints the file of another way", excludes="--on slurm"),
+        OptionRule("--print-job", "the file starts the drains", excludes="--drain"),
         *(
             OptionRule(option, "the jobs are Slurm's to start", excludes="--on slurm")
             for option in ("--drain", "--parallel", "--fail-fast", "--yes")

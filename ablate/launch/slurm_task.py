@@ -20,6 +20,7 @@ from types import FrameType
 
 import msgspec
 
+from ablate import slurm
 from ablate.engines.environment import package_environment
 from ablate.launch.base import BUSY, LOG, WorkerJob, module_command
 from ablate.launch.slurm import REQUEUE
@@ -38,27 +39,22 @@ logger = logging.getLogger("ablate.launch.slurm_task")  # __name__ is __main__ h
 TICK_SECONDS = 0.1
 LOOK_SECONDS = 2.0  # between two looks for a cancel
 PATIENCE_SECONDS = 5.0  # before a run at which another process is is tried again
+CANCEL = "ablate cancel"
 MOST_IN_VAIN = 3  # starts in a row without an iteration between them
 CLOCK_SECONDS = 60.0  # by which a node's clock may differ from that of the shared disk
-CANCELLED = 130
+CANCELLED = 84  # exit code; beyond 128 tasks were killed, and the job goes on later
 
 
 class Stop:
-    """What was asked of this task: nothing, or to save and requeue, or to save and end."""
+    """What was asked of this task: nothing, or who asked it to save what there is."""
 
     def __init__(self) -> None:
         self.why = ""
-        self.signals = 0
         for number in (signal.SIGTERM, signal.SIGINT, *WARNINGS):
             signal.signal(number, self._note)
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.why = self.why or ("time limit or preemption" if number in WARNINGS else signal.Signals(number).name)
-
-    @property
-    def ends(self) -> bool:
-        """Whether the job is to end, and not to go on later."""
-        return self.why == "ablate cancel"
 
 
 class Task:
@@ -202,7 +198,7 @@ class Task:
 
     def _look_for_cancel(self) -> None:
         if self._cancelled():
-            self.stop.why = "ablate cancel"
+            self.stop.why = CANCEL
 
     def _pause(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -220,15 +216,24 @@ class Task:
             logger.error("%s", status.message)
             return code if 0 < code < REQUEUE else 3
         why = self.stop.why or (f"a worker was killed by {_signal_name(code)}" if _killed(code) else "interrupted")
-        if self.stop.ends:
-            return CANCELLED
         if not self.stop.why and status.state == "running":
             self._note_interrupted(status, why)
+        if self.stop.why == CANCEL or (self.stop.why == "SIGTERM" and not self._is_wanted()):
+            logger.info("%s after iteration %d: everything is saved", why, self._iteration())
+            return CANCELLED
         requeue = Requeue(time=now(), why=why, node=self.name, iteration=self._iteration())
         self._record = msgspec.structs.replace(self._record, requeued=(*self._record.requeued, requeue))
         self._write()
         logger.info("%s after iteration %d: back into the queue", why, requeue.iteration)
         return REQUEUE
+
+    def _is_wanted(self) -> bool:
+        """Whether Slurm keeps the job, which it asked to stop: preempted, and not cancelled."""
+        try:
+            state = slurm.ask("squeue", "-h", "-t", "all", "-j", self.raw_job, "-o", "%T").strip()
+        except BadInput:
+            return True  # the script behind this asks again
+        return state == "RUNNING"
 
     def _note_interrupted(self, status: Status, why: str) -> None:
         """Say of a run whose worker could not say it that it is interrupted."""
