@@ -101,10 +101,17 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         Raises:
             BadInput: with the option that is to be changed.
         """
-        for key, low in (("nodes", 1), ("gpus_per_run", 0), ("max_parallel", 1), ("signal_seconds", 1)):
+        for key, low in (
+            *(("nodes", 1), ("gpus_per_run", 0), ("max_parallel", 1), ("signal_seconds", 1)),
+            *(("processes_per_node", 1), ("cpus_per_node", 1)),
+        ):
             value = getattr(self, key)
             if value is not None and value < low:
-                raise BadInput(f"{key.replace('_', '-')} {value}: must be at least {low}")
+                raise BadInput(f"{key} {value}: must be at least {low}")
+        for key, text in [*msgspec.structs.asdict(self).items(), *self.sbatch.items()]:
+            if isinstance(text, str) and not text.isprintable():
+                option = f"--sbatch {key}" if key in self.sbatch else f"--{key}"
+                raise BadInput(f"{option}: has a line break, or another character that no option of sbatch has")
         gpus, limit = self.gpus(device), self.limit_seconds()
         if gpus % self.nodes:
             raise BadInput(f"--gpus-per-run {gpus} --nodes {self.nodes}: each node must have as many GPUs of a run")

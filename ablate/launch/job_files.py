@@ -69,7 +69,7 @@ def _program() -> tuple[str, ...]:
 def _shell(job: JobFile, lines: list[str], submit: str) -> str:
     head = [
         "#!/bin/bash",
-        f"# {job.drains} drains of one study, each with {_gpus(job)}: they share the runs out among themselves.",
+        f"# {_drains(job)}",
         f"# Submit:  {submit}",
         "# Again, to go on after a limit or a kill: the same. The folder must lie on a disk that all hosts share.",
     ]
@@ -83,8 +83,11 @@ def _shell(job: JobFile, lines: list[str], submit: str) -> str:
     return "\n".join([*head, *lines, *body])
 
 
-def _gpus(job: JobFile) -> str:
-    return f"{job.gpus} GPU{'s' * (job.gpus != 1)}" if job.gpus else "a CPU"
+def _drains(job: JobFile) -> str:
+    gpus = f"{job.gpus} GPU{'s' * (job.gpus != 1)}" if job.gpus else "a CPU"
+    if job.drains == 1:
+        return f"A drain of a study, with {gpus}: it takes run after run."
+    return f"{job.drains} drains of a study, each with {gpus}: they share the runs out among themselves."
 
 
 def _sbatch_array(job: JobFile) -> str:
@@ -145,7 +148,7 @@ def _pbs(job: JobFile) -> str:
         "#PBS -r y",
         "#PBS -j oe",
         "##PBS -q ... -A ...",
-        "# Torque writes #PBS -t in place of -J, and -l nodes=1:ppn=8:gpus=1 in place of select.",
+        "# Torque writes #PBS -t in place of -J, and -l nodes=1:ppn=8 in place of select.",
     ]
     return _shell(job, lines, "qsub FILE")
 
@@ -153,7 +156,7 @@ def _pbs(job: JobFile) -> str:
 def _kubernetes(job: JobFile) -> str:
     limits = f'\n              nvidia.com/gpu: "{job.gpus}"' if job.gpus else ""
     return f"""\
-# {job.drains} drains of one study, each with {_gpus(job)}: they share the runs out among themselves.
+# {_drains(job)}
 # Submit:  kubectl apply -f FILE
 # Again, to go on after a limit or a kill: kubectl delete job {_label(job)}, and the same.
 apiVersion: batch/v1
@@ -197,7 +200,7 @@ spec:
 def _skypilot(job: JobFile) -> str:
     gpus = f"  accelerators: A100:{job.gpus}  # any kind, but the same for all\n" if job.gpus else ""
     return f"""\
-# {job.drains} drains of one study, each with {_gpus(job)}: they share the runs out among themselves.
+# {_drains(job)}
 # Submit:  for i in $(seq {job.drains}); do sky jobs launch -y -d -n {_label(job)}-$i FILE; done
 # A preempted one is started again by SkyPilot, and goes on.
 name: {_label(job)}

@@ -102,8 +102,10 @@ def plan_groups(
             if state.get(need) != "finished" and need not in queued and (need not in open_ids or need in unsatisfiable)
         ]
         if missing:
-            what = state.get(missing[0], "not part of this study").replace("_", " ")
-            unsatisfiable[run_id] = f"needs {missing[0]}, which is {what}"
+            needed_first = unique.get(missing[0])
+            what = f"is {state.get(missing[0], 'not part of this study and not finished').replace('_', ' ')}"
+            what = "cannot run either" if missing[0] in unsatisfiable else what
+            unsatisfiable[run_id] = f"needs {needed_first.label if needed_first else missing[0]}, which {what}"
         else:
             open_ids.append(run_id)
     groups: dict[tuple[object, ...], list[Group]] = {}

@@ -34,30 +34,32 @@ def _on_the_login_node(slurm_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPa
 def test_a_study_is_submitted_whole_and_once_and_runs_as_it_was_submitted(
     slurm_cluster: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = a_real_study(tmp_path, iterations=2, seeds=(0,))
+    root = tmp_path / "röot with space"
+    root.mkdir()
+    study = a_real_study(root, iterations=2, seeds=(0,))
     with pytest.raises(BadInput, match=r"^sbatch: invalid partition specified: nope; .*Invalid partition name"):
-        submit(tmp_path, study, Cluster(partition="nope"))
+        submit(root, study, Cluster(partition="nope"))
     assert queue(slurm_cluster) == {}
-    assert not list((tmp_path / "results" / "studies").glob("*/slurm/*.json")), "nothing is left of a refused one"
+    assert not list((root / "results" / "studies").glob("*/slurm/*.json")), "nothing is left of a refused one"
 
     checkout = tmp_path / "checkout"
     shutil.copytree(PROJECT, checkout, ignore=shutil.ignore_patterns(".git", "tests", "docs", "__pycache__", ".*"))
     monkeypatch.setattr(snapshot, "SOURCE", checkout)
-    submission = submit(tmp_path, study, Cluster(sbatch={"hold": True}))
+    submission = submit(root, study, Cluster(sbatch={"hold": True}))
     array, end = submission.batches
     assert len(array.runs) == 2
     assert queue(slurm_cluster) == {f"{array.job}_0": "PENDING", f"{array.job}_1": "PENDING", end.job: "PENDING"}
-    assert status_of(tmp_path, study).queue.words == f"job {array.job}_0 pending (JobHeldUser)"  # type: ignore[union-attr]
-    again = submit(tmp_path, study)
+    assert status_of(root, study).queue.words == f"job {array.job}_0 pending (JobHeldUser)"  # type: ignore[union-attr]
+    again = submit(root, study)
     assert (again.batches, sorted(again.queued)) == ([], sorted(array.runs)), "live jobs are not submitted again"
 
     (checkout / "ablate" / "__init__.py").write_text("raise SystemExit('edited after submission')")
     slurm_cluster.ask("scontrol", "release", array.job, end.job)
     until(lambda: end.job not in queue(slurm_cluster))
-    assert states(tmp_path, study) == ["finished"] * 2, said(tmp_path)
-    tables = next((tmp_path / "results" / "studies").glob("*/tables"))
-    assert {"report.html", "table.md"} <= {path.name for path in tables.iterdir()}, said(tmp_path)
-    assert submit(tmp_path, study).batches == [], "what is done is not submitted again"
+    assert states(root, study) == ["finished"] * 2, said(root)
+    tables = next((root / "results" / "studies").glob("*/tables"))
+    assert {"report.html", "table.md"} <= {path.name for path in tables.iterdir()}, said(root)
+    assert submit(root, study).batches == [], "what is done is not submitted again"
 
 
 def test_a_cancelled_study_saves_what_it_has_and_is_not_requeued(slurm_cluster: SlurmCluster, tmp_path: Path) -> None:
