@@ -5,13 +5,13 @@ from pathlib import Path
 
 import msgspec
 
-import ablate
+from ablate.config.schema import Part
 from ablate.config.yaml import parse, read_yaml
 from ablate.runs.folder import Workspace
 from ablate.slurm import seconds_of_limit
 from analysis.exceptions import BadInput
 
-PACKAGE = Path(ablate.__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 # Options of sbatch that are ours to set, and by which option of ours.
 OURS = {
@@ -39,7 +39,7 @@ OURS = {
 }
 
 
-class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Cluster(Part, frozen=True, kw_only=True):
     """A YAML file of ``configs/clusters``; every key may be left out.
 
     Attributes:
@@ -70,7 +70,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     max_parallel: int | None = None
     signal_seconds: int = 120
     setup: tuple[str, ...] = ()
-    sbatch: dict[str, str | int | float | bool] = {}
+    sbatch: dict[str, str | int | float | bool] = msgspec.field(default_factory=dict)
 
     def limit_seconds(self) -> float | None:
         """The time limit of a job; none where it has none, or the partition's.

@@ -8,13 +8,13 @@ import json
 import shutil
 from pathlib import Path
 
-import ablate
 from ablate.runs.manifest import SNAPSHOT, git_state
 from analysis.exceptions import BadInput
 from analysis.files import part_folder
 
-SOURCE = Path(ablate.__file__).resolve().parents[1]
-PARTS = ("ablate", "analysis", "detablate.py", "configs/base", "results/paper")  # the last two: of a clone alone
+SOURCE = Path(__file__).resolve().parents[2]
+# The last ones: of a clone alone.
+PARTS = ("ablate", "analysis", "detablate.py", "configs/base", "configs/clusters", "results/paper")
 DIGITS = 12
 
 
