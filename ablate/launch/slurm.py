@@ -12,7 +12,7 @@ import re
 import secrets
 import shlex
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,12 +27,11 @@ from ablate.launch.local import CAN_START
 from ablate.launch.slurm_jobs import Batch, comment_of, live_jobs, read_batches, slurm_folder, with_numbers
 from ablate.launch.snapshot import take_snapshot
 from ablate.launch.status import DONE, RunStatus, StatusReader
-from ablate.runs.folder import FAILURES, Workspace, kind_of, now, write_json
+from ablate.runs.folder import FAILURES, Workspace, kind_of, now
 from ablate.runs.lock import holding
 from ablate.runs.signals import scheduler_job
 from ablate.studies.study import Job, Study, StudyRun, legible
 from analysis.exceptions import BadInput
-from analysis.files import write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -333,7 +332,7 @@ def _handed_over(
     code: Path,
     submission: Submission,
     numbers: dict[str, str],
-    submit: "object | None",
+    submit: Callable[[Path], str] | None,
 ) -> Iterator[str]:
     """Submit groups and the end of the study one by one -> the text of each; without ``submit`` nothing is written."""
     numbers = dict(numbers)
@@ -361,11 +360,11 @@ def _handed_over(
         if submit is not None:
             submission.batches.append(batch)  # it may be in the queue from here on, whatever happens
             path = batch.folder / f"{batch.token}.sbatch"
-            write_json(batch.folder / f"{batch.token}.json", batch)
-            write_bytes(path, text.encode())
-            job = slurm.submit(path)
+            _write_batch(batch)
+            path.write_text(text, encoding="utf-8")
+            job = submit(path)
             batch = msgspec.structs.replace(batch, job=job)
-            write_json(batch.folder / f"{batch.token}.json", batch)
+            _write_batch(batch)
             submission.batches[-1] = batch
         else:
             batch = msgspec.structs.replace(batch, job=job)
@@ -376,12 +375,20 @@ def _handed_over(
         yield text
 
 
+def _write_batch(batch: Batch) -> None:
+    """Whole or not at all, without waiting for the disk: a hundred of them would wait longer than sbatch takes."""
+    path = batch.folder / f"{batch.token}.json"
+    part = path.with_suffix(".part")
+    part.write_bytes(msgspec.json.encode(batch) + b"\n")
+    part.replace(path)
+
+
 @contextmanager
 def _all_or_nothing(submission: Submission) -> Iterator[None]:
     """Take what was submitted out of the queue again where something goes wrong, Ctrl-C too."""
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         known = [batch.job for batch in submission.batches if batch.job]
         comments = {comment_of(batch) for batch in submission.batches}
         with suppress(BadInput):  # the last one may have been taken although we had no answer
@@ -389,9 +396,14 @@ def _all_or_nothing(submission: Submission) -> Iterator[None]:
         with suppress(BadInput):
             slurm.cancel(known)
         for batch in submission.batches:
-            for suffix in ("json", "sbatch"):
+            for suffix in ("json", "part", "sbatch"):
                 with suppress(OSError):
                     (batch.folder / f"{batch.token}.{suffix}").unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise BadInput(
+                f"{error.filename or 'the folder of the study'}: cannot be written ({error.strerror}); nothing is "
+                "submitted: free space, and submit again"
+            ) from None
         raise
 
 
