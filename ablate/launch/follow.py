@@ -9,9 +9,9 @@ from ablate.launch.base import SomeFailed
 from ablate.launch.finish import status_command
 from ablate.launch.slurm import Submission
 from ablate.launch.slurm_jobs import live_jobs, read_batches, slurm_folder
-from ablate.launch.status import DONE, RunStatus, StatusReader, counts, request_cancel
+from ablate.launch.status import DONE, RunStatus, StatusReader, counts, read_statuses, request_cancel
 from ablate.launch.view import view_for
-from ablate.runs.folder import Workspace
+from ablate.runs.folder import FAILURES, Workspace
 from ablate.shell import shell_command
 from ablate.studies.study import Study
 from analysis.files import write_bytes
@@ -40,8 +40,10 @@ def submission_lines(workspace: Workspace, study: Study, submission: Submission)
         yield f"not submitted: {labels[run_id]}: {why}"
     if not submission.batches and not submission.queued:
         yield f"study {study.name}: nothing is left to submit"
-        again = shell_command("ablate", "launch", "--on", "slurm", "--retry", root=workspace.root, study=study.name)
-        yield f"what failed is submitted again by: {again}"
+        numbers = counts(read_statuses(workspace, study))
+        if any(numbers.get(state) for state in FAILURES):
+            again = shell_command("ablate", "launch", "--on", "slurm", "--retry", root=workspace.root, study=study.name)
+            yield f"what failed is submitted again by: {again}"
         return
     yield f"see: {status_command(workspace, study)}"
 

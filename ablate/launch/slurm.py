@@ -399,6 +399,8 @@ def _all_or_nothing(submission: Submission) -> Iterator[None]:
             for suffix in ("json", "part", "sbatch"):
                 with suppress(OSError):
                     (batch.folder / f"{batch.token}.{suffix}").unlink(missing_ok=True)
+        if isinstance(error, BadInput):
+            raise BadInput(f"{error}; nothing is submitted") from None
         if isinstance(error, OSError):
             raise BadInput(
                 f"{error.filename or 'the folder of the study'}: cannot be written ({error.strerror}); nothing is "

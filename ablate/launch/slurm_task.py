@@ -83,9 +83,14 @@ class Task:
         clock = self._clock()
         if clock:
             logger.warning("%s", clock)
-        if self.first:
-            self._begin(clock)
-        self._wait_for_needs()
+        try:
+            if self.first:
+                self._begin(clock)
+            self._wait_for_needs()
+        except BadInput as refusal:
+            if self.first:
+                self._note_interrupted(str(refusal))
+            raise
         attempt, code = 0, BUSY
         while code == BUSY and not self.stop.why:
             if attempt:
@@ -217,7 +222,7 @@ class Task:
             return code if 0 < code < REQUEUE else 3
         why = self.stop.why or (f"a worker was killed by {_signal_name(code)}" if _killed(code) else "interrupted")
         if not self.stop.why and status.state == "running":
-            self._note_interrupted(status, why)
+            self._note_interrupted(why)
         if self.stop.why == CANCEL or (self.stop.why == "SIGTERM" and not self._is_wanted()):
             logger.info("%s after iteration %d: everything is saved", why, self._iteration())
             return CANCELLED
@@ -235,10 +240,12 @@ class Task:
             return True  # the script behind this asks again
         return state == "RUNNING"
 
-    def _note_interrupted(self, status: Status, why: str) -> None:
-        """Say of a run whose worker could not say it that it is interrupted."""
+    def _note_interrupted(self, why: str) -> None:
+        """Say of a run whose worker could not say it why it is interrupted."""
         with suppress(OSError, LockHeld, BadInput), holding(self.folder.path, str(self.folder.path)):
-            last = self.folder.read_status() or status
+            last = self.folder.read_status() or Status(state="prepared")
+            if last.state in FINAL:
+                return
             self.folder.write_status(msgspec.structs.replace(last, state="interrupted", phase=None, message=why))
             self.folder.append_event("interrupted", message=why)
 
