@@ -224,12 +224,12 @@ class Task:
         if not self.stop.why and status.state == "running":
             self._note_interrupted(why)
         if self.stop.why == CANCEL or (self.stop.why == "SIGTERM" and not self._is_wanted()):
-            logger.info("%s after iteration %d: everything is saved", why, self._iteration())
+            logger.info("%s: everything is saved after iteration %d", why, self._iteration())
             return CANCELLED
         requeue = Requeue(time=now(), why=why, node=self.name, iteration=self._iteration())
         self._record = msgspec.structs.replace(self._record, requeued=(*self._record.requeued, requeue))
         self._write()
-        logger.info("%s after iteration %d: back into the queue", why, requeue.iteration)
+        logger.info("%s: back into the queue, to go on after iteration %d", why, requeue.iteration)
         return REQUEUE
 
     def _is_wanted(self) -> bool:

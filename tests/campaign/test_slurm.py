@@ -124,7 +124,7 @@ def processes_of(node: str) -> list[int]:
 def test_a_time_limit_requeues_and_the_run_goes_on(fragile: SlurmCluster, tmp_path: Path) -> None:
     study, whole, root = studied(tmp_path, seconds=150)
     # Slurm looks once in half a minute or so, and may send the signal a minute early.
-    submit(root, study, Cluster(time="3", signal_seconds=45), checkpoint_minutes=1.0)
+    submit(root, study, Cluster(time="2", signal_seconds=50), checkpoint_minutes=1.0)
     until_finished(fragile, root, study)
     found = record(root, study)
     assert found.requeued, "the job was signalled before its limit"
