@@ -6,12 +6,14 @@ The embedded data set is made once for all of them.
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from ablate.runs.folder import Workspace
+from tests.slurm_cluster import SlurmCluster, must_work, running, why_not
 
 # The same examples in every run, so that a run that passes passes again; others: pytest --hypothesis-profile=exploring
 settings.register_profile("repeatable", derandomize=True, database=None)
@@ -52,3 +54,17 @@ def shapes_root(shapes_data: Path, tmp_path: Path) -> Path:
     cache.mkdir(exist_ok=True)
     (folder / "results" / "cache").symlink_to(cache)
     return folder
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
+    """A real Slurm of two nodes; skips, and says why, where it cannot be."""
+    reason = why_not()
+    if reason:
+        (pytest.fail if must_work() else pytest.skip)(f"no Slurm here: {reason}")
+    with ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(running(tmp_path_factory.mktemp("slurm")))
+        except (OSError, RuntimeError) as error:
+            (pytest.fail if must_work() else pytest.skip)(f"no Slurm here: {error}")
+        yield cluster

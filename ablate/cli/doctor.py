@@ -17,6 +17,11 @@ def doctor(
             show_default="DETABLATE_DETECTRON2_PYTHON, else this one",
         ),
     ] = None,
+    slurm: Annotated[
+        bool,
+        typer.Option("--slurm", help="Submit a job too: do nodes see the disk and this Python, how are their clocks?"),
+    ] = False,
+    wait: Annotated[int, typer.Option("--wait", metavar="SECONDS", help="For the job of --slurm.", min=1)] = 60,
     workspace: InWorkspace = HERE,
     as_json: AsJson = False,
 ) -> None:
@@ -26,6 +31,6 @@ def doctor(
     """
     from ablate.doctor.diagnosis import diagnose, doctor_screen
 
-    diagnosis = diagnose(workspace.root, python)
+    diagnosis = diagnose(workspace.root, python, wait if slurm else None)
     show(lambda: diagnosis, lambda: doctor_screen(diagnosis), as_json)
     raise typer.Exit(diagnosis.exit_code)

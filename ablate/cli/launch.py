@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,9 +10,11 @@ from ablate.cli.option_rules import RULES
 from ablate.cli.options import (
     HERE,
     AsJson,
+    DrainSettings,
     InWorkspace,
     LaunchSettings,
     OnDevice,
+    SlurmSettings,
     StudyName,
     chosen_study,
     print_json,
@@ -20,16 +22,21 @@ from ablate.cli.options import (
     with_options,
 )
 from ablate.cli.run import app
-from ablate.launch.base import LaunchOptions
+from ablate.launch.base import Drain, LaunchOptions
+from ablate.launch.job_files import Scheduler, job_file
 from ablate.launch.status import StatusReader
 from ablate.launch.status import cancel as ask_to_stop
 from ablate.runs.folder import SCHEMA, Workspace
 from ablate.studies.study import Job, Study, list_studies
-from analysis.cli.option_rules import check_options
+from analysis.cli.option_rules import check_options, given_options
 from analysis.exceptions import BadInput
+
+if TYPE_CHECKING:
+    from ablate.launch.cluster import Cluster
 
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")]
 FOLLOW_SECONDS = 0.5
+MOST_DRAINS = 8  # of a job file, unless more are asked for
 PANEL = "Studies"
 
 
@@ -38,27 +45,79 @@ PANEL = "Studies"
 def launch(
     context: typer.Context,
     settings: LaunchSettings,
+    draining: DrainSettings,
+    slurm: SlurmSettings,
     study: StudyName = "",
     workspace: InWorkspace = HERE,
     device: OnDevice = "auto",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Begin at once: time nothing and do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the batch scripts of --on slurm.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Watch the jobs of --on slurm until all have ended.")
+    ] = False,
+    print_job: Annotated[
+        Scheduler | None,
+        typer.Option(
+            "--print-job",
+            help="Print a job file that starts drains on any scheduler, --max-parallel of them.",
+            show_default="",
+        ),
+    ] = None,
 ) -> None:
     """Run what is not done of a study, and end with its table; the same command continues after a stop or a kill.
 
-    A run on each free GPU; without a GPU one after another, or --parallel. A failing run stops no other.
+    A run on each free GPU; without a GPU one after another, or --parallel. A failing run stops no other. --on slurm
+    submits a job a run and returns; --drain works a study off from several hosts.
     """
     check_options(context, RULES["launch"])
-    launch_study(workspace, chosen_study(workspace, study), settings.on(device), yes=yes)
+    chosen, drain = chosen_study(workspace, study), draining.chosen()
+    if print_job is not None:
+        drains = slurm.max_parallel or min(MOST_DRAINS, len({job.run_id for job in chosen.jobs if job.run_id}))
+        gpus = 0 if device == "cpu" else settings.gpus_per_run
+        typer.echo(job_file(workspace, chosen, print_job, drains=drains, gpus=gpus, device=device), nl=False)
+        return
+    if slurm.on == "here":
+        launch_study(workspace, chosen, settings.on(device), yes=yes, drain=drain)
+        return
+    given = given_options(context)
+    cluster = slurm.chosen(workspace, settings.gpus_per_run if "--gpus-per-run" in given else None)
+    submit_and_show(workspace, chosen, settings.on(device), cluster, dry_run=dry_run, follow=follow)
 
 
-def launch_study(workspace: Workspace, study: Study, options: LaunchOptions, *, yes: bool = False) -> None:
+def submit_and_show(
+    workspace: Workspace, study: Study, options: LaunchOptions, cluster: "Cluster", *, dry_run: bool, follow: bool
+) -> None:
+    """Hand a study to Slurm, say what was submitted, and watch it where that is asked for.
+
+    Raises:
+        BadInput: something cannot be, or Slurm refuses; nothing is submitted.
+        SomeFailed: watched, and not every run came to a result.
+    """
+    from ablate.launch.follow import follow_jobs, submission_lines
+    from ablate.launch.slurm import submit_study
+
+    submission, texts = submit_study(workspace, study, options, cluster, dry_run=dry_run)
+    if dry_run:
+        for batch, text in zip(submission.batches, texts, strict=True):
+            typer.echo(f"# ---- {batch.job}: {', '.join(batch.runs) or 'costs, table and report'}\n{text}")
+        return
+    for line in submission_lines(workspace, study, submission):
+        typer.echo(line)
+    if follow:
+        follow_jobs(workspace, study)
+
+
+def launch_study(
+    workspace: Workspace, study: Study, options: LaunchOptions, *, yes: bool = False, drain: Drain | None = None
+) -> None:
     """Run a study to its end, measure what its variants cost, and show the table.
 
     Args:
         workspace: above `results/`.
         study: whose runs.
         options: of the launch.
-        yes: whether not to ask before what takes long.
+        yes: whether not to ask before what takes long; a drain never asks.
+        drain: work on the study beside other launches.
 
     Raises:
         SomeFailed: not every run came to a result; the table of the others is shown.
@@ -66,16 +125,16 @@ def launch_study(workspace: Workspace, study: Study, options: LaunchOptions, *, 
         BadInput: nothing can be run, every run would run out of memory, or nobody is there to be asked.
     """
     from ablate.launch.estimate import check_memory
-    from ablate.launch.finish import finish
+    from ablate.launch.finish import finish, finish_drain
     from ablate.launch.local import launch_here
     from ablate.launch.view import view_for
 
     check_memory(workspace, study, options)
-    if not yes:
+    if not yes and drain is None:
         confirm_cost(workspace, study, options)
     with view_for(study.name) as view:
-        outcome = launch_here(workspace, study, options, view)
-    finish(workspace, study, options, outcome)
+        outcome = launch_here(workspace, study, options, view, drain=drain)
+    (finish if drain is None else finish_drain)(workspace, study, options, outcome)
 
 
 def confirm_cost(workspace: Workspace, study: Study, options: LaunchOptions) -> None:
@@ -152,7 +211,7 @@ def logs(
 
     check_options(context, RULES["logs"])
     chosen = chosen_study(workspace, study)
-    found = Logs(workspace, _matching(chosen, run))
+    found = Logs(workspace, _matching(chosen, run), chosen.name)
     last = found.new(lines)
     if as_json:
         print_json({"schema": SCHEMA, "study": chosen.name, "lines": [line._asdict() for line in last]})
@@ -167,12 +226,21 @@ def logs(
 
 @app.command(rich_help_panel=PANEL)
 def cancel(study: StudyName = "", workspace: InWorkspace = HERE, as_json: AsJson = False) -> None:
-    """Stop the launchers of a study, on whatever machine; every run saves what it has, and launch continues."""
+    """Stop the launchers and the jobs of a study, on whatever machine; every run saves what it has, launch continues.
+
+    A second time, jobs that have not ended yet are ended at once.
+    """
+    from ablate.launch.follow import cancel_jobs
+
     name = chosen_study(workspace, study).name
     asked = ask_to_stop(workspace, name)
+    pending, running = cancel_jobs(workspace, name)
+    lines = [f"asked {owner} to stop" for owner in asked]
+    lines += [f"took {len(pending)} jobs out of the queue: {', '.join(pending)}"] if pending else []
+    lines += [f"asked {len(running)} jobs to save and to end: {', '.join(running)}"] if running else []
     show(
-        lambda: {"schema": SCHEMA, "study": name, "asked": asked},
-        lambda: [f"asked {owner} to stop" for owner in asked] or [f"nobody is running study {name}"],
+        lambda: {"schema": SCHEMA, "study": name, "asked": asked, "jobs": [*pending, *running]},
+        lambda: lines or [f"nobody is running study {name}"],
         as_json,
     )
 

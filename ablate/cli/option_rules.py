@@ -16,6 +16,17 @@ OF_A_STUDY = (
     OptionRule("--json", "a launch ends with a table, not with a document", excludes="--launch"),
 )
 
+JOB_OPTIONS = (
+    "--cluster",
+    "--partition",
+    "--account",
+    "--qos",
+    "--time",
+    "--nodes",
+    "--constraint",
+    "--sbatch",
+)
+
 RULES: Mapping[str, tuple[OptionRule, ...]] = {
     "AXIS": OF_A_STUDY,
     "vary": (
@@ -28,6 +39,20 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
         OptionRule(
             "--gpus-per-run", "a run on a CPU is one process", excludes="--device cpu", unless="--gpus-per-run 1"
         ),
+        *(
+            OptionRule(option, "nothing else is submitted", needs=("--on slurm",))
+            for option in (*JOB_OPTIONS, "--dry-run", "--follow")
+        ),
+        OptionRule("--max-parallel", "nothing else is submitted", needs=("--on slurm", "--print-job")),
+        OptionRule("--print-job", "it prints the file of another way", excludes="--on slurm"),
+        OptionRule("--print-job", "the file starts the drains", excludes="--drain"),
+        *(
+            OptionRule(option, "the jobs are Slurm's to start", excludes="--on slurm")
+            for option in ("--drain", "--parallel", "--fail-fast", "--yes")
+        ),
+        OptionRule("--follow", "nothing is submitted", excludes="--dry-run"),
+        OptionRule("--max-runs", "a launch ends when every run is done", needs=("--drain",)),
+        OptionRule("--stop-after", "a launch ends when every run is done", needs=("--drain",)),
     ),
     "list": (OptionRule("--json", ONE_ANSWER, excludes="--watch"),),
     "status": (OptionRule("--json", ONE_ANSWER, excludes="--watch"),),

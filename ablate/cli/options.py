@@ -4,6 +4,7 @@ A verb takes options that it has in common with others as one value: a dataclass
 options of the verb. The verb's own options stand beside it.
 """
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -20,7 +21,7 @@ from ablate.config.foreign import CommandConfig
 from ablate.config.schema import RunConfig
 from ablate.config.yaml import load_any_config, load_config, scalar
 from ablate.data.sources import data_from
-from ablate.launch.base import LaunchOptions
+from ablate.launch.base import Drain, LaunchOptions
 from ablate.runs.folder import Workspace
 from ablate.studies.study import Study, newest_study, read_study
 from ablate.weights.settings import init_settings, initialisation_of
@@ -31,7 +32,11 @@ from analysis.exceptions import BadInput
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from ablate.launch.cluster import Cluster
+
 WATCH_SECONDS = 2.0
+SLURM_PANEL = "Jobs of --on slurm"
+DURATION = re.compile(r"\s*".join(rf"(?:(\d+(?:\.\d+)?)\s*{unit})?" for unit in "dhms"))
 HERE = Workspace(Path())
 
 EngineName = Literal["vision", "detectron2"]
@@ -141,6 +146,129 @@ class LaunchSettings:
             loaders=self.workers,
             checkpoint_minutes=self.checkpoint_minutes,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrainSettings:
+    """A launch beside others, on any hosts that share the disk."""
+
+    drain: Annotated[
+        bool,
+        typer.Option(
+            "--drain", help="Work on the study beside other drains, on any hosts; end when nothing is left to start."
+        ),
+    ] = False
+    max_runs: Annotated[
+        int | None, typer.Option("--max-runs", help="Start at most so many runs.", min=1, show_default="all")
+    ] = None
+    stop_after: Annotated[
+        str,
+        typer.Option(
+            "--stop-after", metavar="DURATION", help="Save what runs and end after 4h, 90m or 1h30m.", show_default=""
+        ),
+    ] = ""
+
+    def chosen(self) -> Drain | None:
+        """What was asked for; none without ``--drain``.
+
+        Raises:
+            BadInput: no duration.
+        """
+        seconds = seconds_of("--stop-after", self.stop_after) if self.stop_after else None
+        return Drain(max_runs=self.max_runs, stop_after=seconds, limit=self.stop_after) if self.drain else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlurmSettings:
+    """What jobs ask of a cluster; what is not given is as the YAML file says."""
+
+    on: Annotated[Literal["here", "slurm"], typer.Option("--on", help="This machine, or jobs of Slurm.")] = "here"
+    cluster: Annotated[
+        str,
+        typer.Option(
+            "--cluster",
+            metavar="NAME",
+            help="Defaults of the jobs: a YAML file, or one in configs/clusters.",
+            show_default="configs/clusters/default.yaml of the root",
+            rich_help_panel=SLURM_PANEL,
+        ),
+    ] = ""
+    partition: Annotated[
+        str, typer.Option("--partition", metavar="NAME", help="Of the jobs.", rich_help_panel=SLURM_PANEL)
+    ] = ""
+    account: Annotated[
+        str, typer.Option("--account", metavar="NAME", help="That pays.", rich_help_panel=SLURM_PANEL)
+    ] = ""
+    qos: Annotated[
+        str, typer.Option("--qos", metavar="NAME", help="Quality of service.", rich_help_panel=SLURM_PANEL)
+    ] = ""
+    time: Annotated[
+        str,
+        typer.Option(
+            "--time",
+            metavar="LIMIT",
+            help="Of a job: minutes, H:MM:SS or D-HH:MM:SS; a longer run is requeued and goes on.",
+            rich_help_panel=SLURM_PANEL,
+        ),
+    ] = ""
+    nodes: Annotated[
+        int | None,
+        typer.Option("--nodes", help="Nodes that train one run together.", min=1, rich_help_panel=SLURM_PANEL),
+    ] = None
+    max_parallel: Annotated[
+        int | None,
+        typer.Option("--max-parallel", help="Jobs of the study at a time.", min=1, rich_help_panel=SLURM_PANEL),
+    ] = None
+    constraint: Annotated[
+        str,
+        typer.Option("--constraint", metavar="FEATURES", help="That nodes must have.", rich_help_panel=SLURM_PANEL),
+    ] = ""
+    sbatch: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sbatch", metavar="KEY=VALUE", help="Any other option of sbatch, as mem=64G.", rich_help_panel=SLURM_PANEL
+        ),
+    ] = None
+
+    def chosen(self, workspace: Workspace, gpus_per_run: int | None) -> "Cluster":
+        """The defaults of the cluster with what was given on top.
+
+        Args:
+            workspace: in which the YAML file may lie.
+            gpus_per_run: where it was given.
+
+        Raises:
+            BadInput: there is no such file, or something in it is wrong.
+        """
+        from ablate.launch.cluster import read_cluster, sbatch_options
+
+        defaults = read_cluster(workspace, self.cluster)
+        given: dict[str, Any] = {
+            name: value
+            for name in ("partition", "account", "qos", "time", "nodes", "max_parallel", "constraint")
+            if (value := getattr(self, name))
+        }
+        if gpus_per_run is not None:
+            given["gpus_per_run"] = gpus_per_run
+        given["sbatch"] = defaults.sbatch | sbatch_options(self.sbatch or [])
+        return msgspec.structs.replace(defaults, **given)
+
+
+def seconds_of(option: str, text: str) -> float:
+    """A duration as people write it.
+
+    >>> seconds_of("--stop-after", "1h30m"), seconds_of("--stop-after", "90 s")
+    (5400.0, 90.0)
+
+    Raises:
+        BadInput: it is none, or no time at all.
+    """
+    found = DURATION.fullmatch(text.strip())
+    parts = [float(part or 0) for part in found.groups()] if found else []
+    seconds = sum(part * unit for part, unit in zip(parts, (86400, 3600, 60, 1), strict=False))
+    if not seconds:
+        raise BadInput(f"{option} {text}: must be a duration with its units, such as 4h, 90m or 1h30m")
+    return seconds
 
 
 def with_options(verb: Callable[..., None]) -> Callable[..., None]:

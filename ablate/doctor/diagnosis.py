@@ -13,8 +13,9 @@ from rich.text import Text
 
 from ablate.doctor.check import Check, State
 from ablate.doctor.detectron2 import check_detectron2
-from ablate.doctor.machine import ENGINE_AREA, check_cores, check_disk, check_shared_memory, check_slurm, check_torch
+from ablate.doctor.machine import ENGINE_AREA, check_cores, check_disk, check_shared_memory, check_torch
 from ablate.doctor.requirements import check_core, check_packages, check_python, declared
+from ablate.doctor.slurm import check_slurm
 
 ANALYSIS, OPTIONAL = "analysis", "optional"
 
@@ -40,12 +41,13 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         return 0 if any(engine.works for engine in self.engines.values()) else 5
 
 
-def diagnose(root: Path, python: str | None = None) -> Diagnosis:
+def diagnose(root: Path, python: str | None = None, job_seconds: float | None = None) -> Diagnosis:
     """Look at everything.
 
     Args:
         root: under which results would be written.
         python: the interpreter in whose environment detectron2 is looked for; see ``check_detectron2``.
+        job_seconds: submit a job to Slurm, and wait so long for it.
     """
     analysis = [check_python(ANALYSIS), *check_packages(ANALYSIS, declared()), check_core(ANALYSIS)]
     training = check_packages(ENGINE_AREA, declared("train"), "train")
@@ -55,7 +57,10 @@ def diagnose(root: Path, python: str | None = None) -> Diagnosis:
         training += devices
     detectron2 = check_detectron2(python)
     machine = [check_cores(), check_shared_memory(), check_disk(root)]
-    optional = [*check_packages(OPTIONAL, declared("verify"), "verify", state="absent"), check_slurm()]
+    optional = [
+        *check_packages(OPTIONAL, declared("verify"), "verify", state="absent"),
+        *check_slurm(root, job_seconds),
+    ]
     optional = [msgspec.structs.replace(c, name="--verify") if c.name == "packages" else c for c in optional]
     base = _sound(analysis)
     where = next((check.found for check in detectron2 if check.name == "Python"), sys.executable)

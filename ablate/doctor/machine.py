@@ -20,7 +20,6 @@ AREA = "machine"
 ENGINE_AREA = "engine vision"
 LITTLE_SHARED = 1 * GIB  # Docker gives 64 MiB; eight loaders of 1024 x 1024 px images hold some hundreds of MB
 LITTLE_DISK = 10 * GIB  # two checkpoints of a ViT-L Mask R-CNN with AdamW's moments take 8 GB
-SLURM_SECONDS = 10
 
 
 def check_cores() -> Check:
@@ -65,23 +64,6 @@ def check_disk(root: Path) -> Check:
         found=f"{_size(free)} free for {results.absolute()}",
         remedy="a run of a ViT-L keeps two checkpoints of 4 GB each: free some space, or choose another --root",
     )
-
-
-def check_slurm() -> Check:
-    """Whether jobs can be handed to Slurm from here."""
-    program = shutil.which("sbatch")
-    if program is None:
-        found = "no sbatch on the PATH: runs start on this machine alone"
-        return Check("optional", "Slurm", "absent", found, "where there is a cluster, run doctor on its login node")
-    try:
-        done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=SLURM_SECONDS)
-        answer, failed = " ".join((done.stdout or done.stderr).split()), done.returncode != 0
-    except (OSError, subprocess.SubprocessError) as error:
-        answer, failed = str(error), True
-    if failed:
-        found = f"{program} does not answer: {answer[:120]}"
-        return Check("optional", "Slurm", "warning", found, "ask whoever runs the cluster")
-    return Check("optional", "Slurm", "ok", f"{answer}, {program}")
 
 
 def _size(number: float) -> str:

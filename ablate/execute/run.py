@@ -6,6 +6,7 @@ into the status of the folder. A pre-training goes the same way (`ablate.execute
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -30,7 +31,7 @@ from ablate.execute.finished import are_predictions_kept, find_fault
 from ablate.execute.recording import is_done, record_end, write_status
 from ablate.runs.folder import RunFolder, State, Status, Workspace, read_json
 from ablate.runs.lock import holding, sweep_locks
-from ablate.runs.manifest import Manifest, make_manifest
+from ablate.runs.manifest import Manifest, hardware, make_manifest
 from ablate.train.distributed import WEIGHTS, Processes, derived, joined
 from ablate.train.memory import is_out_of_memory
 from ablate.train.outcome import Interrupted, LostPeer, RanOutOfMemory, RunFailed, RuntimeOptions
@@ -326,7 +327,8 @@ def _record_start(folder: RunFolder, before: Status) -> None:
     fault = find_fault(folder) if before.state == "finished" else None
     trains = not are_predictions_kept(folder)
     write_status(folder, "running", phase="training" if trains else "analysing")
-    folder.append_event("started")
+    # A run that is continued may have begun on another machine, which the manifest tells.
+    folder.append_event("started", host=socket.gethostname(), hardware=msgspec.to_builtins(hardware()))
     if fault is not None:
         folder.append_event("warning", message=fault.sentence)
         logger.warning("%s", fault.sentence)

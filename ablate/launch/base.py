@@ -8,6 +8,7 @@ Every device of this machine is locked too, so that one run at a time has it for
 """
 
 import os
+import re
 import stat
 import sys
 import tempfile
@@ -16,14 +17,17 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from ablate.launch.status import RunStatus
 from ablate.runs.lock import LockHeld, Owner, holding, owners
+from ablate.runs.signals import scheduler_job
 from analysis.exceptions import BadInput, DetablateError
 from analysis.files import part_folder
+
+if TYPE_CHECKING:
+    from ablate.launch.status import RunStatus
 
 BUSY = 75  # exit code of a worker that did nothing, because another process is at the run or at the device
 LOG = "log.txt"  # of a run folder: the output of its workers
@@ -66,6 +70,23 @@ class LaunchOptions:
     checkpoint_minutes: float = 10.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Drain:
+    """How far a launch works on a study that other launches work on too, on any hosts that share the disk.
+
+    It waits for no run that another launch works on, unless a run that it may start needs that one.
+
+    Attributes:
+        max_runs: that it starts; none: as many as there are.
+        stop_after: seconds, after which what runs is saved and given back; none: no limit.
+        limit: the same as it was written, for a sentence.
+    """
+
+    max_runs: int | None = None
+    stop_after: float | None = None
+    limit: str = ""
+
+
 class WorkerJob(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker is told, as one JSON argument."""
 
@@ -88,18 +109,22 @@ class Outcome:
         failed: sentences, one for each run that came to no result and is not blocked.
         stopped: who asked to stop: a signal's name, or a command; empty where all was done.
         at_once: asked twice, so that runs were killed before they could save what they had.
+        time_is_up: it was a drain that stopped after its time, as it was told.
+        left: runs that this launch has not tried and that may still come to a result, here or elsewhere.
     """
 
-    statuses: list[RunStatus]
+    statuses: "list[RunStatus]"
     failed: list[str]
     stopped: str
     at_once: bool = False
+    time_is_up: bool = False
+    left: int = 0
 
 
 class View(Protocol):
     """Shows a launch to the person who waits; what stays on the screen goes through `logging`."""
 
-    def update(self, statuses: list[RunStatus], stopping: str) -> None:
+    def update(self, statuses: "list[RunStatus]", stopping: str) -> None:
         """The status of every run now; ``stopping`` says who asked to stop."""
 
 
@@ -108,9 +133,19 @@ def worker_command(job: WorkerJob, processes: int) -> list[str]:
     return module_command("ablate.launch.worker", job, processes, job.python)
 
 
-def module_command(module: str, argument: msgspec.Struct, processes: int, python: str = "") -> list[str]:
-    """The command line of one of our modules, with one JSON argument; that of `ranks` where several processes train."""
-    starter = ["ablate.launch.ranks", str(processes)] if processes > 1 else []
+def module_command(
+    module: str, argument: msgspec.Struct, processes: int, python: str = "", *, together: bool = False
+) -> list[str]:
+    """The command line of one of our modules, with one JSON argument; that of `ranks` where several processes train.
+
+    Args:
+        module: to run.
+        argument: of it.
+        processes: that train on this machine.
+        python: the interpreter; empty: this one.
+        together: they train with those of other machines.
+    """
+    starter = ["ablate.launch.ranks", str(processes)] if processes > 1 or together else []
     return [python or sys.executable, "-m", *starter, module, msgspec.json.encode(argument).decode()]
 
 
@@ -203,7 +238,14 @@ def devices_of(device: str, gpus_per_run: int, parallel: int = 1) -> tuple[str, 
             f"--parallel {parallel}: is for runs side by side on a CPU, and each GPU takes one; leave it out, or "
             "choose --device cpu"
         )
-    return gpus or (CPU, *(f"{CPU}-{number}" for number in range(2, parallel + 1)))
+    return gpus or _cpu_slots(parallel)
+
+
+def _cpu_slots(parallel: int) -> tuple[str, ...]:
+    """The CPU of this machine, or what a scheduler gives its job of it, which shares the machine with other jobs."""
+    job = re.sub(r"[^\w.]+", "_", scheduler_job())
+    first = f"{CPU}-{job}" if job else CPU
+    return (first, *(f"{first}-{number}" for number in range(2, parallel + 1)))
 
 
 def _named_by_uuid(index: int, given: str) -> str:

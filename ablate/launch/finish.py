@@ -1,12 +1,15 @@
 """What comes after the last run: the cost of every variant, the table, and a word about what is missing."""
 
 import logging
+from contextlib import ExitStack
 
 from ablate.launch.base import LaunchOptions, Outcome, SomeFailed, Stopped, waiting_for_first
 from ablate.launch.status import DONE, counts, without_pretrainings
+from ablate.launch.view import summary_words
 from ablate.runs.folder import Workspace
+from ablate.runs.lock import LockHeld, holding
 from ablate.shell import shell_command
-from ablate.studies.study import Study
+from ablate.studies.study import Study, study_folder
 from analysis.exceptions import BadInput
 
 logger = logging.getLogger(__name__)
@@ -52,6 +55,38 @@ def check_not_stopped(outcome: Outcome) -> None:
             f"stopped{' at once' * outcome.at_once} by {outcome.stopped} with {done} of {sum(numbers.values())} runs "
             f"done, {kept}; the same command continues"
         )
+
+
+def finish_drain(workspace: Workspace, study: Study, options: LaunchOptions, outcome: Outcome) -> None:
+    """What a drain says in the end; the one after which nothing is left measures and shows.
+
+    Raises:
+        SomeFailed: not every run came to a result.
+        Stopped: somebody asked to stop.
+    """
+    if outcome.stopped and not outcome.time_is_up:
+        finish(workspace, study, options, outcome)
+    if not outcome.left and not outcome.stopped:
+        with ExitStack() as alone:
+            try:
+                alone.enter_context(holding(study_folder(workspace, study.name), "the end of the study"))
+            except LockHeld:
+                logger.info("another drain measures and shows the study")
+                return
+            finish(workspace, study, options, outcome)
+        return
+    numbers = counts(outcome.statuses)
+    why = f"stopped by {outcome.stopped}" if outcome.time_is_up else "nothing is left that this drain may start"
+    logger.info("%s: %s; see: %s", why, summary_words(outcome.statuses), status_command(workspace, study))
+    if outcome.failed:
+        for sentence in outcome.failed:
+            logger.error("%s", sentence)
+        raise SomeFailed(f"{len(outcome.failed)} of {sum(numbers.values())} runs came to no result")
+
+
+def status_command(workspace: Workspace, study: Study) -> str:
+    """How to see how a study stands."""
+    return shell_command("ablate", "status", root=workspace.root, study=study.name)
 
 
 def measure_and_show(workspace: Workspace, study: Study, options: LaunchOptions) -> None:

@@ -22,6 +22,7 @@ from ablate.execute.finished import find_fault
 from ablate.launch.base import (
     BUSY,
     LOG,
+    Drain,
     LaunchOptions,
     Outcome,
     View,
@@ -36,7 +37,7 @@ from ablate.launch.base import (
 from ablate.launch.status import DONE, FAILED, Cancelled, RunStatus, State, StatusReader, launchers_folder
 from ablate.runs.folder import FAILURES, Status, Workspace, now, open_regular
 from ablate.runs.lock import LockHeld, holding, joining, owners, sweep_locks, this_process
-from ablate.runs.signals import handle, restore
+from ablate.runs.signals import WARNINGS, handle, ignore_scheduler, restore, scheduler_job, stop_signal
 from ablate.studies.study import Job, PretrainingRun, Study, StudyRun, ranks_of, state_words
 from analysis.exceptions import BadInput
 
@@ -156,9 +157,12 @@ class _Stop:
         """Take the signals that end a process for requests to stop."""
 
         def note(number: int, _: FrameType | None) -> None:
+            if self.reason and scheduler_job() and number != signal.SIGINT:
+                return  # a scheduler warns, and asks again at its limit: what saves goes on saving
             self.ask("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
 
-        before = handle((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), note)
+        warnings = WARNINGS if scheduler_job() else ()
+        before = handle((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, *warnings), note)
         try:
             yield
         finally:
@@ -166,7 +170,12 @@ class _Stop:
 
 
 def launch_here(
-    workspace: Workspace, study: Study, options: LaunchOptions, view: View, command: Command = worker_command
+    workspace: Workspace,
+    study: Study,
+    options: LaunchOptions,
+    view: View,
+    command: Command = worker_command,
+    drain: Drain | None = None,
 ) -> Outcome:
     """Run what is not done of a study, and return when nothing is left to do or somebody asked to stop.
 
@@ -176,6 +185,7 @@ def launch_here(
         options: of the launch.
         view: is shown every look at the runs.
         command: from a job and a number of processes to the command line of a worker.
+        drain: work on the study beside other launches, and return when nothing is left that this one may start.
 
     Raises:
         BadInput: nothing can be run at all.
@@ -191,7 +201,7 @@ def launch_here(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadInput(f"{folder}: cannot be made ({error.strerror}); choose another --root") from None
-    launch = _Launch(command, Workspace(workspace.root.absolute()), study, options, view, devices, reader)
+    launch = _Launch(command, Workspace(workspace.root.absolute()), study, options, view, devices, reader, drain)
     sweep_locks(folder)
     with joining(folder), launch.stop.listening():
         return launch.run()
@@ -207,9 +217,10 @@ class _Launch:
         view: View,
         devices: tuple[str, ...],
         reader: StatusReader,
+        drain: Drain | None,
     ) -> None:
         self._command, self._workspace, self._study, self._options = command, workspace, study, options
-        self._view, self._devices, self._reader = view, devices, reader
+        self._view, self._devices, self._reader, self._drain = view, devices, reader, drain
         self.stop = _Stop()
         self._cancelled = Cancelled(workspace, study.name)
         self._children: dict[str, _Child] = {}
@@ -218,22 +229,26 @@ class _Launch:
         self._told_busy = False
         self._elsewhere: dict[str, State | None] = {}  # of what is needed and is not of this study
         self._failures: dict[str, str] = {}  # of this launch: run id -> a sentence
+        self._statuses: list[RunStatus] = []  # of the last look
+        self._time_is_up = False
 
     def run(self) -> Outcome:
         """Until nothing is left to do, or everything has stopped."""
         statuses = self._look()
         self._again = {status.run_id for status in statuses if self._options.retry and status.state in FAILURES}
         asked = 0
-        looked = time.monotonic()
+        looked = began = time.monotonic()
         while True:
+            if self._drain is not None and time.monotonic() - began > (self._drain.stop_after or float("inf")):
+                self._end_in_time()
             if self.stop.times > asked:
                 asked = self.stop.times
-                self._signal(signal.SIGTERM if asked == 1 else signal.SIGKILL)
+                self._signal(stop_signal() if asked == 1 else signal.SIGKILL)
             left = self._queue(statuses)
             if not self.stop.reason:
                 self._start(left.ready)
-            if not self._children and (self.stop.reason or not (left.ready or left.later)):
-                return self._outcome(statuses, left.unsatisfiable)
+            if not self._children and (self.stop.reason or not self._may_start_more(left)):
+                return self._outcome(statuses, left)
             if self._reap() or time.monotonic() - looked > LOOK_SECONDS:
                 if self._cancelled():
                     self.stop.ask("ablate cancel")
@@ -254,6 +269,7 @@ class _Launch:
                 )
             statuses.append(status)
         self._view.update(statuses, self.stop.reason)
+        self._statuses = statuses
         jobs = self._study.jobs
         self._elsewhere = {
             need: None if self._workspace.job_folder(need).read_status() is None else self._reader.read(need).state
@@ -270,6 +286,32 @@ class _Launch:
             elsewhere=self._elsewhere,
         )
 
+    def _end_in_time(self) -> None:
+        assert self._drain is not None
+        if not self.stop.reason:
+            self._time_is_up = True
+            self.stop.ask(f"--stop-after {self._drain.limit}")
+
+    def _has_started_all(self) -> bool:
+        """Whether a drain has started as many runs as it may."""
+        most = None if self._drain is None else self._drain.max_runs
+        return most is not None and len(self._started) + len(self._children) >= most
+
+    def _may_start_more(self, left: Queue) -> bool:
+        """Whether it is worth to wait: a launch waits for every run, a drain for what it may start itself.
+
+        That is what waits for a device, or for a run that another process works on; and a run whose process elsewhere
+        was not seen to live yet, which may be dead.
+        """
+        if self._drain is None:
+            return bool(left.ready or left.later)
+        if self._has_started_all():
+            return False
+        elsewhere = {status.run_id for status in self._statuses if status.state == "running"}
+        return bool(left.ready) or any(
+            job.run_id not in elsewhere or not self._reader.is_surely_running(job.run_id) for job in left.later
+        )
+
     def _start(self, ready: Sequence[Job]) -> None:
         taken = {device for child in self._children.values() for device in child.devices}
         each = self._options.gpus_per_run
@@ -278,6 +320,8 @@ class _Launch:
         for job in ready:
             if self._not_before.get(job.run_id, 0.0) > time.monotonic() or job.run_id in self._children:
                 continue
+            if self._has_started_all():
+                return
             free = free_devices(self._devices, taken)[:each]
             if len(free) < each:
                 self._tell_busy()
@@ -321,6 +365,7 @@ class _Launch:
             stderr=subprocess.STDOUT,
             env=package_environment() | worker_environment(devices, self._options),
             start_new_session=True,  # Ctrl-C reaches us alone, and we ask the worker politely
+            preexec_fn=ignore_scheduler if scheduler_job() else None,
         )
         self._children[run.run_id] = _Child(run, devices, process, log)
         self._told_busy = False
@@ -376,20 +421,27 @@ class _Launch:
             self.stop.ask("--fail-fast")
 
     def _signal(self, number: signal.Signals) -> None:
-        reach = os.kill if number == signal.SIGTERM else os.killpg  # what it started too
+        reach = os.killpg if number == signal.SIGKILL else os.kill  # what it started too
         for child in self._children.values():
             with suppress(ProcessLookupError):
                 reach(child.process.pid, number)
 
-    def _outcome(self, statuses: list[RunStatus], unsatisfiable: Mapping[str, str]) -> Outcome:
-        messages = {**unsatisfiable, **self._failures}
+    def _outcome(self, statuses: list[RunStatus], left: Queue) -> Outcome:
+        messages = {**left.unsatisfiable, **self._failures}
         failed = {}
         for status in statuses:
             default = (status.message or state_words(status.state)) if status.state in FAILED else ""
             message = messages.get(status.run_id) or default
             if message and status.state not in DONE:
                 failed[status.run_id] = f"{status.label}: {message}"
-        return Outcome(statuses, list(failed.values()), self.stop.reason, self.stop.times > 1)
+        return Outcome(
+            statuses,
+            list(failed.values()),
+            self.stop.reason,
+            self.stop.times > 1,
+            self._time_is_up,
+            len(left.ready) + len(left.later),
+        )
 
 
 def _python(job: Job) -> str:

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import msgspec
 
 from ablate.execute.finished import find_fault
+from ablate.launch.slurm_jobs import QueueReader, QueueState
 from ablate.runs.folder import RunFolder, Status, Workspace, kind_of, replacing
 from ablate.runs.lock import LockWatcher, Owner, owners
 from ablate.runs.manifest import older_rule
@@ -57,6 +58,7 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
     older: str = ""  # by which older rule it was made; see `ablate.runs.manifest.older_rule`
     owner: Owner | None = None  # of a running one
+    queue: QueueState | None = None  # its job in Slurm, where it has one and is not finished
 
     @property
     def label(self) -> str:
@@ -91,6 +93,7 @@ class StatusReader:
         self._workspace, self._jobs = workspace, study.jobs
         self._watcher = LockWatcher()
         self._finished: dict[str, RunStatus] = {}
+        self._queue = QueueReader(workspace, study.name)
 
     def look(self) -> list[RunStatus]:
         """Every run of the study, and the pre-trainings they need, in the order of `Study.jobs`."""
@@ -107,7 +110,13 @@ class StatusReader:
                 self._finished[job.run_id] = status
             iterations = status.iterations or (0 if status.state == "waiting" else _planned_iterations(job))
             statuses.append(msgspec.structs.replace(status, variant=job.variant, seed=job.seed, iterations=iterations))
-        return statuses
+        queue = self._queue.look([status.run_id for status in statuses if status.state != "finished"])
+        return [msgspec.structs.replace(status, queue=queue.get(status.run_id)) for status in statuses]
+
+    def is_surely_running(self, run_id: str) -> bool:
+        """Whether the process that is at a run was seen to live; one on another host takes a few looks to be seen."""
+        locks = self._watcher.living(self._workspace.job_folder(run_id).path)
+        return any(map(self._watcher.is_surely_alive, locks))
 
     def read(self, run_id: str) -> RunStatus:
         """One run or pre-training, of whatever study, without its variant and seed.
@@ -215,9 +224,18 @@ def cancel(workspace: Workspace, study: str) -> list[Owner]:
     """
     asked = owners(launchers_folder(workspace, study))
     if asked:
-        try:
-            with replacing(_request(workspace, study)) as file:
-                file.write(secrets.token_hex(8).encode())
-        except OSError as error:
-            raise BadInput(f"{_request(workspace, study)}: cannot be written ({error.strerror})") from None
+        request_cancel(workspace, study)
     return asked
+
+
+def request_cancel(workspace: Workspace, study: str) -> None:
+    """Write the request that every launcher and every job of a study looks for.
+
+    Raises:
+        BadInput: it cannot be written.
+    """
+    try:
+        with replacing(_request(workspace, study)) as file:
+            file.write(secrets.token_hex(8).encode())
+    except OSError as error:
+        raise BadInput(f"{_request(workspace, study)}: cannot be written ({error.strerror})") from None

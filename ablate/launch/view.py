@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.text import Text
 
 from ablate.launch.base import LOG, View
+from ablate.launch.slurm_jobs import slurm_logs
 from ablate.launch.status import DONE, FAILED, RunStatus, counts, launchers_folder, read_statuses
 from ablate.runs.folder import SCHEMA, Workspace, open_regular
 from ablate.runs.lock import machine, owners
@@ -163,6 +164,8 @@ def summary_words(statuses: Sequence[RunStatus]) -> str:
     numbers = counts(statuses)
     done = sum(numbers.get(state, 0) for state in DONE)
     others = [f"{number} {state_words(state)}" for state, number in numbers.items() if state not in DONE]
+    queued = len({status.run_id for status in statuses if _queued_word(status) == "queued"})
+    others += [f"{queued} queued"] if queued else []
     rules = Counter({status.run_id: status.older for status in statuses if status.older}.values())
     older = [f"{number} {rule}" for rule, number in rules.items()]
     return ", ".join([f"{done} of {sum(numbers.values())} runs done", *others, *older])
@@ -206,14 +209,23 @@ def _cells(status: RunStatus, bar_width: int) -> tuple[str, ...]:
     return (
         status.variant,
         str(status.seed),
-        status.phase if runs and status.phase else state_words(status.state),
+        status.phase if runs and status.phase else _queued_word(status) or state_words(status.state),
         progress,
         f"{status.loss:.3f}" if runs and status.loss is not None else "",
         clock(status.remaining) if runs and status.remaining is not None else "",
     )
 
 
+def _queued_word(status: RunStatus) -> str:
+    """What its job in the queue of a cluster does before the run says something itself; empty where it has none."""
+    if status.state not in ("waiting", "interrupted") or status.queue is None or not status.queue.is_live:
+        return ""
+    return "starting" if status.queue.state == "RUNNING" else "queued"
+
+
 def _note(status: RunStatus) -> str:
+    if status.queue is not None and status.state in ("waiting", "interrupted", "running"):
+        return status.queue.words
     if status.owner is not None and status.state == "running":
         return "" if status.owner.machine == machine() else f"on {status.owner.host}"
     message = _message(status) if status.state in (*FAILED, "interrupted", "blocked", "out_of_memory") else ""
@@ -242,16 +254,20 @@ class Logs:
     Args:
         workspace: above `results/`.
         jobs: runs and pre-trainings whose logs; those that share a folder are read once.
+        study: what its jobs in Slurm said is shown behind; empty for the runs' own logs alone.
     """
 
-    def __init__(self, workspace: Workspace, jobs: Sequence[Job]) -> None:
+    def __init__(self, workspace: Workspace, jobs: Sequence[Job], study: str = "") -> None:
         seeds = len({job.seed for job in jobs}) > 1
         names: dict[str, str] = {}
         for job in jobs:
             names.setdefault(job.run_id, f"{job.variant}:{job.seed}" if seeds else job.variant)
         self._named = len(names) > 1
-        self._logs = {name: workspace.job_folder(run_id).path / LOG for run_id, name in names.items()}
-        self._read = dict.fromkeys(self._logs, 0)
+        logs = {name: [workspace.job_folder(run_id).path / LOG] for run_id, name in names.items()}
+        for run_id, name in names.items() if study else ():
+            logs[name] += slurm_logs(workspace, study, run_id)
+        self._logs = [(name, path) for name, paths in logs.items() for path in paths]
+        self._read = {path: 0 for _, path in self._logs}
 
     def shown(self, line: ViewLine) -> str:
         """A line for a person, after its run where there are several."""
@@ -259,15 +275,15 @@ class Logs:
 
     def new(self, most: int = UNLIMITED) -> Iterator[ViewLine]:
         """The lines since the last look, at most so many of each run."""
-        for name, path in self._logs.items():
+        for name, path in self._logs:
             try:
                 with open_regular(path) as file:
-                    file.seek(self._read[name])
+                    file.seek(self._read[path])
                     content = file.read()
             except OSError:
                 continue  # not begun
             whole = content[: content.rfind(b"\n") + 1]
-            self._read[name] += len(whole)
+            self._read[path] += len(whole)
             lines = whole.decode("utf-8", "replace").splitlines()
             yield from (ViewLine(name, text) for text in lines[max(0, len(lines) - most) :])
 

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -14,6 +13,7 @@ import msgspec
 from ablate.launch.base import BUSY, WorkerJob, holding_devices, is_cpu
 from ablate.runs.folder import FINAL, Status, Workspace
 from ablate.runs.lock import LockHeld, Owner, owners, start_time
+from ablate.runs.signals import ask_to_stop, obey_launcher
 from ablate.studies.study import PretrainingRun, StudyRun, read_study
 from ablate.train.logging import show_messages
 from analysis.exceptions import BadInput, DetablateError
@@ -21,6 +21,7 @@ from analysis.exceptions import BadInput, DetablateError
 logger = logging.getLogger("ablate.launch.worker")  # __name__ is __main__ here
 
 LOOK_SECONDS = 1.0  # between two looks at the launcher
+STOPPED = 130  # exit code of a worker that was asked to stop beside its training
 
 
 def carry_out(job: WorkerJob) -> int:
@@ -44,6 +45,9 @@ def carry_out(job: WorkerJob) -> int:
         if first and isinstance(refusal, BadInput):
             _note_failure(job, str(refusal))
         return refusal.exit_code
+    except KeyboardInterrupt:
+        logger.info("stopped; the same command continues")
+        return STOPPED
     except OSError as error:
         logger.error(f"{error.filename or Workspace(Path(job.root)).job_folder(job.run).path}: {error.strerror}")
         return 3
@@ -91,19 +95,19 @@ def _note_failure(job: WorkerJob, message: str) -> None:
 
 
 def _stop_with(launcher: Owner) -> None:
-    """Ask this process to stop, as by SIGTERM, when another one of this machine has ended."""
+    """Ask this process to stop when another one of this machine has ended."""
 
     def watch() -> None:
         while start_time(launcher.pid) == launcher.start_time:
             time.sleep(LOOK_SECONDS)
         logger.info("the launcher has ended: stopping, the same command continues")
-        os.kill(os.getpid(), signal.SIGTERM)
+        ask_to_stop(os.getpid())
 
     threading.Thread(target=watch, name="launcher watch", daemon=True).start()
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which its launcher asks it to stop, whoever ignores it there
+    obey_launcher()
     show_messages()
     code = carry_out(msgspec.json.decode(sys.argv[1], type=WorkerJob))
     sys.stdout.flush()

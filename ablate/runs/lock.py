@@ -10,7 +10,6 @@ of watching. No two clocks are compared and no clock has to be right: the watche
 import os
 import random
 import secrets
-import signal
 import socket
 import subprocess
 import threading
@@ -23,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 from ablate.runs.folder import now, open_regular
+from ablate.runs.signals import ask_to_stop
 from analysis.exceptions import BadInput
 
 HEARTBEAT_SECONDS = 5.0  # between two touches of a lock file
@@ -119,14 +119,14 @@ def holding(folder: Path, what: str, lost: Callable[[], None] | None = None) -> 
         folder: of the work.
         what: is held, for the refusal.
         lost: is called from another thread when the lock file is gone: this machine slept, and others took us for
-            dead. None: this process is asked to stop, as by SIGTERM.
+            dead. None: this process is asked to stop (`ask_to_stop`).
 
     Raises:
         LockHeld: somebody else is. Where that cannot be seen at once (an owner on another machine), it takes until the
             other gives a sign, or up to `SILENCE_SECONDS`, after which the work is ours.
         BadInput: the folder cannot be written.
     """
-    with _heartbeat(_lock_alone(folder, what), lost or partial(os.kill, os.getpid(), signal.SIGTERM)):
+    with _heartbeat(_lock_alone(folder, what), lost or partial(ask_to_stop, os.getpid())):
         yield
 
 

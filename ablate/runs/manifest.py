@@ -15,6 +15,7 @@ from ablate.config.identity import COMMAND_REVISION, EVALUATION_REVISION, PRETRA
 from ablate.runs.folder import SCHEMA, PretrainingFolder, RunFolder, now, read_json
 from analysis.exceptions import BadInput
 
+SNAPSHOT = "snapshot.json"  # of a copy of this program: the state of the repository that it was taken of
 PACKAGES = ("detablate", "torch", "torchvision", "numpy", "pillow", "pycocotools", "msgspec", "detectron2")
 
 
@@ -102,7 +103,7 @@ def make_manifest(
         evaluation_revision=EVALUATION_REVISION,
         weights=weights,
         initialisation=initialisation,
-        git=git_state(Path(__file__).resolve().parent),
+        git=git_state(Path(__file__).resolve().parents[1]),
         packages=package_versions(),
         python=platform.python_version(),
         hardware=hardware(look_for_gpus=gpus),
@@ -156,7 +157,12 @@ def package_versions() -> dict[str, str]:
 
 
 def git_state(folder: Path) -> Git | None:
-    """Commit of the repository that tracks ``folder`` and whether tracked files differ from it; None without one."""
+    """Commit of the repository that tracks ``folder`` and whether tracked files differ from it; None without one.
+
+    Of a snapshot (`ablate.launch.snapshot`) it is what the snapshot was taken of.
+    """
+    with suppress(OSError, msgspec.DecodeError):
+        return msgspec.json.decode((folder.parent / SNAPSHOT).read_bytes(), type=Git | None)
     if not (folder.parent / ".git").exists():  # an installed package may lie inside somebody else's repository
         return None
 

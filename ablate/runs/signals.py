@@ -1,10 +1,20 @@
-"""Handlers of the signals that end a process; what the parent arranged stays."""
+"""The signals that end a process: who handles them, and by which one a worker is asked to stop.
 
+In the job of a scheduler a SIGTERM, or the warning before a time limit, goes to every process of the job. Workers would
+get it twice, from the scheduler and from their launcher, and a second one means: at once. There the launcher alone
+takes what the scheduler sends, its workers ignore that, and it asks them by SIGINT.
+"""
+
+import os
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 
 Handler = Callable[[int, FrameType | None], object]
+
+# Set for what a scheduler starts: Slurm, PBS, LSF, Grid Engine (`undefined` outside of its arrays).
+JOB_IDS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_TASK_ID")
+WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)  # before a time limit or a preemption
 
 
 def handle(numbers: Iterable[signal.Signals], handler: Handler) -> dict[signal.Signals, object]:
@@ -21,3 +31,36 @@ def restore(before: Mapping[signal.Signals, object]) -> None:
     """Put back the handlers that `handle` returned."""
     for number, handler in before.items():
         signal.signal(number, handler)  # type: ignore[arg-type]
+
+
+def scheduler_job() -> str:
+    """The job of a scheduler that this process is a part of, such as ``SLURM_JOB_ID=17``; empty outside of one."""
+    return next((f"{name}={os.environ[name]}" for name in JOB_IDS if os.environ.get(name)), "")
+
+
+def stop_signal() -> signal.Signals:
+    """By which a launcher asks its workers to stop and save what they have."""
+    return signal.SIGINT if scheduler_job() else signal.SIGTERM
+
+
+def ask_to_stop(pid: int) -> None:
+    """Ask a worker to stop and save what it has.
+
+    Raises:
+        ProcessLookupError: it has ended.
+    """
+    os.kill(pid, stop_signal())
+
+
+def ignore_scheduler() -> None:
+    """In a worker, or before one is started: what a scheduler sends to all processes of a job is its launcher's."""
+    if scheduler_job():
+        for number in (signal.SIGTERM, *WARNINGS):
+            signal.signal(number, signal.SIG_IGN)
+
+
+def obey_launcher() -> None:
+    """In a worker that begins: take `stop_signal`, whoever ignores it there, and nothing else of a scheduler."""
+    ignore_scheduler()
+    number = stop_signal()
+    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

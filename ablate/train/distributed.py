@@ -22,7 +22,7 @@ import torch.distributed as dist
 from ablate.runs.manifest import usable_cores
 from ablate.runs.signals import handle, restore
 from ablate.train.peers import lost_peers_named, meeting_point, place_of_process
-from ablate.train.rendezvous import store_of_this_machine
+from ablate.train.rendezvous import store_of_this_run
 from analysis.exceptions import BadInput, DetablateError
 
 T = TypeVar("T")
@@ -199,7 +199,7 @@ def joined(device: str) -> Iterator[Processes]:
         "nccl" if gpu else "gloo",
         rank=place.rank,
         world_size=place.count,
-        store=store_of_this_machine(place.count),
+        store=store_of_this_run(place.count),
         device_id=chosen if gpu else None,
     )
     try:

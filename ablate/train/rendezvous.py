@@ -1,15 +1,48 @@
-"""How the processes of `ablate.launch.ranks` find each other: in a file, without a listening socket."""
+"""How the processes of a run find each other: in a file, without a listening socket.
+
+On one machine it lies in a folder of this user alone; between machines on the disk that they share.
+"""
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]
 
-STORE = "DETABLATE_STORE"  # in the environment: the file in which the processes of one machine meet
+# In the environment:
+STORE = "DETABLATE_STORE"  # the file in which the processes meet
+NODE, NODES = "DETABLATE_NODE", "DETABLATE_NODES"  # this machine among those of the run, and their number
 
 
-def store_of_this_machine(count: int) -> "Store | None":
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """The machines that train one run together; this one alone by default.
+
+    Attributes:
+        count: of them.
+        this: the number of this one, from 0.
+        store: the file on the shared disk in which their processes meet; empty for one machine.
+    """
+
+    count: int = 1
+    this: int = 0
+    store: str = ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What `ablate.launch.ranks` reads."""
+        return {} if self.count == 1 else {NODES: str(self.count), NODE: str(self.this), STORE: self.store}
+
+    @classmethod
+    def of_environment(cls) -> "Machines":
+        """As whoever started this process has said it."""
+        if NODES not in os.environ:
+            return cls()
+        return cls(int(os.environ[NODES]), int(os.environ[NODE]), os.environ[STORE])
+
+
+def store_of_this_run(count: int) -> "Store | None":
     """Where so many processes meet; none where torchrun or another starter says how."""
     path = os.environ.get(STORE)
     if path is None:

@@ -1,4 +1,4 @@
-"""Shared memory, disk and Slurm, each in the state that bites."""
+"""Shared memory and disk, each in the state that bites."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from ablate.doctor import machine
-from ablate.doctor.machine import check_cores, check_disk, check_shared_memory, check_slurm
+from ablate.doctor.machine import check_cores, check_disk, check_shared_memory
 
 GIB = 2**30
 
@@ -43,20 +43,6 @@ def test_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert check.state == "broken"
     assert check.found == f"{tmp_path} cannot be written"
     assert "--root" in check.remedy
-
-
-def test_slurm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert check_slurm().state == "absent"
-    program = tmp_path / "sbatch"
-    program.write_text("#!/bin/sh\necho slurm 24.05.4\n")
-    program.chmod(0o755)
-    check = check_slurm()
-    assert (check.state, check.found) == ("ok", f"slurm 24.05.4, {program}")
-    program.write_text("#!/bin/sh\necho 'sbatch: error: resolve_ctls_from_dns_srv' >&2; exit 1\n")
-    check = check_slurm()
-    assert check.state == "warning"
-    assert "resolve_ctls_from_dns_srv" in check.found
 
 
 def test_cores() -> None:

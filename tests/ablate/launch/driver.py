@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from ablate.launch import local
-from ablate.launch.base import LaunchOptions, worker_command
+from ablate.launch.base import Drain, LaunchOptions, worker_command
 from ablate.launch.view import view_for
 from ablate.runs.folder import Workspace
 from ablate.studies.study import read_study
@@ -17,10 +17,13 @@ if __name__ == "__main__":
     gpus = given.pop("gpus", None)
     if gpus:
         local.devices_of = lambda *_: tuple(gpus)
+    drain = Drain(**given.pop("drain")) if "drain" in given else None
     command = worker_command if given.pop("real", False) else player_command
     options = LaunchOptions(**({"device": "cpu"} | given))
     show_messages()
     study = read_study(Workspace(root), name)
     with view_for(study.name) as view:
-        outcome = local.launch_here(Workspace(root), study, options, view, command)
-    print(json.dumps({"failed": outcome.failed, "stopped": outcome.stopped}))
+        outcome = local.launch_here(Workspace(root), study, options, view, command, drain)
+    print(
+        json.dumps({"failed": outcome.failed, "stopped": outcome.stopped, **({"left": outcome.left} if drain else {})})
+    )

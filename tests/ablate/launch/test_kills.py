@@ -36,9 +36,9 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def a_real_study(root: Path, iterations: int, seeds: tuple[int, ...]) -> Study:
+def a_real_study(root: Path, iterations: int, seeds: tuple[int, ...], **changes: object) -> Study:
     data = write_data(root / "data")
-    (root / "base.yaml").write_text(dump_config(tiny_config(data, train__iterations=iterations)))
+    (root / "base.yaml").write_text(dump_config(tiny_config(data, train__iterations=iterations, **changes)))
     axis = axis_from_keys(["train.lr=1e-3,2e-3"])
     study = plan(
         axis, Request(base=str(root / "base.yaml"), name="killed, ünd", seeds=seeds, device="cpu"), Workspace(root)
