@@ -37,7 +37,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from analysis.exceptions import BadInput
-from analysis.files import NotAFile, open_regular
+from analysis.files import ChangedWhileRead, NotAFile, unchanging
 
 Size = tuple[int, int]  # width, height in pixels
 Kind = Literal["missing", "damaged", "unsupported", "size"]
@@ -114,19 +114,23 @@ def open_image(path: Path) -> Iterator[io.BufferedReader]:
     """Open a regular file for reading; anything else (a FIFO, a device, a folder) is refused without waiting for it.
 
     Raises:
-        UnusableImage: there is no such file, it is not a regular file, or it cannot be read.
+        UnusableImage: there is no such file, it is not a regular file, it cannot be read, or it was changed while it
+            was read.
     """
     try:
-        raw = open_regular(path)
+        with unchanging(path) as file:
+            yield file
+    except UnusableImage:
+        raise
     except (FileNotFoundError, NotADirectoryError):
         raise UnusableImage(path, "missing", "no such image", "check the images folder") from None
     except NotAFile as error:
         raise UnusableImage(path, "damaged", str(error.strerror).partition(";")[0], REPLACE) from None
+    except ChangedWhileRead:
+        raise UnusableImage(path, "damaged", "was changed while it was read", "wait until it is written") from None
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
         reason = error.strerror if isinstance(error, OSError) else error
         raise UnusableImage(path, "damaged", f"cannot be read ({reason})", "mend or remove it") from None
-    with io.BufferedReader(raw) as file:  # type: ignore[type-var]
-        yield file  # type: ignore[misc]
 
 
 def header_of(file: IO[bytes], path: Path) -> Header:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from analysis.exceptions import BadInput
+from analysis.files import unchanging
 
 T = TypeVar("T")
 
@@ -67,7 +68,8 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         _check_regular(path)
-        content = path.read_bytes()
+        with unchanging(path) as file:
+            content = file.read()
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
         why = "no such file; check the path" if missing else f"cannot be read ({error.strerror or error})"

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import analysis.files
 from ablate.runs.folder import Workspace
 
 os.environ["OMP_NUM_THREADS"] = "1"  # is read when torch is imported, which comes later
+analysis.files.SETTLED = 0  # tests read at once what they have just written
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ import msgspec
 
 from ablate.config.schema import Data, Part, RunConfig
 from analysis.exceptions import BadInput
-from analysis.files import open_regular
+from analysis.files import unchanging
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -131,7 +131,7 @@ def read_yaml(path: Path) -> Tree:
         BadInput: it cannot be read, is no text or too large for a config, or holds something else.
     """
     try:
-        with open_regular(path) as file:
+        with unchanging(path) as file:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
             raise BadInput(f"{path}: is larger than {MOST_BYTES:,} bytes, which no config is; check the path")

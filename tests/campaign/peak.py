@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import analysis.files
+
 
 def _measured(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, int]:
+    analysis.files.SETTLED = 0
     result = function(*arguments)
     peak = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
     assert peak is not None

@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -60,7 +61,7 @@ def strike(process: "subprocess.Popen[str]", rng: random.Random) -> None:
     process.communicate(timeout=LIMIT)
 
 
-def commands(root: Path, study: Study) -> dict[str, tuple[object, ...]]:
+def commands(whole: Path, root: Path, study: Study) -> dict[str, tuple[object, ...]]:
     """Every command that writes, in the order in which an undisturbed person gives them."""
     recipe = (
         "batch_size=2",
@@ -72,8 +73,7 @@ def commands(root: Path, study: Study) -> dict[str, tuple[object, ...]]:
         "epochs=8",
     )
     pretraining = [part for one in recipe for part in ("--set", f"init.pretraining.{one}")]
-    images = root.parent / "whole" / "data" / "images"
-    base = root.parent / "whole" / "base.yaml"
+    images, base = whole / "data" / "images", whole / "base.yaml"
     where = ("--images", images, "--base", base, "--device", "cpu", "--checkpoint-minutes", 0)
     return {
         "ablate launch": (study.name, "--device", "cpu", "--yes", "--checkpoint-minutes", 0, "--workers", 0),
@@ -95,16 +95,29 @@ def assert_same_outputs(study: Study, one: Path, other: Path) -> None:
     assert not list((other / "out").glob(".*"))
 
 
-def storm(tmp_path: Path, seed: int, kills: int) -> None:
-    rng = random.Random(seed)
-    whole = tmp_path / "whole"
-    study = a_real_study(whole, iterations=12, seeds=(0,))
+class Undisturbed(NamedTuple):
+    """What the commands make of a study when nothing disturbs them."""
+
+    root: Path
+    study: Study
+    seconds: float  # that they took
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    root = tmp_path_factory.mktemp("kills") / "whole"
+    study = a_real_study(root, iterations=12, seeds=(0,))
     began = time.monotonic()
-    for command, arguments in commands(whole, study).items():
-        finish(whole, command, *arguments)
-    longest = (time.monotonic() - began) / 2
+    for command, arguments in commands(root, root, study).items():
+        finish(root, command, *arguments)
+    return Undisturbed(root, study, time.monotonic() - began)
+
+
+def storm(tmp_path: Path, whole: Undisturbed, seed: int, kills: int) -> None:
+    rng = random.Random(seed)
+    study, longest = whole.study, whole.seconds / 2
     root = copy_of(tmp_path / "disturbed", study)
-    given = commands(root, study)
+    given = commands(whole.root, root, study)
     for _ in range(kills):
         command = rng.choice(["ablate launch", "ablate launch", *given])
         process = start(root, command, *given[command])
@@ -113,13 +126,13 @@ def storm(tmp_path: Path, seed: int, kills: int) -> None:
     for command, arguments in given.items():
         finish(root, command, *arguments)
     assert Workspace(root).runs()
-    assert_same_outputs(study, whole, root)
+    assert_same_outputs(study, whole.root, root)
 
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("seed", range(25))
-def test_a_storm_of_kills_over_every_command_changes_no_number(tmp_path: Path, seed: int) -> None:
-    storm(tmp_path, seed, KILLS)
+def test_a_storm_of_kills_over_every_command_changes_no_number(tmp_path: Path, whole: Undisturbed, seed: int) -> None:
+    storm(tmp_path, whole, seed, KILLS)
 
 
 @pytest.mark.campaign

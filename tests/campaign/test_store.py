@@ -85,7 +85,8 @@ def test_a_sample(
 
 
 @pytest.mark.campaign
+@pytest.mark.parametrize("first", range(0, 2000, 250))
 def test_a_storm(
-    finished: tuple[Path, Study], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    finished: tuple[Path, Study], first: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    storm(*finished, range(12, 2000), monkeypatch, capsys)
+    storm(*finished, range(first, first + 250), monkeypatch, capsys)
