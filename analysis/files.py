@@ -96,12 +96,12 @@ def unchanging(path: Path) -> Iterator[BufferedReader]:
         _refuse_changed(path, file, before)
 
 
-def _size_and_time(file: BufferedReader) -> tuple[int, int]:
+def _size_and_time(file: IO[bytes]) -> tuple[int, int]:
     found = os.fstat(file.fileno())
     return found.st_size, found.st_mtime_ns
 
 
-def _refuse_changed(path: Path, file: BufferedReader, before: tuple[int, int]) -> None:
+def _refuse_changed(path: Path, file: IO[bytes], before: tuple[int, int]) -> None:
     if _size_and_time(file) != before:
         what = "it was changed while it was read; wait until it is written, then run the command again"
         raise ChangedWhileRead(errno.EBUSY, what, str(path))

@@ -24,12 +24,13 @@ A file that is not a regular file, one of more than ``MOST_PIXELS`` pixels, and 
 way is refused as an `UnusableImage`.
 """
 
-import io
+import ctypes
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Literal
 
@@ -73,8 +74,22 @@ AS_STORED = {  # orientations, and what brings pixels that Pillow has turned by 
 }
 REPLACE = "replace it"
 
-# They name no file and stop nothing; what matters of them is checked here.
-warnings.filterwarnings("ignore", module=r"PIL\.")
+
+def _silence_decoders() -> None:
+    """Let Pillow and libtiff print nothing: they name no file and stop nothing; what matters of it is checked here.
+
+    libtiff writes straight to standard error, unless it has no function to do it with. That is one setting for all
+    threads; where Pillow's build hides it, libtiff goes on to print.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    with suppress(AttributeError, OSError):
+        library = ctypes.CDLL(Image.core.__file__)  # type: ignore[attr-defined]
+        for setter in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
+            setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+            setter(None)
+
+
+_silence_decoders()
 
 
 class UnusableImage(BadInput):
@@ -110,7 +125,7 @@ class Header:
 
 
 @contextmanager
-def open_image(path: Path) -> Iterator[io.BufferedReader]:
+def open_image(path: Path) -> Iterator[BufferedReader]:
     """Open a regular file for reading; anything else (a FIFO, a device, a folder) is refused without waiting for it.
 
     Raises:

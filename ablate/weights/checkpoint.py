@@ -12,9 +12,8 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from safetensors.torch import load
@@ -77,7 +76,7 @@ def _read(path: Path, modified: int, size: int) -> Checkpoint:
         return _unwrapped(path, _loaded(path, file))
 
 
-def _loaded(path: Path, file: BufferedReader) -> object:
+def _loaded(path: Path, file: IO[bytes]) -> object:
     """What an open file of weights holds, copied into memory: a mapped file that is cut short kills the process."""
     head = file.read(32)
     if not head:
@@ -103,7 +102,7 @@ def _loaded(path: Path, file: BufferedReader) -> object:
         raise _damaged(path, error) from None
 
 
-def _read_torch(path: Path, file: BufferedReader) -> Any:
+def _read_torch(path: Path, file: IO[bytes]) -> Any:
     if zipfile.is_zipfile(file):
         fault = fault_of_archive(file)
         if fault:
