@@ -64,6 +64,16 @@ def load_config(source: str | Path, changes: Sequence[str] = (), data: Data | No
     return parse(changed(tree, map(parse_change, changes)), RunConfig, str(source))
 
 
+def config_files(source: str | Path) -> list[Path]:
+    """The file of a config that can be loaded, and those to which its ``base:`` leads, one after the other."""
+    found, base, folder = [], str(source), Path()
+    while isinstance(base, str):
+        path, _ = _locate(base, folder)
+        found.append(path)
+        base, folder = read_yaml(path).get("base"), path.resolve().parent
+    return found
+
+
 def parse_change(change: str) -> tuple[str, Any]:
     """The dotted key and the value of ``key=value``."""
     key, sign, text = (part.strip() for part in change.partition("="))

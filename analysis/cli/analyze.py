@@ -18,6 +18,7 @@ import typer
 
 from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput, BadRecords
+from analysis.files import check_targets
 from analysis.io import json_bytes
 
 if TYPE_CHECKING:  # numpy is not for those who only ask for help
@@ -448,6 +449,8 @@ def show_errors(
     from analysis.stats.compare import Candidate, compare
 
     ground_truth = inputs.ground_truth
+    if out:  # before the work
+        check_targets(out, ("errors.json",), [ground_truth.path, *(detections.path for _, detections in inputs.runs)])
     ious = COCO_IOUS if intervals else ()
     analysis = Analysis(ground_truth, settings, split.parts, split.sizes, ious=ious, at_stake=True)
     analyses = [analysis.of(name, detections) for name, detections in inputs.runs]
@@ -568,6 +571,7 @@ def example(
     from analysis.coco.synthetic import write_example
     from analysis.evaluation.settings import Settings
 
+    check_targets(out, ())
     truth, files = write_example(out, images=images, seed=seed)
     typer.echo(
         f"Simulated detectors on simulated objects, written to {out}: they show the tool and are no evidence.\n"
