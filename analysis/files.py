@@ -54,11 +54,14 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> IO[bytes]:
         NotAFile: it is no regular file.
         OSError: it cannot be opened.
     """
-    handle = os.open(path, flags | NO_WAIT, 0o666)  # a FIFO would wait for its other end
+    try:
+        handle = os.open(path, flags | NO_WAIT, 0o666)  # a FIFO would wait for its other end
+    except ValueError:
+        raise OSError(errno.EINVAL, "its name holds a null character", str(path)) from None
     try:
         mode = os.fstat(handle).st_mode
         if not stat.S_ISREG(mode):
-            raise NotAFile(errno.EINVAL, f"is {kind_of_file(mode)}, not a file; move it away", str(path))
+            raise NotAFile(errno.EINVAL, f"is {kind_of_file(mode)}, not a file", str(path))
         writes = flags & (os.O_WRONLY | os.O_RDWR)
         return open(handle, ("ab+" if flags & os.O_RDWR else "ab") if writes else "rb", buffering=0)
     except OSError:
@@ -105,6 +108,19 @@ def _refuse_changed(path: Path, file: IO[bytes], before: tuple[int, int]) -> Non
     if _size_and_time(file) != before:
         what = "it was changed while it was read; wait until it is written, then run the command again"
         raise ChangedWhileRead(errno.EBUSY, what, str(path))
+
+
+def read_whole(path: Path, most: int = -1) -> bytes:
+    """The content of a regular file that does not change meanwhile, or so many of its first bytes.
+
+    Raises:
+        OSError: as `unchanging`, or the file has no content to give now (some of those in ``/proc``).
+    """
+    with unchanging(path) as file:
+        content: bytes | None = file.read(most)
+        if content is None:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(path))
+        return content
 
 
 def fault_of_archive(file: Path | IO[bytes]) -> str:

@@ -140,12 +140,12 @@ def open_image(path: Path) -> Iterator[BufferedReader]:
     except (FileNotFoundError, NotADirectoryError):
         raise UnusableImage(path, "missing", "no such image", "check the images folder") from None
     except NotAFile as error:
-        raise UnusableImage(path, "damaged", str(error.strerror).partition(";")[0], REPLACE) from None
+        raise UnusableImage(path, "damaged", str(error.strerror), REPLACE) from None
     except ChangedWhileRead:
         raise UnusableImage(path, "damaged", "was changed while it was read", "wait until it is written") from None
-    except (OSError, ValueError) as error:  # ValueError: a name with a null character
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UnusableImage(path, "damaged", f"cannot be read ({reason})", "mend or remove it") from None
+    except OSError as error:
+        what = f"cannot be read ({error.strerror or error})"
+        raise UnusableImage(path, "damaged", what, "mend or remove it") from None
 
 
 def header_of(file: IO[bytes], path: Path) -> Header:

@@ -138,7 +138,7 @@ def _read(path: Path, tail: int | None = None) -> bytes | None:
     except FileNotFoundError:
         return None
     except NotAFile as error:
-        raise BadInput(f"{path}: {error.strerror}") from None
+        raise BadInput(f"{path}: {error.strerror}; move it away") from None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); put that right, or move it away") from None
 

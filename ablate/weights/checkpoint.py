@@ -61,8 +61,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         if not path.is_file():
             raise BadInput(f"{path}: is {kind_of_file(stat.st_mode)}, not a file of weights")
         return _read(path, stat.st_mtime_ns, stat.st_size)
-    except OSError as error:
-        raise BadInput(f"{path}: weights cannot be read ({error.strerror or error})") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        raise BadInput(f"{path}: weights cannot be read ({_why(error)})") from None
 
 
 def forget() -> None:
@@ -168,8 +168,12 @@ def file_digest(path: Path) -> str:
     """
     try:
         return _digest(path.absolute(), path.stat().st_mtime_ns, path.stat().st_size)
-    except OSError as error:
-        raise BadInput(f"{path}: weights cannot be read ({error.strerror or error}); check init.weights") from None
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: weights cannot be read ({_why(error)}); check init.weights") from None
+
+
+def _why(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 @lru_cache(maxsize=64)

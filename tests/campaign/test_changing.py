@@ -24,6 +24,7 @@ from ablate.weights.checkpoint import forget, read_checkpoint
 from analysis import read_detections, read_ground_truth
 from analysis.exceptions import BadInput
 from analysis.image_files import read_rgb
+from analysis.io import read_bytes
 from tests.analysis.mutations import documents
 from tests.campaign.test_inputs import config, pth, safetensors, weights
 
@@ -164,6 +165,24 @@ def test_a_file_that_changes_while_it_is_read_is_refused_in_one_sentence(
     assert str(path) in str(refusal.value)
     assert SENTENCE in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("read", [read_bytes, load_config, read_checkpoint, read_rgb], ids=lambda read: read.__name__)
+def test_a_file_that_gives_nothing_and_a_name_that_no_file_has(
+    read: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A null character, which YAML can hold; and a file that waits for news, as some in `/proc` do."""
+    with pytest.raises(BadInput):
+        read(tmp_path / "a\0b")
+
+    class Waiting(io.BufferedReader):
+        def read(self, size: int | None = -1, /) -> Any:
+            return None
+
+    monkeypatch.setattr(analysis.files, "BufferedReader", Waiting)
+    (tmp_path / "news").write_bytes(b"x")
+    with pytest.raises(BadInput, match="news: "):
+        read(tmp_path / "news")
 
 
 @pytest.mark.parametrize("name", ["weights.pth", "weights.safetensors"])
