@@ -128,6 +128,7 @@ def main() -> None:
     # Threads that wait spin for a moment and then sleep. Spinning on made training five times slower on a CPU that
     # others use too, sleeping at once nearly twice as slow on one that they do not.
     os.environ.setdefault("GOMP_SPINCOUNT", "30000")
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
@@ -156,11 +157,25 @@ def main() -> None:
         else:
             _say(f"{os.fsdecode(error.filename)}: {error.strerror}; check the path")
         sys.exit(BAD_INPUT)
+    except MemoryError as error:
+        _say(f"the memory of this machine does not hold what this needs ({error or 'no more to be had'}); ask for less")
+        sys.exit(BAD_INPUT)
     except ModuleNotFoundError as missing:
         if missing.name not in TRAINING_PACKAGES:
             raise
         _say(f"this command needs {missing.name}, which the analysis does not: pip install 'detablate[train]'")
         sys.exit(MISSING_ENGINE)
+
+
+def _open_standard_streams() -> None:
+    """Discard what goes to a stream that the parent has closed; else the next file that is opened gets its number."""
+    handle = os.open(os.devnull, os.O_RDWR)
+    while handle <= 2:
+        handle = os.open(os.devnull, os.O_RDWR)
+    os.close(handle)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (for as long as the process)
 
 
 def _say(sentence: str) -> None:

@@ -564,7 +564,7 @@ def parse_caps(text: str) -> tuple[int, ...]:
 @app.command()
 def example(
     out: Annotated[Path, typer.Option(help="Folder for the generated files.")] = Path("results/example"),
-    images: Annotated[int, typer.Option(help="Number of images.", min=1)] = 400,
+    images: Annotated[int, typer.Option(help="Number of images.", min=1, max=1_000_000)] = 400,
     seed: Annotated[int, typer.Option(help="Seed of everything that is random.")] = 1,
 ) -> None:
     """Generate ground truth and two simulated detectors with known flaws, and analyze them."""
