@@ -13,10 +13,13 @@ The command line is :func:`main`: ``detablate`` after installation, ``cli.py`` i
 
 import os
 import re
+import signal
 import sys
+import threading
 from contextlib import suppress
 from importlib import import_module
 from io import TextIOWrapper
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import analysis
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil", "safetensors")
 BAD_INPUT, MISSING_ENGINE = 4, 5  # exit codes
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 LONGEST_ERROR = 2000  # characters
 LONG_WORD = re.compile(r"(\S{60})\S{200,}(\S{40})")  # no path that a file can have and no number
 
@@ -106,23 +110,62 @@ def command_line() -> "typer.Typer":
     return app
 
 
+class _Stop:
+    """Takes the first signal that ends a process as Python takes Ctrl-C, so that what is half-written is removed.
+
+    A command that ends otherwise, such as ``launch``, has handlers of its own meanwhile. A second signal ends the
+    process at once.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0  # of the signal that has come
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> None:
+        from ablate.runs.signals import handle
+
+        if threading.current_thread() is threading.main_thread():  # only there does Python allow handlers
+            self._before = handle(STOPPING, self._note)
+
+    def __exit__(self, *_: object) -> None:
+        from ablate.runs.signals import restore
+
+        restore(self._before)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.number = number
+        for one in self._before:
+            signal.signal(one, signal.SIG_DFL)
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+
 def main() -> None:
-    """Run one command; an error of the user's becomes one sentence on standard error and its exit code."""
+    """Run one command; an error of the user's becomes one sentence on standard error and its exit code.
+
+    So do SIGINT, SIGTERM and SIGHUP, whose exit codes are 128 and their number.
+    """
     from analysis.exceptions import BadRecords, DetablateError
 
     # Threads that wait spin for a moment and then sleep. Spinning on made training five times slower on a CPU that
     # others use too, sleeping at once nearly twice as slow on one that they do not.
     os.environ.setdefault("GOMP_SPINCOUNT", "30000")
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
+    stop = _Stop()
     try:
         try:
-            command_line()()
+            with stop:
+                command_line()()
         finally:
             sys.stdout.flush()
-    except KeyboardInterrupt:  # before a command has begun
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit):  # typer makes the one of the other
+        if not stop.number:
+            raise
+        name = signal.Signals(stop.number).name
+        _say(f"stopped by {name}; what was written is whole, and the same command continues or begins again")
+        sys.exit(128 + stop.number)
     except DetablateError as refusal:
         bad_data = isinstance(refusal, BadRecords)  # of annotations: analyze has an option of its own
         remedy = "; data check ANNOTATIONS IMAGES --write-clean FILE writes a copy without them" if bad_data else ""
@@ -135,11 +178,25 @@ def main() -> None:
         else:
             _say(f"{os.fsdecode(error.filename)}: {error.strerror}; check the path")
         sys.exit(BAD_INPUT)
+    except MemoryError as error:
+        _say(f"the memory of this machine does not hold what this needs ({error or 'no more to be had'}); ask for less")
+        sys.exit(BAD_INPUT)
     except ModuleNotFoundError as missing:
         if missing.name not in TRAINING_PACKAGES:
             raise
         _say(f"this command needs {missing.name}, which the analysis does not: pip install 'detablate[train]'")
         sys.exit(MISSING_ENGINE)
+
+
+def _open_standard_streams() -> None:
+    """Discard what goes to a stream that the parent has closed; else the next file that is opened gets its number."""
+    handle = os.open(os.devnull, os.O_RDWR)
+    while handle <= 2:
+        handle = os.open(os.devnull, os.O_RDWR)
+    os.close(handle)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (for as long as the process)
 
 
 def _say(sentence: str) -> None:

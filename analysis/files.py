@@ -5,9 +5,11 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO
@@ -22,6 +24,7 @@ except ModuleNotFoundError:  # Windows: no locks, so nothing is swept
 NO_WAIT = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"))
 LONGEST_NAME = 40  # characters of a file's name in that of its part
 PART = ".part"
+SETTLED = 20_000_000  # nanoseconds after its last change from which a file counts as written
 
 
 def kind_of_file(mode: int) -> str:
@@ -51,11 +54,14 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> IO[bytes]:
         NotAFile: it is no regular file.
         OSError: it cannot be opened.
     """
-    handle = os.open(path, flags | NO_WAIT, 0o666)  # a FIFO would wait for its other end
+    try:
+        handle = os.open(path, flags | NO_WAIT, 0o666)  # a FIFO would wait for its other end
+    except ValueError:
+        raise OSError(errno.EINVAL, "its name holds a null character", str(path)) from None
     try:
         mode = os.fstat(handle).st_mode
         if not stat.S_ISREG(mode):
-            raise NotAFile(errno.EINVAL, f"is {kind_of_file(mode)}, not a file; move it away", str(path))
+            raise NotAFile(errno.EINVAL, f"is {kind_of_file(mode)}, not a file", str(path))
         writes = flags & (os.O_WRONLY | os.O_RDWR)
         return open(handle, ("ab+" if flags & os.O_RDWR else "ab") if writes else "rb", buffering=0)
     except OSError:
@@ -63,7 +69,61 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> IO[bytes]:
         raise
 
 
-def fault_of_archive(path: Path) -> str:
+class ChangedWhileRead(OSError):
+    """A file was written to, or cut, while it was read: what was read is neither the old content nor the new."""
+
+
+@contextmanager
+def unchanging(path: Path) -> Iterator[BufferedReader]:
+    """A regular file that must stay as it is until the block ends.
+
+    It is the same open file from the beginning to the end, so one that is replaced meanwhile is still the old one. One
+    that was written to a moment ago is watched for a moment: clocks of file systems tick, and writers pause.
+
+    Raises:
+        ChangedWhileRead: its size or time of change is another one in the end, whatever else the block raised: a
+            decoder that stumbles over a half-written file has not found a damaged one.
+        NotAFile: it is no regular file.
+        OSError: it cannot be opened or read.
+    """
+    with BufferedReader(open_regular(path)) as file:  # type: ignore[type-var]
+        before = size, time_of_change = _size_and_time(file)
+        age = time.time_ns() - time_of_change
+        if size and 0 <= age < SETTLED:
+            time.sleep((SETTLED - age) / 1e9)
+        try:
+            yield file  # type: ignore[misc]
+        except Exception:
+            _refuse_changed(path, file, before)
+            raise
+        _refuse_changed(path, file, before)
+
+
+def _size_and_time(file: IO[bytes]) -> tuple[int, int]:
+    found = os.fstat(file.fileno())
+    return found.st_size, found.st_mtime_ns
+
+
+def _refuse_changed(path: Path, file: IO[bytes], before: tuple[int, int]) -> None:
+    if _size_and_time(file) != before:
+        what = "it was changed while it was read; wait until it is written, then run the command again"
+        raise ChangedWhileRead(errno.EBUSY, what, str(path))
+
+
+def read_whole(path: Path, most: int = -1) -> bytes:
+    """The content of a regular file that does not change meanwhile, or so many of its first bytes.
+
+    Raises:
+        OSError: as `unchanging`, or the file has no content to give now (some of those in ``/proc``).
+    """
+    with unchanging(path) as file:
+        content: bytes | None = file.read(most)
+        if content is None:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(path))
+        return content
+
+
+def fault_of_archive(file: Path | IO[bytes]) -> str:
     """What is wrong with a file that torch.save wrote, read once through; empty where nothing is.
 
     torch.load does not compare the check sums that torch.save wrote, and would unpack a compressed part, which
@@ -73,7 +133,7 @@ def fault_of_archive(path: Path) -> str:
         OSError: it cannot be read.
         zipfile.BadZipFile: it is no archive.
     """
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(file) as archive:
         if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
             return "its content is compressed, which torch.save never does"
         broken = archive.testzip()

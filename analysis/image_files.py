@@ -24,12 +24,13 @@ A file that is not a regular file, one of more than ``MOST_PIXELS`` pixels, and 
 way is refused as an `UnusableImage`.
 """
 
-import io
+import ctypes
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Literal
 
@@ -37,7 +38,7 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from analysis.exceptions import BadInput
-from analysis.files import NotAFile, open_regular
+from analysis.files import ChangedWhileRead, NotAFile, unchanging
 
 Size = tuple[int, int]  # width, height in pixels
 Kind = Literal["missing", "damaged", "unsupported", "size"]
@@ -73,8 +74,22 @@ AS_STORED = {  # orientations, and what brings pixels that Pillow has turned by 
 }
 REPLACE = "replace it"
 
-# They name no file and stop nothing; what matters of them is checked here.
-warnings.filterwarnings("ignore", module=r"PIL\.")
+
+def _silence_decoders() -> None:
+    """Let Pillow and libtiff print nothing: they name no file and stop nothing; what matters of it is checked here.
+
+    libtiff writes straight to standard error, unless it has no function to do it with. That is one setting for all
+    threads; where Pillow's build hides it, libtiff goes on to print.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    with suppress(AttributeError, OSError):
+        library = ctypes.CDLL(Image.core.__file__)  # type: ignore[attr-defined]
+        for setter in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):
+            setter.argtypes, setter.restype = [ctypes.c_void_p], ctypes.c_void_p
+            setter(None)
+
+
+_silence_decoders()
 
 
 class UnusableImage(BadInput):
@@ -110,23 +125,27 @@ class Header:
 
 
 @contextmanager
-def open_image(path: Path) -> Iterator[io.BufferedReader]:
+def open_image(path: Path) -> Iterator[BufferedReader]:
     """Open a regular file for reading; anything else (a FIFO, a device, a folder) is refused without waiting for it.
 
     Raises:
-        UnusableImage: there is no such file, it is not a regular file, or it cannot be read.
+        UnusableImage: there is no such file, it is not a regular file, it cannot be read, or it was changed while it
+            was read.
     """
     try:
-        raw = open_regular(path)
+        with unchanging(path) as file:
+            yield file
+    except UnusableImage:
+        raise
     except (FileNotFoundError, NotADirectoryError):
         raise UnusableImage(path, "missing", "no such image", "check the images folder") from None
     except NotAFile as error:
-        raise UnusableImage(path, "damaged", str(error.strerror).partition(";")[0], REPLACE) from None
-    except (OSError, ValueError) as error:  # ValueError: a name with a null character
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UnusableImage(path, "damaged", f"cannot be read ({reason})", "mend or remove it") from None
-    with io.BufferedReader(raw) as file:  # type: ignore[type-var]
-        yield file  # type: ignore[misc]
+        raise UnusableImage(path, "damaged", str(error.strerror), REPLACE) from None
+    except ChangedWhileRead:
+        raise UnusableImage(path, "damaged", "was changed while it was read", "wait until it is written") from None
+    except OSError as error:
+        what = f"cannot be read ({error.strerror or error})"
+        raise UnusableImage(path, "damaged", what, "mend or remove it") from None
 
 
 def header_of(file: IO[bytes], path: Path) -> Header:

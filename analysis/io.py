@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from analysis.exceptions import BadInput
+from analysis.files import kind_of_file, read_whole
 
 T = TypeVar("T")
 
@@ -67,11 +68,11 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         _check_regular(path)
-        content = path.read_bytes()
-    except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        why = "no such file; check the path" if missing else f"cannot be read ({error.strerror or error})"
-        raise BadInput(f"{path}: {why}") from None
+        content = read_whole(path)
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file; check the path") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        raise BadInput(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     if content[:2] == _GZIP:
         content = _unpacked(path, content)
     if content[:2] in _UTF16:
@@ -101,7 +102,8 @@ def _check_regular(path: Path) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise BadInput(f"{path}: is a folder; name the JSON file inside it")
     if not stat.S_ISREG(status.st_mode):
-        raise BadInput(f"{path}: is a pipe or a device, not a regular file; write the JSON to a file and name that")
+        kind = kind_of_file(status.st_mode)
+        raise BadInput(f"{path}: is {kind}, not a regular file; write the JSON to a file and name that")
     if status.st_size > LARGEST_FILE:
         raise BadInput(
             f"{path}: holds {status.st_size:,} bytes, more than the {LARGEST_FILE:,} that are read; split it"

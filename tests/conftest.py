@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import analysis.files
 from ablate.runs.folder import Workspace
 from tests.slurm_cluster import SlurmCluster, must_work, running, why_not
 
@@ -21,6 +22,7 @@ settings.register_profile("exploring", derandomize=False)
 settings.load_profile("repeatable")
 
 os.environ["OMP_NUM_THREADS"] = "1"  # is read when torch is imported, which comes later
+analysis.files.SETTLED = 0  # tests read at once what they have just written
 
 
 @pytest.fixture(autouse=True)

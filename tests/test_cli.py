@@ -57,3 +57,35 @@ def test_an_error_is_one_short_printable_line_whatever_the_names(
         assert said.count("\n") == 1
         assert said.strip().isprintable()
         assert len(said) < 300
+
+
+def test_closed_streams_are_as_if_nobody_read_them() -> None:
+    """As `>&-` of a shell: no traceback, and no file gets the number of a stream."""
+    for closed in ("exec >&-", "exec 2>&-", "exec <&- >&- 2>&-"):
+        command = ["sh", "-c", f'{closed}; exec "$@"', "sh", sys.executable, "cli.py", "ablate", "axes"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("number", [10**10, 10**400], ids=["11 digits", "401 digits"])
+@pytest.mark.parametrize(
+    "words", ["errors --max-dets", "compare --resamples", "report --resamples", "example --images"]
+)
+def test_a_number_that_nothing_can_count_to_is_a_usage_error(
+    words: str, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "analyze", *words.split(), number) == 2
+    assert words.split()[1] in capsys.readouterr().err
+
+
+def test_too_little_memory_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unable(*_: object, **__: object) -> None:
+        raise MemoryError("Unable to allocate 745. GiB")
+
+    monkeypatch.setattr("analysis.coco.synthetic.write_example", unable)
+    assert run(monkeypatch, "analyze", "example", "--out", tmp_path) == 4
+    assert capsys.readouterr().err == (
+        "error: the memory of this machine does not hold what this needs (Unable to allocate 745. GiB); ask for less\n"
+    )

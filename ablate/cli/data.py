@@ -1,5 +1,6 @@
 """The verbs of ``data``: ``check`` and ``shapes``."""
 
+import os
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +15,7 @@ from ablate.data.sources import Files, files_of, shapes_folder
 from ablate.runs.folder import SCHEMA, Workspace
 from analysis.cli.option_rules import check_options
 from analysis.exceptions import BadInput
-from analysis.files import write_bytes
+from analysis.files import check_target, write_bytes
 
 if TYPE_CHECKING:
     from ablate.data.check import DataProblem, DataReport
@@ -88,7 +89,7 @@ def shapes(
     from ablate.data.shapes import write_shapes
 
     folder = out if out is not None else shapes_folder(workspace)
-    if out is not None and out.exists():
+    if out is not None and os.path.lexists(out):
         raise BadInput(f"{out}: exists already; name a folder that does not")
     try:
         write_shapes(folder)
@@ -104,6 +105,7 @@ def _write_clean(sets: list[Files], out: Path) -> None:
         raise BadInput("--write-clean takes one data set: give ANNOTATIONS IMAGES")
     if out.exists():
         raise BadInput(f"{out}: exists already; name a file that does not")
+    check_target(out)
     content, notes = clean_copy(sets[0])
     write_bytes(out, content)
     typer.echo("\n".join([*notes, f"written to {out}"]))

@@ -96,7 +96,7 @@ def export(
     out: Annotated[Path | None, typer.Option(help="The file to write.", show_default="the screen")] = None,
 ) -> None:
     """Write a config as one LazyConfig file, for detectron2's own tools/lazyconfig_train_net.py."""
-    from ablate.config.yaml import with_changes
+    from ablate.config.yaml import config_files, with_changes
     from ablate.detector.init_weights import write_backbone
     from ablate.engines.lazyconfig import check_exportable, facts_of, lazyconfig_text
     from ablate.train.distributed import device_of
@@ -106,7 +106,8 @@ def export(
     check_exportable(config)
     if out is not None:
         sources = [source for source in (config.data.train, config.data.validation) if isinstance(source, Coco)]
-        inputs = [Path(options.config), Path(config.init.weights), *(Path(source.annotations) for source in sources)]
+        inputs = [Path(config.init.weights), *(Path(source.annotations) for source in sources)]
+        inputs += config_files(options.config)
         for path in (out, out.with_suffix(".pth")):
             check_target(path, inputs)
     device = device_of(options.device)

@@ -24,7 +24,7 @@ import msgspec
 from ablate.config.foreign import NOTHING, AnyConfig, CommandConfig
 from ablate.config.schema import Data, Part, RunConfig
 from analysis.exceptions import BadInput
-from analysis.files import open_regular
+from analysis.files import NotAFile, read_whole
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -74,6 +74,18 @@ def load_any_config(source: str | Path, changes: Sequence[str] = ()) -> RunConfi
     if tree.get("engine") != "command":
         return load_config(source, changes)
     return with_changes(parse(tree, CommandConfig, str(source)), dict(map(parse_change, changes)))
+
+
+def config_files(source: str | Path) -> list[Path]:
+    """The file of a config that can be loaded, and those to which its ``base:`` leads, one after the other."""
+    found: list[Path] = []
+    base: object = str(source)
+    folder = Path()
+    while isinstance(base, str):
+        path, _ = _locate(base, folder)
+        found.append(path)
+        base, folder = read_yaml(path).get("base"), path.resolve().parent
+    return found
 
 
 def parse_change(change: str) -> tuple[str, Any]:
@@ -159,13 +171,14 @@ def read_yaml(path: Path) -> Tree:
         BadInput: it cannot be read, is no text or too large for a config, or holds something else.
     """
     try:
-        with open_regular(path) as file:
-            content = file.read(MOST_BYTES + 1)
+        content = read_whole(path, MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
             raise BadInput(f"{path}: is larger than {MOST_BYTES:,} bytes, which no config is; check the path")
         text = content.decode("utf-8")
     except UnicodeDecodeError:
         raise BadInput(f"{path}: is not UTF-8 text") from None
+    except NotAFile as error:
+        raise BadInput(f"{path}: {error.strerror}; name a YAML file") from None
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
     tree = parse_yaml(text, str(path))

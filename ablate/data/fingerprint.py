@@ -260,9 +260,7 @@ def _by_bytes(path: Path) -> ImageFacts:
         else:
             digest, source = hashlib.file_digest(file, "sha256").digest(), file
             file.seek(0)
-        facts = ImageFacts(stamp, digest, header_of(source, path))
-        _refuse_changed(path, file, stamp)
-        return facts
+        return ImageFacts(stamp, digest, header_of(source, path))
 
 
 def _by_pixels(path: Path) -> ImageFacts:
@@ -271,13 +269,7 @@ def _by_pixels(path: Path) -> ImageFacts:
         stamp = Stamp.of(os.fstat(file.fileno()))
         image, header = read_rgb(path)
         digest = hashlib.sha256(msgspec.msgpack.encode((image.width, image.height, image.tobytes()))).digest()
-        _refuse_changed(path, file, stamp)
         return ImageFacts(stamp, digest, header)
-
-
-def _refuse_changed(path: Path, file: IO[bytes], before: Stamp) -> None:
-    if Stamp.of(os.fstat(file.fileno())) != before:
-        raise UnusableImage(path, "damaged", "is being written while it is read", "wait until it is whole")
 
 
 class _Cache:

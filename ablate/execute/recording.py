@@ -25,9 +25,7 @@ def is_done(folder: RunFolder, again: bool) -> bool:
     return fault is None
 
 
-def record_end(
-    folder: RunFolder, began: float, state: State, message: str = "", *, over_failure: bool = True
-) -> None:
+def record_end(folder: RunFolder, began: float, state: State, message: str = "", *, over_failure: bool = True) -> None:
     """Write down how a run ended, in its status and its events.
 
     Args:

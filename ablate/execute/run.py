@@ -289,8 +289,8 @@ def recorded(folder: RunFolder, processes: Processes) -> Iterator[None]:
     except Interrupted as error:
         record("interrupted", error)
         raise
-    except KeyboardInterrupt:
-        record("interrupted", "stopped by SIGINT; the same command continues")
+    except KeyboardInterrupt as error:
+        record("interrupted", f"stopped by {error or 'SIGINT'}; the same command continues")
         raise
     except RunFailed as error:
         record("diverged", error)

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from ablate.launch.base import LaunchOptions, Outcome, SomeFailed, Stopped, waiting_for_first
 from ablate.launch.status import DONE, counts, without_pretrainings
 from ablate.launch.view import summary_words
-from ablate.runs.folder import Workspace
+from ablate.runs.folder import FAILURES, Workspace
 from ablate.runs.lock import LockHeld, holding
 from ablate.shell import shell_command
 from ablate.studies.study import Study, study_folder
@@ -29,7 +29,8 @@ def finish(workspace: Workspace, study: Study, options: LaunchOptions, outcome: 
     if measured:
         measure_and_show(workspace, study, options)
     if outcome.failed:
-        again = shell_command("ablate", "launch", "--retry", root=workspace.root, study=study.name)
+        retry = ["--retry"] * any(status.state in FAILURES and status.state not in DONE for status in outcome.statuses)
+        again = shell_command("ablate", "launch", *retry, root=workspace.root, study=study.name)
         for sentence in outcome.failed:
             logger.error("%s", sentence)
         raise SomeFailed(
@@ -93,7 +94,7 @@ def measure_and_show(workspace: Workspace, study: Study, options: LaunchOptions)
     """What every variant costs, measured while nothing else is on the device, and the table.
 
     Raises:
-        Stopped: Ctrl-C meanwhile.
+        Stopped: Ctrl-C or another signal meanwhile.
     """
     from ablate.studies.show_results import show_table
 
@@ -108,7 +109,8 @@ def _measure(workspace: Workspace, study: Study, options: LaunchOptions) -> None
     try:
         with waiting_for_first(options.device):
             probe_study(workspace, study, device=options.device)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        name = str(error).replace("SIGINT", "") or "Ctrl-C"
         raise Stopped(
-            "stopped by Ctrl-C while measuring what the variants cost; the runs are done, and the same command goes on"
+            f"stopped by {name} while measuring what the variants cost; the runs are done, and the same command goes on"
         ) from None

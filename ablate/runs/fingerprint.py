@@ -5,6 +5,8 @@ from pathlib import Path
 
 import msgspec
 
+from analysis.files import unchanging
+
 
 class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     """What a file was when it was written."""
@@ -36,5 +38,5 @@ def fingerprint_of(path: Path) -> Fingerprint:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with unchanging(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -69,9 +69,9 @@ from ablate.config.schema import Coco, Folder, Part, Pretrain, Pretraining, RunC
 from ablate.config.yaml import dump_config, parse, read_yaml, with_changes
 from ablate.runs.fingerprint import Fingerprint
 from analysis.exceptions import BadInput
+from analysis.files import NotAFile, sweep_parts
 from analysis.files import open_regular as open_regular
 from analysis.files import replacing as replacing  # of every file of the store
-from analysis.files import sweep_parts
 
 SCHEMA = 1
 AFRESH = "launch makes it again"
@@ -149,8 +149,10 @@ def _read(path: Path, tail: int | None = None) -> bytes | None:
             return file.read()
     except FileNotFoundError:
         return None
+    except NotAFile as error:
+        raise BadInput(f"{path}: {error.strerror}; move it away") from None
     except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); put that right, or move it away") from None
 
 
 def _decoded(path: Path, content: bytes, into: type[S], remedy: str) -> S:

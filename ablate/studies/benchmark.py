@@ -285,9 +285,13 @@ def _probe_there(python: str, engine: str, workspace: Workspace, study: Study, d
         words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=package_environment()
     ) as process:
         assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith(("measured ", "error: ")):
-                logger.info("%s", line.rstrip())
+        try:
+            for line in process.stderr:
+                if line.startswith(("measured ", "error: ")):
+                    logger.info("%s", line.rstrip())
+        except BaseException:  # such as KeyboardInterrupt, which a signal to this process alone becomes
+            process.terminate()
+            raise
     if process.returncode:
         logger.info("not measured: the runs of engine %s (exit code %s of %s)", engine, process.returncode, python)
 

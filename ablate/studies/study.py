@@ -395,12 +395,7 @@ def _file(workspace: Workspace, name: str) -> Path:
 
 
 def _read(path: Path) -> Study:
-    try:
-        return read_json(path, Study)
-    except BadInput as error:
-        raise BadInput(
-            f"{str(error).rpartition('; ')[0]}; delete {path.parent} and plan the study again, its runs are kept"
-        ) from None
+    return read_json(path, Study, f"delete {path.parent} and plan the study again, its runs are kept")
 
 
 def run_text(study: Study, run: StudyRun) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ablate.runs.folder import RunFolder, replacing
 from ablate.train.memory import is_out_of_memory
 from analysis.exceptions import BadInput
-from analysis.files import fault_of_archive
+from analysis.files import fault_of_archive, unchanging
 
 SCHEMA = 1
 KEPT = 2
@@ -50,10 +50,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         BadInput: damaged, of another version, or of another iteration than its name says.
     """
     try:
-        fault = fault_of_archive(path)
-        if fault:
-            raise BadInput(f"{path}: is damaged ({fault})")
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with unchanging(path) as file:
+            fault = fault_of_archive(file)
+            if fault:
+                raise BadInput(f"{path}: is damaged ({fault})")
+            file.seek(0)
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except BadInput:
         raise
     except Exception as error:  # whatever a loader trips over in damaged bytes

@@ -6,10 +6,9 @@ torchrun says who is who, or Slurm's srun where each task is one process (`srun 
 import os
 import re
 import socket
-import uuid
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from ablate.train.outcome import LostPeer
 from analysis.exceptions import BadInput
+from analysis.files import part_folder
 
 if TYPE_CHECKING:
     from ablate.train.distributed import Processes
@@ -123,21 +123,19 @@ def check_shared_folder(folder: Path, processes: "Processes") -> None:
     """Refuse machines that see different folders under one path; all processes must call this.
 
     Raises:
-        BadInput: some of them do not see a file that the first has just written; their machines are named.
+        BadInput: some of them do not see a folder that the first has just made; their machines are named.
     """
     if processes.count == 1:
         return
-    name, wrong = f"shared-{uuid.uuid4().hex}", ""
-    if processes.first:
-        try:
-            (folder / name).touch()
-        except OSError as error:
-            wrong = f"{folder}: cannot be written ({error.strerror}); free space or choose another --root"
-    (name, wrong), *_ = gathered((name, wrong), processes)
-    seen = gathered((socket.gethostname(), (folder / name).exists()), processes)
-    if processes.first:
-        with suppress(OSError):
-            (folder / name).unlink(missing_ok=True)
+    name, wrong = "", ""
+    with ExitStack() as until_seen:
+        if processes.first:
+            try:
+                name = until_seen.enter_context(part_folder(folder / "shared")).name
+            except OSError as error:
+                wrong = f"{folder}: cannot be written ({error.strerror}); free space or choose another --root"
+        (name, wrong), *_ = gathered((name, wrong), processes)
+        seen = gathered((socket.gethostname(), (folder / name).exists()), processes)
     blind = sorted({host for host, there in seen if not there})
     if wrong or blind:
         raise BadInput(

@@ -13,15 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
 from ablate.config.schema import Init
 from analysis.exceptions import BadInput
-from analysis.files import fault_of_archive, kind_of_file
+from analysis.files import fault_of_archive, kind_of_file, unchanging
 
 Tensors = Mapping[str, Tensor]
 KEYS = ("model", "module", "state_dict")  # where published checkpoints keep the weights
@@ -61,8 +61,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         if not path.is_file():
             raise BadInput(f"{path}: is {kind_of_file(stat.st_mode)}, not a file of weights")
         return _read(path, stat.st_mtime_ns, stat.st_size)
-    except OSError as error:
-        raise BadInput(f"{path}: weights cannot be read ({error.strerror or error})") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        raise BadInput(f"{path}: weights cannot be read ({_why(error)})") from None
 
 
 def forget() -> None:
@@ -72,16 +72,22 @@ def forget() -> None:
 
 @lru_cache(maxsize=2)
 def _read(path: Path, modified: int, size: int) -> Checkpoint:
-    with path.open("rb") as file:
-        head = file.read(32)
+    with unchanging(path) as file:
+        return _unwrapped(path, _loaded(path, file))
+
+
+def _loaded(path: Path, file: IO[bytes]) -> object:
+    """What an open file of weights holds, copied into memory: a mapped file that is cut short kills the process."""
+    head = file.read(32)
     if not head:
         raise BadInput(f"{path}: is empty; download or copy it again")
     for start, reason in NOT_CHECKPOINTS.items():
         if head.lstrip().startswith(start):
             raise BadInput(f"{path}: {reason}")
     is_safetensors = head[8:9] == b"{" and 0 < int.from_bytes(head[:8], "little") < LONGEST_HEADER
+    file.seek(0)
     try:
-        return _unwrapped(path, load_file(path) if is_safetensors else _read_torch(path))
+        return load(file.read()) if is_safetensors else _read_torch(path, file)
     except pickle.UnpicklingError as error:
         culprit = re.search(r"GLOBAL ([\w.]+)", str(error))
         if culprit is None:
@@ -96,16 +102,16 @@ def _read(path: Path, modified: int, size: int) -> Checkpoint:
         raise _damaged(path, error) from None
 
 
-def _read_torch(path: Path) -> Any:
-    archive = zipfile.is_zipfile(path)
-    if archive:
-        fault = fault_of_archive(path)
+def _read_torch(path: Path, file: IO[bytes]) -> Any:
+    if zipfile.is_zipfile(file):
+        fault = fault_of_archive(file)
         if fault:
             raise BadInput(f"{path}: is damaged ({fault}); copy it again, or load it once with torch and save it again")
     # Official training scripts keep their command line beside the weights: a plain record, no code.
     with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about the protocol of a pickle
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+        file.seek(0)
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _damaged(path: Path, error: Exception) -> BadInput:
@@ -162,11 +168,15 @@ def file_digest(path: Path) -> str:
     """
     try:
         return _digest(path.absolute(), path.stat().st_mtime_ns, path.stat().st_size)
-    except OSError as error:
-        raise BadInput(f"{path}: weights cannot be read ({error.strerror or error}); check init.weights") from None
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path}: weights cannot be read ({_why(error)}); check init.weights") from None
+
+
+def _why(error: OSError | ValueError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 @lru_cache(maxsize=64)
 def _digest(path: Path, modified: int, size: int) -> str:
-    with path.open("rb") as file:
+    with unchanging(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,6 +18,7 @@ import typer
 
 from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput, BadRecords
+from analysis.files import check_targets
 from analysis.io import json_bytes
 
 if TYPE_CHECKING:  # numpy is not for those who only ask for help
@@ -458,6 +459,8 @@ def show_errors(
     from analysis.stats.compare import Candidate, compare
 
     ground_truth = inputs.ground_truth
+    if out:  # before the work
+        check_targets(out, ("errors.json",), [ground_truth.path, *(detections.path for _, detections in inputs.runs)])
     ious = COCO_IOUS if intervals else ()
     analysis = Analysis(ground_truth, settings, split.parts, split.sizes, ious=ious, at_stake=True)
     analyses = [analysis.of(name, detections) for name, detections in inputs.runs]
@@ -506,13 +509,14 @@ def check_records(checks: Sequence[tuple[str, str, str]]) -> list[dict[str, str]
 @app.command()
 def example(
     out: Annotated[Path, typer.Option(help="Folder for the generated files.")] = Path("results/example"),
-    images: Annotated[int, typer.Option(help="Number of images.", min=1)] = 400,
+    images: Annotated[int, typer.Option(help="Number of images.", min=1, max=1_000_000)] = 400,
     seed: Annotated[int, typer.Option(help="Seed of everything that is random.")] = 1,
 ) -> None:
     """Generate ground truth and two simulated detectors with known flaws, and analyze them."""
     from analysis.coco.synthetic import write_example
     from analysis.evaluation.settings import Settings
 
+    check_targets(out, ())
     truth, files = write_example(out, images=images, seed=seed)
     typer.echo(
         f"Simulated detectors on simulated objects, written to {out}: they show the tool and are no evidence.\n"

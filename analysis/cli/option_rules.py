@@ -13,6 +13,7 @@ from typer.core import TyperArgument
 
 PREDICTIONS = "PREDICTIONS"
 ONE_FILE = "only one PREDICTIONS"
+MOST = 2**31 - 1  # of a whole number that counts something
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,18 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
 
 
 def check_options(context: typer.Context, rules: tuple[OptionRule, ...]) -> None:
-    """Refuse options that a rule forbids.
+    """Refuse options that a rule forbids, and numbers of things that no computation takes.
 
     Raises:
         typer.BadParameter: the first rule that is broken.
     """
+    for name, value in context.params.items():
+        if type(value) is int and abs(value) > MOST and name != "seed":
+            raise typer.BadParameter(
+                f"is a number of {len(str(abs(value)))} digits; the largest is {MOST:,}",
+                context,
+                param_hint=f"--{name.replace('_', '-')}",
+            )
     given = given_options(context)
     for rule in rules:
         if sentence := rule.broken_by(given):

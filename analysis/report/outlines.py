@@ -9,24 +9,40 @@ from analysis.arrays import Floats, Ints
 from analysis.coco.masks import run_lengths
 
 TOLERANCE = 0.8  # pixels by which a simplified outline may leave the rim
+MOST_RUNS = 20_000  # of a mask whose rim is followed; masks of objects have a few for each column of theirs
+COARSE_SIDE = 128  # samples along each side of a mask that has more
 
 
 def outline(rle: dict[str, Any], tolerance: float = TOLERANCE) -> list[Floats]:
     """The closed polygons f64[P, 2] (x, y in pixels) that bound a mask, holes too: fill them by the even-odd rule.
 
-    Time and memory grow with the number of runs of the mask, whatever its size.
+    Time and memory grow with the number of runs of the mask, whatever its size. A mask of more than ``MOST_RUNS``,
+    which is noise, is drawn as large steps, a few samples a side.
 
     >>> from pycocotools import mask
     >>> [polygon.tolist() for polygon in outline(mask.frPyObjects([[2, 1, 6, 1, 6, 3, 2, 3]], 9, 9)[0])]
     [[[2.0, 1.0], [6.0, 1.0], [6.0, 3.0], [2.0, 3.0]]]
     """
     height, width = rle["size"]
+    runs, scale = run_lengths(rle["counts"].decode()), np.ones(2)
+    if len(runs) > MOST_RUNS:
+        rows, columns = min(height, COARSE_SIDE), min(width, COARSE_SIDE)
+        scale = np.array([width / columns, height / rows])
+        runs, height, width = _sampled(runs, height, width, rows, columns), rows, columns
     stride = width + 1
-    rectangles = _rectangles(run_lengths(rle["counts"].decode()), height)
     return [
-        _simplify(np.stack([loop % stride, loop // stride], axis=1).astype(np.float64), tolerance)
-        for loop in _loops(rectangles, height, stride)
+        _simplify(np.stack([loop % stride, loop // stride], axis=1) * scale, tolerance)
+        for loop in _loops(_rectangles(runs, height), height, stride)
     ]
+
+
+def _sampled(runs: Ints, height: int, width: int, rows: int, columns: int) -> Ints:
+    """The runs of a mask of fewer rows and columns, each of its pixels as the middle of those that it stands for."""
+    y, x = (np.arange(rows) * 2 + 1) * height // (2 * rows), (np.arange(columns) * 2 + 1) * width // (2 * columns)
+    place = (x[:, None] * height + y).ravel()  # down the columns
+    inside = np.searchsorted(np.cumsum(runs), place, side="right") % 2
+    edges = np.flatnonzero(np.diff(inside, prepend=0))
+    return np.diff(edges, prepend=0, append=len(place))
 
 
 def _rectangles(runs: Ints, height: int) -> Ints:

@@ -283,3 +283,16 @@ def test_the_header_of_an_open_file_is_that_of_the_path(tmp_path: Path) -> None:
 
     path = saved(tmp_path / "a.jpg", Image.fromarray(RGB), exif=b"Exif\0\0" + exif(8))
     assert header_of(io.BytesIO(path.read_bytes()), path) == read_header(path) == Header((5, 6), 8)
+
+
+def test_libtiff_prints_nothing_of_its_own_about_a_damaged_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "image.tif"
+    Image.fromarray(RGB).save(path, compression="tiff_lzw")
+    content = bytearray(path.read_bytes())
+    content[10:14] = b"\xff\xff\xff\xff"  # the first strip
+    path.write_bytes(content)
+    with pytest.raises(UnusableImage, match="cannot be decoded"):
+        read_rgb(path)
+    assert capfd.readouterr() == ("", "")

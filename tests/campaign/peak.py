@@ -6,12 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import analysis.files
+
+
+def peak_memory() -> int:
+    """The largest memory of this process until now, in bytes."""
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
+
 
 def _measured(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, int]:
-    result = function(*arguments)
-    peak = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
-    assert peak is not None
-    return result, int(peak[1]) * 1024
+    analysis.files.SETTLED = 0
+    return function(*arguments), peak_memory()
 
 
 def with_peak(function: Callable[..., Any], *arguments: Any) -> tuple[Any, int]:

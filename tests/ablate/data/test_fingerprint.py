@@ -288,7 +288,7 @@ def test_a_file_that_grows_while_it_is_read_is_refused(
         return before(file, path)
 
     monkeypatch.setattr(fingerprint, "header_of", growing)
-    with pytest.raises(BadInput, match="is being written while it is read; wait until it is whole"):
+    with pytest.raises(BadInput, match="was changed while it was read; wait until it is written"):
         data_set(files, workspace)
 
 

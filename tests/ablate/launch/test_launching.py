@@ -27,7 +27,7 @@ from ablate.launch.base import (
 )
 from ablate.launch.estimate import Throughput, TimingJob, time_passes
 from ablate.launch.finish import finish, measure_and_show
-from ablate.launch.status import read_statuses
+from ablate.launch.status import RunStatus, State, read_statuses
 from ablate.runs.folder import Workspace
 from ablate.studies.study import DetectorSize, Study, StudyRun
 from ablate.train.logging import show_messages
@@ -263,6 +263,18 @@ def test_a_stop_while_measuring_says_that_the_runs_are_done(tmp_path: Path, monk
     monkeypatch.setattr("ablate.studies.benchmark.probe_study", interrupted)
     with pytest.raises(Stopped, match="while measuring what the variants cost; the runs are done, and the same"):
         measure_and_show(Workspace(tmp_path), a_study(tmp_path, TWO), LaunchOptions(device="cpu"))
+
+
+@pytest.mark.parametrize(("state", "retry"), [("damaged", False), ("failed", True), ("waiting", False)])
+def test_another_try_is_advised_with_the_option_that_it_needs(
+    tmp_path: Path, shown: list[str], state: State, retry: bool
+) -> None:
+    study = a_study(tmp_path, TWO)
+    full = RunStatus(variant="a", seed=0, run_id="0", state="out_of_memory")  # is done, and would be done again
+    trouble = RunStatus(variant="b", seed=0, run_id="1", state=state)
+    with pytest.raises(SomeFailed, match="1 of 2 runs") as refusal:
+        finish(Workspace(tmp_path), study, LaunchOptions(), Outcome([full, trouble], ["b, seed 0: broken"], ""))
+    assert ("--retry" in str(refusal.value)) == retry
 
 
 def test_the_table_is_not_shown_of_nothing(tmp_path: Path, shown: list[str]) -> None:

@@ -134,11 +134,11 @@ def test_no_pickle_is_ever_executed(gt: GroundTruth, tmp_path: Path) -> None:
 class TestFilesWithoutAnEnd:
     def test_a_pipe_is_refused_without_waiting(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")
-        with pytest.raises(BadInput, match="is a pipe or a device"):
+        with pytest.raises(BadInput, match="is a FIFO, not a regular file"):
             read_ground_truth(tmp_path / "pipe")
 
     def test_a_device_is_refused(self) -> None:
-        with pytest.raises(BadInput, match="is a pipe or a device"):
+        with pytest.raises(BadInput, match="is a device, not a regular file"):
             read_ground_truth("/dev/zero")
 
     def test_a_gzip_bomb_is_refused_early(self, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from matplotlib.path import Path as Polygon
 from pycocotools import mask
 
 from analysis import read_ground_truth
+from analysis.report import outlines
 from analysis.report.outlines import outline
 from tests.shared_data import shared_data
 
@@ -85,3 +86,23 @@ def test_runs_of_no_pixels_change_nothing() -> None:
     plain = mask.frPyObjects({"size": [4, 5], "counts": [2, 9, 9]}, 4, 5)
     parted = mask.frPyObjects({"size": [4, 5], "counts": [2, 3, 0, 6, 4, 0, 5]}, 4, 5)
     assert [loop.tolist() for loop in outline(parted)] == [loop.tolist() for loop in outline(plain)]
+
+
+def test_noise_is_drawn_as_steps_in_bounded_time_and_length() -> None:
+    """A million pixels by chance have 400,000 corners, which no page should hold."""
+    noise = np.asfortranarray(np.random.default_rng(0).integers(0, 2, (1000, 800), dtype=np.uint8))
+    loops = outline(mask.encode(noise))
+    assert 1000 < sum(map(len, loops)) < 20_000
+    assert np.concatenate(loops).max(axis=0).tolist() == [800, 1000]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 5), st.data())
+def test_steps_are_the_mask_where_the_pixels_of_every_sample_agree(tall: int, wide: int, data: st.DataObject) -> None:
+    side = 4
+    pixels = data.draw(st.lists(st.booleans(), min_size=side**2, max_size=side**2))
+    inside = np.kron(np.array(pixels).reshape(side, side), np.ones((tall, wide), dtype=bool))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outlines, "MOST_RUNS", 0)
+        patch.setattr(outlines, "COARSE_SIDE", side)
+        assert np.array_equal(filled(outline(encoded(inside), tolerance=0), inside.shape), inside)
