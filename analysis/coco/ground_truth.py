@@ -1,16 +1,18 @@
 """COCO instances JSON -> :class:`GroundTruth`: columnar, checked; masks stay undecoded until they are asked for."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from analysis.arrays import Bools, Floats, Ints
+from analysis import native
+from analysis.arrays import Bools, Floats, Ints, index_of
+from analysis.coco.columns import Spans, read_columns
 from analysis.coco.federated import LVIS_KEYS, Federated, build_federated
 from analysis.coco.masks import NOTHING, Masks
 from analysis.coco.plausibility import of_ground_truth
@@ -112,11 +114,35 @@ class GroundTruth:
         return digest.hexdigest()
 
 
+class _Fields(NamedTuple):
+    """The fields of M annotations, as they are written."""
+
+    image_id: Ints | list[Any]
+    category_id: Ints
+    id: Ints | list[Any] | None
+    iscrowd: Bools
+    ignore: Bools
+    bbox: Floats  # [M, 4]
+    without_box: Ints  # the rows that have none
+    area: Floats  # [M] NaN where there is none
+    segmentation: Sequence[msgspec.Raw] | Spans
+
+
+class _Columns(NamedTuple):
+    """A document whose annotations are columns."""
+
+    images: list[_Image]
+    categories: list[_Category]
+    annotations: _Fields
+
+
 class _Irregular(Exception):
     """The document is not one that can be read into columns at once; the rules for single records say why."""
 
 
 _DECODER = msgspec.json.Decoder(_Document)
+_IMAGES_DECODER = msgspec.json.Decoder(list[_Image])
+_CATEGORIES_DECODER = msgspec.json.Decoder(list[_Category])
 _EXTRA_DECODER = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -208,17 +234,18 @@ def read_checked(checked: CheckedDocument, *, respect_ignore: bool = False) -> G
 def _read(path: Path, content: bytes, respect_ignore: bool, rows: Ints | None = None) -> GroundTruth:
     """The columns of a document in the usual spelling; ``rows`` are the places of its annotations in the file."""
     try:
-        document = _DECODER.decode(content)
+        document = _decode_usual(content) or _decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _Irregular(str(error)) from None
+    fields = document.annotations
     image_id, image_rank, image_index = _index([image.id for image in document.images])
     category_id, _, category_index = _index([c.id for c in document.categories])
     names = {c.id: category_name(c.id, c.name) for c in document.categories}
-    columns = _annotation_columns(document.annotations, image_index, category_index)
+    columns = _annotation_columns(fields, image_id, image_index, category_id)
     size = _image_sizes(document.images)[image_rank]
-    masks = Masks(path, "annotations", [a.segmentation for a in document.annotations], columns["image"], size, rows)
-    box, from_masks = _boxes(document.annotations, masks)
-    area, has_area = _areas(document.annotations, box)
+    masks = Masks(path, "annotations", fields.segmentation, columns["image"], size, rows)
+    box = _boxes(fields, masks)
+    area, has_area = _areas(fields.area, box)
     federated = _federated(document, image_rank, category_id, category_index, columns)
     notes: list[str] = []
     if federated is not None:  # LVIS has no crowds, and its own evaluation respects `ignore`
@@ -245,7 +272,7 @@ def _read(path: Path, content: bytes, respect_ignore: bool, rows: Ints | None = 
         category_name=[names[c] for c in category_id],
         has_area=has_area,
         federated=federated,
-        warnings=(*notes, *of_ground_truth(columns, box, masks, from_masks, respect_ignore)),
+        warnings=(*notes, *of_ground_truth(columns, box, masks, len(fields.without_box), respect_ignore)),
     )
 
 
@@ -264,7 +291,7 @@ def _index(ids: list[Any]) -> tuple[list[Any], Ints, dict[Any, int]]:
 
 
 def _federated(
-    document: _Document, image_rank: Ints, category_id: list[int], index: dict[int, int], columns: dict[str, Any]
+    document: _Columns, image_rank: Ints, category_id: list[int], index: dict[int, int], columns: dict[str, Any]
 ) -> Federated | None:
     """LVIS's rules, where the document has its fields."""
     images = [document.images[place] for place in image_rank.tolist()]
@@ -300,52 +327,105 @@ def _image_sizes(images: list[_Image]) -> Ints:
     return np.array(sizes, dtype=np.int64)
 
 
-def _annotation_columns(
-    annotations: list[_Annotation], image_index: dict[Any, int], category_index: dict[Any, int]
-) -> dict[str, Any]:
-    """The columns of :class:`GroundTruth` that bear its names: category, image, crowd, marked, annotation_id."""
-    image = np.array([image_index.get(a.image_id, -1) for a in annotations], dtype=np.int64)
-    category = np.array([category_index.get(a.category_id, -1) for a in annotations], dtype=np.int64)
-    if len(annotations) and min(image.min(), category.min()) < 0:
-        raise _Irregular("an unknown image or category")
-    ids: list[Any] = [a.id for a in annotations]
-    if ids.count(None) == len(ids):
-        ids = list(range(1, len(ids) + 1))
+def _decode_usual(content: bytes) -> _Columns | None:
+    """A document by the compiled core; none without it, and where an annotation is unusual."""
+    places = None if native.core is None else native.core.split_object(content)
+    if places is None or not {"images", "categories", "annotations"} <= places.keys():
+        return None
+    view = memoryview(content)
+    images, categories, annotations = (view[slice(*places[key])] for key in ("images", "categories", "annotations"))
+    found = read_columns(bytes(annotations))
+    if found is None:
+        return None
+    count = len(found)
+    return _Columns(
+        _IMAGES_DECODER.decode(images),
+        _CATEGORIES_DECODER.decode(categories),
+        _Fields(
+            image_id=found.image_id,
+            category_id=found.category_id,
+            id=found.id,
+            iscrowd=found.iscrowd,
+            ignore=found.ignore,
+            bbox=np.zeros((count, 4)) if found.bbox is None else found.bbox,
+            without_box=np.arange(count if found.bbox is None else 0),
+            area=np.full(count, np.nan) if found.area is None else found.area,
+            segmentation=found.segmentation,
+        ),
+    )
+
+
+def _decode(content: bytes) -> _Columns:
+    """A document by msgspec."""
+    document = _DECODER.decode(content)
+    annotations = document.annotations
     crowd, marked = [a.iscrowd for a in annotations], [a.ignore for a in annotations]
     if not {*crowd, *marked} <= {0, 1}:
         raise _Irregular("a flag")
+    ids: list[Any] = [a.id for a in annotations]
     try:
-        annotation_id = np.array(ids, dtype=np.int64)
+        category = np.array([a.category_id for a in annotations], dtype=np.int64)
+    except OverflowError:
+        raise _Irregular("an unknown category") from None
+    fields = _Fields(
+        image_id=[a.image_id for a in annotations],
+        category_id=category,
+        id=None if ids.count(None) == len(ids) else ids,
+        iscrowd=np.array(crowd, dtype=np.bool_),
+        ignore=np.array(marked, dtype=np.bool_),
+        bbox=np.array([a.bbox or (0, 0, 0, 0) for a in annotations], dtype=np.float64).reshape(-1, 4),
+        without_box=np.array([row for row, a in enumerate(annotations) if a.bbox is None], dtype=np.int64),
+        area=np.array([a.area for a in annotations], dtype=np.float64),
+        segmentation=[a.segmentation for a in annotations],
+    )
+    return _Columns(document.images, document.categories, fields)
+
+
+def _annotation_columns(
+    fields: _Fields, image_id: list[Any], image_index: dict[Any, int], category_id: list[int]
+) -> dict[str, Any]:
+    """The columns of :class:`GroundTruth` that bear its names: category, image, crowd, marked, annotation_id."""
+    if isinstance(fields.image_id, np.ndarray):
+        whole = isinstance(image_id[0], int)
+        image = index_of(fields.image_id, np.array(image_id)) if whole else np.full(len(fields.image_id), -1)
+    else:
+        image = np.array([image_index.get(one, -1) for one in fields.image_id], dtype=np.int64)
+    if not -(2**63) <= category_id[0] <= category_id[-1] < 2**63:
+        raise _Irregular("a large id")
+    category = index_of(fields.category_id, np.array(category_id))
+    if len(category) and min(image.min(), category.min()) < 0:
+        raise _Irregular("an unknown image or category")
+    try:
+        annotation_id = np.array(range(1, len(category) + 1) if fields.id is None else fields.id, dtype=np.int64)
     except (OverflowError, TypeError):
         raise _Irregular("an id of an annotation") from None
-    if len(set(ids)) < len(ids):
+    if len(np.unique(annotation_id)) < len(annotation_id):
         raise _Irregular("an id of an annotation twice")
     return {
         "image": image,
         "category": category,
         "annotation_id": annotation_id,
-        "crowd": np.array(crowd, dtype=np.bool_),
-        "marked": np.array(marked, dtype=np.bool_),
+        "crowd": fields.iscrowd,
+        "marked": fields.ignore,
     }
 
 
-def _boxes(annotations: list[_Annotation], masks: Masks) -> tuple[Floats, int]:
-    """f64[M, 4] xywh and how many were taken from masks."""
-    missing = [i for i, a in enumerate(annotations) if a.bbox is None]
-    box = np.array([a.bbox or (0, 0, 0, 0) for a in annotations], dtype=np.float64).reshape(-1, 4)
-    if missing:
+def _boxes(fields: _Fields, masks: Masks) -> Floats:
+    """f64[M, 4] xywh; where an annotation has none, that of its mask."""
+    box, missing = fields.bbox, fields.without_box
+    if len(missing):
         if not masks.present[missing].all():
             raise _Irregular("neither a box nor a mask")
-        box[missing] = masks.box(np.array(missing))
+        box[missing] = masks.box(missing)
     if not good_boxes(box).all():
         raise _Irregular("a box")
-    return box, len(missing)
+    return box
 
 
-def _areas(annotations: list[_Annotation], box: Floats) -> tuple[Floats, bool]:
-    area = np.array([a.area for a in annotations], dtype=np.float64)  # NaN where it is missing
+def _areas(area: Floats, box: Floats) -> tuple[Floats, bool]:
+    """f64[M] square pixels and whether the file has them; ``area`` is NaN where it does not."""
     missing = int(np.isnan(area).sum())
-    if missing and missing == len(annotations):
+    if missing and missing == len(area):
         return box[:, 2] * box[:, 3], False
     if missing or not (np.isfinite(area) & (area >= 0)).all():
         raise _Irregular("an area")

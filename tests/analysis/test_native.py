@@ -20,7 +20,7 @@ from analysis.coco.columns import read_columns
 from analysis.coco.run_lengths import run_lengths_of
 from analysis.evaluation.matching import pair_detections
 from analysis.evaluation.settings import Settings
-from tests.analysis.mutations import documents, mutate
+from tests.analysis.mutations import KINDS, documents, mutate
 
 compiled = pytest.mark.skipif(native.core is None, reason="the compiled core is not in use here")
 
@@ -86,9 +86,7 @@ def same_bits(read: float | None, value: float) -> bool:
 
 @compiled
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    kind=st.sampled_from(["polygons", "compressed", "uncompressed", "only-masks", "boxes"]), seed=st.integers(0, 10**9)
-)
+@given(kind=st.sampled_from(KINDS), seed=st.integers(0, 10**9))
 def test_damaged_predictions_give_the_same_arrays_or_the_same_sentence(kind: str, seed: int, tmp_path: Path) -> None:
     truth, predictions = documents(kind)
     (tmp_path / "gt.json").write_text(json.dumps(truth))
@@ -97,6 +95,21 @@ def test_damaged_predictions_give_the_same_arrays_or_the_same_sentence(kind: str
     path.write_bytes(mutate(predictions, random.Random(seed)))
     one, other = both_ways(lambda: arrays_of(path, gt))
     assert type(one) is type(other)
+    assert one == other
+
+
+@compiled
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kind=st.sampled_from(KINDS), seed=st.integers(0, 10**9))
+def test_damaged_annotations_give_the_same_columns_or_the_same_sentence(kind: str, seed: int, tmp_path: Path) -> None:
+    path = tmp_path / "gt.json"
+    path.write_bytes(mutate(documents(kind)[0], random.Random(seed)))
+
+    def read() -> Any:
+        gt = read_ground_truth(path)
+        return gt.digest, gt.warnings, gt.has_area, gt.file_name, gt.box.tobytes(), gt.area.tobytes()
+
+    one, other = both_ways(read)
     assert one == other
 
 
