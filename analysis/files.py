@@ -123,7 +123,7 @@ def read_whole(path: Path, most: int = -1) -> bytes:
         return content
 
 
-def fault_of_archive(file: Path | IO[bytes]) -> str:
+def fault_of_archive(file: IO[bytes]) -> str:
     """What is wrong with a file that torch.save wrote, read once through; empty where nothing is.
 
     torch.load does not compare the check sums that torch.save wrote, and would unpack a compressed part, which

@@ -25,6 +25,7 @@ way is refused as an `UnusableImage`.
 """
 
 import ctypes
+import logging
 import re
 import warnings
 from collections.abc import Iterator
@@ -82,6 +83,7 @@ def _silence_decoders() -> None:
     threads; where Pillow's build hides it, libtiff goes on to print.
     """
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # else its errors go to standard error
     with suppress(AttributeError, OSError):
         library = ctypes.CDLL(Image.core.__file__)  # type: ignore[attr-defined]
         for setter in (library.TIFFSetErrorHandler, library.TIFFSetWarningHandler):

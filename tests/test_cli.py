@@ -61,8 +61,8 @@ def test_an_error_is_one_short_printable_line_whatever_the_names(
 
 def test_closed_streams_are_as_if_nobody_read_them() -> None:
     """As `>&-` of a shell: no traceback, and no file gets the number of a stream."""
-    for closed in ("exec >&-", "exec 2>&-", "exec <&- >&- 2>&-"):
-        command = ["sh", "-c", f'{closed}; exec "$@"', "sh", sys.executable, "cli.py", "ablate", "axes"]
+    for closed in ("exec >&-", "exec <&- >&- 2>&-"):
+        command = ["sh", "-c", f'{closed}; exec "$@"', "sh", sys.executable, "cli.py", "analyze", "--help"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
         assert (done.returncode, done.stderr) == (0, "")
 

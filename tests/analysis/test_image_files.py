@@ -4,6 +4,8 @@ import io
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import threading
 import warnings
 import zlib
@@ -296,3 +298,14 @@ def test_libtiff_prints_nothing_of_its_own_about_a_damaged_file(
     with pytest.raises(UnusableImage, match="cannot be decoded"):
         read_rgb(path)
     assert capfd.readouterr() == ("", "")
+
+
+def test_pillow_logs_nothing_to_standard_error(tmp_path: Path) -> None:
+    path = tmp_path / "image.tif"
+    Image.fromarray(RGB).save(path)
+    at = path.read_bytes().index(struct.pack("<HHI", 277, 3, 1)) + 8  # samples a pixel
+    path.write_bytes(path.read_bytes()[:at] + struct.pack("<H", 5952) + path.read_bytes()[at + 2 :])
+    code = f"from pathlib import Path; from analysis.image_files import read_rgb; read_rgb(Path({str(path)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "UnusableImage" in done.stderr
+    assert not done.stderr.startswith("More samples")

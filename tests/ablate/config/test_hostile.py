@@ -52,7 +52,7 @@ def test_a_number_beyond_all_numbers_is_refused(value: object) -> None:
 
 @pytest.mark.parametrize("path", ["/dev/zero", "/dev/null", "/"])
 def test_only_files_are_read(path: str) -> None:
-    with pytest.raises(BadInput, match=r"cannot be read \(is a (device|folder), not a file"):
+    with pytest.raises(BadInput, match=r"is a (device|folder), not a file; name a YAML file"):
         read_yaml(Path(path))
 
 
