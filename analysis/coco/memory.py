@@ -114,7 +114,8 @@ def _image_ids(targets: Sequence[Mapping[str, Any]]) -> list[Any]:
 
 
 def _document(targets: Sequence[Mapping[str, Any]], names: Mapping[int, str] | None) -> dict[str, Any]:
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for place, (target, image) in enumerate(zip(targets, _image_ids(targets), strict=True)):
         columns = _columns(f"{TRUTH}: target[{place}]", target, ("labels", "area", "iscrowd", "masks"))
         masks = columns.get("masks")
@@ -138,7 +139,7 @@ def _records(value: Any, ids: Sequence[Any] | None) -> list[dict[str, Any]]:
     """COCO's result records of detections in any form; ``ids`` of the images, where the targets tell their order."""
     dataset = getattr(value, "dataset", None)
     if isinstance(dataset, Mapping):
-        value = dataset.get("annotations", [])
+        value = _as_given(dataset.get("annotations", []))
     if isinstance(value, Mapping) and all(isinstance(one, Mapping) and "boxes" in one for one in value.values()):
         return [record for image, one in value.items() for record in _of_image(f"{RUN}: image {image!r}", one, image)]
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -156,6 +157,16 @@ def _records(value: Any, ids: Sequence[Any] | None) -> list[dict[str, Any]]:
                 for one in rows.tolist()
             ]
     raise BadInput(f"{RUN}: {type(value).__name__} is no list of detections; {_FORMS_OF_RUN}")
+
+
+def _as_given(records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The records as ``loadRes`` was given them: it adds boxes to masks, whose areas then are those of the masks."""
+    derived = any(
+        one.get("area") is not None and "bbox" in one and one.get("segmentation")
+        and float(one["area"]) != float(one["bbox"][2]) * float(one["bbox"][3])
+        for one in records
+    )  # fmt: skip
+    return [{key: one[key] for key in one if key != "bbox"} for one in records] if derived else records
 
 
 def _of_list(predictions: Sequence[Mapping[str, Any]], ids: Sequence[Any] | None) -> list[dict[str, Any]]:

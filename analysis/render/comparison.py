@@ -310,7 +310,7 @@ def write_comparison(
         categories_csv(ground_truth, comparison).encode(),
         markdown(paper).encode(),
         latex(paper).encode(),
-        json_bytes(comparison_document(ground_truth, comparison) | more),
+        json_bytes(comparison_document(ground_truth, comparison) | dict(more)),
     )
     contents = dict(zip(WRITTEN, documents, strict=True))
     write_all(out, contents, inputs)

@@ -69,7 +69,9 @@ def rates_table(points: Sequence[OperatingPoint]) -> Table:
             bold = len(points) > 1 and rate == "f1" and known is not None and round(known.value, 3) == highest
             cells.append(Cell(None) if known is None else Cell(known.value, rate_text(known), bold=bold))
         rows.append(tuple(cells))
-    how = f", {CROSS_FITTED}" if first.is_chosen else ""
+    how = ""
+    if first.is_chosen:
+        how = f", {CROSS_FITTED if any(one.fold_thresholds for one in points) else OPTIMISTIC}"
     return Table(f"From the score on{how}", columns, tuple(rows), label="threshold")
 
 
@@ -204,6 +206,9 @@ def operating_point_screen(
         *((CAREFUL, caution) for caution in cautions(runs)),
     ]
     parts: list[RenderableType] = [fact_list(facts), Text(""), rates_table(points), dimmed(legend(criterion))]
+    runs = [run for run in runs if run.point.threshold is not None]  # of the others there is nothing to show
+    if not runs:
+        return parts
     parts += [Text(""), counts_table(runs), Text(""), errors_table(runs)]
     parts += [
         dimmed(
@@ -295,6 +300,8 @@ def cautions(runs: Sequence[RunAtThreshold]) -> list[str]:
             found.append(
                 "there is a single image: nothing to cross-fit or to resample, so the numbers are of that image"
             )
+        if not criterion.is_chosen and criterion.value > scored.score[0]:
+            found.append(f"{run.name}: no detection has a score of {criterion.value:g} or more, so none is shown")
         if criterion.is_chosen and scored.score[0] == scored.score[-1]:
             found.append(f"{run.name}: all scores are {scored.score[0]:g}, so a threshold shows all detections or none")
         found += [f"{run.name}: {sentence}" for sentence in _criterion_cautions(run)]

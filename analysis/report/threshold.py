@@ -14,6 +14,7 @@ from analysis.render.operating_point import (
     rates_table,
     takeaways,
 )
+from analysis.render.table import Row
 from analysis.report.charts import PlotLine, run_letter
 from analysis.report.charts import curves as drawn
 from analysis.report.charts import legend as legend_of_runs
@@ -35,7 +36,7 @@ def threshold(data: ReportData) -> list[Section]:
     named = [run_name(place, one.name) for place, one in enumerate(data.at_thresholds)]
     tables = []
     for table in (rates_table(points), errors_table(data.at_thresholds)):
-        rows = tuple((name, *row[1:]) for name, row in zip(named, table.cells, strict=True))
+        rows: tuple[Row, ...] = tuple((name, *row[1:]) for name, row in zip(named, table.cells, strict=True))
         tables.append(scrolling(replace(table, rows=rows), table.title, "numbers"))
     said = [*takeaways(data.at_thresholds), *(f"{one.name}: {confusion_sentence(one)}" for one in data.at_thresholds)]
     body = [
