@@ -61,8 +61,8 @@ class _Unread:
         if values.is_cuda:
             self._values = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
             self._values.copy_(values, non_blocking=True)
-            self._ready = torch.cuda.Event()
-            self._ready.record()  # type: ignore[no-untyped-call]
+            self._ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._ready.record()
         else:
             self._values = values
 
