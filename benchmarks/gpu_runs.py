@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_device import Device, Missing
-from benchmarks.gpu_stages import with_data
+from benchmarks.gpu_steps import with_data
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ("engines/test_gpu.py", "models/test_attention.py", "detector/test_batch_norm.py", "doctor/test_devices.py")

@@ -78,7 +78,7 @@ class ResizeCrop:
         rows, columns = (self._nearest(axis) for axis in (0, 1))
         # A decoded mask lies in memory column by column. What surrounds the object is left out.
         by_column = mask.T
-        tall, wide = (_within(places, by_column.any(axis=axis)) for axis, places in ((0, rows), (1, columns)))
+        tall, wide = _within(rows, by_column, 0), _within(columns, by_column, 1)
         kept = by_column.take(columns[wide], axis=0).take(rows[tall], axis=1).T
         if self.flip:
             kept, wide = kept[:, ::-1], slice(self.kept[1] - wide.stop, self.kept[1] - wide.start)
@@ -91,8 +91,9 @@ class ResizeCrop:
         return centre * self.original[axis] // (2 * self.scaled[axis])
 
 
-def _within(places: NDArray[np.intp], occupied: NDArray[np.bool_]) -> slice:
-    """Which of ``places``, rising indices into ``occupied``, lie between its first and its last true one."""
+def _within(places: NDArray[np.intp], mask: NDArray[np.uint8], across: int) -> slice:
+    """Which of ``places``, rising indices along the other axis of a mask, lie between its first and its last pixel."""
+    occupied: NDArray[np.bool_] = np.any(mask, axis=across)
     if not occupied.any():
         return slice(0, 0)
     last = len(occupied) - 1 - int(occupied[::-1].argmax())

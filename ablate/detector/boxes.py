@@ -208,6 +208,6 @@ def best_of_groups(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: flo
             group; with five levels of 1024 pixels coordinates lose up to a two thousandth of a pixel.
     """
     if not at_once or len(boxes) == 0:
-        return batched_nms(boxes, scores, groups, threshold)
+        return batched_nms(boxes, scores, groups, threshold)  # type: ignore[no-any-return]
     apart = groups.to(boxes.dtype)[:, None] * (boxes.max() + 1)
-    return nms(boxes + apart, scores, threshold)
+    return nms(boxes + apart, scores, threshold)  # type: ignore[no-any-return]

@@ -86,7 +86,7 @@ class RoIPooler(nn.Module):
         level, order = self.levels(rois[:, 1:]).sort(stable=True)
         counts = (level == torch.arange(len(self.strides), device=level.device)[:, None]).sum(dim=1).tolist()
         pooled = features[0].new_zeros((len(rois), features[0].shape[1], self.grid, self.grid))
-        for rows, feature, stride in zip(order.split(counts), features, self.strides, strict=True):
+        for rows, feature, stride in zip(torch.split(order, counts), features, self.strides, strict=True):
             # A level without RoIs is pooled too, so that its feature map has a gradient in every process.
             # RoIs stay float32: at 900 px a bfloat16 has steps of 4 px. Under autocast roi_align takes both dtypes.
             part = roi_align(feature, rois[rows], self.grid, 1 / stride, aligned=True).to(pooled.dtype)

@@ -138,7 +138,7 @@ class RegionProposals(nn.Module):
         # A diverged head gives NaN boxes: left out here, the trainer stops at the NaN loss that comes with them.
         usable = (box[..., 2:] > box[..., :2]).all(dim=2) & score.isfinite()
         rows, images = usable.flatten().nonzero()[:, 0], usable.sum(dim=1).tolist()
-        found = (each.flatten(0, 1)[rows].split(images) for each in (box, score, level_of))
+        found = (torch.split(each.flatten(0, 1)[rows], images) for each in (box, score, level_of))
         at_once = box.is_cuda if self.few_waits is None else self.few_waits
         return [
             box[best_of_groups(box, score, level, self.nms_threshold, at_once=at_once)[: counts.after]]

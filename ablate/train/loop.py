@@ -63,14 +63,14 @@ class _Unread:
             self._values = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
             self._values.copy_(values, non_blocking=True)
             self._ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._ready.record()  # type: ignore[no-untyped-call]
+            self._ready.record()
         else:
             self._values = values
 
     def read(self) -> tuple[dict[str, float], bool]:
         """Wait for them."""
         if self._ready is not None:
-            self._ready.synchronize()  # type: ignore[no-untyped-call]
+            self._ready.synchronize()
         *means, stopping = self._values.tolist()
         return dict(zip(self.names, means, strict=True)), stopping > 0
 
