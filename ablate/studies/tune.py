@@ -116,8 +116,12 @@ def plan_tuning(request: Request, tune: TuneRequest, workspace: Workspace, *, wr
     base = base_of(NO_POINTS, request)
     vit_of(base, AXIS)
     synthetic = isinstance(base.data.train, Shapes) or isinstance(base.data.validation, Shapes)
-    if tune.held_out:
-        request = msgspec.structs.replace(request, data=_split(base, tune.held_out, workspace, write) or request.data)
+    if tune.held_out and (files := _split(base, tune.held_out, workspace, write)):
+        # What was set of the sets that are split is in their files already.
+        kept = [
+            change for change in request.settings if not change.strip().startswith(("data.train", "data.validation"))
+        ]
+        request = msgspec.structs.replace(request, data=files, settings=kept)
     larger = _larger_model(base, tune)
     old = _old_study(workspace, name)
     request = _pinned(request, base, tune, larger, old, workspace)

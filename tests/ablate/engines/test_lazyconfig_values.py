@@ -267,13 +267,14 @@ def _target(node: Any) -> str:
 
 
 def _same_schedule(cfg: Any, config: RunConfig, facts: Facts) -> None:
-    """The learning rate of the file against our own formula, in the warm-up up to the fall of the cosine in it."""
+    """The learning rate of the file against our own formula, in the warm-up up to the fall of the schedule in it."""
     from detectron2.config import instantiate
 
     multiplier = instantiate(cfg.lr_multiplier)
     train, last = config.train, int(cfg.train.max_iter)
     warmup = train.warmup_iterations(facts.images)
-    fall = 1 - lr_factor(warmup, iterations=last, warmup=0, schedule="cosine") if train.schedule == "cosine" else 0.0
+    falls = train.schedule != "step"
+    fall = 1 - lr_factor(warmup, iterations=last, warmup=0, schedule=train.schedule) if falls else 0.0
     edges = [*range(min(last, warmup + 3)), *(round(last * share / 40) + d for share in range(40) for d in (-1, 0, 1))]
     for iteration in {edge for edge in edges if 0 <= edge < last}:
         ours = lr_factor(

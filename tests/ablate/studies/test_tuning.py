@@ -255,7 +255,7 @@ def test_as_a_person_types_it(
     assert (config.train.lr, config.model.backbone.drop_path) == (2e-3, 0.1)  # type: ignore[union-attr]
     text = chosen.read_text()
     assert "optimistic" in text
-    assert all(line in text for line in ("lr: 2e-3", "weight_decay: 0.05", "drop_path: 0.1")), "also the base's own"
+    assert all(line in text for line in ("lr: 0.002", "weight_decay: 0.05", "drop_path: 0.1")), "also the base's own"
     assert run(monkeypatch, *command, "--json") == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["stage"], document["next"]) == ("done", [])
