@@ -96,7 +96,7 @@ def parse_change(change: str) -> tuple[str, Any]:
     return key, parse_yaml(text, f"the value of {key}")
 
 
-C = TypeVar("C", RunConfig, CommandConfig)
+C = TypeVar("C", bound=RunConfig | CommandConfig)
 
 
 def with_changes(config: C, changes: Mapping[str, object]) -> C:
