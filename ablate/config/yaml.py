@@ -84,7 +84,7 @@ def parse_change(change: str) -> tuple[str, Any]:
     return key, parse_yaml(text, f"the value of {key}")
 
 
-C = TypeVar("C", RunConfig, CommandConfig)
+C = TypeVar("C", bound=RunConfig | CommandConfig)
 
 
 def with_changes(config: C, changes: Mapping[str, object]) -> C:
@@ -380,6 +380,8 @@ def _choices(tree: object, into: type[Part], key: str) -> str:
     kind: msgspec.inspect.Type = msgspec.inspect.type_info(into)
     for step in re.findall(r"[^.\[\]]+", key):
         if step == "...":
+            if isinstance(_unwrap(kind), msgspec.inspect.DictType):
+                return ""  # of which value is not told
             break
         if isinstance(tree, dict):
             struct = next((part for part in _structs(kind) if part.tag in (None, tree.get("type"))), None)
