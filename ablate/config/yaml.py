@@ -380,8 +380,6 @@ def _choices(tree: object, into: type[Part], key: str) -> str:
     kind: msgspec.inspect.Type = msgspec.inspect.type_info(into)
     for step in re.findall(r"[^.\[\]]+", key):
         if step == "...":
-            if isinstance(_unwrap(kind), msgspec.inspect.DictType):
-                return ""  # of which value is not told
             break
         if isinstance(tree, dict):
             struct = next((part for part in _structs(kind) if part.tag in (None, tree.get("type"))), None)
@@ -389,6 +387,8 @@ def _choices(tree: object, into: type[Part], key: str) -> str:
                 return ""
             kind = next(field.type for field in struct.fields if field.encode_name == step)
             tree = tree[step]
+    if "[...]" in key and isinstance(_unwrap(kind), msgspec.inspect.DictType):
+        return ""  # of which of its values, msgspec does not tell
     return f"must be {' or '.join(_takes(part) for part in _alternatives(kind))}, not {_kind(tree)}"
 
 
