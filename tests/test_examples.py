@@ -27,9 +27,8 @@ needs_ultralytics = [
 def copied(name: str, folder: Path) -> Path:
     """An example in a folder of its own, with a few small images in place of the embedded data set."""
     example = folder / name
-    shutil.copytree(
-        EXAMPLES / name, example, ignore=shutil.ignore_patterns("shapes", "results", "config*", "__pycache__")
-    )
+    made = shutil.ignore_patterns("shapes", "results", "config*", "__pycache__")
+    shutil.copytree(EXAMPLES / name, example, ignore=made)
     write_data(folder / "tiny")
     (example / "shapes" / "annotations").mkdir(parents=True)
     for split in ("train", "val"):

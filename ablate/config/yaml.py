@@ -400,6 +400,8 @@ def _choices(tree: object, into: type[Part], key: str) -> str:
                 return ""
             kind = next(field.type for field in struct.fields if field.encode_name == step)
             tree = tree[step]
+    if "[...]" in key and isinstance(_unwrap(kind), msgspec.inspect.DictType):
+        return ""  # of which of its values, msgspec does not tell
     return f"must be {' or '.join(_takes(part) for part in _alternatives(kind))}, not {_kind(tree)}"
 
 

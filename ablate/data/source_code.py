@@ -12,6 +12,7 @@ from analysis.files import open_regular
 
 LEFT_OUT = ("__pycache__", ".git", ".hg", ".svn")  # folders that a program or a person's tools make
 COMPILED = (".pyc", ".pyo")
+PART = 2**20  # bytes that are read at once
 
 
 def sources_digest(sources: Sequence[str]) -> str:
@@ -56,6 +57,9 @@ def _refuse(error: OSError) -> None:
 def _sha256(path: Path) -> str:
     try:
         with open_regular(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.sha256()
+            while part := file.read(PART):
+                digest.update(part)
+            return digest.hexdigest()
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror}); correct `sources` in the config") from None

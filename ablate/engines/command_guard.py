@@ -91,7 +91,8 @@ def _before_command() -> None:
 class _Guard:
     def __init__(self, mark: str, grace: float, command: list[str]) -> None:
         self.mark, self.grace, self.command = mark, grace, command
-        self.asked, self.code = 0, None
+        self.asked = 0
+        self.code: int | None = None  # of the command, when it has ended
         self.parent = os.getppid()
 
     def run(self) -> int:

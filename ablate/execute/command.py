@@ -164,11 +164,17 @@ def _train_and_collect(run: CommandRun) -> None:
         file.write(content)
     sha256 = fingerprint_of(folder.predictions).sha256
     folder.append_event("predicted", files=[str(path) for path in paths], sha256=sha256)
-    if sources_digest(config.sources) != read_json(folder.manifest, Manifest).sources:
+    if _are_sources_changed(folder, config):
         folder.append_event("warning", message="the sources were changed while the command ran")
-        logger.warning(
-            "%s: the sources were changed while the command ran; what it read of them is not known", folder.path
-        )
+        logger.warning("%s: the sources were changed while the command ran; which it read is not known", folder.path)
+
+
+def _are_sources_changed(folder: RunFolder, config: CommandConfig) -> bool:
+    """Whether the sources are others than when the run was prepared, or gone."""
+    try:
+        return sources_digest(config.sources) != read_json(folder.manifest, Manifest).sources
+    except BadInput:
+        return True
 
 
 def _are_collected(folder: RunFolder) -> bool:
@@ -176,7 +182,8 @@ def _are_collected(folder: RunFolder) -> bool:
     status = folder.read_status()
     if status is None or status.state in FAILURES or not folder.predictions.is_file():
         return False
-    last = next((one for one in reversed(folder.read_events()) if one["event"] in ("started", "predicted")), {})
+    told = [one for one in folder.read_events() if one["event"] in ("started", "predicted")]
+    last = told[-1] if told else {}
     return last.get("event") == "predicted" and last.get("sha256") == fingerprint_of(folder.predictions).sha256
 
 

@@ -175,9 +175,9 @@ def line_words(status: RunStatus) -> str:
     """A run in one line."""
     if status.state != "running":
         return ": ".join(part for part in (state_words(status.state), _message(status)) if part)
-    if status.phase != "training" or not status.iterations:
-        return status.phase or "running"
     loss = "" if status.loss is None else f", loss {status.loss:.3f}"
+    if status.phase != "training" or not status.iterations:
+        return f"{status.phase or 'running'}{loss}"
     left = "" if status.remaining is None else f", {clock(status.remaining)} left"
     return f"iteration {status.iteration} of {status.iterations}{loss}{left}"
 

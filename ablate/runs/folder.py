@@ -356,7 +356,8 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove what kills left of half-written files; only for who holds the lock."""
-        for folder in (self.path, *(path for path in self.path.iterdir() if path.is_dir())):
+        own = (path for path in self.path.iterdir() if path.is_dir() and path != self.output)
+        for folder in (self.path, *own):
             sweep_parts(folder)
 
     def write_predictions(self, records: Sequence[Mapping[str, object]]) -> None:

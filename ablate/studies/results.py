@@ -397,13 +397,13 @@ def _foreign_cautions(workspace: Workspace, study: Study, finished: Sequence[_Ru
         if known is not None:
             same.setdefault(known.sha256, []).append(run.run.label)
     return [
-        *(f"{' / '.join(labels)}: {note}." for note, labels in said.items()),
         *(
             f"Identical predictions of {' / '.join(labels)}: the parameter or the seed that tells them apart changes "
             "nothing."
             for labels in same.values()
             if len(labels) > 1
         ),
+        *(f"{' / '.join(labels)}: {note}." for note, labels in said.items()),
     ]
 
 

@@ -88,7 +88,7 @@ def outside_table(summary: Summary) -> Table:
     found = [(row, row.outside) for row in summary.rows if row.outside is not None]
     seconds = _estimates(Column("seconds", precision=0), [outside.seconds for _, outside in found])
     column, cells = seconds
-    columns: list[Filled] = [(column, [replace(cell, bold=False) for cell in cells])]
+    columns: list[Filled] = [(column, [replace(Cell.of(cell), bold=False) for cell in cells])]
     peaks = [outside.peak_gpu_gib for _, outside in found]
     if any(peak is not None for peak in peaks):
         columns.append((Column("peak GPU memory in use, GiB", precision=2), peaks))

@@ -113,7 +113,7 @@ def _from_elsewhere(summary: Summary, row: Row) -> dict[str, object]:
     if summary.kind != "command":
         return told
     return {
-        **_means_and_halves({"command_seconds": outside and outside.seconds}),
+        **_means_and_halves({"command_seconds": outside.seconds if outside else None}),
         "command_peak_gpu_gib": outside and outside.peak_gpu_gib,
         "command_ran_on": "; ".join(outside.places) if outside else "",
     }

@@ -43,6 +43,14 @@ def write_labels(coco: Path, out: Path) -> Path:
     return data
 
 
+def write_predictions(coco: Path, written: Path, path: Path) -> None:
+    """The predictions that Ultralytics has written, whose categories it counts from 1, with the ids of the data set."""
+    document = json.loads((coco / "annotations" / f"instances_{SPLITS['val']}.json").read_text())
+    ids = sorted(category["id"] for category in document["categories"])
+    records = json.loads(written.read_text()) if written.exists() else []  # it writes none without a box
+    path.write_text(json.dumps([record | {"category_id": ids[record["category_id"] - 1]} for record in records]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True, help="folder with annotations/, train/ and val/")
@@ -83,6 +91,7 @@ def main() -> None:
         data=str(data), imgsz=options.imgsz, batch=options.batch, workers=options.workers, save_json=True, plots=False,
         project=str(out), name="val", exist_ok=True,
     )  # fmt: skip
+    write_predictions(options.data, out / "val" / "predictions.json", out / "predictions.json")
 
 
 if __name__ == "__main__":
