@@ -179,7 +179,7 @@ def test_all_processes_of_a_node_are_killed(fragile: SlurmCluster, tmp_path: Pat
 
 
 def test_a_copy_that_runs_on_behind_a_dead_slurmd_is_alone_in_writing(fragile: SlurmCluster, tmp_path: Path) -> None:
-    study, whole, root = studied(tmp_path, seconds=60)
+    study, whole, root = studied(tmp_path, seconds=240)  # Slurm needs half a minute to take the node for lost
     submit(root, study, Cluster())
     until(lambda: trains(root, study), LONG)
     node = record(root, study).nodes
