@@ -1,5 +1,6 @@
 """A Slurm of two nodes on this machine for tests: munged, slurmctld and two slurmd, on the loopback interface alone."""
 
+import ctypes
 import os
 import platform
 import secrets
@@ -13,6 +14,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+
+from ablate.launch.ranks import PR_SET_PDEATHSIG
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 NODES = ("n1", "n2")
@@ -107,6 +110,7 @@ class SlurmCluster:
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
+                preexec_fn=_end_with_tests,
             )
 
     def kill(self, name: str) -> None:
@@ -150,6 +154,11 @@ class SlurmCluster:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _end_with_tests() -> None:
+    """In a daemon: have the kernel end it when the tests are killed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def free_ports() -> tuple[int, int]:

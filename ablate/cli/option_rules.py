@@ -39,6 +39,7 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
         OptionRule(
             "--gpus-per-run", "a run on a CPU is one process", excludes="--device cpu", unless="--gpus-per-run 1"
         ),
+        OptionRule("--follow", "nothing is submitted", excludes="--dry-run"),
         *(
             OptionRule(option, "nothing else is submitted", needs=("--on slurm",))
             for option in (*JOB_OPTIONS, "--dry-run", "--follow")
@@ -50,7 +51,6 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
             OptionRule(option, "the jobs are Slurm's to start", excludes="--on slurm")
             for option in ("--drain", "--parallel", "--fail-fast", "--yes")
         ),
-        OptionRule("--follow", "nothing is submitted", excludes="--dry-run"),
         OptionRule("--max-runs", "a launch ends when every run is done", needs=("--drain",)),
         OptionRule("--stop-after", "a launch ends when every run is done", needs=("--drain",)),
     ),

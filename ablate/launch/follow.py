@@ -45,7 +45,19 @@ def submission_lines(workspace: Workspace, study: Study, submission: Submission)
             again = shell_command("ablate", "launch", "--on", "slurm", "--retry", root=workspace.root, study=study.name)
             yield f"what failed is submitted again by: {again}"
         return
+    if submission.batches and submission.batches[0].options.device != "cpu" and _is_planned_for_a_cpu(study):
+        yield (
+            "careful: the study was planned in fp32, as for a machine without a GPU; for mixed precision plan it with "
+            "--set train.precision=bf16 under another name"
+        )
     yield f"see: {status_command(workspace, study)}"
+
+
+def _is_planned_for_a_cpu(study: Study) -> bool:
+    """Whether all runs train in fp32, which a plan on a login node without a GPU makes of ``auto``."""
+    return all(run.config is None or run.config.train.precision == "fp32" for run in study.runs) and any(
+        run.config for run in study.runs
+    )
 
 
 def follow_jobs(workspace: Workspace, study: Study) -> None:

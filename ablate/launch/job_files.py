@@ -14,6 +14,7 @@ from ablate.studies.study import Study, legible
 
 Scheduler = Literal["sbatch-array", "qsub", "bsub", "pbs", "kubernetes", "skypilot"]
 SCHEDULERS = get_args(Scheduler)
+HOURS = 24  # that a drain lasts at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,6 @@ class JobFile:
         drains: to be started, one a job; each takes run after run.
         gpus: of a drain; 0 for the CPU alone.
         root: the folder that all hosts share.
-        hours: a drain lasts at most.
     """
 
     name: str
@@ -34,7 +34,6 @@ class JobFile:
     drains: int
     gpus: int
     root: str
-    hours: int = 24
 
 
 def job_file(workspace: Workspace, study: Study, scheduler: Scheduler, *, drains: int, gpus: int, device: str) -> str:
@@ -50,9 +49,8 @@ def job_file(workspace: Workspace, study: Study, scheduler: Scheduler, *, drains
     """
     name = f"detablate-{legible(study.name)[:24].rstrip('-.')}"
     root = str(workspace.root.absolute())
-    hours = JobFile.__dataclass_fields__["hours"].default
     words = [
-        *(sys.executable, *_program(), "ablate", "launch", "--drain", "--stop-after", f"{hours - 1}h45m"),
+        *(sys.executable, *_program(), "ablate", "launch", "--drain", "--stop-after", f"{HOURS - 1}h45m"),
         *(["--gpus-per-run", str(gpus)] if gpus > 1 else []),
         *(["--device", device] if device != "auto" else []),
         *("--root", root, "--", study.name),
@@ -97,7 +95,7 @@ def _sbatch_array(job: JobFile) -> str:
         "#SBATCH --nodes=1 --ntasks=1",
         *([f"#SBATCH --gpus-per-node={job.gpus}"] if job.gpus else []),
         "#SBATCH --cpus-per-task=8",
-        f"#SBATCH --time={job.hours}:00:00",
+        f"#SBATCH --time={HOURS}:00:00",
         "# Before the limit a drain saves what it has; a preempted one begins again.",
         "#SBATCH --signal=B:USR2@300",
         "#SBATCH --requeue",
@@ -115,7 +113,7 @@ def _grid_engine(job: JobFile) -> str:
         "# The names of the resources are those of your cluster: qconf -spl, qconf -sc",
         *([f"#$ -l gpu={job.gpus}"] if job.gpus else []),
         "##$ -pe smp 8",
-        f"#$ -l h_rt={job.hours}:00:00",
+        f"#$ -l h_rt={HOURS}:00:00",
         "# A warning (SIGUSR2) before a kill: a drain saves what it has.",
         "#$ -notify",
         "#$ -r y",
@@ -129,7 +127,7 @@ def _lsf(job: JobFile) -> str:
         "#BSUB -n 8",
         '#BSUB -R "span[hosts=1]"',
         *([f'#BSUB -gpu "num={job.gpus}"'] if job.gpus else []),
-        f"#BSUB -W {job.hours}:00",
+        f"#BSUB -W {HOURS}:00",
         "# A warning before the limit: a drain saves what it has.",
         "#BSUB -wa USR2 -wt 5",
         "#BSUB -r",
@@ -144,7 +142,7 @@ def _pbs(job: JobFile) -> str:
         f"#PBS -N {job.name[:15]}",
         f"#PBS -J 1-{job.drains}",
         f"#PBS -l select=1:ncpus=8{f':ngpus={job.gpus}' if job.gpus else ''}",
-        f"#PBS -l walltime={job.hours}:00:00",
+        f"#PBS -l walltime={HOURS}:00:00",
         "#PBS -r y",
         "#PBS -j oe",
         "##PBS -q ... -A ...",

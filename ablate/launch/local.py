@@ -175,6 +175,7 @@ def launch_here(
     options: LaunchOptions,
     view: View,
     command: Command = worker_command,
+    *,
     drain: Drain | None = None,
 ) -> Outcome:
     """Run what is not done of a study, and return when nothing is left to do or somebody asked to stop.

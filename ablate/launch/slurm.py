@@ -159,7 +159,7 @@ def script(batch: Batch, cluster: Cluster, code: Path, depends: str = "") -> str
     except ImportError:
         raise BadInput(f"--on slurm: {SUBMITIT}") from None
 
-    class Writer(SlurmExecutor):  # type: ignore[misc]  # submitit's annotations are not exported
+    class Writer(SlurmExecutor):
         """Writes the scripts; what is submitted is our own command, which needs no pickles."""
 
         @classmethod

@@ -197,7 +197,7 @@ class QueueReader:
 
     def look(self, unfinished: Sequence[str]) -> dict[str, QueueState]:
         """The newest job of each of some runs, where it has one; a run that is finished needs none."""
-        if time.monotonic() - self._asked_at >= LOOK_SECONDS:
+        if unfinished and time.monotonic() - self._asked_at >= LOOK_SECONDS:
             self._ask()
         jobs: dict[str, str] = {}
         for batch in self._batches:

@@ -301,7 +301,7 @@ def _signal_name(code: int) -> str:
         return f"exit code {code}"
 
 
-def end_study(batch: Batch) -> int:
+def end_study(batch: Batch, stop: Stop) -> int:
     """The last job of a study: costs, table and report, each although another one failed -> the exit code."""
     out = Workspace(Path(batch.root)).studies / batch.folder.parent.name / "tables"
     where = ("--root", batch.root)
@@ -316,7 +316,9 @@ def end_study(batch: Batch) -> int:
             [sys.executable, "-m", "detablate", *command, "--", batch.study], env=package_environment(), check=False
         )
         codes.append(done.returncode)
-    return max(codes)
+    if any(codes) and stop.why and int(os.environ.get("SLURM_RESTART_COUNT", 0)) < MOST_IN_VAIN:
+        return REQUEUE
+    return 3 if any(codes) else 0
 
 
 def main(path: Path) -> int:
@@ -326,7 +328,7 @@ def main(path: Path) -> int:
     try:
         batch = read_json(path, Batch, "submit the study again")
         if batch.kind == "end":
-            return end_study(batch)
+            return end_study(batch, stop)
         index = int(os.environ.get("SLURM_ARRAY_TASK_ID", 0)) if len(batch.runs) > 1 else 0
         return Task(batch, batch.runs[index], batch.pythons[index], stop).carry_out()
     except DetablateError as refusal:

@@ -220,16 +220,17 @@ def _queued_word(status: RunStatus) -> str:
     """What its job in the queue of a cluster does before the run says something itself; empty where it has none."""
     if status.state not in ("waiting", "interrupted") or status.queue is None or not status.queue.is_live:
         return ""
-    return "starting" if status.queue.state == "RUNNING" else "queued"
+    return {"": "", "RUNNING": "starting"}.get(status.queue.state, "queued")  # empty: Slurm cannot be asked
 
 
 def _note(status: RunStatus) -> str:
-    if status.queue is not None and status.state in ("waiting", "interrupted", "running"):
-        return status.queue.words
+    job = status.queue if status.state in ("waiting", "interrupted", "running") else None
+    if job is not None and (job.is_live or status.state == "waiting"):
+        return job.words
     if status.owner is not None and status.state == "running":
         return "" if status.owner.machine == machine() else f"on {status.owner.host}"
     message = _message(status) if status.state in (*FAILED, "interrupted", "blocked", "out_of_memory") else ""
-    return "; ".join(filter(None, (message, status.older)))
+    return "; ".join(filter(None, (message, job.words if job is not None else "", status.older)))
 
 
 def _message(status: RunStatus) -> str:

@@ -33,7 +33,7 @@ from tests.ablate.launch.studies import (
 
 def drained(root: Path, study: Study, view: PlainView | None = None, **given: object) -> Outcome:
     options, drain = LaunchOptions(device="cpu"), Drain(**given)  # type: ignore[arg-type]
-    return local.launch_here(Workspace(root), study, options, view or PlainView(), player_command, drain)
+    return local.launch_here(Workspace(root), study, options, view or PlainView(), player_command, drain=drain)
 
 
 def ended(process: "subprocess.Popen[str]") -> dict[str, object]:

@@ -189,7 +189,7 @@ def test_logs_and_cancel_for_programs(
     assert run(monkeypatch, "ablate", "logs", "--root", tmp_path, "--json", "--follow") == 2
     capsys.readouterr()
     assert run(monkeypatch, "ablate", "cancel", "--root", tmp_path, "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"schema": 1, "study": NAME, "asked": []}
+    assert json.loads(capsys.readouterr().out) == {"schema": 1, "study": NAME, "asked": [], "jobs": []}
 
 
 def test_logs_of_one_run(

@@ -294,6 +294,10 @@ def test_runs_are_found_by_their_training(run: RunFolder, tmp_path: Path) -> Non
 def test_git_state_is_of_this_repository(tmp_path: Path) -> None:
     assert git_state(tmp_path) is None
     assert msgspec.json.encode(manifest())
+    if (Path(__file__).parents[3] / ".git").exists():
+        git = manifest().git
+        assert git is not None, "a run knows its commit"
+        assert len(git.sha) == 40
 
 
 def test_a_folder_says_by_which_older_rule_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
