@@ -255,6 +255,11 @@ def submit_study(
     """
     workspace = Workspace(workspace.root.absolute())
     cluster.check(options.device, options.checkpoint_minutes)
+    if cluster.nodes > 1 and any(isinstance(job, StudyRun) and job.command for job in study.jobs):
+        raise BadInput(
+            f"--nodes {cluster.nodes}: a command of your own is started once, on one node; leave --nodes out, or let "
+            "the command start what it needs on others"
+        )
     options = replace(options, gpus_per_run=max(1, cluster.gpus(options.device)))
     if dry_run:
         groups, unsatisfiable = plan_groups(study.jobs, _statuses(workspace, study), again=options.retry, queued=())

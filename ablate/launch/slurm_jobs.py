@@ -76,6 +76,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int  # as Slurm counts them
     started: str
     iteration: int = 0  # of its run when the job began last
+    saved_at: float = 0  # when the command of its run had last written the file by which it resumes
     in_vain: int = 0  # times in a row that it began without having come further
     requeued: tuple[Requeue, ...] = ()
     clock: str = ""  # what is wrong with the clock of a node

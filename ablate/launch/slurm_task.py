@@ -21,6 +21,7 @@ from types import FrameType
 import msgspec
 
 from ablate import slurm
+from ablate.engines.command import CommandRun
 from ablate.engines.environment import package_environment
 from ablate.launch.base import BUSY, LOG, WorkerJob, module_command
 from ablate.launch.slurm import REQUEUE
@@ -29,7 +30,7 @@ from ablate.launch.status import DONE, Cancelled
 from ablate.runs.folder import FINAL, RunFolder, Status, Workspace, now, open_regular, read_json, write_json
 from ablate.runs.lock import LockHeld, holding
 from ablate.runs.signals import WARNINGS, ignore_scheduler
-from ablate.studies.study import Job, read_study
+from ablate.studies.study import Job, StudyRun, ranks_of, read_study
 from ablate.train.logging import show_messages
 from ablate.train.rendezvous import Machines
 from analysis.exceptions import BadInput, DetablateError
@@ -40,7 +41,7 @@ TICK_SECONDS = 0.1
 LOOK_SECONDS = 2.0  # between two looks for a cancel
 PATIENCE_SECONDS = 5.0  # before a run at which another process is is tried again
 CANCEL = "ablate cancel"
-MOST_IN_VAIN = 3  # starts in a row without an iteration between them
+MOST_IN_VAIN = 3  # starts in a row with nothing saved between them
 CLOCK_SECONDS = 60.0  # by which a node's clock may differ from that of the shared disk
 CANCELLED = 84  # exit code; beyond 128 tasks were killed, and the job goes on later
 
@@ -107,16 +108,18 @@ class Task:
         Raises:
             BadInput: too often.
         """
-        before, iteration = read_record(self.batch.folder, self.run_id), self._iteration()
+        before, iteration, saved_at = read_record(self.batch.folder, self.run_id), self._iteration(), self._saved_at()
         job = self._job_name()
         again = before is not None and before.job == job and self.restarts > 0
-        in_vain = before.in_vain + 1 if again and before is not None and iteration <= before.iteration else 0
+        further = before is None or iteration > before.iteration or saved_at > before.saved_at
+        in_vain = before.in_vain + 1 if again and before is not None and not further else 0
         self._record = RunRecord(
             job=job,
             nodes=os.environ.get("SLURM_JOB_NODELIST", self.name),
             restarts=self.restarts,
             started=now(),
             iteration=iteration,
+            saved_at=saved_at,
             in_vain=in_vain,
             requeued=before.requeued if again and before is not None else (),
             clock=clock,
@@ -124,7 +127,7 @@ class Task:
         self._write()
         if in_vain >= MOST_IN_VAIN and not self._is_final():
             raise BadInput(
-                f"job {job} began {in_vain + 1} times without an iteration between two starts, so it is not requeued "
+                f"job {job} began {in_vain + 1} times with nothing saved between two starts, so it is not requeued "
                 f"again; see {self.folder.path / LOG}, give it a longer --time, and launch again"
             )
 
@@ -166,7 +169,7 @@ class Task:
             options=self.batch.options,
             python=self.python,
         )
-        processes = self.batch.processes
+        processes = ranks_of(self._job(), self.batch.processes)
         command = module_command("ablate.launch.worker", job, processes, self.python, together=self.batch.nodes > 1)
         environment = package_environment() | {"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}
         environment |= {"LOCAL_WORLD_SIZE": "1"} | machines.environment
@@ -258,6 +261,17 @@ class Task:
         checkpoints = self.folder.checkpoints_newest_first()
         return int(checkpoints[0].stem) if checkpoints else 0
 
+    def _saved_at(self) -> float:
+        """When the command of a run wrote the file by which it resumes; 0 where there is none."""
+        job = self._job()
+        if not isinstance(job, StudyRun) or job.command is None:
+            return 0.0
+        try:
+            path = CommandRun(job.command, self.folder, job.file_name, ()).checkpoint
+            return path.stat().st_mtime if path is not None else 0.0
+        except (OSError, BadInput):
+            return 0.0
+
     def _job_name(self) -> str:
         array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
         return f"{array}_{index}" if array and index else self.raw_job
@@ -303,10 +317,12 @@ def _signal_name(code: int) -> str:
 
 def end_study(batch: Batch, stop: Stop) -> int:
     """The last job of a study: costs, table and report, each although another one failed -> the exit code."""
-    out = Workspace(Path(batch.root)).studies / batch.folder.parent.name / "tables"
+    workspace = Workspace(Path(batch.root))
+    out = workspace.studies / batch.folder.parent.name / "tables"
     where = ("--root", batch.root)
+    foreign = read_study(workspace, batch.study).is_foreign  # what it costs was measured while it ran
     commands = (
-        ("ablate", "probe", *where, "--device", batch.options.device),
+        *(() if foreign else (("ablate", "probe", *where, "--device", batch.options.device),)),
         ("ablate", "table", *where, "--out", str(out)),
         ("ablate", "report", *where, "--out", str(out / "report.html")),
     )

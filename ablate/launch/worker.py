@@ -63,6 +63,8 @@ def _execute(job: WorkerJob) -> None:
         from ablate.execute.command import execute_foreign
 
         gpus = [device for device in job.devices if not is_cpu(device)]
+        if not job.devices and job.options.device != "cpu":  # a scheduler has chosen them
+            gpus = [one for one in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if one]
         foreign = run.command or run.adopted
         assert foreign is not None
         execute_foreign(foreign, workspace, name=run.file_name, gpus=gpus, run_id=run.run_id, again=job.again)

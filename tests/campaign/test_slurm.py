@@ -19,10 +19,12 @@ from ablate import slurm
 from ablate.launch.cluster import Cluster
 from ablate.launch.slurm_jobs import RunRecord, read_record, slurm_folder
 from ablate.runs.folder import RunFolder, Workspace, write_json
-from ablate.studies.study import Study, study_folder
+from ablate.studies.study import Study, read_study, study_folder
+from tests.ablate.commands import write_trainer
 from tests.ablate.launch.slurm_studies import enter, one_thread, queue, said, states, status_of, submit, until
 from tests.ablate.launch.studies import PROJECT, environment
 from tests.ablate.launch.test_kills import a_real_study, assert_same, copy_of, undisturbed
+from tests.command_line import run
 from tests.slurm_cluster import SlurmCluster, running, why_not
 
 pytestmark = pytest.mark.campaign
@@ -279,3 +281,33 @@ def test_forty_kills_over_three_drains_change_no_number(tmp_path: Path) -> None:
     assert "Traceback" not in logs
     assert states(root, study) == ["finished"] * 4, logs
     assert_same(study, whole, root)
+
+
+def test_a_command_of_ones_own_is_requeued_and_resumes(
+    fragile: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = write_trainer(
+        tmp_path,
+        command="python train.py --lr {lr} --seed {seed} --out {run} --epochs 40 --nap 0.5",
+        resume="python train.py --resume {run}/last.pt",
+        checkpoint="{run}/last.pt",
+    )
+    root = tmp_path / "root"
+    options = ("--root", root, "--device", "cpu")
+    plan = ("ablate", "vary", "--base", base, "--vary", "lr=0.01,0.05", "--name", "mine")
+    assert run(monkeypatch, *plan, *options) == 0
+    assert run(monkeypatch, "ablate", "launch", "mine", "--on", "slurm", "--nodes", "2", *options) == 4
+    assert "a command of your own is started once, on one node" in capsys.readouterr().err
+    assert run(monkeypatch, "ablate", "launch", "mine", "--on", "slurm", *options) == 0
+    study = read_study(Workspace(root), "mine")
+    checkpoint = Workspace(root).run(study.runs[0].run_id).output / "last.pt"
+    until(checkpoint.exists)
+    job = queue(fragile)
+    fragile.ask("scontrol", "requeue", next(number for number in job if job[number] == "RUNNING"))
+    until(lambda: not queue(fragile), LONG)
+    assert states(root, study) == ["finished"] * 2, said(root)
+    logs = [(Workspace(root).run(one.run_id).path / "log.txt").read_text() for one in study.runs]
+    assert sum("resumed after epoch" in log for log in logs) == 1
+    capsys.readouterr()
+    assert run(monkeypatch, "ablate", "table", "mine", "--root", root, "--json") == 0
+    assert [row["state"] for row in json.loads(capsys.readouterr().out)["rows"]] == ["finished"] * 2

@@ -155,3 +155,28 @@ def test_one_run_of_a_command(
     assert run(monkeypatch, "ablate", "run", base, "--set", "lr=0.02", "--root", tmp_path / "root", *ON_CPU) == 0
     assert "state finished" in screen(capsys)
     assert run(monkeypatch, "ablate", "run", base, "--data", "shapes", "--root", tmp_path / "root") == 4
+
+
+def test_two_drains_share_a_study_of_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = write_trainer(
+        tmp_path, command="python train.py --lr {lr} --seed {seed} --out {run} --epochs 2 --nap 0.5", resume=None
+    )
+    root = tmp_path / "root"
+    plan = ("ablate", "vary", "--base", base, "--vary", "lr=0.01,0.05", "--seeds", "0,1", "--name", "mine")
+    assert run(monkeypatch, *plan, "--root", root, *ON_CPU) == 0
+    drain = [sys.executable, PROJECT / "cli.py", "ablate", "launch", "mine", "--drain", "--root", root, *ON_CPU]
+    drains = []
+    for number in range(2):  # as on two hosts, whose devices are not each other's
+        own = tmp_path / f"host-{number}"
+        own.mkdir()
+        environment = {**os.environ, "TMPDIR": str(own)}
+        drains.append(subprocess.Popen(drain, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment))
+    said = [process.communicate(timeout=120)[1].decode() for process in drains]
+    assert [process.returncode for process in drains] == [0, 0], said
+    logs = [(folder.path / "log.txt").read_text() for folder in Workspace(root).runs()]
+    assert [log.count("epoch 1") for log in logs] == [1] * 4, "each run once"
+    capsys.readouterr()
+    assert run(monkeypatch, "ablate", "table", "mine", "--root", root, "--json") == 0
+    assert [row["state"] for row in json.loads(capsys.readouterr().out)["rows"]] == ["finished"] * 2
