@@ -1,5 +1,6 @@
 """Jobs on a real Slurm, stopped, preempted, killed and left behind: the numbers of an undisturbed run, bit by bit."""
 
+import json
 import os
 import random
 import re
