@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -29,14 +29,15 @@ from ablate.launch.base import LaunchOptions, SomeFailed
 from ablate.launch.status import DONE
 from ablate.runs.folder import Workspace
 from ablate.shell import shell_command
-from ablate.studies.plan import Request
 from ablate.studies.study import slug, study_folder, write_study
-from ablate.studies.tune import PlannedTuning, TuneRequest, chosen_text, plan_tuning
 from ablate.weights.settings import weights_from
 from analysis.cli.compare import progress_line
 from analysis.cli.option_rules import check_options
 from analysis.exceptions import BadInput
 from analysis.files import write_all, write_bytes
+
+if TYPE_CHECKING:
+    from ablate.studies.tune import PlannedTuning
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +113,9 @@ def tune(context: typer.Context, options: TuneOptions, settings: LaunchSettings)
 
 def _tune(options: TuneOptions, settings: LaunchSettings, weights: dict[str, str], name: str) -> None:
     """One initialisation, as far as was asked for."""
+    from ablate.studies.plan import Request
+    from ablate.studies.tune import TuneRequest, plan_tuning
+
     workspace = options.workspace
     request = Request(
         base=options.base,
@@ -148,7 +152,7 @@ def _tune(options: TuneOptions, settings: LaunchSettings, weights: dict[str, str
     _show(planned, options)
 
 
-def _run(workspace: Workspace, planned: PlannedTuning, options: LaunchOptions) -> None:
+def _run(workspace: Workspace, planned: "PlannedTuning", options: LaunchOptions) -> None:
     """Run what is asked for by now; that runs diverge is a result.
 
     Raises:
@@ -175,7 +179,7 @@ def _run(workspace: Workspace, planned: PlannedTuning, options: LaunchOptions) -
         )
 
 
-def _show(planned: PlannedTuning, options: TuneOptions) -> None:
+def _show(planned: "PlannedTuning", options: TuneOptions) -> None:
     """What is known, and once it is done, files of it and the chosen settings.
 
     Raises:
@@ -188,6 +192,7 @@ def _show(planned: PlannedTuning, options: TuneOptions) -> None:
         tuning_screen,
         tuning_table,
     )
+    from ablate.studies.tune import chosen_text
     from analysis.render.screen import print_whole
     from analysis.render.table import csv_text, markdown
 

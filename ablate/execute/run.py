@@ -290,7 +290,7 @@ def recorded(folder: RunFolder, processes: Processes) -> Iterator[None]:
         record("interrupted", error)
         raise
     except KeyboardInterrupt as error:
-        record("interrupted", f"stopped by {error or 'SIGINT'}; the same command continues")
+        record("interrupted", f"stopped by {str(error) or 'SIGINT'}; the same command continues")
         raise
     except RunFailed as error:
         record("diverged", error)

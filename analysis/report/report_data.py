@@ -121,5 +121,6 @@ def collect(
     at_thresholds = []
     if settings.convention == "coco":
         drawn = comparison.resamples if comparison is not None else 0
-        at_thresholds = operating_points(ground_truth, detections, settings, resamples=drawn)
+        matched = [one.matched_run for one in analyses]
+        at_thresholds = operating_points(ground_truth, detections, settings, resamples=drawn, matched=matched)
     return ReportData(ground_truth, settings, runs, base, comparison, at_thresholds)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from analysis.arrays import Bools, Floats, Ints, group_starts, order_by_index
 from analysis.coco import Detections, GroundTruth
+from analysis.evaluation.matched_run import MatchedRun
 from analysis.evaluation.operating_point import (
     AtThreshold,
     Counts,
@@ -366,6 +367,7 @@ def operating_points(
     resamples: int = 1000,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
+    matched: Sequence[MatchedRun] | None = None,
 ) -> list[RunAtThreshold]:
     """Every run at its own score threshold: rates with intervals, errors and confusion.
 
@@ -378,6 +380,7 @@ def operating_points(
         resamples: of the images, for the intervals; 0: none.
         seed: of the folds and of the draws.
         progress: called with the number of resamples that are done.
+        matched: the same runs, matched at these settings already.
 
     Raises:
         BadInput: another convention, or masks are asked for and a record has none.
@@ -395,7 +398,7 @@ def operating_points(
     settings = settings or Settings.on(ground_truth)
     if settings.convention != "coco":
         raise BadInput("score thresholds are measured in the coco convention only; leave out --convention tidecv")
-    matched = [match_and_label(ground_truth, detections, settings) for _, detections in runs]
+    matched = matched or [match_and_label(ground_truth, detections, settings) for _, detections in runs]
     scored = [ScoredRun.of(run, ground_truth) for run in matched]
     points = measure(
         [(name, one) for (name, _), one in zip(runs, scored, strict=True)],

@@ -307,6 +307,8 @@ def test_a_command_of_ones_own_is_requeued_and_resumes(
     fragile.ask("scontrol", "requeue", next(number for number in job if job[number] == "RUNNING"))
     until(lambda: not queue(fragile), LONG)
     assert states(root, study) == ["finished"] * 2, said(root)
+    tables = next((root / "results" / "studies").glob("*/tables"))
+    assert {"report.html", "table.md"} <= {path.name for path in tables.iterdir()}, said(root)
     logs = [(Workspace(root).run(one.run_id).path / "log.txt").read_text() for one in study.runs]
     assert sum("resumed after epoch" in log for log in logs) == 1
     capsys.readouterr()

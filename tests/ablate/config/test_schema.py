@@ -200,7 +200,10 @@ def test_an_unused_count_of_global_blocks_is_no_matter(pattern: str) -> None:
         (b"seed: 1\nseed: 2\n", "duplicate key"),
         (b"a: [1\n", "line 2: not valid YAML"),
         (b"base: 3\n", "base: must be a preset's name"),
-        (b"base: vit-b\n", "nor a preset (presets: tiny-shapes, tiny-shapes-mae, vit-b-coco, vit-l-coco)"),
+        (
+            b"base: vit-b\n",
+            "nor a preset (presets: tiny-shapes, tiny-shapes-mae, vit-b-coco, vit-l-coco, vitdet-b-coco, vitdet-l",
+        ),
         (b"base: vit-b-coco\n1: 2\n", "1: unknown key"),
         (b"seed: !!python/object:os.system x\n", "not valid YAML"),
         (b"engine: vision\n", "model: is missing"),

@@ -30,11 +30,11 @@ def real(path: Path, images: Path) -> str:
 
 
 def test_tiny_shapes_begins_to_learn(tmp_path: Path) -> None:
-    """A third of the preset's iterations: 31.6 (boxes) and 33.4 (masks) were measured on one thread."""
-    evaluation = read_evaluation(run(tmp_path, "train.iterations=200").evaluation)
+    """A fifth of the preset's iterations: 11.1 (boxes) and 11.7 (masks) were measured on one thread."""
+    evaluation = read_evaluation(run(tmp_path, "train.iterations=120").evaluation)
     assert evaluation.mask is not None
-    assert evaluation.box.metrics["AP50"] >= 20
-    assert evaluation.mask.metrics["AP50"] >= 20
+    assert evaluation.box.metrics["AP50"] >= 5
+    assert evaluation.mask.metrics["AP50"] >= 5
 
 
 @pytest.mark.campaign

@@ -54,11 +54,11 @@ def test_a_study_is_submitted_whole_and_once_and_runs_as_it_was_submitted(
     assert (again.batches, sorted(again.queued)) == ([], sorted(array.runs)), "live jobs are not submitted again"
 
     (checkout / "ablate" / "__init__.py").write_text("raise SystemExit('edited after submission')")
-    slurm_cluster.ask("scontrol", "release", array.job, end.job)
-    until(lambda: end.job not in queue(slurm_cluster))
+    slurm_cluster.ask("scontrol", "release", array.job)
+    until(lambda: queue(slurm_cluster).keys() <= {end.job})
+    assert queue(slurm_cluster) == {end.job: "PENDING"}
+    slurm.cancel([end.job])  # what it makes is looked at in the campaign
     assert states(root, study) == ["finished"] * 2, said(root)
-    tables = next((root / "results" / "studies").glob("*/tables"))
-    assert {"report.html", "table.md"} <= {path.name for path in tables.iterdir()}, said(root)
     assert submit(root, study).batches == [], "what is done is not submitted again"
 
 

@@ -39,14 +39,14 @@ def test_screen_document_figure_and_report_name_the_same_pair(monkeypatch: pytes
     analyses = [Analysis(gt, Settings(), ("confusion",), at_stake=True).of(name, dt) for name, dt in detections]
     shades: list[np.ndarray] = []
     labels: list[tuple[list[str], list[str]]] = []
-    heat = plots._heat
+    heat = plots.heat_map
 
     def watched(axis: Any, shade: np.ndarray, words: Any, across: list[str], down: list[str]) -> None:
         shades.append(shade)
         labels.append((down, across))
         heat(axis, shade, words, across, down)
 
-    monkeypatch.setattr(plots, "_heat", watched)
+    monkeypatch.setattr(plots, "heat_map", watched)
     figure = plots._confusion(gt.category_name, "AP50", [(one.name, one.confusion) for one in analyses])  # type: ignore[misc]
     assert isinstance(figure, Figure)
     page = " ".join(text_of(build_report(gt, detections, Settings(), pictures=0).content.decode()).split())

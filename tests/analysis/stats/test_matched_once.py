@@ -57,8 +57,9 @@ def test_a_report_with_intervals_matches_each_run_once(
     assert data.comparison is not None
     assert all(one.metrics and one.intervals for one in data.runs)
     assert calls["match_and_label_at"] == runs
-    assert calls["build_pairs"] == runs  # shared by COCO's 12 numbers
-    assert calls["match_coco"] == runs * len({*COCO_IOUS.tolist(), *CURVE_IOUS})  # COCO's 0.9 is one ulp below
+    assert calls["build_pairs"] == 2 * runs  # shared by COCO's 12 numbers; and of what is shown from the threshold on
+    ious = {*COCO_IOUS.tolist(), *CURVE_IOUS}  # COCO's 0.9 is one ulp below
+    assert calls["match_coco"] == runs * (len(ious) + 1)  # and what is shown from the score threshold on
 
 
 def test_a_comparison_takes_runs_that_are_matched(files: tuple[Path, list[Path]], calls: Counter[str]) -> None:
