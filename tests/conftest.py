@@ -5,6 +5,7 @@ The embedded data set is made once for all of them.
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,9 @@ from tests.slurm_cluster import SlurmCluster, must_work, running, why_not
 settings.register_profile("repeatable", derandomize=True, database=None)
 settings.register_profile("exploring", derandomize=False)
 settings.load_profile("repeatable")
+
+# What the tests start inherits it; so they pass in a session that ignores it too (nohup).
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 os.environ["OMP_NUM_THREADS"] = "1"  # is read when torch is imported, which comes later
 analysis.files.SETTLED = 0  # tests read at once what they have just written
