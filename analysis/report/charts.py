@@ -111,11 +111,12 @@ def shade(value: float, most: float) -> str:
 
 @dataclass(frozen=True)
 class PlotLine:
-    """One curve of a run: y in 0..1 over x evenly spaced, or at given x."""
+    """One curve of a run: y in 0..1 over x evenly spaced, or at given x; its letter stands at ``mark``, or anywhere."""
 
     run: int
     y: Floats
     x: Floats | None = None
+    mark: float | None = None
 
 
 def curves(
@@ -158,6 +159,8 @@ def curves(
         high = np.flatnonzero(line.y > LOWEST_MARK * y_top)
         high = high if len(high) else np.arange(len(line.y))
         at = int(high[int((len(high) - 1) * (0.15 + 0.7 * (number + 0.5) / len(lines)))])
+        if line.mark is not None:
+            at = min(int(np.searchsorted(x, line.mark)), len(x) - 1)
         left, top = across(x[at]), down(line.y[at])
         mark = (
             tag("circle", cx=left, cy=top, r=8, class_="mark"),

@@ -18,7 +18,7 @@ from analysis.render.table import Row
 from analysis.report.charts import PlotLine, run_letter
 from analysis.report.charts import curves as drawn
 from analysis.report.charts import legend as legend_of_runs
-from analysis.report.components import run_name, scrolling, sentence
+from analysis.report.components import run_name, scrolling
 from analysis.report.page import Section
 from analysis.report.report_data import ReportData
 from analysis.stats.operating_point import RunAtThreshold
@@ -42,7 +42,7 @@ def threshold(data: ReportData) -> list[Section]:
     body = [
         tag("p", f"Each run at the score with its best F1. {legend(points[0].criterion)}"),
         *tables,
-        tag("ul", *(tag("li", sentence(text)) for text in said), class_="said"),
+        tag("ul", *(tag("li", f"{text}.") for text in said), class_="said"),  # they begin with the names of runs
         legend_of_runs(data.names),
         tag("div", *(_figure(data, rate) for rate in RATES), class_="charts"),
     ]
@@ -55,7 +55,8 @@ def _figure(data: ReportData, rate: str) -> Markup:
     low = min((float(x.min()) for x in some), default=0.0)
     high = max((float(x.max()) for x in some), default=1.0)
     low, high = (0.0, 1.0) if 0 <= low <= high <= 1 else (low, max(high, low + 1e-9))
-    lines = [PlotLine(place, y, x) for place, (x, y) in enumerate(curves) if len(x)]
+    marked = [one.point.threshold for one in data.at_thresholds]
+    lines = [PlotLine(place, y, x, marked[place]) for place, (x, y) in enumerate(curves) if len(x)]
     best = [one.point.rates.get(rate) for one in data.at_thresholds]
     short = " · ".join(
         f"{run_letter(place)} {known.value:.3f}" for place, known in enumerate(best) if known is not None
