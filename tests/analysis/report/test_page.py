@@ -7,10 +7,12 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from analysis import Settings, read_detections, read_ground_truth
 from analysis.evaluation.error_types import ERRORS
+from analysis.report.charts import FRAME, PlotLine, curves
 from analysis.report.report import Report, build_report
 from tests.analysis.cases import found, object_, read
 from tests.analysis.report.pages import HOSTILE, text_of, write_data
@@ -210,3 +212,17 @@ def test_intervals_are_whiskers_and_brackets_and_differences_lines(data: tuple[P
             assert f"[{known.low:.1f}, {known.high:.1f}]" in said
     assert page.count('class="whisker"') == 3 * (1 + 8) * 2  # AP and eight errors of two runs, three lines each
     assert page.count('class="reach"') >= len(expected.numbers)
+
+
+def test_the_letter_of_a_run_stands_at_its_threshold() -> None:
+    score = np.linspace(0, 1, 101)
+    lines = [PlotLine(0, score, score, mark=0.25), PlotLine(1, 1 - score, score, mark=0.75)]
+    found = elements(str(curves(lines, label="F1", x_title="score", y_title="F1")))
+    left, _, right, _ = FRAME
+    places = [float(attributes["cx"] or 0) for tag, attributes in found if tag == "circle"]
+    assert places == pytest.approx([left + 0.25 * (right - left), left + 0.75 * (right - left)], abs=0.1)
+
+
+def test_the_names_of_runs_keep_their_letters(data: tuple[Path, Path, list[Path]]) -> None:
+    text = " ".join(text_of(build(data, pictures=0).content.decode()).split())
+    assert "run 1 <b> minus run 0 <b>, each at its own threshold" in text
