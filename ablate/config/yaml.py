@@ -72,6 +72,8 @@ def load_any_config(source: str | Path, changes: Sequence[str] = ()) -> RunConfi
     """As `load_config`, of a detector of ours or of a command; parameters of the latter need no ``parameters.``."""
     tree = _with_base(*_locate(str(source), Path()), seen=())
     if tree.get("engine") != "command":
+        if "command" in tree:
+            raise BadInput(f"{source}: has a command of your own, so write engine: command, not {tree.get('engine')!r}")
         return load_config(source, changes)
     return with_changes(parse(tree, CommandConfig, str(source)), dict(map(parse_change, changes)))
 

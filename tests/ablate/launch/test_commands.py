@@ -123,6 +123,7 @@ def test_a_study_of_a_command_is_stopped_and_killed_and_continues(
         ({"predictions": None}, (), "predictions: is missing"),
         ({"validation": {"annotations": "none.json", "images": "images"}}, (), "none.json: no such file"),
         ({"surces": ["x"]}, (), "did you mean sources"),
+        ({"engine": "commnad"}, (), "so write engine: command, not 'commnad'"),
     ],
 )
 def test_what_cannot_be_studied_is_refused_in_one_sentence(
