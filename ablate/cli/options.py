@@ -65,6 +65,14 @@ Workers = Annotated[
     int | None, typer.Option(help="Processes that load images.", min=0, show_default="as the machine has cores")
 ]
 CheckpointMinutes = Annotated[float, typer.Option(help="Time between checkpoints.", min=0)]
+EngineOfAll = Annotated[
+    EngineName | None, typer.Option("--engine", help="What trains all runs.", show_default="the base's, vision")
+]
+DeviceMemory = Annotated[
+    float | None,
+    typer.Option("--device-memory", metavar="GIB", help="Memory of each GPU.", min=0, show_default="as visible"),
+]
+WithoutAsking = Annotated[bool, typer.Option("--yes", help="Launch without asking, whatever it costs.")]
 StudyName = Annotated[str, typer.Argument(metavar="[STUDY]", help="Its name.", show_default="the newest")]
 
 

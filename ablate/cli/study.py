@@ -16,11 +16,14 @@ from ablate.cli.options import (
     HERE,
     AsJson,
     DataFrom,
+    DeviceMemory,
     EngineName,
+    EngineOfAll,
     InWorkspace,
     LaunchSettings,
     OnDevice,
     StudyName,
+    WithoutAsking,
     chosen_study,
     show,
     whole_numbers,
@@ -73,21 +76,16 @@ class StudyOptions:
         Literal["same", "best"],
         typer.Option("--schedule", help="Train all initialisations alike, or each for the paper's best length."),
     ] = "same"
-    engine: Annotated[
-        EngineName | None, typer.Option("--engine", help="What trains all runs.", show_default="the base's, vision")
-    ] = None
+    engine: EngineOfAll = None
     workspace: InWorkspace = HERE
     device: OnDevice = "auto"
-    device_memory: Annotated[
-        float | None,
-        typer.Option("--device-memory", metavar="GIB", help="Memory of each GPU.", min=0, show_default="as visible"),
-    ] = None
+    device_memory: DeviceMemory = None
     paper_hardware: Annotated[
         bool, typer.Option("--paper-hardware", help="Cap the memory of the paper's out-of-memory row at its 32 GiB.")
     ] = False
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")] = False
     launch: Annotated[bool, typer.Option("--launch", help="Run what is not done, and end with the table.")] = False
-    yes: Annotated[bool, typer.Option("--yes", help="Launch without asking, whatever it costs.")] = False
+    yes: WithoutAsking = False
     as_json: AsJson = False
 
 

@@ -13,10 +13,12 @@ from ablate.cli.options import (
     HERE,
     AsJson,
     DataFrom,
-    EngineName,
+    DeviceMemory,
+    EngineOfAll,
     InWorkspace,
     LaunchSettings,
     OnDevice,
+    WithoutAsking,
     print_json,
     whole_numbers,
     with_options,
@@ -75,20 +77,15 @@ class TuneOptions:
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field in all runs.")
     ] = None
-    engine: Annotated[
-        EngineName | None, typer.Option("--engine", help="What trains all runs.", show_default="the base's, vision")
-    ] = None
+    engine: EngineOfAll = None
     workspace: InWorkspace = HERE
     device: OnDevice = "auto"
-    device_memory: Annotated[
-        float | None,
-        typer.Option("--device-memory", metavar="GIB", help="Memory of each GPU.", min=0, show_default="as visible"),
-    ] = None
+    device_memory: DeviceMemory = None
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what comes next and write nothing.")] = False
     launch: Annotated[bool, typer.Option("--launch", help="Run everything to the end, and show what was chosen.")] = (
         False
     )
-    yes: Annotated[bool, typer.Option("--yes", help="Launch without asking, whatever it costs.")] = False
+    yes: WithoutAsking = False
     as_json: AsJson = False
 
 

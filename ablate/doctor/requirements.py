@@ -1,6 +1,5 @@
 """Installed packages against the floors that the project declares, without importing them."""
 
-import os
 import sys
 import tomllib
 from collections.abc import Iterable
@@ -75,7 +74,7 @@ def check_core(area: str) -> Check:
     """Whether the compiled core does its work, or NumPy in its place."""
     if native.core is not None:
         return Check(area, "compiled core", "ok", "in use")
-    switched_off = os.environ.get("DETABLATE_NATIVE") == "0"
+    switched_off = native.describe() == "switched off"
     found = "switched off by DETABLATE_NATIVE=0" if switched_off else "not built: NumPy gives the same numbers, slower"
     remedy = (
         "unset DETABLATE_NATIVE"

@@ -22,7 +22,7 @@ from ablate.engines.command import CommandRun, Ended
 from ablate.execute.evaluation import evaluate
 from ablate.execute.finished import are_predictions_kept
 from ablate.execute.outside import Attempt, add_attempt
-from ablate.execute.recording import is_done, record_end, write_status
+from ablate.execute.recording import check_planned, is_done, record_end, write_status
 from ablate.runs.fingerprint import fingerprint_of
 from ablate.runs.folder import FAILURES, RunFolder, Workspace, read_json, replacing
 from ablate.runs.lock import holding, sweep_locks
@@ -106,11 +106,7 @@ def prepare_command(
     """
     validation, sources = read_data_set(config.validation, workspace), sources_digest(config.sources)
     training, evaluation = command_identities(config, sources, validation.digest)
-    if run_id and run_id != short_id(evaluation):
-        raise BadInput(
-            f"run {run_id}: its sources, its validation data or this program changed since it was planned (it comes to "
-            f"{short_id(evaluation)} now); plan the study again under another --name"
-        )
+    check_planned(run_id, short_id(evaluation), "sources, its validation data")
     folder = workspace.run(short_id(evaluation))
     folder.prepare_foreign(
         config,

@@ -9,6 +9,7 @@ from ablate.config.identity import PRETRAINING_REVISION, pretraining_identity
 from ablate.config.schema import Pretraining, RunConfig, epoch_of, pretraining_of
 from ablate.data.images import find_images
 from ablate.detector.init_weights import resolved
+from ablate.execute.recording import check_planned
 from ablate.execute.run import Executed, execute, locked, recorded
 from ablate.runs.folder import PretrainingFolder, RunFolder, Workspace, pretraining_name
 from ablate.runs.manifest import make_manifest
@@ -114,11 +115,7 @@ def prepare_pretraining(
     pretraining = resolved(pretraining, device)
     images = find_images(pretraining.pretrain.images, workspace)
     identity = pretraining_identity(pretraining, images.digest)
-    if name and name != pretraining_name(identity):
-        raise BadInput(
-            f"{name}: its images or this program changed since it was planned (it comes to "
-            f"{pretraining_name(identity)} now); plan the study again under another --name"
-        )
+    check_planned(name, pretraining_name(identity), "images")
     folder = workspace.pretraining(identity)
     folder.prepare_for(
         pretraining,

@@ -4,10 +4,29 @@ import time
 from typing import Literal
 
 from ablate.execute.finished import find_fault, fingerprints
-from ablate.runs.folder import FAILURES, FINAL, RunFolder, State, Status
+from ablate.runs.folder import FAILURES, FINAL, RunFolder, State, Status, kind_of
 from analysis.exceptions import BadInput
 
 Phase = Literal["training", "predicting", "analysing"]
+
+
+def check_planned(planned: str, found: str, what: str) -> None:
+    """Refuse a run or a pre-training that comes to another name than it was planned under.
+
+    Args:
+        planned: its name; empty where it was not planned.
+        found: the name that it comes to now.
+        what: it is named by, beside this program.
+
+    Raises:
+        BadInput: the names differ.
+    """
+    if planned and planned != found:
+        who = planned if kind_of(planned) == "pretraining" else f"run {planned}"
+        raise BadInput(
+            f"{who}: its {what} or this program changed since it was planned (it comes to {found} now); plan the "
+            "study again under another --name"
+        )
 
 
 def is_done(folder: RunFolder, again: bool) -> bool:

@@ -28,7 +28,7 @@ from ablate.engines.environment import need_detectron2
 from ablate.engines.registry import build_engine
 from ablate.execute.evaluation import box_ap, cap_of, evaluate
 from ablate.execute.finished import are_predictions_kept, find_fault
-from ablate.execute.recording import is_done, record_end, write_status
+from ablate.execute.recording import check_planned, is_done, record_end, write_status
 from ablate.runs.folder import RunFolder, State, Status, Workspace, read_json
 from ablate.runs.lock import holding, sweep_locks
 from ablate.runs.manifest import Manifest, hardware, make_manifest
@@ -38,7 +38,7 @@ from ablate.train.outcome import Interrupted, LostPeer, RanOutOfMemory, RunFaile
 from ablate.train.peers import check_shared_folder, lost_peers_named
 from ablate.weights.convert import check_weights
 from ablate.weights.inspect import report_fields
-from analysis.exceptions import BadInput, DetablateError
+from analysis.exceptions import DetablateError
 
 logger = logging.getLogger(__name__)
 F = TypeVar("F", bound=RunFolder)
@@ -171,11 +171,7 @@ def prepare(config: RunConfig, workspace: Workspace, device: str, run_id: str = 
     weights = initial_digest(config, workspace)
     training = training_identity(config, training_data.digest, weights)
     evaluation = evaluation_identity(config, training_data.digest, validation_data.digest, weights)
-    if run_id and run_id != short_id(evaluation):
-        raise BadInput(
-            f"run {run_id}: its data, weights or this program changed since it was planned (it comes to "
-            f"{short_id(evaluation)} now); plan the study again under another --name"
-        )
+    check_planned(run_id, short_id(evaluation), "data, weights")
     folder = workspace.run(short_id(evaluation))
     folder.prepare(
         config,

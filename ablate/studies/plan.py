@@ -110,7 +110,7 @@ def plan(
         require_one_fits(configs, forecasts, memory.device_gib, memory.gpus)
     allowed_keys = frozenset[str]().union(*(one.allowed_keys for one in axes))
     seeds = tuple(request.seeds) or (base.seed,)
-    folder, files = configs_folder(workspace, name).relative_to(workspace.root), file_names(variants)
+    paths = config_paths(workspace, name, variants)
     sizes = {variant.name: data.size(variant.config.model) for variant in chosen if variant.config is not None}
     runs: list[StudyRun] = []
     for variant, seed in product(chosen, seeds):
@@ -127,7 +127,7 @@ def plan(
                 variant=variant.name,
                 seed=seed,
                 changes=dict(variant.changes),
-                config_path=(folder / f"{files[variant.name]}-seed{seed}.yaml").as_posix(),
+                config_path=paths(variant.name, seed),
                 config=config,
                 training=training,
                 evaluation=evaluation,
@@ -144,11 +144,10 @@ def plan(
         )
     check_different(runs)
     is_preset = request.base in preset_names() and not Path(request.base).is_file()
-    first, *others = (one.title for one in axes)
     return Study(
         name=name,
         axis=axis.name,
-        title=first + "".join(f", and {title[0].lower()}{title[1:]}" for title in others),
+        title=title_of(axes),
         source="; ".join(dict.fromkeys(one.source for one in axes)),
         allowed_keys=tuple(sorted(allowed_keys)),
         baseline=baseline.name,
@@ -533,8 +532,16 @@ def _default_name(axes: Sequence[Axis], base_name: str, base: RunConfig) -> str:
     return "-".join([*parts, *([base.engine] if base.engine != "vision" else [])])
 
 
-def file_names(variants: Sequence[Variant]) -> dict[str, str]:
-    """A name for the configs of each variant, that tells it from the others."""
+def title_of(axes: Sequence[Axis]) -> str:
+    """What is varied, as a heading."""
+    first, *others = (one.title for one in axes)
+    return first + "".join(f", and {title[0].lower()}{title[1:]}" for title in others)
+
+
+def config_paths(workspace: Workspace, study: str, variants: Sequence[Variant]) -> Callable[[str, int], str]:
+    """Where the config of a variant under a seed is written, from the root; each file's name tells its variant."""
+    folder = configs_folder(workspace, study).relative_to(workspace.root)
     plain = [legible(variant.name) for variant in variants]
     clear = len(set(plain)) == len(plain) and all(plain)
-    return {variant.name: legible(variant.name) if clear else slug(variant.name) for variant in variants}
+    names = {variant.name: legible(variant.name) if clear else slug(variant.name) for variant in variants}
+    return lambda variant, seed: (folder / f"{names[variant]}-seed{seed}.yaml").as_posix()

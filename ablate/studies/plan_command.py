@@ -28,9 +28,10 @@ from ablate.studies.plan import (
     check_different,
     chosen_variants,
     combined_variants,
-    file_names,
+    config_paths,
+    title_of,
 )
-from ablate.studies.study import Study, StudyRun, check_name, configs_folder
+from ablate.studies.study import Study, StudyRun, check_name
 from analysis.exceptions import BadInput
 
 # What a request may ask for that only a detector of ours has, by the option that asks.
@@ -71,7 +72,7 @@ def plan_command(
     check_name(name)
     allowed_keys = frozenset(key_of(base, key) for one in axes for key in one.allowed_keys)
     data = _validation(base, workspace, write)
-    folder, files = configs_folder(workspace, name).relative_to(workspace.root), file_names(variants)
+    paths = config_paths(workspace, name, variants)
     digest_of = cache(sources_digest)
     runs = []
     for variant, seed in product(chosen, seeds):
@@ -84,7 +85,7 @@ def plan_command(
                 variant=variant.name,
                 seed=seed,
                 changes=dict(variant.changes),
-                config_path=(folder / f"{files[variant.name]}-seed{seed}.yaml").as_posix(),
+                config_path=paths(variant.name, seed),
                 command=config,
                 training=training,
                 evaluation=evaluation,
@@ -95,11 +96,10 @@ def plan_command(
             )
         )
     check_different(runs)
-    first, *others = (one.title for one in axes)
     return Study(
         name=name,
         axis=axis.name,
-        title=first + "".join(f", and {title[0].lower()}{title[1:]}" for title in others),
+        title=title_of(axes),
         source="; ".join(dict.fromkeys(one.source for one in axes)),
         allowed_keys=tuple(sorted(allowed_keys)),
         baseline=baseline,

@@ -88,6 +88,12 @@ MinScore = Annotated[
     float | None,
     typer.Option("--min-score", help="Leave out detections with a lower score, and say what that does to the AP."),
 ]
+OwnSizes = Annotated[
+    str | None,
+    typer.Option(
+        "--sizes", help="Sizes of your own, as sides in pixels: small:0-32,large:32-", metavar="NAME:FROM-TO,..."
+    ),
+]
 Baseline = Annotated[str, typer.Option(help="Name of the run to compare with.", show_default="the first")]
 Rules = Annotated[Convention, typer.Option(help="Rules of COCOeval or of tidecv.")]
 
@@ -383,10 +389,7 @@ def errors(
         str | None,
         typer.Option(help="Also where: class, size, iou, crowding, confusion, several with commas, or all."),
     ] = None,
-    sizes: Annotated[
-        str | None,
-        typer.Option(help="Sizes of your own, as sides in pixels: small:0-32,large:32-", metavar="NAME:FROM-TO,..."),
-    ] = None,
+    sizes: OwnSizes = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Show every class and confused pair, not only the first.")
     ] = False,

@@ -16,6 +16,7 @@ from analysis.cli.analyze import (
     IouType,
     Kind,
     MinScore,
+    OwnSizes,
     Predictions,
     ReadOptions,
     RespectIgnore,
@@ -57,10 +58,7 @@ def ap(
             show_default="0.5:0.95:0.05",
         ),
     ] = None,
-    sizes: Annotated[
-        str | None,
-        typer.Option(help="Sizes of your own, as sides in pixels: small:0-32,large:32-", metavar="NAME:FROM-TO,..."),
-    ] = None,
+    sizes: OwnSizes = None,
     max_dets: Annotated[
         str | None,
         typer.Option(

@@ -101,5 +101,7 @@ def read_columns(content: bytes) -> Columns | None:
         area=column("area", np.float64),
         iscrowd=np.frombuffer(array["iscrowd"], dtype=np.bool_),
         ignore=np.frombuffer(array["ignore"], dtype=np.bool_),
-        segmentation=Spans(content, np.zeros((rows, 2), dtype=np.int64) if place is None else place.reshape(-1, 2)),
+        segmentation=Spans(b"", np.zeros((rows, 2), dtype=np.int64))  # and the content need not be kept
+        if place is None
+        else Spans(content, place.reshape(-1, 2)),
     )

@@ -113,7 +113,7 @@ class Masks:
         """All masks as runs, where there is the compiled core and it can decode each of them; else None."""
         if native.core is None or not len(self._raw) or not self.present.all():
             return None
-        found = decode_run_lengths(self._raw) if isinstance(self._raw, Spans) and self.in_run_lengths.all() else None
+        found = decode_run_lengths(self._raw) if isinstance(self._raw, Spans) else None
         if found is None:
             try:
                 return run_lengths_of(self.rles(range(len(self._raw))))

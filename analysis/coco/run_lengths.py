@@ -14,7 +14,7 @@ from analysis import native
 from analysis.arrays import Bools, Floats, Ints
 from analysis.coco.columns import Spans
 
-UNUSUAL, GOOD, MINIMAL = 0, 1, 3  # the states of a decoded mask: see RunLengths
+UNUSUAL, MINIMAL = 0, 3  # of the states of a mask in run_lengths.c
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,16 +38,15 @@ class RunLengths:
         return self.run, self.start, self.size, self.area, self.box
 
 
-def decode_run_lengths(raw: Sequence[bytes] | Spans) -> RunLengths | None:
+def decode_run_lengths(spans: Spans) -> RunLengths | None:
     """Decode segmentations that are all RLE with compressed counts, in the usual spelling and undamaged; else None."""
     if native.core is None:
         return None
-    spans = raw if isinstance(raw, Spans) else _joined(raw)
     return _decoded(native.core.decode_masks(spans.content, np.ascontiguousarray(spans.place), None))
 
 
 def run_lengths_of(masks: Sequence[dict[str, Any]]) -> RunLengths | None:
-    """The runs of masks in pycocotools' form, size and compressed counts as bytes; None without the native.core."""
+    """The runs of masks in pycocotools' form, size and compressed counts as bytes; None without the core."""
     if native.core is None:
         return None
     spans = _joined([mask["counts"] for mask in masks])

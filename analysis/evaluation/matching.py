@@ -22,6 +22,7 @@ AREA_RANGES: dict[str, tuple[float, float]] = {  # square pixels, both ends incl
     "medium": (32**2, 96**2),
     "large": (96**2, 1e5**2),
 }
+PAIR = (np.int64, np.int64, np.float64)  # a detection, an object, their IoU
 BLOCK = 1 << 16  # candidate pairs at a time: half a MB a column, which stays in the cache and bounds the memory
 
 
@@ -57,89 +58,88 @@ def build_pairs(ground_truth: GroundTruth, detections: Detections, order: Ints, 
     """
     images = len(ground_truth.image_id)
     by_image = order_by_index(ground_truth.image, images)
-    truth_start = group_starts(ground_truth.image, images)
-    if native.core is not None:
-        found = (_mask_pairs if iou_type == "segm" else _box_pairs)(
-            ground_truth, detections, order, by_image, truth_start, inside
-        )
-        if found is not None:
-            d, g, iou = found
-            return Pairs(np.frombuffer(d, np.int64), by_image[np.frombuffer(g, np.int64)], np.frombuffer(iou))
-    blocks = _mask_blocks if iou_type == "segm" else _box_blocks
-    parts = list(blocks(ground_truth, detections, order, by_image, truth_start, inside))
-    return Pairs(
-        np.concatenate([p[0] for p in parts] or [np.empty(0, np.int64)]),
-        np.concatenate([p[1] for p in parts] or [np.empty(0, np.int64)]),
-        np.concatenate([p[2] for p in parts] or [np.empty(0)]),
+    sides = _Sides(
+        ground_truth=ground_truth,
+        detections=detections,
+        order=order,
+        by_image=by_image,
+        detection_start=group_starts(detections.image[order], images),
+        truth_start=group_starts(ground_truth.image, images),
+        inside=inside[by_image],
     )
+    masks = iou_type == "segm"
+    found = None if native.core is None else _core_mask_pairs(sides) if masks else _core_box_pairs(sides)
+    columns: list[Any]
+    if found is not None:
+        columns = [np.frombuffer(one, dtype=kind) for one, kind in zip(found, PAIR, strict=True)]
+    else:
+        parts = list(_mask_blocks(sides) if masks else _box_blocks(sides))
+        columns = [
+            np.concatenate([part[column] for part in parts] or [np.empty(0, kind)]) for column, kind in enumerate(PAIR)
+        ]
+    d, g, iou = columns
+    return Pairs(d, by_image[g], iou)
 
 
-def _box_pairs(
-    ground_truth: GroundTruth,
-    detections: Detections,
-    order: Ints,
-    by_image: Ints,
-    truth_start: Ints,
-    inside: Bools,
-) -> Any:
-    """By the compiled core: places in ``order`` and ``by_image``, and IoUs."""
-    detection_start = group_starts(detections.image[order], len(truth_start) - 1)
+@dataclass(frozen=True, eq=False)
+class _Sides:
+    """Detections and objects that are to be paired, both image by image.
+
+    Pairs are found as places in ``order`` and ``by_image``.
+    """
+
+    ground_truth: GroundTruth
+    detections: Detections
+    order: Ints  # [n] rows of the detections
+    by_image: Ints  # [M] rows of the objects
+    detection_start: Ints  # [images + 1] where those of each image begin in `order`
+    truth_start: Ints  # [images + 1] likewise in `by_image`
+    inside: Bools  # [M] by place
+
+
+def _core_box_pairs(sides: _Sides) -> Any:
+    """By the compiled core."""
     return native.core.pair_boxes(
-        len(truth_start) - 1,
-        detection_start,
-        truth_start,
-        detections.box[order],
-        ground_truth.box[by_image],
-        inside[by_image],
+        len(sides.truth_start) - 1,
+        sides.detection_start,
+        sides.truth_start,
+        sides.detections.box[sides.order],
+        sides.ground_truth.box[sides.by_image],
+        sides.inside,
     )
 
 
-def _mask_pairs(
-    ground_truth: GroundTruth,
-    detections: Detections,
-    order: Ints,
-    by_image: Ints,
-    truth_start: Ints,
-    inside: Bools,
-) -> Any:
-    """As `_box_pairs`; None where a mask is not one that the core counts as pycocotools does."""
-    masks = detections.masks.run_lengths, ground_truth.masks.run_lengths
-    if masks[0] is None or masks[1] is None or not (masks[0].minimal.all() and masks[1].minimal.all()):
+def _core_mask_pairs(sides: _Sides) -> Any:
+    """By the compiled core; None where a mask is not one that it counts as pycocotools does."""
+    ours, theirs = sides.detections.masks.run_lengths, sides.ground_truth.masks.run_lengths
+    if ours is None or theirs is None or not (ours.minimal.all() and theirs.minimal.all()):
         return None
-    detection_start = group_starts(detections.image[order], len(truth_start) - 1)
     return native.core.pair_masks(
-        len(truth_start) - 1,
-        detection_start,
-        truth_start,
-        order,
-        by_image,
-        masks[0].parts,
-        masks[1].parts,
-        inside[by_image],
+        len(sides.truth_start) - 1,
+        sides.detection_start,
+        sides.truth_start,
+        sides.order,
+        sides.by_image,
+        ours.parts,
+        theirs.parts,
+        sides.inside,
     )
 
 
-def _box_blocks(
-    ground_truth: GroundTruth,
-    detections: Detections,
-    order: Ints,
-    by_image: Ints,
-    truth_start: Ints,
-    inside: Bools,
-) -> Iterator[tuple[Ints, Ints, Floats]]:
+def _box_blocks(sides: _Sides) -> Iterator[tuple[Ints, Ints, Floats]]:
     """Box IoU with the arithmetic of COCO's bbIou, operation by operation, so that every bit agrees."""
-    dx, dy, dw, dh = np.ascontiguousarray(detections.box[order].T)
-    gx, gy, gw, gh = np.ascontiguousarray(ground_truth.box[by_image].T)
+    dx, dy, dw, dh = np.ascontiguousarray(sides.detections.box[sides.order].T)
+    gx, gy, gw, gh = np.ascontiguousarray(sides.ground_truth.box[sides.by_image].T)
     dx2, dy2, darea = dw + dx, dh + dy, dw * dh
     gx2, gy2, garea = gw + gx, gh + gy, gw * gh
-    crowd = inside[by_image]
+    crowd = sides.inside
     some_crowd = bool(crowd.any())
-    image = detections.image[order]
-    objects = np.diff(truth_start)[image]  # of the detection's image
-    first = truth_start[image]
+    image = sides.detections.image[sides.order]
+    objects = np.diff(sides.truth_start)[image]  # of the detection's image
+    first = sides.truth_start[image]
     ends = np.cumsum(objects)
     cuts = np.searchsorted(ends, np.arange(BLOCK, objects.sum(), BLOCK))
-    for low, high in pairwise(np.unique([0, *cuts, len(order)]).tolist()):
+    for low, high in pairwise(np.unique([0, *cuts, len(sides.order)]).tolist()):
         many = objects[low:high]
         d = np.repeat(np.arange(low, high), many)
         start = ends[low:high] - many
@@ -154,33 +154,27 @@ def _box_blocks(
         union = darea[d] + garea[g] - intersection
         if some_crowd:
             union = np.where(crowd[g], darea[d], union)
-        yield d, by_image[g], intersection / union
+        yield d, g, intersection / union
 
 
-def _mask_blocks(
-    ground_truth: GroundTruth,
-    detections: Detections,
-    order: Ints,
-    by_image: Ints,
-    truth_start: Ints,
-    inside: Bools,
-) -> Iterator[tuple[Ints, Ints, Floats]]:
+def _mask_blocks(sides: _Sides) -> Iterator[tuple[Ints, Ints, Floats]]:
     """Mask IoU by pycocotools, image by image."""
     from pycocotools import mask
 
-    detections.masks.rles(order.tolist())  # all at once: faster than image by image, and nothing escapes the checks
-    ground_truth.masks.rles(by_image.tolist())
-    detection_start = group_starts(detections.image[order], len(truth_start) - 1)
-    for image in np.flatnonzero((np.diff(truth_start) > 0) & (np.diff(detection_start) > 0)):
-        low, high = detection_start[image], detection_start[image + 1]
-        truths = by_image[truth_start[image] : truth_start[image + 1]]
+    ours, theirs = sides.detections.masks, sides.ground_truth.masks
+    ours.rles(sides.order.tolist())  # all at once: faster than image by image, and nothing escapes the checks
+    theirs.rles(sides.by_image.tolist())
+    both = (np.diff(sides.truth_start) > 0) & (np.diff(sides.detection_start) > 0)
+    for image in np.flatnonzero(both):
+        low, high = sides.detection_start[image], sides.detection_start[image + 1]
+        first, last = sides.truth_start[image], sides.truth_start[image + 1]
         iou = mask.iou(
-            detections.masks.rles(order[low:high].tolist()),
-            ground_truth.masks.rles(truths.tolist()),
-            inside[truths].astype(np.uint8).tolist(),
+            ours.rles(sides.order[low:high].tolist()),
+            theirs.rles(sides.by_image[first:last].tolist()),
+            sides.inside[first:last].astype(np.uint8).tolist(),
         )
         d, g = np.nonzero(iou > 0)
-        yield d + low, truths[g], iou[d, g]
+        yield d + low, g + first, iou[d, g]
 
 
 def score_order(detections: Detections, image_order: Ints) -> Ints:

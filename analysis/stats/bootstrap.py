@@ -307,18 +307,37 @@ def resample(
             drawn[run][:, number] = _mean(found)
             category_drawn[run][:, number] = found
 
-    weights = draw_weights(images, resamples, seed)
-    with ThreadPoolExecutor(threads()) as pool:
-        for start in range(0, resamples, AT_ONCE):
-            part = range(start, min(start + AT_ONCE, resamples))
-            list(pool.map(one, part, [next(weights) for _ in part]))
-            if progress:
-                progress(part.stop)
+    measure_resamples(one, images, resamples, seed, progress)
     values = [curves.measure(np.ones(images, dtype=np.int64)) for curves in measured]
     return [
         Resampled(curves.numbers, _mean(value), drawn[run], value, category_drawn[run])
         for run, (curves, value) in enumerate(zip(measured, values, strict=True))
     ]
+
+
+def measure_resamples(
+    measure: Callable[[int, Ints], None],
+    images: int,
+    resamples: int,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Draw resamples of the images and measure them, on several threads.
+
+    Args:
+        measure: called with the number of a resample and the weights i64[images] that it gives the images.
+        images: how many.
+        resamples: how many.
+        seed: of the draws.
+        progress: called with the number of resamples that are done.
+    """
+    weights = draw_weights(images, resamples, seed)
+    with ThreadPoolExecutor(threads()) as pool:
+        for start in range(0, resamples, AT_ONCE):
+            part = range(start, min(start + AT_ONCE, resamples))
+            list(pool.map(measure, part, [next(weights) for _ in part]))
+            if progress:
+                progress(part.stop)
 
 
 class _ReadyCurves:

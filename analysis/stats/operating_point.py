@@ -7,7 +7,6 @@ repeated on every draw; an image keeps its fold, so that no copy of it is on bot
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +26,7 @@ from analysis.evaluation.operating_point import (
 from analysis.evaluation.settings import Settings
 from analysis.evaluation.tide import match_and_label
 from analysis.exceptions import BadInput
-from analysis.stats.bootstrap import AT_ONCE, draw_weights, threads
+from analysis.stats.bootstrap import measure_resamples
 from analysis.stats.compare import FEWEST_OF_CATEGORY
 from analysis.stats.intervals import Difference, Interval, difference, holm, limits, percentile_interval
 
@@ -119,13 +118,7 @@ def measure(
             for name, value in run.measure(weights).items():
                 store[name][number] = value
 
-    weights = draw_weights(images, resamples, seed)
-    with ThreadPoolExecutor(threads()) as pool:
-        for start in range(0, resamples, AT_ONCE):
-            part = range(start, min(start + AT_ONCE, resamples))
-            list(pool.map(one, part, [next(weights) for _ in part]))
-            if progress:
-                progress(part.stop)
+    measure_resamples(one, images, resamples, seed, progress)
     if images == 1:  # it is drawn again as itself, which tells nothing
         for store in drawn:
             for values in store.values():
