@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis.arrays import Floats, Ints, index_of
 from analysis.coco.categories import match_categories
-from analysis.coco.columns import read_columns
+from analysis.coco.columns import Columns, read_columns, stream_columns
 from analysis.coco.containers import Container, open_container
 from analysis.coco.ground_truth import GroundTruth
 from analysis.coco.image_ids import compare_readings, image_index, index_of_numbers
@@ -245,6 +245,10 @@ def read_detections(
     True
     """
     path = Path(path)
+    columns = None if drop_invalid else stream_columns(path)
+    usual = None if columns is None else _of_columns(path, columns, ground_truth)
+    if usual is not None:
+        return usual
     container = open_container(path, read_bytes(path))
     return _parse(path, container, ground_truth, drop_unknown, drop_invalid, iou_type)
 
@@ -289,7 +293,12 @@ def _read_usual(path: Path, container: Container, ground_truth: GroundTruth) -> 
     if container.file_names or container.category_names:
         return None
     columns = read_columns(container.records)
-    if columns is None or columns.score is None or np.abs(columns.image_id).max() > EXACT:
+    return None if columns is None else _of_columns(path, columns, ground_truth)
+
+
+def _of_columns(path: Path, columns: Columns, ground_truth: GroundTruth) -> Detections | None:
+    """The same of its columns."""
+    if columns.score is None or np.abs(columns.image_id).max() > EXACT:
         return None
     image = index_of_numbers(columns.image_id, ground_truth)
     category = index_of(columns.category_id, np.array(ground_truth.category_id))

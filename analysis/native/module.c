@@ -4,7 +4,7 @@
 static PyMethodDef functions[] = {
     {"take_powers", take_powers, METH_O, NULL},
     {"parse_number", parse_number, METH_O, NULL},
-    {"read_records", read_records, METH_O, NULL},
+    {"read_records", read_records, METH_VARARGS, NULL},
     {"split_object", split_object, METH_O, NULL},
     {"pair_boxes", pair_boxes, METH_VARARGS, NULL},
     {"best_objects", best_objects, METH_VARARGS, NULL},

@@ -1,5 +1,6 @@
 """The compiled core gives what goes without it: the same bits, or the same sentence."""
 
+import gzip
 import json
 import random
 import shutil
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 from pycocotools import mask as pycocotools
 
 from analysis import BadInput, GroundTruth, break_down, native, read_detections, read_ground_truth
-from analysis.coco.columns import read_columns
+from analysis.coco import columns
+from analysis.coco.columns import read_columns, stream_columns
 from analysis.coco.run_lengths import run_lengths_of
 from analysis.evaluation.ap_evaluation import evaluate
 from analysis.evaluation.matching import pair_detections
@@ -89,8 +91,11 @@ def same_bits(read: float | None, value: float) -> bool:
 
 @compiled
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(kind=st.sampled_from(KINDS), seed=st.integers(0, 10**9))
-def test_damaged_predictions_give_the_same_arrays_or_the_same_sentence(kind: str, seed: int, tmp_path: Path) -> None:
+@given(kind=st.sampled_from(KINDS), seed=st.integers(0, 10**9), block=st.sampled_from([250, 400, columns.BLOCK]))
+def test_damaged_predictions_give_the_same_arrays_or_the_same_sentence(
+    kind: str, seed: int, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns, "BLOCK", block)
     truth, predictions = documents(kind)
     (tmp_path / "gt.json").write_text(json.dumps(truth))
     gt = read_ground_truth(tmp_path / "gt.json")
@@ -118,10 +123,10 @@ def test_damaged_annotations_give_the_same_columns_or_the_same_sentence(kind: st
 
 def arrays_of(path: Path, gt: GroundTruth) -> Any:
     dt = read_detections(path, gt)
-    columns = (dt.box, dt.score, dt.category, dt.image, dt.row, dt.masks.present)
+    arrays = (dt.box, dt.score, dt.category, dt.image, dt.row, dt.masks.present)
     masks = dt.masks.faults(np.flatnonzero(dt.masks.present).tolist())
     good = [row for row in np.flatnonzero(dt.masks.present).tolist() if row not in masks]
-    return [one.tobytes() for one in columns], dt.has_box, dt.warnings, masks, dt.masks.rles(good), dt.masks.notes
+    return [one.tobytes() for one in arrays], dt.has_box, dt.warnings, masks, dt.masks.rles(good), dt.masks.notes
 
 
 @compiled
@@ -155,6 +160,31 @@ def test_nothing_behind_the_end_is_read(end: str) -> None:
     whole = len(text) - len(end) + 1  # with one bracket
     for cut in range(whole):
         assert read_columns(text[:cut].encode()) is None
+
+
+@compiled
+@pytest.mark.parametrize("block", range(260, 480, 7))
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_list_that_is_read_in_blocks_is_the_same(
+    block: int, packed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is cut by the end of a block: a number, a key, a comma, the end of the list."""
+    records = [
+        {"image_id": n, "category_id": 1, "score": n / 7, "bbox": [n, 2.5, 3, 1e-3], "more": [{"deep": "]},"}]}
+        for n in range(40)
+    ]
+    content = b"\xef\xbb\xbf \n" * (not packed) + json.dumps(records, indent=block % 3 or None).encode() + b"\n "
+    path = tmp_path / "dt.json"
+    path.write_bytes(gzip.compress(content) if packed else content)
+    monkeypatch.setattr(columns, "BLOCK", block)
+    read, whole = stream_columns(path), read_columns(json.dumps(records).encode())
+    assert read is not None
+    assert whole is not None
+    for name in ("image_id", "category_id", "score", "bbox"):
+        assert getattr(read, name).tobytes() == getattr(whole, name).tobytes()
+    for end in (b"]", b"{}", b"\xff", content):
+        path.write_bytes(content + end)
+        assert stream_columns(path) is None
 
 
 def runs(width: int = 6) -> st.SearchStrategy[list[int]]:

@@ -49,7 +49,7 @@ FUZZER = """
     until, done, paired = time.monotonic() + float(sys.argv[4]), 0, 0
     while time.monotonic() < until:
         text = b"[" + b",".join([damaged(RECORD) for _ in range(rng.randrange(1, 4))]) + b"]"
-        _core.read_records(damaged(text))
+        _core.read_records(damaged(text), rng.randrange(3))
         _core.split_object(damaged(b'{"images": [], "annotations": ' + text + b"}"))
         _core.parse_number(damaged(str(rng.uniform(-1e3, 1e3)).encode() + b"e%d" % rng.randrange(-400, 400)))
         codes = [bytes(rng.choices(range(40, 115), k=8)) for _ in range(3)]
