@@ -55,7 +55,7 @@ typedef struct {
     Py_ssize_t count, room;
 } Found;
 
-int add_pair(Found *found, int64_t detection, int64_t object, double iou); /* 0, with an error: memory is full */
+int add_pair(Found *found, int64_t detection, int64_t object, double iou); /* 0: memory is full */
 PyObject *pairs_found(const Found *found);                                 /* detections i64, objects i64, IoUs f64 */
 void free_pairs(Found *found);
 

@@ -158,7 +158,10 @@ PyObject *read_records(PyObject *self, PyObject *arguments) {
     }
     Text text = {view.buf, (const char *)view.buf + view.len};
     int all, any;
-    Py_ssize_t rows = read_list(&text, column, &state, &all, &any);
+    Py_ssize_t rows;
+    Py_BEGIN_ALLOW_THREADS
+    rows = read_list(&text, column, &state, &all, &any);
+    Py_END_ALLOW_THREADS
     if (rows < 0 || any & 1 << NAMED) {
         result = Py_NewRef(Py_None);
         goto done;
