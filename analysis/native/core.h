@@ -68,6 +68,8 @@ PyObject *best_objects(PyObject *, PyObject *);
 PyObject *match_pairs(PyObject *, PyObject *);
 PyObject *match_coco(PyObject *, PyObject *);
 PyObject *interpolate(PyObject *, PyObject *);
+PyObject *running_weights(PyObject *, PyObject *);
+PyObject *weigh_peaks(PyObject *, PyObject *);
 PyObject *decode_masks(PyObject *, PyObject *);
 PyObject *pair_masks(PyObject *, PyObject *);
 #endif

@@ -11,6 +11,8 @@ static PyMethodDef functions[] = {
     {"match_pairs", match_pairs, METH_VARARGS, NULL},
     {"match_coco", match_coco, METH_VARARGS, NULL},
     {"interpolate", interpolate, METH_VARARGS, NULL},
+    {"running_weights", running_weights, METH_VARARGS, NULL},
+    {"weigh_peaks", weigh_peaks, METH_VARARGS, NULL},
     {"decode_masks", decode_masks, METH_VARARGS, NULL},
     {"pair_masks", pair_masks, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},

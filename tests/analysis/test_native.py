@@ -17,13 +17,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as pycocotools
 
-from analysis import BadInput, GroundTruth, break_down, native, read_detections, read_ground_truth
+from analysis import BadInput, GroundTruth, break_down, load, native, read_detections, read_ground_truth
 from analysis.coco import columns
 from analysis.coco.columns import read_columns, stream_columns
 from analysis.coco.run_lengths import run_lengths_of
+from analysis.coco.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene
+from analysis.evaluation.analysis import Analysis
 from analysis.evaluation.ap_evaluation import evaluate
+from analysis.evaluation.average_precision import COCO_IOUS
 from analysis.evaluation.matching import pair_detections
 from analysis.evaluation.settings import Settings
+from analysis.stats.bootstrap import resample
 from tests.analysis.mutations import KINDS, documents, mutate
 from tests.analysis.scenes import SceneFiles, scenes
 
@@ -281,7 +285,10 @@ def test_arrays_that_do_not_fit_are_an_error(arguments: Any) -> None:
         native.core.pair_boxes(*arguments)
 
 
+RECALLS = (np.linspace(0, 1, 101), np.append(np.linspace(0.01, 1, 100), np.inf))
 INTS, FLOATS, FLAGS = (lambda *values, kind=kind: np.array(values, dtype=kind) for kind in (np.int64, np.float64, bool))
+
+PEAKS = (INTS(0, 1), INTS(0, 1), INTS(1), INTS(0), INTS(0), FLOATS(0), INTS(1))  # sums, hits, one peak of one category
 
 
 @compiled
@@ -299,10 +306,17 @@ INTS, FLOATS, FLAGS = (lambda *values, kind=kind: np.array(values, dtype=kind) f
         ("interpolate", (1, INTS(0, 1), INTS(0), FLAGS(1), FLAGS(1), INTS(0), INTS(1), INTS(0), 0.0)),
         ("interpolate", (1, INTS(0, 1), INTS(0), FLAGS(1), FLAGS(1), INTS(0), INTS(), INTS(1), 0.0)),
         ("interpolate", (1, INTS(0, 2), INTS(0), FLAGS(1), FLAGS(1), INTS(0), INTS(1), INTS(1), 0.0)),
+        ("running_weights", (INTS(1, 1), INTS(0, 2))),
+        ("running_weights", (INTS(1, 1), INTS(-1))),
+        ("weigh_peaks", (*PEAKS, (INTS(0),), (INTS(2),), *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS, (INTS(-1),), (INTS(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS, (INTS(0, 1),), (INTS(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS, (INTS(0),) * 65, (INTS(1),) * 65, *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS, (INTS(0),), (INTS(1),), *RECALLS[:1], FLOATS(1), 0.0)),
     ],
 )
 def test_rows_that_do_not_exist_are_an_error(function: str, arguments: Any) -> None:
-    with pytest.raises(ValueError, match=r"an array has|that do(es)? not exist|the images do not"):
+    with pytest.raises(ValueError, match=r"an array has|that do(es)? not exist|the images do not|too many"):
         getattr(native.core, function)(*arguments)
 
 
@@ -321,4 +335,18 @@ def test_every_label_and_curve_is_the_same(scene: SceneFiles, convention: str) -
         return [one.tobytes() for one in (*labels, *numbers, curves.precision, curves.recall, curves.detections)]
 
     one, other = both_ways(measured)
+    assert one == other
+
+
+@compiled
+def test_every_resample_is_the_same() -> None:
+    scene = simulate_scene(60, 9, seed=2)
+    ground_truth, detections = load(ground_truth_document(scene), simulate_detector(scene, Flaws(), seed=1))
+    run = Analysis(ground_truth, Settings(), ious=COCO_IOUS).of("run", detections)
+
+    def drawn() -> list[bytes]:
+        (found,) = resample(ground_truth, [run], resamples=40, seed=3)
+        return [one.tobytes() for one in (found.value, found.drawn, found.category_drawn)]
+
+    one, other = both_ways(drawn)
     assert one == other

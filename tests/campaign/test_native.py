@@ -73,7 +73,13 @@ FUZZER = """
         iou, flags = np.array([rng.random() for _ in range(count)]), np.array([rng.random() < 0.5 for _ in range(3)])
         used = np.array([rng.random() < 0.5 for _ in range(count)], bool)
         place, steps = np.arange(3), np.array([[rng.randrange(0, 9) or 1 for _ in range(4)] for _ in range(2)])
+        parts = [tuple(np.array(rng.choices(rows, k=size), int) for _ in range(2)) for size in (count, 3)]
+        recalls = np.linspace(0, 1, 101)
         for call in (
+            lambda: _core.running_weights(place, pairs[0]),
+            lambda: _core.weigh_peaks(
+                place, place, *pairs, np.sort(pairs[0]), iou, place, *parts, recalls, recalls, 0.0
+            ),
             lambda: _core.match_pairs(3, 3, *pairs, used, flags),
             lambda: _core.best_objects(3, 3, *pairs, iou, used),
             lambda: _core.match_coco(3, 3, np.sort(pairs[0]), pairs[1], iou, 0.5, flags, flags, flags),
