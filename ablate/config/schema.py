@@ -60,7 +60,7 @@ class Attention(Part, frozen=True, kw_only=True):
     ] = "none"
     kernel: Annotated[
         Literal["naive", "fused", "fused_table"],
-        _about("naive materialises the logits, as the paper did; fused_table: bias tables get their gradient beside it"),
+        _about("naive materialises the logits, as the paper did; fused_table: a kernel of its own for the tables"),
     ] = "fused"
     checkpoint: Annotated[Literal["none", "all"] | Blocks, _about("blocks recomputed in the backward pass")] = "none"
 

@@ -42,8 +42,9 @@ def check_compiler(device: torch.device, backend: str | None = None) -> None:
         x = torch.ones(8, 8, device=device, requires_grad=True)
         torch.compile(_some, fullgraph=True, backend=backend or BACKEND)(x).backward()
     except Exception as error:  # of the compiler, of its backend or of the processes that they start
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        raise RuntimeError(lines[0].strip() if lines else type(error).__name__) from error
+        lines = [line.strip() for line in str(error).splitlines()]
+        reasons = [line for line in lines if line and not line.startswith("backend=")]  # which it says first
+        raise RuntimeError(reasons[0] if reasons else type(error).__name__) from error
 
 
 def _some(x: Tensor) -> Tensor:

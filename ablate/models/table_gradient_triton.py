@@ -34,7 +34,7 @@ def _normalisers(  # type: ignore[no-untyped-def]
         k_there = (right[:, None] < width) & (d[None, :] < size)
         k_offsets = (first + right)[:, None] * size + d[None, :]
         added_at = columns_at + left[:, None] * width + right[None, :]
-        for other in range(0, height):
+        for other in range(height):
             k = tl.load(k_at + k_offsets + other * width * size, k_there, 0.0)
             added = tl.load(added_at + (row - other + height - 1) * width * width, there, 0.0)
             logits = tl.dot(q, tl.trans(k), input_precision=precision) * scale + added.to(q.dtype).to(tl.float32)
@@ -47,7 +47,8 @@ def _normalisers(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _sums(  # type: ignore[no-untyped-def]
-    q_at, k_at, v_at, gradient_at, normaliser_at, delta_at, columns_at, out_at, scale, batch, heads, height, width, size,
+    q_at, k_at, v_at, gradient_at, normaliser_at, delta_at, columns_at, out_at,
+    scale, batch, heads, height, width, size,
     tile: tl.constexpr, depth: tl.constexpr, precision: tl.constexpr,
 ):  # fmt: skip
     """The gradient of one tile of the columns, of one head and one distance of rows, over every so many-th image."""
