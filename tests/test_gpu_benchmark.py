@@ -43,6 +43,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch looks at it itself while it compiles
 @pytest.mark.usefixtures("quickly")
 def test_stages_are_rehearsed_on_a_cpu(tmp_path: Path) -> None:
     found = rehearse(tmp_path, QUICK)

@@ -197,7 +197,7 @@ def use_channels_last(detector: Detector) -> None:
     if isinstance(detector.backbone, ViT):
         detector.backbone.channels_last = True
     else:
-        detector.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        detector.backbone.to(memory_format=torch.channels_last)
     for part in (detector.pyramid, detector.rpn, detector.heads):
         part.to(memory_format=torch.channels_last)
 

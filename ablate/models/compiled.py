@@ -29,7 +29,7 @@ def compiled_run(backend: str | None = None) -> RunBlock:
     import torch._dynamo
 
     torch._dynamo.config.recompile_limit = max(MOST_GRAPHS, torch._dynamo.config.recompile_limit)
-    return torch.compile(run_block, fullgraph=True, dynamic=False, backend=backend or BACKEND)  # type: ignore[no-any-return]
+    return torch.compile(run_block, fullgraph=True, dynamic=False, backend=backend or BACKEND)
 
 
 def check_compiler(device: torch.device, backend: str | None = None) -> None:
@@ -40,7 +40,7 @@ def check_compiler(device: torch.device, backend: str | None = None) -> None:
     """
     try:
         x = torch.ones(8, 8, device=device, requires_grad=True)
-        torch.compile(_some, fullgraph=True, backend=backend or BACKEND)(x).backward()
+        torch.compile(_some, fullgraph=True, backend=backend or BACKEND)(x).backward()  # type: ignore[no-untyped-call]
     except Exception as error:  # of the compiler, of its backend or of the processes that they start
         lines = [line.strip() for line in str(error).splitlines()]
         reasons = [line for line in lines if line and not line.startswith("backend=")]  # which it says first

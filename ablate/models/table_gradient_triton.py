@@ -12,7 +12,7 @@ from torch import Tensor
 PROGRAMS = 1024  # at least, where there are images enough: several for every multiprocessor
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _normalisers(  # type: ignore[no-untyped-def]
     q_at, k_at, columns_at, out_at, scale, heads, height, width, size,
     tile: tl.constexpr, depth: tl.constexpr, precision: tl.constexpr,
@@ -45,7 +45,7 @@ def _normalisers(  # type: ignore[no-untyped-def]
     tl.store(out_at + first + row * width + left, most + tl.log(total), left < width)
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _sums(  # type: ignore[no-untyped-def]
     q_at, k_at, v_at, gradient_at, normaliser_at, delta_at, columns_at, out_at,
     scale, batch, heads, height, width, size,
