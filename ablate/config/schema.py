@@ -397,7 +397,7 @@ class Train(Part, frozen=True, kw_only=True):
         Annotated[float, Meta(gt=0, lt=1)] | Nothing,
         _about("decay of an average of the weights over the steps, which is what is evaluated; such as 0.9998"),
     ] = "none"
-    compile: Annotated[bool, _about("the blocks of the ViT in training and prediction by torch.compile; needs a compiler")] = False
+    compile: Annotated[bool, _about("the blocks of the ViT by torch.compile; needs a compiler")] = False
     channels_last: Annotated[bool, _about("memory layout of pyramid, RPN and heads, and of a ResNet")] = False
 
     def __post_init__(self) -> None:

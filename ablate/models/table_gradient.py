@@ -5,6 +5,7 @@ all heads. Here they see a constant. The gradient of the table needs no such ten
 tokens with the same offset, of what `columns_gradient` recomputes tile by tile.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ def columns_gradient(q: Tensor, k: Tensor, v: Tensor, out: Tensor, gradient: Ten
     Returns:
         [heads, 2h-1, w, w] in the dtype of ``columns``; equal inputs give equal bits.
     """
-    if q.is_cuda and q.dtype != torch.float64 and _has_triton():
+    if q.is_cuda and q.dtype != torch.float64 and q.numel() < 2**31 and _has_triton():  # it counts in 32 bits
         from ablate.models.table_gradient_triton import by_tiles
 
         return by_tiles(q, k, v, out, gradient, columns)
@@ -81,6 +82,7 @@ def by_rows(q: Tensor, k: Tensor, v: Tensor, out: Tensor, gradient: Tensor, colu
     return found.to(columns.dtype)
 
 
+@cache
 def _has_triton() -> bool:
     try:
         import triton  # noqa: F401

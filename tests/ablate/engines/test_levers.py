@@ -21,12 +21,13 @@ from analysis.exceptions import BadInput
 from tests.ablate.engines.test_training import same, trainer_of, weights
 from tests.ablate.tiny import SIDE, prepared, tiny_config
 
+ATTENTION = "model__backbone__attention"
 WITH_ALL = {
     "train__ema": 0.9,
     "model__backbone__drop_path": 0.3,
-    "model__backbone__attention__checkpoint": "all",
+    f"{ATTENTION}__checkpoint": "all",
     "model__backbone__position__relative": "rand",
-    "model__backbone__attention__pattern": "window",
+    f"{ATTENTION}__pattern": "window",
     "train__iterations": 3,
 }
 
@@ -45,7 +46,7 @@ def test_training_learns_the_same_and_is_continued(tmp_path: Path, data: Coco, m
     for name, options in {
         "plain": {},
         "compiled": {"train__compile": True},
-        "both": {"train__compile": True, "train__channels_last": True},
+        "all": {"train__compile": True, "train__channels_last": True, f"{ATTENTION}__kernel": "fused_table"},
     }.items():
         folder = prepared(tmp_path, tiny_config(data, **WITH_ALL, **options), name)
         trainer_of(folder, RuntimeOptions(checkpoint_iterations=1)).train()
