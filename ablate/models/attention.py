@@ -112,9 +112,10 @@ def is_fused(q: Tensor, bias: Tensor | None) -> bool:
 def _backends(q: Tensor, bias: Tensor | None) -> AbstractContextManager[object]:
     """All of torch's kernels, but not cuDNN's where its gradient of q can be NaN (with a mask, n = 64 modulo 128)."""
     endangered = bias is not None and q.is_cuda and q.shape[-2] % 128 == 64
-    # The version is no part of a compiled graph.
-    known = not torch.compiler.is_compiling()
-    if not endangered or (known and (torch.backends.cudnn.version() or 0) >= CUDNN_RIGHT):  # type: ignore[no-untyped-call]
+    if not endangered:
+        return nullcontext()
+    # torch.compile cannot ask for the version: in its graphs cuDNN's is always left out.
+    if not torch.compiler.is_compiling() and (torch.backends.cudnn.version() or 0) >= CUDNN_RIGHT:  # type: ignore[no-untyped-call]
         return nullcontext()
     return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 

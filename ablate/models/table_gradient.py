@@ -13,12 +13,20 @@ from torch import Tensor
 
 
 def with_gradient(out: Tensor, q: Tensor, k: Tensor, v: Tensor, columns: Tensor) -> Tensor:
-    """The output [B, heads, n, d] of attention with a constant bias, whose backward pass reaches ``columns`` too."""
+    """The output of attention with a constant bias, whose backward pass reaches the columns of that bias too.
+
+    Args:
+        out: [B, heads, h*w, d], of q, k, v and the dense form of the bias.
+        q: [B, heads, h*w, d]; k and v alike.
+        k: keys.
+        v: values.
+        columns: [heads, 2h-1, w, w], of the same `position.TableBias`.
+    """
     return _WithGradient.apply(out, columns, q.detach(), k.detach(), v.detach())  # type: ignore[no-any-return]
 
 
 class _WithGradient(torch.autograd.Function):
-    """Hands the output on; that of q, k and v has a gradient by its own kernel."""
+    """Hands the output on as it is; q, k and v have their gradients from the kernel that made it."""
 
     @staticmethod
     def forward(ctx: Any, out: Tensor, columns: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -65,9 +73,9 @@ def _(_q: Tensor, _k: Tensor, _v: Tensor, _out: Tensor, _gradient: Tensor, colum
 def by_rows(q: Tensor, k: Tensor, v: Tensor, out: Tensor, gradient: Tensor, columns: Tensor) -> Tensor:
     """`columns_gradient` in PyTorch, a row of queries at a time: no more than [B, heads, w, h*w] logits are kept."""
     height, width = (columns.shape[1] + 1) // 2, columns.shape[2]
-    heads, wide = columns.shape[0], torch.promote_types(columns.dtype, torch.float32)
+    heads, wide = columns.shape[0], torch.promote_types(q.dtype, torch.float32)
     bias = columns.to(q.dtype).to(wide)  # as the attention added it
-    found = torch.zeros_like(bias)
+    found = bias.new_zeros(bias.shape)
     with torch.autocast(q.device.type, enabled=False):
         q, k, v, out, gradient = (one.to(wide) for one in (q, k, v, out, gradient))
         q, delta = q * q.shape[-1] ** -0.5, (out * gradient).sum(dim=-1, keepdim=True)

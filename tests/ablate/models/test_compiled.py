@@ -13,7 +13,10 @@ from ablate.models import ViT
 from ablate.models.compiled import MOST_GRAPHS, check_compiler
 from ablate.models.finetuning import freeze
 
-pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch looks at it itself
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor"),  # torch looks at it itself
+    pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores"),  # a recommendation, on a GPU
+]
 OPTIONS: dict[str, Any] = {"width": 16, "heads": 2, "image_size": 32, "patch_size": 4, "window_size": 3}
 OPTIONS |= {"relative": "rand", "depth": 12, "global_count": 4}
 
