@@ -16,9 +16,11 @@ import re
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from io import TextIOWrapper
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -49,32 +51,20 @@ def __dir__() -> list[str]:
 
 
 def command_line() -> "typer.Typer":
-    """All verbs: ``analyze``, ``ablate``, ``data``, ``weights`` and ``doctor``."""
+    """All verbs: ``analyze``, ``ablate``, ``data``, ``weights`` and ``doctor``; each is imported when it is called."""
     import typer
 
-    from ablate.cli.data import app as data_app
-    from ablate.cli.doctor import doctor
-    from ablate.cli.newest import register_defaults
-    from ablate.cli.run import app as ablate_app
-    from ablate.cli.weights import app as weights_app
-    from ablate.train.logging import show_messages
-    from analysis.cli.analyze import app as analyze_app
+    from ablate.cli.verbs import all_verbs
+    from analysis.cli.verbs import EXIT_CODES, TRUTH_OF_RUN, VerbGroup, epilog
 
-    for module in (
-        "ablate.cli.study",
-        "ablate.cli.tune",
-        "ablate.cli.launch",
-        "ablate.cli.adopt",
-        "ablate.cli.results",
-        "analysis.cli.ap",
-        "analysis.cli.compare",
-        "analysis.cli.report",
-        "analysis.cli.threshold",
-        "analysis.cli.gate",
-    ):
-        import_module(module)  # adds its verbs to the apps above
+    class FrontDoor(VerbGroup):
+        def __init__(self, **attributes: Any) -> None:
+            super().__init__(**(attributes | {"rows": all_verbs()}))
+
     app = typer.Typer(
         name="detablate",
+        cls=FrontDoor,
+        epilog=epilog(("analyze example", "ablate attention --launch"), EXIT_CODES),
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -99,15 +89,22 @@ def command_line() -> "typer.Typer":
         ),
     ) -> None:
         """Ablation studies and exact error analysis for object detectors."""
-        show_messages()
-        register_defaults(context)
+        from ablate.train.logging import show_messages
 
-    app.add_typer(analyze_app, name="analyze")
-    app.add_typer(ablate_app, name="ablate")
-    app.add_typer(data_app, name="data")
-    app.add_typer(weights_app, name="weights")
-    app.command()(doctor)
+        show_messages()
+        context.obj = _later("newest_predictions")
+        context.meta[TRUTH_OF_RUN] = _later("truth_of_run")
+
     return app
+
+
+def _later(name: str) -> Callable[[Path], Any]:
+    """What the analysis, which knows no studies, cannot find by itself; imported when it is called."""
+
+    def find(path: Path) -> Any:
+        return getattr(import_module("ablate.cli.newest"), name)(path)
+
+    return find
 
 
 class _Stop:

@@ -20,8 +20,6 @@ from analysis.files import check_target, write_bytes
 if TYPE_CHECKING:
     from ablate.data.check import DataProblem, DataReport
 
-app = typer.Typer(help="Check data sets, and write the embedded one.", no_args_is_help=True)
-
 InWorkspace = Annotated[
     Workspace,
     typer.Option(
@@ -30,7 +28,6 @@ InWorkspace = Annotated[
 ]
 
 
-@app.command()
 def check(
     data: Annotated[
         list[str],
@@ -78,7 +75,6 @@ def check(
         raise BadInput(f"{errors:,} errors in the data; mend them before training")
 
 
-@app.command()
 def shapes(
     context: typer.Context,
     out: Annotated[Path | None, typer.Option(help="Folder to make; it then works as a COCO_ROOT.")] = None,

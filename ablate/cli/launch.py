@@ -21,7 +21,6 @@ from ablate.cli.options import (
     show,
     with_options,
 )
-from ablate.cli.run import app
 from ablate.launch.base import Drain, LaunchOptions
 from ablate.launch.job_files import Scheduler, job_file
 from ablate.launch.status import StatusReader
@@ -37,10 +36,8 @@ if TYPE_CHECKING:
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")]
 FOLLOW_SECONDS = 0.5
 MOST_DRAINS = 8  # of a job file, unless more are asked for
-PANEL = "Studies"
 
 
-@app.command(rich_help_panel=PANEL)
 @with_options
 def launch(
     context: typer.Context,
@@ -157,7 +154,6 @@ def confirm_cost(workspace: Workspace, study: Study, options: LaunchOptions) -> 
         typer.confirm("Begin?", abort=True, err=True)
 
 
-@app.command("list", rich_help_panel=PANEL)
 def list_(context: typer.Context, workspace: InWorkspace = HERE, as_json: AsJson = False, watch: Watch = False) -> None:
     """Show the studies, the newest last, and how many of their runs are done."""
     check_options(context, RULES["list"])
@@ -171,7 +167,6 @@ def list_(context: typer.Context, workspace: InWorkspace = HERE, as_json: AsJson
     )
 
 
-@app.command(rich_help_panel=PANEL)
 def status(
     context: typer.Context,
     study: StudyName = "",
@@ -193,7 +188,6 @@ def status(
     )
 
 
-@app.command(rich_help_panel=PANEL)
 def logs(
     context: typer.Context,
     study: StudyName = "",
@@ -224,7 +218,6 @@ def logs(
             typer.echo(found.shown(line))
 
 
-@app.command(rich_help_panel=PANEL)
 def cancel(study: StudyName = "", workspace: InWorkspace = HERE, as_json: AsJson = False) -> None:
     """Stop the launchers and the jobs of a study, on whatever machine; every run saves what it has, launch continues.
 

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from ablate.cli.options import HERE, AsJson, InWorkspace, StudyName, chosen_study, print_json, show
-from ablate.cli.run import app
 from ablate.data.sources import images_of
 from ablate.runs.folder import SCHEMA, Workspace
 from ablate.studies.study import Study, StudyRun, finished_runs
@@ -17,7 +16,6 @@ from analysis.cli.report import FollowSymlinks, IntervalResamples, Pictures, che
 from analysis.exceptions import BadInput
 
 
-@app.command()
 def table(
     studies: Annotated[
         list[str] | None,
@@ -63,7 +61,6 @@ def _tables_side_by_side(
     show(lambda: document, lambda: side_by_side_screen(summaries, notes), as_json)
 
 
-@app.command()
 def compare(
     study: StudyName = "",
     workspace: InWorkspace = HERE,
@@ -104,7 +101,6 @@ def compare(
         typer.echo(f"\nwritten to {out}: " + ", ".join(written))
 
 
-@app.command()
 def report(
     study: StudyName = "",
     workspace: InWorkspace = HERE,

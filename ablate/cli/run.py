@@ -17,11 +17,9 @@ from ablate.train.outcome import RuntimeOptions
 from analysis.exceptions import BadInput
 from analysis.files import check_target, write_bytes
 
-app = typer.Typer(help="Make and run controlled studies.", no_args_is_help=True)
 logger = logging.getLogger(__name__)
 
 
-@app.command()
 @with_options
 def run(
     options: ConfigOptions,
@@ -74,7 +72,6 @@ def _run_command(config: CommandConfig, options: ConfigOptions) -> RunFolder:
         return execute_foreign(config, options.workspace, name=Path(options.config).stem, gpus=gpus)
 
 
-@app.command()
 @with_options
 def describe(options: ConfigOptions, as_json: AsJson = False) -> None:
     """Show what a config comes to: every field, parameters and cost by part, levels, identities."""
@@ -85,7 +82,6 @@ def describe(options: ConfigOptions, as_json: AsJson = False) -> None:
     show(lambda: description, lambda: description_screen(description), as_json)
 
 
-@app.command()
 @with_options
 def export(
     options: ConfigOptions,

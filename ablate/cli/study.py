@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from ablate.axes import AXES, Axis, AxisOptions, Variant
-from ablate.axes.custom import COMMAND, axis_from_file, axis_from_keys
+from ablate.axes.custom import axis_from_file, axis_from_keys
 from ablate.cli.launch import launch_study
 from ablate.cli.option_rules import RULES
 from ablate.cli.options import (
@@ -29,17 +29,16 @@ from ablate.cli.options import (
     whole_numbers,
     with_options,
 )
-from ablate.cli.run import app
 from ablate.config.foreign import CommandConfig
 from ablate.config.yaml import load_any_config, load_config
 from ablate.engines.environment import python_of
 from ablate.launch.status import DONE, read_statuses
 from ablate.runs.folder import SCHEMA
-from ablate.shell import shell_command
 from ablate.studies.study import check_free, write_study
 from ablate.weights.settings import weights_from
 from analysis.cli.option_rules import check_options
 from analysis.exceptions import BadInput
+from analysis.shell import shell_command
 
 logger = logging.getLogger(__name__)
 
@@ -89,21 +88,18 @@ class StudyOptions:
     as_json: AsJson = False
 
 
-def _command_of(axis: Axis) -> Callable[..., None]:
+def axis_verb(name: str) -> Callable[..., None]:
+    """The verb of an axis: it plans a study of it."""
+    axis = AXES[name]
+
     def command(context: typer.Context, options: StudyOptions, settings: LaunchSettings) -> None:
         check_options(context, RULES["AXIS"])
         plan_study(axis, options, settings)
 
+    command.__doc__ = f"{axis.title}. Plans a study; --launch runs it."
     return with_options(command)
 
 
-for _one in AXES.values():
-    app.command(_one.name, help=f"{_one.title}. Plans a study; --launch runs it.", rich_help_panel="Axes")(
-        _command_of(_one)
-    )
-
-
-@app.command(COMMAND, rich_help_panel="Axes")
 @with_options
 def vary(
     context: typer.Context,
@@ -183,7 +179,6 @@ def plan_study(axis: Axis, options: StudyOptions, settings: LaunchSettings) -> N
         typer.echo(f"\n{what} it: {shell_command('ablate', verb, root=workspace.root, study=study.name)}")
 
 
-@app.command()
 def axes(
     axis: Annotated[str, typer.Argument(metavar="[AXIS]", help="Show this one in full.", show_default=False)] = "",
     base: Base = "tiny-shapes",
@@ -211,7 +206,6 @@ def axes(
     )
 
 
-@app.command()
 def probe(
     study: StudyName = "",
     workspace: InWorkspace = HERE,

@@ -23,20 +23,19 @@ from ablate.cli.options import (
     whole_numbers,
     with_options,
 )
-from ablate.cli.run import app
 from ablate.cli.study import Base
 from ablate.config.yaml import load_config
 from ablate.engines.environment import python_of
 from ablate.launch.base import LaunchOptions, SomeFailed
 from ablate.launch.status import DONE
 from ablate.runs.folder import Workspace
-from ablate.shell import shell_command
 from ablate.studies.study import slug, study_folder, write_study
 from ablate.weights.settings import weights_from
 from analysis.cli.compare import progress_line
 from analysis.cli.option_rules import check_options
 from analysis.exceptions import BadInput
 from analysis.files import write_all, write_bytes
+from analysis.shell import shell_command
 
 if TYPE_CHECKING:
     from ablate.studies.tune import PlannedTuning
@@ -89,7 +88,6 @@ class TuneOptions:
     as_json: AsJson = False
 
 
-@app.command(rich_help_panel="Studies")
 @with_options
 def tune(context: typer.Context, options: TuneOptions, settings: LaunchSettings) -> None:
     """Tune learning rate, weight decay and drop path by the paper's protocol: a study that grows by its results.

@@ -29,10 +29,7 @@ from analysis.exceptions import BadInput
 
 logger = logging.getLogger(__name__)
 
-app = typer.Typer(help="Look into files of pre-trained weights.", no_args_is_help=True)
 
-
-@app.command()
 def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .pth, .pth.tar or .safetensors file.")],
     base: Annotated[
@@ -54,7 +51,6 @@ RECIPE = "init.pretraining."  # what keys of the recipe begin with
 LARGE = "vit-b-coco"  # what is pre-trained on other images; the recipe is MAE's own
 
 
-@app.command()
 def pretrain(
     context: typer.Context,
     images: Annotated[

@@ -33,7 +33,6 @@ from ablate.engines.environment import MissingEngine, package_environment, pytho
 from ablate.engines.registry import build_benchmark_target
 from ablate.runs.folder import RunFolder, Workspace, now, write_json
 from ablate.runs.manifest import hardware
-from ablate.shell import shell_command
 from ablate.studies.cost import COST_FILE, MeasuredCost, Range, disturbance, read_cost
 from ablate.studies.study import Study, StudyRun
 from ablate.train.checkpoint import evaluated_weights, load_newest
@@ -42,6 +41,7 @@ from ablate.train.memory import MemoryMeter, OutOfMemoryError, is_out_of_memory
 from ablate.train.optim import build_scaler
 from analysis.coco.ground_truth import read_ground_truth
 from analysis.exceptions import BadInput
+from analysis.shell import shell_command
 
 logger = logging.getLogger(__name__)
 

@@ -32,10 +32,10 @@ from ablate.runs.folder import (
     replacing,
     write_json,
 )
-from ablate.shell import shell_command
 from ablate.studies.tuning import Tuning
 from analysis.exceptions import BadInput
 from analysis.render.table import one_line
+from analysis.shell import shell_command
 
 logger = logging.getLogger(__name__)
 

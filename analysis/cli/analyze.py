@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from analysis.cli.option_rules import RULES, check_options
+from analysis.cli.verbs import TRUTH_OF_RUN
 from analysis.exceptions import BadInput, BadRecords
 from analysis.files import check_targets
 from analysis.io import json_bytes
@@ -25,11 +26,6 @@ if TYPE_CHECKING:  # numpy is not for those who only ask for help
     from analysis.coco import Detections, GroundTruth
     from analysis.evaluation.settings import Settings
     from analysis.evaluation.slices import Size
-
-# The place in a command's context where the front door puts the way from a run folder to its ground truth.
-TRUTH_OF_RUN = "detablate.truth_of_run"
-
-app = typer.Typer(help="Where a detector's average precision went, from its prediction files.", no_args_is_help=True)
 
 
 class IouType(StrEnum):
@@ -370,7 +366,6 @@ def _listed(paths: list[Path]) -> str:
     return ", ".join(map(str, paths[:LISTED])) + (f" and {len(paths) - LISTED} more" if len(paths) > LISTED else "")
 
 
-@app.command()
 def errors(
     context: typer.Context,
     predictions: Predictions = None,
@@ -509,7 +504,6 @@ def check_records(checks: Sequence[tuple[str, str, str]]) -> list[dict[str, str]
     return [{"run": run, "check": check, "result": result} for run, check, result in checks]
 
 
-@app.command()
 def example(
     out: Annotated[Path, typer.Option(help="Folder for the generated files.")] = Path("results/example"),
     images: Annotated[int, typer.Option(help="Number of images.", min=1, max=1_000_000)] = 400,

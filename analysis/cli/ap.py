@@ -23,7 +23,6 @@ from analysis.cli.analyze import (
     Root,
     Truth,
     Verify,
-    app,
     check_records,
     print_json,
     read_inputs,
@@ -43,7 +42,6 @@ class VocYear(StrEnum):
     y10 = "10"
 
 
-@app.command()
 def ap(
     context: typer.Context,
     predictions: Predictions = None,

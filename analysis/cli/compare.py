@@ -23,7 +23,6 @@ from analysis.cli.analyze import (
     RespectIgnore,
     Root,
     Truth,
-    app,
     check_baseline,
     find_inputs,
     print_json,
@@ -42,7 +41,6 @@ Seed = Annotated[int, typer.Option("--seed", help="Of the resampling.", min=0)]
 Out = Annotated[Path | None, typer.Option(help="Folder for CSV, Markdown, LaTeX and JSON.")]
 
 
-@app.command()
 def compare(
     context: typer.Context,
     predictions: Predictions = None,

@@ -16,7 +16,6 @@ from analysis.cli.analyze import (
     ReadOptions,
     RespectIgnore,
     Truth,
-    app,
     find_inputs,
     print_json,
     read_files,
@@ -25,7 +24,6 @@ from analysis.cli.analyze import (
 from analysis.cli.compare import Resamples, Seed, progress_line
 
 
-@app.command()
 def gate(
     context: typer.Context,
     new: Annotated[str, typer.Argument(metavar="[NAME=]NEW", help="Predictions of the new model.")],

@@ -23,7 +23,6 @@ from analysis.cli.analyze import (
     Root,
     Rules,
     Truth,
-    app,
     check_baseline,
     find_inputs,
     read_files,
@@ -61,7 +60,6 @@ FollowSymlinks = Annotated[
 Pictures = Annotated[int, typer.Option(help="Examples in the gallery, of all runs and errors together.", min=0)]
 
 
-@app.command()
 def report(
     context: typer.Context,
     predictions: Predictions = None,

@@ -18,7 +18,6 @@ from analysis.cli.analyze import (
     RespectIgnore,
     Root,
     Truth,
-    app,
     find_inputs,
     print_json,
     read_files,
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 BACKGROUND_IOU = 0.1  # TIDE's, for the six errors
 
 
-@app.command()
 def threshold(
     context: typer.Context,
     predictions: Predictions = None,

@@ -2,12 +2,13 @@
 
 import shlex
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
 
 from ablate.cli.launch import launch
-from ablate.shell import shell_command
+from analysis.shell import shell_command
 from tests.command_line import run
 
 
@@ -27,8 +28,32 @@ def test_it_begins_as_the_program_was_started(monkeypatch: pytest.MonkeyPatch, t
     assert shell_command("ablate") == "python -m uv run cli.py ablate", "uv is a package of some Python alone"
     (tmp_path / "uv").touch(mode=0o755)
     assert shell_command("ablate") == "uv run cli.py ablate"
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/detablate"])
+
+
+def test_installed_it_is_called_by_its_name_or_by_its_path_where_the_shell_does_not_find_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = tmp_path / "my tools" / "detablate"
+    script.parent.mkdir()
+    script.touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    assert shell_command("ablate") == f"'{script}' ablate"
+    monkeypatch.setenv("PATH", str(script.parent))
     assert shell_command("ablate") == "detablate ablate"
+    monkeypatch.setattr(sys, "argv", ["detablate"])
+    assert shell_command("ablate") == "detablate ablate"
+
+
+def test_a_worker_or_a_notebook_names_the_file_of_the_clone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for script in ("/elsewhere/ablate/launch/worker.py", "/elsewhere/ipykernel_launcher.py", "-c", ""):
+        monkeypatch.setattr(sys, "argv", [script])
+        assert shell_command("ablate").endswith(f"{Path(__file__).parents[2] / 'cli.py'} ablate")
+
+
+def test_as_a_module_it_is_started_as_a_module_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/clone/detablate.py"])
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", ModuleSpec("detablate", None))
+    assert shell_command("ablate").endswith(" -m detablate ablate")
 
 
 def test_it_names_the_root_where_that_is_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

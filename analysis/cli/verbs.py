@@ -1,0 +1,207 @@
+"""The verbs of a command line as a table: a verb's module is imported when the verb is called or its help is shown.
+
+The help page of a group needs the table alone, so that it takes no longer than Python and typer do. To add a verb,
+write a function for typer in a file of this package and add its row to a table: here or in `ablate.cli.verbs`.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+# The place in a command's context where the front door puts the way from a run folder to its ground truth.
+TRUTH_OF_RUN = "detablate.truth_of_run"
+
+EXIT_CODES: Mapping[int, str] = {
+    0: "done",
+    1: "the answer to a question was no",
+    2: "usage error",
+    3: "a run failed",
+    4: "bad input",
+    5: "a package or an engine is missing",
+    6: "the gate failed",
+    130: "stopped",  # 128 + 2, SIGINT
+}
+USUAL = (0, 2, 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    """One verb, as the help of its group lists it.
+
+    Attributes:
+        name: as it is typed.
+        target: ``module:function``; the function's docstring is the help page.
+        summary: the first sentence of that page.
+        examples: command lines without the program's name.
+        panel: of the group's help in which the verb stands.
+        exit_codes: which it has besides the usual ones.
+        argument: given to the target, which then makes the function, where one target serves several verbs.
+    """
+
+    name: str
+    target: str
+    summary: str
+    examples: tuple[str, ...]
+    panel: str = "Commands"
+    exit_codes: tuple[int, ...] = ()
+    argument: str = ""
+
+    def listed(self) -> TyperCommand:
+        """What a list of verbs shows; it cannot be called."""
+        return TyperCommand(self.name, help=self.summary, rich_help_panel=self.panel)
+
+    def load(self) -> TyperCommand:
+        """Import the module and make the command."""
+        module, _, name = self.target.partition(":")
+        function = getattr(import_module(module), name)
+        command = _command(function(self.argument) if self.argument else function, self.name)
+        command.params += _command(_every_verb, self.name).params
+        command.epilog = epilog(self.examples, self.exit_codes)
+        return command
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A group of verbs; ``target`` names a function that gives their table."""
+
+    name: str
+    target: str
+    summary: str
+    examples: tuple[str, ...]
+    panel: str = "Commands"
+
+    def listed(self) -> TyperCommand:
+        """What a list of verbs shows; it cannot be called."""
+        return TyperCommand(self.name, help=self.summary, rich_help_panel=self.panel)
+
+    def load(self) -> "VerbGroup":
+        """Import the table and make the group."""
+        module, _, name = self.target.partition(":")
+        return VerbGroup(
+            self.name,
+            getattr(import_module(module), name)(),
+            help=self.summary,
+            epilog=epilog(self.examples),
+            no_args_is_help=True,
+        )
+
+
+class VerbGroup(TyperGroup):
+    """A group that lists verbs from their table and loads the one that is called."""
+
+    def __init__(self, name: str | None = None, rows: Iterable[Verb | Group] = (), **attributes: Any) -> None:
+        super().__init__(name=name, **attributes)
+        self.rows = {row.name: row for row in rows}
+        self.commands = {row.name: row.listed() for row in self.rows.values()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command that is called, loaded; see `typer`."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and self.rows[command.name].load(), rest
+
+
+def epilog(examples: Iterable[str], exit_codes: Iterable[int] = ()) -> str:
+    """The end of a help page: commands that work when they are pasted, and what the exit codes mean."""
+    from analysis.shell import program
+
+    lines = [f"  {program()} {one}" for one in examples]
+    codes = ", ".join(f"{code} {EXIT_CODES[code]}" for code in sorted({*USUAL, *exit_codes}))
+    paragraphs = [f"Example{'s' * (len(lines) > 1)}:", *lines, f"Exit codes: {codes}."]
+    return "\n\n".join(paragraphs).replace("[", r"\[")
+
+
+def _command(function: Callable[..., None], name: str) -> TyperCommand:
+    """A typer command of a function, without a group around it."""
+    alone = typer.Typer(add_completion=False)
+    alone.command(name)(function)
+    command = typer.main.get_command(alone)
+    assert isinstance(command, TyperCommand)
+    return command
+
+
+def _every_verb(
+    quiet: bool = typer.Option(
+        False,
+        "--quiet",
+        "-q",
+        help="Print results and errors only: no warnings, no progress.",
+        expose_value=False,
+        callback=lambda wanted: set_verbosity("ERROR") if wanted else None,
+    ),
+    verbose: bool = typer.Option(
+        False,
+        "--verbose",
+        "-v",
+        help="Also print what is read and computed, with times, and where an error was raised.",
+        expose_value=False,
+        callback=lambda wanted: set_verbosity("DEBUG") if wanted else None,
+    ),
+) -> None:
+    """The options that all verbs have."""
+
+
+def set_verbosity(level: str) -> None:
+    """What of the messages of both packages is printed: a level of `logging`."""
+    import logging
+
+    for package in ("ablate", "analysis"):
+        logging.getLogger(package).setLevel(level)
+
+
+TWO_RUNS = "a.json b.json --gt instances.json"
+
+
+def analyze_verbs() -> tuple[Verb, ...]:
+    """The verbs of ``analyze``."""
+    return (
+        Verb(
+            name="errors",
+            target="analysis.cli.analyze:errors",
+            summary="Break the AP down into six types of error: what each costs, how often it happens, where to look.",
+            examples=(f"analyze errors {TWO_RUNS}", "analyze errors a.json --gt instances.json --by class,size -o out"),
+        ),
+        Verb(
+            name="example",
+            target="analysis.cli.analyze:example",
+            summary="Generate ground truth and two simulated detectors with known flaws, and analyze them.",
+            examples=("analyze example --images 100",),
+        ),
+        Verb(
+            name="ap",
+            target="analysis.cli.ap:ap",
+            summary="COCO's 12 numbers, equal to pycocotools' and many times faster; LVIS's 13 on LVIS; VOC's AP.",
+            examples=(f"analyze ap {TWO_RUNS}", "analyze ap a.json --gt instances.json --iou 0.3:0.9:0.1 --by class"),
+        ),
+        Verb(
+            name="compare",
+            target="analysis.cli.compare:compare",
+            summary="Runs against a baseline on the same images: every difference with its interval, and which objects "
+            "moved.",
+            examples=(f"analyze compare {TWO_RUNS}",),
+        ),
+        Verb(
+            name="report",
+            target="analysis.cli.report:report",
+            summary="One HTML file: charts, classes, sizes, curves, confusion, and a gallery of the errors that cost "
+            "most.",
+            examples=(f"analyze report {TWO_RUNS} --images val2017",),
+        ),
+        Verb(
+            name="threshold",
+            target="analysis.cli.threshold:threshold",
+            summary="Precision, recall, F1, errors and confusion of what a detector shows from a score on.",
+            examples=(f"analyze threshold {TWO_RUNS} --precision 0.9",),
+        ),
+        Verb(
+            name="gate",
+            target="analysis.cli.gate:gate",
+            summary="Exit code 6 where NEW is surely worse than BASE; Markdown with the errors that changed, for a "
+            "pull request.",
+            examples=("analyze gate new.json base.json --gt instances.json --metric AP75",),
+            exit_codes=(6,),
+        ),
+    )
