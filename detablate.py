@@ -55,7 +55,8 @@ def command_line() -> "typer.Typer":
     import typer
 
     from ablate.cli.verbs import all_verbs
-    from analysis.cli.verbs import EXIT_CODES, TRUTH_OF_RUN, VerbGroup, epilog
+    from analysis.cli.help import EXIT_CODES, WIDTH, epilog
+    from analysis.cli.verbs import TRUTH_OF_RUN, VerbGroup
 
     class FrontDoor(VerbGroup):
         def __init__(self, **attributes: Any) -> None:
@@ -67,7 +68,8 @@ def command_line() -> "typer.Typer":
         epilog=epilog(("analyze example", "ablate attention --launch"), EXIT_CODES),
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDTH},
     )
 
     def show_version(wanted: bool) -> None:
@@ -96,6 +98,14 @@ def command_line() -> "typer.Typer":
         context.meta[TRUTH_OF_RUN] = _later("truth_of_run")
 
     return app
+
+
+def _shown_name() -> str:
+    """How usage lines begin: as the program was started; for a shell's completion, the name of the file alone."""
+    from analysis.shell import program
+
+    completes = any("-completion" in word for word in sys.argv) or any(key.endswith("_COMPLETE") for key in os.environ)
+    return Path(sys.argv[0]).name if completes else program()
 
 
 def _later(name: str) -> Callable[[Path], Any]:
@@ -154,7 +164,7 @@ def main() -> None:
     try:
         try:
             with stop:
-                command_line()()
+                command_line()(prog_name=_shown_name())
         finally:
             sys.stdout.flush()
     except (KeyboardInterrupt, SystemExit):  # typer makes the one of the other

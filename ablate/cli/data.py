@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ablate.cli.option_rules import RULES
-from ablate.cli.options import HERE, as_workspace, print_json
+from ablate.cli.options import HERE, AsJson, as_workspace, print_json
 from ablate.data.sources import Files, files_of, shapes_folder
 from ablate.runs.folder import SCHEMA, Workspace
 from analysis.cli.option_rules import check_options
@@ -44,7 +44,7 @@ def check(
         Path | None,
         typer.Option(help="Write the annotations without the bad ones to this file, to train on; takes one set."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
+    as_json: AsJson = False,
     workspace: InWorkspace = HERE,
 ) -> None:
     """Find missing and broken images, bad boxes and masks, clashing and unknown ids; exit code 4 for errors."""
@@ -77,7 +77,9 @@ def check(
 
 def shapes(
     context: typer.Context,
-    out: Annotated[Path | None, typer.Option(help="Folder to make; it then works as a COCO_ROOT.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder to make; it then works as a COCO_ROOT.")
+    ] = None,
     workspace: InWorkspace = HERE,
 ) -> None:
     """Write the embedded data set: 800 training and 240 validation images with boxes and masks."""

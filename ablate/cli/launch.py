@@ -16,6 +16,7 @@ from ablate.cli.options import (
     OnDevice,
     SlurmSettings,
     StudyName,
+    WithoutAsking,
     chosen_study,
     print_json,
     show,
@@ -47,7 +48,7 @@ def launch(
     study: StudyName = "",
     workspace: InWorkspace = HERE,
     device: OnDevice = "auto",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Begin at once: time nothing and do not ask.")] = False,
+    yes: WithoutAsking = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the batch scripts of --on slurm.")] = False,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Watch the jobs of --on slurm until all have ended.")
@@ -57,7 +58,7 @@ def launch(
         typer.Option(
             "--print-job",
             help="Print a job file that starts drains on any scheduler, --max-parallel of them.",
-            show_default="",
+            show_default=False,
         ),
     ] = None,
 ) -> None:

@@ -72,8 +72,8 @@ DeviceMemory = Annotated[
     float | None,
     typer.Option("--device-memory", metavar="GIB", help="Memory of each GPU.", min=0, show_default="as visible"),
 ]
-WithoutAsking = Annotated[bool, typer.Option("--yes", help="Launch without asking, whatever it costs.")]
-StudyName = Annotated[str, typer.Argument(metavar="[STUDY]", help="Its name.", show_default="the newest")]
+WithoutAsking = Annotated[bool, typer.Option("--yes", "-y", help="Begin at once: time nothing and do not ask.")]
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Its name.", show_default="the newest")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +172,10 @@ class DrainSettings:
     stop_after: Annotated[
         str,
         typer.Option(
-            "--stop-after", metavar="DURATION", help="Save what runs and end after 4h, 90m or 1h30m.", show_default=""
+            "--stop-after",
+            metavar="DURATION",
+            help="Save what runs and end after 4h, 90m or 1h30m.",
+            show_default=False,
         ),
     ] = ""
 

@@ -89,7 +89,9 @@ def export(
         Literal["lazyconfig", "lazyconfig-native"],
         typer.Option("--format", help="lazyconfig-native builds on detectron2's own ViT, where that can."),
     ] = "lazyconfig",
-    out: Annotated[Path | None, typer.Option(help="The file to write.", show_default="the screen")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="The file to write.", show_default="the screen")
+    ] = None,
 ) -> None:
     """Write a config as one LazyConfig file, for detectron2's own tools/lazyconfig_train_net.py."""
     from ablate.config.yaml import config_files, with_changes

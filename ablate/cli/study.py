@@ -103,7 +103,7 @@ def axis_verb(name: str) -> Callable[..., None]:
 @with_options
 def vary(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="[AXIS.yaml]", help="An axis of your own.", show_default=False)] = "",
+    file: Annotated[str, typer.Argument(metavar="AXIS.yaml", help="An axis of your own.", show_default=False)] = "",
     keys: Annotated[
         list[str] | None,
         typer.Option(
@@ -180,7 +180,7 @@ def plan_study(axis: Axis, options: StudyOptions, settings: LaunchSettings) -> N
 
 
 def axes(
-    axis: Annotated[str, typer.Argument(metavar="[AXIS]", help="Show this one in full.", show_default=False)] = "",
+    axis: Annotated[str, typer.Argument(metavar="AXIS", help="Show this one in full.", show_default=False)] = "",
     base: Base = "tiny-shapes",
     as_json: AsJson = False,
 ) -> None:

@@ -45,7 +45,7 @@ class Convention(StrEnum):
 Predictions = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[NAME=]PREDICTIONS...",
+        metavar="[NAME=]PREDICTIONS",
         help="COCO results files, .json or .json.gz, output folders of detectron2, or folders of runs.",
         show_default=False,
     ),
@@ -392,7 +392,13 @@ def errors(
         bool, typer.Option("--intervals", help="Show how sure each number is, from resampling the images.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for tables, figures, every detection's label and every object's fate.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Folder for tables, figures, every detection's label and every object's fate.",
+        ),
     ] = None,
     as_json: AsJson = False,
     verify: Verify = False,
@@ -505,7 +511,9 @@ def check_records(checks: Sequence[tuple[str, str, str]]) -> list[dict[str, str]
 
 
 def example(
-    out: Annotated[Path, typer.Option(help="Folder for the generated files.")] = Path("results/example"),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the generated files.")] = Path(
+        "results/example"
+    ),
     images: Annotated[int, typer.Option(help="Number of images.", min=1, max=1_000_000)] = 400,
     seed: Annotated[int, typer.Option(help="Seed of everything that is random.")] = 1,
 ) -> None:

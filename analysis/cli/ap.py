@@ -78,7 +78,9 @@ def ap(
     drop_unknown: DropUnknown = False,
     drop_invalid: DropInvalid = False,
     everything: Annotated[bool, typer.Option("--all", help="Show every class, not only the first.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for tables and precision-recall curves.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder for tables and precision-recall curves.")
+    ] = None,
     as_json: AsJson = False,
     verify: Verify = False,
     root: Root = Path(),

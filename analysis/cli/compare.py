@@ -38,7 +38,9 @@ Resamples = Annotated[
     typer.Option("--resamples", help="How often the images are drawn.", min=1, show_default="1,000 or enough"),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of the resampling.", min=0)]
-Out = Annotated[Path | None, typer.Option(help="Folder for CSV, Markdown, LaTeX and JSON.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder for CSV, Markdown, LaTeX and JSON.")
+]
 
 
 def compare(

@@ -38,7 +38,9 @@ def gate(
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
     drop_invalid: DropInvalid = False,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the Markdown there too.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the Markdown there too.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Exit code 6 where NEW is surely worse than BASE; Markdown with the errors that changed, for a pull request.

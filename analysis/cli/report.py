@@ -44,7 +44,7 @@ Images = Annotated[
     Path | None,
     typer.Option("--images", metavar="DIR", help="Folder of the images, for the gallery.", show_default=False),
 ]
-Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file to write.")]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The HTML file to write.")]
 IntervalResamples = Annotated[
     int | None,
     typer.Option(

@@ -72,7 +72,10 @@ def threshold(
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
     drop_invalid: DropInvalid = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for tables, curves, figures and the JSON document.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder for tables, curves, figures and the JSON document."),
+    ] = None,
     as_json: AsJson = False,
     root: Root = Path(),
 ) -> None:

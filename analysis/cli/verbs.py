@@ -4,28 +4,17 @@ The help page of a group needs the table alone, so that it takes no longer than 
 write a function for typer in a file of this package and add its row to a table: here or in `ablate.cli.verbs`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+
+from analysis.cli.help import Command, PageOfGroup, epilog
 
 # The place in a command's context where the front door puts the way from a run folder to its ground truth.
 TRUTH_OF_RUN = "detablate.truth_of_run"
-
-EXIT_CODES: Mapping[int, str] = {
-    0: "done",
-    1: "the answer to a question was no",
-    2: "usage error",
-    3: "a run failed",
-    4: "bad input",
-    5: "a package or an engine is missing",
-    6: "the gate failed",
-    130: "stopped",  # 128 + 2, SIGINT
-}
-USUAL = (0, 2, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +39,11 @@ class Verb:
     exit_codes: tuple[int, ...] = ()
     argument: str = ""
 
-    def listed(self) -> TyperCommand:
+    def listed(self) -> Command:
         """What a list of verbs shows; it cannot be called."""
-        return TyperCommand(self.name, help=self.summary, rich_help_panel=self.panel)
+        return Command(self.name, help=self.summary, rich_help_panel=self.panel)
 
-    def load(self) -> TyperCommand:
+    def load(self) -> Command:
         """Import the module and make the command."""
         module, _, name = self.target.partition(":")
         function = getattr(import_module(module), name)
@@ -74,9 +63,9 @@ class Group:
     examples: tuple[str, ...]
     panel: str = "Commands"
 
-    def listed(self) -> TyperCommand:
+    def listed(self) -> Command:
         """What a list of verbs shows; it cannot be called."""
-        return TyperCommand(self.name, help=self.summary, rich_help_panel=self.panel)
+        return Command(self.name, help=self.summary, rich_help_panel=self.panel)
 
     def load(self) -> "VerbGroup":
         """Import the table and make the group."""
@@ -87,10 +76,11 @@ class Group:
             help=self.summary,
             epilog=epilog(self.examples),
             no_args_is_help=True,
+            rich_markup_mode=None,
         )
 
 
-class VerbGroup(TyperGroup):
+class VerbGroup(PageOfGroup):
     """A group that lists verbs from their table and loads the one that is called."""
 
     def __init__(self, name: str | None = None, rows: Iterable[Verb | Group] = (), **attributes: Any) -> None:
@@ -104,22 +94,12 @@ class VerbGroup(TyperGroup):
         return name, command and self.rows[command.name].load(), rest
 
 
-def epilog(examples: Iterable[str], exit_codes: Iterable[int] = ()) -> str:
-    """The end of a help page: commands that work when they are pasted, and what the exit codes mean."""
-    from analysis.shell import program
-
-    lines = [f"  {program()} {one}" for one in examples]
-    codes = ", ".join(f"{code} {EXIT_CODES[code]}" for code in sorted({*USUAL, *exit_codes}))
-    paragraphs = [f"Example{'s' * (len(lines) > 1)}:", *lines, f"Exit codes: {codes}."]
-    return "\n\n".join(paragraphs).replace("[", r"\[")
-
-
-def _command(function: Callable[..., None], name: str) -> TyperCommand:
+def _command(function: Callable[..., None], name: str) -> Command:
     """A typer command of a function, without a group around it."""
-    alone = typer.Typer(add_completion=False)
-    alone.command(name)(function)
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    alone.command(name, cls=Command)(function)
     command = typer.main.get_command(alone)
-    assert isinstance(command, TyperCommand)
+    assert isinstance(command, Command)
     return command
 
 
