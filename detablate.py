@@ -11,11 +11,13 @@ The public interface under one name; everything is imported when it is first use
 The command line is :func:`main`: ``detablate`` after installation, ``cli.py`` in a clone, or ``python -m detablate``.
 """
 
+import logging
 import os
 import re
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -175,6 +177,7 @@ def main() -> None:
         sys.exit(128 + stop.number)
     except DetablateError as refusal:
         bad_data = isinstance(refusal, BadRecords)  # of annotations: analyze has an option of its own
+        _show_traceback()
         remedy = "; data check ANNOTATIONS IMAGES --write-clean FILE writes a copy without them" if bad_data else ""
         _say(f"{refusal}{remedy}")
         sys.exit(refusal.exit_code)
@@ -216,6 +219,12 @@ def _say(sentence: str) -> None:
         line = f"{line[:half]} [... {len(line) - 2 * half:,} characters ...] {line[-half:]}"
     with suppress(OSError):  # nobody reads it
         print(f"error: {line}", file=sys.stderr, flush=True)
+
+
+def _show_traceback() -> None:
+    """With ``--verbose``: where an error was raised."""
+    if logging.getLogger("analysis").isEnabledFor(logging.DEBUG):
+        traceback.print_exc()
 
 
 def _close_output() -> None:

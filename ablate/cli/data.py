@@ -1,5 +1,6 @@
 """The verbs of ``data``: ``check`` and ``shapes``."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from analysis.files import check_target, write_bytes
 
 if TYPE_CHECKING:
     from ablate.data.check import DataProblem, DataReport
+
+logger = logging.getLogger(__name__)
 
 InWorkspace = Annotated[
     Workspace,
@@ -59,7 +62,8 @@ def check(
         _write_clean(list(sets.values()), write_clean)
         return
     reports: list[DataReport] = []
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+    shown = sys.stderr.isatty() and logger.isEnabledFor(logging.WARNING)
+    with Progress(console=Console(stderr=True), transient=True, disable=not shown) as progress:
         for name, files in sets.items():
             task = progress.add_task(f"images of {name}", total=None)
             tick = partial(progress.advance, task)

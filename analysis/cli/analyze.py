@@ -7,8 +7,11 @@ that) and a run folder of this project, whichever engine filled it. What the lat
 which the analysis does not read: whoever calls hands in the way there.
 """
 
+import logging
 import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +29,9 @@ if TYPE_CHECKING:  # numpy is not for those who only ask for help
     from analysis.coco import Detections, GroundTruth
     from analysis.evaluation.settings import Settings
     from analysis.evaluation.slices import Size
+
+
+logger = logging.getLogger(__name__)
 
 
 class IouType(StrEnum):
@@ -185,28 +191,35 @@ def read_files(
 
     iou_type = options.iou_type.value
     try:
-        ground_truth = read_ground_truth(
-            truth, respect_ignore=options.respect_ignore, drop_invalid=options.drop_invalid, iou_type=iou_type
-        )
-        runs = [
-            (
-                name,
-                read_detections(
+        with timed(f"read {truth}"):
+            ground_truth = read_ground_truth(
+                truth, respect_ignore=options.respect_ignore, drop_invalid=options.drop_invalid, iou_type=iou_type
+            )
+        runs = []
+        for name, path in named:
+            with timed(f"read {path}"):
+                found = read_detections(
                     path,
                     ground_truth,
                     drop_unknown=options.drop_unknown,
                     drop_invalid=options.drop_invalid,
                     iou_type=iou_type,
-                ),
-            )
-            for name, path in named
-        ]
+                )
+            runs.append((name, found))
         if options.iou_type is IouType.segm:
             for masks in (ground_truth.masks, *(detections.masks for _, detections in runs)):
                 masks.decode()
     except BadRecords as error:
         raise BadInput(f"{error}; --drop-invalid leaves them out") from None
     return AnalysisInputs(ground_truth, runs)
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    """With ``--verbose``, say what was done and how long it took."""
+    began = time.perf_counter()
+    yield
+    logger.debug("%s: %.2f s", what, time.perf_counter() - began)
 
 
 class InputFiles(NamedTuple):
@@ -467,7 +480,10 @@ def show_errors(
         check_targets(out, ("errors.json",), [ground_truth.path, *(detections.path for _, detections in inputs.runs)])
     ious = COCO_IOUS if intervals else ()
     analysis = Analysis(ground_truth, settings, split.parts, split.sizes, ious=ious, at_stake=True)
-    analyses = [analysis.of(name, detections) for name, detections in inputs.runs]
+    analyses = []
+    for name, detections in inputs.runs:
+        with timed(f"analyzed {name}"):
+            analyses.append(analysis.of(name, detections))
     measured = None
     if intervals:
         candidates = [Candidate(one.name, (one.detections,), analyses=(one,)) for one in analyses]

@@ -1,5 +1,6 @@
 """The verb ``analyze compare``, and the options of resampling."""
 
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -32,6 +33,8 @@ from analysis.cli.analyze import (
 )
 from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput
+
+logger = logging.getLogger(__name__)
 
 Resamples = Annotated[
     int | None,
@@ -128,6 +131,6 @@ def compare(
 
 def progress_line() -> Callable[[int], None] | None:
     """Counts resamples on standard error, where somebody watches, in a line that the next output writes over."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or not logger.isEnabledFor(logging.WARNING):
         return None
     return lambda done: print(f"\r{done:,} resamples\r", end="", file=sys.stderr, flush=True)

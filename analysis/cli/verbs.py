@@ -4,6 +4,8 @@ The help page of a group needs the table alone, so that it takes no longer than 
 write a function for typer in a file of this package and add its row to a table: here or in `ablate.cli.verbs`.
 """
 
+import logging
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
@@ -12,6 +14,8 @@ from typing import Any
 import typer
 
 from analysis.cli.help import Command, PageOfGroup, epilog
+
+logger = logging.getLogger(__name__)
 
 # The place in a command's context where the front door puts the way from a run folder to its ground truth.
 TRUTH_OF_RUN = "detablate.truth_of_run"
@@ -103,6 +107,19 @@ def _command(function: Callable[..., None], name: str) -> Command:
     return command
 
 
+def _set_level(level: str) -> None:
+    """What of the messages of both packages is printed: a level of `logging`."""
+    for package in ("ablate", "analysis"):
+        logging.getLogger(package).setLevel(level)
+
+
+def _begin_verbose(context: typer.Context, wanted: bool) -> None:
+    if wanted:
+        _set_level("DEBUG")
+        began = time.perf_counter()
+        context.call_on_close(lambda: logger.debug("%s: %.2f s", context.command_path, time.perf_counter() - began))
+
+
 def _every_verb(
     quiet: bool = typer.Option(
         False,
@@ -110,7 +127,7 @@ def _every_verb(
         "-q",
         help="Print results and errors only: no warnings, no progress.",
         expose_value=False,
-        callback=lambda wanted: set_verbosity("ERROR") if wanted else None,
+        callback=lambda wanted: _set_level("ERROR") if wanted else None,
     ),
     verbose: bool = typer.Option(
         False,
@@ -118,18 +135,10 @@ def _every_verb(
         "-v",
         help="Also print what is read and computed, with times, and where an error was raised.",
         expose_value=False,
-        callback=lambda wanted: set_verbosity("DEBUG") if wanted else None,
+        callback=_begin_verbose,
     ),
 ) -> None:
     """The options that all verbs have."""
-
-
-def set_verbosity(level: str) -> None:
-    """What of the messages of both packages is printed: a level of `logging`."""
-    import logging
-
-    for package in ("ablate", "analysis"):
-        logging.getLogger(package).setLevel(level)
 
 
 TWO_RUNS = "a.json b.json --gt instances.json"
