@@ -178,7 +178,8 @@ def main() -> None:
     except DetablateError as refusal:
         bad_data = isinstance(refusal, BadRecords)  # of annotations: analyze has an option of its own
         _show_traceback()
-        remedy = "; data check ANNOTATIONS IMAGES --write-clean FILE writes a copy without them" if bad_data else ""
+        copy = f"{_shown_name()} data check ANNOTATIONS IMAGES --write-clean FILE"
+        remedy = f"; a copy without them is written by {copy}" if bad_data else ""
         _say(f"{refusal}{remedy}")
         sys.exit(refusal.exit_code)
     except OSError as error:

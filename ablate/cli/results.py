@@ -9,11 +9,12 @@ import typer
 from ablate.cli.options import HERE, AsJson, InWorkspace, StudyName, chosen_study, print_json, show
 from ablate.data.sources import images_of
 from ablate.runs.folder import SCHEMA, Workspace
-from ablate.studies.study import Study, StudyRun, finished_runs
+from ablate.studies.study import Study, StudyRun, finished_runs, launch_command
 from analysis.cli.analyze import IouType, Kind
 from analysis.cli.compare import Out, Resamples, Seed, progress_line
 from analysis.cli.report import FollowSymlinks, IntervalResamples, Pictures, check_places, how_often, write_report
 from analysis.exceptions import BadInput
+from analysis.shell import shell_command
 
 
 def table(
@@ -174,6 +175,7 @@ def _shown(workspace: Workspace, study: Study) -> list[StudyRun]:
         found.setdefault(run.variant, run)
     if not found:
         raise BadInput(
-            f"study {study.name!r} has no finished run yet; run it: ablate launch, or see how it stands: ablate status"
+            f"study {study.name!r} has no finished run yet; run it: {launch_command(workspace, study)}, or see how it "
+            f"stands: {shell_command('ablate', 'status', root=workspace.root, study=study.name)}"
         )
     return list(found.values())

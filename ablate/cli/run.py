@@ -35,7 +35,7 @@ def run(
     """Train, predict and analyse one run; the same command continues it after a kill, or shows it when it is done.
 
     Where the run starts from a pre-training in the house that is not there yet, that comes first.
-    On several GPUs: torchrun --nproc-per-node 8 cli.py ablate run CONFIG
+    On several GPUs: torchrun --nproc-per-node 8 -m detablate ablate run CONFIG
     """
     from ablate.execute.show_run import run_screen
     from analysis.render.screen import print_whole

@@ -118,7 +118,7 @@ def vary(
     options: StudyOptions = StudyOptions(),
     settings: LaunchSettings = NOT_LAUNCHED,
 ) -> None:
-    """Any key of the config, or a YAML file, as the axis: ablate vary --vary train.lr=5e-4,1e-3,2e-3."""
+    """Any key of the config, or a YAML file, as the axis."""
     check_options(context, RULES["vary"])
     if not file and not keys:
         raise BadInput("name one: a YAML file with an axis, or --vary KEY=VALUE,VALUE,...")

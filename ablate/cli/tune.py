@@ -29,13 +29,12 @@ from ablate.engines.environment import python_of
 from ablate.launch.base import LaunchOptions, SomeFailed
 from ablate.launch.status import DONE
 from ablate.runs.folder import Workspace
-from ablate.studies.study import slug, study_folder, write_study
+from ablate.studies.study import launch_command, slug, study_folder, write_study
 from ablate.weights.settings import weights_from
 from analysis.cli.compare import progress_line
 from analysis.cli.option_rules import check_options
 from analysis.exceptions import BadInput
 from analysis.files import write_all, write_bytes
-from analysis.shell import shell_command
 
 if TYPE_CHECKING:
     from ablate.studies.tune import PlannedTuning
@@ -224,5 +223,5 @@ def _show(planned: "PlannedTuning", options: TuneOptions) -> None:
             f"{options.max_runs}; nothing is chosen; raise it, and the same command goes on"
         )
     if step.missing and not options.as_json and not options.dry_run:
-        command = shell_command("ablate", "launch", root=workspace.root, study=study.name)
+        command = launch_command(workspace, study)
         typer.echo(f"\nRun what is asked for: {command}\nThen ask again with the same command; --launch does both.")

@@ -121,7 +121,7 @@ def ablate_verbs() -> tuple[Verb, ...]:
         Verb(
             name="vary",
             target="ablate.cli.study:vary",
-            summary="Any key of the config, or a YAML file, as the axis: ablate vary --vary train.lr=5e-4,1e-3,2e-3.",
+            summary="Any key of the config, or a YAML file, as the axis.",
             examples=("ablate vary --vary train.lr=5e-4,1e-3,2e-3 --seeds 0,1,2 --dry-run",),
             panel=AXES,
             exit_codes=A_LAUNCH,

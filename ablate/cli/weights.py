@@ -89,7 +89,7 @@ def pretrain(
 
     Weights in the official format and pictures of reconstructions lie in results/pretraining. A checkpoint before the
     last epoch is of an unfinished cosine: for one that compares with a shorter pre-training, run that one.
-    On several GPUs: torchrun --nproc-per-node 8 cli.py weights pretrain --images DIR
+    On several GPUs: torchrun --nproc-per-node 8 -m detablate weights pretrain --images DIR
     """
     check_options(context, RULES["pretrain"])
     from ablate.execute.pretraining import pretrain as carry_out

@@ -377,12 +377,17 @@ def more_seeds(workspace: Workspace, study: Study) -> str:
     if study.is_adopted:
         return "adopt more of them, with --variant NAME,seed=N=PREDICTIONS"
     if len(study.seeds) > 1:
-        return shell_command("ablate", "launch", root=root, study=study.name)
+        return launch_command(workspace, study)
     options = ["--seeds", "0,1,2", "--name", f"{study.name}-3-seeds", "--launch"]
     chosen = [key for key in study.settings if not key.endswith(".precision")]  # which planning sets by itself
     if study.axis not in AXES or AXES[study.axis].takes_weights or study.product or chosen:
         return f"the command that planned it, with {' '.join(options)}"
     return shell_command("ablate", study.axis, "--base", study.base, *options, root=root)
+
+
+def launch_command(workspace: Workspace, study: Study) -> str:
+    """The command that runs what is not done of a study."""
+    return shell_command("ablate", "launch", root=workspace.root, study=study.name)
 
 
 def make_one(workspace: Workspace) -> str:
@@ -406,7 +411,10 @@ def run_text(study: Study, run: StudyRun) -> str:
         ("Note", run.note),
         ("Careful", f"not controlled, it also changes {', '.join(run.confounders)}" if run.confounders else ""),
         ("Source", study.source),
-        ("Command", f"cli.py ablate run {json.dumps(run.config_path) if ' ' in run.config_path else run.config_path}"),
+        (
+            "Command",
+            f"detablate ablate run {json.dumps(run.config_path) if ' ' in run.config_path else run.config_path}",
+        ),
         ("Results", f"results/runs/{run.run_id}" if run.run_id else ""),
     ]
     tree = merge(nested(study.settings), nested(run.changes))
@@ -437,8 +445,8 @@ def plan_text(study: Study) -> str:
     }
     lines = [
         "# The plan of a study, for reading; programs read results/studies. Every run is one config in this folder.",
-        f"# Run it:  cli.py ablate launch {one_line(_quoted(study.name))}",
-        f"# Read it: cli.py ablate table {one_line(_quoted(study.name))}",
+        f"# Run it:  detablate ablate launch {one_line(_quoted(study.name))}",
+        f"# Read it: detablate ablate table {one_line(_quoted(study.name))}",
         "",
         *_pairs({key: value for key, value in head.items() if value is not None}),
     ]

@@ -24,6 +24,7 @@ from analysis.cli.verbs import TRUTH_OF_RUN
 from analysis.exceptions import BadInput, BadRecords
 from analysis.files import check_targets
 from analysis.io import json_bytes
+from analysis.shell import shell_command
 
 if TYPE_CHECKING:  # numpy is not for those who only ask for help
     from analysis.coco import Detections, GroundTruth
@@ -255,9 +256,9 @@ def find_inputs(context: typer.Context, predictions: list[str] | None, gt: Path 
     newest: InputFiles | None = context.obj(root) if context.obj else None
     if newest is None:
         raise BadInput(
-            "no prediction file was named and there is no finished run to analyze; name one (analyze errors "
-            "PREDICTIONS --gt GT), or make one: ablate attention --launch runs a small study, ablate run tiny-shapes "
-            "trains one detector, analyze example simulates two"
+            "no prediction file was named and there is no finished run to analyze; name one: "
+            f"{shell_command('analyze', 'errors', 'PREDICTIONS', '--gt', 'GT')}; or simulate two detectors: "
+            f"{shell_command('analyze', 'example')}; or train some: {shell_command('ablate', 'attention', '--launch')}"
         )
     return newest
 
@@ -419,8 +420,7 @@ def errors(
 ) -> None:
     """Break the AP down into six types of error: what each costs, how often it happens, where to look.
 
-    Several prediction files are compared on one ground truth: analyze errors a.json vit=b.json --gt gt.json
-    Without any, the newest study's are.
+    Several prediction files are compared on one ground truth. Without any, the newest study's are.
     """
     from analysis.evaluation.analysis import parse_parts
     from analysis.evaluation.slices import COCO_SIZES, parse_sizes, thresholds
@@ -542,6 +542,6 @@ def example(
     typer.echo(
         f"Simulated detectors on simulated objects, written to {out}: they show the tool and are no evidence.\n"
         "The same analysis of your own files:\n"
-        f"  analyze errors {' '.join(map(str, files.values()))} --gt {truth}\n"
+        f"  {shell_command('analyze', 'errors', *map(str, files.values()), '--gt', str(truth))}\n"
     )
     show_errors(read_files(list(files.items()), truth), Settings(), out=out / "analysis")

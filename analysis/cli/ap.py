@@ -87,7 +87,7 @@ def ap(
 ) -> None:
     """COCO's 12 numbers, equal to pycocotools' and many times faster; LVIS's 13 on LVIS; VOC's AP.
 
-    Other IoUs, sizes and caps are those of pycocotools' parameters: analyze ap a.json --gt gt.json --iou 0.3:0.9:0.1
+    Other IoUs, sizes and caps are those of pycocotools' parameters.
     """
     from analysis.evaluation.metrics import measure_metrics
     from analysis.evaluation.verify import compare_metrics

@@ -66,7 +66,7 @@ def compare(
 ) -> None:
     """Runs against a baseline on the same images: every difference with its interval, and which objects moved.
 
-    analyze compare a.json b.json --gt gt.json; without any file, the newest study's runs are compared.
+    Without any file, the newest study's runs are compared.
     """
     from analysis.evaluation.cap import cap_of_run
     from analysis.evaluation.settings import ap_name

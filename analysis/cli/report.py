@@ -84,7 +84,7 @@ def report(
 ) -> None:
     """One HTML file: charts, classes, sizes, curves, confusion, and a gallery of the errors that cost most.
 
-    It needs no network and can be mailed: analyze report a.json b.json --gt gt.json --images val2017
+    It needs no network and can be mailed.
     """
     from analysis.report.report import build_report
 

@@ -81,7 +81,7 @@ def threshold(
 ) -> None:
     """Precision, recall, F1, errors and confusion of what a detector shows from a score on.
 
-    The threshold is given, or chosen for each run: analyze threshold a.json b.json --gt gt.json --precision 0.9
+    The threshold is given, or chosen for each run.
     """
     from analysis.files import check_targets
     from analysis.render.operating_point import operating_point_screen
