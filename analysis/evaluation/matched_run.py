@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.arrays import Bools, Floats, Ints, inverse
+from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.average_precision import (
     COCO_RECALLS,
     EPSILON,
@@ -61,6 +62,7 @@ class MatchedRun:
     A *position* is a place among the n detections within the cap, by image and then descending score.
     """
 
+    ground_truth: GroundTruth
     settings: Settings
     labels: Labels
     categories: int  # K
