@@ -6,7 +6,9 @@ The public interface under one name; everything is imported when it is first use
 
     gt = detablate.read_ground_truth("instances_val2017.json")
     dt = detablate.read_detections("coco_instances_results.json", gt)
-    detablate.break_down(gt, dt).delta_ap  # points of AP50 to gain by fixing each type of error
+    breakdown = detablate.break_down(gt, dt)
+    breakdown.delta_ap  # points of AP50 to gain by fixing each type of error
+    breakdown.to_frame()  # the same for pandas; plot() for matplotlib; a notebook shows a table
 
 The command line is :func:`main`: ``detablate`` after installation, ``cli.py`` in a clone, or ``python -m detablate``.
 """
@@ -31,6 +33,65 @@ import analysis
 if TYPE_CHECKING:
     import typer
 
+    from analysis import (
+        Analysis,
+        BadInput,
+        Breakdown,
+        Candidate,
+        Comparison,
+        Criterion,
+        Detections,
+        Evaluation,
+        GroundTruth,
+        Labels,
+        RunAnalysis,
+        RunAtThreshold,
+        Settings,
+        VocAP,
+        break_down,
+        coco_metrics,
+        compare,
+        evaluate,
+        load,
+        operating_points,
+        read_detections,
+        read_ground_truth,
+        voc_ap,
+        write_example,
+    )
+
+    __version__: str
+
+__all__ = [
+    "Analysis",
+    "BadInput",
+    "Breakdown",
+    "Candidate",
+    "Comparison",
+    "Criterion",
+    "Detections",
+    "Evaluation",
+    "GroundTruth",
+    "Labels",
+    "RunAnalysis",
+    "RunAtThreshold",
+    "Settings",
+    "VocAP",
+    "__version__",
+    "break_down",
+    "coco_metrics",
+    "command_line",
+    "compare",
+    "evaluate",
+    "load",
+    "main",
+    "operating_points",
+    "read_detections",
+    "read_ground_truth",
+    "voc_ap",
+    "write_example",
+]
+
 TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil", "safetensors")
 BAD_INPUT, MISSING_ENGINE = 4, 5  # exit codes
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -40,16 +101,26 @@ LONG_WORD = re.compile(r"(\S{60})\S{200,}(\S{40})")  # no path that a file can h
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib import metadata
-
-        return metadata.version("detablate")
+        return _version()
     if name in analysis.__all__:
         return getattr(analysis, name)
     raise AttributeError(f"module 'detablate' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*analysis.__all__, "__version__", "command_line", "main"]
+    return __all__
+
+
+def _version() -> str:
+    """The version of the installation, or of the clone where it is not installed."""
+    from importlib import metadata
+
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version("detablate")
+    import tomllib
+
+    version: str = tomllib.loads(Path(__file__).with_name("pyproject.toml").read_text())["project"]["version"]
+    return version
 
 
 def command_line() -> "typer.Typer":
@@ -78,7 +149,7 @@ def command_line() -> "typer.Typer":
         if wanted:
             from analysis import native
 
-            typer.echo(f"detablate {__getattr__('__version__')} (compiled core: {native.describe()})")
+            typer.echo(f"detablate {_version()} (compiled core: {native.describe()})")
             raise typer.Exit
 
     @app.callback()

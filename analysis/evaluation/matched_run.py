@@ -36,6 +36,13 @@ class Labels:
     missed: Bools  # [M] objects that no detection took and no cls or loc error points at
     matched: Bools  # [M] objects that a detection took
 
+    @property
+    def names(self) -> NDArray[np.str_]:
+        """str[N] the label of every detection: tp, cls, loc, both, dup, bg, ignored, over-cap, low-score, unchecked."""
+        from analysis.evaluation.error_types import LABEL_NAMES  # which imports this module
+
+        return np.array(LABEL_NAMES)[self.error]
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:
