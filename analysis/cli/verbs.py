@@ -95,7 +95,7 @@ class VerbGroup(PageOfGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The command that is called, loaded; see `typer`."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, command and self.rows[command.name].load(), rest
+        return name, command and self.rows[command.name or ""].load(), rest
 
 
 def _command(function: Callable[..., None], name: str) -> Command:

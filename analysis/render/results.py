@@ -41,7 +41,7 @@ Frames = dict[str, Callable[[], pd.DataFrame]]
 Figures = dict[str, Callable[[Figure], None]]
 
 
-class Shown(Figure):
+class NotebookFigure(Figure):
     """A figure that a notebook shows without pyplot."""
 
     def _repr_png_(self) -> bytes:
@@ -59,7 +59,7 @@ def frame(result: Any, by: str) -> pd.DataFrame:
 def figure(result: Any, by: str) -> Figure:
     """A figure of a result; see `Presentable.plot`."""
     draw = _chosen(figures(result), result, by)
-    made = Shown(figsize=(7.2, 3.2), layout="constrained")
+    made = NotebookFigure(figsize=(7.2, 3.2), layout="constrained")
     FigureCanvasAgg(made)
     draw(made)
     return made
@@ -208,7 +208,8 @@ def _known(numbers: dict[str, float]) -> dict[str, float]:
 
 def _ap_along_iou(evaluation: Evaluation) -> Floats:
     precision = evaluation.precision[0, -1]  # [T, K, 101]
-    return 100 * np.nanmean(np.where(precision < 0, np.nan, precision), axis=(1, 2))
+    mean: Floats = 100 * np.nanmean(np.where(precision < 0, np.nan, precision), axis=(1, 2))
+    return mean
 
 
 @figures.register
@@ -293,7 +294,7 @@ def _numbers_frame(comparison: Comparison) -> pd.DataFrame:
         for number, interval in one.numbers.items()
         for found in [differences.get(one.name, {}).get(number)]
     ]
-    return pd.DataFrame(rows).set_index(["run", "number"])
+    return pd.DataFrame(rows).astype({"significant": "boolean"}).set_index(["run", "number"])
 
 
 def _class_differences(comparison: Comparison) -> pd.DataFrame:
