@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ablate.cli import completion
 from ablate.cli.option_rules import RULES
 from ablate.cli.options import (
     HERE,
@@ -194,7 +195,13 @@ def logs(
     study: StudyName = "",
     run: Annotated[
         str,
-        typer.Option("--run", metavar="RUN", help="A variant, VARIANT:SEED, or a folder's name.", show_default="all"),
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="A variant, VARIANT:SEED, or a folder's name.",
+            show_default="all",
+            autocompletion=completion.runs,
+        ),
     ] = "",
     workspace: InWorkspace = HERE,
     lines: Annotated[int, typer.Option("--lines", "-n", help="So many last lines of each.", min=0)] = 20,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ablate.cli import completion
 from ablate.cli.options import HERE, AsJson, InWorkspace, StudyName, chosen_study, print_json, show
 from ablate.data.sources import images_of
 from ablate.runs.folder import SCHEMA, Workspace
@@ -24,6 +25,7 @@ def table(
             metavar="STUDY",
             help="Its name; several stand side by side, where data and settings are equal.",
             show_default="the newest",
+            autocompletion=completion.studies,
         ),
     ] = None,
     workspace: InWorkspace = HERE,

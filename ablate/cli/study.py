@@ -10,6 +10,7 @@ import typer
 
 from ablate.axes import AXES, Axis, AxisOptions, Variant
 from ablate.axes.custom import axis_from_file, axis_from_keys
+from ablate.cli import completion
 from ablate.cli.launch import launch_study
 from ablate.cli.option_rules import RULES
 from ablate.cli.options import (
@@ -43,7 +44,15 @@ from analysis.shell import shell_command
 logger = logging.getLogger(__name__)
 
 NOT_LAUNCHED = LaunchSettings()
-Base = Annotated[str, typer.Option("--base", metavar="CONFIG", help="Preset or YAML file that all variants share.")]
+Base = Annotated[
+    str,
+    typer.Option(
+        "--base",
+        metavar="CONFIG",
+        help="Preset or YAML file that all variants share.",
+        autocompletion=completion.configs,
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,14 +67,31 @@ class StudyOptions:
         typer.Option("--seeds", metavar="0,1,...", help="Every variant runs under each.", show_default="the base's"),
     ] = ""
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field in all runs: train.lr=8e-5.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a field in all runs: train.lr=8e-5.",
+            autocompletion=completion.keys,
+        ),
     ] = None
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="VARIANT", help="This one, and the baseline; repeat for more."),
+        typer.Option(
+            "--only",
+            metavar="VARIANT",
+            help="This one, and the baseline; repeat for more.",
+            autocompletion=completion.variants,
+        ),
     ] = None
     product: Annotated[
-        str, typer.Option("--product", metavar="AXIS", help="Cross with another axis (or its YAML file).")
+        str,
+        typer.Option(
+            "--product",
+            metavar="AXIS",
+            help="Cross with another axis (or its YAML file).",
+            autocompletion=completion.axes,
+        ),
     ] = ""
     weights: Annotated[
         list[str] | None,
@@ -109,6 +135,7 @@ def vary(
         typer.Option(
             "--vary",
             metavar="KEY=V1,V2,...",
+            autocompletion=completion.keys,
             help="A key and its values; more keys are varied alone, or crossed: --grid.",
         ),
     ] = None,
@@ -180,7 +207,12 @@ def plan_study(axis: Axis, options: StudyOptions, settings: LaunchSettings) -> N
 
 
 def axes(
-    axis: Annotated[str, typer.Argument(metavar="AXIS", help="Show this one in full.", show_default=False)] = "",
+    axis: Annotated[
+        str,
+        typer.Argument(
+            metavar="AXIS", help="Show this one in full.", show_default=False, autocompletion=completion.axes
+        ),
+    ] = "",
     base: Base = "tiny-shapes",
     as_json: AsJson = False,
 ) -> None:

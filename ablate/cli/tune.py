@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ablate.cli import completion
 from ablate.cli.launch import confirm_cost
 from ablate.cli.option_rules import RULES
 from ablate.cli.options import (
@@ -73,7 +74,8 @@ class TuneOptions:
         typer.Option("--seeds", metavar="0,1,...", help="Every setting runs under each.", show_default="the base's"),
     ] = ""
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field in all runs.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a field in all runs.", autocompletion=completion.keys),
     ] = None
     engine: EngineOfAll = None
     workspace: InWorkspace = HERE

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from ablate.cli import completion
 from ablate.cli.option_rules import RULES
 from ablate.cli.options import (
     HERE,
@@ -62,6 +63,7 @@ def pretrain(
         typer.Option(
             "--base",
             metavar="CONFIG",
+            autocompletion=completion.configs,
             help="A run's preset or YAML: its backbone is pre-trained, by its init.pretraining (else by MAE's recipe).",
             show_default=f"{LARGE}; with --data shapes {EMBEDDED}",
         ),
@@ -75,7 +77,12 @@ def pretrain(
     ] = "",
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a field of CONFIG: init.pretraining.batch_size=256."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a field of CONFIG: init.pretraining.batch_size=256.",
+            autocompletion=completion.keys,
+        ),
     ] = None,
     workspace: InWorkspace = HERE,
     device: OnDevice = "auto",

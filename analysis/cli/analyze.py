@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from analysis.cli.completion import several_of
 from analysis.cli.option_rules import RULES, check_options
 from analysis.cli.verbs import TRUTH_OF_RUN
 from analysis.exceptions import BadInput, BadRecords
@@ -396,7 +397,10 @@ def errors(
     drop_invalid: DropInvalid = False,
     by: Annotated[
         str | None,
-        typer.Option(help="Also where: class, size, iou, crowding, confusion, several with commas, or all."),
+        typer.Option(
+            help="Also where: class, size, iou, crowding, confusion, several with commas, or all.",
+            autocompletion=several_of("class", "size", "iou", "crowding", "confusion", "all"),
+        ),
     ] = None,
     sizes: OwnSizes = None,
     everything: Annotated[

@@ -28,6 +28,7 @@ from analysis.cli.analyze import (
     read_inputs,
     settings_of,
 )
+from analysis.cli.completion import several_of
 from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput
 
@@ -65,7 +66,13 @@ def ap(
             show_default="1,10,100; LVIS: 300 an image",
         ),
     ] = None,
-    by: Annotated[str | None, typer.Option(help="Also by class, size, iou, several with commas, or all.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="Also by class, size, iou, several with commas, or all.",
+            autocompletion=several_of(*PARTS, "all"),
+        ),
+    ] = None,
     micro: Annotated[
         bool, typer.Option("--micro", help="One curve over the detections of all categories, not a mean over them.")
     ] = False,

@@ -22,6 +22,7 @@ from analysis.cli.analyze import (
     settings_of,
 )
 from analysis.cli.compare import Resamples, Seed, progress_line
+from analysis.cli.completion import one_of
 
 
 def gate(
@@ -29,7 +30,9 @@ def gate(
     new: Annotated[str, typer.Argument(metavar="[NAME=]NEW", help="Predictions of the new model.")],
     base: Annotated[str, typer.Argument(metavar="[NAME=]BASE", help="Of the model that it is held against.")],
     gt: Truth = None,
-    metric: Annotated[str, typer.Option(help="AP, or AP at an IoU: AP50, AP75.")] = "AP50",
+    metric: Annotated[
+        str, typer.Option(help="AP, or AP at an IoU: AP50, AP75.", autocompletion=one_of("AP", "AP50", "AP75"))
+    ] = "AP50",
     max_drop: Annotated[float, typer.Option("--max-drop", help="Points that may be lost.", min=0)] = 0.0,
     iou_type: Kind = IouType.bbox,
     max_dets: MaxDets = 100,
