@@ -57,7 +57,8 @@ def variants(context: typer.Context, incomplete: str) -> list[str]:
 
 def runs(context: typer.Context, incomplete: str) -> list[str]:
     """The variants of the study that is typed, or of the newest, each alone and with its seeds."""
-    chosen = context.params.get("study") or next(iter(studies(context, "")), "")
+    typed = [context.params.get("study"), *context.args]  # an option without its value leaves arguments unread
+    chosen = next(filter(None, [*typed, *studies(context, "")]), "")
     try:
         study = json.loads((_workspace(context).studies / chosen / "study.json").read_bytes())
         names = [(run["variant"], run["seed"]) for run in study["runs"]]

@@ -34,7 +34,6 @@ from ablate.runs.folder import (
 )
 from ablate.studies.tuning import Tuning
 from analysis.exceptions import BadInput
-from analysis.render.table import one_line
 from analysis.shell import shell_command
 
 logger = logging.getLogger(__name__)
@@ -405,6 +404,8 @@ def _read(path: Path) -> Study:
 
 def run_text(study: Study, run: StudyRun) -> str:
     """The config of a run: what, why, how to start it, and its difference from the base."""
+    from analysis.render.table import one_line  # rich: not for those who list studies or complete their names
+
     head = [
         ("What", f"{study.title}: {run.variant}, seed {run.seed}"),
         ("Study", f"{study.name}; baseline {study.baseline}{' (this one)' * (run.variant == study.baseline)}"),
@@ -430,6 +431,8 @@ def run_text(study: Study, run: StudyRun) -> str:
 
 def plan_text(study: Study) -> str:
     """The plan: the question, what is held, what is varied, which runs answer it."""
+    from analysis.render.table import one_line  # rich: not for those who list studies or complete their names
+
     head = {
         "study": study.name,
         "axis": study.axis,
