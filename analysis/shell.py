@@ -4,7 +4,10 @@ import os
 import shlex
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+UVX_FOLDER = "archive-v0"  # of uv's cache, in which uvx makes environments
 
 
 def shell_command(*words: str, root: Path = Path(), study: str | None = None) -> str:
@@ -32,11 +35,27 @@ def program() -> str:
     if name.suffix == ".py" and name.stem in ("cli", "detablate"):
         return f"{_python()} {shlex.quote(str(sys.argv[0]))}"
     if name.stem == "detablate":
+        if os.environ.get("UV"):
+            return f"{_uvx()} detablate" if UVX_FOLDER in Path(sys.prefix).parts else f"{_python()} detablate"
         found = shutil.which("detablate")
         same = found is not None and Path(found).absolute() == name.absolute()
         return "detablate" if same or len(name.parts) == 1 else shlex.quote(str(name))
     clone = Path(__file__).parent.parent / "cli.py"  # a worker, a notebook, a program that imports this one
     return f"{_python()} {shlex.quote(str(clone))}" if clone.is_file() else "detablate"
+
+
+def _uvx() -> str:
+    """The words that make uv fetch the program again from where it came."""
+    import json
+    from importlib import metadata
+    from urllib.parse import unquote
+
+    runner = "uvx" if shutil.which("uvx") else "python -m uv tool run"
+    with suppress(metadata.PackageNotFoundError, ValueError, LookupError):
+        source: str = json.loads(metadata.distribution("detablate").read_text("direct_url.json") or "{}")["url"]
+        path = unquote(source.removeprefix("file://")) if source.startswith("file:") else source
+        return f"{runner} --from {shlex.quote(path)}"
+    return runner
 
 
 def _python() -> str:

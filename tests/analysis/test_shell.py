@@ -4,6 +4,7 @@ import shlex
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,6 +43,21 @@ def test_installed_it_is_called_by_its_name_or_by_its_path_where_the_shell_does_
     assert shell_command("ablate") == "detablate ablate"
     monkeypatch.setattr(sys, "argv", ["detablate"])
     assert shell_command("ablate") == "detablate ablate"
+
+
+def test_uv_runs_what_it_has_run_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "argv", ["/project/.venv/bin/detablate"])
+    monkeypatch.setenv("UV", "/somewhere/uv")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("uv", "uvx"):
+        (tmp_path / name).touch(mode=0o755)
+    assert shell_command("doctor") == "uv run detablate doctor"
+    monkeypatch.setattr(sys, "prefix", "/cache/uv/archive-v0/Ab1")
+    origin = SimpleNamespace(read_text=lambda _: '{"url": "file:///my%20wheels/detablate.whl"}')
+    monkeypatch.setattr("importlib.metadata.distribution", lambda _: origin)
+    assert shell_command("doctor") == "uvx --from '/my wheels/detablate.whl' detablate doctor"
+    monkeypatch.setattr(origin, "read_text", lambda _: None)
+    assert shell_command("doctor") == "uvx detablate doctor"
 
 
 def test_a_worker_or_a_notebook_names_the_file_of_the_clone(monkeypatch: pytest.MonkeyPatch) -> None:
