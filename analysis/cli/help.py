@@ -65,12 +65,8 @@ class PageOfGroup(Page, TyperGroup):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the verbs with their whole first paragraphs, then the options."""
-        commands = [self.get_command(ctx, name) for name in self.list_commands(ctx)]
-        shown = [one for one in commands if one is not None and not one.hidden]
-        _write_panels(
-            formatter,
-            [(getattr(one, "rich_help_panel", "") or "Commands", one.name or "", one.help or "") for one in shown],
-        )
+        listed: list[Any] = list(self.commands.values())
+        _write_panels(formatter, [(one.rich_help_panel, one.name, one.help) for one in listed])
         super().format_options(ctx, formatter)
 
 

@@ -22,17 +22,15 @@ TRUTH_OF_RUN = "detablate.truth_of_run"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verb:
-    """One verb, as the help of its group lists it.
+class Row:
+    """What the help of a group lists: a verb, or a group in it.
 
     Attributes:
         name: as it is typed.
-        target: ``module:function``; the function's docstring is the help page.
-        summary: the first sentence of that page.
+        target: ``module:function``.
+        summary: of a verb the first sentence of its help page.
         examples: command lines without the program's name.
-        panel: of the group's help in which the verb stands.
-        exit_codes: which it has besides the usual ones.
-        argument: given to the target, which then makes the function, where one target serves several verbs.
+        panel: of the group's help in which it stands.
     """
 
     name: str
@@ -40,17 +38,32 @@ class Verb:
     summary: str
     examples: tuple[str, ...]
     panel: str = "Commands"
+
+    def listed(self) -> Command:
+        """What a list shows; it cannot be called."""
+        return Command(self.name, help=self.summary, rich_help_panel=self.panel)
+
+    def imported(self) -> Any:
+        """The target."""
+        module, _, name = self.target.partition(":")
+        return getattr(import_module(module), name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb(Row):
+    """One verb; its target is a function for typer, whose docstring is the help page.
+
+    Attributes:
+        exit_codes: which it has besides the usual ones.
+        argument: given to the target, which then makes the function, where one target serves several verbs.
+    """
+
     exit_codes: tuple[int, ...] = ()
     argument: str = ""
 
-    def listed(self) -> Command:
-        """What a list of verbs shows; it cannot be called."""
-        return Command(self.name, help=self.summary, rich_help_panel=self.panel)
-
     def load(self) -> Command:
         """Import the module and make the command."""
-        module, _, name = self.target.partition(":")
-        function = getattr(import_module(module), name)
+        function = self.imported()
         command = _command(function(self.argument) if self.argument else function, self.name)
         command.params += _command(_every_verb, self.name).params
         command.epilog = epilog(self.examples, self.exit_codes)
@@ -58,25 +71,14 @@ class Verb:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
-    """A group of verbs; ``target`` names a function that gives their table."""
-
-    name: str
-    target: str
-    summary: str
-    examples: tuple[str, ...]
-    panel: str = "Commands"
-
-    def listed(self) -> Command:
-        """What a list of verbs shows; it cannot be called."""
-        return Command(self.name, help=self.summary, rich_help_panel=self.panel)
+class Group(Row):
+    """A group of verbs; its target is a function that gives their table."""
 
     def load(self) -> "VerbGroup":
         """Import the table and make the group."""
-        module, _, name = self.target.partition(":")
         return VerbGroup(
             self.name,
-            getattr(import_module(module), name)(),
+            self.imported()(),
             help=self.summary,
             epilog=epilog(self.examples),
             no_args_is_help=True,

@@ -163,8 +163,11 @@ def _(result: RunAnalysis) -> Frames:
     gt = result.breakdown.ground_truth
 
     def part(name: str) -> Callable[[], pd.DataFrame]:
-        tables = slice_tables(gt, result.breakdown.settings, [result], None)
-        return lambda: pd.DataFrame(records(tables[name]))
+        def made() -> pd.DataFrame:
+            table = slice_tables(gt, result.breakdown.settings, [result], None).get(name)
+            return pd.DataFrame(records(table) if table else [])
+
+        return made
 
     computed = {"size": "sizes", "iou": "ious", "crowding": "crowding", "confusion": "confusion"}
     names = [name for name, attribute in computed.items() if getattr(result, attribute) is not None]
@@ -207,8 +210,11 @@ def _known(numbers: dict[str, float]) -> dict[str, float]:
 
 
 def _ap_along_iou(evaluation: Evaluation) -> Floats:
+    """f64[T] points, NaN where no class has an object."""
     precision = evaluation.precision[0, -1]  # [T, K, 101]
-    mean: Floats = 100 * np.nanmean(np.where(precision < 0, np.nan, precision), axis=(1, 2))
+    known = precision >= 0
+    with np.errstate(invalid="ignore"):
+        mean: Floats = 100 * np.where(known, precision, 0.0).sum(axis=(1, 2)) / known.sum(axis=(1, 2))
     return mean
 
 
@@ -387,8 +393,11 @@ def _bars(figure: Figure, values: pd.Series, label: str) -> None:
 def _heat_map(figure: Figure, frame: pd.DataFrame, label: str) -> None:
     """Rows with most in a single column first; what each column holds does not add up, so it is not stacked."""
     shown = frame.loc[frame.max(axis=1).sort_values(ascending=False).index].head(MOST_ROWS)
-    figure.set_figheight(1.0 + 0.24 * len(shown))
+    figure.set_figheight(1.0 + 0.24 * max(len(shown), 1))
     axis, values = _axis(figure), shown.to_numpy()
+    if not len(shown):
+        axis.text(0.5, 0.5, "no class has objects", ha="center", va="center")
+        return
     axis.imshow(values, cmap="Blues", aspect="auto", vmin=0)
     for (row, column), value in np.ndenumerate(values):
         ink = "white" if value > 0.6 * values.max() else "0.15"

@@ -23,16 +23,19 @@ plain_console = partial(Console, highlight=False, markup=False, emoji=False)
 
 
 def fixed_width() -> int | None:
-    """Columns that the output must fit: those of the terminal or of COLUMNS; none in a file or a pipe without it."""
+    """Columns that the output must fit: COLUMNS, or those of the terminal; none in a file or a pipe without either."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns)
     console = plain_console()
-    return console.width if console.is_terminal or os.environ.get("COLUMNS", "").isdecimal() else None
+    return console.width if console.is_terminal else None
 
 
 def print_whole(*parts: RenderableType) -> None:
     """Print on standard output; into a file or a pipe as wide as it takes, unless COLUMNS sets the width."""
     console, width = plain_console(), fixed_width()
     if console.is_terminal:
-        console.print(*parts, sep="\n")
+        plain_console(width=width, height=console.height).print(*parts, sep="\n")  # rich takes both or neither
         return
     if width is None:
         options = console.options.update(max_width=10_000)
