@@ -96,7 +96,8 @@ def _name(text: str) -> str:
 
 def _plain(text: str) -> str:
     """Without the parentheses that typer puts around a default in words, as one paragraph."""
-    return re.sub(r"\[default: \((.*?)\)(; |\])", r"[default: \1\2", " ".join(text.split("\n\n")[0].split()))
+    paragraph = " ".join(text.split("\n\n")[0].split()).replace(r"\[", "[")  # which older versions escape
+    return re.sub(r"\[default: \((.*?)\)(; |\])", r"[default: \1\2", paragraph)
 
 
 def _heading(text: str) -> str:
