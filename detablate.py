@@ -33,64 +33,12 @@ import analysis
 if TYPE_CHECKING:
     import typer
 
-    from analysis import (
-        Analysis,
-        BadInput,
-        Breakdown,
-        Candidate,
-        Comparison,
-        Criterion,
-        Detections,
-        Evaluation,
-        GroundTruth,
-        Labels,
-        RunAnalysis,
-        RunAtThreshold,
-        Settings,
-        VocAP,
-        break_down,
-        coco_metrics,
-        compare,
-        evaluate,
-        load,
-        operating_points,
-        read_detections,
-        read_ground_truth,
-        voc_ap,
-        write_example,
-    )
+    from analysis import *  # noqa: F403
 
     __version__: str
 
-__all__ = [
-    "Analysis",
-    "BadInput",
-    "Breakdown",
-    "Candidate",
-    "Comparison",
-    "Criterion",
-    "Detections",
-    "Evaluation",
-    "GroundTruth",
-    "Labels",
-    "RunAnalysis",
-    "RunAtThreshold",
-    "Settings",
-    "VocAP",
-    "__version__",
-    "break_down",
-    "coco_metrics",
-    "command_line",
-    "compare",
-    "evaluate",
-    "load",
-    "main",
-    "operating_points",
-    "read_detections",
-    "read_ground_truth",
-    "voc_ap",
-    "write_example",
-]
+__all__ = ["__version__", "command_line", "main"]
+__all__ += analysis.__all__
 
 TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil", "safetensors")
 BAD_INPUT, MISSING_ENGINE = 4, 5  # exit codes

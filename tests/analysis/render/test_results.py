@@ -37,7 +37,7 @@ def results(folder: Path) -> dict[str, Any]:
         "run": detablate.Analysis(gt, detablate.Settings(), PARTS).of("sloppy <b>", sloppy),
         "ap": detablate.evaluate(gt, sloppy),
         "voc": detablate.voc_ap(gt, sloppy),
-        "comparison": detablate.compare(gt, candidates, detablate.Settings(), resamples=400),
+        "comparison": detablate.compare(gt, candidates, resamples=400),
         "threshold": detablate.operating_points(gt, [("sloppy <b>", sloppy)], resamples=50)[0],
     }
 
