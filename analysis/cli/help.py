@@ -21,7 +21,7 @@ EXIT_CODES: Mapping[int, str] = {
     4: "bad input",
     5: "a package or an engine is missing",
     6: "the gate failed",
-    130: "stopped",  # 128 + 2, SIGINT
+    130: "stopped by Ctrl-C (128 + the signal's number)",
 }
 USUAL = (0, 2, 4)
 

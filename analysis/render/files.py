@@ -89,7 +89,7 @@ def detections_frame(ground_truth: GroundTruth, runs: Sequence[Run]) -> pd.DataF
         has_target = labels.target >= 0
         # -1, no target, takes what is appended: there may be no object at all
         annotation_id = np.append(ground_truth.annotation_id, -1)
-        object_category = np.append(names[ground_truth.category], None)
+        object_category = np.concatenate([names[ground_truth.category], np.array([None], dtype=object)])
         frames.append(
             pd.DataFrame(
                 {

@@ -11,6 +11,7 @@ import pytest
 
 import detablate
 from analysis.evaluation.error_types import ERRORS, SPECIAL
+from analysis.render.results import figures, frames
 from tests.command_line import run
 
 PARTS = ("size", "iou", "crowding", "confusion")
@@ -149,3 +150,26 @@ def test_numbers_alone_import_no_pandas_and_no_matplotlib(folder: Path) -> None:
     )
     root = Path(__file__).parents[3]
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
+
+
+@pytest.mark.parametrize("annotated", [True, False])
+def test_nothing_found_or_nothing_annotated_is_shown_too(annotated: bool) -> None:
+    """Names that look like markup or mathematics among it."""
+    truth = {
+        "images": [{"id": 1, "width": 100, "height": 100, "file_name": "1.jpg"}],
+        "categories": [{"id": 1, "name": "a $x$ <b>"}, {"id": 2, "name": "b_c"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10], "area": 100, "iscrowd": 0}],
+    }
+    found = [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10], "score": 0.5}]
+    gt, dt = detablate.load(truth if annotated else truth | {"annotations": []}, [] if annotated else found)
+    for result in (
+        detablate.Analysis(gt, detablate.Settings(), PARTS).of("x", dt),
+        detablate.evaluate(gt, dt),
+        detablate.voc_ap(gt, dt),
+        detablate.operating_points(gt, [("x", dt)], resamples=10)[0],
+    ):
+        assert "<b>" not in result._repr_html_()
+        for by in frames(result):
+            assert len(result.to_frame(by)) >= 0
+        for by in figures(result):
+            assert result.plot(by)._repr_png_()
