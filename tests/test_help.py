@@ -109,7 +109,7 @@ def test_an_option_means_the_same_in_all_verbs_of_a_group() -> None:
 def test_every_verb_that_reads_prints_json_on_demand() -> None:
     writes = {
         *(("analyze", "report"), ("analyze", "example"), ("ablate", "report"), ("ablate", "export")),
-        *(("ablate", "run"), ("ablate", "probe"), ("ablate", "launch"), ("ablate", "adopt")),
+        *(("ablate", "probe"), ("ablate", "launch"), ("ablate", "adopt")),
         *(("data", "shapes"), ("weights", "pretrain")),
     }
     without = {

@@ -31,18 +31,21 @@ def run(
     curve_iterations: Annotated[
         int, typer.Option(help="Measure the validation set this often, for the curves alone; 0: never.", min=0)
     ] = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Train, predict and analyse one run; the same command continues it after a kill, or shows it when it is done.
 
     Where the run starts from a pre-training in the house that is not there yet, that comes first.
     On several GPUs: torchrun --nproc-per-node 8 -m detablate ablate run CONFIG
     """
-    from ablate.execute.show_run import run_screen
-    from analysis.render.screen import print_whole
+    from ablate.execute.show_run import run_document, run_screen
+
+    def show_run(folder: RunFolder) -> None:
+        show(lambda: run_document(folder), lambda: run_screen(folder), as_json)
 
     command = options.load_command()
     if command is not None:
-        print_whole(*run_screen(_run_command(command, options)))
+        show_run(_run_command(command, options))
         return
     from ablate.execute.pretraining import execute_from_the_start
 
@@ -59,7 +62,7 @@ def run(
         os.execve(python, [python, "-m", "detablate", *sys.argv[1:]], package_environment())
     executed = execute_from_the_start(config, options.workspace, runtime)
     if executed.first_process:
-        print_whole(*run_screen(executed.folder))
+        show_run(executed.folder)
 
 
 def _run_command(config: CommandConfig, options: ConfigOptions) -> RunFolder:
