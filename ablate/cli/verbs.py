@@ -6,7 +6,7 @@ AXES, STUDIES = "Axes", "Studies"
 A_LAUNCH = (1, 3, 5, 130)  # exit codes of what runs a study
 
 
-def all_verbs() -> tuple[Group | Verb, ...]:
+def all_verbs() -> tuple[Verb | Group, ...]:
     """What follows the name of the program."""
     return (
         Group(
@@ -43,7 +43,7 @@ def all_verbs() -> tuple[Group | Verb, ...]:
     )
 
 
-def ablate_verbs() -> tuple[Verb, ...]:
+def ablate_verbs() -> tuple[Verb | Group, ...]:
     """The verbs of ``ablate``, one for every axis among them."""
     from ablate.axes import AXES as KNOWN
 
