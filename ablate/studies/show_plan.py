@@ -146,7 +146,7 @@ def axes_screen(axes: Sequence[tuple[Axis, tuple[Variant, ...] | str]]) -> list[
     return [
         Table("", tuple(Column(name, kind="text") for name in ("axis", "what is varied", "variants", "source")), rows),
         Text(
-            f"\nOne of them: {shell_command('ablate', 'axes', 'AXIS')}\nRun one:     "
+            f"\nOne of them:   {shell_command('ablate', 'axes', 'AXIS')}\nRun one:       "
             f"{shell_command('ablate', 'AXIS', '--launch')}\nAny other key: "
             f"{shell_command('ablate', 'vary', '--vary', 'KEY=VALUE,VALUE')}"
         ),
