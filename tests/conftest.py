@@ -26,6 +26,10 @@ settings.load_profile("repeatable")
 # What the tests start inherits it; so they pass in a session that ignores it too (nohup).
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# pytest's workers have it, and so has what a Python with readline starts: output would be folded to that width.
+os.environ.pop("COLUMNS", None)
+os.unsetenv("COLUMNS")
+
 os.environ["OMP_NUM_THREADS"] = "1"  # is read when torch is imported, which comes later
 analysis.files.SETTLED = 0  # tests read at once what they have just written
 
@@ -33,11 +37,12 @@ analysis.files.SETTLED = 0  # tests read at once what they have just written
 @pytest.fixture(autouse=True)
 def _messages_as_before() -> Iterator[None]:
     """A command prints what is logged, from then on in its whole process: the next test begins without."""
-    package = logging.getLogger("ablate")
-    handlers, level = package.handlers[:], package.level
+    packages = [logging.getLogger(name) for name in ("ablate", "analysis")]
+    before = [(package.handlers[:], package.level) for package in packages]
     yield
-    package.handlers[:] = handlers
-    package.setLevel(level)
+    for package, (handlers, level) in zip(packages, before, strict=True):
+        package.handlers[:] = handlers
+        package.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -6,30 +6,34 @@ from typing import Annotated
 
 import typer
 
+from ablate.cli import completion
 from ablate.cli.options import HERE, AsJson, InWorkspace, StudyName, chosen_study, print_json, show
-from ablate.cli.run import app
 from ablate.data.sources import images_of
 from ablate.runs.folder import SCHEMA, Workspace
-from ablate.studies.study import Study, StudyRun, finished_runs
+from ablate.studies.study import Study, StudyRun, finished_runs, launch_command
 from analysis.cli.analyze import IouType, Kind
 from analysis.cli.compare import Out, Resamples, Seed, progress_line
 from analysis.cli.report import FollowSymlinks, IntervalResamples, Pictures, check_places, how_often, write_report
 from analysis.exceptions import BadInput
+from analysis.shell import shell_command
 
 
-@app.command()
 def table(
     studies: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[STUDY]...",
+            metavar="STUDY",
             help="Its name; several stand side by side, where data and settings are equal.",
             show_default="the newest",
+            autocompletion=completion.studies,
         ),
     ] = None,
     workspace: InWorkspace = HERE,
     iou_type: Kind = IouType.bbox,
-    out: Annotated[Path | None, typer.Option(help="Folder for CSV, Markdown, LaTeX, JSON and figures.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder for CSV, Markdown, LaTeX, JSON and figures."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """The answer: AP, errors and cost of every variant of a study, with published findings where there are any."""
@@ -63,7 +67,6 @@ def _tables_side_by_side(
     show(lambda: document, lambda: side_by_side_screen(summaries, notes), as_json)
 
 
-@app.command()
 def compare(
     study: StudyName = "",
     workspace: InWorkspace = HERE,
@@ -104,12 +107,13 @@ def compare(
         typer.echo(f"\nwritten to {out}: " + ", ".join(written))
 
 
-@app.command()
 def report(
     study: StudyName = "",
     workspace: InWorkspace = HERE,
     iou_type: Kind = IouType.bbox,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file to write.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The HTML file to write.")] = Path(
+        "report.html"
+    ),
     pictures: Pictures = 300,
     follow_symlinks: FollowSymlinks = False,
     resamples: IntervalResamples = None,
@@ -173,6 +177,7 @@ def _shown(workspace: Workspace, study: Study) -> list[StudyRun]:
         found.setdefault(run.variant, run)
     if not found:
         raise BadInput(
-            f"study {study.name!r} has no finished run yet; run it: ablate launch, or see how it stands: ablate status"
+            f"study {study.name!r} has no finished run yet; run it: {launch_command(workspace, study)}, or see how it "
+            f"stands: {shell_command('ablate', 'status', root=workspace.root, study=study.name)}"
         )
     return list(found.values())
