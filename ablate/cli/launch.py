@@ -4,6 +4,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from ablate.cli.option_rules import RULES
@@ -33,6 +34,7 @@ from analysis.exceptions import BadInput
 
 if TYPE_CHECKING:
     from ablate.launch.cluster import Cluster
+    from ablate.launch.remove import Removal
 
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")]
 FOLLOW_SECONDS = 0.5
@@ -241,6 +243,72 @@ def cancel(study: StudyName = "", workspace: InWorkspace = HERE, as_json: AsJson
     show(
         lambda: {"schema": SCHEMA, "study": name, "asked": asked, "jobs": [*pending, *running]},
         lambda: lines or [f"nobody is running study {name}"],
+        as_json,
+    )
+
+
+YesDelete = Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")]
+ListOnly = Annotated[bool, typer.Option("--dry-run", help="Show what would be deleted, and delete nothing.")]
+
+
+@app.command(rich_help_panel=PANEL)
+def delete(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Its name.")],
+    keep_runs: Annotated[bool, typer.Option("--keep-runs", help="Delete the plan and the configs alone.")] = False,
+    dry_run: ListOnly = False,
+    yes: YesDelete = False,
+    workspace: InWorkspace = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a study with its configs and the runs that no other study has; asks first.
+
+    Example: ablate delete attention-tiny-shapes --dry-run
+    """
+    from ablate.launch.remove import of_study
+
+    _remove(workspace, of_study(workspace, study, keep_runs=keep_runs), dry_run=dry_run, yes=yes, as_json=as_json)
+
+
+@app.command(rich_help_panel=PANEL)
+def gc(
+    single_runs: Annotated[
+        bool, typer.Option("--single-runs", help="Also runs that no study was launched for, as of ablate run.")
+    ] = False,
+    dry_run: ListOnly = False,
+    yes: YesDelete = False,
+    workspace: InWorkspace = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Delete the runs and pre-trainings of studies that are gone; asks first.
+
+    A run that a study has or needs, and one that is running, is never deleted. Example: ablate gc --dry-run
+    """
+    from ablate.launch.remove import unused
+
+    _remove(workspace, unused(workspace, single_runs=single_runs), dry_run=dry_run, yes=yes, as_json=as_json)
+
+
+def _remove(workspace: Workspace, removal: "Removal", *, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Show what can be deleted, ask, delete it, and say so."""
+    from ablate.launch.remove import delete as delete_files
+    from ablate.launch.remove import removal_lines
+
+    if not (dry_run or yes or removal.is_empty):
+        if as_json or not sys.stdin.isatty():
+            raise BadInput(
+                "nobody is there to be asked: show what would be deleted with --dry-run, delete it with --yes"
+            )
+        typer.echo("\n".join(removal_lines(removal, done=False)))
+        typer.confirm("Delete this?", abort=True, err=True)
+    left = [] if dry_run or removal.is_empty else delete_files(workspace, removal)
+    deleted = msgspec.structs.replace(
+        removal,
+        runs=tuple(run for run in removal.runs if run not in {one.run for one in left}),
+        kept=(*removal.kept, *left),
+    )
+    show(
+        lambda: {"schema": SCHEMA, "deleted": not dry_run, **msgspec.to_builtins(deleted)},
+        lambda: removal_lines(deleted, done=not dry_run) or ["nothing to delete"],
         as_json,
     )
 

@@ -98,6 +98,18 @@ def locate(source: Shapes | Coco, workspace: Workspace) -> Files:
     return Files(annotations, folder / split)
 
 
+def why_missing(source: Shapes | Coco, workspace: Workspace) -> str:
+    """Why a data set cannot be read without writing anything, in a sentence; empty where it can be."""
+    if isinstance(source, Shapes):
+        made = shapes_folder(workspace).exists()
+        return "" if made else "the embedded data set is made when the study is planned without --dry-run"
+    try:
+        _checked(source)
+    except BadInput as error:
+        return f"{error}; pass --data COCO_ROOT"
+    return ""
+
+
 def annotations_of(config: AnyConfig, workspace: Workspace) -> Path:
     """The annotations on which a run is measured, whoever trains it.
 
