@@ -296,7 +296,7 @@ def _remove(workspace: Workspace, removal: "Removal", *, dry_run: bool, yes: boo
     if not (dry_run or yes or removal.is_empty):
         if as_json or not sys.stdin.isatty():
             raise BadInput(
-                "nobody is there to be asked: show what would be deleted with --dry-run, delete it with --yes"
+                "nobody can be asked here: --dry-run shows what would be deleted, --yes deletes it"
             )
         typer.echo("\n".join(removal_lines(removal, done=False)))
         typer.confirm("Delete this?", abort=True, err=True)

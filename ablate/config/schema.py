@@ -10,7 +10,8 @@ Constructing a part checks it alone; ``RunConfig`` checks what lies between the 
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import force_setattr
 
 
 def _about(text: str) -> Meta:
@@ -239,11 +240,31 @@ class Model(Part, frozen=True, kw_only=True):
         )
 
 
+# Which images of a data set are used (``ablate.data.subset``).
+Limit = Annotated[Count | Literal["all"], _about("use only so many of the images")]
+LimitSeed = Annotated[
+    Annotated[int, Meta(ge=0, lt=2**32)] | Nothing, _about("none: the first so many; a number: so many drawn by it")
+]
+LimitList = Annotated[
+    str, Meta(min_length=1, description="none, or a text file with the name or the id of an image in each line")
+]
+
+
 class Shapes(Part, frozen=True, kw_only=True, tag_field="type", tag="shapes"):
     """The embedded synthetic data set (``ablate.data.shapes``)."""
 
     split: Literal["train", "validation"]
-    images: Annotated[Count | Literal["all"], _about("use only the first so many")] = "all"
+    limit: Limit = "all"
+    limit_seed: LimitSeed = "none"
+    limit_list: LimitList = "none"
+    images: Count | Literal["all"] | UnsetType = UNSET  # the old spelling of limit: read, and never written
+
+    def __post_init__(self) -> None:
+        _check_limit(self)
+        if self.images is not UNSET:
+            _require(self.limit in ("all", self.images), "images is the old spelling of limit; write limit alone")
+            force_setattr(self, "limit", self.images)
+            force_setattr(self, "images", UNSET)
 
 
 class Coco(Part, frozen=True, kw_only=True, tag_field="type", tag="coco"):
@@ -251,12 +272,31 @@ class Coco(Part, frozen=True, kw_only=True, tag_field="type", tag="coco"):
 
     annotations: Annotated[str, _about("instances JSON")]
     images: Annotated[str, _about("folder of the file names")]
+    limit: Limit = "all"
+    limit_seed: LimitSeed = "none"
+    limit_list: LimitList = "none"
+
+    def __post_init__(self) -> None:
+        _check_limit(self)
 
 
 class Folder(Part, frozen=True, kw_only=True, tag_field="type", tag="folder"):
     """Images without annotations, in a folder and the folders in it."""
 
     path: str
+    limit: Limit = "all"
+    limit_seed: LimitSeed = "none"
+    limit_list: LimitList = "none"
+
+    def __post_init__(self) -> None:
+        _check_limit(self)
+
+
+def _check_limit(source: "Shapes | Coco | Folder") -> None:
+    _require(
+        source.limit != "all" or source.limit_seed == "none" or getattr(source, "images", UNSET) is not UNSET,
+        f"limit_seed {source.limit_seed} draws a limited number of images; set limit, or set limit_seed to none",
+    )
 
 
 class Pretrain(Part, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from ablate.config.schema import Coco, Freeze, ResNet, RunConfig, ViT
 from ablate.config.yaml import UNPRINTABLE, with_changes
 from ablate.data.coco import usable
 from ablate.data.sources import Files, locate
+from ablate.data.subset import is_whole
 from ablate.detector.mask_rcnn import BOX_CONVS, MASK_CONVS, NORM_OF_HEAD, PYRAMIDS, RPN_CONVS
 from ablate.detector.mask_rcnn import ResNet as ResNetModule
 from ablate.engines.lazyconfig_native import NATIVE_MODULES, native_backbone
@@ -65,7 +66,9 @@ def facts_of(config: RunConfig, workspace: Workspace) -> Facts:
     """
     train, validation = (
         # COCO's files are named whether they are here or not; the embedded data set is made.
-        Files(Path(source.annotations), Path(source.images)) if isinstance(source, Coco) else locate(source, workspace)
+        Files(Path(source.annotations), Path(source.images))
+        if isinstance(source, Coco) and is_whole(source)
+        else locate(source, workspace)
         for source in (config.data.train, config.data.validation)
     )
     if train.annotations.is_file():

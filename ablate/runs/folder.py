@@ -381,12 +381,16 @@ def absolute_paths(config: RunConfig) -> dict[str, str]:
                 f"data.{name}.annotations": absolute(source.annotations),
                 f"data.{name}.images": absolute(source.images),
             }
+        if source.limit_list != "none":
+            found[f"data.{name}.limit_list"] = absolute(source.limit_list)
     if config.init.weights != "none":
         found["init.weights"] = absolute(config.init.weights)
     recipe = config.init.pretraining
     if isinstance(recipe, Pretrain) and isinstance(recipe.images, Folder):
         path = absolute(recipe.images.path)
         found |= {"init.pretraining.images.type": "folder", "init.pretraining.images.path": path}
+    if isinstance(recipe, Pretrain) and recipe.images.limit_list != "none":
+        found["init.pretraining.images.limit_list"] = absolute(recipe.images.limit_list)
     return found
 
 

@@ -67,6 +67,9 @@ def test_the_presets_hold_the_papers_formula(base: RunConfig) -> None:
     assert base.train.warmup_iterations(118_000) == 461
 
 
+WHOLE = {"limit": "all", "limit_seed": "none", "limit_list": "none"}  # of a data set
+
+
 def test_a_file_is_a_short_diff_and_its_paths_count_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "päth with spaces"
     folder.mkdir()
@@ -79,8 +82,8 @@ def test_a_file_is_a_short_diff_and_its_paths_count_from_it(tmp_path: Path, monk
     config = load_config(folder / "mine.yaml", ["train.lr=1e-3", "train.epochs=25"])
     assert (config.train.lr, config.train.epochs, config.train.weight_decay, config.seed) == (1e-3, 25.0, 0.2, 3)
     assert msgspec.to_builtins(config.data) == {
-        "train": {"type": "coco", "annotations": str(folder / "a.json"), "images": str(folder / "../b")},
-        "validation": {"type": "shapes", "split": "validation", "images": "all"},
+        "train": {"type": "coco", "annotations": str(folder / "a.json"), "images": str(folder / "../b"), **WHOLE},
+        "validation": {"type": "shapes", "split": "validation", **WHOLE},
         "images_without_boxes": "drop",
     }
     assert parse(parse_yaml(dump_config(config), "dump"), RunConfig, "dump") == config

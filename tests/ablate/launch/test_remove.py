@@ -50,7 +50,8 @@ def test_a_study_goes_with_the_runs_that_only_it_has(tmp_path: Path) -> None:
     assert delete(workspace, found) == []
     assert run_ids(tmp_path) == {SHARED.run_id, OTHER.run_id}
     assert [study.name for study in list_studies(workspace)] == ["second"]
-    assert not study_folder(workspace, "first").exists() and not configs_folder(workspace, "first").exists()
+    assert not study_folder(workspace, "first").exists()
+    assert not configs_folder(workspace, "first").exists()
 
 
 def test_a_run_that_another_study_only_needs_stays(tmp_path: Path) -> None:
@@ -90,7 +91,8 @@ def test_a_run_at_which_a_process_is_stays(tmp_path: Path) -> None:
         assert "is at it" in of_study(workspace, "first").kept[-1].why
         assert "is at this" in delete(workspace, before)[0].why  # taken between the two looks
     status = workspace.run(OWN.run_id).read_status()
-    assert status is not None and status.state == "finished"
+    assert status is not None
+    assert status.state == "finished"
     assert unused(workspace).runs == (OWN.run_id,)
 
 
@@ -128,9 +130,11 @@ def test_what_a_killed_deletion_leaves_is_found(tmp_path: Path) -> None:
         path.unlink()
     (workspace.run(OWN.run_id).path / LOG).unlink()
     found = unused(workspace)
-    assert found.runs == (OWN.run_id,) and found.folders == (str(folder),)
+    assert found.runs == (OWN.run_id,)
+    assert found.folders == (str(folder),)
     delete(workspace, found)
-    assert not folder.exists() and unused(workspace).is_empty
+    assert not folder.exists()
+    assert unused(workspace).is_empty
 
 
 def test_the_folder_of_a_run_that_is_a_link_stays(tmp_path: Path) -> None:
@@ -147,7 +151,8 @@ def test_on_the_command_line(
     two_studies(tmp_path)
     assert run(monkeypatch, "ablate", "delete", "first", "--dry-run", "--root", tmp_path) == 0
     shown = capsys.readouterr().out
-    assert f"to delete: run {OWN.run_id}" in shown and f"kept: {SHARED.run_id}: study second has it too" in shown
+    assert f"to delete: run {OWN.run_id}" in shown
+    assert f"kept: {SHARED.run_id}: study second has it too" in shown
     assert len(run_ids(tmp_path)) == 3
 
     monkeypatch.setattr(sys, "stdin", StringIO())
@@ -155,7 +160,8 @@ def test_on_the_command_line(
     assert "delete it with --yes" in capsys.readouterr().err
     assert run(monkeypatch, "ablate", "delete", "first", "-y", "--json", "--root", tmp_path) == 0
     document = msgspec.json.decode(capsys.readouterr().out)
-    assert document["deleted"] is True and document["runs"] == [OWN.run_id]
+    assert document["deleted"] is True
+    assert document["runs"] == [OWN.run_id]
     assert run(monkeypatch, "ablate", "gc", "-y", "--root", tmp_path) == 0
     assert capsys.readouterr().out == "nothing to delete\n"
     assert run(monkeypatch, "ablate", "delete", "first", "-y", "--root", tmp_path) == 4
