@@ -162,7 +162,7 @@ def _in_root(root: Path, split: str) -> Coco:
     tried = [root / "annotations" / f"instances_{split}{year}.json" for year in ("2017", "")]
     annotations = next((path for path in tried if path.is_file()), None)
     if annotations is None:
-        other = _other_format(root)
+        other = other_format(root)
         if other:
             raise BadInput(f"{root}: is {other}; convert it to COCO's format first, and give {FORMS}")
         raise BadInput(f"{root}: is no COCO root: {' or '.join(map(str, tried))} is missing; give {FORMS}")
@@ -174,7 +174,7 @@ def _in_root(root: Path, split: str) -> Coco:
     return Coco(annotations=str(annotations), images=str(images))
 
 
-def _other_format(root: Path) -> str:
+def other_format(root: Path) -> str:
     """What a folder without COCO annotations seems to be; empty if that cannot be told."""
     if (root / "train" / ROBOFLOW_FILE).is_file():
         return f"a Roboflow export without {ROBOFLOW_FILE} in {' or '.join(ROBOFLOW_SPLITS['val'])}"

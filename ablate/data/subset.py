@@ -60,8 +60,8 @@ def chosen(names: Sequence[str], ids: Sequence[str], source: Shapes | Coco | Fol
     if source.limit_seed == "none":
         return found[: source.limit]
     keys = ids or names
-    drawn = sorted(found, key=lambda index: _drawn(source.limit_seed, keys[index]))
-    return sorted(drawn[: source.limit])
+    place = {keys[index]: index for index in found}
+    return sorted(place[key] for key in order_drawn(list(place), source.limit_seed)[: source.limit])
 
 
 def subset_file(annotations: Path, source: Shapes | Coco, folder: Path, name: str) -> Path:
@@ -114,7 +114,7 @@ class AnnotationRecords(NamedTuple):
             images,
             annotations,
             ids=[_text(head.id) for head in heads],
-            names=[head.file_name if isinstance(head.file_name, str) else "" for head in heads],
+            names=[str(head.file_name).replace("\\", "/") if head.file_name else "" for head in heads],
             owners=[_text(msgspec.json.decode(one, type=_Annotation).image_id) for one in annotations],
         )
 
@@ -138,7 +138,7 @@ def _listed(names: Sequence[str], ids: Sequence[str], source: Shapes | Coco | Fo
     place = {key: index for index, key in enumerate(ids)} | {name: index for index, name in enumerate(names)}
     found = set()
     for number, line in enumerate(_read_list(path).splitlines(), 1):
-        entry = line.strip()
+        entry = line.strip().replace("\\", "/")
         if entry and entry not in place:
             raise BadInput(
                 f"{path}: line {number}: {where} has no image {entry!r}; write a file_name as there, or an id, in each "
@@ -172,6 +172,6 @@ def _label(source: Shapes | Coco) -> str:
     return "_".join(parts)
 
 
-def _drawn(seed: object, image: str) -> bytes:
-    """A place in a random order of images, which their place in the file does not change."""
-    return hashlib.sha256(f"limit {seed} {image}".encode()).digest()
+def order_drawn(images: Sequence[str], seed: int) -> list[str]:
+    """Ids or names of images in a random order, which their place in the file does not change."""
+    return sorted(images, key=lambda image: hashlib.sha256(f"limit {seed} {image}".encode()).digest())
