@@ -134,7 +134,7 @@ def launch_study(
     check_memory(workspace, study, options)
     if not yes and drain is None:
         confirm_cost(workspace, study, options)
-    with view_for(study.name) as view:
+    with view_for(workspace, study) as view:
         outcome = launch_here(workspace, study, options, view, drain=drain)
     (finish if drain is None else finish_drain)(workspace, study, options, outcome)
 

@@ -28,7 +28,8 @@ from ablate.engines.environment import need_detectron2
 from ablate.engines.registry import build_engine
 from ablate.execute.evaluation import box_ap, cap_of, evaluate
 from ablate.execute.finished import are_predictions_kept, find_fault
-from ablate.execute.recording import check_planned, is_done, record_end, write_status
+from ablate.execute.recording import PhaseProgress, check_planned, is_done, record_end, write_status
+from ablate.progress import listening
 from ablate.runs.folder import RunFolder, State, Status, Workspace, read_json
 from ablate.runs.lock import holding, sweep_locks
 from ablate.runs.manifest import Manifest, hardware, make_manifest
@@ -142,7 +143,8 @@ def _train_and_predict(folder: RunFolder, processes: Processes, runtime: Runtime
         write_status(folder, "running", phase="predicting")
 
     # Predict
-    records = engine.predict(workers)
+    with listening(PhaseProgress(folder)):  # the first process alone shows progress
+        records = engine.predict(workers)
     if processes.first:
         folder.write_predictions(records)
         folder.append_event("predicted", detections=len(records))

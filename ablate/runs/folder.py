@@ -96,6 +96,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     phase: Literal["training", "predicting", "analysing"] | None = None
     iteration: int = 0  # optimizer steps done
     iterations: int = 0  # of the whole schedule
+    loss: float | None = None  # of the last step of training; the curves hold means
+    phase_done: int = 0  # images that are predicted
+    phase_total: int = 0  # images to predict; 0: not known yet, or another phase
     message: str = ""  # for a person: the reason of a failure, the peak memory reached
     updated: str = msgspec.field(default_factory=now)
     pid: int = msgspec.field(default_factory=os.getpid)
