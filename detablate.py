@@ -63,6 +63,7 @@ def command_line() -> "typer.Typer":
     for module in (
         "ablate.cli.study",
         "ablate.cli.tune",
+        "ablate.cli.new",
         "ablate.cli.launch",
         "ablate.cli.adopt",
         "ablate.cli.results",

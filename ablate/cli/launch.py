@@ -295,9 +295,7 @@ def _remove(workspace: Workspace, removal: "Removal", *, dry_run: bool, yes: boo
 
     if not (dry_run or yes or removal.is_empty):
         if as_json or not sys.stdin.isatty():
-            raise BadInput(
-                "nobody can be asked here: --dry-run shows what would be deleted, --yes deletes it"
-            )
+            raise BadInput("nobody can be asked here: --dry-run shows what would be deleted, --yes deletes it")
         typer.echo("\n".join(removal_lines(removal, done=False)))
         typer.confirm("Delete this?", abort=True, err=True)
     left = [] if dry_run or removal.is_empty else delete_files(workspace, removal)

@@ -3,13 +3,15 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from ablate.axes import AXES, Axis, AxisOptions, Variant
+from ablate.axes import AXES, Axis, AxisOptions, Variant, find_axis, outside_axes
 from ablate.axes.custom import COMMAND, axis_from_file, axis_from_keys
+from ablate.axes.plugins import plugin_axis
 from ablate.cli.launch import launch_study
 from ablate.cli.option_rules import RULES
 from ablate.cli.options import (
@@ -103,6 +105,29 @@ for _one in AXES.values():
     )
 
 
+def _command_of_plugin(name: str) -> Callable[..., None]:
+    def command(context: typer.Context, options: StudyOptions, settings: LaunchSettings) -> None:
+        check_options(context, RULES["AXIS"])
+        plan_study(find_axis(name), options, settings)
+
+    return with_options(command)
+
+
+def _outside_axes() -> dict[str, EntryPoint]:
+    """Names and entry points, of which nothing is imported; none where names clash, which `ablate axes` tells."""
+    try:
+        return outside_axes()
+    except BadInput:
+        return {}
+
+
+for _name, _entry in _outside_axes().items():
+    _package = _entry.dist.name if _entry.dist is not None else "another package"
+    app.command(_name, help=f"An axis of {_package}. Plans a study; --launch runs it.", rich_help_panel="Axes")(
+        _command_of_plugin(_name)
+    )
+
+
 @app.command(COMMAND, rich_help_panel="Axes")
 @with_options
 def vary(
@@ -157,7 +182,7 @@ def plan_study(axis: Axis, options: StudyOptions, settings: LaunchSettings) -> N
         paper_hardware=options.paper_hardware,
     )
     second = options.product
-    crossed = None if not second else axis_from_file(Path(second)) if Path(second).is_file() else _axis(second)
+    crossed = None if not second else axis_from_file(Path(second)) if Path(second).is_file() else find_axis(second)
     base = load_any_config(request.base)
     if isinstance(base, CommandConfig):
         study = plan_command(axis, request, workspace, crossed=crossed, write=written)
@@ -202,7 +227,8 @@ def axes(
                 raise
             return str(error)  # the others may fit this base
 
-    chosen = [(one, variants_on_base(one)) for one in ([_axis(axis)] if axis else AXES.values())]
+    all_axes = [*AXES.values(), *(plugin_axis(entry) for entry in outside_axes().values())] if not axis else []
+    chosen = [(one, variants_on_base(one)) for one in ([find_axis(axis)] if axis else all_axes)]
     one, variants = chosen[0]
     show(
         lambda: {"schema": SCHEMA, "axes": [axis_document(*pair) for pair in chosen]},
@@ -225,9 +251,3 @@ def probe(
     from ablate.studies.benchmark import probe_study
 
     probe_study(workspace, chosen_study(workspace, study), device=device, again=again, engine=engine or "")
-
-
-def _axis(name: str) -> Axis:
-    if name not in AXES:
-        raise BadInput(f"there is no axis {name!r}; there are {', '.join(AXES)}, and ablate vary makes any other")
-    return AXES[name]

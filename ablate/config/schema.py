@@ -8,9 +8,10 @@ Constructing a part checks it alone; ``RunConfig`` checks what lies between the 
 (through ``config_yaml``: ``BadInput``) with one sentence that names the field and the remedy.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 from msgspec.structs import force_setattr
 
 
@@ -147,11 +148,29 @@ class ResNet(Part, frozen=True, kw_only=True, tag_field="type", tag="resnet"):
         _require_multiple("image_size", self.image_size, "the stride", 32)
 
 
+class PluginBackbone(Part, frozen=True, kw_only=True, tag_field="type", tag="plugin"):
+    """A backbone of another package (``ablate.detector.plugin``)."""
+
+    name: Annotated[str, Meta(min_length=1, description="of an entry point of the group detablate.backbones")]
+    image_size: Annotated[Size, _about("side of the square input in pixels")]
+    options: Annotated[dict[str, Any], _about("arguments with which it is built")] = field(default_factory=dict)
+    code: Annotated[
+        str,
+        Meta(min_length=1, description="auto: the installed package, its version and its sources, set when planned"),
+    ] = "auto"
+
+    def __post_init__(self) -> None:
+        _require_multiple("image_size", self.image_size, "the stride", 32)
+
+    def __hash__(self) -> int:
+        return hash(msgspec.json.encode(self, order="sorted"))
+
+
 class Pyramid(Part, frozen=True, kw_only=True):
     """Feature maps for the detector: the paper's four modules and FPN, one map, or ViTDet's variants."""
 
     type: Annotated[
-        Literal["multi_scale", "single_scale", "simple", "last_map", "fpn"], _about("fpn belongs to the resnet")
+        Literal["multi_scale", "single_scale", "simple", "last_map", "fpn"], _about("fpn: of backbones with four maps")
     ]
     channels: Annotated[Size, _about("of every map")] = 256
 
@@ -196,7 +215,7 @@ class Detector(Part, frozen=True, kw_only=True):
 class Model(Part, frozen=True, kw_only=True):
     """Backbone, pyramid and detector."""
 
-    backbone: ViT | ResNet
+    backbone: ViT | ResNet | PluginBackbone
     pyramid: Pyramid
     detector: Detector = Detector()
     pixel_mean: Annotated[tuple[float, float, float], _about("RGB, 0..1")] = (0.485, 0.456, 0.406)
@@ -204,7 +223,7 @@ class Model(Part, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         kind, backbone = self.pyramid.type, self.backbone
-        valid = "fpn" if isinstance(backbone, ResNet) else "multi_scale, single_scale, simple, last_map"
+        valid = "multi_scale, single_scale, simple, last_map" if isinstance(backbone, ViT) else "fpn"
         _require(kind in valid.split(", "), f"pyramid.type {kind} does not fit this backbone; choose {valid}")
         if isinstance(backbone, ViT) and kind != "single_scale":
             self._check_scaled_maps(backbone)
@@ -494,14 +513,19 @@ class RunConfig(Part, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         backbone = self.model.backbone
+        kind = _kind_of(backbone)
         _require(
             isinstance(backbone, ViT) or self.init.weights == "none",
-            "init.weights loads into a ViT, but model.backbone is a resnet; set init.weights=none",
+            f"init.weights loads into a ViT, but model.backbone is a {kind}; set init.weights=none",
         )
         _require(
             isinstance(backbone, ViT) or self.init.scheme == "random",
-            f"init.scheme {self.init.scheme} draws the weights of a ViT, but model.backbone is a resnet; "
+            f"init.scheme {self.init.scheme} draws the weights of a ViT, but model.backbone is a {kind}; "
             "set init.scheme=random",
+        )
+        _require(
+            not isinstance(backbone, PluginBackbone) or self.engine == "vision",
+            f"engine {self.engine} builds no backbone of another package; set engine=vision",
         )
         self._check_backbone_training(backbone)
         if self.init.pretraining != "none":
@@ -514,17 +538,17 @@ class RunConfig(Part, frozen=True, kw_only=True):
                     "choose rand, zero or none",
                 )
 
-    def _check_backbone_training(self, backbone: ViT | ResNet) -> None:
+    def _check_backbone_training(self, backbone: ViT | ResNet | PluginBackbone) -> None:
         """Whether what `train` says of the blocks of a backbone fits it."""
         decay, freeze = self.train.layer_decay, self.train.freeze
         _require(
             isinstance(backbone, ViT) or decay == "none",
-            f"train.layer_decay {decay} counts the blocks of a ViT, but model.backbone is a resnet; "
+            f"train.layer_decay {decay} counts the blocks of a ViT, but model.backbone is a {_kind_of(backbone)}; "
             "set train.layer_decay=none",
         )
         _require(
             isinstance(backbone, ViT) or freeze == Freeze(),
-            "train.freeze names parts of a ViT, but model.backbone is a resnet; leave it out",
+            f"train.freeze names parts of a ViT, but model.backbone is a {_kind_of(backbone)}; leave it out",
         )
         if isinstance(backbone, ViT):
             _require(
@@ -532,6 +556,10 @@ class RunConfig(Part, frozen=True, kw_only=True):
                 f"train.freeze.blocks {freeze.blocks} leaves none of the {backbone.depth} blocks to be trained; "
                 f"choose at most {backbone.depth - 1}",
             )
+
+
+def _kind_of(backbone: ViT | ResNet | PluginBackbone) -> str:
+    return str(backbone.__struct_config__.tag)
 
 
 class Encoder(Part, frozen=True, kw_only=True):
@@ -579,7 +607,7 @@ def pretraining_of(config: RunConfig) -> Pretraining:
     if not isinstance(recipe, Pretrain):
         raise ValueError("init.pretraining is none")
     if not isinstance(backbone, ViT):
-        raise ValueError("init.pretraining pre-trains a ViT, and model.backbone is a ResNet; set it to none")
+        raise ValueError("init.pretraining pre-trains a ViT, and model.backbone is none; set it to none")
     _require(
         backbone.position.relative != "pt",
         "model.backbone.position.relative=pt needs weights with bias tables, which init.pretraining does not give; "

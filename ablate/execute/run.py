@@ -23,6 +23,7 @@ from ablate.data.check import check_annotations
 from ablate.data.fingerprint import read_data_set
 from ablate.detector.init_weights import initial_digest, load_initial, with_precision
 from ablate.detector.memory_forecast import with_images_per_norm
+from ablate.detector.plugin import with_code
 from ablate.engines.base import DetectorTrainer, read_data
 from ablate.engines.environment import need_detectron2
 from ablate.engines.registry import build_engine
@@ -163,7 +164,7 @@ def prepare(config: RunConfig, workspace: Workspace, device: str, run_id: str = 
     Raises:
         BadInput: config, data or weights that cannot be used, or others than were planned with.
     """
-    config = with_precision(config, torch.device(device))
+    config = with_code(with_precision(config, torch.device(device)))
     checked = check_weights(config)
     training_data, validation_data = (
         read_data_set(source, workspace) for source in (config.data.train, config.data.validation)

@@ -122,8 +122,8 @@ def delete(workspace: Workspace, removal: Removal) -> list[Kept]:
             _check_idle(workspace, read_study(workspace, removal.study))
             folder = study_folder(workspace, removal.study)
             (folder / STUDY_FILE).rename(folder / DELETED)
-        for folder in removal.folders:
-            shutil.rmtree(folder)
+        for path in removal.folders:
+            shutil.rmtree(path)
         users = _users(workspace)  # a study may have been planned meanwhile
         for run_id in removal.runs:
             why = f"study {users[run_id]} has it" if run_id in users else _delete_run(workspace, run_id)

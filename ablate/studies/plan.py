@@ -17,7 +17,7 @@ import msgspec
 from ablate.axes.base import Axis, AxisOptions, Variant, is_within
 from ablate.config.foreign import CommandConfig
 from ablate.config.identity import evaluation_identity, training_identity
-from ablate.config.schema import Coco, Model, Pretrain, RunConfig, Shapes, epoch_of, pretraining_of
+from ablate.config.schema import Coco, Model, PluginBackbone, Pretrain, RunConfig, Shapes, epoch_of, pretraining_of
 from ablate.config.yaml import anchor_weights, load_config, parse_change, preset_names, scalar, with_changes
 from ablate.data.check import check_annotations
 from ablate.data.fingerprint import DataSet, read_data_set
@@ -333,8 +333,22 @@ def _base(axes: Sequence[Axis], request: Request, asked: dict[str, Any]) -> tupl
     elif request.schedule == "best" and not any(one.name == "init" for one in axes):
         raise BadInput("--schedule best: belongs to axis init, or to --weights that all variants start from")
     base = with_changes(base, settings)
-    settings = settings | _resolved_precision(base, request.device) | absolute_paths(base)
+    settings = settings | _resolved_precision(base, request.device) | absolute_paths(base) | _resolved_code(base)
     return with_changes(base, settings), settings
+
+
+def _resolved_code(base: RunConfig) -> dict[str, Any]:
+    """By which code a backbone of another package is made; nothing for others."""
+    backbone = _with_code(base).model.backbone
+    return {"model.backbone.code": backbone.code} if isinstance(backbone, PluginBackbone) else {}
+
+
+def _with_code(config: RunConfig) -> RunConfig:
+    if not isinstance(config.model.backbone, PluginBackbone):
+        return config
+    from ablate.detector.plugin import with_code
+
+    return with_code(config)
 
 
 def _settings(request: Request) -> dict[str, Any]:
@@ -428,9 +442,10 @@ def _resolved(variant: Level, base: RunConfig) -> Level:
     """A variant with its config, or with the reason why there is none; weights that it reads fit, or it is blocked."""
     if variant.blocked is not None:
         return variant
-    config = _config(variant, base)
-    if isinstance(config, str):
-        return msgspec.structs.replace(variant, blocked=config)
+    found = _config(variant, base)
+    if isinstance(found, str):
+        return msgspec.structs.replace(variant, blocked=found)
+    config = _with_code(found)
     if config.init.weights == "none" or variant.needs:  # what it needs will write them
         return msgspec.structs.replace(variant, config=config)
     from ablate.weights.convert import cautions, check_weights
