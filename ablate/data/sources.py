@@ -129,7 +129,7 @@ def why_missing(source: Shapes | Coco, workspace: Workspace) -> str:
     try:
         _checked(source)
     except BadInput as error:
-        return f"{error}; pass --data COCO_ROOT"
+        return str(error)
     return ""
 
 
@@ -203,11 +203,11 @@ def _checked(source: Shapes | Coco) -> Shapes | Coco:
     if isinstance(source, Coco):
         _existing_annotations(source.annotations)
         if not Path(source.images).is_dir():
-            raise BadInput(f"{source.images}: no such folder of images")
+            raise BadInput(f"{source.images}: no such folder of images; name where it lies with --data")
     return source
 
 
 def _existing_annotations(path: str) -> Path:
     if not Path(path).is_file():
-        raise BadInput(f"{path}: no such file of annotations")
+        raise BadInput(f"{path}: no such file of annotations; name where it lies with --data")
     return Path(path)
