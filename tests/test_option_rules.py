@@ -55,7 +55,7 @@ VERBS = {
     **{verb: ("analyze", verb) for verb in RULES},
     **{verb: ("ablate", verb) for verb in ABLATE_RULES},
     "AXIS": ("ablate", "attention"),
-    "init": ("data", "init"),
+    "init": ("data", "init", "nowhere"),
     "shapes": ("data", "shapes"),
     "pretrain": ("weights", "pretrain"),
 }

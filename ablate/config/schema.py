@@ -279,11 +279,11 @@ class Shapes(Part, frozen=True, kw_only=True, tag_field="type", tag="shapes"):
     images: Count | Literal["all"] | UnsetType = UNSET  # the old spelling of limit: read, and never written
 
     def __post_init__(self) -> None:
-        _check_limit(self)
         if self.images is not UNSET:
             _require(self.limit in ("all", self.images), "images is the old spelling of limit; write limit alone")
             force_setattr(self, "limit", self.images)
             force_setattr(self, "images", UNSET)
+        _check_limit(self)
 
 
 class Coco(Part, frozen=True, kw_only=True, tag_field="type", tag="coco"):
@@ -313,7 +313,7 @@ class Folder(Part, frozen=True, kw_only=True, tag_field="type", tag="folder"):
 
 def _check_limit(source: "Shapes | Coco | Folder") -> None:
     _require(
-        source.limit != "all" or source.limit_seed == "none" or getattr(source, "images", UNSET) is not UNSET,
+        source.limit != "all" or source.limit_seed == "none",
         f"limit_seed {source.limit_seed} draws a limited number of images; set limit, or set limit_seed to none",
     )
 
@@ -607,7 +607,7 @@ def pretraining_of(config: RunConfig) -> Pretraining:
     if not isinstance(recipe, Pretrain):
         raise ValueError("init.pretraining is none")
     if not isinstance(backbone, ViT):
-        raise ValueError("init.pretraining pre-trains a ViT, and model.backbone is none; set it to none")
+        raise ValueError("init.pretraining pre-trains a ViT, and model.backbone is no ViT; set it to none")
     _require(
         backbone.position.relative != "pt",
         "model.backbone.position.relative=pt needs weights with bias tables, which init.pretraining does not give; "

@@ -63,7 +63,7 @@ def load_config(source: str | Path, changes: Sequence[str] = (), data: Data | No
     if tree.get("engine") == "command":
         raise BadInput(f"{source}: is a command of your own (engine: command), which {RUNS_COMMANDS} alone take")
     if data is not None:
-        sets = {"data.train": _given(data.train), "data.validation": _given(data.validation)}
+        sets = {"data.train": as_given(data.train), "data.validation": as_given(data.validation)}
         tree = changed(tree, sets.items())
     return parse(changed(tree, map(parse_change, changes)), RunConfig, str(source))
 
@@ -201,7 +201,7 @@ def parse(tree: object, into: type[P], where: str) -> P:
         raise BadInput(f"{where}: {key + ': ' if key else ''}{choices or message}") from None
 
 
-def _given(source: Part) -> Tree:
+def as_given(source: Part) -> Tree:
     """A data set without the limits that it does not set, so that those of a config stay."""
     values: Tree = msgspec.to_builtins(source)
     return {key: value for key, value in values.items() if not (key.startswith("limit") and value in ("all", "none"))}

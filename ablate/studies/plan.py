@@ -18,7 +18,7 @@ from ablate.axes.base import Axis, AxisOptions, Variant, is_within
 from ablate.config.foreign import CommandConfig
 from ablate.config.identity import evaluation_identity, training_identity
 from ablate.config.schema import Coco, Model, PluginBackbone, Pretrain, RunConfig, Shapes, epoch_of, pretraining_of
-from ablate.config.yaml import anchor_weights, load_config, parse_change, preset_names, scalar, with_changes
+from ablate.config.yaml import anchor_weights, as_given, load_config, parse_change, preset_names, scalar, with_changes
 from ablate.data.check import check_annotations
 from ablate.data.fingerprint import DataSet, read_data_set
 from ablate.data.sources import data_from, why_missing
@@ -356,7 +356,7 @@ def _settings(request: Request) -> dict[str, Any]:
     settings = dict(map(parse_change, request.settings))
     if request.data:
         data = data_from(request.data)
-        settings["data"] = {name: msgspec.to_builtins(getattr(data, name)) for name in ("train", "validation")}
+        settings["data"] = {name: as_given(getattr(data, name)) for name in ("train", "validation")}
     return leaves(nested(settings))
 
 

@@ -117,8 +117,8 @@ def test_a_plan_whose_data_is_not_here_is_shown_and_not_written(
 ) -> None:
     words = ("ablate", "window-size", "--base", "vit-b-coco", "--root", tmp_path)
     assert run(monkeypatch, *words, "--dry-run") == 0
-    shown = capsys.readouterr().out
-    assert "instances_train2017.json: no such file of annotations; name where it lies with --data" in " ".join(shown.split())
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "instances_train2017.json: no such file of annotations; name where it lies with --data" in shown
     assert "115.68" in shown  # M parameters of the paper's ViT-B detector with 80 classes
     assert run(monkeypatch, *words) == 4
     assert list(tmp_path.iterdir()) == []

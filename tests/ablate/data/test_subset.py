@@ -7,15 +7,17 @@ from typing import Any
 import pytest
 import torch
 
+from ablate.axes.custom import axis_from_keys
 from ablate.config.identity import evaluation_identity, pretraining_identity, short_id
 from ablate.config.schema import Coco, Folder, RunConfig, Shapes, pretraining_of
-from ablate.config.yaml import dump_config, load_config, parse, parse_yaml, read_yaml, with_changes
+from ablate.config.yaml import dump_config, load_config, parse, read_yaml, with_changes
 from ablate.data.fingerprint import read_data_set
 from ablate.data.images import find_images
 from ablate.data.sources import data_from, locate
 from ablate.data.subset import chosen
 from ablate.engines.base import read_data
 from ablate.runs.folder import Workspace
+from ablate.studies.plan import Request, plan
 from ablate.train.distributed import Processes
 from analysis import read_ground_truth
 from analysis.exceptions import BadInput
@@ -123,8 +125,9 @@ def test_damaged_annotations_are_named_and_not_their_part(tmp_path: Path) -> Non
 
 
 def test_a_seed_without_a_limit_is_told() -> None:
-    with pytest.raises(BadInput, match="limit_seed 3 draws a limited number of images; set limit"):
-        load_config("tiny-shapes", ["data.train.limit_seed=3"])
+    for changes in (["data.train.limit_seed=3"], ["data.train.images=all", "data.train.limit_seed=3"]):
+        with pytest.raises(BadInput, match="limit_seed 3 draws a limited number of images; set limit"):
+            load_config("tiny-shapes", changes)
 
 
 def test_a_dry_look_at_a_part_leaves_nothing(coco: Coco, tmp_path: Path) -> None:
@@ -161,16 +164,15 @@ def test_a_folder_to_pre_train_on_has_parts_too(coco: Coco, tmp_path: Path) -> N
 # Both spellings of a limit; `images` was a count before it had a key of its own.
 
 
-def test_runs_from_before_keep_their_ids(shapes_root: Path) -> None:
+def test_runs_from_before_keep_their_ids(shapes_data: Path) -> None:
     """Ids that the version before `limit` gave, on the embedded data."""
+    workspace = Workspace(shapes_data.parents[1])
     for key in ("images", "limit"):
         config = load_config("tiny-shapes", ["train.lr=1e-3", f"data.train.{key}=64", f"data.validation.{key}=16"])
-        first, second = (
-            read_data_set(one, Workspace(shapes_root)) for one in (config.data.train, config.data.validation)
-        )
+        first, second = (read_data_set(one, workspace) for one in (config.data.train, config.data.validation))
         assert short_id(evaluation_identity(config, first.digest, second.digest)) == "25da2f6d4b0b"
     recipe = pretraining_of(load_config("tiny-shapes-mae", ["init.pretraining.images.images=32"]))
-    digest = find_images(recipe.pretrain.images, Workspace(shapes_root)).digest
+    digest = find_images(recipe.pretrain.images, workspace).digest
     assert short_id(pretraining_identity(recipe, digest)) == "b185282930a5"
 
 
@@ -226,4 +228,7 @@ def test_a_limit_of_a_config_stays_with_other_data(coco: Coco, tmp_path: Path) -
     four = [coco.annotations, coco.images] * 2
     config = load_config(path, data=data_from(four))
     assert config.data.train == Coco(annotations=coco.annotations, images=coco.images, limit=3)
-    assert parse_yaml("limit: 3", "x") == {"limit": 3}
+    study = plan(
+        axis_from_keys(["train.lr=1e-4,2e-4"]), Request(base=str(path), data=four), Workspace(tmp_path), write=False
+    )
+    assert {run.config.data.train.limit for run in study.runs if run.config is not None} == {3}
