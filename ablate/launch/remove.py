@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import msgspec
 
 from ablate.launch.base import LOG
 from ablate.launch.status import StatusReader, launchers_folder
-from ablate.runs.folder import PRETRAINING, Workspace
+from ablate.runs.folder import PRETRAINING, Workspace, open_regular
 from ablate.runs.lock import LockHeld, holding, owners
 from ablate.shell import shell_command
 from ablate.studies.study import Study, configs_folder, read_study, study_folder
@@ -26,6 +26,7 @@ from analysis.exceptions import BadInput
 logger = logging.getLogger(__name__)
 
 RUN_ID = re.compile(r"[0-9a-f]{12}")
+MOST_OF_A_LINE = 1000  # bytes
 STUDY_FILE = "study.json"
 DELETED = "study.json.deleted"  # its name while the rest of the study is deleted
 
@@ -43,6 +44,7 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         study: its name; empty where no study is deleted.
         runs: names of runs and pre-trainings.
+        labels: what those that a study launched are called there: run id -> study, variant and seed.
         folders: of the study, and what killed deletions have left.
         kept: runs that were looked at and stay.
         bytes: that become free.
@@ -50,6 +52,7 @@ class Removal(msgspec.Struct, frozen=True, kw_only=True):
 
     study: str = ""
     runs: tuple[str, ...] = ()
+    labels: dict[str, str] = {}
     folders: tuple[str, ...] = ()
     kept: tuple[Kept, ...] = ()
     bytes: int = 0
@@ -140,13 +143,14 @@ def removal_lines(removal: Removal, *, done: bool) -> list[str]:
     """A removal for a person: what is deleted, or would be, and what stays."""
     lines = [f"study {removal.study}"] if removal.study else []
     lines += [f"folder {folder}" for folder in removal.folders]
-    lines += [f"run {run_id}" for run_id in removal.runs]
+    lines += [f"run {run_id}  {removal.labels.get(run_id, '')}".rstrip() for run_id in removal.runs]
     reasons: dict[str, list[str]] = {}
     for one in removal.kept:
         reasons.setdefault(one.why, []).append(one.run)
     verb = "deleted" if done else "to delete"
     stays = [f"kept: {', '.join(runs)}: {why}" for why, runs in reasons.items()]
-    total = [f"{removal.bytes / 2**20:,.1f} MiB in {len(removal.runs)} runs"] if removal.runs else []
+    number = f"{len(removal.runs)} run{'s' * (len(removal.runs) != 1)}"
+    total = [f"{removal.bytes / 2**20:,.1f} MiB in {number}"] if removal.runs else []
     return [*(f"{verb}: {line}" for line in (*lines, *total)), *stays]
 
 
@@ -222,16 +226,28 @@ def _delete_run(workspace: Workspace, run_id: str) -> str:
 
 
 def _removal(
-    workspace: Workspace, study: str, runs: Iterable[str], folders: Iterable[Path], kept: Iterable[Kept]
+    workspace: Workspace, study: str, runs: Sequence[str], folders: Iterable[Path], kept: Iterable[Kept]
 ) -> Removal:
     paths = [workspace.job_folder(run_id).path for run_id in runs]
     return Removal(
         study=study,
         runs=tuple(runs),
+        labels={run_id: label for run_id, path in zip(runs, paths, strict=True) if (label := _label(path))},
         folders=tuple(map(str, folders)),
         kept=tuple(kept),
         bytes=sum(map(_bytes, paths)),
     )
+
+
+def _label(folder: Path) -> str:
+    """What a launcher called a run, from the first line of its log; empty where none did."""
+    try:
+        with open_regular(folder / LOG) as file:
+            line = file.readline(MOST_OF_A_LINE).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    found = re.match(r"\S+ (.+), on ", line)
+    return found[1] if found else ""
 
 
 def _bytes(folder: Path) -> int:

@@ -151,13 +151,13 @@ def test_on_the_command_line(
     two_studies(tmp_path)
     assert run(monkeypatch, "ablate", "delete", "first", "--dry-run", "--root", tmp_path) == 0
     shown = capsys.readouterr().out
-    assert f"to delete: run {OWN.run_id}" in shown
+    assert f"to delete: run {OWN.run_id}  first: hybrid, seed 0\n" in shown
     assert f"kept: {SHARED.run_id}: study second has it too" in shown
     assert len(run_ids(tmp_path)) == 3
 
     monkeypatch.setattr(sys, "stdin", StringIO())
     assert run(monkeypatch, "ablate", "delete", "first", "--root", tmp_path) == 4
-    assert "delete it with --yes" in capsys.readouterr().err
+    assert "--yes deletes it" in capsys.readouterr().err
     assert run(monkeypatch, "ablate", "delete", "first", "-y", "--json", "--root", tmp_path) == 0
     document = msgspec.json.decode(capsys.readouterr().out)
     assert document["deleted"] is True
