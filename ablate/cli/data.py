@@ -75,7 +75,7 @@ def init(
         typer.Argument(
             metavar="FOLDER",
             help="A COCO root, or a COCO export of Roboflow, CVAT, Label Studio or FiftyOne; or four paths: train "
-            "JSON, its images, the same of validation.",
+            "JSON, its images, the same of validation; or two, with --hold-out.",
         ),
     ],
     out: Annotated[
@@ -143,8 +143,10 @@ def _found_sets(data: list[str], validation: str, hold_out: float | None) -> "tu
         if hold_out is not None or validation:
             raise BadInput("four paths name the validation set; leave out --hold-out and --validation")
         return files_of(data, HERE), [], Path(data[0]).expanduser().parent
+    if len(data) == 2 and hold_out is not None:
+        return {"train": next(iter(files_of(data, HERE).values()))}, [], Path(data[0]).expanduser().parent
     if len(data) != 1:
-        raise BadInput(f"data init takes one folder, or four paths; got {len(data)} values")
+        raise BadInput(f"data init takes one folder, four paths, or two with --hold-out; got {len(data)} values")
     folder = Path(data[0]).expanduser()
     found = find_sets(folder)
     sets = chosen_sets(folder, found, validation)

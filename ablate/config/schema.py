@@ -283,7 +283,6 @@ class Shapes(Part, frozen=True, kw_only=True, tag_field="type", tag="shapes"):
             _require(self.limit in ("all", self.images), "images is the old spelling of limit; write limit alone")
             force_setattr(self, "limit", self.images)
             force_setattr(self, "images", UNSET)
-        _check_limit(self)
 
 
 class Coco(Part, frozen=True, kw_only=True, tag_field="type", tag="coco"):
@@ -295,9 +294,6 @@ class Coco(Part, frozen=True, kw_only=True, tag_field="type", tag="coco"):
     limit_seed: LimitSeed = "none"
     limit_list: LimitList = "none"
 
-    def __post_init__(self) -> None:
-        _check_limit(self)
-
 
 class Folder(Part, frozen=True, kw_only=True, tag_field="type", tag="folder"):
     """Images without annotations, in a folder and the folders in it."""
@@ -306,16 +302,6 @@ class Folder(Part, frozen=True, kw_only=True, tag_field="type", tag="folder"):
     limit: Limit = "all"
     limit_seed: LimitSeed = "none"
     limit_list: LimitList = "none"
-
-    def __post_init__(self) -> None:
-        _check_limit(self)
-
-
-def _check_limit(source: "Shapes | Coco | Folder") -> None:
-    _require(
-        source.limit != "all" or source.limit_seed == "none",
-        f"limit_seed {source.limit_seed} draws a limited number of images; set limit, or set limit_seed to none",
-    )
 
 
 class Pretrain(Part, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from ablate.config.yaml import scalar
-from ablate.data.sources import Files, other_format
+from ablate.data.sources import ROBOFLOW_FILE, Files, other_format
 from ablate.data.subset import AnnotationRecords, order_drawn
 from analysis.exceptions import BadInput
 from analysis.io import read_bytes
@@ -30,6 +30,8 @@ SPLITS = {
 }
 UNNAMED = "unnamed"
 SAMPLED = 50  # files of a set that are looked for
+MOST_NAMED = 3  # files in a sentence
+FORMS = "TRAIN.json TRAIN_IMAGES VALIDATION.json VALIDATION_IMAGES, or one set with --hold-out"
 
 
 class _Image(msgspec.Struct):
@@ -89,11 +91,12 @@ def chosen_sets(root: Path, sets: Sequence[FoundSet], validation: str = "") -> d
         by_split.setdefault(one.split, []).append(one)
     for split, several in by_split.items():
         if len(several) > 1:
-            raise BadInput(
-                f"{root}: has {len(several)} sets that may be {_called(split)}: "
-                f"{' and '.join(str(one.annotations) for one in several)}; name the files instead: "
-                "TRAIN.json TRAIN_IMAGES VALIDATION.json VALIDATION_IMAGES"
+            what = (
+                "files whose paths do not say train, val or test" if split == UNNAMED else f"sets that may be {split}"
             )
+            named = " and ".join(str(one.annotations) for one in several[:MOST_NAMED])
+            more = f" and {len(several) - MOST_NAMED} more" if len(several) > MOST_NAMED else ""
+            raise BadInput(f"{root}: has {len(several)} {what}: {named}{more}; name the files instead: {FORMS}")
     if "train" not in by_split and list(by_split) == [UNNAMED]:
         by_split = {"train": by_split[UNNAMED]}
     if "train" not in by_split:
@@ -174,10 +177,13 @@ def _candidates(root: Path) -> Iterator[tuple[Path, list[str]]]:
         found = [name for name in found if not name.startswith(OTHER_TASKS)]
         for name in found:
             path = Path(folder, name)
+            content = b""
             try:
-                document = msgspec.json.decode(read_bytes(path), type=_Document)
+                content = read_bytes(path)
+                document = msgspec.json.decode(content, type=_Document)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadInput):
-                if name == "_annotations.coco.json" or name.startswith("instances_"):
+                is_list = content.lstrip().startswith(b"[")  # of results
+                if not is_list and (name == ROBOFLOW_FILE or name.startswith("instances_")):
                     raise BadInput(f"{path}: is no JSON document with images, annotations and categories") from None
                 continue
             yield path, [str(image.file_name or "").replace("\\", "/") for image in document.images]

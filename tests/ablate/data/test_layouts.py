@@ -178,6 +178,12 @@ def two_years(root: Path) -> None:
     coco(root / "annotations" / "instances_train2014.json", ["train0.png"])
 
 
+def without_names(root: Path) -> None:
+    for number in range(5):
+        coco(root / f"a{number}.json", ["a.png"])
+    (root / "instances_val_results.json").write_text("[]")  # predictions, which are no set
+
+
 def no_images(root: Path) -> None:
     coco(root / "train.json", ["a.png"])
     (root / "images").mkdir()
@@ -195,7 +201,7 @@ def yolo(root: Path) -> None:
 
 def no_document(root: Path) -> None:
     (root / "train").mkdir(parents=True)
-    (root / "train" / "_annotations.coco.json").write_text("[]")
+    (root / "train" / "_annotations.coco.json").write_text("{}")
 
 
 @pytest.mark.parametrize(
@@ -208,6 +214,11 @@ def no_document(root: Path) -> None:
         (no_document, "_annotations.coco.json: is no JSON document with images, annotations and categories"),
         (two_of_train, "cats: has 2 sets that may be train: "),
         (two_years, "instances_train2014.json and cats/annotations/instances_train2017.json; name the files instead"),
+        (
+            without_names,
+            "cats: has 5 files whose paths do not say train, val or test: cats/a0.json and",
+        ),
+        (without_names, "cats/a2.json and 2 more; name the files instead: TRAIN.json TRAIN_IMAGES"),
         (no_images, "train.json: its images are not here: 'a.png' is in none of these folders of cats: ., images"),
         (only_test, "cats: has no set to train on; there is test (cats/test.json); name the files instead"),
     ],
@@ -242,4 +253,6 @@ def test_four_paths_are_taken_as_they_are(
     )
     assert init(monkeypatch, *four, "--hold-out", "0.2") == 4
     assert init(monkeypatch, *four[:3]) == 4
-    assert "data init takes one folder, or four paths; got 3 values" in capsys.readouterr().err
+    assert "data init takes one folder, four paths, or two with --hold-out; got 3 values" in capsys.readouterr().err
+    assert init(monkeypatch, *four[:2], "--hold-out", "0.4", "--out", "two.yaml") == 0
+    assert len(Path("two-validation.txt").read_text().splitlines()) == 1

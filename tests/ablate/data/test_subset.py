@@ -124,10 +124,11 @@ def test_damaged_annotations_are_named_and_not_their_part(tmp_path: Path) -> Non
         locate(Coco(annotations=str(path), images=str(tmp_path), limit=2), Workspace(tmp_path))
 
 
-def test_a_seed_without_a_limit_is_told() -> None:
-    for changes in (["data.train.limit_seed=3"], ["data.train.images=all", "data.train.limit_seed=3"]):
-        with pytest.raises(BadInput, match="limit_seed 3 draws a limited number of images; set limit"):
-            load_config("tiny-shapes", changes)
+def test_a_seed_may_be_set_where_an_axis_varies_the_limit(coco: Coco, tmp_path: Path) -> None:
+    four = [coco.annotations, coco.images] * 2
+    request = Request(base="vit-b-coco", data=four, settings=["data.train.limit_seed=0"])
+    study = plan(axis_from_keys(["data.train.limit=2,3"]), request, Workspace(tmp_path), write=False)
+    assert [run.config.data.train.limit for run in study.runs if run.config is not None] == [2, 3]
 
 
 def test_a_dry_look_at_a_part_leaves_nothing(coco: Coco, tmp_path: Path) -> None:
