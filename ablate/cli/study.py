@@ -1,7 +1,7 @@
 """The verbs that plan and measure studies: one for every axis, ``vary``, ``axes`` and ``probe``."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -227,8 +227,7 @@ def axes(
                 raise
             return str(error)  # the others may fit this base
 
-    all_axes = [*AXES.values(), *(plugin_axis(entry) for entry in outside_axes().values())] if not axis else []
-    chosen = [(one, variants_on_base(one)) for one in ([find_axis(axis)] if axis else all_axes)]
+    chosen = [(one, variants_on_base(one)) for one in ([find_axis(axis)] if axis else _all_axes())]
     one, variants = chosen[0]
     show(
         lambda: {"schema": SCHEMA, "axes": [axis_document(*pair) for pair in chosen]},
@@ -251,3 +250,13 @@ def probe(
     from ablate.studies.benchmark import probe_study
 
     probe_study(workspace, chosen_study(workspace, study), device=device, again=again, engine=engine or "")
+
+
+def _all_axes() -> Iterator[Axis]:
+    """Those of this project and of other packages; of one that cannot be loaded it is told why."""
+    yield from AXES.values()
+    for entry in outside_axes().values():
+        try:
+            yield plugin_axis(entry)
+        except BadInput as error:
+            logger.warning("%s", error)

@@ -247,6 +247,16 @@ def test_two_packages_with_one_name_are_told_and_a_built_in_name_stays(install: 
         find_axis("mine")
 
 
+def test_the_list_of_axes_survives_a_broken_package(
+    install: Install, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install("parts-of-x", "2.1", {"detablate.axes": {"mine": "parts:THIS"}}, parts="import nothing_like_it")
+    assert run(monkeypatch, "ablate", "axes", "--json") == 0
+    shown = capsys.readouterr()
+    assert [one["name"] for one in json.loads(shown.out)["axes"]] == list(AXES)
+    assert "warning: entry point 'mine' of parts-of-x 2.1" in shown.err
+
+
 def test_new_writes_files_that_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
