@@ -82,12 +82,6 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
             else (self.iterations - self.iteration) * self.seconds_per_iteration
         )
 
-    @property
-    def share(self) -> float:
-        """How much of it is done, 0 to 1."""
-        trained = min(1.0, self.iteration / self.iterations) if self.iterations else 0.0
-        return 1.0 if self.state in DONE else trained
-
 
 class StatusReader:
     """Looks at the runs of a study again and again; what is done is read once.

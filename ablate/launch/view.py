@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 30.0
 BAR_WIDTHS = (16, 12, 8, 6)  # the widest that fits is drawn, and none where none fits
+SHORTEST_NAME = 8  # of a variant, where it has to be cut
 DONE_PART, LEFT_PART = "━", "─"
 NOTE_WIDTH = 30  # of a table that must not grow while one looks
 GAP = 2  # characters between two columns
@@ -151,9 +152,10 @@ def view_for(workspace: Workspace, study: Study) -> Iterator[View]:
 def where_to_look(workspace: Workspace, study: Study) -> list[tuple[str, str]]:
     """What shows more of a study: its logs, its curves, its files."""
     runs = shlex.quote(str(workspace.results / "runs"))
-    curves = [] if study.is_foreign else [("curves", f"tensorboard --logdir {runs}")]
     logs = shell_command("ablate", "logs", root=workspace.root, study=study.name)
-    return [("logs", logs), *curves, ("files", f"{runs}, {shlex.quote(str(study_folder(workspace, study.name)))}")]
+    found = [] if study.is_adopted else [("logs", logs)]  # of which nothing was run here
+    found += [] if study.is_foreign else [("curves", f"tensorboard --logdir {runs}")]
+    return [*found, ("files", f"{runs}, {shlex.quote(str(study_folder(workspace, study.name)))}")]
 
 
 def runs_table(
@@ -198,8 +200,8 @@ def _fitting(
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]], int]:
     """Heads and rows that fit a width, and what is left of it for notes.
 
-    Where it is not enough, first the bars become shorter, then they are left out, then columns that say the same in
-    every row or can be seen in `ablate status`: seed, loss.
+    Where it is not enough, first the bars become shorter; then the seed is left out where it is one, the bars, the
+    loss; at last the names of variants are cut.
     """
     heads = ("variant", "seed", "state", "progress", "loss", "AP", "time")
     dispensable = ["seed"] * (len({status.seed for status in statuses}) < 2)
@@ -213,8 +215,9 @@ def _fitting(
         chosen = tuple(heads[place] for place in kept)
         room = width - sum(max(map(len, column)) + GAP for column in zip(chosen, *rows, strict=True))
         if room >= 0:
-            break
-    return chosen, rows, room
+            return chosen, rows, room
+    longest = max(SHORTEST_NAME, max((len(status.variant) for status in statuses), default=0) + room)
+    return chosen, [(_cut(variant, longest), *others) for variant, *others in rows], 0
 
 
 def _columns(heads: Sequence[str]) -> tuple[Column, ...]:

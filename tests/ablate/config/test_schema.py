@@ -123,7 +123,7 @@ def test_yaml_is_read_as_1_2(text: str, value: object) -> None:
     ("change", "sentence"),
     [
         ("model.backbone.widht=4", "widht: unknown key; did you mean width? valid here: type, width, depth"),
-        ("model.backbone.type=swin", "type: must be one of vit, resnet, not swin"),
+        ("model.backbone.type=swin", "type: must be one of vit, resnet, plugin, not swin"),
         ("train.lr=abc", "train.lr: must be a number above 0, not 'abc'"),
         ("train.lr=.inf", "train.lr: must be a finite number"),
         ("train.lr=.nan", "train.lr: must be a finite number"),

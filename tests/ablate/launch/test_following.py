@@ -327,6 +327,19 @@ def test_the_table_fits_the_terminal_and_its_bars_are_whole(width: int) -> None:
             assert len(bar[0]) >= 6
 
 
+def test_long_names_are_cut_at_last(tmp_path: Path) -> None:
+    row = RunStatus(
+        variant="global, checkpointed x large scale jitter [0.1, 2.0]", seed=0, run_id="a", state="running",
+        phase="training", iteration=600, iterations=1200, loss=2.5, seconds_per_iteration=0.11,
+    )  # fmt: skip
+    console = Console(width=60, file=StringIO())
+    console.print(runs_table([row], 20, 60, 30))
+    _, line = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert line.startswith("global, ")
+    assert "…" in line
+    assert "600/1,200" in line
+
+
 def test_a_finished_run_shows_what_came_out(tmp_path: Path, study: Study) -> None:
     folder = folder_of(tmp_path, study.runs[0])
     folder.path.mkdir(parents=True)
