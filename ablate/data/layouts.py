@@ -215,7 +215,12 @@ def _with_images(found: FoundSet, root: Path) -> Files:
     folders += [parent.parent / "images", parent.parent] if parent != root else []
     there = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
     counts = [sum((folder / name).is_file() for name in sampled) for folder in there]
-    if max(counts, default=0):  # what is missing in it is told by the check
-        return Files(path, there[counts.index(max(counts))])
+    most = max(counts, default=0)
+    having = {os.path.realpath(folder): folder for folder, count in zip(there, counts, strict=True) if count == most}
+    if most and len(having) > 1:
+        places = " and ".join(str(folder) for folder in having.values())
+        raise BadInput(f"{path}: its images may be those in {places}; name the files instead: {FORMS}")
+    if most:  # what is missing in it is told by the check
+        return Files(path, next(iter(having.values())))
     looked = ", ".join(os.path.relpath(folder, root) for folder in there)
     raise BadInput(f"{path}: its images are not here: {sampled[0]!r} is in none of these folders of {root}: {looked}")

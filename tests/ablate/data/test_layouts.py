@@ -184,6 +184,12 @@ def without_names(root: Path) -> None:
     (root / "instances_val_results.json").write_text("[]")  # predictions, which are no set
 
 
+def images_twice(root: Path) -> None:
+    coco(root / "train.json", ["a.png"])
+    paint(root / "images", ["a.png"])
+    paint(root / "train", ["a.png"])
+
+
 def no_images(root: Path) -> None:
     coco(root / "train.json", ["a.png"])
     (root / "images").mkdir()
@@ -219,6 +225,7 @@ def no_document(root: Path) -> None:
             "cats: has 5 files whose paths do not say train, val or test: cats/a0.json and",
         ),
         (without_names, "cats/a2.json and 2 more; name the files instead: TRAIN.json TRAIN_IMAGES"),
+        (images_twice, "train.json: its images may be those in cats/images and cats/train; name the files instead"),
         (no_images, "train.json: its images are not here: 'a.png' is in none of these folders of cats: ., images"),
         (only_test, "cats: has no set to train on; there is test (cats/test.json); name the files instead"),
     ],
