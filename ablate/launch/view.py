@@ -238,6 +238,9 @@ def summary_words(statuses: Sequence[RunStatus]) -> str:
 
 def line_words(status: RunStatus) -> str:
     """A run in one line."""
+    if status.state == "finished" and status.ap is not None:
+        took = "" if status.seconds is None else f", {clock(status.seconds)}"
+        return f"finished, box AP {status.ap:.1f}{took}"
     if status.state != "running":
         return ": ".join(part for part in (state_words(status.state), _message(status)) if part)
     loss = "" if status.loss is None else f", loss {status.loss:.3f}"

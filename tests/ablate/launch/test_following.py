@@ -232,6 +232,7 @@ def test_plain_lines_tell_changes_and_from_time_to_time_progress(caplog: pytest.
     view.update([running], "")
     view.update([running], "Ctrl-C")
     view.update([RunStatus(variant="window", seed=0, run_id="x", state="diverged", message="no number")], "Ctrl-C")
+    view.update([RunStatus(variant="window", seed=0, run_id="x", state="finished", ap=23.44, seconds=64.0)], "Ctrl-C")
     progress = "window, seed 0: iteration 10 of 40, loss 1.250, 1 min 00 s left"
     assert caplog.messages == [
         "1 to run",
@@ -239,6 +240,7 @@ def test_plain_lines_tell_changes_and_from_time_to_time_progress(caplog: pytest.
         progress,
         "stopping (Ctrl-C): every run saves what it has; once more stops at once",
         "window, seed 0: diverged: no number",
+        "window, seed 0: finished, box AP 23.4, 1 min 04 s",
     ]
 
 

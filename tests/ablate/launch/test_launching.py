@@ -59,7 +59,7 @@ def test_all_done_ends_with_the_table_and_0(
     first, *where, _, _, _, _ = said.splitlines()
     assert first == "2 to run"
     assert [line.split()[0] for line in where] == ["logs:", "curves:", "files:"]
-    assert said.endswith("global, seed 0: finished\n")
+    assert said.endswith("global, seed 0: finished, box AP 30.0\n")
 
 
 def test_some_failed_shows_the_table_and_ends_with_3(
