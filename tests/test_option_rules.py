@@ -47,11 +47,15 @@ VALUES = {
     "--score": "0.5",
     "--precision": "0.9",
     "--recall": "0.5",
+    "--hold-out": "0.2",
+    "--seed": "1",
+    "--validation": "test",
 }
 VERBS = {
     **{verb: ("analyze", verb) for verb in RULES},
     **{verb: ("ablate", verb) for verb in ABLATE_RULES},
     "AXIS": ("ablate", "attention"),
+    "init": ("data", "init", "nowhere"),
     "shapes": ("data", "shapes"),
     "pretrain": ("weights", "pretrain"),
 }

@@ -57,6 +57,10 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
     "list": (OptionRule("--json", ONE_ANSWER, excludes="--watch"),),
     "status": (OptionRule("--json", ONE_ANSWER, excludes="--watch"),),
     "logs": (OptionRule("--json", ONE_ANSWER, excludes="--follow"),),
+    "init": (
+        OptionRule("--seed", "nothing else is drawn", needs=("--hold-out",)),
+        OptionRule("--validation", "both say what to measure on", excludes="--hold-out"),
+    ),
     "shapes": (OptionRule("--root", "the folder is named in full", excludes="--out"),),
     "pretrain": (OptionRule("--images", "both say what to pre-train on", excludes="--data"),),
 }

@@ -1,15 +1,16 @@
 """The verbs that plan and measure studies: one for every axis, ``vary``, ``axes`` and ``probe``."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from ablate.axes import AXES, Axis, AxisOptions, Variant
+from ablate.axes import AXES, Axis, AxisOptions, Variant, find_axis, outside_axes
 from ablate.axes.custom import axis_from_file, axis_from_keys
+from ablate.axes.plugins import plugin_axis
 from ablate.cli import completion
 from ablate.cli.launch import launch_study
 from ablate.cli.option_rules import RULES
@@ -115,15 +116,23 @@ class StudyOptions:
 
 
 def axis_verb(name: str) -> Callable[..., None]:
-    """The verb of an axis: it plans a study of it."""
-    axis = AXES[name]
+    """The verb of an axis, of this project or of another package: it plans a study of it."""
 
     def command(context: typer.Context, options: StudyOptions, settings: LaunchSettings) -> None:
         check_options(context, RULES["AXIS"])
-        plan_study(axis, options, settings)
+        plan_study(find_axis(name), options, settings)
 
-    command.__doc__ = f"{axis.title}. Plans a study; --launch runs it."
+    command.__doc__ = axis_summary(name)
     return with_options(command)
+
+
+def axis_summary(name: str) -> str:
+    """What the help says of an axis; of another package's without importing it."""
+    if name in AXES:
+        return f"{AXES[name].title}. Plans a study; --launch runs it."
+    entry = outside_axes()[name]
+    package = entry.dist.name if entry.dist is not None else "another package"
+    return f"An axis of {package}. Plans a study; --launch runs it."
 
 
 @with_options
@@ -180,7 +189,7 @@ def plan_study(axis: Axis, options: StudyOptions, settings: LaunchSettings) -> N
         paper_hardware=options.paper_hardware,
     )
     second = options.product
-    crossed = None if not second else axis_from_file(Path(second)) if Path(second).is_file() else _axis(second)
+    crossed = None if not second else axis_from_file(Path(second)) if Path(second).is_file() else find_axis(second)
     base = load_any_config(request.base)
     if isinstance(base, CommandConfig):
         study = plan_command(axis, request, workspace, crossed=crossed, write=written)
@@ -229,7 +238,7 @@ def axes(
                 raise
             return str(error)  # the others may fit this base
 
-    chosen = [(one, variants_on_base(one)) for one in ([_axis(axis)] if axis else AXES.values())]
+    chosen = [(one, variants_on_base(one)) for one in ([find_axis(axis)] if axis else _all_axes())]
     one, variants = chosen[0]
     show(
         lambda: {"schema": SCHEMA, "axes": [axis_document(*pair) for pair in chosen]},
@@ -253,7 +262,11 @@ def probe(
     probe_study(workspace, chosen_study(workspace, study), device=device, again=again, engine=engine or "")
 
 
-def _axis(name: str) -> Axis:
-    if name not in AXES:
-        raise BadInput(f"there is no axis {name!r}; there are {', '.join(AXES)}, and ablate vary makes any other")
-    return AXES[name]
+def _all_axes() -> Iterator[Axis]:
+    """Those of this project and of other packages; of one that cannot be loaded it is told why."""
+    yield from AXES.values()
+    for entry in outside_axes().values():
+        try:
+            yield plugin_axis(entry)
+        except BadInput as error:
+            logger.warning("%s", error)

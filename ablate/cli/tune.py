@@ -162,7 +162,7 @@ def _run(workspace: Workspace, planned: "PlannedTuning", options: LaunchOptions)
 
     study = planned.study
     check_memory(workspace, study, options)
-    with view_for(study.name) as view:
+    with view_for(workspace, study) as view:
         outcome = launch_here(workspace, study, options, view)
     check_not_stopped(outcome)
     failed = [one for one in outcome.statuses if one.state not in (*DONE, "diverged")]

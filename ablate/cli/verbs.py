@@ -1,6 +1,9 @@
 """The tables of all verbs but those of ``analyze``; see `analysis.cli.verbs`."""
 
+from contextlib import suppress
+
 from analysis.cli.verbs import Group, Verb
+from analysis.exceptions import BadInput
 
 AXES, STUDIES = "Axes", "Studies"
 A_LAUNCH = (1, 3, 5, 130)  # exit codes of what runs a study
@@ -24,7 +27,7 @@ def all_verbs() -> tuple[Verb | Group, ...]:
         Group(
             name="data",
             target="ablate.cli.verbs:data_verbs",
-            summary="Check data sets, and write the embedded one.",
+            summary="Check data sets, describe your own, and write the embedded one.",
             examples=("data check /data/coco",),
         ),
         Group(
@@ -44,20 +47,27 @@ def all_verbs() -> tuple[Verb | Group, ...]:
 
 
 def ablate_verbs() -> tuple[Verb | Group, ...]:
-    """The verbs of ``ablate``, one for every axis among them."""
+    """The verbs of ``ablate``, one for every axis among them, also for those of other packages."""
     from ablate.axes import AXES as KNOWN
+    from ablate.axes import outside_axes
 
+    others: dict[str, str] = {}
+    with suppress(BadInput):  # two of one name: `ablate axes` tells
+        for name, entry in outside_axes().items():
+            package = entry.dist.name if entry.dist is not None else "another package"
+            others[name] = f"An axis of {package}."
+    takes_weights = {axis.name for axis in KNOWN.values() if axis.takes_weights}
     axes = (
         Verb(
-            name=axis.name,
+            name=name,
             target="ablate.cli.study:axis_verb",
-            summary=f"{axis.title}. Plans a study; --launch runs it.",
-            examples=(f"ablate {axis.name} --dry-run",) if axis.takes_weights else (f"ablate {axis.name} --launch",),
+            summary=f"{title} Plans a study; --launch runs it.",
+            examples=(f"ablate {name} --dry-run" if name in takes_weights else f"ablate {name} --launch",),
             panel=AXES,
             exit_codes=A_LAUNCH,
-            argument=axis.name,
+            argument=name,
         )
-        for axis in KNOWN.values()
+        for name, title in ({axis.name: f"{axis.title}." for axis in KNOWN.values()} | others).items()
     )
     return (
         Verb(
@@ -126,6 +136,13 @@ def ablate_verbs() -> tuple[Verb | Group, ...]:
             panel=AXES,
             exit_codes=A_LAUNCH,
         ),
+        Group(
+            name="new",
+            target="ablate.cli.verbs:new_verbs",
+            summary="Write a commented start file: an axis, or a preset.",
+            examples=("ablate new axis windows",),
+            panel=AXES,
+        ),
         Verb(
             name="tune",
             target="ablate.cli.tune:tune",
@@ -174,11 +191,43 @@ def ablate_verbs() -> tuple[Verb | Group, ...]:
             panel=STUDIES,
         ),
         Verb(
+            name="delete",
+            target="ablate.cli.launch:delete",
+            summary="Delete a study with its configs and the runs that no other study has; asks first.",
+            examples=("ablate delete attention-tiny-shapes --dry-run",),
+            panel=STUDIES,
+        ),
+        Verb(
+            name="gc",
+            target="ablate.cli.launch:gc",
+            summary="Delete the runs and pre-trainings of studies that are gone; asks first.",
+            examples=("ablate gc --dry-run",),
+            panel=STUDIES,
+        ),
+        Verb(
             name="adopt",
             target="ablate.cli.adopt:adopt",
             summary="Make a study of finished runs of any detectors: their predictions, and what you know of them.",
             examples=("ablate adopt mine --gt instances.json --baseline A --variant A=a.json --variant B=b.json",),
             panel=STUDIES,
+        ),
+    )
+
+
+def new_verbs() -> tuple[Verb, ...]:
+    """The verbs of ``ablate new``."""
+    return (
+        Verb(
+            name="axis",
+            target="ablate.cli.new:axis",
+            summary="Write the start of an axis of your own, for ablate vary NAME.yaml.",
+            examples=("ablate new axis windows",),
+        ),
+        Verb(
+            name="preset",
+            target="ablate.cli.new:preset",
+            summary="Write the start of a config of your own, for --base NAME.yaml.",
+            examples=("ablate new preset mine --base vit-b-coco",),
         ),
     )
 
@@ -192,6 +241,12 @@ def data_verbs() -> tuple[Verb, ...]:
             summary="Find missing and broken images, bad boxes and masks, clashing and unknown ids; exit code 4 for "
             "errors.",
             examples=("data check /data/coco", "data check instances.json images/"),
+        ),
+        Verb(
+            name="init",
+            target="ablate.cli.data:init",
+            summary="Write a data YAML for --data: find the annotations and images of a folder, and check all of them.",
+            examples=("data init ~/cats --hold-out 0.2",),
         ),
         Verb(
             name="shapes",

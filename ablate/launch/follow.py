@@ -68,7 +68,7 @@ def follow_jobs(workspace: Workspace, study: Study) -> None:
     """
     reader = StatusReader(workspace, study)
     try:
-        with view_for(study.name) as view:
+        with view_for(workspace, study) as view:
             while True:
                 statuses = reader.look()
                 view.update(statuses, "")

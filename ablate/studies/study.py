@@ -300,7 +300,7 @@ def check_free(workspace: Workspace, study: Study) -> None:
     path = _file(workspace, study.name)
     if not path.exists():
         return
-    old, remedy = _read(path), "give the new one another name with --name"
+    old, remedy = _read(path), f"give the new one another name, such as --name {free_name(workspace, study.name)}"
     if old.name != study.name:
         raise BadInput(f"study {study.name!r} would lie where {old.name!r} lies; {remedy}")
     parts = [name for name in ("axis", "product", "baseline", "seeds") if getattr(old, name) != getattr(study, name)]
@@ -326,6 +326,22 @@ def check_free(workspace: Workspace, study: Study) -> None:
         if changed and old.base == study.base and not (why or in_one):
             listed += ", whose images, annotations, weights or rules in this program have changed"
         raise BadInput(f"a study {study.name!r} with another plan exists (it differs in {listed}); {remedy}")
+
+
+def free_name(workspace: Workspace, name: str) -> str:
+    """The next name like this one that no study has, quoted for a shell.
+
+    >>> free_name(Workspace(Path("nowhere")), "lr-2"), free_name(Workspace(Path("nowhere")), "my study")
+    ('lr-3', "'my study-2'")
+    """
+    stem, number = name, 2
+    if numbered := re.fullmatch(r"(.+)-(\d{1,6})", name, re.ASCII):
+        stem, number = numbered[1], int(numbered[2]) + 1
+    while (
+        study_folder(workspace, f"{stem}-{number}").exists() or configs_folder(workspace, f"{stem}-{number}").exists()
+    ):
+        number += 1
+    return _quoted(f"{stem}-{number}").removeprefix("-- ")
 
 
 def read_study(workspace: Workspace, name: str) -> Study:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from ablate.config.schema import Coco, Shapes
 from ablate.data.check import check, check_pair
-from ablate.data.sources import Files, data_from, files_of, locate
+from ablate.data.sources import Files, data_from, files_of, locate, shapes_folder
 from ablate.runs.folder import Workspace
 from analysis import read_ground_truth
 from analysis.exceptions import BadInput
@@ -358,16 +358,16 @@ def test_a_root_without_images_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_first_images_of_shapes_are_a_data_set(shapes_root: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "results" / "data"
-    folder.mkdir(parents=True)
-    (folder / "shapes-1").symlink_to(shapes_root)
+    folder = shapes_folder(Workspace(tmp_path))
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to(shapes_root)
     files = locate(Shapes(split="validation", images=5), Workspace(tmp_path))
     few, all_of_them = read_ground_truth(files.annotations), locate(Shapes(split="validation"), Workspace(tmp_path))
     assert few.image_id == read_ground_truth(all_of_them.annotations).image_id[:5]
     assert files.images == all_of_them.images
     assert len(few) > 5
     assert locate(Shapes(split="validation", images=5), Workspace(tmp_path)) == files
-    with pytest.raises(BadInput, match="shapes has 240 images in this split, not 241"):
+    with pytest.raises(BadInput, match="has 240 images, not 241; set limit to all"):
         locate(Shapes(split="validation", images=241), Workspace(tmp_path))
 
 

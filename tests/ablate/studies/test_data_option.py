@@ -59,8 +59,9 @@ def test_changes_are_on_top_of_the_data_and_its_use_stays_the_files(tmp_path: Pa
     config.write_text("base: vit-b-coco\ndata: {images_without_boxes: keep}\n")
     change = ["--set", "data.train.images=20"]
     described = json.loads(run("describe", config, "--data", "shapes", *change, "--root", tmp_path, "--json"))
+    no_choice = {"limit_seed": "none", "limit_list": "none"}
     assert described["config"]["data"] == {
-        "train": {"type": "shapes", "split": "train", "images": 20},
-        "validation": {"type": "shapes", "split": "validation", "images": "all"},
+        "train": {"type": "shapes", "split": "train", "limit": 20, **no_choice},
+        "validation": {"type": "shapes", "split": "validation", "limit": "all", **no_choice},
         "images_without_boxes": "keep",
     }
