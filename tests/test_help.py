@@ -27,8 +27,9 @@ DIFFER = {
     "analyze": {"--out", "--iou", "--max-dets", "--by", "--all", "--images", "--seed", "--resamples"},
     "ablate": {
         *("--out", "--set", "--weights", "--engine", "--seeds", "--dry-run", "--launch"),
-        *("--max-runs", "--follow", "--resamples"),
+        *("--max-runs", "--follow", "--resamples", "--base", "--yes"),
     },
+    "data": {"--out"},
     "weights": {"--base"},
 }
 
@@ -110,6 +111,7 @@ def test_every_verb_that_reads_prints_json_on_demand() -> None:
     writes = {
         *(("analyze", "report"), ("analyze", "example"), ("ablate", "report"), ("ablate", "export")),
         *(("ablate", "probe"), ("ablate", "launch"), ("ablate", "adopt")),
+        *(("ablate", "new", "axis"), ("ablate", "new", "preset")),
         *(("data", "shapes"), ("weights", "pretrain")),
     }
     without = {

@@ -83,7 +83,8 @@ def init(
         typer.Option("--out", "-o", metavar="FILE.yaml", help="The file to write.", show_default="FOLDER's name.yaml"),
     ] = None,
     validation: Annotated[
-        str, typer.Option("--validation", metavar="SPLIT", help="Measure on this set, such as test.", show_default="")
+        str,
+        typer.Option("--validation", metavar="SPLIT", help="Measure on this set, such as test.", show_default=False),
     ] = "",
     hold_out: Annotated[
         float | None,
@@ -94,7 +95,7 @@ def init(
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Random seed of --hold-out.", min=0)] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a data YAML for --data: find the annotations and images of a folder, and check all of them.
 

@@ -13,7 +13,6 @@ import msgspec
 
 from ablate.config.schema import Coco, Folder, Shapes
 from ablate.runs.folder import replacing
-from analysis import read_ground_truth
 from analysis.exceptions import BadInput
 from analysis.files import read_whole
 from analysis.io import read_bytes
@@ -104,6 +103,8 @@ class AnnotationRecords(NamedTuple):
         Raises:
             BadInput: it cannot be read, or is damaged.
         """
+        from analysis import read_ground_truth  # the command line reads configs without NumPy
+
         read_ground_truth(path)  # which refuses damaged ones in words
         document = msgspec.json.decode(read_bytes(path), type=dict[str, msgspec.Raw])
         images = msgspec.json.decode(document["images"], type=list[msgspec.Raw])
