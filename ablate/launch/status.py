@@ -13,7 +13,6 @@ from typing import Literal, get_args
 
 import msgspec
 
-from ablate.execute.evaluation import read_evaluation
 from ablate.execute.finished import find_fault
 from ablate.launch.slurm_jobs import QueueReader, QueueState
 from ablate.runs.folder import FINAL, PretrainingFolder, RunFolder, Status, Workspace, kind_of, replacing
@@ -209,6 +208,8 @@ def _with_result(status: RunStatus, folder: RunFolder) -> RunStatus:
     ap = None
     if not isinstance(folder, PretrainingFolder):
         with suppress(BadInput):
+            from ablate.execute.evaluation import read_evaluation  # which needs NumPy; completion reads statuses too
+
             ap = read_evaluation(folder.evaluation).box.metrics.get("AP")
     return msgspec.structs.replace(
         status,
