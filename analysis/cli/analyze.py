@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from analysis.cli.figure_options import Style, StyleName, Width, figure_style
+from analysis.cli.figure_options import Columns, Style, StyleName, Width, column_names, figure_style
 from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput, BadRecords
 from analysis.files import check_targets
@@ -406,6 +406,7 @@ def errors(
     ] = None,
     style: Style = StyleName.screen,
     width: Width = "",
+    columns: Columns = "",
     as_json: AsJson = False,
     verify: Verify = False,
     root: Root = Path(),
@@ -436,7 +437,17 @@ def errors(
     inputs = read_inputs(context, predictions, gt, root, options, as_json=as_json)
     inputs = inputs.without_categories(convention.value) if class_agnostic else inputs
     settings = settings.under_rules_of(inputs.ground_truth, own_cap=max_dets is not None)
-    show_errors(inputs, settings, split, out=out, as_json=as_json, verify=verify, intervals=intervals, style=drawn)
+    show_errors(
+        inputs,
+        settings,
+        split,
+        out=out,
+        as_json=as_json,
+        verify=verify,
+        intervals=intervals,
+        style=drawn,
+        columns=column_names(columns),
+    )
 
 
 class Split(NamedTuple):
@@ -458,6 +469,7 @@ def show_errors(
     verify: bool = False,
     intervals: bool = False,
     style: "FigureStyle | None" = None,
+    columns: Sequence[str] = (),
 ) -> None:
     """Analyse the runs, write the files, and print the screen or the document."""
     from analysis.evaluation.analysis import Analysis
@@ -501,6 +513,7 @@ def show_errors(
             measured=measured,
             min_objects=split.min_objects,
             style=style or SCREEN,
+            columns=columns,
         )
         for stem, _, kind in (name.partition(".") for name in files):
             written.setdefault(stem, []).append(kind)
