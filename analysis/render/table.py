@@ -200,7 +200,7 @@ class Table:
         """
         places: dict[str, int] = {}
         for place, column in enumerate(self.columns[self.names :], self.names):
-            for name in (column.key, column.name):
+            for name in filter(None, (column.key, column.name)):
                 places.setdefault(name.lower(), place)
         for name in names:
             if name.lower() not in places:
