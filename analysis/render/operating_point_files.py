@@ -241,7 +241,7 @@ def curves_figure(
             panel_title(axis, head, style)
             axis.set_ylim(-0.02, 1.02)
             if panel >= len(rates) - across:
-                axis.set_xlabel("lowest score shown" if style.narrow else "score from which detections are shown")
+                axis.set_xlabel("lowest score shown")
             if is_first_in_row(panel, len(rates), across):
                 axis.set_ylabel("share")
             plain_axis(axis, style)
@@ -278,7 +278,6 @@ def confusion_figure(
             words = [[f"{count:,}" if count else "" for count in row] for row in part.tolist()]
             words[-1][-1] = ""
             heat_map(axis, part / total[places][:, None], words, labels, labels, style)
-            axis.set_aspect("equal")
             axis.tick_params(axis="x", rotation=90)
             axis.set_xlabel("shown as", fontsize=style.size(8))
             axis.set_ylabel("object", fontsize=style.size(8))

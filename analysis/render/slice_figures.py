@@ -240,13 +240,12 @@ def _confusion(
             for row in zip(costs.tolist(), counts.tolist(), strict=True)
         ]
         heat_map(axis, np.maximum(costs, 0) / most, words, names, names, style)
-        axis.set_aspect("equal")
         axis.tick_params(axis="x", rotation=90)
         axis.set_xlabel("taken for", fontsize=style.size(8))
         axis.set_ylabel("object", fontsize=style.size(8))
         panel_title(axis, run, style)
     return figure, (
         f"Points of {ap} to gain if the objects of one class (down) were not taken for another (across); an empty "
-        f"cell: no such detection, 0: it costs less than 0.005. The {len(shown)} classes of the costliest pairs; one "
-        "shade for all runs. All detections count, whatever their score."
+        f"cell: no such detection, 0: it costs less than 0.005. The {len(shown)} classes of the costliest pairs"
+        f"{'; one shade for all runs' * (len(runs) > 1)}. All detections count, whatever their score."
     )
