@@ -48,6 +48,7 @@ from analysis.render.plots import (
     plain_axis,
     split_panels,
 )
+from analysis.render.slices import IN_PAPER, ON_SCREEN, PAPER_ROWS
 from analysis.render.table import Table, csv_text, markdown, without_bold
 from analysis.render.takeaways import source_sentence
 
@@ -182,14 +183,13 @@ def write_ap(
     whole = without_bold(metrics_table([(one.name, one.metrics) for one in runs]))
     title = "Average precision and recall, in points"
     whole = replace(whole.choose(columns) if columns else whole, title=title, notes=note, label="ap")
-    tables = {"ap": whole}
-    for name, table in ap_tables(ground_truth, runs, parts, None).items():
-        about = f"{table.title}: average precision and recall, in points" if name != "ap_by_iou" else table.title
-        label = name.replace("_", "-")
-        tables[name] = replace(without_bold(table), title=about, notes=(*table.notes, *note), label=label)
-    contents = {"ap.json": json_bytes(document)}
-    for name, table in tables.items():
-        contents |= {f"{name}.md": markdown(table).encode(), f"{name}.tex": latex(table).encode()}
+    contents = {"ap.json": json_bytes(document), "ap.md": markdown(whole).encode(), "ap.tex": latex(whole).encode()}
+    for most, kind, write in ((None, "md", markdown), (PAPER_ROWS, "tex", latex)):
+        for name, table in ap_tables(ground_truth, runs, parts, most).items():
+            about = f"{table.title}: average precision and recall, in points" if name != "ap_by_iou" else table.title
+            notes = (*(one.replace(ON_SCREEN, IN_PAPER) for one in table.notes), *note)
+            table = replace(without_bold(table), title=about, notes=notes, label=name.replace("_", "-"))
+            contents[f"{name}.{kind}"] = write(table).encode()
     rows: dict[str, list[Record]] = {"ap": [{"run": one.name, **one.metrics} for one in runs]}
     if "class" in parts:
         rows["ap_by_class"] = [

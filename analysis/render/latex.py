@@ -46,11 +46,14 @@ SETUP = (
 OTHER_LETTERS = "% holds letters that pdflatex lacks: set it with lualatex or xelatex and a font that has them"
 LATIN = 0x17F  # the last letter that pdflatex knows without a package
 LONGEST_WORD = 20  # letters, after which a word in a broken column may be broken too
+LINES = 47  # of a page, in \small
+HEAD_LINES = 4  # of the heads and rules of a tabular
+NOTE = 100  # letters of a line of a note
 COLUMN = 237.0  # points, of a page of two columns; a wider table stands over both
 TEXT = 345.0  # points, the narrowest text of common classes (article): what is wider is split
-DIGIT, SPACE = 4.6, 3.0  # points, in \small
+DIGIT, NARROW = 4.7, 2.7  # points, in \small: of a digit, and of a point or a space
 WORDS = 0.92  # of the width of digits
-GAP = 8.0  # points between two columns
+GAP, TIGHT = 8.0, 5.0  # points between two columns, and where a table fits the text by that alone
 WIDEST_TEXT = 150.0  # points of a column of words, above which it is broken into lines
 BREAK = r"\\"
 HEAD = 13  # letters of a head, above which it is broken between its words
@@ -102,45 +105,90 @@ class _Place:
     broken: bool = False  # words in lines
 
 
+_Rows = list[tuple[tuple[Cell, ...] | str, bool, bool]]  # as `grouped_rows` gives them
+_Block = tuple[list[_Place], _Rows]  # what one tabular holds
+
+
 def latex(table: Table) -> str:
-    r"""The table for papers: booktabs, siunitx, caption, ``\label``, spanning heads, the notes below it."""
+    r"""The table for papers: booktabs, siunitx, caption, ``\label``, spanning heads, the notes below it.
+
+    One that is taller than a page is continued in further floats.
+    """
     places = [_placed(table, at) for at in columns_in_print(table)]
-    parts = list(_parts(places, table.names))
+    tight = TEXT < _width(places) <= TEXT + len(places) * (GAP - TIGHT)
+    parts = [places] if tight else list(_parts(places, table.names))
     star = "*" * (max(_width(part) for part in parts) > COLUMN)
     aligned = any(place.aligned for place in places)
-    lines = [
-        OTHER_LETTERS if _has_other_letters(table) else "",
-        rf"% needs \usepackage{{booktabs{',siunitx' * aligned}}}",
-        rf"\begin{{table{star}}}",
-        r"\centering\small",
-        r"\setlength{\tabcolsep}{4pt}",
-        SETUP if aligned else "",
-        r"\setlength{\belowcaptionskip}{4pt}" if table.title else "",
-        rf"\caption{{{escape_latex(table.title)}.}}" if table.title else "",
-        rf"\label{{tab:{table.label}}}" if table.label else "",
-    ]
-    stacked = len(parts) > 1  # below each other, their left edges in one line
-    lines += [r"\begin{tabular}{@{}l@{}}"] * stacked
-    for number, part in enumerate(parts):
-        lines += _tabular(table, part) + [r"\\\noalign{\vskip 8pt}"] * (number < len(parts) - 1)
-    lines += [r"\end{tabular}"] * stacked
-    if table.notes:
-        notes = (rf"{escape_latex(note)}\par" for note in table.notes)
-        lines += [r"\par\smallskip", r"\raggedright\footnotesize", *notes]
-    return "\n".join(line for line in [*lines, rf"\end{{table{star}}}"] if line) + "\n"
+    lines = [OTHER_LETTERS] * _has_other_letters(table)
+    lines.append(rf"% needs \usepackage{{booktabs{',siunitx' * aligned}}}")
+    floats = list(_floats(table, parts))
+    for number, blocks in enumerate(floats):
+        lines += [
+            rf"\begin{{table{star}}}",
+            r"\centering\small",
+            rf"\setlength{{\tabcolsep}}{{{(TIGHT if tight else GAP) / 2:g}pt}}",
+        ]
+        lines += [SETUP] * aligned
+        if table.title:
+            continued = " (continued)" * (number > 0)
+            lines.append(r"\setlength{\belowcaptionskip}{4pt}")
+            lines.append(rf"\caption{{{escape_latex(table.title + continued)}.}}")
+        if table.label and number == 0:
+            lines.append(rf"\label{{tab:{table.label}}}")
+        lines += _stacked([_tabular(part, rows) for part, rows in blocks])
+        if table.notes and number == len(floats) - 1:
+            notes = (rf"{escape_latex(note)}\par" for note in table.notes)
+            lines += [r"\par\smallskip", r"\raggedright\footnotesize", *notes]
+        lines.append(rf"\end{{table{star}}}")
+    return "\n".join(lines) + "\n"
 
 
-def _tabular(table: Table, part: Sequence[_Place]) -> list[str]:
+def _floats(table: Table, parts: Sequence[list[_Place]]) -> Iterator[list[_Block]]:
+    """The tabulars of each float: as many as fit a page, the notes in the last."""
+    notes = sum(-(-len(note) // NOTE) for note in table.notes)
+    room = max(LINES - notes, LINES // 2)
+    blocks: list[_Block] = []
+    used = 0
+    for rows in _pages(list(grouped_rows(table)), room - HEAD_LINES):
+        for part in parts:
+            lines = len(rows) + HEAD_LINES
+            if blocks and used + lines > room:
+                yield blocks
+                blocks, used = [], 0
+            blocks.append((part, rows))
+            used += lines
+    yield blocks or [(part, []) for part in parts]
+
+
+def _pages(rows: _Rows, room: int) -> Iterator[_Rows]:
+    """Rows that stand in one tabular; a heading stays with what is below it."""
+    while len(rows) > room:
+        end = room - 1 if isinstance(rows[room - 1][0], str) else room
+        yield rows[:end]
+        rows = rows[end:]
+    if rows:
+        yield rows
+
+
+def _stacked(tabulars: Sequence[list[str]]) -> list[str]:
+    """Tabulars below each other, their left edges in one line."""
+    if len(tabulars) == 1:
+        return tabulars[0]
+    lines = [line for tabular in tabulars for line in [*tabular, r"\\\noalign{\vskip 8pt}"]]
+    return [r"\begin{tabular}{@{}l@{}}", *lines[:-1], r"\end{tabular}"]
+
+
+def _tabular(part: Sequence[_Place], rows: _Rows) -> list[str]:
     span = sum(place.span for place in part)
     body = []
-    for row, begins, repeated in grouped_rows(table):
-        if begins:
+    for number, (row, begins, repeated) in enumerate(rows):
+        if begins and number:
             body.append(r"\midrule")
         if isinstance(row, str):
             body.append(rf"\multicolumn{{{span}}}{{l}}{{\emph{{{escape_latex(row)}}}}} \\")
         else:
             cells = [_cell(place, row[place.at]) for place in part]
-            body.append(" & ".join(["" if repeated else cells[0], *cells[1:]]) + r" \\")
+            body.append(" & ".join(["" if repeated and number else cells[0], *cells[1:]]) + r" \\")
     return [
         rf"\begin{{tabular}}{{{''.join(place.spec for place in part)}}}",
         r"\toprule",
@@ -178,8 +226,8 @@ def _placed(table: Table, at: int) -> _Place:
 
 def _points(text: str) -> float:
     """About how wide a text is."""
-    spaces = text.count(" ")
-    return DIGIT * (len(text) - spaces) + SPACE * spaces
+    narrow = sum(letter in " .,:;|!'()[]il" for letter in text)
+    return DIGIT * (len(text) - narrow) + NARROW * narrow
 
 
 def _format(numbers: Sequence[re.Match[str]]) -> str:

@@ -1,7 +1,7 @@
 """What ``analyze threshold`` writes: the JSON document, curves and tables for programs, figures for papers."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,8 @@ from analysis.render.plots import (
     split_panels,
 )
 from analysis.render.slice_figures import MOST_CONFUSED
-from analysis.render.table import Table, csv_text, markdown
+from analysis.render.slices import IN_PAPER, ON_SCREEN, PAPER_ROWS
+from analysis.render.table import Table, csv_text, markdown, without_bold
 from analysis.render.takeaways import source_sentence
 from analysis.stats.operating_point import OperatingPoint, RunAtThreshold, f1_differences, rates_of
 
@@ -160,8 +161,10 @@ def write_operating_points(
     """
     warn_of_undrawable([*(run.name for run in runs), *ground_truth.category_name])
     contents = {"threshold.json": json_bytes(document)}
-    for name, table in paper_tables(ground_truth, runs).items():
-        contents |= {f"{name}.md": markdown(table).encode(), f"{name}.tex": latex(table).encode()}
+    for most, kind, write in ((None, "md", markdown), (PAPER_ROWS, "tex", latex)):
+        for name, table in paper_tables(ground_truth, runs, most).items():
+            notes = tuple(note.replace(ON_SCREEN, IN_PAPER) for note in table.notes)
+            contents[f"{name}.{kind}"] = write(replace(without_bold(table), notes=notes)).encode()
     records = {
         "threshold": [_flat(run) for run in runs],
         "threshold_by_class": [

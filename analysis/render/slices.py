@@ -25,10 +25,11 @@ from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, Siz
 from analysis.render.advice import COSTLY_MEANS
 from analysis.render.errors import SIDE_BY_SIDE, ap_column, error_column
 from analysis.render.screen import fact_list
-from analysis.render.table import Cell, Column, Table, Value
+from analysis.render.table import Cell, Column, Table, Value, without_bold
 from analysis.render.takeaways import slice_takeaways, source_sentence
 
 PAPER_ROWS = 20  # classes and confused pairs of a run in a paper; the CSV has all
+ON_SCREEN, IN_PAPER = "--all shows every class", "the CSV file has every class"
 FIRST_ROWS = 10  # in a terminal; with many runs fewer
 FIRST_OF_MANY = 5
 
@@ -86,6 +87,7 @@ def slice_tables(
     for name, (part, make) in makers.items():
         if parts := parts_of(analyses, part):
             table = make(parts, paper=paper)
+            table = without_bold(table) if paper else table  # it is the largest of a row, as its colour says
             tables[name] = replace(table, notes=(*table.notes, *made_from))
     return {name: table for name, table in tables.items() if table.rows}
 
@@ -131,9 +133,7 @@ def class_table(
         "by-class",
         (Column("class", kind="text"), Column("objects"), ap_column(ap, paper=paper), *map(error_column, ERRORS)),
         [(run, rows(classes)) for run, classes in parts],
-        notes=(f"{note}." if paper or not (most and enough > most) else f"{note}; --all shows every class.",)
-        if note
-        else (),
+        notes=(f"{note}." if paper or not (most and enough > most) else f"{note}; {ON_SCREEN}.",) if note else (),
         always=paper,
     )
 

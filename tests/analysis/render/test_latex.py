@@ -96,6 +96,21 @@ def test_words_among_numbers_stand_in_braces_and_the_format_has_room_for_all() -
     assert r"d & 1234.50 \\" in tex
 
 
+def test_a_table_taller_than_a_page_is_continued() -> None:
+    columns = (Column("run", kind="text"), Column("class", kind="text"), Column("x"))
+    rows = [(f"run {at // 50}", f"class {at}", at) for at in range(150)]
+    tex = latex(Table("Tall", columns, tuple(rows), notes=("Last.",), label="tall", names=2, grouped=True))
+    floats = tex.split(r"\begin{table}")[1:]
+    assert len(floats) > 2
+    assert max(each.count("class ") for each in floats) <= 50
+    assert [f"class {at} " in tex for at in range(150)] == [True] * 150
+    assert [(r"\label" in each, "Last." in each) for each in floats] == [
+        (at == 0, at == len(floats) - 1) for at in range(len(floats))
+    ]
+    assert all(r"\caption{Tall (continued).}" in each for each in floats[1:])
+    assert all(re.search(r"\\midrule\nrun \d & class", each) for each in floats)  # each says whose rows they are
+
+
 def test_letters_that_pdflatex_lacks_are_told_of() -> None:
     columns = (Column("run", kind="text"), Column("x"))
     assert "lualatex" in latex(Table("", columns, (("检测", 1),)))
@@ -114,9 +129,11 @@ def test_everything_compiles_and_fits_the_text(tmp_path: Path) -> None:
     )
     hostile = Table(" ".join(HOSTILE), columns, ("[heading] & more", *rows), notes=tuple(HOSTILE), label="hostile",
                     names=2, grouped=True)  # fmt: skip
-    tables = [hostile, wide(), Table("No number", (Column("a", kind="text"),), (("x",),), label="words")]
+    tall = Table("Tall", (Column("a", kind="text"), Column("b")), tuple((f"{at}", at) for at in range(120)))
+    tables = [hostile, wide(), tall, Table("No number", (Column("a", kind="text"),), (("x",),), label="words")]
     log = compiled("\n".join(map(latex, tables)), tmp_path)
     overfull = [float(found) for found in re.findall(r"Overfull \\hbox \(([\d.]+)pt too wide\)", log)]
     assert all(excess < 0.05 * TEXT for excess in overfull), log
     assert "multiply defined" not in log
+    assert "Float too large" not in log
     assert (tmp_path / "table.pdf").stat().st_size > 10_000
