@@ -12,6 +12,7 @@ from analysis.evaluation.settings import ap_name
 from analysis.render.figure_style import (
     FORMATS,
     MARKS,
+    PAGE,
     SCREEN,
     FigureStyle,
     Picture,
@@ -57,7 +58,8 @@ def comparison_figure(
     looks = {name: (colors[at], MARKS[at % len(MARKS)]) for at, name in enumerate(everyone)}
     with drawing(style):
         height = ROW * (len(others) + 1) * sum(len(keys) for keys, _ in shown) + 0.42 * len(shown) + 0.4
-        figure = new_figure(style.wide(6.0), max(height, 1.8))
+        height = min(max(height, 1.8), PAGE) if style.paper else max(height, 1.8)
+        figure = new_figure(style.wide(6.0), height)
         axes = figure.subplots(len(shown), 1, height_ratios=rows, squeeze=False)[:, 0].tolist()
         for axis, (keys, title) in zip(axes, shown, strict=True):
             _panel(axis, keys, others, looks, style)
