@@ -50,6 +50,7 @@ VALUES = {
     "--style": "paper",
     "--width": "3.4in",
     "--min-objects": "5",
+    "--columns": "AP",
 }
 VERBS = {
     **{verb: ("analyze", verb) for verb in RULES},

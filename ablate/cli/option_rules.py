@@ -35,7 +35,7 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
         OptionRule("--grid", "it crosses keys", needs=("--vary",)),
     ),
     "tune": (*OF_A_STUDY, FIGURES[1]),
-    "table": FIGURES,
+    "table": (*FIGURES, OptionRule("--columns", "the document holds every column", excludes="--json")),
     "study compare": FIGURES,
     "launch": (
         OptionRule(

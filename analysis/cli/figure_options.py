@@ -28,8 +28,6 @@ Width = Annotated[
         "--width", metavar="LENGTH", help="Width of a paper's figures, such as 3.4in or 86mm.", show_default="3.4in"
     ),
 ]
-
-
 Columns = Annotated[
     str,
     typer.Option(
@@ -42,12 +40,18 @@ Columns = Annotated[
 
 
 def column_names(text: str) -> list[str]:
-    """Names with commas between them, each once.
+    """Names with commas between them, each once; none: all columns.
 
-    >>> column_names("AP, loc,AP,")
-    ['AP', 'loc']
+    Raises:
+        typer.BadParameter: there are commas alone.
+
+    >>> column_names("AP, loc,AP,"), column_names("")
+    (['AP', 'loc'], [])
     """
-    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if text and not names:
+        raise typer.BadParameter(f"{text!r} names no column: write NAME,NAME, such as AP,loc", param_hint="--columns")
+    return names
 
 
 def figure_style(style: StyleName, width: str) -> "FigureStyle":

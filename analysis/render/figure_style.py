@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from analysis.exceptions import BadInput
-from analysis.render.fonts import choose_fonts
+from analysis.render.fonts import choose_fonts, stand_in
 from analysis.render.latex import escape_latex
 from analysis.render.table import one_line
 
@@ -120,7 +120,10 @@ class Picture(NamedTuple):
 
 @contextlib.contextmanager
 def drawing(style: FigureStyle = SCREEN) -> Iterator[None]:
-    """Fonts and lines of figures; text in a PDF stays text. On the screen what the user has set stays as it is."""
+    """Fonts and lines of figures; text in a PDF stays text.
+
+    On the screen what the user has set stays as it is; a figure for a paper keeps its width and its fonts.
+    """
     settings = sns.axes_style("whitegrid") | sns.plotting_context("paper", font_scale=1.1)
     settings |= {"pdf.fonttype": 42, "grid.color": "0.92", "savefig.dpi": DPI, "hatch.linewidth": 0.6}
     if not style.paper:
@@ -128,7 +131,8 @@ def drawing(style: FigureStyle = SCREEN) -> Iterator[None]:
     else:
         settings |= {key: POINTS for key in settings if key.endswith("size") and key != "lines.markersize"
                      and not key.endswith((".major.size", ".minor.size"))}  # fmt: skip
-        settings |= {"text.usetex": False, "axes.linewidth": 0.7, "grid.linewidth": 0.6, "axes.titlesize": POINTS}
+        settings |= {"text.usetex": False, "savefig.bbox": None, "savefig.transparent": False}
+        settings |= {"axes.linewidth": 0.7, "grid.linewidth": 0.6, "axes.titlesize": POINTS}
         settings |= {"axes.labelpad": 2.5, "xtick.major.pad": 2.0, "ytick.major.pad": 2.0, "axes.titlepad": 4.0}
     with mpl.rc_context(settings):
         yield
@@ -146,7 +150,7 @@ def finish(figure: Figure, caption: str, style: FigureStyle = SCREEN, formats: S
     caption = one_line(caption)
     if not style.paper:
         letters = int(figure.get_figwidth() / LETTER)
-        lines = textwrap.wrap(caption, max(letters, 20))
+        lines = textwrap.wrap(stand_in(caption), max(letters, 20))
         figure.set_figheight(figure.get_figheight() + 0.125 * (len(lines) - 1))
         shown = "\n".join(lines).replace("$", r"\$")
         figure.supxlabel(shown, fontsize=7, color="0.35", x=0.01, ha="left", linespacing=1.25)

@@ -3,12 +3,14 @@
 import re
 import zlib
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from PIL import Image
 
 from analysis import read_detections, read_ground_truth
 from analysis.coco.synthetic import write_example
@@ -91,6 +93,19 @@ def test_a_figure_for_a_paper(example: Example) -> None:
     assert_fit_for_a_paper(figure, 86 / 25.4)
     for picture in slices.slice_figures(gt, runs, PAPER, ("pdf",)).values():
         assert_fit_for_a_paper(picture, 3.4)
+
+
+def test_a_paper_has_its_width_and_fonts_whatever_the_user_has_set(example: Example) -> None:
+    gt, runs, _ = example
+    own = {
+        "savefig.bbox": "tight",
+        "pdf.fonttype": 3,
+        "font.size": 20,
+        "axes.labelsize": 20,
+        "axes.formatter.useoffset": False,
+    }
+    with mpl.rc_context(own):
+        assert_fit_for_a_paper(errors_figure(gt, runs, None, PAPER, ("pdf",)), 3.4)
 
 
 def test_bars_differ_without_their_colours() -> None:
@@ -184,7 +199,8 @@ def test_a_caption_with_anything_in_it_stays_in_the_picture_and_compiles(tmp_pat
     with drawing():
         figure = new_figure(3.4, 1)
         figure.subplots().plot([0, 1])
-        assert finish(figure, "50 % of $a_b & {x} \\ ~^#: ≤ 0.5").files["png"].startswith(b"\x89PNG")
+        shown = finish(figure, "50 % of $a_b & {x} \\ ~^#: ≤ 0.5, 检测")
+        assert Image.open(BytesIO(shown.files["png"])).text["Description"] == shown.caption  # type: ignore[attr-defined]
     (tmp_path / "plain.pdf").write_bytes(picture.files["pdf"])
     tex = figures_tex({"plain": picture}, PAPER).decode()
     assert r"\label{fig:plain}" in tex
