@@ -24,7 +24,7 @@ from analysis.render.figure_style import (
     new_figure,
 )
 from analysis.render.fonts import warn_of_undrawable
-from analysis.render.plots import NUMBERED, distinct_labels, error_bars
+from analysis.render.plots import distinct_labels, error_bars, has_room_for_numbers
 
 
 def errors_figure(summary: Summary, style: FigureStyle = SCREEN) -> Picture | None:
@@ -46,7 +46,7 @@ def errors_figure(summary: Summary, style: FigureStyle = SCREEN) -> Picture | No
     means = np.array([[one.mean for one in of_row] for of_row in found])
     halves = np.array([[math.nan if one.half is None else one.half for one in of_row] for of_row in found])
     limits = np.stack([means - halves, means + halves], axis=-1)
-    bare = summary.several or len(rows) > NUMBERED
+    bare = summary.several or not has_room_for_numbers(len(rows), style)
     warn_of_undrawable(row.variant for row in rows)
     ap = f"{kind} AP{summary.percent}"
     with drawing(style):

@@ -31,7 +31,7 @@ from analysis.render.takeaways import interval_text, resampled_sentence, source_
 from analysis.stats.compare import Comparison
 
 BLANK = "(blank)"  # a name of spaces alone
-NUMBERED = 3  # runs whose bars bear their numbers
+NUMBERED, NUMBERED_NARROW = 2, 1  # runs whose bars have room for their numbers
 LONGEST_TITLE = 28  # letters over a third of a page
 
 
@@ -93,10 +93,14 @@ def errors_figure(
         caption += f" Lines: 95 % intervals, {resampled_sentence(measured)}."
     with drawing(style):
         figure = new_figure(style.wide(), 2.2 if style.narrow else 2.9)
-        error_bars(
-            figure, labels, values, ap, limits=limits, numbers=len(runs) <= NUMBERED and not measured, style=style
-        )
+        numbers = has_room_for_numbers(len(runs), style) and not measured
+        error_bars(figure, labels, values, ap, limits=limits, numbers=numbers, style=style)
         return finish(figure, f"{caption} {source_sentence(ground_truth, settings)}", style, formats)
+
+
+def has_room_for_numbers(runs: int, style: FigureStyle) -> bool:
+    """Whether numbers over the bars of so many runs do not cover each other."""
+    return runs <= (NUMBERED_NARROW if style.narrow else NUMBERED)
 
 
 def error_bars(

@@ -4,6 +4,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from io import BytesIO
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from analysis.evaluation.analysis import Analysis, RunAnalysis
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS
 from analysis.evaluation.settings import Settings
 from analysis.exceptions import BadInput
+from analysis.render import plots
 from analysis.render import slice_figures as slices
 from analysis.render.comparison_figure import comparison_figure
 from analysis.render.figure_style import (
@@ -141,6 +143,19 @@ def test_intervals_are_drawn_even_where_they_leave_out_their_value(example: Exam
     gt, runs, measured = example
     figure_ = errors_figure(gt, runs, measured, formats=())
     assert "95 % intervals, 40 images drawn 800 times" in figure_.caption
+
+
+def test_numbers_over_bars_do_not_cover_each_other(example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    gt, runs, _ = example
+    figures: list[Any] = []
+    made = plots.new_figure
+    monkeypatch.setattr(plots, "new_figure", lambda *size: figures.append(made(*size)) or figures[-1])
+    for style, count, has_numbers in ((SCREEN, 2, True), (SCREEN, 3, False), (PAPER, 1, True), (PAPER, 2, False)):
+        errors_figure(gt, runs[:count], None, style, ())
+        figures[-1].canvas.draw()
+        numbers = [text.get_window_extent() for text in figures[-1].axes[0].texts if text.get_text()]
+        assert bool(numbers) is has_numbers
+        assert not any(one.overlaps(other) for one, other in combinations(numbers, 2))
 
 
 def test_every_caption_has_settings_and_sizes(example: Example) -> None:
