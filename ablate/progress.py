@@ -37,7 +37,7 @@ class ProgressBar:
     def __init__(self, what: str, total: int, done: int = 0) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._terminal = sys.stderr.isatty()
+        self._terminal = sys.stderr.isatty() and logger.isEnabledFor(logging.WARNING)  # not with --quiet
         self._last_line = time.monotonic()
         self._bar = Progress(
             TextColumn(what),

@@ -1,5 +1,6 @@
 """The verbs of ``data``: ``check`` and ``shapes``."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ablate.cli.option_rules import RULES
-from ablate.cli.options import HERE, as_workspace, print_json
+from ablate.cli.options import HERE, AsJson, as_workspace, print_json
 from ablate.data.sources import Files, files_of, shapes_folder
 from ablate.runs.folder import SCHEMA, Workspace
 from analysis.cli.option_rules import check_options
@@ -20,7 +21,7 @@ from analysis.files import check_target, write_bytes
 if TYPE_CHECKING:
     from ablate.data.check import DataProblem, DataReport
 
-app = typer.Typer(help="Check data sets, and write the embedded one.", no_args_is_help=True)
+logger = logging.getLogger(__name__)
 
 InWorkspace = Annotated[
     Workspace,
@@ -30,7 +31,6 @@ InWorkspace = Annotated[
 ]
 
 
-@app.command()
 def check(
     data: Annotated[
         list[str],
@@ -47,7 +47,7 @@ def check(
         Path | None,
         typer.Option(help="Write the annotations without the bad ones to this file, to train on; takes one set."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
+    as_json: AsJson = False,
     workspace: InWorkspace = HERE,
 ) -> None:
     """Find missing and broken images, bad boxes and masks, clashing and unknown ids; exit code 4 for errors."""
@@ -62,7 +62,8 @@ def check(
         _write_clean(list(sets.values()), write_clean)
         return
     reports: list[DataReport] = []
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+    shown = sys.stderr.isatty() and logger.isEnabledFor(logging.WARNING)
+    with Progress(console=Console(stderr=True), transient=True, disable=not shown) as progress:
         for name, files in sets.items():
             task = progress.add_task(f"images of {name}", total=None)
             tick = partial(progress.advance, task)
@@ -78,10 +79,11 @@ def check(
         raise BadInput(f"{errors:,} errors in the data; mend them before training")
 
 
-@app.command()
 def shapes(
     context: typer.Context,
-    out: Annotated[Path | None, typer.Option(help="Folder to make; it then works as a COCO_ROOT.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder to make; it then works as a COCO_ROOT.")
+    ] = None,
     workspace: InWorkspace = HERE,
 ) -> None:
     """Write the embedded data set: 800 training and 240 validation images with boxes and masks."""

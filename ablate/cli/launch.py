@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ablate.cli import completion
 from ablate.cli.option_rules import RULES
 from ablate.cli.options import (
     HERE,
@@ -16,12 +17,12 @@ from ablate.cli.options import (
     OnDevice,
     SlurmSettings,
     StudyName,
+    WithoutAsking,
     chosen_study,
     print_json,
     show,
     with_options,
 )
-from ablate.cli.run import app
 from ablate.launch.base import Drain, LaunchOptions
 from ablate.launch.job_files import Scheduler, job_file
 from ablate.launch.status import StatusReader
@@ -37,10 +38,8 @@ if TYPE_CHECKING:
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")]
 FOLLOW_SECONDS = 0.5
 MOST_DRAINS = 8  # of a job file, unless more are asked for
-PANEL = "Studies"
 
 
-@app.command(rich_help_panel=PANEL)
 @with_options
 def launch(
     context: typer.Context,
@@ -50,7 +49,7 @@ def launch(
     study: StudyName = "",
     workspace: InWorkspace = HERE,
     device: OnDevice = "auto",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Begin at once: time nothing and do not ask.")] = False,
+    yes: WithoutAsking = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the batch scripts of --on slurm.")] = False,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Watch the jobs of --on slurm until all have ended.")
@@ -60,7 +59,7 @@ def launch(
         typer.Option(
             "--print-job",
             help="Print a job file that starts drains on any scheduler, --max-parallel of them.",
-            show_default="",
+            show_default=False,
         ),
     ] = None,
 ) -> None:
@@ -157,7 +156,6 @@ def confirm_cost(workspace: Workspace, study: Study, options: LaunchOptions) -> 
         typer.confirm("Begin?", abort=True, err=True)
 
 
-@app.command("list", rich_help_panel=PANEL)
 def list_(context: typer.Context, workspace: InWorkspace = HERE, as_json: AsJson = False, watch: Watch = False) -> None:
     """Show the studies, the newest last, and how many of their runs are done."""
     check_options(context, RULES["list"])
@@ -171,7 +169,6 @@ def list_(context: typer.Context, workspace: InWorkspace = HERE, as_json: AsJson
     )
 
 
-@app.command(rich_help_panel=PANEL)
 def status(
     context: typer.Context,
     study: StudyName = "",
@@ -193,13 +190,18 @@ def status(
     )
 
 
-@app.command(rich_help_panel=PANEL)
 def logs(
     context: typer.Context,
     study: StudyName = "",
     run: Annotated[
         str,
-        typer.Option("--run", metavar="RUN", help="A variant, VARIANT:SEED, or a folder's name.", show_default="all"),
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="A variant, VARIANT:SEED, or a folder's name.",
+            show_default="all",
+            autocompletion=completion.runs,
+        ),
     ] = "",
     workspace: InWorkspace = HERE,
     lines: Annotated[int, typer.Option("--lines", "-n", help="So many last lines of each.", min=0)] = 20,
@@ -224,7 +226,6 @@ def logs(
             typer.echo(found.shown(line))
 
 
-@app.command(rich_help_panel=PANEL)
 def cancel(study: StudyName = "", workspace: InWorkspace = HERE, as_json: AsJson = False) -> None:
     """Stop the launchers and the jobs of a study, on whatever machine; every run saves what it has, launch continues.
 

@@ -6,34 +6,38 @@ from typing import Annotated
 
 import typer
 
+from ablate.cli import completion
 from ablate.cli.option_rules import RULES
 from ablate.cli.options import HERE, AsJson, InWorkspace, StudyName, chosen_study, print_json, show
-from ablate.cli.run import app
 from ablate.data.sources import images_of
 from ablate.runs.folder import SCHEMA, Workspace
-from ablate.studies.study import Study, StudyRun, finished_runs
+from ablate.studies.study import Study, StudyRun, finished_runs, launch_command
 from analysis.cli.analyze import IouType, Kind
 from analysis.cli.compare import Out, Resamples, Seed, progress_line
 from analysis.cli.figure_options import Columns, Style, StyleName, Width, column_names, figure_style
 from analysis.cli.option_rules import check_options
 from analysis.cli.report import FollowSymlinks, IntervalResamples, Pictures, check_places, how_often, write_report
 from analysis.exceptions import BadInput
+from analysis.shell import shell_command
 
 
-@app.command()
 def table(
     context: typer.Context,
     studies: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[STUDY]...",
+            metavar="STUDY",
             help="Its name; several stand side by side, where data and settings are equal.",
             show_default="the newest",
+            autocompletion=completion.studies,
         ),
     ] = None,
     workspace: InWorkspace = HERE,
     iou_type: Kind = IouType.bbox,
-    out: Annotated[Path | None, typer.Option(help="Folder for CSV, Markdown, LaTeX, JSON and figures.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder for CSV, Markdown, LaTeX, JSON and figures."),
+    ] = None,
     style: Style = StyleName.screen,
     width: Width = "",
     columns: Columns = "",
@@ -76,7 +80,6 @@ def _tables_side_by_side(
     show(lambda: document, lambda: side_by_side_screen(summaries, notes), as_json)
 
 
-@app.command()
 def compare(
     context: typer.Context,
     study: StudyName = "",
@@ -122,12 +125,13 @@ def compare(
         typer.echo(f"\nwritten to {out}: " + ", ".join(written))
 
 
-@app.command()
 def report(
     study: StudyName = "",
     workspace: InWorkspace = HERE,
     iou_type: Kind = IouType.bbox,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file to write.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The HTML file to write.")] = Path(
+        "report.html"
+    ),
     pictures: Pictures = 300,
     follow_symlinks: FollowSymlinks = False,
     resamples: IntervalResamples = None,
@@ -191,6 +195,7 @@ def _shown(workspace: Workspace, study: Study) -> list[StudyRun]:
         found.setdefault(run.variant, run)
     if not found:
         raise BadInput(
-            f"study {study.name!r} has no finished run yet; run it: ablate launch, or see how it stands: ablate status"
+            f"study {study.name!r} has no finished run yet; run it: {launch_command(workspace, study)}, or see how it "
+            f"stands: {shell_command('ablate', 'status', root=workspace.root, study=study.name)}"
         )
     return list(found.values())

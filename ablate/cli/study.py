@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 import typer
 
 from ablate.axes import AXES, Axis, AxisOptions, Variant
-from ablate.axes.custom import COMMAND, axis_from_file, axis_from_keys
+from ablate.axes.custom import axis_from_file, axis_from_keys
+from ablate.cli import completion
 from ablate.cli.launch import launch_study
 from ablate.cli.option_rules import RULES
 from ablate.cli.options import (
@@ -29,22 +30,29 @@ from ablate.cli.options import (
     whole_numbers,
     with_options,
 )
-from ablate.cli.run import app
 from ablate.config.foreign import CommandConfig
 from ablate.config.yaml import load_any_config, load_config
 from ablate.engines.environment import python_of
 from ablate.launch.status import DONE, read_statuses
 from ablate.runs.folder import SCHEMA
-from ablate.shell import shell_command
 from ablate.studies.study import check_free, write_study
 from ablate.weights.settings import weights_from
 from analysis.cli.option_rules import check_options
 from analysis.exceptions import BadInput
+from analysis.shell import shell_command
 
 logger = logging.getLogger(__name__)
 
 NOT_LAUNCHED = LaunchSettings()
-Base = Annotated[str, typer.Option("--base", metavar="CONFIG", help="Preset or YAML file that all variants share.")]
+Base = Annotated[
+    str,
+    typer.Option(
+        "--base",
+        metavar="CONFIG",
+        help="Preset or YAML file that all variants share.",
+        autocompletion=completion.configs,
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +67,31 @@ class StudyOptions:
         typer.Option("--seeds", metavar="0,1,...", help="Every variant runs under each.", show_default="the base's"),
     ] = ""
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field in all runs: train.lr=8e-5.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a field in all runs: train.lr=8e-5.",
+            autocompletion=completion.keys,
+        ),
     ] = None
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="VARIANT", help="This one, and the baseline; repeat for more."),
+        typer.Option(
+            "--only",
+            metavar="VARIANT",
+            help="This one, and the baseline; repeat for more.",
+            autocompletion=completion.variants,
+        ),
     ] = None
     product: Annotated[
-        str, typer.Option("--product", metavar="AXIS", help="Cross with another axis (or its YAML file).")
+        str,
+        typer.Option(
+            "--product",
+            metavar="AXIS",
+            help="Cross with another axis (or its YAML file).",
+            autocompletion=completion.axes,
+        ),
     ] = ""
     weights: Annotated[
         list[str] | None,
@@ -89,30 +114,28 @@ class StudyOptions:
     as_json: AsJson = False
 
 
-def _command_of(axis: Axis) -> Callable[..., None]:
+def axis_verb(name: str) -> Callable[..., None]:
+    """The verb of an axis: it plans a study of it."""
+    axis = AXES[name]
+
     def command(context: typer.Context, options: StudyOptions, settings: LaunchSettings) -> None:
         check_options(context, RULES["AXIS"])
         plan_study(axis, options, settings)
 
+    command.__doc__ = f"{axis.title}. Plans a study; --launch runs it."
     return with_options(command)
 
 
-for _one in AXES.values():
-    app.command(_one.name, help=f"{_one.title}. Plans a study; --launch runs it.", rich_help_panel="Axes")(
-        _command_of(_one)
-    )
-
-
-@app.command(COMMAND, rich_help_panel="Axes")
 @with_options
 def vary(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="[AXIS.yaml]", help="An axis of your own.", show_default=False)] = "",
+    file: Annotated[str, typer.Argument(metavar="AXIS.yaml", help="An axis of your own.", show_default=False)] = "",
     keys: Annotated[
         list[str] | None,
         typer.Option(
             "--vary",
             metavar="KEY=V1,V2,...",
+            autocompletion=completion.keys,
             help="A key and its values; more keys are varied alone, or crossed: --grid.",
         ),
     ] = None,
@@ -122,7 +145,7 @@ def vary(
     options: StudyOptions = StudyOptions(),
     settings: LaunchSettings = NOT_LAUNCHED,
 ) -> None:
-    """Any key of the config, or a YAML file, as the axis: ablate vary --vary train.lr=5e-4,1e-3,2e-3."""
+    """Any key of the config, or a YAML file, as the axis."""
     check_options(context, RULES["vary"])
     if not file and not keys:
         raise BadInput("name one: a YAML file with an axis, or --vary KEY=VALUE,VALUE,...")
@@ -183,9 +206,13 @@ def plan_study(axis: Axis, options: StudyOptions, settings: LaunchSettings) -> N
         typer.echo(f"\n{what} it: {shell_command('ablate', verb, root=workspace.root, study=study.name)}")
 
 
-@app.command()
 def axes(
-    axis: Annotated[str, typer.Argument(metavar="[AXIS]", help="Show this one in full.", show_default=False)] = "",
+    axis: Annotated[
+        str,
+        typer.Argument(
+            metavar="AXIS", help="Show this one in full.", show_default=False, autocompletion=completion.axes
+        ),
+    ] = "",
     base: Base = "tiny-shapes",
     as_json: AsJson = False,
 ) -> None:
@@ -211,7 +238,6 @@ def axes(
     )
 
 
-@app.command()
 def probe(
     study: StudyName = "",
     workspace: InWorkspace = HERE,

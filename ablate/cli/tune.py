@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ablate.cli import completion
 from ablate.cli.launch import confirm_cost
 from ablate.cli.option_rules import RULES
 from ablate.cli.options import (
@@ -23,15 +24,13 @@ from ablate.cli.options import (
     whole_numbers,
     with_options,
 )
-from ablate.cli.run import app
 from ablate.cli.study import Base
 from ablate.config.yaml import load_config
 from ablate.engines.environment import python_of
 from ablate.launch.base import LaunchOptions, SomeFailed
 from ablate.launch.status import DONE
 from ablate.runs.folder import Workspace
-from ablate.shell import shell_command
-from ablate.studies.study import slug, study_folder, write_study
+from ablate.studies.study import launch_command, slug, study_folder, write_study
 from ablate.weights.settings import weights_from
 from analysis.cli.compare import progress_line
 from analysis.cli.figure_options import Style, StyleName, Width, figure_style
@@ -76,7 +75,8 @@ class TuneOptions:
         typer.Option("--seeds", metavar="0,1,...", help="Every setting runs under each.", show_default="the base's"),
     ] = ""
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field in all runs.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a field in all runs.", autocompletion=completion.keys),
     ] = None
     engine: EngineOfAll = None
     workspace: InWorkspace = HERE
@@ -92,7 +92,6 @@ class TuneOptions:
     as_json: AsJson = False
 
 
-@app.command(rich_help_panel="Studies")
 @with_options
 def tune(context: typer.Context, options: TuneOptions, settings: LaunchSettings) -> None:
     """Tune learning rate, weight decay and drop path by the paper's protocol: a study that grows by its results.
@@ -232,5 +231,5 @@ def _show(planned: "PlannedTuning", options: TuneOptions) -> None:
             f"{options.max_runs}; nothing is chosen; raise it, and the same command goes on"
         )
     if step.missing and not options.as_json and not options.dry_run:
-        command = shell_command("ablate", "launch", root=workspace.root, study=study.name)
+        command = launch_command(workspace, study)
         typer.echo(f"\nRun what is asked for: {command}\nThen ask again with the same command; --launch does both.")

@@ -8,9 +8,9 @@ from ablate.launch.status import DONE, counts, without_pretrainings
 from ablate.launch.view import summary_words
 from ablate.runs.folder import FAILURES, Workspace
 from ablate.runs.lock import LockHeld, holding
-from ablate.shell import shell_command
 from ablate.studies.study import Study, study_folder
 from analysis.exceptions import BadInput
+from analysis.shell import shell_command
 
 logger = logging.getLogger(__name__)
 

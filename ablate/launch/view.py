@@ -105,8 +105,8 @@ class LiveView:
 
 @contextmanager
 def view_for(title: str) -> Iterator[View]:
-    """The view that fits standard error."""
-    if not sys.stderr.isatty():
+    """The view that fits standard error: lines where there is no terminal, and none of them with ``--quiet``."""
+    if not sys.stderr.isatty() or not logger.isEnabledFor(logging.WARNING):
         yield PlainView()
         return
     view = LiveView(title)

@@ -17,6 +17,7 @@ from ablate.studies.study import CAREFUL, Study, StudyMemory, StudyRun, configs_
 from ablate.studies.tables import findings_table, not_controlled, published_cost_table, seeds_in_words, size_columns
 from analysis.render.screen import dimmed, fact_list
 from analysis.render.table import Cell, Column, Table
+from analysis.shell import shell_command
 
 COUNTS = "Parameters and multiply-adds (GMAC, the paper's GFLOPs) of the detector, for one image."
 
@@ -144,7 +145,11 @@ def axes_screen(axes: Sequence[tuple[Axis, tuple[Variant, ...] | str]]) -> list[
     )
     return [
         Table("", tuple(Column(name, kind="text") for name in ("axis", "what is varied", "variants", "source")), rows),
-        Text("\nOne of them: ablate axes AXIS. Run one: ablate AXIS --launch. Any other key: ablate vary."),
+        Text(
+            f"\nOne of them:   {shell_command('ablate', 'axes', 'AXIS')}\nRun one:       "
+            f"{shell_command('ablate', 'AXIS', '--launch')}\nAny other key: "
+            f"{shell_command('ablate', 'vary', '--vary', 'KEY=VALUE,VALUE')}"
+        ),
     ]
 
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from ablate.runs.folder import Workspace, read_json
 from ablate.runs.manifest import Manifest
 from ablate.studies.results import Summary
-from ablate.studies.study import Study, finished_runs, slug
+from ablate.studies.study import Study, finished_runs, launch_command, slug
 from ablate.studies.tables import banner, errors_table, measured_on, remarks, scores_table, wide_table
 from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.exceptions import BadInput
@@ -60,7 +60,7 @@ def _known(workspace: Workspace, study: Study, summary: Summary) -> Known:
     """What must be equal of a study, as its finished runs tell it; `summarise` has seen that they agree."""
     done = finished_runs(workspace, study)
     if not done:
-        raise BadInput(f"study {study.name!r} has no finished run yet; ablate launch runs it")
+        raise BadInput(f"study {study.name!r} has no finished run yet; run it: {launch_command(workspace, study)}")
     manifest = read_json(workspace.run(done[0].run_id).manifest, Manifest)
     config = done[0].config
     varied = [key for key in study.allowed_keys if key.partition(".")[0] in ("evaluate", "data")]

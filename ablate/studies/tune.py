@@ -193,7 +193,7 @@ def chosen_text(planned: PlannedTuning, point: Point, path: Path) -> str:
     head = [
         ("What", f"{Path(study.base).stem} with learning rate, weight decay and drop path of the study {study.name}"),
         ("Why", f"Best of {len(planned.results)} settings from {tuning.initialisation} weights, by {PROTOCOL}"),
-        ("Command", f"cli.py ablate run {shlex.quote(str(path))}"),
+        ("Command", f"detablate ablate run {shlex.quote(str(path))}"),
         ("Expected", f"box AP {value:.1f} on {images} after {point.length:g} {tuning.protocol.unit}{caution}"),
     ]
     if study.synthetic:

@@ -10,10 +10,11 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from ablate.progress import ProgressBar, console
-from ablate.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
+
+    from ablate.runs.folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Curves:
 
 
 class _WrittenCurves(Curves):
-    def __init__(self, folder: RunFolder, writer: "SummaryWriter", bar: ProgressBar, last: int) -> None:
+    def __init__(self, folder: "RunFolder", writer: "SummaryWriter", bar: ProgressBar, last: int) -> None:
         self.folder, self.writer, self.bar, self.last = folder, writer, bar, last
 
     def advance(self, iteration: int) -> None:
@@ -67,7 +68,7 @@ class _WrittenCurves(Curves):
 
 
 @contextmanager
-def curves(folder: RunFolder | None, first: int, last: int) -> Iterator[Curves]:
+def curves(folder: "RunFolder | None", first: int, last: int) -> Iterator[Curves]:
     """The curves of a training: in ``metrics.jsonl`` and TensorBoard's files, and its bar.
 
     Args:

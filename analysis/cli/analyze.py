@@ -7,8 +7,11 @@ that) and a run folder of this project, whichever engine filled it. What the lat
 which the analysis does not read: whoever calls hands in the way there.
 """
 
+import logging
 import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -16,11 +19,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from analysis.cli.completion import several_of
 from analysis.cli.figure_options import Columns, Style, StyleName, Width, column_names, figure_style
 from analysis.cli.option_rules import RULES, check_options
+from analysis.cli.verbs import TRUTH_OF_RUN
 from analysis.exceptions import BadInput, BadRecords
 from analysis.files import check_targets
 from analysis.io import json_bytes
+from analysis.shell import shell_command
 
 if TYPE_CHECKING:  # numpy is not for those who only ask for help
     from analysis.coco import Detections, GroundTruth
@@ -28,10 +34,8 @@ if TYPE_CHECKING:  # numpy is not for those who only ask for help
     from analysis.evaluation.slices import Size
     from analysis.render.figure_style import FigureStyle
 
-# The place in a command's context where the front door puts the way from a run folder to its ground truth.
-TRUTH_OF_RUN = "detablate.truth_of_run"
 
-app = typer.Typer(help="Where a detector's average precision went, from its prediction files.", no_args_is_help=True)
+logger = logging.getLogger(__name__)
 
 
 class IouType(StrEnum):
@@ -51,8 +55,8 @@ class Convention(StrEnum):
 Predictions = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[NAME=]PREDICTIONS...",
-        help="COCO results files, .json or .json.gz, output folders of detectron2, or folders of runs.",
+        metavar="[NAME=]PREDICTIONS",
+        help="COCO results files, .json or .json.gz, folders of their parts, output folders of detectron2, or runs.",
         show_default=False,
     ),
 ]
@@ -191,28 +195,35 @@ def read_files(
 
     iou_type = options.iou_type.value
     try:
-        ground_truth = read_ground_truth(
-            truth, respect_ignore=options.respect_ignore, drop_invalid=options.drop_invalid, iou_type=iou_type
-        )
-        runs = [
-            (
-                name,
-                read_detections(
+        with timed(f"read {truth}"):
+            ground_truth = read_ground_truth(
+                truth, respect_ignore=options.respect_ignore, drop_invalid=options.drop_invalid, iou_type=iou_type
+            )
+        runs = []
+        for name, path in named:
+            with timed(f"read {path}"):
+                found = read_detections(
                     path,
                     ground_truth,
                     drop_unknown=options.drop_unknown,
                     drop_invalid=options.drop_invalid,
                     iou_type=iou_type,
-                ),
-            )
-            for name, path in named
-        ]
+                )
+            runs.append((name, found))
         if options.iou_type is IouType.segm:
             for masks in (ground_truth.masks, *(detections.masks for _, detections in runs)):
                 masks.decode()
     except BadRecords as error:
         raise BadInput(f"{error}; --drop-invalid leaves them out") from None
     return AnalysisInputs(ground_truth, runs)
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    """With ``--verbose``, say what was done and how long it took."""
+    began = time.perf_counter()
+    yield
+    logger.debug("%s: %.2f s", what, time.perf_counter() - began)
 
 
 class InputFiles(NamedTuple):
@@ -248,9 +259,9 @@ def find_inputs(context: typer.Context, predictions: list[str] | None, gt: Path 
     newest: InputFiles | None = context.obj(root) if context.obj else None
     if newest is None:
         raise BadInput(
-            "no prediction file was named and there is no finished run to analyze; name one (analyze errors "
-            "PREDICTIONS --gt GT), or make one: ablate attention --launch runs a small study, ablate run tiny-shapes "
-            "trains one detector, analyze example simulates two"
+            "no prediction file was named and there is no finished run to analyze; name one: "
+            f"{shell_command('analyze', 'errors', 'PREDICTIONS', '--gt', 'GT')}; or simulate two detectors: "
+            f"{shell_command('analyze', 'example')}; or train some: {shell_command('ablate', 'attention', '--launch')}"
         )
     return newest
 
@@ -324,6 +335,8 @@ def look_into(folder: Path, truth_of_run: TruthOf | None = None) -> Output:
     Raises:
         BadInput: the folder is empty, holds none or several, or is of something else.
     """
+    from analysis.coco.detections import parts_of
+
     if all((folder / name).is_file() for name in RUN):
         if not (folder / RUN_PREDICTIONS).is_file():
             raise BadInput(f"{folder}: is a run without predictions yet; finish it by the command that started it")
@@ -333,6 +346,8 @@ def look_into(folder: Path, truth_of_run: TruthOf | None = None) -> Output:
         found = [folder / DETECTRON2]  # whoever names the folder itself means what lies in it
     if len(found) > 1:
         raise BadInput(f"{folder}: holds several results; name one of {_listed(found)}")
+    if not found and parts_of(folder):
+        return Output(folder, None)
     if not found:
         raise BadInput(f"{folder}: {_what_it_is_instead(folder)}")
     return Output(found[0], _converted(folder, found[0]))
@@ -372,7 +387,6 @@ def _listed(paths: list[Path]) -> str:
     return ", ".join(map(str, paths[:LISTED])) + (f" and {len(paths) - LISTED} more" if len(paths) > LISTED else "")
 
 
-@app.command()
 def errors(
     context: typer.Context,
     predictions: Predictions = None,
@@ -389,7 +403,10 @@ def errors(
     drop_invalid: DropInvalid = False,
     by: Annotated[
         str | None,
-        typer.Option(help="Also where: class, size, iou, crowding, confusion, several with commas, or all."),
+        typer.Option(
+            help="Also where: class, size, iou, crowding, confusion, several with commas, or all.",
+            autocompletion=several_of("class", "size", "iou", "crowding", "confusion", "all"),
+        ),
     ] = None,
     sizes: OwnSizes = None,
     everything: Annotated[
@@ -402,7 +419,13 @@ def errors(
         bool, typer.Option("--intervals", help="Show how sure each number is, from resampling the images.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for tables, figures, every detection's label and every object's fate.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Folder for tables, figures, every detection's label and every object's fate.",
+        ),
     ] = None,
     style: Style = StyleName.screen,
     width: Width = "",
@@ -413,8 +436,7 @@ def errors(
 ) -> None:
     """Break the AP down into six types of error: what each costs, how often it happens, where to look.
 
-    Several prediction files are compared on one ground truth: analyze errors a.json vit=b.json --gt gt.json
-    Without any, the newest study's are.
+    Several prediction files are compared on one ground truth. Without any, the newest study's are.
     """
     from analysis.evaluation.analysis import parse_parts
     from analysis.evaluation.slices import COCO_SIZES, parse_sizes, thresholds
@@ -488,7 +510,10 @@ def show_errors(
         check_targets(out, ("errors.json",), [ground_truth.path, *(detections.path for _, detections in inputs.runs)])
     ious = COCO_IOUS if intervals else ()
     analysis = Analysis(ground_truth, settings, split.parts, split.sizes, ious=ious, at_stake=True)
-    analyses = [analysis.of(name, detections) for name, detections in inputs.runs]
+    analyses = []
+    for name, detections in inputs.runs:
+        with timed(f"analyzed {name}"):
+            analyses.append(analysis.of(name, detections))
     measured = None
     if intervals:
         candidates = [Candidate(one.name, (one.detections,), analyses=(one,)) for one in analyses]
@@ -543,9 +568,10 @@ def check_records(checks: Sequence[tuple[str, str, str]]) -> list[dict[str, str]
     return [{"run": run, "check": check, "result": result} for run, check, result in checks]
 
 
-@app.command()
 def example(
-    out: Annotated[Path, typer.Option(help="Folder for the generated files.")] = Path("results/example"),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the generated files.")] = Path(
+        "results/example"
+    ),
     images: Annotated[int, typer.Option(help="Number of images.", min=1, max=1_000_000)] = 400,
     seed: Annotated[int, typer.Option(help="Seed of everything that is random.")] = 1,
 ) -> None:
@@ -558,6 +584,6 @@ def example(
     typer.echo(
         f"Simulated detectors on simulated objects, written to {out}: they show the tool and are no evidence.\n"
         "The same analysis of your own files:\n"
-        f"  analyze errors {' '.join(map(str, files.values()))} --gt {truth}\n"
+        f"  {shell_command('analyze', 'errors', *map(str, files.values()), '--gt', str(truth))}\n"
     )
     show_errors(read_files(list(files.items()), truth), Settings(), out=out / "analysis")

@@ -23,12 +23,12 @@ from analysis.cli.analyze import (
     Root,
     Truth,
     Verify,
-    app,
     check_records,
     print_json,
     read_inputs,
     settings_of,
 )
+from analysis.cli.completion import several_of
 from analysis.cli.figure_options import Columns, Style, StyleName, Width, column_names, figure_style
 from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput
@@ -44,7 +44,6 @@ class VocYear(StrEnum):
     y10 = "10"
 
 
-@app.command()
 def ap(
     context: typer.Context,
     predictions: Predictions = None,
@@ -68,7 +67,13 @@ def ap(
             show_default="1,10,100; LVIS: 300 an image",
         ),
     ] = None,
-    by: Annotated[str | None, typer.Option(help="Also by class, size, iou, several with commas, or all.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="Also by class, size, iou, several with commas, or all.",
+            autocompletion=several_of(*PARTS, "all"),
+        ),
+    ] = None,
     micro: Annotated[
         bool, typer.Option("--micro", help="One curve over the detections of all categories, not a mean over them.")
     ] = False,
@@ -81,7 +86,9 @@ def ap(
     drop_unknown: DropUnknown = False,
     drop_invalid: DropInvalid = False,
     everything: Annotated[bool, typer.Option("--all", help="Show every class, not only the first.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for tables and precision-recall curves.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder for tables and precision-recall curves.")
+    ] = None,
     style: Style = StyleName.screen,
     width: Width = "",
     columns: Columns = "",
@@ -91,7 +98,7 @@ def ap(
 ) -> None:
     """COCO's 12 numbers, equal to pycocotools' and many times faster; LVIS's 13 on LVIS; VOC's AP.
 
-    Other IoUs, sizes and caps are those of pycocotools' parameters: analyze ap a.json --gt gt.json --iou 0.3:0.9:0.1
+    Other IoUs, sizes and caps are those of pycocotools' parameters.
     """
     from analysis.evaluation.metrics import measure_metrics
     from analysis.evaluation.verify import compare_metrics

@@ -1,5 +1,6 @@
 """The verb ``analyze compare``, and the options of resampling."""
 
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -23,7 +24,6 @@ from analysis.cli.analyze import (
     RespectIgnore,
     Root,
     Truth,
-    app,
     check_baseline,
     find_inputs,
     print_json,
@@ -35,15 +35,18 @@ from analysis.cli.figure_options import Style, StyleName, Width, figure_style
 from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput
 
+logger = logging.getLogger(__name__)
+
 Resamples = Annotated[
     int | None,
     typer.Option("--resamples", help="How often the images are drawn.", min=1, show_default="1,000 or enough"),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of the resampling.", min=0)]
-Out = Annotated[Path | None, typer.Option(help="Folder for CSV, Markdown, LaTeX, JSON and a figure.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder for CSV, Markdown, LaTeX, JSON and a figure.")
+]
 
 
-@app.command()
 def compare(
     context: typer.Context,
     predictions: Predictions = None,
@@ -66,7 +69,7 @@ def compare(
 ) -> None:
     """Runs against a baseline on the same images: every difference with its interval, and which objects moved.
 
-    analyze compare a.json b.json --gt gt.json; without any file, the newest study's runs are compared.
+    Without any file, the newest study's runs are compared.
     """
     from analysis.evaluation.cap import cap_of_run
     from analysis.evaluation.settings import ap_name
@@ -133,6 +136,6 @@ def compare(
 
 def progress_line() -> Callable[[int], None] | None:
     """Counts resamples on standard error, where somebody watches, in a line that the next output writes over."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or not logger.isEnabledFor(logging.WARNING):
         return None
     return lambda done: print(f"\r{done:,} resamples\r", end="", file=sys.stderr, flush=True)

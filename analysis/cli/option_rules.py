@@ -131,7 +131,7 @@ def given_options(context: typer.Context) -> set[str]:
     given = set()
     for one in context.command.params:
         source = context.get_parameter_source(one.name or "")
-        if source is None or source.name != "COMMANDLINE":
+        if source is None or source.name != "COMMANDLINE" or one.name not in context.params:  # as --quiet
             continue
         value = context.params[one.name or ""]
         if isinstance(one, TyperArgument):

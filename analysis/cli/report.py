@@ -23,7 +23,6 @@ from analysis.cli.analyze import (
     Root,
     Rules,
     Truth,
-    app,
     check_baseline,
     find_inputs,
     read_files,
@@ -45,7 +44,7 @@ Images = Annotated[
     Path | None,
     typer.Option("--images", metavar="DIR", help="Folder of the images, for the gallery.", show_default=False),
 ]
-Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file to write.")]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The HTML file to write.")]
 IntervalResamples = Annotated[
     int | None,
     typer.Option(
@@ -61,7 +60,6 @@ FollowSymlinks = Annotated[
 Pictures = Annotated[int, typer.Option(help="Examples in the gallery, of all runs and errors together.", min=0)]
 
 
-@app.command()
 def report(
     context: typer.Context,
     predictions: Predictions = None,
@@ -86,7 +84,7 @@ def report(
 ) -> None:
     """One HTML file: charts, classes, sizes, curves, confusion, and a gallery of the errors that cost most.
 
-    It needs no network and can be mailed: analyze report a.json b.json --gt gt.json --images val2017
+    It needs no network and can be mailed.
     """
     from analysis.report.report import build_report
 

@@ -18,7 +18,6 @@ from analysis.cli.analyze import (
     RespectIgnore,
     Root,
     Truth,
-    app,
     find_inputs,
     print_json,
     read_files,
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 BACKGROUND_IOU = 0.1  # TIDE's, for the six errors
 
 
-@app.command()
 def threshold(
     context: typer.Context,
     predictions: Predictions = None,
@@ -75,7 +73,10 @@ def threshold(
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
     drop_invalid: DropInvalid = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for tables, curves, figures and the JSON document.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder for tables, curves, figures and the JSON document."),
+    ] = None,
     style: Style = StyleName.screen,
     width: Width = "",
     as_json: AsJson = False,
@@ -83,7 +84,7 @@ def threshold(
 ) -> None:
     """Precision, recall, F1, errors and confusion of what a detector shows from a score on.
 
-    The threshold is given, or chosen for each run: analyze threshold a.json b.json --gt gt.json --precision 0.9
+    The threshold is given, or chosen for each run.
     """
     from analysis.files import check_targets
     from analysis.render.operating_point import operating_point_screen

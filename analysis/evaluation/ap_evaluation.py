@@ -15,7 +15,7 @@ from analysis.coco.federated import FREQUENCIES
 from analysis.evaluation.average_precision import (
     COCO_IOUS,
     COCO_RECALLS,
-    precision_at_recalls,
+    precision_and_hits,
     rank,
     recall_steps,
 )
@@ -29,15 +29,16 @@ from analysis.evaluation.matching import (
 )
 from analysis.evaluation.settings import Settings, ap_name
 from analysis.exceptions import BadInput
+from analysis.presentation import Presentable
 
 INITIALS = {"small": "s", "medium": "m", "large": "l"}  # of COCO's sizes, in the names of its numbers
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation(Presentable):
     """Precision and recall (0..1) of the categories that occur, -1 where a category has no object that counts.
 
-    ``micro``: all detections and objects together are the only category, -1.
+    ``micro``: all detections and objects together are the only category, -1. Shown by metric, class or iou.
     """
 
     ious: Floats  # [T]
@@ -50,6 +51,7 @@ class Evaluation:
     objects: Ints  # [A, K] that count
     detections: Ints  # [K] within the largest cap that count at the first IoU
     frequency: Ints  # [K] LVIS's r, c, f by place; -1: unknown
+    category_names: tuple[str, ...]  # [K]
 
     @property
     def names(self) -> dict[str, float]:
@@ -87,6 +89,7 @@ class Evaluation:
             self.objects[:, one],
             self.detections[one],
             np.full(1, -1),
+            (self.category_names[place],),
         )
 
 
@@ -170,24 +173,21 @@ def evaluate(
         steps = recall_steps(positives, COCO_RECALLS)
         for t, iou in enumerate(ious.tolist()):
             taken, left_out = match_coco(found, iou, ignored, ground_truth.crowd, excused)
-            is_tp, not_ignored = (taken >= 0)[ranking.rows], ~left_out[ranking.rows]
+            is_tp, counts = taken >= 0, ~left_out
             if not a and not t:
-                counted = np.bincount(ranking.category[not_ignored], minlength=classes)
-            for m, cap in enumerate(caps):
-                within = place < cap
-                if not a or every_cap or cap == caps[-1]:
-                    hits = np.bincount(ranking.category[is_tp & not_ignored & within], minlength=classes)
-                    recall[a, m, t, known] = hits[known] / positives[known]
-                if cap in precision_caps:
-                    counts = not_ignored if cap == caps[-1] else not_ignored & within
-                    curve = precision_at_recalls(ranking, is_tp, counts, steps)
-                    precision[a, precision_caps.index(cap), t, known] = curve[known]
+                counted = np.bincount(category[counts], minlength=classes)
+            for c, cap in enumerate(precision_caps):
+                under = [one for one in caps if one <= cap]
+                curve, hits = precision_and_hits(ranking, is_tp, counts, place, under, steps)
+                precision[a, c, t, known] = curve[known]
+            whole = hits if not a or every_cap else hits[-1:]
+            recall[a, -len(whole) :, t, known] = (whole[:, known] / positives[known]).T
     frequency = np.full(classes, -1)
     if federated and not micro:
         frequency = federated.frequency[occurring]
     return Evaluation(
         ious, tuple(sizes), tuple(caps), tuple(precision_caps), occurring, precision, recall, objects, counted,
-        frequency,
+        frequency, ("all",) if micro else tuple(ground_truth.category_name[c] for c in occurring.tolist()),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.arrays import Bools, Floats, Ints, best_in_group, order_by_index
+from analysis.arrays import Bools, Floats, Ints, order_by_index, order_descending
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.average_precision import rank
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS
@@ -33,6 +33,7 @@ from analysis.evaluation.matching import (
     AREA_RANGES,
     PairedDetections,
     Pairs,
+    best_objects,
     candidates,
     ignored_by_size,
     match_coco,
@@ -40,6 +41,7 @@ from analysis.evaluation.matching import (
     pair_detections,
 )
 from analysis.evaluation.settings import Settings
+from analysis.presentation import Presentable
 
 
 def match_and_label(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> MatchedRun:
@@ -83,8 +85,9 @@ def match_and_label_at(
     unmeasured = np.where(detections.score < lowest, LOW_SCORE, OVER_CAP).astype(np.int8)
     unmeasured[paired.unchecked] = UNCHECKED
     counts, same = ~ignored[paired.pairs.truth], paired.same_category
-    own, others = (paired.pairs.at(np.flatnonzero(kind)) for kind in (same & counts, ~same & counts))
-    nearest = _Nearest(_best(own, len(row)), _best(others, len(row)), own)
+    own, others = same & counts, ~same & counts
+    best_own, best_other = (best_objects(paired.pairs, kind, len(row), len(ignored)) for kind in (own, others))
+    nearest = _Nearest(best_own, best_other, paired.pairs.at(np.flatnonzero(own)))
     matches = _matches_coco if coco else _matches_tidecv
     found = matches(ground_truth, paired, [settings.iou for settings in each], ignored, excused)
     for settings, (taken, left_out) in zip(each, found, strict=True):
@@ -93,6 +96,7 @@ def match_and_label_at(
             by_score_fixed = _wrong_before_right(ground_truth, detections, row, taken >= 0)
             ranking_fixed = rank(by_score_fixed, category, categories)
         yield MatchedRun(
+            ground_truth=ground_truth,
             settings=settings,
             labels=_label(paired, nearest, ignored, taken, left_out, settings, unmeasured),
             categories=categories,
@@ -143,7 +147,7 @@ def _wrong_before_right(ground_truth: GroundTruth, detections: Detections, row: 
     images = ground_truth.image_rank
     order = order_by_index(images[detections.image[row]], len(images))
     filled = np.concatenate([order[~right[order]], order[right[order]]])
-    return filled[np.argsort(-detections.score[row][filled], kind="stable")]
+    return filled[order_descending(detections.score[row][filled])]
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,24 +170,7 @@ def _label(
     count = len(paired.row)
     matched = np.bincount(taken[taken >= 0], minlength=len(ignored)) > 0
     labelled = (taken < 0) & ~left_out if settings.convention == "coco" else taken < 0
-    best_same, same_target = np.where(labelled, nearest.same[0], 0.0), nearest.same[1]
-    best_other, other_target = np.where(labelled, nearest.other[0], 0.0), nearest.other[1]
-    own = nearest.pairs
-    used = (own.iou >= settings.iou) & matched[own.truth] & labelled[own.detection]
-    best_used, used_target = _best(own.at(np.flatnonzero(used)), count)
-
-    t_f, t_b = settings.iou, settings.background_iou
-    overlap = np.maximum(best_same, best_other)
-    error = np.full(count, BOTH, dtype=np.int8)
-    target = np.full(count, -1, dtype=np.int64)
-    error[overlap <= t_b] = BG
-    for label, holds, best, aim in (  # the last one that holds stays
-        (DUP, best_used >= t_f, best_used, used_target),
-        (CLS, best_other >= t_f, best_other, other_target),
-        (LOC, (best_same >= t_b) & (best_same <= t_f), best_same, same_target),
-    ):
-        rows = np.flatnonzero(holds)
-        error[rows], target[rows], overlap[rows] = label, aim[rows], best[rows]
+    error, target, overlap = _nearest_label(nearest, matched, labelled, settings)
     claiming = np.flatnonzero(labelled & ((error == LOC) | (error == CLS)))
     claiming = claiming[~matched[target[claiming]]]
     winner = np.full(len(ignored), -1, dtype=np.int64)
@@ -192,7 +179,7 @@ def _label(
     recovers_gt[winner[winner >= 0]] = True
 
     error[~labelled] = IGNORED
-    hit = taken >= 0
+    hit, own = taken >= 0, nearest.pairs
     error[hit], target[hit] = TRUE_POSITIVE, taken[hit]
     of_match = np.flatnonzero(taken[own.detection] == own.truth)
     overlap[own.detection[of_match]] = own.iou[of_match]
@@ -213,17 +200,34 @@ def _label(
     )
 
 
-def _best(pairs: Pairs, count: int) -> tuple[Floats, Ints]:
-    """The highest IoU f64[count] of each detection and the first object i64[count] that has it (0 and -1: none)."""
-    best, target = np.zeros(count), np.full(count, -1, dtype=np.int64)
-    detection, row = best_in_group(pairs.detection, pairs.iou)
-    best[detection], target[detection] = pairs.iou[row], pairs.truth[row]
-    return best, target
+def _nearest_label(
+    nearest: _Nearest, matched: Bools, labelled: Bools, settings: Settings
+) -> tuple[NDArray[np.int8], Ints, Floats]:
+    """By position the label i8[n], the object i64[n] that it is about (-1: none), and the IoU f64[n] with that."""
+    best_same, same_target = np.where(labelled, nearest.same[0], 0.0), nearest.same[1]
+    best_other, other_target = np.where(labelled, nearest.other[0], 0.0), nearest.other[1]
+    own = nearest.pairs
+    used = (own.iou >= settings.iou) & matched[own.truth] & labelled[own.detection]
+    best_used, used_target = best_objects(own, used, len(labelled), len(matched))
+
+    t_f, t_b = settings.iou, settings.background_iou
+    overlap = np.maximum(best_same, best_other)
+    error = np.full(len(labelled), BOTH, dtype=np.int8)
+    target = np.full(len(labelled), -1, dtype=np.int64)
+    error[overlap <= t_b] = BG
+    for label, holds, best, aim in (  # the last one that holds stays
+        (DUP, best_used >= t_f, best_used, used_target),
+        (CLS, best_other >= t_f, best_other, other_target),
+        (LOC, (best_same >= t_b) & (best_same <= t_f), best_same, same_target),
+    ):
+        rows = np.flatnonzero(holds)
+        error[rows], target[rows], overlap[rows] = label, aim[rows], best[rows]
+    return error, target, overlap
 
 
-@dataclass(frozen=True, eq=False)
-class Breakdown:
-    """Where the AP went, in points (0..100).
+@dataclass(frozen=True, eq=False, repr=False)
+class Breakdown(Presentable):
+    """Where the AP went, in points (0..100); shown by error, class or detection.
 
     ``raw`` are the unclamped differences of AP when one type of error is fixed; ``delta_ap`` is what to show, which
     the ``tidecv`` convention clamps at 0 for the six main types.
@@ -239,6 +243,8 @@ class Breakdown:
     positives: int  # objects that count
     labels: Labels
     never_detected: tuple[int, ...]  # category indices with objects and without any detection
+    ground_truth: GroundTruth
+    detections: Detections
 
     @property
     def delta_ap(self) -> dict[str, float]:
@@ -309,4 +315,6 @@ def break_down_matched(matched_run: MatchedRun, detections: Detections) -> Break
         positives=int(positives.sum()),
         labels=labels,
         never_detected=tuple(np.flatnonzero((positives > 0) & (seen == 0)).tolist()),
+        ground_truth=matched_run.ground_truth,
+        detections=detections,
     )

@@ -22,7 +22,7 @@ from analysis.render.advice import (
     low_scores_sentence,
     over_cap_sentence,
 )
-from analysis.render.screen import CAREFUL, dimmed, fact_list, plain_console
+from analysis.render.screen import CAREFUL, dimmed, fact_list, fixed_width
 from analysis.render.table import Cell, Column, Table, Value, best, without_bold
 from analysis.render.takeaways import (
     counts_sentence,
@@ -140,10 +140,10 @@ def counts_cell(run: RunAnalysis, error: str) -> Cell:
 
 def errors_screen(ground_truth: GroundTruth, settings: Settings, runs: Sequence[RunAnalysis]) -> list[RenderableType]:
     """Everything that ``analyze errors`` shows: runs as columns with bars where there is room, else as rows."""
-    console, name = plain_console(), ap_name(settings.iou)
+    room, name = fixed_width(), ap_name(settings.iou)
     table = types_table(settings, runs)
     tables: list[RenderableType] = [table]
-    if len(runs) > SIDE_BY_SIDE or (console.is_terminal and table.width > console.width):
+    if len(runs) > SIDE_BY_SIDE or (room is not None and table.width > room):
         meanings = [
             (Text(one.label, style=one.colour), one.described(settings.iou_type)) for one in ERROR_TYPES.values()
         ]

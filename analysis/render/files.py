@@ -111,6 +111,9 @@ def detections_frame(ground_truth: GroundTruth, runs: Sequence[Run]) -> pd.DataF
     for run in runs:
         dt, labels = run.detections, run.breakdown.labels
         has_target = labels.target >= 0
+        # -1, no target, takes what is appended: there may be no object at all
+        annotation_id = np.append(ground_truth.annotation_id, -1)
+        object_category = np.concatenate([names[ground_truth.category], np.array([None], dtype=object)])
         frames.append(
             pd.DataFrame(
                 {
@@ -121,8 +124,8 @@ def detections_frame(ground_truth: GroundTruth, runs: Sequence[Run]) -> pd.DataF
                     "score": dt.score,
                     "label": np.array(LABEL_NAMES)[labels.error],
                     "iou": labels.iou,
-                    "target": pd.Series(ground_truth.annotation_id[labels.target], dtype="Int64").where(has_target),
-                    "target_category": pd.Series(names[ground_truth.category[labels.target]]).where(has_target, None),
+                    "target": pd.Series(annotation_id[labels.target], dtype="Int64").where(has_target),
+                    "target_category": object_category[labels.target],
                     "fixes": labels.recovers_gt,
                 }
             )
