@@ -50,6 +50,10 @@ VALUES = {
     "--hold-out": "0.2",
     "--seed": "1",
     "--validation": "test",
+    "--style": "paper",
+    "--width": "3.4in",
+    "--min-objects": "5",
+    "--columns": "AP",
 }
 VERBS = {
     **{verb: ("analyze", verb) for verb in RULES},
@@ -58,6 +62,7 @@ VERBS = {
     "init": ("data", "init", "nowhere"),
     "shapes": ("data", "shapes"),
     "pretrain": ("weights", "pretrain"),
+    "study compare": ("ablate", "compare"),
 }
 PAIRS = [(verb, rule) for table in (RULES, ABLATE_RULES) for verb, rules in table.items() for rule in rules]
 

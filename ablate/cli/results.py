@@ -7,18 +7,22 @@ from typing import Annotated
 import typer
 
 from ablate.cli import completion
+from ablate.cli.option_rules import RULES
 from ablate.cli.options import HERE, AsJson, InWorkspace, StudyName, chosen_study, print_json, show
 from ablate.data.sources import images_of
 from ablate.runs.folder import SCHEMA, Workspace
 from ablate.studies.study import Study, StudyRun, finished_runs, launch_command
 from analysis.cli.analyze import IouType, Kind
 from analysis.cli.compare import Out, Resamples, Seed, progress_line
+from analysis.cli.figure_options import Columns, Style, StyleName, Width, column_names, figure_style
+from analysis.cli.option_rules import check_options
 from analysis.cli.report import FollowSymlinks, IntervalResamples, Pictures, check_places, how_often, write_report
 from analysis.exceptions import BadInput
 from analysis.shell import shell_command
 
 
 def table(
+    context: typer.Context,
     studies: Annotated[
         list[str] | None,
         typer.Argument(
@@ -34,22 +38,31 @@ def table(
         Path | None,
         typer.Option("--out", "-o", metavar="DIR", help="Folder for CSV, Markdown, LaTeX, JSON and figures."),
     ] = None,
+    style: Style = StyleName.screen,
+    width: Width = "",
+    columns: Columns = "",
     as_json: AsJson = False,
 ) -> None:
     """The answer: AP, errors and cost of every variant of a study, with published findings where there are any."""
     from ablate.studies.results import summarise
     from ablate.studies.show_results import seeds_hint, summary_screen
 
+    check_options(context, RULES["table"])
+    drawn, chosen_columns = figure_style(style, width), column_names(columns)
     if studies and len(studies) > 1:
+        if chosen_columns:
+            raise typer.BadParameter("--columns chooses the columns of one study; name one", context)
         _tables_side_by_side(workspace, studies, iou_type, out, as_json)
         return
     chosen = chosen_study(workspace, studies[0] if studies else "")
     summary = summarise(workspace, chosen, iou_type.value)
+    shown = summary_screen(summary, chosen_columns)
     if out:
+        from ablate.studies.training_curves import read_curves
         from ablate.studies.write_results import write_files
 
-        write_files(out, summary)
-    show(lambda: summary, lambda: [*summary_screen(summary), *seeds_hint(workspace, chosen, summary)], as_json)
+        write_files(out, summary, read_curves(workspace, chosen), drawn, chosen_columns)
+    show(lambda: summary, lambda: [*shown, *seeds_hint(workspace, chosen, summary)], as_json)
 
 
 def _tables_side_by_side(
@@ -68,12 +81,15 @@ def _tables_side_by_side(
 
 
 def compare(
+    context: typer.Context,
     study: StudyName = "",
     workspace: InWorkspace = HERE,
     iou_type: Kind = IouType.bbox,
     resamples: Resamples = None,
     seed: Seed = 0,
     out: Out = None,
+    style: Style = StyleName.screen,
+    width: Width = "",
     as_json: AsJson = False,
 ) -> None:
     """Every variant of a study against its baseline: what differs beyond the noise of images and of seeds."""
@@ -83,6 +99,8 @@ def compare(
     from analysis.render.documents import comparison_document
     from analysis.render.screen import print_whole
 
+    check_options(context, RULES["study compare"])
+    drawn = figure_style(style, width)
     chosen = chosen_study(workspace, study)
     summary, ground_truth, comparison = compare_study(
         workspace,
@@ -92,7 +110,7 @@ def compare(
         seed=seed,
         progress=progress_line(),
     )
-    written = write_comparison(out, ground_truth, comparison, [ground_truth.path]) if out else ()
+    written = write_comparison(out, ground_truth, comparison, [ground_truth.path], style=drawn) if out else ()
     if as_json:
         print_json(
             {

@@ -29,6 +29,7 @@ from analysis.cli.analyze import (
     settings_of,
 )
 from analysis.cli.completion import several_of
+from analysis.cli.figure_options import Columns, Style, StyleName, Width, column_names, figure_style
 from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput
 
@@ -88,6 +89,9 @@ def ap(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder for tables and precision-recall curves.")
     ] = None,
+    style: Style = StyleName.screen,
+    width: Width = "",
+    columns: Columns = "",
     as_json: AsJson = False,
     verify: Verify = False,
     root: Root = Path(),
@@ -107,6 +111,7 @@ def ap(
     ious, areas, parts = parse_ious(iou), parse_areas(sizes), parse_ap_parts(by)
     if voc is not None and len(ious) > 1 and iou is not None:
         raise typer.BadParameter("--voc measures at one IoU, such as --iou 0.5", param_hint="--iou")
+    drawn = figure_style(style, width)
     caps = parse_caps(max_dets) if max_dets is not None else None
     settings = settings_of(
         iou_type, 0.5, 0.1, caps[-1] if caps else None, class_agnostic=class_agnostic, min_score=min_score
@@ -136,7 +141,9 @@ def ap(
     document = {}
     if as_json or out:
         document = ap_document(ground_truth, settings, measured, parts) | inputs.source()
-    written = write_ap(out, ground_truth, settings, measured, parts, document) if out else ()
+    written = (
+        write_ap(out, ground_truth, settings, measured, parts, document, drawn, column_names(columns)) if out else ()
+    )
     if as_json:
         print_json(document | ({"verify": check_records(checks)} if verify else {}))
         return

@@ -31,6 +31,7 @@ from analysis.cli.analyze import (
     say_what_was_found,
     settings_of,
 )
+from analysis.cli.figure_options import Style, StyleName, Width, figure_style
 from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput
 
@@ -42,7 +43,7 @@ Resamples = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of the resampling.", min=0)]
 Out = Annotated[
-    Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder for CSV, Markdown, LaTeX and JSON.")
+    Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder for CSV, Markdown, LaTeX, JSON and a figure.")
 ]
 
 
@@ -61,6 +62,8 @@ def compare(
     drop_unknown: DropUnknown = False,
     drop_invalid: DropInvalid = False,
     out: Out = None,
+    style: Style = StyleName.screen,
+    width: Width = "",
     as_json: AsJson = False,
     root: Root = Path(),
 ) -> None:
@@ -81,7 +84,7 @@ def compare(
     from analysis.stats.operating_point import operating_points
 
     check_options(context, RULES["compare"])
-    settings = settings_of(iou_type, iou, background_iou, max_dets)
+    settings, drawn = settings_of(iou_type, iou, background_iou, max_dets), figure_style(style, width)
     files = find_inputs(context, predictions, gt, root)
     if len(files.named) < 2:
         raise BadInput(f"{files.named[0][0]} is the only run; name at least two prediction files to compare")
@@ -107,7 +110,9 @@ def compare(
     )
     best_f1 = best_f1_record(at_thresholds, comparison.baseline)
     over_cap = {name: cap_of_run(inputs.ground_truth, dt, settings) for name, dt in inputs.runs}
-    written = write_comparison(out, inputs.ground_truth, comparison, sources, {"best_f1": best_f1}) if out else ()
+    written: tuple[str, ...] = ()
+    if out:
+        written = write_comparison(out, inputs.ground_truth, comparison, sources, {"best_f1": best_f1}, drawn)
     if as_json:
         document = comparison_document(inputs.ground_truth, comparison) | inputs.source() | {"best_f1": best_f1}
         for entry in document["runs"]:
