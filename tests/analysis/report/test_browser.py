@@ -122,7 +122,7 @@ def test_names_that_would_act_are_text(browser: Any, tmp_path: Path) -> None:
         if button.is_visible() and button.is_enabled():
             button.click()
             page.keyboard.press("Escape")
-    shown = page.locator("#filter-category option").all_inner_texts()
+    shown = page.locator("#filter-class option").all_inner_texts()
     assert set(ACTING) <= set(shown)
     page.evaluate("localStorage.clear()")  # a theme was chosen, which pages from disk share
     check_nothing_wrong(found, path)
@@ -141,14 +141,14 @@ def test_filters_show_what_they_say(watched: Watched) -> None:
     assert visible(page) == page.locator('.example[data-error="loc"]').count() > 0
     page.select_option("#filter-run", "1")
     assert visible(page) == page.locator('.example[data-error="loc"][data-run="1"]').count() > 0
-    page.select_option("#filter-category", "4")
+    page.select_option("#filter-class", "4")
     shown = page.locator(".example:visible").all()
     assert shown
-    assert all("4" in (card.get_attribute("data-categories") or "").split() for card in shown)
+    assert all("4" in (card.get_attribute("data-class") or "").split() for card in shown)
     assert page.locator("#shown").inner_text() == f"{len(shown)} of {total} examples"
     page.select_option("#filter-error", "")
     page.select_option("#filter-run", "")
-    page.select_option("#filter-category", "")
+    page.select_option("#filter-class", "")
     assert visible(page) < total
     page.locator(".more:visible").first.click()
     assert page.locator(".group").first.locator(".example:visible").count() > 8
