@@ -13,7 +13,16 @@ from ablate.runs.folder import SCHEMA, Workspace
 from ablate.studies.study import Study, StudyRun, finished_runs
 from analysis.cli.analyze import IouType, Kind
 from analysis.cli.compare import Out, Resamples, Seed, progress_line
-from analysis.cli.report import FollowSymlinks, IntervalResamples, Pictures, check_places, how_often, write_report
+from analysis.cli.report import (
+    Assets,
+    FollowSymlinks,
+    IntervalResamples,
+    Pictures,
+    check_assets,
+    check_places,
+    how_often,
+    write_report,
+)
 from analysis.exceptions import BadInput
 
 
@@ -110,6 +119,7 @@ def report(
     workspace: InWorkspace = HERE,
     iou_type: Kind = IouType.bbox,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file to write.")] = Path("report.html"),
+    assets: Assets = None,
     pictures: Pictures = 300,
     follow_symlinks: FollowSymlinks = False,
     resamples: IntervalResamples = None,
@@ -143,6 +153,7 @@ def report(
     images = images_of(config, workspace)
     predictions = [workspace.run(run.run_id).predictions for run in runs]
     check_places(None, out, [ground_truth.path, *predictions])
+    assets_from_page = check_assets(assets, out, images)
     built = build_report(
         ground_truth,
         [(run.variant, read_detections(path, ground_truth)) for run, path in zip(runs, predictions, strict=True)],
@@ -157,9 +168,10 @@ def report(
         pictures=pictures,
         resamples=count,
         comparison=comparison,
+        assets=assets_from_page,
         progress=progress_line(),
     )
-    write_report(out, built, images)
+    write_report(out, built, images, assets)
 
 
 def _shown(workspace: Workspace, study: Study) -> list[StudyRun]:

@@ -90,6 +90,7 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
         *NAMED_FILES,
         BASELINE,
         OptionRule("--images", "a gallery of no examples shows no image", excludes="--pictures 0"),
+        OptionRule("--assets", "without images there are no pictures to put there", needs=("--images",)),
         OptionRule("--resamples", NO_INTERVALS, excludes="--convention tidecv", unless="--resamples 0"),
     ),
     "example": (),

@@ -14,10 +14,10 @@
     const query = new URLSearchParams();
     choices.forEach(({ get }, key) => { if (get() !== "") query.set(key, get()); });
     const text = String(query);
-    history.replaceState(null, "", `#${anchor}${text && `?${text}`}`);
+    history.replaceState({ ours: true }, "", `#${anchor}${text && `?${text}`}`);
   };
   const anchorOf = (element) => element.closest("main > section").id;
-  const follow = () => {
+  const follow = (scrolls) => {
     const [anchor, query] = location.hash.slice(1).split(/\?(.*)/s);
     if (query === undefined) return; // the browser has gone there
     const asked = new URLSearchParams(query);
@@ -25,7 +25,7 @@
       const value = asked.get(key) ?? (keeps ? get() : "");
       if (value !== get()) set(value);
     });
-    document.getElementById(asked.has("example") ? "gallery" : anchor)?.scrollIntoView();
+    if (scrolls) document.getElementById(anchor)?.scrollIntoView({ behavior: "instant" });
   };
 
   // Theme: the system's until a reader chooses; the choice is kept where the browser lets a local file keep it.
@@ -337,6 +337,14 @@
     link.className = "pictures";
     link.href = `#gallery?${cell.dataset.filter}`;
     link.title = [cell.title, "its examples in the gallery"].filter(Boolean).join("; ");
+    link.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      history.replaceState({ ours: true, top: scrollY }, "");
+      history.pushState({ ours: true }, "", link.href);
+      follow(true);
+      listed[0]?.querySelector(".open").focus({ preventScroll: true });
+    });
     link.append(...[...cell.childNodes].filter((node) => !node.classList?.contains("interval")));
     cell.prepend(link);
     cell.removeAttribute("title");
@@ -365,6 +373,10 @@
   });
   addEventListener("afterprint", () => folded.forEach((one) => { one.open = false; }));
 
-  addEventListener("hashchange", follow);
-  follow();
+  // Back from the pictures to where the reader was; an address that was typed leads to its section.
+  addEventListener("hashchange", () => {
+    follow(!history.state?.ours);
+    if (history.state?.top !== undefined) scrollTo({ top: history.state.top, behavior: "instant" });
+  });
+  follow(true);
 })();
