@@ -47,6 +47,9 @@ VALUES = {
     "--score": "0.5",
     "--precision": "0.9",
     "--recall": "0.5",
+    "--style": "paper",
+    "--width": "3.4in",
+    "--min-objects": "5",
 }
 VERBS = {
     **{verb: ("analyze", verb) for verb in RULES},
@@ -54,6 +57,7 @@ VERBS = {
     "AXIS": ("ablate", "attention"),
     "shapes": ("data", "shapes"),
     "pretrain": ("weights", "pretrain"),
+    "study compare": ("ablate", "compare"),
 }
 PAIRS = [(verb, rule) for table in (RULES, ABLATE_RULES) for verb, rules in table.items() for rule in rules]
 

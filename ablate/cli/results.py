@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from ablate.cli.option_rules import RULES
 from ablate.cli.options import HERE, AsJson, InWorkspace, StudyName, chosen_study, print_json, show
 from ablate.cli.run import app
 from ablate.data.sources import images_of
@@ -13,6 +14,8 @@ from ablate.runs.folder import SCHEMA, Workspace
 from ablate.studies.study import Study, StudyRun, finished_runs
 from analysis.cli.analyze import IouType, Kind
 from analysis.cli.compare import Out, Resamples, Seed, progress_line
+from analysis.cli.figure_options import Style, StyleName, Width, figure_style
+from analysis.cli.option_rules import check_options
 from analysis.cli.report import (
     Assets,
     FollowSymlinks,
@@ -28,6 +31,7 @@ from analysis.exceptions import BadInput
 
 @app.command()
 def table(
+    context: typer.Context,
     studies: Annotated[
         list[str] | None,
         typer.Argument(
@@ -39,21 +43,26 @@ def table(
     workspace: InWorkspace = HERE,
     iou_type: Kind = IouType.bbox,
     out: Annotated[Path | None, typer.Option(help="Folder for CSV, Markdown, LaTeX, JSON and figures.")] = None,
+    style: Style = StyleName.screen,
+    width: Width = "",
     as_json: AsJson = False,
 ) -> None:
     """The answer: AP, errors and cost of every variant of a study, with published findings where there are any."""
     from ablate.studies.results import summarise
     from ablate.studies.show_results import seeds_hint, summary_screen
 
+    check_options(context, RULES["table"])
+    drawn = figure_style(style, width)
     if studies and len(studies) > 1:
         _tables_side_by_side(workspace, studies, iou_type, out, as_json)
         return
     chosen = chosen_study(workspace, studies[0] if studies else "")
     summary = summarise(workspace, chosen, iou_type.value)
     if out:
+        from ablate.studies.training_curves import read_curves
         from ablate.studies.write_results import write_files
 
-        write_files(out, summary)
+        write_files(out, summary, read_curves(workspace, chosen), drawn)
     show(lambda: summary, lambda: [*summary_screen(summary), *seeds_hint(workspace, chosen, summary)], as_json)
 
 
@@ -74,12 +83,15 @@ def _tables_side_by_side(
 
 @app.command()
 def compare(
+    context: typer.Context,
     study: StudyName = "",
     workspace: InWorkspace = HERE,
     iou_type: Kind = IouType.bbox,
     resamples: Resamples = None,
     seed: Seed = 0,
     out: Out = None,
+    style: Style = StyleName.screen,
+    width: Width = "",
     as_json: AsJson = False,
 ) -> None:
     """Every variant of a study against its baseline: what differs beyond the noise of images and of seeds."""
@@ -89,6 +101,8 @@ def compare(
     from analysis.render.documents import comparison_document
     from analysis.render.screen import print_whole
 
+    check_options(context, RULES["study compare"])
+    drawn = figure_style(style, width)
     chosen = chosen_study(workspace, study)
     summary, ground_truth, comparison = compare_study(
         workspace,
@@ -98,7 +112,7 @@ def compare(
         seed=seed,
         progress=progress_line(),
     )
-    written = write_comparison(out, ground_truth, comparison, [ground_truth.path]) if out else ()
+    written = write_comparison(out, ground_truth, comparison, [ground_truth.path], style=drawn) if out else ()
     if as_json:
         print_json(
             {

@@ -34,6 +34,7 @@ from ablate.shell import shell_command
 from ablate.studies.study import slug, study_folder, write_study
 from ablate.weights.settings import weights_from
 from analysis.cli.compare import progress_line
+from analysis.cli.figure_options import Style, StyleName, Width, figure_style
 from analysis.cli.option_rules import check_options
 from analysis.exceptions import BadInput
 from analysis.files import write_all, write_bytes
@@ -86,6 +87,8 @@ class TuneOptions:
         False
     )
     yes: WithoutAsking = False
+    style: Style = StyleName.screen
+    width: Width = ""
     as_json: AsJson = False
 
 
@@ -98,6 +101,7 @@ def tune(context: typer.Context, options: TuneOptions, settings: LaunchSettings)
     its border; then drop path, in longer runs. Asked again, it goes on where it was; with --launch until it is done.
     """
     check_options(context, RULES["tune"])
+    figure_style(options.style, options.width)  # refused before anything runs
     files = weights_from(options.weights or ())
     if options.larger_weights and not options.larger:
         raise BadInput("--larger-weights: belongs to --larger CONFIG")
@@ -198,10 +202,12 @@ def _show(planned: "PlannedTuning", options: TuneOptions) -> None:
     written: dict[str, str] = {}
     if stages and not options.dry_run:
         table = tuning_table(planned, stages, workspace)
-        pictures = {f"tuning.{kind}": picture for kind, picture in tuning_figure(planned, stages).items()}
+        picture = tuning_figure(planned, stages, figure_style(options.style, options.width))
+        pictures = picture.named("tuning") if picture else {}
         folder = study_folder(workspace, study.name)
         write_all(folder, {**pictures, "tuning.csv": csv_text(table).encode(), "tuning.md": markdown(table).encode()})
-        written["heat map"] = str(folder / "tuning.png")
+        if pictures:
+            written["heat map"] = str(folder / "tuning.png")
     if step.stage == "done" and not options.dry_run:
         for stage, suffix in (("drop path", ""), ("larger model", "-larger")):
             point = step.best.get(stage)  # type: ignore[call-overload]

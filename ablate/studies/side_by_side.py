@@ -16,8 +16,9 @@ from ablate.studies.tables import banner, errors_table, measured_on, remarks, sc
 from analysis.exceptions import BadInput
 from analysis.files import write_all
 from analysis.io import json_bytes
+from analysis.render.latex import latex
 from analysis.render.screen import CAREFUL, dimmed, fact_list
-from analysis.render.table import Column, Table, csv_text, latex, markdown
+from analysis.render.table import Column, Table, csv_text, markdown
 
 Known = Mapping[str, str]  # what must agree -> what it is in a study; empty where it is not known
 NO_DIFFERENCES = (
@@ -144,7 +145,6 @@ def write_side_by_side(out: Path, summaries: Sequence[Summary], notes: Sequence[
         rows=tuple(tuple(replace(row[place], bold=False) for place in kept) for row in wide.cells),
         notes=tuple(about),
         label=slug(" ".join(one.study for one in summaries)),
-        wide=True,
     )
     text = "\n".join([*(f"### {table.title}\n\n{markdown(table)}" for table in tables), *about, ""])
     records = [{"study": one.study, **_record(one, place)} for one in summaries for place in range(len(one.rows))]

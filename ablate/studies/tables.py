@@ -4,7 +4,7 @@ The terminal, Markdown, LaTeX and HTML print the same tables (``analysis.render.
 the rest of its AP went, what it costs, and what was published under other conditions.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from ablate.detector.flops import decimals
@@ -71,7 +71,7 @@ def cost_table(summary: Summary) -> Table:
     columns: list[Filled] = []
     if summary.cost_place:
         columns += [
-            (Column("peak memory"), _peaks(rows)),
+            _peaks(rows),
             (Column("training step, s"), [_seconds(row.seconds_per_iteration, row.iteration_range) for row in rows]),
             *_ratios([row.iteration_ratio for row in rows]),
             (Column("prediction, s"), [_seconds(row.seconds_per_image, row.image_range) for row in rows]),
@@ -134,7 +134,7 @@ def wide_table(summary: Summary) -> Table:
             (*cells, *known.get(row.variant, [None] * (len(found.columns) - 1)))
             for row, cells in zip(summary.rows, rows, strict=True)
         ]
-    return Table(summary.title, tuple(columns), tuple(rows), label=slug(summary.study), wide=True)
+    return Table(summary.title, tuple(columns), tuple(rows), label=slug(summary.study))
 
 
 def published_table(summary: Summary, kind: Kind) -> Table:
@@ -368,13 +368,23 @@ def _state(row: Row) -> Cell:
     return Cell(row.state, "") if row.state == "finished" else Cell(row.state, style=style)
 
 
-def _peaks(rows: Sequence[Row]) -> list[Value]:
+def memory_unit(gib: Iterable[float | None]) -> tuple[str, int]:
+    """The unit in which all of some memories are told, and how many of it a GiB has.
+
+    >>> memory_unit([0.25, None]), memory_unit([0.25, 27.25])
+    (('MiB', 1024), ('GiB', 1))
+    """
+    return ("GiB", 1) if any((one or 0) >= 1 for one in gib) else ("MiB", 1024)
+
+
+def _peaks(rows: Sequence[Row]) -> Filled:
     """Peak memory, all in one unit."""
-    unit, scale, digits = ("GiB", 1, 2) if any((row.peak_gib or 0) >= 1 for row in rows) else ("MiB", 1024, 1)
-    return [
+    unit, scale = memory_unit(row.peak_gib for row in rows)
+    column = Column(f"peak memory, {unit}", precision=2 if unit == "GiB" else 1)
+    return column, [
         Cell(None, "out of memory" if row.cost_message else None)
         if row.peak_gib is None
-        else Cell(row.peak_gib, f"{row.peak_gib * scale:,.{digits}f} {unit}")
+        else Cell(row.peak_gib * scale)
         for row in rows
     ]
 

@@ -5,6 +5,7 @@ Every format holds the same numbers: the raw ones in JSON and CSV, the tables of
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -32,20 +33,36 @@ from ablate.studies.tables import (
 from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.files import write_all
 from analysis.io import json_bytes
+from analysis.render.latex import latex
 from analysis.render.markup import Markup, join, tag
-from analysis.render.table import Table, csv_text, escape_markdown, latex, markdown
+from analysis.render.table import Table, csv_text, escape_markdown, markdown, markdown_paragraph
 from analysis.report.components import note, scrolling
 from analysis.report.page import Section
 from analysis.stats.intervals import Estimate
 
+if TYPE_CHECKING:  # matplotlib is for figures alone
+    from ablate.studies.training_curves import TrainingCurves
+    from analysis.render.figure_style import FigureStyle
 
-def write_files(out: Path, summary: Summary) -> list[Path]:
+
+def write_files(
+    out: Path, summary: Summary, curves: "TrainingCurves | None" = None, style: "FigureStyle | None" = None
+) -> list[Path]:
     """Write `table.csv`, `.md`, `.tex`, `.json`, what was published, and the figures; all is made before it is written.
+
+    Args:
+        out: the folder.
+        summary: of the study.
+        curves: what its runs measured while they were trained.
+        style: of the figures; none: for the screen.
 
     Raises:
         BadInput: the folder cannot be written.
     """
-    from ablate.studies.plots import curves_figure, errors_figure
+    from ablate.studies.cost_figure import cost_figure
+    from ablate.studies.plots import about, curves_figure, errors_figure
+    from ablate.studies.training_curves import training_figure
+    from analysis.render.figure_style import SCREEN, figures_tex
 
     contents = {
         "table.csv": as_csv(summary).encode(),
@@ -58,8 +75,18 @@ def write_files(out: Path, summary: Summary) -> list[Path]:
             "published.csv": published_csv(summary).encode(),
             "published.tex": published_latex(summary).encode(),
         }
-    for name, pictures in (("errors", errors_figure(summary)), ("curve", curves_figure(summary))):
-        contents |= {f"{name}.{kind}": picture for kind, picture in pictures.items()}
+    style, told = style or SCREEN, about(summary)
+    made = {
+        "errors": errors_figure(summary, style),
+        "curve": curves_figure(summary, style),
+        "cost": cost_figure(summary, told, style),
+        "training": training_figure(curves or {}, told, style),
+    }
+    pictures = {name: picture for name, picture in made.items() if picture is not None}
+    for name, picture in pictures.items():
+        contents |= picture.named(name)
+    if pictures:
+        contents["figures.tex"] = figures_tex(pictures, style)
     write_all(out, contents)
     return [out / file for file in contents]
 
@@ -161,7 +188,7 @@ def as_markdown(summary: Summary) -> str:
         lines += [f"### {table.title}", "", markdown(table)]
     if summary.published_cautions:
         lines += [f"Published numbers: {escape_markdown(' '.join(summary.published_cautions))}", ""]
-    return "\n".join([*lines, *map(escape_markdown, _notes(summary)), ""])
+    return "\n".join([*lines, *(f"{markdown_paragraph(note)}\n" for note in _notes(summary))])
 
 
 def as_latex(summary: Summary) -> str:

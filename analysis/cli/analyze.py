@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from analysis.cli.figure_options import Style, StyleName, Width, figure_style
 from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput, BadRecords
 from analysis.files import check_targets
@@ -25,6 +26,7 @@ if TYPE_CHECKING:  # numpy is not for those who only ask for help
     from analysis.coco import Detections, GroundTruth
     from analysis.evaluation.settings import Settings
     from analysis.evaluation.slices import Size
+    from analysis.render.figure_style import FigureStyle
 
 # The place in a command's context where the front door puts the way from a run folder to its ground truth.
 TRUTH_OF_RUN = "detablate.truth_of_run"
@@ -393,12 +395,17 @@ def errors(
     everything: Annotated[
         bool, typer.Option("--all", help="Show every class and confused pair, not only the first.")
     ] = False,
+    min_objects: Annotated[
+        int, typer.Option("--min-objects", help="By class: leave out classes with fewer objects.", min=1)
+    ] = 1,
     intervals: Annotated[
         bool, typer.Option("--intervals", help="Show how sure each number is, from resampling the images.")
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for tables, figures, every detection's label and every object's fate.")
     ] = None,
+    style: Style = StyleName.screen,
+    width: Width = "",
     as_json: AsJson = False,
     verify: Verify = False,
     root: Root = Path(),
@@ -421,14 +428,15 @@ def errors(
             parts = tuple(part for part in parts if part not in ("class", "confusion"))
         if "iou" in parts:
             thresholds(settings)
-        split = Split(parts, parse_sizes(sizes) if sizes is not None else COCO_SIZES, everything)
+        split = Split(parts, parse_sizes(sizes) if sizes is not None else COCO_SIZES, everything, min_objects)
     except BadInput as error:
         raise typer.BadParameter(str(error)) from None
+    drawn = figure_style(style, width)
     options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid)
     inputs = read_inputs(context, predictions, gt, root, options, as_json=as_json)
     inputs = inputs.without_categories(convention.value) if class_agnostic else inputs
     settings = settings.under_rules_of(inputs.ground_truth, own_cap=max_dets is not None)
-    show_errors(inputs, settings, split, out=out, as_json=as_json, verify=verify, intervals=intervals)
+    show_errors(inputs, settings, split, out=out, as_json=as_json, verify=verify, intervals=intervals, style=drawn)
 
 
 class Split(NamedTuple):
@@ -437,6 +445,7 @@ class Split(NamedTuple):
     parts: tuple[str, ...] = ()
     sizes: "tuple[Size, ...]" = ()
     everything: bool = False
+    min_objects: int = 1
 
 
 def show_errors(
@@ -448,6 +457,7 @@ def show_errors(
     as_json: bool = False,
     verify: bool = False,
     intervals: bool = False,
+    style: "FigureStyle | None" = None,
 ) -> None:
     """Analyse the runs, write the files, and print the screen or the document."""
     from analysis.evaluation.analysis import Analysis
@@ -478,9 +488,20 @@ def show_errors(
             add_intervals(document, measured)
     written: dict[str, list[str]] = {}
     if out:
+        from analysis.render.figure_style import SCREEN
         from analysis.render.files import write_analysis
 
-        files = write_analysis(out, ground_truth, settings, analyses, analysis.crowding, json_bytes(document))
+        files = write_analysis(
+            out,
+            ground_truth,
+            settings,
+            analyses,
+            analysis.crowding,
+            json_bytes(document),
+            measured=measured,
+            min_objects=split.min_objects,
+            style=style or SCREEN,
+        )
         for stem, _, kind in (name.partition(".") for name in files):
             written.setdefault(stem, []).append(kind)
     checks = []
@@ -494,7 +515,7 @@ def show_errors(
     print_whole(
         *errors_screen(ground_truth, settings, analyses),
         *(intervals_screen(measured) if measured else []),
-        *slices_screen(ground_truth, settings, analyses, split.everything),
+        *slices_screen(ground_truth, settings, analyses, split.everything, split.min_objects),
     )
     for run, check, result in checks:
         typer.echo(f"verify {run}: {check}: {result}")

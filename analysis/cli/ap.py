@@ -29,6 +29,7 @@ from analysis.cli.analyze import (
     read_inputs,
     settings_of,
 )
+from analysis.cli.figure_options import Style, StyleName, Width, figure_style
 from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput
 
@@ -81,6 +82,8 @@ def ap(
     drop_invalid: DropInvalid = False,
     everything: Annotated[bool, typer.Option("--all", help="Show every class, not only the first.")] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for tables and precision-recall curves.")] = None,
+    style: Style = StyleName.screen,
+    width: Width = "",
     as_json: AsJson = False,
     verify: Verify = False,
     root: Root = Path(),
@@ -100,6 +103,7 @@ def ap(
     ious, areas, parts = parse_ious(iou), parse_areas(sizes), parse_ap_parts(by)
     if voc is not None and len(ious) > 1 and iou is not None:
         raise typer.BadParameter("--voc measures at one IoU, such as --iou 0.5", param_hint="--iou")
+    drawn = figure_style(style, width)
     caps = parse_caps(max_dets) if max_dets is not None else None
     settings = settings_of(
         iou_type, 0.5, 0.1, caps[-1] if caps else None, class_agnostic=class_agnostic, min_score=min_score
@@ -129,7 +133,7 @@ def ap(
     document = {}
     if as_json or out:
         document = ap_document(ground_truth, settings, measured, parts) | inputs.source()
-    written = write_ap(out, ground_truth, settings, measured, parts, document) if out else ()
+    written = write_ap(out, ground_truth, settings, measured, parts, document, drawn) if out else ()
     if as_json:
         print_json(document | ({"verify": check_records(checks)} if verify else {}))
         return

@@ -41,6 +41,10 @@ NAMED_FILES = (
     OptionRule("--gt", "without prediction files a study is analyzed, on its own ground truth", needs=(PREDICTIONS,)),
     OptionRule("--root", "it is where a study is looked for when no file is named", excludes=PREDICTIONS),
 )
+FIGURES = (
+    OptionRule("--style", "without a folder no figure is drawn", needs=("--out",)),
+    OptionRule("--width", "a figure on the screen is as wide as it needs", needs=("--style paper",)),
+)
 BASELINE = OptionRule("--baseline", "a run alone is compared with nothing", excludes=ONE_FILE)
 NO_INTERVALS = "intervals are made in the coco convention only"
 ONE_CATEGORY = "without categories there is nothing to show"
@@ -51,12 +55,15 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
         OptionRule(
             "--all", "it lengthens the tables of classes and pairs", needs=("--by class", "--by confusion", "--by all")
         ),
+        OptionRule("--min-objects", "it is about classes", needs=("--by class", "--by all")),
+        *FIGURES,
         OptionRule("--intervals", NO_INTERVALS, excludes="--convention tidecv"),
         OptionRule("--class-agnostic", ONE_CATEGORY, excludes="--by class"),
         OptionRule("--class-agnostic", ONE_CATEGORY, excludes="--by confusion"),
     ),
     "ap": (
         *NAMED_FILES,
+        *FIGURES,
         OptionRule("--class-agnostic", ONE_CATEGORY, excludes="--by class"),
         OptionRule("--micro", "all categories are one curve", excludes="--by class"),
         OptionRule("--micro", "all categories are one curve", excludes="--by all"),
@@ -79,13 +86,14 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
     ),
     "threshold": (
         *NAMED_FILES,
+        *FIGURES,
         *(
             OptionRule(one, "a run has one threshold", excludes=other)
             for one, other in combinations(("--score", "--best-f1", "--precision", "--recall"), 2)
         ),
         OptionRule("--per-class", "a score that is given is the same for all classes", excludes="--score"),
     ),
-    "compare": (*NAMED_FILES, BASELINE),
+    "compare": (*NAMED_FILES, BASELINE, *FIGURES),
     "report": (
         *NAMED_FILES,
         BASELINE,

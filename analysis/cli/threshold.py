@@ -26,6 +26,7 @@ from analysis.cli.analyze import (
     settings_of,
 )
 from analysis.cli.compare import Seed, progress_line
+from analysis.cli.figure_options import Style, StyleName, Width, figure_style
 from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput
 
@@ -75,6 +76,8 @@ def threshold(
     drop_unknown: DropUnknown = False,
     drop_invalid: DropInvalid = False,
     out: Annotated[Path | None, typer.Option(help="Folder for tables, curves, figures and the JSON document.")] = None,
+    style: Style = StyleName.screen,
+    width: Width = "",
     as_json: AsJson = False,
     root: Root = Path(),
 ) -> None:
@@ -90,7 +93,7 @@ def threshold(
 
     check_options(context, RULES["threshold"])
     settings = settings_of(iou_type, iou, min(BACKGROUND_IOU, iou), max_dets)
-    criterion = criterion_of(score, precision, recall)
+    criterion, drawn = criterion_of(score, precision, recall), figure_style(style, width)
     files = find_inputs(context, predictions, gt, root)
     say_what_was_found(files.found, as_json)
     if out:
@@ -110,7 +113,7 @@ def threshold(
     document = operating_point_document(inputs.ground_truth, runs) if out or as_json else {}
     if files.found:
         document |= {"source": files.found}
-    written = write_operating_points(out, inputs.ground_truth, runs, document) if out else ()
+    written = write_operating_points(out, inputs.ground_truth, runs, document, drawn) if out else ()
     if as_json:
         print_json(document)
         return

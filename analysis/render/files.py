@@ -1,7 +1,7 @@
 """What ``--out`` writes: the same findings as files for programs, papers and slides."""
 
 import gzip
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,14 @@ from analysis.evaluation.settings import Settings
 from analysis.files import write_all
 from analysis.render.documents import error_records, slice_records
 from analysis.render.errors import errors_table
+from analysis.render.figure_style import SCREEN, FigureStyle, figures_tex
 from analysis.render.fonts import warn_of_undrawable
-from analysis.render.plots import errors_figure, slice_figures
+from analysis.render.latex import latex
+from analysis.render.plots import errors_figure
+from analysis.render.slice_figures import slice_figures
 from analysis.render.slices import slice_tables
-from analysis.render.table import Table, csv_text, latex, markdown
+from analysis.render.table import Table, csv_text, markdown
+from analysis.stats.compare import Comparison
 
 
 def write_analysis(
@@ -31,11 +35,25 @@ def write_analysis(
     analyses: Sequence[RunAnalysis],
     crowding: NDArray[np.float64],
     document: bytes,
+    *,
+    measured: Comparison | None = None,
+    min_objects: int = 1,
+    style: FigureStyle = SCREEN,
 ) -> list[str]:
     """Write every file and return their names; all are made before the first is written, and each appears whole.
 
-    ``document`` is the JSON of ``--json``. The breakdown, the detections and the objects are always written, the
-    slices where they were computed.
+    The breakdown, the detections and the objects are always written, the slices where they were computed.
+
+    Args:
+        out: the folder.
+        ground_truth: of the runs.
+        settings: of the runs.
+        analyses: of each run.
+        crowding: f64[M] of the objects.
+        document: the JSON of ``--json``.
+        measured: the intervals of the numbers, where they were asked for.
+        min_objects: classes with fewer are left out of the table and the figure by class; the CSV has all.
+        style: of the figures.
 
     Raises:
         BadInput: the folder cannot be written.
@@ -46,15 +64,17 @@ def write_analysis(
         "errors.csv": csv_text(Table.from_records(error_records(analyses))).encode(),
         "errors.json": document,
         **_paper("errors", errors_table(ground_truth, settings, analyses, paper=True)),
-        **_named("errors", errors_figure(analyses)),
     }
     records = [(one.name, slice_records(ground_truth, one)) for one in analyses]
     for name in records[0][1]:
         table = Table.from_records([{"run": run, **record} for run, slices in records for record in slices[name]])
         contents[f"{name}.csv"] = csv_text(table).encode()
-    for name, pictures in slice_figures(ground_truth, analyses).items():
-        contents |= _named(name, pictures)
-    for name, table in slice_tables(ground_truth, settings, analyses, paper=True).items():
+    pictures = {"errors": errors_figure(ground_truth, analyses, measured, style)}
+    pictures |= slice_figures(ground_truth, analyses, style, min_objects=min_objects)
+    for name, picture in pictures.items():
+        contents |= picture.named(name)
+    contents["errors_figures.tex"] = figures_tex(pictures, style)
+    for name, table in slice_tables(ground_truth, settings, analyses, min_objects=min_objects, paper=True).items():
         contents |= _paper(name, table)
     contents["detections.csv.gz"] = _gzipped(detections_frame(ground_truth, analyses))
     contents["objects.csv.gz"] = _gzipped(objects_frame(ground_truth, analyses, crowding))
@@ -63,11 +83,7 @@ def write_analysis(
 
 
 def _paper(name: str, table: Table) -> dict[str, bytes]:
-    return _named(name, {"md": markdown(table).encode(), "tex": latex(table).encode()})
-
-
-def _named(name: str, contents: Mapping[str, bytes]) -> dict[str, bytes]:
-    return {f"{name}.{kind}": content for kind, content in contents.items()}
+    return {f"{name}.md": markdown(table).encode(), f"{name}.tex": latex(table).encode()}
 
 
 def _gzipped(frame: pd.DataFrame) -> bytes:

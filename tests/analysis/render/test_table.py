@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from analysis.render.latex import latex
 from analysis.render.markup import Markup, tag
-from analysis.render.table import Cell, Column, Table, best, csv_text, html, latex, markdown, records
+from analysis.render.table import Cell, Column, Table, best, csv_text, html, markdown, records
 
 WIDTHS = (60, 80)
 

@@ -1,0 +1,44 @@
+"""The options of figures: for the screen or for a paper, and how wide."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from analysis.exceptions import BadInput
+
+if TYPE_CHECKING:  # matplotlib is not for those who only ask for help
+    from analysis.render.figure_style import FigureStyle
+
+
+class StyleName(StrEnum):
+    """What figures are for."""
+
+    screen = "screen"
+    paper = "paper"
+
+
+Style = Annotated[
+    StyleName,
+    typer.Option("--style", help="Figures for the screen, or for a paper: text of 7 pt, hatches, captions in LaTeX."),
+]
+Width = Annotated[
+    str,
+    typer.Option(
+        "--width", metavar="LENGTH", help="Width of a paper's figures, such as 3.4in or 86mm.", show_default="3.4in"
+    ),
+]
+
+
+def figure_style(style: StyleName, width: str) -> "FigureStyle":
+    """How figures are drawn.
+
+    Raises:
+        typer.BadParameter: the width is no width of a figure.
+    """
+    from analysis.render.figure_style import FigureStyle
+
+    try:
+        return FigureStyle.chosen(style.value, width)
+    except BadInput as error:
+        raise typer.BadParameter(str(error)) from None

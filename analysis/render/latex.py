@@ -1,0 +1,260 @@
+r"""Tables for papers: booktabs and siunitx, with caption, ``\label`` and notes, in parts that fit a page.
+
+A column of numbers is an ``S`` column of siunitx, aligned at its points: ``41.3``, ``41.3 \pm 0.4``, ``+1.2`` with its
+interval beside it. A table that is wider than the text is set in several parts below each other, each with the names of
+the rows; nothing is shrunk.
+
+>>> from analysis.render.table import Column, Table
+>>> columns = (Column("class", kind="text"), Column("AP50", precision=1))
+>>> rows = (("salt & pepper", 56.42), ("50 % [a_b]", None))
+>>> print(latex(Table("What it costs", columns, rows, notes=("In points.",), label="costs")))
+% needs \usepackage{booktabs,siunitx}
+\begin{table}
+\centering\small
+\setlength{\tabcolsep}{4pt}
+\sisetup{detect-weight=true,separate-uncertainty=true,group-minimum-digits=4,group-separator={,}}
+\caption{What it costs.}
+\label{tab:costs}
+\begin{tabular}{lS[table-format=2.1]}
+\toprule
+class & {AP50} \\
+\midrule
+salt \& pepper & 56.4 \\
+50 \% [a\_b] & {--} \\
+\bottomrule
+\end{tabular}
+\par\smallskip
+\raggedright\footnotesize
+In points.\par
+\end{table}
+<BLANKLINE>
+"""
+
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from analysis.render.table import Cell, Column, Table, columns_in_print, grouped_rows, is_missing, one_line, printed
+
+SETUP = r"\sisetup{detect-weight=true,separate-uncertainty=true,group-minimum-digits=4,group-separator={,}}"
+COLUMN = 237.0  # points, of a page of two columns; a wider table stands over both
+TEXT = 345.0  # points, the narrowest text of common classes (article): what is wider is split
+LETTER = 4.6  # points of a letter of \small
+GAP = 8.0  # points between two columns
+WIDEST_TEXT = 150.0  # points of a column of words, above which it is broken into lines
+PLUS_MINUS = r"\pm"
+BREAK = r"\\"
+HEAD = 10  # letters of a head, above which it is broken between its words
+_ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
+    c: f"\\{c}" for c in "&%$#_{}"
+}
+_TEX_SYMBOLS = {
+    "±": r"$\pm$",
+    "†": r"$^\dagger$",
+    "Δ": r"$\Delta$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "<": r"$<$",
+    ">": r"$>$",
+    "×": r"$\times$",
+    "−": r"$-$",
+    "–": "--",
+    "…": r"\ldots{}",
+}
+# +1.2, 41.3 ± 0.4, 1,234 or 1.2 [0.5, 2.0]
+_NUMBER = re.compile(r"(?P<value>[+-]?\d[\d,]*(\.\d+)?)( ± (?P<half>\d+(\.\d+)?))?( (?P<interval>\[[^\]]*\]))?")
+
+
+def escape_latex(text: str) -> str:
+    r"""Text that LaTeX prints as it is.
+
+    >>> print(escape_latex("50 % of a_b ± 1"))
+    50 \% of a\_b $\pm$ 1
+    >>> print(escape_latex("IoU <= 0.1, p <0.001"))
+    IoU $\leq$ 0.1, p $<$0.001
+    >>> print(escape_latex("[1]"))  # the line break of the row before would take it for a length
+    {}[1]
+    """
+    plain = one_line(text).replace("<=", "≤").replace(">=", "≥")  # "<" alone is another sign in LaTeX's old fonts
+    escaped = "".join(_ESCAPES.get(character, _TEX_SYMBOLS.get(character, character)) for character in plain)
+    return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A column in LaTeX: its specification, how many columns of a tabular it takes, and its width in points."""
+
+    column: Column
+    at: int
+    spec: str
+    span: int
+    width: float
+    aligned: bool  # an S column
+
+
+def latex(table: Table) -> str:
+    r"""The table for papers: booktabs, siunitx, caption, ``\label``, spanning heads, the notes below it."""
+    places = [_placed(table, at) for at in columns_in_print(table)]
+    parts = list(_parts(places, table.names))
+    star = "*" * (max(_width(part) for part in parts) > COLUMN)
+    aligned = any(place.aligned for place in places)
+    lines = [
+        rf"% needs \usepackage{{booktabs{',siunitx' * aligned}}}",
+        rf"\begin{{table{star}}}",
+        r"\centering\small",
+        r"\setlength{\tabcolsep}{4pt}",
+        SETUP if aligned else "",
+        rf"\caption{{{escape_latex(table.title)}.}}" if table.title else "",
+        rf"\label{{tab:{table.label}}}" if table.label else "",
+    ]
+    for number, part in enumerate(parts):
+        lines += [r"\par\medskip"] * (number > 0) + _tabular(table, part)
+    if table.notes:
+        notes = (rf"{escape_latex(note)}\par" for note in table.notes)
+        lines += [r"\par\smallskip", r"\raggedright\footnotesize", *notes]
+    return "\n".join(line for line in [*lines, rf"\end{{table{star}}}"] if line) + "\n"
+
+
+def _tabular(table: Table, part: Sequence[_Place]) -> list[str]:
+    span = sum(place.span for place in part)
+    body = []
+    for row, begins, repeated in grouped_rows(table):
+        if begins:
+            body.append(r"\midrule")
+        if isinstance(row, str):
+            body.append(rf"\multicolumn{{{span}}}{{l}}{{\emph{{{escape_latex(row)}}}}} \\")
+        else:
+            cells = [_cell(place, row[place.at]) for place in part]
+            body.append(" & ".join(["" if repeated else cells[0], *cells[1:]]) + r" \\")
+    return [
+        rf"\begin{{tabular}}{{{''.join(place.spec for place in part)}}}",
+        r"\toprule",
+        *_groups(part),
+        " & ".join(_head(place) for place in part) + r" \\",
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+
+
+def _placed(table: Table, at: int) -> _Place:
+    """How a column is set: words on the left, numbers in an S column, an interval beside its number."""
+    column = table.columns[at]
+    known = [row[at] for row in table.cells if not is_missing(column, row[at])]
+    texts = [printed(column, replace(cell, suffix="")) for cell in known]
+    letters = [*map(len, _broken(column.head)), *(len(printed(column, cell)) for cell in known)]
+    width = LETTER * max(letters) + GAP
+    if column.kind == "text":
+        broken = width > WIDEST_TEXT
+        spec, width = (rf"p{{{WIDEST_TEXT:g}pt}}", WIDEST_TEXT + GAP) if broken else ("l", width)
+        return _Place(column, at, spec, 1, width, aligned=False)
+    numbers = [found for text in texts if (found := _NUMBER.fullmatch(text)) and _is_plain(found)]
+    if not numbers or len(numbers) < len(texts) / 2:
+        return _Place(column, at, "r", 1, width, aligned=False)
+    suffix = max((escape_latex(row[at].suffix.strip()) for row in table.cells), key=len, default="")
+    post = f",table-space-text-post={{{suffix}}}" if suffix else ""
+    spec = f"S[table-format={_format(numbers)}{post}]"
+    if any(found["interval"] for found in numbers):
+        return _Place(column, at, rf"{spec}@{{\,}}l", 2, width, aligned=True)
+    return _Place(column, at, spec, 1, width, aligned=True)
+
+
+def _is_plain(found: re.Match[str]) -> bool:
+    """Whether siunitx can align it: value and half width have the same decimals."""
+    half = found["half"]
+    return half is None or len(half.partition(".")[2]) == len(found["value"].partition(".")[2])
+
+
+def _format(numbers: Sequence[re.Match[str]]) -> str:
+    """What an S column has to make room for.
+
+    >>> _format([_NUMBER.fullmatch(text) for text in ("+1.2", "-12.25 ± 0.40", "1,234")])
+    '+4.2(2)'
+    """
+    values = [found["value"].replace(",", "").lstrip("+-").partition(".") for found in numbers]
+    sign = "+" if any(found["value"][0] in "+-" for found in numbers) else ""
+    halves = [(found["half"] or "").replace(".", "").lstrip("0") for found in numbers]
+    digits = max(map(len, halves)) or (1 if any(found["half"] for found in numbers) else 0)
+    decimals = max(len(decimals) for _, _, decimals in values)
+    whole = max(len(whole) for whole, _, _ in values)
+    return f"{sign}{whole}{f'.{decimals}' if decimals else ''}{f'({digits})' if digits else ''}"
+
+
+def _cell(place: _Place, cell: Cell) -> str:
+    """A value as its column takes it."""
+    column = place.column
+    text, suffix = printed(column, replace(cell, suffix="")), escape_latex(cell.suffix.strip())
+    empty = " & " * (place.span - 1)
+    if is_missing(column, cell):
+        missing = "--" if column.missing else ""
+        return (f"{{{missing}}}" if place.aligned else missing) + empty
+    found = _NUMBER.fullmatch(text) if column.kind == "number" else None
+    if found is None or not (place.aligned and _is_plain(found)):
+        words = escape_latex(text) if found is None else _in_mathematics(text)
+        words = (rf"\textbf{{{words}}}" if cell.bold and text else words) + suffix
+        return (f"{{{words}}}" if place.aligned else words) + empty
+    number = (r"\bfseries " if cell.bold else "") + found["value"].replace(",", "")
+    number += rf" \pm {found['half']}" if found["half"] else ""
+    number += f"{{{suffix}}}" if suffix else ""
+    if place.span == 1:
+        return number
+    return f"{number} & {_in_mathematics(found['interval'] or '')}"
+
+
+def _in_mathematics(text: str) -> str:
+    """Signs and limits as mathematics, so that a minus is one."""
+    return f"${text.replace('±', PLUS_MINUS)}$" if text else ""
+
+
+def _broken(head: str) -> list[str]:
+    """A head in lines, where it is long."""
+    return textwrap.wrap(one_line(head), HEAD, break_long_words=False) or [""]
+
+
+def _head(place: _Place) -> str:
+    lines = [escape_latex(line) for line in _broken(place.column.head)]
+    text = lines[0] if len(lines) == 1 else rf"\shortstack{{{BREAK.join(lines)}}}"
+    if place.span > 1:
+        return rf"\multicolumn{{{place.span}}}{{c}}{{{text}}}"
+    return f"{{{text}}}" if place.aligned else text
+
+
+def _width(part: Sequence[_Place]) -> float:
+    return sum(place.width for place in part)
+
+
+def _parts(places: Sequence[_Place], names: int) -> Iterator[list[_Place]]:
+    """The columns in parts no wider than the text, the names of the rows in each; groups stay together if they can."""
+    naming, rest = list(places[:names]), list(places[names:])
+    part = list(naming)
+    for _, members in groupby(rest, key=lambda place: place.column.group):
+        bundles: list[list[_Place]] = []  # a column and those attached to it
+        for place in members:
+            if place.column.attached and bundles:
+                bundles[-1].append(place)
+            else:
+                bundles.append([place])
+        whole = [place for bundle in bundles for place in bundle]
+        fits = _width([*naming, *whole]) <= TEXT
+        for bundle in [whole] if fits else bundles:
+            if len(part) > names and _width([*part, *bundle]) > TEXT:
+                yield part
+                part = list(naming)
+            part += bundle
+    yield part
+
+
+def _groups(part: Sequence[_Place]) -> list[str]:
+    """The row of heads over several columns, and the rules below them; nothing where no column has one."""
+    if not any(place.column.group for place in part):
+        return []
+    heads, rules, end = [], [], 0
+    for group, members in groupby(part, key=lambda place: place.column.group):
+        start, end = end + 1, end + sum(place.span for place in members)
+        heads.append(rf"\multicolumn{{{end + 1 - start}}}{{c}}{{{escape_latex(group)}}}")
+        if group:
+            rules.append(rf"\cmidrule(lr){{{start}-{end}}}")
+    return [" & ".join(heads) + r" \\", " ".join(rules)]
