@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import msgspec
 import numpy as np
 
 from analysis import native
-from analysis.arrays import Bools, Floats, Ints, index_of
+from analysis.arrays import Bools, Floats, Ints, distinct, index_of
 from analysis.coco.columns import Spans, read_columns
 from analysis.coco.federated import LVIS_KEYS, Federated, build_federated
 from analysis.coco.masks import NOTHING, Masks
@@ -320,11 +321,11 @@ def _earlier_name(extra: msgspec.Raw) -> str | None:
 
 def _image_sizes(images: list[_Image]) -> Ints:
     """Height and width i64[images, 2] in pixels, -1 where the file does not say (or says 0, as some do)."""
-    sizes = [(image.height or -1, image.width or -1) for image in images]
-    for image, size in zip(images, sizes, strict=True):
-        if not all(side == -1 or 0 < side < LARGEST_SIDE for side in size) or -1 in (image.height, image.width):
-            raise _Irregular("a size of an image")
-    return np.array(sizes, dtype=np.int64)
+    written = [(image.height, image.width) for image in images]
+    sides = list(chain.from_iterable(written))
+    if min(filter(None, sides), default=1) < 0 or max(filter(None, sides), default=1) >= LARGEST_SIDE:
+        raise _Irregular("a size of an image")
+    return np.array([side or -1 for side in sides], dtype=np.int64).reshape(-1, 2)
 
 
 def _decode_usual(content: bytes) -> _Columns | None:
@@ -399,7 +400,7 @@ def _annotation_columns(
         annotation_id = np.array(range(1, len(category) + 1) if fields.id is None else fields.id, dtype=np.int64)
     except (OverflowError, TypeError):
         raise _Irregular("an id of an annotation") from None
-    if len(np.unique(annotation_id)) < len(annotation_id):
+    if len(distinct(annotation_id)) < len(annotation_id):
         raise _Irregular("an id of an annotation twice")
     return {
         "image": image,

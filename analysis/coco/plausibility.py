@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.arrays import Bools, Floats, Ints, best_in_group, index_of, order_by_index
+from analysis.arrays import Bools, Floats, Ints, best_in_group, distinct, index_of, order_by_index
 from analysis.coco.masks import Masks
 
 if TYPE_CHECKING:
@@ -98,13 +98,15 @@ def of_detections(box: Floats, score: Floats, image: Ints, category: Ints, groun
     if not len(box):
         return ["there are no detections: every object is a miss"]
     images = len(ground_truth.image_id)
-    outside = int(((score < 0) | (score > 1)).sum())
-    flat = int(((box[:, 2] == 0) | (box[:, 3] == 0)).sum())
+    outside = 0 if score.min() >= 0 and score.max() <= 1 else int(((score < 0) | (score > 1)).sum())
+    x, y, w, h = np.ascontiguousarray(box.T)
+    flat = 0 if w.min() > 0 and h.min() > 0 else int(((w == 0) | (h == 0)).sum())
     normalised = bool(box.max() <= 1)
-    height, width = ground_truth.image_size.T[:, image]
-    sized = (height > 0) & (width > 0)
-    beyond = (box[:, 0] + box[:, 2] > width * 1.05) | (box[:, 1] + box[:, 3] > height * 1.05)
-    past = int((beyond & sized).sum()) / max(1, int(sized.sum()))  # the share of the boxes on images of known size
+    sized = (ground_truth.image_size > 0).all(axis=1)
+    height, width = np.where(sized, ground_truth.image_size.T * 1.05, np.inf)
+    beyond = (x + w > width[image]) | (y + h > height[image])
+    on_sized = len(image) if sized.all() else int(sized[image].sum())
+    past = int(beyond.sum()) / max(1, on_sized)  # the share of the boxes on images of known size
     unseen = int((np.bincount(image, minlength=images) == 0).sum())
     cases = (
         (outside, f"{outside:,} scores lie outside 0..1 (logits?): their order is used as it is"),
@@ -164,7 +166,7 @@ def _shifted_categories(box_score: Floats, category: Ints, image: Ints, ground_t
     """
     ids = np.array(ground_truth.category_id)
     classes = len(ids)
-    present = np.unique(ground_truth.image * classes + ground_truth.category)
+    present = distinct(ground_truth.image * classes + ground_truth.category)
     order = order_by_index(image, len(ground_truth.image_id))
     best = order[best_in_group(image[order], box_score[order])[1]]
     if not len(present) or len(best) < 20:

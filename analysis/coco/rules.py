@@ -435,8 +435,13 @@ def box_fault(box: object) -> str:
 
 def good_boxes(box: Floats) -> Bools:
     """bool[N] whether boxes f64[N, 4] xywh are without a fault."""
-    side = box[:, 2:]
-    good = (np.abs(box) <= FURTHEST).all(axis=1) & ((side == 0) | (side >= 1 / FURTHEST)).all(axis=1)
+    sides = np.ascontiguousarray(box.T)
+    if len(box) and sides.max() <= FURTHEST and sides.min() >= -FURTHEST:  # not with NaN
+        usual = sides[2:]
+        if usual.min() >= 1 / FURTHEST:
+            return np.ones(len(box), dtype=np.bool_)
+    good = (np.abs(sides) <= FURTHEST).all(axis=0)
+    good &= ((sides[2:] == 0) | (sides[2:] >= 1 / FURTHEST)).all(axis=0)
     return np.asarray(good, dtype=np.bool_)
 
 

@@ -15,7 +15,7 @@ from analysis.coco.federated import FREQUENCIES
 from analysis.evaluation.average_precision import (
     COCO_IOUS,
     COCO_RECALLS,
-    precision_at_recalls,
+    precision_and_hits,
     rank,
     recall_steps,
 )
@@ -170,18 +170,15 @@ def evaluate(
         steps = recall_steps(positives, COCO_RECALLS)
         for t, iou in enumerate(ious.tolist()):
             taken, left_out = match_coco(found, iou, ignored, ground_truth.crowd, excused)
-            is_tp, not_ignored = (taken >= 0)[ranking.rows], ~left_out[ranking.rows]
+            is_tp, counts = taken >= 0, ~left_out
             if not a and not t:
-                counted = np.bincount(ranking.category[not_ignored], minlength=classes)
-            for m, cap in enumerate(caps):
-                within = place < cap
-                if not a or every_cap or cap == caps[-1]:
-                    hits = np.bincount(ranking.category[is_tp & not_ignored & within], minlength=classes)
-                    recall[a, m, t, known] = hits[known] / positives[known]
-                if cap in precision_caps:
-                    counts = not_ignored if cap == caps[-1] else not_ignored & within
-                    curve = precision_at_recalls(ranking, is_tp, counts, steps)
-                    precision[a, precision_caps.index(cap), t, known] = curve[known]
+                counted = np.bincount(category[counts], minlength=classes)
+            for c, cap in enumerate(precision_caps):
+                under = [one for one in caps if one <= cap]
+                curve, hits = precision_and_hits(ranking, is_tp, counts, place, under, steps)
+                precision[a, c, t, known] = curve[known]
+            whole = hits if not a or every_cap else hits[-1:]
+            recall[a, -len(whole) :, t, known] = (whole[:, known] / positives[known]).T
     frequency = np.full(classes, -1)
     if federated and not micro:
         frequency = federated.frequency[occurring]

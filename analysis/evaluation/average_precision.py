@@ -1,9 +1,11 @@
 """Precision-recall and 101-point average precision from flags."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from analysis import native
 from analysis.arrays import Bools, Floats, Ints, group_starts, order_by_index
 
 COCO_RECALLS: Floats = np.linspace(0.0, 1.00, 101)
@@ -43,35 +45,67 @@ def recall_steps(positives: Ints, recalls: Floats) -> Ints:
 
 
 def precision_at_recalls(
-    ranking: Ranking, is_tp: Bools, not_ignored: Bools, steps: Ints, epsilon: float = EPSILON
+    ranking: Ranking, is_tp: Bools, counts: Bools, steps: Ints, epsilon: float = EPSILON
 ) -> Floats:
     """Interpolated precision f64[K, R] (0..1) of each category at the recalls of ``steps``.
+
+    Args:
+        ranking: the order of the detections.
+        is_tp: bool[n] true positives, by position.
+        counts: bool[n] detections that count, likewise.
+        steps: i64[K, R] from :func:`recall_steps`.
+        epsilon: added to the denominator.
+    """
+    anywhere = np.zeros(len(ranking.rows), dtype=np.int64)
+    return precision_and_hits(ranking, is_tp, counts, anywhere, [1], steps, epsilon)[0]
+
+
+def precision_and_hits(
+    ranking: Ranking,
+    is_tp: Bools,
+    counts: Bools,
+    place: Ints,
+    caps: Sequence[int],
+    steps: Ints,
+    epsilon: float = EPSILON,
+) -> tuple[Floats, Ints]:
+    """The same under the last of several caps, and the true positives i64[M, K] of each category under each.
 
     Only true positives matter: right after one, precision only falls until the next, so the envelope (the best
     precision at this recall or a higher one) is decided by them.
 
     Args:
         ranking: the order of the detections.
-        is_tp: bool[N] true positives, in the order of ``ranking.rows``.
-        not_ignored: bool[N] detections that count, likewise.
+        is_tp: bool[n] true positives, by position.
+        counts: bool[n] detections that count, likewise.
+        place: i64[N] in the order of the ranking: how many detections of the group that is capped come before.
+        caps: M, ascending.
         steps: i64[K, R] from :func:`recall_steps`.
         epsilon: added to the denominator.
     """
-    hit = np.flatnonzero(is_tp & not_ignored)
-    seen = np.cumsum(not_ignored)
+    categories = len(ranking.start) - 1
+    if native.core is not None:
+        columns = map(np.ascontiguousarray, (ranking.start, ranking.rows, is_tp, counts, place, np.array(caps), steps))
+        values, hits = native.core.interpolate(categories, *columns, epsilon)
+        under = np.frombuffer(hits, dtype=np.int64).reshape(len(caps), categories)
+        return np.frombuffer(values, dtype=np.float64).reshape(steps.shape), under
+    counting = counts[ranking.rows] & (place < caps[-1])
+    hit = np.flatnonzero(is_tp[ranking.rows] & counting)
+    seen = np.cumsum(counting)
     before = np.concatenate([[0], seen])[ranking.start[:-1]]
-    place = np.searchsorted(hit, ranking.start)  # where each category's true positives begin
+    first = np.searchsorted(hit, ranking.start)  # where each category's true positives begin
     category = ranking.category[hit]
-    number = np.arange(1, len(hit) + 1) - place[category]  # 1, 2, ... within the category
+    number = np.arange(1, len(hit) + 1) - first[category]  # 1, 2, ... within the category
     precision = number / ((seen[hit] - before[category] - number).astype(np.float64) + number + epsilon)
-    hits = np.diff(place)
+    hits = np.diff(first)
     found = np.flatnonzero(hits)  # the categories that have any; all others stay at 0
-    for low, high in zip(place[found].tolist(), place[found + 1].tolist(), strict=True):
+    for low, high in zip(first[found].tolist(), first[found + 1].tolist(), strict=True):
         precision[low:high] = best_from_here(precision[low:high])
     reached = steps[found] <= hits[found, None]
     interpolated = np.zeros(steps.shape)
-    interpolated[found] = np.where(reached, precision[np.where(reached, place[found, None] + steps[found] - 1, 0)], 0.0)
-    return interpolated
+    interpolated[found] = np.where(reached, precision[np.where(reached, first[found, None] + steps[found] - 1, 0)], 0.0)
+    under = [np.bincount(category[place[hit] < cap], minlength=categories) for cap in caps]
+    return interpolated, np.array(under, dtype=np.int64)
 
 
 def average_over_recalls(hits: Ints, steps: Ints, epsilon: float = 0.0) -> float:

@@ -126,10 +126,8 @@ class MatchedRun:
 
     def precision(self, curve: Curve) -> Floats:
         """f64[K, 101] the interpolated precision (0..1) of each category at the convention's recalls."""
-        positives, rows = self._objects(curve.gt_valid), curve.ranking.rows
-        found = precision_at_recalls(
-            curve.ranking, curve.is_tp[rows], curve.not_ignored[rows], self.steps(positives), self.epsilon
-        )
+        positives = self._objects(curve.gt_valid)
+        found = precision_at_recalls(curve.ranking, curve.is_tp, curve.not_ignored, self.steps(positives), self.epsilon)
         if self.settings.convention == "tidecv":
             found[positives == 0] = 0
         return found

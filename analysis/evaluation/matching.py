@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 
 from analysis import native
-from analysis.arrays import Bools, Floats, Ints, group_starts, inverse, order_by_index, place_in_group
+from analysis.arrays import (
+    Bools,
+    Floats,
+    Ints,
+    best_in_group,
+    group_starts,
+    inverse,
+    order_by_index,
+    order_descending,
+    place_in_group,
+)
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.settings import Settings
 from analysis.exceptions import BadInput
@@ -180,7 +190,7 @@ def _mask_blocks(sides: _Sides) -> Iterator[tuple[Ints, Ints, Floats]]:
 def score_order(detections: Detections, image_order: Ints) -> Ints:
     """Rows by descending score; ties by image in the given order (i64[images] rank), then by place in the file."""
     start = order_by_index(image_order[detections.image], len(image_order))
-    return start[np.argsort(-detections.score[start], kind="stable")]
+    return start[order_descending(detections.score[start])]
 
 
 def cap_per_group(order: Ints, group: Ints, cap: int) -> Ints:
@@ -285,6 +295,26 @@ def preferred_first(found: Pairs, *, prefer_last: bool) -> Pairs:
     return found
 
 
+def best_objects(pairs: Pairs, used: Bools, detections: int, truths: int) -> tuple[Floats, Ints]:
+    """The highest IoU f64[detections] of each and the first object i64[detections] that has it; 0 and -1 for none.
+
+    Args:
+        pairs: of detections and objects.
+        used: bool[P] the pairs that count.
+        detections: how many there are.
+        truths: how many objects there are.
+    """
+    if native.core is not None:
+        columns = map(np.ascontiguousarray, (pairs.detection, pairs.truth, pairs.iou, used))
+        found = native.core.best_objects(detections, truths, *columns)
+        return np.frombuffer(found[0], dtype=np.float64), np.frombuffer(found[1], dtype=np.int64)
+    best, target = np.zeros(detections), np.full(detections, -1, dtype=np.int64)
+    some = pairs.at(np.flatnonzero(used))
+    detection, row = best_in_group(some.detection, some.iou)
+    best[detection], target[detection] = some.iou[row], some.truth[row]
+    return best, target
+
+
 MOST_ROUNDS = 32  # a round costs time for every pair, and where all overlap it settles one detection
 
 
@@ -302,6 +332,9 @@ def match_greedily(pairs: Pairs, usable: Bools, detections: int, truths: int, sh
         truths: how many objects there are.
         shared: bool[truths] objects that any number of detections may take (crowds).
     """
+    if native.core is not None:
+        columns = (*map(np.ascontiguousarray, (pairs.detection, pairs.truth, usable)), shared)
+        return np.frombuffer(native.core.match_pairs(detections, truths, *columns), dtype=np.int64)
     matched = np.full(detections, -1, dtype=np.int64)
     first_claim = np.full(truths, -1, dtype=np.int64)
     free = np.ones(truths, dtype=np.bool_)
@@ -337,6 +370,12 @@ def match_coco(found: Pairs, iou: float, ignored_truth: Bools, crowd: Bools, out
     as is an unmatched detection whose own area is out of range.
     """
     detections, truths = len(out_of_range), len(ignored_truth)
+    if native.core is not None:
+        pairs = map(np.ascontiguousarray, (found.detection, found.truth, found.iou))
+        both = native.core.match_coco(
+            detections, truths, *pairs, min(iou, 1 - 1e-10), ignored_truth, crowd, out_of_range
+        )
+        return np.frombuffer(both[0], dtype=np.int64), np.frombuffer(both[1], dtype=np.bool_)
     enough = found.iou >= min(iou, 1 - 1e-10)
     taken = match_greedily(found, enough & ~ignored_truth[found.truth], detections, truths)
     ignored = match_greedily(

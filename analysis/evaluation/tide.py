@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.arrays import Bools, Floats, Ints, best_in_group, order_by_index
+from analysis.arrays import Bools, Floats, Ints, order_by_index, order_descending
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.average_precision import rank
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS
@@ -33,6 +33,7 @@ from analysis.evaluation.matching import (
     AREA_RANGES,
     PairedDetections,
     Pairs,
+    best_objects,
     candidates,
     ignored_by_size,
     match_coco,
@@ -83,8 +84,9 @@ def match_and_label_at(
     unmeasured = np.where(detections.score < lowest, LOW_SCORE, OVER_CAP).astype(np.int8)
     unmeasured[paired.unchecked] = UNCHECKED
     counts, same = ~ignored[paired.pairs.truth], paired.same_category
-    own, others = (paired.pairs.at(np.flatnonzero(kind)) for kind in (same & counts, ~same & counts))
-    nearest = _Nearest(_best(own, len(row)), _best(others, len(row)), own)
+    own, others = same & counts, ~same & counts
+    best_own, best_other = (best_objects(paired.pairs, kind, len(row), len(ignored)) for kind in (own, others))
+    nearest = _Nearest(best_own, best_other, paired.pairs.at(np.flatnonzero(own)))
     matches = _matches_coco if coco else _matches_tidecv
     found = matches(ground_truth, paired, [settings.iou for settings in each], ignored, excused)
     for settings, (taken, left_out) in zip(each, found, strict=True):
@@ -143,7 +145,7 @@ def _wrong_before_right(ground_truth: GroundTruth, detections: Detections, row: 
     images = ground_truth.image_rank
     order = order_by_index(images[detections.image[row]], len(images))
     filled = np.concatenate([order[~right[order]], order[right[order]]])
-    return filled[np.argsort(-detections.score[row][filled], kind="stable")]
+    return filled[order_descending(detections.score[row][filled])]
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +172,7 @@ def _label(
     best_other, other_target = np.where(labelled, nearest.other[0], 0.0), nearest.other[1]
     own = nearest.pairs
     used = (own.iou >= settings.iou) & matched[own.truth] & labelled[own.detection]
-    best_used, used_target = _best(own.at(np.flatnonzero(used)), count)
+    best_used, used_target = best_objects(own, used, count, len(ignored))
 
     t_f, t_b = settings.iou, settings.background_iou
     overlap = np.maximum(best_same, best_other)
@@ -211,14 +213,6 @@ def _label(
         missed=~ignored & ~matched & (winner < 0),
         matched=matched,
     )
-
-
-def _best(pairs: Pairs, count: int) -> tuple[Floats, Ints]:
-    """The highest IoU f64[count] of each detection and the first object i64[count] that has it (0 and -1: none)."""
-    best, target = np.zeros(count), np.full(count, -1, dtype=np.int64)
-    detection, row = best_in_group(pairs.detection, pairs.iou)
-    best[detection], target[detection] = pairs.iou[row], pairs.truth[row]
-    return best, target
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,51 @@
 /* Overlapping boxes, with the arithmetic of COCO's bbIou operation by operation, so that every bit agrees. */
 #include "core.h"
+#include <stdlib.h>
+
+/* The objects of an image by their sides, and those that one detection overlaps, with their common area. */
+typedef struct {
+    double *left, *top, *right, *bottom, *area, *common;
+    int64_t *hit;
+    size_t room;
+} Side;
+
+static int make_sides(Side *side, size_t room) {
+    if (room <= side->room) return 1;
+    double *all = realloc(side->left, 7 * 8 * room);
+    if (!all) {
+        PyErr_NoMemory();
+        return 0;
+    }
+    *side = (Side){all,            all + room,     all + 2 * room,           all + 3 * room,
+                   all + 4 * room, all + 5 * room, (int64_t *)(all + 6 * room), room};
+    return 1;
+}
+
+static void take_sides(Side *side, const double *box, size_t count) {
+    for (size_t row = 0; row < count; row++, box += 4) {
+        side->left[row] = box[0];
+        side->top[row] = box[1];
+        side->right[row] = box[2] + box[0];
+        side->bottom[row] = box[3] + box[1];
+        side->area[row] = box[2] * box[3];
+    }
+}
+
+/* The rows of the objects that a box overlaps; without a branch on what is hardly predictable. */
+static size_t overlapping(const Side *side, size_t count, const double *box) {
+    double left = box[0], top = box[1], right = box[2] + box[0], bottom = box[3] + box[1];
+    size_t hits = 0;
+    for (size_t row = 0; row < count; row++) {
+        double width = (right < side->right[row] ? right : side->right[row]) -
+                       (left > side->left[row] ? left : side->left[row]);
+        double height = (bottom < side->bottom[row] ? bottom : side->bottom[row]) -
+                        (top > side->top[row] ? top : side->top[row]);
+        side->hit[hits] = (int64_t)row;
+        side->common[hits] = width * height;
+        hits += (width > 0) & (height > 0);
+    }
+    return hits;
+}
 
 /* pair_boxes(images, detection_start, object_start, detection_box f64[n, 4], object_box f64[m, 4], inside bool[m]):
    the pairs of each image with IoU > 0, rows counted in the order given; boxes are x, y, width, height. */
@@ -11,31 +57,35 @@ PyObject *pair_boxes(PyObject *self, PyObject *arguments) {
         return NULL;
     Column column[5] = {0};
     Found found = {0};
+    Side side = {0};
     const double *detections = open_column(given[2], &column[2], -1, 32);
     const double *objects = detections ? open_column(given[3], &column[3], -1, 32) : NULL;
     const uint8_t *inside = objects ? open_column(given[4], &column[4], column[3].view.len / 32, 1) : NULL;
     const int64_t *d_start = inside ? open_starts(given[0], &column[0], images, column[2].view.len / 32) : NULL;
     const int64_t *g_start = d_start ? open_starts(given[1], &column[1], images, column[3].view.len / 32) : NULL;
     if (!g_start) goto done;
-    for (Py_ssize_t image = 0; image < images; image++)
+    for (Py_ssize_t image = 0; image < images; image++) {
+        int64_t first = g_start[image];
+        size_t count = (size_t)(g_start[image + 1] - first);
+        if (!count || d_start[image] == d_start[image + 1]) continue;
+        if (!make_sides(&side, count)) goto done;
+        take_sides(&side, objects + 4 * first, count);
         for (int64_t d = d_start[image]; d < d_start[image + 1]; d++) {
-            const double *a = detections + 4 * d;
-            double right = a[2] + a[0], bottom = a[3] + a[1], area = a[2] * a[3];
-            for (int64_t g = g_start[image]; g < g_start[image + 1]; g++) {
-                const double *b = objects + 4 * g;
-                double b_right = b[2] + b[0], b_bottom = b[3] + b[1];
-                double width = (right < b_right ? right : b_right) - (a[0] > b[0] ? a[0] : b[0]);
-                if (!(width > 0)) continue;
-                double height = (bottom < b_bottom ? bottom : b_bottom) - (a[1] > b[1] ? a[1] : b[1]);
-                if (!(height > 0)) continue;
-                double common = width * height;
-                double all = inside[g] ? area : area + b[2] * b[3] - common;
-                if (!add_pair(&found, d, g, common / all)) goto done;
+            const double *box = detections + 4 * d;
+            double area = box[2] * box[3];
+            size_t hits = overlapping(&side, count, box);
+            for (size_t hit = 0; hit < hits; hit++) {
+                int64_t row = side.hit[hit];
+                double common = side.common[hit];
+                double all = inside[first + row] ? area : area + side.area[row] - common;
+                if (!add_pair(&found, d, first + row, common / all)) goto done;
             }
         }
+    }
     result = pairs_found(&found);
 done:
     for (int place = 0; place < 5; place++) close_column(&column[place]);
     free_pairs(&found);
+    free(side.left);
     return result;
 }

@@ -12,9 +12,22 @@ typedef struct {
     const char *at, *end;
 } Text;
 
-void skip_space(Text *text);
-int take(Text *text, char mark);
-int next(Text *text, char mark);                                          /* white space, then take */
+static inline void skip_space(Text *text) {
+    while (text->at < text->end && (*text->at == ' ' || *text->at == '\n' || *text->at == '\r' || *text->at == '\t'))
+        text->at++;
+}
+
+static inline int take(Text *text, char mark) {
+    if (text->at >= text->end || *text->at != mark) return 0;
+    text->at++;
+    return 1;
+}
+
+static inline int next(Text *text, char mark) { /* white space, then take */
+    skip_space(text);
+    return take(text, mark);
+}
+
 int skip_string(Text *text, int *plain);                                  /* plain: without an escape */
 int skip_word(Text *text, const char *word, Py_ssize_t length);
 int skip_value(Text *text, int depth);                                    /* any value, checked */
@@ -51,6 +64,10 @@ PyObject *parse_number(PyObject *, PyObject *);
 PyObject *read_records(PyObject *, PyObject *);
 PyObject *split_object(PyObject *, PyObject *);
 PyObject *pair_boxes(PyObject *, PyObject *);
+PyObject *best_objects(PyObject *, PyObject *);
+PyObject *match_pairs(PyObject *, PyObject *);
+PyObject *match_coco(PyObject *, PyObject *);
+PyObject *interpolate(PyObject *, PyObject *);
 PyObject *decode_masks(PyObject *, PyObject *);
 PyObject *pair_masks(PyObject *, PyObject *);
 #endif

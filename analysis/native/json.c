@@ -80,28 +80,51 @@ static int by_python(const char *start, const char *end, double *value) {
 
 static inline int is_digit(const char *at, const char *end) { return at < end && (unsigned char)(*at - '0') < 10; }
 
+/* Whether eight characters are digits, and their number: all eight at once, as the bytes of a little-endian word. */
+static inline int read_eight(const char *at, uint64_t *number) {
+    uint64_t word;
+    memcpy(&word, at, 8);
+    uint64_t high = 0xF0F0F0F0F0F0F0F0, sixes = 0x0606060606060606, zeros = 0x3030303030303030;
+    if ((word & high) != zeros || ((word + sixes) & high) != zeros) return 0;
+    word -= zeros;
+    word = word * 10 + (word >> 8); /* pairs of digits, in every second byte */
+    uint64_t pairs = 0x000000FF000000FF;
+    *number = ((word & pairs) * (100 + (1000000ULL << 32)) + (word >> 16 & pairs) * (1 + (10000ULL << 32))) >> 32 &
+              0xFFFFFFFF;
+    return 1;
+}
+
+static const char *read_digits(const char *at, const char *end, uint64_t *digits) {
+    uint64_t eight;
+    while (end - at >= 8 && read_eight(at, &eight)) {
+        *digits = *digits * 100000000 + eight;
+        at += 8;
+    }
+    for (; is_digit(at, end); at++) *digits = *digits * 10 + (uint64_t)(*at - '0');
+    return at;
+}
+
 int read_number(Text *text, double *value) {
     const char *at = text->at, *end = text->end, *start = at;
     int negative = at < end && *at == '-', whole = 1;
     uint64_t digits = 0;
-    int64_t used = 0, exponent = 0;
+    int64_t exponent = 0;
     at += negative;
+    const char *first = at;
     if (!is_digit(at, end)) return 0;
     if (*at == '0' && is_digit(at + 1, end)) return 0;
-    for (; is_digit(at, end); at++) {
-        digits = digits * 10 + (uint64_t)(*at - '0');
-        used += used > 0 || *at != '0';
-    }
+    for (; is_digit(at, end); at++) digits = digits * 10 + (uint64_t)(*at - '0');
+    int64_t used = at - first;
     if (at < end && *at == '.') {
         whole = 0;
         const char *point = ++at;
-        for (; is_digit(at, end); at++) {
-            digits = digits * 10 + (uint64_t)(*at - '0');
-            used += used > 0 || *at != '0';
-        }
+        at = read_digits(at, end, &digits);
         if (at == point) return 0;
         exponent = point - at;
+        used -= exponent;
     }
+    if (used > 19) /* of which those before the first that is not 0 do not count */
+        for (; first < at && (*first == '0' || *first == '.'); first++) used -= *first == '0';
     if (at < end && (*at == 'e' || *at == 'E')) {
         whole = 0;
         int64_t written = 0;
@@ -134,22 +157,6 @@ int read_whole(Text *text, int64_t *value) {
     *value = negative ? -digits : digits;
     text->at = at;
     return 1;
-}
-
-void skip_space(Text *text) {
-    while (text->at < text->end && (*text->at == ' ' || *text->at == '\n' || *text->at == '\r' || *text->at == '\t'))
-        text->at++;
-}
-
-int take(Text *text, char mark) {
-    if (text->at >= text->end || *text->at != mark) return 0;
-    text->at++;
-    return 1;
-}
-
-int next(Text *text, char mark) {
-    skip_space(text);
-    return take(text, mark);
 }
 
 /* Read a text; `plain` where it has no escape. 0 where it is none, or has an escape of four digits. */

@@ -8,11 +8,12 @@
 
 enum { IMAGE, CATEGORY, SCORE, BOX, ID, AREA, CROWD, MARKED, SEGMENTATION, FIELDS, NAMED = FIELDS };
 static const struct {
-    const char *name;
-    Py_ssize_t length, width; /* bytes of a row in its column */
+    const char *name; /* as a record has it, in quotation marks */
+    Py_ssize_t length, width; /* of these characters; bytes of a row in its column */
 } FIELD[FIELDS] = {
-    {"image_id", 8, 8},  {"category_id", 11, 8}, {"score", 5, 8},  {"bbox", 4, 32},         {"id", 2, 8},
-    {"area", 4, 8},      {"iscrowd", 7, 1},      {"ignore", 6, 1}, {"segmentation", 12, 16},
+    {"\"image_id\"", 10, 8}, {"\"category_id\"", 13, 8}, {"\"score\"", 7, 8},
+    {"\"bbox\"", 6, 32},     {"\"id\"", 4, 8},           {"\"area\"", 6, 8},
+    {"\"iscrowd\"", 9, 1},   {"\"ignore\"", 8, 1},       {"\"segmentation\"", 14, 16},
 };
 
 static int read_box(Text *text, double *box) {
@@ -35,25 +36,40 @@ static int read_flag(Text *text, uint8_t *flag) {
     return 1;
 }
 
-/* Read one record into row `row` of the columns; the fields that it has, as bits, or -1 where it is unusual. */
-static int read_record(Text *text, char **column, Py_ssize_t row, const char *start) {
-    int found = 0;
+/* Read a key and the colon behind it: the field that it names, NAMED, FIELDS + 1 for any other, -1 where it is unusual.
+   `likely` is the field that is tried first. */
+static int read_field(Text *text, int likely) {
+    if (skip_word(text, FIELD[likely].name, FIELD[likely].length)) {
+        if (!next(text, ':')) return -1;
+        skip_space(text);
+        return likely;
+    }
+    const char *key;
+    Py_ssize_t length;
+    if (!read_key(text, &key, &length)) return -1;
+    for (int field = 0; field < FIELDS; field++)
+        if (FIELD[field].length == length + 2 && !memcmp(key, FIELD[field].name + 1, (size_t)length)) return field;
+    int named = (length == 9 && !memcmp(key, "file_name", 9)) || (length == 13 && !memcmp(key, "category_name", 13));
+    return named ? NAMED : FIELDS + 1;
+}
+
+/* Read one record into row `row` of the columns; the fields that it has, as bits, or -1 where it is unusual. `after`
+   remembers the field that came after each one in the last record, and first of all. */
+static int read_record(Text *text, char **column, Py_ssize_t row, const char *start, uint8_t *after) {
+    int found = 0, last = FIELDS;
     if (!take(text, '{')) return -1;
     if (next(text, '}')) return 0;
     do {
-        const char *key;
-        Py_ssize_t length;
         skip_space(text);
-        if (!read_key(text, &key, &length)) return -1;
-        int field = 0;
-        while (field < FIELDS && (FIELD[field].length != length || memcmp(key, FIELD[field].name, (size_t)length)))
-            field++;
-        if (field == FIELDS) {
-            if ((length == 9 && !memcmp(key, "file_name", 9)) || (length == 13 && !memcmp(key, "category_name", 13)))
-                found |= 1 << NAMED;
+        int field = read_field(text, after[last]);
+        if (field < 0) return -1;
+        if (field >= FIELDS) {
+            if (field == NAMED) found |= 1 << NAMED;
             if (!skip_value(text, 0)) return -1;
             continue;
         }
+        after[last] = (uint8_t)field;
+        last = field;
         if (found & 1 << field) return -1; /* a key twice */
         if (field == BOX && skip_word(text, "null", 4)) continue;
         found |= 1 << field;
@@ -82,6 +98,7 @@ static int read_record(Text *text, char **column, Py_ssize_t row, const char *st
 static Py_ssize_t read_list(Text *text, char **column, int *all, int *any) {
     const char *start = text->at;
     Py_ssize_t rows = 0;
+    uint8_t after[FIELDS + 1] = {0};
     *all = ~0;
     *any = 0;
     if (!next(text, '[')) return -1;
@@ -90,7 +107,7 @@ static Py_ssize_t read_list(Text *text, char **column, int *all, int *any) {
             skip_space(text);
             for (int field = CROWD; field <= SEGMENTATION; field++)
                 memset(column[field] + rows * FIELD[field].width, 0, (size_t)FIELD[field].width);
-            int found = read_record(text, column, rows, start);
+            int found = read_record(text, column, rows, start, after);
             if (found < 0) return -1;
             *all &= found;
             *any |= found;
@@ -104,7 +121,8 @@ static Py_ssize_t read_list(Text *text, char **column, int *all, int *any) {
 
 static Py_ssize_t count_objects(const char *at, Py_ssize_t length) {
     Py_ssize_t count = 0;
-    for (Py_ssize_t place = 0; place < length; place++) count += at[place] == '{';
+    const char *end = at + length;
+    while ((at = memchr(at, '{', (size_t)(end - at)))) at++, count++;
     return count;
 }
 

@@ -183,34 +183,29 @@ done:
     return result;
 }
 
-/* Pixels in both and in either of two masks of one size: pycocotools' rleIou. */
-static void overlap(const uint32_t *a, Py_ssize_t a_count, const uint32_t *b, Py_ssize_t b_count, uint32_t *both,
-                    uint32_t *either) {
-    Py_ssize_t a_next = 1, b_next = 1;
-    uint32_t a_left = a[0], b_left = b[0], left = 1, common = 0, all = 0;
-    int in_a = 0, in_b = 0;
-    while (left > 0) {
-        uint32_t step = a_left < b_left ? a_left : b_left;
-        if (in_a || in_b) {
-            all += step;
-            if (in_a && in_b) common += step;
-        }
-        left = 0;
-        a_left -= step;
-        if (!a_left && a_next < a_count) {
-            a_left = a[a_next++];
-            in_a = !in_a;
-        }
-        left += a_left;
-        b_left -= step;
-        if (!b_left && b_next < b_count) {
-            b_left = b[b_next++];
-            in_b = !in_b;
-        }
-        left += b_left;
+/* The pixels that two masks have in common, from where the runs of each end: those of odd number are foreground. */
+static uint32_t common_pixels(const uint32_t *a, Py_ssize_t a_count, const uint32_t *b, Py_ssize_t b_count) {
+    uint32_t common = 0;
+    Py_ssize_t i = 1, j = 1;
+    while (i < a_count && j < b_count) {
+        uint32_t low = a[i - 1] > b[j - 1] ? a[i - 1] : b[j - 1], high = a[i] < b[j] ? a[i] : b[j];
+        common += high > low ? high - low : 0;
+        int a_first = a[i] <= b[j], b_first = b[j] <= a[i]; /* no branch: which one is first is hardly predictable */
+        i += 2 * a_first;
+        j += 2 * b_first;
     }
-    *both = common;
-    *either = all;
+    return common;
+}
+
+/* The first run of odd number that ends behind a pixel. */
+static Py_ssize_t first_behind(const uint32_t *end, Py_ssize_t count, uint32_t pixel) {
+    Py_ssize_t low = 0, high = count / 2; /* pairs of runs */
+    while (low < high) {
+        Py_ssize_t middle = (low + high) / 2;
+        if (end[2 * middle + 1] > pixel) high = middle;
+        else low = middle + 1;
+    }
+    return 2 * low;
 }
 
 /* Whether two boxes have a pixel in common. */
@@ -261,6 +256,20 @@ static int open_masks(PyObject *tuple, Masks *masks) {
     return 1;
 }
 
+/* The pixel behind each run, column by column. */
+static uint32_t *run_ends(const Masks *masks) {
+    Py_ssize_t count = masks->masks ? masks->start[masks->masks] : 0;
+    uint32_t *end = malloc(sizeof *end * ((size_t)count + 1));
+    if (!end) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    for (Py_ssize_t mask = 0; mask < masks->masks; mask++)
+        for (int64_t run = masks->start[mask], sum = 0; run < masks->start[mask + 1]; run++)
+            end[run] = (uint32_t)(sum += masks->run[run]);
+    return end;
+}
+
 /* pair_masks(images, detection_start, object_start, detection_row i64[n], object_row i64[m], detections, objects,
    inside bool[m]): as pair_boxes; the rows are those of the masks, which are tuples as decode_masks gives them. */
 PyObject *pair_masks(PyObject *self, PyObject *arguments) {
@@ -273,6 +282,7 @@ PyObject *pair_masks(PyObject *self, PyObject *arguments) {
     Masks a = {0}, b = {0};
     Column column[5] = {0};
     Found found = {0};
+    uint32_t *ends[2] = {NULL, NULL};
     if (!open_masks(given[4], &a) || !open_masks(given[5], &b)) goto done;
     const int64_t *a_row = open_rows(given[2], &column[2], a.masks);
     const int64_t *b_row = a_row ? open_rows(given[3], &column[3], b.masks) : NULL;
@@ -280,18 +290,20 @@ PyObject *pair_masks(PyObject *self, PyObject *arguments) {
     const int64_t *a_start = open_starts(given[0], &column[0], images, column[2].view.len / 8);
     const int64_t *b_start = a_start ? open_starts(given[1], &column[1], images, column[3].view.len / 8) : NULL;
     const uint8_t *inside = b_start ? open_column(given[6], &column[4], column[3].view.len / 8, 1) : NULL;
-    if (!inside) goto done;
+    if (!inside || !(ends[0] = run_ends(&a)) || !(ends[1] = run_ends(&b))) goto done;
     for (Py_ssize_t image = 0; image < images; image++)
         for (int64_t d = a_start[image]; d < a_start[image + 1]; d++)
             for (int64_t g = b_start[image]; g < b_start[image + 1]; g++) {
                 int64_t i = a_row[d], j = b_row[g];
                 if (!meet(a.box + 4 * i, b.box + 4 * j) || memcmp(a.size + 2 * i, b.size + 2 * j, 16)) continue;
-                uint32_t both, either;
-                overlap(a.run + a.start[i], a.start[i + 1] - a.start[i], b.run + b.start[j],
-                        b.start[j + 1] - b.start[j], &both, &either);
-                if (!both) continue;
-                double all = inside[g] ? a.area[i] : (double)either;
-                if (!add_pair(&found, d, g, (double)both / all)) goto done;
+                const uint32_t *a_end = ends[0] + a.start[i], *b_end = ends[1] + b.start[j];
+                Py_ssize_t a_count = a.start[i + 1] - a.start[i], b_count = b.start[j + 1] - b.start[j];
+                Py_ssize_t a_skip = first_behind(a_end, a_count, b_end[0]);
+                Py_ssize_t b_skip = first_behind(b_end, b_count, a_end[0]);
+                double both = common_pixels(a_end + a_skip, a_count - a_skip, b_end + b_skip, b_count - b_skip);
+                if (both == 0) continue;
+                double all = inside[g] ? a.area[i] : a.area[i] + b.area[j] - both;
+                if (!add_pair(&found, d, g, both / all)) goto done;
             }
     result = pairs_found(&found);
 done:
@@ -301,5 +313,7 @@ done:
         close_column(&column[place]);
     }
     free_pairs(&found);
+    free(ends[0]);
+    free(ends[1]);
     return result;
 }

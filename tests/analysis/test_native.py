@@ -6,6 +6,7 @@ import shutil
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as pycocotools
 
-from analysis import BadInput, GroundTruth, native, read_detections, read_ground_truth
+from analysis import BadInput, GroundTruth, break_down, native, read_detections, read_ground_truth
 from analysis.coco.columns import read_columns
 from analysis.coco.run_lengths import run_lengths_of
+from analysis.evaluation.ap_evaluation import evaluate
 from analysis.evaluation.matching import pair_detections
 from analysis.evaluation.settings import Settings
 from tests.analysis.mutations import KINDS, documents, mutate
+from tests.analysis.scenes import SceneFiles, scenes
 
 compiled = pytest.mark.skipif(native.core is None, reason="the compiled core is not in use here")
 
@@ -246,3 +249,46 @@ def test_pairs_are_those_of_numpy_and_pycocotools(iou_type: str, convention: str
 def test_arrays_that_do_not_fit_are_an_error(arguments: Any) -> None:
     with pytest.raises(ValueError, match=r"an array has|the images do not"):
         native.core.pair_boxes(*arguments)
+
+
+INTS, FLOATS, FLAGS = (lambda *values, kind=kind: np.array(values, dtype=kind) for kind in (np.int64, np.float64, bool))
+
+
+@compiled
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        ("match_pairs", (1, 1, INTS(1), INTS(0), FLAGS(1), None)),
+        ("match_pairs", (1, 1, INTS(0), INTS(-1), FLAGS(1), None)),
+        ("match_pairs", (-1, 1, INTS(), INTS(), FLAGS(), None)),
+        ("match_pairs", (1, 1, INTS(0), INTS(0), FLAGS(1), FLAGS(1, 1))),
+        ("best_objects", (1, 1, INTS(0), INTS(1), FLOATS(1), FLAGS(1))),
+        ("best_objects", (1, 1, INTS(0), INTS(0), FLOATS(), FLAGS(1))),
+        ("match_coco", (1, 1, INTS(0), INTS(0), FLOATS(1), 0.5, FLAGS(0), FLAGS(0), FLAGS(0, 0))),
+        ("interpolate", (1, INTS(0, 1), INTS(1), FLAGS(1), FLAGS(1), INTS(0), INTS(1), INTS(1), 0.0)),
+        ("interpolate", (1, INTS(0, 1), INTS(0), FLAGS(1), FLAGS(1), INTS(0), INTS(1), INTS(0), 0.0)),
+        ("interpolate", (1, INTS(0, 1), INTS(0), FLAGS(1), FLAGS(1), INTS(0), INTS(), INTS(1), 0.0)),
+        ("interpolate", (1, INTS(0, 2), INTS(0), FLAGS(1), FLAGS(1), INTS(0), INTS(1), INTS(1), 0.0)),
+    ],
+)
+def test_rows_that_do_not_exist_are_an_error(function: str, arguments: Any) -> None:
+    with pytest.raises(ValueError, match=r"an array has|that do(es)? not exist|the images do not"):
+        getattr(native.core, function)(*arguments)
+
+
+@compiled
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(scenes(), st.sampled_from(["coco", "tidecv"]))
+def test_every_label_and_curve_is_the_same(scene: SceneFiles, convention: str) -> None:
+    """With crowds, ignored objects, equal scores and equal IoUs."""
+    ground_truth, detections = scene.read()
+
+    def measured() -> list[bytes]:
+        found = break_down(ground_truth, detections, convention=convention)
+        curves = evaluate(ground_truth, detections, max_dets=[2, 7], every_cap=True)
+        labels = [getattr(found.labels, field.name) for field in fields(found.labels)]
+        numbers = [np.array([found.ap, *found.raw.values()]), *found.category_raw.values()]
+        return [one.tobytes() for one in (*labels, *numbers, curves.precision, curves.recall, curves.detections)]
+
+    one, other = both_ways(measured)
+    assert one == other

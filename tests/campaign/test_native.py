@@ -14,6 +14,7 @@ SOURCES = ROOT / "analysis" / "native"
 MINUTES = 2.0
 FUZZER = """
     import random, struct, sys, time
+    from contextlib import suppress
     sys.path[:0] = [sys.argv[1], sys.argv[2]]
     import _core
     import numpy as np
@@ -66,6 +67,21 @@ FUZZER = """
             paired += 1
         boxes = np.array([[struct.unpack("d", rng.randbytes(8))[0] for _ in range(4)] for _ in range(5)])
         _core.pair_boxes(2, np.array([0, 2, 5]), np.array([0, 4, 5]), boxes, boxes[::-1].copy(), np.zeros(5, bool))
+        count = rng.randrange(6)
+        rows = range(-1, 4) if rng.random() < 0.1 else range(3)
+        pairs = [np.array(rng.choices(rows, k=count), int) for _ in range(2)]
+        iou, flags = np.array([rng.random() for _ in range(count)]), np.array([rng.random() < 0.5 for _ in range(3)])
+        used = np.array([rng.random() < 0.5 for _ in range(count)], bool)
+        place, steps = np.arange(3), np.array([[rng.randrange(0, 9) or 1 for _ in range(4)] for _ in range(2)])
+        for call in (
+            lambda: _core.match_pairs(3, 3, *pairs, used, flags),
+            lambda: _core.best_objects(3, 3, *pairs, iou, used),
+            lambda: _core.match_coco(3, 3, np.sort(pairs[0]), pairs[1], iou, 0.5, flags, flags, flags),
+            lambda: _core.interpolate(2, np.array([0, 1, 3]), rng.choice([place, pairs[0]]), flags, ~flags, place,
+                                      np.array([2, 3]), steps, 1e-16),
+        ):
+            with suppress(ValueError):
+                call()
         done += 1
     print(done)
     assert paired

@@ -1,8 +1,9 @@
-"""Matching in rounds and one detection after another are the same."""
+"""Matching in rounds, one detection after another and by the compiled core are the same."""
 
 import numpy as np
 import pytest
 
+from analysis import native
 from analysis.evaluation import matching
 from analysis.evaluation.matching import Pairs, match_greedily
 
@@ -24,6 +25,8 @@ def test_the_number_of_rounds_changes_nothing(monkeypatch: pytest.MonkeyPatch, s
                 expected[one] = object_
                 free[object_] = shared is not None and shared[object_]
                 break
+    assert match_greedily(pairs, usable, detections, truths, shared).tolist() == expected.tolist()
+    monkeypatch.setattr(native, "core", None)
     for rounds in (0, 1, 3, 1000):
         monkeypatch.setattr(matching, "MOST_ROUNDS", rounds)
         assert match_greedily(pairs, usable, detections, truths, shared).tolist() == expected.tolist()
