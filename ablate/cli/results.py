@@ -139,8 +139,9 @@ def report(
     resamples: IntervalResamples = None,
 ) -> None:
     """The study as one HTML file: its table, charts, and a gallery of the errors that cost most, on its own images."""
+    from ablate.studies.report import study_facts, study_sections
     from ablate.studies.results import compare_study, read_validation, summarise
-    from ablate.studies.write_results import study_facts, study_section
+    from ablate.studies.training_curves import read_curves
     from analysis import Settings, read_detections
     from analysis.render.screen import print_warnings
     from analysis.report.report import build_report
@@ -174,7 +175,7 @@ def report(
         settings,
         title=chosen.title,
         lede=lede,
-        before=[study_section(summary)],
+        before=study_sections(summary, read_curves(workspace, chosen), names),
         baseline=chosen.baseline if chosen.baseline in names else "",
         verdict=False,  # who scores highest is no finding about designs
         images=images,

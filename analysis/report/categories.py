@@ -12,7 +12,7 @@ from analysis.evaluation.error_types import ERRORS
 from analysis.evaluation.settings import ap_name, iou_name
 from analysis.render.markup import Child, Markup, join, tag
 from analysis.render.slices import class_table, confusion_table, points_text
-from analysis.render.table import Cell, Column, Row, Table, html
+from analysis.render.table import Cell, Column, Row, Table
 from analysis.report.charts import POINTS, Scale, bar, legend, run_class, shade
 from analysis.report.components import (
     chart_column,
