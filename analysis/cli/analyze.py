@@ -19,7 +19,7 @@ import typer
 from analysis.cli.figure_options import Style, StyleName, Width, figure_style
 from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput, BadRecords
-from analysis.files import check_targets
+from analysis.files import check_targets, write_all
 from analysis.io import json_bytes
 
 if TYPE_CHECKING:  # numpy is not for those who only ask for help
@@ -39,6 +39,12 @@ class IouType(StrEnum):
 
     bbox = "bbox"
     segm = "segm"
+
+
+class Export(StrEnum):
+    """Programs that read what is written for them."""
+
+    fiftyone = "fiftyone"
 
 
 class Convention(StrEnum):
@@ -404,6 +410,10 @@ def errors(
     out: Annotated[
         Path | None, typer.Option(help="Folder for tables, figures, every detection's label and every object's fate.")
     ] = None,
+    export: Annotated[
+        Export | None,
+        typer.Option(help="Also write each detection and object with its error, target and cost, for FiftyOne."),
+    ] = None,
     style: Style = StyleName.screen,
     width: Width = "",
     as_json: AsJson = False,
@@ -436,7 +446,17 @@ def errors(
     inputs = read_inputs(context, predictions, gt, root, options, as_json=as_json)
     inputs = inputs.without_categories(convention.value) if class_agnostic else inputs
     settings = settings.under_rules_of(inputs.ground_truth, own_cap=max_dets is not None)
-    show_errors(inputs, settings, split, out=out, as_json=as_json, verify=verify, intervals=intervals, style=drawn)
+    show_errors(
+        inputs,
+        settings,
+        split,
+        out=out,
+        export=export is not None,
+        as_json=as_json,
+        verify=verify,
+        intervals=intervals,
+        style=drawn,
+    )
 
 
 class Split(NamedTuple):
@@ -454,6 +474,7 @@ def show_errors(
     split: Split = Split(),  # noqa: B008 (immutable)
     *,
     out: Path | None = None,
+    export: bool = False,
     as_json: bool = False,
     verify: bool = False,
     intervals: bool = False,
@@ -488,9 +509,12 @@ def show_errors(
             add_intervals(document, measured)
     written: dict[str, list[str]] = {}
     if out:
+        from analysis.render.fiftyone import fiftyone_files
         from analysis.render.figure_style import SCREEN
         from analysis.render.files import write_analysis
 
+        exported = fiftyone_files(ground_truth, analyses) if export else {}
+        check_targets(out, exported)
         files = write_analysis(
             out,
             ground_truth,
@@ -502,8 +526,11 @@ def show_errors(
             min_objects=split.min_objects,
             style=style or SCREEN,
         )
+        write_all(out, exported)
         for stem, _, kind in (name.partition(".") for name in files):
             written.setdefault(stem, []).append(kind)
+        if exported:
+            written["fiftyone"] = [f"{len(exported)} files"]
     checks = []
     if verify:  # after the figures: to import tidecv changes matplotlib's settings
         by_size = "size" in split.parts and split.sizes == COCO_SIZES

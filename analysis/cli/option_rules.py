@@ -58,6 +58,7 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
         OptionRule("--min-objects", "it is about classes", needs=("--by class", "--by all")),
         *FIGURES,
         OptionRule("--intervals", NO_INTERVALS, excludes="--convention tidecv"),
+        OptionRule("--export", "its files lie in that folder", needs=("--out",)),
         OptionRule("--class-agnostic", ONE_CATEGORY, excludes="--by class"),
         OptionRule("--class-agnostic", ONE_CATEGORY, excludes="--by confusion"),
     ),
