@@ -252,8 +252,9 @@
   fields.forEach((field) => choices.set(field.name, {
     get: () => field.value,
     set: (value) => {
-      field.value = value; // text that is no number, or no option, leaves it empty or without a choice
-      if (field.selectedIndex < 0) field.value = "";
+      const number = value !== "" && Number.isFinite(Number(value)) ? String(Number(value)) : "";
+      field.value = field.type === "number" ? number : value;
+      if (field.selectedIndex < 0) field.value = ""; // it is no option
       groups.forEach((group) => { group.open = false; });
       refresh();
     },
