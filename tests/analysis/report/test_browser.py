@@ -2,10 +2,14 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
-from tests.analysis.report.pages import HOSTILE
+from analysis import Settings, read_detections, read_ground_truth
+from analysis.files import fill_folder
+from analysis.report.report import build_report
+from tests.analysis.report.pages import HOSTILE, write_data
 from tests.analysis.report.watching import Watched, check_nothing_wrong, watch, write_page
 
 pytestmark = pytest.mark.browser
@@ -42,6 +46,36 @@ def test_names_that_would_act_are_text(browser: Any, tmp_path: Path) -> None:
     assert set(ACTING) <= set(shown)
     page.evaluate("localStorage.clear()")  # a theme was chosen, which pages from disk share
     check_nothing_wrong(found, path)
+
+
+def test_pictures_of_a_folder_are_loaded_and_nothing_else(browser: Any, tmp_path: Path) -> None:
+    truth, images, files = write_data(tmp_path / "data")
+    gt = read_ground_truth(truth)
+    folder, path = tmp_path / "it's % of #1?" / "pic <ö>", tmp_path / "it's % of #1?" / "page.html"
+    report = build_report(
+        gt, [(HOSTILE[0], read_detections(files[0], gt))], Settings(), images=images, assets=folder.name, pictures=12
+    )
+    fill_folder(folder, report.files)
+    path.write_bytes(report.content)
+    found = watch(browser, path)
+    page = found.page
+    page.wait_for_function("() => [...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+    loaded = {unquote(url.removeprefix("file://")) for url in found.requests} - {str(path)}
+    assert loaded
+    assert loaded <= {str(folder / name) for name in report.files}
+    assert (
+        page.evaluate("""() => new Promise((resolve) => {
+      const image = new Image();
+      image.onload = () => resolve("loaded");
+      image.onerror = () => resolve("refused");
+      image.src = "http://127.0.0.1:9/x.png";
+    })""")
+        == "refused"
+    )
+    assert any("Content Security Policy" in trouble for trouble in found.troubles)
+    found.troubles.clear()
+    assert page.evaluate("window.hacked") is None
+    page.close()
 
 
 def visible(page: Any) -> int:

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import Settings, read_detections, read_ground_truth
+from analysis import Detections, Settings, read_detections, read_ground_truth
 from analysis.evaluation.error_types import ERRORS
 from analysis.report.charts import FRAME, PlotLine, curves
 from analysis.report.report import Report, build_report
+from analysis.report.report_data import find_alike
 from tests.analysis.cases import found, object_, read
 from tests.analysis.report.pages import HOSTILE, text_of, write_data
 
@@ -161,6 +162,53 @@ def test_numbers_are_those_of_the_breakdown(data: tuple[Path, Path, list[Path]],
         for error in ERRORS:
             assert re.search(rf"{breakdown.delta_ap[error]:.2f} \d+/{breakdown.count[error]}\b", said)
         assert f"{breakdown.ap:.1f}" in said
+
+
+def test_all_twelve_numbers_of_coco(page: str) -> None:
+    heads = re.findall(r"<th[^>]*>([^<]*)</th>", page[page.index("What each run scores") :].partition("</thead>")[0])
+    of_coco = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
+    assert [head for head in heads if head in of_coco] == [
+        name
+        for name in of_coco
+        if name not in ("APl", "ARl")  # no object is that large
+    ]
+
+
+def test_the_confusion_matrix_is_in_the_order_of_the_costliest_pairs(page: str) -> None:
+    section = page[page.index('id="confusion-panel-0"') : page.index('id="confusion-panel-1"')]
+    listed, matrix = section.split('class="matrix"')
+    pairs = re.findall(r'<th scope="row">(.*?)</th><td>(.*?)</td>', listed)
+    assert len(pairs) > 2
+    in_order = list(dict.fromkeys(name for pair in pairs for name in pair))
+    rows = re.findall(r'<th scope="row">(.*?)</th>', matrix)
+    assert rows[: len(in_order)] == in_order
+    assert re.findall(r'<span class="upright">(.*?)</span>', matrix) == rows
+
+
+def test_runs_with_the_same_predictions_share_their_examples(data: tuple[Path, Path, list[Path]]) -> None:
+    truth, _, files = data
+    gt = read_ground_truth(truth)
+    runs = [(name, read_detections(files[name == "other"], gt)) for name in ("one", "other", "again")]
+    page = build_report(gt, runs, Settings(), pictures=48).content.decode()
+    cards = re.findall(r'<li class="example"[^>]*data-run="([^"]*)".*?</li>', page, flags=re.DOTALL)
+    assert set(cards) == {"0 2", "1"}
+    assert cards.count("0 2") > 12  # four of each type: the pictures are shared by two runs, not by three
+    said = " ".join(text_of(page).split())
+    assert "again: the same as one; the gallery shows their examples once" in said
+    alone = build_report(gt, runs[:2], Settings(), pictures=48).content.decode()
+    assert alone.count('<li class="example"') == len(cards)
+
+
+def test_alike_are_equal_masks_where_masks_are_compared(tmp_path: Path) -> None:
+    def mask(size: int) -> list[list[int]]:
+        return [[10, 10, 10 + size, 10, 10 + size, 50, 10, 50]]
+
+    gt = read(tmp_path, [object_(1, [10, 10, 40, 40], segmentation=mask(40))], [])[0]
+    one, other = (
+        Detections.from_records([found(1, [10, 10, 40, 40], 0.9, segmentation=mask(size))], gt) for size in (40, 30)
+    )
+    assert find_alike([one, other, one], "bbox") == [0, 0, 0]
+    assert find_alike([one, other, one], "segm") == [0, 1, 0]
 
 
 BOX, FAR = [10, 10, 40, 40], [120, 120, 30, 30]
