@@ -1,4 +1,4 @@
-"""What is written for FiftyOne: COCO data sets with the label, the target and the cost of every detection and object."""
+"""What is written for FiftyOne: COCO data sets with the label, target and cost of every detection and object."""
 
 import json
 from collections import Counter

@@ -59,6 +59,7 @@ def test_pictures_of_a_folder_are_loaded_and_nothing_else(browser: Any, tmp_path
     path.write_bytes(report.content)
     found = watch(browser, path)
     page = found.page
+    page.evaluate("[...document.images].forEach((image) => { image.loading = 'eager'; })")
     page.wait_for_function("() => [...document.images].every((image) => image.complete && image.naturalWidth > 0)")
     loaded = {unquote(url.removeprefix("file://")) for url in found.requests} - {str(path)}
     assert loaded
