@@ -14,7 +14,7 @@ from ablate.runs.folder import SCHEMA, Workspace
 from ablate.studies.study import Study, StudyRun, finished_runs
 from analysis.cli.analyze import IouType, Kind
 from analysis.cli.compare import Out, Resamples, Seed, progress_line
-from analysis.cli.figure_options import Style, StyleName, Width, figure_style
+from analysis.cli.figure_options import Columns, Style, StyleName, Width, column_names, figure_style
 from analysis.cli.option_rules import check_options
 from analysis.cli.report import (
     Assets,
@@ -45,6 +45,7 @@ def table(
     out: Annotated[Path | None, typer.Option(help="Folder for CSV, Markdown, LaTeX, JSON and figures.")] = None,
     style: Style = StyleName.screen,
     width: Width = "",
+    columns: Columns = "",
     as_json: AsJson = False,
 ) -> None:
     """The answer: AP, errors and cost of every variant of a study, with published findings where there are any."""
@@ -52,18 +53,21 @@ def table(
     from ablate.studies.show_results import seeds_hint, summary_screen
 
     check_options(context, RULES["table"])
-    drawn = figure_style(style, width)
+    drawn, chosen_columns = figure_style(style, width), column_names(columns)
     if studies and len(studies) > 1:
+        if chosen_columns:
+            raise typer.BadParameter("--columns chooses the columns of one study; name one", context)
         _tables_side_by_side(workspace, studies, iou_type, out, as_json)
         return
     chosen = chosen_study(workspace, studies[0] if studies else "")
     summary = summarise(workspace, chosen, iou_type.value)
+    shown = summary_screen(summary, chosen_columns)
     if out:
         from ablate.studies.training_curves import read_curves
         from ablate.studies.write_results import write_files
 
-        write_files(out, summary, read_curves(workspace, chosen), drawn)
-    show(lambda: summary, lambda: [*summary_screen(summary), *seeds_hint(workspace, chosen, summary)], as_json)
+        write_files(out, summary, read_curves(workspace, chosen), drawn, chosen_columns)
+    show(lambda: summary, lambda: [*shown, *seeds_hint(workspace, chosen, summary)], as_json)
 
 
 def _tables_side_by_side(

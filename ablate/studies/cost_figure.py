@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from ablate.studies.results import Row, Summary
 from ablate.studies.tables import memory_unit
@@ -22,6 +23,7 @@ from analysis.render.figure_style import (
 )
 from analysis.render.plots import distinct_labels, is_first_in_row, panel_rows, split_panels
 
+EQUAL = 0.01  # the share by which costs differ at least to be shown
 WIDE_RANGE = 8.0  # of the largest to the smallest cost, from which the scale is logarithmic
 
 
@@ -78,7 +80,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def cost_figure(summary: Summary, about: str, style: FigureStyle = SCREEN) -> Picture | None:
-    """AP against each kind of cost in which the variants differ, a panel each; none where they differ in none.
+    """AP against each kind of cost in which the variants differ by 1 %, a panel each; none where they differ in none.
 
     Args:
         summary: of the study.
@@ -89,7 +91,7 @@ def cost_figure(summary: Summary, about: str, style: FigureStyle = SCREEN) -> Pi
     costs, equal = [], []
     for cost in costs_of(summary):
         values = [value for row in rows if (value := cost.of(row)) is not None]
-        if len(values) > 1 and len(set(values)) > 1:
+        if len(values) > 1 and max(values) > (1 + EQUAL) * min(values):
             costs.append(cost)
         elif len(values) > 1:
             equal.append(cost.name.partition(" (")[0])
@@ -130,6 +132,8 @@ def _panel(axis: Axes, cost: Cost, rows: Sequence[Row], names: Sequence[str], st
     values = [value for value, _ in points]
     if min(values) > 0 and max(values) / min(values) > WIDE_RANGE:
         axis.set_xscale("log")
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(4))
     axis.set_xlabel(cost.name, fontsize=style.size(8.5))
     axis.margins(x=0.12, y=0.1)
     axis.tick_params(labelsize=style.size(8))
@@ -146,7 +150,7 @@ def _caption(summary: Summary, rows: Sequence[Row], equal: Sequence[str]) -> str
     if any(row.iteration_range or row.image_range for row in rows):
         sentences.append("Level lines: the range of the rounds.")
     if equal:
-        sentences.append(f"The same for all variants: {', '.join(equal)}.")
+        sentences.append(f"Within 1 % for all variants: {', '.join(equal)}.")
     if summary.cost_place:
         sentences.append(f"Measured on {summary.cost_place}, one image at a time.")
     return " ".join(sentences)

@@ -61,7 +61,7 @@ def errors_figure(summary: Summary, style: FigureStyle = SCREEN) -> Picture | No
             "lines: 95 % intervals over seeds (Student's t); a dot a seed" * summary.several,
             "each at its best" * at_best,
         ]
-        shows = f"{ap} to gain by fixing one type of error alone, in points; on the right all FP or all FN"
+        shows = f"{ap[0].upper()}{ap[1:]} to gain by fixing one type of error alone, in points; right: all FP or all FN"
         caption = f"{'; '.join(filter(None, [shows, *marks]))}. {about(summary)}"
         return finish(figure, caption, style)
 

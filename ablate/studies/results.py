@@ -72,6 +72,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     image_range: Range | None = None
     iteration_ratio: float | None = None  # to the baseline; none where the rounds of the two overlap: noise
     image_ratio: float | None = None
+    seeds: tuple[int, ...] = ()  # that are finished, in the order of the values of each estimate
     outside: Outside | None = None  # of a command: what it took as a whole
     facts: dict[str, Any] = {}  # of adopted runs: as somebody gave them
 
@@ -280,7 +281,8 @@ def _row(
         for run in runs
         if (own := run.ap(kind)) is not None and (base := base_ap.get(run.run.seed)) is not None
     ]
-    found = [measured for run in runs if (measured := run.measured(kind)) is not None]
+    measured_runs = [(run.run.seed, measured) for run in runs if (measured := run.measured(kind)) is not None]
+    found = [measured for _, measured in measured_runs]
     first = runs[0].run
     return Row(
         variant=variant,
@@ -305,6 +307,7 @@ def _row(
         image_range=cost.measured.image_range if cost and cost.seconds_per_image else None,
         iteration_ratio=cost.iteration_ratio if cost else None,
         image_ratio=cost.image_ratio if cost else None,
+        seeds=tuple(seed for seed, _ in measured_runs),
     )
 
 

@@ -3,6 +3,7 @@
 Every format holds the same numbers: the raw ones in JSON and CSV, the tables of a terminal in Markdown, LaTeX and HTML.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.files import write_all
 from analysis.io import json_bytes
 from analysis.render.latex import latex
-from analysis.render.table import Table, csv_text, escape_markdown, markdown, markdown_paragraph
+from analysis.render.table import Column, Table, csv_text, escape_markdown, markdown, markdown_paragraph
 from analysis.stats.intervals import Estimate
 
 if TYPE_CHECKING:  # matplotlib is for figures alone
@@ -41,7 +42,11 @@ if TYPE_CHECKING:  # matplotlib is for figures alone
 
 
 def write_files(
-    out: Path, summary: Summary, curves: "TrainingCurves | None" = None, style: "FigureStyle | None" = None
+    out: Path,
+    summary: Summary,
+    curves: "TrainingCurves | None" = None,
+    style: "FigureStyle | None" = None,
+    columns: Sequence[str] = (),
 ) -> list[Path]:
     """Write `table.csv`, `.md`, `.tex`, `.json`, what was published, and the figures; all is made before it is written.
 
@@ -50,9 +55,10 @@ def write_files(
         summary: of the study.
         curves: what its runs measured while they were trained.
         style: of the figures; none: for the screen.
+        columns: of `table.md` and `table.tex`, by name; none: what there is. The others hold everything.
 
     Raises:
-        BadInput: the folder cannot be written.
+        BadInput: the folder cannot be written, or there is no such column.
     """
     from ablate.studies.cost_figure import cost_figure
     from ablate.studies.plots import about, curves_figure, errors_figure
@@ -61,8 +67,8 @@ def write_files(
 
     contents = {
         "table.csv": as_csv(summary).encode(),
-        "table.md": as_markdown(summary).encode(),
-        "table.tex": as_latex(summary).encode(),
+        "table.md": as_markdown(summary, columns).encode(),
+        "table.tex": as_latex(summary, columns).encode(),
         "table.json": as_json(summary),
     }
     if summary.published:
@@ -86,6 +92,18 @@ def write_files(
     return [out / file for file in contents]
 
 
+# Of the columns of the CSV files, by key or by its beginning.
+UNITS = {
+    **{f"{name}*": "points" for name in ("box_", "mask_", "published_box", "published_mask", *ERROR_TYPES)},
+    "seconds_per_iteration_ratio": "",
+    "seconds_per_image_ratio": "",
+    "seconds_per_*": "s",
+    "command_seconds*": "s",
+    "peak_gib": "GiB",
+    "command_peak_gpu_gib": "GiB",
+}
+
+
 def as_json(summary: Summary) -> bytes:
     """Everything, unrounded."""
     return json_bytes(summary)
@@ -93,7 +111,7 @@ def as_json(summary: Summary) -> bytes:
 
 def as_csv(summary: Summary) -> str:
     """A row a variant; for estimates the mean, and half the width of the interval where there is one."""
-    return csv_text(Table.from_records([_record(summary, row) for row in summary.rows]))
+    return csv_text(Table.from_records([_record(summary, row) for row in summary.rows], UNITS))
 
 
 def _record(summary: Summary, row: Row) -> dict[str, object]:
@@ -163,16 +181,21 @@ def published_csv(summary: Summary) -> str:
                     "mask_difference": one.mask_difference,
                 }
                 for one in summary.published
-            ]
+            ],
+            UNITS,
         )
     )
 
 
-def as_markdown(summary: Summary) -> str:
-    """The tables of the study, published findings, and what a reader has to know."""
+def as_markdown(summary: Summary, columns: Sequence[str] = ()) -> str:
+    """The tables of the study, published findings, and what a reader has to know; or one table of some columns."""
     lines = [f"## {escape_markdown(summary.title)}", ""]
     if banner(summary):
         lines += [f"**{banner(summary)}**", ""]
+    if columns:
+        table = replace(wide_table(summary).choose(columns), title="")
+        notes = (f"{markdown_paragraph(note)}\n" for note in _notes(summary, table.columns))
+        return "\n".join([*lines, markdown(table), *notes])
     for table in study_tables(summary):
         lines += [f"### {escape_markdown(table.title)}", "", markdown(table)]
     if summary.published:
@@ -186,10 +209,11 @@ def as_markdown(summary: Summary) -> str:
     return "\n".join([*lines, *(f"{markdown_paragraph(note)}\n" for note in _notes(summary))])
 
 
-def as_latex(summary: Summary) -> str:
-    r"""A ``table*`` for papers that use booktabs and graphicx, what it shows and where it comes from below it."""
+def as_latex(summary: Summary, columns: Sequence[str] = ()) -> str:
+    r"""A table for papers that use booktabs and siunitx, what it shows and where it comes from below it."""
     title = ". ".join(filter(None, [summary.title, banner(summary).capitalize()]))
-    return latex(replace(wide_table(summary), title=title, notes=tuple(_notes(summary))))
+    table = wide_table(summary).choose(columns) if columns else wide_table(summary)
+    return latex(replace(table, title=title, notes=tuple(_notes(summary, table.columns))))
 
 
 def published_latex(summary: Summary) -> str:
@@ -206,9 +230,9 @@ def study_tables(summary: Summary) -> list[Table]:
     return [without_empty(table) for table in made if table.rows]
 
 
-def _notes(summary: Summary) -> list[str]:
+def _notes(summary: Summary, shown: Sequence[Column] = ()) -> list[str]:
     """What a table that travels alone has to say: of which study it is, on what data, and what its numbers are."""
     base = "" if summary.kind == "adopted" else f"base {summary.base}"
     about = ", ".join(filter(None, [f"Study {summary.study}", base, over_seeds(summary)]))
     facts = [f"{fact}." for fact in (about, measured_on(summary)) if fact]
-    return [*facts, *legend(summary), *remarks(summary)]
+    return [*facts, *legend(summary, shown), *remarks(summary)]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from analysis.cli.figure_options import Style, StyleName, Width, figure_style
+from analysis.cli.figure_options import Columns, Style, StyleName, Width, column_names, figure_style
 from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput, BadRecords
 from analysis.files import check_targets, write_all
@@ -416,6 +416,7 @@ def errors(
     ] = None,
     style: Style = StyleName.screen,
     width: Width = "",
+    columns: Columns = "",
     as_json: AsJson = False,
     verify: Verify = False,
     root: Root = Path(),
@@ -456,6 +457,7 @@ def errors(
         verify=verify,
         intervals=intervals,
         style=drawn,
+        columns=column_names(columns),
     )
 
 
@@ -479,6 +481,7 @@ def show_errors(
     verify: bool = False,
     intervals: bool = False,
     style: "FigureStyle | None" = None,
+    columns: Sequence[str] = (),
 ) -> None:
     """Analyse the runs, write the files, and print the screen or the document."""
     from analysis.evaluation.analysis import Analysis
@@ -525,6 +528,7 @@ def show_errors(
             measured=measured,
             min_objects=split.min_objects,
             style=style or SCREEN,
+            columns=columns,
         )
         write_all(out, exported)
         for stem, _, kind in (name.partition(".") for name in files):

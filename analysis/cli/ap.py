@@ -29,7 +29,7 @@ from analysis.cli.analyze import (
     read_inputs,
     settings_of,
 )
-from analysis.cli.figure_options import Style, StyleName, Width, figure_style
+from analysis.cli.figure_options import Columns, Style, StyleName, Width, column_names, figure_style
 from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput
 
@@ -84,6 +84,7 @@ def ap(
     out: Annotated[Path | None, typer.Option(help="Folder for tables and precision-recall curves.")] = None,
     style: Style = StyleName.screen,
     width: Width = "",
+    columns: Columns = "",
     as_json: AsJson = False,
     verify: Verify = False,
     root: Root = Path(),
@@ -133,7 +134,9 @@ def ap(
     document = {}
     if as_json or out:
         document = ap_document(ground_truth, settings, measured, parts) | inputs.source()
-    written = write_ap(out, ground_truth, settings, measured, parts, document, drawn) if out else ()
+    written = (
+        write_ap(out, ground_truth, settings, measured, parts, document, drawn, column_names(columns)) if out else ()
+    )
     if as_json:
         print_json(document | ({"verify": check_records(checks)} if verify else {}))
         return

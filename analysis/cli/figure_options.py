@@ -1,4 +1,4 @@
-"""The options of figures: for the screen or for a paper, and how wide."""
+"""The options of figures and of tables for papers: for the screen or for a paper, how wide, with which columns."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -28,6 +28,26 @@ Width = Annotated[
         "--width", metavar="LENGTH", help="Width of a paper's figures, such as 3.4in or 86mm.", show_default="3.4in"
     ),
 ]
+
+
+Columns = Annotated[
+    str,
+    typer.Option(
+        "--columns",
+        metavar="NAME,...",
+        help="Columns of the table in Markdown and LaTeX, such as AP,AP50,loc,miss,memory.",
+        show_default="all",
+    ),
+]
+
+
+def column_names(text: str) -> list[str]:
+    """Names with commas between them, each once.
+
+    >>> column_names("AP, loc,AP,")
+    ['AP', 'loc']
+    """
+    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
 def figure_style(style: StyleName, width: str) -> "FigureStyle":

@@ -45,6 +45,7 @@ FIGURES = (
     OptionRule("--style", "without a folder no figure is drawn", needs=("--out",)),
     OptionRule("--width", "a figure on the screen is as wide as it needs", needs=("--style paper",)),
 )
+COLUMNS = OptionRule("--columns", "it chooses the columns of the files", needs=("--out",))
 BASELINE = OptionRule("--baseline", "a run alone is compared with nothing", excludes=ONE_FILE)
 NO_INTERVALS = "intervals are made in the coco convention only"
 ONE_CATEGORY = "without categories there is nothing to show"
@@ -57,6 +58,7 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
         ),
         OptionRule("--min-objects", "it is about classes", needs=("--by class", "--by all")),
         *FIGURES,
+        COLUMNS,
         OptionRule("--intervals", NO_INTERVALS, excludes="--convention tidecv"),
         OptionRule("--export", "its files lie in that folder", needs=("--out",)),
         OptionRule("--class-agnostic", ONE_CATEGORY, excludes="--by class"),
@@ -65,6 +67,7 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
     "ap": (
         *NAMED_FILES,
         *FIGURES,
+        COLUMNS,
         OptionRule("--class-agnostic", ONE_CATEGORY, excludes="--by class"),
         OptionRule("--micro", "all categories are one curve", excludes="--by class"),
         OptionRule("--micro", "all categories are one curve", excludes="--by all"),

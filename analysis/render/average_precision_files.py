@@ -48,7 +48,7 @@ from analysis.render.plots import (
     plain_axis,
     split_panels,
 )
-from analysis.render.table import Table, csv_text, markdown
+from analysis.render.table import Table, csv_text, markdown, without_bold
 from analysis.render.takeaways import source_sentence
 
 WRITTEN = tuple(
@@ -61,6 +61,7 @@ WRITTEN = tuple(
     )
     for kind in kinds
 )
+UNITS = {"AP*": "points", "AR*": "points", "ap": "points", "ar": "points"}  # of the columns of the CSV files
 MIDDLE_IOU = 0.75
 WIDTHS = (3.8, 5.4, 7.2)  # inches of a figure with so many panels
 
@@ -170,6 +171,7 @@ def write_ap(
     parts: Sequence[str],
     document: Record,
     style: FigureStyle = SCREEN,
+    columns: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """Write the files and return their names; all are made before the first is written, and each appears whole.
 
@@ -177,8 +179,14 @@ def write_ap(
         BadInput: the folder cannot be written, or one of the files is an input.
     """
     note = (ap_sentence(settings, runs[0].evaluation), source_sentence(ground_truth, settings))
-    whole = replace(metrics_table([(one.name, one.metrics) for one in runs]), notes=note, label="ap")
-    tables = {"ap": whole} | ap_tables(ground_truth, runs, parts, None)
+    whole = without_bold(metrics_table([(one.name, one.metrics) for one in runs]))
+    title = "Average precision and recall, in points"
+    whole = replace(whole.choose(columns) if columns else whole, title=title, notes=note, label="ap")
+    tables = {"ap": whole}
+    for name, table in ap_tables(ground_truth, runs, parts, None).items():
+        about = f"{table.title}: average precision and recall, in points" if name != "ap_by_iou" else table.title
+        label = name.replace("_", "-")
+        tables[name] = replace(without_bold(table), title=about, notes=(*table.notes, *note), label=label)
     contents = {"ap.json": json_bytes(document)}
     for name, table in tables.items():
         contents |= {f"{name}.md": markdown(table).encode(), f"{name}.tex": latex(table).encode()}
@@ -195,7 +203,7 @@ def write_ap(
             for one in runs
             for iou, ap in zip(one.evaluation.ious.tolist(), iou_numbers(one.evaluation), strict=True)
         ]
-    contents |= {f"{name}.csv": csv_text(Table.from_records(records)).encode() for name, records in rows.items()}
+    contents |= {f"{name}.csv": csv_text(Table.from_records(records, UNITS)).encode() for name, records in rows.items()}
     contents["precision_recall.csv"] = _curves_csv(ground_truth, runs, each="class" in parts)
     warn_of_undrawable(one.name for one in runs)
     if picture := precision_recall_figure(ground_truth, settings, runs, style):

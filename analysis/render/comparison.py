@@ -369,9 +369,14 @@ def comparison_csv(comparison: Comparison) -> str:
         for candidate in comparison.candidates
         for name, number in candidate.numbers.items()
     ]
-    return csv_text(Table.from_records(rows))
+    return csv_text(Table.from_records(rows, UNITS))
 
 
+UNITS = {
+    "difference_p*": "",
+    "difference_stands": "",
+    **dict.fromkeys(("value", "low", "high", "error_*", "difference_*"), "points"),
+}
 # Columns of the CSV, with the attributes of a difference that they hold.
 DIFFERENCE_KEYS = {name: name for name in ("value", "low", "high", "images", "seeds", "p")} | {
     "p_family": "p_adjusted",
@@ -395,7 +400,7 @@ def categories_csv(ground_truth: GroundTruth, comparison: Comparison) -> str:
         for number, of in candidate.categories.items()
         for at, category in enumerate(ground_truth.category_name)
     ]
-    return csv_text(Table.from_records(rows))
+    return csv_text(Table.from_records(rows, UNITS))
 
 
 def _limits(of: CategoryIntervals | None, category: int) -> dict[str, Any]:

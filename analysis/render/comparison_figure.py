@@ -26,7 +26,7 @@ from analysis.render.takeaways import source_sentence
 from analysis.stats.compare import Comparison, VsBaseline
 
 Look = tuple[tuple[float, float, float], str]  # colour and mark
-ROW = 0.085  # inches of a run in a row, and of the space between two rows
+ROW = 0.08  # inches of a run in a row, and of the space between two rows
 
 
 def comparison_figure(
@@ -56,7 +56,7 @@ def comparison_figure(
     colors = distinct_colors(len(everyone))
     looks = {name: (colors[at], MARKS[at % len(MARKS)]) for at, name in enumerate(everyone)}
     with drawing(style):
-        height = ROW * max(len(others), 2) * sum(len(keys) for keys, _ in shown) + 0.42 * len(shown) + 0.4
+        height = ROW * (len(others) + 1) * sum(len(keys) for keys, _ in shown) + 0.42 * len(shown) + 0.4
         figure = new_figure(style.wide(6.0), max(height, 1.8))
         axes = figure.subplots(len(shown), 1, height_ratios=rows, squeeze=False)[:, 0].tolist()
         for axis, (keys, title) in zip(axes, shown, strict=True):
@@ -84,7 +84,7 @@ def _panel(
             fill = color if difference.significant else "white"
             axis.plot([difference.value], [y], mark, color=color, mfc=fill, mew=1.0, ms=4)
     axis.set_yticks(range(len(keys)), [ERROR_TYPES[key].label if key in ERROR_TYPES else key for key in keys])
-    axis.set_ylim(len(keys) - 0.5, -0.5)
+    axis.set_ylim(len(keys) - 0.45, -0.55)
     axis.grid(visible=False, axis="y")
     axis.tick_params(labelsize=style.size(8), length=0)
     sns.despine(ax=axis, left=True)

@@ -27,6 +27,10 @@ from analysis.render.slices import slice_tables
 from analysis.render.table import Table, csv_text, markdown
 from analysis.stats.compare import Comparison
 
+# Of the columns of the CSV files, by key or by its beginning.
+UNITS = {"ap": "points", "delta_ap*": "points", "raw_delta_ap*": "points"}
+SIDES = {"low": "px", "high": "px"}  # of the square of a size
+
 
 def write_analysis(
     out: Path,
@@ -39,6 +43,7 @@ def write_analysis(
     measured: Comparison | None = None,
     min_objects: int = 1,
     style: FigureStyle = SCREEN,
+    columns: Sequence[str] = (),
 ) -> list[str]:
     """Write every file and return their names; all are made before the first is written, and each appears whole.
 
@@ -54,20 +59,23 @@ def write_analysis(
         measured: the intervals of the numbers, where they were asked for.
         min_objects: classes with fewer are left out of the table and the figure by class; the CSV has all.
         style: of the figures.
+        columns: of the table of errors in Markdown and LaTeX, by name; none: all.
 
     Raises:
-        BadInput: the folder cannot be written.
+        BadInput: the folder cannot be written, or there is no such column.
     """
     shown = any(one.classes or one.confusion for one in analyses)
     warn_of_undrawable([*(one.name for one in analyses), *(ground_truth.category_name if shown else ())])
+    table = errors_table(ground_truth, settings, analyses, measured, paper=True)
     contents = {
-        "errors.csv": csv_text(Table.from_records(error_records(analyses))).encode(),
+        "errors.csv": csv_text(Table.from_records(error_records(analyses), UNITS)).encode(),
         "errors.json": document,
-        **_paper("errors", errors_table(ground_truth, settings, analyses, paper=True)),
+        **_paper("errors", table.choose(columns) if columns else table),
     }
     records = [(one.name, slice_records(ground_truth, one)) for one in analyses]
     for name in records[0][1]:
-        table = Table.from_records([{"run": run, **record} for run, slices in records for record in slices[name]])
+        rows = [{"run": run, **record} for run, slices in records for record in slices[name]]
+        table = Table.from_records(rows, UNITS | (SIDES if name == "by_size" else {}))
         contents[f"{name}.csv"] = csv_text(table).encode()
     pictures = {"errors": errors_figure(ground_truth, analyses, measured, style)}
     pictures |= slice_figures(ground_truth, analyses, style, min_objects=min_objects)
@@ -149,7 +157,7 @@ def objects_frame(
                     "annotation_id": ground_truth.annotation_id,
                     "image_id": np.array(ground_truth.image_id)[ground_truth.image],
                     "category": names[ground_truth.category],
-                    "area": ground_truth.area_of(one.breakdown.settings.iou_type),
+                    "area (px^2)": ground_truth.area_of(one.breakdown.settings.iou_type),
                     "crowding": crowding,
                     "fate": np.array(OUTCOME_NAMES)[one.outcomes.outcome],
                     "row": of_detection(dt.row, "Int64"),

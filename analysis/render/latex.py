@@ -1,8 +1,8 @@
 r"""Tables for papers: booktabs and siunitx, with caption, ``\label`` and notes, in parts that fit a page.
 
-A column of numbers is an ``S`` column of siunitx, aligned at its points: ``41.3``, ``41.3 \pm 0.4``, ``+1.2`` with its
-interval beside it. A table that is wider than the text is set in several parts below each other, each with the names of
-the rows; nothing is shrunk.
+A column of numbers is an ``S`` column of siunitx, aligned at its points; a half width or an interval stands in a column
+of its own beside it. A table that is wider than the text is set in several parts below each other, each with the names
+of the rows; nothing is shrunk.
 
 >>> from analysis.render.table import Column, Table
 >>> columns = (Column("class", kind="text"), Column("AP50", precision=1))
@@ -12,7 +12,8 @@ the rows; nothing is shrunk.
 \begin{table}
 \centering\small
 \setlength{\tabcolsep}{4pt}
-\sisetup{detect-weight=true,separate-uncertainty=true,group-minimum-digits=4,group-separator={,}}
+\sisetup{detect-weight=true,retain-explicit-plus=true,group-digits=integer,group-minimum-digits=4,group-separator={,}}
+\setlength{\belowcaptionskip}{4pt}
 \caption{What it costs.}
 \label{tab:costs}
 \begin{tabular}{lS[table-format=2.1]}
@@ -38,15 +39,21 @@ from itertools import groupby
 
 from analysis.render.table import Cell, Column, Table, columns_in_print, grouped_rows, is_missing, one_line, printed
 
-SETUP = r"\sisetup{detect-weight=true,separate-uncertainty=true,group-minimum-digits=4,group-separator={,}}"
+SETUP = (
+    r"\sisetup{detect-weight=true,retain-explicit-plus=true,group-digits=integer,group-minimum-digits=4,"
+    r"group-separator={,}}"
+)
+OTHER_LETTERS = "% holds letters that pdflatex lacks: set it with lualatex or xelatex and a font that has them"
+LATIN = 0x17F  # the last letter that pdflatex knows without a package
+LONGEST_WORD = 20  # letters, after which a word in a broken column may be broken too
 COLUMN = 237.0  # points, of a page of two columns; a wider table stands over both
 TEXT = 345.0  # points, the narrowest text of common classes (article): what is wider is split
-LETTER = 4.6  # points of a letter of \small
+DIGIT, SPACE = 4.6, 3.0  # points, in \small
+WORDS = 0.92  # of the width of digits
 GAP = 8.0  # points between two columns
 WIDEST_TEXT = 150.0  # points of a column of words, above which it is broken into lines
-PLUS_MINUS = r"\pm"
 BREAK = r"\\"
-HEAD = 10  # letters of a head, above which it is broken between its words
+HEAD = 13  # letters of a head, above which it is broken between its words
 _ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
     c: f"\\{c}" for c in "&%$#_{}"
 }
@@ -92,6 +99,7 @@ class _Place:
     span: int
     width: float
     aligned: bool  # an S column
+    broken: bool = False  # words in lines
 
 
 def latex(table: Table) -> str:
@@ -101,16 +109,21 @@ def latex(table: Table) -> str:
     star = "*" * (max(_width(part) for part in parts) > COLUMN)
     aligned = any(place.aligned for place in places)
     lines = [
+        OTHER_LETTERS if _has_other_letters(table) else "",
         rf"% needs \usepackage{{booktabs{',siunitx' * aligned}}}",
         rf"\begin{{table{star}}}",
         r"\centering\small",
         r"\setlength{\tabcolsep}{4pt}",
         SETUP if aligned else "",
+        r"\setlength{\belowcaptionskip}{4pt}" if table.title else "",
         rf"\caption{{{escape_latex(table.title)}.}}" if table.title else "",
         rf"\label{{tab:{table.label}}}" if table.label else "",
     ]
+    stacked = len(parts) > 1  # below each other, their left edges in one line
+    lines += [r"\begin{tabular}{@{}l@{}}"] * stacked
     for number, part in enumerate(parts):
-        lines += [r"\par\medskip"] * (number > 0) + _tabular(table, part)
+        lines += _tabular(table, part) + [r"\\\noalign{\vskip 8pt}"] * (number < len(parts) - 1)
+    lines += [r"\end{tabular}"] * stacked
     if table.notes:
         notes = (rf"{escape_latex(note)}\par" for note in table.notes)
         lines += [r"\par\smallskip", r"\raggedright\footnotesize", *notes]
@@ -145,42 +158,41 @@ def _placed(table: Table, at: int) -> _Place:
     column = table.columns[at]
     known = [row[at] for row in table.cells if not is_missing(column, row[at])]
     texts = [printed(column, replace(cell, suffix="")) for cell in known]
-    letters = [*map(len, _broken(column.head)), *(len(printed(column, cell)) for cell in known)]
-    width = LETTER * max(letters) + GAP
+    inside = max((_points(printed(column, cell)) for cell in known), default=0.0)
+    words = max(map(_points, _broken(column.head))) * WORDS
+    width = max(inside * (WORDS if column.kind == "text" else 1), words) + GAP
     if column.kind == "text":
         broken = width > WIDEST_TEXT
         spec, width = (rf"p{{{WIDEST_TEXT:g}pt}}", WIDEST_TEXT + GAP) if broken else ("l", width)
-        return _Place(column, at, spec, 1, width, aligned=False)
-    numbers = [found for text in texts if (found := _NUMBER.fullmatch(text)) and _is_plain(found)]
+        return _Place(column, at, spec, 1, width, aligned=False, broken=broken)
+    numbers = [found for text in texts if (found := _NUMBER.fullmatch(text))]
     if not numbers or len(numbers) < len(texts) / 2:
         return _Place(column, at, "r", 1, width, aligned=False)
     suffix = max((escape_latex(row[at].suffix.strip()) for row in table.cells), key=len, default="")
     post = f",table-space-text-post={{{suffix}}}" if suffix else ""
     spec = f"S[table-format={_format(numbers)}{post}]"
-    if any(found["interval"] for found in numbers):
+    if any(found["half"] or found["interval"] for found in numbers):
         return _Place(column, at, rf"{spec}@{{\,}}l", 2, width, aligned=True)
     return _Place(column, at, spec, 1, width, aligned=True)
 
 
-def _is_plain(found: re.Match[str]) -> bool:
-    """Whether siunitx can align it: value and half width have the same decimals."""
-    half = found["half"]
-    return half is None or len(half.partition(".")[2]) == len(found["value"].partition(".")[2])
+def _points(text: str) -> float:
+    """About how wide a text is."""
+    spaces = text.count(" ")
+    return DIGIT * (len(text) - spaces) + SPACE * spaces
 
 
 def _format(numbers: Sequence[re.Match[str]]) -> str:
     """What an S column has to make room for.
 
     >>> _format([_NUMBER.fullmatch(text) for text in ("+1.2", "-12.25 ± 0.40", "1,234")])
-    '+4.2(2)'
+    '+4.2'
     """
     values = [found["value"].replace(",", "").lstrip("+-").partition(".") for found in numbers]
     sign = "+" if any(found["value"][0] in "+-" for found in numbers) else ""
-    halves = [(found["half"] or "").replace(".", "").lstrip("0") for found in numbers]
-    digits = max(map(len, halves)) or (1 if any(found["half"] for found in numbers) else 0)
     decimals = max(len(decimals) for _, _, decimals in values)
     whole = max(len(whole) for whole, _, _ in values)
-    return f"{sign}{whole}{f'.{decimals}' if decimals else ''}{f'({digits})' if digits else ''}"
+    return f"{sign}{whole}{f'.{decimals}' if decimals else ''}"
 
 
 def _cell(place: _Place, cell: Cell) -> str:
@@ -192,26 +204,41 @@ def _cell(place: _Place, cell: Cell) -> str:
         missing = "--" if column.missing else ""
         return (f"{{{missing}}}" if place.aligned else missing) + empty
     found = _NUMBER.fullmatch(text) if column.kind == "number" else None
-    if found is None or not (place.aligned and _is_plain(found)):
-        words = escape_latex(text) if found is None else _in_mathematics(text)
+    if found is None or not place.aligned:
+        words = f"${text}$" if found else _breakable(text) if place.broken else escape_latex(text)
         words = (rf"\textbf{{{words}}}" if cell.bold and text else words) + suffix
         return (f"{{{words}}}" if place.aligned else words) + empty
     number = (r"\bfseries " if cell.bold else "") + found["value"].replace(",", "")
-    number += rf" \pm {found['half']}" if found["half"] else ""
     number += f"{{{suffix}}}" if suffix else ""
     if place.span == 1:
         return number
-    return f"{number} & {_in_mathematics(found['interval'] or '')}"
-
-
-def _in_mathematics(text: str) -> str:
-    """Signs and limits as mathematics, so that a minus is one."""
-    return f"${text.replace('±', PLUS_MINUS)}$" if text else ""
+    half = rf"$\pm$ {found['half']}" if found["half"] else ""
+    interval = f"${found['interval']}$" if found["interval"] else ""  # its minus is one of mathematics
+    return f"{number} & {' '.join(filter(None, [half, interval]))}".rstrip()
 
 
 def _broken(head: str) -> list[str]:
     """A head in lines, where it is long."""
     return textwrap.wrap(one_line(head), HEAD, break_long_words=False) or [""]
+
+
+def _breakable(text: str) -> str:
+    r"""Text for a column of lines: a long word may be broken too.
+
+    >>> print(_breakable("a " + "b" * 22))
+    a bbbbbbbbbbbbbbbbbbbb\hspace{0pt}bb
+    """
+    pieces = [
+        [word[at : at + LONGEST_WORD] for at in range(0, len(word), LONGEST_WORD)] for word in one_line(text).split(" ")
+    ]
+    return " ".join(r"\hspace{0pt}".join(map(escape_latex, word)) for word in pieces)
+
+
+def _has_other_letters(table: Table) -> bool:
+    texts = [table.title, *table.notes, *(column.head for column in table.columns)]
+    texts += [row for row in table.rows if isinstance(row, str)]
+    texts += [printed(column, cell) for row in table.cells for column, cell in zip(table.columns, row, strict=True)]
+    return any(ord(letter) > LATIN and letter not in _TEX_SYMBOLS for letter in "".join(texts))
 
 
 def _head(place: _Place) -> str:

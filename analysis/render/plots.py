@@ -161,13 +161,13 @@ def bars(
         at = np.arange(len(groups)) + (place - (len(names) - 1) / 2) * each
         axis.bar(at, values[place], each, label=name, **bar_look(place, color, style))
         if limits is not None:
-            interval_lines(axis, at, limits[place], cap=min(4.0, 20 * each))
+            interval_lines(axis, at.tolist(), limits[place], cap=min(4.0, 20 * each))
     axis.set_xticks(np.arange(len(groups)), list(groups))
     axis.set_xlim(-0.5, len(groups) - 0.5)
     plain_axis(axis, style=style)
 
 
-def interval_lines(axis: Axes, at: Floats, limits: Floats, cap: float = 4.0, color: Any = "0.1") -> None:
+def interval_lines(axis: Axes, at: Sequence[float], limits: Floats, cap: float = 4.0, color: Any = "0.1") -> None:
     """Upright lines at f64[N] from and to f64[N, 2]; an interval need not hold the value that it is of."""
     for x, (low, high) in zip(at, limits, strict=True):
         if not np.isnan([low, high]).any():
@@ -205,8 +205,8 @@ def plain_axis(axis: Axes, style: FigureStyle = SCREEN, **ticks: Any) -> None:
     axis.grid(visible=False, axis="x")
     axis.set_axisbelow(True)
     axis.tick_params(**{"labelsize": style.size(8), **ticks})
-    axis.xaxis.label.set_size(style.size(8.5))
-    axis.yaxis.label.set_size(style.size(8.5))
+    axis.xaxis.label.set_fontsize(style.size(8.5))
+    axis.yaxis.label.set_fontsize(style.size(8.5))
 
 
 def heat_map(

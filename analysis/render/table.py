@@ -37,6 +37,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.text import Text
 
+from analysis.exceptions import BadInput
 from analysis.render.layout import Width, across, row_lines, side_by_side
 from analysis.render.markup import Markup, escaped, join, tag
 
@@ -190,6 +191,29 @@ class Table:
         rows = tuple(row if isinstance(row, str) else (*row[:at], next(given), *row[at:]) for row in self.rows)
         return replace(self, columns=(*self.columns[:at], column, *self.columns[at:]), rows=rows)
 
+    def choose(self, names: Sequence[str]) -> "Table":
+        """The table with the columns of some names (or keys, in any letters) behind those that name its rows.
+
+        Raises:
+            BadInput: there is no such column.
+
+        >>> table = Table("", (Column("run", kind="text"), Column("AP"), Column("peak memory", key="memory")), ())
+        >>> [column.name for column in table.choose(["memory", "ap"]).columns]
+        ['run', 'peak memory', 'AP']
+        """
+        places: dict[str, int] = {}
+        for place, column in enumerate(self.columns[self.names :], self.names):
+            for name in filter(None, (column.key, column.name)):
+                places.setdefault(name.lower(), place)
+        for name in names:
+            if name.lower() not in places:
+                known = ", ".join(column.key or column.name for column in self.columns[self.names :])
+                raise BadInput(f"--columns: {name!r} is no column of this table; choose of {known}")
+        kept = [*range(self.names), *dict.fromkeys(places[name.lower()] for name in names)]
+        rows = (row if isinstance(row, str) else tuple(row[place] for place in kept) for row in self.rows)
+        columns = tuple(replace(self.columns[place], attached=False) for place in kept)
+        return replace(self, columns=columns, rows=tuple(rows))
+
     @property
     def width(self) -> int:
         """Characters of a line in a terminal that has room for all columns side by side."""
@@ -275,6 +299,13 @@ def best(values: Sequence[float | None], column: Column, *, low: bool = False) -
         return list(values)
     top = printed(column, Cell((min if low else max)(known)))
     return [Cell(value, bold=value in known and printed(column, Cell(value)) == top) for value in values]
+
+
+def without_bold(table: Table) -> Table:
+    """The table with nothing stressed, for where nothing is known of noise."""
+    rows = (row if isinstance(row, str) else tuple(replace(Cell.of(cell), bold=False) for cell in row)
+            for row in table.rows)  # fmt: skip
+    return replace(table, rows=tuple(rows))
 
 
 def unit_of(key: str, units: Mapping[str, str]) -> str:
