@@ -50,6 +50,8 @@ VALUES = {
     "--style": "paper",
     "--width": "3.4in",
     "--min-objects": "5",
+    "--export": "fiftyone",
+    "--assets": "pictures",
 }
 VERBS = {
     **{verb: ("analyze", verb) for verb in RULES},
