@@ -22,8 +22,8 @@ from analysis.files import kind_of_file, read_whole
 T = TypeVar("T")
 
 REMEDY = "write it as COCO's format has it"
-_GZIP = b"\x1f\x8b"
-_UTF8_MARK = b"\xef\xbb\xbf"  # some editors put it at the start
+GZIP = b"\x1f\x8b"
+UTF8_MARK = b"\xef\xbb\xbf"  # some editors put it at the start
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 LARGEST_FILE = 1 << 34  # bytes, plain or unpacked: 16 GiB, several times the largest public annotation files
 SMALL_UNPACKED = 1 << 25  # bytes up to which any ratio is good
@@ -73,11 +73,11 @@ def read_bytes(path: Path) -> bytes:
         raise BadInput(f"{path}: no such file; check the path") from None
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
         raise BadInput(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    if content[:2] == _GZIP:
+    if content[:2] == GZIP:
         content = _unpacked(path, content)
     if content[:2] in _UTF16:
         raise BadInput(f"{path}: is text in UTF-16; write it again in UTF-8")
-    content = content.removeprefix(_UTF8_MARK)
+    content = content.removeprefix(UTF8_MARK)
     if not content.strip():
         raise BadInput(f"{path}: the file is empty; it may have been cut short while it was written, so write it again")
     other = next((what for pattern, what in _OTHER_FORMATS if pattern.match(content)), "")
@@ -110,9 +110,14 @@ def _check_regular(path: Path) -> None:
         )
 
 
+def largest_content(packed: int) -> int:
+    """The bytes up to which a gzipped file of so many bytes is unpacked: no annotations compress better."""
+    return min(LARGEST_FILE, max(SMALL_UNPACKED, LARGEST_RATIO * packed))
+
+
 def _unpacked(path: Path, content: bytes) -> bytes:
     """The content of a gzipped file, part by part, so that one made to exhaust the memory is refused early."""
-    most = min(LARGEST_FILE, max(SMALL_UNPACKED, LARGEST_RATIO * len(content)))
+    most = largest_content(len(content))
     parts, size = [], 0
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:

@@ -3,6 +3,7 @@
 The embedded data set is made once for all of them.
 """
 
+import fcntl
 import logging
 import os
 import signal
@@ -45,8 +46,15 @@ def shapes_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ablate.data.shapes import write_shapes
     from ablate.data.sources import shapes_folder
 
-    root = tmp_path_factory.mktemp("shapes")
-    write_shapes(shapes_folder(Workspace(root)))
+    base = tmp_path_factory.getbasetemp()
+    together = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base  # for all workers of this call
+    root = together / "shapes"
+    with (together / "shapes.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
+        if not root.exists():
+            part = together / "shapes.part"
+            write_shapes(shapes_folder(Workspace(part)))
+            part.rename(root)
     return root / "results" / "data"
 
 

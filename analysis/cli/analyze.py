@@ -58,7 +58,7 @@ Predictions = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[NAME=]PREDICTIONS...",
-        help="COCO results files, .json or .json.gz, output folders of detectron2, or folders of runs.",
+        help="COCO results files, .json or .json.gz, folders of their parts, output folders of detectron2, or runs.",
         show_default=False,
     ),
 ]
@@ -330,6 +330,8 @@ def look_into(folder: Path, truth_of_run: TruthOf | None = None) -> Output:
     Raises:
         BadInput: the folder is empty, holds none or several, or is of something else.
     """
+    from analysis.coco.detections import parts_of
+
     if all((folder / name).is_file() for name in RUN):
         if not (folder / RUN_PREDICTIONS).is_file():
             raise BadInput(f"{folder}: is a run without predictions yet; finish it by the command that started it")
@@ -339,6 +341,8 @@ def look_into(folder: Path, truth_of_run: TruthOf | None = None) -> Output:
         found = [folder / DETECTRON2]  # whoever names the folder itself means what lies in it
     if len(found) > 1:
         raise BadInput(f"{folder}: holds several results; name one of {_listed(found)}")
+    if not found and parts_of(folder):
+        return Output(folder, None)
     if not found:
         raise BadInput(f"{folder}: {_what_it_is_instead(folder)}")
     return Output(found[0], _converted(folder, found[0]))

@@ -4,15 +4,27 @@ Whoever calls has another way for everything else, and for installations without
 and the decoders of msgspec, which also have the sentences for what is wrong. Both ways give the same bits.
 """
 
+import os
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from gzip import GzipFile
+from io import BufferedReader
+from operator import and_, or_
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
 from analysis import native
 from analysis.arrays import Bools, Floats, Ints
+from analysis.files import unchanging
+from analysis.io import GZIP, LARGEST_FILE, UTF8_MARK, largest_content
 
+BLOCK = 1 << 22  # bytes of a file that are read at a time
+SAMPLE = 1 << 12  # bytes among which a file with segmentations has one
+_BEFORE, _BEHIND = 0, 2  # a list, as records.c counts
 FIELDS = ("image_id", "category_id", "score", "bbox", "id", "area", "iscrowd", "ignore", "segmentation")
 
 
@@ -71,36 +83,83 @@ class Columns:
         return len(self.image_id)
 
 
+_Part = tuple[int, tuple[bytearray, ...], int, int, int, int]  # of a list, as the core reads it
+
+
 def read_columns(content: bytes) -> Columns | None:
     """The columns of a JSON list of records; None without the compiled core, and where a record is unusual.
 
     Unusual are an id that is no whole number, a field among those of `Columns` that some records have and others do
     not (but for the flags and segmentations), names of files or categories in a record, and what is no JSON.
     """
-    read = None if native.core is None else native.core.read_records(content)
-    if read is None:
+    part: _Part | None = None if native.core is None else native.core.read_records(content, _BEFORE)
+    if part is None or part[4] != _BEHIND:
         return None
-    rows, arrays, in_all, in_any = read
-    has = {name: bool(in_any >> bit & 1) for bit, name in enumerate(FIELDS)}
-    everywhere = {name: bool(in_all >> bit & 1) for bit, name in enumerate(FIELDS)}
+    return _joined([part], content)
+
+
+def stream_columns(path: Path) -> Columns | None:
+    """The same of a file, plain or gzipped, read in blocks, so that no more of its text than that is in memory.
+
+    None also for a file with segmentations, which are kept as text, and for one that cannot be read.
+    """
+    if native.core is None:
+        return None
+    try:
+        with unchanging(path) as file:
+            parts = _read_parts(file)
+    except (OSError, EOFError, zlib.error):  # whoever reads the whole file has the sentence
+        return None
+    return _joined(parts, b"") if parts else None
+
+
+def _read_parts(file: BufferedReader) -> list[_Part]:
+    """The list of a file, part by part; empty where one is unusual, or the file too large."""
+    size = os.fstat(file.fileno()).st_size
+    packed = file.peek(2)[:2] == GZIP
+    most = largest_content(size) if packed else LARGEST_FILE
+    source = GzipFile(fileobj=file) if packed else file
+    parts: list[_Part] = []
+    state, rest, total = _BEFORE, b"", 0
+    while block := source.read(BLOCK):
+        content = rest + block if parts else block.removeprefix(UTF8_MARK)
+        total += len(block)
+        if total > most or not content.isascii() or (not parts and b'"segmentation"' in content[:SAMPLE]):
+            return []
+        part: _Part | None = native.core.read_records(content, state)
+        if part is None or (not part[0] and state != _BEHIND) or part[3] >> FIELDS.index("segmentation") & 1:
+            return []
+        state, rest = part[4], content[part[5] :]
+        parts.append(part)
+    return parts if state == _BEHIND else []
+
+
+def _joined(parts: Sequence[_Part], content: bytes) -> Columns | None:
+    """The columns of all parts; segmentations are places in ``content``."""
+    parts = [part for part in parts if part[0]]
+    rows = sum(part[0] for part in parts)
+    has, everywhere = (
+        dict(zip(FIELDS, (bool(reduce(how, bits, start) >> bit & 1) for bit in range(len(FIELDS))), strict=True))
+        for how, bits, start in ((or_, [part[3] for part in parts], 0), (and_, [part[2] for part in parts], -1))
+    )
     uneven = any(has[name] != everywhere[name] for name in ("score", "bbox", "id", "area"))
     if not rows or uneven or not (everywhere["image_id"] and everywhere["category_id"]):
         return None
-    array: dict[str, Any] = dict(zip(FIELDS, arrays, strict=True))
 
     def column(name: str, kind: type) -> Any:
-        return np.frombuffer(array[name], dtype=kind) if has[name] else None
+        arrays = [np.frombuffer(part[1][FIELDS.index(name)], dtype=kind) for part in parts]
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
-    box, place = column("bbox", np.float64), column("segmentation", np.int64)
+    place = column("segmentation", np.int64) if has["segmentation"] else None
     return Columns(
         image_id=column("image_id", np.int64),
         category_id=column("category_id", np.int64),
-        score=column("score", np.float64),
-        bbox=None if box is None else box.reshape(-1, 4),
-        id=column("id", np.int64),
-        area=column("area", np.float64),
-        iscrowd=np.frombuffer(array["iscrowd"], dtype=np.bool_),
-        ignore=np.frombuffer(array["ignore"], dtype=np.bool_),
+        score=column("score", np.float64) if has["score"] else None,
+        bbox=column("bbox", np.float64).reshape(-1, 4) if has["bbox"] else None,
+        id=column("id", np.int64) if has["id"] else None,
+        area=column("area", np.float64) if has["area"] else None,
+        iscrowd=column("iscrowd", np.bool_),
+        ignore=column("ignore", np.bool_),
         segmentation=Spans(b"", np.zeros((rows, 2), dtype=np.int64))  # and the content need not be kept
         if place is None
         else Spans(content, place.reshape(-1, 2)),

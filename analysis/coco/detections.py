@@ -1,7 +1,8 @@
 """COCO results JSON -> :class:`Detections`: columnar, checked against the ground truth, suspicious content named."""
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from operator import attrgetter
@@ -13,7 +14,7 @@ import numpy as np
 
 from analysis.arrays import Floats, Ints, index_of
 from analysis.coco.categories import match_categories
-from analysis.coco.columns import read_columns
+from analysis.coco.columns import Columns, read_columns, stream_columns
 from analysis.coco.containers import Container, open_container
 from analysis.coco.ground_truth import GroundTruth
 from analysis.coco.image_ids import compare_readings, image_index, index_of_numbers
@@ -65,6 +66,7 @@ class _NamedRecord(msgspec.Struct, gc=False, kw_only=True):
     category_name: str | None = None
 
 
+_NUMBER = re.compile(r"[0-9]+")
 _REMEDY = "a record is written as {image_id, category_id, score, bbox [x, y, width, height] or segmentation}"
 _DECODER = msgspec.json.Decoder(list[_Record])
 _NAMED_DECODER = msgspec.json.Decoder(list[_NamedRecord])
@@ -140,7 +142,8 @@ class Detections:
         [2000.0]
         """
         content = encode(Path(name), records)
-        return _parse(Path(name), Container(content, {}, {}), ground_truth, drop_unknown, drop_invalid, iou_type)
+        found = _parse(Path(name), Container(content, {}, {}), ground_truth, drop_unknown, drop_invalid, iou_type)
+        return _with_doubts(found, ground_truth)
 
     @classmethod
     def from_arrays(
@@ -192,8 +195,7 @@ class Detections:
                     f"{limit:,}; count from 0"
                 )
         raw = [NOTHING if masks is None else msgspec.Raw(msgspec.json.encode(one)) for one in masks or score]
-        return _checked(
-            ground_truth,
+        found = _checked(
             path,
             box,
             score,
@@ -204,6 +206,7 @@ class Detections:
             has_box=True,
             notes=[],
         )
+        return _with_doubts(found, ground_truth)
 
 
 @no_collector()
@@ -224,8 +227,11 @@ def read_detections(
     Images are those of the ground truth with these ids; or those whose files the ids or a record's ``file_name`` name.
     Where a file names its categories, they are matched by name. ``warnings`` says what was decided.
 
+    A folder of parts (``part-0.json``, ``part-1.json``: names that differ in their numbers alone) is one run, if no two
+    of them hold detections of one image; its rows are counted from the first part to the last.
+
     Args:
-        path: of the file.
+        path: of the file, or of the folder of its parts.
         ground_truth: whose images and categories the detections are of.
         drop_unknown: leave out detections on images or categories that the ground truth does not have, and say so in
             ``warnings``; otherwise they are an error.
@@ -245,6 +251,63 @@ def read_detections(
     True
     """
     path = Path(path)
+    names = parts_of(path)
+    parts = [_read(one, ground_truth, drop_unknown, drop_invalid, iou_type) for one in names or [path]]
+    return _with_doubts(_joined(path, parts, ground_truth) if names else parts[0], ground_truth)
+
+
+def parts_of(path: Path) -> list[Path]:
+    """The files of a folder that are the parts of one result, in the order of their numbers; empty for anything else.
+
+    They are all its JSON files, two or more, and their names differ in numbers alone.
+    """
+    if not path.is_dir():
+        return []
+    names = [one for one in path.iterdir() if one.name.removesuffix(".gz").endswith(".json") and one.is_file()]
+    if len(names) < 2 or len({_NUMBER.sub("0", one.name) for one in names}) > 1:
+        return []
+    return sorted(names, key=lambda one: ([int(number) for number in _NUMBER.findall(one.name)], one.name))
+
+
+def _joined(path: Path, parts: Sequence[Detections], ground_truth: GroundTruth) -> Detections:
+    """The parts of a result as one.
+
+    Raises:
+        BadInput: two hold detections of one image, so they are several results; or some alone have boxes.
+    """
+    owner = np.full(len(ground_truth.image_id), -1)
+    for number, part in enumerate(parts):
+        again = part.image[owner[part.image] >= 0]
+        if len(again):
+            raise BadInput(
+                f"{path}: {parts[owner[again[0]]].path.name} and {part.path.name} both hold detections of image "
+                f"{ground_truth.image_id[again[0]]!r}, so they are several results, not the parts of one; name one of "
+                "them"
+            )
+        owner[part.image] = number
+    if len({part.has_box for part in parts if len(part)}) > 1:
+        raise BadInput(f"{path}: some of its parts have boxes, others masks alone; give all of them one or both")
+    starts = np.cumsum([0, *(int(part.row.max(initial=-1)) + 1 for part in parts)])[:-1].tolist()
+    notes = {f"{part.path.name}: {note}": None for part in parts for note in part.warnings}
+    return Detections(
+        path=path,
+        box=np.concatenate([part.box for part in parts]),
+        score=np.concatenate([part.score for part in parts]),
+        category=np.concatenate([part.category for part in parts]),
+        image=np.concatenate([part.image for part in parts]),
+        row=np.concatenate([start + part.row for start, part in zip(starts, parts, strict=True)]),
+        masks=Masks.joined([part.masks for part in parts]),
+        has_box=all(part.has_box for part in parts if len(part)),
+        warnings=tuple(notes),
+    )
+
+
+def _read(path: Path, ground_truth: GroundTruth, drop_unknown: bool, drop_invalid: bool, iou_type: str) -> Detections:
+    """One file."""
+    columns = None if drop_invalid else stream_columns(path)
+    usual = None if columns is None else _of_columns(path, columns, ground_truth)
+    if usual is not None:
+        return usual
     container = open_container(path, read_bytes(path))
     return _parse(path, container, ground_truth, drop_unknown, drop_invalid, iou_type)
 
@@ -281,7 +344,7 @@ def _parse(
     if other is not None:
         looks_wrong = compare_readings(box, score, image, other, ground_truth)
         notes += [looks_wrong] if looks_wrong else []
-    return _checked(ground_truth, path, box, score, category, image, row, masks, has_box, notes)
+    return _checked(path, box, score, category, image, row, masks, has_box, notes)
 
 
 def _read_usual(path: Path, container: Container, ground_truth: GroundTruth) -> Detections | None:
@@ -289,7 +352,12 @@ def _read_usual(path: Path, container: Container, ground_truth: GroundTruth) -> 
     if container.file_names or container.category_names:
         return None
     columns = read_columns(container.records)
-    if columns is None or columns.score is None or np.abs(columns.image_id).max() > EXACT:
+    return None if columns is None else _of_columns(path, columns, ground_truth)
+
+
+def _of_columns(path: Path, columns: Columns, ground_truth: GroundTruth) -> Detections | None:
+    """The same of its columns."""
+    if columns.score is None or np.abs(columns.image_id).max() > EXACT:
         return None
     image = index_of_numbers(columns.image_id, ground_truth)
     category = index_of(columns.category_id, np.array(ground_truth.category_id))
@@ -300,7 +368,7 @@ def _read_usual(path: Path, container: Container, ground_truth: GroundTruth) -> 
     if columns.bbox is None and not masks.present.all():
         return None
     box = masks.box(row) if columns.bbox is None else columns.bbox
-    return _checked(ground_truth, path, box, columns.score, category, image, row, masks, columns.bbox is not None, [])
+    return _checked(path, box, columns.score, category, image, row, masks, columns.bbox is not None, [])
 
 
 def _kept(
@@ -327,16 +395,21 @@ def _bad_masks(path: Path, records: list[Any], masks: Masks, row: Ints, *, neede
 
 
 def _checked(
-    ground_truth: GroundTruth, path: Path, box: Floats, score: Floats, category: Ints, image: Ints, row: Ints,
-    masks: Masks, has_box: bool, notes: list[str],
+    path: Path, box: Floats, score: Floats, category: Ints, image: Ints, row: Ints, masks: Masks, has_box: bool,
+    notes: list[str],
 ) -> Detections:  # fmt: skip
-    """What every way to detections goes through: impossible values are refused, suspicious ones named."""
+    """What every way to detections goes through: impossible values are refused."""
     odd = np.flatnonzero(~np.isfinite(score))
     if len(odd):
         raise BadInput(explain_non_finite(path, f"record [{row[odd[0]]}].score"))
     check_boxes(path, "record", box, row)
-    notes = notes + of_detections(box, score, image, category, ground_truth)
     return Detections(path, box, score, category, image, row, masks, has_box, tuple(notes))
+
+
+def _with_doubts(found: Detections, ground_truth: GroundTruth) -> Detections:
+    """The same, with a warning for each thing that is legal but looks wrong in them as a whole."""
+    doubts = of_detections(found.box, found.score, found.image, found.category, ground_truth)
+    return replace(found, warnings=(*found.warnings, *doubts))
 
 
 def _decode(path: Path, container: Container, drop_invalid: bool) -> _Records:

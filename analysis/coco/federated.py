@@ -17,6 +17,8 @@ ABSENT, INCOMPLETE = LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_i
 FREQUENCIES = ("r", "c", "f")  # of a category, by the training images that have it: rare, common, frequent
 REMEDY = "write LVIS's fields for every image, or leave all of them out for exhaustive annotations"
 
+LARGEST_TABLE = 16  # bytes for each key that is looked up
+
 
 @dataclass(frozen=True, eq=False)
 class Federated:
@@ -39,8 +41,14 @@ class Federated:
 def _among(keys: Ints, ascending: Ints) -> Bools:
     if not len(ascending):
         return np.zeros(len(keys), dtype=np.bool_)
-    place = np.minimum(np.searchsorted(ascending, keys), len(ascending) - 1)
-    found: Bools = ascending[place] == keys
+    first, span = int(ascending[0]), int(ascending[-1]) - int(ascending[0]) + 1
+    found: Bools
+    if span <= LARGEST_TABLE * len(keys):  # one look-up a key, not a search
+        table = np.zeros(span + 1, dtype=np.bool_)  # its last entry is for what lies outside
+        table[ascending - first] = True
+        found = table[np.where((keys >= first) & (keys <= ascending[-1]), keys - first, span)]
+    else:
+        found = ascending[np.minimum(np.searchsorted(ascending, keys), len(ascending) - 1)] == keys
     return found
 
 

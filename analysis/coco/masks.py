@@ -68,11 +68,25 @@ class Masks:
         self._short: set[int] = set()  # rows with polygon parts of fewer than 3 points
         self._bytes: set[int] = set()  # rows whose counts are Python's b'...'
         self._row = np.arange(len(raw)) if row is None else row
+        self._paths: list[Path] | None = None  # of each row, where they are of several files
+
+    @classmethod
+    def joined(cls, parts: Sequence["Masks"]) -> "Masks":
+        """The masks of several files of the same images, one after another; messages name the file of each."""
+        raw = [one for part in parts for one in part._raw]
+        first = parts[0]
+        image, row = (np.concatenate([getattr(part, name) for part in parts]) for name in ("_image", "_row"))
+        found = cls(first._path, first._kind, raw, image, first._image_size, row)
+        found._paths = [part._path for part in parts for _ in range(len(part._raw))]
+        return found
 
     def of_rows(self, rows: Ints) -> "Masks":
         """The masks of some rows i64, in that order."""
         raw = [self._raw[row] for row in rows.tolist()]
-        return Masks(self._path, self._kind, raw, self._image[rows], self._image_size, self._row[rows])
+        found = Masks(self._path, self._kind, raw, self._image[rows], self._image_size, self._row[rows])
+        if self._paths is not None:
+            found._paths = [self._paths[row] for row in rows.tolist()]
+        return found
 
     @cached_property
     def present(self) -> Bools:
@@ -205,14 +219,17 @@ class Masks:
         return b"\n".join(_respell(raw) if here else b"" for raw, here in zip(self._raw, self.present, strict=True))
 
     def _place(self, row: int) -> str:
-        return f"{self._path}: the segmentation of {self._kind}[{self._row[row]}]"
+        return f"{self._path_of(row)}: the segmentation of {self._kind}[{self._row[row]}]"
+
+    def _path_of(self, row: int) -> Path:
+        return self._path if self._paths is None else self._paths[row]
 
     def _parse(self, rows: list[int]) -> list[_Value]:
         for row in rows:
             if not self.present[row]:
                 raise BadInput(
-                    f"{self._path}: {self._kind}[{self._row[row]}] has no segmentation, so masks cannot be compared; "
-                    "use --iou-type bbox, or a file with masks"
+                    f"{self._path_of(row)}: {self._kind}[{self._row[row]}] has no segmentation, so masks cannot be "
+                    "compared; use --iou-type bbox, or a file with masks"
                 )
         try:
             return _LIST_DECODER.decode(b"[" + b",".join([self._raw[row] for row in rows]) + b"]")

@@ -168,24 +168,7 @@ def _label(
     count = len(paired.row)
     matched = np.bincount(taken[taken >= 0], minlength=len(ignored)) > 0
     labelled = (taken < 0) & ~left_out if settings.convention == "coco" else taken < 0
-    best_same, same_target = np.where(labelled, nearest.same[0], 0.0), nearest.same[1]
-    best_other, other_target = np.where(labelled, nearest.other[0], 0.0), nearest.other[1]
-    own = nearest.pairs
-    used = (own.iou >= settings.iou) & matched[own.truth] & labelled[own.detection]
-    best_used, used_target = best_objects(own, used, count, len(ignored))
-
-    t_f, t_b = settings.iou, settings.background_iou
-    overlap = np.maximum(best_same, best_other)
-    error = np.full(count, BOTH, dtype=np.int8)
-    target = np.full(count, -1, dtype=np.int64)
-    error[overlap <= t_b] = BG
-    for label, holds, best, aim in (  # the last one that holds stays
-        (DUP, best_used >= t_f, best_used, used_target),
-        (CLS, best_other >= t_f, best_other, other_target),
-        (LOC, (best_same >= t_b) & (best_same <= t_f), best_same, same_target),
-    ):
-        rows = np.flatnonzero(holds)
-        error[rows], target[rows], overlap[rows] = label, aim[rows], best[rows]
+    error, target, overlap = _nearest_label(nearest, matched, labelled, settings)
     claiming = np.flatnonzero(labelled & ((error == LOC) | (error == CLS)))
     claiming = claiming[~matched[target[claiming]]]
     winner = np.full(len(ignored), -1, dtype=np.int64)
@@ -194,7 +177,7 @@ def _label(
     recovers_gt[winner[winner >= 0]] = True
 
     error[~labelled] = IGNORED
-    hit = taken >= 0
+    hit, own = taken >= 0, nearest.pairs
     error[hit], target[hit] = TRUE_POSITIVE, taken[hit]
     of_match = np.flatnonzero(taken[own.detection] == own.truth)
     overlap[own.detection[of_match]] = own.iou[of_match]
@@ -213,6 +196,31 @@ def _label(
         missed=~ignored & ~matched & (winner < 0),
         matched=matched,
     )
+
+
+def _nearest_label(
+    nearest: _Nearest, matched: Bools, labelled: Bools, settings: Settings
+) -> tuple[NDArray[np.int8], Ints, Floats]:
+    """By position the label i8[n], the object i64[n] that it is about (-1: none), and the IoU f64[n] with that."""
+    best_same, same_target = np.where(labelled, nearest.same[0], 0.0), nearest.same[1]
+    best_other, other_target = np.where(labelled, nearest.other[0], 0.0), nearest.other[1]
+    own = nearest.pairs
+    used = (own.iou >= settings.iou) & matched[own.truth] & labelled[own.detection]
+    best_used, used_target = best_objects(own, used, len(labelled), len(matched))
+
+    t_f, t_b = settings.iou, settings.background_iou
+    overlap = np.maximum(best_same, best_other)
+    error = np.full(len(labelled), BOTH, dtype=np.int8)
+    target = np.full(len(labelled), -1, dtype=np.int64)
+    error[overlap <= t_b] = BG
+    for label, holds, best, aim in (  # the last one that holds stays
+        (DUP, best_used >= t_f, best_used, used_target),
+        (CLS, best_other >= t_f, best_other, other_target),
+        (LOC, (best_same >= t_b) & (best_same <= t_f), best_same, same_target),
+    ):
+        rows = np.flatnonzero(holds)
+        error[rows], target[rows], overlap[rows] = label, aim[rows], best[rows]
+    return error, target, overlap
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,11 +4,15 @@
 that uses it has a counterpart in NumPy, msgspec or pycocotools beside the call; both give the same bits and sentences.
 
 ===================== =================================================================================================
-``read_records``      a JSON list of COCO records as columns; None where a record is unusual, which the rules for single
-                      records then read (`analysis.coco.columns`)
+``read_records``      a JSON list of COCO records, or a part of it, as columns; None where a record is unusual, which
+                      the rules for single records then read (`analysis.coco.columns`)
 ``split_object``      where the value of each key of a JSON object stands; None where it is unusual
 ``decode_masks``      masks as run lengths, with area and box (`analysis.coco.run_lengths`)
 ``pair_boxes``        the boxes of each image that overlap (`analysis.evaluation.matching`); ``pair_masks`` likewise
+``best_objects``      the object that each detection overlaps most; ``match_pairs`` and ``match_coco`` match greedily
+                      (`analysis.evaluation.matching`)
+``interpolate``       precision at recalls, from flags (`analysis.evaluation.average_precision`)
+``weigh_peaks``       AP where images count several times, with ``running_weights`` (`analysis.stats.bootstrap`)
 ``parse_number``      one number of JSON as a float, correctly rounded; None where it is none
 ===================== =================================================================================================
 """

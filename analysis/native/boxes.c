@@ -9,13 +9,10 @@ typedef struct {
     size_t room;
 } Side;
 
-static int make_sides(Side *side, size_t room) {
+static int make_sides(Side *side, size_t room) { /* 0: memory is full */
     if (room <= side->room) return 1;
     double *all = realloc(side->left, 7 * 8 * room);
-    if (!all) {
-        PyErr_NoMemory();
-        return 0;
-    }
+    if (!all) return 0;
     *side = (Side){all,            all + room,     all + 2 * room,           all + 3 * room,
                    all + 4 * room, all + 5 * room, (int64_t *)(all + 6 * room), room};
     return 1;
@@ -47,6 +44,27 @@ static size_t overlapping(const Side *side, size_t count, const double *box) {
     return hits;
 }
 
+/* 0: memory is full. */
+static int pair_image(Found *found, Side *side, const double *detections, const double *objects, const uint8_t *inside,
+                      const int64_t *d, const int64_t *g) {
+    size_t count = (size_t)(g[1] - g[0]);
+    if (!count || d[0] == d[1]) return 1;
+    if (!make_sides(side, count)) return 0;
+    take_sides(side, objects + 4 * g[0], count);
+    for (int64_t detection = d[0]; detection < d[1]; detection++) {
+        const double *box = detections + 4 * detection;
+        double area = box[2] * box[3];
+        size_t hits = overlapping(side, count, box);
+        for (size_t hit = 0; hit < hits; hit++) {
+            int64_t row = side->hit[hit], object = g[0] + row;
+            double common = side->common[hit];
+            double all = inside[object] ? area : area + side->area[row] - common;
+            if (!add_pair(found, detection, object, common / all)) return 0;
+        }
+    }
+    return 1;
+}
+
 /* pair_boxes(images, detection_start, object_start, detection_box f64[n, 4], object_box f64[m, 4], inside bool[m]):
    the pairs of each image with IoU > 0, rows counted in the order given; boxes are x, y, width, height. */
 PyObject *pair_boxes(PyObject *self, PyObject *arguments) {
@@ -64,25 +82,15 @@ PyObject *pair_boxes(PyObject *self, PyObject *arguments) {
     const int64_t *d_start = inside ? open_starts(given[0], &column[0], images, column[2].view.len / 32) : NULL;
     const int64_t *g_start = d_start ? open_starts(given[1], &column[1], images, column[3].view.len / 32) : NULL;
     if (!g_start) goto done;
-    for (Py_ssize_t image = 0; image < images; image++) {
-        int64_t first = g_start[image];
-        size_t count = (size_t)(g_start[image + 1] - first);
-        if (!count || d_start[image] == d_start[image + 1]) continue;
-        if (!make_sides(&side, count)) goto done;
-        take_sides(&side, objects + 4 * first, count);
-        for (int64_t d = d_start[image]; d < d_start[image + 1]; d++) {
-            const double *box = detections + 4 * d;
-            double area = box[2] * box[3];
-            size_t hits = overlapping(&side, count, box);
-            for (size_t hit = 0; hit < hits; hit++) {
-                int64_t row = side.hit[hit];
-                double common = side.common[hit];
-                double all = inside[first + row] ? area : area + side.area[row] - common;
-                if (!add_pair(&found, d, first + row, common / all)) goto done;
-            }
-        }
-    }
-    result = pairs_found(&found);
+    int good = 1;
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t image = 0; good && image < images; image++)
+        good = pair_image(&found, &side, detections, objects, inside, d_start + image, g_start + image);
+    Py_END_ALLOW_THREADS
+    if (good)
+        result = pairs_found(&found);
+    else
+        PyErr_NoMemory();
 done:
     for (int place = 0; place < 5; place++) close_column(&column[place]);
     free_pairs(&found);

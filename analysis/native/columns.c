@@ -38,7 +38,6 @@ static int make_room(Found *found) {
         found->room = (Py_ssize_t)room;
         return 1;
     }
-    PyErr_NoMemory();
     return 0;
 }
 

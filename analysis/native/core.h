@@ -55,7 +55,7 @@ typedef struct {
     Py_ssize_t count, room;
 } Found;
 
-int add_pair(Found *found, int64_t detection, int64_t object, double iou); /* 0, with an error: memory is full */
+int add_pair(Found *found, int64_t detection, int64_t object, double iou); /* 0: memory is full */
 PyObject *pairs_found(const Found *found);                                 /* detections i64, objects i64, IoUs f64 */
 void free_pairs(Found *found);
 
@@ -68,6 +68,8 @@ PyObject *best_objects(PyObject *, PyObject *);
 PyObject *match_pairs(PyObject *, PyObject *);
 PyObject *match_coco(PyObject *, PyObject *);
 PyObject *interpolate(PyObject *, PyObject *);
+PyObject *running_weights(PyObject *, PyObject *);
+PyObject *weigh_peaks(PyObject *, PyObject *);
 PyObject *decode_masks(PyObject *, PyObject *);
 PyObject *pair_masks(PyObject *, PyObject *);
 #endif

@@ -70,12 +70,12 @@ static int by_python(const char *start, const char *end, double *value) {
     if (end - start >= LONGEST_NUMBER) return 0;
     memcpy(copy, start, end - start);
     copy[end - start] = 0;
+    PyGILState_STATE state = PyGILState_Ensure(); /* which whoever reads records has given up */
     *value = PyOS_string_to_double(copy, NULL, NULL);
-    if (*value == -1.0 && PyErr_Occurred()) {
-        PyErr_Clear();
-        return 0;
-    }
-    return *value - *value == 0.0; /* finite */
+    int good = *value != -1.0 || !PyErr_Occurred();
+    PyErr_Clear();
+    PyGILState_Release(state);
+    return good && *value - *value == 0.0; /* finite */
 }
 
 static inline int is_digit(const char *at, const char *end) { return at < end && (unsigned char)(*at - '0') < 10; }

@@ -49,6 +49,7 @@ PyObject *best_objects(PyObject *self, PyObject *arguments) {
     int64_t *aim = (int64_t *)PyByteArray_AsString(target);
     memset(highest, 0, 8 * (size_t)pairs.detections);
     memset(aim, -1, 8 * (size_t)pairs.detections);
+    Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t pair = 0; pair < pairs.count; pair++) {
         int64_t row = pairs.detection[pair];
         if (used[pair] && iou[pair] > highest[row]) {
@@ -56,6 +57,7 @@ PyObject *best_objects(PyObject *self, PyObject *arguments) {
             aim[row] = pairs.object[pair];
         }
     }
+    Py_END_ALLOW_THREADS
     result = Py_BuildValue("OO", best, target);
 done:
     Py_XDECREF(best);
@@ -123,6 +125,7 @@ PyObject *match_coco(PyObject *self, PyObject *arguments) {
     char *is_left_out = PyByteArray_AsString(left_out), *is_free = PyByteArray_AsString(free_objects);
     memset(taken, -1, 8 * (size_t)pairs.detections);
     memset(is_free, 1, (size_t)pairs.objects);
+    Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t pair = 0, end; pair < pairs.count; pair = end) {
         int64_t row = pairs.detection[pair], excuse = -1;
         for (end = pair; end < pairs.count && pairs.detection[end] == row; end++) {
@@ -141,6 +144,7 @@ PyObject *match_coco(PyObject *self, PyObject *arguments) {
             is_left_out[row] = 1;
         }
     }
+    Py_END_ALLOW_THREADS
     result = Py_BuildValue("OO", matched, left_out);
 done:
     Py_XDECREF(matched);
@@ -192,6 +196,7 @@ PyObject *interpolate(PyObject *self, PyObject *arguments) {
     double *value = (double *)PyByteArray_AsString(found);
     int64_t *hit = (int64_t *)PyByteArray_AsString(hits);
     memset(hit, 0, 8 * (size_t)(categories * many));
+    Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t category = 0; category < categories; category++) {
         int64_t right = 0, wrong = 0;
         for (int64_t row = start[category]; row < start[category + 1]; row++) {
@@ -209,6 +214,7 @@ PyObject *interpolate(PyObject *self, PyObject *arguments) {
         for (Py_ssize_t step = category * recalls; step < (category + 1) * recalls; step++)
             value[step] = steps[step] <= right ? precision[steps[step] - 1] : 0.0;
     }
+    Py_END_ALLOW_THREADS
     result = Py_BuildValue("OO", found, hits);
 done:
     for (int part = 0; part < 7; part++) close_column(&column[part]);

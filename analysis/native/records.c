@@ -94,26 +94,40 @@ static int read_record(Text *text, char **column, Py_ssize_t row, const char *st
     return next(text, '}') ? found : -1;
 }
 
-/* Read a list; the number of records, or -1 where it is unusual. `all` and `any`: the fields of every and of some. */
-static Py_ssize_t read_list(Text *text, char **column, int *all, int *any) {
+enum { BEFORE, INSIDE, BEHIND }; /* where in a list a text begins or ends */
+
+/* Read the records of a list, or of a part of one that ends anywhere: of which the state at its start is given, and set
+   to that at its end. A record is read where what follows it, a comma or the end of the list, is there too; `at` is then
+   behind that. The number of records, or -1 where something else than white space follows the list. `all` and `any`:
+   the fields of every and of some. */
+static Py_ssize_t read_list(Text *text, char **column, int *state, int *all, int *any) {
     const char *start = text->at;
     Py_ssize_t rows = 0;
     uint8_t after[FIELDS + 1] = {0};
     *all = ~0;
     *any = 0;
-    if (!next(text, '[')) return -1;
-    if (!next(text, ']')) {
-        do {
-            skip_space(text);
-            for (int field = CROWD; field <= SEGMENTATION; field++)
-                memset(column[field] + rows * FIELD[field].width, 0, (size_t)FIELD[field].width);
-            int found = read_record(text, column, rows, start, after);
-            if (found < 0) return -1;
-            *all &= found;
-            *any |= found;
-            rows++;
-        } while (next(text, ','));
-        if (!next(text, ']')) return -1;
+    if (*state == BEFORE) {
+        if (!next(text, '[')) return 0;
+        Text behind = *text;
+        *state = INSIDE;
+        if (next(&behind, ']')) {
+            *text = behind;
+            *state = BEHIND;
+        }
+    }
+    while (*state == INSIDE) {
+        Text ahead = *text;
+        skip_space(&ahead);
+        for (int field = CROWD; field <= SEGMENTATION; field++)
+            memset(column[field] + rows * FIELD[field].width, 0, (size_t)FIELD[field].width);
+        int found = read_record(&ahead, column, rows, start, after);
+        if (found < 0) return rows;
+        if (next(&ahead, ']')) *state = BEHIND;
+        else if (!take(&ahead, ',')) return rows;
+        *text = ahead;
+        *all &= found;
+        *any |= found;
+        rows++;
     }
     skip_space(text);
     return text->at == text->end ? rows : -1;
@@ -126,11 +140,15 @@ static Py_ssize_t count_objects(const char *at, Py_ssize_t length) {
     return count;
 }
 
-PyObject *read_records(PyObject *self, PyObject *argument) {
+/* read_records(text, state): the number of records, the columns, the fields of all and of some, the state at the end, and
+   how many bytes were read; None where one is unusual. */
+PyObject *read_records(PyObject *self, PyObject *arguments) {
     (void)self;
     Py_buffer view;
-    PyObject *array[FIELDS] = {0}, *result = NULL;
+    PyObject *argument, *array[FIELDS] = {0}, *result = NULL;
     char *column[FIELDS];
+    int state;
+    if (!PyArg_ParseTuple(arguments, "Oi", &argument, &state)) return NULL;
     if (PyObject_GetBuffer(argument, &view, PyBUF_SIMPLE)) return NULL;
     Py_ssize_t most = count_objects(view.buf, view.len); /* memory that is not written is not used */
     for (int field = 0; field < FIELDS; field++) {
@@ -140,7 +158,10 @@ PyObject *read_records(PyObject *self, PyObject *argument) {
     }
     Text text = {view.buf, (const char *)view.buf + view.len};
     int all, any;
-    Py_ssize_t rows = read_list(&text, column, &all, &any);
+    Py_ssize_t rows;
+    Py_BEGIN_ALLOW_THREADS
+    rows = read_list(&text, column, &state, &all, &any);
+    Py_END_ALLOW_THREADS
     if (rows < 0 || any & 1 << NAMED) {
         result = Py_NewRef(Py_None);
         goto done;
@@ -149,8 +170,9 @@ PyObject *read_records(PyObject *self, PyObject *argument) {
         int kept = field == CROWD || field == MARKED || any & 1 << field;
         if (PyByteArray_Resize(array[field], kept ? rows * FIELD[field].width : 0)) goto done;
     }
-    result = Py_BuildValue("n(OOOOOOOOO)ii", rows, array[0], array[1], array[2], array[3], array[4], array[5], array[6],
-                           array[7], array[8], all & ((1 << FIELDS) - 1), any);
+    result = Py_BuildValue("n(OOOOOOOOO)iiin", rows, array[0], array[1], array[2], array[3], array[4], array[5],
+                           array[6], array[7], array[8], all & ((1 << FIELDS) - 1), any, state,
+                           (Py_ssize_t)(text.at - (const char *)view.buf));
 done:
     for (int field = 0; field < FIELDS; field++) Py_XDECREF(array[field]);
     PyBuffer_Release(&view);

@@ -91,13 +91,14 @@ static uint32_t area_of(const uint32_t *run, Py_ssize_t count) {
 
 /* The tight box x, y, width, height of a minimal mask, as pycocotools' rleToBbox has it. */
 static void box_of(const uint32_t *run, Py_ssize_t count, int64_t height, int64_t width, int32_t *box) {
-    int64_t left = width, right = 0, top = height, bottom = 0, pixel = 0, column_before = 0;
+    uint32_t pixel = 0, rows = (uint32_t)height, column_before = 0; /* 32 bits divide in less time */
+    int64_t left = width, right = 0, top = height, bottom = 0;
     count = count / 2 * 2;
     memset(box, 0, 4 * sizeof *box);
     if (!count) return;
     for (Py_ssize_t place = 0; place < count; place++) {
         pixel += run[place];
-        int64_t at = pixel - place % 2, y = at % height, x = at / height;
+        uint32_t at = pixel - (uint32_t)(place % 2), x = at / rows, y = at - x * rows;
         if (place % 2 == 0)
             column_before = x;
         else if (column_before < x) {
@@ -291,9 +292,11 @@ PyObject *pair_masks(PyObject *self, PyObject *arguments) {
     const int64_t *b_start = a_start ? open_starts(given[1], &column[1], images, column[3].view.len / 8) : NULL;
     const uint8_t *inside = b_start ? open_column(given[6], &column[4], column[3].view.len / 8, 1) : NULL;
     if (!inside || !(ends[0] = run_ends(&a)) || !(ends[1] = run_ends(&b))) goto done;
-    for (Py_ssize_t image = 0; image < images; image++)
-        for (int64_t d = a_start[image]; d < a_start[image + 1]; d++)
-            for (int64_t g = b_start[image]; g < b_start[image + 1]; g++) {
+    int good = 1;
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t image = 0; good && image < images; image++)
+        for (int64_t d = a_start[image]; good && d < a_start[image + 1]; d++)
+            for (int64_t g = b_start[image]; good && g < b_start[image + 1]; g++) {
                 int64_t i = a_row[d], j = b_row[g];
                 if (!meet(a.box + 4 * i, b.box + 4 * j) || memcmp(a.size + 2 * i, b.size + 2 * j, 16)) continue;
                 const uint32_t *a_end = ends[0] + a.start[i], *b_end = ends[1] + b.start[j];
@@ -303,9 +306,13 @@ PyObject *pair_masks(PyObject *self, PyObject *arguments) {
                 double both = common_pixels(a_end + a_skip, a_count - a_skip, b_end + b_skip, b_count - b_skip);
                 if (both == 0) continue;
                 double all = inside[g] ? a.area[i] : a.area[i] + b.area[j] - both;
-                if (!add_pair(&found, d, g, both / all)) goto done;
+                good = add_pair(&found, d, g, both / all);
             }
-    result = pairs_found(&found);
+    Py_END_ALLOW_THREADS
+    if (good)
+        result = pairs_found(&found);
+    else
+        PyErr_NoMemory();
 done:
     for (int place = 0; place < 5; place++) {
         close_column(&a.column[place]);

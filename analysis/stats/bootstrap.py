@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis import native
 from analysis.arrays import Bools, Floats, Ints, group_starts, inverse, order_by_index
 from analysis.coco import GroundTruth
 from analysis.evaluation.analysis import RunAnalysis
@@ -78,12 +79,17 @@ class WeightedAP:
         ``weights`` i64[images] are how often each image counts. The result is that of a data set in which the images
         are repeated, their detections ordered by score, then by their order here, then by copy.
         """
-        weights = weights.astype(self.integer)
+        core = native.core is not None
+        weights = weights.astype(np.int64 if core else self.integer)
         found = np.zeros((self.curves, self.categories))
         sums = _running(weights, self.block_image)
         counts = [np.diff(_running(weights, one.image)[one.start]) for one in self.objects]
         for hits in self.hits:
             running = _running(weights, hits.image)
+            if core:
+                for curve, objects, blocks in hits.curves:
+                    found[curve, hits.occupied] = _core_average(hits, sums, running, counts[objects], blocks)
+                continue
             is_tp = (running[hits.peak] - running[hits.start]).astype(np.float64)
             seen = {block: sums[index] for block, index in hits.seen.items()}
             before = {block: sums[index] for block, index in hits.before.items()}
@@ -97,6 +103,8 @@ class WeightedAP:
 
 def _running(weights: Ints, image: Ints) -> Ints:
     """[n + 1] the running sum of the weights of images i64[n], from 0; of the integer type of the weights."""
+    if native.core is not None:
+        return np.frombuffer(native.core.running_weights(weights, image), dtype=np.int64)
     total = np.zeros(len(image) + 1, dtype=weights.dtype)
     np.cumsum(weights[image], out=total[1:])
     return total
@@ -128,6 +136,15 @@ def _average(hits: _Hits, precision: Floats, share: Floats) -> Floats:
     lifted = (precision + hits.lift).view(np.int64)  # in the order of the numbers, as none is negative, and faster
     best = np.maximum.accumulate(lifted[::-1])[::-1].view(np.float64)
     mean: Floats = np.add.reduceat((best - hits.lift) * share, hits.first) / len(COCO_RECALLS)
+    return mean
+
+
+def _core_average(hits: _Hits, sums: Ints, running: Ints, objects: Ints, blocks: Sequence[int]) -> Floats:
+    """The same by the compiled core, but for the last sum, whose order of adding is NumPy's."""
+    seen, before = (tuple(parts[block] for block in blocks) for parts in (hits.seen, hits.before))
+    columns = (hits.peak, hits.start, hits.category, hits.lift, objects, seen, before, COCO_RECALLS, _NEXT_RECALLS)
+    terms = np.frombuffer(native.core.weigh_peaks(sums, running, *columns, EPSILON), dtype=np.float64)
+    mean: Floats = np.add.reduceat(terms, hits.first) / len(COCO_RECALLS)
     return mean
 
 

@@ -1,5 +1,6 @@
 """The compiled core gives what goes without it: the same bits, or the same sentence."""
 
+import gzip
 import json
 import random
 import shutil
@@ -16,12 +17,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as pycocotools
 
-from analysis import BadInput, GroundTruth, break_down, native, read_detections, read_ground_truth
-from analysis.coco.columns import read_columns
+from analysis import BadInput, GroundTruth, break_down, load, native, read_detections, read_ground_truth
+from analysis.coco import columns
+from analysis.coco.columns import read_columns, stream_columns
 from analysis.coco.run_lengths import run_lengths_of
+from analysis.coco.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene
+from analysis.evaluation.analysis import Analysis
 from analysis.evaluation.ap_evaluation import evaluate
+from analysis.evaluation.average_precision import COCO_IOUS
 from analysis.evaluation.matching import pair_detections
 from analysis.evaluation.settings import Settings
+from analysis.stats.bootstrap import resample
 from tests.analysis.mutations import KINDS, documents, mutate
 from tests.analysis.scenes import SceneFiles, scenes
 
@@ -89,8 +95,11 @@ def same_bits(read: float | None, value: float) -> bool:
 
 @compiled
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(kind=st.sampled_from(KINDS), seed=st.integers(0, 10**9))
-def test_damaged_predictions_give_the_same_arrays_or_the_same_sentence(kind: str, seed: int, tmp_path: Path) -> None:
+@given(kind=st.sampled_from(KINDS), seed=st.integers(0, 10**9), block=st.sampled_from([250, 400, columns.BLOCK]))
+def test_damaged_predictions_give_the_same_arrays_or_the_same_sentence(
+    kind: str, seed: int, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns, "BLOCK", block)
     truth, predictions = documents(kind)
     (tmp_path / "gt.json").write_text(json.dumps(truth))
     gt = read_ground_truth(tmp_path / "gt.json")
@@ -118,10 +127,10 @@ def test_damaged_annotations_give_the_same_columns_or_the_same_sentence(kind: st
 
 def arrays_of(path: Path, gt: GroundTruth) -> Any:
     dt = read_detections(path, gt)
-    columns = (dt.box, dt.score, dt.category, dt.image, dt.row, dt.masks.present)
+    arrays = (dt.box, dt.score, dt.category, dt.image, dt.row, dt.masks.present)
     masks = dt.masks.faults(np.flatnonzero(dt.masks.present).tolist())
     good = [row for row in np.flatnonzero(dt.masks.present).tolist() if row not in masks]
-    return [one.tobytes() for one in columns], dt.has_box, dt.warnings, masks, dt.masks.rles(good), dt.masks.notes
+    return [one.tobytes() for one in arrays], dt.has_box, dt.warnings, masks, dt.masks.rles(good), dt.masks.notes
 
 
 @compiled
@@ -155,6 +164,31 @@ def test_nothing_behind_the_end_is_read(end: str) -> None:
     whole = len(text) - len(end) + 1  # with one bracket
     for cut in range(whole):
         assert read_columns(text[:cut].encode()) is None
+
+
+@compiled
+@pytest.mark.parametrize("block", range(260, 480, 7))
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_list_that_is_read_in_blocks_is_the_same(
+    block: int, packed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is cut by the end of a block: a number, a key, a comma, the end of the list."""
+    records = [
+        {"image_id": n, "category_id": 1, "score": n / 7, "bbox": [n, 2.5, 3, 1e-3], "more": [{"deep": "]},"}]}
+        for n in range(40)
+    ]
+    content = b"\xef\xbb\xbf \n" * (not packed) + json.dumps(records, indent=block % 3 or None).encode() + b"\n "
+    path = tmp_path / "dt.json"
+    path.write_bytes(gzip.compress(content) if packed else content)
+    monkeypatch.setattr(columns, "BLOCK", block)
+    read, whole = stream_columns(path), read_columns(json.dumps(records).encode())
+    assert read is not None
+    assert whole is not None
+    for name in ("image_id", "category_id", "score", "bbox"):
+        assert getattr(read, name).tobytes() == getattr(whole, name).tobytes()
+    for end in (b"]", b"{}", b"\xff", content):
+        path.write_bytes(content + end)
+        assert stream_columns(path) is None
 
 
 def runs(width: int = 6) -> st.SearchStrategy[list[int]]:
@@ -251,7 +285,10 @@ def test_arrays_that_do_not_fit_are_an_error(arguments: Any) -> None:
         native.core.pair_boxes(*arguments)
 
 
+RECALLS = (np.linspace(0, 1, 101), np.append(np.linspace(0.01, 1, 100), np.inf))
 INTS, FLOATS, FLAGS = (lambda *values, kind=kind: np.array(values, dtype=kind) for kind in (np.int64, np.float64, bool))
+
+PEAKS = (INTS(0, 1), INTS(0, 1), INTS(1), INTS(0), INTS(0), FLOATS(0), INTS(1))  # sums, hits, one peak of one category
 
 
 @compiled
@@ -269,10 +306,17 @@ INTS, FLOATS, FLAGS = (lambda *values, kind=kind: np.array(values, dtype=kind) f
         ("interpolate", (1, INTS(0, 1), INTS(0), FLAGS(1), FLAGS(1), INTS(0), INTS(1), INTS(0), 0.0)),
         ("interpolate", (1, INTS(0, 1), INTS(0), FLAGS(1), FLAGS(1), INTS(0), INTS(), INTS(1), 0.0)),
         ("interpolate", (1, INTS(0, 2), INTS(0), FLAGS(1), FLAGS(1), INTS(0), INTS(1), INTS(1), 0.0)),
+        ("running_weights", (INTS(1, 1), INTS(0, 2))),
+        ("running_weights", (INTS(1, 1), INTS(-1))),
+        ("weigh_peaks", (*PEAKS, (INTS(0),), (INTS(2),), *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS, (INTS(-1),), (INTS(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS, (INTS(0, 1),), (INTS(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS, (INTS(0),) * 65, (INTS(1),) * 65, *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS, (INTS(0),), (INTS(1),), *RECALLS[:1], FLOATS(1), 0.0)),
     ],
 )
 def test_rows_that_do_not_exist_are_an_error(function: str, arguments: Any) -> None:
-    with pytest.raises(ValueError, match=r"an array has|that do(es)? not exist|the images do not"):
+    with pytest.raises(ValueError, match=r"an array has|that do(es)? not exist|the images do not|too many"):
         getattr(native.core, function)(*arguments)
 
 
@@ -291,4 +335,18 @@ def test_every_label_and_curve_is_the_same(scene: SceneFiles, convention: str) -
         return [one.tobytes() for one in (*labels, *numbers, curves.precision, curves.recall, curves.detections)]
 
     one, other = both_ways(measured)
+    assert one == other
+
+
+@compiled
+def test_every_resample_is_the_same() -> None:
+    scene = simulate_scene(60, 9, seed=2)
+    ground_truth, detections = load(ground_truth_document(scene), simulate_detector(scene, Flaws(), seed=1))
+    run = Analysis(ground_truth, Settings(), ious=COCO_IOUS).of("run", detections)
+
+    def drawn() -> list[bytes]:
+        (found,) = resample(ground_truth, [run], resamples=40, seed=3)
+        return [one.tobytes() for one in (found.value, found.drawn, found.category_drawn)]
+
+    one, other = both_ways(drawn)
     assert one == other

@@ -49,7 +49,7 @@ FUZZER = """
     until, done, paired = time.monotonic() + float(sys.argv[4]), 0, 0
     while time.monotonic() < until:
         text = b"[" + b",".join([damaged(RECORD) for _ in range(rng.randrange(1, 4))]) + b"]"
-        _core.read_records(damaged(text))
+        _core.read_records(damaged(text), rng.randrange(3))
         _core.split_object(damaged(b'{"images": [], "annotations": ' + text + b"}"))
         _core.parse_number(damaged(str(rng.uniform(-1e3, 1e3)).encode() + b"e%d" % rng.randrange(-400, 400)))
         codes = [bytes(rng.choices(range(40, 115), k=8)) for _ in range(3)]
@@ -73,7 +73,13 @@ FUZZER = """
         iou, flags = np.array([rng.random() for _ in range(count)]), np.array([rng.random() < 0.5 for _ in range(3)])
         used = np.array([rng.random() < 0.5 for _ in range(count)], bool)
         place, steps = np.arange(3), np.array([[rng.randrange(0, 9) or 1 for _ in range(4)] for _ in range(2)])
+        parts = [tuple(np.array(rng.choices(rows, k=size), int) for _ in range(2)) for size in (count, 3)]
+        recalls = np.linspace(0, 1, 101)
         for call in (
+            lambda: _core.running_weights(place, pairs[0]),
+            lambda: _core.weigh_peaks(
+                place, place, *pairs, np.sort(pairs[0]), iou, place, *parts, recalls, recalls, 0.0
+            ),
             lambda: _core.match_pairs(3, 3, *pairs, used, flags),
             lambda: _core.best_objects(3, 3, *pairs, iou, used),
             lambda: _core.match_coco(3, 3, np.sort(pairs[0]), pairs[1], iou, 0.5, flags, flags, flags),

@@ -72,7 +72,7 @@ def test_the_folder_itself_goes_before_what_lies_deeper(tmp_path: Path) -> None:
         (["instances_predictions.pth"], f"no {RESULTS}; evaluate again"),
         (["epoch_12.bbox.json", "epoch_12.segm.json"], "name a COCO results file: "),  # mmdetection
         (["args.yaml", "predictions.json"], "name a COCO results file: "),  # ultralytics
-        ([f"{n}.json" for n in range(9)], " and 3 more"),
+        ([f"{n}.json" for n in "abcdefghi"], " and 3 more"),
         (["notes.txt"], "no other JSON file"),
         (["config.yaml", "manifest.json"], "is a run without predictions yet"),
         (["config.yaml", "metrics.json", "model_0000004.pth"], "run it with --eval-only"),
