@@ -18,7 +18,7 @@ from analysis.report.page import Section
 from analysis.report.scatter import Point, even_ticks, scatter
 
 MOST_POINTS = 200  # of a line
-FIRST_STEPS = 99  # percent of the losses that the scale holds: the first steps are far above the rest
+SCALE_PERCENT = 99  # of the losses that the scale holds: the first steps are far above the rest
 
 
 def study_facts(summary: Summary) -> list[Markup | str]:
@@ -113,7 +113,7 @@ def _training_figure(key: str, variants: Sequence[tuple[str, Mapping[int, Line]]
             of_common = [values[np.isin(iterations, common)] for iterations, values in seeds]
             lines.append(_line(place, (common, np.mean(of_common, axis=0))))
     values = np.concatenate([line.y for line in lines])
-    most = float(np.percentile(values, FIRST_STEPS) if key == "loss" else values.max())
+    most = float(np.percentile(values, SCALE_PERCENT) if key == "loss" else values.max())
     top = max(most, *(float(line.y[-1]) for line in lines)) * 1.05 or 1.0
     last = max(float(line.x[-1]) for line in lines if line.x is not None)
     ends = (f"{names[line.run]} {line.y[-1]:.3g}" for line in lines if not line.faint)
