@@ -41,10 +41,9 @@ def study_sections(summary: Summary, training: TrainingCurves, names: Sequence[s
     sections = [_results(summary, names)]
     if figures := _training_figures(training, names):
         several = any(len(lines) > 1 for of_key in training.values() for lines in of_key.values())
-        text = (
-            "What was measured while the runs were trained" + "; faint: the seeds that a line is the mean of" * several
-        )
-        body = [tag("p", f"{text}."), legend_of_runs(names), tag("div", *figures, class_="charts")]
+        text = "What was measured while the runs were trained."
+        text += " A line is the mean over seeds, the faint ones are single seeds." * several
+        body = [tag("p", text), legend_of_runs(names), tag("div", *figures, class_="charts")]
         sections.append(Section("training", "Training", "Loss and AP while training", join(body)))
     if published := _published(summary):
         sections.append(Section("published", "Published", "What others have published", join(published)))

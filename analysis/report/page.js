@@ -50,7 +50,9 @@
     kept(next);
   });
 
-  // Contents: mark the section that is read.
+  // Contents: what is led to stands below them, however many rows they take; the section that is read is marked.
+  const top = document.querySelector(".top");
+  new ResizeObserver(() => { root.style.scrollPaddingTop = `${top.offsetHeight + 8}px`; }).observe(top);
   const links = new Map(all(".top a").map((link) => [link.hash.slice(1), link]));
   const watcher = new IntersectionObserver((entries) => {
     for (const entry of entries) {
