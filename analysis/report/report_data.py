@@ -147,7 +147,9 @@ def find_alike(runs: Sequence[Detections], iou_type: str) -> list[int]:
 
     def are_alike(one: Detections, other: Detections) -> bool:
         columns = ("box", "score", "category", "image")
-        if not all(np.array_equal(getattr(one, column), getattr(other, column)) for column in columns):
+        if one.has_box != other.has_box or not all(
+            np.array_equal(getattr(one, column), getattr(other, column)) for column in columns
+        ):
             return False
         return iou_type == "bbox" or all(one.masks.rle(row) == other.masks.rle(row) for row in range(len(one)))
 
