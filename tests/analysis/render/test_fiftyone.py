@@ -1,6 +1,7 @@
 """What is written for FiftyOne: COCO data sets with the label, target and cost of every detection and object."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from analysis.evaluation.analysis import Analysis
 from analysis.evaluation.error_types import ERRORS
 from analysis.render.fiftyone import fiftyone_files
 from tests.analysis.cases import document, found, object_, write
-from tests.analysis.report.pages import write_data
+from tests.analysis.report.pages import IMAGES, write_data
 from tests.command_line import run
 
 OURS = {"error", "iou", "cost", "costly", "row", "target", "target_category"}
@@ -114,10 +115,12 @@ def test_the_importer_of_fiftyone_reads_it(data, tmp_path: Path) -> None:
     """Its classes alone: a data set in its database needs MongoDB."""
     coco = pytest.importorskip("fiftyone.utils.coco", reason="FiftyOne is not installed")
     _, files = written(data)
+    shutil.copytree(data[1], tmp_path / "images")
+    shutil.copy(data[1] / "<2>.jpg", tmp_path / "images" / f"<{IMAGES}>.jpg")  # it asks for every image
     labels = tmp_path / "labels.json"
     labels.write_text(json.dumps(files["fiftyone/detections-a-b.json"]))
     importer = coco.COCODetectionDatasetImporter(
-        data_path=str(data[1]), labels_path=str(labels), label_types="detections", include_id=True
+        data_path=str(tmp_path / "images"), labels_path=str(labels), label_types="detections", include_id=True
     )
     read: list[Any] = []
     with importer:
