@@ -54,6 +54,8 @@ VALUES = {
     "--width": "3.4in",
     "--min-objects": "5",
     "--columns": "AP",
+    "--export": "fiftyone",
+    "--assets": "pictures",
 }
 VERBS = {
     **{verb: ("analyze", verb) for verb in RULES},

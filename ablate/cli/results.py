@@ -16,7 +16,16 @@ from analysis.cli.analyze import IouType, Kind
 from analysis.cli.compare import Out, Resamples, Seed, progress_line
 from analysis.cli.figure_options import Columns, Style, StyleName, Width, column_names, figure_style
 from analysis.cli.option_rules import check_options
-from analysis.cli.report import FollowSymlinks, IntervalResamples, Pictures, check_places, how_often, write_report
+from analysis.cli.report import (
+    Assets,
+    FollowSymlinks,
+    IntervalResamples,
+    Pictures,
+    check_assets,
+    check_places,
+    how_often,
+    write_report,
+)
 from analysis.exceptions import BadInput
 from analysis.shell import shell_command
 
@@ -132,13 +141,15 @@ def report(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The HTML file to write.")] = Path(
         "report.html"
     ),
+    assets: Assets = None,
     pictures: Pictures = 300,
     follow_symlinks: FollowSymlinks = False,
     resamples: IntervalResamples = None,
 ) -> None:
     """The study as one HTML file: its table, charts, and a gallery of the errors that cost most, on its own images."""
+    from ablate.studies.report import study_facts, study_sections
     from ablate.studies.results import compare_study, read_validation, summarise
-    from ablate.studies.write_results import study_facts, study_section
+    from ablate.studies.training_curves import read_curves
     from analysis import Settings, read_detections
     from analysis.render.screen import print_warnings
     from analysis.report.report import build_report
@@ -165,13 +176,14 @@ def report(
     images = images_of(config, workspace)
     predictions = [workspace.run(run.run_id).predictions for run in runs]
     check_places(None, out, [ground_truth.path, *predictions])
+    assets_from_page = check_assets(assets, out, images)
     built = build_report(
         ground_truth,
         [(run.variant, read_detections(path, ground_truth)) for run, path in zip(runs, predictions, strict=True)],
         settings,
         title=chosen.title,
         lede=lede,
-        before=[study_section(summary)],
+        before=study_sections(summary, read_curves(workspace, chosen), names),
         baseline=chosen.baseline if chosen.baseline in names else "",
         verdict=False,  # who scores highest is no finding about designs
         images=images,
@@ -179,9 +191,10 @@ def report(
         pictures=pictures,
         resamples=count,
         comparison=comparison,
+        assets=assets_from_page,
         progress=progress_line(),
     )
-    write_report(out, built, images)
+    write_report(out, built, images, assets)
 
 
 def _shown(workspace: Workspace, study: Study) -> list[StudyRun]:

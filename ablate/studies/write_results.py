@@ -1,4 +1,4 @@
-"""The answer of a study as files for programs and papers (JSON, CSV, Markdown, LaTeX, figures), and in a report.
+"""The answer of a study as files for programs and papers (JSON, CSV, Markdown, LaTeX, figures).
 
 Every format holds the same numbers: the raw ones in JSON and CSV, the tables of a terminal in Markdown, LaTeX and HTML.
 """
@@ -18,7 +18,6 @@ from ablate.studies.tables import (
     errors_table,
     facts_table,
     findings_table,
-    held,
     legend,
     measured_on,
     outside_table,
@@ -27,7 +26,6 @@ from ablate.studies.tables import (
     published_table,
     remarks,
     scores_table,
-    seeds_in_words,
     wide_table,
     without_empty,
 )
@@ -35,10 +33,7 @@ from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.files import write_all
 from analysis.io import json_bytes
 from analysis.render.latex import latex
-from analysis.render.markup import Markup, join, tag
 from analysis.render.table import Column, Table, csv_text, escape_markdown, markdown, markdown_paragraph
-from analysis.report.components import note, scrolling
-from analysis.report.page import Section
 from analysis.stats.intervals import Estimate
 
 if TYPE_CHECKING:  # matplotlib is for figures alone
@@ -227,28 +222,6 @@ def published_latex(summary: Summary) -> str:
     return latex(
         replace(table, title=f"{summary.title}. {table.title}", notes=tuple(f"{about}." for about in table.notes))
     )
-
-
-def study_section(summary: Summary) -> Section:
-    """AP, errors and cost of every variant; more than one seed as mean and interval."""
-    parts = (
-        *(scrolling(table, table.title) for table in study_tables(summary)),
-        *map(note, (*legend(summary), *remarks(summary))),
-        *(
-            [note("Several seeds give intervals and tests: plan the study with --seeds 0,1,2.")]
-            * summary.of_single_seeds
-        ),
-    )
-    return Section("study", "Study", "What was varied, and what it does", join(parts))
-
-
-def study_facts(summary: Summary) -> list[Markup | str]:
-    """What the study is, in sentences, and first what must stand over every number of it."""
-    asked = f"Asked by {summary.source}. " if summary.source else ""
-    fact = f"{asked}Everything else of {summary.base} is held; {seeds_in_words(summary.seeds)}."
-    if summary.kind == "adopted":
-        fact = f"{asked}Fixed settings: {held(summary)}."
-    return [tag("strong", f"{banner(summary).capitalize()}."), fact] if banner(summary) else [fact]
 
 
 def study_tables(summary: Summary) -> list[Table]:

@@ -24,7 +24,7 @@ from analysis.cli.figure_options import Columns, Style, StyleName, Width, column
 from analysis.cli.option_rules import RULES, check_options
 from analysis.cli.verbs import TRUTH_OF_RUN
 from analysis.exceptions import BadInput, BadRecords
-from analysis.files import check_targets
+from analysis.files import check_targets, write_all
 from analysis.io import json_bytes
 from analysis.shell import shell_command
 
@@ -43,6 +43,12 @@ class IouType(StrEnum):
 
     bbox = "bbox"
     segm = "segm"
+
+
+class Export(StrEnum):
+    """Programs that read what is written for them."""
+
+    fiftyone = "fiftyone"
 
 
 class Convention(StrEnum):
@@ -427,6 +433,10 @@ def errors(
             help="Folder for tables, figures, every detection's label and every object's fate.",
         ),
     ] = None,
+    export: Annotated[
+        Export | None,
+        typer.Option(help="Also write each detection and object with its error, target and cost, for FiftyOne."),
+    ] = None,
     style: Style = StyleName.screen,
     width: Width = "",
     columns: Columns = "",
@@ -464,6 +474,7 @@ def errors(
         settings,
         split,
         out=out,
+        export=export is not None,
         as_json=as_json,
         verify=verify,
         intervals=intervals,
@@ -487,6 +498,7 @@ def show_errors(
     split: Split = Split(),  # noqa: B008 (immutable)
     *,
     out: Path | None = None,
+    export: bool = False,
     as_json: bool = False,
     verify: bool = False,
     intervals: bool = False,
@@ -525,9 +537,12 @@ def show_errors(
             add_intervals(document, measured)
     written: dict[str, list[str]] = {}
     if out:
+        from analysis.render.fiftyone import fiftyone_files
         from analysis.render.figure_style import SCREEN
         from analysis.render.files import write_analysis
 
+        exported = fiftyone_files(ground_truth, analyses) if export else {}
+        check_targets(out, exported)
         files = write_analysis(
             out,
             ground_truth,
@@ -540,8 +555,11 @@ def show_errors(
             style=style or SCREEN,
             columns=columns,
         )
+        write_all(out, exported)
         for stem, _, kind in (name.partition(".") for name in files):
             written.setdefault(stem, []).append(kind)
+        if exported:
+            written["fiftyone"] = [f"{len(exported)} files"]
     checks = []
     if verify:  # after the figures: to import tidecv changes matplotlib's settings
         by_size = "size" in split.parts and split.sizes == COCO_SIZES

@@ -242,6 +242,8 @@ class SizeErrors(SlicedErrors):
     sizes: tuple[Size, ...]
     objects: Ints  # [S] objects that count
     found: Ints  # [S] of them, those that a detection took
+    object_area: Floats  # [M] by which the size of each object is judged
+    detection_area: Floats  # [N] likewise, by row
 
 
 def by_size(
@@ -283,6 +285,8 @@ def by_size(
         sizes=tuple(sizes),
         objects=objects,
         found=found,
+        object_area=object_area,
+        detection_area=detection_area,
     )
 
 

@@ -105,6 +105,8 @@ class Cell:
         class_: of the cell in HTML.
         below: in HTML, on a line of its own below the value.
         hint: shown in HTML when a pointer rests on the cell.
+        filter: in the report, the filter of the gallery that shows the pictures behind it; the page's script makes a
+            link of it.
     """
 
     value: str | int | float | None
@@ -115,6 +117,7 @@ class Cell:
     class_: str = ""
     below: str = ""
     hint: str | None = None
+    filter: str = ""
 
     @classmethod
     def of(cls, value: "Value") -> "Cell":
@@ -360,7 +363,9 @@ def html(table: Table, *, class_: str | None = None, quiet: bool = False, sortab
         sorts = sortable and column.kind != "chart"
         title = tag("button", column.head, type="button", class_="sort") if sorts else column.head
         class_of_head = "num" if column.kind == "number" else None
-        heads.append(tag("th", title, scope="col", class_=class_of_head, title=column.hint))
+        # A head without a word is an empty cell: nothing for screen readers to say before each cell below it.
+        named = ("th", "col") if title else ("td", None)
+        heads.append(tag(named[0], title, scope=named[1], class_=class_of_head, title=column.hint))
     rows = []
     for row, _, _ in grouped_rows(table):
         if isinstance(row, str):
@@ -494,5 +499,6 @@ def _html_cell(column: Column, cell: Cell) -> Markup:
         _html_content(column, cell),
         class_=classes or None,
         data_value=sorted_by if column.kind == "number" else None,
+        data_filter=cell.filter or None,
         title=cell.hint,
     )
