@@ -114,7 +114,8 @@ def _values(type_: Any) -> str:
         return f"list of {_plural(_values(type_.item_type))}"
     if isinstance(type_, inspect.TupleType):
         return f"{len(type_.item_types)} {_plural(_values(type_.item_types[0]))}"
-    return {inspect.StrType: "text", inspect.DictType: "mapping", inspect.StructType: "group of keys"}[type(type_)]
+    others: dict[Any, str] = {inspect.StrType: "text", inspect.DictType: "mapping", inspect.StructType: "group of keys"}
+    return others[type(type_)]
 
 
 def _plural(words: str) -> str:

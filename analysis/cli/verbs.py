@@ -56,15 +56,22 @@ class Verb(Row):
     Attributes:
         exit_codes: which it has besides the usual ones.
         argument: given to the target, which then makes the function, where one target serves several verbs.
+        cached: whether ``--cache`` keeps its answer.
     """
 
     exit_codes: tuple[int, ...] = ()
     argument: str = ""
+    cached: bool = False
 
     def load(self) -> Command:
         """Import the module and make the command."""
         function = self.imported()
-        command = _command(function(self.argument) if self.argument else function, self.name)
+        kind = Command
+        if self.cached:
+            from analysis.cli.answers import AnsweringCommand as kind  # noqa: N813 (a class)
+        command = _command(function(self.argument) if self.argument else function, self.name, kind)
+        if self.cached:
+            command.params += _command(_cached, self.name).params
         command.params += _command(_every_verb, self.name).params
         command.epilog = epilog(self.examples, self.exit_codes)
         return command
@@ -100,10 +107,10 @@ class VerbGroup(PageOfGroup):
         return name, command and self.rows[command.name or ""].load(), rest
 
 
-def _command(function: Callable[..., None], name: str) -> Command:
+def _command(function: Callable[..., None], name: str, kind: type[Command] = Command) -> Command:
     """A typer command of a function, without a group around it."""
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command(name, cls=Command)(function)
+    alone.command(name, cls=kind)(function)
     command = typer.main.get_command(alone)
     assert isinstance(command, Command)
     return command
@@ -143,6 +150,24 @@ def _every_verb(
     """The options that all verbs have."""
 
 
+def _keep_answer(context: typer.Context, wanted: bool) -> None:
+    from analysis.cli.answers import WANTED
+
+    context.meta[WANTED] = wanted
+
+
+def _cached(
+    cache: bool = typer.Option(
+        False,
+        "--cache",
+        help="Keep the answer, and show it at once when the same is asked of the same files.",
+        expose_value=False,
+        callback=_keep_answer,
+    ),
+) -> None:
+    """The option of verbs whose answers can be kept."""
+
+
 TWO_RUNS = "a.json b.json --gt instances.json"
 
 
@@ -152,6 +177,7 @@ def analyze_verbs() -> tuple[Verb, ...]:
         Verb(
             name="errors",
             target="analysis.cli.analyze:errors",
+            cached=True,
             summary="Break the AP down into six types of error: what each costs, how often it happens, where to look.",
             examples=(f"analyze errors {TWO_RUNS}", "analyze errors a.json --gt instances.json --by class,size -o out"),
         ),
@@ -164,12 +190,14 @@ def analyze_verbs() -> tuple[Verb, ...]:
         Verb(
             name="ap",
             target="analysis.cli.ap:ap",
+            cached=True,
             summary="COCO's 12 numbers, equal to pycocotools' and many times faster; LVIS's 13 on LVIS; VOC's AP.",
             examples=(f"analyze ap {TWO_RUNS}", "analyze ap a.json --gt instances.json --iou 0.3:0.9:0.1 --by class"),
         ),
         Verb(
             name="compare",
             target="analysis.cli.compare:compare",
+            cached=True,
             summary="Runs against a baseline on the same images: every difference with its interval, and which objects "
             "moved.",
             examples=(f"analyze compare {TWO_RUNS}",),
@@ -184,6 +212,7 @@ def analyze_verbs() -> tuple[Verb, ...]:
         Verb(
             name="threshold",
             target="analysis.cli.threshold:threshold",
+            cached=True,
             summary="Precision, recall, F1, errors and confusion of what a detector shows from a score on.",
             examples=(f"analyze threshold {TWO_RUNS} --precision 0.9",),
         ),
