@@ -6,19 +6,25 @@ The public interface under one name; everything is imported when it is first use
 
     gt = detablate.read_ground_truth("instances_val2017.json")
     dt = detablate.read_detections("coco_instances_results.json", gt)
-    detablate.break_down(gt, dt).delta_ap  # points of AP50 to gain by fixing each type of error
+    breakdown = detablate.break_down(gt, dt)
+    breakdown.delta_ap  # points of AP50 to gain by fixing each type of error
+    breakdown.to_frame()  # the same for pandas; plot() for matplotlib; a notebook shows a table
 
 The command line is :func:`main`: ``detablate`` after installation, ``cli.py`` in a clone, or ``python -m detablate``.
 """
 
+import logging
 import os
 import re
 import signal
 import sys
 import threading
+import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from io import TextIOWrapper
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +32,13 @@ import analysis
 
 if TYPE_CHECKING:
     import typer
+
+    from analysis import *  # noqa: F403
+
+    __version__: str
+
+__all__ = ["__version__", "command_line", "main"]
+__all__ += analysis.__all__
 
 TRAINING_PACKAGES = ("torch", "torchvision", "PIL", "psutil", "safetensors")
 BAD_INPUT, MISSING_ENGINE = 4, 5  # exit codes
@@ -36,55 +49,55 @@ LONG_WORD = re.compile(r"(\S{60})\S{200,}(\S{40})")  # no path that a file can h
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib import metadata
-
-        return metadata.version("detablate")
+        return _version()
     if name in analysis.__all__:
         return getattr(analysis, name)
     raise AttributeError(f"module 'detablate' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*analysis.__all__, "__version__", "command_line", "main"]
+    return __all__
+
+
+def _version() -> str:
+    """The version of the installation, or of the clone where it is not installed."""
+    from importlib import metadata
+
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version("detablate")
+    import tomllib
+
+    version: str = tomllib.loads(Path(__file__).with_name("pyproject.toml").read_text())["project"]["version"]
+    return version
 
 
 def command_line() -> "typer.Typer":
-    """All verbs: ``analyze``, ``ablate``, ``data``, ``weights`` and ``doctor``."""
+    """All verbs: ``analyze``, ``ablate``, ``data``, ``weights`` and ``doctor``; each is imported when it is called."""
     import typer
 
-    from ablate.cli.data import app as data_app
-    from ablate.cli.doctor import doctor
-    from ablate.cli.newest import register_defaults
-    from ablate.cli.run import app as ablate_app
-    from ablate.cli.weights import app as weights_app
-    from ablate.train.logging import show_messages
-    from analysis.cli.analyze import app as analyze_app
+    from ablate.cli.verbs import all_verbs
+    from analysis.cli.help import EXIT_CODES, WIDTH, epilog
+    from analysis.cli.verbs import TRUTH_OF_RUN, VerbGroup
 
-    for module in (
-        "ablate.cli.study",
-        "ablate.cli.tune",
-        "ablate.cli.launch",
-        "ablate.cli.adopt",
-        "ablate.cli.results",
-        "analysis.cli.ap",
-        "analysis.cli.compare",
-        "analysis.cli.report",
-        "analysis.cli.threshold",
-        "analysis.cli.gate",
-    ):
-        import_module(module)  # adds its verbs to the apps above
+    class FrontDoor(VerbGroup):
+        def __init__(self, **attributes: Any) -> None:
+            super().__init__(**(attributes | {"rows": all_verbs()}))
+
     app = typer.Typer(
         name="detablate",
+        cls=FrontDoor,
+        epilog=epilog(("analyze example", "ablate attention --launch"), EXIT_CODES),
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDTH},
     )
 
     def show_version(wanted: bool) -> None:
         if wanted:
             from analysis import native
 
-            typer.echo(f"detablate {__getattr__('__version__')} (compiled core: {native.describe()})")
+            typer.echo(f"detablate {_version()} (compiled core: {native.describe()})")
             raise typer.Exit
 
     @app.callback()
@@ -99,15 +112,30 @@ def command_line() -> "typer.Typer":
         ),
     ) -> None:
         """Ablation studies and exact error analysis for object detectors."""
-        show_messages()
-        register_defaults(context)
+        from ablate.train.logging import show_messages
 
-    app.add_typer(analyze_app, name="analyze")
-    app.add_typer(ablate_app, name="ablate")
-    app.add_typer(data_app, name="data")
-    app.add_typer(weights_app, name="weights")
-    app.command()(doctor)
+        show_messages()
+        context.obj = _later("newest_predictions")
+        context.meta[TRUTH_OF_RUN] = _later("truth_of_run")
+
     return app
+
+
+def _shown_name() -> str:
+    """How usage lines begin: as the program was started; for a shell's completion, the name of the file alone."""
+    from analysis.shell import program
+
+    completes = any("-completion" in word for word in sys.argv) or any(key.endswith("_COMPLETE") for key in os.environ)
+    return Path(sys.argv[0]).name if completes else program()
+
+
+def _later(name: str) -> Callable[[Path], Any]:
+    """What the analysis, which knows no studies, cannot find by itself; imported when it is called."""
+
+    def find(path: Path) -> Any:
+        return getattr(import_module("ablate.cli.newest"), name)(path)
+
+    return find
 
 
 class _Stop:
@@ -157,7 +185,7 @@ def main() -> None:
     try:
         try:
             with stop:
-                command_line()()
+                command_line()(prog_name=_shown_name())
         finally:
             sys.stdout.flush()
     except (KeyboardInterrupt, SystemExit):  # typer makes the one of the other
@@ -168,7 +196,9 @@ def main() -> None:
         sys.exit(128 + stop.number)
     except DetablateError as refusal:
         bad_data = isinstance(refusal, BadRecords)  # of annotations: analyze has an option of its own
-        remedy = "; data check ANNOTATIONS IMAGES --write-clean FILE writes a copy without them" if bad_data else ""
+        _show_traceback()
+        copy = f"{_shown_name()} data check ANNOTATIONS IMAGES --write-clean FILE"
+        remedy = f"; a copy without them is written by {copy}" if bad_data else ""
         _say(f"{refusal}{remedy}")
         sys.exit(refusal.exit_code)
     except OSError as error:
@@ -209,6 +239,12 @@ def _say(sentence: str) -> None:
         line = f"{line[:half]} [... {len(line) - 2 * half:,} characters ...] {line[-half:]}"
     with suppress(OSError):  # nobody reads it
         print(f"error: {line}", file=sys.stderr, flush=True)
+
+
+def _show_traceback() -> None:
+    """With ``--verbose``: where an error was raised."""
+    if logging.getLogger("analysis").isEnabledFor(logging.DEBUG):
+        traceback.print_exc()
 
 
 def _close_output() -> None:

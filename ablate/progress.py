@@ -37,7 +37,7 @@ class ProgressBar:
     def __init__(self, what: str, total: int, done: int = 0) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-        self._terminal = sys.stderr.isatty()
+        self._terminal = sys.stderr.isatty() and logger.isEnabledFor(logging.WARNING)  # not with --quiet
         self._last_line = time.monotonic()
         self._bar = Progress(
             TextColumn(what),
@@ -71,6 +71,19 @@ class ProgressBar:
             logger.info(line)
 
 
+_listeners: list[Callable[[int, int], None]] = []  # of the loops of this process
+
+
+@contextmanager
+def listening(listener: Callable[[int, int], None]) -> Iterator[None]:
+    """Have something called with the steps done and their number, after every step of a loop inside of the block."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
 @contextmanager
 def progress(what: str, unit: str, total: int, *, shown: bool = True) -> Iterator[Callable[[], None]]:
     """Show the way through ``total`` steps; yields what is to be called after each of them.
@@ -90,5 +103,7 @@ def progress(what: str, unit: str, total: int, *, shown: bool = True) -> Iterato
         def advance() -> None:
             done = next(steps)
             bar.update(done, f"{what}: {unit} {done} of {total}" if done < total else "")
+            for listener in _listeners:
+                listener(done, total)
 
         yield advance

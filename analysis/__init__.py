@@ -17,42 +17,57 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.coco import Detections, GroundTruth, load, read_detections, read_ground_truth
-    from analysis.evaluation.ap_evaluation import coco_metrics, evaluate
+    from analysis.coco.synthetic import write_example
+    from analysis.evaluation.analysis import Analysis, RunAnalysis
+    from analysis.evaluation.ap_evaluation import Evaluation, coco_metrics, evaluate
     from analysis.evaluation.matched_run import Labels
     from analysis.evaluation.operating_point import Criterion
     from analysis.evaluation.settings import Settings
     from analysis.evaluation.tide import Breakdown, break_down
-    from analysis.evaluation.voc import voc_ap
+    from analysis.evaluation.voc import VocAP, voc_ap
     from analysis.exceptions import BadInput
-    from analysis.stats.operating_point import operating_points
+    from analysis.stats.compare import Candidate, Comparison, compare
+    from analysis.stats.operating_point import RunAtThreshold, operating_points
 
 __all__ = [
+    "Analysis",
     "BadInput",
     "Breakdown",
+    "Candidate",
+    "Comparison",
     "Criterion",
     "Detections",
+    "Evaluation",
     "GroundTruth",
     "Labels",
+    "RunAnalysis",
+    "RunAtThreshold",
     "Settings",
+    "VocAP",
     "break_down",
     "coco_metrics",
+    "compare",
     "evaluate",
     "load",
     "operating_points",
     "read_detections",
     "read_ground_truth",
     "voc_ap",
+    "write_example",
 ]
 _HOMES = {
     "analysis.coco": ("Detections", "GroundTruth", "load", "read_detections", "read_ground_truth"),
-    "analysis.evaluation.ap_evaluation": ("coco_metrics", "evaluate"),
+    "analysis.coco.synthetic": ("write_example",),
+    "analysis.evaluation.analysis": ("Analysis", "RunAnalysis"),
+    "analysis.evaluation.ap_evaluation": ("Evaluation", "coco_metrics", "evaluate"),
     "analysis.evaluation.matched_run": ("Labels",),
     "analysis.evaluation.operating_point": ("Criterion",),
     "analysis.evaluation.settings": ("Settings",),
     "analysis.evaluation.tide": ("Breakdown", "break_down"),
-    "analysis.evaluation.voc": ("voc_ap",),
+    "analysis.evaluation.voc": ("VocAP", "voc_ap"),
     "analysis.exceptions": ("BadInput",),
-    "analysis.stats.operating_point": ("operating_points",),
+    "analysis.stats.compare": ("Candidate", "Comparison", "compare"),
+    "analysis.stats.operating_point": ("RunAtThreshold", "operating_points"),
 }
 
 

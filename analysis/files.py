@@ -294,6 +294,43 @@ def write_all(folder: Path, contents: Mapping[str, bytes], inputs: Iterable[Path
         write_bytes(folder / name, content)
 
 
+def fill_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write many files of a folder, each whole, after all are on the disk; one that is there with its content stays.
+
+    Args:
+        folder: is made where it is missing.
+        contents: file name -> content.
+
+    Raises:
+        BadInput: as `write_all`.
+    """
+    check_targets(folder, contents)
+    target = Path(os.path.realpath(folder))
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        umask = os.umask(0)
+        os.umask(umask)
+        with part_folder(target) as part:
+            new = [name for name, content in contents.items() if not _holds(target / name, content)]
+            for name in new:
+                with open(part / name, "wb") as file:
+                    file.write(contents[name])
+                    file.flush()
+                    os.fsync(file.fileno())
+                    os.fchmod(file.fileno(), 0o666 & ~umask)
+            for name in new:
+                os.replace(part / name, os.path.realpath(target / name))
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be written ({error.strerror}); free space or name another folder") from None
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.stat().st_size == len(content) and read_whole(path) == content
+    except FileNotFoundError:
+        return False
+
+
 def check_targets(folder: Path, names: Iterable[str], inputs: Iterable[Path] = ()) -> None:
     """Refuse a folder, before the work whose results go there, in which a file could not be written.
 

@@ -3,6 +3,7 @@
 The embedded data set is made once for all of them.
 """
 
+import fcntl
 import logging
 import os
 import signal
@@ -25,6 +26,10 @@ settings.load_profile("repeatable")
 # What the tests start inherits it; so they pass in a session that ignores it too (nohup).
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# pytest's workers have it, and so has what a Python with readline starts: output would be folded to that width.
+os.environ.pop("COLUMNS", None)
+os.unsetenv("COLUMNS")
+
 os.environ["OMP_NUM_THREADS"] = "1"  # is read when torch is imported, which comes later
 analysis.files.SETTLED = 0  # tests read at once what they have just written
 
@@ -32,11 +37,12 @@ analysis.files.SETTLED = 0  # tests read at once what they have just written
 @pytest.fixture(autouse=True)
 def _messages_as_before() -> Iterator[None]:
     """A command prints what is logged, from then on in its whole process: the next test begins without."""
-    package = logging.getLogger("ablate")
-    handlers, level = package.handlers[:], package.level
+    packages = [logging.getLogger(name) for name in ("ablate", "analysis")]
+    before = [(package.handlers[:], package.level) for package in packages]
     yield
-    package.handlers[:] = handlers
-    package.setLevel(level)
+    for package, (handlers, level) in zip(packages, before, strict=True):
+        package.handlers[:] = handlers
+        package.setLevel(level)
 
 
 @pytest.fixture(scope="session")
@@ -45,8 +51,15 @@ def shapes_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ablate.data.shapes import write_shapes
     from ablate.data.sources import shapes_folder
 
-    root = tmp_path_factory.mktemp("shapes")
-    write_shapes(shapes_folder(Workspace(root)))
+    base = tmp_path_factory.getbasetemp()
+    together = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base  # for all workers of this call
+    root = together / "shapes"
+    with (together / "shapes.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
+        if not root.exists():
+            part = together / "shapes.part"
+            write_shapes(shapes_folder(Workspace(part)))
+            part.rename(root)
     return root / "results" / "data"
 
 

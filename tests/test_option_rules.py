@@ -47,13 +47,24 @@ VALUES = {
     "--score": "0.5",
     "--precision": "0.9",
     "--recall": "0.5",
+    "--hold-out": "0.2",
+    "--seed": "1",
+    "--validation": "test",
+    "--style": "paper",
+    "--width": "3.4in",
+    "--min-objects": "5",
+    "--columns": "AP",
+    "--export": "fiftyone",
+    "--assets": "pictures",
 }
 VERBS = {
     **{verb: ("analyze", verb) for verb in RULES},
     **{verb: ("ablate", verb) for verb in ABLATE_RULES},
     "AXIS": ("ablate", "attention"),
+    "init": ("data", "init", "nowhere"),
     "shapes": ("data", "shapes"),
     "pretrain": ("weights", "pretrain"),
+    "study compare": ("ablate", "compare"),
 }
 PAIRS = [(verb, rule) for table in (RULES, ABLATE_RULES) for verb, rules in table.items() for rule in rules]
 

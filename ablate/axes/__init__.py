@@ -1,5 +1,7 @@
 """The factors that can be studied, one small file each; command line, help and tables follow from ``AXES``."""
 
+from importlib.metadata import EntryPoint
+
 from ablate.axes import (
     attention,
     augmentation,
@@ -20,6 +22,9 @@ from ablate.axes import (
     window_size,
 )
 from ablate.axes.base import Axis, AxisOptions, Variant
+from ablate.axes.plugins import plugin_axis
+from ablate.config import plugins
+from analysis.exceptions import BadInput
 
 AXES: dict[str, Axis] = {
     axis.name: axis
@@ -44,4 +49,29 @@ AXES: dict[str, Axis] = {
     )
 }
 
-__all__ = ["AXES", "Axis", "AxisOptions", "Variant"]
+
+def find_axis(name: str) -> Axis:
+    """An axis of this project, or one of another package (`ablate.axes.plugins`).
+
+    Raises:
+        BadInput: there is none of this name, or it cannot be loaded.
+    """
+    if name in AXES:
+        return AXES[name]
+    entries = outside_axes()
+    if name not in entries:
+        there = ", ".join([*AXES, *entries])
+        raise BadInput(f"there is no axis {name!r}; there are {there}, and ablate vary makes any other")
+    return plugin_axis(entries[name])
+
+
+def outside_axes() -> dict[str, EntryPoint]:
+    """The axes of other packages, by name; an axis of this project goes before one of the same name.
+
+    Raises:
+        BadInput: two packages have one of the same name.
+    """
+    return {name: entry for name, entry in plugins.plugins(plugins.AXES).items() if name not in AXES}
+
+
+__all__ = ["AXES", "Axis", "AxisOptions", "Variant", "find_axis", "outside_axes"]

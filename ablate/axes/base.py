@@ -96,9 +96,12 @@ def own_and(own: T, values: Sequence[T]) -> list[T]:
 
 
 def is_within(key: str, allowed_keys: frozenset[str]) -> bool:
-    """Whether a dotted key is one of the allowed keys, or lies in a group that is.
+    """Whether a dotted key is one of the allowed keys, or lies in a group that is; a limit by its old spelling too.
 
     >>> is_within("train.lr", frozenset({"train"})), is_within("training", frozenset({"train"}))
     (True, False)
+    >>> is_within("data.train.limit", frozenset({"data.train.images"}))
+    True
     """
-    return any(key == allowed or key.startswith(f"{allowed}.") for allowed in allowed_keys)
+    spellings = (key, f"{key.removesuffix('limit')}images") if key.endswith(".limit") else (key,)
+    return any(one == allowed or one.startswith(f"{allowed}.") for one in spellings for allowed in allowed_keys)

@@ -5,17 +5,17 @@ them on a smaller input.
 """
 
 from ablate.axes.base import Axis, AxisOptions, Variant
-from ablate.config.schema import ResNet, RunConfig
+from ablate.config.schema import RunConfig, ViT
 
 KEY = "model.backbone.image_size"
 SHARES = (0.5, 0.75, 1, 1.25)
-COARSEST = 32  # stride of a ResNet's last map
+COARSEST = 32  # stride of the last map of other backbones
 
 
 def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
     backbone = base.model.backbone
     own = backbone.image_size
-    unit = COARSEST if isinstance(backbone, ResNet) else 2 * backbone.patch_size  # every pyramid can halve the grid
+    unit = 2 * backbone.patch_size if isinstance(backbone, ViT) else COARSEST  # every pyramid can halve the grid
     sides = {max(1, round(own * share / unit)) * unit for share in SHARES} | {own}
     return tuple(Variant(name=f"{side} px", changes={KEY: side}, number=side) for side in sorted(sides))
 

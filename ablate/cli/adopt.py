@@ -6,11 +6,9 @@ from typing import Annotated
 import typer
 
 from ablate.cli.options import HERE, InWorkspace
-from ablate.cli.run import app
-from ablate.shell import shell_command
+from analysis.shell import shell_command
 
 
-@app.command(rich_help_panel="Studies")
 def adopt(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="The name of the study to make.")],
     gt: Annotated[Path, typer.Option("--gt", metavar="GT", help="COCO instances file that all are measured on.")],

@@ -1,8 +1,9 @@
-"""The verbs of ``data``: ``check`` and ``shapes``."""
+"""The verbs of ``data``: ``check``, ``init`` and ``shapes``."""
 
+import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,17 +11,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ablate.cli.option_rules import RULES
-from ablate.cli.options import HERE, as_workspace, print_json
+from ablate.cli.options import HERE, AsJson, as_workspace, print_json
 from ablate.data.sources import Files, files_of, shapes_folder
 from ablate.runs.folder import SCHEMA, Workspace
 from analysis.cli.option_rules import check_options
 from analysis.exceptions import BadInput
 from analysis.files import check_target, write_bytes
+from analysis.shell import shell_command
 
 if TYPE_CHECKING:
     from ablate.data.check import DataProblem, DataReport
 
-app = typer.Typer(help="Check data sets, and write the embedded one.", no_args_is_help=True)
+logger = logging.getLogger(__name__)
+
+NAMES = ("train", "validation")
 
 InWorkspace = Annotated[
     Workspace,
@@ -30,7 +34,6 @@ InWorkspace = Annotated[
 ]
 
 
-@app.command()
 def check(
     data: Annotated[
         list[str],
@@ -47,28 +50,15 @@ def check(
         Path | None,
         typer.Option(help="Write the annotations without the bad ones to this file, to train on; takes one set."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
+    as_json: AsJson = False,
     workspace: InWorkspace = HERE,
 ) -> None:
     """Find missing and broken images, bad boxes and masks, clashing and unknown ids; exit code 4 for errors."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from ablate.data.check import check as check_files
-    from ablate.data.check import check_pair
-
     sets = files_of(data, workspace)
     if write_clean:
         _write_clean(list(sets.values()), write_clean)
         return
-    reports: list[DataReport] = []
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        for name, files in sets.items():
-            task = progress.add_task(f"images of {name}", total=None)
-            tick = partial(progress.advance, task)
-            reports.append(check_files(name, files, tick, drop_invalid=drop_invalid))
-    together = check_pair(*sets.values()) if len(sets) == 2 else []
-    errors = sum(report.errors for report in reports) + sum(one.level == "error" for one in together)
+    reports, together, errors = _checked(sets, drop_invalid=drop_invalid)
     if as_json:
         overlap = next((one for one in together if one.level == "warning"), None)
         print_json({"schema": SCHEMA, "errors": errors, "sets": reports, "overlap": overlap, "together": together})
@@ -78,10 +68,125 @@ def check(
         raise BadInput(f"{errors:,} errors in the data; mend them before training")
 
 
-@app.command()
+def init(
+    context: typer.Context,
+    data: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FOLDER",
+            help="A COCO root, or a COCO export of Roboflow, CVAT, Label Studio or FiftyOne; or four paths: train "
+            "JSON, its images, the same of validation; or two, with --hold-out.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE.yaml", help="The file to write.", show_default="FOLDER's name.yaml"),
+    ] = None,
+    validation: Annotated[
+        str,
+        typer.Option("--validation", metavar="SPLIT", help="Measure on this set, such as test.", show_default=False),
+    ] = "",
+    hold_out: Annotated[
+        float | None,
+        typer.Option(
+            "--hold-out",
+            metavar="SHARE",
+            help="Measure on this share of the training images, where there is no set for it.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Random seed of --hold-out.", min=0)] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Write a data YAML for --data: find the annotations and images of a folder, and check all of them.
+
+    Nothing is overwritten, and with errors in the data nothing is written.
+    """
+    check_options(context, RULES["init"])
+    from ablate.data.layouts import data_yaml, hold_out_lists
+
+    sets, unused, folder = _found_sets(data, validation, hold_out)
+    target = out if out is not None else Path(f"{folder.resolve().name or 'data'}.yaml")
+    if target.suffix not in (".yaml", ".yml"):
+        raise BadInput(f"{target}: name a file that ends in .yaml")
+    lists = {} if hold_out is None else {name: target.with_name(f"{target.stem}-{name}.txt") for name in NAMES}
+    for path in (target, *lists.values()):
+        if os.path.lexists(path):
+            raise BadInput(f"{path}: exists already; name another file with --out")
+        check_target(path)
+    texts = {} if hold_out is None else dict(zip(NAMES, hold_out_lists(sets["train"], hold_out, seed), strict=True))
+    reports, together, errors = _checked({"train": sets["train"]} if lists else sets)
+    if errors:
+        typer.echo("\n".join(_lines(reports, together)), err=as_json)
+        raise BadInput(f"{errors:,} errors in the data, so nothing is written; mend them and try again")
+    both = sets if not lists else dict.fromkeys(NAMES, sets["train"])
+    for name, path in lists.items():
+        write_bytes(path, texts[name].encode())
+    write_bytes(target, data_yaml(both, lists, target, str(folder)).encode())
+    if as_json:
+        print_json({"schema": SCHEMA, "written": str(target), "sets": reports, "together": together})
+        return
+    typer.echo("\n".join(_lines(reports, together)))
+    for name, path in lists.items():
+        typer.echo(f"{name}: {len(texts[name].splitlines()):,} images, listed in {path}")
+    typer.echo("".join(f"left out: {line}\n" for line in unused) + f"written: {target}")
+    typer.echo(
+        f"next: {shell_command('ablate', 'vary', '--vary', 'train.lr=1e-3,2e-3', '--data', str(target), '--dry-run')}"
+    )
+
+
+def _found_sets(data: list[str], validation: str, hold_out: float | None) -> "tuple[dict[str, Files], list[str], Path]":
+    """The sets that ``data init`` writes down, those that it leaves out, and the folder."""
+    from ablate.data.layouts import chosen_sets, find_sets
+
+    if hold_out is not None and not 0 < hold_out < 1:
+        raise BadInput(f"--hold-out {hold_out:g}: must be a share between 0 and 1, such as 0.2")
+    if len(data) == 4:
+        if hold_out is not None or validation:
+            raise BadInput("four paths name the validation set; leave out --hold-out and --validation")
+        return files_of(data, HERE), [], Path(data[0]).expanduser().parent
+    if len(data) == 2 and hold_out is not None:
+        return {"train": next(iter(files_of(data, HERE).values()))}, [], Path(data[0]).expanduser().parent
+    if len(data) != 1:
+        raise BadInput(f"data init takes one folder, four paths, or two with --hold-out; got {len(data)} values")
+    folder = Path(data[0]).expanduser()
+    found = find_sets(folder)
+    sets = chosen_sets(folder, found, validation)
+    if hold_out is not None and "validation" in sets:
+        raise BadInput(f"{folder}: has a validation set, {sets['validation'].annotations}; leave out --hold-out")
+    if hold_out is None and "validation" not in sets:
+        test = " (or measure on test, with --validation test)" if any(one.split == "test" for one in found) else ""
+        raise BadInput(f"{folder}: has no validation set; hold a part of train out, with --hold-out 0.2{test}")
+    used = [files.annotations for files in sets.values()]
+    return sets, [str(one.annotations) for one in found if one.annotations not in used], folder
+
+
+def _checked(
+    sets: Mapping[str, Files], *, drop_invalid: bool = False
+) -> "tuple[list[DataReport], list[DataProblem], int]":
+    """What is found in data sets, in both together, and the number of errors."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ablate.data.check import check as check_files
+    from ablate.data.check import check_pair
+
+    reports: list[DataReport] = []
+    shown = sys.stderr.isatty() and logger.isEnabledFor(logging.WARNING)
+    with Progress(console=Console(stderr=True), transient=True, disable=not shown) as progress:
+        for name, files in sets.items():
+            task = progress.add_task(f"images of {name}", total=None)
+            tick = partial(progress.advance, task)
+            reports.append(check_files(name, files, tick, drop_invalid=drop_invalid))
+    together = check_pair(*sets.values()) if len(sets) == 2 else []
+    errors = sum(report.errors for report in reports) + sum(one.level == "error" for one in together)
+    return reports, together, errors
+
+
 def shapes(
     context: typer.Context,
-    out: Annotated[Path | None, typer.Option(help="Folder to make; it then works as a COCO_ROOT.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder to make; it then works as a COCO_ROOT.")
+    ] = None,
     workspace: InWorkspace = HERE,
 ) -> None:
     """Write the embedded data set: 800 training and 240 validation images with boxes and masks."""

@@ -4,8 +4,10 @@ import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
+from ablate.cli import completion
 from ablate.cli.option_rules import RULES
 from ablate.cli.options import (
     HERE,
@@ -16,12 +18,12 @@ from ablate.cli.options import (
     OnDevice,
     SlurmSettings,
     StudyName,
+    WithoutAsking,
     chosen_study,
     print_json,
     show,
     with_options,
 )
-from ablate.cli.run import app
 from ablate.launch.base import Drain, LaunchOptions
 from ablate.launch.job_files import Scheduler, job_file
 from ablate.launch.status import StatusReader
@@ -33,14 +35,13 @@ from analysis.exceptions import BadInput
 
 if TYPE_CHECKING:
     from ablate.launch.cluster import Cluster
+    from ablate.launch.remove import Removal
 
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")]
 FOLLOW_SECONDS = 0.5
 MOST_DRAINS = 8  # of a job file, unless more are asked for
-PANEL = "Studies"
 
 
-@app.command(rich_help_panel=PANEL)
 @with_options
 def launch(
     context: typer.Context,
@@ -50,7 +51,7 @@ def launch(
     study: StudyName = "",
     workspace: InWorkspace = HERE,
     device: OnDevice = "auto",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Begin at once: time nothing and do not ask.")] = False,
+    yes: WithoutAsking = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the batch scripts of --on slurm.")] = False,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Watch the jobs of --on slurm until all have ended.")
@@ -60,7 +61,7 @@ def launch(
         typer.Option(
             "--print-job",
             help="Print a job file that starts drains on any scheduler, --max-parallel of them.",
-            show_default="",
+            show_default=False,
         ),
     ] = None,
 ) -> None:
@@ -132,7 +133,7 @@ def launch_study(
     check_memory(workspace, study, options)
     if not yes and drain is None:
         confirm_cost(workspace, study, options)
-    with view_for(study.name) as view:
+    with view_for(workspace, study) as view:
         outcome = launch_here(workspace, study, options, view, drain=drain)
     (finish if drain is None else finish_drain)(workspace, study, options, outcome)
 
@@ -157,7 +158,6 @@ def confirm_cost(workspace: Workspace, study: Study, options: LaunchOptions) -> 
         typer.confirm("Begin?", abort=True, err=True)
 
 
-@app.command("list", rich_help_panel=PANEL)
 def list_(context: typer.Context, workspace: InWorkspace = HERE, as_json: AsJson = False, watch: Watch = False) -> None:
     """Show the studies, the newest last, and how many of their runs are done."""
     check_options(context, RULES["list"])
@@ -171,7 +171,6 @@ def list_(context: typer.Context, workspace: InWorkspace = HERE, as_json: AsJson
     )
 
 
-@app.command(rich_help_panel=PANEL)
 def status(
     context: typer.Context,
     study: StudyName = "",
@@ -193,13 +192,18 @@ def status(
     )
 
 
-@app.command(rich_help_panel=PANEL)
 def logs(
     context: typer.Context,
     study: StudyName = "",
     run: Annotated[
         str,
-        typer.Option("--run", metavar="RUN", help="A variant, VARIANT:SEED, or a folder's name.", show_default="all"),
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="A variant, VARIANT:SEED, or a folder's name.",
+            show_default="all",
+            autocompletion=completion.runs,
+        ),
     ] = "",
     workspace: InWorkspace = HERE,
     lines: Annotated[int, typer.Option("--lines", "-n", help="So many last lines of each.", min=0)] = 20,
@@ -224,7 +228,6 @@ def logs(
             typer.echo(found.shown(line))
 
 
-@app.command(rich_help_panel=PANEL)
 def cancel(study: StudyName = "", workspace: InWorkspace = HERE, as_json: AsJson = False) -> None:
     """Stop the launchers and the jobs of a study, on whatever machine; every run saves what it has, launch continues.
 
@@ -241,6 +244,65 @@ def cancel(study: StudyName = "", workspace: InWorkspace = HERE, as_json: AsJson
     show(
         lambda: {"schema": SCHEMA, "study": name, "asked": asked, "jobs": [*pending, *running]},
         lambda: lines or [f"nobody is running study {name}"],
+        as_json,
+    )
+
+
+YesDelete = Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")]
+ListOnly = Annotated[bool, typer.Option("--dry-run", help="Show what would be deleted, and delete nothing.")]
+
+
+def delete(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Its name.")],
+    keep_runs: Annotated[bool, typer.Option("--keep-runs", help="Delete the plan and the configs alone.")] = False,
+    dry_run: ListOnly = False,
+    yes: YesDelete = False,
+    workspace: InWorkspace = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a study with its configs and the runs that no other study has; asks first."""
+    from ablate.launch.remove import of_study
+
+    _remove(workspace, of_study(workspace, study, keep_runs=keep_runs), dry_run=dry_run, yes=yes, as_json=as_json)
+
+
+def gc(
+    single_runs: Annotated[
+        bool, typer.Option("--single-runs", help="Also runs that no study was launched for, as of ablate run.")
+    ] = False,
+    dry_run: ListOnly = False,
+    yes: YesDelete = False,
+    workspace: InWorkspace = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Delete the runs and pre-trainings of studies that are gone; asks first.
+
+    A run that a study has or needs, and one that is running, is never deleted.
+    """
+    from ablate.launch.remove import unused
+
+    _remove(workspace, unused(workspace, single_runs=single_runs), dry_run=dry_run, yes=yes, as_json=as_json)
+
+
+def _remove(workspace: Workspace, removal: "Removal", *, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Show what can be deleted, ask, delete it, and say so."""
+    from ablate.launch.remove import delete as delete_files
+    from ablate.launch.remove import removal_lines
+
+    if not (dry_run or yes or removal.is_empty):
+        if as_json or not sys.stdin.isatty():
+            raise BadInput("nobody can be asked here: --dry-run shows what would be deleted, --yes deletes it")
+        typer.echo("\n".join(removal_lines(removal, done=False)))
+        typer.confirm("Delete this?", abort=True, err=True)
+    left = [] if dry_run or removal.is_empty else delete_files(workspace, removal)
+    deleted = msgspec.structs.replace(
+        removal,
+        runs=tuple(run for run in removal.runs if run not in {one.run for one in left}),
+        kept=(*removal.kept, *left),
+    )
+    show(
+        lambda: {"schema": SCHEMA, "deleted": not dry_run, **msgspec.to_builtins(deleted)},
+        lambda: removal_lines(deleted, done=not dry_run) or ["nothing to delete"],
         as_json,
     )
 

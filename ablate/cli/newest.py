@@ -4,22 +4,14 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-import typer
-
 from ablate.config.foreign import validation_of
 from ablate.config.schema import Shapes
 from ablate.data.sources import annotations_of
 from ablate.execute.finished import is_finished
 from ablate.runs.folder import RunFolder, Workspace
 from ablate.studies.study import finished_runs, list_studies
-from analysis.cli.analyze import TRUTH_OF_RUN, InputFiles
+from analysis.cli.analyze import InputFiles
 from analysis.exceptions import BadInput
-
-
-def register_defaults(context: typer.Context) -> None:
-    """Hand in what the analysis, which knows no studies, cannot find by itself."""
-    context.obj = newest_predictions
-    context.meta[TRUTH_OF_RUN] = truth_of_run
 
 
 def newest_predictions(root: Path) -> InputFiles | None:

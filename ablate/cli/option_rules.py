@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from analysis.cli.option_rules import OptionRule
+from analysis.cli.option_rules import FIGURES, OptionRule
 
 ONE_ANSWER = "a document is printed once"
 OF_A_STUDY = (
@@ -34,7 +34,9 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
         OptionRule("AXIS.yaml", "the file names the key and its values", excludes="--vary"),
         OptionRule("--grid", "it crosses keys", needs=("--vary",)),
     ),
-    "tune": OF_A_STUDY,
+    "tune": (*OF_A_STUDY, FIGURES[1]),
+    "table": (*FIGURES, OptionRule("--columns", "the document holds every column", excludes="--json")),
+    "study compare": FIGURES,
     "launch": (
         OptionRule(
             "--gpus-per-run", "a run on a CPU is one process", excludes="--device cpu", unless="--gpus-per-run 1"
@@ -57,6 +59,10 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
     "list": (OptionRule("--json", ONE_ANSWER, excludes="--watch"),),
     "status": (OptionRule("--json", ONE_ANSWER, excludes="--watch"),),
     "logs": (OptionRule("--json", ONE_ANSWER, excludes="--follow"),),
+    "init": (
+        OptionRule("--seed", "nothing else is drawn", needs=("--hold-out",)),
+        OptionRule("--validation", "both say what to measure on", excludes="--hold-out"),
+    ),
     "shapes": (OptionRule("--root", "the folder is named in full", excludes="--out"),),
     "pretrain": (OptionRule("--images", "both say what to pre-train on", excludes="--data"),),
 }

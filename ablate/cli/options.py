@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 import typer
 
+from ablate.cli import completion
 from ablate.config.foreign import CommandConfig
 from ablate.config.schema import RunConfig
 from ablate.config.yaml import load_any_config, load_config, scalar
@@ -72,19 +73,33 @@ DeviceMemory = Annotated[
     float | None,
     typer.Option("--device-memory", metavar="GIB", help="Memory of each GPU.", min=0, show_default="as visible"),
 ]
-WithoutAsking = Annotated[bool, typer.Option("--yes", help="Launch without asking, whatever it costs.")]
-StudyName = Annotated[str, typer.Argument(metavar="[STUDY]", help="Its name.", show_default="the newest")]
+WithoutAsking = Annotated[bool, typer.Option("--yes", "-y", help="Begin at once: time nothing and do not ask.")]
+StudyName = Annotated[
+    str,
+    typer.Argument(metavar="STUDY", help="Its name.", show_default="the newest", autocompletion=completion.studies),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConfigOptions:
     """Which config a verb is about, where its data lies, and where it is computed."""
 
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file or the name of a preset.")]
+    config: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG", help="A YAML file or the name of a preset.", autocompletion=completion.configs
+        ),
+    ]
     data: DataFrom = None
     workspace: InWorkspace = HERE
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field, such as train.lr=8e-5.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a field, such as train.lr=8e-5.",
+            autocompletion=completion.keys,
+        ),
     ] = None
     weights: Annotated[
         str,
@@ -172,7 +187,10 @@ class DrainSettings:
     stop_after: Annotated[
         str,
         typer.Option(
-            "--stop-after", metavar="DURATION", help="Save what runs and end after 4h, 90m or 1h30m.", show_default=""
+            "--stop-after",
+            metavar="DURATION",
+            help="Save what runs and end after 4h, 90m or 1h30m.",
+            show_default=False,
         ),
     ] = ""
 

@@ -6,46 +6,72 @@ from typing import Annotated
 
 import typer
 
+from ablate.cli import completion
+from ablate.cli.option_rules import RULES
 from ablate.cli.options import HERE, AsJson, InWorkspace, StudyName, chosen_study, print_json, show
-from ablate.cli.run import app
 from ablate.data.sources import images_of
 from ablate.runs.folder import SCHEMA, Workspace
-from ablate.studies.study import Study, StudyRun, finished_runs
+from ablate.studies.study import Study, StudyRun, finished_runs, launch_command
 from analysis.cli.analyze import IouType, Kind
 from analysis.cli.compare import Out, Resamples, Seed, progress_line
-from analysis.cli.report import FollowSymlinks, IntervalResamples, Pictures, check_places, how_often, write_report
+from analysis.cli.figure_options import Columns, Style, StyleName, Width, column_names, figure_style
+from analysis.cli.option_rules import check_options
+from analysis.cli.report import (
+    Assets,
+    FollowSymlinks,
+    IntervalResamples,
+    Pictures,
+    check_assets,
+    check_places,
+    how_often,
+    write_report,
+)
 from analysis.exceptions import BadInput
+from analysis.shell import shell_command
 
 
-@app.command()
 def table(
+    context: typer.Context,
     studies: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[STUDY]...",
+            metavar="STUDY",
             help="Its name; several stand side by side, where data and settings are equal.",
             show_default="the newest",
+            autocompletion=completion.studies,
         ),
     ] = None,
     workspace: InWorkspace = HERE,
     iou_type: Kind = IouType.bbox,
-    out: Annotated[Path | None, typer.Option(help="Folder for CSV, Markdown, LaTeX, JSON and figures.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder for CSV, Markdown, LaTeX, JSON and figures."),
+    ] = None,
+    style: Style = StyleName.screen,
+    width: Width = "",
+    columns: Columns = "",
     as_json: AsJson = False,
 ) -> None:
     """The answer: AP, errors and cost of every variant of a study, with published findings where there are any."""
     from ablate.studies.results import summarise
     from ablate.studies.show_results import seeds_hint, summary_screen
 
+    check_options(context, RULES["table"])
+    drawn, chosen_columns = figure_style(style, width), column_names(columns)
     if studies and len(studies) > 1:
+        if chosen_columns:
+            raise typer.BadParameter("--columns chooses the columns of one study; name one", context)
         _tables_side_by_side(workspace, studies, iou_type, out, as_json)
         return
     chosen = chosen_study(workspace, studies[0] if studies else "")
     summary = summarise(workspace, chosen, iou_type.value)
+    shown = summary_screen(summary, chosen_columns)
     if out:
+        from ablate.studies.training_curves import read_curves
         from ablate.studies.write_results import write_files
 
-        write_files(out, summary)
-    show(lambda: summary, lambda: [*summary_screen(summary), *seeds_hint(workspace, chosen, summary)], as_json)
+        write_files(out, summary, read_curves(workspace, chosen), drawn, chosen_columns)
+    show(lambda: summary, lambda: [*shown, *seeds_hint(workspace, chosen, summary)], as_json)
 
 
 def _tables_side_by_side(
@@ -63,14 +89,16 @@ def _tables_side_by_side(
     show(lambda: document, lambda: side_by_side_screen(summaries, notes), as_json)
 
 
-@app.command()
 def compare(
+    context: typer.Context,
     study: StudyName = "",
     workspace: InWorkspace = HERE,
     iou_type: Kind = IouType.bbox,
     resamples: Resamples = None,
     seed: Seed = 0,
     out: Out = None,
+    style: Style = StyleName.screen,
+    width: Width = "",
     as_json: AsJson = False,
 ) -> None:
     """Every variant of a study against its baseline: what differs beyond the noise of images and of seeds."""
@@ -80,6 +108,8 @@ def compare(
     from analysis.render.documents import comparison_document
     from analysis.render.screen import print_whole
 
+    check_options(context, RULES["study compare"])
+    drawn = figure_style(style, width)
     chosen = chosen_study(workspace, study)
     summary, ground_truth, comparison = compare_study(
         workspace,
@@ -89,7 +119,7 @@ def compare(
         seed=seed,
         progress=progress_line(),
     )
-    written = write_comparison(out, ground_truth, comparison, [ground_truth.path]) if out else ()
+    written = write_comparison(out, ground_truth, comparison, [ground_truth.path], style=drawn) if out else ()
     if as_json:
         print_json(
             {
@@ -104,19 +134,22 @@ def compare(
         typer.echo(f"\nwritten to {out}: " + ", ".join(written))
 
 
-@app.command()
 def report(
     study: StudyName = "",
     workspace: InWorkspace = HERE,
     iou_type: Kind = IouType.bbox,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file to write.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The HTML file to write.")] = Path(
+        "report.html"
+    ),
+    assets: Assets = None,
     pictures: Pictures = 300,
     follow_symlinks: FollowSymlinks = False,
     resamples: IntervalResamples = None,
 ) -> None:
     """The study as one HTML file: its table, charts, and a gallery of the errors that cost most, on its own images."""
+    from ablate.studies.report import study_facts, study_sections
     from ablate.studies.results import compare_study, read_validation, summarise
-    from ablate.studies.write_results import study_facts, study_section
+    from ablate.studies.training_curves import read_curves
     from analysis import Settings, read_detections
     from analysis.render.screen import print_warnings
     from analysis.report.report import build_report
@@ -143,13 +176,14 @@ def report(
     images = images_of(config, workspace)
     predictions = [workspace.run(run.run_id).predictions for run in runs]
     check_places(None, out, [ground_truth.path, *predictions])
+    assets_from_page = check_assets(assets, out, images)
     built = build_report(
         ground_truth,
         [(run.variant, read_detections(path, ground_truth)) for run, path in zip(runs, predictions, strict=True)],
         settings,
         title=chosen.title,
         lede=lede,
-        before=[study_section(summary)],
+        before=study_sections(summary, read_curves(workspace, chosen), names),
         baseline=chosen.baseline if chosen.baseline in names else "",
         verdict=False,  # who scores highest is no finding about designs
         images=images,
@@ -157,9 +191,10 @@ def report(
         pictures=pictures,
         resamples=count,
         comparison=comparison,
+        assets=assets_from_page,
         progress=progress_line(),
     )
-    write_report(out, built, images)
+    write_report(out, built, images, assets)
 
 
 def _shown(workspace: Workspace, study: Study) -> list[StudyRun]:
@@ -173,6 +208,7 @@ def _shown(workspace: Workspace, study: Study) -> list[StudyRun]:
         found.setdefault(run.variant, run)
     if not found:
         raise BadInput(
-            f"study {study.name!r} has no finished run yet; run it: ablate launch, or see how it stands: ablate status"
+            f"study {study.name!r} has no finished run yet; run it: {launch_command(workspace, study)}, or see how it "
+            f"stands: {shell_command('ablate', 'status', root=workspace.root, study=study.name)}"
         )
     return list(found.values())

@@ -17,11 +17,9 @@ from ablate.train.outcome import RuntimeOptions
 from analysis.exceptions import BadInput
 from analysis.files import check_target, write_bytes
 
-app = typer.Typer(help="Make and run controlled studies.", no_args_is_help=True)
 logger = logging.getLogger(__name__)
 
 
-@app.command()
 @with_options
 def run(
     options: ConfigOptions,
@@ -33,18 +31,21 @@ def run(
     curve_iterations: Annotated[
         int, typer.Option(help="Measure the validation set this often, for the curves alone; 0: never.", min=0)
     ] = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Train, predict and analyse one run; the same command continues it after a kill, or shows it when it is done.
 
     Where the run starts from a pre-training in the house that is not there yet, that comes first.
-    On several GPUs: torchrun --nproc-per-node 8 cli.py ablate run CONFIG
+    On several GPUs: torchrun --nproc-per-node 8 -m detablate ablate run CONFIG
     """
-    from ablate.execute.show_run import run_screen
-    from analysis.render.screen import print_whole
+    from ablate.execute.show_run import run_document, run_screen
+
+    def show_run(folder: RunFolder) -> None:
+        show(lambda: run_document(folder), lambda: run_screen(folder), as_json)
 
     command = options.load_command()
     if command is not None:
-        print_whole(*run_screen(_run_command(command, options)))
+        show_run(_run_command(command, options))
         return
     from ablate.execute.pretraining import execute_from_the_start
 
@@ -61,7 +62,7 @@ def run(
         os.execve(python, [python, "-m", "detablate", *sys.argv[1:]], package_environment())
     executed = execute_from_the_start(config, options.workspace, runtime)
     if executed.first_process:
-        print_whole(*run_screen(executed.folder))
+        show_run(executed.folder)
 
 
 def _run_command(config: CommandConfig, options: ConfigOptions) -> RunFolder:
@@ -74,7 +75,6 @@ def _run_command(config: CommandConfig, options: ConfigOptions) -> RunFolder:
         return execute_foreign(config, options.workspace, name=Path(options.config).stem, gpus=gpus)
 
 
-@app.command()
 @with_options
 def describe(options: ConfigOptions, as_json: AsJson = False) -> None:
     """Show what a config comes to: every field, parameters and cost by part, levels, identities."""
@@ -85,7 +85,6 @@ def describe(options: ConfigOptions, as_json: AsJson = False) -> None:
     show(lambda: description, lambda: description_screen(description), as_json)
 
 
-@app.command()
 @with_options
 def export(
     options: ConfigOptions,
@@ -93,7 +92,9 @@ def export(
         Literal["lazyconfig", "lazyconfig-native"],
         typer.Option("--format", help="lazyconfig-native builds on detectron2's own ViT, where that can."),
     ] = "lazyconfig",
-    out: Annotated[Path | None, typer.Option(help="The file to write.", show_default="the screen")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="The file to write.", show_default="the screen")
+    ] = None,
 ) -> None:
     """Write a config as one LazyConfig file, for detectron2's own tools/lazyconfig_train_net.py."""
     from ablate.config.yaml import config_files, with_changes

@@ -1,15 +1,17 @@
 """The verbs that plan and measure studies: one for every axis, ``vary``, ``axes`` and ``probe``."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from ablate.axes import AXES, Axis, AxisOptions, Variant
-from ablate.axes.custom import COMMAND, axis_from_file, axis_from_keys
+from ablate.axes import AXES, Axis, AxisOptions, Variant, find_axis, outside_axes
+from ablate.axes.custom import axis_from_file, axis_from_keys
+from ablate.axes.plugins import plugin_axis
+from ablate.cli import completion
 from ablate.cli.launch import launch_study
 from ablate.cli.option_rules import RULES
 from ablate.cli.options import (
@@ -29,22 +31,29 @@ from ablate.cli.options import (
     whole_numbers,
     with_options,
 )
-from ablate.cli.run import app
 from ablate.config.foreign import CommandConfig
 from ablate.config.yaml import load_any_config, load_config
 from ablate.engines.environment import python_of
 from ablate.launch.status import DONE, read_statuses
 from ablate.runs.folder import SCHEMA
-from ablate.shell import shell_command
 from ablate.studies.study import check_free, write_study
 from ablate.weights.settings import weights_from
 from analysis.cli.option_rules import check_options
 from analysis.exceptions import BadInput
+from analysis.shell import shell_command
 
 logger = logging.getLogger(__name__)
 
 NOT_LAUNCHED = LaunchSettings()
-Base = Annotated[str, typer.Option("--base", metavar="CONFIG", help="Preset or YAML file that all variants share.")]
+Base = Annotated[
+    str,
+    typer.Option(
+        "--base",
+        metavar="CONFIG",
+        help="Preset or YAML file that all variants share.",
+        autocompletion=completion.configs,
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +68,31 @@ class StudyOptions:
         typer.Option("--seeds", metavar="0,1,...", help="Every variant runs under each.", show_default="the base's"),
     ] = ""
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field in all runs: train.lr=8e-5.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a field in all runs: train.lr=8e-5.",
+            autocompletion=completion.keys,
+        ),
     ] = None
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", metavar="VARIANT", help="This one, and the baseline; repeat for more."),
+        typer.Option(
+            "--only",
+            metavar="VARIANT",
+            help="This one, and the baseline; repeat for more.",
+            autocompletion=completion.variants,
+        ),
     ] = None
     product: Annotated[
-        str, typer.Option("--product", metavar="AXIS", help="Cross with another axis (or its YAML file).")
+        str,
+        typer.Option(
+            "--product",
+            metavar="AXIS",
+            help="Cross with another axis (or its YAML file).",
+            autocompletion=completion.axes,
+        ),
     ] = ""
     weights: Annotated[
         list[str] | None,
@@ -89,30 +115,36 @@ class StudyOptions:
     as_json: AsJson = False
 
 
-def _command_of(axis: Axis) -> Callable[..., None]:
+def axis_verb(name: str) -> Callable[..., None]:
+    """The verb of an axis, of this project or of another package: it plans a study of it."""
+
     def command(context: typer.Context, options: StudyOptions, settings: LaunchSettings) -> None:
         check_options(context, RULES["AXIS"])
-        plan_study(axis, options, settings)
+        plan_study(find_axis(name), options, settings)
 
+    command.__doc__ = axis_summary(name)
     return with_options(command)
 
 
-for _one in AXES.values():
-    app.command(_one.name, help=f"{_one.title}. Plans a study; --launch runs it.", rich_help_panel="Axes")(
-        _command_of(_one)
-    )
+def axis_summary(name: str) -> str:
+    """What the help says of an axis; of another package's without importing it."""
+    if name in AXES:
+        return f"{AXES[name].title}. Plans a study; --launch runs it."
+    entry = outside_axes()[name]
+    package = entry.dist.name if entry.dist is not None else "another package"
+    return f"An axis of {package}. Plans a study; --launch runs it."
 
 
-@app.command(COMMAND, rich_help_panel="Axes")
 @with_options
 def vary(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="[AXIS.yaml]", help="An axis of your own.", show_default=False)] = "",
+    file: Annotated[str, typer.Argument(metavar="AXIS.yaml", help="An axis of your own.", show_default=False)] = "",
     keys: Annotated[
         list[str] | None,
         typer.Option(
             "--vary",
             metavar="KEY=V1,V2,...",
+            autocompletion=completion.keys,
             help="A key and its values; more keys are varied alone, or crossed: --grid.",
         ),
     ] = None,
@@ -122,7 +154,7 @@ def vary(
     options: StudyOptions = StudyOptions(),
     settings: LaunchSettings = NOT_LAUNCHED,
 ) -> None:
-    """Any key of the config, or a YAML file, as the axis: ablate vary --vary train.lr=5e-4,1e-3,2e-3."""
+    """Any key of the config, or a YAML file, as the axis."""
     check_options(context, RULES["vary"])
     if not file and not keys:
         raise BadInput("name one: a YAML file with an axis, or --vary KEY=VALUE,VALUE,...")
@@ -157,7 +189,7 @@ def plan_study(axis: Axis, options: StudyOptions, settings: LaunchSettings) -> N
         paper_hardware=options.paper_hardware,
     )
     second = options.product
-    crossed = None if not second else axis_from_file(Path(second)) if Path(second).is_file() else _axis(second)
+    crossed = None if not second else axis_from_file(Path(second)) if Path(second).is_file() else find_axis(second)
     base = load_any_config(request.base)
     if isinstance(base, CommandConfig):
         study = plan_command(axis, request, workspace, crossed=crossed, write=written)
@@ -183,9 +215,13 @@ def plan_study(axis: Axis, options: StudyOptions, settings: LaunchSettings) -> N
         typer.echo(f"\n{what} it: {shell_command('ablate', verb, root=workspace.root, study=study.name)}")
 
 
-@app.command()
 def axes(
-    axis: Annotated[str, typer.Argument(metavar="[AXIS]", help="Show this one in full.", show_default=False)] = "",
+    axis: Annotated[
+        str,
+        typer.Argument(
+            metavar="AXIS", help="Show this one in full.", show_default=False, autocompletion=completion.axes
+        ),
+    ] = "",
     base: Base = "tiny-shapes",
     as_json: AsJson = False,
 ) -> None:
@@ -202,7 +238,7 @@ def axes(
                 raise
             return str(error)  # the others may fit this base
 
-    chosen = [(one, variants_on_base(one)) for one in ([_axis(axis)] if axis else AXES.values())]
+    chosen = [(one, variants_on_base(one)) for one in ([find_axis(axis)] if axis else _all_axes())]
     one, variants = chosen[0]
     show(
         lambda: {"schema": SCHEMA, "axes": [axis_document(*pair) for pair in chosen]},
@@ -211,7 +247,6 @@ def axes(
     )
 
 
-@app.command()
 def probe(
     study: StudyName = "",
     workspace: InWorkspace = HERE,
@@ -227,7 +262,11 @@ def probe(
     probe_study(workspace, chosen_study(workspace, study), device=device, again=again, engine=engine or "")
 
 
-def _axis(name: str) -> Axis:
-    if name not in AXES:
-        raise BadInput(f"there is no axis {name!r}; there are {', '.join(AXES)}, and ablate vary makes any other")
-    return AXES[name]
+def _all_axes() -> Iterator[Axis]:
+    """Those of this project and of other packages; of one that cannot be loaded it is told why."""
+    yield from AXES.values()
+    for entry in outside_axes().values():
+        try:
+            yield plugin_axis(entry)
+        except BadInput as error:
+            logger.warning("%s", error)

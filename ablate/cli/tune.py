@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ablate.cli import completion
 from ablate.cli.launch import confirm_cost
 from ablate.cli.option_rules import RULES
 from ablate.cli.options import (
@@ -23,17 +24,16 @@ from ablate.cli.options import (
     whole_numbers,
     with_options,
 )
-from ablate.cli.run import app
 from ablate.cli.study import Base
 from ablate.config.yaml import load_config
 from ablate.engines.environment import python_of
 from ablate.launch.base import LaunchOptions, SomeFailed
 from ablate.launch.status import DONE
 from ablate.runs.folder import Workspace
-from ablate.shell import shell_command
-from ablate.studies.study import slug, study_folder, write_study
+from ablate.studies.study import launch_command, slug, study_folder, write_study
 from ablate.weights.settings import weights_from
 from analysis.cli.compare import progress_line
+from analysis.cli.figure_options import Style, StyleName, Width, figure_style
 from analysis.cli.option_rules import check_options
 from analysis.exceptions import BadInput
 from analysis.files import write_all, write_bytes
@@ -75,7 +75,8 @@ class TuneOptions:
         typer.Option("--seeds", metavar="0,1,...", help="Every setting runs under each.", show_default="the base's"),
     ] = ""
     changes: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field in all runs.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a field in all runs.", autocompletion=completion.keys),
     ] = None
     engine: EngineOfAll = None
     workspace: InWorkspace = HERE
@@ -86,10 +87,11 @@ class TuneOptions:
         False
     )
     yes: WithoutAsking = False
+    style: Style = StyleName.screen
+    width: Width = ""
     as_json: AsJson = False
 
 
-@app.command(rich_help_panel="Studies")
 @with_options
 def tune(context: typer.Context, options: TuneOptions, settings: LaunchSettings) -> None:
     """Tune learning rate, weight decay and drop path by the paper's protocol: a study that grows by its results.
@@ -98,6 +100,7 @@ def tune(context: typer.Context, options: TuneOptions, settings: LaunchSettings)
     its border; then drop path, in longer runs. Asked again, it goes on where it was; with --launch until it is done.
     """
     check_options(context, RULES["tune"])
+    figure_style(options.style, options.width)  # refused before anything runs
     files = weights_from(options.weights or ())
     if options.larger_weights and not options.larger:
         raise BadInput("--larger-weights: belongs to --larger CONFIG")
@@ -163,7 +166,7 @@ def _run(workspace: Workspace, planned: "PlannedTuning", options: LaunchOptions)
 
     study = planned.study
     check_memory(workspace, study, options)
-    with view_for(study.name) as view:
+    with view_for(workspace, study) as view:
         outcome = launch_here(workspace, study, options, view)
     check_not_stopped(outcome)
     failed = [one for one in outcome.statuses if one.state not in (*DONE, "diverged")]
@@ -198,10 +201,12 @@ def _show(planned: "PlannedTuning", options: TuneOptions) -> None:
     written: dict[str, str] = {}
     if stages and not options.dry_run:
         table = tuning_table(planned, stages, workspace)
-        pictures = {f"tuning.{kind}": picture for kind, picture in tuning_figure(planned, stages).items()}
+        picture = tuning_figure(planned, stages, figure_style(options.style, options.width))
+        pictures = picture.named("tuning") if picture else {}
         folder = study_folder(workspace, study.name)
         write_all(folder, {**pictures, "tuning.csv": csv_text(table).encode(), "tuning.md": markdown(table).encode()})
-        written["heat map"] = str(folder / "tuning.png")
+        if pictures:
+            written["heat map"] = str(folder / "tuning.png")
     if step.stage == "done" and not options.dry_run:
         for stage, suffix in (("drop path", ""), ("larger model", "-larger")):
             point = step.best.get(stage)  # type: ignore[call-overload]
@@ -226,5 +231,5 @@ def _show(planned: "PlannedTuning", options: TuneOptions) -> None:
             f"{options.max_runs}; nothing is chosen; raise it, and the same command goes on"
         )
     if step.missing and not options.as_json and not options.dry_run:
-        command = shell_command("ablate", "launch", root=workspace.root, study=study.name)
+        command = launch_command(workspace, study)
         typer.echo(f"\nRun what is asked for: {command}\nThen ask again with the same command; --launch does both.")

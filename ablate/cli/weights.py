@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from ablate.cli import completion
 from ablate.cli.option_rules import RULES
 from ablate.cli.options import (
     HERE,
@@ -29,10 +30,7 @@ from analysis.exceptions import BadInput
 
 logger = logging.getLogger(__name__)
 
-app = typer.Typer(help="Look into files of pre-trained weights.", no_args_is_help=True)
 
-
-@app.command()
 def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .pth, .pth.tar or .safetensors file.")],
     base: Annotated[
@@ -54,7 +52,6 @@ RECIPE = "init.pretraining."  # what keys of the recipe begin with
 LARGE = "vit-b-coco"  # what is pre-trained on other images; the recipe is MAE's own
 
 
-@app.command()
 def pretrain(
     context: typer.Context,
     images: Annotated[
@@ -66,6 +63,7 @@ def pretrain(
         typer.Option(
             "--base",
             metavar="CONFIG",
+            autocompletion=completion.configs,
             help="A run's preset or YAML: its backbone is pre-trained, by its init.pretraining (else by MAE's recipe).",
             show_default=f"{LARGE}; with --data shapes {EMBEDDED}",
         ),
@@ -79,7 +77,12 @@ def pretrain(
     ] = "",
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a field of CONFIG: init.pretraining.batch_size=256."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a field of CONFIG: init.pretraining.batch_size=256.",
+            autocompletion=completion.keys,
+        ),
     ] = None,
     workspace: InWorkspace = HERE,
     device: OnDevice = "auto",
@@ -93,7 +96,7 @@ def pretrain(
 
     Weights in the official format and pictures of reconstructions lie in results/pretraining. A checkpoint before the
     last epoch is of an unfinished cosine: for one that compares with a shorter pre-training, run that one.
-    On several GPUs: torchrun --nproc-per-node 8 cli.py weights pretrain --images DIR
+    On several GPUs: torchrun --nproc-per-node 8 -m detablate weights pretrain --images DIR
     """
     check_options(context, RULES["pretrain"])
     from ablate.execute.pretraining import pretrain as carry_out

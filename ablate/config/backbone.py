@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ablate.config.schema import Model, RunConfig, ViT
+from ablate.config.schema import Model, PluginBackbone, ResNet, RunConfig, ViT
 from analysis.exceptions import BadInput
 
 
@@ -14,7 +14,8 @@ def vit_of(base: RunConfig, axis: str) -> ViT:
     """
     backbone = base.model.backbone
     if not isinstance(backbone, ViT):
-        raise BadInput(f"axis {axis} varies a ViT, and the base has a ResNet; choose another --base")
+        what = "a ResNet" if isinstance(backbone, ResNet) else "a backbone of another package"
+        raise BadInput(f"axis {axis} varies a ViT, and the base has {what}; choose another --base")
     return backbone
 
 
@@ -36,12 +37,16 @@ SIZES = {
 def model_size(model: Model) -> str:
     """``vit-b``, ``vit-l``, ``vit-h``, ``resnet-50``, ``resnet-101``; a ViT of another size by its width and depth.
 
+    A backbone of another package is called as its entry point.
+
     >>> from ablate.config.yaml import load_config
     >>> model_size(load_config("vit-l-coco").model), model_size(load_config("tiny-shapes").model)
     ('vit-l', 'vit-96x4')
     """
     backbone = model.backbone
-    if not isinstance(backbone, ViT):
+    if isinstance(backbone, PluginBackbone):
+        return backbone.name
+    if isinstance(backbone, ResNet):
         return f"resnet-{backbone.depth}"
     own = Dimensions(backbone.width, backbone.depth, backbone.heads)
     return next((name for name, size in SIZES.items() if size == own), f"vit-{own.width}x{own.depth}")

@@ -15,7 +15,7 @@ import hashlib
 import msgspec
 
 from ablate.config.foreign import AdoptedConfig, CommandConfig
-from ablate.config.schema import Part, Pretraining, RunConfig
+from ablate.config.schema import Part, PluginBackbone, Pretraining, RunConfig
 
 # Raised by hand when the same config starts to train to something else: a fixed bug, another order of images.
 TRAINING_REVISION = 3
@@ -63,6 +63,9 @@ def training_identity(config: RunConfig, training_data: str, weights: str = "") 
     for key in ("precision", "images_per_norm"):
         if getattr(config.train, key) == "auto":
             raise ValueError(f"resolve train.{key}=auto before taking an identity")
+    backbone = config.model.backbone
+    if isinstance(backbone, PluginBackbone) and backbone.code == "auto":
+        raise ValueError("resolve model.backbone.code=auto before taking an identity")
     if (config.init.weights == config.init.pretraining == "none") == bool(weights):
         raise ValueError("an identity takes the digest of the weights that init names")
     values = _without_defaults(config)

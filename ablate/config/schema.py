@@ -8,9 +8,11 @@ Constructing a part checks it alone; ``RunConfig`` checks what lies between the 
 (through ``config_yaml``: ``BadInput``) with one sentence that names the field and the remedy.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec.structs import force_setattr
 
 
 def _about(text: str) -> Meta:
@@ -154,11 +156,29 @@ class ResNet(Part, frozen=True, kw_only=True, tag_field="type", tag="resnet"):
         _require_multiple("image_size", self.image_size, "the stride", 32)
 
 
+class PluginBackbone(Part, frozen=True, kw_only=True, tag_field="type", tag="plugin"):
+    """A backbone of another package (``ablate.detector.plugin``)."""
+
+    name: Annotated[str, Meta(min_length=1, description="of an entry point of the group detablate.backbones")]
+    image_size: Annotated[Size, _about("side of the square input in pixels")]
+    options: Annotated[dict[str, Any], _about("arguments with which it is built")] = field(default_factory=dict)
+    code: Annotated[
+        str,
+        Meta(min_length=1, description="auto: the installed package, its version and its sources, set when planned"),
+    ] = "auto"
+
+    def __post_init__(self) -> None:
+        _require_multiple("image_size", self.image_size, "the stride", 32)
+
+    def __hash__(self) -> int:
+        return hash(msgspec.json.encode(self, order="sorted"))
+
+
 class Pyramid(Part, frozen=True, kw_only=True):
     """Feature maps for the detector: the paper's four modules and FPN, one map, or ViTDet's variants."""
 
     type: Annotated[
-        Literal["multi_scale", "single_scale", "simple", "last_map", "fpn"], _about("fpn belongs to the resnet")
+        Literal["multi_scale", "single_scale", "simple", "last_map", "fpn"], _about("fpn: of backbones with four maps")
     ]
     channels: Annotated[Size, _about("of every map")] = 256
 
@@ -203,7 +223,7 @@ class Detector(Part, frozen=True, kw_only=True):
 class Model(Part, frozen=True, kw_only=True):
     """Backbone, pyramid and detector."""
 
-    backbone: ViT | ResNet
+    backbone: ViT | ResNet | PluginBackbone
     pyramid: Pyramid
     detector: Detector = Detector()
     pixel_mean: Annotated[tuple[float, float, float], _about("RGB, 0..1")] = (0.485, 0.456, 0.406)
@@ -211,7 +231,7 @@ class Model(Part, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         kind, backbone = self.pyramid.type, self.backbone
-        valid = "fpn" if isinstance(backbone, ResNet) else "multi_scale, single_scale, simple, last_map"
+        valid = "multi_scale, single_scale, simple, last_map" if isinstance(backbone, ViT) else "fpn"
         _require(kind in valid.split(", "), f"pyramid.type {kind} does not fit this backbone; choose {valid}")
         if isinstance(backbone, ViT) and kind != "single_scale":
             self._check_scaled_maps(backbone)
@@ -247,11 +267,30 @@ class Model(Part, frozen=True, kw_only=True):
         )
 
 
+# Which images of a data set are used (``ablate.data.subset``).
+Limit = Annotated[Count | Literal["all"], _about("use only so many of the images")]
+LimitSeed = Annotated[
+    Annotated[int, Meta(ge=0, lt=2**32)] | Nothing, _about("none: the first so many; a number: so many drawn by it")
+]
+LimitList = Annotated[
+    str, Meta(min_length=1, description="none, or a text file with the name or the id of an image in each line")
+]
+
+
 class Shapes(Part, frozen=True, kw_only=True, tag_field="type", tag="shapes"):
     """The embedded synthetic data set (``ablate.data.shapes``)."""
 
     split: Literal["train", "validation"]
-    images: Annotated[Count | Literal["all"], _about("use only the first so many")] = "all"
+    limit: Limit = "all"
+    limit_seed: LimitSeed = "none"
+    limit_list: LimitList = "none"
+    images: Count | Literal["all"] | UnsetType = UNSET  # the old spelling of limit: read, and never written
+
+    def __post_init__(self) -> None:
+        if self.images is not UNSET:
+            _require(self.limit in ("all", self.images), "images is the old spelling of limit; write limit alone")
+            force_setattr(self, "limit", self.images)
+            force_setattr(self, "images", UNSET)
 
 
 class Coco(Part, frozen=True, kw_only=True, tag_field="type", tag="coco"):
@@ -259,12 +298,18 @@ class Coco(Part, frozen=True, kw_only=True, tag_field="type", tag="coco"):
 
     annotations: Annotated[str, _about("instances JSON")]
     images: Annotated[str, _about("folder of the file names")]
+    limit: Limit = "all"
+    limit_seed: LimitSeed = "none"
+    limit_list: LimitList = "none"
 
 
 class Folder(Part, frozen=True, kw_only=True, tag_field="type", tag="folder"):
     """Images without annotations, in a folder and the folders in it."""
 
     path: str
+    limit: Limit = "all"
+    limit_seed: LimitSeed = "none"
+    limit_list: LimitList = "none"
 
 
 class Pretrain(Part, frozen=True, kw_only=True):
@@ -464,14 +509,19 @@ class RunConfig(Part, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         backbone = self.model.backbone
+        kind = _kind_of(backbone)
         _require(
             isinstance(backbone, ViT) or self.init.weights == "none",
-            "init.weights loads into a ViT, but model.backbone is a resnet; set init.weights=none",
+            f"init.weights loads into a ViT, but model.backbone is a {kind}; set init.weights=none",
         )
         _require(
             isinstance(backbone, ViT) or self.init.scheme == "random",
-            f"init.scheme {self.init.scheme} draws the weights of a ViT, but model.backbone is a resnet; "
+            f"init.scheme {self.init.scheme} draws the weights of a ViT, but model.backbone is a {kind}; "
             "set init.scheme=random",
+        )
+        _require(
+            not isinstance(backbone, PluginBackbone) or self.engine == "vision",
+            f"engine {self.engine} builds no backbone of another package; set engine=vision",
         )
         self._check_backbone_training(backbone)
         for name in ("compile", "channels_last"):
@@ -489,12 +539,12 @@ class RunConfig(Part, frozen=True, kw_only=True):
                     "choose rand, zero or none",
                 )
 
-    def _check_backbone_training(self, backbone: ViT | ResNet) -> None:
+    def _check_backbone_training(self, backbone: ViT | ResNet | PluginBackbone) -> None:
         """Whether what `train` says of the blocks of a backbone fits it."""
         decay, freeze = self.train.layer_decay, self.train.freeze
         _require(
             isinstance(backbone, ViT) or decay == "none",
-            f"train.layer_decay {decay} counts the blocks of a ViT, but model.backbone is a resnet; "
+            f"train.layer_decay {decay} counts the blocks of a ViT, but model.backbone is a {_kind_of(backbone)}; "
             "set train.layer_decay=none",
         )
         _require(
@@ -503,7 +553,7 @@ class RunConfig(Part, frozen=True, kw_only=True):
         )
         _require(
             isinstance(backbone, ViT) or freeze == Freeze(),
-            "train.freeze names parts of a ViT, but model.backbone is a resnet; leave it out",
+            f"train.freeze names parts of a ViT, but model.backbone is a {_kind_of(backbone)}; leave it out",
         )
         if isinstance(backbone, ViT):
             _require(
@@ -511,6 +561,10 @@ class RunConfig(Part, frozen=True, kw_only=True):
                 f"train.freeze.blocks {freeze.blocks} leaves none of the {backbone.depth} blocks to be trained; "
                 f"choose at most {backbone.depth - 1}",
             )
+
+
+def _kind_of(backbone: ViT | ResNet | PluginBackbone) -> str:
+    return str(backbone.__struct_config__.tag)
 
 
 class Encoder(Part, frozen=True, kw_only=True):
@@ -558,7 +612,7 @@ def pretraining_of(config: RunConfig) -> Pretraining:
     if not isinstance(recipe, Pretrain):
         raise ValueError("init.pretraining is none")
     if not isinstance(backbone, ViT):
-        raise ValueError("init.pretraining pre-trains a ViT, and model.backbone is a ResNet; set it to none")
+        raise ValueError("init.pretraining pre-trains a ViT, and model.backbone is no ViT; set it to none")
     _require(
         backbone.position.relative != "pt",
         "model.backbone.position.relative=pt needs weights with bias tables, which init.pretraining does not give; "

@@ -47,7 +47,7 @@ UNPRINTABLE = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00
 MOST_BYTES = 2**20  # of a YAML file; the parser takes ten seconds for as many
 TOO_DEEP = re.compile(r"(?:[\[{]\s*){100}")
 MOST_VALUES = 10_000  # for which the aliases of a document may stand
-PATH_KEYS = ("annotations", "images", "path")  # of a data set of type coco or folder
+PATH_KEYS = ("annotations", "images", "path", "limit_list")  # of a data set
 RUNS_COMMANDS = "ablate vary and ablate run"
 
 
@@ -63,8 +63,8 @@ def load_config(source: str | Path, changes: Sequence[str] = (), data: Data | No
     if tree.get("engine") == "command":
         raise BadInput(f"{source}: is a command of your own (engine: command), which {RUNS_COMMANDS} alone take")
     if data is not None:
-        sets = {"data.train": data.train, "data.validation": data.validation}
-        tree = changed(tree, msgspec.to_builtins(sets).items())
+        sets = {"data.train": as_given(data.train), "data.validation": as_given(data.validation)}
+        tree = changed(tree, sets.items())
     return parse(changed(tree, map(parse_change, changes)), RunConfig, str(source))
 
 
@@ -201,8 +201,19 @@ def parse(tree: object, into: type[P], where: str) -> P:
         raise BadInput(f"{where}: {key + ': ' if key else ''}{choices or message}") from None
 
 
+def as_given(source: Part) -> Tree:
+    """A data set without the limits that it does not set, so that those of a config stay."""
+    values: Tree = msgspec.to_builtins(source)
+    return {key: value for key, value in values.items() if not (key.startswith("limit") and value in ("all", "none"))}
+
+
 def merge(base: Tree, changes: Tree) -> Tree:
-    """``base`` with ``changes`` on top, mapping by mapping; one of another kind replaces a mapping whole."""
+    """``base`` with ``changes`` on top, mapping by mapping; one of another kind replaces a mapping whole.
+
+    The old spelling of a limit becomes the new one, so that the last of the two that is set counts.
+    """
+    if "images" in changes and changes.get("type", base.get("type")) == "shapes" and "limit" not in changes:
+        changes = {"limit" if key == "images" else key: value for key, value in changes.items()}
     return base | {
         key: merge(base[key], value) if _are_of_one_kind(base.get(key), value) else value
         for key, value in changes.items()
@@ -241,6 +252,8 @@ def _lines(part: Part, indent: str) -> Iterator[str]:
             yield f"{indent}{field.name}:"
             yield from _lines(value, indent + "  ")
         else:
+            if value is msgspec.UNSET:
+                continue  # an old spelling
             about = (getattr(field.type, "extra_json_schema", None) or {}).get("description")
             yield f"{indent}{field.name}: {scalar(msgspec.to_builtins(value))}" + (f"  # {about}" if about else "")
 
@@ -294,7 +307,7 @@ def _with_base(path: Path, is_preset: bool, seen: tuple[Path, ...]) -> Tree:
 
 
 def anchor_data(tree: object, folder: Path) -> None:
-    """Makes the relative paths of data sets absolute, in place; ``images: all`` of the embedded data is none.
+    """Makes the relative paths of data sets absolute, in place; a word such as ``all`` in their place is none.
 
     Args:
         tree: names to data sets, such as ``train`` and ``validation``; anything else is left as it is.
@@ -303,7 +316,8 @@ def anchor_data(tree: object, folder: Path) -> None:
     for source in tree.values() if isinstance(tree, dict) else ():
         for key in PATH_KEYS if isinstance(source, dict) else ():
             is_count = source.get(key) == "all" and source.get("type", "shapes") == "shapes"
-            if isinstance(source.get(key), str) and not is_count:
+            is_word = is_count or (key == "limit_list" and source.get(key) in ("", NOTHING))
+            if isinstance(source.get(key), str) and not is_word:
                 source[key] = str(folder / Path(source[key]).expanduser())
 
 
@@ -378,9 +392,10 @@ def _check_keys(tree: object, kind: msgspec.inspect.Type, key: str, where: str) 
             given = f"not {tree['type']}" if "type" in tree else "and is missing"
             raise BadInput(f"{where}: {prefix}type: must be one of {', '.join(tags)}, {given}")
         struct = structs[tags.index(tree["type"])]
-    valid = ["type"] * (struct.tag is not None) + [field.encode_name for field in struct.fields]
+    valid = ["type"] * (struct.tag is not None)
+    valid += [field.encode_name for field in struct.fields if not _is_old_spelling(field)]
     for name in tree:
-        if name not in valid:
+        if name not in valid and not any(name == field.encode_name for field in struct.fields):
             hint = "".join(f"did you mean {near}? " for near in difflib.get_close_matches(str(name), valid, n=1))
             raise BadInput(f"{where}: {prefix}{name}: unknown key; {hint}valid here: {', '.join(valid)}")
     for field in struct.fields:
@@ -388,6 +403,11 @@ def _check_keys(tree: object, kind: msgspec.inspect.Type, key: str, where: str) 
             _check_keys(tree[field.encode_name], field.type, prefix + field.encode_name, where)
         elif field.required:
             raise BadInput(f"{where}: {prefix}{field.encode_name}: is missing and has no default")
+
+
+def _is_old_spelling(field: msgspec.inspect.Field) -> bool:
+    """Whether a field is read and never written: neither required nor with a default, which is UNSET."""
+    return not field.required and field.default is field.default_factory is msgspec.NODEFAULT
 
 
 def _choices(tree: object, into: type[Part], key: str) -> str:

@@ -18,9 +18,10 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, NamedTuple, TypeVar
 
 import msgspec
@@ -90,13 +91,14 @@ def read_data_set(source: Shapes | Coco, workspace: Workspace, *, keep: bool = T
     Args:
         source: of the data; the embedded data set is made where it is missing.
         workspace: above `results/`.
-        keep: what was found of the images in the cache.
+        keep: what was found of the images in the cache, and the annotations of a part of a data set.
 
     Raises:
         BadInput: annotations or images that cannot be used, with their number and the first of them.
     """
-    files = locate(source, workspace)
-    truth = read_ground_truth(files.annotations)
+    with nullcontext() if keep else TemporaryDirectory(prefix="detablate-") as place:
+        files = locate(source, workspace, subsets=None if place is None else Path(place))
+        truth = read_ground_truth(files.annotations)
     if truth.federated:
         raise BadInput(federated_refusal(truth.path))
     names = image_names(truth)

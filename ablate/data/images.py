@@ -16,6 +16,7 @@ from ablate.config.schema import Folder, Shapes
 from ablate.data.coco import Key
 from ablate.data.fingerprint import images_digest, look, read_data_set, refuse
 from ablate.data.sources import shapes_folder
+from ablate.data.subset import chosen
 from ablate.runs.folder import Workspace
 from analysis.exceptions import BadInput
 from analysis.image_files import SUFFIXES, UnusableImage, read_rgb
@@ -59,6 +60,7 @@ def find_images(source: Shapes | Folder, workspace: Workspace, *, keep: bool = T
     listed = sorted(_listed(folder))
     if not listed:
         raise BadInput(f"{folder}: no image in it or in the folders in it; known are {', '.join(KNOWN_SUFFIXES)}")
+    listed = [listed[index] for index in chosen(listed, (), source, folder)]
     found = look(folder, listed, workspace, keep=keep)
     refuse(
         [(name, facts) for name, facts in found.items() if isinstance(facts, UnusableImage)], len(listed), str(folder)

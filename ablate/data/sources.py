@@ -1,16 +1,16 @@
 """From an address of data to files: what a config or a command line names, found, made or refused."""
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from ablate.config.foreign import NOTHING, AdoptedConfig, AnyConfig, validation_of
 from ablate.config.schema import Coco, Data, Shapes
 from ablate.config.yaml import anchor_data, load_config, parse, read_yaml
-from ablate.runs.folder import Workspace, replacing
+from ablate.data.subset import is_whole, subset_file
+from ablate.runs.folder import Workspace
 from analysis.exceptions import BadInput
 
 ROBOFLOW_FILE = "_annotations.coco.json"  # beside the images of each split
@@ -75,27 +75,62 @@ def shapes_folder(workspace: Workspace) -> Path:
     return workspace.results / "data" / f"shapes-{REVISION}"
 
 
-def locate(source: Shapes | Coco, workspace: Workspace) -> Files:
-    """The files of a source; the embedded data set is made under ``root`` where it is not there yet.
+def locate(source: Shapes | Coco, workspace: Workspace, *, subsets: Path | None = None) -> Files:
+    """The files of a source; the embedded data set, and the annotations of a part, are made where they are missing.
+
+    Args:
+        source: of the data.
+        workspace: above `results/`.
+        subsets: the folder for the annotations of a part; none: ``results/data``.
 
     Raises:
-        BadInput: they are missing, or the data set cannot be written.
+        BadInput: they are missing, have fewer images than are asked for, or cannot be written.
     """
     if isinstance(source, Coco):
         _checked(source)
-        return Files(Path(source.annotations), Path(source.images))
+        files = Files(Path(source.annotations), Path(source.images))
+        own_folder, name = workspace.results / "data" / "subsets", _name_now(files.annotations)
+    else:
+        files = _made_shapes(source, workspace)
+        own_folder, name = files.annotations.parent, files.annotations.stem
+    if is_whole(source):
+        return files
+    folder = own_folder if subsets is None else subsets
+    try:
+        return Files(subset_file(files.annotations, source, folder, name), files.images)
+    except OSError as error:
+        raise BadInput(f"{folder}: cannot be written ({error.strerror}); choose another --root") from None
+
+
+def _made_shapes(source: Shapes, workspace: Workspace) -> Files:
     from ablate.data.shapes import write_shapes
 
     folder = shapes_folder(workspace)
     try:
         write_shapes(folder)
-        split = "train" if source.split == "train" else "val"
-        annotations = folder / "annotations" / f"instances_{split}.json"
-        if source.images != "all":
-            annotations = _first_images(annotations, source.images)
     except OSError as error:
         raise BadInput(f"{folder}: cannot be written ({error.strerror}); choose another --root") from None
-    return Files(annotations, folder / split)
+    split = "train" if source.split == "train" else "val"
+    return Files(folder / "annotations" / f"instances_{split}.json", folder / split)
+
+
+def _name_now(annotations: Path) -> str:
+    """A name for parts of a file; another one when the file changes."""
+    found = annotations.stat()
+    stamp = f"{annotations.resolve()} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
+    return f"{annotations.stem}-{hashlib.sha256(stamp.encode(errors='surrogateescape')).hexdigest()[:12]}"
+
+
+def why_missing(source: Shapes | Coco, workspace: Workspace) -> str:
+    """Why a data set cannot be read without writing anything, in a sentence; empty where it can be."""
+    if isinstance(source, Shapes):
+        made = shapes_folder(workspace).exists()
+        return "" if made else "the embedded data set is made when the study is planned without --dry-run"
+    try:
+        _checked(source)
+    except BadInput as error:
+        return str(error)
+    return ""
 
 
 def annotations_of(config: AnyConfig, workspace: Workspace) -> Path:
@@ -120,21 +155,6 @@ def images_of(config: AnyConfig, workspace: Workspace) -> Path | None:
     return locate(validation_of(config), workspace).images
 
 
-def _first_images(annotations: Path, count: int) -> Path:
-    """A file with the first ``count`` images of another, beside it."""
-    part = annotations.with_name(f"{annotations.stem}_first_{count}.json")
-    if not part.exists():
-        document = msgspec.json.decode(annotations.read_bytes())
-        if count > len(document["images"]):
-            raise BadInput(f"shapes has {len(document['images'])} images in this split, not {count}; use all")
-        document["images"] = document["images"][:count]
-        kept = {image["id"] for image in document["images"]}
-        document["annotations"] = [record for record in document["annotations"] if record["image_id"] in kept]
-        with replacing(part) as file:
-            file.write(msgspec.json.encode(document))
-    return part
-
-
 def _in_root(root: Path, split: str) -> Coco:
     for folder in (root / name for name in ROBOFLOW_SPLITS[split]):
         if (folder / ROBOFLOW_FILE).is_file():
@@ -142,7 +162,7 @@ def _in_root(root: Path, split: str) -> Coco:
     tried = [root / "annotations" / f"instances_{split}{year}.json" for year in ("2017", "")]
     annotations = next((path for path in tried if path.is_file()), None)
     if annotations is None:
-        other = _other_format(root)
+        other = other_format(root)
         if other:
             raise BadInput(f"{root}: is {other}; convert it to COCO's format first, and give {FORMS}")
         raise BadInput(f"{root}: is no COCO root: {' or '.join(map(str, tried))} is missing; give {FORMS}")
@@ -154,7 +174,7 @@ def _in_root(root: Path, split: str) -> Coco:
     return Coco(annotations=str(annotations), images=str(images))
 
 
-def _other_format(root: Path) -> str:
+def other_format(root: Path) -> str:
     """What a folder without COCO annotations seems to be; empty if that cannot be told."""
     if (root / "train" / ROBOFLOW_FILE).is_file():
         return f"a Roboflow export without {ROBOFLOW_FILE} in {' or '.join(ROBOFLOW_SPLITS['val'])}"
@@ -183,11 +203,11 @@ def _checked(source: Shapes | Coco) -> Shapes | Coco:
     if isinstance(source, Coco):
         _existing_annotations(source.annotations)
         if not Path(source.images).is_dir():
-            raise BadInput(f"{source.images}: no such folder of images")
+            raise BadInput(f"{source.images}: no such folder of images; name where it lies with --data")
     return source
 
 
 def _existing_annotations(path: str) -> Path:
     if not Path(path).is_file():
-        raise BadInput(f"{path}: no such file of annotations")
+        raise BadInput(f"{path}: no such file of annotations; name where it lies with --data")
     return Path(path)

@@ -1,6 +1,7 @@
 """Mask R-CNN as the paper changes it: backbone, pyramid, region proposals and RoI heads in one module.
 
-`build_detector` makes it from a config; the backbone is a plain ViT, or torchvision's ResNet-50 or ResNet-101.
+`build_detector` makes it from a config; the backbone is a plain ViT, torchvision's ResNet-50 or ResNet-101, or one of
+another package.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from ablate.config import schema as cfg
 from ablate.data.coco import Target
 from ablate.data.loader import normalise
 from ablate.detector.batch_norm import reference_to, use_group_batch_norm
+from ablate.detector.plugin import build_plugin
 from ablate.detector.roi_heads import BoxHead, DetectedInstances, MaskHead, RoIHeads
 from ablate.detector.rpn import ProposalCounts, RegionProposals
 from ablate.models import FPN, LastMap, MultiScale, Pyramid, SimplePyramid, SingleScale, ViT
@@ -144,6 +146,9 @@ def build_detector(model: cfg.Model, classes: int, scheme: Literal["random", "tr
     if isinstance(model.backbone, cfg.ResNet):
         backbone: nn.Module = ResNet(model.backbone.depth)
         pyramid: Pyramid = FPN(ResNet.channels, ResNet.strides, model.pyramid.channels, norm=norm)
+    elif isinstance(model.backbone, cfg.PluginBackbone):
+        backbone = outside = build_plugin(model.backbone)
+        pyramid = FPN(outside.channels, outside.strides, model.pyramid.channels, norm=norm)
     else:
         options: dict[str, Any] = {} if model.pyramid.type == "simple" else {"norm": norm}
         shape = (model.backbone.width, model.backbone.patch_size, model.pyramid.channels)

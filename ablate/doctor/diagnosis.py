@@ -16,6 +16,7 @@ from ablate.doctor.detectron2 import check_detectron2
 from ablate.doctor.machine import ENGINE_AREA, check_cores, check_disk, check_shared_memory, check_torch
 from ablate.doctor.requirements import check_core, check_packages, check_python, declared
 from ablate.doctor.slurm import check_slurm
+from analysis.shell import shell_command
 
 ANALYSIS, OPTIONAL = "analysis", "optional"
 
@@ -115,7 +116,9 @@ def _verdict(diagnosis: Diagnosis) -> list[RenderableType]:
     vision, detectron2 = diagnosis.engines["vision"], diagnosis.engines["detectron2"]
     wanted = any(check.area == "engine detectron2" and check.state == "broken" for check in diagnosis.checks)
     absent = "is not here; only configs with engine: detectron2 need it"
-    following = Text("\nNext: ablate attention --launch runs a small study on embedded data.", style="dim")
+    following = Text(
+        f"\nNext, a small study on embedded data: {shell_command('ablate', 'attention', '--launch')}", style="dim"
+    )
     return [
         _line(diagnosis.analysis, "analyze", "on any COCO predictions"),
         _line(vision.works, "engine vision (the default)", f"on {vision.where}"),

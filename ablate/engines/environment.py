@@ -21,7 +21,7 @@ CHECK = (
     "from ablate.engines.environment import need_detectron2; need_detectron2()"
 )
 INSTALL = (
-    "install it from its repository (its INSTALL.md says how, cli.py doctor what is amiss), or name "
+    "install it from its repository (its INSTALL.md says how, the command doctor what is amiss), or name "
     f"the Python of an environment that has it: export {SETTING}=/path/to/bin/python"
 )
 

@@ -16,10 +16,11 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from ablate.config.schema import Coco, Freeze, ResNet, RunConfig, ViT
+from ablate.config.schema import Coco, Freeze, PluginBackbone, ResNet, RunConfig, ViT
 from ablate.config.yaml import UNPRINTABLE, with_changes
 from ablate.data.coco import usable
 from ablate.data.sources import Files, locate
+from ablate.data.subset import is_whole
 from ablate.detector.mask_rcnn import BOX_CONVS, MASK_CONVS, NORM_OF_HEAD, PYRAMIDS, RPN_CONVS
 from ablate.detector.mask_rcnn import ResNet as ResNetModule
 from ablate.engines.lazyconfig_native import NATIVE_MODULES, native_backbone
@@ -65,7 +66,9 @@ def facts_of(config: RunConfig, workspace: Workspace) -> Facts:
     """
     train, validation = (
         # COCO's files are named whether they are here or not; the embedded data set is made.
-        Files(Path(source.annotations), Path(source.images)) if isinstance(source, Coco) else locate(source, workspace)
+        Files(Path(source.annotations), Path(source.images))
+        if isinstance(source, Coco) and is_whole(source)
+        else locate(source, workspace)
         for source in (config.data.train, config.data.validation)
     )
     if train.annotations.is_file():
@@ -114,6 +117,7 @@ def lazyconfig_text(config: RunConfig, facts: Facts, name: str, *, native: bool 
     if config.train.images_per_norm == "auto":
         config = with_changes(config, {"train.images_per_norm": config.train.batch_size})
     backbone = config.model.backbone
+    assert not isinstance(backbone, PluginBackbone)  # which cannot be exported
     foreign = _vit(config, backbone) if isinstance(backbone, ViT) else _resnet(config, backbone)
     return "\n".join(
         [
@@ -131,7 +135,7 @@ def lazyconfig_text(config: RunConfig, facts: Facts, name: str, *, native: bool 
 def level_strides(config: RunConfig) -> dict[str, int]:
     """Names of the pyramid's levels, fine to coarse, and their strides in pixels."""
     backbone = config.model.backbone
-    if isinstance(backbone, ResNet):
+    if not isinstance(backbone, ViT):
         strides: Sequence[int] = (*ResNetModule.strides, 2 * ResNetModule.strides[-1])
     elif config.model.pyramid.type == "single_scale":
         return {"p4": backbone.patch_size}
@@ -160,6 +164,7 @@ def has_batch_norm(config: RunConfig) -> bool:
 
 def _head(config: RunConfig, name: str, native: bool) -> str:
     backbone, train = config.model.backbone, config.train
+    assert not isinstance(backbone, PluginBackbone)
     what = (
         f"a plain ViT, {backbone.width} wide and {backbone.depth} deep"
         if isinstance(backbone, ViT)
@@ -198,6 +203,11 @@ def check_exportable(config: RunConfig) -> None:
     Raises:
         BadInput: it would.
     """
+    if isinstance(config.model.backbone, PluginBackbone):
+        raise BadInput(
+            f"model.backbone {config.model.backbone.name}: is of another package, which an exported file cannot build; "
+            "train it with ablate run"
+        )
     if config.train.ema != "none":
         raise BadInput(
             f"train.ema {config.train.ema:g}: detectron2's own tool keeps no average of the weights; "

@@ -16,6 +16,7 @@ from ablate.detector.flops import Cost, decimals, detector_costs, total
 from ablate.detector.init_weights import initial_digest, with_precision
 from ablate.detector.mask_rcnn import build_detector
 from ablate.detector.memory_forecast import with_images_per_norm
+from ablate.detector.plugin import with_code
 from ablate.engines.base import training_set
 from ablate.execute.show_run import fact_grid
 from ablate.runs.folder import Workspace
@@ -66,7 +67,7 @@ def describe(config: RunConfig, workspace: Workspace, device: str = "auto") -> D
         BadInput: the data or the weights cannot be used, or the device or precision is not there.
     """
     chosen = device_of(device)
-    config = with_precision(config, chosen)
+    config = with_code(with_precision(config, chosen))
     check_weights(config)
     data, classes, notes = _read_data(config, workspace)
     config = with_images_per_norm(config, classes, workspace, chosen.type)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablate.execute.evaluation import read_evaluation
 from ablate.runs.fingerprint import Fingerprint, fingerprint_of
 from ablate.runs.folder import PretrainingFolder, RunFolder, Status, read_json
 from ablate.runs.manifest import Manifest
@@ -74,6 +73,8 @@ def _faults(folder: RunFolder, status: Status) -> Iterator[Fault]:
         if what:
             yield _fault(folder, name, what)
     if not isinstance(folder, PretrainingFolder) and folder.evaluation.is_file():
+        from ablate.execute.evaluation import read_evaluation  # numpy: not for those who list studies or ask for help
+
         try:
             read_evaluation(folder.evaluation)
         except BadInput as error:

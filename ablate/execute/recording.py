@@ -1,12 +1,17 @@
 """The status of a run folder as its stages go on: what is written down of how a run goes and how it ends."""
 
+import math
 import time
+from contextlib import suppress
 from typing import Literal
 
+import msgspec
+
 from ablate.execute.finished import find_fault, fingerprints
-from ablate.runs.folder import FAILURES, FINAL, RunFolder, State, Status, kind_of
+from ablate.runs.folder import FAILURES, FINAL, RunFolder, State, Status, kind_of, now
 from analysis.exceptions import BadInput
 
+PROGRESS_SECONDS = 2.0
 Phase = Literal["training", "predicting", "analysing"]
 
 
@@ -42,6 +47,31 @@ def is_done(folder: RunFolder, again: bool) -> bool:
     if fault is not None and not fault.repairable:
         raise BadInput(fault.sentence)
     return fault is None
+
+
+class PhaseProgress:
+    """Keeps how far a phase is in the status of a run, for `ablate.progress.listening`; not at every step.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder, self._written = folder, -math.inf
+
+    def __call__(self, done: int, total: int) -> None:
+        """Write it down, where the last time is long enough ago."""
+        if time.monotonic() - self._written < PROGRESS_SECONDS:
+            return
+        self._written = time.monotonic()
+        with suppress(OSError):  # it is only looked at
+            self._folder.update_status(
+                lambda last: (
+                    msgspec.structs.replace(last, phase_done=done, phase_total=total, updated=now())
+                    if last.state == "running"
+                    else None
+                )
+            )
 
 
 def record_end(folder: RunFolder, began: float, state: State, message: str = "", *, over_failure: bool = True) -> None:

@@ -23,12 +23,14 @@ from ablate.data.check import check_annotations
 from ablate.data.fingerprint import read_data_set
 from ablate.detector.init_weights import initial_digest, load_initial, with_precision
 from ablate.detector.memory_forecast import with_images_per_norm
+from ablate.detector.plugin import with_code
 from ablate.engines.base import DetectorTrainer, read_data
 from ablate.engines.environment import need_detectron2
 from ablate.engines.registry import build_engine
 from ablate.execute.evaluation import box_ap, cap_of, evaluate
 from ablate.execute.finished import are_predictions_kept, find_fault
-from ablate.execute.recording import check_planned, is_done, record_end, write_status
+from ablate.execute.recording import PhaseProgress, check_planned, is_done, record_end, write_status
+from ablate.progress import listening
 from ablate.runs.folder import RunFolder, State, Status, Workspace, read_json
 from ablate.runs.lock import holding, sweep_locks
 from ablate.runs.manifest import Manifest, hardware, make_manifest
@@ -142,7 +144,8 @@ def _train_and_predict(folder: RunFolder, processes: Processes, runtime: Runtime
         write_status(folder, "running", phase="predicting")
 
     # Predict
-    records = engine.predict(workers)
+    with listening(PhaseProgress(folder)):  # the first process alone shows progress
+        records = engine.predict(workers)
     if processes.first:
         folder.write_predictions(records)
         folder.append_event("predicted", detections=len(records))
@@ -161,7 +164,7 @@ def prepare(config: RunConfig, workspace: Workspace, device: str, run_id: str = 
     Raises:
         BadInput: config, data or weights that cannot be used, or others than were planned with.
     """
-    config = with_precision(config, torch.device(device))
+    config = with_code(with_precision(config, torch.device(device)))
     checked = check_weights(config)
     training_data, validation_data = (
         read_data_set(source, workspace) for source in (config.data.train, config.data.validation)

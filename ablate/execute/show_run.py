@@ -12,7 +12,7 @@ from rich.text import Text
 from ablate.config.foreign import validation_of
 from ablate.config.schema import Shapes
 from ablate.execute.evaluation import METRICS, Evaluation, read_evaluation
-from ablate.runs.folder import RunFolder, Status
+from ablate.runs.folder import SCHEMA, RunFolder, Status
 from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.render.errors import ap_at
 from analysis.render.table import Column, Table
@@ -32,6 +32,13 @@ def run_screen(folder: RunFolder) -> list[RenderableType]:
         if isinstance(validation_of(folder.read_any_config()), Shapes):
             parts.append(Text("Synthetic data, n = 1: demonstration only, not evidence about detectors.", style="dim"))
     return parts
+
+
+def run_document(folder: RunFolder) -> dict[str, object]:
+    """The same for programs: where the run lies, its status, and once it is finished its evaluation."""
+    status = folder.read_status() or Status(state="prepared")
+    evaluation = read_evaluation(folder.evaluation) if status.state == "finished" else None
+    return {"schema": SCHEMA, "run": str(folder.path), "status": status, "evaluation": evaluation}
 
 
 def fact_grid(facts: Iterable[tuple[str, RenderableType]]) -> RenderableType:

@@ -8,9 +8,9 @@ from ablate.launch.status import DONE, counts, without_pretrainings
 from ablate.launch.view import summary_words
 from ablate.runs.folder import FAILURES, Workspace
 from ablate.runs.lock import LockHeld, holding
-from ablate.shell import shell_command
 from ablate.studies.study import Study, study_folder
 from analysis.exceptions import BadInput
+from analysis.shell import shell_command
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ def check_not_stopped(outcome: Outcome) -> None:
         done = sum(numbers.get(state, 0) for state in DONE)
         kept = "every run goes on from what it saved last" if outcome.at_once else "everything is saved"
         raise Stopped(
-            f"stopped{' at once' * outcome.at_once} by {outcome.stopped} with {done} of {sum(numbers.values())} runs "
-            f"done, {kept}; the same command continues"
+            f"stopped; run the same command to continue ({done} of {sum(numbers.values())} runs done, by "
+            f"{outcome.stopped}{', at once' * outcome.at_once}, {kept})"
         )
 
 
@@ -112,5 +112,6 @@ def _measure(workspace: Workspace, study: Study, options: LaunchOptions) -> None
     except KeyboardInterrupt as error:
         name = str(error).replace("SIGINT", "") or "Ctrl-C"
         raise Stopped(
-            f"stopped by {name} while measuring what the variants cost; the runs are done, and the same command goes on"
+            f"stopped; run the same command to continue (by {name}, while measuring what the variants cost; the runs "
+            "are done)"
         ) from None

@@ -12,9 +12,9 @@ from ablate.launch.slurm_jobs import live_jobs, read_batches, slurm_folder
 from ablate.launch.status import DONE, RunStatus, StatusReader, counts, read_statuses, request_cancel
 from ablate.launch.view import view_for
 from ablate.runs.folder import FAILURES, Workspace
-from ablate.shell import shell_command
 from ablate.studies.study import Study
 from analysis.files import write_bytes
+from analysis.shell import shell_command
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def follow_jobs(workspace: Workspace, study: Study) -> None:
     """
     reader = StatusReader(workspace, study)
     try:
-        with view_for(study.name) as view:
+        with view_for(workspace, study) as view:
             while True:
                 statuses = reader.look()
                 view.update(statuses, "")

@@ -6,6 +6,8 @@ a launcher finds out.
 
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -13,7 +15,7 @@ import msgspec
 
 from ablate.execute.finished import find_fault
 from ablate.launch.slurm_jobs import QueueReader, QueueState
-from ablate.runs.folder import RunFolder, Status, Workspace, kind_of, replacing
+from ablate.runs.folder import FINAL, PretrainingFolder, RunFolder, Status, Workspace, kind_of, replacing
 from ablate.runs.lock import LockWatcher, Owner, owners
 from ablate.runs.manifest import older_rule
 from ablate.studies.study import Job, Study, StudyRun, study_folder
@@ -54,7 +56,12 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     iteration: int = 0
     iterations: int = 0  # 0: not known yet
     loss: float | None = None
+    phase_done: int = 0  # images that a predicting one has predicted
+    phase_total: int = 0  # of so many; 0: not known
     seconds_per_iteration: float | None = None  # of the whole run, of late; a probe's training step is of one image
+    ap: float | None = None  # of a finished one: box AP in points, as in its evaluation
+    seconds: float | None = None  # of a finished one: all its sessions, as far as they have ended in order
+    seconds_after_training: float | None = None  # of it: to predict and to evaluate
     message: str = ""
     older: str = ""  # by which older rule it was made; see `ablate.runs.manifest.older_rule`
     owner: Owner | None = None  # of a running one
@@ -73,12 +80,6 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
             if self.seconds_per_iteration is None or not self.iterations
             else (self.iterations - self.iteration) * self.seconds_per_iteration
         )
-
-    @property
-    def share(self) -> float:
-        """How much of it is done, 0 to 1."""
-        trained = min(1.0, self.iteration / self.iterations) if self.iterations else 0.0
-        return 1.0 if self.state in DONE else trained
 
 
 class StatusReader:
@@ -150,7 +151,14 @@ class StatusReader:
             older=older_rule(folder),
             owner=locks[0].owner if locks else None,
         )
-        return _with_curves(found, folder) if locks or status.state in ("running", "damaged") else found
+        if state == "finished":
+            return _with_result(found, folder)
+        if not (locks or status.state in ("running", "damaged")):
+            return found
+        told = msgspec.structs.replace(
+            found, loss=status.loss, phase_done=status.phase_done, phase_total=status.phase_total
+        )
+        return _with_curves(told, folder)
 
 
 def read_statuses(workspace: Workspace, study: Study) -> list[RunStatus]:
@@ -182,9 +190,42 @@ def _with_curves(status: RunStatus, folder: RunFolder) -> RunStatus:
     return msgspec.structs.replace(
         status,
         iteration=max(status.iteration, iteration) if isinstance(iteration, int) else status.iteration,
-        loss=loss if isinstance(loss, float) else None,
+        loss=loss if isinstance(loss, float) else status.loss,
         seconds_per_iteration=seconds if isinstance(seconds, float) else None,
     )
+
+
+def _with_result(status: RunStatus, folder: RunFolder) -> RunStatus:
+    """The AP of a finished run and how long it took, where its files tell."""
+    trained, ended, seconds = None, None, 0.0
+    for line in folder.read_events():
+        if line["event"] == "trained":
+            trained, ended = line["time"], None
+        elif line["event"] in (*FINAL, "interrupted"):
+            ended = line["time"] if line["event"] == "finished" else None
+            lasted = line.get("seconds")
+            seconds += lasted if isinstance(lasted, int | float) else 0.0
+    ap = None
+    if not isinstance(folder, PretrainingFolder):
+        with suppress(BadInput):
+            from ablate.execute.evaluation import read_evaluation  # which needs NumPy; completion reads statuses too
+
+            ap = read_evaluation(folder.evaluation).box.metrics.get("AP")
+    return msgspec.structs.replace(
+        status,
+        ap=ap if ap is not None and ap >= 0 else None,
+        seconds=seconds or None,
+        seconds_after_training=_between(trained, ended),
+    )
+
+
+def _between(first: str | None, second: str | None) -> float | None:
+    """Seconds from one time to another, as `ablate.runs.folder.now` writes them."""
+    if first is None or second is None:
+        return None
+    with suppress(ValueError, TypeError):
+        return max(0.0, (datetime.fromisoformat(second) - datetime.fromisoformat(first)).total_seconds())
+    return None
 
 
 def launchers_folder(workspace: Workspace, study: str) -> Path:

@@ -5,10 +5,11 @@ on the screen goes through `logging`. Of logs, whole lines only are shown, each 
 """
 
 import logging
+import shlex
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -19,18 +20,30 @@ from rich.text import Text
 
 from ablate.launch.base import LOG, View
 from ablate.launch.slurm_jobs import slurm_logs
-from ablate.launch.status import DONE, FAILED, RunStatus, counts, launchers_folder, read_statuses
+from ablate.launch.status import (
+    DONE,
+    FAILED,
+    RunStatus,
+    counts,
+    launchers_folder,
+    read_statuses,
+    without_pretrainings,
+)
+from ablate.launch.time_left import TimeLeft, about
 from ablate.runs.folder import SCHEMA, Workspace, open_regular
 from ablate.runs.lock import machine, owners
-from ablate.studies.study import Job, Study, configs_folder, make_one, state_words
-from analysis.render.screen import plain_console
+from ablate.studies.study import Job, Study, configs_folder, make_one, state_words, study_folder
+from analysis.exceptions import BadInput
+from analysis.render.screen import dimmed, fact_list, plain_console
 from analysis.render.table import Cell, Column, Table
+from analysis.shell import shell_command
 
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 30.0
-LEAST_SHARE = 0.02  # of a study, before its end can be guessed
-BAR_WIDTH = 16
+BAR_WIDTHS = (16, 12, 8, 6)  # the widest that fits is drawn, and none where none fits
+SHORTEST_NAME = 8  # of a variant, where it has to be cut
+DONE_PART, LEFT_PART = "━", "─"
 NOTE_WIDTH = 30  # of a table that must not grow while one looks
 GAP = 2  # characters between two columns
 UNLIMITED = 10**9
@@ -42,7 +55,7 @@ STYLES = {
     "damaged": "red",
     "out_of_memory": "yellow",
 }
-NUMBERS = ("seed", "loss", "left", "variants", "seeds")  # columns that stand on the right
+NUMBERS = ("seed", "loss", "AP", "time", "variants", "seeds")  # columns that stand on the right
 URGENCY = ("running", "failed", "diverged", "damaged", "interrupted", "waiting", "out_of_memory", "blocked", "finished")
 
 
@@ -51,10 +64,11 @@ class PlainView:
 
     Args:
         clock: seconds that only grow.
+        where: to look for more, a line each.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic, where: Sequence[str] = ()) -> None:
+        self._clock, self._where = clock, where
         self._states: dict[tuple[str, int], str] = {}
         self._last_lines = clock()
         self._stopping = ""
@@ -66,6 +80,8 @@ class PlainView:
             logger.info(stopping_words(stopping))
         if not self._states:
             logger.info(", ".join(f"{number} {state_words(state)}" for state, number in counts(statuses).items()))
+            for line in self._where:
+                logger.info(line)
         due = self._clock() - self._last_lines > SECONDS_BETWEEN_LINES
         for status in statuses:
             key = (status.variant, status.seed)
@@ -79,37 +95,52 @@ class PlainView:
 
 
 class LiveView:
-    """A table that is redrawn in place on standard error, inside of `live`; what is logged meanwhile stays above it."""
+    """A table that is redrawn in place on standard error, inside of `live`; what is logged meanwhile stays above it.
 
-    def __init__(self, title: str) -> None:
-        self._title, self._began = title, time.monotonic()
-        self._share_before: float | None = None
+    Args:
+        title: of the study.
+        where: to look for more, a line each; left out where the terminal is low.
+    """
+
+    def __init__(self, title: str, where: Sequence[str] = ()) -> None:
+        self._title, self._where, self._began = title, where, time.monotonic()
+        self._time_left = TimeLeft()
         self._console = plain_console(stderr=True)
         self.live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def update(self, statuses: list[RunStatus], stopping: str) -> None:
         """See `View.update`."""
-        spent, share = time.monotonic() - self._began, _share(statuses)
-        if self._share_before is None:
-            self._share_before = share
-        head = f"{self._title}: {summary_words(statuses)}, {clock(spent)} so far"
-        if share - self._share_before >= LEAST_SHARE:
-            head += f", about {clock(spent * (1 - share) / (share - self._share_before))} to go"
-        foot = stopping_words(stopping) if stopping else "Ctrl-C stops cleanly, the same command continues"
-        table = runs_table(statuses, self._console.height - 4, self._console.width, NOTE_WIDTH)
+        width, height = self._console.width, self._console.height
+        head = f"{self._title}: {summary_words(statuses)}, {clock(time.monotonic() - self._began)} so far"
+        left = self._time_left(statuses)
+        if left is not None:
+            head += f", about {about(left)} to go"
+        foot = [stopping_words(stopping) if stopping else "Ctrl-C stops cleanly; run the same command to continue"]
+        below = [*foot, *self._where]
+        if _lines_of([head, *below], width) + len(statuses) + 2 > height:
+            below = foot
+        of_runs = self._time_left.of_runs
+        table = runs_table(statuses, height - _lines_of([head, *below], width) - 2, width, NOTE_WIDTH, of_runs)
         try:
-            self.live.update(Group(Text(head, style="bold"), table, Text(foot, style="dim")), refresh=True)
+            texts = (Text(line, style="dim", overflow="fold") for line in below)
+            self.live.update(Group(Text(head, style="bold"), table, *texts), refresh=True)
         except OSError:  # the terminal was closed, and what runs goes on
             self._console.quiet = True
 
 
+def _lines_of(texts: Sequence[str], width: int) -> int:
+    """How many lines of a terminal they take."""
+    return sum(max(1, -(-len(text) // max(1, width))) for text in texts)
+
+
 @contextmanager
-def view_for(title: str) -> Iterator[View]:
-    """The view that fits standard error."""
-    if not sys.stderr.isatty():
-        yield PlainView()
+def view_for(workspace: Workspace, study: Study) -> Iterator[View]:
+    """The view of a launch of a study that fits standard error: lines without a terminal, none with ``--quiet``."""
+    where = [f"{name + ':':8} {what}" for name, what in where_to_look(workspace, study)]
+    if not sys.stderr.isatty() or not logger.isEnabledFor(logging.WARNING):
+        yield PlainView(where=where)
         return
-    view = LiveView(title)
+    view = LiveView(study.name, where)
     view.live.start()
     try:
         yield view
@@ -118,41 +149,75 @@ def view_for(title: str) -> Iterator[View]:
             view.live.stop()
 
 
+def where_to_look(workspace: Workspace, study: Study) -> list[tuple[str, str]]:
+    """What shows more of a study: its logs, its curves, its files."""
+    runs = shlex.quote(str(workspace.results / "runs"))
+    logs = shell_command("ablate", "logs", root=workspace.root, study=study.name)
+    found = [] if study.is_adopted else [("logs", logs)]  # of which nothing was run here
+    found += [] if study.is_foreign else [("curves", f"tensorboard --logdir {runs}")]
+    return [*found, ("files", f"{runs}, {shlex.quote(str(study_folder(workspace, study.name)))}")]
+
+
 def runs_table(
-    statuses: Sequence[RunStatus], height: int = UNLIMITED, width: int = UNLIMITED, note_width: int = UNLIMITED
+    statuses: Sequence[RunStatus],
+    height: int = UNLIMITED,
+    width: int = UNLIMITED,
+    note_width: int = UNLIMITED,
+    left: Mapping[str, float] | None = None,
 ) -> Table:
     """A row a run.
 
     Args:
         statuses: of the runs.
         height: lines; of more runs, the ones that matter now are shown and the others are counted.
-        width: characters; where they are not enough, notes are cut, then the bars of progress left out.
+        width: characters; where they are not enough, notes are cut, then bars shortened, then columns left out.
         note_width: characters of the longest note.
+        left: run id -> seconds that a run still takes; of others, what is left of their training.
     """
     shown = list(statuses)
     if len(shown) > max(3, height):
         first = sorted(statuses, key=lambda status: URGENCY.index(status.state))[: max(3, height) - 1]
         shown = [status for status in statuses if status in first][: len(first)]
-    heads = ("variant", "seed", "state", "iterations", "loss", "left")
-    for bar_width in (BAR_WIDTH, 0):
-        rows = [_cells(status, bar_width) for status in shown]
-        room = width - sum(max(map(len, column)) + GAP for column in zip(heads, *rows, strict=True))
-        if room >= 0:
-            break
+    heads, rows, room = _fitting(shown, width, left or {})
     note_width = min(note_width, max(0, room))
+    state_place = heads.index("state")
     table_rows: list[tuple[str | Cell, ...]] = [
         (
-            variant,
-            seed,
-            Cell(state, style=STYLES.get(status.state, "dim")),
-            *others,
+            *row[:state_place],
+            Cell(row[state_place], style=STYLES.get(status.state, "dim")),
+            *row[state_place + 1 :],
             Cell(_cut(_note(status), note_width), style="dim"),
         )
-        for status, (variant, seed, state, *others) in zip(shown, rows, strict=True)
+        for status, row in zip(shown, rows, strict=True)
     ]
     if len(shown) < len(statuses):
         table_rows.append((Cell(f"and {len(statuses) - len(shown)} more", style="dim"), *[""] * len(heads)))
     return Table("", _columns((*heads, "")), tuple(table_rows))
+
+
+def _fitting(
+    statuses: Sequence[RunStatus], width: int, left: Mapping[str, float]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]], int]:
+    """Heads and rows that fit a width, and what is left of it for notes.
+
+    Where it is not enough, first the bars become shorter; then the seed is left out where it is one, the bars, the
+    loss; at last the names of variants are cut.
+    """
+    heads = ("variant", "seed", "state", "progress", "loss", "AP", "time")
+    dispensable = ["seed"] * (len({status.seed for status in statuses}) < 2)
+    attempts = [(bar_width, tuple[str, ...]()) for bar_width in BAR_WIDTHS]
+    attempts += [(bar_width, tuple(dispensable)) for bar_width in (BAR_WIDTHS[-1], 0)]
+    attempts.append((0, (*dispensable, "loss")))
+    for bar_width, dropped in attempts:
+        kept = [place for place, head in enumerate(heads) if head not in dropped]
+        cells = [_cells(status, bar_width, left.get(status.run_id)) for status in statuses]
+        rows = [tuple(row[place] for place in kept) for row in cells]
+        chosen = tuple(heads[place] for place in kept)
+        room = width - sum(max(map(len, column)) + GAP for column in zip(chosen, *rows, strict=True))
+        if room >= 0:
+            return chosen, rows, room
+    longest = max(SHORTEST_NAME, max((len(status.variant) for status in statuses), default=0) + room)
+    return chosen, [(_cut(variant, longest), *others) for variant, *others in rows], 0
 
 
 def _columns(heads: Sequence[str]) -> tuple[Column, ...]:
@@ -173,6 +238,9 @@ def summary_words(statuses: Sequence[RunStatus]) -> str:
 
 def line_words(status: RunStatus) -> str:
     """A run in one line."""
+    if status.state == "finished" and status.ap is not None:
+        took = "" if status.seconds is None else f", {clock(status.seconds)}"
+        return f"finished, box AP {status.ap:.1f}{took}"
     if status.state != "running":
         return ": ".join(part for part in (state_words(status.state), _message(status)) if part)
     loss = "" if status.loss is None else f", loss {status.loss:.3f}"
@@ -194,26 +262,34 @@ def clock(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def _share(statuses: Sequence[RunStatus]) -> float:
-    """How much of what can be run is done, 0 to 1."""
-    able = {status.run_id: status for status in statuses if status.state not in (*FAILED, "blocked")}
-    return sum(status.share for status in able.values()) / max(1, len(able))
-
-
-def _cells(status: RunStatus, bar_width: int) -> tuple[str, ...]:
-    """Variant, seed, state, progress, loss and the time that is left."""
-    runs, progress = status.state == "running", ""
-    if status.iterations and (status.iteration or runs):
-        bar = f"{'━' * round(status.share * bar_width):{bar_width}} " if bar_width and status.state not in DONE else ""
-        progress = f"{bar}{status.iteration:,}/{status.iterations:,}"
+def _cells(status: RunStatus, bar_width: int, left: float | None) -> tuple[str, ...]:
+    """Variant, seed, state, progress, loss, AP, and the time that it took or that is left."""
+    runs = status.state == "running"
+    seconds = status.remaining if left is None else left
+    took = clock(status.seconds) if status.seconds is not None else ""
     return (
         status.variant,
         str(status.seed),
         status.phase if runs and status.phase else _queued_word(status) or state_words(status.state),
-        progress,
+        _progress(status, bar_width),
         f"{status.loss:.3f}" if runs and status.loss is not None else "",
-        clock(status.remaining) if runs and status.remaining is not None else "",
+        f"{status.ap:.1f}" if status.ap is not None else "",
+        f"{clock(seconds)} left" if runs and seconds else took,
     )
+
+
+def _progress(status: RunStatus, bar_width: int) -> str:
+    """A bar of iterations, or of images for a run that predicts, with their numbers; without a bar for what is done."""
+    runs = status.state == "running"
+    if runs and status.phase == "predicting" and status.phase_total:
+        done, of, unit = status.phase_done, status.phase_total, " images"
+    else:
+        done, of, unit = status.iteration, status.iterations, ""
+    if not of or not (done or runs):
+        return ""
+    filled = round(min(1.0, done / of) * bar_width)
+    bar = f"{DONE_PART * filled}{LEFT_PART * (bar_width - filled)} " if bar_width and status.state not in DONE else ""
+    return f"{bar}{done:,}/{of:,}{unit}"
 
 
 def _queued_word(status: RunStatus) -> str:
@@ -329,7 +405,7 @@ def studies_document(workspace: Workspace, studies: Sequence[Study]) -> dict[str
 
 
 def status_screen(workspace: Workspace, study: Study, statuses: Sequence[RunStatus]) -> list[RenderableType]:
-    """A row a run, and who is launching."""
+    """A row a run, who is launching, and where to look; of a study that is done, what its variants score."""
     who = ", ".join(
         f"{owner}, since {owner.since[:16].replace('T', ' ')} UTC"
         for owner in owners(launchers_folder(workspace, study.name))
@@ -338,8 +414,32 @@ def status_screen(workspace: Workspace, study: Study, statuses: Sequence[RunStat
         Text(f"{study.name}: {summary_words(statuses)}", style="bold"),
         Text(f"launched by {who}" if who else "no launcher is running", style="dim"),
         Text(""),
-        runs_table(statuses),
+        runs_table(statuses, width=_terminal_width()),
+        *_results_of(workspace, study, statuses),
+        Text(""),
+        fact_list([(name, what) for name, what in where_to_look(workspace, study)]),
     ]
+
+
+def _terminal_width() -> int:
+    console = plain_console()
+    return console.width if console.is_terminal else UNLIMITED
+
+
+def _results_of(workspace: Workspace, study: Study, statuses: Sequence[RunStatus]) -> list[RenderableType]:
+    """What the variants of a study score, where every run that can be done is done; else nothing."""
+    runs = without_pretrainings(statuses)
+    if not any(run.state == "finished" for run in runs) or any(run.state not in (*DONE, "blocked") for run in runs):
+        return []
+    from ablate.studies.results import summarise
+    from ablate.studies.tables import scores_table
+
+    try:
+        table = scores_table(summarise(workspace, study))
+    except BadInput as error:
+        return [Text(""), Text(f"no table: {error}")]
+    whole = shell_command("ablate", "table", root=workspace.root, study=study.name)
+    return [Text(""), table, dimmed(f"Errors and costs: {whole}")]
 
 
 def status_document(workspace: Workspace, study: Study, statuses: Sequence[RunStatus]) -> dict[str, Any]:

@@ -96,6 +96,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     phase: Literal["training", "predicting", "analysing"] | None = None
     iteration: int = 0  # optimizer steps done
     iterations: int = 0  # of the whole schedule
+    loss: float | None = None  # of the last step of training; the curves hold means
+    phase_done: int = 0  # images that are predicted
+    phase_total: int = 0  # images to predict; 0: not known yet, or another phase
     message: str = ""  # for a person: the reason of a failure, the peak memory reached
     updated: str = msgspec.field(default_factory=now)
     pid: int = msgspec.field(default_factory=os.getpid)
@@ -381,12 +384,16 @@ def absolute_paths(config: RunConfig) -> dict[str, str]:
                 f"data.{name}.annotations": absolute(source.annotations),
                 f"data.{name}.images": absolute(source.images),
             }
+        if source.limit_list != "none":
+            found[f"data.{name}.limit_list"] = absolute(source.limit_list)
     if config.init.weights != "none":
         found["init.weights"] = absolute(config.init.weights)
     recipe = config.init.pretraining
     if isinstance(recipe, Pretrain) and isinstance(recipe.images, Folder):
         path = absolute(recipe.images.path)
         found |= {"init.pretraining.images.type": "folder", "init.pretraining.images.path": path}
+    if isinstance(recipe, Pretrain) and recipe.images.limit_list != "none":
+        found["init.pretraining.images.limit_list"] = absolute(recipe.images.limit_list)
     return found
 
 

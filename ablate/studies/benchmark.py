@@ -33,9 +33,8 @@ from ablate.engines.environment import MissingEngine, package_environment, pytho
 from ablate.engines.registry import build_benchmark_target
 from ablate.runs.folder import RunFolder, Workspace, now, write_json
 from ablate.runs.manifest import hardware
-from ablate.shell import shell_command
 from ablate.studies.cost import COST_FILE, MeasuredCost, Range, disturbance, read_cost
-from ablate.studies.study import Study, StudyRun
+from ablate.studies.study import Study, StudyRun, launch_command
 from ablate.train.checkpoint import evaluated_weights, load_newest
 from ablate.train.distributed import joined
 from ablate.train.memory import MemoryMeter, OutOfMemoryError, is_out_of_memory
@@ -243,10 +242,7 @@ def probe_study(
     """
     begun = [(run, run.config) for variant in study.variants for run in _measured_run(workspace, study, variant)]
     if not begun:
-        raise BadInput(
-            f"no run of study {study.name!r} was started yet; "
-            f"run it: {shell_command('ablate', 'launch', root=workspace.root, study=study.name)}"
-        )
+        raise BadInput(f"no run of study {study.name!r} was started yet; run it: {launch_command(workspace, study)}")
     engines = dict.fromkeys(config.engine for _, config in begun if config is not None)
     pythons = {engine: sys.executable} if engine else {name: _python(name) for name in engines}
     for name, python in pythons.items():

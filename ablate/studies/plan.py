@@ -17,11 +17,11 @@ import msgspec
 from ablate.axes.base import Axis, AxisOptions, Variant, is_within
 from ablate.config.foreign import CommandConfig
 from ablate.config.identity import evaluation_identity, training_identity
-from ablate.config.schema import Coco, Model, Pretrain, RunConfig, Shapes, epoch_of, pretraining_of
-from ablate.config.yaml import anchor_weights, load_config, parse_change, preset_names, scalar, with_changes
+from ablate.config.schema import Coco, Model, PluginBackbone, Pretrain, RunConfig, Shapes, epoch_of, pretraining_of
+from ablate.config.yaml import anchor_weights, as_given, load_config, parse_change, preset_names, scalar, with_changes
 from ablate.data.check import check_annotations
 from ablate.data.fingerprint import DataSet, read_data_set
-from ablate.data.sources import data_from, shapes_folder
+from ablate.data.sources import data_from, why_missing
 from ablate.detector.memory import MemoryForecast, memory_limit
 from ablate.runs.folder import Workspace, absolute, absolute_paths, now, pretraining_name
 from ablate.studies.memory import forecasts_of, plan_memory, require_one_fits
@@ -44,7 +44,7 @@ from analysis.exceptions import BadInput
 logger = logging.getLogger(__name__)
 
 PROPOSALS, DETECTIONS = 1000, 20  # of the cost count, as in `describe`
-CLASSES_OF_SHAPES = 6
+CLASSES_OF_SHAPES, CLASSES_OF_COCO = 6, 80  # taken for granted where the data is not there
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,8 +81,8 @@ def plan(
         request: what it is varied on.
         workspace: above `results/`, where the embedded data lies.
         crossed: a second axis; every variant of the first is combined with every one of the second.
-        write: make the embedded data set where it is missing, and keep what was found of the images; without it and
-            the data, runs have no identity.
+        write: make the embedded data set where it is missing, and keep what was found of the images; without it, data
+            may be missing, and runs then have no identity.
 
     Raises:
         BadInput: something asked for does not exist or does not fit, or nothing of it can run.
@@ -249,6 +249,9 @@ class StudyData:
         workspace: above `results/`, where the embedded data lies.
         write: make the embedded data where it is missing, and keep what was found of the images; without it and the
             data, digests are empty.
+
+    Raises:
+        BadInput: ``write``, and the data is missing; or data that is there cannot be used.
     """
 
     def __init__(self, base: RunConfig, workspace: Workspace, write: bool) -> None:
@@ -259,7 +262,8 @@ class StudyData:
         self._weights: dict[object, str] = {}
         first, second = self._read(base.data.train), self._read(base.data.validation)
         self.digests = first.truth.digest if first else "", second.truth.digest if second else ""
-        self.classes = CLASSES_OF_SHAPES if first is None else len(first.truth.category_id)
+        unknown = CLASSES_OF_SHAPES if isinstance(base.data.train, Shapes) else CLASSES_OF_COCO
+        self.classes = unknown if first is None else len(first.truth.category_id)
 
     def identities(self, config: RunConfig) -> tuple[str, str]:
         """Training and evaluation; empty where the data is not there yet.
@@ -289,8 +293,9 @@ class StudyData:
         return self._weights[key]
 
     def _data_set(self, source: Shapes | Coco) -> DataSet | None:
-        is_missing = isinstance(source, Shapes) and not self.write and not shapes_folder(self.workspace).exists()
-        return None if is_missing else read_data_set(source, self.workspace, keep=self.write)
+        if not self.write and why_missing(source, self.workspace):
+            return None
+        return read_data_set(source, self.workspace, keep=self.write)
 
     def _check_annotations(self, train: Shapes | Coco, validation: Shapes | Coco, masks: bool) -> None:
         first, second = self._read(train), self._read(validation)
@@ -328,8 +333,22 @@ def _base(axes: Sequence[Axis], request: Request, asked: dict[str, Any]) -> tupl
     elif request.schedule == "best" and not any(one.name == "init" for one in axes):
         raise BadInput("--schedule best: belongs to axis init, or to --weights that all variants start from")
     base = with_changes(base, settings)
-    settings = settings | _resolved_precision(base, request.device) | absolute_paths(base)
+    settings = settings | _resolved_precision(base, request.device) | absolute_paths(base) | _resolved_code(base)
     return with_changes(base, settings), settings
+
+
+def _resolved_code(base: RunConfig) -> dict[str, Any]:
+    """By which code a backbone of another package is made; nothing for others."""
+    backbone = _with_code(base).model.backbone
+    return {"model.backbone.code": backbone.code} if isinstance(backbone, PluginBackbone) else {}
+
+
+def _with_code(config: RunConfig) -> RunConfig:
+    if not isinstance(config.model.backbone, PluginBackbone):
+        return config
+    from ablate.detector.plugin import with_code
+
+    return with_code(config)
 
 
 def _settings(request: Request) -> dict[str, Any]:
@@ -337,7 +356,7 @@ def _settings(request: Request) -> dict[str, Any]:
     settings = dict(map(parse_change, request.settings))
     if request.data:
         data = data_from(request.data)
-        settings["data"] = {name: msgspec.to_builtins(getattr(data, name)) for name in ("train", "validation")}
+        settings["data"] = {name: as_given(getattr(data, name)) for name in ("train", "validation")}
     return leaves(nested(settings))
 
 
@@ -423,9 +442,10 @@ def _resolved(variant: Level, base: RunConfig) -> Level:
     """A variant with its config, or with the reason why there is none; weights that it reads fit, or it is blocked."""
     if variant.blocked is not None:
         return variant
-    config = _config(variant, base)
-    if isinstance(config, str):
-        return msgspec.structs.replace(variant, blocked=config)
+    found = _config(variant, base)
+    if isinstance(found, str):
+        return msgspec.structs.replace(variant, blocked=found)
+    config = _with_code(found)
     if config.init.weights == "none" or variant.needs:  # what it needs will write them
         return msgspec.structs.replace(variant, config=config)
     from ablate.weights.convert import cautions, check_weights

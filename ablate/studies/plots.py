@@ -6,54 +6,64 @@ from collections.abc import Sequence
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ablate.studies.results import Row, Summary
-from ablate.studies.tables import banner, over_seeds
+from ablate.studies.tables import banner, measured_on, over_seeds
 from analysis.evaluation.error_types import ERRORS, SPECIAL
-from analysis.render.fonts import warn_of_undrawable
-from analysis.render.plots import (
-    FORMATS,
-    SIDE_BY_SIDE,
+from analysis.evaluation.settings import iou_name
+from analysis.render.figure_style import (
+    MARKS,
+    SCREEN,
+    FigureStyle,
+    Picture,
     distinct_colors,
-    distinct_labels,
-    encoded,
-    error_bars,
+    drawing,
+    finish,
+    legend_above,
+    line_look,
     new_figure,
-    paper_style,
 )
+from analysis.render.fonts import warn_of_undrawable
+from analysis.render.plots import distinct_labels, error_bars, has_room_for_numbers
 
-LINES_A_ROW = 4  # in the legend of the curves
 
-
-def errors_figure(summary: Summary) -> dict[str, bytes]:
-    """Points lost to each type of error, a colour a variant; with several seeds a dot each.
+def errors_figure(summary: Summary, style: FigureStyle = SCREEN) -> Picture | None:
+    """Points lost to each type of error, a colour a variant; with several seeds an interval, and a dot each.
 
     Of a numeric axis crossed with another, such as lengths with initialisations, a colour a line of `curves_figure`:
-    the variant with the highest AP of it. Returns the encoded picture for each of the formats; nothing if no run is
-    finished.
+    the variant with the highest AP of it. None if no run is finished.
     """
     rows, at_best = _rows_with_errors(summary)
     if not rows:
-        return {}
+        return None
     kind, _ = summary.kinds
     uneven = len({row.n for row in rows}) > 1
     labels = [
         f"{name}  ({kind} AP {row.metrics['AP'].mean:.1f}{f', n = {row.n}' * uneven})"
         for name, row in zip(distinct_labels([row.variant for row in rows]), rows, strict=True)
     ]
-    means = np.array([[row.errors[name].mean for name in (*ERRORS, *SPECIAL)] for row in rows])
-    bare = summary.several or len(rows) > SIDE_BY_SIDE
+    found = [[row.errors[name] for name in (*ERRORS, *SPECIAL)] for row in rows]
+    means = np.array([[one.mean for one in of_row] for of_row in found])
+    halves = np.array([[math.nan if one.half is None else one.half for one in of_row] for of_row in found])
+    limits = np.stack([means - halves, means + halves], axis=-1)
+    bare = summary.several or not has_room_for_numbers(len(rows), style)
     warn_of_undrawable(row.variant for row in rows)
-    with paper_style():
-        figure = new_figure(7.6, 3.1)
-        left, right = error_bars(figure, labels, means, f"{kind} AP{summary.percent}", numbers=not bare)
+    ap = f"{kind} AP{summary.percent}"
+    with drawing(style):
+        figure = new_figure(style.wide(), 2.2 if style.narrow else 2.9)
+        left, right = error_bars(
+            figure, labels, means, ap, limits=limits if summary.several else None, numbers=not bare, style=style
+        )
         if summary.several:
             _dot_each_seed(left, ERRORS, rows)
             _dot_each_seed(right, SPECIAL, rows)
-        marks = ["a dot a seed" * summary.several, "each at its best" * at_best]
-        _footer(figure, summary, " | ".join(filter(None, marks)))
-        return encoded(figure, FORMATS)
+        marks = [
+            "lines: 95 % intervals over seeds (Student's t); a dot a seed" * summary.several,
+            "each at its best" * at_best,
+        ]
+        shows = f"{ap[0].upper()}{ap[1:]} to gain by fixing one type of error alone, in points; right: all FP or all FN"
+        caption = f"{'; '.join(filter(None, [shows, *marks]))}. {about(summary)}"
+        return finish(figure, caption, style)
 
 
 def _rows_with_errors(summary: Summary) -> tuple[list[Row], bool]:
@@ -70,41 +80,47 @@ def _dot_each_seed(axis: Axes, errors: Sequence[str], rows: Sequence[Row]) -> No
     for bars, row in zip(axis.containers, rows, strict=True):
         for bar, error in zip(bars, errors, strict=True):
             each = row.errors[error].each
-            axis.plot([bar.get_x() + bar.get_width() / 2] * len(each), each, "o", color="0.15", markersize=2.4)
+            at = bar.get_x() + bar.get_width() / 2
+            axis.plot([at] * len(each), each, "o", color="0.1", markersize=2.6, mec="white", mew=0.4, zorder=4)
             bottom, top = min(bottom, min(each) * 1.1), max(top, max(each) * 1.12)
     axis.set_ylim(bottom, top)
 
 
-def curves_figure(summary: Summary) -> dict[str, bytes]:
-    """AP against the number of a numeric axis, a line for each variant of the second axis; nothing for other axes."""
+def curves_figure(summary: Summary, style: FigureStyle = SCREEN) -> Picture | None:
+    """AP against the number of a numeric axis, a line for each variant of the second axis; none for other axes."""
     rows = [row for row in summary.rows if row.number is not None and "AP" in row.metrics]
     if not summary.unit or len(rows) < 2:
-        return {}
+        return None
     lines = _lines_of(rows)
-    with paper_style():
-        figure = new_figure(4.8, 3.3 + (0.2 + 0.19 * math.ceil(len(lines) / LINES_A_ROW)) * (len(lines) > 1))
+    with drawing(style):
+        figure = new_figure(style.wide(4.8), 2.2 if style.narrow else 3.0)
         axis = figure.subplots()
-        for (name, line), color in zip(lines.items(), distinct_colors(len(lines)), strict=True):
+        for place, (name, line) in enumerate(zip(distinct_labels(list(lines)), lines.values(), strict=True)):
             numbers = [row.number or 0.0 for row in line]
             means = np.array([row.metrics["AP"].mean for row in line])
             halves = np.array([row.metrics["AP"].half or 0.0 for row in line])
-            axis.plot(numbers, means, "o-", color=color, label=name, markersize=4.5, linewidth=1.6)
+            look = line_look(place, distinct_colors(len(lines))[place])
+            axis.plot(numbers, means, marker=MARKS[place % len(MARKS)], ms=4, label=name, **look)
             if halves.any():
-                axis.fill_between(numbers, means - halves, means + halves, color=color, alpha=0.18, linewidth=0)
+                axis.fill_between(numbers, means - halves, means + halves, color=look["color"], alpha=0.18, linewidth=0)
         ticks = sorted({row.number for row in rows if row.number is not None})
         if ticks[0] > 0 and ticks[-1] / ticks[0] >= 4:
             axis.set_xscale("log", base=2)
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         axis.minorticks_off()
-        axis.set(xlabel=_unit(summary, rows), ylabel=f"{summary.kinds[0]} AP (points)")
+        axis.set_xlabel(_unit(summary, rows), fontsize=style.size(8.5))
+        axis.set_ylabel(f"{summary.kinds[0]} AP (points)", fontsize=style.size(8.5))
+        axis.tick_params(labelsize=style.size(8))
+        other = _other_axis(summary, rows)
         if len(lines) > 1:
-            figure.legend(
-                loc="outside upper left", ncols=LINES_A_ROW, frameon=False, fontsize=8.5, columnspacing=1.4,
-                title=_other_axis(summary, rows), title_fontsize=8.5, alignment="left",
-            )  # fmt: skip
+            legend_above(figure, [axis], style=style, title=other, title_fontsize=style.size(8.5), alignment="left")
         sns.despine(ax=axis)
-        _footer(figure, summary, "band: 95 % over seeds" * any(row.metrics["AP"].half is not None for row in rows))
-        return encoded(figure, FORMATS)
+        band = "; band: 95 % intervals over seeds (Student's t)" * any(
+            row.metrics["AP"].half is not None for row in rows
+        )
+        each = f", a line a level of {other}" * (len(lines) > 1)
+        caption = f"{summary.kinds[0].capitalize()} AP against {_unit(summary, rows)}{each}{band}. {about(summary)}"
+        return finish(figure, caption, style)
 
 
 def _lines_of(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -133,9 +149,14 @@ def _unit(summary: Summary, rows: Sequence[Row]) -> str:
     return f"{summary.unit} ({word})" if word and word not in summary.unit else summary.unit
 
 
-def _footer(figure: Figure, summary: Summary, marks: str) -> None:
-    """What must not get lost when the picture travels alone; what its marks are, where seeds are shown."""
-    data = f"{summary.images:,} images, digest {summary.validation_data[:12]}" if summary.images is not None else ""
-    break_at = "\n" if figure.get_figwidth() < 6 else " | "
-    parts = ((summary.study, data), (banner(summary) or over_seeds(summary), marks))
-    figure.supxlabel(break_at.join(" | ".join(filter(None, part)) for part in parts), fontsize=6.5, color="0.45")
+def about(summary: Summary) -> str:
+    """What must not get lost when a picture travels alone: the study, its data, settings, and n."""
+    measured = ""
+    if summary.iou is not None:
+        kind, iou = ("boxes" if summary.iou_type == "bbox" else "masks"), iou_name(summary.iou_type)
+        measured = (
+            f"errors of {kind} at {iou} {summary.iou:g}, at most {summary.max_dets} detections per image and category"
+        )
+    base = "" if summary.kind == "adopted" else f"base {summary.base}"
+    facts = [f"Study {summary.study}", base, banner(summary) or over_seeds(summary), measured_on(summary), measured]
+    return f"{'; '.join(filter(None, facts))}."

@@ -21,7 +21,7 @@ from ablate.runs.folder import SCHEMA, Status, Workspace, read_json
 from ablate.runs.manifest import Manifest, older_rule
 from ablate.studies.cost import Range, RowCost, study_costs
 from ablate.studies.published import Finding, Findings, Kind, PublishedCost, is_of, matches, published_of
-from ablate.studies.study import DetectorSize, Study, StudyRun, finished_runs, state_in_words
+from ablate.studies.study import DetectorSize, Study, StudyRun, finished_runs, launch_command, state_in_words
 from analysis.coco.detections import read_detections
 from analysis.coco.ground_truth import GroundTruth, read_ground_truth
 from analysis.evaluation.error_types import ERROR_TYPES
@@ -72,6 +72,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     image_range: Range | None = None
     iteration_ratio: float | None = None  # to the baseline; none where the rounds of the two overlap: noise
     image_ratio: float | None = None
+    seeds: tuple[int, ...] = ()  # that are finished, in the order of the values of each estimate
     outside: Outside | None = None  # of a command: what it took as a whole
     facts: dict[str, Any] = {}  # of adopted runs: as somebody gave them
 
@@ -280,7 +281,8 @@ def _row(
         for run in runs
         if (own := run.ap(kind)) is not None and (base := base_ap.get(run.run.seed)) is not None
     ]
-    found = [measured for run in runs if (measured := run.measured(kind)) is not None]
+    measured_runs = [(run.run.seed, measured) for run in runs if (measured := run.measured(kind)) is not None]
+    found = [measured for _, measured in measured_runs]
     first = runs[0].run
     return Row(
         variant=variant,
@@ -305,6 +307,7 @@ def _row(
         image_range=cost.measured.image_range if cost and cost.seconds_per_image else None,
         iteration_ratio=cost.iteration_ratio if cost else None,
         image_ratio=cost.image_ratio if cost else None,
+        seeds=tuple(seed for seed, _ in measured_runs),
     )
 
 
@@ -465,14 +468,14 @@ def compare_study(
     if not finished[study.baseline]:
         raise BadInput(
             f"study {study.name!r}: no run of the baseline {study.baseline} is finished, so there is nothing to "
-            "compare with; ablate launch runs it"
+            f"compare with; run it: {launch_command(workspace, study)}"
         )
     seeds = {run.seed for run in finished[study.baseline]}
     paired = {variant: own for variant, runs in finished.items() if (own := [run for run in runs if run.seed in seeds])}
     if len(paired) < 2:
         raise BadInput(
             f"study {study.name!r}: no variant but the baseline {study.baseline} has a finished run under one of its "
-            "seeds; ablate launch runs what is not done"
+            f"seeds; run what is not done: {launch_command(workspace, study)}"
         )
     ground_truth = read_validation(workspace, study, paired[study.baseline][0])
     candidates = [

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from ablate.axes.base import Axis, Variant
 from ablate.config.yaml import scalar
+from ablate.data.sources import why_missing
 from ablate.runs.folder import Workspace
 from ablate.studies.published import findings_of, published_of
 from ablate.studies.results import Published
@@ -17,6 +18,7 @@ from ablate.studies.study import CAREFUL, Study, StudyMemory, StudyRun, configs_
 from ablate.studies.tables import findings_table, not_controlled, published_cost_table, seeds_in_words, size_columns
 from analysis.render.screen import dimmed, fact_list
 from analysis.render.table import Cell, Column, Table
+from analysis.shell import shell_command
 
 COUNTS = "Parameters and multiply-adds (GMAC, the paper's GFLOPs) of the detector, for one image."
 
@@ -29,6 +31,7 @@ def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[Re
         ("base", f"{study.base}, everything else fixed; {seeds_in_words(study.seeds)}"),
         ("for all", "; ".join(f"{key}: {scalar(value)}" for key, value in study.settings.items())),
         ("memory", _memory_in_words(study.memory)),
+        ("data", _missing_data(study, workspace)),
         ("plan", f"{configs_folder(workspace, study.name)}" if written else "nothing is written (--dry-run)"),
         *(
             (
@@ -56,6 +59,14 @@ def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[Re
         *left_out,
         *([] if study.is_foreign else [dimmed(COUNTS)]),
     ]
+
+
+def _missing_data(study: Study, workspace: Workspace) -> str:
+    """What is not there of the data, so that the runs have no names yet; empty where nothing is missing."""
+    configs = [run.config for run in study.runs if run.config is not None and not run.run_id]
+    sources = dict.fromkeys(source for config in configs for source in (config.data.train, config.data.validation))
+    why = next(filter(None, (why_missing(source, workspace) for source in sources)), "")
+    return f"not here, so runs have no names yet: {why}" if why else ""
 
 
 def _memory_in_words(memory: StudyMemory | None) -> str:
@@ -144,7 +155,11 @@ def axes_screen(axes: Sequence[tuple[Axis, tuple[Variant, ...] | str]]) -> list[
     )
     return [
         Table("", tuple(Column(name, kind="text") for name in ("axis", "what is varied", "variants", "source")), rows),
-        Text("\nOne of them: ablate axes AXIS. Run one: ablate AXIS --launch. Any other key: ablate vary."),
+        Text(
+            f"\nOne of them:   {shell_command('ablate', 'axes', 'AXIS')}\nRun one:       "
+            f"{shell_command('ablate', 'AXIS', '--launch')}\nAny other key: "
+            f"{shell_command('ablate', 'vary', '--vary', 'KEY=VALUE,VALUE')}"
+        ),
     ]
 
 

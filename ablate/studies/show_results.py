@@ -3,6 +3,9 @@
 And the comparison of its variants with the baseline: what differs beyond noise, in a table and in words.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from rich.console import RenderableType
 from rich.text import Text
 
@@ -22,6 +25,7 @@ from ablate.studies.tables import (
     published_table,
     remarks,
     scores_table,
+    wide_table,
 )
 from analysis.coco.ground_truth import GroundTruth
 from analysis.render.comparison import differences_screen, resampling_facts
@@ -40,8 +44,12 @@ def seeds_hint(workspace: Workspace, study: Study, summary: Summary) -> list[Ren
     return [Text(f"For intervals over seeds: {more_seeds(workspace, study)}")] if summary.of_single_seeds else []
 
 
-def summary_screen(summary: Summary) -> list[RenderableType]:
-    """Heading, three tables, published findings, notes."""
+def summary_screen(summary: Summary, columns: Sequence[str] = ()) -> list[RenderableType]:
+    """Heading, three tables, published findings, notes; with ``columns``, one table of those instead.
+
+    Raises:
+        BadInput: there is no such column.
+    """
     facts = [
         ("study", f"{summary.study}: {summary.title}"),
         ("source", summary.source),
@@ -49,11 +57,16 @@ def summary_screen(summary: Summary) -> list[RenderableType]:
         ("measured on", measured_on(summary)),
         (CAREFUL, banner(summary)),
     ]
+    heading = fact_list([(name, fact) for name, fact in facts if fact])
+    if columns:
+        table = replace(wide_table(summary).choose(columns), title="")
+        below = [dimmed(" ".join(legend(summary, table.columns))), *map(Text, remarks(summary))]
+        return [heading, Text(""), table, *below]
     published = published_table(summary, summary.kinds[0])
     scores, *others = scores_table(summary), errors_table(summary), cost_table(summary), published
     others[1:1] = [outside_table(summary), facts_table(summary)]
     others.append(published_cost_table(summary.published_costs))
-    parts: list[RenderableType] = [fact_list([(name, fact) for name, fact in facts if fact]), Text(""), scores]
+    parts: list[RenderableType] = [heading, Text(""), scores]
     for table in others:
         parts += [Text(""), table] if table.rows else []
     return [*parts, dimmed(" ".join(legend(summary))), *map(Text, remarks(summary))]

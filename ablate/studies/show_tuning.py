@@ -17,7 +17,7 @@ from ablate.studies.tune import PlannedTuning
 from ablate.studies.tuning import Point, Stage
 from analysis.coco.detections import read_detections
 from analysis.evaluation.settings import Settings
-from analysis.render.plots import FORMATS, encoded, new_figure, paper_style
+from analysis.render.figure_style import SCREEN, FigureStyle, Picture, drawing, finish, new_figure
 from analysis.render.screen import CAREFUL, dimmed, fact_list
 from analysis.render.table import Cell, Column, Table
 from analysis.stats.compare import Candidate, compare
@@ -285,24 +285,30 @@ def tuning_document(planned: PlannedTuning, stages: Mapping[Stage, Measured]) ->
     }
 
 
-def tuning_figure(planned: PlannedTuning, stages: Mapping[Stage, Measured]) -> dict[str, bytes]:
-    """The heat map of the grid, and box AP by drop path beside it, in each format; nothing before the grid is over."""
-    if "grid" not in stages:
-        return {}
+def tuning_figure(
+    planned: PlannedTuning, stages: Mapping[Stage, Measured], style: FigureStyle = SCREEN
+) -> Picture | None:
+    """The heat map of the grid, and box AP by drop path beside it; none before the grid is over."""
+    if "grid" not in stages or not any(planned.results.get(point) is not None for point in stages["grid"].points):
+        return None
     rates: dict[Stage, Measured] = {stage: one for stage, one in stages.items() if stage != "grid"}
     grid = stages["grid"]
     across = 1 + len({point.weight_decay_doublings for point in grid.points})
-    with paper_style():
-        figure = new_figure(1.0 + 0.85 * across + 3.0 * bool(rates), 3.6)
-        axes = figure.subplots(1, 1 + bool(rates), width_ratios=[across, 4][: 1 + bool(rates)], squeeze=False)[0]
-        _heat_map(axes[0], planned, grid)
+    panels = 1 + bool(rates)
+    with drawing(style):
+        if style.narrow:
+            figure = new_figure(style.wide(), 2.3 * panels)
+            axes = figure.subplots(panels, 1, squeeze=False)[:, 0]
+        else:
+            figure = new_figure(style.wide(1.0 + 0.85 * across + 3.0 * bool(rates)), 3.2)
+            axes = figure.subplots(1, panels, width_ratios=[across, 4][:panels], squeeze=False)[0]
+        _heat_map(axes[0], planned, grid, style)
         if rates:
-            _curves(axes[1], planned, rates)
-        figure.supxlabel(_footer(planned), fontsize=6.5, color="0.45")
-        return encoded(figure, FORMATS)
+            _curves(axes[1], planned, rates, style)
+        return finish(figure, _caption(planned, rates), style)
 
 
-def _heat_map(axis: Axes, planned: PlannedTuning, grid: Measured) -> None:
+def _heat_map(axis: Axes, planned: PlannedTuning, grid: Measured, style: FigureStyle) -> None:
     """A cell a pair of learning rate (upwards) and weight decay, with its AP; the best in a frame."""
     protocol, results = planned.tuning.protocol, planned.results
     rows = sorted({point.lr_doublings for point in grid.points})
@@ -323,7 +329,7 @@ def _heat_map(axis: Axes, planned: PlannedTuning, grid: Measured) -> None:
         dark = not np.isnan(value) and value < middle
         axis.text(
             column, row, text, ha="center", va="center", color="white" if dark else "black",
-            fontsize=7 if np.isnan(value) else 9, fontweight="bold" if point == grid.best else "normal",
+            fontsize=style.size(7 if np.isnan(value) else 9), fontweight="bold" if point == grid.best else "normal",
         )  # fmt: skip
         if point == grid.best:
             axis.add_patch(Rectangle((column - 0.47, row - 0.47), 0.94, 0.94, fill=False, edgecolor="red", linewidth=2))
@@ -333,10 +339,10 @@ def _heat_map(axis: Axes, planned: PlannedTuning, grid: Measured) -> None:
     axis.set_xticks(range(len(columns)), [f"{decay:.3g}" for decay in decays])
     axis.grid(visible=False)
     axis.set(xlabel="weight decay", ylabel="learning rate")
-    axis.set_title(f"box AP, {protocol.grid_length:g} {protocol.unit}", fontsize=9)
+    axis.set_title(f"box AP, {protocol.grid_length:g} {protocol.unit}", fontsize=style.size(9))
 
 
-def _curves(axis: Axes, planned: PlannedTuning, stages: Mapping[Stage, Measured]) -> None:
+def _curves(axis: Axes, planned: PlannedTuning, stages: Mapping[Stage, Measured], style: FigureStyle) -> None:
     """AP by drop path, a line a model; bars are the interval of the difference to the best."""
     protocol = planned.tuning.protocol
     for stage, one in stages.items():
@@ -355,18 +361,22 @@ def _curves(axis: Axes, planned: PlannedTuning, stages: Mapping[Stage, Measured]
         axis.plot([one.best.drop_path], [best], "o", markersize=10, fillstyle="none", color="red")
     axis.set_xticks(protocol.drop_paths)
     axis.set(xlabel="drop path", ylabel="box AP (points)")
-    axis.set_title(f"{protocol.drop_path_length:g} {protocol.unit}", fontsize=9)
+    axis.set_title(f"{protocol.drop_path_length:g} {protocol.unit}", fontsize=style.size(9))
     if len(stages) > 1:
-        axis.legend(fontsize=8, frameon=False)
+        axis.legend(fontsize=style.size(8), frameon=False)
 
 
-def _footer(planned: PlannedTuning) -> str:
-    study, held_out = planned.study, planned.tuning.held_out
+def _caption(planned: PlannedTuning, rates: Mapping[Stage, Measured]) -> str:
+    """What the figure shows, on which data, and what its marks are."""
+    study, held_out, protocol = planned.study, planned.tuning.held_out, planned.tuning.protocol
     where = (
         f"chosen on {held_out:.0%} of the training images"
         if held_out
         else "chosen on the validation images: optimistic"
     )
     facts = [study.name, "synthetic data: demonstration only, not evidence" * study.synthetic, where]
-    marks = f"{EQUAL} does not differ from the best (paired 95 % interval, as the bars); red: the best"
-    return " | ".join(filter(None, facts)) + f"\n{marks}"
+    shows = "Box AP by learning rate and weight decay" + ", and by drop path" * bool(rates)
+    return (
+        f"{shows}, of {', '.join(filter(None, facts))}; one run a setting, {protocol.grid_length:g} {protocol.unit}. "
+        f"{EQUAL} does not differ from the best (paired 95 % interval, as the bars); in a frame or ring: the best."
+    )

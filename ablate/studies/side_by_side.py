@@ -11,13 +11,15 @@ from rich.text import Text
 from ablate.runs.folder import Workspace, read_json
 from ablate.runs.manifest import Manifest
 from ablate.studies.results import Summary
-from ablate.studies.study import Study, finished_runs, slug
+from ablate.studies.study import Study, finished_runs, launch_command, slug
 from ablate.studies.tables import banner, errors_table, measured_on, remarks, scores_table, wide_table
+from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.exceptions import BadInput
 from analysis.files import write_all
 from analysis.io import json_bytes
+from analysis.render.latex import latex
 from analysis.render.screen import CAREFUL, dimmed, fact_list
-from analysis.render.table import Column, Table, csv_text, latex, markdown
+from analysis.render.table import Column, Table, csv_text, markdown, without_bold
 
 Known = Mapping[str, str]  # what must agree -> what it is in a study; empty where it is not known
 NO_DIFFERENCES = (
@@ -58,7 +60,7 @@ def _known(workspace: Workspace, study: Study, summary: Summary) -> Known:
     """What must be equal of a study, as its finished runs tell it; `summarise` has seen that they agree."""
     done = finished_runs(workspace, study)
     if not done:
-        raise BadInput(f"study {study.name!r} has no finished run yet; ablate launch runs it")
+        raise BadInput(f"study {study.name!r} has no finished run yet; run it: {launch_command(workspace, study)}")
     manifest = read_json(workspace.run(done[0].run_id).manifest, Manifest)
     config = done[0].config
     varied = [key for key in study.allowed_keys if key.partition(".")[0] in ("evaluate", "data")]
@@ -94,16 +96,14 @@ def _key(column: Column) -> str:
 
 
 def both_tables(summaries: Sequence[Summary]) -> list[Table]:
-    """What the variants of several studies score, and where the rest of their AP went; the best is not in bold."""
+    """What the variants of several studies score, and where the rest of their AP went.
+
+    Nothing is in bold: the best of one study is not the best of all.
+    """
     return [
-        _plain(joined(summaries, tables, tables[0].title))
+        without_bold(joined(summaries, tables, tables[0].title))
         for tables in ([build(one) for one in summaries] for build in (scores_table, errors_table))
     ]
-
-
-def _plain(table: Table) -> Table:
-    """A table without bold: the best of one study is not the best of all."""
-    return replace(table, rows=tuple(tuple(replace(cell, bold=False) for cell in row) for row in table.cells))
 
 
 def side_by_side_screen(summaries: Sequence[Summary], notes: Sequence[str]) -> list[RenderableType]:
@@ -139,17 +139,17 @@ def write_side_by_side(out: Path, summaries: Sequence[Summary], notes: Sequence[
     names = [column.group for column in wide.columns]
     kept = [place for place, group in enumerate(names) if group not in ("cost", "whole command, from outside")]
     wide = replace(
-        _plain(wide),
+        without_bold(wide),
         columns=tuple(wide.columns[place] for place in kept),
         rows=tuple(tuple(replace(row[place], bold=False) for place in kept) for row in wide.cells),
         notes=tuple(about),
         label=slug(" ".join(one.study for one in summaries)),
-        wide=True,
     )
     text = "\n".join([*(f"### {table.title}\n\n{markdown(table)}" for table in tables), *about, ""])
+    units = {f"{name}*": "points" for name in ("box_", "mask_", *ERROR_TYPES)}
     records = [{"study": one.study, **_record(one, place)} for one in summaries for place in range(len(one.rows))]
     contents = {
-        "table.csv": csv_text(Table.from_records(records)).encode(),
+        "table.csv": csv_text(Table.from_records(records, units)).encode(),
         "table.md": text.encode(),
         "table.tex": latex(wide).encode(),
         "table.json": json_bytes({"studies": summaries, "notes": about}),

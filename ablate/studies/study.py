@@ -32,10 +32,9 @@ from ablate.runs.folder import (
     replacing,
     write_json,
 )
-from ablate.shell import shell_command
 from ablate.studies.tuning import Tuning
 from analysis.exceptions import BadInput
-from analysis.render.table import one_line
+from analysis.shell import shell_command
 
 logger = logging.getLogger(__name__)
 
@@ -301,7 +300,7 @@ def check_free(workspace: Workspace, study: Study) -> None:
     path = _file(workspace, study.name)
     if not path.exists():
         return
-    old, remedy = _read(path), "give the new one another name with --name"
+    old, remedy = _read(path), f"give the new one another name, such as --name {free_name(workspace, study.name)}"
     if old.name != study.name:
         raise BadInput(f"study {study.name!r} would lie where {old.name!r} lies; {remedy}")
     parts = [name for name in ("axis", "product", "baseline", "seeds") if getattr(old, name) != getattr(study, name)]
@@ -327,6 +326,22 @@ def check_free(workspace: Workspace, study: Study) -> None:
         if changed and old.base == study.base and not (why or in_one):
             listed += ", whose images, annotations, weights or rules in this program have changed"
         raise BadInput(f"a study {study.name!r} with another plan exists (it differs in {listed}); {remedy}")
+
+
+def free_name(workspace: Workspace, name: str) -> str:
+    """The next name like this one that no study has, quoted for a shell.
+
+    >>> free_name(Workspace(Path("nowhere")), "lr-2"), free_name(Workspace(Path("nowhere")), "my study")
+    ('lr-3', "'my study-2'")
+    """
+    stem, number = name, 2
+    if numbered := re.fullmatch(r"(.+)-(\d{1,6})", name, re.ASCII):
+        stem, number = numbered[1], int(numbered[2]) + 1
+    while (
+        study_folder(workspace, f"{stem}-{number}").exists() or configs_folder(workspace, f"{stem}-{number}").exists()
+    ):
+        number += 1
+    return _quoted(f"{stem}-{number}").removeprefix("-- ")
 
 
 def read_study(workspace: Workspace, name: str) -> Study:
@@ -377,12 +392,17 @@ def more_seeds(workspace: Workspace, study: Study) -> str:
     if study.is_adopted:
         return "adopt more of them, with --variant NAME,seed=N=PREDICTIONS"
     if len(study.seeds) > 1:
-        return shell_command("ablate", "launch", root=root, study=study.name)
+        return launch_command(workspace, study)
     options = ["--seeds", "0,1,2", "--name", f"{study.name}-3-seeds", "--launch"]
     chosen = [key for key in study.settings if not key.endswith(".precision")]  # which planning sets by itself
     if study.axis not in AXES or AXES[study.axis].takes_weights or study.product or chosen:
         return f"the command that planned it, with {' '.join(options)}"
     return shell_command("ablate", study.axis, "--base", study.base, *options, root=root)
+
+
+def launch_command(workspace: Workspace, study: Study) -> str:
+    """The command that runs what is not done of a study."""
+    return shell_command("ablate", "launch", root=workspace.root, study=study.name)
 
 
 def make_one(workspace: Workspace) -> str:
@@ -400,13 +420,18 @@ def _read(path: Path) -> Study:
 
 def run_text(study: Study, run: StudyRun) -> str:
     """The config of a run: what, why, how to start it, and its difference from the base."""
+    from analysis.render.table import one_line  # rich: not for those who list studies or complete their names
+
     head = [
         ("What", f"{study.title}: {run.variant}, seed {run.seed}"),
         ("Study", f"{study.name}; baseline {study.baseline}{' (this one)' * (run.variant == study.baseline)}"),
         ("Note", run.note),
         ("Careful", f"not controlled, it also changes {', '.join(run.confounders)}" if run.confounders else ""),
         ("Source", study.source),
-        ("Command", f"cli.py ablate run {json.dumps(run.config_path) if ' ' in run.config_path else run.config_path}"),
+        (
+            "Command",
+            f"detablate ablate run {json.dumps(run.config_path) if ' ' in run.config_path else run.config_path}",
+        ),
         ("Results", f"results/runs/{run.run_id}" if run.run_id else ""),
     ]
     tree = merge(nested(study.settings), nested(run.changes))
@@ -422,6 +447,8 @@ def run_text(study: Study, run: StudyRun) -> str:
 
 def plan_text(study: Study) -> str:
     """The plan: the question, what is held, what is varied, which runs answer it."""
+    from analysis.render.table import one_line  # rich: not for those who list studies or complete their names
+
     head = {
         "study": study.name,
         "axis": study.axis,
@@ -437,8 +464,8 @@ def plan_text(study: Study) -> str:
     }
     lines = [
         "# The plan of a study, for reading; programs read results/studies. Every run is one config in this folder.",
-        f"# Run it:  cli.py ablate launch {one_line(_quoted(study.name))}",
-        f"# Read it: cli.py ablate table {one_line(_quoted(study.name))}",
+        f"# Run it:  detablate ablate launch {one_line(_quoted(study.name))}",
+        f"# Read it: detablate ablate table {one_line(_quoted(study.name))}",
         "",
         *_pairs({key: value for key, value in head.items() if value is not None}),
     ]

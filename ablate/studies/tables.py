@@ -4,17 +4,18 @@ The terminal, Markdown, LaTeX and HTML print the same tables (``analysis.render.
 the rest of its AP went, what it costs, and what was published under other conditions.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from ablate.detector.flops import decimals
 from ablate.studies.cost import Range
 from ablate.studies.published import Kind, PublishedCost
 from ablate.studies.results import METRICS, Published, Row, Summary
+from ablate.studies.significance import SENTENCE, best_over_seeds
 from ablate.studies.study import DetectorSize, slug
 from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.render.errors import ap_at, error_column
-from analysis.render.table import Cell, Column, Table, Value, best
+from analysis.render.table import Cell, Column, Table, Value
 from analysis.stats.intervals import Estimate
 
 MARK = "†"  # not controlled
@@ -26,6 +27,8 @@ COUNTED = "GMAC (1e9 multiply-adds) and activations: one image with 1,000 propos
 # Head, field of a detector's size, unit and fewest decimals of what is counted before anything runs.
 COUNTS = (("param. M", "parameters", 1e6, 2), ("GMAC", "macs", 1e9, 2), ("activ. M", "activations", 1e6, 1))
 
+COSTS = ("memory", "step", "step_ratio", "prediction", "prediction_ratio")  # that `ablate probe` measures
+
 Filled = tuple[Column, Sequence[Value]]  # a column and its values
 
 
@@ -35,11 +38,14 @@ def scores_table(summary: Summary) -> Table:
     rows = summary.rows
     heads = {name: f"{kind} {ap}" if name == "AP" else name for name in METRICS}
     columns = [
-        _estimates(Column(head, precision=1), [row.metrics.get(name) for row in rows]) for name, head in heads.items()
+        _estimates(Column(head, precision=1, key=name), rows, [row.metrics.get(name) for row in rows])
+        for name, head in heads.items()
     ]
     if summary.kind == "detector" or any(row.other_ap for row in rows):
-        columns.append(_estimates(Column(f"{other} {ap}", precision=1), [row.other_ap for row in rows]))
-    against = Column("against baseline", precision=1, signed=True)
+        columns.append(
+            _estimates(Column(f"{other} {ap}", precision=1, key=f"{other}_AP"), rows, [row.other_ap for row in rows])
+        )
+    against = Column("against baseline", precision=1, signed=True, key="difference")
     columns.append((against, [Cell(None, "") if row.baseline else _cell(against, row.difference) for row in rows]))
     if any(row.published for row in rows):
         published = [row.published.ap(kind) if row.published else None for row in rows]
@@ -54,11 +60,12 @@ def scores_table(summary: Summary) -> Table:
 def errors_table(summary: Summary) -> Table:
     """A row a variant with results: points of AP to gain by fixing one type of error."""
     rows = [row for row in summary.rows if row.errors]
-    heads = {name: replace(error_column(name), precision=1 if summary.several else 2) for name in ERROR_TYPES}
+    precision = 1 if summary.several else 2
+    heads = {name: replace(error_column(name), precision=precision, key=name) for name in ERROR_TYPES}
     return _table(
         f"Where the rest of the {summary.kinds[0]} AP{summary.percent} went: points to gain by fixing one type",
         rows,
-        [_estimates(head, [row.errors.get(name) for row in rows], low=True) for name, head in heads.items()],
+        [_estimates(head, rows, [row.errors.get(name) for row in rows], low=True) for name, head in heads.items()],
     )
 
 
@@ -71,11 +78,17 @@ def cost_table(summary: Summary) -> Table:
     columns: list[Filled] = []
     if summary.cost_place:
         columns += [
-            (Column("peak memory"), _peaks(rows)),
-            (Column("training step, s"), [_seconds(row.seconds_per_iteration, row.iteration_range) for row in rows]),
-            *_ratios([row.iteration_ratio for row in rows]),
-            (Column("prediction, s"), [_seconds(row.seconds_per_image, row.image_range) for row in rows]),
-            *_ratios([row.image_ratio for row in rows]),
+            _peaks(rows),
+            (
+                Column("training step, s", key="step"),
+                [_seconds(row.seconds_per_iteration, row.iteration_range) for row in rows],
+            ),
+            *_ratios("step_ratio", [row.iteration_ratio for row in rows]),
+            (
+                Column("prediction, s", key="prediction"),
+                [_seconds(row.seconds_per_image, row.image_range) for row in rows],
+            ),
+            *_ratios("prediction_ratio", [row.image_ratio for row in rows]),
         ]
     return _table("What it costs, one image at a time", rows, [*columns, *size_columns([row.size for row in rows])])
 
@@ -86,12 +99,11 @@ def outside_table(summary: Summary) -> Table:
     None of it stands beside the memory and the seconds of `cost_table`, which are of a single training step.
     """
     found = [(row, row.outside) for row in summary.rows if row.outside is not None]
-    seconds = _estimates(Column("seconds", precision=0), [outside.seconds for _, outside in found])
-    column, cells = seconds
-    columns: list[Filled] = [(column, [replace(Cell.of(cell), bold=False) for cell in cells])]
+    column = Column("seconds", precision=0)
+    columns: list[Filled] = [(column, [_cell(column, outside.seconds) for _, outside in found])]
     peaks = [outside.peak_gpu_gib for _, outside in found]
     if any(peak is not None for peak in peaks):
-        columns.append((Column("peak GPU memory in use, GiB", precision=2), peaks))
+        columns.append((Column("peak GPU memory in use, GiB", precision=2, key="gpu_memory"), peaks))
     return _table("What the whole command took, measured from outside", [row for row, _ in found], columns)
 
 
@@ -112,7 +124,8 @@ def size_columns(sizes: Sequence[DetectorSize | None]) -> Iterator[Filled]:
     """What was counted of detectors, with the digits that tell near ones apart."""
     for name, field, unit, fewest in COUNTS:
         values = [None if size is None else getattr(size, field) / unit for size in sizes]
-        yield Column(name, precision=decimals([value for value in values if value], fewest), missing=""), values
+        digits = decimals([value for value in values if value], fewest)
+        yield Column(name, precision=digits, missing="", key=field), values
 
 
 def wide_table(summary: Summary) -> Table:
@@ -134,7 +147,7 @@ def wide_table(summary: Summary) -> Table:
             (*cells, *known.get(row.variant, [None] * (len(found.columns) - 1)))
             for row, cells in zip(summary.rows, rows, strict=True)
         ]
-    return Table(summary.title, tuple(columns), tuple(rows), label=slug(summary.study), wide=True)
+    return Table(summary.title, tuple(columns), tuple(rows), label=slug(summary.study))
 
 
 def published_table(summary: Summary, kind: Kind) -> Table:
@@ -258,8 +271,13 @@ def measured_on(summary: Summary) -> str:
     )
 
 
-def legend(summary: Summary) -> list[str]:
-    """What the numbers of the tables are."""
+def legend(summary: Summary, shown: Sequence[Column] = ()) -> list[str]:
+    """What the numbers of the tables are; with ``shown``, of those columns alone."""
+    keys = {column.key or column.name for column in shown}
+
+    def of(*names: str) -> bool:
+        return not shown or not keys.isdisjoint(names)
+
     sentences = (
         (True, "AP in points, 0 to 100."),
         (
@@ -267,15 +285,15 @@ def legend(summary: Summary) -> list[str]:
             "Mean ± 95 % interval (Student's t) over n seeds, differences seed by seed; ablate compare adds the noise "
             "of images, and says what is significant.",
         ),
+        (summary.several, SENTENCE),
         (
-            True,
-            "Bold: the best of a column, which may be noise. "
+            of(*ERROR_TYPES),
             "cls: wrong class, loc: poor place, both, dup: second on one object, bg: on nothing, miss: object with no "
             "match or near match; FP, FN: all wrong detections, all objects not found.",
         ),
-        (summary.cost_place, _cost_sentence(summary)),
-        (any(row.size for row in summary.rows), COUNTED),
-        (any(row.outside for row in summary.rows), _outside_sentence(summary)),
+        (summary.cost_place and of(*COSTS), _cost_sentence(summary)),
+        (any(row.size for row in summary.rows) and of("macs", "activations"), COUNTED),
+        (any(row.outside for row in summary.rows) and of("seconds", "gpu_memory"), _outside_sentence(summary)),
     )
     return [sentence for holds, sentence in sentences if holds]
 
@@ -352,10 +370,10 @@ def _name(row: Row) -> Cell:
     )
 
 
-def _estimates(column: Column, found: Sequence[Estimate | None], *, low: bool = False) -> Filled:
-    """A column of estimates, the best in bold."""
-    stressed = map(Cell.of, best([None if one is None else one.mean for one in found], column, low=low))
-    return column, [replace(_cell(column, one), bold=cell.bold) for one, cell in zip(found, stressed, strict=True)]
+def _estimates(column: Column, rows: Sequence[Row], found: Sequence[Estimate | None], *, low: bool = False) -> Filled:
+    """A column of estimates, the best and all that do not differ from it in bold; nothing where there is one seed."""
+    bold = best_over_seeds(found, [row.seeds for row in rows], low=low)
+    return column, [replace(_cell(column, one), bold=place in bold) for place, one in enumerate(found)]
 
 
 def _cell(column: Column, found: Estimate | None) -> Cell:
@@ -368,20 +386,30 @@ def _state(row: Row) -> Cell:
     return Cell(row.state, "") if row.state == "finished" else Cell(row.state, style=style)
 
 
-def _peaks(rows: Sequence[Row]) -> list[Value]:
+def memory_unit(gib: Iterable[float | None]) -> tuple[str, int]:
+    """The unit in which all of some memories are told, and how many of it a GiB has.
+
+    >>> memory_unit([0.25, None]), memory_unit([0.25, 27.25])
+    (('MiB', 1024), ('GiB', 1))
+    """
+    return ("GiB", 1) if any((one or 0) >= 1 for one in gib) else ("MiB", 1024)
+
+
+def _peaks(rows: Sequence[Row]) -> Filled:
     """Peak memory, all in one unit."""
-    unit, scale, digits = ("GiB", 1, 2) if any((row.peak_gib or 0) >= 1 for row in rows) else ("MiB", 1024, 1)
-    return [
+    unit, scale = memory_unit(row.peak_gib for row in rows)
+    column = Column(f"peak memory, {unit}", precision=2 if unit == "GiB" else 1, key="memory")
+    return column, [
         Cell(None, "out of memory" if row.cost_message else None)
         if row.peak_gib is None
-        else Cell(row.peak_gib, f"{row.peak_gib * scale:,.{digits}f} {unit}")
+        else Cell(row.peak_gib * scale)
         for row in rows
     ]
 
 
-def _ratios(values: Sequence[float | None]) -> list[Filled]:
+def _ratios(key: str, values: Sequence[float | None]) -> list[Filled]:
     """A column of ratios to the baseline beside that of the times; none where all of them are noise."""
-    column = Column("x baseline", precision=2, attached=True, missing="")
+    column = Column("x baseline", precision=2, key=key, attached=True, missing="")
     return [(column, values)] if any(value is not None for value in values) else []
 
 

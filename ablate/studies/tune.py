@@ -21,7 +21,7 @@ from ablate.data.split import hold_out
 from ablate.execute.evaluation import read_evaluation
 from ablate.runs.folder import Workspace
 from ablate.studies.plan import Request, base_of, plan
-from ablate.studies.study import Study, leaves, nested, read_study, study_folder, tree_lines
+from ablate.studies.study import Study, free_name, leaves, nested, read_study, study_folder, tree_lines
 from ablate.studies.tuning import Point, Protocol, Results, Step, Tuning, next_step
 from ablate.weights.settings import TITLES, best_epochs, init_settings, initialisation_of, own_initialisation
 from analysis.exceptions import BadInput
@@ -133,8 +133,8 @@ def plan_tuning(request: Request, tune: TuneRequest, workspace: Workspace, *, wr
     before = old.tuning if old is not None else None
     if before is not None and not before.same_as(tuning):
         raise BadInput(
-            f"a tuning {name!r} with another {_difference(before, tuning)} exists; give the new one another name with "
-            "--name"
+            f"a tuning {name!r} with another {_difference(before, tuning)} exists; give the new one another name, such "
+            f"as --name {free_name(workspace, name)}"
         )
     results = {} if old is None else read_results(workspace, old)
     step = next_step(tuning.protocol, results, tune.most_runs // seeds)
@@ -193,7 +193,7 @@ def chosen_text(planned: PlannedTuning, point: Point, path: Path) -> str:
     head = [
         ("What", f"{Path(study.base).stem} with learning rate, weight decay and drop path of the study {study.name}"),
         ("Why", f"Best of {len(planned.results)} settings from {tuning.initialisation} weights, by {PROTOCOL}"),
-        ("Command", f"cli.py ablate run {shlex.quote(str(path))}"),
+        ("Command", f"detablate ablate run {shlex.quote(str(path))}"),
         ("Expected", f"box AP {value:.1f} on {images} after {point.length:g} {tuning.protocol.unit}{caution}"),
     ]
     if study.synthetic:
@@ -335,7 +335,10 @@ def _old_study(workspace: Workspace, name: str) -> Study | None:
         return None
     study = read_study(workspace, name)
     if study.tuning is None:
-        raise BadInput(f"study {name!r} exists and is no tuning; give the new one another name with --name")
+        raise BadInput(
+            f"study {name!r} exists and is no tuning; give the new one another name, such as "
+            f"--name {free_name(workspace, name)}"
+        )
     return study
 
 

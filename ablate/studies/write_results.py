@@ -1,10 +1,12 @@
-"""The answer of a study as files for programs and papers (JSON, CSV, Markdown, LaTeX, figures), and in a report.
+"""The answer of a study as files for programs and papers (JSON, CSV, Markdown, LaTeX, figures).
 
 Every format holds the same numbers: the raw ones in JSON and CSV, the tables of a terminal in Markdown, LaTeX and HTML.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,7 +18,6 @@ from ablate.studies.tables import (
     errors_table,
     facts_table,
     findings_table,
-    held,
     legend,
     measured_on,
     outside_table,
@@ -25,32 +26,49 @@ from ablate.studies.tables import (
     published_table,
     remarks,
     scores_table,
-    seeds_in_words,
     wide_table,
     without_empty,
 )
 from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.files import write_all
 from analysis.io import json_bytes
-from analysis.render.markup import Markup, join, tag
-from analysis.render.table import Table, csv_text, escape_markdown, latex, markdown
-from analysis.report.components import note, scrolling
-from analysis.report.page import Section
+from analysis.render.latex import latex
+from analysis.render.table import Column, Table, csv_text, escape_markdown, markdown, markdown_paragraph
 from analysis.stats.intervals import Estimate
 
+if TYPE_CHECKING:  # matplotlib is for figures alone
+    from ablate.studies.training_curves import TrainingCurves
+    from analysis.render.figure_style import FigureStyle
 
-def write_files(out: Path, summary: Summary) -> list[Path]:
+
+def write_files(
+    out: Path,
+    summary: Summary,
+    curves: "TrainingCurves | None" = None,
+    style: "FigureStyle | None" = None,
+    columns: Sequence[str] = (),
+) -> list[Path]:
     """Write `table.csv`, `.md`, `.tex`, `.json`, what was published, and the figures; all is made before it is written.
 
+    Args:
+        out: the folder.
+        summary: of the study.
+        curves: what its runs measured while they were trained.
+        style: of the figures; none: for the screen.
+        columns: of `table.md` and `table.tex`, by name; none: what there is. The others hold everything.
+
     Raises:
-        BadInput: the folder cannot be written.
+        BadInput: the folder cannot be written, or there is no such column.
     """
-    from ablate.studies.plots import curves_figure, errors_figure
+    from ablate.studies.cost_figure import cost_figure
+    from ablate.studies.plots import about, curves_figure, errors_figure
+    from ablate.studies.training_curves import training_figure
+    from analysis.render.figure_style import SCREEN, figures_tex
 
     contents = {
         "table.csv": as_csv(summary).encode(),
-        "table.md": as_markdown(summary).encode(),
-        "table.tex": as_latex(summary).encode(),
+        "table.md": as_markdown(summary, columns).encode(),
+        "table.tex": as_latex(summary, columns).encode(),
         "table.json": as_json(summary),
     }
     if summary.published:
@@ -58,10 +76,32 @@ def write_files(out: Path, summary: Summary) -> list[Path]:
             "published.csv": published_csv(summary).encode(),
             "published.tex": published_latex(summary).encode(),
         }
-    for name, pictures in (("errors", errors_figure(summary)), ("curve", curves_figure(summary))):
-        contents |= {f"{name}.{kind}": picture for kind, picture in pictures.items()}
+    style, told = style or SCREEN, about(summary)
+    made = {
+        "errors": errors_figure(summary, style),
+        "curve": curves_figure(summary, style),
+        "cost": cost_figure(summary, told, style),
+        "training": training_figure(curves or {}, told, style),
+    }
+    pictures = {name: picture for name, picture in made.items() if picture is not None}
+    for name, picture in pictures.items():
+        contents |= picture.named(name)
+    if pictures:
+        contents["figures.tex"] = figures_tex(pictures, style)
     write_all(out, contents)
     return [out / file for file in contents]
+
+
+# Of the columns of the CSV files, by key or by its beginning.
+UNITS = {
+    **{f"{name}*": "points" for name in ("box_", "mask_", "published_box", "published_mask", *ERROR_TYPES)},
+    "seconds_per_iteration_ratio": "",
+    "seconds_per_image_ratio": "",
+    "seconds_per_*": "s",
+    "command_seconds*": "s",
+    "peak_gib": "GiB",
+    "command_peak_gpu_gib": "GiB",
+}
 
 
 def as_json(summary: Summary) -> bytes:
@@ -71,7 +111,7 @@ def as_json(summary: Summary) -> bytes:
 
 def as_csv(summary: Summary) -> str:
     """A row a variant; for estimates the mean, and half the width of the interval where there is one."""
-    return csv_text(Table.from_records([_record(summary, row) for row in summary.rows]))
+    return csv_text(Table.from_records([_record(summary, row) for row in summary.rows], UNITS))
 
 
 def _record(summary: Summary, row: Row) -> dict[str, object]:
@@ -141,16 +181,21 @@ def published_csv(summary: Summary) -> str:
                     "mask_difference": one.mask_difference,
                 }
                 for one in summary.published
-            ]
+            ],
+            UNITS,
         )
     )
 
 
-def as_markdown(summary: Summary) -> str:
-    """The tables of the study, published findings, and what a reader has to know."""
+def as_markdown(summary: Summary, columns: Sequence[str] = ()) -> str:
+    """The tables of the study, published findings, and what a reader has to know; or one table of some columns."""
     lines = [f"## {escape_markdown(summary.title)}", ""]
     if banner(summary):
         lines += [f"**{banner(summary)}**", ""]
+    if columns:
+        table = replace(wide_table(summary).choose(columns), title="")
+        notes = (f"{markdown_paragraph(note)}\n" for note in _notes(summary, table.columns))
+        return "\n".join([*lines, markdown(table), *notes])
     for table in study_tables(summary):
         lines += [f"### {escape_markdown(table.title)}", "", markdown(table)]
     if summary.published:
@@ -161,13 +206,14 @@ def as_markdown(summary: Summary) -> str:
         lines += [f"### {table.title}", "", markdown(table)]
     if summary.published_cautions:
         lines += [f"Published numbers: {escape_markdown(' '.join(summary.published_cautions))}", ""]
-    return "\n".join([*lines, *map(escape_markdown, _notes(summary)), ""])
+    return "\n".join([*lines, *(f"{markdown_paragraph(note)}\n" for note in _notes(summary))])
 
 
-def as_latex(summary: Summary) -> str:
-    r"""A ``table*`` for papers that use booktabs and graphicx, what it shows and where it comes from below it."""
+def as_latex(summary: Summary, columns: Sequence[str] = ()) -> str:
+    r"""A table for papers that use booktabs and siunitx, what it shows and where it comes from below it."""
     title = ". ".join(filter(None, [summary.title, banner(summary).capitalize()]))
-    return latex(replace(wide_table(summary), title=title, notes=tuple(_notes(summary))))
+    table = wide_table(summary).choose(columns) if columns else wide_table(summary)
+    return latex(replace(table, title=title, notes=tuple(_notes(summary, table.columns))))
 
 
 def published_latex(summary: Summary) -> str:
@@ -178,37 +224,15 @@ def published_latex(summary: Summary) -> str:
     )
 
 
-def study_section(summary: Summary) -> Section:
-    """AP, errors and cost of every variant; more than one seed as mean and interval."""
-    parts = (
-        *(scrolling(table, table.title) for table in study_tables(summary)),
-        *map(note, (*legend(summary), *remarks(summary))),
-        *(
-            [note("Several seeds give intervals and tests: plan the study with --seeds 0,1,2.")]
-            * summary.of_single_seeds
-        ),
-    )
-    return Section("study", "Study", "What was varied, and what it does", join(parts))
-
-
-def study_facts(summary: Summary) -> list[Markup | str]:
-    """What the study is, in sentences, and first what must stand over every number of it."""
-    asked = f"Asked by {summary.source}. " if summary.source else ""
-    fact = f"{asked}Everything else of {summary.base} is held; {seeds_in_words(summary.seeds)}."
-    if summary.kind == "adopted":
-        fact = f"{asked}Fixed settings: {held(summary)}."
-    return [tag("strong", f"{banner(summary).capitalize()}."), fact] if banner(summary) else [fact]
-
-
 def study_tables(summary: Summary) -> list[Table]:
     """What there is of scores, errors and cost; what nobody measured is left out."""
     made = (build(summary) for build in (scores_table, errors_table, cost_table, outside_table, facts_table))
     return [without_empty(table) for table in made if table.rows]
 
 
-def _notes(summary: Summary) -> list[str]:
+def _notes(summary: Summary, shown: Sequence[Column] = ()) -> list[str]:
     """What a table that travels alone has to say: of which study it is, on what data, and what its numbers are."""
     base = "" if summary.kind == "adopted" else f"base {summary.base}"
     about = ", ".join(filter(None, [f"Study {summary.study}", base, over_seeds(summary)]))
     facts = [f"{fact}." for fact in (about, measured_on(summary)) if fact]
-    return [*facts, *legend(summary), *remarks(summary)]
+    return [*facts, *legend(summary, shown), *remarks(summary)]

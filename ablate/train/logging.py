@@ -10,10 +10,11 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from ablate.progress import ProgressBar, console
-from ablate.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
+
+    from ablate.runs.folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -43,31 +44,34 @@ class _StandardError(logging.Handler):
 class Curves:
     """Takes what is measured during training; drops it in a process that writes nothing."""
 
-    def advance(self, iteration: int) -> None:
-        """Iterations done so far."""
+    def advance(self, iteration: int, loss: float | None = None) -> None:
+        """Iterations done so far, and the loss of the last step that is known."""
 
     def add(self, iteration: int, values: Mapping[str, float]) -> None:
         """Measurements after a number of iterations."""
 
 
 class _WrittenCurves(Curves):
-    def __init__(self, folder: RunFolder, writer: "SummaryWriter", bar: ProgressBar, last: int) -> None:
+    def __init__(self, folder: "RunFolder", writer: "SummaryWriter", bar: ProgressBar, last: int) -> None:
         self.folder, self.writer, self.bar, self.last = folder, writer, bar, last
+        self._has_mean = False  # before it, the bar shows the loss of a step
 
-    def advance(self, iteration: int) -> None:
-        self.bar.update(iteration)
+    def advance(self, iteration: int, loss: float | None = None) -> None:
+        shown = None if loss is None or self._has_mean else f"loss {loss:.3f}"
+        self.bar.update(iteration, detail=shown)
 
     def add(self, iteration: int, values: Mapping[str, float]) -> None:
         self.folder.append_metrics(iteration, values)
         for name, value in values.items():
             self.writer.add_scalar(name, value, iteration)
         if "loss" in values:
+            self._has_mean = True
             loss = f"loss {values['loss']:.3f}"
             self.bar.update(iteration, f"iteration {iteration} of {self.last}: {loss}", loss)
 
 
 @contextmanager
-def curves(folder: RunFolder | None, first: int, last: int) -> Iterator[Curves]:
+def curves(folder: "RunFolder | None", first: int, last: int) -> Iterator[Curves]:
     """The curves of a training: in ``metrics.jsonl`` and TensorBoard's files, and its bar.
 
     Args:

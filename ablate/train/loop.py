@@ -145,6 +145,7 @@ class TrainLoop(ABC):
         self._logged = _Logged()
         self.reads_late: bool | None = None
         self._unread: _Unread | None = None
+        self._last_loss: float | None = None  # of the last step whose losses were read
         self._stopping = False  # whether any process was asked to stop, as read last
 
     @abstractmethod
@@ -245,6 +246,7 @@ class TrainLoop(ABC):
         batches = iter(self._loader())
         self._write_status()  # how long it will be
         saved_at = status_written_at = time.monotonic()
+        loss_told = False
         while self.iteration < self.iterations:
             stop_requested = self._step(batches, bool(stop.name))
             self.iteration += 1
@@ -253,7 +255,7 @@ class TrainLoop(ABC):
             if due or done % LOG_EVERY == 0:
                 self._take_losses()
 
-            curves.advance(done)
+            curves.advance(done, self._last_loss)
             if done % LOG_EVERY == 0 or is_last:
                 logged, sums = self._logged, self._logged.sums
                 means = {name: value / (done - logged.iteration) for name, value in sums.items()}
@@ -271,9 +273,10 @@ class TrainLoop(ABC):
                 if due:
                     self._save()
                     saved_at = time.monotonic()
-            if now - status_written_at > STATUS_SECONDS or is_last:
+            first_loss = self._last_loss is not None and not loss_told
+            if now - status_written_at > STATUS_SECONDS or is_last or first_loss:
                 self._write_status()
-                status_written_at = now
+                status_written_at, loss_told = now, loss_told or first_loss
             if stop_requested and not is_last:
                 raise Interrupted(
                     f"{self.folder.path}: stopped by {stop.name or 'a signal to another process'} after iteration "
@@ -344,6 +347,7 @@ class TrainLoop(ABC):
                 f"{self.folder.path}: the loss is not finite in iteration {self.iteration + 1} of {self.iterations} "
                 f"({listed}); {self.remedy}"
             )
+        self._last_loss = sum(found.values())
         sums = {name: self._logged.sums.get(name, 0.0) + value for name, value in found.items()}
         self._logged = replace(self._logged, sums=sums)
 
@@ -413,7 +417,13 @@ class TrainLoop(ABC):
         """How far training is; not over the failure that another process has written meanwhile."""
         if not self.processes.first:
             return
-        status = Status(state="running", phase="training", iteration=self.iteration, iterations=self.iterations)
+        status = Status(
+            state="running",
+            phase="training",
+            iteration=self.iteration,
+            iterations=self.iterations,
+            loss=self._last_loss,
+        )
         shared = self.processes.count > 1
         self.folder.update_status(lambda last: None if shared and last.state in FAILURES else status)
 

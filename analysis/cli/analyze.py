@@ -7,8 +7,11 @@ that) and a run folder of this project, whichever engine filled it. What the lat
 which the analysis does not read: whoever calls hands in the way there.
 """
 
+import logging
 import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -16,20 +19,23 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from analysis.cli.completion import several_of
+from analysis.cli.figure_options import Columns, Style, StyleName, Width, column_names, figure_style
 from analysis.cli.option_rules import RULES, check_options
+from analysis.cli.verbs import TRUTH_OF_RUN
 from analysis.exceptions import BadInput, BadRecords
-from analysis.files import check_targets
+from analysis.files import check_targets, write_all
 from analysis.io import json_bytes
+from analysis.shell import shell_command
 
 if TYPE_CHECKING:  # numpy is not for those who only ask for help
     from analysis.coco import Detections, GroundTruth
     from analysis.evaluation.settings import Settings
     from analysis.evaluation.slices import Size
+    from analysis.render.figure_style import FigureStyle
 
-# The place in a command's context where the front door puts the way from a run folder to its ground truth.
-TRUTH_OF_RUN = "detablate.truth_of_run"
 
-app = typer.Typer(help="Where a detector's average precision went, from its prediction files.", no_args_is_help=True)
+logger = logging.getLogger(__name__)
 
 
 class IouType(StrEnum):
@@ -37,6 +43,12 @@ class IouType(StrEnum):
 
     bbox = "bbox"
     segm = "segm"
+
+
+class Export(StrEnum):
+    """Programs that read what is written for them."""
+
+    fiftyone = "fiftyone"
 
 
 class Convention(StrEnum):
@@ -49,7 +61,7 @@ class Convention(StrEnum):
 Predictions = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[NAME=]PREDICTIONS...",
+        metavar="[NAME=]PREDICTIONS",
         help="COCO results files, .json or .json.gz, folders of their parts, output folders of detectron2, or runs.",
         show_default=False,
     ),
@@ -189,28 +201,35 @@ def read_files(
 
     iou_type = options.iou_type.value
     try:
-        ground_truth = read_ground_truth(
-            truth, respect_ignore=options.respect_ignore, drop_invalid=options.drop_invalid, iou_type=iou_type
-        )
-        runs = [
-            (
-                name,
-                read_detections(
+        with timed(f"read {truth}"):
+            ground_truth = read_ground_truth(
+                truth, respect_ignore=options.respect_ignore, drop_invalid=options.drop_invalid, iou_type=iou_type
+            )
+        runs = []
+        for name, path in named:
+            with timed(f"read {path}"):
+                found = read_detections(
                     path,
                     ground_truth,
                     drop_unknown=options.drop_unknown,
                     drop_invalid=options.drop_invalid,
                     iou_type=iou_type,
-                ),
-            )
-            for name, path in named
-        ]
+                )
+            runs.append((name, found))
         if options.iou_type is IouType.segm:
             for masks in (ground_truth.masks, *(detections.masks for _, detections in runs)):
                 masks.decode()
     except BadRecords as error:
         raise BadInput(f"{error}; --drop-invalid leaves them out") from None
     return AnalysisInputs(ground_truth, runs)
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    """With ``--verbose``, say what was done and how long it took."""
+    began = time.perf_counter()
+    yield
+    logger.debug("%s: %.2f s", what, time.perf_counter() - began)
 
 
 class InputFiles(NamedTuple):
@@ -246,9 +265,9 @@ def find_inputs(context: typer.Context, predictions: list[str] | None, gt: Path 
     newest: InputFiles | None = context.obj(root) if context.obj else None
     if newest is None:
         raise BadInput(
-            "no prediction file was named and there is no finished run to analyze; name one (analyze errors "
-            "PREDICTIONS --gt GT), or make one: ablate attention --launch runs a small study, ablate run tiny-shapes "
-            "trains one detector, analyze example simulates two"
+            "no prediction file was named and there is no finished run to analyze; name one: "
+            f"{shell_command('analyze', 'errors', 'PREDICTIONS', '--gt', 'GT')}; or simulate two detectors: "
+            f"{shell_command('analyze', 'example')}; or train some: {shell_command('ablate', 'attention', '--launch')}"
         )
     return newest
 
@@ -374,7 +393,6 @@ def _listed(paths: list[Path]) -> str:
     return ", ".join(map(str, paths[:LISTED])) + (f" and {len(paths) - LISTED} more" if len(paths) > LISTED else "")
 
 
-@app.command()
 def errors(
     context: typer.Context,
     predictions: Predictions = None,
@@ -391,26 +409,44 @@ def errors(
     drop_invalid: DropInvalid = False,
     by: Annotated[
         str | None,
-        typer.Option(help="Also where: class, size, iou, crowding, confusion, several with commas, or all."),
+        typer.Option(
+            help="Also where: class, size, iou, crowding, confusion, several with commas, or all.",
+            autocompletion=several_of("class", "size", "iou", "crowding", "confusion", "all"),
+        ),
     ] = None,
     sizes: OwnSizes = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Show every class and confused pair, not only the first.")
     ] = False,
+    min_objects: Annotated[
+        int, typer.Option("--min-objects", help="By class: leave out classes with fewer objects.", min=1)
+    ] = 1,
     intervals: Annotated[
         bool, typer.Option("--intervals", help="Show how sure each number is, from resampling the images.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for tables, figures, every detection's label and every object's fate.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Folder for tables, figures, every detection's label and every object's fate.",
+        ),
     ] = None,
+    export: Annotated[
+        Export | None,
+        typer.Option(help="Also write each detection and object with its error, target and cost, for FiftyOne."),
+    ] = None,
+    style: Style = StyleName.screen,
+    width: Width = "",
+    columns: Columns = "",
     as_json: AsJson = False,
     verify: Verify = False,
     root: Root = Path(),
 ) -> None:
     """Break the AP down into six types of error: what each costs, how often it happens, where to look.
 
-    Several prediction files are compared on one ground truth: analyze errors a.json vit=b.json --gt gt.json
-    Without any, the newest study's are.
+    Several prediction files are compared on one ground truth. Without any, the newest study's are.
     """
     from analysis.evaluation.analysis import parse_parts
     from analysis.evaluation.slices import COCO_SIZES, parse_sizes, thresholds
@@ -425,14 +461,26 @@ def errors(
             parts = tuple(part for part in parts if part not in ("class", "confusion"))
         if "iou" in parts:
             thresholds(settings)
-        split = Split(parts, parse_sizes(sizes) if sizes is not None else COCO_SIZES, everything)
+        split = Split(parts, parse_sizes(sizes) if sizes is not None else COCO_SIZES, everything, min_objects)
     except BadInput as error:
         raise typer.BadParameter(str(error)) from None
+    drawn = figure_style(style, width)
     options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid)
     inputs = read_inputs(context, predictions, gt, root, options, as_json=as_json)
     inputs = inputs.without_categories(convention.value) if class_agnostic else inputs
     settings = settings.under_rules_of(inputs.ground_truth, own_cap=max_dets is not None)
-    show_errors(inputs, settings, split, out=out, as_json=as_json, verify=verify, intervals=intervals)
+    show_errors(
+        inputs,
+        settings,
+        split,
+        out=out,
+        export=export is not None,
+        as_json=as_json,
+        verify=verify,
+        intervals=intervals,
+        style=drawn,
+        columns=column_names(columns),
+    )
 
 
 class Split(NamedTuple):
@@ -441,6 +489,7 @@ class Split(NamedTuple):
     parts: tuple[str, ...] = ()
     sizes: "tuple[Size, ...]" = ()
     everything: bool = False
+    min_objects: int = 1
 
 
 def show_errors(
@@ -449,9 +498,12 @@ def show_errors(
     split: Split = Split(),  # noqa: B008 (immutable)
     *,
     out: Path | None = None,
+    export: bool = False,
     as_json: bool = False,
     verify: bool = False,
     intervals: bool = False,
+    style: "FigureStyle | None" = None,
+    columns: Sequence[str] = (),
 ) -> None:
     """Analyse the runs, write the files, and print the screen or the document."""
     from analysis.evaluation.analysis import Analysis
@@ -470,7 +522,10 @@ def show_errors(
         check_targets(out, ("errors.json",), [ground_truth.path, *(detections.path for _, detections in inputs.runs)])
     ious = COCO_IOUS if intervals else ()
     analysis = Analysis(ground_truth, settings, split.parts, split.sizes, ious=ious, at_stake=True)
-    analyses = [analysis.of(name, detections) for name, detections in inputs.runs]
+    analyses = []
+    for name, detections in inputs.runs:
+        with timed(f"analyzed {name}"):
+            analyses.append(analysis.of(name, detections))
     measured = None
     if intervals:
         candidates = [Candidate(one.name, (one.detections,), analyses=(one,)) for one in analyses]
@@ -482,11 +537,29 @@ def show_errors(
             add_intervals(document, measured)
     written: dict[str, list[str]] = {}
     if out:
+        from analysis.render.fiftyone import fiftyone_files
+        from analysis.render.figure_style import SCREEN
         from analysis.render.files import write_analysis
 
-        files = write_analysis(out, ground_truth, settings, analyses, analysis.crowding, json_bytes(document))
+        exported = fiftyone_files(ground_truth, analyses) if export else {}
+        check_targets(out, exported)
+        files = write_analysis(
+            out,
+            ground_truth,
+            settings,
+            analyses,
+            analysis.crowding,
+            json_bytes(document),
+            measured=measured,
+            min_objects=split.min_objects,
+            style=style or SCREEN,
+            columns=columns,
+        )
+        write_all(out, exported)
         for stem, _, kind in (name.partition(".") for name in files):
             written.setdefault(stem, []).append(kind)
+        if exported:
+            written["fiftyone"] = [f"{len(exported)} files"]
     checks = []
     if verify:  # after the figures: to import tidecv changes matplotlib's settings
         by_size = "size" in split.parts and split.sizes == COCO_SIZES
@@ -498,7 +571,7 @@ def show_errors(
     print_whole(
         *errors_screen(ground_truth, settings, analyses),
         *(intervals_screen(measured) if measured else []),
-        *slices_screen(ground_truth, settings, analyses, split.everything),
+        *slices_screen(ground_truth, settings, analyses, split.everything, split.min_objects),
     )
     for run, check, result in checks:
         typer.echo(f"verify {run}: {check}: {result}")
@@ -513,9 +586,10 @@ def check_records(checks: Sequence[tuple[str, str, str]]) -> list[dict[str, str]
     return [{"run": run, "check": check, "result": result} for run, check, result in checks]
 
 
-@app.command()
 def example(
-    out: Annotated[Path, typer.Option(help="Folder for the generated files.")] = Path("results/example"),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the generated files.")] = Path(
+        "results/example"
+    ),
     images: Annotated[int, typer.Option(help="Number of images.", min=1, max=1_000_000)] = 400,
     seed: Annotated[int, typer.Option(help="Seed of everything that is random.")] = 1,
 ) -> None:
@@ -528,6 +602,6 @@ def example(
     typer.echo(
         f"Simulated detectors on simulated objects, written to {out}: they show the tool and are no evidence.\n"
         "The same analysis of your own files:\n"
-        f"  analyze errors {' '.join(map(str, files.values()))} --gt {truth}\n"
+        f"  {shell_command('analyze', 'errors', *map(str, files.values()), '--gt', str(truth))}\n"
     )
     show_errors(read_files(list(files.items()), truth), Settings(), out=out / "analysis")

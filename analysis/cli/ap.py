@@ -23,12 +23,13 @@ from analysis.cli.analyze import (
     Root,
     Truth,
     Verify,
-    app,
     check_records,
     print_json,
     read_inputs,
     settings_of,
 )
+from analysis.cli.completion import several_of
+from analysis.cli.figure_options import Columns, Style, StyleName, Width, column_names, figure_style
 from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput
 
@@ -43,7 +44,6 @@ class VocYear(StrEnum):
     y10 = "10"
 
 
-@app.command()
 def ap(
     context: typer.Context,
     predictions: Predictions = None,
@@ -67,7 +67,13 @@ def ap(
             show_default="1,10,100; LVIS: 300 an image",
         ),
     ] = None,
-    by: Annotated[str | None, typer.Option(help="Also by class, size, iou, several with commas, or all.")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="Also by class, size, iou, several with commas, or all.",
+            autocompletion=several_of(*PARTS, "all"),
+        ),
+    ] = None,
     micro: Annotated[
         bool, typer.Option("--micro", help="One curve over the detections of all categories, not a mean over them.")
     ] = False,
@@ -80,14 +86,19 @@ def ap(
     drop_unknown: DropUnknown = False,
     drop_invalid: DropInvalid = False,
     everything: Annotated[bool, typer.Option("--all", help="Show every class, not only the first.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for tables and precision-recall curves.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder for tables and precision-recall curves.")
+    ] = None,
+    style: Style = StyleName.screen,
+    width: Width = "",
+    columns: Columns = "",
     as_json: AsJson = False,
     verify: Verify = False,
     root: Root = Path(),
 ) -> None:
     """COCO's 12 numbers, equal to pycocotools' and many times faster; LVIS's 13 on LVIS; VOC's AP.
 
-    Other IoUs, sizes and caps are those of pycocotools' parameters: analyze ap a.json --gt gt.json --iou 0.3:0.9:0.1
+    Other IoUs, sizes and caps are those of pycocotools' parameters.
     """
     from analysis.evaluation.metrics import measure_metrics
     from analysis.evaluation.verify import compare_metrics
@@ -100,6 +111,7 @@ def ap(
     ious, areas, parts = parse_ious(iou), parse_areas(sizes), parse_ap_parts(by)
     if voc is not None and len(ious) > 1 and iou is not None:
         raise typer.BadParameter("--voc measures at one IoU, such as --iou 0.5", param_hint="--iou")
+    drawn = figure_style(style, width)
     caps = parse_caps(max_dets) if max_dets is not None else None
     settings = settings_of(
         iou_type, 0.5, 0.1, caps[-1] if caps else None, class_agnostic=class_agnostic, min_score=min_score
@@ -129,7 +141,9 @@ def ap(
     document = {}
     if as_json or out:
         document = ap_document(ground_truth, settings, measured, parts) | inputs.source()
-    written = write_ap(out, ground_truth, settings, measured, parts, document) if out else ()
+    written = (
+        write_ap(out, ground_truth, settings, measured, parts, document, drawn, column_names(columns)) if out else ()
+    )
     if as_json:
         print_json(document | ({"verify": check_records(checks)} if verify else {}))
         return

@@ -1,5 +1,6 @@
 """The verb ``analyze compare``, and the options of resampling."""
 
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -23,7 +24,6 @@ from analysis.cli.analyze import (
     RespectIgnore,
     Root,
     Truth,
-    app,
     check_baseline,
     find_inputs,
     print_json,
@@ -31,18 +31,22 @@ from analysis.cli.analyze import (
     say_what_was_found,
     settings_of,
 )
+from analysis.cli.figure_options import Style, StyleName, Width, figure_style
 from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput
+
+logger = logging.getLogger(__name__)
 
 Resamples = Annotated[
     int | None,
     typer.Option("--resamples", help="How often the images are drawn.", min=1, show_default="1,000 or enough"),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of the resampling.", min=0)]
-Out = Annotated[Path | None, typer.Option(help="Folder for CSV, Markdown, LaTeX and JSON.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder for CSV, Markdown, LaTeX, JSON and a figure.")
+]
 
 
-@app.command()
 def compare(
     context: typer.Context,
     predictions: Predictions = None,
@@ -58,12 +62,14 @@ def compare(
     drop_unknown: DropUnknown = False,
     drop_invalid: DropInvalid = False,
     out: Out = None,
+    style: Style = StyleName.screen,
+    width: Width = "",
     as_json: AsJson = False,
     root: Root = Path(),
 ) -> None:
     """Runs against a baseline on the same images: every difference with its interval, and which objects moved.
 
-    analyze compare a.json b.json --gt gt.json; without any file, the newest study's runs are compared.
+    Without any file, the newest study's runs are compared.
     """
     from analysis.evaluation.cap import cap_of_run
     from analysis.evaluation.settings import ap_name
@@ -78,7 +84,7 @@ def compare(
     from analysis.stats.operating_point import operating_points
 
     check_options(context, RULES["compare"])
-    settings = settings_of(iou_type, iou, background_iou, max_dets)
+    settings, drawn = settings_of(iou_type, iou, background_iou, max_dets), figure_style(style, width)
     files = find_inputs(context, predictions, gt, root)
     if len(files.named) < 2:
         raise BadInput(f"{files.named[0][0]} is the only run; name at least two prediction files to compare")
@@ -104,7 +110,9 @@ def compare(
     )
     best_f1 = best_f1_record(at_thresholds, comparison.baseline)
     over_cap = {name: cap_of_run(inputs.ground_truth, dt, settings) for name, dt in inputs.runs}
-    written = write_comparison(out, inputs.ground_truth, comparison, sources, {"best_f1": best_f1}) if out else ()
+    written: tuple[str, ...] = ()
+    if out:
+        written = write_comparison(out, inputs.ground_truth, comparison, sources, {"best_f1": best_f1}, drawn)
     if as_json:
         document = comparison_document(inputs.ground_truth, comparison) | inputs.source() | {"best_f1": best_f1}
         for entry in document["runs"]:
@@ -128,6 +136,6 @@ def compare(
 
 def progress_line() -> Callable[[int], None] | None:
     """Counts resamples on standard error, where somebody watches, in a line that the next output writes over."""
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or not logger.isEnabledFor(logging.WARNING):
         return None
     return lambda done: print(f"\r{done:,} resamples\r", end="", file=sys.stderr, flush=True)

@@ -16,22 +16,23 @@ from analysis.cli.analyze import (
     ReadOptions,
     RespectIgnore,
     Truth,
-    app,
     find_inputs,
     print_json,
     read_files,
     settings_of,
 )
 from analysis.cli.compare import Resamples, Seed, progress_line
+from analysis.cli.completion import one_of
 
 
-@app.command()
 def gate(
     context: typer.Context,
     new: Annotated[str, typer.Argument(metavar="[NAME=]NEW", help="Predictions of the new model.")],
     base: Annotated[str, typer.Argument(metavar="[NAME=]BASE", help="Of the model that it is held against.")],
     gt: Truth = None,
-    metric: Annotated[str, typer.Option(help="AP, or AP at an IoU: AP50, AP75.")] = "AP50",
+    metric: Annotated[
+        str, typer.Option(help="AP, or AP at an IoU: AP50, AP75.", autocompletion=one_of("AP", "AP50", "AP75"))
+    ] = "AP50",
     max_drop: Annotated[float, typer.Option("--max-drop", help="Points that may be lost.", min=0)] = 0.0,
     iou_type: Kind = IouType.bbox,
     max_dets: MaxDets = 100,
@@ -40,7 +41,9 @@ def gate(
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
     drop_invalid: DropInvalid = False,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the Markdown there too.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the Markdown there too.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Exit code 6 where NEW is surely worse than BASE; Markdown with the errors that changed, for a pull request.

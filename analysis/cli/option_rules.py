@@ -41,6 +41,11 @@ NAMED_FILES = (
     OptionRule("--gt", "without prediction files a study is analyzed, on its own ground truth", needs=(PREDICTIONS,)),
     OptionRule("--root", "it is where a study is looked for when no file is named", excludes=PREDICTIONS),
 )
+FIGURES = (
+    OptionRule("--style", "without a folder no figure is drawn", needs=("--out",)),
+    OptionRule("--width", "a figure on the screen is as wide as it needs", needs=("--style paper",)),
+)
+COLUMNS = OptionRule("--columns", "it chooses the columns of the files", needs=("--out",))
 BASELINE = OptionRule("--baseline", "a run alone is compared with nothing", excludes=ONE_FILE)
 NO_INTERVALS = "intervals are made in the coco convention only"
 ONE_CATEGORY = "without categories there is nothing to show"
@@ -51,12 +56,18 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
         OptionRule(
             "--all", "it lengthens the tables of classes and pairs", needs=("--by class", "--by confusion", "--by all")
         ),
+        OptionRule("--min-objects", "it is about classes", needs=("--by class", "--by all")),
+        *FIGURES,
+        COLUMNS,
         OptionRule("--intervals", NO_INTERVALS, excludes="--convention tidecv"),
+        OptionRule("--export", "its files lie in that folder", needs=("--out",)),
         OptionRule("--class-agnostic", ONE_CATEGORY, excludes="--by class"),
         OptionRule("--class-agnostic", ONE_CATEGORY, excludes="--by confusion"),
     ),
     "ap": (
         *NAMED_FILES,
+        *FIGURES,
+        COLUMNS,
         OptionRule("--class-agnostic", ONE_CATEGORY, excludes="--by class"),
         OptionRule("--micro", "all categories are one curve", excludes="--by class"),
         OptionRule("--micro", "all categories are one curve", excludes="--by all"),
@@ -79,17 +90,19 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
     ),
     "threshold": (
         *NAMED_FILES,
+        *FIGURES,
         *(
             OptionRule(one, "a run has one threshold", excludes=other)
             for one, other in combinations(("--score", "--best-f1", "--precision", "--recall"), 2)
         ),
         OptionRule("--per-class", "a score that is given is the same for all classes", excludes="--score"),
     ),
-    "compare": (*NAMED_FILES, BASELINE),
+    "compare": (*NAMED_FILES, BASELINE, *FIGURES),
     "report": (
         *NAMED_FILES,
         BASELINE,
         OptionRule("--images", "a gallery of no examples shows no image", excludes="--pictures 0"),
+        OptionRule("--assets", "without images there are no pictures to put there", needs=("--images",)),
         OptionRule("--resamples", NO_INTERVALS, excludes="--convention tidecv", unless="--resamples 0"),
     ),
     "example": (),
@@ -120,7 +133,7 @@ def given_options(context: typer.Context) -> set[str]:
     given = set()
     for one in context.command.params:
         source = context.get_parameter_source(one.name or "")
-        if source is None or source.name != "COMMANDLINE":
+        if source is None or source.name != "COMMANDLINE" or one.name not in context.params:  # as --quiet
             continue
         value = context.params[one.name or ""]
         if isinstance(one, TyperArgument):

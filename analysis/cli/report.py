@@ -1,5 +1,6 @@
 """``analyze report``: everything about some runs as one HTML file."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +24,6 @@ from analysis.cli.analyze import (
     Root,
     Rules,
     Truth,
-    app,
     check_baseline,
     find_inputs,
     read_files,
@@ -45,7 +45,7 @@ Images = Annotated[
     Path | None,
     typer.Option("--images", metavar="DIR", help="Folder of the images, for the gallery.", show_default=False),
 ]
-Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file to write.")]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The HTML file to write.")]
 IntervalResamples = Annotated[
     int | None,
     typer.Option(
@@ -58,10 +58,18 @@ IntervalResamples = Annotated[
 FollowSymlinks = Annotated[
     bool, typer.Option("--follow-symlinks", help="Embed images also where symbolic links lead out of their folder.")
 ]
+Assets = Annotated[
+    Path | None,
+    typer.Option(
+        "--assets",
+        metavar="DIR",
+        help="Put the pictures into this folder beside the page, not into the page: for thousands of them.",
+        show_default=False,
+    ),
+]
 Pictures = Annotated[int, typer.Option(help="Examples in the gallery, of all runs and errors together.", min=0)]
 
 
-@app.command()
 def report(
     context: typer.Context,
     predictions: Predictions = None,
@@ -69,6 +77,7 @@ def report(
     images: Images = None,
     follow_symlinks: FollowSymlinks = False,
     out: Out = Path("report.html"),
+    assets: Assets = None,
     baseline: Baseline = "",
     title: Annotated[str, typer.Option(help="Of the page.")] = "Where the AP went",
     pictures: Pictures = 300,
@@ -86,7 +95,7 @@ def report(
 ) -> None:
     """One HTML file: charts, classes, sizes, curves, confusion, and a gallery of the errors that cost most.
 
-    It needs no network and can be mailed: analyze report a.json b.json --gt gt.json --images val2017
+    It needs no network and can be mailed.
     """
     from analysis.report.report import build_report
 
@@ -94,6 +103,7 @@ def report(
     settings = settings_of(iou_type, iou, background_iou, max_dets, convention, min_score=min_score)
     files = find_inputs(context, predictions, gt, root)
     check_places(images, out, [files.truth, *(path for _, path in files.named)])
+    assets_from_page = check_assets(assets, out, images)
     check_baseline(baseline, files)
     say_what_was_found(files.found)
     inputs = read_files(files.named, files.truth, ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid))
@@ -108,10 +118,11 @@ def report(
         follow_symlinks=follow_symlinks,
         pictures=pictures,
         resamples=how_often(resamples, inputs.ground_truth, len(inputs.runs), settings),
+        assets=assets_from_page,
         progress=progress_line(),
     )
     inputs.print_warnings()
-    write_report(out, built, images)
+    write_report(out, built, images, assets)
 
 
 def how_often(asked: int | None, ground_truth: "GroundTruth", runs: int, settings: "Settings") -> int | None:
@@ -145,9 +156,30 @@ def check_places(images: Path | None, out: Path, inputs: Sequence[Path]) -> None
         )
 
 
-def write_report(out: Path, built: "Report", images: Path | None) -> None:
-    """Write the file whole, and say what it holds and what it lacks."""
-    from analysis.files import write_bytes
+def check_assets(assets: Path | None, out: Path, images: Path | None) -> str:
+    """The folder of the pictures as the page names it; empty where the page holds them.
+
+    Raises:
+        BadInput: it lies outside the folder of the page, so that the two could not be moved together, or is that folder
+            itself, or lies in the folder of the images, or is no folder.
+    """
+    from analysis.files import check_targets
+
+    if assets is None:
+        return ""
+    folder, page = Path(os.path.abspath(assets)), Path(os.path.abspath(out))
+    remedy = f"name a folder beside it, such as {out.with_suffix('')}_pictures"
+    if page.parent not in folder.parents:
+        raise BadInput(f"{assets}: is not below the folder of the page {out}, with which it would be moved; {remedy}")
+    if images is not None and folder.resolve().is_relative_to(images.resolve()):
+        raise BadInput(f"{assets}: lies in the folder of the images, into which nothing is written; {remedy}")
+    check_targets(assets, ())
+    return folder.relative_to(page.parent).as_posix()
+
+
+def write_report(out: Path, built: "Report", images: Path | None, assets: Path | None = None) -> None:
+    """Write the pictures, then the page, each file whole, and say what it holds and what it lacks."""
+    from analysis.files import fill_folder, write_bytes
     from analysis.render.screen import print_warnings
 
     print_warnings(
@@ -160,5 +192,11 @@ def write_report(out: Path, built: "Report", images: Path | None) -> None:
             for one in built.not_shown
         ]
     )
+    if assets is not None and built.files:
+        fill_folder(assets, built.files)
     write_bytes(out, built.content)
-    typer.echo(f"written to {out}: {len(built.content) / 1e6:.1f} MB, {built.shown:,} examples in the gallery")
+    beside = ""
+    if built.files:
+        size = sum(map(len, built.files.values())) / 1e6
+        beside = f"; {len(built.files):,} pictures in {assets}: {size:.1f} MB, to be moved with the page"
+    typer.echo(f"written to {out}: {len(built.content) / 1e6:.1f} MB, {built.shown:,} examples in the gallery{beside}")

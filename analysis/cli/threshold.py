@@ -18,7 +18,6 @@ from analysis.cli.analyze import (
     RespectIgnore,
     Root,
     Truth,
-    app,
     find_inputs,
     print_json,
     read_files,
@@ -26,6 +25,7 @@ from analysis.cli.analyze import (
     settings_of,
 )
 from analysis.cli.compare import Seed, progress_line
+from analysis.cli.figure_options import Style, StyleName, Width, figure_style
 from analysis.cli.option_rules import RULES, check_options
 from analysis.exceptions import BadInput
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 BACKGROUND_IOU = 0.1  # TIDE's, for the six errors
 
 
-@app.command()
 def threshold(
     context: typer.Context,
     predictions: Predictions = None,
@@ -74,13 +73,18 @@ def threshold(
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
     drop_invalid: DropInvalid = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for tables, curves, figures and the JSON document.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Folder for tables, curves, figures and the JSON document."),
+    ] = None,
+    style: Style = StyleName.screen,
+    width: Width = "",
     as_json: AsJson = False,
     root: Root = Path(),
 ) -> None:
     """Precision, recall, F1, errors and confusion of what a detector shows from a score on.
 
-    The threshold is given, or chosen for each run: analyze threshold a.json b.json --gt gt.json --precision 0.9
+    The threshold is given, or chosen for each run.
     """
     from analysis.files import check_targets
     from analysis.render.operating_point import operating_point_screen
@@ -90,7 +94,7 @@ def threshold(
 
     check_options(context, RULES["threshold"])
     settings = settings_of(iou_type, iou, min(BACKGROUND_IOU, iou), max_dets)
-    criterion = criterion_of(score, precision, recall)
+    criterion, drawn = criterion_of(score, precision, recall), figure_style(style, width)
     files = find_inputs(context, predictions, gt, root)
     say_what_was_found(files.found, as_json)
     if out:
@@ -110,7 +114,7 @@ def threshold(
     document = operating_point_document(inputs.ground_truth, runs) if out or as_json else {}
     if files.found:
         document |= {"source": files.found}
-    written = write_operating_points(out, inputs.ground_truth, runs, document) if out else ()
+    written = write_operating_points(out, inputs.ground_truth, runs, document, drawn) if out else ()
     if as_json:
         print_json(document)
         return

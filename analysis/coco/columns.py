@@ -147,7 +147,7 @@ def _joined(parts: Sequence[_Part], content: bytes) -> Columns | None:
         return None
 
     def column(name: str, kind: type) -> Any:
-        arrays = [np.frombuffer(part[1][FIELDS.index(name)], dtype=kind) for part in parts]
+        arrays: list[Any] = [np.frombuffer(part[1][FIELDS.index(name)], dtype=kind) for part in parts]
         return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
     place = column("segmentation", np.int64) if has["segmentation"] else None

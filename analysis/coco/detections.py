@@ -80,7 +80,7 @@ class _Records(NamedTuple):
     notes: list[str]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Detections:
     """Scored boxes (and masks, where the file has them), one row each, in the order of the file.
 
@@ -99,6 +99,9 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.score)
+
+    def __repr__(self) -> str:
+        return f"Detections({self.path.name}: {len(self):,})"
 
     @cached_property
     def area(self) -> Floats:

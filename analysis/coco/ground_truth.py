@@ -64,7 +64,7 @@ class _Document(msgspec.Struct, gc=False):
     categories: list[_Category]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GroundTruth:
     """Annotated objects, one row each, and the images and categories that they refer to by index.
 
@@ -95,6 +95,10 @@ class GroundTruth:
 
     def __len__(self) -> int:
         return len(self.category)
+
+    def __repr__(self) -> str:
+        numbers = f"{len(self.image_id):,} images, {len(self):,} objects, {len(self.category_id):,} categories"
+        return f"GroundTruth({self.path.name}: {numbers})"
 
     def area_of(self, iou_type: str) -> Floats:
         """f64[M] square pixels by which COCO's size ranges judge an object: the file's ``area`` where it has one."""

@@ -73,7 +73,7 @@ class Masks:
     @classmethod
     def joined(cls, parts: Sequence["Masks"]) -> "Masks":
         """The masks of several files of the same images, one after another; messages name the file of each."""
-        raw = [one for part in parts for one in part._raw]
+        raw: list[Any] = [one for part in parts for one in part._raw]
         first = parts[0]
         image, row = (np.concatenate([getattr(part, name) for part in parts]) for name in ("_image", "_row"))
         found = cls(first._path, first._kind, raw, image, first._image_size, row)

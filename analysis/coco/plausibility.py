@@ -102,7 +102,7 @@ def of_detections(box: Floats, score: Floats, image: Ints, category: Ints, groun
     x, y, w, h = np.ascontiguousarray(box.T)
     flat = 0 if w.min() > 0 and h.min() > 0 else int(((w == 0) | (h == 0)).sum())
     normalised = bool(box.max() <= 1)
-    sized = (ground_truth.image_size > 0).all(axis=1)
+    sized: Bools = np.asarray((ground_truth.image_size > 0).all(axis=1))
     height, width = np.where(sized, ground_truth.image_size.T * 1.05, np.inf)
     beyond = (x + w > width[image]) | (y + h > height[image])
     on_sized = len(image) if sized.all() else int(sized[image].sum())

@@ -38,6 +38,7 @@ from analysis.evaluation.slices import (
 )
 from analysis.evaluation.tide import Breakdown, break_down_matched, match_and_label_at
 from analysis.exceptions import BadInput
+from analysis.presentation import Presentable
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,9 +123,12 @@ class AtStake:
     low_scores: LowScores | None
 
 
-@dataclass(frozen=True, eq=False)
-class RunAnalysis(Run):
-    """A run matched once: its breakdown, the outcome of every object, and the parts that were asked for."""
+@dataclass(frozen=True, eq=False, repr=False)
+class RunAnalysis(Presentable, Run):
+    """A run matched once: its breakdown, the outcome of every object, and the parts that were asked for.
+
+    Shown by error, class, detection or object, and by the parts size, iou, crowding and confusion.
+    """
 
     matched_run: MatchedRun  # at the IoU of the settings
     curves: dict[float, Curve]  # the run as it is, at each IoU that was asked for

@@ -29,15 +29,16 @@ from analysis.evaluation.matching import (
 )
 from analysis.evaluation.settings import Settings, ap_name
 from analysis.exceptions import BadInput
+from analysis.presentation import Presentable
 
 INITIALS = {"small": "s", "medium": "m", "large": "l"}  # of COCO's sizes, in the names of its numbers
 
 
-@dataclass(frozen=True, eq=False)
-class Evaluation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation(Presentable):
     """Precision and recall (0..1) of the categories that occur, -1 where a category has no object that counts.
 
-    ``micro``: all detections and objects together are the only category, -1.
+    ``micro``: all detections and objects together are the only category, -1. Shown by metric, class or iou.
     """
 
     ious: Floats  # [T]
@@ -50,6 +51,7 @@ class Evaluation:
     objects: Ints  # [A, K] that count
     detections: Ints  # [K] within the largest cap that count at the first IoU
     frequency: Ints  # [K] LVIS's r, c, f by place; -1: unknown
+    category_names: tuple[str, ...]  # [K]
 
     @property
     def names(self) -> dict[str, float]:
@@ -87,6 +89,7 @@ class Evaluation:
             self.objects[:, one],
             self.detections[one],
             np.full(1, -1),
+            (self.category_names[place],),
         )
 
 
@@ -184,7 +187,7 @@ def evaluate(
         frequency = federated.frequency[occurring]
     return Evaluation(
         ious, tuple(sizes), tuple(caps), tuple(precision_caps), occurring, precision, recall, objects, counted,
-        frequency,
+        frequency, ("all",) if micro else tuple(ground_truth.category_name[c] for c in occurring.tolist()),
     )  # fmt: skip
 
 

@@ -104,8 +104,8 @@ def precision_and_hits(
     reached = steps[found] <= hits[found, None]
     interpolated = np.zeros(steps.shape)
     interpolated[found] = np.where(reached, precision[np.where(reached, first[found, None] + steps[found] - 1, 0)], 0.0)
-    under = [np.bincount(category[place[hit] < cap], minlength=categories) for cap in caps]
-    return interpolated, np.array(under, dtype=np.int64)
+    each = [np.bincount(category[place[hit] < cap], minlength=categories) for cap in caps]
+    return interpolated, np.array(each, dtype=np.int64)
 
 
 def average_over_recalls(hits: Ints, steps: Ints, epsilon: float = 0.0) -> float:

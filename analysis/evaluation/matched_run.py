@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.arrays import Bools, Floats, Ints, inverse
+from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.average_precision import (
     COCO_RECALLS,
     EPSILON,
@@ -35,6 +36,13 @@ class Labels:
     missed: Bools  # [M] objects that no detection took and no cls or loc error points at
     matched: Bools  # [M] objects that a detection took
 
+    @property
+    def names(self) -> NDArray[np.str_]:
+        """str[N] the label of every detection: tp, cls, loc, both, dup, bg, ignored, over-cap, low-score, unchecked."""
+        from analysis.evaluation.error_types import LABEL_NAMES  # which imports this module
+
+        return np.array(LABEL_NAMES)[self.error]
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:
@@ -61,6 +69,7 @@ class MatchedRun:
     A *position* is a place among the n detections within the cap, by image and then descending score.
     """
 
+    ground_truth: GroundTruth
     settings: Settings
     labels: Labels
     categories: int  # K

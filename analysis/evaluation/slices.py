@@ -62,12 +62,14 @@ class ClassErrors(SlicedErrors):
     positives: Ints  # [K] objects that count
     detections: Ints  # [K] all, those over the cap included
 
-    def costliest(self, most: int | None = None) -> Ints:
-        """Categories in the mean, those with the most to gain from fixing a single type of error first.
+    def costliest(self, most: int | None = None, min_objects: int = 1) -> Ints:
+        """Categories in the mean, those with the most AP at stake first: to gain from fixing a single type of error.
 
-        Equal gains (many rare categories can gain 100) are in the order of their number of objects, the most first.
+        All categories count alike in the mean, so its AP at stake is what a category can gain, divided by their number.
+        Equal gains (many rare categories can gain 100) are in the order of their number of objects, the most first;
+        categories with fewer than ``min_objects`` are left out.
         """
-        known = np.flatnonzero(~np.isnan(self.ap))
+        known = np.flatnonzero(~np.isnan(self.ap) & (self.positives >= min_objects))
         gain = np.max([np.nan_to_num(self.delta_ap[name][known]) for name in ERRORS], axis=0)
         order: Ints = known[np.lexsort((known, -self.positives[known], -gain))][:most]
         return order
@@ -240,6 +242,8 @@ class SizeErrors(SlicedErrors):
     sizes: tuple[Size, ...]
     objects: Ints  # [S] objects that count
     found: Ints  # [S] of them, those that a detection took
+    object_area: Floats  # [M] by which the size of each object is judged
+    detection_area: Floats  # [N] likewise, by row
 
 
 def by_size(
@@ -281,6 +285,8 @@ def by_size(
         sizes=tuple(sizes),
         objects=objects,
         found=found,
+        object_area=object_area,
+        detection_area=detection_area,
     )
 
 

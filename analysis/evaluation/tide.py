@@ -41,6 +41,7 @@ from analysis.evaluation.matching import (
     pair_detections,
 )
 from analysis.evaluation.settings import Settings
+from analysis.presentation import Presentable
 
 
 def match_and_label(ground_truth: GroundTruth, detections: Detections, settings: Settings) -> MatchedRun:
@@ -95,6 +96,7 @@ def match_and_label_at(
             by_score_fixed = _wrong_before_right(ground_truth, detections, row, taken >= 0)
             ranking_fixed = rank(by_score_fixed, category, categories)
         yield MatchedRun(
+            ground_truth=ground_truth,
             settings=settings,
             labels=_label(paired, nearest, ignored, taken, left_out, settings, unmeasured),
             categories=categories,
@@ -223,9 +225,9 @@ def _nearest_label(
     return error, target, overlap
 
 
-@dataclass(frozen=True, eq=False)
-class Breakdown:
-    """Where the AP went, in points (0..100).
+@dataclass(frozen=True, eq=False, repr=False)
+class Breakdown(Presentable):
+    """Where the AP went, in points (0..100); shown by error, class or detection.
 
     ``raw`` are the unclamped differences of AP when one type of error is fixed; ``delta_ap`` is what to show, which
     the ``tidecv`` convention clamps at 0 for the six main types.
@@ -241,6 +243,8 @@ class Breakdown:
     positives: int  # objects that count
     labels: Labels
     never_detected: tuple[int, ...]  # category indices with objects and without any detection
+    ground_truth: GroundTruth
+    detections: Detections
 
     @property
     def delta_ap(self) -> dict[str, float]:
@@ -311,4 +315,6 @@ def break_down_matched(matched_run: MatchedRun, detections: Detections) -> Break
         positives=int(positives.sum()),
         labels=labels,
         never_detected=tuple(np.flatnonzero((positives > 0) & (seen == 0)).tolist()),
+        ground_truth=matched_run.ground_truth,
+        detections=detections,
     )

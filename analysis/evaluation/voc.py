@@ -16,12 +16,13 @@ from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.average_precision import best_from_here
 from analysis.evaluation.matching import build_pairs, score_order
 from analysis.exceptions import BadInput
+from analysis.presentation import Presentable
 
 YEARS = ("07", "10")
 
 
-@dataclass(frozen=True, eq=False)
-class VocAP:
+@dataclass(frozen=True, eq=False, repr=False)
+class VocAP(Presentable):
     """AP in points (0..100) of each category, and what it is made of."""
 
     year: str  # 07: 11 points; 10: all points
@@ -31,6 +32,7 @@ class VocAP:
     objects: Ints  # [K] not difficult
     detections: Ints  # [K] that count
     true_positives: Ints  # [K]
+    category_names: tuple[str, ...]  # [K]
 
 
 def voc_ap(
@@ -88,6 +90,7 @@ def voc_ap(
         objects,
         np.bincount(category[counts], minlength=classes),
         np.bincount(category[right], minlength=classes),
+        tuple(ground_truth.category_name),
     )
 
 

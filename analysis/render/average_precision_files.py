@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from analysis.arrays import Floats
 from analysis.coco.detections import Detections
@@ -27,19 +26,30 @@ from analysis.render.average_precision import (
     metrics_table,
 )
 from analysis.render.documents import Record, analysis_document, maybe, run_record
-from analysis.render.plots import (
-    WIDTH,
+from analysis.render.figure_style import (
+    SCREEN,
+    FigureStyle,
+    Picture,
     distinct_colors,
-    distinct_labels,
-    encoded,
+    drawing,
+    figures_tex,
+    finish,
     legend_above,
+    line_look,
     new_figure,
+)
+from analysis.render.fonts import warn_of_undrawable
+from analysis.render.latex import latex
+from analysis.render.plots import (
+    distinct_labels,
+    is_first_in_row,
+    panel_rows,
     panel_title,
-    paper_style,
     plain_axis,
     split_panels,
 )
-from analysis.render.table import Table, csv_text, latex, markdown
+from analysis.render.slices import IN_PAPER, ON_SCREEN, PAPER_ROWS
+from analysis.render.table import Table, csv_text, markdown, without_bold
 from analysis.render.takeaways import source_sentence
 
 WRITTEN = tuple(
@@ -48,10 +58,13 @@ WRITTEN = tuple(
         ("ap", ("json", "csv", "md", "tex")),
         *((f"ap_by_{part}", ("csv", "md", "tex")) for part in ("class", "size", "iou")),
         ("precision_recall", ("csv", "png", "pdf")),
+        ("ap_figures", ("tex",)),
     )
     for kind in kinds
 )
-MOST_PANELS = 3
+UNITS = {"AP*": "points", "AR*": "points", "ap": "points", "ar": "points"}  # of the columns of the CSV files
+MIDDLE_IOU = 0.75
+WIDTHS = (3.8, 5.4, 7.2)  # inches of a figure with so many panels
 
 
 def ap_document(
@@ -158,6 +171,8 @@ def write_ap(
     runs: Sequence[RunMetrics],
     parts: Sequence[str],
     document: Record,
+    style: FigureStyle = SCREEN,
+    columns: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """Write the files and return their names; all are made before the first is written, and each appears whole.
 
@@ -165,11 +180,16 @@ def write_ap(
         BadInput: the folder cannot be written, or one of the files is an input.
     """
     note = (ap_sentence(settings, runs[0].evaluation), source_sentence(ground_truth, settings))
-    whole = replace(metrics_table([(one.name, one.metrics) for one in runs]), notes=note, label="ap")
-    tables = {"ap": whole} | ap_tables(ground_truth, runs, parts, None)
-    contents = {"ap.json": json_bytes(document)}
-    for name, table in tables.items():
-        contents |= {f"{name}.md": markdown(table).encode(), f"{name}.tex": latex(table).encode()}
+    whole = without_bold(metrics_table([(one.name, one.metrics) for one in runs]))
+    title = "Average precision and recall, in points"
+    whole = replace(whole.choose(columns) if columns else whole, title=title, notes=note, label="ap")
+    contents = {"ap.json": json_bytes(document), "ap.md": markdown(whole).encode(), "ap.tex": latex(whole).encode()}
+    for most, kind, write in ((None, "md", markdown), (PAPER_ROWS, "tex", latex)):
+        for name, table in ap_tables(ground_truth, runs, parts, most).items():
+            about = f"{table.title}: average precision and recall, in points" if name != "ap_by_iou" else table.title
+            notes = (*(one.replace(ON_SCREEN, IN_PAPER) for one in table.notes), *note)
+            table = replace(without_bold(table), title=about, notes=notes, label=name.replace("_", "-"))
+            contents[f"{name}.{kind}"] = write(table).encode()
     rows: dict[str, list[Record]] = {"ap": [{"run": one.name, **one.metrics} for one in runs]}
     if "class" in parts:
         rows["ap_by_class"] = [
@@ -183,11 +203,12 @@ def write_ap(
             for one in runs
             for iou, ap in zip(one.evaluation.ious.tolist(), iou_numbers(one.evaluation), strict=True)
         ]
-    contents |= {f"{name}.csv": csv_text(Table.from_records(records)).encode() for name, records in rows.items()}
+    contents |= {f"{name}.csv": csv_text(Table.from_records(records, UNITS)).encode() for name, records in rows.items()}
     contents["precision_recall.csv"] = _curves_csv(ground_truth, runs, each="class" in parts)
-    figure = precision_recall_figure(settings, runs)
-    with paper_style():
-        contents |= {f"precision_recall.{kind}": picture for kind, picture in encoded(figure, ("png", "pdf")).items()}
+    warn_of_undrawable(one.name for one in runs)
+    if picture := precision_recall_figure(ground_truth, settings, runs, style):
+        contents |= picture.named("precision_recall")
+        contents["ap_figures.tex"] = figures_tex({"precision_recall": picture}, style)
     write_all(out, contents, [ground_truth.path, *(one.detections.path for one in runs)])
     return tuple(name for name in WRITTEN if name in contents)
 
@@ -214,24 +235,48 @@ def _curves_csv(ground_truth: GroundTruth, runs: Sequence[RunMetrics], *, each: 
     return text.encode()
 
 
-def precision_recall_figure(settings: Settings, runs: Sequence[RunMetrics]) -> Figure:
-    """Precision against recall, the mean over classes: a panel an IoU (up to three of them), a line a run."""
+def precision_recall_figure(
+    ground_truth: GroundTruth, settings: Settings, runs: Sequence[RunMetrics], style: FigureStyle = SCREEN
+) -> Picture | None:
+    """Precision against recall, the mean over classes: a panel an IoU (up to three of them), a line a run.
+
+    The IoUs are the lowest, 0.75 or what is nearest to it, and the highest; none where no class has an object.
+    """
     ious = runs[0].evaluation.ious
-    places = np.unique(np.linspace(0, len(ious) - 1, min(MOST_PANELS, len(ious))).round().astype(np.int64)).tolist()
-    with paper_style():
-        figure = new_figure(WIDTH, 2.7)
+    curves = [mean_precision(one.evaluation) for one in runs]
+    if np.isnan(curves[0]).all():
+        return None
+    middle = int(np.abs(ious - MIDDLE_IOU).argmin())
+    places = sorted({0, middle, len(ious) - 1})
+    across = style.across()
+    with drawing(style):
+        height = 1.7 if style.narrow else 2.3
+        width = style.wide(WIDTHS[len(places) - 1])
+        figure = new_figure(width, height * panel_rows(len(places), across) + 0.2)
         names, colors = distinct_labels([one.name for one in runs]), distinct_colors(len(runs))
-        axes = split_panels(figure, len(places), sharey=True)
-        for axis, t in zip(axes, places, strict=True):
-            for one, name, color in zip(runs, names, colors, strict=True):
-                axis.plot(COCO_RECALLS, mean_precision(one.evaluation)[t], color=color, lw=1.3, label=name)
-            panel_title(axis, f"{ap_name(float(ious[t]))}: {iou_name(settings.iou_type)} {ious[t]:g}")
-            axis.set_xlabel("recall", fontsize=8.5)
+        axes = split_panels(figure, len(places), across, sharey=True)
+        for panel, (axis, t) in enumerate(zip(axes, places, strict=True)):
+            for number, (one, curve, name) in enumerate(zip(runs, curves, names, strict=True)):
+                score = f"{ap_name(float(ious[t]))} {iou_numbers(one.evaluation)[t]:.1f}"
+                text = f"{name}  ({score})" if len(places) == 1 else name
+                axis.plot(COCO_RECALLS, curve[t], label=text, **line_look(number, colors[number]))
+            panel_title(axis, f"{ap_name(float(ious[t]))}: {iou_name(settings.iou_type)} {ious[t]:g}", style)
+            axis.set_xlabel("recall" if panel >= len(places) - min(across, len(places)) else "")
+            axis.set_xlim(-0.02, 1.02)
             axis.set_ylim(-0.02, 1.02)
-            plain_axis(axis)
-        axes[0].set_ylabel("precision, mean over classes", fontsize=8.5)
-        legend_above(figure, axes)
-        return figure
+            if is_first_in_row(panel, len(places), across):
+                axis.set_ylabel("precision")
+            plain_axis(axis, style)
+        legend_above(figure, axes, style=style)
+        counted = int((runs[0].evaluation.objects[0] > 0).sum())
+        over = "all detections as one class" if settings.class_agnostic else f"the mean over {counted:,} classes"
+        if runs[0].evaluation.category.tolist() == [-1] and not settings.class_agnostic:
+            over = "over the detections of all classes together"
+        caption = (
+            f"Precision against recall, {over}, at each of 101 recalls the highest precision from there on; the area "
+            f"below a line is its AP. {source_sentence(ground_truth, settings, thresholds=False)}"
+        )
+        return finish(figure, caption, style)
 
 
 def voc_document(ground_truth: GroundTruth, runs: Sequence[tuple[str, Detections, VocAP]]) -> Record:

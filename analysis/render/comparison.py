@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import RenderableType
@@ -18,8 +18,9 @@ from analysis.files import write_all
 from analysis.io import json_bytes
 from analysis.render.documents import comparison_document
 from analysis.render.errors import read_facts
+from analysis.render.latex import latex
 from analysis.render.screen import CAREFUL, dimmed, fact_list
-from analysis.render.table import Cell, Column, Table, Value, csv_text, latex, markdown
+from analysis.render.table import Cell, Column, Table, Value, csv_text, markdown
 from analysis.render.takeaways import (
     comparison_takeaways,
     interval_text,
@@ -34,10 +35,16 @@ from analysis.stats.bootstrap import MEAN_AP
 from analysis.stats.compare import FEWEST_OF_CATEGORY, CategoryIntervals, Comparison, OutcomeTransitions, VsBaseline
 from analysis.stats.intervals import SIGNIFICANCE, Difference, Interval
 
+if TYPE_CHECKING:  # matplotlib is for files alone
+    from analysis.render.figure_style import FigureStyle
+
 SIGNIFICANT = "*"
 MOST_CATEGORIES = 8
 HOLM = "p (Holm)"
-WRITTEN = ("comparison.csv", "categories.csv", "comparison.md", "comparison.tex", "comparison.json")
+WRITTEN = (
+    "comparison.csv", "categories.csv", "comparison.md", "comparison.tex", "comparison.json", "comparison.png",
+    "comparison.pdf", "comparison_figures.tex",
+)  # fmt: skip
 
 
 def comparison_screen(ground_truth: GroundTruth, comparison: Comparison) -> list[RenderableType]:
@@ -291,6 +298,7 @@ def write_comparison(
     comparison: Comparison,
     inputs: Iterable[Path] = (),
     more: Mapping[str, Any] = MappingProxyType({}),
+    style: "FigureStyle | None" = None,
 ) -> tuple[str, ...]:
     """Write the files and return their names; all are made before the first is written, and each appears whole.
 
@@ -300,10 +308,15 @@ def write_comparison(
         comparison: of them.
         inputs: files that the command read, which are not replaced.
         more: that the JSON document holds.
+        style: of the figure; none: for the screen.
 
     Raises:
         BadInput: the folder cannot be written, or one of the files is an input.
     """
+    from analysis.render.comparison_figure import comparison_figure
+    from analysis.render.figure_style import SCREEN, figures_tex
+    from analysis.render.fonts import warn_of_undrawable
+
     paper = comparison_paper(ground_truth, comparison)
     documents = (
         comparison_csv(comparison).encode(),
@@ -312,7 +325,12 @@ def write_comparison(
         latex(paper).encode(),
         json_bytes(comparison_document(ground_truth, comparison) | dict(more)),
     )
-    contents = dict(zip(WRITTEN, documents, strict=True))
+    contents = dict(zip(WRITTEN, documents, strict=False))
+    style = style or SCREEN
+    warn_of_undrawable(one.name for one in comparison.candidates)
+    if picture := comparison_figure(ground_truth, comparison, style):
+        contents |= picture.named("comparison")
+        contents["comparison_figures.tex"] = figures_tex({"comparison": picture}, style)
     write_all(out, contents, inputs)
     return tuple(contents)
 
@@ -326,9 +344,7 @@ def comparison_paper(ground_truth: GroundTruth, comparison: Comparison) -> Table
         source_sentence(ground_truth, comparison.settings),
         *(f"Careful: {caution}." for caution in comparison.cautions),
     ]
-    return replace(
-        differences_table(comparison, paper=True), notes=(*comparison_takeaways(comparison), *facts), wide=True
-    )
+    return replace(differences_table(comparison, paper=True), notes=(*comparison_takeaways(comparison), *facts))
 
 
 def comparison_csv(comparison: Comparison) -> str:
@@ -353,9 +369,14 @@ def comparison_csv(comparison: Comparison) -> str:
         for candidate in comparison.candidates
         for name, number in candidate.numbers.items()
     ]
-    return csv_text(Table.from_records(rows))
+    return csv_text(Table.from_records(rows, UNITS))
 
 
+UNITS = {
+    "difference_p*": "",
+    "difference_stands": "",
+    **dict.fromkeys(("value", "low", "high", "error_*", "difference_*"), "points"),
+}
 # Columns of the CSV, with the attributes of a difference that they hold.
 DIFFERENCE_KEYS = {name: name for name in ("value", "low", "high", "images", "seeds", "p")} | {
     "p_family": "p_adjusted",
@@ -379,7 +400,7 @@ def categories_csv(ground_truth: GroundTruth, comparison: Comparison) -> str:
         for number, of in candidate.categories.items()
         for at, category in enumerate(ground_truth.category_name)
     ]
-    return csv_text(Table.from_records(rows))
+    return csv_text(Table.from_records(rows, UNITS))
 
 
 def _limits(of: CategoryIntervals | None, category: int) -> dict[str, Any]:

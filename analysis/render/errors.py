@@ -22,9 +22,17 @@ from analysis.render.advice import (
     low_scores_sentence,
     over_cap_sentence,
 )
-from analysis.render.screen import CAREFUL, dimmed, fact_list, plain_console
-from analysis.render.table import Cell, Column, Table, Value, best
-from analysis.render.takeaways import counts_sentence, settings_sentence, source_sentence
+from analysis.render.screen import CAREFUL, dimmed, fact_list, fixed_width
+from analysis.render.table import Cell, Column, Table, Value, best, without_bold
+from analysis.render.takeaways import (
+    counts_sentence,
+    interval_text,
+    resampled_sentence,
+    settings_sentence,
+    source_sentence,
+)
+from analysis.stats.compare import Comparison
+from analysis.stats.intervals import Interval
 
 COUNTS = "costly/all"  # the head over the counts of errors
 SIDE_BY_SIDE = 3  # up to so many runs stand as columns, with bars; more stand as rows
@@ -45,8 +53,23 @@ def known_metric(number: float) -> float | None:
     return number if number >= 0 else None
 
 
-def errors_table(ground_truth: GroundTruth, settings: Settings, runs: Sequence[Run], *, paper: bool = False) -> Table:
-    """A row a run, a column an error type; the highest AP and the smallest loss of each type in bold."""
+def errors_table(
+    ground_truth: GroundTruth,
+    settings: Settings,
+    runs: Sequence[Run],
+    measured: Comparison | None = None,
+    *,
+    paper: bool = False,
+) -> Table:
+    """A row a run, a column an error type; the highest AP and the smallest loss of each type in bold.
+
+    Args:
+        ground_truth: of all runs.
+        settings: of all runs.
+        runs: with their breakdowns.
+        measured: the intervals of the numbers, which then stand beside them.
+        paper: whether AP has two decimals, and nothing is in bold: one model tells nothing of another training.
+    """
     name = ap_name(settings.iou)
     columns = [Column("run", kind="text"), ap_column(name, paper=paper), *map(error_column, ERROR_TYPES)]
     values: list[Sequence[Value]] = [
@@ -57,17 +80,31 @@ def errors_table(ground_truth: GroundTruth, settings: Settings, runs: Sequence[R
             for error, column in zip(ERROR_TYPES, columns[2:], strict=True)
         ),
     ]
-    return Table(
+    notes: tuple[str, ...] = (
+        f"Points of {name} to gain by fixing one type of error alone; they do not add up, because fixing one "
+        "changes what the others cost.",
+        source_sentence(ground_truth, settings),
+    )
+    if measured:
+        notes = (f"In brackets: 95 % intervals, {resampled_sentence(measured)}.", *notes)
+        known = {one.name: one.numbers for one in measured.candidates}
+        values[1:] = [
+            [_with_interval(value, known[run.name][number]) for value, run in zip(column, runs, strict=True)]
+            for number, column in zip((name, *ERROR_TYPES), values[1:], strict=True)
+        ]
+    table = Table(
         f"{name}, and the points of it to gain by fixing one type of error alone",
         tuple(columns),
         tuple(zip(*values, strict=True)),
-        notes=(
-            f"Points of {name} to gain by fixing one type of error alone; they do not add up, because fixing one "
-            "changes what the others cost.",
-            source_sentence(ground_truth, settings),
-        ),
+        notes=notes,
         label="errors",
     )
+    return without_bold(table) if paper else table
+
+
+def _with_interval(value: Value, number: Interval) -> Cell:
+    cell = Cell.of(value)
+    return replace(cell, text=interval_text(number))
 
 
 def types_table(settings: Settings, runs: Sequence[RunAnalysis]) -> Table:
@@ -103,10 +140,10 @@ def counts_cell(run: RunAnalysis, error: str) -> Cell:
 
 def errors_screen(ground_truth: GroundTruth, settings: Settings, runs: Sequence[RunAnalysis]) -> list[RenderableType]:
     """Everything that ``analyze errors`` shows: runs as columns with bars where there is room, else as rows."""
-    console, name = plain_console(), ap_name(settings.iou)
+    room, name = fixed_width(), ap_name(settings.iou)
     table = types_table(settings, runs)
     tables: list[RenderableType] = [table]
-    if len(runs) > SIDE_BY_SIDE or (console.is_terminal and table.width > console.width):
+    if len(runs) > SIDE_BY_SIDE or (room is not None and table.width > room):
         meanings = [
             (Text(one.label, style=one.colour), one.described(settings.iou_type)) for one in ERROR_TYPES.values()
         ]

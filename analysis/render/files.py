@@ -1,7 +1,7 @@
 """What ``--out`` writes: the same findings as files for programs, papers and slides."""
 
 import gzip
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,18 @@ from analysis.evaluation.settings import Settings
 from analysis.files import write_all
 from analysis.render.documents import error_records, slice_records
 from analysis.render.errors import errors_table
+from analysis.render.figure_style import SCREEN, FigureStyle, figures_tex
 from analysis.render.fonts import warn_of_undrawable
-from analysis.render.plots import errors_figure, slice_figures
+from analysis.render.latex import latex
+from analysis.render.plots import errors_figure
+from analysis.render.slice_figures import slice_figures
 from analysis.render.slices import slice_tables
-from analysis.render.table import Table, csv_text, latex, markdown
+from analysis.render.table import Table, csv_text, markdown
+from analysis.stats.compare import Comparison
+
+# Of the columns of the CSV files, by key or by its beginning.
+UNITS = {"ap": "points", "delta_ap*": "points", "raw_delta_ap*": "points"}
+SIDES = {"low": "px", "high": "px"}  # of the square of a size
 
 
 def write_analysis(
@@ -31,30 +39,50 @@ def write_analysis(
     analyses: Sequence[RunAnalysis],
     crowding: NDArray[np.float64],
     document: bytes,
+    *,
+    measured: Comparison | None = None,
+    min_objects: int = 1,
+    style: FigureStyle = SCREEN,
+    columns: Sequence[str] = (),
 ) -> list[str]:
     """Write every file and return their names; all are made before the first is written, and each appears whole.
 
-    ``document`` is the JSON of ``--json``. The breakdown, the detections and the objects are always written, the
-    slices where they were computed.
+    The breakdown, the detections and the objects are always written, the slices where they were computed.
+
+    Args:
+        out: the folder.
+        ground_truth: of the runs.
+        settings: of the runs.
+        analyses: of each run.
+        crowding: f64[M] of the objects.
+        document: the JSON of ``--json``.
+        measured: the intervals of the numbers, where they were asked for.
+        min_objects: classes with fewer are left out of the table and the figure by class; the CSV has all.
+        style: of the figures.
+        columns: of the table of errors in Markdown and LaTeX, by name; none: all.
 
     Raises:
-        BadInput: the folder cannot be written.
+        BadInput: the folder cannot be written, or there is no such column.
     """
     shown = any(one.classes or one.confusion for one in analyses)
     warn_of_undrawable([*(one.name for one in analyses), *(ground_truth.category_name if shown else ())])
+    table = errors_table(ground_truth, settings, analyses, measured, paper=True)
     contents = {
-        "errors.csv": csv_text(Table.from_records(error_records(analyses))).encode(),
+        "errors.csv": csv_text(Table.from_records(error_records(analyses), UNITS)).encode(),
         "errors.json": document,
-        **_paper("errors", errors_table(ground_truth, settings, analyses, paper=True)),
-        **_named("errors", errors_figure(analyses)),
+        **_paper("errors", table.choose(columns) if columns else table),
     }
     records = [(one.name, slice_records(ground_truth, one)) for one in analyses]
     for name in records[0][1]:
-        table = Table.from_records([{"run": run, **record} for run, slices in records for record in slices[name]])
+        rows = [{"run": run, **record} for run, slices in records for record in slices[name]]
+        table = Table.from_records(rows, UNITS | (SIDES if name == "by_size" else {}))
         contents[f"{name}.csv"] = csv_text(table).encode()
-    for name, pictures in slice_figures(ground_truth, analyses).items():
-        contents |= _named(name, pictures)
-    for name, table in slice_tables(ground_truth, settings, analyses, paper=True).items():
+    pictures = {"errors": errors_figure(ground_truth, analyses, measured, style)}
+    pictures |= slice_figures(ground_truth, analyses, style, min_objects=min_objects)
+    for name, picture in pictures.items():
+        contents |= picture.named(name)
+    contents["errors_figures.tex"] = figures_tex(pictures, style)
+    for name, table in slice_tables(ground_truth, settings, analyses, min_objects=min_objects, paper=True).items():
         contents |= _paper(name, table)
     contents["detections.csv.gz"] = _gzipped(detections_frame(ground_truth, analyses))
     contents["objects.csv.gz"] = _gzipped(objects_frame(ground_truth, analyses, crowding))
@@ -63,11 +91,7 @@ def write_analysis(
 
 
 def _paper(name: str, table: Table) -> dict[str, bytes]:
-    return _named(name, {"md": markdown(table).encode(), "tex": latex(table).encode()})
-
-
-def _named(name: str, contents: Mapping[str, bytes]) -> dict[str, bytes]:
-    return {f"{name}.{kind}": content for kind, content in contents.items()}
+    return {f"{name}.md": markdown(table).encode(), f"{name}.tex": latex(table).encode()}
 
 
 def _gzipped(frame: pd.DataFrame) -> bytes:
@@ -87,6 +111,9 @@ def detections_frame(ground_truth: GroundTruth, runs: Sequence[Run]) -> pd.DataF
     for run in runs:
         dt, labels = run.detections, run.breakdown.labels
         has_target = labels.target >= 0
+        # -1, no target, takes what is appended: there may be no object at all
+        annotation_id = np.append(ground_truth.annotation_id, -1)
+        object_category = np.concatenate([names[ground_truth.category], np.array([None], dtype=object)])
         frames.append(
             pd.DataFrame(
                 {
@@ -97,8 +124,8 @@ def detections_frame(ground_truth: GroundTruth, runs: Sequence[Run]) -> pd.DataF
                     "score": dt.score,
                     "label": np.array(LABEL_NAMES)[labels.error],
                     "iou": labels.iou,
-                    "target": pd.Series(ground_truth.annotation_id[labels.target], dtype="Int64").where(has_target),
-                    "target_category": pd.Series(names[ground_truth.category[labels.target]]).where(has_target, None),
+                    "target": pd.Series(annotation_id[labels.target], dtype="Int64").where(has_target),
+                    "target_category": object_category[labels.target],
                     "fixes": labels.recovers_gt,
                 }
             )
@@ -133,7 +160,7 @@ def objects_frame(
                     "annotation_id": ground_truth.annotation_id,
                     "image_id": np.array(ground_truth.image_id)[ground_truth.image],
                     "category": names[ground_truth.category],
-                    "area": ground_truth.area_of(one.breakdown.settings.iou_type),
+                    "area (px^2)": ground_truth.area_of(one.breakdown.settings.iou_type),
                     "crowding": crowding,
                     "fate": np.array(OUTCOME_NAMES)[one.outcomes.outcome],
                     "row": of_detection(dt.row, "Int64"),

@@ -402,12 +402,14 @@ def curve_columns(run: RunAtThreshold) -> dict[str, Floats]:
     }
 
 
-def paper_tables(ground_truth: GroundTruth, runs: Sequence[RunAtThreshold]) -> dict[str, Table]:
-    """The tables that leave the terminal, by the names of their files."""
+def paper_tables(
+    ground_truth: GroundTruth, runs: Sequence[RunAtThreshold], most: int | None = None
+) -> dict[str, Table]:
+    """The tables that leave the terminal, by the names of their files; ``most``: classes of each run, none: all."""
     points = [run.point for run in runs]
     source = source_sentence(ground_truth, runs[0].settings)
     note = f"Threshold: {criterion_sentence(points[0].criterion)}. {legend(points[0].criterion)}"
     return {
         "threshold": replace(rates_table(points), notes=(note, source)),
-        "threshold_by_class": replace(classes_table(ground_truth, runs, None), label="threshold-by-class"),
+        "threshold_by_class": replace(classes_table(ground_truth, runs, most), label="threshold-by-class"),
     }

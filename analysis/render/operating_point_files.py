@@ -1,12 +1,11 @@
 """What ``analyze threshold`` writes: the JSON document, curves and tables for programs, figures for papers."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from analysis.arrays import Ints
 from analysis.coco.ground_truth import GroundTruth
@@ -14,7 +13,21 @@ from analysis.evaluation.operating_point import Counts
 from analysis.files import write_all
 from analysis.io import json_bytes
 from analysis.render.documents import Record, analysis_document, interval_record, run_record
+from analysis.render.figure_style import (
+    MARKS,
+    SCREEN,
+    FigureStyle,
+    Picture,
+    distinct_colors,
+    drawing,
+    figures_tex,
+    finish,
+    legend_above,
+    line_look,
+    new_figure,
+)
 from analysis.render.fonts import warn_of_undrawable
+from analysis.render.latex import latex
 from analysis.render.operating_point import (
     BACKGROUND,
     cautions,
@@ -26,27 +39,25 @@ from analysis.render.operating_point import (
     takeaways,
 )
 from analysis.render.plots import (
-    MARKS,
-    MOST_CONFUSED,
-    WIDTH,
-    distinct_colors,
     distinct_labels,
-    encoded,
     heat_map,
-    legend_above,
-    new_figure,
+    is_first_in_row,
+    panel_rows,
     panel_title,
-    paper_style,
     plain_axis,
     split_panels,
 )
-from analysis.render.table import Table, csv_text, latex, markdown
+from analysis.render.slice_figures import MOST_CONFUSED
+from analysis.render.slices import IN_PAPER, ON_SCREEN, PAPER_ROWS
+from analysis.render.table import Table, csv_text, markdown, without_bold
+from analysis.render.takeaways import source_sentence
 from analysis.stats.operating_point import OperatingPoint, RunAtThreshold, f1_differences, rates_of
 
 WRITTEN = (
     "threshold.json", "threshold.csv", "threshold.md", "threshold.tex", "threshold_by_class.csv",
     "threshold_by_class.md", "threshold_by_class.tex", "threshold_curves.csv", "threshold_confusion.csv",
     "threshold_curves.png", "threshold_curves.pdf", "threshold_confusion.png", "threshold_confusion.pdf",
+    "threshold_figures.tex",
 )  # fmt: skip
 MOST_POINTS = 2000  # of a line in a figure
 
@@ -137,7 +148,11 @@ def confusion_records(ground_truth: GroundTruth, matrix: Ints) -> list[Record]:
 
 
 def write_operating_points(
-    out: Path, ground_truth: GroundTruth, runs: Sequence[RunAtThreshold], document: Record
+    out: Path,
+    ground_truth: GroundTruth,
+    runs: Sequence[RunAtThreshold],
+    document: Record,
+    style: FigureStyle = SCREEN,
 ) -> tuple[str, ...]:
     """Write the files and return their names; all are made before the first is written, and each appears whole.
 
@@ -146,8 +161,10 @@ def write_operating_points(
     """
     warn_of_undrawable([*(run.name for run in runs), *ground_truth.category_name])
     contents = {"threshold.json": json_bytes(document)}
-    for name, table in paper_tables(ground_truth, runs).items():
-        contents |= {f"{name}.md": markdown(table).encode(), f"{name}.tex": latex(table).encode()}
+    for most, kind, write in ((None, "md", markdown), (PAPER_ROWS, "tex", latex)):
+        for name, table in paper_tables(ground_truth, runs, most).items():
+            notes = tuple(note.replace(ON_SCREEN, IN_PAPER) for note in table.notes)
+            contents[f"{name}.{kind}"] = write(replace(without_bold(table), notes=notes)).encode()
     records = {
         "threshold": [_flat(run) for run in runs],
         "threshold_by_class": [
@@ -161,10 +178,15 @@ def write_operating_points(
     }
     contents |= {f"{name}.csv": csv_text(Table.from_records(rows)).encode() for name, rows in records.items()}
     contents["threshold_curves.csv"] = _curves_csv(runs)
-    figures = {"threshold_curves": curves_figure(runs), "threshold_confusion": confusion_figure(ground_truth, runs)}
-    with paper_style():
-        for name, figure in figures.items():
-            contents |= {f"{name}.{kind}": picture for kind, picture in encoded(figure, ("png", "pdf")).items()}
+    made = {
+        "threshold_curves": curves_figure(ground_truth, runs, style),
+        "threshold_confusion": confusion_figure(ground_truth, runs, style),
+    }
+    pictures = {name: picture for name, picture in made.items() if picture is not None}
+    for name, picture in pictures.items():
+        contents |= picture.named(name)
+    if pictures:
+        contents["threshold_figures.tex"] = figures_tex(pictures, style)
     write_all(out, contents, [ground_truth.path, *(run.detections.path for run in runs)])
     return tuple(name for name in WRITTEN if name in contents)
 
@@ -190,70 +212,90 @@ def _curves_csv(runs: Sequence[RunAtThreshold]) -> bytes:
     return text.encode()
 
 
-def curves_figure(runs: Sequence[RunAtThreshold]) -> Figure:
-    """Precision, recall and F1 against the score, a line a run, its threshold marked."""
-    with paper_style():
-        figure = new_figure(WIDTH, 2.7)
-        names = distinct_labels([run.name for run in runs])
-        colors = distinct_colors(len(runs))
-        axes = split_panels(figure, 3, sharey=True)
-        for axis, rate, head in zip(axes, ("precision", "recall", "f1"), ("precision", "recall", "F1"), strict=True):
-            for number, (run, name) in enumerate(zip(runs, names, strict=True)):
-                columns = curve_columns(run)
-                x, y = columns["score"], columns[rate]
+def curves_figure(
+    ground_truth: GroundTruth, runs: Sequence[RunAtThreshold], style: FigureStyle = SCREEN
+) -> Picture | None:
+    """Precision, recall and F1 against the score, a line a run, its threshold marked; none without a detection."""
+    columns = [curve_columns(run) for run in runs]
+    if not any(len(one["score"]) for one in columns):
+        return None
+    rates = {"precision": "precision", "recall": "recall", "f1": "F1"}
+    across = style.across()
+    with drawing(style):
+        height = 1.6 if style.narrow else 2.3
+        figure = new_figure(style.wide(), height * panel_rows(len(rates), across) + 0.2)
+        names, colors = distinct_labels([run.name for run in runs]), distinct_colors(len(runs))
+        axes = split_panels(figure, len(rates), across, sharey=True, sharex=True)
+        for panel, (axis, (rate, head)) in enumerate(zip(axes, rates.items(), strict=True)):
+            for number, (run, name, column) in enumerate(zip(runs, names, columns, strict=True)):
+                x, y = column["score"], column[rate]
                 some = np.unique(np.linspace(0, max(len(x) - 1, 0), MOST_POINTS).astype(np.int64))[: len(x)]
-                threshold = run.point.threshold
+                threshold, color = run.point.threshold, colors[number]
+                mark = MARKS[number % len(MARKS)]
+                axis.plot(x[some], y[some], **line_look(number, color))
                 axis.plot(
-                    x[some], y[some], color=colors[number], lw=1.3, label=f"{name}  (from {score_text(threshold)})"
-                )
+                    [], [], label=f"{name}  (from {score_text(threshold)})", marker=mark, ms=5, mec="white", mew=0.7,
+                    **line_look(number, color),
+                )  # fmt: skip
                 if threshold is not None and len(x):
                     at = int(np.searchsorted(-x, -threshold, side="right")) - 1
                     if at >= 0:
-                        axis.plot(
-                            threshold, y[at], marker=MARKS[number % len(MARKS)], color=colors[number], markersize=6,
-                            mec="white", mew=0.7,
-                        )  # fmt: skip
-            panel_title(axis, head)
+                        axis.plot(threshold, y[at], marker=mark, color=color, markersize=6, mec="white", mew=0.7)
+            panel_title(axis, head, style)
             axis.set_ylim(-0.02, 1.02)
-            axis.set_xlabel("score from which detections are shown", fontsize=8)
-            plain_axis(axis)
-        legend_above(figure, axes)
-        figure.supxlabel(f"marked: {criterion_sentence(runs[0].point.criterion)}", fontsize=7, color="0.35")
-        return figure
+            if panel >= len(rates) - across:
+                axis.set_xlabel("lowest score shown")
+            if is_first_in_row(panel, len(rates), across):
+                axis.set_ylabel("share")
+            plain_axis(axis, style)
+        legend_above(figure, axes, style=style)
+        caption = (
+            "Precision, recall and F1 of the detections that are shown, over all classes together, against the lowest "
+            f"score shown. Marked: {criterion_sentence(runs[0].point.criterion)}. "
+            f"{source_sentence(ground_truth, runs[0].settings)}"
+        )
+        return finish(figure, caption, style)
 
 
-def confusion_figure(ground_truth: GroundTruth, runs: Sequence[RunAtThreshold]) -> Figure:
+def confusion_figure(
+    ground_truth: GroundTruth, runs: Sequence[RunAtThreshold], style: FigureStyle = SCREEN
+) -> Picture | None:
     """The classes that are confused most, with a row and a column of the background; shaded by the share of a row."""
     names = [*ground_truth.category_name, BACKGROUND]
-    shown = _shown_classes([run.shown.confusion for run in runs])
+    across = 1 if style.narrow else 2
+    rows = panel_rows(len(runs), across)
+    most = style.that_fit(8 if style.narrow else MOST_CONFUSED, rows, 0.27, 1.2)
+    shown = _shown_classes([run.shown.confusion for run in runs], most)
+    if not len(shown):
+        return None
     places = np.append(shown, len(names) - 1)
     labels = distinct_labels([names[c] for c in places], 16)
     side = 0.9 + 0.27 * len(places)
-    with paper_style():
-        across = min(len(runs), 2)
-        figure = new_figure(max(side * across, 4.0), side * -(-len(runs) // across) + 0.6)
-        for axis, run in zip(split_panels(figure, len(runs), 2), runs, strict=True):
+    columns = min(len(runs), across)
+    with drawing(style):
+        figure = new_figure(style.wide(max(side * columns, 4.0)), side * rows + 0.3)
+        for axis, run in zip(split_panels(figure, len(runs), across), runs, strict=True):
             matrix = run.shown.confusion
             total = np.maximum(matrix.sum(axis=1), 1)
             part = matrix[np.ix_(places, places)]
             words = [[f"{count:,}" if count else "" for count in row] for row in part.tolist()]
             words[-1][-1] = ""
-            heat_map(axis, part / total[places][:, None], words, labels, labels)
-            axis.set_aspect("equal")
+            heat_map(axis, part / total[places][:, None], words, labels, labels, style)
             axis.tick_params(axis="x", rotation=90)
-            axis.set_xlabel("shown as", fontsize=8)
-            axis.set_ylabel("object", fontsize=8)
-            panel_title(axis, f"{run.name}, from {score_text(run.point.threshold)}")
-        figure.supxlabel(
-            "detections, shaded by their share of the row; last row: on no object that is free; last column: objects "
-            "without a detection",
-            fontsize=6.5, color="0.35", wrap=True,
-        )  # fmt: skip
-        return figure
+            axis.set_xlabel("shown as", fontsize=style.size(8))
+            axis.set_ylabel("object", fontsize=style.size(8))
+            panel_title(axis, f"{run.name}, from {score_text(run.point.threshold)}", style)
+        caption = (
+            "Number of detections that are shown, by the class of the object that they lie on (down) and their own "
+            "(across), shaded by their share of the row. Last row: detections on no object that is free; last column: "
+            f"objects without a detection. The {len(shown)} classes that are confused most, or have the most objects. "
+            f"{source_sentence(ground_truth, runs[0].settings)}"
+        )
+        return finish(figure, caption, style)
 
 
-def _shown_classes(matrices: Sequence[Ints]) -> Ints:
+def _shown_classes(matrices: Sequence[Ints], most: int) -> Ints:
     """The classes of the most confused pairs, filled up with those that have the most objects."""
     total = np.sum(matrices, axis=0)
     order = [*confusion_pairs(total).ravel().tolist(), *np.argsort(-total[:-1].sum(axis=1), kind="stable").tolist()]
-    return np.sort(np.array(list(dict.fromkeys(order))[:MOST_CONFUSED], dtype=np.int64))
+    return np.sort(np.array(list(dict.fromkeys(order))[:most], dtype=np.int64))

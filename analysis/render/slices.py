@@ -25,10 +25,11 @@ from analysis.evaluation.slices import ClassErrors, CrowdingBins, IouErrors, Siz
 from analysis.render.advice import COSTLY_MEANS
 from analysis.render.errors import SIDE_BY_SIDE, ap_column, error_column
 from analysis.render.screen import fact_list
-from analysis.render.table import Cell, Column, Table, Value
+from analysis.render.table import Cell, Column, Table, Value, without_bold
 from analysis.render.takeaways import slice_takeaways, source_sentence
 
 PAPER_ROWS = 20  # classes and confused pairs of a run in a paper; the CSV has all
+ON_SCREEN, IN_PAPER = "--all shows every class", "the CSV file has every class"
 FIRST_ROWS = 10  # in a terminal; with many runs fewer
 FIRST_OF_MANY = 5
 
@@ -36,13 +37,17 @@ Rows = list[tuple[Value, ...]]
 
 
 def slices_screen(
-    ground_truth: GroundTruth, settings: Settings, analyses: Sequence[RunAnalysis], everything: bool = False
+    ground_truth: GroundTruth,
+    settings: Settings,
+    analyses: Sequence[RunAnalysis],
+    everything: bool = False,
+    min_objects: int = 1,
 ) -> list[RenderableType]:
     """The slices one below the other, each with its takeaways; ``everything``: all classes and pairs."""
     most = None if everything else FIRST_ROWS if len(analyses) <= SIDE_BY_SIDE else FIRST_OF_MANY
     takeaways = [slice_takeaways(ground_truth, one) for one in analyses]
     screen: list[RenderableType] = []
-    for name, table in slice_tables(ground_truth, settings, analyses, most).items():
+    for name, table in slice_tables(ground_truth, settings, analyses, most, min_objects).items():
         part = name.removeprefix("by_")
         facts = [(one.name, own[part]) for one, own in zip(analyses, takeaways, strict=True) if part in own]
         screen += [Text(""), Text(table.title, style="bold underline")]
@@ -56,6 +61,7 @@ def slice_tables(
     settings: Settings,
     analyses: Sequence[RunAnalysis],
     most: int | None = PAPER_ROWS,
+    min_objects: int = 1,
     *,
     paper: bool = False,
 ) -> dict[str, Table]:
@@ -66,10 +72,11 @@ def slice_tables(
         settings: of all runs.
         analyses: of each run.
         most: classes and confused pairs of each run; none: all.
+        min_objects: classes with fewer are left out.
         paper: whether AP has two decimals and the note says what it was made from.
     """
     makers: dict[str, tuple[str, Callable[..., Table]]] = {
-        "by_class": ("classes", partial(class_table, most=most)),
+        "by_class": ("classes", partial(class_table, most=most, min_objects=min_objects)),
         "by_size": ("sizes", size_table),
         "by_iou": ("ious", iou_table),
         "by_crowding": ("crowding", crowding_table),
@@ -80,6 +87,7 @@ def slice_tables(
     for name, (part, make) in makers.items():
         if parts := parts_of(analyses, part):
             table = make(parts, paper=paper)
+            table = without_bold(table) if paper else table  # it is the largest of a row, as its colour says
             tables[name] = replace(table, notes=(*table.notes, *made_from))
     return {name: table for name, table in tables.items() if table.rows}
 
@@ -94,6 +102,7 @@ def class_table(
     most: int | None = None,
     *,
     chosen: Sequence[int] | None = None,
+    min_objects: int = 1,
     paper: bool = False,
 ) -> Table:
     """A row a class: its own AP, and the points of it to gain.
@@ -102,23 +111,29 @@ def class_table(
         parts: the classes of each run, with its name.
         most: classes of each run, those with most to gain from a single type; none: all.
         chosen: categories to show in this order instead.
+        min_objects: classes with fewer are left out.
         paper: as in :func:`slice_tables`.
     """
     ap, first = ap_name(parts[0][1].settings.iou), parts[0][1]
 
     def rows(classes: ClassErrors) -> Rows:
         gains = _gains(classes.delta_ap)
-        shown = classes.costliest(most).tolist() if chosen is None else chosen
+        shown = classes.costliest(most, min_objects).tolist() if chosen is None else chosen
         return [(classes.names[c], int(classes.positives[c]), float(classes.ap[c]), *gains[c]) for c in shown]
 
     known = len(first.costliest())
-    note = f"The {most} of {known:,} classes with most to gain from a single type"
+    enough = len(first.costliest(None, min_objects))
+    of = f"{enough:,} classes of {min_objects} objects or more" if enough < known else f"{known:,} classes"
+    if most and enough > most:
+        note = f"The {most} of {of} with most to gain from a single type"
+    else:
+        note = f"The {of}, of {known:,}" if enough < known else ""
     return _by_run(
         f"By class: points of its own {ap} to gain by fixing one type of error everywhere",
         "by-class",
         (Column("class", kind="text"), Column("objects"), ap_column(ap, paper=paper), *map(error_column, ERRORS)),
         [(run, rows(classes)) for run, classes in parts],
-        notes=(f"{note}." if paper else f"{note}; --all shows every class.",) if most and known > most else (),
+        notes=(f"{note}." if paper or not (most and enough > most) else f"{note}; {ON_SCREEN}.",) if note else (),
         always=paper,
     )
 

@@ -1,4 +1,4 @@
-r"""One table, six writers: terminal, Markdown, LaTeX, CSV, JSON and HTML.
+r"""One table, six writers: terminal, Markdown, CSV, JSON and HTML here, LaTeX in ``analysis.render.latex``.
 
 A :class:`Table` holds columns, rows of raw values, notes and a caption; a writer decides how they look. Names of any
 kind are escaped by the writer, numbers are rounded by it, and nothing but the writer knows its format.
@@ -17,24 +17,6 @@ kind are escaped by the writer, numbers are rounded by it, and nothing but the w
 <BLANKLINE>
 In points.
 <BLANKLINE>
->>> print(latex(table))
-% needs \usepackage{booktabs}
-\begin{table}
-\centering
-\caption{What it costs.}
-\begin{tabular}{lr}
-\toprule
-class & AP50 \\
-\midrule
-salt \& pepper & 56.4 \\
-50 \% [a\_b] & -- \\
-\bottomrule
-\end{tabular}
-\par\smallskip
-\raggedright\footnotesize
-In points.\par
-\end{table}
-<BLANKLINE>
 >>> print(csv_text(table), end="")
 class,AP50
 salt & pepper,56.42
@@ -48,13 +30,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from itertools import groupby
+from types import MappingProxyType
 from typing import Any, Literal
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.text import Text
 
+from analysis.exceptions import BadInput
 from analysis.render.layout import Width, across, row_lines, side_by_side
 from analysis.render.markup import Markup, escaped, join, tag
 
@@ -63,21 +46,12 @@ BAR_WIDTH = 16  # characters of the longest bar in a terminal
 HEAD_WIDTH = 16  # where room is short, a longer head over numbers is wrapped between its words, and a longer word too
 SHORT_HEAD = 10  # a head that is never wrapped
 MISSING = "-"
-_ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
-    c: f"\\{c}" for c in "&%$#_{}"
-}
 # 1.2, +1.2, 41.3 ± 0.4 or 1.2 [0.5, 2.0]
 _NUMBER = re.compile(r"([+-]?[\d.]+)( ± [\d.]+)?( \[[^\]]*\])?")
-_TEX_SYMBOLS = {
-    "±": r"$\pm$",
-    "†": r"$^\dagger$",
-    "Δ": r"$\Delta$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "<": r"$<$",
-    ">": r"$>$",
-    "…": r"\ldots{}",
-}
+# What GitHub would take for markup, a formula or a character's name.
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>|~$]|&(?=#?\w+;))")
+# Of a paragraph: what would make it a heading, a list or a quotation.
+_FIRST = re.compile(r"^(?=[#+-])|(?<=^\d)(?=[.)]\s)|(?<=^\d\d)(?=[.)]\s)")
 
 
 @dataclass(frozen=True)
@@ -91,7 +65,7 @@ class Column:
             :class:`Markup`).
         precision: decimals of a float; none: as many as it has.
         signed: whether a plus stands before positive numbers.
-        unit: of the numbers, printed behind the name; CSV and JSON leave it out.
+        unit: of the numbers, printed behind the name, in CSV in brackets; JSON leaves it out.
         key: the name in CSV and JSON, where it differs from ``name``.
         group: a head over several neighbouring columns.
         attached: stays beside the column before it where a terminal folds the table, as every bar does.
@@ -131,6 +105,8 @@ class Cell:
         class_: of the cell in HTML.
         below: in HTML, on a line of its own below the value.
         hint: shown in HTML when a pointer rests on the cell.
+        filter: in the report, the filter of the gallery that shows the pictures behind it; the page's script makes a
+            link of it.
     """
 
     value: str | int | float | None
@@ -141,6 +117,7 @@ class Cell:
     class_: str = ""
     below: str = ""
     hint: str | None = None
+    filter: str = ""
 
     @classmethod
     def of(cls, value: "Value") -> "Cell":
@@ -167,7 +144,6 @@ class Table:
         label: the LaTeX label, without ``tab:``.
         names: how many columns name a row.
         grouped: equal values of the first column are shown once, with a rule or a free line between groups.
-        wide: in LaTeX over both columns of the page, shrunk to its width.
         gap: characters between two columns of a terminal.
     """
 
@@ -178,7 +154,6 @@ class Table:
     label: str = ""
     names: int = 1
     grouped: bool = False
-    wide: bool = False
     gap: int = GAP
 
     def __post_init__(self) -> None:
@@ -187,15 +162,23 @@ class Table:
                 raise ValueError(f"table {self.title!r}: a row has {len(row)} cells, not {len(self.columns)}: {row!r}")
 
     @classmethod
-    def from_records(cls, records: Sequence[Mapping[str, Any]]) -> "Table":
+    def from_records(
+        cls, records: Sequence[Mapping[str, Any]], units: Mapping[str, str] = MappingProxyType({})
+    ) -> "Table":
         """Raw values for CSV: a column a key of the first record, and one a key of a dictionary inside it.
 
-        >>> print(csv_text(Table.from_records([{"run": "a", "count": {"cls": 1, "loc": 2}}])), end="")
-        run,count_cls,count_loc
+        Args:
+            records: with the same keys.
+            units: by key, or by the beginning of keys with a ``*`` behind it; the first that fits counts.
+
+        >>> print(csv_text(Table.from_records([{"run": "a", "gain": {"cls": 1, "loc": 2}}], {"gain_*": "points"})))
+        run,gain_cls (points),gain_loc (points)
         a,1,2
+        <BLANKLINE>
         """
         flat = [dict(_flattened(record)) for record in records]
-        return cls("", tuple(map(Column, flat[0] if flat else ())), tuple(tuple(record.values()) for record in flat))
+        columns = (Column(key, unit=unit_of(key, units)) for key in (flat[0] if flat else ()))
+        return cls("", tuple(columns), tuple(tuple(record.values()) for record in flat))
 
     @cached_property
     def cells(self) -> list[tuple[Cell, ...]]:
@@ -207,6 +190,29 @@ class Table:
         given = iter(values)
         rows = tuple(row if isinstance(row, str) else (*row[:at], next(given), *row[at:]) for row in self.rows)
         return replace(self, columns=(*self.columns[:at], column, *self.columns[at:]), rows=rows)
+
+    def choose(self, names: Sequence[str]) -> "Table":
+        """The table with the columns of some names (or keys, in any letters) behind those that name its rows.
+
+        Raises:
+            BadInput: there is no such column.
+
+        >>> table = Table("", (Column("run", kind="text"), Column("AP"), Column("peak memory", key="memory")), ())
+        >>> [column.name for column in table.choose(["memory", "ap"]).columns]
+        ['run', 'peak memory', 'AP']
+        """
+        places: dict[str, int] = {}
+        for place, column in enumerate(self.columns[self.names :], self.names):
+            for name in filter(None, (column.key, column.name)):
+                places.setdefault(name.lower(), place)
+        for name in names:
+            if name.lower() not in places:
+                known = ", ".join(column.key or column.name for column in self.columns[self.names :])
+                raise BadInput(f"--columns: {name!r} is no column of this table; choose of {known}")
+        kept = [*range(self.names), *dict.fromkeys(places[name.lower()] for name in names)]
+        rows = (row if isinstance(row, str) else tuple(row[place] for place in kept) for row in self.rows)
+        columns = tuple(replace(self.columns[place], attached=False) for place in kept)
+        return replace(self, columns=columns, rows=tuple(rows))
 
     @property
     def width(self) -> int:
@@ -233,7 +239,7 @@ class Table:
                 widths[place] = Width(BAR_WIDTH, BAR_WIDTH, attached=True)
             elif column.kind != "chart":
                 head, words = Text(one_line(column.head)), column.kind == "text"
-                texts = [_printed(column, row[place]) for row in self.cells]
+                texts = [printed(column, row[place]) for row in self.cells]
                 texts += [one_line(row) for row in self.rows if isinstance(row, str) and self._heads_words(place)]
                 cells = max((Text(text).cell_len for text in texts), default=0)
                 longest = max((Text(word).cell_len for word in head.plain.split()), default=0)
@@ -257,7 +263,7 @@ class Table:
             )
         bars = [place for place, column in enumerate(self.columns) if column.kind == "bar"]
         longest = max((float(_finite(row[place]) or 0) for row in self.cells for place in bars), default=0.0)
-        for row, begins, repeated in _groups(self):
+        for row, begins, repeated in grouped_rows(self):
             if begins:
                 yield Text("")
             if isinstance(row, str):
@@ -269,7 +275,7 @@ class Table:
                 yield from in_lines(cells | {0: Text("")} if repeated else cells)
 
 
-def _groups(table: Table) -> Iterator[tuple[tuple[Cell, ...] | str, bool, bool]]:
+def grouped_rows(table: Table) -> Iterator[tuple[tuple[Cell, ...] | str, bool, bool]]:
     """Each row as cells or heading, whether it begins a new group, and whether its first value is that of the last."""
     before: Value = None
     for number, row in enumerate(table.rows):
@@ -291,58 +297,35 @@ def best(values: Sequence[float | None], column: Column, *, low: bool = False) -
     known = [value for value in values if value is not None and math.isfinite(value)]
     if len(known) < 2:
         return list(values)
-    top = _printed(column, Cell((min if low else max)(known)))
-    return [Cell(value, bold=value in known and _printed(column, Cell(value)) == top) for value in values]
+    top = printed(column, Cell((min if low else max)(known)))
+    return [Cell(value, bold=value in known and printed(column, Cell(value)) == top) for value in values]
+
+
+def without_bold(table: Table) -> Table:
+    """The table with nothing stressed, for where nothing is known of noise."""
+    rows = (row if isinstance(row, str) else tuple(replace(Cell.of(cell), bold=False) for cell in row)
+            for row in table.rows)  # fmt: skip
+    return replace(table, rows=tuple(rows))
+
+
+def unit_of(key: str, units: Mapping[str, str]) -> str:
+    """The unit of a key; empty for none."""
+    fits = (unit for one, unit in units.items() if key == one or (one.endswith("*") and key.startswith(one[:-1])))
+    return next(fits, "")
 
 
 def markdown(table: Table) -> str:
-    """The table as GitHub's Markdown, the notes below; the title is left to the caller's heading."""
-    shown = _in_print(table)
+    """The table as GitHub's Markdown, a paragraph a note below; the title is left to the caller's heading."""
+    shown = columns_in_print(table)
     columns = [table.columns[place] for place in shown]
     lines = [_markdown_row(escape_markdown(f"{column.group} {column.head}".strip()) for column in columns)]
     lines.append("|" + "".join("---|" if column.kind == "text" else "---:|" for column in columns))
-    for row, _, _ in _groups(table):
+    for row, _, _ in grouped_rows(table):
         if isinstance(row, str):
             lines.append(_markdown_row([f"*{escape_markdown(row)}*", *[""] * (len(shown) - 1)]))
         else:
             lines.append(_markdown_row(_markdown_cell(table.columns[place], row[place]) for place in shown))
-    return "\n".join([*lines, "", *map(escape_markdown, table.notes), ""])
-
-
-def latex(table: Table) -> str:
-    r"""The table for papers: booktabs, caption, ``\label``, spanning heads, the notes below it."""
-    shown = _in_print(table)
-    columns = [table.columns[place] for place in shown]
-    body = []
-    for row, begins, repeated in _groups(table):
-        if begins:
-            body.append(r"\midrule")
-        if isinstance(row, str):
-            body.append(rf"\multicolumn{{{len(shown)}}}{{l}}{{\emph{{{escape_latex(row)}}}}} \\")
-        else:
-            cells = [_latex_cell(table.columns[place], row[place]) for place in shown]
-            body.append(" & ".join(["" if repeated else cells[0], *cells[1:]]) + r" \\")
-    environment = "table*" if table.wide else "table"
-    lines = [
-        rf"% needs \usepackage{{booktabs{',graphicx' * table.wide}}}",
-        rf"\begin{{{environment}}}",
-        r"\centering",
-        rf"\caption{{{escape_latex(table.title)}.}}" if table.title else "",
-        rf"\label{{tab:{table.label}}}" if table.label else "",
-        r"\resizebox{\textwidth}{!}{%" if table.wide else "",
-        rf"\begin{{tabular}}{{{''.join('l' if column.kind == 'text' else 'r' for column in columns)}}}",
-        r"\toprule",
-        *_latex_groups(columns),
-        " & ".join(escape_latex(column.head) for column in columns) + r" \\",
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}" + "}" * table.wide,
-    ]
-    if table.notes:
-        notes = (rf"{escape_latex(note)}\par" for note in table.notes)
-        lines += [r"\par\smallskip", r"\raggedright\footnotesize", *notes]
-    return "\n".join(line for line in [*lines, rf"\end{{{environment}}}"] if line) + "\n"
+    return "\n".join([*lines, "", *(f"{markdown_paragraph(note)}\n" for note in table.notes)])
 
 
 def records(table: Table) -> list[dict[str, Any]]:
@@ -351,15 +334,16 @@ def records(table: Table) -> list[dict[str, Any]]:
     >>> records(Table("", (Column("class", kind="text"), Column("AP50")), (("cat", Cell(56.42, bold=True)),)))
     [{'class': 'cat', 'AP50': 56.42}]
     """
-    keys = {place: table.columns[place].key or table.columns[place].name for place in _in_print(table)}
+    keys = {place: table.columns[place].key or table.columns[place].name for place in columns_in_print(table)}
     return [{key: _finite(row[place]) for place, key in keys.items()} for row in table.cells]
 
 
 def csv_text(table: Table) -> str:
-    """The rows as CSV, raw values under a head of keys; empty where there is no value."""
+    """The rows as CSV, raw values under a head of keys with their units; empty where there is no value."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(table.columns[place].key or table.columns[place].name for place in _in_print(table))
+    columns = [table.columns[place] for place in columns_in_print(table)]
+    writer.writerow(f"{one.key or one.name}{f' ({one.unit})' if one.unit else ''}" for one in columns)
     writer.writerows(row.values() for row in records(table))
     return stream.getvalue()
 
@@ -379,9 +363,11 @@ def html(table: Table, *, class_: str | None = None, quiet: bool = False, sortab
         sorts = sortable and column.kind != "chart"
         title = tag("button", column.head, type="button", class_="sort") if sorts else column.head
         class_of_head = "num" if column.kind == "number" else None
-        heads.append(tag("th", title, scope="col", class_=class_of_head, title=column.hint))
+        # A head without a word is an empty cell: nothing for screen readers to say before each cell below it.
+        named = ("th", "col") if title else ("td", None)
+        heads.append(tag(named[0], title, scope=named[1], class_=class_of_head, title=column.hint))
     rows = []
-    for row, _, _ in _groups(table):
+    for row, _, _ in grouped_rows(table):
         if isinstance(row, str):
             content = [tag("th", row, scope="rowgroup", colspan=len(shown))]
         else:
@@ -407,30 +393,26 @@ def one_line(text: str) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    r"""Text that Markdown prints as it is, on one line.
+    r"""Text that GitHub's Markdown prints as it is, on one line.
 
-    >>> print(escape_markdown("a_b|c"))
-    a\_b\|c
+    >>> print(escape_markdown("a_b|c, ~~d~~, $e$, &lt;"))
+    a\_b\|c, \~\~d\~\~, \$e\$, \&lt;
     """
-    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", one_line(text))
+    return _MARKDOWN.sub(r"\\\1", one_line(text))
 
 
-def escape_latex(text: str) -> str:
-    r"""Text that LaTeX prints as it is.
+def markdown_paragraph(text: str) -> str:
+    r"""Text as a paragraph of its own: what would begin a heading or a list does not.
 
-    >>> print(escape_latex("50 % of a_b ± 1"))
-    50 \% of a\_b $\pm$ 1
-    >>> print(escape_latex("IoU <= 0.1, p <0.001"))
-    IoU $\leq$ 0.1, p $<$0.001
-    >>> print(escape_latex("[1]"))  # the line break of the row before would take it for a length
-    {}[1]
+    >>> print(markdown_paragraph("# no heading"))
+    \# no heading
+    >>> print(markdown_paragraph("2. no list"))
+    2\. no list
     """
-    plain = one_line(text).replace("<=", "≤").replace(">=", "≥")  # "<" alone is another sign in LaTeX's old fonts
-    escaped = "".join(_ESCAPES.get(character, _TEX_SYMBOLS.get(character, character)) for character in plain)
-    return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped
+    return _FIRST.sub(r"\\", escape_markdown(text))
 
 
-def _in_print(table: Table) -> list[int]:
+def columns_in_print(table: Table) -> list[int]:
     """The places of the columns that hold values, not drawings."""
     return [place for place, column in enumerate(table.columns) if column.kind in ("text", "number")]
 
@@ -448,7 +430,12 @@ def _finite(cell: Cell) -> str | int | float | None:
     return None if isinstance(cell.value, float) and not math.isfinite(cell.value) else cell.value
 
 
-def _printed(column: Column, cell: Cell) -> str:
+def is_missing(column: Column, cell: Cell) -> bool:
+    """Whether a cell holds nothing: no value, and no words in its place."""
+    return _finite(cell) is None and (cell.text or column.missing) == column.missing
+
+
+def printed(column: Column, cell: Cell) -> str:
     """A cell as people read it, in every format but CSV and JSON; never a negative zero."""
     if cell.text is not None:
         text = cell.text
@@ -470,7 +457,7 @@ def _styled(column: Column, cell: Cell, longest: float) -> Text:
         share = max(float(cell.value or 0), 0.0) / longest if longest > 0 else 0.0
         full, eighths = divmod(round(share * BAR_WIDTH * 8), 8)
         return Text("█" * full + " ▏▎▍▌▋▊▉"[eighths].strip(), style=cell.style or column.style)
-    text = Text(_printed(column, replace(cell, suffix="")), style=f"{'bold ' * cell.bold}{cell.style}".strip())
+    text = Text(printed(column, replace(cell, suffix="")), style=f"{'bold ' * cell.bold}{cell.style}".strip())
     if cell.suffix:
         text.append(one_line(cell.suffix), style="dim")
     return text
@@ -481,39 +468,13 @@ def _markdown_row(cells: Iterable[str]) -> str:
 
 
 def _markdown_cell(column: Column, cell: Cell) -> str:
-    text = _printed(column, replace(cell, suffix=""))
+    text = printed(column, replace(cell, suffix=""))
     text = text if _NUMBER.fullmatch(text) else escape_markdown(text)
     return (f"**{text}**" if cell.bold and text else text) + escape_markdown(cell.suffix.rstrip())
 
 
-def _latex_cell(column: Column, cell: Cell) -> str:
-    """A value, as mathematics where it has a sign, a half width or an interval behind it."""
-    text, suffix = _printed(column, replace(cell, suffix="")), escape_latex(cell.suffix.strip())
-    if text == column.missing and _finite(cell) is None:
-        return "--"
-    number = _NUMBER.fullmatch(text) if column.kind == "number" else None
-    if number is None or not (text[0] in "+-" or number[2] or number[3]):
-        return (rf"\textbf{{{escape_latex(text)}}}" if cell.bold and text else escape_latex(text)) + suffix
-    figures = rf"\mathbf{{{number[1]}}}" if cell.bold else number[1]
-    half, interval = (number[2] or "").replace("±", r"\pm"), (number[3] or "").replace(" ", r"\ ", 1)
-    return f"${figures}{half}{interval}${suffix}"
-
-
-def _latex_groups(columns: Sequence[Column]) -> list[str]:
-    """The row of heads over several columns, and the rules below them; nothing where no column has one."""
-    if not any(column.group for column in columns):
-        return []
-    heads, rules, end = [], [], 0
-    for group, members in groupby(column.group for column in columns):
-        start, end = end + 1, end + len(list(members))
-        heads.append(rf"\multicolumn{{{end + 1 - start}}}{{c}}{{{escape_latex(group)}}}")
-        if group:
-            rules.append(rf"\cmidrule(lr){{{start}-{end}}}")
-    return [" & ".join(heads) + r" \\", " ".join(rules)]
-
-
 def _html_content(column: Column, cell: Cell) -> Markup:
-    text = escaped(_printed(column, replace(cell, suffix="")))
+    text = escaped(printed(column, replace(cell, suffix="")))
     if isinstance(cell.value, Markup):
         text = cell.value
     elif cell.text is None and _finite(cell) is None and column.missing == MISSING:
@@ -538,5 +499,6 @@ def _html_cell(column: Column, cell: Cell) -> Markup:
         _html_content(column, cell),
         class_=classes or None,
         data_value=sorted_by if column.kind == "number" else None,
+        data_filter=cell.filter or None,
         title=cell.hint,
     )

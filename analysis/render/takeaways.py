@@ -22,17 +22,18 @@ LVIS_RULES = "LVIS's rules: a category counts in an image where it was looked fo
 CROWDED = 0.5  # IoU from which OCHuman calls an object heavily occluded
 
 
-def settings_sentence(settings: Settings) -> str:
-    """What was compared, from which IoU on, under which cap and convention."""
+def settings_sentence(settings: Settings, *, thresholds: bool = True) -> str:
+    """What was compared, from which IoU on (unless several are shown), under which cap and convention."""
     what = SHAPES_MANY[settings.iou_type].capitalize()
     cap = "per image and category" if settings.cap_per_category else "per image, over all categories"
     if settings.class_agnostic:
         what, cap = f"{what}, all categories taken as one", "per image"
     scores = "" if settings.min_score is None else f"scores from {settings.min_score:g}; "
+    iou = iou_name(settings.iou_type)
+    limits = f"correct at {iou} >= {settings.iou:g}, background at {iou} <= {settings.background_iou:g}; " * thresholds
     return (
-        f"{what}; correct at {iou_name(settings.iou_type)} >= {settings.iou:g}, background at "
-        f"{iou_name(settings.iou_type)} <= {settings.background_iou:g}; {scores}at most {settings.max_dets} detections "
-        f"{cap} ({settings.convention} convention{', ' + LVIS_RULES if settings.federated else ''})."
+        f"{what}; {limits}{scores}at most {settings.max_dets} detections {cap} "
+        f"({settings.convention} convention{', ' + LVIS_RULES if settings.federated else ''})."
     )
 
 
@@ -52,11 +53,11 @@ def counts_sentence(ground_truth: GroundTruth, kinds: str = "categories", singul
     )
 
 
-def source_sentence(ground_truth: GroundTruth, settings: Settings) -> str:
-    """The note below a table that leaves the terminal: settings and ground truth."""
+def source_sentence(ground_truth: GroundTruth, settings: Settings, *, thresholds: bool = True) -> str:
+    """The note below a table or figure that leaves the terminal: settings and ground truth."""
     return (
-        f"{settings_sentence(settings)} Ground truth: {ground_truth.path.name}, {len(ground_truth.image_id):,} images, "
-        f"{len(ground_truth):,} objects, digest {ground_truth.digest[:12]}."
+        f"{settings_sentence(settings, thresholds=thresholds)} Ground truth: {ground_truth.path.name}, "
+        f"{len(ground_truth.image_id):,} images, {len(ground_truth):,} objects, digest {ground_truth.digest[:12]}."
     )
 
 

@@ -111,12 +111,16 @@ def shade(value: float, most: float) -> str:
 
 @dataclass(frozen=True)
 class PlotLine:
-    """One curve of a run: y in 0..1 over x evenly spaced, or at given x; its letter stands at ``mark``, or anywhere."""
+    """One curve of a run: y in 0..1 over x evenly spaced, or at given x; its letter stands at ``mark``, or anywhere.
+
+    A ``faint`` one has no letter: it is one of several that a curve with a letter is the mean of.
+    """
 
     run: int
     y: Floats
     x: Floats | None = None
     mark: float | None = None
+    faint: bool = False
 
 
 def curves(
@@ -154,7 +158,10 @@ def curves(
     for number, line in enumerate(lines):
         x = np.linspace(*x_range, len(line.y)) if line.x is None else line.x
         points = " ".join(f"{across(a)},{down(b)}" for a, b in zip(x.tolist(), line.y.tolist(), strict=True))
-        drawn.append(tag("polyline", points=points, class_=f"curve {run_class(line.run)} d{line.run % RUN_COLOURS}"))
+        look = "curve faint" if line.faint else f"curve d{line.run % RUN_COLOURS}"
+        drawn.append(tag("polyline", points=points, class_=f"{look} {run_class(line.run)}"))
+        if line.faint:
+            continue
         # Letters stand apart from one another: each at another place along its curve.
         high = np.flatnonzero(line.y > LOWEST_MARK * y_top)
         high = high if len(high) else np.arange(len(line.y))

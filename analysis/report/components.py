@@ -105,7 +105,8 @@ def dots_table(
 def scrolling(table: Table, label: str, class_: str | None = None, *, sortable: bool = False) -> Markup:
     """A table that may be wider than the screen, to be scrolled with keys too."""
     content = html(table, class_=class_, sortable=sortable)
-    return tag("div", content, class_="scroll", tabindex="0", role="region", aria_label=label)
+    region = tag("div", content, class_="scroll", tabindex="0", role="region", aria_label=label)
+    return tag("div", region, class_="scroller")
 
 
 def card(table: Table) -> Markup:
@@ -142,4 +143,4 @@ def tabs(name: str, panels: Mapping[Child, Markup]) -> Markup:
         for place, (label, body) in enumerate(panels.items())
     ]
     choice = tag("div", *buttons, class_="tablist", role="tablist", aria_label="Runs", hidden=True)
-    return tag("div", choice, *bodies, class_="tabs")
+    return tag("div", choice, *bodies, class_="tabs", data_key=name)

@@ -6,7 +6,6 @@ from itertools import zip_longest
 
 import numpy as np
 
-from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, SHAPES, SHAPES_MANY
 from analysis.evaluation.settings import ap_name, iou_name
 from analysis.evaluation.single_error_cost import Example
@@ -14,8 +13,9 @@ from analysis.render.markup import Markup, join, tag
 from analysis.render.takeaways import image_name
 from analysis.report.charts import badge
 from analysis.report.components import error_title, note
+from analysis.report.examples import Examples, ShownExample, sides
 from analysis.report.page import Section
-from analysis.report.pictures import Album, Window, labels, overlay, window_around
+from analysis.report.pictures import Album, Wanted, Window, labels, overlay, window_around
 from analysis.report.report_data import ReportData, RunData
 
 AT_FIRST = 8  # examples of a type that are shown until more are asked for
@@ -25,41 +25,34 @@ AT_FIRST = 8  # examples of a type that are shown until more are asked for
 class _Card:
     """One example, ready to be drawn."""
 
-    run: int
-    example: Example
-    image: int
+    number: int  # among all, which its address in the page holds
+    of: ShownExample
     window: Window
 
 
-def gallery(data: ReportData, album: Album, pictures_asked: bool) -> Section:
+def gallery(examples: Examples, album: Album, pictures_asked: bool) -> Section:
     """Cards by error type, the costliest first; reads the pictures of ``album``."""
-    cards = [
-        _card(data, album, number, example)
-        for number, one in enumerate(data.runs)
-        for examples in one.examples.values()
-        for example in examples
-    ]
+    data = examples.data
+    cards = [_card(data, album, number, one) for number, one in enumerate(examples.shown)]
     addresses = _addresses(data, album, cards)
     groups = []
     for error in ERRORS:
         by_run = [
-            [n for n, card in enumerate(cards) if (card.run, card.example.error) == (run, error)]
+            [card for card in cards if (card.of.run, card.of.example.error) == (run, error)]
             for run in range(len(data.runs))
         ]
-        in_turn = [n for turn in zip_longest(*by_run) for n in turn if n is not None]  # the first of each run, ...
-        ranked = sorted(in_turn, key=lambda n: -cards[n].example.cost)
-        drawn = [_drawn(data, cards[n], addresses[n], pictures_asked) for n in ranked]
+        in_turn = [card for turn in zip_longest(*by_run) for card in turn if card is not None]  # first of each run, ...
+        ranked = sorted(in_turn, key=lambda card: -card.of.example.cost)
+        drawn = [_drawn(data, card, addresses[card.number], pictures_asked) for card in ranked]
         groups.append(_group(error_title(error, data.settings.iou_type), error, drawn))
     introduction = _introduction(data, album, len(cards), pictures_asked)
     body = join([introduction, _filters(data, cards), *groups, _viewer()])
     return Section("gallery", "Gallery", "The errors that cost most, one by one", body)
 
 
-def _card(data: ReportData, album: Album, run: int, example: Example) -> _Card:
-    sides = _sides(data, run, example)
-    image = next(int(source.image[row]) for source, row in sides)
-    boxes = np.array([source.box[row] for source, row in sides])
-    return _Card(run, example, image, window_around(boxes, _size(data, album, image)))
+def _card(data: ReportData, album: Album, number: int, one: ShownExample) -> _Card:
+    boxes = np.array([source.box[row] for source, row in sides(data, one.run, one.example)])
+    return _Card(number, one, window_around(boxes, _size(data, album, one.image)))
 
 
 def _size(data: ReportData, album: Album, image: int) -> tuple[int, int] | None:
@@ -70,12 +63,15 @@ def _size(data: ReportData, album: Album, image: int) -> tuple[int, int] | None:
 def _addresses(data: ReportData, album: Album, cards: Sequence[_Card]) -> list[str | None]:
     """The picture of every card, reading each image once."""
     by_image: dict[int, list[int]] = {}
-    for number, card in enumerate(cards):
-        by_image.setdefault(card.image, []).append(number)
+    for card in cards:
+        by_image.setdefault(card.of.image, []).append(card.number)
+    wanted = [
+        Wanted(image, [cards[n].window for n in numbers], _size(data, album, image))
+        for image, numbers in by_image.items()
+    ]
     found: dict[int, str | None] = {}
-    for image, numbers in by_image.items():
-        windows = [cards[n].window for n in numbers]
-        found |= zip(numbers, album.pictures(image, windows, _size(data, album, image)), strict=True)
+    for numbers, addresses in zip(by_image.values(), album.pictures(wanted), strict=True):
+        found |= zip(numbers, addresses, strict=True)
     return [found[number] for number in range(len(cards))]
 
 
@@ -115,13 +111,23 @@ def _key(role: str) -> Markup:
 
 def _filters(data: ReportData, cards: Sequence[_Card]) -> Markup:
     names = data.ground_truth.category_name
-    categories = sorted({c for card in cards for c in _categories(data, card)}, key=lambda c: names[c].lower())
+
+    def classes(found: set[int]) -> list[tuple[str, str]]:
+        return [(str(c), names[c]) for c in sorted(found, key=lambda c: names[c].lower())]
+
+    categories = {c for card in cards for c in card.of.categories}
+    detected = {card.of.detected for card in cards if card.of.detected is not None}
+    sizes = [size.name for size in data.runs[0].sizes.sizes]
     iou_type = data.settings.iou_type
     types = [(error, f"{error}: {ERROR_TYPES[error].described(iou_type)}") for error in ERRORS]
     controls = [
         _select("run", "Run", "all runs", [(str(n), name) for n, name in enumerate(data.names)]),
         _select("error", "Error", "all types", types),
-        _select("category", "Class", "all classes", [(str(c), names[c]) for c in categories]),
+        _select("class", "Class of object or detection", "all classes", classes(categories)),
+        _select("detected", "Detected as", "all classes", classes(detected)),
+        _select("size", "Size", "all sizes", [(size, size) for size in sizes]),
+        _score("from", "Score from"),
+        _score("to", "Score to"),
     ]
     switches = [
         tag("label", tag("input", type="checkbox", id=f"show-{what}", checked=True), f" {label}")
@@ -131,7 +137,12 @@ def _filters(data: ReportData, cards: Sequence[_Card]) -> Markup:
         "form",
         *controls,
         tag("div", *switches, class_="switches"),
-        tag("p", "", id="shown", role="status", aria_live="polite"),
+        tag(
+            "div",
+            tag("p", "", id="shown", role="status", aria_live="polite"),
+            tag("button", "Clear filters", type="button", id="clear", hidden=True),
+            class_="count",
+        ),
         class_="filters",
         id="filters",
         hidden=True,
@@ -142,6 +153,12 @@ def _filters(data: ReportData, cards: Sequence[_Card]) -> Markup:
 def _select(name: str, label: str, everything: str, options: Sequence[tuple[str, str]]) -> Markup:
     choices = (tag("option", text, value=value) for value, text in (("", everything), *options))
     return tag("label", tag("span", label), tag("select", *choices, id=f"filter-{name}", name=name))
+
+
+def _score(name: str, label: str) -> Markup:
+    hint = "Missed objects have no score: they are shown where no score is asked for."
+    field = tag("input", type="number", step="any", id=f"filter-{name}", name=name, placeholder="any", title=hint)
+    return tag("label", tag("span", label), field, class_="score")
 
 
 def _group(title: Markup, error: str, drawn: Sequence[Markup]) -> Markup:
@@ -168,20 +185,11 @@ def _viewer() -> Markup:
     return tag("dialog", tag("div", id="large"), controls, id="viewer", aria_label="Example, enlarged")
 
 
-def _sides(data: ReportData, run: int, example: Example) -> list[tuple[GroundTruth | Detections, int]]:
-    """The detection and the object that an example is about, or the one of them that there is, each as file and row."""
-    sides = (data.runs[run].detections, example.detection), (data.ground_truth, example.truth)
-    return [(source, row) for source, row in sides if row >= 0]
-
-
-def _categories(data: ReportData, card: _Card) -> set[int]:
-    return {int(source.category[row]) for source, row in _sides(data, card.run, card.example)}
-
-
 def _drawn(data: ReportData, card: _Card, address: str | None, pictures_asked: bool) -> Markup:
-    one = data.runs[card.run]
-    what, details = _told(data, one, card.example)
-    name = image_name(data.ground_truth, card.image)
+    shown = card.of
+    one, example = data.runs[shown.run], shown.example
+    what, details = _told(data, one, example)
+    name, by = image_name(data.ground_truth, shown.image), ", ".join(data.names[run] for run in shown.runs)
     if address is None:
         picture = tag("span", "picture missing" if pictures_asked else "", class_="nothing")
     else:
@@ -189,27 +197,31 @@ def _drawn(data: ReportData, card: _Card, address: str | None, pictures_asked: b
         picture = tag(
             "img", src=address, alt=f"{name}: {what}", loading="lazy", decoding="async", width=width, height=height
         )
-    cost = _cost(card.example.cost, ap_name(data.settings.iou))
-    label = f"Enlarge: {what}, {details}, {cost}, by {one.name}, {name}"
+    cost = _cost(example.cost, ap_name(data.settings.iou))
+    label = f"Enlarge: {what}, {details}, {cost}, by {by}, {name}"
     view = [
         picture,
-        overlay(data, card.run, card.example, card.image, card.window),
-        labels(data, card.run, card.example, card.window),
+        overlay(data, shown.run, example, shown.image, card.window),
+        labels(data, shown.run, example, card.window),
         tag("button", type="button", class_="open", aria_label=label),
     ]
     caption = [
         tag("strong", what),
         tag("span", f"{details} · {cost}"),
-        tag("span", badge(card.run), tag("span", one.name, class_="name"), class_="by"),
+        tag("span", *map(badge, shown.runs), tag("span", by, class_="name", title=by), class_="by"),
         tag("span", name, class_="dim file", title=name),
     ]
     return tag(
         "li",
         tag("figure", tag("div", *view, class_="view"), tag("figcaption", *caption)),
         class_="example",
-        data_run=card.run,
-        data_error=card.example.error,
-        data_categories=" ".join(map(str, sorted(_categories(data, card)))),
+        id=f"example-{card.number}",
+        data_run=" ".join(map(str, shown.runs)),
+        data_error=example.error,
+        data_class=" ".join(map(str, sorted(shown.categories))),
+        data_detected=shown.detected,
+        data_size=shown.size,
+        data_score=None if shown.score is None else f"{shown.score:.6g}",
     )
 
 

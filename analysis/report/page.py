@@ -1,4 +1,4 @@
-"""The page itself: one HTML file that needs nothing else and may load nothing else."""
+"""The page itself: one HTML file that loads nothing, or nothing but its own pictures from the folder beside it."""
 
 import base64
 import hashlib
@@ -23,7 +23,15 @@ class Section:
     body: Markup
 
 
-def page(title: str, heading: Markup, sections: Sequence[Section], data: Mapping[str, Any], footer: Markup) -> bytes:
+def page(
+    title: str,
+    heading: Markup,
+    sections: Sequence[Section],
+    data: Mapping[str, Any],
+    footer: Markup,
+    *,
+    has_assets: bool = False,
+) -> bytes:
     """The whole file.
 
     The Content-Security-Policy lets exactly one script and one style sheet run, those of this project, by their
@@ -35,11 +43,13 @@ def page(title: str, heading: Markup, sections: Sequence[Section], data: Mapping
         sections: in their order.
         data: what the script reads, as JSON.
         footer: what stands at the end.
+        has_assets: whether pictures are files beside the page, which may then load images from where it lies itself.
     """
     style, script = _file("page.css"), _file("page.js")
+    pictures = "'self' file:" if has_assets else "data:"  # not every browser takes a file's own folder for 'self'
     parts = {
         "policy": escaped(
-            f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+            f"default-src 'none'; img-src {pictures}; style-src {_hash(style)}; script-src {_hash(script)}; "
             "base-uri 'none'; form-action 'none'"
         ),
         "title": escaped(title),

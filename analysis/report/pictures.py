@@ -1,15 +1,18 @@
-"""Pictures of errors: the part of an image around one, small enough to embed, and what is drawn and written over it.
+"""Pictures of errors: the part of an image around one, small enough for a page, and what is drawn and written over it.
 
 Boxes and outlines of masks are in pixels of the image; words keep their size however large the picture is shown.
 """
 
 import base64
+import hashlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 
@@ -22,11 +25,12 @@ from analysis.exceptions import DetablateError
 from analysis.render.markup import Markup, tag
 from analysis.report.outlines import TOLERANCE, outline
 from analysis.report.report_data import ReportData
+from analysis.stats.bootstrap import threads
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-LONGEST_SIDE = 560  # pixels of an embedded picture
+LONGEST_SIDE = 560  # pixels of a picture
 MOST_BYTES = 38_000  # of one as JPEG: 300 of them, as text of four characters for three bytes, come to 15 MB
 QUALITIES = (80, 66, 50, 35)
 ASPECT = 4 / 3
@@ -35,6 +39,7 @@ LEAST_SHARE = 0.5  # and at least this share of each side of the image
 COARSE = 3.0  # pixels: what is only shown beside an example may be simplified more
 MOST_OTHERS = 60  # objects drawn beside those that an example is about
 LONGEST_LABEL = 34  # characters
+NAME_DIGITS = 24  # of the digest of a picture, in the name of its file
 
 
 class PillowMissing(DetablateError):
@@ -79,18 +84,41 @@ class NotShown(NamedTuple):
     first: str  # the sentence about the first of them; empty where its file is missing
 
 
+class Wanted(NamedTuple):
+    """Windows of one image."""
+
+    image: int
+    windows: Sequence[Window]
+    size: tuple[int, int] | None  # width, height that they are measured in and the image must have; none: its own
+
+
 class Album:
     """The images of a data set on disk; remembers which could not be shown."""
 
-    def __init__(self, folder: Path | None, file_name: Sequence[str | None], *, follow_symlinks: bool = False) -> None:
-        """``file_name`` are those of the ground truth, by image; no folder: no pictures.
+    def __init__(
+        self,
+        folder: Path | None,
+        file_name: Sequence[str | None],
+        *,
+        follow_symlinks: bool = False,
+        assets: str = "",
+    ) -> None:
+        """The images of a folder; no folder: no pictures.
 
         Symbolic links that lead out of the folder are followed where that is asked for alone: the page is mailed.
+
+        Args:
+            folder: of the images.
+            file_name: of each image, as the ground truth has it.
+            follow_symlinks: also those that lead out of the folder.
+            assets: the folder of the pictures, relative to that of the page; empty: they are in the page.
 
         Raises:
             PillowMissing: there is a folder, and nothing to open its images with.
         """
         self._folder, self._file_name, self._follow_symlinks = folder, file_name, follow_symlinks
+        self._assets = quote(assets)
+        self.files: dict[str, bytes] = {}  # the pictures of the folder ``assets``, by their file names
         self.outside: set[int] = set()  # images that a symbolic link leads to, out of the folder
         self.missing: set[int] = set()  # images without a file
         self.damaged: dict[int, str] = {}  # images whose file cannot be read, or is of a kind that is not read, and why
@@ -103,23 +131,25 @@ class Album:
                     "pictures need Pillow: pip install pillow, or leave --images away for a report without them"
                 ) from None
 
-    def pictures(self, image: int, windows: Sequence[Window], size: tuple[int, int] | None) -> Sequence[str | None]:
-        """Windows of one image as ``data:`` addresses, None for all where the image cannot be shown.
+    def pictures(self, wanted: Sequence[Wanted]) -> Iterator[list[str | None]]:
+        """The addresses of the windows of each image, None for all where it cannot be shown; several images at a time.
 
-        ``size`` is the width and height that windows are measured in, which the image must have, upright or by its
-        EXIF orientation (`analysis.image_files`); none: its own.
+        An address is the picture itself (``data:``) or a file of the folder ``assets``, named by its content: runs
+        that show the same window share it.
         """
-        path = self._path(image)
-        if path is None:
-            return [None] * len(windows)
-        from analysis.image_files import UnusableImage, read_annotated
+        paths = [self._path(one.image) for one in wanted]
+        with ThreadPoolExecutor(threads()) as pool:
+            for one, found in zip(wanted, pool.map(_encode_windows, paths, wanted), strict=True):
+                if found.why:
+                    (self.other_size if found.is_size else self.damaged)[one.image] = found.why
+                yield list(map(self._address, found.pictures)) or [None] * len(one.windows)
 
-        try:
-            picture = read_annotated(path, size)
-        except UnusableImage as error:
-            (self.other_size if error.kind == "size" else self.damaged)[image] = str(error)
-            return [None] * len(windows)
-        return [encode(_cut(picture, window)) for window in windows]
+    def _address(self, picture: bytes) -> str:
+        if not self._assets:
+            return "data:image/jpeg;base64," + base64.b64encode(picture).decode()
+        name = f"{hashlib.sha256(picture).hexdigest()[:NAME_DIGITS]}.jpg"
+        self.files[name] = picture
+        return f"{self._assets}/{name}"
 
     def size(self, image: int) -> tuple[int, int] | None:
         """Width and height of an image on disk, by its file's header."""
@@ -164,6 +194,26 @@ class Album:
         return None
 
 
+class _Encoded(NamedTuple):
+    """The windows of an image file as JPEG; none where there is no file, or where it cannot be used."""
+
+    pictures: Sequence[bytes] = ()
+    why: str = ""  # it cannot be used
+    is_size: bool = False  # because it has another size
+
+
+def _encode_windows(path: Path | None, wanted: Wanted) -> _Encoded:
+    if path is None:
+        return _Encoded()
+    from analysis.image_files import UnusableImage, read_annotated
+
+    try:
+        picture = read_annotated(path, wanted.size)
+    except UnusableImage as error:
+        return _Encoded((), str(error), error.kind == "size")
+    return _Encoded([encode(_cut(picture, window)) for window in wanted.windows])
+
+
 def _cut(picture: "Image", window: Window) -> "Image":
     """The window of a picture, at most ``LONGEST_SIDE`` pixels long."""
     from PIL.Image import Resampling
@@ -174,14 +224,14 @@ def _cut(picture: "Image", window: Window) -> "Image":
     return picture.resize((width, height), Resampling.LANCZOS, box=box)
 
 
-def encode(picture: "Image") -> str:
-    """A picture as a JPEG in a ``data:`` address, of at most ``MOST_BYTES`` before it is written as text."""
+def encode(picture: "Image") -> bytes:
+    """A picture as a JPEG of at most ``MOST_BYTES``."""
     while True:
         for quality in QUALITIES:
             buffer = io.BytesIO()
             picture.save(buffer, "JPEG", quality=quality, optimize=True)
             if buffer.tell() <= MOST_BYTES:
-                return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+                return buffer.getvalue()
         picture = picture.reduce(2)
 
 
@@ -198,8 +248,9 @@ def overlay(data: ReportData, run: int, example: Example, image: int, window: Wi
         return tag("rect", x=x, y=y, width=width, height=height)
 
     low, high = np.array([window.x, window.y]), np.array([window.x + window.width, window.y + window.height])
-    in_window = ((gt.box[:, :2] < high) & (gt.box[:, :2] + gt.box[:, 2:] > low)).all(axis=1)
-    others = np.flatnonzero((gt.image == image) & (np.arange(len(gt)) != example.truth) & in_window)[:MOST_OTHERS]
+    others = np.flatnonzero(gt.image == image)
+    in_window = ((gt.box[others, :2] < high) & (gt.box[others, :2] + gt.box[others, 2:] > low)).all(axis=1)
+    others = others[in_window & (others != example.truth)][:MOST_OTHERS]
     parts = [tag("g", *(shape(gt, row, COARSE) for row in others.tolist()), class_="other")]
     if example.error == "dup":
         labels = data.runs[run].breakdown.labels

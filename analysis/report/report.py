@@ -1,6 +1,6 @@
 """From files of ground truth and predictions to the page."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from analysis.report.categories import confusion, per_class
 from analysis.report.charts import run_letter
 from analysis.report.comparison import against_baseline
 from analysis.report.curves import curves
+from analysis.report.examples import Examples
 from analysis.report.gallery import gallery
 from analysis.report.page import Section, page
 from analysis.report.pictures import Album, NotShown
@@ -30,6 +31,7 @@ class Report:
     """The file and what a person should hear about it."""
 
     content: bytes
+    files: Mapping[str, bytes]  # the pictures of the folder of assets, by their file names
     shown: int  # examples
     not_shown: tuple[NotShown, ...]  # images that are missing, or whose file cannot be used
 
@@ -49,6 +51,7 @@ def build_report(
     pictures: int = PICTURES,
     resamples: int | None = None,
     comparison: Comparison | None = None,
+    assets: str = "",
     progress: Callable[[int], None] | None = None,
 ) -> Report:
     """Analyse runs and write the page.
@@ -67,13 +70,14 @@ def build_report(
         pictures: examples in the gallery, of all runs and types together.
         resamples: of the images, for intervals and differences; 0: as many as it takes, none: no intervals.
         comparison: one over more seeds than are shown, in place of resampling here.
+        assets: the folder of the pictures, relative to that of the page; empty: they are in the page.
         progress: called with the number of resamples that are done.
 
     Raises:
         PillowMissing: images are named and Pillow is not installed.
         BadInput: masks are compared and a record has none, or the baseline is none of the runs.
     """
-    album = Album(images, ground_truth.file_name, follow_symlinks=follow_symlinks)
+    album = Album(images, ground_truth.file_name, follow_symlinks=follow_symlinks, assets=assets)
     data = collect(
         ground_truth,
         detections,
@@ -84,22 +88,26 @@ def build_report(
         comparison=comparison,
         progress=progress,
     )
+    examples = Examples(data)
     sections = [
         *before,
         summary(data),
-        errors(data),
+        errors(data, examples),
         *against_baseline(data),
-        per_class(data),
-        confusion(data),
-        sizes(data),
+        per_class(data, examples),
+        confusion(data, examples),
+        sizes(data, examples),
         curves(data),
         *threshold(data),
-        gallery(data, album, images is not None),
+        gallery(examples, album, images is not None),
     ]
     head = heading(data, title, [*lede, opening(data)] if verdict else lede)
-    content = page(title, head, sections, _data(data), footer(ground_truth))
-    shown = sum(len(examples) for one in data.runs for examples in one.examples.values())
-    return Report(content, shown, tuple(album.not_shown()))
+    # Without a picture there is no folder.
+    has_assets = bool(assets and album.files)
+    content = page(
+        title, head, sections, _data(data), footer(ground_truth, assets if has_assets else ""), has_assets=has_assets
+    )
+    return Report(content, album.files, len(examples.shown), tuple(album.not_shown()))
 
 
 def _data(data: ReportData) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Everything that the page tells about runs, computed once; no HTML here."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class RunData(RunAnalysis):
     intervals: dict[str, Interval]  # of AP, AP50 and every error; empty: the images were not resampled for it alone
     takeaways: dict[str, str]  # sentences by part: class, size, iou, crowding, confusion
     precision: dict[float, Floats]  # by IoU: [K, 101] interpolated precision at recalls, NaN rows where there is no AP
-    examples: dict[str, list[Example]]  # by error type, the costliest
+    examples: dict[str, list[Example]]  # by error type, the costliest; empty where a run before has the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +49,7 @@ class ReportData:
     baseline: int  # the run that the others are compared with
     comparison: Comparison | None  # none where the images were not resampled
     at_thresholds: list[RunAtThreshold]  # each at the score with its best F1; empty outside the coco convention
+    first_alike: list[int]  # for each run, the first that has the same predictions: itself, where no other has
 
     @property
     def names(self) -> list[str]:
@@ -79,7 +80,7 @@ def collect(
         detections: of each run, with its name.
         settings: of the errors.
         baseline: the name of the run that the others are compared with; the first, if none is named.
-        pictures: how many examples are chosen in all, shared evenly by runs and error types.
+        pictures: how many examples are chosen in all, shared evenly by error types and runs that differ.
         resamples: of the images, for intervals and differences; 0: as many as it takes, none: no intervals.
         comparison: one that is made already, in place of resampling here: of candidates of the same names, over more
             seeds than are shown.
@@ -92,10 +93,14 @@ def collect(
     if baseline and baseline not in names:
         raise BadInput(f"baseline {baseline!r} is none of the runs; choose one of {', '.join(names)}")
     base = names.index(baseline) if baseline else 0
-    most = max(1, pictures // (len(detections) * len(ERRORS))) if pictures else 0
+    first_alike = find_alike([dt for _, dt in detections], settings.iou_type)
+    most = max(1, pictures // (len(set(first_alike)) * len(ERRORS))) if pictures else 0
     drawn_at = sorted({settings.iou, *(iou for iou in CURVE_IOUS if iou > settings.background_iou)})
     analysis = Analysis(ground_truth, settings, PARTS, ious=[*drawn_at, *COCO_IOUS], metrics=True, at_stake=True)
-    analyses = [analysis.of(name, dt) for name, dt in detections]
+    analyses: list[RunAnalysis] = []
+    for (name, dt), first in zip(detections, first_alike, strict=True):
+        is_first = first == len(analyses)
+        analyses.append(analysis.of(name, dt) if is_first else replace(analyses[first], name=name, detections=dt))
     if comparison is None and resamples is not None:
         candidates = [Candidate(one.name, (one.detections,), analyses=(one,)) for one in analyses]
         comparison = compare(
@@ -104,7 +109,7 @@ def collect(
     # An interval over several seeds is about their mean, not about the run that is shown.
     of_one = {one.name: one.numbers for one in comparison.candidates if len(one.seeds) == 1} if comparison else {}
     runs = []
-    for one in analyses:
+    for place, one in enumerate(analyses):
         precision = {iou: one.matched_run.precision(one.curves[iou]) for iou in drawn_at}
         costs = None if one.at_stake is None else one.at_stake.costs
         for curve in precision.values():
@@ -115,7 +120,9 @@ def collect(
                 intervals=of_one.get(one.name, {}),
                 takeaways=slice_takeaways(ground_truth, one),
                 precision=precision,
-                examples=costliest(ground_truth, one.detections, one.breakdown, most, costs),
+                examples=costliest(ground_truth, one.detections, one.breakdown, most, costs)
+                if first_alike[place] == place
+                else {},
             )
         )
     at_thresholds = []
@@ -123,4 +130,31 @@ def collect(
         drawn = comparison.resamples if comparison is not None else 0
         matched = [one.matched_run for one in analyses]
         at_thresholds = operating_points(ground_truth, detections, settings, resamples=drawn, matched=matched)
-    return ReportData(ground_truth, settings, runs, base, comparison, at_thresholds)
+    return ReportData(ground_truth, settings, runs, base, comparison, at_thresholds, first_alike)
+
+
+def find_alike(runs: Sequence[Detections], iou_type: str) -> list[int]:
+    """For each run the first that has the same detections in the same order; boxes, or masks where those are compared.
+
+    >>> from analysis import read_detections, read_ground_truth
+    >>> from analysis.coco.synthetic import write_example
+    >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
+    >>> gt = read_ground_truth(truth)
+    >>> one, other = (read_detections(path, gt) for path in predictions.values())
+    >>> find_alike([one, other, other], "bbox")
+    [0, 1, 1]
+    """
+
+    def are_alike(one: Detections, other: Detections) -> bool:
+        columns = ("box", "score", "category", "image")
+        if one.has_box != other.has_box or not all(
+            np.array_equal(getattr(one, column), getattr(other, column)) for column in columns
+        ):
+            return False
+        return iou_type == "bbox" or all(one.masks.rle(row) == other.masks.rle(row) for row in range(len(one)))
+
+    found: list[int] = []
+    for place, run in enumerate(runs):
+        firsts = (first for first, at in enumerate(found) if first == at and are_alike(runs[first], run))
+        found.append(next(firsts, place))
+    return found

@@ -12,7 +12,7 @@ from analysis.render.advice import COSTLY_MEANS, error_takeaways
 from analysis.render.errors import ap_column, counts_cell, known_metric, left_out, unchecked_detections
 from analysis.render.markup import Child, Markup, escaped, join, tag
 from analysis.render.slices import size_table
-from analysis.render.table import Cell, Column, Table, Value, best
+from analysis.render.table import Cell, Column, Row, Table, Value, best
 from analysis.render.takeaways import counts_sentence, settings_sentence
 from analysis.report.charts import POINTS, Scale, bar, legend, run_class
 from analysis.report.components import (
@@ -30,6 +30,7 @@ from analysis.report.components import (
     shaded,
     takeaway_list,
 )
+from analysis.report.examples import Examples
 from analysis.report.page import Section
 from analysis.report.report_data import ReportData, RunData
 
@@ -39,14 +40,15 @@ BY_SIZE = {"APs": "small objects", "APm": "medium objects", "APl": "large object
 
 def metrics_of(settings: Settings) -> dict[str, str]:
     """Which of COCO's numbers are shown, and what each is."""
-    iou, cap = iou_name(settings.iou_type), settings.max_dets
+    iou, of_one = iou_name(settings.iou_type), f"an image{' and class' if settings.cap_per_category else ''}"
     return {
         "AP": f"mean over {iou} 0.50 to 0.95",
         "AP50": f"at {iou} 0.50",
         "AP75": f"at {iou} 0.75",
         **BY_SIZE,
         **(BY_FREQUENCY if settings.federated else {}),
-        f"AR{cap}": f"recall with at most {cap} detections an image{' and class' if settings.cap_per_category else ''}",
+        **{f"AR{cap}": f"recall with at most {cap} detections {of_one}, mean over {iou}" for cap in settings.caps},
+        **{f"AR{letter}": f"recall of {size}" for letter, size in zip("sml", BY_SIZE.values(), strict=True)},
     }
 
 
@@ -56,6 +58,12 @@ def heading(data: ReportData, title: str, lede: Sequence[Markup | str]) -> Marku
         "Ground truth": counts_sentence(data.ground_truth, "classes", "class"),
         "Compared": settings_sentence(data.settings),
     }
+    alike = [
+        f"{one.name}: the same as {data.names[first]}; the gallery shows their examples once"
+        for place, (one, first) in enumerate(zip(data.runs, data.first_alike, strict=True))
+        if first != place
+    ]
+    facts |= {"Equal predictions": tag("ul", *(tag("li", text) for text in alike), class_="outside")} if alike else {}
     outside = [text for one in data.runs for _, text in _left_out(data, one)]
     facts |= {"Not measured": tag("ul", *(tag("li", text) for text in outside), class_="outside")} if outside else {}
     return tag(
@@ -145,7 +153,7 @@ def _takeaway(text: str) -> Markup:
     return escaped(sentence(text))
 
 
-def errors(data: ReportData) -> Section:
+def errors(data: ReportData, examples: Examples) -> Section:
     """A small chart for every type of error, all six on one scale; FP and FN on another."""
     name = ap_name(data.settings.iou)
     explained = (
@@ -159,14 +167,14 @@ def errors(data: ReportData) -> Section:
     body = [
         tag("p", explained),
         legend(data.names),
-        _error_cards(data, ERRORS),
+        _error_cards(data, examples, ERRORS),
         tag("h3", "If all FP or all FN were fixed"),
-        _error_cards(data, SPECIAL),
+        _error_cards(data, examples, SPECIAL),
     ]
     return Section("errors", "Errors", f"Where the rest of the {name} went", join(body))
 
 
-def _error_cards(data: ReportData, types: Sequence[str]) -> Markup:
+def _error_cards(data: ReportData, examples: Examples, types: Sequence[str]) -> Markup:
     """A card for each type, all on one scale."""
     highs = [known.high for one in data.runs for key, known in one.intervals.items() if key in types]
     scale = Scale.over([*(one.breakdown.delta_ap[error] for one in data.runs for error in types), *highs])
@@ -177,7 +185,10 @@ def _error_cards(data: ReportData, types: Sequence[str]) -> Markup:
             data, error, error_title(error, data.settings.iou_type), Column("Points", precision=2), deltas, scale
         )
         if error in ERRORS:
-            counts = [replace(counts_cell(one, error), class_="dim") for one in data.runs]
+            counts = [
+                replace(counts_cell(one, error), class_="dim", filter=examples.filter(place, error=error))
+                for place, one in enumerate(data.runs)
+            ]
             table = table.with_column(3, Column("Costly/all"), counts)
         cards.append(card(table))
     return tag("div", *cards, class_="multiples")
@@ -198,7 +209,7 @@ def _bars(
     return Table(title, (Column("Run", kind="text"), chart_column("As a bar", silent=False), column), tuple(rows))
 
 
-def sizes(data: ReportData) -> Section:
+def sizes(data: ReportData, examples: Examples) -> Section:
     """AP and errors by the size of objects."""
     name = ap_name(data.settings.iou)
     most = max(float(values.max(initial=0)) for one in data.runs for values in one.sizes.delta_ap.values())
@@ -208,7 +219,8 @@ def sizes(data: ReportData) -> Section:
         cards.append(card(_bars(data, key, code_and_text(key, meaning), ap_column("AP"), values, POINTS)))
     tables = []
     for place, one in enumerate(data.runs):
-        table = replace(size_table([(one.name, one.sizes)]), title=run_name(place, one.name))
+        table = _leading(size_table([(one.name, one.sizes)]), examples, place)
+        table = replace(table, title=run_name(place, one.name))
         tables.append(scrolling(shaded(table, ERRORS, most), f"Errors by size of {one.name}", "shades"))
     bins = data.runs[0].crowding
     crowding = [
@@ -238,11 +250,29 @@ def sizes(data: ReportData) -> Section:
     return Section("sizes", "Sizes", "How it depends on size and crowding", join(body))
 
 
-def footer(ground_truth: GroundTruth) -> Markup:
-    """Where the definitions come from, and what exactly was measured on."""
-    sources = (
-        "Errors and their fixes are those of TIDE (arXiv 2008.08115); AP is COCO's. This page holds everything that it "
-        "shows and loads nothing."
+def _leading(table: Table, examples: Examples, place: int) -> Table:
+    """The table of sizes, whose numbers lead to examples."""
+
+    def row(cells: Sequence[Cell]) -> Row:
+        return tuple(
+            replace(cell, filter=examples.filter(place, error=column.name, size=str(cells[0].value)))
+            if column.name in ERRORS
+            else cell
+            for column, cell in zip(table.columns, cells, strict=True)
+        )
+
+    return replace(table, rows=tuple(map(row, table.cells)))
+
+
+def footer(ground_truth: GroundTruth, assets: str = "") -> Markup:
+    """Where the definitions come from, and what exactly was measured on.
+
+    ``assets`` is the folder of the pictures, as the page names it; empty: they are in the page.
+    """
+    sources = "Errors and their fixes are those of TIDE (arXiv 2008.08115); AP is COCO's. " + (
+        f"The pictures lie in the folder {assets}, which belongs to this page; it loads nothing else."
+        if assets
+        else "This page holds everything that it shows and loads nothing."
     )
     digest = tag("p", "Made by detablate. Digest of the ground truth: ", tag("code", ground_truth.digest[:12]))
     return join([tag("p", sources), digest])

@@ -19,6 +19,7 @@ from analysis.evaluation.outcomes import IGNORED, OUTCOME_NAMES, ObjectOutcomes
 from analysis.evaluation.settings import Settings
 from analysis.evaluation.tide import Breakdown
 from analysis.exceptions import BadInput
+from analysis.presentation import Presentable
 from analysis.stats.bootstrap import Resampled, resample
 from analysis.stats.intervals import (
     SIGNIFICANCE,
@@ -98,9 +99,9 @@ class VsBaseline:
     transitions: OutcomeTransitions | None  # none over several seeds, where an object has no single outcome
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """Everything that is known of some runs against a baseline."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Presentable):
+    """Everything that is known of some runs against a baseline; shown by number or by class."""
 
     settings: Settings
     baseline: str
@@ -112,6 +113,7 @@ class Comparison:
     vs_baseline: tuple[VsBaseline, ...]  # the others
     family: str  # of tests, over which p-values are corrected; empty: nothing is tested
     cautions: tuple[str, ...]  # sentences on what the numbers do not show
+    category_names: tuple[str, ...]  # [K]
     designs: bool = False  # the question is about designs, not about these trained models
 
     @property
@@ -227,6 +229,7 @@ def compare(
         else "",
         cautions=tuple(_cautions(ground_truth, images, candidates)),
         designs=designs,
+        category_names=tuple(ground_truth.category_name),
     )
 
 

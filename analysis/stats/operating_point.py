@@ -26,6 +26,7 @@ from analysis.evaluation.operating_point import (
 from analysis.evaluation.settings import Settings
 from analysis.evaluation.tide import match_and_label
 from analysis.exceptions import BadInput
+from analysis.presentation import Presentable
 from analysis.stats.bootstrap import measure_resamples
 from analysis.stats.compare import FEWEST_OF_CATEGORY
 from analysis.stats.intervals import Difference, Interval, difference, holm, limits, percentile_interval
@@ -338,11 +339,12 @@ def _centred(value: float, drawn: Floats) -> Difference:
     return difference(value, drawn - np.nanmean(drawn) + value if not np.isnan(drawn).all() else drawn)
 
 
-@dataclass(frozen=True, eq=False)
-class RunAtThreshold:
-    """One run with everything that ``analyze threshold`` tells of it."""
+@dataclass(frozen=True, eq=False, repr=False)
+class RunAtThreshold(Presentable):
+    """One run with everything that ``analyze threshold`` tells of it; shown by rate, class or confusion."""
 
     name: str
+    ground_truth: GroundTruth
     detections: Detections
     settings: Settings
     scored: ScoredRun
@@ -402,6 +404,8 @@ def operating_points(
         progress=progress,
     )
     return [
-        RunAtThreshold(name, dt, settings, scores, point, at_threshold(ground_truth, dt, run, point.threshold))
+        RunAtThreshold(
+            name, ground_truth, dt, settings, scores, point, at_threshold(ground_truth, dt, run, point.threshold)
+        )
         for (name, dt), run, scores, point in zip(runs, matched, scored, points, strict=True)
     ]

@@ -256,7 +256,7 @@ def test_no_axis_bears_the_name_of_a_verb() -> None:
 
 def test_what_the_command_line_imports_at_start_is_light() -> None:
     code = (
-        "import sys, ablate.axes.custom, ablate.config.identity, ablate.config.yaml, ablate.shell, "
+        "import sys, ablate.axes.custom, ablate.config.identity, ablate.config.yaml, analysis.shell, "
         "ablate.weights.settings\n"
         "print([name for name in ('torch', 'safetensors', 'PIL', 'ruamel', 'rich') if name in sys.modules])"
     )

@@ -71,6 +71,9 @@ def test_one_command_trains_predicts_analyses_and_shows(config_file: Path, tmp_p
     assert (folder.evaluation.stat().st_mtime_ns, folder.predictions.stat().st_mtime_ns) == written
     events = [event["event"] for event in folder.read_events()]
     assert events == ["started", "trained", "predicted", "finished"]
+    document = json.loads(run("run", config_file, "--root", tmp_path, "--json").stdout)
+    assert document["evaluation"] == json.loads(folder.evaluation.read_text())
+    assert (document["run"], document["status"]["state"]) == (str(folder.path), "finished")
 
 
 def test_metrics_are_pycocotools(config_file: Path, tmp_path: Path) -> None:

@@ -106,6 +106,22 @@ def test_a_dry_run_tells_that_the_name_is_taken(
     captured = capsys.readouterr()
     assert "2 to run" in captured.out
     assert "refused: a study 'head-tiny-shapes' with another seeds exists; give the new one another" in captured.err
+    assert "--name head-tiny-shapes-2" in captured.err
+    assert run(monkeypatch, *words, "--seeds", "0,1", "--name", "head-tiny-shapes-2") == 0
+    assert run(monkeypatch, *words, "--seeds", "0,1,2", "--name", "head-tiny-shapes-2") == 4
+    assert "another name, such as --name head-tiny-shapes-3" in capsys.readouterr().err
+
+
+def test_a_plan_whose_data_is_not_here_is_shown_and_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("ablate", "window-size", "--base", "vit-b-coco", "--root", tmp_path)
+    assert run(monkeypatch, *words, "--dry-run") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "instances_train2017.json: no such file of annotations; name where it lies with --data" in shown
+    assert "115.68" in shown  # M parameters of the paper's ViT-B detector with 80 classes
+    assert run(monkeypatch, *words) == 4
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_json_of_a_plan_is_one_document(

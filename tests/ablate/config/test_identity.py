@@ -143,9 +143,12 @@ NOT_HERE = {
     "init.pretraining_epoch",
     "train.epochs",  # excluded by iterations, tested below
     "data.train.split",  # data enters by its digest
-    "data.train.images",
     "data.validation.split",
-    "data.validation.images",
+    *(
+        f"data.{name}.{key}"
+        for name in ("train", "validation")
+        for key in ("limit", "limit_seed", "limit_list", "images")
+    ),
 }
 
 

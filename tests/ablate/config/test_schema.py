@@ -67,6 +67,9 @@ def test_the_presets_hold_the_papers_formula(base: RunConfig) -> None:
     assert base.train.warmup_iterations(118_000) == 461
 
 
+WHOLE = {"limit": "all", "limit_seed": "none", "limit_list": "none"}  # of a data set
+
+
 def test_a_file_is_a_short_diff_and_its_paths_count_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "päth with spaces"
     folder.mkdir()
@@ -79,8 +82,8 @@ def test_a_file_is_a_short_diff_and_its_paths_count_from_it(tmp_path: Path, monk
     config = load_config(folder / "mine.yaml", ["train.lr=1e-3", "train.epochs=25"])
     assert (config.train.lr, config.train.epochs, config.train.weight_decay, config.seed) == (1e-3, 25.0, 0.2, 3)
     assert msgspec.to_builtins(config.data) == {
-        "train": {"type": "coco", "annotations": str(folder / "a.json"), "images": str(folder / "../b")},
-        "validation": {"type": "shapes", "split": "validation", "images": "all"},
+        "train": {"type": "coco", "annotations": str(folder / "a.json"), "images": str(folder / "../b"), **WHOLE},
+        "validation": {"type": "shapes", "split": "validation", **WHOLE},
         "images_without_boxes": "drop",
     }
     assert parse(parse_yaml(dump_config(config), "dump"), RunConfig, "dump") == config
@@ -120,7 +123,7 @@ def test_yaml_is_read_as_1_2(text: str, value: object) -> None:
     ("change", "sentence"),
     [
         ("model.backbone.widht=4", "widht: unknown key; did you mean width? valid here: type, width, depth"),
-        ("model.backbone.type=swin", "type: must be one of vit, resnet, not swin"),
+        ("model.backbone.type=swin", "type: must be one of vit, resnet, plugin, not swin"),
         ("train.lr=abc", "train.lr: must be a number above 0, not 'abc'"),
         ("train.lr=.inf", "train.lr: must be a finite number"),
         ("train.lr=.nan", "train.lr: must be a finite number"),

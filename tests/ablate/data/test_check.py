@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from ablate.cli.data import app
 from ablate.config.schema import Coco, Shapes
 from ablate.data.check import check, check_pair
-from ablate.data.sources import Files, data_from, files_of, locate
+from ablate.data.sources import Files, data_from, files_of, locate, shapes_folder
 from ablate.runs.folder import Workspace
 from analysis import read_ground_truth
 from analysis.exceptions import BadInput
+from detablate import command_line
 from tests.shared_data import shared_data
 
 Writer = Callable[..., Files]
@@ -149,7 +149,7 @@ def test_unusual_pixels_are_told(
 def test_the_set_of_16_bits_is_refused_by_the_command() -> None:
     folder = shared_data("..", "cases", "t04-16-bit")
     paths = [str(folder / name) for name in ("train.json", "train", "val.json", "val")]
-    told = CliRunner().invoke(app, ["check", *paths])
+    told = CliRunner().invoke(command_line(), ["data", "check", *paths])
     assert isinstance(told.exception, BadInput)
     assert "error: unsupported image (24)\n    train_000.png: has more than 8 bits a channel" in told.stdout
 
@@ -177,18 +177,18 @@ def test_the_same_image_in_both_sets_is_a_warning(small: Writer, tmp_path: Path)
 def test_the_command_speaks_to_people_and_to_programs(small: Writer) -> None:
     files = small(set_annotation(bbox=[10, 5, -2, 10]))
     arguments = ["check", str(files.annotations), str(files.images)]
-    told = CliRunner().invoke(app, arguments)
+    told = CliRunner().invoke(command_line(), ["data", *arguments])
     assert isinstance(told.exception, BadInput)
     assert told.exception.exit_code == 4
     assert "annotations.json: 3 images (1 without objects), 2 objects, 1 crowds, 2 categories" in told.stdout
     assert (
         "  error: bad box (1)\n    the bbox [10, 5, -2, 10] of annotations[0] (id 5) has a negative side" in told.stdout
     )
-    document = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    document = json.loads(CliRunner().invoke(command_line(), ["data", *arguments, "--json"]).stdout)
     assert (document["schema"], document["errors"]) == (1, 1)
     assert document["sets"][0]["findings"][0]["kind"] == "bad box"
     sound = small()
-    done = CliRunner().invoke(app, ["check", str(sound.annotations), str(sound.images)])
+    done = CliRunner().invoke(command_line(), ["data", "check", str(sound.annotations), str(sound.images)])
     assert done.exit_code == 0
     assert "nothing wrong" in done.stdout
 
@@ -196,7 +196,7 @@ def test_the_command_speaks_to_people_and_to_programs(small: Writer) -> None:
 def test_both_sets_are_checked(small: Writer) -> None:
     files = small()
     both = [str(files.annotations), str(files.images)] * 2
-    done = CliRunner().invoke(app, ["check", *both])
+    done = CliRunner().invoke(command_line(), ["data", "check", *both])
     assert done.exit_code == 0
     assert "warning: train and validation overlap (3)" in done.stdout
 
@@ -303,7 +303,7 @@ def test_a_clean_copy_is_sound_and_keeps_the_rest(small: Writer, tmp_path: Path)
 
     files, out = small(spoil), tmp_path / "clean.json"
     arguments = ["check", str(files.annotations), str(files.images), "--write-clean", str(out)]
-    told = CliRunner().invoke(app, arguments)
+    told = CliRunner().invoke(command_line(), ["data", *arguments])
     assert told.exit_code == 0
     assert "1 of 3 annotations are bad records and left out, as asked: the bbox [10, 5, -2, 10] of" in told.stdout
     assert check("x", Files(out, files.images)).errors == 0
@@ -311,7 +311,7 @@ def test_a_clean_copy_is_sound_and_keeps_the_rest(small: Writer, tmp_path: Path)
     assert document["info"] == {"year": 2026}
     assert [(one["id"], one["iscrowd"]) for one in document["annotations"]] == [(6, 0), (7, 1)]
     assert document["annotations"][0]["attributes"] == {"occluded": False}
-    again = CliRunner().invoke(app, arguments)
+    again = CliRunner().invoke(command_line(), ["data", *arguments])
     assert "exists already" in str(again.exception)
 
 
@@ -358,24 +358,24 @@ def test_a_root_without_images_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_first_images_of_shapes_are_a_data_set(shapes_root: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "results" / "data"
-    folder.mkdir(parents=True)
-    (folder / "shapes-1").symlink_to(shapes_root)
+    folder = shapes_folder(Workspace(tmp_path))
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to(shapes_root)
     files = locate(Shapes(split="validation", images=5), Workspace(tmp_path))
     few, all_of_them = read_ground_truth(files.annotations), locate(Shapes(split="validation"), Workspace(tmp_path))
     assert few.image_id == read_ground_truth(all_of_them.annotations).image_id[:5]
     assert files.images == all_of_them.images
     assert len(few) > 5
     assert locate(Shapes(split="validation", images=5), Workspace(tmp_path)) == files
-    with pytest.raises(BadInput, match="shapes has 240 images in this split, not 241"):
+    with pytest.raises(BadInput, match="has 240 images, not 241; set limit to all"):
         locate(Shapes(split="validation", images=241), Workspace(tmp_path))
 
 
 def test_shapes_is_checked_and_written_where_it_is_told(shapes_root: Path, tmp_path: Path) -> None:
     assert set(files_of([str(shapes_root)], Workspace(tmp_path))) == {"train", "validation"}
-    refused = CliRunner().invoke(app, ["shapes", "--out", str(shapes_root)])
+    refused = CliRunner().invoke(command_line(), ["data", "shapes", "--out", str(shapes_root)])
     assert isinstance(refused.exception, BadInput)
     assert "exists already" in str(refused.exception)
     (tmp_path / "file").write_text("")
-    refused = CliRunner().invoke(app, ["shapes", "--out", str(tmp_path / "file" / "x")])
+    refused = CliRunner().invoke(command_line(), ["data", "shapes", "--out", str(tmp_path / "file" / "x")])
     assert "cannot be written" in str(refused.exception)

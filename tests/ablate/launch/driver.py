@@ -22,7 +22,7 @@ if __name__ == "__main__":
     options = LaunchOptions(**({"device": "cpu"} | given))
     show_messages()
     study = read_study(Workspace(root), name)
-    with view_for(study.name) as view:
+    with view_for(Workspace(root), study) as view:
         outcome = local.launch_here(Workspace(root), study, options, view, command, drain=drain)
     print(
         json.dumps({"failed": outcome.failed, "stopped": outcome.stopped, **({"left": outcome.left} if drain else {})})

@@ -3,14 +3,17 @@
 import itertools
 import json
 import logging
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from ablate.launch.base import LOG
 from ablate.launch.status import RunStatus, StatusReader, counts, launchers_folder, read_statuses
@@ -20,7 +23,7 @@ from ablate.runs.lock import holding, joining
 from ablate.studies.study import Study
 from ablate.train.logging import show_messages
 from analysis.render.table import Cell
-from tests.ablate.finished import end
+from tests.ablate.finished import end, finish
 from tests.ablate.launch.studies import PROJECT, a_run, a_study, folder_of
 from tests.command_line import run
 
@@ -97,7 +100,7 @@ def test_status_shows_every_run(
     assert run(monkeypatch, "ablate", "status", NAME, "--root", tmp_path) == 0
     shown = capsys.readouterr().out
     assert shown.startswith(f"{NAME}: 2 of 6 runs done, 1 blocked, 1 to run, 1 running, 1 interrupted\nlaunched by")
-    rows = {line.split()[0]: line for line in shown.splitlines()[4:]}
+    rows = {line.split()[0]: line for line in shown.splitlines()[4:] if line}
     assert "100/400" in rows["hybrid"]
     assert "1.500" in rows["hybrid"]
     assert "1 min 15 s" in rows["hybrid"]
@@ -229,6 +232,7 @@ def test_plain_lines_tell_changes_and_from_time_to_time_progress(caplog: pytest.
     view.update([running], "")
     view.update([running], "Ctrl-C")
     view.update([RunStatus(variant="window", seed=0, run_id="x", state="diverged", message="no number")], "Ctrl-C")
+    view.update([RunStatus(variant="window", seed=0, run_id="x", state="finished", ap=23.44, seconds=64.0)], "Ctrl-C")
     progress = "window, seed 0: iteration 10 of 40, loss 1.250, 1 min 00 s left"
     assert caplog.messages == [
         "1 to run",
@@ -236,6 +240,7 @@ def test_plain_lines_tell_changes_and_from_time_to_time_progress(caplog: pytest.
         progress,
         "stopping (Ctrl-C): every run saves what it has; once more stops at once",
         "window, seed 0: diverged: no number",
+        "window, seed 0: finished, box AP 23.4, 1 min 04 s",
     ]
 
 
@@ -281,17 +286,100 @@ def test_the_live_view_is_redrawn_in_place(monkeypatch: pytest.MonkeyPatch, caps
     with view.live:
         view.update([done, half], "")
         first = capsys.readouterr().err
-        view.update([done, msgspec.structs.replace(half, iteration=20, loss=1.5)], "Ctrl-C")
+        view.update([done, msgspec.structs.replace(half, iteration=20, loss=1.5, seconds_per_iteration=2.0)], "Ctrl-C")
         second = capsys.readouterr().err
         logging.getLogger("ablate.launch").info("[not markup]")
     assert "study: 1 of 2 runs done, 1 running, 0 s so far" in first
-    assert "to go" not in first, "nothing has moved yet"
+    assert "to go" not in first, "no pace is known yet"
     assert "\x1b[1A" in second, "the cursor goes up: the table is redrawn"
-    assert "about 0 s to go" in second
-    assert "━━━━━━━━         20/40" in second
+    assert "about 50 s to go" in second, "40 s of training, and a tenth of all 80 s to predict and evaluate"
+    assert "━━━━━━━━──────── 20/40" in second
     assert "1.500" in second
     assert "stopping (Ctrl-C)" in second
     assert "[not markup]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("width", [120, 80, 60])
+def test_the_table_fits_the_terminal_and_its_bars_are_whole(width: int) -> None:
+    known = {"iterations": 1200, "seed": 0}
+    rows = [
+        RunStatus(variant="lr=0.001", run_id="a", state="finished", iteration=1200, ap=23.4, seconds=64.0, **known),
+        RunStatus(
+            variant="lr=0.002", run_id="b", state="running", phase="training", iteration=600, loss=2.5,
+            seconds_per_iteration=0.11, **known,
+        ),
+        RunStatus(variant="lr=0.004", run_id="c", state="running", phase="predicting", iteration=1200, **known),
+        RunStatus(variant="lr=0.008", run_id="d", state="failed", message="no space left on the device", **known),
+    ]  # fmt: skip
+    console = Console(width=width, file=StringIO())
+    console.print(runs_table(rows, 20, width, 30))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(lines) == len(rows) + 1, "no row is folded"
+    assert max(map(len, lines)) <= width
+    assert "23.4" in lines[1]
+    assert "1 min 04 s" in lines[1]
+    assert "1 min 06 s left" in lines[2]
+    bars = [re.search("[━─]+", line) for line in lines[2:4]]
+    for bar, share in zip(bars, (0.5, 1.0), strict=True):
+        if width == 60:
+            assert bar is None, "there is no room for it"
+        else:
+            assert bar is not None
+            assert bar[0].count("━") == share * len(bar[0])
+            assert len(bar[0]) >= 6
+
+
+def test_long_names_are_cut_at_last(tmp_path: Path) -> None:
+    row = RunStatus(
+        variant="global, checkpointed x large scale jitter [0.1, 2.0]", seed=0, run_id="a", state="running",
+        phase="training", iteration=600, iterations=1200, loss=2.5, seconds_per_iteration=0.11,
+    )  # fmt: skip
+    console = Console(width=60, file=StringIO())
+    console.print(runs_table([row], 20, 60, 30))
+    _, line = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert line.startswith("global, ")
+    assert "…" in line
+    assert "600/1,200" in line
+
+
+def test_a_finished_run_shows_what_came_out(tmp_path: Path, study: Study) -> None:
+    folder = folder_of(tmp_path, study.runs[0])
+    folder.path.mkdir(parents=True)
+    events = [
+        {"time": "2026-01-01T00:00:40.000+00:00", "event": "interrupted", "seconds": 40.0},
+        {"time": "2026-01-01T00:02:00.000+00:00", "event": "trained", "seconds": 90.0},
+        {"time": "2026-01-01T00:02:12.500+00:00", "event": "finished", "seconds": 62.5},
+    ]
+    folder.events.write_text("".join(json.dumps(line) + "\n" for line in events))
+    end(folder, 400)
+    (found, *_) = read_statuses(Workspace(tmp_path), study)
+    assert (found.ap, found.seconds, found.seconds_after_training) == (30.0, 102.5, 12.5)
+
+
+def test_the_loss_is_known_from_the_first_step(tmp_path: Path, study: Study) -> None:
+    folder = folder_of(tmp_path, study.runs[0])
+    folder.path.mkdir(parents=True)
+    folder.write_status(Status(state="running", phase="training", iteration=1, iterations=40, loss=5.25))
+    with holding(folder.path, "it"):
+        assert read_statuses(Workspace(tmp_path), study)[0].loss == 5.25
+        folder.append_metrics(20, {"loss": 3.5})
+        assert read_statuses(Workspace(tmp_path), study)[0].loss == 3.5, "a mean counts more than a step"
+
+
+def test_status_of_a_finished_study_shows_its_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = a_study(tmp_path, [a_run("window"), a_run("hybrid")], "two")
+    finish(tmp_path, two, two.runs[0], 21.5)
+    assert run(monkeypatch, "ablate", "status", "--root", tmp_path) == 0
+    assert "box AP" not in capsys.readouterr().out
+    finish(tmp_path, two, two.runs[1], 23.7)
+    assert run(monkeypatch, "ablate", "status", "--root", tmp_path) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^window \(baseline\) +21\.5 ", shown, re.M)
+    assert re.search(r"^hybrid +23\.7 .*\+2\.2", shown, re.M)
+    assert re.search(r"^logs +.*ablate logs .*two$", shown, re.M)
+    assert re.search(r"^curves +tensorboard --logdir .*results/runs", shown, re.M)
 
 
 def test_a_note_says_why_without_the_folder() -> None:

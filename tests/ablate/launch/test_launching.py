@@ -56,8 +56,10 @@ def test_all_done_ends_with_the_table_and_0(
     assert run(monkeypatch, "ablate", "launch", "--root", tmp_path, "--device", "cpu") == 0
     assert shown == [study.name]
     said = capsys.readouterr().err
-    assert said.startswith("2 to run\nwindow, seed 0: ")
-    assert said.endswith("global, seed 0: finished\n")
+    first, *where, _, _, _, _ = said.splitlines()
+    assert first == "2 to run"
+    assert [line.split()[0] for line in where] == ["logs:", "curves:", "files:"]
+    assert said.endswith("global, seed 0: finished, box AP 30.0\n")
 
 
 def test_some_failed_shows_the_table_and_ends_with_3(
@@ -81,7 +83,7 @@ def test_a_stop_shows_no_table_and_ends_with_130(
     monkeypatch.setattr(local.Cancelled, "__call__", lambda self: next(answers, False))
     assert run(monkeypatch, "ablate", "launch", "--root", tmp_path, "--device", "cpu") == 130
     assert shown == []
-    assert "error: stopped by ablate cancel with " in capsys.readouterr().err
+    assert "error: stopped; run the same command to continue (" in capsys.readouterr().err
 
 
 def test_a_study_of_which_nothing_can_run_says_what_is_missing(
@@ -244,8 +246,8 @@ def test_a_run_of_two_processes_ends_well(tmp_path: Path) -> None:
 def test_the_last_words_after_a_stop_say_what_is_kept(tmp_path: Path, shown: list[str]) -> None:
     study = a_study(tmp_path, TWO)
     for at_once, words in (
-        (False, "stopped by Ctrl-C with 0 of 2 runs done, everything is saved; the same"),
-        (True, "stopped at once by Ctrl-C with 0 of 2 runs done, every run goes on from what it saved last; the same"),
+        (False, r"^stopped; run the same command to continue \(0 of 2 runs done, by Ctrl-C, everything is saved\)"),
+        (True, r"to continue \(0 of 2 runs done, by Ctrl-C, at once, every run goes on from what it saved last\)"),
     ):
         with pytest.raises(Stopped, match=words):
             finish(
@@ -261,7 +263,7 @@ def test_a_stop_while_measuring_says_that_the_runs_are_done(tmp_path: Path, monk
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ablate.studies.benchmark.probe_study", interrupted)
-    with pytest.raises(Stopped, match="while measuring what the variants cost; the runs are done, and the same"):
+    with pytest.raises(Stopped, match="by Ctrl-C, while measuring what the variants cost; the runs are done"):
         measure_and_show(Workspace(tmp_path), a_study(tmp_path, TWO), LaunchOptions(device="cpu"))
 
 

@@ -208,6 +208,9 @@ def test_the_document_and_the_files(study: Study, tmp_path: Path, monkeypatch: A
         "comparison.md",
         "comparison.tex",
         "comparison.json",
+        "comparison.png",
+        "comparison.pdf",
+        "comparison_figures.tex",
     }
     (window,) = document["against_baseline"]
     assert window["fates"] is None

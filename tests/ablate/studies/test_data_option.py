@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-import typer
 from typer.testing import CliRunner
 
-from ablate.cli.run import app
+from ablate.cli.verbs import ablate_verbs
 from ablate.config.schema import Coco
 from ablate.config.yaml import dump_config, preset_names, presets_folder
 from ablate.runs.folder import RunFolder
+from detablate import command_line
 from tests.ablate.tiny import tiny_config, write_data
 
 
@@ -22,7 +22,7 @@ def _one_thread() -> None:
 
 
 def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [*map(str, arguments)])
+    result = CliRunner().invoke(command_line(), ["ablate", *map(str, arguments)])
     if result.exception is not None:
         raise result.exception
     return result.stdout
@@ -31,13 +31,12 @@ def run(*arguments: object) -> str:
 @pytest.mark.parametrize("name", preset_names())
 def test_the_command_of_a_preset_can_be_typed(name: str) -> None:
     preset = (presets_folder() / f"{name}.yaml").read_text()
-    (line,) = re.findall(r"^# Command: +cli\.py ablate (.*)$", preset, re.MULTILINE)
+    (line,) = re.findall(r"^# Command: +detablate ablate (.*)$", preset, re.MULTILINE)
     verb, *arguments = re.split(r" {2,}", line)[0].split()
-    command = typer.main.get_command(app)
-    assert hasattr(command, "commands")
-    assert command.commands[verb].make_context(verb, [*arguments]).params["config"] == name
+    command = next(row for row in ablate_verbs() if row.name == verb).load()
+    assert command.make_context(verb, [*arguments]).params["config"] == name
     for option, value in re.findall(r"(--[a-z-]+) ([A-Z_]+)", line):
-        given = command.commands[verb].make_context(verb, [*arguments, option, value]).params
+        given = command.make_context(verb, [*arguments, option, value]).params
         assert given[option.strip("-")] == [value]
 
 
@@ -60,8 +59,9 @@ def test_changes_are_on_top_of_the_data_and_its_use_stays_the_files(tmp_path: Pa
     config.write_text("base: vit-b-coco\ndata: {images_without_boxes: keep}\n")
     change = ["--set", "data.train.images=20"]
     described = json.loads(run("describe", config, "--data", "shapes", *change, "--root", tmp_path, "--json"))
+    no_choice = {"limit_seed": "none", "limit_list": "none"}
     assert described["config"]["data"] == {
-        "train": {"type": "shapes", "split": "train", "images": 20},
-        "validation": {"type": "shapes", "split": "validation", "images": "all"},
+        "train": {"type": "shapes", "split": "train", "limit": 20, **no_choice},
+        "validation": {"type": "shapes", "split": "validation", "limit": "all", **no_choice},
         "images_without_boxes": "keep",
     }

@@ -96,7 +96,7 @@ def test_out_writes_every_table_and_the_figure(example, monkeypatch, tmp_path):
     assert run(monkeypatch, "analyze", "errors", *files.values(), "--gt", truth, "--out", out) == 0
     assert sorted(p.name for p in out.iterdir()) == [
         "detections.csv.gz", "errors.csv", "errors.json", "errors.md", "errors.pdf", "errors.png", "errors.tex",
-        "objects.csv.gz",
+        "errors_figures.tex", "objects.csv.gz",
     ]  # fmt: skip
     assert (out / "errors.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "errors.pdf").read_bytes().startswith(b"%PDF")
@@ -106,7 +106,7 @@ def test_out_writes_every_table_and_the_figure(example, monkeypatch, tmp_path):
     for name, path in files.items():
         expected = break_down(gt, read_detections(path, gt))
         rows = frame[frame["run"] == name].set_index("error")
-        assert rows["delta_ap"].to_dict() == pytest.approx(expected.delta_ap, abs=1e-9)
+        assert rows["delta_ap (points)"].to_dict() == pytest.approx(expected.delta_ap, abs=1e-9)
         assert rows.loc[ERRORS, "count"].to_dict() == expected.count
         assert f"| {name} | {expected.ap:.2f} |" in (out / "errors.md").read_text().replace("**", "")
 

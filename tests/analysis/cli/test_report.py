@@ -1,6 +1,9 @@
 """``analyze report`` as a person calls it."""
 
+import base64
+import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -56,9 +59,59 @@ def test_eight_runs_and_tidecv(tmp_path, monkeypatch) -> None:
     assert '<span class="badge r7" aria-hidden="true">H</span>' in page
 
 
+def test_pictures_lie_in_a_folder_beside_the_page(data, tmp_path, monkeypatch, capsys) -> None:
+    truth, images, files = data
+    out, assets = tmp_path / "page.html", tmp_path / "its pictures" / 'ö"<b>'
+    assets.mkdir(parents=True)
+    (assets / "notes.txt").write_text("kept")
+    arguments = ("--gt", truth, "--images", images, "--pictures", 24, "--resamples", 0, "--out", out)
+    assert run(monkeypatch, "analyze", "report", *files, *arguments) == 0
+    embedded = [base64.b64decode(text) for text in re.findall('src="data:image/jpeg;base64,([^"]+)"', out.read_text())]
+    assert run(monkeypatch, "analyze", "report", *files, *arguments, "--assets", assets) == 0
+    page = out.read_text()
+    assert "data:image" not in page
+    assert "img-src &#x27;self&#x27; file:;" in page
+    addresses = re.findall(r'<img src="([^"]+)"', page)
+    assert [(tmp_path / unquote(address)).read_bytes() for address in addresses] == embedded
+    names = {Path(unquote(address)).name for address in addresses}
+    assert {path.name for path in assets.iterdir()} == names | {"notes.txt"}
+    assert all(re.fullmatch(r"[0-9a-f]{24}\.jpg", name) for name in names)
+    assert f"{len(names)} pictures in {assets}" in capsys.readouterr().out
+    before = {name: (assets / name).stat().st_mtime_ns for name in names}
+    (assets / min(names)).write_bytes(b"cut")
+    assert run(monkeypatch, "analyze", "report", *files, *arguments, "--assets", assets) == 0
+    assert (assets / min(names)).read_bytes() in embedded
+    assert {name: (assets / name).stat().st_mtime_ns for name in names - {min(names)}}.items() <= before.items()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["its pictures", "page.html"]
+
+
+@pytest.mark.parametrize(
+    ("assets", "code", "sentence"),
+    [
+        ("elsewhere", 4, "is not below the folder of the page"),
+        ("site", 4, "is not below the folder of the page"),
+        ("site/../elsewhere", 4, "such as site/page_pictures"),
+        ("site/page.html", 4, "is a file, not a folder"),
+        ("site/images/new", 4, "lies in the folder of the images, into which nothing is written"),
+    ],
+)
+def test_a_folder_of_pictures_that_cannot_be(data, tmp_path, monkeypatch, capsys, assets, code, sentence) -> None:
+    truth, images, files = data
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "page.html").write_text("old")
+    (tmp_path / "site" / "images").symlink_to(images)
+    arguments = ("--gt", truth, "--images", "site/images", "--out", "site/page.html", "--assets", assets)
+    assert run(monkeypatch, "analyze", "report", *files, *arguments) == code
+    assert sentence in " ".join(capsys.readouterr().err.split())
+    assert (tmp_path / "site" / "page.html").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["site"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
+        (["--assets", "pictures"], 2, "--assets needs --images"),
         (["--images", "nowhere"], 4, "nowhere: no such folder of images"),
         (["--out", "."], 4, "is a folder; name the HTML file to write, such as report.html"),
         (["--baseline", "third"], 4, "baseline 'third' is none of the runs; choose one of first, second"),

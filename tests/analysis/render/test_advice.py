@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.figure import Figure
 
 from analysis import Detections, GroundTruth, Settings, read_detections, read_ground_truth
 from analysis.evaluation.analysis import Analysis, RunAnalysis
 from analysis.evaluation.cap import CapEffect, OverCap
 from analysis.evaluation.single_error_cost import costly
-from analysis.render import plots
+from analysis.render import slice_figures
 from analysis.render.advice import error_takeaways, over_cap_sentence, worst_pair
 from analysis.render.documents import errors_document
+from analysis.render.figure_style import SCREEN, FigureStyle
 from analysis.render.slices import confusion_table
 from analysis.report.report import build_report
 from tests.analysis import real_pairs
@@ -39,16 +39,18 @@ def test_screen_document_figure_and_report_name_the_same_pair(monkeypatch: pytes
     analyses = [Analysis(gt, Settings(), ("confusion",), at_stake=True).of(name, dt) for name, dt in detections]
     shades: list[np.ndarray] = []
     labels: list[tuple[list[str], list[str]]] = []
-    heat = plots.heat_map
+    heat = slice_figures.heat_map
 
-    def watched(axis: Any, shade: np.ndarray, words: Any, across: list[str], down: list[str]) -> None:
+    def watched(
+        axis: Any, shade: np.ndarray, words: Any, across: list[str], down: list[str], style: FigureStyle
+    ) -> None:
         shades.append(shade)
         labels.append((down, across))
-        heat(axis, shade, words, across, down)
+        heat(axis, shade, words, across, down, style)
 
-    monkeypatch.setattr(plots, "heat_map", watched)
-    figure = plots._confusion(gt.category_name, "AP50", [(one.name, one.confusion) for one in analyses])  # type: ignore[misc]
-    assert isinstance(figure, Figure)
+    monkeypatch.setattr(slice_figures, "heat_map", watched)
+    runs = [(one.name, one.confusion) for one in analyses if one.confusion is not None]
+    assert slice_figures._confusion(gt.category_name, "AP50", runs, SCREEN) is not None
     page = " ".join(text_of(build_report(gt, detections, Settings(), pictures=0).content.decode()).split())
     document = errors_document(gt, Settings(), analyses)
     table = confusion_table(gt, Settings(), [(one.name, one.confusion) for one in analyses], 1)  # type: ignore[misc]

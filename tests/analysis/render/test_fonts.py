@@ -10,8 +10,9 @@ from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.ft2font import FT2Font
 from PIL import Image
 
+from analysis.render.figure_style import DPI, drawing, encoded, new_figure
 from analysis.render.fonts import choose_fonts, stand_in, warn_of_undrawable
-from analysis.render.plots import DPI, distinct_labels, encoded, new_figure, paper_style
+from analysis.render.plots import distinct_labels
 
 NOBODYS = "\U00013000\U00013001"  # Egyptian hieroglyphs, of which hardly a machine has a font
 
@@ -69,12 +70,12 @@ def test_letters_that_the_font_lacks_are_drawn_by_another(recwarn: pytest.Warnin
 
 
 def test_what_the_user_has_set_stays(defaults: None) -> None:
-    with paper_style():
+    with drawing():
         styled = encoded(figure_with("text"), ("png",))["png"]
         assert mpl.rcParams["grid.color"] == "0.92"
     assert Image.open(BytesIO(styled)).size == (2 * DPI, DPI)
     own = {"font.family": ["serif"], "savefig.dpi": 100, "grid.color": "red", "font.size": 17.0}
-    with mpl.rc_context(own), paper_style():
+    with mpl.rc_context(own), drawing():
         assert {key: mpl.rcParams[key] for key in own} == own
         picture = encoded(figure_with("text"), ("png",))["png"]
     assert Image.open(BytesIO(picture)).size == (200, 100)

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from analysis.render.latex import latex
 from analysis.render.markup import Markup, tag
-from analysis.render.table import Cell, Column, Table, best, csv_text, html, latex, markdown, records
+from analysis.render.table import Cell, Column, Table, best, csv_text, html, markdown, records
 
 WIDTHS = (60, 80)
 
@@ -145,38 +146,6 @@ def test_groups_show_their_name_once_with_a_rule_between() -> None:
     assert "| a | dog | 2.0 |" in markdown(table)  # Markdown has no groups
 
 
-def test_spanning_heads_caption_label_and_wide_tables_in_latex() -> None:
-    columns = (
-        Column("run", kind="text"), Column("AP", group="box"), Column("AP50", group="box"), Column("n"),
-    )  # fmt: skip
-    tex = latex(Table("50 % of a_b", columns, (("x", 1, 2, 3),), notes=("Over ± seeds.",), label="main", wide=True))
-    assert r"\caption{50 \% of a\_b.}" in tex
-    assert r"\label{tab:main}" in tex
-    assert r" & \multicolumn{2}{c}{box} & " in tex
-    assert r"\cmidrule(lr){2-3}" in tex
-    assert tex.startswith("% needs \\usepackage{booktabs,graphicx}\n\\begin{table*}")
-    assert tex.index(r"\bottomrule") < tex.index(r"Over $\pm$ seeds.\par")
-    assert tex.count("{") == tex.count("}")
-
-
-@pytest.mark.parametrize(
-    ("cell", "tex", "md"),
-    [
-        (Cell(1.5, "+1.5 [+0.2, 2]", bold=True, suffix="*"), r"$\mathbf{+1.5}\ [+0.2, 2]${}*", r"**+1.5 [+0.2, 2]**\*"),
-        (Cell(41.3, "41.3 ± 0.4"), r"$41.3 \pm 0.4$", "41.3 ± 0.4"),
-        (Cell(2.0, bold=True), r"\textbf{2.0}", "**2.0**"),
-        (Cell(-0.01), "0.0", "0.0"),
-        (Cell(None), "--", "-"),
-        (Cell(float("nan")), "--", "-"),
-        (Cell(None, "out of memory"), "out of memory", "out of memory"),
-    ],
-)  # fmt: skip
-def test_a_number_in_papers(cell: Cell, tex: str, md: str) -> None:
-    table = Table("", (Column("run", kind="text"), Column("x", precision=1)), (("a", cell),))
-    assert f"a & {tex} \\\\" in latex(table)
-    assert f"| a | {md} |" in markdown(table)
-
-
 HOSTILE = ["a|b", "[x](y)", "<script>", "a_b*c`d", "50 % & $1 #2 {x} ~^\\", "new\nline\x1b[2J"]
 
 
@@ -219,7 +188,7 @@ def test_csv_and_json_hold_raw_values_and_no_drawings() -> None:
     )
     table = Table("", columns, rows)
     assert records(table) == [{"name": "a", "AP": 41.27777, "best": None}, {"name": "b", "AP": 2, "best": 7}]
-    assert csv_text(table) == "name,AP,best\na,41.27777,\nb,2,7\n"
+    assert csv_text(table) == "name,AP,best (%)\na,41.27777,\nb,2,7\n"
 
 
 def test_html_escapes_text_keeps_markup_and_tells_the_script_how_to_sort() -> None:

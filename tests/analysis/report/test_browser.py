@@ -1,24 +1,18 @@
 """The page in a real browser, without a window: it works by mouse and keys, asks the network nothing, runs no name."""
 
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
 from analysis import Settings, read_detections, read_ground_truth
+from analysis.files import fill_folder
 from analysis.report.report import build_report
 from tests.analysis.report.pages import HOSTILE, write_data
+from tests.analysis.report.watching import Watched, check_nothing_wrong, watch, write_page
 
 pytestmark = pytest.mark.browser
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-
-
 ACTING = (  # names that would open a dialog or ask the network if they were taken for HTML, CSS or script
     "<svg onload=alert(1)>",
     "<style>@import url(http://127.0.0.1:9/a.css)</style>",
@@ -28,80 +22,6 @@ ACTING = (  # names that would open a dialog or ask the network if they were tak
     "url(http://127.0.0.1:9/b.png)",
     "${alert(4)}`;alert(5);//",
 )
-
-
-@dataclass
-class Watched:
-    """A page and what went wrong on it."""
-
-    page: Any
-    troubles: list[str] = field(default_factory=list)
-    requests: list[str] = field(default_factory=list)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A browser with an empty profile."""
-    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no Chromium on this machine")
-    with driver.sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"), executable_path=found, headless=True, args=list(FLAGS)
-        )
-        yield context
-        context.close()
-
-
-def write_page(folder: Path, names: tuple[str, ...], run: str, title: str) -> Path:
-    truth, images, files = write_data(folder, names)
-    gt = read_ground_truth(truth)
-    runs = [(name, read_detections(path, gt)) for name, path in zip((run, "b"), files, strict=True)]
-    report = build_report(gt, runs, Settings(), title=title, images=images, pictures=240)
-    path = folder / "report.html"
-    path.write_bytes(report.content)
-    return path
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of two runs with hostile names."""
-    return write_page(tmp_path_factory.mktemp("röot with space"), HOSTILE, HOSTILE[0], HOSTILE[1])
-
-
-def watch(browser: Any, file: Path) -> Watched:
-    """Open a page from disk, and note what goes wrong on it: errors, dialogs, other windows."""
-    found = Watched(browser.new_page())
-    page = found.page
-
-    def refuse(dialog: Any) -> None:
-        found.troubles.append(f"dialog: {dialog.message}")
-        dialog.dismiss()
-
-    page.on("console", lambda message: found.troubles.append(message.text) if message.type != "log" else None)
-    page.on("pageerror", lambda error: found.troubles.append(str(error)))
-    page.on("dialog", refuse)
-    page.on("popup", lambda popup: found.troubles.append(f"window: {popup.url}"))
-    page.on("request", lambda request: found.requests.append(request.url))
-    page.set_viewport_size({"width": 1280, "height": 900})
-    page.goto(file.as_uri())
-    return found
-
-
-def check_nothing_wrong(found: Watched, file: Path) -> None:
-    assert found.page.evaluate("window.hacked") is None
-    found.page.close()
-    assert found.troubles == []
-    assert {url for url in found.requests if not url.startswith("data:image/jpeg")} == {file.as_uri()}
-
-
-@pytest.fixture
-def watched(browser: Any, file: Path) -> Iterator[Watched]:
-    """The report, opened from disk; afterwards nothing may have gone wrong."""
-    found = watch(browser, file)
-    yield found
-    check_nothing_wrong(found, file)
 
 
 def test_the_watch_sees_dialogs_requests_and_errors(browser: Any, tmp_path: Path) -> None:
@@ -118,14 +38,47 @@ def test_names_that_would_act_are_text(browser: Any, tmp_path: Path) -> None:
     path = write_page(tmp_path / "acting", ACTING, ACTING[0], ACTING[1])
     found = watch(browser, path)
     page = found.page
-    for button in page.locator("button:visible").all()[:40]:
-        if button.is_visible() and button.is_enabled():
-            button.click()
-            page.keyboard.press("Escape")
-    shown = page.locator("#filter-category option").all_inner_texts()
+    page.evaluate("""() => {
+      for (const button of document.querySelectorAll("button")) {
+        button.click();
+        document.getElementById("viewer").close();
+      }
+    }""")
+    shown = page.locator("#filter-class option").all_inner_texts()
     assert set(ACTING) <= set(shown)
     page.evaluate("localStorage.clear()")  # a theme was chosen, which pages from disk share
     check_nothing_wrong(found, path)
+
+
+def test_pictures_of_a_folder_are_loaded_and_nothing_else(browser: Any, tmp_path: Path) -> None:
+    truth, images, files = write_data(tmp_path / "data")
+    gt = read_ground_truth(truth)
+    folder, path = tmp_path / "it's % of #1?" / "pic <ö>", tmp_path / "it's % of #1?" / "page.html"
+    report = build_report(
+        gt, [(HOSTILE[0], read_detections(files[0], gt))], Settings(), images=images, assets=folder.name, pictures=12
+    )
+    fill_folder(folder, report.files)
+    path.write_bytes(report.content)
+    found = watch(browser, path)
+    page = found.page
+    page.evaluate("[...document.images].forEach((image) => { image.loading = 'eager'; })")
+    page.wait_for_function("() => [...document.images].every((image) => image.complete && image.naturalWidth > 0)")
+    loaded = {unquote(url.removeprefix("file://")) for url in found.requests} - {str(path)}
+    assert loaded
+    assert loaded <= {str(folder / name) for name in report.files}
+    assert (
+        page.evaluate("""() => new Promise((resolve) => {
+      const image = new Image();
+      image.onload = () => resolve("loaded");
+      image.onerror = () => resolve("refused");
+      image.src = "http://127.0.0.1:9/x.png";
+    })""")
+        == "refused"
+    )
+    assert any("Content Security Policy" in trouble for trouble in found.troubles)
+    found.troubles.clear()
+    assert page.evaluate("window.hacked") is None
+    page.close()
 
 
 def visible(page: Any) -> int:
@@ -141,14 +94,14 @@ def test_filters_show_what_they_say(watched: Watched) -> None:
     assert visible(page) == page.locator('.example[data-error="loc"]').count() > 0
     page.select_option("#filter-run", "1")
     assert visible(page) == page.locator('.example[data-error="loc"][data-run="1"]').count() > 0
-    page.select_option("#filter-category", "4")
+    page.select_option("#filter-class", "4")
     shown = page.locator(".example:visible").all()
     assert shown
-    assert all("4" in (card.get_attribute("data-categories") or "").split() for card in shown)
+    assert all("4" in (card.get_attribute("data-class") or "").split() for card in shown)
     assert page.locator("#shown").inner_text() == f"{len(shown)} of {total} examples"
     page.select_option("#filter-error", "")
     page.select_option("#filter-run", "")
-    page.select_option("#filter-category", "")
+    page.select_option("#filter-class", "")
     assert visible(page) < total
     page.locator(".more:visible").first.click()
     assert page.locator(".group").first.locator(".example:visible").count() > 8

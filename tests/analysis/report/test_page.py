@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis import Settings, read_detections, read_ground_truth
+from analysis import Detections, Settings, read_detections, read_ground_truth
+from analysis.evaluation.ap_evaluation import coco_metrics
 from analysis.evaluation.error_types import ERRORS
 from analysis.report.charts import FRAME, PlotLine, curves
 from analysis.report.report import Report, build_report
+from analysis.report.report_data import find_alike
 from tests.analysis.cases import found, object_, read
 from tests.analysis.report.pages import HOSTILE, text_of, write_data
 
@@ -161,6 +163,59 @@ def test_numbers_are_those_of_the_breakdown(data: tuple[Path, Path, list[Path]],
         for error in ERRORS:
             assert re.search(rf"{breakdown.delta_ap[error]:.2f} \d+/{breakdown.count[error]}\b", said)
         assert f"{breakdown.ap:.1f}" in said
+
+
+def test_all_twelve_numbers_of_coco(tmp_path: Path) -> None:
+    boxes = [[10, 10, 20, 20], [40, 40, 40, 40], [90, 90, 100, 100]]  # small, medium, large
+    gt, dt = read(tmp_path, [object_(1, box) for box in boxes], [found(1, box, 0.9) for box in boxes[:2]])
+    page = build_report(gt, [("only", dt)], Settings()).content.decode()
+    table = page[page.index("What each run scores") :].partition("</table>")[0]
+    heads = re.findall(r'<th scope="col" class="num"[^>]*>([^<]*)</th>', table)
+    numbers = re.findall(r'<td class="num[^>]*>([^<]*)<', table)
+    expected = coco_metrics(gt, dt)
+    assert len(expected) == 12
+    assert dict(zip(heads, numbers, strict=True)) == {
+        **{name: f"{value:.1f}" for name, value in expected.items()},
+        "Detections": "2",
+    }
+
+
+def test_the_confusion_matrix_is_in_the_order_of_the_costliest_pairs(page: str) -> None:
+    section = page[page.index('id="confusion-panel-0"') : page.index('id="confusion-panel-1"')]
+    listed, matrix = section.split('class="matrix"')
+    pairs = re.findall(r'<th scope="row">(.*?)</th><td>(.*?)</td>', listed)
+    assert len(pairs) > 2
+    in_order = list(dict.fromkeys(name for pair in pairs for name in pair))
+    rows = re.findall(r'<th scope="row">(.*?)</th>', matrix)
+    assert rows[: len(in_order)] == in_order
+    heads = re.findall(r'<span class="upright">(.*?)</span>', matrix)
+    assert [" ".join(head.split()) for head in heads] == [" ".join(row.split()) for row in rows]
+
+
+def test_runs_with_the_same_predictions_share_their_examples(data: tuple[Path, Path, list[Path]]) -> None:
+    truth, _, files = data
+    gt = read_ground_truth(truth)
+    runs = [(name, read_detections(files[name == "other"], gt)) for name in ("one", "other", "again")]
+    page = build_report(gt, runs, Settings(), pictures=48).content.decode()
+    cards = re.findall(r'<li class="example"[^>]*data-run="([^"]*)".*?</li>', page, flags=re.DOTALL)
+    assert set(cards) == {"0 2", "1"}
+    assert cards.count("0 2") > 12  # four of each type: the pictures are shared by two runs, not by three
+    said = " ".join(text_of(page).split())
+    assert "again: the same as one; the gallery shows their examples once" in said
+    alone = build_report(gt, runs[:2], Settings(), pictures=48).content.decode()
+    assert alone.count('<li class="example"') == len(cards)
+
+
+def test_alike_are_equal_masks_where_masks_are_compared(tmp_path: Path) -> None:
+    def mask(size: int) -> list[list[int]]:
+        return [[10, 10, 10 + size, 10, 10 + size, 50, 10, 50]]
+
+    gt = read(tmp_path, [object_(1, [10, 10, 40, 40], segmentation=mask(40))], [])[0]
+    one, other = (
+        Detections.from_records([found(1, [10, 10, 40, 40], 0.9, segmentation=mask(size))], gt) for size in (40, 30)
+    )
+    assert find_alike([one, other, one], "bbox") == [0, 0, 0]
+    assert find_alike([one, other, one], "segm") == [0, 1, 0]
 
 
 BOX, FAR = [10, 10, 40, 40], [120, 120, 30, 30]

@@ -143,6 +143,9 @@ def test_edges_end_in_numbers_or_a_sentence(
         "comparison.md",
         "comparison.tex",
         "comparison.json",
+        "comparison.png",
+        "comparison.pdf",
+        "comparison_figures.tex",
     }
     assert run(monkeypatch, *command, "--json") == 0
     result = json.loads(capsys.readouterr().out)
@@ -197,7 +200,7 @@ def test_tables_hold_the_numbers(example: Any, tmp_path: Path, monkeypatch: pyte
     assert [(row["run"], row["number"]) for row in rows] == [(name, n) for name in ("a_|%", "b") for n in NUMBERS]
     loc = next(row for row in rows if (row["run"], row["number"]) == ("b", "loc"))
     expected = result["against_baseline"][0]["differences"]["loc"]
-    assert float(loc["difference_low"]) == expected["low"]
+    assert float(loc["difference_low (points)"]) == expected["low"]
     assert loc["difference_stands"] == str(expected["stands"])
     categories = list(csv.DictReader((out / "categories.csv").read_text().splitlines()))
     assert len(categories) == 2 * 10 * 12
@@ -207,7 +210,8 @@ def test_tables_hold_the_numbers(example: Any, tmp_path: Path, monkeypatch: pyte
     assert r"| a\_\|% (baseline) |" in markdown
     latex = (out / "comparison.tex").read_text()
     assert r"a\_|\%" in latex
-    assert rf"$\mathbf{{{expected['value']:+.1f}}}\ [{expected['low']:+.1f}, {expected['high']:+.1f}]$" in latex
+    limits = f"$[{expected['low']:+.1f}, {expected['high']:+.1f}]$"
+    assert rf"\bfseries {expected['value']:+.1f}{{{{}}*}} & {limits}" in latex
     assert latex.count(r" \\") == 13  # heads, ten numbers, two headings
 
 

@@ -1,0 +1,112 @@
+"""Loss and AP of every run of a study while it was trained, read from the run folders, as a figure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+
+from ablate.runs.folder import Workspace
+from ablate.studies.study import Study
+from analysis.arrays import Floats
+from analysis.exceptions import BadInput
+from analysis.render.figure_style import (
+    SCREEN,
+    FigureStyle,
+    Picture,
+    distinct_colors,
+    drawing,
+    finish,
+    legend_above,
+    line_look,
+    new_figure,
+)
+from analysis.render.plots import distinct_labels
+
+SHOWN = {"loss": "training loss", "box_AP": "box AP on the validation images", "AP": "AP"}  # by key, with its title
+MOST_POINTS = 300  # of a line; of more, neighbours are averaged
+
+Line = tuple[Floats, Floats]  # iterations and values
+TrainingCurves = Mapping[str, Mapping[str, Mapping[int, Line]]]  # by key, variant and seed
+
+
+def read_curves(workspace: Workspace, study: Study) -> TrainingCurves:
+    """What the runs of a study measured while they were trained, by key, variant and seed; finished or not.
+
+    A run whose curves cannot be read has none.
+    """
+    found: dict[str, dict[str, dict[int, Line]]] = {}
+    for run in study.runs:
+        try:
+            lines = workspace.run(run.run_id).read_metrics() if run.run_id else []
+        except BadInput:
+            continue
+        for key in SHOWN:
+            points = [(line["iteration"], line[key]) for line in lines if line.get(key) is not None]
+            if len(points) > 1:
+                iterations, values = np.array(points, dtype=np.float64).T
+                found.setdefault(key, {}).setdefault(run.variant, {})[run.seed] = (iterations, values)
+    return {key: found[key] for key in SHOWN if key in found}
+
+
+def training_figure(curves: TrainingCurves, about: str, style: FigureStyle = SCREEN) -> Picture | None:
+    """A panel a measure, a colour and dashes a variant, a line a seed; none where nothing was measured.
+
+    Args:
+        curves: of the runs.
+        about: what the study is, for the caption.
+        style: for the screen or a paper.
+    """
+    if not curves:
+        return None
+    variants = list(dict.fromkeys(variant for of_key in curves.values() for variant in of_key))
+    names, colors = distinct_labels(variants), distinct_colors(len(variants))
+    across = style.across(2)
+    with drawing(style):
+        rows = -(-len(curves) // across)
+        figure = new_figure(style.wide(4.8 if len(curves) == 1 else 7.2), (1.9 if style.narrow else 2.5) * rows + 0.2)
+        axes: list[Axes] = figure.subplots(rows, -(-len(curves) // rows), squeeze=False).ravel().tolist()
+        for axis, (key, of_key) in zip(axes, curves.items(), strict=False):
+            for place, (variant, name) in enumerate(zip(variants, names, strict=True)):
+                look = line_look(place, colors[place]) | {"linewidth": 0.9, "alpha": 0.9}
+                axis.plot([], [], label=name, **look | {"linewidth": 1.4})
+                for line in of_key.get(variant, {}).values():
+                    axis.plot(*_thinned(*line), **look)
+            _finish_axis(axis, key, of_key, style)
+        legend_above(figure, axes, style=style)
+        seeds = {seed for of_key in curves.values() for lines in of_key.values() for seed in lines}
+        several = f"; a line a seed, {len(seeds)} seeds" if len(seeds) > 1 else f"; one line each, seed {min(seeds)}"
+        measured = " and ".join(SHOWN[key] for key in curves)
+        caption = f"{measured[0].upper()}{measured[1:]} while training{several}. {about}"
+        return finish(figure, caption, style)
+
+
+def _finish_axis(axis: Axes, key: str, of_key: Mapping[str, Mapping[int, Line]], style: FigureStyle) -> None:
+    every = [line for lines in of_key.values() for line in lines.values()]
+    values = np.concatenate([line[1] for line in every])
+    if key == "loss":
+        if values.min() > 0 and values.max() / values.min() > 20:
+            axis.set_yscale("log")
+        else:  # the first steps are far above the rest
+            top = float(np.percentile(values, 99))
+            low, high = float(values.min()), max(top, max(float(line[1][-1]) for line in every))
+            axis.set_ylim(min(low, 0.0) if low < 0.3 * high else low * 0.95, high * 1.05)
+    else:
+        axis.set_ylim(bottom=0)
+    axis.set_xlim(left=0)
+    axis.set_xlabel("iteration", fontsize=style.size(8.5))
+    axis.set_ylabel(f"{SHOWN[key].partition(' on ')[0]}{' (points)' * (key != 'loss')}", fontsize=style.size(8.5))
+    axis.tick_params(labelsize=style.size(8))
+    axis.grid(visible=False, axis="x")
+    sns.despine(ax=axis, left=True)
+
+
+def _thinned(iterations: Floats, values: Floats) -> Sequence[Any]:
+    """A line of at most so many points, each the mean of its neighbours."""
+    each = -(-len(values) // MOST_POINTS)
+    if each == 1:
+        return iterations, values
+    starts = np.arange(0, len(values), each)
+    counts = np.diff(np.append(starts, len(values)))
+    return np.add.reduceat(iterations, starts) / counts, np.add.reduceat(values, starts) / counts

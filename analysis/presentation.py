@@ -1,0 +1,49 @@
+"""What results show of themselves in Python: a frame, a figure, one line, and a table in notebooks.
+
+The numbers know no pandas and no matplotlib: :mod:`analysis.render.results` is imported when something is shown.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+class Presentable:
+    """A result that can be shown; labels are names: of errors, categories and numbers."""
+
+    def to_frame(self, by: str = "") -> "pd.DataFrame":
+        """The result as a `pandas.DataFrame` of raw values.
+
+        Args:
+            by: what a row is; empty: the whole, as each class of results describes it.
+
+        Raises:
+            BadInput: the result is not split so; the sentence lists how it is.
+        """
+        frame: pd.DataFrame = _results().frame(self, by)
+        return frame
+
+    def plot(self, by: str = "") -> "Figure":
+        """The result as a `matplotlib.figure.Figure`, which notebooks show and ``savefig`` writes.
+
+        Args:
+            by: as for :meth:`to_frame`.
+
+        Raises:
+            BadInput: there is no figure of that.
+        """
+        figure: Figure = _results().figure(self, by)
+        return figure
+
+    def __repr__(self) -> str:
+        return str(_results().sentence(self))
+
+    def _repr_html_(self) -> str:
+        return str(_results().html(self))
+
+
+def _results() -> Any:
+    return import_module("analysis.render.results")

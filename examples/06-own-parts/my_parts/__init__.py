@@ -1,0 +1,1 @@
+"""An axis and a backbone of one's own."""
