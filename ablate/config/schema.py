@@ -62,7 +62,10 @@ class Attention(Part, frozen=True, kw_only=True):
     ] = "none"
     kernel: Annotated[
         Literal["naive", "fused", "fused_table"],
-        _about("naive materialises the logits, as the paper did; fused_table: a kernel of its own for the tables"),
+        _about(
+            "naive materialises the logits, as the paper did; "
+            "fused_table: fused, and the gradient of bias tables by a kernel of its own"
+        ),
     ] = "fused"
     checkpoint: Annotated[Literal["none", "all"] | Blocks, _about("blocks recomputed in the backward pass")] = "none"
 
