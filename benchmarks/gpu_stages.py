@@ -29,6 +29,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {  # of the attention axis, and of what i
     "global, checkpointed": (f"{ATTENTION}.pattern=global", f"{ATTENTION}.checkpoint=all"),
     "hybrid, no bias": (f"{POSITION}.relative=none",),
     "hybrid, naive": (f"{ATTENTION}.kernel=naive",),
+    "hybrid, fused_table": (f"{ATTENTION}.kernel=fused_table",),
+    "global, fused_table": (f"{ATTENTION}.pattern=global", f"{ATTENTION}.kernel=fused_table"),
 }
 KERNELS = ("flash", "fmha", "cudnn", "mem_eff", "softmax", "gemm")
 PAPER_CAP = 32.0  # GiB: the paper's GPUs
@@ -110,12 +112,14 @@ def _one_attention(on: Device, name: str, side: int, batch: int, heads: int, wid
     learned = [q, k, v, *([table.table] if biased == "learned" else [])]
 
     def step(kernel: Any) -> tuple[torch.Tensor, ...]:
-        bias = None if biased == "none" else table((side, side), dtype)
-        bias = bias.detach() if bias is not None and biased == "constant" else bias
+        made: Any = table.as_constant if kernel == "fused_table" else table
+        bias = None if biased == "none" else made((side, side), dtype)
+        bias = bias.detach() if biased == "constant" else bias
         out = attend(q, k, v, bias, kernel)
         return (out.detach(), *torch.autograd.grad(out, learned, wanted))
 
-    found = step("fused")
+    compared = ("fused", "fused_table") if biased == "learned" else ("fused",)
+    found = {kernel: step(kernel) for kernel in compared}
     exact = [one.detach().double().requires_grad_() for one in learned]
     exact_table = exact[3] if biased == "learned" else table.table.detach().double()
     from ablate.models.position import relative_bias
@@ -126,7 +130,13 @@ def _one_attention(on: Device, name: str, side: int, batch: int, heads: int, wid
     out = logits.softmax(dim=-1) @ exact[2]
     truth = (out.detach(), *torch.autograd.grad(out, exact, wanted.double()))
     del logits, out
-    errors = [((ours.double() - true).norm() / true.norm()).item() for ours, true in zip(found, truth, strict=True)]
+    parts = {
+        kernel: {
+            part: f"{((one.double() - true).norm() / true.norm()).item():.1e}"
+            for part, one, true in zip(("out", "dq", "dk", "dv", "dtable"), ours, truth, strict=False)
+        }
+        for kernel, ours in found.items()
+    }
     kernels = ""
     if on.gpu:
         from torch.profiler import ProfilerActivity, profile
@@ -137,16 +147,17 @@ def _one_attention(on: Device, name: str, side: int, batch: int, heads: int, wid
         names = [entry.key.lower() for entry in seen.key_averages()]
         kernels = "+".join(word for word in KERNELS if any(word in name for name in names))
     del truth
-    times = {kernel: on.milliseconds(lambda _, kernel=kernel: step(kernel), most=3) for kernel in ("fused", "naive")}
-    parts = dict(zip(("out", "dq", "dk", "dv", "dtable"), (f"{error:.1e}" for error in errors), strict=False))
+    times = {
+        kernel: on.milliseconds(lambda _, kernel=kernel: step(kernel), most=3)["ms"] for kernel in (*compared, "naive")
+    }
     on.say(
         "attention",
         name,
-        finite=all(bool(one.isfinite().all()) for one in found),
-        relative_errors=parts,
+        finite=all(bool(one.isfinite().all()) for ours in found.values() for one in ours),
+        relative_errors=parts["fused"],
+        fused_table_errors=parts.get("fused_table"),
         kernels=kernels or None,
-        fused_ms=times["fused"]["ms"],
-        naive_ms=times["naive"]["ms"],
+        **{f"{kernel}_ms": milliseconds for kernel, milliseconds in times.items()},
     )
 
 
@@ -169,8 +180,9 @@ def memory(on: Device) -> None:
         ("vit-b-coco", VARIANTS["hybrid"], 1),
         ("vit-b-coco", VARIANTS["hybrid"], 8 if on.gpu else 2),
         ("vit-b-coco", VARIANTS["global"], 1),
+        ("vit-b-coco", VARIANTS["global, fused_table"], 1),
         ("vit-l-coco", VARIANTS["hybrid"], 1),
-    )[: 4 if on.gpu else 1]:
+    )[: None if on.gpu else 1]:
         config, name = on.config(base, *changes), f"{base} {' '.join(changes) or 'hybrid'}, {images} images"
         if not on.has(25):
             raise Missing("time for the rest")
@@ -375,14 +387,6 @@ def levers(on: Device) -> None:
     def waits_often(step: TrainingStep) -> None:
         step.detector.rpn.few_waits = step.detector.heads.few_waits = False
 
-    def channels_last(step: TrainingStep) -> None:
-        for part in (step.detector.pyramid, step.detector.rpn, step.detector.heads):
-            part.to(memory_format=torch.channels_last)
-
-    def compiled(step: TrainingStep) -> None:
-        for block in step.detector.backbone.blocks:
-            block.compile(dynamic=False)
-
     def over_a_group(fused: bool) -> Callable[[TrainingStep], object]:
         def change(step: TrainingStep) -> None:
             for module in step.detector.modules():
@@ -391,21 +395,24 @@ def levers(on: Device) -> None:
 
         return change
 
-    rows: dict[str, Callable[[TrainingStep], object] | None] = {
-        "as it is": None,
-        "the host waits often": waits_often,
-        "channels_last after the backbone": channels_last,
-        "BatchNorm over a group, fused": over_a_group(True),
-        "BatchNorm over a group, in steps": over_a_group(False),
-        "blocks compiled": compiled,
+    table = f"{ATTENTION}.kernel=fused_table"
+    rows: dict[str, tuple[tuple[str, ...], Callable[[TrainingStep], object] | None]] = {
+        "as it is": ((), None),
+        "the host waits often": ((), waits_often),
+        "channels_last after the backbone": (("train.channels_last=true",), None),
+        "BatchNorm over a group, fused": ((), over_a_group(True)),
+        "BatchNorm over a group, in steps": ((), over_a_group(False)),
+        "tables by a kernel of their own": ((table,), None),
+        "blocks compiled": (("train.compile=true",), None),
+        "all options": ((table, "train.channels_last=true", "train.compile=true"), None),
     }
     with _group_of_one(on):
-        for name, change in rows.items():
-            if name == "blocks compiled" and on.tiny:
-                continue  # it takes minutes on a CPU
+        for name, (options, change) in rows.items():
+            if on.tiny and name == "blocks compiled":
+                continue  # the last row does it too
             if not on.has(25):
                 raise Missing("time for the rest")
-            measured_step(on, "levers", name, on.config("vit-b-coco"), 8 if on.gpu else 2, change)
+            measured_step(on, "levers", name, on.config("vit-b-coco", *options), 8 if on.gpu else 2, change)
 
 
 def _alone() -> Any:

@@ -36,12 +36,16 @@ class TrainingStep:
     """A detector with its optimizer, and the step that training takes: forward, losses, backward, AdamW."""
 
     def __init__(self, on: Device, config: Any, images: int) -> None:
-        from ablate.detector.mask_rcnn import build_detector
+        from ablate.detector.mask_rcnn import build_detector, use_channels_last
         from ablate.train.optim import build_optimizer, build_scaler
 
         torch.manual_seed(0)
         self.on, self.config = on, config
         self.detector = build_detector(config.model, CLASSES).to(on.device).train()
+        if config.train.channels_last:
+            use_channels_last(self.detector)
+        if config.train.compile:
+            self.detector.backbone.compile_blocks("eager" if on.tiny else None)
         self.optimizer = build_optimizer(self.detector, config.train)
         self.scaler = build_scaler(on.precision, on.device)
         self.batch = random_batch(on, images, config.model.backbone.image_size)
@@ -66,10 +70,10 @@ class TrainingStep:
         self.optimizer.zero_grad(set_to_none=True)
 
     def multiply_adds(self) -> int:
-        """Of a forward pass as it is, counted by the product's own hooks."""
+        """Of a forward pass as it is, but for compilation, counted by the product's own hooks."""
         from ablate.detector.flops import counting, total
 
-        with counting(self.detector) as layers, torch.no_grad():
+        with torch.compiler.set_stance("force_eager"), counting(self.detector) as layers, torch.no_grad():
             self.forward(0)
         return total(layers.values()).macs
 

@@ -43,13 +43,17 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch looks at it itself while it compiles
 @pytest.mark.usefixtures("quickly")
 def test_stages_are_rehearsed_on_a_cpu(tmp_path: Path) -> None:
     found = rehearse(tmp_path, QUICK)
     rows = {(line["stage"], line["row"]): line for line in found}
     assert all(line["finite"] for line in found if line["stage"] == "attention")
     errors = [
-        float(error) for line in found if line["stage"] == "attention" for error in line["relative_errors"].values()
+        float(error)
+        for line in found
+        if line["stage"] == "attention"
+        for error in (line["relative_errors"] | line.get("fused_table_errors", {})).values()
     ]
     assert 0 < max(errors) < 1e-5
     step = rows["steps", "ViT-B hybrid"]
@@ -57,8 +61,9 @@ def test_stages_are_rehearsed_on_a_cpu(tmp_path: Path) -> None:
     assert step["ms"] > 0
     assert "utilisation" not in step, "the peak of a CPU is not known"
     levers = {name: line["loss"] for (stage, name), line in rows.items() if stage == "levers"}
-    for name in ("BatchNorm over a group, fused", "channels_last after the backbone"):
-        assert levers[name] == pytest.approx(levers["as it is"], rel=1e-2)
+    for name in levers.keys() - {"the host waits often"}:  # which draws other anchors
+        assert levers[name] == pytest.approx(levers["as it is"], rel=1e-2), name
+    assert {"channels_last after the backbone", "tables by a kernel of their own", "all options"} < levers.keys()
     assert rows["inference", "vit-b-coco"]["detections"] > 0
     table = (tmp_path / "rehearsal.md").read_text()
     assert "## steps" in table

@@ -60,7 +60,13 @@ class Attention(Part, frozen=True, kw_only=True):
         Literal["none", "shift", "conv_naive", "conv_basic", "conv_bottleneck"],
         _about("between windows, where no block is global"),
     ] = "none"
-    kernel: Annotated[Literal["naive", "fused"], _about("naive materialises the logits, as the paper did")] = "fused"
+    kernel: Annotated[
+        Literal["naive", "fused", "fused_table"],
+        _about(
+            "naive materialises the logits, as the paper did; "
+            "fused_table: fused, and the gradient of bias tables by a kernel of its own"
+        ),
+    ] = "fused"
     checkpoint: Annotated[Literal["none", "all"] | Blocks, _about("blocks recomputed in the backward pass")] = "none"
 
 
@@ -107,6 +113,11 @@ class ViT(Part, frozen=True, kw_only=True, tag_field="type", tag="vit"):
             attention.propagation == "none" or attention.pattern == "window",
             f"attention.propagation {attention.propagation} stands in for global blocks and needs "
             f"attention.pattern=window, not {attention.pattern}",
+        )
+        _require(
+            attention.kernel != "fused_table" or attention.propagation != "shift",
+            "attention.kernel fused_table takes no mask, which attention.propagation=shift needs; "
+            "choose attention.kernel=fused",
         )
         _require(
             self.width * self.mlp_ratio >= 1,
@@ -434,6 +445,8 @@ class Train(Part, frozen=True, kw_only=True):
         Annotated[float, Meta(gt=0, lt=1)] | Nothing,
         _about("decay of an average of the weights over the steps, which is what is evaluated; such as 0.9998"),
     ] = "none"
+    compile: Annotated[bool, _about("the blocks of the ViT by torch.compile; needs a compiler")] = False
+    channels_last: Annotated[bool, _about("memory layout of pyramid, RPN and heads, and of a ResNet")] = False
 
     def __post_init__(self) -> None:
         _require(
@@ -514,6 +527,11 @@ class RunConfig(Part, frozen=True, kw_only=True):
             f"engine {self.engine} builds no backbone of another package; set engine=vision",
         )
         self._check_backbone_training(backbone)
+        for name in ("compile", "channels_last"):
+            _require(
+                self.engine == "vision" or not getattr(self.train, name),
+                f"train.{name} is an option of engine=vision, but engine is {self.engine}; set train.{name}=false",
+            )
         if self.init.pretraining != "none":
             pretraining_of(self)  # which says what does not fit
         elif isinstance(backbone, ViT) and self.init.weights == "none":
@@ -531,6 +549,10 @@ class RunConfig(Part, frozen=True, kw_only=True):
             isinstance(backbone, ViT) or decay == "none",
             f"train.layer_decay {decay} counts the blocks of a ViT, but model.backbone is a {_kind_of(backbone)}; "
             "set train.layer_decay=none",
+        )
+        _require(
+            isinstance(backbone, ViT) or not self.train.compile,
+            "train.compile compiles the blocks of a ViT, but model.backbone is a resnet; set train.compile=false",
         )
         _require(
             isinstance(backbone, ViT) or freeze == Freeze(),

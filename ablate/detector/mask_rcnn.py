@@ -19,7 +19,7 @@ from ablate.detector.batch_norm import reference_to, use_group_batch_norm
 from ablate.detector.plugin import build_plugin
 from ablate.detector.roi_heads import BoxHead, DetectedInstances, MaskHead, RoIHeads
 from ablate.detector.rpn import ProposalCounts, RegionProposals
-from ablate.models import FPN, LastMap, MultiScale, Pyramid, SimplePyramid, SingleScale
+from ablate.models import FPN, LastMap, MultiScale, Pyramid, SimplePyramid, SingleScale, ViT
 from ablate.models.pyramid import Norm
 from ablate.weights.build import build_vit
 
@@ -192,6 +192,19 @@ def build_detector(model: cfg.Model, classes: int, scheme: Literal["random", "tr
     )
     use_group_batch_norm(detector, None)
     return detector
+
+
+def use_channels_last(detector: Detector) -> None:
+    """Have the convolutions after a ViT, or all of a detector with a ResNet, read and write the layout channels_last.
+
+    Weights keep their names and values; a pooled RoI is brought into the layout by the first convolution of its head.
+    """
+    if isinstance(detector.backbone, ViT):
+        detector.backbone.channels_last = True
+    else:
+        detector.backbone.to(memory_format=torch.channels_last)
+    for part in (detector.pyramid, detector.rpn, detector.heads):
+        part.to(memory_format=torch.channels_last)
 
 
 def join_group(detector: Detector, group: dist.ProcessGroup | None) -> None:

@@ -213,6 +213,11 @@ def check_exportable(config: RunConfig) -> None:
             f"train.ema {config.train.ema:g}: detectron2's own tool keeps no average of the weights; "
             "export with --set train.ema=none, or train with ablate run --set engine=detectron2"
         )
+    for name in ("compile", "channels_last"):
+        if getattr(config.train, name):
+            raise BadInput(
+                f"train.{name}: detectron2's own tool has no such option; export with --set train.{name}=false"
+            )
 
 
 def _needs(config: RunConfig, native: bool) -> str:

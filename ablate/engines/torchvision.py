@@ -10,11 +10,14 @@ from ablate.config.schema import RunConfig, ViT
 from ablate.data.coco import EvalSample, EvaluationSet, Sample
 from ablate.data.loader import Batch, collate
 from ablate.detector.inference import Record, predict
-from ablate.detector.mask_rcnn import build_detector, join_group
+from ablate.detector.mask_rcnn import build_detector, join_group, use_channels_last
 from ablate.engines.base import Engine, RunInputs, training_set
+from ablate.models import ViT as Backbone
+from ablate.models.compiled import check_compiler
 from ablate.models.finetuning import freeze
 from ablate.train.distributed import Processes
 from ablate.train.optim import autocast, build_optimizer, lr_factor
+from analysis.exceptions import BadInput
 
 
 class VisionEngine(Engine):
@@ -33,6 +36,10 @@ class VisionEngine(Engine):
         self.backbone = self.detector.backbone
         if isinstance(config.model.backbone, ViT):
             freeze(self.detector.backbone, **msgspec.structs.asdict(config.train.freeze))  # type: ignore[arg-type]
+        if config.train.channels_last:
+            use_channels_last(self.detector)
+        if config.train.compile:
+            self._compile()
         join_group(self.detector, processes.norm_group(self.layout))
         self.validation_images = EvaluationSet(
             truth=data.validation_truth,
@@ -40,6 +47,17 @@ class VisionEngine(Engine):
             side=config.model.backbone.image_size,
             multiple=None if config.evaluate.padding == "full" else self.detector.heads.box_pooler.strides[-1],
         )
+
+    def _compile(self) -> None:
+        assert isinstance(self.backbone, Backbone)
+        try:
+            check_compiler(self.processes.device)
+        except RuntimeError as error:
+            raise BadInput(
+                f"train.compile: torch.compile does not work on this machine ({error}); install what is missing (a C++ "
+                "compiler; for a GPU a C compiler, Python's headers and Triton), or set train.compile=false"
+            ) from error
+        self.backbone.compile_blocks()
 
     def optimizer(self) -> torch.optim.Optimizer:
         """See `Engine.optimizer`."""

@@ -1,4 +1,4 @@
-"""Multi-head attention over a grid of tokens: global or in windows, with two kernels that give the same numbers."""
+"""Multi-head attention over a grid of tokens: global or in windows, with kernels that give the same numbers."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import handle_torch_function, has_torch_function
 
-from ablate.models.position import Grid
+from ablate.models.position import Grid, TableBias
+from ablate.models.table_gradient import with_gradient
 
-Kernel = Literal["naive", "fused"]
-KERNELS: tuple[Kernel, ...] = ("naive", "fused")
+Kernel = Literal["naive", "fused", "fused_table"]
+KERNELS: tuple[Kernel, ...] = ("naive", "fused", "fused_table")
 
 # Added to the logits of forbidden pairs: exp() of it is exactly 0 in every precision, and no kernel makes NaN of it,
 # as some do of -inf.
@@ -70,21 +71,25 @@ def shift_mask(grid: Grid, window: int, shift: tuple[int, int], device: torch.de
     return torch.zeros(apart.shape, device=device, dtype=dtype).masked_fill_(apart, FORBIDDEN)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, kernel: Kernel) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | TableBias | None, kernel: Kernel) -> Tensor:
     """softmax(q k^T / sqrt(d) + bias) v.
 
     Args:
         q: [B, heads, n, d]; k and v alike.
         k: keys.
         v: values.
-        bias: [1, heads, n, n] in the dtype of q, or None.
+        bias: [1, heads, n, n] in the dtype of q, or None; of ``fused_table`` a `TableBias`.
         kernel: ``naive`` holds the logits and the weights in memory, as the published code does; ``fused`` does not
-            where the device has a kernel for it.
+            where the device has a kernel for it; ``fused_table`` gives that kernel a constant bias, and the table its
+            gradient by another (``ablate.models.table_gradient``).
 
     Returns:
         [B, heads, n, d].
     """
-    if kernel == "fused" and is_fused(q, bias):
+    if isinstance(bias, TableBias):
+        out = attend(q, k, v, bias.dense, "fused")
+        return with_gradient(out, q, k, v, bias.columns) if bias.columns.requires_grad else out
+    if kernel != "naive" and is_fused(q, bias):
         with _backends(q, bias):
             return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     logits: Tensor = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
@@ -107,7 +112,10 @@ def is_fused(q: Tensor, bias: Tensor | None) -> bool:
 def _backends(q: Tensor, bias: Tensor | None) -> AbstractContextManager[object]:
     """All of torch's kernels, but not cuDNN's where its gradient of q can be NaN (with a mask, n = 64 modulo 128)."""
     endangered = bias is not None and q.is_cuda and q.shape[-2] % 128 == 64
-    if not endangered or (torch.backends.cudnn.version() or 0) >= CUDNN_RIGHT:  # type: ignore[no-untyped-call]
+    if not endangered:
+        return nullcontext()
+    # torch.compile cannot ask for the version: in its graphs cuDNN's is always left out.
+    if not torch.compiler.is_compiling() and (torch.backends.cudnn.version() or 0) >= CUDNN_RIGHT:  # type: ignore[no-untyped-call]
         return nullcontext()
     return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
@@ -139,7 +147,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor | TableBias | None) -> Tensor:
         """Tokens [B, H, W, C] -> [B, H, W, C]; ``bias`` as for ``attend``, for shifted windows [1, nW*heads, n, n].
 
         Windows are zero-padded before qkv, without a mask, as in the paper; padded tokens never reach ``proj``.

@@ -5,7 +5,7 @@ An embedding is resized bicubically. A bias table is cut for a smaller grid and 
 """
 
 from itertools import accumulate
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -121,11 +121,38 @@ def relative_bias(table: Tensor, grid: Grid, dtype: torch.dtype | None = None) -
     Returns:
         [1, heads, h*w, h*w], ``aligned``.
     """
+    return _dense(_columns(table, grid), grid, dtype)
+
+
+def _columns(table: Tensor, grid: Grid) -> Tensor:
+    """A table -> the bias [heads, 2h-1, w, w] by rows apart, column of the query and column of the key."""
+    return _toeplitz(table.t().reshape(-1, 2 * grid[0] - 1, 2 * grid[1] - 1), grid[1])
+
+
+def _dense(columns: Tensor, grid: Grid, dtype: torch.dtype | None) -> Tensor:
+    """[heads, 2h-1, w, w] -> [1, heads, h*w, h*w], ``aligned``."""
     height, width = grid
-    offsets = table.t().reshape(-1, 2 * height - 1, 2 * width - 1)
-    columns = _toeplitz(offsets, width).to(dtype or table.dtype)  # [heads, 2h-1, w, w]
-    both = _toeplitz(columns.permute(0, 2, 3, 1), height)  # [heads, w, w, h, h]
+    both = _toeplitz(columns.to(dtype or columns.dtype).permute(0, 2, 3, 1), height)  # [heads, w, w, h, h]
     return aligned(both.permute(0, 3, 1, 4, 2).reshape(1, -1, height * width, height * width))
+
+
+class TableBias(NamedTuple):
+    """A relative bias that attention takes as a constant, and what the gradient of its table goes through.
+
+    Attributes:
+        dense: [1, heads, h*w, h*w], ``aligned``, in the dtype of the attention, without history.
+        columns: [heads, 2h-1, w, w] in the dtype of the table, with its history: the bias of a query y - (h-1) rows
+            below its key at [:, y], by the column of the query and that of the key.
+    """
+
+    dense: Tensor
+    columns: Tensor
+
+
+def table_bias(table: Tensor, grid: Grid, dtype: torch.dtype | None = None) -> TableBias:
+    """`relative_bias` as a constant, with the columns that it is made of."""
+    columns = _columns(table, grid)
+    return TableBias(_dense(columns.detach(), grid, dtype), columns)
 
 
 def _fit_axis(offsets: Tensor, side: int) -> Tensor:
@@ -167,3 +194,7 @@ class RelativeBias(nn.Module):
     def forward(self, grid: Grid, dtype: torch.dtype) -> Tensor:
         """The bias [1, heads, h*w, h*w] for a grid, built once and shared by all blocks of a forward pass."""
         return relative_bias(fit_table(self.table, self.grid, grid), grid, dtype)
+
+    def as_constant(self, grid: Grid, dtype: torch.dtype) -> TableBias:
+        """The same bias for the kernel ``fused_table``, likewise shared."""
+        return table_bias(fit_table(self.table, self.grid, grid), grid, dtype)

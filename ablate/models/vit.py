@@ -13,10 +13,12 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from ablate.models.arguments import check_choice, require
 from ablate.models.attention import KERNELS, Attention, Kernel, shift_mask, shift_of
+from ablate.models.compiled import RunBlock, compiled_run, run_block
 from ablate.models.position import (
     TREATMENTS,
     Grid,
     RelativeBias,
+    TableBias,
     Treatment,
     aligned,
     position_parameter,
@@ -128,7 +130,7 @@ class Block(nn.Module):
         self.gamma_1 = None if layer_scale is None else nn.Parameter(torch.full((width,), layer_scale))
         self.gamma_2 = None if layer_scale is None else nn.Parameter(torch.full((width,), layer_scale))
 
-    def forward(self, x: Tensor, bias: Tensor | None, keep: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor | TableBias | None, keep: Tensor | None) -> Tensor:
         """Tokens [B, H, W, C] -> [B, H, W, C]; ``keep`` [2, B] scales the two branches of each image."""
         x = _add(x, self.attn(self.norm1(x), bias), self.gamma_1, None if keep is None else keep[0])
         return _add(x, self.mlp(self.norm2(x)), self.gamma_2, None if keep is None else keep[1])
@@ -158,7 +160,7 @@ class ViT(nn.Module):
         global_count: of the hybrid: how many are global, where they are not listed.
         propagation: what stands in for global blocks where all are windowed: ``none``, ``shift`` (every second block's
             windows moved by half a window), or a convolution block after each block that the two fields above name.
-        kernel: ``naive`` or ``fused`` attention, see ``attention.attend``.
+        kernel: ``naive``, ``fused`` or ``fused_table`` attention, see ``attention.attend``.
         checkpoint: blocks that recompute their activations in the backward pass: ``none``, ``all`` or block numbers.
         relative: treatment of the relative bias tables.
         tables: ``shared`` has two, one for all windowed and one for all global blocks, as the paper; ``per_block`` has
@@ -175,6 +177,8 @@ class ViT(nn.Module):
     Attributes:
         generators: one for each image of the next forward passes, on their device, of which drop path is drawn, so
             that an image's draw does not depend on what it is batched with; None draws from torch's global generator.
+        channels_last: the maps are views of the tokens, in torch's layout of that name; they and their gradients are
+            not copied into the other.
 
     Raises:
         ValueError: settings that do not fit together, in one sentence.
@@ -219,6 +223,10 @@ class ViT(nn.Module):
             f"propagation {propagation} stands in for global blocks: it needs pattern window, not {pattern}",
         )
         require(
+            propagation != "shift" or kernel != "fused_table",
+            "attention kernel fused_table takes no mask, which shifted windows need; choose kernel fused",
+        )
+        require(
             depth % 4 == 0 or taps == "last",
             f"a multi-scale pyramid needs a depth divisible by 4, but the depth is {depth}",
         )
@@ -235,8 +243,8 @@ class ViT(nn.Module):
             f"window_size {window_size} must lie between 1 and {side}, the side of the grid "
             f"({image_size} px in patches of {patch_size} px)",
         )
-        self.width, self.depth, self.heads = width, depth, heads
-        self.patch_size, self.window_size = patch_size, window_size
+        self.width, self.depth, self.heads, self.grid = width, depth, heads, (side, side)
+        self.patch_size, self.window_size, self.kernel = patch_size, window_size, kernel
         self.global_blocks = is_global
         self.recomputed = _recomputed(depth, checkpoint)
         self.out_indices = tuple(range(depth // 4 - 1, depth, depth // 4)) if taps == "quarters" else (depth - 1,)
@@ -272,6 +280,8 @@ class ViT(nn.Module):
         self.propagation = nn.ModuleDict({str(block): ConvPropagation(width, propagation) for block in convolved})  # type: ignore[arg-type]
         self.drop_path = drop_path
         self.generators: Sequence[torch.Generator] | None = None
+        self.channels_last = False
+        self._compiled: RunBlock | None = None
         self._initialise(scheme)
 
     def _initialise(self, scheme: Scheme) -> None:
@@ -297,6 +307,14 @@ class ViT(nn.Module):
                 block.attn.proj.weight.div_((2 * number) ** 0.5)  # type: ignore[union-attr, operator]
                 block.mlp.fc2.weight.div_((2 * number) ** 0.5)  # type: ignore[union-attr, operator]
 
+    def compile_blocks(self, backend: str | None = None) -> None:
+        """Compile the blocks, at the first forward pass, for images of the size of training; others run as before.
+
+        Args:
+            backend: of ``torch.compile``; None takes ``compiled.BACKEND``.
+        """
+        self._compiled = compiled_run(backend)
+
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images [B, 3, H, W], normalised and padded -> maps [B, C, H/patch, W/patch] of ``out_indices``, in order.
 
@@ -317,6 +335,8 @@ class ViT(nn.Module):
         biases = {} if self.block_bias else self._biases(grid, x)
         keep = self.drop_path_mask(batch, x.device)
         maps = []
+        run = run_block if self._compiled is None or grid != self.grid else self._compiled
+        to_map = _AsView if self.channels_last else _AsMap
         for index, block in enumerate(self.blocks):
             attention: Attention = block.attn  # type: ignore[assignment]
             if self.block_bias:
@@ -324,16 +344,18 @@ class ViT(nn.Module):
             arguments = (x, biases[attention.window, attention.shifted], None if keep is None else keep[index])
             if index in self.recomputed and torch.is_grad_enabled():
                 # Nothing inside a block is random (drop path is drawn above), so no random state needs keeping.
-                x = recompute(block, *arguments, use_reentrant=False, preserve_rng_state=False)
+                x = recompute(run, block, *arguments, use_reentrant=False, preserve_rng_state=False)
             else:
-                x = block(*arguments)
+                x = run(block, *arguments)
             if str(index) in self.propagation:
                 x = self.propagation[str(index)](x)
             if index in self.out_indices:
-                maps.append(_AsMap.apply(x))
+                maps.append(to_map.apply(x))
         return maps
 
-    def _biases(self, grid: Grid, x: Tensor, block: int | None = None) -> dict[tuple[int, bool], Tensor | None]:
+    def _biases(
+        self, grid: Grid, x: Tensor, block: int | None = None
+    ) -> dict[tuple[int, bool], Tensor | TableBias | None]:
         """What each kind of block, (window or 0, shifted), adds to its logits, built once for all such blocks.
 
         With tables per block: what the given one adds.
@@ -346,8 +368,14 @@ class ViT(nn.Module):
         mixed = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         dtype = torch.get_autocast_dtype(device) if mixed else x.dtype
         window = (self.window_size, self.window_size)
+        if self.kernel == "fused_table":
+            return {
+                (self.window_size, False): None if windowed is None else windowed.as_constant(window, dtype),
+                (0, False): None if everywhere is None else everywhere.as_constant(grid, dtype),
+            }
         own = None if windowed is None else windowed(window, dtype)
-        biases: dict[tuple[int, bool], Tensor | None] = {(self.window_size, False): own, (self.window_size, True): own}
+        biases: dict[tuple[int, bool], Tensor | TableBias | None]
+        biases = {(self.window_size, False): own, (self.window_size, True): own}
         biases[0, False] = None if everywhere is None else everywhere(grid, dtype)
         shift = shift_of(grid, self.window_size)
         if any(shift) and any(block.attn.shifted for block in self.blocks):  # type: ignore[union-attr]
@@ -381,6 +409,18 @@ class _AsMap(torch.autograd.Function):
     @staticmethod
     def forward(_: Any, x: Tensor) -> Tensor:
         return x.permute(0, 3, 1, 2).contiguous()
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        return gradient.permute(0, 2, 3, 1).contiguous()
+
+
+class _AsView(torch.autograd.Function):
+    """The same map as a view of the tokens, whose gradient is brought into their layout."""
+
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        return x.permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(_: Any, gradient: Tensor) -> Tensor:

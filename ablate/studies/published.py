@@ -23,6 +23,7 @@ FORMULAS = {("vitdet", "vit-b"): "vitdet-b-coco", ("vitdet", "vit-l"): "vitdet-l
 FREE = frozenset(
     {"engine", "seed", "data.train", "data.validation", "init.weights"}
     | {f"train.{key}" for key in ("epochs", "iterations", "precision", "images_per_norm", "memory_cap_gib")}
+    | {"train.compile", "train.channels_last"}
     | {f"model.backbone.attention.{key}" for key in ("kernel", "checkpoint")}
 )
 

@@ -123,6 +123,8 @@ OTHER: dict[str, object] = {
     "train.freeze.blocks": 1,
     "train.freeze.norms": True,
     "train.ema": 0.99,
+    "train.compile": True,
+    "train.channels_last": True,
     "seed": 12,
     "evaluate.score_threshold": 0.11,
     "evaluate.proposals_before_nms": 7,

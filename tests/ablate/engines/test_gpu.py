@@ -63,6 +63,18 @@ def test_mixed_precision_learns_and_keeps_its_weights_in_fp32(tmp_path: Path, da
     assert ("scale" in state["scaler"]) == (precision == "fp16")  # bf16 has the range of fp32 and is not scaled
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch looks at it itself
+@pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores")  # a recommendation
+def test_compiled_blocks_in_another_layout_with_tables_apart_learn(tmp_path: Path, data: Coco, precision: str) -> None:
+    changes: dict[str, object] = {"model__backbone__attention__kernel": "fused_table"}
+    changes |= {"model__backbone__position__relative": "rand"}
+    changes |= {"train__compile": True, "train__channels_last": True, "train__precision": precision}
+    folder = prepared(tmp_path, tiny_config(data, **changes, train__iterations=60))
+    trainer_of(folder, RUNTIME, GPU).train()
+    lines = [line for line in folder.read_metrics() if "loss" in line]
+    assert lines[-1]["loss"] < lines[0]["loss"]
+
+
 def test_the_first_losses_are_those_of_the_cpu(tmp_path: Path, data: Coco, precision: str) -> None:
     """The same weights, images and samples; the mean of one iteration, before anything that was learned can differ."""
     losses = {}

@@ -186,6 +186,7 @@ def values_in(cfg: Any, config: RunConfig, facts: Facts) -> dict[str, Any]:
         "train.memory_cap_gib": ELSEWHERE,  # of the engine, not of what is trained
         "train.layer_decay": layer_decay(cfg),
         "train.ema": ELSEWHERE,  # detectron2's tool has none: `ablate export` refuses it
+        **dict.fromkeys(("train.compile", "train.channels_last"), ELSEWHERE),  # likewise
         **{f"train.freeze.{key}": value for key, value in frozen(cfg).items()},
         "evaluate.score_threshold": heads.box_predictor.test_score_thresh,
         "evaluate.proposals_before_nms": rpn.pre_nms_topk[1],
