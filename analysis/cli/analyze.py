@@ -419,8 +419,8 @@ def errors(
         bool, typer.Option("--all", help="Show every class and confused pair, not only the first.")
     ] = False,
     min_objects: Annotated[
-        int, typer.Option("--min-objects", help="By class: leave out classes with fewer objects.", min=1)
-    ] = 1,
+        int, typer.Option("--min-objects", help="By class: leave out classes with fewer objects.", min=0)
+    ] = 0,
     intervals: Annotated[
         bool, typer.Option("--intervals", help="Show how sure each number is, from resampling the images.")
     ] = False,

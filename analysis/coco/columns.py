@@ -19,7 +19,8 @@ import numpy as np
 
 from analysis import native
 from analysis.arrays import Bools, Floats, Ints
-from analysis.files import unchanging
+from analysis.exceptions import BadInput
+from analysis.files import ChangedWhileRead, unchanging
 from analysis.io import GZIP, LARGEST_FILE, UTF8_MARK, largest_content
 
 BLOCK = 1 << 22  # bytes of a file that are read at a time
@@ -102,12 +103,17 @@ def stream_columns(path: Path) -> Columns | None:
     """The same of a file, plain or gzipped, read in blocks, so that no more of its text than that is in memory.
 
     None also for a file with segmentations, which are kept as text, and for one that cannot be read.
+
+    Raises:
+        BadInput: the file was changed while it was read.
     """
     if native.core is None:
         return None
     try:
         with unchanging(path) as file:
             parts = _read_parts(file)
+    except ChangedWhileRead as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
     except (OSError, EOFError, zlib.error):  # whoever reads the whole file has the sentence
         return None
     return _joined(parts, b"") if parts else None

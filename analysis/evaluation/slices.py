@@ -62,7 +62,7 @@ class ClassErrors(SlicedErrors):
     positives: Ints  # [K] objects that count
     detections: Ints  # [K] all, those over the cap included
 
-    def costliest(self, most: int | None = None, min_objects: int = 1) -> Ints:
+    def costliest(self, most: int | None = None, min_objects: int = 0) -> Ints:
         """Categories in the mean, those with the most AP at stake first: to gain from fixing a single type of error.
 
         All categories count alike in the mean, so its AP at stake is what a category can gain, divided by their number.

@@ -41,7 +41,7 @@ def write_analysis(
     document: bytes,
     *,
     measured: Comparison | None = None,
-    min_objects: int = 1,
+    min_objects: int = 0,
     style: FigureStyle = SCREEN,
     columns: Sequence[str] = (),
 ) -> list[str]:

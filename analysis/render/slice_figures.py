@@ -58,7 +58,7 @@ def slice_figures(
     style: FigureStyle = SCREEN,
     formats: Sequence[str] = FORMATS,
     *,
-    min_objects: int = 1,
+    min_objects: int = 0,
 ) -> dict[str, Picture]:
     """A picture of every slice that was computed and has something to show, by the name of its file.
 

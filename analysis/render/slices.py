@@ -41,7 +41,7 @@ def slices_screen(
     settings: Settings,
     analyses: Sequence[RunAnalysis],
     everything: bool = False,
-    min_objects: int = 1,
+    min_objects: int = 0,
 ) -> list[RenderableType]:
     """The slices one below the other, each with its takeaways; ``everything``: all classes and pairs."""
     most = None if everything else FIRST_ROWS if len(analyses) <= SIDE_BY_SIDE else FIRST_OF_MANY
@@ -61,7 +61,7 @@ def slice_tables(
     settings: Settings,
     analyses: Sequence[RunAnalysis],
     most: int | None = PAPER_ROWS,
-    min_objects: int = 1,
+    min_objects: int = 0,
     *,
     paper: bool = False,
 ) -> dict[str, Table]:
@@ -102,7 +102,7 @@ def class_table(
     most: int | None = None,
     *,
     chosen: Sequence[int] | None = None,
-    min_objects: int = 1,
+    min_objects: int = 0,
     paper: bool = False,
 ) -> Table:
     """A row a class: its own AP, and the points of it to gain.

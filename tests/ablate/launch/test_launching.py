@@ -56,9 +56,8 @@ def test_all_done_ends_with_the_table_and_0(
     assert run(monkeypatch, "ablate", "launch", "--root", tmp_path, "--device", "cpu") == 0
     assert shown == [study.name]
     said = capsys.readouterr().err
-    first, *where, _, _, _, _ = said.splitlines()
-    assert first == "2 to run"
-    assert [line.split()[0] for line in where] == ["logs:", "curves:", "files:"]
+    assert said.startswith("2 to run\n")
+    assert [line.split()[0] for line in said.splitlines()[1:4]] == ["logs:", "curves:", "files:"]
     assert said.endswith("global, seed 0: finished, box AP 30.0\n")
 
 

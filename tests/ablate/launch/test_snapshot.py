@@ -24,8 +24,8 @@ def test_a_snapshot_is_a_copy_that_knows_its_commit(tmp_path: Path, monkeypatch:
     checkout = tmp_path / "checkout"
     shutil.copytree(folder, checkout)
     monkeypatch.setattr(snapshot, "SOURCE", checkout)
-    (checkout / "ablate" / "shell.py").write_text("edited")
+    (checkout / "analysis" / "shell.py").write_text("edited")
     other = take_snapshot(tmp_path / "code")
     assert other != folder
-    assert (other / "ablate" / "shell.py").read_text() == "edited"
-    assert "edited" not in (folder / "ablate" / "shell.py").read_text()[:10]
+    assert (other / "analysis" / "shell.py").read_text() == "edited"
+    assert "edited" not in (folder / "analysis" / "shell.py").read_text()[:10]
