@@ -30,6 +30,7 @@ from analysis.shell import shell_command
 
 if TYPE_CHECKING:  # numpy is not for those who only ask for help
     from analysis.coco import Detections, GroundTruth
+    from analysis.evaluation.analysis import RunAnalysis
     from analysis.evaluation.settings import Settings
     from analysis.evaluation.slices import Size
     from analysis.render.figure_style import FigureStyle
@@ -107,6 +108,7 @@ OwnSizes = Annotated[
     ),
 ]
 Baseline = Annotated[str, typer.Option(help="Name of the run to compare with.", show_default="the first")]
+Jobs = Annotated[int, typer.Option("--jobs", metavar="N", help="Number of files to analyze at the same time.", min=1)]
 Rules = Annotated[Convention, typer.Option(help="Rules of COCOeval or of tidecv.")]
 
 
@@ -142,6 +144,7 @@ class AnalysisInputs:
     ground_truth: "GroundTruth"
     runs: "list[tuple[str, Detections]]"
     found: str = ""  # where they come from, if no file was named
+    jobs: int = 1  # how many are analyzed at the same time
 
     def source(self) -> dict[str, str]:
         """What a document says of files that nobody named."""
@@ -170,6 +173,7 @@ class ReadOptions(NamedTuple):
     respect_ignore: bool = False
     drop_unknown: bool = False
     drop_invalid: bool = False
+    jobs: int = 1  # files at the same time
 
 
 def read_inputs(
@@ -198,6 +202,7 @@ def read_files(
         BadInput: a file cannot be read, or holds what the ground truth does not know.
     """
     from analysis.coco import read_detections, read_ground_truth
+    from analysis.evaluation.analysis import side_by_side
 
     iou_type = options.iou_type.value
     try:
@@ -205,8 +210,11 @@ def read_files(
             ground_truth = read_ground_truth(
                 truth, respect_ignore=options.respect_ignore, drop_invalid=options.drop_invalid, iou_type=iou_type
             )
-        runs = []
-        for name, path in named:
+        if options.iou_type is IouType.segm:
+            ground_truth.masks.decode()
+
+        def read(run: tuple[str, Path]) -> "tuple[str, Detections]":
+            name, path = run
             with timed(f"read {path}"):
                 found = read_detections(
                     path,
@@ -215,13 +223,14 @@ def read_files(
                     drop_invalid=options.drop_invalid,
                     iou_type=iou_type,
                 )
-            runs.append((name, found))
-        if options.iou_type is IouType.segm:
-            for masks in (ground_truth.masks, *(detections.masks for _, detections in runs)):
-                masks.decode()
+                if options.iou_type is IouType.segm:
+                    found.masks.decode()
+            return name, found
+
+        runs = side_by_side(read, named, options.jobs)
     except BadRecords as error:
         raise BadInput(f"{error}; --drop-invalid leaves them out") from None
-    return AnalysisInputs(ground_truth, runs)
+    return AnalysisInputs(ground_truth, runs, jobs=options.jobs)
 
 
 @contextmanager
@@ -407,6 +416,7 @@ def errors(
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
     drop_invalid: DropInvalid = False,
+    jobs: Jobs = 1,
     by: Annotated[
         str | None,
         typer.Option(
@@ -465,7 +475,7 @@ def errors(
     except BadInput as error:
         raise typer.BadParameter(str(error)) from None
     drawn = figure_style(style, width)
-    options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid)
+    options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid, jobs)
     inputs = read_inputs(context, predictions, gt, root, options, as_json=as_json)
     inputs = inputs.without_categories(convention.value) if class_agnostic else inputs
     settings = settings.under_rules_of(inputs.ground_truth, own_cap=max_dets is not None)
@@ -489,7 +499,7 @@ class Split(NamedTuple):
     parts: tuple[str, ...] = ()
     sizes: "tuple[Size, ...]" = ()
     everything: bool = False
-    min_objects: int = 1
+    min_objects: int = 0
 
 
 def show_errors(
@@ -506,7 +516,7 @@ def show_errors(
     columns: Sequence[str] = (),
 ) -> None:
     """Analyse the runs, write the files, and print the screen or the document."""
-    from analysis.evaluation.analysis import Analysis
+    from analysis.evaluation.analysis import Analysis, side_by_side
     from analysis.evaluation.average_precision import COCO_IOUS
     from analysis.evaluation.slices import COCO_SIZES
     from analysis.evaluation.verify import compare_breakdown
@@ -522,10 +532,12 @@ def show_errors(
         check_targets(out, ("errors.json",), [ground_truth.path, *(detections.path for _, detections in inputs.runs)])
     ious = COCO_IOUS if intervals else ()
     analysis = Analysis(ground_truth, settings, split.parts, split.sizes, ious=ious, at_stake=True)
-    analyses = []
-    for name, detections in inputs.runs:
-        with timed(f"analyzed {name}"):
-            analyses.append(analysis.of(name, detections))
+
+    def analyzed(run: "tuple[str, Detections]") -> "RunAnalysis":
+        with timed(f"analyzed {run[0]}"):
+            return analysis.of(*run)
+
+    analyses = side_by_side(analyzed, inputs.runs, inputs.jobs)
     measured = None
     if intervals:
         candidates = [Candidate(one.name, (one.detections,), analyses=(one,)) for one in analyses]

@@ -14,6 +14,7 @@ from analysis.cli.analyze import (
     DropInvalid,
     DropUnknown,
     IouType,
+    Jobs,
     Kind,
     MinScore,
     OwnSizes,
@@ -85,6 +86,7 @@ def ap(
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
     drop_invalid: DropInvalid = False,
+    jobs: Jobs = 1,
     everything: Annotated[bool, typer.Option("--all", help="Show every class, not only the first.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder for tables and precision-recall curves.")
@@ -116,7 +118,7 @@ def ap(
     settings = settings_of(
         iou_type, 0.5, 0.1, caps[-1] if caps else None, class_agnostic=class_agnostic, min_score=min_score
     )
-    options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid)
+    options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid, jobs)
     inputs = read_inputs(context, predictions, gt, root, options, as_json=as_json)
     inputs = inputs.without_categories() if class_agnostic else inputs
     ground_truth = inputs.ground_truth

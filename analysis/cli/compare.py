@@ -17,6 +17,7 @@ from analysis.cli.analyze import (
     DropUnknown,
     Iou,
     IouType,
+    Jobs,
     Kind,
     MaxDets,
     Predictions,
@@ -61,6 +62,7 @@ def compare(
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
     drop_invalid: DropInvalid = False,
+    jobs: Jobs = 1,
     out: Out = None,
     style: Style = StyleName.screen,
     width: Width = "",
@@ -71,6 +73,8 @@ def compare(
 
     Without any file, the newest study's runs are compared.
     """
+    from analysis.evaluation.analysis import Analysis, side_by_side
+    from analysis.evaluation.average_precision import COCO_IOUS
     from analysis.evaluation.cap import cap_of_run
     from analysis.evaluation.settings import ap_name
     from analysis.files import check_targets
@@ -93,12 +97,14 @@ def compare(
     sources = [files.truth, *(path for _, path in files.named)]
     if out:
         check_targets(out, WRITTEN, sources)
-    options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid)
+    options = ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid, jobs)
     inputs = replace(read_files(files.named, files.truth, options), found=files.found)
     settings = settings.under_rules_of(inputs.ground_truth, own_cap=max_dets is not None)
+    analysis = Analysis(inputs.ground_truth, settings, ious=COCO_IOUS)
+    analyses = side_by_side(lambda run: analysis.of(*run), inputs.runs, inputs.jobs)
     comparison = compare_runs(
         inputs.ground_truth,
-        [Candidate(name, (detections,)) for name, detections in inputs.runs],
+        [Candidate(one.name, (one.detections,), analyses=(one,)) for one in analyses],
         settings,
         baseline=baseline,
         resamples=resamples or 0,
@@ -106,7 +112,13 @@ def compare(
         progress=progress_line(),
     )
     at_thresholds = operating_points(
-        inputs.ground_truth, inputs.runs, settings, resamples=comparison.resamples, seed=seed, progress=progress_line()
+        inputs.ground_truth,
+        inputs.runs,
+        settings,
+        resamples=comparison.resamples,
+        seed=seed,
+        progress=progress_line(),
+        matched=[one.matched_run for one in analyses],
     )
     best_f1 = best_f1_record(at_thresholds, comparison.baseline)
     over_cap = {name: cap_of_run(inputs.ground_truth, dt, settings) for name, dt in inputs.runs}

@@ -15,6 +15,7 @@ from analysis.cli.analyze import (
     DropUnknown,
     Iou,
     IouType,
+    Jobs,
     Kind,
     MaxDets,
     MinScore,
@@ -91,6 +92,7 @@ def report(
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
     drop_invalid: DropInvalid = False,
+    jobs: Jobs = 1,
     root: Root = Path(),
 ) -> None:
     """One HTML file: charts, classes, sizes, curves, confusion, and a gallery of the errors that cost most.
@@ -106,7 +108,9 @@ def report(
     assets_from_page = check_assets(assets, out, images)
     check_baseline(baseline, files)
     say_what_was_found(files.found)
-    inputs = read_files(files.named, files.truth, ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid))
+    inputs = read_files(
+        files.named, files.truth, ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid, jobs)
+    )
     settings = settings.under_rules_of(inputs.ground_truth, own_cap=max_dets is not None)
     built = build_report(
         inputs.ground_truth,

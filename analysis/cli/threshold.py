@@ -11,6 +11,7 @@ from analysis.cli.analyze import (
     DropUnknown,
     Iou,
     IouType,
+    Jobs,
     Kind,
     MaxDets,
     Predictions,
@@ -73,6 +74,7 @@ def threshold(
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
     drop_invalid: DropInvalid = False,
+    jobs: Jobs = 1,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="DIR", help="Folder for tables, curves, figures and the JSON document."),
@@ -99,7 +101,9 @@ def threshold(
     say_what_was_found(files.found, as_json)
     if out:
         check_targets(out, WRITTEN, [files.truth, *(path for _, path in files.named)])
-    inputs = read_files(files.named, files.truth, ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid))
+    inputs = read_files(
+        files.named, files.truth, ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid, jobs)
+    )
     settings = settings.under_rules_of(inputs.ground_truth, own_cap=max_dets is not None)
     runs = operating_points(
         inputs.ground_truth,
