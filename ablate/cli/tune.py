@@ -244,7 +244,7 @@ def _show(planned: "PlannedTuning", options: TuneOptions) -> None:
     if step.trouble:
         raise BadInput(
             f"study {study.name}: the next settings of the {step.stage} would be more runs than --max-runs "
-            f"{options.max_runs}; nothing is chosen; raise this limit, and the same command continues"
+            f"{options.max_runs}; nothing is chosen; raise this limit, and run the same command to continue"
         )
     if step.missing and not options.as_json and not options.dry_run:
         command = launch_command(workspace, study)

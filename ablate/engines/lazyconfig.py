@@ -75,8 +75,8 @@ def facts_of(config: RunConfig, workspace: Workspace) -> Facts:
         return facts_from(config, read_ground_truth(train.annotations), train, validation)
     if train.annotations.name != COCO_TRAIN:
         raise BadInput(
-            f"{train.annotations}: no such file of annotations, and what is exported depends on its images and "
-            "categories; name the data with --data"
+            f"{train.annotations}: annotation file not found, and the export depends on its images and categories; "
+            "give the data with --data"
         )
     return Facts(
         train=train,
@@ -205,8 +205,8 @@ def check_exportable(config: RunConfig) -> None:
     """
     if isinstance(config.model.backbone, PluginBackbone):
         raise BadInput(
-            f"model.backbone {config.model.backbone.name}: is of another package, which an exported file cannot build; "
-            "train it with ablate run"
+            f"model.backbone {config.model.backbone.name}: comes from another package, which an exported file cannot "
+            "build; train it with ablate run"
         )
     if config.train.ema != "none":
         raise BadInput(

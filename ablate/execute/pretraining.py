@@ -52,9 +52,9 @@ def pretrain(
     recipe = pretraining.pretrain
     beyond = [epoch for epoch in keep if not 0 < epoch <= recipe.epochs]
     if beyond:
-        raise BadInput(f"epoch {beyond[0]} cannot be kept: the schedule has {recipe.epochs:g} epochs")
+        raise BadInput(f"epoch {beyond[0]} cannot be kept: the schedule has only {recipe.epochs:g} epochs")
     if recipe.batch_size % grad_accum_steps:
-        raise BadInput(f"{grad_accum_steps} forward passes cannot share batches of {recipe.batch_size} images evenly")
+        raise BadInput(f"{grad_accum_steps} forward passes do not divide batches of {recipe.batch_size} images evenly")
     with joined(runtime.device) as processes:
         with processes.first_before_others():
             folder = prepare_pretraining(pretraining, workspace, processes.device.type, name)
@@ -83,7 +83,7 @@ def pretrain_first(config: RunConfig, workspace: Workspace, runtime: RuntimeOpti
         processes.wait()  # for the first one's last word
         status = executed.folder.read_status()
         if status is None or status.state != "finished":
-            raise RunFailed(f"{executed.folder.path}: came to no result: {'' if status is None else status.message}")
+            raise RunFailed(f"{executed.folder.path}: has no result: {'' if status is None else status.message}")
 
 
 def execute_from_the_start(config: RunConfig, workspace: Workspace, runtime: RuntimeOptions) -> Executed[RunFolder]:

@@ -29,8 +29,8 @@ def check_planned(planned: str, found: str, what: str) -> None:
     if planned and planned != found:
         who = planned if kind_of(planned) == "pretraining" else f"run {planned}"
         raise BadInput(
-            f"{who}: its {what} or this program changed since it was planned (it comes to {found} now); plan the "
-            "study again under another --name"
+            f"{who}: its {what} or this program changed since it was planned (its run id is now {found}); plan the "
+            "study again with another --name"
         )
 
 

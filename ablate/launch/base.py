@@ -204,7 +204,7 @@ def _folder_of_user() -> Path:
                 folder.chmod(0o700)
             return folder
     except OSError as error:
-        raise BadInput(f"{folder}: cannot be made ({error.strerror}); set TMPDIR to a folder of your own") from None
+        raise BadInput(f"{folder}: cannot be created ({error.strerror}); set TMPDIR to a folder of your own") from None
     raise BadInput(f"{folder}: is not a folder of this user's, so it is not used; set TMPDIR to a folder of your own")
 
 
@@ -235,8 +235,8 @@ def devices_of(device: str, gpus_per_run: int, parallel: int = 1) -> tuple[str, 
         raise BadInput(f"--gpus-per-run {gpus_per_run}: {len(gpus)} GPUs are visible here; choose at most that many")
     if gpus and parallel > 1:
         raise BadInput(
-            f"--parallel {parallel}: is for runs side by side on a CPU, and each GPU takes one; leave it out, or "
-            "choose --device cpu"
+            f"--parallel {parallel}: is for runs at the same time on a CPU, but each GPU takes one run; leave it out, "
+            "or choose --device cpu"
         )
     return gpus or _cpu_slots(parallel)
 

@@ -31,7 +31,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
         "GMAC",
     ):
         assert text in out
-    counts = [line.split()[-4:-2] for line in out.splitlines() if line.endswith("to run")]
+    counts = [line.split()[-4:-2] for line in out.splitlines() if line.endswith("not started")]
     assert len({tuple(pair) for pair in counts}) == 3  # window, hybrid and global are told apart
     assert list(tmp_path.iterdir()) == []
 
@@ -42,7 +42,7 @@ def test_planning_then_the_table(
     root = ("--root", shapes_root)
     assert run(monkeypatch, "ablate", "head", "--seeds", "0,1", *TINY, *root) == 0
     out = capsys.readouterr().out
-    assert "2 to run" in out
+    assert "2 not started" in out
     (hint,) = [line.removeprefix("Run it: ") for line in out.splitlines() if line.startswith("Run it: ")]
     assert hint.endswith(f"cli.py ablate launch --root '{shapes_root}' head-tiny-shapes")
     (study,) = list_studies(Workspace(shapes_root))
@@ -104,7 +104,7 @@ def test_a_dry_run_tells_that_the_name_is_taken(
     assert capsys.readouterr().err == ""
     assert run(monkeypatch, *words, "--dry-run", "--seeds", "0,1") == 0
     captured = capsys.readouterr()
-    assert "2 to run" in captured.out
+    assert "2 not started" in captured.out
     assert "refused: a study 'head-tiny-shapes' with another seeds exists; give the new one another" in captured.err
     assert "--name head-tiny-shapes-2" in captured.err
     assert run(monkeypatch, *words, "--seeds", "0,1", "--name", "head-tiny-shapes-2") == 0
@@ -118,7 +118,7 @@ def test_a_plan_whose_data_is_not_here_is_shown_and_not_written(
     words = ("ablate", "window-size", "--base", "vit-b-coco", "--root", tmp_path)
     assert run(monkeypatch, *words, "--dry-run") == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "instances_train2017.json: no such file of annotations; name where it lies with --data" in shown
+    assert "instances_train2017.json: annotation file not found; give its location with --data" in shown
     assert "115.68" in shown  # M parameters of the paper's ViT-B detector with 80 classes
     assert run(monkeypatch, *words) == 4
     assert list(tmp_path.iterdir()) == []

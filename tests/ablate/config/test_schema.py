@@ -199,7 +199,7 @@ def test_an_unused_count_of_global_blocks_is_no_matter(pattern: str) -> None:
     [
         (b"\xff\xfe", "not UTF-8"),
         (b"- 1\n", "must hold a mapping"),
-        (b"", "must hold a mapping of keys to values, not nothing"),
+        (b"", "must be a mapping of keys to values, not nothing"),
         (b"seed: 1\nseed: 2\n", "duplicate key"),
         (b"a: [1\n", "line 2: not valid YAML"),
         (b"base: 3\n", "base: must be a preset's name"),

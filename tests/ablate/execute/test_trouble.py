@@ -149,7 +149,7 @@ def test_a_damaged_or_missing_file_is_made_again(
         damaged.unlink()
     else:
         damaged.write_bytes(damaged.read_bytes()[:cut])
-    with pytest.raises(BadInput, match=r"(is damaged|no such file).*; launch makes it again"):
+    with pytest.raises(BadInput, match=r"(is damaged|no such file).*; launch creates it again"):
         store.read_json(damaged, store.Status)
     fault = find_fault(folder)
     assert fault is not None
@@ -185,7 +185,7 @@ def test_missing_predictions_without_a_checkpoint_are_not_trained_again_unasked(
     for path in folder.checkpoints_newest_first():
         path.unlink()
     with pytest.raises(
-        BadInput, match=r"predictions.json: is missing, and there is no checkpoint to make it from; put"
+        BadInput, match=r"predictions.json: is missing, and there is no checkpoint to create it from; put"
     ):
         carry_out(config, tmp_path)
     assert state(folder) == "finished", "nothing was written over"
@@ -224,9 +224,9 @@ def test_what_was_changed_is_named_and_not_used(
     path.write_bytes(before + b"\n")
     fault = find_fault(folder)
     assert fault is not None
-    assert fault.sentence.startswith(f"{path}: was changed after the run had finished; put it back, or ")
+    assert fault.sentence.startswith(f"{path}: was changed after the run finished; put it back, or ")
     assert not is_finished(folder)
-    with pytest.raises(BadInput, match="was changed after the run had finished"):
+    with pytest.raises(BadInput, match="was changed after the run finished"):
         carry_out(config, tmp_path)
     path.write_bytes(before)
     assert is_finished(folder), "another time of change is no change"

@@ -41,7 +41,7 @@ def test_a_study_goes_on_where_a_command_fails_and_says_what_is_odd(
     )  # fmt: skip
     shown = capsys.readouterr()
     assert code == 3
-    assert "1 of 3 runs came to no result" in shown.err
+    assert "1 of 3 runs have no result" in shown.err
     assert "Identical predictions of lr=0.01, seed 0 / lr=0.02, seed 0" in " ".join(shown.out.split())
     assert "measured from outside" in shown.out
     assert "ValueError: the loss exploded, key [SECRET_KEY]" in " ".join(shown.out.split())

@@ -57,7 +57,7 @@ def test_all_done_ends_with_the_table_and_0(
     assert shown == [study.name]
     said = capsys.readouterr().err
     first, *where, _, _, _, _ = said.splitlines()
-    assert first == "2 to run"
+    assert first == "2 not started"
     assert [line.split()[0] for line in where] == ["logs:", "curves:", "files:"]
     assert said.endswith("global, seed 0: finished, box AP 30.0\n")
 
@@ -247,7 +247,7 @@ def test_the_last_words_after_a_stop_say_what_is_kept(tmp_path: Path, shown: lis
     study = a_study(tmp_path, TWO)
     for at_once, words in (
         (False, r"^stopped; run the same command to continue \(0 of 2 runs done, by Ctrl-C, everything is saved\)"),
-        (True, r"to continue \(0 of 2 runs done, by Ctrl-C, at once, every run goes on from what it saved last\)"),
+        (True, r"to continue \(0 of 2 runs done, by Ctrl-C, at once, every run continues from its last checkpoint\)"),
     ):
         with pytest.raises(Stopped, match=words):
             finish(
@@ -263,7 +263,7 @@ def test_a_stop_while_measuring_says_that_the_runs_are_done(tmp_path: Path, monk
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ablate.studies.benchmark.probe_study", interrupted)
-    with pytest.raises(Stopped, match="by Ctrl-C, while measuring what the variants cost; the runs are done"):
+    with pytest.raises(Stopped, match="by Ctrl-C, while measuring the cost of the variants; the runs are done"):
         measure_and_show(Workspace(tmp_path), a_study(tmp_path, TWO), LaunchOptions(device="cpu"))
 
 

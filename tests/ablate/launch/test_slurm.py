@@ -133,7 +133,7 @@ def test_without_gpus_and_a_limit_the_script_asks_for_none(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("cluster", "said"),
     [
-        (Cluster(time="5"), "--time 5: is no longer than --checkpoint-minutes 5"),
+        (Cluster(time="5"), "--time 5: is not longer than --checkpoint-minutes 5"),
         (Cluster(time="6", signal_seconds=600), "--time 6: is no longer than the 600 s before the limit"),
         (Cluster(time="soon"), "--time soon: must be a time limit as Slurm takes it"),
         (Cluster(gpus_per_run=3, nodes=2), "--gpus-per-run 3 --nodes 2: each node must have as many GPUs"),
@@ -251,8 +251,8 @@ def test_the_states_come_from_our_files_first(tmp_path: Path, monkeypatch: pytes
     player.live = []
     assert words() == [
         f"job 1_0 has ended (timeout){again}",
-        "job 1_1 has ended (timeout) without having begun: do its nodes see this folder and this Python? "
-        "(doctor --slurm)",
+        "job 1_1 has ended (timeout) before its run started: do its nodes see this folder and this Python? (check "
+        "with doctor --slurm)",
     ]
     monkeypatch.setattr(commands, "is_here", lambda: False)
     assert words() == [f"job 1_0, on n2{again}", "job 1_1"], "on a machine without Slurm"

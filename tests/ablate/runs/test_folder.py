@@ -235,7 +235,7 @@ def test_a_damaged_first_file_of_a_run_that_goes_on_is_made_again(run: RunFolder
     status = run.read_status()
     assert status is not None
     assert (status.state, status.iteration) == ("interrupted", 5), "how far it came is not forgotten"
-    assert [event["message"] for event in run.read_events()] == [f"{name} was damaged and is made again"]
+    assert [event["message"] for event in run.read_events()] == [f"{name} was damaged and is created again"]
 
 
 @pytest.mark.parametrize("way", [os.mkfifo, os.mkdir])

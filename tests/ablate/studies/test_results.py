@@ -92,7 +92,7 @@ def test_means_intervals_and_paired_differences(study: Study, root: Path) -> Non
     assert rows["window"].other_ap.mean == pytest.approx(29.0)
     assert rows["window"].errors["fn"].mean == 8.0
     assert set(rows["window"].errors) == set(ERROR_TYPES)
-    assert rows["global, naive kernel"].state == "to run"
+    assert rows["global, naive kernel"].state == "not started"
     assert rows["global, naive kernel"].n == 0
 
 
@@ -228,7 +228,7 @@ def test_a_ratio_of_times_stands_where_the_rounds_were_in_turn_and_do_not_overla
     text = as_markdown(summary)
     assert "| global | 256.0 | 0.2100 ± 0.0100 | 2.00 |" in text
     assert "| window | 256.0 | 0.1000 ± 0.0025 |  |" in text
-    assert "other processes used up to 0.0 cores meanwhile" in text
+    assert "other processes used up to 0.0 cores during the measurement" in text
     assert "alone" not in text
     altered(file, MeasuredCost, session="another day")
     assert summarise(Workspace(root), study).rows[3].iteration_ratio is None
@@ -274,7 +274,7 @@ def test_some_seeds_may_be_missing(study: Study, root: Path) -> None:
     hybrid = [run for run in study.runs if run.variant == "hybrid"]
     Workspace(root).run(hybrid[2].run_id).write_status(Status(state="running"))
     summary = summarise(Workspace(root), study)
-    note = "Differences are over the seeds that the baseline has finished too: window 1 of 2 / global 2 of 3."
+    note = "Differences use only the seeds that the baseline has finished too: window 1 of 2 / global 2 of 3."
     assert note in summary.notes  # n stands beside the mean, which is over more
     assert note in as_markdown(summary)
     assert note in as_latex(summary)
@@ -290,7 +290,7 @@ def test_without_the_baseline_there_are_no_differences(study: Study, root: Path)
 
 def test_nothing_finished_is_a_table_of_states(study: Study, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = text_of(root, study, capsys)
-    assert out.count("to run") == 5
+    assert out.count("not started") == 5
     assert "What it costs" in out  # parameters and multiply-adds are known
     assert (
         banner(summarise(Workspace(root), study)) == "synthetic data: demonstration only, not evidence"
@@ -555,7 +555,7 @@ def test_error_types_are_drawn_for_each_initialisation_at_its_best_length(root: 
     assert at_best
     picture = errors_figure(summary)
     assert picture is not None
-    assert "each at its best" in picture.caption
+    assert "each at its best length" in picture.caption
     assert any("at its best each has trained for another length" in note for note in summary.notes)
     assert not any("tokenizer" in caution for caution in summary.published_cautions), "BEiT has no run here"
 

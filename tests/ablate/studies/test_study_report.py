@@ -37,7 +37,7 @@ def test_a_finished_study_becomes_a_page(
     said = " ".join(text_of(page).split())
     assert f"{study.title} Synthetic data, n = 1: demonstration only, not evidence." in said
     assert "scores highest" not in said
-    assert "What it costs, one image at a time variant peak memory, MiB training step, s prediction, s param. M" in said
+    assert "Cost, one image at a time variant peak memory, MiB training step, s prediction, s param. M" in said
     assert f"{study.baseline} (baseline)" in said
     assert f"Against {study.baseline}" in said
     assert "AP against cost" in said

@@ -102,7 +102,10 @@ def test_code_in_a_pickle_is_named_and_not_run(legacy: bool, tmp_path: Path) -> 
     [
         ([torch.zeros(2)], "holds a list, not named weights"),
         ({}, "holds nothing, not named weights"),
-        ({"epoch": 3, "optimizer": {}}, "holds no weights, on top or under model, module, state_dict; it has epoch"),
+        (
+            {"epoch": 3, "optimizer": {}},
+            "contains no weights, neither at the top level nor under model, module, state_dict; it has epoch",
+        ),
         ({"model": {"a": torch.zeros(1), "b": "x"}}, "b among its weights is a str, not a tensor"),
         ({"fc.weight": torch.zeros(2, 2)}, "of no family that is known (torchvision, BEiT, MoCo v3, MAE"),
         (
@@ -123,12 +126,12 @@ def test_a_tensor_that_its_family_does_not_explain_is_listed(save: Save) -> None
     saved = r.timm_vit().saved
     saved |= {f"blocks.{n}.attn.q_norm.weight": torch.zeros(12) for n in range(r.DEPTH)}
     message = refusal(save(saved))
-    assert "looks like timm ViT, supervised, but has 4 tensors that it does not explain" in message
+    assert "looks like timm ViT, supervised, but has 4 tensors that this family does not have" in message
     assert "(blocks.0.attn.q_norm.weight, blocks.1.attn.q_norm.weight, " in message
     del saved["blocks.1.norm2.bias"]
     message = refusal(save(saved))
-    assert "4 tensors that it does not explain" in message
-    assert "and lacks blocks.1.norm2.bias; it is another model, or was not saved whole" in message
+    assert "4 tensors that this family does not have" in message
+    assert "and lacks blocks.1.norm2.bias; it is another model, or was not saved completely" in message
 
 
 @pytest.mark.parametrize("name", ["blocks.2.norm1.weight", "blocks.3.attn.qkv.bias", "patch_embed.proj.bias"])
@@ -148,7 +151,7 @@ def test_half_of_beits_biases_is_not_enough(name: str, save: Save) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("pos_embed", torch.zeros(1, 24, r.WIDTH), "24 tokens is no square grid and at most two tokens"),
+        ("pos_embed", torch.zeros(1, 24, r.WIDTH), "24 tokens is not a square grid plus at most two tokens"),
         ("pos_embed", torch.zeros(17, r.WIDTH), r"has shape [17, 48], not [1, tokens, channels]"),
         ("patch_embed.proj.weight", torch.zeros(r.WIDTH, 1, 8, 8), "its patches have weights [48, 1, 8, 8]"),
     ],

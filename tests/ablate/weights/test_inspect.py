@@ -51,7 +51,7 @@ def test_what_a_person_sees(
         "blocks.N.norm1.{weight,bias} blocks.N.norm1.{weight,bias} 8",
         "pos_embed position.absolute is rand 1",
         "lm_head.{weight,bias} the head that names visual tokens ends with pre-training 2",
-        "window_bias.table 4 x 4 2 x 2 cut to the offsets that occur",
+        "window_bias.table 4 x 4 2 x 2 cut to the offsets that are used",
         "pos_embed random, std 0.02 1",
         "model.backbone.layer_scale 0.1",
         "model.pixel_mean [0.5, 0.5, 0.5]",

@@ -80,7 +80,7 @@ def test_a_file_that_changed_after_planning_is_not_loaded(data: object, mae: Pat
     settings = config(data, mae)
     folder = prepare(settings, Workspace(tmp_path), "cpu")
     torch.save(r.mae_fine_tuned().saved, mae)
-    with pytest.raises(BadInput, match="is another file than when this run was prepared; put the old one back"):
+    with pytest.raises(BadInput, match="has changed since this run was planned; restore the old file"):
         run_stages(folder, Processes(0, 1, torch.device("cpu")), RuntimeOptions(workers=0))
     with pytest.raises(BadInput, match="its data, weights or this program changed since it was planned"):
         prepare(settings, Workspace(tmp_path), "cpu", run_id=folder.path.name)
@@ -147,7 +147,9 @@ def test_weights_for_the_wrong_model_are_refused_at_planning(data: object, save:
     small = Request(base=base, weights={"supervised": str(wrong)}, settings=["model.backbone.depth=8"])
     with pytest.raises(BadInput, match="of a ViT with depth 4, the config has depth 8"):
         plan(AXES["init"], small, Workspace(tmp_path))
-    with pytest.raises(BadInput, match="axis attention holds one initialisation for all: give one --weights, not mae"):
+    with pytest.raises(
+        BadInput, match="axis attention uses one initialisation for all variants: give one --weights, not mae"
+    ):
         plan(AXES["attention"], Request(base=base, weights={"mae": str(wrong), "beit": "x"}), Workspace(tmp_path))
     with pytest.raises(BadInput, match="the names here are supervised, mocov3, beit, mae"):
         plan(AXES["init"], Request(base=base, weights={"mea": str(wrong)}), Workspace(tmp_path))
@@ -189,9 +191,9 @@ def test_what_a_reader_must_not_miss_stands_in_the_plan(
     base, path = base_file(data, tmp_path), save(r.timm_vit().saved)
     arguments = ("ablate", "init", "--base", base, "--only", "supervised", "--root", tmp_path)
     assert run(monkeypatch, *arguments, "--weights", f"supervised={path}") == 0
-    assert "careful: the file does not tell its pixel statistics; this config has ImageNet's" in capsys.readouterr().out
+    assert "note: the file does not tell its pixel statistics; this config has ImageNet's" in capsys.readouterr().out
     text = (tmp_path / "configs" / "studies" / "init-base" / "plan.yaml").read_text()
-    assert "careful: the file does not tell its pixel statistics" in text
+    assert "note: the file does not tell its pixel statistics" in text
 
 
 def test_another_axis_holds_its_weights_for_all_variants(data: object, mae: Path, tmp_path: Path) -> None:
