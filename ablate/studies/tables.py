@@ -325,7 +325,7 @@ def _outside_sentence(summary: Summary) -> str:
     memory = any(row.outside and row.outside.peak_gpu_gib is not None for row in summary.rows)
     return (
         "From outside: wall-clock seconds of the whole command, start, data and predictions included, on "
-        f"{' and '.join(places)}{several}{'; GPU memory as nvidia-smi shows it, of all its processes' * memory}. "
+        f"{' and '.join(places)}{several}{'; GPU memory by nvidia-smi, of all processes on the GPU' * memory}. "
         "They cannot be compared with ablate probe."
     )
 

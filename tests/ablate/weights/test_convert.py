@@ -50,8 +50,7 @@ def test_a_shared_table_goes_to_windows_and_to_the_whole(save: Save, data: objec
     reference = r.beit_pretrained()
     config = with_changes(config_for(save(reference.saved), data), {**HYBRID, "model.backbone.image_size": 64})
     found, report = state(config)
-    table = reference.saved["model"]["rel_pos_bias.relative_position_bias_table"][:-3].view(7, 7, r.HEADS)  # type: "
-        "ignore
+    table = reference.saved["model"]["rel_pos_bias.relative_position_bias_table"][:-3].view(7, 7, r.HEADS)  # type: ignore
     torch.testing.assert_close(found["window_bias.table"].view(3, 3, -1), table[2:5, 2:5])
     grown = rel_pos_interp(4, 8).float()  # checked against SciPy and BEiT in tests/ablate/models
     expected = torch.einsum("yj,xi,jih->yxh", grown, grown, table)
