@@ -154,8 +154,8 @@ def inspection_screen(found: Inspection) -> list[RenderableType]:
     for name, value in _head(found):
         grid.add_row(Text(name, style="bold"), Text(value))
     tables = [
-        _lines("tensors of the file", "become", (fit or found).mapped),
-        _lines("not used", "because", (fit or found).dropped),
+        _lines("tensors of the file", "used as", (fit or found).mapped),
+        _lines("not used", "reason", (fit or found).dropped),
     ]
     if fit is None:
         hint = (

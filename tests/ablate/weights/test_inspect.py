@@ -50,7 +50,7 @@ def test_what_a_person_sees(
         "pixels mean 0.5 0.5 0.5, std 0.5 0.5 0.5",
         "blocks.N.norm1.{weight,bias} blocks.N.norm1.{weight,bias} 8",
         "pos_embed position.absolute is rand 1",
-        "lm_head.{weight,bias} the head that names visual tokens ends with pre-training 2",
+        "lm_head.{weight,bias} the head for visual tokens is only used in pre-training 2",
         "window_bias.table 4 x 4 2 x 2 cut to the offsets that are used",
         "pos_embed random, std 0.02 1",
         "model.backbone.layer_scale 0.1",
