@@ -150,7 +150,8 @@ def data_yaml(sets: Mapping[str, Files], lists: Mapping[str, Path], target: Path
     """
     lines = [
         f"# Data of {origin}; paths are relative to this file. Use it: --data {target.name}",
-        "# Fewer images: limit: 500 (the first), with limit_seed: 0 (drawn), or limit_list: FILE (one name in a line).",
+        "# Fewer images: limit: 500 (the first 500), with limit_seed: 0 (random), or limit_list: FILE (one name per "
+        "line).",
     ]
     for name, files in sets.items():
         lines += [f"{name}:", "  type: coco"]

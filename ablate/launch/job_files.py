@@ -157,7 +157,7 @@ def _kubernetes(job: JobFile) -> str:
     return f"""\
 # {_drains(job)}
 # Submit:  kubectl apply -f FILE
-# Again, to go on after a limit or a kill: kubectl delete job {_label(job)}, and the same.
+# To continue after a time limit or a kill: kubectl delete job {_label(job)}, then submit it again.
 apiVersion: batch/v1
 kind: Job
 metadata:
@@ -166,11 +166,11 @@ spec:
   completions: {job.drains}
   parallelism: {job.drains}
   completionMode: Indexed
-  backoffLimit: {10 * job.drains}  # a pod that is evicted begins again
+  backoffLimit: {10 * job.drains}  # an evicted pod starts again
   template:
     spec:
       restartPolicy: OnFailure
-      terminationGracePeriodSeconds: 300  # to save what it has
+      terminationGracePeriodSeconds: 300  # to save its runs
       containers:
         - name: drain
           image: YOUR-IMAGE  # with this program and its extra "train"
@@ -184,7 +184,7 @@ spec:
           volumeMounts:
             - name: shared
               mountPath: {_yaml(job.root)}
-            - name: memory  # loaders hand images on through it
+            - name: memory  # processes that load images share them through it
               mountPath: /dev/shm
       volumes:
         - name: shared
@@ -197,11 +197,11 @@ spec:
 
 
 def _skypilot(job: JobFile) -> str:
-    gpus = f"  accelerators: A100:{job.gpus}  # any kind, but the same for all\n" if job.gpus else ""
+    gpus = f"  accelerators: A100:{job.gpus}  # any model, but the same for all drains\n" if job.gpus else ""
     return f"""\
 # {_drains(job)}
 # Submit:  for i in $(seq {job.drains}); do sky jobs launch -y -d -n {_label(job)}-$i FILE; done
-# A preempted one is started again by SkyPilot, and goes on.
+# SkyPilot starts a preempted job again, and it continues.
 name: {_label(job)}
 resources:
 {gpus}  cpus: 8+

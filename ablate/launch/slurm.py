@@ -219,7 +219,7 @@ def _checks(batch: Batch, task: Path, code: Path) -> list[str]:
         ": choose a --root on a disk that all nodes share >&2; exit 4; }",
         f"[ -x {python} ] || {{ echo detablate: there is no Python {python} {seen}: install this program on a disk "
         "that all nodes share >&2; exit 4; }",
-        "trap : TERM  # the tasks save what they have, and this script waits for them",
+        "trap : TERM  # the tasks save their runs, and this script waits for them",
     ]
 
 

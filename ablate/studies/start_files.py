@@ -12,15 +12,15 @@ AXIS = """\
 
 name: {name}
 title: {title}  # the heading of tables
-source: own question  # who asked, shown with the results
+source: own question  # where the question comes from, such as a paper; shown with the results
 touches: [train.lr]  # the only keys that variants should change; others are marked "not controlled"
 baseline: slow  # the variant that the others are compared with
-variants:  # name: dotted keys of the config -> values; {{}} is the base as it is. All keys: ablate describe tiny-shapes
+variants:  # name: dotted config keys -> values; {{}} is the unchanged base. All keys: ablate describe tiny-shapes
   slow: {{train.lr: 1e-3}}
   fast: {{train.lr: 2e-3}}
 """
 PRESET = """\
-# A preset: what it is, and why.
+# A preset: say here what it is for.
 # Try it:  {command}
 
 base: {base}  # a preset ({presets}) or another file, relative to this one

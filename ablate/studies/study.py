@@ -464,7 +464,11 @@ def plan_text(study: Study) -> str:
     if study.settings:
         lines += ["settings:", *(f"  {line}" for line in _pairs(study.settings))]
     if study.pretrainings:
-        lines += ["", "pretrainings:  # before the runs that start from them; every length is a full cosine of its own"]
+        lines += [
+            "",
+            "pretrainings:  # they run before the runs that start from them; every length is a separate cosine "
+            "schedule",
+        ]
     for job in study.pretrainings:
         about = {"epochs": job.pretraining.pretrain.epochs, "results": f"results/{job.run_id}"}
         lines.append(f"  {scalar(job.variant)}: {scalar(about)}")

@@ -223,7 +223,7 @@ def test_what_a_backbone_does_wrong_is_one_sentence_with_its_name(
         ("VARIANTS = lambda base, options: 1 / 0", "cannot make its variants: ZeroDivisionError: division by zero"),
         ("VARIANTS = lambda base, options: ['a', 'b']", r"its variants must be ablate\.axes\.Variant, not str"),
         ("VARIANTS = lambda base, options: [V(name='a', changes={})]", "a study compares two or more, not 1"),
-        ("VARIANTS = lambda base, options: [V(name='a', changes={})] * 2", "two variants are called 'a'"),
+        ("VARIANTS = lambda base, options: [V(name='a', changes={})] * 2", "two variants have the name 'a'"),
     ],
 )
 def test_what_an_axis_does_wrong_is_one_sentence_with_its_name(text: str, sentence: str, install: Install) -> None:
@@ -240,10 +240,10 @@ def test_what_an_axis_does_wrong_is_one_sentence_with_its_name(text: str, senten
 def test_two_packages_with_one_name_are_told_and_a_built_in_name_stays(install: Install) -> None:
     install("first", "1", {"detablate.axes": {"mine": "parts:A", "attention": "parts:A"}})
     assert find_axis("attention") is AXES["attention"]
-    with pytest.raises(BadInput, match=r"there is no axis 'none'; there are attention, .*, mine, and ablate vary"):
+    with pytest.raises(BadInput, match=r"there is no axis 'none'; the axes are attention, .*, mine, and ablate vary"):
         find_axis("none")
     install("second", "1", {"detablate.axes": {"mine": "parts:B"}})
-    with pytest.raises(BadInput, match=r"'mine' of .* and entry point 'mine' of .* have one name; uninstall one"):
+    with pytest.raises(BadInput, match=r"'mine' of .* and entry point 'mine' of .* have the same name; uninstall one"):
         find_axis("mine")
 
 

@@ -139,7 +139,7 @@ def test_two_at_one_run_are_refused(config_file: Path, tmp_path: Path) -> None:
     with holding(folder.path, "this run"):
         result = run("run", config_file, "--root", tmp_path)
         assert isinstance(result.exception, BadInput)
-        assert "is at this; wait for it, or stop it first" in str(result.exception)
+        assert "is working on this; wait for it, or stop it first" in str(result.exception)
     assert run("run", config_file, "--root", tmp_path).exit_code == 0
     assert [event["event"] for event in folder.read_events()][-4:] == ["started", "trained", "predicted", "finished"]
 

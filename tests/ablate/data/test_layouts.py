@@ -121,7 +121,9 @@ def test_one_set_is_split_by_lists(
     make(tmp_path / "cats")
     monkeypatch.chdir(tmp_path)
     assert init(monkeypatch, "cats") == 4
-    assert "has no validation set; hold a part of train out, with --hold-out 0.2" in capsys.readouterr().err
+    assert (
+        "has no validation set; hold out a part of the training images with --hold-out 0.2" in capsys.readouterr().err
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cats"]
 
     assert init(monkeypatch, "cats", "--hold-out", "0.3", "--seed", "1") == 0
@@ -227,7 +229,7 @@ def no_document(root: Path) -> None:
         (without_names, "cats/a2.json and 2 more; give the files instead: TRAIN.json TRAIN_IMAGES"),
         (images_twice, "train.json: its images may be those in cats/images and cats/train; give the files instead"),
         (no_images, "train.json: its images are not here: 'a.png' is in none of these folders of cats: ., images"),
-        (only_test, "cats: has no set to train on; there is test (cats/test.json); give the files instead"),
+        (only_test, "cats: has no training set; there is test (cats/test.json); give the files instead"),
     ],
 )
 def test_where_nothing_clear_is_found(

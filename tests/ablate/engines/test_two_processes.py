@@ -233,7 +233,7 @@ def test_processes_that_would_continue_from_different_checkpoints_are_refused(ro
 def test_machines_without_a_shared_folder_are_named(root: Path) -> None:
     for kind, message in both(root, different_folders):
         assert kind == "BadInput"
-        assert f"on {socket.gethostname()} this is another folder than on {socket.gethostname()}" in message
+        assert f"on {socket.gethostname()} this is not the same folder on {socket.gethostname()}" in message
     assert both(root, same_folder) == [["", None], ["", None]]
     assert not list(root.rglob(".shared*")), "nothing is left behind"
 
@@ -284,7 +284,7 @@ def test_a_full_memory_of_one_is_the_result_of_the_run(root: Path) -> None:
 
 def test_a_lost_process_interrupts_the_run(root: Path) -> None:
     kind, message = json.loads((root / "gone_in_one-0.json").read_text())
-    assert (kind, "another process of this run has ended" in message) == ("LostPeer", True)
+    assert (kind, "another process of this run ended" in message) == ("LostPeer", True)
     state, message = told(root, "gone")
     assert state == "interrupted"
     assert "the same command continues" in message

@@ -66,7 +66,7 @@ def test_the_first_process_leaves_what_the_other_said_and_gives_bare_sentences(t
         folder.write_status(Status(state="failed", message="7.png: is no image"))  # as the other process does
         raise RuntimeError("connection closed by peer")
 
-    with pytest.raises(LostPeer, match="another process of this run has ended"), recorded(folder, FIRST):
+    with pytest.raises(LostPeer, match="another process of this run ended"), recorded(folder, FIRST):
         stages()
     assert told(folder) == ("failed", "7.png: is no image")
     with pytest.raises(BadInput), recorded(folder, ALONE):

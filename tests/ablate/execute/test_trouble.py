@@ -106,7 +106,7 @@ def test_a_disk_that_is_full_for_a_moment_interrupts(
     status = folder.read_status()
     assert status is not None
     assert status.state == "interrupted"
-    assert "No space left on device; what was saved is not lost" in status.message
+    assert "No space left on device; the saved state is not lost" in status.message
     assert_same(undisturbed, carry_out(config, tmp_path))
 
 
@@ -119,7 +119,7 @@ def test_deleted_checkpoints_are_named_and_trained_again(
     folder.predictions.unlink()
     folder.write_status(store.Status(state="interrupted", iteration=6, iterations=6))
     carry_out(config, tmp_path)
-    lost = "its checkpoints are gone (it had come to iteration 6); training from the start"
+    lost = "its checkpoints are missing (it had reached iteration 6); training from the start"
     assert (logging.WARNING, f"{folder.path}: {lost}") in [(one.levelno, one.getMessage()) for one in caplog.records]
     assert "warning" in [event["event"] for event in folder.read_events()]
     assert_same(undisturbed, folder)
@@ -224,7 +224,7 @@ def test_what_was_changed_is_named_and_not_used(
     path.write_bytes(before + b"\n")
     fault = find_fault(folder)
     assert fault is not None
-    assert fault.sentence.startswith(f"{path}: was changed after the run finished; put it back, or ")
+    assert fault.sentence.startswith(f"{path}: was changed after the run finished; restore it, or ")
     assert not is_finished(folder)
     with pytest.raises(BadInput, match="was changed after the run finished"):
         carry_out(config, tmp_path)

@@ -116,9 +116,9 @@ def test_a_study_of_a_command_is_stopped_and_killed_and_continues(
     ("keys", "options", "says"),
     [
         ({"command": "python train.py {lr}"}, ("--seeds", "0,1"), "has no {seed}, so every seed would be the same run"),
-        ({}, ("--data", "shapes"), "--data: has no meaning"),
-        ({}, ("--weights", f"mae={__file__}"), "--weights: has no meaning"),
-        ({}, ("--set", "typo=1"), "parameters.typo: is no placeholder"),
+        ({}, ("--data", "shapes"), "--data: does not apply"),
+        ({}, ("--weights", f"mae={__file__}"), "--weights: does not apply"),
+        ({}, ("--set", "typo=1"), "parameters.typo: is not a placeholder"),
         ({}, ("--engine", "detectron2"), "trains its runs"),
         ({"predictions": None}, (), "predictions: is missing"),
         ({"validation": {"annotations": "none.json", "images": "images"}}, (), "none.json: no such file"),

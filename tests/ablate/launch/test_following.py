@@ -162,7 +162,7 @@ def test_cancel_says_when_nobody_runs(
     tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "ablate", "cancel", "--root", tmp_path) == 0
-    assert capsys.readouterr().out == f"nobody is running study {NAME}\n"
+    assert capsys.readouterr().out == f"no launcher is running for study {NAME}\n"
 
 
 def test_logs_are_whole_lines_after_their_runs(tmp_path: Path, study: Study) -> None:

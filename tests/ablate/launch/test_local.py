@@ -473,5 +473,5 @@ def test_gpus_are_known_by_their_uuids_and_take_one_run_each(monkeypatch: pytest
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-b,3")
     assert devices_of("auto", 1) == ("MIG-b", "GPU-aa-1")
     assert devices_of("cpu", 1, 3) == ("cpu", "cpu-2", "cpu-3")
-    with pytest.raises(BadInput, match="--parallel 2: is for runs side by side on a CPU"):
+    with pytest.raises(BadInput, match="--parallel 2: is for runs at the same time on a CPU"):
         devices_of("auto", 1, 2)

@@ -62,7 +62,7 @@ def test_preparing_again_changes_nothing_and_another_config_is_refused(run: RunF
     assert run.manifest.read_bytes() == before
     moved = with_changes(load_config("tiny-shapes"), {"data.train.images": 10})
     run.prepare(moved, manifest())  # data enters the identity by its content, not by its address
-    with pytest.raises(BadInput, match="differs from the config asked for"):
+    with pytest.raises(BadInput, match="differs from the given config"):
         run.prepare(with_changes(load_config("tiny-shapes"), {"train.lr": 0.5}), manifest())
 
 
@@ -142,8 +142,8 @@ def test_a_torn_status_is_read_as_damaged(run: RunFolder, cut: int) -> None:
     assert status is not None
     assert status.state == "damaged"
     assert "status.json: is damaged" in status.message
-    assert "delete it" not in status.message, "nothing has to be deleted: launch goes on"
-    assert "launch goes on" in status.message
+    assert "delete it" not in status.message, "nothing has to be deleted: launch continues"
+    assert "launch continues" in status.message
 
 
 def test_of_two_updates_at_once_the_failure_stays(run: RunFolder) -> None:

@@ -53,7 +53,7 @@ def test_finished_runs_become_a_study(
     assert adopt(monkeypatch, root, files, "mine", "--facts", facts) == 0
     shown = capsys.readouterr().out
     assert "As given, not measured here" in shown
-    assert "nothing but the images that they are measured on" in shown
+    assert "only the validation images" in shown
     study = read_study(Workspace(root), "mine")
     assert [status.state for status in read_statuses(Workspace(root), study)] == ["finished"] * 4
     assert run(monkeypatch, "ablate", "table", "mine", "--root", root, "--json") == 0
@@ -143,10 +143,10 @@ def test_facts_are_read_from_csv_and_yaml_and_refused_where_they_are_none(tmp_pa
     other.write_text("a: {epochs: 300, note: 'x'}\n")
     assert read_facts(other, ["a"]) == {"a": {"epochs": 300, "note": "x"}}
     other.write_text("a: {epochs: [300]}\n")
-    with pytest.raises(BadInput, match="a name with a number or text"):
+    with pytest.raises(BadInput, match="a name and a value that is a number or text"):
         read_facts(other, ["a"])
     other.write_text("a: 3\n")
-    with pytest.raises(BadInput, match="must hold facts and values"):
+    with pytest.raises(BadInput, match="must be a mapping of facts to values"):
         read_facts(other, ["a"])
 
 

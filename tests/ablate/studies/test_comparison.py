@@ -185,7 +185,7 @@ def test_refusals(study: Study, tmp_path: Path, monkeypatch: Any, capsys: Any) -
         if one.variant == "window":
             begin(tmp_path, study, one, Status(state="prepared"))
     fill(tmp_path, study, variants=("hybrid",))
-    with pytest.raises(BadInput, match="no variant but the baseline hybrid"):
+    with pytest.raises(BadInput, match="no other variant has a finished run with a seed of the baseline hybrid"):
         compare_study(Workspace(tmp_path), study)
     fill(tmp_path, study)
     truth = tmp_path / "gt.json"

@@ -68,7 +68,9 @@ def test_written_configs_are_those_of_the_runs(shapes_root: Path) -> None:
 
 
 def test_a_study_none_of_whose_variants_fits_is_refused(shapes_root: Path) -> None:
-    with pytest.raises(BadInput, match=r"out of the 32 GiB of a GPU .*hybrid 131.0 GiB for 64.*images_per_norm=auto"):
+    with pytest.raises(
+        BadInput, match=r"more than the 32 GiB of a GPU .*hybrid 131.0 GiB for 64.*images_per_norm=auto"
+    ):
         attention(shapes_root, device_gib=32.0, settings=["train.images_per_norm=64"])
     with pytest.raises(BadInput, match="would run out of the 4 GiB"):
         attention(shapes_root, device_gib=4.0)
@@ -104,7 +106,7 @@ def test_a_launch_none_of_whose_runs_fits_the_gpus_here_is_refused(
     monkeypatch.setattr(memory_forecast, "visible_memory_gib", lambda: 80.0)
     check_memory(workspace, study, LaunchOptions(gpus_per_run=8))
     check_memory(workspace, study, LaunchOptions(device="cpu"))
-    with pytest.raises(BadInput, match=r"would run out of the 80 GiB of a GPU .*hybrid 131.0 GiB for 64"):
+    with pytest.raises(BadInput, match=r"would need more than the 80 GiB of a GPU .*hybrid 131.0 GiB for 64"):
         check_memory(workspace, study, LaunchOptions())
 
 

@@ -86,7 +86,7 @@ def test_a_preset_of_another_size_is_refused(
     save: Save, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "weights", "inspect", save(r.mae().saved), "--base", "vit-b-coco") == 4
-    assert "width 48, depth 4, patch_size 8, the config has width 768, depth 12" in capsys.readouterr().err
+    assert "width 48, depth 4, patch_size 8, but the config has width 768, depth 12" in capsys.readouterr().err
     assert run(monkeypatch, "weights", "inspect", "/no/such.pth") == 4
     assert "cannot be read" in capsys.readouterr().err
 
@@ -102,8 +102,8 @@ def test_weights_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for wrong, sentence in (
         ("mae", "write NAME=FILE"),
         ("mae=none.pth", "no such file; write NAME=FILE"),
-        ("d-{epochs}.pth", "no file in . has this form"),
-        ("{epochs}/c.pth", "belongs once into the name"),
+        ("d-{epochs}.pth", "no file in . has such a name"),
+        ("{epochs}/c.pth", "must occur once in the name"),
     ):
         with pytest.raises(BadInput, match=sentence):
             weights_from([wrong])
