@@ -67,8 +67,9 @@ def launch(
 ) -> None:
     """Run the unfinished runs of a study, then show its table; the same command continues after a stop or a kill.
 
-    Each free GPU gets a run; on a CPU the runs follow one another, or --parallel. A failing run does not stop the
-    others. --on slurm submits one job per run and returns; with --drain several hosts share a study.
+    Each free GPU gets a run; on a CPU one run starts after the other, or several with --parallel. A failing run
+    does not stop the others. --on slurm submits one job per run and returns; with --drain several hosts share a
+    study.
     """
     check_options(context, RULES["launch"])
     chosen, drain = chosen_study(workspace, study), draining.chosen()
@@ -92,7 +93,7 @@ def submit_and_show(
 
     Raises:
         BadInput: something cannot be, or Slurm refuses; nothing is submitted.
-        SomeFailed: watched, and not every run came to a result.
+        SomeFailed: the jobs were watched, and not every run has a result.
     """
     from ablate.launch.follow import follow_jobs, submission_lines
     from ablate.launch.slurm import submit_study
@@ -121,9 +122,9 @@ def launch_study(
         drain: work on the study beside other launches.
 
     Raises:
-        SomeFailed: not every run came to a result; the table of the others is shown.
-        Stopped: somebody asked to stop.
-        BadInput: nothing can be run, every run would run out of memory, or nobody is there to be asked.
+        SomeFailed: not every run has a result; the table of the others is shown.
+        Stopped: the user or a signal asked to stop.
+        BadInput: no run can start, every run would run out of memory, or there is no terminal for a question.
     """
     from ablate.launch.estimate import check_memory
     from ablate.launch.finish import finish, finish_drain
@@ -142,7 +143,7 @@ def confirm_cost(workspace: Workspace, study: Study, options: LaunchOptions) -> 
     """Say what a launch will cost and ask whether to begin; the tiny preset and what is done need no question.
 
     Raises:
-        BadInput: nobody is there to be asked, or nothing could be timed.
+        BadInput: there is no terminal for a question, or nothing could be timed.
         typer.Abort: the answer is no.
     """
     from ablate.launch.estimate import costly_jobs, estimate

@@ -1,4 +1,4 @@
-"""What the verbs of ``ablate`` share: their options, each declared once, and how they show an answer.
+"""What the verbs of ``ablate`` share: their options, each declared once, and their output.
 
 A verb takes options that it has in common with others as one value: a dataclass, whose fields `with_options` makes
 options of the verb. The verb's own options stand beside it.
@@ -55,7 +55,7 @@ DataFrom = Annotated[
     list[str] | None,
     typer.Option(
         "--data",
-        help="shapes, a COCO root or a YAML file; or give it four times: train JSON, train images, validation JSON, "
+        help="shapes, a COCO root or a YAML file; or four times: train JSON, train images, validation JSON, "
         "validation images.",
         show_default="the config's",
     ),
@@ -134,7 +134,7 @@ class ConfigOptions:
         return load_config(self.config, changes, data_from(self.data) if self.data else None)
 
     def load_command(self) -> CommandConfig | None:
-        """The config, where it is that of a command of somebody's own, with the changes that were asked for.
+        """The config with its changes, if it is that of a command of the user; else None.
 
         Raises:
             BadInput: there is no such file or preset, or something does not fit.
@@ -386,7 +386,7 @@ def show(
     as_json: bool = False,
     watch: bool = False,
 ) -> None:
-    """The answer of a verb: a JSON document for programs, or what people read, once or again and again.
+    """The output of a verb: a JSON document for programs, or a screen for people, once or repeatedly.
 
     Watched into a file, or by another program, only what is new is printed.
     """

@@ -180,7 +180,7 @@ def plan_study(axis: Axis, options: StudyOptions, settings: LaunchSettings) -> N
     """Plan a study and show it; write it but for a dry run, and launch it where that was asked for.
 
     Raises:
-        BadInput: there is no such study, or its name is taken; and whatever `launch_study` raises.
+        BadInput: there is no such study, or its name is taken; and the errors of `launch_study`.
         MissingEngine: it cannot be launched here; nothing is written.
     """
     from ablate.studies.plan import Request, plan

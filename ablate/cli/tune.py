@@ -112,7 +112,7 @@ def tune(context: typer.Context, options: TuneOptions, settings: LaunchSettings)
     """Tune learning rate, weight decay and drop path by the paper's protocol; each result decides the next runs.
 
     A 3 x 3 grid of learning rate and weight decay, in short runs without drop path, which grows where the best lies on
-    its border; then drop path, in longer runs. Asked again, it goes on where it was; with --launch until it is done.
+    its border; then drop path, in longer runs. The same command continues the tuning; with --launch to its end.
     """
     check_options(context, RULES["tune"])
     figure_style(options.style, options.width)  # refused before anything runs
@@ -127,7 +127,7 @@ def tune(context: typer.Context, options: TuneOptions, settings: LaunchSettings)
 
 
 def _tune(options: TuneOptions, settings: LaunchSettings, weights: dict[str, str], name: str) -> None:
-    """One initialisation, as far as was asked for."""
+    """One initialisation, as far as requested."""
     from ablate.studies.plan import Request
     from ablate.studies.tune import TuneRequest, plan_tuning
 
@@ -171,8 +171,8 @@ def _run(workspace: Workspace, planned: "PlannedTuning", options: LaunchOptions)
     """Run what is asked for by now; that runs diverge is a result.
 
     Raises:
-        Stopped: somebody asked to stop.
-        SomeFailed: a run came to no result for another reason, which is put right before anything is chosen.
+        Stopped: the user or a signal asked to stop.
+        SomeFailed: a run has no result for another reason, which must be fixed before anything is chosen.
     """
     from ablate.launch.estimate import check_memory
     from ablate.launch.finish import check_not_stopped

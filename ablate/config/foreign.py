@@ -1,4 +1,4 @@
-"""Runs that this project does not train: a command of somebody's own (``engine: command``), or finished predictions.
+"""Runs that this project does not train: a command of the user (``engine: command``), or finished predictions.
 
 A run of a command is a template and its parameters. What decides its result enters the identity: parameters, command,
 seed, literal environment, validation data and the content of the sources; what names a machine or an output does not.

@@ -59,7 +59,7 @@ def errors_named(entry: EntryPoint, what: str) -> Iterator[None]:
     """Whatever an entry point raises becomes a sentence that names it.
 
     Args:
-        entry: of somebody's package.
+        entry: of a package of the user.
         what: cannot be done.
 
     Raises:

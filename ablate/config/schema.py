@@ -172,7 +172,7 @@ class Pyramid(Part, frozen=True, kw_only=True):
     """Feature maps for the detector: the paper's four modules and FPN, one map, or ViTDet's variants."""
 
     type: Annotated[
-        Literal["multi_scale", "single_scale", "simple", "last_map", "fpn"], _about("fpn: of backbones with four maps")
+        Literal["multi_scale", "single_scale", "simple", "last_map", "fpn"], _about("fpn: for backbones with four maps")
     ]
     channels: Annotated[Size, _about("channels of every map")] = 256
 
@@ -193,7 +193,7 @@ class Anchors(Part, frozen=True, kw_only=True):
 class Proposals(Part, frozen=True, kw_only=True):
     """How many boxes the RPN hands on in training (detectron2's values); in prediction: ``Evaluate``."""
 
-    train_before_nms: Annotated[Count, _about("a level")] = 2000
+    train_before_nms: Annotated[Count, _about("per level")] = 2000
     train_after_nms: Annotated[Count, _about("per image")] = 1000
     nms_threshold: Annotated[Fraction, _about("IoU of NMS; also in prediction")] = 0.7
 
@@ -580,7 +580,7 @@ class Encoder(Part, frozen=True, kw_only=True):
 
 
 class Pretraining(Part, frozen=True, kw_only=True):
-    """One pre-training: whatever decides its weights."""
+    """One pre-training: everything that decides its weights."""
 
     encoder: Encoder
     pixel_mean: tuple[float, float, float]

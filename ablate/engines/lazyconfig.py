@@ -177,7 +177,8 @@ def _head(config: RunConfig, name: str, native: bool) -> str:
         f"Needs {_needs(config, native)}, nothing else. With detectron2's own tool:",
         "",
         "    tools/lazyconfig_train_net.py --config-file THIS_FILE --num-gpus 8",
-        "    ... --resume                                                            goes on from the last checkpoint",
+        "    ... --resume                                                            continues from the last "
+        "checkpoint",
         "    ... --eval-only train.init_checkpoint=output/model_final.pth            measures",
         "    ... optimizer.lr=8e-5 train.output_dir=elsewhere                        changes any key",
         "    ... train.device=cpu train.amp.enabled=False                            without a GPU",

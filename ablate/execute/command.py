@@ -1,8 +1,8 @@
-"""A run of somebody's own command, or of adopted predictions, from its config to its evaluation.
+"""A run of a command of the user, or of adopted predictions, from its config to its evaluation.
 
 The counterpart of `ablate.execute.run`, without torch: the same folder, lock, states and way of continuing. A command
-begins anew in an emptied ``output/``, or where its checkpoint exists goes on by its ``resume``; then the predictions
-that it has written are checked against the validation images and copied.
+starts from the beginning in an emptied ``output/``, or continues with its ``resume`` if its checkpoint exists; then
+its predictions are checked against the validation images and copied.
 """
 
 import glob
@@ -98,7 +98,7 @@ def prepare_command(
     Args:
         config: of the run.
         workspace: above `results/`.
-        run_id: the name that the folder must have; empty for whatever it comes to.
+        run_id: the name that the folder must have; empty for any name.
         look_for_gpus: write down the GPUs of this machine.
 
     Raises:

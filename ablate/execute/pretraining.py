@@ -76,7 +76,7 @@ def pretrain_first(config: RunConfig, workspace: Workspace, runtime: RuntimeOpti
     """The pre-training that a run starts from, where its weights are not there yet.
 
     Raises:
-        RunFailed: it came to no result.
+        RunFailed: it has no result.
     """
     with joined(runtime.device) as processes:
         executed = pretrain(pretraining_of(config), workspace, runtime, keep=(epoch_of(config.init),))
@@ -90,7 +90,7 @@ def execute_from_the_start(config: RunConfig, workspace: Workspace, runtime: Run
     """Carry out a run as `execute` does, and before it the pre-training that it starts from.
 
     Raises:
-        RunFailed: the pre-training came to no result; and whatever `execute` raises.
+        RunFailed: the pre-training has no result; and the errors of `execute`.
     """
     with joined(runtime.device):  # the processes of torchrun meet once for both
         if config.init.pretraining != "none":
@@ -107,7 +107,7 @@ def prepare_pretraining(
         pretraining: whose precision may be `auto`.
         workspace: above `results/`.
         device: cpu or cuda; resolves the precision.
-        name: that the folder must have; empty for whatever it comes to.
+        name: that the folder must have; empty for any name.
 
     Raises:
         BadInput: images that cannot be found, or others than were planned with.

@@ -16,11 +16,11 @@ Phase = Literal["training", "predicting", "analysing"]
 
 
 def check_planned(planned: str, found: str, what: str) -> None:
-    """Refuse a run or a pre-training that comes to another name than it was planned under.
+    """Refuse a run or a pre-training whose id differs from the planned one.
 
     Args:
         planned: its name; empty where it was not planned.
-        found: the name that it comes to now.
+        found: its id now.
         what: it is named by, beside this program.
 
     Raises:

@@ -158,7 +158,7 @@ def prepare(config: RunConfig, workspace: Workspace, device: str, run_id: str = 
         config: whose precision and images_per_norm may still be `auto`.
         workspace: above `results/`.
         device: cpu or cuda; resolves the precision.
-        run_id: the name that the folder must have; empty for whatever it comes to.
+        run_id: the name that the folder must have; empty for any name.
         processes: that train it together, on a GPU each where there are any.
 
     Raises:

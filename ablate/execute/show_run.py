@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def run_screen(folder: RunFolder) -> list[RenderableType]:
-    """The summary of a run in whatever state it is."""
+    """The summary of a run in any state."""
     status = folder.read_status() or Status(state="prepared")
     parts: list[RenderableType] = [fact_grid(_facts(folder, status))]
     if status.state == "finished":

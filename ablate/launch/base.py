@@ -36,13 +36,13 @@ PATIENCE_SECONDS = 1.0  # between two looks for a device that is free
 
 
 class SomeFailed(DetablateError):
-    """Not every run of the study came to a result."""
+    """Not every run of the study has a result."""
 
     exit_code = 3
 
 
 class Stopped(DetablateError):
-    """Somebody asked the launcher to stop."""
+    """The user or a signal asked the launcher to stop."""
 
     exit_code = 130
 
@@ -106,7 +106,7 @@ class Outcome:
 
     Attributes:
         statuses: of every run of the study.
-        failed: sentences, one for each run that came to no result and is not blocked.
+        failed: sentences, one for each run without a result that is not blocked.
         stopped: who asked to stop: a signal's name, or a command; empty where all was done.
         at_once: asked twice, so that runs were killed before they could save what they had.
         time_is_up: it was a drain that stopped after its time, as it was told.
@@ -191,7 +191,7 @@ def _folder_of_user() -> Path:
     """A folder that only this user can write to: in XDG_RUNTIME_DIR where the system has made one, else in /tmp.
 
     Raises:
-        BadInput: somebody else has made it, or a link in its place.
+        BadInput: another user has made it, or a link in its place.
     """
     given = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
     private = given.is_absolute() and given.is_dir() and given.stat().st_uid == os.getuid()

@@ -47,7 +47,7 @@ class Cluster(Part, frozen=True, kw_only=True):
         account: that pays.
         qos: the quality of service.
         constraint: features that the nodes must have.
-        time: the limit of a job as Slurm takes it; a longer run is requeued and goes on. Empty: the partition's.
+        time: the limit of a job as Slurm takes it; a longer run is requeued and continues. Empty: the partition's.
         gpus_per_run: GPUs that train one run together, on all its nodes; none: 1, or 0 with ``--device cpu``.
         nodes: of a run.
         processes_per_node: that train one run together; none: one for each GPU of a node.

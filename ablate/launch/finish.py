@@ -19,8 +19,8 @@ def finish(workspace: Workspace, study: Study, options: LaunchOptions, outcome: 
     """Measure, show, and say what failed.
 
     Raises:
-        SomeFailed: not every run came to a result.
-        Stopped: somebody asked to stop.
+        SomeFailed: not every run has a result.
+        Stopped: the user or a signal asked to stop.
         BadInput: no run could begin.
     """
     numbers = counts(outcome.statuses)
@@ -43,10 +43,10 @@ def finish(workspace: Workspace, study: Study, options: LaunchOptions, outcome: 
 
 
 def check_not_stopped(outcome: Outcome) -> None:
-    """Tell that somebody asked to stop, unless it was a failure.
+    """Raise an error if a stop was requested, unless a failure caused it.
 
     Raises:
-        Stopped: somebody did.
+        Stopped: the user or a signal did.
     """
     if outcome.stopped and not (outcome.failed and outcome.stopped == "--fail-fast"):
         numbers = counts(outcome.statuses)
@@ -62,8 +62,8 @@ def finish_drain(workspace: Workspace, study: Study, options: LaunchOptions, out
     """What a drain says in the end; the one after which nothing is left measures and shows.
 
     Raises:
-        SomeFailed: not every run came to a result.
-        Stopped: somebody asked to stop.
+        SomeFailed: not every run has a result.
+        Stopped: the user or a signal asked to stop.
     """
     if outcome.stopped and not outcome.time_is_up:
         finish(workspace, study, options, outcome)
@@ -86,7 +86,7 @@ def finish_drain(workspace: Workspace, study: Study, options: LaunchOptions, out
 
 
 def status_command(workspace: Workspace, study: Study) -> str:
-    """How to see how a study stands."""
+    """The command that shows the status of a study."""
     return shell_command("ablate", "status", root=workspace.root, study=study.name)
 
 

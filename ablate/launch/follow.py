@@ -61,10 +61,10 @@ def _is_planned_for_a_cpu(study: Study) -> bool:
 
 
 def follow_jobs(workspace: Workspace, study: Study) -> None:
-    """Show how a study stands until none of its jobs is in the queue any more; Ctrl-C leaves them there.
+    """Show the status of a study until none of its jobs is in the queue any more; Ctrl-C leaves them there.
 
     Raises:
-        SomeFailed: not every run came to a result.
+        SomeFailed: not every run has a result.
     """
     reader = StatusReader(workspace, study)
     try:

@@ -1,7 +1,7 @@
 """Runs a study with processes of this machine: a run on each free GPU, or on several; without a GPU one by one.
 
 Which runs may start is a pure function of the status of all of them, `queue`; `launch_here` starts workers for them,
-looks at the run folders again and again, and ends when nothing is left to do or somebody asked to stop.
+looks at the run folders again and again, and ends when no run is left or a stop was requested.
 """
 
 import logging
@@ -53,11 +53,11 @@ Command = Callable[[WorkerJob, int], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What is left to do.
+    """The runs that are left.
 
     Attributes:
         ready: may start now, in the order of the study.
-        later: wait for another run of the study, or for a process elsewhere that is at them.
+        later: wait for another run of the study, or for a process elsewhere that works on them.
         unsatisfiable: cannot run, because what they need will not be there: run id -> why.
     """
 
@@ -74,7 +74,7 @@ def queue(
     again: Collection[str],
     elsewhere: Mapping[str, State | None],
 ) -> Queue:
-    """What may start, what has to wait, and what waits in vain.
+    """Which runs may start, which wait, and which can never start.
 
     Args:
         jobs: runs of the study and what they need, in order.
@@ -178,7 +178,7 @@ def launch_here(
     *,
     drain: Drain | None = None,
 ) -> Outcome:
-    """Run what is not done of a study, and return when nothing is left to do or somebody asked to stop.
+    """Run the unfinished runs of a study; return when none is left or a stop was requested.
 
     Args:
         workspace: above `results/`.

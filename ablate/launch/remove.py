@@ -94,7 +94,7 @@ def unused(workspace: Workspace, *, single_runs: bool = False) -> Removal:
         single_runs: also those that were started alone, by `ablate run` or `weights pretrain`.
 
     Raises:
-        BadInput: a study cannot be read, so that nobody knows which runs it has.
+        BadInput: a study cannot be read, so its runs are not known.
     """
     users = _users(workspace)
     runs: list[str] = []
@@ -117,7 +117,7 @@ def delete(workspace: Workspace, removal: Removal) -> list[Kept]:
         Runs that another process has taken meanwhile, which stay.
 
     Raises:
-        BadInput: something cannot be deleted; the same command goes on.
+        BadInput: something cannot be deleted; the same command continues.
     """
     kept: list[Kept] = []
     try:
@@ -171,7 +171,7 @@ def _users(workspace: Workspace, without: str = "") -> dict[str, str]:
 
 
 def _check_idle(workspace: Workspace, study: Study) -> None:
-    """Refuse a study that somebody launches, or that has jobs in the queue of a cluster.
+    """Refuse a study that has a running launcher or jobs in the queue of a cluster.
 
     Raises:
         BadInput: it is, or it has.

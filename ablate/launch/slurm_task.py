@@ -145,7 +145,7 @@ class Task:
         """Until what the run needs is finished; another launcher may be at it.
 
         Raises:
-            BadInput: it came to no result.
+            BadInput: it has no result.
         """
         for need in self._job().needs:
             folder = self.workspace.job_folder(need)

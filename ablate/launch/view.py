@@ -165,7 +165,7 @@ def runs_table(
     note_width: int = UNLIMITED,
     left: Mapping[str, float] | None = None,
 ) -> Table:
-    """A row a run.
+    """One row per run.
 
     Args:
         statuses: of the runs.
@@ -251,7 +251,7 @@ def line_words(status: RunStatus) -> str:
 
 
 def stopping_words(who: str) -> str:
-    """What happens after somebody asked to stop."""
+    """What happens after a stop was requested."""
     return f"stopping ({who}): every run saves its state; stop again to end them at once"
 
 

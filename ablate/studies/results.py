@@ -74,7 +74,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     image_ratio: float | None = None
     seeds: tuple[int, ...] = ()  # that are finished, in the order of the values of each estimate
     outside: Outside | None = None  # of a command: what it took as a whole
-    facts: dict[str, Any] = {}  # of adopted runs: as somebody gave them
+    facts: dict[str, Any] = {}  # of adopted runs: as given by the user
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ COUNTS = "Parameters and multiply-adds (GMAC, the paper's GFLOPs) of the detecto
 
 
 def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[RenderableType]:
-    """The variants of a study, what each changes against the baseline, what it costs, and how it stands."""
+    """The variants of a study: their differences from the baseline, their cost, and the states of their runs."""
     facts = [
         ("study", f"{study.name}: {study.title}"),
         ("source", study.source),
@@ -90,7 +90,7 @@ def _memory_in_words(memory: StudyMemory | None) -> str:
 
 
 def plan_table(study: Study, workspace: Workspace) -> Table:
-    """A row a variant: what it sets otherwise than the baseline, how large its detector is, how its runs stand."""
+    """One row per variant: its differences from the baseline, the size of its detector, the states of its runs."""
     columns = [Column("variant", kind="text"), Column("differs from the baseline in", kind="text")]
     (_, parameters), (_, macs), *_ = counts = list(size_columns([study.runs_of(v)[0].size for v in study.variants]))
     columns += [column for column, _ in counts[: 0 if study.is_foreign else 2]]

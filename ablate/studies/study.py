@@ -82,7 +82,7 @@ class StudyRun(msgspec.Struct, frozen=True, kw_only=True):
     changes: dict[str, Any]  # dotted keys that the variant sets on top of the study's base
     config_path: str  # of its YAML, relative to the root
     config: RunConfig | None = None  # of a detector that is trained here, resolved
-    command: CommandConfig | None = None  # of a command of somebody's own
+    command: CommandConfig | None = None  # of a command of the user
     adopted: AdoptedConfig | None = None  # of finished predictions from elsewhere
     training: str = ""  # identities, 64 hex digits
     evaluation: str = ""
@@ -393,7 +393,7 @@ def more_seeds(workspace: Workspace, study: Study) -> str:
 
 
 def launch_command(workspace: Workspace, study: Study) -> str:
-    """The command that runs what is not done of a study."""
+    """The command that runs the unfinished runs of a study."""
     return shell_command("ablate", "launch", root=workspace.root, study=study.name)
 
 

@@ -96,7 +96,7 @@ def cost_table(summary: Summary) -> Table:
 def outside_table(summary: Summary) -> Table:
     """A row a variant whose command has ended: what it took as a whole, seen from outside.
 
-    None of it stands beside the memory and the seconds of `cost_table`, which are of a single training step.
+    These numbers are never mixed with those of `cost_table`, which are of a single training step.
     """
     found = [(row, row.outside) for row in summary.rows if row.outside is not None]
     column = Column("seconds", precision=0)
@@ -108,7 +108,7 @@ def outside_table(summary: Summary) -> Table:
 
 
 def facts_table(summary: Summary) -> Table:
-    """A row a variant of which somebody gave facts: as given, not measured here."""
+    """One row per variant with given facts: as given, not measured here."""
     rows = [row for row in summary.rows if row.facts]
     names = dict.fromkeys(name for row in rows for name in row.facts)
     columns: list[Filled] = []
@@ -129,7 +129,7 @@ def size_columns(sizes: Sequence[DetectorSize | None]) -> Iterator[Filled]:
 
 
 def wide_table(summary: Summary) -> Table:
-    """Scores, errors and cost of each variant side by side, for a paper; what nobody measured is left out."""
+    """Scores, errors and cost of each variant side by side, for a paper; what was not measured is left out."""
     parts = {
         "AP": scores_table(summary),
         f"AP{summary.percent} to gain": errors_table(summary),

@@ -1,4 +1,4 @@
-"""A file of weights as named tensors, whatever wrote it, and the digest of its content.
+"""A weights file of any origin as named tensors, and the digest of its content.
 
 Nothing in a file is ever executed. In the identity of a run weights are their digest, wherever the file lies.
 """

@@ -81,7 +81,7 @@ class Source:
 
 
 def read_source(path: Path) -> Source:
-    """The weights in a file, of whatever family.
+    """The weights in a file of any family.
 
     Raises:
         BadInput: it cannot be read, its family is unknown, or it holds what its family does not explain.

@@ -302,7 +302,7 @@ def test_git_state_is_of_this_repository(tmp_path: Path) -> None:
 
 def test_a_folder_says_by_which_older_rule_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, pretraining = Workspace(tmp_path).run("a" * 12), Workspace(tmp_path).pretraining("b" * 64)
-    assert older_rule(run) == ""  # nobody has begun it
+    assert older_rule(run) == ""  # not started it
     for folder in (run, pretraining):
         folder.path.mkdir(parents=True)
         write_json(folder.manifest, manifest())

@@ -72,7 +72,7 @@ def test_a_study_none_of_whose_variants_fits_is_refused(shapes_root: Path) -> No
         BadInput, match=r"more than the 32 GiB of a GPU .*hybrid 131.0 GiB for 64.*images_per_norm=auto"
     ):
         attention(shapes_root, device_gib=32.0, settings=["train.images_per_norm=64"])
-    with pytest.raises(BadInput, match="would run out of the 4 GiB"):
+    with pytest.raises(BadInput, match="would need more than the 4 GiB"):
         attention(shapes_root, device_gib=4.0)
 
 
