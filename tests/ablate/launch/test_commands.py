@@ -92,7 +92,7 @@ def test_a_study_of_a_command_is_stopped_and_killed_and_continues(
     assert marked(str(stamps[0])) == []
     status = workspace.run(stamps[0].name).read_status()
     assert status is not None
-    assert (status.state, "goes on from" in status.message) == ("interrupted", True)
+    assert (status.state, "continues from" in status.message) == ("interrupted", True)
     second = start(3)
     second.send_signal(signal.SIGKILL)
     second.wait()

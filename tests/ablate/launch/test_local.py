@@ -188,8 +188,8 @@ def test_needs_come_first_and_what_needs_a_failure_is_named(tmp_path: Path) -> N
     assert sorted(outcome.failed) == [
         "alone, seed 0: needs run 0123456789ab, which is not part of this study and was never started",
         "broken, seed 0: the loss is not finite",
-        f"lost too, seed 0: needs run {a_run('lost').run_id}, which came to no result",
-        f"lost, seed 0: needs run {second.run_id}, which came to no result",
+        f"lost too, seed 0: needs run {a_run('lost').run_id}, which has no result",
+        f"lost, seed 0: needs run {second.run_id}, which has no result",
     ]
 
 

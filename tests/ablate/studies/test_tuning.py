@@ -229,7 +229,7 @@ def test_what_does_not_differ_from_the_best_is_told(shapes_root: Path) -> None:
     lost = (planned.results[bad] or 0) - (planned.results[best] or 0)
     assert stage.against[bad].value == pytest.approx(lost, abs=1e-6)
     assert stage.against[bad].low < lost < stage.against[bad].high < 0
-    assert "6 came to no result" in next(findings(planned, "grid", stage))
+    assert "6 have no result" in next(findings(planned, "grid", stage))
     rows = tuning_table(planned, {"grid": stage}, workspace).rows
     assert len(rows) == 9 + 4  # drop path is asked for next
 
