@@ -84,7 +84,7 @@ def test_values_arrive_whole(tmp_path: Path, shell: bool) -> None:
         ({"parameters": {"a b": 1}, "command": "train"}, "a name has letters"),
         ({"resume": "train --resume"}, "resume and checkpoint belong together"),
         ({"checkpoint": "{run}/last.pt"}, "resume and checkpoint belong together"),
-        ({"shell": True, "python": "none", "command": "echo '{seed}'"}, "stands in quotes"),
+        ({"shell": True, "python": "none", "command": "echo '{seed}'"}, "is in quotes"),
         ({"shell": True, "command": "python x"}, "write the interpreter into the command"),
         ({"env": {"A": "1"}, "pass_env": ("A",)}, "keep one"),
         ({"pass_env": ("A B",)}, "not a name of an environment variable"),

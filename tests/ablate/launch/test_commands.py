@@ -121,7 +121,7 @@ def test_a_study_of_a_command_is_stopped_and_killed_and_continues(
         ({}, ("--set", "typo=1"), "parameters.typo: is not a placeholder"),
         ({}, ("--engine", "detectron2"), "trains its runs"),
         ({"predictions": None}, (), "predictions: is missing"),
-        ({"validation": {"annotations": "none.json", "images": "images"}}, (), "none.json: no such file"),
+        ({"validation": {"annotations": "none.json", "images": "images"}}, (), "none.json: annotation file not found"),
         ({"surces": ["x"]}, (), "did you mean sources"),
         ({"engine": "commnad"}, (), "so write engine: command, not 'commnad'"),
     ],

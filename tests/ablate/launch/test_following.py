@@ -294,7 +294,7 @@ def test_the_live_view_is_redrawn_in_place(monkeypatch: pytest.MonkeyPatch, caps
     assert "study: 1 of 2 runs done, 1 running, 0 s so far" in first
     assert "to go" not in first, "no pace is known yet"
     assert "\x1b[1A" in second, "the cursor goes up: the table is redrawn"
-    assert "about 50 s to go" in second, "40 s of training, and a tenth of all 80 s to predict and evaluate"
+    assert "about 50 s left" in second, "40 s of training, and a tenth of all 80 s to predict and evaluate"
     assert "━━━━━━━━──────── 20/40" in second
     assert "1.500" in second
     assert "stopping (Ctrl-C)" in second

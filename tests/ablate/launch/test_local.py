@@ -118,9 +118,9 @@ def test_runs_are_packed_on_gpus_that_each_has_for_itself(
     ("ends", "said"),
     [
         ("diverged", "the loss is not finite"),
-        ("killed", "was killed by SIGKILL without a word"),
+        ("killed", "was killed by SIGKILL without a message"),
         ("refused", "no such folder of images"),
-        ("full", "ended with exit code 3 without a word"),
+        ("full", "ended with exit code 3 without a message"),
     ],
 )
 def test_a_failing_run_stops_no_other(tmp_path: Path, ends: str, said: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -396,7 +396,7 @@ def test_a_root_that_cannot_be_written_is_refused(tmp_path: Path, where: str) ->
     )
     blocked.write_text("a file where a folder should be")
     if where == "launchers":
-        with pytest.raises(BadInput, match=r"cannot be made .*choose another --root"):
+        with pytest.raises(BadInput, match=r"cannot be created .*choose another --root"):
             launch(tmp_path, study)
         return
     (failed,) = launch(tmp_path, study).failed

@@ -70,9 +70,7 @@ def test_they_come_first_and_a_second_study_finds_them_done(tmp_path: Path) -> N
     assert len(begun(tmp_path)) == 5
 
 
-@pytest.mark.parametrize(
-    ("ends", "became"), [("diverged", "has no result"), ("out_of_memory", "ran out of memory")]
-)
+@pytest.mark.parametrize(("ends", "became"), [("diverged", "has no result"), ("out_of_memory", "ran out of memory")])
 def test_what_needs_a_failed_one_waits_and_says_why(tmp_path: Path, ends: str, became: str) -> None:
     study = needing(tmp_path)
     fails(tmp_path, FIRST, ends)

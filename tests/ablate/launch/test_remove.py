@@ -88,8 +88,8 @@ def test_a_run_at_which_a_process_is_stays(tmp_path: Path) -> None:
     before = of_study(workspace, "first")
     with holding(workspace.run(OWN.run_id).path, "a run"):
         assert of_study(workspace, "first").runs == ()
-        assert "is at it" in of_study(workspace, "first").kept[-1].why
-        assert "is at this" in delete(workspace, before)[0].why  # taken between the two looks
+        assert "is working on it" in of_study(workspace, "first").kept[-1].why
+        assert "is working on this" in delete(workspace, before)[0].why  # taken between the two looks
     status = workspace.run(OWN.run_id).read_status()
     assert status is not None
     assert status.state == "finished"
@@ -120,7 +120,7 @@ def test_a_study_that_takes_a_run_meanwhile_keeps_it(tmp_path: Path) -> None:
     two_studies(tmp_path)
     found = of_study(Workspace(tmp_path), "first")
     a_study(tmp_path, [OWN], "third")
-    assert [one.why for one in delete(Workspace(tmp_path), found)] == ["study third has it"]
+    assert [one.why for one in delete(Workspace(tmp_path), found)] == ["study third uses it"]
     assert OWN.run_id in run_ids(tmp_path)
 
 
