@@ -69,7 +69,7 @@ def execute_foreign(
         BadInput: config, data or predictions that cannot be used, or others than were planned with.
         CommandFailed: the command failed.
         Interrupted: this process was asked to stop.
-        LockHeld: another process is at this run.
+        LockHeld: another process works on this run.
     """
     if isinstance(config, CommandConfig):
         folder = prepare_command(config, workspace, run_id, look_for_gpus=bool(gpus))

@@ -46,7 +46,7 @@ def pretrain(
     Raises:
         BadInput: images or settings that cannot be used, other images than were planned with, or an epoch that was not
             kept when this was trained.
-        LockHeld: another process is at it.
+        LockHeld: another process works on it.
         RunFailed: diverged or interrupted; the status says so too.
     """
     recipe = pretraining.pretrain

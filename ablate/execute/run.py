@@ -72,7 +72,7 @@ def execute(
     Raises:
         BadInput: config or data that cannot be used, or other data than were planned with.
         MissingEngine: the engine is not installed here; nothing is written.
-        LockHeld: another process is at this run.
+        LockHeld: another process works on this run.
         RunFailed: diverged or interrupted; the status says so too.
     """
     if config.engine == "detectron2":
@@ -204,7 +204,7 @@ def locked(folder: RunFolder, processes: Processes, again: bool) -> Iterator[boo
 
     Raises:
         BadInput: it is finished, and lacks what cannot be made again.
-        LockHeld: another process is at it.
+        LockHeld: another process works on it.
     """
     with ExitStack() as lock:
         with processes.first_before_others():

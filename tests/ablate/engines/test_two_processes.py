@@ -240,7 +240,7 @@ def test_machines_without_a_shared_folder_are_named(root: Path) -> None:
 
 def test_all_learn_that_somebody_else_is_at_a_run(root: Path) -> None:
     for kind, message in both(root, somebody_else_is_at_it):
-        assert (kind, "the run: process" in message or "is at this" in message) == ("LockHeld", True)
+        assert (kind, "the run: process" in message or "is working on this" in message) == ("LockHeld", True)
 
 
 def test_norms_share_the_group_of_the_gradients_where_it_is_the_same(root: Path) -> None:
