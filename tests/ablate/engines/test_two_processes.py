@@ -287,5 +287,5 @@ def test_a_lost_process_interrupts_the_run(root: Path) -> None:
     assert (kind, "another process of this run ended" in message) == ("LostPeer", True)
     state, message = told(root, "gone")
     assert state == "interrupted"
-    assert "the same command continues" in message
+    assert "run the same command to continue" in message
     assert RunFolder(root / "results" / "runs" / "gone").checkpoints_newest_first()[0].name == "00000002.pt"

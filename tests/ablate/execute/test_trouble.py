@@ -83,7 +83,7 @@ def test_writes_that_begin_to_fail(
         carry_out(config, tmp_path)
     assert WORDS[reason] in str(refusal.value)
     assert isinstance(refusal.value, Interrupted | BadInput)
-    assert "the same command continues" in str(refusal.value) or "choose another --root" in str(refusal.value)
+    assert "run the same command to continue" in str(refusal.value) or "choose another --root" in str(refusal.value)
     monkeypatch.undo()
     assert not list(tmp_path.rglob("*.part")), "nothing half is left"
     assert_same(undisturbed, carry_out(config, tmp_path))
@@ -185,7 +185,7 @@ def test_missing_predictions_without_a_checkpoint_are_not_trained_again_unasked(
     for path in folder.checkpoints_newest_first():
         path.unlink()
     with pytest.raises(
-        BadInput, match=r"predictions.json: is missing, and there is no checkpoint to create it from; put"
+        BadInput, match=r"predictions.json: is missing, and there is no checkpoint to create it from; restore"
     ):
         carry_out(config, tmp_path)
     assert state(folder) == "finished", "nothing was written over"
