@@ -233,7 +233,7 @@ def test_processes_that_would_continue_from_different_checkpoints_are_refused(ro
 def test_machines_without_a_shared_folder_are_named(root: Path) -> None:
     for kind, message in both(root, different_folders):
         assert kind == "BadInput"
-        assert f"on {socket.gethostname()} this is not the same folder on {socket.gethostname()}" in message
+        assert f"this is not the same folder on {socket.gethostname()} as on {socket.gethostname()}" in message
     assert both(root, same_folder) == [["", None], ["", None]]
     assert not list(root.rglob(".shared*")), "nothing is left behind"
 
