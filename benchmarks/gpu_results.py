@@ -61,7 +61,7 @@ def draw(steps: list[dict[str, Any]], path: Path) -> Path:
     from matplotlib import pyplot
 
     names = [f"{line['row']}, {line['images']} image{'s' * (line['images'] > 1)}" for line in steps]
-    panels = [("ms per training step, per image", [line["ms"] / line["images"] for line in steps])]
+    panels = [("ms a training step, per image", [line["ms"] / line["images"] for line in steps])]
     if any("peak_gib" in line for line in steps):
         panels.append(("peak memory, GiB", [line.get("peak_gib", 0) for line in steps]))
     figure, axes = pyplot.subplots(1, len(panels), figsize=(5 + 3.5 * len(panels), 1.2 + 0.3 * len(steps)), sharey=True)
