@@ -63,7 +63,7 @@ class ProgressBar:
         Args:
             done: steps.
             line: what is logged where there is no terminal, if the last line is half a minute old.
-            detail: what stands beside the bar from now on.
+            detail: text next to the bar from now on.
         """
         self._bar.update(self._task, completed=done, description=detail)
         if line and not self._terminal and time.monotonic() - self._last_line > SECONDS_BETWEEN_LINES:

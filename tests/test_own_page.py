@@ -13,7 +13,7 @@ from tests.command_line import run
 
 PAGE = Path(__file__).parent.parent / "docs" / "own.md"
 FILES = dict(re.findall(r"^<!-- (\S+\.yaml) -->\n```yaml\n(.*?)^```", PAGE.read_text(), re.M | re.S))
-COMMANDS = [line.partition(" #")[0] for line in re.findall(r"^cli\.py (.*)$", PAGE.read_text(), re.M)]
+COMMANDS = [line.partition(" #")[0] for line in re.findall(r"^detablate (.*)$", PAGE.read_text(), re.M)]
 
 
 def test_the_page_has_what_is_tested_here() -> None:

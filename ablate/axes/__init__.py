@@ -61,7 +61,7 @@ def find_axis(name: str) -> Axis:
     entries = outside_axes()
     if name not in entries:
         there = ", ".join([*AXES, *entries])
-        raise BadInput(f"there is no axis {name!r}; there are {there}, and ablate vary makes any other")
+        raise BadInput(f"there is no axis {name!r}; the axes are {there}, and ablate vary studies any other key")
     return plugin_axis(entries[name])
 
 

@@ -18,13 +18,13 @@ PAPER_GIB = 32.0  # of a V100, the paper's GPU
 def _variants(base: RunConfig, options: AxisOptions) -> tuple[Variant, ...]:
     own = vit_of(base, "attention").attention
     rows = [  # name, pattern, recomputed blocks, kernel, note
-        ("window", "window", "none", own.kernel, "no block sees beyond its window"),
-        ("hybrid", "hybrid", "none", own.kernel, "windows, and a few global blocks between them"),
-        ("global, checkpointed", "global", "all", own.kernel, "every block recomputed in the backward pass"),
-        ("global", "global", "none", own.kernel, "every activation kept for the backward pass"),
+        ("window", "window", "none", own.kernel, "no block attends beyond its window"),
+        ("hybrid", "hybrid", "none", own.kernel, "windows, with a few global blocks"),
+        ("global, checkpointed", "global", "all", own.kernel, "every block is recomputed in the backward pass"),
+        ("global", "global", "none", own.kernel, "every activation is kept for the backward pass"),
     ]
     if own.kernel != "naive":
-        note = "all logits in memory, as the paper did; the row that ran out of 32 GB there"
+        note = "all logits in memory, as in the paper, where it ran out of 32 GB"
         rows.append(("global, naive kernel", "global", "none", "naive", note))
     no_propagation = {} if own.propagation == "none" else {"propagation": "none"}
     variants = variants_from(

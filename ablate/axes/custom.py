@@ -55,13 +55,13 @@ def axis_from_file(path: Path) -> Axis:
         tree["variants"] = {str(name): changes for name, changes in tree["variants"].items()}
         bare = [name for name, changes in tree["variants"].items() if not isinstance(changes, dict)]
         if bare:
-            form = "{train.lr: 1e-4}, or {} for the base as it is"
-            raise BadInput(f"{path}: variants: {bare[0]}: must hold keys and values, such as {form}")
+            form = "{train.lr: 1e-4}, or {} for the unchanged base"
+            raise BadInput(f"{path}: variants: {bare[0]}: must be a mapping of keys to values, such as {form}")
     file = parse(tree, AxisFile, str(path))
     for changes in file.variants.values():
         anchor_weights(changes, path.resolve().parent)
     if len(file.variants) < 2:
-        raise BadInput(f"{path}: variants: a study compares two or more, this file has {len(file.variants)}")
+        raise BadInput(f"{path}: variants: a study compares two or more variants, this file has {len(file.variants)}")
     if file.baseline not in ("none", *file.variants):
         raise BadInput(f"{path}: baseline: must be one of {', '.join(file.variants)}, not {file.baseline}")
     variants = tuple(
@@ -94,7 +94,7 @@ def axis_from_keys(requests: Sequence[str], *, grid: bool = False) -> Axis:
     for request in requests:
         key, sign, text = (part.strip() for part in request.partition("="))
         if not (key and sign and text):
-            raise BadInput(f"'{request}' varies nothing: write key=value,value,... such as train.lr=1e-4,2e-4")
+            raise BadInput(f"'{request}' needs several values: write key=value,value,... such as train.lr=1e-4,2e-4")
         values = parse_yaml(f"[{text}]", f"the values of {key}")
         wanted.setdefault(key, []).extend(value for value in values if value not in wanted.get(key, []))
     first, several = next(iter(wanted)), len(wanted) > 1
@@ -109,7 +109,7 @@ def axis_from_keys(requests: Sequence[str], *, grid: bool = False) -> Axis:
     return Axis(
         name=COMMAND,
         title=("Crossed: " if grid else "Varied: ") + ", ".join(wanted),
-        source="asked for on the command line",
+        source="command line",
         allowed_keys=frozenset(wanted),
         variants=lambda base, _: _varied(settings, base, alone=several and not grid),
         unit=first.rpartition(".")[2].replace("_", " ") if is_numeric else "",
@@ -135,7 +135,7 @@ def _varied(settings: Sequence[dict[str, Any]], base: RunConfig | CommandConfig,
         if not (alone and config == base)
     ]
     if not variants:
-        raise BadInput("every value that is asked for is the base's own; name others")
+        raise BadInput("every given value is the base's own; give other values")
     return (*([Variant(name="base", changes={})] if alone else []), *variants)
 
 

@@ -19,9 +19,9 @@ def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
 
 AXIS = Axis(
     name="drop-path",
-    title="Rate of drop path",
+    title="Drop path rate",
     source="arXiv 2111.11429, appendix; arXiv 2203.16527",
     allowed_keys=frozenset({KEY}),
     variants=_variants,
-    unit="rate of drop path",
+    unit="drop path rate",
 )

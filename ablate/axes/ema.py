@@ -16,8 +16,8 @@ def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
 
 AXIS = Axis(
     name="ema",
-    title="Average of the weights over the steps",
-    source="an engineering question; arXiv 2111.11429 uses none",
+    title="Exponential moving average of the weights",
+    source="engineering question; arXiv 2111.11429 uses none",
     allowed_keys=frozenset({KEY}),
     variants=_variants,
 )

@@ -16,7 +16,7 @@ NOTHING: dict[str, Any] = {"patch_embedding": False, "blocks": 0, "norms": False
 
 def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
     depth = vit_of(base, "freeze").depth
-    note = "random weights: what is frozen stays random" * base.init.is_random
+    note = "random weights: the frozen parts stay random" * base.init.is_random
     counts = sorted({round(depth * share) for share in (0.25, 0.5, 0.75)} - {0, depth})
     parts: list[tuple[str, dict[str, Any]]] = [
         ("nothing", {}),
@@ -30,7 +30,7 @@ def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
 AXIS = Axis(
     name="freeze",
     title="Frozen parts of the backbone",
-    source="an engineering question",
+    source="engineering question",
     allowed_keys=frozenset({GROUP}),
     baseline="nothing",
     variants=_variants,

@@ -19,10 +19,10 @@ from ablate.weights.settings import KINDS, TITLES, best_schedule, init_settings
 from analysis.exceptions import BadInput
 
 UNPUBLISHED = {
-    ("supervised", "vit-l"): "the paper's were never released",
-    ("mocov3", "vit-l"): "none were released",
-    ("beit", "vit-b"): "the paper's, of ImageNet-1k alone, were never released; others of BEiT serve",
-    ("beit", "vit-l"): "the paper's, of ImageNet-1k alone, were never released; others of BEiT serve",
+    ("supervised", "vit-l"): "the paper's weights were never released",
+    ("mocov3", "vit-l"): "no such weights were released",
+    ("beit", "vit-b"): "the paper's weights (ImageNet-1k only) were never released; other BEiT weights can be used",
+    ("beit", "vit-l"): "the paper's weights (ImageNet-1k only) were never released; other BEiT weights can be used",
 }
 
 
@@ -59,7 +59,7 @@ def _pretrained(kind: str, base: RunConfig, options: AxisOptions) -> Variant:
 def missing_weights(option: str, kind: str, base: RunConfig) -> str:
     """What to do about weights that were not given."""
     size = model_size(base.model)
-    reason = UNPUBLISHED.get((kind, size), "") if size in ("vit-b", "vit-l") else f"there are none of size {size}"
+    reason = UNPUBLISHED.get((kind, size), "") if size in ("vit-b", "vit-l") else f"there are none for size {size}"
     return f"no public weights ({reason}); " * bool(reason) + f"pass --weights {option}=FILE"
 
 
@@ -71,7 +71,7 @@ def check_options(options: AxisOptions, names: tuple[str, ...]) -> None:
     """
     for name, file in options.weights.items():
         if name not in names:
-            raise BadInput(f"--weights {name}={file}: the names here are {', '.join(names)}")
+            raise BadInput(f"--weights {name}={file}: the names of this axis are {', '.join(names)}")
 
 
 AXIS = Axis(

@@ -23,7 +23,7 @@ def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
 AXIS = Axis(
     name="input-size",
     title="Size of the input",
-    source="an engineering question; arXiv 2111.11429 and arXiv 2203.16527 take 1024 pixels",
+    source="engineering question; arXiv 2111.11429 and arXiv 2203.16527 take 1024 pixels",
     allowed_keys=frozenset({KEY}),
     variants=_variants,
     unit="side of the input in pixels",

@@ -1,4 +1,4 @@
-"""Layer-wise decay of the learning rate: how much slower early blocks are trained than late ones.
+"""Layer-wise learning rate decay: how much slower early blocks are trained than late ones.
 
 ViTDet (arXiv 2203.16527) fine-tunes MAE weights with 0.7 for ViT-B, 0.8 for ViT-L and 0.9 for ViT-H, and reports a gain
 of up to 0.3 AP; the paper (arXiv 2111.11429) uses none.
@@ -14,7 +14,7 @@ DECAYS = ("none", 0.9, 0.8, 0.7)
 
 def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
     vit_of(base, "layer-decay")
-    note = "random weights: there is nothing in early blocks to be kept" * base.init.is_random
+    note = "random weights: early blocks hold nothing to preserve" * base.init.is_random
     return tuple(
         Variant(name=f"{value}", changes={KEY: value}, note="" if value == "none" else note)
         for value in own_and(base.train.layer_decay, DECAYS)
@@ -23,7 +23,7 @@ def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
 
 AXIS = Axis(
     name="layer-decay",
-    title="Layer-wise decay of the learning rate",
+    title="Layer-wise learning rate decay",
     source="arXiv 2203.16527",
     allowed_keys=frozenset({KEY}),
     variants=_variants,

@@ -13,7 +13,7 @@ EMBEDDED = "tiny-shapes-mae"  # the preset whose recipe serves every base on the
 def mae_recipe(base: RunConfig) -> Pretrain | None:
     """How weights for a base are made: as its `init.pretraining` says, or the embedded recipe on the embedded data.
 
-    None where neither is there: pre-training on images of one's own takes days, and is not begun unasked.
+    None if neither exists: pre-training on the user's own images takes days, and only starts on request.
     """
     own = base.init.pretraining
     if isinstance(own, Pretrain):

@@ -38,5 +38,5 @@ def _check(variants: Sequence[object], entry: EntryPoint) -> None:
     names = [variant.name for variant in variants if isinstance(variant, Variant)]
     twice = [name for name in names if names.count(name) > 1]
     if twice or len(names) < 2:
-        why = f"two variants are called {twice[0]!r}" if twice else f"a study compares two or more, not {len(names)}"
+        why = f"two variants have the name {twice[0]!r}" if twice else f"a study compares two or more, not {len(names)}"
         raise BadInput(f"{described(entry)}: {why}")

@@ -57,7 +57,7 @@ def _variant(
     return Variant(
         name=f"{prefix}rel {relative}, abs {absolute}",
         changes={**(settings or {}), f"{KEY}.relative": relative, f"{KEY}.absolute": absolute},
-        note="blind to place but for the windows and the convolutions" if relative == absolute == "none" else "",
+        note="no positional information except from windows and convolutions" if relative == absolute == "none" else "",
         blocked=blocked,
     )
 
@@ -85,7 +85,7 @@ def _missing_from_base(treatment: Treatment, base: RunConfig) -> str | None:
     if "pt" not in treatment or base.init.weights != "none":
         return None
     made_here = treatment[0] != "pt" and mae_recipe(base) is not None
-    advice = f", or choose --base {EMBEDDED}, whose weights are made here" if made_here else ""
+    advice = f", or choose --base {EMBEDDED}, whose weights are pre-trained by this program" if made_here else ""
     return f"needs pre-trained weights: pass --weights mae=FILE or --weights beit=FILE{advice}"
 
 

@@ -35,7 +35,7 @@ def _files(options: AxisOptions) -> dict[int, str]:
     for name, file in options.weights.items():
         epochs = name.removeprefix("mae").removeprefix("@") or str(PUBLIC)
         if not epochs.isdecimal() or int(epochs) == 0:
-            raise BadInput(f"--weights {name}={file}: write the epochs of pre-training, such as 100={file}")
+            raise BadInput(f"--weights {name}={file}: write the number of epochs of pre-training, such as 100={file}")
         files[int(epochs)] = file
     return files
 

@@ -9,7 +9,7 @@ ROWS = (  # name, pattern, propagation, note
     ("none", "window", "none", "windows alone"),
     ("global blocks", "hybrid", "none", "a few blocks attend to the whole image"),
     ("shifted windows", "window", "shift", "every other block shifts its windows by half their size"),
-    ("conv, naive", "window", "conv_naive", "one 3x3 convolution in the place of each global block"),
+    ("conv, naive", "window", "conv_naive", "one 3x3 convolution instead of each global block"),
     ("conv, basic", "window", "conv_basic", "two 3x3 convolutions"),
     ("conv, bottleneck", "window", "conv_bottleneck", "1x1, 3x3, 1x1 convolutions"),
 )

@@ -10,8 +10,8 @@ def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
     return variants_from(
         "model.pyramid",
         [
-            ("multi-scale FPN", {"type": "multi_scale"}, "a tap every quarter of the blocks, then FPN"),
-            ("single-scale", {"type": "single_scale"}, "proposals and heads on the final map alone"),
+            ("multi-scale FPN", {"type": "multi_scale"}, "the outputs after each quarter of the blocks, then FPN"),
+            ("single-scale", {"type": "single_scale"}, "proposals and heads use only the final map"),
             ("simple pyramid", {"type": "simple"}, "four scales of the final map, without FPN"),
             ("FPN on last map", {"type": "last_map"}, "four scales of the final map, then FPN"),
         ],

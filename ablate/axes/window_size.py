@@ -15,7 +15,7 @@ KEY = "model.backbone.attention.window_size"
 def _variants(base: RunConfig, _: AxisOptions) -> tuple[Variant, ...]:
     vit = vit_of(base, "window-size")
     if vit.attention.pattern == "global":
-        raise BadInput("axis window-size varies windows, and the base has none; set model.backbone.attention.pattern")
+        raise BadInput("axis window-size varies windows, but the base has none; set model.backbone.attention.pattern")
     grid, own = vit.image_size // vit.patch_size, vit.attention.window_size
     return tuple(
         Variant(name=f"{side}", changes={KEY: side}, note="as large as the image" * (side == grid), number=side)

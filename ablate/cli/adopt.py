@@ -10,8 +10,8 @@ from analysis.shell import shell_command
 
 
 def adopt(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="The name of the study to make.")],
-    gt: Annotated[Path, typer.Option("--gt", metavar="GT", help="COCO instances file that all are measured on.")],
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of the new study.")],
+    gt: Annotated[Path, typer.Option("--gt", metavar="GT", help="COCO instances file: the ground truth of all runs.")],
     baseline: Annotated[str, typer.Option("--baseline", metavar="NAME", help="The variant to compare with.")],
     variants: Annotated[
         list[str],
@@ -19,7 +19,11 @@ def adopt(
     ],
     facts: Annotated[
         Path | None,
-        typer.Option("--facts", metavar="FILE", help="CSV or YAML with what is known of each variant, shown as given."),
+        typer.Option(
+            "--facts",
+            metavar="FILE",
+            help="CSV or YAML with known facts of each variant, such as its cost; shown as given.",
+        ),
     ] = None,
     images: Annotated[
         Path | None, typer.Option("--images", metavar="DIR", help="Folder of the images, for the report.")
@@ -29,7 +33,7 @@ def adopt(
     ),
     workspace: InWorkspace = HERE,
 ) -> None:
-    """Make a study of finished runs of any detectors: their predictions, and what you know of them."""
+    """Make a study of finished runs of any detectors, from their prediction files."""
     from ablate.studies.adopt import adopt as adopt_runs
     from ablate.studies.adopt import parse_run, read_facts
     from ablate.studies.show_results import show_table

@@ -1,4 +1,4 @@
-"""What a shell offers for studies, presets, axes, variants and keys of a config when somebody presses Tab.
+"""What a shell offers for studies, presets, axes, variants and keys of a config when the user presses Tab.
 
 A key press waits for it: studies are found by their folders, and nothing is imported that needs numpy.
 """

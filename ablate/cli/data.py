@@ -29,7 +29,10 @@ NAMES = ("train", "validation")
 InWorkspace = Annotated[
     Workspace,
     typer.Option(
-        "--root", parser=as_workspace, metavar="<path>", help="The embedded data set is kept in results/data under it."
+        "--root",
+        parser=as_workspace,
+        metavar="<path>",
+        help="Folder that contains results/; the embedded data set is kept in results/data.",
     ),
 ]
 
@@ -44,11 +47,11 @@ def check(
     ],
     drop_invalid: Annotated[
         bool,
-        typer.Option("--drop-invalid", help="Report the data as it is without the bad annotations, and list those."),
+        typer.Option("--drop-invalid", help="Check the data without the bad annotations, and list these."),
     ] = False,
     write_clean: Annotated[
         Path | None,
-        typer.Option(help="Write the annotations without the bad ones to this file, to train on; takes one set."),
+        typer.Option(help="Write the annotations without the bad ones to this file, for training; takes one data set."),
     ] = None,
     as_json: AsJson = False,
     workspace: InWorkspace = HERE,
@@ -65,7 +68,7 @@ def check(
     else:
         typer.echo("\n".join(_lines(reports, together)))
     if errors:
-        raise BadInput(f"{errors:,} errors in the data; mend them before training")
+        raise BadInput(f"{errors:,} errors in the data; correct them before training")
 
 
 def init(
@@ -75,7 +78,7 @@ def init(
         typer.Argument(
             metavar="FOLDER",
             help="A COCO root, or a COCO export of Roboflow, CVAT, Label Studio or FiftyOne; or four paths: train "
-            "JSON, its images, the same of validation; or two, with --hold-out.",
+            "JSON, train images, validation JSON, validation images; or the first two with --hold-out.",
         ),
     ],
     out: Annotated[
@@ -84,14 +87,14 @@ def init(
     ] = None,
     validation: Annotated[
         str,
-        typer.Option("--validation", metavar="SPLIT", help="Measure on this set, such as test.", show_default=False),
+        typer.Option("--validation", metavar="SPLIT", help="Validate on this set, such as test.", show_default=False),
     ] = "",
     hold_out: Annotated[
         float | None,
         typer.Option(
             "--hold-out",
             metavar="SHARE",
-            help="Measure on this share of the training images, where there is no set for it.",
+            help="Validate on this share of the training images, if there is no validation set.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Random seed of --hold-out.", min=0)] = 0,
@@ -117,7 +120,7 @@ def init(
     reports, together, errors = _checked({"train": sets["train"]} if lists else sets)
     if errors:
         typer.echo("\n".join(_lines(reports, together)), err=as_json)
-        raise BadInput(f"{errors:,} errors in the data, so nothing is written; mend them and try again")
+        raise BadInput(f"{errors:,} errors in the data, so nothing is written; correct them and try again")
     both = sets if not lists else dict.fromkeys(NAMES, sets["train"])
     for name, path in lists.items():
         write_bytes(path, texts[name].encode())
@@ -154,8 +157,10 @@ def _found_sets(data: list[str], validation: str, hold_out: float | None) -> "tu
     if hold_out is not None and "validation" in sets:
         raise BadInput(f"{folder}: has a validation set, {sets['validation'].annotations}; leave out --hold-out")
     if hold_out is None and "validation" not in sets:
-        test = " (or measure on test, with --validation test)" if any(one.split == "test" for one in found) else ""
-        raise BadInput(f"{folder}: has no validation set; hold a part of train out, with --hold-out 0.2{test}")
+        test = " (or use test, with --validation test)" if any(one.split == "test" for one in found) else ""
+        raise BadInput(
+            f"{folder}: has no validation set; hold out a part of the training images with --hold-out 0.2{test}"
+        )
     used = [files.annotations for files in sets.values()]
     return sets, [str(one.annotations) for one in found if one.annotations not in used], folder
 
@@ -185,7 +190,7 @@ def _checked(
 def shapes(
     context: typer.Context,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder to make; it then works as a COCO_ROOT.")
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder to create; use it as a COCO_ROOT.")
     ] = None,
     workspace: InWorkspace = HERE,
 ) -> None:

@@ -13,19 +13,24 @@ def doctor(
         typer.Option(
             "--python",
             metavar="INTERPRETER",
-            help="Look for detectron2 in this Python's environment.",
+            help="Look for detectron2 in the environment of this Python.",
             show_default="DETABLATE_DETECTRON2_PYTHON, else this one",
         ),
     ] = None,
     slurm: Annotated[
         bool,
-        typer.Option("--slurm", help="Submit a job too: do nodes see the disk and this Python, how are their clocks?"),
+        typer.Option(
+            "--slurm",
+            help="Also submit a job that checks whether nodes see the disk and this Python, and compares clocks.",
+        ),
     ] = False,
-    wait: Annotated[int, typer.Option("--wait", metavar="SECONDS", help="For the job of --slurm.", min=1)] = 60,
+    wait: Annotated[
+        int, typer.Option("--wait", metavar="SECONDS", help="Seconds to wait for the job of --slurm.", min=1)
+    ] = 60,
     workspace: InWorkspace = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Say which engines and features work here, and for what is missing, the remedy.
+    """Check which engines and features work on this machine, and how to fix what does not.
 
     Exit code 0: an engine works; 5: none does.
     """

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ablate.launch.cluster import Cluster
     from ablate.launch.remove import Removal
 
-Watch = Annotated[bool, typer.Option("--watch", "-w", help="Look again every two seconds, until Ctrl-C.")]
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="Refresh every two seconds, until Ctrl-C.")]
 FOLLOW_SECONDS = 0.5
 MOST_DRAINS = 8  # of a job file, unless more are asked for
 
@@ -65,10 +65,11 @@ def launch(
         ),
     ] = None,
 ) -> None:
-    """Run what is not done of a study, and end with its table; the same command continues after a stop or a kill.
+    """Run the unfinished runs of a study, then show its table; the same command continues after a stop or a kill.
 
-    A run on each free GPU; without a GPU one after another, or --parallel. A failing run stops no other. --on slurm
-    submits a job a run and returns; --drain works a study off from several hosts.
+    Each free GPU gets a run; on a CPU one run starts after the other, or several with --parallel. A failing run
+    does not stop the others. --on slurm submits one job per run and returns; with --drain several hosts share a
+    study.
     """
     check_options(context, RULES["launch"])
     chosen, drain = chosen_study(workspace, study), draining.chosen()
@@ -92,7 +93,7 @@ def submit_and_show(
 
     Raises:
         BadInput: something cannot be, or Slurm refuses; nothing is submitted.
-        SomeFailed: watched, and not every run came to a result.
+        SomeFailed: the jobs were watched, and not every run has a result.
     """
     from ablate.launch.follow import follow_jobs, submission_lines
     from ablate.launch.slurm import submit_study
@@ -121,9 +122,9 @@ def launch_study(
         drain: work on the study beside other launches.
 
     Raises:
-        SomeFailed: not every run came to a result; the table of the others is shown.
-        Stopped: somebody asked to stop.
-        BadInput: nothing can be run, every run would run out of memory, or nobody is there to be asked.
+        SomeFailed: not every run has a result; the table of the others is shown.
+        Stopped: the user or a signal asked to stop.
+        BadInput: no run can start, every run would run out of memory, or there is no terminal for a question.
     """
     from ablate.launch.estimate import check_memory
     from ablate.launch.finish import finish, finish_drain
@@ -142,7 +143,7 @@ def confirm_cost(workspace: Workspace, study: Study, options: LaunchOptions) -> 
     """Say what a launch will cost and ask whether to begin; the tiny preset and what is done need no question.
 
     Raises:
-        BadInput: nobody is there to be asked, or nothing could be timed.
+        BadInput: there is no terminal for a question, or nothing could be timed.
         typer.Abort: the answer is no.
     """
     from ablate.launch.estimate import costly_jobs, estimate
@@ -150,8 +151,8 @@ def confirm_cost(workspace: Workspace, study: Study, options: LaunchOptions) -> 
     jobs = costly_jobs(workspace, study, options)
     if jobs and not sys.stdin.isatty():
         raise BadInput(
-            f"study {study.name} has {len(jobs)} runs to do that are not as cheap as the tiny preset's; "
-            "begin without being asked with --yes"
+            f"study {study.name} has {len(jobs)} unfinished runs that take longer than those of the tiny preset; add "
+            "--yes to start without a question"
         )
     if jobs:
         estimate(workspace, jobs, options)
@@ -159,7 +160,7 @@ def confirm_cost(workspace: Workspace, study: Study, options: LaunchOptions) -> 
 
 
 def list_(context: typer.Context, workspace: InWorkspace = HERE, as_json: AsJson = False, watch: Watch = False) -> None:
-    """Show the studies, the newest last, and how many of their runs are done."""
+    """List the studies, newest last, with the number of finished runs."""
     check_options(context, RULES["list"])
     from ablate.launch.view import studies_document, studies_screen
 
@@ -178,7 +179,7 @@ def status(
     as_json: AsJson = False,
     watch: Watch = False,
 ) -> None:
-    """Show how every run of a study stands: state, progress, loss, time left."""
+    """Show every run of a study: state, progress, loss, time left."""
     check_options(context, RULES["status"])
     from ablate.launch.view import status_document, status_screen
 
@@ -200,17 +201,17 @@ def logs(
         typer.Option(
             "--run",
             metavar="RUN",
-            help="A variant, VARIANT:SEED, or a folder's name.",
+            help="A variant, VARIANT:SEED, or the name of a run folder.",
             show_default="all",
             autocompletion=completion.runs,
         ),
     ] = "",
     workspace: InWorkspace = HERE,
-    lines: Annotated[int, typer.Option("--lines", "-n", help="So many last lines of each.", min=0)] = 20,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines, until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", help="Number of last lines of each log.", min=0)] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines, until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what the runs of a study said while they ran."""
+    """Show the logs of the runs of a study."""
     from ablate.launch.view import Logs
 
     check_options(context, RULES["logs"])
@@ -229,9 +230,9 @@ def logs(
 
 
 def cancel(study: StudyName = "", workspace: InWorkspace = HERE, as_json: AsJson = False) -> None:
-    """Stop the launchers and the jobs of a study, on whatever machine; every run saves what it has, launch continues.
+    """Stop the launchers and the jobs of a study, on all machines; every run saves its state, and launch continues it.
 
-    A second time, jobs that have not ended yet are ended at once.
+    The same command again ends the remaining jobs at once.
     """
     from ablate.launch.follow import cancel_jobs
 
@@ -239,11 +240,11 @@ def cancel(study: StudyName = "", workspace: InWorkspace = HERE, as_json: AsJson
     asked = ask_to_stop(workspace, name)
     pending, running = cancel_jobs(workspace, name)
     lines = [f"asked {owner} to stop" for owner in asked]
-    lines += [f"took {len(pending)} jobs out of the queue: {', '.join(pending)}"] if pending else []
-    lines += [f"asked {len(running)} jobs to save and to end: {', '.join(running)}"] if running else []
+    lines += [f"removed {len(pending)} jobs from the queue: {', '.join(pending)}"] if pending else []
+    lines += [f"asked {len(running)} jobs to save their state and end: {', '.join(running)}"] if running else []
     show(
         lambda: {"schema": SCHEMA, "study": name, "asked": asked, "jobs": [*pending, *running]},
-        lambda: lines or [f"nobody is running study {name}"],
+        lambda: lines or [f"no launcher is running for study {name}"],
         as_json,
     )
 
@@ -253,14 +254,14 @@ ListOnly = Annotated[bool, typer.Option("--dry-run", help="Show what would be de
 
 
 def delete(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="Its name.")],
-    keep_runs: Annotated[bool, typer.Option("--keep-runs", help="Delete the plan and the configs alone.")] = False,
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")],
+    keep_runs: Annotated[bool, typer.Option("--keep-runs", help="Delete only the plan and the configs.")] = False,
     dry_run: ListOnly = False,
     yes: YesDelete = False,
     workspace: InWorkspace = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Delete a study with its configs and the runs that no other study has; asks first."""
+    """Delete a study, its configs, and the runs that no other study uses; asks first."""
     from ablate.launch.remove import of_study
 
     _remove(workspace, of_study(workspace, study, keep_runs=keep_runs), dry_run=dry_run, yes=yes, as_json=as_json)
@@ -268,16 +269,17 @@ def delete(
 
 def gc(
     single_runs: Annotated[
-        bool, typer.Option("--single-runs", help="Also runs that no study was launched for, as of ablate run.")
+        bool,
+        typer.Option("--single-runs", help="Also delete runs that no study launched, such as those of ablate run."),
     ] = False,
     dry_run: ListOnly = False,
     yes: YesDelete = False,
     workspace: InWorkspace = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Delete the runs and pre-trainings of studies that are gone; asks first.
+    """Delete the runs and pre-trainings that no study uses any more; asks first.
 
-    A run that a study has or needs, and one that is running, is never deleted.
+    A run that a study uses, or that is running, is never deleted.
     """
     from ablate.launch.remove import unused
 
@@ -291,7 +293,10 @@ def _remove(workspace: Workspace, removal: "Removal", *, dry_run: bool, yes: boo
 
     if not (dry_run or yes or removal.is_empty):
         if as_json or not sys.stdin.isatty():
-            raise BadInput("nobody can be asked here: --dry-run shows what would be deleted, --yes deletes it")
+            raise BadInput(
+                "this deletion needs a confirmation, and there is no terminal to ask on: --dry-run shows what would "
+                "be deleted, --yes deletes it"
+            )
         typer.echo("\n".join(removal_lines(removal, done=False)))
         typer.confirm("Delete this?", abort=True, err=True)
     left = [] if dry_run or removal.is_empty else delete_files(workspace, removal)

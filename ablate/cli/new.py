@@ -8,7 +8,7 @@ import typer
 from analysis.exceptions import BadInput
 from analysis.shell import shell_command
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name, and that of the file.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the axis or preset, and of its file.")]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="FILE", help="The file to write.", show_default="NAME.yaml")
 ]
@@ -33,7 +33,7 @@ def preset(
     from ablate.config.yaml import load_config
     from ablate.studies.start_files import new_file, preset_text
 
-    load_config(base)  # which refuses what is none
+    load_config(base)  # refuses a wrong base
     path = _path(name, out)
     command = shell_command("ablate", "describe", str(path))
     below = str(Path(base).absolute()) if Path(base).is_file() else base

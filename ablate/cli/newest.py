@@ -69,8 +69,8 @@ def truth_of_run(path: Path) -> Path:
     moved = folder.path != folder.workspace.run(folder.path.name).path
     if moved and isinstance(validation_of(folder.read_any_config()), Shapes):
         raise BadInput(
-            f"{path}: lies outside a results/runs, beside which its embedded data would be; give the ground truth by "
-            "--gt (data shapes writes it)"
+            f"{path}: is not in a results/runs folder, next to which its embedded data would be; give the ground "
+            "truth with --gt (data shapes writes it)"
         )
     return _truth(folder)
 

@@ -1,4 +1,4 @@
-"""What the verbs of ``ablate`` share: their options, each declared once, and how they show an answer.
+"""What the verbs of ``ablate`` share: their options, each declared once, and their output.
 
 A verb takes options that it has in common with others as one value: a dataclass, whose fields `with_options` makes
 options of the verb. The verb's own options stand beside it.
@@ -49,40 +49,48 @@ def as_workspace(root: str | Workspace) -> Workspace:
 
 
 InWorkspace = Annotated[
-    Workspace, typer.Option("--root", parser=as_workspace, metavar="<path>", help="The folder that holds results/.")
+    Workspace, typer.Option("--root", parser=as_workspace, metavar="<path>", help="Folder that contains results/.")
 ]
 DataFrom = Annotated[
     list[str] | None,
     typer.Option(
         "--data",
-        help="shapes, a COCO root or a YAML file; or four times: train JSON, its images, the same of validation.",
+        help="shapes, a COCO root or a YAML file; or four times: train JSON, train images, validation JSON, "
+        "validation images.",
         show_default="the config's",
     ),
 ]
 OnDevice = Annotated[
-    Literal["auto", "cpu", "cuda"], typer.Option("--device", help="auto takes a GPU where there is one.")
+    Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Device; auto uses a GPU if there is one.")
 ]
 Workers = Annotated[
-    int | None, typer.Option(help="Processes that load images.", min=0, show_default="as the machine has cores")
+    int | None,
+    typer.Option(help="Number of processes that load images.", min=0, show_default="from the number of cores"),
 ]
-CheckpointMinutes = Annotated[float, typer.Option(help="Time between checkpoints.", min=0)]
+CheckpointMinutes = Annotated[float, typer.Option(help="Minutes between checkpoints.", min=0)]
 EngineOfAll = Annotated[
-    EngineName | None, typer.Option("--engine", help="What trains all runs.", show_default="the base's, vision")
+    EngineName | None, typer.Option("--engine", help="Engine that trains all runs.", show_default="the base's, vision")
 ]
 DeviceMemory = Annotated[
     float | None,
-    typer.Option("--device-memory", metavar="GIB", help="Memory of each GPU.", min=0, show_default="as visible"),
+    typer.Option(
+        "--device-memory", metavar="GIB", help="Memory of each GPU, in GiB.", min=0, show_default="as detected"
+    ),
 ]
-WithoutAsking = Annotated[bool, typer.Option("--yes", "-y", help="Begin at once: time nothing and do not ask.")]
+WithoutAsking = Annotated[
+    bool, typer.Option("--yes", "-y", help="Start at once, without timing a few iterations and without asking.")
+]
 StudyName = Annotated[
     str,
-    typer.Argument(metavar="STUDY", help="Its name.", show_default="the newest", autocompletion=completion.studies),
+    typer.Argument(
+        metavar="STUDY", help="Name of the study.", show_default="the newest", autocompletion=completion.studies
+    ),
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConfigOptions:
-    """Which config a verb is about, where its data lies, and where it is computed."""
+    """The config of a verb, its data, and the device that computes."""
 
     config: Annotated[
         str,
@@ -106,7 +114,8 @@ class ConfigOptions:
         typer.Option(
             "--weights",
             metavar="FILE",
-            help="Start from these, with the settings that belong to them (see: weights inspect); --set counts before.",
+            help="File of pre-trained weights to start from, with the settings that belong to them (see: weights "
+            "inspect); --set overrides these.",
             show_default="the config's",
         ),
     ] = ""
@@ -125,7 +134,7 @@ class ConfigOptions:
         return load_config(self.config, changes, data_from(self.data) if self.data else None)
 
     def load_command(self) -> CommandConfig | None:
-        """The config, where it is that of a command of somebody's own, with the changes that were asked for.
+        """The config with its changes, if it is that of a command of the user; else None.
 
         Raises:
             BadInput: there is no such file or preset, or something does not fit.
@@ -135,7 +144,7 @@ class ConfigOptions:
         for option in ("data", "weights"):
             if getattr(self, option):
                 raise BadInput(
-                    f"--{option}: has no meaning for {self.config}, a command of your own; it names its data"
+                    f"--{option}: does not apply to {self.config}, a command of your own; its config names the data"
                 )
         config = load_any_config(self.config, self.changes or ())
         return config if isinstance(config, CommandConfig) else None
@@ -149,12 +158,12 @@ class LaunchSettings:
         int, typer.Option("--gpus-per-run", help="Number of GPUs that train one run together.", min=1)
     ] = 1
     parallel: Annotated[
-        int, typer.Option("--parallel", help="Number of runs side by side on a CPU, each in one thread.", min=1)
+        int, typer.Option("--parallel", help="Number of runs at the same time on a CPU, each with one thread.", min=1)
     ] = 1
-    retry: Annotated[bool, typer.Option("--retry", help="Run again what failed, diverged or ran out of memory.")] = (
-        False
-    )
-    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop everything at the first failure.")] = False
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Also start the runs again that failed, diverged or ran out of memory.")
+    ] = False
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop all runs at the first failure.")] = False
     workers: Workers = None
     checkpoint_minutes: CheckpointMinutes = 10.0
 
@@ -178,18 +187,18 @@ class DrainSettings:
     drain: Annotated[
         bool,
         typer.Option(
-            "--drain", help="Work on the study beside other drains, on any hosts; end when nothing is left to start."
+            "--drain", help="Share the study with other drains, on any hosts; end when there is no run left to start."
         ),
     ] = False
     max_runs: Annotated[
-        int | None, typer.Option("--max-runs", help="Start at most so many runs.", min=1, show_default="all")
+        int | None, typer.Option("--max-runs", help="Start at most this number of runs.", min=1, show_default="all")
     ] = None
     stop_after: Annotated[
         str,
         typer.Option(
             "--stop-after",
             metavar="DURATION",
-            help="Save what runs and end after 4h, 90m or 1h30m.",
+            help="Save the current runs and end after this time, such as 4h, 90m or 1h30m.",
             show_default=False,
         ),
     ] = ""
@@ -208,22 +217,24 @@ class DrainSettings:
 class SlurmSettings:
     """What jobs ask of a cluster; what is not given is as the YAML file says."""
 
-    on: Annotated[Literal["here", "slurm"], typer.Option("--on", help="This machine, or jobs of Slurm.")] = "here"
+    on: Annotated[Literal["here", "slurm"], typer.Option("--on", help="Run on this machine, or as Slurm jobs.")] = (
+        "here"
+    )
     cluster: Annotated[
         str,
         typer.Option(
             "--cluster",
             metavar="NAME",
-            help="Defaults of the jobs: a YAML file, or one in configs/clusters.",
+            help="Defaults of the jobs: a YAML file, or the name of one in configs/clusters.",
             show_default="configs/clusters/default.yaml of the root",
             rich_help_panel=SLURM_PANEL,
         ),
     ] = ""
     partition: Annotated[
-        str, typer.Option("--partition", metavar="NAME", help="Of the jobs.", rich_help_panel=SLURM_PANEL)
+        str, typer.Option("--partition", metavar="NAME", help="Partition of the jobs.", rich_help_panel=SLURM_PANEL)
     ] = ""
     account: Annotated[
-        str, typer.Option("--account", metavar="NAME", help="That pays.", rich_help_panel=SLURM_PANEL)
+        str, typer.Option("--account", metavar="NAME", help="Account that is charged.", rich_help_panel=SLURM_PANEL)
     ] = ""
     qos: Annotated[
         str, typer.Option("--qos", metavar="NAME", help="Quality of service.", rich_help_panel=SLURM_PANEL)
@@ -233,26 +244,38 @@ class SlurmSettings:
         typer.Option(
             "--time",
             metavar="LIMIT",
-            help="Of a job: minutes, H:MM:SS or D-HH:MM:SS; a longer run is requeued and goes on.",
+            help="Time limit of a job: minutes, H:MM:SS or D-HH:MM:SS; a longer run is requeued and continues.",
             rich_help_panel=SLURM_PANEL,
         ),
     ] = ""
     nodes: Annotated[
         int | None,
-        typer.Option("--nodes", help="Nodes that train one run together.", min=1, rich_help_panel=SLURM_PANEL),
+        typer.Option(
+            "--nodes", help="Number of nodes that train one run together.", min=1, rich_help_panel=SLURM_PANEL
+        ),
     ] = None
     max_parallel: Annotated[
         int | None,
-        typer.Option("--max-parallel", help="Jobs of the study at a time.", min=1, rich_help_panel=SLURM_PANEL),
+        typer.Option(
+            "--max-parallel",
+            help="Maximum number of jobs of the study at the same time.",
+            min=1,
+            rich_help_panel=SLURM_PANEL,
+        ),
     ] = None
     constraint: Annotated[
         str,
-        typer.Option("--constraint", metavar="FEATURES", help="That nodes must have.", rich_help_panel=SLURM_PANEL),
+        typer.Option(
+            "--constraint", metavar="FEATURES", help="Features that the nodes must have.", rich_help_panel=SLURM_PANEL
+        ),
     ] = ""
     sbatch: Annotated[
         list[str] | None,
         typer.Option(
-            "--sbatch", metavar="KEY=VALUE", help="Any other option of sbatch, as mem=64G.", rich_help_panel=SLURM_PANEL
+            "--sbatch",
+            metavar="KEY=VALUE",
+            help="Any other option of sbatch, such as mem=64G; repeat for more.",
+            rich_help_panel=SLURM_PANEL,
         ),
     ] = None
 
@@ -363,7 +386,7 @@ def show(
     as_json: bool = False,
     watch: bool = False,
 ) -> None:
-    """The answer of a verb: a JSON document for programs, or what people read, once or again and again.
+    """The output of a verb: a JSON document for programs, or a screen for people, once or repeatedly.
 
     Watched into a file, or by another program, only what is new is printed.
     """

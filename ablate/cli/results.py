@@ -36,7 +36,7 @@ def table(
         list[str] | None,
         typer.Argument(
             metavar="STUDY",
-            help="Its name; several stand side by side, where data and settings are equal.",
+            help="Name of the study; give several to compare them, if their data and settings are equal.",
             show_default="the newest",
             autocompletion=completion.studies,
         ),
@@ -52,7 +52,7 @@ def table(
     columns: Columns = "",
     as_json: AsJson = False,
 ) -> None:
-    """The answer: AP, errors and cost of every variant of a study, with published findings where there are any."""
+    """Show the result of a study: AP, errors and cost of every variant, and published findings."""
     from ablate.studies.results import summarise
     from ablate.studies.show_results import seeds_hint, summary_screen
 
@@ -101,7 +101,7 @@ def compare(
     width: Width = "",
     as_json: AsJson = False,
 ) -> None:
-    """Every variant of a study against its baseline: what differs beyond the noise of images and of seeds."""
+    """Compare every variant of a study with its baseline; intervals cover the noise of images and seeds."""
     from ablate.studies.results import compare_study
     from ablate.studies.show_results import seeds_hint, study_comparison_screen
     from analysis.render.comparison import write_comparison
@@ -146,7 +146,7 @@ def report(
     follow_symlinks: FollowSymlinks = False,
     resamples: IntervalResamples = None,
 ) -> None:
-    """The study as one HTML file: its table, charts, and a gallery of the errors that cost most, on its own images."""
+    """Write the study as one HTML file: table, charts, and a gallery of the costliest errors on its images."""
     from ablate.studies.report import study_facts, study_sections
     from ablate.studies.results import compare_study, read_validation, summarise
     from ablate.studies.training_curves import read_curves
@@ -164,7 +164,7 @@ def report(
     lede = study_facts(summary)
     comparison = None
     if len(chosen.seeds) > 1:
-        lede.append("The table and the comparison are over all seeds; all else shows the first seed of each variant.")
+        lede.append("The table and the comparison use all seeds; everything else shows the first seed of each variant.")
     if count is not None and chosen.baseline in names and len(names) > 1:
         try:
             comparison = compare_study(workspace, chosen, iou_type.value, resamples=count, progress=progress_line())[2]
@@ -208,7 +208,8 @@ def _shown(workspace: Workspace, study: Study) -> list[StudyRun]:
         found.setdefault(run.variant, run)
     if not found:
         raise BadInput(
-            f"study {study.name!r} has no finished run yet; run it: {launch_command(workspace, study)}, or see how it "
-            f"stands: {shell_command('ablate', 'status', root=workspace.root, study=study.name)}"
+            f"study {study.name!r} has no finished run yet; run it: {launch_command(workspace, study)}, or see its "
+            "status: "
+            f"{shell_command('ablate', 'status', root=workspace.root, study=study.name)}"
         )
     return list(found.values())

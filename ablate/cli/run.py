@@ -26,16 +26,20 @@ def run(
     workers: Workers = None,
     checkpoint_minutes: CheckpointMinutes = 10.0,
     checkpoint_iterations: Annotated[
-        int, typer.Option(help="Iterations between checkpoints; 0: by time and epoch.", min=0)
+        int, typer.Option(help="Number of iterations between checkpoints; 0: by time and epoch.", min=0)
     ] = 0,
     curve_iterations: Annotated[
-        int, typer.Option(help="Measure the validation set this often, for the curves alone; 0: never.", min=0)
+        int,
+        typer.Option(
+            help="Number of iterations between measurements of the validation set, for the curves only; 0: never.",
+            min=0,
+        ),
     ] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Train, predict and analyse one run; the same command continues it after a kill, or shows it when it is done.
+    """Train, predict and analyse one run; the same command continues it after a kill, or shows its result.
 
-    Where the run starts from a pre-training in the house that is not there yet, that comes first.
+    If the run starts from a pre-training on your own images that is not finished yet, the pre-training runs first.
     On several GPUs: torchrun --nproc-per-node 8 -m detablate ablate run CONFIG
     """
     from ablate.execute.show_run import run_document, run_screen
@@ -77,7 +81,7 @@ def _run_command(config: CommandConfig, options: ConfigOptions) -> RunFolder:
 
 @with_options
 def describe(options: ConfigOptions, as_json: AsJson = False) -> None:
-    """Show what a config comes to: every field, parameters and cost by part, levels, identities."""
+    """Show the resolved config: every field, parameters and FLOPs by part, pyramid levels, run id."""
     from ablate.execute.describe import describe as describe_config
     from ablate.execute.describe import description_screen
 
@@ -90,10 +94,11 @@ def export(
     options: ConfigOptions,
     form: Annotated[
         Literal["lazyconfig", "lazyconfig-native"],
-        typer.Option("--format", help="lazyconfig-native builds on detectron2's own ViT, where that can."),
+        typer.Option("--format", help="lazyconfig-native uses detectron2's own ViT, where it supports the config."),
     ] = "lazyconfig",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", help="The file to write.", show_default="the screen")
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="The file to write.", show_default="standard output"),
     ] = None,
 ) -> None:
     """Write a config as one LazyConfig file, for detectron2's own tools/lazyconfig_train_net.py."""
@@ -116,8 +121,12 @@ def export(
     native, written = form == "lazyconfig-native", ""
     if not config.init.is_random:
         if out is None or native:
-            remedy = "use --format lazyconfig, detectron2's own ViT has other names" if native else "name it with --out"
-            raise BadInput(f"pre-trained weights are written beside the exported file, for its model: {remedy}")
+            remedy = (
+                "use --format lazyconfig, since detectron2's own ViT names its weights differently"
+                if native
+                else "give a file with --out"
+            )
+            raise BadInput(f"pre-trained weights are written next to the exported file: {remedy}")
         written = str(out.with_suffix(".pth").absolute())
     facts, name = facts_of(config, options.workspace), Path(options.config).stem
     text = lazyconfig_text(config, facts, name, native=native, weights=written)

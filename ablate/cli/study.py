@@ -62,10 +62,15 @@ class StudyOptions:
 
     base: Base = "tiny-shapes"
     data: DataFrom = None
-    name: Annotated[str, typer.Option("--name", help="Of the study.", show_default="AXIS-BASE")] = ""
+    name: Annotated[str, typer.Option("--name", help="Name of the study.", show_default="AXIS-BASE")] = ""
     seeds: Annotated[
         str,
-        typer.Option("--seeds", metavar="0,1,...", help="Every variant runs under each.", show_default="the base's"),
+        typer.Option(
+            "--seeds",
+            metavar="0,1,...",
+            help="Random seeds; every variant runs with each of them.",
+            show_default="the base's",
+        ),
     ] = ""
     changes: Annotated[
         list[str] | None,
@@ -81,7 +86,7 @@ class StudyOptions:
         typer.Option(
             "--only",
             metavar="VARIANT",
-            help="This one, and the baseline; repeat for more.",
+            help="Only this variant and the baseline; repeat for more.",
             autocompletion=completion.variants,
         ),
     ] = None
@@ -96,21 +101,28 @@ class StudyOptions:
     ] = ""
     weights: Annotated[
         list[str] | None,
-        typer.Option("--weights", metavar="NAME=FILE", help="To start from: mae=FILE; of variants, or of all of them."),
+        typer.Option(
+            "--weights", metavar="NAME=FILE", help="Pre-trained weights, such as mae=FILE: of variants, or of all runs."
+        ),
     ] = None
     schedule: Annotated[
         Literal["same", "best"],
-        typer.Option("--schedule", help="Train all initialisations alike, or each for the paper's best length."),
+        typer.Option(
+            "--schedule", help="Train all initialisations equally long, or each for its best length in the paper."
+        ),
     ] = "same"
     engine: EngineOfAll = None
     workspace: InWorkspace = HERE
     device: OnDevice = "auto"
     device_memory: DeviceMemory = None
     paper_hardware: Annotated[
-        bool, typer.Option("--paper-hardware", help="Cap the memory of the paper's out-of-memory row at its 32 GiB.")
+        bool,
+        typer.Option(
+            "--paper-hardware", help="Limit memory to the paper's 32 GiB for the variant that ran out of memory there."
+        ),
     ] = False
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")] = False
-    launch: Annotated[bool, typer.Option("--launch", help="Run what is not done, and end with the table.")] = False
+    launch: Annotated[bool, typer.Option("--launch", help="Run the unfinished runs, then show the table.")] = False
     yes: WithoutAsking = False
     as_json: AsJson = False
 
@@ -138,26 +150,28 @@ def axis_summary(name: str) -> str:
 @with_options
 def vary(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="AXIS.yaml", help="An axis of your own.", show_default=False)] = "",
+    file: Annotated[
+        str, typer.Argument(metavar="AXIS.yaml", help="A file with an axis of your own.", show_default=False)
+    ] = "",
     keys: Annotated[
         list[str] | None,
         typer.Option(
             "--vary",
             metavar="KEY=V1,V2,...",
             autocompletion=completion.keys,
-            help="A key and its values; more keys are varied alone, or crossed: --grid.",
+            help="A key and its values; repeat to vary more keys, one at a time, or crossed with --grid.",
         ),
     ] = None,
     grid: Annotated[
-        bool, typer.Option("--grid", help="Cross the keys of --vary: every value with every other.")
+        bool, typer.Option("--grid", help="Combine every value of each --vary key with every value of the others.")
     ] = False,
     options: StudyOptions = StudyOptions(),
     settings: LaunchSettings = NOT_LAUNCHED,
 ) -> None:
-    """Any key of the config, or a YAML file, as the axis."""
+    """Study any key of the config, or an axis of your own from a YAML file."""
     check_options(context, RULES["vary"])
     if not file and not keys:
-        raise BadInput("name one: a YAML file with an axis, or --vary KEY=VALUE,VALUE,...")
+        raise BadInput("name what to vary: a YAML file with an axis, or --vary KEY=VALUE,VALUE,...")
     axis = axis_from_file(Path(file)) if file else axis_from_keys(keys or (), grid=grid)
     plan_study(axis, options, settings)
 
@@ -166,7 +180,7 @@ def plan_study(axis: Axis, options: StudyOptions, settings: LaunchSettings) -> N
     """Plan a study and show it; write it but for a dry run, and launch it where that was asked for.
 
     Raises:
-        BadInput: there is no such study, or its name is taken; and whatever `launch_study` raises.
+        BadInput: there is no such study, or its name is taken; and the errors of `launch_study`.
         MissingEngine: it cannot be launched here; nothing is written.
     """
     from ablate.studies.plan import Request, plan
@@ -219,13 +233,13 @@ def axes(
     axis: Annotated[
         str,
         typer.Argument(
-            metavar="AXIS", help="Show this one in full.", show_default=False, autocompletion=completion.axes
+            metavar="AXIS", help="Show this axis in full.", show_default=False, autocompletion=completion.axes
         ),
     ] = "",
     base: Base = "tiny-shapes",
     as_json: AsJson = False,
 ) -> None:
-    """Show what can be studied: axes, their variants, who asked, and what was found."""
+    """Show the axes: their variants, the source of each, and published findings."""
     from ablate.studies.show_plan import axes_screen, axis_document, axis_screen
 
     config = load_config(base)
@@ -251,12 +265,14 @@ def probe(
     study: StudyName = "",
     workspace: InWorkspace = HERE,
     device: OnDevice = "auto",
-    again: Annotated[bool, typer.Option("--again", help="Measure also what was measured on this machine.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Measure again what was already measured on this machine.")
+    ] = False,
     engine: Annotated[
-        EngineName | None, typer.Option("--engine", help="Only the runs of this one.", show_default="all")
+        EngineName | None, typer.Option("--engine", help="Only the runs of this engine.", show_default="all")
     ] = None,
 ) -> None:
-    """Measure what each variant costs for one image: peak memory, seconds of a training step, of a prediction."""
+    """Measure the cost of each variant for one image: peak memory, seconds per training step and per prediction."""
     from ablate.studies.benchmark import probe_study
 
     probe_study(workspace, chosen_study(workspace, study), device=device, again=again, engine=engine or "")

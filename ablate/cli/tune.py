@@ -51,28 +51,43 @@ class TuneOptions:
     base: Base = "tiny-shapes"
     weights: Annotated[
         list[str] | None,
-        typer.Option("--weights", metavar="NAME=FILE", help="To start from: mae=FILE; repeat to tune each by itself."),
+        typer.Option(
+            "--weights",
+            metavar="NAME=FILE",
+            help="Pre-trained weights, such as mae=FILE; repeat to tune each separately.",
+        ),
     ] = None
     centre: Annotated[
         Literal["paper", "base"],
-        typer.Option("--centre", help="Of the first grid: lr 1.6e-4 and weight decay 0.1, or the base's own."),
+        typer.Option(
+            "--centre",
+            help="Centre of the first grid: the paper's (lr 1.6e-4, weight decay 0.1) or the base's own values.",
+        ),
     ] = "paper"
     tune_split: Annotated[
         float,
-        typer.Option("--tune-split", metavar="SHARE", help="Choose on this share of the training images, held out."),
+        typer.Option(
+            "--tune-split", metavar="SHARE", help="Choose settings on this held-out share of the training images."
+        ),
     ] = 0.0
     larger: Annotated[
-        str, typer.Option("--larger", metavar="CONFIG", help="A larger model, for which drop path is tuned too.")
+        str,
+        typer.Option("--larger", metavar="CONFIG", help="Config of a larger model, for which drop path is also tuned."),
     ] = ""
     larger_weights: Annotated[
-        str, typer.Option("--larger-weights", metavar="FILE", help="What the larger model starts from.")
+        str, typer.Option("--larger-weights", metavar="FILE", help="Pre-trained weights of the larger model.")
     ] = ""
-    max_runs: Annotated[int, typer.Option("--max-runs", help="Number of runs in all, at most.", min=1)] = 60
+    max_runs: Annotated[int, typer.Option("--max-runs", help="Maximum number of runs in total.", min=1)] = 60
     data: DataFrom = None
-    name: Annotated[str, typer.Option("--name", help="Of the study.", show_default="tune-BASE")] = ""
+    name: Annotated[str, typer.Option("--name", help="Name of the study.", show_default="tune-BASE")] = ""
     seeds: Annotated[
         str,
-        typer.Option("--seeds", metavar="0,1,...", help="Every setting runs under each.", show_default="the base's"),
+        typer.Option(
+            "--seeds",
+            metavar="0,1,...",
+            help="Random seeds; every setting runs with each of them.",
+            show_default="the base's",
+        ),
     ] = ""
     changes: Annotated[
         list[str] | None,
@@ -82,10 +97,10 @@ class TuneOptions:
     workspace: InWorkspace = HERE
     device: OnDevice = "auto"
     device_memory: DeviceMemory = None
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what comes next and write nothing.")] = False
-    launch: Annotated[bool, typer.Option("--launch", help="Run everything to the end, and show what was chosen.")] = (
-        False
-    )
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the next runs and write nothing.")] = False
+    launch: Annotated[
+        bool, typer.Option("--launch", help="Run all stages to the end, and show the chosen settings.")
+    ] = False
     yes: WithoutAsking = False
     style: Style = StyleName.screen
     width: Width = ""
@@ -94,10 +109,10 @@ class TuneOptions:
 
 @with_options
 def tune(context: typer.Context, options: TuneOptions, settings: LaunchSettings) -> None:
-    """Tune learning rate, weight decay and drop path by the paper's protocol: a study that grows by its results.
+    """Tune learning rate, weight decay and drop path by the paper's protocol; each result decides the next runs.
 
     A 3 x 3 grid of learning rate and weight decay, in short runs without drop path, which grows where the best lies on
-    its border; then drop path, in longer runs. Asked again, it goes on where it was; with --launch until it is done.
+    its border; then drop path, in longer runs. The same command continues the tuning; with --launch to its end.
     """
     check_options(context, RULES["tune"])
     figure_style(options.style, options.width)  # refused before anything runs
@@ -105,14 +120,14 @@ def tune(context: typer.Context, options: TuneOptions, settings: LaunchSettings)
     if options.larger_weights and not options.larger:
         raise BadInput("--larger-weights: belongs to --larger CONFIG")
     if options.larger and len(files) > 1:
-        raise BadInput("--larger: goes with one --weights, since each initialisation has a larger model of its own")
+        raise BadInput("--larger: takes one --weights, since each initialisation has its own larger model")
     for kinds in [{kind: file} for kind, file in files.items()] or [{}]:
         name = f"{options.name}-{next(iter(kinds))}" if options.name and len(files) > 1 else options.name
         _tune(options, settings, kinds, name)
 
 
 def _tune(options: TuneOptions, settings: LaunchSettings, weights: dict[str, str], name: str) -> None:
-    """One initialisation, as far as was asked for."""
+    """One initialisation, as far as requested."""
     from ablate.studies.plan import Request
     from ablate.studies.tune import TuneRequest, plan_tuning
 
@@ -156,8 +171,8 @@ def _run(workspace: Workspace, planned: "PlannedTuning", options: LaunchOptions)
     """Run what is asked for by now; that runs diverge is a result.
 
     Raises:
-        Stopped: somebody asked to stop.
-        SomeFailed: a run came to no result for another reason, which is put right before anything is chosen.
+        Stopped: the user or a signal asked to stop.
+        SomeFailed: a run has no result for another reason, which must be fixed before anything is chosen.
     """
     from ablate.launch.estimate import check_memory
     from ablate.launch.finish import check_not_stopped
@@ -174,8 +189,8 @@ def _run(workspace: Workspace, planned: "PlannedTuning", options: LaunchOptions)
         for one in failed:
             logger.error("%s: %s", one.label, one.message or one.state)
         raise SomeFailed(
-            f"{len(failed)} of {len(outcome.statuses)} runs came to no result, and nothing is chosen without them; "
-            "when the reason is gone, the same command with --retry goes on"
+            f"{len(failed)} of {len(outcome.statuses)} runs have no result, and the choice needs all of them; once "
+            "the cause is fixed, continue with the same command and --retry"
         )
 
 
@@ -221,15 +236,16 @@ def _show(planned: "PlannedTuning", options: TuneOptions) -> None:
         print_whole(*tuning_screen(planned, stages, workspace, written))
     if step.trouble == "no result":
         raise BadInput(
-            f"study {study.name}: all runs of the {step.stage} diverged or ran out of memory, so there is nothing to "
-            "choose from; see ablate logs, and start from another centre (--centre base: the base's), from a longer "
+            f"study {study.name}: all runs of the {step.stage} diverged or ran out of memory, so no setting can be "
+            "chosen; see ablate logs, and start from another centre "
+            "(--centre base: the base's), from a longer "
             "warm-up (--set train.warmup_epochs) or from a smaller model under another --name"
         )
     if step.trouble:
         raise BadInput(
             f"study {study.name}: the next settings of the {step.stage} would be more runs than --max-runs "
-            f"{options.max_runs}; nothing is chosen; raise it, and the same command goes on"
+            f"{options.max_runs}; nothing is chosen; raise this limit, and run the same command to continue"
         )
     if step.missing and not options.as_json and not options.dry_run:
         command = launch_command(workspace, study)
-        typer.echo(f"\nRun what is asked for: {command}\nThen ask again with the same command; --launch does both.")
+        typer.echo(f"\nRun the next runs: {command}\nThen give this command again; --launch does both.")

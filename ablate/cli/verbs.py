@@ -21,25 +21,25 @@ def all_verbs() -> tuple[Verb | Group, ...]:
         Group(
             name="ablate",
             target="ablate.cli.verbs:ablate_verbs",
-            summary="Make and run controlled studies.",
+            summary="Plan, run and read controlled studies.",
             examples=("ablate attention --launch",),
         ),
         Group(
             name="data",
             target="ablate.cli.verbs:data_verbs",
-            summary="Check data sets, describe your own, and write the embedded one.",
+            summary="Check data sets, describe your own, or write the embedded one.",
             examples=("data check /data/coco",),
         ),
         Group(
             name="weights",
             target="ablate.cli.verbs:weights_verbs",
-            summary="Look into files of pre-trained weights.",
+            summary="Inspect files of pre-trained weights, or pre-train on your own images.",
             examples=("weights inspect mae_pretrain_vit_base.pth",),
         ),
         Verb(
             name="doctor",
             target="ablate.cli.doctor:doctor",
-            summary="Say which engines and features work here, and for what is missing, the remedy.",
+            summary="Check which engines and features work on this machine, and how to fix what does not.",
             examples=("doctor",),
             exit_codes=(5,),
         ),
@@ -73,15 +73,15 @@ def ablate_verbs() -> tuple[Verb | Group, ...]:
         Verb(
             name="run",
             target="ablate.cli.run:run",
-            summary="Train, predict and analyse one run; the same command continues it after a kill, or shows it when "
-            "it is done.",
+            summary="Train, predict and analyse one run; the same command continues it after a kill, or shows its "
+            "result.",
             examples=("ablate run tiny-shapes", "ablate run configs/base/tiny-shapes.yaml --set train.lr=8e-5"),
             exit_codes=(3, 5),
         ),
         Verb(
             name="describe",
             target="ablate.cli.run:describe",
-            summary="Show what a config comes to: every field, parameters and cost by part, levels, identities.",
+            summary="Show the resolved config: every field, parameters and FLOPs by part, pyramid levels, run id.",
             examples=("ablate describe vit-b-coco",),
             exit_codes=(5,),
         ),
@@ -95,13 +95,13 @@ def ablate_verbs() -> tuple[Verb | Group, ...]:
         Verb(
             name="axes",
             target="ablate.cli.study:axes",
-            summary="Show what can be studied: axes, their variants, who asked, and what was found.",
+            summary="Show the axes: their variants, the source of each, and published findings.",
             examples=("ablate axes", "ablate axes attention"),
         ),
         Verb(
             name="probe",
             target="ablate.cli.study:probe",
-            summary="Measure what each variant costs for one image: peak memory, seconds of a training step, of a "
+            summary="Measure the cost of each variant for one image: peak memory, seconds per training step and per "
             "prediction.",
             examples=("ablate probe --again",),
             exit_codes=(5,),
@@ -109,29 +109,28 @@ def ablate_verbs() -> tuple[Verb | Group, ...]:
         Verb(
             name="table",
             target="ablate.cli.results:table",
-            summary="The answer: AP, errors and cost of every variant of a study, with published findings where there "
-            "are any.",
+            summary="Show the result of a study: AP, errors and cost of every variant, and published findings.",
             examples=("ablate table", "ablate table attention-tiny-shapes -o tables"),
         ),
         Verb(
             name="compare",
             target="ablate.cli.results:compare",
-            summary="Every variant of a study against its baseline: what differs beyond the noise of images and of "
+            summary="Compare every variant of a study with its baseline; intervals cover the noise of images and "
             "seeds.",
             examples=("ablate compare",),
         ),
         Verb(
             name="report",
             target="ablate.cli.results:report",
-            summary="The study as one HTML file: its table, charts, and a gallery of the errors that cost most, on its "
-            "own images.",
+            summary="Write the study as one HTML file: table, charts, and a gallery of the costliest errors on its "
+            "images.",
             examples=("ablate report -o report.html",),
         ),
         *axes,
         Verb(
             name="vary",
             target="ablate.cli.study:vary",
-            summary="Any key of the config, or a YAML file, as the axis.",
+            summary="Study any key of the config, or an axis of your own from a YAML file.",
             examples=("ablate vary --vary train.lr=5e-4,1e-3,2e-3 --seeds 0,1,2 --dry-run",),
             panel=AXES,
             exit_codes=A_LAUNCH,
@@ -146,8 +145,8 @@ def ablate_verbs() -> tuple[Verb | Group, ...]:
         Verb(
             name="tune",
             target="ablate.cli.tune:tune",
-            summary="Tune learning rate, weight decay and drop path by the paper's protocol: a study that grows by its "
-            "results.",
+            summary="Tune learning rate, weight decay and drop path by the paper's protocol; each result decides the "
+            "next runs.",
             examples=("ablate tune --centre base --launch",),
             panel=STUDIES,
             exit_codes=A_LAUNCH,
@@ -155,7 +154,7 @@ def ablate_verbs() -> tuple[Verb | Group, ...]:
         Verb(
             name="launch",
             target="ablate.cli.launch:launch",
-            summary="Run what is not done of a study, and end with its table; the same command continues after a stop "
+            summary="Run the unfinished runs of a study, then show its table; the same command continues after a stop "
             "or a kill.",
             examples=("ablate launch", "ablate launch attention-tiny-shapes --on slurm --partition gpu"),
             panel=STUDIES,
@@ -164,50 +163,50 @@ def ablate_verbs() -> tuple[Verb | Group, ...]:
         Verb(
             name="list",
             target="ablate.cli.launch:list_",
-            summary="Show the studies, the newest last, and how many of their runs are done.",
+            summary="List the studies, newest last, with the number of finished runs.",
             examples=("ablate list",),
             panel=STUDIES,
         ),
         Verb(
             name="status",
             target="ablate.cli.launch:status",
-            summary="Show how every run of a study stands: state, progress, loss, time left.",
+            summary="Show every run of a study: state, progress, loss, time left.",
             examples=("ablate status --watch",),
             panel=STUDIES,
         ),
         Verb(
             name="logs",
             target="ablate.cli.launch:logs",
-            summary="Show what the runs of a study said while they ran.",
+            summary="Show the logs of the runs of a study.",
             examples=("ablate logs --run window:0 -n 50",),
             panel=STUDIES,
         ),
         Verb(
             name="cancel",
             target="ablate.cli.launch:cancel",
-            summary="Stop the launchers and the jobs of a study, on whatever machine; every run saves what it has, "
-            "launch continues.",
+            summary="Stop the launchers and the jobs of a study, on all machines; every run saves its state, and "
+            "launch continues it.",
             examples=("ablate cancel",),
             panel=STUDIES,
         ),
         Verb(
             name="delete",
             target="ablate.cli.launch:delete",
-            summary="Delete a study with its configs and the runs that no other study has; asks first.",
+            summary="Delete a study, its configs, and the runs that no other study uses; asks first.",
             examples=("ablate delete attention-tiny-shapes --dry-run",),
             panel=STUDIES,
         ),
         Verb(
             name="gc",
             target="ablate.cli.launch:gc",
-            summary="Delete the runs and pre-trainings of studies that are gone; asks first.",
+            summary="Delete the runs and pre-trainings that no study uses any more; asks first.",
             examples=("ablate gc --dry-run",),
             panel=STUDIES,
         ),
         Verb(
             name="adopt",
             target="ablate.cli.adopt:adopt",
-            summary="Make a study of finished runs of any detectors: their predictions, and what you know of them.",
+            summary="Make a study of finished runs of any detectors, from their prediction files.",
             examples=("ablate adopt mine --gt instances.json --baseline A --variant A=a.json --variant B=b.json",),
             panel=STUDIES,
         ),
@@ -263,8 +262,8 @@ def weights_verbs() -> tuple[Verb, ...]:
         Verb(
             name="inspect",
             target="ablate.cli.weights:inspect",
-            summary="Show of which family a file is, what becomes of each tensor, what is resized and new, and what a "
-            "config sets.",
+            summary="Show the family of a weights file, how each tensor is used or resized, and the config keys it "
+            "needs.",
             examples=("weights inspect mae_pretrain_vit_base.pth",),
             exit_codes=(5,),
         ),
@@ -272,7 +271,7 @@ def weights_verbs() -> tuple[Verb, ...]:
             name="pretrain",
             target="ablate.cli.weights:pretrain",
             summary="Pre-train a ViT as a masked autoencoder (MAE); the same command continues after a kill, or shows "
-            "what is there.",
+            "the result.",
             examples=("weights pretrain --data shapes --epochs 2", "weights pretrain --images photos/"),
             exit_codes=(3, 5),
         ),

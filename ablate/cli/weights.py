@@ -35,11 +35,13 @@ def inspect(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .pth, .pth.tar or .safetensors file.")],
     base: Annotated[
         str,
-        typer.Option("--base", metavar="CONFIG", help="To load into.", show_default="the preset of its size"),
+        typer.Option(
+            "--base", metavar="CONFIG", help="Config to load the weights into.", show_default="the preset of its size"
+        ),
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show of which family a file is, what becomes of each tensor, what is resized and new, and what a config sets."""
+    """Show the family of a weights file, how each tensor is used or resized, and the config keys it needs."""
     from ablate.weights.inspect import inspect as inspect_file
     from ablate.weights.inspect import inspection_screen
 
@@ -55,25 +57,28 @@ LARGE = "vit-b-coco"  # what is pre-trained on other images; the recipe is MAE's
 def pretrain(
     context: typer.Context,
     images: Annotated[
-        Path | None, typer.Option("--images", metavar="DIR", help="Images, in a folder and the folders in it.")
+        Path | None, typer.Option("--images", metavar="DIR", help="Folder of images; its subfolders are included.")
     ] = None,
-    data: Annotated[str, typer.Option("--data", metavar="shapes", help="The embedded data set in place of DIR.")] = "",
+    data: Annotated[
+        str, typer.Option("--data", metavar="shapes", help="Use the embedded data set instead of --images.")
+    ] = "",
     base: Annotated[
         str,
         typer.Option(
             "--base",
             metavar="CONFIG",
             autocompletion=completion.configs,
-            help="A run's preset or YAML: its backbone is pre-trained, by its init.pretraining (else by MAE's recipe).",
+            help="Preset or YAML file whose backbone is pre-trained, with its init.pretraining (by default MAE's "
+            "recipe).",
             show_default=f"{LARGE}; with --data shapes {EMBEDDED}",
         ),
     ] = "",
-    epochs: Annotated[
-        float | None, typer.Option(help="Of the whole schedule.", min=0, show_default="the recipe's")
-    ] = None,
+    epochs: Annotated[float | None, typer.Option(help="Number of epochs.", min=0, show_default="the recipe's")] = None,
     save_epochs: Annotated[
         str,
-        typer.Option("--save-epochs", metavar="100,200,...", help="Keep weights after these too, not only the last."),
+        typer.Option(
+            "--save-epochs", metavar="100,200,...", help="Also keep the weights after these epochs, not only the last."
+        ),
     ] = "",
     changes: Annotated[
         list[str] | None,
@@ -87,15 +92,16 @@ def pretrain(
     workspace: InWorkspace = HERE,
     device: OnDevice = "auto",
     accumulate: Annotated[
-        int, typer.Option(help="Forward passes before each optimizer step, where the batch is too large.", min=1)
+        int,
+        typer.Option(help="Number of forward passes per optimizer step, if the batch does not fit into memory.", min=1),
     ] = 1,
     workers: Workers = None,
     checkpoint_minutes: CheckpointMinutes = 10.0,
 ) -> None:
-    """Pre-train a ViT as a masked autoencoder (MAE); the same command continues after a kill, or shows what is there.
+    """Pre-train a ViT as a masked autoencoder (MAE); the same command continues after a kill, or shows the result.
 
-    Weights in the official format and pictures of reconstructions lie in results/pretraining. A checkpoint before the
-    last epoch is of an unfinished cosine: for one that compares with a shorter pre-training, run that one.
+    results/pretraining gets the weights in the official format and pictures of reconstructions. Weights before the
+    last epoch belong to an unfinished cosine schedule: to compare with a shorter pre-training, run the shorter one.
     On several GPUs: torchrun --nproc-per-node 8 -m detablate weights pretrain --images DIR
     """
     check_options(context, RULES["pretrain"])
@@ -134,12 +140,12 @@ def _facts(folder: PretrainingFolder) -> Iterator[tuple[str, str]]:
     yield "pre-training", str(folder.path)
     yield "state", state_in_words(status)
     if status is not None and status.message:
-        yield "because", status.message
+        yield "reason", status.message
     losses = [line for line in folder.read_metrics() if line.get("loss") is not None]
     if losses:
         last = losses[-1]
-        yield "loss", f"{losses[0]['loss']:.4f} at first, {last['loss']:.4f} at last ({last['iteration']:,} it.)"
+        yield "loss", f"{losses[0]['loss']:.4f} first, {last['loss']:.4f} last ({last['iteration']:,} it.)"
     for path in sorted(path for path in folder.weights.glob("*.pth") if path.stem.isdecimal()):
         yield "weights", f"{path}  after {int(path.stem)} epochs"
     for path in sorted(folder.pictures.glob("[0-9]*.png"))[-1:]:
-        yield "pictures", f"{path}  original, what the encoder saw, what the decoder made of it"
+        yield "pictures", f"{path}  original, masked input, reconstruction"

@@ -15,7 +15,7 @@ def vit_of(base: RunConfig, axis: str) -> ViT:
     backbone = base.model.backbone
     if not isinstance(backbone, ViT):
         what = "a ResNet" if isinstance(backbone, ResNet) else "a backbone of another package"
-        raise BadInput(f"axis {axis} varies a ViT, and the base has {what}; choose another --base")
+        raise BadInput(f"axis {axis} varies a ViT, but the base has {what}; choose another --base")
     return backbone
 
 

@@ -1,4 +1,4 @@
-"""Runs that this project does not train: a command of somebody's own (``engine: command``), or finished predictions.
+"""Runs that this project does not train: a command of the user (``engine: command``), or finished predictions.
 
 A run of a command is a template and its parameters. What decides its result enters the identity: parameters, command,
 seed, literal environment, validation data and the content of the sources; what names a machine or an output does not.
@@ -18,10 +18,10 @@ from ablate.config.template import arguments, placeholders, quoted_placeholder
 
 # Placeholders that no parameter may have the name of, and what each stands for.
 PROVIDED = {
-    "run": "the folder for the files of a run",
-    "gpus": "the number of GPUs of a run",
-    "seed": "the seed of a run, which --seeds sets",
-    "name": "the name of a run",
+    "run": "folder for the files of the run",
+    "gpus": "number of GPUs of the run",
+    "seed": "random seed of the run, set by --seeds",
+    "name": "name of the run",
 }
 VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 NAME = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
@@ -33,7 +33,7 @@ Text = Annotated[str, Meta(min_length=1)]
 class Metric(Part, frozen=True, kw_only=True):
     """A number that the command writes down while it trains."""
 
-    file: Annotated[Text, _about("CSV with a head, or JSON lines")]
+    file: Annotated[Text, _about("CSV with a header line, or JSON lines")]
     column: Text
 
 
@@ -42,22 +42,32 @@ class CommandConfig(Part, frozen=True, kw_only=True):
 
     engine: Literal["command"]
     parameters: Annotated[dict[str, Any], _about("each a placeholder of the command")] = field(default_factory=dict)
-    command: Annotated[Text, _about("split as a shell does, then filled; {run}, {gpus}, {seed}, {name} are provided")]
-    resume: Annotated[Text, _about("in place of the command where the checkpoint exists; none: it begins anew")] = (
-        NOTHING
-    )
-    checkpoint: Annotated[Text, _about("the file by which to resume")] = NOTHING
-    predictions: Annotated[Text, _about("COCO results file that the command writes, or a pattern of its parts")]
+    command: Annotated[
+        Text,
+        _about(
+            "split into arguments as a shell does, then placeholders are filled; {run}, {gpus}, {seed}, {name} are "
+            "provided"
+        ),
+    ]
+    resume: Annotated[
+        Text, _about("used instead of the command if the checkpoint exists; none: the run starts from the beginning")
+    ] = NOTHING
+    checkpoint: Annotated[Text, _about("the file from which the command resumes")] = NOTHING
+    predictions: Annotated[Text, _about("COCO results file that the command writes, or a pattern for its parts")]
     validation: Shapes | Coco
     sources: Annotated[tuple[Text, ...], _about("files and folders whose content decides the result")] = ()
     cwd: Annotated[Text, _about("the working directory; by default the folder of the base config")] = "."
-    python: Annotated[Text, _about("the interpreter that `python` means; none: that of PATH")] = NOTHING
-    env: Annotated[dict[str, Any], _about("variables by value, which is stored and decides the result")] = field(
+    python: Annotated[Text, _about("the interpreter that `python` stands for; none: the one on the PATH")] = NOTHING
+    env: Annotated[
+        dict[str, Any], _about("environment variables with values, which are stored and are part of the run id")
+    ] = field(default_factory=dict)
+    pass_env: Annotated[
+        tuple[str, ...], _about("names of environment variables that are passed on and never stored")
+    ] = ()
+    metrics: Annotated[dict[str, Metric], _about("log file of the command, for progress and curves")] = field(
         default_factory=dict
     )
-    pass_env: Annotated[tuple[str, ...], _about("variables by name: handed on, and never stored")] = ()
-    metrics: Annotated[dict[str, Metric], _about("for progress and curves")] = field(default_factory=dict)
-    shell: Annotated[bool, _about("true: the command is a line for /bin/sh")] = False
+    shell: Annotated[bool, _about("true: the command is run by /bin/sh")] = False
     seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0
 
     def __post_init__(self) -> None:
@@ -65,7 +75,7 @@ class CommandConfig(Part, frozen=True, kw_only=True):
         for name in values:
             _require(
                 name not in PROVIDED,
-                f"parameters.{name}: {{{name}}} is {PROVIDED.get(name)} already; call the parameter otherwise",
+                f"parameters.{name}: {{{name}}} is {PROVIDED.get(name)} already; choose another name for the parameter",
             )
         known = (*values, *PROVIDED)
         for key in ("command", "resume", "checkpoint", "predictions"):
@@ -76,15 +86,14 @@ class CommandConfig(Part, frozen=True, kw_only=True):
         for name in values:
             _require(
                 name in used,
-                f"parameters.{name}: is no placeholder of the command, so it would change nothing; write {{{name}}} "
+                f"parameters.{name}: is not a placeholder of the command, so it would have no effect; write {{{name}}} "
                 "into the command, or leave the parameter out",
             )
         for key in ("command", "resume"):
             self._check_command(key, getattr(self, key))
         _require(
             (self.resume == NOTHING) == (self.checkpoint == NOTHING),
-            "resume and checkpoint belong together: the one is used where the file of the other exists; give both or "
-            "neither",
+            "resume and checkpoint belong together: resume is used if the checkpoint file exists; give both or neither",
         )
         _require(
             not self.shell or self.python == NOTHING,
@@ -92,7 +101,7 @@ class CommandConfig(Part, frozen=True, kw_only=True):
         )
         for name in (*self.env, *self.pass_env):
             key = "env" if name in self.env else "pass_env"
-            _require(bool(VARIABLE.fullmatch(name)), f"{key}: {name!r} is no name of an environment variable")
+            _require(bool(VARIABLE.fullmatch(name)), f"{key}: {name!r} is not a name of an environment variable")
             _require(
                 not (name in self.env and name in self.pass_env),
                 f"env and pass_env both set {name}; the value of env is stored, that of pass_env is not: keep one",
@@ -123,7 +132,7 @@ class CommandConfig(Part, frozen=True, kw_only=True):
             name = quoted_placeholder(command)
             _require(
                 not name,
-                f"{key}: {{{name}}} stands in quotes; with shell: true each value is quoted already, so leave them out",
+                f"{key}: {{{name}}} is in quotes; with shell: true each value is quoted already, so remove the quotes",
             )
             return
         try:
@@ -149,7 +158,7 @@ class AdoptedConfig(Part, frozen=True, kw_only=True):
     engine: Literal["adopted"]
     predictions: Annotated[Text, _about("where they came from")]
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$"), _about("of that file")]
-    annotations: Annotated[Text, _about("instances JSON that they are measured on")]
+    annotations: Annotated[Text, _about("instances JSON: the ground truth")]
     images: Annotated[Text, _about("folder of the validation images, or none")] = NOTHING
     seed: Annotated[int, Meta(ge=0, lt=2**32)] = 0
 
@@ -213,7 +222,7 @@ def _check_placeholders(key: str, text: str, known: tuple[str, ...]) -> None:
         _require(
             name in known,
             f"{key}: {{{name}}} is neither a parameter nor provided; there are {', '.join(sorted(known))} (write {{{{ "
-            "and }} for braces that are meant)",
+            "and }} for literal braces)",
         )
 
 

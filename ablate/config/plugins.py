@@ -32,7 +32,9 @@ def plugins(group: str) -> dict[str, EntryPoint]:
     for entry in sorted(entry_points(group=group), key=lambda entry: entry.name):
         other = found.setdefault(entry.name, entry)
         if other is not entry and other.value != entry.value:
-            raise BadInput(f"{described(entry)} and {described(other)} have one name; uninstall one of the packages")
+            raise BadInput(
+                f"{described(entry)} and {described(other)} have the same name; uninstall one of the packages"
+            )
     return found
 
 
@@ -57,7 +59,7 @@ def errors_named(entry: EntryPoint, what: str) -> Iterator[None]:
     """Whatever an entry point raises becomes a sentence that names it.
 
     Args:
-        entry: of somebody's package.
+        entry: of a package of the user.
         what: cannot be done.
 
     Raises:
@@ -70,5 +72,5 @@ def errors_named(entry: EntryPoint, what: str) -> Iterator[None]:
     except Exception as error:
         words = " ".join(str(error).split())
         raise BadInput(
-            f"{described(entry)}: {what}: {type(error).__name__}{f': {words}' if words else ''}; mend or uninstall it"
+            f"{described(entry)}: {what}: {type(error).__name__}{f': {words}' if words else ''}; fix or uninstall it"
         ) from error

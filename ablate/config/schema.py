@@ -53,9 +53,9 @@ class Attention(Part, frozen=True, kw_only=True):
     ] = "hybrid"
     window_size: Annotated[Size, _about("side of a window in tokens")] = 14
     global_blocks: Annotated[
-        Literal["even", "first", "last"] | Blocks, _about("place of the global (or convolution) blocks")
+        Literal["even", "first", "last"] | Blocks, _about("position of the global (or convolution) blocks")
     ] = "even"
-    global_count: Annotated[Count, _about("how many of them, unless listed")] = 4
+    global_count: Annotated[Count, _about("number of global blocks, unless they are listed")] = 4
     propagation: Annotated[
         Literal["none", "shift", "conv_naive", "conv_basic", "conv_bottleneck"],
         _about("between windows, where no block is global"),
@@ -63,8 +63,8 @@ class Attention(Part, frozen=True, kw_only=True):
     kernel: Annotated[
         Literal["naive", "fused", "fused_table"],
         _about(
-            "naive materialises the logits, as the paper did; "
-            "fused_table: fused, and the gradient of bias tables by a kernel of its own"
+            "naive stores all logits in memory, as the paper did; "
+            "fused_table: fused, with a separate kernel for the gradient of the bias tables"
         ),
     ] = "fused"
     checkpoint: Annotated[Literal["none", "all"] | Blocks, _about("blocks recomputed in the backward pass")] = "none"
@@ -89,11 +89,11 @@ class ViT(Part, frozen=True, kw_only=True, tag_field="type", tag="vit"):
     heads: Annotated[Size, _about("attention heads; they divide the width")]
     image_size: Annotated[Size, _about("side of the square input in pixels")]
     patch_size: Annotated[Size, _about("side of a patch in pixels")] = 16
-    mlp_ratio: Annotated[float, Meta(gt=0, le=1000), _about("hidden width of an MLP over width")] = 4.0
+    mlp_ratio: Annotated[float, Meta(gt=0, le=1000), _about("hidden width of the MLP divided by width")] = 4.0
     attention: Attention = Attention()
     position: Position = Position()
     layer_scale: Annotated[Positive | Nothing, _about("initial value; only BEiT weights use it")] = "none"
-    drop_path: Annotated[Rate, _about("rate of the last block; rises linearly from 0")] = 0.0
+    drop_path: Annotated[Rate, _about("drop path rate of the last block; rises linearly from 0 at the first")] = 0.0
     qkv_bias: bool = True
 
     def __post_init__(self) -> None:
@@ -111,7 +111,7 @@ class ViT(Part, frozen=True, kw_only=True, tag_field="type", tag="vit"):
         )
         _require(
             attention.propagation == "none" or attention.pattern == "window",
-            f"attention.propagation {attention.propagation} stands in for global blocks and needs "
+            f"attention.propagation {attention.propagation} replaces global blocks and needs "
             f"attention.pattern=window, not {attention.pattern}",
         )
         _require(
@@ -181,16 +181,17 @@ class Pyramid(Part, frozen=True, kw_only=True):
     """Feature maps for the detector: the paper's four modules and FPN, one map, or ViTDet's variants."""
 
     type: Annotated[
-        Literal["multi_scale", "single_scale", "simple", "last_map", "fpn"], _about("fpn: of backbones with four maps")
+        Literal["multi_scale", "single_scale", "simple", "last_map", "fpn"], _about("fpn: for backbones with four maps")
     ]
-    channels: Annotated[Size, _about("of every map")] = 256
+    channels: Annotated[Size, _about("channels of every map")] = 256
 
 
 class Anchors(Part, frozen=True, kw_only=True):
     """RPN anchors, unrounded."""
 
     sizes: Annotated[
-        tuple[Positive, ...], _about("sqrt(area) in pixels: one a level (four and a pooled fifth); single_scale: all")
+        tuple[Positive, ...],
+        _about("sqrt(area) in pixels: one per level (four and a pooled fifth); single_scale: all on one"),
     ] = (32.0, 64.0, 128.0, 256.0, 512.0)
     aspect_ratios: Annotated[tuple[Positive, ...], _about("height / width")] = (0.5, 1.0, 2.0)
 
@@ -201,9 +202,9 @@ class Anchors(Part, frozen=True, kw_only=True):
 class Proposals(Part, frozen=True, kw_only=True):
     """How many boxes the RPN hands on in training (detectron2's values); in prediction: ``Evaluate``."""
 
-    train_before_nms: Annotated[Count, _about("a level")] = 2000
-    train_after_nms: Annotated[Count, _about("an image")] = 1000
-    nms_threshold: Annotated[Fraction, _about("IoU; also in prediction")] = 0.7
+    train_before_nms: Annotated[Count, _about("per level")] = 2000
+    train_after_nms: Annotated[Count, _about("per image")] = 1000
+    nms_threshold: Annotated[Fraction, _about("IoU of NMS; also in prediction")] = 0.7
 
 
 class Detector(Part, frozen=True, kw_only=True):
@@ -214,9 +215,9 @@ class Detector(Part, frozen=True, kw_only=True):
         _about("paper: BN, 2 RPN convs, 4 conv + 1 fc box head; vitdet: the same with LN; plain: the original heads"),
     ] = "paper"
     masks: Annotated[bool, _about("false: boxes only")] = True
-    box_conv_channels: Annotated[Size, _about("of the box head's 4 convolutions (head: paper)")] = 256
+    box_conv_channels: Annotated[Size, _about("channels of the box head's 4 convolutions (head: paper)")] = 256
     box_fc: Annotated[Size, _about("units of the box head's fully connected layers")] = 1024
-    mask_conv_channels: Annotated[Size, _about("of the mask head's 4 convolutions")] = 256
+    mask_conv_channels: Annotated[Size, _about("channels of the mask head's 4 convolutions")] = 256
     anchors: Anchors = Anchors()
     proposals: Proposals = Proposals()
     rpn_anchors_per_image: Annotated[Count, _about("sampled for the RPN loss")] = 256
@@ -271,13 +272,12 @@ class Model(Part, frozen=True, kw_only=True):
 
 
 # Which images of a data set are used (``ablate.data.subset``).
-Limit = Annotated[Count | Literal["all"], _about("use only so many of the images")]
+Limit = Annotated[Count | Literal["all"], _about("number of images to use")]
 LimitSeed = Annotated[
-    Annotated[int, Meta(ge=0, lt=2**32)] | Nothing, _about("none: the first so many; a number: so many drawn by it")
+    Annotated[int, Meta(ge=0, lt=2**32)] | Nothing,
+    _about("none: the first images; a number: random images drawn with this seed"),
 ]
-LimitList = Annotated[
-    str, Meta(min_length=1, description="none, or a text file with the name or the id of an image in each line")
-]
+LimitList = Annotated[str, Meta(min_length=1, description="none, or a text file with one image name or id per line")]
 
 
 class Shapes(Part, frozen=True, kw_only=True, tag_field="type", tag="shapes"):
@@ -320,23 +320,23 @@ class Pretrain(Part, frozen=True, kw_only=True):
 
     images: Shapes | Folder
     image_size: Annotated[Size, _about("side of the square crops in pixels")] = 224
-    mask_ratio: Annotated[Rate, _about("part of the patches that the encoder does not see")] = 0.75
+    mask_ratio: Annotated[Rate, _about("share of the patches that are masked")] = 0.75
     normalised_target: Annotated[bool, _about("each patch to be reconstructed at mean 0 and variance 1")] = True
     decoder_width: Size = 512
     decoder_depth: Annotated[Count, _about("blocks")] = 8
     decoder_heads: Annotated[Size, _about("they divide its width")] = 16
-    epochs: Annotated[Positive, _about("of the whole schedule; every length is a full cosine of its own")] = 800.0
+    epochs: Annotated[Positive, _about("number of epochs; every length is a separate full cosine schedule")] = 800.0
     warmup_epochs: Annotated[NonNegative, _about("linear from 0, before the cosine")] = 40.0
-    batch_size: Annotated[Count, _about("images an optimizer step, over all devices and accumulation steps")] = 4096
-    base_lr: Annotated[Positive, _about("peak learning rate of 256 images; grows with the batch")] = 1.5e-4
+    batch_size: Annotated[Count, _about("images per optimizer step, over all devices and accumulation steps")] = 4096
+    base_lr: Annotated[Positive, _about("peak learning rate for 256 images; scales with the batch size")] = 1.5e-4
     weight_decay: Annotated[NonNegative, _about("not on norms and biases")] = 0.05
     betas: tuple[Rate, Rate] = (0.9, 0.95)
-    crop_scale: Annotated[tuple[Positive, Positive], _about("part of the image's area that a crop takes")] = (0.2, 1.0)
+    crop_scale: Annotated[tuple[Positive, Positive], _about("share of the image area in a crop")] = (0.2, 1.0)
     flip: Annotated[Fraction, _about("probability")] = 0.5
     precision: Annotated[
         Literal["fp32", "bf16", "fp16", "auto"], _about("auto is resolved on the machine before the identity is taken")
     ] = "fp32"
-    seed: Annotated[int, Meta(ge=0, lt=2**32), _about("not that of the run: one pre-training serves all its seeds")] = 0
+    seed: Annotated[int, Meta(ge=0, lt=2**32), _about("not the seed of the run: one pre-training serves all seeds")] = 0
 
     def __post_init__(self) -> None:
         _require(
@@ -374,16 +374,19 @@ class Init(Part, frozen=True, kw_only=True):
     weights: Annotated[
         str, Meta(min_length=1, description="none, or the file of a pre-trained ViT (see: weights inspect FILE)")
     ] = "none"
-    pretraining: Annotated[Pretrain | Nothing, _about("made here, on your own images; in place of a file")] = "none"
+    pretraining: Annotated[
+        Pretrain | Nothing, _about("pre-training by this program on your own images, instead of a file")
+    ] = "none"
     pretraining_epoch: Annotated[
-        Count | Literal["last"], _about("whose weights are taken; one before the last is of an unfinished cosine")
+        Count | Literal["last"],
+        _about("epoch whose weights are used; before the last, the cosine schedule is unfinished"),
     ] = "last"
 
     def __post_init__(self) -> None:
         epoch, recipe = self.pretraining_epoch, self.pretraining
         _require(
             "none" in (self.weights, recipe),
-            "weights and pretraining both say where the first weights come from; set one to none",
+            "weights and pretraining both set the initial weights; set one of them to none",
         )
         _require(epoch == "last" or recipe != "none", f"pretraining_epoch {epoch} needs a pretraining; set it to last")
         if isinstance(epoch, int) and isinstance(recipe, Pretrain) and epoch > recipe.epochs:
@@ -406,8 +409,10 @@ class Data(Part, frozen=True, kw_only=True):
 class Freeze(Part, frozen=True, kw_only=True):
     """Weights of a ViT that stay as they are at first: no gradient, no optimizer step."""
 
-    patch_embedding: Annotated[bool, _about("the projection of the patches")] = False
-    blocks: Annotated[int, Meta(ge=0, le=1000), _about("the first so many blocks, with bias tables of their own")] = 0
+    patch_embedding: Annotated[bool, _about("the patch embedding")] = False
+    blocks: Annotated[
+        int, Meta(ge=0, le=1000), _about("number of first blocks to freeze, with their own bias tables")
+    ] = 0
     norms: Annotated[bool, _about("every norm of the backbone")] = False
 
 
@@ -416,10 +421,13 @@ class Train(Part, frozen=True, kw_only=True):
 
     epochs: Annotated[Positive | Nothing, _about("either epochs or iterations")] = "none"
     iterations: Annotated[Count | Nothing, _about("optimizer steps")] = "none"
-    batch_size: Annotated[Count, _about("images an optimizer step, over all devices and accumulation steps")]
+    batch_size: Annotated[Count, _about("images per optimizer step, over all devices and accumulation steps")]
     images_per_norm: Annotated[
         Count | Literal["auto"],
-        _about("images per BatchNorm statistic, divides batch_size; auto: as many as fit the GPUs, set when planned"),
+        _about(
+            "images per BatchNorm statistic, divides batch_size; auto: as many as fit into the GPUs, set when the "
+            "study is planned"
+        ),
     ]
     lr: Annotated[Positive, _about("peak learning rate")]
     weight_decay: Annotated[NonNegative, _about("not on norms, positions and biases of tables")]
@@ -428,22 +436,27 @@ class Train(Part, frozen=True, kw_only=True):
     schedule: Annotated[
         Literal["cosine", "step", "linear"], _about("cosine: half a period down to 0; linear: straight down to 0")
     ] = "cosine"
-    step_milestones: Annotated[tuple[Rate, ...], _about("of the schedule; each divides lr by 10")] = (8 / 9, 26 / 27)
+    step_milestones: Annotated[tuple[Rate, ...], _about("shares of the schedule; each divides lr by 10")] = (
+        8 / 9,
+        26 / 27,
+    )
     jitter_scale: Annotated[tuple[Positive, Positive], _about("range of large-scale jitter")] = (0.1, 2.0)
     flip: Annotated[Fraction, _about("probability")] = 0.5
     clip_norm: Annotated[Positive | Nothing, _about("largest gradient norm")] = "none"
     precision: Annotated[
         Literal["fp32", "bf16", "fp16", "auto"], _about("auto is resolved on the machine before the identity is taken")
     ] = "fp32"
-    memory_cap_gib: Annotated[Positive | Nothing, _about("answer for a smaller device")] = "none"
+    memory_cap_gib: Annotated[Positive | Nothing, _about("memory limit, to simulate a smaller device")] = "none"
     layer_decay: Annotated[
         Annotated[float, Meta(gt=0, le=1)] | Nothing,
-        _about("of the learning rate: times this for every block further from the heads; 0.7 to 0.9 in ViTDet"),
+        _about(
+            "learning-rate factor per block, multiplied for every block further from the heads; 0.7 to 0.9 in ViTDet"
+        ),
     ] = "none"
     freeze: Freeze = Freeze()
     ema: Annotated[
         Annotated[float, Meta(gt=0, lt=1)] | Nothing,
-        _about("decay of an average of the weights over the steps, which is what is evaluated; such as 0.9998"),
+        _about("decay of an exponential moving average of the weights, which is then evaluated; such as 0.9998"),
     ] = "none"
     compile: Annotated[bool, _about("the blocks of the ViT by torch.compile; needs a compiler")] = False
     channels_last: Annotated[bool, _about("memory layout of pyramid, RPN and heads, and of a ResNet")] = False
@@ -487,12 +500,12 @@ class Evaluate(Part, frozen=True, kw_only=True):
     """How the last checkpoint predicts."""
 
     score_threshold: Annotated[Fraction, _about("boxes below it are dropped")] = 0.05
-    proposals_before_nms: Annotated[Count, _about("a level; what the RPN hands on")] = 1000
-    proposals_after_nms: Annotated[Count, _about("an image")] = 1000
+    proposals_before_nms: Annotated[Count, _about("per level; proposals that the RPN passes on")] = 1000
+    proposals_after_nms: Annotated[Count, _about("per image")] = 1000
     nms_threshold: Annotated[Fraction, _about("IoU, per class")] = 0.5
-    max_detections: Annotated[Count, _about("an image")] = 100
+    max_detections: Annotated[Count, _about("per image")] = 100
     padding: Annotated[
-        Literal["full", "least"], _about("full: to the square, as the paper; least: to a multiple of the stride")
+        Literal["full", "least"], _about("full: to a square, as in the paper; least: to a multiple of the stride")
     ] = "full"
 
 
@@ -501,7 +514,7 @@ class RunConfig(Part, frozen=True, kw_only=True):
 
     engine: Annotated[
         Literal["vision", "detectron2"],
-        _about("vision: torchvision's parts; detectron2: its own, which must be installed"),
+        _about("vision: built on torchvision; detectron2: must be installed"),
     ] = "vision"
     model: Model
     init: Init = Init()
@@ -561,7 +574,7 @@ class RunConfig(Part, frozen=True, kw_only=True):
         if isinstance(backbone, ViT):
             _require(
                 freeze.blocks < backbone.depth,
-                f"train.freeze.blocks {freeze.blocks} leaves none of the {backbone.depth} blocks to be trained; "
+                f"train.freeze.blocks {freeze.blocks} freezes all {backbone.depth} blocks; "
                 f"choose at most {backbone.depth - 1}",
             )
 
@@ -587,7 +600,7 @@ class Encoder(Part, frozen=True, kw_only=True):
 
 
 class Pretraining(Part, frozen=True, kw_only=True):
-    """One pre-training: whatever decides its weights."""
+    """One pre-training: everything that decides its weights."""
 
     encoder: Encoder
     pixel_mean: tuple[float, float, float]
@@ -600,8 +613,7 @@ class Pretraining(Part, frozen=True, kw_only=True):
         patches = (size // patch) ** 2
         _require(
             0 < int(patches * (1 - self.pretrain.mask_ratio)) < patches,
-            f"pretraining.mask_ratio {self.pretrain.mask_ratio} leaves none of the {patches} patches of a crop "
-            "to be seen, or none to be reconstructed",
+            f"pretraining.mask_ratio {self.pretrain.mask_ratio} masks none or all of the {patches} patches of a crop",
         )
 
 

@@ -61,7 +61,7 @@ def load_config(source: str | Path, changes: Sequence[str] = (), data: Data | No
     """
     tree = _with_base(*_locate(str(source), Path()), seen=())
     if tree.get("engine") == "command":
-        raise BadInput(f"{source}: is a command of your own (engine: command), which {RUNS_COMMANDS} alone take")
+        raise BadInput(f"{source}: is a command of your own (engine: command), which only {RUNS_COMMANDS} accept")
     if data is not None:
         sets = {"data.train": as_given(data.train), "data.validation": as_given(data.validation)}
         tree = changed(tree, sets.items())
@@ -73,7 +73,7 @@ def load_any_config(source: str | Path, changes: Sequence[str] = ()) -> RunConfi
     tree = _with_base(*_locate(str(source), Path()), seen=())
     if tree.get("engine") != "command":
         if "command" in tree:
-            raise BadInput(f"{source}: has a command of your own, so write engine: command, not {tree.get('engine')!r}")
+            raise BadInput(f"{source}: has the key `command`, so write engine: command, not {tree.get('engine')!r}")
         return load_config(source, changes)
     return with_changes(parse(tree, CommandConfig, str(source)), dict(map(parse_change, changes)))
 
@@ -94,7 +94,7 @@ def parse_change(change: str) -> tuple[str, Any]:
     """The dotted key and the value of ``key=value``."""
     key, sign, text = (part.strip() for part in change.partition("="))
     if not sign or not key:
-        raise BadInput(f"'{change}' is no change: write key=value, for example train.lr=8e-5")
+        raise BadInput(f"'{change}' is not a change: write KEY=VALUE, for example train.lr=8e-5")
     return key, parse_yaml(text, f"the value of {key}")
 
 
@@ -154,7 +154,7 @@ def _check_aliases(root: Any, where: str) -> None:
     def size_of(node: Any) -> int:
         known = sizes.get(id(node))
         if known == 0:
-            raise BadInput(f"{where}: an alias stands inside of what it stands for; write the values out")
+            raise BadInput(f"{where}: an alias contains itself; write the values out")
         if known is None:
             sizes[id(node)] = 0
             children = node.value if isinstance(node.value, list) else []
@@ -163,7 +163,7 @@ def _check_aliases(root: Any, where: str) -> None:
         return known
 
     if root is not None and size_of(root) > MOST_VALUES:
-        raise BadInput(f"{where}: its aliases stand for more than {MOST_VALUES:,} values; write the values out")
+        raise BadInput(f"{where}: its aliases expand to more than {MOST_VALUES:,} values; write the values out")
 
 
 def read_yaml(path: Path) -> Tree:
@@ -175,7 +175,7 @@ def read_yaml(path: Path) -> Tree:
     try:
         content = read_whole(path, MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
-            raise BadInput(f"{path}: is larger than {MOST_BYTES:,} bytes, which no config is; check the path")
+            raise BadInput(f"{path}: is larger than {MOST_BYTES:,} bytes, too large for a config; check the path")
         text = content.decode("utf-8")
     except UnicodeDecodeError:
         raise BadInput(f"{path}: is not UTF-8 text") from None
@@ -185,7 +185,7 @@ def read_yaml(path: Path) -> Tree:
         raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
     tree = parse_yaml(text, str(path))
     if not isinstance(tree, dict):
-        raise BadInput(f"{path}: must hold a mapping of keys to values, not {_kind(tree)}")
+        raise BadInput(f"{path}: must be a mapping of keys to values, not {_kind(tree)}")
     return tree
 
 
@@ -290,7 +290,7 @@ def _locate(source: str, folder: Path) -> tuple[Path, bool]:
 def _with_base(path: Path, is_preset: bool, seen: tuple[Path, ...]) -> Tree:
     place = path.resolve()
     if place in seen:
-        raise BadInput(f"{path}: base leads back to itself through {' -> '.join(str(other) for other in seen)}")
+        raise BadInput(f"{path}: base refers back to itself through {' -> '.join(str(other) for other in seen)}")
     tree = read_yaml(path)
     base = tree.pop("base", None)
     if not is_preset:
@@ -384,7 +384,7 @@ def _check_keys(tree: object, kind: msgspec.inspect.Type, key: str, where: str) 
     if not structs or (not isinstance(tree, dict) and len(structs) < len(_alternatives(kind))):
         return  # or a word in place of the mapping, such as none: the conversion finds whether it is a valid one
     if not isinstance(tree, dict):
-        raise BadInput(f"{where}: {key or 'the whole'}: must be a mapping of keys to values, not {_kind(tree)}")
+        raise BadInput(f"{where}: {key or 'the top level'}: must be a mapping of keys to values, not {_kind(tree)}")
     struct, prefix = structs[0], f"{key}." if key else ""
     if struct.tag is not None:
         tags = [str(part.tag) for part in structs]
@@ -448,7 +448,7 @@ def _takes(kind: msgspec.inspect.Type) -> str:
 
 def _kind(value: object) -> str:
     if value is None:
-        return "nothing (a missing treatment is spelled none)"
+        return "nothing (write none)"
     if isinstance(value, dict):
         return "a mapping"
     return str(value).lower() if isinstance(value, bool) else repr(value)

@@ -111,7 +111,7 @@ def check(
             tick()
     objects = [record for _, record in annotations if not record.get("iscrowd")]
     if not objects:
-        found.append(("error", "nothing to learn", f"{files.annotations} holds no object that is no crowd"))
+        found.append(("error", "nothing to learn", f"{files.annotations} has no object except crowds"))
     with_objects = {record["image_id"] for record in objects if is_id(record.get("image_id"))}
     return DataReport(
         name=name,
@@ -225,7 +225,7 @@ def _check_reading(checked: CheckedDocument) -> Iterator[Found]:
     for place, record in checked.annotations.items():
         if isinstance(record.get("segmentation"), dict) and not _has_pixels(record["segmentation"]):
             who = named(place, record)
-            yield "warning", "empty mask", f"{who} has a mask without a pixel, which is left out of training"
+            yield "warning", "empty mask", f"{who} has a mask without pixels; it is left out of training"
 
 
 def _check_names(images: list[Record], categories: list[Record]) -> Iterator[Found]:
@@ -244,17 +244,21 @@ def _check_masks_are_there(annotations: list[tuple[int, Record]]) -> Iterator[Fo
     """Boxes alone are sound; some with masks and some without are not."""
     without = [(place, record) for place, record in annotations if not has_mask(record)]
     for place, record in without if len(without) < len(annotations) else ():
-        told = f"{named(place, record)} has no segmentation, though others have"
+        told = f"{named(place, record)} has no segmentation, but others have one"
         if record.get("iscrowd"):
             yield "warning", "no mask", f"{told}; to validate on this crowd, set model.detector.masks=false"
         else:
-            yield "error", "no mask", f"{told}: masks are neither learned nor measured; set model.detector.masks=false"
+            yield (
+                "error",
+                "no mask",
+                f"{told}: masks can be neither trained nor evaluated; set model.detector.masks=false",
+            )
 
 
 def _check_annotation(who: str, record: Record, size: tuple[Any, Any]) -> Iterator[Found]:
     """What is unusual in a sound annotation's box, and how it is handled; ``size`` is its image's, height and width."""
     if record.get("bbox") is None:
-        yield "warning", "no box", f"{who} has no bbox: its mask's is taken"
+        yield "warning", "no box", f"{who} has no bbox: the bounding box of its mask is used"
     else:
         yield from _check_box(who, record["bbox"], size if _are_sides(*size) else None)
 
@@ -262,14 +266,18 @@ def _check_annotation(who: str, record: Record, size: tuple[Any, Any]) -> Iterat
 def _check_box(who: str, box: list[float], size: tuple[int, int] | None) -> Iterator[Found]:
     x, y, width, height = box
     if width == 0 or height == 0:
-        yield "warning", "empty box", f"{who} has bbox {box}, which is left out of training"
+        yield "warning", "empty box", f"{who} has bbox {box}; it is left out of training"
     if size is None:
         return
     bottom, right = size
     if x >= right or y >= bottom or x + width <= 0 or y + height <= 0:
         if width and height:
             told = f"{who} has bbox {box} on an image of {right} x {bottom} pixels"
-            yield "warning", "box outside its image", f"{told}; it is left out of training, and a miss when measured"
+            yield (
+                "warning",
+                "box outside its image",
+                f"{told}; it is left out of training, and counts as missed in the evaluation",
+            )
     elif min(x, y) < -OUTSIDE or x + width > right + OUTSIDE or y + height > bottom + OUTSIDE:
         yield "warning", "box past the edge", f"{who} has bbox {box} on {right} x {bottom} pixels; it is clipped"
 

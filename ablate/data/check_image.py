@@ -42,6 +42,6 @@ def _check_size(name: str, folder: Path, header: Header, annotated: Size | None)
     if not header.fits(annotated):
         yield "error", "size differs", f"{name}: {wrong_size(folder / name, header, annotated).what}"
     elif header.is_turned(annotated):
-        yield "warning", "turned image", f"{told} is applied: sizes agree with it"
+        yield "warning", "turned image", f"{told} is applied: the sizes in the annotations agree with it"
     elif header.orientation != 1:
-        yield "warning", "turned image", f"{told} is not applied: sizes agree without"
+        yield "warning", "turned image", f"{told} is not applied: the sizes in the annotations agree without it"

@@ -82,7 +82,7 @@ class TrainingSet(Dataset[Sample]):
         if self.masks:
             _refuse_without_masks(truth, targets, "objects", "no masks can be learned")
         if not len(targets):
-            raise BadInput(f"{truth.path}: no image has an object to learn (crowds and empty boxes do not count)")
+            raise BadInput(f"{truth.path}: no image has an object for training (crowds and empty boxes do not count)")
         targets = targets[np.argsort(truth.image[targets], kind="stable")]
         images, starts = np.unique(truth.image[targets], return_index=True)
         self._rows = dict(zip(images.tolist(), np.split(targets, starts[1:]), strict=True))
@@ -185,7 +185,7 @@ def _refuse_without_masks(truth: GroundTruth, rows: NDArray[np.int64], what: str
 def check_files(truth: GroundTruth, folder: Path, images: NDArray[np.int64]) -> None:
     """Refuse a data set whose image files are not all there, by listing folders instead of asking file by file."""
     if not folder.is_dir():
-        raise BadInput(f"{folder}: no such folder of images")
+        raise BadInput(f"{folder}: there is no such folder of images")
     present: dict[str, set[str]] = {}
     missing = []
     for index in images.tolist():

@@ -111,8 +111,8 @@ def read_data_set(source: Shapes | Coco, workspace: Workspace, *, keep: bool = T
 def federated_refusal(path: Path) -> str:
     """Why LVIS's annotations train no detector here."""
     return (
-        f"{path}: is an LVIS file: here no detector is trained on annotations of which each image has some categories "
-        "alone (analyze evaluates predictions on them); use exhaustive annotations"
+        f"{path}: is an LVIS file: training needs annotations of all categories in every image (analyze can evaluate "
+        "predictions on LVIS); use exhaustive annotations"
     )
 
 
@@ -162,7 +162,7 @@ def refuse(troubles: Sequence[tuple[str, UnusableImage]], count: int, folder: st
     kinds = [error.kind for _, error in troubles]
     numbers = ", ".join(f"{kinds.count(kind):,} {word}" for kind, word in words.items() if kind in kinds)
     name, first = troubles[0]
-    others = ", and data check lists them all" if of and len(troubles) > 1 else ""
+    others = "; data check lists them all" if of and len(troubles) > 1 else ""
     raise BadInput(
         f"{folder}: {len(troubles):,} of {count:,} images{of} cannot be used ({numbers}); first {name}: {first.what}; "
         f"{first.remedy}{others}"
@@ -241,7 +241,7 @@ def _tried(examine: Look, folder: Path, name: str) -> ImageFacts | UnusableImage
         return error
     except OSError as error:  # of the disk
         what = f"cannot be read ({error.strerror or error})"
-        return UnusableImage(folder / name, "damaged", what, "mend or remove it")
+        return UnusableImage(folder / name, "damaged", what, "repair or remove it")
 
 
 def _stamp(folder: Path, name: str) -> Stamp | None:

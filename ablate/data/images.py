@@ -56,10 +56,12 @@ def find_images(source: Shapes | Folder, workspace: Workspace, *, keep: bool = T
         return ImageFolder(data.files.images, tuple(map(str, data.truth.file_name)), data.digest)
     folder = Path(source.path).expanduser()
     if not folder.is_dir():
-        raise BadInput(f"{folder}: no such folder of images")
+        raise BadInput(f"{folder}: there is no such folder of images")
     listed = sorted(_listed(folder))
     if not listed:
-        raise BadInput(f"{folder}: no image in it or in the folders in it; known are {', '.join(KNOWN_SUFFIXES)}")
+        raise BadInput(
+            f"{folder}: contains no image, and neither do its subfolders; known types are {', '.join(KNOWN_SUFFIXES)}"
+        )
     listed = [listed[index] for index in chosen(listed, (), source, folder)]
     found = look(folder, listed, workspace, keep=keep)
     refuse(
@@ -79,7 +81,7 @@ def _listed(folder: Path) -> list[str]:
     visited: set[str] = set()
 
     def refuse_folder(error: OSError) -> None:
-        raise BadInput(f"{error.filename}: cannot be read ({error.strerror}); mend or remove it") from None
+        raise BadInput(f"{error.filename}: cannot be read ({error.strerror}); repair or remove it") from None
 
     for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse_folder):
         place = os.path.realpath(parent)

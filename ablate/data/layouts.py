@@ -60,9 +60,9 @@ def find_sets(root: Path) -> list[FoundSet]:
         BadInput: there is no such folder, or no COCO annotations in it.
     """
     if not root.is_dir():
-        raise BadInput(f"{root}: no such folder; name the folder of a data set")
+        raise BadInput(f"{root}: there is no such folder; give the folder of a data set")
     if not any(root.iterdir()):
-        raise BadInput(f"{root}: is empty; name the folder of a data set")
+        raise BadInput(f"{root}: is empty; give the folder of a data set")
     found = [FoundSet(_split_of(path, root), path, names) for path, names in _candidates(root)]
     if found:
         return found
@@ -70,8 +70,8 @@ def find_sets(root: Path) -> list[FoundSet]:
     if other:
         raise BadInput(f"{root}: is {other}; convert it to COCO's format first")
     raise BadInput(
-        f"{root}: has no COCO annotations: no JSON file with images, annotations and categories in it or in the "
-        f"folders in it, {DEEPEST} deep"
+        f"{root}: has no COCO annotations: no JSON file with images, annotations and categories in it or its "
+        f"subfolders (up to {DEEPEST} levels)"
     )
 
 
@@ -92,16 +92,18 @@ def chosen_sets(root: Path, sets: Sequence[FoundSet], validation: str = "") -> d
     for split, several in by_split.items():
         if len(several) > 1:
             what = (
-                "files whose paths do not say train, val or test" if split == UNNAMED else f"sets that may be {split}"
+                "files whose paths do not contain train, val or test"
+                if split == UNNAMED
+                else f"sets that may be {split}"
             )
             named = " and ".join(str(one.annotations) for one in several[:MOST_NAMED])
             more = f" and {len(several) - MOST_NAMED} more" if len(several) > MOST_NAMED else ""
-            raise BadInput(f"{root}: has {len(several)} {what}: {named}{more}; name the files instead: {FORMS}")
+            raise BadInput(f"{root}: has {len(several)} {what}: {named}{more}; give the files instead: {FORMS}")
     if "train" not in by_split and list(by_split) == [UNNAMED]:
         by_split = {"train": by_split[UNNAMED]}
     if "train" not in by_split:
         there = ", ".join(f"{_called(split)} ({found[0].annotations})" for split, found in by_split.items())
-        raise BadInput(f"{root}: has no set to train on; there is {there}; name the files instead")
+        raise BadInput(f"{root}: has no training set; there is {there}; give the files instead")
     wanted = validation or "validation"
     if validation and (validation not in by_split or validation == "train"):
         there = ", ".join(split for split in by_split if split != "train") or "none beside train"
@@ -127,8 +129,8 @@ def hold_out_lists(files: Files, share: float, seed: int) -> tuple[str, str]:
     held = set(order_drawn(whole.ids, seed)[: round(share * len(whole.ids))])
     if not held or len(held) == len(whole.ids):
         raise BadInput(
-            f"{files.annotations}: a share of {share:g} of its {len(whole.ids):,} images leaves none on one side; "
-            "choose another share"
+            f"{files.annotations}: a share of {share:g} of its {len(whole.ids):,} images leaves one of the two sets "
+            "empty; choose another share"
         )
     first, second = (
         "".join(f"{entry}\n" for entry, id_ in zip(entries, whole.ids, strict=True) if (id_ in held) == out)
@@ -147,8 +149,9 @@ def data_yaml(sets: Mapping[str, Files], lists: Mapping[str, Path], target: Path
         origin: where the sets come from, for the first line.
     """
     lines = [
-        f"# Data of {origin}; paths count from this file. Use it: --data {target.name}",
-        "# Fewer images: limit: 500 (the first), with limit_seed: 0 (drawn), or limit_list: FILE (one name in a line).",
+        f"# Data of {origin}; paths are relative to this file. Use it: --data {target.name}",
+        "# Fewer images: limit: 500 (the first 500), with limit_seed: 0 (random), or limit_list: FILE (one name per "
+        "line).",
     ]
     for name, files in sets.items():
         lines += [f"{name}:", "  type: coco"]
@@ -184,7 +187,7 @@ def _candidates(root: Path) -> Iterator[tuple[Path, list[str]]]:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, BadInput):
                 is_list = content.lstrip().startswith(b"[")  # of results
                 if not is_list and (name == ROBOFLOW_FILE or name.startswith("instances_")):
-                    raise BadInput(f"{path}: is no JSON document with images, annotations and categories") from None
+                    raise BadInput(f"{path}: is not a JSON document with images, annotations and categories") from None
                 continue
             yield path, [str(image.file_name or "").replace("\\", "/") for image in document.images]
 
@@ -206,7 +209,7 @@ def _with_images(found: FoundSet, root: Path) -> Files:
     """
     path, parent = found.annotations, found.annotations.parent
     if not found.names:
-        raise BadInput(f"{path}: names no image; leave the file out of the folder")
+        raise BadInput(f"{path}: names no image; remove the file from the folder")
     sampled = found.names[:: max(1, len(found.names) // SAMPLED)]
     hint = path.stem.partition("_")[2]  # of instances_train2017
     parts = [hint, found.split, *(["val", "valid"] if found.split == "validation" else []), parent.name]
@@ -219,7 +222,7 @@ def _with_images(found: FoundSet, root: Path) -> Files:
     having = {os.path.realpath(folder): folder for folder, count in zip(there, counts, strict=True) if count == most}
     if most and len(having) > 1:
         places = " and ".join(str(folder) for folder in having.values())
-        raise BadInput(f"{path}: its images may be those in {places}; name the files instead: {FORMS}")
+        raise BadInput(f"{path}: its images may be those in {places}; give the files instead: {FORMS}")
     if most:  # what is missing in it is told by the check
         return Files(path, next(iter(having.values())))
     looked = ", ".join(os.path.relpath(folder, root) for folder in there)

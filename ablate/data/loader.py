@@ -108,7 +108,9 @@ class TrainingOrder:
 
     def __post_init__(self) -> None:
         if self.batch_size % (self.per_pass * self.world):
-            raise ValueError(f"{self.world} x {self.per_pass} images a pass do not divide batch_size {self.batch_size}")
+            raise ValueError(
+                f"{self.world} x {self.per_pass} images per forward pass do not divide batch_size {self.batch_size}"
+            )
 
     @property
     def grad_accum_steps(self) -> int:

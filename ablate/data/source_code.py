@@ -33,7 +33,7 @@ def sources_digest(sources: Sequence[str]) -> str:
 def _contents(source: Path) -> Iterator[tuple[str, str]]:
     """The relative name and the hash of each file of a source."""
     if not source.exists():
-        raise BadInput(f"{source}: no such file or folder of sources; correct `sources` in the config")
+        raise BadInput(f"{source}: there is no such file or folder; correct `sources` in the config")
     if not source.is_dir():
         yield "", _sha256(source)
         return
@@ -46,7 +46,7 @@ def _files(folder: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if name not in LEFT_OUT]
         for name in folders:
             if (Path(above) / name).is_symlink():
-                raise BadInput(f"{Path(above) / name}: is a link to a folder; list that folder under `sources` itself")
+                raise BadInput(f"{Path(above) / name}: is a link to a folder; list the folder itself under `sources`")
         yield from (Path(above) / name for name in names if not name.endswith(COMPILED))
 
 

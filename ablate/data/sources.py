@@ -55,7 +55,7 @@ def data_from(arguments: Sequence[str]) -> Data:
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return _from_yaml(path)
     if path.is_file():
-        raise BadInput(f"--data {name}: is no YAML file; annotations are given with their images: {FORMS}")
+        raise BadInput(f"--data {name}: is not a YAML file; give annotations together with their images: {FORMS}")
     raise BadInput(f"--data {name}: no such folder or YAML file; give {FORMS}")
 
 
@@ -125,7 +125,7 @@ def why_missing(source: Shapes | Coco, workspace: Workspace) -> str:
     """Why a data set cannot be read without writing anything, in a sentence; empty where it can be."""
     if isinstance(source, Shapes):
         made = shapes_folder(workspace).exists()
-        return "" if made else "the embedded data set is made when the study is planned without --dry-run"
+        return "" if made else "the embedded data set is created when the study is planned without --dry-run"
     try:
         _checked(source)
     except BadInput as error:
@@ -165,7 +165,7 @@ def _in_root(root: Path, split: str) -> Coco:
         other = other_format(root)
         if other:
             raise BadInput(f"{root}: is {other}; convert it to COCO's format first, and give {FORMS}")
-        raise BadInput(f"{root}: is no COCO root: {' or '.join(map(str, tried))} is missing; give {FORMS}")
+        raise BadInput(f"{root}: is not a COCO root: {' or '.join(map(str, tried))} is missing; give {FORMS}")
     folders = [root / name for name in (f"{split}2017", split, f"images/{split}2017", f"images/{split}", "images")]
     images = next((path for path in folders if path.is_dir()), None)
     if images is None:
@@ -203,11 +203,11 @@ def _checked(source: Shapes | Coco) -> Shapes | Coco:
     if isinstance(source, Coco):
         _existing_annotations(source.annotations)
         if not Path(source.images).is_dir():
-            raise BadInput(f"{source.images}: no such folder of images; name where it lies with --data")
+            raise BadInput(f"{source.images}: there is no such folder of images; give its location with --data")
     return source
 
 
 def _existing_annotations(path: str) -> Path:
     if not Path(path).is_file():
-        raise BadInput(f"{path}: no such file of annotations; name where it lies with --data")
+        raise BadInput(f"{path}: annotation file not found; give its location with --data")
     return Path(path)

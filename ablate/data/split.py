@@ -33,8 +33,8 @@ def hold_out(files: Files, share: float, folder: Path, *, write: bool = True) ->
         held = set(sorted(whole.ids, key=_drawn)[: round(share * len(whole.ids))])
         if not held or len(held) == len(whole.ids) or not held.intersection(whole.owners) or held >= set(whole.owners):
             raise BadInput(
-                f"{files.annotations}: a share of {share:g} of its {len(whole.ids):,} images leaves no image with an "
-                "object on one side; choose another share"
+                f"{files.annotations}: a share of {share:g} of its {len(whole.ids):,} images leaves one of the two "
+                "sets without an object; choose another share"
             )
         try:
             place.mkdir(parents=True, exist_ok=True)

@@ -142,13 +142,13 @@ def _listed(names: Sequence[str], ids: Sequence[str], source: Shapes | Coco | Fo
         entry = line.strip().replace("\\", "/")
         if entry and entry not in place:
             raise BadInput(
-                f"{path}: line {number}: {where} has no image {entry!r}; write a file_name as there, or an id, in each "
-                "line"
+                f"{path}: line {number}: {where} has no image {entry!r}; write a file_name or an id of that file in "
+                "each line"
             )
         if entry:
             found.add(place[entry])
     if not found:
-        raise BadInput(f"{path}: names no image; write a file_name or an id in each line, or set limit_list to none")
+        raise BadInput(f"{path}: lists no image; write a file_name or an id in each line, or set limit_list to none")
     return sorted(found)
 
 
@@ -156,7 +156,9 @@ def _read_list(path: Path) -> str:
     try:
         return read_whole(path, MOST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise BadInput(f"{path}: is not UTF-8 text; a list has the name or the id of an image in each line") from None
+        raise BadInput(
+            f"{path}: is not UTF-8 text; the list must have the name or the id of an image in each line"
+        ) from None
     except OSError as error:
         raise BadInput(f"{path}: the list of images cannot be read ({error.strerror or error})") from None
 

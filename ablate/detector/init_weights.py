@@ -49,7 +49,7 @@ def initial_digest(config: RunConfig, workspace: Workspace, *, write: bool = Tru
     if not isinstance(recipe, Pretrain):
         return init_digest(config.init)
     if recipe.precision == "auto":
-        raise BadInput("init.pretraining.precision=auto: a variant must say which one; choose bf16, fp16 or fp32")
+        raise BadInput("init.pretraining.precision=auto: a variant needs one precision; choose bf16, fp16 or fp32")
     if not (write or is_available(recipe.images, workspace)):
         return ""
     return pretraining_identity(pretraining_of(config), find_images(recipe.images, workspace, keep=write).digest)
@@ -72,7 +72,7 @@ def load_initial(backbone: nn.Module, config: RunConfig, digest: str, workspace:
         return load_weights(backbone, msgspec.structs.replace(config, init=made))
     report = load_weights(backbone, config)
     if report.facts.digest != digest:
-        raise BadInput(f"{config.init.weights}: is another file than when this run was prepared; put the old one back")
+        raise BadInput(f"{config.init.weights}: has changed since this run was planned; restore the old file")
     return report
 
 
@@ -85,8 +85,8 @@ def _made(init: Init, folder: PretrainingFolder) -> Path:
     if status is not None and status.state == "finished":
         remedy = f"epoch {epoch} was not kept: move {folder.path} away, and pre-train again with --save-epochs {epoch}"
     else:
-        remedy = "pre-train first: ablate launch of a study does it, and so does ablate run"
-    raise BadInput(f"{path}: a run starts from these weights, and they are not there; {remedy}")
+        remedy = "pre-train first: ablate launch and ablate run do it"
+    raise BadInput(f"{path}: a run starts from these weights, but the file is missing; {remedy}")
 
 
 def write_backbone(config: RunConfig, workspace: Workspace, path: Path, prefix: str) -> None:

@@ -53,7 +53,7 @@ class OutsideBackbone(nn.Module):
             if isinstance(error, DetablateError | OSError) or is_out_of_memory(error, images.device):
                 raise
             words = " ".join(str(error).split())
-            raise BadInput(f"{self._who}: its forward pass fails: {type(error).__name__}: {words}; mend it") from error
+            raise BadInput(f"{self._who}: its forward pass fails: {type(error).__name__}: {words}; fix it") from error
         batch, _, height, width = images.shape
         expected = [
             (batch, channels, -(-height // stride), -(-width // stride))
@@ -99,8 +99,8 @@ def with_code(config: RunConfig) -> RunConfig:
         return with_changes(config, {"model.backbone.code": now})
     if backbone.code != now:
         raise BadInput(
-            f"{described(entry)}: is other code than when this run was planned ({backbone.code}, now {now}); put the "
-            "old one back, or plan the study again under another --name"
+            f"{described(entry)}: has other code than when this run was planned ({backbone.code}, now {now}); restore "
+            "the old version, or plan the study again with another --name"
         )
     return config
 
@@ -116,7 +116,7 @@ def code_of(entry: EntryPoint) -> str:
         spec = importlib.util.find_spec(top)
     places = [] if spec is None else [*(spec.submodule_search_locations or [spec.origin or ""])]
     if not places or not all(Path(place).exists() for place in places):
-        raise BadInput(f"{described(entry)}: module {top} has no source files here; install the package anew")
+        raise BadInput(f"{described(entry)}: module {top} has no source files here; install the package again")
     package = f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else top
     return f"{package} {sources_digest(places)}"
 
@@ -126,8 +126,8 @@ def _entry(name: str) -> EntryPoint:
     if name not in found:
         there = f"there are {', '.join(found)}" if found else "none is installed"
         raise BadInput(
-            f"model.backbone.name {name}: no installed package has a backbone of this name (entry points of the group "
-            f"{BACKBONES}; {there}); install its package into this environment"
+            f"model.backbone.name {name}: no installed package has a backbone with this name (entry points of the "
+            f"group {BACKBONES}; {there}); install its package into this environment"
         )
     return found[name]
 

@@ -34,7 +34,7 @@ COMPANIONS = (
     Requirement("timm"),
     Requirement("shapely"),
 )
-WHENCE = "install it from its repository as its INSTALL.md says"
+WHENCE = "install it from its repository; see its INSTALL.md"
 _MARK = "detablate-doctor:"
 # Runs in the other interpreter, which may be older than ours or hold nothing at all.
 _PROBE = """
@@ -87,19 +87,19 @@ def check_detectron2(named: str | None) -> list[Check]:
     chosen = named or os.environ.get(SETTING) or ""
     if not chosen:
         if importlib.util.find_spec("detectron2") is None:
-            remedy = f"{WHENCE}, or name the Python of an environment that has it: --python, or {SETTING}"
+            remedy = f"{WHENCE}, or give the Python of an environment that has it: --python, or {SETTING}"
             return [_check("detectron2", "absent", "not in this environment", remedy)]
         chosen = sys.executable
     program = shutil.which(os.path.expanduser(chosen))
     if program is None:
         origin = "--python" if named else SETTING
         remedy = f"give {origin} the python inside an environment, such as /path/to/env/bin/python"
-        return [_check("Python", "broken", f"{chosen} is no program that can be run", remedy)]
+        return [_check("Python", "broken", f"{chosen} is not an executable program", remedy)]
     # In another environment detectron2 needs beside it all that this project declares, and the parts for training.
     wanted = [] if Path(program) == Path(sys.executable) else [*declared(), *declared("train")]
     answer = probe(program, [package.name for package in (*COMPANIONS, *wanted)])
     if isinstance(answer, str):
-        return [_check("Python", "broken", f"{program}: {answer}", "see that it is a Python that starts")]
+        return [_check("Python", "broken", f"{program}: {answer}", "check that this Python starts")]
     return checks_of(program, answer, wanted)
 
 
@@ -147,8 +147,8 @@ def checks_of(program: str, answer: Answer, wanted: Sequence[Requirement]) -> li
         link = f"run ln -s {Path(answer.configs).parents[2] / 'configs'} {answer.configs}, as its setup.py does"
         checks.append(_check("detectron2", "broken", f"{answer.configs} is missing", link))
     else:
-        checks.append(_check("detectron2", "ok", f"{answer.version}, imports with all that is used of it"))
-        checks += _check_unfit("its companions", "warning", program, unfit, answer.versions)
+        checks.append(_check("detectron2", "ok", f"{answer.version}, imports, with all modules that are used"))
+        checks += _check_unfit("its dependencies", "warning", program, unfit, answer.versions)
     return checks + _check_unfit("packages", "broken", program, _unfit(wanted, answer.versions), answer.versions)
 
 

@@ -115,7 +115,7 @@ def doctor_screen(diagnosis: Diagnosis) -> list[RenderableType]:
 def _verdict(diagnosis: Diagnosis) -> list[RenderableType]:
     vision, detectron2 = diagnosis.engines["vision"], diagnosis.engines["detectron2"]
     wanted = any(check.area == "engine detectron2" and check.state == "broken" for check in diagnosis.checks)
-    absent = "is not here; only configs with engine: detectron2 need it"
+    absent = "is not installed; only configs with engine: detectron2 need it"
     following = Text(
         f"\nNext, a small study on embedded data: {shell_command('ablate', 'attention', '--launch')}", style="dim"
     )

@@ -42,7 +42,8 @@ def check_shared_memory(place: Path = Path("/dev/shm")) -> Check:
         AREA,
         "shared memory",
         found=f"{_size(usage.total)} in {place}, {_size(usage.free)} free",
-        remedy="loaders hand images on through it: start the container with --shm-size=8g, or train with --workers 0",
+        remedy="processes that load images share them through it: start the container with --shm-size=8g, or train "
+        "with --workers 0",
     )
 
 
@@ -62,7 +63,7 @@ def check_disk(root: Path) -> Check:
         AREA,
         "disk",
         found=f"{_size(free)} free for {results.absolute()}",
-        remedy="a run of a ViT-L keeps two checkpoints of 4 GB each: free some space, or choose another --root",
+        remedy="a ViT-L run keeps two checkpoints of 4 GB each: free some space, or choose another --root",
     )
 
 
@@ -110,7 +111,7 @@ def check_torch() -> tuple[list[Check], str]:
             there = torch.cuda.is_available()
     except Exception as error:  # whatever a broken library raises
         fault = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        remedy = "install torch and torchvision of one release, as pytorch.org pairs them"
+        remedy = "install matching releases of torch and torchvision; see pytorch.org"
         return [Check(ENGINE_AREA, "import torch", "broken", fault, remedy)], ""
     if there:
         return _gpus(torch)
@@ -128,16 +129,16 @@ def _gpus(torch: ModuleType) -> tuple[list[Check], str]:
             free = torch.cuda.mem_get_info(index)[0] / GIB
         except RuntimeError as error:  # in exclusive use by another, or faulty
             found = f"{properties.name}, {total:.0f} GiB: {str(error).splitlines()[0]}"
-            remedy = f"free it, or hide it by CUDA_VISIBLE_DEVICES; nvidia-smi -i {index} says who is on it"
+            remedy = f"free it, or hide it with CUDA_VISIBLE_DEVICES; nvidia-smi -i {index} lists its processes"
             checks.append(Check(ENGINE_AREA, f"GPU {index}", "warning", found, remedy))
         else:
             found = f"{properties.name}, {total:.0f} GiB, {free:.0f} GiB free"
-            remedy = f"more than half of its memory is taken: nvidia-smi -i {index} says by whom"
+            remedy = f"more than half of its memory is in use: nvidia-smi -i {index} lists its processes"
             checks.append(Check.unless(free >= 0.5 * total, ENGINE_AREA, f"GPU {index}", found, remedy))
     version = driver.version if driver is not None and driver.version else "unknown"
     found = f"{version}; torch {torch.__version__} is built for CUDA {torch.version.cuda}"
     bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    usable = "yes; train.precision=auto takes it" if bf16 else "not on this GPU; train.precision=auto takes fp16"
+    usable = "yes; train.precision=auto uses it" if bf16 else "not on this GPU; train.precision=auto uses fp16"
     checks += [
         Check(ENGINE_AREA, "driver", "ok", found),
         Check(ENGINE_AREA, "bf16", "ok" if bf16 else "absent", usable),
@@ -154,8 +155,8 @@ def _no_gpu(built_for: str | None, driver: Driver | None, complaint: str) -> Che
         found = f"the driver does not answer ({driver.fault[:120]})"
         remedy = "reload the driver, or restart the machine"
     elif built_for is None:
-        found = f"{len(driver.gpus)} x {driver.gpus[0]}, but this torch is built for the CPU alone"
-        remedy = "install a build of torch for CUDA, as pytorch.org offers it"
+        found = f"{len(driver.gpus)} x {driver.gpus[0]}, but this torch is built for CPUs only"
+        remedy = "install a build of torch for CUDA; see pytorch.org"
     else:
         found = (
             f"{len(driver.gpus)} x {driver.gpus[0]}, which torch (CUDA {built_for}) cannot use with driver "
@@ -164,6 +165,6 @@ def _no_gpu(built_for: str | None, driver: Driver | None, complaint: str) -> Che
         remedy = (
             "update the driver, or install a torch for an older CUDA"
             if complaint
-            else "see whether CUDA_VISIBLE_DEVICES hides the GPUs, and whether the container was started with them"
+            else "check whether CUDA_VISIBLE_DEVICES hides the GPUs, and whether the container was started with GPUs"
         )
     return Check(ENGINE_AREA, "GPU", "warning", found, remedy)

@@ -29,12 +29,12 @@ def check_slurm(root: Path, job_seconds: float | None = None) -> list[Check]:
         job_seconds: submit a job, and wait so long for it; none: submit none.
     """
     if not slurm.is_here():
-        found = "no sbatch on the PATH: runs start on this machine alone, or in jobs of your own (launch --drain)"
-        return [Check("optional", "Slurm", "absent", found, "where there is a cluster, run doctor on its login node")]
+        found = "no sbatch on the PATH: runs start on this machine only, or in jobs of your own (launch --drain)"
+        return [Check("optional", "Slurm", "absent", found, "if you have a cluster, run doctor on its login node")]
     try:
         version, settings, partitions = slurm.ask("sbatch", "--version"), slurm.settings(), slurm.partitions()
     except BadInput as error:
-        remedy = "ask whoever runs the cluster, or see: scontrol ping"
+        remedy = "ask the administrator of the cluster, or try: scontrol ping"
         return [Check(AREA, "sbatch", "warning", f"does not answer: {error}", remedy)]
     shown = "; ".join(
         f"{one.name}{' (default)' * one.is_default}: {one.nodes.rpartition('/')[2]} nodes, limit {one.limit}"
@@ -52,9 +52,9 @@ def check_slurm(root: Path, job_seconds: float | None = None) -> list[Check]:
             "installed" if find_spec("submitit") else "not installed",
             "pip install 'detablate[cluster]', or pip install submitit",
         ),
-        Check.unless(bool(partitions), AREA, "partitions", shown or "none", "ask whoever runs the cluster"),
+        Check.unless(bool(partitions), AREA, "partitions", shown or "none", "ask the administrator of the cluster"),
         Check.unless(
-            requeue, AREA, "limits", limits, "JobRequeue is 0: a job after a lost node does not begin again by itself"
+            requeue, AREA, "limits", limits, "JobRequeue is 0: Slurm does not restart a job after a node failure"
         ),
         *([] if job_seconds is None else _check_job(root, job_seconds)),
     ]
@@ -78,7 +78,9 @@ def _check_job(root: Path, seconds: float) -> list[Check]:
         try:
             job = slurm.submit(script)
         except BadInput as error:
-            return [Check(AREA, "a job", "warning", str(error), "give the job what it needs, see: sbatch --help")]
+            return [
+                Check(AREA, "a job", "warning", str(error), "add the options that the job needs; see: sbatch --help")
+            ]
         return _answer(job, answer, seconds)
     except OSError as error:
         return [Check(AREA, "a job", "warning", f"{folder}: {error.strerror}", "choose another --root")]
@@ -97,18 +99,20 @@ def _answer(job: str, path: Path, seconds: float) -> list[Check]:
             state = slurm.ended([job]).get(job, slurm.EndedJob("", ""))
             slurm.cancel([job])
             if state.state == "PENDING":
-                found = f"job {job} did not begin within {seconds:g} s ({state.reason}), and was taken back"
+                found = f"job {job} did not start within {seconds:g} s ({state.reason}), and was cancelled"
                 return [Check(AREA, "shared disk", "warning", found, "try again when nodes are free")]
-        found = f"job {job} wrote no file that is seen here within {seconds:g} s"
+        found = f"job {job} wrote no file that is visible here within {seconds:g} s"
         return [
-            Check(AREA, "shared disk", "warning", found, f"choose a --root that all nodes share; now {path.parent}")
+            Check(
+                AREA, "shared disk", "warning", found, f"choose a --root that all nodes share; it is now {path.parent}"
+            )
         ]
     node, clock, python = path.read_text(encoding="utf-8").split()
     difference = float(clock) - path.stat().st_mtime
     here = path.stat().st_mtime - time.time()
     worst = max(abs(difference), abs(here))
     return [
-        Check(AREA, "shared disk", "ok", f"a file that job {job} wrote on {node} is seen here"),
+        Check(AREA, "shared disk", "ok", f"a file that job {job} wrote on {node} is visible here"),
         Check.unless(
             python == "yes",
             AREA,
@@ -121,6 +125,6 @@ def _answer(job: str, path: Path, seconds: float) -> list[Check]:
             AREA,
             "clocks",
             f"of this machine, {node} and the disk differ by {worst:.0f} s at most",
-            "have the clocks synchronised (NTP): times in files disagree, and Slurm may refuse its own messages",
+            "synchronise the clocks (NTP): times in files differ, and Slurm may reject its own messages",
         ),
     ]

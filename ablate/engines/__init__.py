@@ -1,1 +1,1 @@
-"""Engines: whatever turns a run folder's ``config.yaml`` into checkpoints, events and predictions."""
+"""Engines: they turn the ``config.yaml`` of a run folder into checkpoints, events and predictions."""

@@ -129,7 +129,7 @@ class CommandRun:
         self._program(words)
         left = command_guard.kill_marked(self._mark)  # of a worker and a guard that were killed
         if left:
-            logger.warning("ended %s processes that an earlier attempt had left", left)
+            logger.warning("ended %s processes that were left over from an earlier attempt", left)
         began = time.monotonic()
         watch = GpuWatch(self._gpus)
         guarded = [self._mark, str(GRACE_SECONDS), *words]
@@ -223,7 +223,7 @@ def passed_values(config: CommandConfig) -> dict[str, str]:
     missing = [name for name in config.pass_env if name not in os.environ]
     if missing:
         raise BadInput(
-            f"pass_env: {', '.join(missing)} is not set in this environment; set it, or take it out of pass_env"
+            f"pass_env: {', '.join(missing)} is not set in this environment; set it, or remove it from pass_env"
         )
     found = {name: os.environ[name] for name in config.pass_env}
     if PYTHONPATH in found:  # a launcher puts this package first

@@ -120,7 +120,7 @@ class _Guard:
             time.sleep(TICK_SECONDS)
         left = self._end(process.pid)
         if left and not told:
-            print(f"the command left {left} processes running, which were ended", file=sys.stderr)
+            print(f"the command left {left} processes running; they were ended", file=sys.stderr)
         return 128 + signal.SIGKILL if self.code is None else self.code
 
     def _ask(self, *_: object) -> None:

@@ -109,5 +109,5 @@ class GpuWatch:
             self.peak_gib = max([*used, *([] if self.peak_gib is None else [self.peak_gib])])
             self.name = rows[0][1].strip()
         except (OSError, subprocess.SubprocessError, ValueError) as error:
-            logger.info("the memory of the GPU is not measured: %s gives no answer (%s)", NVIDIA_SMI, error)
+            logger.info("GPU memory is not measured: %s does not answer (%s)", NVIDIA_SMI, error)
             self._gpus = ()

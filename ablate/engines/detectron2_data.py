@@ -47,7 +47,7 @@ class MappedImages(Dataset[Any]):
         try:
             return self.mapper(record)  # type: ignore[no-any-return]
         except FileNotFoundError:
-            raise BadInput(f"{record['file_name']}: no such image, though the annotations list it") from None
+            raise BadInput(f"{record['file_name']}: the image is missing, but the annotations list it") from None
         except MemoryError:
             raise
         except Exception as error:  # decoders raise whatever a damaged file leads them to

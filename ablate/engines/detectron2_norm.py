@@ -36,7 +36,8 @@ def set_norms(cfg: Any, layout: Layout, processes: Processes) -> None:
     if layout.group not in (1, processes.count):
         raise BadInput(
             f"{processes.count} processes of which {layout.group} share a BatchNorm statistic: detectron2's norms "
-            f"share with all or none; start {layout.group} processes, or change train.images_per_norm"
+            "share statistics with all processes or none; start "
+            f"{layout.group} processes, or change train.images_per_norm"
         )
     backbone, heads = cfg.model.backbone, cfg.model.roi_heads
     # torch's SyncBatchNorm knows no CPU, and nowhere a batch without RoIs

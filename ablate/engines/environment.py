@@ -21,8 +21,9 @@ CHECK = (
     "from ablate.engines.environment import need_detectron2; need_detectron2()"
 )
 INSTALL = (
-    "install it from its repository (its INSTALL.md says how, the command doctor what is amiss), or name "
-    f"the Python of an environment that has it: export {SETTING}=/path/to/bin/python"
+    "install it from its repository (see its INSTALL.md; the command doctor shows what is missing), or give the "
+    "Python of an environment that has it: "
+    f"export {SETTING}=/path/to/bin/python"
 )
 
 
@@ -53,7 +54,7 @@ def need_detectron2() -> None:
     except ImportError as error:
         missing = "setuptools<82" if error.name == "pkg_resources" else error.name
         raise MissingEngine(
-            f"engine detectron2: it is there but cannot be imported ({error}); in its environment: "
+            f"engine detectron2: it is installed but cannot be imported ({error}); in its environment: "
             f"{sys.executable} -m pip install {missing!r}"
         ) from None
     _check_floor()
@@ -62,8 +63,9 @@ def need_detectron2() -> None:
     except RuntimeError:
         folder = Path(str(model_zoo.__file__)).parent
         raise MissingEngine(
-            f"engine detectron2: {folder / 'configs'} is missing, as where its sources were put on the path without "
-            f"being installed; its setup.py makes a link: ln -s {folder.parents[1] / 'configs'} {folder / 'configs'}"
+            f"engine detectron2: {folder / 'configs'} is missing, as happens if its sources are on the path but not "
+            "installed; its setup.py makes a link: "
+            f"ln -s {folder.parents[1] / 'configs'} {folder / 'configs'}"
         ) from None
 
 
@@ -79,7 +81,7 @@ def _check_floor() -> None:
         old = True
     if old:
         raise MissingEngine(
-            "engine detectron2: it is too old (it pads no images to a square); update it to its main branch of June "
+            "engine detectron2: it is too old (it cannot pad images to a square); update it to its main branch of June "
             "2022 or newer"
         )
     if find_spec("shapely") is None:  # which it needs, undeclared, to crop polygons

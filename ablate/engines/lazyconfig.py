@@ -75,8 +75,8 @@ def facts_of(config: RunConfig, workspace: Workspace) -> Facts:
         return facts_from(config, read_ground_truth(train.annotations), train, validation)
     if train.annotations.name != COCO_TRAIN:
         raise BadInput(
-            f"{train.annotations}: no such file of annotations, and what is exported depends on its images and "
-            "categories; name the data with --data"
+            f"{train.annotations}: annotation file not found, and the export depends on its images and categories; "
+            "give the data with --data"
         )
     return Facts(
         train=train,
@@ -177,7 +177,8 @@ def _head(config: RunConfig, name: str, native: bool) -> str:
         f"Needs {_needs(config, native)}, nothing else. With detectron2's own tool:",
         "",
         "    tools/lazyconfig_train_net.py --config-file THIS_FILE --num-gpus 8",
-        "    ... --resume                                                            goes on from the last checkpoint",
+        "    ... --resume                                                            continues from the last "
+        "checkpoint",
         "    ... --eval-only train.init_checkpoint=output/model_final.pth            measures",
         "    ... optimizer.lr=8e-5 train.output_dir=elsewhere                        changes any key",
         "    ... train.device=cpu train.amp.enabled=False                            without a GPU",
@@ -205,8 +206,8 @@ def check_exportable(config: RunConfig) -> None:
     """
     if isinstance(config.model.backbone, PluginBackbone):
         raise BadInput(
-            f"model.backbone {config.model.backbone.name}: is of another package, which an exported file cannot build; "
-            "train it with ablate run"
+            f"model.backbone {config.model.backbone.name}: comes from another package, which an exported file cannot "
+            "build; train it with ablate run"
         )
     if config.train.ema != "none":
         raise BadInput(

@@ -1,8 +1,8 @@
-"""A run of somebody's own command, or of adopted predictions, from its config to its evaluation.
+"""A run of a command of the user, or of adopted predictions, from its config to its evaluation.
 
 The counterpart of `ablate.execute.run`, without torch: the same folder, lock, states and way of continuing. A command
-begins anew in an emptied ``output/``, or where its checkpoint exists goes on by its ``resume``; then the predictions
-that it has written are checked against the validation images and copied.
+starts from the beginning in an emptied ``output/``, or continues with its ``resume`` if its checkpoint exists; then
+its predictions are checked against the validation images and copied.
 """
 
 import glob
@@ -69,7 +69,7 @@ def execute_foreign(
         BadInput: config, data or predictions that cannot be used, or others than were planned with.
         CommandFailed: the command failed.
         Interrupted: this process was asked to stop.
-        LockHeld: another process is at this run.
+        LockHeld: another process works on this run.
     """
     if isinstance(config, CommandConfig):
         folder = prepare_command(config, workspace, run_id, look_for_gpus=bool(gpus))
@@ -98,7 +98,7 @@ def prepare_command(
     Args:
         config: of the run.
         workspace: above `results/`.
-        run_id: the name that the folder must have; empty for whatever it comes to.
+        run_id: the name that the folder must have; empty for any name.
         look_for_gpus: write down the GPUs of this machine.
 
     Raises:
@@ -142,15 +142,15 @@ def _train_and_collect(run: CommandRun) -> None:
         _empty(folder.output)
         folder.metrics.unlink(missing_ok=True)
     else:
-        logger.info("going on from %s", checkpoint)
+        logger.info("continuing from %s", checkpoint)
     pattern = str(run.path(config.predictions, glob.escape))
     before = _stamps(pattern)
     ended = run.carry_out(config.command if checkpoint is None else config.resume)
     _note_cost(folder, ended, resumed=checkpoint is not None)
     if ended.stopped:
         found = run.checkpoint
-        how = "begins anew, since there is no checkpoint" if found is None else f"goes on from {found}"
-        raise Interrupted(f"{folder.path}: stopped by {ended.stopped}; the same command {how}")
+        how = "starts from the beginning, since there is no checkpoint" if found is None else f"continues from {found}"
+        raise Interrupted(f"{folder.path}: stopped by {ended.stopped}; run the same command again: it {how}")
     if ended.code:
         raise CommandFailed(f"{folder.path}: {_failure(run, ended, checkpoint)}")
     paths = _written(folder, pattern, before, run.path(config.predictions))
@@ -162,7 +162,9 @@ def _train_and_collect(run: CommandRun) -> None:
     folder.append_event("predicted", files=[str(path) for path in paths], sha256=sha256)
     if _are_sources_changed(folder, config):
         folder.append_event("warning", message="the sources were changed while the command ran")
-        logger.warning("%s: the sources were changed while the command ran; which it read is not known", folder.path)
+        logger.warning(
+            "%s: the sources were changed while the command ran; it is not known which version it used", folder.path
+        )
 
 
 def _are_sources_changed(folder: RunFolder, config: CommandConfig) -> bool:
@@ -186,15 +188,17 @@ def _are_collected(folder: RunFolder) -> bool:
 def _failure(run: CommandRun, ended: Ended, checkpoint: Path | None) -> str:
     """Why a command failed, as far as it says."""
     code = f"{ended.code}{f' (signal {ended.code - 128})' if ended.code > 128 else ''}"
-    said = f"; its last line: {run.redacted(ended.last_line)[-300:]}" if ended.last_line else ", and said nothing"
-    anew = "" if checkpoint is None else f"; it was continued from {checkpoint}: delete that file to begin anew"
+    said = f"; its last line: {run.redacted(ended.last_line)[-300:]}" if ended.last_line else ", without a message"
+    anew = (
+        "" if checkpoint is None else f"; it continued from {checkpoint}: delete that file to start from the beginning"
+    )
     return f"the command ended with exit code {code}{said}{anew}"
 
 
 def _empty(output: Path) -> None:
     """An empty folder for what the command writes: what an attempt left that cannot be continued is removed."""
     if output.is_symlink() or (output.exists() and not output.is_dir()):
-        raise BadInput(f"{output}: is no folder; move it away")
+        raise BadInput(f"{output}: is not a folder; move it away")
     with suppress(FileNotFoundError):
         shutil.rmtree(output)
     output.mkdir(parents=True)
@@ -227,12 +231,12 @@ def _written(folder: RunFolder, pattern: str, before: Stamps, named: Path) -> li
         return found
     if after:
         raise CommandFailed(
-            f"{folder.path}: the command ended well, but {next(iter(after))} is from before it began; let it write its "
-            "predictions each time that it ends"
+            f"{folder.path}: the command succeeded, but {next(iter(after))} is older than its start; make the command "
+            "write its predictions every time"
         )
     raise CommandFailed(
-        f"{folder.path}: the command ended well, but wrote no predictions: nothing matches {named}; correct "
-        "`predictions` in the config, or let the command write them"
+        f"{folder.path}: the command succeeded, but wrote no predictions: no file matches {named}; correct "
+        "`predictions` in the config, or make the command write this file"
     )
 
 
@@ -251,13 +255,13 @@ def _checked(paths: Sequence[Path], truth: GroundTruth) -> bytes:
         container = open_container(path, read_bytes(path))
         if len(paths) > 1 and (container.file_names or container.category_names):
             raise BadInput(
-                f"{path}: is one of {len(paths)} parts and no plain list of records; write the parts as lists"
+                f"{path}: is one of {len(paths)} parts but not a plain list of records; write the parts as lists"
             )
         for image in dict.fromkeys(found.image.tolist()):
             if image in owners:
                 raise BadInput(
-                    f"{owners[image]} and {path} both hold detections of image {truth.image_id[image]}, so they are no "
-                    "parts of one result; name one of them by `predictions`"
+                    f"{owners[image]} and {path} both hold detections of image {truth.image_id[image]}, so they are "
+                    "not parts of one result; set `predictions` to one of them"
                 )
             owners[image] = path
         parts.append(container.records if len(paths) > 1 else read_bytes(path))
@@ -282,13 +286,13 @@ def _recorded(folder: RunFolder) -> Iterator[None]:
         record_end(folder, began, "interrupted", str(error))
         raise
     except KeyboardInterrupt:
-        record_end(folder, began, "interrupted", "stopped by SIGINT; the same command continues")
+        record_end(folder, began, "interrupted", "stopped by SIGINT; run the same command to continue")
         raise
     except DetablateError as error:
         record_end(folder, began, "failed", str(error))
         raise
     except OSError as error:
-        sentence = f"{error.filename or folder.path}: {error.strerror or error}; put that right, and launch again"
+        sentence = f"{error.filename or folder.path}: {error.strerror or error}; fix this, and launch again"
         with suppress(OSError):
             record_end(folder, began, "interrupted", sentence)
         raise Interrupted(sentence) from error

@@ -92,12 +92,12 @@ def _read_data(config: RunConfig, workspace: Workspace) -> tuple[tuple[DataSet, 
     sources = (config.data.train, config.data.validation)
     made = shapes_folder(workspace).exists()
     if any(isinstance(source, Shapes) for source in sources) and not made:
-        return None, len(CLASSES), ("no identity: the embedded data set is made by the first run",)
+        return None, len(CLASSES), ("no run id yet: the first run creates the embedded data set",)
     try:
         for source in sources:
             locate(source, workspace)
     except BadInput as error:
-        note = f"no identity, and {CLASSES_WITHOUT_DATA} classes taken for granted: {error}"
+        note = f"no run id, and {CLASSES_WITHOUT_DATA} classes are assumed: {error}"
         return None, CLASSES_WITHOUT_DATA, (note,)
     first, second = (read_data_set(source, workspace) for source in sources)
     return (first, second), len(first.truth.category_id), ()

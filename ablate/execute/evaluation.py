@@ -104,8 +104,8 @@ def _coverage(found: Detections, truth: GroundTruth) -> list[str]:
     if 2 * covered >= len(wanted):
         return []
     return [
-        f"only {covered:,} of the {len(wanted):,} images with objects have a detection; the objects of the others "
-        "count as missed"
+        f"only {covered:,} of the {len(wanted):,} images with objects have a detection; the objects in the other "
+        "images count as missed"
     ]
 
 

@@ -1,7 +1,8 @@
 """Whether a finished run is whole: its files are there, can be read, and are what the run wrote.
 
 `launch` makes again what can be made again: the manifest, the evaluation from the predictions, the predictions and the
-last weights of a pre-training from the last checkpoint. A file that somebody changed on purpose is not written over.
+last weights of a pre-training from the last checkpoint. A file that may have been changed on purpose is not
+overwritten.
 """
 
 from collections.abc import Iterator
@@ -85,7 +86,7 @@ def _what_happened(path: Path, known: Fingerprint | None) -> str:
     try:
         if not path.is_file():
             return "is missing"
-        return "" if known is None or known.fits(path) else "was changed after the run had finished"
+        return "" if known is None or known.fits(path) else "was changed after the run finished"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
 
@@ -93,16 +94,16 @@ def _what_happened(path: Path, known: Fingerprint | None) -> str:
 def _fault(folder: RunFolder, name: str, what: str) -> Fault:
     path, missing = folder.path / name, what == "is missing"
     if path == folder.evaluation:
-        return Fault(f"{path}: {what}; launch makes it again from the predictions", repairable=True)
+        return Fault(f"{path}: {what}; launch creates it again from the predictions", repairable=True)
     if path in (folder.manifest, folder.config):
-        remedy = "launch makes it again" if missing else "put it back, or delete it and launch makes it again"
+        remedy = "launch creates it again" if missing else "restore it, or delete it and launch creates it again"
         return Fault(f"{path}: {what}; {remedy}", repairable=missing)
     last = not isinstance(folder, PretrainingFolder) or path.stem.removesuffix("_full") == _last_epoch(folder)
     if not (last and folder.checkpoints_newest_first()):
-        again = "put it back, or move the folder away to run again"
-        return Fault(f"{path}: {what}, and there is no checkpoint to make it from; {again}", repairable=False)
-    remedy = "launch makes it again from the last checkpoint"
-    return Fault(f"{path}: {what}; {'' if missing else 'put it back, or delete it and '}{remedy}", repairable=missing)
+        again = "restore it, or move the folder away to run again"
+        return Fault(f"{path}: {what}, and there is no checkpoint to create it from; {again}", repairable=False)
+    remedy = "launch creates it again from the last checkpoint"
+    return Fault(f"{path}: {what}; {'' if missing else 'restore it, or delete it and '}{remedy}", repairable=missing)
 
 
 def _last_epoch(folder: PretrainingFolder) -> str:

@@ -46,15 +46,15 @@ def pretrain(
     Raises:
         BadInput: images or settings that cannot be used, other images than were planned with, or an epoch that was not
             kept when this was trained.
-        LockHeld: another process is at it.
+        LockHeld: another process works on it.
         RunFailed: diverged or interrupted; the status says so too.
     """
     recipe = pretraining.pretrain
     beyond = [epoch for epoch in keep if not 0 < epoch <= recipe.epochs]
     if beyond:
-        raise BadInput(f"epoch {beyond[0]} cannot be kept: the schedule has {recipe.epochs:g} epochs")
+        raise BadInput(f"epoch {beyond[0]} cannot be kept: the schedule has only {recipe.epochs:g} epochs")
     if recipe.batch_size % grad_accum_steps:
-        raise BadInput(f"{grad_accum_steps} forward passes cannot share batches of {recipe.batch_size} images evenly")
+        raise BadInput(f"{grad_accum_steps} forward passes do not divide batches of {recipe.batch_size} images evenly")
     with joined(runtime.device) as processes:
         with processes.first_before_others():
             folder = prepare_pretraining(pretraining, workspace, processes.device.type, name)
@@ -76,21 +76,21 @@ def pretrain_first(config: RunConfig, workspace: Workspace, runtime: RuntimeOpti
     """The pre-training that a run starts from, where its weights are not there yet.
 
     Raises:
-        RunFailed: it came to no result.
+        RunFailed: it has no result.
     """
     with joined(runtime.device) as processes:
         executed = pretrain(pretraining_of(config), workspace, runtime, keep=(epoch_of(config.init),))
         processes.wait()  # for the first one's last word
         status = executed.folder.read_status()
         if status is None or status.state != "finished":
-            raise RunFailed(f"{executed.folder.path}: came to no result: {'' if status is None else status.message}")
+            raise RunFailed(f"{executed.folder.path}: has no result: {'' if status is None else status.message}")
 
 
 def execute_from_the_start(config: RunConfig, workspace: Workspace, runtime: RuntimeOptions) -> Executed[RunFolder]:
     """Carry out a run as `execute` does, and before it the pre-training that it starts from.
 
     Raises:
-        RunFailed: the pre-training came to no result; and whatever `execute` raises.
+        RunFailed: the pre-training has no result; and the errors of `execute`.
     """
     with joined(runtime.device):  # the processes of torchrun meet once for both
         if config.init.pretraining != "none":
@@ -107,7 +107,7 @@ def prepare_pretraining(
         pretraining: whose precision may be `auto`.
         workspace: above `results/`.
         device: cpu or cuda; resolves the precision.
-        name: that the folder must have; empty for whatever it comes to.
+        name: that the folder must have; empty for any name.
 
     Raises:
         BadInput: images that cannot be found, or others than were planned with.

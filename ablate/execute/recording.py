@@ -16,11 +16,11 @@ Phase = Literal["training", "predicting", "analysing"]
 
 
 def check_planned(planned: str, found: str, what: str) -> None:
-    """Refuse a run or a pre-training that comes to another name than it was planned under.
+    """Refuse a run or a pre-training whose id differs from the planned one.
 
     Args:
         planned: its name; empty where it was not planned.
-        found: the name that it comes to now.
+        found: its id now.
         what: it is named by, beside this program.
 
     Raises:
@@ -29,8 +29,8 @@ def check_planned(planned: str, found: str, what: str) -> None:
     if planned and planned != found:
         who = planned if kind_of(planned) == "pretraining" else f"run {planned}"
         raise BadInput(
-            f"{who}: its {what} or this program changed since it was planned (it comes to {found} now); plan the "
-            "study again under another --name"
+            f"{who}: its {what} or this program changed since it was planned (its run id is now {found}); plan the "
+            "study again with another --name"
         )
 
 

@@ -72,7 +72,7 @@ def execute(
     Raises:
         BadInput: config or data that cannot be used, or other data than were planned with.
         MissingEngine: the engine is not installed here; nothing is written.
-        LockHeld: another process is at this run.
+        LockHeld: another process works on this run.
         RunFailed: diverged or interrupted; the status says so too.
     """
     if config.engine == "detectron2":
@@ -158,7 +158,7 @@ def prepare(config: RunConfig, workspace: Workspace, device: str, run_id: str = 
         config: whose precision and images_per_norm may still be `auto`.
         workspace: above `results/`.
         device: cpu or cuda; resolves the precision.
-        run_id: the name that the folder must have; empty for whatever it comes to.
+        run_id: the name that the folder must have; empty for any name.
         processes: that train it together, on a GPU each where there are any.
 
     Raises:
@@ -204,7 +204,7 @@ def locked(folder: RunFolder, processes: Processes, again: bool) -> Iterator[boo
 
     Raises:
         BadInput: it is finished, and lacks what cannot be made again.
-        LockHeld: another process is at it.
+        LockHeld: another process works on it.
     """
     with ExitStack() as lock:
         with processes.first_before_others():
@@ -246,7 +246,7 @@ def _load_initial_weights(backbone: nn.Module, config: RunConfig, folder: RunFol
         folder.append_event("weights loaded", **report_fields(report))
         logger.info("starting from %s weights: %s", report.facts.family, report.facts.file)
         for note in report.notes:
-            logger.info("careful: %s", note)
+            logger.info("note: %s", note)
 
 
 @contextmanager
@@ -289,7 +289,7 @@ def recorded(folder: RunFolder, processes: Processes) -> Iterator[None]:
         record("interrupted", error)
         raise
     except KeyboardInterrupt as error:
-        record("interrupted", f"stopped by {str(error) or 'SIGINT'}; the same command continues")
+        record("interrupted", f"stopped by {str(error) or 'SIGINT'}; run the same command to continue")
         raise
     except RunFailed as error:
         record("diverged", error)
@@ -313,8 +313,8 @@ def _named_failures(folder: RunFolder, processes: Processes) -> Iterator[None]:
             yield
     except OSError as error:
         raise Interrupted(
-            f"{error.filename or folder.path}: {error.strerror or error}; what was saved is not lost: put that right, "
-            "and the same command continues"
+            f"{error.filename or folder.path}: {error.strerror or error}; the saved state is not lost: fix this, and "
+            "run the same command to continue"
         ) from error
     except RuntimeError as error:  # beside training, which names its own
         if not is_out_of_memory(error, processes.device):
@@ -332,6 +332,6 @@ def _record_start(folder: RunFolder, before: Status) -> None:
         folder.append_event("warning", message=fault.sentence)
         logger.warning("%s", fault.sentence)
     if trains and before.iteration and not folder.checkpoints_newest_first():
-        lost = f"its checkpoints are gone (it had come to iteration {before.iteration}); training from the start"
+        lost = f"its checkpoints are missing (it had reached iteration {before.iteration}); training from the start"
         folder.append_event("warning", message=lost)
         logger.warning("%s: %s", folder.path, lost)

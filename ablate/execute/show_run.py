@@ -12,7 +12,7 @@ from rich.text import Text
 from ablate.config.foreign import validation_of
 from ablate.config.schema import Shapes
 from ablate.execute.evaluation import METRICS, Evaluation, read_evaluation
-from ablate.runs.folder import SCHEMA, RunFolder, Status
+from ablate.runs.folder import SCHEMA, RunFolder, Status, state_words
 from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.render.errors import ap_at
 from analysis.render.table import Column, Table
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def run_screen(folder: RunFolder) -> list[RenderableType]:
-    """The summary of a run in whatever state it is."""
+    """The summary of a run in any state."""
     status = folder.read_status() or Status(state="prepared")
     parts: list[RenderableType] = [fact_grid(_facts(folder, status))]
     if status.state == "finished":
@@ -52,9 +52,9 @@ def fact_grid(facts: Iterable[tuple[str, RenderableType]]) -> RenderableType:
 def _facts(folder: RunFolder, status: Status) -> Iterator[tuple[str, RenderableType]]:
     colour = {"finished": "green", "running": "cyan", "prepared": "cyan"}.get(status.state, "yellow")
     yield "run", str(folder.path)
-    yield "state", Text(status.state.replace("_", " "), style=colour)
+    yield "state", Text(state_words(status.state), style=colour)
     if status.message:
-        yield "because", status.message
+        yield "reason", status.message
     trained = _last_training(folder)
     if trained:
         seconds, iterations = trained.seconds, trained.iterations
@@ -62,7 +62,7 @@ def _facts(folder: RunFolder, status: Status) -> Iterator[tuple[str, RenderableT
         clock = f"{hours} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s"
         batch = folder.read_config().train.batch_size
         each = f"; {seconds / iterations:.3f} s per iteration of the whole run" if iterations else ""
-        yield "training", f"{iterations:,} iterations of {batch} images in {clock}{each}, loading included"
+        yield "training", f"{iterations:,} iterations of {batch} images in {clock}{each}, data loading included"
         what = "allocated on the GPU" if trained.device == "cuda" else "kept for the backward pass"
         yield "peak memory", f"{trained.peak_gib:.2f} GiB {what}"
 
@@ -106,6 +106,7 @@ def _legend(evaluation: Evaluation) -> str:
     return (
         f"\nPoints, 0 to 100; {evaluation.images:,} images, {evaluation.objects:,} objects, "
         f"{evaluation.detections:,} detections. AP to gain: what AP at IoU {evaluation.iou:.2f} would rise by if this "
-        "error alone were fixed;\ncls: wrong class, loc: poor place, both, dup: second on one object, bg: on nothing, "
-        "miss: object with no match or near match; FP, FN: all wrong detections, all objects not found."
+        "error alone were fixed;\ncls: wrong category; loc: too little overlap with the object; both: both of these; "
+        "dup: second detection of one object; bg: no object there; miss: object that no detection matches or nearly "
+        "matches; FP, FN: all false positives, all false negatives."
     )

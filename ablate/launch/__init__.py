@@ -1,1 +1,1 @@
-"""Running the runs of a study: what is not done, on whatever the machine has, until all of it is answered."""
+"""Launching a study: its unfinished runs, on all devices of the machine or on a cluster, to their end."""

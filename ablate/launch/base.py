@@ -36,13 +36,13 @@ PATIENCE_SECONDS = 1.0  # between two looks for a device that is free
 
 
 class SomeFailed(DetablateError):
-    """Not every run of the study came to a result."""
+    """Not every run of the study has a result."""
 
     exit_code = 3
 
 
 class Stopped(DetablateError):
-    """Somebody asked the launcher to stop."""
+    """The user or a signal asked the launcher to stop."""
 
     exit_code = 130
 
@@ -106,7 +106,7 @@ class Outcome:
 
     Attributes:
         statuses: of every run of the study.
-        failed: sentences, one for each run that came to no result and is not blocked.
+        failed: sentences, one for each run without a result that is not blocked.
         stopped: who asked to stop: a signal's name, or a command; empty where all was done.
         at_once: asked twice, so that runs were killed before they could save what they had.
         time_is_up: it was a drain that stopped after its time, as it was told.
@@ -191,7 +191,7 @@ def _folder_of_user() -> Path:
     """A folder that only this user can write to: in XDG_RUNTIME_DIR where the system has made one, else in /tmp.
 
     Raises:
-        BadInput: somebody else has made it, or a link in its place.
+        BadInput: another user has made it, or a link in its place.
     """
     given = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
     private = given.is_absolute() and given.is_dir() and given.stat().st_uid == os.getuid()
@@ -204,7 +204,7 @@ def _folder_of_user() -> Path:
                 folder.chmod(0o700)
             return folder
     except OSError as error:
-        raise BadInput(f"{folder}: cannot be made ({error.strerror}); set TMPDIR to a folder of your own") from None
+        raise BadInput(f"{folder}: cannot be created ({error.strerror}); set TMPDIR to a folder of your own") from None
     raise BadInput(f"{folder}: is not a folder of this user's, so it is not used; set TMPDIR to a folder of your own")
 
 
@@ -235,8 +235,8 @@ def devices_of(device: str, gpus_per_run: int, parallel: int = 1) -> tuple[str, 
         raise BadInput(f"--gpus-per-run {gpus_per_run}: {len(gpus)} GPUs are visible here; choose at most that many")
     if gpus and parallel > 1:
         raise BadInput(
-            f"--parallel {parallel}: is for runs side by side on a CPU, and each GPU takes one; leave it out, or "
-            "choose --device cpu"
+            f"--parallel {parallel}: is for runs at the same time on a CPU, but each GPU takes one run; leave it out, "
+            "or choose --device cpu"
         )
     return gpus or _cpu_slots(parallel)
 

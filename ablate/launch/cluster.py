@@ -16,26 +16,26 @@ NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 # Options of sbatch that are ours to set, and by which option of ours.
 OURS = {
     "array": "--max-parallel",
-    "comment": "nothing: by it the jobs of a study are found",
+    "comment": "nothing: the jobs of a study are found by it",
     "dependency": "nothing: runs wait for what they need",
-    "error": "nothing: the logs lie with the study",
-    "output": "nothing: the logs lie with the study",
-    "job-name": "nothing: it is the study's",
-    "kill-on-invalid-dep": "nothing: a run whose need failed is not kept in the queue",
+    "error": "nothing: the logs are kept with the study",
+    "output": "nothing: the logs are kept with the study",
+    "job-name": "nothing: the study decides it",
+    "kill-on-invalid-dep": "nothing: a run that needs a failed run is not kept in the queue",
     "nodes": "--nodes",
     "ntasks": "--gpus-per-run",
     "ntasks-per-node": "--gpus-per-run",
     "gpus": "--gpus-per-run",
     "gpus-per-node": "--gpus-per-run",
-    "requeue": "nothing: what is interrupted goes on",
-    "no-requeue": "nothing: what is interrupted goes on",
+    "requeue": "nothing: an interrupted run continues by itself",
+    "no-requeue": "nothing: an interrupted run continues by itself",
     "signal": "signal_seconds of the YAML file of --cluster",
     "time": "--time",
     "partition": "--partition",
     "account": "--account",
     "qos": "--qos",
     "constraint": "--constraint",
-    "wrap": "nothing: the job is written here",
+    "wrap": "nothing: this program writes the job script",
 }
 
 
@@ -47,7 +47,7 @@ class Cluster(Part, frozen=True, kw_only=True):
         account: that pays.
         qos: the quality of service.
         constraint: features that the nodes must have.
-        time: the limit of a job as Slurm takes it; a longer run is requeued and goes on. Empty: the partition's.
+        time: the limit of a job as Slurm takes it; a longer run is requeued and continues. Empty: the partition's.
         gpus_per_run: GPUs that train one run together, on all its nodes; none: 1, or 0 with ``--device cpu``.
         nodes: of a run.
         processes_per_node: that train one run together; none: one for each GPU of a node.
@@ -84,7 +84,7 @@ class Cluster(Part, frozen=True, kw_only=True):
             return seconds_of_limit(str(self.time))
         except ValueError:
             raise BadInput(
-                f"--time {self.time}: must be a time limit as Slurm takes it: minutes, H:MM:SS or D-HH:MM:SS"
+                f"--time {self.time}: must be a time limit in Slurm's format: minutes, H:MM:SS or D-HH:MM:SS"
             ) from None
 
     def gpus(self, device: str) -> int:
@@ -111,23 +111,28 @@ class Cluster(Part, frozen=True, kw_only=True):
         for key, text in [*msgspec.structs.asdict(self).items(), *self.sbatch.items()]:
             if isinstance(text, str) and not text.isprintable():
                 option = f"--sbatch {key}" if key in self.sbatch else f"--{key}"
-                raise BadInput(f"{option}: has a line break, or another character that no option of sbatch has")
+                raise BadInput(f"{option}: has a line break or another character that sbatch options cannot have")
         gpus, limit = self.gpus(device), self.limit_seconds()
         if gpus % self.nodes:
-            raise BadInput(f"--gpus-per-run {gpus} --nodes {self.nodes}: each node must have as many GPUs of a run")
+            raise BadInput(
+                f"--gpus-per-run {gpus} --nodes {self.nodes}: each node must have the same number of GPUs of a run"
+            )
         if limit is not None and limit <= 60 * checkpoint_minutes:
             raise BadInput(
-                f"--time {self.time}: is no longer than --checkpoint-minutes {checkpoint_minutes:g}, so that a job "
-                "that is killed would begin again and again where it began; choose a longer limit or a shorter interval"
+                f"--time {self.time}: is not longer than --checkpoint-minutes {checkpoint_minutes:g}, so a killed job "
+                "would always start again from the same point; choose "
+                "a longer limit or a shorter interval"
             )
         if limit is not None and limit <= self.signal_seconds:
             raise BadInput(
-                f"--time {self.time}: is no longer than the {self.signal_seconds} s before the limit in which a job "
+                f"--time {self.time}: is not longer than the {self.signal_seconds} s before the limit in which a job "
                 "saves what it has; choose a longer limit, or a smaller signal_seconds in the YAML file of --cluster"
             )
         for name in self.sbatch:
             if not NAME.fullmatch(name):
-                raise BadInput(f"--sbatch {name}: is no option of sbatch; write it without its dashes, such as mem=64G")
+                raise BadInput(
+                    f"--sbatch {name}: is not an option of sbatch; write it without its dashes, such as mem=64G"
+                )
             if name in OURS:
                 raise BadInput(f"--sbatch {name}: is set by {OURS[name]}")
 
@@ -157,7 +162,7 @@ def read_cluster(workspace: Workspace, name: str) -> Cluster:
         if path.is_file():
             return parse(read_yaml(path), Cluster, str(path))
     known = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
-    raise BadInput(f"--cluster {name}: there is no such file, nor one of the names {', '.join(known)}")
+    raise BadInput(f"--cluster {name}: there is no such file and no such name; the names are {', '.join(known)}")
 
 
 def sbatch_options(given: list[str]) -> dict[str, str | int | float | bool]:

@@ -142,7 +142,7 @@ def estimate(workspace: Workspace, jobs: Sequence[Job], options: LaunchOptions) 
         total += iterations * seconds
     if total:
         logger.info(
-            f"in all about {clock(total / parallel_runs)} of training for {len(jobs)} runs"
+            f"in total about {clock(total / parallel_runs)} of training for {len(jobs)} runs"
             f"{f', {parallel_runs} at a time' * (parallel_runs > 1)}; predicting comes on top"
         )
 
@@ -205,7 +205,7 @@ def _time(
         except (OSError, msgspec.DecodeError):
             words = (done.stderr or done.stdout).strip().splitlines()
             raise BadInput(
-                f"a few iterations could not be timed: {words[-1] if words else f'exit code {done.returncode}'}"
+                f"the timing of a few iterations failed: {words[-1] if words else f'exit code {done.returncode}'}"
             ) from None
 
 
@@ -232,7 +232,7 @@ def time_passes(job: TimingJob) -> None:
                 seconds = run.read_metrics()[-1]["seconds_per_iteration"]
                 throughput = Throughput(images=images, seconds=seconds, peak_gib=trained.peak_gib)
         except RanOutOfMemory as error:
-            throughput = Throughput(images=images, message=f"out of memory, which is a result too ({error})")
+            throughput = Throughput(images=images, message=f"out of memory, which also counts as a result ({error})")
             if processes.count > 1:  # the others may have had memory, and wait for this one
                 write_json(folder / ANSWER, throughput)
                 raise RunFailed(str(error)) from None

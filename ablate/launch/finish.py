@@ -19,8 +19,8 @@ def finish(workspace: Workspace, study: Study, options: LaunchOptions, outcome: 
     """Measure, show, and say what failed.
 
     Raises:
-        SomeFailed: not every run came to a result.
-        Stopped: somebody asked to stop.
+        SomeFailed: not every run has a result.
+        Stopped: the user or a signal asked to stop.
         BadInput: no run could begin.
     """
     numbers = counts(outcome.statuses)
@@ -34,27 +34,27 @@ def finish(workspace: Workspace, study: Study, options: LaunchOptions, outcome: 
         for sentence in outcome.failed:
             logger.error("%s", sentence)
         raise SomeFailed(
-            f"{len(outcome.failed)} of {sum(numbers.values())} runs came to no result; the others are not affected; "
-            f"when the reason is gone, try them again: {again}"
+            f"{len(outcome.failed)} of {sum(numbers.values())} runs have no result; the others are not affected; once "
+            f"the cause is fixed, run them again: {again}"
         )
     if not measured:
         reasons = dict.fromkeys(status.message for status in outcome.statuses)
-        raise BadInput(f"study {study.name}: nothing of it can run: {'; '.join(reasons)}")
+        raise BadInput(f"study {study.name}: none of its runs can start: {'; '.join(reasons)}")
 
 
 def check_not_stopped(outcome: Outcome) -> None:
-    """Tell that somebody asked to stop, unless it was a failure.
+    """Raise an error if a stop was requested, unless a failure caused it.
 
     Raises:
-        Stopped: somebody did.
+        Stopped: the user or a signal did.
     """
     if outcome.stopped and not (outcome.failed and outcome.stopped == "--fail-fast"):
         numbers = counts(outcome.statuses)
         done = sum(numbers.get(state, 0) for state in DONE)
-        kept = "every run goes on from what it saved last" if outcome.at_once else "everything is saved"
+        kept = "every run continues from its last checkpoint" if outcome.at_once else "everything is saved"
         raise Stopped(
             f"stopped; run the same command to continue ({done} of {sum(numbers.values())} runs done, by "
-            f"{outcome.stopped}{', at once' * outcome.at_once}, {kept})"
+            f"{outcome.stopped}{', without saving' * outcome.at_once}, {kept})"
         )
 
 
@@ -62,31 +62,31 @@ def finish_drain(workspace: Workspace, study: Study, options: LaunchOptions, out
     """What a drain says in the end; the one after which nothing is left measures and shows.
 
     Raises:
-        SomeFailed: not every run came to a result.
-        Stopped: somebody asked to stop.
+        SomeFailed: not every run has a result.
+        Stopped: the user or a signal asked to stop.
     """
     if outcome.stopped and not outcome.time_is_up:
         finish(workspace, study, options, outcome)
     if not outcome.left and not outcome.stopped:
         with ExitStack() as alone:
             try:
-                alone.enter_context(holding(study_folder(workspace, study.name), "the end of the study"))
+                alone.enter_context(holding(study_folder(workspace, study.name), "the last step of the study"))
             except LockHeld:
-                logger.info("another drain measures and shows the study")
+                logger.info("another drain measures the costs and shows the table")
                 return
             finish(workspace, study, options, outcome)
         return
     numbers = counts(outcome.statuses)
-    why = f"stopped by {outcome.stopped}" if outcome.time_is_up else "nothing is left that this drain may start"
+    why = f"stopped by {outcome.stopped}" if outcome.time_is_up else "there is no run left for this drain to start"
     logger.info("%s: %s; see: %s", why, summary_words(outcome.statuses), status_command(workspace, study))
     if outcome.failed:
         for sentence in outcome.failed:
             logger.error("%s", sentence)
-        raise SomeFailed(f"{len(outcome.failed)} of {sum(numbers.values())} runs came to no result")
+        raise SomeFailed(f"{len(outcome.failed)} of {sum(numbers.values())} runs have no result")
 
 
 def status_command(workspace: Workspace, study: Study) -> str:
-    """How to see how a study stands."""
+    """The command that shows the status of a study."""
     return shell_command("ablate", "status", root=workspace.root, study=study.name)
 
 
@@ -112,6 +112,6 @@ def _measure(workspace: Workspace, study: Study, options: LaunchOptions) -> None
     except KeyboardInterrupt as error:
         name = str(error).replace("SIGINT", "") or "Ctrl-C"
         raise Stopped(
-            f"stopped; run the same command to continue (by {name}, while measuring what the variants cost; the runs "
+            f"stopped; run the same command to continue (by {name}, while measuring the cost of the variants; the runs "
             "are done)"
         ) from None

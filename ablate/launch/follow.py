@@ -27,7 +27,7 @@ def submission_lines(workspace: Workspace, study: Study, submission: Submission)
     labels = {job.run_id: job.label for job in study.jobs if job.run_id}
     for batch in submission.batches:
         if batch.kind == "end":
-            yield f"job {batch.job}: when all have ended, costs, table and report"
+            yield f"job {batch.job}: costs, table and report, when all other jobs have ended"
         elif len(batch.runs) == 1:
             yield f"job {batch.job}: {labels[batch.runs[0]]}"
         else:
@@ -35,20 +35,20 @@ def submission_lines(workspace: Workspace, study: Study, submission: Submission)
             more = f"; and {len(batch.runs) - 3} more" if len(batch.runs) > 3 else ""
             yield f"job {batch.job}, an array of {len(batch.runs)}: {shown}{more}"
     if submission.queued:
-        yield f"{len(submission.queued)} runs are in the queue already and are not submitted again"
+        yield f"{len(submission.queued)} runs are already in the queue and are not submitted again"
     for run_id, why in submission.unsatisfiable.items():
         yield f"not submitted: {labels[run_id]}: {why}"
     if not submission.batches and not submission.queued:
-        yield f"study {study.name}: nothing is left to submit"
+        yield f"study {study.name}: there is no run left to submit"
         numbers = counts(read_statuses(workspace, study))
         if any(numbers.get(state) for state in FAILURES):
             again = shell_command("ablate", "launch", "--on", "slurm", "--retry", root=workspace.root, study=study.name)
-            yield f"what failed is submitted again by: {again}"
+            yield f"submit the failed runs again: {again}"
         return
     if submission.batches and submission.batches[0].options.device != "cpu" and _is_planned_for_a_cpu(study):
         yield (
-            "careful: the study was planned in fp32, as for a machine without a GPU; for mixed precision plan it with "
-            "--set train.precision=bf16 under another name"
+            "note: the study was planned in fp32, since the planning machine has no GPU; for mixed precision plan it "
+            "with --set train.precision=bf16 under another name"
         )
     yield f"see: {status_command(workspace, study)}"
 
@@ -61,10 +61,10 @@ def _is_planned_for_a_cpu(study: Study) -> bool:
 
 
 def follow_jobs(workspace: Workspace, study: Study) -> None:
-    """Show how a study stands until none of its jobs is in the queue any more; Ctrl-C leaves them there.
+    """Show the status of a study until none of its jobs is in the queue any more; Ctrl-C leaves them there.
 
     Raises:
-        SomeFailed: not every run came to a result.
+        SomeFailed: not every run has a result.
     """
     reader = StatusReader(workspace, study)
     try:
@@ -76,7 +76,7 @@ def follow_jobs(workspace: Workspace, study: Study) -> None:
                     break
                 time.sleep(LOOK_SECONDS)
     except KeyboardInterrupt:
-        logger.info("the jobs go on; see: %s", status_command(workspace, study))
+        logger.info("the jobs continue; see: %s", status_command(workspace, study))
         return
     _check_all_done(statuses)
 
@@ -89,7 +89,7 @@ def _check_all_done(statuses: Sequence[RunStatus]) -> None:
             if status.state not in DONE:
                 queue = "" if status.queue is None else status.queue.words
                 logger.error("%s: %s", status.label, status.message or queue or status.state)
-        raise SomeFailed(f"{total - done} of {total} runs came to no result; the others are not affected")
+        raise SomeFailed(f"{total - done} of {total} runs have no result; the others are not affected")
 
 
 def cancel_jobs(workspace: Workspace, study: str) -> tuple[list[str], list[str]]:

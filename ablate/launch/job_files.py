@@ -69,11 +69,12 @@ def _shell(job: JobFile, lines: list[str], submit: str) -> str:
         "#!/bin/bash",
         f"# {_drains(job)}",
         f"# Submit:  {submit}",
-        "# Again, to go on after a limit or a kill: the same. The folder must lie on a disk that all hosts share.",
+        "# To continue after a time limit or a kill: submit it again. The folder must be on a disk that all hosts "
+        "share.",
     ]
     body = [
         "",
-        "# What the command needs goes here, such as module load.",
+        "# Put here what the command needs, such as module load.",
         f"cd {shlex.quote(job.root)} || exit 1",
         f"exec {job.command}",
         "",
@@ -84,8 +85,8 @@ def _shell(job: JobFile, lines: list[str], submit: str) -> str:
 def _drains(job: JobFile) -> str:
     gpus = f"{job.gpus} GPU{'s' * (job.gpus != 1)}" if job.gpus else "a CPU"
     if job.drains == 1:
-        return f"A drain of a study, with {gpus}: it takes run after run."
-    return f"{job.drains} drains of a study, each with {gpus}: they share the runs out among themselves."
+        return f"A drain of a study, with {gpus}: it starts one run after the other."
+    return f"{job.drains} drains of a study, each with {gpus}: they share the runs of the study."
 
 
 def _sbatch_array(job: JobFile) -> str:
@@ -96,7 +97,7 @@ def _sbatch_array(job: JobFile) -> str:
         *([f"#SBATCH --gpus-per-node={job.gpus}"] if job.gpus else []),
         "#SBATCH --cpus-per-task=8",
         f"#SBATCH --time={HOURS}:00:00",
-        "# Before the limit a drain saves what it has; a preempted one begins again.",
+        "# A drain saves its runs before the time limit; a preempted one starts again.",
         "#SBATCH --signal=B:USR2@300",
         "#SBATCH --requeue",
         "#SBATCH --output=%x-%A_%a.out",
@@ -114,7 +115,7 @@ def _grid_engine(job: JobFile) -> str:
         *([f"#$ -l gpu={job.gpus}"] if job.gpus else []),
         "##$ -pe smp 8",
         f"#$ -l h_rt={HOURS}:00:00",
-        "# A warning (SIGUSR2) before a kill: a drain saves what it has.",
+        "# A warning (SIGUSR2) before a kill: the drain saves its runs.",
         "#$ -notify",
         "#$ -r y",
     ]
@@ -128,7 +129,7 @@ def _lsf(job: JobFile) -> str:
         '#BSUB -R "span[hosts=1]"',
         *([f'#BSUB -gpu "num={job.gpus}"'] if job.gpus else []),
         f"#BSUB -W {HOURS}:00",
-        "# A warning before the limit: a drain saves what it has.",
+        "# A warning before the time limit: the drain saves its runs.",
         "#BSUB -wa USR2 -wt 5",
         "#BSUB -r",
         "#BSUB -o %J_%I.out",
@@ -156,7 +157,7 @@ def _kubernetes(job: JobFile) -> str:
     return f"""\
 # {_drains(job)}
 # Submit:  kubectl apply -f FILE
-# Again, to go on after a limit or a kill: kubectl delete job {_label(job)}, and the same.
+# To continue after a time limit or a kill: kubectl delete job {_label(job)}, then submit it again.
 apiVersion: batch/v1
 kind: Job
 metadata:
@@ -165,11 +166,11 @@ spec:
   completions: {job.drains}
   parallelism: {job.drains}
   completionMode: Indexed
-  backoffLimit: {10 * job.drains}  # a pod that is evicted begins again
+  backoffLimit: {10 * job.drains}  # an evicted pod starts again
   template:
     spec:
       restartPolicy: OnFailure
-      terminationGracePeriodSeconds: 300  # to save what it has
+      terminationGracePeriodSeconds: 300  # to save its runs
       containers:
         - name: drain
           image: YOUR-IMAGE  # with this program and its extra "train"
@@ -183,7 +184,7 @@ spec:
           volumeMounts:
             - name: shared
               mountPath: {_yaml(job.root)}
-            - name: memory  # loaders hand images on through it
+            - name: memory  # processes that load images share them through it
               mountPath: /dev/shm
       volumes:
         - name: shared
@@ -196,17 +197,17 @@ spec:
 
 
 def _skypilot(job: JobFile) -> str:
-    gpus = f"  accelerators: A100:{job.gpus}  # any kind, but the same for all\n" if job.gpus else ""
+    gpus = f"  accelerators: A100:{job.gpus}  # any model, but the same for all drains\n" if job.gpus else ""
     return f"""\
 # {_drains(job)}
 # Submit:  for i in $(seq {job.drains}); do sky jobs launch -y -d -n {_label(job)}-$i FILE; done
-# A preempted one is started again by SkyPilot, and goes on.
+# SkyPilot starts a preempted job again, and it continues.
 name: {_label(job)}
 resources:
 {gpus}  cpus: 8+
   use_spot: true
 file_mounts:
-  # One disk for all: a bucket mounted by its drivers does not keep the promises of a file system that locks need;
+  # One disk for all: a mounted bucket does not give the guarantees of a file system that the locks need;
   # take a network file system (Filestore, EFS, Lustre), for example as a volume.
   # {job.root}: ...
 setup: |

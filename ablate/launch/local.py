@@ -1,7 +1,7 @@
 """Runs a study with processes of this machine: a run on each free GPU, or on several; without a GPU one by one.
 
 Which runs may start is a pure function of the status of all of them, `queue`; `launch_here` starts workers for them,
-looks at the run folders again and again, and ends when nothing is left to do or somebody asked to stop.
+looks at the run folders again and again, and ends when no run is left or a stop was requested.
 """
 
 import logging
@@ -35,10 +35,10 @@ from ablate.launch.base import (
     worker_environment,
 )
 from ablate.launch.status import DONE, FAILED, Cancelled, RunStatus, State, StatusReader, launchers_folder
-from ablate.runs.folder import FAILURES, Status, Workspace, now, open_regular
+from ablate.runs.folder import FAILURES, Status, Workspace, now, open_regular, state_words
 from ablate.runs.lock import LockHeld, holding, joining, owners, sweep_locks, this_process
 from ablate.runs.signals import WARNINGS, handle, ignore_scheduler, restore, scheduler_job, stop_signal
-from ablate.studies.study import Job, PretrainingRun, Study, StudyRun, ranks_of, state_words
+from ablate.studies.study import Job, PretrainingRun, Study, StudyRun, ranks_of
 from analysis.exceptions import BadInput
 
 logger = logging.getLogger(__name__)
@@ -53,11 +53,11 @@ Command = Callable[[WorkerJob, int], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What is left to do.
+    """The runs that are left.
 
     Attributes:
         ready: may start now, in the order of the study.
-        later: wait for another run of the study, or for a process elsewhere that is at them.
+        later: wait for another run of the study, or for a process elsewhere that works on them.
         unsatisfiable: cannot run, because what they need will not be there: run id -> why.
     """
 
@@ -74,7 +74,7 @@ def queue(
     again: Collection[str],
     elsewhere: Mapping[str, State | None],
 ) -> Queue:
-    """What may start, what has to wait, and what waits in vain.
+    """Which runs may start, which wait, and which can never start.
 
     Args:
         jobs: runs of the study and what they need, in order.
@@ -125,10 +125,10 @@ def queue(
 def _what_became(need: str, state: Mapping[str, State], elsewhere: Mapping[str, State | None]) -> str:
     what = state.get(need, elsewhere.get(need))
     if what is None:
-        return "is not part of this study and was never run"
+        return "is not part of this study and was never started"
     if need not in state:
         return f"is not part of this study and is {state_words(what)}"
-    return "came to no result" if what not in DONE else "ran out of memory"
+    return "has no result" if what not in DONE else "ran out of memory"
 
 
 @dataclass(slots=True)
@@ -178,7 +178,7 @@ def launch_here(
     *,
     drain: Drain | None = None,
 ) -> Outcome:
-    """Run what is not done of a study, and return when nothing is left to do or somebody asked to stop.
+    """Run the unfinished runs of a study; return when none is left or a stop was requested.
 
     Args:
         workspace: above `results/`.
@@ -201,7 +201,7 @@ def launch_here(
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"{folder}: cannot be made ({error.strerror}); choose another --root") from None
+        raise BadInput(f"{folder}: cannot be created ({error.strerror}); choose another --root") from None
     launch = _Launch(command, Workspace(workspace.root.absolute()), study, options, view, devices, reader, drain)
     sweep_locks(folder)
     with joining(folder), launch.stop.listening():
@@ -357,7 +357,7 @@ class _Launch:
             # The worker writes behind this line.
             log.write(f"{now()} {self._study.name}: {run.label}, on {', '.join(devices)}\n".encode())
         except OSError as error:
-            self._fail(run, f"{folder}: cannot be written ({error.strerror}); free space, and launch again")
+            self._fail(run, f"{folder}: cannot be written ({error.strerror}); free some space, and launch again")
             return
         process = subprocess.Popen(
             self._command(job, ranks_of(run, len(devices))),
@@ -399,7 +399,7 @@ class _Launch:
             self._fail(child.job, status.message)
             return
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        message = f"its worker {how} without a word; see {folder.path / LOG}; launch again to go on"
+        message = f"its worker {how} without a message; see {folder.path / LOG}; launch again to continue"
         with suppress(OSError, LockHeld, BadInput), holding(folder.path, str(folder.path)):
             last = folder.read_status() or status
             folder.write_status(

@@ -81,7 +81,7 @@ def of_study(workspace: Workspace, name: str, *, keep_runs: bool = False) -> Rem
     if not keep_runs:
         users = _users(workspace, without=study.name)
         for run_id in dict.fromkeys(job.run_id for job in study.jobs if job.run_id):
-            _sort(workspace, run_id, f"study {users[run_id]} has it too" if run_id in users else "", runs, kept)
+            _sort(workspace, run_id, f"study {users[run_id]} uses it too" if run_id in users else "", runs, kept)
     folders = [configs_folder(workspace, study.name), study_folder(workspace, study.name)]
     return _removal(workspace, study.name, runs, [path for path in folders if path.is_dir()], kept)
 
@@ -94,7 +94,7 @@ def unused(workspace: Workspace, *, single_runs: bool = False) -> Removal:
         single_runs: also those that were started alone, by `ablate run` or `weights pretrain`.
 
     Raises:
-        BadInput: a study cannot be read, so that nobody knows which runs it has.
+        BadInput: a study cannot be read, so its runs are not known.
     """
     users = _users(workspace)
     runs: list[str] = []
@@ -105,7 +105,7 @@ def unused(workspace: Workspace, *, single_runs: bool = False) -> Removal:
             if not (RUN_ID.fullmatch(path.name) and path.is_dir()) or run_id in users:
                 continue
             single = not ((path / LOG).exists() or _is_left_over(path) or single_runs)
-            _sort(workspace, run_id, "no study was launched for it (ablate run, adopt, pretrain)" * single, runs, kept)
+            _sort(workspace, run_id, "no study launched it (ablate run, adopt, pretrain)" * single, runs, kept)
     left = sorted(path.parent for path in workspace.studies.glob(f"*/{DELETED}"))
     return _removal(workspace, "", runs, left, kept)
 
@@ -117,7 +117,7 @@ def delete(workspace: Workspace, removal: Removal) -> list[Kept]:
         Runs that another process has taken meanwhile, which stay.
 
     Raises:
-        BadInput: something cannot be deleted; the same command goes on.
+        BadInput: something cannot be deleted; the same command continues.
     """
     kept: list[Kept] = []
     try:
@@ -129,11 +129,11 @@ def delete(workspace: Workspace, removal: Removal) -> list[Kept]:
             shutil.rmtree(path)
         users = _users(workspace)  # a study may have been planned meanwhile
         for run_id in removal.runs:
-            why = f"study {users[run_id]} has it" if run_id in users else _delete_run(workspace, run_id)
+            why = f"study {users[run_id]} uses it" if run_id in users else _delete_run(workspace, run_id)
             kept += [Kept(run_id, why)] if why else []
     except OSError as error:
         raise BadInput(
-            f"{error.filename}: cannot be deleted ({error.strerror}); put that right, and delete the rest with: "
+            f"{error.filename}: cannot be deleted ({error.strerror}); fix this, then delete the rest with: "
             f"{shell_command('ablate', 'gc', root=workspace.root)}"
         ) from None
     return kept
@@ -161,7 +161,7 @@ def _users(workspace: Workspace, without: str = "") -> dict[str, str]:
         try:
             study = read_study(workspace, path.parent.name)
         except BadInput as error:
-            raise BadInput(f"nothing is deleted, because nobody knows which runs this study has: {error}") from None
+            raise BadInput(f"nothing is deleted, because the runs of this study are not known: {error}") from None
         if study.name == without:
             continue
         for job in study.jobs:
@@ -171,14 +171,14 @@ def _users(workspace: Workspace, without: str = "") -> dict[str, str]:
 
 
 def _check_idle(workspace: Workspace, study: Study) -> None:
-    """Refuse a study that somebody launches, or that has jobs in the queue of a cluster.
+    """Refuse a study that has a running launcher or jobs in the queue of a cluster.
 
     Raises:
         BadInput: it is, or it has.
     """
     stop = shell_command("ablate", "cancel", root=workspace.root, study=study.name)
     for owner in owners(launchers_folder(workspace, study.name))[:1]:
-        raise BadInput(f"study {study.name} is being launched by {owner}; stop it first: {stop}")
+        raise BadInput(f"a launcher of study {study.name} is running ({owner}); stop it first: {stop}")
     for status in StatusReader(workspace, study).look():
         if status.queue is not None and status.queue.is_live:
             raise BadInput(f"study {study.name}: {status.label} is {status.queue.words}; stop it first: {stop}")
@@ -192,7 +192,7 @@ def _sort(workspace: Workspace, run_id: str, why: str, runs: list[str], kept: li
     if not path.is_dir():
         return
     for owner in owners(path)[:1]:
-        why = f"{owner} is at it"
+        why = f"{owner} is working on it"
     if why:
         kept.append(Kept(run_id, why))
     else:

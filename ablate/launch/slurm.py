@@ -214,11 +214,12 @@ def _checks(batch: Batch, task: Path, code: Path) -> list[str]:
     seen = "on $(hostname)"
     return [
         f"export PYTHONPATH={shlex.quote(str(code))} PYTHONSAFEPATH=1",
-        f"[ -e {shlex.quote(str(task))} ] || {{ echo detablate: {root} is not the same folder {seen} as where the "
-        "study was submitted: choose a --root on a disk that all nodes share >&2; exit 4; }",
+        f"[ -e {shlex.quote(str(task))} ] || "
+        f"{{ echo detablate: {root} is not the same folder {seen} as on the machine that submitted the study"
+        ": choose a --root on a disk that all nodes share >&2; exit 4; }",
         f"[ -x {python} ] || {{ echo detablate: there is no Python {python} {seen}: install this program on a disk "
         "that all nodes share >&2; exit 4; }",
-        "trap : TERM  # the tasks save what they have, and this script waits for them",
+        "trap : TERM  # the tasks save their runs, and this script waits for them",
     ]
 
 
@@ -258,7 +259,7 @@ def submit_study(
     if cluster.nodes > 1 and any(isinstance(job, StudyRun) and job.command for job in study.jobs):
         raise BadInput(
             f"--nodes {cluster.nodes}: a command of your own is started once, on one node; leave --nodes out, or let "
-            "the command start what it needs on others"
+            "the command start its processes on other nodes"
         )
     options = replace(options, gpus_per_run=max(1, cluster.gpus(options.device)))
     if dry_run:
@@ -268,12 +269,12 @@ def submit_study(
         return submission, list(_handed_over(workspace, study, options, cluster, groups, code, submission, {}, None))
     if job := scheduler_job():
         raise BadInput(
-            f"--on slurm: this shell is in a job already ({job}); submit from a login node, or work in the job: --drain"
+            f"--on slurm: this shell is already in a job ({job}); submit from a login node, or use --drain in this job"
         )
     if not slurm.is_here():
         raise BadInput(
-            "--on slurm: there is no sbatch on the PATH; submit from a login node of the cluster, or start --drain in "
-            "jobs of your own: --print-job says how"
+            "--on slurm: there is no sbatch on the PATH; submit from a login node of the cluster, or start drains in "
+            "jobs of your own: --print-job prints a job file"
         )
     folder = slurm_folder(workspace, study.name)
     try:
@@ -281,7 +282,7 @@ def submit_study(
             (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / "stores").chmod(0o700)
     except OSError as error:
-        raise BadInput(f"{folder}: cannot be made ({error.strerror}); choose another --root") from None
+        raise BadInput(f"{folder}: cannot be created ({error.strerror}); choose another --root") from None
     with holding(folder, f"the submission of study {study.name}"):
         batches = read_batches(workspace, study.name)
         live = live_jobs(batches)
@@ -409,7 +410,7 @@ def _all_or_nothing(submission: Submission) -> Iterator[None]:
         if isinstance(error, OSError):
             raise BadInput(
                 f"{error.filename or 'the folder of the study'}: cannot be written ({error.strerror}); nothing is "
-                "submitted: free space, and submit again"
+                "submitted; free some space, and submit again"
             ) from None
         raise
 

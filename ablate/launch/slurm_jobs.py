@@ -116,7 +116,9 @@ class QueueState(msgspec.Struct, frozen=True, kw_only=True):
         if not self.is_live:
             where, state = "", f"has ended ({state})" if state else "has ended"
             if not self.has_begun:
-                state += " without having begun: do its nodes see this folder and this Python? (doctor --slurm)"
+                state += (
+                    " before its run started: do its nodes see this folder and this Python? (check with doctor --slurm)"
+                )
         elif self.state == "RUNNING":
             state = ""
         return ", ".join(filter(None, (" ".join(filter(None, (f"job {self.job}", state))), where, again + why)))

@@ -27,7 +27,17 @@ from ablate.launch.base import BUSY, LOG, WorkerJob, module_command
 from ablate.launch.slurm import REQUEUE
 from ablate.launch.slurm_jobs import Batch, Requeue, RunRecord, read_record, record_path
 from ablate.launch.status import DONE, Cancelled
-from ablate.runs.folder import FINAL, RunFolder, Status, Workspace, now, open_regular, read_json, write_json
+from ablate.runs.folder import (
+    FINAL,
+    RunFolder,
+    Status,
+    Workspace,
+    now,
+    open_regular,
+    read_json,
+    state_words,
+    write_json,
+)
 from ablate.runs.lock import LockHeld, holding
 from ablate.runs.signals import WARNINGS, ignore_scheduler
 from ablate.studies.study import Job, StudyRun, ranks_of, read_study
@@ -127,7 +137,7 @@ class Task:
         self._write()
         if in_vain >= MOST_IN_VAIN and not self._is_final():
             raise BadInput(
-                f"job {job} began {in_vain + 1} times with nothing saved between two starts, so it is not requeued "
+                f"job {job} started {in_vain + 1} times and saved nothing between two starts, so it is not requeued "
                 f"again; see {self.folder.path / LOG}, give it a longer --time, and launch again"
             )
 
@@ -135,7 +145,7 @@ class Task:
         """Until what the run needs is finished; another launcher may be at it.
 
         Raises:
-            BadInput: it came to no result.
+            BadInput: it has no result.
         """
         for need in self._job().needs:
             folder = self.workspace.job_folder(need)
@@ -144,7 +154,7 @@ class Task:
                 if status is not None and status.state == "finished":
                     break
                 if status is None or status.state in FINAL:
-                    what = "was not run" if status is None else f"is {status.state.replace('_', ' ')}"
+                    what = "was not started" if status is None else f"is {state_words(status.state)}"
                     raise BadInput(f"needs {need}, which {what}")
                 self._pause(PATIENCE_SECONDS)
 
@@ -152,8 +162,8 @@ class Task:
         found = {job.run_id: job for job in read_study(self.workspace, self.batch.study).jobs}
         if self.run_id not in found:
             raise BadInput(
-                f"study {self.batch.study} has no run {self.run_id} any more: it was planned anew after this job was "
-                "submitted; launch it again"
+                f"study {self.batch.study} has no run {self.run_id} any more: the study was planned again after this "
+                "job was submitted; launch it again"
             )
         return found[self.run_id]
 
@@ -197,7 +207,7 @@ class Task:
         while worker.poll() is None:
             if self.stop.why and not asked:
                 asked = True
-                logger.info("%s: saving what there is", self.stop.why)
+                logger.info("%s: saving the run", self.stop.why)
                 worker.send_signal(signal.SIGINT)
             if time.monotonic() - looked > LOOK_SECONDS:
                 looked = time.monotonic()
@@ -232,7 +242,7 @@ class Task:
         requeue = Requeue(time=now(), why=why, node=self.name, iteration=self._iteration())
         self._record = msgspec.structs.replace(self._record, requeued=(*self._record.requeued, requeue))
         self._write()
-        logger.info("%s: back into the queue, to go on after iteration %d", why, requeue.iteration)
+        logger.info("%s: requeued, continues after iteration %d", why, requeue.iteration)
         return REQUEUE
 
     def _is_wanted(self) -> bool:
@@ -294,7 +304,8 @@ class Task:
             return ""
         return (
             f"the clock of {self.name} is {abs(difference):.0f} s {'ahead of' if difference > 0 else 'behind'} that of "
-            "the shared disk: times in files disagree by as much, results do not; have the clocks synchronised (NTP)"
+            "the shared disk: times in files differ by this much, results are not affected; synchronise the clocks "
+            "(NTP)"
         )
 
 

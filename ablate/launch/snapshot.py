@@ -1,4 +1,4 @@
-"""A copy of this program as it is when jobs are submitted: what waits in a queue runs that, whatever is edited later.
+"""A copy of this program at the time of submission: waiting jobs run this copy, independent of later edits.
 
 Packages of others are those of the interpreter, as ever.
 """

@@ -23,9 +23,9 @@ from analysis.exceptions import BadInput
 
 State = Literal[
     "blocked",  # weights or the like are missing
-    "waiting",  # nobody has begun
-    "running",  # somebody is at it
-    "interrupted",  # somebody was; it continues
+    "waiting",  # not started
+    "running",  # a process works on it
+    "interrupted",  # a process worked on it; it continues
     "finished",
     "out_of_memory",  # a result too
     "failed",
@@ -120,7 +120,7 @@ class StatusReader:
         return any(map(self._watcher.is_surely_alive, locks))
 
     def read(self, run_id: str) -> RunStatus:
-        """One run or pre-training, of whatever study, without its variant and seed.
+        """One run or pre-training of any study, without its variant and seed.
 
         Args:
             run_id: or `pretraining/<id>`.

@@ -30,9 +30,9 @@ from ablate.launch.status import (
     without_pretrainings,
 )
 from ablate.launch.time_left import TimeLeft, about
-from ablate.runs.folder import SCHEMA, Workspace, open_regular
+from ablate.runs.folder import SCHEMA, Workspace, open_regular, state_words
 from ablate.runs.lock import machine, owners
-from ablate.studies.study import Job, Study, configs_folder, make_one, state_words, study_folder
+from ablate.studies.study import Job, Study, configs_folder, make_one, study_folder
 from analysis.exceptions import BadInput
 from analysis.render.screen import dimmed, fact_list, plain_console
 from analysis.render.table import Cell, Column, Table
@@ -114,8 +114,8 @@ class LiveView:
         head = f"{self._title}: {summary_words(statuses)}, {clock(time.monotonic() - self._began)} so far"
         left = self._time_left(statuses)
         if left is not None:
-            head += f", about {about(left)} to go"
-        foot = [stopping_words(stopping) if stopping else "Ctrl-C stops cleanly; run the same command to continue"]
+            head += f", about {about(left)} left"
+        foot = [stopping_words(stopping) if stopping else "Ctrl-C stops and saves; run the same command to continue"]
         below = [*foot, *self._where]
         if _lines_of([head, *below], width) + len(statuses) + 2 > height:
             below = foot
@@ -165,7 +165,7 @@ def runs_table(
     note_width: int = UNLIMITED,
     left: Mapping[str, float] | None = None,
 ) -> Table:
-    """A row a run.
+    """One row per run.
 
     Args:
         statuses: of the runs.
@@ -251,8 +251,8 @@ def line_words(status: RunStatus) -> str:
 
 
 def stopping_words(who: str) -> str:
-    """What happens after somebody asked to stop."""
-    return f"stopping ({who}): every run saves what it has; once more stops at once"
+    """What happens after a stop was requested."""
+    return f"stopping ({who}): every run saves its state; stop again to end them at once"
 
 
 def clock(seconds: float) -> str:

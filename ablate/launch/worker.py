@@ -46,7 +46,7 @@ def carry_out(job: WorkerJob) -> int:
             _note_failure(job, str(refusal))
         return refusal.exit_code
     except KeyboardInterrupt:
-        logger.info("stopped; the same command continues")
+        logger.info("stopped; run the same command to continue")
         return STOPPED
     except OSError as error:
         logger.error(f"{error.filename or Workspace(Path(job.root)).job_folder(job.run).path}: {error.strerror}")
@@ -102,7 +102,7 @@ def _stop_with(launcher: Owner) -> None:
     def watch() -> None:
         while start_time(launcher.pid) == launcher.start_time:
             time.sleep(LOOK_SECONDS)
-        logger.info("the launcher has ended: stopping, the same command continues")
+        logger.info("the launcher has ended: stopping; run the same command to continue")
         ask_to_stop(os.getpid())
 
     threading.Thread(target=watch, name="launcher watch", daemon=True).start()

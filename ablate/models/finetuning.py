@@ -39,7 +39,7 @@ def freeze(vit: ViT, *, patch_embedding: bool = False, blocks: int = 0, norms: b
 
     Args:
         vit: of which the rest is trained.
-        patch_embedding: the projection of the patches.
+        patch_embedding: the patch embedding.
         blocks: the first so many blocks, with the tables of relative positions that are theirs alone.
         norms: every norm.
     """

@@ -220,7 +220,7 @@ class ViT(nn.Module):
         check_choice("scheme of initial weights", scheme, SCHEMES)
         require(
             propagation == "none" or pattern == "window",
-            f"propagation {propagation} stands in for global blocks: it needs pattern window, not {pattern}",
+            f"propagation {propagation} replaces global blocks: it needs pattern window, not {pattern}",
         )
         require(
             propagation != "shift" or kernel != "fused_table",

@@ -11,7 +11,7 @@ first digits of the run's evaluation identity, `ablate.config.identity`) holds
                      run it holds the fingerprints of the files that must not change any more
 ``events.jsonl``     one object a line: ``time`` (UTC), ``event`` and its fields; what a person wants to be told later
 ``metrics.jsonl``    one object a line: ``iteration`` and numbers; the training curves. ``seconds_per_iteration`` is of
-                     the run, a batch and its loading; that of ``probe.json`` is a training step of one image
+                     the run, a batch and its loading; that of ``probe.json`` is per training step of one image
 ``checkpoints/``     ``<iteration, 8 digits>.pt``; a file with this name is complete
 ``tensorboard/``     the training curves again, for TensorBoard
 ``lease-*.json``     who is at the run now (``ablate.runs.lock``); only its holder writes here
@@ -74,7 +74,7 @@ from analysis.files import open_regular as open_regular
 from analysis.files import replacing as replacing  # of every file of the store
 
 SCHEMA = 1
-AFRESH = "launch makes it again"
+AFRESH = "launch creates it again"
 LOCK_SECONDS = 5.0  # to wait for another process that is writing the status
 TAIL = 4096  # bytes of the curves that hold their last line
 CHECKPOINT = re.compile(r"[0-9]{8,}\.pt")
@@ -105,6 +105,15 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     host: str = msgspec.field(default_factory=socket.gethostname)
     files: dict[str, Fingerprint] = {}  # of a finished run: of its config and of what came out, by their names
     schema: int = SCHEMA
+
+
+def state_words(state: str) -> str:
+    """A state in words for people: finished, out of memory; not started for a run that has not begun.
+
+    >>> state_words("out_of_memory"), state_words("prepared"), state_words("waiting")
+    ('out of memory', 'not started', 'not started')
+    """
+    return "not started" if state in ("prepared", "waiting") else state.replace("_", " ")
 
 
 def write_json(path: Path, value: object) -> None:
@@ -155,7 +164,7 @@ def _read(path: Path, tail: int | None = None) -> bytes | None:
     except NotAFile as error:
         raise BadInput(f"{path}: {error.strerror}; move it away") from None
     except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); put that right, or move it away") from None
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); fix this, or move it away") from None
 
 
 def _decoded(path: Path, content: bytes, into: type[S], remedy: str) -> S:
@@ -238,7 +247,7 @@ class RunFolder:
                 damaged = [path.name for path, whole in self._first_files() if not whole]
                 if not damaged:
                     return False
-                self.append_event("warning", message=f"{' and '.join(damaged)} was damaged and is made again")
+                self.append_event("warning", message=f"{' and '.join(damaged)} was damaged and is created again")
             write_text(self.config, dump_config(config))
             write_json(self.manifest, manifest)  # last: with it the folder counts as prepared
             status = self.read_status()
@@ -264,7 +273,7 @@ class RunFolder:
 
     def _check_same(self, stored: msgspec.Struct, config: msgspec.Struct, verb: str) -> None:
         if stored != config:
-            raise BadInput(f"{self.config}: differs from the config asked for; move this folder away to {verb} again")
+            raise BadInput(f"{self.config}: differs from the given config; move this folder away to {verb} again")
 
     def read_config(self) -> RunConfig:
         """The config of this run, of a detector that is trained here."""
@@ -313,7 +322,7 @@ class RunFolder:
     def read_status(self) -> Status | None:
         """The status; None before there is one, state ``damaged`` with the reason where it cannot be read."""
         try:
-            return read_json(self.status, Status, "the run itself is not: launch goes on with it")
+            return read_json(self.status, Status, "the run itself is not damaged: launch continues it")
         except BadInput as error:
             missing = not os.path.lexists(self.status)
             return None if missing else Status(state="damaged", message=str(error), updated="", pid=0, host="")

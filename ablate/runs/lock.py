@@ -197,7 +197,7 @@ def _lock_alone(folder: Path, what: str) -> Path:
 
 def _held(what: str, others: list[LockFile]) -> LockHeld:
     who = next((str(other.owner) for other in others if other.owner is not None), "another process")
-    return LockHeld(f"{what}: {who} is at this; wait for it, or stop it first")
+    return LockHeld(f"{what}: {who} is working on this; wait for it, or stop it first")
 
 
 def _write_lock(folder: Path) -> Path:
@@ -210,7 +210,7 @@ def _write_lock(folder: Path) -> Path:
             path.unlink(missing_ok=True)
         raise BadInput(
             f"{folder}: cannot be written ({error.strerror}); free space or choose another --root, "
-            "and the same command continues"
+            "and run the same command to continue"
         ) from None
     return path
 

@@ -132,7 +132,7 @@ def older_rule(folder: RunFolder) -> str:
     try:
         made = read_json(folder.manifest, _Rules)
     except BadInput:
-        return ""  # nobody has begun it, or it is damaged, which is told elsewhere
+        return ""  # not started it, or it is damaged, which is told elsewhere
     is_run = not isinstance(folder, PretrainingFolder)
     if made.kind != "detector":
         old = made.evaluation_revision < EVALUATION_REVISION

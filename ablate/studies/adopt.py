@@ -83,11 +83,15 @@ def read_facts(path: Path, variants: Sequence[str]) -> Facts:
     facts = _facts_of_yaml(path) if path.suffix in (".yaml", ".yml") else _facts_of_csv(path)
     for variant, told in facts.items():
         if variant not in variants:
-            raise BadInput(f"{path}: tells of {variant!r}, which is none of the variants: {', '.join(variants)}")
+            raise BadInput(
+                f"{path}: names variant {variant!r}, which is not one of the variants: {', '.join(variants)}"
+            )
         for name, value in told.items():
             is_finite = not isinstance(value, float) or math.isfinite(value)
             if not isinstance(value, str | int | float) or not is_finite or not name.strip():
-                raise BadInput(f"{path}: {variant}: {name or 'a fact'}: must be a name with a number or text")
+                raise BadInput(
+                    f"{path}: {variant}: {name or 'a fact'}: must be a name and a value that is a number or text"
+                )
     return facts
 
 
@@ -95,7 +99,9 @@ def _facts_of_yaml(path: Path) -> Facts:
     tree = read_yaml(path)
     for variant, told in tree.items():
         if not isinstance(told, dict):
-            raise BadInput(f"{path}: {variant}: must hold facts and values, such as {{epochs: 300, GPU hours: 12.5}}")
+            raise BadInput(
+                f"{path}: {variant}: must be a mapping of facts to values, such as {{epochs: 300, GPU hours: 12.5}}"
+            )
     return {str(variant): {str(name): value for name, value in told.items()} for variant, told in tree.items()}
 
 
@@ -104,21 +110,25 @@ def _facts_of_csv(path: Path) -> Facts:
         with open_regular(path) as file:
             content = file.read(MOST_FACTS + 1)
         if len(content) > MOST_FACTS:
-            raise BadInput(f"{path}: is larger than {MOST_FACTS:,} bytes; give a CSV with a line a variant")
+            raise BadInput(f"{path}: is larger than {MOST_FACTS:,} bytes; give a CSV with one line per variant")
         rows = [row for row in csv.reader(io.StringIO(content.decode("utf-8-sig")), strict=True) if row]
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror or error})") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"{path}: is no CSV in UTF-8 ({error}); give a head and a line a variant") from None
+        raise BadInput(
+            f"{path}: is not a CSV file in UTF-8 ({error}); give a header line and one line per variant"
+        ) from None
     if len(rows) < 2 or len(rows[0]) < 2:
-        raise BadInput(f"{path}: needs a head (variant, and the names of facts) and a line a variant")
+        raise BadInput(f"{path}: needs a header line (variant, then the names of the facts) and one line per variant")
     head, *lines = ([cell.strip() for cell in row] for row in rows)
     facts: Facts = {}
     for number, line in enumerate(lines, 2):
         if len(line) != len(head):
-            raise BadInput(f"{path}: line {number} has {len(line)} cells, the head has {len(head)}; give each a value")
+            raise BadInput(
+                f"{path}: line {number} has {len(line)} cells, but the header has {len(head)}; give each column a value"
+            )
         if line[0] in facts:
-            raise BadInput(f"{path}: line {number} tells of {line[0]!r} once more; give each variant one line")
+            raise BadInput(f"{path}: line {number} names {line[0]!r} a second time; give each variant one line")
         facts[line[0]] = {name: _value(cell) for name, cell in zip(head[1:], line[1:], strict=True) if cell}
     return facts
 
@@ -160,7 +170,7 @@ def adopt(
     """
     _check_runs(runs, baseline)
     if images is not None and not images.is_dir():
-        raise BadInput(f"{images}: no such folder of images")
+        raise BadInput(f"{images}: there is no such folder of images")
     truth = read_ground_truth(ground_truth)
     configs = {run: _config(run, truth, ground_truth, images) for run in runs}
     _check_contents(configs)
@@ -210,14 +220,16 @@ def _check_runs(runs: Sequence[AdoptedRun], baseline: str) -> None:
     if len(variants) < 2:
         raise BadInput(f"a study compares two variants or more: give --variant {FORM} for each")
     if baseline not in variants:
-        raise BadInput(f"--baseline {baseline}: is none of the variants; choose one of {', '.join(variants)}")
+        raise BadInput(f"--baseline {baseline}: is not one of the variants; choose one of {', '.join(variants)}")
     labels = [(run.variant, run.seed) for run in runs]
     for run in runs:
         if labels.count((run.variant, run.seed)) > 1:
-            raise BadInput(f"--variant {run.variant}: seed {run.seed} is given twice; tell the runs apart by ,seed=N")
+            raise BadInput(
+                f"--variant {run.variant}: seed {run.seed} is given twice; give each run its own seed with ,seed=N"
+            )
         if not run.predictions.exists():
             hint = "" if "=" not in str(run.predictions) else f" (a name with = needs a seed: {FORM.split(', or ')[1]})"
-            raise BadInput(f"{run.predictions}: no such file of predictions for {run.variant}; check the path{hint}")
+            raise BadInput(f"{run.predictions}: prediction file of {run.variant} not found; check the path{hint}")
 
 
 def _config(run: AdoptedRun, truth: GroundTruth, ground_truth: Path, images: Path | None) -> AdoptedConfig:
@@ -240,7 +252,7 @@ def _check_contents(configs: Mapping[AdoptedRun, AdoptedConfig]) -> None:
         if other is not run:
             raise BadInput(
                 f"{other.predictions} ({other.label}) and {run.predictions} ({run.label}) have the same content, so "
-                "they are one run; name the file that was meant"
+                "they are the same run; give the right file"
             )
 
 

@@ -113,7 +113,7 @@ class Prober:
             if not is_out_of_memory(error, self.device):
                 raise
             cap = config.train.memory_cap_gib
-            full = f"the {'device' if cap == 'none' else f'cap of {cap:g} GiB'} is full with one image"
+            full = f"one image does not fit into the {'device' if cap == 'none' else f'cap of {cap:g} GiB'}"
             rounds.message = next(iter(str(error).splitlines()), full)
         finally:
             if self.device.type == "cuda":
@@ -242,7 +242,7 @@ def probe_study(
     """
     begun = [(run, run.config) for variant in study.variants for run in _measured_run(workspace, study, variant)]
     if not begun:
-        raise BadInput(f"no run of study {study.name!r} was started yet; run it: {launch_command(workspace, study)}")
+        raise BadInput(f"no run of study {study.name!r} has started yet; run it: {launch_command(workspace, study)}")
     engines = dict.fromkeys(config.engine for _, config in begun if config is not None)
     pythons = {engine: sys.executable} if engine else {name: _python(name) for name in engines}
     for name, python in pythons.items():
@@ -310,6 +310,6 @@ def _is_up_to_date(cost: MeasuredCost | None, folder: RunFolder, place: str) -> 
 def _words(cost: MeasuredCost) -> str:
     if cost.peak_gib is None or cost.seconds_per_iteration is None:
         return f"out of memory ({cost.message})"
-    image = "" if cost.seconds_per_image is None else f", {cost.seconds_per_image:.4f} s a prediction"
+    image = "" if cost.seconds_per_image is None else f", {cost.seconds_per_image:.4f} s per prediction"
     disturbed = f"; unreliable: {disturbance([cost])}" if cost.is_disturbed else ""
-    return f"{cost.peak_gib * 1024:,.0f} MiB, {cost.seconds_per_iteration:.4f} s a training step{image}{disturbed}"
+    return f"{cost.peak_gib * 1024:,.0f} MiB, {cost.seconds_per_iteration:.4f} s per training step{image}{disturbed}"

@@ -93,7 +93,8 @@ def study_costs(workspace: Workspace, study: Study) -> tuple[dict[str, RowCost],
     if len(places) > 1:
         listed = "; ".join(f"{place} (of {' / '.join(variants)})" for place, variants in places.items())
         return {}, [
-            f"Cost was measured on different machines and is not compared: {listed}. One of them: ablate probe --again."
+            f"Cost was measured on different machines and is not compared: {listed}. To measure all on this machine: "
+            "ablate probe --again."
         ]
     base = costs.get(study.baseline)
     return {variant: _row_cost(cost, base) for variant, cost in costs.items()}, _cautions(costs)

@@ -142,13 +142,13 @@ def _panel(axis: Axes, cost: Cost, rows: Sequence[Row], names: Sequence[str], st
 
 def _caption(summary: Summary, rows: Sequence[Row], equal: Sequence[str]) -> str:
     sentences = [
-        f"{summary.kinds[0].capitalize()} AP against cost. Dashed: the Pareto front of the means, the variants that no "
-        "other beats in both."
+        f"{summary.kinds[0].capitalize()} AP against cost. Dashed: the Pareto front of the means (no other variant is "
+        "better in both)."
     ]
     if any(row.metrics["AP"].half is not None for row in rows):
-        sentences.append("Upright lines: 95 % intervals over seeds.")
+        sentences.append("Vertical lines: 95 % intervals over seeds.")
     if any(row.iteration_range or row.image_range for row in rows):
-        sentences.append("Level lines: the range of the rounds.")
+        sentences.append("Horizontal lines: the range of the measurement rounds.")
     if equal:
         sentences.append(f"Within 1 % for all variants: {', '.join(equal)}.")
     if summary.cost_place:

@@ -16,8 +16,8 @@ from analysis.coco.ground_truth import read_ground_truth
 from analysis.exceptions import BadInput
 
 REMEDY = (
-    "set train.images_per_norm=auto or model.backbone.attention.checkpoint=all, or take larger GPUs or more of them "
-    "for each run (--gpus-per-run)"
+    "set train.images_per_norm=auto or model.backbone.attention.checkpoint=all, or use larger GPUs or more GPUs for "
+    "each run (--gpus-per-run)"
 )
 
 
@@ -42,8 +42,8 @@ def plan_memory(
         return StudyMemory(device_gib, gpus, batch_size, images, chosen=False)
     if len(wanted) > 1:
         raise BadInput(
-            "train.images_per_norm is auto in some variants and a number in others; auto is one value for all of a "
-            "study, so write numbers"
+            "train.images_per_norm is auto in some variants and a number in others; auto means one value for the "
+            "whole study, so write numbers"
         )
     images = batch_size
     if device_gib is not None:
@@ -89,8 +89,8 @@ def require_one_fits(
         needs[name] = f"{name} {forecasts[name].peak_gib(images):.1f} GiB for {images}"
     if needs:
         raise BadInput(
-            f"every variant would run out of the {device_gib:.4g} GiB of a GPU (forecast for the images of one forward "
-            f"pass: {', '.join(needs.values())}); {REMEDY}"
+            f"every variant would need more than the {device_gib:.4g} GiB of a GPU (forecast for the images of one "
+            f"forward pass: {', '.join(needs.values())}); {REMEDY}"
         )
 
 

@@ -234,10 +234,14 @@ def check_different(runs: Sequence[StudyRun]) -> None:
         if other is not run:
             one, two = (leaves(msgspec.to_builtins(each.any_config)) for each in (other, run))
             keys = [key for key in dict.fromkeys([*one, *two]) if one.get(key) != two.get(key)]
-            why = f"what they differ in ({', '.join(keys)}) has the same content" if keys else "their configs are equal"
+            why = (
+                f"the files in which they differ ({', '.join(keys)}) have the same content"
+                if keys
+                else "their configs are equal"
+            )
             raise BadInput(
-                f"variants {other.variant!r} and {run.variant!r} are one and the same run {run.run_id}: data, weights "
-                f"and settings are shared, {why}; leave one of them out"
+                f"variants {other.variant!r} and {run.variant!r} are the same run {run.run_id}: their data, weights "
+                f"and settings are equal, {why}; leave one of them out"
             )
 
 
@@ -331,7 +335,7 @@ def _base(axes: Sequence[Axis], request: Request, asked: dict[str, Any]) -> tupl
     if request.weights and not any(one.takes_weights for one in axes):
         settings = {**_weights_for_all(request.weights, base, axes[0], request.schedule), **settings}
     elif request.schedule == "best" and not any(one.name == "init" for one in axes):
-        raise BadInput("--schedule best: belongs to axis init, or to --weights that all variants start from")
+        raise BadInput("--schedule best: applies to axis init only, or to --weights from which all variants start")
     base = with_changes(base, settings)
     settings = settings | _resolved_precision(base, request.device) | absolute_paths(base) | _resolved_code(base)
     return with_changes(base, settings), settings
@@ -368,7 +372,7 @@ def _weights_for_all(weights: Mapping[str, str], base: RunConfig, axis: Axis, sc
     check_options(AxisOptions(weights=weights), KINDS)
     if len(weights) > 1:
         raise BadInput(
-            f"axis {axis.name} holds one initialisation for all: give one --weights, not {', '.join(weights)}"
+            f"axis {axis.name} uses one initialisation for all variants: give one --weights, not {', '.join(weights)}"
         )
     ((kind, file),) = weights.items()
     if schedule == "best":
@@ -376,8 +380,8 @@ def _weights_for_all(weights: Mapping[str, str], base: RunConfig, axis: Axis, sc
     best = best_epochs(kind, base)
     if base.train.epochs == best_epochs("random", base) != best:
         logger.warning(
-            f"all runs are planned with {base.train.epochs:g} epochs, the paper's best length of random weights; of "
-            f"these it was {best:g}: --schedule best takes that"
+            f"all runs are planned with {base.train.epochs:g} epochs, the paper's best length for random weights; for "
+            f"these weights it was {best:g}: --schedule best uses that"
         )
     return init_settings(kind, base, file)
 
@@ -404,7 +408,9 @@ def _resolved_variants(
     options = AxisOptions(weights=weights, schedule=request.schedule, paper_hardware=request.paper_hardware)
     variants = combined_variants(axes, base, options)
     if any("seed" in variant.changes for variant in variants):
-        raise BadInput("the seed is no factor of a study: give --seeds 0,1,..., and every variant runs under each")
+        raise BadInput(
+            "the seed cannot be varied as a factor: give --seeds 0,1,..., and every variant runs with each seed"
+        )
     if all(one.baseline for one in axes):  # else the base decides which variant is the baseline
         _check_settings(asked, base, lambda other: combined_variants(axes, other, options), axes[0].name)
     return [_resolved(variant, base) for variant in variants]
@@ -413,7 +419,7 @@ def _resolved_variants(
 def combined_variants(axes: Sequence[Axis], base: Any, options: AxisOptions) -> list[Level]:
     """Every combination of a variant of each axis."""
     if len(axes) > len({one.name for one in axes}):
-        raise BadInput(f"--product {axes[0].name} is the axis itself; choose another one")
+        raise BadInput(f"--product {axes[0].name} is the axis of this study already; choose another one")
     return [_joined(axes, parts) for parts in product(*(one.variants(base, options) for one in axes))]
 
 
@@ -534,8 +540,8 @@ def _check_settings(
         same = (configs_on(with_changes(base, {key: other})) == made for other in others)
         if others and None not in own and all(same):
             raise BadInput(
-                f"--set {key}={scalar(value)} changes nothing: every variant of axis {axis} sets that itself; "
-                "leave it out"
+                f"--set {key}={scalar(value)} has no effect: every variant of axis {axis} sets this key itself; leave "
+                "it out"
             )
 
 

@@ -36,10 +36,10 @@ from analysis.exceptions import BadInput
 
 # What a request may ask for that only a detector of ours has, by the option that asks.
 OF_DETECTORS = (
-    ("--data", "data", "the config names the validation data, and the command its training data"),
-    ("--weights", "weights", "the command knows what it starts from; make it a parameter"),
-    ("--device-memory", "device_gib", "what the command needs of memory is not known"),
-    ("--paper-hardware", "paper_hardware", "it caps a detector of ours"),
+    ("--data", "data", "the config names the validation data, and the command the training data"),
+    ("--weights", "weights", "the command decides what it starts from; make it a parameter"),
+    ("--device-memory", "device_gib", "the memory that the command needs is not known"),
+    ("--paper-hardware", "paper_hardware", "it limits the memory of a built-in detector"),
 )
 
 
@@ -120,15 +120,15 @@ def _check_request(axes: Sequence[Axis], request: Request) -> None:
     for one in axes:
         if not one.any_base:
             raise BadInput(
-                f"axis {one.name} changes a detector of ours, and {request.base} is a command of your own; vary its "
+                f"axis {one.name} changes a built-in detector, but {request.base} is a command of your own; vary its "
                 "parameters: ablate vary --base ... --vary NAME=VALUE,VALUE"
             )
     default = Request()
     for option, field, why in OF_DETECTORS:
         if getattr(request, field) != getattr(default, field):
-            raise BadInput(f"{option}: has no meaning for {request.base}, a command of your own: {why}")
+            raise BadInput(f"{option}: does not apply to {request.base}, a command of your own: {why}")
     if request.schedule != default.schedule:
-        raise BadInput("--schedule best: belongs to axis init, or to --weights that all variants start from")
+        raise BadInput("--schedule best: applies to axis init only, or to --weights from which all variants start")
 
 
 def _base(request: Request) -> tuple[CommandConfig, dict[str, Any]]:
@@ -146,9 +146,11 @@ def _qualified(variant: Level, base: CommandConfig) -> Level:
     changes = {key_of(base, key): value for key, value in variant.changes.items()}
     for key in changes:
         if key == "seed":
-            raise BadInput("the seed is no factor of a study: give --seeds 0,1,..., and every variant runs under each")
+            raise BadInput(
+                "the seed cannot be varied as a factor: give --seeds 0,1,..., and every variant runs with each seed"
+            )
         if key.partition(".")[0] in ("validation", "engine", "predictions"):
-            raise BadInput(f"{key}: is no factor of a study: all its runs are measured alike")
+            raise BadInput(f"{key}: cannot be varied: all runs of a study are measured with the same settings")
     return msgspec.structs.replace(variant, changes=changes)
 
 

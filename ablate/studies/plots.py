@@ -58,8 +58,8 @@ def errors_figure(summary: Summary, style: FigureStyle = SCREEN) -> Picture | No
             _dot_each_seed(left, ERRORS, rows)
             _dot_each_seed(right, SPECIAL, rows)
         marks = [
-            "lines: 95 % intervals over seeds (Student's t); a dot a seed" * summary.several,
-            "each at its best" * at_best,
+            "lines: 95 % intervals over seeds (Student's t); one dot per seed" * summary.several,
+            "each at its best length" * at_best,
         ]
         shows = f"{ap[0].upper()}{ap[1:]} to gain by fixing one type of error alone, in points; right: all FP or all FN"
         caption = f"{'; '.join(filter(None, [shows, *marks]))}. {about(summary)}"
@@ -118,7 +118,7 @@ def curves_figure(summary: Summary, style: FigureStyle = SCREEN) -> Picture | No
         band = "; band: 95 % intervals over seeds (Student's t)" * any(
             row.metrics["AP"].half is not None for row in rows
         )
-        each = f", a line a level of {other}" * (len(lines) > 1)
+        each = f", one line per value of {other}" * (len(lines) > 1)
         caption = f"{summary.kinds[0].capitalize()} AP against {_unit(summary, rows)}{each}{band}. {about(summary)}"
         return finish(figure, caption, style)
 

@@ -23,8 +23,8 @@ SCALE_PERCENT = 99  # of the losses that the scale holds: the first steps are fa
 
 def study_facts(summary: Summary) -> list[Markup | str]:
     """What the study is, in sentences, and first what must stand over every number of it."""
-    asked = f"Asked by {summary.source}. " if summary.source else ""
-    fact = f"{asked}Everything else of {summary.base} is held; {seeds_in_words(summary.seeds)}."
+    asked = f"Source: {summary.source}. " if summary.source else ""
+    fact = f"{asked}All other settings are those of {summary.base};  {seeds_in_words(summary.seeds)}."
     if summary.kind == "adopted":
         fact = f"{asked}Fixed settings: {held(summary)}."
     return [tag("strong", f"{banner(summary).capitalize()}."), fact] if banner(summary) else [fact]
@@ -41,12 +41,12 @@ def study_sections(summary: Summary, training: TrainingCurves, names: Sequence[s
     sections = [_results(summary, names)]
     if figures := _training_figures(training, names):
         several = any(len(lines) > 1 for of_key in training.values() for lines in of_key.values())
-        text = "What was measured while the runs were trained."
-        text += " A line is the mean over seeds, the faint ones are single seeds." * several
+        text = "Measured while the runs were trained."
+        text += " A line is the mean over seeds; faint lines are single seeds." * several
         body = [tag("p", text), legend_of_runs(names), tag("div", *figures, class_="charts")]
         sections.append(Section("training", "Training", "Loss and AP while training", join(body)))
     if published := _published(summary):
-        sections.append(Section("published", "Published", "What others have published", join(published)))
+        sections.append(Section("published", "Published", "Published results of others", join(published)))
     return sections
 
 
@@ -58,16 +58,16 @@ def _results(summary: Summary, names: Sequence[str]) -> Section:
         parts.append(note("Several seeds give intervals and tests: plan the study with --seeds 0,1,2."))
     if figures := _cost_figures(summary, names):
         text = (
-            f"{summary.kinds[0].capitalize()} AP against what a variant costs; dashed: the variants that no other "
-            "beats in both. "
+            f"{summary.kinds[0].capitalize()} AP against cost; dashed: the Pareto front (no other variant is better "
+            "in both). "
         )
-        text += "Upright lines: 95 % intervals over seeds. " * summary.several
-        text += "Level lines: the range of the rounds." * any(
+        text += "Vertical lines: 95 % intervals over seeds. " * summary.several
+        text += "Horizontal lines: the range of the measurement rounds." * any(
             row.iteration_range or row.image_range for row in summary.rows
         )
         title = tag("h3", "AP against cost")
         parts += [title, tag("p", text.strip()), legend_of_runs(names), tag("div", *figures, class_="charts")]
-    return Section("study", "Study", "What was varied, and what it does", join(parts))
+    return Section("study", "Study", "Results of the variants", join(parts))
 
 
 def _cost_figures(summary: Summary, names: Sequence[str]) -> list[Markup]:

@@ -74,7 +74,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     image_ratio: float | None = None
     seeds: tuple[int, ...] = ()  # that are finished, in the order of the values of each estimate
     outside: Outside | None = None  # of a command: what it took as a whole
-    facts: dict[str, Any] = {}  # of adopted runs: as somebody gave them
+    facts: dict[str, Any] = {}  # of adopted runs: as given by the user
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,14 +168,16 @@ def summarise(workspace: Workspace, study: Study, iou_type: IouType = "bbox") ->
     finished = [run for run in runs if run.evaluation is not None]
     _check_comparable(study, finished)
     if iou_type == "segm" and finished and all(run.measured("mask") is None for run in finished):
-        raise BadInput(f"study {study.name!r} has no masks to compare; leave --iou-type away")
+        raise BadInput(f"study {study.name!r} has no masks to compare; leave out --iou-type")
     costs, notes = study_costs(workspace, study)
     first = finished[0].evaluation if finished else None
     known = published_of(study.axis)
     max_dets = first.max_dets if first else COCO_CAP
     if known.findings and max_dets != COCO_CAP:
         known = Findings()
-        notes.append(f"published AP is left out: it is measured with at most {COCO_CAP} detections, this {max_dets}")
+        notes.append(
+            f"published AP is left out: it is measured with at most {COCO_CAP} detections, this study with {max_dets}"
+        )
     findings = known.findings
     rows = tuple(_row(study, variant, runs, iou_type, costs.get(variant), findings) for variant in study.variants)
     place = next((cost.measured for cost in costs.values()), None)
@@ -239,8 +241,8 @@ def _check_comparable(study: Study, finished: Sequence[_Run]) -> None:
             variants.setdefault(msgspec.json.encode(exam.get(what)), variant)
         if len(variants) > 1:
             raise BadInput(
-                f"study {study.name!r}: {' and '.join(list(variants.values())[:2])} differ in {what}, so their numbers "
-                "cannot stand in one table"
+                f"study {study.name!r}: {' and '.join(list(variants.values())[:2])} differ in {what}, so their "
+                "numbers cannot be shown in one table"
             )
 
 
@@ -344,16 +346,16 @@ def _cautions(study: Study, rows: Sequence[Row]) -> list[str]:
             not baseline.n and any(row.n for row in rows),
             f"The baseline {study.baseline} has no result ({baseline.state}), so there are no differences.",
         ),
-        (fewer, f"Differences are over the seeds that the baseline has finished too: {' / '.join(fewer)}."),
+        (fewer, f"Differences use only the seeds that the baseline has finished too: {' / '.join(fewer)}."),
         (full, f"Out of memory in training; the cost is that of a single image: {' / '.join(full)}."),
         (
             study.product is not None and {"init", "schedule"} == {study.axis, study.product},
-            "Every length is a schedule of its own. The best length of each initialisation is found on the images that "
-            "it is measured on, so it is optimistic; and at its best each has trained for another length.",
+            "Every length is a separate schedule. The best length of each initialisation is chosen on the images that "
+            "it is measured on, so its AP is optimistic; and the best lengths differ between initialisations.",
         ),
         (
             max(row.n for row in rows) == 1,
-            "n = 1: one run a variant, so no interval over seeds; another seed may reverse any difference.",
+            "n = 1: one run per variant, so no interval over seeds; another seed may reverse any difference.",
         ),
     )
     return [sentence for holds, sentence in cautions if holds]
@@ -401,8 +403,7 @@ def _foreign_cautions(workspace: Workspace, study: Study, finished: Sequence[_Ru
             same.setdefault(known.sha256, []).append(run.run.label)
     return [
         *(
-            f"Identical predictions of {' / '.join(labels)}: the parameter or the seed that tells them apart changes "
-            "nothing."
+            f"Identical predictions of {' / '.join(labels)}: the parameter or seed in which they differ has no effect."
             for labels in same.values()
             if len(labels) > 1
         ),
@@ -467,15 +468,15 @@ def compare_study(
     finished = {variant: [run for run in done if run.variant == variant] for variant in study.variants}
     if not finished[study.baseline]:
         raise BadInput(
-            f"study {study.name!r}: no run of the baseline {study.baseline} is finished, so there is nothing to "
-            f"compare with; run it: {launch_command(workspace, study)}"
+            f"study {study.name!r}: no run of the baseline {study.baseline} is finished, so the variants cannot be "
+            f"compared; run it: {launch_command(workspace, study)}"
         )
     seeds = {run.seed for run in finished[study.baseline]}
     paired = {variant: own for variant, runs in finished.items() if (own := [run for run in runs if run.seed in seeds])}
     if len(paired) < 2:
         raise BadInput(
-            f"study {study.name!r}: no variant but the baseline {study.baseline} has a finished run under one of its "
-            f"seeds; run what is not done: {launch_command(workspace, study)}"
+            f"study {study.name!r}: no other variant has a finished run with a seed of the baseline {study.baseline}; "
+            f"run the unfinished runs: {launch_command(workspace, study)}"
         )
     ground_truth = read_validation(workspace, study, paired[study.baseline][0])
     candidates = [
@@ -514,7 +515,7 @@ def read_validation(workspace: Workspace, study: Study, run: StudyRun) -> Ground
     if ground_truth.digest != study.validation_data:
         raise BadInput(
             f"{ground_truth.path}: has changed since study {study.name!r} was planned (digest "
-            f"{ground_truth.digest[:12]}, then {study.validation_data[:12]}); restore it to compare what was measured"
+            f"{ground_truth.digest[:12]}, then {study.validation_data[:12]}); restore it to compare these runs"
         )
     return ground_truth
 
@@ -526,12 +527,12 @@ def _comparison_cautions(study: Study, paired: dict[str, list[StudyRun]]) -> lis
         where = "" if variant == study.baseline else " here and in the baseline"
         keys = dict.fromkeys(key for run in runs for key in run.confounders)
         cautions = (
-            (not runs, f"{variant} is left out: no run of it is finished under a seed of the baseline"),
+            (not runs, f"{variant} is left out: it has no finished run with a seed of the baseline"),
             (
                 0 < len(runs) < len(study.seeds),
                 f"{variant}: {len(runs)} of {len(study.seeds)} seeds are finished{where}",
             ),
-            (keys, f"{variant} is not controlled: it differs in {', '.join(keys)} too"),
+            (keys, f"{variant} is not controlled: it also differs in {', '.join(keys)}"),
         )
         sentences += [sentence for holds, sentence in cautions if holds]
     return sentences

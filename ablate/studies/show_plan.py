@@ -24,7 +24,7 @@ COUNTS = "Parameters and multiply-adds (GMAC, the paper's GFLOPs) of the detecto
 
 
 def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[RenderableType]:
-    """The variants of a study, what each changes against the baseline, what it costs, and how it stands."""
+    """The variants of a study: their differences from the baseline, their cost, and the states of their runs."""
     facts = [
         ("study", f"{study.name}: {study.title}"),
         ("source", study.source),
@@ -47,8 +47,8 @@ def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[Re
     notes += [f"{run.variant}: {run.note[run.note.index(CAREFUL) :]}" for run in firsts if CAREFUL in run.note]
     left_out = [
         dimmed(
-            f"Left out, as they have the results of another variant at another cost: {' / '.join(study.left_out)}. "
-            "To have them, name every variant with --only."
+            f"Left out, because they give the results of another variant at another cost: "
+            f"{' / '.join(study.left_out)}. To include them, name every variant with --only."
         )
     ] * bool(study.left_out)
     return [
@@ -66,7 +66,7 @@ def _missing_data(study: Study, workspace: Workspace) -> str:
     configs = [run.config for run in study.runs if run.config is not None and not run.run_id]
     sources = dict.fromkeys(source for config in configs for source in (config.data.train, config.data.validation))
     why = next(filter(None, (why_missing(source, workspace) for source in sources)), "")
-    return f"not here, so runs have no names yet: {why}" if why else ""
+    return f"not found, so the runs have no ids yet: {why}" if why else ""
 
 
 def _memory_in_words(memory: StudyMemory | None) -> str:
@@ -77,15 +77,20 @@ def _memory_in_words(memory: StudyMemory | None) -> str:
     covered = f"BatchNorm statistics cover {images} of the {memory.batch_size} images of a batch"
     paper = "as in the paper" if images == memory.batch_size else "in the paper they cover all"
     if memory.device_gib is None:
-        return f"{covered}, {paper}; no GPU is visible here: forecast for another machine with --device-memory GIB"
+        return (
+            f"{covered}, {paper}; no GPU is visible here: for a forecast for another machine give --device-memory GIB"
+        )
     where = f"forecast for {gpus} of {memory.device_gib:.4g} GiB for each run"
     if memory.chosen:
-        where += f"; {images} is the most that fits in one forward pass of every variant that fits at all"
+        where += (
+            f"; {images} is the largest number that fits in one forward pass of every variant that can hold at least "
+            "one image"
+        )
     return f"{covered}, {paper}; {where}"
 
 
 def plan_table(study: Study, workspace: Workspace) -> Table:
-    """A row a variant: what it sets otherwise than the baseline, how large its detector is, how its runs stand."""
+    """One row per variant: its differences from the baseline, the size of its detector, the states of its runs."""
     columns = [Column("variant", kind="text"), Column("differs from the baseline in", kind="text")]
     (_, parameters), (_, macs), *_ = counts = list(size_columns([study.runs_of(v)[0].size for v in study.variants]))
     columns += [column for column, _ in counts[: 0 if study.is_foreign else 2]]
@@ -156,7 +161,7 @@ def axes_screen(axes: Sequence[tuple[Axis, tuple[Variant, ...] | str]]) -> list[
     return [
         Table("", tuple(Column(name, kind="text") for name in ("axis", "what is varied", "variants", "source")), rows),
         Text(
-            f"\nOne of them:   {shell_command('ablate', 'axes', 'AXIS')}\nRun one:       "
+            f"\nOne axis:      {shell_command('ablate', 'axes', 'AXIS')}\nRun one:       "
             f"{shell_command('ablate', 'AXIS', '--launch')}\nAny other key: "
             f"{shell_command('ablate', 'vary', '--vary', 'KEY=VALUE,VALUE')}"
         ),
@@ -183,7 +188,7 @@ def axis_screen(axis: Axis, variants: Sequence[Variant], base: str) -> list[Rend
     findings = [
         Published(finding=finding, box_difference=None, mask_difference=None) for finding in findings_of(axis.name)
     ]
-    none_shipped = dimmed("No published number of this axis is shipped.")
+    none_shipped = dimmed("The program has no published numbers for this axis.")
     published: list[RenderableType] = [none_shipped]
     if findings:
         published = [Text(""), findings_table(findings, [one.name for one in variants])]
@@ -194,7 +199,7 @@ def axis_screen(axis: Axis, variants: Sequence[Variant], base: str) -> list[Rend
 
 
 def _remarks(variant: Variant) -> list[str]:
-    same = f"the results of {variant.same_result_as}, at another cost" if variant.same_result_as else ""
+    same = f"same results as {variant.same_result_as}, at another cost" if variant.same_result_as else ""
     return [remark for remark in (variant.note, same, variant.blocked) if remark]
 
 

@@ -25,10 +25,12 @@ from analysis.stats.intervals import Difference
 
 EQUAL = "≈"  # marks what does not differ from the best
 OPTIMISTIC = (
-    "settings are chosen on the images that they are measured on, so the best AP is optimistic; --tune-split 0.1 "
-    "chooses on training images that are held out"
+    "settings are chosen and measured on the same images, so the best AP is optimistic; --tune-split 0.1 chooses on "
+    "held-out training images"
 )
-WINNER = "The best of many is too good by chance: its own AP, and how far the others lie behind, are overstated."
+WINNER = (
+    "The best of many settings is partly the best by chance: its AP and its lead over the others are overestimates."
+)
 Against = Mapping[Point, Difference]  # of each point to the best of its stage
 
 
@@ -152,7 +154,7 @@ def _far_from_base(planned: PlannedTuning) -> str:
     own, protocol = planned.base.train.lr, planned.tuning.protocol
     if protocol.lr / 2 <= own <= protocol.lr * 2:
         return ""
-    return f"the base's own learning rate {own:g} lies outside of the first grid; --centre base starts there"
+    return f"the base's own learning rate {own:g} is outside the first grid; --centre base starts there"
 
 
 def _stage_in_words(planned: PlannedTuning) -> str:
@@ -160,7 +162,7 @@ def _stage_in_words(planned: PlannedTuning) -> str:
     done = sum(point in planned.results for point in step.points)
     what = f"{done} of {len(step.points)} settings have a result"
     if step.trouble == "no result":
-        return f"{step.stage}: none of its runs came to a result"
+        return f"{step.stage}: none of its runs has a result"
     if step.trouble:
         return f"{step.stage}: stopped, the next settings would be more runs than --max-runs allows"
     return f"done, {what}" if step.stage == "done" else f"{step.stage}, {what}"
@@ -176,11 +178,11 @@ def findings(planned: PlannedTuning, stage: Stage, one: Measured) -> Iterator[st
     yield (
         f"{stage.capitalize()}: best is {one.best.name(protocol)}, box AP {value:.1f}. "
         + (
-            f"Flat: none of the other {others} {what} differs from it."
+            f"Flat: none of the other {others} {what} differs significantly from it."
             if equal == others > 0
-            else f"{equal} of the other {others} {what} do not differ from it."
+            else f"{equal} of the other {others} {what} do not differ significantly from it."
         )
-        + (f" {len(lost)} came to no result (diverged or out of memory)." if lost else "")
+        + (f" {len(lost)} have no result (diverged or out of memory)." if lost else "")
     )
     if stage != "grid" and one.best.drop_path == max(protocol.drop_paths):
         yield f"{stage.capitalize()}: the best rate is the highest that was tried; a higher one may be better."
@@ -191,7 +193,7 @@ def _legend(planned: PlannedTuning) -> str:
     over = f"over {seeds} seeds" if seeds > 1 else "over images (n = 1: another seed may reverse any of them)"
     return (
         f"box AP in points, 0 to 100; against the best of the stage, with the paired 95 % interval {over}. "
-        f"{EQUAL} the interval holds 0: it does not differ from the best."
+        f"{EQUAL} the interval contains 0: no significant difference from the best."
     )
 
 
@@ -233,7 +235,7 @@ def tuning_table(planned: PlannedTuning, stages: Mapping[Stage, Measured], works
                 mark if value is not None else ", ".join(states),
             )
         )
-    return Table("What was tried", columns, tuple(rows))
+    return Table("Settings that were tried", columns, tuple(rows))
 
 
 def _in_order(planned: PlannedTuning) -> Iterator[tuple[Stage, Point]]:
@@ -377,6 +379,7 @@ def _caption(planned: PlannedTuning, rates: Mapping[Stage, Measured]) -> str:
     facts = [study.name, "synthetic data: demonstration only, not evidence" * study.synthetic, where]
     shows = "Box AP by learning rate and weight decay" + ", and by drop path" * bool(rates)
     return (
-        f"{shows}, of {', '.join(filter(None, facts))}; one run a setting, {protocol.grid_length:g} {protocol.unit}. "
-        f"{EQUAL} does not differ from the best (paired 95 % interval, as the bars); in a frame or ring: the best."
+        f"{shows}, of {', '.join(filter(None, facts))}; one run per setting, {protocol.grid_length:g} {protocol.unit}. "
+        f"{EQUAL} no significant difference from the best (paired 95 % interval, shown as bars); frame or ring: the "
+        "best."
     )

@@ -23,8 +23,8 @@ from analysis.render.table import Column, Table, csv_text, markdown, without_bol
 
 Known = Mapping[str, str]  # what must agree -> what it is in a study; empty where it is not known
 NO_DIFFERENCES = (
-    "Differences stand between a variant and the baseline of its own study: nothing is held fixed from one study to "
-    "the next. What they cost is left out, as it was not measured alike: ablate table STUDY shows it."
+    "Each difference is between a variant and the baseline of its own study; settings may differ from one study to "
+    "the next. Cost is left out, because it was not measured under the same conditions: ablate table STUDY shows it."
 )
 
 
@@ -47,13 +47,13 @@ def check_equal(workspace: Workspace, studies: Sequence[Study], summaries: Seque
         if len(values) > 1:
             first, second, *_ = values.values()
             raise BadInput(
-                f"studies {first!r} and {second!r} differ in {what}, so their numbers cannot stand in one table; show "
-                "each by itself"
+                f"studies {first!r} and {second!r} differ in {what}, so their numbers cannot be shown in one table; "
+                "show each study separately"
             )
         lacking = [study.name for study, one in zip(studies, known, strict=True) if not one[what]]
         if lacking:
             unknown.setdefault(" / ".join(lacking), []).append(what)
-    return [f"Not known of {names}, so not compared: {', '.join(what)}." for names, what in unknown.items()]
+    return [f"Not known for {names}, so not compared: {', '.join(what)}." for names, what in unknown.items()]
 
 
 def _known(workspace: Workspace, study: Study, summary: Summary) -> Known:

@@ -7,8 +7,8 @@ import numpy as np
 from analysis.stats.intervals import Estimate, holm, paired_over_seeds
 
 SENTENCE = (
-    "Bold: the best mean of a column and all that do not differ from it significantly (paired t-test over the seeds, "
-    "5 %, Holm-corrected within the column)."
+    "Bold: the best mean of a column and all values that do not differ significantly from it (paired t-test over the "
+    "seeds, 5 %, Holm-corrected within the column)."
 )
 
 

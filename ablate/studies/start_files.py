@@ -12,19 +12,19 @@ AXIS = """\
 
 name: {name}
 title: {title}  # the heading of tables
-source: our own question  # who asked, shown with the results
+source: own question  # where the question comes from, such as a paper; shown with the results
 touches: [train.lr]  # the only keys that variants should change; others are marked "not controlled"
 baseline: slow  # the variant that the others are compared with
-variants:  # name: dotted keys of the config -> values; {{}} is the base as it is. All keys: ablate describe tiny-shapes
+variants:  # name: dotted config keys -> values; {{}} is the unchanged base. All keys: ablate describe tiny-shapes
   slow: {{train.lr: 1e-3}}
   fast: {{train.lr: 2e-3}}
 """
 PRESET = """\
-# A preset: what it is, and why.
+# A preset: say here what it is for.
 # Try it:  {command}
 
 base: {base}  # a preset ({presets}) or another file, relative to this one
-# Every key below replaces that of the base; leave out what stays. All keys: ablate describe {base}
+# Every key below replaces that of the base; leave out keys that stay the same. All keys: ablate describe {base}
 
 # data:  # or --data COCO_ROOT, or the YAML file that `data init` writes
 #   train: {{type: coco, annotations: train.json, images: images, limit: 500}}
@@ -37,7 +37,7 @@ train:
 
 def axis_text(name: str, command: str) -> str:
     """The start of the file of an axis."""
-    return AXIS.format(name=scalar(name), title=scalar(f"What {name} is worth"), command=command)
+    return AXIS.format(name=scalar(name), title=scalar(f"Effect of {name}"), command=command)
 
 
 def preset_text(base: str, command: str) -> str:

@@ -30,6 +30,7 @@ from ablate.runs.folder import (
     pretraining_name,
     read_json,
     replacing,
+    state_words,
     write_json,
 )
 from ablate.studies.tuning import Tuning
@@ -39,7 +40,7 @@ from analysis.shell import shell_command
 logger = logging.getLogger(__name__)
 
 LONGEST_SLUG = 48
-CAREFUL = "careful: "  # begins what a reader of a note must not miss
+CAREFUL = "note: "  # begins what a reader must not miss
 
 
 class DetectorSize(msgspec.Struct, frozen=True):
@@ -81,7 +82,7 @@ class StudyRun(msgspec.Struct, frozen=True, kw_only=True):
     changes: dict[str, Any]  # dotted keys that the variant sets on top of the study's base
     config_path: str  # of its YAML, relative to the root
     config: RunConfig | None = None  # of a detector that is trained here, resolved
-    command: CommandConfig | None = None  # of a command of somebody's own
+    command: CommandConfig | None = None  # of a command of the user
     adopted: AdoptedConfig | None = None  # of finished predictions from elsewhere
     training: str = ""  # identities, 64 hex digits
     evaluation: str = ""
@@ -223,17 +224,8 @@ def legible(name: str) -> str:
     return re.sub(r"[^a-z0-9._=]+", "-", ascii_name).strip("-.")[:LONGEST_SLUG].strip("-.")
 
 
-def state_words(state: str) -> str:
-    """A state as people say it: finished, out of memory; to run where nobody has begun.
-
-    >>> state_words("out_of_memory"), state_words("prepared"), state_words("waiting")
-    ('out of memory', 'to run', 'to run')
-    """
-    return "to run" if state in ("prepared", "waiting") else state.replace("_", " ")
-
-
 def state_in_words(status: Status | None) -> str:
-    """How a run stands by the status of its folder, for a person."""
+    """The state of a run by the status of its folder, for a person."""
     return state_words("prepared" if status is None else status.state)
 
 
@@ -285,7 +277,7 @@ def check_name(name: str, option: str = "--name") -> None:
         raise BadInput(
             f"{option} {name!r}: must be one line of printable characters"
             if name.strip()
-            else f"{option} {name!r}: is empty; give the study a name that can be read"
+            else f"{option} {name!r}: is empty; give the study a name"
         )
 
 
@@ -302,7 +294,7 @@ def check_free(workspace: Workspace, study: Study) -> None:
         return
     old, remedy = _read(path), f"give the new one another name, such as --name {free_name(workspace, study.name)}"
     if old.name != study.name:
-        raise BadInput(f"study {study.name!r} would lie where {old.name!r} lies; {remedy}")
+        raise BadInput(f"study {study.name!r} would use the folder of study {old.name!r}; {remedy}")
     parts = [name for name in ("axis", "product", "baseline", "seeds") if getattr(old, name) != getattr(study, name)]
     if parts:
         raise BadInput(f"a study {study.name!r} with another {' and '.join(parts)} exists; {remedy}")
@@ -401,7 +393,7 @@ def more_seeds(workspace: Workspace, study: Study) -> str:
 
 
 def launch_command(workspace: Workspace, study: Study) -> str:
-    """The command that runs what is not done of a study."""
+    """The command that runs the unfinished runs of a study."""
     return shell_command("ablate", "launch", root=workspace.root, study=study.name)
 
 
@@ -415,7 +407,7 @@ def _file(workspace: Workspace, name: str) -> Path:
 
 
 def _read(path: Path) -> Study:
-    return read_json(path, Study, f"delete {path.parent} and plan the study again, its runs are kept")
+    return read_json(path, Study, f"delete {path.parent} and plan the study again; its runs are kept")
 
 
 def run_text(study: Study, run: StudyRun) -> str:
@@ -426,7 +418,7 @@ def run_text(study: Study, run: StudyRun) -> str:
         ("What", f"{study.title}: {run.variant}, seed {run.seed}"),
         ("Study", f"{study.name}; baseline {study.baseline}{' (this one)' * (run.variant == study.baseline)}"),
         ("Note", run.note),
-        ("Careful", f"not controlled, it also changes {', '.join(run.confounders)}" if run.confounders else ""),
+        ("Not controlled", f"also changes {', '.join(run.confounders)}" if run.confounders else ""),
         ("Source", study.source),
         (
             "Command",
@@ -463,7 +455,7 @@ def plan_text(study: Study) -> str:
         "validation_data": study.validation_data,
     }
     lines = [
-        "# The plan of a study, for reading; programs read results/studies. Every run is one config in this folder.",
+        "# The plan of a study, for people; programs read results/studies. Each run is one config in this folder.",
         f"# Run it:  detablate ablate launch {one_line(_quoted(study.name))}",
         f"# Read it: detablate ablate table {one_line(_quoted(study.name))}",
         "",
@@ -472,7 +464,11 @@ def plan_text(study: Study) -> str:
     if study.settings:
         lines += ["settings:", *(f"  {line}" for line in _pairs(study.settings))]
     if study.pretrainings:
-        lines += ["", "pretrainings:  # before the runs that start from them; every length is a full cosine of its own"]
+        lines += [
+            "",
+            "pretrainings:  # they run before the runs that start from them; every length is a separate cosine "
+            "schedule",
+        ]
     for job in study.pretrainings:
         about = {"epochs": job.pretraining.pretrain.epochs, "results": f"results/{job.run_id}"}
         lines.append(f"  {scalar(job.variant)}: {scalar(about)}")

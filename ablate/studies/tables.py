@@ -21,7 +21,7 @@ from analysis.stats.intervals import Estimate
 MARK = "†"  # not controlled
 NAMED = 3  # variants that a note of many names
 DERIVED = "*"
-DERIVED_MEANS = f"{DERIVED} follows from other numbers of its source, which does not print it"
+DERIVED_MEANS = f"{DERIVED} computed from other numbers of its source, which does not print it"
 # Whatever a config hands on: the paper's convention, so that sizes of all studies compare.
 COUNTED = "GMAC (1e9 multiply-adds) and activations: one image with 1,000 proposals and 20 masks."
 # Head, field of a detector's size, unit and fewest decimals of what is counted before anything runs.
@@ -54,7 +54,7 @@ def scores_table(summary: Summary) -> Table:
         columns.append((Column("n"), [row.n for row in rows]))
     if any(row.state != "finished" for row in rows):
         columns.append((Column("state", kind="text"), [_state(row) for row in rows]))
-    return _table("What it scores", rows, columns)
+    return _table("Accuracy", rows, columns)
 
 
 def errors_table(summary: Summary) -> Table:
@@ -63,7 +63,7 @@ def errors_table(summary: Summary) -> Table:
     precision = 1 if summary.several else 2
     heads = {name: replace(error_column(name), precision=precision, key=name) for name in ERROR_TYPES}
     return _table(
-        f"Where the rest of the {summary.kinds[0]} AP{summary.percent} went: points to gain by fixing one type",
+        f"Where the rest of the {summary.kinds[0]} AP{summary.percent} went: points to gain by fixing one error type",
         rows,
         [_estimates(head, rows, [row.errors.get(name) for row in rows], low=True) for name, head in heads.items()],
     )
@@ -90,13 +90,13 @@ def cost_table(summary: Summary) -> Table:
             ),
             *_ratios("prediction_ratio", [row.image_ratio for row in rows]),
         ]
-    return _table("What it costs, one image at a time", rows, [*columns, *size_columns([row.size for row in rows])])
+    return _table("Cost, one image at a time", rows, [*columns, *size_columns([row.size for row in rows])])
 
 
 def outside_table(summary: Summary) -> Table:
     """A row a variant whose command has ended: what it took as a whole, seen from outside.
 
-    None of it stands beside the memory and the seconds of `cost_table`, which are of a single training step.
+    These numbers are never mixed with those of `cost_table`, which are of a single training step.
     """
     found = [(row, row.outside) for row in summary.rows if row.outside is not None]
     column = Column("seconds", precision=0)
@@ -104,11 +104,11 @@ def outside_table(summary: Summary) -> Table:
     peaks = [outside.peak_gpu_gib for _, outside in found]
     if any(peak is not None for peak in peaks):
         columns.append((Column("peak GPU memory in use, GiB", precision=2, key="gpu_memory"), peaks))
-    return _table("What the whole command took, measured from outside", [row for row, _ in found], columns)
+    return _table("Cost of the whole command, measured from outside", [row for row, _ in found], columns)
 
 
 def facts_table(summary: Summary) -> Table:
-    """A row a variant of which somebody gave facts: as given, not measured here."""
+    """One row per variant with given facts: as given, not measured here."""
     rows = [row for row in summary.rows if row.facts]
     names = dict.fromkeys(name for row in rows for name in row.facts)
     columns: list[Filled] = []
@@ -129,7 +129,7 @@ def size_columns(sizes: Sequence[DetectorSize | None]) -> Iterator[Filled]:
 
 
 def wide_table(summary: Summary) -> Table:
-    """Scores, errors and cost of each variant side by side, for a paper; what nobody measured is left out."""
+    """Scores, errors and cost of each variant side by side, for a paper; what was not measured is left out."""
     parts = {
         "AP": scores_table(summary),
         f"AP{summary.percent} to gain": errors_table(summary),
@@ -249,7 +249,7 @@ def over_seeds(summary: Summary) -> str:
 def held(summary: Summary) -> str:
     """What all variants share."""
     if summary.kind == "adopted":
-        return "nothing but the images that they are measured on: finished runs, trained elsewhere"
+        return "only the validation images: these are finished runs that were trained elsewhere"
     return f"everything else as in {summary.base}; {seeds_in_words(summary.seeds)}"
 
 
@@ -282,14 +282,15 @@ def legend(summary: Summary, shown: Sequence[Column] = ()) -> list[str]:
         (True, "AP in points, 0 to 100."),
         (
             summary.several,
-            "Mean ± 95 % interval (Student's t) over n seeds, differences seed by seed; ablate compare adds the noise "
-            "of images, and says what is significant.",
+            "Mean ± 95 % interval (Student's t) over n seeds, differences seed by seed; ablate compare also includes "
+            "the noise of images and tests significance.",
         ),
         (summary.several, SENTENCE),
         (
             of(*ERROR_TYPES),
-            "cls: wrong class, loc: poor place, both, dup: second on one object, bg: on nothing, miss: object with no "
-            "match or near match; FP, FN: all wrong detections, all objects not found.",
+            "cls: wrong category; loc: too little overlap with the object; both: both of these; dup: second detection "
+            "of one object; bg: no object there; miss: object that no detection matches or nearly matches; FP, FN: "
+            "all false positives, all false negatives.",
         ),
         (summary.cost_place and of(*COSTS), _cost_sentence(summary)),
         (any(row.size for row in summary.rows) and of("macs", "activations"), COUNTED),
@@ -301,15 +302,15 @@ def legend(summary: Summary, shown: Sequence[Column] = ()) -> list[str]:
 def _cost_sentence(summary: Summary) -> str:
     """What the cost is of, where it was measured, and what else ran there."""
     others = (
-        "what else ran then is not known"
+        "the load of other processes is not known"
         if summary.cost_others is None
-        else f"other processes used up to {summary.cost_others:.1f} cores meanwhile"
+        else f"other processes used up to {summary.cost_others:.1f} cores during the measurement"
     )
     in_turn = any(row.iteration_range for row in summary.rows)
     compared = any(ratio is not None for row in summary.rows for ratio in (row.iteration_ratio, row.image_ratio))
     rounds = (
-        "; ± half the range of the rounds, which take the variants in turn" * in_turn
-        + "; x baseline: only where the rounds of the two do not overlap" * compared
+        "; ± half the range over measurement rounds, which alternate between the variants" * in_turn
+        + "; x baseline: only if the ranges of the two do not overlap" * compared
     )
     return (
         f"Cost (ablate probe): one image at a time on {summary.cost_place}; {others}; peak memory: "
@@ -320,13 +321,12 @@ def _cost_sentence(summary: Summary) -> str:
 def _outside_sentence(summary: Summary) -> str:
     """What the time and the memory of a command are of, and where it ran."""
     places = dict.fromkeys(place for row in summary.rows if row.outside for place in row.outside.places)
-    several = "; on different machines, so they do not compare" * (len(places) > 1)
+    several = "; on different machines, so they cannot be compared" * (len(places) > 1)
     memory = any(row.outside and row.outside.peak_gpu_gib is not None for row in summary.rows)
     return (
-        f"From outside: wall-clock seconds of the whole command, start, data and predictions included, on "
-        f"{' and '.join(places)}{several}"
-        f"{'; GPU memory as nvidia-smi shows it, of all that runs there' * memory}. They do not compare with "
-        "ablate probe."
+        "From outside: wall-clock seconds of the whole command, start, data and predictions included, on "
+        f"{' and '.join(places)}{several}{'; GPU memory by nvidia-smi, of all processes on the GPU' * memory}. "
+        "They cannot be compared with ablate probe."
     )
 
 

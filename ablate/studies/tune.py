@@ -103,14 +103,14 @@ def plan_tuning(request: Request, tune: TuneRequest, workspace: Workspace, *, wr
         times = f" x {seeds} seeds" if seeds > 1 else ""
         raise BadInput(
             f"--max-runs {tune.most_runs}: the first grid alone has 3 x 3{times} = {FIRST_GRID * seeds} runs; "
-            "allow at least as many"
+            "allow at least this number"
         )
     tuned = {"model.backbone.drop_path", *(("train.lr", "train.weight_decay") if tune.centre == "paper" else ())}
     for change in request.settings:
         key = change.partition("=")[0].strip()
         if key in tuned:
             remedy = "leave it out" if key.startswith("model") else "leave it out, or start from it with --centre base"
-            raise BadInput(f"--set {change}: changes nothing, every run of a tuning sets {key} itself; {remedy}")
+            raise BadInput(f"--set {change}: has no effect, every run of a tuning sets {key} itself; {remedy}")
     if not 0 <= tune.held_out < 1:
         raise BadInput(f"--tune-split {tune.held_out:g}: must be a share of the training images, from 0 to below 1")
     base = base_of(NO_POINTS, request)
@@ -189,7 +189,7 @@ def chosen_text(planned: PlannedTuning, point: Point, path: Path) -> str:
     }
     value = planned.results[point]
     images = "held-out training images" if tuning.held_out else "the validation images"
-    caution = "" if tuning.held_out else "; chosen on the images that it is measured on, so that is optimistic"
+    caution = "" if tuning.held_out else "; chosen and measured on the same images, so it is optimistic"
     head = [
         ("What", f"{Path(study.base).stem} with learning rate, weight decay and drop path of the study {study.name}"),
         ("Why", f"Best of {len(planned.results)} settings from {tuning.initialisation} weights, by {PROTOCOL}"),
@@ -289,7 +289,7 @@ def _larger_model(base: RunConfig, tune: TuneRequest) -> dict[str, Any]:
         if own.get(key) != value and (key.startswith(("model.", "init.")) or key == "train.layer_decay")
     }
     if not any(key.startswith("model.") for key in found):
-        raise BadInput(f"--larger {tune.larger}: has the model of the base; name a config with a larger one")
+        raise BadInput(f"--larger {tune.larger}: has the same model as the base; name a config with a larger model")
     return found
 
 
@@ -336,7 +336,7 @@ def _old_study(workspace: Workspace, name: str) -> Study | None:
     study = read_study(workspace, name)
     if study.tuning is None:
         raise BadInput(
-            f"study {name!r} exists and is no tuning; give the new one another name, such as "
+            f"study {name!r} exists and is not a tuning; give the new one another name, such as "
             f"--name {free_name(workspace, name)}"
         )
     return study

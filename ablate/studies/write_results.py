@@ -170,7 +170,7 @@ def _limits(name: str, rounds: Range | None) -> dict[str, object]:
 
 
 def published_csv(summary: Summary) -> str:
-    """A row a published number that stands beside no run, with its difference to the same source's baseline."""
+    """One row per published number without a comparable run, with its difference to the baseline of the same source."""
     return csv_text(
         Table.from_records(
             [
@@ -225,7 +225,7 @@ def published_latex(summary: Summary) -> str:
 
 
 def study_tables(summary: Summary) -> list[Table]:
-    """What there is of scores, errors and cost; what nobody measured is left out."""
+    """What there is of scores, errors and cost; what was not measured is left out."""
     made = (build(summary) for build in (scores_table, errors_table, cost_table, outside_table, facts_table))
     return [without_empty(table) for table in made if table.rows]
 

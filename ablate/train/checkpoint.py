@@ -63,7 +63,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("schema") != SCHEMA:
         raise BadInput(f"{path}: is not a checkpoint of this version")
     if state.get("iteration") != int(path.stem):
-        raise BadInput(f"{path}: is damaged (it is of iteration {state.get('iteration')!r:.20})")
+        raise BadInput(f"{path}: is damaged (it belongs to iteration {state.get('iteration')!r:.20})")
     return state
 
 

@@ -51,7 +51,7 @@ class WeightAverage:
             ValueError: they are of another module.
         """
         if values.keys() != self.values.keys():
-            raise ValueError("its average is of other weights")
+            raise ValueError("its average belongs to other weights")
         for name, value in self.values.items():
             value.copy_(values[name])
 

@@ -26,6 +26,6 @@ def loading_errors_named() -> Iterator[None]:
             raise
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise Interrupted(
-            f"a process that loads images was lost or found no memory in the host ({reason[-1]}); lower --workers or "
-            "free memory (in a container also its /dev/shm), and the same command continues"
+            f"a process that loads images ended or ran out of host memory ({reason[-1]}); lower --workers or "
+            "free memory (in a container also its /dev/shm), and run the same command to continue"
         ) from None

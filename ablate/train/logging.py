@@ -1,7 +1,7 @@
-"""What training tells while it goes on: curves in the run folder, a bar on a terminal, lines where there is none.
+"""Output of training while it runs: curves in the run folder, a bar on a terminal, lines where there is none.
 
 Every module logs to ``logging.getLogger(__name__)``: progress as information, what a person must not miss as a warning.
-As in any library nothing of it is printed until somebody asks; commands and workers do, by `show_messages`.
+As in any library nothing is printed by default; commands and workers call `show_messages`.
 """
 
 import logging

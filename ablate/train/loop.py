@@ -221,8 +221,8 @@ class TrainLoop(ABC):
         now = self._threads()
         if self.iteration < self.iterations and None not in (before, now) and before != now:
             raise Interrupted(
-                f"{self.folder.path}: was trained with {before} threads so far, and this process has {now}, which "
-                f"would change the result in its last digits; "
+                f"{self.folder.path}: was trained with {before} threads so far, but this process has {now}, which "
+                "would change the last digits of the result;  "
                 + ("launch with --parallel 2 or more, or " if before == 1 else "leave out --parallel, and ")
                 + f"set OMP_NUM_THREADS={before}"
             )
@@ -280,7 +280,7 @@ class TrainLoop(ABC):
             if stop_requested and not is_last:
                 raise Interrupted(
                     f"{self.folder.path}: stopped by {stop.name or 'a signal to another process'} after iteration "
-                    f"{done} of {self.iterations}, everything is saved; the same command continues"
+                    f"{done} of {self.iterations}, everything is saved; run the same command to continue"
                 )
 
     def _is_checkpoint_due(self, seconds: float) -> bool:

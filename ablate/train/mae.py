@@ -106,7 +106,7 @@ class Pretrainer(TrainLoop):
         if rest:
             raise BadInput(
                 f"{processes.count} processes with {grad_accum_steps} forward passes each cannot share batches of "
-                f"{settings.batch_size} images; choose numbers whose product divides it"
+                f"{settings.batch_size} images; choose numbers whose product divides the batch size"
             )
         assert settings.precision != "auto"
         self.peak_lr = settings.base_lr * settings.batch_size / IMAGES_OF_LR

@@ -79,7 +79,7 @@ def _number(name: str, default: int) -> int:
         return int(os.environ.get(name, default))
     except ValueError:
         raise BadInput(
-            f"{name}={os.environ[name]} in the environment is no number; start with torchrun or srun"
+            f"{name}={os.environ[name]} in the environment is not a number; start with torchrun or srun"
         ) from None
 
 
@@ -140,8 +140,8 @@ def check_shared_folder(folder: Path, processes: "Processes") -> None:
     if wrong or blind:
         raise BadInput(
             wrong
-            or f"{folder}: on {', '.join(blind)} this is another folder than on {seen[0][0]}; choose a --root that all "
-            "machines of the run share"
+            or f"{folder}: this is not the same folder on {', '.join(blind)} as on {seen[0][0]}; choose a --root that "
+            "all machines of the run share"
         )
 
 
@@ -189,8 +189,8 @@ def lost_peers_named(processes: "Processes") -> Iterator[None]:
         if processes.count == 1 or not is_lost_peer(error):
             raise
         raise LostPeer(
-            "another process of this run has ended; look for its own message. What was saved is not lost, and the same "
-            "command continues"
+            "another process of this run ended; see its own message. The saved state is not lost: run the same "
+            "command to continue"
         ) from error
 
 

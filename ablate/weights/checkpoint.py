@@ -1,4 +1,4 @@
-"""A file of weights as named tensors, whatever wrote it, and the digest of its content.
+"""A weights file of any origin as named tensors, and the digest of its content.
 
 Nothing in a file is ever executed. In the identity of a run weights are their digest, wherever the file lies.
 """
@@ -93,8 +93,8 @@ def _loaded(path: Path, file: IO[bytes]) -> object:
         if culprit is None:
             raise _damaged(path, error) from None
         raise BadInput(
-            f"{path}: holds code or objects beside tensors ({culprit[1]}), and nothing in a file of weights is ever "
-            "run; save its state_dict alone, best as .safetensors"
+            f"{path}: contains code or objects besides tensors ({culprit[1]}), and code in a weights file is never "
+            "run; save only its state_dict, best as .safetensors"
         ) from None
     except BadInput:
         raise
@@ -117,16 +117,18 @@ def _read_torch(path: Path, file: IO[bytes]) -> Any:
 def _damaged(path: Path, error: Exception) -> BadInput:
     said = str(error).rpartition("WeightsUnpickler error:")[2].strip().splitlines() or [type(error).__name__]
     reason = said[0].partition(". ")[0].rstrip(".")
-    return BadInput(f"{path}: is cut short, damaged or no checkpoint at all ({reason}); download or copy it again")
+    return BadInput(f"{path}: is incomplete, damaged or not a checkpoint ({reason}); download or copy it again")
 
 
 def _unwrapped(path: Path, loaded: object) -> Checkpoint:
     if not isinstance(loaded, Mapping) or not loaded:
-        raise BadInput(f"{path}: holds {_what(loaded)}, not named weights; save a state_dict")
+        raise BadInput(f"{path}: contains {_what(loaded)}, not named weights; save a state_dict")
     container = next((key for key in KEYS if _are_weights(loaded.get(key))), "")
     if not container and not _are_weights(loaded):
         there = ", ".join(map(str, list(loaded)[:8]))
-        raise BadInput(f"{path}: holds no weights, on top or under {', '.join(KEYS)}; it has {there}")
+        raise BadInput(
+            f"{path}: contains no weights, neither at the top level nor under {', '.join(KEYS)}; it has {there}"
+        )
     tensors = loaded[container] if container else loaded
     strangers = [key for key, value in tensors.items() if not isinstance(value, Tensor)]
     if strangers:

@@ -68,8 +68,8 @@ def check_weights(config: cfg.RunConfig) -> ConversionReport | None:
     assert isinstance(config.model.backbone, cfg.ViT)
     if not Path(config.init.weights).exists():
         raise BadInput(
-            f"{config.init.weights}: weights cannot be read, there is no such file (the config starts from it); put it "
-            "there, or name yours with --weights"
+            f"{config.init.weights}: weights file not found (the config starts from it); put it there, or give your "
+            "file with --weights"
         )
     with torch.device("meta"):
         state = build_vit(config.model.backbone).state_dict()
@@ -160,7 +160,7 @@ def _other_model(facts: CheckpointFacts, vit: cfg.ViT) -> Iterator[str]:
     if other:
         theirs = ", ".join(f"{name} {value}" for name, value in other.items())
         ours = ", ".join(f"{name} {getattr(vit, name)}" for name in other)
-        yield f"they are of a ViT with {theirs}, the config has {ours}; choose another --base or other weights"
+        yield f"they belong to a ViT with {theirs}, but the config has {ours}; choose another --base or other weights"
     elif facts.hidden != int(vit.width * vit.mlp_ratio):
         yield f"they need model.backbone.mlp_ratio={facts.hidden / vit.width:g}, not {vit.mlp_ratio:g}"
 
@@ -207,7 +207,7 @@ def _tables(
             resized.append(Resized(name, (len(own), *table.shape), tuple(table.shape), f"mean of {len(own)} blocks"))
         side, wanted = ((isqrt(rows) + 1) // 2 for rows in (table.shape[0], shapes[name][0]))
         if side != wanted:
-            how = "geometric, as BEiT does" if wanted > side else "cut to the offsets that occur"
+            how = "geometric interpolation, as in BEiT" if wanted > side else "cut to the offsets that are used"
             resized.append(Resized(name, (side, side), (wanted, wanted), how))
         found[name] = fit_table(table, (side, side), (wanted, wanted))
     return found
@@ -263,9 +263,9 @@ def cautions(facts: CheckpointFacts, model: cfg.Model) -> tuple[str, ...]:
     if len(facts.pixels) > 1:
         own = "0.5" if model.pixel_mean[0] == 0.5 else "ImageNet's"
         found.append(
-            f"the file does not tell its pixel statistics; this config has {own}, right are ImageNet's for DeiT, DINO "
-            "and the like, 0.5 for timm's AugReg models"
+            f"the file does not contain its pixel statistics; this config has {own}; DeiT, DINO and similar models "
+            "need ImageNet's, timm's AugReg models 0.5"
         )
     if facts.fine_tuned:
-        found.append("fine-tuned on labels after its pre-training, which the paper's weights were not")
+        found.append("fine-tuned on labels after its pre-training, unlike the paper's weights")
     return tuple(found)

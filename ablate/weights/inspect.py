@@ -154,11 +154,14 @@ def inspection_screen(found: Inspection) -> list[RenderableType]:
     for name, value in _head(found):
         grid.add_row(Text(name, style="bold"), Text(value))
     tables = [
-        _lines("tensors of the file", "become", (fit or found).mapped),
-        _lines("left behind", "because", (fit or found).dropped),
+        _lines("tensors of the file", "used as", (fit or found).mapped),
+        _lines("not used", "reason", (fit or found).dropped),
     ]
     if fit is None:
-        hint = "--base CONFIG shows what a config of this size resizes, starts anew, and has to set."
+        hint = (
+            "--base CONFIG shows, for a config of this size, which tensors are resized or new, and which keys must be "
+            "set."
+        )
         return [grid, *_spaced(tables), Text(f"\nNo preset has this size; {hint}", style="dim")]
     resized = [(one.target, _shape(one.before), _shape(one.after), one.how) for one in fit.resized]
     tables += [
@@ -166,8 +169,8 @@ def inspection_screen(found: Inspection) -> list[RenderableType]:
         *([_lines("newly initialised", "as", fit.new)] if fit.new else []),
         _table((f"to set on {fit.base}", ""), [(key, scalar(value)) for key, value in fit.settings.items()]),
     ]
-    notes = [Text(f"\ncareful: {note}", style="yellow") for note in fit.notes]
-    legend = Text("\nN: any block. Pyramid and heads are new in every detector.", style="dim")
+    notes = [Text(f"\nnote: {note}", style="yellow") for note in fit.notes]
+    legend = Text("\nN: number of a block. Pyramid and heads are newly initialised in every detector.", style="dim")
     return [grid, *_spaced(tables), *notes, legend]
 
 
@@ -191,7 +194,7 @@ def _head(found: Inspection) -> list[tuple[str, str]]:
     rows = [
         ("file", facts.file),
         ("recognised", f"{facts.family}; initialisation {facts.initialisation or 'unknown'}{tuned}"),
-        ("lies in", f"{found.container}, beside {', '.join(found.beside)}" if found.beside else found.container),
+        ("lies in", f"{found.container}, next to {', '.join(found.beside)}" if found.beside else found.container),
         ("model", f"width {facts.width}, depth {facts.depth}{heads}, patches of {facts.patch_size} px{name}"),
         ("positions", " and ".join(positions) + where if positions else "none"),
         ("layer scale", "yes" if facts.layer_scale else "no"),

@@ -44,7 +44,7 @@ def read_facts_of_kind(kind: str, file: str) -> "CheckpointFacts":
     facts, found = read_facts(file), initialisation_of(file)
     if kind not in (OTHER, found):
         remedy = f"pass it as {found}" if found != OTHER else "study it with ablate vary --vary init.weights=FILE,FILE"
-        raise BadInput(f"{file}: is to be of {TITLES[kind]}, and is recognised as {facts.family}; {remedy}")
+        raise BadInput(f"{file}: should be {TITLES[kind]} weights, but is recognised as {facts.family}; {remedy}")
     return facts
 
 
@@ -167,11 +167,11 @@ def _expanded(argument: str, pattern: str) -> dict[str, Path]:
     """Files by their epochs, fewest first."""
     place = Path(pattern).expanduser()
     if EPOCHS not in place.name or place.name.count(EPOCHS) > 1:
-        raise BadInput(f"--weights {argument}: {EPOCHS} belongs once into the name of the file")
+        raise BadInput(f"--weights {argument}: {EPOCHS} must occur once in the name of the file")
     before, _, after = place.name.partition(EPOCHS)
     form = re.compile(rf"{re.escape(before)}(\d+){re.escape(after)}")
     there = sorted(place.parent.iterdir()) if place.parent.is_dir() else []
     found = {int(match[1]): path for path in there if (match := form.fullmatch(path.name))}
     if not found:
-        raise BadInput(f"--weights {argument}: no file in {place.parent} has this form")
+        raise BadInput(f"--weights {argument}: no file in {place.parent} has such a name")
     return {str(epochs): found[epochs] for epochs in sorted(found)}

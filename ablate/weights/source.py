@@ -81,7 +81,7 @@ class Source:
 
 
 def read_source(path: Path) -> Source:
-    """The weights in a file, of whatever family.
+    """The weights in a file of any family.
 
     Raises:
         BadInput: it cannot be read, its family is unknown, or it holds what its family does not explain.
@@ -99,11 +99,11 @@ def read_source(path: Path) -> Source:
     weights = _joined(named)
     missing = _missing(weights, tables)
     if unknown or missing:
-        has = f"has {len(unknown):,} tensors that it does not explain ({listed(unknown)})" if unknown else ""
+        has = f"has {len(unknown):,} tensors that this family does not have ({listed(unknown)})" if unknown else ""
         lacks = f"lacks {listed(missing)}" if missing else ""
         raise BadInput(
             f"{path}: looks like {family.name}, but {' and '.join(part for part in (has, lacks) if part)}; it is "
-            "another model, or was not saved whole"
+            "another model, or was not saved completely"
         )
     facts = _facts(path, checkpoint, family, weights, embedding, tables)
     return Source(checkpoint, facts, mapped, dropped, weights, embedding, tables)
@@ -153,7 +153,9 @@ def _patches(path: Path, embedding: Tensor | None) -> Tensor | None:
     tokens = embedding.shape[1]
     side = isqrt(tokens)
     if not 0 <= tokens - side * side <= 2:  # none, a class token, and one of distillation
-        raise BadInput(f"{path}: its position embedding of {tokens} tokens is no square grid and at most two tokens")
+        raise BadInput(
+            f"{path}: its position embedding of {tokens} tokens is not a square grid plus at most two tokens"
+        )
     return embedding[:, tokens - side * side :].float()
 
 

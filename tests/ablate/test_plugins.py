@@ -131,7 +131,7 @@ def test_a_run_trains_it_and_is_named_by_its_code(
     assert len(list((tmp_path / "results" / "runs").iterdir())) == 2, "other code is another run"
     capsys.readouterr()
     assert run(monkeypatch, "ablate", "run", first / "config.yaml", "--root", tmp_path, "--device", "cpu") == 4
-    assert "is other code than when this run was planned (my-parts 0.1 " in capsys.readouterr().err
+    assert "has other code than when this run was planned (my-parts 0.1 " in capsys.readouterr().err
 
 
 def test_an_id_needs_the_code(example: Path) -> None:
@@ -162,7 +162,7 @@ def test_what_needs_another_backbone_says_so(changes: list[str], sentence: str) 
 
 
 def test_a_missing_package_is_named() -> None:
-    with pytest.raises(BadInput, match=r"no installed package has a backbone of this name .*none is installed"):
+    with pytest.raises(BadInput, match=r"no installed package has a backbone with this name .*none is installed"):
         with_code(load_config(EXAMPLE / "small-net.yaml"))
 
 
@@ -195,7 +195,7 @@ GOOD = {"strides": "(4, 8, 16, 32)", "forward": "return [c(images) for c in self
             {},
             r"must give maps of the shapes \(1, 4, 32, 32\) \(1, 8, 16, 16\) .*, not \(1, 4, 32, 32\) \(1, 4, 16, 16\)",
         ),
-        ({"forward": "return images.nothing"}, r"its forward pass fails: AttributeError: .*nothing.*; mend it"),
+        ({"forward": "return images.nothing"}, r"its forward pass fails: AttributeError: .*nothing.*; fix it"),
         ({"forward": "return 1"}, r"its forward pass fails: TypeError"),
     ],
 )
@@ -223,7 +223,7 @@ def test_what_a_backbone_does_wrong_is_one_sentence_with_its_name(
         ("VARIANTS = lambda base, options: 1 / 0", "cannot make its variants: ZeroDivisionError: division by zero"),
         ("VARIANTS = lambda base, options: ['a', 'b']", r"its variants must be ablate\.axes\.Variant, not str"),
         ("VARIANTS = lambda base, options: [V(name='a', changes={})]", "a study compares two or more, not 1"),
-        ("VARIANTS = lambda base, options: [V(name='a', changes={})] * 2", "two variants are called 'a'"),
+        ("VARIANTS = lambda base, options: [V(name='a', changes={})] * 2", "two variants have the name 'a'"),
     ],
 )
 def test_what_an_axis_does_wrong_is_one_sentence_with_its_name(text: str, sentence: str, install: Install) -> None:
@@ -240,10 +240,10 @@ def test_what_an_axis_does_wrong_is_one_sentence_with_its_name(text: str, senten
 def test_two_packages_with_one_name_are_told_and_a_built_in_name_stays(install: Install) -> None:
     install("first", "1", {"detablate.axes": {"mine": "parts:A", "attention": "parts:A"}})
     assert find_axis("attention") is AXES["attention"]
-    with pytest.raises(BadInput, match=r"there is no axis 'none'; there are attention, .*, mine, and ablate vary"):
+    with pytest.raises(BadInput, match=r"there is no axis 'none'; the axes are attention, .*, mine, and ablate vary"):
         find_axis("none")
     install("second", "1", {"detablate.axes": {"mine": "parts:B"}})
-    with pytest.raises(BadInput, match=r"'mine' of .* and entry point 'mine' of .* have one name; uninstall one"):
+    with pytest.raises(BadInput, match=r"'mine' of .* and entry point 'mine' of .* have the same name; uninstall one"):
         find_axis("mine")
 
 

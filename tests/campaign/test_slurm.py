@@ -193,7 +193,7 @@ def test_a_copy_that_runs_on_behind_a_dead_slurmd_is_alone_in_writing(fragile: S
         assert len([pid for pid in processes_of(node) if b"ablate.launch.worker" in command_of(pid)]) == 1, (
             "the old copy"
         )
-        until(lambda: b"is at this" in (first(root, study).path / "log.txt").read_bytes(), LONG)
+        until(lambda: b"is working on this" in (first(root, study).path / "log.txt").read_bytes(), LONG)
         until_finished(fragile, root, study)
     finally:
         fragile.start_node(node)

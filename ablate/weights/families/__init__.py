@@ -31,11 +31,11 @@ def recognise(checkpoint: Checkpoint) -> Family:
     if any(name.startswith(DETECTOR) for name in names):
         raise BadInput(
             f"{checkpoint.path}: is a checkpoint of a whole detector, not of a pre-trained backbone; "
-            "give the weights that it started from"
+            "give the weights from which it started"
         )
     known = ", ".join(dict.fromkeys(family.name for family in FAMILIES[:-1]))
     there = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    raise BadInput(f"{checkpoint.path}: its weights are of no family that is known ({known}); it has {there}")
+    raise BadInput(f"{checkpoint.path}: its weights belong to no known family ({known}); it has {there}")
 
 
 __all__ = ["FAMILIES", "Family", "recognise"]

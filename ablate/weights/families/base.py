@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from ablate.weights.checkpoint import Checkpoint
 from ablate.weights.settings import IMAGENET, PixelStatistics
 
-CLASS_TOKEN = "the detector has patches alone, no class token"
-FINAL_NORM = "the pyramid reads the blocks themselves, before a final norm"
+CLASS_TOKEN = "the detector has only patch tokens, no class token"
+FINAL_NORM = "the pyramid reads the block outputs, before the final norm"
 HEAD = "the head of another task"
 
 

@@ -23,10 +23,10 @@ FAMILY = Family(
         keep(rf"rel_pos_bias\.{TABLE}", "table"),
         keep(rf"blocks\.(\d+)\.attn\.{TABLE}", r"table.\1"),
         drop(
-            r"(rel_pos_bias|blocks\.\d+\.attn)\.relative_position_index", "it follows from the grid, and is no weight"
+            r"(rel_pos_bias|blocks\.\d+\.attn)\.relative_position_index", "it is computed from the grid, not a weight"
         ),
-        drop(r"mask_token", "the detector masks nothing"),
-        drop(r"lm_head\.(weight|bias)", "the head that names visual tokens ends with pre-training"),
+        drop(r"mask_token", "the detector masks no patches"),
+        drop(r"lm_head\.(weight|bias)", "the head for visual tokens is only used in pre-training"),
     ),
     pixels=(HALF,),
     classifier=plain.CLASSIFIER,

@@ -19,7 +19,7 @@ FAMILY = Family(
     rules=(
         *plain.RULES,
         plain.HEADS,
-        drop(r"mask_token|decoder_.*", "the decoder paints pixels, and ends with pre-training"),
+        drop(r"mask_token|decoder_.*", "the decoder is only used in pre-training"),
     ),
     classifier=plain.CLASSIFIER,
 )

@@ -26,9 +26,9 @@ FAMILY = Family(
             for rule in plain.RULES
         ),
         plain.HEADS,
-        drop(r"base_encoder\.head\..*", "the projector serves the contrastive loss alone"),
+        drop(r"base_encoder\.head\..*", "the projector is only used by the contrastive loss"),
         drop(r"momentum_encoder\..*", "the moving average; the paper's weights are those of the base encoder"),
-        drop(r"predictor\..*", "the predictor serves the contrastive loss alone"),
+        drop(r"predictor\..*", "the predictor is only used by the contrastive loss"),
     ),
     classifier=plain.CLASSIFIER,
 )

@@ -167,9 +167,14 @@ def test_drop_path_is_the_papers_for_the_size_and_alike_for_all_initialisations(
     ("axis", "base", "variant", "advice"),
     [
         ("init", "vit-b-coco", "MAE", "pass --weights mae=FILE"),
-        ("init", "vit-l-coco", "MoCo v3", "no public weights (none were released); pass --weights mocov3=FILE"),
-        ("init", "vit-l-coco", "supervised", "no public weights (the paper's were never released)"),
-        ("init", "tiny-shapes", "BEiT", "no public weights (there are none of size vit-96x4)"),
+        (
+            "init",
+            "vit-l-coco",
+            "MoCo v3",
+            "no public weights (no such weights were released); pass --weights mocov3=FILE",
+        ),
+        ("init", "vit-l-coco", "supervised", "no public weights (the paper's weights were never released)"),
+        ("init", "tiny-shapes", "BEiT", "no public weights (there are none for size vit-96x4)"),
         ("pretrain", "vit-l-coco", "400 epochs", "no public weights; pass --weights 400=FILE"),
         ("pretrain", "vit-l-coco", "1600 epochs", "pass --weights 1600=FILE"),
         ("position", "vit-b-coco", "rel zero, abs pt", "needs pre-trained weights"),
@@ -210,7 +215,7 @@ def test_values_of_the_axes_of_fine_tuning() -> None:
     assert frozen["norms"].norms
     assert "random weights" in variants("freeze", VIT_B)["norms"].note
     assert list(variants("head", load_config("vitdet-b-coco"))) == ["paper", "plain", "vitdet"]
-    with pytest.raises(BadInput, match="varies windows, and the base has none"):
+    with pytest.raises(BadInput, match="varies windows, but the base has none"):
         variants("window-size", with_changes(VIT_B, {"model.backbone.attention.pattern": "global"}))
 
 

@@ -55,7 +55,7 @@ def test_values_that_are_the_bases_own_are_not_run_twice(tmp_path: Path) -> None
     study = plan(axis_from_keys(requests), Request(), Workspace(tmp_path), write=False)
     assert study.variants == ("base", "lr=0.001", "weight_decay=0.1")
     assert study.baseline == "base"
-    with pytest.raises(BadInput, match="every value that is asked for is the base's own"):
+    with pytest.raises(BadInput, match="every given value is the base's own"):
         axis_from_keys(["train.lr=2e-3", "train.weight_decay=0.05"]).variants(BASE, AxisOptions())
 
 
@@ -81,8 +81,8 @@ def test_keys_that_end_alike_are_told_apart() -> None:
 @pytest.mark.parametrize(
     ("requests", "sentence"),
     [
-        (["train.lr"], "varies nothing"),
-        (["train.lr="], "varies nothing"),
+        (["train.lr"], "needs several values"),
+        (["train.lr="], "needs several values"),
         (["train.lr=1e-4"], "is given one value"),
         (["train.lr=[1"], "not valid YAML"),
     ],
@@ -131,7 +131,11 @@ def test_a_file_is_an_axis_and_what_it_smuggles_in_is_named(tmp_path: Path) -> N
         ("baseline: large", "baseline: huge", "baseline: must be one of small, large, cheat, not huge"),
         ("touches: [model.backbone.attention.window_size]\n", "", "touches: is missing"),
         ("name: windows", "nam: windows", "did you mean name"),
-        ("small: {model.backbone.attention.window_size: 4}", "small: 4", "variants: small: must hold keys and values"),
+        (
+            "small: {model.backbone.attention.window_size: 4}",
+            "small: 4",
+            "variants: small: must be a mapping of keys to values",
+        ),
         (FILE[FILE.index("  large:") :], "", "baseline|compares two or more"),
     ],
 )

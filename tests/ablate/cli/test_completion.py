@@ -1,4 +1,4 @@
-"""What a shell offers when somebody presses Tab, and how long that takes."""
+"""What a shell offers when the user presses Tab, and how long that takes."""
 
 import json
 import os

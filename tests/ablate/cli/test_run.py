@@ -139,7 +139,7 @@ def test_two_at_one_run_are_refused(config_file: Path, tmp_path: Path) -> None:
     with holding(folder.path, "this run"):
         result = run("run", config_file, "--root", tmp_path)
         assert isinstance(result.exception, BadInput)
-        assert "is at this; wait for it, or stop it first" in str(result.exception)
+        assert "is working on this; wait for it, or stop it first" in str(result.exception)
     assert run("run", config_file, "--root", tmp_path).exit_code == 0
     assert [event["event"] for event in folder.read_events()][-4:] == ["started", "trained", "predicted", "finished"]
 
@@ -215,7 +215,7 @@ def test_describe_counts_and_hashes(config_file: Path, tmp_path: Path) -> None:
 
 def test_describe_without_data(tmp_path: Path) -> None:
     result = run("describe", "vit-b-coco", "--root", tmp_path)
-    for text in ("115.68", "849.57", "1,529.79", "p6 stride 64", "no identity", "window_size: 14"):
+    for text in ("115.68", "849.57", "1,529.79", "p6 stride 64", "no run id", "window_size: 14"):
         assert text in result.stdout
     shapes = json.loads(run("describe", "tiny-shapes", "--root", tmp_path, "--json").stdout)
     assert shapes["classes"] == 6

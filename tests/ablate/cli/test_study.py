@@ -31,7 +31,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(
         "GMAC",
     ):
         assert text in out
-    counts = [line.split()[-4:-2] for line in out.splitlines() if line.endswith("to run")]
+    counts = [line.split()[-4:-2] for line in out.splitlines() if line.endswith("not started")]
     assert len({tuple(pair) for pair in counts}) == 3  # window, hybrid and global are told apart
     assert list(tmp_path.iterdir()) == []
 
@@ -42,7 +42,7 @@ def test_planning_then_the_table(
     root = ("--root", shapes_root)
     assert run(monkeypatch, "ablate", "head", "--seeds", "0,1", *TINY, *root) == 0
     out = capsys.readouterr().out
-    assert "2 to run" in out
+    assert "2 not started" in out
     (hint,) = [line.removeprefix("Run it: ") for line in out.splitlines() if line.startswith("Run it: ")]
     assert hint.endswith(f"cli.py ablate launch --root '{shapes_root}' head-tiny-shapes")
     (study,) = list_studies(Workspace(shapes_root))
@@ -85,7 +85,7 @@ def test_an_axis_that_does_not_fit_a_base_hides_no_other(
     base.write_text(f"base: tiny-shapes\nmodel:\n  backbone: {backbone}\n  pyramid: {{type: fpn}}\n")
     assert run(monkeypatch, "ablate", "axes", "--base", base) == 0
     rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
-    assert "axis attention varies a ViT, and the base has a ResNet" in rows["attention"]
+    assert "axis attention varies a ViT, but the base has a ResNet" in rows["attention"]
     assert "70 iterations | 140 iterations" in rows["schedule"]
     assert run(monkeypatch, "ablate", "axes", "--base", base, "--json") == 0
     axes = {axis["name"]: axis for axis in json.loads(capsys.readouterr().out)["axes"]}
@@ -104,7 +104,7 @@ def test_a_dry_run_tells_that_the_name_is_taken(
     assert capsys.readouterr().err == ""
     assert run(monkeypatch, *words, "--dry-run", "--seeds", "0,1") == 0
     captured = capsys.readouterr()
-    assert "2 to run" in captured.out
+    assert "2 not started" in captured.out
     assert "refused: a study 'head-tiny-shapes' with another seeds exists; give the new one another" in captured.err
     assert "--name head-tiny-shapes-2" in captured.err
     assert run(monkeypatch, *words, "--seeds", "0,1", "--name", "head-tiny-shapes-2") == 0
@@ -118,7 +118,7 @@ def test_a_plan_whose_data_is_not_here_is_shown_and_not_written(
     words = ("ablate", "window-size", "--base", "vit-b-coco", "--root", tmp_path)
     assert run(monkeypatch, *words, "--dry-run") == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "instances_train2017.json: no such file of annotations; name where it lies with --data" in shown
+    assert "instances_train2017.json: annotation file not found; give its location with --data" in shown
     assert "115.68" in shown  # M parameters of the paper's ViT-B detector with 80 classes
     assert run(monkeypatch, *words) == 4
     assert list(tmp_path.iterdir()) == []
@@ -163,23 +163,23 @@ def test_a_file_is_an_axis_and_can_be_crossed(
     [
         (["attention", "--base", "tiny"], 4, "neither a file nor a preset"),
         (["attention", "--seeds", "0,x"], 4, "must be whole numbers"),
-        (["attention", "--product", "speed"], 4, "there is no axis 'speed'; there are attention, scale"),
+        (["attention", "--product", "speed"], 4, "there is no axis 'speed'; the axes are attention, scale"),
         (["attention", "--only", "globl"], 4, "no such variant"),
         (["attention", "--weights", "mae=/no/such"], 4, "--weights mae=/no/such: no such file"),
         (["attention", "--dry-run", "--launch"], 2, ""),
-        (["vary"], 4, "name one: a YAML file with an axis, or --vary"),
+        (["vary"], 4, "name what to vary: a YAML file with an axis, or --vary"),
         (["axes", "speed"], 4, "there is no axis 'speed'"),
         (["table"], 4, "there is no study under"),
         (["probe"], 4, "there is no study under"),
-        (["attention", "--set", "train.lr"], 4, "is no change: write key=value"),
-        (["vary", "--vary", "seed=0,1"], 4, "the seed is no factor of a study: give --seeds 0,1"),
+        (["attention", "--set", "train.lr"], 4, "is not a change: write KEY=VALUE"),
+        (["vary", "--vary", "seed=0,1"], 4, "the seed cannot be varied as a factor: give --seeds 0,1"),
         (["head", "--name", "a\nb", "--dry-run"], 4, "--name 'a\\nb': must be one line of printable characters"),
         (["head", "--name", "a\udcff", "--dry-run"], 4, "--name 'a\\udcff': must be one line"),
         (["head", "--name", " ", "--dry-run"], 4, "--name ' ': is empty"),
         (
             ["attention", "--set", "model.backbone.attention.pattern=window", "--dry-run"],
             4,
-            "--set model.backbone.attention.pattern=window changes nothing: every variant of axis attention sets that",
+            "--set model.backbone.attention.pattern=window has no effect: every variant of axis attention sets this",
         ),
     ],
 )

@@ -43,14 +43,14 @@ def test_weights_and_pictures_are_named_and_kept(
     [
         ([], "name the images to pre-train on: --images DIR, or --data shapes"),
         (["--data", "coco"], "name the images to pre-train on"),
-        (["--images", "nowhere"], "nowhere: no such folder of images"),
+        (["--images", "nowhere"], "nowhere: there is no such folder of images"),
         (["--data", "shapes", "--epochs", "3"], "warmup_epochs 5.0 is not shorter than epochs 3.0"),
         (["--data", "shapes", "--save-epochs", "ten"], "--save-epochs ten: must be whole numbers"),
-        (["--data", "shapes", "--save-epochs", "900"], "epoch 900 cannot be kept: the schedule has 100 epochs"),
+        (["--data", "shapes", "--save-epochs", "900"], "epoch 900 cannot be kept: the schedule has only 100 epochs"),
         (["--data", "shapes", "--set", "init.pretraining.mask=1"], "init.pretraining.mask: unknown key"),
-        (["--data", "shapes", "--set", "init.pretraining.mask_ratio"], "is no change: write key=value"),
+        (["--data", "shapes", "--set", "init.pretraining.mask_ratio"], "is not a change: write KEY=VALUE"),
         (["--data", "shapes", "--base", "tiny-shapes", "--set", "model.backbone.width=68"], "heads 6 does not divide"),
-        (["--data", "shapes", "--accumulate", "5"], "5 forward passes cannot share batches of 32 images"),
+        (["--data", "shapes", "--accumulate", "5"], "5 forward passes do not divide batches of 32 images"),
         (["--data", "shapes", "--device", "cuda"], "no CUDA device is visible"),
     ],
 )

@@ -336,9 +336,9 @@ def test_other_addresses_are_understood(small: Writer, tmp_path: Path) -> None:
     [
         (["nothing"], "no such folder or YAML file; give shapes, COCO_ROOT"),
         (["a", "b", "c"], "got 3 values"),
-        (["{root}/annotations.json", "{root}", "{root}/no.json", "{root}"], "no.json: no such file of annotations"),
-        (["{root}/annotations.json", "{root}/no", "{root}/annotations.json", "{root}"], "no: no such folder of images"),
-        (["{root}"], "is no COCO root: .*instances_train2017.json or .*instances_train.json is missing"),
+        (["{root}/annotations.json", "{root}", "{root}/no.json", "{root}"], "no.json: annotation file not found"),
+        (["{root}/annotations.json", "{root}/no", "{root}/annotations.json", "{root}"], "no: there is no such folder"),
+        (["{root}"], "is not a COCO root: .*instances_train2017.json or .*instances_train.json is missing"),
         (["{root}/bad.yaml"], "bad.yaml: train.anotations: unknown key; did you mean annotations"),
         (["{root}/half.yaml"], "half.yaml: validation: is missing"),
     ],

@@ -309,8 +309,8 @@ def test_evaluation_shows_every_image_whole(small: Writer) -> None:
     ("change", "sentence"),
     [
         (lambda d: d["annotations"][0].pop("segmentation"), "1 of 2 objects have no segmentation"),
-        (lambda d: d.update(annotations=d["annotations"][2:]), "no image has an object to learn"),
-        (lambda d: d.update(annotations=[]), "no image has an object to learn"),
+        (lambda d: d.update(annotations=d["annotations"][2:]), "no image has an object for training"),
+        (lambda d: d.update(annotations=[]), "no image has an object for training"),
         (lambda d: d["images"][0].update(file_name="gone.png"), "1 of 2 images of"),
         (lambda d: d["images"][0].update(file_name="no/where.png"), r"are missing \(first: no/where.png\)"),
         (lambda d: d["images"][0].pop("file_name"), "image id 3 has no file_name"),

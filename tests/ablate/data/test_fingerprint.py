@@ -224,8 +224,8 @@ def test_all_troubles_are_counted_and_the_first_is_named(small: Writer, workspac
         data_set(files, workspace)
     assert str(refusal.value) == (
         f"{files.images}: 3 of 3 images of {files.annotations} cannot be used (1 missing, 1 damaged, 1 not supported); "
-        "first 3.png: cannot be decoded (not an image of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP); replace it, and "
-        "data check lists them all"
+        "first 3.png: cannot be decoded (not an image of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP); replace it; data "
+        "check lists them all"
     )
 
 

@@ -65,10 +65,10 @@ def test_the_embedded_images_go_by_annotations_and_pixels(shapes_root: Path) -> 
 
 
 def test_what_is_no_folder_of_images_is_refused(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="nowhere: no such folder of images"):
+    with pytest.raises(BadInput, match="nowhere: there is no such folder of images"):
         pictures(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadInput, match=r"empty: no image in it .* known are .bmp, .gif, .jpeg"):
+    with pytest.raises(BadInput, match=r"empty: contains no image, .* known types are .bmp, .gif, .jpeg"):
         pictures(tmp_path / "empty")
     (folder / "round").symlink_to(folder)
     assert len(pictures(folder).names) == 3, "links in a circle end"

@@ -121,7 +121,9 @@ def test_one_set_is_split_by_lists(
     make(tmp_path / "cats")
     monkeypatch.chdir(tmp_path)
     assert init(monkeypatch, "cats") == 4
-    assert "has no validation set; hold a part of train out, with --hold-out 0.2" in capsys.readouterr().err
+    assert (
+        "has no validation set; hold out a part of the training images with --hold-out 0.2" in capsys.readouterr().err
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cats"]
 
     assert init(monkeypatch, "cats", "--hold-out", "0.3", "--seed", "1") == 0
@@ -213,21 +215,21 @@ def no_document(root: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda root: None, "cats: no such folder; name the folder of a data set"),
-        (lambda root: root.mkdir(), "cats: is empty; name the folder of a data set"),
+        (lambda root: None, "cats: there is no such folder; give the folder of a data set"),
+        (lambda root: root.mkdir(), "cats: is empty; give the folder of a data set"),
         (lambda root: paint(root, ["a.png"]), "cats: has no COCO annotations: no JSON file with images"),
         (yolo, "cats: is a data set in YOLO's format (a text file of labels for each image); convert it"),
-        (no_document, "_annotations.coco.json: is no JSON document with images, annotations and categories"),
+        (no_document, "_annotations.coco.json: is not a JSON document with images, annotations and categories"),
         (two_of_train, "cats: has 2 sets that may be train: "),
-        (two_years, "instances_train2014.json and cats/annotations/instances_train2017.json; name the files instead"),
+        (two_years, "instances_train2014.json and cats/annotations/instances_train2017.json; give the files instead"),
         (
             without_names,
-            "cats: has 5 files whose paths do not say train, val or test: cats/a0.json and",
+            "cats: has 5 files whose paths do not contain train, val or test: cats/a0.json and",
         ),
-        (without_names, "cats/a2.json and 2 more; name the files instead: TRAIN.json TRAIN_IMAGES"),
-        (images_twice, "train.json: its images may be those in cats/images and cats/train; name the files instead"),
+        (without_names, "cats/a2.json and 2 more; give the files instead: TRAIN.json TRAIN_IMAGES"),
+        (images_twice, "train.json: its images may be those in cats/images and cats/train; give the files instead"),
         (no_images, "train.json: its images are not here: 'a.png' is in none of these folders of cats: ., images"),
-        (only_test, "cats: has no set to train on; there is test (cats/test.json); name the files instead"),
+        (only_test, "cats: has no training set; there is test (cats/test.json); give the files instead"),
     ],
 )
 def test_where_nothing_clear_is_found(

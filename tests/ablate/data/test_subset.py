@@ -100,8 +100,8 @@ def test_another_content_of_the_annotations_is_another_part(tmp_path: Path) -> N
     [
         ({"limit": 13}, "", r"many\.json: has 12 images, not 13; set limit to all, or to at most 12"),
         ({"limit": 3}, "10\n20\n", r"the list .*list\.txt have 2 images, not 3"),
-        ({}, "10\n15\n", r"list\.txt: line 2: .*many\.json has no image '15'; write a file_name as there, or an id"),
-        ({}, " \n\n", r"list\.txt: names no image"),
+        ({}, "10\n15\n", r"list\.txt: line 2: .*many\.json has no image '15'; write a file_name or an id"),
+        ({}, " \n\n", r"list\.txt: lists no image"),
         ({}, "\udcff", r"list\.txt: is not UTF-8 text"),
         ({}, None, r"list\.txt: the list of images cannot be read \(No such file"),
     ],

@@ -87,7 +87,7 @@ def test_companions_that_are_known_to_bite_are_a_warning() -> None:
     odd = {**GOOD, "omegaconf": "2.4.0", "fvcore": "0.1.6"}
     warning = told("/env/bin/python", answer(versions=odd), [])[-1]
     assert warning == (
-        "its companions",
+        "its dependencies",
         "warning",
         "fvcore 0.1.6 is not >=0.1.5,<0.1.6, omegaconf 2.4.0 is not >=2.1,<2.4",
         "run /env/bin/python -m pip install 'fvcore>=0.1.5,<0.1.6' 'omegaconf>=2.1,<2.4'",

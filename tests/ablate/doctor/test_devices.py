@@ -45,7 +45,7 @@ def test_a_driver_that_fails_says_why(driver_program: Any) -> None:
     ("built_for", "driver", "complaint", "words", "remedy"),
     [
         ("13.2", None, "", "none: training runs on the CPU", ""),
-        (None, Driver("570", ("A100",)), "", "1 x A100, but this torch is built for the CPU alone", "for CUDA"),
+        (None, Driver("570", ("A100",)), "", "1 x A100, but this torch is built for CPUs only", "for CUDA"),
         ("13.2", Driver("470", ("V100",) * 8), "The NVIDIA driver is too old", "8 x V100", "update the driver"),
         ("13.2", Driver("570", ("A100",)), "", "cannot use with driver 570", "CUDA_VISIBLE_DEVICES"),
         ("13.2", Driver("", (), "NVML mismatch"), "", "does not answer (NVML mismatch)", "reload the driver"),
@@ -116,7 +116,7 @@ def test_a_torchvision_of_another_torch_is_told(monkeypatch: pytest.MonkeyPatch)
     assert where == ""
     assert check.state == "broken"
     assert check.found == "RuntimeError: operator torchvision::nms does not exist"
-    assert "of one release" in check.remedy
+    assert "install matching releases" in check.remedy
 
 
 @pytest.mark.gpu

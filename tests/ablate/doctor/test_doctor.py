@@ -42,7 +42,7 @@ def test_the_screen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     assert run(monkeypatch, "doctor") == 0
     out = capsys.readouterr().out
     assert "✓ engine vision (the default) works, on " in out
-    assert "– engine detectron2 is not here" in out
+    assert "– engine detectron2 is not installed" in out
     assert SETTING in out
     assert "✗" not in out.split("\n\n")[0]
     assert all(line == line.rstrip() for line in out.splitlines())

@@ -61,7 +61,7 @@ def test_a_job_says_what_its_node_sees(
     answers = f'for last; do :; done; echo "{name} {clock} yes" > "${{last%.sh}}.txt"'
     play(tmp_path, monkeypatch, answers)
     checks = {check.name: check for check in check_slurm(tmp_path, 30)}
-    assert checks["shared disk"].found == f"a file that job 17 wrote on {name} is seen here"
+    assert checks["shared disk"].found == f"a file that job 17 wrote on {name} is visible here"
     assert checks["Python"].state == "ok"
     assert checks["clocks"].state == state
     assert list((tmp_path / "results").iterdir()) == []

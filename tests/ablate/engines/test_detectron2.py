@@ -222,7 +222,7 @@ def test_norms_follow_the_processes(layout: Layout, device: str, norm: str, fini
     for head in (model.roi_heads.box_head.conv1, model.roi_heads.mask_head.mask_fcn1):
         assert type(head.norm).__name__ == ("BatchNorm2d" if layout.group == 1 else "PreciseSyncBatchNorm")
         assert getattr(head.norm, "_stats_mode", "N") == "N"
-    with pytest.raises(BadInput, match="share with all or none; start 4 processes"):
+    with pytest.raises(BadInput, match="share statistics with all processes or none; start 4 processes"):
         set_norms(cfg, Layout(8, 1, 4, 1), processes)
 
 

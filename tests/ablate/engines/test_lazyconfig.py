@@ -91,7 +91,7 @@ def test_facts_of_data_that_is_here(tmp_path: Path) -> None:
 def test_other_data_that_is_elsewhere_is_refused(tmp_path: Path) -> None:
     missing = Coco(annotations=str(tmp_path / "mine.json"), images=str(tmp_path))
     config = with_changes(load_config("tiny-shapes"), {"data": _both(missing)})
-    with pytest.raises(BadInput, match=r"mine\.json: no such file of annotations.* --data"):
+    with pytest.raises(BadInput, match=r"mine\.json: annotation file not found.* --data"):
         facts_of(config, Workspace(tmp_path))
 
 

@@ -233,14 +233,14 @@ def test_processes_that_would_continue_from_different_checkpoints_are_refused(ro
 def test_machines_without_a_shared_folder_are_named(root: Path) -> None:
     for kind, message in both(root, different_folders):
         assert kind == "BadInput"
-        assert f"on {socket.gethostname()} this is another folder than on {socket.gethostname()}" in message
+        assert f"this is not the same folder on {socket.gethostname()} as on {socket.gethostname()}" in message
     assert both(root, same_folder) == [["", None], ["", None]]
     assert not list(root.rglob(".shared*")), "nothing is left behind"
 
 
 def test_all_learn_that_somebody_else_is_at_a_run(root: Path) -> None:
     for kind, message in both(root, somebody_else_is_at_it):
-        assert (kind, "the run: process" in message or "is at this" in message) == ("LockHeld", True)
+        assert (kind, "the run: process" in message or "is working on this" in message) == ("LockHeld", True)
 
 
 def test_norms_share_the_group_of_the_gradients_where_it_is_the_same(root: Path) -> None:
@@ -284,8 +284,8 @@ def test_a_full_memory_of_one_is_the_result_of_the_run(root: Path) -> None:
 
 def test_a_lost_process_interrupts_the_run(root: Path) -> None:
     kind, message = json.loads((root / "gone_in_one-0.json").read_text())
-    assert (kind, "another process of this run has ended" in message) == ("LostPeer", True)
+    assert (kind, "another process of this run ended" in message) == ("LostPeer", True)
     state, message = told(root, "gone")
     assert state == "interrupted"
-    assert "the same command continues" in message
+    assert "run the same command to continue" in message
     assert RunFolder(root / "results" / "runs" / "gone").checkpoints_newest_first()[0].name == "00000002.pt"

@@ -59,7 +59,7 @@ def test_a_command_becomes_a_finished_run(tmp_path: Path) -> None:
     ("do", "says"),
     [
         ("fail", "exit code 1; its last line: ValueError: the loss exploded"),
-        ("nothing", "wrote no predictions: nothing matches"),
+        ("nothing", "wrote no predictions: no file matches"),
         ("half", "predictions.json"),
         ("others", "4711"),
     ],
@@ -90,7 +90,7 @@ def test_predictions_from_before_the_command_are_none(tmp_path: Path) -> None:
         execute_foreign(load(path), Workspace(tmp_path / "root"), name="")
     folder = only_run(tmp_path)
     (folder.output / "predictions.json").write_text("[]")
-    with pytest.raises(CommandFailed, match="is from before it began"):
+    with pytest.raises(CommandFailed, match="is older than its start"):
         execute_foreign(load(path), Workspace(tmp_path / "root"), name="")
     cost = read_outside(folder)
     assert cost is not None
@@ -182,7 +182,7 @@ def test_what_decides_the_result_decides_the_run(tmp_path: Path, monkeypatch: py
 
 def test_sources_that_are_not_there_are_told(tmp_path: Path) -> None:
     path = write_trainer(tmp_path, sources=["train.py", "package"])
-    with pytest.raises(BadInput, match="package: no such file or folder of sources"):
+    with pytest.raises(BadInput, match="package: there is no such file or folder"):
         prepare_command(load(path), Workspace(tmp_path))
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "link").symlink_to(tmp_path)
@@ -200,6 +200,6 @@ def test_what_does_not_decide_the_result_may_change_until_it_has_finished(tmp_pa
     assert isinstance(stored, CommandConfig)
     assert stored.predictions == "{run}/other.json"
     done = execute_foreign(load(path, "what=x"), workspace, name="")
-    with pytest.raises(BadInput, match="differs from the config asked for"):
+    with pytest.raises(BadInput, match="differs from the given config"):
         prepare_command(load(path, "what=x", "predictions='{run}/other.json'"), workspace)
     assert done.read_status().state == "finished"  # type: ignore[union-attr]

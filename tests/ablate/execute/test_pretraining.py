@@ -105,14 +105,14 @@ def test_a_run_is_named_after_the_pretraining_and_the_epoch(data: Coco, tmp_path
     ("changes", "sentence"),
     [
         ({"init.pretraining.image_size": 20}, r"pretraining.image_size 20 is not a multiple of patch_size 8"),
-        ({"init.pretraining.mask_ratio": 0.99}, "leaves none of the 4 patches"),
-        ({"init.pretraining.mask_ratio": 0.0}, "or none to be reconstructed"),
+        ({"init.pretraining.mask_ratio": 0.99}, "masks none or all of the 4 patches"),
+        ({"init.pretraining.mask_ratio": 0.0}, "masks none or all"),
         ({"init.pretraining.warmup_epochs": 2}, "warmup_epochs 2.0 is not shorter than epochs 2.0"),
         ({"init.pretraining.decoder_heads": 3}, "decoder_width 8 must be a multiple of decoder_heads 3"),
         ({"init.pretraining.crop_scale": [0.5, 1.5]}, "crop_scale"),
         ({"init.pretraining_epoch": 3}, "pretraining_epoch 3 is beyond the 2 epochs"),
         ({"init.pretraining": "none", "init.pretraining_epoch": 1}, "pretraining_epoch 1 needs a pretraining"),
-        ({"init.weights": "x.pth"}, "weights and pretraining both say"),
+        ({"init.weights": "x.pth"}, "weights and pretraining both set"),
         ({"init.pretraining": "maybe"}, "init.pretraining"),
         ({"init.pretraining.epoch": 3}, "unknown key; did you mean epochs"),
         ({"model.backbone.position.relative": "pt"}, "position.relative=pt needs weights with bias tables"),
@@ -219,7 +219,9 @@ def test_a_study_from_its_first_pretraining_to_its_last_run(data: Coco, tmp_path
 
 def test_a_run_does_not_begin_without_its_weights(data: Coco, tmp_path: Path) -> None:
     config = pretrained_config(data, epochs=2)
-    with pytest.raises(BadInput, match=r"0002.pth: a run starts from these weights, and they are not there; pre-train"):
+    with pytest.raises(
+        BadInput, match=r"0002.pth: a run starts from these weights, but the file is missing; pre-train"
+    ):
         execute(config, Workspace(tmp_path), RUNTIME)
     folder = pretrain(pretraining_of(config), Workspace(tmp_path), RUNTIME).folder
     middle = with_changes(config, {"init.pretraining_epoch": 1})
@@ -249,7 +251,7 @@ def test_precision_is_resolved_before_anything_is_named(
     again = execute_from_the_start(with_changes(stored, moved), Workspace(tmp_path), RUNTIME).folder
     assert again.path == folder.path, "moved images are the same run"
     assert (stored.train.precision, stored.init.pretraining.precision) == ("fp32", "fp32")
-    with pytest.raises(BadInput, match=r"precision=auto: a variant must say which one"):
+    with pytest.raises(BadInput, match=r"precision=auto: a variant needs one precision"):
         initial_digest(with_changes(config, moved), Workspace(tmp_path))
 
 

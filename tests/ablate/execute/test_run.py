@@ -66,7 +66,7 @@ def test_the_first_process_leaves_what_the_other_said_and_gives_bare_sentences(t
         folder.write_status(Status(state="failed", message="7.png: is no image"))  # as the other process does
         raise RuntimeError("connection closed by peer")
 
-    with pytest.raises(LostPeer, match="another process of this run has ended"), recorded(folder, FIRST):
+    with pytest.raises(LostPeer, match="another process of this run ended"), recorded(folder, FIRST):
         stages()
     assert told(folder) == ("failed", "7.png: is no image")
     with pytest.raises(BadInput), recorded(folder, ALONE):
@@ -81,15 +81,19 @@ def test_the_first_process_leaves_what_the_other_said_and_gives_bare_sentences(t
         (torch.OutOfMemoryError("CUDA out of memory.\nTried"), None, ("out_of_memory", "run: CUDA out of memory.")),
         (Diverged("the loss is not finite"), Diverged, ("diverged", "the loss is not finite")),
         (Interrupted("stopped by SIGTERM"), Interrupted, ("interrupted", "stopped by SIGTERM")),
-        (KeyboardInterrupt(), KeyboardInterrupt, ("interrupted", "stopped by SIGINT; the same command continues")),
+        (
+            KeyboardInterrupt(),
+            KeyboardInterrupt,
+            ("interrupted", "stopped by SIGINT; run the same command to continue"),
+        ),
         (RuntimeError("shapes differ"), RuntimeError, ("failed", "RuntimeError: shapes differ")),
         (
             OSError(28, "No space left on device", "x.pt"),
             Interrupted,
             (
                 "interrupted",
-                "x.pt: No space left on device; what was saved is not lost: put that right, and the same "
-                "command continues",
+                "x.pt: No space left on device; the saved state is not lost: fix this, and run the same command to "
+                "continue",
             ),
         ),
     ],

@@ -83,7 +83,7 @@ def test_writes_that_begin_to_fail(
         carry_out(config, tmp_path)
     assert WORDS[reason] in str(refusal.value)
     assert isinstance(refusal.value, Interrupted | BadInput)
-    assert "the same command continues" in str(refusal.value) or "choose another --root" in str(refusal.value)
+    assert "run the same command to continue" in str(refusal.value) or "choose another --root" in str(refusal.value)
     monkeypatch.undo()
     assert not list(tmp_path.rglob("*.part")), "nothing half is left"
     assert_same(undisturbed, carry_out(config, tmp_path))
@@ -106,7 +106,7 @@ def test_a_disk_that_is_full_for_a_moment_interrupts(
     status = folder.read_status()
     assert status is not None
     assert status.state == "interrupted"
-    assert "No space left on device; what was saved is not lost" in status.message
+    assert "No space left on device; the saved state is not lost" in status.message
     assert_same(undisturbed, carry_out(config, tmp_path))
 
 
@@ -119,7 +119,7 @@ def test_deleted_checkpoints_are_named_and_trained_again(
     folder.predictions.unlink()
     folder.write_status(store.Status(state="interrupted", iteration=6, iterations=6))
     carry_out(config, tmp_path)
-    lost = "its checkpoints are gone (it had come to iteration 6); training from the start"
+    lost = "its checkpoints are missing (it had reached iteration 6); training from the start"
     assert (logging.WARNING, f"{folder.path}: {lost}") in [(one.levelno, one.getMessage()) for one in caplog.records]
     assert "warning" in [event["event"] for event in folder.read_events()]
     assert_same(undisturbed, folder)
@@ -149,7 +149,7 @@ def test_a_damaged_or_missing_file_is_made_again(
         damaged.unlink()
     else:
         damaged.write_bytes(damaged.read_bytes()[:cut])
-    with pytest.raises(BadInput, match=r"(is damaged|no such file).*; launch makes it again"):
+    with pytest.raises(BadInput, match=r"(is damaged|no such file).*; launch creates it again"):
         store.read_json(damaged, store.Status)
     fault = find_fault(folder)
     assert fault is not None
@@ -185,7 +185,7 @@ def test_missing_predictions_without_a_checkpoint_are_not_trained_again_unasked(
     for path in folder.checkpoints_newest_first():
         path.unlink()
     with pytest.raises(
-        BadInput, match=r"predictions.json: is missing, and there is no checkpoint to make it from; put"
+        BadInput, match=r"predictions.json: is missing, and there is no checkpoint to create it from; restore"
     ):
         carry_out(config, tmp_path)
     assert state(folder) == "finished", "nothing was written over"
@@ -224,9 +224,9 @@ def test_what_was_changed_is_named_and_not_used(
     path.write_bytes(before + b"\n")
     fault = find_fault(folder)
     assert fault is not None
-    assert fault.sentence.startswith(f"{path}: was changed after the run had finished; put it back, or ")
+    assert fault.sentence.startswith(f"{path}: was changed after the run finished; restore it, or ")
     assert not is_finished(folder)
-    with pytest.raises(BadInput, match="was changed after the run had finished"):
+    with pytest.raises(BadInput, match="was changed after the run finished"):
         carry_out(config, tmp_path)
     path.write_bytes(before)
     assert is_finished(folder), "another time of change is no change"

@@ -28,7 +28,7 @@ def run_as_told(job: WorkerJob) -> None:
     path = root / "plays" / job.run
     told = json.loads(path.read_text()) if path.exists() else {"ends": "finished", "seconds": 0.0}
     if told["ends"] == "refused":
-        raise BadInput("images/: no such folder of images")
+        raise BadInput("images/: there is no such folder of images")
     with holding(folder.path, "the run"):
         status = folder.read_status()
         if status is not None and (status.state == "finished" or (status.state in FINAL and not job.again)):

@@ -41,7 +41,7 @@ def test_a_study_goes_on_where_a_command_fails_and_says_what_is_odd(
     )  # fmt: skip
     shown = capsys.readouterr()
     assert code == 3
-    assert "1 of 3 runs came to no result" in shown.err
+    assert "1 of 3 runs have no result" in shown.err
     assert "Identical predictions of lr=0.01, seed 0 / lr=0.02, seed 0" in " ".join(shown.out.split())
     assert "measured from outside" in shown.out
     assert "ValueError: the loss exploded, key [SECRET_KEY]" in " ".join(shown.out.split())
@@ -92,7 +92,7 @@ def test_a_study_of_a_command_is_stopped_and_killed_and_continues(
     assert marked(str(stamps[0])) == []
     status = workspace.run(stamps[0].name).read_status()
     assert status is not None
-    assert (status.state, "goes on from" in status.message) == ("interrupted", True)
+    assert (status.state, "continues from" in status.message) == ("interrupted", True)
     second = start(3)
     second.send_signal(signal.SIGKILL)
     second.wait()
@@ -116,12 +116,12 @@ def test_a_study_of_a_command_is_stopped_and_killed_and_continues(
     ("keys", "options", "says"),
     [
         ({"command": "python train.py {lr}"}, ("--seeds", "0,1"), "has no {seed}, so every seed would be the same run"),
-        ({}, ("--data", "shapes"), "--data: has no meaning"),
-        ({}, ("--weights", f"mae={__file__}"), "--weights: has no meaning"),
-        ({}, ("--set", "typo=1"), "parameters.typo: is no placeholder"),
+        ({}, ("--data", "shapes"), "--data: does not apply"),
+        ({}, ("--weights", f"mae={__file__}"), "--weights: does not apply"),
+        ({}, ("--set", "typo=1"), "parameters.typo: is not a placeholder"),
         ({}, ("--engine", "detectron2"), "trains its runs"),
         ({"predictions": None}, (), "predictions: is missing"),
-        ({"validation": {"annotations": "none.json", "images": "images"}}, (), "none.json: no such file"),
+        ({"validation": {"annotations": "none.json", "images": "images"}}, (), "none.json: annotation file not found"),
         ({"surces": ["x"]}, (), "did you mean sources"),
         ({"engine": "commnad"}, (), "so write engine: command, not 'commnad'"),
     ],

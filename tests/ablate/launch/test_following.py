@@ -99,7 +99,9 @@ def test_status_shows_every_run(
 ) -> None:
     assert run(monkeypatch, "ablate", "status", NAME, "--root", tmp_path) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith(f"{NAME}: 2 of 6 runs done, 1 blocked, 1 to run, 1 running, 1 interrupted\nlaunched by")
+    assert shown.startswith(
+        f"{NAME}: 2 of 6 runs done, 1 blocked, 1 not started, 1 running, 1 interrupted\nlaunched by"
+    )
     rows = {line.split()[0]: line for line in shown.splitlines()[4:] if line}
     assert "100/400" in rows["hybrid"]
     assert "1.500" in rows["hybrid"]
@@ -160,7 +162,7 @@ def test_cancel_says_when_nobody_runs(
     tmp_path: Path, study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "ablate", "cancel", "--root", tmp_path) == 0
-    assert capsys.readouterr().out == f"nobody is running study {NAME}\n"
+    assert capsys.readouterr().out == f"no launcher is running for study {NAME}\n"
 
 
 def test_logs_are_whole_lines_after_their_runs(tmp_path: Path, study: Study) -> None:
@@ -235,10 +237,10 @@ def test_plain_lines_tell_changes_and_from_time_to_time_progress(caplog: pytest.
     view.update([RunStatus(variant="window", seed=0, run_id="x", state="finished", ap=23.44, seconds=64.0)], "Ctrl-C")
     progress = "window, seed 0: iteration 10 of 40, loss 1.250, 1 min 00 s left"
     assert caplog.messages == [
-        "1 to run",
+        "1 not started",
         progress,
         progress,
-        "stopping (Ctrl-C): every run saves what it has; once more stops at once",
+        "stopping (Ctrl-C): every run saves its state; stop again to end them at once",
         "window, seed 0: diverged: no number",
         "window, seed 0: finished, box AP 23.4, 1 min 04 s",
     ]
@@ -292,7 +294,7 @@ def test_the_live_view_is_redrawn_in_place(monkeypatch: pytest.MonkeyPatch, caps
     assert "study: 1 of 2 runs done, 1 running, 0 s so far" in first
     assert "to go" not in first, "no pace is known yet"
     assert "\x1b[1A" in second, "the cursor goes up: the table is redrawn"
-    assert "about 50 s to go" in second, "40 s of training, and a tenth of all 80 s to predict and evaluate"
+    assert "about 50 s left" in second, "40 s of training, and a tenth of all 80 s to predict and evaluate"
     assert "━━━━━━━━──────── 20/40" in second
     assert "1.500" in second
     assert "stopping (Ctrl-C)" in second

@@ -56,7 +56,7 @@ def test_all_done_ends_with_the_table_and_0(
     assert run(monkeypatch, "ablate", "launch", "--root", tmp_path, "--device", "cpu") == 0
     assert shown == [study.name]
     said = capsys.readouterr().err
-    assert said.startswith("2 to run\n")
+    assert said.startswith("2 not started\n")
     assert [line.split()[0] for line in said.splitlines()[1:4]] == ["logs:", "curves:", "files:"]
     assert said.endswith("global, seed 0: finished, box AP 30.0\n")
 
@@ -68,7 +68,7 @@ def test_some_failed_shows_the_table_and_ends_with_3(
     play(tmp_path, study.runs[0], "diverged")
     assert run(monkeypatch, "ablate", "launch", study.name, "--root", tmp_path, "--device", "cpu") == 3
     assert shown == [study.name]
-    assert "error: 1 of 2 runs came to no result; " in capsys.readouterr().err
+    assert "error: 1 of 2 runs have no result; " in capsys.readouterr().err
     assert run(monkeypatch, "ablate", "launch", "--root", tmp_path, "--device", "cpu", "--fail-fast") == 3
     play(tmp_path, study.runs[0])
     assert run(monkeypatch, "ablate", "launch", "--root", tmp_path, "--device", "cpu", "--retry") == 0
@@ -90,7 +90,7 @@ def test_a_study_of_which_nothing_can_run_says_what_is_missing(
 ) -> None:
     a_study(tmp_path, [a_run("mae", evaluation="", blocked="pass --weights mae=FILE")])
     assert run(monkeypatch, "ablate", "launch", "--root", tmp_path, "--device", "cpu") == 4
-    assert "nothing of it can run: pass --weights mae=FILE" in capsys.readouterr().err
+    assert "none of its runs can start: pass --weights mae=FILE" in capsys.readouterr().err
     assert shown == []
 
 
@@ -134,10 +134,10 @@ def test_hours_and_memory_are_said_and_the_answer_counts(
         "a, seed 0: 100 iterations of 72.00 s, 2 h 00 min on this CPU, 1.50 GiB",
         "a, seed 1: 100 iterations of 72.00 s, 2 h 00 min on this CPU, 1.50 GiB",
         "b, seed 0: 50 iterations of 72.00 s, 1 h 00 min on this CPU, 1.50 GiB",
-        "in all about 5 h 00 min of training for 3 runs; predicting comes on top",
+        "in total about 5 h 00 min of training for 3 runs; predicting comes on top",
     ]
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
-    with pytest.raises(BadInput, match=r"3 runs to do .*--yes"):
+    with pytest.raises(BadInput, match=r"3 unfinished runs .*--yes"):
         confirm_cost(Workspace(tmp_path), study, LaunchOptions(device="cpu"))
 
 
@@ -174,7 +174,7 @@ def test_the_tiny_preset_made_dear_is_asked_about(
     if not asks:
         confirm_cost(Workspace(tmp_path), study, LaunchOptions(device="cpu"))
         return
-    with pytest.raises(BadInput, match=r"not as cheap as the tiny preset's; .*--yes"):
+    with pytest.raises(BadInput, match=r"take longer than those of the tiny preset; .*--yes"):
         confirm_cost(Workspace(tmp_path), study, LaunchOptions(device="cpu"))
 
 
@@ -196,7 +196,7 @@ def test_a_trial_that_runs_out_of_memory_says_so(tmp_path: Path) -> None:
     (tmp_path / "trial").mkdir()
     time_passes(TimingJob(config=config, root=str(tmp_path), folder=str(tmp_path / "trial"), device="cpu"))
     throughput = msgspec.json.decode((tmp_path / "trial" / "pace.json").read_bytes(), type=Throughput)
-    assert "out of memory, which is a result too" in throughput.message
+    assert "out of memory, which also counts as a result" in throughput.message
 
 
 def test_a_trial_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,7 +205,9 @@ def test_a_trial_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.M
     assert config is not None
     refusing = [sys.executable, "-c", "import sys; sys.exit('instances.json: no such file of annotations')"]
     monkeypatch.setattr(estimating, "module_command", lambda *_: refusing)
-    with pytest.raises(BadInput, match=r"could not be timed: instances.json: no such file of annotations"):
+    with pytest.raises(
+        BadInput, match=r"the timing of a few iterations failed: instances.json: no such file of annotations"
+    ):
         estimating._time(Workspace(tmp_path), config, ["cpu"], {})
 
 
@@ -215,7 +217,7 @@ def test_a_trial_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert config is not None
     assert estimating._time(Workspace(tmp_path), config, ["cpu"], {}).seconds > 0
     (tmp_path / "data" / "instances.json").unlink()
-    with pytest.raises(BadInput, match=r"could not be timed: .*instances.json: no such file"):
+    with pytest.raises(BadInput, match=r"the timing of a few iterations failed: .*instances.json: no such file"):
         estimating._time(Workspace(tmp_path), config, ["cpu"], {})
 
 
@@ -246,7 +248,10 @@ def test_the_last_words_after_a_stop_say_what_is_kept(tmp_path: Path, shown: lis
     study = a_study(tmp_path, TWO)
     for at_once, words in (
         (False, r"^stopped; run the same command to continue \(0 of 2 runs done, by Ctrl-C, everything is saved\)"),
-        (True, r"to continue \(0 of 2 runs done, by Ctrl-C, at once, every run goes on from what it saved last\)"),
+        (
+            True,
+            r"to continue \(0 of 2 runs done, by Ctrl-C, without saving, every run continues from",
+        ),
     ):
         with pytest.raises(Stopped, match=words):
             finish(
@@ -262,7 +267,7 @@ def test_a_stop_while_measuring_says_that_the_runs_are_done(tmp_path: Path, monk
         raise KeyboardInterrupt
 
     monkeypatch.setattr("ablate.studies.benchmark.probe_study", interrupted)
-    with pytest.raises(Stopped, match="by Ctrl-C, while measuring what the variants cost; the runs are done"):
+    with pytest.raises(Stopped, match="by Ctrl-C, while measuring the cost of the variants; the runs are done"):
         measure_and_show(Workspace(tmp_path), a_study(tmp_path, TWO), LaunchOptions(device="cpu"))
 
 

@@ -118,9 +118,9 @@ def test_runs_are_packed_on_gpus_that_each_has_for_itself(
     ("ends", "said"),
     [
         ("diverged", "the loss is not finite"),
-        ("killed", "was killed by SIGKILL without a word"),
+        ("killed", "was killed by SIGKILL without a message"),
         ("refused", "no such folder of images"),
-        ("full", "ended with exit code 3 without a word"),
+        ("full", "ended with exit code 3 without a message"),
     ],
 )
 def test_a_failing_run_stops_no_other(tmp_path: Path, ends: str, said: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -186,10 +186,10 @@ def test_needs_come_first_and_what_needs_a_failure_is_named(tmp_path: Path) -> N
     outcome = launch(tmp_path, study)
     assert begun_variants(tmp_path, study) == ["pretrained", "tuned", "broken"]
     assert sorted(outcome.failed) == [
-        "alone, seed 0: needs run 0123456789ab, which is not part of this study and was never run",
+        "alone, seed 0: needs run 0123456789ab, which is not part of this study and was never started",
         "broken, seed 0: the loss is not finite",
-        f"lost too, seed 0: needs run {a_run('lost').run_id}, which came to no result",
-        f"lost, seed 0: needs run {second.run_id}, which came to no result",
+        f"lost too, seed 0: needs run {a_run('lost').run_id}, which has no result",
+        f"lost, seed 0: needs run {second.run_id}, which has no result",
     ]
 
 
@@ -396,7 +396,7 @@ def test_a_root_that_cannot_be_written_is_refused(tmp_path: Path, where: str) ->
     )
     blocked.write_text("a file where a folder should be")
     if where == "launchers":
-        with pytest.raises(BadInput, match=r"cannot be made .*choose another --root"):
+        with pytest.raises(BadInput, match=r"cannot be created .*choose another --root"):
             launch(tmp_path, study)
         return
     (failed,) = launch(tmp_path, study).failed
@@ -473,5 +473,5 @@ def test_gpus_are_known_by_their_uuids_and_take_one_run_each(monkeypatch: pytest
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-b,3")
     assert devices_of("auto", 1) == ("MIG-b", "GPU-aa-1")
     assert devices_of("cpu", 1, 3) == ("cpu", "cpu-2", "cpu-3")
-    with pytest.raises(BadInput, match="--parallel 2: is for runs side by side on a CPU"):
+    with pytest.raises(BadInput, match="--parallel 2: is for runs at the same time on a CPU"):
         devices_of("auto", 1, 2)

@@ -70,9 +70,7 @@ def test_they_come_first_and_a_second_study_finds_them_done(tmp_path: Path) -> N
     assert len(begun(tmp_path)) == 5
 
 
-@pytest.mark.parametrize(
-    ("ends", "became"), [("diverged", "came to no result"), ("out_of_memory", "ran out of memory")]
-)
+@pytest.mark.parametrize(("ends", "became"), [("diverged", "has no result"), ("out_of_memory", "ran out of memory")])
 def test_what_needs_a_failed_one_waits_and_says_why(tmp_path: Path, ends: str, became: str) -> None:
     study = needing(tmp_path)
     fails(tmp_path, FIRST, ends)
@@ -102,7 +100,7 @@ def test_other_terminals_see_them(
     (folder.path / "log.txt").write_text("iteration 30 of 100: loss 0.700\n")
     assert run(monkeypatch, "ablate", "status", "--root", tmp_path) == 0
     shown = capsys.readouterr().out
-    assert "0 of 5 runs done, 4 to run, 1 interrupted" in shown
+    assert "0 of 5 runs done, 4 not started, 1 interrupted" in shown
     assert "30/100" in next(line for line in shown.splitlines() if line.startswith("pre-training of MAE"))
     assert run(monkeypatch, "ablate", "logs", "--run", "pre-training of MAE", "--root", tmp_path) == 0
     assert capsys.readouterr().out == "iteration 30 of 100: loss 0.700\n"

@@ -45,7 +45,7 @@ def test_a_study_goes_with_the_runs_that_only_it_has(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     found = of_study(workspace, "first")
     assert found.runs == (OWN.run_id,)
-    assert [(one.run, one.why) for one in found.kept] == [(SHARED.run_id, "study second has it too")]
+    assert [(one.run, one.why) for one in found.kept] == [(SHARED.run_id, "study second uses it too")]
     assert found.bytes >= 2000
     assert delete(workspace, found) == []
     assert run_ids(tmp_path) == {SHARED.run_id, OTHER.run_id}
@@ -88,8 +88,8 @@ def test_a_run_at_which_a_process_is_stays(tmp_path: Path) -> None:
     before = of_study(workspace, "first")
     with holding(workspace.run(OWN.run_id).path, "a run"):
         assert of_study(workspace, "first").runs == ()
-        assert "is at it" in of_study(workspace, "first").kept[-1].why
-        assert "is at this" in delete(workspace, before)[0].why  # taken between the two looks
+        assert "is working on it" in of_study(workspace, "first").kept[-1].why
+        assert "is working on this" in delete(workspace, before)[0].why  # taken between the two looks
     status = workspace.run(OWN.run_id).read_status()
     assert status is not None
     assert status.state == "finished"
@@ -100,7 +100,10 @@ def test_a_study_that_is_being_launched_stays(tmp_path: Path) -> None:
     two_studies(tmp_path)
     folder = launchers_folder(Workspace(tmp_path), "first")
     folder.mkdir()
-    with joining(folder), pytest.raises(BadInput, match=r"first is being launched by process .* ablate cancel"):
+    with (
+        joining(folder),
+        pytest.raises(BadInput, match=r"a launcher of study first is running .process .* ablate cancel"),
+    ):
         of_study(Workspace(tmp_path), "first")
     assert of_study(Workspace(tmp_path), "first").runs == (OWN.run_id,)
 
@@ -109,7 +112,7 @@ def test_nothing_is_deleted_while_a_study_cannot_be_read(tmp_path: Path) -> None
     two_studies(tmp_path)
     (study_folder(Workspace(tmp_path), "second") / "study.json").write_text('{"name": "sec')
     for look in (lambda: of_study(Workspace(tmp_path), "first"), lambda: unused(Workspace(tmp_path))):
-        with pytest.raises(BadInput, match="nothing is deleted, because nobody knows which runs this study has"):
+        with pytest.raises(BadInput, match="nothing is deleted, because the runs of this study are not known"):
             look()
 
 
@@ -117,7 +120,7 @@ def test_a_study_that_takes_a_run_meanwhile_keeps_it(tmp_path: Path) -> None:
     two_studies(tmp_path)
     found = of_study(Workspace(tmp_path), "first")
     a_study(tmp_path, [OWN], "third")
-    assert [one.why for one in delete(Workspace(tmp_path), found)] == ["study third has it"]
+    assert [one.why for one in delete(Workspace(tmp_path), found)] == ["study third uses it"]
     assert OWN.run_id in run_ids(tmp_path)
 
 
@@ -152,7 +155,7 @@ def test_on_the_command_line(
     assert run(monkeypatch, "ablate", "delete", "first", "--dry-run", "--root", tmp_path) == 0
     shown = capsys.readouterr().out
     assert f"to delete: run {OWN.run_id}  first: hybrid, seed 0\n" in shown
-    assert f"kept: {SHARED.run_id}: study second has it too" in shown
+    assert f"kept: {SHARED.run_id}: study second uses it too" in shown
     assert len(run_ids(tmp_path)) == 3
 
     monkeypatch.setattr(sys, "stdin", StringIO())

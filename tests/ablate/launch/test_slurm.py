@@ -133,13 +133,13 @@ def test_without_gpus_and_a_limit_the_script_asks_for_none(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("cluster", "said"),
     [
-        (Cluster(time="5"), "--time 5: is no longer than --checkpoint-minutes 5"),
-        (Cluster(time="6", signal_seconds=600), "--time 6: is no longer than the 600 s before the limit"),
+        (Cluster(time="5"), "--time 5: is not longer than --checkpoint-minutes 5"),
+        (Cluster(time="6", signal_seconds=600), "--time 6: is not longer than the 600 s before the limit"),
         (Cluster(time="soon"), "--time soon: must be a time limit as Slurm takes it"),
-        (Cluster(gpus_per_run=3, nodes=2), "--gpus-per-run 3 --nodes 2: each node must have as many GPUs"),
+        (Cluster(gpus_per_run=3, nodes=2), "--gpus-per-run 3 --nodes 2: each node must have the same number of GPUs"),
         (Cluster(nodes=0), "nodes 0: must be at least 1"),
         (Cluster(sbatch={"array": "1-3"}), "--sbatch array: is set by --max-parallel"),
-        (Cluster(sbatch={"mem per cpu": "1"}), "--sbatch mem per cpu: is no option of sbatch"),
+        (Cluster(sbatch={"mem per cpu": "1"}), "--sbatch mem per cpu: is not an option of sbatch"),
         (Cluster(sbatch={"mem": "1G\n#SBATCH --wrap=x"}), "--sbatch mem: has a line break"),
         (Cluster(partition="a\nb"), "--partition: has a line break"),
     ],
@@ -161,7 +161,7 @@ def test_a_login_node_outside_of_a_job_is_needed(tmp_path: Path, monkeypatch: py
     with pytest.raises(BadInput, match="there is no sbatch on the PATH; submit from a login node"):
         submit_study(Workspace(tmp_path), study, CPU, Cluster())
     monkeypatch.setenv("SLURM_JOB_ID", "17")
-    with pytest.raises(BadInput, match=r"this shell is in a job already \(SLURM_JOB_ID=17\)"):
+    with pytest.raises(BadInput, match=r"this shell is already in a job \(SLURM_JOB_ID=17\)"):
         submit_study(Workspace(tmp_path), study, CPU, Cluster())
     assert not slurm_folder(Workspace(tmp_path), study.name).exists()
 
@@ -251,8 +251,8 @@ def test_the_states_come_from_our_files_first(tmp_path: Path, monkeypatch: pytes
     player.live = []
     assert words() == [
         f"job 1_0 has ended (timeout){again}",
-        "job 1_1 has ended (timeout) without having begun: do its nodes see this folder and this Python? "
-        "(doctor --slurm)",
+        "job 1_1 has ended (timeout) before its run started: do its nodes see this folder and this Python? (check "
+        "with doctor --slurm)",
     ]
     monkeypatch.setattr(commands, "is_here", lambda: False)
     assert words() == [f"job 1_0, on n2{again}", "job 1_1"], "on a machine without Slurm"
@@ -273,7 +273,9 @@ def test_the_examples_are_read_and_default_yaml_is_taken(tmp_path: Path) -> None
     (folder / "default.yaml").write_text("partion: mine\n")
     with pytest.raises(BadInput, match=r"default\.yaml: .*partion"):
         read_cluster(workspace, "")
-    with pytest.raises(BadInput, match="--cluster none: there is no such file, nor one of the names cpu-nodes, de"):
+    with pytest.raises(
+        BadInput, match="--cluster none: there is no such file and no such name; the names are cpu-nodes, de"
+    ):
         read_cluster(workspace, "none")
     assert sbatch_options(["--mem=64G", "exclusive", "licenses=a@b=2"]) == {
         "mem": "64G",

@@ -62,7 +62,7 @@ def test_preparing_again_changes_nothing_and_another_config_is_refused(run: RunF
     assert run.manifest.read_bytes() == before
     moved = with_changes(load_config("tiny-shapes"), {"data.train.images": 10})
     run.prepare(moved, manifest())  # data enters the identity by its content, not by its address
-    with pytest.raises(BadInput, match="differs from the config asked for"):
+    with pytest.raises(BadInput, match="differs from the given config"):
         run.prepare(with_changes(load_config("tiny-shapes"), {"train.lr": 0.5}), manifest())
 
 
@@ -142,8 +142,8 @@ def test_a_torn_status_is_read_as_damaged(run: RunFolder, cut: int) -> None:
     assert status is not None
     assert status.state == "damaged"
     assert "status.json: is damaged" in status.message
-    assert "delete it" not in status.message, "nothing has to be deleted: launch goes on"
-    assert "launch goes on" in status.message
+    assert "delete it" not in status.message, "nothing has to be deleted: launch continues"
+    assert "launch continues" in status.message
 
 
 def test_of_two_updates_at_once_the_failure_stays(run: RunFolder) -> None:
@@ -235,7 +235,7 @@ def test_a_damaged_first_file_of_a_run_that_goes_on_is_made_again(run: RunFolder
     status = run.read_status()
     assert status is not None
     assert (status.state, status.iteration) == ("interrupted", 5), "how far it came is not forgotten"
-    assert [event["message"] for event in run.read_events()] == [f"{name} was damaged and is made again"]
+    assert [event["message"] for event in run.read_events()] == [f"{name} was damaged and is created again"]
 
 
 @pytest.mark.parametrize("way", [os.mkfifo, os.mkdir])
@@ -302,7 +302,7 @@ def test_git_state_is_of_this_repository(tmp_path: Path) -> None:
 
 def test_a_folder_says_by_which_older_rule_it_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, pretraining = Workspace(tmp_path).run("a" * 12), Workspace(tmp_path).pretraining("b" * 64)
-    assert older_rule(run) == ""  # nobody has begun it
+    assert older_rule(run) == ""  # not started it
     for folder in (run, pretraining):
         folder.path.mkdir(parents=True)
         write_json(folder.manifest, manifest())

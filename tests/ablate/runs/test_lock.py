@@ -137,7 +137,7 @@ def test_a_sign_from_elsewhere_refuses(tmp_path: Path, monkeypatch: pytest.Monke
     thread = threading.Thread(target=beat)
     thread.start()
     try:
-        with pytest.raises(LockHeld, match="on node7 is at this"):
+        with pytest.raises(LockHeld, match="on node7 is working on this"):
             holding(tmp_path, "it").__enter__()
     finally:
         over.set()

@@ -53,7 +53,7 @@ def test_finished_runs_become_a_study(
     assert adopt(monkeypatch, root, files, "mine", "--facts", facts) == 0
     shown = capsys.readouterr().out
     assert "As given, not measured here" in shown
-    assert "nothing but the images that they are measured on" in shown
+    assert "only the validation images" in shown
     study = read_study(Workspace(root), "mine")
     assert [status.state for status in read_statuses(Workspace(root), study)] == ["finished"] * 4
     assert run(monkeypatch, "ablate", "table", "mine", "--root", root, "--json") == 0
@@ -102,7 +102,7 @@ def test_a_referenced_file_that_changes_is_noticed(
         (["a={good0}", "a={bad0}"], ["--baseline", "a"], "compares two variants"),
         (["a={good0}", "b={bad0}", "b={bad1}"], ["--baseline", "a"], "given twice"),
         (["a={good0}", "b={gt}"], ["--baseline", "a"], "gt.json"),
-        (["a={good0}", "b=none.json"], ["--baseline", "a"], "none.json: no such file"),
+        (["a={good0}", "b=none.json"], ["--baseline", "a"], "none.json: prediction file of b not found"),
         (["a={good0}", "lr=1=none.json"], ["--baseline", "a"], "needs a seed"),
         (["a={good0}", "b"], ["--baseline", "a"], "write NAME=PREDICTIONS"),
         (["a={good0}", "b,seed=x={bad0}"], ["--baseline", "a"], "whole number"),
@@ -133,8 +133,8 @@ def test_facts_are_read_from_csv_and_yaml_and_refused_where_they_are_none(tmp_pa
     for text, says in (
         ("variant\na\n", "needs a head"),
         ("variant,x\na,1,2\n", "line 2 has 3 cells"),
-        ("variant,x\na,1\na,2\n", "once more"),
-        ("variant,x\nc,1\n", "none of the variants"),
+        ("variant,x\na,1\na,2\n", "a second time"),
+        ("variant,x\nc,1\n", "not one of the variants"),
     ):
         path.write_text(text)
         with pytest.raises(BadInput, match=says):
@@ -143,10 +143,10 @@ def test_facts_are_read_from_csv_and_yaml_and_refused_where_they_are_none(tmp_pa
     other.write_text("a: {epochs: 300, note: 'x'}\n")
     assert read_facts(other, ["a"]) == {"a": {"epochs": 300, "note": "x"}}
     other.write_text("a: {epochs: [300]}\n")
-    with pytest.raises(BadInput, match="a name with a number or text"):
+    with pytest.raises(BadInput, match="a name and a value that is a number or text"):
         read_facts(other, ["a"])
     other.write_text("a: 3\n")
-    with pytest.raises(BadInput, match="must hold facts and values"):
+    with pytest.raises(BadInput, match="must be a mapping of facts to values"):
         read_facts(other, ["a"])
 
 

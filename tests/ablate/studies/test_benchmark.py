@@ -220,7 +220,7 @@ def test_a_cap_on_memory_holds_for_the_probe(study: Study, tmp_path: Path) -> No
         capped = msgspec.structs.replace(run.config.train, memory_cap_gib=share * free.peak_gib)
         (cost,) = prober.measure([(msgspec.structs.replace(run.config, train=capped), folder)])
         assert (cost.peak_gib == free.peak_gib) is fits
-        assert ("GiB is full with one image" in cost.message) is not fits
+        assert ("one image does not fit into the" in cost.message) is not fits
 
 
 def test_a_study_that_never_ran_is_refused_and_a_torn_file_is_no_cost(study: Study, tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_what_is_not_finished_is_left_out_and_said(study: Study, tmp_path: Path)
     fill(tmp_path, study, seeds=(0,), variants=("window", "hybrid"))
     _, _, found = compare_study(Workspace(tmp_path), study, resamples=200)
     assert [one.name for one in found.vs_baseline] == ["window"]
-    assert "global is left out: no run of it is finished under a seed of the baseline" in found.cautions
+    assert "global is left out: it has no finished run with a seed of the baseline" in found.cautions
     assert found.family == ""
     assert not found.tested
 
@@ -185,7 +185,7 @@ def test_refusals(study: Study, tmp_path: Path, monkeypatch: Any, capsys: Any) -
         if one.variant == "window":
             begin(tmp_path, study, one, Status(state="prepared"))
     fill(tmp_path, study, variants=("hybrid",))
-    with pytest.raises(BadInput, match="no variant but the baseline hybrid"):
+    with pytest.raises(BadInput, match="no other variant has a finished run with a seed of the baseline hybrid"):
         compare_study(Workspace(tmp_path), study)
     fill(tmp_path, study)
     truth = tmp_path / "gt.json"

@@ -73,7 +73,7 @@ def test_no_more_is_bold_than_the_test_allows_and_the_notes_say_which(workspace:
     text = as_markdown(summarise(workspace, planned), ["AP"])
     rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if " ± " in line and "|" in line}
     assert {name for name, line in rows.items() if "**" in line} == {"hybrid (baseline)", "global"}
-    assert "Bold: the best mean of a column and all that do not differ from it significantly" in text
+    assert "Bold: the best mean of a column and all values that do not differ significantly from it" in text
     single = msgspec.structs.replace(planned, seeds=(0,), runs=tuple(one for one in planned.runs if one.seed == 0))
     text = as_markdown(summarise(workspace, single))
     assert not [line for line in text.splitlines() if line.startswith("|") and "**" in line]

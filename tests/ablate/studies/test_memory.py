@@ -68,9 +68,11 @@ def test_written_configs_are_those_of_the_runs(shapes_root: Path) -> None:
 
 
 def test_a_study_none_of_whose_variants_fits_is_refused(shapes_root: Path) -> None:
-    with pytest.raises(BadInput, match=r"out of the 32 GiB of a GPU .*hybrid 131.0 GiB for 64.*images_per_norm=auto"):
+    with pytest.raises(
+        BadInput, match=r"more than the 32 GiB of a GPU .*hybrid 131.0 GiB for 64.*images_per_norm=auto"
+    ):
         attention(shapes_root, device_gib=32.0, settings=["train.images_per_norm=64"])
-    with pytest.raises(BadInput, match="would run out of the 4 GiB"):
+    with pytest.raises(BadInput, match="would need more than the 4 GiB"):
         attention(shapes_root, device_gib=4.0)
 
 
@@ -104,7 +106,7 @@ def test_a_launch_none_of_whose_runs_fits_the_gpus_here_is_refused(
     monkeypatch.setattr(memory_forecast, "visible_memory_gib", lambda: 80.0)
     check_memory(workspace, study, LaunchOptions(gpus_per_run=8))
     check_memory(workspace, study, LaunchOptions(device="cpu"))
-    with pytest.raises(BadInput, match=r"would run out of the 80 GiB of a GPU .*hybrid 131.0 GiB for 64"):
+    with pytest.raises(BadInput, match=r"would need more than the 80 GiB of a GPU .*hybrid 131.0 GiB for 64"):
         check_memory(workspace, study, LaunchOptions())
 
 
@@ -112,14 +114,14 @@ def test_the_screen(shapes_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     plan_it = ("ablate", "attention", "--base", "vit-b-coco", "--data", "shapes", "--root", shapes_root, "--dry-run")
     plan_it += ("--only", "global, naive kernel")
     assert run(monkeypatch, *plan_it, "--device-memory", "0") == 4
-    assert "every variant would run out of the 0 GiB of a GPU" in capsys.readouterr().err
+    assert "every variant would need more than the 0 GiB of a GPU" in capsys.readouterr().err
     assert run(monkeypatch, *plan_it, "--device-memory", "32") == 0
     screen = " ".join(capsys.readouterr().out.split())
     assert "BatchNorm statistics cover 8 of the 64 images of a batch, in the paper they cover all" in screen
     assert "forecast for one GPU of 32 GiB" in screen
     assert "none: will run out of memory (315.0 GiB for 8)" in screen
     assert run(monkeypatch, *plan_it, "--device", "cpu") == 0
-    assert "no GPU is visible here: forecast for another machine with --device-memory GIB" in " ".join(
+    assert "no GPU is visible here: for a forecast for another machine give --device-memory GIB" in " ".join(
         capsys.readouterr().out.split()
     )
     assert run(monkeypatch, *plan_it, "--retry") == 2

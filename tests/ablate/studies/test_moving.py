@@ -46,7 +46,7 @@ def test_a_study_moves_with_the_folders_that_status_names(
     assert run(monkeypatch, "ablate", "table", "lr", "--root", there) == 0
     capsys.readouterr()
     assert run(monkeypatch, "ablate", "compare", "lr", "--root", there) == 4
-    assert "instances.json: no such file of annotations; name where it lies with --data" in capsys.readouterr().err
+    assert "instances.json: annotation file not found; give its location with --data" in capsys.readouterr().err
 
     four = [part for name in ("instances.json", "images") * 2 for part in ("--data", tmp_path / "moved" / name)]
     assert run(monkeypatch, *words, "--device", "cpu", "--root", there, *four) == 0

@@ -188,7 +188,7 @@ def test_a_damaged_study_is_named_and_hides_no_other(base: str, root: Path, capl
     said = caplog.messages
     assert len(said) == 1
     assert "study.json: is damaged" in said[0]
-    assert "plan the study again, its runs are kept" in said[0]
+    assert "plan the study again; its runs are kept" in said[0]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_two_axes_are_crossed(base: str, root: Path) -> None:
     write_study(Workspace(root), study)
     with pytest.raises(BadInput, match=r"both change model.backbone.attention.pattern"):
         plan(AXES["attention"], Request(base=base), Workspace(root), crossed=AXES["propagation"])
-    with pytest.raises(BadInput, match="is the axis itself"):
+    with pytest.raises(BadInput, match="is the axis of this study already"):
         plan(AXES["attention"], Request(base=base), Workspace(root), crossed=AXES["attention"])
 
 
@@ -287,8 +287,8 @@ def test_variants_that_are_one_run_are_refused_with_what_they_share(base: str, r
     shutil.copytree(images, copy)
     axis = axis_from_keys([f"data.train.images={images},{copy}"])
     sentence = (
-        r"variants 'images=.*images' and 'images=.*copy' are one and the same run [0-9a-f]{12}: .*"
-        r"what they differ in \(data.train.images\) has the same content; leave one of them out"
+        r"variants 'images=.*images' and 'images=.*copy' are the same run [0-9a-f]{12}: .*"
+        r"the files in which they differ \(data.train.images\) have the same content; leave one of them out"
     )
     with pytest.raises(BadInput, match=sentence):
         plan(axis, Request(base=base, seeds=(0, 1)), Workspace(root))

@@ -92,7 +92,7 @@ def test_means_intervals_and_paired_differences(study: Study, root: Path) -> Non
     assert rows["window"].other_ap.mean == pytest.approx(29.0)
     assert rows["window"].errors["fn"].mean == 8.0
     assert set(rows["window"].errors) == set(ERROR_TYPES)
-    assert rows["global, naive kernel"].state == "to run"
+    assert rows["global, naive kernel"].state == "not started"
     assert rows["global, naive kernel"].n == 0
 
 
@@ -118,7 +118,7 @@ def test_one_seed_has_no_interval(root: Path) -> None:
         finish(root, study, run, 40.0)
     summary = summarise(Workspace(root), study)
     assert summary.rows[0].metrics["AP"].half is None
-    assert summary.notes[-1].startswith("n = 1: one run a variant, so no interval over seeds")
+    assert summary.notes[-1].startswith("n = 1: one run per variant, so no interval over seeds")
     command = "ablate head --base tiny-shapes --seeds 0,1,2 --name head-tiny-shapes-3-seeds --launch"
     assert f" {command} --root " in more_seeds(Workspace(root), study)
     assert summary.of_single_seeds
@@ -228,7 +228,7 @@ def test_a_ratio_of_times_stands_where_the_rounds_were_in_turn_and_do_not_overla
     text = as_markdown(summary)
     assert "| global | 256.0 | 0.2100 ± 0.0100 | 2.00 |" in text
     assert "| window | 256.0 | 0.1000 ± 0.0025 |  |" in text
-    assert "other processes used up to 0.0 cores meanwhile" in text
+    assert "other processes used up to 0.0 cores during the measurement" in text
     assert "alone" not in text
     altered(file, MeasuredCost, session="another day")
     assert summarise(Workspace(root), study).rows[3].iteration_ratio is None
@@ -274,7 +274,7 @@ def test_some_seeds_may_be_missing(study: Study, root: Path) -> None:
     hybrid = [run for run in study.runs if run.variant == "hybrid"]
     Workspace(root).run(hybrid[2].run_id).write_status(Status(state="running"))
     summary = summarise(Workspace(root), study)
-    note = "Differences are over the seeds that the baseline has finished too: window 1 of 2 / global 2 of 3."
+    note = "Differences use only the seeds that the baseline has finished too: window 1 of 2 / global 2 of 3."
     assert note in summary.notes  # n stands beside the mean, which is over more
     assert note in as_markdown(summary)
     assert note in as_latex(summary)
@@ -285,13 +285,13 @@ def test_without_the_baseline_there_are_no_differences(study: Study, root: Path)
         finish(root, study, run, 30.0)
     summary = summarise(Workspace(root), study)
     assert summary.rows[0].difference is None
-    assert "The baseline hybrid has no result (to run), so there are no differences." in summary.notes
+    assert "The baseline hybrid has no result (not started), so there are no differences." in summary.notes
 
 
 def test_nothing_finished_is_a_table_of_states(study: Study, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = text_of(root, study, capsys)
-    assert out.count("to run") == 5
-    assert "What it costs" in out  # parameters and multiply-adds are known
+    assert out.count("not started") == 5
+    assert "Cost, one image at a time" in out  # parameters and multiply-adds are known
     assert (
         banner(summarise(Workspace(root), study)) == "synthetic data: demonstration only, not evidence"
     )  # n of nothing is nothing
@@ -450,7 +450,7 @@ def test_published_numbers_are_files_of_their_own(root: Path) -> None:
     assert rows["single-scale"] == single
     assert {line.count("&") for name, line in rows.items() if name} == {8}
     assert "{}[1] arXiv 2111.11429, Table 2, vit-b, MAE, 50 epochs, cosine" in latex  # no length of a line break
-    assert "{}* follows from other numbers of its source" in latex
+    assert "{}* computed from other numbers of its source" in latex
     records = list(csv.DictReader(io.StringIO(published_csv(summary))))
     assert len(records) == len(summary.published)
     (derived,) = (record for record in records if record["derived"] == "True")
@@ -555,8 +555,8 @@ def test_error_types_are_drawn_for_each_initialisation_at_its_best_length(root: 
     assert at_best
     picture = errors_figure(summary)
     assert picture is not None
-    assert "each at its best" in picture.caption
-    assert any("at its best each has trained for another length" in note for note in summary.notes)
+    assert "each at its best length" in picture.caption
+    assert any("the best lengths differ between initialisations" in note for note in summary.notes)
     assert not any("tokenizer" in caution for caution in summary.published_cautions), "BEiT has no run here"
 
 

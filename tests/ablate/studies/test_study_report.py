@@ -37,7 +37,7 @@ def test_a_finished_study_becomes_a_page(
     said = " ".join(text_of(page).split())
     assert f"{study.title} Synthetic data, n = 1: demonstration only, not evidence." in said
     assert "scores highest" not in said
-    assert "What it costs, one image at a time variant peak memory, MiB training step, s prediction, s param. M" in said
+    assert "Cost, one image at a time variant peak memory, MiB training step, s prediction, s param. M" in said
     assert f"{study.baseline} (baseline)" in said
     assert f"Against {study.baseline}" in said
     assert "AP against cost" in said
@@ -61,13 +61,13 @@ def test_seeds_are_compared_together_and_shown_one_by_one(
     for number, planned in enumerate((first, fourth)):
         simulate(shapes_root, study, planned, 0.4 + 0.3 * number, number)
     assert run(monkeypatch, *command) == 0
-    assert "no variant but the baseline" in capsys.readouterr().err
+    assert "no other variant has a finished run" in capsys.readouterr().err
     assert "nothing here tells differences from noise" in text_of(out.read_text())
     for number, planned in enumerate((second, third)):
         simulate(shapes_root, study, planned, 0.4 + 0.3 * number, 2 + number)
     assert run(monkeypatch, *command) == 0
     said = " ".join(text_of(out.read_text()).split())
-    assert "all else shows the first seed of each variant" in said
+    assert "everything else shows the first seed of each variant" in said
     assert "Of designs: means over seeds; the intervals hold the noise of seeds and that of images." in said
     assert "over n = 2 seeds" in said
     assert "the 95 % interval over the choice of images" not in said

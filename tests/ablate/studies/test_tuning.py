@@ -229,7 +229,7 @@ def test_what_does_not_differ_from_the_best_is_told(shapes_root: Path) -> None:
     lost = (planned.results[bad] or 0) - (planned.results[best] or 0)
     assert stage.against[bad].value == pytest.approx(lost, abs=1e-6)
     assert stage.against[bad].low < lost < stage.against[bad].high < 0
-    assert "6 came to no result" in next(findings(planned, "grid", stage))
+    assert "6 have no result" in next(findings(planned, "grid", stage))
     rows = tuning_table(planned, {"grid": stage}, workspace).rows
     assert len(rows) == 9 + 4  # drop path is asked for next
 
@@ -242,11 +242,13 @@ def test_as_a_person_types_it(
     assert run(monkeypatch, *command) == 0
     out = capsys.readouterr().out
     assert "0 of 9 settings have a result" in out
-    assert "--tune-split 0.1 chooses on training images that are held out" in " ".join(out.split())
+    assert "--tune-split 0.1 chooses on held-out training images" in " ".join(out.split())
     answered(shapes_root, bowl(0, 0))
     assert run(monkeypatch, *command) == 0
     out = capsys.readouterr().out
-    assert "Flat: none of the other 8 cells differs from it." in out  # their predictions are equal, whatever their AP
+    assert (
+        "Flat: none of the other 8 cells differs significantly from it." in out
+    )  # their predictions are equal, whatever their AP
     folder = shapes_root / "results" / "studies" / "small"
     assert (folder / "tuning.png").stat().st_size > 10_000
     assert "best" in (folder / "tuning.csv").read_text()
@@ -270,7 +272,7 @@ BAD = [
     (["--set", "train.lr=1e-3"], "or start from it with --centre base"),
     (["--set", "model.backbone.drop_path=0.1"], "every run of a tuning sets model.backbone.drop_path itself"),
     (["--set", "train.lrr=1"], "train.lrr: unknown key; did you mean lr"),
-    (["--larger", "tiny-shapes"], "has the model of the base"),
+    (["--larger", "tiny-shapes"], "has the same model as the base"),
     (["--larger", "tiny-shapes-mae"], "starts from MAE weights and the base from random"),
     (["--larger-weights", "x.pth"], "belongs to --larger"),
     (["--weights", "mae=gone.pth"], "no such file"),
@@ -327,6 +329,6 @@ def test_images_are_held_out_by_their_ids(tmp_path: Path) -> None:
 @pytest.mark.parametrize("share", [0.01, 0.99])
 def test_a_share_that_leaves_nothing_is_refused(share: float, tmp_path: Path) -> None:
     source = write_data(tmp_path / "data", images=6)
-    with pytest.raises(BadInput, match="leaves no image with an object on one side"):
+    with pytest.raises(BadInput, match="leaves one of the two sets without an object"):
         hold_out(Files(Path(source.annotations), Path(source.images)), share, tmp_path / "parts")
     assert not (tmp_path / "parts").exists()

@@ -238,7 +238,7 @@ RESNET = ["model.backbone={type: resnet, depth: 50, image_size: 64}", "model.pyr
     [
         (["train.layer_decay=0.7", *RESNET], "counts the blocks of a ViT, but model.backbone is a resnet"),
         (["train.freeze.norms=true", *RESNET], "names parts of a ViT, but model.backbone is a resnet"),
-        (["train.freeze.blocks=4"], "freeze.blocks 4 leaves none of the 4 blocks to be trained; choose at most 3"),
+        (["train.freeze.blocks=4"], "freeze.blocks 4 freezes all 4 blocks; choose at most 3"),
         (["train.layer_decay=0"], "above 0 and at most 1"),
         (["train.layer_decay=1.1"], "above 0 and at most 1"),
         (["train.ema=1"], "above 0 and below 1"),

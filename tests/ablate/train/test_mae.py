@@ -125,7 +125,7 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, images: Path) -> None:
     folder = prepared(tmp_path, config(images))
     with pytest.raises(BadInput, match=r"1 processes with 3 forward passes each cannot share batches of 2 images"):
         pretrainer_of(folder, grad_accum_steps=3)
-    with pytest.raises(BadInput, match=r"config.yaml: differs from the config asked for"):
+    with pytest.raises(BadInput, match=r"config.yaml: differs from the given config"):
         prepared(tmp_path, config(images, mask_ratio=0.5))
     poisoned = pretrainer_of(folder)
     poisoned.autoencoder.decoder_pred.bias.data.fill_(float("nan"))

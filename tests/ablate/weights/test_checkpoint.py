@@ -43,9 +43,9 @@ def refusal(path: Path) -> str:
         (b"", "is empty"),
         (b"<!DOCTYPE html><html>404</html>", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "is a Git LFS pointer"),
-        (b"just some text", "no checkpoint at all"),
-        (json.dumps({"model": 1}).encode(), "no checkpoint at all"),
-        (b"PK\x03\x04 and nothing more", "no checkpoint at all"),
+        (b"just some text", "damaged or not a checkpoint"),
+        (json.dumps({"model": 1}).encode(), "damaged or not a checkpoint"),
+        (b"PK\x03\x04 and nothing more", "damaged or not a checkpoint"),
     ],
 )
 def test_what_is_no_checkpoint(content: bytes, sentence: str, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_file_cut_short(form: str, share: float, save: Save, tmp_path: Path) -
     content = path.read_bytes()
     cut = tmp_path / "cut.pth"
     cut.write_bytes(content[: int(len(content) * share)])
-    assert "is cut short, damaged or no checkpoint at all" in refusal(cut)
+    assert "is incomplete, damaged or not a checkpoint" in refusal(cut)
 
 
 def test_a_flipped_bit_does_not_match_its_check_sum(save: Save) -> None:
@@ -90,8 +90,8 @@ def test_code_in_a_pickle_is_named_and_not_run(legacy: bool, tmp_path: Path) -> 
         {"model": r.deit().saved["model"], "extra": Bomb(trace)}, path, _use_new_zipfile_serialization=not legacy
     )
     message = refusal(path)
-    assert "holds code or objects beside tensors (posix.mkdir)" in message
-    assert "nothing in a file of weights is ever run" in message
+    assert "contains code or objects besides tensors (posix.mkdir)" in message
+    assert "code in a weights file is never run" in message
     path.write_bytes(pickle.dumps({"model": Bomb(trace)}, protocol=2))
     refusal(path)
     assert not trace.exists()
@@ -100,11 +100,14 @@ def test_code_in_a_pickle_is_named_and_not_run(legacy: bool, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("saved", "sentence"),
     [
-        ([torch.zeros(2)], "holds a list, not named weights"),
-        ({}, "holds nothing, not named weights"),
-        ({"epoch": 3, "optimizer": {}}, "holds no weights, on top or under model, module, state_dict; it has epoch"),
+        ([torch.zeros(2)], "contains a list, not named weights"),
+        ({}, "contains nothing, not named weights"),
+        (
+            {"epoch": 3, "optimizer": {}},
+            "contains no weights, neither at the top level nor under model, module, state_dict; it has epoch",
+        ),
         ({"model": {"a": torch.zeros(1), "b": "x"}}, "b among its weights is a str, not a tensor"),
-        ({"fc.weight": torch.zeros(2, 2)}, "of no family that is known (torchvision, BEiT, MoCo v3, MAE"),
+        ({"fc.weight": torch.zeros(2, 2)}, "to no known family (torchvision, BEiT, MoCo v3, MAE"),
         (
             {"schema": 1, "model": {"backbone.pos_embed": torch.zeros(1), "rpn.head.x": torch.zeros(1)}},
             "is a checkpoint of a whole detector, not of a pre-trained backbone",
@@ -123,12 +126,12 @@ def test_a_tensor_that_its_family_does_not_explain_is_listed(save: Save) -> None
     saved = r.timm_vit().saved
     saved |= {f"blocks.{n}.attn.q_norm.weight": torch.zeros(12) for n in range(r.DEPTH)}
     message = refusal(save(saved))
-    assert "looks like timm ViT, supervised, but has 4 tensors that it does not explain" in message
+    assert "looks like timm ViT, supervised, but has 4 tensors that this family does not have" in message
     assert "(blocks.0.attn.q_norm.weight, blocks.1.attn.q_norm.weight, " in message
     del saved["blocks.1.norm2.bias"]
     message = refusal(save(saved))
-    assert "4 tensors that it does not explain" in message
-    assert "and lacks blocks.1.norm2.bias; it is another model, or was not saved whole" in message
+    assert "4 tensors that this family does not have" in message
+    assert "and lacks blocks.1.norm2.bias; it is another model, or was not saved completely" in message
 
 
 @pytest.mark.parametrize("name", ["blocks.2.norm1.weight", "blocks.3.attn.qkv.bias", "patch_embed.proj.bias"])
@@ -148,7 +151,7 @@ def test_half_of_beits_biases_is_not_enough(name: str, save: Save) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("pos_embed", torch.zeros(1, 24, r.WIDTH), "24 tokens is no square grid and at most two tokens"),
+        ("pos_embed", torch.zeros(1, 24, r.WIDTH), "24 tokens is not a square grid plus at most two tokens"),
         ("pos_embed", torch.zeros(17, r.WIDTH), r"has shape [17, 48], not [1, tokens, channels]"),
         ("patch_embed.proj.weight", torch.zeros(r.WIDTH, 1, 8, 8), "its patches have weights [48, 1, 8, 8]"),
     ],

@@ -155,9 +155,9 @@ def test_keys_have_a_zero_bias_where_the_file_has_none(save: Save, data: object)
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"model.backbone.width": 96}, "they are of a ViT with width 48, the config has width 96"),
-        ({"model.backbone.depth": 8}, "with depth 4, the config has depth 8; choose another --base"),
-        ({"model.backbone.heads": 2}, "with heads 4, the config has heads 2"),
+        ({"model.backbone.width": 96}, "they belong to a ViT with width 48, but the config has width 96"),
+        ({"model.backbone.depth": 8}, "with depth 4, but the config has depth 8; choose another --base"),
+        ({"model.backbone.heads": 2}, "with heads 4, but the config has heads 2"),
         ({"model.backbone.mlp_ratio": 2}, r"need model.backbone.mlp_ratio=4, not 2"),
         ({"model.pixel_mean": [0.4, 0.4, 0.4]}, r"need model.pixel_mean=\[0.5,0.5,0.5\] and model.pixel_std=\[0.5,"),
         ({"model.backbone.layer_scale": "none"}, "have layer scale, so set model.backbone.layer_scale=0.1"),

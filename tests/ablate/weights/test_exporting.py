@@ -30,7 +30,7 @@ def test_weights_lie_beside_the_config(
     (tmp_path / "base.yaml").write_text(dump_config(config(data, mae)))
     command = ("ablate", "export", tmp_path / "base.yaml", "--root", tmp_path)
     assert run(monkeypatch, *command) == 4
-    assert "name it with --out" in capsys.readouterr().err
+    assert "give a file with --out" in capsys.readouterr().err
     assert run(monkeypatch, *command, "--format", "lazyconfig-native", "--out", tmp_path / "x.py") == 4
     assert not (tmp_path / "x.py").exists()
     out = tmp_path / "exported" / "config.py"

@@ -33,6 +33,7 @@ def test_the_guide_shows_what_the_command_prints(
     torch.save({"model": official_layout()}, "beit_base_patch16_224_pt22k.pth")
     assert run(monkeypatch, "weights", "inspect", "beit_base_patch16_224_pt22k.pth") == 0
     printed = DIGEST.sub(r"\1...", capsys.readouterr().out)
-    shown = re.search(r"<!-- capture -->\n```\n\$ cli.py weights inspect \S+\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    capture = r"<!-- capture -->\n```\n\$ detablate weights inspect \S+\n(.*?)```"
+    shown = re.search(capture, GUIDE.read_text(), re.DOTALL)
     assert shown is not None
     assert shown[1] == printed, f"the guide differs from:\n{printed}"

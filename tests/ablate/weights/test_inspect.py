@@ -50,8 +50,8 @@ def test_what_a_person_sees(
         "pixels mean 0.5 0.5 0.5, std 0.5 0.5 0.5",
         "blocks.N.norm1.{weight,bias} blocks.N.norm1.{weight,bias} 8",
         "pos_embed position.absolute is rand 1",
-        "lm_head.{weight,bias} the head that names visual tokens ends with pre-training 2",
-        "window_bias.table 4 x 4 2 x 2 cut to the offsets that occur",
+        "lm_head.{weight,bias} the head for visual tokens is only used in pre-training 2",
+        "window_bias.table 4 x 4 2 x 2 cut to the offsets that are used",
         "pos_embed random, std 0.02 1",
         "model.backbone.layer_scale 0.1",
         "model.pixel_mean [0.5, 0.5, 0.5]",
@@ -86,7 +86,7 @@ def test_a_preset_of_another_size_is_refused(
     save: Save, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "weights", "inspect", save(r.mae().saved), "--base", "vit-b-coco") == 4
-    assert "width 48, depth 4, patch_size 8, the config has width 768, depth 12" in capsys.readouterr().err
+    assert "width 48, depth 4, patch_size 8, but the config has width 768, depth 12" in capsys.readouterr().err
     assert run(monkeypatch, "weights", "inspect", "/no/such.pth") == 4
     assert "cannot be read" in capsys.readouterr().err
 
@@ -102,8 +102,8 @@ def test_weights_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for wrong, sentence in (
         ("mae", "write NAME=FILE"),
         ("mae=none.pth", "no such file; write NAME=FILE"),
-        ("d-{epochs}.pth", "no file in . has this form"),
-        ("{epochs}/c.pth", "belongs once into the name"),
+        ("d-{epochs}.pth", "no file in . has such a name"),
+        ("{epochs}/c.pth", "must occur once in the name"),
     ):
         with pytest.raises(BadInput, match=sentence):
             weights_from([wrong])

@@ -80,7 +80,7 @@ def test_a_file_that_changed_after_planning_is_not_loaded(data: object, mae: Pat
     settings = config(data, mae)
     folder = prepare(settings, Workspace(tmp_path), "cpu")
     torch.save(r.mae_fine_tuned().saved, mae)
-    with pytest.raises(BadInput, match="is another file than when this run was prepared; put the old one back"):
+    with pytest.raises(BadInput, match="has changed since this run was planned; restore the old file"):
         run_stages(folder, Processes(0, 1, torch.device("cpu")), RuntimeOptions(workers=0))
     with pytest.raises(BadInput, match="its data, weights or this program changed since it was planned"):
         prepare(settings, Workspace(tmp_path), "cpu", run_id=folder.path.name)
@@ -89,7 +89,7 @@ def test_a_file_that_changed_after_planning_is_not_loaded(data: object, mae: Pat
 def test_what_does_not_fit_is_refused_before_a_folder_is_made(data: object, save: Save, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="have layer scale, so set"):
         prepare(config(data, save(r.timm_layer_scale().saved)), Workspace(tmp_path), "cpu")
-    with pytest.raises(BadInput, match=r"gone\.pth: weights cannot be read"):
+    with pytest.raises(BadInput, match=r"gone\.pth: weights file not found"):
         prepare(config(data, tmp_path / "gone.pth"), Workspace(tmp_path), "cpu")
     assert not (tmp_path / "results").exists()
 
@@ -142,14 +142,16 @@ def test_studies_are_planned_and_written_with_absolute_paths(
 def test_weights_for_the_wrong_model_are_refused_at_planning(data: object, save: Save, tmp_path: Path) -> None:
     wrong = save(r.deit().saved)
     base = base_file(data, tmp_path)
-    with pytest.raises(BadInput, match=r"is to be of MAE, and is recognised as DeiT or another .*; pass it as"):
+    with pytest.raises(BadInput, match=r"should be MAE weights, but is recognised as DeiT or another .*; pass it as"):
         plan(AXES["init"], Request(base=base, weights={"mae": str(wrong)}), Workspace(tmp_path))
     small = Request(base=base, weights={"supervised": str(wrong)}, settings=["model.backbone.depth=8"])
-    with pytest.raises(BadInput, match="of a ViT with depth 4, the config has depth 8"):
+    with pytest.raises(BadInput, match="belong to a ViT with depth 4, but the config has depth 8"):
         plan(AXES["init"], small, Workspace(tmp_path))
-    with pytest.raises(BadInput, match="axis attention holds one initialisation for all: give one --weights, not mae"):
+    with pytest.raises(
+        BadInput, match="axis attention uses one initialisation for all variants: give one --weights, not mae"
+    ):
         plan(AXES["attention"], Request(base=base, weights={"mae": str(wrong), "beit": "x"}), Workspace(tmp_path))
-    with pytest.raises(BadInput, match="the names here are supervised, mocov3, beit, mae"):
+    with pytest.raises(BadInput, match="the names of this axis are supervised, mocov3, beit, mae"):
         plan(AXES["init"], Request(base=base, weights={"mea": str(wrong)}), Workspace(tmp_path))
     held = Request(base=base, settings=[f"init.weights={wrong}", "model.pixel_mean=[0.1, 0.1, 0.1]"])
     with pytest.raises(BadInput, match=r"axis attention: no variant can run \(.*they need model.pixel_mean=.0.485"):
@@ -189,9 +191,9 @@ def test_what_a_reader_must_not_miss_stands_in_the_plan(
     base, path = base_file(data, tmp_path), save(r.timm_vit().saved)
     arguments = ("ablate", "init", "--base", base, "--only", "supervised", "--root", tmp_path)
     assert run(monkeypatch, *arguments, "--weights", f"supervised={path}") == 0
-    assert "careful: the file does not tell its pixel statistics; this config has ImageNet's" in capsys.readouterr().out
+    assert "note: the file does not contain its pixel statistics; this config has ImageNet's" in capsys.readouterr().out
     text = (tmp_path / "configs" / "studies" / "init-base" / "plan.yaml").read_text()
-    assert "careful: the file does not tell its pixel statistics" in text
+    assert "note: the file does not contain its pixel statistics" in text
 
 
 def test_another_axis_holds_its_weights_for_all_variants(data: object, mae: Path, tmp_path: Path) -> None:
@@ -238,9 +240,11 @@ def test_a_sweep_of_epochs(data: object, mae: Path, tmp_path: Path) -> None:
     assert study.variants == ("0 epochs", "4 epochs", "20 epochs")
     assert [run.number for run in study.runs] == [0, 4, 20]
     shutil.copy(mae, longer)
-    with pytest.raises(BadInput, match=r"'4 epochs' and '20 epochs' are one .*\(init.weights\) has the same content"):
+    with pytest.raises(
+        BadInput, match=r"'4 epochs' and '20 epochs' are the same .*\(init.weights\) have the same content"
+    ):
         plan(AXES["pretrain"], Request(base=base, weights=weights), Workspace(tmp_path))
-    with pytest.raises(BadInput, match="--weights beit=x: write the epochs of pre-training"):
+    with pytest.raises(BadInput, match="--weights beit=x: write the number of epochs of pre-training"):
         plan(AXES["pretrain"], Request(base=base, weights={"beit": "x"}), Workspace(tmp_path))
 
 
@@ -269,10 +273,10 @@ def test_weights_for_all_propose_the_papers_length_and_best_takes_it(
         }
 
     assert epochs("same") == {200.0}
-    assert "of these it was 100: --schedule best takes that" in caplog.text
+    assert "for these weights it was 100: --schedule best uses that" in caplog.text
     assert epochs("best") == {100.0}
     assert not caplog.messages
-    with pytest.raises(BadInput, match="--schedule best: belongs to axis init"):
+    with pytest.raises(BadInput, match="--schedule best: applies to axis init"):
         plan(AXES["attention"], Request(base=base, schedule="best"), Workspace(tmp_path))
     marked = plan(
         AXES["init"],
