@@ -16,7 +16,7 @@ from analysis.render.table import one_line
 logger = logging.getLogger(__name__)
 
 PROSE_WIDTH = 110
-CAREFUL = "careful"  # the fact that is a warning
+CAREFUL = "note"  # the fact that is a warning
 
 # Names may hold [this] and :that:, which are not Rich's to read.
 plain_console = partial(Console, highlight=False, markup=False, emoji=False)

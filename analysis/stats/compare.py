@@ -184,8 +184,8 @@ def compare(
     resamples = resamples or enough(counted)
     if 2 * counted > SIGNIFICANCE * (resamples + 1):
         raise BadInput(
-            f"{resamples:,} resamples are too few for {count} tests: no p is below 2/{resamples + 1:,}, so nothing "
-            f"could be significant after the correction; use {math.ceil(2 * count / SIGNIFICANCE):,} or more"
+            f"{resamples:,} resamples are too few for {count} tests: no p-value is below 2/{resamples + 1:,}, so no "
+            f"difference could be significant after correction; use {math.ceil(2 * count / SIGNIFICANCE):,} or more"
         )
     analysis = Analysis(ground_truth, settings, ious=COCO_IOUS if mean_ap else ())
     runs = [one.analyses or tuple(analysis.of(one.name, dt) for dt in one.detections) for one in candidates]
@@ -332,13 +332,14 @@ def _cautions(ground_truth: GroundTruth, images: int, candidates: Sequence[Candi
         (images == 1, "there is a single image, so there is nothing to resample and no interval"),
         (
             1 < images < FEWEST_IMAGES,
-            f"{images} images are few: below {FEWEST_IMAGES}, differences of AP that are none pass for real more often "
-            "than p says, and the AP of one model comes out much too high",
+            f"with only {images} images (fewer than {FEWEST_IMAGES}) false differences are significant more often "
+            "than p "
+            "says, and the AP of one model is strongly biased upwards",
         ),
         (
             FEWEST_IMAGES <= images < FEWEST_FOR_ONE,
-            f"with fewer than {FEWEST_FOR_ONE:,} images the AP of one model comes out too high, and its own interval "
-            "covers less than 95 %; that of a difference does not suffer from this",
+            f"with fewer than {FEWEST_FOR_ONE:,} images the AP of one model is biased upwards and its interval covers "
+            "less than 95 %; intervals of differences are not affected",
         ),
         (ground_truth.ignore.all(), "no object counts, so there is no AP"),
         *((not all(map(len, one.detections)), f"{one.name} has no detection") for one in candidates),
