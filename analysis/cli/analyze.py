@@ -272,8 +272,8 @@ def find_inputs(context: typer.Context, predictions: list[str] | None, gt: Path 
         outputs = [look_into(path, truth_of_run) if path.is_dir() else Output(path, None) for _, path in named]
         truth = gt or common_truth(outputs)
         if truth is None:
-            told = "" if any(path.is_file() for _, path in named) else "; not every folder contains it"
-            raise typer.BadParameter(f"is required: give the ground truth{told}", param_hint="--gt")
+            told = "" if any(path.is_file() for _, path in named) else "; not every folder contains one"
+            raise typer.BadParameter(f"is required: name the ground truth file{told}", param_hint="--gt")
         files = [(name, output.predictions) for (name, _), output in zip(named, outputs, strict=True)]
         return InputFiles(files, truth)
     newest: InputFiles | None = context.obj(root) if context.obj else None
@@ -398,8 +398,7 @@ def _what_it_is_instead(folder: Path) -> str:
             "COCOEvaluator that has an output_dir"
         )
     if (folder / "instances_predictions.pth").is_file():
-        return f"contains instances_predictions.pth of detectron2 but no {DETECTRON2}; run the evaluation again to "
-        "write it"
+        return f"contains instances_predictions.pth of detectron2 but no {DETECTRON2}; run the evaluation again"
     documents = [path for path in inside if path.name.removesuffix(".gz").endswith(".json")]
     if documents:
         return f"is neither a detectron2 output folder nor a run folder; give a COCO results file: {_listed(documents)}"

@@ -74,7 +74,9 @@ def name_runs(arguments: Sequence[str]) -> list[tuple[str, Path]]:
     for name in names:
         if names.count(name) > 1:
             clashing = " and ".join(str(path) for n, (_, path) in zip(names, given, strict=True) if n == name)
-            raise BadInput(f"{clashing} would both be called {name!r}; name them: NAME={given[names.index(name)][1]}")
+            raise BadInput(
+                f"{clashing} would have the same name {name!r}; give names: NAME={given[names.index(name)][1]}"
+            )
     return [(name, path) for name, (_, path) in zip(names, given, strict=True)]
 
 
@@ -154,7 +156,7 @@ def parse_parts(text: str) -> tuple[str, ...]:
     wanted = {part.strip() for part in text.split(",") if part.strip()}
     unknown = sorted(wanted - {*PARTS, "all"})
     if unknown:
-        raise BadInput(f"{unknown[0]!r} is no way to split the errors; choose of {', '.join(PARTS)}, or all")
+        raise BadInput(f"{unknown[0]!r} is not a way to split the errors; choose from {', '.join(PARTS)}, or all")
     return tuple(part for part in PARTS if part in wanted or "all" in wanted)
 
 

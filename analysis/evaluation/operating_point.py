@@ -41,9 +41,9 @@ class Criterion:
 
     def __post_init__(self) -> None:
         if self.kind == "score" and not math.isfinite(self.value):
-            raise BadInput(f"the score {self.value} is no finite number; give a threshold such as 0.5")
+            raise BadInput(f"the score {self.value} is not a finite number; give a threshold such as 0.5")
         if self.kind in ("precision", "recall") and not 0 < self.value <= 1:
-            raise BadInput(f"the {self.kind} {self.value:g} is no share above 0 and up to 1; write 0.9 for 90 %")
+            raise BadInput(f"the {self.kind} {self.value:g} is not above 0 and at most 1; write 0.9 for 90 %")
 
     @property
     def is_chosen(self) -> bool:

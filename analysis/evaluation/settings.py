@@ -40,7 +40,7 @@ class Settings:
             raise BadInput(f"max_dets {self.max_dets} must be at least 1")
         if self.federated and self.class_agnostic:
             raise BadInput(
-                "class_agnostic has no meaning under LVIS's rules, which say for each category where it counts"
+                "class_agnostic is not possible under LVIS's rules, where each category counts only in some images"
             )
 
     @property

@@ -64,11 +64,11 @@ def voc_ap(
     True
     """
     if year not in YEARS:
-        raise BadInput(f"there is no VOC rule {year!r}; choose 07 (11 points) or 10 (all points)")
+        raise BadInput(f"VOC rule {year!r} is unknown; choose 07 (11 points) or 10 (all points)")
     if not 0 < iou <= 1:
         raise BadInput(f"the IoU {iou:g} must be above 0 and up to 1")
     if ground_truth.federated:
-        raise BadInput(f"{ground_truth.path}: LVIS's rules hold here, not those of VOC; leave out --voc")
+        raise BadInput(f"{ground_truth.path}: this is an LVIS file, which VOC's rules do not fit; leave out --voc")
     classes = len(ground_truth.category_id)
     order = score_order(detections, np.arange(len(ground_truth.image_id)))
     if min_score is not None:

@@ -136,8 +136,10 @@ def _difference_takeaway(comparison: Comparison, one: VsBaseline) -> str:
     label = MEAN_AP if MEAN_AP in differences else name
     shown = differences[label]
     if shown.low != shown.low:
-        return f"{one.name} and {comparison.baseline}: no interval can be computed, so it is not known whether the "
-        "difference is significant."
+        return (
+            f"{one.name} and {comparison.baseline}: no interval can be computed, so it is not known whether the "
+            "difference is significant."
+        )
     if comparison.designs and len(one.seeds) == 1:
         return (
             f"{one.name} minus {comparison.baseline}, one training each: {label} {interval_text(shown, sign=True)} "

@@ -167,9 +167,9 @@ def compare(
     baseline = baseline or names[0]
     for name in names:
         if names.count(name) > 1:
-            raise BadInput(f"two runs are called {name!r}; name them: NAME=FILE")
+            raise BadInput(f"two runs have the name {name!r}; give names with NAME=FILE")
     if baseline not in names:
-        raise BadInput(f"baseline {baseline!r} is none of the runs; choose one of {', '.join(names)}")
+        raise BadInput(f"baseline {baseline!r} is not one of the runs; choose from {', '.join(names)}")
     at, images = names.index(baseline), len(ground_truth.image_id)
     base = candidates[at]
     for candidate in candidates:

@@ -392,7 +392,7 @@ def operating_points(
     """
     settings = settings or Settings.on(ground_truth)
     if settings.convention != "coco":
-        raise BadInput("score thresholds are measured in the coco convention only; leave out --convention tidecv")
+        raise BadInput("score thresholds exist in the coco convention only; leave out --convention tidecv")
     matched = matched or [match_and_label(ground_truth, detections, settings) for _, detections in runs]
     scored = [ScoredRun.of(run, ground_truth) for run in matched]
     points = measure(

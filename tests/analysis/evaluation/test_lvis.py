@@ -217,6 +217,6 @@ def test_every_verb_says_which_rules_hold(
     assert "LVIS's rules: a category counts in an image where it was looked for" in shown
     assert "(LVIS)" in shown
     if command[0] == "errors":
-        assert "1 detections of categories that were not looked for in their image" in shown
+        assert "1 detections of categories that were not annotated in their image" in shown
     assert run(monkeypatch, "analyze", "errors", files[1], "--gt", files[0], "--class-agnostic") == 4
     assert "leave out --class-agnostic" in capsys.readouterr().err

@@ -39,5 +39,5 @@ def test_a_file_whose_name_has_an_equals_sign_is_a_file(tmp_path, monkeypatch):
 
 
 def test_the_same_name_twice_is_refused():
-    with pytest.raises(BadInput, match="both be called 'a'"):
+    with pytest.raises(BadInput, match="have the same name 'a'"):
         name_runs(["a=x.json", "a=y.json"])

@@ -169,7 +169,7 @@ def test_every_caption_has_settings_and_sizes(example: Example) -> None:
     for picture in pictures.values():
         assert "correct at IoU >= 0.5" in picture.caption
         assert "40 images" in picture.caption
-    assert "All detections count, whatever their score." in pictures["confusion"].caption
+    assert "Detections of all scores count." in pictures["confusion"].caption
 
 
 def test_classes_are_ranked_by_the_ap_at_stake_and_small_ones_left_out(

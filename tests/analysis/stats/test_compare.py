@@ -178,7 +178,7 @@ def test_refusals(example: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         return error
 
     assert "sloppy-boxes is the only run; name at least two" in refused(one, "--gt", truth)
-    assert "baseline 'x' is none of the runs; choose one of" in refused(one, two, "--gt", truth, "--baseline", "x")
+    assert "baseline 'x' is not one of the runs; choose from" in refused(one, two, "--gt", truth, "--baseline", "x")
     assert "10 resamples are too few for 10 tests" in refused(one, two, "--gt", truth, "--resamples", 10)
     other = write(tmp_path / "other.json", ground_truth_document(simulate_scene(20, 12, 9)))
     assert "sloppy-boxes.json" in refused(one, two, "--gt", other)
@@ -232,7 +232,7 @@ def test_errors_with_intervals(example: Any, monkeypatch: pytest.MonkeyPatch, ca
             assert found["value"] == pytest.approx(entry["raw_delta_ap"][error], abs=1e-9)
             assert found["low"] < found["high"]
     assert run(monkeypatch, *command, "--convention", "tidecv") == 2
-    assert "exclude each other" in capsys.readouterr().err
+    assert "cannot be used together" in capsys.readouterr().err
 
 
 def test_categories_of_few_images_have_no_interval(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:
