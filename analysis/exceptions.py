@@ -25,4 +25,4 @@ class BadRecords(BadInput):
     """
 
     def __init__(self, sentence: str, count: int) -> None:
-        super().__init__(sentence if count < 2 else f"{sentence} ({count:,} bad records in all)")
+        super().__init__(sentence if count < 2 else f"{sentence} ({count:,} bad records in total)")

@@ -255,7 +255,7 @@ def _read(path: Path, content: bytes, respect_ignore: bool, rows: Ints | None = 
     notes: list[str] = []
     if federated is not None:  # LVIS has no crowds, and its own evaluation respects `ignore`
         crowds = int(columns["crowd"].sum())
-        told = f"{crowds:,} annotations have iscrowd, which LVIS does not have: they count as objects"
+        told = f"{crowds:,} annotations have iscrowd, which does not exist in LVIS: they count as objects"
         notes += [told] if crowds else []
         columns["crowd"] = np.zeros(len(box), dtype=np.bool_)
         respect_ignore = True

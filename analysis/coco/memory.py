@@ -84,7 +84,7 @@ def _truth(
     if _is_targets(document):
         document = _document(document, names)
     if not isinstance(document, Mapping):
-        raise BadInput(f"{TRUTH}: {type(value).__name__} is no ground truth; {_FORMS_OF_TRUTH}")
+        raise BadInput(f"{TRUTH}: {type(value).__name__} is not a ground truth; {_FORMS_OF_TRUTH}")
     tables = {
         key: [_plain(one) if isinstance(one, Mapping) else one for one in table] if isinstance(table, list) else table
         for key, table in document.items()
@@ -109,7 +109,7 @@ def _image_ids(targets: Sequence[Mapping[str, Any]]) -> list[Any]:
         return list(range(1, len(ids) + 1))
     if None in ids:
         first = ids.index(None)
-        raise BadInput(f"{TRUTH}: target[{first}] has no image_id while others have; give all of them one or none")
+        raise BadInput(f"{TRUTH}: target[{first}] has no image_id but others do; give all of them one, or none")
     return [_array(one).reshape(-1)[0].item() if not isinstance(one, str) else one for one in ids]
 
 
@@ -156,7 +156,7 @@ def _records(value: Any, ids: Sequence[Any] | None) -> list[dict[str, Any]]:
                 {"image_id": int(one[0]), "category_id": int(one[6]), "bbox": one[1:5], "score": one[5]}
                 for one in rows.tolist()
             ]
-    raise BadInput(f"{RUN}: {type(value).__name__} is no list of detections; {_FORMS_OF_RUN}")
+    raise BadInput(f"{RUN}: {type(value).__name__} is not a list of detections; {_FORMS_OF_RUN}")
 
 
 def _as_given(records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
@@ -175,7 +175,8 @@ def _of_list(predictions: Sequence[Mapping[str, Any]], ids: Sequence[Any] | None
         if ids is None or len(ids) != len(predictions):
             many = "" if ids is None else f": {len(predictions):,} predictions, {len(ids):,} targets"
             raise BadInput(
-                f"{RUN}: prediction[{own.index(None)}] has no image_id, and the ground truth does not tell whose it is"
+                f"{RUN}: prediction[{own.index(None)}] has no image_id, and the ground truth does not show to which "
+                "image it belongs"
                 f"{many}; give every prediction its image_id, or a dict by image id"
             )
         own = list(ids)
@@ -207,7 +208,7 @@ def _columns(who: str, values: Mapping[str, Any], names: Sequence[str]) -> dict[
     """
     boxes = _array(values["boxes"])
     if boxes.dtype.kind not in "iuf":
-        raise BadInput(f"{who} has boxes that are no numbers; give n x 4: x1, y1, x2, y2 in pixels")
+        raise BadInput(f"{who} has boxes that are not numbers; give n x 4: x1, y1, x2, y2 in pixels")
     boxes = boxes.astype(np.float64)
     if boxes.size % 4 or (boxes.size and boxes.shape[-1] != 4):
         raise BadInput(f"{who} has boxes of shape {boxes.shape}; give n x 4: x1, y1, x2, y2 in pixels")
@@ -237,7 +238,7 @@ def _array(value: Any) -> NDArray[Any]:
     try:
         found = np.asarray(value)
     except ValueError as error:  # rows of several lengths
-        raise BadInput(f"a value in memory is no array ({error}); give numbers of one shape") from None
+        raise BadInput(f"a value in memory is not an array ({error}); give numbers of one shape") from None
     return found
 
 
@@ -251,7 +252,7 @@ def _whole(what: str, values: NDArray[Any]) -> None:
         return
     bad = np.flatnonzero(~(values == np.floor(values))) if values.dtype.kind == "f" else np.arange(len(values))
     if len(bad):
-        raise BadInput(f"{what}: value {bad[0]} is {values[bad[0]]!r}, no whole number; give ids")
+        raise BadInput(f"{what}: value {bad[0]} is {values[bad[0]]!r}, not a whole number; give ids")
 
 
 def _rle(mask: NDArray[Any]) -> dict[str, Any]:

@@ -194,7 +194,7 @@ def left_out(
         facts.append(
             (
                 "left out",
-                f"{run}: {unchecked:,} detections of categories that were not annotated in their image (LVIS's rules)",
+                f"{run}: {unchecked:,} detections of categories that were not checked in their image (LVIS's rules)",
             )
         )
     if low:

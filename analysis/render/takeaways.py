@@ -18,7 +18,7 @@ from analysis.stats.bootstrap import MEAN_AP
 from analysis.stats.compare import Comparison, OutcomeTransitions, VsBaseline
 from analysis.stats.intervals import SIGNIFICANCE, Difference, Interval
 
-LVIS_RULES = "LVIS's rules: a category counts only in images that were annotated for it"
+LVIS_RULES = "LVIS's rules: a category counts only in images where it was checked"
 CROWDED = 0.5  # IoU from which OCHuman calls an object heavily occluded
 
 

@@ -113,4 +113,4 @@ def test_masks_of_a_study(
     assert run(monkeypatch, "ablate", "report", study.name, *arguments) == 0
     assert '<g class="found"><path d="M' in out.read_text()
     assert run(monkeypatch, "ablate", "report", "--root", shapes_root, "--out", shapes_root) == 4
-    assert "is a folder; name the HTML file to write" in capsys.readouterr().err
+    assert "is a folder; give the HTML file to write" in capsys.readouterr().err

@@ -217,7 +217,7 @@ def test_warnings_go_to_standard_error(example, monkeypatch, capsys, tmp_path):
     assert "outside 0..1" in json.loads(printed.out)["runs"][0]["warnings"][0]
     assert run(monkeypatch, "analyze", "errors", odd, "--gt", truth) == 0
     printed = capsys.readouterr()
-    assert printed.err.startswith("warning: odd: 1 scores lie outside 0..1")
+    assert printed.err.startswith("warning: odd: 1 scores are outside 0..1")
     assert "warning" not in printed.out
 
 

@@ -108,7 +108,7 @@ def test_an_image_of_16_bits_is_not_shown_as_white(tmp_path: Path) -> None:
     Image.fromarray(np.full((30, 40), 9600, dtype=np.uint16)).save(tmp_path / "a.png")
     album = Album(tmp_path, ["a.png"])
     assert addresses(album, 0, [Window(0, 0, 40, 30)], (40, 30)) == [None]
-    assert "more than 8 bits a channel" in album.damaged[0]
+    assert "more than 8 bits per channel" in album.damaged[0]
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
