@@ -37,7 +37,7 @@ def curves(data: ReportData) -> Section:
         tag("h3", f"AP and errors by {iou_name(data.settings.iou_type)} threshold"),
         tag(
             "p",
-            "The same runs at higher IoU thresholds: a detection that is correct at "
+            f"The same runs at higher {iou_name(data.settings.iou_type)} thresholds: a detection that is correct at "
             f"{iou_name(data.settings.iou_type)} "
             "0.5 can be a localisation error at a higher threshold. The mean over these ten thresholds is COCO's AP.",
         ),

@@ -32,7 +32,7 @@ def test_it_writes_one_file_and_says_what_it_lacks(data, tmp_path, monkeypatch, 
     said = " ".join(text_of(out.read_text()).split())
     assert said.startswith("A <b> & c")
     assert "Against second" in said
-    assert "with only 6 images" in said
+    assert "With only 6 images" in said
 
 
 def test_without_images_and_without_intervals(data, tmp_path, monkeypatch) -> None:

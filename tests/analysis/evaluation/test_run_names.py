@@ -23,7 +23,7 @@ from analysis.exceptions import BadInput
 )
 def test_names(arguments, names):
     if names is None:
-        with pytest.raises(BadInput, match="name them"):
+        with pytest.raises(BadInput, match="give names"):
             name_runs(arguments)
     else:
         assert [name for name, _ in name_runs(arguments)] == names
