@@ -220,15 +220,13 @@ def scope(one: VsBaseline) -> str:
 
 def scope_sentence(comparison: Comparison) -> str:
     """What all the differences speak of, for a legend."""
-    designs = (
-        "Designs are compared: means over seeds; the intervals include the variation between seeds and between images."
-    )
+    designs = "Designs are compared: means over seeds; intervals cover the variation between seeds and images."
     single = [one.name for one in comparison.vs_baseline if len(one.seeds) == 1]
     if not single:
         return designs
     if len(single) < len(comparison.vs_baseline):
         untested = ", so its interval is over images alone and it is not tested" * comparison.designs
-        return f"{designs} Exception: {_listed(single)} has one training (n = 1){untested}."
+        return f"{designs} Exception: {_listed(single)} with one training (n = 1){untested}."
     if comparison.designs:
         return (
             "Each design has one training: the intervals show how the choice of images changes the differences. "
