@@ -80,7 +80,7 @@ def report(
     out: Out = Path("report.html"),
     assets: Assets = None,
     baseline: Baseline = "",
-    title: Annotated[str, typer.Option(help="Title of the page.")] = "Where the AP went",
+    title: Annotated[str, typer.Option(help="Title of the page.")] = "Error analysis",
     pictures: Pictures = 300,
     resamples: IntervalResamples = None,
     iou_type: Kind = IouType.bbox,

@@ -227,7 +227,7 @@ def _nearest_label(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Breakdown(Presentable):
-    """Where the AP went, in points (0..100); shown by error, class or detection.
+    """The breakdown of the AP by error type, in points (0..100); shown by error, class or detection.
 
     ``raw`` are the unclamped differences of AP when one type of error is fixed; ``delta_ap`` is what to show, which
     the ``tidecv`` convention clamps at 0 for the six main types.

@@ -1,4 +1,4 @@
-"""Where the AP went, sliced by class, size, IoU threshold and crowding, and by confused classes: tables and screen.
+"""The AP lost to errors, split by class, size, IoU threshold and crowding, and by confused classes: tables and screen.
 
 Every slice is one table, built once: a terminal shows its first rows, ``--out`` writes more of them for papers, and the
 report adds charts.

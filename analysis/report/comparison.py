@@ -64,7 +64,7 @@ def against_baseline(data: ReportData) -> list[Section]:
         parts.append(_transitions(data, name, transitions_between(base.outcomes, data.runs[place].outcomes)))
         panels[run_name(place, name)] = join(parts)
     body = join([*_explained(data), tabs("comparison", panels)])
-    return [Section("comparison", "Comparison", f"Against {base.name}", body)]
+    return [Section("comparison", "Comparison", f"Compared with {base.name}", body)]
 
 
 def _explained(data: ReportData) -> list[Markup]:

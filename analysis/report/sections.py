@@ -56,7 +56,7 @@ def heading(data: ReportData, title: str, lede: Sequence[Markup | str]) -> Marku
     """What was compared, and how."""
     facts: dict[str, Child] = {
         "Ground truth": counts_sentence(data.ground_truth, "classes", "class"),
-        "Compared": settings_sentence(data.settings),
+        "Settings": settings_sentence(data.settings),
     }
     alike = [
         f"{one.name}: identical to {data.names[first]}; the gallery shows their examples once"
@@ -65,7 +65,7 @@ def heading(data: ReportData, title: str, lede: Sequence[Markup | str]) -> Marku
     ]
     facts |= {"Equal predictions": tag("ul", *(tag("li", text) for text in alike), class_="outside")} if alike else {}
     outside = [text for one in data.runs for _, text in _left_out(data, one)]
-    facts |= {"Not measured": tag("ul", *(tag("li", text) for text in outside), class_="outside")} if outside else {}
+    facts |= {"Left out": tag("ul", *(tag("li", text) for text in outside), class_="outside")} if outside else {}
     return tag(
         "header",
         tag("h1", title),
@@ -165,7 +165,7 @@ def errors(data: ReportData, examples: Examples) -> Section:
         "class or "
         f"{SHAPES[data.settings.iou_type]} is corrected, a spurious detection is removed, a missed object is removed "
         "from the ground truth. The numbers do not add up to 100, because fixing one type changes the cost of the "
-        f"others. Beside each bar: number of costly errors / of all errors of the type ({COSTLY_MEANS})."
+        f"others. Beside each bar: number of costly errors / of all errors of the type; {COSTLY_MEANS}."
     )
     if any(one.intervals for one in data.runs):
         explained += " Whiskers and brackets: the 95 % interval over the choice of images."
@@ -176,7 +176,7 @@ def errors(data: ReportData, examples: Examples) -> Section:
         tag("h3", "If all FP or all FN are fixed"),
         _error_cards(data, examples, SPECIAL),
     ]
-    return Section("errors", "Errors", f"Where the rest of the {name} went", join(body))
+    return Section("errors", "Errors", f"{name} lost to each type of error", join(body))
 
 
 def _error_cards(data: ReportData, examples: Examples, types: Sequence[str]) -> Markup:

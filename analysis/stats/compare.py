@@ -332,9 +332,8 @@ def _cautions(ground_truth: GroundTruth, images: int, candidates: Sequence[Candi
         (images == 1, "there is a single image, so there is nothing to resample and no interval"),
         (
             1 < images < FEWEST_IMAGES,
-            f"with only {images} images (fewer than {FEWEST_IMAGES}) false differences are significant more often "
-            "than p "
-            "says, and the AP of one model is strongly biased upwards",
+            f"with only {images} images (fewer than {FEWEST_IMAGES}) models with equal AP appear different more often "
+            "than p says, and the AP of one model is strongly biased upwards",
         ),
         (
             FEWEST_IMAGES <= images < FEWEST_FOR_ONE,

@@ -39,7 +39,7 @@ def test_a_finished_study_becomes_a_page(
     assert "scores highest" not in said
     assert "What it costs, one image at a time variant peak memory, MiB training step, s prediction, s param. M" in said
     assert f"{study.baseline} (baseline)" in said
-    assert f"Against {study.baseline}" in said
+    assert f"Compared with {study.baseline}" in said
     assert "AP against cost" in said
     assert "training loss by iteration, in the end: paper 0.3, plain 0.3" in page
     assert "Nothing is tested, so there are no p-values and no stars." in said

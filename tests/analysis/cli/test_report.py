@@ -31,7 +31,7 @@ def test_it_writes_one_file_and_says_what_it_lacks(data, tmp_path, monkeypatch, 
     assert list(out.parent.iterdir()) == [out]
     said = " ".join(text_of(out.read_text()).split())
     assert said.startswith("A <b> & c")
-    assert "Against second" in said
+    assert "Compared with second" in said
     assert "With only 6 images" in said
 
 
