@@ -1,6 +1,6 @@
 """detablate: controlled studies of object detectors, and exact error analysis of their predictions.
 
-The public interface under one name; everything is imported when it is first used::
+The public interface in one module; each part is imported when it is first used::
 
     import detablate
 
@@ -8,7 +8,7 @@ The public interface under one name; everything is imported when it is first use
     dt = detablate.read_detections("coco_instances_results.json", gt)
     breakdown = detablate.break_down(gt, dt)
     breakdown.delta_ap  # points of AP50 to gain by fixing each type of error
-    breakdown.to_frame()  # the same for pandas; plot() for matplotlib; a notebook shows a table
+    breakdown.to_frame()  # as a pandas frame; plot() gives a matplotlib figure; a notebook shows a table
 
 The command line is :func:`main`: ``detablate`` after installation, ``cli.py`` in a clone, or ``python -m detablate``.
 """

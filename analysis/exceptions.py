@@ -11,7 +11,7 @@ class DetablateError(Exception):
 
 
 class BadInput(DetablateError):
-    """A file, a record or a setting that cannot be used, or nothing to work on."""
+    """A file, record or setting cannot be used, or there is no input."""
 
     exit_code = 4
 

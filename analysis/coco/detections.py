@@ -165,7 +165,7 @@ class Detections:
         Args:
             ground_truth: whose images and categories the indices count.
             box: f64[N, 4] x, y, width, height in pixels.
-            score: f64[N], higher is surer.
+            score: f64[N], higher is more confident.
             category: i64[N] index into ``ground_truth.category_id``.
             image: i64[N] index into ``ground_truth.image_id``.
             masks: N segmentations as in a COCO file (polygons or RLE with text counts); none: boxes alone.
@@ -225,21 +225,21 @@ def read_detections(
     """Read a COCO results file (``.json`` or ``.json.gz``), as detectron2, mmdetection and Ultralytics write it.
 
     It is a list of ``image_id, category_id, score`` and ``bbox`` (x, y, width, height in pixels) or ``segmentation``
-    or both. The list may be the only one in a JSON object, or stand one record a line; in a COCO document whose
+    or both. The list may be the only one in a JSON object, or have one record per line; in a COCO document whose
     annotations have scores, as FiftyOne exports one, it is the annotations.
 
     Images are those of the ground truth with these ids; or those whose files the ids or a record's ``file_name`` name.
     Where a file names its categories, they are matched by name. ``warnings`` says what was decided.
 
-    A folder of parts (``part-0.json``, ``part-1.json``: names that differ in their numbers alone) is one run, if no two
-    of them hold detections of one image; its rows are counted from the first part to the last.
+    A folder of parts (``part-0.json``, ``part-1.json``: names that differ only in numbers) is one run, if no two
+    of them contain detections of the same image; its rows are counted from the first part to the last.
 
     Args:
         path: of the file, or of the folder of its parts.
         ground_truth: whose images and categories the detections are of.
-        drop_unknown: leave out detections on images or categories that the ground truth does not have, and say so in
+        drop_unknown: leave out detections on images or categories that the ground truth does not have, with a note in
             ``warnings``; otherwise they are an error.
-        drop_invalid: leave out bad records, counted and listed in ``warnings``; otherwise one refuses the file.
+        drop_invalid: leave out bad records, counted and listed in ``warnings``; otherwise they are an error.
         iou_type: ``segm`` if masks are to be compared; with ``drop_invalid``, a detection whose mask is missing or
             cannot be decoded is then a bad one too.
 

@@ -37,20 +37,20 @@ def load(
     drop_invalid: bool = False,
     names: Mapping[int, str] | None = None,
 ) -> tuple[GroundTruth, Detections]:
-    """Ground truth and detections from whatever holds them, for every analysis of this package.
+    """Load ground truth and detections from files or memory, for every analysis of this package.
 
     Args:
         ground_truth: a path; a COCO or LVIS document as a dict; a ``COCO`` or ``LVIS`` object; a list of torchvision's
-            targets, one an image: ``boxes`` f32[n, 4] x1, y1, x2, y2 in pixels, ``labels`` i64[n] category ids, and as
-            they are there ``image_id``, ``area`` f32[n], ``iscrowd`` [n], ``masks`` [n, H, W]; or a GroundTruth.
+            targets, one per image: ``boxes`` f32[n, 4] x1, y1, x2, y2 in pixels, ``labels`` i64[n] category ids, and if
+            present ``image_id``, ``area`` f32[n], ``iscrowd`` [n], ``masks`` [n, H, W]; or a GroundTruth.
         detections: a path; a list of COCO's result records; what ``loadRes`` made; an array [N, 7] as ``loadRes`` takes
-            it; torchvision's predictions, ``boxes``, ``labels``, ``scores`` f32[n], perhaps ``masks`` [n, 1, H, W], as
-            a list in the order of the targets (or each with its ``image_id``) or as a dict by image id; or Detections.
-        iou_type: ``segm`` where masks will be compared.
+            it; torchvision's predictions, ``boxes``, ``labels``, ``scores`` f32[n], optionally ``masks`` [n, 1, H, W],
+            as a list in the order of the targets (or each with its ``image_id``) or as a dict by image id; or Detections.
+        iou_type: ``segm`` if masks will be compared.
         respect_ignore: as in :func:`analysis.read_ground_truth`.
         drop_unknown: as in :func:`analysis.read_detections`.
         drop_invalid: as in both.
-        names: of the categories by id, for targets, which have none.
+        names: names of the categories by id, for targets, which contain none.
 
     Raises:
         BadInput: the form is unknown, or the content cannot be used; the sentence names the record.

@@ -127,7 +127,7 @@ class AtStake:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RunAnalysis(Presentable, Run):
-    """A run matched once: its breakdown, the outcome of every object, and the parts that were asked for.
+    """A run matched once: its breakdown, the outcome of every object, and the requested parts.
 
     Shown by error, class, detection or object, and by the parts size, iou, crowding and confusion.
     """
@@ -161,16 +161,16 @@ def parse_parts(text: str) -> tuple[str, ...]:
 
 
 class Analysis:
-    """The analysis of several runs on one ground truth: what depends on the ground truth alone is computed once.
+    """The analysis of several runs on one ground truth; results that depend only on the ground truth are computed once.
 
     Args:
         ground_truth: of all runs.
         settings: of the matching.
         parts: some of :data:`PARTS`.
         sizes: for the part ``size``.
-        ious: at which the curve of each run as it is shall be kept, for intervals and precision against recall.
-        metrics: also COCO's 12 numbers.
-        at_stake: also what the errors cost one by one.
+        ious: IoU thresholds at which the precision curve of each run is kept, for intervals and plots.
+        metrics: also compute COCO's 12 numbers.
+        at_stake: also compute the cost of each single error.
     """
 
     def __init__(
@@ -197,7 +197,7 @@ class Analysis:
         """Pair the detections with the objects once, match them once at each IoU, and compute the parts.
 
         Raises:
-            BadInput: masks are asked for and a record has none, or the background's IoU is above all that are shown.
+            BadInput: masks are compared and a record has none, or the background IoU is above all IoU thresholds.
         """
         gt, settings, parts = self._ground_truth, self._settings, self._parts
         paired = pair_detections(gt, detections, settings)

@@ -41,7 +41,7 @@ FEWEST_OF_CATEGORY = 10  # images with an object of a category, below which its 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """What is compared: one model, or a design by the models that its seeds gave."""
+    """One model, or a design with one model per seed."""
 
     name: str
     detections: tuple[Detections, ...]  # one a seed
@@ -101,7 +101,7 @@ class VsBaseline:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Presentable):
-    """Everything that is known of some runs against a baseline; shown by number or by class."""
+    """The result of comparing runs with a baseline; shown by number or by class."""
 
     settings: Settings
     baseline: str
@@ -118,12 +118,12 @@ class Comparison(Presentable):
 
     @property
     def of_designs(self) -> bool:
-        """Whether anything may be said about designs: every difference is over at least two seeds."""
+        """Whether every difference is over at least two seeds, so that it is about designs."""
         return all(len(one.seeds) > 1 for one in self.vs_baseline)
 
     @property
     def of_single_seeds(self) -> bool:
-        """Whether it is about designs that have one seed each, of which only the choice of images is told."""
+        """Whether it compares designs with one seed each, so that intervals cover the choice of images only."""
         return self.designs and all(len(one.seeds) == 1 for one in self.vs_baseline)
 
     @property
@@ -148,19 +148,19 @@ def compare(
 
     Args:
         ground_truth: of all candidates.
-        candidates: their detections, on this ground truth; what is matched already is not matched again.
+        candidates: with detections on this ground truth; runs that are already matched are not matched again.
         settings: as for :func:`analysis.evaluation.tide.match_and_label`; the ``coco`` convention.
-        baseline: the name of a candidate; the first, if none is named.
-        resamples: how many; 0: 1,000, or as many more as the correction for the size of the family needs.
-        seed: of the resampling.
-        mean_ap: also COCO's AP over ten IoUs.
-        designs: the question is about designs, not about these trained models: a difference of a single seed has its
-            interval over images and is not tested, since the images cannot tell what another seed would give.
-        progress: called with the number of resamples that are done.
+        baseline: name of a candidate; empty: the first.
+        resamples: number of resamples; 0: 1,000, or more if the correction for multiple tests needs more.
+        seed: random seed for resampling.
+        mean_ap: also compute COCO's AP over ten IoUs.
+        designs: compare designs, not these trained models: a difference with a single seed has an interval over images
+            and is not tested, because the images do not show the effect of another seed.
+        progress: called with the number of finished resamples.
 
     Raises:
-        BadInput: names clash, the baseline is none of them, there is no seed in common, or there are too few resamples
-            for anything to be significant after the correction.
+        BadInput: names are not unique, the baseline is not one of them, there is no common seed, or there are too few
+            resamples for any difference to be significant after the correction.
     """
     settings = settings or Settings.on(ground_truth)
     names = [candidate.name for candidate in candidates]
