@@ -162,8 +162,8 @@ def read_ground_truth(
 
     Args:
         path: of the file.
-        respect_ignore: leave objects with ``ignore: 1`` (VOC's "difficult") out of the evaluation; pycocotools keeps them,
-            because it overwrites the field.
+        respect_ignore: leave objects with ``ignore: 1`` (VOC's "difficult") out of the evaluation; pycocotools does
+            not, because it overwrites the field.
         drop_invalid: leave out bad annotations, counted and listed in ``warnings``; otherwise they are an error.
         iou_type: ``segm`` if masks are to be compared; with ``drop_invalid``, an annotation whose mask is missing or
             cannot be decoded is then a bad one too.

@@ -45,7 +45,7 @@ def load(
             present ``image_id``, ``area`` f32[n], ``iscrowd`` [n], ``masks`` [n, H, W]; or a GroundTruth.
         detections: a path; a list of COCO's result records; what ``loadRes`` made; an array [N, 7] as ``loadRes`` takes
             it; torchvision's predictions, ``boxes``, ``labels``, ``scores`` f32[n], optionally ``masks`` [n, 1, H, W],
-            as a list in the order of the targets (or each with its ``image_id``) or as a dict by image id; or Detections.
+            as a list in the order of the targets (or each with its ``image_id``) or a dict by image id; or Detections.
         iou_type: ``segm`` if masks will be compared.
         respect_ignore: as in :func:`analysis.read_ground_truth`.
         drop_unknown: as in :func:`analysis.read_detections`.

@@ -342,7 +342,7 @@ def _check_ids(checked: CheckedDocument, table: str, records: list[Record]) -> N
         checked.add(
             f"{kind} ids clash",
             f"{table} holds id {shown(value)} more than once ({count} times; {len(clashes):,} ids clash); give every "
-            "record an id of its own",
+            "record a different id",
         )
 
 

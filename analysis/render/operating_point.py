@@ -109,7 +109,7 @@ def classes_table(ground_truth: GroundTruth, runs: Sequence[RunAtThreshold], mos
     own = runs[0].point.class_thresholds is not None
     heads = [Column("class", kind="text"), *map(Column, ("objects", "TP", "FP", "FN"))]
     heads += [Column(RATE_HEADS[rate], precision=3, key=rate) for rate in RATES[:3]]
-    heads += [Column(head, precision=3) for head in ("own threshold", "F1 at own")] * own
+    heads += [Column(head, precision=3) for head in ("own threshold", "F1 at own threshold")] * own
     names, rows = ground_truth.category_name, []
     for run in runs:
         classes, thresholds = run.point.classes, run.point.class_thresholds

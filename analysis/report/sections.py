@@ -105,7 +105,7 @@ def opening(data: ReportData) -> str:
         return f"{first.name} has {first.breakdown.ap:.1f} {name}; {cost}."
     ahead = first.breakdown.ap - ranked[1].breakdown.ap
     if ahead < 0.05:
-        return f"{first.name} and {ranked[1].name} have the same {name}, {first.breakdown.ap:.1f}."
+        return f"{first.name} and {ranked[1].name} have nearly the same {name}, {first.breakdown.ap:.1f}."
     return (
         f"{first.name} has the highest {name}, {first.breakdown.ap:.1f}, which is {ahead:.1f} above "
         f"{ranked[1].name}; {cost}."

@@ -249,5 +249,5 @@ def test_columns_style_and_width_reach_the_files(
     capsys.readouterr()
     assert run(monkeypatch, *command, "--columns", "mis", "--out", tmp_path / "none") == 4
     names = ", ".join(["AP50", *(one.label for one in ERROR_TYPES.values())])
-    assert capsys.readouterr().err == f"error: --columns: 'mis' is no column of this table; choose of {names}\n"
+    assert capsys.readouterr().err == f"error: --columns: 'mis' is not a column of this table; choose from {names}\n"
     assert not (tmp_path / "none").exists()
