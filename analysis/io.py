@@ -124,8 +124,8 @@ def _unpacked(path: Path, content: bytes) -> bytes:
                 size += len(part)
                 if size > most:
                     raise BadInput(
-                        f"{path}: unpacks to more than {most:,} bytes from {len(content):,}, which no annotations do; "
-                        "unpack it and look at what it holds"
+                        f"{path}: unpacks to more than {most:,} bytes from {len(content):,}, which annotations never do; "
+                        "unpack it and check its content"
                     )
     except (OSError, EOFError, zlib.error):
         raise BadInput(f"{path}: the gzip data is damaged or cut short; copy the file again") from None

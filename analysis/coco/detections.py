@@ -195,8 +195,7 @@ class Detections:
             if len(wrong):
                 raise BadInput(
                     f"{path}: the {what} {index[wrong[0]]} of record {wrong[0]} is not an index into the ground "
-                    "truth's "
-                    f"{limit:,}; count from 0"
+                    f"truth's {limit:,}; count from 0"
                 )
         raw = [NOTHING if masks is None else msgspec.Raw(msgspec.json.encode(one)) for one in masks or score]
         found = _checked(
@@ -285,9 +284,8 @@ def _joined(path: Path, parts: Sequence[Detections], ground_truth: GroundTruth) 
         if len(again):
             raise BadInput(
                 f"{path}: {parts[owner[again[0]]].path.name} and {part.path.name} both contain detections of image "
-                f"{ground_truth.image_id[again[0]]!r}, so they are different results, not parts of one; give only "
-                "one of "
-                "them"
+                f"{ground_truth.image_id[again[0]]!r}, so they are different results, not parts of one; give only one "
+                "of them"
             )
         owner[part.image] = number
     if len({part.has_box for part in parts if len(part)}) > 1:
@@ -587,9 +585,8 @@ def _shift_hint(records: list[Any], ground_truth: GroundTruth) -> str:
     ids = ground_truth.category_id
     if len(used) > 1 and used <= set(range(len(ids) + 1)):
         return (
-            f" (these category ids run from {min(used)} to {max(used)}, like class indices, but those of the "
-            "ground truth "
-            f"run from {ids[0]} to {ids[-1]}: map each index to its category id first)"
+            f" (these category ids run from {min(used)} to {max(used)}, like class indices, but those of the ground "
+            f"truth run from {ids[0]} to {ids[-1]}: map each index to its category id first)"
         )
     return ""
 

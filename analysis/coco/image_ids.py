@@ -245,9 +245,8 @@ def _by_ids(
     unclear = next((value for value in by_id if by_id[value] < 0 and by_name[value] == AMBIGUOUS), None)
     if unclear is not None and known_ids <= known_names:
         raise BadInput(
-            f"{path}: image_id {unclear!r} is not an id of the ground truth, and matches the file names of several "
-            "of its "
-            "images; write the ground truth's image ids"
+            f"{path}: image_id {unclear!r} is not an id of the ground truth, and matches the file names of several of "
+            "its images; write the ground truth's image ids"
         )
     of = _applied(ids)
     if known_ids >= known_names:

@@ -176,8 +176,7 @@ def _of_list(predictions: Sequence[Mapping[str, Any]], ids: Sequence[Any] | None
             many = "" if ids is None else f": {len(predictions):,} predictions, {len(ids):,} targets"
             raise BadInput(
                 f"{RUN}: prediction[{own.index(None)}] has no image_id, and the ground truth does not show to which "
-                "image it belongs"
-                f"{many}; give every prediction its image_id, or a dict by image id"
+                f"image it belongs{many}; give every prediction its image_id, or a dict by image id"
             )
         own = list(ids)
     return [

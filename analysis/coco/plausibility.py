@@ -71,9 +71,8 @@ def implausible(box: Floats, crowd: Bools, ignored: Bools, masks: Masks) -> list
         ),
         (
             _is_implausible(left_out, objects, MOST_IGNORED),
-            f"{left_out:,} of {objects:,} objects are marked ignore=1 and left out of the evaluation: check that "
-            "the mark "
-            "means that an object does not count",
+            f"{left_out:,} of {objects:,} objects are marked ignore=1 and left out of the evaluation: check that the "
+            "mark means that an object does not count",
         ),
         (
             objects > 0 and box.max() <= 1,
@@ -144,14 +143,12 @@ def _lonely(image: Ints, category: Ints, ground_truth: "GroundTruth") -> list[st
         (
             stray > MOST_UNSEEN * len(category) and needed and not ground_truth.federated,  # few are in a part of LVIS
             f"{stray:,} of {len(category):,} detections are of categories without an object in the ground truth: "
-            "check that "
-            "both files use the same category ids",
+            "check that both files use the same category ids",
         ),
         (
             empty > MOST_UNSEEN * len(image) and populated.any(),
-            f"{empty:,} of {len(image):,} detections are on images without an object in the ground truth: check "
-            "that both "
-            "files use the same image ids",
+            f"{empty:,} of {len(image):,} detections are on images without an object in the ground truth: check that "
+            "both files use the same image ids",
         ),
         (
             needed >= FEW_CATEGORIES and len(missing) > MOST_UNSEEN * needed,

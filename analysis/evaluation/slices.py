@@ -144,8 +144,7 @@ def thresholds(settings: Settings) -> list[float]:
     if not found:
         raise BadInput(
             f"background_iou {settings.background_iou:g} is above all COCO thresholds (0.50 to 0.95), so there is "
-            "nothing "
-            "to show by IoU; use a lower value"
+            "nothing to show by IoU; use a lower value"
         )
     return found
 

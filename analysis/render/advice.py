@@ -43,9 +43,8 @@ def error_takeaways(ground_truth: GroundTruth, one: RunAnalysis, most: int = 2) 
         share = 100 * len(silent) / int((~np.isnan(one.breakdown.category_ap)).sum())
         above = "" if least is None else f" with a score of {least:g} or more"
         sentences.append(
-            f"never detected{above}: {', '.join(silent[:MOST_LISTED])}{more}. {its} AP is 0, which lowers the mean "
-            "by up to "
-            f"{share:.2f} points; of the errors above, only cls can include part of this"
+            f"never detected{above}: {', '.join(silent[:MOST_LISTED])}{more}. {its} AP is 0, which lowers the mean by "
+            f"up to {share:.2f} points; of the errors above, only cls can include part of this"
         )
     return sentences
 
@@ -195,8 +194,7 @@ def _of_misses(one: RunAnalysis) -> str:
     if limit >= FEWEST_OF_A_LIMIT and full >= SHARE_AT_A_LIMIT * int((images > 0).sum()):
         return (
             f"{full:,} images have exactly {limit:,} detections and none has more: a limit in the detector may have "
-            "removed "
-            "their detections"
+            "removed their detections"
         )
     lowest = float(dt.score.min())
     if lowest < LOW_ENOUGH:

@@ -77,9 +77,8 @@ def _images(ground_truth: GroundTruth) -> Iterator[dict[str, Any]]:
     ):
         if name is None:
             raise BadInput(
-                f"{ground_truth.path}: image {image!r} has no file_name, which FiftyOne needs to find the file; "
-                "add it to "
-                "the record, or do not use --export"
+                f"{ground_truth.path}: image {image!r} has no file_name, which FiftyOne needs to find the file; add it "
+                "to the record, or do not use --export"
             )
         if width < 1 or height < 1:
             raise BadInput(

@@ -289,9 +289,8 @@ def confusion_figure(
         caption = (
             "Number of detections at or above the threshold, by the class of their object (rows) and the predicted "
             "class (columns), shaded by the share of the row. Last row: detections on no unmatched object; last "
-            "column: "
-            f"objects without a detection. Shown: the {len(shown)} classes confused most, or with the most objects. "
-            f"{source_sentence(ground_truth, runs[0].settings)}"
+            f"column: objects without a detection. Shown: the {len(shown)} classes confused most, or with the most "
+            f"objects. {source_sentence(ground_truth, runs[0].settings)}"
         )
         return finish(figure, caption, style)
 

@@ -80,8 +80,7 @@ def _of_classes(classes: ClassErrors) -> str:
     error = max(ERRORS, key=lambda e: np.nan_to_num(classes.delta_ap[e][c]))
     return (
         f"of the classes with {ENOUGH_OBJECTS} objects or more, {classes.names[c]} has the most to gain: fixing "
-        f"{error} "
-        f"would raise its {ap_name(classes.settings.iou)} from {classes.ap[c]:.1f} to "
+        f"{error} would raise its {ap_name(classes.settings.iou)} from {classes.ap[c]:.1f} to "
         f"{classes.ap[c] + classes.delta_ap[error][c]:.1f}"
     )
 
@@ -230,8 +229,7 @@ def scope_sentence(comparison: Comparison) -> str:
     if comparison.designs:
         return (
             "Each design has one training: the intervals show how the choice of images changes the differences. "
-            "Another "
-            "seed may reverse any of them."
+            "Another seed may reverse any of them."
         )
     return (
         "The results hold for these trained models: intervals and p-values show how the choice of images changes the "

@@ -103,8 +103,7 @@ def confusion(data: ReportData, examples: Examples) -> Section:
         tag(
             "p",
             f"Detections with an {iou_name(data.settings.iou_type)} of {data.settings.iou:g} or more but the wrong "
-            "class, "
-            "even if another detection found the object correctly. Pairs are ordered by the "
+            "class, even if another detection found the object correctly. Pairs are ordered by the "
             f"{ap_name(data.settings.iou)} gained if only the errors of that pair are fixed.",
         ),
         takeaway_list(data, "confusion"),

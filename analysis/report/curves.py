@@ -38,8 +38,8 @@ def curves(data: ReportData) -> Section:
         tag(
             "p",
             f"The same runs at higher {iou_name(data.settings.iou_type)} thresholds: a detection that is correct at "
-            f"{iou_name(data.settings.iou_type)} "
-            "0.5 can be a localisation error at a higher threshold. The mean over these ten thresholds is COCO's AP.",
+            f"{iou_name(data.settings.iou_type)} 0.5 can be a localisation error at a higher threshold. The mean over "
+            "these ten thresholds is COCO's AP.",
         ),
         takeaway_list(data, "iou"),
         tag("div", _ap_figure(data), *(_error_figure(data, error) for error in ALONG), class_="charts"),

@@ -80,10 +80,9 @@ def _introduction(data: ReportData, album: Album, count: int, pictures_asked: bo
     parts: list[Markup] = [
         tag(
             "p",
-            f"Examples of each run and error type, ordered by the {ap_name(data.settings.iou)} gained if only "
-            "that error "
-            "is fixed. The costliest error of each class is chosen first, then the second of each class; missed "
-            "objects of a class have the same cost, so the largest are chosen.",
+            f"Examples of each run and error type, ordered by the {ap_name(data.settings.iou)} gained if only that "
+            "error is fixed. The costliest error of each class is chosen first, then the second of each class; "
+            "missed objects of a class have the same cost, so the largest are chosen.",
         ),
         tag(
             "ul",

@@ -161,11 +161,10 @@ def errors(data: ReportData, examples: Examples) -> Section:
     """A small chart for every type of error, all six on one scale; FP and FN on another."""
     name = ap_name(data.settings.iou)
     explained = (
-        f"Each bar is the {name} gained if all errors of that type are fixed and nothing else changes: a wrong "
-        "class or "
-        f"{SHAPES[data.settings.iou_type]} is corrected, a spurious detection is removed, a missed object is removed "
-        "from the ground truth. The numbers do not add up to 100, because fixing one type changes the cost of the "
-        f"others. Beside each bar: number of costly errors / of all errors of the type; {COSTLY_MEANS}."
+        f"Each bar is the {name} gained if all errors of that type are fixed and nothing else changes: a wrong class "
+        f"or {SHAPES[data.settings.iou_type]} is corrected, a spurious detection is removed, a missed object is "
+        "removed from the ground truth. The numbers do not add up to 100, because fixing one type changes the cost of "
+        f"the others. Beside each bar: number of costly errors / of all errors of the type; {COSTLY_MEANS}."
     )
     if any(one.intervals for one in data.runs):
         explained += " Whiskers and brackets: the 95 % interval over the choice of images."
@@ -234,8 +233,7 @@ def sizes(data: ReportData, examples: Examples) -> Section:
     ]
     explained = (
         "Small: up to 32 × 32 pixels; medium: up to 96 × 96. It is the size of the object for cls, loc and miss, and "
-        "of the "
-        "detection for both, dup and bg."
+        "of the detection for both, dup and bg."
     )
     body = [
         takeaway_list(data, "size"),

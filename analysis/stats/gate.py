@@ -113,7 +113,6 @@ def gate(
     if math.isnan(found.high):
         raise BadInput(
             f"{ground_truth.path}: {comparison.images:,} images are too few for an interval of {metric}, so the gate "
-            "cannot decide; "
-            "give 200 or more images with objects"
+            "cannot decide; give 200 or more images with objects"
         )
     return Gate(new[0], metric, max_drop, found, comparison)
