@@ -124,7 +124,7 @@ def _unpacked(path: Path, content: bytes) -> bytes:
                 size += len(part)
                 if size > most:
                     raise BadInput(
-                        f"{path}: unpacks to more than {most:,} bytes from {len(content):,}, which annotations never do; "
+                        f"{path}: unpacks to more than {most:,} bytes from {len(content):,}, unlike any annotations; "
                         "unpack it and check its content"
                     )
     except (OSError, EOFError, zlib.error):

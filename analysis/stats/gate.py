@@ -112,7 +112,7 @@ def gate(
     found = comparison.vs_baseline[0].differences[metric]
     if math.isnan(found.high):
         raise BadInput(
-            f"{ground_truth.path}: {comparison.images:,} images are too few for an interval of {metric}, so the gate "
+            f"{ground_truth.path}: too few images ({comparison.images:,}) for an interval of {metric}, so the gate "
             "cannot decide; give 200 or more images with objects"
         )
     return Gate(new[0], metric, max_drop, found, comparison)

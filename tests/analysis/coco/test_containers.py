@@ -145,7 +145,7 @@ class TestFilesWithoutAnEnd:
         path = tmp_path / "gt.json.gz"
         path.write_bytes(gzip.compress(bytes(100_000_000), 1))
         with pytest.raises(
-            BadInput, match=r"unpacks to more than 4.,...,... bytes from 4..,..., which annotations never do"
+            BadInput, match=r"unpacks to more than 4.,...,... bytes from 4..,..., unlike any annotations"
         ):
             read_ground_truth(path)
 
