@@ -127,7 +127,7 @@ def test_parts_of_predictions_are_joined_where_they_share_no_image(tmp_path: Pat
     folder = execute_foreign(load(path), Workspace(tmp_path / "root"), name="")
     assert [record["image_id"] for record in json.loads(folder.predictions.read_text())] == [1, 2, 3]
     assert "only 3 of the" in read_evaluation(folder.evaluation).notes[-1]
-    with pytest.raises(BadInput, match="both contain detections of image 2"):
+    with pytest.raises(BadInput, match="both hold detections of image 2"):
         execute_foreign(load(path, "parts='[[1, 2], [2]]'"), Workspace(tmp_path / "root"), name="")
 
 
