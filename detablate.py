@@ -1,6 +1,6 @@
 """detablate: controlled studies of object detectors, and exact error analysis of their predictions.
 
-The public interface under one name; everything is imported when it is first used::
+The public interface in one module; each part is imported when it is first used::
 
     import detablate
 
@@ -8,7 +8,7 @@ The public interface under one name; everything is imported when it is first use
     dt = detablate.read_detections("coco_instances_results.json", gt)
     breakdown = detablate.break_down(gt, dt)
     breakdown.delta_ap  # points of AP50 to gain by fixing each type of error
-    breakdown.to_frame()  # the same for pandas; plot() for matplotlib; a notebook shows a table
+    breakdown.to_frame()  # as a pandas frame; plot() gives a matplotlib figure; a notebook shows a table
 
 The command line is :func:`main`: ``detablate`` after installation, ``cli.py`` in a clone, or ``python -m detablate``.
 """
@@ -106,7 +106,7 @@ def command_line() -> "typer.Typer":
         version: bool = typer.Option(
             False,
             "--version",
-            help="Show the version, and whether the compiled core is in use.",
+            help="Show the version and whether the compiled core is used.",
             callback=show_version,
             is_eager=True,
         ),
@@ -192,13 +192,13 @@ def main() -> None:
         if not stop.number:
             raise
         name = signal.Signals(stop.number).name
-        _say(f"stopped by {name}; what was written is whole, and the same command continues or begins again")
+        _say(f"stopped by {name}; all written files are complete; run the same command again to continue or start over")
         sys.exit(128 + stop.number)
     except DetablateError as refusal:
         bad_data = isinstance(refusal, BadRecords)  # of annotations: analyze has an option of its own
         _show_traceback()
         copy = f"{_shown_name()} data check ANNOTATIONS IMAGES --write-clean FILE"
-        remedy = f"; a copy without them is written by {copy}" if bad_data else ""
+        remedy = f"; or write a copy without them: {copy}" if bad_data else ""
         _say(f"{refusal}{remedy}")
         sys.exit(refusal.exit_code)
     except OSError as error:
@@ -209,12 +209,12 @@ def main() -> None:
             _say(f"{os.fsdecode(error.filename)}: {error.strerror}; check the path")
         sys.exit(BAD_INPUT)
     except MemoryError as error:
-        _say(f"the memory of this machine does not hold what this needs ({error or 'no more to be had'}); ask for less")
+        _say(f"out of memory ({error or 'no more memory is available'}); use smaller files or settings")
         sys.exit(BAD_INPUT)
     except ModuleNotFoundError as missing:
         if missing.name not in TRAINING_PACKAGES:
             raise
-        _say(f"this command needs {missing.name}, which the analysis does not: pip install 'detablate[train]'")
+        _say(f"this command needs the package {missing.name}; install it: pip install 'detablate[train]'")
         sys.exit(MISSING_ENGINE)
 
 

@@ -1,4 +1,4 @@
-"""Error analysis of object detectors: where the average precision went, exactly and fast.
+"""Error analysis of object detectors: AP, and the cost of each type of error.
 
 The library is pure functions over arrays::
 
@@ -9,7 +9,7 @@ The library is pure functions over arrays::
     break_down(gt, dt).delta_ap
     coco_metrics(gt, dt)["AP"]
 
-``load`` takes both from memory too: COCO objects and documents, arrays, torchvision's targets and predictions.
+``load`` reads both from memory too: COCO objects and documents, arrays, torchvision's targets and predictions.
 """
 
 from importlib import import_module

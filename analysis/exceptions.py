@@ -11,7 +11,7 @@ class DetablateError(Exception):
 
 
 class BadInput(DetablateError):
-    """A file, a record or a setting that cannot be used, or nothing to work on."""
+    """A file, record or setting cannot be used, or there is no input."""
 
     exit_code = 4
 
@@ -25,4 +25,4 @@ class BadRecords(BadInput):
     """
 
     def __init__(self, sentence: str, count: int) -> None:
-        super().__init__(sentence if count < 2 else f"{sentence} ({count:,} bad records in all)")
+        super().__init__(sentence if count < 2 else f"{sentence} ({count:,} bad records in total)")

@@ -344,7 +344,7 @@ def check_targets(folder: Path, names: Iterable[str], inputs: Iterable[Path] = (
     """
     if os.path.exists(folder) and not os.path.isdir(folder):
         kind = kind_of_file(folder.stat().st_mode)
-        raise BadInput(f"{folder}: is {kind}, not a folder; name a folder, which is made where it is missing")
+        raise BadInput(f"{folder}: is {kind}, not a folder; give another name for the folder")
     inputs = list(inputs)
     for name in names:
         check_target(folder / name, inputs)

@@ -12,7 +12,7 @@ grey, black and white           the grey value in all three channels
 alpha, transparent colours      dropped: the colour stored under them is used, as detectron2 and torchvision do
 CMYK                            R = (255 - C) (255 - K) / 255, ... as Pillow does; colour profiles are not applied
 several frames                  the first
-more than 8 bits a channel      refused (16-bit, 32-bit and floating-point): which range of values becomes 0..255 is a
+more than 8 bits per channel      refused (16-bit, 32-bit and floating-point): which range of values becomes 0..255 is a
                                 decision for the whole data set, which no reader of one file can make
 CIELab, premultiplied grey      refused
 =============================== =====================================================================================
@@ -147,7 +147,7 @@ def open_image(path: Path) -> Iterator[BufferedReader]:
         raise UnusableImage(path, "damaged", "was changed while it was read", "wait until it is written") from None
     except OSError as error:
         what = f"cannot be read ({error.strerror or error})"
-        raise UnusableImage(path, "damaged", what, "mend or remove it") from None
+        raise UnusableImage(path, "damaged", what, "repair or remove it") from None
 
 
 def header_of(file: IO[bytes], path: Path) -> Header:
@@ -212,7 +212,7 @@ def wrong_size(path: Path, header: Header, annotated: Size | None) -> UnusableIm
     """The refusal of an image that has another size than annotated."""
     width, height = annotated or header.size
     what = f"is {header.size[0]} x {header.size[1]} pixels, annotated as {width} x {height}"
-    return UnusableImage(path, "size", what, "annotations and images do not belong together")
+    return UnusableImage(path, "size", what, "check that annotations and images belong together")
 
 
 def peculiarities(path: Path) -> Iterator[tuple[str, str]]:
@@ -224,13 +224,13 @@ def peculiarities(path: Path) -> Iterator[tuple[str, str]]:
     with open_image(path) as file:
         image = _identified(file, path)
         if image.mode == "CMYK":
-            yield "CMYK image", "has CMYK pixels, which are converted to RGB without a colour profile"
+            yield "CMYK image", "has CMYK pixels; they are converted to RGB without a colour profile"
         with _decoding(path):
             may_be_clear = image.mode in ("LA", "PA", "RGBA", "RGBa") or "transparency" in image.info
             if may_be_clear and image.convert("RGBA").getchannel("A").histogram()[:255] != [0] * 255:
-                yield "transparent image", "has transparent pixels: the colour stored under them is used"
+                yield "transparent image", "has transparent pixels; their stored colour is used"
         if _has_frames(image):
-            yield "several frames", "has several frames, of which the first is used"
+            yield "several frames", "has several frames; the first is used"
 
 
 def _has_frames(image: Image.Image) -> bool:
@@ -253,7 +253,7 @@ def _identified(file: IO[bytes], path: Path) -> Image.Image:
     if image.width * image.height > MOST_PIXELS:
         raise _too_large(path)
     if _is_deep(image):
-        what = f"has more than 8 bits a channel (Pillow's mode {image.mode})"
+        what = f"has more than 8 bits per channel (Pillow's mode {image.mode})"
         remedy = "convert the whole data set to 8 bits, with one range of values for all images"
         raise UnusableImage(path, "unsupported", what, remedy)
     if image.mode not in MODES:

@@ -21,7 +21,7 @@ from analysis.files import kind_of_file, read_whole
 
 T = TypeVar("T")
 
-REMEDY = "write it as COCO's format has it"
+REMEDY = "write it in COCO's format"
 GZIP = b"\x1f\x8b"
 UTF8_MARK = b"\xef\xbb\xbf"  # some editors put it at the start
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -105,9 +105,7 @@ def _check_regular(path: Path) -> None:
         kind = kind_of_file(status.st_mode)
         raise BadInput(f"{path}: is {kind}, not a regular file; write the JSON to a file and name that")
     if status.st_size > LARGEST_FILE:
-        raise BadInput(
-            f"{path}: holds {status.st_size:,} bytes, more than the {LARGEST_FILE:,} that are read; split it"
-        )
+        raise BadInput(f"{path}: holds {status.st_size:,} bytes, more than the limit of {LARGEST_FILE:,}; split it")
 
 
 def largest_content(packed: int) -> int:
@@ -126,8 +124,8 @@ def _unpacked(path: Path, content: bytes) -> bytes:
                 size += len(part)
                 if size > most:
                     raise BadInput(
-                        f"{path}: unpacks to more than {most:,} bytes from {len(content):,}, which no annotations do; "
-                        "unpack it and look at what it holds"
+                        f"{path}: unpacks to more than {most:,} bytes from {len(content):,}, unlike any annotations; "
+                        "unpack it and check its content"
                     )
     except (OSError, EOFError, zlib.error):
         raise BadInput(f"{path}: the gzip data is damaged or cut short; copy the file again") from None
@@ -166,7 +164,7 @@ def decode(path: Path, content: bytes, decoder: "msgspec.json.Decoder[T]", remed
     except UnicodeDecodeError:
         raise BadInput(f"{path}: holds text that is not UTF-8; write the file again in UTF-8") from None
     except RecursionError:
-        raise BadInput(f"{path}: nests lists or objects far too deep; {remedy}") from None
+        raise BadInput(f"{path}: has lists or objects nested far too deep; {remedy}") from None
 
 
 def explain(place: str, error: msgspec.ValidationError, remedy: str, item: str = "record") -> str:
@@ -199,7 +197,7 @@ def encode(path: Path, document: object) -> bytes:
 
 def explain_non_finite(path: Path, place: str) -> str:
     """The sentence on a number that is NaN or infinite."""
-    return f"{path}: {place} is NaN or infinite, which JSON and AP have no place for; remove or repair that record"
+    return f"{path}: {place} is NaN or infinite, which JSON cannot store; remove or repair that record"
 
 
 def decode_any(path: Path, content: bytes) -> Any:
@@ -215,7 +213,7 @@ def decode_any(path: Path, content: bytes) -> Any:
         with suppress(ValueError, RecursionError):
             return json.loads(content)
     if isinstance(reason, RecursionError):
-        raise BadInput(f"{path}: nests lists or objects far too deep; {REMEDY}")
+        raise BadInput(f"{path}: has lists or objects nested far too deep; {REMEDY}")
     raise BadInput(_explain_malformed(path, content, str(reason)))
 
 

@@ -1,6 +1,6 @@
-"""What results show of themselves in Python: a frame, a figure, one line, and a table in notebooks.
+"""How results are shown in Python: as a frame, a figure, one line, and a table in notebooks.
 
-The numbers know no pandas and no matplotlib: :mod:`analysis.render.results` is imported when something is shown.
+Computing needs no pandas and no matplotlib: :mod:`analysis.render.results` is imported when something is shown.
 """
 
 from importlib import import_module
@@ -18,10 +18,10 @@ class Presentable:
         """The result as a `pandas.DataFrame` of raw values.
 
         Args:
-            by: what a row is; empty: the whole, as each class of results describes it.
+            by: what one row is, such as "class"; empty: the default of the result.
 
         Raises:
-            BadInput: the result is not split so; the sentence lists how it is.
+            BadInput: the result cannot be split this way; the message lists the possible values.
         """
         frame: pd.DataFrame = _results().frame(self, by)
         return frame
@@ -33,7 +33,7 @@ class Presentable:
             by: as for :meth:`to_frame`.
 
         Raises:
-            BadInput: there is no figure of that.
+            BadInput: there is no such figure.
         """
         figure: Figure = _results().figure(self, by)
         return figure

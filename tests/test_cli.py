@@ -87,5 +87,5 @@ def test_too_little_memory_is_one_sentence(
     monkeypatch.setattr("analysis.coco.synthetic.write_example", unable)
     assert run(monkeypatch, "analyze", "example", "--out", tmp_path) == 4
     assert capsys.readouterr().err == (
-        "error: the memory of this machine does not hold what this needs (Unable to allocate 745. GiB); ask for less\n"
+        "error: out of memory (Unable to allocate 745. GiB); use smaller files or settings\n"
     )

@@ -41,7 +41,7 @@ def test_the_page_on_python_runs_and_names_what_there_is(
     files["sloppy-boxes"].rename(tmp_path / "predictions.json")
     monkeypatch.chdir(tmp_path)
     exec(compile(page.split("```python\n")[1].split("```")[0], "python.md", "exec"), {})
-    assert "right category, box too far off" in capsys.readouterr().out
+    assert "localisation: box overlaps too little" in capsys.readouterr().out
     assert (tmp_path / "classes.png").stat().st_size > 5000
     gt = detablate.read_ground_truth("ground_truth.json")
     dt = detablate.read_detections("predictions.json", gt)

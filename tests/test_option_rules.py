@@ -137,16 +137,16 @@ def test_what_agrees_is_not_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(arguments) != 2
-    assert "exclude each other" not in said(capsys.readouterr().err)
+    assert "cannot be used together" not in said(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["errors", "--by", "iou", "--background-iou", "0.96", "--iou", "0.97"], "lies above all of COCO's thresholds"),
-        (["errors", "--min-score", "nan"], "nan is no number"),
-        (["ap", "--max-dets", "1,ten"], "'1,ten' is no list of whole numbers"),
-        (["ap", "--max-dets", "0"], "'0' is no list of whole numbers"),
+        (["errors", "--by", "iou", "--background-iou", "0.96", "--iou", "0.97"], "is above all COCO thresholds"),
+        (["errors", "--min-score", "nan"], "nan is not a number"),
+        (["ap", "--max-dets", "1,ten"], "'1,ten' is not a list of whole numbers"),
+        (["ap", "--max-dets", "0"], "'0' is not a list of whole numbers"),
     ],
 )
 def test_a_value_without_meaning_is_refused_before_any_work(

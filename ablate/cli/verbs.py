@@ -15,7 +15,7 @@ def all_verbs() -> tuple[Verb | Group, ...]:
         Group(
             name="analyze",
             target="analysis.cli.verbs:analyze_verbs",
-            summary="Where a detector's average precision went, from its prediction files.",
+            summary="Analyze prediction files: AP, types of error, comparison, score thresholds.",
             examples=("analyze errors a.json b.json --gt instances.json",),
         ),
         Group(

@@ -37,7 +37,7 @@ from analysis.io import read_bytes
 logger = logging.getLogger(__name__)
 
 Stamps = dict[str, tuple[int, int, int]]  # of files: size, modification time in ns, inode
-NO_OPTION = "; --drop-unknown leaves them out"  # of `analyze`; here the command has to be right
+NO_OPTION = "; use --drop-unknown to leave them out"  # of `analyze`; here the command has to be right
 
 
 class CommandFailed(DetablateError):

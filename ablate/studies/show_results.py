@@ -29,7 +29,7 @@ from ablate.studies.tables import (
 )
 from analysis.coco.ground_truth import GroundTruth
 from analysis.render.comparison import differences_screen, resampling_facts
-from analysis.render.screen import CAREFUL, dimmed, fact_list, print_whole
+from analysis.render.screen import NOTE, dimmed, fact_list, print_whole
 from analysis.stats.compare import Comparison
 
 
@@ -55,7 +55,7 @@ def summary_screen(summary: Summary, columns: Sequence[str] = ()) -> list[Render
         ("source", summary.source),
         ("fixed settings", held(summary)),
         ("measured on", measured_on(summary)),
-        (CAREFUL, banner(summary)),
+        (NOTE, banner(summary)),
     ]
     heading = fact_list([(name, fact) for name, fact in facts if fact])
     if columns:

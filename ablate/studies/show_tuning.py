@@ -18,7 +18,7 @@ from ablate.studies.tuning import Point, Stage
 from analysis.coco.detections import read_detections
 from analysis.evaluation.settings import Settings
 from analysis.render.figure_style import SCREEN, FigureStyle, Picture, drawing, finish, new_figure
-from analysis.render.screen import CAREFUL, dimmed, fact_list
+from analysis.render.screen import NOTE, dimmed, fact_list
 from analysis.render.table import Cell, Column, Table
 from analysis.stats.compare import Candidate, compare
 from analysis.stats.intervals import Difference
@@ -134,9 +134,9 @@ def tuning_screen(
         ("chosen on", f"{tuning.held_out:.0%} of the training images" if tuning.held_out else "validation images"),
         ("stage", _stage_in_words(planned)),
         *written.items(),
-        (CAREFUL, "synthetic data: demonstration only, not evidence" * study.synthetic),
-        (CAREFUL, OPTIMISTIC * (not tuning.held_out)),
-        (CAREFUL, _far_from_base(planned)),
+        (NOTE, "synthetic data: demonstration only, not evidence" * study.synthetic),
+        (NOTE, OPTIMISTIC * (not tuning.held_out)),
+        (NOTE, _far_from_base(planned)),
     ]
     sentences = [sentence for stage, one in stages.items() for sentence in findings(planned, stage, one)]
     return [

@@ -18,7 +18,7 @@ from analysis.exceptions import BadInput
 from analysis.files import write_all
 from analysis.io import json_bytes
 from analysis.render.latex import latex
-from analysis.render.screen import CAREFUL, dimmed, fact_list
+from analysis.render.screen import NOTE, dimmed, fact_list
 from analysis.render.table import Column, Table, csv_text, markdown, without_bold
 
 Known = Mapping[str, str]  # what must agree -> what it is in a study; empty where it is not known
@@ -111,7 +111,7 @@ def side_by_side_screen(summaries: Sequence[Summary], notes: Sequence[str]) -> l
     facts = [
         *(("study", f"{one.study}: {one.title}") for one in summaries),
         ("measured on", f"all on {measured_on(summaries[0])}"),
-        *((CAREFUL, f"{one.study}: {banner(one)}") for one in summaries if banner(one)),
+        *((NOTE, f"{one.study}: {banner(one)}") for one in summaries if banner(one)),
     ]
     parts: list[RenderableType] = [fact_list(facts)]
     for table in both_tables(summaries):

@@ -63,53 +63,67 @@ Predictions = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[NAME=]PREDICTIONS",
-        help="COCO results files, .json or .json.gz, folders of their parts, output folders of detectron2, or runs.",
+        help="COCO results file (.json, .json.gz), folder of such files, detectron2 output folder, or run folder.",
         show_default=False,
     ),
 ]
 Truth = Annotated[
-    Path | None, typer.Option("--gt", metavar="GT", help="COCO instances file, .json or .json.gz.", show_default=False)
+    Path | None,
+    typer.Option(
+        "--gt", metavar="GT", help="Ground truth: a COCO instances file (.json, .json.gz).", show_default=False
+    ),
 ]
 Kind = Annotated[IouType, typer.Option("--iou-type", help="Compare boxes or masks.")]
 RespectIgnore = Annotated[
-    bool, typer.Option("--respect-ignore", help="Leave out objects marked ignore=1 (VOC's difficult).")
+    bool, typer.Option("--respect-ignore", help="Leave out objects with ignore=1 (difficult in VOC).")
 ]
 DropUnknown = Annotated[
-    bool, typer.Option("--drop-unknown", help="Leave out detections on images or categories the ground truth lacks.")
+    bool,
+    typer.Option(
+        "--drop-unknown", help="Leave out detections on images or categories that are not in the ground truth."
+    ),
 ]
 DropInvalid = Annotated[
-    bool, typer.Option("--drop-invalid", help="Leave out annotations and detections that cannot be used; list them.")
+    bool, typer.Option("--drop-invalid", help="Leave out invalid annotations and detections, and list them.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-Verify = Annotated[bool, typer.Option("--verify", help="Recompute with tidecv and pycocotools; show the differences.")]
-Root = Annotated[Path, typer.Option("--root", help="The folder that holds results/, to find the newest study in.")]
-Iou = Annotated[float, typer.Option(help="IoU from which a detection is right.")]
-BackgroundIou = Annotated[float, typer.Option(help="IoU up to which a detection is on nothing.")]
+Verify = Annotated[
+    bool, typer.Option("--verify", help="Recompute with tidecv and pycocotools, and show the differences.")
+]
+Root = Annotated[
+    Path, typer.Option("--root", help="Folder that contains results/; without PREDICTIONS, its newest study is used.")
+]
+Iou = Annotated[float, typer.Option(help="Lowest IoU of a correct detection.")]
+BackgroundIou = Annotated[float, typer.Option(help="Highest IoU of a detection on background.")]
 MaxDets = Annotated[
     int | None,
     typer.Option(
         "--max-dets",
-        help="Detections an image (coco: and category).",
+        help="Highest number of detections per image (coco convention: per image and category).",
         min=1,
-        show_default="100; LVIS: 300 an image",
+        show_default="100; LVIS: 300 per image",
     ),
 ]
 ClassAgnostic = Annotated[
-    bool, typer.Option("--class-agnostic", help="Take all categories as one (pycocotools' useCats=0).")
+    bool, typer.Option("--class-agnostic", help="Treat all categories as one (useCats=0 in pycocotools).")
 ]
 MinScore = Annotated[
     float | None,
-    typer.Option("--min-score", help="Leave out detections with a lower score, and say what that does to the AP."),
+    typer.Option("--min-score", help="Leave out detections with a lower score, and show how that changes the AP."),
 ]
 OwnSizes = Annotated[
     str | None,
     typer.Option(
-        "--sizes", help="Sizes of your own, as sides in pixels: small:0-32,large:32-", metavar="NAME:FROM-TO,..."
+        "--sizes",
+        help="Your own size ranges, as side lengths in pixels: small:0-32,large:32-",
+        metavar="NAME:FROM-TO,...",
     ),
 ]
-Baseline = Annotated[str, typer.Option(help="Name of the run to compare with.", show_default="the first")]
+Baseline = Annotated[
+    str, typer.Option(help="Name of the run that the others are compared with.", show_default="the first")
+]
 Jobs = Annotated[int, typer.Option("--jobs", metavar="N", help="Number of files to analyze at the same time.", min=1)]
-Rules = Annotated[Convention, typer.Option(help="Rules of COCOeval or of tidecv.")]
+Rules = Annotated[Convention, typer.Option(help="Evaluation rules: those of COCOeval (coco) or of tidecv.")]
 
 
 def settings_of(
@@ -132,7 +146,7 @@ def settings_of(
     if not 0 < background_iou <= iou <= 1:
         raise typer.BadParameter("needs 0 < --background-iou <= --iou <= 1", param_hint="--iou")
     if min_score is not None and not math.isfinite(min_score):
-        raise typer.BadParameter(f"{min_score} is no number", param_hint="--min-score")
+        raise typer.BadParameter(f"{min_score} is not a number; give a score such as 0.05", param_hint="--min-score")
     cap = 100 if max_dets is None else max_dets
     return Settings(iou_type.value, iou, background_iou, cap, convention.value, class_agnostic, min_score)
 
@@ -229,7 +243,7 @@ def read_files(
 
         runs = side_by_side(read, named, options.jobs)
     except BadRecords as error:
-        raise BadInput(f"{error}; --drop-invalid leaves them out") from None
+        raise BadInput(f"{error}; use --drop-invalid to leave them out") from None
     return AnalysisInputs(ground_truth, runs, jobs=options.jobs)
 
 
@@ -267,14 +281,14 @@ def find_inputs(context: typer.Context, predictions: list[str] | None, gt: Path 
         outputs = [look_into(path, truth_of_run) if path.is_dir() else Output(path, None) for _, path in named]
         truth = gt or common_truth(outputs)
         if truth is None:
-            told = "" if any(path.is_file() for _, path in named) else "; the folders do not all hold it"
-            raise typer.BadParameter(f"is needed: the ground truth to compare with{told}", param_hint="--gt")
+            told = "" if any(path.is_file() for _, path in named) else "; not every folder contains one"
+            raise typer.BadParameter(f"is required: name the ground truth file{told}", param_hint="--gt")
         files = [(name, output.predictions) for (name, _), output in zip(named, outputs, strict=True)]
         return InputFiles(files, truth)
     newest: InputFiles | None = context.obj(root) if context.obj else None
     if newest is None:
         raise BadInput(
-            "no prediction file was named and there is no finished run to analyze; name one: "
+            "no prediction file was given and there is no finished run to analyze; give a file: "
             f"{shell_command('analyze', 'errors', 'PREDICTIONS', '--gt', 'GT')}; or simulate two detectors: "
             f"{shell_command('analyze', 'example')}; or train some: {shell_command('ablate', 'attention', '--launch')}"
         )
@@ -289,7 +303,7 @@ def check_baseline(baseline: str, files: InputFiles) -> None:
     """
     names = [name for name, _ in files.named]
     if baseline and baseline not in names:
-        raise BadInput(f"baseline {baseline!r} is none of the runs; choose one of {', '.join(names)}")
+        raise BadInput(f"baseline {baseline!r} is not one of the runs; choose from {', '.join(names)}")
 
 
 def say_what_was_found(found: str, as_json: bool = False) -> None:
@@ -336,7 +350,9 @@ def common_truth(outputs: Sequence[Output]) -> Path | None:
     first = told[0]
     for other in sorted({*told} - {first}):
         if read_ground_truth(other).digest != read_ground_truth(first).digest:
-            raise BadInput(f"{first} and {other} differ, so their runs cannot stand side by side; give one by --gt")
+            raise BadInput(
+                f"{first} and {other} differ, so their runs cannot be compared; give one ground truth with --gt"
+            )
     return first
 
 
@@ -354,13 +370,13 @@ def look_into(folder: Path, truth_of_run: TruthOf | None = None) -> Output:
 
     if all((folder / name).is_file() for name in RUN):
         if not (folder / RUN_PREDICTIONS).is_file():
-            raise BadInput(f"{folder}: is a run without predictions yet; finish it by the command that started it")
+            raise BadInput(f"{folder}: is a run without predictions; finish it with the command that started it")
         return Output(folder / RUN_PREDICTIONS, truth_of_run(folder) if truth_of_run else None)
     found = sorted({path for place in DETECTRON2_PLACES for path in folder.glob(place + DETECTRON2)})
     if folder / DETECTRON2 in found:
         found = [folder / DETECTRON2]  # whoever names the folder itself means what lies in it
     if len(found) > 1:
-        raise BadInput(f"{folder}: holds several results; name one of {_listed(found)}")
+        raise BadInput(f"{folder}: contains several results files; give one of {_listed(found)}")
     if not found and parts_of(folder):
         return Output(folder, None)
     if not found:
@@ -384,18 +400,18 @@ def _what_it_is_instead(folder: Path) -> str:
     """What a folder without known predictions seems to be, and what to do."""
     inside = sorted(folder.iterdir())
     if not inside:
-        return "is an empty folder; name a results file or the output folder of detectron2"
+        return "is an empty folder; give a results file or a detectron2 output folder"
     if (folder / "metrics.json").is_file() and any(folder.glob("model_*.pth")):
         return (
-            f"is a detectron2 training without an evaluation ({DETECTRON2} is missing); run it with --eval-only, its "
-            "COCOEvaluator having an output_dir"
+            f"is a detectron2 training without an evaluation ({DETECTRON2} is missing); run it with --eval-only and a "
+            "COCOEvaluator that has an output_dir"
         )
     if (folder / "instances_predictions.pth").is_file():
-        return f"holds detectron2's instances_predictions.pth but no {DETECTRON2}; evaluate again to have it written"
+        return f"contains instances_predictions.pth of detectron2 but no {DETECTRON2}; run the evaluation again"
     documents = [path for path in inside if path.name.removesuffix(".gz").endswith(".json")]
     if documents:
-        return f"is no output folder of detectron2 and no run of ablate; name a COCO results file: {_listed(documents)}"
-    return f"holds no {DETECTRON2} and no other JSON file; name a results file in COCO's format"
+        return f"is neither a detectron2 output folder nor a run folder; give a COCO results file: {_listed(documents)}"
+    return f"contains no {DETECTRON2} and no other JSON file; give a COCO results file"
 
 
 def _listed(paths: list[Path]) -> str:
@@ -420,19 +436,19 @@ def errors(
     by: Annotated[
         str | None,
         typer.Option(
-            help="Also where: class, size, iou, crowding, confusion, several with commas, or all.",
+            help="Also split by class, size, iou, crowding, confusion (a comma-separated list), or all.",
             autocompletion=several_of("class", "size", "iou", "crowding", "confusion", "all"),
         ),
     ] = None,
     sizes: OwnSizes = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Show every class and confused pair, not only the first.")
+        bool, typer.Option("--all", help="Show all classes and confused pairs, not only the first ones.")
     ] = False,
     min_objects: Annotated[
-        int, typer.Option("--min-objects", help="By class: leave out classes with fewer objects.", min=0)
+        int, typer.Option("--min-objects", help="With --by class: leave out classes with fewer objects.", min=0)
     ] = 0,
     intervals: Annotated[
-        bool, typer.Option("--intervals", help="Show how sure each number is, from resampling the images.")
+        bool, typer.Option("--intervals", help="Also show the 95 % interval of each number (bootstrap over images).")
     ] = False,
     out: Annotated[
         Path | None,
@@ -440,12 +456,12 @@ def errors(
             "--out",
             "-o",
             metavar="DIR",
-            help="Folder for tables, figures, every detection's label and every object's fate.",
+            help="Folder for tables, figures, the label of each detection and the outcome of each object.",
         ),
     ] = None,
     export: Annotated[
         Export | None,
-        typer.Option(help="Also write each detection and object with its error, target and cost, for FiftyOne."),
+        typer.Option(help="Also write all detections and objects with error, target and cost, for FiftyOne."),
     ] = None,
     style: Style = StyleName.screen,
     width: Width = "",
@@ -454,9 +470,9 @@ def errors(
     verify: Verify = False,
     root: Root = Path(),
 ) -> None:
-    """Break the AP down into six types of error: what each costs, how often it happens, where to look.
+    """Break the AP down into six types of error: cost, number and location of each.
 
-    Several prediction files are compared on one ground truth. Without any, the newest study's are.
+    Several prediction files are shown side by side. Without PREDICTIONS, those of the newest study are used.
     """
     from analysis.evaluation.analysis import parse_parts
     from analysis.evaluation.slices import COCO_SIZES, parse_sizes, thresholds
@@ -603,7 +619,7 @@ def example(
         "results/example"
     ),
     images: Annotated[int, typer.Option(help="Number of images.", min=1, max=1_000_000)] = 400,
-    seed: Annotated[int, typer.Option(help="Seed of everything that is random.")] = 1,
+    seed: Annotated[int, typer.Option(help="Random seed for generating the data.")] = 1,
 ) -> None:
     """Generate ground truth and two simulated detectors with known flaws, and analyze them."""
     from analysis.coco.synthetic import write_example
@@ -612,8 +628,8 @@ def example(
     check_targets(out, ())
     truth, files = write_example(out, images=images, seed=seed)
     typer.echo(
-        f"Simulated detectors on simulated objects, written to {out}: they show the tool and are no evidence.\n"
-        "The same analysis of your own files:\n"
+        f"Simulated detectors on simulated objects, written to {out}: demonstration only, not evidence.\n"
+        "To analyze your own files in the same way:\n"
         f"  {shell_command('analyze', 'errors', *map(str, files.values()), '--gt', str(truth))}\n"
     )
     show_errors(read_files(list(files.items()), truth), Settings(), out=out / "analysis")

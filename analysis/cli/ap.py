@@ -55,7 +55,7 @@ def ap(
         typer.Option(
             "--iou",
             metavar="FROM:TO:STEP or IOU,...",
-            help="IoUs that the AP is the mean over.",
+            help="IoU thresholds over which the AP is averaged.",
             show_default="0.5:0.95:0.05",
         ),
     ] = None,
@@ -64,22 +64,26 @@ def ap(
         str | None,
         typer.Option(
             metavar="N[,N,...]",
-            help="Detections an image and category: an AR at each, AP at the last.",
-            show_default="1,10,100; LVIS: 300 an image",
+            help="Highest numbers of detections per image and category: AR at each, AP at the last.",
+            show_default="1,10,100; LVIS: 300 per image",
         ),
     ] = None,
     by: Annotated[
         str | None,
         typer.Option(
-            help="Also by class, size, iou, several with commas, or all.",
+            help="Also split by class, size, iou (a comma-separated list), or all.",
             autocompletion=several_of(*PARTS, "all"),
         ),
     ] = None,
     micro: Annotated[
-        bool, typer.Option("--micro", help="One curve over the detections of all categories, not a mean over them.")
+        bool,
+        typer.Option(
+            "--micro",
+            help="Compute one curve over the detections of all categories, instead of the mean over categories.",
+        ),
     ] = False,
     voc: Annotated[
-        VocYear | None, typer.Option("--voc", help="The devkit's rule: 07 (11 recalls) or 10 (all recalls).")
+        VocYear | None, typer.Option("--voc", help="Pascal VOC's AP instead: 07 (11 recalls) or 10 (all recalls).")
     ] = None,
     min_score: MinScore = None,
     class_agnostic: ClassAgnostic = False,
@@ -87,7 +91,7 @@ def ap(
     drop_unknown: DropUnknown = False,
     drop_invalid: DropInvalid = False,
     jobs: Jobs = 1,
-    everything: Annotated[bool, typer.Option("--all", help="Show every class, not only the first.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Show all classes, not only the first ones.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder for tables and precision-recall curves.")
     ] = None,
@@ -98,9 +102,9 @@ def ap(
     verify: Verify = False,
     root: Root = Path(),
 ) -> None:
-    """COCO's 12 numbers, equal to pycocotools' and many times faster; LVIS's 13 on LVIS; VOC's AP.
+    """AP and AR: the 12 COCO numbers (equal to pycocotools, many times faster), 13 for LVIS, or VOC's AP.
 
-    Other IoUs, sizes and caps are those of pycocotools' parameters.
+    --iou, --sizes and --max-dets correspond to iouThrs, areaRng and maxDets in pycocotools.
     """
     from analysis.evaluation.metrics import measure_metrics
     from analysis.evaluation.verify import compare_metrics
@@ -112,7 +116,7 @@ def ap(
     check_options(context, RULES["ap"])
     ious, areas, parts = parse_ious(iou), parse_areas(sizes), parse_ap_parts(by)
     if voc is not None and len(ious) > 1 and iou is not None:
-        raise typer.BadParameter("--voc measures at one IoU, such as --iou 0.5", param_hint="--iou")
+        raise typer.BadParameter("--voc uses a single IoU, for example --iou 0.5", param_hint="--iou")
     drawn = figure_style(style, width)
     caps = parse_caps(max_dets) if max_dets is not None else None
     settings = settings_of(
@@ -181,7 +185,8 @@ def parse_ious(text: str | None) -> list[float]:
         found = []
     if not found or len(found) > MOST_IOUS or not all(0 < iou <= 1 for iou in found):
         raise typer.BadParameter(
-            f"{text!r} is no list of IoUs above 0 and up to 1: write FROM:TO:STEP, such as 0.5:0.95:0.05, or 0.3,0.5",
+            f"{text!r} is not a list of IoUs above 0 and up to 1: write FROM:TO:STEP, such as 0.5:0.95:0.05, or "
+            "0.3,0.5",
             param_hint="--iou",
         )
     return [float(iou) for iou in found]
@@ -207,7 +212,9 @@ def parse_areas(text: str | None) -> dict[str, tuple[float, float]]:
     except BadInput as error:
         raise typer.BadParameter(str(error), param_hint="--sizes") from None
     if any(size.name == "all" for size in sizes):
-        raise typer.BadParameter("a size cannot be called all, which is that of all objects", param_hint="--sizes")
+        raise typer.BadParameter(
+            "no size can have the name all, which means all objects; choose another name", param_hint="--sizes"
+        )
     return {"all": whole} | {size.name: (size.low**2, min(size.high**2, whole[1])) for size in sizes}
 
 
@@ -224,7 +231,7 @@ def parse_ap_parts(text: str | None) -> tuple[str, ...]:
     unknown = sorted(wanted - {*PARTS, "all"})
     if unknown or (text is not None and not wanted):
         raise typer.BadParameter(
-            f"{(unknown or [''])[0]!r} is no part; choose of {', '.join(PARTS)}, or all", param_hint="--by"
+            f"{(unknown or [''])[0]!r} is not a split; choose from {', '.join(PARTS)}, or all", param_hint="--by"
         )
     return tuple(part for part in PARTS if part in wanted or "all" in wanted)
 
@@ -241,7 +248,7 @@ def parse_caps(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) for part in parts):
         raise typer.BadParameter(
-            f"{text!r} is no list of whole numbers from 1, such as 300 or 1,10,100", param_hint="--max-dets"
+            f"{text!r} is not a list of whole numbers from 1, such as 300 or 1,10,100", param_hint="--max-dets"
         )
     return tuple(sorted({int(part) for part in parts}))
 

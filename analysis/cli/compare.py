@@ -40,9 +40,14 @@ logger = logging.getLogger(__name__)
 
 Resamples = Annotated[
     int | None,
-    typer.Option("--resamples", help="How often the images are drawn.", min=1, show_default="1,000 or enough"),
+    typer.Option(
+        "--resamples",
+        help="Number of bootstrap resamples of the images.",
+        min=1,
+        show_default="1,000, or more if many runs are tested",
+    ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Of the resampling.", min=0)]
+Seed = Annotated[int, typer.Option("--seed", help="Random seed for resampling.", min=0)]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder for CSV, Markdown, LaTeX, JSON and a figure.")
 ]
@@ -69,9 +74,9 @@ def compare(
     as_json: AsJson = False,
     root: Root = Path(),
 ) -> None:
-    """Runs against a baseline on the same images: every difference with its interval, and which objects moved.
+    """Compare runs with a baseline on the same images: differences with intervals, and which objects changed.
 
-    Without any file, the newest study's runs are compared.
+    Without PREDICTIONS, the runs of the newest study are compared.
     """
     from analysis.evaluation.analysis import Analysis, side_by_side
     from analysis.evaluation.average_precision import COCO_IOUS
@@ -91,7 +96,7 @@ def compare(
     settings, drawn = settings_of(iou_type, iou, background_iou, max_dets), figure_style(style, width)
     files = find_inputs(context, predictions, gt, root)
     if len(files.named) < 2:
-        raise BadInput(f"{files.named[0][0]} is the only run; name at least two prediction files to compare")
+        raise BadInput(f"{files.named[0][0]} is the only run; give at least two prediction files to compare")
     check_baseline(baseline, files)
     say_what_was_found(files.found, as_json)
     sources = [files.truth, *(path for _, path in files.named)]

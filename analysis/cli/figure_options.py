@@ -20,12 +20,17 @@ class StyleName(StrEnum):
 
 Style = Annotated[
     StyleName,
-    typer.Option("--style", help="Figures for the screen, or for a paper: text of 7 pt, hatches, captions in LaTeX."),
+    typer.Option(
+        "--style", help="Style of figures: for the screen, or for a paper (7 pt text, hatches, LaTeX captions)."
+    ),
 ]
 Width = Annotated[
     str,
     typer.Option(
-        "--width", metavar="LENGTH", help="Width of a paper's figures, such as 3.4in or 86mm.", show_default="3.4in"
+        "--width",
+        metavar="LENGTH",
+        help="Width of figures in paper style, for example 3.4in or 86mm.",
+        show_default="3.4in",
     ),
 ]
 Columns = Annotated[
@@ -33,7 +38,7 @@ Columns = Annotated[
     typer.Option(
         "--columns",
         metavar="NAME,...",
-        help="Columns of the table in Markdown and LaTeX, such as AP,AP50,loc,miss,memory.",
+        help="Columns of the Markdown and LaTeX tables, for example AP,AP50,loc,miss,memory.",
         show_default="all",
     ),
 ]
@@ -50,7 +55,9 @@ def column_names(text: str) -> list[str]:
     """
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     if text and not names:
-        raise typer.BadParameter(f"{text!r} names no column: write NAME,NAME, such as AP,loc", param_hint="--columns")
+        raise typer.BadParameter(
+            f"{text!r} contains no column name: write NAME,NAME, for example AP,loc", param_hint="--columns"
+        )
     return names
 
 

@@ -28,12 +28,15 @@ from analysis.cli.completion import one_of
 def gate(
     context: typer.Context,
     new: Annotated[str, typer.Argument(metavar="[NAME=]NEW", help="Predictions of the new model.")],
-    base: Annotated[str, typer.Argument(metavar="[NAME=]BASE", help="Of the model that it is held against.")],
+    base: Annotated[str, typer.Argument(metavar="[NAME=]BASE", help="Predictions of the model to compare with.")],
     gt: Truth = None,
     metric: Annotated[
-        str, typer.Option(help="AP, or AP at an IoU: AP50, AP75.", autocompletion=one_of("AP", "AP50", "AP75"))
+        str,
+        typer.Option(
+            help="AP, or AP at one IoU, for example AP50 or AP75.", autocompletion=one_of("AP", "AP50", "AP75")
+        ),
     ] = "AP50",
-    max_drop: Annotated[float, typer.Option("--max-drop", help="Points that may be lost.", min=0)] = 0.0,
+    max_drop: Annotated[float, typer.Option("--max-drop", help="Allowed drop in points.", min=0)] = 0.0,
     iou_type: Kind = IouType.bbox,
     max_dets: MaxDets = 100,
     resamples: Resamples = None,
@@ -42,14 +45,14 @@ def gate(
     drop_unknown: DropUnknown = False,
     drop_invalid: DropInvalid = False,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write the Markdown there too.")
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Also write the Markdown to this file.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Exit code 6 where NEW is surely worse than BASE; Markdown with the errors that changed, for a pull request.
+    """Exit with code 6 if NEW is significantly worse than BASE; print Markdown for a pull request.
 
-    It fails where the upper end of the 95 % paired interval of NEW - BASE lies below -MAX_DROP. Of these two models on
-    these images: noise of retraining is not covered.
+    The gate fails if the whole 95 % paired interval of NEW - BASE is below -MAX_DROP. The result holds for these two
+    models: the variation between trainings is not covered.
     """
     from analysis.files import check_target, write_bytes
     from analysis.render.gate import gate_document, gate_markdown, gate_sentence

@@ -15,11 +15,11 @@ KINDS = {"int": "N", "float": "X", "path": "PATH", "str": "TEXT", "bool": ""}  #
 TYPE = re.compile(rf"<({'|'.join(KINDS)})(?: range)?>")
 EXIT_CODES: Mapping[int, str] = {
     0: "done",
-    1: "the answer to a question was no",
+    1: "a check found a problem",
     2: "usage error",
     3: "a run failed",
     4: "bad input",
-    5: "a package or an engine is missing",
+    5: "a package or engine is missing",
     6: "the gate failed",
     130: "stopped by Ctrl-C (128 + the signal's number)",
 }

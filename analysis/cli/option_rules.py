@@ -31,36 +31,38 @@ class OptionRule:
         if self.option not in given or self.unless in given:
             return ""
         if self.excludes in given:
-            return f"{self.option} and {self.excludes} exclude each other: {self.why}"
+            return f"{self.option} and {self.excludes} cannot be used together: {self.why}"
         if self.needs and not given.intersection(self.needs):
             return f"{self.option} needs {' or '.join(self.needs)}: {self.why}"
         return ""
 
 
 NAMED_FILES = (
-    OptionRule("--gt", "without prediction files a study is analyzed, on its own ground truth", needs=(PREDICTIONS,)),
-    OptionRule("--root", "it is where a study is looked for when no file is named", excludes=PREDICTIONS),
+    OptionRule("--gt", "without prediction files, a study is analyzed with its own ground truth", needs=(PREDICTIONS,)),
+    OptionRule("--root", "it is the folder in which a study is searched when no file is given", excludes=PREDICTIONS),
 )
 FIGURES = (
-    OptionRule("--style", "without a folder no figure is drawn", needs=("--out",)),
-    OptionRule("--width", "a figure on the screen is as wide as it needs", needs=("--style paper",)),
+    OptionRule("--style", "figures are only written to a folder", needs=("--out",)),
+    OptionRule("--width", "the width of figures in screen style is fixed by their content", needs=("--style paper",)),
 )
-COLUMNS = OptionRule("--columns", "it chooses the columns of the files", needs=("--out",))
-BASELINE = OptionRule("--baseline", "a run alone is compared with nothing", excludes=ONE_FILE)
-NO_INTERVALS = "intervals are made in the coco convention only"
-ONE_CATEGORY = "without categories there is nothing to show"
+COLUMNS = OptionRule("--columns", "it selects the columns of the written tables", needs=("--out",))
+BASELINE = OptionRule("--baseline", "a single run cannot be compared", excludes=ONE_FILE)
+NO_INTERVALS = "intervals exist in the coco convention only"
+ONE_CATEGORY = "there are no categories to split by"
 
 RULES: Mapping[str, tuple[OptionRule, ...]] = {
     "errors": (
         *NAMED_FILES,
         OptionRule(
-            "--all", "it lengthens the tables of classes and pairs", needs=("--by class", "--by confusion", "--by all")
+            "--all",
+            "it shows all rows of the tables of classes and pairs",
+            needs=("--by class", "--by confusion", "--by all"),
         ),
-        OptionRule("--min-objects", "it is about classes", needs=("--by class", "--by all")),
+        OptionRule("--min-objects", "it applies to the table of classes", needs=("--by class", "--by all")),
         *FIGURES,
         COLUMNS,
         OptionRule("--intervals", NO_INTERVALS, excludes="--convention tidecv"),
-        OptionRule("--export", "its files lie in that folder", needs=("--out",)),
+        OptionRule("--export", "the export is written to that folder", needs=("--out",)),
         OptionRule("--class-agnostic", ONE_CATEGORY, excludes="--by class"),
         OptionRule("--class-agnostic", ONE_CATEGORY, excludes="--by confusion"),
     ),
@@ -69,22 +71,22 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
         *FIGURES,
         COLUMNS,
         OptionRule("--class-agnostic", ONE_CATEGORY, excludes="--by class"),
-        OptionRule("--micro", "all categories are one curve", excludes="--by class"),
-        OptionRule("--micro", "all categories are one curve", excludes="--by all"),
-        OptionRule("--micro", "no peer has it", excludes="--verify"),
-        OptionRule("--all", "it lengthens the table of classes", needs=("--by class", "--by all", "--voc")),
+        OptionRule("--micro", "all categories share one curve", excludes="--by class"),
+        OptionRule("--micro", "all categories share one curve", excludes="--by all"),
+        OptionRule("--micro", "pycocotools has no such AP", excludes="--verify"),
+        OptionRule("--all", "it shows all rows of the table of classes", needs=("--by class", "--by all", "--voc")),
         *(
-            OptionRule("--voc", f"{why} is not part of VOC's rule", excludes=other)
+            OptionRule("--voc", f"VOC's AP has no {why}", excludes=other)
             for other, why in (
-                ("--sizes", "a size"),
-                ("--max-dets", "a cap"),
-                ("--by", "another split than that by class, which is shown,"),
-                ("--micro", "one curve over all classes"),
-                ("--class-agnostic", "one class of all"),
-                ("--iou-type segm", "a mask"),
-                ("--respect-ignore", "counting difficult objects"),
-                ("--verify", "a check by pycocotools"),
-                ("--out", "a table of several IoUs and sizes"),
+                ("--sizes", "sizes"),
+                ("--max-dets", "cap on detections"),
+                ("--by", "other split than by class, which is always shown"),
+                ("--micro", "curve over all classes together"),
+                ("--class-agnostic", "class-agnostic form"),
+                ("--iou-type segm", "masks"),
+                ("--respect-ignore", "choice: it always leaves out difficult objects"),
+                ("--verify", "counterpart in pycocotools"),
+                ("--out", "tables of several IoUs and sizes"),
             )
         ),
     ),
@@ -92,17 +94,17 @@ RULES: Mapping[str, tuple[OptionRule, ...]] = {
         *NAMED_FILES,
         *FIGURES,
         *(
-            OptionRule(one, "a run has one threshold", excludes=other)
+            OptionRule(one, "each run has one threshold", excludes=other)
             for one, other in combinations(("--score", "--best-f1", "--precision", "--recall"), 2)
         ),
-        OptionRule("--per-class", "a score that is given is the same for all classes", excludes="--score"),
+        OptionRule("--per-class", "a given score is the same for all classes", excludes="--score"),
     ),
     "compare": (*NAMED_FILES, BASELINE, *FIGURES),
     "report": (
         *NAMED_FILES,
         BASELINE,
-        OptionRule("--images", "a gallery of no examples shows no image", excludes="--pictures 0"),
-        OptionRule("--assets", "without images there are no pictures to put there", needs=("--images",)),
+        OptionRule("--images", "a gallery without examples shows no image", excludes="--pictures 0"),
+        OptionRule("--assets", "without images there are no pictures to write", needs=("--images",)),
         OptionRule("--resamples", NO_INTERVALS, excludes="--convention tidecv", unless="--resamples 0"),
     ),
     "example": (),

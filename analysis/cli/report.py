@@ -44,31 +44,32 @@ MOST_BY_DEFAULT = 10_000  # images in all runs together, up to which they are re
 
 Images = Annotated[
     Path | None,
-    typer.Option("--images", metavar="DIR", help="Folder of the images, for the gallery.", show_default=False),
+    typer.Option("--images", metavar="DIR", help="Folder of the images shown in the gallery.", show_default=False),
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The HTML file to write.")]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="HTML file to write.")]
 IntervalResamples = Annotated[
     int | None,
     typer.Option(
         "--resamples",
-        help="How often the images are drawn for intervals; 0: never.",
+        help="Number of bootstrap resamples for intervals; 0: no intervals.",
         min=0,
-        show_default="1,000 or enough for up to 10,000 images in all runs, else 0",
+        show_default="1,000 or more for up to 10,000 images in all runs, else 0",
     ),
 ]
 FollowSymlinks = Annotated[
-    bool, typer.Option("--follow-symlinks", help="Embed images also where symbolic links lead out of their folder.")
+    bool,
+    typer.Option("--follow-symlinks", help="Also embed images outside the folder that symbolic links in it point to."),
 ]
 Assets = Annotated[
     Path | None,
     typer.Option(
         "--assets",
         metavar="DIR",
-        help="Put the pictures into this folder beside the page, not into the page: for thousands of them.",
+        help="Write the pictures to this folder beside the page instead of into it (for thousands of pictures).",
         show_default=False,
     ),
 ]
-Pictures = Annotated[int, typer.Option(help="Examples in the gallery, of all runs and errors together.", min=0)]
+Pictures = Annotated[int, typer.Option(help="Number of examples in the gallery, over all runs and errors.", min=0)]
 
 
 def report(
@@ -80,7 +81,7 @@ def report(
     out: Out = Path("report.html"),
     assets: Assets = None,
     baseline: Baseline = "",
-    title: Annotated[str, typer.Option(help="Of the page.")] = "Where the AP went",
+    title: Annotated[str, typer.Option(help="Title of the page.")] = "Error analysis",
     pictures: Pictures = 300,
     resamples: IntervalResamples = None,
     iou_type: Kind = IouType.bbox,
@@ -95,9 +96,9 @@ def report(
     jobs: Jobs = 1,
     root: Root = Path(),
 ) -> None:
-    """One HTML file: charts, classes, sizes, curves, confusion, and a gallery of the errors that cost most.
+    """Write one HTML file: charts, classes, sizes, curves, confusion, and a gallery of the costliest errors.
 
-    It needs no network and can be mailed.
+    The file needs no network and can be sent by e-mail.
     """
     from analysis.report.report import build_report
 
@@ -150,14 +151,14 @@ def check_places(images: Path | None, out: Path, inputs: Sequence[Path]) -> None
     from analysis.files import check_target
 
     if images is not None and not images.is_dir():
-        raise BadInput(f"{images}: no such folder of images; name the one that holds the files of the ground truth")
+        raise BadInput(
+            f"{images}: image folder not found; give the folder that contains the images of the ground truth"
+        )
     if out.is_dir():
-        raise BadInput(f"{out}: is a folder; name the HTML file to write, such as {out / 'report.html'}")
+        raise BadInput(f"{out}: is a folder; give the HTML file to write, such as {out / 'report.html'}")
     target = check_target(out, inputs)
     if images is not None and target.exists() and target.is_relative_to(images.resolve()):
-        raise BadInput(
-            f"{out}: is a file in the folder of the images, which is not replaced; name another file to write"
-        )
+        raise BadInput(f"{out}: is a file in the image folder and is not replaced; give another file to write")
 
 
 def check_assets(assets: Path | None, out: Path, images: Path | None) -> str:
@@ -172,11 +173,13 @@ def check_assets(assets: Path | None, out: Path, images: Path | None) -> str:
     if assets is None:
         return ""
     folder, page = Path(os.path.abspath(assets)), Path(os.path.abspath(out))
-    remedy = f"name a folder beside it, such as {out.with_suffix('')}_pictures"
+    remedy = f"give a folder beside it, such as {out.with_suffix('')}_pictures"
     if page.parent not in folder.parents:
-        raise BadInput(f"{assets}: is not below the folder of the page {out}, with which it would be moved; {remedy}")
+        raise BadInput(
+            f"{assets}: is not below the folder of the page {out}, so they could not be moved together; {remedy}"
+        )
     if images is not None and folder.resolve().is_relative_to(images.resolve()):
-        raise BadInput(f"{assets}: lies in the folder of the images, into which nothing is written; {remedy}")
+        raise BadInput(f"{assets}: is in the image folder, to which nothing is written; {remedy}")
     check_targets(assets, ())
     return folder.relative_to(page.parent).as_posix()
 
@@ -190,8 +193,8 @@ def write_report(out: Path, built: "Report", images: Path | None, assets: Path |
         [
             (
                 str(images),
-                f"{one.images:,} of the images needed {one.cause}{f' (first: {one.first})' if one.first else ''}; in "
-                "the report their examples have no picture",
+                f"{one.images:,} of the required images {one.cause}{f' (first: {one.first})' if one.first else ''}; "
+                "their examples have no picture in the report",
             )
             for one in built.not_shown
         ]
@@ -202,5 +205,5 @@ def write_report(out: Path, built: "Report", images: Path | None, assets: Path |
     beside = ""
     if built.files:
         size = sum(map(len, built.files.values())) / 1e6
-        beside = f"; {len(built.files):,} pictures in {assets}: {size:.1f} MB, to be moved with the page"
+        beside = f"; {len(built.files):,} pictures in {assets}: {size:.1f} MB; move this folder together with the page"
     typer.echo(f"written to {out}: {len(built.content) / 1e6:.1f} MB, {built.shown:,} examples in the gallery{beside}")

@@ -41,35 +41,39 @@ def threshold(
     predictions: Predictions = None,
     gt: Truth = None,
     score: Annotated[
-        float | None, typer.Option("--score", help="Show detections from this score on.", show_default=False)
+        float | None, typer.Option("--score", help="Use this score as the threshold of all runs.", show_default=False)
     ] = None,
     best_f1: Annotated[
-        bool, typer.Option("--best-f1", help="From the score with the best F1 on, each run its own (the default).")
+        bool, typer.Option("--best-f1", help="For each run, choose the threshold with the best F1 (the default).")
     ] = False,
     precision: Annotated[
         float | None,
         typer.Option(
             "--precision",
-            help="From the lowest score on from which precision stays at this share (0..1) or above.",
+            help="For each run, choose the lowest threshold from which precision stays at or above this value (0..1).",
             show_default=False,
         ),
     ] = None,
     recall: Annotated[
         float | None,
-        typer.Option("--recall", help="From the highest score on that reaches this recall (0..1).", show_default=False),
+        typer.Option(
+            "--recall",
+            help="For each run, choose the highest threshold that reaches this recall (0..1).",
+            show_default=False,
+        ),
     ] = None,
     per_class: Annotated[
-        bool, typer.Option("--per-class", help="Also a threshold for each class, and what that gains.")
+        bool, typer.Option("--per-class", help="Also choose a threshold for each class, and show the gain.")
     ] = False,
     iou_type: Kind = IouType.bbox,
     iou: Iou = 0.5,
     max_dets: MaxDets = None,
     resamples: Annotated[
-        int, typer.Option("--resamples", help="How often the images are drawn for intervals; 0: never.", min=0)
+        int, typer.Option("--resamples", help="Number of bootstrap resamples for intervals; 0: no intervals.", min=0)
     ] = 1000,
     seed: Seed = 0,
     everything: Annotated[
-        bool, typer.Option("--all", help="Show every class and confused pair, not only the first.")
+        bool, typer.Option("--all", help="Show all classes and confused pairs, not only the first ones.")
     ] = False,
     respect_ignore: RespectIgnore = False,
     drop_unknown: DropUnknown = False,
@@ -84,9 +88,9 @@ def threshold(
     as_json: AsJson = False,
     root: Root = Path(),
 ) -> None:
-    """Precision, recall, F1, errors and confusion of what a detector shows from a score on.
+    """Precision, recall, F1, errors and confusion at a score threshold.
 
-    The threshold is given, or chosen for each run.
+    The threshold is given by --score, or chosen for each run.
     """
     from analysis.files import check_targets
     from analysis.render.operating_point import operating_point_screen

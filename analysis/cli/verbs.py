@@ -134,7 +134,7 @@ def _every_verb(
         False,
         "--quiet",
         "-q",
-        help="Print results and errors only: no warnings, no progress.",
+        help="Print results and errors only, without warnings and progress.",
         expose_value=False,
         callback=lambda wanted: _set_level("ERROR") if wanted else None,
     ),
@@ -142,7 +142,7 @@ def _every_verb(
         False,
         "--verbose",
         "-v",
-        help="Also print what is read and computed, with times, and where an error was raised.",
+        help="Also print each step with its time, and the place in the code of an error.",
         expose_value=False,
         callback=_begin_verbose,
     ),
@@ -178,7 +178,7 @@ def analyze_verbs() -> tuple[Verb, ...]:
             name="errors",
             target="analysis.cli.analyze:errors",
             cached=True,
-            summary="Break the AP down into six types of error: what each costs, how often it happens, where to look.",
+            summary="Break the AP down into six types of error: cost, number and location of each.",
             examples=(f"analyze errors {TWO_RUNS}", "analyze errors a.json --gt instances.json --by class,size -o out"),
         ),
         Verb(
@@ -191,36 +191,36 @@ def analyze_verbs() -> tuple[Verb, ...]:
             name="ap",
             target="analysis.cli.ap:ap",
             cached=True,
-            summary="COCO's 12 numbers, equal to pycocotools' and many times faster; LVIS's 13 on LVIS; VOC's AP.",
+            summary="AP and AR: the 12 COCO numbers (equal to pycocotools, many times faster), 13 for LVIS, or "
+            "VOC's AP.",
             examples=(f"analyze ap {TWO_RUNS}", "analyze ap a.json --gt instances.json --iou 0.3:0.9:0.1 --by class"),
         ),
         Verb(
             name="compare",
             target="analysis.cli.compare:compare",
             cached=True,
-            summary="Runs against a baseline on the same images: every difference with its interval, and which objects "
-            "moved.",
+            summary="Compare runs with a baseline on the same images: differences with intervals, and which objects "
+            "changed.",
             examples=(f"analyze compare {TWO_RUNS}",),
         ),
         Verb(
             name="report",
             target="analysis.cli.report:report",
-            summary="One HTML file: charts, classes, sizes, curves, confusion, and a gallery of the errors that cost "
-            "most.",
+            summary="Write one HTML file: charts, classes, sizes, curves, confusion, and a gallery of the costliest "
+            "errors.",
             examples=(f"analyze report {TWO_RUNS} --images val2017",),
         ),
         Verb(
             name="threshold",
             target="analysis.cli.threshold:threshold",
             cached=True,
-            summary="Precision, recall, F1, errors and confusion of what a detector shows from a score on.",
+            summary="Precision, recall, F1, errors and confusion at a score threshold.",
             examples=(f"analyze threshold {TWO_RUNS} --precision 0.9",),
         ),
         Verb(
             name="gate",
             target="analysis.cli.gate:gate",
-            summary="Exit code 6 where NEW is surely worse than BASE; Markdown with the errors that changed, for a "
-            "pull request.",
+            summary="Exit with code 6 if NEW is significantly worse than BASE; print Markdown for a pull request.",
             examples=("analyze gate new.json base.json --gt instances.json --metric AP75",),
             exit_codes=(6,),
         ),

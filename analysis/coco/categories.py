@@ -28,12 +28,13 @@ def category_conflict(path: Path, names: Mapping[int, str], other_path: Path, ot
     else:
         unnamed = {i for i in names if f"category {i}" in (names[i], others[i])}
         differing = [i for i in names if i not in unnamed and _plain(names[i]) != _plain(others[i])]
-        what, here, there = "categories have other names than", "here", "there"
+        what, here, there = "category names differ from", "here", "there"
     if not differing:
         return ""
     return (
-        f"{other_path}: its {what} those of {path}, so what is learned on one cannot be measured on the other; number "
-        f"the categories of both alike ({there}: {listed(names, differing)}; {here}: {listed(others, differing)})"
+        f"{other_path}: its {what} those of {path}, so a model trained on one cannot be evaluated on the other; number "
+        f"the categories of both in the same way ({there}: {listed(names, differing)}; {here}: "
+        f"{listed(others, differing)})"
     )
 
 
@@ -64,8 +65,8 @@ def match_categories(
     known = {i: of_name[_plain(name)] for i, name in named.items() if _plain(name) in of_name}
     if not known:
         return {}, [
-            f"category names are others than the ground truth's ({listed(named)}; there {listed(theirs)}): their ids "
-            "are taken"
+            f"category names differ from those of the ground truth ({listed(named)}; there {listed(theirs)}): "
+            "matched by id"
         ]
     twice = [name for name, count in Counter(map(_plain, theirs.values())).items() if count > 1]
     clash = len(set(known.values())) < len(known) or any(_plain(name) in twice for name in named.values())
@@ -73,11 +74,11 @@ def match_categories(
     nameless = [i for i in used if i not in names and i in theirs]  # which may be moved too
     if clash or (moved and nameless) or (not moved and any(i in theirs for i in named.keys() - known.keys())):
         raise BadInput(
-            f"{path}: its categories contradict the ground truth's, by ids and by names (here: {listed(names)}; there: "
+            f"{path}: its category ids and names contradict those of the ground truth (here: {listed(names)}; there: "
             f"{listed(theirs)}); write the ground truth's category ids"
         )
     note = (
-        f"category ids are not the ground truth's: matched by name ({listed(named)}; there "
+        f"category ids differ from those of the ground truth: matched by name ({listed(named)}; there "
         f"{listed({to: theirs[to] for to in known.values()})})"
     )
     return {i: known.get(i) for i in named}, [note] if moved else []

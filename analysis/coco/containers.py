@@ -100,7 +100,7 @@ def _key_of_records(path: Path, fields: Mapping[str, bytes]) -> str:
     if found:
         raise BadInput(
             f"{path}: is a JSON object with several lists of records ({', '.join(found[:5])}); write the list of "
-            "predictions to a file of its own"
+            "predictions to a separate file"
         )
     raise BadInput(
         f"{path}: is a JSON object with {', '.join(list(fields)[:5]) or 'nothing'}, but predictions are a list of "
@@ -127,7 +127,7 @@ def _names(path: Path, table: str, content: bytes, key: str) -> dict[str, str]:
             value = int(value)
         if isinstance(value, int | str) and names.setdefault(str(value), record[key]) != record[key]:
             raise BadInput(
-                f"{path}: id {value!r} of the {table} is named both {names[str(value)]!r} and {record[key]!r}; write "
+                f"{path}: id {value!r} of the {table} has two names, {names[str(value)]!r} and {record[key]!r}; write "
                 "one name for each"
             )
     return names

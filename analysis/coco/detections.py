@@ -165,7 +165,7 @@ class Detections:
         Args:
             ground_truth: whose images and categories the indices count.
             box: f64[N, 4] x, y, width, height in pixels.
-            score: f64[N], higher is surer.
+            score: f64[N], higher is more confident.
             category: i64[N] index into ``ground_truth.category_id``.
             image: i64[N] index into ``ground_truth.image_id``.
             masks: N segmentations as in a COCO file (polygons or RLE with text counts); none: boxes alone.
@@ -194,8 +194,8 @@ class Detections:
             wrong = np.flatnonzero((index < 0) | (index >= limit))
             if len(wrong):
                 raise BadInput(
-                    f"{path}: the {what} {index[wrong[0]]} of record {wrong[0]} is no index into the ground truth's "
-                    f"{limit:,}; count from 0"
+                    f"{path}: the {what} {index[wrong[0]]} of record {wrong[0]} is not an index into the ground "
+                    f"truth's {limit:,}; count from 0"
                 )
         raw = [NOTHING if masks is None else msgspec.Raw(msgspec.json.encode(one)) for one in masks or score]
         found = _checked(
@@ -224,21 +224,21 @@ def read_detections(
     """Read a COCO results file (``.json`` or ``.json.gz``), as detectron2, mmdetection and Ultralytics write it.
 
     It is a list of ``image_id, category_id, score`` and ``bbox`` (x, y, width, height in pixels) or ``segmentation``
-    or both. The list may be the only one in a JSON object, or stand one record a line; in a COCO document whose
+    or both. The list may be the only one in a JSON object, or have one record per line; in a COCO document whose
     annotations have scores, as FiftyOne exports one, it is the annotations.
 
     Images are those of the ground truth with these ids; or those whose files the ids or a record's ``file_name`` name.
     Where a file names its categories, they are matched by name. ``warnings`` says what was decided.
 
-    A folder of parts (``part-0.json``, ``part-1.json``: names that differ in their numbers alone) is one run, if no two
-    of them hold detections of one image; its rows are counted from the first part to the last.
+    A folder of parts (``part-0.json``, ``part-1.json``: names that differ only in numbers) is one run, if no two
+    of them contain detections of the same image; its rows are counted from the first part to the last.
 
     Args:
         path: of the file, or of the folder of its parts.
         ground_truth: whose images and categories the detections are of.
-        drop_unknown: leave out detections on images or categories that the ground truth does not have, and say so in
+        drop_unknown: leave out detections on images or categories that the ground truth does not have, with a note in
             ``warnings``; otherwise they are an error.
-        drop_invalid: leave out bad records, counted and listed in ``warnings``; otherwise one refuses the file.
+        drop_invalid: leave out bad records, counted and listed in ``warnings``; otherwise they are an error.
         iou_type: ``segm`` if masks are to be compared; with ``drop_invalid``, a detection whose mask is missing or
             cannot be decoded is then a bad one too.
 
@@ -283,13 +283,13 @@ def _joined(path: Path, parts: Sequence[Detections], ground_truth: GroundTruth) 
         again = part.image[owner[part.image] >= 0]
         if len(again):
             raise BadInput(
-                f"{path}: {parts[owner[again[0]]].path.name} and {part.path.name} both hold detections of image "
-                f"{ground_truth.image_id[again[0]]!r}, so they are several results, not the parts of one; name one of "
-                "them"
+                f"{path}: {parts[owner[again[0]]].path.name} and {part.path.name} both contain detections of image "
+                f"{ground_truth.image_id[again[0]]!r}, so they are different results, not parts of one; give only one "
+                "of them"
             )
         owner[part.image] = number
     if len({part.has_box for part in parts if len(part)}) > 1:
-        raise BadInput(f"{path}: some of its parts have boxes, others masks alone; give all of them one or both")
+        raise BadInput(f"{path}: some of its parts have boxes, others only masks; give boxes in all parts, or in none")
     starts = np.cumsum([0, *(int(part.row.max(initial=-1)) + 1 for part in parts)])[:-1].tolist()
     notes = {f"{part.path.name}: {note}": None for part in parts for note in part.warnings}
     return Detections(
@@ -331,8 +331,8 @@ def _parse(
         message = _explain_unknown(path, records, row, image, category, names)
         hint = _shift_hint(records, ground_truth) if (category < 0).any() and not names else ""
         if not drop_unknown:
-            raise BadInput(f"{message}; --drop-unknown leaves them out{hint}")
-        notes.append(message.removeprefix(f"{path}: ") + f": left out, as asked{hint}")
+            raise BadInput(f"{message}; use --drop-unknown to leave them out{hint}")
+        notes.append(message.removeprefix(f"{path}: ") + f": left out (--drop-unknown){hint}")
         records, row, image, category, other = _kept(known, records, row, image, category, other)
     masks = _masks(path, records, row, image, ground_truth)
     if drop_invalid:
@@ -436,14 +436,14 @@ def _decode_one_by_one(path: Path, content: bytes, drop_invalid: bool) -> _Recor
     keys = _NamedRecord.__struct_fields__
     records = {place: only(keys, one) for place, one in enumerate(document) if isinstance(one, dict)}
     bad = [
-        Problem("no record", f"record[{place}] is no record but {shown(one)}; {_REMEDY}", place)
+        Problem("no record", f"record[{place}] is not a record but {shown(one)}; {_REMEDY}", place)
         for place, one in enumerate(document)
         if not isinstance(one, dict)
     ]
     if records and all(isinstance(one, dict) and "score" not in one and "iscrowd" in one for one in document):
         raise BadInput(
-            f"{path}: its records have no score but iscrowd: these are annotations; give the ground truth with --gt "
-            "and the detector's output here"
+            f"{path}: its records have iscrowd and no score, so they are annotations; give the ground truth with --gt "
+            "and the predictions of the detector here"
         )
     _refuse_other_records(path, [one for one in document if isinstance(one, dict)])
     read_numbers(records.values(), "image_id", "", texts=False)
@@ -470,7 +470,7 @@ def _refuse_other_records(path: Path, records: list[Record]) -> None:
     if records and missing:
         fields = ", ".join(list(records[0])[:5]) or "no fields"
         raise BadInput(
-            f"{path}: its records are no detections of COCO's format: none has {' or '.join(missing)} (the first has "
+            f"{path}: its records are not COCO detections: none has {' or '.join(missing)} (the first has "
             f"{shown(fields)}); {_REMEDY}, one for each detection"
         )
 
@@ -480,15 +480,18 @@ def _faults(who: str, record: Record, some_boxes: bool) -> list[str]:
     image, category, score, box = (record.get(key) for key in ("image_id", "category_id", "score", "bbox"))
     cases = (
         (not is_id(image), f"{who} has image_id {shown(image)}; write the ground truth's image id"),
-        (is_whole(image) and not fits(image), f"the image_id of {who} does not fit 64 bits; write the ground truth's"),
+        (
+            is_whole(image) and not fits(image),
+            f"the image_id of {who} does not fit into 64 bits; write the id of the ground truth",
+        ),
         (not is_whole(category), f"{who} has category_id {shown(category)}; write a whole number"),
         (
             is_whole(category) and not fits(category),
-            f"the category_id of {who} does not fit 64 bits; write the ground truth's",
+            f"the category_id of {who} does not fit into 64 bits; write the id of the ground truth",
         ),
         ("score" not in record, f"{who} has no score; {_REMEDY}"),
         ("score" in record and not is_number(score), f"the score of {who} is {shown(score)}; write a finite number"),
-        (box is None and some_boxes, f"{who} has no bbox while others have; give all of them one or none"),
+        (box is None and some_boxes, f"{who} has no bbox but others do; give all records a bbox, or none"),
         (
             box is None and not some_boxes and not has_mask(record),
             f"{who} has neither bbox nor segmentation; give it a bbox [x, y, w, h]",
@@ -535,7 +538,7 @@ def _categories(
     except OverflowError:
         place = next(place for place, record in enumerate(records) if not fits(record.category_id))
         raise BadInput(
-            f"{path}: category_id of record {place} does not fit 64 bits; write the ground truth's"
+            f"{path}: category_id of record {place} does not fit into 64 bits; write the id of the ground truth"
         ) from None
     names = dict(container.category_names)
     if records and isinstance(records[0], _NamedRecord):
@@ -545,7 +548,7 @@ def _categories(
                 and names.setdefault(record.category_id, record.category_name) != record.category_name
             ):
                 raise BadInput(
-                    f"{path}: category_id {record.category_id} is named both {names[record.category_id]!r} and "
+                    f"{path}: category_id {record.category_id} has two names, {names[record.category_id]!r} and "
                     f"{record.category_name!r}; write one name for each"
                 )
     notes: list[str] = []
@@ -582,8 +585,8 @@ def _shift_hint(records: list[Any], ground_truth: GroundTruth) -> str:
     ids = ground_truth.category_id
     if len(used) > 1 and used <= set(range(len(ids) + 1)):
         return (
-            f" (these category ids run from {min(used)} to {max(used)}, as class indices do, while the ground truth's "
-            f"run from {ids[0]} to {ids[-1]}: map each index to its category id first)"
+            f" (these category ids run from {min(used)} to {max(used)}, like class indices, but those of the ground "
+            f"truth run from {ids[0]} to {ids[-1]}: map each index to its category id first)"
         )
     return ""
 
@@ -595,7 +598,7 @@ def _boxes(path: Path, records: list[Any], masks: Masks, row: Ints) -> tuple[Flo
     except TypeError:  # None is not iterable
         missing = [place for place, box in enumerate(boxes) if box is None]
     if len(missing) < len(boxes):
-        told = f"record[{row[missing[0]]}] has no bbox while others have; give all of them one or none"
+        told = f"record[{row[missing[0]]}] has no bbox but others do; give all records a bbox, or none"
         raise BadRecords(f"{path}: {told}", len(missing))
     empty = np.flatnonzero(~masks.present)
     if len(empty):

@@ -102,7 +102,7 @@ def federated_faults(
             with_fields = max(map(len, some.values()))
             yield (
                 "LVIS fields missing",
-                f"images[{first}] (id {images[first].get('id')!r}) has no {key} while {with_fields:,} of "
+                f"images[{first}] (id {images[first].get('id')!r}) has no {key} but {with_fields:,} of "
                 f"{len(images):,} images have LVIS's fields; {REMEDY}",
             )
     for place, image in enumerate(images):
@@ -112,20 +112,21 @@ def federated_faults(
             if ids is None:
                 continue
             if not isinstance(ids, list) or not all(isinstance(one, int) and not isinstance(one, bool) for one in ids):
-                yield "bad LVIS field", f"{who} is no list of category ids; {REMEDY}"
+                yield "bad LVIS field", f"{who} is not a list of category ids; {REMEDY}"
                 continue
             unknown = sorted(set(ids) - known)
             if unknown:
                 yield (
                     "unknown category",
-                    f"{who} holds {unknown[0]}, which is not among the categories; add that category or remove the id",
+                    f"{who} contains {unknown[0]}, which is not one of the categories; add that category or "
+                    "remove the id",
                 )
     letters = [category.get("frequency") for category in categories]
     for place, letter in enumerate(letters):
         if letter is None and any(one is not None for one in letters):
             yield (
                 "bad frequency",
-                f"categories[{place}] has no frequency while others have; give all of them one (r, c or f) or none",
+                f"categories[{place}] has no frequency but others do; give all categories one (r, c or f), or none",
             )
         elif letter is not None and letter not in FREQUENCIES:
             yield (

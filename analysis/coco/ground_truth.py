@@ -157,14 +157,14 @@ def read_ground_truth(
 ) -> GroundTruth:
     """Read a COCO instances file (``.json`` or ``.json.gz``).
 
-    ``segmentation``, ``iscrowd``, ``area`` and ``file_name`` may be missing. Numbers in other spellings (1.0 for 1; "1"
-    where all of the field are text) are read, and ``warnings`` says so.
+    ``segmentation``, ``iscrowd``, ``area`` and ``file_name`` may be missing. Other spellings of numbers (1.0 for 1; "1"
+    if the whole field is text) are read, with a note in ``warnings``.
 
     Args:
         path: of the file.
-        respect_ignore: let ``ignore: 1`` (VOC's "difficult") take an object out of the evaluation, which pycocotools
-            does not: it overwrites the field.
-        drop_invalid: leave bad annotations out, counted and listed in ``warnings``; otherwise one refuses the file.
+        respect_ignore: leave objects with ``ignore: 1`` (VOC's "difficult") out of the evaluation; pycocotools does
+            not, because it overwrites the field.
+        drop_invalid: leave out bad annotations, counted and listed in ``warnings``; otherwise they are an error.
         iou_type: ``segm`` if masks are to be compared; with ``drop_invalid``, an annotation whose mask is missing or
             cannot be decoded is then a bad one too.
 
@@ -255,7 +255,7 @@ def _read(path: Path, content: bytes, respect_ignore: bool, rows: Ints | None = 
     notes: list[str] = []
     if federated is not None:  # LVIS has no crowds, and its own evaluation respects `ignore`
         crowds = int(columns["crowd"].sum())
-        told = f"{crowds:,} annotations have iscrowd, which LVIS does not have: they count as objects"
+        told = f"{crowds:,} annotations have iscrowd, which does not exist in LVIS: they count as objects"
         notes += [told] if crowds else []
         columns["crowd"] = np.zeros(len(box), dtype=np.bool_)
         respect_ignore = True

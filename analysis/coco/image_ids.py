@@ -141,7 +141,7 @@ def _strange_names(names: Sequence[str | None], files: FileNames, ground_truth: 
     if theirs is None or not given or any(files.find(name)[0] != UNKNOWN for name in given):
         return ""
     return (
-        f"file names are others than the ground truth's (first {given[0]!r}; there {theirs!r}): the image ids are taken"
+        f"file names differ from those of the ground truth (first {given[0]!r}; there {theirs!r}): matched by image id"
     )
 
 
@@ -210,7 +210,8 @@ def _by_file_names(
         )
     index = np.array([max(found[name], UNKNOWN) for name in names if name is not None], dtype=np.int64)
     note = (
-        f"image ids are not the ground truth's ({told}): all {len(index):,} detections were matched by their file_name"
+        f"image ids differ from those of the ground truth ({told}): all {len(index):,} detections were matched by "
+        "file_name"
     )
     return ImageIndex(index, [note])
 
@@ -244,8 +245,8 @@ def _by_ids(
     unclear = next((value for value in by_id if by_id[value] < 0 and by_name[value] == AMBIGUOUS), None)
     if unclear is not None and known_ids <= known_names:
         raise BadInput(
-            f"{path}: image_id {unclear!r} is no id of the ground truth, and fits the file names of several of its "
-            "images; write the ground truth's image ids"
+            f"{path}: image_id {unclear!r} is not an id of the ground truth, and matches the file names of several of "
+            "its images; write the ground truth's image ids"
         )
     of = _applied(ids)
     if known_ids >= known_names:

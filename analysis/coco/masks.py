@@ -179,7 +179,8 @@ class Masks:
         cases = (
             (
                 short,
-                f"{short:,} masks have polygon parts with fewer than 3 points: those have no area and are left out",
+                f"{short:,} masks have polygon parts with fewer than 3 points: these parts have no area and are "
+                "left out",
             ),
             (quoted, f"{quoted:,} masks have counts written as Python bytes (b'...'): the text in them is read"),
         )

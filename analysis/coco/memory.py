@@ -37,20 +37,20 @@ def load(
     drop_invalid: bool = False,
     names: Mapping[int, str] | None = None,
 ) -> tuple[GroundTruth, Detections]:
-    """Ground truth and detections from whatever holds them, for every analysis of this package.
+    """Load ground truth and detections from files or memory, for every analysis of this package.
 
     Args:
         ground_truth: a path; a COCO or LVIS document as a dict; a ``COCO`` or ``LVIS`` object; a list of torchvision's
-            targets, one an image: ``boxes`` f32[n, 4] x1, y1, x2, y2 in pixels, ``labels`` i64[n] category ids, and as
-            they are there ``image_id``, ``area`` f32[n], ``iscrowd`` [n], ``masks`` [n, H, W]; or a GroundTruth.
+            targets, one per image: ``boxes`` f32[n, 4] x1, y1, x2, y2 in pixels, ``labels`` i64[n] category ids, and if
+            present ``image_id``, ``area`` f32[n], ``iscrowd`` [n], ``masks`` [n, H, W]; or a GroundTruth.
         detections: a path; a list of COCO's result records; what ``loadRes`` made; an array [N, 7] as ``loadRes`` takes
-            it; torchvision's predictions, ``boxes``, ``labels``, ``scores`` f32[n], perhaps ``masks`` [n, 1, H, W], as
-            a list in the order of the targets (or each with its ``image_id``) or as a dict by image id; or Detections.
-        iou_type: ``segm`` where masks will be compared.
+            it; torchvision's predictions, ``boxes``, ``labels``, ``scores`` f32[n], optionally ``masks`` [n, 1, H, W],
+            as a list in the order of the targets (or each with its ``image_id``) or a dict by image id; or Detections.
+        iou_type: ``segm`` if masks will be compared.
         respect_ignore: as in :func:`analysis.read_ground_truth`.
         drop_unknown: as in :func:`analysis.read_detections`.
         drop_invalid: as in both.
-        names: of the categories by id, for targets, which have none.
+        names: names of the categories by id, for targets, which contain none.
 
     Raises:
         BadInput: the form is unknown, or the content cannot be used; the sentence names the record.
@@ -84,7 +84,7 @@ def _truth(
     if _is_targets(document):
         document = _document(document, names)
     if not isinstance(document, Mapping):
-        raise BadInput(f"{TRUTH}: {type(value).__name__} is no ground truth; {_FORMS_OF_TRUTH}")
+        raise BadInput(f"{TRUTH}: {type(value).__name__} is not a ground truth; {_FORMS_OF_TRUTH}")
     tables = {
         key: [_plain(one) if isinstance(one, Mapping) else one for one in table] if isinstance(table, list) else table
         for key, table in document.items()
@@ -109,7 +109,7 @@ def _image_ids(targets: Sequence[Mapping[str, Any]]) -> list[Any]:
         return list(range(1, len(ids) + 1))
     if None in ids:
         first = ids.index(None)
-        raise BadInput(f"{TRUTH}: target[{first}] has no image_id while others have; give all of them one or none")
+        raise BadInput(f"{TRUTH}: target[{first}] has no image_id but others do; give all of them one, or none")
     return [_array(one).reshape(-1)[0].item() if not isinstance(one, str) else one for one in ids]
 
 
@@ -156,7 +156,7 @@ def _records(value: Any, ids: Sequence[Any] | None) -> list[dict[str, Any]]:
                 {"image_id": int(one[0]), "category_id": int(one[6]), "bbox": one[1:5], "score": one[5]}
                 for one in rows.tolist()
             ]
-    raise BadInput(f"{RUN}: {type(value).__name__} is no list of detections; {_FORMS_OF_RUN}")
+    raise BadInput(f"{RUN}: {type(value).__name__} is not a list of detections; {_FORMS_OF_RUN}")
 
 
 def _as_given(records: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
@@ -175,8 +175,8 @@ def _of_list(predictions: Sequence[Mapping[str, Any]], ids: Sequence[Any] | None
         if ids is None or len(ids) != len(predictions):
             many = "" if ids is None else f": {len(predictions):,} predictions, {len(ids):,} targets"
             raise BadInput(
-                f"{RUN}: prediction[{own.index(None)}] has no image_id, and the ground truth does not tell whose it is"
-                f"{many}; give every prediction its image_id, or a dict by image id"
+                f"{RUN}: prediction[{own.index(None)}] has no image_id, and the ground truth does not show to which "
+                f"image it belongs{many}; give every prediction its image_id, or a dict by image id"
             )
         own = list(ids)
     return [
@@ -207,7 +207,7 @@ def _columns(who: str, values: Mapping[str, Any], names: Sequence[str]) -> dict[
     """
     boxes = _array(values["boxes"])
     if boxes.dtype.kind not in "iuf":
-        raise BadInput(f"{who} has boxes that are no numbers; give n x 4: x1, y1, x2, y2 in pixels")
+        raise BadInput(f"{who} has boxes that are not numbers; give n x 4: x1, y1, x2, y2 in pixels")
     boxes = boxes.astype(np.float64)
     if boxes.size % 4 or (boxes.size and boxes.shape[-1] != 4):
         raise BadInput(f"{who} has boxes of shape {boxes.shape}; give n x 4: x1, y1, x2, y2 in pixels")
@@ -237,7 +237,7 @@ def _array(value: Any) -> NDArray[Any]:
     try:
         found = np.asarray(value)
     except ValueError as error:  # rows of several lengths
-        raise BadInput(f"a value in memory is no array ({error}); give numbers of one shape") from None
+        raise BadInput(f"a value in memory is not an array ({error}); give numbers of one shape") from None
     return found
 
 
@@ -251,7 +251,7 @@ def _whole(what: str, values: NDArray[Any]) -> None:
         return
     bad = np.flatnonzero(~(values == np.floor(values))) if values.dtype.kind == "f" else np.arange(len(values))
     if len(bad):
-        raise BadInput(f"{what}: value {bad[0]} is {values[bad[0]]!r}, no whole number; give ids")
+        raise BadInput(f"{what}: value {bad[0]} is {values[bad[0]]!r}, not a whole number; give ids")
 
 
 def _rle(mask: NDArray[Any]) -> dict[str, Any]:

@@ -35,15 +35,16 @@ def of_ground_truth(
     cases = (
         (
             bool((columns["annotation_id"] == 0).any()),
-            "annotation id 0 is used: pycocotools counts the detection that matches it as wrong; here it is right",
+            "annotation id 0 is used: pycocotools counts the detection that matches it as wrong, but here it is "
+            "correct",
         ),
-        (flat, f"{flat:,} annotations have a zero-size box: nothing can match them, so each is a miss"),
+        (flat, f"{flat:,} annotations have a zero-size box: no detection can match them, so each is missed"),
         (
             marked and not respect_ignore,
-            f"{marked:,} annotations carry ignore=1 (VOC's difficult?) and are counted as normal objects, "
-            "as pycocotools counts them; --respect-ignore leaves them out",
+            f"{marked:,} annotations have ignore=1 (difficult in VOC?) and are counted as normal objects, "
+            "as in pycocotools; use --respect-ignore to leave them out",
         ),
-        (from_masks, f"{from_masks:,} annotations have no bbox: theirs was taken from their masks"),
+        (from_masks, f"{from_masks:,} annotations have no bbox: it was computed from their masks"),
     )
     found = [sentence for holds, sentence in cases if holds]
     return found + implausible(box, columns["crowd"], columns["marked"] & respect_ignore, masks)
@@ -70,8 +71,8 @@ def implausible(box: Floats, crowd: Bools, ignored: Bools, masks: Masks) -> list
         ),
         (
             _is_implausible(left_out, objects, MOST_IGNORED),
-            f"{left_out:,} of {objects:,} objects are marked ignore=1 and left out of the evaluation: does the mark "
-            "mean that an object does not count?",
+            f"{left_out:,} of {objects:,} objects are marked ignore=1 and left out of the evaluation: check that the "
+            "mark means that an object does not count",
         ),
         (
             objects > 0 and box.max() <= 1,
@@ -96,7 +97,7 @@ def of_detections(box: Floats, score: Floats, image: Ints, category: Ints, groun
         ground_truth: that they are detections on.
     """
     if not len(box):
-        return ["there are no detections: every object is a miss"]
+        return ["there are no detections: every object is missed"]
     images = len(ground_truth.image_id)
     outside = 0 if score.min() >= 0 and score.max() <= 1 else int(((score < 0) | (score > 1)).sum())
     x, y, w, h = np.ascontiguousarray(box.T)
@@ -109,12 +110,12 @@ def of_detections(box: Floats, score: Floats, image: Ints, category: Ints, groun
     past = int(beyond.sum()) / max(1, on_sized)  # the share of the boxes on images of known size
     unseen = int((np.bincount(image, minlength=images) == 0).sum())
     cases = (
-        (outside, f"{outside:,} scores lie outside 0..1 (logits?): their order is used as it is"),
-        (flat, f"{flat:,} boxes have zero width or height: they can match nothing"),
+        (outside, f"{outside:,} scores are outside 0..1 (logits?): only their order is used"),
+        (flat, f"{flat:,} boxes have zero width or height: they cannot match any object"),
         (normalised, "all box coordinates are at most 1: are they normalised instead of in pixels?"),
         (
             past > 0.5 and not normalised,
-            f"{100 * past:.0f} % of the boxes reach past their image's edge: is bbox written as x1, y1, x2, y2 "
+            f"{100 * past:.0f} % of the boxes extend beyond their image: is bbox written as x1, y1, x2, y2 "
             "instead of x, y, width, height?",
         ),
         (
@@ -141,13 +142,13 @@ def _lonely(image: Ints, category: Ints, ground_truth: "GroundTruth") -> list[st
     cases = (
         (
             stray > MOST_UNSEEN * len(category) and needed and not ground_truth.federated,  # few are in a part of LVIS
-            f"{stray:,} of {len(category):,} detections are of categories without an object in the ground truth: do "
-            "both files number the categories alike?",
+            f"{stray:,} of {len(category):,} detections are of categories without an object in the ground truth: "
+            "check that both files use the same category ids",
         ),
         (
             empty > MOST_UNSEEN * len(image) and populated.any(),
-            f"{empty:,} of {len(image):,} detections are on images without an object in the ground truth: do both "
-            "files number the images alike?",
+            f"{empty:,} of {len(image):,} detections are on images without an object in the ground truth: check that "
+            "both files use the same image ids",
         ),
         (
             needed >= FEW_CATEGORIES and len(missing) > MOST_UNSEEN * needed,

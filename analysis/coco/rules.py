@@ -120,7 +120,7 @@ class CheckedDocument:
         """Add a problem for each annotation without a mask, where others have one: masks cannot be compared then."""
         without = [row for row, record in self.annotations.items() if not has_mask(record)]
         for row in without if len(without) < len(self.annotations) else ():
-            self.add("no mask", f"{named(row, self.annotations[row])} has no segmentation while others have", row)
+            self.add("no mask", f"{named(row, self.annotations[row])} has no segmentation but others do", row)
 
     def _masks(self, rows: list[int]) -> Masks:
         index = {image["id"]: number for number, image in enumerate(self.images)}
@@ -173,10 +173,10 @@ def note_left_out(path: Path, bad: Sequence[Problem], of: int, what: str) -> lis
     if not first:
         return []
     if len(first) == of:
-        raise BadInput(f"{path}: all {of:,} {what} are bad records, so none would be left: {bad[0].sentence}")
+        raise BadInput(f"{path}: all {of:,} {what} are bad records, so none would remain: {bad[0].sentence}")
     listed = "; ".join([sentence for _, sentence in sorted(first.items())][:SHOWN])
     more = f"; and {len(first) - SHOWN:,} more" if len(first) > SHOWN else ""
-    return [f"{len(first):,} of {of:,} {what} are bad records and left out, as asked: {listed}{more}"]
+    return [f"{len(first):,} of {of:,} {what} are bad records and are left out (--drop-invalid): {listed}{more}"]
 
 
 def refuse(path: Path, problems: Sequence[Problem]) -> None:
@@ -229,7 +229,7 @@ def _tables(checked: CheckedDocument, document: object) -> dict[str, list[tuple[
     for key in KEYS:
         rows = document.get(key) if isinstance(document, dict) else None
         if not isinstance(rows, list):
-            checked.add("not a COCO document", f"'{key}' is missing or no list; {REMEDY}")
+            checked.add("not a COCO document", f"'{key}' is missing or not a list; {REMEDY}")
             rows = []
         elif not rows and key in ADVICE:
             checked.add(f"no {key}", f"has no {key}; {ADVICE[key]}")
@@ -237,7 +237,7 @@ def _tables(checked: CheckedDocument, document: object) -> dict[str, list[tuple[
         for place, row in enumerate(rows):
             if not isinstance(row, dict):
                 bad = place if key == "annotations" else WHOLE
-                checked.add("not a COCO document", f"{key}[{place}] is no record but {shown(row)}; {REMEDY}", bad)
+                checked.add("not a COCO document", f"{key}[{place}] is not a record but {shown(row)}; {REMEDY}", bad)
     return tables
 
 
@@ -260,7 +260,9 @@ def _respell(checked: CheckedDocument) -> None:
     _respell_image_ids(checked, annotations)
     texts = [record for record in annotations if isinstance(record.get("id"), str)]
     if texts and len(texts) == len(annotations) and len({record["id"] for record in texts}) == len(texts):
-        checked.notes.append(f"ids of the annotations are texts ({shown(texts[0]['id'])}): numbered from 1 instead")
+        checked.notes.append(
+            f"ids of the annotations are text ({shown(texts[0]['id'])}): annotations are numbered from 1 instead"
+        )
         for number, record in enumerate(texts, start=1):
             record["id"] = number
     for image in checked.images:
@@ -268,7 +270,7 @@ def _respell(checked: CheckedDocument) -> None:
             image["file_name"] = file_path(image["file_name"])
     for category in checked.categories:
         if is_number(category.get("name")):
-            checked.notes.append(f"the name of category {category.get('id')} is a number: read as its text")
+            checked.notes.append(f"the name of category {category.get('id')} is a number: it is read as text")
             category["name"] = str(category["name"])
 
 
@@ -305,7 +307,7 @@ def read_numbers(
     notes = []
     pattern = _WHOLE if whole else _NUMBER
     if texts and given and all(isinstance(one[key], str) and pattern.fullmatch(one[key]) for one in given):
-        notes.append(f"{what} is written as text ({shown(given[0][key])}): read as numbers")
+        notes.append(f"{what} is text ({shown(given[0][key])}): it is read as a number")
         for record in given:
             record[key] = int(record[key].partition(".")[0]) if whole else float(record[key])
     if whole:
@@ -340,7 +342,7 @@ def _check_ids(checked: CheckedDocument, table: str, records: list[Record]) -> N
         checked.add(
             f"{kind} ids clash",
             f"{table} holds id {shown(value)} more than once ({count} times; {len(clashes):,} ids clash); give every "
-            "record an id of its own",
+            "record a different id",
         )
 
 
@@ -375,8 +377,8 @@ def _check_annotations(checked: CheckedDocument) -> None:
         if count:
             checked.add(
                 "annotation ids clash",
-                f"annotation id {record['id']} stands {count} times (first at annotations[{place}]); give every "
-                "annotation its own",
+                f"annotation id {record['id']} is used {count} times (first at annotations[{place}]); give every "
+                "annotation a different id",
             )
 
 
@@ -386,7 +388,7 @@ def _faults(
     """What is wrong with one annotation, but for its mask: kind and sentence of each fault."""
     identifier = record.get("id")
     if identifier is None and some["id"]:
-        yield "annotation without id", f"{who} has no id while others have; give it one"
+        yield "annotation without id", f"{who} has no id but others do; give it one"
     elif identifier is not None and not (is_whole(identifier) and fits(identifier)):
         why = ", which does not fit 64 bits" if is_whole(identifier) else ""
         yield "bad annotation id", f"{who} has id {shown(identifier)}{why}; write whole numbers, for all of them"
@@ -396,7 +398,7 @@ def _faults(
             plural = {"image": "images", "category": "categories"}[kind]
             yield (
                 f"unknown {kind}",
-                f"{who} has {key} {shown(value)}, which is not among the {plural}; add that {kind} or remove the "
+                f"{who} has {key} {shown(value)}, which is not one of the {plural}; add that {kind} or remove the "
                 "annotation",
             )
     for key, kind in (("iscrowd", "bad crowd flag"), ("ignore", "bad ignore flag")):
@@ -413,7 +415,7 @@ def _faults(
         yield "bad polygon", f"{who} has a segmentation with {DAMAGE}; repair it"
     area = record.get("area")
     if area is None and some["area"]:
-        yield "bad area", f"{who} has no area while others have; give all of them one or none"
+        yield "bad area", f"{who} has no area but others do; give all annotations one, or none"
     elif area is not None and not (is_number(area) and 0 <= area <= 1.7e308):
         yield "bad area", f"the area {shown(area)} of {who} is not a size in square pixels; repair it"
 
@@ -425,7 +427,7 @@ def box_fault(box: object) -> str:
     if not all(is_number(side) for side in box):
         return "is NaN or infinite"
     if max(box) > FURTHEST or min(box) < -FURTHEST:
-        return "is out of all proportion"
+        return "is far too large"
     if min(box[2:]) < 0:
         return "has a negative side"
     if any(0 < side < 1 / FURTHEST for side in box[2:]):

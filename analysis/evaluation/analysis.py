@@ -79,7 +79,9 @@ def name_runs(arguments: Sequence[str]) -> list[tuple[str, Path]]:
     for name in names:
         if names.count(name) > 1:
             clashing = " and ".join(str(path) for n, (_, path) in zip(names, given, strict=True) if n == name)
-            raise BadInput(f"{clashing} would both be called {name!r}; name them: NAME={given[names.index(name)][1]}")
+            raise BadInput(
+                f"{clashing} would have the same name {name!r}; give names: NAME={given[names.index(name)][1]}"
+            )
     return [(name, path) for name, (_, path) in zip(names, given, strict=True)]
 
 
@@ -130,7 +132,7 @@ class AtStake:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RunAnalysis(Presentable, Run):
-    """A run matched once: its breakdown, the outcome of every object, and the parts that were asked for.
+    """A run matched once: its breakdown, the outcome of every object, and the requested parts.
 
     Shown by error, class, detection or object, and by the parts size, iou, crowding and confusion.
     """
@@ -159,7 +161,7 @@ def parse_parts(text: str) -> tuple[str, ...]:
     wanted = {part.strip() for part in text.split(",") if part.strip()}
     unknown = sorted(wanted - {*PARTS, "all"})
     if unknown:
-        raise BadInput(f"{unknown[0]!r} is no way to split the errors; choose of {', '.join(PARTS)}, or all")
+        raise BadInput(f"{unknown[0]!r} is not a way to split the errors; choose from {', '.join(PARTS)}, or all")
     return tuple(part for part in PARTS if part in wanted or "all" in wanted)
 
 
@@ -178,16 +180,16 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], jobs: in
 
 
 class Analysis:
-    """The analysis of several runs on one ground truth: what depends on the ground truth alone is computed once.
+    """The analysis of several runs on one ground truth; results that depend only on the ground truth are computed once.
 
     Args:
         ground_truth: of all runs.
         settings: of the matching.
         parts: some of :data:`PARTS`.
         sizes: for the part ``size``.
-        ious: at which the curve of each run as it is shall be kept, for intervals and precision against recall.
-        metrics: also COCO's 12 numbers.
-        at_stake: also what the errors cost one by one.
+        ious: IoU thresholds at which the precision curve of each run is kept, for intervals and plots.
+        metrics: also compute COCO's 12 numbers.
+        at_stake: also compute the cost of each single error.
     """
 
     def __init__(
@@ -214,7 +216,7 @@ class Analysis:
         """Pair the detections with the objects once, match them once at each IoU, and compute the parts.
 
         Raises:
-            BadInput: masks are asked for and a record has none, or the background's IoU is above all that are shown.
+            BadInput: masks are compared and a record has none, or the background IoU is above all IoU thresholds.
         """
         gt, settings, parts = self._ground_truth, self._settings, self._parts
         paired = pair_detections(gt, detections, settings)

@@ -202,15 +202,15 @@ def coco_metrics(
 ) -> dict[str, float]:
     """COCO's 12 numbers in points (0..100), -1 where there is nothing to average, as pycocotools 2.0 computes them.
 
-    A list of other caps gives an AR for each of them, and all else at the largest. Where the ground truth is LVIS's,
+    Other caps give an AR for each of them; the other numbers are at the largest. Where the ground truth is LVIS's,
     its 13 numbers as lvis-api 0.5.3 computes them: APr, APc, APf, and AR300 in place of three.
 
     Args:
         ground_truth: from :func:`analysis.read_ground_truth`.
         detections: from :func:`analysis.read_detections`.
         iou_type: ``bbox`` or ``segm``.
-        max_dets: caps of the detections of an image and category, in any order (pycocotools' ``maxDets``); under LVIS's
-            rules of an image. None: 1, 10 and 100, or LVIS's 300.
+        max_dets: caps on the detections per image and category, in any order (pycocotools' ``maxDets``); under LVIS's
+            rules per image. None: 1, 10 and 100, or LVIS's 300.
         min_score: detections with a lower score are left out.
         paired: the two, paired already as COCO does, under the largest cap.
 

@@ -58,7 +58,7 @@ class ErrorType:
         """What it is, of boxes or of masks.
 
         >>> ERROR_TYPES["loc"].described("segm")
-        'right category, mask too far off'
+        'localisation: mask overlaps too little'
         """
         return self.description.format(shape=SHAPES[iou_type])
 
@@ -97,7 +97,7 @@ _RECORDS = (
         name="cls",
         label="cls",
         noun="classification",
-        description="right place, wrong category",
+        description="classification: wrong category",
         caption="{category}, but is {object}",
         colour="magenta",
         fix=partial(_correct, CLS, move=True),
@@ -108,8 +108,8 @@ _RECORDS = (
         name="loc",
         label="loc",
         noun="localisation",
-        description="right category, {shape} too far off",
-        caption="{category}, {shape} too far off",
+        description="localisation: {shape} overlaps too little",
+        caption="{category}, {shape} overlaps too little",
         colour="cyan",
         fix=partial(_correct, LOC),
         code=LOC,
@@ -118,9 +118,9 @@ _RECORDS = (
     ErrorType(
         name="both",
         label="both",
-        noun="errors of category and place at once",
-        description="wrong category and too far off",
-        caption="{category}, wrong class and place",
+        noun="errors of both category and localisation",
+        description="wrong category and too little overlap",
+        caption="{category}, wrong class and too little overlap",
         colour="blue",
         fix=partial(_correct, BOTH),
         code=BOTH,
@@ -129,8 +129,8 @@ _RECORDS = (
         name="dup",
         label="dup",
         noun="duplicates",
-        description="a second detection of a found object",
-        caption="{category}, found before",
+        description="duplicate of a correct detection",
+        caption="{category}, duplicate",
         colour="yellow",
         fix=partial(_correct, DUP),
         code=DUP,
@@ -139,8 +139,8 @@ _RECORDS = (
         name="bg",
         label="bg",
         noun="background",
-        description="a detection where there is nothing",
-        caption="{category} where nothing is annotated",
+        description="background: no object there",
+        caption="{category}, no object annotated here",
         colour="red",
         fix=partial(_correct, BG),
         code=BG,
@@ -149,7 +149,7 @@ _RECORDS = (
         name="miss",
         label="miss",
         noun="missed objects",
-        description="an object with no match or near match",
+        description="missed object: no match or near match",
         caption="{object} missed",
         colour="green",
         fix=_forgive_missed,
@@ -158,8 +158,8 @@ _RECORDS = (
     ErrorType(
         name="fp",
         label="FP",
-        noun="all wrong detections together (FP)",
-        description="all wrong detections together",
+        noun="all false positives (FP)",
+        description="all false positives",
         colour="",
         fix=_right_first,
         is_total=True,
@@ -167,8 +167,8 @@ _RECORDS = (
     ErrorType(
         name="fn",
         label="FN",
-        noun="all objects not found together (FN)",
-        description="all objects not found together",
+        noun="all false negatives (FN)",
+        description="all false negatives: objects not found",
         colour="",
         fix=_forgive_unfound,
         is_total=True,

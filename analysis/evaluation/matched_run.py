@@ -18,7 +18,7 @@ from analysis.evaluation.average_precision import (
 )
 from analysis.evaluation.settings import Settings
 
-# Labels of a detection: its type of error, or why it is none.
+# Labels of a detection: its type of error, or the reason why it has none.
 CLS, LOC, BOTH, DUP, BG, TRUE_POSITIVE, IGNORED, OVER_CAP, LOW_SCORE, UNCHECKED = range(10)
 
 TIDE_RECALLS: Floats = np.array([x / 100 for x in range(101)])  # ten of them differ from COCO's by one ulp
@@ -26,15 +26,15 @@ TIDE_RECALLS: Floats = np.array([x / 100 for x in range(101)])  # ten of them di
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """The label of every detection (rows of the file's arrays), and what became of every object."""
+    """The label of every detection (rows of the file's arrays), and which objects are matched or missed."""
 
     error: NDArray[np.int8]  # [N] CLS .. BG, TRUE_POSITIVE, IGNORED, OVER_CAP, LOW_SCORE, UNCHECKED
     ignored: Bools  # [N] left out of the AP by a crowd (the `tidecv` convention labels those too)
-    iou: Floats  # [N] with the target; where there is none, the best with any object of the image
-    target: Ints  # [N] the object it took or points at, -1 for none
+    iou: Floats  # [N] with the target; if there is none, the highest with any object of the image
+    target: Ints  # [N] the object that it matches or nearly matches, -1 for none
     recovers_gt: Bools  # [N] a cls or loc error that wins its object when fixed
-    missed: Bools  # [M] objects that no detection took and no cls or loc error points at
-    matched: Bools  # [M] objects that a detection took
+    missed: Bools  # [M] objects without a match that are not the target of a cls or loc error
+    matched: Bools  # [M] objects that a detection matches
 
     @property
     def names(self) -> NDArray[np.str_]:

@@ -226,11 +226,11 @@ def pair_detections(ground_truth: GroundTruth, detections: Detections, settings:
     """
     if settings.federated != (ground_truth.federated is not None):
         rules = "LVIS's" if ground_truth.federated else "COCO's"
-        raise BadInput(f"{ground_truth.path}: {rules} rules hold here, but the settings say otherwise; use Settings.on")
+        raise BadInput(f"{ground_truth.path}: this file needs {rules} rules, but the settings differ; use Settings.on")
     coco, image = settings.convention == "coco", detections.image
     images, classes = len(ground_truth.image_id), len(ground_truth.category_id)
     if settings.class_agnostic and classes > 1:
-        raise BadInput("class_agnostic needs files whose categories are one: analysis.evaluation.selection merges them")
+        raise BadInput("class_agnostic needs merged categories; merge them with analysis.evaluation.selection")
     by_score = score_order(detections, np.arange(images) if coco else ground_truth.image_rank)
     if settings.min_score is not None:
         by_score = by_score[detections.score[by_score] >= settings.min_score]

@@ -26,14 +26,14 @@ ROUNDING = 1e-9  # a rate that misses a target by less reaches it
 
 @dataclass(frozen=True)
 class Criterion:
-    """By what a score threshold is chosen.
+    """The rule by which a score threshold is chosen.
 
     ``f1``: the score with the highest F1, the highest score among equal ones. ``precision``: the lowest score at which
     precision is at least ``value``, and is so at every higher score too. ``recall``: the highest score at which recall
     is at least ``value``. ``score``: ``value`` itself.
 
     Raises:
-        BadInput: the value is no finite number, or no rate above 0 and up to 1.
+        BadInput: the value is not finite, or not a rate above 0 and up to 1.
     """
 
     kind: Literal["f1", "precision", "recall", "score"] = "f1"
@@ -41,13 +41,13 @@ class Criterion:
 
     def __post_init__(self) -> None:
         if self.kind == "score" and not math.isfinite(self.value):
-            raise BadInput(f"the score {self.value} is no finite number; give a threshold such as 0.5")
+            raise BadInput(f"the score {self.value} is not a finite number; give a threshold such as 0.5")
         if self.kind in ("precision", "recall") and not 0 < self.value <= 1:
-            raise BadInput(f"the {self.kind} {self.value:g} is no share above 0 and up to 1; write 0.9 for 90 %")
+            raise BadInput(f"the {self.kind} {self.value:g} is not above 0 and at most 1; write 0.9 for 90 %")
 
     @property
     def is_chosen(self) -> bool:
-        """Whether the threshold is chosen on the images, not given."""
+        """Whether the threshold is chosen on the images, not given by the user."""
         return self.kind != "score"
 
     def __str__(self) -> str:

@@ -27,8 +27,8 @@ def class_agnostic(
     """
     if ground_truth.federated:
         raise BadInput(
-            f"{ground_truth.path}: LVIS's rules say for each category in which images it counts, so categories cannot "
-            "be taken as one; leave out --class-agnostic"
+            f"{ground_truth.path}: under LVIS's rules each category counts only in some images, so categories cannot "
+            "be treated as one; leave out --class-agnostic"
         )
 
     def order(of: GroundTruth | Detections) -> Ints:

@@ -13,7 +13,7 @@ LVIS_MAX_DETS = 300  # LVIS's cap of an image, over all categories
 
 @dataclass(frozen=True)
 class Settings:
-    """How detections are matched and labelled; ``docs/conventions.md`` says where the two conventions differ.
+    """How detections are matched and labelled; ``docs/conventions.md`` lists the differences of the two conventions.
 
     Raises:
         BadInput: a value is unknown or out of range.
@@ -40,12 +40,12 @@ class Settings:
             raise BadInput(f"max_dets {self.max_dets} must be at least 1")
         if self.federated and self.class_agnostic:
             raise BadInput(
-                "class_agnostic has no meaning under LVIS's rules, which say for each category where it counts"
+                "class_agnostic is not possible under LVIS's rules, where each category counts only in some images"
             )
 
     @property
     def caps(self) -> tuple[int, ...]:
-        """The caps under which recall is told: COCO's 1 and 10 and that of the settings; under LVIS's rules that alone.
+        """The caps for recall: COCO's 1 and 10 and the cap of the settings; under LVIS's rules only the last.
 
         >>> Settings().caps, Settings(max_dets=5).caps
         ((1, 10, 100), (1, 5))
@@ -59,7 +59,7 @@ class Settings:
 
     @classmethod
     def on(cls, ground_truth: GroundTruth, *, max_dets: int | None = None, **values: Any) -> "Settings":
-        """Settings under the rules that hold on a ground truth: COCO's, or LVIS's with its cap of 300.
+        """Settings with the rules that apply to a ground truth: COCO's, or LVIS's with its cap of 300.
 
         Raises:
             BadInput: a value is unknown or out of range.

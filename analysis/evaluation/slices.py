@@ -143,8 +143,8 @@ def thresholds(settings: Settings) -> list[float]:
     found = [iou for iou in COCO_IOUS.tolist() if iou >= settings.background_iou]
     if not found:
         raise BadInput(
-            f"background_iou {settings.background_iou:g} lies above all of COCO's thresholds, .50 to .95, so there is "
-            "nothing to show along them; lower it"
+            f"background_iou {settings.background_iou:g} is above all COCO thresholds (0.50 to 0.95), so there is "
+            "nothing to show by IoU; use a lower value"
         )
     return found
 
@@ -224,14 +224,14 @@ def parse_sizes(text: str) -> tuple[Size, ...]:
             size = Size("", 0, 0)
         if not (size.name and dash and 0 <= size.low < size.high):
             raise BadInput(
-                f"the size {part.strip()!r} is not understood: write sizes as NAME:FROM-TO with sides in pixels, "
-                "FROM below TO, for instance small:0-32,medium:32-96,large:96-"
+                f"the size {part.strip()!r} is not a size range: write NAME:FROM-TO with side lengths in pixels, "
+                "FROM below TO, for example small:0-32,medium:32-96,large:96-"
             )
         sizes.append(size)
     names = [size.name for size in sizes]
     for name in names:
         if names.count(name) > 1:
-            raise BadInput(f"two sizes are called {name!r}; give each its own name")
+            raise BadInput(f"two sizes have the name {name!r}; give each another name")
     return tuple(sizes)
 
 

@@ -227,10 +227,10 @@ def _nearest_label(
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Breakdown(Presentable):
-    """Where the AP went, in points (0..100); shown by error, class or detection.
+    """The breakdown of the AP by error type, in points (0..100); shown by error, class or detection.
 
-    ``raw`` are the unclamped differences of AP when one type of error is fixed; ``delta_ap`` is what to show, which
-    the ``tidecv`` convention clamps at 0 for the six main types.
+    ``raw`` are the differences of AP if one type of error is fixed; ``delta_ap`` are the values to show: the ``tidecv``
+    convention clamps them at 0 for the six main types.
     """
 
     settings: Settings
@@ -263,20 +263,20 @@ def break_down(
     convention: str = "coco",
     iou_type: str = "bbox",
 ) -> Breakdown:
-    """Label every detection and measure what each type of error costs.
+    """Label every detection and compute the cost of each type of error.
 
     Args:
         ground_truth: from :func:`analysis.read_ground_truth`.
         detections: from :func:`analysis.read_detections`.
-        iou: the IoU from which a detection is right; 0 < ``background_iou`` <= ``iou`` <= 1.
-        background_iou: the IoU up to which a detection is on nothing.
-        max_dets: detections considered an image, in the ``coco`` convention of each category; none: 100, or LVIS's 300
-            of an image.
+        iou: lowest IoU of a correct detection; 0 < ``background_iou`` <= ``iou`` <= 1.
+        background_iou: highest IoU of a detection on background.
+        max_dets: highest number of detections per image (``coco`` convention: per image and category); None: 100, or
+            300 per image for LVIS.
         convention: ``coco`` (the AP is pycocotools') or ``tidecv`` (every number is tidecv 1.0.1's).
         iou_type: ``bbox`` or ``segm``.
 
     Raises:
-        BadInput: a setting is out of range, or masks are asked for and a record has none.
+        BadInput: a setting is out of range, or masks are compared and a record has none.
 
     >>> from analysis import read_detections, read_ground_truth
     >>> from analysis.coco.synthetic import write_example

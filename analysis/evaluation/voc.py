@@ -23,7 +23,7 @@ YEARS = ("07", "10")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class VocAP(Presentable):
-    """AP in points (0..100) of each category, and what it is made of."""
+    """VOC's AP in points (0..100) of each category, and its counts."""
 
     year: str  # 07: 11 points; 10: all points
     iou: float
@@ -43,17 +43,17 @@ def voc_ap(
     iou: float = 0.5,
     min_score: float | None = None,
 ) -> VocAP:
-    """The devkit's AP of boxes.
+    """The AP of boxes by the rule of the VOC devkit.
 
     Args:
-        ground_truth: from :func:`analysis.read_ground_truth`; ``ignore: 1`` marks what is difficult, and so do crowds.
+        ground_truth: from :func:`analysis.read_ground_truth`; objects with ``ignore: 1`` and crowds are difficult.
         detections: from :func:`analysis.read_detections`.
         year: ``07`` or ``10``.
-        iou: from which a detection is right.
+        iou: lowest IoU of a correct detection.
         min_score: detections with a lower score are left out.
 
     Raises:
-        BadInput: another year, an IoU outside 0..1, or LVIS's rules hold.
+        BadInput: another year, an IoU outside 0..1, or an LVIS ground truth.
 
     >>> from analysis import read_detections, read_ground_truth
     >>> from analysis.coco.synthetic import write_example
@@ -64,11 +64,11 @@ def voc_ap(
     True
     """
     if year not in YEARS:
-        raise BadInput(f"there is no VOC rule {year!r}; choose 07 (11 points) or 10 (all points)")
+        raise BadInput(f"VOC rule {year!r} is unknown; choose 07 (11 points) or 10 (all points)")
     if not 0 < iou <= 1:
         raise BadInput(f"the IoU {iou:g} must be above 0 and up to 1")
     if ground_truth.federated:
-        raise BadInput(f"{ground_truth.path}: LVIS's rules hold here, not those of VOC; leave out --voc")
+        raise BadInput(f"{ground_truth.path}: this is an LVIS file, which VOC's rules do not fit; leave out --voc")
     classes = len(ground_truth.category_id)
     order = score_order(detections, np.arange(len(ground_truth.image_id)))
     if min_score is not None:

@@ -22,8 +22,8 @@ FEWEST_OF_A_LIMIT = 10  # detections of an image: detectors that keep at most so
 SHARE_AT_A_LIMIT = 0.9  # of the images
 LOW_ENOUGH = 0.01  # a file with scores below it was hardly cut at a threshold that matters
 COSTLY_MEANS = (
-    "costly: the fewest errors of a type that hold 90 % of what its errors cost one by one (a missed object: the mean "
-    "of its class)"
+    "costly: the smallest set of errors of a type that has 90 % of the cost of all its errors, each fixed alone (for a "
+    "missed object: the mean cost in its class)"
 )
 
 
@@ -31,7 +31,7 @@ def error_takeaways(ground_truth: GroundTruth, one: RunAnalysis, most: int = 2) 
     """Sentences on the costliest types of error of a run, the costliest first, each with where to look."""
     delta, name = one.breakdown.delta_ap, ap_name(one.breakdown.settings.iou)
     if not one.breakdown.positives:
-        return ["no object is annotated that counts, so there is no AP and nothing to gain"]
+        return ["no annotated object counts, so there is no AP and nothing to gain"]
     costliest = [e for e in sorted(ERRORS, key=lambda e: -delta[e]) if delta[e] > NOTABLE][:most]
     sentences = [f"{e} costs {delta[e]:.1f} {name}: {_where_to_look(ground_truth, one, e)}" for e in costliest]
     if not costliest:
@@ -43,8 +43,8 @@ def error_takeaways(ground_truth: GroundTruth, one: RunAnalysis, most: int = 2) 
         share = 100 * len(silent) / int((~np.isnan(one.breakdown.category_ap)).sum())
         above = "" if least is None else f" with a score of {least:g} or more"
         sentences.append(
-            f"never detected{above}: {', '.join(silent[:MOST_LISTED])}{more}. {its} AP is 0, which takes up to "
-            f"{share:.2f} points from the mean; of the errors above only cls can show some of that"
+            f"never detected{above}: {', '.join(silent[:MOST_LISTED])}{more}. {its} AP is 0, which lowers the mean by "
+            f"up to {share:.2f} points; of the errors above, only cls can include part of this"
         )
     return sentences
 
@@ -54,13 +54,17 @@ def nothing_costs(one: RunAnalysis) -> str:
     labels = one.breakdown.labels
     ignored = int(((labels.error == IGNORED) | labels.ignored).sum())
     over, low = (int((labels.error == label).sum()) for label in (OVER_CAP, LOW_SCORE))
-    said = "no type of error costs as much as 0.1 points"
-    counted = ((ignored, "in crowds or on ignored objects"), (over, "over the cap"), (low, "with too low a score"))
+    said = "no type of error costs 0.1 points or more"
+    counted = (
+        (ignored, "in crowds or on ignored objects"),
+        (over, "over the cap"),
+        (low, "with a score that is too low"),
+    )
     parts = [f"{count:,} {where}" for count, where in counted if count]
     if not parts:
         return said
     return (
-        f"{said} among the detections that are measured; {ignored + over + low:,} of {len(labels.error):,} are not: "
+        f"{said} among the detections that count; {ignored + over + low:,} of {len(labels.error):,} do not: "
         f"{', '.join(parts)}"
     )
 
@@ -73,7 +77,7 @@ def _where_to_look(ground_truth: GroundTruth, one: RunAnalysis, error: str) -> s
     costly = np.flatnonzero(one.at_stake.costly[error])
     told = f"{int(kind.occurs(one.breakdown.labels).sum()):,} {many}, {len(costly):,} of them costly"
     if not len(costly):
-        told = f"{int(kind.occurs(one.breakdown.labels).sum()):,} {many}, none of which costs AP by itself"
+        told = f"{int(kind.occurs(one.breakdown.labels).sum()):,} {many}, none of which costs AP on its own"
     what = _of_costly(ground_truth, one, error, costly) if len(costly) else ""
     where = worst_pair_sentence(ground_truth, one) if error == "cls" else _worst_class(ground_truth, one, error, many)
     return "; ".join(part for part in (told + what, where, _hint(one, error)) if part)
@@ -84,11 +88,11 @@ def _of_costly(ground_truth: GroundTruth, one: RunAnalysis, error: str, costly: 
     labels, dt = one.breakdown.labels, one.detections
     if error == "miss":
         small = 100 * float((ground_truth.area_of(one.breakdown.settings.iou_type)[costly] <= 32**2).mean())
-        return f" ({small:.0f} % of these up to 32 x 32 pixels)"
+        return f" ({small:.0f} % of them at most 32 x 32 pixels)"
     if error == "loc":
-        return f" (median {iou_name(one.breakdown.settings.iou_type)} of these {np.median(labels.iou[costly]):.2f})"
+        return f" (median {iou_name(one.breakdown.settings.iou_type)} of these: {np.median(labels.iou[costly]):.2f})"
     sure = int((dt.score[costly] >= 0.5).sum())
-    return f" ({sure:,} of these with a score of 0.5 or more)"
+    return f" ({sure:,} of them with a score of 0.5 or more)"
 
 
 def _worst_class(ground_truth: GroundTruth, one: RunAnalysis, error: str, many: str) -> str:
@@ -107,7 +111,7 @@ def _worst_class(ground_truth: GroundTruth, one: RunAnalysis, error: str, many: 
     objects = objects_of(ground_truth, top)
     found = f"{count:,} of {objects} missed" if kind.of_object else f"{objects}; {count:,} {many}"
     return (
-        f"most in one class: {ground_truth.category_name[top]}, {gain[top]:.2f} "
+        f"class with the highest cost: {ground_truth.category_name[top]}, {gain[top]:.2f} "
         f"{ap_name(one.breakdown.settings.iou)} ({found}, {costly:,} costly)"
     )
 
@@ -135,15 +139,15 @@ def worst_pair_sentence(ground_truth: GroundTruth, one: RunAnalysis) -> str:
     names, count, costly = ground_truth.category_name, int(confusion.count[i]), int(confusion.costly[i])
     true, lost = int(confusion.true[i]), int(confusion.objects[i])
     return (
-        f"the costliest pair is {names[true]} taken for {names[confusion.predicted[i]]}: {confusion.cost[i]:.2f} "
-        f"{ap_name(one.breakdown.settings.iou)} ({objects_of(ground_truth, true)}, {lost:,} lost to it; "
+        f"the costliest pair is {names[true]} predicted as {names[confusion.predicted[i]]}: {confusion.cost[i]:.2f} "
+        f"{ap_name(one.breakdown.settings.iou)} ({objects_of(ground_truth, true)}, {lost:,} not found because of it; "
         f"{count:,} detection{'s' * (count != 1)}, {costly:,} costly)"
     )
 
 
 def _hint(one: RunAnalysis, error: str) -> str:
     if error == "bg":
-        return "are they objects that nobody annotated, or look-alikes?"
+        return "check for objects without an annotation, and for similar-looking things"
     if error == "dup":
         return _of_duplicates(one)
     return _of_misses(one) if error == "miss" else ""
@@ -162,8 +166,8 @@ def _of_duplicates(one: RunAnalysis) -> str:
     union = np.prod(a[:, 2:], axis=1) + np.prod(b[:, 2:], axis=1) - shared
     median = float(np.median(np.divide(shared, union, out=np.zeros(len(shared)), where=union > 0)))
     return (
-        f"half of the costly ones overlap the detection that was first by a box IoU of {median:.2f} or more: an NMS "
-        "below that would remove these, and with them objects that overlap as much"
+        f"half of the costly ones have a box IoU of {median:.2f} or more with the correct detection: a lower NMS "
+        "threshold would remove them, and also detections of objects that overlap as much"
     )
 
 
@@ -184,18 +188,18 @@ def _of_misses(one: RunAnalysis) -> str:
     if causes:
         return "; ".join(causes)
     if not len(dt):
-        return "the file holds no detection"
+        return "the file contains no detection"
     images = np.bincount(dt.image)
     full, limit = int((images == images.max()).sum()), int(images.max())
     if limit >= FEWEST_OF_A_LIMIT and full >= SHARE_AT_A_LIMIT * int((images > 0).sum()):
         return (
-            f"{full:,} images have exactly {limit:,} detections and none has more: the detector's own limit may hide "
-            "detections of them"
+            f"{full:,} images have exactly {limit:,} detections and none has more: a limit in the detector may have "
+            "removed their detections"
         )
     lowest = float(dt.score.min())
     if lowest < LOW_ENOUGH:
-        return f"the file holds scores down to {lowest:.2g}, so a lower score threshold has little to add"
-    return f"the file holds no score below {lowest:.2g}: detections below it may point at them"
+        return f"the file contains scores down to {lowest:.2g}, so a lower score threshold can add little"
+    return f"the file contains no score below {lowest:.2g}: detections with lower scores may match them"
 
 
 def over_cap_sentence(settings: Settings, over: OverCap, score: str) -> str:
@@ -212,8 +216,10 @@ def over_cap_sentence(settings: Settings, over: OverCap, score: str) -> str:
     if effect is None:
         return said
     if cap_matters(over):
-        return f"{said}: {score} is {effect.ap:.1f} with it and {effect.ap_without:.1f} with --max-dets {over.most}"
-    return f"{said}; without it {score} changes by less than {NOTABLE:g} points"
+        return (
+            f"{said}: {score} is {effect.ap:.1f} with the cap and {effect.ap_without:.1f} with --max-dets {over.most}"
+        )
+    return f"{said}; without the cap {score} changes by less than {NOTABLE:g} points"
 
 
 def cap_matters(over: OverCap) -> bool:
@@ -224,5 +230,5 @@ def cap_matters(over: OverCap) -> bool:
 
 def low_scores_sentence(settings: Settings, low: LowScores, score: str) -> str:
     """How much was left out for its score, and the AP with and without it."""
-    change = "changes nothing" if low.ap == low.ap_with else f"makes {score} {low.ap:.2f} instead of {low.ap_with:.2f}"
+    change = "changes nothing" if low.ap == low.ap_with else f"changes {score} from {low.ap_with:.2f} to {low.ap:.2f}"
     return f"{low.detections:,} detections with a score below {settings.min_score:g} are left out, which {change}"

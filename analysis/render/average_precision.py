@@ -68,7 +68,7 @@ def ap_label(evaluation: Evaluation, settings: Settings) -> str:
 def ap_sentence(settings: Settings, evaluation: Evaluation) -> str:
     """What the numbers are, for a legend."""
     caps = evaluation.caps
-    per = "an image and category" if settings.cap_per_category and not settings.class_agnostic else "an image"
+    per = "per image and category" if settings.cap_per_category and not settings.class_agnostic else "per image"
     listed = " or ".join([*([", ".join(map(str, caps[:-1]))] if len(caps) > 1 else []), str(caps[-1])])
     usual = caps == settings.caps and caps[-1] == (300 if settings.federated else 100)
     above = f" AP, and AR by size, with at most {caps[-1]}." if not usual else ""
@@ -80,7 +80,7 @@ def ap_sentence(settings: Settings, evaluation: Evaluation) -> str:
     )
     return (
         f"{whose} numbers for {SHAPES_MANY[settings.iou_type]}, in points. AP: {what}; {sizes_text(evaluation)};{rare} "
-        f"AR: recall with at most {listed} detections {per}; -: no object to measure.{above}"
+        f"AR: recall with at most {listed} detections {per}; -: no such object.{above}"
         + (f" {LVIS_RULES}." if settings.federated else "")
     )
 
@@ -142,7 +142,7 @@ def _by_class(ground_truth: GroundTruth, runs: Sequence[RunMetrics], most: int |
             rows.append((one.name, names[place], *counts, *(known_metric(value) for value in numbers.values())))
     heads = [Column("class", kind="text"), Column("objects"), Column("detections"), *map(ap_column, numbers)]
     note = (
-        f"The {most} of {known_of:,} classes with most objects; --all shows every class."
+        f"The {most} of {known_of:,} classes with the most objects; --all shows all classes."
         if most and known_of > most
         else ""
     )
@@ -226,7 +226,7 @@ def voc_screen(
         for c in shown.tolist()
     ]
     more = len(known) - len(shown)
-    note = (f"The {len(shown)} of {len(known):,} classes with most objects; --all shows every class.",) * bool(more)
+    note = (f"The {len(shown)} of {len(known):,} classes with the most objects; --all shows all classes.",) * bool(more)
     return [
         fact_list(
             [
@@ -242,7 +242,7 @@ def voc_screen(
         Text(""),
         Table("AP by class", tuple(heads), tuple(rows), notes=note),
         dimmed(
-            "In points. Each detection is held against the object of its class that it overlaps most, taken or not: a "
-            "further one on a found object is wrong. No cap of detections."
+            "In points. Each detection is compared with the object of its class that it overlaps most, even if that "
+            "object is already matched: a second detection of an object is wrong. There is no cap on detections."
         ),
     ]

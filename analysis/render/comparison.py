@@ -19,7 +19,7 @@ from analysis.io import json_bytes
 from analysis.render.documents import comparison_document
 from analysis.render.errors import read_facts
 from analysis.render.latex import latex
-from analysis.render.screen import CAREFUL, dimmed, fact_list
+from analysis.render.screen import NOTE, dimmed, fact_list
 from analysis.render.table import Cell, Column, Table, Value, csv_text, markdown
 from analysis.render.takeaways import (
     comparison_takeaways,
@@ -52,14 +52,14 @@ def comparison_screen(ground_truth: GroundTruth, comparison: Comparison) -> list
     baseline, others = comparison.baseline, comparison.vs_baseline
     facts = [
         *read_facts(ground_truth, []),
-        ("baseline", f"{baseline}; against it: {', '.join(one.name for one in others)}"),
-        ("compared", settings_sentence(comparison.settings)),
+        ("baseline", f"{baseline}; compared with it: {', '.join(one.name for one in others)}"),
+        ("settings", settings_sentence(comparison.settings)),
         *resampling_facts(comparison),
     ]
     parts: list[RenderableType] = [fact_list(facts), Text(""), *differences_screen(comparison)]
     for one in others:
         if one.transitions is not None:
-            title = f"What became of the objects: {baseline} (down) and {one.name} (across)"
+            title = f"Outcomes of the objects: {baseline} (rows) and {one.name} (columns)"
             moves = transition_takeaways(ground_truth, one.transitions, one.name, baseline)
             parts += [Text(""), transitions_table(one.transitions, title), Text("\n".join(moves))]
     return parts + [part for one in others for part in (Text(""), categories_table(ground_truth, comparison, one))]
@@ -67,7 +67,7 @@ def comparison_screen(ground_truth: GroundTruth, comparison: Comparison) -> list
 
 def resampling_facts(comparison: Comparison) -> list[tuple[str, str]]:
     """How noise was measured, and what the numbers do not show."""
-    return [("resampled", resampled_sentence(comparison)), *((CAREFUL, caution) for caution in comparison.cautions)]
+    return [("bootstrap", resampled_sentence(comparison)), *((NOTE, caution) for caution in comparison.cautions)]
 
 
 def differences_screen(comparison: Comparison) -> list[RenderableType]:
@@ -78,20 +78,20 @@ def differences_screen(comparison: Comparison) -> list[RenderableType]:
         replace(table, title=table.title if comparison.of_single_seeds else ""),
         dimmed(
             f"In points, [95 % interval]. {scope_sentence(comparison)} {p_sentence(comparison)} A positive "
-            "difference of an error: more is lost to it than by the baseline."
+            "difference of an error type means that the run loses more to it than the baseline."
         ),
         *((Text(""), noise) if noise.rows else ()),
         Text(""),
-        fact_list([("in words", sentence) for sentence in comparison_takeaways(comparison)]),
+        fact_list([("summary", sentence) for sentence in comparison_takeaways(comparison)]),
     ]
 
 
 def p_sentence(comparison: Comparison) -> str:
     """What the p-values and the star are, for a legend; why there are none where nothing is tested."""
     if not comparison.tested:
-        return "Nothing is tested: no p-value, no star."
+        return "Nothing is tested, so there are no p-values and no stars."
     return (
-        f"p <= 0.05 exactly where the interval leaves out 0. {HOLM}: corrected over the family of {comparison.family}. "
+        f"p <= 0.05 exactly if the interval excludes 0. {HOLM}: corrected for multiple tests ({comparison.family}). "
         f"{SIGNIFICANT} significant at 5 % after this correction."
     )
 
@@ -99,7 +99,7 @@ def p_sentence(comparison: Comparison) -> str:
 def intervals_screen(comparison: Comparison) -> list[RenderableType]:
     """How sure the numbers of each run are: what ``analyze errors --intervals`` adds."""
     table = Table(
-        f"How sure: 95 % intervals, {resampled_sentence(comparison)}",
+        f"95 % intervals: {resampled_sentence(comparison)}",
         (Column("", kind="text"), *(Column(one.name) for one in comparison.candidates)),
         tuple(
             (_number_cell(number), *(_interval_cell(one.numbers[number]) for one in comparison.candidates))
@@ -109,8 +109,11 @@ def intervals_screen(comparison: Comparison) -> list[RenderableType]:
     return [
         Text(""),
         table,
-        *(Text(f"{CAREFUL}: {caution}", style="yellow") for caution in comparison.cautions),
-        Text("Of these models: how the choice of images moves each number. Differences are surer: analyze compare."),
+        *(Text(f"{NOTE}: {caution}", style="yellow") for caution in comparison.cautions),
+        Text(
+            "The intervals show how the choice of images changes the numbers of each model. analyze compare "
+            "measures differences more precisely."
+        ),
     ]
 
 
@@ -154,7 +157,7 @@ def difference_rows(
         columns += [Column(name, attached=True, missing="") for name in ("p", HOLM)] * tested
     rows: list[tuple[Value, ...] | str] = []
     for number in others[0][1]:
-        rows += [f"{ap} lost to"] * (number == ERRORS[0]) + ["to all FP or all FN"] * (number == SPECIAL[0])
+        rows += [f"{ap} lost to"] * (number == ERRORS[0]) + [f"{ap} lost to all FP or all FN"] * (number == SPECIAL[0])
         cells: list[Value] = [_number_cell(number)]
         cells += [Cell(_meaning(number, settings), class_="meaning")] * explain
         for _, own in others:
@@ -224,12 +227,12 @@ def categories_table(
         for c in clear[:most].tolist()
     ]
     looked_at = int((~np.isnan(of_ap.low)).sum())
-    note = f"intervals of single categories, not corrected for their number: {looked_at} were looked at"
+    note = f"intervals of single categories, not corrected for multiple tests: {looked_at} categories were examined"
     few = int((~np.isnan(of_ap.value)).sum()) - looked_at
     if few:
-        note += f"; {few} more have objects in fewer than {FEWEST_OF_CATEGORY} images, too few for an interval"
+        note += f"; {few} have objects in fewer than {FEWEST_OF_CATEGORY} images, too few for an interval"
     if len(one.seeds) > 1:
-        note += "; they hold the noise of images alone, not that of seeds"
+        note += "; they include the variation between images, not between seeds"
     left = len(clear) - len(rows)
     return Table(
         f"Categories whose {name} differs, {scope(one)}: {one.name} minus {comparison.baseline}",
@@ -237,9 +240,9 @@ def categories_table(
             Column("category", kind="text"),
             Column("objects"),
             Column(name, signed=True),
-            Column("error that changed most, if clear of 0", kind="text"),
+            Column("error with the largest change, if its interval excludes 0", kind="text"),
         ),
-        tuple(rows) or ("none whose interval leaves out 0",),
+        tuple(rows) or ("no interval excludes 0",),
         notes=((f"and {left} more; " if left else "") + note,),
     )
 
@@ -342,7 +345,7 @@ def comparison_paper(ground_truth: GroundTruth, comparison: Comparison) -> Table
         f"{comparison.images:,} images, seed {comparison.seed}. {scope_sentence(comparison)}",
         p_sentence(comparison),
         source_sentence(ground_truth, comparison.settings),
-        *(f"Careful: {caution}." for caution in comparison.cautions),
+        *(f"Note: {caution}." for caution in comparison.cautions),
     ]
     return replace(differences_table(comparison, paper=True), notes=(*comparison_takeaways(comparison), *facts))
 

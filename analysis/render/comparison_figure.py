@@ -47,7 +47,7 @@ def comparison_figure(
     parts = (
         (names, "AP: right is better"),
         (list(ERRORS), f"{ap} lost to: left is better"),
-        (list(SPECIAL), "to all FP or FN: left is better"),
+        (list(SPECIAL), f"{ap} lost to all FP or FN: left is better"),
     )
     shown = [(keys, title) for keys, title in parts if any(_known(one, key) for one in others for key in keys)]
     if not shown:

@@ -22,7 +22,7 @@ from analysis.render.advice import (
     low_scores_sentence,
     over_cap_sentence,
 )
-from analysis.render.screen import CAREFUL, dimmed, fact_list, fixed_width
+from analysis.render.screen import NOTE, dimmed, fact_list, fixed_width
 from analysis.render.table import Cell, Column, Table, Value, best, without_bold
 from analysis.render.takeaways import (
     counts_sentence,
@@ -110,8 +110,8 @@ def _with_interval(value: Value, number: Interval) -> Cell:
 def types_table(settings: Settings, runs: Sequence[RunAnalysis]) -> Table:
     """A row an error type, three columns a run: the points lost, a bar, how many are costly and how many there are."""
     name = ap_name(settings.iou)
-    columns = [Column("error", kind="text"), Column("what it is", kind="text")]
-    score: list[Value] = [Cell(name, style="bold"), Cell("average precision, of 100", style="bold")]
+    columns = [Column("error", kind="text"), Column("meaning", kind="text")]
+    score: list[Value] = [Cell(name, style="bold"), Cell("average precision (0 to 100)", style="bold")]
     for run in runs:
         columns += [
             Column(run.name, precision=2),
@@ -119,13 +119,13 @@ def types_table(settings: Settings, runs: Sequence[RunAnalysis]) -> Table:
             Column(COUNTS, attached=True, missing=""),
         ]
         score += [Cell(run.breakdown.ap, f"{run.breakdown.ap:.1f}", style="bold"), None, None]
-    rows: list[tuple[Value, ...] | str] = [tuple(score), f"{name} to gain if this error alone were fixed:"]
+    rows: list[tuple[Value, ...] | str] = [tuple(score), f"{name} gained if only this type is fixed:"]
     for error, one in ERROR_TYPES.items():
         row: list[Value] = [Cell(one.label, style=one.colour), one.described(settings.iou_type)]
         for run in runs:
             value, counts = run.breakdown.delta_ap[error], counts_cell(run, error)
             row += [value, Cell(value, style=one.colour) if counts.value is not None else None, counts]
-        rows += ["or if all FP or all FN were fixed:"] * (error == SPECIAL[0])
+        rows += [f"{name} gained if all FP or all FN are fixed:"] * (error == SPECIAL[0])
         rows.append(tuple(row))
     return Table("", tuple(columns), tuple(rows), gap=1)
 
@@ -143,26 +143,28 @@ def errors_screen(ground_truth: GroundTruth, settings: Settings, runs: Sequence[
     room, name = fixed_width(), ap_name(settings.iou)
     table = types_table(settings, runs)
     tables: list[RenderableType] = [table]
+    counts = f"{COUNTS}: number of costly errors / of all errors of the type. "
     if len(runs) > SIDE_BY_SIDE or (room is not None and table.width > room):
         meanings = [
             (Text(one.label, style=one.colour), one.described(settings.iou_type)) for one in ERROR_TYPES.values()
         ]
         by_run = replace(errors_table(ground_truth, settings, runs), title="", notes=())
-        tables = [by_run, Text(""), fact_list(meanings)]
+        tables, counts = [by_run, Text(""), fact_list(meanings)], ""
     return [
         fact_list([*read_facts(ground_truth, [(run.name, run.detections) for run in runs]),
-                   ("compared", settings_sentence(settings)),
+                   ("settings", settings_sentence(settings)),
                    *(fact for run in runs if run.at_stake
                      for fact in left_out(run.name, settings, run.at_stake.over_cap, run.at_stake.low_scores, name,
                                      unchecked_detections(run)))]),
         Text(""),
         *tables,
         dimmed(
-            f"Each number is the {name} gained when that one error is fixed everywhere: a wrong category or "
-            f"{SHAPES[settings.iou_type]} is corrected, a spurious detection is removed, a missed object is removed "
-            "from the ground truth. They do not add up to 100: fixing one changes what the others cost. miss: objects "
-            "that were not found and have no near match (a cls or loc error); FN: all objects that were not found. "
-            + f"{COSTLY_MEANS}." + _one_category(ground_truth)
+            f"Each number is the {name} gained if all errors of that type are fixed and nothing else changes: a wrong "
+            f"category or {SHAPES[settings.iou_type]} is corrected, a spurious detection is removed, a missed object "
+            "is removed from the ground truth. The numbers do not add up to 100, because fixing one type changes the "
+            "cost of the others. miss: objects without a match or a near match (a near match is a cls or loc error); "
+            "FN: all objects without a match. "
+            + f"{counts}{COSTLY_MEANS}." + _one_category(ground_truth)
         ),
         Text(""),
         Text("What to look at next", style="bold underline"),
@@ -192,13 +194,13 @@ def left_out(
         facts.append(
             (
                 "left out",
-                f"{run}: {unchecked:,} detections of categories that were not looked for in their image (LVIS's rules)",
+                f"{run}: {unchecked:,} detections of categories that were not checked in their image (LVIS's rules)",
             )
         )
     if low:
         facts.append(("left out", f"{run}: {low_scores_sentence(settings, low, score)}"))
     if over:
-        facts.append((CAREFUL if cap_matters(over) else "cap", f"{run}: {over_cap_sentence(settings, over, score)}"))
+        facts.append((NOTE if cap_matters(over) else "cap", f"{run}: {over_cap_sentence(settings, over, score)}"))
     return facts
 
 

@@ -77,13 +77,13 @@ def _images(ground_truth: GroundTruth) -> Iterator[dict[str, Any]]:
     ):
         if name is None:
             raise BadInput(
-                f"{ground_truth.path}: image {image!r} has no file_name, by which FiftyOne finds its file; add it to "
-                "the record, or leave --export away"
+                f"{ground_truth.path}: image {image!r} has no file_name, which FiftyOne needs to find the file; add it "
+                "to the record, or do not use --export"
             )
         if width < 1 or height < 1:
             raise BadInput(
-                f"{ground_truth.path}: image {image!r} has no width and height, by which FiftyOne divides its boxes; "
-                "add them to the record, or leave --export away"
+                f"{ground_truth.path}: image {image!r} has no width and height, which FiftyOne needs to scale boxes; "
+                "add them to the record, or do not use --export"
             )
         yield {"id": image, "file_name": name, "width": width, "height": height}
 

@@ -11,8 +11,8 @@ from analysis.render.takeaways import comparison_takeaways, interval_text, resam
 from analysis.stats.gate import Gate
 
 SCOPE = (
-    "These two models on these images: the interval tells how the choice of images moves the difference. Noise of "
-    "retraining is not covered: another training of either model may differ."
+    "The result holds for these two models: the interval shows how the choice of images changes the difference. The "
+    "variation between trainings is not covered: another training of either model may give another result."
 )
 
 
@@ -21,8 +21,8 @@ def gate_sentence(gate: Gate) -> str:
     shown = f"{gate.metric} of {gate.new} minus {gate.base}: {interval_text(gate.difference, sign=True)} points"
     allowed = f"a drop of {gate.max_drop:g} points is allowed"
     if gate.passed:
-        return f"{shown}; {allowed}, and the 95 % interval does not lie below that"
-    return f"{shown}; {allowed}, and the whole 95 % interval lies below that"
+        return f"{shown}; {allowed}, and the 95 % interval is not entirely below that"
+    return f"{shown}; {allowed}, and the whole 95 % interval is below that"
 
 
 def gate_markdown(ground_truth: GroundTruth, gate: Gate) -> str:
@@ -32,18 +32,18 @@ def gate_markdown(ground_truth: GroundTruth, gate: Gate) -> str:
     changed = [name for name in ERROR_TYPES if differences[name].low > 0 or differences[name].high < 0]
     listed = ", ".join(f"{name} {interval_text(differences[name], sign=True)}" for name in changed)
     errors = (
-        f"Errors that changed (interval clear of 0; points lost to each): {listed}."
+        f"Error types that changed (interval excludes 0), in points lost to each: {listed}."
         if changed
-        else ("No type of error changed: every interval holds 0.")
+        else ("No type of error changed: every interval includes 0.")
     )
     if all(one.value == one.low == one.high == 0 for one in differences.values()):
-        errors = "The two files score the same in every resample: are they of the same model?"
+        errors = "The two files have the same AP in every resample: check that they are from different models."
     table = replace(differences_table(comparison, paper=True), title="")
     notes = [
         SCOPE,
         f"In points, [95 % interval]; {resampled_sentence(comparison)}. {p_sentence(comparison)}",
         source_sentence(ground_truth, comparison.settings),
-        *(f"Careful: {caution}." for caution in comparison.cautions),
+        *(f"Note: {caution}." for caution in comparison.cautions),
     ]
     lines = [
         f"### detablate gate {'passed' if gate.passed else 'FAILED'}",

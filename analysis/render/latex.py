@@ -43,7 +43,7 @@ SETUP = (
     r"\sisetup{detect-weight=true,retain-explicit-plus=true,group-digits=integer,group-minimum-digits=4,"
     r"group-separator={,}}"
 )
-OTHER_LETTERS = "% holds letters that pdflatex lacks: set it with lualatex or xelatex and a font that has them"
+OTHER_LETTERS = "% contains letters that pdflatex does not support: use lualatex or xelatex and a font that has them"
 LATIN = 0x17F  # the last letter that pdflatex knows without a package
 LONGEST_WORD = 20  # letters, after which a word in a broken column may be broken too
 LINES = 47  # of a page, in \small

@@ -23,9 +23,9 @@ from analysis.stats.operating_point import FOLDS, RATES, OperatingPoint, RunAtTh
 
 BACKGROUND = "(background)"
 FIRST_ROWS = 10  # classes and confused pairs of a run in a terminal
-RATE_HEADS = {"precision": "precision", "recall": "recall", "f1": "F1", "fp_per_image": "FP an image"}
-CROSS_FITTED = f"cross-fitted: chosen on {FOLDS - 1} of {FOLDS} parts of the images, judged on the other"
-OPTIMISTIC = "on the images that the threshold was chosen on: optimistic"
+RATE_HEADS = {"precision": "precision", "recall": "recall", "f1": "F1", "fp_per_image": "FP per image"}
+CROSS_FITTED = f"cross-fitted: chosen on {FOLDS - 1} of {FOLDS} parts of the images, evaluated on the other"
+OPTIMISTIC = "optimistic, because the threshold was chosen on the same images"
 
 
 def rate_text(number: Interval | float, *, sign: bool = False) -> str:
@@ -57,7 +57,7 @@ def rates_table(points: Sequence[OperatingPoint]) -> Table:
     first = points[0].criterion
     columns = (
         Column("run", kind="text"),
-        Column("score from", precision=5),
+        Column("threshold", precision=5),
         *(Column(RATE_HEADS[rate], precision=3, key=rate) for rate in RATES),
     )
     highest = max((round(one.rates["f1"].value, 3) for one in points if one.rates), default=math.nan)
@@ -72,19 +72,19 @@ def rates_table(points: Sequence[OperatingPoint]) -> Table:
     how = ""
     if first.is_chosen:
         how = f", {CROSS_FITTED if any(one.fold_thresholds for one in points) else OPTIMISTIC}"
-    return Table(f"From the score on{how}", columns, tuple(rows), label="threshold")
+    return Table(f"Rates at the threshold{how}", columns, tuple(rows), label="threshold")
 
 
 def counts_table(runs: Sequence[RunAtThreshold]) -> Table:
     """A row a run: the counts and rates on all images."""
     points = [run.point for run in runs]
-    heads = ("TP", "FP", "FN", "precision", "recall", "F1", "FP an image")
+    heads = ("TP", "FP", "FN", "precision", "recall", "F1", "FP per image")
     columns = (
         Column("run", kind="text"),
         *(Column(head, precision=3 if at > 2 else None) for at, head in enumerate(heads)),
     )
     rows = tuple((one.name, *_counted(one.in_sample), *_rated(one.in_sample, one.images)) for one in points)
-    return Table(f"All images, {OPTIMISTIC}" if points[0].criterion.is_chosen else "Counts", columns, rows)
+    return Table(f"Counts on all images ({OPTIMISTIC})" if points[0].criterion.is_chosen else "Counts", columns, rows)
 
 
 def _counted(counts: Counts) -> list[Value]:
@@ -101,7 +101,7 @@ def errors_table(runs: Sequence[RunAtThreshold]) -> Table:
     per_image = [[run.shown.errors[error] / max(run.point.images, 1) for run in runs] for error in ERRORS]
     cells = [best(values, column, low=True) for values, column in zip(per_image, columns[1:], strict=True)]
     rows = tuple((run.name, *values) for run, values in zip(runs, zip(*cells, strict=True), strict=True))
-    return Table("Errors an image shows from the score on", columns, rows)
+    return Table("Errors per image at the threshold", columns, rows)
 
 
 def classes_table(ground_truth: GroundTruth, runs: Sequence[RunAtThreshold], most: int | None = FIRST_ROWS) -> Table:
@@ -109,7 +109,7 @@ def classes_table(ground_truth: GroundTruth, runs: Sequence[RunAtThreshold], mos
     own = runs[0].point.class_thresholds is not None
     heads = [Column("class", kind="text"), *map(Column, ("objects", "TP", "FP", "FN"))]
     heads += [Column(RATE_HEADS[rate], precision=3, key=rate) for rate in RATES[:3]]
-    heads += [Column(head, precision=3) for head in ("own score", "F1 there")] * own
+    heads += [Column(head, precision=3) for head in ("own threshold", "F1 at own threshold")] * own
     names, rows = ground_truth.category_name, []
     for run in runs:
         classes, thresholds = run.point.classes, run.point.class_thresholds
@@ -130,12 +130,13 @@ def classes_table(ground_truth: GroundTruth, runs: Sequence[RunAtThreshold], mos
     notes = []
     if most is not None and known > most:
         notes.append(
-            f"The {most} of {known:,} classes with most false positives and missed objects; --all shows every class."
+            f"The {most} of {known:,} classes with the most false positives and missed objects; --all shows all "
+            "classes."
         )
     if own:
-        notes.append(f"own score, F1 there: a threshold for this class alone, {OPTIMISTIC}.")
+        notes.append(f"own threshold: chosen for this class alone, and the F1 at it ({OPTIMISTIC}).")
     table = Table(
-        "By class, from the one score on",
+        "By class, at the threshold of the run",
         (Column("run", kind="text"), *heads),
         tuple(rows),
         notes=tuple(notes),
@@ -183,12 +184,12 @@ def confusion_table(ground_truth: GroundTruth, runs: Sequence[RunAtThreshold], m
             rows.append((run.name, names[true], names[shown], count, 100 * count / int(objects[true])))
     columns = (
         Column("run", kind="text"),
-        Column("object", kind="text"),
-        Column("shown as", kind="text"),
+        Column("true class", kind="text"),
+        Column("predicted as", kind="text"),
         Column("detections"),
-        Column("% of its objects", precision=1),
+        Column("% of true class", precision=1),
     )
-    return Table("Confused classes, from the score on", columns, tuple(rows), names=2, grouped=True)
+    return Table("Confused classes at the threshold", columns, tuple(rows), names=2, grouped=True)
 
 
 def operating_point_screen(
@@ -200,9 +201,9 @@ def operating_point_screen(
     criterion = points[0].criterion
     facts = [
         *read_facts(ground_truth, [(run.name, run.detections) for run in runs]),
-        ("compared", settings_sentence(runs[0].settings)),
+        ("settings", settings_sentence(runs[0].settings)),
         ("threshold", criterion_sentence(criterion)),
-        *(("resampled", resampled_sentence(points[0])) for _ in points[:1] if points[0].resamples),
+        *(("bootstrap", resampled_sentence(points[0])) for _ in points[:1] if points[0].resamples),
         *((CAREFUL, caution) for caution in cautions(runs)),
     ]
     parts: list[RenderableType] = [fact_list(facts), Text(""), rates_table(points), dimmed(legend(criterion))]
@@ -212,12 +213,12 @@ def operating_point_screen(
     parts += [Text(""), counts_table(runs), Text(""), errors_table(runs)]
     parts += [
         dimmed(
-            "The six errors of analyze errors, counted among what is shown; miss: objects with no detection shown near "
-            "them."
+            "The error types of analyze errors, counted among the detections at or above the threshold; miss: objects "
+            "without a match or a near match among them."
         )
     ]
     if sentences := takeaways(runs):
-        parts += [Text(""), fact_list([("in words", sentence) for sentence in sentences])]
+        parts += [Text(""), fact_list([("summary", sentence) for sentence in sentences])]
     parts += [Text(""), classes_table(ground_truth, runs, most)]
     parts += [Text(""), fact_list([(run.name, confusion_sentence(run)) for run in runs])]
     pairs = confusion_table(ground_truth, runs, most)
@@ -232,9 +233,11 @@ def thresholds_screen(runs: Sequence[RunAtThreshold], baseline: str) -> list[Ren
     table = rates_table(points)
     return [
         Text(""),
-        replace(table, title=f"At its own best threshold. {table.title}"),
-        fact_list([("in words", sentence) for sentence in _f1_sentences([one for one in points if one.rates])]),
-        dimmed("Shares, 0 to 1, [95 % interval]; analyze threshold shows more. Not part of the family of tests above."),
+        replace(table, title=f"Each run at its threshold with the best F1. {table.title}"),
+        fact_list([("summary", sentence) for sentence in _f1_sentences([one for one in points if one.rates])]),
+        dimmed(
+            "Values from 0 to 1, [95 % interval]; analyze threshold shows more. Not one of the corrected tests above."
+        ),
     ]
 
 
@@ -271,10 +274,11 @@ def criterion_sentence(criterion: Criterion) -> str:
 def legend(criterion: Criterion) -> str:
     """What the rates are."""
     return (
-        "Shares, 0 to 1, of all categories together, [95 % interval over the choice of images"
-        + (", the choice of the threshold repeated" if criterion.is_chosen else "")
-        + "]. precision: of the detections shown, those that are right; recall: of the objects, those found; F1: 2 TP "
-        "/ (2 TP + FP + FN); FP an image: wrong detections shown. A score of the threshold itself is shown."
+        "Values from 0 to 1, over all categories together, [95 % interval over the choice of images"
+        + ("; the threshold is chosen again in each resample" if criterion.is_chosen else "")
+        + "]. Only detections with a score at or above the threshold count. precision: share of these detections that "
+        "are correct; recall: share of the objects that are found; F1: 2 TP / (2 TP + FP + FN); FP per image: number "
+        "of wrong detections per image."
     )
 
 
@@ -297,13 +301,11 @@ def cautions(runs: Sequence[RunAtThreshold]) -> list[str]:
             found.append(f"{run.name}: no detection counts, so there is no threshold to choose")
             continue
         if point.images == 1:
-            found.append(
-                "there is a single image: nothing to cross-fit or to resample, so the numbers are of that image"
-            )
+            found.append("there is a single image, so the numbers are not cross-fitted and have no intervals")
         if not criterion.is_chosen and criterion.value > scored.score[0]:
-            found.append(f"{run.name}: no detection has a score of {criterion.value:g} or more, so none is shown")
+            found.append(f"{run.name}: no detection has a score of {criterion.value:g} or more, so none counts")
         if criterion.is_chosen and scored.score[0] == scored.score[-1]:
-            found.append(f"{run.name}: all scores are {scored.score[0]:g}, so a threshold shows all detections or none")
+            found.append(f"{run.name}: all scores are {scored.score[0]:g}, so a threshold keeps all detections or none")
         found += [f"{run.name}: {sentence}" for sentence in _criterion_cautions(run)]
     return list(dict.fromkeys(found))
 
@@ -340,21 +342,22 @@ def takeaways(runs: Sequence[RunAtThreshold]) -> list[str]:
             gap = float(point.in_sample.f1) - point.rates["f1"].value
             chosen = sorted(one for one in point.fold_thresholds if one is not None)
             spread = (
-                f"the five parts choose {score_text(chosen[0])} to {score_text(chosen[-1])}"
+                f"thresholds of the five parts: {score_text(chosen[0])} to {score_text(chosen[-1])}"
                 if chosen
-                else "no part chooses one"
+                else "no part has a threshold"
             )
             sentences.append(
-                f"{point.name}: F1 is {gap:.3f} higher on the images that the threshold was chosen on; {spread}"
+                f"{point.name}: F1 is {gap:.3f} higher if evaluated on the images used to choose the threshold; "
+                f"{spread}"
             )
         thresholds = point.class_thresholds
         if thresholds and thresholds.gain:
             gains = [
-                f"{what} {difference_text(thresholds.gain[name])} (on the images they were chosen on "
-                f"{thresholds.gain_in_sample[name]:+.3f})"
+                f"{what} {difference_text(thresholds.gain[name])} ("
+                f"{thresholds.gain_in_sample[name]:+.3f} on the images used to choose them)"
                 for name, what in (("f1", "F1"), ("mean_f1", "the mean F1 of the classes"))
             ]
-            sentences.append(f"{point.name}: a threshold per class changes {' and '.join(gains)}")
+            sentences.append(f"{point.name}: one threshold per class changes {' and '.join(gains)}")
     return sentences
 
 
@@ -372,7 +375,7 @@ def difference_text(one: Difference) -> str:
     if one.low != one.low:
         return rate_text(one, sign=True)
     p = one.p_adjusted if one.p_adjusted == one.p_adjusted else one.p
-    verdict = "more than noise" if p <= 0.05 else "within noise"
+    verdict = "significant" if p <= 0.05 else "not significant"
     return f"{rate_text(one, sign=True)}, {verdict}"
 
 
@@ -383,8 +386,8 @@ def confusion_sentence(run: RunAtThreshold) -> str:
     other = int(matrix[:-1, :-1].sum()) - right
     shown, wrong, missed = int(matrix[:, :-1].sum()), int(matrix[-1, :-1].sum()), int(matrix[:-1, -1].sum())
     return (
-        f"of {shown:,} detections shown, {right:,} are right, {other:,} lie on an object of another class and "
-        f"{wrong:,} on none that is free; {missed:,} objects have no detection at all"
+        f"{shown:,} detections: {right:,} correct, {other:,} on an object of another class, {wrong:,} on no unmatched "
+        f"object; {missed:,} objects without a detection"
     )
 
 

@@ -234,7 +234,8 @@ def curves_figure(
                 mark = MARKS[number % len(MARKS)]
                 axis.plot(x[some], y[some], **line_look(number, color))
                 axis.plot(
-                    [], [], label=f"{name}  (from {score_text(threshold)})", marker=mark, ms=5, mec="white", mew=0.7,
+                    [], [], label=f"{name}  (threshold "
+                    f"{score_text(threshold)})", marker=mark, ms=5, mec="white", mew=0.7,
                     **line_look(number, color),
                 )  # fmt: skip
                 if threshold is not None and len(x):
@@ -244,14 +245,14 @@ def curves_figure(
             panel_title(axis, head, style)
             axis.set_ylim(-0.02, 1.02)
             if panel >= len(rates) - across:
-                axis.set_xlabel("lowest score shown")
+                axis.set_xlabel("score threshold")
             if is_first_in_row(panel, len(rates), across):
                 axis.set_ylabel("share")
             plain_axis(axis, style)
         legend_above(figure, axes, style=style)
         caption = (
-            "Precision, recall and F1 of the detections that are shown, over all classes together, against the lowest "
-            f"score shown. Marked: {criterion_sentence(runs[0].point.criterion)}. "
+            "Precision, recall and F1 over all classes together, by score threshold. "
+            f"Marked: {criterion_sentence(runs[0].point.criterion)}. "
             f"{source_sentence(ground_truth, runs[0].settings)}"
         )
         return finish(figure, caption, style)
@@ -282,14 +283,14 @@ def confusion_figure(
             words[-1][-1] = ""
             heat_map(axis, part / total[places][:, None], words, labels, labels, style)
             axis.tick_params(axis="x", rotation=90)
-            axis.set_xlabel("shown as", fontsize=style.size(8))
-            axis.set_ylabel("object", fontsize=style.size(8))
-            panel_title(axis, f"{run.name}, from {score_text(run.point.threshold)}", style)
+            axis.set_xlabel("predicted as", fontsize=style.size(8))
+            axis.set_ylabel("true class", fontsize=style.size(8))
+            panel_title(axis, f"{run.name}, threshold {score_text(run.point.threshold)}", style)
         caption = (
-            "Number of detections that are shown, by the class of the object that they lie on (down) and their own "
-            "(across), shaded by their share of the row. Last row: detections on no object that is free; last column: "
-            f"objects without a detection. The {len(shown)} classes that are confused most, or have the most objects. "
-            f"{source_sentence(ground_truth, runs[0].settings)}"
+            "Number of detections at or above the threshold, by the class of their object (rows) and the predicted "
+            "class (columns), shaded by the share of the row. Last row: detections on no unmatched object; last "
+            f"column: objects without a detection. Shown: the {len(shown)} classes confused most, or with the most "
+            f"objects. {source_sentence(ground_truth, runs[0].settings)}"
         )
         return finish(figure, caption, style)
 

@@ -79,7 +79,7 @@ def _chosen(ways: dict[str, Any], result: Any, by: str) -> Any:
     if by in ways:
         return ways[by]
     hint = f"; analyze it with parts=({by!r},)" if isinstance(result, RunAnalysis) and by in PARTS else ""
-    raise BadInput(f"{type(result).__name__} is not shown by {by!r}; choose of {', '.join(ways)}{hint}")
+    raise BadInput(f"{type(result).__name__} cannot be split by {by!r}; choose from {', '.join(ways)}{hint}")
 
 
 @singledispatch
@@ -344,7 +344,7 @@ def _(result: RunAtThreshold) -> str:
     if point.threshold is None:
         return f"RunAtThreshold({result.name!r}: no score satisfies the criterion)"
     rates = ", ".join(f"{name} {point.rates[rate].value:.3f}" for rate, name in RATES.items())
-    return f"RunAtThreshold({result.name!r}: score from {point.threshold:.3f}; {rates})"
+    return f"RunAtThreshold({result.name!r}: threshold {point.threshold:.3f}; {rates})"
 
 
 @frames.register
@@ -367,7 +367,7 @@ def _(result: RunAtThreshold) -> Figures:
             axis.plot(columns["score"], columns[rate], label=name)
         if result.point.threshold is not None:
             axis.axvline(result.point.threshold, color="0.4", lw=0.8)
-        axis.set(xlabel="score from which detections are shown", ylim=(0, 1.02))
+        axis.set(xlabel="score threshold", ylim=(0, 1.02))
         axis.legend(frameon=False)
 
     return {"rate": curves}

@@ -16,7 +16,7 @@ from analysis.render.table import one_line
 logger = logging.getLogger(__name__)
 
 PROSE_WIDTH = 110
-CAREFUL = "note"  # the label of a fact that is a warning
+NOTE = "note"  # the label of a fact that is a warning
 
 # Names may hold [this] and :that:, which are not Rich's to read.
 plain_console = partial(Console, highlight=False, markup=False, emoji=False)
@@ -61,7 +61,7 @@ def fact_list(facts: Sequence[tuple[str | Text, str]]) -> Grid:
     """Labels and what is to be said to each, beside each other; a label that repeats is shown once."""
     grid = Grid.grid(Column(overflow="fold"), Column(overflow="fold"), padding=(0, 2))
     for number, (label, fact) in enumerate(facts):
-        style = "yellow" if label == CAREFUL else ""
+        style = "yellow" if label == NOTE else ""
         named = Text(one_line(label), style=f"bold {style}".strip()) if isinstance(label, str) else label
         repeated = number and facts[number - 1][0] == label
         grid.add_row(Text("") if repeated else named, Text(one_line(fact), style=style))

@@ -118,8 +118,8 @@ def _classes(min_objects: int, runs: Sequence[tuple[str, ClassErrors]], style: F
         panel_title(axis, run, style, pad=style.size(9) + 7)
     left_out = int(in_mean.sum()) - len(known)
     caption = (
-        f"{len(shown)} of {len(known)} classes (their objects), those with the most {ap} at stake first: what fixing "
-        f"the costliest type of error of the class would add to the mean over {int(in_mean.sum())} classes. First "
+        f"{len(shown)} of {len(known)} classes (number of objects), ordered by the {ap} at stake: what fixing the "
+        f"costliest type of error of the class would add to the mean over {int(in_mean.sum())} classes. First "
         f"column: {ap} of the class; then the points of it to gain by fixing one type of error."
     )
     if left_out:
@@ -180,8 +180,7 @@ def _thresholds(runs: Sequence[tuple[str, IouErrors]], style: FigureStyle) -> Dr
     for name in bottom:
         axes[name].set_xlabel(threshold)
     return figure, (
-        f"AP, and the points of it to gain by fixing one type of error alone, at each {threshold} from which a "
-        "detection is right."
+        f"AP, and the points of it to gain by fixing one type of error alone, at each {threshold} threshold."
     )
 
 
@@ -213,8 +212,8 @@ def _crowding(runs: Sequence[tuple[str, CrowdingBins]], style: FigureStyle) -> D
         plain_axis(axis, style, labelsize=style.size(7.5))
     legend_above(figure, [panels[0]], style=style)
     return figure, (
-        "What became of the objects by their crowding, the highest box IoU with another object of their class; above "
-        "the bars the number of objects."
+        "Outcomes of the objects by crowding, the highest box IoU with another object of the same class. Numbers above "
+        "the bars: objects."
     )
 
 
@@ -241,11 +240,11 @@ def _confusion(
         ]
         heat_map(axis, np.maximum(costs, 0) / most, words, names, names, style)
         axis.tick_params(axis="x", rotation=90)
-        axis.set_xlabel("taken for", fontsize=style.size(8))
-        axis.set_ylabel("object", fontsize=style.size(8))
+        axis.set_xlabel("predicted as", fontsize=style.size(8))
+        axis.set_ylabel("true class", fontsize=style.size(8))
         panel_title(axis, run, style)
     return figure, (
-        f"Points of {ap} to gain if the objects of one class (down) were not taken for another (across); an empty "
-        f"cell: no such detection, 0: it costs less than 0.005. The {len(shown)} classes of the costliest pairs"
-        f"{'; one shade for all runs' * (len(runs) > 1)}. All detections count, whatever their score."
+        f"Points of {ap} to gain if the objects of one class (rows) were not predicted as another (columns). An empty "
+        f"cell: no such detection; 0: a cost below 0.005. Shown: the {len(shown)} classes of the costliest pairs"
+        f"{'; one shade for all runs' * (len(runs) > 1)}. Detections of all scores count."
     )

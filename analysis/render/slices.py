@@ -1,4 +1,4 @@
-"""Where the AP went, sliced by class, size, IoU threshold and crowding, and by confused classes: tables and screen.
+"""The AP lost to errors, split by class, size, IoU threshold and crowding, and by confused classes: tables and screen.
 
 Every slice is one table, built once: a terminal shows its first rows, ``--out`` writes more of them for papers, and the
 report adds charts.
@@ -29,7 +29,7 @@ from analysis.render.table import Cell, Column, Table, Value, without_bold
 from analysis.render.takeaways import slice_takeaways, source_sentence
 
 PAPER_ROWS = 20  # classes and confused pairs of a run in a paper; the CSV has all
-ON_SCREEN, IN_PAPER = "--all shows every class", "the CSV file has every class"
+ON_SCREEN, IN_PAPER = "--all shows all classes", "the CSV file has all classes"
 FIRST_ROWS = 10  # in a terminal; with many runs fewer
 FIRST_OF_MANY = 5
 
@@ -109,7 +109,7 @@ def class_table(
 
     Args:
         parts: the classes of each run, with its name.
-        most: classes of each run, those with most to gain from a single type; none: all.
+        most: classes of each run, those with the most to gain from a single type; none: all.
         chosen: categories to show in this order instead.
         min_objects: classes with fewer are left out.
         paper: as in :func:`slice_tables`.
@@ -125,11 +125,11 @@ def class_table(
     enough = len(first.costliest(None, min_objects))
     of = f"{enough:,} classes of {min_objects} objects or more" if enough < known else f"{known:,} classes"
     if most and enough > most:
-        note = f"The {most} of {of} with most to gain from a single type"
+        note = f"The {most} of {of} with the most to gain from a single type"
     else:
         note = f"The {of}, of {known:,}" if enough < known else ""
     return _by_run(
-        f"By class: points of its own {ap} to gain by fixing one type of error everywhere",
+        f"By class: points of the class's own {ap} to gain by fixing all errors of one type",
         "by-class",
         (Column("class", kind="text"), Column("objects"), ap_column(ap, paper=paper), *map(error_column, ERRORS)),
         [(run, rows(classes)) for run, classes in parts],
@@ -147,7 +147,7 @@ def size_table(parts: Sequence[tuple[str, SizeErrors]], *, paper: bool = False) 
 
     settings = parts[0][1].settings
     return _by_run(
-        f"By size: points of {ap_name(settings.iou)} to gain by fixing only the errors of one size",
+        f"By size: points of {ap_name(settings.iou)} to gain by fixing only the errors of one type and size",
         "by-size",
         (
             Column("size", kind="text"),
@@ -180,7 +180,7 @@ def iou_table(parts: Sequence[tuple[str, IouErrors]], *, paper: bool = False) ->
         return [*each, last] if paper or len(parts) <= SIDE_BY_SIDE else [last]
 
     return _by_run(
-        f"By threshold: points of AP to gain at each {iou} from which a detection is right",
+        f"By {iou} threshold: points of AP to gain by fixing all errors of one type",
         "by-iou",
         (Column(iou, kind="text", key="IoU"), ap_column("AP", paper=paper), *map(error_column, (*ERRORS, *special))),
         [(run, rows(ious)) for run, ious in parts],
@@ -202,7 +202,7 @@ def crowding_table(parts: Sequence[tuple[str, CrowdingBins]], *, paper: bool = F
         return [*map(row, bins.names, bins.outcome, bins.duplicates.tolist()), total]
 
     return _by_run(
-        "By crowding: objects by their highest box IoU with another of their class, and what became of them",
+        "By crowding: outcome of objects by their highest box IoU with another object of the same class",
         "by-crowding",
         (
             Column("box IoU", kind="text", key="IoU"),
@@ -211,7 +211,7 @@ def crowding_table(parts: Sequence[tuple[str, CrowdingBins]], *, paper: bool = F
             Column("dup", precision=2),
         ),
         [(run, rows(bins)) for run, bins in parts],
-        notes=("In % of the objects; dup: second detections for each found object.",),
+        notes=("Outcomes in % of the objects; dup: duplicate detections per found object.",),
         always=paper,
     )
 
@@ -240,18 +240,18 @@ def confusion_table(
         )
 
     return _by_run(
-        f"Confusion: points of {ap_name(settings.iou)} to gain if objects of one class were not taken for another",
+        f"Confusion: points of {ap_name(settings.iou)} to gain if objects of one class were not predicted as another",
         "confusion",
         (
             Column("class", kind="text"),
-            Column("taken for", kind="text"),
+            Column("predicted as", kind="text", key="taken for"),
             Column("to gain", precision=2),
             Column("detections"),
             Column("costly"),
             Column("lost"),
         ),
         [(run, [row(pairs, i) for i in pairs.wrong(most).tolist()]) for run, pairs in parts],
-        notes=(f"{COSTLY_MEANS}; lost: objects that were not found, and that fixing this pair would recover.",),
+        notes=(f"{COSTLY_MEANS}; lost: objects not found that fixing this pair would recover.",),
         names=2,
         always=paper,
     )
@@ -302,8 +302,8 @@ def size_sentence(sizes: Sequence[Size], convention: str) -> str:
     """What the names of the sizes mean, and of what they are.
 
     >>> from analysis.evaluation.slices import COCO_SIZES
-    >>> print(size_sentence(COCO_SIZES, "coco").partition(";")[0])
-    Area (COCO's, square pixels) small: up to 32 x 32, medium: 32 x 32 to 96 x 96, large: above 96 x 96
+    >>> print(size_sentence(COCO_SIZES, "coco").partition(". ")[0])
+    Area (as in COCO, in pixels): small: up to 32 x 32, medium: 32 x 32 to 96 x 96, large: above 96 x 96
     """
     ranges = []
     for size in sizes:
@@ -311,6 +311,6 @@ def size_sentence(sizes: Sequence[Size], convention: str) -> str:
         limits = f"{low} to {high}" if size.low else f"up to {high}"
         ranges.append(f"{size.name}: {f'above {low}' if math.isinf(size.high) else limits}")
     return (
-        f"Area ({'the box' if convention == 'tidecv' else 'COCO'}'s, square pixels) {', '.join(ranges)}; of the object "
-        "for cls, loc and miss, of the detection for both, dup and bg."
+        f"Area ({'of the box' if convention == 'tidecv' else 'as in COCO'}, in pixels): {', '.join(ranges)}. It is the "
+        "area of the object for cls, loc and miss, and of the detection for both, dup and bg."
     )

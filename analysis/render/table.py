@@ -208,7 +208,7 @@ class Table:
         for name in names:
             if name.lower() not in places:
                 known = ", ".join(column.key or column.name for column in self.columns[self.names :])
-                raise BadInput(f"--columns: {name!r} is no column of this table; choose of {known}")
+                raise BadInput(f"--columns: {name!r} is not a column of this table; choose from {known}")
         kept = [*range(self.names), *dict.fromkeys(places[name.lower()] for name in names)]
         rows = (row if isinstance(row, str) else tuple(row[place] for place in kept) for row in self.rows)
         columns = tuple(replace(self.columns[place], attached=False) for place in kept)

@@ -18,7 +18,7 @@ from analysis.stats.bootstrap import MEAN_AP
 from analysis.stats.compare import Comparison, OutcomeTransitions, VsBaseline
 from analysis.stats.intervals import SIGNIFICANCE, Difference, Interval
 
-LVIS_RULES = "LVIS's rules: a category counts in an image where it was looked for"
+LVIS_RULES = "LVIS's rules: a category counts only in images where it was checked"
 CROWDED = 0.5  # IoU from which OCHuman calls an object heavily occluded
 
 
@@ -27,8 +27,8 @@ def settings_sentence(settings: Settings, *, thresholds: bool = True) -> str:
     what = SHAPES_MANY[settings.iou_type].capitalize()
     cap = "per image and category" if settings.cap_per_category else "per image, over all categories"
     if settings.class_agnostic:
-        what, cap = f"{what}, all categories taken as one", "per image"
-    scores = "" if settings.min_score is None else f"scores from {settings.min_score:g}; "
+        what, cap = f"{what}, all categories treated as one", "per image"
+    scores = "" if settings.min_score is None else f"scores >= {settings.min_score:g}; "
     iou = iou_name(settings.iou_type)
     limits = f"correct at {iou} >= {settings.iou:g}, background at {iou} <= {settings.background_iou:g}; " * thresholds
     return (
@@ -44,7 +44,7 @@ def counts_sentence(ground_truth: GroundTruth, kinds: str = "categories", singul
     count = len(ground_truth.category_id)
     categories = f"{count:,} {kinds if count != 1 else singular}"
     if is_class_agnostic(ground_truth):
-        categories = f"all {kinds} taken as one"
+        categories = f"all {kinds} treated as one"
     if ground_truth.federated:
         categories += " (LVIS)"
     return (
@@ -79,8 +79,8 @@ def _of_classes(classes: ClassErrors) -> str:
         return ""
     error = max(ERRORS, key=lambda e: np.nan_to_num(classes.delta_ap[e][c]))
     return (
-        f"of the classes with {ENOUGH_OBJECTS} objects or more, {classes.names[c]} has most to gain: with {error} "
-        f"fixed, its {ap_name(classes.settings.iou)} would go from {classes.ap[c]:.1f} to "
+        f"of the classes with {ENOUGH_OBJECTS} objects or more, {classes.names[c]} has the most to gain: fixing "
+        f"{error} would raise its {ap_name(classes.settings.iou)} from {classes.ap[c]:.1f} to "
         f"{classes.ap[c] + classes.delta_ap[error][c]:.1f}"
     )
 
@@ -93,16 +93,16 @@ def _of_sizes(sizes: SizeErrors) -> str:
             parts.append(f"{size.name} {error} ({sizes.delta_ap[error][place]:.1f})")
     costs = f"the costliest error of each size, in {ap_name(sizes.settings.iou)}: {', '.join(parts)}" if parts else ""
     counts = zip(sizes.sizes, sizes.objects.tolist(), sizes.found.tolist(), strict=True)
-    shares = [f"{100 * found / objects:.0f} % of the {size.name}" for size, objects, found in counts if objects]
-    return "; ".join(part for part in (costs, f"found are {', '.join(shares)} objects" if shares else "") if part)
+    shares = [f"{size.name} {100 * found / objects:.0f} %" for size, objects, found in counts if objects]
+    return "; ".join(part for part in (costs, f"objects found: {', '.join(shares)}" if shares else "") if part)
 
 
 def _of_thresholds(ious: IouErrors) -> str:
     error = max(ERRORS, key=lambda e: ious.mean_delta_ap[e])
     first, last = (f"{ious.ap[t]:.1f} at {iou_name(ious.settings.iou_type)} {ious.ious[t]:.2f}" for t in (0, -1))
     return (
-        f"AP falls from {first} to {last}; over all thresholds {error} costs most: with it fixed, the mean would go "
-        f"from {ious.mean_ap:.1f} to {ious.mean_ap + ious.mean_delta_ap[error]:.1f}"
+        f"AP falls from {first} to {last}; over all thresholds {error} costs most: fixing it would raise the "
+        f"mean from {ious.mean_ap:.1f} to {ious.mean_ap + ious.mean_delta_ap[error]:.1f}"
     )
 
 
@@ -112,15 +112,15 @@ def _of_crowding(bins: CrowdingBins) -> str:
     if not objects or not bins.objects[0]:
         return ""
     return (
-        f"{100 * bins.recall[0]:.0f} % of the objects that overlap no other of their class are found, and "
-        f"{100 * found / objects:.0f} % of those that overlap one by a box IoU of more than {CROWDED:g} ({objects:,} "
+        f"{100 * bins.recall[0]:.0f} % of the objects that overlap no object of the same class are found, and "
+        f"{100 * found / objects:.0f} % of those with a box IoU above {CROWDED:g} with such an object ({objects:,} "
         "objects)"
     )
 
 
 def _of_confusion(ground_truth: GroundTruth, one: RunAnalysis, confusion: Confusion) -> str:
     if worst_pair(confusion) is None:
-        return "no pair costs AP by itself" if len(confusion.wrong(1)) else ""
+        return "no pair of classes costs AP on its own" if len(confusion.wrong(1)) else ""
     return worst_pair_sentence(ground_truth, one)
 
 
@@ -135,11 +135,14 @@ def _difference_takeaway(comparison: Comparison, one: VsBaseline) -> str:
     label = MEAN_AP if MEAN_AP in differences else name
     shown = differences[label]
     if shown.low != shown.low:
-        return f"{one.name} and {comparison.baseline}: no interval can be given, so nothing is said about noise."
+        return (
+            f"{one.name} and {comparison.baseline}: no interval can be computed, so it is not known whether the "
+            "difference is significant."
+        )
     if comparison.designs and len(one.seeds) == 1:
         return (
             f"{one.name} minus {comparison.baseline}, one training each: {label} {interval_text(shown, sign=True)} "
-            "over the choice of images; what another seed would give is not known."
+            "over the choice of images; the effect of another seed is not known."
         )
     significant = [key for key, difference in differences.items() if difference.significant]
     scores, causes, whole = ([key for key in keys if key in significant] for keys in ((MEAN_AP, name), ERRORS, SPECIAL))
@@ -166,7 +169,7 @@ def _difference_takeaway(comparison: Comparison, one: VsBaseline) -> str:
 def _before_correction(one: VsBaseline) -> str:
     """The numbers whose interval leaves out 0 although Holm's correction takes them for noise."""
     keys = [key for key, difference in one.differences.items() if difference.p <= SIGNIFICANCE]
-    return f"; before the correction for several tests, p <= 0.05 for {_listed(keys)}" if keys else ""
+    return f"; before the correction for multiple tests, p <= 0.05 for {_listed(keys)}" if keys else ""
 
 
 def _more(difference: Difference) -> str:
@@ -209,28 +212,28 @@ def scope(one: VsBaseline) -> str:
     """What a difference speaks of: two models, or designs over n seeds.
 
     >>> scope(VsBaseline("b", (0,), {}, {}, None)), scope(VsBaseline("b", (0, 1), {}, {}, None))
-    ('on these two models', 'over n = 2 seeds')
+    ('for these two models', 'over n = 2 seeds')
     """
-    return "on these two models" if len(one.seeds) == 1 else f"over n = {len(one.seeds)} seeds"
+    return "for these two models" if len(one.seeds) == 1 else f"over n = {len(one.seeds)} seeds"
 
 
 def scope_sentence(comparison: Comparison) -> str:
     """What all the differences speak of, for a legend."""
-    designs = "Of designs: means over seeds; the intervals hold the noise of seeds and that of images."
+    designs = "Designs are compared: means over seeds; intervals cover the variation between seeds and images."
     single = [one.name for one in comparison.vs_baseline if len(one.seeds) == 1]
     if not single:
         return designs
     if len(single) < len(comparison.vs_baseline):
         untested = ", so its interval is over images alone and it is not tested" * comparison.designs
-        return f"{designs} But {_listed(single)}: one training, n = 1{untested}."
+        return f"{designs} Exception: {_listed(single)} with one training (n = 1){untested}."
     if comparison.designs:
         return (
-            "Of one training each: the intervals tell how the choice of images moves the differences. Another seed may "
-            "reverse any of them."
+            "Each design has one training: the intervals show how the choice of images changes the differences. "
+            "Another seed may reverse any of them."
         )
     return (
-        "Of these trained models on other images of the same kind: intervals and p tell how the choice of images moves "
-        "the differences, not what other trainings of the same designs would give."
+        "The results hold for these trained models: intervals and p-values show how the choice of images changes the "
+        "differences, not how other trainings of the same designs would differ."
     )
 
 
@@ -238,7 +241,7 @@ def resampled_sentence(comparison: Comparison) -> str:
     """What was drawn, and how."""
     return (
         f"{comparison.images:,} images drawn {comparison.resamples:,} times with replacement, the same draws for all "
-        f"(seed {comparison.seed})"
+        f"runs (seed {comparison.seed})"
     )
 
 
@@ -263,7 +266,7 @@ def transition_takeaways(
             f"{objects} {transitions.outcomes[before]} by {baseline} {are} {transitions.outcomes[after]} by {name}; "
             f"most in {', '.join(images)}"
         )
-    return sentences or [f"every object meets the same fate with {name} as with {baseline}"]
+    return sentences or [f"every object has the same outcome with {name} as with {baseline}"]
 
 
 def image_name(ground_truth: GroundTruth, image: int) -> str:

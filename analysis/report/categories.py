@@ -43,22 +43,22 @@ def per_class(data: ReportData, examples: Examples) -> Section:
         panels["All runs"] = _side_by_side(data, _lowest(known, ap.min(axis=0)), name)
     for place, one in enumerate(data.runs):
         panels[run_name(place, one.name)] = _of_run(data, examples, place, _lowest(known, ap[place]), name)
-    of_all = " (of all runs: by the lowest of any run)" * (len(data.runs) > 1)
+    of_all = " (with several runs: the lowest of any run)" * (len(data.runs) > 1)
     parts = [
         takeaway_list(data, "class"),
         tag(
             "p",
-            f"Sorted by {name}, the lowest first{of_all}; press a column's head to sort by it. For an error: the "
-            f"change of the class's own {name} when it is fixed everywhere.",
+            f"Sorted by {name}, the lowest first{of_all}; click a column head to sort by it. Error columns: "
+            f"the change of the class's own {name} if all errors of that type are fixed.",
         ),
     ]
     if len(known) > MOST_ROWS:
-        parts.append(note(f"The {MOST_ROWS} lowest of {len(known):,} classes."))
+        parts.append(note(f"The {MOST_ROWS} classes with the lowest AP, of {len(known):,}."))
     without = len(data.objects) - len(known)
     if without:
         have = "1 class has" if without == 1 else f"{without:,} classes have"
-        parts.append(note(f"{have} no object here, and so no AP."))
-    return Section("classes", "Classes", "Class by class", join([*parts, tabs("classes", panels)]))
+        parts.append(note(f"{have} no object in this ground truth, so no AP."))
+    return Section("classes", "Classes", "AP and errors by class", join([*parts, tabs("classes", panels)]))
 
 
 def _lowest(categories: Ints, ap: Floats) -> Ints:
@@ -102,21 +102,21 @@ def confusion(data: ReportData, examples: Examples) -> Section:
     body = [
         tag(
             "p",
-            f"Detections in the right place ({iou_name(data.settings.iou_type)} {data.settings.iou:g} or more) with "
-            "the wrong class, whether or not their object was also found rightly; ranked by the "
-            f"{ap_name(data.settings.iou)} gained if the errors of one pair alone were fixed.",
+            f"Detections with an {iou_name(data.settings.iou_type)} of {data.settings.iou:g} or more but the wrong "
+            "class, even if another detection found the object correctly. Pairs are ordered by the "
+            f"{ap_name(data.settings.iou)} gained if only the errors of that pair are fixed.",
         ),
         takeaway_list(data, "confusion"),
         tabs("confusion", panels),
     ]
-    return Section("confusion", "Confusion", "Which class is taken for which", join(body))
+    return Section("confusion", "Confusion", "Confused classes", join(body))
 
 
 def _confusion_of(data: ReportData, examples: Examples, place: int) -> Markup:
     one = data.runs[place]
     table = confusion_table(data.ground_truth, data.settings, [(one.name, one.confusion)], MOST_PAIRS)
     if not table.rows:
-        return note("No detection has the right place and a wrong class.")
+        return note("There is no classification error.")
     assert one.confusion.cost is not None
     pairs = one.confusion.wrong(MOST_PAIRS)
     costs = one.confusion.cost[pairs].tolist()
@@ -132,7 +132,7 @@ def _confusion_of(data: ReportData, examples: Examples, place: int) -> Markup:
         (*row[:gain], replace(row[gain], filter=link), *row[gain + 1 :])
         for row, link in zip(table.cells, filters, strict=True)
     )
-    table = replace(table, title="The costliest, and the objects lost to each", rows=rows)
+    table = replace(table, title="The costliest pairs, and the objects not found because of each", rows=rows)
     listed = table.with_column(2, chart_column("As a bar"), bars)
     matrix = _matrix(data.ground_truth.category_name, one, place, examples)
     return tag("div", scrolling(listed, f"Costliest pairs of {one.name}", "bars pairs"), matrix, class_="beside")
@@ -153,7 +153,7 @@ def _matrix(names: list[str], one: RunData, place: int, examples: Examples) -> M
         if true == predicted:
             return Cell(None, "", class_="same")
         share = max(cost, 0.0) / most if most > 0 else 0.0
-        hint = f"{names[true]} taken for {names[predicted]}: {cost:.2f} points, {count:,} detections"
+        hint = f"{names[true]} predicted as {names[predicted]}: {cost:.2f} points, {count:,} detections"
         # Shaded by the root, for little to be seen beside much.
         return Cell(
             cost,
@@ -166,7 +166,7 @@ def _matrix(names: list[str], one: RunData, place: int, examples: Examples) -> M
     table = Table(
         f"Points to gain, between the {len(chosen)} classes of the costliest pairs",
         (
-            Column(tag("span", "is ↓ taken for →", class_="corner"), kind="text"),
+            Column(tag("span", "true ↓ predicted →", class_="corner"), kind="text"),
             *(Column(tag("span", names[c], class_="upright")) for c in chosen),
         ),
         tuple(

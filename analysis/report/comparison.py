@@ -64,7 +64,7 @@ def against_baseline(data: ReportData) -> list[Section]:
         parts.append(_transitions(data, name, transitions_between(base.outcomes, data.runs[place].outcomes)))
         panels[run_name(place, name)] = join(parts)
     body = join([*_explained(data), tabs("comparison", panels)])
-    return [Section("comparison", "Comparison", f"Against {base.name}", body)]
+    return [Section("comparison", "Comparison", f"Compared with {base.name}", body)]
 
 
 def _explained(data: ReportData) -> list[Markup]:
@@ -72,8 +72,8 @@ def _explained(data: ReportData) -> list[Markup]:
     if found is None:
         return [
             note(
-                "The images were not resampled, so nothing here tells differences from noise; the option --resamples "
-                "1000 does that."
+                "The images were not resampled, so it is not known which differences are significant; use the option "
+                "--resamples 1000."
             )
         ]
     text = (
@@ -97,7 +97,7 @@ def _differences(data: ReportData, place: int, resampled: VsBaseline | None) -> 
 def _differences_table(data: ReportData, place: int, numbers: dict[str, Difference], scale: Scale) -> Markup:
     base, other = data.names[data.baseline], data.names[place]
     table = difference_rows(data.settings, base, [(other, numbers)], explain=True)
-    caption = f"{other} minus {base}, points; of an error: more of the {ap_name(data.settings.iou)} is lost to it"
+    caption = f"{other} minus {base}, points; of an error: how much more {ap_name(data.settings.iou)} is lost to it"
     return _with_lines(replace(table, title=caption), list(numbers.values()), scale, place, caption)
 
 
@@ -115,7 +115,7 @@ def _categories(data: ReportData, vs_baseline: VsBaseline) -> Markup:
     name = ap_name(data.settings.iou)
     of, chosen = vs_baseline.categories[name], clear_categories(vs_baseline, name)[:MOST_CATEGORIES]
     if not len(chosen):
-        return join([title, note("None whose interval leaves out 0."), remark])
+        return join([title, note("No interval excludes 0."), remark])
     reach = float(np.abs([of.low[chosen], of.high[chosen]]).max())
     values = [category_interval(of, category) for category in chosen.tolist()]
     place, label = data.names.index(vs_baseline.name), f"Classes of {vs_baseline.name}"
@@ -130,7 +130,7 @@ def _transitions(data: ReportData, name: str, transitions: OutcomeTransitions) -
     table = replace(table, columns=(replace(table.columns[0], name=corner), *table.columns[1:]))
     most = float(np.where(np.eye(len(transitions.outcomes)), 0, transitions.count).max())
     table = shaded(table, transitions.outcomes, most, root=True)
-    content = scrolling(table, f"Fates of objects, {base} and {name}", "shades fates")
+    content = scrolling(table, f"Outcomes of the objects, {base} and {name}", "shades fates")
     moves = transition_takeaways(data.ground_truth, transitions, name, base)
     listed = tag("ul", *(tag("li", sentence(text)) for text in moves))
-    return join([tag("h3", "What became of the objects"), tag("div", content, listed, class_="beside")])
+    return join([tag("h3", "Outcomes of the objects"), tag("div", content, listed, class_="beside")])

@@ -64,7 +64,7 @@ def takeaway_list(data: ReportData, part: str) -> Markup:
     if not items:
         return Markup()
     listed = tag("ul", *items, class_="said")
-    summary = tag("summary", f"What there is to see in each of the {len(items)} runs")
+    summary = tag("summary", f"Choose one of the {len(items)} runs")
     return listed if len(items) <= MOST_OPEN else tag("details", summary, listed)
 
 

@@ -24,8 +24,7 @@ def curves(data: ReportData) -> Section:
     body = [
         tag(
             "p",
-            "The best precision at each recall or a higher one, averaged over classes: the area under a curve is the "
-            "AP.",
+            "The highest precision at each recall or above, averaged over classes: the area under a curve is the AP.",
         ),
         legend(data.names),
         choice,
@@ -35,11 +34,12 @@ def curves(data: ReportData) -> Section:
             class_="charts",
             id="curve-figures",
         ),
-        tag("h3", "Along the threshold"),
+        tag("h3", f"AP and errors by {iou_name(data.settings.iou_type)} threshold"),
         tag(
             "p",
-            f"The same runs as more and more overlap is asked for: what is right at {iou_name(data.settings.iou_type)} "
-            "0.5 becomes an error of localisation further on. The mean over these ten thresholds is COCO's AP.",
+            f"The same runs at higher {iou_name(data.settings.iou_type)} thresholds: a detection that is correct at "
+            f"{iou_name(data.settings.iou_type)} 0.5 can be a localisation error at a higher threshold. The mean over "
+            "these ten thresholds is COCO's AP.",
         ),
         takeaway_list(data, "iou"),
         tag("div", _ap_figure(data), *(_error_figure(data, error) for error in ALONG), class_="charts"),
@@ -91,7 +91,7 @@ def _along(
     chart = drawn(
         [PlotLine(place, one, ious) for place, one in enumerate(values)],
         label=f"{label}; mean: {named}",
-        x_title=f"{iou_name(data.settings.iou_type)} asked for",
+        x_title=f"{iou_name(data.settings.iou_type)} threshold",
         y_title="points",
         x_range=(float(ious[0]), float(ious[-1])),
         x_ticks=IOU_TICKS,

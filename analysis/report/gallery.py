@@ -47,7 +47,7 @@ def gallery(examples: Examples, album: Album, pictures_asked: bool) -> Section:
         groups.append(_group(error_title(error, data.settings.iou_type), error, drawn))
     introduction = _introduction(data, album, len(cards), pictures_asked)
     body = join([introduction, _filters(data, cards), *groups, _viewer()])
-    return Section("gallery", "Gallery", "The errors that cost most, one by one", body)
+    return Section("gallery", "Gallery", "The costliest errors, one by one", body)
 
 
 def _card(data: ReportData, album: Album, number: int, one: ShownExample) -> _Card:
@@ -80,27 +80,27 @@ def _introduction(data: ReportData, album: Album, count: int, pictures_asked: bo
     parts: list[Markup] = [
         tag(
             "p",
-            f"Of every run and type of error examples, ordered by the {ap_name(data.settings.iou)} that the repair of "
-            "each alone would gain. Chosen are the costliest of every class, then the second of every class; of missed "
-            "objects, which cost the same within a class, the largest.",
+            f"Examples of each run and error type, ordered by the {ap_name(data.settings.iou)} gained if only that "
+            "error is fixed. The costliest error of each class is chosen first, then the second of each class; "
+            "missed objects of a class have the same cost, so the largest are chosen.",
         ),
         tag(
             "ul",
             tag("li", _key("found"), "the detection"),
-            tag("li", _key("object"), "the object it points at, or that was missed"),
-            tag("li", _key("winner"), "the detection that had taken it (dup)"),
+            tag("li", _key("object"), "the object of the detection, or the missed object"),
+            tag("li", _key("winner"), "the correct detection of the same object (dup)"),
             tag("li", _key("other"), "other annotated objects"),
             class_="legend roles",
         ),
     ]
     if not pictures_asked:
-        parts.append(note(f"No folder of images was named (--images), so {shapes} stand on empty ground."))
+        parts.append(note(f"No image folder was given (--images), so {shapes} are shown without images."))
     parts += [
-        note(f"{one.images:,} of the images needed {one.cause}: {shapes} alone are shown for them.")
+        note(f"{one.images:,} of the required images {one.cause}: only {shapes} are shown for them.")
         for one in album.not_shown()
     ]
     if not count:
-        parts.append(note("There is no error to show."))
+        parts.append(note("There are no errors to show."))
     return join(parts)
 
 
@@ -156,7 +156,7 @@ def _select(name: str, label: str, everything: str, options: Sequence[tuple[str,
 
 
 def _score(name: str, label: str) -> Markup:
-    hint = "Missed objects have no score: they are shown where no score is asked for."
+    hint = "Missed objects have no score: they are shown if both score fields are empty."
     field = tag("input", type="number", step="any", id=f"filter-{name}", name=name, placeholder="any", title=hint)
     return tag("label", tag("span", label), field, class_="score")
 

@@ -128,7 +128,7 @@ class Album:
                 import PIL.Image  # noqa: F401
             except ModuleNotFoundError:
                 raise PillowMissing(
-                    "pictures need Pillow: pip install pillow, or leave --images away for a report without them"
+                    "pictures need Pillow: pip install pillow, or make a report without pictures (without --images)"
                 ) from None
 
     def pictures(self, wanted: Sequence[Wanted]) -> Iterator[list[str | None]]:
@@ -167,11 +167,15 @@ class Album:
     def not_shown(self) -> list[NotShown]:
         """What was needed so far and cannot be shown."""
         causes = (
-            ("lie outside it, where symbolic links lead (--follow-symlinks follows them)", len(self.outside), ""),
-            ("are not in the folder of images", len(self.missing), ""),
+            (
+                "are symbolic links to files outside the folder (use --follow-symlinks to include them)",
+                len(self.outside),
+                "",
+            ),
+            ("are not in the image folder", len(self.missing), ""),
             ("cannot be read", len(self.damaged), next(iter(self.damaged.values()), "")),
             (
-                "have another size than the ground truth says",
+                "have another size than in the ground truth",
                 len(self.other_size),
                 next(iter(self.other_size.values()), ""),
             ),

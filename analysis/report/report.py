@@ -41,7 +41,7 @@ def build_report(
     detections: Sequence[tuple[str, Detections]],
     settings: Settings,
     *,
-    title: str = "Where the AP went",
+    title: str = "Error analysis",
     lede: Sequence[Markup | str] = (),
     before: Sequence[Section] = (),
     baseline: str = "",

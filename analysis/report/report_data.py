@@ -91,7 +91,7 @@ def collect(
     """
     names = [name for name, _ in detections]
     if baseline and baseline not in names:
-        raise BadInput(f"baseline {baseline!r} is none of the runs; choose one of {', '.join(names)}")
+        raise BadInput(f"baseline {baseline!r} is not one of the runs; choose from {', '.join(names)}")
     base = names.index(baseline) if baseline else 0
     first_alike = find_alike([dt for _, dt in detections], settings.iou_type)
     most = max(1, pictures // (len(set(first_alike)) * len(ERRORS))) if pictures else 0

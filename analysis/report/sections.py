@@ -40,7 +40,7 @@ BY_SIZE = {"APs": "small objects", "APm": "medium objects", "APl": "large object
 
 def metrics_of(settings: Settings) -> dict[str, str]:
     """Which of COCO's numbers are shown, and what each is."""
-    iou, of_one = iou_name(settings.iou_type), f"an image{' and class' if settings.cap_per_category else ''}"
+    iou, of_one = iou_name(settings.iou_type), f"per image{' and class' if settings.cap_per_category else ''}"
     return {
         "AP": f"mean over {iou} 0.50 to 0.95",
         "AP50": f"at {iou} 0.50",
@@ -56,16 +56,16 @@ def heading(data: ReportData, title: str, lede: Sequence[Markup | str]) -> Marku
     """What was compared, and how."""
     facts: dict[str, Child] = {
         "Ground truth": counts_sentence(data.ground_truth, "classes", "class"),
-        "Compared": settings_sentence(data.settings),
+        "Settings": settings_sentence(data.settings),
     }
     alike = [
-        f"{one.name}: the same as {data.names[first]}; the gallery shows their examples once"
+        f"{one.name}: identical to {data.names[first]}; the gallery shows their examples once"
         for place, (one, first) in enumerate(zip(data.runs, data.first_alike, strict=True))
         if first != place
     ]
     facts |= {"Equal predictions": tag("ul", *(tag("li", text) for text in alike), class_="outside")} if alike else {}
     outside = [text for one in data.runs for _, text in _left_out(data, one)]
-    facts |= {"Not measured": tag("ul", *(tag("li", text) for text in outside), class_="outside")} if outside else {}
+    facts |= {"Left out": tag("ul", *(tag("li", text) for text in outside), class_="outside")} if outside else {}
     return tag(
         "header",
         tag("h1", title),
@@ -92,20 +92,24 @@ def opening(data: ReportData) -> str:
     ranked = sorted(data.runs, key=lambda one: -one.breakdown.ap)
     first = ranked[0]
     if not first.breakdown.positives:
-        return "No object is annotated that counts, so there is no AP."
+        return "No annotated object counts, so there is no AP."
     error = max(ERRORS, key=first.breakdown.delta_ap.__getitem__)
     points = first.breakdown.delta_ap[error]
     cost = (
-        f"what costs it most is {error}, {ERROR_TYPES[error].described(data.settings.iou_type)} ({points:.1f} points)"
+        f"its costliest error type is {error} ({ERROR_TYPES[error].described(data.settings.iou_type)}): "
+        f"{points:.1f} points"
     )
     if points < 0.05:
-        cost = "no type of error costs it as much as 0.1 points"
+        cost = "no type of error costs it 0.1 points or more"
     if len(ranked) == 1:
-        return f"{first.name} scores {first.breakdown.ap:.1f} {name}; {cost}."
+        return f"{first.name} has {first.breakdown.ap:.1f} {name}; {cost}."
     ahead = first.breakdown.ap - ranked[1].breakdown.ap
     if ahead < 0.05:
-        return f"{first.name} and {ranked[1].name} score alike, {first.breakdown.ap:.1f} {name}."
-    return f"{first.name} scores highest, {first.breakdown.ap:.1f} {name}, {ahead:.1f} above {ranked[1].name}; {cost}."
+        return f"{first.name} and {ranked[1].name} have nearly the same {name}, {first.breakdown.ap:.1f}."
+    return (
+        f"{first.name} has the highest {name}, {first.breakdown.ap:.1f}, which is {ahead:.1f} above "
+        f"{ranked[1].name}; {cost}."
+    )
 
 
 def summary(data: ReportData) -> Section:
@@ -126,7 +130,7 @@ def summary(data: ReportData) -> Section:
         )
         for place, one in enumerate(data.runs)
     ]
-    caption = "COCO's numbers, of 100" + ("; the best of each in bold" if len(data.runs) > 1 else "")
+    caption = "COCO's numbers, 0 to 100" + ("; the best of each in bold" if len(data.runs) > 1 else "")
     if any(one.intervals for one in data.runs):
         caption += "; in brackets the 95 % interval over the choice of images"
     heads = (Column("Run", kind="text"), chart_column("AP as a bar"), *columns, Column("Detections"))
@@ -143,7 +147,7 @@ def summary(data: ReportData) -> Section:
         tag("h3", "What to look at next"),
         tag("ul", *takeaways, class_="findings"),
     ]
-    return Section("summary", "Summary", "What each run scores", join(body))
+    return Section("summary", "Summary", "AP of each run", join(body))
 
 
 def _takeaway(text: str) -> Markup:
@@ -157,10 +161,10 @@ def errors(data: ReportData, examples: Examples) -> Section:
     """A small chart for every type of error, all six on one scale; FP and FN on another."""
     name = ap_name(data.settings.iou)
     explained = (
-        f"Each bar is the {name} gained when that one type of error is fixed everywhere: a wrong class or "
-        f"{SHAPES[data.settings.iou_type]} is corrected, a spurious detection is removed, a missed object is removed "
-        "from the ground truth. They do not add up to 100, because fixing one changes what the others cost. Beside "
-        f"it: how many are costly, and how many there are ({COSTLY_MEANS})."
+        f"Each bar is the {name} gained if all errors of that type are fixed and nothing else changes: a wrong class "
+        f"or {SHAPES[data.settings.iou_type]} is corrected, a spurious detection is removed, a missed object is "
+        "removed from the ground truth. The numbers do not add up to 100, because fixing one type changes the cost of "
+        f"the others. Beside each bar: number of costly errors / of all errors of the type; {COSTLY_MEANS}."
     )
     if any(one.intervals for one in data.runs):
         explained += " Whiskers and brackets: the 95 % interval over the choice of images."
@@ -168,10 +172,10 @@ def errors(data: ReportData, examples: Examples) -> Section:
         tag("p", explained),
         legend(data.names),
         _error_cards(data, examples, ERRORS),
-        tag("h3", "If all FP or all FN were fixed"),
+        tag("h3", "If all FP or all FN are fixed"),
         _error_cards(data, examples, SPECIAL),
     ]
-    return Section("errors", "Errors", f"Where the rest of the {name} went", join(body))
+    return Section("errors", "Errors", f"{name} lost to each type of error", join(body))
 
 
 def _error_cards(data: ReportData, examples: Examples, types: Sequence[str]) -> Markup:
@@ -228,18 +232,18 @@ def sizes(data: ReportData, examples: Examples) -> Section:
         for place in np.flatnonzero(bins.objects).tolist()
     ]
     explained = (
-        "Small is up to 32 × 32 pixels, medium up to 96 × 96. The size is the object's for cls, loc and miss, the "
-        "detection's for both, dup and bg."
+        "Small: up to 32 × 32 pixels; medium: up to 96 × 96. It is the size of the object for cls, loc and miss, and "
+        "of the detection for both, dup and bg."
     )
     body = [
         takeaway_list(data, "size"),
         legend(data.names),
         tag("div", *cards, class_="multiples"),
-        tag("h3", f"{name} to gain by fixing the errors of one size"),
+        tag("h3", f"{name} to gain by fixing the errors of one type and size"),
         tag("p", explained),
         tag("div", *tables, class_="pairwise"),
-        tag("h3", "Objects found, by how crowded they stand"),
-        tag("p", "Crowding is the highest box IoU of an object with another of its class in the image."),
+        tag("h3", "Objects found, by crowding"),
+        tag("p", "Crowding is the highest box IoU of an object with another object of the same class in the image."),
         takeaway_list(data, "crowding"),
         scrolling(
             dots_table(data, "Crowding", "Found, 0 to 100 %", crowding, precision=0),
@@ -247,7 +251,7 @@ def sizes(data: ReportData, examples: Examples) -> Section:
             "wide",
         ),
     ]
-    return Section("sizes", "Sizes", "How it depends on size and crowding", join(body))
+    return Section("sizes", "Sizes", "Errors by size and crowding", join(body))
 
 
 def _leading(table: Table, examples: Examples, place: int) -> Table:
@@ -269,10 +273,10 @@ def footer(ground_truth: GroundTruth, assets: str = "") -> Markup:
 
     ``assets`` is the folder of the pictures, as the page names it; empty: they are in the page.
     """
-    sources = "Errors and their fixes are those of TIDE (arXiv 2008.08115); AP is COCO's. " + (
-        f"The pictures lie in the folder {assets}, which belongs to this page; it loads nothing else."
+    sources = "Error types and their fixes follow TIDE (arXiv 2008.08115); AP is COCO's. " + (
+        f"The pictures are in the folder {assets}; keep it with this page. The page loads nothing else."
         if assets
-        else "This page holds everything that it shows and loads nothing."
+        else "This page contains everything that it shows and loads nothing from the network."
     )
     digest = tag("p", "Made by detablate. Digest of the ground truth: ", tag("code", ground_truth.digest[:12]))
     return join([tag("p", sources), digest])

@@ -46,7 +46,7 @@ def threshold(data: ReportData) -> list[Section]:
         legend_of_runs(data.names),
         tag("div", *(_figure(data, rate) for rate in RATES), class_="charts"),
     ]
-    return [Section("threshold", "Threshold", "What a detector shows from a score on", join(body))]
+    return [Section("threshold", "Threshold", "Precision, recall and F1 at a score threshold", join(body))]
 
 
 def _figure(data: ReportData, rate: str) -> Markup:
@@ -63,8 +63,8 @@ def _figure(data: ReportData, rate: str) -> Markup:
     )
     chart = drawn(
         lines,
-        label=f"{RATES[rate]} against the score from which detections are shown",
-        x_title="score from which detections are shown",
+        label=f"{RATES[rate]} by score threshold",
+        x_title="score threshold",
         y_title=RATES[rate].lower() if rate != "f1" else "F1",
         x_range=(low, high),
         x_ticks=np.linspace(low, high, TICKS).round(3).tolist(),

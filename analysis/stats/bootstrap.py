@@ -308,9 +308,9 @@ def resample(
     """
     images = len(ground_truth.image_id)
     if any(one.matched_run.settings.convention != "coco" for one in runs):
-        raise BadInput("intervals are made in the coco convention only; leave out --convention tidecv")
+        raise BadInput("intervals exist in the coco convention only; leave out --convention tidecv")
     if not images:
-        raise BadInput(f"{ground_truth.path}: has no image, so there is nothing to resample")
+        raise BadInput(f"{ground_truth.path}: contains no image, so nothing can be resampled; give a file with images")
     if resamples < 1:
         raise BadInput(f"{resamples} resamples: at least 1 is needed, 1,000 for a 95 % interval")
     measured = [_ReadyCurves(ground_truth, one, mean_ap) for one in runs]

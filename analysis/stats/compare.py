@@ -41,7 +41,7 @@ FEWEST_OF_CATEGORY = 10  # images with an object of a category, below which its 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """What is compared: one model, or a design by the models that its seeds gave."""
+    """One model, or a design with one model per seed."""
 
     name: str
     detections: tuple[Detections, ...]  # one a seed
@@ -101,7 +101,7 @@ class VsBaseline:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Presentable):
-    """Everything that is known of some runs against a baseline; shown by number or by class."""
+    """The result of comparing runs with a baseline; shown by number or by class."""
 
     settings: Settings
     baseline: str
@@ -118,12 +118,12 @@ class Comparison(Presentable):
 
     @property
     def of_designs(self) -> bool:
-        """Whether anything may be said about designs: every difference is over at least two seeds."""
+        """Whether every difference is over at least two seeds, so that it is about designs."""
         return all(len(one.seeds) > 1 for one in self.vs_baseline)
 
     @property
     def of_single_seeds(self) -> bool:
-        """Whether it is about designs that have one seed each, of which only the choice of images is told."""
+        """Whether it compares designs with one seed each, so that intervals cover the choice of images only."""
         return self.designs and all(len(one.seeds) == 1 for one in self.vs_baseline)
 
     @property
@@ -148,28 +148,28 @@ def compare(
 
     Args:
         ground_truth: of all candidates.
-        candidates: their detections, on this ground truth; what is matched already is not matched again.
+        candidates: with detections on this ground truth; runs that are already matched are not matched again.
         settings: as for :func:`analysis.evaluation.tide.match_and_label`; the ``coco`` convention.
-        baseline: the name of a candidate; the first, if none is named.
-        resamples: how many; 0: 1,000, or as many more as the correction for the size of the family needs.
-        seed: of the resampling.
-        mean_ap: also COCO's AP over ten IoUs.
-        designs: the question is about designs, not about these trained models: a difference of a single seed has its
-            interval over images and is not tested, since the images cannot tell what another seed would give.
-        progress: called with the number of resamples that are done.
+        baseline: name of a candidate; empty: the first.
+        resamples: number of resamples; 0: 1,000, or more if the correction for multiple tests needs more.
+        seed: random seed for resampling.
+        mean_ap: also compute COCO's AP over ten IoUs.
+        designs: compare designs, not these trained models: a difference with a single seed has an interval over images
+            and is not tested, because the images do not show the effect of another seed.
+        progress: called with the number of finished resamples.
 
     Raises:
-        BadInput: names clash, the baseline is none of them, there is no seed in common, or there are too few resamples
-            for anything to be significant after the correction.
+        BadInput: names are not unique, the baseline is not one of them, there is no common seed, or there are too few
+            resamples for any difference to be significant after the correction.
     """
     settings = settings or Settings.on(ground_truth)
     names = [candidate.name for candidate in candidates]
     baseline = baseline or names[0]
     for name in names:
         if names.count(name) > 1:
-            raise BadInput(f"two runs are called {name!r}; name them: NAME=FILE")
+            raise BadInput(f"two runs have the name {name!r}; give names with NAME=FILE")
     if baseline not in names:
-        raise BadInput(f"baseline {baseline!r} is none of the runs; choose one of {', '.join(names)}")
+        raise BadInput(f"baseline {baseline!r} is not one of the runs; choose from {', '.join(names)}")
     at, images = names.index(baseline), len(ground_truth.image_id)
     base = candidates[at]
     for candidate in candidates:
@@ -184,8 +184,8 @@ def compare(
     resamples = resamples or enough(counted)
     if 2 * counted > SIGNIFICANCE * (resamples + 1):
         raise BadInput(
-            f"{resamples:,} resamples are too few for {count} tests: no p is below 2/{resamples + 1:,}, so nothing "
-            f"could be significant after the correction; use {math.ceil(2 * count / SIGNIFICANCE):,} or more"
+            f"{resamples:,} resamples are too few for {count} tests: no p-value is below 2/{resamples + 1:,}, so no "
+            f"difference could be significant after correction; use {math.ceil(2 * count / SIGNIFICANCE):,} or more"
         )
     analysis = Analysis(ground_truth, settings, ious=COCO_IOUS if mean_ap else ())
     runs = [one.analyses or tuple(analysis.of(one.name, dt) for dt in one.detections) for one in candidates]
@@ -332,13 +332,13 @@ def _cautions(ground_truth: GroundTruth, images: int, candidates: Sequence[Candi
         (images == 1, "there is a single image, so there is nothing to resample and no interval"),
         (
             1 < images < FEWEST_IMAGES,
-            f"{images} images are few: below {FEWEST_IMAGES}, differences of AP that are none pass for real more often "
-            "than p says, and the AP of one model comes out much too high",
+            f"with only {images} images (fewer than {FEWEST_IMAGES}) models with equal AP appear different more often "
+            "than p says, and the AP of one model is strongly biased upwards",
         ),
         (
             FEWEST_IMAGES <= images < FEWEST_FOR_ONE,
-            f"with fewer than {FEWEST_FOR_ONE:,} images the AP of one model comes out too high, and its own interval "
-            "covers less than 95 %; that of a difference does not suffer from this",
+            f"with fewer than {FEWEST_FOR_ONE:,} images the AP of one model is biased upwards and its interval covers "
+            "less than 95 %; intervals of differences are not affected",
         ),
         (ground_truth.ignore.all(), "no object counts, so there is no AP"),
         *((not all(map(len, one.detections)), f"{one.name} has no detection") for one in candidates),

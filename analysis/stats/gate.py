@@ -98,7 +98,7 @@ def gate(
     """
     iou_of(metric)
     if not (0 <= max_drop < math.inf):
-        raise BadInput(f"--max-drop {max_drop:g}: must be a number of points from 0")
+        raise BadInput(f"--max-drop {max_drop:g}: must be a number of points, 0 or more")
     comparison = compare(
         ground_truth,
         [Candidate(name, (detections,)) for name, detections in (base, new)],
@@ -112,7 +112,7 @@ def gate(
     found = comparison.vs_baseline[0].differences[metric]
     if math.isnan(found.high):
         raise BadInput(
-            f"{ground_truth.path}: {comparison.images:,} images tell no interval of {metric}, so nothing can be said; "
-            "give images with objects, 200 or more"
+            f"{ground_truth.path}: too few images ({comparison.images:,}) for an interval of {metric}, so the gate "
+            "cannot decide; give 200 or more images with objects"
         )
     return Gate(new[0], metric, max_drop, found, comparison)

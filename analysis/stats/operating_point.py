@@ -104,10 +104,10 @@ def measure(
     Args:
         runs: with their names, all on one ground truth.
         criterion: of the threshold.
-        per_class: also a threshold for each category.
+        per_class: also choose a threshold for each category.
         resamples: of the images, R; 0: no intervals.
-        seed: of the folds and of the draws.
-        progress: called with the number of resamples that are done.
+        seed: random seed for folds and resampling.
+        progress: called with the number of finished resamples.
     """
     images = runs[0][1].images
     folds = _folds(images, seed) if criterion.is_chosen else np.zeros(images, dtype=np.int64)
@@ -341,7 +341,7 @@ def _centred(value: float, drawn: Floats) -> Difference:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RunAtThreshold(Presentable):
-    """One run with everything that ``analyze threshold`` tells of it; shown by rate, class or confusion."""
+    """One run with all results of ``analyze threshold``; shown by rate, class or confusion."""
 
     name: str
     ground_truth: GroundTruth
@@ -370,11 +370,11 @@ def operating_points(
         ground_truth: of all runs.
         runs: their detections, with their names.
         settings: of the matching; the ``coco`` convention.
-        criterion: by what the threshold is chosen.
-        per_class: also a threshold for each category.
-        resamples: of the images, for the intervals; 0: none.
-        seed: of the folds and of the draws.
-        progress: called with the number of resamples that are done.
+        criterion: the rule by which the threshold is chosen.
+        per_class: also choose a threshold for each category.
+        resamples: number of resamples of the images, for intervals; 0: no intervals.
+        seed: random seed for folds and resampling.
+        progress: called with the number of finished resamples.
         matched: the same runs, matched at these settings already.
 
     Raises:
@@ -392,7 +392,7 @@ def operating_points(
     """
     settings = settings or Settings.on(ground_truth)
     if settings.convention != "coco":
-        raise BadInput("score thresholds are measured in the coco convention only; leave out --convention tidecv")
+        raise BadInput("score thresholds exist in the coco convention only; leave out --convention tidecv")
     matched = matched or [match_and_label(ground_truth, detections, settings) for _, detections in runs]
     scored = [ScoredRun.of(run, ground_truth) for run in matched]
     points = measure(

@@ -135,7 +135,7 @@ def test_more_than_8_bits_are_refused_by_header_and_by_pixels(name: str, tmp_pat
     DEEP_FILES[name](tmp_path / name)
     for read in (read_header, read_rgb, lambda path: list(peculiarities(path))):
         with pytest.raises(
-            UnusableImage, match=f"{name}: has more than 8 bits a channel .*; convert the whole"
+            UnusableImage, match=f"{name}: has more than 8 bits per channel .*; convert the whole"
         ) as refusal:
             read(tmp_path / name)
         assert refusal.value.kind == "unsupported"
@@ -276,7 +276,7 @@ def test_a_png_may_hold_its_orientation_behind_its_pixels(tmp_path: Path) -> Non
 
 def test_an_image_of_another_size_is_named_with_both_sizes(tmp_path: Path) -> None:
     path = saved(tmp_path / "a.png", Image.fromarray(RGB))
-    with pytest.raises(UnusableImage, match=r"a.png: is 5 x 6 pixels, annotated as 6 x 5; .* do not belong together"):
+    with pytest.raises(UnusableImage, match=r"a.png: is 5 x 6 pixels, annotated as 6 x 5; .* belong together"):
         read_annotated(path, (6, 5))
 
 

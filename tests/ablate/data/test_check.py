@@ -151,7 +151,7 @@ def test_the_set_of_16_bits_is_refused_by_the_command() -> None:
     paths = [str(folder / name) for name in ("train.json", "train", "val.json", "val")]
     told = CliRunner().invoke(command_line(), ["data", "check", *paths])
     assert isinstance(told.exception, BadInput)
-    assert "error: unsupported image (24)\n    train_000.png: has more than 8 bits a channel" in told.stdout
+    assert "error: unsupported image (24)\n    train_000.png: has more than 8 bits per channel" in told.stdout
 
 
 def test_exif_orientation_is_a_warning(small: Writer) -> None:
@@ -305,7 +305,10 @@ def test_a_clean_copy_is_sound_and_keeps_the_rest(small: Writer, tmp_path: Path)
     arguments = ["check", str(files.annotations), str(files.images), "--write-clean", str(out)]
     told = CliRunner().invoke(command_line(), ["data", *arguments])
     assert told.exit_code == 0
-    assert "1 of 3 annotations are bad records and left out, as asked: the bbox [10, 5, -2, 10] of" in told.stdout
+    assert (
+        "1 of 3 annotations are bad records and are left out (--drop-invalid): the bbox [10, 5, -2, 10] of"
+        in told.stdout
+    )
     assert check("x", Files(out, files.images)).errors == 0
     document = json.loads(out.read_text())
     assert document["info"] == {"year": 2026}

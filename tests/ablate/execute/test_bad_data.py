@@ -69,7 +69,7 @@ def test_a_part_without_area_is_left_out_and_told(tmp_path: Path, caplog: pytest
     data = changed(tmp_path / "data", polygon([1, 1, 9, 1, 9, 9], [5, 5]))
     report = check("x", files(data))
     assert report.errors == 0
-    told = "1 masks have polygon parts with fewer than 3 points: those have no area and are left out"
+    told = "1 masks have polygon parts with fewer than 3 points: these parts have no area and are left out"
     assert [text for one in report.findings for text in one.examples] == [told]
     truths = [read_ground_truth(one.annotations) for one in (write_data(tmp_path / "train"), data)]
     check_annotations(*truths, masks=True)
@@ -89,7 +89,7 @@ def renumbered(document: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [(swapped, "its categories have other names than those of"), (renumbered, "its category ids differ from those of")],
+    [(swapped, "its category names differ from those of"), (renumbered, "its category ids differ from those of")],
 )
 def test_sets_that_number_their_categories_otherwise(change: Change, words: str, tmp_path: Path) -> None:
     train, validation = write_data(tmp_path / "train"), changed(tmp_path / "validation", change)

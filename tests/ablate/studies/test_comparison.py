@@ -69,8 +69,8 @@ def test_one_seed_speaks_of_models(study: Study, tmp_path: Path, monkeypatch: An
     assert "window: 1 of 3 seeds are finished here and in the baseline" in screen
     assert "one training each (n = 1)" in screen  # the heading of the intervals
     assert "Another seed may reverse any of them." in " ".join(screen.split())
-    assert "Nothing is tested: no p-value, no star." in " ".join(screen.split())
-    assert not re.search(r"\bp\b  |\*|beyond noise|significant|on these two models", screen)
+    assert "Nothing is tested, so there are no p-values and no stars." in " ".join(screen.split())
+    assert not re.search(r"\bp\b  |\*|beyond noise|significant|for these two models", screen)
     assert "window minus hybrid, one training each: AP " in screen
     assert "ablate launch" in screen[screen.index("For intervals over seeds:") :]
     assert "Standard error" not in screen  # one seed cannot tell the sources apart
@@ -90,7 +90,7 @@ def test_one_seed_has_intervals_over_images_in_every_format_and_no_p(
             assert (number["p"], number["p_family"], number["stands"]) == (None, None, False)
             assert number["low"] <= number["high"]
     for text in ((out / "comparison.md").read_text(), (out / "comparison.tex").read_text()):
-        assert "Nothing is tested: no p-value, no star." in text
+        assert "Nothing is tested, so there are no p-values and no stars." in text
         assert "(Holm)" not in text
 
 
@@ -100,8 +100,8 @@ def test_the_same_files_as_models_are_tested(study: Study, tmp_path: Path, monke
     assert run(monkeypatch, "analyze", "compare", *files, "--gt", tmp_path / "gt.json", "--resamples", 400) == 0
     screen = " ".join(capsys.readouterr().out.split())
     assert "p (Holm)" in screen
-    assert "Of these trained models on other images" in screen
-    assert "not what other trainings of the same designs would give" in screen
+    assert "The results hold for these trained models" in screen
+    assert "not how other trainings of the same designs would differ" in screen
 
 
 def test_a_narrow_terminal_loses_no_column(study: Study, tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
@@ -115,7 +115,7 @@ def test_a_narrow_terminal_loses_no_column(study: Study, tmp_path: Path, monkeyp
     assert max(map(len, lines)) <= 72
     heads = [line.split() for line in lines if line.endswith("  p  p (Holm)")]
     assert heads == [["hybrid", name, "p", "p", "(Holm)"] for name in ("window", "global")]  # no room side by side
-    for name in ("AP50 lost to", "cls ", "FN "):
+    for name in ("AP50 lost to all", "cls ", "FN "):
         assert len([line for line in lines if line.startswith(name)]) == 2
     sources = [line for line in lines if re.match(r"(window|global), n = 3  ", line)]
     assert len(sources) == 4  # folded into two
@@ -159,7 +159,7 @@ def test_a_variant_of_one_seed_among_designs_is_said(study: Study, tmp_path: Pat
     assert [(one.name, one.seeds) for one in found.vs_baseline] == [("window", (0, 1)), ("global", (1,))]
     assert not found.of_designs
     assert scope_sentence(found).endswith(
-        "But global: one training, n = 1, so its interval is over images alone and it is not tested."
+        "Exception: global with one training (n = 1), so its interval is over images alone and it is not tested."
     )
     assert found.family == "1 run against the baseline x 10 numbers = 10 tests"
     assert "global: 1 of 3 seeds are finished here and in the baseline" in found.cautions

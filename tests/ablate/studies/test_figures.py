@@ -88,7 +88,9 @@ def test_chosen_columns_and_a_table_that_compiles(workspace: Workspace, planned:
     assert r"\shortstack{peak memory,\\MiB}" in head
     assert "multiply-adds" not in tex  # of what is not shown nothing is said
     for name in ("memry", ""):
-        with pytest.raises(BadInput, match=r"--columns: '\w*' is no column of this table; choose of AP, AP50, AP75,"):
+        with pytest.raises(
+            BadInput, match=r"--columns: '\w*' is not a column of this table; choose from AP, AP50, AP75,"
+        ):
             as_latex(summary, [name])
     hostile = msgspec.structs.replace(summary, title="50 % of a_b & {c}")
     compiled(as_latex(hostile) + as_latex(msgspec.structs.replace(summary, study="x"), ["AP"]), tmp_path)
@@ -99,7 +101,7 @@ def test_columns_are_refused_before_anything_is_written(
 ) -> None:
     command = ("ablate", "table", "--root", workspace.root, "--out", tmp_path / "out")
     assert run(monkeypatch, *command, "--columns", "AP,memry") == 4
-    assert "'memry' is no column of this table; choose of AP," in capsys.readouterr().err
+    assert "'memry' is not a column of this table; choose from AP," in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert run(monkeypatch, *command, "--style", "paper", "--width", "3.4") == 2
     assert not (tmp_path / "out").exists()

@@ -323,7 +323,7 @@ def _remove_a_mask(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (_swap_names, "categories have other names than those of .*3 red, 7 blue.*3 blue, 7 red"),
+        (_swap_names, "category names differ from those of .*3 red, 7 blue.*3 blue, 7 red"),
         (_spoil_a_mask, r"annotations\[0\] is not a polygon: it needs at least 3 points"),
         (_remove_a_mask, "1 of 9 annotations have no segmentation"),
     ],

@@ -39,10 +39,10 @@ def test_a_finished_study_becomes_a_page(
     assert "scores highest" not in said
     assert "Cost, one image at a time variant peak memory, MiB training step, s prediction, s param. M" in said
     assert f"{study.baseline} (baseline)" in said
-    assert f"Against {study.baseline}" in said
+    assert f"Compared with {study.baseline}" in said
     assert "AP against cost" in said
     assert "training loss by iteration, in the end: paper 0.3, plain 0.3" in page
-    assert "Nothing is tested: no p-value, no star." in said
+    assert "Nothing is tested, so there are no p-values and no stars." in said
     assert "p (Holm)" not in said
     assert "Several seeds give intervals and tests" in said
     assert page.count("data:image/jpeg;base64,") == 24
@@ -62,13 +62,13 @@ def test_seeds_are_compared_together_and_shown_one_by_one(
         simulate(shapes_root, study, planned, 0.4 + 0.3 * number, number)
     assert run(monkeypatch, *command) == 0
     assert "no other variant has a finished run" in capsys.readouterr().err
-    assert "nothing here tells differences from noise" in text_of(out.read_text())
+    assert "it is not known which differences are significant" in text_of(out.read_text())
     for number, planned in enumerate((second, third)):
         simulate(shapes_root, study, planned, 0.4 + 0.3 * number, 2 + number)
     assert run(monkeypatch, *command) == 0
     said = " ".join(text_of(out.read_text()).split())
     assert "everything else shows the first seed of each variant" in said
-    assert "Of designs: means over seeds; the intervals hold the noise of seeds and that of images." in said
+    assert "Designs are compared: means over seeds; intervals cover the variation between seeds and images." in said
     assert "over n = 2 seeds" in said
     assert "the 95 % interval over the choice of images" not in said
     assert 'class="whisker"' not in out.read_text()
@@ -113,4 +113,4 @@ def test_masks_of_a_study(
     assert run(monkeypatch, "ablate", "report", study.name, *arguments) == 0
     assert '<g class="found"><path d="M' in out.read_text()
     assert run(monkeypatch, "ablate", "report", "--root", shapes_root, "--out", shapes_root) == 4
-    assert "is a folder; name the HTML file to write" in capsys.readouterr().err
+    assert "is a folder; give the HTML file to write" in capsys.readouterr().err

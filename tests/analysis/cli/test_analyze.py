@@ -72,7 +72,7 @@ def test_the_screen_explains_itself(example, monkeypatch, capsys):
     assert run(monkeypatch, "analyze", "errors", *files.values(), "--gt", truth) == 0
     out = capsys.readouterr().out
     assert "AP50" in out
-    assert "right place, wrong category" in out
+    assert "classification: wrong category" in out
     assert "at most 100 detections per image and category (coco convention)" in out
     assert "What to look at next" in out
     assert all(line == line.rstrip() for line in out.splitlines())
@@ -87,7 +87,7 @@ def test_many_runs_stand_as_rows(example, monkeypatch, capsys):
     lines = capsys.readouterr().out.splitlines()
     head = next(line.split() for line in lines if line.startswith("run"))
     assert head == ["run", "AP50", *ERRORS, "FP", "FN"]
-    assert any(line.startswith("cls   right place") for line in lines), "the legend is missing"
+    assert any(line.startswith("cls   classification") for line in lines), "the legend is missing"
 
 
 def test_out_writes_every_table_and_the_figure(example, monkeypatch, tmp_path):
@@ -159,7 +159,7 @@ def test_verify_says_how_far_the_peers_are(example, monkeypatch, capsys):
         (["errors", "dt.json"], 4, "dt.json: no such file"),
         (["errors", "there.json"], 2, "--gt"),
         (["errors", "there.json", "--gt", "gone.json"], 4, "gone.json: no such file"),
-        (["errors", "x=a.json", "x=b.json", "--gt", "gt.json"], 4, "both be called 'x'"),
+        (["errors", "x=a.json", "x=b.json", "--gt", "gt.json"], 4, "have the same name 'x'"),
         (["errors", "dt.json", "--gt", "gt.json", "--iou", "0"], 2, "background-iou"),
         (["errors", "dt.json", "--gt", "gt.json", "--iou", "0.3", "--background-iou", "0.4"], 2, "background-iou"),
         (["errors", "dt.json", "--gt", "gt.json", "--iou-type", "keypoints"], 2, "segm"),
@@ -217,7 +217,7 @@ def test_warnings_go_to_standard_error(example, monkeypatch, capsys, tmp_path):
     assert "outside 0..1" in json.loads(printed.out)["runs"][0]["warnings"][0]
     assert run(monkeypatch, "analyze", "errors", odd, "--gt", truth) == 0
     printed = capsys.readouterr()
-    assert printed.err.startswith("warning: odd: 1 scores lie outside 0..1")
+    assert printed.err.startswith("warning: odd: 1 scores are outside 0..1")
     assert "warning" not in printed.out
 
 
@@ -226,7 +226,7 @@ def test_the_example_generates_and_analyzes(monkeypatch, capsys, tmp_path):
     assert run(monkeypatch, "analyze", "example", "--out", out, "--images", "40") == 0
     assert (out / "analysis" / "errors.json").exists()
     printed = capsys.readouterr().out
-    assert "are no evidence" in printed
+    assert "demonstration only, not evidence" in printed
     assert "sloppy-boxes" in printed
 
 

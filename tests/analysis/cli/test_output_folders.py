@@ -67,14 +67,14 @@ def test_the_folder_itself_goes_before_what_lies_deeper(tmp_path: Path) -> None:
     ("files", "words"),
     [
         ([], "is an empty folder"),
-        ([f"inference/{name}/{RESULTS}" for name in ("a", "b")], "holds several results; name one of "),
+        ([f"inference/{name}/{RESULTS}" for name in ("a", "b")], "contains several results files; give one of "),
         (["metrics.json", "model_final.pth"], "training without an evaluation"),
-        (["instances_predictions.pth"], f"no {RESULTS}; evaluate again"),
-        (["epoch_12.bbox.json", "epoch_12.segm.json"], "name a COCO results file: "),  # mmdetection
-        (["args.yaml", "predictions.json"], "name a COCO results file: "),  # ultralytics
+        (["instances_predictions.pth"], f"no {RESULTS}; run the evaluation again"),
+        (["epoch_12.bbox.json", "epoch_12.segm.json"], "give a COCO results file: "),  # mmdetection
+        (["args.yaml", "predictions.json"], "give a COCO results file: "),  # ultralytics
         ([f"{n}.json" for n in "abcdefghi"], " and 3 more"),
         (["notes.txt"], "no other JSON file"),
-        (["config.yaml", "manifest.json"], "is a run without predictions yet"),
+        (["config.yaml", "manifest.json"], "is a run without predictions; finish it"),
         (["config.yaml", "metrics.json", "model_0000004.pth"], "run it with --eval-only"),
     ],
 )
@@ -88,7 +88,7 @@ def test_other_folders_are_refused_with_what_to_do(tmp_path: Path, files: list[s
     assert str(refused.value).startswith(f"{folder}: ")
     assert words in str(refused.value)
     for name in files[:6]:
-        if name.endswith(".json") and words.startswith(("name a", "holds several")):
+        if name.endswith(".json") and words.startswith(("give a", "contains several")):
             assert str(folder / name) in str(refused.value)
 
 
@@ -116,7 +116,7 @@ def test_analyze_reads_a_detectron2_folder(example, tmp_path: Path, monkeypatch,
     assert entry["delta_ap"] == expected.delta_ap
 
     assert run(monkeypatch, "analyze", "errors", out) == 2
-    assert "the folders do not all hold it" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "not every folder contains one" in " ".join(capsys.readouterr().err.replace("│", " ").split())
     shutil.copy(truth, out / "inference" / "val_coco_format.json")
     assert run(monkeypatch, "analyze", "ap", out, "--json") == 0
     assert json.loads(capsys.readouterr().out)["runs"][0]["name"] == "exp 7"
@@ -139,7 +139,7 @@ def test_folders_side_by_side_must_agree_on_the_ground_truth(example, tmp_path: 
     (tmp_path / "b" / "val_coco_format.json").write_text(json.dumps(document))
     assert run(monkeypatch, "analyze", "errors", *folders) == 4
     printed = capsys.readouterr()
-    assert "differ, so their runs cannot stand side by side; give one by --gt" in printed.err
+    assert "differ, so their runs cannot be compared; give one ground truth with --gt" in printed.err
     assert printed.out == ""
 
 

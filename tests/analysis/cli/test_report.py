@@ -24,15 +24,15 @@ def test_it_writes_one_file_and_says_what_it_lacks(data, tmp_path, monkeypatch, 
     arguments = ("--gt", truth, "--images", images, "--out", out, "--pictures", 24, "--title", "A <b> & c")
     assert run(monkeypatch, "analyze", "report", *named, *arguments, "--baseline", "second") == 0
     printed = capsys.readouterr()
-    assert "1 of the images needed are not in the folder of images" in printed.err
-    assert "1 of the images needed cannot be read" in printed.err
+    assert "1 of the required images are not in the image folder" in printed.err
+    assert "1 of the required images cannot be read" in printed.err
     assert f"written to {out}: " in printed.out
     assert "examples in the gallery" in printed.out
     assert list(out.parent.iterdir()) == [out]
     said = " ".join(text_of(out.read_text()).split())
     assert said.startswith("A <b> & c")
-    assert "Against second" in said
-    assert "6 images are few" in said
+    assert "Compared with second" in said
+    assert "With only 6 images" in said
 
 
 def test_without_images_and_without_intervals(data, tmp_path, monkeypatch) -> None:
@@ -42,9 +42,9 @@ def test_without_images_and_without_intervals(data, tmp_path, monkeypatch) -> No
     page = out.read_text()
     assert "data:image" not in page
     said = " ".join(text_of(page).split())
-    assert "No folder of images was named" in said
-    assert "nothing here tells differences from noise" in said
-    assert "What became of the objects" in said
+    assert "No image folder was given" in said
+    assert "it is not known which differences are significant" in said
+    assert "Outcomes of the objects" in said
 
 
 def test_eight_runs_and_tidecv(tmp_path, monkeypatch) -> None:
@@ -92,7 +92,7 @@ def test_pictures_lie_in_a_folder_beside_the_page(data, tmp_path, monkeypatch, c
         ("site", 4, "is not below the folder of the page"),
         ("site/../elsewhere", 4, "such as site/page_pictures"),
         ("site/page.html", 4, "is a file, not a folder"),
-        ("site/images/new", 4, "lies in the folder of the images, into which nothing is written"),
+        ("site/images/new", 4, "is in the image folder, to which nothing is written"),
     ],
 )
 def test_a_folder_of_pictures_that_cannot_be(data, tmp_path, monkeypatch, capsys, assets, code, sentence) -> None:
@@ -112,11 +112,11 @@ def test_a_folder_of_pictures_that_cannot_be(data, tmp_path, monkeypatch, capsys
     ("arguments", "code", "sentence"),
     [
         (["--assets", "pictures"], 2, "--assets needs --images"),
-        (["--images", "nowhere"], 4, "nowhere: no such folder of images"),
-        (["--out", "."], 4, "is a folder; name the HTML file to write, such as report.html"),
-        (["--baseline", "third"], 4, "baseline 'third' is none of the runs; choose one of first, second"),
+        (["--images", "nowhere"], 4, "nowhere: image folder not found"),
+        (["--out", "."], 4, "is a folder; give the HTML file to write, such as report.html"),
+        (["--baseline", "third"], 4, "baseline 'third' is not one of the runs; choose from first, second"),
         (["--iou", "2"], 2, "0 < --background-iou <= --iou <= 1"),
-        (["--convention", "tidecv", "--resamples", "9"], 2, "intervals are made in the coco convention only"),
+        (["--convention", "tidecv", "--resamples", "9"], 2, "intervals exist in the coco convention only"),
         (["--out", "gt/page.html"], 4, "cannot be written"),
     ],
 )

@@ -56,7 +56,7 @@ def test_the_document_and_the_files_say_the_same(
         (["--precision", "0.7"], "stays at 0.7 or above"),
         (["--recall", "1"], "recall 1 is never reached"),
         (["--score", "5"], "no detection has a score of 5 or more"),
-        (["--score", "0.5", "--all"], "From the score on"),
+        (["--score", "0.5", "--all"], "Rates at the threshold"),
     ],
 )
 def test_every_criterion_is_said(

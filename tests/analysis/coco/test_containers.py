@@ -145,7 +145,7 @@ class TestFilesWithoutAnEnd:
         path = tmp_path / "gt.json.gz"
         path.write_bytes(gzip.compress(bytes(100_000_000), 1))
         with pytest.raises(
-            BadInput, match=r"unpacks to more than 4.,...,... bytes from 4..,..., which no annotations do"
+            BadInput, match=r"unpacks to more than 4.,...,... bytes from 4..,..., unlike any annotations"
         ):
             read_ground_truth(path)
 
@@ -175,15 +175,15 @@ class TestCategoriesOfPredictions:
         dt = as_read(tmp_path / "dt.json", self.renamed((1, "category 2"), (2, "category 1")), gt)
         assert dt.category.tolist() == [1, 0]
         assert dt.warnings[0] == (
-            "category ids are not the ground truth's: matched by name (1 category 2, 2 category 1; there 1 category 1, "
-            "2 category 2)"
+            "category ids differ from those of the ground truth: matched by name (1 category 2, 2 category 1; there "
+            "1 category 1, 2 category 2)"
         )
 
     def test_names_in_the_records_are_used_too(self, gt: GroundTruth, tmp_path: Path) -> None:
         records = [{**results()[0], "category_id": 7, "category_name": "category 1"}]
         assert as_read(tmp_path / "dt.json", records, gt).category.tolist() == [0]
         records.append({**records[0], "category_name": "category 2"})
-        with pytest.raises(BadInput, match="category_id 7 is named both 'category 1' and 'category 2'"):
+        with pytest.raises(BadInput, match="category_id 7 has two names, 'category 1' and 'category 2'"):
             as_read(tmp_path / "dt.json", records, gt)
 
     def test_a_name_that_is_unknown_is_an_unknown_category(self, gt: GroundTruth, tmp_path: Path) -> None:
@@ -193,14 +193,14 @@ class TestCategoriesOfPredictions:
         assert as_read(tmp_path / "dt.json", content, gt, drop_unknown=True).category.tolist() == [1]
 
     def test_ids_that_agree_but_for_one_name_are_refused(self, gt: GroundTruth, tmp_path: Path) -> None:
-        with pytest.raises(BadInput, match="its categories contradict the ground truth's") as caught:
+        with pytest.raises(BadInput, match="its category ids and names contradict those of the ground truth") as caught:
             as_read(tmp_path / "dt.json", self.renamed((1, "category 1"), (2, "zebra")), gt)
         assert "(here: 1 category 1, 2 zebra; there: 1 category 1, 2 category 2)" in str(caught.value)
 
     def test_names_in_another_language_leave_the_ids(self, gt: GroundTruth, tmp_path: Path) -> None:
         dt = as_read(tmp_path / "dt.json", self.renamed((1, "eins"), (2, "zwei")), gt)
         assert dt.category.tolist() == [0, 1]
-        assert "their ids are taken" in dt.warnings[0]
+        assert "matched by id" in dt.warnings[0]
 
     def test_words_are_separated_in_any_way(self, gt: GroundTruth, tmp_path: Path) -> None:
         dt = as_read(tmp_path / "dt.json", self.renamed((1, "CATEGORY-2"), (2, "category_1")), gt)
@@ -208,7 +208,9 @@ class TestCategoriesOfPredictions:
 
     def test_a_category_without_a_name_among_moved_ones_is_refused(self, gt: GroundTruth, tmp_path: Path) -> None:
         """Its id may be moved too."""
-        with pytest.raises(BadInput, match=r"its categories contradict the ground truth's.*\(here: 1 category 2;"):
+        with pytest.raises(
+            BadInput, match=r"its category ids and names contradict those of the ground truth.*\(here: 1 category 2;"
+        ):
             as_read(tmp_path / "dt.json", self.renamed((1, "category 2")), gt)
 
     def test_an_unknown_category_is_told_by_its_name(self, gt: GroundTruth, tmp_path: Path) -> None:
@@ -216,7 +218,7 @@ class TestCategoriesOfPredictions:
                                      "name": "zebra"}])  # fmt: skip
         with pytest.raises(BadInput) as caught:
             as_read(tmp_path / "dt.json", content, gt)
-        assert "(first at record 1: 2 zebra); --drop-unknown leaves them out" in str(caught.value)
+        assert "(first at record 1: 2 zebra); use --drop-unknown to leave them out" in str(caught.value)
         assert "class indices" not in str(caught.value)
 
     @pytest.mark.parametrize("table", [str, float])
@@ -236,14 +238,14 @@ class TestCategoriesOfPredictions:
 
     def test_an_image_with_two_names_is_refused(self, gt: GroundTruth, tmp_path: Path) -> None:
         content = scored(images=[{"id": 1, "file_name": "photo_1.jpg"}, {"id": "1", "file_name": "photo_2.jpg"}])
-        with pytest.raises(BadInput, match=r"id '1' of the images is named both 'photo_1.jpg' and 'photo_2.jpg'"):
+        with pytest.raises(BadInput, match=r"id '1' of the images has two names, 'photo_1.jpg' and 'photo_2.jpg'"):
             as_read(tmp_path / "dt.json", content, gt)
 
     def test_images_of_another_numbering_are_matched_by_file_name(self, gt: GroundTruth, tmp_path: Path) -> None:
         content = scored(images=[{"id": 2, "file_name": "photo_1.jpg"}, {"id": 1, "file_name": "photo_2.jpg"}])
         dt = as_read(tmp_path / "dt.json", content, gt)
         assert dt.image.tolist() == [1, 0]
-        assert "matched by their file_name" in dt.warnings[0]
+        assert "matched by file_name" in dt.warnings[0]
 
 
 @pytest.mark.parametrize(

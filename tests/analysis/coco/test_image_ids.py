@@ -100,7 +100,7 @@ class TestFileNamesOfRecords:
         gt = ground_truth(tmp_path, NUMBERS)
         dt = read(tmp_path, gt, detections([int(name[:4]) for name in NUMBERS], file_name=NUMBERS))
         assert dt.image.tolist() == list(range(IMAGES))
-        assert "all 8 detections were matched by their file_name" in dt.warnings[0]
+        assert "all 8 detections were matched by file_name" in dt.warnings[0]
 
     def test_ids_of_another_numbering(self, tmp_path: Path) -> None:
         """All ids are ids of the ground truth, and each means another image: nothing but the names shows it."""
@@ -114,7 +114,7 @@ class TestFileNamesOfRecords:
         assert dt.image.tolist() == list(range(IMAGES))
 
         assert (
-            "file names are others than the ground truth's (first 'other0.jpg'; there 'frame_0000.jpg')"
+            "file names differ from those of the ground truth (first 'other0.jpg'; there 'frame_0000.jpg')"
             in (dt.warnings[0])
         )
 
@@ -151,7 +151,7 @@ class TestAmbiguousIds:
             tmp_path, [f"{n % 2}/{n // 2}.jpg" for n in range(IMAGES)], ids=list(range(100, 100 + IMAGES))
         )
         for identity in ("1.jpg", "1", 1):
-            with pytest.raises(BadInput, match="fits the file names of several of its images"):
+            with pytest.raises(BadInput, match="matches the file names of several of its images"):
                 read(tmp_path, gt, detections([identity]))
 
     def test_large_ids_that_were_rounded_are_refused(self, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ class TestUnknownIds:
     def test_the_first_unknown_text_is_named(self, tmp_path: Path) -> None:
         gt = ground_truth(tmp_path, FRAMES)
         with pytest.raises(
-            BadInput, match=r"1 of 3 detections is not in .* \(first at record 2: 'frame_0099'\); --drop"
+            BadInput, match=r"1 of 3 detections is not in .* \(first at record 2: 'frame_0099'\); use --drop"
         ):
             read(tmp_path, gt, detections(["frame_0000", "frame_0001", "frame_0099"]))
 

@@ -68,7 +68,7 @@ def test_records_are_refused_in_the_words_of_the_reader(change: Any, gt: GroundT
 def test_unknown_records_may_be_dropped(gt: GroundTruth) -> None:
     dt = Detections.from_records([RECORDS[0], RECORDS[1] | {"image_id": 77}], gt, drop_unknown=True)
     assert dt.row.tolist() == [0]
-    assert "left out, as asked" in dt.warnings[0]
+    assert "left out (--drop-unknown)" in dt.warnings[0]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -91,8 +91,8 @@ def test_what_json_does_not_have_is_refused(gt: GroundTruth) -> None:
         ({"score": np.array([0.9])}, r"have shapes \[\(2, 4\), \(1,\)"),
         ({"box": np.zeros((2, 5))}, r"have shapes \[\(2, 5\)"),
         ({"masks": [SQUARE]}, "give N x 4 and N"),
-        ({"category": np.array([0, 2])}, "the category 2 of record 1 is no index into the ground truth's 2"),
-        ({"image": np.array([-1, 0])}, "the image -1 of record 0 is no index"),
+        ({"category": np.array([0, 2])}, "the category 2 of record 1 is not an index into the ground truth's 2"),
+        ({"image": np.array([-1, 0])}, "the image -1 of record 0 is not an index"),
         ({"box": np.array([BOX, (0, 0, -1, 5)])}, r"of record\[1\] has a negative side"),
         ({"box": np.array([BOX, (0, np.nan, 1, 5)])}, r"of record\[1\] is NaN or infinite"),
     ],
@@ -108,4 +108,4 @@ def test_no_detections(gt: GroundTruth) -> None:
         gt, box=np.empty((0, 4)), score=np.empty(0), category=np.empty(0, np.int64), image=np.empty(0, np.int64)
     )
     assert len(nothing) == len(Detections.from_records([], gt)) == 0
-    assert nothing.warnings == ("there are no detections: every object is a miss",)
+    assert nothing.warnings == ("there are no detections: every object is missed",)

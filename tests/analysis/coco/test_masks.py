@@ -83,7 +83,7 @@ def test_boxes_come_from_masks_where_there_are_none(tmp_path: Path) -> None:
     dt = read_detections(write(tmp_path / "dt.json", bare_results), gt)
     assert gt.box.tolist() == [a["bbox"] for a in truth["annotations"]]
     assert dt.box.tolist() == [r["bbox"] for r in results]
-    assert gt.warnings == ("5 annotations have no bbox: theirs was taken from their masks",)
+    assert gt.warnings == ("5 annotations have no bbox: it was computed from their masks",)
 
 
 def test_areas_come_from_masks_where_there_are_none(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_files_that_share_an_image_are_several_results(whole: tuple[Path, list[d
     for number in (1, 2):
         (folder / "parts" / f"epoch{number}.json").write_text(json.dumps(results))
     with pytest.raises(
-        BadInput, match=r"epoch1.json and epoch2.json both hold detections of image 1.*name one of them"
+        BadInput, match=r"epoch1.json and epoch2.json both contain detections of image 1.*give only one of them"
     ):
         read(folder / "parts")
 

@@ -104,13 +104,13 @@ class TestFiles:
 
     def test_annotations_given_as_predictions(self, tmp_path: Path) -> None:
         records = [{**a, "iscrowd": 0} for a in truth()["annotations"]]
-        assert "these are annotations" in refused_results(tmp_path, records)
+        assert "they are annotations" in refused_results(tmp_path, records)
 
     @pytest.mark.parametrize(
         ("content", "expected"),
         [
-            ([1, 2, 3], "record[0] is no record but 1"),
-            ([[1, 1, 0.5]], "record[0] is no record but [1, 1, 0.5]"),
+            ([1, 2, 3], "record[0] is not a record but 1"),
+            ([[1, 1, 0.5]], "record[0] is not a record but [1, 1, 0.5]"),
             (
                 [{"boxes": [], "labels": []}],
                 "none has image_id or category_id or score (the first has 'boxes, labels')",
@@ -155,8 +155,8 @@ class TestGroundTruth:
     @pytest.mark.parametrize(
         ("place", "value", "expected"),
         [
-            (("images",), ..., "'images' is missing or no list"),
-            (("annotations",), ..., "'annotations' is missing or no list"),
+            (("images",), ..., "'images' is missing or not a list"),
+            (("annotations",), ..., "'annotations' is missing or not a list"),
             (("images",), [], "has no images"),
             (("categories",), [], "has no categories"),
             (("images", 1, "id"), 1, "images holds id 1 more than once"),
@@ -166,21 +166,21 @@ class TestGroundTruth:
             (("images", 1, "width"), "wide", "images[1].width is 'wide'; write a whole number"),
             (("categories", 1, "id"), 1, "categories holds id 1 more than once"),
             (("categories", 0, "id"), 1.5, "categories[0].id is 1.5; write a whole number"),
-            (("annotations", 1, "id"), 1, "annotation id 1 stands 2 times (first at annotations[0]"),
-            (("annotations", 1, "id"), ..., "annotations[1] has no id while others have"),
+            (("annotations", 1, "id"), 1, "annotation id 1 is used 2 times (first at annotations[0]"),
+            (("annotations", 1, "id"), ..., "annotations[1] has no id but others do"),
             (("annotations", 1, "id"), 2**70, "has id 1180591620717411303424, which does not fit 64 bits"),
-            (("annotations", 1, "image_id"), 9, "annotations[1] (id 2) has image_id 9, which is not among the images"),
-            (("annotations", 1, "category_id"), 7, "annotations[1] (id 2) has category_id 7, which is not among"),
+            (("annotations", 1, "image_id"), 9, "annotations[1] (id 2) has image_id 9, which is not one of the images"),
+            (("annotations", 1, "category_id"), 7, "annotations[1] (id 2) has category_id 7, which is not one of"),
             (("annotations", 0, "bbox"), ..., "annotations[0] (id 1) has neither bbox nor segmentation"),
             (("annotations", 0, "bbox"), [1, 2, 3], "the bbox [1, 2, 3] of annotations[0] (id 1) is not four numbers"),
             (("annotations", 0, "bbox"), [1, 2, -3, 4], "of annotations[0] (id 1) has a negative side"),
-            (("annotations", 0, "bbox", 2), 1e300, "of annotations[0] (id 1) is out of all proportion"),
+            (("annotations", 0, "bbox", 2), 1e300, "of annotations[0] (id 1) is far too large"),
             (("annotations", 0, "bbox", 2), 1e-300, "of annotations[0] (id 1) has a side too small"),
             (("annotations", 0, "bbox", 2), float("nan"), "of annotations[0] (id 1) is NaN or infinite"),
             (("annotations", 0, "bbox", 2), float("inf"), "of annotations[0] (id 1) is NaN or infinite"),
             (("annotations", 0, "bbox", 2), "50", "of annotations[0] (id 1) is not four numbers"),
             (("annotations", 0, "area"), -1, "the area -1 of annotations[0] (id 1) is not a size"),
-            (("annotations", 0, "area"), ..., "annotations[0] (id 1) has no area while others have"),
+            (("annotations", 0, "area"), ..., "annotations[0] (id 1) has no area but others do"),
         ],
         ids=str,
     )  # fmt: skip
@@ -194,7 +194,7 @@ class TestGroundTruth:
         gt = read_ground_truth(path)
         assert gt.ignore.tolist() == [False, False]
         (warning,) = gt.warnings
-        assert "1 annotations carry ignore=1" in warning
+        assert "1 annotations have ignore=1" in warning
         gt = read_ground_truth(path, respect_ignore=True)
         assert gt.ignore.tolist() == [True, False]
         assert gt.warnings == ()
@@ -213,7 +213,7 @@ class TestDetections:
             ((1, "score"), None, "the score of record[1] is None"),
             ((1, "score"), float("nan"), "the score of record[1] is nan; write a finite number"),
             ((1, "score"), float("-inf"), "the score of record[1] is -inf; write a finite number"),
-            ((1, "bbox"), ..., "record[1] has no bbox while others have"),
+            ((1, "bbox"), ..., "record[1] has no bbox but others do"),
             ((1, "bbox"), [1, 2, 3, 4, 5], "the bbox [1, 2, 3, 4, 5] of record[1] is not four numbers"),
             ((1, "bbox"), [1, 2, 3, -4], "the bbox [1.0, 2.0, 3.0, -4.0] of record[1] has a negative side"),
             ((1, "bbox", 0), float("inf"), "of record[1] is NaN or infinite"),
@@ -243,7 +243,7 @@ class TestDetections:
         for category, identity in zip(gt["categories"], (1, 5, 9), strict=True):
             category["id"] = identity
         sentence = refused_results(tmp_path, [found(c, BOX, 0.5) for c in (0, 1, 2)], gt)
-        assert "run from 0 to 2, as class indices do, while the ground truth's run from 1 to 9" in sentence
+        assert "run from 0 to 2, like class indices, but those of the ground truth run from 1 to 9" in sentence
 
     def test_unknown_ones_are_left_out_on_request(self, tmp_path: Path) -> None:
         gt = read_ground_truth(write(tmp_path / "gt.json", truth()))
@@ -252,7 +252,7 @@ class TestDetections:
         assert dt.row.tolist() == [1, 2]
         (warning,) = dt.warnings
         assert "1 of 4 detections" in warning
-        assert "left out, as asked" in warning
+        assert "left out (--drop-unknown)" in warning
         dropped = [found(9, BOX, 0.5), found(1, (0, 0, 1, -1), 0.5)]
         assert "record[1] has a negative side" in refused_results(tmp_path, dropped, drop_unknown=True)
 
@@ -269,7 +269,7 @@ class TestDetections:
 
     def test_no_detections(self, tmp_path: Path) -> None:
         gt, dt = read(tmp_path, [object_(1, BOX)], [])
-        assert dt.warnings == ("there are no detections: every object is a miss",)
+        assert dt.warnings == ("there are no detections: every object is missed",)
         assert break_down(gt, dt).count["miss"] == 1
 
 

@@ -197,9 +197,9 @@ def test_a_bad_record_that_is_refused_can_be_left_out(kind: str, seed: int, tmp_
         left = refusal_of(path, drop_invalid=True)
         if left is None:
             gt = read_ground_truth(path, drop_invalid=True)
-            assert any("bad records and left out, as asked" in warning for warning in gt.warnings)
+            assert any("bad records and are left out (--drop-invalid)" in warning for warning in gt.warnings)
         else:
-            assert "annotations are bad records, so none would be left" in str(left)
+            assert "annotations are bad records, so none would remain" in str(left)
     else:
         assert str(refusal_of(path, drop_invalid=True)) == str(refused)
 
@@ -232,9 +232,7 @@ class TestSpellings:
         self.same(tmp_path, set_all("annotations", iscrowd=lambda a: 0.0, ignore=lambda a: None))
 
     def test_text_is_read_where_all_of_a_field_agree(self, tmp_path: Path) -> None:
-        self.same(
-            tmp_path, set_all("categories", id=lambda c: str(c["id"])), "id of the categories is written as text ('1')"
-        )
+        self.same(tmp_path, set_all("categories", id=lambda c: str(c["id"])), "id of the categories is text ('1')")
         self.same(
             tmp_path, set_all("annotations", image_id=lambda a: str(a["image_id"])), "image_id of the annotations"
         )
@@ -274,20 +272,22 @@ class TestDroppedRecords:
         doc["annotations"][2]["image_id"] = 99
         path = write(tmp_path / "gt.json", doc)
         with pytest.raises(
-            BadRecords, match=r"annotations\[1\] \(id 2\) has a negative side.* \(2 bad records in all\)"
+            BadRecords, match=r"annotations\[1\] \(id 2\) has a negative side.* \(2 bad records in total\)"
         ):
             read_ground_truth(path)
         gt = read_ground_truth(path, drop_invalid=True)
         assert gt.digest == read_ground_truth(write(tmp_path / "clean.json", clean)).digest
         (note,) = gt.warnings
-        assert note.startswith("2 of 4 annotations are bad records and left out, as asked: the bbox [1, 2, -3, 4] of ")
+        assert note.startswith(
+            "2 of 4 annotations are bad records and are left out (--drop-invalid): the bbox [1, 2, -3, 4] of "
+        )
 
     def test_a_file_of_bad_records_alone_is_refused(self, tmp_path: Path) -> None:
         doc = square()
         for record in doc["annotations"]:
             record["category_id"] = 99
         with pytest.raises(
-            BadInput, match=r"all 4 annotations are bad records, so none would be left: annotations\[0\]"
+            BadInput, match=r"all 4 annotations are bad records, so none would remain: annotations\[0\]"
         ):
             read_ground_truth(write(tmp_path / "gt.json", doc), drop_invalid=True)
         gt = read_ground_truth(write(tmp_path / "gt.json", square()))
@@ -315,7 +315,7 @@ class TestDroppedRecords:
             3,
         ]
         path = write(tmp_path / "dt.json", records)
-        with pytest.raises(BadRecords, match=r"record\[5\] is no record but 3.* \(3 bad records in all\)"):
+        with pytest.raises(BadRecords, match=r"record\[5\] is not a record but 3.* \(3 bad records in total\)"):
             read_detections(path, gt)
         assert read_detections(path, gt, drop_invalid=True).row.tolist() == [0, 3, 4]
         dt = read_detections(path, gt, drop_invalid=True, iou_type="segm")
@@ -330,7 +330,7 @@ class TestDroppedRecords:
         metrics = coco_metrics(gt, dt, iou_type="segm")
         assert (round(metrics["AP"], 1), round(metrics["AP50"], 1)) == (50.3, 73.6)
         assert gt.masks.notes == (
-            "1 masks have polygon parts with fewer than 3 points: those have no area and are left out",
+            "1 masks have polygon parts with fewer than 3 points: these parts have no area and are left out",
         )
 
     def test_a_dropped_object_is_one_that_pycocotools_does_not_see(self, tmp_path: Path) -> None:
@@ -353,6 +353,6 @@ def test_the_whole_file_is_told_before_its_records() -> None:
     doc["images"] = {}
     doc["annotations"][0]["bbox"] = 3
     checked = check_document(Path("gt.json"), json.dumps(doc).encode())
-    with pytest.raises(BadInput, match="'images' is missing or no list") as caught:
+    with pytest.raises(BadInput, match="'images' is missing or not a list") as caught:
         refuse(checked.path, checked.problems)
     assert not isinstance(caught.value, BadRecords)

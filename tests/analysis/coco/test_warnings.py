@@ -69,7 +69,7 @@ class TestOfPredictions:
         records = results()
         for record, score in zip(records, (-3.5, 1.01, 0.0, 1.0), strict=False):
             record["score"] = score
-        assert of_the_results(tmp_path, records).startswith("2 scores lie outside 0..1")
+        assert of_the_results(tmp_path, records).startswith("2 scores are outside 0..1")
 
     def test_zero_size_boxes(self, tmp_path: Path) -> None:
         records = results()
@@ -130,7 +130,7 @@ class TestOfGroundTruth:
         content = truth()
         content["annotations"][4]["ignore"] = 1
         content["annotations"][5] |= {"ignore": 1, "iscrowd": 1}  # a crowd is ignored anyway
-        assert of_the_truth(tmp_path, content).startswith("1 annotations carry ignore=1")
+        assert of_the_truth(tmp_path, content).startswith("1 annotations have ignore=1")
 
     def test_normalised_boxes(self, tmp_path: Path) -> None:
         content = truth()
@@ -149,7 +149,7 @@ def test_real_files_get_only_warnings_that_are_true(pair: RealPair) -> None:
     assert [w[:40] for w in dt.warnings] == ([f"{flat:,} boxes have zero width or height: they"[:40]] if flat else [])
     difficult = sum(bool(a.get("ignore")) and not a.get("iscrowd") for a in load(truth_path)["annotations"])
     assert [w.split(" (")[0] for w in gt.warnings] == (
-        [f"{difficult:,} annotations carry ignore=1"] if difficult else []
+        [f"{difficult:,} annotations have ignore=1"] if difficult else []
     )
 
 

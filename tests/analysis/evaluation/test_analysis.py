@@ -89,7 +89,7 @@ def test_the_screen_shows_the_first_rows_and_all_on_request(example, monkeypatch
     arguments = ("analyze", "errors", files["confused-classes"], "--gt", truth, "--by", "class,size,confusion")
     assert run(monkeypatch, *arguments) == 0
     short = capsys.readouterr().out
-    assert "The 10 of 12 classes with most to gain" in short
+    assert "The 10 of 12 classes with the most to gain" in short
     assert "By size" in short
     assert "By threshold" not in short
     assert "the costliest pair is category" in short
@@ -159,7 +159,7 @@ def test_out_writes_every_part(example, one_format, monkeypatch, tmp_path):
     [
         (("--by", "colour"), "class, size, iou, crowding, confusion"),
         (("--sizes", "small"), "NAME:FROM-TO"),
-        (("--sizes", "a:0-9,a:9-"), "two sizes are called 'a'"),
+        (("--sizes", "a:0-9,a:9-"), "two sizes have the name 'a'"),
     ],
 )
 def test_refusals(options, words, example, monkeypatch, capsys):

@@ -150,7 +150,7 @@ def test_an_object_marked_ignore_does_not_count_and_crowds_do() -> None:
     document["annotations"][1]["iscrowd"] = 1
     gt, _ = load(document, [])
     assert gt.ignore.tolist() == [True, False]
-    assert any("iscrowd, which LVIS does not have" in sentence for sentence in gt.warnings)
+    assert any("iscrowd, which does not exist in LVIS" in sentence for sentence in gt.warnings)
 
 
 def test_the_digest_tells_other_rules() -> None:
@@ -165,17 +165,17 @@ def test_the_digest_tells_other_rules() -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda d: d["images"][1].pop("neg_category_ids"), "images[1] (id 2) has no neg_category_ids while 2 of 2"),
+        (lambda d: d["images"][1].pop("neg_category_ids"), "images[1] (id 2) has no neg_category_ids but 2 of 2"),
         (lambda d: d["images"][0].pop("not_exhaustive_category_ids"), "has no not_exhaustive_category_ids"),
         (lambda d: [image.pop("neg_category_ids") for image in d["images"]], "has no neg_category_ids"),
-        (lambda d: d["images"][0].update(neg_category_ids=[2, 77]), "holds 77, which is not among the categories"),
-        (lambda d: d["images"][0].update(not_exhaustive_category_ids=[99]), "holds 99, which is not among"),
-        (lambda d: d["images"][0].update(neg_category_ids="2"), "neg_category_ids of images[0] (id 1) is no list"),
-        (lambda d: d["images"][0].update(neg_category_ids=[True]), "is no list of category ids"),
-        (lambda d: d["images"][0].update(neg_category_ids=[2.5]), "is no list of category ids"),
+        (lambda d: d["images"][0].update(neg_category_ids=[2, 77]), "contains 77, which is not one of the categories"),
+        (lambda d: d["images"][0].update(not_exhaustive_category_ids=[99]), "contains 99, which is not one of"),
+        (lambda d: d["images"][0].update(neg_category_ids="2"), "neg_category_ids of images[0] (id 1) is not a list"),
+        (lambda d: d["images"][0].update(neg_category_ids=[True]), "is not a list of category ids"),
+        (lambda d: d["images"][0].update(neg_category_ids=[2.5]), "is not a list of category ids"),
         (lambda d: d["categories"][1].update(frequency="x"), "the frequency 'x' of categories[1] is not r, c or f"),
         (lambda d: d["categories"][1].update(frequency=3), "is not r, c or f"),
-        (lambda d: d["categories"][1].pop("frequency"), "categories[1] has no frequency while others have"),
+        (lambda d: d["categories"][1].pop("frequency"), "categories[1] has no frequency but others do"),
     ],
 )
 def test_bad_fields_are_named(spoil: Callable[[dict[str, Any]], object], words: str) -> None:
@@ -191,7 +191,7 @@ def test_settings_of_the_other_rules_are_refused() -> None:
     gt, dt = load(small(), [cases.found(1, BOX, 0.9)])
     from analysis.evaluation.tide import match_and_label
 
-    with pytest.raises(BadInput, match="LVIS's rules hold here"):
+    with pytest.raises(BadInput, match="this file needs LVIS's rules"):
         match_and_label(gt, dt, Settings())
     assert match_and_label(gt, dt, Settings.on(gt)).settings.max_dets == 300
 
@@ -214,9 +214,9 @@ def test_every_verb_says_which_rules_hold(
     other = cases.write(tmp_path / "other.json", results[:1])
     assert run(monkeypatch, "analyze", command[0], files[1], other, "--gt", files[0], *command[1:]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "LVIS's rules: a category counts in an image where it was looked for" in shown
+    assert "LVIS's rules: a category counts only in images where it was checked" in shown
     assert "(LVIS)" in shown
     if command[0] == "errors":
-        assert "1 detections of categories that were not looked for in their image" in shown
+        assert "1 detections of categories that were not checked in their image" in shown
     assert run(monkeypatch, "analyze", "errors", files[1], "--gt", files[0], "--class-agnostic") == 4
     assert "leave out --class-agnostic" in capsys.readouterr().err

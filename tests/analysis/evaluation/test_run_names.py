@@ -23,7 +23,7 @@ from analysis.exceptions import BadInput
 )
 def test_names(arguments, names):
     if names is None:
-        with pytest.raises(BadInput, match="name them"):
+        with pytest.raises(BadInput, match="give names"):
             name_runs(arguments)
     else:
         assert [name for name, _ in name_runs(arguments)] == names
@@ -39,5 +39,5 @@ def test_a_file_whose_name_has_an_equals_sign_is_a_file(tmp_path, monkeypatch):
 
 
 def test_the_same_name_twice_is_refused():
-    with pytest.raises(BadInput, match="both be called 'a'"):
+    with pytest.raises(BadInput, match="have the same name 'a'"):
         name_runs(["a=x.json", "a=y.json"])

@@ -98,7 +98,7 @@ def test_errors_of_categories_taken_as_one_are_those_of_tidecv_on_one_category()
 
 def test_several_categories_are_not_taken_as_one_in_silence(tmp_path: Path) -> None:
     gt, dt = read(tmp_path, [object_(1, [0, 0, 9, 9])], [])
-    with pytest.raises(BadInput, match="class_agnostic needs files whose categories are one"):
+    with pytest.raises(BadInput, match="class_agnostic needs merged categories"):
         match_and_label(gt, dt, Settings(class_agnostic=True))
 
 

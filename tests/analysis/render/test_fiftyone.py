@@ -105,7 +105,7 @@ def test_what_fiftyone_could_not_read_is_refused_before_a_file_is_written(
     command = ("analyze", "errors", predictions, "--gt", truth, "--export", "fiftyone")
     assert run(monkeypatch, *command, "--out", out) == 4
     message = capsys.readouterr().err
-    assert f"gt.json: image 1 has no {' and '.join(lacking)}, by which FiftyOne" in " ".join(message.split())
+    assert f"gt.json: image 1 has no {' and '.join(lacking)}, which FiftyOne needs" in " ".join(message.split())
     assert not out.exists()
     assert run(monkeypatch, *command) == 2
     assert "--export needs --out" in capsys.readouterr().err

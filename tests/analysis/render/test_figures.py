@@ -169,7 +169,7 @@ def test_every_caption_has_settings_and_sizes(example: Example) -> None:
     for picture in pictures.values():
         assert "correct at IoU >= 0.5" in picture.caption
         assert "40 images" in picture.caption
-    assert "All detections count, whatever their score." in pictures["confusion"].caption
+    assert "Detections of all scores count." in pictures["confusion"].caption
 
 
 def test_classes_are_ranked_by_the_ap_at_stake_and_small_ones_left_out(
@@ -249,5 +249,5 @@ def test_columns_style_and_width_reach_the_files(
     capsys.readouterr()
     assert run(monkeypatch, *command, "--columns", "mis", "--out", tmp_path / "none") == 4
     names = ", ".join(["AP50", *(one.label for one in ERROR_TYPES.values())])
-    assert capsys.readouterr().err == f"error: --columns: 'mis' is no column of this table; choose of {names}\n"
+    assert capsys.readouterr().err == f"error: --columns: 'mis' is not a column of this table; choose from {names}\n"
     assert not (tmp_path / "none").exists()

@@ -124,10 +124,10 @@ def test_figures_of_parts(name: str, by: str, results: dict[str, Any]) -> None:
 
 def test_another_way_to_split_is_refused_with_those_there_are(results: dict[str, Any], folder: Path) -> None:
     with pytest.raises(
-        detablate.BadInput, match="Breakdown is not shown by 'colour'; choose of error, class, detection"
+        detablate.BadInput, match="Breakdown cannot be split by 'colour'; choose from error, class, detection"
     ):
         results["breakdown"].to_frame("colour")
-    with pytest.raises(detablate.BadInput, match=r"is not shown by 'size'; choose of error, class$"):
+    with pytest.raises(detablate.BadInput, match=r"cannot be split by 'size'; choose from error, class$"):
         results["breakdown"].plot("size")
     gt = results["truth"]
     plain = detablate.Analysis(gt, detablate.Settings()).of("plain", results["detections"])

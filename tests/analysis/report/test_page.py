@@ -132,12 +132,12 @@ def test_every_type_of_error_is_drawn_with_what_it_points_at(page: str) -> None:
 def test_what_cannot_be_shown_is_counted(data: tuple[Path, Path, list[Path]]) -> None:
     report = build(data)
     assert [(one.cause, one.images) for one in report.not_shown] == [
-        ("are not in the folder of images", 1),
+        ("are not in the image folder", 1),
         ("cannot be read", 1),
     ]
     said = text_of(report.content.decode())
-    assert "1 of the images needed are not in the folder of images: boxes alone are shown" in said
-    assert "1 of the images needed cannot be read" in said
+    assert "1 of the required images are not in the image folder: only boxes are shown" in said
+    assert "1 of the required images cannot be read" in said
     assert "picture missing" in said
 
 
@@ -169,7 +169,7 @@ def test_all_twelve_numbers_of_coco(tmp_path: Path) -> None:
     boxes = [[10, 10, 20, 20], [40, 40, 40, 40], [90, 90, 100, 100]]  # small, medium, large
     gt, dt = read(tmp_path, [object_(1, box) for box in boxes], [found(1, box, 0.9) for box in boxes[:2]])
     page = build_report(gt, [("only", dt)], Settings()).content.decode()
-    table = page[page.index("What each run scores") :].partition("</table>")[0]
+    table = page[page.index("AP of each run") :].partition("</table>")[0]
     heads = re.findall(r'<th scope="col" class="num"[^>]*>([^<]*)</th>', table)
     numbers = re.findall(r'<td class="num[^>]*>([^<]*)<', table)
     expected = coco_metrics(gt, dt)
@@ -201,7 +201,7 @@ def test_runs_with_the_same_predictions_share_their_examples(data: tuple[Path, P
     assert set(cards) == {"0 2", "1"}
     assert cards.count("0 2") > 12  # four of each type: the pictures are shared by two runs, not by three
     said = " ".join(text_of(page).split())
-    assert "again: the same as one; the gallery shows their examples once" in said
+    assert "again: identical to one; the gallery shows their examples once" in said
     alone = build_report(gt, runs[:2], Settings(), pictures=48).content.decode()
     assert alone.count('<li class="example"') == len(cards)
 
@@ -224,11 +224,11 @@ BOX, FAR = [10, 10, 40, 40], [120, 120, 30, 30]
 @pytest.mark.parametrize(
     ("objects", "results", "says"),
     [
-        ([object_(1, BOX)], [found(1, BOX, 0.9)], "There is no error to show."),
-        ([object_(1, BOX)], [found(1, FAR, 0.9)], "where nothing is annotated"),
+        ([object_(1, BOX)], [found(1, BOX, 0.9)], "There are no errors to show."),
+        ([object_(1, BOX)], [found(1, FAR, 0.9)], "no object annotated here"),
         ([object_(1, BOX)], [], "Never detected"),
-        ([], [found(1, FAR, 0.9)], "No object is annotated that counts"),
-        ([], [], "There is no error to show."),
+        ([], [found(1, FAR, 0.9)], "No annotated object counts"),
+        ([], [], "There are no errors to show."),
     ],
 )
 def test_one_image_all_right_all_wrong_nothing(
@@ -245,8 +245,8 @@ def test_a_class_that_nothing_detects_and_one_without_objects(tmp_path: Path) ->
     gt, dt = read(tmp_path, [object_(1, BOX), object_(2, FAR)], [found(1, BOX, 0.9)], categories=3)
     said = " ".join(text_of(build_report(gt, [("only", dt)], Settings()).content.decode()).split())
     assert "Never detected: category 2" in said
-    assert "1 classes have no object here" not in said
-    assert "1 class has no object here" in said
+    assert "1 classes have no object in this ground truth" not in said
+    assert "1 class has no object in this ground truth" in said
 
 
 def test_intervals_are_whiskers_and_brackets_and_differences_lines(data: tuple[Path, Path, list[Path]]) -> None:

@@ -85,7 +85,7 @@ def test_a_picture_of_another_size_is_not_stretched(tmp_path: Path) -> None:
     album = Album(tmp_path, ["b.png"])
     assert addresses(album, 0, [Window(1100, 600, 200, 150)], (2000, 1000)) == [None]
     (not_shown,) = album.not_shown()
-    assert (not_shown.cause, not_shown.images) == ("have another size than the ground truth says", 1)
+    assert (not_shown.cause, not_shown.images) == ("have another size than in the ground truth", 1)
     assert "b.png: is 1000 x 500 pixels, annotated as 2000 x 1000" in not_shown.first
 
 
@@ -108,7 +108,7 @@ def test_an_image_of_16_bits_is_not_shown_as_white(tmp_path: Path) -> None:
     Image.fromarray(np.full((30, 40), 9600, dtype=np.uint16)).save(tmp_path / "a.png")
     album = Album(tmp_path, ["a.png"])
     assert addresses(album, 0, [Window(0, 0, 40, 30)], (40, 30)) == [None]
-    assert "more than 8 bits a channel" in album.damaged[0]
+    assert "more than 8 bits per channel" in album.damaged[0]
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
@@ -146,7 +146,7 @@ def test_a_name_finds_its_file_by_its_last_part_and_never_outside_the_folder(tmp
 def test_without_pillow_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(PillowMissing, match="pip install pillow, or leave --images away"):
+    with pytest.raises(PillowMissing, match="pip install pillow, or make a report without pictures"):
         Album(tmp_path, [])
     assert addresses(Album(None, ["a.jpg"]), 0, [Window(0, 0, 9, 9)], None) == [None]
 

@@ -70,7 +70,7 @@ def test_flaws_are_found_and_said(compared: tuple[GroundTruth, Comparison]) -> N
     (sentence,) = comparison_takeaways(result)
     assert "less to localisation" in sentence
     assert "more to classification" in sentence
-    assert "on these two models" in sentence
+    assert "for these two models" in sentence
     assert result.family == "1 run against the baseline x 10 numbers = 10 tests"
 
 
@@ -97,7 +97,7 @@ def test_the_same_run_twice_does_not_differ(example: Any) -> None:
     for difference in result.vs_baseline[0].differences.values():
         assert (difference.value, difference.low, difference.high, difference.p) == (0, 0, 0, 1)
     assert comparison_takeaways(result) == [
-        "b and a: no difference is significant, on these two models; AP +0.0 [+0.0, +0.0]."
+        "b and a: no difference is significant, for these two models; AP +0.0 [+0.0, +0.0]."
     ]
 
 
@@ -155,7 +155,7 @@ def test_edges_end_in_numbers_or_a_sentence(
         assert "there is a single image, so there is nothing to resample and no interval" in screen
         assert result["against_baseline"][0]["differences"]["AP"]["low"] is None
     else:
-        assert "3 images are few" in screen
+        assert "with only 3 images" in screen
         assert result["against_baseline"][0]["differences"]["AP"]["low"] is not None
 
 
@@ -164,7 +164,9 @@ def test_without_any_object(tmp_path: Path) -> None:
     result = compare(gt, [Candidate("a", (dt,)), Candidate("b", (dt,))], resamples=400)
     assert "no object counts, so there is no AP" in result.cautions
     assert np.isnan(result.vs_baseline[0].differences["AP"].p)
-    assert comparison_takeaways(result) == ["b and a: no interval can be given, so nothing is said about noise."]
+    assert comparison_takeaways(result) == [
+        "b and a: no interval can be computed, so it is not known whether the difference is significant."
+    ]
 
 
 def test_refusals(example: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
@@ -177,8 +179,8 @@ def test_refusals(example: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         assert error.count("\n") == 1
         return error
 
-    assert "sloppy-boxes is the only run; name at least two" in refused(one, "--gt", truth)
-    assert "baseline 'x' is none of the runs; choose one of" in refused(one, two, "--gt", truth, "--baseline", "x")
+    assert "sloppy-boxes is the only run; give at least two" in refused(one, "--gt", truth)
+    assert "baseline 'x' is not one of the runs; choose from" in refused(one, two, "--gt", truth, "--baseline", "x")
     assert "10 resamples are too few for 10 tests" in refused(one, two, "--gt", truth, "--resamples", 10)
     other = write(tmp_path / "other.json", ground_truth_document(simulate_scene(20, 12, 9)))
     assert "sloppy-boxes.json" in refused(one, two, "--gt", other)
@@ -221,7 +223,7 @@ def test_errors_with_intervals(example: Any, monkeypatch: pytest.MonkeyPatch, ca
     command = ("analyze", "errors", *files.values(), "--gt", truth, "--intervals")
     assert run(monkeypatch, *command) == 0
     screen = capsys.readouterr().out
-    assert "How sure: 95 % intervals, 80 images drawn 400 times with replacement" in screen
+    assert "95 % intervals: 80 images drawn 400 times with replacement" in screen
     assert run(monkeypatch, *command, "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert result["resampling"] == {"unit": "images", "resamples": 400, "seed": 0, "confidence": 0.95}
@@ -232,7 +234,7 @@ def test_errors_with_intervals(example: Any, monkeypatch: pytest.MonkeyPatch, ca
             assert found["value"] == pytest.approx(entry["raw_delta_ap"][error], abs=1e-9)
             assert found["low"] < found["high"]
     assert run(monkeypatch, *command, "--convention", "tidecv") == 2
-    assert "exclude each other" in capsys.readouterr().err
+    assert "cannot be used together" in capsys.readouterr().err
 
 
 def test_categories_of_few_images_have_no_interval(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,8 +46,8 @@ def test_a_worse_model_fails_with_exit_code_6(
     assert shown.err.count("\n") == 1
     assert shown.out == out.read_text()
     assert shown.out.startswith("### detablate gate FAILED\n")
-    assert "Noise of retraining is not covered" in shown.out
-    assert "Errors that changed" in shown.out
+    assert "variation between trainings is not covered" in shown.out
+    assert "Error types that changed" in shown.out
     assert "| AP50 |" in shown.out
 
 
@@ -81,7 +81,7 @@ def test_the_same_file_twice_passes_and_is_told(
 ) -> None:
     names = (f"new={files['good']}", f"base={files['good']}")
     assert run(monkeypatch, "analyze", "gate", *names, "--gt", files["gt"]) == 0
-    assert "are they of the same model?" in capsys.readouterr().out
+    assert "check that they are from different models" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_one_image_tells_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (
         run(monkeypatch, "analyze", "gate", tmp_path / "a.json", tmp_path / "b.json", "--gt", tmp_path / "gt.json") == 4
     )
-    assert "nothing can be said" in capsys.readouterr().err
+    assert "the gate cannot decide" in capsys.readouterr().err
 
 
 def test_the_iou_of_a_metric() -> None:
