@@ -15,7 +15,7 @@ from analysis.evaluation.error_types import ERRORS
 from analysis.evaluation.operating_point import Counts, Criterion
 from analysis.render.documents import interval_record
 from analysis.render.errors import error_column, read_facts
-from analysis.render.screen import CAREFUL, dimmed, fact_list
+from analysis.render.screen import NOTE, dimmed, fact_list
 from analysis.render.table import Cell, Column, Table, Value, best
 from analysis.render.takeaways import settings_sentence, source_sentence
 from analysis.stats.intervals import Difference, Interval
@@ -204,7 +204,7 @@ def operating_point_screen(
         ("settings", settings_sentence(runs[0].settings)),
         ("threshold", criterion_sentence(criterion)),
         *(("bootstrap", resampled_sentence(points[0])) for _ in points[:1] if points[0].resamples),
-        *((CAREFUL, caution) for caution in cautions(runs)),
+        *((NOTE, caution) for caution in cautions(runs)),
     ]
     parts: list[RenderableType] = [fact_list(facts), Text(""), rates_table(points), dimmed(legend(criterion))]
     runs = [run for run in runs if run.point.threshold is not None]  # of the others there is nothing to show
