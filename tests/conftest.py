@@ -23,8 +23,10 @@ settings.register_profile("repeatable", derandomize=True, database=None)
 settings.register_profile("exploring", derandomize=False)
 settings.load_profile("repeatable")
 
-# What the tests start inherits it; so they pass in a session that ignores it too (nohup).
+# What the tests start inherits it; so they pass in a shell that ignores them too (nohup, or in the background).
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # pytest's workers have it, and so has what a Python with readline starts: output would be folded to that width.
 os.environ.pop("COLUMNS", None)

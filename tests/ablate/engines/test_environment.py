@@ -35,7 +35,7 @@ def test_our_own_engine_runs_here() -> None:
 
 @pytest.mark.usefixtures("without_detectron2")
 def test_a_missing_detectron2_is_told_with_its_remedy() -> None:
-    with pytest.raises(MissingEngine, match=rf"has no detectron2; install it .* or name .*{SETTING}=") as caught:
+    with pytest.raises(MissingEngine, match=rf"has no detectron2; install it .* or give .*{SETTING}=") as caught:
         need_detectron2()
     assert caught.value.exit_code == 5
     with pytest.raises(MissingEngine):

@@ -135,7 +135,7 @@ def test_without_gpus_and_a_limit_the_script_asks_for_none(tmp_path: Path) -> No
     [
         (Cluster(time="5"), "--time 5: is not longer than --checkpoint-minutes 5"),
         (Cluster(time="6", signal_seconds=600), "--time 6: is not longer than the 600 s before the limit"),
-        (Cluster(time="soon"), "--time soon: must be a time limit as Slurm takes it"),
+        (Cluster(time="soon"), "--time soon: must be a time limit in Slurm's format"),
         (Cluster(gpus_per_run=3, nodes=2), "--gpus-per-run 3 --nodes 2: each node must have the same number of GPUs"),
         (Cluster(nodes=0), "nodes 0: must be at least 1"),
         (Cluster(sbatch={"array": "1-3"}), "--sbatch array: is set by --max-parallel"),

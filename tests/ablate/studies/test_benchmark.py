@@ -224,7 +224,7 @@ def test_a_cap_on_memory_holds_for_the_probe(study: Study, tmp_path: Path) -> No
 
 
 def test_a_study_that_never_ran_is_refused_and_a_torn_file_is_no_cost(study: Study, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"no run of study .* was started yet"):
+    with pytest.raises(BadInput, match=r"no run of study .* has started yet"):
         probe_study(Workspace(tmp_path), study, device="cpu")
     folder = finish(tmp_path, study, study.runs[0], 30.0)
     probed(folder)

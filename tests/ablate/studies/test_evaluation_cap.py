@@ -57,7 +57,7 @@ def test_its_table_says_so_and_leaves_published_numbers_out(root: Path) -> None:
     assert not any(row.published for row in summary.rows)
     heads = [column.name for column in scores_table(summary).columns]
     assert {"box AP@300", "mask AP@300"} <= set(heads)
-    assert "published AP is left out: it is measured with at most 100 detections, this 300" in summary.notes
+    assert "published AP is left out: it is measured with at most 100 detections, this study with 300" in summary.notes
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ def test_an_srun_step_says_who_is_who(monkeypatch: pytest.MonkeyPatch) -> None:
     assert place_of_process() == place
     assert Processes(5, 8, torch.device("cuda", 0)).on_this_machine == 4
     monkeypatch.setenv("SLURM_PROCID", "x")
-    with pytest.raises(BadInput, match="SLURM_PROCID=x in the environment is no number"):
+    with pytest.raises(BadInput, match="SLURM_PROCID=x in the environment is not a number"):
         place_of_process()
     monkeypatch.delenv("SLURM_STEP_ID")  # a batch script: what it starts itself is alone
     assert place_of_process() == Place()

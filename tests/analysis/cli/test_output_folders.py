@@ -168,7 +168,7 @@ def test_a_run_folder_that_was_moved_away_from_the_embedded_data_says_so(
     folder.predictions.write_text("[]")
     before = sorted(tmp_path.rglob("*"))
     assert run(monkeypatch, "analyze", "errors", folder.path) == 4
-    assert "give the ground truth by --gt" in capsys.readouterr().err
+    assert "give the ground truth with --gt" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
 
 
