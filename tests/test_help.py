@@ -17,6 +17,7 @@ import typer
 
 from analysis.cli.help import EXIT_CODES
 from analysis.cli.verbs import Group, Verb, VerbGroup
+from analysis.coco.synthetic import write_example
 from analysis.shell import program
 from detablate import command_line
 from tests.command_line import run
@@ -151,3 +152,17 @@ def _cpu(command: list[str], environment: dict[str, str]) -> float:
     subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.parametrize("verb", ["errors", "ap", "threshold"])
+def test_a_screen_needs_no_library_of_figures(verb: str, tmp_path: Path) -> None:
+    """matplotlib, seaborn and pandas take half a second to import."""
+    truth, files = write_example(tmp_path, images=12)
+    words = ["analyze", verb, str(files["sloppy-boxes"]), "--gt", str(truth)]
+    words += ["--resamples", "0"] if verb == "threshold" else []
+    code = (
+        f"import sys, detablate\nsys.argv = ['cli.py', *{words!r}]\n"
+        "try:\n    detablate.main()\n"
+        "finally:\n    assert not {'matplotlib', 'seaborn', 'pandas'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)

@@ -110,7 +110,6 @@ def ap(
     from analysis.evaluation.verify import compare_metrics
     from analysis.files import check_targets
     from analysis.render.average_precision import ap_screen
-    from analysis.render.average_precision_files import WRITTEN, ap_document, write_ap
     from analysis.render.screen import print_whole
 
     check_options(context, RULES["ap"])
@@ -127,6 +126,8 @@ def ap(
     inputs = inputs.without_categories() if class_agnostic else inputs
     ground_truth = inputs.ground_truth
     if out:
+        from analysis.render.average_precision_files import WRITTEN
+
         check_targets(out, WRITTEN, [ground_truth.path, *(dt.path for _, dt in inputs.runs)])
     if voc is not None:
         _show_voc(inputs, voc.value, ious[0] if iou is not None else 0.5, min_score, everything, as_json=as_json)
@@ -146,6 +147,8 @@ def ap(
         ]
     document = {}
     if as_json or out:
+        from analysis.render.average_precision_files import ap_document, write_ap
+
         document = ap_document(ground_truth, settings, measured, parts) | inputs.source()
     written = (
         write_ap(out, ground_truth, settings, measured, parts, document, drawn, column_names(columns)) if out else ()

@@ -94,7 +94,6 @@ def threshold(
     """
     from analysis.files import check_targets
     from analysis.render.operating_point import operating_point_screen
-    from analysis.render.operating_point_files import WRITTEN, operating_point_document, write_operating_points
     from analysis.render.screen import print_whole
     from analysis.stats.operating_point import operating_points
 
@@ -104,6 +103,8 @@ def threshold(
     files = find_inputs(context, predictions, gt, root)
     say_what_was_found(files.found, as_json)
     if out:
+        from analysis.render.operating_point_files import WRITTEN
+
         check_targets(out, WRITTEN, [files.truth, *(path for _, path in files.named)])
     inputs = read_files(
         files.named, files.truth, ReadOptions(iou_type, respect_ignore, drop_unknown, drop_invalid, jobs)
@@ -119,7 +120,11 @@ def threshold(
         seed=seed,
         progress=progress_line(),
     )
-    document = operating_point_document(inputs.ground_truth, runs) if out or as_json else {}
+    document = {}
+    if out or as_json:  # by what imports matplotlib
+        from analysis.render.operating_point_files import operating_point_document, write_operating_points
+
+        document = operating_point_document(inputs.ground_truth, runs)
     if files.found:
         document |= {"source": files.found}
     written = write_operating_points(out, inputs.ground_truth, runs, document, drawn) if out else ()

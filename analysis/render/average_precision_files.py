@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from analysis.arrays import Floats
 from analysis.coco.detections import Detections
@@ -215,6 +214,8 @@ def write_ap(
 
 def _curves_csv(ground_truth: GroundTruth, runs: Sequence[RunMetrics], *, each: bool) -> bytes:
     """A row a run, IoU, class and recall; the mean over classes first, under the class ``(mean)``."""
+    import pandas as pd
+
     frames = []
     for one in runs:
         evaluation = one.evaluation

@@ -10,18 +10,15 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
-
-import matplotlib as mpl
-import seaborn as sns
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from analysis.exceptions import BadInput
-from analysis.render.fonts import choose_fonts, stand_in
 from analysis.render.latex import escape_latex
 from analysis.render.table import one_line
+
+if TYPE_CHECKING:  # matplotlib takes half a second to import, and a command without figures needs it not
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FORMATS = ("png", "pdf")
 DPI = 200
@@ -124,6 +121,9 @@ def drawing(style: FigureStyle = SCREEN) -> Iterator[None]:
 
     On the screen what the user has set stays as it is; a figure for a paper keeps its width and its fonts.
     """
+    import matplotlib as mpl
+    import seaborn as sns
+
     settings = sns.axes_style("whitegrid") | sns.plotting_context("paper", font_scale=1.1)
     settings |= {"pdf.fonttype": 42, "grid.color": "0.92", "savefig.dpi": DPI, "hatch.linewidth": 0.6}
     if not style.paper:
@@ -138,15 +138,20 @@ def drawing(style: FigureStyle = SCREEN) -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> "Figure":
     """An empty figure, in inches, that no window knows of."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def finish(figure: Figure, caption: str, style: FigureStyle = SCREEN, formats: Sequence[str] = FORMATS) -> Picture:
+def finish(figure: "Figure", caption: str, style: FigureStyle = SCREEN, formats: Sequence[str] = FORMATS) -> Picture:
     """The picture in each format, with its caption below where the style has one; always in what a PDF says of it."""
+    from analysis.render.fonts import stand_in
+
     caption = one_line(caption)
     if not style.paper:
         letters = int(figure.get_figwidth() / LETTER)
@@ -157,8 +162,10 @@ def finish(figure: Figure, caption: str, style: FigureStyle = SCREEN, formats: S
     return Picture(encoded(figure, formats, caption), caption)
 
 
-def encoded(figure: Figure, formats: Sequence[str], caption: str = "") -> dict[str, bytes]:
+def encoded(figure: "Figure", formats: Sequence[str], caption: str = "") -> dict[str, bytes]:
     """The picture in each format, the same bytes for the same figure."""
+    from analysis.render.fonts import choose_fonts
+
     choose_fonts(figure)
     told: dict[str, dict[str, Any]] = {
         "pdf": {"CreationDate": None} | ({"Subject": caption} if caption else {}),
@@ -191,6 +198,8 @@ def figures_tex(pictures: Mapping[str, Picture], style: FigureStyle = SCREEN) ->
 
 def distinct_colors(count: int, palette: str = "colorblind") -> list[tuple[float, float, float]]:
     """A colour for each of so many runs; a palette of ten is not repeated."""
+    import seaborn as sns
+
     return list(sns.color_palette(palette if palette != "colorblind" or count <= 10 else "husl", count))
 
 
@@ -229,7 +238,12 @@ def row_by_row(entries: Sequence[Any], columns: int) -> list[Any]:
 
 
 def legend_above(
-    figure: Figure, axes: Sequence[Axes], most: int = 4, size: float = 8.5, style: FigureStyle = SCREEN, **options: Any
+    figure: "Figure",
+    axes: "Sequence[Axes]",
+    most: int = 4,
+    size: float = 8.5,
+    style: FigureStyle = SCREEN,
+    **options: Any,
 ) -> None:
     """One legend for all panels, its entries row by row in the order of what is drawn."""
     handles, names = axes[0].get_legend_handles_labels()
