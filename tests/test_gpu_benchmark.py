@@ -11,7 +11,7 @@ import torch
 from benchmarks import gpu
 from benchmarks.gpu_results import show
 
-QUICK = "machine,attention,steps,inference,profile,levers,loading,backbone"
+QUICK = "machine,attention,steps,inference,levers,backbone"
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
