@@ -71,6 +71,7 @@ def test_stages_are_rehearsed_on_a_cpu(tmp_path: Path) -> None:
 
 
 @pytest.mark.campaign
+@pytest.mark.filterwarnings("default")  # processes that are forked would inherit that warnings are errors
 def test_every_stage_is_rehearsed_by_the_command_itself(tmp_path: Path) -> None:
     """Each in a process of its own; training is stopped by SIGTERM and continued."""
     found = {line["stage"]: line for line in rehearse(tmp_path, ",".join(gpu.NAMES))}
