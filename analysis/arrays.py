@@ -84,6 +84,28 @@ def distinct(values: Ints) -> Ints:
     return ascending[first]
 
 
+LARGEST_TABLE = 16  # bytes for each value that is looked up in a table of flags
+
+
+def is_among(values: Ints, ascending: Ints) -> Bools:
+    """bool[N] whether each value is one of some ascending ids.
+
+    >>> is_among(np.array([3, 4]), np.array([1, 3])).tolist()
+    [True, False]
+    """
+    if not len(ascending):
+        return np.zeros(len(values), dtype=np.bool_)
+    first, span = int(ascending[0]), int(ascending[-1]) - int(ascending[0]) + 1
+    found: Bools
+    if span <= LARGEST_TABLE * len(values):  # one look-up a value, not a search
+        table = np.zeros(span + 1, dtype=np.bool_)  # its last entry is for what lies outside
+        table[ascending - first] = True
+        found = table[np.where((values >= first) & (values <= ascending[-1]), values - first, span)]
+    else:
+        found = ascending[np.minimum(np.searchsorted(ascending, values), len(ascending) - 1)] == values
+    return found
+
+
 def index_of(values: Ints, ascending: Ints) -> Ints:
     """The index of each value in ascending ids, -1 where it is not among them."""
     if not len(ascending):

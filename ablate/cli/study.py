@@ -31,6 +31,7 @@ from ablate.cli.options import (
     whole_numbers,
     with_options,
 )
+from ablate.cli.verbs import axis_summary
 from ablate.config.foreign import CommandConfig
 from ablate.config.yaml import load_any_config, load_config
 from ablate.engines.environment import python_of
@@ -136,15 +137,6 @@ def axis_verb(name: str) -> Callable[..., None]:
 
     command.__doc__ = axis_summary(name)
     return with_options(command)
-
-
-def axis_summary(name: str) -> str:
-    """What the help says of an axis; of another package's without importing it."""
-    if name in AXES:
-        return f"{AXES[name].title}. Plans a study; --launch runs it."
-    entry = outside_axes()[name]
-    package = entry.dist.name if entry.dist is not None else "another package"
-    return f"An axis of {package}. Plans a study; --launch runs it."
 
 
 @with_options

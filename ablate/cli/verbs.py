@@ -51,23 +51,21 @@ def ablate_verbs() -> tuple[Verb | Group, ...]:
     from ablate.axes import AXES as KNOWN
     from ablate.axes import outside_axes
 
-    others: dict[str, str] = {}
+    others: list[str] = []
     with suppress(BadInput):  # two of one name: `ablate axes` tells
-        for name, entry in outside_axes().items():
-            package = entry.dist.name if entry.dist is not None else "another package"
-            others[name] = f"An axis of {package}."
+        others += outside_axes()
     takes_weights = {axis.name for axis in KNOWN.values() if axis.takes_weights}
     axes = (
         Verb(
             name=name,
             target="ablate.cli.study:axis_verb",
-            summary=f"{title} Plans a study; --launch runs it.",
+            summary=axis_summary(name),
             examples=(f"ablate {name} --dry-run" if name in takes_weights else f"ablate {name} --launch",),
             panel=AXES,
             exit_codes=A_LAUNCH,
             argument=name,
         )
-        for name, title in ({axis.name: f"{axis.title}." for axis in KNOWN.values()} | others).items()
+        for name in (*KNOWN, *others)
     )
     return (
         Verb(
@@ -211,6 +209,19 @@ def ablate_verbs() -> tuple[Verb | Group, ...]:
             panel=STUDIES,
         ),
     )
+
+
+def axis_summary(name: str) -> str:
+    """What the help says of an axis; of another package's without importing it."""
+    from ablate.axes import AXES as KNOWN
+    from ablate.axes import outside_axes
+
+    if name in KNOWN:
+        title = KNOWN[name].title
+    else:
+        entry = outside_axes()[name]
+        title = f"An axis of {entry.dist.name if entry.dist is not None else 'another package'}"
+    return f"{title}. Plans a study; --launch runs it."
 
 
 def new_verbs() -> tuple[Verb, ...]:

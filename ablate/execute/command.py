@@ -29,7 +29,7 @@ from ablate.runs.lock import holding, sweep_locks
 from ablate.runs.manifest import Manifest, make_manifest
 from ablate.train.outcome import Interrupted
 from analysis.coco.containers import open_container
-from analysis.coco.detections import read_detections
+from analysis.coco.detections import DROP_UNKNOWN, read_detections
 from analysis.coco.ground_truth import GroundTruth, read_ground_truth
 from analysis.exceptions import BadInput, DetablateError
 from analysis.io import read_bytes
@@ -37,7 +37,6 @@ from analysis.io import read_bytes
 logger = logging.getLogger(__name__)
 
 Stamps = dict[str, tuple[int, int, int]]  # of files: size, modification time in ns, inode
-NO_OPTION = "; use --drop-unknown to leave them out"  # of `analyze`; here the command has to be right
 
 
 class CommandFailed(DetablateError):
@@ -251,7 +250,7 @@ def _checked(paths: Sequence[Path], truth: GroundTruth) -> bytes:
         try:
             found = read_detections(path, truth)
         except BadInput as error:
-            raise BadInput(str(error).replace(NO_OPTION, "")) from None
+            raise BadInput(str(error).replace(DROP_UNKNOWN, "")) from None  # here the command has to be right
         container = open_container(path, read_bytes(path))
         if len(paths) > 1 and (container.file_names or container.category_names):
             raise BadInput(

@@ -26,7 +26,7 @@ from ablate.detector.memory import MemoryForecast, memory_limit
 from ablate.runs.folder import Workspace, absolute, absolute_paths, now, pretraining_name
 from ablate.studies.memory import forecasts_of, plan_memory, require_one_fits
 from ablate.studies.study import (
-    CAREFUL,
+    NOTE,
     DetectorSize,
     PretrainingRun,
     Study,
@@ -463,7 +463,7 @@ def _resolved(variant: Level, base: RunConfig) -> Level:
         if variant.changes.get("init.weights") == config.init.weights:
             raise  # named for this very variant
         return msgspec.structs.replace(variant, blocked=str(error))
-    notes = [f"{CAREFUL}{one}" for one in cautions(read_facts(config.init.weights), config.model)]
+    notes = [f"{NOTE}{one}" for one in cautions(read_facts(config.init.weights), config.model)]
     return msgspec.structs.replace(variant, config=config, note="; ".join(filter(None, [variant.note, *notes])))
 
 

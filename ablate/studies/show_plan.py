@@ -14,7 +14,7 @@ from ablate.data.sources import why_missing
 from ablate.runs.folder import Workspace
 from ablate.studies.published import findings_of, published_of
 from ablate.studies.results import Published
-from ablate.studies.study import CAREFUL, Study, StudyMemory, StudyRun, configs_folder, leaves, nested, state_in_words
+from ablate.studies.study import NOTE, Study, StudyMemory, StudyRun, configs_folder, leaves, nested, state_in_words
 from ablate.studies.tables import findings_table, not_controlled, published_cost_table, seeds_in_words, size_columns
 from analysis.render.screen import dimmed, fact_list
 from analysis.render.table import Cell, Column, Table
@@ -44,7 +44,7 @@ def plan_screen(study: Study, workspace: Workspace, *, written: bool) -> list[Re
     ]
     firsts = [study.runs_of(variant)[0] for variant in study.variants]
     notes = [not_controlled(run.variant, run.confounders) for run in firsts if run.confounders]
-    notes += [f"{run.variant}: {run.note[run.note.index(CAREFUL) :]}" for run in firsts if CAREFUL in run.note]
+    notes += [f"{run.variant}: {run.note[run.note.index(NOTE) :]}" for run in firsts if NOTE in run.note]
     left_out = [
         dimmed(
             f"Left out, because they give the results of another variant at another cost: "

@@ -40,7 +40,7 @@ from analysis.shell import shell_command
 logger = logging.getLogger(__name__)
 
 LONGEST_SLUG = 48
-CAREFUL = "note: "  # begins what a reader must not miss
+NOTE = "note: "  # begins what a reader must not miss
 
 
 class DetectorSize(msgspec.Struct, frozen=True):

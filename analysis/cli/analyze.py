@@ -556,7 +556,7 @@ def show_errors(
     analyses = side_by_side(analyzed, inputs.runs, inputs.jobs)
     measured = None
     if intervals:
-        candidates = [Candidate(one.name, (one.detections,), analyses=(one,)) for one in analyses]
+        candidates = [Candidate.of(one) for one in analyses]
         measured = compare(ground_truth, candidates, settings)
     document: dict[str, Any] = {}
     if as_json or out:

@@ -109,7 +109,7 @@ def compare(
     analyses = side_by_side(lambda run: analysis.of(*run), inputs.runs, inputs.jobs)
     comparison = compare_runs(
         inputs.ground_truth,
-        [Candidate(one.name, (one.detections,), analyses=(one,)) for one in analyses],
+        [Candidate.of(one) for one in analyses],
         settings,
         baseline=baseline,
         resamples=resamples or 0,

@@ -66,6 +66,7 @@ class _NamedRecord(msgspec.Struct, gc=False, kw_only=True):
     category_name: str | None = None
 
 
+DROP_UNKNOWN = "; use --drop-unknown to leave them out"  # the remedy that `analyze` has
 _NUMBER = re.compile(r"[0-9]+")
 _REMEDY = "a record is written as {image_id, category_id, score, bbox [x, y, width, height] or segmentation}"
 _DECODER = msgspec.json.Decoder(list[_Record])
@@ -331,7 +332,7 @@ def _parse(
         message = _explain_unknown(path, records, row, image, category, names)
         hint = _shift_hint(records, ground_truth) if (category < 0).any() and not names else ""
         if not drop_unknown:
-            raise BadInput(f"{message}; use --drop-unknown to leave them out{hint}")
+            raise BadInput(f"{message}{DROP_UNKNOWN}{hint}")
         notes.append(message.removeprefix(f"{path}: ") + f": left out (--drop-unknown){hint}")
         records, row, image, category, other = _kept(known, records, row, image, category, other)
     masks = _masks(path, records, row, image, ground_truth)

@@ -11,13 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from analysis.arrays import Bools, Ints
+from analysis.arrays import Bools, Ints, is_among
 
 ABSENT, INCOMPLETE = LVIS_KEYS = ("neg_category_ids", "not_exhaustive_category_ids")
 FREQUENCIES = ("r", "c", "f")  # of a category, by the training images that have it: rare, common, frequent
 REMEDY = "write LVIS's fields for every image, or leave all of them out for exhaustive annotations"
-
-LARGEST_TABLE = 16  # bytes for each key that is looked up
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,25 +29,11 @@ class Federated:
 
     def is_checked(self, image: Ints, category: Ints) -> Bools:
         """bool[N] whether a category was looked for in an image, for i64[N] of each."""
-        return _among(image * self.categories + category, self.checked)
+        return is_among(image * self.categories + category, self.checked)
 
     def is_incomplete(self, image: Ints, category: Ints) -> Bools:
         """bool[N] whether objects of a category may be missing from the annotations of an image."""
-        return _among(image * self.categories + category, self.incomplete)
-
-
-def _among(keys: Ints, ascending: Ints) -> Bools:
-    if not len(ascending):
-        return np.zeros(len(keys), dtype=np.bool_)
-    first, span = int(ascending[0]), int(ascending[-1]) - int(ascending[0]) + 1
-    found: Bools
-    if span <= LARGEST_TABLE * len(keys):  # one look-up a key, not a search
-        table = np.zeros(span + 1, dtype=np.bool_)  # its last entry is for what lies outside
-        table[ascending - first] = True
-        found = table[np.where((keys >= first) & (keys <= ascending[-1]), keys - first, span)]
-    else:
-        found = ascending[np.minimum(np.searchsorted(ascending, keys), len(ascending) - 1)] == keys
-    return found
+        return is_among(image * self.categories + category, self.incomplete)
 
 
 def build_federated(

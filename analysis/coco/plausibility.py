@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.arrays import Bools, Floats, Ints, best_in_group, distinct, index_of, order_by_index
+from analysis.arrays import Bools, Floats, Ints, best_in_group, distinct, is_among, order_by_index
 from analysis.coco.masks import Masks
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _shifted_categories(box_score: Floats, category: Ints, image: Ints, ground_t
         return ""
 
     def agreement(index: Ints) -> float:
-        there = index_of(image[best] * classes + index, present) >= 0
+        there = is_among(image[best] * classes + index, present)
         return float((there & (index >= 0) & (index < classes)).mean())
 
     as_read = agreement(category[best])

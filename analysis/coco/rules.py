@@ -438,10 +438,8 @@ def box_fault(box: object) -> str:
 def good_boxes(box: Floats) -> Bools:
     """bool[N] whether boxes f64[N, 4] xywh are without a fault."""
     sides = np.ascontiguousarray(box.T)
-    if len(box) and sides.max() <= FURTHEST and sides.min() >= -FURTHEST:  # not with NaN
-        usual = sides[2:]
-        if usual.min() >= 1 / FURTHEST:
-            return np.ones(len(box), dtype=np.bool_)
+    if len(box) and sides.max() <= FURTHEST and sides[:2].min() >= -FURTHEST and sides[2:].min() >= 1 / FURTHEST:
+        return np.ones(len(box), dtype=np.bool_)  # as usual; no comparison holds with NaN
     good = (np.abs(sides) <= FURTHEST).all(axis=0)
     good &= ((sides[2:] == 0) | (sides[2:] >= 1 / FURTHEST)).all(axis=0)
     return np.asarray(good, dtype=np.bool_)

@@ -102,7 +102,7 @@ def collect(
         is_first = first == len(analyses)
         analyses.append(analysis.of(name, dt) if is_first else replace(analyses[first], name=name, detections=dt))
     if comparison is None and resamples is not None:
-        candidates = [Candidate(one.name, (one.detections,), analyses=(one,)) for one in analyses]
+        candidates = [Candidate.of(one) for one in analyses]
         comparison = compare(
             ground_truth, candidates, settings, baseline=names[base], resamples=resamples, progress=progress
         )

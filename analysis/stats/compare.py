@@ -48,6 +48,11 @@ class Candidate:
     seeds: tuple[int, ...] = (0,)
     analyses: tuple[RunAnalysis, ...] = ()  # of the same, where they are matched already: with curves at COCO's IoUs
 
+    @classmethod
+    def of(cls, analysis: RunAnalysis) -> "Candidate":
+        """One model that is matched already."""
+        return cls(analysis.name, (analysis.detections,), analyses=(analysis,))
+
 
 @dataclass(frozen=True, eq=False)
 class CategoryIntervals:
