@@ -7,6 +7,7 @@ command with its options, this program, and the width and colours of the termina
 import hashlib
 import io
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -75,7 +76,8 @@ def kept_answer(context: typer.Context, paths: Sequence[Path]) -> Iterator[bool]
         yield False
     finally:
         sys.stdout, sys.stderr = own
-    _write(entry, [copy.text for copy in copies])
+    if entry.stem == _question(context, paths):  # else a file was changed meanwhile
+        _write(entry, [copy.text for copy in copies])
 
 
 class _Copy(io.TextIOBase):
@@ -125,6 +127,7 @@ def _question(context: typer.Context, paths: Sequence[Path]) -> str:
         "command": context.command_path.split()[1:],
         "options": {name: str(value) for name, value in sorted(context.params.items())},
         "files": [_digest(path) for path in paths],
+        "messages": logging.getLogger("analysis").getEffectiveLevel(),  # of --quiet and --verbose
         "screen": [console.width, console.color_system, console.encoding, sys.stderr.isatty()],
         "environment": [os.environ.get(name) for name in ("COLUMNS", "NO_COLOR", "DETABLATE_NATIVE")],
     }

@@ -64,6 +64,27 @@ def test_another_question_or_another_file_is_another_answer(asked) -> None:
     assert changed[0] != first[0]
 
 
+def test_warnings_are_not_shown_to_whoever_asks_for_none(asked) -> None:
+    path = asked.files["sloppy-boxes"]
+    path.write_text(json.dumps([one | {"score": 2.0} for one in json.loads(path.read_text())]))
+    loud, quiet = asked("ap"), asked("ap", "--quiet")
+    assert "scores are outside" in loud[1]
+    assert quiet[1] == ""
+    assert asked("ap") == (*loud[:2], 0)
+
+
+def test_an_answer_on_a_file_that_changed_meanwhile_is_not_kept(asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, path = analyze.read_files, asked.files["sloppy-boxes"]
+
+    def changed(*arguments: Any) -> Any:
+        path.write_text(json.dumps(json.loads(path.read_text())[:-1]))
+        return reader(*arguments)
+
+    monkeypatch.setattr(analyze, "read_files", changed)
+    asked("ap")
+    assert not asked.folder.exists() or not list(asked.folder.iterdir())
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"stdout": "AP 99", "stderr": "", "sha256": "0"}', b"\xff"])
 def test_a_damaged_entry_is_made_again(asked, damage: bytes) -> None:
     first = asked("ap")
