@@ -14,7 +14,8 @@ that uses it has a counterpart in NumPy, msgspec or pycocotools beside the call;
 ``interpolate``       precision at recalls, from flags (`analysis.evaluation.average_precision`)
 ``hit_aps``           AP from the ranks of true positives, and ``hit_aps_without``, ``_with_one``, ``_moved``: after a
                       change (`analysis.evaluation.hit_ranks`)
-``weigh_peaks``       AP where images count several times, with ``running_weights`` (`analysis.stats.bootstrap`)
+``weigh_peaks``       AP where images count several times, with ``running_weights`` (`analysis.stats.bootstrap`);
+                      ``group_weights``: how often the images of each group of rows count
 ``parse_number``      one number of JSON as a float, correctly rounded; None where it is none
 ===================== =================================================================================================
 """
