@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ablate.studies.cost_figure import Cost, costs_of, pareto_front
+from ablate.studies.cost_figure import Cost, costs_of, front_sentence, pareto_front
 from ablate.studies.results import Row, Summary
 from ablate.studies.tables import banner, held, legend, published_cost_table, published_table, remarks, seeds_in_words
 from ablate.studies.training_curves import SHOWN, Line, TrainingCurves
@@ -24,7 +24,7 @@ SCALE_PERCENT = 99  # of the losses that the scale holds: the first steps are fa
 def study_facts(summary: Summary) -> list[Markup | str]:
     """What the study is, in sentences, and first what must stand over every number of it."""
     asked = f"Source: {summary.source}. " if summary.source else ""
-    fact = f"{asked}All other settings are those of {summary.base};  {seeds_in_words(summary.seeds)}."
+    fact = f"{asked}All other settings are those of {summary.base}; {seeds_in_words(summary.seeds)}."
     if summary.kind == "adopted":
         fact = f"{asked}Fixed settings: {held(summary)}."
     return [tag("strong", f"{banner(summary).capitalize()}."), fact] if banner(summary) else [fact]
@@ -56,11 +56,10 @@ def _results(summary: Summary, names: Sequence[str]) -> Section:
     parts += map(note, (*legend(summary), *remarks(summary)))
     if summary.of_single_seeds:
         parts.append(note("Several seeds give intervals and tests: plan the study with --seeds 0,1,2."))
-    if figures := _cost_figures(summary, names):
-        text = (
-            f"{summary.kinds[0].capitalize()} AP against cost; dashed: the Pareto front (no other variant is better "
-            "in both). "
-        )
+    rows, costs = _shown_costs(summary, names)
+    if costs:
+        figures = [_cost_figure(summary, cost, rows, names) for cost in costs]
+        text = f"{front_sentence(rows, costs)} "
         text += "Vertical lines: 95 % intervals over seeds. " * summary.several
         text += "Horizontal lines: the range of the measurement rounds." * any(
             row.iteration_range or row.image_range for row in summary.rows
@@ -70,19 +69,18 @@ def _results(summary: Summary, names: Sequence[str]) -> Section:
     return Section("study", "Study", "Results of the variants", join(parts))
 
 
-def _cost_figures(summary: Summary, names: Sequence[str]) -> list[Markup]:
-    """A chart for each kind of cost in which the variants differ."""
+def _shown_costs(summary: Summary, names: Sequence[str]) -> tuple[list[Row], list[Cost]]:
+    """The variants with an AP, and each kind of cost in which they differ."""
     rows = [row for row in summary.rows if "AP" in row.metrics and row.variant in names]
-    known = ((cost, [row for row in rows if cost.of(row) is not None]) for cost in costs_of(summary))
-    return [
-        _cost_figure(summary, cost, of_cost, names) for cost, of_cost in known if len(set(map(cost.of, of_cost))) > 1
-    ]
+    return rows, [cost for cost in costs_of(summary) if len({cost.of(row) for row in rows} - {None}) > 1]
 
 
 def _cost_figure(summary: Summary, cost: Cost, rows: Sequence[Row], names: Sequence[str]) -> Markup:
     points, ap = [], f"{summary.kinds[0]} AP"
     for row in rows:
-        found, at = row.metrics["AP"], cost.of(row) or 0.0
+        found, at = row.metrics["AP"], cost.of(row)
+        if at is None:
+            continue
         span = None if found.half is None else (found.mean - found.half, found.mean + found.half)
         hint = f"{row.variant}: {ap} {found.mean:.1f}, {cost.name} {at:.4g}"
         points.append(Point(names.index(row.variant), at, found.mean, cost.span(row), span, hint))

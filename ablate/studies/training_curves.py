@@ -78,7 +78,7 @@ def training_figure(curves: TrainingCurves, about: str, style: FigureStyle = SCR
         seeds = {seed for of_key in curves.values() for lines in of_key.values() for seed in lines}
         several = f"; a line a seed, {len(seeds)} seeds" if len(seeds) > 1 else f"; one line each, seed {min(seeds)}"
         measured = " and ".join(SHOWN[key] for key in curves)
-        caption = f"{measured[0].upper()}{measured[1:]} while training{several}. {about}"
+        caption = f"{measured[0].upper()}{measured[1:]} by iteration{several}. {about}"
         return finish(figure, caption, style)
 
 
