@@ -18,7 +18,7 @@ from analysis.render.errors import error_column, read_facts
 from analysis.render.screen import NOTE, dimmed, fact_list
 from analysis.render.table import Cell, Column, Table, Value, best
 from analysis.render.takeaways import settings_sentence, source_sentence
-from analysis.stats.intervals import Difference, Interval
+from analysis.stats.intervals import SIGNIFICANCE, Difference, Interval
 from analysis.stats.operating_point import FOLDS, RATES, OperatingPoint, RunAtThreshold, f1_differences, rates_of
 
 BACKGROUND = "(background)"
@@ -340,12 +340,8 @@ def takeaways(runs: Sequence[RunAtThreshold]) -> list[str]:
     for point in points:
         if point.criterion.kind == "f1" and point.fold_thresholds:
             gap = float(point.in_sample.f1) - point.rates["f1"].value
-            chosen = sorted(one for one in point.fold_thresholds if one is not None)
-            spread = (
-                f"thresholds of the five parts: {score_text(chosen[0])} to {score_text(chosen[-1])}"
-                if chosen
-                else "no part has a threshold"
-            )
+            chosen = fold_range(point)
+            spread = f"thresholds of the five parts: {chosen}" if chosen else "no part has a threshold"
             sentences.append(
                 f"{point.name}: F1 is {gap:.3f} higher if evaluated on the images used to choose the threshold; "
                 f"{spread}"
@@ -361,6 +357,12 @@ def takeaways(runs: Sequence[RunAtThreshold]) -> list[str]:
     return sentences
 
 
+def fold_range(point: OperatingPoint) -> str:
+    """From the lowest to the highest threshold that parts of the images choose; empty where none does."""
+    chosen = sorted(one for one in point.fold_thresholds if one is not None)
+    return f"{score_text(chosen[0])} to {score_text(chosen[-1])}" if chosen else ""
+
+
 def _f1_sentences(points: Sequence[OperatingPoint]) -> list[str]:
     """Each run against the first, at its own threshold."""
     if not points:
@@ -374,21 +376,34 @@ def difference_text(one: Difference) -> str:
     """A difference of rates with its interval, and whether it is more than noise."""
     if one.low != one.low:
         return rate_text(one, sign=True)
-    p = one.p_adjusted if one.p_adjusted == one.p_adjusted else one.p
-    verdict = "significant" if p <= 0.05 else "not significant"
-    return f"{rate_text(one, sign=True)}, {verdict}"
+    return f"{rate_text(one, sign=True)}, {'significant' if is_significant(one) else 'not significant'}"
+
+
+def is_significant(one: Difference) -> bool:
+    """At 5 %, after Holm's correction where there are several runs."""
+    return (one.p_adjusted if one.p_adjusted == one.p_adjusted else one.p) <= SIGNIFICANCE
 
 
 def confusion_sentence(run: RunAtThreshold) -> str:
     """Of what is wrong, how much is of another class and how much of the background."""
-    matrix = run.shown.confusion
-    right = int(matrix[:-1, :-1].trace())
-    other = int(matrix[:-1, :-1].sum()) - right
-    shown, wrong, missed = int(matrix[:, :-1].sum()), int(matrix[-1, :-1].sum()), int(matrix[:-1, -1].sum())
+    shown, right, other, wrong, missed = confusion_counts(run).values()
     return (
         f"{shown:,} detections: {right:,} correct, {other:,} on an object of another class, {wrong:,} on no unmatched "
         f"object; {missed:,} objects without a detection"
     )
+
+
+def confusion_counts(run: RunAtThreshold) -> dict[str, int]:
+    """How many detections there are, how many of them are correct and wrong in which way, and unmatched objects."""
+    matrix = run.shown.confusion
+    right = int(matrix[:-1, :-1].trace())
+    return {
+        "detections": int(matrix[:, :-1].sum()),
+        "correct": right,
+        "on an object of another class": int(matrix[:-1, :-1].sum()) - right,
+        "on no unmatched object": int(matrix[-1, :-1].sum()),
+        "objects without a detection": int(matrix[:-1, -1].sum()),
+    }
 
 
 def curve_columns(run: RunAtThreshold) -> dict[str, Floats]:

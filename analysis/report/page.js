@@ -360,6 +360,7 @@
       const rest = region.scrollWidth - region.clientWidth;
       box.classList.toggle("more-left", region.scrollLeft > 1);
       box.classList.toggle("more-right", region.scrollLeft < rest - 1);
+      box.classList.toggle("more-below", region.scrollTop < region.scrollHeight - region.clientHeight - 1);
       if (rest > 1 || region.scrollHeight > region.clientHeight + 1) region.tabIndex = 0;
       else region.removeAttribute("tabindex");
     };

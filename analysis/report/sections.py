@@ -29,6 +29,7 @@ from analysis.report.components import (
     sentence,
     shaded,
     takeaway_list,
+    typeset,
 )
 from analysis.report.examples import Examples
 from analysis.report.page import Section
@@ -56,16 +57,14 @@ def heading(data: ReportData, title: str, lede: Sequence[Markup | str]) -> Marku
     """What was compared, and how."""
     facts: dict[str, Child] = {
         "Ground truth": counts_sentence(data.ground_truth, "classes", "class"),
-        "Settings": settings_sentence(data.settings),
+        "Settings": typeset(settings_sentence(data.settings)),
     }
     alike = [
         f"{one.name}: identical to {data.names[first]}; the gallery shows their examples once"
         for place, (one, first) in enumerate(zip(data.runs, data.first_alike, strict=True))
         if first != place
     ]
-    facts |= {"Equal predictions": tag("ul", *(tag("li", text) for text in alike), class_="outside")} if alike else {}
-    outside = [text for one in data.runs for _, text in _left_out(data, one)]
-    facts |= {"Left out": tag("ul", *(tag("li", text) for text in outside), class_="outside")} if outside else {}
+    facts |= {"Equal predictions": tag("ul", *(tag("li", text) for text in alike))} if alike else {}
     return tag(
         "header",
         tag("h1", title),
@@ -147,6 +146,9 @@ def summary(data: ReportData) -> Section:
         tag("h3", "What to look at next"),
         tag("ul", *takeaways, class_="findings"),
     ]
+    if outside := [text for one in data.runs for _, text in _left_out(data, one)]:
+        listed = (tag("li", f"{typeset(text)}.") for text in outside)  # they begin with the names of runs
+        body += [tag("h3", "Detections that do not count"), tag("ul", *listed, class_="dim")]
     return Section("summary", "Summary", "AP of each run", join(body))
 
 
@@ -169,7 +171,7 @@ def errors(data: ReportData, examples: Examples) -> Section:
     if any(one.intervals for one in data.runs):
         explained += " Whiskers and brackets: the 95 % interval over the choice of images."
     body = [
-        tag("p", explained),
+        tag("p", typeset(explained)),
         legend(data.names),
         _error_cards(data, examples, ERRORS),
         tag("h3", "If all FP or all FN are fixed"),
@@ -185,9 +187,8 @@ def _error_cards(data: ReportData, examples: Examples, types: Sequence[str]) -> 
     cards = []
     for error in types:
         deltas = [one.breakdown.delta_ap[error] for one in data.runs]
-        table = _bars(
-            data, error, error_title(error, data.settings.iou_type), Column("Points", precision=2), deltas, scale
-        )
+        points = Column("Points", precision=1 if highs else 2)  # no more digits than their intervals
+        table = _bars(data, error, error_title(error, data.settings.iou_type), points, deltas, scale)
         if error in ERRORS:
             counts = [
                 replace(counts_cell(one, error), class_="dim", filter=examples.filter(place, error=error))
