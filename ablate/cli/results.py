@@ -15,7 +15,7 @@ from ablate.studies.study import Study, StudyRun, finished_runs, launch_command
 from analysis.cli.analyze import IouType, Kind
 from analysis.cli.compare import Out, Resamples, Seed, progress_line
 from analysis.cli.figure_options import Columns, Style, StyleName, Width, column_names, figure_style
-from analysis.cli.option_rules import check_options
+from analysis.cli.option_rules import check_options, given_options
 from analysis.cli.report import (
     Assets,
     FollowSymlinks,
@@ -59,8 +59,9 @@ def table(
     check_options(context, RULES["table"])
     drawn, chosen_columns = figure_style(style, width), column_names(columns)
     if studies and len(studies) > 1:
-        if chosen_columns:
-            raise typer.BadParameter("--columns chooses the columns of one study; name one", context)
+        whats = {"--columns": "chooses the columns", "--style": "is for the figures", "--width": "is for the figures"}
+        for option in whats.keys() & given_options(context):
+            raise typer.BadParameter(f"{option} {whats[option]} of one study; name one", context)
         _tables_side_by_side(workspace, studies, iou_type, out, as_json)
         return
     chosen = chosen_study(workspace, studies[0] if studies else "")

@@ -1,6 +1,7 @@
 """A tuning for people: where it is, every setting with its distance to the best, the heat map, and what was chosen."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from analysis.coco.detections import read_detections
 from analysis.evaluation.settings import Settings
 from analysis.render.figure_style import SCREEN, FigureStyle, Picture, drawing, finish, new_figure
 from analysis.render.screen import NOTE, dimmed, fact_list
-from analysis.render.table import Cell, Column, Table
+from analysis.render.table import Cell, Column, Table, csv_text
 from analysis.stats.compare import Candidate, compare
 from analysis.stats.intervals import Difference
 
@@ -236,6 +237,15 @@ def tuning_table(planned: PlannedTuning, stages: Mapping[Stage, Measured], works
             )
         )
     return Table("Settings that were tried", columns, tuple(rows))
+
+
+def tuning_csv(table: Table) -> str:
+    """The table as CSV, with units in the header."""
+    columns = (
+        replace(one, unit="points" if one.name in ("box AP", "against the best") else "", key=one.name or "remark")
+        for one in table.columns
+    )
+    return csv_text(replace(table, columns=tuple(columns)))
 
 
 def _in_order(planned: PlannedTuning) -> Iterator[tuple[Stage, Point]]:

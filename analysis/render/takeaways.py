@@ -159,7 +159,7 @@ def _difference_takeaway(comparison: Comparison, one: VsBaseline) -> str:
             f"{one.name} and {comparison.baseline}: no difference is significant, {scope(one)}; {label} "
             f"{interval_text(shown, sign=True)}{_before_correction(one)}."
         )
-    also = [f"{key.upper()} {interval_text(differences[key], sign=True)}" for key in whole if causes or scores]
+    also = [f"{_label(key)} {interval_text(differences[key], sign=True)}" for key in whole if causes or scores]
     rest = f" ({', '.join(also)})" if also else ""
     if len(significant) < len(differences):
         rest += "; no other difference is significant"
@@ -169,7 +169,14 @@ def _difference_takeaway(comparison: Comparison, one: VsBaseline) -> str:
 def _before_correction(one: VsBaseline) -> str:
     """The numbers whose interval leaves out 0 although Holm's correction takes them for noise."""
     keys = [key for key, difference in one.differences.items() if difference.p <= SIGNIFICANCE]
-    return f"; before the correction for multiple tests, p <= 0.05 for {_listed(keys)}" if keys else ""
+    return (
+        f"; before the correction for multiple tests, p <= 0.05 for {_listed(list(map(_label, keys)))}" if keys else ""
+    )
+
+
+def _label(key: str) -> str:
+    """A number as it is printed: FN, AP50."""
+    return ERROR_TYPES[key].label if key in ERROR_TYPES else key
 
 
 def _more(difference: Difference) -> str:
