@@ -8,7 +8,7 @@ import numpy as np
 from ablate.studies.cost_figure import Cost, costs_of, front_sentence, pareto_front
 from ablate.studies.results import Row, Summary
 from ablate.studies.tables import banner, held, legend, published_cost_table, published_table, remarks, seeds_in_words
-from ablate.studies.training_curves import SHOWN, Line, TrainingCurves
+from ablate.studies.training_curves import SHOWN, Line, TrainingCurves, mean_over_seeds
 from ablate.studies.write_results import study_tables
 from analysis.render.markup import Markup, join, tag
 from analysis.report.charts import PlotLine, curves
@@ -101,14 +101,11 @@ def _training_figure(key: str, variants: Sequence[tuple[str, Mapping[int, Line]]
     lines: list[PlotLine] = []
     for name, of_seed in variants:
         place, seeds = names.index(name), list(of_seed.values())
-        common = seeds[0][0]
-        for iterations, _ in seeds[1:]:
-            common = np.intersect1d(common, iterations)
+        mean = mean_over_seeds(seeds)
         if len(seeds) > 1:
-            lines += [_line(place, seed, faint=len(common) > 0) for seed in seeds]
-        if len(common):
-            of_common = [values[np.isin(iterations, common)] for iterations, values in seeds]
-            lines.append(_line(place, (common, np.mean(of_common, axis=0))))
+            lines += [_line(place, seed, faint=mean is not None) for seed in seeds]
+        if mean is not None:
+            lines.append(_line(place, mean))
     values = np.concatenate([line.y for line in lines])
     most = float(np.percentile(values, SCALE_PERCENT) if key == "loss" else values.max())
     top = max(most, *(float(line.y[-1]) for line in lines)) * 1.05 or 1.0

@@ -231,14 +231,14 @@ def plain_axis(axis: Axes, style: FigureStyle = SCREEN, **ticks: Any) -> None:
 
 
 def ink_on(color: tuple[float, float, float]) -> str:
-    """White or nearly black, whichever stands out more from a colour (WCAG's relative luminance).
+    """White or black, whichever stands out more from a colour by WCAG's relative luminance: always by 4.5 to 1.
 
     >>> ink_on((0.0, 0.45, 0.70)), ink_on((0.45, 0.68, 0.83))
-    ('white', '0.15')
+    ('white', 'black')
     """
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in color]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / (0.0194 + 0.05) else "0.15"
+    return "white" if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else "black"
 
 
 def heat_map(
@@ -255,7 +255,9 @@ def heat_map(
     axis.pcolormesh(np.arange(width + 1), np.arange(height + 1), shade, cmap=colors, vmin=0, vmax=1, lw=0.6, ec="white")
     for row, cells in enumerate(words):
         for column, word in enumerate(cells):
-            ink = ink_on(colors(shade[row, column])[:3]) if word.strip("0.") else "0.45"  # zeros stand back
+            ground = shade[row, column]
+            zero = not (np.isnan(ground) or word.strip("0."))  # zeros stand back
+            ink = "0.45" if zero else "black" if np.isnan(ground) else ink_on(colors(ground)[:3])
             text = axis.text(
                 column + 0.5, row + 0.5, word, ha="center", va="center", fontsize=style.size(6.5), color=ink
             )

@@ -34,7 +34,7 @@ from analysis.render.figure_style import (
     legend_above,
     new_figure,
 )
-from analysis.render.plots import bars, errors_figure
+from analysis.render.plots import bars, errors_figure, heat_map, name_classes, split_panels
 from analysis.stats.compare import Candidate, Comparison, compare
 from tests.analysis.render.test_latex import compiled
 from tests.command_line import run
@@ -143,6 +143,42 @@ def test_intervals_are_drawn_even_where_they_leave_out_their_value(example: Exam
     gt, runs, measured = example
     figure_ = errors_figure(gt, runs, measured, formats=())
     assert "95 % intervals, 40 images drawn 800 times" in figure_.caption
+
+
+def test_words_in_cells_stand_out_from_every_shade() -> None:
+    with drawing():
+        axis = new_figure(3, 2).subplots()
+        shades = np.array([[np.nan, np.nan, 0.0, *np.linspace(0, 1, 17)]])
+        heat_map(axis, shades, [["56.4", "0.0", "0.0", *["1.2"] * 17]], [""] * 20, [""])
+    inks = [text.get_color() for text in axis.texts]
+    assert inks[:3] == ["black", "black", "0.45"]  # outside the shades dark on white; a cell of nothing stands back
+    grounds = [axis.collections[0].cmap(shade)[:3] for shade in shades[0, 3:]]
+    pairs = [
+        sorted(map(luminance, (mpl.colors.to_rgb(ink), ground))) for ink, ground in zip(inks[3:], grounds, strict=True)
+    ]
+    assert min((light + 0.05) / (dark + 0.05) for dark, light in pairs) >= 4.5  # WCAG's least contrast of text
+
+
+def luminance(color: tuple[float, float, float]) -> float:
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in color]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_classes_are_named_once_in_each_row_and_column_of_panels(count: int) -> None:
+    with drawing():
+        figure = new_figure(6, 6)
+        panels = split_panels(figure, count, 2)
+        for place, axis in enumerate(panels):
+            heat_map(axis, np.zeros((1, 1)), [[""]], ["a"], ["b"])
+            name_classes(axis, place, count, 2)
+        figure.canvas.draw()
+    below = [axis.get_xlabel() != "" for axis in panels]
+    beside = [axis.get_ylabel() != "" for axis in panels]
+    assert below == {1: [True], 2: [True] * 2, 3: [False, True, True], 4: [False] * 2 + [True] * 2}[count]
+    assert beside == [place % 2 == 0 for place in range(count)]
+    shown = [any(label.get_visible() for label in axis.get_xticklabels()) for axis in panels]
+    assert shown == below
 
 
 def test_numbers_over_bars_do_not_cover_each_other(example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
