@@ -187,6 +187,7 @@ def report(
         before=study_sections(summary, read_curves(workspace, chosen), names),
         baseline=chosen.baseline if chosen.baseline in names else "",
         verdict=False,  # who scores highest is no finding about designs
+        runs_shown="the first seed of each variant" if len(chosen.seeds) > 1 else "each variant",
         images=images,
         follow_symlinks=follow_symlinks,
         pictures=pictures,

@@ -13,7 +13,7 @@ from ablate.studies.write_results import study_tables
 from analysis.render.markup import Markup, join, tag
 from analysis.report.charts import PlotLine, curves
 from analysis.report.charts import legend as legend_of_runs
-from analysis.report.components import note, scrolling
+from analysis.report.components import notes, scrolling
 from analysis.report.page import Section
 from analysis.report.scatter import Point, even_ticks, scatter
 
@@ -44,7 +44,8 @@ def study_sections(summary: Summary, training: TrainingCurves, names: Sequence[s
         text = "Measured while the runs were trained."
         text += " A line is the mean over seeds; faint lines are single seeds." * several
         body = [tag("p", text), legend_of_runs(names), tag("div", *figures, class_="charts")]
-        sections.append(Section("training", "Training", "Loss and AP while training", join(body)))
+        measured = "Loss" if set(training) == {"loss"} else "Loss and AP" if "loss" in training else "AP"
+        sections.append(Section("training", "Training", f"{measured} while training", join(body)))
     if published := _published(summary):
         sections.append(Section("published", "Published", "Published results of others", join(published)))
     return sections
@@ -53,9 +54,10 @@ def study_sections(summary: Summary, training: TrainingCurves, names: Sequence[s
 def _results(summary: Summary, names: Sequence[str]) -> Section:
     """AP, errors and cost of every variant; more than one seed as mean and interval; then AP against cost."""
     parts: list[Markup] = [scrolling(table, table.title) for table in study_tables(summary)]
-    parts += map(note, (*legend(summary), *remarks(summary)))
+    remarked = [*legend(summary), *remarks(summary)]
     if summary.of_single_seeds:
-        parts.append(note("Several seeds give intervals and tests: plan the study with --seeds 0,1,2."))
+        remarked.append("Several seeds give intervals and tests: plan the study with --seeds 0,1,2.")
+    parts.append(notes(remarked))
     rows, costs = _shown_costs(summary, names)
     if costs:
         figures = [_cost_figure(summary, cost, rows, names) for cost in costs]
@@ -136,5 +138,5 @@ def _published(summary: Summary) -> list[Markup]:
     parts: list[Markup] = []
     for table in (published_table(summary, summary.kinds[0]), published_cost_table(summary.published_costs)):
         if table.rows:
-            parts += [scrolling(table, table.title), *map(note, (f"{text}." for text in table.notes))]
+            parts += [scrolling(table, table.title), notes(table.notes)]
     return parts

@@ -132,7 +132,10 @@ def tuning_screen(
     facts = [
         ("study", f"{study.name}: {study.title}"),
         ("base", f"{study.base}, {tuning.initialisation} weights"),
-        ("chosen on", f"{tuning.held_out:.0%} of the training images" if tuning.held_out else "validation images"),
+        (
+            "chosen on",
+            f"{100 * tuning.held_out:.0f} % of the training images" if tuning.held_out else "validation images",
+        ),
         ("stage", _stage_in_words(planned)),
         *written.items(),
         (NOTE, "synthetic data: demonstration only, not evidence" * study.synthetic),
@@ -382,7 +385,7 @@ def _caption(planned: PlannedTuning, rates: Mapping[Stage, Measured]) -> str:
     """What the figure shows, on which data, and what its marks are."""
     study, held_out, protocol = planned.study, planned.tuning.held_out, planned.tuning.protocol
     where = (
-        f"chosen on {held_out:.0%} of the training images"
+        f"chosen on {100 * held_out:.0f} % of the training images"
         if held_out
         else "chosen on the validation images: optimistic"
     )

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -146,6 +146,12 @@ def error_title(error: str, iou_type: str) -> Markup:
 def note(text: str) -> Markup:
     """A remark on what is missing or limited."""
     return tag("p", typeset(text), class_="note")
+
+
+def notes(texts: Iterable[str]) -> Markup:
+    """Several remarks below a table; they may begin with the names of runs, so their case is kept."""
+    items = [tag("li", f"{typeset(text).rstrip('.')}.") for text in texts]
+    return tag("ul", *items, class_="notes") if items else Markup()
 
 
 def tabs(name: str, panels: Mapping[Child, Markup]) -> Markup:

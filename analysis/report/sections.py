@@ -23,6 +23,7 @@ from analysis.report.components import (
     dots_table,
     error_title,
     limits,
+    notes,
     run_mark,
     run_name,
     scrolling,
@@ -111,7 +112,7 @@ def opening(data: ReportData) -> str:
     )
 
 
-def summary(data: ReportData) -> Section:
+def summary(data: ReportData, runs_shown: str) -> Section:
     """COCO's numbers of every run, and what to look at next."""
     meanings = metrics_of(data.settings)
     shown = [key for key in meanings if any(one.metrics[key] >= 0 for one in data.runs)]
@@ -147,9 +148,8 @@ def summary(data: ReportData) -> Section:
         tag("ul", *takeaways, class_="findings"),
     ]
     if outside := [text for one in data.runs for _, text in _left_out(data, one)]:
-        listed = (tag("li", f"{typeset(text)}.") for text in outside)  # they begin with the names of runs
-        body += [tag("h3", "Detections that do not count"), tag("ul", *listed, class_="dim")]
-    return Section("summary", "Summary", "AP of each run", join(body))
+        body += [tag("h3", "Detections that do not count"), notes(outside)]
+    return Section("summary", "Summary", f"AP of {runs_shown}", join(body))
 
 
 def _takeaway(text: str) -> Markup:
