@@ -142,6 +142,30 @@
     });
   });
 
+  // Classes: the rows whose names hold what is typed.
+  const find = document.getElementById("find-class");
+  if (find) {
+    const rows = all("#classes tbody tr");
+    const look = () => {
+      const asked = find.value.trim().toLowerCase();
+      rows.forEach((row) => { row.hidden = !row.cells[0].textContent.toLowerCase().includes(asked); });
+      const first = all("tr", rows[0].parentElement);
+      const fitting = first.filter((row) => !row.hidden).length;
+      document.getElementById("found-classes").textContent = asked && `${fitting} of ${first.length} classes`;
+    };
+    find.addEventListener("input", look);
+    find.addEventListener("change", () => remember("classes"));
+    choices.set("find", {
+      keeps: true,
+      get: () => find.value,
+      set: (value) => {
+        find.value = value;
+        look();
+      },
+    });
+    document.getElementById("find-choice").hidden = false;
+  }
+
   // Curves of one class, drawn over those of the mean.
   const choice = document.getElementById("curve-category");
   if (choice) {
