@@ -79,6 +79,18 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     return front
 
 
+def shown_costs(summary: Summary, rows: Sequence[Row]) -> tuple[list[Cost], str]:
+    """The costs in which rows differ by 1 % or more, and a sentence on those that are known and differ less."""
+    costs, equal = [], []
+    for cost in costs_of(summary):
+        values = [value for row in rows if (value := cost.of(row)) is not None]
+        if len(values) > 1 and max(values) > (1 + EQUAL) * min(values):
+            costs.append(cost)
+        elif len(values) > 1:
+            equal.append(cost.name.partition(" (")[0])
+    return costs, f"Within 1 % for all variants: {', '.join(equal)}." if equal else ""
+
+
 def cost_figure(summary: Summary, about: str, style: FigureStyle = SCREEN) -> Picture | None:
     """AP against each kind of cost in which the variants differ by 1 %, a panel each; none where they differ in none.
 
@@ -88,13 +100,7 @@ def cost_figure(summary: Summary, about: str, style: FigureStyle = SCREEN) -> Pi
         style: for the screen or a paper.
     """
     rows = [row for row in summary.rows if "AP" in row.metrics]
-    costs, equal = [], []
-    for cost in costs_of(summary):
-        values = [value for row in rows if (value := cost.of(row)) is not None]
-        if len(values) > 1 and max(values) > (1 + EQUAL) * min(values):
-            costs.append(cost)
-        elif len(values) > 1:
-            equal.append(cost.name.partition(" (")[0])
+    costs, equal = shown_costs(summary, rows)
     if not costs:
         return None
     names = [f"{name}{' (baseline)' * row.baseline}" for name, row in zip(
@@ -151,20 +157,17 @@ def front_sentence(rows: Sequence[Row], costs: Sequence[Cost]) -> str:
             single.setdefault(known[front[0]][2], []).append(cost.name.partition(" (")[0])
     dashed = "Dashed: the Pareto front of the means (no other variant is better in both)."
     lines = [dashed] * (sum(map(len, single.values())) < len(costs))
-    lines += [
-        f"{variant} has the highest AP and the lowest {' and the lowest '.join(of)}." for variant, of in single.items()
-    ]
+    lines += [f"{variant} has the highest AP at the lowest cost ({', '.join(of)})." for variant, of in single.items()]
     return " ".join(lines)
 
 
-def _caption(summary: Summary, rows: Sequence[Row], costs: Sequence[Cost], equal: Sequence[str]) -> str:
+def _caption(summary: Summary, rows: Sequence[Row], costs: Sequence[Cost], equal: str) -> str:
     sentences = [f"{summary.kinds[0].capitalize()} AP against cost.", front_sentence(rows, costs)]
     if any(row.metrics["AP"].half is not None for row in rows):
         sentences.append("Vertical lines: 95 % intervals over seeds.")
     if any(row.iteration_range or row.image_range for row in rows):
         sentences.append("Horizontal lines: the range of the measurement rounds.")
-    if equal:
-        sentences.append(f"Within 1 % for all variants: {', '.join(equal)}.")
+    sentences += [equal] * bool(equal)
     if summary.cost_place:
         sentences.append(f"Measured on {summary.cost_place}, one image at a time.")
     return " ".join(sentences)

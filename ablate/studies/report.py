@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ablate.studies.cost_figure import Cost, costs_of, front_sentence, pareto_front
+from ablate.studies.cost_figure import Cost, front_sentence, pareto_front, shown_costs
 from ablate.studies.results import Row, Summary
 from ablate.studies.tables import banner, held, legend, published_cost_table, published_table, remarks, seeds_in_words
 from ablate.studies.training_curves import SHOWN, Line, TrainingCurves, mean_over_seeds
@@ -13,7 +13,7 @@ from ablate.studies.write_results import study_tables
 from analysis.render.markup import Markup, join, tag
 from analysis.report.charts import PlotLine, curves
 from analysis.report.charts import legend as legend_of_runs
-from analysis.report.components import notes, scrolling
+from analysis.report.components import notes, scrolling, typeset
 from analysis.report.page import Section
 from analysis.report.scatter import Point, even_ticks, scatter
 
@@ -58,23 +58,21 @@ def _results(summary: Summary, names: Sequence[str]) -> Section:
     if summary.of_single_seeds:
         remarked.append("Several seeds give intervals and tests: plan the study with --seeds 0,1,2.")
     parts.append(notes(remarked))
-    rows, costs = _shown_costs(summary, names)
+    rows = [row for row in summary.rows if "AP" in row.metrics and row.variant in names]
+    costs, equal = shown_costs(summary, rows)
     if costs:
         figures = [_cost_figure(summary, cost, rows, names) for cost in costs]
-        text = f"{front_sentence(rows, costs)} "
-        text += "Vertical lines: 95 % intervals over seeds. " * summary.several
-        text += "Horizontal lines: the range of the measurement rounds." * any(
-            row.iteration_range or row.image_range for row in summary.rows
-        )
-        title = tag("h3", "AP against cost")
-        parts += [title, tag("p", text.strip()), legend_of_runs(names), tag("div", *figures, class_="charts")]
+        ranges = any(row.iteration_range or row.image_range for row in rows)
+        sentences = [
+            front_sentence(rows, costs),
+            "Vertical lines: 95 % intervals over seeds." * summary.several,
+            "Horizontal lines: the range of the measurement rounds." * ranges,
+            equal,
+        ]
+        text = typeset(" ".join(filter(None, sentences)))
+        parts += [tag("h3", "AP against cost"), tag("p", text), legend_of_runs(names)]
+        parts.append(tag("div", *figures, class_="charts"))
     return Section("study", "Study", "Results of the variants", join(parts))
-
-
-def _shown_costs(summary: Summary, names: Sequence[str]) -> tuple[list[Row], list[Cost]]:
-    """The variants with an AP, and each kind of cost in which they differ."""
-    rows = [row for row in summary.rows if "AP" in row.metrics and row.variant in names]
-    return rows, [cost for cost in costs_of(summary) if len({cost.of(row) for row in rows} - {None}) > 1]
 
 
 def _cost_figure(summary: Summary, cost: Cost, rows: Sequence[Row], names: Sequence[str]) -> Markup:

@@ -143,7 +143,7 @@ def _categories(data: ReportData, vs_baseline: VsBaseline) -> Markup:
         return join([title, note("No interval excludes 0."), remark])
     reach = float(np.abs([of.low[chosen], of.high[chosen]]).max())
     values = [category_interval(of, category) for category in chosen.tolist()]
-    place, label = data.names.index(vs_baseline.name), f"Classes of {vs_baseline.name}"
+    place, label = data.names.index(vs_baseline.name), f"Classes whose {name} differs, {vs_baseline.name}"
     scales = [Scale(-reach, reach)] * len(values)
     return join([title, _with_lines(replace(table, title=""), values, scales, place, label), remark])
 
