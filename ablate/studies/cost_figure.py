@@ -157,7 +157,7 @@ def front_sentence(rows: Sequence[Row], costs: Sequence[Cost]) -> str:
             single.setdefault(known[front[0]][2], []).append(cost.name.partition(" (")[0])
     dashed = "Dashed: the Pareto front of the means (no other variant is better in both)."
     lines = [dashed] * (sum(map(len, single.values())) < len(costs))
-    lines += [f"{variant} has the highest AP at the lowest cost ({', '.join(of)})." for variant, of in single.items()]
+    lines += [f"Best in both means: {variant} ({', '.join(of)})." for variant, of in single.items()]
     return " ".join(lines)
 
 

@@ -11,9 +11,10 @@ from ablate.studies.tables import banner, held, legend, published_cost_table, pu
 from ablate.studies.training_curves import SHOWN, Line, TrainingCurves, mean_over_seeds
 from ablate.studies.write_results import study_tables
 from analysis.render.markup import Markup, join, tag
+from analysis.render.takeaways import typeset
 from analysis.report.charts import PlotLine, curves
 from analysis.report.charts import legend as legend_of_runs
-from analysis.report.components import notes, scrolling, typeset
+from analysis.report.components import notes, scrolling
 from analysis.report.page import Section
 from analysis.report.scatter import Point, even_ticks, scatter
 

@@ -151,11 +151,12 @@ def new_figure(width: float, height: float) -> "Figure":
 def finish(figure: "Figure", caption: str, style: FigureStyle = SCREEN, formats: Sequence[str] = FORMATS) -> Picture:
     """The picture in each format, with its caption below where the style has one; always in what a PDF says of it."""
     from analysis.render.fonts import stand_in
+    from analysis.render.takeaways import typeset
 
     caption = one_line(caption)
     if not style.paper:
         letters = int(figure.get_figwidth() / LETTER)
-        lines = textwrap.wrap(stand_in(caption), max(letters, 20))
+        lines = textwrap.wrap(stand_in(typeset(caption)), max(letters, 20))
         figure.set_figheight(figure.get_figheight() + 0.125 * (len(lines) - 1))
         shown = "\n".join(lines).replace("$", r"\$")
         figure.supxlabel(shown, fontsize=7, color="0.35", x=0.01, ha="left", linespacing=1.25)

@@ -1,5 +1,6 @@
 """What a person should take away from the numbers, as sentences: slices of a run, a comparison of runs, settings."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -283,3 +284,14 @@ def image_name(ground_truth: GroundTruth, image: int) -> str:
 
 def _listed(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def typeset(text: str) -> str:
+    r"""Text of a terminal with the signs of a printed page; a number stays on the line of its unit.
+
+    >>> typeset("correct at IoU >= 0.5; p <= 0.05; up to 32 x 32 pixels; 95 %")
+    'correct at IoU ≥\xa00.5; p ≤\xa00.05; up to 32\xa0×\xa032 pixels; 95\xa0%'
+    """
+    text = re.sub(r"\b(IoU|p) ([<>])= (?=\d)", lambda found: f"{found[1]} {'≤≥'[found[2] == '>']}\xa0", text)
+    text = re.sub(r"(\d) x (\d+)(?= pixels)", "\\1\xa0×\xa0\\2", text)
+    return re.sub(r"(\d) %", "\\1\xa0%", text)

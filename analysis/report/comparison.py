@@ -23,6 +23,7 @@ from analysis.render.takeaways import (
     resampled_sentence,
     scope_sentence,
     transition_takeaways,
+    typeset,
 )
 from analysis.report.charts import Scale, estimate_line, run_class
 from analysis.report.components import (
@@ -35,7 +36,6 @@ from analysis.report.components import (
     sentence,
     shaded,
     tabs,
-    typeset,
 )
 from analysis.report.page import Section
 from analysis.report.report_data import ReportData

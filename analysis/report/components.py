@@ -1,7 +1,6 @@
 """What sections are built from: charts and shades in tables, cards, tabs, the name of a run."""
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ import numpy as np
 from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.render.markup import Child, Markup, join, tag
 from analysis.render.table import Cell, Column, Table, Value, html
+from analysis.render.takeaways import typeset
 from analysis.report.charts import POINTS, badge, dots, run_letter, shade
 from analysis.report.report_data import ReportData
 from analysis.stats.intervals import Interval
@@ -79,17 +79,6 @@ def takeaway_list(data: ReportData, part: str) -> Markup:
 def sentence(text: str) -> str:
     """With a capital and a full stop, and the signs of a printed page."""
     return typeset(text[:1].upper() + text[1:] + ("" if text.endswith(("?", ".")) else "."))
-
-
-def typeset(text: str) -> str:
-    r"""Text of a terminal with the signs of a printed page; a number stays on the line of its unit.
-
-    >>> typeset("correct at IoU >= 0.5; p <= 0.05; up to 32 x 32 pixels; 95 %")
-    'correct at IoU ≥\xa00.5; p ≤\xa00.05; up to 32\xa0×\xa032 pixels; 95\xa0%'
-    """
-    text = re.sub(r"\b(IoU|p) ([<>])= (?=\d)", lambda found: f"{found[1]} {'≤≥'[found[2] == '>']}\xa0", text)
-    text = re.sub(r"(\d) x (\d+)(?= pixels)", "\\1\xa0×\xa0\\2", text)
-    return re.sub(r"(\d) %", "\\1\xa0%", text)
 
 
 def run_name(place: int, name: str) -> Markup:

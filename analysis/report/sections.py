@@ -13,7 +13,7 @@ from analysis.render.errors import ap_column, counts_cell, known_metric, left_ou
 from analysis.render.markup import Child, Markup, escaped, join, tag
 from analysis.render.slices import size_table
 from analysis.render.table import Cell, Column, Row, Table, Value, best
-from analysis.render.takeaways import counts_sentence, settings_sentence
+from analysis.render.takeaways import counts_sentence, settings_sentence, typeset
 from analysis.report.charts import POINTS, Scale, bar, legend, run_class
 from analysis.report.components import (
     between,
@@ -30,7 +30,6 @@ from analysis.report.components import (
     sentence,
     shaded,
     takeaway_list,
-    typeset,
 )
 from analysis.report.examples import Examples
 from analysis.report.page import Section

@@ -18,10 +18,11 @@ from analysis.render.operating_point import (
     rates_table,
 )
 from analysis.render.table import Cell, Column, Row, Table, Value
+from analysis.render.takeaways import typeset
 from analysis.report.charts import PlotLine, run_letter
 from analysis.report.charts import curves as drawn
 from analysis.report.charts import legend as legend_of_runs
-from analysis.report.components import apart, run_name, scrolling, typeset
+from analysis.report.components import apart, run_name, scrolling
 from analysis.report.page import Section
 from analysis.report.report_data import ReportData
 from analysis.stats.operating_point import OperatingPoint, RunAtThreshold, f1_differences

@@ -159,7 +159,7 @@ def test_ap_against_cost_has_a_panel_for_each_cost_that_differs(
         msgspec.structs.replace(row, seconds_per_iteration=1 / row.metrics["AP"].mean) for row in summary.rows
     ]
     step, *_ = costs_of(summary)
-    assert front_sentence(cheapest_is_best, [step]) == "global has the highest AP at the lowest cost (training step)."
+    assert front_sentence(cheapest_is_best, [step]) == "Best in both means: global (training step)."
     alike = tuple(msgspec.structs.replace(row, peak_gib=1.0, size=None, seconds_per_iteration=None,
                                           seconds_per_image=None) for row in summary.rows)  # fmt: skip
     assert cost_figure(msgspec.structs.replace(summary, rows=alike), "") is None
