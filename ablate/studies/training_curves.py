@@ -70,10 +70,10 @@ def training_figure(curves: TrainingCurves, about: str, style: FigureStyle = SCR
         axes: list[Axes] = figure.subplots(rows, -(-len(curves) // rows), squeeze=False).ravel().tolist()
         for axis, (key, of_key) in zip(axes, curves.items(), strict=False):
             for place, (variant, name) in enumerate(zip(variants, names, strict=True)):
-                look, seeds = line_look(place, colors[place]), list(of_key.get(variant, {}).values())
+                look, each = line_look(place, colors[place]), list(of_key.get(variant, {}).values())
                 axis.plot([], [], label=name, **look)
-                mean = mean_over_seeds(seeds)
-                for line in seeds if mean is None or len(seeds) > 1 else ():
+                mean = mean_over_seeds(each)
+                for line in each if mean is None or len(each) > 1 else ():
                     axis.plot(*_thinned(*line), **look | ({} if mean is None else {"linewidth": 0.6, "alpha": 0.45}))
                 if mean is not None:
                     axis.plot(*_thinned(*mean), **look)

@@ -89,7 +89,7 @@ def _scales(runs: Sequence[Mapping[str, Difference]]) -> dict[str, Scale]:
 
     0 is in the middle of each.
     """
-    scales = {}
+    scales: dict[str, Scale] = {}
     keys = list(runs[0])
     for block in ([key for key in keys if key not in ERROR_TYPES], ERRORS, SPECIAL):
         known = [numbers[key] for numbers in runs for key in block]

@@ -86,7 +86,7 @@ def _choice_table(points: Sequence[OperatingPoint]) -> Table:
 def _detections_table(runs: Sequence[RunAtThreshold]) -> Table:
     """A row a run: how many detections are at or above its threshold, and which of them are wrong."""
     counts = [confusion_counts(one) for one in runs]
-    rows = tuple((one.name, *of_run.values()) for one, of_run in zip(runs, counts, strict=True))
+    rows: tuple[Row, ...] = tuple((one.name, *of_run.values()) for one, of_run in zip(runs, counts, strict=True))
     return Table("Detections at or above the threshold", (Column("run", kind="text"), *map(Column, counts[0])), rows)
 
 

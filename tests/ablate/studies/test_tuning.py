@@ -252,7 +252,7 @@ def test_as_a_person_types_it(
     folder = shapes_root / "results" / "studies" / "small"
     assert (folder / "tuning.png").stat().st_size > 10_000
     head, first, *_ = (folder / "tuning.csv").read_text().splitlines()
-    assert head == "stage,lr,weight decay,drop path,epochs,box AP (points),against the best (points),remark"
+    assert head == "stage,lr,weight decay,drop path,iterations,box AP (points),against the best (points),remark"
     assert first.startswith("grid,")
     chosen = shapes_root / "configs" / "tuned" / "small.yaml"
     config = load_config(chosen)
