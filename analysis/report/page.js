@@ -323,6 +323,7 @@
     holder.append(copy);
     large.replaceChildren(holder);
     document.getElementById("place").textContent = `${current + 1} of ${listed.length}`;
+    for (const way of ["previous", "next"]) document.getElementById(way).disabled = listed.length < 2;
     if (!viewer.open) viewer.showModal();
   };
   const step = (by) => {
