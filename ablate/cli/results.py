@@ -59,9 +59,10 @@ def table(
     check_options(context, RULES["table"])
     drawn, chosen_columns = figure_style(style, width), column_names(columns)
     if studies and len(studies) > 1:
-        whats = {"--columns": "chooses the columns", "--style": "is for the figures", "--width": "is for the figures"}
-        for option in whats.keys() & given_options(context):
-            raise typer.BadParameter(f"{option} {whats[option]} of one study; name one", context)
+        of_one = {"--columns": "chooses the columns", "--style": "is for the figures", "--width": "is for the figures"}
+        for option, what in of_one.items():
+            if option in given_options(context):
+                raise typer.BadParameter(f"{option} {what} of one study; name one", context)
         _tables_side_by_side(workspace, studies, iou_type, out, as_json)
         return
     chosen = chosen_study(workspace, studies[0] if studies else "")

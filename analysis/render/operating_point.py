@@ -18,6 +18,7 @@ from analysis.render.errors import error_column, read_facts
 from analysis.render.screen import NOTE, dimmed, fact_list
 from analysis.render.table import Cell, Column, Table, Value, best
 from analysis.render.takeaways import settings_sentence, source_sentence
+from analysis.stats.compare import FEWEST_OF_CATEGORY
 from analysis.stats.intervals import SIGNIFICANCE, Difference, Interval
 from analysis.stats.operating_point import FOLDS, RATES, OperatingPoint, RunAtThreshold, f1_differences, rates_of
 
@@ -110,11 +111,12 @@ def classes_table(ground_truth: GroundTruth, runs: Sequence[RunAtThreshold], mos
     heads = [Column("class", kind="text"), *map(Column, ("objects", "TP", "FP", "FN"))]
     heads += [Column(RATE_HEADS[rate], precision=3, key=rate) for rate in RATES[:3]]
     heads += [Column(head, precision=3) for head in ("own threshold", "F1 at own threshold")] * own
-    names, rows = ground_truth.category_name, []
+    names, rows, without_interval = ground_truth.category_name, [], False
     for run in runs:
         classes, thresholds = run.point.classes, run.point.class_thresholds
         counts = classes.counts
         order = class_order(counts)[:most]
+        without_interval |= run.point.resamples > 0 and bool(np.isnan(classes.low["recall"][order]).any())
         for c in order.tolist():
             rates = (float(getattr(counts, rate)[c]) for rate in RATES[:3])
             cells: list[Value] = [run.name, names[c], int(counts.objects[c]), int(counts.right[c])]
@@ -133,6 +135,8 @@ def classes_table(ground_truth: GroundTruth, runs: Sequence[RunAtThreshold], mos
             f"The {most} of {known:,} classes with the most false positives and missed objects; --all shows all "
             "classes."
         )
+    if without_interval:
+        notes.append(f"Classes without intervals have objects in fewer than {FEWEST_OF_CATEGORY} images.")
     if own:
         notes.append(f"own threshold: chosen for this class alone, and the F1 at it ({OPTIMISTIC}).")
     table = Table(

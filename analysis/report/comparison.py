@@ -118,7 +118,8 @@ def _differences_table(
         f"{other} minus {base}, points; of an error: how much more {ap_name(data.settings.iou)} is lost to it. "
         "AP, errors, and FP and FN are drawn to three scales"
     )
-    return _with_lines(replace(table, title=caption), list(numbers.values()), list(scales.values()), place, caption)
+    in_order = [scales[key] for key in numbers]
+    return _with_lines(replace(table, title=caption), list(numbers.values()), in_order, place, caption)
 
 
 def _with_lines(table: Table, values: Sequence[Interval], scales: Sequence[Scale], place: int, label: str) -> Markup:
