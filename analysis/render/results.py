@@ -25,7 +25,7 @@ from analysis.evaluation.slices import object_crowding
 from analysis.evaluation.tide import Breakdown
 from analysis.evaluation.voc import VocAP
 from analysis.exceptions import BadInput
-from analysis.render.average_precision_files import mean_precision
+from analysis.render.average_precision_files import drawn_ious, mean_precision
 from analysis.render.comparison_figure import draw_differences
 from analysis.render.figure_style import (
     MARKS,
@@ -239,12 +239,9 @@ def _ap_along_iou(evaluation: Evaluation) -> Floats:
 def _(result: Evaluation) -> Figures:
     def curves(figure: Figure) -> None:
         axis = _axis(figure)
-        shown = [
-            (f"IoU {iou:g}", precision)
-            for iou, precision in zip(result.ious, mean_precision(result), strict=True)
-            if len(result.ious) < 4 or round(iou * 100) % 25 == 0
-        ]
-        _lines(axis, {name: (COCO_RECALLS, precision) for name, precision in shown})
+        precision = mean_precision(result)
+        shown = drawn_ious(result.ious)
+        _lines(axis, {f"IoU {result.ious[place]:g}": (COCO_RECALLS, precision[place]) for place in shown})
         axis.set(xlabel="recall", ylabel="precision, mean over classes", xlim=(0, 1), ylim=(0, 1.02))
         legend_above(figure, [axis])
 
