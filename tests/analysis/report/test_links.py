@@ -5,9 +5,7 @@ from typing import Any
 
 import pytest
 
-from analysis import Settings, read_detections, read_ground_truth
-from analysis.report.report import build_report
-from tests.analysis.report.pages import HOSTILE, write_data
+from tests.analysis.report.pages import HOSTILE
 from tests.analysis.report.watching import Watched, check_nothing_wrong, watch
 
 pytestmark = pytest.mark.browser
@@ -147,26 +145,19 @@ def test_on_a_phone_the_contents_are_whole_and_wide_tables_say_so(watched: Watch
     assert box.locator(".scroll").get_attribute("tabindex") is None
 
 
-def test_a_class_is_found_among_many_and_stays_in_the_address(browser: Any, tmp_path: Path) -> None:
-    truth, _, files = write_data(tmp_path / "data", (*(f"kind {n}" for n in range(24)), HOSTILE[0]), images=25)
-    gt = read_ground_truth(truth)
-    path = tmp_path / "page.html"
-    runs = [(name, read_detections(file, gt)) for name, file in zip("ab", files, strict=True)]
-    path.write_bytes(build_report(gt, runs, Settings(), pictures=0).content)
-    found = watch(browser, path)
-    page = found.page
-    page.fill("#find-class", "KIND 2")
+def test_a_class_is_found_by_name_and_stays_in_the_address(watched: Watched) -> None:
+    page = watched.page
+    rows = "#classes-panel-{} tbody tr:visible"
+    total = page.locator(rows.format(0)).count()
+    page.fill("#find-class", " <SCRIPT>WINDOW.HACKED =")
     page.locator("#find-class").blur()
-    names = ["kind 2", "kind 20", "kind 21", "kind 22", "kind 23"]
-    assert sorted(page.locator("#classes-panel-0 tbody tr:visible th").all_inner_texts()) == names
-    assert page.locator("#found-classes").inner_text() == "5 of 25 classes"
+    assert page.locator(f"{rows.format(0)} th").all_inner_texts() == [HOSTILE[0]]
+    assert page.locator("#found-classes").inner_text() == f"1 of {total} classes"
     page.locator("#classes-tab-1").click()
-    assert sorted(page.locator("#classes-panel-1 tbody tr:visible th").all_inner_texts()) == names
+    assert page.locator(f"{rows.format(1)} th").all_inner_texts() == [HOSTILE[0]]
     page.reload()
-    assert page.locator("#find-class").input_value() == "KIND 2"
-    assert page.locator("#classes-panel-1 tbody tr:visible").count() == 5
+    assert page.locator("#find-class").input_value() == " <SCRIPT>WINDOW.HACKED ="
+    assert page.locator(rows.format(1)).count() == 1
     page.emulate_media(media="print")
-    assert page.locator("#classes-panel-1 tbody tr:visible").count() == 25
+    assert page.locator(rows.format(1)).count() == total
     page.emulate_media(media="screen")
-    assert not found.troubles
-    page.close()
