@@ -78,16 +78,18 @@ def _results(summary: Summary, names: Sequence[str]) -> Section:
 
 def _cost_figure(summary: Summary, cost: Cost, rows: Sequence[Row], names: Sequence[str]) -> Markup:
     points, ap = [], f"{summary.kinds[0]} AP"
+    ends: list[float] = []
     for row in rows:
         found, at = row.metrics["AP"], cost.of(row)
+        span = None if found.half is None else (found.mean - found.half, found.mean + found.half)
+        ends += span or (found.mean,)
         if at is None:
             continue
-        span = None if found.half is None else (found.mean - found.half, found.mean + found.half)
         hint = f"{row.variant}: {ap} {found.mean:.1f}, {cost.name} {at:.4g}"
         points.append(Point(names.index(row.variant), at, found.mean, cost.span(row), span, hint))
     front = [(points[place].x, points[place].y) for place in pareto_front([(one.x, one.y) for one in points])]
     label = f"{ap} against {cost.name}: {'; '.join(one.hint for one in points)}"
-    chart = scatter(points, label=label, x_title=cost.name, y_title=f"{ap} (points)", front=front)
+    chart = scatter(points, label=label, x_title=cost.name, y_title=f"{ap} (points)", front=front, y_values=ends)
     return tag("figure", tag("figcaption", tag("strong", cost.name)), chart)
 
 
