@@ -84,7 +84,11 @@ class Masks:
 
     def of_rows(self, rows: Ints) -> "Masks":
         """The masks of some rows i64, in that order."""
-        raw = [self._raw[row] for row in rows.tolist()]
+        raw = (
+            Spans(self._raw.content, self._raw.place[rows])
+            if isinstance(self._raw, Spans)
+            else [self._raw[row] for row in rows.tolist()]
+        )
         found = Masks(self._path, self._kind, raw, self._image[rows], self._image_size, self._row[rows])
         if self._paths is not None:
             found._paths = [self._paths[row] for row in rows.tolist()]

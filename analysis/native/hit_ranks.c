@@ -9,7 +9,7 @@ typedef struct {
     Py_ssize_t curves, recalls, longest; /* longest: the most true positives of one curve */
 } Curves;
 
-/* hits i64[H], start i64[C + 1], steps i64[C, R], checked: ranks and steps from 1. */
+/* hits i64[H], start i64[C + 1], steps i64[C, R], checked: ranks and steps from 1, steps ascending. */
 static int open_curves(PyObject *hits, PyObject *start, PyObject *steps, Curves *of) {
     of->hits = open_column(hits, &of->column[0], -1, 8);
     if (!of->hits) return 0;
@@ -22,14 +22,15 @@ static int open_curves(PyObject *hits, PyObject *start, PyObject *steps, Curves 
     of->recalls = of->curves ? of->column[2].view.len / 8 / of->curves : 0;
     int good = 1;
     for (Py_ssize_t hit = 0; hit < count; hit++) good &= of->hits[hit] > 0 && of->hits[hit] < INT64_MAX / 2;
-    for (Py_ssize_t step = 0; step < of->curves * of->recalls; step++) good &= of->steps[step] > 0;
+    for (Py_ssize_t step = 0; step < of->curves * of->recalls; step++)
+        good &= of->steps[step] >= (step % of->recalls ? of->steps[step - 1] : 1); /* ascending, from 1 */
     for (Py_ssize_t curve = 0; curve < of->curves; curve++) {
         Py_ssize_t length = (Py_ssize_t)(of->start[curve + 1] - of->start[curve]);
         if (length > of->longest) of->longest = length;
     }
     if (good) return 1;
 bad:
-    if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "a rank or a step below 1, or no edge");
+    if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "a rank or a step below 1, steps that do not ascend, or no edge");
     return 0;
 }
 

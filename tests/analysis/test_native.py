@@ -327,6 +327,7 @@ CURVE = (INTS(1, 3), INTS(0, 2), INTS(1, 2))  # true positives at the ranks 1 an
         ("hit_aps", (INTS(1, 3), INTS(0, 1), INTS(1), 0.0)),
         ("hit_aps", (INTS(1, 3), INTS(), INTS(1), 0.0)),
         ("hit_aps_without", (INTS(-1, 3), INTS(0, 2), INTS(1))),
+        ("hit_aps_with_one", (*CURVE[:2], INTS(9, 1), INTS(0), INTS(1), 1)),
         ("hit_aps_with_one", (*CURVE, INTS(1), INTS(1), 1)),
         ("hit_aps_with_one", (*CURVE, INTS(0), INTS(0), 1)),
         ("hit_aps_with_one", (*CURVE, INTS(0), INTS(1, 1), 1)),

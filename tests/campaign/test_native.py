@@ -73,6 +73,8 @@ FUZZER = """
         iou, flags = np.array([rng.random() for _ in range(count)]), np.array([rng.random() < 0.5 for _ in range(3)])
         used = np.array([rng.random() < 0.5 for _ in range(count)], bool)
         place, steps = np.arange(3), np.array([[rng.randrange(0, 9) or 1 for _ in range(4)] for _ in range(2)])
+        if rng.random() < 0.9:
+            steps.sort()
         parts = [tuple(np.array(rng.choices(rows, k=size), int) for _ in range(2)) for size in (count, 3)]
         recalls = np.linspace(0, 1, 101)
         for call in (
