@@ -173,6 +173,7 @@ def main() -> None:
     So do SIGINT, SIGTERM and SIGHUP, whose exit codes are 128 and their number.
     """
     from analysis.exceptions import BadRecords, DetablateError
+    from analysis.shell import install_command
 
     # Threads that wait spin for a moment and then sleep. Spinning on made training five times slower on a CPU that
     # others use too, sleeping at once nearly twice as slow on one that they do not.
@@ -214,7 +215,7 @@ def main() -> None:
     except ModuleNotFoundError as missing:
         if missing.name not in TRAINING_PACKAGES:
             raise
-        _say(f"this command needs the package {missing.name}; install it: pip install 'detablate[train]'")
+        _say(f"this command trains detectors and needs the package {missing.name}: {install_command('train')}")
         sys.exit(MISSING_ENGINE)
 
 

@@ -132,9 +132,9 @@ def init(
     for name, path in lists.items():
         typer.echo(f"{name}: {len(texts[name].splitlines()):,} images, listed in {path}")
     typer.echo("".join(f"left out: {line}\n" for line in unused) + f"written: {target}")
-    typer.echo(
-        f"next: {shell_command('ablate', 'vary', '--vary', 'train.lr=1e-3,2e-3', '--data', str(target), '--dry-run')}"
-    )
+    boxes_alone = () if all(report.has_masks for report in reports) else ("--set", "model.detector.masks=false")
+    words = ("--vary", "train.lr=1e-3,2e-3", "--data", str(target), *boxes_alone, "--name", "first", "--dry-run")
+    typer.echo(f"next: {shell_command('ablate', 'vary', *words)}")
 
 
 def _found_sets(data: list[str], validation: str, hold_out: float | None) -> "tuple[dict[str, Files], list[str], Path]":
@@ -225,7 +225,8 @@ def _lines(reports: "list[DataReport]", together: "list[DataProblem]") -> Iterat
     for report in reports:
         yield (
             f"{report.name}: {report.images:,} images ({report.images_without_objects:,} without objects), "
-            f"{report.objects:,} objects, {report.crowds:,} crowds, {report.categories:,} categories  "
+            f"{report.objects:,} objects{' without masks' * (not report.has_masks)}, {report.crowds:,} crowds, "
+            f"{report.categories:,} categories  "
             f"{report.annotations}"
         )
         for finding in report.findings:

@@ -32,6 +32,7 @@ from ablate.runs.folder import SCHEMA, Workspace
 from ablate.studies.study import Job, Study, list_studies
 from analysis.cli.option_rules import check_options, given_options
 from analysis.exceptions import BadInput
+from analysis.shell import shell_command
 
 if TYPE_CHECKING:
     from ablate.launch.cluster import Cluster
@@ -221,8 +222,12 @@ def logs(
     if as_json:
         print_json({"schema": SCHEMA, "study": chosen.name, "lines": [line._asdict() for line in last]})
         return
+    empty = True
     for line in last:
         typer.echo(found.shown(line))
+        empty = False
+    if empty and lines and not follow:
+        typer.echo(f"no log yet: {shell_command('ablate', 'status', root=workspace.root, study=chosen.name)}")
     while follow:
         time.sleep(FOLLOW_SECONDS)
         for line in found.new():

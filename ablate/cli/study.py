@@ -135,7 +135,7 @@ def axis_verb(name: str) -> Callable[..., None]:
         check_options(context, RULES["AXIS"])
         plan_study(find_axis(name), options, settings)
 
-    command.__doc__ = axis_summary(name)
+    command.__doc__ = f"{axis_summary(name)}\n\nPlans a study of these variants; --launch also runs it."
     return with_options(command)
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from analysis.cli.verbs import Group, Verb
 from analysis.exceptions import BadInput
 
-AXES, STUDIES = "Axes", "Studies"
+AXES, STUDIES = "Axes (each plans a study; --launch also runs it)", "Studies"
 A_LAUNCH = (1, 3, 5, 130)  # exit codes of what runs a study
 
 
@@ -138,7 +138,6 @@ def ablate_verbs() -> tuple[Verb | Group, ...]:
             target="ablate.cli.verbs:new_verbs",
             summary="Write a commented start file: an axis, or a preset.",
             examples=("ablate new axis windows",),
-            panel=AXES,
         ),
         Verb(
             name="tune",
@@ -221,7 +220,7 @@ def axis_summary(name: str) -> str:
     else:
         entry = outside_axes()[name]
         title = f"An axis of {entry.dist.name if entry.dist is not None else 'another package'}"
-    return f"{title}. Plans a study; --launch runs it."
+    return f"{title}."
 
 
 def new_verbs() -> tuple[Verb, ...]:

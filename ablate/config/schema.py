@@ -464,7 +464,12 @@ class Train(Part, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         _require(
             (self.epochs == "none") != (self.iterations == "none"),
-            "exactly one of epochs and iterations must be a number, the other none",
+            "exactly one of epochs and iterations must be a number, but "
+            + (
+                "both are none; set one of them"
+                if self.epochs == "none"
+                else "both are; add train.iterations=none, or train.epochs=none"
+            ),
         )
         _require(
             self.images_per_norm == "auto" or self.batch_size % self.images_per_norm == 0,

@@ -15,14 +15,14 @@ from typing import Any, Literal
 import msgspec
 
 from ablate.data.check_image import check_image
-from ablate.data.coco import check_masks
+from ablate.data.coco import check_masks, check_training_masks
 from ablate.data.fingerprint import federated_refusal
 from ablate.data.sources import Files
 from analysis import GroundTruth
 from analysis.coco.categories import category_conflict
 from analysis.coco.ground_truth import read_checked
 from analysis.coco.masks import run_lengths, unquoted
-from analysis.coco.plausibility import implausible
+from analysis.coco.plausibility import ANNOTATION_ID_0, implausible
 from analysis.coco.rules import (
     LARGEST_SIDE,
     WHOLE,
@@ -65,6 +65,7 @@ class DataReport(msgspec.Struct, frozen=True):
     crowds: int
     categories: int
     images_without_objects: int
+    has_masks: bool  # of every object except crowds
     findings: tuple[DataProblem, ...]
 
     @property
@@ -122,6 +123,7 @@ def check(
         crowds=len(annotations) - len(objects),
         categories=len(checked.categories),
         images_without_objects=len({image["id"] for image in images if is_id(image.get("id"))} - with_objects),
+        has_masks=bool(objects) and all(map(has_mask, objects)),
         findings=_grouped(found),
     )
 
@@ -185,15 +187,17 @@ def check_annotations(training: GroundTruth, validation: GroundTruth, *, masks: 
 
     Raises:
         BadRecords: masks that cannot be decoded.
-        BadInput: the sets differ in their categories, or masks are missing where they are measured.
+        BadInput: the sets differ in their categories, or masks are missing where they are learned or measured.
     """
     check_categories(training, validation)
     for truth in (training, validation):
         if masks:
             truth.masks.check()
         for note in (*truth.warnings, *truth.masks.notes):
-            logger.warning("%s: %s", truth.path, note)
+            if note != ANNOTATION_ID_0:  # concerns those alone who evaluate with pycocotools
+                logger.warning("%s: %s", truth.path, note)
     if masks:
+        check_training_masks(training)
         check_masks(validation)
 
 

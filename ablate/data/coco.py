@@ -80,7 +80,7 @@ class TrainingSet(Dataset[Sample]):
     def __post_init__(self) -> None:
         truth, targets = self.truth, usable(self.truth)
         if self.masks:
-            _refuse_without_masks(truth, targets, "objects", "no masks can be learned")
+            check_training_masks(truth)
         if not len(targets):
             raise BadInput(f"{truth.path}: no image has an object for training (crowds and empty boxes do not count)")
         targets = targets[np.argsort(truth.image[targets], kind="stable")]
@@ -163,6 +163,15 @@ def read_image(truth: GroundTruth, folder: Path, index: int) -> Image.Image:
         raise BadInput(f"{error} ({which})") from None  # of a class that torch can carry out of a worker
 
 
+def check_training_masks(truth: GroundTruth) -> None:
+    """Refuse a training set of which an object has no mask.
+
+    Raises:
+        BadInput: the sentence has the option that trains boxes alone.
+    """
+    _refuse_without_masks(truth, usable(truth), "objects", "no masks can be learned")
+
+
 def check_masks(truth: GroundTruth) -> None:
     """Refuse a validation set on which masks cannot be measured: some annotations have one, crowds counted, some not.
 
@@ -178,7 +187,7 @@ def _refuse_without_masks(truth: GroundTruth, rows: NDArray[np.int64], what: str
     if len(missing):
         raise BadInput(
             f"{truth.path}: {len(missing):,} of {len(rows):,} {what} have no segmentation (first: annotation "
-            f"id {truth.annotation_id[missing[0]]}), so {so}; set model.detector.masks=false"
+            f"id {truth.annotation_id[missing[0]]}), so {so}; train boxes alone: --set model.detector.masks=false"
         )
 
 

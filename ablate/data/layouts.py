@@ -8,6 +8,7 @@ images is the one that has the files it names. Where two answers are possible, n
 
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +150,7 @@ def data_yaml(sets: Mapping[str, Files], lists: Mapping[str, Path], target: Path
         origin: where the sets come from, for the first line.
     """
     lines = [
-        f"# Data of {origin}; paths are relative to this file. Use it: --data {target.name}",
+        f"# Data of {origin}; paths are relative to this file. Use it: --data {shlex.quote(target.name)}",
         "# Fewer images: limit: 500 (the first 500), with limit_seed: 0 (random), or limit_list: FILE (one name per "
         "line).",
     ]

@@ -14,6 +14,7 @@ from pathlib import Path
 from ablate import slurm
 from ablate.doctor.check import Check
 from analysis.exceptions import BadInput
+from analysis.shell import install_command
 
 AREA = "Slurm"
 CLOCK_SECONDS = 60.0  # by which clocks may differ
@@ -50,7 +51,7 @@ def check_slurm(root: Path, job_seconds: float | None = None) -> list[Check]:
             AREA,
             "submitit",
             "installed" if find_spec("submitit") else "not installed",
-            "pip install 'detablate[cluster]', or pip install submitit",
+            f"{install_command('cluster')}, or pip install submitit",
         ),
         Check.unless(bool(partitions), AREA, "partitions", shown or "none", "ask the administrator of the cluster"),
         Check.unless(

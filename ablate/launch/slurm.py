@@ -32,12 +32,12 @@ from ablate.runs.lock import holding
 from ablate.runs.signals import scheduler_job
 from ablate.studies.study import Job, Study, StudyRun, legible
 from analysis.exceptions import BadInput
+from analysis.shell import install_command
 
 logger = logging.getLogger(__name__)
 
 REQUEUE = 85  # exit code of a task whose run is to go on in the same job, later
 MOST_TASKS = 1000  # of an array, where the cluster says no number
-SUBMITIT = "the extra 'cluster' is not installed: pip install 'detablate[cluster]', or pip install submitit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,9 @@ def script(batch: Batch, cluster: Cluster, code: Path, depends: str = "") -> str
     try:
         from submitit import SlurmExecutor
     except ImportError:
-        raise BadInput(f"--on slurm: {SUBMITIT}") from None
+        raise BadInput(
+            f"--on slurm: the package submitit is not installed: {install_command('cluster')}, or pip install submitit"
+        ) from None
 
     class Writer(SlurmExecutor):
         """Writes the scripts; what is submitted is our own command, which needs no pickles."""

@@ -282,7 +282,7 @@ def find_inputs(context: typer.Context, predictions: list[str] | None, gt: Path 
         truth = gt or common_truth(outputs)
         if truth is None:
             told = "" if any(path.is_file() for _, path in named) else "; not every folder contains one"
-            raise typer.BadParameter(f"is required: name the ground truth file{told}", param_hint="--gt")
+            raise typer.BadParameter(f"--gt is required: the file of the annotated objects (ground truth){told}")
         files = [(name, output.predictions) for (name, _), output in zip(named, outputs, strict=True)]
         return InputFiles(files, truth)
     newest: InputFiles | None = context.obj(root) if context.obj else None

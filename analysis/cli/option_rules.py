@@ -38,7 +38,7 @@ class OptionRule:
 
 
 NAMED_FILES = (
-    OptionRule("--gt", "without prediction files, a study is analyzed with its own ground truth", needs=(PREDICTIONS,)),
+    OptionRule("--gt", "name the prediction files to compare with it, such as a.json b.json", needs=(PREDICTIONS,)),
     OptionRule("--root", "it is the folder in which a study is searched when no file is given", excludes=PREDICTIONS),
 )
 FIGURES = (

@@ -202,7 +202,7 @@ def write_report(out: Path, built: "Report", images: Path | None, assets: Path |
     if assets is not None and built.files:
         fill_folder(assets, built.files)
     write_bytes(out, built.content)
-    beside = ""
+    beside = "" if images is not None or not built.shown else " without images; to show them: --images FOLDER"
     if built.files:
         size = sum(map(len, built.files.values())) / 1e6
         beside = f"; {len(built.files):,} pictures in {assets}: {size:.1f} MB; move this folder together with the page"

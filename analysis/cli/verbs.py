@@ -103,8 +103,17 @@ class VerbGroup(PageOfGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The command that is called, loaded; see `typer`."""
+        if args and args[0] not in self.rows:
+            self._suggest(ctx, args[0])
         name, command, rest = super().resolve_command(ctx, args)
         return name, command and self.rows[command.name or ""].load(), rest
+
+    def _suggest(self, ctx: Any, word: str) -> None:
+        """Refuse a verb of one of the groups that was typed without its group, and name both."""
+        groups = [row for row in self.rows.values() if isinstance(row, Group)]
+        found = [f"'{group.name} {word}'" for group in groups if word in {row.name for row in group.imported()()}]
+        if found:
+            ctx.fail(f"No such command '{word}'. Did you mean {' or '.join(found)}?")
 
 
 def _command(function: Callable[..., None], name: str, kind: type[Command] = Command) -> Command:
