@@ -68,7 +68,7 @@ def check(
     else:
         typer.echo("\n".join(_lines(reports, together)))
     if errors:
-        raise BadInput(f"{errors:,} errors in the data; correct them before training")
+        raise BadInput(f"{_counted(errors)} in the data; correct the data before training")
 
 
 def init(
@@ -120,7 +120,7 @@ def init(
     reports, together, errors = _checked({"train": sets["train"]} if lists else sets)
     if errors:
         typer.echo("\n".join(_lines(reports, together)), err=as_json)
-        raise BadInput(f"{errors:,} errors in the data, so nothing is written; correct them and try again")
+        raise BadInput(f"{_counted(errors)} in the data, so nothing is written; correct the data and try again")
     both = sets if not lists else dict.fromkeys(NAMES, sets["train"])
     for name, path in lists.items():
         write_bytes(path, texts[name].encode())
@@ -233,8 +233,14 @@ def _lines(reports: "list[DataReport]", together: "list[DataProblem]") -> Iterat
             yield from _finding_lines(finding)
         if not report.findings:
             yield "  nothing wrong"
+    if together:
+        yield "both sets:"
     for finding in together:
         yield from _finding_lines(finding)
+
+
+def _counted(errors: int) -> str:
+    return "1 error" if errors == 1 else f"{errors:,} errors"
 
 
 def _finding_lines(finding: "DataProblem") -> Iterator[str]:

@@ -55,6 +55,7 @@ DataFrom = Annotated[
     list[str] | None,
     typer.Option(
         "--data",
+        metavar="DATA",
         help="shapes, a COCO root or a YAML file; or four times: train JSON, train images, validation JSON, "
         "validation images.",
         show_default="the config's",

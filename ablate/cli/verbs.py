@@ -192,6 +192,7 @@ def ablate_verbs() -> tuple[Verb | Group, ...]:
             summary="Delete a study, its configs, and the runs that no other study uses; asks first.",
             examples=("ablate delete attention-tiny-shapes --dry-run",),
             panel=STUDIES,
+            exit_codes=(1,),
         ),
         Verb(
             name="gc",
@@ -199,6 +200,7 @@ def ablate_verbs() -> tuple[Verb | Group, ...]:
             summary="Delete the runs and pre-trainings that no study uses any more; asks first.",
             examples=("ablate gc --dry-run",),
             panel=STUDIES,
+            exit_codes=(1,),
         ),
         Verb(
             name="adopt",

@@ -396,13 +396,25 @@ def _check_keys(tree: object, kind: msgspec.inspect.Type, key: str, where: str) 
     valid += [field.encode_name for field in struct.fields if not _is_old_spelling(field)]
     for name in tree:
         if name not in valid and not any(name == field.encode_name for field in struct.fields):
-            hint = "".join(f"did you mean {near}? " for near in difflib.get_close_matches(str(name), valid, n=1))
+            near = difflib.get_close_matches(str(name), valid, n=1) or ([] if key else _full_keys(kind, str(name)))
+            hint = f"did you mean {' or '.join(near)}? " if near else ""
             raise BadInput(f"{where}: {prefix}{name}: unknown key; {hint}valid here: {', '.join(valid)}")
     for field in struct.fields:
         if field.encode_name in tree:
             _check_keys(tree[field.encode_name], field.type, prefix + field.encode_name, where)
         elif field.required:
             raise BadInput(f"{where}: {prefix}{field.encode_name}: is missing and has no default")
+
+
+def _full_keys(kind: msgspec.inspect.Type, last: str, prefix: str = "") -> list[str]:
+    """The dotted keys of a config whose last part is this word, such as ``train.lr`` for ``lr``."""
+    found: dict[str, None] = {}
+    for struct in _structs(kind):
+        for field in struct.fields:
+            if field.encode_name == last and not _is_old_spelling(field):
+                found[prefix + last] = None
+            found |= dict.fromkeys(_full_keys(field.type, last, f"{prefix}{field.encode_name}."))
+    return list(found)
 
 
 def _is_old_spelling(field: msgspec.inspect.Field) -> bool:

@@ -61,6 +61,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         if not path.is_file():
             raise BadInput(f"{path}: is {kind_of_file(stat.st_mode)}, not a file of weights")
         return _read(path, stat.st_mtime_ns, stat.st_size)
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file of weights; check the path") from None
     except (OSError, ValueError) as error:  # ValueError: a name with a null character
         raise BadInput(f"{path}: weights cannot be read ({_why(error)})") from None
 

@@ -15,7 +15,7 @@ KINDS = {"int": "N", "float": "X", "path": "PATH", "str": "TEXT", "bool": ""}  #
 TYPE = re.compile(rf"<({'|'.join(KINDS)})(?: range)?>")
 EXIT_CODES: Mapping[int, str] = {
     0: "done",
-    1: "a check found a problem",
+    1: "not confirmed",
     2: "usage error",
     3: "a run failed",
     4: "bad input",

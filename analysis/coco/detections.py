@@ -589,6 +589,8 @@ def _shift_hint(records: list[Any], ground_truth: GroundTruth) -> str:
             f" (these category ids run from {min(used)} to {max(used)}, like class indices, but those of the ground "
             f"truth run from {ids[0]} to {ids[-1]}: map each index to its category id first)"
         )
+    if len(used) > 1 and {one + 1 for one in used} <= set(ids):
+        return " (each of these category ids is one less than a category id of the ground truth: add 1 to each first)"
     return ""
 
 

@@ -190,7 +190,7 @@ def test_errors_in_the_data_are_shown_and_nothing_is_written(
     assert init(monkeypatch, "cats") == 4
     shown = capsys.readouterr()
     assert "error: missing image (1)" in shown.out
-    assert "1 errors in the data, so nothing is written" in shown.err
+    assert "1 error in the data, so nothing is written" in shown.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cats"]
 
 
