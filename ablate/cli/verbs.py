@@ -10,7 +10,7 @@ A_LAUNCH = (1, 3, 5, 130)  # exit codes of what runs a study
 
 
 def all_verbs() -> tuple[Verb | Group, ...]:
-    """What follows the name of the program."""
+    """The commands and groups of the program."""
     return (
         Group(
             name="analyze",
@@ -52,7 +52,7 @@ def ablate_verbs() -> tuple[Verb | Group, ...]:
     from ablate.axes import outside_axes
 
     others: list[str] = []
-    with suppress(BadInput):  # two of one name: `ablate axes` tells
+    with suppress(BadInput):  # two packages have an axis of one name: `ablate axes` says so
         others += outside_axes()
     takes_weights = {axis.name for axis in KNOWN.values() if axis.takes_weights}
     axes = (
@@ -213,7 +213,7 @@ def ablate_verbs() -> tuple[Verb | Group, ...]:
 
 
 def axis_summary(name: str) -> str:
-    """What the help says of an axis; of another package's without importing it."""
+    """The summary of an axis in the help; an axis of another package is not imported for it."""
     from ablate.axes import AXES as KNOWN
     from ablate.axes import outside_axes
 

@@ -4,8 +4,8 @@ Files are read and written by ``ablate.config.yaml``, hashed by ``ablate.config.
 machine or a number of workers: those change nothing. A missing treatment is spelled ``none``. Sources: the paper is
 "Benchmarking Detection Transfer Learning with Vision Transformers" (arXiv 2111.11429), ViTDet is arXiv 2203.16527.
 
-Constructing a part checks it alone; ``RunConfig`` checks what lies between the parts. A bad value raises ``ValueError``
-(through ``config_yaml``: ``BadInput``) with one sentence that names the field and the remedy.
+Constructing a part checks it alone; ``RunConfig`` checks that the parts fit together. A bad value raises ``ValueError``
+(in ``ablate.config.yaml``: ``BadInput``) with one sentence that names the field and the remedy.
 """
 
 from typing import Annotated, Any, Literal
@@ -20,13 +20,13 @@ def _about(text: str) -> Meta:
 
 
 def _require(condition: bool, sentence: str) -> None:
-    """Raises ValueError with the sentence where the condition does not hold."""
+    """Raise ValueError with the sentence if the condition does not hold."""
     if not condition:
         raise ValueError(sentence)
 
 
 def _require_multiple(name: str, value: int, of: str, unit: int) -> None:
-    """Raises ValueError, which names the nearest, where a value is no multiple of a unit."""
+    """Raise ValueError, which names the nearest valid value, if a value is not a multiple of a unit."""
     nearest = max(1, round(value / unit)) * unit
     _require(value % unit == 0, f"{name} {value} is not a multiple of {of} {unit}; nearest is {nearest}")
 
@@ -46,7 +46,7 @@ class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Attention(Part, frozen=True, kw_only=True):
-    """Where the blocks look, and how it is computed (paper, section 2; ViTDet, section 3)."""
+    """Which tokens attend to each other, and how attention is computed (paper, section 2; ViTDet, section 3)."""
 
     pattern: Annotated[
         Literal["window", "hybrid", "global"], _about("hybrid: windows, with a few global blocks between them")
@@ -246,7 +246,7 @@ class Model(Part, frozen=True, kw_only=True):
         )
 
     def _check_scaled_maps(self, backbone: ViT) -> None:
-        """Whether the maps of a ViT can be scaled to a pyramid's strides."""
+        """Check that the maps of a ViT can be scaled to a pyramid's strides."""
         kind, patch = self.pyramid.type, backbone.patch_size
         _require(
             kind != "multi_scale" or backbone.depth % 4 == 0,
@@ -365,7 +365,7 @@ def _check_warmup(warmup_epochs: float, epochs: float) -> None:
 
 
 class Init(Part, frozen=True, kw_only=True):
-    """Where the first weights come from."""
+    """Where the initial weights come from."""
 
     scheme: Annotated[
         Literal["random", "truncated"],
@@ -399,7 +399,7 @@ class Init(Part, frozen=True, kw_only=True):
 
 
 class Data(Part, frozen=True, kw_only=True):
-    """What is learned and what is measured."""
+    """The training set and the validation set."""
 
     train: Shapes | Coco
     validation: Shapes | Coco
@@ -407,7 +407,7 @@ class Data(Part, frozen=True, kw_only=True):
 
 
 class Freeze(Part, frozen=True, kw_only=True):
-    """Weights of a ViT that stay as they are at first: no gradient, no optimizer step."""
+    """Parts of a ViT that keep their initial weights: no gradient, no optimizer step."""
 
     patch_embedding: Annotated[bool, _about("the patch embedding")] = False
     blocks: Annotated[
@@ -551,7 +551,7 @@ class RunConfig(Part, frozen=True, kw_only=True):
                 f"train.{name} is an option of engine=vision, but engine is {self.engine}; set train.{name}=false",
             )
         if self.init.pretraining != "none":
-            pretraining_of(self)  # which says what does not fit
+            pretraining_of(self)  # raises an error if it does not fit
         elif isinstance(backbone, ViT) and self.init.weights == "none":
             for name in ("relative", "absolute"):
                 _require(
@@ -561,7 +561,7 @@ class RunConfig(Part, frozen=True, kw_only=True):
                 )
 
     def _check_backbone_training(self, backbone: ViT | ResNet | PluginBackbone) -> None:
-        """Whether what `train` says of the blocks of a backbone fits it."""
+        """Check that the settings in `train` that concern blocks fit the backbone."""
         decay, freeze = self.train.layer_decay, self.train.freeze
         _require(
             isinstance(backbone, ViT) or decay == "none",
@@ -589,7 +589,7 @@ def _kind_of(backbone: ViT | ResNet | PluginBackbone) -> str:
 
 
 class Encoder(Part, frozen=True, kw_only=True):
-    """What of a ViT is pre-trained."""
+    """The settings of a ViT that its pre-training depends on."""
 
     width: Size
     depth: Annotated[int, Meta(ge=1, le=1000)]

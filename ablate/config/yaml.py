@@ -46,7 +46,7 @@ PLAIN = r"[A-Za-z][\w./+ -]*[\w+]|[A-Za-z]"  # text that needs no quotes, unless
 UNPRINTABLE = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 MOST_BYTES = 2**20  # of a YAML file; the parser takes ten seconds for as many
 TOO_DEEP = re.compile(r"(?:[\[{]\s*){100}")
-MOST_VALUES = 10_000  # for which the aliases of a document may stand
+MOST_VALUES = 10_000  # that the aliases of a document may expand to
 PATH_KEYS = ("annotations", "images", "path", "limit_list")  # of a data set
 RUNS_COMMANDS = "ablate vary and ablate run"
 

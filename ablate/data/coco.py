@@ -21,7 +21,7 @@ from analysis.exceptions import BadInput
 from analysis.image_files import UnusableImage, read_annotated
 
 Key = tuple[int, int]  # epoch, index of a training image
-# What is drawn, the first number of a seed: NumPy's seeds [s, e] and [s, e, 0] are the same.
+# The first number of a seed, for each kind of draw: NumPy's seeds [s, e] and [s, e, 0] are the same.
 ORDER, JITTER = 1, 2
 
 
@@ -167,7 +167,7 @@ def check_training_masks(truth: GroundTruth) -> None:
     """Refuse a training set of which an object has no mask.
 
     Raises:
-        BadInput: the sentence has the option that trains boxes alone.
+        BadInput: an object has no mask; the sentence names the option that trains boxes alone.
     """
     _refuse_without_masks(truth, usable(truth), "objects", "no masks can be learned")
 

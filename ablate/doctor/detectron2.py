@@ -1,4 +1,4 @@
-"""detectron2 in this environment or another: asked in a process of its own, with the remedy for what is in its way."""
+"""Check detectron2 in this environment or another, in a process of its own, and name the remedies."""
 
 import importlib.util
 import os
@@ -166,7 +166,7 @@ def _check_unfit(
 
 
 def _mend(program: str, answer: Answer, unfit: Sequence[Requirement]) -> str:
-    """What lets detectron2 be imported."""
+    """The command after which detectron2 can be imported."""
     if unfit:
         return _install(program, unfit)
     if answer.missing and not answer.missing.startswith("detectron2"):

@@ -33,7 +33,7 @@ def check_cores() -> Check:
 
 
 def check_shared_memory(place: Path = Path("/dev/shm")) -> Check:
-    """The space through which loaders hand on images."""
+    """The shared memory through which loader processes pass images."""
     if not place.is_dir():
         return Check(AREA, "shared memory", "ok", f"{place} is not used on this system")
     usage = shutil.disk_usage(place)

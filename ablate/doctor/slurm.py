@@ -1,6 +1,6 @@
-"""What of `ablate launch --on slurm` works here: the queue, its partitions and limits, the disk and clocks of nodes.
+"""Check what `ablate launch --on slurm` needs: the queue, its partitions and limits, the disk and clocks of nodes.
 
-Whether nodes see the disk is known by a job alone, which may wait in the queue; so it is submitted on demand.
+Only a job can tell whether nodes see the disk; because it may wait in the queue, it is submitted on request only.
 """
 
 import secrets

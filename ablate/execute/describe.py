@@ -60,7 +60,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def describe(config: RunConfig, workspace: Workspace, device: str = "auto") -> Description:
-    """Describe a config; the model is built without memory, the data is read where it is there.
+    """Describe a config; the model is built without allocating memory, the data is read if it is there.
 
     Args:
         config: whose precision and images_per_norm may be `auto`.

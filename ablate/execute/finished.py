@@ -1,6 +1,6 @@
 """Whether a finished run is whole: its files are there, can be read, and are what the run wrote.
 
-`launch` makes again what can be made again: the manifest, the evaluation from the predictions, the predictions and the
+`launch` restores what can be restored: the manifest, the evaluation from the predictions, the predictions and the
 last weights of a pre-training from the last checkpoint. A file that may have been changed on purpose is not
 overwritten.
 """

@@ -63,7 +63,7 @@ class TimingJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Throughput(msgspec.Struct, frozen=True, kw_only=True):
-    """What it answers."""
+    """The answer of a timing process."""
 
     images: int  # of the training set
     seconds: float = 0.0  # of one forward and backward pass of each process, with its optimizer step
@@ -72,7 +72,7 @@ class Throughput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def costly_jobs(workspace: Workspace, study: Study, options: LaunchOptions) -> list[Job]:
-    """What a launch would run, where that is worth a question: not the tiny preset, nor what is done.
+    """The runs of a launch that are long enough to ask about: neither the tiny preset nor finished runs.
 
     Args:
         workspace: above `results/`.

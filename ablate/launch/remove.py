@@ -185,7 +185,7 @@ def _check_idle(workspace: Workspace, study: Study) -> None:
 
 
 def _sort(workspace: Workspace, run_id: str, why: str, runs: list[str], kept: list[Kept]) -> None:
-    """Put a run that exists to those that are deleted, or to those that stay."""
+    """Add an existing run to those that are deleted, or to those that are kept."""
     path = workspace.job_folder(run_id).path
     if path.is_symlink():
         why = f"is a link to {path.readlink()}; delete both by hand"

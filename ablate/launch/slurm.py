@@ -57,7 +57,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What a submission came to.
+    """The result of a submission.
 
     Attributes:
         batches: that were handed over, with their numbers, in order; the last is the end of the study.
@@ -73,7 +73,7 @@ class Submission:
 def plan_groups(
     jobs: Sequence[Job], statuses: Sequence[RunStatus], *, again: bool, queued: Collection[str], most: int = MOST_TASKS
 ) -> tuple[list[Group], dict[str, str]]:
-    """What of a study is to be submitted, in an order in which all that is needed comes first.
+    """The groups of runs to submit, in an order in which needed runs come first.
 
     Args:
         jobs: runs of the study and what they need, in order.
@@ -240,7 +240,7 @@ def _requeue_lines() -> list[str]:
 def submit_study(
     workspace: Workspace, study: Study, options: LaunchOptions, cluster: Cluster, *, dry_run: bool = False
 ) -> tuple[Submission, list[str]]:
-    """Hand over what is not done and not in the queue yet, all of it or nothing.
+    """Submit the runs that are neither done nor in the queue: all of them or none.
 
     Args:
         workspace: above `results/`.
@@ -311,7 +311,7 @@ def _statuses(workspace: Workspace, study: Study) -> list[RunStatus]:
     statuses = StatusReader(workspace, study).look()
     for status, job in zip(statuses, study.jobs, strict=True):
         if status.state not in DONE and isinstance(job, StudyRun) and job.config is not None:
-            python_of(job.config.engine)  # a missing engine is told before anything is written
+            python_of(job.config.engine)  # a missing engine is reported before anything is written
     return statuses
 
 

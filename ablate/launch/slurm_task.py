@@ -57,7 +57,7 @@ CANCELLED = 84  # exit code; beyond 128 tasks were killed, and the job goes on l
 
 
 class Stop:
-    """What was asked of this task: nothing, or who asked it to save what there is."""
+    """Whether, and by whom, this task was asked to save its state and end."""
 
     def __init__(self) -> None:
         self.why = ""
@@ -113,10 +113,10 @@ class Task:
         return self._end(code)
 
     def _begin(self, clock: str) -> None:
-        """Note that the job has begun, and how often it has without coming further.
+        """Record that the job has begun, and how many times in a row it has begun without progress.
 
         Raises:
-            BadInput: too often.
+            BadInput: it has begun too often without progress.
         """
         before, iteration, saved_at = read_record(self.batch.folder, self.run_id), self._iteration(), self._saved_at()
         job = self._job_name()

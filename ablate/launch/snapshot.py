@@ -1,6 +1,6 @@
 """A copy of this program at the time of submission: waiting jobs run this copy, independent of later edits.
 
-Packages of others are those of the interpreter, as ever.
+Other packages are imported from the environment of the interpreter, as usual.
 """
 
 import hashlib

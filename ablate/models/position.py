@@ -1,4 +1,4 @@
-"""What tells a token where it is: the absolute embedding and the relative bias tables, and how they are resized.
+"""Positional information of tokens: the absolute embedding and the relative bias tables, and their resizing.
 
 An embedding is resized bicubically. A bias table is cut for a smaller grid and for a larger one stretched as BEiT does
 (arXiv 2106.08254): offsets by a geometric series, biases between them by a cubic spline.

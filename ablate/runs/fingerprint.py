@@ -16,7 +16,7 @@ class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str  # 64 hex digits
 
     def fits(self, path: Path) -> bool:
-        """Whether a file is still what it was; one of the same size and time is, any other is read.
+        """Whether a file is unchanged: true for the same size and time; else its content is read and compared.
 
         Raises:
             OSError: there is no such file, or it cannot be read.

@@ -102,7 +102,7 @@ class LockWatcher:
 
 
 def owners(folder: Path) -> list[Owner]:
-    """Who is at a folder's work, at one glance: a dead owner on another machine still counts."""
+    """The owners of the locks of a folder, by a single look: a dead owner on another machine still counts."""
     return [lock.owner for lock in LockWatcher().living(folder) if lock.owner is not None]
 
 
@@ -113,7 +113,7 @@ def sweep_locks(folder: Path) -> None:
 
 @contextmanager
 def holding(folder: Path, what: str, lost: Callable[[], None] | None = None) -> Iterator[None]:
-    """Be the only one at a folder's work; the folder must exist.
+    """Hold the lock of a folder, which must exist.
 
     Args:
         folder: of the work.
@@ -132,13 +132,13 @@ def holding(folder: Path, what: str, lost: Callable[[], None] | None = None) -> 
 
 @contextmanager
 def joining(folder: Path) -> Iterator[None]:
-    """Be one of those who are at a folder's work."""
+    """Register this process as one of several that work on a folder."""
     with _heartbeat(_write_lock(folder), lambda: None):
         yield
 
 
 def this_process() -> Owner:
-    """The process that asks."""
+    """The owner record of this process."""
     started = start_time(os.getpid())
     assert started is not None
     return Owner(host=socket.gethostname(), machine=machine(), pid=os.getpid(), start_time=started)

@@ -1,4 +1,4 @@
-"""What a run ran on and from: code, packages, hardware, data. Recorded once, changes no identity."""
+"""The manifest of a run: code, packages, hardware and data. It is recorded once and changes no identity."""
 
 import os
 import platform

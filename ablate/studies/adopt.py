@@ -75,7 +75,7 @@ def parse_run(argument: str) -> AdoptedRun:
 
 
 def read_facts(path: Path, variants: Sequence[str]) -> Facts:
-    """What a person tells of variants: a CSV whose first column names them, or a YAML mapping of names to facts.
+    """Facts that a user gives of variants: a CSV whose first column names them, or a YAML mapping of names to facts.
 
     Raises:
         BadInput: the file cannot be read, tells of a variant that there is not, or a fact is no number or text.

@@ -1,4 +1,4 @@
-"""What was measured of the cost of a run, and which of it may stand in the table of a study.
+"""The measured cost of a run, and which numbers may be shown in the table of a study.
 
 Memory is the same every time. Time is not: it is left out where it is unreliable, and a ratio of two times
 where the rounds of the two overlap, or were not taken in turn.
@@ -121,7 +121,7 @@ def _row_cost(cost: MeasuredCost, base: MeasuredCost | None) -> RowCost:
 
 
 def _ratio(own: tuple[float | None, Range | None], base: tuple[float | None, Range | None]) -> float | None:
-    """Of two times; none where one is missing, or where their rounds overlap, so that the ratio is noise."""
+    """The ratio of two times; None if one is missing, or if their rounds overlap, so that the ratio is noise."""
     (seconds, rounds), (base_seconds, base_rounds) = own, base
     if seconds is None or base_seconds is None or rounds is None or base_rounds is None:
         return None

@@ -18,7 +18,7 @@ Kind = Literal["box", "mask"]
 _PACKAGE = Path(__file__).resolve().parents[1]
 # COCO 2017: images and annotations of the validation set, by which it is known again.
 COCO_VALIDATION = (5_000, 36_781)
-# The preset of a formula and size, and what of it is nobody's formula: where things lie, and how they are computed.
+# The preset of a formula and size, and the keys that belong to no formula: paths, and how things are computed.
 FORMULAS = {("vitdet", "vit-b"): "vitdet-b-coco", ("vitdet", "vit-l"): "vitdet-l-coco"}
 FREE = frozenset(
     {"engine", "seed", "data.train", "data.validation", "init.weights"}
@@ -47,16 +47,16 @@ class Finding(Part, frozen=True, kw_only=True):
 
     @property
     def column(self) -> tuple[str, str, str]:
-        """What it may be compared within: source, size, and what is special about it."""
+        """The column in which it may be compared: source, size, and special conditions."""
         return self.source, self.size, self.note
 
     def ap(self, kind: Kind) -> float | None:
-        """Of boxes or of masks, in points."""
+        """AP of boxes or of masks, in points."""
         return self.box_ap if kind == "box" else self.mask_ap
 
     @property
     def length(self) -> str:
-        """Of the training, in words; empty where the source does not tell."""
+        """Length of the training, in words; empty if the source does not state it."""
         return "" if self.epochs is None else f"{self.epochs:g} epochs"
 
     @property
@@ -78,11 +78,11 @@ class PublishedCost(Part, frozen=True, kw_only=True):
 
 
 class Findings(Part, frozen=True, kw_only=True):
-    """A file."""
+    """The content of one file of published numbers."""
 
     findings: tuple[Finding, ...] = ()
     costs: tuple[PublishedCost, ...] = ()
-    cautions: tuple[str, ...] = ()  # sentences that stand wherever the numbers do
+    cautions: tuple[str, ...] = ()  # sentences that are shown wherever the numbers are
 
 
 def published_folder() -> Path:

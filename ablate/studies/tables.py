@@ -235,7 +235,7 @@ def without_empty(table: Table) -> Table:
 
 
 def banner(summary: Summary) -> str:
-    """What must stand over every number of a study on the embedded data."""
+    """The note that must accompany every number of a study on the embedded data."""
     about = ", ".join(filter(None, ["synthetic data", over_seeds(summary)]))
     return f"{about}: demonstration only, not evidence" if summary.synthetic else ""
 
@@ -247,7 +247,7 @@ def over_seeds(summary: Summary) -> str:
 
 
 def held(summary: Summary) -> str:
-    """What all variants share."""
+    """The settings that all variants share."""
     if summary.kind == "adopted":
         return "only the validation images: these are finished runs that were trained elsewhere"
     return f"everything else as in {summary.base}; {seeds_in_words(summary.seeds)}"
@@ -272,7 +272,7 @@ def measured_on(summary: Summary) -> str:
 
 
 def legend(summary: Summary, shown: Sequence[Column] = ()) -> list[str]:
-    """What the numbers of the tables are; with ``shown``, of those columns alone."""
+    """The explanation of the numbers in the tables; with ``shown``, of those columns alone."""
     keys = {column.key or column.name for column in shown}
 
     def of(*names: str) -> bool:
@@ -331,7 +331,7 @@ def _outside_sentence(summary: Summary) -> str:
 
 
 def remarks(summary: Summary) -> list[str]:
-    """What a reader must know of single variants: what is not controlled, why there is no result, what is missing."""
+    """Notes on single variants: what is not controlled, why there is no result, what is missing."""
     found = [not_controlled(row.variant, row.confounders) for row in summary.rows if row.confounders]
     reasons: dict[str, list[str]] = {}
     for row in summary.rows:
@@ -435,7 +435,7 @@ def _published_cells(published: Published | None, kind: Kind) -> tuple[Cell, Cel
 
 
 def _place(variants: Sequence[str], variant: str) -> int:
-    """Of a published variant: that of its row, else after all rows."""
+    """The place of a published variant: that of its row, else after all rows."""
     return variants.index(variant) if variant in variants else len(variants)
 
 

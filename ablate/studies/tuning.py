@@ -20,7 +20,7 @@ Trouble = Literal["", "no result", "too many runs"]
 
 
 class Protocol(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tuning is made of.
+    """The parameters of a tuning.
 
     Attributes:
         lr: at the centre of the first grid.

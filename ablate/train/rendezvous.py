@@ -36,7 +36,7 @@ class Machines:
 
     @classmethod
     def of_environment(cls) -> "Machines":
-        """As whoever started this process has said it."""
+        """The machines that the environment of this process names."""
         if NODES not in os.environ:
             return cls()
         return cls(int(os.environ[NODES]), int(os.environ[NODE]), os.environ[STORE])

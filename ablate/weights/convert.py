@@ -44,7 +44,7 @@ class New(msgspec.Struct, frozen=True):
 
 
 class ConversionReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of everything, on both sides."""
+    """What became of each tensor of the file and each parameter of the backbone."""
 
     facts: CheckpointFacts
     mapped: tuple[Mapped, ...]
@@ -152,7 +152,7 @@ def _accounted(
 
 
 def _other_model(facts: CheckpointFacts, vit: cfg.ViT) -> Iterator[str]:
-    """Where the file holds a model of another size."""
+    """The difference, if the file holds a model of another size."""
     have = {"width": facts.width, "depth": facts.depth, "patch_size": facts.patch_size}
     if facts.heads is not None:
         have["heads"] = facts.heads
@@ -166,7 +166,7 @@ def _other_model(facts: CheckpointFacts, vit: cfg.ViT) -> Iterator[str]:
 
 
 def _other_settings(facts: CheckpointFacts, model: cfg.Model) -> Iterator[str]:
-    """Where the config does not say what the file needs, with the value to set."""
+    """The settings that the file needs and the config does not have, with the values to set."""
     vit = model.backbone
     assert isinstance(vit, cfg.ViT)
     if (model.pixel_mean, model.pixel_std) not in facts.pixels:
@@ -233,7 +233,7 @@ def _table_of(source: Source, block: int) -> Tensor:
 
 
 def _how(name: str, vit: cfg.ViT) -> str:
-    """How a parameter starts that no file gives; empty for one that should have been there."""
+    """How a parameter is initialised that the file lacks; empty if the file should have it."""
     words = {"rand": "random, std 0.02", "zero": "zero"}
     if name == "pos_embed":
         return words.get(vit.position.absolute, "")

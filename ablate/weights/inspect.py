@@ -1,4 +1,4 @@
-"""What a file of weights is, and what a config makes of it, for a person and for a program.
+"""Describe a file of weights and how a config uses it, for people and for programs.
 
 Tensors that are treated alike in all blocks are told in one line: ``blocks.N.norm1.{weight,bias}``.
 """
@@ -109,7 +109,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inspect(file: Path, base: str = "") -> Inspection:
-    """What a file is, and what a config makes of it.
+    """Describe a file of weights and how a config uses it.
 
     Args:
         file: of weights.

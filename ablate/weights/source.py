@@ -36,7 +36,7 @@ class Dropped(msgspec.Struct, frozen=True):
 
 
 class CheckpointFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file tells before any config is asked."""
+    """Facts about a file, independent of any config."""
 
     file: str
     digest: str  # SHA-256 of the file
@@ -48,7 +48,7 @@ class CheckpointFacts(msgspec.Struct, frozen=True, kw_only=True):
     patch_size: int
     hidden: int  # units of an MLP
     grid: int | None  # side in tokens at which positions were learned; none where there are none
-    heads: int | None  # only bias tables tell
+    heads: int | None  # known from bias tables only
     absolute: bool
     relative: str  # none, shared, per block
     layer_scale: bool

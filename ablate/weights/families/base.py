@@ -1,4 +1,4 @@
-"""What a family of checkpoints is: how it is known, where its tensors go, what it leaves behind, its pixels."""
+"""A family of checkpoints: how it is recognised, how its tensors are mapped or ignored, its pixel statistics."""
 
 import re
 from collections.abc import Callable
