@@ -1,4 +1,4 @@
-"""Files as such: only regular files are opened, and what is written appears whole or not at all."""
+"""Reading and writing files: only regular files are opened, and a written file appears whole or not at all."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Commands that messages and help pages tell people to type, spelt so that they work where they are printed."""
+"""Commands in messages and help pages, spelled so that they work where they are printed."""
 
 import os
 import shlex
@@ -15,7 +15,7 @@ def shell_command(*words: str, root: Path = Path(), study: str | None = None) ->
 
     Args:
         words: its verbs and options, such as ``ablate``, ``launch``.
-        root: above `results/`; told where it is not the current folder.
+        root: above `results/`; printed if it is not the current folder.
         study: the name to end with, whatever it holds.
     """
     whole = [*words]
@@ -84,7 +84,7 @@ def _uvx(extra: str = "") -> str:
 
 def _python() -> str:
     """The Python of this process, by the shortest words that start it again."""
-    if os.environ.get("UV"):  # uv's own, which it tells those that it starts
+    if os.environ.get("UV"):  # uv sets it for the programs that it starts
         return "uv run" if shutil.which("uv") else "python -m uv run"
     python = Path(sys.executable).name
     found = shutil.which(python)

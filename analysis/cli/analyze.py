@@ -1,10 +1,10 @@
 """The verbs ``errors`` and ``example`` of ``analyze``, and what all its verbs share: options, input, output.
 
-A verb parses the command line, calls the library, and shows the result. Its input is named, or found: in the folder of
-a run lie its predictions, and where the folder tells it the ground truth; without any name the front door finds the
-newest study. Known are what detectron2 leaves (its ``OUTPUT_DIR``, the ``inference`` in it, or one data set's folder in
-that) and a run folder of this project, whichever engine filled it. What the latter was measured on is in its config,
-which the analysis does not read: whoever calls hands in the way there.
+A verb parses the command line, calls the library, and shows the result. Its input are files, or a folder that contains
+the predictions and in some cases names the ground truth: an output folder of detectron2 (its ``OUTPUT_DIR``, the
+``inference`` in it, or the folder of one data set in that) or a run folder of this project. Without any file, the newest
+study is used. To find that, and the ground truth of a run folder, takes `ablate`, which the analysis does not
+import: the front door passes in functions that do it.
 """
 
 import logging
@@ -40,20 +40,20 @@ logger = logging.getLogger(__name__)
 
 
 class IouType(StrEnum):
-    """What is compared."""
+    """What IoU compares: boxes or masks."""
 
     bbox = "bbox"
     segm = "segm"
 
 
 class Export(StrEnum):
-    """Programs that read what is written for them."""
+    """Programs for which files in their own format can be written."""
 
     fiftyone = "fiftyone"
 
 
 class Convention(StrEnum):
-    """Whose rules; docs/conventions.md lists the differences."""
+    """The rules of evaluation; docs/conventions.md lists the differences."""
 
     coco = "coco"
     tidecv = "tidecv"
@@ -136,7 +136,7 @@ def settings_of(
     class_agnostic: bool = False,
     min_score: float | None = None,
 ) -> "Settings":
-    """The rules that were asked for.
+    """The settings of the command line.
 
     Raises:
         typer.BadParameter: thresholds that do not fit together.
@@ -161,7 +161,7 @@ class AnalysisInputs:
     jobs: int = 1  # how many are analyzed at the same time
 
     def source(self) -> dict[str, str]:
-        """What a document says of files that nobody named."""
+        """The entry of a JSON document that names files found without being given."""
         return {"source": self.found} if self.found else {}
 
     def without_categories(self, convention: str = "coco") -> "AnalysisInputs":
@@ -172,7 +172,7 @@ class AnalysisInputs:
         return replace(self, ground_truth=ground_truth, runs=runs)
 
     def print_warnings(self) -> None:
-        """What reading found, on standard error, each after the file or run that it is about."""
+        """Print the warnings of the readers on standard error, each after its file or run."""
         from analysis.render.screen import print_warnings
 
         sources: list[tuple[str, GroundTruth | Detections]] = [(self.ground_truth.path.name, self.ground_truth)]
@@ -199,7 +199,7 @@ def read_inputs(
     *,
     as_json: bool = False,
 ) -> AnalysisInputs:
-    """Read what was named, or else what the front door finds under the root, which is said first."""
+    """Read the given files, or else those that are found under the root, which are named first."""
     files = find_inputs(context, predictions, gt, root)
     say_what_was_found(files.found, as_json)
     return replace(read_files(files.named, files.truth, options), found=files.found)
@@ -307,7 +307,7 @@ def check_baseline(baseline: str, files: InputFiles) -> None:
 
 
 def say_what_was_found(found: str, as_json: bool = False) -> None:
-    """The first line of an answer to nobody's files: whose they are. A document bears it itself."""
+    """Name the files that were found without being given; a JSON document contains them itself."""
     if found and not as_json:
         typer.echo(found)
 
@@ -510,7 +510,7 @@ def errors(
 
 
 class Split(NamedTuple):
-    """Of what else than the whole the errors are shown."""
+    """By what else the errors are split."""
 
     parts: tuple[str, ...] = ()
     sizes: "tuple[Size, ...]" = ()

@@ -143,7 +143,7 @@ def how_often(asked: int | None, ground_truth: "GroundTruth", runs: int, setting
 
 
 def check_places(images: Path | None, out: Path, inputs: Sequence[Path]) -> None:
-    """Refuse before hours of work what cannot be read or written.
+    """Check before hours of work that the images can be read and the page can be written.
 
     Raises:
         BadInput: there is no such folder of images, or ``out`` is a folder, a device or the like, or an input.

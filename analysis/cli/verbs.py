@@ -17,7 +17,7 @@ from analysis.cli.help import Command, PageOfGroup, epilog
 
 logger = logging.getLogger(__name__)
 
-# The place in a command's context where the front door puts the way from a run folder to its ground truth.
+# The key, in a command's context, of the function that finds the ground truth of a run folder.
 TRUTH_OF_RUN = "detablate.truth_of_run"
 
 
@@ -40,7 +40,7 @@ class Row:
     panel: str = "Commands"
 
     def listed(self) -> Command:
-        """What a list shows; it cannot be called."""
+        """The command as a list shows it; it cannot be called."""
         return Command(self.name, help=self.summary, rich_help_panel=self.panel)
 
     def imported(self) -> Any:
@@ -126,7 +126,7 @@ def _command(function: Callable[..., None], name: str, kind: type[Command] = Com
 
 
 def _set_level(level: str) -> None:
-    """What of the messages of both packages is printed: a level of `logging`."""
+    """Set the level of `logging` from which messages of both packages are printed."""
     for package in ("ablate", "analysis"):
         logging.getLogger(package).setLevel(level)
 

@@ -1,6 +1,6 @@
 """Lists of COCO records -> columns, by the compiled core; only where every record is in the usual spelling.
 
-Whoever calls has another way for everything else, and for installations without the core: :mod:`analysis.coco.rules`
+Callers have another way for everything else, and for installations without the core: :mod:`analysis.coco.rules`
 and the decoders of msgspec, which also have the sentences for what is wrong. Both ways give the same bits.
 """
 

@@ -402,7 +402,7 @@ def _checked(
     path: Path, box: Floats, score: Floats, category: Ints, image: Ints, row: Ints, masks: Masks, has_box: bool,
     notes: list[str],
 ) -> Detections:  # fmt: skip
-    """What every way to detections goes through: impossible values are refused."""
+    """The detections, after the check that all readers share: impossible values are refused."""
     odd = np.flatnonzero(~np.isfinite(score))
     if len(odd):
         raise BadInput(explain_non_finite(path, f"record [{row[odd[0]]}].score"))
@@ -411,7 +411,7 @@ def _checked(
 
 
 def _with_doubts(found: Detections, ground_truth: GroundTruth) -> Detections:
-    """The same, with a warning for each thing that is legal but looks wrong in them as a whole."""
+    """The detections with a warning for everything that is legal but looks wrong."""
     doubts = of_detections(found.box, found.score, found.image, found.category, ground_truth)
     return replace(found, warnings=(*found.warnings, *doubts))
 

@@ -50,7 +50,7 @@ def of_ground_truth(
 
 
 def implausible(box: Floats, crowd: Bools, ignored: Bools, masks: Masks) -> list[str]:
-    """What concerns so many objects that it is hardly meant so.
+    """Warnings about properties of so many objects that they are probably unintended.
 
     Args:
         box: f64[M, 4] xywh.
@@ -129,7 +129,7 @@ def of_detections(box: Floats, score: Floats, image: Ints, category: Ints, groun
 
 
 def _lonely(image: Ints, category: Ints, ground_truth: "GroundTruth") -> list[str]:
-    """Detections where there is nothing to find, and categories that none is of."""
+    """Warnings about detections on images or of categories without objects, and about categories never predicted."""
     count = len(ground_truth.category_id)
     objects = np.bincount(ground_truth.category, minlength=count)
     detections = np.bincount(category, minlength=count)

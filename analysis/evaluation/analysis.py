@@ -121,7 +121,7 @@ PARTS = ("class", "size", "iou", "crowding", "confusion")
 
 @dataclass(frozen=True, eq=False)
 class AtStake:
-    """What the errors of a run cost one by one and pair by pair: what sentences, tables and pictures are ranked by."""
+    """The costs of single errors and of confused pairs of a run, which rank sentences, tables and pictures."""
 
     costs: SingleErrorCosts
     costly: dict[str, Bools]  # by error type, bool[N] of detections or bool[M] of objects: see `single_error_cost`
@@ -209,7 +209,7 @@ class Analysis:
 
     @cached_property
     def crowding(self) -> Floats:
-        """f64[M] how crowded every object stands."""
+        """f64[M] the crowding of every object; see `analysis.evaluation.slices`."""
         return object_crowding(self._ground_truth)
 
     def of(self, name: str, detections: Detections) -> RunAnalysis:

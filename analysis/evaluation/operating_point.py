@@ -149,7 +149,7 @@ class ScoredRun:
 
     @classmethod
     def of(cls, run: MatchedRun, ground_truth: GroundTruth) -> "ScoredRun":
-        """What counts of a matched run."""
+        """The detections and objects of a matched run that count."""
         position = run.by_score_fixed[run.base.not_ignored[run.by_score_fixed]]
         return cls(
             score=run.score[position],
@@ -231,7 +231,7 @@ class ScoredRun:
 
 @dataclass(frozen=True, eq=False)
 class AtThreshold:
-    """What a person sees of a detector that shows its detections from a score on."""
+    """The errors and the confusion of the detections at or above a score."""
 
     errors: dict[str, int]  # cls, loc, both, dup, bg, miss
     confusion: Ints  # [K + 1, K + 1] by true category (row) and predicted (column); the last one is the background

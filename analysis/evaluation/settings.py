@@ -1,4 +1,4 @@
-"""What decides the numbers besides the two files: thresholds, caps, the convention, boxes or masks."""
+"""The settings that decide the numbers besides the two files: thresholds, caps, convention, boxes or masks."""
 
 from dataclasses import dataclass, replace
 from typing import Any

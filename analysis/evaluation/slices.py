@@ -340,7 +340,7 @@ class CrowdingBins:
 
     @property
     def miss_rate(self) -> Floats:
-        """f64[B] the share of the objects that nothing points at."""
+        """f64[B] the share of the objects that no detection matches or nearly matches."""
         return _share(self.outcome[:, MISSED], self.objects)
 
     @property

@@ -173,7 +173,7 @@ def errors_screen(ground_truth: GroundTruth, settings: Settings, runs: Sequence[
 
 
 def _one_category(ground_truth: GroundTruth) -> str:
-    """What a single category leaves of the error types."""
+    """The note on the error types that cannot occur with a single category."""
     if len(ground_truth.category_id) > 1:
         return ""
     kinds = "All categories are taken as one" if is_class_agnostic(ground_truth) else "There is one category"
@@ -214,7 +214,7 @@ def ap_at(max_dets: int) -> str:
 
 
 def read_facts(ground_truth: GroundTruth, runs: Sequence[tuple[str, Detections]]) -> list[tuple[str, str]]:
-    """What was read: ground truth and predictions."""
+    """The ground truth and the predictions that were read, as facts for a screen."""
     return [
         ("ground truth", counts_sentence(ground_truth)),
         *(("predictions", f"{name}: {len(detections):,} detections") for name, detections in runs),

@@ -246,7 +246,7 @@ def resampled_sentence(comparison: Comparison) -> str:
 
 
 def moves(transitions: OutcomeTransitions) -> list[tuple[int, int]]:
-    """Outcomes in the baseline and in the other that differ, where any object moved so."""
+    """The pairs of different outcomes, in the baseline and in the other run, that occur."""
     return [(b, a) for b, a in np.argwhere(transitions.count).tolist() if a != b]
 
 

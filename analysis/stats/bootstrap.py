@@ -265,7 +265,7 @@ MEAN_AP = "AP"  # COCO's, over ten IoUs
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """What the numbers of one run are, and what they come to in every resample; in points.
+    """The numbers of one run, and their values in every resample; in points.
 
     NaN: the category has no object (in that resample), so that it takes no part in the mean.
     """

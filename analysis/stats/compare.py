@@ -1,4 +1,4 @@
-"""Runs against a baseline on the same images: what differs beyond noise, per class, and what became of each object."""
+"""Compare runs with a baseline on the same images: differences beyond noise, by class, and outcomes of objects."""
 
 import math
 from collections.abc import Callable, Sequence
