@@ -1,10 +1,10 @@
 """The verbs ``errors`` and ``example`` of ``analyze``, and what all its verbs share: options, input, output.
 
 A verb parses the command line, calls the library, and shows the result. Its input are files, or a folder that contains
-the predictions and in some cases names the ground truth: an output folder of detectron2 (its ``OUTPUT_DIR``, the
-``inference`` in it, or the folder of one data set in that) or a run folder of this project. Without any file, the newest
-study is used. To find that, and the ground truth of a run folder, takes `ablate`, which the analysis does not
-import: the front door passes in functions that do it.
+the predictions and sometimes the ground truth: an output folder of detectron2 (its ``OUTPUT_DIR``, the ``inference`` in
+it, or the folder of one data set in that) or a run folder of this project. Without any file, the newest study is used.
+Finding that study, or the ground truth of a run folder, needs `ablate`, which the analysis does not import: the front
+door passes in functions for it.
 """
 
 import logging
