@@ -215,7 +215,7 @@ def main() -> None:
     except ModuleNotFoundError as missing:
         if missing.name not in TRAINING_PACKAGES:
             raise
-        _say(f"this command trains detectors and needs the package {missing.name}: {install_command('train')}")
+        _say(f"this command needs the package {missing.name}; to install it: {install_command('train')}")
         sys.exit(MISSING_ENGINE)
 
 

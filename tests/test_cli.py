@@ -20,7 +20,7 @@ def test_a_command_without_its_packages_names_the_extra(monkeypatch, capsys):
     assert run(monkeypatch, "ablate", "describe", "tiny-shapes") == detablate.MISSING_ENGINE
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert f"needs the package torch: {install_command('train')}" in printed.err
+    assert f"needs the package torch; to install it: {install_command('train')}" in printed.err
     assert printed.err.count("\n") == 1
 
 
