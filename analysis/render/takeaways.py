@@ -19,6 +19,10 @@ from analysis.stats.compare import Comparison, OutcomeTransitions, VsBaseline
 from analysis.stats.intervals import SIGNIFICANCE, Difference, Interval
 
 LVIS_RULES = "LVIS's rules: a category counts only in images where it was checked"
+OUTCOMES = (
+    "found: matched by a detection; mislocalised: nearly matched, with too little overlap; confused: covered by a "
+    "detection of another category; missed: none of these"
+)
 CROWDED = 0.5  # IoU from which OCHuman calls an object heavily occluded
 
 
