@@ -57,7 +57,7 @@ def _pretrained(kind: str, base: RunConfig, options: AxisOptions) -> Variant:
 
 
 def missing_weights(option: str, kind: str, base: RunConfig) -> str:
-    """What to do about weights that were not given."""
+    """The remedy for weights that were not given."""
     size = model_size(base.model)
     reason = UNPUBLISHED.get((kind, size), "") if size in ("vit-b", "vit-l") else f"there are none for size {size}"
     return f"no public weights ({reason}); " * bool(reason) + f"pass --weights {option}=FILE"

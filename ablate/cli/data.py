@@ -168,7 +168,7 @@ def _found_sets(data: list[str], validation: str, hold_out: float | None) -> "tu
 def _checked(
     sets: Mapping[str, Files], *, drop_invalid: bool = False
 ) -> "tuple[list[DataReport], list[DataProblem], int]":
-    """What is found in data sets, in both together, and the number of errors."""
+    """The reports of data sets, the problems of both together, and the number of errors."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -1,4 +1,4 @@
-"""What other packages add by entry points: ``detablate.axes`` and ``detablate.backbones``.
+"""Entry points of other packages: ``detablate.axes`` and ``detablate.backbones``.
 
 A package that is installed beside this one names its objects in its ``pyproject.toml``::
 

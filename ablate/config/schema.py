@@ -1,4 +1,4 @@
-"""What a run is: ``RunConfig`` and its parts, frozen and validated; everything that changes a result is a field here.
+"""The config of a run: ``RunConfig`` and its parts, frozen and validated, with all that can change a result.
 
 Files are read and written by ``ablate.config.yaml``, hashed by ``ablate.config.identity``. No field holds a name, a
 machine or a number of workers: those change nothing. A missing treatment is spelled ``none``. Sources: the paper is

@@ -423,7 +423,7 @@ def _is_old_spelling(field: msgspec.inspect.Field) -> bool:
 
 
 def _choices(tree: object, into: type[Part], key: str) -> str:
-    """What a field takes, and what it was given, as a clause; empty where the path leads nowhere."""
+    """The values that a field accepts, and the one it was given, as a clause; empty if there is no such field."""
     kind: msgspec.inspect.Type = msgspec.inspect.type_info(into)
     for step in re.findall(r"[^.\[\]]+", key):
         if step == "...":

@@ -153,7 +153,7 @@ def clean_copy(files: Files) -> tuple[bytes, list[str]]:
 
 
 def check_pair(train: Files, validation: Files) -> list[DataProblem]:
-    """What is wrong with two data sets together: an error where their categories differ, a warning for shared images.
+    """Problems of two data sets together: an error if their categories differ, a warning for shared images.
 
     Shared images are found by their path. On them, memorisation is measured instead of generalisation.
     """
@@ -260,7 +260,7 @@ def _check_masks_are_there(annotations: list[tuple[int, Record]]) -> Iterator[Fo
 
 
 def _check_annotation(who: str, record: Record, size: tuple[Any, Any]) -> Iterator[Found]:
-    """What is unusual in a sound annotation's box, and how it is handled; ``size`` is its image's, height and width."""
+    """Warnings about the box of a valid annotation; ``size`` is that of its image, height and width."""
     if record.get("bbox") is None:
         yield "warning", "no box", f"{who} has no bbox: the bounding box of its mask is used"
     else:

@@ -299,7 +299,7 @@ def draw_polygons(polygons: Sequence[NDArray[np.float64]], size: tuple[int, int]
 
 
 def _canvas(image: Image.Image, crop: ResizeCrop, room: tuple[int, int]) -> Tensor:
-    """What the crop keeps of an RGB image -> u8[3, *room], at the top left."""
+    """The part of an RGB image inside the crop -> u8[3, *room], at the top left."""
     canvas = np.zeros((3, *room), dtype=np.uint8)
     crop.draw_image(image, canvas)
     return torch.from_numpy(canvas)

@@ -283,7 +283,7 @@ def _annotate(document: dict[str, Any], image: dict[str, Any], scene: Drawing) -
 
 
 def _figures(rng: np.random.Generator, size: tuple[int, int]) -> list[Figure]:
-    """What to place, from the bottom to the top; large ones tend to lie low."""
+    """The figures to place, from the bottom to the top; large ones tend to be lower."""
     figures = []
     for _ in range(2 + _below(rng, 4)):
         kind = CLASSES[_below(rng, len(CLASSES))]

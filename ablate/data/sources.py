@@ -69,7 +69,7 @@ def files_of(arguments: Sequence[str], workspace: Workspace) -> dict[str, Files]
 
 
 def shapes_folder(workspace: Workspace) -> Path:
-    """Where the embedded data set is kept under a root."""
+    """The folder of the embedded data set in a workspace."""
     from ablate.data.shapes import REVISION  # draws and masks: not for those who only name data
 
     return workspace.results / "data" / f"shapes-{REVISION}"
@@ -175,7 +175,7 @@ def _in_root(root: Path, split: str) -> Coco:
 
 
 def other_format(root: Path) -> str:
-    """What a folder without COCO annotations seems to be; empty if that cannot be told."""
+    """The probable format of a folder without COCO annotations; empty if unknown."""
     if (root / "train" / ROBOFLOW_FILE).is_file():
         return f"a Roboflow export without {ROBOFLOW_FILE} in {' or '.join(ROBOFLOW_SPLITS['val'])}"
     if any(next(root.glob(f"{place}*.xml"), None) for place in ("", "Annotations/", "*/Annotations/", "train/")):

@@ -197,7 +197,7 @@ def without_unused(samples: Sequence[Sample]) -> list[tuple[Tensor, Tensor]]:
 
 
 def best_of_groups(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float, *, at_once: bool = False) -> Tensor:
-    """What NMS within each group keeps: i64[k], best first.
+    """Indices i64[k] of the boxes that NMS within each group keeps, best first.
 
     Args:
         boxes: f32[n, 4] (xyxy, pixels).

@@ -66,7 +66,7 @@ print("%s" + json.dumps(answer))
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What an interpreter said of itself."""
+    """The answer of an interpreter about itself."""
 
     python: tuple[int, int, int]
     there: bool
@@ -104,7 +104,7 @@ def check_detectron2(named: str | None) -> list[Check]:
 
 
 def probe(program: str, packages: Sequence[str]) -> Answer | str:
-    """What the interpreter says of itself and of these packages, or what went wrong."""
+    """Ask an interpreter about itself and these packages -> its answer, or the reason why there is none."""
     try:
         done = subprocess.run(
             [program, "-c", _PROBE, *packages],

@@ -1,4 +1,4 @@
-"""What the machine gives a run: cores, memory, shared memory, disk, a queue, PyTorch and GPUs.
+"""Checks of the resources for a run: cores, memory, shared memory, disk, PyTorch and GPUs.
 
 GPUs are those that PyTorch sees, and where it sees none, those that the driver has, with the reason.
 """

@@ -138,7 +138,7 @@ class Cluster(Part, frozen=True, kw_only=True):
 
 
 def clusters_folder() -> Path:
-    """Where the examples lie: of a source tree, or of an installed package."""
+    """The folder of the examples, in a source tree or in an installed package."""
     installed = PACKAGE / "clusters"
     return installed if installed.is_dir() else PACKAGE.parent / "configs" / "clusters"
 
@@ -166,7 +166,7 @@ def read_cluster(workspace: Workspace, name: str) -> Cluster:
 
 
 def sbatch_options(given: list[str]) -> dict[str, str | int | float | bool]:
-    """What ``--sbatch KEY=VALUE`` says; KEY alone is an option without a value.
+    """The options of ``--sbatch KEY=VALUE``; KEY alone is an option without a value.
 
     >>> sbatch_options(["mem=64G", "exclusive"])
     {'mem': '64G', 'exclusive': True}

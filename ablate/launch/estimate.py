@@ -1,4 +1,4 @@
-"""What a launch will cost: a few iterations of every different model, timed on the device before anything begins.
+"""Estimate the time of a launch: a few iterations of every different model are timed on the device first.
 
 The launcher asks what is worth a question (`costly_jobs`) and logs the estimate (`estimate`); it builds no model. Each
 timing is a process of its own, whose memory is gone afterwards: `python -m ablate.launch.estimate JOB`, or several of
@@ -53,7 +53,7 @@ ANSWER = "pace.json"
 
 
 class TimingJob(msgspec.Struct, frozen=True, kw_only=True):
-    """What a timing process is told: a run or a pre-training."""
+    """The instructions of a timing process: a run or a pre-training."""
 
     config: RunConfig | None = None
     pretraining: Pretraining | None = None
@@ -86,7 +86,7 @@ def costly_jobs(workspace: Workspace, study: Study, options: LaunchOptions) -> l
 
 
 def _left(workspace: Workspace, study: Study, options: LaunchOptions) -> list[Job]:
-    """What a launch would run, each once."""
+    """The runs that a launch would start, each once."""
     states = (*CAN_START, *FAILURES * options.retry)
     statuses = zip(study.jobs, read_statuses(workspace, study), strict=True)
     return list({job.run_id: job for job, status in statuses if status.state in states and _trains(status)}.values())

@@ -91,7 +91,7 @@ def status_command(workspace: Workspace, study: Study) -> str:
 
 
 def measure_and_show(workspace: Workspace, study: Study, options: LaunchOptions) -> None:
-    """What every variant costs, measured while nothing else is on the device, and the table.
+    """Measure the cost of every variant, while nothing else uses the device, and show the table.
 
     Raises:
         Stopped: Ctrl-C or another signal meanwhile.

@@ -23,7 +23,7 @@ ASKED = "asked-to-end"  # the jobs that the last cancel asked
 
 
 def submission_lines(workspace: Workspace, study: Study, submission: Submission) -> Iterator[str]:
-    """What was submitted, what was in the queue already, and what cannot be submitted."""
+    """Lines on the runs that were submitted, were in the queue already, or cannot be submitted."""
     labels = {job.run_id: job.label for job in study.jobs if job.run_id}
     for batch in submission.batches:
         if batch.kind == "end":

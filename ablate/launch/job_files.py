@@ -19,7 +19,7 @@ HOURS = 24  # that a drain lasts at most
 
 @dataclass(frozen=True, slots=True)
 class JobFile:
-    """What a job file is filled with.
+    """The values that a job file is filled with.
 
     Attributes:
         name: of the job.

@@ -331,7 +331,7 @@ class _Launch:
             taken |= set(free)
 
     def _tell_busy(self) -> None:
-        """Where other processes have so many devices that nothing of ours runs, say so, once in a row."""
+        """Log once if other processes use so many devices that no run can start."""
         if self._children or self._told_busy:
             return
         for device in self._devices:

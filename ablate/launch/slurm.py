@@ -126,7 +126,7 @@ def plan_groups(
 
 
 def dependency(batch_after: Sequence[str], needs: Sequence[str], numbers: Mapping[str, str]) -> str:
-    """What ``sbatch --dependency`` takes.
+    """The value of ``sbatch --dependency``.
 
     Args:
         batch_after: jobs, or names of runs, that must have ended.

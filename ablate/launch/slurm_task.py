@@ -1,4 +1,4 @@
-"""What a job of Slurm runs on each of its nodes: `python -m ablate.launch.slurm_task BATCH`.
+"""The program of a Slurm job on each of its nodes: `python -m ablate.launch.slurm_task BATCH`.
 
 It starts the processes that train there, waits for them, and hands on what Slurm sends: before the time limit, at a
 preemption or a cancel they save what they have. Then the job requeues itself (the lines behind this in its script), or

@@ -47,7 +47,7 @@ def take_snapshot(folder: Path) -> Path:
 
 
 def _files() -> list[Path]:
-    """Of the program, relative to where it lies."""
+    """The files of the program, relative to its folder."""
     found: list[Path] = []
     for part in PARTS:
         path = SOURCE / part

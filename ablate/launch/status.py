@@ -46,7 +46,7 @@ WITHOUT_OWNER: dict[str, State] = {
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a run, or of a pre-training, of a study."""
+    """The state of a run, or of a pre-training, of a study."""
 
     variant: str
     seed: int
@@ -229,7 +229,7 @@ def _between(first: str | None, second: str | None) -> float | None:
 
 
 def launchers_folder(workspace: Workspace, study: str) -> Path:
-    """Where the launchers of a study are known by their lock files."""
+    """The folder of the lock files of a study's launchers."""
     return study_folder(workspace, study) / "launchers"
 
 

@@ -9,7 +9,7 @@ from analysis.files import unchanging
 
 
 class Fingerprint(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file was when it was written."""
+    """Size, time and hash of a file when it was written."""
 
     size: int  # bytes
     modified: int  # nanoseconds

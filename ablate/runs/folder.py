@@ -475,15 +475,15 @@ class PretrainingFolder(RunFolder):
         return parse(read_yaml(self.config), Pretraining, str(self.config))
 
     def weights_after(self, epochs: int) -> Path:
-        """Where the encoder after so many epochs belongs."""
+        """The file of the encoder after this many epochs."""
         return self.weights / f"{epochs:04d}.pth"
 
     def full_weights_after(self, epochs: int) -> Path:
-        """Where encoder and decoder after so many epochs belong."""
+        """The file of encoder and decoder after this many epochs."""
         return self.weights / f"{epochs:04d}_full.pth"
 
     def pictures_after(self, epochs: int) -> Path:
-        """Where the reconstructions after so many epochs belong."""
+        """The file of the reconstructions after this many epochs."""
         return self.pictures / f"{epochs:04d}.png"
 
 
@@ -536,7 +536,7 @@ class Workspace:
 
     @property
     def cache(self) -> Path:
-        """What can be made again at any time and may be deleted."""
+        """The folder of files that can be deleted at any time."""
         return self.results / "cache"
 
     def run(self, run_id: str) -> RunFolder:

@@ -115,7 +115,7 @@ def make_manifest(
 
 
 class _Rules(msgspec.Struct):
-    """What a manifest says of the rules by which its run was named; the defaults are those of `Manifest`."""
+    """The revisions of the rules in a manifest; the defaults are those of `Manifest`."""
 
     schema: int
     training_images: str = ""

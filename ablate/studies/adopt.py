@@ -47,7 +47,7 @@ class AdoptedRun(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What it is called in a sentence."""
+        """Its name in messages."""
         return f"{self.variant}, seed {self.seed}"
 
 

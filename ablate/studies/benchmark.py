@@ -1,4 +1,4 @@
-"""What a run costs, measured on the device: peak memory, seconds of a training step and of a prediction.
+"""Measure the cost of a run on the device: peak memory, seconds of a training step and of a prediction.
 
 Training: one image a step, the same for every variant, as the paper measured on its GPUs; forward, backward and
 optimizer step at a learning rate of 0, so that all steps do the same work. Memory is what CUDA allocated at most
@@ -54,7 +54,7 @@ PATIENCE = 20.0  # seconds a round; after them the fewest steps are enough
 
 @dataclass
 class _Rounds:
-    """What the rounds of one run have measured so far."""
+    """The measurements of one run so far, by round."""
 
     iterations: list[list[float]] = field(default_factory=list)  # seconds, by round
     images: list[list[float]] = field(default_factory=list)  # likewise

@@ -559,13 +559,13 @@ def _default_name(axes: Sequence[Axis], base_name: str, base: RunConfig) -> str:
 
 
 def title_of(axes: Sequence[Axis]) -> str:
-    """What is varied, as a heading."""
+    """The heading of a study: its axis, or its two axes."""
     first, *others = (one.title for one in axes)
     return first + "".join(f", and {title[0].lower()}{title[1:]}" for title in others)
 
 
 def config_paths(workspace: Workspace, study: str, variants: Sequence[Variant]) -> Callable[[str, int], str]:
-    """Where the config of a variant under a seed is written, from the root; each file's name tells its variant."""
+    """The path, from the root, of the config of a variant and seed; the file name contains the variant."""
     folder = configs_folder(workspace, study).relative_to(workspace.root)
     plain = [legible(variant.name) for variant in variants]
     clear = len(set(plain)) == len(plain) and all(plain)

@@ -67,7 +67,7 @@ class Finding(Part, frozen=True, kw_only=True):
 
 
 class PublishedCost(Part, frozen=True, kw_only=True):
-    """What a variant costs in a source, times what windows alone cost there."""
+    """The cost of a variant in a source, relative to windows alone in the same source."""
 
     variant: str
     size: str
@@ -98,7 +98,7 @@ def is_of(finding: Finding, variant: str) -> bool:
 
 @cache
 def published_of(axis: str) -> Findings:
-    """What was published of an axis; nothing where there is no file of its name."""
+    """The published numbers of an axis; empty if there is no file of its name."""
     path = published_folder() / f"{axis}.yaml"
     return parse(read_yaml(path), Findings, str(path)) if path.is_file() else Findings()
 

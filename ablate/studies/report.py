@@ -31,7 +31,7 @@ def study_facts(summary: Summary) -> list[Markup | str]:
 
 
 def study_sections(summary: Summary, training: TrainingCurves, names: Sequence[str]) -> list[Section]:
-    """What a study has to show beside its runs; a part without numbers is left out.
+    """The sections of a study besides its runs; a section without numbers is left out.
 
     Args:
         summary: of the study.

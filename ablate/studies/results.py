@@ -40,7 +40,7 @@ def kinds_of(iou_type: IouType) -> tuple[Kind, Kind]:
 
 
 class Outside(msgspec.Struct, frozen=True, kw_only=True):
-    """What the commands of a variant took, measured from outside: of the whole command, over its seeds."""
+    """The cost of the commands of a variant, measured from outside, over its seeds."""
 
     seconds: Estimate  # wall-clock
     peak_gpu_gib: float | None  # the most memory in use on one GPU; none: no GPU, or not known
@@ -362,7 +362,7 @@ def _cautions(study: Study, rows: Sequence[Row]) -> list[str]:
 
 
 def _cautions_of_levels(study: Study) -> Iterator[str]:
-    """What is to be known of the variants of the second axis, whose own numbers are not shown."""
+    """Notes on the variants of the second axis, whose own published numbers are not shown."""
     levels = {level for run in study.runs if run.blocked is None for level in run.levels}
     for caution in published_of(study.product).cautions if study.product else ():
         if caution.partition(":")[0] in levels:
@@ -389,7 +389,7 @@ def foreign_rows(workspace: Workspace, study: Study, rows: Sequence[Row]) -> tup
 
 
 def _foreign_cautions(workspace: Workspace, study: Study, finished: Sequence[_Run]) -> list[str]:
-    """What looks wrong in predictions that were not made here: what reading found, and runs that predict the same."""
+    """Warnings about predictions of other programs: notes of the reader, and runs with equal predictions."""
     if not study.is_foreign:
         return []
     said: dict[str, list[str]] = {}

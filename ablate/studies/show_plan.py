@@ -1,4 +1,4 @@
-"""What a study and an axis look like before anything has run: on a terminal, and as documents for ``--json``."""
+"""Show the plan of a study, and an axis, on a terminal and as documents for ``--json``."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -80,7 +80,7 @@ def _from_here(path: str) -> str:
 
 
 def _missing_data(study: Study, workspace: Workspace) -> str:
-    """What is not there of the data, so that the runs have no names yet; empty where nothing is missing."""
+    """The sentence on missing data, without which the runs have no ids yet; empty if nothing is missing."""
     configs = [run.config for run in study.runs if run.config is not None and not run.run_id]
     sources = dict.fromkeys(source for config in configs for source in (config.data.train, config.data.validation))
     why = next(filter(None, (why_missing(source, workspace) for source in sources)), "")
@@ -222,7 +222,7 @@ def _remarks(variant: Variant) -> list[str]:
 
 
 def _differences(study: Study, run: StudyRun) -> str:
-    """What a run sets otherwise than the baseline, with keys as short as the study allows."""
+    """The settings of a run that differ from the baseline's, with keys as short as possible."""
     reference = study.runs_of(study.baseline)[0]
     theirs = leaves(msgspec.to_builtins(reference.any_config)) | leaves(nested(reference.changes))
     short = _short_names([key for other in study.runs for key in _shown(other.changes)])

@@ -96,7 +96,7 @@ def _key(column: Column) -> str:
 
 
 def both_tables(summaries: Sequence[Summary]) -> list[Table]:
-    """What the variants of several studies score, and where the rest of their AP went.
+    """The tables of scores and of errors of the variants of several studies.
 
     Nothing is in bold: the best of one study is not the best of all.
     """

@@ -230,12 +230,12 @@ def state_in_words(status: Status | None) -> str:
 
 
 def study_folder(workspace: Workspace, name: str) -> Path:
-    """Where a study's ``study.json`` lies, and what its launcher keeps."""
+    """The folder of a study's ``study.json`` and of its launcher's files."""
     return workspace.studies / slug(name)
 
 
 def configs_folder(workspace: Workspace, name: str) -> Path:
-    """Where a study's YAML files lie."""
+    """The folder of a study's YAML files."""
     return workspace.configs / slug(name)
 
 

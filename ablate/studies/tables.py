@@ -121,7 +121,7 @@ def facts_table(summary: Summary) -> Table:
 
 
 def size_columns(sizes: Sequence[DetectorSize | None]) -> Iterator[Filled]:
-    """What was counted of detectors, with the digits that tell near ones apart."""
+    """Columns of the counted sizes of detectors, with enough digits to tell similar ones apart."""
     for name, field, unit, fewest in COUNTS:
         values = [None if size is None else getattr(size, field) / unit for size in sizes]
         digits = decimals([value for value in values if value], fewest)
@@ -300,7 +300,7 @@ def legend(summary: Summary, shown: Sequence[Column] = ()) -> list[str]:
 
 
 def _cost_sentence(summary: Summary) -> str:
-    """What the cost is of, where it was measured, and what else ran there."""
+    """The sentence on the measured cost: what it covers, where it was measured, and what else ran there."""
     others = (
         "the load of other processes is not known"
         if summary.cost_others is None
@@ -319,7 +319,7 @@ def _cost_sentence(summary: Summary) -> str:
 
 
 def _outside_sentence(summary: Summary) -> str:
-    """What the time and the memory of a command are of, and where it ran."""
+    """The sentence on the time and memory of a command: what they cover, and where it ran."""
     places = dict.fromkeys(place for row in summary.rows if row.outside for place in row.outside.places)
     several = "; on different machines, so they cannot be compared" * (len(places) > 1)
     memory = any(row.outside and row.outside.peak_gpu_gib is not None for row in summary.rows)
@@ -344,7 +344,7 @@ def remarks(summary: Summary) -> list[str]:
 
 
 def not_controlled(variant: str, keys: Sequence[str]) -> str:
-    """What differs between a variant and the baseline beside the factor of the study."""
+    """The note on settings other than the studied ones that differ between a variant and the baseline."""
     return f"{MARK} not controlled: {variant} also changes {', '.join(keys)}."
 
 
@@ -440,6 +440,6 @@ def _place(variants: Sequence[str], variant: str) -> int:
 
 
 def _shared(column: Sequence[Published]) -> Iterator[str]:
-    """What all numbers of a column were trained with."""
+    """The training settings that all numbers of a column share."""
     facts = [(one.finding.init, one.finding.length, one.finding.schedule, one.finding.note) for one in column]
     return (values[0] for values in zip(*facts, strict=True) if len(set(values)) == 1)

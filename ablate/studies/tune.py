@@ -43,7 +43,7 @@ NO_POINTS = Axis(name=AXIS, title=TITLE, source=SOURCE, allowed_keys=TUNED, vari
 
 
 class TuneRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person asks for, beside what every study is planned from.
+    """The options of a tuning, besides those of every study.
 
     Attributes:
         centre: of the first grid: the paper's, or the base's own learning rate and weight decay.
@@ -294,7 +294,7 @@ def _larger_model(base: RunConfig, tune: TuneRequest) -> dict[str, Any]:
 
 
 def _size_of(base: RunConfig, larger: Mapping[str, Any]) -> str:
-    """What the larger model is called; empty where there is none."""
+    """The name of the larger model's size; empty if there is none."""
     return model_size(with_changes(base, dict(larger)).model) if larger else ""
 
 

@@ -59,7 +59,7 @@ class Point(msgspec.Struct, frozen=True, order=True):
         return protocol.weight_decay * 2.0**self.weight_decay_doublings
 
     def name(self, protocol: Protocol) -> str:
-        """What it is called in tables.
+        """Its name in tables.
 
         >>> protocol = Protocol(lr=1.6e-4, weight_decay=0.1, unit="epochs", grid_length=25, drop_path_length=50)
         >>> Point(False, -1, 0, 0.0, 25).name(protocol)
@@ -77,7 +77,7 @@ class Point(msgspec.Struct, frozen=True, order=True):
 
 
 class Tuning(msgspec.Struct, frozen=True, kw_only=True):
-    """What a study of settings keeps beside its runs.
+    """The record of a tuning in its study.
 
     Attributes:
         protocol: that it follows.
@@ -122,7 +122,7 @@ class Step(NamedTuple):
 
 
 def next_step(protocol: Protocol, results: Results, most_points: int) -> Step:
-    """What the protocol asks for.
+    """The next step of the protocol.
 
     Args:
         protocol: of the tuning.

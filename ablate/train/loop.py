@@ -35,7 +35,7 @@ SHORTEST_EPOCH_TO_SAVE = 60.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class TrainStats:
-    """What training cost."""
+    """The cost of training."""
 
     iterations: int
     seconds: float  # of all the sessions that led here
@@ -388,7 +388,7 @@ class TrainLoop(ABC):
         self._logged = _Logged(**logged) if logged else _Logged(self.iteration, self._seconds_before)
 
     def _average(self) -> dict[str, Any]:
-        """What a checkpoint holds of the average of the weights."""
+        """The average of the weights in a checkpoint."""
         return {} if self.average is None else {"ema": self.average.values}
 
     def _warn(self, sentence: str) -> None:

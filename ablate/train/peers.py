@@ -34,7 +34,7 @@ LOST = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a process stands among those of its run.
+    """The place of a process among those of its run.
 
     Attributes:
         rank: among all of them.
@@ -84,7 +84,7 @@ def _number(name: str, default: int) -> int:
 
 
 def meeting_point(place: Place) -> dict[str, str]:
-    """What torch needs in its environment to bring the processes together; torchrun has set it already.
+    """The environment variables by which torch connects the processes; torchrun has set them already.
 
     Nothing of it is what `place_of_process` reads: a process that joins again is in the same place.
     """

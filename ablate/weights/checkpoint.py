@@ -79,7 +79,7 @@ def _read(path: Path, modified: int, size: int) -> Checkpoint:
 
 
 def _loaded(path: Path, file: IO[bytes]) -> object:
-    """What an open file of weights holds, copied into memory: a mapped file that is cut short kills the process."""
+    """The content of an open file of weights, copied into memory: a mapped file that is cut short kills the process."""
     head = file.read(32)
     if not head:
         raise BadInput(f"{path}: is empty; download or copy it again")

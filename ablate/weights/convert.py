@@ -58,7 +58,7 @@ Converted = tuple[dict[str, Tensor], ConversionReport]  # weights of a backbone,
 
 
 def check_weights(config: cfg.RunConfig) -> ConversionReport | None:
-    """What loading the weights of a config will do; none where it starts at random. Nothing is loaded.
+    """The report on loading the weights of a config, without loading them; None if it starts from random weights.
 
     Raises:
         BadInput: they do not fit.
@@ -136,7 +136,7 @@ def convert(source: Source, model: cfg.Model, shapes: Mapping[str, torch.Size]) 
 def _accounted(
     source: Source, vit: cfg.ViT, shapes: Mapping[str, torch.Size]
 ) -> tuple[tuple[Mapped, ...], tuple[Dropped, ...]]:
-    """What became of each tensor of the file in this backbone; its positions go where their treatment lets them."""
+    """How each tensor of the file is used in this backbone; its positions, as far as their treatment allows."""
     users, mapped, dropped = _users(vit, shapes), [], list(source.dropped)
     for one in source.mapped:
         kind, _, block = one.target.partition(".")
