@@ -1,7 +1,7 @@
 """Run configs as text: YAML 1.2 in and out, presets, ``base:`` and dotted changes.
 
 A config file is a short diff: ``base:`` names a preset or another file (relative to this one), and every key below it
-replaces the base's. A mapping of another kind than the base's (a backbone, a data set: what ``type`` tells apart)
+replaces the base's. A mapping of another kind than the base's (a backbone or a data set of another ``type``)
 replaces it whole. Everything wrong becomes a ``BadInput`` of one sentence that names the file, the key and the valid
 choices.
 
@@ -221,7 +221,7 @@ def merge(base: Tree, changes: Tree) -> Tree:
 
 
 def _are_of_one_kind(old: object, new: object) -> bool:
-    """Whether these are mappings whose keys mean the same: ``type`` tells, but a pyramid's is a mere setting."""
+    """Whether two mappings have the same keys: those of equal ``type``, except that a pyramid's is a mere setting."""
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return False
     return "type" not in old or new.get("type", old["type"]) == old["type"] or old["type"] not in _kinds()
@@ -229,7 +229,7 @@ def _are_of_one_kind(old: object, new: object) -> bool:
 
 @cache
 def _kinds() -> frozenset[str]:
-    """Every ``type`` by which a config tells apart parts with different fields."""
+    """Every ``type`` of parts that have different fields."""
     waiting = _structs(msgspec.inspect.type_info(RunConfig))
     for struct in waiting:  # which grows on the way
         waiting += [inner for field in struct.fields for inner in _structs(field.type)]

@@ -61,7 +61,7 @@ class Stamp(NamedTuple):
 
 
 class ImageFacts(NamedTuple):
-    """One image file that can be used, as far as its header tells."""
+    """One image file that can be used, judging by its header."""
 
     stamp: Stamp
     content: bytes  # SHA-256

@@ -70,7 +70,7 @@ def subset_file(annotations: Path, source: Shapes | Coco, folder: Path, name: st
         annotations: of all images.
         source: the data set with its limits.
         folder: of the file that is made.
-        name: of the file, without its ending and without what tells the parts of one data set apart.
+        name: of the file, without its ending and without the label of the subset.
 
     Raises:
         BadInput: the annotations are damaged, or see `chosen`.

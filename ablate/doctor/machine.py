@@ -148,7 +148,7 @@ def _gpus(torch: ModuleType) -> tuple[list[Check], str]:
 
 
 def _no_gpu(built_for: str | None, driver: Driver | None, complaint: str) -> Check:
-    """Why PyTorch sees no GPU, as far as can be told."""
+    """Why PyTorch sees no GPU, as far as known."""
     if driver is None:
         return Check(ENGINE_AREA, "GPU", "absent", "none: training runs on the CPU, in fp32")
     if driver.fault:

@@ -199,7 +199,7 @@ class CommandRun:
                 if not is_lost:
                     log.feed(redactor.feed(part))
                     sys.stderr.flush()
-            except OSError:  # the disk is full, or nobody reads any more: the command goes on
+            except OSError:  # the disk is full, or the reader is gone: the command goes on
                 is_lost = True
         if not is_lost:
             log.feed(redactor.end())

@@ -17,7 +17,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
     seconds: float
     resumed: bool
-    peak_gpu_gib: float | None = None  # the most in use on one GPU, whoever used it; none: no GPU, or not known
+    peak_gpu_gib: float | None = None  # the most in use on one GPU, by all processes; None: no GPU, or not known
     place: str = ""  # the GPUs, or the processor
 
 

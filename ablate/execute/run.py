@@ -326,7 +326,7 @@ def _record_start(folder: RunFolder, before: Status) -> None:
     fault = find_fault(folder) if before.state == "finished" else None
     trains = not are_predictions_kept(folder)
     write_status(folder, "running", phase="training" if trains else "analysing")
-    # A run that is continued may have begun on another machine, which the manifest tells.
+    # A run that is continued may have begun on another machine, named in the manifest.
     folder.append_event("started", host=socket.gethostname(), hardware=msgspec.to_builtins(hardware()))
     if fault is not None:
         folder.append_event("warning", message=fault.sentence)

@@ -4,7 +4,7 @@ A launcher starts `python -m ablate.launch.worker JOB` for the runs of a study t
 A worker locks its run folder, so however many launchers there are, a run is never carried out twice; and a launcher
 learns how a run went from the run folder, not from the worker. A worker stops politely when its launcher dies.
 
-Every device of this machine is locked too, so that one run at a time has it for itself, whoever starts it.
+Every device of this machine is locked too, so that only one run at a time uses it, from any launcher.
 """
 
 import os
@@ -109,8 +109,8 @@ class Outcome:
         failed: sentences, one for each run without a result that is not blocked.
         stopped: who asked to stop: a signal's name, or a command; empty where all was done.
         at_once: asked twice, so that runs were killed before they could save what they had.
-        time_is_up: it was a drain that stopped after its time, as it was told.
-        left: runs that this launch has not tried and that may still come to a result, here or elsewhere.
+        time_is_up: it was a drain that stopped after its ``--stop-after``.
+        left: runs that this launch has not tried and that may still get a result, here or elsewhere.
     """
 
     statuses: "list[RunStatus]"

@@ -79,7 +79,7 @@ def costly_jobs(workspace: Workspace, study: Study, options: LaunchOptions) -> l
         study: to be launched.
         options: of the launch.
     """
-    if study.is_foreign:  # whoever wrote the command knows what it takes, and nothing of it can be timed
+    if study.is_foreign:  # the time of a command is not known here, and nothing of it can be timed
         return []
     jobs = _left(workspace, study, options)
     return [] if study.base == CHEAP and study.synthetic and all(map(_is_cheap, jobs)) else jobs

@@ -387,7 +387,7 @@ class _Launch:
         return bool(ended)
 
     def _check_result(self, child: _Child) -> None:
-        """Whether a worker that ended by itself came to a result; for one that could not say why not, say it."""
+        """Check whether a worker that ended by itself has a result; if it left no reason, write one."""
         folder, code = self._workspace.job_folder(child.job.run_id), child.process.returncode
         status = folder.read_status() or Status(state="prepared")
         fault = find_fault(folder) if status.state == "finished" else None

@@ -220,7 +220,7 @@ def _delete_run(workspace: Workspace, run_id: str) -> str:
                     path.unlink(missing_ok=True)
     except LockHeld as held:
         return str(held)
-    with suppress(OSError):  # somebody has begun it anew
+    with suppress(OSError):  # another process has begun it anew
         folder.path.rmdir()
     return ""
 

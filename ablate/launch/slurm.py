@@ -247,7 +247,7 @@ def submit_study(
         study: whose runs.
         options: of the launch.
         cluster: what the jobs ask for.
-        dry_run: write nothing and ask nobody; the numbers of jobs in the scripts are then names of runs.
+        dry_run: write nothing and do not call Slurm; the numbers of jobs in the scripts are then names of runs.
 
     Returns:
         What was submitted, and the text of each script.

@@ -90,7 +90,7 @@ class Task:
         self._cancelled = Cancelled(self.workspace, batch.study)
 
     def carry_out(self) -> int:
-        """Until the run has come to a result or has to stop -> the exit code of the task."""
+        """Work until the run has a result or has to stop -> the exit code of the task."""
         clock = self._clock()
         if clock:
             logger.warning("%s", clock)
@@ -225,7 +225,7 @@ class Task:
             time.sleep(TICK_SECONDS)
 
     def _end(self, code: int) -> int:
-        """Note why the run did not come to a result, if it did not -> the exit code of the task."""
+        """Record why the run has no result, if it has none -> the exit code of the task."""
         status = self.folder.read_status() or Status(state="prepared")
         if status.state in DONE:
             is_needed = any(self.run_id in job.needs for job in read_study(self.workspace, self.batch.study).jobs)

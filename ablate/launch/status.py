@@ -127,7 +127,7 @@ class StatusReader:
         """
         folder = self._workspace.job_folder(run_id)
         status = folder.read_status() or Status(state="prepared")
-        locks = self._watcher.living(folder.path)  # also removes the locks of the dead, which nobody else would
+        locks = self._watcher.living(folder.path)  # also removes the locks of dead processes
         if status.state in DONE:
             locks = []
         elif not locks:  # the owner may have finished between the two looks

@@ -17,7 +17,7 @@ from ablate.models.vit import Block
 def sin_cos_embedding(width: int, grid: int) -> Tensor:
     """The fixed positional embedding f32[1, 1 + grid*grid, width]: zeros for the class token, then the patches by rows.
 
-    The first half of the channels tells the column, the second the row; each half is sin, then cos, of the place
+    The first half of the channels encodes the column, the second the row; each half is sin, then cos, of the place
     divided by 10000^(i / (width / 4)).
     """
     omega = 10000.0 ** -(torch.arange(width // 4, dtype=torch.float64) / (width / 4))

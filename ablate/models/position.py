@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 def learned_offsets(old: int, new: int) -> list[float]:
-    """Where the offsets -(old-1) ... old-1 of a grid of ``old`` tokens come to lie on one of ``new`` tokens.
+    """The positions of the offsets -(old-1) ... old-1 of a grid of ``old`` tokens on a grid of ``new`` tokens.
 
     At 0, +-1, +-(1 + q), +-(1 + q + q^2), ... with the q that brings the last to new - 1: the nearest offsets, which
     matter most, stay where they were learned.

@@ -132,7 +132,7 @@ def older_rule(folder: RunFolder) -> str:
     try:
         made = read_json(folder.manifest, _Rules)
     except BadInput:
-        return ""  # not started it, or it is damaged, which is told elsewhere
+        return ""  # not started it, or it is damaged, which is reported elsewhere
     is_run = not isinstance(folder, PretrainingFolder)
     if made.kind != "detector":
         old = made.evaluation_revision < EVALUATION_REVISION
@@ -163,7 +163,7 @@ def git_state(folder: Path) -> Git | None:
     """
     with suppress(OSError, msgspec.DecodeError):
         return msgspec.json.decode((folder.parent / SNAPSHOT).read_bytes(), type=Git | None)
-    if not (folder.parent / ".git").exists():  # an installed package may lie inside somebody else's repository
+    if not (folder.parent / ".git").exists():  # an installed package may lie inside another repository
         return None
 
     def git(*arguments: str) -> str:

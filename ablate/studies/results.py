@@ -1,7 +1,7 @@
 """The answer of a study, read from the folders of its runs alone.
 
 :func:`summarise` makes a row a variant: AP, errors and cost over its seeds, and what was published about it.
-:func:`compare_study` sets every variant against the baseline and tells what differs beyond the noise of images and of
+:func:`compare_study` compares every variant with the baseline and shows what differs beyond the noise of images and of
 seeds. Both refuse to put numbers side by side that were not measured alike.
 """
 
@@ -131,7 +131,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def of_single_seeds(self) -> bool:
-        """Whether every variant with results has one seed, which tells no interval over seeds."""
+        """Whether every variant with results has one seed, which gives no interval over seeds."""
         return max(row.n for row in self.rows) == 1
 
     @property
@@ -370,7 +370,7 @@ def _cautions_of_levels(study: Study) -> Iterator[str]:
 
 
 def foreign_rows(workspace: Workspace, study: Study, rows: Sequence[Row]) -> tuple[Row, ...]:
-    """The rows of a study that was not trained here, with what its commands took and what was told of them."""
+    """The rows of a study that was not trained here, with the costs of its commands and the facts given for them."""
     found = []
     for row in rows:
         costs = [

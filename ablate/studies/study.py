@@ -99,7 +99,7 @@ class StudyRun(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def any_config(self) -> AnyConfig | None:
-        """Its config, whoever trains it; none where it is blocked."""
+        """Its config, of any kind; None if it is blocked."""
         return self.config or self.command or self.adopted
 
     @property

@@ -72,7 +72,7 @@ def errors_table(summary: Summary) -> Table:
 def cost_table(summary: Summary) -> Table:
     """A row a variant whose detector is known: memory and time where they were measured, and what was counted.
 
-    They are of one image, unlike the memory and the seconds that `ablate run` tells of its whole run.
+    They are of one image, unlike the memory and the seconds of the whole run that `ablate run` shows.
     """
     rows = [row for row in summary.rows if row.size is not None]
     columns: list[Filled] = []
@@ -387,7 +387,7 @@ def _state(row: Row) -> Cell:
 
 
 def memory_unit(gib: Iterable[float | None]) -> tuple[str, int]:
-    """The unit in which all of some memories are told, and how many of it a GiB has.
+    """The unit in which some memories are printed, and how many of it a GiB has.
 
     >>> memory_unit([0.25, None]), memory_unit([0.25, 27.25])
     (('MiB', 1024), ('GiB', 1))

@@ -1,4 +1,4 @@
-"""The processes that share a run: which of them this one is, what all must agree on, and how a lost one is told.
+"""The processes that share a run: the place of this one, what all must agree on, and errors of lost ones.
 
 torchrun says who is who, or Slurm's srun where each task is one process (`srun --gpus-per-task=1 python cli.py ...`).
 """

@@ -51,7 +51,7 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """The tensors of a ``.pth``, ``.pth.tar`` or ``.safetensors`` file, told by its content, in main memory.
+    """The tensors of a ``.pth``, ``.pth.tar`` or ``.safetensors`` file, recognised by its content, in main memory.
 
     Raises:
         BadInput: it is missing, cut short, damaged, no checkpoint, or holds code.

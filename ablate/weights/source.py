@@ -1,4 +1,4 @@
-"""A checkpoint in our names: every tensor of the file mapped or left behind for a reason, and what the file tells."""
+"""A checkpoint in our names: every tensor mapped or left out for a reason, and facts about the file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -110,7 +110,7 @@ def read_source(path: Path) -> Source:
 
 
 def read_facts(path: str) -> CheckpointFacts:
-    """What a file of weights tells; one that did not change is read once a process.
+    """The facts about a file of weights; a file that does not change is read once per process.
 
     Raises:
         BadInput: as ``read_source``.

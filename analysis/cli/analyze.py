@@ -318,7 +318,7 @@ def print_json(document: object) -> None:
 
 
 DETECTRON2 = "coco_instances_results.json"
-# COCOEvaluator writes where it is told: train_net.py says `inference`, with several data sets a folder for each.
+# COCOEvaluator writes to a given folder: `inference` in train_net.py, with several data sets a folder for each.
 DETECTRON2_PLACES = ("", "inference*/", "inference*/*/")
 CONVERTED = "_coco_format.json"  # detectron2's copy of a data set that was not registered as COCO
 RUN = ("config.yaml", "manifest.json")  # with which a run folder counts as prepared
@@ -330,7 +330,7 @@ TruthOf = Callable[[Path], Path]
 
 @dataclass(frozen=True)
 class Output:
-    """A prediction file and, where the folder tells it, the ground truth that it was made for."""
+    """A prediction file and, if the folder names it, the ground truth that it was made for."""
 
     predictions: Path
     truth: Path | None
@@ -374,7 +374,7 @@ def look_into(folder: Path, truth_of_run: TruthOf | None = None) -> Output:
         return Output(folder / RUN_PREDICTIONS, truth_of_run(folder) if truth_of_run else None)
     found = sorted({path for place in DETECTRON2_PLACES for path in folder.glob(place + DETECTRON2)})
     if folder / DETECTRON2 in found:
-        found = [folder / DETECTRON2]  # whoever names the folder itself means what lies in it
+        found = [folder / DETECTRON2]  # the folder itself stands for its content
     if len(found) > 1:
         raise BadInput(f"{folder}: contains several results files; give one of {_listed(found)}")
     if not found and parts_of(folder):

@@ -101,5 +101,5 @@ def _plain(text: str) -> str:
 
 
 def _heading(text: str) -> str:
-    """Bold where somebody reads it."""
+    """Bold in a terminal."""
     return typer.style(text, bold=True) if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else text

@@ -114,7 +114,7 @@ def stream_columns(path: Path) -> Columns | None:
             parts = _read_parts(file)
     except ChangedWhileRead as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
-    except (OSError, EOFError, zlib.error):  # whoever reads the whole file has the sentence
+    except (OSError, EOFError, zlib.error):  # reading the whole file gives the sentence
         return None
     return _joined(parts, b"") if parts else None
 

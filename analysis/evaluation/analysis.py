@@ -58,7 +58,7 @@ class Run:
 def name_runs(arguments: Sequence[str]) -> list[tuple[str, Path]]:
     """``[NAME=]PATH`` arguments -> names and paths.
 
-    A file or folder without a name is called by the shortest part of its path that tells it from the others.
+    A file or folder without a name is named by the shortest part of its path that distinguishes it from the others.
 
     Raises:
         BadInput: two runs would bear one name.

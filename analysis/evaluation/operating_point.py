@@ -1,7 +1,7 @@
 """Precision, recall and F1 of the detections from a score on: what a deployed detector shows.
 
 Matching goes by descending score, so the detections from a score on are matched as they would be without the others:
-one matching tells the numbers at every score. What is left out of AP (in a crowd, over the cap) is left out here too.
+one matching gives the numbers at every score. What is left out of AP (in a crowd, over the cap) is left out here too.
 """
 
 import math

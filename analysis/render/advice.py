@@ -70,7 +70,7 @@ def nothing_costs(one: RunAnalysis) -> str:
 
 
 def _where_to_look(ground_truth: GroundTruth, one: RunAnalysis, error: str) -> str:
-    """How many errors of a type there are, how many of them are costly, where most is at stake, and what that tells."""
+    """How many errors of a type there are, how many of them are costly, where most is at stake, and what follows."""
     assert one.at_stake is not None
     kind = ERROR_TYPES[error]
     many = {"loc": SHAPES_MANY[one.breakdown.settings.iou_type], "miss": "objects"}.get(error, "detections")

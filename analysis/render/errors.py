@@ -68,7 +68,7 @@ def errors_table(
         settings: of all runs.
         runs: with their breakdowns.
         measured: the intervals of the numbers, which then stand beside them.
-        paper: whether AP has two decimals, and nothing is in bold: one model tells nothing of another training.
+        paper: whether AP has two decimals, and nothing is in bold, since one model does not predict another training.
     """
     name = ap_name(settings.iou)
     columns = [Column("run", kind="text"), ap_column(name, paper=paper), *map(error_column, ERROR_TYPES)]

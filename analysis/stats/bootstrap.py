@@ -63,7 +63,7 @@ class WeightedAP:
     """Curves of one run in the ``coco`` convention, ready to be weighted by image; made by :func:`weighted_ap`.
 
     The detections are split into *blocks* by the curves in which they count, so that one running sum over all blocks
-    tells, for every curve, how many detections come before any of its true positives.
+    gives, for every curve, the number of detections before each of its true positives.
     """
 
     curves: int

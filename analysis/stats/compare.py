@@ -36,7 +36,7 @@ from analysis.stats.intervals import (
 # Below, intervals cover less than they say: docs/uncertainty.md.
 FEWEST_IMAGES = 200  # of differences
 FEWEST_FOR_ONE = 5000  # of the AP of one model, which itself comes out too high with few images
-FEWEST_OF_CATEGORY = 10  # images with an object of a category, below which its interval is not told
+FEWEST_OF_CATEGORY = 10  # images with an object of a category, below which it has no interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +195,7 @@ def compare(
     analysis = Analysis(ground_truth, settings, ious=COCO_IOUS if mean_ap else ())
     runs = [one.analyses or tuple(analysis.of(one.name, dt) for dt in one.detections) for one in candidates]
     flat = resample(ground_truth, [*chain(*runs)], resamples=resamples, seed=seed, mean_ap=mean_ap, progress=progress)
-    if images == 1:  # it is drawn again as itself, which tells nothing
+    if images == 1:  # every resample equals it
         for one in flat:
             one.drawn.fill(np.nan)
             one.category_drawn.fill(np.nan)

@@ -1,6 +1,6 @@
 """From resamples and seeds to intervals and p-values; ``docs/uncertainty.md`` says how, and how well they cover.
 
-The choice of images is a source of variance, told by resamples; the choice of seeds another, told by Student's t. A
+The choice of images is one source of variance, measured by resamples; the choice of seeds another, by Student's t. A
 single run has no interval over seeds. p-values of several tests are corrected after Holm.
 """
 
@@ -57,7 +57,7 @@ ROUNDING = 1e-9  # points; a difference below is none
 
 @dataclass(frozen=True)
 class Interval:
-    """A number in points and its 95 % interval; NaN for what cannot be told (a single image, nothing drawn).
+    """A number in points and its 95 % interval; NaN if there is none (a single image, no resamples).
 
     With one seed the limits come from resamples of the images: percentiles for a difference, the basic
     (reverse-percentile) interval for a run. With n >= 2 seeds they lie about the mean and hold both sources of
@@ -84,7 +84,7 @@ class Difference(Interval):
 
     @property
     def significant(self) -> bool:
-        """Whether a difference remains after the correction at the 5 % level; false where nothing can be told."""
+        """Whether a difference remains after the correction at the 5 % level; false if it was not tested."""
         return self.p_adjusted <= SIGNIFICANCE
 
 

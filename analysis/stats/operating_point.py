@@ -120,7 +120,7 @@ def measure(
                 store[name][number] = value
 
     measure_resamples(one, images, resamples, seed, progress)
-    if images == 1:  # it is drawn again as itself, which tells nothing
+    if images == 1:  # every resample equals it
         for store in drawn:
             for values in store.values():
                 values.fill(np.nan)
