@@ -190,6 +190,15 @@ class Analysis:
         ious: IoU thresholds at which the precision curve of each run is kept, for intervals and plots.
         metrics: also compute COCO's 12 numbers.
         at_stake: also compute the cost of each single error.
+
+    >>> from analysis import read_detections, read_ground_truth
+    >>> from analysis.coco.synthetic import write_example
+    >>> truth, predictions = write_example(getfixture("tmp_path"), images=50)
+    >>> gt = read_ground_truth(truth)
+    >>> analysis = Analysis(gt, Settings(), parts=("class", "size"))
+    >>> run = analysis.of("sloppy", read_detections(predictions["sloppy-boxes"], gt))
+    >>> max(run.breakdown.delta_ap, key=run.breakdown.delta_ap.get), run.sizes.found.shape
+    ('loc', (3,))
     """
 
     def __init__(

@@ -34,6 +34,9 @@ class Criterion:
 
     Raises:
         BadInput: the value is not finite, or not a rate above 0 and up to 1.
+
+    >>> str(Criterion()), str(Criterion("precision", 0.9))
+    ('best F1', 'precision 0.9')
     """
 
     kind: Literal["f1", "precision", "recall", "score"] = "f1"
