@@ -63,7 +63,8 @@ Predictions = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[NAME=]PREDICTIONS",
-        help="COCO results file (.json, .json.gz), folder of such files, detectron2 output folder, or run folder.",
+        help="COCO results file (.json, .json.gz), folder of such files, detectron2 output folder, or run folder; "
+        "NAME= names the run in tables and figures.",
         show_default=False,
     ),
 ]
@@ -282,7 +283,7 @@ def find_inputs(context: typer.Context, predictions: list[str] | None, gt: Path 
         truth = gt or common_truth(outputs)
         if truth is None:
             told = "" if any(path.is_file() for _, path in named) else "; not every folder contains one"
-            raise typer.BadParameter(f"--gt is required: the file of the annotated objects (ground truth){told}")
+            raise typer.BadParameter(f"--gt is required: the COCO file of the annotated objects (ground truth){told}")
         files = [(name, output.predictions) for (name, _), output in zip(named, outputs, strict=True)]
         return InputFiles(files, truth)
     newest: InputFiles | None = context.obj(root) if context.obj else None
