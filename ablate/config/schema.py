@@ -58,7 +58,7 @@ class Attention(Part, frozen=True, kw_only=True):
     global_count: Annotated[Count, _about("number of global blocks, unless they are listed")] = 4
     propagation: Annotated[
         Literal["none", "shift", "conv_naive", "conv_basic", "conv_bottleneck"],
-        _about("between windows, where no block is global"),
+        _about("exchange between windows if no block is global"),
     ] = "none"
     kernel: Annotated[
         Literal["naive", "fused", "fused_table"],
@@ -73,11 +73,16 @@ class Attention(Part, frozen=True, kw_only=True):
 class Position(Part, frozen=True, kw_only=True):
     """Treatment of the two kinds of positional information (paper, table 4): pre-trained, random, zero or none."""
 
-    relative: Annotated[Literal["pt", "rand", "zero", "none"], _about("bias tables")] = "zero"
+    relative: Annotated[
+        Literal["pt", "rand", "zero", "none"],
+        _about("start of the bias tables: pre-trained, random, zero; none: no tables"),
+    ] = "zero"
     tables: Annotated[
         Literal["shared", "per_block"], _about("shared: one table for windowed, one for global blocks, as in the paper")
     ] = "shared"
-    absolute: Annotated[Literal["pt", "rand", "zero", "none"], _about("embedding added to the patches")] = "rand"
+    absolute: Annotated[
+        Literal["pt", "rand", "zero", "none"], _about("start of the embedding added to the patches; likewise")
+    ] = "rand"
     absolute_grid: Annotated[Size, _about("side of the stored embedding in tokens; resized to the image")] = 14
 
 
@@ -85,7 +90,7 @@ class ViT(Part, frozen=True, kw_only=True, tag_field="type", tag="vit"):
     """A plain Vision Transformer."""
 
     width: Annotated[Size, _about("channels of a token")]
-    depth: Annotated[int, Meta(ge=1, le=1000), _about("blocks")]
+    depth: Annotated[int, Meta(ge=1, le=1000), _about("number of blocks")]
     heads: Annotated[Size, _about("attention heads; they divide the width")]
     image_size: Annotated[Size, _about("side of the square input in pixels")]
     patch_size: Annotated[Size, _about("side of a patch in pixels")] = 16
@@ -152,7 +157,7 @@ class ViT(Part, frozen=True, kw_only=True, tag_field="type", tag="vit"):
 class ResNet(Part, frozen=True, kw_only=True, tag_field="type", tag="resnet"):
     """A residual network, the convolutional comparison."""
 
-    depth: Annotated[Literal[50, 101], _about("layers")]
+    depth: Annotated[Literal[50, 101], _about("number of layers")]
     image_size: Annotated[Size, _about("side of the square input in pixels")]
 
     def __post_init__(self) -> None:
@@ -323,8 +328,8 @@ class Pretrain(Part, frozen=True, kw_only=True):
     mask_ratio: Annotated[Rate, _about("share of the patches that are masked")] = 0.75
     normalised_target: Annotated[bool, _about("each patch to be reconstructed at mean 0 and variance 1")] = True
     decoder_width: Size = 512
-    decoder_depth: Annotated[Count, _about("blocks")] = 8
-    decoder_heads: Annotated[Size, _about("they divide its width")] = 16
+    decoder_depth: Annotated[Count, _about("number of blocks")] = 8
+    decoder_heads: Annotated[Size, _about("attention heads; they divide decoder_width")] = 16
     epochs: Annotated[Positive, _about("number of epochs; every length is a separate full cosine schedule")] = 800.0
     warmup_epochs: Annotated[NonNegative, _about("linear from 0, before the cosine")] = 40.0
     batch_size: Annotated[Count, _about("images per optimizer step, over all devices and accumulation steps")] = 4096
@@ -334,7 +339,7 @@ class Pretrain(Part, frozen=True, kw_only=True):
     crop_scale: Annotated[tuple[Positive, Positive], _about("share of the image area in a crop")] = (0.2, 1.0)
     flip: Annotated[Fraction, _about("probability")] = 0.5
     precision: Annotated[
-        Literal["fp32", "bf16", "fp16", "auto"], _about("auto is resolved on the machine before the identity is taken")
+        Literal["fp32", "bf16", "fp16", "auto"], _about("auto: bf16, fp16 or fp32, resolved on the machine that plans")
     ] = "fp32"
     seed: Annotated[int, Meta(ge=0, lt=2**32), _about("not the seed of the run: one pre-training serves all seeds")] = 0
 
@@ -403,7 +408,9 @@ class Data(Part, frozen=True, kw_only=True):
 
     train: Shapes | Coco
     validation: Shapes | Coco
-    images_without_boxes: Annotated[Literal["drop", "keep"], _about("in training")] = "drop"
+    images_without_boxes: Annotated[Literal["drop", "keep"], _about("whether training uses images without a box")] = (
+        "drop"
+    )
 
 
 class Freeze(Part, frozen=True, kw_only=True):
@@ -444,7 +451,7 @@ class Train(Part, frozen=True, kw_only=True):
     flip: Annotated[Fraction, _about("probability")] = 0.5
     clip_norm: Annotated[Positive | Nothing, _about("largest gradient norm")] = "none"
     precision: Annotated[
-        Literal["fp32", "bf16", "fp16", "auto"], _about("auto is resolved on the machine before the identity is taken")
+        Literal["fp32", "bf16", "fp16", "auto"], _about("auto: bf16, fp16 or fp32, resolved on the machine that plans")
     ] = "fp32"
     memory_cap_gib: Annotated[Positive | Nothing, _about("memory limit, to simulate a smaller device")] = "none"
     layer_decay: Annotated[

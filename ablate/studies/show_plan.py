@@ -181,7 +181,8 @@ def axes_screen(axes: Sequence[tuple[Axis, tuple[Variant, ...] | str]]) -> list[
         Text(
             f"\nOne axis:      {shell_command('ablate', 'axes', 'AXIS')}\nRun one:       "
             f"{shell_command('ablate', 'AXIS', '--launch')}\nAny other key: "
-            f"{shell_command('ablate', 'vary', '--vary', 'KEY=VALUE,VALUE')}"
+            f"{shell_command('ablate', 'vary', '--vary', 'KEY=VALUE,VALUE')}\nAll keys:      "
+            f"{shell_command('ablate', 'describe', 'tiny-shapes')}"
         ),
     ]
 
