@@ -62,8 +62,9 @@ def errors_table(summary: Summary) -> Table:
     rows = [row for row in summary.rows if row.errors]
     precision = 1 if summary.several else 2
     heads = {name: replace(error_column(name), precision=precision, key=name) for name in ERROR_TYPES}
+    ap = f"{summary.kinds[0].capitalize()} AP{summary.percent}"
     return _table(
-        f"Where the rest of the {summary.kinds[0]} AP{summary.percent} went: points to gain by fixing one error type",
+        f"{ap} lost to each type of error: points gained if only that type is fixed",
         rows,
         [_estimates(head, rows, [row.errors.get(name) for row in rows], low=True) for name, head in heads.items()],
     )
