@@ -154,10 +154,9 @@ def folded_comments(text: str, width: int | None) -> str:
         text: YAML; comments begin with two spaces, ``#`` and a space.
         width: characters of a line; none: as many as needed.
 
-    >>> print(folded_comments("train:\\n  lr: 8e-5  # peak learning rate", 30))
-    train:
-      lr: 8e-5  # peak learning
-                # rate
+    >>> print(folded_comments("lr: 8e-5  # peak learning rate", 26))
+    lr: 8e-5  # peak learning
+              # rate
     """
     lines: list[str] = []
     for line in text.splitlines():
