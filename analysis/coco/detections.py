@@ -332,7 +332,7 @@ def _parse(
         message = _explain_unknown(path, records, row, image, category, names)
         hint = _shift_hint(records, ground_truth) if (category < 0).any() and not names else ""
         if not drop_unknown:
-            raise BadInput(f"{message}{DROP_UNKNOWN}{hint}")
+            raise BadInput(f"{message}{hint or DROP_UNKNOWN}")
         notes.append(message.removeprefix(f"{path}: ") + f": left out (--drop-unknown){hint}")
         records, row, image, category, other = _kept(known, records, row, image, category, other)
     masks = _masks(path, records, row, image, ground_truth)
