@@ -34,7 +34,7 @@ from ablate.runs.folder import SCHEMA, Workspace, open_regular, state_words
 from ablate.runs.lock import machine, owners
 from ablate.studies.study import Job, Study, configs_folder, make_one, study_folder
 from analysis.exceptions import BadInput
-from analysis.render.screen import dimmed, fact_list, plain_console
+from analysis.render.screen import dimmed, fact_list, fixed_width, plain_console
 from analysis.render.table import Cell, Column, Table
 from analysis.shell import shell_command
 
@@ -414,16 +414,11 @@ def status_screen(workspace: Workspace, study: Study, statuses: Sequence[RunStat
         Text(f"{study.name}: {summary_words(statuses)}", style="bold"),
         Text(f"launched by {who}" if who else "no launcher is running", style="dim"),
         Text(""),
-        runs_table(statuses, width=_terminal_width()),
+        runs_table(statuses, width=fixed_width() or UNLIMITED),
         *_results_of(workspace, study, statuses),
         Text(""),
         fact_list([(name, what) for name, what in where_to_look(workspace, study)]),
     ]
-
-
-def _terminal_width() -> int:
-    console = plain_console()
-    return console.width if console.is_terminal else UNLIMITED
 
 
 def _results_of(workspace: Workspace, study: Study, statuses: Sequence[RunStatus]) -> list[RenderableType]:
