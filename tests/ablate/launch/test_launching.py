@@ -82,7 +82,7 @@ def test_a_stop_shows_no_table_and_ends_with_130(
     monkeypatch.setattr(local.Cancelled, "__call__", lambda self: next(answers, False))
     assert run(monkeypatch, "ablate", "launch", "--root", tmp_path, "--device", "cpu") == 130
     assert shown == []
-    assert "error: stopped; run the same command to continue (" in capsys.readouterr().err
+    assert "\nstopped; run the same command to continue (" in capsys.readouterr().err
 
 
 def test_a_study_of_which_nothing_can_run_says_what_is_missing(
