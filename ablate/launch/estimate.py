@@ -143,7 +143,7 @@ def estimate(workspace: Workspace, jobs: Sequence[Job], options: LaunchOptions) 
     if total:
         logger.info(
             f"in total about {clock(total / parallel_runs)} of training for {len(jobs)} runs"
-            f"{f', {parallel_runs} at a time' * (parallel_runs > 1)}; predicting comes on top"
+            f"{f', {parallel_runs} at a time' * (parallel_runs > 1)}, and the time for predictions"
         )
 
 
