@@ -18,8 +18,9 @@ import analysis.files
 from ablate.runs.folder import Workspace
 from tests.slurm_cluster import SlurmCluster, must_work, running, why_not
 
-# The same examples in every run, so that a run that passes passes again; others: pytest --hypothesis-profile=exploring
-settings.register_profile("repeatable", derandomize=True, database=None)
+# The same examples in every run, without a time limit, so that a run that passes passes again. Other examples:
+# pytest --hypothesis-profile=exploring
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.register_profile("exploring", derandomize=False)
 settings.load_profile("repeatable")
 

@@ -217,7 +217,7 @@ def read_files(
         BadInput: a file cannot be read, or holds what the ground truth does not know.
     """
     from analysis.coco import read_detections, read_ground_truth
-    from analysis.evaluation.analysis import side_by_side
+    from analysis.parallel import side_by_side
 
     iou_type = options.iou_type.value
     try:
@@ -533,10 +533,11 @@ def show_errors(
     columns: Sequence[str] = (),
 ) -> None:
     """Analyse the runs, write the files, and print the screen or the document."""
-    from analysis.evaluation.analysis import Analysis, side_by_side
+    from analysis.evaluation.analysis import Analysis
     from analysis.evaluation.average_precision import COCO_IOUS
     from analysis.evaluation.slices import COCO_SIZES
     from analysis.evaluation.verify import compare_breakdown
+    from analysis.parallel import side_by_side
     from analysis.render.comparison import intervals_screen
     from analysis.render.documents import add_intervals, errors_document
     from analysis.render.errors import errors_screen

@@ -46,7 +46,8 @@ class AnsweringCommand(Command):
             if asked.get(option):
                 why = "what is kept is what the command prints, and it does more"
                 raise typer.BadParameter(f"--cache and --{option} exclude each other: {why}")
-        files = find_inputs(ctx, asked["predictions"], asked["gt"], asked["root"])
+        truth = Path(asked["gt"]) if asked["gt"] else None  # typer converts what it is given when it calls the verb
+        files = find_inputs(ctx, asked["predictions"], truth, Path(asked["root"]))
         with kept_answer(ctx, [files.truth, *(path for _, path in files.named)]) as known:
             return None if known else super().invoke(ctx)
 

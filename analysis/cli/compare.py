@@ -78,11 +78,12 @@ def compare(
 
     Without PREDICTIONS, the runs of the newest study are compared.
     """
-    from analysis.evaluation.analysis import Analysis, side_by_side
+    from analysis.evaluation.analysis import Analysis
     from analysis.evaluation.average_precision import COCO_IOUS
     from analysis.evaluation.cap import cap_of_run
     from analysis.evaluation.settings import ap_name
     from analysis.files import check_targets
+    from analysis.parallel import side_by_side
     from analysis.render.advice import cap_matters, over_cap_sentence
     from analysis.render.comparison import WRITTEN, comparison_screen, write_comparison
     from analysis.render.documents import comparison_document

@@ -65,6 +65,8 @@ class Masks:
         self._path, self._kind, self._raw = path, kind, raw
         self._image, self._image_size = image, image_size
         self._decoded: dict[int, dict[str, Any]] = {}
+        self._runs: RunLengths | None = None
+        self._has_runs = False
         self._short: set[int] = set()  # rows with polygon parts of fewer than 3 points
         self._bytes: set[int] = set()  # rows whose counts are Python's b'...'
         self._row = np.arange(len(raw)) if row is None else row
@@ -122,9 +124,14 @@ class Masks:
             self._decode(todo)
         return [self._decoded[row] for row in rows]
 
-    @cached_property
+    @property
     def run_lengths(self) -> RunLengths | None:
         """All masks as runs, where there is the compiled core and it can decode each of them; else None."""
+        if not self._has_runs:  # a cached_property of Python 3.11 would let one file at a time be decoded
+            self._runs, self._has_runs = self._decode_runs(), True
+        return self._runs
+
+    def _decode_runs(self) -> RunLengths | None:
         if native.core is None or not len(self._raw) or not self.present.all():
             return None
         found = decode_run_lengths(self._raw) if isinstance(self._raw, Spans) else None

@@ -25,7 +25,7 @@ class RunLengths:
     own, so their boxes and IoUs are to be asked of it.
     """
 
-    run: NDArray[np.uint32]  # [R] of all masks, one after another
+    end: NDArray[np.uint32]  # [R] the pixel behind each run, column by column, of all masks one after another
     start: Ints  # [N + 1] where the runs of each begin
     size: Ints  # [N, 2] height, width in pixels
     area: Floats  # [N] pixels
@@ -35,7 +35,7 @@ class RunLengths:
     @property
     def parts(self) -> tuple[Any, ...]:
         """As the core takes them."""
-        return self.run, self.start, self.size, self.area, self.box
+        return self.end, self.start, self.size, self.area, self.box
 
 
 def decode_run_lengths(spans: Spans) -> RunLengths | None:
@@ -60,10 +60,10 @@ def _joined(parts: Sequence[bytes]) -> Spans:
 
 
 def _decoded(arrays: tuple[bytearray, ...]) -> RunLengths | None:
-    run, start, size, area, box, state = (
+    end, start, size, area, box, state = (
         np.frombuffer(array, dtype=kind)
         for array, kind in zip(arrays, (np.uint32, np.int64, np.int64, np.float64, np.int32, np.uint8), strict=True)
     )
     if (state == UNUSUAL).any():
         return None
-    return RunLengths(run, start, size.reshape(-1, 2), area, box.reshape(-1, 4), state == MINIMAL)
+    return RunLengths(end, start, size.reshape(-1, 2), area, box.reshape(-1, 4), state == MINIMAL)

@@ -3,12 +3,10 @@
 Also the names by which prediction files given side by side are called.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -41,9 +39,6 @@ from analysis.evaluation.slices import (
 from analysis.evaluation.tide import Breakdown, break_down_matched, match_and_label_at
 from analysis.exceptions import BadInput
 from analysis.presentation import Presentable
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,20 +158,6 @@ def parse_parts(text: str) -> tuple[str, ...]:
     if unknown:
         raise BadInput(f"{unknown[0]!r} is not a way to split the errors; choose from {', '.join(PARTS)}, or all")
     return tuple(part for part in PARTS if part in wanted or "all" in wanted)
-
-
-def side_by_side(work: Callable[[Item], Result], items: Iterable[Item], jobs: int) -> list[Result]:
-    """What a piece of work gives for each item, in order; ``jobs`` at a time.
-
-    In threads: the compiled core and most of NumPy compute without Python's lock.
-
-    >>> side_by_side(abs, [-1, 2, -3], jobs=2)
-    [1, 2, 3]
-    """
-    if jobs == 1:
-        return list(map(work, items))
-    with ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(work, items))
 
 
 class Analysis:

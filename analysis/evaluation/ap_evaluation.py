@@ -29,6 +29,7 @@ from analysis.evaluation.matching import (
 )
 from analysis.evaluation.settings import Settings, ap_name
 from analysis.exceptions import BadInput
+from analysis.parallel import side_by_side, threads
 from analysis.presentation import Presentable
 
 INITIALS = {"small": "s", "medium": "m", "large": "l"}  # of COCO's sizes, in the names of its numbers
@@ -165,23 +166,29 @@ def evaluate(
     recall = np.full((shape[0], len(caps), *shape[1:]), -1.0)
     objects = np.zeros((shape[0], classes), dtype=np.int64)
     counted = np.zeros(classes, dtype=np.int64)
+    of_size = []
     for a, limits in enumerate(sizes.values()):
         ignored, out_of_range = ignored_by_size(ground_truth, area, iou_type, limits)
-        excused = out_of_range | paired.excused
-        objects[a] = positives = np.bincount(true_category[~ignored], minlength=classes)
-        known = positives > 0
-        steps = recall_steps(positives, COCO_RECALLS)
-        for t, iou in enumerate(ious.tolist()):
-            taken, left_out = match_coco(found, iou, ignored, ground_truth.crowd, excused)
-            is_tp, counts = taken >= 0, ~left_out
-            if not a and not t:
-                counted = np.bincount(category[counts], minlength=classes)
-            for c, cap in enumerate(precision_caps):
-                under = [one for one in caps if one <= cap]
-                curve, hits = precision_and_hits(ranking, is_tp, counts, place, under, steps)
-                precision[a, c, t, known] = curve[known]
-            whole = hits if not a or every_cap else hits[-1:]
-            recall[a, -len(whole) :, t, known] = (whole[:, known] / positives[known]).T
+        objects[a] = np.bincount(true_category[~ignored], minlength=classes)
+        of_size.append((ignored, out_of_range | paired.excused, recall_steps(objects[a], COCO_RECALLS)))
+
+    def measure(one: tuple[int, int]) -> None:
+        """The curves of one size at one IoU."""
+        (a, t), known = one, objects[one[0]] > 0
+        ignored, excused, steps = of_size[a]
+        taken, left_out = match_coco(found, float(ious[t]), ignored, ground_truth.crowd, excused)
+        is_tp, counts = taken >= 0, ~left_out
+        if one == (0, 0):
+            counted[:] = np.bincount(category[counts], minlength=classes)
+        for c, cap in enumerate(precision_caps):
+            under = [one for one in caps if one <= cap]
+            curve, hits = precision_and_hits(ranking, is_tp, counts, place, under, steps)
+            precision[a, c, t, known] = curve[known]
+        whole = hits if not a or every_cap else hits[-1:]
+        recall[a, -len(whole) :, t, known] = (whole[:, known] / objects[a, known]).T
+
+    every = [(a, t) for a in range(len(sizes)) for t in range(len(ious))]
+    side_by_side(measure, every, threads(len(place)))
     frequency = np.full(classes, -1)
     if federated and not micro:
         frequency = federated.frequency[occurring]

@@ -108,21 +108,6 @@ def precision_and_hits(
     return interpolated, np.array(each, dtype=np.int64)
 
 
-def average_over_recalls(hits: Ints, steps: Ints, epsilon: float = 0.0) -> float:
-    """The AP (0..1) of one category from the ranks of its true positives alone.
-
-    Args:
-        hits: i64[H] ranks from 1 of the true positives among the detections that count, ascending.
-        steps: i64[R] the number of true positives at which each recall is first reached (:func:`recall_steps`).
-        epsilon: added to the denominator of the precision.
-
-    >>> average_over_recalls(np.array([1, 4]), np.array([1, 2]))  # precision 1 at the first recall, 1/2 at the second
-    0.75
-    """
-    envelope = best_from_here(np.arange(1, len(hits) + 1) / (hits + epsilon))
-    return float(envelope[steps[steps <= len(hits)] - 1].sum()) / len(steps)
-
-
 def best_from_here(values: Floats) -> Floats:
     """f64[N] the highest of each value and all after it: precision -> its envelope."""
     best: Floats = np.maximum.accumulate(values[::-1])[::-1]

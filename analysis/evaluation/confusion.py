@@ -1,8 +1,8 @@
 """Which category is taken for which: cls errors by pair of categories, and what each pair costs.
 
 A pair's cost is the AP to gain when only its cls errors are fixed. Only two curves change, that of the object's
-category and that of the detections'; each is made from its true positives alone, so that thousands of pairs take less
-time than one matching.
+category and that of the detections'; each is made from its true positives alone (`hit_ranks`), so that thousands of
+pairs take less time than one matching.
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.arrays import Bools, Floats, Ints
+from analysis.arrays import Bools, Floats, Ints, group_starts
 from analysis.coco import Detections, GroundTruth
-from analysis.evaluation.average_precision import average_over_recalls
+from analysis.evaluation.hit_ranks import HitRanks
 from analysis.evaluation.matched_run import CLS, TRUE_POSITIVE, Labels, MatchedRun
 
 
@@ -101,15 +101,12 @@ def with_costs(confusion: Confusion, matched_run: MatchedRun) -> Confusion:
     wrong = np.flatnonzero(matched_run.label == CLS)
     target = matched_run.labels.target[matched_run.row[wrong]]
     pair = matched_run.object_category[target] * confusion.categories + matched_run.category[wrong]
-    order = np.argsort(pair, kind="stable")
-    wrong, pair = wrong[order], pair[order]
+    pairs, place = np.unique(pair, return_inverse=True)
+    gain = _gains(matched_run, pairs // confusion.categories, pairs % confusion.categories, wrong, place)
+    cost = np.zeros(len(confusion.true))
     wanted = confusion.true * confusion.categories + confusion.predicted
-    low, high = np.searchsorted(pair, wanted), np.searchsorted(pair, wanted, side="right")
-    curves = _Curves(matched_run)
-    cost = np.zeros(len(wanted))
-    for place in np.flatnonzero(low < high).tolist():
-        true, predicted = int(confusion.true[place]), int(confusion.predicted[place])
-        cost[place] = curves.gain(true, predicted, wrong[low[place] : high[place]])
+    occurs = np.isin(wanted, pairs)
+    cost[occurs] = gain[np.searchsorted(pairs, wanted[occurs])]
     best = np.lexsort((-confusion.count, -confusion.objects, -cost))
     return replace(
         confusion,
@@ -149,53 +146,45 @@ def concerned(confusions: Sequence[Confusion], most: int) -> Ints:
     return np.sort(np.array(chosen, dtype=np.int64))
 
 
-class _Curve:
-    """One category's curve as the ranks of its true positives among what counts."""
+def _gains(run: MatchedRun, true: Ints, predicted: Ints, errors: Ints, pair: Ints) -> Floats:
+    """f64[P] points of the mean AP when the errors of one pair of categories leave one curve and join the other.
 
-    def __init__(self, place: Ints, hits: Ints, steps: Ints, epsilon: float) -> None:
-        self.place, self.hits = place, hits  # of what counts, ascending; ranks from 1 of the true positives
-        self._steps, self._epsilon = steps, epsilon
-        self.base = self.ap(hits)
+    Args:
+        run: the matched run.
+        true: i64[P] the category whose curve the errors join where they win their object.
+        predicted: i64[P] the category whose curve they leave.
+        errors: i64[E] positions of the cls errors.
+        pair: i64[E] the pair of each.
+    """
+    rows = run.ranking_fixed.rows
+    rows = rows[run.base.not_ignored[rows]]
+    in_mean = run.positives > 0
+    if run.settings.convention == "tidecv":
+        in_mean |= np.bincount(run.category[rows], minlength=run.categories) > 0
+    points = 100 / max(int(in_mean.sum()), 1)
+    # Of a million categories few may be confused: these alone are numbered.
+    confused = np.unique(np.concatenate([true, predicted]))
+    number = np.full(run.categories, -1)
+    number[confused] = np.arange(len(confused))
+    true, predicted = number[true], number[predicted]
+    rows = rows[number[run.category[rows]] >= 0]
+    category = number[run.category[rows]]
+    start = group_starts(category, len(confused))
+    steps = run.steps(run.positives[confused])
+    curves = HitRanks.of_ranking(run.base.is_tp[rows], start, steps, run.epsilon)
+    key = category * (len(run.row) + 1) + run.place[rows]  # ascending
 
-    def ap(self, hits: Ints) -> float:
-        """The AP (0..1) if the true positives were at other ranks i64[H]."""
-        return average_over_recalls(hits, self._steps, self._epsilon)
+    def before(category: Ints, place: Ints) -> Ints:
+        """How many detections of a category that count come before a place in the order by score."""
+        return np.searchsorted(key, category * (len(run.row) + 1) + place) - start[category]
 
-
-class _Curves:
-    """The curves of the categories that are asked for, each made once."""
-
-    def __init__(self, matched_run: MatchedRun) -> None:
-        self._run = matched_run
-        rows = matched_run.ranking_fixed.rows
-        self._rows = rows[matched_run.base.not_ignored[rows]]
-        self._edge = np.searchsorted(matched_run.category[self._rows], np.arange(matched_run.categories + 1))
-        in_mean = matched_run.positives > 0
-        if matched_run.settings.convention == "tidecv":
-            in_mean |= np.diff(self._edge) > 0
-        self._points = 100 / max(int(in_mean.sum()), 1)
-        self._made: dict[int, _Curve] = {}
-
-    def _of(self, category: int) -> _Curve:
-        if category not in self._made:
-            run, rows = self._run, self._rows[self._edge[category] : self._edge[category + 1]]
-            hits = np.flatnonzero(run.base.is_tp[rows]) + 1
-            steps = run.steps(run.positives[[category]])[0]
-            self._made[category] = _Curve(run.place[rows], hits, steps, run.epsilon)
-        return self._made[category]
-
-    def gain(self, true: int, predicted: int, errors: Ints) -> float:
-        """Points of the mean AP when errors (positions) on objects of one category leave another's curve."""
-        run = self._run
-        counted = np.sort(run.place[errors[run.base.not_ignored[errors]]])
-        leaves, joins = self._of(predicted), self._of(true)
-        gone = np.searchsorted(leaves.place, counted) + 1
-        gain = leaves.ap(leaves.hits - np.searchsorted(gone, leaves.hits)) - leaves.base
-        winners = errors[run.recovers_gt[errors]]
-        if len(winners):
-            # A winner comes behind this many of those that count; the winners before it push it further back.
-            behind = np.sort(np.searchsorted(joins.place, run.place_if_moved(winners)))
-            hits = joins.hits
-            now = np.concatenate([hits + np.searchsorted(behind, hits), behind + np.arange(1, len(behind) + 1)])
-            gain += joins.ap(np.sort(now)) - joins.base
-        return gain * self._points
+    counts, wins = run.base.not_ignored[errors], run.recovers_gt[errors]
+    leaving, left = errors[counts], pair[counts]
+    gone = before(predicted[left], run.place[leaving]) + 1
+    joining, joined = errors[wins], pair[wins]
+    behind = before(true[joined], run.place_if_moved(joining))
+    base, gain = curves.ap(), np.zeros(len(true))
+    for curve, moved, of, join in ((predicted, gone, left, False), (true, behind, joined, True)):
+        order = np.lexsort((moved, of))
+        gain += curves.ap_moved(curve, moved[order], group_starts(of, len(true)), join=join) - base[curve]
+    return gain * points

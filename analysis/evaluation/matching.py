@@ -25,6 +25,7 @@ from analysis.arrays import (
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.settings import Settings
 from analysis.exceptions import BadInput
+from analysis.parallel import side_by_side, threads
 
 AREA_RANGES: dict[str, tuple[float, float]] = {  # square pixels, both ends inclusive
     "all": (0, 1e5**2),
@@ -33,6 +34,7 @@ AREA_RANGES: dict[str, tuple[float, float]] = {  # square pixels, both ends incl
     "large": (96**2, 1e5**2),
 }
 PAIR = (np.int64, np.int64, np.float64)  # a detection, an object, their IoU
+PARTS, MASK_COST = 4, 8  # parts of the images for each thread; how many boxes are paired in the time of a mask
 BLOCK = 1 << 16  # candidate pairs at a time: half a MB a column, which stays in the cache and bounds the memory
 
 
@@ -78,16 +80,12 @@ def build_pairs(ground_truth: GroundTruth, detections: Detections, order: Ints, 
         inside=inside[by_image],
     )
     masks = iou_type == "segm"
-    found = None if native.core is None else _core_mask_pairs(sides) if masks else _core_box_pairs(sides)
-    columns: list[Any]
-    if found is not None:
-        columns = [np.frombuffer(one, dtype=kind) for one, kind in zip(found, PAIR, strict=True)]
+    if native.core is not None and (not masks or sides.core_counts_masks):
+        parts = _core_pairs(sides, masks)
     else:
-        parts = list(_mask_blocks(sides) if masks else _box_blocks(sides))
-        columns = [
-            np.concatenate([part[column] for part in parts] or [np.empty(0, kind)]) for column, kind in enumerate(PAIR)
-        ]
-    d, g, iou = columns
+        parts = [list(part) for part in (_mask_blocks(sides) if masks else _box_blocks(sides))]
+    # Column by column, so that never all of them are in memory twice.
+    d, g, iou = (np.concatenate([np.empty(0, kind), *(part.pop(0) for part in parts)]) for kind in PAIR)
     return Pairs(d, by_image[g], iou)
 
 
@@ -106,34 +104,39 @@ class _Sides:
     truth_start: Ints  # [images + 1] likewise in `by_image`
     inside: Bools  # [M] by place
 
-
-def _core_box_pairs(sides: _Sides) -> Any:
-    """By the compiled core."""
-    return native.core.pair_boxes(
-        len(sides.truth_start) - 1,
-        sides.detection_start,
-        sides.truth_start,
-        sides.detections.box[sides.order],
-        sides.ground_truth.box[sides.by_image],
-        sides.inside,
-    )
+    @property
+    def core_counts_masks(self) -> bool:
+        """Whether all masks are such as the compiled core counts as pycocotools does."""
+        both = self.detections.masks, self.ground_truth.masks
+        ours, theirs = side_by_side(lambda masks: masks.run_lengths, both, threads())
+        return ours is not None and theirs is not None and bool(ours.minimal.all() and theirs.minimal.all())
 
 
-def _core_mask_pairs(sides: _Sides) -> Any:
-    """By the compiled core; None where a mask is not one that it counts as pycocotools does."""
-    ours, theirs = sides.detections.masks.run_lengths, sides.ground_truth.masks.run_lengths
-    if ours is None or theirs is None or not (ours.minimal.all() and theirs.minimal.all()):
-        return None
-    return native.core.pair_masks(
-        len(sides.truth_start) - 1,
-        sides.detection_start,
-        sides.truth_start,
-        sides.order,
-        sides.by_image,
-        ours.parts,
-        theirs.parts,
-        sides.inside,
-    )
+def _core_pairs(sides: _Sides, masks: bool) -> list[list[Any]]:
+    """By the compiled core, some images at a time on each processor."""
+    starts = sides.detection_start, sides.truth_start
+    arguments: list[Any] = [sides.detections.box[sides.order], sides.ground_truth.box[sides.by_image]]
+    whole: list[Any] = []
+    if masks:
+        arguments = [sides.order, sides.by_image]
+        both = sides.detections.masks.run_lengths, sides.ground_truth.masks.run_lengths
+        whole = [one.parts for one in both if one is not None]
+
+    def pair(images: tuple[int, int]) -> list[Any]:
+        low, high = images
+        places = [slice(start[low], start[high]) for start in starts]
+        edges = [start[low : high + 1] - start[low] for start in starts]
+        some = [one[place] for one, place in zip(arguments, places, strict=True)]
+        work = native.core.pair_masks if masks else native.core.pair_boxes
+        found = work(high - low, *edges, *some, *whole, sides.inside[places[1]])
+        columns = [np.frombuffer(one, dtype=kind) for one, kind in zip(found, PAIR, strict=True)]
+        for column, place in zip(columns[:2], places, strict=True):
+            column += place.start
+        return columns
+
+    images, jobs = len(sides.truth_start) - 1, threads(len(sides.order) * (MASK_COST if masks else 1))
+    edges = np.linspace(0, images, (1 if jobs == 1 else PARTS * jobs) + 1).astype(np.int64).tolist()
+    return side_by_side(pair, list(pairwise(edges)), jobs)
 
 
 def _box_blocks(sides: _Sides) -> Iterator[tuple[Ints, Ints, Floats]]:

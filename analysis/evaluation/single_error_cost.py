@@ -5,26 +5,19 @@ loc error that would win its object becomes right, any other wrong detection is 
 the ground truth. Curves are COCO's (101 recalls), in both conventions, over the detections that count.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from analysis.arrays import Bools, Floats, Ints, inverse, place_in_group
 from analysis.coco import Detections, GroundTruth
-from analysis.evaluation.average_precision import (
-    COCO_RECALLS,
-    average_over_recalls,
-    best_from_here,
-    rank,
-    recall_steps,
-)
+from analysis.evaluation.average_precision import COCO_RECALLS, rank, recall_steps
 from analysis.evaluation.error_types import ERROR_TYPES, ERRORS, ErrorType
+from analysis.evaluation.hit_ranks import HitRanks
 from analysis.evaluation.matched_run import IGNORED, LOC, TRUE_POSITIVE, Labels
 from analysis.evaluation.matching import score_order
 from analysis.evaluation.tide import Breakdown
 
-BLOCK = 1 << 20  # ranks at a time
 COSTLY = 0.9  # of what the errors of a type cost one by one
 
 
@@ -36,10 +29,11 @@ def costly(cost: Floats) -> Bools:
     >>> costly(np.array([0.0, 6.0, 0.5, 3.5])).tolist()
     [False, True, False, True]
     """
-    order = np.argsort(-cost, kind="stable")
+    order = np.flatnonzero(cost > 0)
+    order = order[np.argsort(-cost[order], kind="stable")]
     before = np.cumsum(cost[order]) - cost[order]
     found = np.zeros(len(cost), dtype=np.bool_)
-    found[order[(before < COSTLY * cost.sum()) & (cost[order] > 0)]] = True
+    found[order[before < COSTLY * cost.sum()]] = True
     return found
 
 
@@ -51,72 +45,6 @@ class Example:
     detection: int  # row of the detections, -1 for a missed object
     truth: int  # row of the object that it points at or that was missed, -1 for none
     cost: float  # points of the mean AP, 0..100
-
-
-@dataclass(frozen=True, eq=False)
-class _Category:
-    """The curve of one category: where its true positives are among the detections that count."""
-
-    scores: Floats  # [n] descending, of all that count
-    hits: Ints  # [H] ranks from 1 of the true positives
-    steps: Ints  # [101] the number of true positives at which each recall is reached
-    steps_of_a_miss: Ints  # [101] likewise with one object less
-    points: float  # of the mean AP in an AP of 1 of this category
-
-    @cached_property
-    def _base(self) -> float:
-        return average_over_recalls(self.hits, self.steps)
-
-    @cached_property
-    def _without(self) -> Floats:
-        """f64[H + 1] AP without a wrong detection that has 0, 1, ... H true positives before it.
-
-        Only this number matters: what is dropped raises the precision of all later true positives alike.
-        """
-        count = len(self.hits)
-        number = np.arange(1, count + 1)
-        before = number / self.hits
-        after = np.append(best_from_here(number / np.maximum(self.hits - 1, number)), 0.0)
-        total = np.zeros(count + 1)
-        for step, times in zip(*np.unique(self.steps[self.steps <= count], return_counts=True), strict=True):
-            curve = np.full(count + 1, after[step - 1])
-            curve[step:] = np.maximum(np.maximum.accumulate(before[step - 1 :]), after[step:])
-            total += times * curve
-        return total / len(self.steps)
-
-    def gains_without(self, places: Ints) -> Floats:
-        """f64[P] points to gain without the wrong detection at each of the ranks i64[P] from 1."""
-        gains: Floats = (self._without[np.searchsorted(self.hits, places)] - self._base) * self.points
-        return gains
-
-    def gains_with_hit(self, places: Ints, shift: int) -> Floats:
-        """f64[P] points to gain when one more detection is right, at each rank i64[P] from 1.
-
-        All later true positives stand ``shift`` ranks further back then.
-        """
-        count = len(self.hits) + 1
-        reached = self.steps[self.steps <= count] - 1
-        number = np.arange(count)
-        before, after = np.append(self.hits, 0), np.concatenate([[0], self.hits + shift])
-        gains = []
-        for part in np.array_split(places, -(-len(places) * count // BLOCK) or 1):
-            first, place = np.searchsorted(self.hits, part)[:, None], part[:, None]
-            ranks = np.where(number < first, before, np.where(number == first, place, after))
-            precision = (number + 1) / np.maximum(ranks, 1)
-            envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-            gains.append((envelope[:, reached].sum(axis=1) / len(self.steps) - self._base) * self.points)
-        return np.concatenate(gains)
-
-    def gains_with_one_more(self, scores: Floats) -> Floats:
-        """f64[P] points to gain when one more detection is right, moved here behind its equals in score f64[P]."""
-        return self.gains_with_hit(np.searchsorted(-self.scores, -scores, side="right") + 1, shift=1)
-
-    def gain_of_a_miss(self) -> float:
-        """Points to gain without one missed object."""
-        return self._points_of(average_over_recalls(self.hits, self.steps_of_a_miss))
-
-    def _points_of(self, ap: float) -> float:
-        return (float(ap) - self._base) * self.points
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,35 +74,46 @@ def single_error_costs(ground_truth: GroundTruth, detections: Detections, breakd
     labels, classes = breakdown.labels, len(ground_truth.category_id)
     counts = _counts(labels)
     by_score = _by_score(ground_truth, detections, counts)
-    ranking = rank(np.arange(len(by_score)), detections.category[by_score], classes)
-    ranked = by_score[ranking.rows]
-    place = inverse(ranked, len(detections)) - ranking.start[detections.category] + 1  # from 1, within the category
-    positives = np.bincount(ground_truth.category[~ground_truth.ignore], minlength=classes)
-    points = 100 / max(int((positives > 0).sum()), 1)
     winners = np.flatnonzero(labels.recovers_gt & counts)
-    winners = winners[np.argsort(ground_truth.category[labels.target[winners]], kind="stable")]
-    to = ground_truth.category[labels.target[winners]]
-    occur = np.unique(np.concatenate([detections.category[ranked], to, ground_truth.category[labels.missed]]))
-    low, high = np.searchsorted(to, occur), np.searchsorted(to, occur, side="right")
-    steps, steps_of_a_miss = (
-        recall_steps(objects, COCO_RECALLS) for objects in (positives[occur], np.maximum(positives[occur] - 1, 0))
-    )
-    detection, comes_to = np.zeros(len(detections)), np.zeros(len(detections))
-    gain_of_a_miss = np.zeros(classes)
-    for i, category in enumerate(occur.tolist()):
-        rows = ranked[ranking.start[category] : ranking.start[category + 1]]
-        hit = labels.error[rows] == TRUE_POSITIVE
-        own = _Category(detections.score[rows], place[rows[hit]], steps[i], steps_of_a_miss[i], points)
-        here = winners[low[i] : high[i]]
-        stays, comes = here[labels.error[here] == LOC], here[labels.error[here] != LOC]
-        detection[rows[~hit]] = own.gains_without(place[rows[~hit]])
-        detection[stays] = own.gains_with_hit(place[stays], shift=0)
-        # A cls error leaves its own category besides, which may be one that is yet to come.
-        comes_to[comes] = own.gains_with_one_more(detections.score[comes])
-        gain_of_a_miss[category] = own.gain_of_a_miss()
-    detection += comes_to
-    missed = np.where(labels.missed, gain_of_a_miss[ground_truth.category], 0.0)
-    return SingleErrorCosts(detection, missed)
+    is_loc = labels.error[winners] == LOC
+    stays, comes = winners[is_loc], winners[~is_loc]
+    to = ground_truth.category[labels.target[comes]]
+    objects = np.bincount(ground_truth.category[~ground_truth.ignore], minlength=classes)
+    points = 100 / max(int((objects > 0).sum()), 1)
+    # Of a million categories few may occur: these alone are numbered.
+    occur = np.unique(np.concatenate([detections.category[by_score], to, ground_truth.category[labels.missed]]))
+    number = inverse(occur, classes)
+    category, to, objects = number[detections.category], number[to], objects[occur]
+
+    ranking = rank(np.arange(len(by_score)), category[by_score], len(occur))
+    ranked = by_score[ranking.rows]
+    is_tp = labels.error[ranked] == TRUE_POSITIVE
+    curves = HitRanks.of_ranking(is_tp, ranking.start, recall_steps(objects, COCO_RECALLS))
+    base = curves.ap()
+    cost = np.zeros(len(detections))
+
+    wrong = np.flatnonzero(~is_tp)
+    hits_before = np.cumsum(is_tp) - is_tp  # of all categories; `ap_without` has one value more for each
+    within = ranking.category[wrong]
+    cost[ranked[wrong]] = (curves.ap_without()[hits_before[wrong] + within] - base[within]) * points
+
+    stays = stays[np.argsort(category[stays], kind="stable")]
+    within = category[stays]
+    place = inverse(ranked, len(detections))[stays] - ranking.start[within] + 1
+    cost[stays] = (curves.ap_with_one(within, place, shift=0) - base[within]) * points
+
+    # A cls error comes into the category of its object, behind its equals in score, and leaves its own category too.
+    order = np.argsort(to, kind="stable")
+    comes, to = comes[order], to[order]
+    at_least = np.searchsorted(-detections.score[by_score], -detections.score[comes], side="right")
+    key = ranking.category * (len(by_score) + 1) + ranking.rows  # ascending
+    place = np.searchsorted(key, to * (len(by_score) + 1) + at_least) - ranking.start[to] + 1
+    cost[comes] += (curves.ap_with_one(to, place, shift=1) - base[to]) * points
+
+    fewer = replace(curves, steps=recall_steps(np.maximum(objects - 1, 0), COCO_RECALLS))
+    of_a_miss = np.zeros(classes)
+    of_a_miss[occur] = (fewer.ap() - base) * points
+    return SingleErrorCosts(cost, np.where(labels.missed, of_a_miss[ground_truth.category], 0.0))
 
 
 def _counts(labels: Labels) -> Bools:

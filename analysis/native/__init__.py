@@ -12,7 +12,10 @@ that uses it has a counterpart in NumPy, msgspec or pycocotools beside the call;
 ``best_objects``      the object that each detection overlaps most; ``match_pairs`` and ``match_coco`` match greedily
                       (`analysis.evaluation.matching`)
 ``interpolate``       precision at recalls, from flags (`analysis.evaluation.average_precision`)
-``weigh_peaks``       AP where images count several times, with ``running_weights`` (`analysis.stats.bootstrap`)
+``hit_aps``           AP from the ranks of true positives, and ``hit_aps_without``, ``_with_one``, ``_moved``: after a
+                      change (`analysis.evaluation.hit_ranks`)
+``weigh_peaks``       AP where images count several times, with ``running_weights`` (`analysis.stats.bootstrap`);
+                      ``group_weights``: how often the images of each group of rows count
 ``parse_number``      one number of JSON as a float, correctly rounded; None where it is none
 ===================== =================================================================================================
 """

@@ -68,8 +68,13 @@ PyObject *best_objects(PyObject *, PyObject *);
 PyObject *match_pairs(PyObject *, PyObject *);
 PyObject *match_coco(PyObject *, PyObject *);
 PyObject *interpolate(PyObject *, PyObject *);
+PyObject *hit_aps(PyObject *, PyObject *);
+PyObject *hit_aps_without(PyObject *, PyObject *);
+PyObject *hit_aps_with_one(PyObject *, PyObject *);
+PyObject *hit_aps_moved(PyObject *, PyObject *);
 PyObject *running_weights(PyObject *, PyObject *);
 PyObject *weigh_peaks(PyObject *, PyObject *);
+PyObject *group_weights(PyObject *, PyObject *);
 PyObject *decode_masks(PyObject *, PyObject *);
 PyObject *pair_masks(PyObject *, PyObject *);
 #endif

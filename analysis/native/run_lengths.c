@@ -116,8 +116,9 @@ static void box_of(const uint32_t *run, Py_ssize_t count, int64_t height, int64_
     box[3] = (int32_t)(bottom - top + 1);
 }
 
-/* decode_masks(content, spans i64[N, 2], sizes i64[N, 2] or None) -> runs u32, starts i64[N + 1], sizes i64[N, 2],
-   areas f64[N], boxes i32[N, 4], states u8[N]. Without sizes each span is the JSON of an RLE, else its counts alone. */
+/* decode_masks(content, spans i64[N, 2], sizes i64[N, 2] or None) -> ends u32, starts i64[N + 1], sizes i64[N, 2],
+   areas f64[N], boxes i32[N, 4], states u8[N]. Without sizes each span is the JSON of an RLE, else its counts alone.
+   The ends are the pixel behind each run, column by column. */
 PyObject *decode_masks(PyObject *self, PyObject *arguments) {
     (void)self;
     PyObject *content, *spans, *sizes, *result = NULL, *made[5] = {0};
@@ -138,7 +139,10 @@ PyObject *decode_masks(PyObject *self, PyObject *arguments) {
     int32_t *box = (int32_t *)PyByteArray_AsString(made[3]);
     uint8_t *state = (uint8_t *)PyByteArray_AsString(made[4]);
     memset(box, 0, (size_t)masks * 16);
-    for (Py_ssize_t mask = 0; mask < masks; mask++) {
+    const char *wrong = NULL;
+    int full = 0;
+    Py_BEGIN_ALLOW_THREADS
+    for (Py_ssize_t mask = 0; mask < masks && !full && !wrong; mask++) {
         const char *counts = NULL, *counts_end = NULL;
         start[mask] = runs.count;
         area[mask] = 0;
@@ -146,8 +150,8 @@ PyObject *decode_masks(PyObject *self, PyObject *arguments) {
         size[2 * mask] = size[2 * mask + 1] = 0;
         int64_t low = span[2 * mask], high = span[2 * mask + 1];
         if (low < 0 || low > high || high > end) {
-            PyErr_SetString(PyExc_ValueError, "a span outside its text");
-            goto done;
+            wrong = "a span outside its text";
+            continue;
         }
         Text text = {text_start + low, text_start + high};
         if (given) {
@@ -161,19 +165,24 @@ PyObject *decode_masks(PyObject *self, PyObject *arguments) {
         if (rows < 1 || columns < 1 || rows > UINT32_MAX || columns > UINT32_MAX / rows) continue;
         int found = decode_counts(counts, counts_end, !given, (uint64_t)(rows * columns), &runs);
         if (found < 0) {
-            PyErr_NoMemory();
-            goto done;
+            full = 1;
+            continue;
         }
         if (found == UNUSUAL) {
             runs.count = start[mask];
             continue;
         }
         state[mask] = (uint8_t)found;
-        const uint32_t *run = runs.run + start[mask];
+        uint32_t *run = runs.run + start[mask];
         Py_ssize_t count = runs.count - start[mask];
         area[mask] = area_of(run, count);
         if (found == MINIMAL) box_of(run, count, rows, columns, box + 4 * mask);
+        for (Py_ssize_t place = 1; place < count; place++) run[place] += run[place - 1];
     }
+    Py_END_ALLOW_THREADS
+    if (full) PyErr_NoMemory();
+    if (wrong) PyErr_SetString(PyExc_ValueError, wrong);
+    if (full || wrong) goto done;
     start[masks] = runs.count;
     PyObject *kept = PyByteArray_FromStringAndSize((char *)runs.run, runs.count * (Py_ssize_t)sizeof *runs.run);
     if (kept) result = Py_BuildValue("NOOOOO", kept, made[0], made[1], made[2], made[3], made[4]);
@@ -229,7 +238,7 @@ static const int64_t *open_rows(PyObject *array, Column *column, Py_ssize_t mask
 
 typedef struct {
     Column column[5];
-    const uint32_t *run;
+    const uint32_t *end;
     const int64_t *start, *size;
     const double *area;
     const int32_t *box;
@@ -239,7 +248,7 @@ typedef struct {
 static int open_masks(PyObject *tuple, Masks *masks) {
     PyObject *part[5];
     if (!PyArg_ParseTuple(tuple, "OOOOO", &part[0], &part[1], &part[2], &part[3], &part[4])) return 0;
-    if (!(masks->run = open_column(part[0], &masks->column[0], -1, 4))) return 0;
+    if (!(masks->end = open_column(part[0], &masks->column[0], -1, 4))) return 0;
     if (!(masks->start = open_column(part[1], &masks->column[1], -1, 8))) return 0;
     masks->masks = masks->column[1].view.len / 8 - 1;
     if (!(masks->size = open_column(part[2], &masks->column[2], masks->masks, 16))) return 0;
@@ -257,20 +266,6 @@ static int open_masks(PyObject *tuple, Masks *masks) {
     return 1;
 }
 
-/* The pixel behind each run, column by column. */
-static uint32_t *run_ends(const Masks *masks) {
-    Py_ssize_t count = masks->masks ? masks->start[masks->masks] : 0;
-    uint32_t *end = malloc(sizeof *end * ((size_t)count + 1));
-    if (!end) {
-        PyErr_NoMemory();
-        return NULL;
-    }
-    for (Py_ssize_t mask = 0; mask < masks->masks; mask++)
-        for (int64_t run = masks->start[mask], sum = 0; run < masks->start[mask + 1]; run++)
-            end[run] = (uint32_t)(sum += masks->run[run]);
-    return end;
-}
-
 /* pair_masks(images, detection_start, object_start, detection_row i64[n], object_row i64[m], detections, objects,
    inside bool[m]): as pair_boxes; the rows are those of the masks, which are tuples as decode_masks gives them. */
 PyObject *pair_masks(PyObject *self, PyObject *arguments) {
@@ -283,7 +278,6 @@ PyObject *pair_masks(PyObject *self, PyObject *arguments) {
     Masks a = {0}, b = {0};
     Column column[5] = {0};
     Found found = {0};
-    uint32_t *ends[2] = {NULL, NULL};
     if (!open_masks(given[4], &a) || !open_masks(given[5], &b)) goto done;
     const int64_t *a_row = open_rows(given[2], &column[2], a.masks);
     const int64_t *b_row = a_row ? open_rows(given[3], &column[3], b.masks) : NULL;
@@ -291,7 +285,7 @@ PyObject *pair_masks(PyObject *self, PyObject *arguments) {
     const int64_t *a_start = open_starts(given[0], &column[0], images, column[2].view.len / 8);
     const int64_t *b_start = a_start ? open_starts(given[1], &column[1], images, column[3].view.len / 8) : NULL;
     const uint8_t *inside = b_start ? open_column(given[6], &column[4], column[3].view.len / 8, 1) : NULL;
-    if (!inside || !(ends[0] = run_ends(&a)) || !(ends[1] = run_ends(&b))) goto done;
+    if (!inside) goto done;
     int good = 1;
     Py_BEGIN_ALLOW_THREADS
     for (Py_ssize_t image = 0; good && image < images; image++)
@@ -299,7 +293,7 @@ PyObject *pair_masks(PyObject *self, PyObject *arguments) {
             for (int64_t g = b_start[image]; good && g < b_start[image + 1]; g++) {
                 int64_t i = a_row[d], j = b_row[g];
                 if (!meet(a.box + 4 * i, b.box + 4 * j) || memcmp(a.size + 2 * i, b.size + 2 * j, 16)) continue;
-                const uint32_t *a_end = ends[0] + a.start[i], *b_end = ends[1] + b.start[j];
+                const uint32_t *a_end = a.end + a.start[i], *b_end = b.end + b.start[j];
                 Py_ssize_t a_count = a.start[i + 1] - a.start[i], b_count = b.start[j + 1] - b.start[j];
                 Py_ssize_t a_skip = first_behind(a_end, a_count, b_end[0]);
                 Py_ssize_t b_skip = first_behind(b_end, b_count, a_end[0]);
@@ -320,7 +314,5 @@ done:
         close_column(&column[place]);
     }
     free_pairs(&found);
-    free(ends[0]);
-    free(ends[1]);
     return result;
 }

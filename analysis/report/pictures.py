@@ -22,10 +22,10 @@ from analysis.coco.ground_truth import GroundTruth
 from analysis.evaluation.matched_run import TRUE_POSITIVE
 from analysis.evaluation.single_error_cost import Example
 from analysis.exceptions import DetablateError
+from analysis.parallel import threads
 from analysis.render.markup import Markup, tag
 from analysis.report.outlines import TOLERANCE, outline
 from analysis.report.report_data import ReportData
-from analysis.stats.bootstrap import threads
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -5,11 +5,9 @@ image, and whatever an image adds to an evaluation it adds as often as it is dra
 by score, made once, turn into precision and recall by running sums of the weights of images (:class:`WeightedAP`).
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,9 @@ from analysis.evaluation.error_types import ERROR_TYPES
 from analysis.evaluation.matched_run import Curve
 from analysis.evaluation.settings import ap_name
 from analysis.exceptions import BadInput
+from analysis.parallel import side_by_side, threads
 
+MOST_BLOCKS = 62  # that the compiled core takes: a curve has a bit for each
 _NEXT_RECALLS: Floats = np.append(COCO_RECALLS[1:], np.inf)
 
 
@@ -57,6 +57,27 @@ class _Hits:
     before: dict[int, Ints]  # block -> [K]
     curves: tuple[tuple[int, int, tuple[int, ...]], ...]  # (which curve, which objects, the blocks that count)
 
+    @cached_property
+    def numbers(self) -> Ints:
+        """Which curves, i64[C]."""
+        return np.array([number for number, _, _ in self.curves])
+
+    @cached_property
+    def sets(self) -> list[int]:
+        """Which sets of objects count in some of the curves."""
+        return sorted({objects for _, objects, _ in self.curves})
+
+    @cached_property
+    def core_curves(self) -> Ints:
+        """i64[C, 2] the place of each curve's objects in `sets`, and a bit for each block of `seen` that counts."""
+        place = {block: number for number, block in enumerate(self.seen)}
+        return np.array(
+            [
+                (self.sets.index(objects), sum(1 << place[block] for block in blocks))
+                for _, objects, blocks in self.curves
+            ]
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class WeightedAP:
@@ -86,9 +107,8 @@ class WeightedAP:
         counts = [np.diff(_running(weights, one.image)[one.start]) for one in self.objects]
         for hits in self.hits:
             running = _running(weights, hits.image)
-            if core:
-                for curve, objects, blocks in hits.curves:
-                    found[curve, hits.occupied] = _core_average(hits, sums, running, counts[objects], blocks)
+            if core and len(hits.seen) <= MOST_BLOCKS:
+                found[np.ix_(hits.numbers, hits.occupied)] = _core_average(hits, sums, running, counts)
                 continue
             is_tp = (running[hits.peak] - running[hits.start]).astype(np.float64)
             seen = {block: sums[index] for block, index in hits.seen.items()}
@@ -139,13 +159,14 @@ def _average(hits: _Hits, precision: Floats, share: Floats) -> Floats:
     return mean
 
 
-def _core_average(hits: _Hits, sums: Ints, running: Ints, objects: Ints, blocks: Sequence[int]) -> Floats:
-    """The same by the compiled core, but for the last sum, whose order of adding is NumPy's."""
-    seen, before = (tuple(parts[block] for block in blocks) for parts in (hits.seen, hits.before))
-    columns = (hits.peak, hits.start, hits.category, hits.lift, objects, seen, before, COCO_RECALLS, _NEXT_RECALLS)
-    terms = np.frombuffer(native.core.weigh_peaks(sums, running, *columns, EPSILON), dtype=np.float64)
-    mean: Floats = np.add.reduceat(terms, hits.first) / len(COCO_RECALLS)
-    return mean
+def _core_average(hits: _Hits, sums: Ints, running: Ints, counts: Sequence[Ints]) -> Floats:
+    """f64[C, occupied] the same of all curves by the compiled core, but for the last sum, whose order is NumPy's."""
+    sets = tuple(counts[one] for one in hits.sets)
+    seen, before = tuple(hits.seen.values()), tuple(hits.before.values())
+    columns = (hits.peak, hits.start, hits.category, hits.lift, hits.core_curves, sets, seen, before)
+    found = native.core.weigh_peaks(sums, running, *columns, COCO_RECALLS, _NEXT_RECALLS, EPSILON)
+    terms = np.frombuffer(found, dtype=np.float64).reshape(len(hits.curves), -1)
+    return np.array([np.add.reduceat(of_curve, hits.first) for of_curve in terms]) / len(COCO_RECALLS)
 
 
 def weighted_ap(
@@ -349,12 +370,11 @@ def measure_resamples(
         progress: called with the number of resamples that are done.
     """
     weights = draw_weights(images, resamples, seed)
-    with ThreadPoolExecutor(threads()) as pool:
-        for start in range(0, resamples, AT_ONCE):
-            part = range(start, min(start + AT_ONCE, resamples))
-            list(pool.map(measure, part, [next(weights) for _ in part]))
-            if progress:
-                progress(part.stop)
+    for start in range(0, resamples, AT_ONCE):
+        part = range(start, min(start + AT_ONCE, resamples))
+        side_by_side(lambda one: measure(*one), [(number, next(weights)) for number in part], threads())
+        if progress:
+            progress(part.stop)
 
 
 class _ReadyCurves:
@@ -386,8 +406,3 @@ def _mean(found: Floats) -> Floats:
     """f64[numbers] the mean over the categories that have objects; NaN where none has."""
     known = ~np.isnan(found[0])
     return found[:, known].mean(axis=1) if known.any() else np.full(len(found), np.nan)
-
-
-def threads() -> int:
-    """On how many threads resamples are measured at a time."""
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 8)

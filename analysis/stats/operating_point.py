@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis import native
 from analysis.arrays import Bools, Floats, Ints, group_starts, order_by_index
 from analysis.coco import Detections, GroundTruth
 from analysis.evaluation.matched_run import MatchedRun
@@ -150,7 +151,6 @@ class _Candidates:
 
     def __init__(self, run: ScoredRun, group: Ints, object_group: Ints, groups: int, folds: Ints, most: int) -> None:
         self.shape = (int(folds.max(initial=0)) + 1, groups)
-        self._object_key, self._object_image = folds[run.object_image] * groups + object_group, run.object_image
         order = order_by_index(group, groups)
         start = group_starts(group, groups)
         objects = np.bincount(object_group, minlength=groups)
@@ -166,22 +166,19 @@ class _Candidates:
             place[rows] = np.searchsorted(-each[g], -run.score[rows], side="left")
         inside = place < self._known[group]  # of the others no candidate shows them
         key = (folds[run.image] * groups + group) * width + place
-        cells = self.shape[0] * groups * width
+        cells = self.shape[0] * groups
         self._parts = [
-            (run.image[rows][order_by_index(key[rows], max(cells, 1))], group_starts(key[rows], cells))
+            _Grouped.of(key[rows], run.image[rows], cells * width)
             for rows in (np.flatnonzero(inside & run.right), np.flatnonzero(inside))
         ]
+        self._objects = _Grouped.of(
+            folds[run.object_image] * groups + object_group, run.object_image, self.shape[0] * groups
+        )
 
     def counts(self, weights: Ints) -> Counts:
         """[folds, groups, candidates] of what each fold holds."""
-        right, shown = (
-            np.diff(_running(weights.astype(np.int32), image)[edge])
-            .reshape(*self.shape, -1)
-            .cumsum(axis=-1, dtype=np.int32)
-            for image, edge in self._parts
-        )
-        objects = np.bincount(self._object_key, weights[self._object_image], minlength=self.shape[0] * self.shape[1])
-        return Counts(right, shown, objects.astype(np.int64).reshape(self.shape))
+        right, shown = (part.sums(weights).reshape(*self.shape, -1).cumsum(axis=-1) for part in self._parts)
+        return Counts(right, shown, self._objects.sums(weights).reshape(self.shape))
 
     def cross_fitted(self, counts: Counts, criterion: Criterion) -> tuple[Counts, Floats]:
         """Counts [groups] over all folds, each at the threshold of the others; and those thresholds [folds, groups].
@@ -220,22 +217,43 @@ def _candidate_scores(score: Floats, right: Bools, objects: int, most: int) -> F
     return score[ends]
 
 
-def _running(weights: NDArray[np.int32], image: Ints) -> NDArray[np.int32]:
-    total = np.zeros(len(image) + 1, dtype=np.int32)
-    np.cumsum(weights[image], out=total[1:])
-    return total
+@dataclass(frozen=True, eq=False)
+class _Grouped:
+    """Rows in groups: how many each holds when images count several times, or not at all."""
+
+    image: NDArray[np.int32]  # of the rows, group by group
+    start: Ints  # [G + 1] where each group begins
+
+    @classmethod
+    def of(cls, group: Ints, image: Ints, groups: int) -> "_Grouped":
+        """Rows of groups i64[N], numbered from 0, on images i64[N]."""
+        return cls(image[order_by_index(group, max(groups, 1))].astype(np.int32), group_starts(group, groups))
+
+    def sums(self, weights: Ints) -> Ints:
+        """i64[G] for weights of images i64[images]."""
+        if native.core is not None:
+            return np.frombuffer(native.core.group_weights(weights, self.image, self.start), dtype=np.int64)
+        total = np.concatenate([[0], np.cumsum(weights[self.image])])
+        return np.diff(total[self.start])
 
 
-def _by_category(run: ScoredRun, weights: Ints, shown: Bools | slice = slice(None)) -> Counts:
-    """[K] the counts of each category among the detections shown, for weights of images."""
+class _Categories:
+    """Counts of each category among detections bool[N] that are shown, for any weights of images."""
 
-    def tally(category: Ints, image: Ints) -> Ints:
-        return np.bincount(category, weights[image], minlength=run.categories).astype(np.int64)
+    def __init__(self, run: ScoredRun, shown: Bools) -> None:
+        category, image, right = run.category[shown], run.image[shown], run.right[shown]
+        self._right = _Grouped.of(category[right], image[right], run.categories)
+        self._shown = _Grouped.of(category, image, run.categories)
+        self._objects = _Grouped.of(run.object_category, run.object_image, run.categories)
 
-    category, image, right = run.category[shown], run.image[shown], run.right[shown]
-    return Counts(
-        tally(category[right], image[right]), tally(category, image), tally(run.object_category, run.object_image)
-    )
+    def counts(self, weights: Ints) -> Counts:
+        """[K]."""
+        return Counts(*(part.sums(weights) for part in (self._right, self._shown, self._objects)))
+
+
+def _tally(category: Ints, image: Ints, weights: Ints, which: Bools, categories: int) -> Ints:
+    """i64[K] how many of some rows bool[N] each category holds, for weights of images."""
+    return np.bincount(category[which], weights[image[which]], minlength=categories).astype(np.int64)
 
 
 class _Measured:
@@ -244,7 +262,7 @@ class _Measured:
     def __init__(self, run: ScoredRun, criterion: Criterion, folds: Ints, per_class: bool) -> None:
         self._run, self._criterion, self._folds = run, criterion, folds
         self._threshold = run.threshold(criterion)
-        self._shown = run.score >= (np.inf if self._threshold is None else self._threshold)
+        self._fixed = _Categories(run, run.score >= (np.inf if self._threshold is None else self._threshold))
         several = criterion.is_chosen and self._threshold is not None and int(folds.max(initial=0)) > 0
         zero, none = np.zeros_like(run.category), np.zeros_like(run.object_category)
         self._whole = _Candidates(run, zero, none, 1, folds, CANDIDATES) if several else None
@@ -263,7 +281,7 @@ class _Measured:
     def measure(self, weights: Ints) -> dict[str, Floats]:
         """The rates of all together, of each category (``class ...``) and the gains (``gain ...``)."""
         images = int(weights.sum())
-        fixed = _by_category(self._run, weights, self._shown)
+        fixed = self._fixed.counts(weights)
         found = {f"class {name}": rate for name, rate in rates_of(fixed, images).items()}
         if self._whole is None:
             return found | rates_of(fixed.total(), images)
@@ -272,7 +290,12 @@ class _Measured:
         if self._each is not None:
             own, _ = self._each.cross_fitted(self._each.counts(weights), self._criterion)
             run = self._run
-            by_class = _by_category(run, weights, run.score >= thresholds[self._folds[run.image], 0])
+            shown = run.score >= thresholds[self._folds[run.image], 0]
+            by_class = Counts(
+                _tally(run.category, run.image, weights, shown & run.right, run.categories),
+                _tally(run.category, run.image, weights, shown, run.categories),
+                fixed.objects,
+            )
             found |= {f"gain {name}": value for name, value in _gains(own, by_class).items()}
         return found
 

@@ -24,10 +24,11 @@ from analysis.coco.run_lengths import run_lengths_of
 from analysis.coco.synthetic import Flaws, ground_truth_document, simulate_detector, simulate_scene
 from analysis.evaluation.analysis import Analysis
 from analysis.evaluation.ap_evaluation import evaluate
-from analysis.evaluation.average_precision import COCO_IOUS
+from analysis.evaluation.average_precision import COCO_IOUS, Ranking
+from analysis.evaluation.matched_run import Curve
 from analysis.evaluation.matching import pair_detections
 from analysis.evaluation.settings import Settings
-from analysis.stats.bootstrap import resample
+from analysis.stats.bootstrap import MOST_BLOCKS, draw_weights, resample, weighted_ap
 from tests.analysis.mutations import KINDS, documents, mutate
 from tests.analysis.scenes import SceneFiles, scenes
 
@@ -288,7 +289,9 @@ def test_arrays_that_do_not_fit_are_an_error(arguments: Any) -> None:
 RECALLS = (np.linspace(0, 1, 101), np.append(np.linspace(0.01, 1, 100), np.inf))
 INTS, FLOATS, FLAGS = (lambda *values, kind=kind: np.array(values, dtype=kind) for kind in (np.int64, np.float64, bool))
 
-PEAKS = (INTS(0, 1), INTS(0, 1), INTS(1), INTS(0), INTS(0), FLOATS(0), INTS(1))  # sums, hits, one peak of one category
+# Sums, hits, one peak of one category, one curve, one set of objects.
+PEAKS = (INTS(0, 1), INTS(0, 1), INTS(1), INTS(0), INTS(0), FLOATS(0), INTS(0, 1), (INTS(1),))
+CURVE = (INTS(1, 3), INTS(0, 2), INTS(1, 2))  # true positives at the ranks 1 and 3, two recalls
 
 
 @compiled
@@ -312,11 +315,28 @@ PEAKS = (INTS(0, 1), INTS(0, 1), INTS(1), INTS(0), INTS(0), FLOATS(0), INTS(1)) 
         ("weigh_peaks", (*PEAKS, (INTS(-1),), (INTS(1),), *RECALLS, 0.0)),
         ("weigh_peaks", (*PEAKS, (INTS(0, 1),), (INTS(1),), *RECALLS, 0.0)),
         ("weigh_peaks", (*PEAKS, (INTS(0),) * 65, (INTS(1),) * 65, *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS[:6], INTS(1, 1), PEAKS[7], (INTS(0),), (INTS(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS[:7], (), (INTS(0),), (INTS(1),), *RECALLS, 0.0)),
+        ("weigh_peaks", (*PEAKS[:7], (INTS(1), INTS(1, 1)), (INTS(0),), (INTS(1),), *RECALLS, 0.0)),
+        ("group_weights", (INTS(1, 1), np.array([0, 2], np.int32), INTS(0, 2))),
+        ("group_weights", (INTS(1, 1), np.array([0, -1], np.int32), INTS(0, 2))),
+        ("group_weights", (INTS(1, 1), np.array([0, 1], np.int32), INTS(0, 1))),
+        ("group_weights", (INTS(1, 1), np.array([], np.int32), INTS())),
+        ("hit_aps", (INTS(0, 3), INTS(0, 2), INTS(1), 0.0)),
+        ("hit_aps", (INTS(1, 3), INTS(0, 2), INTS(0), 0.0)),
+        ("hit_aps", (INTS(1, 3), INTS(0, 1), INTS(1), 0.0)),
+        ("hit_aps", (INTS(1, 3), INTS(), INTS(1), 0.0)),
+        ("hit_aps_without", (INTS(-1, 3), INTS(0, 2), INTS(1))),
+        ("hit_aps_with_one", (*CURVE, INTS(1), INTS(1), 1)),
+        ("hit_aps_with_one", (*CURVE, INTS(0), INTS(0), 1)),
+        ("hit_aps_with_one", (*CURVE, INTS(0), INTS(1, 1), 1)),
+        ("hit_aps_moved", (*CURVE, 0.0, INTS(1), INTS(2), INTS(0, 1), True)),
+        ("hit_aps_moved", (*CURVE, 0.0, INTS(0), INTS(2), INTS(0, 2), True)),
         ("weigh_peaks", (*PEAKS, (INTS(0),), (INTS(1),), *RECALLS[:1], FLOATS(1), 0.0)),
     ],
 )
 def test_rows_that_do_not_exist_are_an_error(function: str, arguments: Any) -> None:
-    with pytest.raises(ValueError, match=r"an array has|that do(es)? not exist|the images do not|too many"):
+    with pytest.raises(ValueError, match=r"an array has|not exist|the images do not|too many|no edge|below 1"):
         getattr(native.core, function)(*arguments)
 
 
@@ -349,4 +369,22 @@ def test_every_resample_is_the_same() -> None:
         return [one.tobytes() for one in (found.value, found.drawn, found.category_drawn)]
 
     one, other = both_ways(drawn)
+    assert one == other
+
+
+@compiled
+def test_more_kinds_of_detections_than_a_curve_has_bits_for() -> None:
+    """Seven curves that each leave out others: 128 kinds. Counted without the core, they are the same number."""
+    rng = np.random.default_rng(0)
+    count, images = 4000, 40
+    rows, category = np.arange(count), np.repeat([0, 1], count // 2)
+    ranking = Ranking(rows, category, np.array([0, count // 2, count]))
+    is_tp = rng.random(count) < 0.3
+    valid = np.ones(int(is_tp.sum()), dtype=np.bool_)
+    curves = [Curve(ranking, is_tp, is_tp | (rng.random(count) < 0.5), valid) for _ in range(7)]
+    image = rng.integers(0, images, count)
+    ready = weighted_ap(curves, image, image[is_tp], category[is_tp], images, 2)
+    assert max(len(one.seen) for one in ready.hits) > MOST_BLOCKS
+    weights = next(draw_weights(images, 1, 0))
+    one, other = both_ways(lambda: ready.average_precision(weights).tobytes())
     assert one == other

@@ -5,7 +5,7 @@ import pytest
 from benchmarks.gate import simulate
 
 
-@pytest.mark.campaign
+@pytest.mark.proof
 def test_equal_models_pass_and_a_drop_of_two_half_widths_more_than_allowed_fails() -> None:
     rates = simulate(trials=300, images=300, resamples=1000)
     assert rates.drop > 2 * rates.half

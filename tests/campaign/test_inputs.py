@@ -92,7 +92,7 @@ def test_a_sample(tmp_path: Path, name: str) -> None:
 @pytest.mark.campaign
 @pytest.mark.parametrize("name", KINDS)
 def test_a_storm(tmp_path: Path, name: str) -> None:
-    seen, peak = with_peak(storm, tmp_path, name, range(30, 1000))
+    seen, peak = with_peak(storm, tmp_path, name, range(30, 500))
     print(f"{name}: {dict(seen)}, peak {peak >> 20} MiB")  # with -s
     assert peak < MOST_MEMORY
     assert seen["refused"] > 100, seen

@@ -78,7 +78,18 @@ FUZZER = """
         for call in (
             lambda: _core.running_weights(place, pairs[0]),
             lambda: _core.weigh_peaks(
-                place, place, *pairs, np.sort(pairs[0]), iou, place, *parts, recalls, recalls, 0.0
+                place, place, *pairs, np.sort(pairs[0]), iou, np.array([[0, 1], [rng.randrange(-1, 3), 3]]),
+                (place, place), *parts, recalls, recalls, 0.0
+            ),
+            lambda: _core.group_weights(place, pairs[0].astype(np.int32), np.array([0, 1, count])),
+            lambda: _core.hit_aps(pairs[0] + 1, np.array([0, count // 2, count]), steps, 0.0),
+            lambda: _core.hit_aps_without(pairs[0] + 1, np.array([0, count // 2, count]), steps),
+            lambda: _core.hit_aps_with_one(
+                pairs[0] + 1, np.array([0, count // 2, count]), steps, pairs[1] % 2, pairs[1] + 1, rng.randrange(2)
+            ),
+            lambda: _core.hit_aps_moved(
+                pairs[0] + 1, np.array([0, count // 2, count]), steps, 1e-16, place % 2, pairs[1],
+                np.array([0, 0, count // 2, count]), rng.random() < 0.5
             ),
             lambda: _core.match_pairs(3, 3, *pairs, used, flags),
             lambda: _core.best_objects(3, 3, *pairs, iou, used),

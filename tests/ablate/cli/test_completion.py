@@ -81,7 +81,7 @@ def test_keys_are_those_of_configs() -> None:
 def test_a_key_press_takes_no_longer_than_typer_and_a_moment() -> None:
     """Beyond Python and typer, 0.15 seconds of a CPU; nothing that reads numbers is imported."""
     code = (
-        "import sys, time, typer, typer._adapters, detablate\n"
+        "import sys, time, typer, detablate\n"
         "typer.main.get_command(detablate.command_line())\n"
         "began = time.process_time()\n"
         "from ablate.cli.verbs import ablate_verbs\n"

@@ -21,7 +21,7 @@ from analysis.exceptions import BadInput, DetablateError
 from detablate import command_line
 from tests.ablate.tiny import tiny_config, write_data
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 Run = Callable[..., Result]
 
 

@@ -179,7 +179,7 @@ def test_killed_in_the_middle_of_a_step_it_ends_with_the_same_bits(tmp_path: Pat
 
 @pytest.mark.campaign
 def test_a_storm_of_kills_at_random_moments(tmp_path: Path, data: Coco) -> None:
-    config = tiny_config(data, train__iterations=30, model__backbone__drop_path=0.3)
+    config = tiny_config(data, train__iterations=60, model__backbone__drop_path=0.3)
     whole = trained(tmp_path, config, "whole")
     folder = prepared(tmp_path, config, "killed")
     rng = random.Random(0)

@@ -39,7 +39,7 @@ def test_four_embedded_images_are_learned_by_heart(shapes_root: Path) -> None:
     assert evaluation.mask.metrics["AP50"] >= 10
 
 
-@pytest.mark.campaign
+@pytest.mark.proof
 def test_tiny_shapes_learns(tmp_path: Path) -> None:
     """The preset as it is shipped.
 
@@ -54,7 +54,7 @@ def test_tiny_shapes_learns(tmp_path: Path) -> None:
     assert all(evaluation.box.count[error] > 0 for error in ("cls", "loc", "both", "dup", "bg", "miss"))
 
 
-@pytest.mark.campaign
+@pytest.mark.proof
 def test_eight_real_images_are_learned_by_heart(tmp_path: Path) -> None:
     """The first eight with one to six objects, none of them a crowd or thinner than 32 pixels."""
     document = json.loads(shared_data("coco_train2017_208", "gt_masks_180.json").read_text())
@@ -83,7 +83,7 @@ def test_eight_real_images_are_learned_by_heart(tmp_path: Path) -> None:
     assert read_evaluation(folder.evaluation).box.metrics["AP50"] >= 90
 
 
-@pytest.mark.campaign
+@pytest.mark.proof
 def test_real_images_teach_something_about_others(tmp_path: Path) -> None:
     """208 training images, half of them with a person: better than an untrained model on 206 others."""
     train = real(shared_data("coco_train2017_208", "gt_bbox_208.json"), shared_data("coco_train2017_208", "images"))

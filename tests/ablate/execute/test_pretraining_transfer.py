@@ -16,7 +16,7 @@ RUNTIME = RuntimeOptions(device="cpu")
 SEEDS = (0, 1, 2)
 
 
-@pytest.mark.campaign
+@pytest.mark.proof
 def test_weights_made_here_beat_random_ones_at_equal_fine_tuning(tmp_path: Path) -> None:
     """The embedded recipe, then half of the preset's iterations, learning rate and weight decay the same for both."""
     equal = ["train.iterations=280", "train.lr=2e-3", "train.weight_decay=0.05", "model.detector.masks=false"]

@@ -55,7 +55,7 @@ def covers(intervals: Sequence[Interval], truth: Any) -> Any:
     return np.array([one.low <= t <= one.high for one, t in zip(intervals, truth, strict=True)])
 
 
-@pytest.mark.campaign
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("images", "count"), [(10, 89), (25, 80), (50, 80), (100, 80), (200, 120), (1000, 60), (5000, 30)]
 )
@@ -115,7 +115,7 @@ def covered_over_seeds(n: int, ratio: float, count: int) -> tuple[float, float]:
     return inside[:, 0].mean(), inside[:, 1].mean()
 
 
-@pytest.mark.campaign
+@pytest.mark.proof
 def test_coverage_over_seeds() -> None:
     print("\n| seeds | 0.5 | 1 | 3 | plain: 0.5 | 1 | 3 |")
     for n in (2, 3, 5, 10):
