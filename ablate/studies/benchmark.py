@@ -257,6 +257,7 @@ def probe_study(
         known = [_is_up_to_date(read_cost(folder), folder, prober.place) for folder in folders]
         if all(known) and not again:
             return
+        logger.info("measuring memory and seconds of %d variants, in turn ...", len(here))
         costs = prober.measure([(config, folder) for (_, config), folder in zip(here, folders, strict=True)])
         for (run, _), folder, cost in zip(here, folders, costs, strict=True):
             write_json(folder.path / COST_FILE, cost)
